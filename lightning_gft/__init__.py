@@ -1,0 +1,89 @@
+"""Group Fine-Tuning for language models, as PyTorch Lightning modules."""
+
+from lightning_gft import functional
+from lightning_gft.advantages import (
+    AdvantageEstimator,
+    GroupNormalizedAdvantage,
+    LeaveOneOutAdvantage,
+    RewardAdvantage,
+    SelfBaselineAdvantage,
+)
+from lightning_gft.data import (
+    ArithmeticDataModule,
+    ArithmeticPretrainingDataModule,
+    GroupDataModule,
+)
+from lightning_gft.evaluation import Evaluation
+from lightning_gft.losses import DFTLoss, GFTLoss, GroupLoss, SFTLoss
+from lightning_gft.metrics import GroupStatistics, PolicyEvaluation, TokenStatistics
+from lightning_gft.module import GFTLitModule
+from lightning_gft.policy import Policy, PolicyLoader, PretrainedPolicy, ScratchPolicy
+from lightning_gft.rectifier import (
+    AdaptiveCoefficientRectifier,
+    CoefficientRectifier,
+    ContinuousCoefficientRectifier,
+    DynamicCoefficientRectifier,
+    IdentityRectifier,
+)
+from lightning_gft.rewards import (
+    ExactMatchReward,
+    FormatReward,
+    FunctionReward,
+    NumericReward,
+    Reward,
+    RewardError,
+)
+from lightning_gft.rollout import RolloutEngine, TransformersEngine
+from lightning_gft.sampler import GroupSampler
+from lightning_gft.sources import ExpertSource, ResponseSource, SelfSource, TeacherSource
+from lightning_gft.types import GroupBatch, LossOutput, PromptBatch, Response, SamplingParams, Source, TokenBatch
+
+__all__ = [
+    "AdaptiveCoefficientRectifier",
+    "AdvantageEstimator",
+    "ArithmeticDataModule",
+    "ArithmeticPretrainingDataModule",
+    "CoefficientRectifier",
+    "ContinuousCoefficientRectifier",
+    "DFTLoss",
+    "DynamicCoefficientRectifier",
+    "Evaluation",
+    "ExactMatchReward",
+    "ExpertSource",
+    "FormatReward",
+    "FunctionReward",
+    "GFTLitModule",
+    "GFTLoss",
+    "GroupBatch",
+    "GroupDataModule",
+    "GroupLoss",
+    "GroupNormalizedAdvantage",
+    "GroupSampler",
+    "GroupStatistics",
+    "IdentityRectifier",
+    "LeaveOneOutAdvantage",
+    "LossOutput",
+    "NumericReward",
+    "Policy",
+    "PolicyEvaluation",
+    "PolicyLoader",
+    "PretrainedPolicy",
+    "PromptBatch",
+    "Response",
+    "ResponseSource",
+    "Reward",
+    "RewardAdvantage",
+    "RewardError",
+    "RolloutEngine",
+    "SFTLoss",
+    "SamplingParams",
+    "ScratchPolicy",
+    "SelfBaselineAdvantage",
+    "SelfSource",
+    "Source",
+    "TeacherSource",
+    "TokenBatch",
+    "TokenStatistics",
+    "TransformersEngine",
+    "functional",
+]

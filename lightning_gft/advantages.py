@@ -1,0 +1,95 @@
+"""Advantage estimators: what is configured around the functions of :mod:`lightning_gft.functional.advantages`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from lightning_gft.functional import (
+    group_normalized_advantages,
+    leave_one_out_advantages,
+    self_baseline_advantages,
+)
+from lightning_gft.functional.advantages import AdvantageScale
+from lightning_gft.types import Source
+
+
+class AdvantageEstimator(ABC):
+    """Turns the rewards of a batch of groups into advantages.
+
+    Attributes:
+        min_group_size: Smallest group for which the estimate means something; smaller plans are refused at start.
+    """
+
+    min_group_size: ClassVar[int] = 2
+
+    @abstractmethod
+    def __call__(self, rewards: Tensor, group_index: Tensor, source: Tensor) -> Tensor:
+        """Return advantages ``[N]`` for rewards ``[N]``, groups given by number ``[N]`` and sources ``[N]``."""
+
+
+class GroupNormalizedAdvantage(AdvantageEstimator):
+    """The paper's: rewards standardised within their group, whatever their source.
+
+    Args:
+        eps: Added to the standard deviation.
+        scale: ``"group"`` divides by the group's standard deviation, ``"none"`` leaves it out.
+
+    Example:
+        >>> estimate = GroupNormalizedAdvantage()
+        >>> estimate(torch.tensor([1.0, 0.0]), torch.tensor([0, 0]), torch.tensor([0, 2]))
+        tensor([ 0.7071, -0.7071])
+    """
+
+    def __init__(self, eps: float = 1e-6, scale: AdvantageScale = "group") -> None:
+        self.eps = eps
+        self.scale = scale
+
+    @override
+    def __call__(self, rewards: Tensor, group_index: Tensor, source: Tensor) -> Tensor:
+        return group_normalized_advantages(rewards, group_index, eps=self.eps, scale=self.scale)
+
+
+class LeaveOneOutAdvantage(AdvantageEstimator):
+    """Each reward against the mean of the others of its group: an unbiased baseline for independent samples.
+
+    Example:
+        >>> LeaveOneOutAdvantage()(torch.tensor([1.0, 0.0]), torch.tensor([0, 0]), torch.tensor([0, 2]))
+        tensor([ 1., -1.])
+    """
+
+    @override
+    def __call__(self, rewards: Tensor, group_index: Tensor, source: Tensor) -> Tensor:
+        return leave_one_out_advantages(rewards, group_index)
+
+
+class SelfBaselineAdvantage(AdvantageEstimator):
+    """Each reward against the mean of the policy's own samples, so that demonstrations do not move the bar.
+
+    Example:
+        >>> SelfBaselineAdvantage()(torch.tensor([1.0, 0.0]), torch.tensor([0, 0]), torch.tensor([0, 2]))
+        tensor([1., 0.])
+    """
+
+    @override
+    def __call__(self, rewards: Tensor, group_index: Tensor, source: Tensor) -> Tensor:
+        return self_baseline_advantages(rewards, group_index, source == Source.SELF)
+
+
+class RewardAdvantage(AdvantageEstimator):
+    """The reward itself, without a baseline: what a group of one is left with.
+
+    Example:
+        >>> RewardAdvantage()(torch.tensor([1.0]), torch.tensor([0]), torch.tensor([0]))
+        tensor([1.])
+    """
+
+    min_group_size: ClassVar[int] = 1
+
+    @override
+    def __call__(self, rewards: Tensor, group_index: Tensor, source: Tensor) -> Tensor:
+        return rewards if rewards.is_floating_point() else rewards.to(torch.get_default_dtype())

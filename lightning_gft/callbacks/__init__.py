@@ -1,0 +1,5 @@
+"""Callbacks for Lightning's Trainer."""
+
+from lightning_gft.callbacks.export import HuggingFaceExport
+
+__all__ = ["HuggingFaceExport"]

@@ -1,0 +1,33 @@
+"""From examples to a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lightning_gft.data.examples import Example
+from lightning_gft.types import PromptBatch
+
+
+def collate_examples(examples: Sequence[Example], dataset: str = "") -> PromptBatch:
+    """Put examples of one data set together.
+
+    Args:
+        examples: At least one; all have the same columns and roles.
+        dataset: Name of the data set within its datamodule.
+
+    Example:
+        >>> example = Example(
+        ...     prompt_ids=[5, 6], prompt="1+1=", reference="2", demonstrations={}, columns={"prompt": "1+1="}
+        ... )
+        >>> collate_examples([example, example]).references
+        ['2', '2']
+    """
+    roles, columns = examples[0].demonstrations, examples[0].columns
+    return PromptBatch(
+        prompt_ids=[example.prompt_ids for example in examples],
+        prompts=[example.prompt for example in examples],
+        references=[example.reference for example in examples],
+        demonstrations={role: [example.demonstrations[role] for example in examples] for role in roles},
+        columns={name: [example.columns[name] for example in examples] for name in columns},
+        dataset=dataset,
+    )

@@ -1,0 +1,176 @@
+"""From rows to dataloaders: what every datamodule of the package shares."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import partial
+from typing import Any, Literal, cast
+
+from lightning import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_warn
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from transformers import PreTrainedTokenizerBase
+
+from lightning_gft.data.collate import collate_examples
+from lightning_gft.data.columns import Row
+from lightning_gft.data.examples import Example, ExampleEncoder
+from lightning_gft.data.resumable import ResumableDataLoader
+
+Split = Literal["train", "val", "test"]
+
+_SPLITS: dict[str | None, tuple[Split, ...]] = {
+    "fit": ("train", "val"),
+    "validate": ("val",),
+    "test": ("test",),
+    "predict": ("train",),
+    None: ("train", "val", "test"),
+}
+
+
+class PromptDataModule(LightningDataModule, ABC):
+    """Base of the datamodules: rows are loaded and tokenised once, in ``setup``, and handed out as ``PromptBatch``.
+
+    A subclass says what the rows are (:meth:`load_rows`) and how they are read (:meth:`make_encoder`).
+
+    Training goes through the rows in an order drawn from ``seed`` and the epoch alone, the same whatever the number of
+    processes, which take turns at it. (Where the rows do not divide among them, the first few are seen twice.) A run
+    that stopped in the middle of an epoch resumes there. Prediction goes through the training prompts in the order of
+    the data.
+
+    Args:
+        batch_size: Prompts per training step and process.
+        eval_batch_size: Prompts per evaluation step and process.
+        shuffle: Whether to shuffle the training rows anew every epoch.
+        seed: What the order is drawn from.
+        num_workers: Processes that prepare batches; 0 prepares them in the training process.
+
+    Raises:
+        ValueError: If a batch size is not positive.
+
+    Attributes:
+        tokenizer: Set it to use the datamodule without a trainer; ``None`` takes the LightningModule's.
+        examples: Tokenised rows by split and data set.
+        dropped: How many prompts and demonstrations were too long and dropped, as in ``{"train/expert": 3}``.
+    """
+
+    def __init__(self, *, batch_size: int, eval_batch_size: int, shuffle: bool, seed: int, num_workers: int) -> None:
+        super().__init__()
+        for field, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
+            if size < 1:
+                raise ValueError(f"{field}={size} must be at least 1")
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.num_workers = num_workers
+        self.tokenizer: PreTrainedTokenizerBase | None = None
+        self.examples: dict[Split, dict[str, list[Example]]] = {}
+        self.dropped: dict[str, int] = {}
+
+    @abstractmethod
+    def load_rows(self, split: Split) -> dict[str, list[Row]]:
+        """Return the rows of each data set of a split by its name, which is empty for the main one.
+
+        Args:
+            split: ``"train"`` has the main data set only; the others may have several, or none.
+        """
+
+    @abstractmethod
+    def make_encoder(self, tokenizer: PreTrainedTokenizerBase) -> ExampleEncoder:
+        """Return what turns rows into tokenised examples.
+
+        Args:
+            tokenizer: The policy's.
+        """
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load and tokenise what a stage needs.
+
+        Args:
+            stage: Lightning's ``"fit"``, ``"validate"``, ``"test"`` or ``"predict"``; ``None`` for everything.
+
+        Raises:
+            ValueError: If the stage has no data.
+        """
+        encoder = self.make_encoder(self._find_tokenizer())
+        for split in _SPLITS[stage]:
+            rows = self.load_rows(split)
+            if not rows and stage in ("validate", "test"):
+                raise ValueError(f"no {split} data to {stage} on: see the `{split}_*` arguments of the datamodule")
+            self.dropped = {key: count for key, count in self.dropped.items() if key.split("/")[0] != split}
+            self.examples[split] = {name: self._encode(encoder, part, split, name) for name, part in rows.items()}
+
+    def train_dataloader(self) -> ResumableDataLoader:
+        """Return the training batches of this process."""
+        examples = _as_dataset(self._examples_of("train")[""])
+        sampler: DistributedSampler[Example] = DistributedSampler(
+            examples, shuffle=self.shuffle, seed=self.seed, **self._replica()
+        )
+        return ResumableDataLoader(
+            examples,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            collate_fn=collate_examples,
+        )
+
+    def val_dataloader(self) -> list[DataLoader[Example]]:
+        """Return a dataloader for each validation data set; none if there are no validation data."""
+        return self._evaluation_dataloaders("val")
+
+    def test_dataloader(self) -> list[DataLoader[Example]]:
+        """Return a dataloader for each test data set."""
+        return self._evaluation_dataloaders("test")
+
+    def predict_dataloader(self) -> list[DataLoader[Example]]:
+        """Return the training prompts in the order of the data, to build groups of."""
+        return self._evaluation_dataloaders("train")
+
+    def _evaluation_dataloaders(self, split: Split) -> list[DataLoader[Example]]:
+        return [
+            DataLoader(
+                _as_dataset(examples),
+                batch_size=self.eval_batch_size,
+                num_workers=self.num_workers,
+                collate_fn=partial(collate_examples, dataset=name),
+            )
+            for name, examples in self._examples_of(split).items()
+        ]
+
+    def _encode(self, encoder: ExampleEncoder, rows: list[Row], split: Split, name: str) -> list[Example]:
+        where = f"{split}/{name}" if name else split
+        try:
+            examples, dropped = encoder.encode(rows)
+        except ValueError as error:
+            raise ValueError(f"{where} data: {error}") from error
+        for part, count in dropped.items():
+            self.dropped[f"{where}/{part}"] = count
+        if dropped:
+            counts = ", ".join(f"{count} {part}" for part, count in dropped.items())
+            rank_zero_warn(f"{where} data: too long and dropped: {counts} (of {len(rows)} rows)")
+        if not examples:
+            raise ValueError(f"{where} data: every prompt is too long, nothing is left")
+        return examples
+
+    def _examples_of(self, split: Split) -> dict[str, list[Example]]:
+        if split not in self.examples:
+            raise RuntimeError(f"the {split} data are not there yet: call `setup` first")
+        return self.examples[split]
+
+    def _replica(self) -> dict[str, Any]:
+        # The strategy knows which processes share their rows; under tensor parallelism rank and world size do not tell.
+        kwargs = None if self.trainer is None else self.trainer.distributed_sampler_kwargs
+        return kwargs or {"num_replicas": 1, "rank": 0}
+
+    def _find_tokenizer(self) -> PreTrainedTokenizerBase:
+        if self.tokenizer is not None:
+            return self.tokenizer
+        module = None if self.trainer is None else self.trainer.lightning_module
+        tokenizer = getattr(module, "tokenizer", None)
+        if tokenizer is None:
+            raise RuntimeError("no tokenizer: set the datamodule's `tokenizer`, or use a LightningModule that has one")
+        return cast("PreTrainedTokenizerBase", tokenizer)
+
+
+def _as_dataset(examples: list[Example]) -> Dataset[Example]:
+    return cast("Dataset[Example]", examples)  # anything with a length and an index is a map-style data set

@@ -1,0 +1,175 @@
+"""Data of one's own: prompts with references and demonstrations, from files or the hub."""
+
+from __future__ import annotations
+
+import datasets
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from lightning_gft.data.columns import Columns, Row
+from lightning_gft.data.datamodule import PromptDataModule, Split
+from lightning_gft.data.examples import ExampleEncoder, LengthLimits, Overlong
+from lightning_gft.data.loading import load_rows
+from lightning_gft.data.tokenization import PromptEncoder
+
+
+class GroupDataModule(PromptDataModule):
+    """Prompts with references and demonstrations, from files, folders or the hub.
+
+    Args:
+        path: A .json, .jsonl, .csv or .parquet file, a glob or folder of them, a folder written by ``save_to_disk``, or
+            the name of a data set on the hub. A file is one split, ``"train"``.
+        name: Configuration of a data set on the hub.
+        prompt_column: Column with the prompt, a text or a list of messages.
+        answer_column: Column with what a verifier compares to; null if there is none.
+        expert_column: Column with the expert's demonstration, a text or a list of texts; null if there is none.
+        teacher_column: Column with the teacher's responses, a text or a list of texts; null if there is none.
+        prompt_template: Text around the prompt, which takes the place of ``{prompt}``; for use without a chat template.
+        use_chat_template: Whether prompts go through the tokenizer's chat template; null means if it has one.
+        system_prompt: System message put before every conversation; for use with a chat template.
+        answer_marker: The reference is what follows the last of these in the answer column, as ``####`` in GSM8K; null
+            takes the whole answer.
+        max_prompt_length: Longest prompt, in tokens.
+        max_response_length: Longest demonstration, in tokens, the end-of-sequence token included.
+        overlong_prompts: Refuse a longer prompt, or drop its row. Nothing is ever cut.
+        overlong_demonstrations: Drop a longer demonstration from its group, or refuse it. Nothing is ever cut.
+        train_split: Split to train on.
+        val_split: Split to validate on, of ``val_path`` if given; or the fraction of the training rows that is held out
+            for it. Null, without ``val_path``, for no validation.
+        test_split: Split to test on, of ``test_path`` if given.
+        val_path: Where the validation data are, if not at ``path``.
+        test_path: Where the test data are, if not at ``path``.
+        max_train_rows: Train on the first so many rows only.
+        max_val_rows: Validate on the first so many rows only.
+        batch_size: Prompts per training step and process.
+        eval_batch_size: Prompts per evaluation step and process.
+        shuffle: Whether to shuffle the training rows anew every epoch.
+        seed: What the order, and the rows held out, are drawn from.
+        num_workers: Processes that prepare batches; 0 prepares them in the training process.
+
+    Raises:
+        ValueError: If an option is out of range, or options contradict each other.
+
+    Example:
+        >>> data = GroupDataModule(path="openai/gsm8k", name="main", prompt_column="question", answer_marker="####")
+        >>> data.columns.expert_column is None
+        True
+    """
+
+    def __init__(
+        self,
+        path: str,
+        name: str | None = None,
+        prompt_column: str = "prompt",
+        answer_column: str | None = "answer",
+        expert_column: str | None = None,
+        teacher_column: str | None = None,
+        prompt_template: str = "{prompt}",
+        use_chat_template: bool | None = None,
+        system_prompt: str | None = None,
+        answer_marker: str | None = None,
+        max_prompt_length: int = 1024,
+        max_response_length: int = 2048,
+        overlong_prompts: Overlong = "error",
+        overlong_demonstrations: Overlong = "drop",
+        train_split: str = "train",
+        val_split: float | str | None = None,
+        test_split: str | None = None,
+        val_path: str | None = None,
+        test_path: str | None = None,
+        max_train_rows: int | None = None,
+        max_val_rows: int | None = None,
+        batch_size: int = 8,
+        eval_batch_size: int = 64,
+        shuffle: bool = True,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            num_workers=num_workers,
+        )
+        self.path, self.name = path, name
+        self.train_split, self.val_split, self.test_split = train_split, val_split, test_split
+        self.val_path, self.test_path = val_path, test_path
+        self.max_train_rows, self.max_val_rows = max_train_rows, max_val_rows
+        self.prompt_template = prompt_template
+        self.use_chat_template = use_chat_template
+        self.system_prompt = system_prompt
+        self.columns = Columns(prompt_column, answer_column, expert_column, teacher_column, answer_marker)
+        self.limits = LengthLimits(max_prompt_length, max_response_length, overlong_prompts, overlong_demonstrations)
+        self._check_options()
+
+    def load_rows(self, split: Split) -> dict[str, list[Row]]:
+        """Return the rows of a split; an empty dict if it was not asked for.
+
+        Args:
+            split: The part of the run.
+        """
+        rows = {"train": self._train_rows, "val": self._val_rows, "test": self._test_rows}[split]()
+        return {} if rows is None else {"": rows.to_list()}
+
+    def make_encoder(self, tokenizer: PreTrainedTokenizerBase) -> ExampleEncoder:
+        """Return what turns rows into tokenised examples.
+
+        Args:
+            tokenizer: The policy's.
+        """
+        prompts = PromptEncoder(
+            tokenizer,
+            prompt_template=self.prompt_template,
+            use_chat_template=self.use_chat_template,
+            system_prompt=self.system_prompt,
+        )
+        return ExampleEncoder(prompts, self.columns, self.limits)
+
+    def _train_rows(self) -> datasets.Dataset:
+        rows = load_rows(self.path, name=self.name, split=self.train_split, split_field="train_split")
+        if isinstance(self.val_split, float):
+            rows, _ = self._hold_out(rows, self.val_split)
+        return _first(rows, self.max_train_rows)
+
+    def _val_rows(self) -> datasets.Dataset | None:
+        if isinstance(self.val_split, float):
+            rows = load_rows(self.path, name=self.name, split=self.train_split, split_field="train_split")
+            _, held_out = self._hold_out(rows, self.val_split)
+        else:
+            held_out = self._evaluation_rows("val", self.val_path, self.val_split)
+        return None if held_out is None else _first(held_out, self.max_val_rows)
+
+    def _test_rows(self) -> datasets.Dataset | None:
+        return self._evaluation_rows("test", self.test_path, self.test_split)
+
+    def _evaluation_rows(self, role: str, path: str | None, split: str | None) -> datasets.Dataset | None:
+        if path is not None:
+            return load_rows(path, split=split, path_field=f"{role}_path", split_field=f"{role}_split")
+        if split is not None:
+            return load_rows(self.path, name=self.name, split=split, split_field=f"{role}_split")
+        return None
+
+    def _hold_out(self, rows: datasets.Dataset, fraction: float) -> tuple[datasets.Dataset, datasets.Dataset]:
+        """Part the rows into those to train on and those held out, each in the order of the data."""
+        held_out = max(1, round(len(rows) * fraction))
+        if held_out == len(rows):
+            raise ValueError(f"val_split={fraction} of {len(rows)} rows leaves none to train on")
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.seed)).tolist()
+        return rows.select(sorted(order[held_out:])), rows.select(sorted(order[:held_out]))
+
+    def _check_options(self) -> None:
+        for field in ("max_train_rows", "max_val_rows"):
+            limit = getattr(self, field)
+            if limit is not None and limit < 1:
+                raise ValueError(f"{field}={limit} must be at least 1, or be null for all rows")
+        if not isinstance(self.val_split, float):
+            return
+        if not 0 < self.val_split < 1:
+            raise ValueError(f"val_split={self.val_split} must lie between 0 and 1, or name a split")
+        if self.val_path is not None:
+            raise ValueError(f"val_split={self.val_split} holds rows out of `path`: it cannot go with `val_path`")
+
+
+def _first(rows: datasets.Dataset, limit: int | None) -> datasets.Dataset:
+    return rows if limit is None else rows.select(range(min(limit, len(rows))))

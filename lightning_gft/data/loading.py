@@ -1,0 +1,135 @@
+"""Rows from files, folders and the hub, through the ``datasets`` library."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import re
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+READERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
+"""Kinds of files that are read, by the reader of the ``datasets`` library for each."""
+
+_KINDS = (
+    "a .json, .jsonl, .csv or .parquet file, a glob or folder of them, a folder written by `save_to_disk`, or the name "
+    "of a data set on the hub"
+)
+_HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+
+
+def load_rows(
+    path: str,
+    *,
+    name: str | None = None,
+    split: str | None = None,
+    path_field: str = "path",
+    split_field: str = "split",
+) -> datasets.Dataset:
+    """Load one split of a data set.
+
+    A file, and files found by a glob, are one split, ``"train"``. All values of a .csv file are texts and an empty cell
+    is ``None``, so that an answer ``007`` or ``NA`` stays what it is.
+
+    Args:
+        path: A .json, .jsonl, .csv or .parquet file, a glob or folder of them, a folder written by ``save_to_disk``, or
+            the name of a data set on the hub.
+        name: Configuration of a data set on the hub.
+        split: Name of the split; ``None`` takes the only one that there is.
+        path_field: What errors call ``path``.
+        split_field: What errors call ``split``.
+
+    Raises:
+        FileNotFoundError: If there is nothing to load.
+        ValueError: If it is of an unknown kind, lacks the split or has no rows.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp(), "rows.jsonl")
+        >>> _ = file.write_text('{"prompt": "1+1=", "answer": "2"}')
+        >>> load_rows(str(file))[0]
+        {'prompt': '1+1=', 'answer': '2'}
+    """
+    where = f"{path_field}={path!r}"
+    splits = _load_splits(path, name, where)
+    if split is None and len(splits) > 1:
+        raise ValueError(f"{where} has the splits {_listed(splits)}: choose one by `{split_field}`")
+    if split is not None and split not in splits:
+        raise ValueError(f"{split_field}={split!r} is not a split of {where}, which has {_listed(splits)}")
+    rows = splits[split if split is not None else next(iter(splits))]
+    if len(rows) == 0:
+        raise ValueError(f"{where} has no rows" + (f" in {split_field}={split!r}" if split is not None else ""))
+    return rows
+
+
+def _load_splits(path: str, name: str | None, where: str) -> dict[str, datasets.Dataset]:
+    local = Path(path).expanduser()
+    if name is not None and (local.is_file() or glob.has_magic(path)):
+        raise ValueError(f"name={name!r} chooses a configuration of a data set, but {where} is files: leave it out")
+    if local.is_file():
+        return _load_files([local], where)
+    if local.is_dir():
+        return _load_folder(local, name, where)
+    if glob.has_magic(path):
+        found = sorted(glob.glob(str(local), recursive=True))  # noqa: PTH207  # `Path.glob` takes no absolute pattern
+        files = [Path(file) for file in found if Path(file).is_file()]
+        if not files:
+            raise FileNotFoundError(f"{where} matches no file: give {_KINDS}")
+        return _load_files(files, where)
+    if local.suffix in READERS or not _HUB_NAME.fullmatch(path):
+        raise FileNotFoundError(f"{where} does not exist: give {_KINDS}")
+    return _load_from_hub(path, name, where)
+
+
+def _load_files(files: list[Path], where: str) -> dict[str, datasets.Dataset]:
+    kinds = {file.suffix for file in files}
+    if len(kinds) > 1 or not kinds <= READERS.keys():
+        raise ValueError(f"{where} is of a kind that cannot be read ({', '.join(sorted(kinds))}): give {_KINDS}")
+    return _read(where, READERS[kinds.pop()], data_files=list(map(str, files)), **_reader_options(files))
+
+
+def _load_folder(folder: Path, name: str | None, where: str) -> dict[str, datasets.Dataset]:
+    if (folder / "dataset_dict.json").is_file():
+        return dict(datasets.load_from_disk(str(folder)))
+    if (folder / "state.json").is_file():
+        return {"train": datasets.load_from_disk(str(folder))}
+    files = sorted(file for file in folder.rglob("*") if file.suffix in READERS)
+    if not files:
+        raise FileNotFoundError(f"{where} is a folder without anything to read: give {_KINDS}")
+    return _read(where, str(folder), name, **_reader_options(files))
+
+
+def _read(where: str, *args: Any, **kwargs: Any) -> dict[str, datasets.Dataset]:
+    try:
+        return dict(datasets.load_dataset(*args, **kwargs))
+    except (
+        ValueError,
+        StopIteration,
+        datasets.exceptions.DatasetsError,
+    ) as error:  # the library's for an empty file, too
+        reason = str(error.__cause__ or error) or "empty file"
+        raise ValueError(f"{where} has no rows, or cannot be read: {reason}") from error
+
+
+def _load_from_hub(path: str, name: str | None, where: str) -> dict[str, datasets.Dataset]:
+    try:
+        return dict(datasets.load_dataset(path, name))
+    except (ConnectionError, FileNotFoundError) as error:
+        raise FileNotFoundError(
+            f"{where} is neither here nor to be had from the hub ({error}): give {_KINDS}"
+        ) from error
+
+
+def _reader_options(files: list[Path]) -> dict[str, Any]:
+    if files[0].suffix != ".csv":
+        return {}
+    with files[0].open(newline="", encoding="utf-8") as file:
+        header = next(csv.reader(file), [])
+    texts = datasets.Features({column: datasets.Value("string") for column in header})
+    return {"features": texts, "keep_default_na": False, "na_values": [""]}
+
+
+def _listed(names: dict[str, datasets.Dataset]) -> str:
+    return ", ".join(map(repr, names))

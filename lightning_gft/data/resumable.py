@@ -1,0 +1,54 @@
+"""A dataloader that can go on in the middle of an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from lightning_gft.data.examples import Example
+from lightning_gft.types import PromptBatch
+
+
+class ResumableDataLoader(DataLoader[Example]):
+    """A ``DataLoader`` whose place in the epoch is part of Lightning's checkpoints.
+
+    Lightning saves and restores any training dataloader that has ``state_dict`` and ``load_state_dict``. The order of
+    an epoch follows from the sampler's seed and epoch, so the number of batches handed out says where it stands. It
+    counts for that epoch only: a checkpoint written at an epoch's end starts the next one from its beginning.
+
+    Example:
+        >>> from torch.utils.data import DistributedSampler
+        >>> loader = ResumableDataLoader(list("abcd"), sampler=DistributedSampler("abcd", 1, 0, shuffle=False))
+        >>> batches = iter(loader)
+        >>> next(batches), loader.state_dict()
+        (['a'], {'epoch': 0, 'batches': 1})
+    """
+
+    _place: tuple[int | None, int] = (None, 0)
+    _resume_from: tuple[int | None, int] = (None, 0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sampler's epoch and how many of its batches were handed out."""
+        epoch, batches = self._place
+        return {"epoch": epoch, "batches": batches}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Let the next pass over the same epoch begin where the saved one stood.
+
+        Args:
+            state_dict: What :meth:`state_dict` returned.
+        """
+        self._place = self._resume_from = (state_dict["epoch"], state_dict["batches"])
+
+    def __iter__(self) -> Iterator[PromptBatch]:  # type: ignore[override]  # a generator is all that is asked of it
+        # Lightning asks for the iterator before it tells the sampler the epoch. A generator looks only when it is used.
+        epoch = getattr(self.sampler, "epoch", None)
+        resume_epoch, resume_batches = self._resume_from
+        skipped = resume_batches if epoch is not None and epoch == resume_epoch else 0
+        self._resume_from = (None, 0)
+        for number, batch in enumerate(super().__iter__(), start=1):
+            if number > skipped:
+                self._place = (epoch, number)
+                yield batch

@@ -1,0 +1,38 @@
+"""Pure functions from tensors to tensors: what the method is, without state."""
+
+from lightning_gft.functional.advantages import (
+    group_normalized_advantages,
+    group_standard_deviations,
+    leave_one_out_advantages,
+    self_baseline_advantages,
+)
+from lightning_gft.functional.linear_logprob import linear_logprob_loss
+from lightning_gft.functional.logprobs import token_entropy, token_logprobs
+from lightning_gft.functional.losses import gft_loss, masked_loss
+from lightning_gft.functional.pass_at_k import pass_at_k
+from lightning_gft.functional.rectification import (
+    check_threshold,
+    continuous_coefficients,
+    floor_logprobs,
+    rectified_coefficients,
+)
+from lightning_gft.functional.reductions import Reduction, reduction_weights
+
+__all__ = [
+    "Reduction",
+    "check_threshold",
+    "continuous_coefficients",
+    "floor_logprobs",
+    "gft_loss",
+    "group_normalized_advantages",
+    "group_standard_deviations",
+    "leave_one_out_advantages",
+    "linear_logprob_loss",
+    "masked_loss",
+    "pass_at_k",
+    "rectified_coefficients",
+    "reduction_weights",
+    "self_baseline_advantages",
+    "token_entropy",
+    "token_logprobs",
+]

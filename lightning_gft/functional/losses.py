@@ -1,0 +1,78 @@
+"""The GFT loss on log-probabilities, for anyone's training loop."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lightning_gft.functional.rectification import floor_logprobs, rectified_coefficients
+from lightning_gft.functional.reductions import Reduction, reduction_weights
+
+
+def gft_loss(
+    logprobs: Tensor,
+    advantages: Tensor,
+    response_mask: Tensor,
+    threshold: float = 0.7,
+    reduction: Reduction = "token-mean",
+    group_index: Tensor | None = None,
+) -> Tensor:
+    """Group Fine-Tuning: ``L = -(1 / Z) * sum_k A_k * sum_t C(p_kt) * log p_kt`` (arXiv 2604.14258, Eq. 21).
+
+    ``C`` is :func:`~lightning_gft.functional.rectified_coefficients`. Gradient flows through ``log p`` alone.
+
+    Args:
+        logprobs: ``[N, T]`` log-probabilities of the tokens; values outside the mask are never read.
+        advantages: ``[N]``.
+        response_mask: ``[N, T]``, true on response tokens.
+        threshold: The paper's tau.
+        reduction: What ``Z`` counts, see :func:`~lightning_gft.functional.reduction_weights`.
+        group_index: ``[N]``, needed for ``reduction="group-mean"``.
+
+    Returns:
+        Scalar loss, in at least fp32; 0 (with a gradient of 0) where no response token is.
+
+    Raises:
+        ValueError: If shapes do not fit, or ``threshold`` or ``reduction`` is out of range.
+
+    Example:
+        >>> logprobs = torch.tensor([[0.0, 0.9, 0.1], [0.0, 0.5, 0.8]]).log()
+        >>> mask = torch.tensor([[False, True, True], [False, True, True]])
+        >>> gft_loss(logprobs, torch.tensor([1.0, -1.0]), mask)
+        tensor(-0.0585)
+    """
+    if logprobs.dim() != 2 or response_mask.shape != logprobs.shape or advantages.shape != logprobs.shape[:1]:
+        raise ValueError(
+            "expected logprobs [N, T], advantages [N] and response_mask [N, T]; got "
+            f"{tuple(logprobs.shape)}, {tuple(advantages.shape)} and {tuple(response_mask.shape)}"
+        )
+    response_mask, wide = response_mask.bool(), _wide(logprobs)
+    coefficients = advantages.detach()[:, None] * rectified_coefficients(wide, threshold)
+    weights, count = reduction_weights(response_mask, reduction, group_index, dtype=wide.dtype)
+    return masked_loss(wide, coefficients, response_mask, weights, count)
+
+
+def masked_loss(logprobs: Tensor, coefficients: Tensor, mask: Tensor, weights: Tensor, count: Tensor) -> Tensor:
+    """Return ``-sum(weights * coefficients * logprobs)[mask] / count``, with gradient for ``logprobs`` alone.
+
+    Args:
+        logprobs: ``[N, T]``, at least fp32.
+        coefficients: ``[N, T]``, without gradient.
+        mask: ``[N, T]`` booleans.
+        weights: ``[N]``.
+        count: Scalar.
+
+    Example:
+        >>> one = torch.ones(1, 2)
+        >>> masked_loss(-one, one, one.bool(), torch.ones(1), torch.tensor(2.0))
+        tensor(1.)
+    """
+    scale = (weights[:, None] * coefficients).to(logprobs.dtype).detach()
+    # Where the scale is 0 the token takes no part, whatever its log-probability: 0 * inf must not become NaN.
+    taken = mask & (scale != 0)
+    losses = torch.where(taken, -scale * floor_logprobs(torch.where(taken, logprobs, 0.0)), 0.0)
+    return losses.sum() / count.to(logprobs.dtype).clamp(min=torch.finfo(logprobs.dtype).tiny)
+
+
+def _wide(logprobs: Tensor) -> Tensor:
+    return logprobs.float() if logprobs.dtype in (torch.bfloat16, torch.float16) else logprobs

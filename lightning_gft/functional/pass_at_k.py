@@ -1,0 +1,38 @@
+"""The unbiased pass@k estimator."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def pass_at_k(num_samples: Tensor | int, num_correct: Tensor | int, k: int) -> Tensor:
+    """Probability that at least one of ``k`` samples, drawn from ``num_samples``, is correct.
+
+    ``1 - C(n - c, k) / C(n, k)``, Chen et al. 2021, arXiv 2107.03374, Eq. 1.
+
+    Args:
+        num_samples: ``n``, a number or a tensor of numbers.
+        num_correct: ``c``, likewise.
+        k: At most ``n``.
+
+    Returns:
+        fp64 tensor of the inputs' common shape.
+
+    Raises:
+        ValueError: If ``k`` is below 1 or above ``n``, or ``c`` lies outside ``[0, n]``.
+
+    Example:
+        >>> pass_at_k(4, torch.tensor([0, 1, 2, 4]), k=2)
+        tensor([0.0000, 0.5000, 0.8333, 1.0000], dtype=torch.float64)
+    """
+    samples = torch.as_tensor(num_samples, dtype=torch.float64)
+    correct = torch.as_tensor(num_correct, dtype=torch.float64)
+    if k < 1 or (samples < k).any():
+        raise ValueError(f"k={k} must lie between 1 and the number of samples ({samples.min().item():.0f})")
+    if ((correct < 0) | (correct > samples)).any():
+        raise ValueError("num_correct must lie between 0 and num_samples")
+    miss = torch.ones((), dtype=torch.float64)
+    for drawn in range(k):  # drawing without replacement, each draw wrong again
+        miss = miss * ((samples - correct - drawn) / (samples - drawn)).clamp(min=0)
+    return 1 - miss

@@ -1,0 +1,100 @@
+"""Coefficient rectification: bounding the inverse-probability weight ``C(p) / p`` of a likelihood gradient.
+
+The gradient of ``-log p`` with respect to ``p`` is ``-1 / p``: an unlikely token gets an enormous push. A detached
+coefficient ``C(p)`` in front of the log-probability turns that weight into ``C(p) / p``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+LOGPROB_FLOOR = -1.0e4
+"""What a log-probability of minus infinity counts as, so that sums over tokens stay finite."""
+
+
+def rectified_coefficients(logprobs: Tensor, threshold: float | Tensor) -> Tensor:
+    """Dynamic Coefficient Rectification: ``C(p) = p`` where ``p < threshold``, else 1 (arXiv 2604.14258).
+
+    The inverse-probability weight ``C(p) / p`` is then exactly 1 below the threshold and at most ``1 / threshold``
+    above. ``threshold=0`` gives supervised fine-tuning's weights, ``threshold > 1`` gives those of DFT.
+
+    Args:
+        logprobs: Log-probabilities, of any shape.
+        threshold: The paper's tau, a probability.
+
+    Returns:
+        Coefficients of the same shape and dtype, detached.
+
+    Raises:
+        ValueError: If ``threshold`` is negative or not a number.
+
+    Example:
+        >>> rectified_coefficients(torch.tensor([0.9, 0.7, 0.2]).log(), threshold=0.7)
+        tensor([1.0000, 1.0000, 0.2000])
+    """
+    probs, threshold = _probabilities(logprobs, threshold)
+    # log(0.7).exp() may round to just below 0.7; compare in log space, where the input is exact.
+    return torch.where(_below(logprobs, threshold), probs, 1.0).to(logprobs.dtype)
+
+
+def continuous_coefficients(logprobs: Tensor, threshold: float | Tensor) -> Tensor:
+    """Rectify without a jump: ``C(p) = min(1, p / threshold)``.
+
+    The paper's coefficient jumps from ``threshold`` to 1 at the threshold. This one is continuous there and bounds the
+    inverse-probability weight by ``1 / threshold`` everywhere.
+
+    Args:
+        logprobs: Log-probabilities, of any shape.
+        threshold: The paper's tau, a probability. 0 gives 1 everywhere.
+
+    Returns:
+        Coefficients of the same shape and dtype, detached.
+
+    Raises:
+        ValueError: If ``threshold`` is negative or not a number.
+
+    Example:
+        >>> continuous_coefficients(torch.tensor([0.9, 0.5, 0.2]).log(), threshold=0.5)
+        tensor([1.0000, 1.0000, 0.4000])
+    """
+    probs, threshold = _probabilities(logprobs, threshold)
+    return torch.where(_below(logprobs, threshold), probs / threshold, 1.0).to(logprobs.dtype)
+
+
+def floor_logprobs(logprobs: Tensor) -> Tensor:
+    """Replace minus infinity by :data:`LOGPROB_FLOOR`; every finite value stays as it is.
+
+    Example:
+        >>> floor_logprobs(torch.tensor([-1.0, -torch.inf]))
+        tensor([-1.0000e+00, -1.0000e+04])
+    """
+    return torch.where(logprobs == -torch.inf, LOGPROB_FLOOR, logprobs)
+
+
+def _probabilities(logprobs: Tensor, threshold: float | Tensor) -> tuple[Tensor, Tensor]:
+    logprobs = logprobs.detach()
+    if logprobs.dtype in (torch.bfloat16, torch.float16):
+        logprobs = logprobs.float()
+    if not isinstance(threshold, Tensor):
+        check_threshold(threshold)
+    return logprobs.exp(), torch.as_tensor(threshold, dtype=logprobs.dtype, device=logprobs.device)
+
+
+def _below(logprobs: Tensor, threshold: Tensor) -> Tensor:
+    return logprobs.detach().to(threshold.dtype) < threshold.log()
+
+
+def check_threshold(threshold: float) -> None:
+    """Raise ``ValueError`` unless ``threshold`` is a number of at least 0.
+
+    Example:
+        >>> check_threshold(0.7)
+    """
+    if math.isnan(threshold) or threshold < 0:
+        raise ValueError(
+            f"threshold={threshold} must be a probability of at least 0; 0 rectifies nothing (SFT), "
+            "above 1 rectifies every token (DFT), the paper's best is near 0.7"
+        )

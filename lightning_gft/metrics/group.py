@@ -1,0 +1,100 @@
+"""Statistics of sampled groups: rewards, lengths, and how many groups teach anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from lightning_gft.functional import group_standard_deviations
+from lightning_gft.types import GroupBatch, Source
+
+
+class GroupStatistics(Metric):
+    """What a step's groups look like, under the names that TRL logs.
+
+    As input to ``update``:
+
+    - ``groups`` (:class:`~lightning_gft.types.GroupBatch`): scored groups
+    - ``num_prompts`` (int): prompts that they were built for
+
+    As output of ``compute``, scalars over all groups since the last ``reset`` and over all processes:
+
+    - ``reward``, ``reward_std``: mean reward of a response; mean standard deviation within a group
+    - ``reward/<source>``: mean reward of the responses of each source that gave any
+    - ``rewards/<name>/mean``: mean of each reward, unweighted
+    - ``frac_reward_zero_std``: share of groups whose rewards are all equal
+    - ``frac_prompts_without_group``: share of prompts that no source gave a response to
+    - ``completions/mean_length``, ``completions/clipped_ratio``: tokens of the policy's own samples, and share of these
+      that did not end in time
+
+    Args:
+        reward_names: Names of the rewards, as in ``GroupBatch.reward_parts``.
+
+    Example:
+        >>> statistics = GroupStatistics(["accuracy"])
+        >>> {name: value.item() for name, value in statistics.compute().items()}["reward"]
+        0.0
+    """
+
+    is_differentiable = False
+    higher_is_better = None
+    full_state_update = False
+
+    num_prompts: Tensor
+    num_groups: Tensor
+    num_zero_std: Tensor
+    std_sum: Tensor
+    num_responses: Tensor
+    reward_sums: Tensor
+    part_sums: Tensor
+    self_tokens: Tensor
+    self_clipped: Tensor
+
+    def __init__(self, reward_names: Sequence[str]) -> None:
+        super().__init__()
+        self.reward_names = list(reward_names)
+        for name in ("num_prompts", "num_groups", "num_zero_std", "std_sum", "self_tokens", "self_clipped"):
+            self.add_state(name, torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+        for name, size in (
+            ("num_responses", len(Source)),
+            ("reward_sums", len(Source)),
+            ("part_sums", len(reward_names)),
+        ):
+            self.add_state(name, torch.zeros(size, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, groups: GroupBatch, num_prompts: int) -> None:
+        """Count scored groups."""
+        deviations = group_standard_deviations(groups.rewards, groups.group_index)
+        self.num_prompts += num_prompts
+        self.num_groups += len(deviations)
+        self.num_zero_std += (deviations == 0).sum()
+        self.std_sum += deviations.sum()
+        self.num_responses += groups.source.bincount(minlength=len(Source))
+        self.reward_sums.index_add_(0, groups.source, groups.rewards.double())
+        self.part_sums += torch.stack([groups.reward_parts[name].double().sum() for name in self.reward_names])
+        own = groups.source == Source.SELF
+        self.self_tokens += groups.response_lengths[own].sum()
+        self.self_clipped += (~groups.finished[own]).sum()
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return the statistics described above."""
+        responses = self.num_responses.sum().clamp(min=1)
+        groups = self.num_groups.clamp(min=1)
+        statistics = {
+            "reward": self.reward_sums.sum() / responses,
+            "reward_std": self.std_sum / groups,
+            "frac_reward_zero_std": self.num_zero_std / groups,
+            "frac_prompts_without_group": 1 - self.num_groups / self.num_prompts.clamp(min=1),
+        }
+        for source in Source:
+            if self.num_responses[source]:
+                statistics[f"reward/{source.name.lower()}"] = self.reward_sums[source] / self.num_responses[source]
+        for name, total in zip(self.reward_names, self.part_sums, strict=True):
+            statistics[f"rewards/{name}/mean"] = total / responses
+        if own := self.num_responses[Source.SELF]:
+            statistics["completions/mean_length"] = self.self_tokens / own
+            statistics["completions/clipped_ratio"] = self.self_clipped / own
+        return statistics

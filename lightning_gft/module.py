@@ -1,0 +1,292 @@
+"""The LightningModule: policy, group sampler and loss, and the loop that joins them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.strategies import ParallelStrategy
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from transformers import PreTrainedTokenizerBase
+from typing_extensions import override
+
+from lightning_gft.batching import micro_batch_rows, without_tokens
+from lightning_gft.evaluation import Evaluation, Evaluator
+from lightning_gft.guards import UpdateGuard
+from lightning_gft.losses import GroupLoss
+from lightning_gft.metrics import GroupStatistics, PolicyEvaluation, TokenStatistics
+from lightning_gft.policy import Policy, PolicyLoader
+from lightning_gft.rollout import combine_seeds
+from lightning_gft.sampler import GroupSampler
+from lightning_gft.types import GroupBatch, LossOutput, PromptBatch
+
+OptimizerFn = Callable[[Iterable[nn.Parameter]], Optimizer]
+SchedulerFn = Callable[[Optimizer], LRScheduler]
+
+
+class GFTLitModule(LightningModule):
+    """Fine-tunes a language model on groups of responses.
+
+    A training step samples groups, drops the sequences that carry no gradient, splits the rest into micro-batches,
+    accumulates their gradients under one normaliser that counts the whole batch over all processes, clips and updates.
+
+    Args:
+        policy: The language model to fine-tune.
+        sampler: Builds and scores groups.
+        loss: The objective.
+        optimizer: Gets the trainable parameters; default AdamW with a learning rate of 1e-6.
+        lr_scheduler: Gets the optimizer; stepped after every optimizer step.
+        evaluation: What validation and test measure.
+        updates_per_batch: Optimizer steps on each batch of groups.
+        micro_batch_tokens: Most tokens, padding included, that go through the model at once.
+        gradient_clip_val: Largest norm of the gradient; ``None`` does not clip.
+        max_nonfinite_updates: A gradient that is not finite is not applied; so many in a row stop the run.
+        max_uninformative_batches: So many batches in a row without any difference within a group stop the run;
+            ``None`` carries on.
+
+    Raises:
+        ValueError: If a number is out of range, or groups are too small for the advantage that the loss uses.
+
+    Example:
+        >>> from lightning_gft import ExactMatchReward, ExpertSource, GFTLoss, ScratchPolicy, SelfSource
+        >>> module = GFTLitModule(
+        ...     policy=ScratchPolicy(alphabet="0123456789+-="),
+        ...     sampler=GroupSampler(
+        ...         sources={"expert": ExpertSource(), "self": SelfSource(num_generations=7)},
+        ...         rewards={"accuracy": ExactMatchReward()},
+        ...     ),
+        ...     loss=GFTLoss(),
+        ... )
+        >>> module.automatic_optimization
+        False
+    """
+
+    policy: Policy
+
+    def __init__(
+        self,
+        policy: PolicyLoader,
+        sampler: GroupSampler,
+        loss: GroupLoss,
+        optimizer: OptimizerFn = lambda parameters: AdamW(parameters, lr=1e-6, weight_decay=0.01),
+        lr_scheduler: SchedulerFn | None = None,
+        evaluation: Evaluation | None = None,
+        updates_per_batch: int = 1,
+        micro_batch_tokens: int = 16384,
+        gradient_clip_val: float | None = 1.0,
+        max_nonfinite_updates: int = 5,
+        max_uninformative_batches: int | None = 100,
+    ) -> None:
+        super().__init__()
+        # Only by hand can one normaliser span micro-batches and processes.
+        self.automatic_optimization = False
+        _check_at_least_one(updates_per_batch=updates_per_batch, micro_batch_tokens=micro_batch_tokens)
+        _check_group_size(sampler, loss)
+        self.policy_loader = policy
+        self.sampler = sampler
+        self.loss = loss
+        self.optimizer_fn = optimizer
+        self.lr_scheduler_fn = lr_scheduler
+        self.evaluator = Evaluator(evaluation or Evaluation(), sampler.rewards)
+        self.updates_per_batch = updates_per_batch
+        self.micro_batch_tokens = micro_batch_tokens
+        self.gradient_clip_val = gradient_clip_val
+        self.guard = UpdateGuard(max_nonfinite_updates, max_uninformative_batches)
+        self.group_statistics = GroupStatistics(list(sampler.rewards))
+        self.token_statistics = TokenStatistics()
+        self.evaluations: dict[str, PolicyEvaluation] = {}
+        self.base_seed = 0
+        self.num_tokens: Tensor
+        self.register_buffer("num_tokens", torch.tensor(0))
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The policy's tokenizer, there before its weights are."""
+        return self.policy_loader.tokenizer
+
+    @override
+    def setup(self, stage: str) -> None:
+        if self.trainer.precision == "16-mixed":
+            raise ValueError(
+                "precision='16-mixed' scales the loss, which gradient norms here are not; use 'bf16-mixed'"
+            )
+        self.base_seed = torch.initial_seed()
+
+    @override
+    def configure_model(self) -> None:
+        if not hasattr(self, "policy"):
+            keep_reference = self.evaluator.settings.kl or self.loss.needs_ref_logprobs
+            self.policy = self.policy_loader.load(keep_reference)
+
+    @override
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = self.optimizer_fn([p for p in self.parameters() if p.requires_grad])
+        if self.lr_scheduler_fn is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": self.lr_scheduler_fn(optimizer)}
+
+    # Training
+
+    @override
+    def training_step(self, batch: PromptBatch, batch_idx: int) -> None:
+        started = time.perf_counter()
+        groups = self.sampler.sample(batch, self.policy, self._seed(self.current_epoch, batch_idx))
+        groups = self._with_logprobs(groups)
+        self.group_statistics.update(groups, len(batch))
+        self._check_informative(groups)
+        for _ in range(self.updates_per_batch):
+            loss, grad_norm = self._update(groups)
+        self._log_step(groups, loss, grad_norm, time.perf_counter() - started)
+
+    def _with_logprobs(self, groups: GroupBatch) -> GroupBatch:
+        """Add the log-probabilities that the loss compares with, taken before the first update."""
+        if self.loss.needs_old_logprobs:
+            groups = replace(groups, old_logprobs=self.policy.token_logprobs(groups, self.micro_batch_tokens)[0])
+        if self.loss.needs_ref_logprobs:
+            with self.policy.reference():
+                groups = replace(groups, ref_logprobs=self.policy.token_logprobs(groups, self.micro_batch_tokens)[0])
+        return groups
+
+    def _check_informative(self, groups: GroupBatch) -> None:
+        informative = self._reduce(self.loss.informative(groups).sum(), "sum")
+        if self.loss.uses_advantages:
+            self.guard.check_batch(bool(informative), groups.rewards.mean().item())
+
+    def _update(self, groups: GroupBatch) -> tuple[Tensor, Tensor]:
+        """Take one optimizer step and return the loss and the norm of the gradient before clipping."""
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)  # noqa: S101 (there is one)
+        optimizer.zero_grad()
+        weights, count = self.loss.reduce(groups)
+        # Strategies average gradients over processes, where the sum is wanted.
+        normalizer = self._reduce(count, "sum").clamp(min=1) / self.trainer.world_size
+        micro_batches = self._micro_batches(replace(groups, weights=weights))
+        loss = torch.zeros((), device=self.device)
+        for number, micro_batch in enumerate(micro_batches, start=1):
+            with self._gradient_sync(last=number == len(micro_batches)):
+                output = self.policy(micro_batch, self.loss.coefficients, normalizer, entropy=True)
+                self.manual_backward(output.loss)
+            self._count_tokens(micro_batch, output)
+            loss += output.loss.detach()
+        self.loss.rectifier.step()
+        grad_norm = self._clip_gradients()
+        finite = bool(grad_norm.isfinite())
+        self.guard.check_gradient(finite)
+        if finite:
+            optimizer.step()
+            if (scheduler := self.lr_schedulers()) is not None:
+                scheduler.step()  # type: ignore[union-attr]
+        return loss, grad_norm
+
+    def _micro_batches(self, groups: GroupBatch) -> list[GroupBatch]:
+        """Split the sequences that carry a gradient; every process gets the same number of micro-batches."""
+        informative = groups.select(self.loss.informative(groups).nonzero().squeeze(1))
+        pieces = [informative.select(rows) for rows in micro_batch_rows(informative, self.micro_batch_tokens)]
+        wanted = int(self._reduce(torch.tensor(max(len(pieces), 1), device=self.device), "max"))
+        return pieces + [without_tokens(groups)] * (wanted - len(pieces))
+
+    def _gradient_sync(self, last: bool) -> AbstractContextManager[Any]:
+        """Gradients accumulate locally and are exchanged once, with the last micro-batch."""
+        strategy = self.trainer.strategy
+        return nullcontext() if last or not isinstance(strategy, ParallelStrategy) else strategy.block_backward_sync()
+
+    def _clip_gradients(self) -> Tensor:
+        limit = float("inf") if self.gradient_clip_val is None else self.gradient_clip_val
+        return torch.nn.utils.clip_grad_norm_(self.policy.parameters(), limit)
+
+    def _count_tokens(self, groups: GroupBatch, output: LossOutput) -> None:
+        assert output.entropy is not None  # noqa: S101 (asked for above)
+        tokens = groups.tokens()
+        self.loss.rectifier.update(output.logprobs)
+        self.token_statistics.update(output.entropy, self.loss.coefficients(output.logprobs, tokens), tokens)
+
+    def _log_step(self, groups: GroupBatch, loss: Tensor, grad_norm: Tensor, seconds: float) -> None:
+        tokens = self._reduce(groups.lengths.sum(), "sum")
+        self.num_tokens += tokens
+        statistics = {
+            **self.group_statistics.compute(),
+            **self.token_statistics.compute(),
+            **self.loss.rectifier.compute(),
+            "loss": self._reduce(loss, "mean"),
+            "grad_norm": grad_norm,
+            "learning_rate": self.trainer.optimizers[0].param_groups[0]["lr"],
+            "nonfinite_updates": float(self.guard.nonfinite_updates),
+            "num_tokens": self.num_tokens.float(),
+            "tokens_per_second": tokens / seconds,
+        }
+        for metric in (self.group_statistics, self.token_statistics, self.loss.rectifier):
+            metric.reset()
+        shown = ("reward", "rectified_fraction", "tokens_per_second")
+        for name, value in statistics.items():
+            self.log(f"train/{name}", value, prog_bar=name in shown, batch_size=1)
+
+    # Evaluation and prediction
+
+    @override
+    def validation_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._evaluate(batch, batch_idx, dataloader_idx)
+
+    @override
+    def test_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._evaluate(batch, batch_idx, dataloader_idx)
+
+    @override
+    def on_validation_epoch_end(self) -> None:
+        self._log_evaluations("val")
+
+    @override
+    def on_test_epoch_end(self) -> None:
+        self._log_evaluations("test")
+
+    @override
+    def predict_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> GroupBatch:
+        """Return the scored groups of a batch of prompts."""
+        return self.sampler.sample(batch, self.policy, self._seed(dataloader_idx, batch_idx))
+
+    def _evaluate(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int) -> None:
+        metric = self.evaluations.setdefault(batch.dataset, self.evaluator.metric().to(self.device))
+        seed = combine_seeds(self.evaluator.settings.seed, dataloader_idx, batch_idx, self.global_rank)
+        self.evaluator.evaluate(metric, batch, self.policy, seed, self.micro_batch_tokens)
+
+    def _log_evaluations(self, stage: str) -> None:
+        for dataset, metric in self.evaluations.items():
+            prefix = f"{stage}/{dataset}/" if dataset else f"{stage}/"
+            for name, value in metric.compute().items():
+                self.log(prefix + name, value, sync_dist=True)
+        self.evaluations.clear()
+
+    # Processes
+
+    def _reduce(self, value: Tensor, op: str) -> Tensor:
+        reduced = self.trainer.strategy.reduce(value.clone(), reduce_op=op)
+        assert isinstance(reduced, Tensor)  # noqa: S101 (a tensor reduces to a tensor)
+        return reduced
+
+    def _seed(self, *parts: int) -> int:
+        """Return a seed that differs between steps and processes but not between a run and its repetition."""
+        return combine_seeds(self.base_seed, *parts, self.global_rank)
+
+
+def _check_at_least_one(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"{name}={number} must be at least 1")
+
+
+def _check_group_size(sampler: GroupSampler, loss: GroupLoss) -> None:
+    needed = sampler.advantage.min_group_size
+    if loss.uses_advantages and sampler.group_size < needed:
+        raise ValueError(
+            f"{type(sampler.advantage).__name__} compares the responses of a group and needs at least {needed}, but "
+            f"the sources ({', '.join(sampler.sources)}) give {sampler.group_size}; add a source or raise num_generations, "
+            "or use RewardAdvantage (the reward itself) or SFTLoss (no advantages)"
+        )

@@ -1,0 +1,6 @@
+"""The policy: loading a language model, and the one module that runs it."""
+
+from lightning_gft.policy.loader import PolicyLoader, PretrainedPolicy, ScratchPolicy
+from lightning_gft.policy.policy import Policy
+
+__all__ = ["Policy", "PolicyLoader", "PretrainedPolicy", "ScratchPolicy"]

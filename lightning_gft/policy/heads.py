@@ -1,0 +1,56 @@
+"""Finding out how a model's output head makes logits, so that the loss can be fused with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """What follows the output projection: ``softcap * tanh(logit_scale * (W h + b) / softcap)``."""
+
+    softcap: float | None = None
+    logit_scale: float = 1.0
+
+    def logits(self, projected: Tensor) -> Tensor:
+        """Return the logits of what the projection gave."""
+        scaled = projected * self.logit_scale
+        return scaled if self.softcap is None else self.softcap * torch.tanh(scaled / self.softcap)
+
+
+def find_linear_head(model: PreTrainedModel) -> LinearHead | None:
+    """Return the model's head if it is linear and gives the model's own logits, else ``None``.
+
+    What a head does beyond the projection is read from the configuration, under the names that transformers uses, and
+    then *checked* on a few tokens: a model whose logits come about in a way not known here is never silently trained
+    on others.
+
+    Args:
+        model: A causal language model, its weights on a real device.
+    """
+    if not isinstance(model.get_output_embeddings(), nn.Linear):
+        return None
+    config = model.config.get_text_config()
+    head = LinearHead(
+        softcap=getattr(config, "final_logit_softcapping", None),
+        logit_scale=(getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0),
+    )
+    return head if _gives_own_logits(head, model) else None
+
+
+@torch.no_grad()
+def _gives_own_logits(head: LinearHead, model: PreTrainedModel) -> bool:
+    training = model.training
+    model.eval()
+    probe = torch.arange(4, device=model.device).unsqueeze(0)
+    hidden = model.base_model(input_ids=probe).last_hidden_state
+    expected = model(input_ids=probe).logits
+    model.train(training)
+    # Relative to the largest logit, since a fresh model's logits are all small; half precision rounds to 2^-8.
+    tolerance = 1e-4 if expected.dtype in (torch.float32, torch.float64) else 2e-2
+    difference = (head.logits(model.get_output_embeddings()(hidden)) - expected).abs().max()
+    return bool(difference <= tolerance * expected.abs().max())

@@ -1,0 +1,184 @@
+"""The policy: the one module that runs the language model."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from lightning_gft.batching import micro_batch_rows
+from lightning_gft.functional.linear_logprob import ChunkCoefficientsFn
+from lightning_gft.policy.heads import find_linear_head
+from lightning_gft.policy.scoring import score
+from lightning_gft.rollout import EndTokens, RolloutEngine, TransformersEngine, spawn_seeds
+from lightning_gft.types import CoefficientsFn, GroupBatch, LossOutput, Response, SamplingParams
+
+
+class Policy(nn.Module):
+    """A causal language model with its tokenizer: scored, trained and sampled from through here and nowhere else.
+
+    Args:
+        model: The language model. Its head is fused with the loss where it is linear; any other head works too.
+        tokenizer: Its tokenizer, with an end-of-sequence and a padding token.
+        engine: Draws responses; default :class:`~lightning_gft.TransformersEngine`.
+        keep_reference: Whether to keep a frozen copy of the model as it is now, for :meth:`reference`.
+
+    Raises:
+        ValueError: If the tokenizer knows tokens that the model does not.
+
+    Example:
+        >>> from lightning_gft import ScratchPolicy
+        >>> policy = ScratchPolicy(alphabet="0123456789+=").load()
+        >>> [[response]] = policy.generate([policy.tokenizer.encode("1+1=")], 1, SamplingParams(max_new_tokens=4), 0)
+        >>> len(response.token_ids) <= 4
+        True
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        engine: RolloutEngine | None = None,
+        keep_reference: bool = False,
+    ) -> None:
+        super().__init__()
+        _check_vocabulary(model, tokenizer)
+        self.end = _end_tokens(model, tokenizer)
+        self.tokenizer = tokenizer
+        self.engine = engine or TransformersEngine()
+        self.model = model
+        self.reference_model = copy.deepcopy(model).eval().requires_grad_(False) if keep_reference else None
+        self._uses_reference = False
+        self.head = find_linear_head(model)
+        if self.head is None:
+            rank_zero_warn(
+                f"{type(model).__name__} has a head that the fused loss does not serve; its own logits are used "
+                "instead, which takes more memory"
+            )
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        return self.model.device
+
+    @property
+    def pad_token_id(self) -> int:
+        """Token id that fills a row up; any would do, since masks go by length and never by id."""
+        return self.end.pad_token_id
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Return the text of a response, without special tokens."""
+        return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True))
+
+    def forward(
+        self, groups: GroupBatch, coefficients: CoefficientsFn, normalizer: Tensor, entropy: bool = False
+    ) -> LossOutput:
+        """Run the model once over ``groups`` and return ``-sum_t weight_t * c_t * log p_t / normalizer``.
+
+        Args:
+            groups: Sequences that carry a gradient.
+            coefficients: The objective, see :meth:`lightning_gft.GroupLoss.coefficients`.
+            normalizer: Scalar ``Z``.
+            entropy: Whether to return entropies.
+        """
+        tokens = groups.tokens()
+
+        def scaled(logprobs: Tensor, index: slice) -> Tensor:
+            chunk = tokens[index]
+            return chunk.weights * coefficients(logprobs, chunk) / normalizer
+
+        return self._score(groups, scaled, entropy)
+
+    @torch.no_grad()
+    def token_logprobs(self, groups: GroupBatch, max_tokens: int) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities and entropies, both ``[N, T]`` and 0 outside the response, without gradient.
+
+        Args:
+            groups: ``N`` sequences.
+            max_tokens: Padded tokens to run at once.
+        """
+        logprobs = torch.zeros(groups.input_ids.shape, device=self.device)
+        entropies = torch.zeros_like(logprobs)
+        training = self.model.training
+        self.model.eval()
+        for rows in micro_batch_rows(groups, max_tokens):
+            piece = groups.select(rows)
+            output = self._score(piece, lambda logprobs, _: torch.zeros_like(logprobs), entropy=True)
+            assert output.entropy is not None  # noqa: S101 (asked for above)
+            for target, values in ((logprobs, output.logprobs), (entropies, output.entropy)):
+                target[rows] = torch.zeros_like(target[rows]).masked_scatter(groups.response_mask[rows], values.float())
+        self.model.train(training)
+        return logprobs, entropies
+
+    @contextmanager
+    def reference(self) -> Iterator[None]:
+        """Within this context the policy scores as it did when it was loaded.
+
+        Raises:
+            RuntimeError: If no reference was kept.
+        """
+        if self.reference_model is None:
+            raise RuntimeError("this policy keeps no reference; load it with keep_reference=True")
+        self._uses_reference = True
+        try:
+            yield
+        finally:
+            self._uses_reference = False
+
+    def generate(
+        self, prompt_ids: Sequence[Sequence[int]], num_generations: int, sampling: SamplingParams, seed: int
+    ) -> list[list[Response]]:
+        """Draw ``num_generations`` responses to each of ``P`` prompts; the same seed draws the same responses.
+
+        Args:
+            prompt_ids: ``P`` prompts as token ids.
+            num_generations: Responses a prompt.
+            sampling: How to draw.
+            seed: Of this call; every response gets one of its own from it.
+        """
+        seeds = spawn_seeds(seed, len(prompt_ids) * num_generations)
+        training = self.model.training
+        self.model.eval()  # dropout would make each token one of another policy
+        try:
+            return self.engine.generate(self.model, prompt_ids, num_generations, sampling, seeds, self.end)
+        finally:
+            self.model.train(training)
+
+    def save_pretrained(self, path: str | Path, torch_dtype: str | None = None) -> None:
+        """Write model (safetensors), configuration and tokenizer, to be loaded with transformers.
+
+        Args:
+            path: Folder; made if it does not exist.
+            torch_dtype: Data type of the written weights, such as ``"bfloat16"``; by default their own.
+        """
+        model = self.model if torch_dtype is None else copy.deepcopy(self.model).to(getattr(torch, torch_dtype))
+        model.save_pretrained(path)
+        self.tokenizer.save_pretrained(path)
+
+    def _score(self, groups: GroupBatch, coefficients: ChunkCoefficientsFn, entropy: bool) -> LossOutput:
+        model = self.reference_model if self._uses_reference else self.model
+        assert model is not None  # noqa: S101 (the context above has checked)
+        return score(model, self.head, groups, coefficients, entropy)
+
+
+def _check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    embedded = model.config.get_text_config().vocab_size
+    if len(tokenizer) > embedded:
+        raise ValueError(
+            f"the tokenizer has {len(tokenizer)} tokens but the model embeds {embedded}; use the tokenizer that "
+            "belongs to the model, or resize the model's embeddings and save it first"
+        )
+
+
+def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> EndTokens:
+    """Chat models end a turn with one token and a text with another; both end a response."""
+    configured = model.generation_config.eos_token_id if model.generation_config else None
+    more = configured if isinstance(configured, list) else [configured]
+    eos = {tokenizer.eos_token_id, *more} - {None}
+    return EndTokens(tuple(sorted(eos)), tokenizer.pad_token_id)

@@ -1,0 +1,52 @@
+"""What several rewards do to a text: find the answer in it, and show it in an error."""
+
+from __future__ import annotations
+
+_SHOWN = 200
+
+
+def check_marker(marker: str | None) -> str | None:
+    """Return the marker, or refuse an empty one, which every text would contain.
+
+    Args:
+        marker: What the answer follows; ``None`` where the whole text is the answer.
+
+    Raises:
+        ValueError: If the marker is empty.
+    """
+    if marker == "":
+        raise ValueError("marker='' is found in every text; leave it out (null) to have no marker")
+    return marker
+
+
+def after_marker(text: str, marker: str | None) -> str | None:
+    """Return what follows the last marker, ``None`` where the marker is absent, or the whole text without a marker.
+
+    Args:
+        text: A response or a reference.
+        marker: What the answer follows, or ``None``.
+
+    Example:
+        >>> after_marker("2 + 2 = 4 #### 4", "####")
+        ' 4'
+    """
+    if marker is None:
+        return text
+    _, found, rest = text.rpartition(marker)
+    return rest if found else None
+
+
+def shorten(value: object) -> str:
+    r"""Return a value for an error message: on one line, its middle left out where it is long.
+
+    Args:
+        value: A prompt, a response, a reference or whatever a function gave back.
+
+    Example:
+        >>> shorten("one\ntwo")
+        "'one\\ntwo'"
+    """
+    # The end is kept as well as the beginning: a response's answer stands there.
+    shown = repr(value)
+    half = _SHOWN // 2
+    return shown if len(shown) <= _SHOWN else f"{shown[:half]} ... {shown[-half:]}"

@@ -1,0 +1,70 @@
+"""What a rollout engine is: token ids in, responses out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from transformers import PreTrainedModel
+
+from lightning_gft.types import Response, SamplingParams
+
+
+@dataclass(frozen=True)
+class EndTokens:
+    """Token ids that end a response, and the one that fills a row up."""
+
+    eos_token_ids: tuple[int, ...]
+    pad_token_id: int
+
+
+class RolloutEngine(ABC):
+    """Draws responses from a language model."""
+
+    @abstractmethod
+    def generate(
+        self,
+        model: PreTrainedModel,
+        prompt_ids: Sequence[Sequence[int]],
+        num_generations: int,
+        sampling: SamplingParams,
+        seeds: Sequence[int],
+        end: EndTokens,
+    ) -> list[list[Response]]:
+        """Draw ``num_generations`` responses to each of ``P`` prompts.
+
+        Args:
+            model: A causal language model.
+            prompt_ids: ``P`` prompts.
+            num_generations: Responses a prompt.
+            sampling: How to draw.
+            seeds: One a response, ``P * num_generations`` of them, prompt by prompt. A response depends on its own seed
+                alone, not on what else is in the batch.
+            end: Tokens that end a response.
+
+        Returns:
+            For each prompt its responses, the end-of-sequence token included where it was reached, with their
+            log-probabilities at temperature 1.
+        """
+
+
+def combine_seeds(*parts: int) -> int:
+    """Return one seed that depends on all of ``parts`` and on their order.
+
+    Example:
+        >>> combine_seeds(1, 2) == combine_seeds(1, 2) != combine_seeds(2, 1)
+        True
+    """
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
+
+
+def spawn_seeds(seed: int, count: int) -> list[int]:
+    """Return ``count`` well-spread seeds that depend on ``seed`` alone.
+
+    Example:
+        >>> spawn_seeds(0, 3) == spawn_seeds(0, 3) != spawn_seeds(1, 3)
+        True
+    """
+    return [int(state) for state in np.random.SeedSequence(seed).generate_state(count, np.uint64)]

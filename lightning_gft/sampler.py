@@ -1,0 +1,140 @@
+"""The group sampler: prompts -> group -> rewards -> advantages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_gft.advantages import AdvantageEstimator, GroupNormalizedAdvantage
+from lightning_gft.rewards import Reward, score_responses
+from lightning_gft.rollout import spawn_seeds
+from lightning_gft.sources import ResponseSource
+from lightning_gft.types import GroupBatch, PromptBatch, Response, ResponseGenerator, Source
+
+
+class GroupSampler:
+    """Builds a group of responses for each prompt, scores all of them alike and compares them within the group.
+
+    Args:
+        sources: Where responses come from, by names of your choice.
+        rewards: What a response is worth, by names that become log keys; their weighted sum counts.
+        advantage: Turns rewards into advantages; default :class:`~lightning_gft.GroupNormalizedAdvantage`.
+
+    Raises:
+        ValueError: If there is no source or no reward.
+
+    Example:
+        >>> from lightning_gft import ExactMatchReward, ExpertSource, SelfSource
+        >>> sampler = GroupSampler(
+        ...     sources={"expert": ExpertSource(), "self": SelfSource(num_generations=7)},
+        ...     rewards={"accuracy": ExactMatchReward()},
+        ... )
+        >>> sampler.group_size
+        8
+    """
+
+    def __init__(
+        self,
+        sources: dict[str, ResponseSource],
+        rewards: dict[str, Reward],
+        advantage: AdvantageEstimator | None = None,
+    ) -> None:
+        if not sources:
+            raise ValueError("sources is empty; give at least one, such as ExpertSource or SelfSource")
+        if not rewards:
+            raise ValueError("rewards is empty; give at least one, such as NumericReward or ExactMatchReward")
+        self.sources = sources
+        self.rewards = rewards
+        self.advantage = advantage or GroupNormalizedAdvantage()
+
+    @property
+    def group_size(self) -> int:
+        """Responses that a prompt gets where no demonstration is missing."""
+        return sum(source.num_responses for source in self.sources.values())
+
+    def sample(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> GroupBatch:
+        """Return the scored groups of ``P`` prompts, one after the other.
+
+        Args:
+            prompts: The prompts.
+            policy: Draws its own responses and decodes all of them.
+            seed: The same seed, policy and prompts give the same groups.
+
+        Raises:
+            ValueError: If no source gives any response to any prompt.
+            RewardError: If a reward fails.
+        """
+        rows = self._gather(prompts, policy, seed)
+        texts = [policy.decode(row.response.token_ids) for row in rows]
+        of_row = [row.prompt for row in rows]
+        rewards, parts = score_responses(
+            self.rewards,
+            prompts=[prompts.prompts[i] for i in of_row],
+            responses=texts,
+            references=[prompts.references[i] for i in of_row],
+            columns={name: [values[i] for i in of_row] for name, values in prompts.columns.items()},
+        )
+        device = policy.device
+        group_index = torch.tensor(of_row, device=device)
+        source = torch.tensor([row.source for row in rows], device=device)
+        rewards = rewards.to(device)
+        return GroupBatch(
+            **_pad(rows, prompts, policy.pad_token_id, device),
+            group_index=group_index,
+            source=source,
+            rewards=rewards,
+            advantages=self.advantage(rewards, group_index, source),
+            finished=torch.tensor([row.response.finished for row in rows], device=device),
+            reward_parts={name: part.to(device) for name, part in parts.items()},
+            prompts=[prompts.prompts[i] for i in of_row],
+            responses=texts,
+        )
+
+    def _gather(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[_Row]:
+        groups: list[list[_Row]] = [[] for _ in prompts.prompt_ids]
+        seeds = spawn_seeds(seed, len(self.sources))
+        for source, source_seed in zip(self.sources.values(), seeds, strict=True):
+            for i, responses in enumerate(source.respond(prompts, policy, source_seed)):
+                groups[i].extend(_Row(i, source.source, response) for response in responses if response.token_ids)
+        rows = [row for group in groups for row in group]
+        if not rows:
+            raise ValueError(
+                f"none of the sources {', '.join(self.sources)} gave any response to any of the {len(prompts)} prompts "
+                "of this batch; check the demonstration columns and whether max_response_length dropped them all, or "
+                "add a SelfSource"
+            )
+        return rows
+
+
+@dataclass(frozen=True)
+class _Row:
+    prompt: int
+    source: Source
+    response: Response
+
+
+def _pad(rows: list[_Row], prompts: PromptBatch, pad_token_id: int, device: torch.device) -> dict[str, Any]:
+    """Return the ``[N, T]`` tensors, right-padded; masks go by length, so any padding id will do."""
+    prompt_lengths = [len(prompts.prompt_ids[row.prompt]) for row in rows]
+    lengths = [prompt + len(row.response.token_ids) for prompt, row in zip(prompt_lengths, rows, strict=True)]
+    shape = len(rows), max(lengths)
+    input_ids = torch.full(shape, pad_token_id)
+    logprobs = torch.zeros(shape)
+    for n, (row, start, stop) in enumerate(zip(rows, prompt_lengths, lengths, strict=True)):
+        input_ids[n, :stop] = torch.tensor([*prompts.prompt_ids[row.prompt], *row.response.token_ids])
+        if row.response.logprobs is not None:
+            logprobs[n, start:stop] = torch.tensor(row.response.logprobs)
+    attention_mask = _below(lengths, shape[1])
+    return {
+        "input_ids": input_ids.to(device),
+        "attention_mask": attention_mask.to(device),
+        "response_mask": (attention_mask & ~_below(prompt_lengths, shape[1])).to(device),
+        "sampling_logprobs": logprobs.to(device),
+    }
+
+
+def _below(lengths: list[int], width: int) -> Tensor:
+    return torch.arange(width) < torch.tensor(lengths).unsqueeze(1)

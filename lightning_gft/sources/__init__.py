@@ -1,0 +1,7 @@
+"""Where the responses of a group come from."""
+
+from lightning_gft.sources.base import ResponseSource
+from lightning_gft.sources.dataset import DatasetSource, ExpertSource, TeacherSource
+from lightning_gft.sources.policy import SelfSource
+
+__all__ = ["DatasetSource", "ExpertSource", "ResponseSource", "SelfSource", "TeacherSource"]

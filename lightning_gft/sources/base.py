@@ -1,0 +1,39 @@
+"""What a response source is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from lightning_gft.types import PromptBatch, Response, ResponseGenerator, Source
+
+
+class ResponseSource(ABC):
+    """Gives responses to prompts.
+
+    Args:
+        num_responses: Most responses a prompt.
+
+    Attributes:
+        source: What its responses count as.
+
+    Raises:
+        ValueError: If ``num_responses`` is below 1.
+    """
+
+    source: ClassVar[Source]
+
+    def __init__(self, num_responses: int) -> None:
+        if num_responses < 1:
+            raise ValueError(f"{type(self).__name__}: number of responses {num_responses} must be at least 1")
+        self.num_responses = num_responses
+
+    @abstractmethod
+    def respond(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[list[Response]]:
+        """Return for each of ``P`` prompts at most ``num_responses`` responses.
+
+        Args:
+            prompts: The prompts, with the demonstrations that the data holds for them.
+            policy: The policy.
+            seed: Every random choice follows from it.
+        """

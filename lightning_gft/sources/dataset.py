@@ -1,0 +1,66 @@
+"""Demonstrations that come with the data."""
+
+from __future__ import annotations
+
+import random
+from typing import ClassVar
+
+from typing_extensions import override
+
+from lightning_gft.sources.base import ResponseSource
+from lightning_gft.types import PromptBatch, Response, ResponseGenerator, Source
+
+
+class DatasetSource(ResponseSource):
+    """Demonstrations of one role; where a prompt has more than are wanted, a random choice of them."""
+
+    role: ClassVar[str]
+
+    @override
+    def respond(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[list[Response]]:
+        if self.role not in prompts.demonstrations:
+            raise ValueError(
+                f"{type(self).__name__} needs demonstrations, but the data has none for the role {self.role!r}; set "
+                f"{self.role}_column in the datamodule, or take this source out of the sampler"
+            )
+        chooser = random.Random(seed)
+        return [
+            given if len(given) <= self.num_responses else chooser.sample(given, self.num_responses)
+            for given in prompts.demonstrations[self.role]
+        ]
+
+
+class ExpertSource(DatasetSource):
+    """The data's own answers.
+
+    Args:
+        num_responses: Demonstrations a prompt; fewer where the data has fewer.
+
+    Example:
+        >>> ExpertSource().num_responses
+        1
+    """
+
+    source: ClassVar[Source] = Source.EXPERT
+    role: ClassVar[str] = "expert"
+
+    def __init__(self, num_responses: int = 1) -> None:
+        super().__init__(num_responses)
+
+
+class TeacherSource(DatasetSource):
+    """Answers of a stronger model, drawn beforehand and stored with the data.
+
+    Args:
+        num_responses: Demonstrations a prompt; fewer where the data has fewer.
+
+    Example:
+        >>> TeacherSource().num_responses
+        3
+    """
+
+    source: ClassVar[Source] = Source.TEACHER
+    role: ClassVar[str] = "teacher"
+
+    def __init__(self, num_responses: int = 3) -> None:
+        super().__init__(num_responses)

@@ -1,0 +1,48 @@
+"""The policy's own samples."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from typing_extensions import override
+
+from lightning_gft.sources.base import ResponseSource
+from lightning_gft.types import PromptBatch, Response, ResponseGenerator, SamplingParams, Source
+
+
+class SelfSource(ResponseSource):
+    """Responses drawn from the policy as it is now.
+
+    Args:
+        num_generations: Responses a prompt.
+        max_new_tokens: Longest response, in tokens.
+        temperature: 1 draws from the policy itself; 0 is greedy decoding.
+        top_p: Keep the smallest set of tokens whose probabilities reach ``top_p``; 1 keeps all.
+        top_k: Keep the ``top_k`` likeliest tokens; 0 keeps all.
+        min_p: Keep tokens at least ``min_p`` times as likely as the likeliest; ``None`` keeps all.
+
+    Raises:
+        ValueError: If a value lies outside its range.
+
+    Example:
+        >>> SelfSource(num_generations=8).sampling.temperature
+        1.0
+    """
+
+    source: ClassVar[Source] = Source.SELF
+
+    def __init__(
+        self,
+        num_generations: int = 4,
+        max_new_tokens: int = 512,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        min_p: float | None = None,
+    ) -> None:
+        super().__init__(num_generations)
+        self.sampling = SamplingParams(max_new_tokens, temperature, top_p, top_k, min_p)
+
+    @override
+    def respond(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[list[Response]]:
+        return policy.generate(prompts.prompt_ids, self.num_responses, self.sampling, seed)

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import pytest
+
+from lightning_gft.data import PromptEncoder
+from tests.data.conftest import CHATML, TokenizerFactory
+
+BOS, EOS = 1, 2
+MESSAGES = [{"role": "user", "content": "hi"}]
+
+
+def test_plain_prompt_is_the_template_around_the_prompt(make_tokenizer: TokenizerFactory) -> None:
+    tokenizer = make_tokenizer()
+    encoder = PromptEncoder(tokenizer, prompt_template="Q: {prompt}\nA: ")
+    [ids] = encoder.encode_prompts(["1+{x}"])
+    assert tokenizer.decode(ids).replace(" ", "") == "Q:1+{x}\nA:"
+    assert ids == tokenizer("Q: 1+{x}\nA: ").input_ids
+
+
+def test_bos_stands_at_the_start_and_nowhere_else(make_tokenizer: TokenizerFactory) -> None:
+    encoder = PromptEncoder(make_tokenizer("<s> $A", bos="<s>"))
+    [prompt], [response] = encoder.encode_prompts(["1+1="]), encoder.encode_responses(["2"])
+    assert prompt[0] == BOS
+    assert (prompt + response).count(BOS) == 1
+
+
+def test_chat_template_writes_the_only_bos(make_tokenizer: TokenizerFactory) -> None:
+    encoder = PromptEncoder(make_tokenizer("<s> $A", chat_template="<s>" + CHATML, bos="<s>"))
+    [prompt], [response] = encoder.encode_prompts(["1+1="]), encoder.encode_responses(["2"])
+    assert prompt[0] == BOS
+    assert (prompt + response).count(BOS) == 1
+
+
+@pytest.mark.parametrize("adds", ["$A </s>", "<s> $A </s>"])
+def test_appended_eos_is_stripped_from_prompts(make_tokenizer: TokenizerFactory, adds: str) -> None:
+    encoder = PromptEncoder(make_tokenizer(adds))
+    assert EOS not in encoder.encode_prompts(["1+1="])[0]
+
+
+def test_bos_that_equals_eos_survives_an_empty_prompt(make_tokenizer: TokenizerFactory) -> None:
+    encoder = PromptEncoder(make_tokenizer("</s> $A", bos="</s>"))
+    assert encoder.encode_prompts([""]) == [[EOS]]
+
+
+@pytest.mark.parametrize("adds", ["$A", "<s> $A", "$A </s>"])
+@pytest.mark.parametrize("text", ["2", "2</s>", ""])
+def test_one_eos_ends_every_response(make_tokenizer: TokenizerFactory, adds: str, text: str) -> None:
+    [ids] = PromptEncoder(make_tokenizer(adds)).encode_responses([text])
+    assert ids[-1] == EOS
+    assert ids.count(EOS) == 1
+    assert BOS not in ids
+
+
+def test_padding_with_eos_changes_nothing(make_tokenizer: TokenizerFactory) -> None:
+    shared = PromptEncoder(make_tokenizer(pad="</s>"))
+    apart = PromptEncoder(make_tokenizer())
+    assert shared.encode_responses(["2", "22"]) == apart.encode_responses(["2", "22"])
+    assert PromptEncoder(make_tokenizer(pad=None)).encode_responses(["2"]) == apart.encode_responses(["2"])
+
+
+def test_chat_prompt_ends_where_the_assistant_begins(make_tokenizer: TokenizerFactory) -> None:
+    tokenizer = make_tokenizer(chat_template=CHATML)
+    encoder = PromptEncoder(tokenizer, system_prompt="be brief")
+    assert encoder.render("hi") == "<|system|>be brief</s><|user|>hi</s><|assistant|>"
+    assert encoder.render(MESSAGES) == encoder.render("hi")
+    assert tokenizer.convert_ids_to_tokens(encoder.encode_prompts(["hi"])[0]) == [
+        "<|system|>", *"be brief", "</s>", "<|user|>", *"hi", "</s>", "<|assistant|>",
+    ]  # fmt: skip
+
+
+def test_chat_template_can_be_set_aside(make_tokenizer: TokenizerFactory) -> None:
+    encoder = PromptEncoder(make_tokenizer(chat_template=CHATML), use_chat_template=False, prompt_template="{prompt}!")
+    assert encoder.render("hi") == "hi!"
+
+
+def test_many_texts_are_encoded_in_order(make_tokenizer: TokenizerFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning_gft.data.tokenization._TEXTS_AT_ONCE", 2)
+    encoder = PromptEncoder(make_tokenizer())
+    assert encoder.encode_prompts(list("abcde")) == [encoder.encode_prompts([char])[0] for char in "abcde"]
+
+
+def test_prefix_check_accepts_a_template_that_keeps_the_prompt(make_tokenizer: TokenizerFactory) -> None:
+    PromptEncoder(make_tokenizer(chat_template=CHATML)).check_prefix("hi", "hello")
+    PromptEncoder(make_tokenizer()).check_prefix("hi", "hello")
+
+
+def test_prefix_check_says_what_differs_and_what_to_do(make_tokenizer: TokenizerFactory) -> None:
+    thinking = CHATML.replace("<|assistant|>{% endif %}", "<|assistant|><think>{% endif %}")
+    encoder = PromptEncoder(make_tokenizer(chat_template=thinking))
+    with pytest.raises(ValueError, match=r"'<think>'.*conversation with 'hello</s>'.*use_chat_template: false"):
+        encoder.check_prefix("hi", "hello")
+
+
+@pytest.mark.parametrize(
+    ("chat_template", "special", "options", "words"),
+    [
+        (None, {"eos": None, "pad": None}, {}, "no end-of-sequence token.*tokenizer.eos_token"),
+        (None, {"eos": None}, {}, "no end-of-sequence token"),
+        (None, {}, {"use_chat_template": True}, "use_chat_template=True.*chat_template="),
+        (None, {}, {"system_prompt": "be brief"}, "system_prompt needs a chat template.*prompt_template"),
+        (None, {}, {"prompt_template": "Q: "}, "prompt_template='Q: '.*{prompt}"),
+        (CHATML, {}, {"prompt_template": "Q: {prompt}"}, "no effect.*use_chat_template: false"),
+    ],
+)
+def test_options_that_cannot_work_are_refused(
+    make_tokenizer: TokenizerFactory, chat_template: str | None, special: dict, options: dict, words: str
+) -> None:
+    tokenizer = make_tokenizer(chat_template=chat_template, **special)
+    with pytest.raises(ValueError, match=words):
+        PromptEncoder(tokenizer, **options)
+
+
+def test_messages_without_a_chat_template_name_the_remedy(make_tokenizer: TokenizerFactory) -> None:
+    with pytest.raises(ValueError, match=r"list of messages.*chat_template=.*strings"):
+        PromptEncoder(make_tokenizer()).encode_prompts([MESSAGES])
+
+
+@pytest.mark.parametrize(
+    ("messages", "words"),
+    [
+        ([*MESSAGES, {"role": "assistant", "content": "hello"}], "ends in an assistant's message"),
+        ([{"role": "system", "content": "be long"}, *MESSAGES], "system message of its own"),
+    ],
+)
+def test_conversations_that_contradict_are_refused(
+    make_tokenizer: TokenizerFactory, messages: list[dict[str, str]], words: str
+) -> None:
+    encoder = PromptEncoder(make_tokenizer(chat_template=CHATML), system_prompt="be brief")
+    with pytest.raises(ValueError, match=words):
+        encoder.encode_prompts([messages])
+
+
+def test_prompt_of_another_type_is_refused(make_tokenizer: TokenizerFactory) -> None:
+    with pytest.raises(TypeError, match="not int: 7"):
+        PromptEncoder(make_tokenizer()).encode_prompts([7])  # type: ignore[list-item]

@@ -1,0 +1,325 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lightning_gft.functional import continuous_coefficients, linear_logprob_loss, rectified_coefficients
+from tests import reference
+
+M, H, V = 13, 5, 17
+
+HEADS: dict[str, dict[str, float]] = {
+    "plain": {},
+    "softcap": {"softcap": 1.5},
+    "logit-scale": {"logit_scale": 0.3},
+    "temperature": {"temperature": 1.7},
+    "all": {"softcap": 2.0, "logit_scale": 1.6, "temperature": 0.6},
+}
+every_head = pytest.mark.parametrize("head", HEADS.values(), ids=HEADS.keys())
+with_and_without_bias = pytest.mark.parametrize("with_bias", [False, True], ids=["no-bias", "bias"])
+
+_per_token = torch.Generator().manual_seed(5)
+ADVANTAGES = torch.randn(M, dtype=torch.float64, generator=_per_token)
+OLD_LOGPROBS = -4 * torch.rand(M, dtype=torch.float64, generator=_per_token)
+
+COEFFICIENTS: dict[str, Callable[[Tensor, slice], Tensor]] = {
+    "sft": lambda logprobs, index: torch.ones_like(logprobs),
+    "dft": lambda logprobs, index: logprobs.exp(),
+    "gft": lambda logprobs, index: ADVANTAGES[index] * rectified_coefficients(logprobs, 0.05),
+    "continuous": lambda logprobs, index: ADVANTAGES[index] * continuous_coefficients(logprobs, 0.05),
+    "clipped-ratio": lambda logprobs, index: (
+        ADVANTAGES[index] * (logprobs - OLD_LOGPROBS[index]).exp() * ((logprobs - OLD_LOGPROBS[index]).abs() < 1)
+    ),
+    "constant": lambda logprobs, index: ADVANTAGES[index],
+}
+
+
+def inputs(number: int = M, dtype: torch.dtype = torch.float64, with_bias: bool = True) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(number)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, dtype=torch.float64, generator=generator).to(dtype).requires_grad_()
+
+    drawn: dict[str, Any] = {"hidden": draw(number, H), "weight": draw(V, H), "bias": draw(V) if with_bias else None}
+    return drawn | {"targets": torch.randint(0, V, (number,), generator=generator)}
+
+
+def leaves(given: dict[str, Any]) -> list[Tensor]:
+    return [given[name] for name in ("hidden", "weight", "bias") if given[name] is not None]
+
+
+@every_head
+@with_and_without_bias
+@pytest.mark.parametrize("coefficients", COEFFICIENTS.values(), ids=COEFFICIENTS.keys())
+@pytest.mark.parametrize("chunk_size", [1, 4, M, M + 100, None])
+def test_equals_autograd_through_full_logits(head, with_bias: bool, coefficients, chunk_size: int | None):
+    given = inputs(with_bias=with_bias)
+    loss, logprobs, entropies = linear_logprob_loss(
+        **given, coefficients=coefficients, chunk_size=chunk_size, entropy=True, **head
+    )
+    gradients = torch.autograd.grad(3 * loss, leaves(given))
+    logits = reference.full_logits(given["hidden"], given["weight"], given["bias"], **head)
+    expected = reference.full_logits_loss(logits, given["targets"], lambda lp: coefficients(lp, slice(None)))
+    expected_gradients = torch.autograd.grad(3 * expected[0], leaves(given))
+    for a, b in zip((loss, logprobs, entropies, *gradients), (*expected, *expected_gradients), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
+
+
+@every_head
+@with_and_without_bias
+@pytest.mark.parametrize("chunk_size", [1, 3, 100])
+@pytest.mark.parametrize("number", [0, 5])
+def test_gradcheck_with_constant_coefficients(head, with_bias: bool, chunk_size: int, number: int):
+    given = inputs(number, with_bias=with_bias)
+    names = [name for name in ("hidden", "weight", "bias") if given[name] is not None]
+
+    def loss(*tensors: Tensor) -> Tensor:
+        changed = given | dict(zip(names, tensors, strict=True))
+        return linear_logprob_loss(
+            **changed, coefficients=lambda lp, index: ADVANTAGES[:number][index], chunk_size=chunk_size, **head
+        )[0]
+
+    assert torch.autograd.gradcheck(loss, tuple(leaves(given)))
+
+
+@with_and_without_bias
+def test_no_tokens_give_a_zero_that_can_be_backpropagated(with_bias: bool):
+    given = inputs(0, with_bias=with_bias)
+    loss, logprobs, entropies = linear_logprob_loss(**given, coefficients=COEFFICIENTS["dft"], entropy=True)
+    assert loss.item() == 0
+    assert logprobs.shape == entropies.shape == (0,)
+    for leaf, gradient in zip(leaves(given), torch.autograd.grad(loss, leaves(given)), strict=True):
+        assert gradient.shape == leaf.shape
+        assert gradient.eq(0).all()
+
+
+def test_each_token_reaches_the_coefficients_once_in_order_and_detached():
+    seen: list[tuple[int, int]] = []
+
+    def coefficients(logprobs: Tensor, index: slice) -> Tensor:
+        rows = range(M)[index]
+        seen.append((rows.start, rows.stop))
+        assert len(logprobs) == len(rows)
+        assert not logprobs.requires_grad
+        return torch.ones_like(logprobs)
+
+    linear_logprob_loss(**inputs(), coefficients=coefficients, chunk_size=5)
+    assert seen == [(0, 5), (5, 10), (10, 13)]
+
+
+@every_head
+def test_a_coefficient_that_carries_a_gradient_is_taken_as_a_number(head):
+    given, scale = inputs(), torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    loss = linear_logprob_loss(**given, coefficients=lambda lp, index: scale * lp.exp(), **head)[0]
+    loss.backward()
+    assert scale.grad is None
+
+
+@pytest.mark.parametrize("frozen", ["hidden", "weight", "bias"])
+def test_frozen_tensor_gets_no_gradient_and_the_others_the_same(frozen: str):
+    expected, given = inputs(), inputs()
+    given[frozen].requires_grad_(False)
+    for tensors in (expected, given):
+        linear_logprob_loss(**tensors, coefficients=COEFFICIENTS["gft"], chunk_size=4)[0].backward()
+    for name in ("hidden", "weight", "bias"):
+        if name == frozen:
+            assert given[name].grad is None
+        else:
+            torch.testing.assert_close(given[name].grad, expected[name].grad, rtol=0, atol=0)
+
+
+class Operations(TorchDispatchMode):
+    """Counts matrix products and notes the largest tensor that any operation returned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.products = 0
+        self.names: Counter[str] = Counter()
+        self.largest = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        self.names[name] += 1
+        self.products += name in ("mm", "addmm", "linear", "matmul")
+        for tensor in result if isinstance(result, tuple) else (result,):
+            if isinstance(tensor, Tensor):
+                self.largest = max(self.largest, tensor.numel())
+        return result
+
+
+@contextmanager
+def counted_operations() -> Iterator[Operations]:
+    with Operations() as operations:
+        yield operations
+
+
+@pytest.mark.parametrize(
+    ("trained", "products_a_chunk"), [(("hidden", "weight"), 3), (("hidden",), 2), (("weight",), 2), ((), 1)], ids=str
+)
+@pytest.mark.parametrize("grad_enabled", [True, False])
+def test_forms_no_product_that_is_not_needed(trained, products_a_chunk: int, grad_enabled: bool):
+    given = inputs(with_bias=False)
+    for name in ("hidden", "weight"):
+        given[name].requires_grad_(name in trained)
+    with torch.set_grad_enabled(grad_enabled), counted_operations() as operations:
+        loss = linear_logprob_loss(**given, coefficients=COEFFICIENTS["gft"], chunk_size=4)[0]
+    assert operations.products == 4 * (products_a_chunk if grad_enabled else 1)
+    assert loss.requires_grad == (grad_enabled and bool(trained))
+
+
+def test_backward_projects_nothing_again_and_no_tensor_holds_all_logits():
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(64, 3, generator=generator, requires_grad=True)
+    weight = torch.randn(100, 3, generator=generator, requires_grad=True)
+    with counted_operations() as operations:
+        loss, _, _ = linear_logprob_loss(
+            hidden, weight, torch.arange(64), COEFFICIENTS["dft"], chunk_size=8, entropy=True
+        )
+    assert 8 * 100 <= operations.largest < 64 * 100
+    with counted_operations() as operations:
+        loss.backward()
+    assert operations.products == 0
+    assert operations.largest <= weight.numel()
+
+
+@torch.no_grad()
+def test_values_without_gradient_are_the_same():
+    given = inputs()
+    with torch.enable_grad():
+        expected = linear_logprob_loss(**given, coefficients=COEFFICIENTS["gft"], entropy=True)
+    actual = linear_logprob_loss(**given, coefficients=COEFFICIENTS["gft"], entropy=True)
+    for a, b in zip(actual, expected, strict=True):
+        assert not a.requires_grad
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_gradient_flows_through_the_loss_alone():
+    loss, logprobs, entropies = linear_logprob_loss(**inputs(), coefficients=COEFFICIENTS["gft"], entropy=True)
+    assert loss.requires_grad
+    assert not logprobs.requires_grad
+    assert not entropies.requires_grad
+
+
+def test_entropy_is_formed_only_if_asked_for():
+    assert linear_logprob_loss(**inputs(), coefficients=COEFFICIENTS["gft"])[2] is None
+
+
+def test_scaling_the_loss_scales_the_gradient_and_backward_may_run_again():
+    given = inputs()
+    loss = linear_logprob_loss(**given, coefficients=COEFFICIENTS["gft"])[0]
+    once = torch.autograd.grad(loss, leaves(given), retain_graph=True)
+    scaled = torch.autograd.grad(loss / 8, leaves(given), retain_graph=True)
+    again = torch.autograd.grad(loss, leaves(given))
+    for a, b, c in zip(once, scaled, again, strict=True):
+        torch.testing.assert_close((a, a), (8 * b, c), rtol=0, atol=1e-14)
+
+
+@every_head
+@with_and_without_bias
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+def test_lower_precision_is_close_and_keeps_its_dtypes(head, with_bias: bool, dtype: torch.dtype):
+    exact, given = inputs(with_bias=with_bias), inputs(dtype=dtype, with_bias=with_bias)
+    results = []
+    for tensors in (exact, given):
+        loss, logprobs, entropies = linear_logprob_loss(
+            **tensors, coefficients=COEFFICIENTS["constant"], chunk_size=4, entropy=True, **head
+        )
+        results.append([loss, logprobs, entropies, *torch.autograd.grad(loss, leaves(tensors))])
+    assert [value.dtype for value in results[1][:3]] == [torch.float32] * 3
+    assert all(gradient.dtype == dtype for gradient in results[1][3:])
+    tolerance = 1e-5 if dtype == torch.float32 else 0.05
+    for a, b in zip(results[1], results[0], strict=True):
+        assert (a.double() - b).norm() <= tolerance * b.norm()
+
+
+def test_many_bf16_chunks_are_summed_in_fp32():
+    # 2000 equal tokens: a bf16 sum of their weight gradients would stop growing at 256.
+    number = 2000
+    hidden = torch.ones(number, 1, dtype=torch.bfloat16)
+    weight = torch.zeros(2, 1, dtype=torch.bfloat16, requires_grad=True)
+    bias = torch.zeros(2, dtype=torch.bfloat16, requires_grad=True)
+    loss, _, _ = linear_logprob_loss(
+        hidden,
+        weight,
+        torch.zeros(number, dtype=torch.long),
+        lambda lp, index: torch.ones_like(lp),
+        bias=bias,
+        chunk_size=1,
+    )
+    loss.backward()
+    assert loss.item() == pytest.approx(number * torch.tensor(2.0).log().item(), rel=1e-4)
+    torch.testing.assert_close(weight.grad.flatten().float(), torch.tensor([-1000.0, 1000.0]), rtol=0.01, atol=0)
+    torch.testing.assert_close(bias.grad.float(), torch.tensor([-1000.0, 1000.0]), rtol=0.01, atol=0)
+
+
+@with_and_without_bias
+def test_autocast(with_bias: bool):
+    given = inputs(dtype=torch.float32, with_bias=with_bias)
+    expected = linear_logprob_loss(**given, coefficients=COEFFICIENTS["constant"], entropy=True)
+    expected_gradients = torch.autograd.grad(expected[0], leaves(given))
+    with torch.autocast("cpu", torch.bfloat16):
+        actual = linear_logprob_loss(**given, coefficients=COEFFICIENTS["constant"], entropy=True)
+    gradients = torch.autograd.grad(actual[0], leaves(given))
+    for a, b in zip((*actual, *gradients), (*expected, *expected_gradients), strict=True):
+        assert a.dtype == torch.float32
+        assert (a - b).norm() <= 0.05 * b.norm()
+    assert not torch.equal(actual[1], expected[1])  # the product did run in bf16
+
+
+def test_autocast_takes_tensors_of_different_precision():
+    given = inputs(dtype=torch.float32)
+    given["hidden"] = given["hidden"].detach().bfloat16().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = linear_logprob_loss(**given, coefficients=COEFFICIENTS["constant"])[0]
+    gradients = torch.autograd.grad(loss, leaves(given))
+    assert [gradient.dtype for gradient in gradients] == [torch.bfloat16, torch.float32, torch.float32]
+
+
+@pytest.mark.parametrize("coefficient", [0.0, 1.0, -1.0])
+@pytest.mark.parametrize("softcap", [None, 30.0])
+def test_ruled_out_and_certain_tokens_are_finite(coefficient: float, softcap: float | None):
+    hidden = torch.ones(2, 1, dtype=torch.float64, requires_grad=True)
+    weight = torch.zeros(3, 1, dtype=torch.float64, requires_grad=True)
+    bias = torch.tensor([0.0, -torch.inf if softcap is None else -1e30, -1e4], dtype=torch.float64)
+    loss, logprobs, entropies = linear_logprob_loss(
+        hidden,
+        weight,
+        torch.tensor([1, 0]),
+        lambda lp, index: torch.full_like(lp, coefficient),
+        bias=bias,
+        softcap=softcap,
+        entropy=True,
+    )
+    loss.backward()
+    assert loss.isfinite()
+    assert entropies.isfinite().all()
+    assert hidden.grad.isfinite().all()
+    assert weight.grad.isfinite().all()
+    if softcap is None:
+        assert logprobs.tolist() == [-torch.inf, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("hidden", "weight", "targets"),
+    [((3, 4), (5, 6), (3,)), ((3, 4), (5, 4), (2,)), ((1, 3, 4), (5, 4), (1, 3)), ((3, 4), (4,), (3,))],
+    ids=str,
+)
+def test_wrong_shapes_are_named(hidden, weight, targets):
+    with pytest.raises(ValueError, match=r"hidden \[M, H\], weight \[V, H\] and targets \[M\]"):
+        linear_logprob_loss(
+            torch.zeros(hidden), torch.zeros(weight), torch.zeros(targets, dtype=torch.long), COEFFICIENTS["sft"]
+        )
+
+
+def test_chunk_size_below_1_is_refused():
+    # range() with a negative step would skip every token and return memory that nobody wrote.
+    with pytest.raises(ValueError, match="chunk_size=-1"):
+        linear_logprob_loss(**inputs(), coefficients=COEFFICIENTS["sft"], chunk_size=-1)

@@ -1,0 +1,57 @@
+import pytest
+from jsonargparse import ArgumentError, ArgumentParser
+
+from lightning_gft.rewards import Reward
+
+REWARDS = {
+    "FunctionReward": {"function": "math.fsum"},
+    "ExactMatchReward": {"marker": "A:", "strip": False, "ignore_case": True},
+    "NumericReward": {"marker": "####", "tolerance": 0.001},
+    "FormatReward": {"pattern": ".*", "full_match": False},
+}
+
+
+@pytest.fixture
+def parser():
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--rewards", type=dict[str, Reward])
+    return parser
+
+
+def entry(name, **init_args):
+    return {"class_path": f"lightning_gft.rewards.{name}", "init_args": init_args}
+
+
+def test_every_reward_is_built_from_a_config(parser):
+    config = {name: entry(name, **options, weight=0.5) for name, options in REWARDS.items()}
+    rewards = parser.instantiate(parser.parse_object({"rewards": config})).rewards
+    assert {name: type(reward).__name__ for name, reward in rewards.items()} == {name: name for name in REWARDS}
+    assert {reward.weight for reward in rewards.values()} == {0.5}
+    assert rewards["NumericReward"].tolerance == 0.001
+    assert rewards["ExactMatchReward"].strip is False
+
+
+def test_one_entry_is_overridden_from_the_command_line(parser):
+    parser.add_argument("--config", action="config")
+    config = (
+        '{"rewards": {"accuracy": {"class_path": "lightning_gft.rewards.NumericReward", "init_args": {"weight": 2}}}}'
+    )
+    parsed = parser.parse_args([f"--config={config}", "--rewards.accuracy.tolerance=0.5"])
+    reward = parser.instantiate(parsed).rewards["accuracy"]
+    assert (reward.tolerance, reward.weight) == (0.5, 2.0)
+
+
+@pytest.mark.parametrize("name", REWARDS)
+def test_an_unknown_key_names_itself(parser, name):
+    with pytest.raises(ArgumentError, match="wieght"):
+        parser.parse_object({"rewards": {"r": entry(name, **REWARDS[name], wieght=1.0)}})
+
+
+def test_a_value_of_the_wrong_type_names_its_key(parser):
+    with pytest.raises(ArgumentError, match="tolerance"):
+        parser.parse_object({"rewards": {"r": entry("NumericReward", tolerance="tight")}})
+
+
+def test_the_base_is_refused(parser):
+    with pytest.raises(ArgumentError, match="Reward"):
+        parser.parse_object({"rewards": {"r": entry("Reward")}})

@@ -1,0 +1,58 @@
+import pytest
+
+from lightning_gft.rewards import ExactMatchReward, FormatReward
+
+
+def score(reward, response, reference="Paris"):
+    return reward(prompts=["p"], responses=[response], references=[reference]).item()
+
+
+@pytest.mark.parametrize(
+    ("options", "response", "reference", "expected"),
+    [
+        ({}, "Paris", "Paris", 1.0),
+        ({}, " Paris\n", "Paris ", 1.0),
+        ({}, "paris", "Paris", 0.0),
+        ({}, "Paris.", "Paris", 0.0),
+        ({}, "42", 42, 1.0),
+        ({"strip": False}, " Paris", "Paris", 0.0),
+        ({"ignore_case": True}, "STRASSE", "straße", 1.0),
+        ({"marker": "A:"}, "Lyon? A: Paris", "Paris", 1.0),
+        ({"marker": "A:"}, "A: Lyon A: Paris", "Paris", 1.0),
+        ({"marker": "A:"}, "A: Paris A: Lyon", "Paris", 0.0),
+        ({"marker": "A:"}, "Paris", "Paris", 0.0),
+        ({"marker": "A:"}, "A: Paris", "thus A: Paris", 1.0),
+        ({"marker": "A:"}, "A:", "", 1.0),
+    ],
+)
+def test_exact_match(options, response, reference, expected):
+    assert score(ExactMatchReward(**options), response, reference) == expected
+
+
+def test_exact_match_without_a_reference_is_an_error():
+    with pytest.raises(ValueError, match="reference is None: ExactMatchReward"):
+        score(ExactMatchReward(marker="A:"), "no marker", None)
+
+
+def test_exact_match_refuses_an_empty_marker():
+    with pytest.raises(ValueError, match="marker=''"):
+        ExactMatchReward(marker="")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "full_match", "response", "expected"),
+    [
+        ("<a>.*</a>", True, "<a>one\ntwo</a>", 1.0),
+        ("<a>.*</a>", True, "<a>1</a> more", 0.0),
+        ("<a>.*</a>", False, "more <a>1</a> more", 1.0),
+        ("<a>.*</a>", False, "<a>1", 0.0),
+        ("a|ab", True, "ab", 1.0),
+    ],
+)
+def test_format(pattern, full_match, response, expected):
+    assert score(FormatReward(pattern, full_match=full_match), response) == expected
+
+
+def test_an_invalid_pattern_is_an_error_at_construction():
+    with pytest.raises(ValueError, match=r"pattern='\(' is not a regular expression: .*unterminated"):
+        FormatReward("(")

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from jsonargparse import ArgumentError, ArgumentParser
+
+from lightning_gft.advantages import (
+    AdvantageEstimator,
+    GroupNormalizedAdvantage,
+    LeaveOneOutAdvantage,
+    RewardAdvantage,
+    SelfBaselineAdvantage,
+)
+from lightning_gft.types import Source
+from tests import reference
+
+ESTIMATORS = {
+    "group": (GroupNormalizedAdvantage(), lambda r, g, s: reference.group_normalized(r, g)),
+    "group-eps": (GroupNormalizedAdvantage(eps=0.5), lambda r, g, s: reference.group_normalized(r, g, eps=0.5)),
+    "no-scale": (
+        GroupNormalizedAdvantage(scale="none"),
+        lambda r, g, s: reference.group_normalized(r, g, scale="none"),
+    ),
+    "leave-one-out": (LeaveOneOutAdvantage(), lambda r, g, s: reference.leave_one_out(r, g)),
+    "self-baseline": (
+        SelfBaselineAdvantage(),
+        lambda r, g, s: reference.self_baseline(r, g, [source == Source.SELF for source in s]),
+    ),
+    "reward": (RewardAdvantage(), lambda r, g, s: r),
+}
+every_estimator = pytest.mark.parametrize(("estimator", "oracle"), ESTIMATORS.values(), ids=ESTIMATORS.keys())
+
+
+@every_estimator
+@pytest.mark.parametrize("seed", range(3))
+def test_agrees_with_loops(estimator: AdvantageEstimator, oracle, seed: int):
+    groups, _ = reference.random_groups(seed)
+    actual = estimator(groups.rewards, groups.group_index, groups.source)
+    expected = oracle(groups.rewards.tolist(), groups.group_index.tolist(), groups.source.tolist())
+    torch.testing.assert_close(actual, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-10)
+
+
+@every_estimator
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.float16, torch.bfloat16, torch.float32], ids=str)
+def test_advantages_are_at_least_fp32(estimator: AdvantageEstimator, oracle, dtype: torch.dtype):
+    rewards = torch.tensor([1, 0, 1]).to(dtype)
+    advantages = estimator(rewards, torch.tensor([0, 0, 0]), torch.tensor([0, 2, 2]))
+    assert advantages.dtype == torch.float32
+
+
+@every_estimator
+def test_reward_that_is_not_finite_is_refused(estimator: AdvantageEstimator, oracle):
+    with pytest.raises(ValueError, match="not finite"):
+        estimator(torch.tensor([1.0, float("nan")]), torch.tensor([0, 0]), torch.tensor([0, 2]))
+
+
+@every_estimator
+def test_smallest_group_that_means_something(estimator: AdvantageEstimator, oracle):
+    assert estimator.min_group_size == (1 if isinstance(estimator, RewardAdvantage) else 2)
+
+
+def parse(**config) -> AdvantageEstimator:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--advantage", type=AdvantageEstimator)
+    return parser.instantiate(parser.parse_object({"advantage": config})).advantage
+
+
+def test_yaml():
+    estimator = parse(
+        class_path="lightning_gft.advantages.GroupNormalizedAdvantage", init_args={"eps": 0.1, "scale": "none"}
+    )
+    assert isinstance(estimator, GroupNormalizedAdvantage)
+    assert (estimator.eps, estimator.scale) == (0.1, "none")
+    assert isinstance(parse(class_path="lightning_gft.advantages.LeaveOneOutAdvantage"), LeaveOneOutAdvantage)
+
+
+@pytest.mark.parametrize("init_args", [{"scale": "batch"}, {"epsilon": 0.1}], ids=str)
+def test_mistakes_in_yaml_are_named(init_args):
+    with pytest.raises(ArgumentError, match=next(iter(init_args))):
+        parse(class_path="lightning_gft.advantages.GroupNormalizedAdvantage", init_args=init_args)
