@@ -17,7 +17,7 @@ from lightning_gft.evaluation import Evaluation
 from lightning_gft.losses import DFTLoss, GFTLoss, GroupLoss, SFTLoss
 from lightning_gft.metrics import GroupStatistics, PolicyEvaluation, TokenStatistics
 from lightning_gft.module import GFTLitModule
-from lightning_gft.policy import Policy, PolicyLoader, PretrainedPolicy, ScratchPolicy
+from lightning_gft.policy import ArithmeticPolicy, Policy, PolicyLoader, PretrainedPolicy, ScratchPolicy
 from lightning_gft.rectifier import (
     AdaptiveCoefficientRectifier,
     CoefficientRectifier,
@@ -42,6 +42,7 @@ __all__ = [
     "AdaptiveCoefficientRectifier",
     "AdvantageEstimator",
     "ArithmeticDataModule",
+    "ArithmeticPolicy",
     "ArithmeticPretrainingDataModule",
     "CoefficientRectifier",
     "ContinuousCoefficientRectifier",

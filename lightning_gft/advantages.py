@@ -5,11 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 from typing_extensions import override
 
 from lightning_gft.functional import (
+    check_rewards,
     group_normalized_advantages,
     leave_one_out_advantages,
     self_baseline_advantages,
@@ -40,6 +40,7 @@ class GroupNormalizedAdvantage(AdvantageEstimator):
         scale: ``"group"`` divides by the group's standard deviation, ``"none"`` leaves it out.
 
     Example:
+        >>> import torch
         >>> estimate = GroupNormalizedAdvantage()
         >>> estimate(torch.tensor([1.0, 0.0]), torch.tensor([0, 0]), torch.tensor([0, 2]))
         tensor([ 0.7071, -0.7071])
@@ -58,6 +59,7 @@ class LeaveOneOutAdvantage(AdvantageEstimator):
     """Each reward against the mean of the others of its group: an unbiased baseline for independent samples.
 
     Example:
+        >>> import torch
         >>> LeaveOneOutAdvantage()(torch.tensor([1.0, 0.0]), torch.tensor([0, 0]), torch.tensor([0, 2]))
         tensor([ 1., -1.])
     """
@@ -71,6 +73,7 @@ class SelfBaselineAdvantage(AdvantageEstimator):
     """Each reward against the mean of the policy's own samples, so that demonstrations do not move the bar.
 
     Example:
+        >>> import torch
         >>> SelfBaselineAdvantage()(torch.tensor([1.0, 0.0]), torch.tensor([0, 0]), torch.tensor([0, 2]))
         tensor([1., 0.])
     """
@@ -84,6 +87,7 @@ class RewardAdvantage(AdvantageEstimator):
     """The reward itself, without a baseline: what a group of one is left with.
 
     Example:
+        >>> import torch
         >>> RewardAdvantage()(torch.tensor([1.0]), torch.tensor([0]), torch.tensor([0]))
         tensor([1.])
     """
@@ -92,4 +96,4 @@ class RewardAdvantage(AdvantageEstimator):
 
     @override
     def __call__(self, rewards: Tensor, group_index: Tensor, source: Tensor) -> Tensor:
-        return rewards if rewards.is_floating_point() else rewards.to(torch.get_default_dtype())
+        return check_rewards(rewards)

@@ -5,12 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import get_loader, set_loader
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from typing_extensions import override
 
 from lightning_gft.module import GFTLitModule
+
+
+_load_yaml = get_loader("yaml")
+
+
+def _load_value(text: str) -> Any:
+    """Load YAML, but take a value such as ``####``, an answer marker, for what it is and not for a comment."""
+    return text if text.startswith("#") and "\n" not in text else _load_yaml(text)
+
+
+set_loader("yaml", _load_value)
 
 
 class GFTCLI(LightningCLI):

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 from typing_extensions import override
 
 from lightning_gft.functional import check_threshold, continuous_coefficients, rectified_coefficients
 
-_LOWEST_LOGPROB = -700.0
-"""Inverse probabilities are counted up to e^700, near the end of the fp64 range."""
+_LOWEST_LOGPROB = -600.0
+"""Inverse probabilities are counted up to e^600, which leaves their sum room within the fp64 range."""
+
+_LOGIT_RANGE = 40.0
+_NUM_BINS = 8192
+"""Bins of the log-odds of token probabilities, from -40 to 40: about 0.01 wide, as fine near 0 and 1 as between."""
+
+_serial_numbers = itertools.count()
 
 
 class CoefficientRectifier(Metric):
@@ -53,6 +60,8 @@ class CoefficientRectifier(Metric):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        # MetricCollection merges metrics whose states agree after a batch; two rectifiers may, and still differ.
+        self.add_state("serial_number", torch.tensor(next(_serial_numbers)), dist_reduce_fx="max")
         for name in ("num_tokens", "num_rectified"):
             self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
         for name in ("coefficient_sum", "inverse_sum", "weight_sum"):
@@ -66,8 +75,12 @@ class CoefficientRectifier(Metric):
 
     def update(self, logprobs: Tensor) -> None:
         """Count the tokens with these log-probabilities."""
+        used = self.rectify(logprobs).double()
         logprobs = logprobs.detach().double().clamp(min=_LOWEST_LOGPROB)
-        coefficients = self.rectify(logprobs)
+        exact = self.rectify(logprobs)
+        # Below about e^-87 the coefficients used underflow to 0; the precise ones differ else in rounding alone, which
+        # must not change on which side of the threshold a token counts.
+        coefficients = torch.where((used == 1) | (exact == 1), used, exact)
         inverse = (-logprobs).exp()
         weight = coefficients * inverse
         self.num_tokens += logprobs.numel()
@@ -90,6 +103,11 @@ class CoefficientRectifier(Metric):
             "rectified_weight_mean": self.weight_sum / tokens,
             "rectified_weight_max": self.weight_max,
         }
+
+    @override
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Module:
+        # A model that is cast to half precision must not take counters and thresholds along: follow its device only.
+        return super()._apply(lambda tensor: tensor.to(fn(tensor.new_empty(0)).device), exclude_state)
 
     def step(self) -> None:
         """Adapt to the tokens counted since the last call. Every process must call it; by default nothing adapts."""
@@ -194,13 +212,13 @@ class AdaptiveCoefficientRectifier(CoefficientRectifier):
         >>> rectifier = AdaptiveCoefficientRectifier(rectified_fraction=0.25)
         >>> rectifier.update(torch.tensor([0.2, 0.4, 0.6, 0.8, 1.0]).log())
         >>> rectifier.step()
-        >>> rectifier.threshold
-        tensor(0.4000, dtype=torch.float64)
+        >>> rectifier.threshold  # a quarter of the probabilities lies below it
+        tensor(0.4006, dtype=torch.float64)
     """
 
     threshold: Tensor
     num_steps: Tensor
-    pending: list[Tensor] | Tensor
+    histogram: Tensor
 
     def __init__(
         self,
@@ -221,9 +239,9 @@ class AdaptiveCoefficientRectifier(CoefficientRectifier):
         self.rectified_fraction = rectified_fraction
         self.momentum = momentum
         threshold = torch.tensor(initial_threshold, dtype=torch.float64)
-        self.add_state("threshold", threshold, dist_reduce_fx="mean", persistent=True)
+        self.add_state("threshold", threshold, dist_reduce_fx="max", persistent=True)  # equal on all processes
         self.add_state("num_steps", torch.tensor(0), dist_reduce_fx="max", persistent=True)
-        self.add_state("pending", [], dist_reduce_fx="cat")
+        self.add_state("histogram", torch.zeros(_NUM_BINS, dtype=torch.long), dist_reduce_fx="sum")
 
     @override
     def rectify(self, logprobs: Tensor) -> Tensor:
@@ -231,10 +249,12 @@ class AdaptiveCoefficientRectifier(CoefficientRectifier):
 
     @override
     def update(self, logprobs: Tensor) -> None:
-        """Count the tokens with these log-probabilities, and keep them for the next ``step``."""
+        """Count the tokens with these log-probabilities, also towards the next ``step``."""
         super().update(logprobs)
-        assert isinstance(self.pending, list)  # noqa: S101 (a tensor only while processes are in step)
-        self.pending.append(logprobs.detach().double().flatten())
+        logprobs = logprobs.detach().double().flatten()
+        log_odds = (logprobs - torch.log(-torch.expm1(logprobs))).clamp(-_LOGIT_RANGE, _LOGIT_RANGE)
+        bins = ((log_odds + _LOGIT_RANGE) * (_NUM_BINS / (2 * _LOGIT_RANGE))).long().clamp(max=_NUM_BINS - 1)
+        self.histogram += bins.bincount(minlength=_NUM_BINS)
 
     @override
     def compute(self) -> dict[str, Tensor]:
@@ -243,16 +263,16 @@ class AdaptiveCoefficientRectifier(CoefficientRectifier):
 
     @override
     def step(self) -> None:
-        """Move the threshold towards this step's quantile, the same on every process."""
-        if not self.pending:  # before any update there is nothing to gather, on any process
-            return
+        """Move the threshold towards the quantile of the tokens since the last call, the same on every process."""
         with self.sync_context(should_sync=not self._is_synced, distributed_available=self.distributed_available_fn):
-            probs = dim_zero_cat(self.pending).exp()
-        if probs.numel():
+            histogram = self.histogram.clone()
+        if histogram.any():
             momentum = self.momentum if self.num_steps else 0.0
-            self.threshold = momentum * self.threshold + (1 - momentum) * _quantile(probs, self.rectified_fraction)
+            quantile = _quantile(histogram, self.rectified_fraction)
+            self.threshold = momentum * self.threshold + (1 - momentum) * quantile
             self.num_steps = self.num_steps + 1
-        self.pending = []
+        self.histogram = torch.zeros_like(self.histogram)
+        self._computed = None  # what compute() has cached holds the old threshold
 
     @override
     def reset(self) -> None:
@@ -262,11 +282,22 @@ class AdaptiveCoefficientRectifier(CoefficientRectifier):
         self.threshold, self.num_steps = kept
 
     @override
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        # A checkpoint's tensors arrive on the device that it was read to.
+        self.threshold, self.num_steps = self.threshold.to(self.device), self.num_steps.to(self.device)
+
+    @override
     def extra_repr(self) -> str:
         return f"rectified_fraction={self.rectified_fraction}, momentum={self.momentum}"
 
 
-def _quantile(values: Tensor, fraction: float) -> Tensor:
-    """Return the value below which ``fraction`` of ``values`` lies (``torch.quantile`` refuses more than 2**24)."""
-    rank = min(math.floor(fraction * values.numel()), values.numel() - 1)
-    return values.kthvalue(rank + 1).values
+def _quantile(histogram: Tensor, fraction: float) -> Tensor:
+    """Return the probability below which ``fraction`` of the counted tokens lies, interpolated within its bin."""
+    rank = fraction * histogram.sum()
+    below = histogram.cumsum(dim=0).double()
+    number = torch.searchsorted(below, rank.double(), right=True).clamp(max=_NUM_BINS - 1)
+    before = below[number] - histogram[number]
+    within = (rank - before) / histogram[number].clamp(min=1)
+    log_odds = (number + within) * (2 * _LOGIT_RANGE / _NUM_BINS) - _LOGIT_RANGE
+    return torch.sigmoid(log_odds)

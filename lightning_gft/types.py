@@ -75,7 +75,7 @@ class SamplingParams:
         return self.temperature == 0
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: see PromptBatch
 class Response:
     """One response to one prompt, as token ids: never decoded and encoded again.
 
@@ -91,7 +91,7 @@ class Response:
     logprobs: list[float] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: Lightning's plugins for FSDP and true half or double precision rebuild batches field by field
 class PromptBatch:
     """``P`` prompts, with what a group is built from.
 

@@ -38,7 +38,8 @@ class Columns:
         answer_column: What the reference is taken from; ``None`` if the data has none.
         expert_column: A text, or a list of texts; ``None`` if the data has none.
         teacher_column: A text, or a list of texts; ``None`` if the data has none.
-        answer_marker: The reference is what follows the last of these in the answer; ``None`` takes the whole answer.
+        answer_marker: The reference is what follows the last of these in the answer; if empty, the whole
+            answer is it.
 
     Example:
         >>> columns = Columns(prompt_column="question", expert_column="answer", answer_marker="####")
@@ -51,7 +52,7 @@ class Columns:
     answer_column: str | None = "answer"
     expert_column: str | None = None
     teacher_column: str | None = None
-    answer_marker: str | None = None
+    answer_marker: str = ""
 
     def check(self, available: Sequence[str]) -> None:
         """Refuse a name that is not among the columns that there are.
@@ -97,7 +98,7 @@ class Columns:
         if self.answer_column is None:
             return None
         answer = row[self.answer_column]
-        if self.answer_marker is None:
+        if not self.answer_marker:
             return answer
         _, marker, reference = str(answer).rpartition(self.answer_marker)
         if not marker:

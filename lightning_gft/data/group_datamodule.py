@@ -27,7 +27,7 @@ class GroupDataModule(PromptDataModule):
         prompt_template: Text around the prompt, which takes the place of ``{prompt}``; for use without a chat template.
         use_chat_template: Whether prompts go through the tokenizer's chat template; null means if it has one.
         system_prompt: System message put before every conversation; for use with a chat template.
-        answer_marker: The reference is what follows the last of these in the answer column, as ``####`` in GSM8K; null
+        answer_marker: The reference is what follows the last of these in the answer column, as ``####`` in GSM8K; empty
             takes the whole answer.
         max_prompt_length: Longest prompt, in tokens.
         max_response_length: Longest demonstration, in tokens, the end-of-sequence token included.
@@ -66,8 +66,8 @@ class GroupDataModule(PromptDataModule):
         teacher_column: str | None = None,
         prompt_template: str = "{prompt}",
         use_chat_template: bool | None = None,
-        system_prompt: str | None = None,
-        answer_marker: str | None = None,
+        system_prompt: str = "",
+        answer_marker: str = "",
         max_prompt_length: int = 1024,
         max_response_length: int = 2048,
         overlong_prompts: Overlong = "error",

@@ -50,7 +50,7 @@ class PromptEncoder:
         *,
         prompt_template: str = "{prompt}",
         use_chat_template: bool | None = None,
-        system_prompt: str | None = None,
+        system_prompt: str = "",
     ) -> None:
         self.tokenizer = tokenizer
         self.prompt_template = prompt_template
@@ -137,7 +137,7 @@ class PromptEncoder:
                 f"prompt_template={self.prompt_template!r} has no place for the prompt: write {{prompt}} in it"
             )
         if not self.uses_chat_template:
-            if self.system_prompt is not None:
+            if self.system_prompt:
                 raise ValueError("system_prompt needs a chat template: write it into `prompt_template` instead")
             return
         if not has_chat_template:
@@ -156,7 +156,7 @@ class PromptEncoder:
         roles = [message["role"] for message in messages]
         if roles and roles[-1] == "assistant":
             raise ValueError("the prompt ends in an assistant's message: leave to the response what is the assistant's")
-        if self.system_prompt is None:
+        if not self.system_prompt:
             return messages
         if "system" in roles:
             raise ValueError("the prompt has a system message of its own: leave `system_prompt` out, or the message")

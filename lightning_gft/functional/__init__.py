@@ -1,6 +1,7 @@
 """Pure functions from tensors to tensors: what the method is, without state."""
 
 from lightning_gft.functional.advantages import (
+    check_rewards,
     group_normalized_advantages,
     group_standard_deviations,
     leave_one_out_advantages,
@@ -20,6 +21,7 @@ from lightning_gft.functional.reductions import Reduction, reduction_weights
 
 __all__ = [
     "Reduction",
+    "check_rewards",
     "check_threshold",
     "continuous_coefficients",
     "floor_logprobs",

@@ -127,6 +127,26 @@ def group_standard_deviations(rewards: Tensor, group_index: Tensor) -> Tensor:
     return groups.std(rewards).masked_fill(groups.all_equal(rewards), 0.0)
 
 
+def check_rewards(rewards: Tensor) -> Tensor:
+    """Return rewards ``[N]`` in a floating dtype of at least fp32.
+
+    Raises:
+        ValueError: If a reward is not finite.
+
+    Example:
+        >>> check_rewards(torch.tensor([1, 0]))
+        tensor([1., 0.])
+    """
+    if not rewards.is_floating_point():
+        rewards = rewards.to(torch.get_default_dtype())
+    rewards = rewards.to(torch.promote_types(rewards.dtype, torch.float32))
+    finite = rewards.isfinite()
+    if not finite.all():
+        row = int((~finite).nonzero()[0])
+        raise ValueError(f"rewards[{row}]={rewards[row].item()} is not finite; a reward must be a number")
+    return rewards
+
+
 @dataclass(frozen=True)
 class _Groups:
     """Sums over groups that may be ragged and interleaved; ``index`` numbers them from 0."""
@@ -157,13 +177,5 @@ def _check_rewards(rewards: Tensor, group_index: Tensor) -> tuple[Tensor, _Group
             "rewards and group_index must both have shape [N]; got "
             f"{tuple(rewards.shape)} and {tuple(group_index.shape)}"
         )
-    if not rewards.is_floating_point():
-        rewards = rewards.to(torch.get_default_dtype())
-    elif rewards.dtype in (torch.bfloat16, torch.float16):
-        rewards = rewards.float()
-    finite = rewards.isfinite()
-    if not finite.all():
-        row = int((~finite).nonzero()[0])
-        raise ValueError(f"rewards[{row}]={rewards[row].item()} is not finite; a reward must be a number")
     index, size = torch.unique(group_index, return_inverse=True, return_counts=True)[1:]
-    return rewards, _Groups(index, size)
+    return check_rewards(rewards), _Groups(index, size)

@@ -78,7 +78,7 @@ def linear_logprob_loss(
         loss alone, once.
 
     Raises:
-        ValueError: If shapes do not fit.
+        ValueError: If shapes do not fit or ``chunk_size`` is below 1.
 
     Example:
         >>> hidden, weight = torch.eye(2, requires_grad=True), torch.eye(2)
@@ -98,11 +98,14 @@ def linear_logprob_loss(
             "expected hidden [M, H], weight [V, H] and targets [M]; got "
             f"{tuple(hidden.shape)}, {tuple(weight.shape)} and {tuple(targets.shape)}"
         )
+    if chunk_size is not None and chunk_size < 1:
+        raise ValueError(f"chunk_size={chunk_size} must be at least 1 token")
     # Dividing by the temperature after the soft-cap is soft-capping lower what was divided before.
     head = _Head(softcap / temperature if softcap else None, logit_scale / temperature)
     if not torch.is_grad_enabled():
         hidden, weight, bias = hidden.detach(), weight.detach(), None if bias is None else bias.detach()
-    chunk_size = chunk_size or max(1, _CHUNK_ELEMENTS // len(weight))
+    if chunk_size is None:
+        chunk_size = max(1, _CHUNK_ELEMENTS // len(weight))
     loss, logprobs, entropies = _LinearLogprobLoss.apply(  # type: ignore[no-untyped-call]
         hidden, weight, bias, targets, coefficients, head, chunk_size, entropy
     )
@@ -171,7 +174,9 @@ class _LinearLogprobLoss(torch.autograd.Function):
 
 def _autocast(tensor: Tensor) -> Tensor:
     device = tensor.device.type
-    return tensor.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else tensor
+    # As autocast itself does, leave double precision alone.
+    lower = torch.is_autocast_enabled(device) and tensor.dtype != torch.float64
+    return tensor.to(torch.get_autocast_dtype(device)) if lower else tensor
 
 
 def _accumulation_dtype(tensor: Tensor) -> torch.dtype:

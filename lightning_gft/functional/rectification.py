@@ -80,7 +80,8 @@ def _probabilities(logprobs: Tensor, threshold: float | Tensor) -> tuple[Tensor,
         logprobs = logprobs.float()
     if not isinstance(threshold, Tensor):
         check_threshold(threshold)
-    return logprobs.exp(), torch.as_tensor(threshold, dtype=logprobs.dtype, device=logprobs.device)
+    threshold = torch.as_tensor(threshold, dtype=logprobs.dtype, device=logprobs.device)
+    return logprobs.exp(), threshold.detach()
 
 
 def _below(logprobs: Tensor, threshold: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ class GroupLoss(nn.Module, ABC):
     def reduce(self, groups: GroupBatch) -> tuple[Tensor, Tensor]:
         """Return each sequence's weight ``[N]`` and the batch's share of ``Z``, which adds up over processes."""
         mask = groups.response_mask & self._takes_part(groups)[:, None]
-        return reduction_weights(mask, self.reduction, groups.group_index, dtype=groups.advantages.dtype)
+        return reduction_weights(mask, self.reduction, groups.group_index, dtype=_wide(groups.advantages).dtype)
 
     def informative(self, groups: GroupBatch) -> Tensor:
         """Return ``[N]``, true for sequences that carry a gradient: only these need to be run through the policy."""
@@ -69,7 +69,7 @@ class GroupLoss(nn.Module, ABC):
             logprobs: ``[N, T]`` with gradient, aligned with ``groups.input_ids``.
             groups: The sequences.
         """
-        mask = groups.response_mask
+        logprobs, mask = _wide(logprobs), groups.response_mask
         weights, count = self.reduce(groups)
         coefficients = torch.zeros_like(logprobs)
         coefficients[mask] = self.coefficients(logprobs.detach()[mask], groups.tokens()).to(logprobs.dtype)
@@ -79,3 +79,7 @@ class GroupLoss(nn.Module, ABC):
         if self.demonstrations_only:
             return groups.source != Source.SELF
         return torch.ones_like(groups.source, dtype=torch.bool)
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

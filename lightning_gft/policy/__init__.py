@@ -1,6 +1,7 @@
 """The policy: loading a language model, and the one module that runs it."""
 
+from lightning_gft.policy.embedded import ArithmeticPolicy
 from lightning_gft.policy.loader import PolicyLoader, PretrainedPolicy, ScratchPolicy
 from lightning_gft.policy.policy import Policy
 
-__all__ = ["Policy", "PolicyLoader", "PretrainedPolicy", "ScratchPolicy"]
+__all__ = ["ArithmeticPolicy", "Policy", "PolicyLoader", "PretrainedPolicy", "ScratchPolicy"]

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+_PROBED_LOGIT = 100.0
+"""Larger than any soft-cap in use."""
+
 
 @dataclass(frozen=True)
 class LinearHead:
@@ -46,11 +49,17 @@ def find_linear_head(model: PreTrainedModel) -> LinearHead | None:
 def _gives_own_logits(head: LinearHead, model: PreTrainedModel) -> bool:
     training = model.training
     model.eval()
+    projection = model.get_output_embeddings()
     probe = torch.arange(4, device=model.device).unsqueeze(0)
     hidden = model.base_model(input_ids=probe).last_hidden_state
-    expected = model(input_ids=probe).logits
+    # A fresh model's logits are so small that no bound on them shows, so the projection is made to give large ones.
+    amplification = _PROBED_LOGIT / projection(hidden).abs().max().clamp(min=1e-6)
+    hook = projection.register_forward_hook(lambda _, __, projected: projected * amplification)
+    try:
+        difference = (head.logits(projection(hidden)) - (expected := model(input_ids=probe).logits)).abs().max()
+    finally:
+        hook.remove()
     model.train(training)
-    # Relative to the largest logit, since a fresh model's logits are all small; half precision rounds to 2^-8.
+    # Half precision rounds to 2^-8.
     tolerance = 1e-4 if expected.dtype in (torch.float32, torch.float64) else 2e-2
-    difference = (head.logits(model.get_output_embeddings()(hidden)) - expected).abs().max()
     return bool(difference <= tolerance * expected.abs().max())

@@ -134,7 +134,8 @@ class PretrainedPolicy(PolicyLoader):
             raise self._not_found("model") from error
         if self.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
-        return model
+        # Loading leaves a model in evaluation mode, in which gradient checkpointing does nothing.
+        return model.train()
 
     def _not_found(self, what: str) -> ValueError:
         return ValueError(
@@ -192,4 +193,8 @@ class ScratchPolicy(PolicyLoader):
             raise ValueError(f"config: {type(default).__name__} has no field {', '.join(map(repr, unknown))}")
         small = {name: value for name, value in _SMALL.items() if hasattr(default, name)}
         ids = {f"{name}_token_id": getattr(self.tokenizer, f"{name}_token_id") for name in ("pad", "eos", "bos")}
-        return AutoConfig.for_model(model_type, **{**small, **ids, "vocab_size": len(self.tokenizer), **config})
+        # A field may go by two names, GPT-2's `n_embd` and `hidden_size`: the one given must replace the other.
+        given = {default.attribute_map.get(name, name): value for name, value in config.items()}
+        filled = {"vocab_size": len(self.tokenizer), **small, **ids}
+        filled = {default.attribute_map.get(name, name): value for name, value in filled.items()}
+        return AutoConfig.for_model(model_type, **{**filled, **given})

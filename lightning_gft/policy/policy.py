@@ -103,17 +103,21 @@ class Policy(nn.Module):
             groups: ``N`` sequences.
             max_tokens: Padded tokens to run at once.
         """
-        logprobs = torch.zeros(groups.input_ids.shape, device=self.device)
+        model = self._scored_model
+        dtype = torch.promote_types(model.dtype, torch.float32)  # not the default one, which may be half precision
+        logprobs = torch.zeros(groups.input_ids.shape, dtype=dtype, device=self.device)
         entropies = torch.zeros_like(logprobs)
-        training = self.model.training
-        self.model.eval()
+        training = model.training
+        model.eval()
         for rows in micro_batch_rows(groups, max_tokens):
             piece = groups.select(rows)
             output = self._score(piece, lambda logprobs, _: torch.zeros_like(logprobs), entropy=True)
             assert output.entropy is not None  # noqa: S101 (asked for above)
             for target, values in ((logprobs, output.logprobs), (entropies, output.entropy)):
-                target[rows] = torch.zeros_like(target[rows]).masked_scatter(groups.response_mask[rows], values.float())
-        self.model.train(training)
+                target[rows] = torch.zeros_like(target[rows]).masked_scatter(
+                    groups.response_mask[rows], values.to(dtype)
+                )
+        model.train(training)
         return logprobs, entropies
 
     @contextmanager
@@ -161,10 +165,14 @@ class Policy(nn.Module):
         model.save_pretrained(path)
         self.tokenizer.save_pretrained(path)
 
-    def _score(self, groups: GroupBatch, coefficients: ChunkCoefficientsFn, entropy: bool) -> LossOutput:
+    @property
+    def _scored_model(self) -> PreTrainedModel:
         model = self.reference_model if self._uses_reference else self.model
         assert model is not None  # noqa: S101 (the context above has checked)
-        return score(model, self.head, groups, coefficients, entropy)
+        return model
+
+    def _score(self, groups: GroupBatch, coefficients: ChunkCoefficientsFn, entropy: bool) -> LossOutput:
+        return score(self._scored_model, self.head, groups, coefficients, entropy)
 
 
 def _check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

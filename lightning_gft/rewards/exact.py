@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_gft.rewards.base import Reward
-from lightning_gft.rewards.text import after_marker, check_marker
+from lightning_gft.rewards.text import after_marker
 
 
 class ExactMatchReward(Reward):
@@ -17,13 +17,13 @@ class ExactMatchReward(Reward):
 
     Args:
         marker: The response is what follows the last marker, and scores 0 without one; a reference that has the marker
-            is read likewise. ``None`` takes the whole response.
+            is read likewise. Without a marker it is the whole response.
         strip: Whether white space around the response and the reference is ignored.
         ignore_case: Whether upper and lower case are the same.
         weight: What the score counts in the total.
 
     Raises:
-        ValueError: If the marker is empty or the weight not finite; on a call, if a reference is ``None``.
+        ValueError: If the weight is not finite; on a call, if a reference is ``None``.
 
     Example:
         >>> reward = ExactMatchReward(marker="Answer:", ignore_case=True)
@@ -32,10 +32,10 @@ class ExactMatchReward(Reward):
     """
 
     def __init__(
-        self, marker: str | None = None, strip: bool = True, ignore_case: bool = False, weight: float = 1.0
+        self, marker: str = "", strip: bool = True, ignore_case: bool = False, weight: float = 1.0
     ) -> None:
         super().__init__(weight)
-        self.marker = check_marker(marker)
+        self.marker = marker
         self.strip = strip
         self.ignore_case = ignore_case
 

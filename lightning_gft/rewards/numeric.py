@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_gft.rewards.base import Reward
-from lightning_gft.rewards.text import after_marker, check_marker, shorten
+from lightning_gft.rewards.text import after_marker, shorten
 
 # Thousands separators count only where every group has three digits, so that "1,2345" is two numbers; a point leads a
 # number only after no digit and no other point, so that "so...5" is 5.
@@ -46,14 +46,14 @@ class NumericReward(Reward):
 
     Args:
         marker: The response's number is the first one after the last marker, and a response without marker or number
-            scores 0. ``None`` takes the response's last number.
+            scores 0. Without a marker it is the response's last number.
         tolerance: Largest difference that still counts as equal: absolute, or relative to the reference. Two whole
             numbers are held to the absolute one alone: they carry no rounding error, and a relative one would let
             1,000,001 pass for 1,000,000.
         weight: What the score counts in the total.
 
     Raises:
-        ValueError: If the marker is empty, the tolerance negative or not finite, or the weight not finite; on a call,
+        ValueError: If the tolerance is negative or not finite, or the weight not finite; on a call,
             if a reference holds no number.
 
     Example:
@@ -62,11 +62,11 @@ class NumericReward(Reward):
         tensor([1., 0.])
     """
 
-    def __init__(self, marker: str | None = None, tolerance: float = 1e-6, weight: float = 1.0) -> None:
+    def __init__(self, marker: str = "", tolerance: float = 1e-6, weight: float = 1.0) -> None:
         super().__init__(weight)
         if not (math.isfinite(tolerance) and tolerance >= 0):
             raise ValueError(f"tolerance={tolerance} must be 0 (exactly equal) or above, and finite")
-        self.marker = check_marker(marker)
+        self.marker = marker
         self.tolerance = tolerance
 
     def __call__(
@@ -79,12 +79,12 @@ class NumericReward(Reward):
     def _score(self, response: str, reference: Any) -> float:
         expected = self._read_reference(reference)
         text = after_marker(response, self.marker)
-        answer = None if text is None else _read(text, first=self.marker is not None)
+        answer = None if text is None else _read(text, first=bool(self.marker))
         return float(answer is not None and _equal(answer, expected, Fraction(self.tolerance)))
 
     def _read_reference(self, reference: Any) -> Fraction:
         text = str(reference)
-        answer = None if self.marker is None else after_marker(text, self.marker)
+        answer = after_marker(text, self.marker) if self.marker else None
         number = _read(text, first=False) if answer is None else _read(answer, first=True)
         if number is None:
             raise ValueError(

@@ -5,32 +5,18 @@ from __future__ import annotations
 _SHOWN = 200
 
 
-def check_marker(marker: str | None) -> str | None:
-    """Return the marker, or refuse an empty one, which every text would contain.
-
-    Args:
-        marker: What the answer follows; ``None`` where the whole text is the answer.
-
-    Raises:
-        ValueError: If the marker is empty.
-    """
-    if marker == "":
-        raise ValueError("marker='' is found in every text; leave it out (null) to have no marker")
-    return marker
-
-
-def after_marker(text: str, marker: str | None) -> str | None:
-    """Return what follows the last marker, ``None`` where the marker is absent, or the whole text without a marker.
+def after_marker(text: str, marker: str) -> str | None:
+    """Return what follows the last marker, ``None`` where it is absent, or the whole text if the marker is empty.
 
     Args:
         text: A response or a reference.
-        marker: What the answer follows, or ``None``.
+        marker: What the answer follows.
 
     Example:
         >>> after_marker("2 + 2 = 4 #### 4", "####")
         ' 4'
     """
-    if marker is None:
+    if not marker:
         return text
     _, found, rest = text.rpartition(marker)
     return rest if found else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -50,14 +51,19 @@ class TransformersEngine(RolloutEngine):
     ) -> list[list[Response]]:
         responses: list[list[Response]] = [[] for _ in prompt_ids]
         by_length = sorted(range(len(prompt_ids)), key=lambda i: len(prompt_ids[i]))
-        prompts_a_batch = max(1, self.max_batch_size // num_generations)
-        for start in range(0, len(by_length), prompts_a_batch):
+        numbers = range(num_generations)
+        responses_a_prompt = min(num_generations, self.max_batch_size)
+        prompts_a_batch = self.max_batch_size // responses_a_prompt
+        for start, first in product(
+            range(0, len(by_length), prompts_a_batch), range(0, num_generations, responses_a_prompt)
+        ):
             chosen = by_length[start : start + prompts_a_batch]
-            chosen_seeds = [seeds[i * num_generations + k] for i in chosen for k in range(num_generations)]
-            decoder = _Decoder(model, [prompt_ids[i] for i in chosen], num_generations, end)
+            generations = numbers[first : first + responses_a_prompt]
+            chosen_seeds = [seeds[i * num_generations + k] for i in chosen for k in generations]
+            decoder = _Decoder(model, [prompt_ids[i] for i in chosen], len(generations), end)
             drawn = decoder.run(sampling, uniform_noise(chosen_seeds, sampling.max_new_tokens))
             for position, i in enumerate(chosen):
-                responses[i] = drawn[position * num_generations : (position + 1) * num_generations]
+                responses[i] += drawn[position * len(generations) : (position + 1) * len(generations)]
         return responses
 
 

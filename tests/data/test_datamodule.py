@@ -122,28 +122,35 @@ def test_uneven_rows_leave_no_process_short(tokenizer: PreTrainedTokenizerFast) 
     assert {prompt for share in shares for prompt in share} == {str(i) for i in range(7)}
 
 
+@pytest.mark.parametrize("last", [{"max_epochs": 3}, {"max_epochs": -1, "max_steps": 12}])
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_resuming_in_mid_epoch_goes_on_where_it_stopped(
-    tokenizer: PreTrainedTokenizerFast, tmp_path: Path, num_workers: int
+    tokenizer: PreTrainedTokenizerFast, tmp_path: Path, num_workers: int, last: dict[str, int]
 ) -> None:
     data = Countdown(num_workers=num_workers)
-    whole = _fit(tokenizer, tmp_path, data, max_epochs=3).seen
+    whole = _fit(tokenizer, tmp_path, data, **last).seen
     saver = ModelCheckpoint(tmp_path, every_n_train_steps=1, save_top_k=-1, filename="{step}")
     _fit(tokenizer, tmp_path, data, max_steps=6, max_epochs=3, callbacks=[saver], enable_checkpointing=True)
-    resumed = _fit(tokenizer, tmp_path, data, max_epochs=3, ckpt_path=tmp_path / "step=6.ckpt").seen
+    resumed = _fit(tokenizer, tmp_path, data, ckpt_path=tmp_path / "step=6.ckpt", **last).seen
     assert resumed == whole[6:]
 
 
 @pytest.mark.parametrize("limit", [None, 2])
+@pytest.mark.parametrize("last", [{"max_epochs": 3}, {"max_epochs": -1, "max_steps": 6}])
 def test_resuming_at_the_end_of_an_epoch_starts_the_next_one_whole(
-    tokenizer: PreTrainedTokenizerFast, tmp_path: Path, limit: int | None
+    tokenizer: PreTrainedTokenizerFast, tmp_path: Path, limit: int | None, last: dict[str, int]
 ) -> None:
     arguments = {"limit_train_batches": limit} if limit else {}
-    whole = _fit(tokenizer, tmp_path, max_epochs=3, **arguments).seen
+    num_batches = limit or 4
+    whole = _fit(tokenizer, tmp_path, max_epochs=4, **arguments).seen
     saver = ModelCheckpoint(tmp_path, filename="last", save_on_train_epoch_end=True)
     _fit(tokenizer, tmp_path, max_epochs=1, callbacks=[saver], enable_checkpointing=True, **arguments)
-    resumed = _fit(tokenizer, tmp_path, max_epochs=3, ckpt_path=tmp_path / "last.ckpt", **arguments).seen
-    assert resumed == whole[len(whole) // 3 :]
+    resumed = _fit(tokenizer, tmp_path, ckpt_path=tmp_path / "last.ckpt", **last, **arguments).seen
+    if "max_steps" not in last:
+        assert resumed == whole[num_batches : 3 * num_batches]
+        return
+    # Told a number of steps, Lightning counts the finished epoch once more: the order is the one after the next.
+    assert [prompts for _, prompts in resumed] == [prompts for _, prompts in whole[2 * num_batches :]][: len(resumed)]
 
 
 def test_overfitting_repeats_the_same_batches(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import signal
 import socket
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 import torch.distributed
 import torch.multiprocessing
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 WORLD_SIZE = 2
 
@@ -35,7 +37,7 @@ def run_two_processes(function: Callable[..., Any], *args: Any, limit: float = 1
 
     Raises:
         TimeoutError: If the processes are not done in time, with a traceback of where each one stood.
-        torch.multiprocessing.ProcessRaisedException: If one raises, with its traceback.
+        RuntimeError: If one raises or dies, with the tracebacks of all that raised, the first to do so first.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -54,6 +56,9 @@ def run_two_processes(function: Callable[..., Any], *args: Any, limit: float = 1
                         f"{function.__qualname__} was not done on both ranks after {limit:.0f} s\n"
                         + _where_they_stand(context.processes, folder)
                     )
+        except (ProcessRaisedException, ProcessExitedException) as error:
+            # The other rank loses its connection then, and may be the one that is noticed first.
+            raise RuntimeError(f"{function.__qualname__} failed\n{_what_was_raised(folder) or error}") from None
         finally:
             for process in context.processes:
                 if process.is_alive():
@@ -84,9 +89,16 @@ def _run(rank: int, function: Callable[..., Any], args: tuple[Any, ...], folder:
     )
     try:
         torch.save(function(rank, *args), folder / f"{rank}.result")
+    except BaseException:
+        (folder / f"{time.monotonic_ns()}.error").write_text(f"rank {rank}:\n{traceback.format_exc()}")
+        raise
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+
+
+def _what_was_raised(folder: Path) -> str:
+    return "\n".join(path.read_text() for path in sorted(folder.glob("*.error"), key=lambda path: int(path.stem)))
 
 
 def _where_they_stand(processes: list[Any], folder: Path) -> str:

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
-from torch.multiprocessing import ProcessRaisedException
 
 from lightning_gft.rectifier import (
     AdaptiveCoefficientRectifier,
@@ -90,44 +88,24 @@ def test_adaptive_threshold_is_the_same_on_both_ranks_and_moved(recorded, split:
     assert (thresholds[0][-1] != 0.5) == (split != "none-at-all")
 
 
-def never_updated_on_rank_1(rank: int, name: str, calls: list[str]) -> tuple[dict[str, float], float]:
-    rectifier = RECTIFIERS[name]()
-    if rank == 0:
-        rectifier.update(torch.linspace(-3, 0, 50))
-    for call in calls:
-        getattr(rectifier, call)()
-    values = {key: float(value) for key, value in rectifier.compute().items()}
-    return values, float(getattr(rectifier, "threshold", 0.0))
+CALLS = ([], ["step"], ["compute", "step"], ["step", "compute", "step"])
+
+
+def never_updated_on_rank_1(rank: int) -> list[tuple[dict[str, float], float]]:
+    record = []
+    for calls in CALLS:
+        rectifier = RECTIFIERS["adaptive"]()
+        if rank == 0:
+            rectifier.update(torch.linspace(-3, 0, 50))
+        for call in calls:
+            getattr(rectifier, call)()
+        values = {name: float(value) for name, value in rectifier.compute().items()}
+        record.append((values, float(rectifier.threshold)))
+    return record
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method of metric .* was called before")
-@pytest.mark.parametrize("calls", [[], ["step"], ["compute", "step"]], ids=lambda calls: "-".join(calls) or "compute")
-def test_adaptive_rank_without_any_update(calls: list[str]):
+def test_rank_that_was_never_updated_stays_in_step():
     # A rank whose micro-batches were all empty may never have been asked to count.
-    expected = never_updated_on_rank_1(0, "adaptive", calls)
-    assert run_two_processes(never_updated_on_rank_1, "adaptive", calls, limit=30) == [expected, expected]
-
-
-def fails_on_rank_1(rank: int) -> None:
-    if rank == 1:
-        raise RuntimeError("told to fail")
-    torch.distributed.barrier()
-
-
-def hangs(rank: int) -> None:
-    if rank == 0:
-        torch.distributed.barrier()
-    time.sleep(1000)
-
-
-def test_launch_reports_the_error_of_a_rank():
-    with pytest.raises(ProcessRaisedException, match=r"told to fail"):
-        run_two_processes(fails_on_rank_1)
-
-
-def test_launch_ends_what_hangs_and_says_where():
-    with pytest.raises(
-        TimeoutError, match=r"hangs was not done.*(?s:.*)rank 0 \(running\)(?s:.*)in hangs(?s:.*)rank 1"
-    ) as told:
-        run_two_processes(hangs, limit=20)
-    assert "barrier" in str(told.value)
+    expected = never_updated_on_rank_1(0)
+    assert run_two_processes(never_updated_on_rank_1, limit=60) == [expected, expected]

@@ -1,0 +1,54 @@
+# `make help` lists what there is to do.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+RUNS := runs/quickstart
+SOURCES := $(shell find lightning_gft -name '*.py' -o -name '*.safetensors')
+# One thread for each of two test processes; quickstart lets torch use all cores.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+.PHONY: help quickstart test test-all lint format clean
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+quickstart: $(RUNS)/base/.done $(RUNS)/sft/.done $(RUNS)/gft/.done ## Fine-tune a small model by SFT and by GFT and compare them (about 5 minutes; again: seconds)
+	@$(BIN)/python -m lightning_gft.compare '["base=$(RUNS)/base", "SFT=$(RUNS)/sft", "GFT=$(RUNS)/gft"]' --output $(RUNS)/comparison.png
+	@echo "Train again: make clean quickstart. Logs: $(BIN)/tensorboard --logdir $(RUNS)"
+
+test: $(INSTALLED) ## Run the tests (under 10 minutes on 2 cores)
+	$(PYTEST) -m "not slow"
+
+test-all: $(INSTALLED) ## Run the tests, slow ones too
+	$(PYTEST)
+
+lint: $(INSTALLED) ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## Put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove what runs and tests have written; the environment stays
+	rm -rf runs lightning_logs .pytest_cache .mypy_cache .ruff_cache build ./*.egg-info
+	find . -name __pycache__ -not -path './$(VENV)/*' -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; choose one by: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+# The base is only measured; the other two are trained and measured.
+$(RUNS)/base/.done: configs/quickstart/gft.yaml $(SOURCES) | $(INSTALLED)
+	$(BIN)/lightning-gft validate --config $< --trainer.default_root_dir $(@D)
+	@touch $@
+
+$(RUNS)/%/.done: configs/quickstart/%.yaml $(SOURCES) | $(INSTALLED)
+	$(BIN)/lightning-gft fit --config $< --trainer.default_root_dir $(@D)
+	@touch $@

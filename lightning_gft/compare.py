@@ -1,0 +1,153 @@
+"""Runs side by side: ``python -m lightning_gft.compare base=runs/base gft=runs/gft`` prints a table and saves a plot.
+
+Reads the ``metrics.csv`` that the command line logs. A run is a folder that was given as
+``--trainer.default_root_dir``; its newest version counts.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from jsonargparse import auto_cli
+from rich.console import Console
+from rich.table import Table
+
+Series = list[tuple[int, float]]
+"""Values of one figure by optimizer step."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One column of the table.
+
+    Args:
+        title: Heading.
+        key: Name in the log; the table shows its last value.
+        largest: Show the largest value of the run instead.
+        digits: Digits behind the point.
+    """
+
+    title: str
+    key: str
+    largest: bool = False
+    digits: int = 2
+
+    def show(self, run: Run) -> str:
+        """Return the figure of ``run`` as text, or a dash where it was not logged."""
+        values = [value for _, value in run.series(self.key)]
+        if not values:
+            return "-"
+        return f"{max(values) if self.largest else values[-1]:,.{self.digits}f}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Args:
+        name: What to call it.
+        rows: Rows of its log.
+    """
+
+    name: str
+    rows: list[dict[str, str]]
+
+    @classmethod
+    def read(cls, name: str, folder: Path) -> Run:
+        """Read the newest log below ``folder``.
+
+        Raises:
+            FileNotFoundError: If there is none.
+        """
+        logs = sorted(folder.glob("**/metrics.csv"), key=lambda path: path.stat().st_mtime)
+        if not logs:
+            raise FileNotFoundError(
+                f"no metrics.csv below {folder}; run lightning-gft with this default_root_dir first"
+            )
+        with logs[-1].open(newline="") as file:
+            return cls(name, list(csv.DictReader(file)))
+
+    def series(self, key: str) -> Series:
+        """Return the values that were logged under ``key``."""
+        return [(int(row["step"]), float(row[key])) for row in self.rows if row.get(key)]
+
+
+def figures(num_samples: int) -> list[Figure]:
+    """Return the columns of the table.
+
+    Args:
+        num_samples: Samples a prompt in evaluation.
+    """
+    return [
+        Figure("greedy", "val/greedy_accuracy"),
+        Figure(f"mean@{num_samples}", f"val/mean@{num_samples}"),
+        Figure(f"pass@{num_samples}", f"val/pass@{num_samples}"),
+        Figure("entropy", "val/entropy", digits=3),
+        Figure("KL to base", "val/kl", digits=3),
+        Figure("2nd skill", "val/second_skill/greedy_accuracy"),
+        Figure("max weight C/p", "train/rectified_weight_max", largest=True, digits=1),
+        Figure("max grad norm", "train/grad_norm", largest=True),
+        Figure("tokens", "train/num_tokens", digits=0),
+    ]
+
+
+def compare(runs: list[str], output: Path = Path("comparison.png"), num_samples: int = 8) -> None:
+    """Print a table of runs and save a plot of their curves.
+
+    Args:
+        runs: Runs as ``name=folder``, the first being what the others started from.
+        output: Where to save the plot.
+        num_samples: Samples a prompt in evaluation.
+    """
+    loaded = [Run.read(name, Path(folder)) for name, _, folder in (run.partition("=") for run in runs)]
+    print_table(loaded, figures(num_samples))
+    save_plot(loaded, figures(num_samples)[:-1], output)
+    Console().print(f"Curves: {output}")
+
+
+def print_table(runs: list[Run], columns: list[Figure]) -> None:
+    """Print one row a run."""
+    table = Table()
+    table.add_column("")
+    for column in columns:
+        table.add_column(column.title, justify="right")
+    for run in runs:
+        table.add_row(run.name, *(column.show(run) for column in columns))
+    # A log file or a narrow terminal must not cut figures off.
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def save_plot(runs: list[Run], columns: list[Figure], output: Path) -> None:
+    """Save one panel a figure; a run that logged a single value, such as the base, becomes a dashed line."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    fig, axes = plt.subplots(2, (len(columns) + 1) // 2, figsize=(3.2 * len(columns) / 2, 5.4), layout="constrained")
+    for axis, column in zip(axes.flat, columns, strict=False):
+        for number, run in enumerate(runs):
+            series = run.series(column.key)
+            if len(series) == 1:
+                axis.axhline(series[0][1], color=f"C{number}", linestyle="--", label=run.name)
+            elif series:
+                axis.plot(*zip(*series, strict=True), color=f"C{number}", label=run.name)
+        axis.set_title(column.title)
+        axis.set_xlabel("update")
+        if column.key.startswith("train/rectified_weight"):
+            axis.set_yscale("log")
+        axis.grid(alpha=0.3)
+    handles = {
+        label: handle for axis in axes.flat for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    fig.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(runs))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    fig.savefig(output, dpi=120)
+    plt.close(fig)
+
+
+if __name__ == "__main__":
+    auto_cli(compare, as_positional=True)

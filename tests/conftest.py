@@ -1,0 +1,58 @@
+"""Tiny policies and batches that every part of the tests may use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from lightning_gft import Policy, PromptBatch, Response, ScratchPolicy
+
+ALPHABET = "0123456789+-=abcdefghijklmnop#"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    torch.set_num_threads(1)  # more threads only slow models this small down
+
+
+def tiny_loader(model_type: str = "qwen2", **config: Any) -> ScratchPolicy:
+    """Return a policy of two layers, whose logits are spread out from the start."""
+    tiny = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "initializer_range": 0.3}
+    if model_type == "gpt2":
+        tiny |= {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    else:
+        tiny |= {"intermediate_size": 48, "num_key_value_heads": 2}
+    return ScratchPolicy(ALPHABET, model_type, {**tiny, **config})
+
+
+def tiny_policy(model_type: str = "qwen2", keep_reference: bool = False, seed: int = 0, **config: Any) -> Policy:
+    torch.manual_seed(seed)
+    return tiny_loader(model_type, **config).load(keep_reference)
+
+
+def prompt_batch(
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    references: Sequence[Any] | None = None,
+    demonstrations: Mapping[str, Sequence[Sequence[str]]] | None = None,
+    dataset: str = "",
+) -> PromptBatch:
+    """Return prompts as a datamodule hands them out, from texts."""
+
+    def response(text: str) -> Response:
+        return Response([*tokenizer.encode(text), tokenizer.eos_token_id])
+
+    return PromptBatch(
+        prompt_ids=[tokenizer.encode(prompt) for prompt in prompts],
+        prompts=list(prompts),
+        references=list(references or [None] * len(prompts)),
+        demonstrations={
+            role: [[response(text) for text in texts] for texts in of_role]
+            for role, of_role in (demonstrations or {}).items()
+        },
+        dataset=dataset,
+    )

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from statistics import fmean, stdev
+
+import pytest
+import torch
+
+from lightning_gft import GroupBatch, GroupStatistics, Source
+from tests.reference import random_groups
+
+
+def scored(seed: int, sizes: tuple[int, ...] = (1, 3, 5, 2)) -> GroupBatch:
+    groups, _ = random_groups(seed, sizes)
+    index = groups.group_index
+    rewards = torch.where(index == index.max(), 0.25, groups.rewards)  # one group of equal rewards
+    generator = torch.Generator().manual_seed(seed)
+    return replace(
+        groups,
+        rewards=rewards,
+        finished=torch.rand(len(groups), generator=generator) < 0.5,
+        reward_parts={"one": rewards / 2, "two": torch.rand(len(groups), generator=generator)},
+    )
+
+
+def expected(batches: list[GroupBatch], num_prompts: int) -> dict[str, float]:
+    rewards, parts, deviations, by_source, own = [], {"one": [], "two": []}, [], {}, []
+    for groups in batches:
+        of_group: dict[int, list[float]] = {}
+        for n in range(len(groups)):
+            reward, source = groups.rewards[n].item(), Source(int(groups.source[n])).name.lower()
+            rewards.append(reward)
+            of_group.setdefault(int(groups.group_index[n]), []).append(reward)
+            by_source.setdefault(source, []).append(reward)
+            for name in parts:
+                parts[name].append(groups.reward_parts[name][n].item())
+            if source == "self":
+                own.append((int(groups.response_mask[n].sum()), bool(groups.finished[n])))
+        deviations += [stdev(values) if len(values) > 1 else 0.0 for values in of_group.values()]
+    return {
+        "reward": fmean(rewards),
+        "reward_std": fmean(deviations),
+        **{f"reward/{source}": fmean(values) for source, values in by_source.items()},
+        **{f"rewards/{name}/mean": fmean(values) for name, values in parts.items()},
+        "frac_reward_zero_std": fmean(deviation == 0 for deviation in deviations),
+        "frac_prompts_without_group": 1 - len(deviations) / num_prompts,
+        "completions/mean_length": fmean(length for length, _ in own),
+        "completions/clipped_ratio": fmean(not finished for _, finished in own),
+    }
+
+
+def computed(statistics: GroupStatistics) -> dict[str, float]:
+    return {name: value.item() for name, value in statistics.compute().items()}
+
+
+def test_against_plain_python_over_several_updates():
+    batches = [scored(0), scored(1, (4, 2)), scored(2, (2, 2, 6, 1, 3))]
+    statistics = GroupStatistics(["one", "two"])
+    for groups, num_prompts in zip(batches, (4, 5, 7), strict=True):
+        statistics.update(groups, num_prompts)
+    assert computed(statistics) == pytest.approx(expected(batches, 16), rel=1e-6)
+    statistics.reset()
+    statistics.update(batches[1], 2)
+    assert computed(statistics) == pytest.approx(expected(batches[1:2], 2), rel=1e-6, abs=1e-9)
+
+
+def test_sources_that_gave_nothing_are_left_out():
+    groups = replace(scored(0), source=torch.full((11,), int(Source.TEACHER)))
+    statistics = GroupStatistics(["one", "two"])
+    statistics.update(groups, 4)
+    values = computed(statistics)
+    assert values["reward/teacher"] == pytest.approx(values["reward"])
+    assert {"reward/expert", "reward/self", "completions/mean_length", "completions/clipped_ratio"}.isdisjoint(values)

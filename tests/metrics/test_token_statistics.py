@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from lightning_gft import TokenBatch, TokenStatistics
+
+
+def test_against_plain_python_over_several_updates():
+    generator = torch.Generator().manual_seed(0)
+    statistics, seen = TokenStatistics(), []
+    for size in (7, 1, 0, 30):
+        entropy, coefficients, weights = torch.randn(3, size, generator=generator)
+        entropy, weights = entropy.abs(), weights.abs()
+        statistics.update(entropy, coefficients, TokenBatch(coefficients, torch.zeros(size), weights))
+        seen += list(zip(entropy.tolist(), (coefficients * weights).tolist(), strict=True))
+    negative = [weight for _, weight in seen if weight < 0]
+    assert {name: value.item() for name, value in statistics.compute().items()} == pytest.approx(
+        {
+            "entropy": math.fsum(entropy for entropy, _ in seen) / 38,
+            "negative/token_fraction": len(negative) / 38,
+            "negative/weight_fraction": math.fsum(map(abs, negative)) / math.fsum(abs(weight) for _, weight in seen),
+        },
+        rel=1e-6,
+    )
+    assert 0 < len(negative) < 38
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")
+def test_nothing_counted_gives_zeros():
+    assert {name: value.item() for name, value in TokenStatistics().compute().items()} == {
+        "entropy": 0.0,
+        "negative/token_fraction": 0.0,
+        "negative/weight_fraction": 0.0,
+    }

@@ -1,0 +1,173 @@
+"""From a configuration or a folder to a policy, and back to a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, T5Config, T5ForConditionalGeneration
+
+from lightning_gft import Policy, PretrainedPolicy, ScratchPolicy
+from lightning_gft.policy.tokenizer import alphabet_tokenizer
+from tests.conftest import ALPHABET, tiny_loader, tiny_policy
+from tests.reference import random_groups
+
+TEXT = "12+3=15#a"
+
+
+def logits(policy: Policy) -> torch.Tensor:
+    with torch.no_grad():
+        return policy.model(torch.tensor([policy.tokenizer.encode(TEXT)])).logits
+
+
+@pytest.mark.parametrize("model_type", ["qwen2", "gpt2", "gemma2"])
+def test_round_trip(model_type: str, tmp_path: Path):
+    policy = tiny_policy(model_type)
+    policy.save_pretrained(tmp_path / "new" / "folder")
+    loaded = PretrainedPolicy(str(tmp_path / "new" / "folder")).load()
+    torch.testing.assert_close(logits(loaded), logits(policy), rtol=0, atol=0)
+    assert loaded.tokenizer.get_vocab() == policy.tokenizer.get_vocab()
+    assert loaded.tokenizer.encode(TEXT) == policy.tokenizer.encode(TEXT)
+    assert loaded.decode(loaded.tokenizer.encode(TEXT)) == TEXT
+    assert (loaded.end, loaded.pad_token_id) == (policy.end, policy.pad_token_id)
+
+
+def test_exported_files_are_those_of_transformers(tmp_path: Path):
+    policy = tiny_policy()
+    policy.save_pretrained(tmp_path)
+    assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"} <= {
+        path.name for path in tmp_path.iterdir()
+    }
+    model = AutoModelForCausalLM.from_pretrained(tmp_path)
+    ids = AutoTokenizer.from_pretrained(tmp_path)(TEXT, return_tensors="pt").input_ids
+    torch.testing.assert_close(model(ids).logits, logits(policy), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("written", "asked", "expected"),
+    [
+        (None, "auto", torch.float32),
+        ("bfloat16", "auto", torch.bfloat16),
+        ("float16", "float32", torch.float32),
+        (None, "bfloat16", torch.bfloat16),
+        (None, "float64", torch.float64),
+    ],
+)
+def test_dtypes(written: str | None, asked: str, expected: torch.dtype, tmp_path: Path):
+    policy = tiny_policy()
+    policy.save_pretrained(tmp_path, written)
+    assert {parameter.dtype for parameter in policy.parameters()} == {torch.float32}
+    loaded = PretrainedPolicy(str(tmp_path), torch_dtype=asked).load()
+    assert {parameter.dtype for parameter in loaded.parameters()} == {expected}
+    torch.testing.assert_close(logits(loaded).float(), logits(policy), rtol=0.1, atol=0.2)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_gradient_checkpointing_computes_layers_twice_and_changes_nothing(checkpointing: bool, tmp_path: Path):
+    tiny_policy(vocab_size=64).save_pretrained(tmp_path)
+    policy = PretrainedPolicy(str(tmp_path), gradient_checkpointing=checkpointing).load()
+    calls = []
+    policy.model.base_model.layers[0].mlp.register_forward_pre_hook(lambda *_: calls.append(1))
+    groups = random_groups(dtype=torch.float32)[0]
+
+    def gradient(scored: Policy) -> dict[str, torch.Tensor]:
+        scored(groups, lambda _, tokens: tokens.advantages, torch.tensor(1.0)).loss.backward()
+        return {name: parameter.grad for name, parameter in scored.named_parameters()}
+
+    actual = gradient(policy)
+    assert len(calls) == 1 + checkpointing
+    torch.testing.assert_close(actual, gradient(PretrainedPolicy(str(tmp_path)).load()))
+
+
+def test_attention_implementation_is_passed_on(tmp_path: Path):
+    tiny_policy().save_pretrained(tmp_path)
+    policy = PretrainedPolicy(str(tmp_path), attn_implementation="eager").load()
+    assert policy.model.config._attn_implementation == "eager"
+
+
+def test_missing_folder(tmp_path: Path):
+    loader = PretrainedPolicy(str(tmp_path / "nothing"))
+    with pytest.raises(ValueError, match=r"model_name_or_path='.*nothing': no tokenizer could be loaded"):
+        loader.tokenizer  # noqa: B018
+    with pytest.raises(ValueError, match=r"no model could be loaded from there.*config\.json"):
+        loader.load_model()
+
+
+def test_folder_without_weights(tmp_path: Path):
+    loader = tiny_loader()
+    loader.config.save_pretrained(tmp_path)
+    loader.tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="no model could be loaded"):
+        PretrainedPolicy(str(tmp_path)).load()
+
+
+def test_model_that_is_no_causal_language_model(tmp_path: Path):
+    config = T5Config(vocab_size=40, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
+    T5ForConditionalGeneration(config).save_pretrained(tmp_path)
+    tiny_loader().tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="T5Config"):
+        PretrainedPolicy(str(tmp_path)).load()
+
+
+def test_tokenizer_larger_than_the_embedding():
+    with pytest.raises(ValueError, match=r"the tokenizer has 33 tokens but the model embeds 10"):
+        tiny_loader(vocab_size=10).load()
+
+
+def test_tokenizer_without_eos(tmp_path: Path):
+    tokenizer = alphabet_tokenizer(ALPHABET)
+    tokenizer.eos_token = None
+    tokenizer.save_pretrained(tmp_path)
+    tiny_loader().config.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="no end-of-sequence token"):
+        PretrainedPolicy(str(tmp_path)).tokenizer  # noqa: B018
+
+
+def test_tokenizer_without_padding_pads_with_eos(tmp_path: Path):
+    tokenizer = alphabet_tokenizer(ALPHABET)
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(tmp_path)
+    tiny_loader().config.save_pretrained(tmp_path)
+    loaded = PretrainedPolicy(str(tmp_path)).tokenizer
+    assert loaded.pad_token_id == loaded.eos_token_id == 1
+
+
+def test_every_eos_of_the_generation_config_ends_a_response(tmp_path: Path):
+    policy = tiny_policy()
+    policy.model.generation_config.eos_token_id = [1, 7]
+    policy.save_pretrained(tmp_path)
+    assert PretrainedPolicy(str(tmp_path)).load().end.eos_token_ids == (1, 7)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"alphabet": ""}, r"alphabet='' is empty"),
+        ({"alphabet": "abca"}, r"alphabet holds 'a' more than once"),
+        ({"alphabet": "ab", "model_type": "gpt17"}, r"model_type='gpt17' is not an architecture"),
+        ({"alphabet": "ab", "config": {"hiden_size": 8}}, r"Qwen2Config has no field 'hiden_size'"),
+    ],
+)
+def test_bad_scratch_policies(settings: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        ScratchPolicy(**settings).load()
+
+
+@pytest.mark.parametrize("names", [("n_embd", "n_layer", "n_head"), ("hidden_size", "num_hidden_layers", "n_head")])
+def test_scratch_policy_takes_an_architectures_own_names_and_the_common_ones(names: tuple[str, ...]):
+    config = ScratchPolicy(ALPHABET, "gpt2", dict(zip(names, (24, 3, 2), strict=True))).load().model.config
+    assert (config.n_embd, config.n_layer, config.n_head) == (24, 3, 2)
+
+
+def test_scratch_policy_follows_the_seed():
+    first, second, other = (logits(tiny_policy(seed=seed)) for seed in (0, 0, 1))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+def test_alphabet_tokenizer():
+    tokenizer = alphabet_tokenizer(ALPHABET)
+    assert tokenizer.decode(tokenizer.encode(ALPHABET)) == ALPHABET
+    assert tokenizer.encode("!") == [tokenizer.unk_token_id]
+    assert tokenizer.decode([*tokenizer.encode("1+1"), tokenizer.eos_token_id], skip_special_tokens=True) == "1+1"

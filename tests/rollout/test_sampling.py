@@ -1,0 +1,122 @@
+"""How often tokens are drawn, against their probabilities worked out one by one."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import pytest
+import torch
+
+from lightning_gft import SamplingParams, TransformersEngine
+from lightning_gft.rollout import EndTokens, combine_seeds, spawn_seeds
+from lightning_gft.rollout.sampling import draw, uniform_noise
+from tests.conftest import tiny_policy
+
+NUMBER = 4000
+SETTINGS = {
+    "as-is": {},
+    "hot": {"temperature": 1.5},
+    "cold": {"temperature": 0.5},
+    "top_k": {"top_k": 4},
+    "top_k-1": {"top_k": 1},
+    "top_p": {"top_p": 0.6},
+    "min_p": {"min_p": 0.3},
+    "cold-top_k-top_p": {"temperature": 2.0, "top_k": 10, "top_p": 0.7},
+    "cold-min_p": {"temperature": 0.5, "min_p": 0.1},
+}
+
+
+def probabilities(logits: list[float], sampling: SamplingParams) -> dict[int, float]:
+    """Return the probabilities of the tokens that may be drawn, by the definitions."""
+
+    def normalized(weights: dict[int, float]) -> dict[int, float]:
+        total = math.fsum(weights.values())
+        return {token: weight / total for token, weight in weights.items()}
+
+    kept = normalized({token: math.exp(logit / sampling.temperature) for token, logit in enumerate(logits)})
+    ranked = sorted(kept, key=lambda token: -kept[token])
+    if sampling.top_k:
+        ranked = ranked[: sampling.top_k]
+        kept = normalized({token: kept[token] for token in ranked})
+    if sampling.top_p < 1:
+        nucleus, reached = [], 0.0
+        for token in ranked:
+            if reached >= sampling.top_p:
+                break
+            nucleus.append(token)
+            reached += kept[token]
+        kept = normalized({token: kept[token] for token in nucleus})
+    if sampling.min_p:
+        highest = max(kept.values())
+        kept = normalized({token: prob for token, prob in kept.items() if prob >= sampling.min_p * highest})
+    return kept
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_first_tokens_are_drawn_as_often_as_they_are_probable(settings: str):
+    policy = tiny_policy(initializer_range=0.15).eval()
+    sampling = SamplingParams(max_new_tokens=1, **SETTINGS[settings])
+    ids = policy.tokenizer.encode("12+3=")
+    [responses] = policy.generate([ids], NUMBER, sampling, seed=0)
+    counts = Counter(response.token_ids[0] for response in responses)
+    expected = probabilities(policy.model(torch.tensor([ids])).logits[0, -1].tolist(), sampling)
+    assert set(counts) <= set(expected)
+    if len(expected) == 1:
+        return
+    # Tokens too rare for the normal approximation count as one.
+    common = [token for token, prob in expected.items() if prob * NUMBER >= 5]
+    cells = [(counts[token], expected[token] * NUMBER) for token in common]
+    cells.append((NUMBER - sum(seen for seen, _ in cells), max(NUMBER - sum(wanted for _, wanted in cells), 1.0)))
+    statistic = math.fsum((seen - wanted) ** 2 / wanted for seen, wanted in cells)
+    assert len(common) > 1
+    assert statistic < len(common) + 4 * math.sqrt(2 * len(common))
+
+
+def test_draw_never_takes_what_is_ruled_out():
+    logits = torch.full((6, 8), -torch.inf)
+    logits[:, [2, 5]] = torch.tensor([0.0, 1.0])
+    noise = torch.tensor([0.0, 1e-18, 0.268, 0.27, 0.5, 1 - 2**-53], dtype=torch.float64)
+    assert draw(logits, noise).tolist() == [2, 2, 2, 5, 5, 5]
+
+
+def test_noise_is_each_rows_own():
+    seeds = spawn_seeds(0, 20)
+    noise = uniform_noise(seeds, 40)
+    torch.testing.assert_close(uniform_noise(seeds[7:9], 40), noise[7:9], rtol=0, atol=0)
+    for length in (1, 5, 16, 17):
+        torch.testing.assert_close(uniform_noise(seeds, length), noise[:, :length], rtol=0, atol=0)
+    assert len(noise.unique()) == noise.numel()
+    assert uniform_noise([], 3).shape == (0, 3)
+
+
+def test_seeds():
+    assert len({*spawn_seeds(0, 1000), *spawn_seeds(1, 1000)}) == 2000
+    assert spawn_seeds(5, 3) == spawn_seeds(5, 10)[:3]
+    assert len({combine_seeds(*parts) for parts in ((0,), (0, 1), (1, 0), (1, 1), (0, 0, 1), (2**63,))}) == 6
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"max_new_tokens": 0}, "max_new_tokens=0"),
+        ({"temperature": -0.1}, r"temperature=-0\.1"),
+        ({"top_p": 0.0}, r"top_p=0\.0"),
+        ({"top_p": 1.1}, r"top_p=1\.1"),
+        ({"top_k": -1}, "top_k=-1"),
+        ({"min_p": 1.5}, r"min_p=1\.5"),
+    ],
+)
+def test_sampling_params_are_checked(settings: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        SamplingParams(**settings)
+
+
+def test_top_p_keeps_at_least_the_likeliest_token():
+    policy = tiny_policy().eval()
+    ids, end = policy.tokenizer.encode("1+1="), EndTokens((1,), 0)
+    tiny, greedy = (
+        TransformersEngine().generate(policy.model, [ids], 1, sampling, [0], end)
+        for sampling in (SamplingParams(6, top_p=1e-9), SamplingParams(6, temperature=0.0))
+    )
+    assert tiny[0][0].token_ids == greedy[0][0].token_ids

@@ -1,0 +1,63 @@
+"""Demonstrations that come with the data, and the policy's own samples."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from lightning_gft import ExpertSource, SamplingParams, SelfSource, Source, TeacherSource
+from lightning_gft.sources import DatasetSource
+from tests.conftest import prompt_batch, tiny_policy
+
+PROMPTS = ["1+1=", "2+2=", "3+3="]
+GIVEN = [["a", "b", "c", "d"], ["e"], []]
+
+
+@pytest.fixture(scope="module")
+def policy():
+    return tiny_policy()
+
+
+def texts(source: DatasetSource, policy, seed: int) -> list[list[str]]:
+    batch = prompt_batch(policy.tokenizer, PROMPTS, demonstrations={source.role: GIVEN})
+    return [[policy.decode(r.token_ids) for r in responses] for responses in source.respond(batch, policy, seed)]
+
+
+@pytest.mark.parametrize(("cls", "counts_as"), [(ExpertSource, Source.EXPERT), (TeacherSource, Source.TEACHER)])
+def test_demonstrations_are_given_as_they_are(cls: type[DatasetSource], counts_as: Source, policy):
+    assert cls.source == counts_as
+    assert texts(cls(4), policy, 0) == GIVEN
+    assert texts(cls(100), policy, 0) == GIVEN
+
+
+def test_more_demonstrations_than_wanted_are_chosen_by_the_seed(policy):
+    chosen = [texts(TeacherSource(2), policy, seed) for seed in range(60)]
+    assert chosen == [texts(TeacherSource(2), policy, seed) for seed in range(60)]
+    seen = Counter(text for first, *_ in chosen for text in first)
+    assert set(seen) == set(GIVEN[0])
+    assert max(seen.values()) < 2 * min(seen.values())
+    for first, second, third in chosen:
+        assert len(set(first)) == 2
+        assert (second, third) == (GIVEN[1], GIVEN[2])
+
+
+@pytest.mark.parametrize(("source", "column"), [(ExpertSource(), "expert_column"), (TeacherSource(), "teacher_column")])
+def test_a_role_that_the_data_lacks_is_named_with_the_remedy(source: DatasetSource, column: str, policy):
+    batch = prompt_batch(policy.tokenizer, PROMPTS, demonstrations={"another": GIVEN})
+    with pytest.raises(ValueError, match=rf"{type(source).__name__} needs demonstrations.*set {column} in the datamod"):
+        source.respond(batch, policy, 0)
+
+
+def test_self_source_is_the_policys_generate(policy):
+    source = SelfSource(num_generations=3, max_new_tokens=5, temperature=0.8, top_p=0.9, top_k=7, min_p=0.01)
+    batch = prompt_batch(policy.tokenizer, PROMPTS)
+    sampling = SamplingParams(max_new_tokens=5, temperature=0.8, top_p=0.9, top_k=7, min_p=0.01)
+    assert source.source == Source.SELF
+    assert source.respond(batch, policy, 4) == policy.generate(batch.prompt_ids, 3, sampling, 4)
+
+
+@pytest.mark.parametrize("cls", [ExpertSource, TeacherSource, SelfSource])
+def test_number_of_responses_is_checked(cls: type):
+    with pytest.raises(ValueError, match=rf"{cls.__name__}: number of responses 0 must be at least 1"):
+        cls(0)
