@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
+import datasets
+import transformers
+import yaml
 from jsonargparse import get_loader, set_loader
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from typing_extensions import override
 
+from lightning_gft.callbacks import GroupWriter
 from lightning_gft.module import GFTLitModule
-
 
 _load_yaml = get_loader("yaml")
 
@@ -22,19 +26,19 @@ def _load_value(text: str) -> Any:
     return text if text.startswith("#") and "\n" not in text else _load_yaml(text)
 
 
-set_loader("yaml", _load_value)
-
-
 class GFTCLI(LightningCLI):
     """LightningCLI for :class:`~lightning_gft.GFTLitModule` and any datamodule.
 
-    Logs go to CSV and TensorBoard under ``--trainer.default_root_dir`` unless the configuration names loggers.
+    Logs go to CSV and TensorBoard below ``--trainer.default_root_dir`` unless the configuration names loggers, and what
+    ``predict`` samples goes to ``groups.parquet`` there.
 
     Args:
         args: Command-line arguments; by default those of the process.
     """
 
     def __init__(self, args: list[str] | None = None) -> None:
+        set_loader("yaml", _load_value, exceptions=(yaml.YAMLError,))
+        _quieten()
         super().__init__(
             GFTLitModule,
             LightningDataModule,
@@ -48,13 +52,24 @@ class GFTCLI(LightningCLI):
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self.config[self.config["subcommand"]]["trainer"]
+        root = Path(config["default_root_dir"] or Path.cwd())
         if config["logger"] in (None, True):
-            kwargs["logger"] = _default_loggers(config["default_root_dir"])
-        return super().instantiate_trainer(**kwargs)
+            kwargs["logger"] = _default_loggers(root)
+        trainer = super().instantiate_trainer(**kwargs)
+        if self.config["subcommand"] == "predict":
+            trainer.callbacks.append(GroupWriter(str(root / "groups.parquet")))  # type: ignore[attr-defined]
+        return trainer
 
 
-def _default_loggers(root: str | None) -> list[Logger]:
-    root = root or str(Path.cwd())
+def _quieten() -> None:
+    """Keep the terminal for what is about the run: no bars for reading files, no advice that nobody can follow."""
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+
+
+def _default_loggers(root: Path) -> list[Logger]:
     csv = CSVLogger(root)
     return [csv, TensorBoardLogger(root, version=csv.version)]
 

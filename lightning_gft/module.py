@@ -287,6 +287,6 @@ def _check_group_size(sampler: GroupSampler, loss: GroupLoss) -> None:
     if loss.uses_advantages and sampler.group_size < needed:
         raise ValueError(
             f"{type(sampler.advantage).__name__} compares the responses of a group and needs at least {needed}, but "
-            f"the sources ({', '.join(sampler.sources)}) give {sampler.group_size}; add a source or raise num_generations, "
-            "or use RewardAdvantage (the reward itself) or SFTLoss (no advantages)"
+            f"the sources ({', '.join(sampler.sources)}) give {sampler.group_size}; add a source or raise "
+            "num_generations, or use RewardAdvantage (the reward itself) or SFTLoss (no advantages)"
         )

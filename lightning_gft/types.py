@@ -202,6 +202,13 @@ class GroupBatch:
         """``[N]`` response tokens of each sequence."""
         return self.response_mask.sum(dim=1)
 
+    def to(self, *args: Any, **kwargs: Any) -> GroupBatch:
+        """Return the batch with its tensors moved, as :meth:`torch.Tensor.to` moves one."""
+        tensors = {f.name: getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), Tensor)}
+        moved: dict[str, Any] = {name: tensor.to(*args, **kwargs) for name, tensor in tensors.items()}
+        parts = {name: part.to(*args, **kwargs) for name, part in self.reward_parts.items()}
+        return replace(self, reward_parts=parts, **moved)
+
     def select(self, rows: Tensor) -> GroupBatch:
         """Return the given sequences, without the padding that they no longer need.
 

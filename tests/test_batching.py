@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ def test_every_sequence_is_in_one_micro_batch_within_the_budget(budget: int, see
 def test_no_two_neighbours_would_have_fitted_together(budget: int):
     groups, _ = random_groups(sizes=(4, 1, 6, 5))
     pieces = micro_batch_rows(groups, budget)
-    for rows, following in zip(pieces, pieces[1:], strict=False):
+    for rows, following in pairwise(pieces):
         assert (len(rows) + 1) * int(groups.lengths[following[0]]) > budget
 
 

@@ -107,7 +107,8 @@ def test_two_self_sources_draw_differently(policy: Policy):
 def test_columns_reach_the_reward_row_by_row(policy: Policy):
     class Columns(ExactMatchReward):
         def __call__(self, *, prompts, responses, references, **columns):
-            return torch.tensor([float(p.count("0") == zeros) for p, zeros in zip(prompts, columns["zeros"])])
+            given = zip(prompts, columns["zeros"], strict=True)
+            return torch.tensor([float(prompt.count("0") == zeros) for prompt, zeros in given])
 
     prompts = batch(policy, teacher=[["1", "2"], ["3"], ["4", "5", "6"]])
     prompts = PromptBatch(**{**vars(prompts), "columns": {"zeros": [0, 3, 0]}})

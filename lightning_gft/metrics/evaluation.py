@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from lightning_gft.functional import pass_at_k
+from lightning_gft.metrics.base import ExactMetric
 from lightning_gft.types import GroupBatch
 
 
-class PolicyEvaluation(Metric):
+class PolicyEvaluation(ExactMetric):
     """Accuracy and diversity of a policy over a data set.
 
     As input to ``update``:

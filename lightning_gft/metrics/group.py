@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from lightning_gft.functional import group_standard_deviations
+from lightning_gft.metrics.base import ExactMetric
 from lightning_gft.types import GroupBatch, Source
 
 
-class GroupStatistics(Metric):
+class GroupStatistics(ExactMetric):
     """What a step's groups look like, under the names that TRL logs.
 
     As input to ``update``:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
+from lightning_gft.metrics.base import ExactMetric
 from lightning_gft.types import TokenBatch
 
 
-class TokenStatistics(Metric):
+class TokenStatistics(ExactMetric):
     """What the trained tokens of a step look like.
 
     With a negative advantage the loss is unbounded below, so a policy that is pushed down more than up can collapse.

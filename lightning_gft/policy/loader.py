@@ -26,7 +26,6 @@ _SMALL = {
     "intermediate_size": 384,
     "num_hidden_layers": 4,
     "num_attention_heads": 4,
-    "num_key_value_heads": 4,
     "max_position_embeddings": 2048,
     "tie_word_embeddings": True,
 }
@@ -135,7 +134,8 @@ class PretrainedPolicy(PolicyLoader):
         if self.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         # Loading leaves a model in evaluation mode, in which gradient checkpointing does nothing.
-        return model.train()
+        model.train()
+        return model
 
     def _not_found(self, what: str) -> ValueError:
         return ValueError(
@@ -191,7 +191,8 @@ class ScratchPolicy(PolicyLoader):
         unknown = [name for name in config if not hasattr(default, name)]
         if unknown:
             raise ValueError(f"config: {type(default).__name__} has no field {', '.join(map(repr, unknown))}")
-        small = {name: value for name, value in _SMALL.items() if hasattr(default, name)}
+        heads = {"num_key_value_heads": config.get("num_attention_heads", _SMALL["num_attention_heads"])}
+        small = {name: value for name, value in {**_SMALL, **heads}.items() if hasattr(default, name)}
         ids = {f"{name}_token_id": getattr(self.tokenizer, f"{name}_token_id") for name in ("pad", "eos", "bos")}
         # A field may go by two names, GPT-2's `n_embd` and `hidden_size`: the one given must replace the other.
         given = {default.attribute_map.get(name, name): value for name, value in config.items()}

@@ -31,9 +31,7 @@ class ExactMatchReward(Reward):
         tensor([1., 0.])
     """
 
-    def __init__(
-        self, marker: str = "", strip: bool = True, ignore_case: bool = False, weight: float = 1.0
-    ) -> None:
+    def __init__(self, marker: str = "", strip: bool = True, ignore_case: bool = False, weight: float = 1.0) -> None:
         super().__init__(weight)
         self.marker = marker
         self.strip = strip

@@ -67,7 +67,7 @@ def score_responses(
     batch.pop("self", None)
     _check_lengths(batch)
     parts = {name: _score(name, reward, batch) for name, reward in rewards.items()}
-    total = torch.zeros(len(responses))
+    total = torch.zeros(len(responses), dtype=torch.float32)
     for name, reward in rewards.items():
         total += reward.weight * parts[name]
     return total, parts

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch import seed_everything as seed_all
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.optim import SGD
 
@@ -40,7 +41,8 @@ class DigitSum(Reward):
     """A tenth of the sum of the response's digits."""
 
     def __call__(self, *, prompts: Any, responses: Any, references: Any, **columns: Any) -> Tensor:
-        return torch.tensor([sum(map(int, filter(str.isdigit, text))) / 10 for text in responses])
+        sums = [sum(map(int, filter(str.isdigit, text))) / 10 for text in responses]
+        return torch.tensor(sums, dtype=torch.float32)
 
 
 class Rows(PromptDataModule):
@@ -70,6 +72,20 @@ class RecordingSampler(GroupSampler):
     def sample(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> GroupBatch:
         self.made.append(super().sample(prompts, policy, seed))
         return self.made[-1]
+
+
+class Passes(Callback):
+    """Remembers how many sequences each pass with gradient ran."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        def count(_: Any, __: Any, inputs: dict[str, Tensor]) -> None:
+            if torch.is_grad_enabled():
+                self.sizes.append(len(inputs["input_ids"]))
+
+        pl_module.policy.model.base_model.register_forward_pre_hook(count, with_kwargs=True)
 
 
 def sgd(lr: float = 0.1) -> Any:

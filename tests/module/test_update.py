@@ -27,7 +27,7 @@ from lightning_gft import (
     TeacherSource,
     TokenBatch,
 )
-from tests.module.runs import ROWS, Rows, fit, fresh_weights, make_module, sgd, weights
+from tests.module.runs import ROWS, Passes, Rows, fit, fresh_weights, make_module, sgd, weights
 from tests.reference import rectified, token_weights
 
 REDUCTIONS = ["token-mean", "sequence-mean", "group-mean"]
@@ -76,7 +76,9 @@ MIXED: dict[str, Any] = {
     [(GFTLoss, gft, True), (SFTLoss, lambda *_: 1.0, False), (DFTLoss, lambda _, __, prob: prob, False)],
     ids=["gft", "sft", "dft"],
 )
-def test_update_equals_a_full_pass_over_all_sequences(loss: type, coefficient: Coefficient, own_samples: bool, reduction: str):
+def test_update_equals_a_full_pass_over_all_sequences(
+    loss: type, coefficient: Coefficient, own_samples: bool, reduction: str
+):
     module = make_module(loss(reduction=reduction), MIXED, micro_batch_tokens=40)
     trainer = fit(module, precision="64-true")
     [groups] = module.sampler.made
@@ -90,24 +92,11 @@ def test_update_equals_a_full_pass_over_all_sequences(loss: type, coefficient: C
     assert norm > 0.01
 
 
-class Watch(Callback):
-    """Remembers how many sequences went through the model in training mode, with gradient."""
-
-    def __init__(self) -> None:
-        self.sequences = 0
-
-    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        def count(_: Any, __: Any, inputs: dict[str, Tensor]) -> None:
-            self.sequences += len(inputs["input_ids"]) if torch.is_grad_enabled() else 0
-
-        pl_module.policy.model.base_model.register_forward_pre_hook(count, with_kwargs=True)
-
-
 def test_all_equal_groups_are_not_run_but_counted():
-    watch, module = Watch(), make_module()
-    fit(module, precision="64-true", callbacks=[watch])
+    passes, module = Passes(), make_module()
+    fit(module, precision="64-true", callbacks=[passes])
     [groups] = module.sampler.made
-    assert watch.sequences == 12  # of 16: the third row's responses are all worth the same
+    assert sum(passes.sizes) == 12  # of 16: the third row's responses are all worth the same
     gradient, _ = reference_gradient(starting_model(module), groups, "token-mean", gft)
     start = fresh_weights(module)
     change = {name: (start[name] - value) / 0.1 for name, value in weights(module).items()}
@@ -116,9 +105,9 @@ def test_all_equal_groups_are_not_run_but_counted():
 
 
 def test_own_samples_of_a_demonstrations_only_loss_are_not_run():
-    watch = Watch()
-    fit(make_module(SFTLoss(), MIXED), callbacks=[watch])
-    assert watch.sequences == 4 * 5
+    passes = Passes()
+    fit(make_module(SFTLoss(), MIXED), callbacks=[passes])
+    assert sum(passes.sizes) == 4 * 5
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)

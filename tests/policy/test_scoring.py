@@ -83,7 +83,7 @@ def assert_equals_reference(policy: Policy) -> None:
     torch.testing.assert_close(output.loss, expected_loss, rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(output.logprobs, torch.tensor(logprobs, dtype=torch.float64), rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(output.entropy, torch.tensor(entropies, dtype=torch.float64), rtol=1e-9, atol=1e-12)
-    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-7)  # some norms compute in fp32
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-7)  # some architectures normalise in fp32
     assert max(gradient.abs().max() for gradient in actual.values()) > 1e-3
 
 
@@ -154,7 +154,7 @@ def test_padding_never_matters(model_type: str, fill: int):
     output = policy(padded, objective, NORMALIZER, entropy=True)
     output.loss.backward()
     torch.testing.assert_close(vars(output), vars(expected), rtol=1e-9, atol=1e-12)
-    torch.testing.assert_close(gradients(policy), expected_gradients, rtol=1e-5, atol=1e-7)  # some norms compute in fp32
+    torch.testing.assert_close(gradients(policy), expected_gradients, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("budget", [1, 20, 10_000])

@@ -1,0 +1,70 @@
+"""Writing sampled groups to a file that a datamodule can read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+from typing_extensions import override
+
+from lightning_gft.types import GroupBatch, PromptBatch, Source
+
+
+class GroupWriter(Callback):
+    """Writes the groups that ``predict`` samples, one row a prompt, as Parquet.
+
+    A row holds all columns of the data and, for each source, ``<source>_responses`` and ``<source>_rewards``, both
+    lists. Distilling a teacher is ``predict`` with the teacher as the policy; training then reads the file with
+    ``teacher_column: self_responses``. Responses that did not end in time are left out and counted: as demonstrations
+    they would teach to stop in the middle.
+
+    Args:
+        path: File to write. With several processes each writes its own, its rank before the suffix.
+
+    Example:
+        >>> GroupWriter("groups.parquet").path.name
+        'groups.parquet'
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+        self.rows: list[dict[str, Any]] = []
+        self.unfinished = 0
+
+    @override
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.rows, self.unfinished = [], 0
+
+    @override
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: GroupBatch,
+        batch: PromptBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        rows = [{name: values[i] for name, values in batch.columns.items()} for i in range(len(batch))]
+        names = [Source(value).name.lower() for value in outputs.source.tolist()]
+        for row in rows:
+            row.update({f"{name}_{what}": [] for name in sorted(set(names)) for what in ("responses", "rewards")})
+        finished, rewards = outputs.finished.tolist(), outputs.rewards.tolist()
+        for n, prompt in enumerate(outputs.group_index.tolist()):
+            if finished[n]:
+                rows[prompt][f"{names[n]}_responses"].append(outputs.responses[n])
+                rows[prompt][f"{names[n]}_rewards"].append(rewards[n])
+        self.unfinished += finished.count(False)
+        self.rows += rows
+
+    @override
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        path = self.path
+        if trainer.world_size > 1:
+            path = path.with_stem(f"{path.stem}-{trainer.global_rank}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Dataset.from_list(self.rows).to_parquet(path)
+        rank_zero_info(f"{len(self.rows)} groups written to {path}; {self.unfinished} unfinished responses left out")

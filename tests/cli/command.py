@@ -1,0 +1,56 @@
+"""Running the real command line inside the test process."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lightning_gft.cli import main
+
+ROOT = Path(__file__).parents[2]
+GFT = str(ROOT / "configs/quickstart/gft.yaml")
+SFT = str(ROOT / "configs/quickstart/sft.yaml")
+SMALL = (
+    "--trainer.max_steps=2",
+    "--trainer.val_check_interval=2",
+    "--trainer.enable_progress_bar=false",
+    "--data.num_train=8",
+    "--data.num_val=4",
+    "--data.num_second_skill=4",
+    "--data.batch_size=4",
+    "--model.evaluation.num_samples=2",
+)
+
+
+def printed_config(capsys: pytest.CaptureFixture[str], *args: str, subcommand: str = "fit") -> dict[str, Any]:
+    """Return the configuration that ``args`` amount to."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main([subcommand, *args, "--print_config"])
+    assert stop.value.code == 0
+    config: dict[str, Any] = yaml.safe_load(capsys.readouterr().out)
+    return config
+
+
+def refused(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    """Return what the command line says when it refuses ``args``."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main(list(args))
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
+def logged(root: Path) -> list[dict[str, str]]:
+    """Return the rows of the only log below ``root``."""
+    (path,) = root.glob("lightning_logs/*/metrics.csv")
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def column(rows: list[dict[str, str]], key: str) -> list[float]:
+    return [float(row[key]) for row in rows if row.get(key)]

@@ -1,0 +1,124 @@
+"""Runs that can no longer succeed are stopped, with the reason; what cannot work is refused at the start."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins import MixedPrecision
+from torch import Tensor
+
+from lightning_gft import (
+    Evaluation,
+    ExpertSource,
+    GFTLoss,
+    GroupNormalizedAdvantage,
+    LeaveOneOutAdvantage,
+    RewardAdvantage,
+    SelfSource,
+    SFTLoss,
+    TeacherSource,
+    TokenBatch,
+)
+from tests.module.runs import ROWS, Rows, fit, fresh_weights, make_module, weights
+
+ALL_EQUAL = [ROWS[2]]
+
+
+class ExplodesAt(SFTLoss):
+    """Gives infinite coefficients in some updates."""
+
+    def __init__(self, updates: Collection[int], value: float) -> None:
+        super().__init__()
+        self.updates, self.value, self.calls = updates, value, 0
+
+    def coefficients(self, logprobs: Tensor, tokens: TokenBatch) -> Tensor:
+        update = self.calls // 2  # the head asks, and then the statistics
+        self.calls += 1
+        return torch.full_like(logprobs, self.value if update in self.updates else 1.0)
+
+
+class Steps(Callback):
+    """Remembers after each batch: optimizer steps, updates skipped so far, and whether weights are finite."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, int, bool]] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        skipped = int(trainer.logged_metrics["train/nonfinite_updates"])
+        finite = all(parameter.isfinite().all() for parameter in pl_module.policy.parameters())
+        self.seen.append((trainer.global_step, skipped, finite))
+
+
+@pytest.mark.parametrize("value", [torch.inf, torch.nan])
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_a_gradient_that_is_not_finite_is_skipped_and_counted(value: float, clip: float | None):
+    steps = Steps()
+    module = make_module(ExplodesAt({1, 3}, value), gradient_clip_val=clip, max_nonfinite_updates=2)
+    fit(module, Rows(ROWS * 2, batch_size=1), limit_train_batches=6, callbacks=[steps])
+    assert steps.seen == [(1, 0, True), (1, 1, True), (2, 1, True), (2, 2, True), (3, 2, True), (4, 2, True)]
+
+
+def test_a_skipped_update_changes_nothing():
+    module = make_module(ExplodesAt({0}, torch.nan))
+    fit(module)
+    torch.testing.assert_close(weights(module), fresh_weights(module), rtol=0, atol=0)
+
+
+def test_too_many_in_a_row_stop_the_run():
+    module = make_module(ExplodesAt({0, 2, 3}, torch.inf), max_nonfinite_updates=2)
+    with pytest.raises(RuntimeError, match=r"the gradient was not finite in 2 updates in a row; none was applied"):
+        fit(module, Rows(ROWS * 2, batch_size=1))
+    assert module.loss.calls // 2 == 4
+    assert all(parameter.isfinite().all() for parameter in module.policy.parameters())
+
+
+def test_batches_without_any_difference_stop_the_run():
+    module = make_module(max_uninformative_batches=3)
+    rows = [*ALL_EQUAL * 2, ROWS[0], *ALL_EQUAL * 9]
+    with pytest.raises(RuntimeError, match=r"in 3 batches in a row the rewards were equal .*\(mean reward 0\.9\)"):
+        fit(module, Rows(rows, batch_size=1))
+    assert len(module.sampler.made) == 6
+
+
+@pytest.mark.parametrize(("loss", "limit"), [(GFTLoss(), None), (SFTLoss(), 1)], ids=["no-limit", "sft"])
+def test_batches_without_any_difference_may_be_wanted(loss: Any, limit: int | None):
+    sources = {"expert": ExpertSource(), "teacher": TeacherSource(4)}
+    rows = [{**ALL_EQUAL[0], "expert": "9"}] * 4
+    module = make_module(loss, sources, max_uninformative_batches=limit)
+    trainer = fit(module, Rows(rows, batch_size=1))
+    assert trainer.logged_metrics["train/frac_reward_zero_std"] == 1
+    assert (trainer.logged_metrics["train/grad_norm"] == 0) == (limit is None)
+
+
+@pytest.mark.parametrize("advantage", [GroupNormalizedAdvantage(), LeaveOneOutAdvantage(), None])
+def test_a_group_of_one_has_nothing_to_compare_with(advantage: Any):
+    with pytest.raises(ValueError, match=r"needs at least 2, but the sources \(only\) give 1.*RewardAdvantage.*SFT"):
+        make_module(GFTLoss(), {"only": SelfSource(1)}, advantage=advantage)
+
+
+def test_a_group_of_one_is_fine_where_nothing_is_compared():
+    make_module(SFTLoss(), {"only": ExpertSource()})
+    make_module(GFTLoss(), {"only": SelfSource(1)}, advantage=RewardAdvantage())
+    make_module(GFTLoss(), {"one": ExpertSource(), "more": SelfSource(1)})
+
+
+@pytest.mark.parametrize("setting", ["updates_per_batch", "micro_batch_tokens"])
+def test_numbers_are_checked(setting: str):
+    with pytest.raises(ValueError, match=f"{setting}=0 must be at least 1"):
+        make_module(**{setting: 0})
+
+
+def test_evaluation_of_an_unknown_reward_is_refused_at_construction():
+    with pytest.raises(ValueError, match=r"'accurracy' is not one of the rewards: score"):
+        make_module(evaluation=Evaluation(reward="accurracy"))
+
+
+def test_scaled_half_precision_is_refused():
+    # On a CPU the trainer itself replaces "16-mixed", so it is given as the plugin that it stands for.
+    plugin = MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu"))
+    with pytest.raises(ValueError, match=r"precision='16-mixed' scales the loss.*'bf16-mixed'"):
+        fit(make_module(), plugins=[plugin])

@@ -1,0 +1,77 @@
+"""What validation, test and prediction give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import seed_everything
+
+from lightning_gft import (
+    ArithmeticDataModule,
+    Evaluation,
+    ExactMatchReward,
+    ExpertSource,
+    GroupBatch,
+    ScratchPolicy,
+    TeacherSource,
+)
+from lightning_gft.data.arithmetic import ARITHMETIC_ALPHABET
+from tests.module.runs import ROWS, Rows, fit, make_module, make_trainer, weights
+
+FIGURES = {"greedy_accuracy", "mean@8", "pass@2", "pass@4", "pass@8", "response_length", "entropy"}
+TINY = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48, "initializer_range": 0.3}
+
+
+def arithmetic(**settings: Any) -> tuple[Any, ArithmeticDataModule]:
+    evaluation = Evaluation(max_new_tokens=6, **settings)
+    policy = ScratchPolicy(ARITHMETIC_ALPHABET, config=TINY)
+    data = ArithmeticDataModule(num_train=4, num_val=5, num_second_skill=3, batch_size=2, eval_batch_size=2)
+    sources = {"expert": ExpertSource(), "teacher": TeacherSource(3)}
+    return make_module(sources=sources, policy=policy, evaluation=evaluation), data
+
+
+@pytest.mark.parametrize("stage", ["validate", "test"])
+@pytest.mark.parametrize("kl", [True, False])
+def test_every_data_set_has_every_figure(stage: str, kl: bool):
+    module, data = arithmetic(kl=kl)
+    trainer = make_trainer()
+    getattr(trainer, stage)(module, datamodule=data, verbose=False)
+    figures = FIGURES | ({"kl"} if kl else set())
+    name = {"validate": "val", "test": "test"}[stage]
+    metrics = trainer.logged_metrics
+    assert set(metrics) == {f"{name}/{part}{figure}" for part in ("", "second_skill/") for figure in figures}
+    if kl:
+        assert metrics[f"{name}/kl"] == metrics[f"{name}/second_skill/kl"] == 0
+    else:
+        assert module.policy.reference_model is None
+
+
+def test_kl_is_measured_from_where_training_started():
+    module, data = arithmetic()
+    metrics = fit(module, data).logged_metrics
+    assert metrics["val/kl"] > 1e-4
+    assert {"train/loss", "val/greedy_accuracy", "val/second_skill/mean@8"} <= set(metrics)
+
+
+def test_validation_changes_nothing_and_repeats_itself():
+    module, data = arithmetic()
+    trainer = make_trainer()
+    seed_everything(0, verbose=False)
+    trainer.validate(module, datamodule=data, verbose=False)
+    before, first = weights(module), dict(trainer.logged_metrics)
+    trainer.validate(module, datamodule=data, verbose=False)
+    torch.testing.assert_close(weights(module), before, rtol=0, atol=0)
+    assert dict(trainer.logged_metrics) == first
+
+
+def test_prediction_gives_scored_groups():
+    module = make_module(reward=ExactMatchReward())
+    trainer = make_trainer()
+    [groups, *rest] = trainer.predict(module, datamodule=Rows(ROWS))
+    assert not rest
+    assert isinstance(groups, GroupBatch)
+    assert len(groups) == 16
+    assert groups.responses[:4] == ROWS[0]["teacher"]
+    assert groups.rewards.tolist() == [float(t == row["answer"]) for row in ROWS for t in row["teacher"]]
