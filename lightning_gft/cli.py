@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ class GFTCLI(LightningCLI):
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self.config[self.config["subcommand"]]["trainer"]
+        _check_trainer(config)
         root = Path(config["default_root_dir"] or Path.cwd())
         if config["logger"] in (None, True):
             kwargs["logger"] = _default_loggers(root)
@@ -67,6 +69,17 @@ def _quieten() -> None:
     transformers.utils.logging.disable_progress_bar()
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+
+
+def _check_trainer(config: Mapping[str, Any]) -> None:
+    """Point to the module's own settings where Lightning would only say that it cannot."""
+    if config["gradient_clip_val"] is not None:
+        raise ValueError("trainer.gradient_clip_val has no effect here; set model.gradient_clip_val")
+    if config["accumulate_grad_batches"] != 1:
+        raise ValueError(
+            "trainer.accumulate_grad_batches has no effect here: data.batch_size prompts make an update, in "
+            "micro-batches of model.micro_batch_tokens tokens"
+        )
 
 
 def _default_loggers(root: Path) -> list[Logger]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -80,21 +81,45 @@ def test_kl_is_zero_at_the_start_and_grows():
     assert evaluate(policy, settings)["kl"] > 0.01
 
 
-def test_kl_and_entropy_estimate_what_they_name():
-    # One-token responses: both are plain sums over the vocabulary, for each prompt.
+def moved_policy() -> Policy:
     policy = tiny_policy(keep_reference=True, initializer_range=0.1)
     with torch.no_grad():
         for parameter in policy.model.parameters():
             parameter.add_(0.03 * torch.randn_like(parameter))
+    return policy
+
+
+def distributions(policy: Policy, ids: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return log-probabilities of the next token, now and at the start."""
+    models = policy.model, policy.reference_model
+    return tuple(model(torch.tensor([ids])).logits[0, -1].log_softmax(0) for model in models)
+
+
+def test_kl_and_entropy_estimate_what_they_name():
+    # One-token responses: both are plain sums over the vocabulary, for each prompt.
+    policy = moved_policy()
     figures = evaluate(policy, Evaluation(num_samples=2000, max_new_tokens=1))
     divergences, entropies = [], []
     for prompt in PROMPTS:
-        ids = torch.tensor([policy.tokenizer.encode(prompt)])
-        now, start = (model(ids).logits[0, -1].log_softmax(0) for model in (policy.model, policy.reference_model))
+        now, start = distributions(policy, policy.tokenizer.encode(prompt))
         divergences.append((now.exp() * (now - start)).sum().item())
         entropies.append(-(now.exp() * now).sum().item())
     assert figures["kl"] == pytest.approx(sum(divergences) / 3, rel=0.1)
     assert figures["entropy"] == pytest.approx(sum(entropies) / 3, rel=1e-4)
+
+
+def test_kl_of_each_token_is_schulmans_k3():
+    policy, settings = moved_policy(), Evaluation(num_samples=2, max_new_tokens=4)
+    prompts = prompt_batch(policy.tokenizer, PROMPTS, REFERENCES)
+    drawn = Evaluator(settings, REWARDS).samples.sample(prompts, policy, seed=0)
+    terms = []
+    for ids, mask in zip(drawn.input_ids.tolist(), drawn.response_mask.tolist(), strict=True):
+        for t in (t for t, in_response in enumerate(mask) if in_response):
+            now, start = distributions(policy, ids[:t])
+            log_ratio = (start - now)[ids[t]].item()
+            terms.append(math.exp(log_ratio) - 1 - log_ratio)
+    assert min(terms) >= 0
+    assert evaluate(policy, settings)["kl"] == pytest.approx(sum(terms) / len(terms), rel=1e-3)
 
 
 def test_budget_does_not_matter():

@@ -178,11 +178,25 @@ class PromptEncoder:
                 verbose=False,  # lengths are checked, and complained about, where the limits are known
             )
             ids.extend(encoded["input_ids"])
+        self._check_known(texts, ids)
         return ids
+
+    def _check_known(self, texts: Sequence[str], ids: Sequence[Sequence[int]]) -> None:
+        unknown = self.tokenizer.unk_token_id
+        if unknown is None or unknown == self._eos_token_id:  # GPT-2 calls its end of sequence unknown as well
+            return
+        for text, row in zip(texts, ids, strict=True):
+            if unknown in row:
+                encoded = {char: self.tokenizer.encode(char, add_special_tokens=False) for char in sorted(set(text))}
+                chars = [char for char in encoded if unknown in encoded[char]]
+                raise ValueError(
+                    f"the tokenizer has no token for {', '.join(map(repr, chars)) or 'a part'} of the text {text[:80]!r}: "
+                    "add what is missing to the `alphabet` of a ScratchPolicy, or take it out of the data"
+                )
 
     def _appends_eos(self) -> bool:
         # Asked of a text rather than of each prompt's last id, which an empty prompt's beginning of sequence may equal.
-        return self._encode(["a"], add_special_tokens=True)[0][-1:] == [self._eos_token_id]
+        return self.tokenizer.encode("a")[-1:] == [self._eos_token_id]
 
 
 def _eos_token_id(tokenizer: PreTrainedTokenizerBase) -> int:

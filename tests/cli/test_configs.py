@@ -79,6 +79,18 @@ model:
     assert reward["init_args"]["marker"] == "#"
 
 
+def test_overlay_that_names_a_set_names_all_of_it(capsys, tmp_path):
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text("""
+model: {sampler: {init_args: {sources: {self: {class_path: lightning_gft.SelfSource}}}}}
+""")
+    sources = printed_config(capsys, "--config", GFT, "--config", str(overlay))["model"]["sampler"]["init_args"][
+        "sources"
+    ]
+    assert list(sources) == ["self"]  # so that an overlay can take a source away
+    assert sources["self"]["init_args"]["max_new_tokens"] == 48  # what it does not name of an entry stays
+
+
 @pytest.mark.parametrize("marker", ["#", "####", "# Answer:"])
 def test_marker_that_looks_like_a_comment_is_kept(marker, capsys, tmp_path):
     overlay = tmp_path / "overlay.yaml"
@@ -102,6 +114,8 @@ def test_marker_that_looks_like_a_comment_is_kept(marker, capsys, tmp_path):
         ("--model.loss.reduction=tokenmean", "reduction"),
         ("--model.updates_per_batch=0", "updates_per_batch"),
         ("--model.micro_batch_tokens=many", "micro_batch_tokens"),
+        ("--trainer.gradient_clip_val=1.0", "model.gradient_clip_val"),
+        ("--trainer.accumulate_grad_batches=2", "model.micro_batch_tokens"),
     ],
 )
 def test_mistake_names_itself(argument, named, capsys):

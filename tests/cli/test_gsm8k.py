@@ -25,6 +25,7 @@ def alphabet() -> str:
 
 @pytest.fixture
 def overlay(alphabet, tmp_path) -> str:
+    own = {"class_path": "lightning_gft.SelfSource", "init_args": {"max_new_tokens": 8, "num_generations": 2}}
     config = {
         "trainer": {
             "accelerator": "cpu",
@@ -38,7 +39,9 @@ def overlay(alphabet, tmp_path) -> str:
                 "class_path": "lightning_gft.ScratchPolicy",
                 "init_args": {"alphabet": alphabet, "config": {"hidden_size": 32, "num_hidden_layers": 2}},
             },
-            "sampler": {"init_args": {"sources": {"self": {"init_args": {"max_new_tokens": 8, "num_generations": 2}}}}},
+            "sampler": {
+                "init_args": {"sources": {"expert": {"class_path": "lightning_gft.ExpertSource"}, "self": own}}
+            },
             "evaluation": {"num_samples": 2, "max_new_tokens": 8},
         },
         "data": {

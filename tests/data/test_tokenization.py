@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from lightning_gft import ScratchPolicy
 from lightning_gft.data import PromptEncoder
 from tests.data.conftest import CHATML, TokenizerFactory
 
@@ -133,3 +134,12 @@ def test_conversations_that_contradict_are_refused(
 def test_prompt_of_another_type_is_refused(make_tokenizer: TokenizerFactory) -> None:
     with pytest.raises(TypeError, match="not int: 7"):
         PromptEncoder(make_tokenizer()).encode_prompts([7])  # type: ignore[list-item]
+
+
+def test_text_that_the_tokenizer_does_not_know_is_refused_and_shown() -> None:
+    encoder = PromptEncoder(ScratchPolicy("0123456789+=").tokenizer)
+    assert encoder.encode_prompts(["1+1="])
+    with pytest.raises(ValueError, match=r"no token for '-', 'x' of the text '1-x='.*`alphabet`"):
+        encoder.encode_prompts(["1+1=", "1-x="])
+    with pytest.raises(ValueError, match="no token for '\u00a3'"):
+        encoder.encode_responses(["\u00a35"])

@@ -13,7 +13,8 @@ from tests.reference import random_groups
 def scored(seed: int, sizes: tuple[int, ...] = (1, 3, 5, 2)) -> GroupBatch:
     groups, _ = random_groups(seed, sizes)
     index = groups.group_index
-    rewards = torch.where(index == index.max(), 0.25, groups.rewards)  # one group of equal rewards
+    rewards = torch.where(index == index.max(), 0.25, groups.rewards)  # one group of equal rewards,
+    rewards = torch.where(index == index.min(), 0.5 + rewards / 1000, rewards)  # and one of almost equal ones
     generator = torch.Generator().manual_seed(seed)
     return replace(
         groups,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_gft import GFTLoss, RewardAdvantage, SFTLoss
+from lightning_gft import AdaptiveCoefficientRectifier, GFTLoss, RewardAdvantage, SFTLoss
 from tests.module.runs import ROWS, Rows, fit, make_module, weights
 
 LONG = [{**ROWS[0], "teacher": ["1" * 150, "2" * 160, "3" * 171, "7" * 140]}, ROWS[1]]  # 640 tokens: not exact in bf16
@@ -36,3 +36,13 @@ def test_validation_runs_in_every_precision(precision: str):
     metrics = fit(module, Rows(val_rows=ROWS), precision=precision).logged_metrics
     assert metrics["val/kl"].isfinite()
     assert metrics["val/greedy_accuracy"].isfinite()
+
+
+def test_an_adaptive_threshold_keeps_its_precision():
+    thresholds = []
+    for precision in ("32-true", "bf16-true"):
+        module = make_module(GFTLoss(AdaptiveCoefficientRectifier(0.3)))
+        fit(module, precision=precision)
+        thresholds.append(module.loss.rectifier.threshold)
+    assert thresholds[1].dtype == torch.float64
+    assert thresholds[1].item() == pytest.approx(thresholds[0].item(), rel=0.1)
