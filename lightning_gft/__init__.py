@@ -18,7 +18,7 @@ from lightning_gft.losses import DFTLoss, GFTLoss, GroupLoss, SFTLoss
 from lightning_gft.metrics import GroupStatistics, PolicyEvaluation, TokenStatistics
 from lightning_gft.module import GFTLitModule
 from lightning_gft.policy import ArithmeticPolicy, Policy, PolicyLoader, PretrainedPolicy, ScratchPolicy
-from lightning_gft.rectifier import (
+from lightning_gft.rectifiers import (
     AdaptiveCoefficientRectifier,
     CoefficientRectifier,
     ContinuousCoefficientRectifier,

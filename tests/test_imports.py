@@ -16,7 +16,7 @@ ORDER = [
     {"types"},
     {"functional"},
     {"batching"},
-    {"rewards", "advantages", "rectifier", "rollout"},
+    {"rewards", "advantages", "rectifiers", "rollout"},
     {"policy"},
     {"sources", "losses", "metrics"},
     {"sampler"},

@@ -12,7 +12,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
-from lightning_gft.rectifier import (
+from lightning_gft.rectifiers import (
     AdaptiveCoefficientRectifier,
     CoefficientRectifier,
     ContinuousCoefficientRectifier,
@@ -313,28 +313,28 @@ class TestYaml:
         ],
     )
     def test_class_path_and_init_args(self, name: str, init_args):
-        rectifier = self.parse(class_path=f"lightning_gft.rectifier.{name}", init_args=init_args)
+        rectifier = self.parse(class_path=f"lightning_gft.rectifiers.{name}", init_args=init_args)
         assert type(rectifier).__name__ == name
         for key, value in init_args.items():
             assert getattr(rectifier, key.removeprefix("initial_")) == value
 
     def test_arguments_of_torchmetrics_are_passed_on(self):
         rectifier = self.parse(
-            class_path="lightning_gft.rectifier.DynamicCoefficientRectifier", init_args={"sync_on_compute": False}
+            class_path="lightning_gft.rectifiers.DynamicCoefficientRectifier", init_args={"sync_on_compute": False}
         )
         assert rectifier.sync_on_compute is False
 
     @pytest.mark.parametrize(
         ("config", "words"),
         [
-            ({"class_path": "lightning_gft.rectifier.DynamicCoefficientRectifier", "init_args": {"tau": 1}}, "tau"),
+            ({"class_path": "lightning_gft.rectifiers.DynamicCoefficientRectifier", "init_args": {"tau": 1}}, "tau"),
             (
-                {"class_path": "lightning_gft.rectifier.DynamicCoefficientRectifier", "init_args": {"threshold": "x"}},
+                {"class_path": "lightning_gft.rectifiers.DynamicCoefficientRectifier", "init_args": {"threshold": "x"}},
                 "x",
             ),
             ({"class_path": "lightning_gft.losses.GFTLoss"}, "GFTLoss"),
             (
-                {"class_path": "lightning_gft.rectifier.CoefficientRectifier"},
+                {"class_path": "lightning_gft.rectifiers.CoefficientRectifier"},
                 "abstract|not.*subclass|CoefficientRectifier",
             ),
         ],
@@ -365,26 +365,31 @@ class TestAdaptive:
 
     @pytest.mark.parametrize("fraction", [0.01, 0.25, 0.5, 0.99])
     @pytest.mark.parametrize("number", [1, 3, 100, 1001])
-    def test_is_exact_after_one_step(self, fraction: float, number: int):
+    def test_one_step_finds_the_quantile_to_a_hundredth_in_log_odds(self, fraction: float, number: int):
         rectifier, logprobs = AdaptiveCoefficientRectifier(fraction, momentum=0.0), distribution(0, number)
         rectifier.update(logprobs)
         rectifier.step()
-        share = (logprobs.exp() < rectifier.threshold).double().mean().item()
-        assert abs(share - fraction) <= 1 / number
-        ranked = logprobs.exp().sort().values
-        assert rectifier.threshold == ranked[min(int(fraction * number), number - 1)]
+        quantile = logprobs.exp().sort().values[int(fraction * number)]
+        assert rectifier.threshold.logit().item() == pytest.approx(quantile.logit().item(), abs=0.01)
 
     def test_first_step_is_taken_whole_and_later_ones_by_momentum(self):
         rectifier = AdaptiveCoefficientRectifier(0.5, momentum=0.75, initial_threshold=0.123)
+        alone = AdaptiveCoefficientRectifier(0.5, momentum=0.0)
         expected = None
         for step in range(4):
-            logprobs = tokens(101, seed=step)
-            rectifier.update(logprobs)
-            rectifier.step()
-            quantile = logprobs.exp().sort().values[50].item()
+            for each in (rectifier, alone):
+                each.update(tokens(101, seed=step))
+                each.step()
+            quantile = alone.threshold.item()
             expected = quantile if expected is None else 0.75 * expected + 0.25 * quantile
             assert rectifier.threshold.item() == pytest.approx(expected, abs=1e-12)
             assert rectifier.num_steps.item() == step + 1
+
+    def test_probabilities_of_zero_and_one_are_counted(self):
+        rectifier = AdaptiveCoefficientRectifier(0.5, momentum=0.0)
+        rectifier.update(torch.tensor([-torch.inf, -torch.inf, 0.0]))
+        rectifier.step()
+        assert 0 <= rectifier.threshold.item() < 1e-12
 
     def test_follows_a_distribution_that_moves(self):
         rectifier = AdaptiveCoefficientRectifier(0.2, momentum=0.0)

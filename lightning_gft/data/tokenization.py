@@ -190,13 +190,13 @@ class PromptEncoder:
                 encoded = {char: self.tokenizer.encode(char, add_special_tokens=False) for char in sorted(set(text))}
                 chars = [char for char in encoded if unknown in encoded[char]]
                 raise ValueError(
-                    f"the tokenizer has no token for {', '.join(map(repr, chars)) or 'a part'} of the text {text[:80]!r}: "
-                    "add what is missing to the `alphabet` of a ScratchPolicy, or take it out of the data"
+                    f"the tokenizer has no token for {', '.join(map(repr, chars)) or 'a part'} of the text "
+                    f"{text[:80]!r}: add what is missing to the `alphabet` of a ScratchPolicy, or take it out"
                 )
 
     def _appends_eos(self) -> bool:
         # Asked of a text rather than of each prompt's last id, which an empty prompt's beginning of sequence may equal.
-        return self.tokenizer.encode("a")[-1:] == [self._eos_token_id]
+        return bool(self.tokenizer.encode("a")[-1:] == [self._eos_token_id])
 
 
 def _eos_token_id(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_gft.functional import Reduction, masked_loss, reduction_weights
-from lightning_gft.rectifier import CoefficientRectifier
+from lightning_gft.rectifiers import CoefficientRectifier
 from lightning_gft.types import GroupBatch, Source, TokenBatch
 
 

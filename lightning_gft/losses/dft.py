@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from lightning_gft.functional import Reduction
 from lightning_gft.losses.base import GroupLoss
-from lightning_gft.rectifier import DynamicCoefficientRectifier
+from lightning_gft.rectifiers import DynamicCoefficientRectifier
 from lightning_gft.types import TokenBatch
 
 

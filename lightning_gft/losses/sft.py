@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from lightning_gft.functional import Reduction
 from lightning_gft.losses.base import GroupLoss
-from lightning_gft.rectifier import IdentityRectifier
+from lightning_gft.rectifiers import IdentityRectifier
 from lightning_gft.types import TokenBatch
 
 

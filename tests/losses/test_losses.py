@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_gft.functional import gft_loss, masked_loss
 from lightning_gft.losses import DFTLoss, GFTLoss, GroupLoss, SFTLoss
-from lightning_gft.rectifier import (
+from lightning_gft.rectifiers import (
     AdaptiveCoefficientRectifier,
     CoefficientRectifier,
     ContinuousCoefficientRectifier,

@@ -94,6 +94,15 @@ def test_batches_without_any_difference_may_be_wanted(loss: Any, limit: int | No
     assert (trainer.logged_metrics["train/grad_norm"] == 0) == (limit is None)
 
 
+def test_batches_without_demonstrations_do_not_stop_a_loss_that_compares_nothing():
+    module = make_module(
+        SFTLoss(), {"expert": ExpertSource(), "self": SelfSource(2, max_new_tokens=4)}, max_uninformative_batches=1
+    )
+    trainer = fit(module, Rows([ROWS[0], {**ROWS[1], "expert": []}, ROWS[3]], batch_size=1))
+    assert trainer.global_step == 3
+    assert [len(groups) for groups in module.sampler.made] == [3, 2, 3]
+
+
 @pytest.mark.parametrize("advantage", [GroupNormalizedAdvantage(), LeaveOneOutAdvantage(), None])
 def test_a_group_of_one_has_nothing_to_compare_with(advantage: Any):
     with pytest.raises(ValueError, match=r"needs at least 2, but the sources \(only\) give 1.*RewardAdvantage.*SFT"):

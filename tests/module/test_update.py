@@ -184,6 +184,14 @@ def test_every_update_counts_as_a_step_and_steps_the_scheduler():
     assert learned.seen == [(3, pytest.approx(0.1 / 4)), (6, pytest.approx(0.1 / 7))]
 
 
+def test_tokens_are_counted_over_the_run():
+    module = make_module(updates_per_batch=2)
+    trainer = fit(module, Rows(batch_size=1), max_epochs=2)
+    lengths = [int(groups.attention_mask.sum()) for groups in module.sampler.made]
+    assert len(lengths) == 8
+    assert trainer.logged_metrics["train/num_tokens"] == sum(lengths)
+
+
 def test_several_updates_on_a_batch_are_several_steps_of_the_same_gradient_rule():
     module = make_module(updates_per_batch=3)
     fit(module, precision="64-true")

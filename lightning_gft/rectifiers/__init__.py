@@ -1,0 +1,17 @@
+"""Coefficient rectifiers: torchmetrics that bound the inverse-probability weight and count what they did."""
+
+from lightning_gft.rectifiers.adaptive import AdaptiveCoefficientRectifier
+from lightning_gft.rectifiers.base import CoefficientRectifier
+from lightning_gft.rectifiers.fixed import (
+    ContinuousCoefficientRectifier,
+    DynamicCoefficientRectifier,
+    IdentityRectifier,
+)
+
+__all__ = [
+    "AdaptiveCoefficientRectifier",
+    "CoefficientRectifier",
+    "ContinuousCoefficientRectifier",
+    "DynamicCoefficientRectifier",
+    "IdentityRectifier",
+]

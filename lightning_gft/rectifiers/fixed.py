@@ -1,0 +1,89 @@
+"""Coefficient rectifiers with a fixed threshold, or none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from lightning_gft.functional import check_threshold, continuous_coefficients, rectified_coefficients
+from lightning_gft.rectifiers.base import CoefficientRectifier
+
+
+class IdentityRectifier(CoefficientRectifier):
+    """Rectifies nothing, ``C = 1``: supervised fine-tuning's weights, with the same statistics.
+
+    Args:
+        kwargs: Passed on to :class:`torchmetrics.Metric`.
+
+    Example:
+        >>> rectifier = IdentityRectifier()
+        >>> rectifier.update(torch.tensor([0.5, 0.1]).log())
+        >>> rectifier.compute()["rectified_weight_max"]
+        tensor(10.0000, dtype=torch.float64)
+    """
+
+    @override
+    def rectify(self, logprobs: Tensor) -> Tensor:
+        return torch.ones_like(logprobs, requires_grad=False)
+
+
+class _ThresholdRectifier(CoefficientRectifier):
+    """A rectifier with a fixed threshold."""
+
+    def __init__(self, threshold: float = 0.7, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        check_threshold(threshold)
+        self.threshold = threshold
+
+    @override
+    def extra_repr(self) -> str:
+        return f"threshold={self.threshold}"
+
+
+class DynamicCoefficientRectifier(_ThresholdRectifier):
+    """The paper's Dynamic Coefficient Rectification, ``C = p if p < threshold else 1`` (arXiv 2604.14258).
+
+    Args:
+        threshold: The paper's tau, a probability. 0 gives supervised fine-tuning's weights, above 1 those of DFT.
+        kwargs: Passed on to :class:`torchmetrics.Metric`.
+
+    Raises:
+        ValueError: If ``threshold`` is negative.
+
+    Example:
+        >>> rectifier = DynamicCoefficientRectifier(threshold=0.5)
+        >>> logprobs = torch.tensor([0.8, 0.1]).log()
+        >>> rectifier.rectify(logprobs)
+        tensor([1.0000, 0.1000])
+        >>> rectifier.update(logprobs)
+        >>> {name: round(value.item(), 2) for name, value in rectifier.compute().items()}
+        {'rectified_fraction': 0.5, 'coefficient_mean': 0.55, 'inverse_probability_mean': 5.63,
+        'inverse_probability_max': 10.0, 'rectified_weight_mean': 1.12, 'rectified_weight_max': 1.25}
+    """
+
+    @override
+    def rectify(self, logprobs: Tensor) -> Tensor:
+        return rectified_coefficients(logprobs, self.threshold)
+
+
+class ContinuousCoefficientRectifier(_ThresholdRectifier):
+    """Rectification without a jump, ``C = min(1, p / threshold)``; bounds the weight by ``1 / threshold``.
+
+    Args:
+        threshold: A probability.
+        kwargs: Passed on to :class:`torchmetrics.Metric`.
+
+    Raises:
+        ValueError: If ``threshold`` is negative.
+
+    Example:
+        >>> ContinuousCoefficientRectifier(threshold=0.5).rectify(torch.tensor([0.8, 0.1]).log())
+        tensor([1.0000, 0.2000])
+    """
+
+    @override
+    def rectify(self, logprobs: Tensor) -> Tensor:
+        return continuous_coefficients(logprobs, self.threshold)
