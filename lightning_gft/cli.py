@@ -69,6 +69,8 @@ def _quieten() -> None:
     transformers.utils.logging.disable_progress_bar()
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*module.s. in eval mode.*")  # the frozen reference is meant to be
+    warnings.filterwarnings("ignore", message="Total length of `list` across ranks is zero.*")  # no validation data
 
 
 def _check_trainer(config: Mapping[str, Any]) -> None:

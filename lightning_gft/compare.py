@@ -121,7 +121,7 @@ def print_table(runs: list[Run], columns: list[Figure]) -> None:
 
 
 def save_plot(runs: list[Run], columns: list[Figure], output: Path) -> None:
-    """Save one panel a figure; a run that logged a single value, such as the base, becomes a dashed line."""
+    """Save one panel a figure; the first run becomes a dashed line, from which the others' curves begin."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -129,11 +129,12 @@ def save_plot(runs: list[Run], columns: list[Figure], output: Path) -> None:
 
     fig, axes = plt.subplots(2, (len(columns) + 1) // 2, figsize=(3.2 * len(columns) / 2, 5.4), layout="constrained")
     for axis, column in zip(axes.flat, columns, strict=False):
+        start = runs[0].series(column.key)[:1]
         for number, run in enumerate(runs):
-            series = run.series(column.key)
-            if len(series) == 1:
-                axis.axhline(series[0][1], color=f"C{number}", linestyle="--", label=run.name)
-            elif series:
+            if run is runs[0]:
+                for _, value in start:
+                    axis.axhline(value, color=f"C{number}", linestyle="--", label=run.name)
+            elif series := start + [(step + 1, value) for step, value in run.series(column.key)]:
                 axis.plot(*zip(*series, strict=True), color=f"C{number}", label=run.name)
         axis.set_title(column.title)
         axis.set_xlabel("update")

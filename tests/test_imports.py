@@ -15,10 +15,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ORDER = [
     {"types"},
     {"functional"},
-    {"batching"},
+    {"batching", "metrics"},
     {"rewards", "advantages", "rectifiers", "rollout"},
     {"policy"},
-    {"sources", "losses", "metrics"},
+    {"sources", "losses"},
     {"sampler"},
     {"evaluation"},
     {"guards"},

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import itertools
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import Module
-from torchmetrics import Metric
-from typing_extensions import override
+
+from lightning_gft.metrics import ExactMetric
 
 _LOWEST_LOGPROB = -600.0
 """Inverse probabilities are counted up to e^600, which leaves their sum room within the fp64 range."""
@@ -19,7 +17,7 @@ _LOWEST_LOGPROB = -600.0
 _serial_numbers = itertools.count()
 
 
-class CoefficientRectifier(Metric):
+class CoefficientRectifier(ExactMetric):
     r"""Detached coefficients ``C(p)`` for likelihood gradients, with statistics of the weights ``C(p) / p``.
 
     As input to ``rectify`` and ``update``:
@@ -97,11 +95,6 @@ class CoefficientRectifier(Metric):
             "rectified_weight_mean": self.weight_sum / tokens,
             "rectified_weight_max": self.weight_max,
         }
-
-    @override
-    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Module:
-        # A model that is cast to half precision must not take counters and thresholds along: follow its device only.
-        return super()._apply(lambda tensor: tensor.to(fn(tensor.new_empty(0)).device), exclude_state)
 
     def step(self) -> None:
         """Adapt to the tokens counted since the last call. Every process must call it; by default nothing adapts."""
