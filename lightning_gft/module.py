@@ -145,6 +145,7 @@ class GFTLitModule(LightningModule):
         self._check_informative(groups)
         for _ in range(self.updates_per_batch):
             loss, grad_norm = self._update(groups)
+            groups = replace(groups, sampling_logprobs=None)  # the policy is no longer the one that drew them
         self._log_step(groups, loss, grad_norm, time.perf_counter() - started)
 
     def _with_logprobs(self, groups: GroupBatch) -> GroupBatch:
@@ -204,10 +205,9 @@ class GFTLitModule(LightningModule):
         return torch.nn.utils.clip_grad_norm_(self.policy.parameters(), limit)
 
     def _count_tokens(self, groups: GroupBatch, output: LossOutput) -> None:
-        assert output.entropy is not None  # noqa: S101 (asked for above)
         tokens = groups.tokens()
         self.loss.rectifier.update(output.logprobs)
-        self.token_statistics.update(output.entropy, self.loss.coefficients(output.logprobs, tokens), tokens)
+        self.token_statistics.update(output, self.loss.coefficients(output.logprobs, tokens), tokens)
 
     def _log_step(self, groups: GroupBatch, loss: Tensor, grad_norm: Tensor, seconds: float) -> None:
         tokens = self._reduce(groups.lengths.sum(), "sum")

@@ -128,6 +128,7 @@ class TokenBatch:
         advantages: ``[M]``, the advantage of the token's sequence.
         source: ``[M]``, the :class:`Source` of the token's sequence.
         weights: ``[M]``, the reduction's weight of the token's sequence.
+        sampling_logprobs: ``[M]`` log-probabilities at sampling time; they mean nothing on demonstrations.
         old_logprobs: ``[M]`` log-probabilities under the policy that the group was sampled from, if asked for.
         ref_logprobs: ``[M]`` log-probabilities under the reference policy, if asked for.
     """
@@ -135,6 +136,7 @@ class TokenBatch:
     advantages: Tensor
     source: Tensor
     weights: Tensor
+    sampling_logprobs: Tensor | None = None
     old_logprobs: Tensor | None = None
     ref_logprobs: Tensor | None = None
 
@@ -146,8 +148,9 @@ class TokenBatch:
             advantages=self.advantages[index],
             source=self.source[index],
             weights=self.weights[index],
-            old_logprobs=None if self.old_logprobs is None else self.old_logprobs[index],
-            ref_logprobs=None if self.ref_logprobs is None else self.ref_logprobs[index],
+            sampling_logprobs=_index(self.sampling_logprobs, index),
+            old_logprobs=_index(self.old_logprobs, index),
+            ref_logprobs=_index(self.ref_logprobs, index),
         )
 
 
@@ -236,8 +239,9 @@ class GroupBatch:
             advantages=self.advantages.repeat_interleave(lengths),
             source=self.source.repeat_interleave(lengths),
             weights=weights.repeat_interleave(lengths),
-            old_logprobs=None if self.old_logprobs is None else self.old_logprobs[mask],
-            ref_logprobs=None if self.ref_logprobs is None else self.ref_logprobs[mask],
+            sampling_logprobs=_index(self.sampling_logprobs, mask),
+            old_logprobs=_index(self.old_logprobs, mask),
+            ref_logprobs=_index(self.ref_logprobs, mask),
         )
 
 
@@ -278,3 +282,7 @@ class ResponseGenerator(Protocol):
         self, prompt_ids: Sequence[Sequence[int]], num_generations: int, sampling: SamplingParams, seed: int
     ) -> list[list[Response]]:
         """Draw ``num_generations`` responses to each of ``P`` prompts; the same seed draws the same responses."""
+
+
+def _index(values: Tensor | None, index: slice | Tensor) -> Tensor | None:
+    return None if values is None else values[index]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_gft.metrics.base import ExactMetric
-from lightning_gft.types import TokenBatch
+from lightning_gft.types import LossOutput, Source, TokenBatch
 
 
 class TokenStatistics(ExactMetric):
@@ -17,7 +17,7 @@ class TokenStatistics(ExactMetric):
 
     As input to ``update``:
 
-    - ``entropy`` (:class:`~torch.Tensor`): ``[M]``
+    - ``output`` (:class:`~lightning_gft.types.LossOutput`): of one pass, with entropies
     - ``coefficients`` (:class:`~torch.Tensor`): ``[M]`` coefficients of the objective
     - ``tokens`` (:class:`~lightning_gft.types.TokenBatch`): the same ``M`` tokens
 
@@ -26,11 +26,16 @@ class TokenStatistics(ExactMetric):
     - ``entropy``: mean entropy, in nats
     - ``negative/token_fraction``: share of tokens whose coefficient is negative
     - ``negative/weight_fraction``: their share of the sum of absolute coefficients
+    - ``sampling/logprob_difference``: mean absolute difference between the log-probabilities of the policy's own tokens
+      in training and at sampling time; only where they carry the latter. More than rounding means that the rollout
+      engine draws from another policy than the one that is trained.
 
     Example:
+        >>> from lightning_gft.types import LossOutput
         >>> statistics = TokenStatistics()
+        >>> output = LossOutput(torch.tensor(0.0), logprobs=torch.zeros(3), entropy=torch.tensor([1.0, 2.0, 3.0]))
         >>> tokens = TokenBatch(torch.ones(3), torch.zeros(3), torch.ones(3))
-        >>> statistics.update(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 2.0, -1.0]), tokens)
+        >>> statistics.update(output, torch.tensor([1.0, 2.0, -1.0]), tokens)
         >>> {name: round(value.item(), 2) for name, value in statistics.compute().items()}
         {'entropy': 2.0, 'negative/token_fraction': 0.33, 'negative/weight_fraction': 0.25}
     """
@@ -44,26 +49,39 @@ class TokenStatistics(ExactMetric):
     entropy_sum: Tensor
     weight_sum: Tensor
     negative_weight: Tensor
+    num_sampled: Tensor
+    difference_sum: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("num_tokens", "num_negative", "entropy_sum", "weight_sum", "negative_weight"):
+        for name in (
+            *("num_tokens", "num_negative", "entropy_sum", "weight_sum", "negative_weight"),
+            *("num_sampled", "difference_sum"),
+        ):
             self.add_state(name, torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(self, entropy: Tensor, coefficients: Tensor, tokens: TokenBatch) -> None:
-        """Count tokens."""
+    def update(self, output: LossOutput, coefficients: Tensor, tokens: TokenBatch) -> None:
+        """Count the tokens of one pass."""
+        assert output.entropy is not None  # noqa: S101 (stated above)
         weight = (coefficients * tokens.weights).double()
         self.num_tokens += weight.numel()
         self.num_negative += (weight < 0).sum()
-        self.entropy_sum += entropy.double().sum()
+        self.entropy_sum += output.entropy.double().sum()
         self.weight_sum += weight.abs().sum()
         self.negative_weight += weight.clamp(max=0).abs().sum()
+        if tokens.sampling_logprobs is not None:
+            own = tokens.source == Source.SELF
+            self.num_sampled += own.sum()
+            self.difference_sum += (output.logprobs - tokens.sampling_logprobs)[own].double().abs().sum()
 
     def compute(self) -> dict[str, Tensor]:
         """Return the statistics described above."""
         tokens = self.num_tokens.clamp(min=1)
-        return {
+        statistics = {
             "entropy": self.entropy_sum / tokens,
             "negative/token_fraction": self.num_negative / tokens,
             "negative/weight_fraction": self.negative_weight / self.weight_sum.clamp(min=torch.finfo().tiny),
         }
+        if self.num_sampled:
+            statistics["sampling/logprob_difference"] = self.difference_sum / self.num_sampled
+        return statistics

@@ -22,6 +22,7 @@ def test_fit_logs_what_a_user_wants_to_see(config, tmp_path):
     for key in ("reward", "loss", "grad_norm", "rectified_fraction", "rectified_weight_max", "tokens_per_second"):
         assert len(column(rows, f"train/{key}")) == 2, key
     assert column(rows, "train/reward/expert") == [1.0, 1.0]
+    assert all(difference < 1e-4 for difference in column(rows, "train/sampling/logprob_difference"))
     for key in ("greedy_accuracy", "mean@2", "pass@2", "entropy", "kl", "second_skill/greedy_accuracy"):
         assert len(column(rows, f"val/{key}")) == 1, key
     assert list(tmp_path.glob("lightning_logs/*/events.out.tfevents.*"))

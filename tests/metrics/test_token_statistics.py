@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lightning_gft import TokenBatch, TokenStatistics
+from lightning_gft import LossOutput, Source, TokenBatch, TokenStatistics
 
 
 def test_against_plain_python_over_several_updates():
@@ -14,7 +14,8 @@ def test_against_plain_python_over_several_updates():
     for size in (7, 1, 0, 30):
         entropy, coefficients, weights = torch.randn(3, size, generator=generator)
         entropy, weights = entropy.abs(), weights.abs()
-        statistics.update(entropy, coefficients, TokenBatch(coefficients, torch.zeros(size), weights))
+        output = LossOutput(torch.tensor(0.0), torch.zeros(size), entropy)
+        statistics.update(output, coefficients, TokenBatch(coefficients, torch.zeros(size), weights))
         seen += list(zip(entropy.tolist(), (coefficients * weights).tolist(), strict=True))
     negative = [weight for _, weight in seen if weight < 0]
     assert {name: value.item() for name, value in statistics.compute().items()} == pytest.approx(
@@ -35,3 +36,13 @@ def test_nothing_counted_gives_zeros():
         "negative/token_fraction": 0.0,
         "negative/weight_fraction": 0.0,
     }
+
+
+def test_difference_to_sampling_counts_own_tokens_alone():
+    statistics = TokenStatistics()
+    source = torch.tensor([Source.EXPERT, Source.SELF, Source.SELF])
+    tokens = TokenBatch(torch.ones(3), source, torch.ones(3), sampling_logprobs=torch.tensor([0.0, -1.0, -2.0]))
+    statistics.update(
+        LossOutput(torch.tensor(0.0), torch.tensor([-9.0, -1.5, -1.0]), torch.ones(3)), torch.ones(3), tokens
+    )
+    assert statistics.compute()["sampling/logprob_difference"].item() == pytest.approx(0.75)
