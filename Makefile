@@ -16,7 +16,7 @@ help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 quickstart: $(RUNS)/base/.done $(RUNS)/sft/.done $(RUNS)/gft/.done ## Fine-tune a small model by SFT and by GFT and compare them (about 5 minutes; again: seconds)
-	@$(BIN)/python -m lightning_gft.compare '["base=$(RUNS)/base", "SFT=$(RUNS)/sft", "GFT=$(RUNS)/gft"]' --output $(RUNS)/comparison.png
+	@$(BIN)/python -m lightning_gft.compare base=$(RUNS)/base SFT=$(RUNS)/sft GFT=$(RUNS)/gft --output $(RUNS)/comparison.png
 	@echo "Train again: make clean quickstart. Logs: $(BIN)/tensorboard --logdir $(RUNS)"
 
 test: $(INSTALLED) ## Run the tests (under 10 minutes on 2 cores)

@@ -6,12 +6,13 @@ Reads the ``metrics.csv`` that the command line logs. A run is a folder that was
 
 from __future__ import annotations
 
+import argparse
 import csv
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jsonargparse import auto_cli
 from rich.console import Console
 from rich.table import Table
 
@@ -94,18 +95,29 @@ def figures(num_samples: int) -> list[Figure]:
     ]
 
 
-def compare(runs: list[str], output: Path = Path("comparison.png"), num_samples: int = 8) -> None:
+def main(args: Sequence[str] | None = None) -> None:
     """Print a table of runs and save a plot of their curves.
 
     Args:
-        runs: Runs as ``name=folder``, the first being what the others started from.
-        output: Where to save the plot.
-        num_samples: Samples a prompt in evaluation.
+        args: Command-line arguments; by default those of the process.
     """
-    loaded = [Run.read(name, Path(folder)) for name, _, folder in (run.partition("=") for run in runs)]
-    print_table(loaded, figures(num_samples))
-    save_plot(loaded, figures(num_samples)[:-1], output)
-    Console().print(f"Curves: {output}")
+    parser = argparse.ArgumentParser(prog="python -m lightning_gft.compare", description="Compare runs.")
+    parser.add_argument("runs", nargs="+", metavar="NAME=FOLDER", help="runs, first the one that the others began from")
+    parser.add_argument("--output", type=Path, default=Path("comparison.png"), help="plot to save (%(default)s)")
+    parser.add_argument("--num_samples", type=int, default=8, help="samples a prompt in evaluation (%(default)s)")
+    given = parser.parse_args(args)
+    runs = []
+    for run in given.runs:
+        name, separator, folder = run.partition("=")
+        if not separator:
+            parser.error(f"{run!r} is not NAME=FOLDER, such as gft=runs/quickstart/gft")
+        try:
+            runs.append(Run.read(name, Path(folder)))
+        except FileNotFoundError as error:
+            parser.error(str(error))
+    print_table(runs, figures(given.num_samples))
+    save_plot(runs, figures(given.num_samples)[:-1], given.output)
+    Console().print(f"Curves: {given.output}")
 
 
 def print_table(runs: list[Run], columns: list[Figure]) -> None:
@@ -151,4 +163,4 @@ def save_plot(runs: list[Run], columns: list[Figure], output: Path) -> None:
 
 
 if __name__ == "__main__":
-    auto_cli(compare, as_positional=True)
+    main()

@@ -32,6 +32,9 @@ from lightning_gft.types import GroupBatch, LossOutput, PromptBatch
 OptimizerFn = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFn = Callable[[Optimizer], LRScheduler]
 
+_PROGRESS_BAR = {"reward": "reward", "rectified": "rectified_fraction", "tokens/s": "tokens_per_second"}
+"""What the progress bar shows, under names short enough for it."""
+
 
 class GFTLitModule(LightningModule):
     """Fine-tunes a language model on groups of responses.
@@ -225,9 +228,9 @@ class GFTLitModule(LightningModule):
         }
         for metric in (self.group_statistics, self.token_statistics, self.loss.rectifier):
             metric.reset()
-        shown = ("reward", "rectified_fraction", "tokens_per_second")
-        for name, value in statistics.items():
-            self.log(f"train/{name}", value, prog_bar=name in shown, batch_size=1)
+        self.log_dict({f"train/{name}": value for name, value in statistics.items()}, batch_size=1)
+        for shown, name in _PROGRESS_BAR.items():
+            self.log(shown, statistics[name], prog_bar=True, logger=False, batch_size=1)
 
     # Evaluation and prediction
 

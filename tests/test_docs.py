@@ -1,0 +1,172 @@
+"""What the documentation shows holds: Python runs, configurations and commands parse, examples train, links resolve.
+
+A block whose first line is a comment with a file's name (``# my_reward.py``) is that file.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lightning_gft.cli import main
+from tests.cli.command import GFT, ROOT, SMALL, column, logged, printed_config
+
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md")])
+ARCHITECTURE = ROOT / "docs/architecture.md"
+
+FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE_NAME = re.compile(r"# ([\w-]+\.\w+)$")
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+COMMAND = re.compile(r"(?:\w+=\S+ )*(?:\S+/)?lightning-gft (?=fit|validate|test|predict)")
+OWN_PATH = re.compile(r"`((?:lightning_gft|configs|tests|docs|notebooks|benchmarks)/[\w./-]*)`")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page."""
+
+    language: str
+    text: str
+
+    @property
+    def file(self) -> str | None:
+        """Name of the file that the block is, if it says so."""
+        match = FILE_NAME.match(self.text.splitlines()[0])
+        return match and match[1]
+
+
+def blocks(page: Path, language: str) -> list[Block]:
+    found = [Block(*match.groups()) for match in FENCE.finditer(page.read_text())]
+    return [block for block in found if block.language == language]
+
+
+def prose(page: Path) -> str:
+    return FENCE.sub("", page.read_text())
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def is_whole(config: dict[str, Any]) -> bool:
+    return "data" in config and {"policy", "sampler", "loss"} <= config.get("model", {}).keys()
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """Yield the arguments of every call of the command line that trains or measures."""
+    for block in blocks(page, "bash"):
+        for line in block.text.replace("\\\n", " ").splitlines():
+            if match := COMMAND.match(line):
+                yield shlex.split(line[match.end() :], comments=True)
+
+
+def with_blocks(*languages: str) -> list[Any]:
+    return [pytest.param(page, id=page.name) for page in PAGES if any(blocks(page, name) for name in languages)]
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of a user's own, with the configurations beside it, in which what is written leaves no trace."""
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+def write_files(page: Path, folder: Path) -> None:
+    for block in blocks(page, "python") + blocks(page, "yaml"):
+        if block.file is not None:
+            (folder / block.file).write_text(block.text)
+
+
+@pytest.mark.parametrize("page", with_blocks("python"))
+def test_python_runs(page, workplace):
+    write_files(page, workplace)
+    namespace: dict[str, Any] = {}
+    for number, block in enumerate(blocks(page, "python"), start=1):
+        if block.file is None:
+            exec(compile(block.text, f"{page.name}, Python block {number}", "exec"), namespace)  # noqa: S102
+        else:
+            namespace |= vars(importlib.import_module(Path(block.file).stem))
+
+
+@pytest.mark.parametrize("page", with_blocks("yaml"))
+def test_configurations_parse(page, workplace, capsys):
+    write_files(page, workplace)
+    for number, block in enumerate(blocks(page, "yaml")):
+        path = workplace / (block.file or f"block_{number}.yaml")
+        path.write_text(block.text)
+        base = () if is_whole(yaml.safe_load(block.text)) else ("--config", GFT)
+        assert is_whole(printed_config(capsys, *base, "--config", str(path)))
+
+
+@pytest.mark.parametrize("page", with_blocks("bash"))
+def test_commands_parse(page, workplace, capsys):
+    write_files(page, workplace)
+    for subcommand, *args in commands(page):
+        assert is_whole(printed_config(capsys, *args, subcommand=subcommand))
+
+
+@pytest.mark.parametrize("file", [block.file for block in blocks(ARCHITECTURE, "yaml")])
+def test_example_trains(file, workplace):
+    write_files(ARCHITECTURE, workplace)
+    main(["fit", "--config", GFT, "--config", file, f"--trainer.default_root_dir={workplace / 'run'}", *SMALL])
+    rows = logged(workplace / "run")
+    assert len(column(rows, "train/loss")) == 2
+    assert all(norm > 0 for norm in column(rows, "train/grad_norm"))
+
+
+def test_examples_train_together(workplace):
+    write_files(ARCHITECTURE, workplace)
+    files = [f"--config={block.file}" for block in blocks(ARCHITECTURE, "yaml")]
+    main(["fit", f"--config={GFT}", *files, f"--trainer.default_root_dir={workplace / 'run'}", *SMALL])
+    rows = logged(workplace / "run")
+    assert column(rows, "train/rewards/steps/mean") > [0.0, 0.0]
+    assert column(rows, "train/reward/expert") == [1.5, 1.5]  # right by both rewards, the second of weight 0.5
+    assert all(norm > 0 for norm in column(rows, "train/grad_norm"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_relative_links_resolve(page):
+    for target in LINK.findall(prose(page)):
+        if re.match(r"\w+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = page.parent / path if path else page
+        assert file.exists(), f"{page.name} links to {target}"
+        assert not anchor or anchor in anchors(file), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_named_files_exist(page):
+    missing = [path for path in OWN_PATH.findall(prose(page)) if not (ROOT / path).exists()]
+    assert not missing
+
+
+def test_every_part_of_the_package_has_its_line():
+    parts = {path.name for path in (ROOT / "lightning_gft").iterdir() if path.suffix == ".py" or path.is_dir()}
+    parts -= {"__init__.py", "__main__.py", "__pycache__", "assets"}
+    named = re.findall(r"^\| `lightning_gft/([\w.]+)/?` \|", ARCHITECTURE.read_text(), re.MULTILINE)
+    assert sorted(named) == sorted(parts)
+
+
+def test_this_reading_of_pages_finds_what_there_is():
+    assert {block.file for block in blocks(ARCHITECTURE, "python")} >= {"my_reward.py", "my_objective.py"}
+    assert len(list(commands(ROOT / "README.md"))) >= 3
+    assert "where-the-normaliser-comes-from" in anchors(ARCHITECTURE)
+    assert LINK.findall("see [a](b.md#c) and ![not](this.png)") == ["b.md#c"]
