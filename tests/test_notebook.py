@@ -1,4 +1,7 @@
-"""The notebook runs from top to bottom, with the quickstart's own settings, and is fit to be committed."""
+"""The notebook runs from top to bottom, with the quickstart's own settings, and is fit to be committed.
+
+``python -m tests.test_notebook`` runs it in full and writes it back with what it shows, in a few minutes.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import copy
 import json
 import re
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import nbformat
@@ -100,19 +105,27 @@ def committed() -> NotebookNode:
     return nbformat.read(PATH, as_version=4)
 
 
-@pytest.fixture(scope="module")
-def executed(committed, tmp_path_factory) -> NotebookNode:
-    """A reduced copy, executed by this Python, whatever kernels are registered."""
-    notebook = copy.deepcopy(committed)
-    parameters_cell(notebook).source += "".join(f"\n{name} = {value}" for name, value in REDUCED.items())
-    notebook.cells.append(nbformat.v4.new_code_cell(SHOW_SETTINGS))
+def execute(notebook: NotebookNode, folder: Path) -> None:
+    """Run all cells in ``folder``, by this Python whatever kernels are registered, and keep what they show."""
+    metadata = copy.deepcopy(notebook.metadata)
     manager = AsyncKernelManager()
     manager._kernel_spec = KernelSpec(argv=KERNEL, display_name="Python 3", language="python")
-    folder = tmp_path_factory.mktemp("notebook")
+    resources = {"metadata": {"path": str(folder)}}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")  # more threads only slow a model this small down
         patch.setenv("PYTHONPATH", str(ROOT))
-        NotebookClient(notebook, km=manager, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+        NotebookClient(notebook, km=manager, timeout=1800, resources=resources, record_timing=False).execute()
+    notebook.metadata = metadata  # which the kernel has filled with versions
+
+
+@pytest.fixture(scope="module")
+def executed(committed, tmp_path_factory) -> NotebookNode:
+    """A reduced copy, run."""
+    notebook = copy.deepcopy(committed)
+    parameters_cell(notebook).source += "".join(f"\n{name} = {value}" for name, value in REDUCED.items())
+    notebook.cells.append(nbformat.v4.new_code_cell(SHOW_SETTINGS))
+    folder = tmp_path_factory.mktemp("notebook")
+    execute(notebook, folder)
     assert not list(folder.iterdir()), "the notebook leaves files behind"
     return notebook
 
@@ -152,7 +165,7 @@ def test_it_shows_the_tables_that_the_text_speaks_of(executed, committed):
         assert all(f"{name}, greedy" in after for name in ("base", "SFT", "GFT"))
 
 
-@pytest.mark.parametrize(("name", "path"), [("SFT", SFT), ("GFT", GFT)])
+@pytest.mark.parametrize(("name", "path"), [("SFT", SFT), ("GFT", GFT)], ids=["SFT", "GFT"])
 def test_settings_are_those_of_the_configuration(name, path, executed, committed, capsys):
     config = printed_config(capsys, "--config", path)
     settings = json.loads(executed.cells[-1].outputs[0].text)
@@ -162,3 +175,10 @@ def test_settings_are_those_of_the_configuration(name, path, executed, committed
     assert values["UPDATES"] == config["trainer"]["max_steps"]
     assert values["UPDATES"] // 5 == config["trainer"]["val_check_interval"]
     assert (values["NUM_VAL"], values["NUM_SECOND_SKILL"]) == (data["num_val"], data["num_second_skill"])
+
+
+if __name__ == "__main__":
+    whole = nbformat.read(PATH, as_version=4)
+    with tempfile.TemporaryDirectory() as scratch:
+        execute(whole, Path(scratch))
+    nbformat.write(whole, PATH)
