@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 from torch import Tensor
 from typing_extensions import override
@@ -22,10 +22,12 @@ class AdvantageEstimator(ABC):
     """Turns the rewards of a batch of groups into advantages.
 
     Attributes:
-        min_group_size: Smallest group for which the estimate means something; smaller plans are refused at start.
+        min_group_size: Smallest group for which the estimate means something; smaller groups are refused at start.
+        min_own_samples: Fewest samples of the policy in a group for which it does, likewise.
     """
 
     min_group_size: ClassVar[int] = 2
+    min_own_samples: ClassVar[int] = 0
 
     @abstractmethod
     def __call__(self, rewards: Tensor, group_index: Tensor, source: Tensor) -> Tensor:
@@ -39,6 +41,9 @@ class GroupNormalizedAdvantage(AdvantageEstimator):
         eps: Added to the standard deviation.
         scale: ``"group"`` divides by the group's standard deviation, ``"none"`` leaves it out.
 
+    Raises:
+        ValueError: If ``eps`` is negative or ``scale`` unknown.
+
     Example:
         >>> import torch
         >>> estimate = GroupNormalizedAdvantage()
@@ -47,8 +52,12 @@ class GroupNormalizedAdvantage(AdvantageEstimator):
     """
 
     def __init__(self, eps: float = 1e-6, scale: AdvantageScale = "group") -> None:
+        if eps < 0:
+            raise ValueError(f"eps={eps} must be at least 0")
+        if scale not in get_args(AdvantageScale):
+            raise ValueError(f"scale={scale!r} is unknown; use one of {', '.join(get_args(AdvantageScale))}")
         self.eps = eps
-        self.scale = scale
+        self.scale: AdvantageScale = scale
 
     @override
     def __call__(self, rewards: Tensor, group_index: Tensor, source: Tensor) -> Tensor:
@@ -77,6 +86,8 @@ class SelfBaselineAdvantage(AdvantageEstimator):
         >>> SelfBaselineAdvantage()(torch.tensor([1.0, 0.0]), torch.tensor([0, 0]), torch.tensor([0, 2]))
         tensor([1., 0.])
     """
+
+    min_own_samples: ClassVar[int] = 2
 
     @override
     def __call__(self, rewards: Tensor, group_index: Tensor, source: Tensor) -> Tensor:

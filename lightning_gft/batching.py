@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
 from lightning_gft.types import GroupBatch
@@ -33,13 +31,27 @@ def micro_batch_rows(groups: GroupBatch, max_tokens: int) -> list[torch.Tensor]:
     return batches
 
 
-def without_tokens(groups: GroupBatch) -> GroupBatch:
+def without_tokens(like: GroupBatch) -> GroupBatch:
     """Return a micro-batch of one prompt token and no response token.
 
     Running it costs next to nothing and gives every parameter a gradient of zero, which keeps a process that has no
     work left in step with those that have.
+
+    Args:
+        like: A batch, maybe empty, on the same device and in the same precision.
     """
-    attention_mask = torch.zeros_like(groups.attention_mask)
-    attention_mask[:, 0] = True
-    groups = replace(groups, attention_mask=attention_mask, response_mask=torch.zeros_like(groups.response_mask))
-    return groups.select(torch.zeros(1, dtype=torch.long, device=attention_mask.device))
+    device = like.input_ids.device
+    nothing, number = torch.zeros(1, 1, device=device), torch.zeros(1, device=device, dtype=like.advantages.dtype)
+    return GroupBatch(
+        input_ids=nothing.long(),
+        attention_mask=~nothing.bool(),
+        response_mask=nothing.bool(),
+        group_index=number.long(),
+        source=number.long(),
+        rewards=number,
+        advantages=number,
+        finished=number.bool(),
+        weights=number,
+        old_logprobs=nothing,
+        ref_logprobs=nothing,
+    )

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 Series = list[tuple[int, float]]
-"""Values of one figure by optimizer step."""
+"""Values of one figure by training batch."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def save_plot(runs: list[Run], columns: list[Figure], output: Path) -> None:
             elif series := start + [(step + 1, value) for step, value in run.series(column.key)]:
                 axis.plot(*zip(*series, strict=True), color=f"C{number}", label=run.name)
         axis.set_title(column.title)
-        axis.set_xlabel("update")
+        axis.set_xlabel("batch")
         if column.key.startswith("train/rectified_weight"):
             axis.set_yscale("log")
         axis.grid(alpha=0.3)

@@ -12,7 +12,7 @@ from lightning_gft.policy import Policy
 from lightning_gft.rewards import Reward
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.sources import SelfSource
-from lightning_gft.types import GroupBatch, PromptBatch
+from lightning_gft.types import GroupBatch, PromptBatch, SamplingParams
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Evaluation:
         seed: The same in every evaluation, so that differences are the policy's.
 
     Raises:
-        ValueError: If ``num_samples`` is below 1.
+        ValueError: If ``num_samples`` is below 1 or another number is out of range.
 
     Example:
         >>> Evaluation(num_samples=16).temperature
@@ -49,6 +49,7 @@ class Evaluation:
     def __post_init__(self) -> None:
         if self.num_samples < 1:
             raise ValueError(f"evaluation.num_samples={self.num_samples} must be at least 1")
+        SamplingParams(self.max_new_tokens, self.temperature, self.top_p)  # checks them
 
 
 class Evaluator:

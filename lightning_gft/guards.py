@@ -1,8 +1,12 @@
-"""Stopping a run that can no longer succeed, with the reason."""
+"""Refusing a run that cannot succeed, and stopping one that no longer can, with the reason."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from lightning_gft.losses import GroupLoss
+from lightning_gft.sampler import GroupSampler
+from lightning_gft.types import Source
 
 
 @dataclass
@@ -26,6 +30,7 @@ class UpdateGuard:
     nonfinite_updates: int = 0
     _nonfinite_in_a_row: int = 0
     _uninformative_in_a_row: int = 0
+    _seen_response: bool = False
 
     def check_gradient(self, finite: bool) -> None:
         """Count an update.
@@ -42,18 +47,70 @@ class UpdateGuard:
                 "train/inverse_probability_max for when it began"
             )
 
-    def check_batch(self, informative: bool, mean_reward: float) -> None:
-        """Count a batch.
+    def check_batch(self, num_responses: int, num_informative: int) -> None:
+        """Count a batch, its numbers taken over all processes.
+
+        Args:
+            num_responses: Responses that the sources gave.
+            num_informative: Those of them that carry a gradient.
 
         Raises:
-            RuntimeError: If too many in a row taught nothing.
+            RuntimeError: If the first batch has no response, or too many batches in a row taught nothing.
         """
-        self._uninformative_in_a_row = 0 if informative else self._uninformative_in_a_row + 1
+        if not num_responses and not self._seen_response:
+            raise RuntimeError(
+                "none of the sources gave any response to any prompt of the first batch. Check the demonstration "
+                "columns of the data and whether max_response_length dropped them all, or add a SelfSource"
+            )
+        self._seen_response = True
+        self._uninformative_in_a_row = 0 if num_informative else self._uninformative_in_a_row + 1
         limit = self.max_uninformative_batches
         if limit is not None and self._uninformative_in_a_row >= limit:
             raise RuntimeError(
-                f"in {self._uninformative_in_a_row} batches in a row the rewards were equal within every group (mean "
-                f"reward {mean_reward:.3g}), so there was nothing to learn. Check that the reward can tell good from "
-                "bad responses, raise the temperature or num_generations of the SelfSource, or choose prompts that the "
+                f"in {self._uninformative_in_a_row} batches in a row the rewards were equal within every group, or no "
+                "response took part, so there was nothing to learn. Check that the reward can tell good from bad "
+                "responses, raise the temperature or num_generations of the SelfSource, or choose prompts that the "
                 "policy neither always nor never solves; max_uninformative_batches: null carries on regardless"
             )
+
+
+def check_group_size(sampler: GroupSampler, loss: GroupLoss) -> None:
+    """Refuse groups that are too small for the advantage that the loss uses.
+
+    Args:
+        sampler: Says how large groups are.
+        loss: Says whether advantages matter.
+
+    Raises:
+        ValueError: If groups are too small.
+    """
+    if not loss.uses_advantages:
+        return
+    advantage, remedy = sampler.advantage, "use RewardAdvantage (the reward itself) or SFTLoss (no advantages)"
+    if sampler.group_size < advantage.min_group_size:
+        raise ValueError(
+            f"{type(advantage).__name__} compares the responses of a group and needs at least "
+            f"{advantage.min_group_size}, but the sources ({', '.join(sampler.sources)}) give {sampler.group_size}; "
+            f"add a source or raise num_generations, or {remedy}"
+        )
+    own = sum(source.num_responses for source in sampler.sources.values() if source.source == Source.SELF)
+    if own < advantage.min_own_samples:
+        raise ValueError(
+            f"{type(advantage).__name__} compares with the policy's own samples and needs at least "
+            f"{advantage.min_own_samples} of them, but the sources ({', '.join(sampler.sources)}) give {own}; add a "
+            f"SelfSource or raise its num_generations, or {remedy}"
+        )
+
+
+def check_positive(**numbers: float | None) -> None:
+    """Refuse numbers that are not positive.
+
+    Args:
+        numbers: By the names of their settings; ``None`` stands for no limit.
+
+    Raises:
+        ValueError: If one is 0 or below.
+    """
+    for name, number in numbers.items():
+        if number is not None and not number > 0:
+            raise ValueError(f"{name}={number} must be above 0 (where null is allowed, it means no limit)")

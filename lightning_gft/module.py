@@ -15,13 +15,13 @@ from lightning.pytorch.strategies import ParallelStrategy
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
 from lightning_gft.batching import micro_batch_rows, without_tokens
 from lightning_gft.evaluation import Evaluation, Evaluator
-from lightning_gft.guards import UpdateGuard
+from lightning_gft.guards import UpdateGuard, check_group_size, check_positive
 from lightning_gft.losses import GroupLoss
 from lightning_gft.metrics import GroupStatistics, PolicyEvaluation, TokenStatistics
 from lightning_gft.policy import Policy, PolicyLoader
@@ -43,7 +43,7 @@ class GFTLitModule(LightningModule):
     accumulates their gradients under one normaliser that counts the whole batch over all processes, clips and updates.
 
     Args:
-        policy: The language model to fine-tune.
+        policy: The language model to fine-tune; ``module.policy`` is what it loads, once the trainer has started.
         sampler: Builds and scores groups.
         loss: The objective.
         optimizer: Gets the trainable parameters; default AdamW with a learning rate of 1e-6.
@@ -52,8 +52,8 @@ class GFTLitModule(LightningModule):
         updates_per_batch: Optimizer steps on each batch of groups.
         micro_batch_tokens: Most tokens, padding included, that go through the model at once.
         gradient_clip_val: Largest norm of the gradient; ``None`` does not clip.
-        max_nonfinite_updates: A gradient that is not finite is not applied; so many in a row stop the run.
-        max_uninformative_batches: So many batches in a row without any difference within a group stop the run;
+        max_nonfinite_updates: A gradient that is not finite is not applied; this many in a row stop the run.
+        max_uninformative_batches: This many batches in a row without any difference within a group stop the run;
             ``None`` carries on.
 
     Raises:
@@ -92,8 +92,14 @@ class GFTLitModule(LightningModule):
         super().__init__()
         # Only by hand can one normaliser span micro-batches and processes.
         self.automatic_optimization = False
-        _check_at_least_one(updates_per_batch=updates_per_batch, micro_batch_tokens=micro_batch_tokens)
-        _check_group_size(sampler, loss)
+        check_positive(
+            updates_per_batch=updates_per_batch,
+            micro_batch_tokens=micro_batch_tokens,
+            gradient_clip_val=gradient_clip_val,
+            max_nonfinite_updates=max_nonfinite_updates,
+            max_uninformative_batches=max_uninformative_batches,
+        )
+        check_group_size(sampler, loss)
         self.policy_loader = policy
         self.sampler = sampler
         self.loss = loss
@@ -118,7 +124,7 @@ class GFTLitModule(LightningModule):
 
     @override
     def setup(self, stage: str) -> None:
-        if self.trainer.precision == "16-mixed":
+        if self.trainer.precision in ("16-mixed", "16-true"):
             raise ValueError(
                 "precision='16-mixed' scales the loss, which gradient norms here are not; use 'bf16-mixed'"
             )
@@ -135,7 +141,18 @@ class GFTLitModule(LightningModule):
         optimizer = self.optimizer_fn([p for p in self.parameters() if p.requires_grad])
         if self.lr_scheduler_fn is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": self.lr_scheduler_fn(optimizer)}
+        scheduler = self.lr_scheduler_fn(optimizer)
+        if isinstance(scheduler, ReduceLROnPlateau):
+            raise ValueError("lr_scheduler ReduceLROnPlateau waits for a metric; use a schedule that goes by steps")
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    @override
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let a checkpoint be read whether or not it, or this run, keeps a reference policy."""
+        prefix, saved, own = "policy.reference_model.", checkpoint["state_dict"], self.state_dict()
+        for name in [name for name in saved if name.startswith(prefix) and name not in own]:
+            del saved[name]
+        saved.update({name: own[name] for name in own if name.startswith(prefix) and name not in saved})
 
     # Training
 
@@ -143,13 +160,15 @@ class GFTLitModule(LightningModule):
     def training_step(self, batch: PromptBatch, batch_idx: int) -> None:
         started = time.perf_counter()
         groups = self.sampler.sample(batch, self.policy, self._seed(self.current_epoch, batch_idx))
-        groups = self._with_logprobs(groups)
         self.group_statistics.update(groups, len(batch))
         self._check_informative(groups)
+        groups = self._with_logprobs(groups)
+        learning_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         for _ in range(self.updates_per_batch):
             loss, grad_norm = self._update(groups)
             groups = replace(groups, sampling_logprobs=None)  # the policy is no longer the one that drew them
-        self._log_step(groups, loss, grad_norm, time.perf_counter() - started)
+        last = {"loss": self._reduce(loss, "mean"), "grad_norm": grad_norm, "learning_rate": learning_rate}
+        self._log_step(groups, last, time.perf_counter() - started)
 
     def _with_logprobs(self, groups: GroupBatch) -> GroupBatch:
         """Add the log-probabilities that the loss compares with, taken before the first update."""
@@ -161,9 +180,10 @@ class GFTLitModule(LightningModule):
         return groups
 
     def _check_informative(self, groups: GroupBatch) -> None:
-        informative = self._reduce(self.loss.informative(groups).sum(), "sum")
-        if self.loss.uses_advantages:
-            self.guard.check_batch(bool(informative), groups.rewards.mean().item())
+        informative = self.loss.informative(groups)
+        counts = torch.stack([torch.tensor(len(groups), device=self.device), informative.sum()])
+        num_responses, num_informative = self._reduce(counts, "sum").tolist()
+        self.guard.check_batch(num_responses, num_informative)
 
     def _update(self, groups: GroupBatch) -> tuple[Tensor, Tensor]:
         """Take one optimizer step and return the loss and the norm of the gradient before clipping."""
@@ -212,16 +232,14 @@ class GFTLitModule(LightningModule):
         self.loss.rectifier.update(output.logprobs)
         self.token_statistics.update(output, self.loss.coefficients(output.logprobs, tokens), tokens)
 
-    def _log_step(self, groups: GroupBatch, loss: Tensor, grad_norm: Tensor, seconds: float) -> None:
+    def _log_step(self, groups: GroupBatch, last_update: dict[str, Tensor | float], seconds: float) -> None:
         tokens = self._reduce(groups.lengths.sum(), "sum")
         self.num_tokens += tokens
         statistics = {
             **self.group_statistics.compute(),
             **self.token_statistics.compute(),
             **self.loss.rectifier.compute(),
-            "loss": self._reduce(loss, "mean"),
-            "grad_norm": grad_norm,
-            "learning_rate": self.trainer.optimizers[0].param_groups[0]["lr"],
+            **last_update,
             "nonfinite_updates": float(self.guard.nonfinite_updates),
             "num_tokens": self.num_tokens.float(),
             "tokens_per_second": tokens / seconds,
@@ -256,9 +274,10 @@ class GFTLitModule(LightningModule):
         return self.sampler.sample(batch, self.policy, self._seed(dataloader_idx, batch_idx))
 
     def _evaluate(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int) -> None:
-        metric = self.evaluations.setdefault(batch.dataset, self.evaluator.metric().to(self.device))
+        if batch.dataset not in self.evaluations:
+            self.evaluations[batch.dataset] = self.evaluator.metric().to(self.device)
         seed = combine_seeds(self.evaluator.settings.seed, dataloader_idx, batch_idx, self.global_rank)
-        self.evaluator.evaluate(metric, batch, self.policy, seed, self.micro_batch_tokens)
+        self.evaluator.evaluate(self.evaluations[batch.dataset], batch, self.policy, seed, self.micro_batch_tokens)
 
     def _log_evaluations(self, stage: str) -> None:
         for dataset, metric in self.evaluations.items():
@@ -277,19 +296,3 @@ class GFTLitModule(LightningModule):
     def _seed(self, *parts: int) -> int:
         """Return a seed that differs between steps and processes but not between a run and its repetition."""
         return combine_seeds(self.base_seed, *parts, self.global_rank)
-
-
-def _check_at_least_one(**numbers: int) -> None:
-    for name, number in numbers.items():
-        if number < 1:
-            raise ValueError(f"{name}={number} must be at least 1")
-
-
-def _check_group_size(sampler: GroupSampler, loss: GroupLoss) -> None:
-    needed = sampler.advantage.min_group_size
-    if loss.uses_advantages and sampler.group_size < needed:
-        raise ValueError(
-            f"{type(sampler.advantage).__name__} compares the responses of a group and needs at least {needed}, but "
-            f"the sources ({', '.join(sampler.sources)}) give {sampler.group_size}; add a source or raise "
-            "num_generations, or use RewardAdvantage (the reward itself) or SFTLoss (no advantages)"
-        )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightning_gft.advantages import AdvantageEstimator, GroupNormalizedAdvantage
@@ -63,8 +64,11 @@ class GroupSampler:
             policy: Draws its own responses and decodes all of them.
             seed: The same seed, policy and prompts give the same groups.
 
+        Returns:
+            The groups; a prompt that no source gives a response to has none.
+
         Raises:
-            ValueError: If no source gives any response to any prompt.
+            ValueError: If a source lacks what it needs of the data.
             RewardError: If a reward fails.
         """
         rows = self._gather(prompts, policy, seed)
@@ -78,16 +82,17 @@ class GroupSampler:
             columns={name: [values[i] for i in of_row] for name, values in prompts.columns.items()},
         )
         device = policy.device
-        group_index = torch.tensor(of_row, device=device)
-        source = torch.tensor([row.source for row in rows], device=device)
+        group_index = torch.tensor(of_row, dtype=torch.long, device=device)
+        source = torch.tensor([row.source for row in rows], dtype=torch.long, device=device)
         rewards = rewards.to(device)
+        self._warn_of_small_groups(group_index)
         return GroupBatch(
             **_pad(rows, prompts, policy.pad_token_id, device),
             group_index=group_index,
             source=source,
             rewards=rewards,
             advantages=self.advantage(rewards, group_index, source),
-            finished=torch.tensor([row.response.finished for row in rows], device=device),
+            finished=torch.tensor([row.response.finished for row in rows], dtype=torch.bool, device=device),
             reward_parts={name: part.to(device) for name, part in parts.items()},
             prompts=[prompts.prompts[i] for i in of_row],
             responses=texts,
@@ -99,14 +104,15 @@ class GroupSampler:
         for source, source_seed in zip(self.sources.values(), seeds, strict=True):
             for i, responses in enumerate(source.respond(prompts, policy, source_seed)):
                 groups[i].extend(_Row(i, source.source, response) for response in responses if response.token_ids)
-        rows = [row for group in groups for row in group]
-        if not rows:
-            raise ValueError(
-                f"none of the sources {', '.join(self.sources)} gave any response to any of the {len(prompts)} prompts "
-                "of this batch; check the demonstration columns and whether max_response_length dropped them all, or "
-                "add a SelfSource"
+        return [row for group in groups for row in group]
+
+    def _warn_of_small_groups(self, group_index: Tensor) -> None:
+        sizes = group_index.bincount()
+        if ((sizes > 0) & (sizes < self.advantage.min_group_size)).any():
+            rank_zero_warn(
+                "a group has a single response, because demonstrations are missing or were dropped as too long; its "
+                "advantage is its reward. train/frac_groups_of_one tells how many such groups there are"
             )
-        return rows
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,7 @@ def _pad(rows: list[_Row], prompts: PromptBatch, pad_token_id: int, device: torc
     """Return the ``[N, T]`` tensors, right-padded; masks go by length, so any padding id will do."""
     prompt_lengths = [len(prompts.prompt_ids[row.prompt]) for row in rows]
     lengths = [prompt + len(row.response.token_ids) for prompt, row in zip(prompt_lengths, rows, strict=True)]
-    shape = len(rows), max(lengths)
+    shape = len(rows), max(lengths, default=1)
     input_ids = torch.full(shape, pad_token_id)
     logprobs = torch.zeros(shape)
     for n, (row, start, stop) in enumerate(zip(rows, prompt_lengths, lengths, strict=True)):
@@ -137,4 +143,4 @@ def _pad(rows: list[_Row], prompts: PromptBatch, pad_token_id: int, device: torc
 
 
 def _below(lengths: list[int], width: int) -> Tensor:
-    return torch.arange(width) < torch.tensor(lengths).unsqueeze(1)
+    return torch.arange(width) < torch.tensor(lengths, dtype=torch.long).unsqueeze(1)

@@ -108,7 +108,7 @@ def mixture_rows(
         expert_style_fraction: Probability that a sum is solved with signs apart.
         num_operands: Numbers of a sum.
         max_operand: Largest number.
-        seed: What all is drawn from.
+        seed: Seed of everything that is drawn.
 
     Example:
         >>> rows = mixture_rows(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from functools import partial
 from typing import Any, Literal, cast
 
-from lightning import LightningDataModule
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from transformers import PreTrainedTokenizerBase
@@ -32,16 +34,16 @@ class PromptDataModule(LightningDataModule, ABC):
 
     A subclass says what the rows are (:meth:`load_rows`) and how they are read (:meth:`make_encoder`).
 
-    Training goes through the rows in an order drawn from ``seed`` and the epoch alone, the same whatever the number of
-    processes, which take turns at it. (Where the rows do not divide among them, the first few are seen twice.) A run
-    that stopped in the middle of an epoch resumes there. Prediction goes through the training prompts in the order of
-    the data.
+    Training goes through the rows in an order drawn from ``seed``, ``seed_everything`` and the epoch alone, the same
+    whatever the number of processes, which take turns at it. (Where the rows do not divide among them, the first few
+    are trained on twice; evaluation counts each row once.) A run that stopped in the middle of an epoch resumes there.
+    Prediction goes through the training prompts in the order of the data.
 
     Args:
         batch_size: Prompts per training step and process.
         eval_batch_size: Prompts per evaluation step and process.
         shuffle: Whether to shuffle the training rows anew every epoch.
-        seed: What the order is drawn from.
+        seed: Seed of the order, which `seed_everything` changes too.
         num_workers: Processes that prepare batches; 0 prepares them in the training process.
 
     Raises:
@@ -104,7 +106,7 @@ class PromptDataModule(LightningDataModule, ABC):
         """Return the training batches of this process."""
         examples = _as_dataset(self._examples_of("train")[""])
         sampler: DistributedSampler[Example] = DistributedSampler(
-            examples, shuffle=self.shuffle, seed=self.seed, **self._replica()
+            examples, shuffle=self.shuffle, seed=self._order_seed(), **self._replica()
         )
         return ResumableDataLoader(
             examples,
@@ -127,9 +129,11 @@ class PromptDataModule(LightningDataModule, ABC):
         return self._evaluation_dataloaders("train")
 
     def _evaluation_dataloaders(self, split: Split) -> list[DataLoader[Example]]:
+        # Unlike Lightning's own sampler, which repeats examples until every process has as many.
         return [
             DataLoader(
                 _as_dataset(examples),
+                sampler=UnrepeatedDistributedSampler(_as_dataset(examples), shuffle=False, **self._replica()),
                 batch_size=self.eval_batch_size,
                 num_workers=self.num_workers,
                 collate_fn=partial(collate_examples, dataset=name),
@@ -156,6 +160,10 @@ class PromptDataModule(LightningDataModule, ABC):
         if split not in self.examples:
             raise RuntimeError(f"the {split} data are not there yet: call `setup` first")
         return self.examples[split]
+
+    def _order_seed(self) -> int:
+        """Order follows ``seed_everything`` as well, which every process knows; nothing else is sure to be shared."""
+        return self.seed + int(os.environ.get("PL_GLOBAL_SEED", 0))
 
     def _replica(self) -> dict[str, Any]:
         # The strategy knows which processes share their rows; under tensor parallelism rank and world size do not tell.

@@ -106,9 +106,10 @@ class ExampleEncoder:
 
     def _check_prefix(self, texts: Sequence[TextExample]) -> None:
         # Whether the prompt begins the conversation is up to the template, not to the row: one row tells.
-        demonstrations = [response for answers in texts[0].demonstrations.values() for response in answers]
-        if demonstrations:
-            self.prompts.check_prefix(texts[0].prompt, demonstrations[0])
+        for text in texts:
+            for response in (response for answers in text.demonstrations.values() for response in answers):
+                self.prompts.check_prefix(text.prompt, response)
+                return
 
     def _encode_demonstrations(self, texts: Sequence[TextExample]) -> Iterator[Response]:
         # All at once, because that is how a tokenizer is fast; in the order in which they are taken back apart.

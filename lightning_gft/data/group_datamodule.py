@@ -39,8 +39,8 @@ class GroupDataModule(PromptDataModule):
         test_split: Split to test on, of ``test_path`` if given.
         val_path: Where the validation data are, if not at ``path``.
         test_path: Where the test data are, if not at ``path``.
-        max_train_rows: Train on the first so many rows only.
-        max_val_rows: Validate on the first so many rows only.
+        max_train_rows: Use only the first N training rows.
+        max_val_rows: Use only the first N validation rows.
         batch_size: Prompts per training step and process.
         eval_batch_size: Prompts per evaluation step and process.
         shuffle: Whether to shuffle the training rows anew every epoch.

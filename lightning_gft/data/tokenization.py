@@ -191,7 +191,7 @@ class PromptEncoder:
                 chars = [char for char in encoded if unknown in encoded[char]]
                 raise ValueError(
                     f"the tokenizer has no token for {', '.join(map(repr, chars)) or 'a part'} of the text "
-                    f"{text[:80]!r}: add what is missing to the `alphabet` of a ScratchPolicy, or take it out"
+                    f"{text[:80]!r}: take it out, or add it to the tokenizer (`alphabet` of a ScratchPolicy)"
                 )
 
     def _appends_eos(self) -> bool:

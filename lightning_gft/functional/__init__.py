@@ -11,6 +11,7 @@ from lightning_gft.functional.linear_logprob import linear_logprob_loss
 from lightning_gft.functional.logprobs import token_entropy, token_logprobs
 from lightning_gft.functional.losses import gft_loss, masked_loss
 from lightning_gft.functional.pass_at_k import pass_at_k
+from lightning_gft.functional.precision import widen
 from lightning_gft.functional.rectification import (
     check_threshold,
     continuous_coefficients,
@@ -37,4 +38,5 @@ __all__ = [
     "self_baseline_advantages",
     "token_entropy",
     "token_logprobs",
+    "widen",
 ]

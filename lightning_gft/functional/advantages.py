@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from lightning_gft.functional.precision import widen
+
 AdvantageScale = Literal["group", "none"]
 
 
@@ -21,7 +23,7 @@ def group_normalized_advantages(
     the variant of Dr. GRPO, arXiv 2503.20783.
 
     Args:
-        rewards: ``[N]``, of any numeric dtype; integers become the default floating dtype.
+        rewards: ``[N]``, of any numeric dtype.
         group_index: ``[N]`` integers; sequences with the same number form a group, in any order.
         eps: Added to the standard deviation.
         scale: ``"group"`` divides by the group's standard deviation, ``"none"`` leaves it out.
@@ -52,7 +54,7 @@ def leave_one_out_advantages(rewards: Tensor, group_index: Tensor) -> Tensor:
     """Compare each reward with the mean of the *others* of its group, an unbiased baseline (RLOO, arXiv 2402.14740).
 
     Args:
-        rewards: ``[N]``, of any numeric dtype; integers become the default floating dtype.
+        rewards: ``[N]``, of any numeric dtype.
         group_index: ``[N]`` integers; sequences with the same number form a group, in any order.
 
     Returns:
@@ -80,7 +82,7 @@ def self_baseline_advantages(rewards: Tensor, group_index: Tensor, is_self: Tens
     out), each demonstration with all of them. A sequence without any own sample to compare with gets its reward.
 
     Args:
-        rewards: ``[N]``, of any numeric dtype; integers become the default floating dtype.
+        rewards: ``[N]``, of any numeric dtype.
         group_index: ``[N]`` integers; sequences with the same number form a group, in any order.
         is_self: ``[N]`` booleans, true for the policy's own samples.
 
@@ -110,7 +112,7 @@ def group_standard_deviations(rewards: Tensor, group_index: Tensor) -> Tensor:
     """Return the sample standard deviation of each group, in ascending order of the groups' numbers.
 
     Args:
-        rewards: ``[N]``, of any numeric dtype; integers become the default floating dtype.
+        rewards: ``[N]``, of any numeric dtype.
         group_index: ``[N]`` integers; sequences with the same number form a group, in any order.
 
     Returns:
@@ -137,9 +139,7 @@ def check_rewards(rewards: Tensor) -> Tensor:
         >>> check_rewards(torch.tensor([1, 0]))
         tensor([1., 0.])
     """
-    if not rewards.is_floating_point():
-        rewards = rewards.to(torch.get_default_dtype())
-    rewards = rewards.to(torch.promote_types(rewards.dtype, torch.float32))
+    rewards = widen(rewards)
     finite = rewards.isfinite()
     if not finite.all():
         row = int((~finite).nonzero()[0])

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from lightning_gft.functional.precision import widen
 from lightning_gft.functional.rectification import floor_logprobs
 
 ChunkCoefficientsFn = Callable[[Tensor, slice], Tensor]
@@ -26,21 +27,31 @@ _CHUNK_ELEMENTS = 2**25
 
 
 @dataclass(frozen=True)
-class _Head:
-    """What turns hidden states into logits: ``temperature``, ``logit_scale`` and soft-cap follow the projection."""
+class LinearHead:
+    """What follows the output projection: ``softcap * tanh(logit_scale * (W h + b) / softcap)``.
 
-    softcap: float | None
-    scale: float
+    Args:
+        softcap: Gemma's bound on the logits.
+        logit_scale: Cohere's and Granite's factor.
 
-    def logits(self, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        logits = torch.nn.functional.linear(hidden, weight, bias).to(_accumulation_dtype(hidden))
-        logits = logits * self.scale if self.scale != 1 else logits
+    Example:
+        >>> LinearHead(softcap=2.0).logits(torch.tensor([0.0, 100.0]))
+        tensor([0., 2.])
+    """
+
+    softcap: float | None = None
+    logit_scale: float = 1.0
+
+    def logits(self, projected: Tensor) -> Tensor:
+        """Return the logits of what the projection gave."""
+        logits = projected * self.logit_scale if self.logit_scale != 1 else projected
         return self.softcap * torch.tanh(logits / self.softcap) if self.softcap else logits
 
     def projection_gradient(self, gradient: Tensor, logits: Tensor) -> Tensor:
+        """Return the gradient of what the projection gave from that of the logits."""
         if self.softcap:
             gradient = gradient * (1 - (logits / self.softcap).square())
-        return gradient * self.scale if self.scale != 1 else gradient
+        return gradient * self.logit_scale if self.logit_scale != 1 else gradient
 
 
 def linear_logprob_loss(
@@ -101,7 +112,7 @@ def linear_logprob_loss(
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size={chunk_size} must be at least 1 token")
     # Dividing by the temperature after the soft-cap is soft-capping lower what was divided before.
-    head = _Head(softcap / temperature if softcap else None, logit_scale / temperature)
+    head = LinearHead(softcap / temperature if softcap else None, logit_scale / temperature)
     if not torch.is_grad_enabled():
         hidden, weight, bias = hidden.detach(), weight.detach(), None if bias is None else bias.detach()
     if chunk_size is None:
@@ -121,12 +132,12 @@ class _LinearLogprobLoss(torch.autograd.Function):
         bias: Tensor | None,
         targets: Tensor,
         coefficients: ChunkCoefficientsFn,
-        head: _Head,
+        head: LinearHead,
         chunk_size: int,
         entropy: bool,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         hidden, weight, bias = _autocast(hidden), _autocast(weight), None if bias is None else _autocast(bias)
-        wide = _accumulation_dtype(hidden)
+        wide = torch.promote_types(hidden.dtype, torch.float32)
         need_hidden, need_weight, need_bias = ctx.needs_input_grad[:3]
         loss = hidden.new_zeros((), dtype=wide)
         logprobs = hidden.new_empty(len(hidden), dtype=wide)
@@ -137,7 +148,7 @@ class _LinearLogprobLoss(torch.autograd.Function):
 
         for start in range(0, len(hidden), chunk_size):
             index = slice(start, start + chunk_size)
-            logits = head.logits(hidden[index], weight, bias)
+            logits = head.logits(widen(torch.nn.functional.linear(hidden[index], weight, bias)))
             chunk_targets = targets[index].unsqueeze(1)
             log_normalizer = logits.logsumexp(dim=1, keepdim=True)
             logprobs[index] = (logits.gather(1, chunk_targets) - log_normalizer).squeeze(1)
@@ -177,7 +188,3 @@ def _autocast(tensor: Tensor) -> Tensor:
     # As autocast itself does, leave double precision alone.
     lower = torch.is_autocast_enabled(device) and tensor.dtype != torch.float64
     return tensor.to(torch.get_autocast_dtype(device)) if lower else tensor
-
-
-def _accumulation_dtype(tensor: Tensor) -> torch.dtype:
-    return torch.promote_types(tensor.dtype, torch.float32)

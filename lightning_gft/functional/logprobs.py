@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lightning_gft.functional.precision import widen
+
 
 def token_logprobs(logits: Tensor, targets: Tensor) -> Tensor:
     """Return the log-probability of each target.
@@ -20,7 +22,7 @@ def token_logprobs(logits: Tensor, targets: Tensor) -> Tensor:
         >>> token_logprobs(torch.zeros(2, 4), torch.tensor([0, 3])).exp()
         tensor([0.2500, 0.2500])
     """
-    logits = _wide(logits)
+    logits = widen(logits)
     return logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(dim=-1)
 
 
@@ -37,9 +39,5 @@ def token_entropy(logits: Tensor) -> Tensor:
         >>> token_entropy(torch.tensor([[0.0, 0.0, -torch.inf]])).exp()
         tensor([2.])
     """
-    probs = _wide(logits).softmax(dim=-1)
+    probs = widen(logits).softmax(dim=-1)
     return -torch.xlogy(probs, probs).sum(dim=-1)
-
-
-def _wide(logits: Tensor) -> Tensor:
-    return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lightning_gft.functional.precision import widen
 from lightning_gft.functional.rectification import floor_logprobs, rectified_coefficients
 from lightning_gft.functional.reductions import Reduction, reduction_weights
 
@@ -46,7 +47,7 @@ def gft_loss(
             "expected logprobs [N, T], advantages [N] and response_mask [N, T]; got "
             f"{tuple(logprobs.shape)}, {tuple(advantages.shape)} and {tuple(response_mask.shape)}"
         )
-    response_mask, wide = response_mask.bool(), _wide(logprobs)
+    response_mask, wide = response_mask.bool(), widen(logprobs)
     coefficients = advantages.detach()[:, None] * rectified_coefficients(wide, threshold)
     weights, count = reduction_weights(response_mask, reduction, group_index, dtype=wide.dtype)
     return masked_loss(wide, coefficients, response_mask, weights, count)
@@ -72,7 +73,3 @@ def masked_loss(logprobs: Tensor, coefficients: Tensor, mask: Tensor, weights: T
     taken = mask & (scale != 0)
     losses = torch.where(taken, -scale * floor_logprobs(torch.where(taken, logprobs, 0.0)), 0.0)
     return losses.sum() / count.to(logprobs.dtype).clamp(min=torch.finfo(logprobs.dtype).tiny)
-
-
-def _wide(logprobs: Tensor) -> Tensor:
-    return logprobs.float() if logprobs.dtype in (torch.bfloat16, torch.float16) else logprobs

@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor
 
+from lightning_gft.functional.precision import widen
+
 LOGPROB_FLOOR = -1.0e4
 """What a log-probability of minus infinity counts as, so that sums over tokens stay finite."""
 
@@ -26,7 +28,7 @@ def rectified_coefficients(logprobs: Tensor, threshold: float | Tensor) -> Tenso
         threshold: The paper's tau, a probability.
 
     Returns:
-        Coefficients of the same shape and dtype, detached.
+        Coefficients of the same shape, detached; of the same dtype if that is a floating one.
 
     Raises:
         ValueError: If ``threshold`` is negative or not a number.
@@ -37,7 +39,7 @@ def rectified_coefficients(logprobs: Tensor, threshold: float | Tensor) -> Tenso
     """
     probs, threshold = _probabilities(logprobs, threshold)
     # log(0.7).exp() may round to just below 0.7; compare in log space, where the input is exact.
-    return torch.where(_below(logprobs, threshold), probs, 1.0).to(logprobs.dtype)
+    return torch.where(_below(logprobs, threshold), probs, 1.0).to(_dtype_of(logprobs))
 
 
 def continuous_coefficients(logprobs: Tensor, threshold: float | Tensor) -> Tensor:
@@ -51,7 +53,7 @@ def continuous_coefficients(logprobs: Tensor, threshold: float | Tensor) -> Tens
         threshold: The paper's tau, a probability. 0 gives 1 everywhere.
 
     Returns:
-        Coefficients of the same shape and dtype, detached.
+        Coefficients of the same shape, detached; of the same dtype if that is a floating one.
 
     Raises:
         ValueError: If ``threshold`` is negative or not a number.
@@ -61,7 +63,7 @@ def continuous_coefficients(logprobs: Tensor, threshold: float | Tensor) -> Tens
         tensor([1.0000, 1.0000, 0.4000])
     """
     probs, threshold = _probabilities(logprobs, threshold)
-    return torch.where(_below(logprobs, threshold), probs / threshold, 1.0).to(logprobs.dtype)
+    return torch.where(_below(logprobs, threshold), probs / threshold, 1.0).to(_dtype_of(logprobs))
 
 
 def floor_logprobs(logprobs: Tensor) -> Tensor:
@@ -75,17 +77,17 @@ def floor_logprobs(logprobs: Tensor) -> Tensor:
 
 
 def _probabilities(logprobs: Tensor, threshold: float | Tensor) -> tuple[Tensor, Tensor]:
-    logprobs = logprobs.detach()
-    if logprobs.dtype in (torch.bfloat16, torch.float16):
-        logprobs = logprobs.float()
-    if not isinstance(threshold, Tensor):
-        check_threshold(threshold)
-    threshold = torch.as_tensor(threshold, dtype=logprobs.dtype, device=logprobs.device)
-    return logprobs.exp(), threshold.detach()
+    logprobs = widen(logprobs.detach())
+    check_threshold(float(threshold))
+    return logprobs.exp(), torch.as_tensor(threshold, dtype=logprobs.dtype, device=logprobs.device).detach()
 
 
 def _below(logprobs: Tensor, threshold: Tensor) -> Tensor:
     return logprobs.detach().to(threshold.dtype) < threshold.log()
+
+
+def _dtype_of(logprobs: Tensor) -> torch.dtype:
+    return logprobs.dtype if logprobs.is_floating_point() else torch.float32
 
 
 def check_threshold(threshold: float) -> None:

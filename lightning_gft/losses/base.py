@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
 
-from lightning_gft.functional import Reduction, masked_loss, reduction_weights
+from lightning_gft.functional import Reduction, masked_loss, reduction_weights, widen
 from lightning_gft.rectifiers import CoefficientRectifier
 from lightning_gft.types import GroupBatch, Source, TokenBatch
 
@@ -37,6 +37,8 @@ class GroupLoss(nn.Module, ABC):
 
     def __init__(self, rectifier: CoefficientRectifier, reduction: Reduction = "token-mean") -> None:
         super().__init__()
+        if reduction not in get_args(Reduction):
+            raise ValueError(f"reduction={reduction!r} is unknown; use one of {', '.join(get_args(Reduction))}")
         self.rectifier = rectifier
         self.reduction: Reduction = reduction
 
@@ -55,7 +57,7 @@ class GroupLoss(nn.Module, ABC):
     def reduce(self, groups: GroupBatch) -> tuple[Tensor, Tensor]:
         """Return each sequence's weight ``[N]`` and the batch's share of ``Z``, which adds up over processes."""
         mask = groups.response_mask & self._takes_part(groups)[:, None]
-        return reduction_weights(mask, self.reduction, groups.group_index, dtype=_wide(groups.advantages).dtype)
+        return reduction_weights(mask, self.reduction, groups.group_index, dtype=widen(groups.advantages).dtype)
 
     def informative(self, groups: GroupBatch) -> Tensor:
         """Return ``[N]``, true for sequences that carry a gradient: only these need to be run through the policy."""
@@ -69,7 +71,7 @@ class GroupLoss(nn.Module, ABC):
             logprobs: ``[N, T]`` with gradient, aligned with ``groups.input_ids``.
             groups: The sequences.
         """
-        logprobs, mask = _wide(logprobs), groups.response_mask
+        logprobs, mask = widen(logprobs), groups.response_mask
         weights, count = self.reduce(groups)
         coefficients = torch.zeros_like(logprobs)
         coefficients[mask] = self.coefficients(logprobs.detach()[mask], groups.tokens()).to(logprobs.dtype)
@@ -79,7 +81,3 @@ class GroupLoss(nn.Module, ABC):
         if self.demonstrations_only:
             return groups.source != Source.SELF
         return torch.ones_like(groups.source, dtype=torch.bool)
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

@@ -25,7 +25,8 @@ class GroupStatistics(ExactMetric):
     - ``reward``, ``reward_std``: mean reward of a response; mean standard deviation within a group
     - ``reward/<source>``: mean reward of the responses of each source that gave any
     - ``rewards/<name>/mean``: mean of each reward, unweighted
-    - ``frac_reward_zero_std``: share of groups whose rewards are all equal
+    - ``frac_reward_zero_std``: share of groups of several responses whose rewards are all equal
+    - ``frac_groups_of_one``: share of groups of a single response
     - ``frac_prompts_without_group``: share of prompts that no source gave a response to
     - ``completions/mean_length``, ``completions/clipped_ratio``: tokens of the policy's own samples, and share of these
       that did not end in time
@@ -46,6 +47,7 @@ class GroupStatistics(ExactMetric):
     num_prompts: Tensor
     num_groups: Tensor
     num_zero_std: Tensor
+    num_single: Tensor
     std_sum: Tensor
     num_responses: Tensor
     reward_sums: Tensor
@@ -56,7 +58,15 @@ class GroupStatistics(ExactMetric):
     def __init__(self, reward_names: Sequence[str]) -> None:
         super().__init__()
         self.reward_names = list(reward_names)
-        for name in ("num_prompts", "num_groups", "num_zero_std", "std_sum", "self_tokens", "self_clipped"):
+        for name in (
+            "num_prompts",
+            "num_groups",
+            "num_zero_std",
+            "num_single",
+            "std_sum",
+            "self_tokens",
+            "self_clipped",
+        ):
             self.add_state(name, torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
         for name, size in (
             ("num_responses", len(Source)),
@@ -70,7 +80,9 @@ class GroupStatistics(ExactMetric):
         deviations = group_standard_deviations(groups.rewards, groups.group_index)
         self.num_prompts += num_prompts
         self.num_groups += len(deviations)
-        self.num_zero_std += (deviations == 0).sum()
+        single = groups.group_index.unique(return_counts=True)[1] == 1
+        self.num_single += single.sum()
+        self.num_zero_std += ((deviations == 0) & ~single).sum()
         self.std_sum += deviations.sum()
         self.num_responses += groups.source.bincount(minlength=len(Source))
         self.reward_sums.index_add_(0, groups.source, groups.rewards.double())
@@ -87,6 +99,7 @@ class GroupStatistics(ExactMetric):
             "reward": self.reward_sums.sum() / responses,
             "reward_std": self.std_sum / groups,
             "frac_reward_zero_std": self.num_zero_std / groups,
+            "frac_groups_of_one": self.num_single / groups,
             "frac_prompts_without_group": 1 - self.num_groups / self.num_prompts.clamp(min=1),
         }
         for source in Source:

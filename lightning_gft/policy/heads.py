@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
+
+from lightning_gft.functional.linear_logprob import LinearHead
 
 _PROBED_LOGIT = 100.0
 """Larger than any soft-cap in use."""
-
-
-@dataclass(frozen=True)
-class LinearHead:
-    """What follows the output projection: ``softcap * tanh(logit_scale * (W h + b) / softcap)``."""
-
-    softcap: float | None = None
-    logit_scale: float = 1.0
-
-    def logits(self, projected: Tensor) -> Tensor:
-        """Return the logits of what the projection gave."""
-        scaled = projected * self.logit_scale
-        return scaled if self.softcap is None else self.softcap * torch.tanh(scaled / self.softcap)
 
 
 def find_linear_head(model: PreTrainedModel) -> LinearHead | None:

@@ -78,7 +78,8 @@ class PretrainedPolicy(PolicyLoader):
 
     Args:
         model_name_or_path: Folder written by ``save_pretrained``, or name on the hub.
-        torch_dtype: Data type of the weights; ``auto`` takes the one they are stored in.
+        torch_dtype: Data type of the weights; ``auto`` takes the one they are stored in. Small updates vanish in half
+            precision, so train in float32 and save time and memory by ``trainer.precision: bf16-mixed``.
         attn_implementation: ``sdpa``, ``eager``, ``flash_attention_2`` and so on; by default transformers chooses.
         revision: Branch, tag or commit on the hub.
         gradient_checkpointing: Compute activations again in backward instead of keeping them.
@@ -96,7 +97,7 @@ class PretrainedPolicy(PolicyLoader):
     def __init__(
         self,
         model_name_or_path: str,
-        torch_dtype: Dtype = "auto",
+        torch_dtype: Dtype = "float32",
         attn_implementation: str | None = None,
         revision: str = "main",
         gradient_checkpointing: bool = False,

@@ -7,8 +7,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from lightning_gft.functional import floor_logprobs, linear_logprob_loss, token_entropy, token_logprobs
-from lightning_gft.functional.linear_logprob import ChunkCoefficientsFn
-from lightning_gft.policy.heads import LinearHead
+from lightning_gft.functional.linear_logprob import ChunkCoefficientsFn, LinearHead
 from lightning_gft.types import GroupBatch, LossOutput
 
 

@@ -78,6 +78,7 @@ class AdaptiveCoefficientRectifier(CoefficientRectifier):
         """Count the tokens with these log-probabilities, also towards the next ``step``."""
         super().update(logprobs)
         logprobs = logprobs.detach().double().flatten()
+        logprobs = logprobs[~logprobs.isnan()].clamp(max=0)  # rounding may lift a certainty above 0
         log_odds = (logprobs - torch.log(-torch.expm1(logprobs))).clamp(-_LOGIT_RANGE, _LOGIT_RANGE)
         bins = ((log_odds + _LOGIT_RANGE) * (_NUM_BINS / (2 * _LOGIT_RANGE))).long().clamp(max=_NUM_BINS - 1)
         self.histogram += bins.bincount(minlength=_NUM_BINS)

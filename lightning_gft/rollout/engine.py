@@ -51,7 +51,7 @@ class RolloutEngine(ABC):
 
 
 def combine_seeds(*parts: int) -> int:
-    """Return one seed that depends on all of ``parts`` and on their order.
+    """Return one seed that depends on all of ``parts`` and on their order; use as many parts wherever seeds meet.
 
     Example:
         >>> combine_seeds(1, 2) == combine_seeds(1, 2) != combine_seeds(2, 1)

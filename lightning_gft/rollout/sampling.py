@@ -54,4 +54,4 @@ def draw(logits: Tensor, noise: Tensor) -> Tensor:
     """
     cumulative = logits.double().softmax(dim=-1).cumsum(dim=-1)
     target = noise.to(cumulative).unsqueeze(1) * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, target, right=True).squeeze(1)
+    return torch.searchsorted(cumulative, target, right=True).squeeze(1).clamp(max=logits.shape[-1] - 1)

@@ -135,4 +135,9 @@ class _Decoder:
             logits_to_keep=1,
         )
         logits: Tensor = output.logits[:, -1].float()
+        if logits.isnan().any():
+            raise RuntimeError(
+                "the policy's logits are not numbers, so nothing can be drawn from it: its weights have diverged or "
+                "are broken. Go back to an earlier checkpoint and lower the learning rate"
+            )
         return logits

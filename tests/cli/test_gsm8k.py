@@ -28,6 +28,7 @@ def overlay(alphabet, tmp_path) -> str:
     own = {"class_path": "lightning_gft.SelfSource", "init_args": {"max_new_tokens": 8, "num_generations": 2}}
     config = {
         "trainer": {
+            "callbacks": None,
             "accelerator": "cpu",
             "devices": 1,
             "precision": "32-true",
@@ -48,8 +49,8 @@ def overlay(alphabet, tmp_path) -> str:
             "init_args": {
                 "path": str(TRAIN),
                 "name": None,
-                "val_split": None,
-                "val_path": str(TEST),
+                "test_split": None,
+                "test_path": str(TEST),
                 "max_train_rows": 16,
                 "max_val_rows": 4,
                 "batch_size": 4,
@@ -81,7 +82,7 @@ def test_every_expert_answer_is_right_and_every_group_well_formed(alphabet):
         prompt_column="question",
         expert_column="answer",
         answer_marker="####",
-        prompt_template="Question: {prompt}\nAnswer: ",
+        prompt_template="Question: {prompt}\nAnswer:\n",
         max_prompt_length=2048,
         max_response_length=2048,
         batch_size=256,
@@ -97,7 +98,7 @@ def test_every_expert_answer_is_right_and_every_group_well_formed(alphabet):
         for n, row in zip(range(len(groups)), answers, strict=False):
             response = groups.input_ids[n][groups.response_mask[n]].tolist()
             prompt = groups.input_ids[n][groups.attention_mask[n] & ~groups.response_mask[n]].tolist()
-            assert policy.decode(prompt) == f"Question: {row['question']}\nAnswer: "
+            assert policy.decode(prompt) == f"Question: {row['question']}\nAnswer:\n"
             assert policy.decode(response[:-1]) == row["answer"]
             assert response[-1] == policy.tokenizer.eos_token_id
             assert batch.references[n] == re.split("#### ", row["answer"])[1].strip()
