@@ -125,13 +125,14 @@ def test_prompts_without_any_response_are_counted(policy: Policy):
     assert statistics.compute()["frac_prompts_without_group"].item() == pytest.approx(1 / 3)
 
 
-def test_no_response_at_all_is_an_error(policy: Policy):
+def test_no_response_at_all_makes_an_empty_batch(policy: Policy):
     sampler = GroupSampler(
         {"gold": ExpertSource(), "strong": TeacherSource()}, {"accuracy": ExactMatchReward()}, RewardAdvantage()
     )
     prompts = batch(policy, expert=[[], [], []], teacher=[[], [], []])
-    with pytest.raises(ValueError, match=r"none of the sources gold, strong gave any response to any of the 3 prompts"):
-        sampler.sample(prompts, policy, seed=0)
+    groups = sampler.sample(prompts, policy, seed=0)
+    assert (len(groups), groups.responses) == (0, [])
+    assert groups.advantages.shape == groups.reward_parts["accuracy"].shape == (0,)
 
 
 def test_missing_role_is_an_error(policy: Policy):

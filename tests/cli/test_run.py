@@ -29,11 +29,12 @@ def test_fit_logs_what_a_user_wants_to_see(config, tmp_path):
     assert list(tmp_path.glob("lightning_logs/*/config.yaml"))
 
 
-def test_same_seed_same_run_other_seed_other_run(tmp_path):
+@pytest.mark.parametrize("config", [GFT, SFT])
+def test_same_seed_same_run_other_seed_other_run(config, tmp_path):
     losses = []
     for number, seed in enumerate((1, 1, 2)):
         root = tmp_path / str(number)
-        main(["fit", "--config", GFT, f"--seed_everything={seed}", f"--trainer.default_root_dir={root}", *SMALL])
+        main(["fit", "--config", config, f"--seed_everything={seed}", f"--trainer.default_root_dir={root}", *SMALL])
         rows = logged(root)
         losses.append(column(rows, "train/loss") + column(rows, "train/grad_norm") + column(rows, "val/entropy"))
     assert losses[0] == losses[1]

@@ -187,3 +187,20 @@ def test_what_is_missing_is_said(tokenizer: PreTrainedTokenizerFast) -> None:
         data.setup("fit")
     with pytest.raises(RuntimeError, match="train data are not there yet: call `setup`"):
         data.train_dataloader()
+
+
+def test_evaluation_counts_each_row_once_whatever_the_number_of_processes(tokenizer: PreTrainedTokenizerFast) -> None:
+    rows = []
+    for rank in range(3):
+        data = Countdown()
+        _as_rank(data, tokenizer, rank, 3)
+        rows += [prompt for batch in data.predict_dataloader()[0] for prompt in batch.prompts]
+    assert sorted(rows) == sorted(str(i) for i in range(10))
+
+
+def test_order_follows_seed_everything_too(tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch) -> None:
+    orders = []
+    for seed in ("1", "1", "2"):
+        monkeypatch.setenv("PL_GLOBAL_SEED", seed)
+        orders.append(_as_rank(Countdown(), tokenizer, 0, 1))
+    assert orders[0] == orders[1] != orders[2]

@@ -1,58 +1,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lightning_gft.functional import continuous_coefficients, linear_logprob_loss, rectified_coefficients
+from lightning_gft.functional import linear_logprob_loss
 from tests import reference
-
-M, H, V = 13, 5, 17
-
-HEADS: dict[str, dict[str, float]] = {
-    "plain": {},
-    "softcap": {"softcap": 1.5},
-    "logit-scale": {"logit_scale": 0.3},
-    "temperature": {"temperature": 1.7},
-    "all": {"softcap": 2.0, "logit_scale": 1.6, "temperature": 0.6},
-}
-every_head = pytest.mark.parametrize("head", HEADS.values(), ids=HEADS.keys())
-with_and_without_bias = pytest.mark.parametrize("with_bias", [False, True], ids=["no-bias", "bias"])
-
-_per_token = torch.Generator().manual_seed(5)
-ADVANTAGES = torch.randn(M, dtype=torch.float64, generator=_per_token)
-OLD_LOGPROBS = -4 * torch.rand(M, dtype=torch.float64, generator=_per_token)
-
-COEFFICIENTS: dict[str, Callable[[Tensor, slice], Tensor]] = {
-    "sft": lambda logprobs, index: torch.ones_like(logprobs),
-    "dft": lambda logprobs, index: logprobs.exp(),
-    "gft": lambda logprobs, index: ADVANTAGES[index] * rectified_coefficients(logprobs, 0.05),
-    "continuous": lambda logprobs, index: ADVANTAGES[index] * continuous_coefficients(logprobs, 0.05),
-    "clipped-ratio": lambda logprobs, index: (
-        ADVANTAGES[index] * (logprobs - OLD_LOGPROBS[index]).exp() * ((logprobs - OLD_LOGPROBS[index]).abs() < 1)
-    ),
-    "constant": lambda logprobs, index: ADVANTAGES[index],
-}
-
-
-def inputs(number: int = M, dtype: torch.dtype = torch.float64, with_bias: bool = True) -> dict[str, Any]:
-    generator = torch.Generator().manual_seed(number)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, dtype=torch.float64, generator=generator).to(dtype).requires_grad_()
-
-    drawn: dict[str, Any] = {"hidden": draw(number, H), "weight": draw(V, H), "bias": draw(V) if with_bias else None}
-    return drawn | {"targets": torch.randint(0, V, (number,), generator=generator)}
-
-
-def leaves(given: dict[str, Any]) -> list[Tensor]:
-    return [given[name] for name in ("hidden", "weight", "bias") if given[name] is not None]
+from tests.functional.linear_inputs import (
+    ADVANTAGES,
+    COEFFICIENTS,
+    M,
+    every_head,
+    inputs,
+    leaves,
+    with_and_without_bias,
+)
 
 
 @every_head
@@ -220,91 +187,6 @@ def test_scaling_the_loss_scales_the_gradient_and_backward_may_run_again():
     again = torch.autograd.grad(loss, leaves(given))
     for a, b, c in zip(once, scaled, again, strict=True):
         torch.testing.assert_close((a, a), (8 * b, c), rtol=0, atol=1e-14)
-
-
-@every_head
-@with_and_without_bias
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
-def test_lower_precision_is_close_and_keeps_its_dtypes(head, with_bias: bool, dtype: torch.dtype):
-    exact, given = inputs(with_bias=with_bias), inputs(dtype=dtype, with_bias=with_bias)
-    results = []
-    for tensors in (exact, given):
-        loss, logprobs, entropies = linear_logprob_loss(
-            **tensors, coefficients=COEFFICIENTS["constant"], chunk_size=4, entropy=True, **head
-        )
-        results.append([loss, logprobs, entropies, *torch.autograd.grad(loss, leaves(tensors))])
-    assert [value.dtype for value in results[1][:3]] == [torch.float32] * 3
-    assert all(gradient.dtype == dtype for gradient in results[1][3:])
-    tolerance = 1e-5 if dtype == torch.float32 else 0.05
-    for a, b in zip(results[1], results[0], strict=True):
-        assert (a.double() - b).norm() <= tolerance * b.norm()
-
-
-def test_many_bf16_chunks_are_summed_in_fp32():
-    # 2000 equal tokens: a bf16 sum of their weight gradients would stop growing at 256.
-    number = 2000
-    hidden = torch.ones(number, 1, dtype=torch.bfloat16)
-    weight = torch.zeros(2, 1, dtype=torch.bfloat16, requires_grad=True)
-    bias = torch.zeros(2, dtype=torch.bfloat16, requires_grad=True)
-    loss, _, _ = linear_logprob_loss(
-        hidden,
-        weight,
-        torch.zeros(number, dtype=torch.long),
-        lambda lp, index: torch.ones_like(lp),
-        bias=bias,
-        chunk_size=1,
-    )
-    loss.backward()
-    assert loss.item() == pytest.approx(number * torch.tensor(2.0).log().item(), rel=1e-4)
-    torch.testing.assert_close(weight.grad.flatten().float(), torch.tensor([-1000.0, 1000.0]), rtol=0.01, atol=0)
-    torch.testing.assert_close(bias.grad.float(), torch.tensor([-1000.0, 1000.0]), rtol=0.01, atol=0)
-
-
-@with_and_without_bias
-def test_autocast(with_bias: bool):
-    given = inputs(dtype=torch.float32, with_bias=with_bias)
-    expected = linear_logprob_loss(**given, coefficients=COEFFICIENTS["constant"], entropy=True)
-    expected_gradients = torch.autograd.grad(expected[0], leaves(given))
-    with torch.autocast("cpu", torch.bfloat16):
-        actual = linear_logprob_loss(**given, coefficients=COEFFICIENTS["constant"], entropy=True)
-    gradients = torch.autograd.grad(actual[0], leaves(given))
-    for a, b in zip((*actual, *gradients), (*expected, *expected_gradients), strict=True):
-        assert a.dtype == torch.float32
-        assert (a - b).norm() <= 0.05 * b.norm()
-    assert not torch.equal(actual[1], expected[1])  # the product did run in bf16
-
-
-def test_autocast_takes_tensors_of_different_precision():
-    given = inputs(dtype=torch.float32)
-    given["hidden"] = given["hidden"].detach().bfloat16().requires_grad_()
-    with torch.autocast("cpu", torch.bfloat16):
-        loss = linear_logprob_loss(**given, coefficients=COEFFICIENTS["constant"])[0]
-    gradients = torch.autograd.grad(loss, leaves(given))
-    assert [gradient.dtype for gradient in gradients] == [torch.bfloat16, torch.float32, torch.float32]
-
-
-@pytest.mark.parametrize("coefficient", [0.0, 1.0, -1.0])
-@pytest.mark.parametrize("softcap", [None, 30.0])
-def test_ruled_out_and_certain_tokens_are_finite(coefficient: float, softcap: float | None):
-    hidden = torch.ones(2, 1, dtype=torch.float64, requires_grad=True)
-    weight = torch.zeros(3, 1, dtype=torch.float64, requires_grad=True)
-    bias = torch.tensor([0.0, -torch.inf if softcap is None else -1e30, -1e4], dtype=torch.float64)
-    loss, logprobs, entropies = linear_logprob_loss(
-        hidden,
-        weight,
-        torch.tensor([1, 0]),
-        lambda lp, index: torch.full_like(lp, coefficient),
-        bias=bias,
-        softcap=softcap,
-        entropy=True,
-    )
-    loss.backward()
-    assert loss.isfinite()
-    assert entropies.isfinite().all()
-    assert hidden.grad.isfinite().all()
-    assert weight.grad.isfinite().all()
-    if softcap is None:
-        assert logprobs.tolist() == [-torch.inf, 0.0]
 
 
 @pytest.mark.parametrize(

@@ -104,3 +104,15 @@ def test_floor_replaces_minus_infinity_alone(dtype: torch.dtype):
     assert floored[1:].tolist() == logprobs[1:].tolist()
     assert floored[0].isfinite()
     assert floored[0] < -1000
+
+
+@pytest.mark.parametrize("coefficients", [rectified_coefficients, continuous_coefficients])
+def test_integers_are_logprobs_too(coefficients):
+    integers = torch.tensor([0, -1, -2])
+    torch.testing.assert_close(coefficients(integers, 0.7), coefficients(integers.float(), 0.7))
+
+
+@pytest.mark.parametrize("coefficients", [rectified_coefficients, continuous_coefficients])
+def test_a_negative_threshold_is_refused_as_a_tensor_too(coefficients):
+    with pytest.raises(ValueError, match=r"threshold=-0\.5"):
+        coefficients(torch.zeros(1), torch.tensor(-0.5))

@@ -25,7 +25,7 @@ def scored(seed: int, sizes: tuple[int, ...] = (1, 3, 5, 2)) -> GroupBatch:
 
 
 def expected(batches: list[GroupBatch], num_prompts: int) -> dict[str, float]:
-    rewards, parts, deviations, by_source, own = [], {"one": [], "two": []}, [], {}, []
+    rewards, parts, deviations, sizes, by_source, own = [], {"one": [], "two": []}, [], [], {}, []
     for groups in batches:
         of_group: dict[int, list[float]] = {}
         for n in range(len(groups)):
@@ -38,12 +38,16 @@ def expected(batches: list[GroupBatch], num_prompts: int) -> dict[str, float]:
             if source == "self":
                 own.append((int(groups.response_mask[n].sum()), bool(groups.finished[n])))
         deviations += [stdev(values) if len(values) > 1 else 0.0 for values in of_group.values()]
+        sizes += [len(values) for values in of_group.values()]
     return {
         "reward": fmean(rewards),
         "reward_std": fmean(deviations),
         **{f"reward/{source}": fmean(values) for source, values in by_source.items()},
         **{f"rewards/{name}/mean": fmean(values) for name, values in parts.items()},
-        "frac_reward_zero_std": fmean(deviation == 0 for deviation in deviations),
+        "frac_reward_zero_std": fmean(
+            deviation == 0 and size > 1 for deviation, size in zip(deviations, sizes, strict=True)
+        ),
+        "frac_groups_of_one": fmean(size == 1 for size in sizes),
         "frac_prompts_without_group": 1 - len(deviations) / num_prompts,
         "completions/mean_length": fmean(length for length, _ in own),
         "completions/clipped_ratio": fmean(not finished for _, finished in own),

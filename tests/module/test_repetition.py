@@ -113,3 +113,22 @@ def test_resuming_is_as_if_never_stopped(when: str, whole: Finished, tmp_path: P
         rtol=0,
         atol=0,
     )
+
+
+@pytest.mark.parametrize(("kept", "kept_later"), [(True, False), (False, True)])
+def test_a_checkpoint_is_read_with_and_without_a_reference(kept: bool, kept_later: bool, tmp_path: Path):
+    def module(kl: bool) -> GFTLitModule:
+        return make_module(evaluation=Evaluation(num_samples=2, max_new_tokens=4, kl=kl))
+
+    first = module(kept)
+    trainer = fit(first)
+    trainer.save_checkpoint(tmp_path / "end.ckpt")
+    later = module(kept_later)
+    fit(later, ckpt_path=str(tmp_path / "end.ckpt"), max_epochs=1)
+    torch.testing.assert_close(weights(later), weights(first), rtol=0, atol=0)
+    assert (later.policy.reference_model is not None) == kept_later
+
+
+def test_the_learning_rate_that_was_used_is_logged():
+    module = make_module(optimizer=sgd(0.5), lr_scheduler=lambda optimizer: LambdaLR(optimizer, lambda step: 1 - step))
+    assert fit(module).logged_metrics["train/learning_rate"] == 0.5

@@ -154,11 +154,6 @@ def test_a_tolerance_out_of_range_is_refused(tolerance):
         NumericReward(tolerance=tolerance)
 
 
-def test_an_empty_marker_is_refused():
-    with pytest.raises(ValueError, match="marker=''"):
-        NumericReward(marker="")
-
-
 @pytest.mark.parametrize(
     "response",
     [
@@ -188,7 +183,7 @@ def gsm8k():
     return answers
 
 
-@pytest.mark.parametrize("marker", ["####", None])
+@pytest.mark.parametrize("marker", ["####", ""])
 def test_every_gsm8k_answer_is_right_and_every_other_number_wrong(gsm8k, marker):
     reward = NumericReward(marker=marker)
     finals = [answer.split("####")[1].strip() for answer in gsm8k]

@@ -34,11 +34,6 @@ def test_exact_match_without_a_reference_is_an_error():
         score(ExactMatchReward(marker="A:"), "no marker", None)
 
 
-def test_exact_match_refuses_an_empty_marker():
-    with pytest.raises(ValueError, match="marker=''"):
-        ExactMatchReward(marker="")
-
-
 @pytest.mark.parametrize(
     ("pattern", "full_match", "response", "expected"),
     [

@@ -120,3 +120,11 @@ def test_top_p_keeps_at_least_the_likeliest_token():
         for sampling in (SamplingParams(6, top_p=1e-9), SamplingParams(6, temperature=0.0))
     )
     assert tiny[0][0].token_ids == greedy[0][0].token_ids
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_policy_whose_logits_are_no_numbers_is_told_of(temperature: float):
+    policy = tiny_policy()
+    torch.nn.init.constant_(policy.model.base_model.norm.weight, torch.nan)
+    with pytest.raises(RuntimeError, match=r"logits are not numbers.*diverged"):
+        policy.generate([[5, 6]], 2, SamplingParams(max_new_tokens=3, temperature=temperature), seed=0)
