@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
+from lightning_gft.module import GFTLitModule
 from lightning_gft.types import GroupBatch, PromptBatch, Source
 
 
@@ -48,10 +49,13 @@ class GroupWriter(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        assert isinstance(pl_module, GFTLitModule)  # noqa: S101 (this package's callbacks serve its module)
+        # Every row gets every column: the file takes its columns from the first one.
+        wanted = {source.source.name.lower() for source in pl_module.sampler.sources.values()}
         rows = [{name: values[i] for name, values in batch.columns.items()} for i in range(len(batch))]
-        names = [Source(value).name.lower() for value in outputs.source.tolist()]
         for row in rows:
-            row.update({f"{name}_{what}": [] for name in sorted(set(names)) for what in ("responses", "rewards")})
+            row.update({f"{name}_{what}": [] for name in sorted(wanted) for what in ("responses", "rewards")})
+        names = [Source(value).name.lower() for value in outputs.source.tolist()]
         finished, rewards = outputs.finished.tolist(), outputs.rewards.tolist()
         for n, prompt in enumerate(outputs.group_index.tolist()):
             if finished[n]:
@@ -62,6 +66,14 @@ class GroupWriter(Callback):
 
     @override
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._write(trainer)
+
+    @override
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if self.rows:  # what was sampled before the failure is not lost
+            self._write(trainer)
+
+    def _write(self, trainer: Trainer) -> None:
         path = self.path
         if trainer.world_size > 1:
             path = path.with_stem(f"{path.stem}-{trainer.global_rank}")
