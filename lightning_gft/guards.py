@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lightning.pytorch.utilities import rank_zero_warn
+
 from lightning_gft.losses import GroupLoss
 from lightning_gft.sampler import GroupSampler
-from lightning_gft.types import Source
+from lightning_gft.types import GroupBatch, Source
 
 
 @dataclass
@@ -99,6 +101,22 @@ def check_group_size(sampler: GroupSampler, loss: GroupLoss) -> None:
             f"{type(advantage).__name__} compares with the policy's own samples and needs at least "
             f"{advantage.min_own_samples} of them, but the sources ({', '.join(sampler.sources)}) give {own}; add a "
             f"SelfSource or raise its num_generations, or {remedy}"
+        )
+
+
+def warn_of_small_groups(groups: GroupBatch, sampler: GroupSampler, loss: GroupLoss) -> None:
+    """Warn where missing demonstrations have left a group too small for the advantage that the loss uses.
+
+    Args:
+        groups: Sampled groups.
+        sampler: Says how they were compared.
+        loss: Says whether advantages matter.
+    """
+    sizes = groups.group_index.bincount()
+    if loss.uses_advantages and ((sizes > 0) & (sizes < sampler.advantage.min_group_size)).any():
+        rank_zero_warn(
+            "a group has a single response, because demonstrations are missing or were dropped as too long; its "
+            "advantage is its reward. train/frac_groups_of_one tells how many such groups there are"
         )
 
 

@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from lightning_gft.batching import micro_batch_rows, without_tokens
 from lightning_gft.evaluation import Evaluation, Evaluator
-from lightning_gft.guards import UpdateGuard, check_group_size, check_positive
+from lightning_gft.guards import UpdateGuard, check_group_size, check_positive, warn_of_small_groups
 from lightning_gft.losses import GroupLoss
 from lightning_gft.metrics import GroupStatistics, PolicyEvaluation, TokenStatistics
 from lightning_gft.policy import Policy, PolicyLoader
@@ -184,6 +184,7 @@ class GFTLitModule(LightningModule):
         counts = torch.stack([torch.tensor(len(groups), device=self.device), informative.sum()])
         num_responses, num_informative = self._reduce(counts, "sum").tolist()
         self.guard.check_batch(num_responses, num_informative)
+        warn_of_small_groups(groups, self.sampler, self.loss)
 
     def _update(self, groups: GroupBatch) -> tuple[Tensor, Tensor]:
         """Take one optimizer step and return the loss and the norm of the gradient before clipping."""

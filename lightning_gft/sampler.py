@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightning_gft.advantages import AdvantageEstimator, GroupNormalizedAdvantage
@@ -85,7 +84,6 @@ class GroupSampler:
         group_index = torch.tensor(of_row, dtype=torch.long, device=device)
         source = torch.tensor([row.source for row in rows], dtype=torch.long, device=device)
         rewards = rewards.to(device)
-        self._warn_of_small_groups(group_index)
         return GroupBatch(
             **_pad(rows, prompts, policy.pad_token_id, device),
             group_index=group_index,
@@ -105,14 +103,6 @@ class GroupSampler:
             for i, responses in enumerate(source.respond(prompts, policy, source_seed)):
                 groups[i].extend(_Row(i, source.source, response) for response in responses if response.token_ids)
         return [row for group in groups for row in group]
-
-    def _warn_of_small_groups(self, group_index: Tensor) -> None:
-        sizes = group_index.bincount()
-        if ((sizes > 0) & (sizes < self.advantage.min_group_size)).any():
-            rank_zero_warn(
-                "a group has a single response, because demonstrations are missing or were dropped as too long; its "
-                "advantage is its reward. train/frac_groups_of_one tells how many such groups there are"
-            )
 
 
 @dataclass(frozen=True)
