@@ -23,11 +23,12 @@ from lightning_gft.batching import micro_batch_rows, without_tokens
 from lightning_gft.evaluation import Evaluation, Evaluator
 from lightning_gft.guards import UpdateGuard, check_group_size, check_positive, warn_of_small_groups
 from lightning_gft.losses import GroupLoss
-from lightning_gft.metrics import GroupStatistics, PolicyEvaluation, TokenStatistics
+from lightning_gft.metrics import PolicyEvaluation
 from lightning_gft.policy import Policy, PolicyLoader
 from lightning_gft.rollout import combine_seeds
 from lightning_gft.sampler import GroupSampler
-from lightning_gft.types import GroupBatch, LossOutput, PromptBatch
+from lightning_gft.statistics import TrainingStatistics
+from lightning_gft.types import GroupBatch, PromptBatch
 
 OptimizerFn = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFn = Callable[[Optimizer], LRScheduler]
@@ -110,12 +111,9 @@ class GFTLitModule(LightningModule):
         self.micro_batch_tokens = micro_batch_tokens
         self.gradient_clip_val = gradient_clip_val
         self.guard = UpdateGuard(max_nonfinite_updates, max_uninformative_batches)
-        self.group_statistics = GroupStatistics(list(sampler.rewards))
-        self.token_statistics = TokenStatistics()
+        self.statistics = TrainingStatistics(list(sampler.rewards))
         self.evaluations: dict[str, PolicyEvaluation] = {}
         self.base_seed = 0
-        self.num_tokens: Tensor
-        self.register_buffer("num_tokens", torch.tensor(0))
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -160,7 +158,7 @@ class GFTLitModule(LightningModule):
     def training_step(self, batch: PromptBatch, batch_idx: int) -> None:
         started = time.perf_counter()
         groups = self.sampler.sample(batch, self.policy, self._seed(self.current_epoch, batch_idx))
-        self.group_statistics.update(groups, len(batch))
+        self.statistics.groups.update(groups, len(batch))
         self._check_informative(groups)
         groups = self._with_logprobs(groups)
         learning_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
@@ -200,7 +198,7 @@ class GFTLitModule(LightningModule):
             with self._gradient_sync(last=number == len(micro_batches)):
                 output = self.policy(micro_batch, self.loss.coefficients, normalizer, entropy=True)
                 self.manual_backward(output.loss)
-            self._count_tokens(micro_batch, output)
+            self.statistics.count_pass(self.loss, micro_batch, output)
             loss += output.loss.detach()
         self.loss.rectifier.step()
         grad_norm = self._clip_gradients()
@@ -228,28 +226,13 @@ class GFTLitModule(LightningModule):
         limit = float("inf") if self.gradient_clip_val is None else self.gradient_clip_val
         return torch.nn.utils.clip_grad_norm_(self.policy.parameters(), limit)
 
-    def _count_tokens(self, groups: GroupBatch, output: LossOutput) -> None:
-        tokens = groups.tokens()
-        self.loss.rectifier.update(output.logprobs)
-        self.token_statistics.update(output, self.loss.coefficients(output.logprobs, tokens), tokens)
-
     def _log_step(self, groups: GroupBatch, last_update: dict[str, Tensor | float], seconds: float) -> None:
-        tokens = self._reduce(groups.lengths.sum(), "sum")
-        self.num_tokens += tokens
-        statistics = {
-            **self.group_statistics.compute(),
-            **self.token_statistics.compute(),
-            **self.loss.rectifier.compute(),
-            **last_update,
-            "nonfinite_updates": float(self.guard.nonfinite_updates),
-            "num_tokens": self.num_tokens.float(),
-            "tokens_per_second": tokens / seconds,
-        }
-        for metric in (self.group_statistics, self.token_statistics, self.loss.rectifier):
-            metric.reset()
-        self.log_dict({f"train/{name}": value for name, value in statistics.items()}, batch_size=1)
+        num_tokens = self._reduce(groups.lengths.sum(), "sum")
+        figures = {**self.statistics.collect(self.loss, num_tokens, seconds), **last_update}
+        figures["nonfinite_updates"] = float(self.guard.nonfinite_updates)
+        self.log_dict({f"train/{name}": value for name, value in figures.items()}, batch_size=1)
         for shown, name in _PROGRESS_BAR.items():
-            self.log(shown, statistics[name], prog_bar=True, logger=False, batch_size=1)
+            self.log(shown, figures[name], prog_bar=True, logger=False, batch_size=1)
 
     # Evaluation and prediction
 

@@ -23,7 +23,7 @@ ORDER = [
     {"policy"},
     {"sources", "losses"},
     {"sampler"},
-    {"evaluation"},
+    {"evaluation", "statistics"},
     {"guards"},
     {"module"},
     {"callbacks"},
