@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RUNS := runs/quickstart
 SOURCES := $(shell find lightning_gft -name '*.py' -o -name '*.safetensors')
+# A thread that waits for another shall yield, not spin: on a shared machine spinning costs minutes.
+export OMP_WAIT_POLICY := PASSIVE
 # One thread for each of two test processes; quickstart lets torch use all cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
