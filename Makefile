@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-RUNS := runs/quickstart
+RUNS := runs/quickstart/compared
 SOURCES := $(shell find lightning_gft -name '*.py' -o -name '*.safetensors')
 # A thread that waits for another shall yield, not spin: on a shared machine spinning costs minutes.
 export OMP_WAIT_POLICY := PASSIVE
@@ -36,8 +36,8 @@ format: $(INSTALLED) ## Put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean: ## Remove what runs and tests have written; the environment stays
-	rm -rf runs lightning_logs .pytest_cache .mypy_cache .ruff_cache build ./*.egg-info
+clean: ## Remove what the quickstart and the tests have written; other runs and the environment stay
+	rm -rf $(RUNS) .pytest_cache .mypy_cache .ruff_cache build ./*.egg-info
 	find . -name __pycache__ -not -path './$(VENV)/*' -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml constraints.txt
