@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
 from lightning_gft.batching import micro_batch_rows, without_tokens
+from lightning_gft.checkpoint import check_state
 from lightning_gft.evaluation import Evaluation, Evaluator
 from lightning_gft.guards import UpdateGuard, check_group_size, check_positive, warn_of_small_groups
 from lightning_gft.losses import GroupLoss
@@ -33,8 +34,8 @@ from lightning_gft.types import GroupBatch, PromptBatch
 OptimizerFn = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFn = Callable[[Optimizer], LRScheduler]
 
-_PROGRESS_BAR = {"reward": "reward", "rectified": "rectified_fraction", "tokens/s": "tokens_per_second"}
-"""What the progress bar shows, under names short enough for it."""
+_PROGRESS_BAR = {"reward": "reward", "tokens/s": "tokens_per_second"}
+"""What the progress bar shows, under names short enough for a line of 80 columns."""
 
 
 class GFTLitModule(LightningModule):
@@ -124,7 +125,8 @@ class GFTLitModule(LightningModule):
     def setup(self, stage: str) -> None:
         if self.trainer.precision in ("16-mixed", "16-true"):
             raise ValueError(
-                "precision='16-mixed' scales the loss, which gradient norms here are not; use 'bf16-mixed'"
+                f"precision={self.trainer.precision!r} is not supported: float16 needs the loss to be scaled, which a "
+                "normaliser over micro-batches and processes does not allow; use 'bf16-mixed'"
             )
         self.base_seed = torch.initial_seed()
 
@@ -151,6 +153,7 @@ class GFTLitModule(LightningModule):
         for name in [name for name in saved if name.startswith(prefix) and name not in own]:
             del saved[name]
         saved.update({name: own[name] for name in own if name.startswith(prefix) and name not in saved})
+        check_state(saved, own)
 
     # Training
 

@@ -24,7 +24,7 @@ ORDER = [
     {"sources", "losses"},
     {"sampler"},
     {"evaluation", "statistics"},
-    {"guards"},
+    {"guards", "checkpoint"},
     {"module"},
     {"callbacks"},
     {"cli"},

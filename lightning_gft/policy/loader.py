@@ -14,7 +14,9 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
 )
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from typing_extensions import override
 
 from lightning_gft.policy.policy import Policy
@@ -29,6 +31,8 @@ _SMALL = {
     "max_position_embeddings": 2048,
     "tie_word_embeddings": True,
 }
+
+_GENERIC_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16", "float64"]
 
@@ -45,7 +49,7 @@ class PolicyLoader(ABC):
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The policy's tokenizer, checked: it can end a response and fill a row up."""
+        """The policy's tokenizer, checked: it can end a response and fill a row up, and it knows the model's window."""
         tokenizer = self.load_tokenizer()
         if tokenizer.eos_token_id is None:
             raise ValueError(
@@ -54,6 +58,8 @@ class PolicyLoader(ABC):
             )
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token  # harmless: padding is masked by length, not by id
+        window = getattr(self.load_config().get_text_config(), "max_position_embeddings", None)
+        tokenizer.model_max_length = min(tokenizer.model_max_length, window or tokenizer.model_max_length)
         return tokenizer
 
     def load(self, keep_reference: bool = False) -> Policy:
@@ -63,6 +69,10 @@ class PolicyLoader(ABC):
             keep_reference: Whether to keep a frozen copy of the policy as loaded.
         """
         return Policy(self.load_model(), self.tokenizer, self.rollout, keep_reference)
+
+    @abstractmethod
+    def load_config(self) -> PreTrainedConfig:
+        """Return the language model's configuration."""
 
     @abstractmethod
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
@@ -109,12 +119,24 @@ class PretrainedPolicy(PolicyLoader):
         self.torch_dtype = torch_dtype
         self.attn_implementation = attn_implementation
         self.gradient_checkpointing = gradient_checkpointing
-        self.hub = {"revision": revision, "trust_remote_code": trust_remote_code}
+        self.hub: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+
+    @override
+    def load_config(self) -> PreTrainedConfig:
+        try:
+            config: PreTrainedConfig = AutoConfig.from_pretrained(self.model_name_or_path, **self.hub)
+        except OSError as error:
+            raise self._not_found("model") from error
+        return config
 
     @override
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
         try:
-            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(self.model_name_or_path, **self.hub)
+            saved_as = get_tokenizer_config(self.model_name_or_path, **self.hub).get("tokenizer_class")
+            # Such a tokenizer is wholly in its file. The automatic choice may go by the model's type instead, and build
+            # one that drops what it does not know.
+            kind = PreTrainedTokenizerFast if saved_as in _GENERIC_TOKENIZERS else AutoTokenizer
+            tokenizer: PreTrainedTokenizerBase = kind.from_pretrained(self.model_name_or_path, **self.hub)
         except OSError as error:
             raise self._not_found("tokenizer") from error
         return tokenizer
@@ -176,6 +198,10 @@ class ScratchPolicy(PolicyLoader):
         self.config = self._complete_config(model_type, config or {})
 
     @override
+    def load_config(self) -> PreTrainedConfig:
+        return self.config
+
+    @override
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
         return alphabet_tokenizer(self.alphabet)
 
@@ -192,11 +218,12 @@ class ScratchPolicy(PolicyLoader):
         unknown = [name for name in config if not hasattr(default, name)]
         if unknown:
             raise ValueError(f"config: {type(default).__name__} has no field {', '.join(map(repr, unknown))}")
+        tokenizer = self.load_tokenizer()
         heads = {"num_key_value_heads": config.get("num_attention_heads", _SMALL["num_attention_heads"])}
         small = {name: value for name, value in {**_SMALL, **heads}.items() if hasattr(default, name)}
-        ids = {f"{name}_token_id": getattr(self.tokenizer, f"{name}_token_id") for name in ("pad", "eos", "bos")}
+        ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "eos", "bos")}
         # A field may go by two names, GPT-2's `n_embd` and `hidden_size`: the one given must replace the other.
         given = {default.attribute_map.get(name, name): value for name, value in config.items()}
-        filled = {"vocab_size": len(self.tokenizer), **small, **ids}
+        filled = {"vocab_size": len(tokenizer), **small, **ids}
         filled = {default.attribute_map.get(name, name): value for name, value in filled.items()}
         return AutoConfig.for_model(model_type, **{**filled, **given})
