@@ -21,11 +21,13 @@ from typing_extensions import override
 
 from lightning_gft.batching import micro_batch_rows, without_tokens
 from lightning_gft.checkpoint import check_state
+from lightning_gft.data import PromptDataModule
 from lightning_gft.evaluation import Evaluation, Evaluator
 from lightning_gft.guards import UpdateGuard, check_group_size, check_positive, warn_of_small_groups
 from lightning_gft.losses import GroupLoss
 from lightning_gft.metrics import PolicyEvaluation
 from lightning_gft.policy import Policy, PolicyLoader
+from lightning_gft.preflight import check_examples
 from lightning_gft.rollout import combine_seeds
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.statistics import TrainingStatistics
@@ -59,7 +61,9 @@ class GFTLitModule(LightningModule):
             ``None`` carries on.
 
     Raises:
-        ValueError: If a number is out of range, or groups are too small for the advantage that the loss uses.
+        ValueError: If a number is out of range, or groups are too small for the advantage that the loss uses; when
+            training starts, if a row of the data could not be scored or answered.
+        TypeError: If the policy or the optimizer is of another kind.
 
     Example:
         >>> from lightning_gft import ExactMatchReward, ExpertSource, GFTLoss, ScratchPolicy, SelfSource
@@ -101,6 +105,12 @@ class GFTLitModule(LightningModule):
             max_nonfinite_updates=max_nonfinite_updates,
             max_uninformative_batches=max_uninformative_batches,
         )
+        if not isinstance(policy, PolicyLoader):
+            raise TypeError(f"policy={policy!r} must be a PolicyLoader, such as PretrainedPolicy('path/or/name')")
+        if not callable(optimizer):
+            raise TypeError(
+                "optimizer must be a function from parameters to an optimizer, as in partial(AdamW, lr=1e-6)"
+            )
         check_group_size(sampler, loss)
         self.policy_loader = policy
         self.sampler = sampler
@@ -129,6 +139,10 @@ class GFTLitModule(LightningModule):
                 "normaliser over micro-batches and processes does not allow; use 'bf16-mixed'"
             )
         self.base_seed = torch.initial_seed()
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, PromptDataModule):
+            limit = self.evaluator.settings.max_new_tokens
+            check_examples(data.examples, self.sampler, limit, self.tokenizer)
 
     @override
     def configure_model(self) -> None:

@@ -46,7 +46,7 @@ class GFTCLI(LightningCLI):
             seed_everything_default=0,
             save_config_callback=KeepConfig,
             parser_class=Parser,
-            parser_kwargs={"version": version("lightning-gft")},
+            parser_kwargs={"prog": "lightning-gft", "version": version("lightning-gft")},
             args=args,
         )
 

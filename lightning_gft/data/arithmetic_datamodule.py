@@ -7,11 +7,11 @@ from random import Random
 
 from transformers import PreTrainedTokenizerBase
 
+from lightning_gft.checks import check_count
 from lightning_gft.data.arithmetic import draw_arithmetic, draw_letters, slips
 from lightning_gft.data.arithmetic_rows import arithmetic_row, draw_splits, letter_row, mixture_rows
 from lightning_gft.data.columns import Columns, Row
 from lightning_gft.data.datamodule import PromptDataModule, Split
-from lightning_gft.data.errors import check_count
 from lightning_gft.data.examples import ExampleEncoder, LengthLimits
 from lightning_gft.data.tokenization import PromptEncoder
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lightning_gft.data.errors import check_marker, row_name, shorten
+from lightning_gft.checks import check_marker
+from lightning_gft.data.errors import row_name, shorten
 from lightning_gft.data.prompts import Prompt, check_prompt, prompt_text
 
 Row = dict[str, Any]

@@ -13,9 +13,9 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from transformers import PreTrainedTokenizerBase
 
+from lightning_gft.checks import check_count
 from lightning_gft.data.collate import collate_examples
 from lightning_gft.data.columns import Row
-from lightning_gft.data.errors import check_count
 from lightning_gft.data.examples import Example, ExampleEncoder
 from lightning_gft.data.resumable import ResumableDataLoader
 

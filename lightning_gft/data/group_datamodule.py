@@ -9,9 +9,9 @@ import datasets
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from lightning_gft.checks import check_count
 from lightning_gft.data.columns import Columns, NumberedRows, Row
 from lightning_gft.data.datamodule import PromptDataModule, Split
-from lightning_gft.data.errors import check_count
 from lightning_gft.data.examples import ExampleEncoder, LengthLimits, Overlong
 from lightning_gft.data.loading import load_rows
 from lightning_gft.data.tokenization import PromptEncoder

@@ -149,7 +149,7 @@ class Policy(nn.Module):
         Raises:
             ValueError: If a prompt and the longest response do not fit into the model's window.
         """
-        check_window(self.tokenizer, max(map(len, prompt_ids), default=0), sampling)
+        check_window(self.tokenizer, max(map(len, prompt_ids), default=0), sampling.max_new_tokens)
         seeds = spawn_seeds(seed, len(prompt_ids) * num_generations)
         training = self.model.training
         self.model.eval()  # dropout would make each token one of another policy
@@ -179,21 +179,21 @@ class Policy(nn.Module):
         return score(self._scored_model, self.head, groups, coefficients, entropy)
 
 
-def check_window(tokenizer: PreTrainedTokenizerBase, prompt_length: int, sampling: SamplingParams) -> None:
+def check_window(tokenizer: PreTrainedTokenizerBase, prompt_length: int, max_new_tokens: int) -> None:
     """Refuse responses that would run out of the positions that a model knows.
 
     Args:
         tokenizer: Its ``model_max_length`` is the model's window.
         prompt_length: Of the longest prompt, in tokens.
-        sampling: Says how long responses may get.
+        max_new_tokens: Longest response.
 
     Raises:
         ValueError: If they would.
     """
     window = tokenizer.model_max_length
-    if prompt_length + sampling.max_new_tokens > window:
+    if prompt_length + max_new_tokens > window:
         raise ValueError(
-            f"a prompt of {prompt_length} tokens and max_new_tokens={sampling.max_new_tokens} are more than the "
+            f"a prompt of {prompt_length} tokens and max_new_tokens={max_new_tokens} are more than the "
             f"model's window of {window} tokens (max_position_embeddings of its config.json): lower max_new_tokens, or "
             "leave longer prompts out by the datamodule's max_prompt_length"
         )

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from lightning_gft.checks import check_marker
 from lightning_gft.rewards.base import Reward
-from lightning_gft.rewards.text import after_marker, check_marker, shorten
+from lightning_gft.rewards.text import after_marker, shorten
 
 
 class ExactMatchReward(Reward):
@@ -35,7 +36,8 @@ class ExactMatchReward(Reward):
 
     def __init__(self, marker: str = "", strip: bool = True, ignore_case: bool = False, weight: float = 1.0) -> None:
         super().__init__(weight)
-        self.marker = check_marker(marker)
+        check_marker("marker", marker)
+        self.marker = marker
         self.strip = strip
         self.ignore_case = ignore_case
 

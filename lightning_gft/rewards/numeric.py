@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from lightning_gft.checks import check_marker
 from lightning_gft.rewards.base import Reward
-from lightning_gft.rewards.text import after_marker, check_marker, shorten
+from lightning_gft.rewards.text import after_marker, shorten
 
 # Thousands separators count only where every group has three digits, so that "1,2345" is two numbers; a point leads a
 # number only after no digit and no other point, so that "so...5" is 5.
@@ -67,7 +68,8 @@ class NumericReward(Reward):
         super().__init__(weight)
         if not (math.isfinite(tolerance) and tolerance >= 0):
             raise ValueError(f"tolerance={tolerance} must be 0 (exactly equal) or above, and finite")
-        self.marker = check_marker(marker)
+        check_marker("marker", marker)
+        self.marker = marker
         self.tolerance = tolerance
 
     def __call__(

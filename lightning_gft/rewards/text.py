@@ -22,27 +22,6 @@ def after_marker(text: str, marker: str) -> str | None:
     return rest if found else None
 
 
-def check_marker(marker: str) -> str:
-    """Return a marker, but refuse what an unquoted ``####`` is in YAML.
-
-    Args:
-        marker: What the answer follows; empty for none.
-
-    Raises:
-        ValueError: If it is ``None``.
-
-    Example:
-        >>> check_marker("####")
-        '####'
-    """
-    if marker is None:
-        raise ValueError(
-            'marker is null: in YAML, quote a value that begins with #, as in `marker: "####"`; an empty text means no '
-            "marker"
-        )
-    return marker
-
-
 def shorten(value: object) -> str:
     r"""Return a value for an error message: on one line, its middle left out where it is long.
 
