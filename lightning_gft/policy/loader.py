@@ -50,6 +50,8 @@ class PolicyLoader(ABC):
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The policy's tokenizer, checked: it can end a response and fill a row up, and it knows the model's window."""
+        # First of all, because it is a small file: what is not there is told soon.
+        window = getattr(self.load_config().get_text_config(), "max_position_embeddings", None)
         tokenizer = self.load_tokenizer()
         if tokenizer.eos_token_id is None:
             raise ValueError(
@@ -58,7 +60,6 @@ class PolicyLoader(ABC):
             )
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token  # harmless: padding is masked by length, not by id
-        window = getattr(self.load_config().get_text_config(), "max_position_embeddings", None)
         tokenizer.model_max_length = min(tokenizer.model_max_length, window or tokenizer.model_max_length)
         return tokenizer
 
@@ -126,7 +127,7 @@ class PretrainedPolicy(PolicyLoader):
         try:
             config: PreTrainedConfig = AutoConfig.from_pretrained(self.model_name_or_path, **self.hub)
         except OSError as error:
-            raise self._not_found("model") from error
+            raise self._not_found("model", error) from error
         return config
 
     @override
@@ -138,7 +139,7 @@ class PretrainedPolicy(PolicyLoader):
             kind = PreTrainedTokenizerFast if saved_as in _GENERIC_TOKENIZERS else AutoTokenizer
             tokenizer: PreTrainedTokenizerBase = kind.from_pretrained(self.model_name_or_path, **self.hub)
         except OSError as error:
-            raise self._not_found("tokenizer") from error
+            raise self._not_found("tokenizer", error) from error
         return tokenizer
 
     @override
@@ -153,18 +154,19 @@ class PretrainedPolicy(PolicyLoader):
                 **self.hub,
             )
         except OSError as error:
-            raise self._not_found("model") from error
+            raise self._not_found("model", error) from error
         if self.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         # Loading leaves a model in evaluation mode, in which gradient checkpointing does nothing.
         model.train()
         return model
 
-    def _not_found(self, what: str) -> ValueError:
+    def _not_found(self, what: str, error: OSError) -> ValueError:
+        reason = str(error).splitlines()[0].rstrip(".")
         return ValueError(
-            f"model_name_or_path={self.model_name_or_path!r}: no {what} could be loaded from there. Give a folder that "
-            "holds config.json, model.safetensors and the tokenizer's files, or a name on the hub that this machine "
-            "can reach"
+            f"model_name_or_path={self.model_name_or_path!r}: no {what} could be loaded from there ({reason}). Give a "
+            "folder that holds config.json, model.safetensors and the tokenizer's files, or a name on the hub, where "
+            "this machine can reach it"
         )
 
 
