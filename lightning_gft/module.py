@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import ParallelStrategy
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch import Tensor
+from torch.optim import AdamW
 from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
 from lightning_gft.batching import micro_batch_rows, without_tokens
-from lightning_gft.checkpoint import check_state
+from lightning_gft.checkpoint import OptimizerFn, ResumableModule, SchedulerFn
 from lightning_gft.data import PromptDataModule
 from lightning_gft.evaluation import Evaluation, Evaluator
 from lightning_gft.guards import UpdateGuard, check_group_size, check_positive, warn_of_small_groups
@@ -33,14 +29,11 @@ from lightning_gft.sampler import GroupSampler
 from lightning_gft.statistics import TrainingStatistics
 from lightning_gft.types import GroupBatch, PromptBatch
 
-OptimizerFn = Callable[[Iterable[nn.Parameter]], Optimizer]
-SchedulerFn = Callable[[Optimizer], LRScheduler]
-
 _PROGRESS_BAR = {"reward": "reward", "tokens/s": "tokens_per_second"}
 """What the progress bar shows, under names short enough for a line of 80 columns."""
 
 
-class GFTLitModule(LightningModule):
+class GFTLitModule(ResumableModule):
     """Fine-tunes a language model on groups of responses.
 
     A training step samples groups, drops the sequences that carry no gradient, splits the rest into micro-batches,
@@ -95,7 +88,7 @@ class GFTLitModule(LightningModule):
         max_nonfinite_updates: int = 5,
         max_uninformative_batches: int | None = 100,
     ) -> None:
-        super().__init__()
+        super().__init__(optimizer, lr_scheduler)
         # Only by hand can one normaliser span micro-batches and processes.
         self.automatic_optimization = False
         check_positive(
@@ -115,8 +108,6 @@ class GFTLitModule(LightningModule):
         self.policy_loader = policy
         self.sampler = sampler
         self.loss = loss
-        self.optimizer_fn = optimizer
-        self.lr_scheduler_fn = lr_scheduler
         self.evaluator = Evaluator(evaluation or Evaluation(), sampler.rewards)
         self.updates_per_batch = updates_per_batch
         self.micro_batch_tokens = micro_batch_tokens
@@ -149,25 +140,11 @@ class GFTLitModule(LightningModule):
         if not hasattr(self, "policy"):
             keep_reference = self.evaluator.settings.kl or self.loss.needs_ref_logprobs
             self.policy = self.policy_loader.load(keep_reference)
+            self.remember_frozen()
 
     @override
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = self.optimizer_fn([p for p in self.parameters() if p.requires_grad])
-        if self.lr_scheduler_fn is None:
-            return optimizer
-        scheduler = self.lr_scheduler_fn(optimizer)
-        if isinstance(scheduler, ReduceLROnPlateau):
-            raise ValueError("lr_scheduler ReduceLROnPlateau waits for a metric; use a schedule that goes by steps")
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
-
-    @override
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Let a checkpoint be read whether or not it, or this run, keeps a reference policy."""
-        prefix, saved, own = "policy.reference_model.", checkpoint["state_dict"], self.state_dict()
-        for name in [name for name in saved if name.startswith(prefix) and name not in own]:
-            del saved[name]
-        saved.update({name: own[name] for name in own if name.startswith(prefix) and name not in saved})
-        check_state(saved, own)
+    def identity(self) -> dict[str, str]:
+        return self.policy.identity
 
     # Training
 
@@ -179,8 +156,9 @@ class GFTLitModule(LightningModule):
         self._check_informative(groups)
         groups = self._with_logprobs(groups)
         learning_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        for _ in range(self.updates_per_batch):
-            loss, grad_norm = self._update(groups)
+        for number in range(self.updates_per_batch):
+            with self._randomness(self.current_epoch, batch_idx, number):
+                loss, grad_norm = self._update(groups)
             groups = replace(groups, sampling_logprobs=None)  # the policy is no longer the one that drew them
         last = {"loss": self._reduce(loss, "mean"), "grad_norm": grad_norm, "learning_rate": learning_rate}
         self._log_step(groups, last, time.perf_counter() - started)
@@ -293,6 +271,13 @@ class GFTLitModule(LightningModule):
         reduced = self.trainer.strategy.reduce(value.clone(), reduce_op=op)
         assert isinstance(reduced, Tensor)  # noqa: S101 (a tensor reduces to a tensor)
         return reduced
+
+    def _randomness(self, *parts: int) -> AbstractContextManager[Any]:
+        """Let chance within a step, as in dropout, follow from its place alone: a resumed run draws the same."""
+        context = ExitStack()
+        context.enter_context(torch.random.fork_rng([self.device] if self.device.type == "cuda" else []))
+        torch.manual_seed(self._seed(*parts))
+        return context
 
     def _seed(self, *parts: int) -> int:
         """Return a seed that differs between steps and processes but not between a run and its repetition."""

@@ -12,10 +12,11 @@ from jsonargparse import set_loader
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.plugins import CheckpointIO
 from typing_extensions import override
 
 from lightning_gft.callbacks import GroupWriter
-from lightning_gft.checkpoint import check_checkpoint
+from lightning_gft.checkpoint import AtomicCheckpointIO, check_checkpoint
 from lightning_gft.cli.outputs import KeepConfig, ShortProgressBar, default_loggers, print_figures, quieten
 from lightning_gft.cli.parsing import Parser, check_files, load_value
 from lightning_gft.module import GFTLitModule
@@ -73,7 +74,11 @@ class GFTCLI(LightningCLI):
             callbacks.append(ShortProgressBar())
         if self.config["subcommand"] == "predict":
             callbacks.append(GroupWriter(str(root / "groups.parquet")))
-        return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+        given = self._get(self.config_init, "trainer")["plugins"] or []
+        plugins = [*given] if isinstance(given, list) else [given]
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            plugins.append(AtomicCheckpointIO())
+        return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
 
     def after_fit(self) -> None:
         """Print what the last validation measured."""

@@ -12,17 +12,22 @@ from typing import Any
 
 import datasets
 import transformers
+import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from rich.console import Console
 from rich.progress import BarColumn
 from rich.table import Table
 from typing_extensions import override
 
+from lightning_gft.checkpoint import setting_differences
+
 _BAR_WIDTH = 8
+_CONFIG_KEY = "lightning_gft_config"
+_COMPARED = ("seed_everything", "model", "data")  # how long and where to train may well change
 
 
 def quieten() -> None:
@@ -72,6 +77,21 @@ class KeepConfig(SaveConfigCallback):
         names = (f"config{f'_{number}' if number else ''}.yaml" for number in count())
         self.config_filename = next(name for name in names if not (folder / name).exists())
         super().setup(trainer, pl_module, stage)
+
+    @override
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint[_CONFIG_KEY] = self._settings()
+
+    @override
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Say which settings are not those that the checkpoint was written with; what is given now wins."""
+        own = self._settings()
+        for difference in setting_differences(checkpoint.get(_CONFIG_KEY, own), own):
+            rank_zero_info(f"Going on with {difference}")
+
+    def _settings(self) -> dict[str, Any]:
+        settings = yaml.safe_load(self.parser.dump(self.config, skip_unset=False))
+        return {name: settings[name] for name in _COMPARED}
 
 
 class ShortProgressBar(RichProgressBar):

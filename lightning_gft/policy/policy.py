@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -71,6 +73,14 @@ class Policy(nn.Module):
     def pad_token_id(self) -> int:
         """Token id that fills a row up; any would do, since masks go by length and never by id."""
         return self.end.pad_token_id
+
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """What a checkpoint of this policy goes with, beside its weights, by names that an error can show."""
+        tokenizer = self.tokenizer
+        known = f"{sorted(tokenizer.get_vocab().items())} {tokenizer.chat_template}"
+        digest = hashlib.sha256(known.encode()).hexdigest()[:8]
+        return {"tokenizer": f"{type(tokenizer).__name__} of {len(tokenizer)} tokens ({digest})"}
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Return the text of a response, without special tokens."""

@@ -22,7 +22,7 @@ from lightning_gft import (
 )
 from lightning_gft.module import GFTLitModule as Module
 from tests.conftest import tiny_loader
-from tests.module.runs import ROWS, DigitSum, Rows, fit, make_module, make_trainer
+from tests.module.runs import ROWS, DigitSum, Rows, fit, make_module
 
 LAST_ROW_BAD = [*ROWS[:3], {**ROWS[3], "answer": "many"}]
 
@@ -108,16 +108,3 @@ def test_parts_of_another_kind_are_refused(settings, message):
 def test_sampler_refuses_parts_of_another_kind(arguments, message):
     with pytest.raises(TypeError, match=message):
         GroupSampler(*arguments)
-
-
-def test_checkpoint_of_another_model_is_refused(tmp_path: Path):
-    trainer = fit(make_module(), max_steps=1)
-    trainer.save_checkpoint(tmp_path / "last.ckpt")
-    wider = make_module(policy=tiny_loader(intermediate_size=64))
-    with pytest.raises(
-        ValueError, match=r"belongs to another model.*gate_proj.* is \[48, 32\] there and \[64, 32\] here"
-    ):
-        make_trainer().fit(wider, Rows(), ckpt_path=str(tmp_path / "last.ckpt"))
-    deeper = make_module(policy=tiny_loader(num_hidden_layers=3))
-    with pytest.raises(ValueError, match=r"layers\.2.* is only in this run \(and \d+ more\)"):
-        make_trainer().fit(deeper, Rows(), ckpt_path=str(tmp_path / "last.ckpt"))

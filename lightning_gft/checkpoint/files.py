@@ -1,14 +1,15 @@
-"""Finding out before a run starts whether a checkpoint can be gone on from."""
+"""Checkpoint files: written whole or not at all, and looked at before a run goes on from one."""
 
 from __future__ import annotations
 
 import pickle
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from lightning.pytorch.plugins import TorchCheckpointIO
+from typing_extensions import override
 
 _LIGHTNING = ("state_dict", "loops", "pytorch-lightning_version")
 _REMEDY = "give a .ckpt file that Lightning wrote while training"
@@ -41,29 +42,20 @@ def check_checkpoint(path: Path) -> None:
         )
 
 
-def check_state(saved: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
-    """Refuse weights that belong to another model.
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and then moves it there: what bears its name is whole.
 
-    Args:
-        saved: The checkpoint's.
-        own: This run's.
-
-    Raises:
-        ValueError: If names or shapes differ.
+    Lightning writes to the machine's temporary folder, from where a file on another disk is copied, not moved; and it
+    holds the whole file in memory besides.
     """
-    shapes = [
-        f"{name} is {list(saved[name].shape)} there and {list(own[name].shape)} here"
-        for name in own
-        if name in saved and saved[name].shape != own[name].shape
-    ]
-    differences = (
-        shapes
-        + [f"{name} is only in the checkpoint" for name in saved if name not in own]
-        + [f"{name} is only in this run" for name in own if name not in saved]
-    )
-    if differences:
-        more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
-        raise ValueError(
-            f"the checkpoint belongs to another model or other settings: {differences[0]}{more}; go on with the "
-            "configuration that it was written with, config.yaml beside its logs"
-        )
+
+    @override
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        if "://" in str(path):  # not a file of this machine
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f"{path.name}.part")
+        torch.save(checkpoint, unfinished)
+        unfinished.replace(path)

@@ -1,0 +1,14 @@
+"""Checkpoints: what they hold, that they are whole, and how a run goes on from one."""
+
+from lightning_gft.checkpoint.files import AtomicCheckpointIO, check_checkpoint
+from lightning_gft.checkpoint.module import OptimizerFn, ResumableModule, SchedulerFn
+from lightning_gft.checkpoint.settings import setting_differences
+
+__all__ = [
+    "AtomicCheckpointIO",
+    "OptimizerFn",
+    "ResumableModule",
+    "SchedulerFn",
+    "check_checkpoint",
+    "setting_differences",
+]

@@ -1,0 +1,95 @@
+"""A run that is killed, whenever that is, goes on as if it had never been."""
+
+from __future__ import annotations
+
+import csv
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from tests.cli.command import GFT
+
+UPDATES = 8
+RUN = (
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_checkpointing=true",
+    f"--trainer.max_steps={UPDATES}",
+    "--trainer.val_check_interval=4",
+    "--data.num_train=12",  # three batches an epoch, so that it is killed in the middle of one
+    "--data.num_val=4",
+    "--data.num_second_skill=4",
+    "--data.batch_size=4",
+    "--model.evaluation.num_samples=2",
+    "--model.loss.rectifier=lightning_gft.AdaptiveCoefficientRectifier",
+    "--model.loss.rectifier.rectified_fraction=0.3",
+    "--model.optimizer.lr=0.001",
+)
+
+
+def start(root: Path, *args: str) -> subprocess.Popen[bytes]:
+    keep = {
+        "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
+        "init_args": {
+            "dirpath": str(root / "kept"),
+            "filename": "{step:02d}",
+            "every_n_train_steps": 1,
+            "save_top_k": -1,
+        },
+    }
+    root.mkdir(exist_ok=True)
+    overlay = root / "keep.yaml"
+    overlay.write_text(yaml.safe_dump({"trainer": {"callbacks": [keep]}}))
+    command = [sys.executable, "-m", "lightning_gft", "fit", "--config", GFT, "--config", str(overlay)]
+    return subprocess.Popen([*command, f"--trainer.default_root_dir={root}", *RUN, *args])
+
+
+def newest(root: Path) -> Path:
+    return max((root / "kept").glob("*.ckpt"))
+
+
+def kill_after(root: Path, updates: int, *args: str) -> None:
+    """Run, and kill without warning as soon as a number of updates has been kept."""
+    process = start(root, *args)
+    deadline = time.monotonic() + 120
+    while not (root / f"kept/step={updates:02d}.ckpt").exists():
+        assert process.poll() is None, "ended by itself"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+
+def figures(root: Path) -> dict[tuple[str, str], str]:
+    """Return all that was logged below ``root`` by step and name, what a later run logged last; but no speeds."""
+    found = {}
+    for path in sorted(root.glob("lightning_logs/*/metrics.csv")):
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                found.update({(row["step"], name): value for name, value in row.items() if value})
+    return {key: value for key, value in found.items() if not key[1].endswith("tokens_per_second")}
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path: Path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert start(whole).wait() == 0
+    kill_after(killed, 2)
+    kill_after(killed, 5, f"--ckpt_path={newest(killed)}")
+    assert start(killed, f"--ckpt_path={newest(killed)}").wait() == 0
+
+    states = [torch.load(newest(root), weights_only=True) for root in (whole, killed)]
+    assert newest(killed).name == f"step={UPDATES:02d}.ckpt"
+    assert states[0]["lightning_gft"] == states[1]["lightning_gft"]
+    for part in ("state_dict", "optimizer_states"):
+        torch.testing.assert_close(*(state[part] for state in states), rtol=0, atol=0)
+    expected, actual = figures(whole), figures(killed)
+    # What the killed runs had logged but not yet written is lost; all that there is, is the same.
+    last = {key for key in expected if int(key[0]) >= UPDATES - 2}
+    assert last <= actual.keys() <= expected.keys()
+    assert actual == {key: expected[key] for key in actual}

@@ -1,0 +1,183 @@
+"""What a checkpoint holds, whose it is, and that a run goes on from it as if it had never stopped."""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch.optim import SGD, AdamW
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR
+
+from lightning_gft import Evaluation, GFTLitModule, ScratchPolicy
+from lightning_gft.checkpoint import AtomicCheckpointIO
+from lightning_gft.checkpoint.settings import setting_differences
+from tests.conftest import ALPHABET, tiny_loader
+from tests.module.runs import ROWS, Rows, fit, make_module, weights
+
+
+def adamw(**settings: Any) -> Any:
+    return lambda parameters: AdamW(parameters, **{"lr": 0.01, **settings})
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the checkpoint of a run of two updates."""
+    path = tmp_path_factory.mktemp("run") / "last.ckpt"
+    schedule = {"lr_scheduler": lambda optimizer: CosineAnnealingLR(optimizer, T_max=10)}
+    fit(make_module(optimizer=adamw(), **schedule), max_epochs=2).save_checkpoint(path)
+    return path
+
+
+def go_on(path: Path, **settings: Any) -> GFTLitModule:
+    module = make_module(**{"optimizer": adamw(), **settings})
+    fit(module, ckpt_path=str(path), max_epochs=3)
+    return module
+
+
+def test_frozen_weights_are_not_in_it(checkpoint: Path):
+    state = torch.load(checkpoint, weights_only=True)["state_dict"]
+    module = make_module()
+    module.configure_model()
+    assert any("reference_model" in name for name in module.state_dict())
+    assert {name for name in module.state_dict() if "reference_model" not in name} == set(state)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"policy": tiny_loader(intermediate_size=64)},
+            r"gate_proj.weight is \[48, 32\] there and \[64, 32\] here \(and ",
+        ),
+        ({"policy": tiny_loader(num_hidden_layers=3)}, r"layers\.2.* is only in this run \(and \d+ more\)"),
+        ({"policy": tiny_loader(num_hidden_layers=1)}, r"layers\.1.* is only in the checkpoint \(and"),
+        (
+            {"policy": ScratchPolicy(ALPHABET[::-1], config={"hidden_size": 32, "num_hidden_layers": 2})},
+            r"tokenizer is TokenizersBackend of 33 tokens \(\w+\) there and .* here",
+        ),
+        (
+            {"optimizer": lambda parameters: SGD(parameters, lr=0.1)},
+            r"with the optimizer torch\.optim\..*AdamW, .*SGD:",
+        ),
+    ],
+)
+def test_it_is_refused_where_it_does_not_belong(settings: dict[str, Any], message: str, checkpoint: Path):
+    with pytest.raises(ValueError, match=message):
+        go_on(checkpoint, **settings)
+
+
+def test_another_reference_is_refused(checkpoint: Path):
+    with pytest.raises(ValueError, match=r"policy\.reference_model\..*, which is not trained, has other values"):
+        fit(make_module(optimizer=adamw()), ckpt_path=str(checkpoint), seed=1)
+
+
+def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path, checkpoint: Path):
+    content = torch.load(checkpoint, weights_only=True)
+    del content["lightning_gft"]
+    torch.save(content, tmp_path / "other.ckpt")
+    with pytest.raises(ValueError, match="written by something else than a GFTLitModule"):
+        go_on(tmp_path / "other.ckpt")
+
+
+def test_frozen_weights_that_were_trained_before_are_kept(tmp_path: Path):
+    module = make_module(evaluation=Evaluation(kl=False))
+    trainer = fit(module)
+    for parameter in module.policy.parameters():
+        parameter.requires_grad_(False)
+    trainer.save_checkpoint(tmp_path / "end.ckpt")
+    assert set(torch.load(tmp_path / "end.ckpt", weights_only=True)["state_dict"]) == set(module.state_dict())
+
+
+def test_what_is_configured_wins(checkpoint: Path):
+    as_it_was = go_on(checkpoint, lr_scheduler=lambda optimizer: CosineAnnealingLR(optimizer, T_max=10))
+    changed = go_on(
+        checkpoint,
+        optimizer=adamw(lr=0.02, weight_decay=0.5, betas=(0.8, 0.9)),
+        lr_scheduler=lambda optimizer: CosineAnnealingLR(optimizer, T_max=10, eta_min=1e-12),
+    )
+    old, new = (module.trainer.optimizers[0].param_groups[0] for module in (as_it_was, changed))
+    assert old["lr"] == pytest.approx(0.01 * (1 + math.cos(math.pi * 3 / 10)) / 2)
+    assert new["lr"] == pytest.approx(2 * old["lr"])
+    assert (new["weight_decay"], new["betas"], new["initial_lr"]) == (0.5, (0.8, 0.9), 0.02)
+    scheduler = changed.lr_schedulers()
+    assert (scheduler.eta_min, scheduler.base_lrs, scheduler.last_epoch) == (1e-12, [0.02], 3)
+
+
+def test_a_schedule_may_begin_on_the_way(checkpoint: Path, tmp_path: Path):
+    fit(make_module(optimizer=adamw()), max_epochs=1).save_checkpoint(tmp_path / "flat.ckpt")
+    changed = go_on(tmp_path / "flat.ckpt", optimizer=adamw(lr=0.03))
+    assert changed.trainer.optimizers[0].param_groups[0]["lr"] == 0.03
+
+
+def test_new_settings_are_told():
+    before = {"loss": {"threshold": 0.7}, "lr": 0.1, "_class_path": "a"}
+    now = {"loss": {"threshold": 0.5}, "seed": 1, "_class_path": "b"}
+    assert setting_differences(before, now) == [
+        "loss.threshold=0.5 (was 0.7)",
+        "lr=None (was 0.1)",
+        "seed=1 (was None)",
+    ]
+
+
+def test_settings_of_the_command_line_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    from lightning_gft.cli import main
+    from tests.cli.command import GFT, SMALL
+
+    run = ["fit", "--config", GFT, f"--trainer.default_root_dir={tmp_path}", *SMALL]
+    main([*run, "--trainer.enable_checkpointing=true"])
+    (path,) = tmp_path.rglob("*.ckpt")
+    with caplog.at_level(logging.INFO, "lightning.pytorch.utilities.rank_zero"):
+        main([*run, f"--ckpt_path={path}", "--model.loss.rectifier.threshold=0.5", "--trainer.max_steps=3"])
+    told = [record.message for record in caplog.records if "Going on with" in record.message]
+    assert told == ["Going on with model.loss.init_args.rectifier.init_args.threshold=0.5 (was 0.7)"]
+
+
+@pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual optimization", "ignore:Be aware that when using")
+def test_dropout_is_drawn_alike_after_a_stop(tmp_path: Path):
+    def module() -> GFTLitModule:
+        return make_module(policy=tiny_loader("gpt2", attn_pdrop=0.2, resid_pdrop=0.2), updates_per_batch=2)
+
+    data = Rows(ROWS, batch_size=1)
+    whole = module()
+    keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=2, save_top_k=-1)
+    fit(whole, data, callbacks=[keep], enable_checkpointing=True)
+    resumed = module()
+    fit(resumed, data, ckpt_path=str(tmp_path / "step=4.ckpt"))
+    torch.testing.assert_close(weights(resumed), weights(whole), rtol=0, atol=0)
+    without = make_module(policy=tiny_loader("gpt2"), updates_per_batch=2)
+    fit(without, data)
+    assert not torch.equal(*(weights(m)["transformer.wte.weight"] for m in (without, whole)))
+
+
+def test_an_unfinished_checkpoint_never_bears_the_name(tmp_path: Path):
+    class Unpicklable:
+        def __reduce__(self) -> Any:
+            raise MemoryError
+
+    path, io = tmp_path / "folder/last.ckpt", AtomicCheckpointIO()
+    io.save_checkpoint({"step": 1}, path)
+    with pytest.raises(MemoryError):
+        io.save_checkpoint({"step": 2, "large": Unpicklable()}, path)
+    assert torch.load(path, weights_only=True) == {"step": 1}
+    assert [file.name for file in path.parent.glob("*.ckpt")] == ["last.ckpt"]
+
+
+def test_a_module_without_a_run_loads_its_checkpoint(checkpoint: Path):
+    torch.manual_seed(0)
+    module = GFTLitModule.load_from_checkpoint(
+        checkpoint, policy=tiny_loader(), sampler=make_module().sampler, loss=make_module().loss
+    )
+    saved = torch.load(checkpoint, weights_only=True)["state_dict"]
+    assert torch.equal(module.policy.model.lm_head.weight, saved["policy.model.lm_head.weight"])
+
+
+def test_schedules_of_functions_go_on_too(tmp_path: Path):
+    halve = {"lr_scheduler": lambda optimizer: LambdaLR(optimizer, lambda step: 0.5**step)}
+    fit(make_module(optimizer=adamw(), **halve), max_epochs=2).save_checkpoint(tmp_path / "last.ckpt")
+    module = go_on(tmp_path / "last.ckpt", optimizer=adamw(lr=0.04), **halve)
+    assert module.trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.04 * 0.5**3)
