@@ -47,7 +47,7 @@ class OptimizerSettings:
             scheduler: Likewise.
         """
         for group, own in zip(optimizer.param_groups, self.groups, strict=True):
-            if "initial_lr" in own and group["initial_lr"]:
+            if "initial_lr" in own and group.get("initial_lr"):  # there was a schedule, and there is one
                 # Where the schedule stands, on another scale.
                 group["lr"] *= own["initial_lr"] / group["initial_lr"]
                 own = {name: value for name, value in own.items() if name != "lr"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 from jsonargparse import set_loader
-from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.plugins import CheckpointIO
@@ -68,17 +68,19 @@ class GFTCLI(LightningCLI):
         root = Path(config["default_root_dir"] or Path.cwd())
         if config["logger"] in (None, True) and not config["fast_dev_run"]:
             kwargs["logger"] = default_loggers(root)
-        given = self._get(self.config_init, "trainer")["callbacks"] or []
-        callbacks: list[Callback] = [*given] if isinstance(given, list) else [given]
+        callbacks, plugins = (self._given(name) for name in ("callbacks", "plugins"))
         if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.append(ShortProgressBar())
         if self.config["subcommand"] == "predict":
             callbacks.append(GroupWriter(str(root / "groups.parquet")))
-        given = self._get(self.config_init, "trainer")["plugins"] or []
-        plugins = [*given] if isinstance(given, list) else [given]
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(AtomicCheckpointIO())
         return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
+
+    def _given(self, name: str) -> list[Any]:
+        """Return what the configuration gives the trainer of something that it may have several of."""
+        given = self._get(self.config_init, "trainer")[name]
+        return [] if given is None else [*given] if isinstance(given, list) else [given]
 
     def after_fit(self) -> None:
         """Print what the last validation measured."""

@@ -108,10 +108,13 @@ def test_what_is_configured_wins(checkpoint: Path):
     assert (scheduler.eta_min, scheduler.base_lrs, scheduler.last_epoch) == (1e-12, [0.02], 3)
 
 
-def test_a_schedule_may_begin_on_the_way(checkpoint: Path, tmp_path: Path):
-    fit(make_module(optimizer=adamw()), max_epochs=1).save_checkpoint(tmp_path / "flat.ckpt")
-    changed = go_on(tmp_path / "flat.ckpt", optimizer=adamw(lr=0.03))
-    assert changed.trainer.optimizers[0].param_groups[0]["lr"] == 0.03
+def test_a_schedule_may_begin_or_end_on_the_way(checkpoint: Path, tmp_path: Path):
+    without = go_on(checkpoint, optimizer=adamw(lr=0.03))
+    assert without.trainer.optimizers[0].param_groups[0]["lr"] == 0.03
+    fit(make_module(optimizer=adamw()), max_epochs=2).save_checkpoint(tmp_path / "flat.ckpt")
+    halve = {"lr_scheduler": lambda optimizer: LambdaLR(optimizer, lambda step: 0.5**step)}
+    begun = go_on(tmp_path / "flat.ckpt", optimizer=adamw(lr=0.04), **halve)
+    assert begun.trainer.optimizers[0].param_groups[0]["lr"] == 0.02
 
 
 def test_new_settings_are_told():
