@@ -68,10 +68,10 @@ def test_fused_pass_equals_own_logits(variant: str, tied: bool):
     assert_equals_reference(policy)
 
 
-@pytest.mark.filterwarnings("ignore:.*does not serve.*")
 @pytest.mark.parametrize("tied", [True, False])
-def test_adapter_on_the_head_takes_the_plain_path(tied: bool):
-    policy = adapted(LoRA(r=4, target_modules=["q_proj", "lm_head"]), tie_word_embeddings=tied)
+def test_adapter_on_the_head_takes_the_plain_path_and_says_so(tied: bool):
+    with pytest.warns(UserWarning, match="has a head that the fused loss does not serve"):
+        policy = adapted(LoRA(r=4, target_modules=["q_proj", "lm_head"]), tie_word_embeddings=tied)
     assert policy.head is None
     assert_equals_reference(policy)
 
