@@ -132,6 +132,15 @@ class Adapters:
         )
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out peft's advice on what is seen to here, or is its own affair."""
+    with warnings.catch_warnings():
+        for about in ("is_gradient_checkpointing", "ensure_weight_tying", "fan_in_fan_out"):
+            warnings.filterwarnings("ignore", message=f".*{about}.*")
+        yield
+
+
 def _add(model: PreTrainedModel, lora: LoRA) -> PeftModel:
     from peft import LoraConfig
 
@@ -152,7 +161,7 @@ def _add(model: PreTrainedModel, lora: LoRA) -> PeftModel:
     )
     try:
         return _inject(model, config)
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:  # the latter for whole modules that are quantised
         raise ValueError(f"lora: {error}") from error
 
 
@@ -183,13 +192,13 @@ def _load(model: PreTrainedModel, lora: LoRA) -> PeftModel:
 def _inject(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
     from peft import get_peft_model
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")  # peft's own affair
+    with _quiet():
         return get_peft_model(model, config, adapter_name=_TRAINED)
 
 
 def _add_reference(model: PreTrainedModel, peft_model: PeftModel, path: str) -> None:
-    peft_model.load_adapter(path, _REFERENCE, is_trainable=False)
+    with _quiet():
+        peft_model.load_adapter(path, _REFERENCE, is_trainable=False)
     first, last = (getattr(getattr(model, getter)(), "modules_to_save", {}) for getter in _EMBEDDINGS)
     if _REFERENCE in first and _TRAINED in last and _REFERENCE not in last:
         # peft ties the first adapter's copies of tied embeddings, but forgets a second one's.

@@ -26,7 +26,7 @@ from lightning_gft.policy.adapters import LoRA
 from lightning_gft.policy.files import damaged_files
 from lightning_gft.policy.heads import widen_head
 from lightning_gft.policy.policy import Policy
-from lightning_gft.policy.quantization import Quantization, check_sharding, keep_differentiable
+from lightning_gft.policy.quantization import Quantization, check_sharding, keep_differentiable, warn_of_stacked_experts
 from lightning_gft.policy.tokenizer import set_chat_template
 from lightning_gft.rollout import RolloutEngine
 
@@ -178,6 +178,7 @@ class PretrainedPolicy(PolicyLoader):
         model = self._load_weights(config)
         if self.quantization is not None:
             keep_differentiable(model)
+            warn_of_stacked_experts(model)
         if self.fp32_head:
             widen_head(model)
         if self.gradient_checkpointing:

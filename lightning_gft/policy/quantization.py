@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy, Strategy
+from lightning.pytorch.utilities import rank_zero_warn
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from lightning_gft.policy.extras import require
@@ -78,6 +79,20 @@ def keep_differentiable(model: PreTrainedModel) -> None:
     for module in model.modules():
         if isinstance(module, Linear4bit):
             module.support_avx512bf16_for_cpu = False
+
+
+def warn_of_stacked_experts(model: PreTrainedModel) -> None:
+    """Warn where most of a model's weights stay as they are: experts whose weights are one tensor are no linear layers.
+
+    Args:
+        model: A model just loaded.
+    """
+    stacked = sum(parameter.numel() for parameter in model.parameters() if parameter.dim() > 2)
+    if stacked:
+        rank_zero_warn(
+            f"bitsandbytes quantises linear layers, but {stacked / 1e6:.1f} million weights of "
+            f"{type(model).__name__} are stacked into larger tensors, as those of experts are, and stay in torch_dtype"
+        )
 
 
 def check_sharding(quantization: Quantization, torch_dtype: str, strategy: Strategy) -> None:

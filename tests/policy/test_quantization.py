@@ -139,7 +139,18 @@ def test_half_precision_around_quantised_layers(folder: Path):
     assert all(gradient.dtype == torch.float32 for gradient in gradients(policy).values())
 
 
+def test_experts_that_stay_as_they_are_are_told(tmp_path: Path):
+    tiny_policy("mixtral", num_local_experts=4).save_pretrained(tmp_path)
+    with pytest.warns(UserWarning, match=r"0\.0 million weights of MixtralForCausalLM are stacked"):
+        quantised(tmp_path)
+
+
 # What is refused
+
+
+def test_whole_modules_that_are_quantised(folder: Path):
+    with pytest.raises(ValueError, match=r"lora: only Tensors of floating point"):
+        quantised(folder, lora=LoRA(r=4, modules_to_save=["q_proj"]))
 
 
 def test_quantisation_without_adapters():
