@@ -213,9 +213,12 @@ def _check_agreement(lora: LoRA, stored: dict[str, Any]) -> None:
         given = getattr(lora, field.name)
         if name not in stored or given == field.default:
             continue
-        comparable = (set(value) if isinstance(value, list) else value for value in (given, stored[name]))
-        if len({repr(value) for value in comparable}) > 1:
+        if _comparable(given) != _comparable(stored[name]):
             raise ValueError(f"it has {field.name}={stored[name]!r}, not {given!r}; leave lora.{field.name} out")
+
+
+def _comparable(value: Any) -> Any:
+    return frozenset(value) if isinstance(value, (list, set)) else value
 
 
 def _check_modules(model: PreTrainedModel, field: str, names: Sequence[str]) -> None:

@@ -44,6 +44,14 @@ def test_adapter_round_trip(variant: str, tied: bool, tmp_path: Path):
     assert not (tmp_path / "later" / "reference").exists()
 
 
+def test_settings_that_are_repeated_are_none_that_differ(tmp_path: Path):
+    tiny_policy().save_pretrained(tmp_path)
+    settings = {"r": 4, "alpha": 8, "target_modules": ["q_proj", "v_proj"], "modules_to_save": ["lm_head"]}
+    PretrainedPolicy(str(tmp_path), lora=LoRA(**settings)).load().save_pretrained(tmp_path / "adapter")
+    repeated = {**settings, "alpha": 8.0, "target_modules": ["v_proj", "q_proj"]}
+    PretrainedPolicy(str(tmp_path), lora=LoRA(adapter_path=str(tmp_path / "adapter"), **repeated)).load()
+
+
 def test_written_data_type(tmp_path: Path):
     tiny_policy(vocab_size=64).save_pretrained(tmp_path)
     policy = stir(PretrainedPolicy(str(tmp_path), lora=LoRA(r=4)).load())
