@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +21,10 @@ Series = list[tuple[int, float]]
 
 @dataclass(frozen=True)
 class Figure:
-    """One column of the table.
+    """One row of the table, one panel of the plot.
 
     Args:
-        title: Heading.
+        title: What to call it.
         key: Name in the log; the table shows its last value.
         largest: Show the largest value of the run instead.
         digits: Digits behind the point.
@@ -50,10 +49,12 @@ class Run:
 
     Args:
         name: What to call it.
+        log: Where it was read from.
         rows: Rows of its log.
     """
 
     name: str
+    log: Path
     rows: list[dict[str, str]]
 
     @classmethod
@@ -69,7 +70,7 @@ class Run:
                 f"no metrics.csv below {folder}; run lightning-gft with this default_root_dir first"
             )
         with logs[-1].open(newline="") as file:
-            return cls(name, list(csv.DictReader(file)))
+            return cls(name, logs[-1], list(csv.DictReader(file)))
 
     def series(self, key: str) -> Series:
         """Return the values that were logged under ``key``."""
@@ -77,7 +78,7 @@ class Run:
 
 
 def figures(num_samples: int) -> list[Figure]:
-    """Return the columns of the table.
+    """Return what is compared.
 
     Args:
         num_samples: Samples a prompt in evaluation.
@@ -116,41 +117,46 @@ def main(args: Sequence[str] | None = None) -> None:
         except FileNotFoundError as error:
             parser.error(str(error))
     print_table(runs, figures(given.num_samples))
-    save_plot(runs, figures(given.num_samples)[:-1], given.output)
-    Console().print(f"Curves: {given.output}")
+    try:
+        save_plot(runs, figures(given.num_samples)[:-1], given.output)
+    except OSError as error:
+        parser.error(f"--output={given.output} cannot be written: {error}")
+    Console(soft_wrap=True).print(f"Curves: {given.output}", highlight=False)
 
 
-def print_table(runs: list[Run], columns: list[Figure]) -> None:
-    """Print one row a run."""
+def print_table(runs: list[Run], rows: list[Figure]) -> None:
+    """Print one row a figure and one column a run: a narrow terminal holds them."""
     table = Table()
     table.add_column("")
-    for column in columns:
-        table.add_column(column.title, justify="right")
     for run in runs:
-        table.add_row(run.name, *(column.show(run) for column in columns))
-    # A log file or a narrow terminal must not cut figures off.
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+        table.add_column(run.name, justify="right")
+    for figure in rows:
+        table.add_row(figure.title, *(figure.show(run) for run in runs))
+    console = Console(soft_wrap=True)
+    console.print(table)
+    for run in runs:
+        console.print(f"{run.name}: {run.log}", highlight=False)
 
 
-def save_plot(runs: list[Run], columns: list[Figure], output: Path) -> None:
+def save_plot(runs: list[Run], panels: list[Figure], output: Path) -> None:
     """Save one panel a figure; the first run becomes a dashed line, from which the others' curves begin."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    fig, axes = plt.subplots(2, (len(columns) + 1) // 2, figsize=(3.2 * len(columns) / 2, 5.4), layout="constrained")
-    for axis, column in zip(axes.flat, columns, strict=False):
-        start = runs[0].series(column.key)[:1]
+    fig, axes = plt.subplots(2, (len(panels) + 1) // 2, figsize=(3.2 * len(panels) / 2, 5.4), layout="constrained")
+    for axis, figure in zip(axes.flat, panels, strict=False):
+        start = runs[0].series(figure.key)[:1]
         for number, run in enumerate(runs):
             if run is runs[0]:
                 for _, value in start:
                     axis.axhline(value, color=f"C{number}", linestyle="--", label=run.name)
-            elif series := start + [(step + 1, value) for step, value in run.series(column.key)]:
+            elif series := start + [(step + 1, value) for step, value in run.series(figure.key)]:
                 axis.plot(*zip(*series, strict=True), color=f"C{number}", label=run.name)
-        axis.set_title(column.title)
+        axis.set_title(figure.title)
         axis.set_xlabel("batch")
-        if column.key.startswith("train/rectified_weight"):
+        if figure.key.startswith("train/rectified_weight"):
             axis.set_yscale("log")
         axis.grid(alpha=0.3)
     handles = {

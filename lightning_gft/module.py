@@ -20,11 +20,14 @@ from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
 from lightning_gft.batching import micro_batch_rows, without_tokens
+from lightning_gft.checkpoint import check_state
+from lightning_gft.data import PromptDataModule
 from lightning_gft.evaluation import Evaluation, Evaluator
 from lightning_gft.guards import UpdateGuard, check_group_size, check_positive, warn_of_small_groups
 from lightning_gft.losses import GroupLoss
 from lightning_gft.metrics import PolicyEvaluation
 from lightning_gft.policy import Policy, PolicyLoader
+from lightning_gft.preflight import check_examples
 from lightning_gft.rollout import combine_seeds
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.statistics import TrainingStatistics
@@ -33,8 +36,8 @@ from lightning_gft.types import GroupBatch, PromptBatch
 OptimizerFn = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFn = Callable[[Optimizer], LRScheduler]
 
-_PROGRESS_BAR = {"reward": "reward", "rectified": "rectified_fraction", "tokens/s": "tokens_per_second"}
-"""What the progress bar shows, under names short enough for it."""
+_PROGRESS_BAR = {"reward": "reward", "tokens/s": "tokens_per_second"}
+"""What the progress bar shows, under names short enough for a line of 80 columns."""
 
 
 class GFTLitModule(LightningModule):
@@ -58,7 +61,9 @@ class GFTLitModule(LightningModule):
             ``None`` carries on.
 
     Raises:
-        ValueError: If a number is out of range, or groups are too small for the advantage that the loss uses.
+        ValueError: If a number is out of range, or groups are too small for the advantage that the loss uses; when
+            training starts, if a row of the data could not be scored or answered.
+        TypeError: If the policy or the optimizer is of another kind.
 
     Example:
         >>> from lightning_gft import ExactMatchReward, ExpertSource, GFTLoss, ScratchPolicy, SelfSource
@@ -100,6 +105,12 @@ class GFTLitModule(LightningModule):
             max_nonfinite_updates=max_nonfinite_updates,
             max_uninformative_batches=max_uninformative_batches,
         )
+        if not isinstance(policy, PolicyLoader):
+            raise TypeError(f"policy={policy!r} must be a PolicyLoader, such as PretrainedPolicy('path/or/name')")
+        if not callable(optimizer):
+            raise TypeError(
+                "optimizer must be a function from parameters to an optimizer, as in partial(AdamW, lr=1e-6)"
+            )
         check_group_size(sampler, loss)
         self.policy_loader = policy
         self.sampler = sampler
@@ -124,9 +135,14 @@ class GFTLitModule(LightningModule):
     def setup(self, stage: str) -> None:
         if self.trainer.precision in ("16-mixed", "16-true"):
             raise ValueError(
-                "precision='16-mixed' scales the loss, which gradient norms here are not; use 'bf16-mixed'"
+                f"precision={self.trainer.precision!r} is not supported: float16 needs the loss to be scaled, which a "
+                "normaliser over micro-batches and processes does not allow; use 'bf16-mixed'"
             )
         self.base_seed = torch.initial_seed()
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, PromptDataModule):
+            limit = self.evaluator.settings.max_new_tokens
+            check_examples(data.examples, self.sampler, limit, self.tokenizer)
 
     @override
     def configure_model(self) -> None:
@@ -151,6 +167,7 @@ class GFTLitModule(LightningModule):
         for name in [name for name in saved if name.startswith(prefix) and name not in own]:
             del saved[name]
         saved.update({name: own[name] for name in own if name.startswith(prefix) and name not in saved})
+        check_state(saved, own)
 
     # Training
 

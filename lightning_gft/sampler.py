@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ class GroupSampler:
 
     Raises:
         ValueError: If there is no source or no reward.
+        TypeError: If they are something else.
 
     Example:
         >>> from lightning_gft import ExactMatchReward, ExpertSource, SelfSource
@@ -42,10 +44,8 @@ class GroupSampler:
         rewards: dict[str, Reward],
         advantage: AdvantageEstimator | None = None,
     ) -> None:
-        if not sources:
-            raise ValueError("sources is empty; give at least one, such as ExpertSource or SelfSource")
-        if not rewards:
-            raise ValueError("rewards is empty; give at least one, such as NumericReward or ExactMatchReward")
+        _check_named("sources", sources, ResponseSource, "ExpertSource or SelfSource")
+        _check_named("rewards", rewards, Reward, "NumericReward or ExactMatchReward")
         self.sources = sources
         self.rewards = rewards
         self.advantage = advantage or GroupNormalizedAdvantage()
@@ -103,6 +103,16 @@ class GroupSampler:
             for i, responses in enumerate(source.respond(prompts, policy, source_seed)):
                 groups[i].extend(_Row(i, source.source, response) for response in responses if response.token_ids)
         return [row for group in groups for row in group]
+
+
+def _check_named(field: str, parts: Any, kind: type, examples: str) -> None:
+    if not isinstance(parts, Mapping):
+        raise TypeError(f"{field} must be a dict by names of your choice, not a {type(parts).__name__}")
+    if not parts:
+        raise ValueError(f"{field} is empty; give at least one, such as {examples}")
+    for name, part in parts.items():
+        if not isinstance(part, kind):
+            raise TypeError(f"{field}[{name!r}] must be a {kind.__name__}, such as {examples}, not {part!r}")
 
 
 @dataclass(frozen=True)

@@ -56,8 +56,17 @@ def test_command_prints_every_run_and_saves_the_plot(tmp_path, capsys):
     main([*runs, f"--output={output}", "--num_samples=4"])
     printed = capsys.readouterr().out
     assert "mean@4" in printed
-    assert [line.split()[1] for line in printed.splitlines() if "0." in line] == ["base", "gft"]
+    assert "greedy │ 0.25 │ 0.75" in " ".join(printed.split())
+    assert str(tmp_path / "gft/lightning_logs/version_0/metrics.csv") in printed
+    assert max(map(len, printed.split("base:")[0].splitlines())) <= 80
     assert output.read_bytes().startswith(b"\x89PNG")
+
+
+def test_output_that_cannot_be_written_is_named(tmp_path, capsys):
+    write_run(tmp_path, ROWS)
+    with pytest.raises(SystemExit):
+        main([f"gft={tmp_path}", "--output=/dev/null/plot.png"])
+    assert "--output=/dev/null/plot.png cannot be written" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("argument", "message"), [("gft", "not NAME=FOLDER"), ("gft=nowhere", "no metrics.csv below")])

@@ -7,9 +7,9 @@ from typing import Any
 
 from datasets import Dataset
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
+from lightning_gft.callbacks.targets import check_target
 from lightning_gft.module import GFTLitModule
 from lightning_gft.types import GroupBatch, PromptBatch, Source
 
@@ -23,7 +23,11 @@ class GroupWriter(Callback):
     they would teach to stop in the middle.
 
     Args:
-        path: File to write. With several processes each writes its own, its rank before the suffix.
+        path: New file to write. With several processes each writes its own, its rank before the suffix.
+
+    Raises:
+        FileExistsError: When a run starts, if there is something at ``path``.
+        PermissionError: Likewise, if it cannot be made.
 
     Example:
         >>> GroupWriter("groups.parquet").path.name
@@ -34,6 +38,11 @@ class GroupWriter(Callback):
         self.path = Path(path)
         self.rows: list[dict[str, Any]] = []
         self.unfinished = 0
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "predict":
+            check_target(self._own_path(trainer))
 
     @override
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -74,9 +83,15 @@ class GroupWriter(Callback):
             self._write(trainer)
 
     def _write(self, trainer: Trainer) -> None:
-        path = self.path
-        if trainer.world_size > 1:
-            path = path.with_stem(f"{path.stem}-{trainer.global_rank}")
+        path = self._own_path(trainer)
         path.parent.mkdir(parents=True, exist_ok=True)
         Dataset.from_list(self.rows).to_parquet(path)
-        rank_zero_info(f"{len(self.rows)} groups written to {path}; {self.unfinished} unfinished responses left out")
+        others = f", of {trainer.world_size} such files" if trainer.world_size > 1 else ""
+        print(  # every process tells of its own file
+            f"{len(self.rows)} groups written to {path}{others}; {self.unfinished} unfinished responses left out"
+        )
+
+    def _own_path(self, trainer: Trainer) -> Path:
+        if trainer.world_size == 1:
+            return self.path
+        return self.path.with_stem(f"{self.path.stem}-{trainer.global_rank}")

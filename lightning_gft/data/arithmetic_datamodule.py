@@ -7,6 +7,7 @@ from random import Random
 
 from transformers import PreTrainedTokenizerBase
 
+from lightning_gft.checks import check_count
 from lightning_gft.data.arithmetic import draw_arithmetic, draw_letters, slips
 from lightning_gft.data.arithmetic_rows import arithmetic_row, draw_splits, letter_row, mixture_rows
 from lightning_gft.data.columns import Columns, Row
@@ -72,10 +73,10 @@ class ArithmeticDataModule(PromptDataModule):
             num_workers=num_workers,
         )
         _check_share("teacher_slip", teacher_slip)
-        _check_count("num_train", num_train, least=1)
-        _check_count("num_second_skill", num_second_skill, least=0)
-        _check_count("num_hard", num_hard, least=0)
-        _check_count("num_teacher", num_teacher, least=0)
+        check_count("num_train", num_train, least=1)
+        check_count("num_second_skill", num_second_skill, least=0)
+        check_count("num_hard", num_hard, least=0)
+        check_count("num_teacher", num_teacher, least=0)
         _check_problems(num_train, num_val, "num_operands", num_operands, max_operand)
         if num_hard > 0:
             _check_problems(0, num_hard, "hard_operands", hard_operands, max_operand)
@@ -110,7 +111,8 @@ class ArithmeticDataModule(PromptDataModule):
         Args:
             tokenizer: The policy's.
         """
-        return _plain_encoder(tokenizer, Columns(expert_column="expert", teacher_column="teacher"))
+        teacher_column = "teacher" if self.num_teacher > 0 else None
+        return _plain_encoder(tokenizer, Columns(expert_column="expert", teacher_column=teacher_column))
 
     def _arithmetic_rows(self, name: str, split: Split, sizes: dict[str, int], num_operands: int) -> list[Row]:
         draw = partial(draw_arithmetic, num_operands=num_operands, max_operand=self.max_operand)
@@ -167,7 +169,7 @@ class ArithmeticPretrainingDataModule(PromptDataModule):
         super().__init__(
             batch_size=batch_size, eval_batch_size=eval_batch_size, shuffle=False, seed=seed, num_workers=num_workers
         )
-        _check_count("num_examples", num_examples, least=1)
+        check_count("num_examples", num_examples, least=1)
         shares = {
             "slip": slip,
             "second_skill_fraction": second_skill_fraction,
@@ -217,11 +219,6 @@ def _plain_encoder(tokenizer: PreTrainedTokenizerBase, columns: Columns) -> Exam
     return ExampleEncoder(PromptEncoder(tokenizer, use_chat_template=False), columns, LengthLimits())
 
 
-def _check_count(field: str, count: int, least: int) -> None:
-    if count < least:
-        raise ValueError(f"{field}={count} must be at least {least}")
-
-
 def _check_share(field: str, share: float) -> None:
     if not 0 <= share <= 1:
         raise ValueError(f"{field}={share} must lie between 0 and 1")
@@ -229,9 +226,9 @@ def _check_share(field: str, share: float) -> None:
 
 def _check_problems(num_train: int, num_val: int, field: str, num_operands: int, max_operand: int) -> None:
     """Refuse sizes for which there are not enough different problems."""
-    _check_count(field, num_operands, least=2)
-    _check_count("max_operand", max_operand, least=1)
-    _check_count("num_val", num_val, least=1)
+    check_count(field, num_operands, least=2)
+    check_count("max_operand", max_operand, least=1)
+    check_count("num_val", num_val, least=1)
     possible = (max_operand + 1) * (2 * max_operand + 1) ** (num_operands - 1)
     wanted = num_train + 2 * num_val
     if wanted > possible:

@@ -17,7 +17,7 @@ def collate_examples(examples: Sequence[Example], dataset: str = "") -> PromptBa
 
     Example:
         >>> example = Example(
-        ...     prompt_ids=[5, 6], prompt="1+1=", reference="2", demonstrations={}, columns={"prompt": "1+1="}
+        ...     prompt_ids=[5, 6], prompt="1+1=", reference="2", demonstrations={}, columns={"prompt": "1+1="}, row=0
         ... )
         >>> collate_examples([example, example]).references
         ['2', '2']

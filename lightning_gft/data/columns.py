@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lightning_gft.data.tokenization import Prompt
+from lightning_gft.checks import check_marker
+from lightning_gft.data.errors import row_name, shorten
+from lightning_gft.data.prompts import Prompt, check_prompt, prompt_text
 
 Row = dict[str, Any]
+
+
+class NumberedRows(list[Row]):
+    """Rows chosen from more, which know where among them they stood: that is what errors call them by.
+
+    Args:
+        rows: The rows.
+        positions: Position of each in the data as loaded.
+
+    Example:
+        >>> rows = NumberedRows([{"prompt": "1+1="}], positions=[7])
+        >>> [text.row for text in Columns(answer_column=None).read(rows)]
+        [7]
+    """
+
+    def __init__(self, rows: Sequence[Row], positions: Sequence[int]) -> None:
+        super().__init__(rows)
+        self.positions = positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +40,16 @@ class TextExample:
     Args:
         prompt: A text or a conversation.
         reference: What a verifier compares to; ``None`` if there is none.
-        demonstrations: Texts of given responses by role.
+        demonstrations: Texts of given responses by role, none of them blank.
         columns: The row itself.
+        row: Its position in the data as loaded.
     """
 
     prompt: Prompt
     reference: Any
     demonstrations: dict[str, list[str]]
     columns: Row
+    row: int
 
 
 @dataclass(frozen=True)
@@ -41,6 +64,11 @@ class Columns:
         answer_marker: The reference is what follows the last of these in the answer; if empty, the whole
             answer is it.
 
+    A blank demonstration counts as missing, as null does: the end of sequence alone is no answer.
+
+    Raises:
+        ValueError: If ``answer_marker`` is null.
+
     Example:
         >>> columns = Columns(prompt_column="question", expert_column="answer", answer_marker="####")
         >>> example, = columns.read([{"question": "1 + 1?", "answer": "1 + 1 = 2 #### 2"}])
@@ -54,6 +82,15 @@ class Columns:
     teacher_column: str | None = None
     answer_marker: str = ""
 
+    def __post_init__(self) -> None:
+        check_marker("answer_marker", self.answer_marker)
+
+    @property
+    def demonstration_columns(self) -> dict[str, str]:
+        """The columns that hold demonstrations, by role."""
+        columns = {"expert": self.expert_column, "teacher": self.teacher_column}
+        return {role: column for role, column in columns.items() if column is not None}
+
     def check(self, available: Sequence[str]) -> None:
         """Refuse a name that is not among the columns that there are.
 
@@ -63,11 +100,13 @@ class Columns:
         Raises:
             ValueError: If a named column is missing.
         """
-        for field in ("prompt_column", "answer_column", "expert_column", "teacher_column"):
-            column = getattr(self, field)
+        fields = ("prompt_column", "answer_column", "expert_column", "teacher_column")
+        named = {field: getattr(self, field) for field in fields}
+        unused = [column for column in available if column not in named.values()]
+        for field, column in named.items():
             if column is None or column in available:
                 continue
-            closest = difflib.get_close_matches(column, available, n=1, cutoff=0.5)
+            closest = difflib.get_close_matches(column, unused, n=1, cutoff=0.5)
             raise ValueError(
                 f"{field}={column!r} is not a column of the data, which has {', '.join(map(repr, available))}"
                 + (f"; did you mean {closest[0]!r}?" if closest else "")
@@ -81,18 +120,47 @@ class Columns:
             rows: Rows that have the columns.
 
         Raises:
-            ValueError: If a row's answer lacks the marker.
-            TypeError: If a demonstration is not a text.
+            ValueError: If a row has no prompt, or its answer lacks the marker.
+            TypeError: If a prompt or a demonstration is of another type.
         """
+        positions = rows.positions if isinstance(rows, NumberedRows) else range(len(rows))
         return [
             TextExample(
-                prompt=row[self.prompt_column],
+                prompt=self._prompt(row, number),
                 reference=self._reference(row, number),
-                demonstrations=self._demonstrations(row, number),
+                demonstrations={
+                    role: _texts(row[column], column, number) for role, column in self.demonstration_columns.items()
+                },
                 columns=row,
+                row=number,
             )
-            for number, row in enumerate(rows)
+            for row, number in zip(rows, positions, strict=True)
         ]
+
+    def count_blank(self, rows: Sequence[Row]) -> Counter[str]:
+        """Return how many demonstrations of each role are blank texts, which :meth:`read` leaves out.
+
+        Args:
+            rows: Rows that have the columns.
+        """
+        blank = Counter[str]()
+        for role, column in self.demonstration_columns.items():
+            cells = (row[column] if isinstance(row[column], list) else [row[column]] for row in rows)
+            blank[role] = sum(isinstance(text, str) and not text.strip() for cell in cells for text in cell)
+        return +blank
+
+    def _prompt(self, row: Row, number: int) -> Prompt:
+        prompt: Prompt = row[self.prompt_column]
+        name = row_name(number, self.prompt_column)
+        try:
+            check_prompt(prompt)
+        except TypeError as error:
+            raise TypeError(f"{name}: {error}") from error
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+        if not prompt_text(prompt).strip():
+            raise ValueError(f"{name}: the prompt is empty: {shorten(prompt)}. Take the row out, or give it a prompt")
+        return prompt
 
     def _reference(self, row: Row, number: int) -> Any:
         if self.answer_column is None:
@@ -102,18 +170,13 @@ class Columns:
             return answer
         _, marker, reference = str(answer).rpartition(self.answer_marker)
         if not marker:
-            raise ValueError(
-                f"row {number} has no answer_marker={self.answer_marker!r} in its {self.answer_column!r}: {answer!r}"
-            )
+            name = row_name(number, self.answer_column)
+            raise ValueError(f"{name}: no answer_marker={self.answer_marker!r} in {shorten(answer)}")
         return reference.strip()
-
-    def _demonstrations(self, row: Row, number: int) -> dict[str, list[str]]:
-        roles = {"expert": self.expert_column, "teacher": self.teacher_column}
-        return {role: _texts(row[column], column, number) for role, column in roles.items() if column is not None}
 
 
 def _texts(cell: Any, column: str, number: int) -> list[str]:
     texts = [] if cell is None else [cell] if isinstance(cell, str) else cell
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise TypeError(f"row {number}: {column!r} must hold a text or a list of texts, not {cell!r}")
-    return texts
+        raise TypeError(f"{row_name(number, column)}: must hold a text or a list of texts, not {shorten(cell)}")
+    return [text for text in texts if text.strip()]

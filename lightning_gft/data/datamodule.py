@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from transformers import PreTrainedTokenizerBase
 
+from lightning_gft.checks import check_count
 from lightning_gft.data.collate import collate_examples
 from lightning_gft.data.columns import Row
 from lightning_gft.data.examples import Example, ExampleEncoder
@@ -47,7 +48,8 @@ class PromptDataModule(LightningDataModule, ABC):
         num_workers: Processes that prepare batches; 0 prepares them in the training process.
 
     Raises:
-        ValueError: If a batch size is not positive.
+        ValueError: If a batch size is not positive, or the number of workers is negative.
+        TypeError: If one of them is not a whole number.
 
     Attributes:
         tokenizer: Set it to use the datamodule without a trainer; ``None`` takes the LightningModule's.
@@ -57,9 +59,9 @@ class PromptDataModule(LightningDataModule, ABC):
 
     def __init__(self, *, batch_size: int, eval_batch_size: int, shuffle: bool, seed: int, num_workers: int) -> None:
         super().__init__()
-        for field, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
-            if size < 1:
-                raise ValueError(f"{field}={size} must be at least 1")
+        check_count("batch_size", batch_size)
+        check_count("eval_batch_size", eval_batch_size)
+        check_count("num_workers", num_workers, least=0)
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.shuffle = shuffle
@@ -72,6 +74,8 @@ class PromptDataModule(LightningDataModule, ABC):
     @abstractmethod
     def load_rows(self, split: Split) -> dict[str, list[Row]]:
         """Return the rows of each data set of a split by its name, which is empty for the main one.
+
+        Errors name a row by its place in the list; where that is not its place in the data, return ``NumberedRows``.
 
         Args:
             split: ``"train"`` has the main data set only; the others may have several, or none.
@@ -92,13 +96,15 @@ class PromptDataModule(LightningDataModule, ABC):
             stage: Lightning's ``"fit"``, ``"validate"``, ``"test"`` or ``"predict"``; ``None`` for everything.
 
         Raises:
-            ValueError: If the stage has no data.
+            ValueError: If the stage has no data, or a row cannot be used, or a training column has no demonstration.
+            TypeError: If a row's prompt or demonstration is of another type.
         """
         encoder = self.make_encoder(self._find_tokenizer())
         for split in _SPLITS[stage]:
             rows = self.load_rows(split)
             if not rows and stage in ("validate", "test"):
-                raise ValueError(f"no {split} data to {stage} on: see the `{split}_*` arguments of the datamodule")
+                verb = "validate" if split == "val" else split
+                raise ValueError(f"no {split} data to {verb} on: see the `{split}_*` arguments of the datamodule")
             self.dropped = {key: count for key, count in self.dropped.items() if key.split("/")[0] != split}
             self.examples[split] = {name: self._encode(encoder, part, split, name) for name, part in rows.items()}
 
@@ -145,6 +151,8 @@ class PromptDataModule(LightningDataModule, ABC):
         where = f"{split}/{name}" if name else split
         try:
             examples, dropped = encoder.encode(rows)
+        except TypeError as error:
+            raise TypeError(f"{where} data: {error}") from error
         except ValueError as error:
             raise ValueError(f"{where} data: {error}") from error
         for part, count in dropped.items():
@@ -153,8 +161,29 @@ class PromptDataModule(LightningDataModule, ABC):
             counts = ", ".join(f"{count} {part}" for part, count in dropped.items())
             rank_zero_warn(f"{where} data: too long and dropped: {counts} (of {len(rows)} rows)")
         if not examples:
-            raise ValueError(f"{where} data: every prompt is too long, nothing is left")
+            limit = encoder.limit_name("prompt")
+            raise ValueError(f"{where} data: every prompt is too long, nothing is left: the limit is {limit}")
+        if split == "train":  # evaluation has no use for demonstrations
+            self._check_demonstrations(encoder, rows, examples)
         return examples
+
+    def _check_demonstrations(self, encoder: ExampleEncoder, rows: list[Row], examples: list[Example]) -> None:
+        """Tell of rows without a demonstration, and refuse a column that has none at all."""
+        blank = encoder.columns.count_blank(rows)
+        for role, column in encoder.columns.demonstration_columns.items():
+            missing = sum(not example.demonstrations[role] for example in examples)
+            if missing == len(examples):
+                lost = self.dropped.get(f"train/{role}", 0)
+                raise ValueError(
+                    f"train data: no row has a demonstration in {role}_column={column!r}"
+                    + (f", {lost} are too long (the limit is {encoder.limit_name('response')})" if lost else "")
+                    + f": correct the data{', raise the limit' if lost else ''}, or set `{role}_column: null`"
+                )
+            gaps = [f"{missing} of {len(examples)} rows have no {role} demonstration"] if missing else []
+            if blank[role]:
+                gaps.append(f"{blank[role]} blank {role} texts were left out")
+            if gaps:
+                rank_zero_warn(f"train data: {'; '.join(gaps)}")
 
     def _examples_of(self, split: Split) -> dict[str, list[Example]]:
         if split not in self.examples:

@@ -7,11 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from lightning_gft.checks import check_count
 from lightning_gft.data.columns import Columns, Row, TextExample
-from lightning_gft.data.tokenization import Prompt, PromptEncoder
+from lightning_gft.data.errors import TextError, row_name, shorten
+from lightning_gft.data.prompts import prompt_text
+from lightning_gft.data.tokenization import PromptEncoder
 from lightning_gft.types import Response
 
 Overlong = Literal["error", "drop"]
+
+_NO_WINDOW = int(1e20)  # transformers writes 1e30 where it knows none
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,7 @@ class Example:
         reference: What a verifier compares to.
         demonstrations: Given responses by role.
         columns: The row itself.
+        row: Its position in the data as loaded, by which errors name it.
     """
 
     prompt_ids: list[int]
@@ -31,6 +37,7 @@ class Example:
     reference: Any
     demonstrations: dict[str, list[Response]]
     columns: Row
+    row: int
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,7 @@ class LengthLimits:
 
     Raises:
         ValueError: If a limit is not positive.
+        TypeError: If a limit is not a whole number.
 
     Example:
         >>> LengthLimits(max_prompt_length=512).overlong_prompts
@@ -61,13 +69,16 @@ class LengthLimits:
     def __post_init__(self) -> None:
         for name in ("max_prompt_length", "max_response_length"):
             limit = getattr(self, name)
-            if limit is not None and limit < 1:
-                raise ValueError(f"{name}={limit} must be at least 1")
+            if limit is not None:
+                check_count(name, limit)
 
 
 @dataclass(frozen=True)
 class ExampleEncoder:
     """Turns rows into tokenised examples.
+
+    Besides the limits, a prompt and its response must fit into the model's context window, the tokenizer's
+    ``model_max_length``.
 
     Args:
         prompts: Tokenises.
@@ -86,60 +97,112 @@ class ExampleEncoder:
             rows: At least one row; all have the same columns.
 
         Raises:
-            ValueError: If a column is missing, or something is empty or too long and not to be dropped.
+            ValueError: If a column is missing, or something is empty, unknown to the tokenizer, or too long and not to
+                be dropped.
+            TypeError: If a prompt or a demonstration is of another type.
         """
         self.columns.check(list(rows[0]))
         texts = self.columns.read(rows)
+        prompt_ids = self._encode_prompts(texts)
         self._check_prefix(texts)
-        prompt_ids = self.prompts.encode_prompts([text.prompt for text in texts])
         responses = self._encode_demonstrations(texts)
         examples, dropped = [], Counter[str]()
-        for number, (text, ids) in enumerate(zip(texts, prompt_ids, strict=True)):
+        for text, ids in zip(texts, prompt_ids, strict=True):
             given = {role: [next(responses) for _ in answers] for role, answers in text.demonstrations.items()}
-            if not self._prompt_fits(text, ids, number):
+            if not self._prompt_fits(text, len(ids)):
                 dropped["prompt"] += 1
                 continue
-            kept = {role: [r for r in answers if self._fits(r, role, number)] for role, answers in given.items()}
+            kept = {
+                role: [r for r in answers if self._fits(r, role, text, len(ids))] for role, answers in given.items()
+            }
             dropped.update({role: len(given[role]) - len(kept[role]) for role in given})
-            examples.append(Example(ids, _prompt_text(text.prompt), text.reference, kept, text.columns))
+            examples.append(Example(ids, prompt_text(text.prompt), text.reference, kept, text.columns, text.row))
         return examples, +dropped
+
+    @property
+    def window(self) -> int:
+        """Most tokens that prompt and response may have together; enormous if the tokenizer does not tell."""
+        return int(self.prompts.tokenizer.model_max_length)
+
+    def limit_name(self, part: Literal["prompt", "response"]) -> str:
+        """Return what errors call the limits of a prompt's or a response's length.
+
+        Args:
+            part: Which of the two.
+        """
+        field = f"max_{part}_length"
+        limit = getattr(self.limits, field)
+        names = [] if limit is None else [f"{field}={limit}"]
+        if self.window < _NO_WINDOW:
+            names.append(self._window_name())
+        return " and ".join(names)
+
+    def _encode_prompts(self, texts: Sequence[TextExample]) -> list[list[int]]:
+        try:
+            return self.prompts.encode_prompts([text.prompt for text in texts])
+        except TextError as error:
+            raise ValueError(f"{row_name(texts[error.index].row, self.columns.prompt_column)}: {error}") from error
 
     def _check_prefix(self, texts: Sequence[TextExample]) -> None:
         # Whether the prompt begins the conversation is up to the template, not to the row: one row tells.
         for text in texts:
             for response in (response for answers in text.demonstrations.values() for response in answers):
-                self.prompts.check_prefix(text.prompt, response)
+                try:
+                    self.prompts.check_prefix(text.prompt, response)
+                except ValueError as error:
+                    raise ValueError(f"{row_name(text.row, self.columns.prompt_column)}: {error}") from error
                 return
 
     def _encode_demonstrations(self, texts: Sequence[TextExample]) -> Iterator[Response]:
         # All at once, because that is how a tokenizer is fast; in the order in which they are taken back apart.
-        flat = [response for text in texts for answers in text.demonstrations.values() for response in answers]
-        return map(Response, self.prompts.encode_responses(flat))
+        flat = [
+            (response, text.row, role)
+            for text in texts
+            for role, answers in text.demonstrations.items()
+            for response in answers
+        ]
+        try:
+            return map(Response, self.prompts.encode_responses([response for response, _, _ in flat]))
+        except TextError as error:
+            _, row, role = flat[error.index]
+            raise ValueError(f"{row_name(row, self.columns.demonstration_columns[role])}: {error}") from error
 
-    def _prompt_fits(self, text: TextExample, ids: list[int], number: int) -> bool:
-        if not ids:
-            raise ValueError(f"row {number} has an empty prompt: {text.prompt!r}")
+    def _prompt_fits(self, text: TextExample, length: int) -> bool:
+        name = row_name(text.row, self.columns.prompt_column)
+        if length == 0:
+            raise ValueError(f"{name}: the prompt has no tokens: {shorten(text.prompt)}")
         limit = self.limits.max_prompt_length
-        if limit is None or len(ids) <= limit:
+        if (limit is None or length <= limit) and length < self.window:
             return True
         if self.limits.overlong_prompts == "drop":
             return False
-        raise ValueError(
-            f"row {number}: its prompt has {len(ids)} tokens, more than max_prompt_length={limit}: raise the limit, or "
-            f"set `overlong_prompts: drop`. The prompt begins {_prompt_text(text.prompt)[:60]!r}"
-        )
+        if limit is not None and length > limit:
+            too_long = f"{length} tokens, more than max_prompt_length={limit}: raise the limit"
+        else:
+            too_long = f"{length} tokens, to which {self._window_name()} leaves no room for an answer: shorten it"
+        raise ValueError(f"{name}: the prompt has {too_long}, or set `overlong_prompts: drop`. {_beginning(text)}")
 
-    def _fits(self, response: Response, role: str, number: int) -> bool:
-        limit = self.limits.max_response_length
-        if limit is None or len(response.token_ids) <= limit:
+    def _fits(self, response: Response, role: str, text: TextExample, prompt_length: int) -> bool:
+        limit, length = self.limits.max_response_length, len(response.token_ids)
+        if (limit is None or length <= limit) and prompt_length + length <= self.window:
             return True
         if self.limits.overlong_demonstrations == "drop":
             return False
+        if limit is not None and length > limit:
+            too_long = f"has {length} tokens, more than max_response_length={limit}: raise the limit"
+        else:
+            too_long = (
+                f"has {length} tokens, {prompt_length + length} with its prompt, more than {self._window_name()}: "
+                "shorten it"
+            )
         raise ValueError(
-            f"row {number}: its {role} demonstration has {len(response.token_ids)} tokens, more than "
-            f"max_response_length={limit}: raise the limit, or set `overlong_demonstrations: drop`"
+            f"{row_name(text.row, self.columns.demonstration_columns[role])}: the {role} demonstration {too_long}, or "
+            f"set `overlong_demonstrations: drop`. {_beginning(text)}"
         )
 
+    def _window_name(self) -> str:
+        return f"the model's window of {self.window} tokens (`model_max_length` of the tokenizer)"
 
-def _prompt_text(prompt: Prompt) -> str:
-    return prompt if isinstance(prompt, str) else "\n".join(str(message["content"]) for message in prompt)
+
+def _beginning(text: TextExample) -> str:
+    return f"The prompt begins {shorten(prompt_text(text.prompt), 60)}"

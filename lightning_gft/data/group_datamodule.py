@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from os import PathLike
+
 import datasets
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from lightning_gft.data.columns import Columns, Row
+from lightning_gft.checks import check_count
+from lightning_gft.data.columns import Columns, NumberedRows, Row
 from lightning_gft.data.datamodule import PromptDataModule, Split
 from lightning_gft.data.examples import ExampleEncoder, LengthLimits, Overlong
 from lightning_gft.data.loading import load_rows
@@ -49,6 +53,7 @@ class GroupDataModule(PromptDataModule):
 
     Raises:
         ValueError: If an option is out of range, or options contradict each other.
+        TypeError: If a path is not a text, or a number not a whole number.
 
     Example:
         >>> data = GroupDataModule(path="openai/gsm8k", name="main", prompt_column="question", answer_marker="####")
@@ -110,7 +115,7 @@ class GroupDataModule(PromptDataModule):
             split: The part of the run.
         """
         rows = {"train": self._train_rows, "val": self._val_rows, "test": self._test_rows}[split]()
-        return {} if rows is None else {"": rows.to_list()}
+        return {} if rows is None else {"": rows}
 
     def make_encoder(self, tokenizer: PreTrainedTokenizerBase) -> ExampleEncoder:
         """Return what turns rows into tokenised examples.
@@ -126,22 +131,25 @@ class GroupDataModule(PromptDataModule):
         )
         return ExampleEncoder(prompts, self.columns, self.limits)
 
-    def _train_rows(self) -> datasets.Dataset:
-        rows = load_rows(self.path, name=self.name, split=self.train_split, split_field="train_split")
-        if isinstance(self.val_split, float):
-            rows, _ = self._hold_out(rows, self.val_split)
-        return _first(rows, self.max_train_rows)
+    def _train_rows(self) -> NumberedRows:
+        rows = self._load_training_split()
+        kept, _ = self._hold_out(len(rows))
+        return _choose(rows, kept[: self.max_train_rows])
 
-    def _val_rows(self) -> datasets.Dataset | None:
+    def _val_rows(self) -> NumberedRows | None:
         if isinstance(self.val_split, float):
-            rows = load_rows(self.path, name=self.name, split=self.train_split, split_field="train_split")
-            _, held_out = self._hold_out(rows, self.val_split)
-        else:
-            held_out = self._evaluation_rows("val", self.val_path, self.val_split)
-        return None if held_out is None else _first(held_out, self.max_val_rows)
+            rows = self._load_training_split()
+            _, held_out = self._hold_out(len(rows))
+            return _choose(rows, held_out[: self.max_val_rows])
+        val_rows = self._evaluation_rows("val", self.val_path, self.val_split)
+        return None if val_rows is None else _choose(val_rows, range(len(val_rows))[: self.max_val_rows])
 
-    def _test_rows(self) -> datasets.Dataset | None:
-        return self._evaluation_rows("test", self.test_path, self.test_split)
+    def _test_rows(self) -> NumberedRows | None:
+        rows = self._evaluation_rows("test", self.test_path, self.test_split)
+        return None if rows is None else _choose(rows, range(len(rows)))
+
+    def _load_training_split(self) -> datasets.Dataset:
+        return load_rows(self.path, name=self.name, split=self.train_split, split_field="train_split")
 
     def _evaluation_rows(self, role: str, path: str | None, split: str | None) -> datasets.Dataset | None:
         if path is not None:
@@ -150,26 +158,34 @@ class GroupDataModule(PromptDataModule):
             return load_rows(self.path, name=self.name, split=split, split_field=f"{role}_split")
         return None
 
-    def _hold_out(self, rows: datasets.Dataset, fraction: float) -> tuple[datasets.Dataset, datasets.Dataset]:
-        """Part the rows into those to train on and those held out, each in the order of the data."""
-        held_out = max(1, round(len(rows) * fraction))
-        if held_out == len(rows):
-            raise ValueError(f"val_split={fraction} of {len(rows)} rows leaves none to train on")
-        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.seed)).tolist()
-        return rows.select(sorted(order[held_out:])), rows.select(sorted(order[:held_out]))
+    def _hold_out(self, num_rows: int) -> tuple[Sequence[int], Sequence[int]]:
+        """Return the positions of the rows to train on and of those held out, each in the order of the data."""
+        if not isinstance(self.val_split, float):
+            return range(num_rows), []
+        held_out = max(1, round(num_rows * self.val_split))
+        if held_out == num_rows:
+            raise ValueError(f"val_split={self.val_split} of {num_rows} rows leaves none to train on")
+        order = torch.randperm(num_rows, generator=torch.Generator().manual_seed(self.seed)).tolist()
+        return sorted(order[held_out:]), sorted(order[:held_out])
 
     def _check_options(self) -> None:
+        for field in ("path", "val_path", "test_path"):
+            path = getattr(self, field)
+            if not isinstance(path, str | PathLike) and (path is not None or field == "path"):
+                raise TypeError(f"{field}={path!r} must say where the data are, as in {field}='train.jsonl'")
         for field in ("max_train_rows", "max_val_rows"):
             limit = getattr(self, field)
-            if limit is not None and limit < 1:
-                raise ValueError(f"{field}={limit} must be at least 1, or be null for all rows")
-        if not isinstance(self.val_split, float):
+            if limit is not None:
+                check_count(field, limit, otherwise=", or be null for all rows")
+        if isinstance(self.val_split, str | None):
             return
-        if not 0 < self.val_split < 1:
-            raise ValueError(f"val_split={self.val_split} must lie between 0 and 1, or name a split")
+        if isinstance(self.val_split, bool) or not 0 < self.val_split < 1:
+            raise ValueError(
+                f"val_split={self.val_split} must lie between 0 and 1, the share of rows to hold out, or name a split"
+            )
         if self.val_path is not None:
             raise ValueError(f"val_split={self.val_split} holds rows out of `path`: it cannot go with `val_path`")
 
 
-def _first(rows: datasets.Dataset, limit: int | None) -> datasets.Dataset:
-    return rows if limit is None else rows.select(range(min(limit, len(rows))))
+def _choose(rows: datasets.Dataset, positions: Sequence[int]) -> NumberedRows:
+    return NumberedRows(rows.select(positions).to_list(), positions)

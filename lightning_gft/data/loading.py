@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import glob
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import datasets
+
+from lightning_gft.data.faults import check_files, csv_header, find_fault
 
 READERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
 """Kinds of files that are read, by the reader of the ``datasets`` library for each."""
@@ -43,7 +45,7 @@ def load_rows(
 
     Raises:
         FileNotFoundError: If there is nothing to load.
-        ValueError: If it is of an unknown kind, lacks the split or has no rows.
+        ValueError: If it is of an unknown kind, broken, lacks the split or has no rows.
 
     Example:
         >>> import tempfile
@@ -85,32 +87,61 @@ def _load_splits(path: str, name: str | None, where: str) -> dict[str, datasets.
 
 def _load_files(files: list[Path], where: str) -> dict[str, datasets.Dataset]:
     kinds = {file.suffix for file in files}
-    if len(kinds) > 1 or not kinds <= READERS.keys():
+    if not kinds <= READERS.keys():
         raise ValueError(f"{where} is of a kind that cannot be read ({', '.join(sorted(kinds))}): give {_KINDS}")
-    return _read(where, READERS[kinds.pop()], data_files=list(map(str, files)), **_reader_options(files))
+    _check_kinds(files, where)
+    return _read(files, where, READERS[kinds.pop()], data_files=list(map(str, files)))
 
 
 def _load_folder(folder: Path, name: str | None, where: str) -> dict[str, datasets.Dataset]:
-    if (folder / "dataset_dict.json").is_file():
-        return dict(datasets.load_from_disk(str(folder)))
-    if (folder / "state.json").is_file():
-        return {"train": datasets.load_from_disk(str(folder))}
-    files = sorted(file for file in folder.rglob("*") if file.suffix in READERS)
+    if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+        return _load_saved(folder, where)
+    files = sorted(file for file in folder.rglob("*") if file.suffix in READERS and _is_data(file.relative_to(folder)))
     if not files:
         raise FileNotFoundError(f"{where} is a folder without anything to read: give {_KINDS}")
-    return _read(where, str(folder), name, **_reader_options(files))
+    _check_kinds(files, where)
+    return _read(files, where, str(folder), name)
 
 
-def _read(where: str, *args: Any, **kwargs: Any) -> dict[str, datasets.Dataset]:
+def _check_kinds(files: list[Path], where: str) -> None:
+    kinds = Counter(file.suffix for file in files)
+    if len({READERS[kind] for kind in kinds}) > 1:
+        found = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+        glob_of_one = str(files[0].with_name(f"*{files[0].suffix}"))
+        raise ValueError(
+            f"{where} has files of different kinds ({found}), which cannot be read together: say which by a glob, as "
+            f"in {glob_of_one!r}, or put the others elsewhere"
+        )
+
+
+def _is_data(file: Path) -> bool:
+    # As the library sees it: what is hidden, or describes the data, is none of them.
+    hidden = any(part.startswith((".", "__")) for part in file.parts)
+    return not hidden and file.name not in datasets.data_files.FILES_TO_IGNORE
+
+
+def _load_saved(folder: Path, where: str) -> dict[str, datasets.Dataset]:
     try:
-        return dict(datasets.load_dataset(*args, **kwargs))
-    except (
-        ValueError,
-        StopIteration,
-        datasets.exceptions.DatasetsError,
-    ) as error:  # the library's for an empty file, too
-        reason = str(error.__cause__ or error) or "empty file"
-        raise ValueError(f"{where} has no rows, or cannot be read: {reason}") from error
+        saved = datasets.load_from_disk(str(folder))
+    except (FileNotFoundError, KeyError, ValueError) as error:
+        raise ValueError(f"{where} is not whole, as `save_to_disk` leaves a folder: save it again ({error})") from error
+    return dict(saved) if isinstance(saved, datasets.DatasetDict) else {"train": saved}
+
+
+def _read(files: list[Path], where: str, *args: Any, **kwargs: Any) -> dict[str, datasets.Dataset]:
+    try:
+        check_files(files)
+    except ValueError as error:
+        raise ValueError(f"{where} cannot be read: {error}") from error
+    try:
+        return dict(datasets.load_dataset(*args, **kwargs, **_reader_options(files)))
+    except StopIteration as error:  # the library's for files without anything but white space
+        raise ValueError(f"{where} has no rows") from error
+    except (ValueError, datasets.exceptions.DatasetsError) as error:
+        found = next((fault for file in files if (fault := find_fault(file))), None)
+        if found is None and "corresponds to no data" in str(error):
+            raise ValueError(f"{where} has no rows") from error
+        raise ValueError(f"{where} cannot be read: {found or error.__cause__ or error}") from error
 
 
 def _load_from_hub(path: str, name: str | None, where: str) -> dict[str, datasets.Dataset]:
@@ -125,9 +156,7 @@ def _load_from_hub(path: str, name: str | None, where: str) -> dict[str, dataset
 def _reader_options(files: list[Path]) -> dict[str, Any]:
     if files[0].suffix != ".csv":
         return {}
-    with files[0].open(newline="", encoding="utf-8") as file:
-        header = next(csv.reader(file), [])
-    texts = datasets.Features({column: datasets.Value("string") for column in header})
+    texts = datasets.Features({column: datasets.Value("string") for column in csv_header(files[0])})
     return {"features": texts, "keep_default_na": False, "na_values": [""]}
 
 

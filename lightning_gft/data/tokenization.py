@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-Messages = list[dict[str, Any]]
-"""A conversation, as chat templates take it: ``[{"role": "user", "content": "..."}]``."""
-
-Prompt = str | Messages
+from lightning_gft.data.coverage import CoverageCheck
+from lightning_gft.data.errors import TextError
+from lightning_gft.data.prompts import Messages, Prompt, check_prompt
 
 _TEXTS_AT_ONCE = 4096  # many, to be fast; not all, because a tokenizer's own records are many times the size of the ids
 
@@ -58,6 +57,7 @@ class PromptEncoder:
         has_chat_template = tokenizer.chat_template is not None
         self.uses_chat_template = has_chat_template if use_chat_template is None else use_chat_template
         self._eos_token_id = _eos_token_id(tokenizer)
+        self._coverage = CoverageCheck(tokenizer)
         self._check_options(has_chat_template)
 
     def render(self, prompt: Prompt) -> str:
@@ -70,8 +70,7 @@ class PromptEncoder:
             ValueError: If the prompt is a conversation that cannot be rendered.
             TypeError: If it is neither a text nor a conversation.
         """
-        if not isinstance(prompt, str | list):
-            raise TypeError(f"a prompt is a text or a list of messages, not {type(prompt).__name__}: {prompt!r}")
+        check_prompt(prompt)
         if self.uses_chat_template:
             return self._render_chat(self._conversation(prompt), add_generation_prompt=True)
         if isinstance(prompt, str):
@@ -88,8 +87,12 @@ class PromptEncoder:
 
         Args:
             prompts: Texts or conversations.
+
+        Raises:
+            TextError: If a prompt cannot be rendered, or the tokenizer would lose a part of it.
+            TypeError: If a prompt is neither a text nor a conversation.
         """
-        texts = [self.render(prompt) for prompt in prompts]
+        texts = [self._render_one(prompt, index) for index, prompt in enumerate(prompts)]
         if self.uses_chat_template:
             return self._encode(texts, add_special_tokens=False)  # the template has written them already
         ids = self._encode(texts, add_special_tokens=True)
@@ -100,6 +103,9 @@ class PromptEncoder:
 
         Args:
             texts: Responses, with or without the end-of-sequence token written out.
+
+        Raises:
+            TextError: If the tokenizer would lose a part of a response.
         """
         eos = self._eos_token_id
         ids = self._encode(texts, add_special_tokens=False)
@@ -130,6 +136,12 @@ class PromptEncoder:
             "`chat_template` whose generation prompt opens the assistant's message as the conversation does, or set "
             "`use_chat_template: false` and use `prompt_template`"
         )
+
+    def _render_one(self, prompt: Prompt, index: int) -> str:
+        try:
+            return self.render(prompt)
+        except ValueError as error:
+            raise TextError(str(error), index) from error
 
     def _check_options(self, has_chat_template: bool) -> None:
         if "{prompt}" not in self.prompt_template:
@@ -163,9 +175,25 @@ class PromptEncoder:
         return [{"role": "system", "content": self.system_prompt}, *messages]
 
     def _render_chat(self, messages: Messages, *, add_generation_prompt: bool) -> str:
-        return str(
-            self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
-        )
+        try:
+            rendered = str(
+                self.tokenizer.apply_chat_template(
+                    messages, tokenize=False, add_generation_prompt=add_generation_prompt
+                )
+            )
+        except (TemplateError, TypeError) as error:
+            raise ValueError(
+                f"the chat template cannot render the conversation ({error}): correct its messages, or give the "
+                "tokenizer another `chat_template`"
+            ) from error
+        if any(
+            isinstance(message.get("content"), list) and str(message["content"]) in rendered for message in messages
+        ):
+            raise ValueError(
+                "a message is a list of parts, which the chat template writes as Python does, brackets and all: make "
+                "its content a text, or give the tokenizer a `chat_template` that takes parts"
+            )
+        return rendered
 
     def _encode(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[list[int]]:
         ids: list[list[int]] = []
@@ -178,21 +206,8 @@ class PromptEncoder:
                 verbose=False,  # lengths are checked, and complained about, where the limits are known
             )
             ids.extend(encoded["input_ids"])
-        self._check_known(texts, ids)
+        self._coverage.check(texts, ids)
         return ids
-
-    def _check_known(self, texts: Sequence[str], ids: Sequence[Sequence[int]]) -> None:
-        unknown = self.tokenizer.unk_token_id
-        if unknown is None or unknown == self._eos_token_id:  # GPT-2 calls its end of sequence unknown as well
-            return
-        for text, row in zip(texts, ids, strict=True):
-            if unknown in row:
-                encoded = {char: self.tokenizer.encode(char, add_special_tokens=False) for char in sorted(set(text))}
-                chars = [char for char in encoded if unknown in encoded[char]]
-                raise ValueError(
-                    f"the tokenizer has no token for {', '.join(map(repr, chars)) or 'a part'} of the text "
-                    f"{text[:80]!r}: take it out, or add it to the tokenizer (`alphabet` of a ScratchPolicy)"
-                )
 
     def _appends_eos(self) -> bool:
         # Asked of a text rather than of each prompt's last id, which an empty prompt's beginning of sequence may equal.

@@ -1,4 +1,4 @@
-"""Refusing a model and a tokenizer that are not a policy."""
+"""Refusing a model and a tokenizer that are not a policy, and responses that it has no room for."""
 
 from __future__ import annotations
 
@@ -49,4 +49,24 @@ def check_causal(model: PreTrainedModel) -> None:
         raise ValueError(
             f"{type(model).__name__} is not causal: what it predicts for a token depends on later tokens. Give a model "
             "that generates from left to right"
+        )
+
+
+def check_window(tokenizer: PreTrainedTokenizerBase, prompt_length: int, max_new_tokens: int) -> None:
+    """Refuse responses that would run out of the positions that a model knows.
+
+    Args:
+        tokenizer: Its ``model_max_length`` is the model's window.
+        prompt_length: Of the longest prompt, in tokens.
+        max_new_tokens: Longest response.
+
+    Raises:
+        ValueError: If they would.
+    """
+    window = tokenizer.model_max_length
+    if prompt_length + max_new_tokens > window:
+        raise ValueError(
+            f"a prompt of {prompt_length} tokens and max_new_tokens={max_new_tokens} are more than the "
+            f"model's window of {window} tokens (max_position_embeddings of its config.json): lower max_new_tokens, or "
+            "leave longer prompts out by the datamodule's max_prompt_length"
         )

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -18,8 +19,9 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
 )
-from transformers.utils.peft_utils import find_adapter_config_file
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from typing_extensions import override
 
 from lightning_gft.policy.adapters import LoRA
@@ -42,6 +44,8 @@ _DROPOUTS = (
 )
 """What architectures call it."""
 
+_GENERIC_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
+
 Dtype = Literal["auto", "float32", "bfloat16", "float16", "float64"]
 
 
@@ -59,7 +63,9 @@ class PolicyLoader(ABC):
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The policy's tokenizer, checked: it can end a response and fill a row up."""
+        """The policy's tokenizer, checked: it can end a response and fill a row up, and it knows the model's window."""
+        # First of all, because it is a small file: what is not there is told soon.
+        window = getattr(self.load_config().get_text_config(), "max_position_embeddings", None)
         tokenizer = self.load_tokenizer()
         if tokenizer.eos_token_id is None:
             raise ValueError(
@@ -68,6 +74,7 @@ class PolicyLoader(ABC):
             )
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token  # harmless: padding is masked by length, not by id
+        tokenizer.model_max_length = min(tokenizer.model_max_length, window or tokenizer.model_max_length)
         return tokenizer
 
     def load(self, keep_reference: bool = False) -> Policy:
@@ -87,6 +94,10 @@ class PolicyLoader(ABC):
         Raises:
             ValueError: If there is a reason to.
         """
+
+    @abstractmethod
+    def load_config(self) -> PreTrainedConfig:
+        """Return the language model's configuration."""
 
     @abstractmethod
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
@@ -165,33 +176,9 @@ class PretrainedPolicy(PolicyLoader):
             check_sharding(self.quantization, self.torch_dtype, strategy)
 
     @override
-    def load_tokenizer(self) -> PreTrainedTokenizerBase:
-        with self._reading("tokenizer"):
-            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(self.model_name_or_path, **self.hub)
-        if self.chat_template is not None:
-            set_chat_template(tokenizer, self.chat_template)
-        return tokenizer
-
-    @override
-    def load_model(self) -> PreTrainedModel:
-        config = self._load_config()
-        model = self._load_weights(config)
-        if self.quantization is not None:
-            keep_differentiable(model)
-            warn_of_stacked_experts(model)
-        if self.fp32_head:
-            widen_head(model)
-        if self.gradient_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
-        # Loading leaves a model in evaluation mode, in which gradient checkpointing does nothing.
-        model.train()
-        return model
-
-    def _load_config(self) -> PreTrainedConfig:
+    def load_config(self) -> PreTrainedConfig:
         where = f"model_name_or_path={self.model_name_or_path!r}"
-        with self._reading("model"):
-            adapter = find_adapter_config_file(self.model_name_or_path, revision=self.hub["revision"])
-        if adapter is not None:
+        if Path(self.model_name_or_path, "adapter_config.json").is_file():
             raise ValueError(
                 f"{where} is an adapter; give the model that it belongs to, and the adapter as lora.adapter_path"
             )
@@ -203,6 +190,32 @@ class PretrainedPolicy(PolicyLoader):
         if self.dropout is not None:
             _set_dropout(config.get_text_config(), self.dropout)
         return config
+
+    @override
+    def load_tokenizer(self) -> PreTrainedTokenizerBase:
+        with self._reading("tokenizer"):
+            saved_as = get_tokenizer_config(self.model_name_or_path, **self.hub).get("tokenizer_class")
+            # Such a tokenizer is wholly in its file. The automatic choice may go by the model's type instead, and build
+            # one that drops what it does not know.
+            kind = PreTrainedTokenizerFast if saved_as in _GENERIC_TOKENIZERS else AutoTokenizer
+            tokenizer: PreTrainedTokenizerBase = kind.from_pretrained(self.model_name_or_path, **self.hub)
+        if self.chat_template is not None:
+            set_chat_template(tokenizer, self.chat_template)
+        return tokenizer
+
+    @override
+    def load_model(self) -> PreTrainedModel:
+        model = self._load_weights(self.load_config())
+        if self.quantization is not None:
+            keep_differentiable(model)
+            warn_of_stacked_experts(model)
+        if self.fp32_head:
+            widen_head(model)
+        if self.gradient_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        # Loading leaves a model in evaluation mode, in which gradient checkpointing does nothing.
+        model.train()
+        return model
 
     def _load_weights(self, config: PreTrainedConfig) -> PreTrainedModel:
         settings: dict[str, Any] = {}
@@ -244,9 +257,10 @@ class PretrainedPolicy(PolicyLoader):
             if damaged := damaged_files(self.model_name_or_path):
                 raise ValueError(f"{where}: {', '.join(damaged)} is damaged; download or copy it again") from error
             if isinstance(error, OSError):
+                reason = str(error).splitlines()[0].rstrip(".")
                 raise ValueError(
-                    f"{where}: no {what} could be loaded from there. Give a folder that holds config.json, "
-                    "model.safetensors and the tokenizer's files, or a name on the hub that this machine can reach"
+                    f"{where}: no {what} could be loaded from there ({reason}). Give a folder that holds config.json, "
+                    "model.safetensors and the tokenizer's files, or a name on the hub, where this machine can reach it"
                 ) from error
             raise ValueError(f"{where}: its {what} cannot be read: {type(error).__name__}: {error}") from error
 

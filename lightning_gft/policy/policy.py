@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from lightning_gft.batching import micro_batch_rows
 from lightning_gft.functional.linear_logprob import ChunkCoefficientsFn
 from lightning_gft.policy.adapters import Adapters, LoRA
-from lightning_gft.policy.checks import check_causal, check_vocabulary
+from lightning_gft.policy.checks import check_causal, check_vocabulary, check_window
 from lightning_gft.policy.heads import find_linear_head
 from lightning_gft.policy.scoring import score
 from lightning_gft.rollout import EndTokens, RolloutEngine, TransformersEngine, spawn_seeds
@@ -158,7 +158,11 @@ class Policy(nn.Module):
             num_generations: Responses a prompt.
             sampling: How to draw.
             seed: Of this call; every response gets one of its own from it.
+
+        Raises:
+            ValueError: If a prompt and the longest response do not fit into the model's window.
         """
+        check_window(self.tokenizer, max(map(len, prompt_ids), default=0), sampling.max_new_tokens)
         seeds = spawn_seeds(seed, len(prompt_ids) * num_generations)
         training = self.model.training
         self.model.eval()  # dropout would make each token one of another policy

@@ -55,6 +55,10 @@ class ScratchPolicy(PolicyLoader):
         self.config = self._complete_config(model_type, config or {})
 
     @override
+    def load_config(self) -> PreTrainedConfig:
+        return self.config
+
+    @override
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
         return alphabet_tokenizer(self.alphabet)
 
@@ -71,11 +75,12 @@ class ScratchPolicy(PolicyLoader):
         unknown = [name for name in config if not hasattr(default, name)]
         if unknown:
             raise ValueError(f"config: {type(default).__name__} has no field {', '.join(map(repr, unknown))}")
+        tokenizer = self.load_tokenizer()
         heads = {"num_key_value_heads": config.get("num_attention_heads", _SMALL["num_attention_heads"])}
         small = {name: value for name, value in {**_SMALL, **heads}.items() if hasattr(default, name)}
-        ids = {f"{name}_token_id": getattr(self.tokenizer, f"{name}_token_id") for name in ("pad", "eos", "bos")}
+        ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "eos", "bos")}
         # A field may go by two names, GPT-2's `n_embd` and `hidden_size`: the one given must replace the other.
         given = {default.attribute_map.get(name, name): value for name, value in config.items()}
-        filled = {"vocab_size": len(self.tokenizer), **small, **ids}
+        filled = {"vocab_size": len(tokenizer), **small, **ids}
         filled = {default.attribute_map.get(name, name): value for name, value in filled.items()}
         return AutoConfig.for_model(model_type, **{**filled, **given})

@@ -6,11 +6,12 @@ import importlib
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lightning_gft.rewards.text import shorten
 
@@ -53,6 +54,17 @@ class Reward(ABC):
             **columns: Every other column of the data, ``N`` entries each.
         """
 
+    def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:  # noqa: B027 (nothing to check is the rule)
+        """Refuse a row of the data whose responses could not be scored; a run asks for every row before it starts.
+
+        Args:
+            reference: The row's reference.
+            columns: The whole row.
+
+        Raises:
+            ValueError: If it is unfit.
+        """
+
 
 class FunctionReward(Reward):
     """A reward from any importable function, so that a config needs no class.
@@ -66,10 +78,10 @@ class FunctionReward(Reward):
         weight: What the score counts in the total.
 
     Raises:
-        ValueError: If ``function`` is no dotted path, or the weight is not finite.
+        ValueError: If ``function`` is no dotted path, or the weight is not finite; on a call, if a parameter of the
+            function is neither a keyword of a reward nor a column of the data.
         ImportError: If the module cannot be imported, or has no such function.
-        TypeError: If what the path names cannot be called; on a call, if a parameter of the function is neither a
-            keyword of a reward nor a column of the data, or if what it returns is no numbers.
+        TypeError: If what the path names cannot be called; on a call, if what it returns is no numbers.
 
     Example:
         >>> import sys
@@ -105,13 +117,20 @@ class FunctionReward(Reward):
                 "return one number for each response, as a tensor, a list or an array"
             ) from error
 
+    @override
+    def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:
+        self._check_parameters({*columns, "prompts", "responses", "references"})
+
     def _select(self, keywords: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
-        missing = sorted(self._required - keywords.keys())
-        if missing:
-            raise TypeError(f"{self.function} has parameters {missing} that the data lacks; it has {sorted(keywords)}")
+        self._check_parameters(keywords.keys())
         if self._accepts_all:
             return keywords
         return {name: values for name, values in keywords.items() if name in self._accepted}
+
+    def _check_parameters(self, given: Collection[str]) -> None:
+        missing = sorted(self._required - set(given))
+        if missing:
+            raise ValueError(f"{self.function} has parameters {missing} that the data lacks; it has {sorted(given)}")
 
 
 def _import_function(path: str) -> Callable[..., Any]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
+from lightning_gft.checks import check_marker
 from lightning_gft.rewards.base import Reward
-from lightning_gft.rewards.text import after_marker
+from lightning_gft.rewards.text import after_marker, shorten
 
 
 class ExactMatchReward(Reward):
@@ -23,7 +26,7 @@ class ExactMatchReward(Reward):
         weight: What the score counts in the total.
 
     Raises:
-        ValueError: If the weight is not finite; on a call, if a reference is ``None``.
+        ValueError: If the weight is not finite; on a call, if a reference is neither text nor a whole number.
 
     Example:
         >>> reward = ExactMatchReward(marker="Answer:", ignore_case=True)
@@ -33,6 +36,7 @@ class ExactMatchReward(Reward):
 
     def __init__(self, marker: str = "", strip: bool = True, ignore_case: bool = False, weight: float = 1.0) -> None:
         super().__init__(weight)
+        check_marker("marker", marker)
         self.marker = marker
         self.strip = strip
         self.ignore_case = ignore_case
@@ -44,9 +48,19 @@ class ExactMatchReward(Reward):
         pairs = zip(responses, references, strict=True)
         return torch.tensor([self._score(response, reference) for response, reference in pairs], dtype=torch.float32)
 
-    def _score(self, response: str, reference: Any) -> float:
+    @override
+    def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:
         if reference is None:
-            raise ValueError("the reference is None: ExactMatchReward has nothing to compare the response to")
+            raise ValueError("the reference is null: ExactMatchReward has nothing to compare the response to")
+        # No response is written as "14.0" for 14, or as a list: such a reference would make every response wrong.
+        if not isinstance(reference, str | Integral):
+            raise ValueError(
+                f"ExactMatchReward compares texts, and the reference {shorten(reference)} is a "
+                f"{type(reference).__name__}: turn the column into text, or use NumericReward for numbers"
+            )
+
+    def _score(self, response: str, reference: Any) -> float:
+        self.check_row(reference, {})
         answer, expected = after_marker(response, self.marker), after_marker(str(reference), self.marker)
         if answer is None:
             return 0.0

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
+from lightning_gft.checks import check_marker
 from lightning_gft.rewards.base import Reward
 from lightning_gft.rewards.text import after_marker, shorten
 
@@ -66,6 +68,7 @@ class NumericReward(Reward):
         super().__init__(weight)
         if not (math.isfinite(tolerance) and tolerance >= 0):
             raise ValueError(f"tolerance={tolerance} must be 0 (exactly equal) or above, and finite")
+        check_marker("marker", marker)
         self.marker = marker
         self.tolerance = tolerance
 
@@ -75,6 +78,10 @@ class NumericReward(Reward):
         """Return ``[N]`` zeros and ones; see :meth:`Reward.__call__`."""
         pairs = zip(responses, references, strict=True)
         return torch.tensor([self._score(response, reference) for response, reference in pairs], dtype=torch.float32)
+
+    @override
+    def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:
+        self._read_reference(reference)
 
     def _score(self, response: str, reference: Any) -> float:
         expected = self._read_reference(reference)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 from lightning_gft.rewards.base import Reward
 from lightning_gft.rewards.text import shorten
 
+_PACKAGE = Path(__file__).parents[1]
 _Batch = dict[str, Sequence[Any]]
 _REMEDY = "Correct the reward or the data: a failure is never turned into a score."
 
@@ -88,7 +91,9 @@ def _score(name: str, reward: Reward, batch: _Batch) -> Tensor:
     try:
         scores = reward(**batch)
     except Exception as error:
-        raise RewardError(f"{title} raised {type(error).__name__}: {error}\n{_show_culprit(reward, batch)}") from error
+        raise RewardError(
+            f"{title} raised {type(error).__name__}{_place(error)}: {error}\n{_show_culprit(reward, batch)}"
+        ) from error
     return _check_scores(title, scores, batch)
 
 
@@ -111,6 +116,12 @@ def _check_scores(title: str, scores: Tensor, batch: _Batch) -> Tensor:
             f"the first for:\n{_show(batch, invalid[0])}\nReturn a finite number, or raise where there is no score."
         )
     return scores
+
+
+def _place(error: Exception) -> str:
+    """Say where a function of the user's failed; what this package raises says it in words."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return "" if Path(last.filename).is_relative_to(_PACKAGE) else f" in {last.name}, {last.filename}:{last.lineno}"
 
 
 def _show_culprit(reward: Reward, batch: _Batch) -> str:

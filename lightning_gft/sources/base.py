@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+from lightning_gft.checks import check_count
 from lightning_gft.types import PromptBatch, Response, ResponseGenerator, Source
 
 
@@ -19,13 +20,13 @@ class ResponseSource(ABC):
 
     Raises:
         ValueError: If ``num_responses`` is below 1.
+        TypeError: If it is not a whole number.
     """
 
     source: ClassVar[Source]
 
     def __init__(self, num_responses: int) -> None:
-        if num_responses < 1:
-            raise ValueError(f"{type(self).__name__}: number of responses {num_responses} must be at least 1")
+        check_count(f"number of responses of {type(self).__name__}", num_responses)
         self.num_responses = num_responses
 
     @abstractmethod

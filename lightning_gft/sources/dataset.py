@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from typing import ClassVar
 
 from typing_extensions import override
@@ -16,13 +17,24 @@ class DatasetSource(ResponseSource):
 
     role: ClassVar[str]
 
-    @override
-    def respond(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[list[Response]]:
-        if self.role not in prompts.demonstrations:
+    def check_roles(self, roles: Collection[str]) -> None:
+        """Refuse data that has no demonstrations for this source.
+
+        Args:
+            roles: Roles of the demonstrations that there are.
+
+        Raises:
+            ValueError: If this source's role is not among them.
+        """
+        if self.role not in roles:
             raise ValueError(
                 f"{type(self).__name__} needs demonstrations, but the data has none for the role {self.role!r}; set "
                 f"{self.role}_column in the datamodule, or take this source out of the sampler"
             )
+
+    @override
+    def respond(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[list[Response]]:
+        self.check_roles(prompts.demonstrations)
         chooser = random.Random(seed)
         return [
             given if len(given) <= self.num_responses else chooser.sample(given, self.num_responses)

@@ -90,17 +90,6 @@ trainer:
     assert not trained.equal(before)
 
 
-def test_missing_checkpoint_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.ckpt"):
-        main(["fit", "--config", GFT, f"--trainer.default_root_dir={tmp_path}", "--ckpt_path=nowhere.ckpt", *SMALL])
-
-
-def test_missing_model_is_named(tmp_path):
-    model = "--model.policy=lightning_gft.PretrainedPolicy", "--model.policy.model_name_or_path=/nowhere/model"
-    with pytest.raises(ValueError, match=r"model_name_or_path='/nowhere/model'.*Give a folder"):
-        main(["fit", "--config", GFT, f"--trainer.default_root_dir={tmp_path}", *SMALL, *model])
-
-
 def test_console_script_is_installed():
     script = sys.executable.removesuffix("python").removesuffix("python3") + "lightning-gft"
     shown = subprocess.run([script, "--help"], capture_output=True, text=True, check=True).stdout

@@ -69,6 +69,13 @@ def test_loaders_name_their_data_sets(tokenizer: PreTrainedTokenizerFast) -> Non
     assert batch.references == batch.columns["answer"]
 
 
+def test_no_teacher_no_teachers_role(tokenizer: PreTrainedTokenizerFast) -> None:
+    data = ArithmeticDataModule(num_train=4, num_teacher=0)
+    data.tokenizer = tokenizer
+    data.setup("predict")
+    assert list(data.examples["train"][""][0].demonstrations) == ["expert"]
+
+
 def test_prompts_stay_plain_beside_a_chat_template(make_tokenizer: TokenizerFactory) -> None:
     data = ArithmeticDataModule(num_train=4)
     data.tokenizer = make_tokenizer(chat_template=CHATML)

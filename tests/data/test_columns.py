@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lightning_gft.data import Columns
+from lightning_gft.data.columns import NumberedRows
 
 ROW = {"problem": "1+1=", "solution": "so 2 #### 1 #### 2 ", "teachers": ["2", "3"], "level": 1}
 
@@ -23,7 +24,7 @@ def test_reference_follows_the_last_marker() -> None:
 
 def test_row_without_the_marker_is_named() -> None:
     rows = [ROW, {**ROW, "solution": "so 2"}]
-    with pytest.raises(ValueError, match="row 1 has no answer_marker='####' in its 'solution': 'so 2'"):
+    with pytest.raises(ValueError, match=r"row 1 .*, column 'solution': no answer_marker='####' in 'so 2'"):
         Columns("problem", "solution", answer_marker="####").read(rows)
 
 
@@ -35,7 +36,7 @@ def test_roles_without_a_column_are_absent_and_empty_cells_give_none() -> None:
 
 @pytest.mark.parametrize("cell", [7, ["2", None], {"text": "2"}])
 def test_demonstration_that_is_no_text_is_named(cell: object) -> None:
-    with pytest.raises(TypeError, match="row 0: 'teachers' must hold a text or a list of texts"):
+    with pytest.raises(TypeError, match=r"row 0 \(counting from 0\), column 'teachers': must hold a text or a list of"):
         Columns("problem", teacher_column="teachers", answer_column=None).read([{**ROW, "teachers": cell}])
 
 
@@ -48,9 +49,72 @@ def test_demonstration_that_is_no_text_is_named(cell: object) -> None:
         ),
         (Columns("problem"), r"answer_column='answer' is not .*set it to null"),
         (Columns("problem", None, expert_column="solutions"), r"expert_column='solutions'.*did you mean 'solution'"),
+        (Columns("problem", "problems"), r"answer_column='problems'.*'level'; set it to null"),
+        (Columns("problem", None, expert_column="solution", teacher_column="solutions"), r"'solutions' is .*'level'$"),
         (Columns("problem", None, teacher_column="qqqq"), r"teacher_column='qqqq' is not .*'level'$"),
     ],
 )
 def test_missing_column_is_named_with_those_that_there_are(columns: Columns, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         columns.check(list(ROW))
+
+
+@pytest.mark.parametrize("blank", ["", " \n", [""], ["", "\t"], []])
+def test_blank_demonstration_is_missing(blank: object) -> None:
+    columns = Columns("problem", None, teacher_column="teachers")
+    rows = [{**ROW, "teachers": blank}, {**ROW, "teachers": ["2", *blank]}]
+    assert [example.demonstrations for example in columns.read(rows)] == [{"teacher": []}, {"teacher": ["2"]}]
+
+
+def test_blank_demonstrations_are_counted_by_role() -> None:
+    columns = Columns("problem", None, expert_column="solution", teacher_column="teachers")
+    rows = [{**ROW, "teachers": ["2", "", " "]}, {**ROW, "solution": None, "teachers": ""}]
+    assert columns.count_blank(rows) == {"teacher": 3}
+
+
+def test_marker_that_yaml_took_for_a_comment_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r'answer_marker is null: in YAML, quote .* as in answer_marker: "####"; an empty'
+    ):
+        Columns(answer_marker=None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "kind", "words"),
+    [
+        (None, TypeError, "not null"),
+        (7, TypeError, "not int: 7"),
+        ("", ValueError, "the prompt is empty: ''"),
+        (" \n", ValueError, "the prompt is empty"),
+        ([], ValueError, r"the prompt is empty: \[\]"),
+        ([{"role": "user", "content": ""}], ValueError, "the prompt is empty"),
+        (["hi"], TypeError, r"message 0 .*must be like .*not 'hi'"),
+        ([{"role": "user", "content": "hi"}, {"content": "hi"}], ValueError, "message 1 .*has no role"),
+        ([{"role": "user"}], ValueError, "message 0 .*has no content: {'role': 'user'}"),
+        ([{"role": "user", "content": None}], ValueError, "message 0 .*has no content"),
+        ([{"role": "user", "content": 7}], TypeError, "a text or a list of parts"),
+    ],
+)
+def test_row_without_a_proper_prompt_is_named(prompt: object, kind: type[Exception], words: str) -> None:
+    with pytest.raises(kind, match=rf"^row 1 \(counting from 0\), column 'problem': .*{words}"):
+        Columns("problem", None).read([ROW, {**ROW, "problem": prompt}])
+
+
+def test_call_of_a_tool_needs_no_content() -> None:
+    call = {"role": "assistant", "content": None, "tool_calls": [{"name": "add"}]}
+    messages = [{"role": "user", "content": "1+1="}, call, {"role": "tool", "content": "2"}]
+    [example] = Columns("problem", None).read([{**ROW, "problem": messages}])
+    assert example.prompt == messages
+
+
+def test_long_cells_are_shortened() -> None:
+    with pytest.raises(TypeError, match="teachers") as caught:
+        Columns("problem", None, teacher_column="teachers").read([{**ROW, "teachers": [7] * 1000}])
+    assert len(str(caught.value)) < 200
+
+
+def test_chosen_rows_keep_their_numbers() -> None:
+    rows = NumberedRows([ROW, {**ROW, "problem": ""}], positions=[3, 7])
+    assert [example.row for example in Columns("problem", None).read(rows[:1])] == [0]
+    with pytest.raises(ValueError, match="row 7 "):
+        Columns("problem", None).read(rows)

@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 from transformers import PreTrainedTokenizerFast
 
+from lightning_gft import ScratchPolicy
 from lightning_gft.data import Columns, ExampleEncoder, LengthLimits, PromptEncoder, collate_examples
+from lightning_gft.data.columns import NumberedRows
 from tests.data.conftest import CHATML, TokenizerFactory
 
 EOS = 2
@@ -51,13 +53,16 @@ def test_limit_counts_the_end_of_sequence(tokenizer: PreTrainedTokenizerFast) ->
 def test_overlong_demonstration_is_refused_if_asked(tokenizer: PreTrainedTokenizerFast) -> None:
     encoder = _encoder(tokenizer, max_response_length=6, overlong_demonstrations="error")
     with pytest.raises(
-        ValueError, match="row 1: its expert demonstration has 7 tokens, more than max_response_length=6"
+        ValueError,
+        match=r"row 1 .*, column 'expert': the expert demonstration has 7 tokens, more than max_response_length=6",
     ):
         encoder.encode(ROWS)
 
 
 def test_overlong_prompt_is_refused(tokenizer: PreTrainedTokenizerFast) -> None:
-    with pytest.raises(ValueError, match=r"row 1: .*6 tokens, more than max_prompt_length=5.*drop.*'10\+10='"):
+    with pytest.raises(
+        ValueError, match=r"row 1 .*, column 'prompt': .*6 tokens, more than max_prompt_length=5.*drop.*'10\+10='"
+    ):
         _encoder(tokenizer, max_prompt_length=5).encode(ROWS)
 
 
@@ -70,7 +75,7 @@ def test_overlong_prompt_is_dropped_with_its_row_and_only_itself_counted(tokeniz
 
 
 def test_empty_prompt_is_refused(tokenizer: PreTrainedTokenizerFast) -> None:
-    with pytest.raises(ValueError, match="row 1 has an empty prompt"):
+    with pytest.raises(ValueError, match=r"row 1 .*, column 'prompt': the prompt is empty"):
         _encoder(tokenizer).encode([ROWS[0], {**ROWS[1], "prompt": ""}])
 
 
@@ -84,6 +89,80 @@ def test_template_that_moves_the_prompt_is_refused(make_tokenizer: TokenizerFact
     thinking = CHATML.replace("<|assistant|>{% endif %}", "<|assistant|><think>{% endif %}")
     with pytest.raises(ValueError, match="renders a prompt differently once it is answered"):
         _encoder(make_tokenizer(chat_template=thinking)).encode(ROWS)
+
+
+def test_examples_know_their_rows(tokenizer: PreTrainedTokenizerFast) -> None:
+    examples, _ = _encoder(tokenizer).encode(NumberedRows(ROWS, positions=[3, 7]))
+    assert [example.row for example in examples] == [3, 7]
+
+
+def test_empty_prompt_is_refused_within_a_chat_template_too(make_tokenizer: TokenizerFactory) -> None:
+    with pytest.raises(ValueError, match=r"row 0 .*the prompt is empty"):
+        _encoder(make_tokenizer(chat_template=CHATML)).encode([{**ROWS[0], "prompt": " "}])
+
+
+@pytest.mark.parametrize(
+    ("cells", "column"), [({"prompt": "1+\u00a3"}, "prompt"), ({"teacher": ["2", "\u00a3"]}, "teacher")]
+)
+def test_row_that_the_tokenizer_does_not_know_is_named(cells: dict[str, object], column: str) -> None:
+    encoder = _encoder(ScratchPolicy("0123456789+=two!eny").tokenizer)
+    with pytest.raises(ValueError, match=rf"^row 1 .*, column '{column}': the tokenizer has no token for '\u00a3'"):
+        encoder.encode([ROWS[0], {**ROWS[1], **cells}])
+
+
+def test_row_that_the_template_cannot_render_is_named(make_tokenizer: TokenizerFactory) -> None:
+    strict = "{% if messages[0]['role'] != 'user' %}{{ raise_exception('users first') }}{% endif %}" + CHATML
+    rows = [ROWS[0], {**ROWS[1], "prompt": [{"role": "system", "content": "brief"}]}]
+    with pytest.raises(ValueError, match=r"row 1 .*, column 'prompt': the chat template cannot render.*users first"):
+        _encoder(make_tokenizer(chat_template=strict)).encode(rows)
+
+
+def test_parts_of_a_message_go_to_the_template(make_tokenizer: TokenizerFactory) -> None:
+    takes_parts = CHATML.replace("message['content']", "message['content'] | map(attribute='text') | join")
+    row = {"prompt": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}], "answer": "2"}
+    prompts = PromptEncoder(make_tokenizer(chat_template=takes_parts))
+    [example], _ = ExampleEncoder(prompts, Columns(), LengthLimits()).encode([row])
+    assert example.prompt == "hi"
+    assert example.prompt_ids == prompts.tokenizer("<|user|>hi</s><|assistant|>").input_ids
+    prompts = PromptEncoder(make_tokenizer(chat_template=CHATML))
+    with pytest.raises(ValueError, match=r"row 0 .*list of parts, which the chat template writes as Python does"):
+        ExampleEncoder(prompts, Columns(), LengthLimits()).encode([row])
+
+
+def test_window_holds_prompt_and_demonstration_together(tokenizer: PreTrainedTokenizerFast) -> None:
+    tokenizer.model_max_length = 10  # the longest is 4 + 6, then 6 + 7
+    examples, dropped = _encoder(tokenizer).encode(ROWS)
+    assert dropped == {"expert": 1}
+    assert [len(example.demonstrations["expert"]) for example in examples] == [1, 0]
+    words = (
+        r"row 1 .*, column 'expert': .*7 tokens, 13 with its prompt, more than the model's window of 10 tokens.*drop`"
+    )
+    with pytest.raises(ValueError, match=words):
+        _encoder(tokenizer, overlong_demonstrations="error").encode(ROWS)
+
+
+def test_prompt_leaves_room_in_the_window(tokenizer: PreTrainedTokenizerFast) -> None:
+    tokenizer.model_max_length = 6
+    with pytest.raises(
+        ValueError, match=r"row 1 .*6 tokens, to which the model's window of 6 .*no room.*prompts: drop"
+    ):
+        _encoder(tokenizer).encode(ROWS)
+    assert _encoder(tokenizer, overlong_prompts="drop").encode(ROWS)[1] == {"prompt": 1, "teacher": 1}
+
+
+@pytest.mark.parametrize(
+    ("window", "limit", "name"),
+    [
+        (None, 5, "max_prompt_length=5"),
+        (9, 5, "max_prompt_length=5 and the model's window of 9 tokens (`model_max_length` of the tokenizer)"),
+        (9, None, "the model's window of 9 tokens (`model_max_length` of the tokenizer)"),
+    ],
+)
+def test_limits_have_names(
+    tokenizer: PreTrainedTokenizerFast, window: int | None, limit: int | None, name: str
+) -> None:
+    tokenizer.model_max_length = window or tokenizer.model_max_length
+    assert _encoder(tokenizer, max_prompt_length=limit).limit_name("prompt") == name
 
 
 @pytest.mark.parametrize("name", ["max_prompt_length", "max_response_length"])

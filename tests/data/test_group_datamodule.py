@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from jsonargparse import ArgumentParser
+from lightning.pytorch.trainer.states import TrainerFn
 from transformers import PreTrainedTokenizerFast
 
 from lightning_gft.data import GroupDataModule
@@ -18,7 +19,13 @@ Make = Callable[..., GroupDataModule]
 
 def _rows(num: int, start: int = 0) -> list[dict[str, Any]]:
     return [
-        {"problem": f"{i}+1=", "answer": f"so #{i + 1}", "expert": "x" * (i % 4), "teachers": ["1", "2"], "level": i}
+        {
+            "problem": f"{i}+1=",
+            "answer": f"so #{i + 1}",
+            "expert": "x" * (i % 4 + 1),
+            "teachers": ["1", "2"],
+            "level": i,
+        }
         for i in range(start, start + num)
     ]
 
@@ -89,6 +96,8 @@ def test_no_validation_data_no_validation(make: Make) -> None:
 def test_stage_without_data_is_refused(make: Make, stage: str, split: str) -> None:
     with pytest.raises(ValueError, match=f"no {split} data to {stage} on.*`{split}_"):
         make().setup(stage)
+    with pytest.raises(ValueError, match=f"no {split} data to {stage} on"):
+        make().setup(TrainerFn(stage))
 
 
 def test_fraction_is_held_out_by_the_seed(make: Make) -> None:
@@ -137,12 +146,12 @@ def test_prediction_keeps_the_order_of_the_data(make: Make) -> None:
 
 
 def test_dropped_demonstrations_are_counted_and_warned_of_once(make: Make) -> None:
-    data = make(expert_column="expert", teacher_column="teachers", max_response_length=3)
+    data = make(expert_column="expert", teacher_column="teachers", max_response_length=4)
     with pytest.warns(UserWarning, match=r"train data: too long and dropped: 2 expert \(of 10 rows\)") as caught:
         data.setup("fit")
     assert len([warning for warning in caught if "dropped" in str(warning.message)]) == 1
     assert data.dropped == {"train/expert": 2}
-    data.limits = type(data.limits)(max_response_length=4)
+    data.limits = type(data.limits)(max_response_length=5)
     data.setup("fit")
     assert data.dropped == {}
 
@@ -151,7 +160,7 @@ def test_nothing_left_is_refused(make: Make) -> None:
     data = make(max_prompt_length=1, overlong_prompts="drop")
     with (
         pytest.warns(UserWarning, match="10 prompt"),
-        pytest.raises(ValueError, match="train data: every prompt is too"),
+        pytest.raises(ValueError, match=r"every prompt is too long, .* the limit is max_prompt_length=1"),
     ):
         data.setup("fit")
 
@@ -160,8 +169,8 @@ def test_nothing_left_is_refused(make: Make) -> None:
     ("arguments", "words"),
     [
         ({"expert_column": "solution"}, "train data: expert_column='solution' is not a column"),
-        ({"answer_marker": "####"}, "train data: row 0 has no answer_marker='####'"),
-        ({"max_prompt_length": 3}, "train data: row 0: .*max_prompt_length=3"),
+        ({"answer_marker": "####"}, "train data: row 0 .*, column 'answer': no answer_marker='####'"),
+        ({"max_prompt_length": 3}, "train data: row 0 .*max_prompt_length=3"),
         ({"train_split": "dev"}, "train_split='dev' is not a split"),
         ({"val_split": "dev"}, "val_split='dev' is not a split"),
         ({"test_split": "dev"}, "test_split='dev' is not a split"),
@@ -182,11 +191,34 @@ def test_bad_input_is_refused_in_setup(make: Make, arguments: dict[str, Any], wo
         ({"max_train_rows": 0}, "max_train_rows=0 must be at least 1"),
         ({"max_response_length": 0}, "max_response_length=0 must be at least 1"),
         ({"batch_size": 0}, "batch_size=0 must be at least 1"),
+        ({"num_workers": -1}, "num_workers=-1 must be at least 0"),
+        ({"val_split": 1}, "val_split=1 must lie between 0 and 1, the share of rows"),
+        ({"answer_marker": None}, "answer_marker is null: in YAML, quote"),
     ],
 )
 def test_bad_options_are_refused_at_once(make: Make, arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         make(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"batch_size": "8"}, "batch_size='8' must be a whole number"),
+        ({"eval_batch_size": 2.5}, "eval_batch_size=2.5 must be a whole number"),
+        ({"max_val_rows": 2.5}, "max_val_rows=2.5 must be a whole number, or be null for all rows"),
+        ({"max_prompt_length": "9"}, "max_prompt_length='9' must be a whole number"),
+        ({"val_path": 7}, "val_path=7 must say where the data are"),
+    ],
+)
+def test_options_of_another_type_are_refused_at_once(make: Make, arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        make(**arguments)
+
+
+def test_path_must_be_given() -> None:
+    with pytest.raises(TypeError, match="path=None must say where the data are"):
+        GroupDataModule(path=None)  # type: ignore[arg-type]
 
 
 def test_missing_validation_file_is_named_as_such(make: Make) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -146,18 +147,87 @@ def test_empty_data_set_is_named(tmp_path: Path) -> None:
         load_rows(str(tmp_path / "saved"), split="train")
 
 
+PARQUET = "broken, cut short or no parquet file"
+
+
 @pytest.mark.parametrize(
-    ("name", "text"),
+    ("name", "content", "words"),
     [
-        ("rows.json", "[]"),
-        ("rows.jsonl", ""),
-        ("rows.csv", ""),
-        ("rows.csv", "prompt,answer\n"),
-        ("rows.jsonl", '{"prompt": 1}\n{"prompt": [}\n'),
-        ("rows.parquet", "not parquet"),
+        ("rows.json", "[]", "has no rows"),
+        ("rows.json", " \n", "not JSON"),
+        ("rows.json", '[{"prompt": 1},\n {"prompt": 2\n]', r"line 3 of rows\.json is not JSON"),
+        ("rows.json", '{"prompt": 1}\n{"prompt": [}\n', r"line 2 of rows\.json is not JSON"),
+        ("rows.jsonl", "", r"rows\.jsonl is empty"),
+        ("rows.jsonl", "\n\n", "has no rows"),
+        ("rows.jsonl", '{"prompt": 1}\n{"prompt": [}\n', r"line 2 of rows\.jsonl is not JSON.*\[}.*Correct it"),
+        ("rows.jsonl", '{"prompt": 1}\n\n{"prompt": "a', r"line 3 of rows\.jsonl is not JSON"),
+        ("rows.jsonl", "1\n2\n", r"line 1 of rows\.jsonl must be like .*not 1"),
+        (
+            "rows.jsonl",
+            '{"prompt": "a"}\n{"prompt": "caf\u00e9"}'.encode("latin1"),
+            r"line 2 .*UTF-8.*save the file as",
+        ),
+        ("rows.csv", "", r"rows\.csv is empty"),
+        ("rows.csv", "\n\n", r"rows\.csv is empty.*name the columns"),
+        ("rows.csv", "prompt,answer\n", "has no rows"),
+        ("rows.csv", "prompt,prompt\na,b\n", "header of rows.csv has 'prompt' more than once"),
+        ("rows.csv", ",prompt\n0,a\n", "column 1 of rows.csv has no name.*index=False"),
+        ("rows.csv", "prompt,answer\na,1\nb,2,3\n", "line 3 of rows.csv has 3 cells, but the header names 2.*'b,2,3'"),
+        ("rows.csv", "prompt,answer\na,1,x\nb,2,3\n", "line 2 of rows.csv has 3 cells"),
+        ("rows.csv", 'prompt,answer\n"a\nb",1\nc\n', "line 4 of rows.csv has 1 cells"),
+        ("rows.csv", "prompt\n\u00e9\n".encode("latin1"), "line 2 of rows.csv is not UTF-8"),
+        ("rows.csv", "pr\u00f6mpt\na\n".encode("latin1"), "line 1 of rows.csv is not UTF-8"),
+        ("rows.parquet", "not parquet", PARQUET),
+        ("rows.parquet", "", r"rows\.parquet is empty"),
     ],
 )
-def test_empty_or_broken_file_is_named(name: str, text: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_text(text)
-    with pytest.raises(ValueError, match=rf"path='.*{name}' has no rows, or cannot be read"):
+def test_empty_or_broken_file_is_named_with_its_line(
+    name: str, content: str | bytes, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=rf"path='.*{name}' (has no rows|cannot be read)") as caught:
         load_rows(str(tmp_path / name))
+    assert re.search(words, str(caught.value))
+    assert type(caught.value) is ValueError
+
+
+def test_truncated_parquet_is_found_among_others(tmp_path: Path) -> None:
+    whole = _write_parquet(tmp_path)
+    (tmp_path / "second.parquet").write_bytes(whole.read_bytes()[:-30])
+    with pytest.raises(ValueError, match=rf"second\.parquet is {PARQUET}"):
+        load_rows(str(tmp_path / "*.parquet"))
+
+
+@pytest.mark.parametrize("pattern", ["", "*"])
+def test_files_of_different_kinds_are_counted(tmp_path: Path, pattern: str) -> None:
+    _write_csv(tmp_path)
+    _write_jsonl(tmp_path)
+    with pytest.raises(ValueError, match=r"different kinds \(1 \.csv, 1 \.jsonl\).*glob, as in '.*\*\.csv'"):
+        load_rows(str(tmp_path / pattern))
+
+
+def test_what_describes_a_folder_is_no_data(tmp_path: Path) -> None:
+    _write_parquet(tmp_path)
+    (tmp_path / "dataset_infos.json").write_text("{}")
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache" / "download.json").write_text("{}")
+    assert load_rows(str(tmp_path)).to_list() == ROWS
+
+
+def test_tables_with_different_columns_are_named(tmp_path: Path) -> None:
+    for name, header in (("a", "prompt,answer"), ("b", "prompt,level")):
+        (tmp_path / f"{name}.csv").write_text(f"{header}\n1,2\n")
+    with pytest.raises(ValueError, match=r"b\.csv has the columns 'prompt', 'level', but a\.csv has"):
+        load_rows(str(tmp_path))
+
+
+def test_mark_that_excel_writes_is_no_part_of_a_name(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("prompt\na\n", encoding="utf-8-sig")
+    assert load_rows(str(tmp_path / "rows.csv")).to_list() == [{"prompt": "a"}]
+
+
+def test_saved_folder_that_is_not_whole_is_named(tmp_path: Path) -> None:
+    saved = _save_to_disk(tmp_path)
+    (saved / "dataset_info.json").unlink()
+    with pytest.raises(ValueError, match=r"path='.*saved' is not whole, as `save_to_disk` leaves a folder"):
+        load_rows(str(saved))

@@ -53,7 +53,7 @@ def test_what_is_no_numbers_is_named_on_return():
 
 
 def test_a_column_that_the_data_lacks_is_named():
-    with pytest.raises(TypeError, match=r"everything_needed has parameters \['level'\] that the data lacks"):
+    with pytest.raises(ValueError, match=r"everything_needed has parameters \['level'\] that the data lacks"):
         FunctionReward(f"{__name__}.everything_needed")(**BATCH)
 
 

@@ -105,15 +105,15 @@ def test_nothing_after_the_marker_scores_0(response):
 @pytest.mark.parametrize(
     ("marker", "reference"),
     [
-        (None, "72"),
-        (None, 72),
-        (None, 72.0),
-        (None, np.int64(72)),
-        (None, np.float32(72)),
-        (None, "36 + 36 = <<36+36=72>>72\n#### 72"),
+        ("", "72"),
+        ("", 72),
+        ("", 72.0),
+        ("", np.int64(72)),
+        ("", np.float32(72)),
+        ("", "36 + 36 = <<36+36=72>>72\n#### 72"),
         ("####", "1 #### 72 apples, 3 pears"),
         ("####", "1 and 72"),
-        (None, 1e-7 + 72),
+        ("", 1e-7 + 72),
     ],
 )
 def test_a_reference_may_be_text_or_number_with_or_without_the_marker(marker, reference):

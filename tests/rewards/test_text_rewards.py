@@ -1,6 +1,10 @@
 import pytest
 
-from lightning_gft.rewards import ExactMatchReward, FormatReward
+from lightning_gft.rewards import ExactMatchReward, FormatReward, FunctionReward, NumericReward
+
+
+def needs_level(responses, level):
+    raise NotImplementedError
 
 
 def score(reward, response, reference="Paris"):
@@ -30,7 +34,7 @@ def test_exact_match(options, response, reference, expected):
 
 
 def test_exact_match_without_a_reference_is_an_error():
-    with pytest.raises(ValueError, match="reference is None: ExactMatchReward"):
+    with pytest.raises(ValueError, match="reference is null: ExactMatchReward"):
         score(ExactMatchReward(marker="A:"), "no marker", None)
 
 
@@ -51,3 +55,34 @@ def test_format(pattern, full_match, response, expected):
 def test_an_invalid_pattern_is_an_error_at_construction():
     with pytest.raises(ValueError, match=r"pattern='\(' is not a regular expression: .*unterminated"):
         FormatReward("(")
+
+
+@pytest.mark.parametrize("reference", [14.0, ["14"], {"answer": "14"}])
+def test_exact_match_refuses_a_reference_that_no_response_could_equal(reference):
+    with pytest.raises(ValueError, match=r"ExactMatchReward compares texts, and the reference .*14.* NumericReward"):
+        score(ExactMatchReward(), "14", reference)
+
+
+@pytest.mark.parametrize("reward", [ExactMatchReward, NumericReward])
+def test_a_marker_that_yaml_has_read_as_a_comment_is_refused(reward):
+    with pytest.raises(ValueError, match="marker is null: in YAML, quote"):
+        reward(marker=None)
+
+
+@pytest.mark.parametrize(
+    ("reward", "reference", "message"),
+    [
+        (ExactMatchReward(), None, "reference is null"),
+        (NumericReward(), "many", "cannot read a number"),
+        (FunctionReward(f"{__name__}.needs_level"), "1", r"has parameters \['level'\]"),
+    ],
+)
+def test_rows_are_checked_without_a_response(reward, reference, message):
+    with pytest.raises(ValueError, match=message):
+        reward.check_row(reference, {"prompt": "1"})
+
+
+def test_good_rows_pass():
+    FormatReward("a").check_row(None, {})
+    NumericReward().check_row("1", {})
+    FunctionReward(f"{__name__}.needs_level").check_row(None, {"level": 3})

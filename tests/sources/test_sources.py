@@ -59,5 +59,5 @@ def test_self_source_is_the_policys_generate(policy):
 
 @pytest.mark.parametrize("cls", [ExpertSource, TeacherSource, SelfSource])
 def test_number_of_responses_is_checked(cls: type):
-    with pytest.raises(ValueError, match=rf"{cls.__name__}: number of responses 0 must be at least 1"):
+    with pytest.raises(ValueError, match=rf"number of responses of {cls.__name__}=0 must be at least 1"):
         cls(0)

@@ -1,0 +1,47 @@
+"""Checks of options that several parts share."""
+
+from __future__ import annotations
+
+from numbers import Integral
+
+
+def check_count(field: str, count: object, least: int = 1, otherwise: str = "") -> None:
+    """Refuse what is not a whole number, or is too small.
+
+    Args:
+        field: Name of the option.
+        count: Its value.
+        least: Smallest value that it may have.
+        otherwise: What else it may be, as errors put it.
+
+    Raises:
+        TypeError: If it is not a whole number.
+        ValueError: If it is too small.
+
+    Example:
+        >>> check_count("batch_size", 8)
+    """
+    if not isinstance(count, Integral) or isinstance(count, bool):
+        raise TypeError(f"{field}={count!r} must be a whole number{otherwise}")
+    if int(count) < least:
+        raise ValueError(f"{field}={count} must be at least {least}{otherwise}")
+
+
+def check_marker(field: str, marker: object) -> None:
+    """Refuse a marker that is no text; most often it is a ``#`` that plain YAML took for the start of a comment.
+
+    Args:
+        field: Name of the option.
+        marker: Its value.
+
+    Raises:
+        ValueError: If the marker is null.
+
+    Example:
+        >>> check_marker("answer_marker", "####")
+    """
+    if marker is None:
+        raise ValueError(
+            f'{field} is null: in YAML, quote a value that begins with #, as in {field}: "####"; an empty text means '
+            "no marker"
+        )

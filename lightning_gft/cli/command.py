@@ -1,0 +1,112 @@
+"""LightningCLI for the package's module."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import set_loader
+from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.cli import LightningCLI
+from typing_extensions import override
+
+from lightning_gft.callbacks import GroupWriter
+from lightning_gft.checkpoint import check_checkpoint
+from lightning_gft.cli.outputs import KeepConfig, ShortProgressBar, default_loggers, print_figures, quieten
+from lightning_gft.cli.parsing import Parser, check_files, load_value
+from lightning_gft.module import GFTLitModule
+
+
+class GFTCLI(LightningCLI):
+    """LightningCLI for :class:`~lightning_gft.GFTLitModule` and any datamodule.
+
+    Logs go to CSV and TensorBoard below ``--trainer.default_root_dir`` unless the configuration names loggers, and what
+    ``predict`` samples goes to ``groups.parquet`` there.
+
+    Args:
+        args: Command-line arguments; by default those of the process.
+
+    Raises:
+        ValueError: If a configuration file or a checkpoint is none.
+    """
+
+    def __init__(self, args: list[str] | None = None) -> None:
+        set_loader("yaml", load_value, exceptions=(yaml.YAMLError,))
+        quieten()
+        check_files(sys.argv[1:] if args is None else args)
+        super().__init__(
+            GFTLitModule,
+            LightningDataModule,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,  # the module takes optimizer and scheduler as callables
+            seed_everything_default=0,
+            save_config_callback=KeepConfig,
+            parser_class=Parser,
+            parser_kwargs={"prog": "lightning-gft", "version": version("lightning-gft")},
+            args=args,
+        )
+
+    @staticmethod
+    @override
+    def subcommands() -> dict[str, set[str]]:
+        # What `validate` and `test` print, and that `predict` writes instead of returning, is settled below.
+        skipped = LightningCLI.subcommands()
+        skipped["validate"].add("verbose")
+        skipped["test"].add("verbose")
+        skipped["predict"].add("return_predictions")
+        return skipped
+
+    @override
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        config = self.config[self.config["subcommand"]]["trainer"]
+        _check_trainer(config)
+        root = Path(config["default_root_dir"] or Path.cwd())
+        if config["logger"] in (None, True) and not config["fast_dev_run"]:
+            kwargs["logger"] = default_loggers(root)
+        given = self._get(self.config_init, "trainer")["callbacks"] or []
+        callbacks: list[Callback] = [*given] if isinstance(given, list) else [given]
+        if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
+            callbacks.append(ShortProgressBar())
+        if self.config["subcommand"] == "predict":
+            callbacks.append(GroupWriter(str(root / "groups.parquet")))
+        return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+
+    def after_fit(self) -> None:
+        """Print what the last validation measured."""
+        print_figures(self.trainer, self.trainer.callback_metrics, "val")
+
+    def validate(self, **kwargs: Any) -> None:
+        """Measure the policy on the validation data and print the figures."""
+        self.trainer.validate(verbose=False, **kwargs)
+        print_figures(self.trainer, self.trainer.callback_metrics, "val")
+
+    def test(self, **kwargs: Any) -> None:
+        """Measure the policy on the test data and print the figures."""
+        self.trainer.test(verbose=False, **kwargs)
+        print_figures(self.trainer, self.trainer.callback_metrics, "test")
+
+    def predict(self, **kwargs: Any) -> None:
+        """Write groups; what was written is not kept in memory besides."""
+        self.trainer.predict(return_predictions=False, **kwargs)
+
+    @override
+    def _parse_ckpt_path(self) -> None:
+        # Lightning's would put the checkpoint's settings in the place of those that were just given.
+        path = self.config[self.config["subcommand"]]["ckpt_path"]
+        if path and Path(path).exists():
+            check_checkpoint(Path(path))
+
+
+def _check_trainer(config: dict[str, Any]) -> None:
+    """Point to the module's own settings where Lightning would only say that it cannot."""
+    if config["gradient_clip_val"] is not None:
+        raise ValueError("trainer.gradient_clip_val has no effect here; set model.gradient_clip_val")
+    if config["accumulate_grad_batches"] != 1:
+        raise ValueError(
+            "trainer.accumulate_grad_batches has no effect here: data.batch_size prompts make an update, in "
+            "micro-batches of model.micro_batch_tokens tokens"
+        )

@@ -1,0 +1,131 @@
+"""Reading configurations, and saying in few words what is wrong with one."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from jsonargparse import get_loader
+from lightning.pytorch.cli import LightningArgumentParser
+from typing_extensions import override
+
+_load_yaml = get_loader("yaml")
+
+_FRAMES = (  # lines that say where jsonargparse was, not what is wrong
+    r"Does not validate against any of the Union subtypes",
+    r"Subtypes: .*",
+    r"Errors:",
+    r"Expected a <class 'NoneType'>.*",
+    r"Expected a path but .*",
+    r"Given value type: .*",
+    r"Given value: .*",
+    r"Problem with given class_path '[^']*':",
+    r"",
+)
+_FRAME = re.compile("|".join(f"(?:{frame})" for frame in _FRAMES))
+_KEY = re.compile(r'Parser key "([^"]*)":')
+
+
+def load_value(text: str) -> Any:
+    """Load YAML, but take for what they are texts that YAML misreads on a command line.
+
+    An answer marker, ``####``, is no comment, and a template, ``Q: {prompt}``, no mapping.
+
+    Args:
+        text: A whole file or one value.
+
+    Example:
+        >>> load_value("####"), load_value("Q: {prompt}"), load_value("3")
+        ('####', 'Q: {prompt}', 3)
+    """
+    is_value = "\n" not in text
+    if is_value and (text.startswith("#") or ("{prompt}" in text and not text.startswith(("{", "[", '"', "'")))):
+        return text
+    return _load_yaml(text)
+
+
+class Parser(LightningArgumentParser):
+    """Tells an error in a line or two, where jsonargparse prints every option that there is."""
+
+    @override
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if not self.exit_on_error:  # it only tries
+            super().error(message, ex)
+        parser = getattr(ex, "subcommand_parser", None) or self
+        options = [option for action in parser._actions for option in action.option_strings]
+        command = parser.prog.replace(" [options]", "")
+        sys.stderr.write(f"error: {explain(message, options)}\nWhat there is: {command} --help\n")
+        self.exit(2)
+
+
+def explain(message: str, options: Iterable[str] = ()) -> str:
+    r"""Return what an error of jsonargparse comes down to: the setting, what is wrong with it, a likely remedy.
+
+    Args:
+        message: As jsonargparse words it.
+        options: Options that there are.
+
+    Example:
+        >>> explain('Parser key "model.loss":\n  Parser key "weight":\n    Expected a <class \'float\'>. Got value: a')
+        'model.loss.weight: expected a float, not a'
+    """
+    lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
+    bare = [_KEY.sub("", line).strip() for line in lines]
+    reasons = dict.fromkeys(_reword(line, options) for line in bare if not _FRAME.fullmatch(line))
+    if not reasons:
+        return message
+    setting = ".".join(match[1] for line in lines if (match := _KEY.match(line)))
+    setting = {"config": "--config"}.get(setting, setting)
+    return (f"{setting}: " if setting else "") + "; ".join(reasons)
+
+
+def _reword(reason: str, options: Iterable[str]) -> str:
+    if match := re.match(r"unrecognized arguments: (--[^=\s]*)(.*)", reason):
+        return f"there is no option {match[1]}" + _did_you_mean(match[1], options)
+    if match := re.match(r"module '([\w.]+)' has no attribute '(\w+)'", reason):
+        return f"{match[1]} has no {match[2]}" + _did_you_mean(match[2], dir(sys.modules[match[1]]))
+    if match := re.match(r"Expected an instantiatable class, but ([\w.]+) is abstract", reason):
+        return (
+            f"an entry has no class_path that says which {match[1].split('.')[-1]} it is; a name that is not there yet "
+            "makes a new entry, so perhaps it is misspelt"
+        )
+    if match := re.match(r"Option '(\w+)' is not accepted", reason):
+        return f"the class has no argument {match[1]}; add .help to the setting to see those it has"
+    return re.sub(r"Expected a <class '(?:\w+\.)*(\w+)'>\. Got value: (.*)", r"expected a \1, not \2", reason)
+
+
+def _did_you_mean(name: str, names: Iterable[str]) -> str:
+    closest = difflib.get_close_matches(name, list(names), n=1)
+    return f"; did you mean {closest[0]}?" if closest else ""
+
+
+def check_files(args: Iterable[str]) -> None:
+    """Refuse configuration files that are no configuration, by their names.
+
+    Args:
+        args: Command-line arguments.
+
+    Raises:
+        ValueError: If a file is not YAML, or holds no settings.
+    """
+    args = list(args)
+    named = [value for flag, value in pairwise(args) if flag in ("--config", "-c")]
+    named += [arg.removeprefix("--config=") for arg in args if arg.startswith("--config=")]
+    for path in map(Path, named):
+        if path.is_file():
+            _check_file(path)
+
+
+def _check_file(path: Path) -> None:
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"--config={path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"--config={path} holds no settings, which are lines such as `seed_everything: 1`")

@@ -1,0 +1,45 @@
+"""What errors say of a row."""
+
+from __future__ import annotations
+
+
+class TextError(ValueError):
+    """A text that cannot be encoded.
+
+    Args:
+        message: What is wrong.
+        index: Which of the texts given together it is, so that a caller can name its row.
+    """
+
+    def __init__(self, message: str, index: int) -> None:
+        super().__init__(message)
+        self.index = index
+
+
+def shorten(value: object, length: int = 80) -> str:
+    """Return a value as Python writes it, or its beginning if that is long.
+
+    Args:
+        value: What an error shows.
+        length: Most characters to show.
+
+    Example:
+        >>> shorten("1+1="), shorten("1+" * 100, length=10)
+        ("'1+1='", "'1+1+1+1+…")
+    """
+    written = repr(value)
+    return written if len(written) <= length else written[: length - 1] + "…"
+
+
+def row_name(number: int, column: str | None = None) -> str:
+    """Return what errors call a row.
+
+    Args:
+        number: Its position in the data as loaded, before rows are held out.
+        column: The column at fault.
+
+    Example:
+        >>> row_name(7, "prompt")
+        "row 7 (counting from 0), column 'prompt'"
+    """
+    return f"row {number} (counting from 0)" + (f", column {column!r}" if column is not None else "")

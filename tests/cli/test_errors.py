@@ -1,0 +1,114 @@
+"""What the command line says to bad input: one line that names the setting, the value and a remedy."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_gft.cli import main
+from lightning_gft.cli.errors import one_line_errors
+from tests.cli.command import GFT, SMALL, refused
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--trainer.max_stepz=3"], "there is no option --trainer.max_stepz; did you mean --trainer.max_steps?"),
+        (["--model.loss=lightning_gft.GTFLoss"], "model.loss: lightning_gft has no GTFLoss; did you mean GFTLoss?"),
+        (["--model.loss.foo=3"], "model.loss: the class has no argument foo; add .help to the setting"),
+        (["--model.loss.rectifier.threshold=a"], "model.loss.rectifier.threshold: expected a float, not a"),
+        (["--model.loss.rectifier.threshold=-7"], "threshold=-7.0 must be a probability"),
+        (["--model.sampler.sources.sefl.top_k=3"], "model.sampler.sources: an entry has no class_path"),
+        (["--model.optimizer.lr=-7"], "Invalid learning rate: -7.0"),
+        (["--trainer.strategy=warp"], "You selected an invalid strategy name"),
+        (["--trainer.precision=16-true"], "precision='16-true' is not supported"),
+        (["--ckpt_path=nowhere.ckpt"], "nowhere.ckpt"),
+        (["--model.policy=lightning_gft.PretrainedPolicy", "--model.policy.model_name_or_path=/no"], "'/no': no "),
+        (["--data=lightning_gft.GroupDataModule", "--data.path=no.csv"], "path='no.csv' does not exist"),
+    ],
+)
+def test_mistake_is_told_in_a_line(arguments, message, capsys, tmp_path):
+    shown = refused(capsys, "fit", "--config", GFT, f"--trainer.default_root_dir={tmp_path}", *SMALL, *arguments)
+    (line,) = [line for line in shown.splitlines() if line.startswith("error: ")]
+    assert message in line
+    assert "Traceback" not in shown
+    assert "usage" not in shown
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("a: [1\n", "is not YAML"), ("", "holds no settings"), ("- 1\n", "holds no settings"), (b"a: \xff\n", "not YAML")],
+)
+@pytest.mark.parametrize("flag", ["--config={}", "-c {}"])
+def test_file_that_is_no_configuration_is_named(content, message, flag, capsys, tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    shown = refused(capsys, "fit", *flag.format(path).split())
+    assert f"--config={path} " in shown
+    assert message in shown
+
+
+def test_missing_configuration_is_named(capsys):
+    assert "error: --config: File does not exist: '" in refused(capsys, "fit", "--config", "nowhere.yaml")
+
+
+def test_template_on_the_command_line_stays_a_text(capsys, tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"question": "1", "answer": "1"}')
+    shown = refused(
+        capsys,
+        *("fit", "--config", GFT, f"--trainer.default_root_dir={tmp_path}", "--data=lightning_gft.GroupDataModule"),
+        *(f"--data.path={tmp_path}/rows.jsonl", "--data.prompt_template=Q: {prompt}"),
+    )
+    assert "prompt_column='prompt' is not a column" in shown
+
+
+def test_traceback_is_shown_when_asked_for(monkeypatch):
+    monkeypatch.setenv("LIGHTNING_GFT_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="updates_per_batch=0"):
+        main(["fit", "--config", GFT, "--model.updates_per_batch=0"])
+
+
+def test_what_nobody_raised_on_purpose_keeps_its_traceback():
+    with pytest.raises(ValueError, match="invalid literal"), one_line_errors():
+        int("a")
+    with pytest.raises(ValueError, match="another package's"), one_line_errors():
+        raise ValueError("another package's")
+
+
+def write_text(path: Path) -> None:
+    path.write_text("no checkpoint")
+
+
+def write_cut_short(path: Path) -> None:
+    torch.save({"state_dict": {}}, path)
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def write_weights(path: Path) -> None:
+    torch.save({"weight": torch.zeros(1)}, path)
+
+
+def write_zip(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("hello.txt", "hello")
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (Path.touch, "was cut short, or is no checkpoint at all"),
+        (write_text, "was cut short, or is no checkpoint at all"),
+        (write_cut_short, "was cut short, or is no checkpoint at all"),
+        (write_zip, "is no checkpoint ("),
+        (write_weights, "holds no state_dict, loops, pytorch-lightning_version"),
+        (Path.mkdir, "is a folder, but no sharded checkpoint"),
+    ],
+)
+def test_file_that_is_no_checkpoint_is_refused(write, message, capsys, tmp_path):
+    path = tmp_path / "last.ckpt"
+    write(path)
+    shown = refused(capsys, "fit", "--config", GFT, f"--ckpt_path={path}", *SMALL)
+    assert f"error: ckpt_path={path} {message}" in shown
