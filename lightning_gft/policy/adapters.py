@@ -197,8 +197,10 @@ def _inject(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
 
 
 def _add_reference(model: PreTrainedModel, peft_model: PeftModel, path: str) -> None:
+    training = model.training
     with _quiet():
         peft_model.load_adapter(path, _REFERENCE, is_trainable=False)
+    model.train(training)  # loading what does not train switched all of it to evaluation
     first, last = (getattr(getattr(model, getter)(), "modules_to_save", {}) for getter in _EMBEDDINGS)
     if _REFERENCE in first and _TRAINED in last and _REFERENCE not in last:
         # peft ties the first adapter's copies of tied embeddings, but forgets a second one's.

@@ -14,6 +14,7 @@ from lightning_gft import LoRA, Policy, PretrainedPolicy
 from lightning_gft.policy import extras
 from tests.conftest import tiny_loader, tiny_policy
 from tests.policy.test_adapters import VARIANTS, groups, scored, stir, trainable
+from tests.policy.test_scoring import NORMALIZER, objective
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -61,6 +62,19 @@ def test_written_data_type(tmp_path: Path):
     assert (tmp_path / "adapter/adapter_model.safetensors").stat().st_size < 2.5 * sum(
         parameter.numel() for parameter in policy.parameters() if parameter.requires_grad
     ) + 10_000
+
+
+@pytest.mark.parametrize("keep_reference", [True, False])
+def test_going_on_leaves_the_model_in_training(keep_reference: bool, tmp_path: Path):
+    tiny_policy(vocab_size=64).save_pretrained(tmp_path)
+    PretrainedPolicy(str(tmp_path), lora=LoRA(r=4)).load().save_pretrained(tmp_path / "adapter")
+    lora = LoRA(adapter_path=str(tmp_path / "adapter"))
+    policy = PretrainedPolicy(str(tmp_path), gradient_checkpointing=True, lora=lora).load(keep_reference)
+    assert all(module.training for module in policy.modules())
+    calls = []
+    policy.model.base_model.layers[0].mlp.register_forward_pre_hook(lambda *_: calls.append(1))
+    policy(groups(), objective, NORMALIZER.float()).loss.backward()
+    assert len(calls) == 2  # computed again in backward
 
 
 def test_going_on_without_a_reference(tmp_path: Path):
