@@ -17,7 +17,15 @@ from lightning_gft.evaluation import Evaluation
 from lightning_gft.losses import DFTLoss, GFTLoss, GroupLoss, SFTLoss
 from lightning_gft.metrics import GroupStatistics, PolicyEvaluation, TokenStatistics
 from lightning_gft.module import GFTLitModule
-from lightning_gft.policy import ArithmeticPolicy, Policy, PolicyLoader, PretrainedPolicy, ScratchPolicy
+from lightning_gft.policy import (
+    ArithmeticPolicy,
+    LoRA,
+    Policy,
+    PolicyLoader,
+    PretrainedPolicy,
+    Quantization,
+    ScratchPolicy,
+)
 from lightning_gft.rectifiers import (
     AdaptiveCoefficientRectifier,
     CoefficientRectifier,
@@ -63,6 +71,7 @@ __all__ = [
     "GroupStatistics",
     "IdentityRectifier",
     "LeaveOneOutAdvantage",
+    "LoRA",
     "LossOutput",
     "NumericReward",
     "Policy",
@@ -70,6 +79,7 @@ __all__ = [
     "PolicyLoader",
     "PretrainedPolicy",
     "PromptBatch",
+    "Quantization",
     "Response",
     "ResponseSource",
     "Reward",

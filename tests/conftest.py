@@ -24,6 +24,8 @@ def tiny_loader(model_type: str = "qwen2", **config: Any) -> ScratchPolicy:
     tiny = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "initializer_range": 0.3}
     if model_type == "gpt2":
         tiny |= {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    elif model_type == "gpt_neox":
+        tiny |= {"intermediate_size": 48}
     else:
         tiny |= {"intermediate_size": 48, "num_key_value_heads": 2}
     return ScratchPolicy(ALPHABET, model_type, {**tiny, **config})

@@ -36,11 +36,15 @@ CONSTRUCTORS = {
     "GroupNormalizedAdvantage": "eps=1e-06, scale='group'",
     "GroupSampler": "sources, rewards, advantage=None",
     "IdentityRectifier": "**kwargs",
+    "LoRA": "r=16, alpha=32, dropout=0.0, target_modules='all-linear', use_rslora=False, use_dora=False, "
+    "modules_to_save=None, adapter_path=None",
     "NumericReward": "marker='', tolerance=1e-06, weight=1.0",
     "PretrainedPolicy": "model_name_or_path, torch_dtype='float32', attn_implementation=None, revision='main', "
-    "gradient_checkpointing=False, trust_remote_code=False, rollout=None",
+    "gradient_checkpointing=False, trust_remote_code=False, dropout=None, chat_template=None, fp32_head=False, "
+    "lora=None, quantization=None, rollout=None",
+    "Quantization": "bits=4, quant_type='nf4', double_quant=True, compute_dtype='bfloat16', storage_dtype='uint8'",
     "SFTLoss": "reduction='token-mean'",
-    "ScratchPolicy": "alphabet, model_type='qwen2', config=None, rollout=None",
+    "ScratchPolicy": "alphabet, model_type='qwen2', config=None, lora=None, rollout=None",
     "SelfSource": "num_generations=4, max_new_tokens=512, temperature=1.0, top_p=1.0, top_k=0, min_p=None",
     "TeacherSource": "num_responses=3",
 }

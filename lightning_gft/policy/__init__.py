@@ -1,7 +1,20 @@
 """The policy: loading a language model, and the one module that runs it."""
 
+from lightning_gft.policy.adapters import LoRA
+from lightning_gft.policy.checks import check_window
 from lightning_gft.policy.embedded import ArithmeticPolicy
-from lightning_gft.policy.loader import PolicyLoader, PretrainedPolicy, ScratchPolicy
-from lightning_gft.policy.policy import Policy, check_window
+from lightning_gft.policy.loader import PolicyLoader, PretrainedPolicy
+from lightning_gft.policy.policy import Policy
+from lightning_gft.policy.quantization import Quantization
+from lightning_gft.policy.scratch import ScratchPolicy
 
-__all__ = ["ArithmeticPolicy", "Policy", "PolicyLoader", "PretrainedPolicy", "ScratchPolicy", "check_window"]
+__all__ = [
+    "ArithmeticPolicy",
+    "LoRA",
+    "Policy",
+    "PolicyLoader",
+    "PretrainedPolicy",
+    "Quantization",
+    "ScratchPolicy",
+    "check_window",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
+from lightning_gft.policy.adapters import LoRA
 from lightning_gft.policy.loader import PretrainedPolicy
 from lightning_gft.rollout import RolloutEngine
 
@@ -15,6 +16,7 @@ class ArithmeticPolicy(PretrainedPolicy):
     It also reverses and sorts letters. ``configs/quickstart/base.yaml`` made it.
 
     Args:
+        lora: Adapters to train instead of the model.
         rollout: Draws responses; default :class:`~lightning_gft.TransformersEngine`.
 
     Example:
@@ -26,6 +28,6 @@ class ArithmeticPolicy(PretrainedPolicy):
         '12+7=19,19-5=14,#14'
     """
 
-    def __init__(self, rollout: RolloutEngine | None = None) -> None:
+    def __init__(self, lora: LoRA | None = None, rollout: RolloutEngine | None = None) -> None:
         folder = files("lightning_gft") / "assets" / "arithmetic"
-        super().__init__(str(folder), torch_dtype="float32", rollout=rollout)
+        super().__init__(str(folder), torch_dtype="float32", lora=lora, rollout=rollout)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from lightning.pytorch.strategies import Strategy
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -19,18 +24,25 @@ from transformers import (
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from typing_extensions import override
 
+from lightning_gft.policy.adapters import LoRA
+from lightning_gft.policy.files import damaged_files
+from lightning_gft.policy.heads import widen_head
 from lightning_gft.policy.policy import Policy
-from lightning_gft.policy.tokenizer import alphabet_tokenizer
+from lightning_gft.policy.quantization import Quantization, check_sharding, keep_differentiable, warn_of_stacked_experts
+from lightning_gft.policy.tokenizer import set_chat_template
 from lightning_gft.rollout import RolloutEngine
 
-_SMALL = {
-    "hidden_size": 128,
-    "intermediate_size": 384,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 2048,
-    "tie_word_embeddings": True,
-}
+_DROPOUTS = (
+    "activation_dropout",
+    "attention_dropout",
+    "attn_pdrop",
+    "dropout",
+    "embd_pdrop",
+    "hidden_dropout",
+    "resid_dropout",
+    "resid_pdrop",
+)
+"""What architectures call it."""
 
 _GENERIC_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
@@ -42,10 +54,12 @@ class PolicyLoader(ABC):
 
     Args:
         rollout: Draws responses; default :class:`~lightning_gft.TransformersEngine`.
+        lora: Adapters to train instead of the model.
     """
 
-    def __init__(self, rollout: RolloutEngine | None = None) -> None:
+    def __init__(self, rollout: RolloutEngine | None = None, lora: LoRA | None = None) -> None:
         self.rollout = rollout
+        self.lora = lora
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -67,9 +81,19 @@ class PolicyLoader(ABC):
         """Load the weights.
 
         Args:
-            keep_reference: Whether to keep a frozen copy of the policy as loaded.
+            keep_reference: Whether to keep the policy as loaded, see :class:`~lightning_gft.Policy`.
         """
-        return Policy(self.load_model(), self.tokenizer, self.rollout, keep_reference)
+        return Policy(self.load_model(), self.tokenizer, self.rollout, keep_reference, self.lora)
+
+    def check_strategy(self, strategy: Strategy) -> None:  # noqa: B027 (most policies go with any)
+        """Refuse a strategy that this policy cannot be trained with.
+
+        Args:
+            strategy: The trainer's.
+
+        Raises:
+            ValueError: If there is a reason to.
+        """
 
     @abstractmethod
     def load_config(self) -> PreTrainedConfig:
@@ -90,15 +114,23 @@ class PretrainedPolicy(PolicyLoader):
     Args:
         model_name_or_path: Folder written by ``save_pretrained``, or name on the hub.
         torch_dtype: Data type of the weights; ``auto`` takes the one they are stored in. Small updates vanish in half
-            precision, so train in float32 and save time and memory by ``trainer.precision: bf16-mixed``.
+            precision, so train in float32 and save time and memory by ``trainer.precision: bf16-mixed``. Weights that
+            are frozen under adapters may well be bfloat16; the adapters are float32 all the same.
         attn_implementation: ``sdpa``, ``eager``, ``flash_attention_2`` and so on; by default transformers chooses.
         revision: Branch, tag or commit on the hub.
         gradient_checkpointing: Compute activations again in backward instead of keeping them.
         trust_remote_code: Run code that comes with the model. Off; switch it on only for code that you have read.
+        dropout: Replaces every dropout probability of the model's configuration. Only passes that train feel it.
+        chat_template: Jinja template, or a file with one, that replaces the tokenizer's.
+        fp32_head: Take the product of the output head in float32 though weights or autocast are in half precision:
+            logits, and so log-probabilities, are less coarse, in training and sampling alike.
+        lora: Adapters to train instead of the model.
+        quantization: Load the linear layers in 4 or 8 bits; takes ``lora``.
         rollout: Draws responses; default :class:`~lightning_gft.TransformersEngine`.
 
     Raises:
-        ValueError: On loading, if there is no such model or it is not a causal language model.
+        ValueError: If settings contradict each other, and on loading, if there is no such model, its files are damaged
+            or lack weights, or it is not a causal language model.
 
     Example:
         >>> PretrainedPolicy("Qwen/Qwen2.5-0.5B", torch_dtype="bfloat16").model_name_or_path
@@ -113,119 +145,129 @@ class PretrainedPolicy(PolicyLoader):
         revision: str = "main",
         gradient_checkpointing: bool = False,
         trust_remote_code: bool = False,
+        dropout: float | None = None,
+        chat_template: str | None = None,
+        fp32_head: bool = False,
+        lora: LoRA | None = None,
+        quantization: Quantization | None = None,
         rollout: RolloutEngine | None = None,
     ) -> None:
-        super().__init__(rollout)
+        super().__init__(rollout, lora)
+        if dropout is not None and not 0 <= dropout < 1:
+            raise ValueError(f"dropout={dropout} must lie in [0, 1)")
+        if quantization is not None and lora is None:
+            raise ValueError(
+                f"quantization without lora: weights of {quantization.bits} bits cannot be trained. Train adapters on "
+                "top of them, lora: {r: 16, alpha: 32}, or leave quantization out"
+            )
         self.model_name_or_path = model_name_or_path
         self.torch_dtype = torch_dtype
         self.attn_implementation = attn_implementation
         self.gradient_checkpointing = gradient_checkpointing
+        self.dropout = dropout
+        self.chat_template = chat_template
+        self.fp32_head = fp32_head
+        self.quantization = quantization
         self.hub: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
 
     @override
+    def check_strategy(self, strategy: Strategy) -> None:
+        if self.quantization is not None:
+            check_sharding(self.quantization, self.torch_dtype, strategy)
+
+    @override
     def load_config(self) -> PreTrainedConfig:
-        try:
+        where = f"model_name_or_path={self.model_name_or_path!r}"
+        if Path(self.model_name_or_path, "adapter_config.json").is_file():
+            raise ValueError(
+                f"{where} is an adapter; give the model that it belongs to, and the adapter as lora.adapter_path"
+            )
+        with self._reading("model"):
             config: PreTrainedConfig = AutoConfig.from_pretrained(self.model_name_or_path, **self.hub)
-        except OSError as error:
-            raise self._not_found("model", error) from error
+        own_code = getattr(config, "auto_map", None) or {}
+        if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and "AutoModelForCausalLM" not in own_code:
+            raise ValueError(f"{where}: {type(config).__name__} is of no causal language model; give one that is")
+        if self.dropout is not None:
+            _set_dropout(config.get_text_config(), self.dropout)
         return config
 
     @override
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
-        try:
+        with self._reading("tokenizer"):
             saved_as = get_tokenizer_config(self.model_name_or_path, **self.hub).get("tokenizer_class")
             # Such a tokenizer is wholly in its file. The automatic choice may go by the model's type instead, and build
             # one that drops what it does not know.
             kind = PreTrainedTokenizerFast if saved_as in _GENERIC_TOKENIZERS else AutoTokenizer
             tokenizer: PreTrainedTokenizerBase = kind.from_pretrained(self.model_name_or_path, **self.hub)
-        except OSError as error:
-            raise self._not_found("tokenizer", error) from error
+        if self.chat_template is not None:
+            set_chat_template(tokenizer, self.chat_template)
         return tokenizer
 
     @override
     def load_model(self) -> PreTrainedModel:
-        dtype = self.torch_dtype if self.torch_dtype == "auto" else getattr(torch, self.torch_dtype)
-        try:
-            model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-                self.model_name_or_path,
-                dtype=dtype,
-                attn_implementation=self.attn_implementation,
-                use_safetensors=True,
-                **self.hub,
-            )
-        except OSError as error:
-            raise self._not_found("model", error) from error
+        model = self._load_weights(self.load_config())
+        if self.quantization is not None:
+            keep_differentiable(model)
+            warn_of_stacked_experts(model)
+        if self.fp32_head:
+            widen_head(model)
         if self.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         # Loading leaves a model in evaluation mode, in which gradient checkpointing does nothing.
         model.train()
         return model
 
-    def _not_found(self, what: str, error: OSError) -> ValueError:
-        reason = str(error).splitlines()[0].rstrip(".")
-        return ValueError(
-            f"model_name_or_path={self.model_name_or_path!r}: no {what} could be loaded from there ({reason}). Give a "
-            "folder that holds config.json, model.safetensors and the tokenizer's files, or a name on the hub, where "
-            "this machine can reach it"
-        )
-
-
-class ScratchPolicy(PolicyLoader):
-    """A small language model with fresh weights and a tokenizer of single characters; nothing is downloaded.
-
-    Args:
-        alphabet: Every character that prompts and responses may hold.
-        model_type: Architecture, by its name in transformers.
-        config: Fields of that architecture's configuration that shall differ from a 4-layer model of width 128.
-        rollout: Draws responses; default :class:`~lightning_gft.TransformersEngine`.
-
-    Raises:
-        ValueError: If ``alphabet`` is empty or repeats itself, or ``config`` names an unknown field.
-
-    Example:
-        >>> policy = ScratchPolicy(alphabet="0123456789+=", config={"num_hidden_layers": 2}).load()
-        >>> len(policy.model.base_model.layers)
-        2
-    """
-
-    def __init__(
-        self,
-        alphabet: str,
-        model_type: str = "qwen2",
-        config: dict[str, Any] | None = None,
-        rollout: RolloutEngine | None = None,
-    ) -> None:
-        super().__init__(rollout)
-        self.alphabet = alphabet
-        self.config = self._complete_config(model_type, config or {})
-
-    @override
-    def load_config(self) -> PreTrainedConfig:
-        return self.config
-
-    @override
-    def load_tokenizer(self) -> PreTrainedTokenizerBase:
-        return alphabet_tokenizer(self.alphabet)
-
-    @override
-    def load_model(self) -> PreTrainedModel:
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(self.config, dtype=torch.float32)
+    def _load_weights(self, config: PreTrainedConfig) -> PreTrainedModel:
+        settings: dict[str, Any] = {}
+        if self.quantization is not None:
+            # Lightning makes the trainer's device the default one while a model is loaded.
+            settings = {
+                "quantization_config": self.quantization.config(),
+                "device_map": {"": torch.get_default_device()},
+            }
+        with self._reading("model"):
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                self.model_name_or_path,
+                config=config,
+                dtype=self.torch_dtype if self.torch_dtype == "auto" else getattr(torch, self.torch_dtype),
+                attn_implementation=self.attn_implementation,
+                use_safetensors=True,
+                output_loading_info=True,
+                **settings,
+                **self.hub,
+            )
+        model: PreTrainedModel
+        model, report = loaded
+        if missing := sorted(report["missing_keys"]):
+            raise ValueError(
+                f"model_name_or_path={self.model_name_or_path!r} lacks {len(missing)} weights of "
+                f"{type(model).__name__}, {missing[0]} for one, which would be random; download or save the model again"
+            )
         return model
 
-    def _complete_config(self, model_type: str, config: dict[str, Any]) -> PreTrainedConfig:
+    @contextmanager
+    def _reading(self, what: str) -> Iterator[None]:
+        """Name the model, and the file at fault, in whatever goes wrong while it is read."""
+        where = f"model_name_or_path={self.model_name_or_path!r}"
         try:
-            default = AutoConfig.for_model(model_type)
-        except ValueError as error:
-            raise ValueError(f"model_type={model_type!r} is not an architecture of transformers") from error
-        unknown = [name for name in config if not hasattr(default, name)]
-        if unknown:
-            raise ValueError(f"config: {type(default).__name__} has no field {', '.join(map(repr, unknown))}")
-        tokenizer = self.load_tokenizer()
-        heads = {"num_key_value_heads": config.get("num_attention_heads", _SMALL["num_attention_heads"])}
-        small = {name: value for name, value in {**_SMALL, **heads}.items() if hasattr(default, name)}
-        ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "eos", "bos")}
-        # A field may go by two names, GPT-2's `n_embd` and `hidden_size`: the one given must replace the other.
-        given = {default.attribute_map.get(name, name): value for name, value in config.items()}
-        filled = {"vocab_size": len(tokenizer), **small, **ids}
-        filled = {default.attribute_map.get(name, name): value for name, value in filled.items()}
-        return AutoConfig.for_model(model_type, **{**filled, **given})
+            yield
+        except (ImportError, MemoryError, torch.OutOfMemoryError):
+            raise  # not for what the files hold
+        except Exception as error:
+            if damaged := damaged_files(self.model_name_or_path):
+                raise ValueError(f"{where}: {', '.join(damaged)} is damaged; download or copy it again") from error
+            if isinstance(error, OSError):
+                reason = str(error).splitlines()[0].rstrip(".")
+                raise ValueError(
+                    f"{where}: no {what} could be loaded from there ({reason}). Give a folder that holds config.json, "
+                    "model.safetensors and the tokenizer's files, or a name on the hub, where this machine can reach it"
+                ) from error
+            raise ValueError(f"{where}: its {what} cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _set_dropout(config: PreTrainedConfig, dropout: float) -> None:
+    names = [name for name in _DROPOUTS if hasattr(config, name)]
+    if not names:
+        raise ValueError(f"dropout={dropout}: {type(config).__name__} has none; use lora.dropout, or leave it out")
+    for name in names:
+        setattr(config, name, dropout)

@@ -16,6 +16,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lightning_gft.batching import micro_batch_rows
 from lightning_gft.functional.linear_logprob import ChunkCoefficientsFn
+from lightning_gft.policy.adapters import Adapters, LoRA
+from lightning_gft.policy.checks import check_causal, check_vocabulary, check_window
 from lightning_gft.policy.heads import find_linear_head
 from lightning_gft.policy.scoring import score
 from lightning_gft.rollout import EndTokens, RolloutEngine, TransformersEngine, spawn_seeds
@@ -29,10 +31,13 @@ class Policy(nn.Module):
         model: The language model. Its head is fused with the loss where it is linear; any other head works too.
         tokenizer: Its tokenizer, with an end-of-sequence and a padding token.
         engine: Draws responses; default :class:`~lightning_gft.TransformersEngine`.
-        keep_reference: Whether to keep a frozen copy of the model as it is now, for :meth:`reference`.
+        keep_reference: Whether to keep the model as it is now, for :meth:`reference`: a frozen copy, or with adapters
+            at most one of theirs.
+        lora: Adapters to put into the model, which is then frozen.
 
     Raises:
-        ValueError: If the tokenizer knows tokens that the model does not.
+        ValueError: If the tokenizer knows tokens that the model does not, the model is not causal, or the adapters do
+            not fit it.
 
     Example:
         >>> from lightning_gft import ScratchPolicy
@@ -48,14 +53,18 @@ class Policy(nn.Module):
         tokenizer: PreTrainedTokenizerBase,
         engine: RolloutEngine | None = None,
         keep_reference: bool = False,
+        lora: LoRA | None = None,
     ) -> None:
         super().__init__()
-        _check_vocabulary(model, tokenizer)
+        check_vocabulary(model, tokenizer)
+        check_causal(model)
         self.end = _end_tokens(model, tokenizer)
         self.tokenizer = tokenizer
         self.engine = engine or TransformersEngine()
         self.model = model
-        self.reference_model = copy.deepcopy(model).eval().requires_grad_(False) if keep_reference else None
+        self.adapters = None if lora is None else Adapters(model, lora, keep_reference)
+        copied = keep_reference and lora is None
+        self.reference_model = copy.deepcopy(model).eval().requires_grad_(False) if copied else None
         self._uses_reference = False
         self.head = find_linear_head(model)
         if self.head is None:
@@ -135,8 +144,12 @@ class Policy(nn.Module):
         """Within this context the policy scores as it did when it was loaded.
 
         Raises:
-            RuntimeError: If no reference was kept.
+            RuntimeError: If no reference was kept, unless it is the model without its adapters.
         """
+        if self.adapters is not None:
+            with self.adapters.reference():
+                yield
+            return
         if self.reference_model is None:
             raise RuntimeError("this policy keeps no reference; load it with keep_reference=True")
         self._uses_reference = True
@@ -171,12 +184,17 @@ class Policy(nn.Module):
     def save_pretrained(self, path: str | Path, torch_dtype: str | None = None) -> None:
         """Write model (safetensors), configuration and tokenizer, to be loaded with transformers.
 
+        A policy with adapters writes those alone, to be loaded with peft.
+
         Args:
             path: Folder; made if it does not exist.
             torch_dtype: Data type of the written weights, such as ``"bfloat16"``; by default their own.
         """
-        model = self.model if torch_dtype is None else copy.deepcopy(self.model).to(getattr(torch, torch_dtype))
-        model.save_pretrained(path)
+        if self.adapters is not None:
+            self.adapters.save_pretrained(path, torch_dtype)
+        else:
+            model = self.model if torch_dtype is None else copy.deepcopy(self.model).to(getattr(torch, torch_dtype))
+            model.save_pretrained(path)
         self.tokenizer.save_pretrained(path)
 
     @property
@@ -187,35 +205,6 @@ class Policy(nn.Module):
 
     def _score(self, groups: GroupBatch, coefficients: ChunkCoefficientsFn, entropy: bool) -> LossOutput:
         return score(self._scored_model, self.head, groups, coefficients, entropy)
-
-
-def check_window(tokenizer: PreTrainedTokenizerBase, prompt_length: int, max_new_tokens: int) -> None:
-    """Refuse responses that would run out of the positions that a model knows.
-
-    Args:
-        tokenizer: Its ``model_max_length`` is the model's window.
-        prompt_length: Of the longest prompt, in tokens.
-        max_new_tokens: Longest response.
-
-    Raises:
-        ValueError: If they would.
-    """
-    window = tokenizer.model_max_length
-    if prompt_length + max_new_tokens > window:
-        raise ValueError(
-            f"a prompt of {prompt_length} tokens and max_new_tokens={max_new_tokens} are more than the "
-            f"model's window of {window} tokens (max_position_embeddings of its config.json): lower max_new_tokens, or "
-            "leave longer prompts out by the datamodule's max_prompt_length"
-        )
-
-
-def _check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    embedded = model.config.get_text_config().vocab_size
-    if len(tokenizer) > embedded:
-        raise ValueError(
-            f"the tokenizer has {len(tokenizer)} tokens but the model embeds {embedded}; use the tokenizer that "
-            "belongs to the model, or resize the model's embeddings and save it first"
-        )
 
 
 def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> EndTokens:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lightning_gft.functional import floor_logprobs, linear_logprob_loss, token_entropy, token_logprobs
 from lightning_gft.functional.linear_logprob import ChunkCoefficientsFn, LinearHead
+from lightning_gft.policy.heads import head_operands, output_projection
 from lightning_gft.types import GroupBatch, LossOutput
 
 
@@ -33,18 +34,20 @@ def score(
     if head is None:
         logits = model(**inputs).logits[:, :-1][mask]
         return _plain_loss(logits, targets, coefficients, entropy)
-    projection = model.get_output_embeddings()
-    hidden = model.base_model(**inputs).last_hidden_state[:, :-1][mask]
-    loss, logprobs, entropies = linear_logprob_loss(
-        hidden,
-        projection.weight,
-        targets,
-        coefficients,
-        bias=projection.bias,
-        softcap=head.softcap,
-        logit_scale=head.logit_scale,
-        entropy=entropy,
-    )
+    projection = output_projection(model)
+    assert isinstance(projection, nn.Linear)  # noqa: S101 (else no head would have been found)
+    states = model.base_model(**inputs).last_hidden_state[:, :-1][mask]
+    with head_operands(projection, states) as (hidden, weight, bias):
+        loss, logprobs, entropies = linear_logprob_loss(
+            hidden,
+            weight,
+            targets,
+            coefficients,
+            bias=bias,
+            softcap=head.softcap,
+            logit_scale=head.logit_scale,
+            entropy=entropy,
+        )
     return LossOutput(loss, logprobs, entropies)
 
 

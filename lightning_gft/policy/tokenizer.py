@@ -1,10 +1,13 @@
-"""A character-level tokenizer for policies that start from scratch."""
+"""A character-level tokenizer for policies that start from scratch, and chat templates for all."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from jinja2 import TemplateError
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from tokenizers.decoders import Fuse
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 PAD_TOKEN = "<pad>"  # noqa: S105 (not a password)
 EOS_TOKEN = "<eos>"  # noqa: S105
@@ -45,3 +48,32 @@ def alphabet_tokenizer(alphabet: str) -> PreTrainedTokenizerFast:
         unk_token=UNK_TOKEN,
         clean_up_tokenization_spaces=False,
     )
+
+
+def set_chat_template(tokenizer: PreTrainedTokenizerBase, chat_template: str) -> None:
+    """Give a tokenizer another chat template, after trying it on a message.
+
+    Args:
+        tokenizer: The tokenizer.
+        chat_template: Jinja template, or the path of a file with one.
+
+    Raises:
+        ValueError: If there is no such file, or it is not a template.
+
+    Example:
+        >>> tokenizer = alphabet_tokenizer("abc")
+        >>> set_chat_template(tokenizer, "{% for message in messages %}[{{ message['content'] }}]{% endfor %}")
+        >>> tokenizer.apply_chat_template([{"role": "user", "content": "a"}], tokenize=False)
+        '[a]'
+    """
+    template = chat_template
+    if "{" not in template:
+        path = Path(chat_template)
+        if not path.is_file():
+            raise ValueError(f"chat_template={chat_template!r} is neither a file nor a Jinja template")
+        template = path.read_text(encoding="utf-8")
+    tokenizer.chat_template = template
+    try:
+        tokenizer.apply_chat_template([{"role": "user", "content": "?"}], tokenize=False, add_generation_prompt=True)
+    except TemplateError as error:
+        raise ValueError(f"chat_template={chat_template!r} cannot be applied: {error}") from error

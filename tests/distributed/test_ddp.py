@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_gft import ExpertSource, GFTLoss, SelfSource, SFTLoss
+from lightning_gft import ExpertSource, GFTLoss, LoRA, SelfSource, SFTLoss
+from tests.conftest import tiny_loader
 from tests.distributed.launch import run_two_processes
 from tests.module.runs import ROWS, Passes, Rows, fit, fresh_weights, make_module, weights
 
@@ -31,6 +32,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "sft": ("uneven", {"micro_batch_tokens": 30, "sft": True}),
     "clipped": ("uneven", {"micro_batch_tokens": 30, "gradient_clip_val": 0.01}),
     "several-updates": ("uneven", {"micro_batch_tokens": 30, "updates_per_batch": 3}),
+    "adapters": ("uneven", {"micro_batch_tokens": 30, "lora": LoRA(r=4, modules_to_save=["lm_head"])}),
 }
 SAME_FIGURES = (
     *("loss", "grad_norm", "reward", "reward_std", "rewards/score/mean", "frac_reward_zero_std", "num_tokens"),
@@ -46,7 +48,9 @@ def train(case: str, processes: int) -> Result:
     settings = dict(settings)
     reduction = settings.pop("reduction", "token-mean")
     loss = SFTLoss(reduction) if settings.pop("sft", False) else GFTLoss(reduction=reduction)
-    module = make_module(loss, **settings)
+    policy = tiny_loader()
+    policy.lora = settings.pop("lora", None)
+    module = make_module(loss, policy=policy, **settings)
     distributed = {"strategy": "ddp", "devices": 2} if processes == 2 else {}
     data = Rows(DATA[name] * 2, batch_size=4 // processes)
     trainer = fit(module, data, precision="64-true", use_distributed_sampler=False, **distributed)

@@ -28,7 +28,16 @@ FUSED = {
     "cohere": {"logit_scale": 0.3},
     "granite": {"logits_scaling": 4.0, "embedding_multiplier": 3.0},
     "phi": {"tie_word_embeddings": False},  # its head has a bias
+    "mistral": {"tie_word_embeddings": False, "sliding_window": 4},
+    "qwen3": {"head_dim": 16},
+    "gemma3_text": {"final_logit_softcapping": 2.0, "head_dim": 16},
+    "phi3": {"tie_word_embeddings": False, "pad_token_id": 0},
+    "gpt_neox": {"tie_word_embeddings": False},
+    "olmo2": {},
+    "mixtral": {"tie_word_embeddings": False, "num_local_experts": 4},
+    "qwen3_moe": {"moe_intermediate_size": 16, "num_experts": 4, "num_experts_per_tok": 2},
 }
+MIXTURES = {"mixtral", "qwen3_moe"}
 PLAIN = {
     "hyperclovax": {"logits_scaling": 0.5},  # multiplies where Granite divides
 }
@@ -36,7 +45,10 @@ PLAIN = {
 
 def load(name: str) -> Policy:
     settings = {**FUSED, **PLAIN}[name]
-    return tiny_policy(name.removesuffix("-untied"), vocab_size=VOCABULARY, **settings)
+    policy = tiny_policy(name.removesuffix("-untied"), vocab_size=VOCABULARY, **settings)
+    if name in MIXTURES:
+        policy.model.set_experts_implementation("eager")  # the grouped product knows no double precision
+    return policy
 
 
 def objective(logprobs: Tensor, tokens: TokenBatch) -> Tensor:

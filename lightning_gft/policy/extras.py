@@ -1,0 +1,27 @@
+"""Libraries that only some policies need."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+
+def require(library: str, setting: str, extra: str) -> None:
+    """Refuse a setting whose library is not installed.
+
+    Args:
+        library: Name of the library.
+        setting: What needs it.
+        extra: Extra of this package that brings it.
+
+    Raises:
+        ModuleNotFoundError: If it is not installed.
+
+    Example:
+        >>> require("colossus", setting="lora", extra="lora")
+        Traceback (most recent call last):
+        ModuleNotFoundError: lora needs colossus, which is not installed: pip install 'lightning-gft[lora]'
+    """
+    if find_spec(library) is None:
+        raise ModuleNotFoundError(
+            f"{setting} needs {library}, which is not installed: pip install 'lightning-gft[{extra}]'"
+        )

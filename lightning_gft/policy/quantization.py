@@ -1,0 +1,121 @@
+"""Weights of 4 or 8 bits under adapters, through bitsandbytes."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, fields
+from typing import Literal
+
+import torch
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy, Strategy
+from lightning.pytorch.utilities import rank_zero_warn
+from transformers import BitsAndBytesConfig, PreTrainedModel
+
+from lightning_gft.policy.extras import require
+
+for _noisy in ("autograd._functions", "backends.cpu.ops"):
+    # They tell of a cast at every call, and of kernels for the product that keep_differentiable avoids.
+    logging.getLogger(f"bitsandbytes.{_noisy}").setLevel(logging.ERROR)
+
+_SHARDED = FSDPStrategy, ModelParallelStrategy, DeepSpeedStrategy
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """Linear layers, all but the head, in few bits; they are frozen, so it takes adapters to train.
+
+    Args:
+        bits: 4, or 8 as in LLM.int8(), where the other fields have no meaning.
+        quant_type: Of 4 bits: ``nf4``, made for normally distributed weights, or ``fp4``.
+        double_quant: Whether to quantise the scales too, which saves 0.4 bits a weight.
+        compute_dtype: Data type in which products are taken.
+        storage_dtype: Data type that the packed weights pretend to have; sharding needs it to be that of the rest.
+
+    Raises:
+        ValueError: If a field is given that has no meaning with 8 bits.
+        ModuleNotFoundError: If bitsandbytes is not installed.
+
+    Example:
+        >>> Quantization(quant_type="nf4").config().load_in_4bit
+        True
+    """
+
+    bits: Literal[4, 8] = 4
+    quant_type: Literal["nf4", "fp4"] = "nf4"
+    double_quant: bool = True
+    compute_dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    storage_dtype: Literal["uint8", "bfloat16", "float16", "float32"] = "uint8"
+
+    def __post_init__(self) -> None:
+        require("bitsandbytes", setting="quantization", extra="qlora")
+        given = [field.name for field in fields(self)[1:] if getattr(self, field.name) != field.default]
+        if self.bits == 8 and given:
+            raise ValueError(f"quantization.{given[0]} has no meaning with bits=8; leave it out, or use bits: 4")
+
+    def config(self) -> BitsAndBytesConfig:
+        """Return what transformers calls it."""
+        if self.bits == 8:
+            return BitsAndBytesConfig(load_in_8bit=True)
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type=self.quant_type,
+            bnb_4bit_use_double_quant=self.double_quant,
+            bnb_4bit_compute_dtype=getattr(torch, self.compute_dtype),
+            bnb_4bit_quant_storage=getattr(torch, self.storage_dtype),
+        )
+
+
+def keep_differentiable(model: PreTrainedModel) -> None:
+    """Keep the 4-bit layers of a model on a CPU differentiable once they have been used for sampling.
+
+    On CPUs with bfloat16 instructions, bitsandbytes repacks a layer's weights at its first use in evaluation mode, for
+    a product that has no gradient: from then on, training would go on without the gradient through any such layer.
+
+    Args:
+        model: A model just loaded.
+    """
+    from bitsandbytes.nn.modules import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
+def warn_of_stacked_experts(model: PreTrainedModel) -> None:
+    """Warn where most of a model's weights stay as they are: experts whose weights are one tensor are no linear layers.
+
+    Args:
+        model: A model just loaded.
+    """
+    stacked = sum(parameter.numel() for parameter in model.parameters() if parameter.dim() > 2)
+    if stacked:
+        rank_zero_warn(
+            f"bitsandbytes quantises linear layers, but {stacked / 1e6:.1f} million weights of "
+            f"{type(model).__name__} are stacked into larger tensors, as those of experts are, and stay in torch_dtype"
+        )
+
+
+def check_sharding(quantization: Quantization, torch_dtype: str, strategy: Strategy) -> None:
+    """Refuse quantised weights that a strategy would have to split but cannot.
+
+    Args:
+        quantization: How weights are stored.
+        torch_dtype: Data type of the other weights.
+        strategy: The trainer's.
+
+    Raises:
+        ValueError: If the strategy shards weights and these cannot be sharded.
+    """
+    if not isinstance(strategy, _SHARDED):
+        return
+    name = type(strategy).__name__
+    if quantization.bits == 8:
+        raise ValueError(
+            f"quantization.bits=8 cannot be sharded by {name}: use bits: 4 with storage_dtype equal to torch_dtype, or "
+            "trainer.strategy: ddp"
+        )
+    if quantization.storage_dtype != torch_dtype:
+        raise ValueError(
+            f"{name} shards weights of one data type, but quantization.storage_dtype={quantization.storage_dtype!r} "
+            f"and torch_dtype={torch_dtype!r}: set both to bfloat16, or use trainer.strategy: ddp"
+        )
