@@ -129,6 +129,7 @@ class GFTLitModule(ResumableModule):
                 f"precision={self.trainer.precision!r} is not supported: float16 needs the loss to be scaled, which a "
                 "normaliser over micro-batches and processes does not allow; use 'bf16-mixed'"
             )
+        self.policy_loader.check_strategy(self.trainer.strategy)
         self.base_seed = torch.initial_seed()
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, PromptDataModule):

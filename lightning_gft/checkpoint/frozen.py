@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 _PROBED = 64  # values of a weight, at either end, by which it is known again
+_SCALES_OF_8_BITS = ("SCB", "weight_format")  # bitsandbytes keeps them beside the weight; those of 4 bits, below it
 
 
 class FrozenWeights:
@@ -57,13 +58,18 @@ class FrozenWeights:
 
 
 def belongs_to(name: str, weights: Mapping[str, str]) -> bool:
-    """Tell whether an entry of a state is one of some weights, or a part of one, as quantised weights have.
+    """Tell whether an entry of a state is one of some weights, or belongs to one, as the scales of quantised ones do.
 
     Args:
         name: Of the entry.
         weights: By their names.
     """
-    return name in weights or any(name.startswith(f"{weight}.") for weight in weights)
+    if name in weights:
+        return True
+    layer, _, part = name.rpartition(".")
+    if part in _SCALES_OF_8_BITS:
+        return f"{layer}.weight" in weights
+    return any(name.startswith(f"{weight}.") for weight in weights)
 
 
 def is_reference(name: str) -> bool:

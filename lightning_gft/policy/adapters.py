@@ -96,6 +96,12 @@ class Adapters:
         _check_tied_embeddings(model)
         _keep_wide(model)
 
+    @property
+    def identity(self) -> str:
+        """What decides how the weights of an adapter act, in words."""
+        config: Any = self.peft_model.peft_config[_TRAINED]
+        return f"r={config.r}, alpha={config.lora_alpha}, use_rslora={config.use_rslora}, use_dora={config.use_dora}"
+
     @contextmanager
     def reference(self) -> Iterator[None]:
         """Within this context the model is what it was when it was loaded.

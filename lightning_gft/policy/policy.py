@@ -89,7 +89,8 @@ class Policy(nn.Module):
         tokenizer = self.tokenizer
         known = f"{sorted(tokenizer.get_vocab().items())} {tokenizer.chat_template}"
         digest = hashlib.sha256(known.encode()).hexdigest()[:8]
-        return {"tokenizer": f"{type(tokenizer).__name__} of {len(tokenizer)} tokens ({digest})"}
+        lora = {} if self.adapters is None else {"lora": self.adapters.identity}
+        return {"tokenizer": f"{type(tokenizer).__name__} of {len(tokenizer)} tokens ({digest})", **lora}
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Return the text of a response, without special tokens."""

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from lightning.pytorch.strategies import Strategy
 from torch.optim import SGD, AdamW
 
 from lightning_gft import (
@@ -16,12 +17,13 @@ from lightning_gft import (
     GroupSampler,
     NumericReward,
     PretrainedPolicy,
+    ScratchPolicy,
     SelfSource,
     SFTLoss,
     TeacherSource,
 )
 from lightning_gft.module import GFTLitModule as Module
-from tests.conftest import tiny_loader
+from tests.conftest import ALPHABET, tiny_loader
 from tests.module.runs import ROWS, DigitSum, Rows, fit, make_module
 
 LAST_ROW_BAD = [*ROWS[:3], {**ROWS[3], "answer": "many"}]
@@ -60,6 +62,17 @@ def module_with(sources: dict | None = None, reward=None, evaluation: Evaluation
 def test_unfit_rows_are_refused_before_weights_are_loaded(module, data, message):
     with pytest.raises(ValueError, match=message):
         fit(module, data)
+
+
+class OneDeviceOnly(ScratchPolicy):
+    def check_strategy(self, strategy: Strategy) -> None:
+        raise ValueError(f"not with {type(strategy).__name__}")
+
+
+def test_a_policy_may_refuse_the_strategy():
+    sampler = GroupSampler({"teacher": TeacherSource(4)}, {"score": DigitSum()})
+    with pytest.raises(ValueError, match="not with SingleDeviceStrategy"):
+        fit(NeverLoads(OneDeviceOnly(ALPHABET), sampler, SFTLoss()))
 
 
 def test_what_just_fits_is_trained_on():
