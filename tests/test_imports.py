@@ -26,6 +26,7 @@ ORDER = [
     {"evaluation", "statistics"},
     {"guards", "preflight", "checkpoint"},
     {"module"},
+    {"export"},
     {"callbacks"},
     {"cli"},
     {"__main__"},

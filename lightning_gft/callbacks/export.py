@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
-from lightning_gft.callbacks.targets import check_target
+from lightning_gft.export import Dtype, check_target, export_policy
 from lightning_gft.module import GFTLitModule
 
 
 class HuggingFaceExport(Callback):
-    """Writes model, configuration and tokenizer at the end of training, to be loaded with transformers.
+    """Writes the policy at the end of training, with tokenizer and model card, to be loaded with transformers or peft.
 
     Args:
         path: Folder to write to, new or empty.
         torch_dtype: Data type of the written weights; by default the one that they were trained in.
+        merge: Add adapters to the full-precision weights that they belong to, and write a plain model; else the adapter
+            alone is written.
 
     Raises:
         FileExistsError: When a run starts, if there is something at ``path``.
@@ -28,9 +30,15 @@ class HuggingFaceExport(Callback):
         'exported'
     """
 
-    def __init__(self, path: str, torch_dtype: Literal["float32", "bfloat16", "float16"] | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        torch_dtype: Dtype | None = None,
+        merge: bool = False,
+    ) -> None:
         self.path = Path(path)
         self.torch_dtype = torch_dtype
+        self.merge = merge
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -41,4 +49,6 @@ class HuggingFaceExport(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, GFTLitModule)  # noqa: S101 (this package's callbacks serve its module)
         if trainer.is_global_zero:
-            pl_module.policy.save_pretrained(self.path, self.torch_dtype)
+            data = getattr(trainer, "datamodule", None)
+            export_policy(pl_module, self.path, torch_dtype=self.torch_dtype, merge=self.merge, data=data)
+            rank_zero_info(f"Policy written to {self.path}")

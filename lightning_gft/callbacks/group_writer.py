@@ -9,7 +9,7 @@ from datasets import Dataset
 from lightning.pytorch import Callback, LightningModule, Trainer
 from typing_extensions import override
 
-from lightning_gft.callbacks.targets import check_target
+from lightning_gft.export import check_target
 from lightning_gft.module import GFTLitModule
 from lightning_gft.types import GroupBatch, PromptBatch, Source
 

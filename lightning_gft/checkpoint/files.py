@@ -22,8 +22,11 @@ def check_checkpoint(path: Path) -> None:
         path: File or folder; a folder is left to the strategy that wrote it.
 
     Raises:
+        FileNotFoundError: If there is none.
         ValueError: If the file cannot be read, or holds something else.
     """
+    if not path.exists():
+        raise FileNotFoundError(f"ckpt_path={path} does not exist: {_REMEDY}")
     if path.is_dir():
         if not (path / ".metadata").exists():
             raise ValueError(f"ckpt_path={path} is a folder, but no sharded checkpoint: {_REMEDY}")

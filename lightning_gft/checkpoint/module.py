@@ -48,6 +48,19 @@ class ResumableModule(LightningModule):
         """Return what a run that goes on must have in common with this one, by names that errors show."""
         return {}
 
+    def optimizer_description(self) -> dict[str, str]:
+        """Return optimizer and schedule in words, or those of the checkpoint that was loaded; empty without either."""
+        if self._optimizer_settings is not None:
+            return self._optimizer_settings.describe()
+        return {} if self._resumed_from is None else dict(self._resumed_from["description"])
+
+    def measured(self) -> dict[str, float]:
+        """Return what validation and test have last measured, or had when the checkpoint was written."""
+        logged = {} if self._trainer is None else self._trainer.callback_metrics
+        own = {name: float(value) for name, value in logged.items() if name.startswith(("val/", "test/"))}
+        before = {} if self._resumed_from is None else self._resumed_from["measured"]
+        return own or dict(before)
+
     def remember_frozen(self) -> None:
         """Note which weights are frozen; to be called when they are loaded."""
         self._frozen = FrozenWeights(self)
@@ -71,6 +84,8 @@ class ResumableModule(LightningModule):
             "identity": self.identity(),
             "frozen": frozen,
             "optimizer": self._optimizer_settings and self._optimizer_settings.name,
+            "description": self.optimizer_description(),
+            "measured": self.measured(),
         }
 
     @override

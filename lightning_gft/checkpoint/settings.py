@@ -23,6 +23,15 @@ class OptimizerSettings:
         self.name = f"{type(optimizer).__module__}.{type(optimizer).__qualname__}"
         self.groups = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
         self.schedule = {} if scheduler is None else _told(scheduler)
+        self.schedule_name = None if scheduler is None else type(scheduler).__name__
+
+    def describe(self) -> dict[str, str]:
+        """Return both in words."""
+        groups = [_words(self.name.rpartition(".")[2], group) for group in self.groups]
+        described = {"optimizer": "; ".join(groups)}
+        if self.schedule_name is not None:
+            described["learning rate schedule"] = _words(self.schedule_name, self.schedule)
+        return described
 
     def check(self, name: str | None) -> None:
         """Refuse the state of another optimizer.
@@ -83,6 +92,10 @@ def _told(scheduler: LRScheduler) -> dict[str, Any]:
         for name, value in scheduler.state_dict().items()
         if not name.startswith("_") and name not in _PROGRESS and isinstance(value, int | float | str)
     }
+
+
+def _words(name: str, settings: Mapping[str, Any]) -> str:
+    return f"{name}({', '.join(f'{key}={value!r}' for key, value in settings.items() if value is not None)})"
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -19,6 +19,7 @@ from lightning_gft.callbacks import GroupWriter
 from lightning_gft.checkpoint import AtomicCheckpointIO, check_checkpoint
 from lightning_gft.cli.outputs import KeepConfig, ShortProgressBar, default_loggers, print_figures, quieten
 from lightning_gft.cli.parsing import Parser, check_files, load_value
+from lightning_gft.cli.trainer import GFTTrainer
 from lightning_gft.module import GFTLitModule
 
 
@@ -45,6 +46,7 @@ class GFTCLI(LightningCLI):
             subclass_mode_data=True,
             auto_configure_optimizers=False,  # the module takes optimizer and scheduler as callables
             seed_everything_default=0,
+            trainer_class=GFTTrainer,
             save_config_callback=KeepConfig,
             parser_class=Parser,
             parser_kwargs={"prog": "lightning-gft", "version": version("lightning-gft")},
@@ -59,14 +61,16 @@ class GFTCLI(LightningCLI):
         skipped["validate"].add("verbose")
         skipped["test"].add("verbose")
         skipped["predict"].add("return_predictions")
-        return skipped
+        return {**skipped, "export": {"model", "datamodule"}}
 
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self.config[self.config["subcommand"]]["trainer"]
         _check_trainer(config)
         root = Path(config["default_root_dir"] or Path.cwd())
-        if config["logger"] in (None, True) and not config["fast_dev_run"]:
+        if self.config["subcommand"] == "export":
+            kwargs["logger"] = False
+        elif config["logger"] in (None, True) and not config["fast_dev_run"]:
             kwargs["logger"] = default_loggers(root)
         callbacks, plugins = (self._given(name) for name in ("callbacks", "plugins"))
         if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in callbacks):

@@ -13,9 +13,10 @@ from typing import Any
 import datasets
 import transformers
 import yaml
+from jsonargparse import Namespace
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
-from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from rich.console import Console
@@ -26,6 +27,7 @@ from typing_extensions import override
 from lightning_gft.checkpoint import setting_differences
 
 _BAR_WIDTH = 8
+_OF_A_CALL = ("ckpt_path", "weights_only")
 _CONFIG_KEY = "lightning_gft_config"
 _COMPARED = ("seed_everything", "model", "data")  # how long and where to train may well change
 
@@ -67,7 +69,16 @@ def _claim_version(folder: Path, first: int | str) -> int:
 
 
 class KeepConfig(SaveConfigCallback):
-    """Keeps the run's configuration beside its logs, never in the place of a file that is there."""
+    """Keeps the run's configuration beside its logs, never in the place of a file that is there.
+
+    What belongs to a single call, the checkpoint that it goes on from, is not part of it: every subcommand can read it.
+    """
+
+    def __init__(self, parser: LightningArgumentParser, config: Namespace, **kwargs: Any) -> None:
+        settings = config.clone()
+        for name in _OF_A_CALL:
+            settings.pop(name, None)
+        super().__init__(parser, settings, **kwargs)
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

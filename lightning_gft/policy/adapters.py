@@ -121,6 +121,11 @@ class Adapters:
         finally:
             self.peft_model.set_adapter(_TRAINED)
 
+    def merge(self) -> PreTrainedModel:
+        """Add the adapters to the model's weights and take them out of it; return the model."""
+        merged: PreTrainedModel = self.peft_model.merge_and_unload()
+        return merged
+
     def save_pretrained(self, path: str | Path, torch_dtype: str | None = None) -> None:
         """Write the adapter, to be loaded with peft.
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import torch
@@ -24,7 +26,7 @@ from transformers import (
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from typing_extensions import override
 
-from lightning_gft.policy.adapters import LoRA
+from lightning_gft.policy.adapters import Adapters, LoRA
 from lightning_gft.policy.files import damaged_files
 from lightning_gft.policy.heads import widen_head
 from lightning_gft.policy.policy import Policy
@@ -84,6 +86,15 @@ class PolicyLoader(ABC):
             keep_reference: Whether to keep the policy as loaded, see :class:`~lightning_gft.Policy`.
         """
         return Policy(self.load_model(), self.tokenizer, self.rollout, keep_reference, self.lora)
+
+    def merge(self, policy: Policy) -> PreTrainedModel:
+        """Return a model with a policy's adapters added to its weights.
+
+        Args:
+            policy: What this has loaded, with adapters.
+        """
+        assert policy.adapters is not None  # noqa: S101 (whoever merges has asked)
+        return copy.deepcopy(policy.adapters).merge()
 
     def check_strategy(self, strategy: Strategy) -> None:  # noqa: B027 (most policies go with any)
         """Refuse a strategy that this policy cannot be trained with.
@@ -174,6 +185,20 @@ class PretrainedPolicy(PolicyLoader):
     def check_strategy(self, strategy: Strategy) -> None:
         if self.quantization is not None:
             check_sharding(self.quantization, self.torch_dtype, strategy)
+
+    @override
+    def merge(self, policy: Policy) -> PreTrainedModel:
+        """Return a model with a policy's adapters added to its weights, read again in full precision.
+
+        Args:
+            policy: What this has loaded, with adapters.
+        """
+        assert policy.adapters is not None  # noqa: S101 (whoever merges has asked)
+        whole = copy.copy(self)
+        whole.quantization, whole.fp32_head, whole.gradient_checkpointing = None, False, False
+        with TemporaryDirectory() as folder:
+            policy.adapters.save_pretrained(folder)
+            return Adapters(whole.load_model(), LoRA(adapter_path=folder)).merge()
 
     @override
     def load_config(self) -> PreTrainedConfig:

@@ -182,7 +182,9 @@ class Policy(nn.Module):
         finally:
             self.model.train(training)
 
-    def save_pretrained(self, path: str | Path, torch_dtype: str | None = None) -> None:
+    def save_pretrained(
+        self, path: str | Path, torch_dtype: str | None = None, merged: PreTrainedModel | None = None
+    ) -> None:
         """Write model (safetensors), configuration and tokenizer, to be loaded with transformers.
 
         A policy with adapters writes those alone, to be loaded with peft.
@@ -190,11 +192,13 @@ class Policy(nn.Module):
         Args:
             path: Folder; made if it does not exist.
             torch_dtype: Data type of the written weights, such as ``"bfloat16"``; by default their own.
+            merged: Model with the adapters in its weights, to write in place of the adapters.
         """
-        if self.adapters is not None:
+        if self.adapters is not None and merged is None:
             self.adapters.save_pretrained(path, torch_dtype)
         else:
-            model = self.model if torch_dtype is None else copy.deepcopy(self.model).to(getattr(torch, torch_dtype))
+            model = self.model if merged is None else merged
+            model = model if torch_dtype is None else copy.deepcopy(model).to(getattr(torch, torch_dtype))
             model.save_pretrained(path)
         self.tokenizer.save_pretrained(path)
 
