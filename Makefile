@@ -19,7 +19,8 @@ help: ## Show this list
 
 quickstart: $(RUNS)/base/.done $(RUNS)/sft/.done $(RUNS)/gft/.done ## Fine-tune a small model by SFT and by GFT and compare them (about 5 minutes; again: seconds)
 	@$(BIN)/python -m lightning_gft.compare base=$(RUNS)/base SFT=$(RUNS)/sft GFT=$(RUNS)/gft --output $(RUNS)/comparison.png
-	@echo "Train again: make clean quickstart. Logs: $(BIN)/tensorboard --logdir $(RUNS)"
+	@echo "Logs: $(BIN)/tensorboard --logdir $(RUNS)"
+	@echo "To train again: make clean quickstart"
 
 test: $(INSTALLED) ## Run the tests (under 10 minutes on 2 cores)
 	$(PYTEST) -m "not slow"

@@ -27,6 +27,25 @@ def check_count(field: str, count: object, least: int = 1, otherwise: str = "") 
         raise ValueError(f"{field}={count} must be at least {least}{otherwise}")
 
 
+def check_kind(field: str, value: object, kind: type, example: str) -> None:
+    """Refuse a part of another kind, which would fail somewhere else and later.
+
+    Args:
+        field: Name of the part.
+        value: What was given.
+        kind: What it must be.
+        example: One that would do.
+
+    Raises:
+        TypeError: If it is something else.
+
+    Example:
+        >>> check_kind("batch_size", 8, int, "8")
+    """
+    if not isinstance(value, kind):
+        raise TypeError(f"{field} must be a {kind.__name__}, such as {example}, not {value!r}")
+
+
 def check_marker(field: str, marker: object) -> None:
     """Refuse a marker that is no text; most often it is a ``#`` that plain YAML took for the start of a comment.
 

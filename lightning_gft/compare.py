@@ -1,7 +1,7 @@
 """Runs side by side: ``python -m lightning_gft.compare base=runs/base gft=runs/gft`` prints a table and saves a plot.
 
 Reads the ``metrics.csv`` that the command line logs. A run is a folder that was given as
-``--trainer.default_root_dir``; its newest version counts.
+``--trainer.default_root_dir``; its newest training run counts.
 """
 
 from __future__ import annotations
@@ -59,22 +59,33 @@ class Run:
 
     @classmethod
     def read(cls, name: str, folder: Path) -> Run:
-        """Read the newest log below ``folder``.
+        """Read the newest log of a training run below ``folder``, or the newest of any run if nothing was trained.
 
         Raises:
             FileNotFoundError: If there is none.
         """
-        logs = sorted(folder.glob("**/metrics.csv"), key=lambda path: path.stat().st_mtime)
+        logs = {path: _read_log(path) for path in sorted(folder.glob("**/metrics.csv"), key=_age)}
+        # A validation after it must not stand for the training run.
+        trained = [path for path, rows in logs.items() if rows and any(key.startswith("train/") for key in rows[0])]
         if not logs:
             raise FileNotFoundError(
                 f"no metrics.csv below {folder}; run lightning-gft with this default_root_dir first"
             )
-        with logs[-1].open(newline="") as file:
-            return cls(name, logs[-1], list(csv.DictReader(file)))
+        log = (trained or list(logs))[-1]
+        return cls(name, log, logs[log])
 
     def series(self, key: str) -> Series:
         """Return the values that were logged under ``key``."""
         return [(int(row["step"]), float(row[key])) for row in self.rows if row.get(key)]
+
+
+def _age(path: Path) -> float:
+    return path.stat().st_mtime
+
+
+def _read_log(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def figures(num_samples: int) -> list[Figure]:
@@ -119,7 +130,7 @@ def main(args: Sequence[str] | None = None) -> None:
     print_table(runs, figures(given.num_samples))
     try:
         save_plot(runs, figures(given.num_samples)[:-1], given.output)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter from matplotlib, for a kind of file that it does not know
         parser.error(f"--output={given.output} cannot be written: {error}")
     Console(soft_wrap=True).print(f"Curves: {given.output}", highlight=False)
 

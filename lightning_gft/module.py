@@ -17,13 +17,14 @@ from typing_extensions import override
 
 from lightning_gft.batching import micro_batch_rows, without_tokens
 from lightning_gft.checkpoint import OptimizerFn, ResumableModule, SchedulerFn
+from lightning_gft.checks import check_count, check_kind
 from lightning_gft.data import PromptDataModule
 from lightning_gft.evaluation import Evaluation, Evaluator
-from lightning_gft.guards import UpdateGuard, check_group_size, check_positive, warn_of_small_groups
+from lightning_gft.guards import UpdateGuard, check_group_size, check_positive, check_strategy, warn_of_small_groups
 from lightning_gft.losses import GroupLoss
 from lightning_gft.metrics import PolicyEvaluation
 from lightning_gft.policy import Policy, PolicyLoader
-from lightning_gft.preflight import check_examples
+from lightning_gft.preflight import check_data
 from lightning_gft.rollout import combine_seeds
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.statistics import TrainingStatistics
@@ -91,19 +92,16 @@ class GFTLitModule(ResumableModule):
         super().__init__(optimizer, lr_scheduler)
         # Only by hand can one normaliser span micro-batches and processes.
         self.automatic_optimization = False
-        check_positive(
-            updates_per_batch=updates_per_batch,
-            micro_batch_tokens=micro_batch_tokens,
-            gradient_clip_val=gradient_clip_val,
-            max_nonfinite_updates=max_nonfinite_updates,
-            max_uninformative_batches=max_uninformative_batches,
-        )
-        if not isinstance(policy, PolicyLoader):
-            raise TypeError(f"policy={policy!r} must be a PolicyLoader, such as PretrainedPolicy('path/or/name')")
-        if not callable(optimizer):
-            raise TypeError(
-                "optimizer must be a function from parameters to an optimizer, as in partial(AdamW, lr=1e-6)"
-            )
+        check_positive(gradient_clip_val=gradient_clip_val)
+        counts = {"updates_per_batch": updates_per_batch, "micro_batch_tokens": micro_batch_tokens}
+        for field, count in {**counts, "max_nonfinite_updates": max_nonfinite_updates}.items():
+            check_count(field, count)
+        if max_uninformative_batches is not None:
+            check_count("max_uninformative_batches", max_uninformative_batches, otherwise=", or be None for no limit")
+        check_kind("policy", policy, PolicyLoader, "PretrainedPolicy('path/or/name')")
+        check_kind("sampler", sampler, GroupSampler, "GroupSampler(sources={...}, rewards={...})")
+        check_kind("loss", loss, GroupLoss, "GFTLoss()")
+        check_kind("evaluation", evaluation or Evaluation(), Evaluation, "Evaluation(num_samples=8)")
         check_group_size(sampler, loss)
         self.policy_loader = policy
         self.sampler = sampler
@@ -124,24 +122,24 @@ class GFTLitModule(ResumableModule):
 
     @override
     def setup(self, stage: str) -> None:
+        check_strategy(self.trainer.strategy)
         if self.trainer.precision in ("16-mixed", "16-true"):
             raise ValueError(
                 f"precision={self.trainer.precision!r} is not supported: float16 needs the loss to be scaled, which a "
                 "normaliser over micro-batches and processes does not allow; use 'bf16-mixed'"
             )
-        self.policy_loader.check_strategy(self.trainer.strategy)
+        self.policy_loader.check_trainer(self.trainer.strategy, self.trainer.precision)
         self.base_seed = torch.initial_seed()
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, PromptDataModule):
-            limit = self.evaluator.settings.max_new_tokens
-            check_examples(data.examples, self.sampler, limit, self.tokenizer)
+            check_data(data, self.sampler, self.evaluator.settings.max_new_tokens, self.tokenizer)
 
     @override
     def configure_model(self) -> None:
         if not hasattr(self, "policy"):
             keep_reference = self.evaluator.settings.kl or self.loss.needs_ref_logprobs
             self.policy = self.policy_loader.load(keep_reference)
-            self.remember_frozen()
+            _ = self.frozen  # as they are now
 
     @override
     def identity(self) -> dict[str, str]:
@@ -151,6 +149,7 @@ class GFTLitModule(ResumableModule):
 
     @override
     def training_step(self, batch: PromptBatch, batch_idx: int) -> None:
+        check_kind("a training batch", batch, PromptBatch, "those of this package's datamodules")
         started = time.perf_counter()
         groups = self.sampler.sample(batch, self.policy, self._seed(self.current_epoch, batch_idx))
         self.statistics.groups.update(groups, len(batch))

@@ -4,34 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from lightning.pytorch.utilities import rank_zero_warn
 from transformers import PreTrainedTokenizerBase
 
-from lightning_gft.data import Example
-from lightning_gft.data.datamodule import Split
+from lightning_gft.data import Example, PromptDataModule
 from lightning_gft.policy import check_window
-from lightning_gft.rewards import Reward
+from lightning_gft.rewards import Reward, score_responses
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.sources import DatasetSource, SelfSource
 
+_TRIED = 32  # demonstrations that are scored: enough to tell a mistake from bad luck, even for a slow reward
 
-def check_examples(
-    examples: Mapping[Split, Mapping[str, Sequence[Example]]],
-    sampler: GroupSampler,
-    evaluation_tokens: int,
-    tokenizer: PreTrainedTokenizerBase,
+
+def check_data(
+    data: PromptDataModule, sampler: GroupSampler, evaluation_tokens: int, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     """Refuse rows that could not be scored or answered, and sources for which the data has nothing.
 
     Args:
-        examples: Tokenised rows by split and data set.
+        data: Set up.
         sampler: Says what training draws, and scores all rows.
         evaluation_tokens: Longest response that validation and test draw.
         tokenizer: Its ``model_max_length`` is the model's window.
 
     Raises:
-        ValueError: If a row is unfit, with its place; or if a source lacks its demonstrations.
+        ValueError: If a row is unfit, with its place; if a source lacks its demonstrations; or if the data was
+            tokenised with another tokenizer.
+        RewardError: If a reward fails on demonstrations.
     """
-    for split, datasets in examples.items():
+    if data.tokenizer is not None and data.tokenizer.get_vocab() != tokenizer.get_vocab():
+        raise ValueError(
+            "the datamodule has a tokenizer of its own, which is not the policy's: leave its `tokenizer` alone, or set "
+            "it to that of the policy"
+        )
+    for split, datasets in data.examples.items():
         lengths = _drawn_lengths(sampler) if split == "train" else [evaluation_tokens]
         for name, rows in datasets.items():
             where = f"{split}/{name}" if name else split
@@ -39,6 +45,8 @@ def check_examples(
                 _check_sources(rows, sampler)
             _check_references(where, rows, sampler.rewards)
             _check_room(where, rows, max(lengths, default=0), tokenizer)
+            if split == "train":
+                _warn_of_worthless_demonstrations(rows, sampler, tokenizer)
 
 
 def _drawn_lengths(sampler: GroupSampler) -> list[int]:
@@ -49,6 +57,12 @@ def _check_sources(rows: Sequence[Example], sampler: GroupSampler) -> None:
     for source in sampler.sources.values():
         if isinstance(source, DatasetSource):
             source.check_roles(rows[0].demonstrations)
+            most = max(len(example.demonstrations[source.role]) for example in rows)
+            if source.num_responses > most:
+                rank_zero_warn(
+                    f"{type(source).__name__}(num_responses={source.num_responses}), but no row has more than {most}: "
+                    "groups are smaller than asked for"
+                )
 
 
 def _check_references(where: str, rows: Sequence[Example], rewards: Mapping[str, Reward]) -> None:
@@ -56,7 +70,7 @@ def _check_references(where: str, rows: Sequence[Example], rewards: Mapping[str,
         for example in rows:
             try:
                 reward.check_row(example.reference, example.columns)
-            except ValueError as error:
+            except Exception as error:
                 raise ValueError(
                     f"{where} data, {_place(example)}: reward {name!r} cannot score it: {error}"
                 ) from error
@@ -68,6 +82,28 @@ def _check_room(where: str, rows: Sequence[Example], max_new_tokens: int, tokeni
         check_window(tokenizer, len(longest.prompt_ids), max_new_tokens)
     except ValueError as error:
         raise ValueError(f"{where} data, {_place(longest)}: {error}") from error
+
+
+def _warn_of_worthless_demonstrations(
+    rows: Sequence[Example], sampler: GroupSampler, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Score the first demonstrations: where none gets anything, most likely the reward looks for something else."""
+    for role in rows[0].demonstrations:
+        tried = [(example, answers[0]) for example in rows if (answers := example.demonstrations[role])][:_TRIED]
+        texts = [str(tokenizer.decode(answer.token_ids, skip_special_tokens=True)) for _, answer in tried]
+        scores, _ = score_responses(
+            sampler.rewards,
+            prompts=[example.prompt for example, _ in tried],
+            responses=texts,
+            references=[example.reference for example, _ in tried],
+            columns={name: [example.columns[name] for example, _ in tried] for name in rows[0].columns},
+        )
+        if tried and not scores.any():
+            rank_zero_warn(
+                f"none of the first {len(tried)} {role} demonstrations gets any reward, as {texts[0]!r} with the "
+                f"reference {tried[0][0].reference!r}: look at the rewards' settings (their marker, say) and at the "
+                "columns of the data"
+            )
 
 
 def _place(example: Example) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_gft.advantages import AdvantageEstimator, GroupNormalizedAdvantage
+from lightning_gft.checks import check_kind
 from lightning_gft.rewards import Reward, score_responses
 from lightning_gft.rollout import spawn_seeds
 from lightning_gft.sources import ResponseSource
@@ -46,9 +47,12 @@ class GroupSampler:
     ) -> None:
         _check_named("sources", sources, ResponseSource, "ExpertSource or SelfSource")
         _check_named("rewards", rewards, Reward, "NumericReward or ExactMatchReward")
+        if all(reward.weight == 0 for reward in rewards.values()):
+            raise ValueError("every reward has weight=0, so no response is better than another; give one a weight")
         self.sources = sources
         self.rewards = rewards
         self.advantage = advantage or GroupNormalizedAdvantage()
+        check_kind("advantage", self.advantage, AdvantageEstimator, "GroupNormalizedAdvantage()")
 
     @property
     def group_size(self) -> int:
@@ -111,8 +115,7 @@ def _check_named(field: str, parts: Any, kind: type, examples: str) -> None:
     if not parts:
         raise ValueError(f"{field} is empty; give at least one, such as {examples}")
     for name, part in parts.items():
-        if not isinstance(part, kind):
-            raise TypeError(f"{field}[{name!r}] must be a {kind.__name__}, such as {examples}, not {part!r}")
+        check_kind(f"{field}[{name!r}]", part, kind, examples)
 
 
 @dataclass(frozen=True)

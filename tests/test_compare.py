@@ -48,6 +48,13 @@ def test_newest_version_counts(tmp_path):
     assert shown(Run.read("gft", tmp_path))["greedy"] == "0.75"
 
 
+def test_a_validation_does_not_stand_for_the_training_run(tmp_path):
+    write_run(tmp_path, ROWS, version=0)
+    later = write_run(tmp_path, [{"step": 0, "val/greedy_accuracy": 0.5}], version=1)
+    os.utime(later, (2**31, 2**31))
+    assert shown(Run.read("gft", tmp_path))["greedy"] == "0.75"
+
+
 def test_command_prints_every_run_and_saves_the_plot(tmp_path, capsys):
     write_run(tmp_path / "base", ROWS[1:2])
     write_run(tmp_path / "gft", ROWS)

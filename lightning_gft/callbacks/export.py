@@ -42,7 +42,7 @@ class HuggingFaceExport(Callback):
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit" and trainer.is_global_zero:
+        if stage == "fit":
             check_target(self.path)
 
     @override
@@ -50,5 +50,5 @@ class HuggingFaceExport(Callback):
         assert isinstance(pl_module, GFTLitModule)  # noqa: S101 (this package's callbacks serve its module)
         if trainer.is_global_zero:
             data = getattr(trainer, "datamodule", None)
-            export_policy(pl_module, self.path, torch_dtype=self.torch_dtype, merge=self.merge, data=data)
-            rank_zero_info(f"Policy written to {self.path}")
+            path = export_policy(pl_module, self.path, torch_dtype=self.torch_dtype, merge=self.merge, data=data)
+            rank_zero_info(f"Policy written to {path}")

@@ -9,7 +9,7 @@ from datasets import Dataset
 from lightning.pytorch import Callback, LightningModule, Trainer
 from typing_extensions import override
 
-from lightning_gft.export import check_target
+from lightning_gft.export import check_target, free_path
 from lightning_gft.module import GFTLitModule
 from lightning_gft.types import GroupBatch, PromptBatch, Source
 
@@ -20,7 +20,7 @@ class GroupWriter(Callback):
     A row holds all columns of the data and, for each source, ``<source>_responses`` and ``<source>_rewards``, both
     lists. Distilling a teacher is ``predict`` with the teacher as the policy; training then reads the file with
     ``teacher_column: self_responses``. Responses that did not end in time are left out and counted: as demonstrations
-    they would teach to stop in the middle.
+    they would teach to stop in the middle. What was sampled before an interruption goes to a file ``<name>-partial``.
 
     Args:
         path: New file to write. With several processes each writes its own, its rank before the suffix.
@@ -62,8 +62,13 @@ class GroupWriter(Callback):
         # Every row gets every column: the file takes its columns from the first one.
         wanted = {source.source.name.lower() for source in pl_module.sampler.sources.values()}
         rows = [{name: values[i] for name, values in batch.columns.items()} for i in range(len(batch))]
+        new = [f"{name}_{what}" for name in sorted(wanted) for what in ("responses", "rewards")]
+        if taken := [name for name in new if name in batch.columns]:
+            raise ValueError(
+                f"the data has a column {taken[0]!r} already, which would be lost: rename it, or leave it out"
+            )
         for row in rows:
-            row.update({f"{name}_{what}": [] for name in sorted(wanted) for what in ("responses", "rewards")})
+            row.update({name: [] for name in new})
         names = [Source(value).name.lower() for value in outputs.source.tolist()]
         finished, rewards = outputs.finished.tolist(), outputs.rewards.tolist()
         for n, prompt in enumerate(outputs.group_index.tolist()):
@@ -80,10 +85,11 @@ class GroupWriter(Callback):
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if self.rows:  # what was sampled before the failure is not lost
-            self._write(trainer)
+            self._write(trainer, suffix="-partial")
 
-    def _write(self, trainer: Trainer) -> None:
+    def _write(self, trainer: Trainer, suffix: str = "") -> None:
         path = self._own_path(trainer)
+        path = free_path(path.with_stem(path.stem + suffix))
         path.parent.mkdir(parents=True, exist_ok=True)
         Dataset.from_list(self.rows).to_parquet(path)
         others = f", of {trainer.world_size} such files" if trainer.world_size > 1 else ""

@@ -1,8 +1,8 @@
 """Checkpoints: what they hold, that they are whole, and how a run goes on from one."""
 
 from lightning_gft.checkpoint.files import AtomicCheckpointIO, check_checkpoint
-from lightning_gft.checkpoint.module import OptimizerFn, ResumableModule, SchedulerFn
-from lightning_gft.checkpoint.settings import setting_differences
+from lightning_gft.checkpoint.module import ResumableModule
+from lightning_gft.checkpoint.settings import OptimizerFn, SchedulerFn, setting_differences
 
 __all__ = [
     "AtomicCheckpointIO",

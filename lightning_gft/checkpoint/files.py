@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -33,10 +34,13 @@ def check_checkpoint(path: Path) -> None:
         return
     if not zipfile.is_zipfile(path):
         raise ValueError(f"ckpt_path={path} was cut short, or is no checkpoint at all: {_REMEDY}")
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():
+            raise ValueError(f"ckpt_path={path} is damaged, in its part {damaged}: {_REMEDY}")
     try:
         content = torch.load(path, map_location="meta", weights_only=True, mmap=True)
     except (RuntimeError, pickle.UnpicklingError) as error:
-        raise ValueError(f"ckpt_path={path} is no checkpoint ({str(error).splitlines()[0]}): {_REMEDY}") from error
+        raise ValueError(f"ckpt_path={path} is no checkpoint ({type(error).__name__}): {_REMEDY}") from error
     missing = [key for key in _LIGHTNING if not isinstance(content, dict) or key not in content]
     if missing:
         raise ValueError(
@@ -54,11 +58,17 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     @override
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        if "://" in str(path):  # not a file of this machine
+        if "://" in str(path) or storage_options is not None:  # not a file of this machine, or not for this class
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f"{path.name}.part")
-        torch.save(checkpoint, unfinished)
-        unfinished.replace(path)
+        try:
+            with unfinished.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_PROBED = 64  # values of a weight, at either end, by which it is known again
+_SAMPLED = 256  # values of a weight, spread over it
+_CHUNK = 1 << 24
 _SCALES_OF_8_BITS = ("SCB", "weight_format")  # bitsandbytes keeps them beside the weight; those of 4 bits, below it
 
 
@@ -25,21 +26,27 @@ class FrozenWeights:
     Example:
         >>> module = nn.Sequential(nn.Linear(2, 2).requires_grad_(False), nn.Linear(2, 2))
         >>> state = module.state_dict()
-        >>> _ = FrozenWeights(module).take_out(state)
+        >>> _ = FrozenWeights(module).take_out(state, module)
         >>> list(state)
         ['1.weight', '1.bias']
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self.digests = dict(_frozen_digests(module))
+        self.digests = {name: digest(weight) for name, weight in _frozen(module)}
 
-    def take_out(self, state: dict[str, Any]) -> dict[str, str]:
+    def take_out(self, state: dict[str, Any], module: nn.Module) -> dict[str, str]:
         """Remove frozen weights from a state, and return their digests by their names.
 
         Args:
-            state: The module's. A weight that has changed after all stays in it.
+            state: The module's.
+            module: As it is now. A weight that trains after all, or has changed, stays in the state.
         """
-        same = {name: d for name, d in self.digests.items() if name in state and _digest(state[name]) == d}
+        frozen = {name for name, _ in _frozen(module)}
+        same = {
+            name: known
+            for name, known in self.digests.items()
+            if name in frozen and name in state and digest(state[name]) == known
+        }
         for name in [name for name in state if belongs_to(name, same)]:
             del state[name]
         return same
@@ -52,9 +59,28 @@ class FrozenWeights:
         """
         return [
             f"{name}, which is not trained, has other values" if name in self.digests else f"{name} is not here"
-            for name, digest in noted.items()
-            if self.digests.get(name) != digest and not (is_reference(name) and name not in self.digests)
+            for name, known in noted.items()
+            if self.digests.get(name) != known and not (is_reference(name) and name not in self.digests)
         ]
+
+
+def digest(weight: Tensor) -> str:
+    """Return a digest of a weight: of a sample of its values, and of the sum of the bits of all of them.
+
+    Values count in bfloat16, so that it outlasts a change of the data type by the trainer's precision.
+
+    Args:
+        weight: Of any shape and data type.
+
+    Example:
+        >>> digest(torch.ones(3)) == digest(torch.ones(3, dtype=torch.float64)) != digest(torch.zeros(3))
+        True
+    """
+    flat = weight.detach().flatten()
+    total = sum(int(_bits(chunk).sum(dtype=torch.int64)) for chunk in flat.split(_CHUNK))
+    sample = _bits(flat[:: max(1, len(flat) // _SAMPLED)]).cpu().contiguous().view(torch.uint8)
+    described = f"{list(weight.shape)} {weight.is_floating_point()} {total}".encode()
+    return hashlib.sha256(described + sample.numpy().tobytes()).hexdigest()[:16]
 
 
 def belongs_to(name: str, weights: Mapping[str, str]) -> bool:
@@ -69,7 +95,8 @@ def belongs_to(name: str, weights: Mapping[str, str]) -> bool:
     layer, _, part = name.rpartition(".")
     if part in _SCALES_OF_8_BITS:
         return f"{layer}.weight" in weights
-    return any(name.startswith(f"{weight}.") for weight in weights)
+    parts = name.split(".")
+    return any(".".join(parts[:length]) in weights for length in range(1, len(parts)))
 
 
 def is_reference(name: str) -> bool:
@@ -78,17 +105,14 @@ def is_reference(name: str) -> bool:
     Args:
         name: Of the entry.
     """
-    return "reference" in name
+    return name.startswith("policy.reference_model.") or ".reference." in name  # a copy, or peft's second adapter
 
 
-def _frozen_digests(module: nn.Module) -> Iterator[tuple[str, str]]:
+def _bits(values: Tensor) -> Tensor:
+    return values.to(torch.bfloat16).view(torch.int16) if values.is_floating_point() else values
+
+
+def _frozen(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for name, weight in module.named_parameters(remove_duplicate=False):
         if not weight.requires_grad:
-            yield name, _digest(weight)
-
-
-def _digest(weight: Tensor) -> str:
-    flat = weight.detach().flatten()
-    ends = torch.cat([flat[:_PROBED], flat[-_PROBED:]]).cpu().contiguous()
-    values = ends.view(torch.uint8).numpy().tobytes()
-    return hashlib.sha256(f"{list(weight.shape)} {weight.dtype}".encode() + values).hexdigest()[:16]
+            yield name, weight

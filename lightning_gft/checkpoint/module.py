@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from typing_extensions import override
 
 from lightning_gft.checkpoint.frozen import FrozenWeights, belongs_to, is_reference
-from lightning_gft.checkpoint.settings import OptimizerSettings
-
-OptimizerFn = Callable[[Iterable[nn.Parameter]], Optimizer]
-SchedulerFn = Callable[[Optimizer], LRScheduler]
+from lightning_gft.checkpoint.settings import OptimizerFn, OptimizerSettings, SchedulerFn
 
 _KEY = "lightning_gft"  # where in a checkpoint the package notes what Lightning does not
 
@@ -34,6 +29,8 @@ class ResumableModule(LightningModule):
 
     def __init__(self, optimizer: OptimizerFn, lr_scheduler: SchedulerFn | None) -> None:
         super().__init__()
+        if lr_scheduler is not None and not callable(lr_scheduler):
+            raise TypeError("lr_scheduler must be a function from an optimizer to a schedule, as partial(LinearLR) is")
         if not callable(optimizer):
             raise TypeError(
                 "optimizer must be a function from parameters to an optimizer, as in partial(AdamW, lr=1e-5)"
@@ -41,7 +38,9 @@ class ResumableModule(LightningModule):
         self.optimizer_fn = optimizer
         self.lr_scheduler_fn = lr_scheduler
         self.strict_loading = False  # what is frozen is not in checkpoints; the rest is checked here
+        self._frozen: FrozenWeights | None = None
         self._optimizer_settings: OptimizerSettings | None = None
+        self._measured_at = 0
         self._resumed_from: dict[str, Any] | None = None
 
     def identity(self) -> dict[str, str]:
@@ -58,12 +57,17 @@ class ResumableModule(LightningModule):
         """Return what validation and test have last measured, or had when the checkpoint was written."""
         logged = {} if self._trainer is None else self._trainer.callback_metrics
         own = {name: float(value) for name, value in logged.items() if name.startswith(("val/", "test/"))}
+        if own:
+            own["measured at step"] = float(self._measured_at)
         before = {} if self._resumed_from is None else self._resumed_from["measured"]
         return own or dict(before)
 
-    def remember_frozen(self) -> None:
-        """Note which weights are frozen; to be called when they are loaded."""
-        self._frozen = FrozenWeights(self)
+    @property
+    def frozen(self) -> FrozenWeights:
+        """Weights that are not trained, as they were when this was first asked for: right after loading."""
+        if self._frozen is None:
+            self._frozen = FrozenWeights(self)
+        return self._frozen
 
     @override
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -72,18 +76,21 @@ class ResumableModule(LightningModule):
         if isinstance(scheduler, ReduceLROnPlateau):
             raise ValueError("lr_scheduler ReduceLROnPlateau waits for a metric; use a schedule that goes by steps")
         self._optimizer_settings = OptimizerSettings(optimizer, scheduler)
-        if self._resumed_from is not None:
-            self._optimizer_settings.check(self._resumed_from["optimizer"])
+        if (noted := self._noted_settings()) is not None:
+            self._optimizer_settings.check(noted)
         return optimizer if scheduler is None else {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    @override
+    def on_validation_end(self) -> None:
+        self._measured_at = self.global_step
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave out what is frozen, and note what a run that goes on must have in common with this one."""
-        frozen = self._frozen.take_out(checkpoint["state_dict"])
         checkpoint[_KEY] = {
             "identity": self.identity(),
-            "frozen": frozen,
-            "optimizer": self._optimizer_settings and self._optimizer_settings.name,
+            "frozen": self.frozen.take_out(checkpoint["state_dict"], self),
+            "settings": self._optimizer_settings and self._optimizer_settings.noted(),
             "description": self.optimizer_description(),
             "measured": self.measured(),
         }
@@ -93,7 +100,7 @@ class ResumableModule(LightningModule):
         """Refuse another run's checkpoint."""
         if _KEY not in checkpoint:
             raise ValueError("the checkpoint was written by something else than a GFTLitModule: begin a new run")
-        noted = self._resumed_from = checkpoint[_KEY]
+        noted = checkpoint[_KEY]
         there, here = noted["identity"], self.identity()
         differences = [
             f"{name} is {there.get(name)} there and {here.get(name)} here"
@@ -101,13 +108,24 @@ class ResumableModule(LightningModule):
             if there.get(name) != here.get(name)
         ]
         differences += _shape_differences(checkpoint["state_dict"], self.state_dict(), noted["frozen"])
-        _refuse(differences + self._frozen.differences(noted["frozen"]))
+        _refuse(differences + self.frozen.differences(noted["frozen"]))
+        self._resumed_from = noted
 
     @override
     def on_train_start(self) -> None:
-        if self._resumed_from is not None and self._optimizer_settings is not None:
-            scheduler = self.lr_schedulers()
-            self._optimizer_settings.restore(self.trainer.optimizers[0], scheduler)  # type: ignore[arg-type]
+        noted, settings = self._noted_settings(), self._optimizer_settings
+        if noted is None or settings is None:
+            return
+        configs = self.trainer.lr_scheduler_configs
+        scheduler = configs[0].scheduler if configs else None
+        restored = settings.restore(noted, self.trainer.optimizers[0], scheduler, self.lr_scheduler_fn)
+        if configs and restored is not None:
+            configs[0].scheduler = restored
+
+    def _noted_settings(self) -> dict[str, Any] | None:
+        """Return the settings of the checkpoint that this fit goes on from; none for one that begins."""
+        goes_on = self._resumed_from is not None and self.trainer.ckpt_path is not None
+        return self._resumed_from["settings"] if goes_on and self._resumed_from is not None else None
 
 
 def _refuse(differences: list[str]) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-_PROGRESS = ("base_lrs", "last_epoch")  # what a schedule counts or is given, rather than told
+OptimizerFn = Callable[[Iterable[nn.Parameter]], Optimizer]
+SchedulerFn = Callable[[Optimizer], LRScheduler]
 
 
 class OptimizerSettings:
     """Settings of optimizer and schedule as configured, which win over those that a checkpoint remembers.
+
+    Only what is configured otherwise than it was then is changed: all that has been counted stays.
 
     Args:
         optimizer: As it was made.
@@ -22,48 +27,76 @@ class OptimizerSettings:
     def __init__(self, optimizer: Optimizer, scheduler: LRScheduler | None) -> None:
         self.name = f"{type(optimizer).__module__}.{type(optimizer).__qualname__}"
         self.groups = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
-        self.schedule = {} if scheduler is None else _told(scheduler)
-        self.schedule_name = None if scheduler is None else type(scheduler).__name__
+        self.schedule = None if scheduler is None else type(scheduler).__name__
+        self._fresh_schedule = "" if scheduler is None else repr(scheduler.state_dict())
+
+    def noted(self) -> dict[str, Any]:
+        """Return what a checkpoint notes, to be compared with the settings of a run that goes on from it."""
+        return {
+            "optimizer": self.name,
+            "groups": [{name: repr(value) for name, value in group.items()} for group in self.groups],
+            "schedule": self._schedule(),
+        }
 
     def describe(self) -> dict[str, str]:
         """Return both in words."""
-        groups = [_words(self.name.rpartition(".")[2], group) for group in self.groups]
-        described = {"optimizer": "; ".join(groups)}
-        if self.schedule_name is not None:
-            described["learning rate schedule"] = _words(self.schedule_name, self.schedule)
-        return described
+        groups = (", ".join(f"{k}={v!r}" for k, v in group.items() if v is not None) for group in self.groups)
+        described = {"optimizer": "; ".join(f"{self.name.rpartition('.')[2]}({group})" for group in groups)}
+        return described if self.schedule is None else {**described, "learning rate schedule": self.schedule}
 
-    def check(self, name: str | None) -> None:
+    def check(self, noted: Mapping[str, Any]) -> None:
         """Refuse the state of another optimizer.
 
         Args:
-            name: The checkpoint's optimizer; ``None`` where nothing was trained.
+            noted: The checkpoint's :meth:`noted`.
 
         Raises:
             ValueError: If it is another one.
         """
-        if name != self.name:
+        if noted["optimizer"] != self.name:
             raise ValueError(
-                f"the checkpoint was written with the optimizer {name}, whose state is nothing to {self.name}: go on "
-                "with the same one, or begin a new run from exported weights"
+                f"the checkpoint was written with the optimizer {noted['optimizer']}, whose state is nothing to "
+                f"{self.name}: go on with the same one, or begin a new run from exported weights"
             )
 
-    def restore(self, optimizer: Optimizer, scheduler: LRScheduler | None) -> None:
-        """Set what a checkpoint has changed, but keep what has been counted.
+    def restore(
+        self, noted: Mapping[str, Any], optimizer: Optimizer, scheduler: LRScheduler | None, make: SchedulerFn | None
+    ) -> LRScheduler | None:
+        """Set what is configured otherwise than it was, and return the schedule to go on with.
 
         Args:
+            noted: The checkpoint's :meth:`noted`.
             optimizer: With the checkpoint's state.
             scheduler: Likewise.
+            make: Makes a schedule anew.
         """
+        for group, own, before in zip(optimizer.param_groups, self.groups, noted["groups"], strict=True):
+            group.update({name: value for name, value in own.items() if before.get(name) != repr(value)})
+        if noted["schedule"] == self._schedule():
+            return scheduler
+        if scheduler is None or make is None:  # it has ended
+            for group, own in zip(optimizer.param_groups, self.groups, strict=True):
+                group["lr"] = own["lr"]
+            return scheduler
+        return self._replay(optimizer, make, num_steps=scheduler.last_epoch)
+
+    def _schedule(self) -> str:
+        # Its own settings, and the rates that it starts from.
+        rates = [group.get("initial_lr") for group in self.groups]
+        return f"{self.schedule} {rates} {self._fresh_schedule}"
+
+    def _replay(self, optimizer: Optimizer, make: SchedulerFn, num_steps: int) -> LRScheduler:
+        """Return a schedule that stands where it would if it had been there from the beginning."""
         for group, own in zip(optimizer.param_groups, self.groups, strict=True):
-            if "initial_lr" in own and group.get("initial_lr"):  # there was a schedule, and there is one
-                # Where the schedule stands, on another scale.
-                group["lr"] *= own["initial_lr"] / group["initial_lr"]
-                own = {name: value for name, value in own.items() if name != "lr"}
-            group.update(own)
-        if scheduler is not None:
-            scheduler.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
-            vars(scheduler).update(self.schedule)
+            group.update({name: own[name] for name in ("lr", "momentum", "betas") if name in own})
+            group["lr"] = own["initial_lr"]
+            group.pop("initial_lr", None)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*before.*optimizer.step.*")
+            scheduler = make(optimizer)
+            for _ in range(num_steps):
+                scheduler.step()
+        return scheduler
 
 
 def setting_differences(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
@@ -83,19 +116,6 @@ def setting_differences(saved: Mapping[str, Any], own: Mapping[str, Any]) -> lis
         for name in sorted({*before, *now})
         if before.get(name) != now.get(name)
     ]
-
-
-def _told(scheduler: LRScheduler) -> dict[str, Any]:
-    """Return a schedule's own settings: plain values that it neither counts nor keeps to itself."""
-    return {
-        name: value
-        for name, value in scheduler.state_dict().items()
-        if not name.startswith("_") and name not in _PROGRESS and isinstance(value, int | float | str)
-    }
-
-
-def _words(name: str, settings: Mapping[str, Any]) -> str:
-    return f"{name}({', '.join(f'{key}={value!r}' for key, value in settings.items() if value is not None)})"
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

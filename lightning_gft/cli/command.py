@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -17,10 +18,15 @@ from typing_extensions import override
 
 from lightning_gft.callbacks import GroupWriter
 from lightning_gft.checkpoint import AtomicCheckpointIO, check_checkpoint
-from lightning_gft.cli.outputs import KeepConfig, ShortProgressBar, default_loggers, print_figures, quieten
+from lightning_gft.cli.outputs import KeepConfig, ShortProgressBar, default_loggers, quieten
 from lightning_gft.cli.parsing import Parser, check_files, load_value
+from lightning_gft.cli.stopping import StopBetweenSteps
+from lightning_gft.cli.summary import print_figures, print_kept, print_measured
 from lightning_gft.cli.trainer import GFTTrainer
 from lightning_gft.module import GFTLitModule
+
+_LIGHTNINGS_CHOICES = ("best", "last", "hpc", "registry")
+"""What Lightning takes for a checkpoint, besides a path."""
 
 
 class GFTCLI(LightningCLI):
@@ -67,16 +73,20 @@ class GFTCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self.config[self.config["subcommand"]]["trainer"]
         _check_trainer(config)
-        root = Path(config["default_root_dir"] or Path.cwd())
+        root = str(config["default_root_dir"] or Path.cwd())
+        _check_root(root)
         if self.config["subcommand"] == "export":
             kwargs["logger"] = False
-        elif config["logger"] in (None, True) and not config["fast_dev_run"]:
+        elif config["logger"] in (None, True) and not (config["fast_dev_run"] or config["barebones"]):
             kwargs["logger"] = default_loggers(root)
         callbacks, plugins = (self._given(name) for name in ("callbacks", "plugins"))
-        if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
+        shows_progress = config["enable_progress_bar"] is not False and not config["barebones"]
+        if shows_progress and not any(isinstance(callback, ProgressBar) for callback in callbacks):
             callbacks.append(ShortProgressBar())
-        if self.config["subcommand"] == "predict":
-            callbacks.append(GroupWriter(str(root / "groups.parquet")))
+        if self.config["subcommand"] == "fit":
+            callbacks.append(StopBetweenSteps())
+        if self.config["subcommand"] == "predict" and not any(isinstance(c, GroupWriter) for c in callbacks):
+            callbacks.append(GroupWriter(str(Path(root) / "groups.parquet")))
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(AtomicCheckpointIO())
         return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
@@ -87,17 +97,20 @@ class GFTCLI(LightningCLI):
         return [] if given is None else [*given] if isinstance(given, list) else [given]
 
     def after_fit(self) -> None:
-        """Print what the last validation measured."""
+        """Print what the last validation measured, and what has become of the weights."""
         print_figures(self.trainer, self.trainer.callback_metrics, "val")
+        print_kept(self.trainer)
 
     def validate(self, **kwargs: Any) -> None:
         """Measure the policy on the validation data and print the figures."""
         self.trainer.validate(verbose=False, **kwargs)
+        print_measured(kwargs["ckpt_path"])
         print_figures(self.trainer, self.trainer.callback_metrics, "val")
 
     def test(self, **kwargs: Any) -> None:
         """Measure the policy on the test data and print the figures."""
         self.trainer.test(verbose=False, **kwargs)
+        print_measured(kwargs["ckpt_path"])
         print_figures(self.trainer, self.trainer.callback_metrics, "test")
 
     def predict(self, **kwargs: Any) -> None:
@@ -107,15 +120,29 @@ class GFTCLI(LightningCLI):
     @override
     def _parse_ckpt_path(self) -> None:
         # Lightning's would put the checkpoint's settings in the place of those that were just given.
-        path = self.config[self.config["subcommand"]]["ckpt_path"]
-        if path and Path(path).exists():
+        config = self.config[self.config["subcommand"]]
+        path = config["ckpt_path"]
+        if "weights_only" in config and config["weights_only"] is None:
+            config["weights_only"] = True  # Lightning would unpickle what comes from elsewhere
+        if path and path not in _LIGHTNINGS_CHOICES and ":" not in path:
             check_checkpoint(Path(path))
+
+
+def _check_root(root: str) -> None:
+    if "://" in root:
+        return
+    path = Path(root).absolute()
+    existing = next(folder for folder in (path, *path.parents) if folder.exists() or folder.is_symlink())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise ValueError(f"trainer.default_root_dir={root} cannot be written to: give a folder, there or to be made")
 
 
 def _check_trainer(config: dict[str, Any]) -> None:
     """Point to the module's own settings where Lightning would only say that it cannot."""
     if config["gradient_clip_val"] is not None:
         raise ValueError("trainer.gradient_clip_val has no effect here; set model.gradient_clip_val")
+    if config["gradient_clip_algorithm"] not in (None, "norm"):
+        raise ValueError("trainer.gradient_clip_algorithm has no effect here; model.gradient_clip_val is a norm")
     if config["accumulate_grad_batches"] != 1:
         raise ValueError(
             "trainer.accumulate_grad_batches has no effect here: data.batch_size prompts make an update, in "

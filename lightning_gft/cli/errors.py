@@ -8,12 +8,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
 from lightning_gft.cli.parsing import explain
 
 TRACEBACK_VARIABLE = "LIGHTNING_GFT_TRACEBACK"
 """Environment variable that asks for the traceback of every error."""
 
-_FOR_USERS = (ValueError, TypeError, RuntimeError, ImportError, OSError)
+_FOR_USERS = (ValueError, TypeError, RuntimeError, ImportError, OSError, MisconfigurationException)
 _CHECKED_BY = ("lightning_gft", "lightning", "jsonargparse", "torch.optim")
 """Packages that raise such errors on purpose, with a message for whoever wrote the configuration."""
 

@@ -1,11 +1,9 @@
-"""What a run leaves behind and shows: logs, its configuration, a progress bar, a table."""
+"""What a run leaves behind and shows while it runs: logs, its configuration, a progress bar."""
 
 from __future__ import annotations
 
 import logging
-import sys
 import warnings
-from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,9 +17,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
-from rich.console import Console
 from rich.progress import BarColumn
-from rich.table import Table
 from typing_extensions import override
 
 from lightning_gft.checkpoint import setting_differences
@@ -42,26 +38,33 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message="Total length of `list` across ranks is zero.*")  # no validation data
     # The module's own loop has taken its step by then, so the checkpoint is as good as any.
     warnings.filterwarnings("ignore", message="Using ModelCheckpoint with manual optimization.*")
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.msg)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_tip)
 
 
-def default_loggers(root: Path) -> list[Logger]:
+def _is_no_tip(record: logging.LogRecord) -> bool:
+    return "Tip:" not in record.getMessage()
+
+
+def default_loggers(root: str) -> list[Logger]:
     """Return loggers that write to a folder of their own below ``root``.
 
     Args:
         root: The trainer's ``default_root_dir``.
     """
     csv = CSVLogger(root)
+    if "://" in root:  # not of this machine, where there is nothing to claim
+        return [csv, TensorBoardLogger(root, version=csv.version)]
     if rank_zero_only.rank == 0:  # type: ignore[attr-defined]  # the other processes write nothing
-        csv = CSVLogger(root, version=_claim_version(root / "lightning_logs", first=csv.version))
+        csv = CSVLogger(root, version=_claim_version(Path(root) / "lightning_logs", first=csv.version))
     return [csv, TensorBoardLogger(root, version=csv.version)]
 
 
 def _claim_version(folder: Path, first: int | str) -> int:
     """Make the first folder that is free; of two runs that start at once only one can."""
+    folder.mkdir(parents=True, exist_ok=True)
     for number in count(int(first)):
         try:
-            (folder / f"version_{number}").mkdir(parents=True)
+            (folder / f"version_{number}").mkdir()
         except FileExistsError:
             continue
         return number
@@ -82,9 +85,10 @@ class KeepConfig(SaveConfigCallback):
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if not trainer.loggers or self.already_saved:
+        log_dir = trainer.log_dir  # asked of all processes at once
+        if not trainer.loggers or log_dir is None or self.already_saved:
             return
-        folder = Path(str(trainer.log_dir))
+        folder = Path(log_dir)
         names = (f"config{f'_{number}' if number else ''}.yaml" for number in count())
         self.config_filename = next(name for name in names if not (folder / name).exists())
         super().setup(trainer, pl_module, stage)
@@ -119,37 +123,17 @@ class ShortProgressBar(RichProgressBar):
     @override
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, pl_module)
-        return {name: _short(value) for name, value in metrics.items() if name != "v_num"}
+        return {name: short(value) for name, value in metrics.items() if name != "v_num"}
 
     @override
     def _get_train_description(self, current_epoch: int) -> str:
         return f"Epoch {current_epoch}"
 
 
-def print_figures(trainer: Trainer, metrics: Mapping[str, Any], stage: str) -> None:
-    """Print what a validation or a test has measured: a row a figure, a column a data set.
+def short(value: Any) -> str:
+    """Return a figure in four digits, and anything else as it is written.
 
     Args:
-        trainer: Says which process prints.
-        metrics: As logged, ``<stage>/<figure>`` and ``<stage>/<data set>/<figure>``.
-        stage: ``val`` or ``test``.
+        value: What is shown.
     """
-    figures: dict[str, dict[str, str]] = {}
-    for key, value in metrics.items():
-        kind, *rest = key.split("/")
-        if kind == stage:
-            *dataset, figure = rest
-            figures.setdefault(figure, {})["/".join(dataset)] = _short(float(value))
-    if not (figures and trainer.is_global_zero):
-        return
-    names = list(dict.fromkeys(name for row in figures.values() for name in row))
-    table = Table(stage, *(name or "main" for name in names))
-    for figure, row in figures.items():
-        table.add_row(figure, *(row.get(name, "-") for name in names))
-    Console(file=sys.stdout).print(table)
-    if trainer.log_dir is not None and trainer.loggers:
-        Console(file=sys.stdout, soft_wrap=True).print(f"Logs: {trainer.log_dir}", highlight=False)
-
-
-def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
 import sys
 from collections.abc import Iterable
@@ -29,6 +30,7 @@ _FRAMES = (  # lines that say where jsonargparse was, not what is wrong
     r"",
 )
 _FRAME = re.compile("|".join(f"(?:{frame})" for frame in _FRAMES))
+_UNQUOTED = re.compile(r":\s#[^\n]*[},]")
 _KEY = re.compile(r'Parser key "([^"]*)":')
 
 
@@ -80,6 +82,8 @@ def explain(message: str, options: Iterable[str] = ()) -> str:
     reasons = dict.fromkeys(_reword(line, options) for line in bare if not _FRAME.fullmatch(line))
     if not reasons:
         return message
+    classes = re.findall(r"class_path '([\w.]+)'", message)
+    options = [*options, *(_arguments(classes[-1]) if classes else ())]
     setting = ".".join(match[1] for line in lines if (match := _KEY.match(line)))
     setting = {"config": "--config"}.get(setting, setting)
     return (f"{setting}: " if setting else "") + "; ".join(reasons)
@@ -96,8 +100,24 @@ def _reword(reason: str, options: Iterable[str]) -> str:
             "makes a new entry, so perhaps it is misspelt"
         )
     if match := re.match(r"Option '(\w+)' is not accepted", reason):
-        return f"the class has no argument {match[1]}; add .help to the setting to see those it has"
+        return f"the class has no argument {match[1]}" + (
+            _did_you_mean(match[1], options) or "; add .help to the setting to see those it has"
+        )
+    if match := re.match(r"Subcommand '\w+' does not accept option '([^']*)'", reason):
+        return f"there is no setting {match[1]}" + _did_you_mean(match[1].split(".")[0], map(_top_level, options))
+    if match := re.match(r"Not a valid subclass of (\w+)", reason):
+        return f"needs a class_path that says which {match[1]} it is"
     return re.sub(r"Expected a <class '(?:\w+\.)*(\w+)'>\. Got value: (.*)", r"expected a \1, not \2", reason)
+
+
+def _arguments(class_path: str) -> list[str]:
+    module, _, name = class_path.rpartition(".")
+    described = getattr(sys.modules.get(module), name, None)
+    return [] if described is None else list(inspect.signature(described).parameters)
+
+
+def _top_level(option: str) -> str:
+    return option.removeprefix("--").split(".")[0]
 
 
 def _did_you_mean(name: str, names: Iterable[str]) -> str:
@@ -122,10 +142,24 @@ def check_files(args: Iterable[str]) -> None:
             _check_file(path)
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a setting that is there twice, of which YAML would take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        repeated = next((key for key in keys if keys.count(key) > 1), None)
+        if repeated is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"{repeated!r} is there twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def _check_file(path: Path) -> None:
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        config = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 (a safe loader that refuses more)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"--config={path} is not YAML: {' '.join(str(error).split())}") from error
+        unquoted = isinstance(error, yaml.YAMLError) and _UNQUOTED.search(text)
+        hint = " (quote a value that begins with #)" if unquoted else ""
+        raise ValueError(f"--config={path} is not YAML: {' '.join(str(error).split())}{hint}") from error
     if not isinstance(config, dict):
         raise ValueError(f"--config={path} holds no settings, which are lines such as `seed_everything: 1`")

@@ -42,5 +42,5 @@ class GFTTrainer(Trainer):
             checkpoint = torch.load(ckpt_path, map_location="cpu", weights_only=True, mmap=True)
             model.on_load_checkpoint(checkpoint)
             model.load_state_dict(checkpoint["state_dict"], strict=False)
-        export_policy(model, Path(path), torch_dtype=torch_dtype, merge=merge, data=datamodule)
-        print(f"Policy written to {path}")
+        written = export_policy(model, Path(path), torch_dtype=torch_dtype, merge=merge, data=datamodule)
+        print(f"Policy written to {written}")

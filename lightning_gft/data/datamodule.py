@@ -101,6 +101,8 @@ class PromptDataModule(LightningDataModule, ABC):
         """
         encoder = self.make_encoder(self._find_tokenizer())
         for split in _SPLITS[stage]:
+            if split != "train":
+                encoder = encoder.without_demonstrations()  # evaluation has no use for them
             rows = self.load_rows(split)
             if not rows and stage in ("validate", "test"):
                 verb = "validate" if split == "val" else split
@@ -149,6 +151,8 @@ class PromptDataModule(LightningDataModule, ABC):
 
     def _encode(self, encoder: ExampleEncoder, rows: list[Row], split: Split, name: str) -> list[Example]:
         where = f"{split}/{name}" if name else split
+        if not rows:
+            raise ValueError(f"{where} data: there are no rows")
         try:
             examples, dropped = encoder.encode(rows)
         except TypeError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from lightning_gft.checks import check_count
@@ -89,6 +89,10 @@ class ExampleEncoder:
     prompts: PromptEncoder
     columns: Columns
     limits: LengthLimits
+
+    def without_demonstrations(self) -> ExampleEncoder:
+        """Return an encoder that leaves demonstrations unread, whether the data has any or not."""
+        return replace(self, columns=replace(self.columns, expert_column=None, teacher_column=None))
 
     def encode(self, rows: Sequence[Row]) -> tuple[list[Example], Counter[str]]:
         """Return the tokenised rows, and how many prompts and demonstrations of each role were dropped.

@@ -177,6 +177,8 @@ class GroupDataModule(PromptDataModule):
             limit = getattr(self, field)
             if limit is not None:
                 check_count(field, limit, otherwise=", or be null for all rows")
+        if self.max_val_rows is not None and self.val_split is None and self.val_path is None:
+            raise ValueError(f"max_val_rows={self.max_val_rows} has no effect without val_split or val_path")
         if isinstance(self.val_split, str | None):
             return
         if isinstance(self.val_split, bool) or not 0 < self.val_split < 1:

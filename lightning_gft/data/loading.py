@@ -147,7 +147,7 @@ def _read(files: list[Path], where: str, *args: Any, **kwargs: Any) -> dict[str,
 def _load_from_hub(path: str, name: str | None, where: str) -> dict[str, datasets.Dataset]:
     try:
         return dict(datasets.load_dataset(path, name))
-    except (ConnectionError, FileNotFoundError) as error:
+    except (ConnectionError, FileNotFoundError, ValueError) as error:  # the last for an unknown configuration
         raise FileNotFoundError(
             f"{where} is neither here nor to be had from the hub ({error}): give {_KINDS}"
         ) from error

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sized
+from typing import Any, cast
 
 from torch.utils.data import DataLoader
 
@@ -22,25 +22,46 @@ class ResumableDataLoader(DataLoader[Example]):
         >>> from torch.utils.data import DistributedSampler
         >>> loader = ResumableDataLoader(list("abcd"), sampler=DistributedSampler("abcd", 1, 0, shuffle=False))
         >>> batches = iter(loader)
-        >>> next(batches), loader.state_dict()
-        (['a'], {'epoch': 0, 'batches': 1})
+        >>> next(batches), loader.state_dict()["batches"]
+        (['a'], 1)
     """
 
     _place: tuple[int | None, int] = (None, 0)
     _resume_from: tuple[int | None, int] = (None, 0)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the sampler's epoch and how many of its batches were handed out."""
+        """Return the sampler's epoch, how many of its batches were handed out, and what makes them what they are."""
         epoch, batches = self._place
-        return {"epoch": epoch, "batches": batches}
+        return {"epoch": epoch, "batches": batches, "order": self._order()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Let the next pass over the same epoch begin where the saved one stood.
 
         Args:
             state_dict: What :meth:`state_dict` returned.
+
+        Raises:
+            ValueError: If it stands in the middle of an epoch whose batches were others.
         """
+        there, here = state_dict["order"], self._order()
+        if there != here and 0 < state_dict["batches"] < there["batches_an_epoch"]:
+            differences = [
+                f"{name} was {there[name]} and is {here[name]}" for name in here if there[name] != here[name]
+            ]
+            raise ValueError(
+                f"the checkpoint stands in the middle of an epoch whose batches were others: {', '.join(differences)}. "
+                "Go on with the same data, batch_size and seed_everything, or from a checkpoint at an epoch's end"
+            )
         self._place = self._resume_from = (state_dict["epoch"], state_dict["batches"])
+
+    def _order(self) -> dict[str, int]:
+        sampler: Any = self.sampler
+        return {
+            "rows": len(cast(Sized, self.dataset)),
+            "batch_size": self.batch_size or 1,
+            "batches_an_epoch": len(self),
+            "order_seed": getattr(sampler, "seed", 0),
+        }
 
     def __iter__(self) -> Iterator[PromptBatch]:  # type: ignore[override]  # a generator is all that is asked of it
         # Lightning asks for the iterator before it tells the sampler the epoch. A generator looks only when it is used.

@@ -31,7 +31,7 @@ def model_card(module: GFTLitModule, *, data: object = None, is_adapter: bool = 
         >>> print(model_card(module).split("## Training")[0].split("---")[2].strip())
         # arithmetic, fine-tuned
         <BLANKLINE>
-        `arithmetic` after training with [lightning_gft](https://pypi.org/project/lightning-gft/) (SFTLoss).
+        `arithmetic` after training with lightning_gft (SFTLoss).
     """
     base = getattr(module.policy_loader, "model_name_or_path", None)
     name = type(module.policy_loader).__name__ if base is None else Path(base).name
@@ -46,7 +46,7 @@ def model_card(module: GFTLitModule, *, data: object = None, is_adapter: bool = 
     sections = [
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
         f"# {name}, fine-tuned",
-        f"`{name}` after training with [lightning_gft](https://pypi.org/project/lightning-gft/) ({loss}).",
+        f"`{name}` after training with lightning_gft ({loss}).",
         "## Training",
         _table(_settings(module, data), "part", "setting"),
         *_results(module.measured()),
@@ -72,9 +72,15 @@ def describe(part: object) -> str:
     if is_dataclass(part):
         return repr(part)
     names = [name for name in inspect.signature(type(part).__init__).parameters if hasattr(part, name)]
-    shown = [f"{name}={getattr(part, name)!r}" for name in names if isinstance(getattr(part, name), _PLAIN)]
+    shown = [f"{name}={_shown(getattr(part, name))}" for name in names if isinstance(getattr(part, name), _PLAIN)]
     shown += [repr(value) for value in vars(part).values() if is_dataclass(value)]
     return f"{type(part).__name__}({', '.join(shown)})"
+
+
+def _shown(value: object) -> str:
+    """Return a value as Python writes it, but only the last part of a path, which is nobody else's."""
+    is_path = isinstance(value, str) and "/" in value and Path(value).exists()
+    return repr(Path(str(value)).name if is_path else value)
 
 
 def _settings(module: GFTLitModule, data: object) -> Iterator[tuple[str, str]]:

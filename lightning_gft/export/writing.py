@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Literal, get_args
 
 from lightning_gft.export.card import model_card
 from lightning_gft.module import GFTLitModule
@@ -28,15 +29,40 @@ def check_target(path: Path) -> None:
         Traceback (most recent call last):
         PermissionError: cannot write to /dev/null/policy, because /dev/null is no folder; choose another path
     """
-    if path.is_dir() and not any(path.iterdir()):
-        existing = path
-    elif path.exists():
-        raise FileExistsError(f"{path} is there already; choose another path, or move it away")
+    if is_free(path):
+        existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
     else:
-        existing = next(parent for parent in path.absolute().parents if parent.exists())
+        raise FileExistsError(f"{path} is there already; choose another path, or move it away")
     reason = "is no folder" if not existing.is_dir() else "" if os.access(existing, os.W_OK) else "cannot be written to"
     if reason:
         raise PermissionError(f"cannot write to {path}, because {existing} {reason}; choose another path")
+
+
+def is_free(path: Path) -> bool:
+    """Tell whether nothing is there, or an empty folder.
+
+    Args:
+        path: What shall be written.
+
+    Example:
+        >>> is_free(Path("/dev"))
+        False
+    """
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
+
+
+def free_path(path: Path) -> Path:
+    """Return a path, or one with a number where something has come to be there since the run began.
+
+    Args:
+        path: What shall be written.
+
+    Example:
+        >>> free_path(Path("/dev/null")).name
+        'null_1'
+    """
+    names = (path.with_stem(f"{path.stem}_{number}") if number else path for number in count())
+    return next(path for path in names if is_free(path))
 
 
 def export_policy(
@@ -46,10 +72,10 @@ def export_policy(
     torch_dtype: Dtype | None = None,
     merge: bool = False,
     data: object = None,
-) -> None:
+) -> Path:
     """Write weights (safetensors), configuration, tokenizer, chat template and model card.
 
-    The folder appears when it is whole.
+    The folder appears when it is whole. Where another run has written to it in the meantime, a number is added.
 
     Args:
         module: Whose policy is written.
@@ -59,20 +85,36 @@ def export_policy(
             adapter alone is written.
         data: The datamodule, for the card.
 
+    Returns:
+        The folder.
+
     Raises:
         ValueError: If ``merge`` is asked for and there are no adapters.
-        FileExistsError: If there is something at ``path``.
-        PermissionError: If it cannot be made.
     """
-    check_target(path)
     if merge and module.policy.adapters is None:
         raise ValueError("merge=True, but the policy has no adapters: its weights are exported as they are without it")
     merged = module.policy_loader.merge(module.policy) if merge else None
+    if merge and torch_dtype is None:
+        torch_dtype = _own_dtype(module)
     is_adapter = module.policy.adapters is not None and not merge
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as unfinished:
+    path = path.resolve()
+    place = path if path.is_dir() else path.parent  # a folder that is there may be all that can be written to
+    place.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=place, prefix=".unfinished-") as unfinished:
         folder = Path(unfinished) / path.name
         module.policy.save_pretrained(folder, torch_dtype, merged)
-        card = model_card(module, data=data, is_adapter=is_adapter)
-        (folder / "README.md").write_text(card, encoding="utf-8")
-        folder.replace(path)  # in the place of an empty one, if there is one
+        (folder / "README.md").write_text(model_card(module, data=data, is_adapter=is_adapter), encoding="utf-8")
+        if place == path and not [other for other in path.iterdir() if other.name != Path(unfinished).name]:
+            for file in sorted(
+                folder.iterdir(), key=lambda file: file.name == "config.json"
+            ):  # what makes it a model, last
+                file.replace(path / file.name)
+        else:
+            path = free_path(path)
+            folder.replace(path)
+    return path
+
+
+def _own_dtype(module: GFTLitModule) -> Dtype | None:
+    dtype = getattr(module.policy_loader, "torch_dtype", None)
+    return dtype if dtype in get_args(Dtype) else None

@@ -3,8 +3,9 @@
 from lightning_gft.policy.adapters import LoRA
 from lightning_gft.policy.checks import check_window
 from lightning_gft.policy.embedded import ArithmeticPolicy
-from lightning_gft.policy.loader import PolicyLoader, PretrainedPolicy
+from lightning_gft.policy.loader import PolicyLoader
 from lightning_gft.policy.policy import Policy
+from lightning_gft.policy.pretrained import PretrainedPolicy
 from lightning_gft.policy.quantization import Quantization
 from lightning_gft.policy.scratch import ScratchPolicy
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from lightning_gft.checks import check_count
 from lightning_gft.policy.extras import require
 
 if TYPE_CHECKING:
@@ -58,8 +59,7 @@ class LoRA:
 
     def __post_init__(self) -> None:
         require("peft", setting="lora", extra="lora")
-        if self.r < 1:
-            raise ValueError(f"lora.r={self.r} must be at least 1")
+        check_count("lora.r", self.r)
         if self.alpha <= 0:
             raise ValueError(f"lora.alpha={self.alpha} must be above 0; at 0 an adapter does nothing")
         if not 0 <= self.dropout < 1:
@@ -100,7 +100,8 @@ class Adapters:
     def identity(self) -> str:
         """What decides how the weights of an adapter act, in words."""
         config: Any = self.peft_model.peft_config[_TRAINED]
-        return f"r={config.r}, alpha={config.lora_alpha}, use_rslora={config.use_rslora}, use_dora={config.use_dora}"
+        scale = f"r={config.r}, alpha={config.lora_alpha}, use_rslora={config.use_rslora}, use_dora={config.use_dora}"
+        return scale + (", begun from an adapter" if self._goes_on else "")
 
     @contextmanager
     def reference(self) -> Iterator[None]:
@@ -193,6 +194,8 @@ def _load(model: PreTrainedModel, lora: LoRA) -> PeftModel:
         ignored = [name for name in loaded.unexpected_keys if "lora_" in name]
         if ignored:
             raise ValueError(f"the model has no place for {len(ignored)} of its weights, {ignored[0]} for one")
+    except (MemoryError, torch.OutOfMemoryError):
+        raise  # not for what the adapter is
     except Exception as error:
         raise ValueError(
             f"lora.adapter_path={path!r} could not be loaded into {type(model).__name__}: {error}"

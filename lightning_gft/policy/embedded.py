@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 
 from lightning_gft.policy.adapters import LoRA
-from lightning_gft.policy.loader import PretrainedPolicy
+from lightning_gft.policy.pretrained import PretrainedPolicy
 from lightning_gft.rollout import RolloutEngine
 
 

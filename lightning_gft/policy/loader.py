@@ -4,34 +4,18 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Literal
 
-import torch
 from lightning.pytorch.strategies import Strategy
 from transformers import (
-    MODEL_FOR_CAUSAL_LM_MAPPING,
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
 )
-from transformers.models.auto.tokenization_auto import get_tokenizer_config
-from typing_extensions import override
 
-from lightning_gft.policy.adapters import Adapters, LoRA
-from lightning_gft.policy.files import damaged_files
-from lightning_gft.policy.heads import widen_head
+from lightning_gft.checks import check_kind
+from lightning_gft.policy.adapters import LoRA
 from lightning_gft.policy.policy import Policy
-from lightning_gft.policy.quantization import Quantization, check_sharding, keep_differentiable, warn_of_stacked_experts
-from lightning_gft.policy.tokenizer import set_chat_template
 from lightning_gft.rollout import RolloutEngine
 
 _DROPOUTS = (
@@ -46,10 +30,6 @@ _DROPOUTS = (
 )
 """What architectures call it."""
 
-_GENERIC_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
-
-Dtype = Literal["auto", "float32", "bfloat16", "float16", "float64"]
-
 
 class PolicyLoader(ABC):
     """Describes a policy. The tokenizer is there at once; the weights come with :meth:`load`.
@@ -60,6 +40,8 @@ class PolicyLoader(ABC):
     """
 
     def __init__(self, rollout: RolloutEngine | None = None, lora: LoRA | None = None) -> None:
+        if lora is not None:
+            check_kind("lora", lora, LoRA, "LoRA(r=16)")
         self.rollout = rollout
         self.lora = lora
 
@@ -96,15 +78,21 @@ class PolicyLoader(ABC):
         assert policy.adapters is not None  # noqa: S101 (whoever merges has asked)
         return copy.deepcopy(policy.adapters).merge()
 
-    def check_strategy(self, strategy: Strategy) -> None:  # noqa: B027 (most policies go with any)
-        """Refuse a strategy that this policy cannot be trained with.
+    def check_trainer(self, strategy: Strategy, precision: str) -> None:
+        """Refuse a strategy or a precision that this policy cannot be trained with.
 
         Args:
             strategy: The trainer's.
+            precision: The trainer's.
 
         Raises:
             ValueError: If there is a reason to.
         """
+        if self.lora is not None and precision in ("bf16-true", "16-true"):
+            raise ValueError(
+                f"precision={precision!r} would take the adapters to half precision, in which small updates vanish: "
+                "set the policy's torch_dtype to bfloat16 and trainer.precision to bf16-mixed"
+            )
 
     @abstractmethod
     def load_config(self) -> PreTrainedConfig:
@@ -117,182 +105,3 @@ class PolicyLoader(ABC):
     @abstractmethod
     def load_model(self) -> PreTrainedModel:
         """Return the language model with its weights."""
-
-
-class PretrainedPolicy(PolicyLoader):
-    """A causal language model from a folder or from the Hugging Face hub.
-
-    Args:
-        model_name_or_path: Folder written by ``save_pretrained``, or name on the hub.
-        torch_dtype: Data type of the weights; ``auto`` takes the one they are stored in. Small updates vanish in half
-            precision, so train in float32 and save time and memory by ``trainer.precision: bf16-mixed``. Weights that
-            are frozen under adapters may well be bfloat16; the adapters are float32 all the same.
-        attn_implementation: ``sdpa``, ``eager``, ``flash_attention_2`` and so on; by default transformers chooses.
-        revision: Branch, tag or commit on the hub.
-        gradient_checkpointing: Compute activations again in backward instead of keeping them.
-        trust_remote_code: Run code that comes with the model. Off; switch it on only for code that you have read.
-        dropout: Replaces every dropout probability of the model's configuration. Only passes that train feel it.
-        chat_template: Jinja template, or a file with one, that replaces the tokenizer's.
-        fp32_head: Take the product of the output head in float32 though weights or autocast are in half precision:
-            logits, and so log-probabilities, are less coarse, in training and sampling alike.
-        lora: Adapters to train instead of the model.
-        quantization: Load the linear layers in 4 or 8 bits; takes ``lora``.
-        rollout: Draws responses; default :class:`~lightning_gft.TransformersEngine`.
-
-    Raises:
-        ValueError: If settings contradict each other, and on loading, if there is no such model, its files are damaged
-            or lack weights, or it is not a causal language model.
-
-    Example:
-        >>> PretrainedPolicy("Qwen/Qwen2.5-0.5B", torch_dtype="bfloat16").model_name_or_path
-        'Qwen/Qwen2.5-0.5B'
-    """
-
-    def __init__(
-        self,
-        model_name_or_path: str,
-        torch_dtype: Dtype = "float32",
-        attn_implementation: str | None = None,
-        revision: str = "main",
-        gradient_checkpointing: bool = False,
-        trust_remote_code: bool = False,
-        dropout: float | None = None,
-        chat_template: str | None = None,
-        fp32_head: bool = False,
-        lora: LoRA | None = None,
-        quantization: Quantization | None = None,
-        rollout: RolloutEngine | None = None,
-    ) -> None:
-        super().__init__(rollout, lora)
-        if dropout is not None and not 0 <= dropout < 1:
-            raise ValueError(f"dropout={dropout} must lie in [0, 1)")
-        if quantization is not None and lora is None:
-            raise ValueError(
-                f"quantization without lora: weights of {quantization.bits} bits cannot be trained. Train adapters on "
-                "top of them, lora: {r: 16, alpha: 32}, or leave quantization out"
-            )
-        self.model_name_or_path = model_name_or_path
-        self.torch_dtype = torch_dtype
-        self.attn_implementation = attn_implementation
-        self.gradient_checkpointing = gradient_checkpointing
-        self.dropout = dropout
-        self.chat_template = chat_template
-        self.fp32_head = fp32_head
-        self.quantization = quantization
-        self.hub: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
-
-    @override
-    def check_strategy(self, strategy: Strategy) -> None:
-        if self.quantization is not None:
-            check_sharding(self.quantization, self.torch_dtype, strategy)
-
-    @override
-    def merge(self, policy: Policy) -> PreTrainedModel:
-        """Return a model with a policy's adapters added to its weights, read again in full precision.
-
-        Args:
-            policy: What this has loaded, with adapters.
-        """
-        assert policy.adapters is not None  # noqa: S101 (whoever merges has asked)
-        whole = copy.copy(self)
-        whole.quantization, whole.fp32_head, whole.gradient_checkpointing = None, False, False
-        with TemporaryDirectory() as folder:
-            policy.adapters.save_pretrained(folder)
-            return Adapters(whole.load_model(), LoRA(adapter_path=folder)).merge()
-
-    @override
-    def load_config(self) -> PreTrainedConfig:
-        where = f"model_name_or_path={self.model_name_or_path!r}"
-        if Path(self.model_name_or_path, "adapter_config.json").is_file():
-            raise ValueError(
-                f"{where} is an adapter; give the model that it belongs to, and the adapter as lora.adapter_path"
-            )
-        with self._reading("model"):
-            config: PreTrainedConfig = AutoConfig.from_pretrained(self.model_name_or_path, **self.hub)
-        own_code = getattr(config, "auto_map", None) or {}
-        if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and "AutoModelForCausalLM" not in own_code:
-            raise ValueError(f"{where}: {type(config).__name__} is of no causal language model; give one that is")
-        if self.dropout is not None:
-            _set_dropout(config.get_text_config(), self.dropout)
-        return config
-
-    @override
-    def load_tokenizer(self) -> PreTrainedTokenizerBase:
-        with self._reading("tokenizer"):
-            saved_as = get_tokenizer_config(self.model_name_or_path, **self.hub).get("tokenizer_class")
-            # Such a tokenizer is wholly in its file. The automatic choice may go by the model's type instead, and build
-            # one that drops what it does not know.
-            kind = PreTrainedTokenizerFast if saved_as in _GENERIC_TOKENIZERS else AutoTokenizer
-            tokenizer: PreTrainedTokenizerBase = kind.from_pretrained(self.model_name_or_path, **self.hub)
-        if self.chat_template is not None:
-            set_chat_template(tokenizer, self.chat_template)
-        return tokenizer
-
-    @override
-    def load_model(self) -> PreTrainedModel:
-        model = self._load_weights(self.load_config())
-        if self.quantization is not None:
-            keep_differentiable(model)
-            warn_of_stacked_experts(model)
-        if self.fp32_head:
-            widen_head(model)
-        if self.gradient_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
-        # Loading leaves a model in evaluation mode, in which gradient checkpointing does nothing.
-        model.train()
-        return model
-
-    def _load_weights(self, config: PreTrainedConfig) -> PreTrainedModel:
-        settings: dict[str, Any] = {}
-        if self.quantization is not None:
-            # Lightning makes the trainer's device the default one while a model is loaded.
-            settings = {
-                "quantization_config": self.quantization.config(),
-                "device_map": {"": torch.get_default_device()},
-            }
-        with self._reading("model"):
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                self.model_name_or_path,
-                config=config,
-                dtype=self.torch_dtype if self.torch_dtype == "auto" else getattr(torch, self.torch_dtype),
-                attn_implementation=self.attn_implementation,
-                use_safetensors=True,
-                output_loading_info=True,
-                **settings,
-                **self.hub,
-            )
-        model: PreTrainedModel
-        model, report = loaded
-        if missing := sorted(report["missing_keys"]):
-            raise ValueError(
-                f"model_name_or_path={self.model_name_or_path!r} lacks {len(missing)} weights of "
-                f"{type(model).__name__}, {missing[0]} for one, which would be random; download or save the model again"
-            )
-        return model
-
-    @contextmanager
-    def _reading(self, what: str) -> Iterator[None]:
-        """Name the model, and the file at fault, in whatever goes wrong while it is read."""
-        where = f"model_name_or_path={self.model_name_or_path!r}"
-        try:
-            yield
-        except (ImportError, MemoryError, torch.OutOfMemoryError):
-            raise  # not for what the files hold
-        except Exception as error:
-            if damaged := damaged_files(self.model_name_or_path):
-                raise ValueError(f"{where}: {', '.join(damaged)} is damaged; download or copy it again") from error
-            if isinstance(error, OSError):
-                reason = str(error).splitlines()[0].rstrip(".")
-                raise ValueError(
-                    f"{where}: no {what} could be loaded from there ({reason}). Give a folder that holds config.json, "
-                    "model.safetensors and the tokenizer's files, or a name on the hub, where this machine can reach it"
-                ) from error
-            raise ValueError(f"{where}: its {what} cannot be read: {type(error).__name__}: {error}") from error
-
-
-def _set_dropout(config: PreTrainedConfig, dropout: float) -> None:
-    names = [name for name in _DROPOUTS if hasattr(config, name)]
-    if not names:
-        raise ValueError(f"dropout={dropout}: {type(config).__name__} has none; use lora.dropout, or leave it out")
-    for name in names:
-        setattr(config, name, dropout)

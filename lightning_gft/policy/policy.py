@@ -200,7 +200,10 @@ class Policy(nn.Module):
             model = self.model if merged is None else merged
             model = model if torch_dtype is None else copy.deepcopy(model).to(getattr(torch, torch_dtype))
             model.save_pretrained(path)
-        self.tokenizer.save_pretrained(path)
+        tokenizer = copy.copy(self.tokenizer)
+        # Its own, not the window of this model that loading has put in its place.
+        tokenizer.model_max_length = tokenizer.init_kwargs.get("model_max_length", tokenizer.model_max_length)
+        tokenizer.save_pretrained(path)
 
     @property
     def _scored_model(self) -> PreTrainedModel:

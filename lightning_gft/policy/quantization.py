@@ -48,6 +48,8 @@ class Quantization:
 
     def __post_init__(self) -> None:
         require("bitsandbytes", setting="quantization", extra="qlora")
+        if self.bits not in (4, 8):
+            raise ValueError(f"quantization.bits={self.bits} must be 4 or 8")
         given = [field.name for field in fields(self)[1:] if getattr(self, field.name) != field.default]
         if self.bits == 8 and given:
             raise ValueError(f"quantization.{given[0]} has no meaning with bits=8; leave it out, or use bits: 4")
@@ -78,6 +80,7 @@ def keep_differentiable(model: PreTrainedModel) -> None:
 
     for module in model.modules():
         if isinstance(module, Linear4bit):
+            assert hasattr(module, "support_avx512bf16_for_cpu")  # noqa: S101 (else bitsandbytes has renamed it)
             module.support_avx512bf16_for_cpu = False
 
 

@@ -52,6 +52,8 @@ class ExactMatchReward(Reward):
     def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:
         if reference is None:
             raise ValueError("the reference is null: ExactMatchReward has nothing to compare the response to")
+        if isinstance(reference, str) and not reference.strip():
+            raise ValueError(f"the reference {reference!r} is blank: ExactMatchReward would reward an empty response")
         # No response is written as "14.0" for 14, or as a list: such a reference would make every response wrong.
         if not isinstance(reference, str | Integral):
             raise ValueError(

@@ -69,7 +69,8 @@ def score_responses(
     batch: _Batch = {**columns, "prompts": prompts, "responses": responses, "references": references}
     batch.pop("self", None)
     _check_lengths(batch)
-    parts = {name: _score(name, reward, batch) for name, reward in rewards.items()}
+    # Copies, because a reward that sorts or strips a list in place would give the next one other responses.
+    parts = {name: _score(name, reward, {k: list(v) for k, v in batch.items()}) for name, reward in rewards.items()}
     total = torch.zeros(len(responses), dtype=torch.float32)
     for name, reward in rewards.items():
         total += reward.weight * parts[name]

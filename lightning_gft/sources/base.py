@@ -26,7 +26,7 @@ class ResponseSource(ABC):
     source: ClassVar[Source]
 
     def __init__(self, num_responses: int) -> None:
-        check_count(f"number of responses of {type(self).__name__}", num_responses)
+        check_count(f"num_responses of {type(self).__name__}", num_responses)
         self.num_responses = num_responses
 
     @abstractmethod

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from typing_extensions import override
 
+from lightning_gft.checks import check_count
 from lightning_gft.sources.base import ResponseSource
 from lightning_gft.types import PromptBatch, Response, ResponseGenerator, SamplingParams, Source
 
@@ -40,7 +41,13 @@ class SelfSource(ResponseSource):
         top_k: int = 0,
         min_p: float | None = None,
     ) -> None:
+        check_count("num_generations", num_generations)
         super().__init__(num_generations)
+        if temperature == 0 and num_generations > 1:
+            raise ValueError(
+                f"num_generations={num_generations} with temperature=0: greedy decoding gives the same response each "
+                "time; set num_generations=1 or a temperature above 0"
+            )
         self.sampling = SamplingParams(max_new_tokens, temperature, top_p, top_k, min_p)
 
     @override

@@ -65,5 +65,6 @@ def test_what_was_sampled_before_a_failure_is_kept_with_every_column(tmp_path):
         batch.columns.update(question=["1+1="])
         writer.on_predict_batch_end(trainer, module, sampler.sample(batch, policy, seed=0), batch, 0)
     writer.on_exception(trainer, module, RuntimeError("out of memory"))
-    rows = pq.read_table(tmp_path / "groups.parquet").to_pylist()
+    assert not (tmp_path / "groups.parquet").exists()
+    rows = pq.read_table(tmp_path / "groups-partial.parquet").to_pylist()
     assert [row["teacher_responses"] for row in rows] == [[], ["2"]]

@@ -19,6 +19,12 @@ from tests.cli.command import GFT, SMALL, refused
         (["--trainer.max_stepz=3"], "there is no option --trainer.max_stepz; did you mean --trainer.max_steps?"),
         (["--model.loss=lightning_gft.GTFLoss"], "model.loss: lightning_gft has no GTFLoss; did you mean GFTLoss?"),
         (["--model.loss.foo=3"], "model.loss: the class has no argument foo; add .help to the setting"),
+        (["--model.loss.rectifer=3"], "model.loss: the class has no argument rectifer; did you mean rectifier?"),
+        (["--model.loss=null"], "model.loss: needs a class_path that says which GroupLoss it is"),
+        (["--trainer.devices=0"], "`Trainer(devices=0)`"),
+        (["--trainer.gradient_clip_algorithm=value"], "trainer.gradient_clip_algorithm has no effect here"),
+        (["--trainer.default_root_dir=/dev/null/run"], "trainer.default_root_dir=/dev/null/run cannot be written to"),
+        (["--trainer.strategy=fsdp"], "strategy"),
         (["--model.loss.rectifier.threshold=a"], "model.loss.rectifier.threshold: expected a float, not a"),
         (["--model.loss.rectifier.threshold=-7"], "threshold=-7.0 must be a probability"),
         (["--model.sampler.sources.sefl.top_k=3"], "model.sampler.sources: an entry has no class_path"),
@@ -40,7 +46,14 @@ def test_mistake_is_told_in_a_line(arguments, message, capsys, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("a: [1\n", "is not YAML"), ("", "holds no settings"), ("- 1\n", "holds no settings"), (b"a: \xff\n", "not YAML")],
+    [
+        ("a: 1\nb: 2\na: 3\n", "'a' is there twice"),
+        ("a: {marker: #}\n", "quote a value that begins with #"),
+        ("a: [1\n", "is not YAML"),
+        ("", "holds no settings"),
+        ("- 1\n", "holds no settings"),
+        (b"a: \xff\n", "not YAML"),
+    ],
 )
 @pytest.mark.parametrize("flag", ["--config={}", "-c {}"])
 def test_file_that_is_no_configuration_is_named(content, message, flag, capsys, tmp_path):

@@ -77,7 +77,9 @@ def test_column_without_any_demonstration_is_refused(
 
 
 def test_evaluation_has_no_use_for_demonstrations(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
-    val_path = _write(tmp_path / "val.jsonl", [{**row, "expert": ""} for row in _rows(2)])
+    val_path = _write(
+        tmp_path / "val.jsonl", [{name: cell for name, cell in row.items() if name != "expert"} for row in _rows(2)]
+    )
     data = _with(tmp_path, _rows(2), tokenizer, val_path=val_path, expert_column="expert")
     data.setup("fit")
-    assert [example.demonstrations for example in data.examples["val"][""]] == [{"expert": []}] * 2
+    assert [example.demonstrations for example in data.examples["val"][""]] == [{}] * 2

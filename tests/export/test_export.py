@@ -164,3 +164,22 @@ def test_command_line_exports_what_a_checkpoint_holds(tmp_path: Path, capsys: py
     assert f"{tmp_path / 'adapter'} is there already" in shown
     assert "cut short" in refused(capsys, *export, f"--path={tmp_path / 'new'}", f"--ckpt_path={config}")
     assert "no.ckpt does not exist" in refused(capsys, *export, f"--path={tmp_path / 'new'}", "--ckpt_path=no.ckpt")
+
+
+def test_an_empty_folder_or_a_link_to_one_is_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    module = trained(tiny_loader())
+    (tmp_path / "here").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "here")
+    export_policy(module, tmp_path / "link")
+    (tmp_path / "inside").mkdir()
+    monkeypatch.chdir(tmp_path / "inside")
+    export_policy(module, Path())
+    for folder in ("here", "inside"):
+        assert (tmp_path / folder / "config.json").exists()
+        assert not [path for path in (tmp_path / folder).iterdir() if path.name.startswith(".")]
+
+
+def test_what_another_run_has_written_meanwhile_stays(tmp_path: Path):
+    module = trained(tiny_loader())
+    assert export_policy(module, tmp_path / "policy").name == "policy"
+    assert export_policy(module, tmp_path / "policy").name == "policy_1"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,23 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.optim import SGD, AdamW
-from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR
+from torch.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    CosineAnnealingWarmRestarts,
+    LambdaLR,
+    LinearLR,
+    MultiStepLR,
+    OneCycleLR,
+    SequentialLR,
+    StepLR,
+)
 
 from lightning_gft import Evaluation, GFTLitModule, ScratchPolicy
 from lightning_gft.checkpoint import AtomicCheckpointIO
+from lightning_gft.checkpoint.frozen import FrozenWeights, digest
 from lightning_gft.checkpoint.settings import setting_differences
 from tests.conftest import ALPHABET, tiny_loader
-from tests.module.runs import ROWS, Rows, fit, make_module, weights
+from tests.module.runs import ROWS, Rows, fit, make_module, make_trainer, weights
 
 
 def adamw(**settings: Any) -> Any:
@@ -93,19 +102,62 @@ def test_frozen_weights_that_were_trained_before_are_kept(tmp_path: Path):
     assert set(torch.load(tmp_path / "end.ckpt", weights_only=True)["state_dict"]) == set(module.state_dict())
 
 
-def test_what_is_configured_wins(checkpoint: Path):
-    as_it_was = go_on(checkpoint, lr_scheduler=lambda optimizer: CosineAnnealingLR(optimizer, T_max=10))
-    changed = go_on(
-        checkpoint,
-        optimizer=adamw(lr=0.02, weight_decay=0.5, betas=(0.8, 0.9)),
-        lr_scheduler=lambda optimizer: CosineAnnealingLR(optimizer, T_max=10, eta_min=1e-12),
-    )
-    old, new = (module.trainer.optimizers[0].param_groups[0] for module in (as_it_was, changed))
-    assert old["lr"] == pytest.approx(0.01 * (1 + math.cos(math.pi * 3 / 10)) / 2)
-    assert new["lr"] == pytest.approx(2 * old["lr"])
-    assert (new["weight_decay"], new["betas"], new["initial_lr"]) == (0.5, (0.8, 0.9), 0.02)
-    scheduler = changed.lr_schedulers()
-    assert (scheduler.eta_min, scheduler.base_lrs, scheduler.last_epoch) == (1e-12, [0.02], 3)
+SCHEDULES: dict[str, Any] = {
+    "LambdaLR": lambda optimizer: LambdaLR(optimizer, lambda step: 0.9**step),
+    "StepLR": lambda optimizer: StepLR(optimizer, 2, gamma=0.5),
+    "MultiStepLR": lambda optimizer: MultiStepLR(optimizer, [1, 3], gamma=0.5),
+    "CosineAnnealingLR": lambda optimizer: CosineAnnealingLR(optimizer, T_max=10),
+    "CosineAnnealingWarmRestarts": lambda optimizer: CosineAnnealingWarmRestarts(optimizer, T_0=3),
+    "OneCycleLR": lambda optimizer: OneCycleLR(optimizer, max_lr=0.1, total_steps=10),
+    "SequentialLR": lambda optimizer: SequentialLR(
+        optimizer, [LinearLR(optimizer, 0.1, total_iters=2), CosineAnnealingLR(optimizer, 8)], milestones=[2]
+    ),
+}
+OTHERS: dict[str, Any] = {
+    "StepLR": lambda optimizer: StepLR(optimizer, 3, gamma=0.5),
+    "MultiStepLR": lambda optimizer: MultiStepLR(optimizer, [100], gamma=0.5),
+    "CosineAnnealingLR": lambda optimizer: CosineAnnealingLR(optimizer, T_max=20),
+    "CosineAnnealingWarmRestarts": lambda optimizer: CosineAnnealingWarmRestarts(optimizer, T_0=5),
+    "OneCycleLR": lambda optimizer: OneCycleLR(optimizer, max_lr=0.1, total_steps=20),
+    "SequentialLR": lambda optimizer: SequentialLR(
+        optimizer, [LinearLR(optimizer, 0.1, total_iters=4), CosineAnnealingLR(optimizer, 8)], milestones=[4]
+    ),
+}
+
+
+def rates(make: Any, lr: float, num_steps: int) -> list[float]:
+    """Return the rates of a schedule that was there from the beginning, by torch alone."""
+    optimizer = AdamW([torch.zeros(1, requires_grad=True)], lr=lr)
+    scheduler = make(optimizer)
+    seen = []
+    for _ in range(num_steps):
+        optimizer.step()
+        scheduler.step()
+        seen.append(optimizer.param_groups[0]["lr"])
+    return seen
+
+
+def rate_after(path: Path, make: Any, lr: float) -> float:
+    module = go_on(path, optimizer=adamw(lr=lr), lr_scheduler=make)
+    rate: float = module.trainer.optimizers[0].param_groups[0]["lr"]
+    return rate
+
+
+@pytest.mark.filterwarnings("ignore:.*epoch parameter", "ignore:Detected call of")
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules_go_on_and_what_is_configured_wins(name: str, tmp_path: Path):
+    path, make = tmp_path / "last.ckpt", SCHEDULES[name]
+    fit(make_module(optimizer=adamw(), lr_scheduler=make), max_epochs=2).save_checkpoint(path)
+    assert rate_after(path, make, lr=0.01) == rates(make, 0.01, 3)[-1]
+    assert rate_after(path, make, lr=0.04) == pytest.approx(rates(make, 0.04, 3)[-1])
+    if name in OTHERS:
+        assert rate_after(path, OTHERS[name], lr=0.01) == pytest.approx(rates(OTHERS[name], 0.01, 3)[-1])
+
+
+def test_other_settings_of_the_optimizer_win(checkpoint: Path):
+    changed = go_on(checkpoint, optimizer=adamw(weight_decay=0.5, betas=(0.8, 0.9)), lr_scheduler=SCHEDULES["StepLR"])
+    group = changed.trainer.optimizers[0].param_groups[0]
+    assert (group["weight_decay"], group["betas"]) == (0.5, (0.8, 0.9))
 
 
 def test_a_schedule_may_begin_or_end_on_the_way(checkpoint: Path, tmp_path: Path):
@@ -179,8 +231,41 @@ def test_a_module_without_a_run_loads_its_checkpoint(checkpoint: Path):
     assert torch.equal(module.policy.model.lm_head.weight, saved["policy.model.lm_head.weight"])
 
 
-def test_schedules_of_functions_go_on_too(tmp_path: Path):
-    halve = {"lr_scheduler": lambda optimizer: LambdaLR(optimizer, lambda step: 0.5**step)}
-    fit(make_module(optimizer=adamw(), **halve), max_epochs=2).save_checkpoint(tmp_path / "last.ckpt")
-    module = go_on(tmp_path / "last.ckpt", optimizer=adamw(lr=0.04), **halve)
-    assert module.trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.04 * 0.5**3)
+def test_a_new_run_may_begin_with_a_loaded_module(checkpoint: Path):
+    torch.manual_seed(0)
+    module = make_module(optimizer=adamw())
+    fit(module, ckpt_path=str(checkpoint), max_epochs=3)
+    module.optimizer_fn = lambda parameters: SGD(parameters, lr=0.1)
+    make_trainer(max_epochs=1).fit(module, Rows())
+    assert isinstance(module.trainer.optimizers[0], SGD)
+
+
+def test_a_weight_that_trains_after_all_is_kept():
+    module = torch.nn.Sequential(torch.nn.Embedding(1000, 4).requires_grad_(False), torch.nn.Linear(4, 4))
+    frozen = FrozenWeights(module)
+    module[0].requires_grad_(True)
+    state = module.state_dict()
+    assert frozen.take_out(state, module) == {}
+    module[0].requires_grad_(False)
+    with torch.no_grad():
+        module[0].weight[501, 2] += 0.01
+    state = module.state_dict()
+    assert frozen.take_out(state, module) == {}
+    assert "0.weight" in state
+
+
+def test_a_digest_outlasts_a_change_of_data_type_and_nothing_else():
+    weight = torch.randn(300, 70, generator=torch.Generator().manual_seed(0))
+    assert digest(weight) == digest(weight.double()) == digest(weight.bfloat16())
+    for other in (weight.t(), weight.flatten(), weight.flip(0), weight + 0.1 * (torch.arange(300) == 150)[:, None]):
+        assert digest(other) != digest(weight)
+
+
+def test_the_middle_of_an_epoch_of_other_batches_is_no_place_to_go_on(tmp_path: Path):
+    keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)
+    fit(make_module(), Rows(ROWS, batch_size=1), callbacks=[keep], enable_checkpointing=True)
+    fit(make_module(), Rows(ROWS, batch_size=2), ckpt_path=str(tmp_path / "step=4.ckpt"), max_epochs=2)
+    with pytest.raises(
+        ValueError, match=r"in the middle of an epoch .* batch_size was 1 and is 2.*batches_an_epoch was 4"
+    ):
+        fit(make_module(), Rows(ROWS, batch_size=2), ckpt_path=str(tmp_path / "step=2.ckpt"))

@@ -6,8 +6,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from lightning.pytorch.strategies import Strategy
+from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy, SingleDeviceStrategy, Strategy
 from torch.optim import SGD, AdamW
+from torch.utils.data import DataLoader
 
 from lightning_gft import (
     Evaluation,
@@ -15,6 +16,7 @@ from lightning_gft import (
     ExpertSource,
     GFTLitModule,
     GroupSampler,
+    LoRA,
     NumericReward,
     PretrainedPolicy,
     ScratchPolicy,
@@ -22,9 +24,10 @@ from lightning_gft import (
     SFTLoss,
     TeacherSource,
 )
+from lightning_gft.guards import check_strategy
 from lightning_gft.module import GFTLitModule as Module
 from tests.conftest import ALPHABET, tiny_loader
-from tests.module.runs import ROWS, DigitSum, Rows, fit, make_module
+from tests.module.runs import ROWS, DigitSum, Rows, fit, make_module, make_trainer
 
 LAST_ROW_BAD = [*ROWS[:3], {**ROWS[3], "answer": "many"}]
 
@@ -65,7 +68,7 @@ def test_unfit_rows_are_refused_before_weights_are_loaded(module, data, message)
 
 
 class OneDeviceOnly(ScratchPolicy):
-    def check_strategy(self, strategy: Strategy) -> None:
+    def check_trainer(self, strategy: Strategy, precision: str) -> None:
         raise ValueError(f"not with {type(strategy).__name__}")
 
 
@@ -99,7 +102,7 @@ def test_exported_alphabet_still_knows_what_it_does_not_know(tmp_path: Path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"policy": "gpt2"}, r"policy='gpt2' must be a PolicyLoader"),
+        ({"policy": "gpt2"}, "policy must be a PolicyLoader, .* not 'gpt2'"),
         ({"optimizer": SGD([tiny_loader().load().model.lm_head.weight], lr=0.1)}, "optimizer must be a function from"),
     ],
 )
@@ -121,3 +124,59 @@ def test_parts_of_another_kind_are_refused(settings, message):
 def test_sampler_refuses_parts_of_another_kind(arguments, message):
     with pytest.raises(TypeError, match=message):
         GroupSampler(*arguments)
+
+
+def test_demonstrations_without_any_reward_are_told():
+    module = make_module(reward=ExactMatchReward(marker="!"))
+    with pytest.warns(UserWarning, match=r"none of the first 4 teacher demonstrations gets any reward, as '1234' with"):
+        fit(module, max_steps=1)
+
+
+def test_more_demonstrations_than_there_are_are_told():
+    with pytest.warns(UserWarning, match=r"TeacherSource\(num_responses=9\), but no row has more than 4"):
+        fit(make_module(sources={"teacher": TeacherSource(9)}), max_steps=1)
+
+
+def test_data_of_another_tokenizer_is_refused():
+    data = Rows()
+    data.tokenizer = ScratchPolicy(ALPHABET[::-1]).tokenizer
+    with pytest.raises(ValueError, match="the datamodule has a tokenizer of its own, which is not the policy's"):
+        fit(make_module(), data)
+
+
+def test_a_reward_that_fails_on_a_row_names_it():
+    class Fails(DigitSum):
+        def check_row(self, reference, columns):
+            raise KeyError("level")
+
+    with pytest.raises(ValueError, match=r"train data, row 0 .*: reward 'score' cannot score it: 'level'"):
+        fit(make_module(reward=Fails()))
+
+
+@pytest.mark.parametrize("strategy", [FSDPStrategy(), ModelParallelStrategy()])
+def test_strategies_that_split_a_model_are_refused(strategy):
+    with pytest.raises(ValueError, match=r"trainer\.strategy=\w+ is not supported yet: use `ddp`"):
+        check_strategy(strategy)
+
+
+@pytest.mark.parametrize(
+    ("lora", "precision", "message"),
+    [
+        (LoRA(), "bf16-true", "would take the adapters to half precision"),
+        (None, "bf16-true", None),
+        (LoRA(), "bf16-mixed", None),
+        (LoRA(), "64-true", None),
+    ],
+)
+def test_precision_must_leave_adapters_alone(lora, precision, message):
+    loader = ScratchPolicy(ALPHABET, lora=lora)
+    if message is None:
+        loader.check_trainer(SingleDeviceStrategy(), precision)
+        return
+    with pytest.raises(ValueError, match=message):
+        loader.check_trainer(SingleDeviceStrategy(), precision)
+
+
+def test_batches_of_something_else_are_refused():
+    with pytest.raises(TypeError, match="a training batch must be a PromptBatch"):
+        make_trainer(max_epochs=1).fit(make_module(), DataLoader([1, 2]))

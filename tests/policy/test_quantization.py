@@ -181,7 +181,7 @@ def test_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch):
 def test_sharding_that_cannot_be(make: Any, settings: dict, torch_dtype: Any, message: str):
     loader = PretrainedPolicy("any", torch_dtype, lora=LoRA(), quantization=Quantization(**settings))
     with pytest.raises(ValueError, match=message):
-        loader.check_strategy(make())
+        loader.check_trainer(make(), "32-true")
 
 
 @pytest.mark.parametrize(
@@ -193,5 +193,7 @@ def test_sharding_that_cannot_be(make: Any, settings: dict, torch_dtype: Any, me
     ],
 )
 def test_strategies_that_can_be(make: Any, settings: dict):
-    PretrainedPolicy("any", "bfloat16", lora=LoRA(), quantization=Quantization(**settings)).check_strategy(make())
-    PretrainedPolicy("any").check_strategy(make())
+    PretrainedPolicy("any", "bfloat16", lora=LoRA(), quantization=Quantization(**settings)).check_trainer(
+        make(), "32-true"
+    )
+    PretrainedPolicy("any").check_trainer(make(), "32-true")

@@ -125,6 +125,20 @@ def test_a_failing_reward_shows_the_first_response_that_fails_by_itself():
     assert isinstance(error.value.__cause__, KeyError)
 
 
+class Reverses(Reward):
+    def __call__(self, *, prompts, responses, references, **columns):
+        responses.reverse()
+        return torch.zeros(len(responses))
+
+
+def test_a_reward_cannot_change_what_the_next_one_sees():
+    batch = {**BATCH, "responses": ["1", "2", "3"]}
+    rewards = {"reverses": Reverses(), "accuracy": NumericReward()}
+    _, parts = score_responses(rewards, **batch)
+    assert parts["accuracy"].tolist() == [1.0, 1.0, 1.0]
+    assert batch["responses"] == ["1", "2", "3"]
+
+
 def test_a_reward_that_fails_on_the_whole_batch_alone_says_so():
     with pytest.raises(RewardError, match=r"(?s)ArithmeticError in .* many\nNo response fails by itself.*'p0'.*'r0'"):
         score_responses({"bad": FailsOnBatch()}, **BATCH)

@@ -26,7 +26,7 @@ def score(reward, response, reference="Paris"):
         ({"marker": "A:"}, "A: Paris A: Lyon", "Paris", 0.0),
         ({"marker": "A:"}, "Paris", "Paris", 0.0),
         ({"marker": "A:"}, "A: Paris", "thus A: Paris", 1.0),
-        ({"marker": "A:"}, "A:", "", 1.0),
+        ({"marker": "A:"}, "A:", "Paris", 0.0),
     ],
 )
 def test_exact_match(options, response, reference, expected):
@@ -73,6 +73,7 @@ def test_a_marker_that_yaml_has_read_as_a_comment_is_refused(reward):
     ("reward", "reference", "message"),
     [
         (ExactMatchReward(), None, "reference is null"),
+        (ExactMatchReward(), " ", "reference ' ' is blank"),
         (NumericReward(), "many", "cannot read a number"),
         (FunctionReward(f"{__name__}.needs_level"), "1", r"has parameters \['level'\]"),
     ],

@@ -59,5 +59,13 @@ def test_self_source_is_the_policys_generate(policy):
 
 @pytest.mark.parametrize("cls", [ExpertSource, TeacherSource, SelfSource])
 def test_number_of_responses_is_checked(cls: type):
-    with pytest.raises(ValueError, match=rf"number of responses of {cls.__name__}=0 must be at least 1"):
+    with pytest.raises(ValueError, match=rf"(num_responses of {cls.__name__}|num_generations)=0 must be at least 1"):
         cls(0)
+    with pytest.raises(TypeError, match=r"=1\.5 must be a whole number"):
+        cls(1.5)
+
+
+def test_greedy_decoding_gives_one_response():
+    assert SelfSource(1, temperature=0.0).num_responses == 1
+    with pytest.raises(ValueError, match="num_generations=2 with temperature=0: greedy decoding gives the same"):
+        SelfSource(2, temperature=0.0)

@@ -1,0 +1,77 @@
+"""What the command line says at the end of a run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_only
+from rich.console import Console
+from rich.table import Table
+
+from lightning_gft.callbacks import HuggingFaceExport
+from lightning_gft.cli.outputs import short
+
+
+def print_figures(trainer: Trainer, metrics: Mapping[str, Any], stage: str) -> None:
+    """Print what a validation or a test has measured: a row a figure, a column a data set.
+
+    Args:
+        trainer: Says where the logs are.
+        metrics: As logged, ``<stage>/<figure>`` and ``<stage>/<data set>/<figure>``.
+        stage: ``val`` or ``test``.
+    """
+    figures: dict[str, dict[str, str]] = {}
+    for key, value in metrics.items():
+        kind, *rest = key.split("/")
+        if kind == stage:
+            *dataset, figure = rest
+            figures.setdefault(figure, {})["/".join(dataset)] = short(float(value))
+    log_dir = trainer.log_dir  # asked of all processes at once
+    if not trainer.is_global_zero:
+        return
+    names = list(dict.fromkeys(name for row in figures.values() for name in row))
+    table = Table(stage, *(name or "main" for name in names))
+    for figure, row in figures.items():
+        table.add_row(figure, *(row.get(name, "-") for name in names))
+    if figures:
+        Console(file=sys.stdout).print(table)
+    if trainer.loggers and log_dir is not None:
+        print(f"Logs: {log_dir}")
+
+
+@rank_zero_only
+def print_measured(ckpt_path: str | None) -> None:
+    """Print whose figures follow: a policy that was only loaded has learnt nothing.
+
+    Args:
+        ckpt_path: The checkpoint that the weights were taken from.
+    """
+    print(
+        "Measured: the policy as it is loaded, before any training" if ckpt_path is None else f"Measured: {ckpt_path}"
+    )
+
+
+@rank_zero_only
+def print_kept(trainer: Trainer) -> None:
+    """Print where the trained weights are, or that they are nowhere.
+
+    Args:
+        trainer: After a fit.
+    """
+    if "train/loss" not in trainer.callback_metrics:
+        print(
+            f"Nothing was trained: trainer.max_steps or trainer.max_epochs ends at step {trainer.global_step} or before"
+        )
+        return
+    kept = [
+        c.last_model_path or c.best_model_path for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)
+    ]
+    kept = [path for path in kept if path]
+    for path in kept:
+        print(f"Checkpoint: {path}")
+    if not kept and not any(isinstance(callback, HuggingFaceExport) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+        print("The trained weights are not kept: a ModelCheckpoint or HuggingFaceExport callback would keep them")

@@ -1,0 +1,26 @@
+"""A run that is asked to stop ends after its step, and what it has come to can be gone on from."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from lightning_gft.checkpoint import check_checkpoint
+from tests.cli.test_kill import start
+
+
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_keeps_a_checkpoint_and_says_that_it_was_stopped(asked: signal.Signals, tmp_path: Path):
+    process = start(tmp_path, "--trainer.max_steps=1000", "--trainer.val_check_interval=1000")
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "kept/step=01.ckpt").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(asked)
+    assert process.wait(timeout=60) == 128 + asked
+    (path,) = tmp_path.glob("lightning_logs/version_0/checkpoints/stopped-step=*.ckpt")
+    check_checkpoint(path)
