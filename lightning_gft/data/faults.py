@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 from pyarrow import parquet
@@ -39,6 +40,20 @@ def csv_header(file: Path) -> list[str]:
         file: The file.
     """
     return next((row for _, row in _csv_rows(file)), [])
+
+
+def json_rows(file: Path) -> list[dict[str, Any]]:
+    """Return the rows of a file that the ``datasets`` library could read, as they are written.
+
+    Args:
+        file: A .json file, of a list or of lines, or a .jsonl file.
+    """
+    text = file.read_text(encoding="utf-8-sig")
+    try:
+        rows = json.loads(text)
+    except json.JSONDecodeError:  # a row a line
+        return [json.loads(line) for line in text.splitlines() if line.strip()]
+    return rows if isinstance(rows, list) else [rows]
 
 
 def find_fault(file: Path) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import datasets
 
-from lightning_gft.data.faults import check_files, csv_header, find_fault
+from lightning_gft.data.faults import check_files, csv_header, find_fault, json_rows
 
 READERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
 """Kinds of files that are read, by the reader of the ``datasets`` library for each."""
@@ -90,7 +90,11 @@ def _load_files(files: list[Path], where: str) -> dict[str, datasets.Dataset]:
     if not kinds <= READERS.keys():
         raise ValueError(f"{where} is of a kind that cannot be read ({', '.join(sorted(kinds))}): give {_KINDS}")
     _check_kinds(files, where)
-    return _read(files, where, READERS[kinds.pop()], data_files=list(map(str, files)))
+    splits = _read(files, where, READERS[kinds.pop()], data_files=list(map(str, files)))
+    if files[0].suffix != ".parquet" and _has_dates(splits):
+        # The library takes a text such as 2024-01-31 for a date, which no response would equal.
+        return {"train": datasets.Dataset.from_list([row for file in files for row in json_rows(file)])}
+    return splits
 
 
 def _load_folder(folder: Path, name: str | None, where: str) -> dict[str, datasets.Dataset]:
@@ -100,7 +104,18 @@ def _load_folder(folder: Path, name: str | None, where: str) -> dict[str, datase
     if not files:
         raise FileNotFoundError(f"{where} is a folder without anything to read: give {_KINDS}")
     _check_kinds(files, where)
-    return _read(files, where, str(folder), name)
+    splits = _read(files, where, str(folder), name)
+    if files[0].suffix != ".parquet" and _has_dates(splits):
+        raise ValueError(
+            f"{where}: texts that look like dates would be read as such; give the files themselves, as in "
+            f"{str(folder / ('*' + files[0].suffix))!r}"
+        )
+    return splits
+
+
+def _has_dates(splits: dict[str, datasets.Dataset]) -> bool:
+    schemas = " ".join(str(rows.features.arrow_schema) for rows in splits.values())
+    return re.search(r"\b(timestamp|date32|date64|time32|time64)\[", schemas) is not None
 
 
 def _check_kinds(files: list[Path], where: str) -> None:

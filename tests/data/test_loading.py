@@ -231,3 +231,13 @@ def test_saved_folder_that_is_not_whole_is_named(tmp_path: Path) -> None:
     (saved / "dataset_info.json").unlink()
     with pytest.raises(ValueError, match=r"path='.*saved' is not whole, as `save_to_disk` leaves a folder"):
         load_rows(str(saved))
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json"])
+def test_a_text_that_looks_like_a_date_stays_one(name: str, tmp_path: Path):
+    rows = [{"prompt": "When?", "answer": "2024-01-31"}, {"prompt": "And then?", "answer": "2024-02-01T10:00:00"}]
+    text = json.dumps(rows) if name.endswith(".json") else "\n".join(map(json.dumps, rows))
+    (tmp_path / name).write_text(text)
+    assert load_rows(str(tmp_path / name)).to_list() == rows
+    with pytest.raises(ValueError, match=r"texts that look like dates would be read as such; give the files"):
+        load_rows(str(tmp_path))
