@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy, Strategy
 from lightning.pytorch.utilities import rank_zero_warn
@@ -10,6 +12,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning_gft.losses import GroupLoss
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.types import GroupBatch, Source
+
+_COUNTED = ("nonfinite_updates", "_nonfinite_in_a_row", "_uninformative_in_a_row", "_seen_response")
 
 
 @dataclass
@@ -34,6 +38,19 @@ class UpdateGuard:
     _nonfinite_in_a_row: int = 0
     _uninformative_in_a_row: int = 0
     _seen_response: bool = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what has been counted."""
+        return {name: getattr(self, name) for name in _COUNTED}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on counting.
+
+        Args:
+            state_dict: What :meth:`state_dict` returned.
+        """
+        for name in _COUNTED:
+            setattr(self, name, state_dict[name])
 
     def check_gradient(self, finite: bool) -> None:
         """Count an update.

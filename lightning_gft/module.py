@@ -145,6 +145,16 @@ class GFTLitModule(ResumableModule):
     def identity(self) -> dict[str, str]:
         return self.policy.identity
 
+    @override
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["update_guard"] = self.guard.state_dict()
+
+    @override
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self.guard.load_state_dict(checkpoint["update_guard"])
+
     # Training
 
     @override

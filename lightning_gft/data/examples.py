@@ -148,14 +148,18 @@ class ExampleEncoder:
             raise ValueError(f"{row_name(texts[error.index].row, self.columns.prompt_column)}: {error}") from error
 
     def _check_prefix(self, texts: Sequence[TextExample]) -> None:
-        # Whether the prompt begins the conversation is up to the template, not to the row: one row tells.
+        # Whether the prompt begins the conversation is up to the template and to who speaks: one row of a kind tells.
+        seen = set()
         for text in texts:
-            for response in (response for answers in text.demonstrations.values() for response in answers):
-                try:
-                    self.prompts.check_prefix(text.prompt, response)
-                except ValueError as error:
-                    raise ValueError(f"{row_name(text.row, self.columns.prompt_column)}: {error}") from error
-                return
+            response = next((response for answers in text.demonstrations.values() for response in answers), None)
+            speakers = "user" if isinstance(text.prompt, str) else tuple(message["role"] for message in text.prompt)
+            if response is None or speakers in seen:
+                continue
+            seen.add(speakers)
+            try:
+                self.prompts.check_prefix(text.prompt, response)
+            except ValueError as error:
+                raise ValueError(f"{row_name(text.row, self.columns.prompt_column)}: {error}") from error
 
     def _encode_demonstrations(self, texts: Sequence[TextExample]) -> Iterator[Response]:
         # All at once, because that is how a tokenizer is fast; in the order in which they are taken back apart.

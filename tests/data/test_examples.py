@@ -169,3 +169,16 @@ def test_limits_have_names(
 def test_limit_must_be_positive(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name}=0 must be at least 1"):
         LengthLimits(**{name: 0})
+
+
+def test_every_kind_of_conversation_is_tried_for_its_prefix(make_tokenizer: TokenizerFactory) -> None:
+    # Its generation prompt opens with a thought, but only after more than one turn.
+    later = CHATML.replace(
+        "<|assistant|>{% endif %}", "<|assistant|>{% if messages | length > 1 %}<think>{% endif %}{% endif %}"
+    )
+    assert later != CHATML
+    encoder = _encoder(make_tokenizer(chat_template=later))
+    turns = [{"role": role, "content": "hi"} for role in ("user", "assistant", "user")]
+    encoder.encode(ROWS)
+    with pytest.raises(ValueError, match=r"row 2 .*, column 'prompt': the chat template renders a prompt differently"):
+        encoder.encode([*ROWS, {**ROWS[0], "prompt": turns}])

@@ -26,7 +26,7 @@ from lightning_gft.checkpoint import AtomicCheckpointIO
 from lightning_gft.checkpoint.frozen import FrozenWeights, digest
 from lightning_gft.checkpoint.settings import setting_differences
 from tests.conftest import ALPHABET, tiny_loader
-from tests.module.runs import ROWS, Rows, fit, make_module, make_trainer, weights
+from tests.module.runs import ROWS, Rows, fit, make_module, make_trainer, sgd, weights
 
 
 def adamw(**settings: Any) -> Any:
@@ -229,6 +229,15 @@ def test_a_module_without_a_run_loads_its_checkpoint(checkpoint: Path):
     )
     saved = torch.load(checkpoint, weights_only=True)["state_dict"]
     assert torch.equal(module.policy.model.lm_head.weight, saved["policy.model.lm_head.weight"])
+
+
+def test_what_was_counted_goes_on(tmp_path: Path):
+    module = make_module()
+    module.guard.check_gradient(finite=False)
+    fit(module).save_checkpoint(tmp_path / "last.ckpt")
+    later = go_on(tmp_path / "last.ckpt", optimizer=sgd())
+    assert later.guard.nonfinite_updates == 1
+    assert later.trainer.logged_metrics["train/nonfinite_updates"] == 1
 
 
 def test_a_new_run_may_begin_with_a_loaded_module(checkpoint: Path):
