@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from datasets import Dataset
 from lightning.pytorch import Callback, LightningModule, Trainer
 from typing_extensions import override
 
-from lightning_gft.export import check_target, free_path
+from lightning_gft.export import check_target, move_to_free
 from lightning_gft.module import GFTLitModule
 from lightning_gft.types import GroupBatch, PromptBatch, Source
 
@@ -89,9 +90,11 @@ class GroupWriter(Callback):
 
     def _write(self, trainer: Trainer, suffix: str = "") -> None:
         path = self._own_path(trainer)
-        path = free_path(path.with_stem(path.stem + suffix))
+        path = path.with_stem(path.stem + suffix)
         path.parent.mkdir(parents=True, exist_ok=True)
-        Dataset.from_list(self.rows).to_parquet(path)
+        unfinished = path.with_name(f".{path.name}-{os.getpid()}")
+        Dataset.from_list(self.rows).to_parquet(unfinished)
+        path = move_to_free(unfinished, path)
         others = f", of {trainer.world_size} such files" if trainer.world_size > 1 else ""
         print(  # every process tells of its own file
             f"{len(self.rows)} groups written to {path}{others}; {self.unfinished} unfinished responses left out"

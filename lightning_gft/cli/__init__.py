@@ -1,5 +1,7 @@
 """The command line: ``lightning-gft fit | validate | test | predict``."""
 
+import torch
+
 from lightning_gft.cli.command import GFTCLI
 from lightning_gft.cli.errors import one_line_errors
 
@@ -14,3 +16,5 @@ def main(args: list[str] | None = None) -> None:
     """
     with one_line_errors():
         GFTCLI(args)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()  # its threads may abort a process that just ends

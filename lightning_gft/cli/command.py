@@ -83,12 +83,11 @@ class GFTCLI(LightningCLI):
         shows_progress = config["enable_progress_bar"] is not False and not config["barebones"]
         if shows_progress and not any(isinstance(callback, ProgressBar) for callback in callbacks):
             callbacks.append(ShortProgressBar())
-        if self.config["subcommand"] == "fit":
-            callbacks.append(StopBetweenSteps())
         if self.config["subcommand"] == "predict" and not any(isinstance(c, GroupWriter) for c in callbacks):
             callbacks.append(GroupWriter(str(Path(root) / "groups.parquet")))
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(AtomicCheckpointIO())
+        callbacks.append(StopBetweenSteps())
         return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
 
     def _given(self, name: str) -> list[Any]:

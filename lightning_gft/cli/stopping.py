@@ -17,7 +17,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class StopBetweenSteps(Callback):
     """Ends training after the step in which it was asked to, and keeps a checkpoint if the run keeps any.
 
-    The process then exits as a stopped one does, with 128 plus the signal's number. A second signal stops at once.
+    Prediction ends after its batch, and what was sampled is written. The process then exits as a stopped one does, with
+    128 plus the signal's number. A second signal stops at once.
     """
 
     def __init__(self) -> None:
@@ -26,14 +27,17 @@ class StopBetweenSteps(Callback):
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._before = {number: signal.signal(number, self._ask) for number in _SIGNALS}
+        self._listen()
+
+    @override
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._listen()
 
     @override
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        # Processes are told at different times, and all of them must take part in writing.
-        if not trainer.strategy.reduce_boolean_decision(self.asked is not None, all=False):
+        if not self._must_stop(trainer):
             return
         if trainer.checkpoint_callback is None:
             rank_zero_info("Stopped; nothing is kept, because trainer.enable_checkpointing is off")
@@ -48,8 +52,28 @@ class StopBetweenSteps(Callback):
         raise SystemExit(128 + (self.asked or signal.SIGTERM))
 
     @override
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if self._must_stop(trainer):
+            raise SystemExit(128 + (self.asked or signal.SIGTERM))
+
+    @override
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._restore()
+
+    def _must_stop(self, trainer: Trainer) -> bool:
+        # Processes are told at different times, and all of them must take part in what follows.
+        return bool(trainer.strategy.reduce_boolean_decision(self.asked is not None, all=False))
+
+    def _listen(self) -> None:
+        self._before = {number: signal.signal(number, self._ask) for number in _SIGNALS}
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         rank_zero_info("Stopping after this step; once more to stop at once")

@@ -67,11 +67,13 @@ def print_kept(trainer: Trainer) -> None:
             f"Nothing was trained: trainer.max_steps or trainer.max_epochs ends at step {trainer.global_step} or before"
         )
         return
-    kept = [
-        c.last_model_path or c.best_model_path for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)
-    ]
-    kept = [path for path in kept if path]
+    keepers = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+    kept = [path for keeper in keepers if (path := keeper.last_model_path or keeper.best_model_path)]
     for path in kept:
         print(f"Checkpoint: {path}")
-    if not kept and not any(isinstance(callback, HuggingFaceExport) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+    if kept or any(isinstance(callback, HuggingFaceExport) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+        return
+    if keepers:
+        print("The trained weights are not kept: ModelCheckpoint waits for a validation; set its every_n_train_steps")
+    else:
         print("The trained weights are not kept: a ModelCheckpoint or HuggingFaceExport callback would keep them")

@@ -65,6 +65,23 @@ def free_path(path: Path) -> Path:
     return next(path for path in names if is_free(path))
 
 
+def move_to_free(made: Path, path: Path) -> Path:
+    """Move a file or a folder to a path, or to one with a number where another run has been faster; return which.
+
+    Args:
+        made: What was made, on the same disk.
+        path: Where it shall be.
+    """
+    while True:
+        target = free_path(path)
+        try:  # of two that want the same name only one can make it
+            target.mkdir(exist_ok=True) if made.is_dir() else target.touch(exist_ok=False)
+            return made.replace(target)
+        except OSError:
+            if is_free(target):
+                raise
+
+
 def export_policy(
     module: GFTLitModule,
     path: Path,
@@ -109,10 +126,8 @@ def export_policy(
                 folder.iterdir(), key=lambda file: file.name == "config.json"
             ):  # what makes it a model, last
                 file.replace(path / file.name)
-        else:
-            path = free_path(path)
-            folder.replace(path)
-    return path
+            return path
+        return move_to_free(folder, path)
 
 
 def _own_dtype(module: GFTLitModule) -> Dtype | None:

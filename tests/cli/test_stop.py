@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from lightning_gft.checkpoint import check_checkpoint
+from tests.cli.command import GFT
 from tests.cli.test_kill import start
 
 
@@ -24,3 +28,20 @@ def test_a_stopped_run_keeps_a_checkpoint_and_says_that_it_was_stopped(asked: si
     assert process.wait(timeout=60) == 128 + asked
     (path,) = tmp_path.glob("lightning_logs/version_0/checkpoints/stopped-step=*.ckpt")
     check_checkpoint(path)
+
+
+def test_a_stopped_prediction_keeps_what_it_has_sampled(tmp_path: Path):
+    command = [sys.executable, "-m", "lightning_gft", "predict", "--config", GFT, "--data.eval_batch_size=2"]
+    process = subprocess.Popen(
+        [*command, f"--trainer.default_root_dir={tmp_path}", "--trainer.enable_progress_bar=false"],
+        stderr=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("lightning_logs/version_0/config.yaml")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(3)  # 256 batches take longer
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    assert 0 < len(pq.read_table(tmp_path / "groups-partial.parquet")) < 512
+    assert not (tmp_path / "groups.parquet").exists()

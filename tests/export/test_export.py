@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from threading import Barrier, Thread
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from torch.optim.lr_scheduler import LinearLR
 from lightning_gft import Evaluation, LoRA, PolicyLoader, PretrainedPolicy, Quantization
 from lightning_gft.callbacks import HuggingFaceExport
 from lightning_gft.cli import main
-from lightning_gft.export import describe, export_policy
+from lightning_gft.export import describe, export_policy, move_to_free
 from lightning_gft.policy.adapters import Adapters
 from tests.cli.command import GFT, SMALL, refused
 from tests.conftest import ALPHABET, tiny_loader, tiny_policy
@@ -183,3 +184,24 @@ def test_what_another_run_has_written_meanwhile_stays(tmp_path: Path):
     module = trained(tiny_loader())
     assert export_policy(module, tmp_path / "policy").name == "policy"
     assert export_policy(module, tmp_path / "policy").name == "policy_1"
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, Path.touch])
+def test_of_those_that_finish_at_once_none_is_lost(make: Any, tmp_path: Path):
+    made = [tmp_path / f"made_{number}" for number in range(8)]
+    for path in made:
+        make(path)
+        if path.is_dir():
+            (path / "file").touch()
+    start, targets = Barrier(8), []
+
+    def move(path: Path) -> None:
+        start.wait()
+        targets.append(move_to_free(path, tmp_path / "target").name)
+
+    threads = [Thread(target=move, args=(path,)) for path in made]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(targets) == ["target", *(f"target_{number}" for number in range(1, 8))]
