@@ -131,9 +131,11 @@ class ShortProgressBar(RichProgressBar):
 
 
 def short(value: Any) -> str:
-    """Return a figure in four digits, and anything else as it is written.
+    """Return a figure in four digits or more, without an exponent, and anything else as it is written.
 
     Args:
         value: What is shown.
     """
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
