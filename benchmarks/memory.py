@@ -10,13 +10,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, get_args
@@ -25,6 +22,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.circumstances import circumstances
+from benchmarks.contest import write_record
 from benchmarks.random_model import write_model
 from benchmarks.setting import LENGTHS, Device, Method, Setting, Side, Size
 
@@ -32,7 +31,6 @@ ROOT = Path(__file__).parents[1]
 SIDES: tuple[Side, ...] = get_args(Side)
 TOLERANCE = 0.05
 """Share by which the numbers of trained tokens may differ."""
-_LIBRARIES = ("torch", "transformers", "lightning", "lightning-gft", "trl", "peft", "bitsandbytes", "accelerate")
 _ROWS: dict[str, str] = {
     "before_loading_mib": "before loading, MiB",
     "loaded_mib": "model loaded, MiB",
@@ -60,11 +58,14 @@ def main(args: Sequence[str] | None = None) -> int:
         sys.exit("--device=cuda: there is none here")
     with TemporaryDirectory(dir=options.workplace) as folder:
         results = measure(setting, Path(folder))
-    record = {**_circumstances(setting, args), "setting": setting.describe(), **results, **compare(**results)}
+    record = {
+        **circumstances("benchmarks.memory", setting.device, args),
+        "setting": setting.describe(),
+        **results,
+        **compare(**results),
+    }
     _print_table(record)
-    if options.output is not None:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(record, indent=2) + "\n")
+    write_record(options.output, record)
     return 0 if record["ratios"] else 1
 
 
@@ -147,37 +148,6 @@ def _setting(options: argparse.Namespace) -> Setting:
         seed=options.seed,
         vocab_size=options.vocab_size,
     )
-
-
-def _circumstances(setting: Setting, args: Sequence[str] | None) -> dict[str, Any]:
-    given = sys.argv[1:] if args is None else args
-    return {
-        "command": " ".join(["python -m benchmarks.memory", *map(str, given)]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "hardware": _hardware(setting.device),
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}},
-    }
-
-
-def _hardware(device: Device) -> dict[str, Any]:
-    if device == "cuda":
-        properties = torch.cuda.get_device_properties(0)
-        return {"platform": platform.platform(), "gpu": properties.name, "gpu_mib": properties.total_memory // 2**20}
-    return {"platform": platform.platform(), "cpu": _cpu(), "threads": torch.get_num_threads()}
-
-
-def _cpu() -> str:
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text().splitlines() if file.exists() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def _print_table(record: dict[str, Any]) -> None:
