@@ -85,7 +85,7 @@ class Evaluator:
             prompts: The prompts.
             policy: The policy, with a reference where the divergence from it is wanted.
             seed: Of this batch.
-            budget: Padded tokens to run at once.
+            budget: Tokens to run at once.
         """
         samples = self.samples.sample(prompts, policy, seed)
         logprobs, entropy = policy.token_logprobs(samples, budget)

@@ -15,7 +15,7 @@ from torch.optim import AdamW
 from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
-from lightning_gft.batching import micro_batch_rows, without_tokens
+from lightning_gft.batching import without_tokens
 from lightning_gft.checkpoint import OptimizerFn, ResumableModule, SchedulerFn
 from lightning_gft.checks import check_count, check_kind
 from lightning_gft.data import PromptDataModule
@@ -48,7 +48,8 @@ class GFTLitModule(ResumableModule):
         lr_scheduler: Gets the optimizer; stepped after every optimizer step.
         evaluation: What validation and test measure.
         updates_per_batch: Optimizer steps on each batch of groups.
-        micro_batch_tokens: Most tokens, padding included, that go through the model at once.
+        micro_batch_tokens: Most tokens that go through the model at once, see
+            :meth:`~lightning_gft.Policy.micro_batch_rows`.
         gradient_clip_val: Largest norm of the gradient; ``None`` does not clip.
         max_nonfinite_updates: A gradient that is not finite is not applied; this many in a row stop the run.
         max_uninformative_batches: This many batches in a row without any difference within a group stop the run;
@@ -218,7 +219,9 @@ class GFTLitModule(ResumableModule):
     def _micro_batches(self, groups: GroupBatch) -> list[GroupBatch]:
         """Split the sequences that carry a gradient; every process gets the same number of micro-batches."""
         informative = groups.select(self.loss.informative(groups).nonzero().squeeze(1))
-        pieces = [informative.select(rows) for rows in micro_batch_rows(informative, self.micro_batch_tokens)]
+        pieces = [
+            informative.select(rows) for rows in self.policy.micro_batch_rows(informative, self.micro_batch_tokens)
+        ]
         wanted = int(self._reduce(torch.tensor(max(len(pieces), 1), device=self.device), "max"))
         return pieces + [without_tokens(groups)] * (wanted - len(pieces))
 

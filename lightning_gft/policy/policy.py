@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -19,6 +19,7 @@ from lightning_gft.functional.linear_logprob import ChunkCoefficientsFn
 from lightning_gft.policy.adapters import Adapters, LoRA
 from lightning_gft.policy.checks import check_causal, check_vocabulary, check_window
 from lightning_gft.policy.heads import find_linear_head
+from lightning_gft.policy.packable import find_packability
 from lightning_gft.policy.scoring import score
 from lightning_gft.rollout import EndTokens, RolloutEngine, TransformersEngine, spawn_seeds
 from lightning_gft.types import CoefficientsFn, GroupBatch, LossOutput, Response, SamplingParams
@@ -63,6 +64,7 @@ class Policy(nn.Module):
         self.engine = engine or TransformersEngine()
         self.model = model
         self.adapters = None if lora is None else Adapters(model, lora, keep_reference)
+        self.packability = find_packability(model)
         copied = keep_reference and lora is None
         self.reference_model = copy.deepcopy(model).eval().requires_grad_(False) if copied else None
         self._uses_reference = False
@@ -72,6 +74,8 @@ class Policy(nn.Module):
                 f"{type(model).__name__} has a head that the fused loss does not serve; its own logits are used "
                 "instead, which takes more memory"
             )
+        if self.packability.longest is not None:
+            rank_zero_info(str(self.packability))
 
     @property
     def device(self) -> torch.device:
@@ -115,13 +119,26 @@ class Policy(nn.Module):
 
         return self._score(groups, scaled, entropy)
 
+    def micro_batch_rows(self, groups: GroupBatch, max_tokens: int) -> list[Tensor]:
+        """Split sequences into micro-batches that put at most ``max_tokens`` tokens through the model at once.
+
+        Args:
+            groups: ``N`` sequences.
+            max_tokens: Token budget. A prompt that responses share counts once. Where the model cannot share it, each
+                counts its own, and padding counts too.
+
+        Returns:
+            For each micro-batch its row numbers.
+        """
+        return micro_batch_rows(groups, max_tokens, packed=self._packs(groups))
+
     @torch.no_grad()
     def token_logprobs(self, groups: GroupBatch, max_tokens: int) -> tuple[Tensor, Tensor]:
         """Return log-probabilities and entropies, both ``[N, T]`` and 0 outside the response, without gradient.
 
         Args:
             groups: ``N`` sequences.
-            max_tokens: Padded tokens to run at once.
+            max_tokens: Tokens to run at once, see :meth:`micro_batch_rows`.
         """
         model = self._scored_model
         dtype = torch.promote_types(model.dtype, torch.float32)  # not the default one, which may be half precision
@@ -129,7 +146,7 @@ class Policy(nn.Module):
         entropies = torch.zeros_like(logprobs)
         training = model.training
         model.eval()
-        for rows in micro_batch_rows(groups, max_tokens):
+        for rows in self.micro_batch_rows(groups, max_tokens):
             piece = groups.select(rows)
             output = self._score(piece, lambda logprobs, _: torch.zeros_like(logprobs), entropy=True)
             assert output.entropy is not None  # noqa: S101 (asked for above)
@@ -212,7 +229,11 @@ class Policy(nn.Module):
         return model
 
     def _score(self, groups: GroupBatch, coefficients: ChunkCoefficientsFn, entropy: bool) -> LossOutput:
-        return score(self._scored_model, self.head, groups, coefficients, entropy)
+        return score(self._scored_model, self.head, groups, coefficients, entropy, self._packs(groups))
+
+    def _packs(self, groups: GroupBatch) -> bool:
+        longest = self.packability.longest
+        return longest is None or groups.input_ids.shape[1] <= longest
 
 
 def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> EndTokens:

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from lightning_gft.functional import floor_logprobs, linear_logprob_loss, token_entropy, token_logprobs
 from lightning_gft.functional.linear_logprob import ChunkCoefficientsFn, LinearHead
+from lightning_gft.packing import Pack, pack
 from lightning_gft.policy.heads import head_operands, output_projection
 from lightning_gft.types import GroupBatch, LossOutput
 
@@ -18,6 +19,7 @@ def score(
     groups: GroupBatch,
     coefficients: ChunkCoefficientsFn,
     entropy: bool,
+    packed: bool,
 ) -> LossOutput:
     """Return ``-sum_t c_t * log p_t`` over the response tokens of ``groups``.
 
@@ -27,16 +29,15 @@ def score(
         groups: The sequences.
         coefficients: See :func:`~lightning_gft.functional.linear_logprob_loss`.
         entropy: Whether to return entropies.
+        packed: Whether to put the sequences into one row, without padding and with one copy of a group's prompt.
     """
-    # The state at t - 1 predicts token t: shift the mask by one and only response tokens reach the head.
-    mask, targets = groups.response_mask[:, 1:], groups.input_ids[:, 1:][groups.response_mask[:, 1:]]
-    inputs = {"input_ids": groups.input_ids, "attention_mask": groups.attention_mask.long(), "use_cache": False}
+    targets = groups.input_ids[:, 1:][groups.response_mask[:, 1:]]
+    body, output = (model, "logits") if head is None else (model.base_model, "last_hidden_state")
+    states = packed_run(body, pack(groups), output) if packed else padded_run(body, groups, output)
     if head is None:
-        logits = model(**inputs).logits[:, :-1][mask]
-        return _plain_loss(logits, targets, coefficients, entropy)
+        return _plain_loss(states, targets, coefficients, entropy)
     projection = output_projection(model)
     assert isinstance(projection, nn.Linear)  # noqa: S101 (else no head would have been found)
-    states = model.base_model(**inputs).last_hidden_state[:, :-1][mask]
     with head_operands(projection, states) as (hidden, weight, bias):
         loss, logprobs, entropies = linear_logprob_loss(
             hidden,
@@ -49,6 +50,45 @@ def score(
             entropy=entropy,
         )
     return LossOutput(loss, logprobs, entropies)
+
+
+def padded_run(body: nn.Module, groups: GroupBatch, output: str) -> Tensor:
+    """Run padded sequences and return what the response tokens are predicted from.
+
+    Args:
+        body: The model, or what it has below its head.
+        groups: ``N`` sequences.
+        output: Name of what to take, ``[N, T, H]``.
+
+    Returns:
+        ``[M, H]``: the state at ``t - 1`` predicts token ``t``, and only those of response tokens are needed.
+    """
+    result = body(input_ids=groups.input_ids, attention_mask=groups.attention_mask.long(), use_cache=False)
+    states: Tensor = getattr(result, output)[:, :-1][groups.response_mask[:, 1:]]
+    return states
+
+
+def packed_run(body: nn.Module, packing: Pack, output: str) -> Tensor:
+    """Run a pack and return what the response tokens are predicted from.
+
+    Args:
+        body: The model, or what it has below its head.
+        packing: A row of ``S`` tokens.
+        output: Name of what to take, ``[1, S, H]``.
+
+    Returns:
+        ``[M, H]``.
+    """
+    result = body(
+        input_ids=packing.input_ids,
+        position_ids=packing.position_ids,
+        # One that is four-dimensional is passed on as it is, where another would be made, as large as S * S.
+        attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=packing.input_ids.device),
+        packing=packing,
+        use_cache=False,
+    )
+    states: Tensor = getattr(result, output).squeeze(0).index_select(0, packing.predictors)
+    return states
 
 
 def _plain_loss(logits: Tensor, targets: Tensor, coefficients: ChunkCoefficientsFn, entropy: bool) -> LossOutput:

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from lightning_gft import ExpertSource, GFTLoss, LoRA, SelfSource, SFTLoss
-from tests.conftest import tiny_loader
 from tests.distributed.launch import run_two_processes
-from tests.module.runs import ROWS, Passes, Rows, fit, fresh_weights, make_module, weights
+from tests.module.runs import ROWS, Passes, Rows, exact_loader, fit, fresh_weights, make_module, weights
 
 LIMIT = 150.0
 
@@ -27,12 +26,12 @@ DATA: dict[str, list[Any]] = {
 }
 REDUCTIONS = ["token-mean", "sequence-mean", "group-mean"]
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
-    **{f"{name}-{budget}": (name, {"micro_batch_tokens": budget}) for name in DATA for budget in (30, 100_000)},
-    **{reduction: ("uneven", {"micro_batch_tokens": 30, "reduction": reduction}) for reduction in REDUCTIONS},
-    "sft": ("uneven", {"micro_batch_tokens": 30, "sft": True}),
-    "clipped": ("uneven", {"micro_batch_tokens": 30, "gradient_clip_val": 0.01}),
-    "several-updates": ("uneven", {"micro_batch_tokens": 30, "updates_per_batch": 3}),
-    "adapters": ("uneven", {"micro_batch_tokens": 30, "lora": LoRA(r=4, modules_to_save=["lm_head"])}),
+    **{f"{name}-{budget}": (name, {"micro_batch_tokens": budget}) for name in DATA for budget in (12, 100_000)},
+    **{reduction: ("uneven", {"micro_batch_tokens": 12, "reduction": reduction}) for reduction in REDUCTIONS},
+    "sft": ("uneven", {"micro_batch_tokens": 12, "sft": True}),
+    "clipped": ("uneven", {"micro_batch_tokens": 12, "gradient_clip_val": 0.01}),
+    "several-updates": ("uneven", {"micro_batch_tokens": 12, "updates_per_batch": 3}),
+    "adapters": ("uneven", {"micro_batch_tokens": 12, "lora": LoRA(r=4, modules_to_save=["lm_head"])}),
 }
 SAME_FIGURES = (
     *("loss", "grad_norm", "reward", "reward_std", "rewards/score/mean", "frac_reward_zero_std", "num_tokens"),
@@ -48,7 +47,7 @@ def train(case: str, processes: int) -> Result:
     settings = dict(settings)
     reduction = settings.pop("reduction", "token-mean")
     loss = SFTLoss(reduction) if settings.pop("sft", False) else GFTLoss(reduction=reduction)
-    policy = tiny_loader()
+    policy = exact_loader()
     policy.lora = settings.pop("lora", None)
     module = make_module(loss, policy=policy, **settings)
     distributed = {"strategy": "ddp", "devices": 2} if processes == 2 else {}
@@ -95,14 +94,14 @@ def test_processes_sample_differently_and_evaluate_together(ranks: Any):
 
 def passes_a_step(rows: list[Any]) -> int:
     passes = Passes()
-    fit(make_module(micro_batch_tokens=30), Rows(rows), callbacks=[passes])
+    fit(make_module(micro_batch_tokens=12), Rows(rows), callbacks=[passes])
     return len(passes.sizes)
 
 
 def test_the_cases_are_what_they_are_called():
     long, short, none = (passes_a_step(rows) for rows in (DATA["uneven"][::2], DATA["uneven"][1::2], [ALL_EQUAL] * 2))
     assert long > short > none == 1
-    start = fresh_weights(make_module())
-    for case, moves in (("uneven-30", True), ("nobody-has-anything-30", False)):
+    start = fresh_weights(make_module(policy=exact_loader()))
+    for case, moves in (("uneven-12", True), ("nobody-has-anything-12", False)):
         trained, _ = train(case, 1)
         assert any(not torch.equal(value, start[name].double()) for name, value in trained.items()) == moves

@@ -21,6 +21,7 @@ from lightning_gft import (
     PolicyLoader,
     PromptBatch,
     Reward,
+    ScratchPolicy,
     TeacherSource,
 )
 from lightning_gft.data import Columns, ExampleEncoder, LengthLimits, PromptDataModule, PromptEncoder
@@ -81,11 +82,15 @@ class Passes(Callback):
         self.sizes: list[int] = []
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        def count(_: Any, __: Any, inputs: dict[str, Tensor]) -> None:
-            if torch.is_grad_enabled():
-                self.sizes.append(len(inputs["input_ids"]))
+        def count(_: Any, inputs: tuple[Any, ...]) -> None:
+            self.sizes.append(len(inputs[0]))
 
-        pl_module.policy.model.base_model.register_forward_pre_hook(count, with_kwargs=True)
+        pl_module.policy.register_forward_pre_hook(count)
+
+
+def exact_loader() -> ScratchPolicy:
+    """Return a policy that computes in double precision throughout; most architectures normalise in single."""
+    return tiny_loader("gpt2")
 
 
 def sgd(lr: float = 0.1) -> Any:

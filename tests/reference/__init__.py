@@ -1,7 +1,7 @@
 """Slow, obvious oracles: plain Python numbers and loops, written from the formulas and not from the package."""
 
 from tests.reference.advantages import group_normalized, leave_one_out, self_baseline
-from tests.reference.batches import random_groups
+from tests.reference.batches import groups_with_shared_prompts, random_groups
 from tests.reference.coefficients import continuous, rectified
 from tests.reference.distributions import entropy, logprob
 from tests.reference.linear_head import full_logits, full_logits_loss
@@ -18,6 +18,7 @@ __all__ = [
     "gft_gradient",
     "gft_loss",
     "group_normalized",
+    "groups_with_shared_prompts",
     "leave_one_out",
     "logprob",
     "pass_at_k_by_counting",
