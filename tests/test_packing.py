@@ -9,7 +9,8 @@ import torch
 
 from lightning_gft import GroupBatch
 from lightning_gft.batching import micro_batch_rows, without_tokens
-from lightning_gft.packing import _BLOCK_COST, Pack, pack, prompt_lengths
+from lightning_gft.packing import Pack, pack, prompt_lengths
+from lightning_gft.packing.row import _BLOCK_COST
 from tests.reference import groups_with_shared_prompts, random_groups
 
 BATCHES = {

@@ -9,8 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from typing_extensions import override
 
-from lightning_gft.packing import Pack, pack
-from lightning_gft.policy.attention import leave_packed_attention, use_packed_attention
+from lightning_gft.packing import Pack, leave_packed_attention, pack, use_packed_attention
 from lightning_gft.policy.scoring import packed_run, padded_run
 from lightning_gft.types import GroupBatch
 

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from lightning_gft.packing import Pack
+from lightning_gft.packing.row import Pack
 
 PACKED = {"sdpa": "packed_sdpa", "eager": "packed_eager"}
 """Names in transformers' registry of attention functions, by those of the functions that they take each block to."""
@@ -31,7 +31,7 @@ def use_packed_attention(model: PreTrainedModel) -> bool:
     Returns:
         Whether its attention function is one that packs can be taken to.
     """
-    name = PACKED.get(model.config._attn_implementation or "")
+    name = PACKED.get(underlying_attention(model))
     if name is not None:
         model.set_attn_implementation(name)
     return name is not None and model.config._attn_implementation == name
@@ -43,7 +43,17 @@ def leave_packed_attention(model: PreTrainedModel) -> None:
     Args:
         model: The model.
     """
-    model.set_attn_implementation({name: own for own, name in PACKED.items()}[model.config._attn_implementation])
+    model.set_attn_implementation(underlying_attention(model))
+
+
+def underlying_attention(model: PreTrainedModel) -> str:
+    """Return the name of the attention function that a model uses without packs.
+
+    Args:
+        model: A causal language model.
+    """
+    name = model.config._attn_implementation or ""
+    return {packed: own for own, packed in PACKED.items()}.get(name, name)
 
 
 def _sdpa(module: torch.nn.Module) -> _Attention:
