@@ -1,9 +1,7 @@
 """Decoding against prompts whose keys and values are held once, however many responses each has.
 
 A step of decoding reads all keys and values there are, and little else takes time once prompts are long. So those of a
-prompt are not repeated for its ``K`` responses; all ``K`` queries meet them in one product. The grid of ``P * K``
-places keeps its shape while responses end: the rest of the model sees only those that go on, and the grid is packed
-when a quarter of it can go.
+prompt are not repeated for its ``K`` responses; all ``K`` queries meet them in one product.
 """
 
 from __future__ import annotations
@@ -17,18 +15,18 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from typing_extensions import override
 
-from lightning_gft.rollout.grid import Grid
+from lightning_gft.rollout.places import Places
+from lightning_gft.rollout.shared_layer import SharedLayer, product
 
-_WORTH_PACKING = 0.75
-"""Packing copies what is left, so it waits until no more than this share is."""
+_WORTH_COPYING = 0.75
+"""Leaving something out copies all the rest, so it waits until no more than this share stays."""
 
 
 def can_share(model: PreTrainedModel, cache: DynamicCache, longest: int) -> bool:
     """Return whether the model's attention is one that :class:`SharedPrompts` can stand in for.
 
-    It stands in for transformers' ``sdpa``, which knows no biases, caps or sinks, and for layers that see everything.
+    It stands in for transformers' ``sdpa``, which knows no caps and no sinks, in layers that see all tokens.
 
     Args:
         model: A causal language model.
@@ -41,12 +39,18 @@ def can_share(model: PreTrainedModel, cache: DynamicCache, longest: int) -> bool
         and model._supports_attention_backend
         and config.get_text_config() is config
         and len(cache.layers) == config.num_hidden_layers
-        and all(_sees_everything(layer, longest) for layer in cache.layers)
+        and all(_sees_all(layer, longest) for layer in cache.layers)
     )
 
 
+def _sees_all(layer: object, longest: int) -> bool:
+    if type(layer) is DynamicSlidingWindowLayer:
+        return longest < layer.sliding_window
+    return type(layer) is DynamicLayer
+
+
 class SharedPrompts:
-    """The prompts' keys and values, and behind them those of the responses so far.
+    """The prompts' keys and values, and beside them those of the responses so far.
 
     Args:
         model: For which :func:`can_share` holds.
@@ -58,10 +62,13 @@ class SharedPrompts:
     def __init__(self, model: PreTrainedModel, cache: DynamicCache, mask: Tensor, num_generations: int) -> None:
         self.model = model
         self.cache = cache
-        self.grid = Grid(len(mask), num_generations, mask.device)
+        count, self.device = len(mask), mask.device
         self.padding = (mask == 0)[:, None, None] if not mask.all() else None
         self.positions = mask.sum(dim=1).repeat_interleave(num_generations)
-        self.layers = [_Layer(layer.keys, layer.values, self.grid) for layer in cache.layers]
+        self.prompts = torch.arange(count).repeat_interleave(num_generations)
+        self.by_prompt = Places.by_prompt(self.prompts, count, self.device)
+        self.stored = Places.filling(len(self.prompts), self.device)
+        self.layers = [SharedLayer(layer.keys, layer.values, self.stored) for layer in cache.layers]
         cache.layers = self.layers
 
     def keep(self, rows: Tensor) -> None:
@@ -70,14 +77,10 @@ class SharedPrompts:
         Args:
             rows: Their places among those in flight, on the CPU and in order.
         """
-        self.positions = self.positions[rows.to(self.positions.device)]
-        self.grid.keep(rows)
-        if self.grid.packed_share <= _WORTH_PACKING:
-            prompts, places = self.grid.pack()
-            for layer in self.layers:
-                layer.select(prompts, places)
-            if self.padding is not None:
-                self.padding = self.padding[prompts]
+        self.positions = self.positions[rows.to(self.device)]
+        self.prompts = self.prompts[rows]
+        self._keep_prompts()
+        self._keep_stored(self.stored.of(rows))
 
     def advance(self, tokens: Tensor) -> Tensor:
         """Run one more token of each response in flight.
@@ -101,6 +104,25 @@ class SharedPrompts:
         self.positions = self.positions + 1
         logits: Tensor = output.logits[:, -1]
         return logits
+
+    def _keep_prompts(self) -> None:
+        needed, there = self.prompts.unique(), len(self.layers[0].prompt_keys)
+        if len(needed) <= _WORTH_COPYING * there:
+            index = needed.to(self.device)
+            for layer in self.layers:
+                layer.keep_prompts(index)
+            if self.padding is not None:
+                self.padding = self.padding[index]
+            self.prompts, there = torch.searchsorted(needed, self.prompts), len(needed)
+        self.by_prompt = Places.by_prompt(self.prompts, there, self.device)
+
+    def _keep_stored(self, stored: Places) -> None:
+        worth_it = len(stored.taken) <= _WORTH_COPYING * stored.size
+        self.stored = Places.filling(len(stored.taken), self.device) if worth_it else stored
+        for layer in self.layers:
+            if worth_it:
+                layer.keep_stored(stored.index)
+            layer.stored = self.stored
 
     @contextmanager
     def _attending(self) -> Iterator[None]:
@@ -126,117 +148,34 @@ class SharedPrompts:
         scaling: float | None = None,
         **_: Any,
     ) -> tuple[Tensor, None]:
-        """Attend from ``[N, heads, 1, D]`` to the prompts and to what the layer has just handed out."""
+        """Attend from ``[N, heads, 1, D]``, with one softmax over a prompt and what the layer has just handed out."""
         layer = self.layers[module.layer_idx]  # type: ignore[index]
         if key is not layer.handed or attention_mask is not None:
             raise self._unusable()
         layer.handed = None
         scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-        queries = self.grid.spread(query.squeeze(2) * scaling)
-        attended = _attend(queries, layer.prompt_keys, layer.prompt_values, key, value, self.padding)
-        return self.grid.gather(attended).unsqueeze(1), None
+        queries = (query.squeeze(2) * scaling).unflatten(1, (key.shape[1], -1))
+        to_prompt = self._shared(queries, layer.prompt_keys.transpose(2, 3), self.padding)
+        to_itself = self._own(queries, key.transpose(2, 3))
+        weights = torch.cat([to_prompt, to_itself], dim=-1).softmax(dim=-1).to(query.dtype)
+        of_prompt, of_itself = weights.split([to_prompt.shape[-1], to_itself.shape[-1]], dim=-1)
+        attended = self._shared(of_prompt, layer.prompt_values) + self._own(of_itself, value)
+        return attended.to(query.dtype).flatten(1, 2).unsqueeze(1), None
+
+    def _own(self, rows: Tensor, stored: Tensor) -> Tensor:
+        """Multiply ``[N, key heads, share, x]`` with what is stored of each response, ``[S, key heads, x, y]``."""
+        return self.stored.gather(product(self.stored.spread(rows), stored))
+
+    def _shared(self, rows: Tensor, stored: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Multiply ``[N, key heads, share, x]`` with what is stored of each prompt, ``[P, key heads, x, y]``."""
+        share = rows.shape[2]
+        by_prompt = self.by_prompt.spread(rows).unflatten(0, (len(stored), -1)).transpose(1, 2)
+        of_all = product(by_prompt.flatten(2, 3), stored)
+        if padding is not None:
+            of_all = of_all.masked_fill_(padding, -torch.inf)
+        return self.by_prompt.gather(of_all.unflatten(2, (-1, share)).transpose(1, 2).flatten(0, 1))
 
     def _unusable(self) -> RuntimeError:
         return RuntimeError(
             f"{type(self.model).__name__} does not attend as other models do; load it with attn_implementation='eager'"
         )
-
-
-class _Layer(DynamicLayer):
-    """Keys and values of one layer; ``update`` hands out those of the responses alone."""
-
-    def __init__(self, prompt_keys: Tensor, prompt_values: Tensor, grid: Grid) -> None:
-        super().__init__()
-        self.lazy_initialization(prompt_keys, prompt_values)
-        self.prompt_keys, self.prompt_values = prompt_keys, prompt_values
-        self.grid = grid
-        self.length = 0
-        # Zeros, not what memory held: the places of ended responses take part in products whose outcome nobody reads.
-        self.keys, self.values = (_room(part, grid.size, 0) for part in (prompt_keys, prompt_values))
-        self.handed: Tensor | None = None
-
-    @override
-    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        if self.length == self.keys.shape[2]:
-            self.keys, self.values = (_grown(part) for part in (self.keys, self.values))
-        self.keys[self.grid.places, :, self.length] = key_states.squeeze(2)
-        self.values[self.grid.places, :, self.length] = value_states.squeeze(2)
-        self.length += 1
-        self.handed = self.keys[:, :, : self.length]
-        return self.handed, self.values[:, :, : self.length]
-
-    @override
-    def get_seq_length(self) -> int:
-        return self.prompt_keys.shape[2] + self.length
-
-    def select(self, prompts: Tensor, places: Tensor) -> None:
-        """Keep some prompts, and of the grid's places those that are to make up the new grid."""
-        if len(prompts) < len(self.prompt_keys):
-            self.prompt_keys, self.prompt_values = self.prompt_keys[prompts], self.prompt_values[prompts]
-        self.keys, self.values = self.keys[places], self.values[places]
-
-
-def _sees_everything(layer: object, longest: int) -> bool:
-    if type(layer) is DynamicSlidingWindowLayer:
-        return longest < layer.sliding_window
-    return type(layer) is DynamicLayer
-
-
-def _room(like: Tensor, rows: int, length: int) -> Tensor:
-    return like.new_zeros(rows, like.shape[1], length, like.shape[3])
-
-
-def _grown(part: Tensor) -> Tensor:
-    """Return the same with room for as many tokens again: what is copied in all stays below twice the end's size."""
-    room = _room(part, len(part), max(32, 2 * part.shape[2]))
-    room[:, :, : part.shape[2]] = part
-    return room
-
-
-def _attend(
-    queries: Tensor, prompt_keys: Tensor, prompt_values: Tensor, keys: Tensor, values: Tensor, padding: Tensor | None
-) -> Tensor:
-    """Return what one softmax over both a prompt and a response's own tokens takes from them.
-
-    Args:
-        queries: ``[P * K, heads, D]``, scaled.
-        prompt_keys: ``[P, key heads, T, D]``
-        prompt_values: The same.
-        keys: ``[P * K, key heads, t, D]``
-        values: The same.
-        padding: ``[P, 1, 1, T]``, true where a prompt has none of its own.
-
-    Returns:
-        ``[P * K, heads, D]``
-    """
-    prompts, heads, prompt_length, _ = prompt_keys.shape
-    size, all_heads, _ = queries.shape
-    group, share = size // prompts, all_heads // heads
-
-    def by_prompt(own: Tensor) -> Tensor:  # [P * K, key heads, share, x] -> [P, key heads, K * share, x]
-        own = own.view(prompts, group, heads, share, own.shape[-1]).transpose(1, 2)
-        return own.reshape(prompts, heads, group * share, own.shape[-1])
-
-    def by_response(shared: Tensor) -> Tensor:  # and back
-        shared = shared.view(prompts, heads, group, share, shared.shape[-1]).transpose(1, 2)
-        return shared.reshape(size, heads, share, shared.shape[-1])
-
-    by_head = queries.view(size, heads, share, -1)
-    prompt_scores = _product(by_prompt(by_head), prompt_keys.transpose(2, 3))
-    if padding is not None:
-        prompt_scores = prompt_scores.masked_fill(padding, -torch.inf)
-    scores = torch.cat([prompt_scores, by_prompt(_product(by_head, keys.transpose(2, 3)))], dim=-1)
-    weights = scores.softmax(dim=-1).to(queries.dtype)
-    from_prompt = by_response(_product(weights[..., :prompt_length], prompt_values))
-    from_itself = _product(by_response(weights[..., prompt_length:]), values)
-    return (from_prompt + from_itself).view(size, all_heads, -1).to(queries.dtype)
-
-
-def _product(left: Tensor, right: Tensor) -> Tensor:
-    """Return ``left @ right`` in at least float32, in which half precision is summed by attention's own kernels too."""
-    if left.dtype == torch.float32:
-        return left @ right
-    if left.is_cuda:
-        flat = torch.bmm(left.flatten(0, 1), right.flatten(0, 1), out_dtype=torch.float32)
-        return flat.view(*left.shape[:-1], right.shape[-1])
-    return left.float() @ right.float()

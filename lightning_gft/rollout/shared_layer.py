@@ -1,0 +1,84 @@
+"""One layer's keys and values, of prompts once and of each response."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import DynamicLayer
+from typing_extensions import override
+
+from lightning_gft.rollout.places import Places
+
+_ROOM = 32
+"""Tokens to make room for at first."""
+
+
+class SharedLayer(DynamicLayer):
+    """A cache's layer whose ``update`` hands out what the responses have added, without their prompts.
+
+    That is written in place, into room that doubles: to copy everything at every token would cost more than to attend
+    to it.
+
+    Args:
+        prompt_keys: ``[P, key heads, T, D]``
+        prompt_values: The same.
+        stored: Where each response's keys and values are put.
+    """
+
+    def __init__(self, prompt_keys: Tensor, prompt_values: Tensor, stored: Places) -> None:
+        super().__init__()
+        self.lazy_initialization(prompt_keys, prompt_values)
+        self.prompt_keys, self.prompt_values = prompt_keys, prompt_values
+        self.stored = stored
+        self.length = 0
+        self.keys, self.values = (_room(part, stored.size, _ROOM) for part in (prompt_keys, prompt_values))
+        self.handed: Tensor | None = None
+        """The keys of the last update, until they have been attended to."""
+
+    @override
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        if self.length == self.keys.shape[2]:
+            self.keys, self.values = _doubled(self.keys), _doubled(self.values)
+        self.stored.write(key_states.squeeze(2), into=self.keys.select(2, self.length))
+        self.stored.write(value_states.squeeze(2), into=self.values.select(2, self.length))
+        self.length += 1
+        self.handed = self.keys[:, :, : self.length]
+        return self.handed, self.values[:, :, : self.length]
+
+    @override
+    def get_seq_length(self) -> int:
+        return self.prompt_keys.shape[2] + self.length
+
+    def keep_prompts(self, prompts: Tensor) -> None:
+        """Keep some of the prompts."""
+        self.prompt_keys, self.prompt_values = self.prompt_keys[prompts], self.prompt_values[prompts]
+
+    def keep_stored(self, rows: Tensor) -> None:
+        """Keep what some of the responses have added."""
+        self.keys, self.values = self.keys[rows], self.values[rows]
+
+
+def product(left: Tensor, right: Tensor) -> Tensor:
+    """Return ``[A, B, m, x] @ [A, B, x, n]`` in at least float32, as attention's own kernels do inside.
+
+    Example:
+        >>> product(torch.ones(1, 1, 2, 3, dtype=torch.bfloat16), torch.ones(1, 1, 3, 1, dtype=torch.bfloat16))
+        tensor([[[[3.],
+                  [3.]]]])
+    """
+    if left.dtype.itemsize >= torch.float32.itemsize:
+        return left @ right
+    if left.is_cuda:  # spares a copy of the cache in float32
+        return torch.bmm(left.flatten(0, 1), right.flatten(0, 1), out_dtype=torch.float32).unflatten(0, left.shape[:2])
+    return left.float() @ right.float()
+
+
+def _room(like: Tensor, rows: int, length: int) -> Tensor:
+    # Zeros, not what memory held: responses that have ended go on taking part in products, and not a number is slow.
+    return like.new_zeros(rows, like.shape[1], length, like.shape[3])
+
+
+def _doubled(part: Tensor) -> Tensor:
+    return torch.cat([part, torch.zeros_like(part)], dim=2)
