@@ -33,14 +33,16 @@ class SharedLayer(DynamicLayer):
         self.prompt_keys, self.prompt_values = prompt_keys, prompt_values
         self.stored = stored
         self.length = 0
-        self.keys, self.values = (_room(part, stored.size, _ROOM) for part in (prompt_keys, prompt_values))
+        self.keys, self.values = (
+            part.new_empty(stored.size, part.shape[1], _ROOM, part.shape[3]) for part in (prompt_keys, prompt_values)
+        )
         self.handed: Tensor | None = None
         """The keys of the last update, until they have been attended to."""
 
     @override
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         if self.length == self.keys.shape[2]:
-            self.keys, self.values = _doubled(self.keys), _doubled(self.values)
+            self.keys, self.values = (_with_room(part, 2 * self.length) for part in (self.keys, self.values))
         self.stored.write(key_states.squeeze(2), into=self.keys.select(2, self.length))
         self.stored.write(value_states.squeeze(2), into=self.values.select(2, self.length))
         self.length += 1
@@ -75,10 +77,12 @@ def product(left: Tensor, right: Tensor) -> Tensor:
     return left.float() @ right.float()
 
 
-def _room(like: Tensor, rows: int, length: int) -> Tensor:
-    # Zeros, not what memory held: responses that have ended go on taking part in products, and not a number is slow.
-    return like.new_zeros(rows, like.shape[1], length, like.shape[3])
+def _with_room(part: Tensor, length: int) -> Tensor:
+    """Return ``[N, heads, length, D]`` that begins with a part.
 
-
-def _doubled(part: Tensor) -> Tensor:
-    return torch.cat([part, torch.zeros_like(part)], dim=2)
+    The rest is whatever memory held. Where a response has ended it stays so, and takes part in products whose outcome
+    nobody reads.
+    """
+    room = part.new_empty(len(part), part.shape[1], length, part.shape[3])
+    room[:, :, : part.shape[2]] = part
+    return room
