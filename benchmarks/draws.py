@@ -63,7 +63,7 @@ class Work:
     @cached_property
     def prompt_ids(self) -> list[list[int]]:
         """Tokens drawn at random, none of them a pad."""
-        draw = random.Random(self.seed)  # noqa: S311 (not a secret)
+        draw = random.Random(self.seed)
         shortest = self.prompt_length if self.lengths == "even" else (self.prompt_length + 1) // 2
         words = range(1, self.model.config.vocab_size)
         return [draw.choices(words, k=draw.randint(shortest, self.prompt_length)) for _ in range(self.prompts)]

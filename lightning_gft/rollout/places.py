@@ -70,8 +70,8 @@ class Places:
         return spread if self.full else spread.index_select(0, self.index)
 
     def write(self, rows: Tensor, into: Tensor) -> None:
-        """Put ``[N, ...]`` rows into their places in a tensor."""
+        """Put ``[N, ...]`` rows into their places in a tensor, in its type."""
         if self.full:
             into.copy_(rows)
         else:
-            into.index_copy_(0, self.index, rows)
+            into.index_copy_(0, self.index, rows.to(into.dtype))

@@ -27,14 +27,18 @@ class SharedLayer(DynamicLayer):
         stored: Where each response's keys and values are put.
     """
 
+    keys: Tensor  # never None, as there is room from the start
+    values: Tensor
+
     def __init__(self, prompt_keys: Tensor, prompt_values: Tensor, stored: Places) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.lazy_initialization(prompt_keys, prompt_values)
-        self.prompt_keys, self.prompt_values = prompt_keys, prompt_values
+        self.prompt_keys, self.prompt_values = _as_attended(prompt_keys), _as_attended(prompt_values)
         self.stored = stored
         self.length = 0
         self.keys, self.values = (
-            part.new_empty(stored.size, part.shape[1], _ROOM, part.shape[3]) for part in (prompt_keys, prompt_values)
+            part.new_empty(stored.size, part.shape[1], _ROOM, part.shape[3])
+            for part in (self.prompt_keys, self.prompt_values)
         )
         self.handed: Tensor | None = None
         """The keys of the last update, until they have been attended to."""
@@ -73,8 +77,15 @@ def product(left: Tensor, right: Tensor) -> Tensor:
     if left.dtype.itemsize >= torch.float32.itemsize:
         return left @ right
     if left.is_cuda:  # spares a copy of the cache in float32
-        return torch.bmm(left.flatten(0, 1), right.flatten(0, 1), out_dtype=torch.float32).unflatten(0, left.shape[:2])
+        flat: Tensor = torch.bmm(left.flatten(0, 1), right.flatten(0, 1), out_dtype=torch.float32)
+        return flat.view(*left.shape[:3], right.shape[3])
     return left.float() @ right.float()
+
+
+def _as_attended(part: Tensor) -> Tensor:
+    """Return keys or values in the type that autocast would give them at every step."""
+    device = part.device.type
+    return part.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else part
 
 
 def _with_room(part: Tensor, length: int) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -68,8 +68,8 @@ class SharedPrompts:
         self.prompts = torch.arange(count).repeat_interleave(num_generations)
         self.by_prompt = Places.by_prompt(self.prompts, count, self.device)
         self.stored = Places.filling(len(self.prompts), self.device)
-        self.layers = [SharedLayer(layer.keys, layer.values, self.stored) for layer in cache.layers]
-        cache.layers = self.layers
+        self.layers = [SharedLayer(layer.keys, layer.values, self.stored) for layer in cast("Any", cache.layers)]
+        cache.layers = list(self.layers)
 
     def keep(self, rows: Tensor) -> None:
         """Go on with some of the responses alone.
@@ -154,13 +154,14 @@ class SharedPrompts:
             raise self._unusable()
         layer.handed = None
         scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-        queries = (query.squeeze(2) * scaling).unflatten(1, (key.shape[1], -1))
-        to_prompt = self._shared(queries, layer.prompt_keys.transpose(2, 3), self.padding)
-        to_itself = self._own(queries, key.transpose(2, 3))
-        weights = torch.cat([to_prompt, to_itself], dim=-1).softmax(dim=-1).to(query.dtype)
-        of_prompt, of_itself = weights.split([to_prompt.shape[-1], to_itself.shape[-1]], dim=-1)
-        attended = self._shared(of_prompt, layer.prompt_values) + self._own(of_itself, value)
-        return attended.to(query.dtype).flatten(1, 2).unsqueeze(1), None
+        queries = (query.squeeze(2) * scaling).unflatten(1, (key.shape[1], -1)).to(key.dtype)
+        with torch.autocast(query.device.type, enabled=False):  # which would round the scores
+            to_prompt = self._shared(queries, layer.prompt_keys.transpose(2, 3), self.padding)
+            to_itself = self._own(queries, key.transpose(2, 3))
+            weights = torch.cat([to_prompt, to_itself], dim=-1).softmax(dim=-1).to(value.dtype)
+            of_prompt, of_itself = weights.split([to_prompt.shape[-1], to_itself.shape[-1]], dim=-1)
+            attended = self._shared(of_prompt, layer.prompt_values) + self._own(of_itself, value)
+        return attended.to(value.dtype).flatten(1, 2).unsqueeze(1), None
 
     def _own(self, rows: Tensor, stored: Tensor) -> Tensor:
         """Multiply ``[N, key heads, share, x]`` with what is stored of each response, ``[S, key heads, x, y]``."""

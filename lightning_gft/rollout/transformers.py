@@ -107,7 +107,9 @@ class _Decoder:
                 chosen = chosen[going_on.to(chosen.device)]
             logits = states.advance(chosen).float()
         columns = (column.tolist() for column in (tokens, logprobs, lengths, finished))
-        return [Response(ids[:length], done, values[:length]) for ids, values, length, done in zip(*columns, strict=True)]
+        return [
+            Response(ids[:length], done, values[:length]) for ids, values, length, done in zip(*columns, strict=True)
+        ]
 
     def _prefill(self, max_new_tokens: int) -> tuple[SharedPrompts | RepeatedPrompts, Tensor]:
         width = max(map(len, self.prompt_ids))
@@ -137,6 +139,7 @@ class _Decoder:
     def _ended(self, chosen: Tensor, logprobs: Tensor) -> Tensor:
         """Return on the CPU which responses have ended: the one time in a step that it waits for the device."""
         # One logit that is not a number makes all log-probabilities of its row such.
+        ended: Tensor
         ended, broken = torch.stack([torch.isin(chosen, self.eos), logprobs.isnan()]).cpu()
         if broken.any():
             raise RuntimeError(
