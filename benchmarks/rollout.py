@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -37,9 +37,7 @@ def main(args: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(args)
     if options.device == "cuda" and not torch.cuda.is_available():
         sys.exit("--device=cuda: there is none here")
-    work = Work(
-        **{name: getattr(options, name) for name in Work.__dataclass_fields__ if name != "model"},
-    )
+    work = Work(**{field.name: getattr(options, field.name) for field in fields(Work)})
     runnable, excuses = check(work)
     tokens: dict[str, list[int]] = {name: [] for name in runnable}
     seconds = interleave(
@@ -52,7 +50,9 @@ def main(args: Sequence[str] | None = None) -> int:
         timed = tokens[name][-options.rounds :]
         row["tokens"] = round(sum(timed) / len(timed))
         row["tokens_per_s"] = round(sum(timed) / sum(seconds[name]))
-    print_table(f"{work.size}, {work.device}, {work.lengths} lengths", {**figures, **excuses})
+    print_table(f"{work.size}, {work.device}, {work.lengths} lengths", figures)
+    for name, excuse in excuses.items():
+        print(f"{name} did not run: {excuse}")
     write_record(
         options.output,
         {
@@ -66,7 +66,7 @@ def main(args: Sequence[str] | None = None) -> int:
     return 0
 
 
-def check(work: Work) -> tuple[list[str], dict[str, dict[str, str]]]:
+def check(work: Work) -> tuple[list[str], dict[str, str]]:
     """Return the contestants that give the same greedy responses as ``generate``, and why the others do not take part.
 
     Args:
@@ -75,22 +75,23 @@ def check(work: Work) -> tuple[list[str], dict[str, dict[str, str]]]:
     Raises:
         RuntimeError: If it is ours that differs, or if our log-probabilities are not those of the model.
     """
-    runnable, excuses = [], {}
+    runnable: list[str] = []
+    excuses: dict[str, str] = {}
     expected: list[list[int]] | None = None
     with work.in_float32():  # in which there are next to no ties
         for name, draw in CONTESTANTS.items():
             try:
                 drawn = draw(work, greedy=True)
             except Exception as error:  # noqa: BLE001 (whatever it is, the others are still to be timed)
-                excuses[name] = {"did not run": f"{type(error).__name__}: {error}"[:200]}
+                excuses[name] = f"{type(error).__name__}: {error}"[:200]
                 continue
             expected = expected or drawn
             if drawn != expected:
-                excuses[name] = {"did not run": "its greedy responses are not those of the others"}
+                excuses[name] = "its greedy responses are not those of the others"
             else:
                 runnable.append(name)
-        if excuses.get(OURS):
-            raise RuntimeError(f"ours: {excuses[OURS]}")
+        if OURS in excuses:
+            raise RuntimeError(f"ours did not run: {excuses[OURS]}")
         apart = farthest(work, work.responses(greedy=False))
     if apart > TOLERANCE:
         raise RuntimeError(f"our log-probabilities are up to {apart} from those of the model")

@@ -85,7 +85,8 @@ def product(left: Tensor, right: Tensor) -> Tensor:
 def _as_attended(part: Tensor) -> Tensor:
     """Return keys or values in the type that autocast would give them at every step."""
     device = part.device.type
-    return part.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else part
+    casts = torch.is_autocast_enabled(device) and part.dtype != torch.float64
+    return part.to(torch.get_autocast_dtype(device)) if casts else part
 
 
 def _with_room(part: Tensor, length: int) -> Tensor:

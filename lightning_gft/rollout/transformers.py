@@ -22,7 +22,7 @@ class TransformersEngine(RolloutEngine):
     """Generates with the model in place: nothing is copied, the weights are always the current ones.
 
     A prompt is prefilled once for all of its responses, prompts of similar length share a batch, and responses that
-    have ended leave it.
+    have ended leave it. With transformers' ``sdpa`` attention a prompt's keys and values are also held once.
 
     Args:
         max_batch_size: Most responses in flight at once; bounds the memory of the key-value cache.
