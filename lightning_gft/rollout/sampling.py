@@ -52,6 +52,8 @@ def draw(logits: Tensor, noise: Tensor) -> Tensor:
         >>> draw(logits, torch.tensor([0.1, 0.3, 0.9]))
         tensor([0, 1, 2])
     """
-    cumulative = logits.double().softmax(dim=-1).cumsum(dim=-1)
+    # In one tensor, and not divided by the sum: the uniform number is multiplied with it instead.
+    likelihoods = logits.to(torch.float64, copy=True)
+    cumulative = likelihoods.sub_(likelihoods.amax(dim=-1, keepdim=True)).exp_().cumsum_(dim=-1)
     target = noise.to(cumulative).unsqueeze(1) * cumulative[:, -1:]
     return torch.searchsorted(cumulative, target, right=True).squeeze(1).clamp(max=logits.shape[-1] - 1)

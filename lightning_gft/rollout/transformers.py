@@ -12,7 +12,9 @@ from typing_extensions import override
 
 from lightning_gft.functional import token_logprobs
 from lightning_gft.rollout.engine import EndTokens, RolloutEngine
+from lightning_gft.rollout.repeated_prompt import RepeatedPrompts
 from lightning_gft.rollout.sampling import draw, logits_warpers, uniform_noise
+from lightning_gft.rollout.shared_prompt import SharedPrompts, can_share
 from lightning_gft.types import Response, SamplingParams
 
 
@@ -20,7 +22,7 @@ class TransformersEngine(RolloutEngine):
     """Generates with the model in place: nothing is copied, the weights are always the current ones.
 
     A prompt is prefilled once for all of its responses, prompts of similar length share a batch, and responses that
-    have ended leave it.
+    have ended leave it. With transformers' ``sdpa`` attention a prompt's keys and values are also held once.
 
     Args:
         max_batch_size: Most responses in flight at once; bounds the memory of the key-value cache.
@@ -74,70 +76,74 @@ class _Decoder:
         self, model: PreTrainedModel, prompt_ids: Sequence[Sequence[int]], num_generations: int, end: EndTokens
     ) -> None:
         self.model = model
+        self.prompt_ids = prompt_ids
+        self.num_generations = num_generations
         self.end = end
         self.eos = torch.tensor(end.eos_token_ids, device=model.device)
-        self.cache = DynamicCache(config=model.config)
-        width = max(map(len, prompt_ids))
-        padded = [[end.pad_token_id] * (width - len(ids)) + list(ids) for ids in prompt_ids]
-        mask = [[0] * (width - len(ids)) + [1] * len(ids) for ids in prompt_ids]
-        self.mask = torch.tensor(mask, device=model.device)
-        self.logits = self._forward(torch.tensor(padded, device=model.device))
-        if num_generations > 1:
-            self.cache.batch_repeat_interleave(num_generations)
-            self.mask = self.mask.repeat_interleave(num_generations, dim=0)
-            self.logits = self.logits.repeat_interleave(num_generations, dim=0)
 
     def run(self, sampling: SamplingParams, noise: Tensor) -> list[Response]:
         """Decode until every response has ended or is at the limit; ``noise`` is ``[N, max_new_tokens]``."""
-        warpers = logits_warpers(sampling) if not sampling.greedy else None
+        states, logits = self._prefill(sampling.max_new_tokens)
         noise = noise.to(self.model.device)
-        count = len(noise)
         tokens = torch.full_like(noise, self.end.pad_token_id, dtype=torch.long)
         logprobs = torch.zeros_like(noise, dtype=torch.float32)
-        lengths = torch.full((count,), sampling.max_new_tokens, device=self.model.device)
-        alive = torch.arange(count, device=self.model.device)
+        lengths = torch.full((len(noise),), sampling.max_new_tokens)
+        finished = torch.zeros(len(noise), dtype=torch.bool)
+        alive = torch.arange(len(noise))
         for step in range(sampling.max_new_tokens):
-            if warpers is None:
-                chosen = self.logits.argmax(dim=-1)
-            else:
-                chosen = draw(warpers(self.mask, self.logits), noise[alive, step])  # type: ignore[arg-type]
-            tokens[alive, step] = chosen
-            logprobs[alive, step] = token_logprobs(self.logits, chosen)
-            ended = torch.isin(chosen, self.eos)
+            rows = alive.to(self.model.device, non_blocking=True)
+            chosen = self._choose(sampling, logits, noise[rows, step])
+            tokens[rows, step] = chosen
+            logprobs[rows, step] = scores = token_logprobs(logits, chosen)
+            ended = self._ended(chosen, scores)
             lengths[alive[ended]] = step + 1
-            alive = alive[~ended]
+            finished[alive[ended]] = True
+            going_on = (~ended).nonzero().squeeze(1)
+            alive = alive[going_on]
             if not len(alive) or step + 1 == sampling.max_new_tokens:
                 break
-            self._keep(~ended)
-            self.logits = self._advance(chosen[~ended])
-        finished = torch.isin(tokens.gather(1, lengths.unsqueeze(1) - 1), self.eos).squeeze(1)
-        rows = zip(tokens.tolist(), logprobs.tolist(), lengths.tolist(), finished.tolist(), strict=True)
-        return [Response(ids[:length], done, values[:length]) for ids, values, length, done in rows]
+            if ended.any():
+                states.keep(going_on)
+                chosen = chosen[going_on.to(chosen.device)]
+            logits = states.advance(chosen).float()
+        columns = (column.tolist() for column in (tokens, logprobs, lengths, finished))
+        return [
+            Response(ids[:length], done, values[:length]) for ids, values, length, done in zip(*columns, strict=True)
+        ]
 
-    def _keep(self, rows: Tensor) -> None:
-        if not rows.all():
-            self.cache.batch_select_indices(rows.nonzero().squeeze(1))
-            self.mask = self.mask[rows]
-
-    def _advance(self, tokens: Tensor) -> Tensor:
-        self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], dim=1)
-        return self._forward(tokens.unsqueeze(1))
-
-    def _forward(self, input_ids: Tensor) -> Tensor:
-        # Padding stands on the left, so positions are counted, not taken from the column.
-        positions = (self.mask.cumsum(dim=1) - 1).clamp(min=0)[:, -input_ids.shape[1] :]
+    def _prefill(self, max_new_tokens: int) -> tuple[SharedPrompts | RepeatedPrompts, Tensor]:
+        width = max(map(len, self.prompt_ids))
+        padded = [[self.end.pad_token_id] * (width - len(ids)) + list(ids) for ids in self.prompt_ids]
+        mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in self.prompt_ids])
+        cache = DynamicCache(config=self.model.config)
         output = self.model(
-            input_ids=input_ids,
-            attention_mask=self.mask,
-            position_ids=positions,
-            past_key_values=self.cache,
+            input_ids=torch.tensor(padded, device=self.model.device),
+            attention_mask=mask.to(self.model.device),
+            # Padding stands on the left, so positions are counted, not taken from the column.
+            position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0).to(self.model.device),
+            past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
         )
-        logits: Tensor = output.logits[:, -1].float()
-        if logits.isnan().any():
+        kind = SharedPrompts if can_share(self.model, cache, width + max_new_tokens) else RepeatedPrompts
+        states = kind(self.model, cache, mask.to(self.model.device), self.num_generations)
+        return states, output.logits[:, -1].float().repeat_interleave(self.num_generations, dim=0)
+
+    def _choose(self, sampling: SamplingParams, logits: Tensor, noise: Tensor) -> Tensor:
+        if sampling.greedy:
+            return logits.argmax(dim=-1)
+        # No warper of ours looks at the tokens so far.
+        warped: Tensor = logits_warpers(sampling)(None, logits)  # type: ignore[arg-type]
+        return draw(warped, noise)
+
+    def _ended(self, chosen: Tensor, logprobs: Tensor) -> Tensor:
+        """Return on the CPU which responses have ended: the one time in a step that it waits for the device."""
+        # One logit that is not a number makes all log-probabilities of its row such.
+        ended: Tensor
+        ended, broken = torch.stack([torch.isin(chosen, self.eos), logprobs.isnan()]).cpu()
+        if broken.any():
             raise RuntimeError(
                 "the policy's logits are not numbers, so nothing can be drawn from it: its weights have diverged or "
                 "are broken. Go back to an earlier checkpoint and lower the learning rate"
             )
-        return logits
+        return ended

@@ -1,0 +1,183 @@
+"""Decoding against prompts whose keys and values are held once, however many responses each has.
+
+A step of decoding reads all keys and values there are, and little else takes time once prompts are long. So those of a
+prompt are not repeated for its ``K`` responses; all ``K`` queries meet them in one product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from lightning_gft.packing import underlying_attention
+from lightning_gft.rollout.places import Places
+from lightning_gft.rollout.shared_layer import SharedLayer, product
+
+_WORTH_COPYING = 0.75
+"""Leaving something out copies all the rest, so it waits until no more than this share stays."""
+
+
+def can_share(model: PreTrainedModel, cache: DynamicCache, longest: int) -> bool:
+    """Return whether the model's attention is one that :class:`SharedPrompts` can stand in for.
+
+    It stands in for transformers' ``sdpa``, which knows no caps and no sinks, in layers that see all tokens.
+
+    Args:
+        model: A causal language model.
+        cache: What it made of the prompts.
+        longest: Tokens of a prompt and its longest response.
+    """
+    config = model.config
+    return (
+        underlying_attention(model) == "sdpa"
+        and model._supports_attention_backend
+        and config.get_text_config() is config
+        and len(cache.layers) == config.num_hidden_layers
+        and all(_sees_all(layer, longest) for layer in cache.layers)
+    )
+
+
+def _sees_all(layer: object, longest: int) -> bool:
+    if type(layer) is DynamicSlidingWindowLayer:
+        return longest < layer.sliding_window
+    return type(layer) is DynamicLayer
+
+
+class SharedPrompts:
+    """The prompts' keys and values, and beside them those of the responses so far.
+
+    Args:
+        model: For which :func:`can_share` holds.
+        cache: What it made of ``P`` prompts; taken over.
+        mask: ``[P, T]``, 0 at the padding on the left.
+        num_generations: Responses a prompt.
+    """
+
+    def __init__(self, model: PreTrainedModel, cache: DynamicCache, mask: Tensor, num_generations: int) -> None:
+        self.model = model
+        self.cache = cache
+        count, self.device = len(mask), mask.device
+        self.padding = (mask == 0)[:, None, None] if not mask.all() else None
+        self.positions = mask.sum(dim=1).repeat_interleave(num_generations)
+        self.prompts = torch.arange(count).repeat_interleave(num_generations)
+        self.by_prompt = Places.by_prompt(self.prompts, count, self.device)
+        self.stored = Places.filling(len(self.prompts), self.device)
+        self.layers = [SharedLayer(layer.keys, layer.values, self.stored) for layer in cast("Any", cache.layers)]
+        cache.layers = list(self.layers)
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with some of the responses alone.
+
+        Args:
+            rows: Their places among those in flight, on the CPU and in order.
+        """
+        self.positions = self.positions[rows.to(self.device)]
+        self.prompts = self.prompts[rows]
+        self._keep_prompts()
+        self._keep_stored(self.stored.of(rows))
+
+    def advance(self, tokens: Tensor) -> Tensor:
+        """Run one more token of each response in flight.
+
+        Args:
+            tokens: ``[N]``
+
+        Returns:
+            ``[N, V]`` logits.
+        """
+        with self._attending():
+            output = self.model(
+                input_ids=tokens.unsqueeze(1),
+                position_ids=self.positions.unsqueeze(1),
+                past_key_values=self.cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+        if any(layer.handed is not None for layer in self.layers):
+            raise self._unusable()
+        self.positions = self.positions + 1
+        logits: Tensor = output.logits[:, -1]
+        return logits
+
+    def _keep_prompts(self) -> None:
+        needed, there = self.prompts.unique(), len(self.layers[0].prompt_keys)
+        if len(needed) <= _WORTH_COPYING * there:
+            index = needed.to(self.device)
+            for layer in self.layers:
+                layer.keep_prompts(index)
+            if self.padding is not None:
+                self.padding = self.padding[index]
+            self.prompts, there = torch.searchsorted(needed, self.prompts), len(needed)
+        self.by_prompt = Places.by_prompt(self.prompts, there, self.device)
+
+    def _keep_stored(self, stored: Places) -> None:
+        worth_it = len(stored.taken) <= _WORTH_COPYING * stored.size
+        self.stored = Places.filling(len(stored.taken), self.device) if worth_it else stored
+        for layer in self.layers:
+            if worth_it:
+                layer.keep_stored(stored.index)
+            layer.stored = self.stored
+
+    @contextmanager
+    def _attending(self) -> Iterator[None]:
+        """Put our attention in the place of the model's; as transformers knows no mask for it, it builds none."""
+        name = f"lightning_gft_{id(self)}"
+        config = self.model.config
+        usual = config._attn_implementation
+        ALL_ATTENTION_FUNCTIONS[name] = self._attend
+        config._attn_implementation = name
+        try:
+            yield
+        finally:
+            config._attn_implementation = usual
+            del ALL_ATTENTION_FUNCTIONS[name]
+
+    def _attend(
+        self,
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        scaling: float | None = None,
+        **_: Any,
+    ) -> tuple[Tensor, None]:
+        """Attend from ``[N, heads, 1, D]``, with one softmax over a prompt and what the layer has just handed out."""
+        layer = self.layers[module.layer_idx]  # type: ignore[index]
+        if key is not layer.handed or attention_mask is not None:
+            raise self._unusable()
+        layer.handed = None
+        scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+        queries = (query.squeeze(2) * scaling).unflatten(1, (key.shape[1], -1)).to(key.dtype)
+        with torch.autocast(query.device.type, enabled=False):  # which would round the scores
+            to_prompt = self._shared(queries, layer.prompt_keys.transpose(2, 3), self.padding)
+            to_itself = self._own(queries, key.transpose(2, 3))
+            weights = torch.cat([to_prompt, to_itself], dim=-1).softmax(dim=-1).to(value.dtype)
+            of_prompt, of_itself = weights.split([to_prompt.shape[-1], to_itself.shape[-1]], dim=-1)
+            attended = self._shared(of_prompt, layer.prompt_values) + self._own(of_itself, value)
+        return attended.to(value.dtype).flatten(1, 2).unsqueeze(1), None
+
+    def _own(self, rows: Tensor, stored: Tensor) -> Tensor:
+        """Multiply ``[N, key heads, share, x]`` with what is stored of each response, ``[S, key heads, x, y]``."""
+        return self.stored.gather(product(self.stored.spread(rows), stored))
+
+    def _shared(self, rows: Tensor, stored: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Multiply ``[N, key heads, share, x]`` with what is stored of each prompt, ``[P, key heads, x, y]``."""
+        share = rows.shape[2]
+        by_prompt = self.by_prompt.spread(rows).unflatten(0, (len(stored), -1)).transpose(1, 2)
+        of_all = product(by_prompt.flatten(2, 3), stored)
+        if padding is not None:
+            of_all = of_all.masked_fill_(padding, -torch.inf)
+        return self.by_prompt.gather(of_all.unflatten(2, (-1, share)).transpose(1, 2).flatten(0, 1))
+
+    def _unusable(self) -> RuntimeError:
+        return RuntimeError(
+            f"{type(self.model).__name__} does not attend as other models do; load it with attn_implementation='eager'"
+        )
