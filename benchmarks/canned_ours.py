@@ -93,7 +93,9 @@ def train(job: Job, log: StepLog) -> None:
     setting = job.setting
     seed_everything(setting.seed, verbose=False)
     module = GFTLitModule(
-        policy=PretrainedPolicy(str(job.model), torch_dtype=setting.dtype),
+        policy=PretrainedPolicy(
+            str(job.model), torch_dtype=setting.dtype, gradient_checkpointing=job.gradient_checkpointing
+        ),
         sampler=GroupSampler(
             sources={"self": CannedSource(job.work)},
             rewards={"score": CannedReward(job.work)},

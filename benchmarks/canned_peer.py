@@ -21,7 +21,7 @@ def settings(job: Job) -> dict[str, Any]:
         **trl_side.ALIKE,
         "loss_type": "dapo",  # its default: the mean over all tokens of the step, as ours
         "model_init_kwargs": {"dtype": setting.dtype},
-        "gradient_checkpointing": False,
+        "gradient_checkpointing": job.gradient_checkpointing,
         "bf16": job.autocast,
         "use_cpu": setting.device == "cpu",
         "per_device_train_batch_size": setting.rows_per_pass,

@@ -32,6 +32,8 @@ def train(job: Job, log: StepLog) -> None:
     """
     setting, device = job.setting, torch.device(job.setting.device)
     model = AutoModelForCausalLM.from_pretrained(job.model, dtype=setting.dtype).to(device).train()
+    if job.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
     pad_token_id = model.config.pad_token_id
     log.watch(model, pad_token_id)
     optimizer = AdamW(model.parameters(), lr=setting.learning_rate, weight_decay=0.01)

@@ -54,7 +54,7 @@ def main(args: Sequence[str] | None = None) -> int:
     fitted = fit_line(list(jobs), seconds)
     record = {
         **circumstances("benchmarks.cost", setting.device, args),
-        "setting": {**asdict(setting), "flat_share": _FLAT_SHARE},
+        "setting": {**asdict(setting), "prompts": [job.setting.prompts for job in jobs.values()]},
         "informative_tokens": list(jobs),
         "tokens_through_model": [turns[0].tokens[0] for turns in logs.values()],
         "median_s": [round(value, 4) for value in seconds],

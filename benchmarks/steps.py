@@ -84,7 +84,12 @@ Training = Callable[[StepLog, int], None]
 
 
 def take_turns(
-    trainings: dict[str, Training], rounds: int, steps: int, warmup: int, device: Device
+    trainings: dict[str, Training],
+    rounds: int,
+    steps: int,
+    warmup: int,
+    device: Device,
+    keep_gradient: bool = False,
 ) -> dict[str, list[StepLog]]:
     """Train one after the other, round after round, so that what else the machine does hits all of them alike.
 
@@ -94,12 +99,13 @@ def take_turns(
         steps: Steps of a turn that count.
         warmup: Steps of a turn before these.
         device: Where they train.
+        keep_gradient: Whether to keep the gradient of each turn's first step.
     """
     logs: dict[str, list[StepLog]] = {name: [] for name in trainings}
     for _ in range(rounds):
         for name, train in trainings.items():
             gc.collect()  # of the training before
-            log = StepLog(device)
+            log = StepLog(device, keep_gradient)
             train(log, warmup + steps)
             for notes in (log.seconds, log.cpu_seconds, log.figures, log.tokens, log.padding):
                 del notes[:warmup]

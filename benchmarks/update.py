@@ -23,7 +23,7 @@ from benchmarks.circumstances import circumstances
 from benchmarks.contest import print_table, write_record
 from benchmarks.random_model import write_model
 from benchmarks.setting import Device, Setting, Size
-from benchmarks.steps import StepLog, Training, compare_times, seconds_of, take_turns
+from benchmarks.steps import Training, compare_times, seconds_of, take_turns
 from benchmarks.work import Job, draw_work
 
 CONTESTANTS = {"ours": "benchmarks.canned_ours", "TRL": "benchmarks.canned_peer", "plain": "benchmarks.canned_plain"}
@@ -70,11 +70,8 @@ def compare_gradients(job: Job) -> dict[str, dict[str, float]]:
     Args:
         job: The training.
     """
-    gradients = {}
-    for name, train in _trainings(replace(job, exact=True)).items():
-        log = StepLog(job.setting.device, keep_gradient=True)
-        train(log, 1)
-        gradients[name] = log.gradient
+    logs = take_turns(_trainings(replace(job, exact=True)), 1, 1, 0, job.setting.device, keep_gradient=True)
+    gradients = {name: turns[0].gradient for name, turns in logs.items()}
     first, *others = gradients
     return {name: similarity(gradients[name], gradients[first]) for name in others}
 

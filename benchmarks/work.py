@@ -81,6 +81,11 @@ class Job:
         return self.setting.autocast and not self.exact
 
     @property
+    def gradient_checkpointing(self) -> bool:
+        """Whether to compute activations again: in full precision they may not fit, and it changes no gradient."""
+        return self.setting.device == "cuda" and self.exact
+
+    @property
     def max_grad_norm(self) -> float | None:
         """Where the gradient is clipped."""
         return None if self.exact else 1.0
