@@ -26,7 +26,7 @@ from benchmarks.circumstances import circumstances
 from benchmarks.contest import print_table, write_record
 from benchmarks.random_model import write_model
 from benchmarks.setting import Device, Setting, Size
-from benchmarks.steps import StepLog, seconds_of, take_turns
+from benchmarks.steps import StepLog, cpu_seconds_of, seconds_of, take_turns
 from benchmarks.work import Job, draw_work
 
 _FLAT_SHARE = 0.5
@@ -50,18 +50,22 @@ def main(args: Sequence[str] | None = None) -> int:
         jobs = draw_jobs(setting, options.tokens, model, workplace)
         trainings = {f"{tokens} tokens": partial(_train, job) for tokens, job in jobs.items()}
         logs = take_turns(trainings, options.rounds, setting.steps, options.warmup, setting.device)
-    seconds = [statistics.median(values) for values in seconds_of(logs).values()]
+    seconds, cpu_seconds = (
+        [round(statistics.median(values), 4) for values in times.values()]
+        for times in (seconds_of(logs), cpu_seconds_of(logs))
+    )
     fitted = fit_line(list(jobs), seconds)
     record = {
         **circumstances("benchmarks.cost", setting.device, args),
         "setting": {**asdict(setting), "prompts": [job.setting.prompts for job in jobs.values()]},
         "informative_tokens": list(jobs),
         "tokens_through_model": [turns[0].tokens[0] for turns in logs.values()],
-        "median_s": [round(value, 4) for value in seconds],
+        "median_s": seconds,
         **fitted,
+        "processor": {"median_s": cpu_seconds, **fit_line(list(jobs), cpu_seconds)},
         "seconds": seconds_of(logs),
     }
-    rows = zip(trainings, record["median_s"], record["deviations"], strict=True)
+    rows = zip(trainings, seconds, fitted["deviations"], strict=True)
     print_table("update", {name: {"median_s": value, "deviation": deviation} for name, value, deviation in rows})
     write_record(options.output, record)
     if options.plot is not None:

@@ -120,12 +120,10 @@ def compare_times(logs: dict[str, list[StepLog]], ours: str) -> dict[str, dict[s
         logs: From :func:`take_turns`.
         ours: Name of the contestant that the others are compared with.
     """
-    processor = {name: [second for turn in turns for second in turn.cpu_seconds] for name, turns in logs.items()}
+    passed, used = (summarize(seconds, ours) for seconds in (seconds_of(logs), cpu_seconds_of(logs)))
     return {
-        name: {**row, "cpu_s": used["median_s"], "ours_over_its_cpu": used["ours_over_it"]}
-        for (name, row), used in zip(
-            summarize(seconds_of(logs), ours).items(), summarize(processor, ours).values(), strict=True
-        )
+        name: {**row, "cpu_s": used[name]["median_s"], "ours_over_its_cpu": used[name]["ours_over_it"]}
+        for name, row in passed.items()
     }
 
 
@@ -136,3 +134,12 @@ def seconds_of(logs: dict[str, list[StepLog]]) -> dict[str, list[float]]:
         logs: From :func:`take_turns`.
     """
     return {name: [second for turn in turns for second in turn.seconds] for name, turns in logs.items()}
+
+
+def cpu_seconds_of(logs: dict[str, list[StepLog]]) -> dict[str, list[float]]:
+    """Return the processor time of all steps.
+
+    Args:
+        logs: From :func:`take_turns`.
+    """
+    return {name: [second for turn in turns for second in turn.cpu_seconds] for name, turns in logs.items()}
