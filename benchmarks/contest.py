@@ -33,10 +33,10 @@ def interleave(
     for number in range(warmup + rounds):
         for name, run in contestants.items():
             gc.collect()
-            _wait(device)
+            wait(device)
             started = time.perf_counter()
             run()
-            _wait(device)
+            wait(device)
             if number >= warmup:
                 seconds[name].append(time.perf_counter() - started)
     return seconds
@@ -97,6 +97,11 @@ def write_record(path: Path | None, record: dict[str, Any]) -> None:
         path.write_text(json.dumps(record, indent=2) + "\n")
 
 
-def _wait(device: str) -> None:
+def wait(device: str) -> None:
+    """Wait until the device has done what it was given.
+
+    Args:
+        device: ``"cpu"`` or ``"cuda"``.
+    """
     if device == "cuda":
         torch.cuda.synchronize()

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
+from benchmarks.lightning_side import fit
 from benchmarks.meter import Meter
 from benchmarks.setting import Setting, text_score
 from lightning_gft import (
@@ -107,19 +108,15 @@ def train(setting: Setting, model: Path, workplace: Path, meter: Meter) -> None:
     data = GroupDataModule(
         str(rows), answer_column=None, max_prompt_length=setting.prompt_length, batch_size=setting.prompts
     )
-    trainer = Trainer(
-        accelerator="gpu" if setting.device == "cuda" else "cpu",
-        devices=1,
-        precision=own["precision"],
-        max_steps=setting.steps,
-        callbacks=[Watch(meter)],
-        default_root_dir=workplace,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
+    fit(
+        module,
+        data,
+        Watch(meter),
+        device=setting.device,
+        autocast=setting.autocast,
+        steps=setting.steps,
+        workplace=workplace,
     )
-    trainer.fit(module, data)
 
 
 def _optimizer(setting: Setting, parameters: Any) -> Optimizer:

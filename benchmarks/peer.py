@@ -9,11 +9,12 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig
 from torch import Tensor
-from transformers import BitsAndBytesConfig, PreTrainedTokenizerFast, TrainerCallback
-from trl import GRPOConfig, GRPOTrainer  # type: ignore[attr-defined] # they are there, lazily
+from transformers import BitsAndBytesConfig, TrainerCallback
+from trl import GRPOTrainer  # type: ignore[attr-defined] # it is there, lazily
 
 from benchmarks.meter import Meter
 from benchmarks.setting import Setting, text_score
+from benchmarks.trl_side import ALIKE, configure, load_tokenizer
 
 
 class MeteredTrainer(GRPOTrainer):
@@ -57,6 +58,7 @@ def settings(setting: Setting) -> dict[str, Any]:
         setting: The measurement.
     """
     return {
+        **ALIKE,
         "model_init_kwargs": {"dtype": setting.dtype},
         "gradient_checkpointing": True,
         "gradient_checkpointing_kwargs": {"use_reentrant": False},
@@ -66,18 +68,10 @@ def settings(setting: Setting) -> dict[str, Any]:
         "gradient_accumulation_steps": setting.rows // setting.rows_per_pass,
         "num_generations": setting.group_size,
         "max_completion_length": setting.response_length,
-        "temperature": 1.0,
-        "top_p": 1.0,
-        "top_k": 0,
-        "beta": 0.0,
         "optim": "adamw_torch" if setting.optimizer == "AdamW" else "paged_adamw_8bit",
         "learning_rate": setting.learning_rate,
-        "lr_scheduler_type": "constant",
-        "weight_decay": 0.01,
         "max_grad_norm": 1.0,
         "max_steps": setting.steps,
-        "use_liger_kernel": False,
-        "use_vllm": False,
         "seed": setting.seed,
     }
 
@@ -91,14 +85,6 @@ def train(setting: Setting, model: Path, workplace: Path, meter: Meter) -> None:
         workplace: Folder to write to.
         meter: Takes notes.
     """
-    config = GRPOConfig(
-        output_dir=str(workplace),
-        report_to="none",
-        save_strategy="no",
-        logging_steps=1,
-        disable_tqdm=True,
-        **settings(setting),
-    )
     quantization = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -109,11 +95,10 @@ def train(setting: Setting, model: Path, workplace: Path, meter: Meter) -> None:
     trainer = MeteredTrainer(
         meter,
         model=str(model),
-        args=config,
+        args=configure(workplace, settings(setting)),
         reward_funcs=score,
         train_dataset=Dataset.from_list([{"prompt": text} for text in setting.texts()]),
-        # The automatic choice goes by the model's type, and would not read these words.
-        processing_class=PreTrainedTokenizerFast.from_pretrained(model, padding_side="left"),
+        processing_class=load_tokenizer(model),
         peft_config=None if setting.method == "full" else adapter,
         quantization_config=quantization if setting.method == "qlora" else None,
         callbacks=[Watch(meter)],

@@ -1,0 +1,119 @@
+"""Our update on given work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from lightning.pytorch import seed_everything
+from torch import Tensor
+from torch.optim import AdamW
+from torch.utils.data import DataLoader
+from typing_extensions import override
+
+from benchmarks.lightning_side import NoteSteps, fit
+from benchmarks.steps import StepLog
+from benchmarks.work import Job, Work, token_ids
+from lightning_gft import (
+    DynamicCoefficientRectifier,
+    Evaluation,
+    GFTLitModule,
+    GFTLoss,
+    GroupNormalizedAdvantage,
+    GroupSampler,
+    PretrainedPolicy,
+    Reward,
+)
+from lightning_gft.sources import ResponseSource
+from lightning_gft.types import PromptBatch, Response, ResponseGenerator, Source
+
+ADVANTAGE_EPS = 1e-4
+"""Added to the standard deviation, as TRL does."""
+
+
+class CannedSource(ResponseSource):
+    """Hands out given responses as if the policy had just drawn them.
+
+    Args:
+        work: Where they are from.
+    """
+
+    source: ClassVar[Source] = Source.SELF
+
+    def __init__(self, work: Work) -> None:
+        super().__init__(len(work.responses[0]))
+        self.work = work
+
+    @override
+    def respond(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[list[Response]]:
+        return [[Response(ids, logprobs=[0.0] * len(ids)) for ids in self.work.of(text)] for text in prompts.prompts]
+
+
+class CannedReward(Reward):
+    """Scores as the work says.
+
+    Args:
+        work: See :meth:`benchmarks.work.Work.scores`.
+    """
+
+    def __init__(self, work: Work) -> None:
+        super().__init__()
+        self.work = work
+
+    def __call__(
+        self, *, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Any], **columns: Sequence[Any]
+    ) -> Tensor:
+        """Return ``[N]`` scores."""
+        return torch.tensor(self.work.scores(prompts, responses))
+
+
+def settings(job: Job) -> dict[str, Any]:
+    """Return what is ours alone to set, for the record; the rest are our defaults.
+
+    Args:
+        job: The training.
+    """
+    return {
+        "library": "lightning_gft",
+        "loss": "GFTLoss(DynamicCoefficientRectifier(threshold=0))",
+        "precision": "bf16-mixed" if job.autocast else "32-true",
+        "learning_rate": job.setting.learning_rate,
+        "gradient_clip_val": job.max_grad_norm,
+    }
+
+
+def train(job: Job, log: StepLog) -> None:
+    """Train with an objective that is GRPO's on a policy's own samples.
+
+    Args:
+        job: The training.
+        log: Takes notes.
+    """
+    setting = job.setting
+    seed_everything(setting.seed, verbose=False)
+    module = GFTLitModule(
+        policy=PretrainedPolicy(
+            str(job.model), torch_dtype=setting.dtype, gradient_checkpointing=job.gradient_checkpointing
+        ),
+        sampler=GroupSampler(
+            sources={"self": CannedSource(job.work)},
+            rewards={"score": CannedReward(job.work)},
+            advantage=GroupNormalizedAdvantage(eps=ADVANTAGE_EPS),
+        ),
+        loss=GFTLoss(DynamicCoefficientRectifier(threshold=0)),
+        optimizer=lambda parameters: AdamW(parameters, lr=setting.learning_rate, weight_decay=0.01),
+        evaluation=Evaluation(kl=False),
+        gradient_clip_val=job.max_grad_norm,
+    )
+    texts = job.work.prompts
+    batch = PromptBatch([token_ids(text) for text in texts], texts, references=[None] * len(texts))
+    fit(
+        module,
+        DataLoader([batch], batch_size=None),  # an epoch is a step
+        NoteSteps(log),
+        device=setting.device,
+        autocast=job.autocast,
+        steps=job.steps,
+        workplace=job.workplace,
+    )
