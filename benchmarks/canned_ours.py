@@ -83,19 +83,18 @@ def settings(job: Job) -> dict[str, Any]:
     }
 
 
-def train(job: Job, log: StepLog) -> None:
+def train(job: Job, log: StepLog, policy: type[PretrainedPolicy] = PretrainedPolicy) -> None:
     """Train with an objective that is GRPO's on a policy's own samples.
 
     Args:
         job: The training.
         log: Takes notes.
+        policy: Loads the model.
     """
     setting = job.setting
     seed_everything(setting.seed, verbose=False)
     module = GFTLitModule(
-        policy=PretrainedPolicy(
-            str(job.model), torch_dtype=setting.dtype, gradient_checkpointing=job.gradient_checkpointing
-        ),
+        policy=policy(str(job.model), torch_dtype=setting.dtype, gradient_checkpointing=job.gradient_checkpointing),
         sampler=GroupSampler(
             sources={"self": CannedSource(job.work)},
             rewards={"score": CannedReward(job.work)},

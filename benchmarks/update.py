@@ -26,7 +26,12 @@ from benchmarks.setting import Device, Setting, Size
 from benchmarks.steps import Training, compare_times, seconds_of, take_turns
 from benchmarks.work import Job, draw_work
 
-CONTESTANTS = {"ours": "benchmarks.canned_ours", "TRL": "benchmarks.canned_peer", "plain": "benchmarks.canned_plain"}
+CONTESTANTS = {
+    "ours": "benchmarks.canned_ours",
+    "ours, padded": "benchmarks.canned_padded",
+    "TRL": "benchmarks.canned_peer",
+    "plain": "benchmarks.canned_plain",
+}
 """Modules with ``settings`` and ``train``, by the names that the record shows; each is compared with the first."""
 LEAST_COSINE = 0.9999
 

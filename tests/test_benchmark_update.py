@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import canned_ours, canned_plain, cost, update
+from benchmarks import canned_ours, canned_padded, canned_plain, cost, update
 from benchmarks.random_model import write_model
 from benchmarks.setting import Setting
 from benchmarks.steps import StepLog, take_turns
@@ -44,12 +44,19 @@ def test_work_is_the_same_for_the_same_seed_and_says_what_it_is():
 
 
 def test_ours_takes_the_plain_gradient_and_leaves_flat_groups_out(job: Job):
-    ours, plain = StepLog(keep_gradient=True), StepLog(keep_gradient=True)
+    ours, padded, plain = (StepLog(keep_gradient=True) for _ in range(3))
     canned_ours.train(job, ours)
+    canned_padded.train(job, padded)
     canned_plain.train(job, plain)
+    assert update.similarity(padded.gradient, ours.gradient) == {
+        "cosine": 1.0,
+        "norm_ratio": pytest.approx(1, abs=1e-4),
+    }
     assert update.similarity(plain.gradient, ours.gradient) == {"cosine": 1.0, "norm_ratio": pytest.approx(1, abs=1e-4)}
     work = job.work.describe()
-    assert ours.tokens[0] - ours.padding[0] == work["informative_tokens"]
+    assert padded.tokens[0] - padded.padding[0] == work["informative_tokens"]
+    assert ours.tokens[0] == work["informative_tokens"] - 3 * SETTING.prompt_length  # one group of four, one copy
+    assert ours.padding[0] == 0
     assert plain.tokens[0] - plain.padding[0] == work["tokens"]
     assert ours.figures[0]["completions/mean_length"] == pytest.approx(work["response_tokens"] / 8)
 
@@ -86,7 +93,7 @@ def test_update_from_the_command_line(tmp_path: Path):
     record = json.loads(output.read_text())
     assert {"command", "date", "hardware", "versions"} <= record.keys()
     assert all(row["cosine"] > 0.9999 for row in record["gradients"].values())
-    assert record["results"].keys() == record["sides"].keys() == {"ours", "TRL", "plain"}
+    assert record["results"].keys() == record["sides"].keys() == {"ours", "ours, padded", "TRL", "plain"}
     assert record["results"]["TRL"]["tokens_through_model"] > record["results"]["ours"]["tokens_through_model"]
 
 
