@@ -115,7 +115,7 @@ class Operations(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__
         self.names[name] += 1
-        self.products += name in ("mm", "addmm", "linear", "matmul")
+        self.products += name.rstrip("_") in ("mm", "addmm", "linear", "matmul")
         for tensor in result if isinstance(result, tuple) else (result,):
             if isinstance(tensor, Tensor):
                 self.largest = max(self.largest, tensor.numel())
