@@ -126,7 +126,7 @@ def _run(kernel: Callable[..., Any], projected: Tensor, rows: tuple[Tensor, ...]
             return [_run_compiled(kernel, tensors, *settings)]
         except TorchDynamoException as error:
             _FAILED.append(kernel)
-            reason = str(error).strip().splitlines()[0]
+            reason = " ".join(str(error).split())[:300]  # of many lines, the first says only that it was the compiler
             _logger.warning("The head's kernels cannot be compiled and run slower as they are: %s", reason)
     blocks = zip(*(tensor.split(_rows_of_a_block(projected)) for tensor in tensors), strict=True)
     return [kernel(*block, *settings) for block in blocks]
