@@ -19,8 +19,8 @@ from torch._dynamo.exc import TorchDynamoException
 from lightning_gft.functional.linear_head import LinearHead
 from lightning_gft.functional.precision import widen
 
-_BLOCK_ELEMENTS = 2**20
-"""Logits that a kernel takes at a time on a CPU: 4 MiB in fp32."""
+_BLOCK_ELEMENTS = 2**18
+"""Logits that a kernel takes at a time on a CPU: 1 MiB in fp32, which the allocator reuses without fresh pages."""
 _LARGE_BLOCK_ELEMENTS = 2**25
 """The same on an accelerator that no kernel is compiled for, where only memory counts."""
 _FAILED: list[Callable[..., Any]] = []
