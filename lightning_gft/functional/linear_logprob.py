@@ -9,49 +9,25 @@ kept, nothing computed again in backward.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from lightning_gft.functional.chunk_kernels import keep_rows, normalize, write_gradient
+from lightning_gft.functional.head_products import add_weight_gradient, hidden_gradient, project
+from lightning_gft.functional.linear_head import LinearHead
 from lightning_gft.functional.precision import widen
 from lightning_gft.functional.rectification import floor_logprobs
 
 ChunkCoefficientsFn = Callable[[Tensor, slice], Tensor]
 """Coefficients ``[m]`` of a chunk from its log-probs ``[m]`` and where it stands in ``[M]``."""
 
-_CHUNK_ELEMENTS = 2**25
-"""Logits of a chunk: 128 MiB in fp32, far below a model's activations and large enough for full-speed products."""
-
-
-@dataclass(frozen=True)
-class LinearHead:
-    """What follows the output projection: ``softcap * tanh(logit_scale * (W h + b) / softcap)``.
-
-    Args:
-        softcap: Gemma's bound on the logits.
-        logit_scale: Cohere's and Granite's factor.
-
-    Example:
-        >>> LinearHead(softcap=2.0).logits(torch.tensor([0.0, 100.0]))
-        tensor([0., 2.])
-    """
-
-    softcap: float | None = None
-    logit_scale: float = 1.0
-
-    def logits(self, projected: Tensor) -> Tensor:
-        """Return the logits of what the projection gave."""
-        logits = projected * self.logit_scale if self.logit_scale != 1 else projected
-        return self.softcap * torch.tanh(logits / self.softcap) if self.softcap else logits
-
-    def projection_gradient(self, gradient: Tensor, logits: Tensor) -> Tensor:
-        """Return the gradient of what the projection gave from that of the logits."""
-        if self.softcap:
-            gradient = gradient * (1 - (logits / self.softcap).square())
-        return gradient * self.logit_scale if self.logit_scale != 1 else gradient
+_CHUNK_BYTES = 2**27
+"""Logits of a chunk: far below a model's activations and large enough for full-speed products."""
+_CUDA_CHUNK_BYTES = 2**29
+"""The same on CUDA, where adding a product to the ``[V, H]`` sum takes longer than the product of few tokens."""
 
 
 def linear_logprob_loss(
@@ -81,7 +57,7 @@ def linear_logprob_loss(
         softcap: Gemma's bound on the logits.
         logit_scale: Cohere's and Granite's factor.
         temperature: Divides the logits.
-        chunk_size: Tokens a chunk; by default as many as keep a chunk's logits at 128 MiB in fp32.
+        chunk_size: Tokens a chunk; by default as many as keep a chunk's logits at 128 MiB, on CUDA 512.
         entropy: Whether to return entropies.
 
     Returns:
@@ -115,8 +91,6 @@ def linear_logprob_loss(
     head = LinearHead(softcap / temperature if softcap else None, logit_scale / temperature)
     if not torch.is_grad_enabled():
         hidden, weight, bias = hidden.detach(), weight.detach(), None if bias is None else bias.detach()
-    if chunk_size is None:
-        chunk_size = max(1, _CHUNK_ELEMENTS // len(weight))
     loss, logprobs, entropies = _LinearLogprobLoss.apply(  # type: ignore[no-untyped-call]
         hidden, weight, bias, targets, coefficients, head, chunk_size, entropy
     )
@@ -133,7 +107,7 @@ class _LinearLogprobLoss(torch.autograd.Function):
         targets: Tensor,
         coefficients: ChunkCoefficientsFn,
         head: LinearHead,
-        chunk_size: int,
+        chunk_size: int | None,
         entropy: bool,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         hidden, weight, bias = _autocast(hidden), _autocast(weight), None if bias is None else _autocast(bias)
@@ -142,33 +116,36 @@ class _LinearLogprobLoss(torch.autograd.Function):
         loss = hidden.new_zeros((), dtype=wide)
         logprobs = hidden.new_empty(len(hidden), dtype=wide)
         entropies = hidden.new_empty(len(hidden), dtype=wide) if entropy else None
-        hidden_grad = torch.empty_like(hidden) if need_hidden else None
+        hidden_grad = torch.zeros_like(hidden) if need_hidden else None
         weight_grad = torch.zeros_like(weight, dtype=wide) if need_weight else None
         bias_grad = torch.zeros_like(bias, dtype=wide) if bias is not None and need_bias else None
 
+        chunk_size = min(chunk_size or _default_chunk_size(hidden, weight), max(1, len(hidden)))
+        buffer = hidden.new_empty(chunk_size, len(weight))
         for start in range(0, len(hidden), chunk_size):
             index = slice(start, start + chunk_size)
-            logits = head.logits(widen(torch.nn.functional.linear(hidden[index], weight, bias)))
-            chunk_targets = targets[index].unsqueeze(1)
-            log_normalizer = logits.logsumexp(dim=1, keepdim=True)
-            logprobs[index] = (logits.gather(1, chunk_targets) - log_normalizer).squeeze(1)
-            scale = coefficients(logprobs[index], index).to(wide)
-            loss -= torch.where(scale == 0, 0.0, scale * floor_logprobs(logprobs[index])).sum()
-            if not (entropy or need_hidden or need_weight or need_bias):
-                continue
-            probs = (logits - log_normalizer).exp_()
+            states, chunk_targets = hidden[index], targets[index].unsqueeze(1)
+            chunk = project(states, weight, bias, out=buffer[: len(states)])
+            log_normalizers, *asked = normalize(chunk, head, entropy)
+            target_logits = head.logits(widen(chunk.gather(1, chunk_targets)))
+            logprobs[index] = (target_logits - log_normalizers).squeeze(1)
             if entropies is not None:
-                # H = log Z - E[logit]; a ruled-out token has probability 0 and logit -inf, and adds nothing.
-                expected = (probs * logits.clamp(min=torch.finfo(wide).min)).sum(dim=1)
-                entropies[index] = log_normalizer.squeeze(1) - expected
-            gradient = probs.scatter_add_(1, chunk_targets, torch.full_like(chunk_targets, -1, dtype=wide))
-            gradient = head.projection_gradient(gradient.mul_(scale.unsqueeze(1)), logits).to(hidden.dtype)
+                entropies[index] = asked[0].squeeze(1)
+            scale = coefficients(logprobs[index], index).detach().to(wide)
+            loss -= torch.where(scale == 0, 0.0, scale * floor_logprobs(logprobs[index])).sum()
+            if not (need_hidden or need_weight or need_bias):
+                continue
+            rows: Tensor | slice = slice(None)
+            if scale.is_cpu and not scale.all():  # elsewhere, asking would wait for the device
+                rows = scale.nonzero().squeeze(1)
+                chunk, states = keep_rows(chunk, rows), states[rows]
+            write_gradient(chunk, chunk_targets[rows], log_normalizers[rows], scale[rows].unsqueeze(1), head)
             if hidden_grad is not None:
-                hidden_grad[index] = gradient @ weight
+                hidden_grad[index][rows] = hidden_gradient(chunk, weight)
             if weight_grad is not None:
-                weight_grad += gradient.mT @ hidden[index]
+                add_weight_gradient(weight_grad, chunk, states)
             if bias_grad is not None:
-                bias_grad += gradient.sum(dim=0, dtype=wide)
+                bias_grad += chunk.sum(dim=0, dtype=wide)
 
         ctx.save_for_backward(hidden_grad, weight_grad, bias_grad)
         ctx.mark_non_differentiable(*(t for t in (logprobs, entropies) if t is not None))
@@ -177,10 +154,21 @@ class _LinearLogprobLoss(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_loss: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-        hidden_grad, weight_grad, bias_grad = (
-            None if grad is None else (grad * grad_loss).to(grad.dtype) for grad in ctx.saved_tensors
-        )
-        return hidden_grad, weight_grad, bias_grad, None, None, None, None, None
+        scaled = (None if grad is None else _scaled(grad, grad_loss) for grad in ctx.saved_tensors)
+        return *scaled, None, None, None, None, None
+
+
+def _scaled(grad: Tensor, factor: Tensor) -> Tensor:
+    # A graph that is kept may be run again, and needs what was saved as it was; any other is done with it, and spares
+    # a second tensor of the weight's size.
+    if torch._C._autograd._get_current_graph_task_keep_graph():
+        return (grad * factor).to(grad.dtype)
+    return grad.mul_(factor)
+
+
+def _default_chunk_size(hidden: Tensor, weight: Tensor) -> int:
+    size = _CUDA_CHUNK_BYTES if hidden.is_cuda else _CHUNK_BYTES
+    return max(1, size // (len(weight) * hidden.element_size()))
 
 
 def _autocast(tensor: Tensor) -> Tensor:

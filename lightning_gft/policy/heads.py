@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from typing_extensions import override
 
-from lightning_gft.functional.linear_logprob import LinearHead
+from lightning_gft.functional.linear_head import LinearHead
 from lightning_gft.functional.precision import widen
 
 _PROBED_LOGIT = 100.0

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lightning_gft.functional import floor_logprobs, linear_logprob_loss, token_entropy, token_logprobs
-from lightning_gft.functional.linear_logprob import ChunkCoefficientsFn, LinearHead
+from lightning_gft.functional.linear_head import LinearHead
+from lightning_gft.functional.linear_logprob import ChunkCoefficientsFn
 from lightning_gft.packing import Pack, pack
 from lightning_gft.policy.heads import head_operands, output_projection
 from lightning_gft.types import GroupBatch, LossOutput

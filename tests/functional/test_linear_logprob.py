@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lightning_gft.functional import linear_logprob_loss
+from lightning_gft.functional import chunk_kernels, linear_logprob_loss
 from tests import reference
 from tests.functional.linear_inputs import (
     ADVANTAGES,
@@ -115,7 +115,7 @@ class Operations(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__
         self.names[name] += 1
-        self.products += name in ("mm", "addmm", "linear", "matmul")
+        self.products += name.rstrip("_") in ("mm", "addmm", "linear", "matmul")
         for tensor in result if isinstance(result, tuple) else (result,):
             if isinstance(tensor, Tensor):
                 self.largest = max(self.largest, tensor.numel())
@@ -140,6 +140,24 @@ def test_forms_no_product_that_is_not_needed(trained, products_a_chunk: int, gra
         loss = linear_logprob_loss(**given, coefficients=COEFFICIENTS["gft"], chunk_size=4)[0]
     assert operations.products == 4 * (products_a_chunk if grad_enabled else 1)
     assert loss.requires_grad == (grad_enabled and bool(trained))
+
+
+@pytest.mark.parametrize("kept", [[], [4], [0, 1, 6, 12]], ids=str)
+@pytest.mark.parametrize("block_elements", [1, 2**20])
+def test_tokens_with_coefficient_0_are_left_out_of_the_gradient(
+    kept: list[int], block_elements: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(chunk_kernels, "_BLOCK_ELEMENTS", block_elements)
+    given, scale = inputs(), torch.zeros(M, dtype=torch.float64)
+    scale[kept] = ADVANTAGES[kept]
+    loss = linear_logprob_loss(**given, coefficients=lambda lp, index: scale[index], chunk_size=8)[0]
+    gradients = torch.autograd.grad(loss, leaves(given))
+    logits = reference.full_logits(given["hidden"], given["weight"], given["bias"])
+    expected = torch.autograd.grad(
+        reference.full_logits_loss(logits, given["targets"], lambda lp: scale)[0], leaves(given)
+    )
+    for a, b in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
 
 
 def test_backward_projects_nothing_again_and_no_tensor_holds_all_logits():
@@ -187,6 +205,17 @@ def test_scaling_the_loss_scales_the_gradient_and_backward_may_run_again():
     again = torch.autograd.grad(loss, leaves(given))
     for a, b, c in zip(once, scaled, again, strict=True):
         torch.testing.assert_close((a, a), (8 * b, c), rtol=0, atol=1e-14)
+
+
+def test_graph_that_is_not_kept_gives_its_gradient_without_a_copy():
+    given = inputs(with_bias=False)
+    loss = linear_logprob_loss(**given, coefficients=COEFFICIENTS["gft"])[0]
+    with counted_operations() as operations:
+        (loss / 8).backward()
+    assert operations.names["mul"] == 0
+    assert operations.names["mul_"] == 2
+    with pytest.raises(RuntimeError, match="second time"):
+        loss.backward()
 
 
 @pytest.mark.parametrize(

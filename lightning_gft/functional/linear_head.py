@@ -1,0 +1,36 @@
+"""What a linear head does to the logits that its projection gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """What follows the output projection: ``softcap * tanh(logit_scale * (W h + b) / softcap)``.
+
+    Args:
+        softcap: Gemma's bound on the logits.
+        logit_scale: Cohere's and Granite's factor.
+
+    Example:
+        >>> LinearHead(softcap=2.0).logits(torch.tensor([0.0, 100.0]))
+        tensor([0., 2.])
+    """
+
+    softcap: float | None = None
+    logit_scale: float = 1.0
+
+    def logits(self, projected: Tensor) -> Tensor:
+        """Return the logits of what the projection gave; a plain head's are the same tensor."""
+        logits = projected * self.logit_scale if self.logit_scale != 1 else projected
+        return self.softcap * torch.tanh(logits / self.softcap) if self.softcap else logits
+
+    def projection_gradient(self, gradient: Tensor, logits: Tensor) -> Tensor:
+        """Return the gradient of what the projection gave from that of the logits."""
+        if self.softcap:
+            gradient = gradient * (1 - (logits / self.softcap).square())
+        return gradient * self.logit_scale if self.logit_scale != 1 else gradient
