@@ -113,6 +113,17 @@ def test_layers_computed_twice_are_packed_both_times():
     torch.testing.assert_close(run(policy, False), expected, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.slow  # two compilations
+def test_a_compiled_model_is_packed_as_well():
+    policy = load("gpt2").double()
+    expected = run(policy, True)
+    policy.model.base_model.compile(dynamic=True)
+    torch.testing.assert_close(run(policy, True), expected, rtol=1e-9, atol=1e-10)
+    torch.testing.assert_close(run(policy, False), expected, rtol=1e-9, atol=1e-10)
+    [[response]] = policy.generate([[1, 2, 3]], 1, SamplingParams(max_new_tokens=4), 0)
+    assert len(response.token_ids) <= 4
+
+
 def test_adapters_and_four_bits(tmp_path: Path):
     tiny_policy(vocab_size=VOCABULARY).save_pretrained(tmp_path)
     policy = PretrainedPolicy(str(tmp_path), lora=LoRA(r=4), quantization=Quantization(compute_dtype="float32")).load(
