@@ -92,6 +92,9 @@ def explain(message: str, options: Iterable[str] = ()) -> str:
 def _reword(reason: str, options: Iterable[str]) -> str:
     if match := re.match(r"unrecognized arguments: (--[^=\s]*)(.*)", reason):
         return f"there is no option {match[1]}" + _did_you_mean(match[1], options)
+    if match := re.match(r"the following arguments are required: (.*)", reason):
+        names = [name.rpartition(".")[2] for name in match[1].split(", ")]
+        return "give " + " and ".join(f"--{name}=..." for name in names)
     if match := re.match(r"module '([\w.]+)' has no attribute '(\w+)'", reason):
         return f"{match[1]} has no {match[2]}" + _did_you_mean(match[2], dir(sys.modules[match[1]]))
     if match := re.match(r"Expected an instantiatable class, but ([\w.]+) is abstract", reason):
