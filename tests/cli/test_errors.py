@@ -31,7 +31,10 @@ from tests.cli.command import GFT, SMALL, refused
         (["--trainer.strategy=warp"], "You selected an invalid strategy name"),
         (["--trainer.precision=16-true"], "precision='16-true' is not supported"),
         (["--ckpt_path=nowhere.ckpt"], "nowhere.ckpt"),
-        (["--model.policy=lightning_gft.PretrainedPolicy", "--model.policy.model_name_or_path=/no"], "'/no': no "),
+        (
+            ["--model.policy=lightning_gft.PretrainedPolicy", "--model.policy.model_name_or_path=/no"],
+            "='/no': there is no",
+        ),
         (["--data=lightning_gft.GroupDataModule", "--data.path=no.csv"], "path='no.csv' does not exist"),
     ],
 )

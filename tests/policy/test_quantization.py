@@ -163,6 +163,11 @@ def test_settings_without_meaning():
         Quantization(bits=8, storage_dtype="bfloat16")
 
 
+def test_magnitudes_of_8_bits():
+    with pytest.raises(ValueError, match=r"lora\.use_dora does not go with quantization\.bits=8; use bits: 4"):
+        PretrainedPolicy("any", lora=LoRA(use_dora=True), quantization=Quantization(bits=8))
+
+
 def test_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(extras, "find_spec", lambda _: None)
     with pytest.raises(ModuleNotFoundError, match=r"quantization needs bitsandbytes.*'lightning-gft\[qlora\]'"):
