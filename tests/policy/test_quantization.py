@@ -149,8 +149,9 @@ def test_experts_that_stay_as_they_are_are_told(tmp_path: Path):
 
 
 def test_whole_modules_that_are_quantised(folder: Path):
-    with pytest.raises(ValueError, match=r"lora: only Tensors of floating point"):
-        quantised(folder, lora=LoRA(r=4, modules_to_save=["q_proj"]))
+    for storage_dtype in ("uint8", "bfloat16"):
+        with pytest.raises(ValueError, match=r"lora\.modules_to_save: 'q_proj' is quantised"):
+            quantised(folder, lora=LoRA(r=4, modules_to_save=["q_proj"]), storage_dtype=storage_dtype)
 
 
 def test_quantisation_without_adapters():
