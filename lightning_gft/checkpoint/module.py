@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from typing_extensions import override
 
 from lightning_gft.checkpoint.frozen import FrozenWeights, belongs_to, is_reference
+from lightning_gft.checkpoint.resuming import make_up_validation
 from lightning_gft.checkpoint.settings import OptimizerFn, OptimizerSettings, SchedulerFn
 
 MEASURED_AT = "measured at step"
@@ -123,6 +124,8 @@ class ResumableModule(LightningModule):
 
     @override
     def on_train_start(self) -> None:
+        if self._resumed_from is not None and self._resumed_from["measured"].get(MEASURED_AT) != self.global_step:
+            make_up_validation(self.trainer)
         noted, settings = self._noted_settings(), self._optimizer_settings
         if noted is None or settings is None:
             return
