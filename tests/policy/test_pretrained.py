@@ -131,6 +131,10 @@ def test_chat_template(in_file: bool, folder: Path):
     [
         ("no/such/file.jinja", "neither a file nor a Jinja template"),
         ("{% for message in messages %}", "cannot be applied: Unexpected end of template"),
+        (
+            "{{ messages[0].contents }}",
+            r"loses the message: of \{'role': .*'What .*'\} it makes ''",
+        ),
         ("{{ raise_exception('roles must alternate') }}", "cannot be applied: roles must alternate"),
     ],
 )
