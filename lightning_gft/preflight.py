@@ -56,13 +56,12 @@ def warn_of_unused_template(data: PromptDataModule, policy: PolicyLoader) -> Non
         data: Says what prompts go through.
         policy: May have been given a template.
     """
-    if (
-        getattr(policy, "chat_template", None) is not None
-        and not data.make_encoder(policy.tokenizer).prompts.uses_chat_template
-    ):
+    if getattr(policy, "chat_template", None) is None:
+        return
+    if not data.make_encoder(policy.tokenizer).prompts.uses_chat_template:
         rank_zero_warn(
-            "the policy's chat_template has no effect: the data do not go through any. Leave use_chat_template alone or "
-            "set it to true, or leave chat_template out"
+            "the policy's chat_template has no effect: the data do not go through any. Leave use_chat_template alone "
+            "or set it to true, or leave chat_template out"
         )
 
 

@@ -24,6 +24,7 @@ from lightning_gft.policy.adapter_modules import (
     warn_of_rank,
 )
 from lightning_gft.policy.extras import require
+from lightning_gft.policy.files import in_a_line
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -217,7 +218,7 @@ def _load(model: PreTrainedModel, lora: LoRA) -> PeftModel:
         raise  # not for what the adapter is
     except Exception as error:
         raise ValueError(
-            f"lora.adapter_path={path!r} could not be loaded into {type(model).__name__}: {error}"
+            f"lora.adapter_path={path!r} could not be loaded into {type(model).__name__}: {in_a_line(error)}"
         ) from error
     return peft_model
 

@@ -91,6 +91,22 @@ def is_no_hub_name(path: str) -> bool:
     return path.startswith(("/", ".", "~")) or path.rstrip("/").count("/") > 1
 
 
+def in_a_line(error: Exception) -> str:
+    r"""Return what an error says first, and how much more there is.
+
+    Args:
+        error: Another library's, of any number of lines.
+
+    Example:
+        >>> in_a_line(ValueError("does not fit:\n\tthe first\n\tthe second"))
+        'does not fit: the first (and 1 more)'
+    """
+    first, *more = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    if not (more and first.endswith(":")):
+        return first
+    return f"{first} {more[0]}" + (f" (and {len(more) - 1} more)" if more[1:] else "")
+
+
 def damaged_files(folder: str | Path) -> list[str]:
     """Return the paths of the JSON and safetensors files in a folder that cannot be read, such as half a download.
 

@@ -25,7 +25,7 @@ from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from typing_extensions import override
 
 from lightning_gft.policy.adapters import Adapters, LoRA
-from lightning_gft.policy.files import check_folder, check_tokenizer_files, check_weight_files, damaged_files
+from lightning_gft.policy.files import check_folder, check_tokenizer_files, check_weight_files, damaged_files, in_a_line
 from lightning_gft.policy.heads import widen_head
 from lightning_gft.policy.loader import PolicyLoader
 from lightning_gft.policy.policy import Policy
@@ -221,20 +221,20 @@ class PretrainedPolicy(PolicyLoader):
         except Exception as error:
             if self.attn_implementation is not None and re.search("attn|attention", f"{error}", re.IGNORECASE):
                 raise ValueError(
-                    f"attn_implementation={self.attn_implementation!r}: {' '.join(f'{error}'.split())} (without it, "
-                    "transformers chooses)"
+                    f"attn_implementation={self.attn_implementation!r}: {in_a_line(error)} (without it, transformers "
+                    "chooses)"
                 ) from error
             if isinstance(error, ImportError):
                 raise
             if damaged := damaged_files(self.model_name_or_path):
                 raise ValueError(f"{where}: {', '.join(damaged)} is damaged; download or copy it again") from error
             if isinstance(error, OSError):
-                reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
+                reason = in_a_line(error).rstrip(".")
                 raise ValueError(
                     f"{where}: no {what} could be loaded from there ({reason}). Give a folder that holds config.json, "
                     "model.safetensors and the tokenizer's files, or a name on the hub, where this machine can reach it"
                 ) from error
-            raise ValueError(f"{where}: its {what} cannot be read: {type(error).__name__}: {error}") from error
+            raise ValueError(f"{where}: its {what} cannot be read: {in_a_line(error)}") from error
 
 
 def _set_dropout(config: PreTrainedConfig, dropout: float) -> None:
