@@ -100,8 +100,9 @@ def test_adapter_that_does_not_fit(wanted: dict, config: dict, message: str, tmp
     tiny_policy(vocab_size=64, **config).save_pretrained(tmp_path / "second")
     PretrainedPolicy(str(tmp_path / "first"), lora=LoRA(r=4)).load().save_pretrained(tmp_path / "adapter")
     lora = LoRA(adapter_path=str(tmp_path / "adapter"), **wanted)
-    with pytest.raises(ValueError, match=rf"(?s)lora\.adapter_path='.*adapter' could not be loaded .*{message}"):
+    with pytest.raises(ValueError, match=rf"lora\.adapter_path='.*' could not be loaded .*{message}") as error:
         PretrainedPolicy(str(tmp_path / "second"), lora=lora).load()
+    assert "\n" not in str(error.value)
 
 
 def test_adapter_that_lacks_weights(tmp_path: Path):

@@ -179,6 +179,14 @@ def test_weights_of_another_model(folder: Path):
         PretrainedPolicy(str(folder)).load()
 
 
+def test_architecture_that_is_not_known_is_told_in_a_line(folder: Path):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "qwen99"}))
+    with pytest.raises(ValueError, match=r"its model cannot be read: .* has model type `qwen99`") as error:
+        PretrainedPolicy(str(folder)).load()
+    assert "\n" not in str(error.value)
+
+
 def rewrite(folder: Path, **changed: torch.Tensor) -> None:
     weights = load_file(folder / "model.safetensors")
     save_file({**weights, **changed}, folder / "model.safetensors", metadata={"format": "pt"})
