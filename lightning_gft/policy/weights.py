@@ -15,6 +15,8 @@ from transformers import PreTrainedModel
 _BUFFERS = re.compile(r"(\.inv_freq|\.masked_bias|\.att(n|ention)\.bias|\bposition_ids)$")
 """What older files hold and newer models compute: frequencies of positions, causal masks."""
 
+_CHUNK = 1 << 24  # values to look at at once
+
 
 @contextmanager
 def quiet_report() -> Iterator[None]:
@@ -63,7 +65,8 @@ def check_weights(model: PreTrainedModel, report: Mapping[str, Any], where: str)
 def _is_finite(weight: Tensor) -> bool:
     if type(weight) is not nn.Parameter or not weight.is_floating_point():
         return True  # the bits of quantised weights are no numbers by themselves
-    return bool(weight.sum(dtype=torch.promote_types(weight.dtype, torch.float32)).isfinite())
+    wide = torch.promote_types(weight.dtype, torch.float32)  # in which sums of half precision do not overflow
+    return all(bool(chunk.sum(dtype=wide).isfinite()) for chunk in weight.detach().flatten().split(_CHUNK))
 
 
 def _is_no_report(record: logging.LogRecord) -> bool:

@@ -6,11 +6,13 @@ import csv
 from pathlib import Path
 
 import pytest
+import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch.optim import AdamW
 
 from lightning_gft import Evaluation
+from lightning_gft.checkpoint import MEASURED_AT
 from tests.module.runs import ROWS, Rows, fit, make_module
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual", "ignore:Be aware that when using")
@@ -49,5 +51,7 @@ def test_from_a_checkpoint_before_the_validation_of_its_step(step: int, tmp_path
 def test_from_a_checkpoint_after_it(step: int, tmp_path: Path):
     whole = run(tmp_path / "whole", save_on_train_epoch_end=False)  # whenever something has been measured
     resumed = run(tmp_path / "resumed", tmp_path / f"whole/step={step}.ckpt", every_n_train_steps=1)
+    state = torch.load(tmp_path / f"whole/step={step}.ckpt", weights_only=True)
+    assert state["lightning_gft"]["measured"][MEASURED_AT] == step
     assert list(resumed) == [str(number) for number in range(step, 8)]
     assert resumed == {number: whole[number] for number in resumed}
