@@ -13,7 +13,13 @@ from lightning_gft.losses import GroupLoss
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.types import GroupBatch, Source
 
-_COUNTED = ("nonfinite_updates", "_nonfinite_in_a_row", "_uninformative_in_a_row", "_seen_response")
+_COUNTED = (
+    "nonfinite_updates",
+    "informative_batches",
+    "_nonfinite_in_a_row",
+    "_uninformative_in_a_row",
+    "_seen_response",
+)
 
 
 @dataclass
@@ -35,6 +41,7 @@ class UpdateGuard:
     max_nonfinite_updates: int = 5
     max_uninformative_batches: int | None = 100
     nonfinite_updates: int = 0
+    informative_batches: int = 0
     _nonfinite_in_a_row: int = 0
     _uninformative_in_a_row: int = 0
     _seen_response: bool = False
@@ -83,6 +90,7 @@ class UpdateGuard:
                 "columns of the data and whether max_response_length dropped them all, or add a SelfSource"
             )
         self._seen_response = True
+        self.informative_batches += bool(num_informative)
         self._uninformative_in_a_row = 0 if num_informative else self._uninformative_in_a_row + 1
         limit = self.max_uninformative_batches
         if limit is not None and self._uninformative_in_a_row >= limit:

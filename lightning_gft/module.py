@@ -24,7 +24,7 @@ from lightning_gft.guards import UpdateGuard, check_group_size, check_positive, 
 from lightning_gft.losses import GroupLoss
 from lightning_gft.metrics import PolicyEvaluation
 from lightning_gft.policy import Policy, PolicyLoader
-from lightning_gft.preflight import check_data
+from lightning_gft.preflight import check_data, warn_of_unused_template
 from lightning_gft.rollout import combine_seeds
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.statistics import TrainingStatistics
@@ -133,6 +133,7 @@ class GFTLitModule(ResumableModule):
         self.base_seed = torch.initial_seed()
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, PromptDataModule):
+            warn_of_unused_template(data, self.policy_loader)
             check_data(data, self.sampler, self.evaluator.settings.max_new_tokens, self.tokenizer)
 
     @override

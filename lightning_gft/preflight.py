@@ -8,7 +8,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from transformers import PreTrainedTokenizerBase
 
 from lightning_gft.data import Example, PromptDataModule
-from lightning_gft.policy import check_window
+from lightning_gft.policy import PolicyLoader, check_window
 from lightning_gft.rewards import Reward, score_responses
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.sources import DatasetSource, SelfSource
@@ -47,6 +47,22 @@ def check_data(
             _check_room(where, rows, max(lengths, default=0), tokenizer)
             if split == "train":
                 _warn_of_worthless_demonstrations(rows, sampler, tokenizer)
+
+
+def warn_of_unused_template(data: PromptDataModule, policy: PolicyLoader) -> None:
+    """Warn of a chat template that was given and that no prompt goes through.
+
+    Args:
+        data: Says what prompts go through.
+        policy: May have been given a template.
+    """
+    if getattr(policy, "chat_template", None) is None:
+        return
+    if not data.make_encoder(policy.tokenizer).prompts.uses_chat_template:
+        rank_zero_warn(
+            "the policy's chat_template has no effect: the data do not go through any. Leave use_chat_template alone "
+            "or set it to true, or leave chat_template out"
+        )
 
 
 def _drawn_lengths(sampler: GroupSampler) -> list[int]:

@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
-from lightning_gft.export import Dtype, check_target, export_policy
+from lightning_gft.export import Dtype, check_merge, check_target, export_policy
 from lightning_gft.module import GFTLitModule
 
 
@@ -22,7 +22,8 @@ class HuggingFaceExport(Callback):
             alone is written.
 
     Raises:
-        FileExistsError: When a run starts, if there is something at ``path``.
+        ValueError: When a run starts, if ``merge`` is asked for and there are no adapters.
+        FileExistsError: Likewise, if there is something at ``path``.
         PermissionError: Likewise, if it cannot be made.
 
     Example:
@@ -42,8 +43,12 @@ class HuggingFaceExport(Callback):
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit":
-            check_target(self.path)
+        if stage != "fit":
+            return
+        assert isinstance(pl_module, GFTLitModule)  # noqa: S101 (this package's callbacks serve its module)
+        check_target(self.path)
+        if self.merge:
+            check_merge(pl_module)
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

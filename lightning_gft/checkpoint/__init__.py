@@ -1,10 +1,11 @@
 """Checkpoints: what they hold, that they are whole, and how a run goes on from one."""
 
 from lightning_gft.checkpoint.files import AtomicCheckpointIO, check_checkpoint
-from lightning_gft.checkpoint.module import ResumableModule
+from lightning_gft.checkpoint.module import MEASURED_AT, ResumableModule
 from lightning_gft.checkpoint.settings import OptimizerFn, SchedulerFn, setting_differences
 
 __all__ = [
+    "MEASURED_AT",
     "AtomicCheckpointIO",
     "OptimizerFn",
     "ResumableModule",

@@ -58,7 +58,9 @@ class FrozenWeights:
             noted: What :meth:`take_out` returned.
         """
         return [
-            f"{name}, which is not trained, has other values" if name in self.digests else f"{name} is not here"
+            f"{name}, which is not trained, has other values, as after a change of model_name_or_path or quantization"
+            if name in self.digests
+            else f"{name} is not here"
             for name, known in noted.items()
             if self.digests.get(name) != known and not (is_reference(name) and name not in self.digests)
         ]

@@ -11,7 +11,11 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from typing_extensions import override
 
 from lightning_gft.checkpoint.frozen import FrozenWeights, belongs_to, is_reference
+from lightning_gft.checkpoint.resuming import make_up_validation
 from lightning_gft.checkpoint.settings import OptimizerFn, OptimizerSettings, SchedulerFn
+
+MEASURED_AT = "measured at step"
+"""Stands beside the figures that were measured."""
 
 _KEY = "lightning_gft"  # where in a checkpoint the package notes what Lightning does not
 
@@ -41,6 +45,7 @@ class ResumableModule(LightningModule):
         self._frozen: FrozenWeights | None = None
         self._optimizer_settings: OptimizerSettings | None = None
         self._measured_at = 0
+        self._loaded_steps = 0
         self._resumed_from: dict[str, Any] | None = None
 
     def identity(self) -> dict[str, str]:
@@ -53,12 +58,16 @@ class ResumableModule(LightningModule):
             return self._optimizer_settings.describe()
         return {} if self._resumed_from is None else dict(self._resumed_from["description"])
 
+    def trained_steps(self) -> int:
+        """Return how many optimizer steps have been taken, or had been when the checkpoint was written."""
+        return self.global_step or self._loaded_steps
+
     def measured(self) -> dict[str, float]:
         """Return what validation and test have last measured, or had when the checkpoint was written."""
         logged = {} if self._trainer is None else self._trainer.callback_metrics
         own = {name: float(value) for name, value in logged.items() if name.startswith(("val/", "test/"))}
         if own:
-            own["measured at step"] = float(self._measured_at)
+            own[MEASURED_AT] = float(self._measured_at)
         before = {} if self._resumed_from is None else self._resumed_from["measured"]
         return own or dict(before)
 
@@ -81,7 +90,8 @@ class ResumableModule(LightningModule):
         return optimizer if scheduler is None else {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     @override
-    def on_validation_end(self) -> None:
+    def on_validation_start(self) -> None:
+        # Not at its end: there, callbacks come first and may write a checkpoint.
         self._measured_at = self.global_step
 
     @override
@@ -110,9 +120,12 @@ class ResumableModule(LightningModule):
         differences += _shape_differences(checkpoint["state_dict"], self.state_dict(), noted["frozen"])
         _refuse(differences + self.frozen.differences(noted["frozen"]))
         self._resumed_from = noted
+        self._loaded_steps = checkpoint["global_step"]
 
     @override
     def on_train_start(self) -> None:
+        if self._resumed_from is not None and self._resumed_from["measured"].get(MEASURED_AT) != self.global_step:
+            make_up_validation(self.trainer)
         noted, settings = self._noted_settings(), self._optimizer_settings
         if noted is None or settings is None:
             return

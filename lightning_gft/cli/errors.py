@@ -16,7 +16,7 @@ TRACEBACK_VARIABLE = "LIGHTNING_GFT_TRACEBACK"
 """Environment variable that asks for the traceback of every error."""
 
 _FOR_USERS = (ValueError, TypeError, RuntimeError, ImportError, OSError, MisconfigurationException)
-_CHECKED_BY = ("lightning_gft", "lightning", "jsonargparse", "torch.optim")
+_CHECKED_BY = ("lightning_gft", "lightning", "jsonargparse", "torch.optim", "bitsandbytes.optim")
 """Packages that raise such errors on purpose, with a message for whoever wrote the configuration."""
 
 

@@ -7,6 +7,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
@@ -32,6 +33,10 @@ _FRAMES = (  # lines that say where jsonargparse was, not what is wrong
 _FRAME = re.compile("|".join(f"(?:{frame})" for frame in _FRAMES))
 _UNQUOTED = re.compile(r":\s#[^\n]*[},]")
 _KEY = re.compile(r'Parser key "([^"]*)":')
+_CALLABLE = re.compile(
+    r"Type collections\.abc\.Callable\[.*\] expects a function or a callable class: (.*)\. Got value: .*"
+)
+_MANY = 16  # arguments of a class, too many to list
 
 
 def load_value(text: str) -> Any:
@@ -78,20 +83,23 @@ def explain(message: str, options: Iterable[str] = ()) -> str:
         'model.loss.weight: expected a float, not a'
     """
     lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
-    bare = [_KEY.sub("", line).strip() for line in lines]
-    reasons = dict.fromkeys(_reword(line, options) for line in bare if not _FRAME.fullmatch(line))
+    bare = [_CALLABLE.sub(r"\1", _KEY.sub("", line).strip()) for line in lines]
+    wanted = re.findall(r"class_path[ =]'([\w.]+)'|Subtypes: \[<class '([\w.]+)'>, <class 'NoneType'>\]", message)
+    described = _find("".join(wanted[-1])) if wanted else None
+    reasons = dict.fromkeys(_reword(line, options, described) for line in bare if not _FRAME.fullmatch(line))
     if not reasons:
         return message
-    classes = re.findall(r"class_path '([\w.]+)'", message)
-    options = [*options, *(_arguments(classes[-1]) if classes else ())]
     setting = ".".join(match[1] for line in lines if (match := _KEY.match(line)))
     setting = {"config": "--config"}.get(setting, setting)
     return (f"{setting}: " if setting else "") + "; ".join(reasons)
 
 
-def _reword(reason: str, options: Iterable[str]) -> str:
+def _reword(reason: str, options: Iterable[str], described: type | None) -> str:
     if match := re.match(r"unrecognized arguments: (--[^=\s]*)(.*)", reason):
         return f"there is no option {match[1]}" + _did_you_mean(match[1], options)
+    if match := re.match(r"the following arguments are required: (.*)", reason):
+        names = [name.rpartition(".")[2] for name in match[1].split(", ")]
+        return "give " + " and ".join(f"--{name}=..." for name in names)
     if match := re.match(r"module '([\w.]+)' has no attribute '(\w+)'", reason):
         return f"{match[1]} has no {match[2]}" + _did_you_mean(match[2], dir(sys.modules[match[1]]))
     if match := re.match(r"Expected an instantiatable class, but ([\w.]+) is abstract", reason):
@@ -100,20 +108,34 @@ def _reword(reason: str, options: Iterable[str]) -> str:
             "makes a new entry, so perhaps it is misspelt"
         )
     if match := re.match(r"Option '(\w+)' is not accepted", reason):
-        return f"the class has no argument {match[1]}" + (
-            _did_you_mean(match[1], options) or "; add .help to the setting to see those it has"
-        )
+        return f"the class has no argument {match[1]}" + _likely_argument(match[1], described)
+    if match := re.match(r"Expected a typing\.Literal\[(.*)\]\. Got value: (.*)", reason):
+        *choices, last = (choice.strip("'") for choice in match[1].split(", "))
+        return f"must be {', '.join(choices)}{' or ' if choices else ''}{last}, not {match[2]}"
+    if (match := re.match(r"Expected a dot import path string: (.*)", reason)) and is_dataclass(described):
+        first = fields(described)[0]
+        return f"expected settings of {described.__name__}, such as {{{first.name}: {first.default}}}, not {match[1]}"
     if match := re.match(r"Subcommand '\w+' does not accept option '([^']*)'", reason):
         return f"there is no setting {match[1]}" + _did_you_mean(match[1].split(".")[0], map(_top_level, options))
     if match := re.match(r"Not a valid subclass of (\w+)", reason):
         return f"needs a class_path that says which {match[1]} it is"
+    reason = re.sub(r"Expected a <class 'list'>", "expected a list, such as [a, b]", reason)
     return re.sub(r"Expected a <class '(?:\w+\.)*(\w+)'>\. Got value: (.*)", r"expected a \1, not \2", reason)
 
 
-def _arguments(class_path: str) -> list[str]:
+def _find(class_path: str) -> type | None:
     module, _, name = class_path.rpartition(".")
-    described = getattr(sys.modules.get(module), name, None)
-    return [] if described is None else list(inspect.signature(described).parameters)
+    found = getattr(sys.modules.get(module), name, None)
+    return found if isinstance(found, type) else None
+
+
+def _likely_argument(name: str, described: type | None) -> str:
+    names = [] if described is None else list(inspect.signature(described).parameters)
+    if remedy := _did_you_mean(name, names):
+        return remedy
+    if 0 < len(names) <= _MANY:
+        return f"; it has {', '.join(names)}"
+    return "; add .help to the setting to see those it has"
 
 
 def _top_level(option: str) -> str:
@@ -121,7 +143,10 @@ def _top_level(option: str) -> str:
 
 
 def _did_you_mean(name: str, names: Iterable[str]) -> str:
-    closest = difflib.get_close_matches(name, list(names), n=1)
+    # The same words in another order are close, too.
+    ordered = {"_".join(sorted(other.split("_"))): other for other in names}
+    closest = difflib.get_close_matches("_".join(sorted(name.split("_"))), list(ordered), n=1)
+    closest = difflib.get_close_matches(name, list(ordered.values()), n=1) or [ordered[key] for key in closest]
     return f"; did you mean {closest[0]}?" if closest else ""
 
 

@@ -14,6 +14,8 @@ from rich.table import Table
 
 from lightning_gft.callbacks import HuggingFaceExport
 from lightning_gft.cli.outputs import short
+from lightning_gft.guards import UpdateGuard
+from lightning_gft.module import GFTLitModule
 
 
 def print_figures(trainer: Trainer, metrics: Mapping[str, Any], stage: str) -> None:
@@ -55,6 +57,12 @@ def print_measured(ckpt_path: str | None) -> None:
     )
 
 
+def _guard(trainer: Trainer) -> UpdateGuard:
+    module = trainer.lightning_module
+    assert isinstance(module, GFTLitModule)  # noqa: S101 (the command line makes no other)
+    return module.guard
+
+
 @rank_zero_only
 def print_kept(trainer: Trainer) -> None:
     """Print where the trained weights are, or that they are nowhere.
@@ -67,6 +75,8 @@ def print_kept(trainer: Trainer) -> None:
             f"Nothing was trained: trainer.max_steps or trainer.max_epochs ends at step {trainer.global_step} or before"
         )
         return
+    if not _guard(trainer).informative_batches:
+        print("Nothing was learnt: in no batch did the rewards of a group differ. Look at train/rewards and the data")
     keepers = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
     kept = [path for keeper in keepers if (path := keeper.last_model_path or keeper.best_model_path)]
     for path in kept:

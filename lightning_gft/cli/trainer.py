@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import LightningDataModule, Trainer
 
 from lightning_gft.checkpoint import check_checkpoint
-from lightning_gft.export import Dtype, check_target, export_policy
+from lightning_gft.export import Dtype, check_merge, check_target, export_policy
 from lightning_gft.module import GFTLitModule
 
 
@@ -19,7 +19,7 @@ class GFTTrainer(Trainer):
         self,
         model: GFTLitModule,
         path: str,
-        ckpt_path: str | None = None,
+        ckpt_path: str,
         torch_dtype: Dtype | None = None,
         merge: bool = False,
         datamodule: LightningDataModule | None = None,
@@ -29,18 +29,19 @@ class GFTTrainer(Trainer):
         Args:
             model: The module whose policy it is.
             path: Folder to write to, new or empty.
-            ckpt_path: Checkpoint to take the weights from; without one the policy is written as it is loaded.
+            ckpt_path: Checkpoint to take the weights from.
             torch_dtype: Data type of the written weights; by default the one that they were trained in.
             merge: Add adapters to the full-precision weights that they belong to, and write a plain model; else the
                 adapter alone is written.
             datamodule: Named in the model card.
         """
         check_target(Path(path))
+        check_checkpoint(Path(ckpt_path))
+        if merge:
+            check_merge(model)
         model.configure_model()
-        if ckpt_path is not None:
-            check_checkpoint(Path(ckpt_path))
-            checkpoint = torch.load(ckpt_path, map_location="cpu", weights_only=True, mmap=True)
-            model.on_load_checkpoint(checkpoint)
-            model.load_state_dict(checkpoint["state_dict"], strict=False)
+        checkpoint = torch.load(ckpt_path, map_location="cpu", weights_only=True, mmap=True)
+        model.on_load_checkpoint(checkpoint)
+        model.load_state_dict(checkpoint["state_dict"], strict=False)
         written = export_policy(model, Path(path), torch_dtype=torch_dtype, merge=merge, data=datamodule)
         print(f"Policy written to {written}")

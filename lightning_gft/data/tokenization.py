@@ -144,6 +144,10 @@ class PromptEncoder:
             raise TextError(str(error), index) from error
 
     def _check_options(self, has_chat_template: bool) -> None:
+        if not isinstance(self.prompt_template, str):
+            raise ValueError(
+                f"prompt_template={self.prompt_template!r} must be a text; '{{prompt}}' stands for the prompt as it is"
+            )
         if "{prompt}" not in self.prompt_template:
             raise ValueError(
                 f"prompt_template={self.prompt_template!r} has no place for the prompt: write {{prompt}} in it"

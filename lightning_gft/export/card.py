@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import yaml
 
+from lightning_gft.checkpoint import MEASURED_AT
+from lightning_gft.export.recipes import loading_adapter, loading_model
 from lightning_gft.module import GFTLitModule
 
 _PACKAGES = ("lightning-gft", "torch", "lightning", "transformers", "peft", "bitsandbytes")
 _PLAIN = (bool, int, float, str)
 
 
-def model_card(module: GFTLitModule, *, data: object = None, is_adapter: bool = False) -> str:
+def model_card(
+    module: GFTLitModule, *, data: object = None, is_adapter: bool = False, tokenizer_class: str = "AutoTokenizer"
+) -> str:
     """Return the card of a trained policy, as Markdown with the metadata that the hub reads.
 
     Args:
         module: What was trained.
         data: What it was trained on.
         is_adapter: Whether the card stands beside an adapter rather than a whole model.
+        tokenizer_class: What loads the tokenizer beside the card.
 
     Example:
         >>> from lightning_gft import ArithmeticPolicy, ExactMatchReward, ExpertSource, GroupSampler, SFTLoss
@@ -49,9 +54,9 @@ def model_card(module: GFTLitModule, *, data: object = None, is_adapter: bool = 
         f"`{name}` after training with lightning_gft ({loss}).",
         "## Training",
         _table(_settings(module, data), "part", "setting"),
-        *_results(module.measured()),
+        *_results(module),
         "## Load it",
-        f"```python\n{_loading(is_adapter)}\n```",
+        *(loading_adapter(base or name, module, tokenizer_class) if is_adapter else [loading_model(tokenizer_class)]),
         "## Made with",
         _table(_versions(), "package", "version"),
     ]
@@ -95,28 +100,20 @@ def _settings(module: GFTLitModule, data: object) -> Iterator[tuple[str, str]]:
     for name, value in module.optimizer_description().items():
         yield name, value
     yield "updates per batch", str(module.updates_per_batch)
+    yield "optimizer steps", str(module.trained_steps())
     if data is not None:
         yield "data", describe(data)
 
 
-def _results(measured: Mapping[str, float]) -> Iterator[str]:
-    if measured:
-        yield "## Results"
-        yield _table(((f"`{name}`", f"{value:.4g}") for name, value in measured.items()), "figure", "value")
-
-
-def _loading(is_adapter: bool) -> str:
-    if is_adapter:
-        return (
-            "from peft import AutoPeftModelForCausalLM\nfrom transformers import AutoTokenizer\n\n"
-            'model = AutoPeftModelForCausalLM.from_pretrained("path/of/this/folder")\n'
-            'tokenizer = AutoTokenizer.from_pretrained("path/of/this/folder")'
-        )
-    return (
-        "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-        'model = AutoModelForCausalLM.from_pretrained("path/of/this/folder")\n'
-        'tokenizer = AutoTokenizer.from_pretrained("path/of/this/folder")'
-    )
+def _results(module: GFTLitModule) -> Iterator[str]:
+    figures = module.measured()
+    step = figures.pop(MEASURED_AT, None)
+    if not figures:
+        return
+    yield "## Results"
+    if step is not None:
+        yield f"As measured after {step:.0f} optimizer steps."
+    yield _table(((f"`{name}`", f"{value:.4g}") for name, value in figures.items()), "figure", "value")
 
 
 def _versions() -> Iterator[tuple[str, str]]:

@@ -2,45 +2,56 @@
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
 from lightning_gft.checks import check_count
+from lightning_gft.policy.adapter_files import check_adapter_folder, read_adapter_config
+from lightning_gft.policy.adapter_modules import (
+    EMBEDDINGS,
+    are_tied,
+    check_modules,
+    check_tied_embeddings,
+    names_an_embedding,
+    warn_of_rank,
+)
 from lightning_gft.policy.extras import require
+from lightning_gft.policy.files import in_a_line
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
 
 _TRAINED, _REFERENCE = "default", "reference"
-_EMBEDDINGS = ("get_input_embeddings", "get_output_embeddings")
 
 
 @dataclass(frozen=True)
 class LoRA:
-    """Low-rank adapters: they train, and the model that they are added to does not.
+    r"""Low-rank adapters: they train, and the model that they are added to does not.
 
     Args:
         r: Rank.
         alpha: An adapter's output is scaled by ``alpha / r``.
         dropout: On an adapter's input while training. With any, training sees another policy than the one that drew
             the samples; ``sampling/logprob_difference`` tells how far apart they are.
-        target_modules: Modules that get an adapter: ``all-linear`` (all but the head), a regular expression, or names.
+        target_modules: Modules that get an adapter: ``all-linear`` (all but the head), names, or a regular expression
+            over the whole path, such as ``.*\.(q|v)_proj``.
         use_rslora: Scale by ``alpha / sqrt(r)`` instead.
-        use_dora: Train the magnitude of each adapted weight's columns too.
+        use_dora: Train the magnitude of each adapted weight's columns too; not on weights of 8 bits.
         modules_to_save: Names of modules to train whole, a copy of each, in the model's data type. Tied embeddings stay
             tied.
-        adapter_path: Folder or hub name of an adapter to go on with; its own configuration replaces all other fields.
+        adapter_path: Folder or hub name of an adapter to go on with. Its own configuration counts: a field given here
+            must agree with it, and one at its default is taken from there.
 
     Raises:
-        ValueError: If a number is out of range.
+        ValueError: If a number is out of range, or ``target_modules`` is empty or no regular expression.
         ModuleNotFoundError: If peft is not installed.
 
     Example:
@@ -64,6 +75,18 @@ class LoRA:
             raise ValueError(f"lora.alpha={self.alpha} must be above 0; at 0 an adapter does nothing")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"lora.dropout={self.dropout} must lie in [0, 1)")
+        if not self.target_modules:
+            raise ValueError(
+                f"lora.target_modules={self.target_modules!r} names no module; leave it out for all-linear"
+            )
+        if isinstance(self.target_modules, str):
+            try:
+                re.compile(self.target_modules)
+            except re.error as error:
+                raise ValueError(
+                    f"lora.target_modules={self.target_modules!r} is no regular expression: {error}; names are given "
+                    "as a list, [q_proj, v_proj]"
+                ) from error
 
 
 class Adapters:
@@ -93,7 +116,8 @@ class Adapters:
         self.peft_model = _load(model, lora) if self._goes_on else _add(model, lora)
         if lora.adapter_path is not None and keep_reference:
             _add_reference(model, self.peft_model, lora.adapter_path)
-        _check_tied_embeddings(model)
+        check_tied_embeddings(model)
+        warn_of_rank(model, self.peft_model.peft_config[_TRAINED])
         _keep_wide(model)
 
     @property
@@ -158,8 +182,7 @@ def _add(model: PreTrainedModel, lora: LoRA) -> PeftModel:
 
     targets = [] if isinstance(lora.target_modules, str) else lora.target_modules
     saved = lora.modules_to_save or []
-    _check_modules(model, "target_modules", targets)
-    _check_modules(model, "modules_to_save", saved)
+    check_modules(model, lora.target_modules, saved)
     config = LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,  # type: ignore[arg-type] # annotated as an integer, used as a factor
@@ -168,23 +191,20 @@ def _add(model: PreTrainedModel, lora: LoRA) -> PeftModel:
         use_rslora=lora.use_rslora,
         use_dora=lora.use_dora,
         modules_to_save=lora.modules_to_save,
-        ensure_weight_tying=_are_tied(model) and _names_an_embedding(model, [*targets, *saved]),
+        ensure_weight_tying=are_tied(model) and names_an_embedding(model, [*targets, *saved]),
         task_type="CAUSAL_LM",
     )
     try:
         return _inject(model, config)
-    except (ValueError, RuntimeError) as error:  # the latter for whole modules that are quantised
+    except (ValueError, RuntimeError) as error:
         raise ValueError(f"lora: {error}") from error
 
 
 def _load(model: PreTrainedModel, lora: LoRA) -> PeftModel:
-    from peft import PeftConfig
-
     path = str(lora.adapter_path)
+    check_adapter_folder(path)
     try:
-        config = PeftConfig.from_pretrained(path)
-        if config.peft_type != "LORA":
-            raise ValueError(f"it is of type {config.peft_type}")
+        config = read_adapter_config(path, model)
         _check_agreement(lora, vars(config))
         config.inference_mode = False
         peft_model = _inject(model, config)
@@ -198,7 +218,7 @@ def _load(model: PreTrainedModel, lora: LoRA) -> PeftModel:
         raise  # not for what the adapter is
     except Exception as error:
         raise ValueError(
-            f"lora.adapter_path={path!r} could not be loaded into {type(model).__name__}: {error}"
+            f"lora.adapter_path={path!r} could not be loaded into {type(model).__name__}: {in_a_line(error)}"
         ) from error
     return peft_model
 
@@ -207,7 +227,11 @@ def _inject(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
     from peft import get_peft_model
 
     with _quiet():
-        return get_peft_model(model, config, adapter_name=_TRAINED)
+        peft_model = get_peft_model(model, config, adapter_name=_TRAINED)
+    base = Path(model.name_or_path or "")
+    if model.name_or_path and base.is_dir():  # so that the adapter finds it from anywhere
+        config.base_model_name_or_path = str(base.resolve())
+    return peft_model
 
 
 def _add_reference(model: PreTrainedModel, peft_model: PeftModel, path: str) -> None:
@@ -215,7 +239,7 @@ def _add_reference(model: PreTrainedModel, peft_model: PeftModel, path: str) -> 
     with _quiet():
         peft_model.load_adapter(path, _REFERENCE, is_trainable=False)
     model.train(training)  # loading what does not train switched all of it to evaluation
-    first, last = (getattr(getattr(model, getter)(), "modules_to_save", {}) for getter in _EMBEDDINGS)
+    first, last = (getattr(getattr(model, getter)(), "modules_to_save", {}) for getter in EMBEDDINGS)
     if _REFERENCE in first and _TRAINED in last and _REFERENCE not in last:
         # peft ties the first adapter's copies of tied embeddings, but forgets a second one's.
         model.get_output_embeddings().update(_REFERENCE, tied_module=first[_REFERENCE])
@@ -235,42 +259,6 @@ def _check_agreement(lora: LoRA, stored: dict[str, Any]) -> None:
 
 def _comparable(value: Any) -> Any:
     return frozenset(value) if isinstance(value, (list, set)) else value
-
-
-def _check_modules(model: PreTrainedModel, field: str, names: Sequence[str]) -> None:
-    known = [name for name, _ in model.named_modules()]
-    missing = [name for name in names if not any(f".{path}".endswith(f".{name}") for path in known)]
-    if missing:
-        leaves = {path.rpartition(".")[2] for path, module in model.named_modules() if not any(module.children())}
-        raise ValueError(
-            f"lora.{field}: {type(model).__name__} has no module {', '.join(map(repr, missing))}; it has "
-            f"{', '.join(sorted(leaves - {''}))}"
-        )
-
-
-def _are_tied(model: PreTrainedModel) -> bool:
-    first, last = (getattr(model, getter)() for getter in _EMBEDDINGS)
-    return first is not None and last is not None and first.weight is last.weight
-
-
-def _names_an_embedding(model: PreTrainedModel, names: Sequence[str]) -> bool:
-    embeddings = [getattr(model, getter)() for getter in _EMBEDDINGS]
-    paths = [f".{path}" for path, module in model.named_modules() if any(module is e for e in embeddings)]
-    return any(path.endswith(f".{name}") for path in paths for name in names)
-
-
-def _check_tied_embeddings(model: PreTrainedModel) -> None:
-    """Refuse to train one of two modules that share a weight: nothing could hold both once adapters are merged."""
-    first, last = (getattr(model, getter)() for getter in _EMBEDDINGS)
-    if model.config.get_text_config().tie_word_embeddings and _trains(first) != _trains(last):
-        raise ValueError(
-            f"lora: {type(model).__name__} ties its input and output embeddings, and only one of them would be "
-            "trained; leave embeddings out of lora.target_modules and lora.modules_to_save"
-        )
-
-
-def _trains(module: nn.Module | None) -> bool:
-    return module is not None and any(parameter.requires_grad for parameter in module.parameters())
 
 
 def _keep_wide(model: PreTrainedModel) -> None:

@@ -14,21 +14,10 @@ from transformers import (
 )
 
 from lightning_gft.checks import check_kind
+from lightning_gft.policy.adapter_files import check_adapter_folder
 from lightning_gft.policy.adapters import LoRA
 from lightning_gft.policy.policy import Policy
 from lightning_gft.rollout import RolloutEngine
-
-_DROPOUTS = (
-    "activation_dropout",
-    "attention_dropout",
-    "attn_pdrop",
-    "dropout",
-    "embd_pdrop",
-    "hidden_dropout",
-    "resid_dropout",
-    "resid_pdrop",
-)
-"""What architectures call it."""
 
 
 class PolicyLoader(ABC):
@@ -48,7 +37,9 @@ class PolicyLoader(ABC):
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The policy's tokenizer, checked: it can end a response and fill a row up, and it knows the model's window."""
-        # First of all, because it is a small file: what is not there is told soon.
+        # First of all, because these are small files: what is not there is told soon.
+        if self.lora is not None and self.lora.adapter_path is not None:
+            check_adapter_folder(self.lora.adapter_path)
         window = getattr(self.load_config().get_text_config(), "max_position_embeddings", None)
         tokenizer = self.load_tokenizer()
         if tokenizer.eos_token_id is None:

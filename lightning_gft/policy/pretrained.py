@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, get_args
 
@@ -25,12 +25,13 @@ from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from typing_extensions import override
 
 from lightning_gft.policy.adapters import Adapters, LoRA
-from lightning_gft.policy.files import damaged_files
+from lightning_gft.policy.files import check_folder, check_tokenizer_files, check_weight_files, damaged_files, in_a_line
 from lightning_gft.policy.heads import widen_head
 from lightning_gft.policy.loader import PolicyLoader
 from lightning_gft.policy.policy import Policy
 from lightning_gft.policy.quantization import Quantization, check_sharding, keep_differentiable, warn_of_stacked_experts
 from lightning_gft.policy.tokenizer import set_chat_template
+from lightning_gft.policy.weights import check_weights, quiet_report
 from lightning_gft.rollout import RolloutEngine
 
 _DROPOUTS = (
@@ -59,7 +60,7 @@ class PretrainedPolicy(PolicyLoader):
             precision, so train in float32 and save time and memory by ``trainer.precision: bf16-mixed``. Weights that
             are frozen under adapters may well be bfloat16; the adapters are float32 all the same.
         attn_implementation: ``sdpa``, ``eager``, ``flash_attention_2`` and so on; by default transformers chooses.
-        revision: Branch, tag or commit on the hub.
+        revision: Branch, tag or commit on the hub; of a folder there is none.
         gradient_checkpointing: Compute activations again in backward instead of keeping them.
         trust_remote_code: Run code that comes with the model. Off; switch it on only for code that you have read.
         dropout: Replaces every dropout probability of the model's configuration. Only passes that train feel it.
@@ -72,7 +73,7 @@ class PretrainedPolicy(PolicyLoader):
 
     Raises:
         ValueError: If settings contradict each other, and on loading, if there is no such model, its files are damaged
-            or lack weights, or it is not a causal language model.
+            or lack weights or hold others, or it is not a causal language model.
 
     Example:
         >>> PretrainedPolicy("Qwen/Qwen2.5-0.5B", torch_dtype="bfloat16").model_name_or_path
@@ -99,6 +100,8 @@ class PretrainedPolicy(PolicyLoader):
             raise ValueError(f"dropout={dropout} must lie in [0, 1)")
         if torch_dtype not in get_args(Dtype):
             raise ValueError(f"torch_dtype={torch_dtype!r} must be one of {', '.join(get_args(Dtype))}")
+        if quantization is not None and quantization.bits == 8 and lora is not None and lora.use_dora:
+            raise ValueError("lora.use_dora does not go with quantization.bits=8; use bits: 4, or leave use_dora out")
         if quantization is not None and lora is None:
             raise ValueError(
                 f"quantization without lora: weights of {quantization.bits} bits cannot be trained. Train adapters on "
@@ -140,22 +143,19 @@ class PretrainedPolicy(PolicyLoader):
 
     @override
     def load_config(self) -> PreTrainedConfig:
-        where = f"model_name_or_path={self.model_name_or_path!r}"
-        if Path(self.model_name_or_path, "adapter_config.json").is_file():
-            raise ValueError(
-                f"{where} is an adapter; give the model that it belongs to, and the adapter as lora.adapter_path"
-            )
+        check_folder(self.model_name_or_path, self.hub["revision"], self._where)
         with self._reading("model"):
             config: PreTrainedConfig = AutoConfig.from_pretrained(self.model_name_or_path, **self.hub)
         own_code = getattr(config, "auto_map", None) or {}
         if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and "AutoModelForCausalLM" not in own_code:
-            raise ValueError(f"{where}: {type(config).__name__} is of no causal language model; give one that is")
+            raise ValueError(f"{self._where}: {type(config).__name__} is of no causal language model; give one that is")
         if self.dropout is not None:
             _set_dropout(config.get_text_config(), self.dropout)
         return config
 
     @override
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
+        check_tokenizer_files(self.model_name_or_path, self._where)
         with self._reading("tokenizer"):
             saved_as = get_tokenizer_config(self.model_name_or_path, **self.hub).get("tokenizer_class")
             # Such a tokenizer is wholly in its file. The automatic choice may go by the model's type instead, and build
@@ -168,6 +168,7 @@ class PretrainedPolicy(PolicyLoader):
 
     @override
     def load_model(self) -> PreTrainedModel:
+        check_weight_files(self.model_name_or_path, self._where)
         model = self._load_weights(self.load_config())
         if self.quantization is not None:
             keep_differentiable(model)
@@ -188,48 +189,52 @@ class PretrainedPolicy(PolicyLoader):
                 "quantization_config": self.quantization.config(),
                 "device_map": {"": torch.get_default_device()},
             }
-        with self._reading("model"):
+        with self._reading("model"), quiet_report():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 self.model_name_or_path,
                 config=config,
                 dtype=self.torch_dtype if self.torch_dtype == "auto" else getattr(torch, self.torch_dtype),
                 attn_implementation=self.attn_implementation,
                 use_safetensors=True,
+                ignore_mismatched_sizes=True,  # they are told below, by their names
                 output_loading_info=True,
                 **settings,
                 **self.hub,
             )
         model: PreTrainedModel
         model, report = loaded
-        if missing := sorted(report["missing_keys"]):
-            raise ValueError(
-                f"model_name_or_path={self.model_name_or_path!r} lacks {len(missing)} weights of "
-                f"{type(model).__name__}, {missing[0]} for one, which would be random; download or save the model again"
-            )
+        check_weights(model, report, self._where)
         return model
+
+    @property
+    def _where(self) -> str:
+        return f"model_name_or_path={self.model_name_or_path!r}"
 
     @contextmanager
     def _reading(self, what: str) -> Iterator[None]:
         """Name the model, and the file at fault, in whatever goes wrong while it is read."""
-        where = f"model_name_or_path={self.model_name_or_path!r}"
+        where = self._where
         try:
             yield
         except (MemoryError, torch.OutOfMemoryError):
             raise  # not for what the files hold
         except Exception as error:
-            if self.attn_implementation is not None and "attn" in f"{error}".lower():
-                raise ValueError(f"attn_implementation={self.attn_implementation!r}: {error}") from error
+            if self.attn_implementation is not None and re.search("attn|attention", f"{error}", re.IGNORECASE):
+                raise ValueError(
+                    f"attn_implementation={self.attn_implementation!r}: {in_a_line(error)} (without it, transformers "
+                    "chooses)"
+                ) from error
             if isinstance(error, ImportError):
                 raise
             if damaged := damaged_files(self.model_name_or_path):
                 raise ValueError(f"{where}: {', '.join(damaged)} is damaged; download or copy it again") from error
             if isinstance(error, OSError):
-                reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
+                reason = in_a_line(error).rstrip(".")
                 raise ValueError(
                     f"{where}: no {what} could be loaded from there ({reason}). Give a folder that holds config.json, "
                     "model.safetensors and the tokenizer's files, or a name on the hub, where this machine can reach it"
                 ) from error
-            raise ValueError(f"{where}: its {what} cannot be read: {type(error).__name__}: {error}") from error
+            raise ValueError(f"{where}: its {what} cannot be read: {in_a_line(error)}") from error
 
 
 def _set_dropout(config: PreTrainedConfig, dropout: float) -> None:

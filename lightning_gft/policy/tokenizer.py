@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 PAD_TOKEN = "<pad>"  # noqa: S105 (not a password)
 EOS_TOKEN = "<eos>"  # noqa: S105
 UNK_TOKEN = "<unk>"  # noqa: S105
+_MESSAGE = "What is 6 x 7?"
 
 
 def alphabet_tokenizer(alphabet: str) -> PreTrainedTokenizerFast:
@@ -58,7 +59,7 @@ def set_chat_template(tokenizer: PreTrainedTokenizerBase, chat_template: str) ->
         chat_template: Jinja template, or the path of a file with one.
 
     Raises:
-        ValueError: If there is no such file, or it is not a template.
+        ValueError: If there is no such file, it is not a template, or messages get lost in it.
 
     Example:
         >>> tokenizer = alphabet_tokenizer("abc")
@@ -73,7 +74,13 @@ def set_chat_template(tokenizer: PreTrainedTokenizerBase, chat_template: str) ->
             raise ValueError(f"chat_template={chat_template!r} is neither a file nor a Jinja template")
         template = path.read_text(encoding="utf-8")
     tokenizer.chat_template = template
+    message = {"role": "user", "content": _MESSAGE}
     try:
-        tokenizer.apply_chat_template([{"role": "user", "content": "?"}], tokenize=False, add_generation_prompt=True)
+        rendered = tokenizer.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
     except TemplateError as error:
         raise ValueError(f"chat_template={chat_template!r} cannot be applied: {error}") from error
+    if _MESSAGE not in str(rendered):
+        raise ValueError(
+            f"chat_template={chat_template!r} loses the message: of {message} it makes {str(rendered)!r}; it must "
+            "write each message's content out"
+        )

@@ -60,13 +60,44 @@ def test_embedded_policy_takes_adapters(tmp_path: Path):
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("--model.policy.lora.rank=4", "rank"),
+        ("--model.policy.lora.rank=4", "model.policy.lora: the class has no argument rank; it has r, alpha, dropout, "),
+        ("--model.policy.lora.lora_alpha=4", "no argument lora_alpha; did you mean alpha?"),
+        ("--model.policy.head_in_fp32=true", "no argument head_in_fp32; did you mean fp32_head?"),
+        ("--model.policy.lora=true", "error: model.policy.lora: expected settings of LoRA, such as {r: 16}, not true"),
+        ("--model.policy.quantization=4bit", "expected settings of Quantization, such as {bits: 4}, not 4bit"),
+        ("--model.policy.lora.modules_to_save=lm_head", "modules_to_save: expected a list, such as [a, b]"),
+        ("--model.policy.torch_dtype=float8", "error: model.policy.torch_dtype: must be auto, float32, bfloat16, flo"),
         ("--model.policy.lora.r=0", "error: lora.r=0 must be at least 1"),
-        ("--model.policy.quantization.bits=3", "bits"),
+        ("--model.policy.quantization.bits=3", "error: model.policy.quantization.bits: must be 4 or 8, not 3"),
+        ("--model.optimizer.weight_decai=1", "error: model.optimizer: the class has no argument weight_decai; did you"),
+        (
+            "--model.optimizer=bitsandbytes.optim.PagedAdamW8bi",
+            "error: model.optimizer: bitsandbytes.optim has no PagedAdamW8bi; did you mean PagedAdamW8bit?",
+        ),
     ],
 )
 def test_bad_settings_are_refused(argument: str, message: str, overlay: str, capsys: pytest.CaptureFixture[str]):
     assert message in refused(capsys, "fit", "--config", GFT, "--config", overlay, argument)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [("lr=-1", "Invalid learning rate: -1.0"), ("amsgrad=true", "does not support amsgrad"), ("optim_bits=7", "8bit")],
+)
+@pytest.mark.filterwarnings("ignore:Paged optimizers are not supported on CPU")
+def test_what_an_optimizer_of_bitsandbytes_refuses(
+    setting: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    name, value = setting.split("=")
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(
+        LORA.format(model=MODEL) + "  optimizer: {class_path: bitsandbytes.optim.PagedAdamW8bit, "
+        f"init_args: {{{name}: {value}}}}}\n"
+    )
+    root = f"--trainer.default_root_dir={tmp_path}"
+    shown = refused(capsys, "fit", "--config", GFT, "--config", str(overlay), root, *SMALL)
+    (line,) = [line for line in shown.splitlines() if line.startswith("error: ")]
+    assert message in line
 
 
 def test_missing_library_is_named(overlay: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):

@@ -18,7 +18,7 @@ from tests.cli.command import GFT, SMALL, refused
     [
         (["--trainer.max_stepz=3"], "there is no option --trainer.max_stepz; did you mean --trainer.max_steps?"),
         (["--model.loss=lightning_gft.GTFLoss"], "model.loss: lightning_gft has no GTFLoss; did you mean GFTLoss?"),
-        (["--model.loss.foo=3"], "model.loss: the class has no argument foo; add .help to the setting"),
+        (["--model.loss.foo=3"], "model.loss: the class has no argument foo; it has rectifier, reduction"),
         (["--model.loss=null"], "model.loss: needs a class_path that says which GroupLoss it is"),
         (["--trainer.devices=0"], "is not a valid input using cpu accelerator"),
         (["--trainer.gradient_clip_algorithm=value"], "trainer.gradient_clip_algorithm has no effect here"),
@@ -31,7 +31,10 @@ from tests.cli.command import GFT, SMALL, refused
         (["--trainer.strategy=warp"], "You selected an invalid strategy name"),
         (["--trainer.precision=16-true"], "precision='16-true' is not supported"),
         (["--ckpt_path=nowhere.ckpt"], "nowhere.ckpt"),
-        (["--model.policy=lightning_gft.PretrainedPolicy", "--model.policy.model_name_or_path=/no"], "'/no': no "),
+        (
+            ["--model.policy=lightning_gft.PretrainedPolicy", "--model.policy.model_name_or_path=/no"],
+            "='/no': there is no",
+        ),
         (["--data=lightning_gft.GroupDataModule", "--data.path=no.csv"], "path='no.csv' does not exist"),
     ],
 )

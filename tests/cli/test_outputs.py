@@ -80,6 +80,14 @@ def test_figures_are_shown_once_and_briefly(subcommand, stage, tmp_path, capsys)
     assert max(len(line) for line in shown.splitlines() if not line.startswith(("Logs", "The trained"))) <= 80
 
 
+@pytest.mark.parametrize("learns", [True, False])
+def test_a_run_without_any_difference_in_reward_says_so(learns, tmp_path, capsys):
+    marker = "#" if learns else "nowhere"
+    reward = f"--model.sampler.rewards.accuracy.marker={marker}"
+    main(["fit", "--config", GFT, f"--trainer.default_root_dir={tmp_path}", *SMALL, reward])
+    assert ("Nothing was learnt: in no batch did the rewards of a group differ" in capsys.readouterr().out) != learns
+
+
 def test_version_is_told(capsys):
     with pytest.raises(SystemExit):
         main(["--version"])

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from threading import Barrier, Thread
 from typing import Any
 
 import pytest
@@ -16,10 +15,10 @@ from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LinearLR
 
-from lightning_gft import Evaluation, LoRA, PolicyLoader, PretrainedPolicy, Quantization
+from lightning_gft import ArithmeticPolicy, Evaluation, LoRA, PolicyLoader, PretrainedPolicy, Quantization
 from lightning_gft.callbacks import HuggingFaceExport
 from lightning_gft.cli import main
-from lightning_gft.export import describe, export_policy, move_to_free
+from lightning_gft.export import describe, export_policy
 from lightning_gft.policy.adapters import Adapters
 from tests.cli.command import GFT, SMALL, refused
 from tests.conftest import ALPHABET, tiny_loader, tiny_policy
@@ -135,6 +134,10 @@ def test_a_name_on_the_hub_is_named(tmp_path: Path):
 
 
 def test_there_must_be_adapters_to_merge(tmp_path: Path):
+    module = make_module()
+    with pytest.raises(ValueError, match="merge=True, but the policy has no adapters"):
+        fit(module, callbacks=[HuggingFaceExport(str(tmp_path / "policy"), merge=True)])
+    assert not hasattr(module, "policy")  # told before the model is loaded
     with pytest.raises(ValueError, match="merge=True, but the policy has no adapters"):
         export_policy(trained(tiny_loader()), tmp_path / "policy", merge=True)
 
@@ -150,9 +153,8 @@ def test_command_line_exports_what_a_checkpoint_holds(tmp_path: Path, capsys: py
     export = ("export", "--config", str(config))
     main([*export, f"--ckpt_path={checkpoint}", f"--path={tmp_path / 'adapter'}"])
     main([*export, f"--ckpt_path={checkpoint}", f"--path={tmp_path / 'merged'}", "--merge=true"])
-    main([*export, f"--path={tmp_path / 'as_loaded'}", "--merge=true"])
-    merged, as_loaded = (PretrainedPolicy(str(tmp_path / name)).load_model() for name in ("merged", "as_loaded"))
-    adapted = PretrainedPolicy(str(tmp_path / "as_loaded"), lora=LoRA(adapter_path=str(tmp_path / "adapter"))).load()
+    merged, as_loaded = PretrainedPolicy(str(tmp_path / "merged")).load_model(), ArithmeticPolicy().load_model()
+    adapted = ArithmeticPolicy(lora=LoRA(adapter_path=str(tmp_path / "adapter"))).load()
     weights = {name: model.model.layers[0].mlp.up_proj.weight for name, model in [("m", merged), ("l", as_loaded)]}
     assert not torch.equal(weights["m"], weights["l"])
     ids = torch.arange(9)[None]
@@ -160,48 +162,12 @@ def test_command_line_exports_what_a_checkpoint_holds(tmp_path: Path, capsys: py
     card = (tmp_path / "adapter/README.md").read_text()
     assert "AdamW(lr=3e-05" in card
     assert "`val/mean@2`" in card
+    assert "| optimizer steps | 2 |" in card
+    assert "As measured after 2 optimizer steps." in card
     assert len(list(tmp_path.rglob("version_*"))) == 1  # exporting is no run
-    shown = refused(capsys, *export, f"--path={tmp_path / 'adapter'}")
+    assert "error: give --path=... and --ckpt_path=..." in refused(capsys, *export)
+    assert "error: give --ckpt_path=..." in refused(capsys, *export, f"--path={tmp_path / 'new'}")
+    shown = refused(capsys, *export, f"--path={tmp_path / 'adapter'}", f"--ckpt_path={checkpoint}")
     assert f"{tmp_path / 'adapter'} is there already" in shown
     assert "cut short" in refused(capsys, *export, f"--path={tmp_path / 'new'}", f"--ckpt_path={config}")
     assert "no.ckpt does not exist" in refused(capsys, *export, f"--path={tmp_path / 'new'}", "--ckpt_path=no.ckpt")
-
-
-def test_an_empty_folder_or_a_link_to_one_is_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    module = trained(tiny_loader())
-    (tmp_path / "here").mkdir()
-    (tmp_path / "link").symlink_to(tmp_path / "here")
-    export_policy(module, tmp_path / "link")
-    (tmp_path / "inside").mkdir()
-    monkeypatch.chdir(tmp_path / "inside")
-    export_policy(module, Path())
-    for folder in ("here", "inside"):
-        assert (tmp_path / folder / "config.json").exists()
-        assert not [path for path in (tmp_path / folder).iterdir() if path.name.startswith(".")]
-
-
-def test_what_another_run_has_written_meanwhile_stays(tmp_path: Path):
-    module = trained(tiny_loader())
-    assert export_policy(module, tmp_path / "policy").name == "policy"
-    assert export_policy(module, tmp_path / "policy").name == "policy_1"
-
-
-@pytest.mark.parametrize("make", [Path.mkdir, Path.touch])
-def test_of_those_that_finish_at_once_none_is_lost(make: Any, tmp_path: Path):
-    made = [tmp_path / f"made_{number}" for number in range(8)]
-    for path in made:
-        make(path)
-        if path.is_dir():
-            (path / "file").touch()
-    start, targets = Barrier(8), []
-
-    def move(path: Path) -> None:
-        start.wait()
-        targets.append(move_to_free(path, tmp_path / "target").name)
-
-    threads = [Thread(target=move, args=(path,)) for path in made]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(targets) == ["target", *(f"target_{number}" for number in range(1, 8))]

@@ -26,7 +26,7 @@ from lightning_gft import (
 )
 from lightning_gft.guards import check_strategy
 from lightning_gft.module import GFTLitModule as Module
-from tests.conftest import ALPHABET, tiny_loader
+from tests.conftest import ALPHABET, tiny_loader, tiny_policy
 from tests.module.runs import ROWS, DigitSum, Rows, fit, make_module, make_trainer
 
 LAST_ROW_BAD = [*ROWS[:3], {**ROWS[3], "answer": "many"}]
@@ -42,6 +42,14 @@ class NeverLoads(Module):
 def module_with(sources: dict | None = None, reward=None, evaluation: Evaluation | None = None, **config) -> Module:
     sampler = GroupSampler(sources or {"teacher": TeacherSource(4)}, {"score": reward or DigitSum()})
     return NeverLoads(tiny_loader(**config), sampler, SFTLoss(), evaluation=evaluation)
+
+
+def test_a_chat_template_that_the_data_do_not_use_is_told(tmp_path: Path):
+    tiny_policy().save_pretrained(tmp_path)
+    template = "{% for message in messages %}{{ message['content'] }}={% endfor %}"
+    module = make_module(policy=PretrainedPolicy(str(tmp_path), chat_template=template))
+    with pytest.warns(UserWarning, match="the policy's chat_template has no effect: the data do"):
+        fit(module)
 
 
 @pytest.mark.parametrize(

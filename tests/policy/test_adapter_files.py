@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -99,8 +100,9 @@ def test_adapter_that_does_not_fit(wanted: dict, config: dict, message: str, tmp
     tiny_policy(vocab_size=64, **config).save_pretrained(tmp_path / "second")
     PretrainedPolicy(str(tmp_path / "first"), lora=LoRA(r=4)).load().save_pretrained(tmp_path / "adapter")
     lora = LoRA(adapter_path=str(tmp_path / "adapter"), **wanted)
-    with pytest.raises(ValueError, match=rf"(?s)lora\.adapter_path='.*adapter' could not be loaded .*{message}"):
+    with pytest.raises(ValueError, match=rf"lora\.adapter_path='.*' could not be loaded .*{message}") as error:
         PretrainedPolicy(str(tmp_path / "second"), lora=lora).load()
+    assert "\n" not in str(error.value)
 
 
 def test_adapter_that_lacks_weights(tmp_path: Path):
@@ -115,8 +117,47 @@ def test_adapter_that_lacks_weights(tmp_path: Path):
 
 
 def test_adapter_that_is_not_there(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"lora\.adapter_path='.*nowhere' could not be loaded"):
-        Policy(tiny_loader().load_model(), tiny_loader().tokenizer, lora=LoRA(adapter_path=str(tmp_path / "nowhere")))
+    loader = tiny_loader()
+    loader.lora = LoRA(adapter_path=str(tmp_path / "nowhere"))
+    with pytest.raises(ValueError, match=r"lora\.adapter_path='.*nowhere': there is no such folder"):
+        loader.tokenizer  # noqa: B018 (told before weights are loaded)
+
+
+def test_adapter_whose_files_are_incomplete(tmp_path: Path):
+    tiny_policy().save_pretrained(tmp_path)
+    PretrainedPolicy(str(tmp_path), lora=LoRA(r=2)).load().save_pretrained(tmp_path / "adapter")
+    loader = PretrainedPolicy(str(tmp_path), lora=LoRA(adapter_path=str(tmp_path / "adapter")))
+    (tmp_path / "adapter/adapter_config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"adapter/adapter_config\.json is damaged"):
+        loader.load()
+    (tmp_path / "adapter/adapter_model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"holds no adapter_model\.safetensors"):
+        loader.load()
+    (tmp_path / "adapter/adapter_config.json").unlink()
+    with pytest.raises(ValueError, match=r"holds no adapter_config\.json, so it is no adapter"):
+        loader.load()
+
+
+def test_adapter_of_another_model_is_told_and_exported_as_this_ones(tmp_path: Path, recwarn: pytest.WarningsRecorder):
+    for name in ("first", "second", "moved/first"):
+        tiny_policy().save_pretrained(tmp_path / name)
+    PretrainedPolicy(str(tmp_path / "first"), lora=LoRA(r=2)).load().save_pretrained(tmp_path / "adapter")
+    lora = LoRA(adapter_path=str(tmp_path / "adapter"))
+    PretrainedPolicy(str(tmp_path / "moved/first"), lora=lora).load()
+    assert not [warning for warning in recwarn if "base_model_name_or_path" in str(warning.message)]
+    with pytest.warns(UserWarning, match=r"was trained with the model '.*/first', and model_name_or_path='.*/second'"):
+        policy = PretrainedPolicy(str(tmp_path / "second"), lora=lora).load()
+    policy.save_pretrained(tmp_path / "later")
+    config = json.loads((tmp_path / "later/adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(tmp_path / "second")
+
+
+def test_the_base_is_named_so_that_it_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    tiny_policy().save_pretrained(tmp_path / "base")
+    monkeypatch.chdir(tmp_path)
+    PretrainedPolicy("base", lora=LoRA(r=2)).load().save_pretrained("adapter")
+    config = json.loads(Path("adapter/adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(tmp_path / "base")
 
 
 # What is refused
@@ -132,8 +173,12 @@ def test_adapter_that_is_not_there(tmp_path: Path):
             {"target_modules": ["q_proj", "qproj"]},
             r"lora\.target_modules: Qwen2ForCausalLM has no module 'qproj'",
         ),
-        ({"target_modules": "nonsense"}, r"lora: Target modules nonsense not found"),
-        ({"target_modules": []}, r"lora: "),
+        (
+            {"target_modules": "q_proj"},
+            r"='q_proj' matches no module of .* '\.\*\\.q_proj', .* it has .*, v_proj",
+        ),
+        ({"target_modules": "(q_proj"}, r"lora\.target_modules='\(q_proj' is no regular expression: missing \)"),
+        ({"target_modules": []}, r"lora\.target_modules=\[\] names no module"),
         (
             {"modules_to_save": ["head"]},
             r"lora\.modules_to_save: Qwen2ForCausalLM has no module 'head'; it has .*lm",
@@ -143,6 +188,11 @@ def test_adapter_that_is_not_there(tmp_path: Path):
 def test_bad_settings(settings: dict, message: str):
     with pytest.raises(ValueError, match=message):
         Policy(tiny_loader().load_model(), tiny_loader().tokenizer, lora=LoRA(**settings))
+
+
+def test_rank_that_the_weights_cannot_have():
+    with pytest.warns(UserWarning, match=r"lora\.r=40 is more than the rank that 14 of 14 .* can have, 32 for "):
+        Policy(tiny_loader().load_model(), tiny_loader().tokenizer, lora=LoRA(r=40))
 
 
 def test_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch):

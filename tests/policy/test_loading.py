@@ -86,20 +86,46 @@ def test_attention_implementation_is_passed_on(tmp_path: Path):
     assert policy.model.config._attn_implementation == "packed_eager"
 
 
+def test_attention_implementation_that_is_not_installed(tmp_path: Path):
+    tiny_policy().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"attn_implementation='flash_attention_2': Flash.*without it, transformers"):
+        PretrainedPolicy(str(tmp_path), attn_implementation="flash_attention_2").load_model()
+
+
 def test_missing_folder(tmp_path: Path):
     loader = PretrainedPolicy(str(tmp_path / "nothing"))
-    with pytest.raises(ValueError, match=r"model_name_or_path='.*nothing': no model could be loaded"):
-        loader.tokenizer  # noqa: B018
+    for load in (lambda: loader.tokenizer, loader.load_config):
+        with pytest.raises(ValueError, match=r"model_name_or_path='.*nothing': there is no such folder"):
+            load()
     with pytest.raises(ValueError, match=r"no model could be loaded from there .*config\.json"):
-        loader.load_model()
+        PretrainedPolicy("no/such-model").load_config()
 
 
 def test_folder_without_weights(tmp_path: Path):
     loader = tiny_loader()
     loader.config.save_pretrained(tmp_path)
     loader.tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="no model could be loaded"):
+    with pytest.raises(ValueError, match="holds no weights"):
         PretrainedPolicy(str(tmp_path)).load()
+    (tmp_path / "pytorch_model.bin").touch()
+    with pytest.raises(ValueError, match=r"holds its weights in pytorch_model\.bin alone, .* convert it once, by Auto"):
+        PretrainedPolicy(str(tmp_path)).load()
+
+
+def test_folder_without_a_model_or_a_tokenizer(tmp_path: Path):
+    with pytest.raises(ValueError, match=r"holds no config\.json, so it is no model"):
+        PretrainedPolicy(str(tmp_path)).tokenizer  # noqa: B018
+    tiny_loader().config.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="holds no tokenizer: put its files there"):
+        PretrainedPolicy(str(tmp_path)).tokenizer  # noqa: B018
+    with pytest.raises(ValueError, match=r"config\.json' is a file; give the folder that it lies in"):
+        PretrainedPolicy(str(tmp_path / "config.json")).tokenizer  # noqa: B018
+
+
+def test_revision_of_a_folder(tmp_path: Path):
+    tiny_policy().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"revision='v2' chooses on the hub, but model_name_or_path=.* is a folder"):
+        PretrainedPolicy(str(tmp_path), revision="v2").tokenizer  # noqa: B018
 
 
 def test_model_that_is_no_causal_language_model(tmp_path: Path):

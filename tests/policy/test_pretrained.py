@@ -47,7 +47,7 @@ def test_dropout_is_felt_by_passes_that_train_alone(model_type: str, tmp_path: P
 def test_dropout_where_there_is_none(tmp_path: Path):
     MambaConfig().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"dropout=0\.1: MambaConfig has none; use lora\.dropout"):
-        PretrainedPolicy(str(tmp_path), dropout=0.1).load_model()
+        PretrainedPolicy(str(tmp_path), dropout=0.1).load_config()
 
 
 @pytest.mark.parametrize("dropout", [-0.1, 1.0])
@@ -131,6 +131,10 @@ def test_chat_template(in_file: bool, folder: Path):
     [
         ("no/such/file.jinja", "neither a file nor a Jinja template"),
         ("{% for message in messages %}", "cannot be applied: Unexpected end of template"),
+        (
+            "{{ messages[0].contents }}",
+            r"loses the message: of \{'role': .*'What .*'\} it makes ''",
+        ),
         ("{{ raise_exception('roles must alternate') }}", "cannot be applied: roles must alternate"),
     ],
 )
@@ -171,7 +175,37 @@ def test_weights_that_are_not_there_are_not_made_up(folder: Path):
 def test_weights_of_another_model(folder: Path):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 16}))
-    with pytest.raises(ValueError, match=rf"model_name_or_path='{folder}': its model cannot be read: .*mismatch"):
+    with pytest.raises(ValueError, match=r"\d+ weights have another shape .*, which is \[\d+, 32\] in the file and \["):
+        PretrainedPolicy(str(folder)).load()
+
+
+def test_architecture_that_is_not_known_is_told_in_a_line(folder: Path):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "qwen99"}))
+    with pytest.raises(ValueError, match=r"its model cannot be read: .* has model type `qwen99`") as error:
+        PretrainedPolicy(str(folder)).load()
+    assert "\n" not in str(error.value)
+
+
+def rewrite(folder: Path, **changed: torch.Tensor) -> None:
+    weights = load_file(folder / "model.safetensors")
+    save_file({**weights, **changed}, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_weights_that_there_is_no_place_for(folder: Path, capfd: pytest.CaptureFixture[str]):
+    rewrite(folder, **{"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(8), "h.0.attn.bias": torch.ones(8)})
+    PretrainedPolicy(str(folder)).load()
+    rewrite(folder, **{"model.layers.2.mlp.up_proj.weight": torch.ones(2, 2), "score.weight": torch.ones(2)})
+    with pytest.raises(ValueError, match=r"holds 2 weights that Qwen2ForCausalLM has no place for, model\.layers\.2\."):
+        PretrainedPolicy(str(folder)).load()
+    assert "LOAD REPORT" not in capfd.readouterr().err
+
+
+def test_weights_that_are_no_numbers(folder: Path):
+    weight = load_file(folder / "model.safetensors")["model.layers.1.mlp.up_proj.weight"]
+    weight[3, 5] = torch.nan
+    rewrite(folder, **{"model.layers.1.mlp.up_proj.weight": weight})
+    with pytest.raises(ValueError, match=r"model\.layers\.1\.mlp\.up_proj\.weight holds values that are not finite"):
         PretrainedPolicy(str(folder)).load()
 
 

@@ -149,8 +149,9 @@ def test_experts_that_stay_as_they_are_are_told(tmp_path: Path):
 
 
 def test_whole_modules_that_are_quantised(folder: Path):
-    with pytest.raises(ValueError, match=r"lora: only Tensors of floating point"):
-        quantised(folder, lora=LoRA(r=4, modules_to_save=["q_proj"]))
+    for storage_dtype in ("uint8", "bfloat16"):
+        with pytest.raises(ValueError, match=r"lora\.modules_to_save: 'q_proj' is quantised"):
+            quantised(folder, lora=LoRA(r=4, modules_to_save=["q_proj"]), storage_dtype=storage_dtype)
 
 
 def test_quantisation_without_adapters():
@@ -161,6 +162,11 @@ def test_quantisation_without_adapters():
 def test_settings_without_meaning():
     with pytest.raises(ValueError, match=r"quantization\.storage_dtype has no meaning with bits=8"):
         Quantization(bits=8, storage_dtype="bfloat16")
+
+
+def test_magnitudes_of_8_bits():
+    with pytest.raises(ValueError, match=r"lora\.use_dora does not go with quantization\.bits=8; use bits: 4"):
+        PretrainedPolicy("any", lora=LoRA(use_dora=True), quantization=Quantization(bits=8))
 
 
 def test_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch):

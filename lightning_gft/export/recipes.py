@@ -1,0 +1,68 @@
+"""How an exported folder is loaded, as its card shows it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lightning_gft.module import GFTLitModule
+
+_HERE = '"path/of/this/folder"'
+
+
+def loading_model(tokenizer_class: str) -> str:
+    """Return what loads a whole model.
+
+    Args:
+        tokenizer_class: What loads the tokenizer as it is.
+    """
+    return _python(
+        f"from transformers import {', '.join(sorted(('AutoModelForCausalLM', tokenizer_class)))}",
+        "",
+        f"model = AutoModelForCausalLM.from_pretrained({_HERE})",
+        _tokenizer(tokenizer_class),
+    )
+
+
+def loading_adapter(base: str, module: GFTLitModule, tokenizer_class: str) -> list[str]:
+    """Return what loads an adapter, with its base and into one that is loaded already, and what that base must be.
+
+    Args:
+        base: Name or folder of the model that the adapter belongs to.
+        module: What was trained.
+        tokenizer_class: What loads the tokenizer as it is.
+    """
+    is_folder = Path(base).exists()
+    where = f"path/of/{Path(base).name}" if is_folder else base
+    quantization = getattr(module.policy_loader, "quantization", None)
+    needs = f"The adapter needs its base, `{Path(base).name if is_folder else base}`"
+    if is_folder:
+        needs += ", a folder of the machine that it was trained on, whose path adapter_config.json names"
+    needs += "."
+    if quantization is not None:
+        needs += (
+            f" It was trained on weights of {quantization.bits} bits, and can be loaded on such as well as on those in "
+            "full precision; what it says differs a little between the two."
+        )
+    with_base = _python(
+        "from peft import AutoPeftModelForCausalLM",
+        f"from transformers import {tokenizer_class}",
+        "",
+        f"model = AutoPeftModelForCausalLM.from_pretrained({_HERE})",
+        _tokenizer(tokenizer_class),
+    )
+    into_base = _python(
+        "from peft import PeftModel",
+        "from transformers import AutoModelForCausalLM",
+        "",
+        f'base = AutoModelForCausalLM.from_pretrained("{where}")',
+        f"model = PeftModel.from_pretrained(base, {_HERE})",
+    )
+    return [needs, with_base, "Or into a base from elsewhere:", into_base]
+
+
+def _tokenizer(tokenizer_class: str) -> str:
+    return f"tokenizer = {tokenizer_class}.from_pretrained({_HERE})"
+
+
+def _python(*lines: str) -> str:
+    return "\n".join(("```python", *lines, "```"))

@@ -1,0 +1,83 @@
+"""Places that a run writes to at its end: free, writable, and each taken by one run alone."""
+
+from __future__ import annotations
+
+import os
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+
+def check_target(path: Path) -> None:
+    """Refuse a file or folder that holds something already, or that could not be made.
+
+    Args:
+        path: What shall be written at the end of a run.
+
+    Raises:
+        FileExistsError: If there is something.
+        PermissionError: If it cannot be made.
+
+    Example:
+        >>> check_target(Path("/dev/null/policy"))
+        Traceback (most recent call last):
+        PermissionError: cannot write to /dev/null/policy, because /dev/null is no folder; choose another path
+    """
+    if is_free(path):
+        existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    else:
+        raise FileExistsError(f"{path} is there already; choose another path, or move it away")
+    reason = "is no folder" if not existing.is_dir() else "" if os.access(existing, os.W_OK) else "cannot be written to"
+    if reason:
+        raise PermissionError(f"cannot write to {path}, because {existing} {reason}; choose another path")
+    try:
+        with TemporaryDirectory(dir=existing, prefix=".unfinished-"):
+            pass  # a full disk, say, or a folder that only seems to be one, as those in /proc
+    except OSError as error:
+        raise PermissionError(
+            f"cannot write to {path}, because nothing can be made in {existing} ({error.strerror}); choose another path"
+        ) from error
+
+
+def is_free(path: Path) -> bool:
+    """Tell whether nothing is there, or an empty folder.
+
+    Args:
+        path: What shall be written.
+
+    Example:
+        >>> is_free(Path("/dev"))
+        False
+    """
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
+
+
+def free_path(path: Path) -> Path:
+    """Return a path, or one with a number where something has come to be there since the run began.
+
+    Args:
+        path: What shall be written.
+
+    Example:
+        >>> free_path(Path("/dev/null")).name
+        'null_1'
+    """
+    names = (path.with_stem(f"{path.stem}_{number}") if number else path for number in count())
+    return next(path for path in names if is_free(path))
+
+
+def move_to_free(made: Path, path: Path) -> Path:
+    """Move a file or a folder to a path, or to one with a number where another run has been faster; return which.
+
+    Args:
+        made: What was made, on the same disk.
+        path: Where it shall be.
+    """
+    while True:
+        target = free_path(path)
+        try:  # of two that want the same name only one can make it
+            target.mkdir(exist_ok=True) if made.is_dir() else target.touch(exist_ok=False)
+            return made.replace(target)
+        except OSError:
+            if is_free(target):
+                raise

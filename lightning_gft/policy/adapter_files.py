@@ -1,0 +1,70 @@
+"""Reading what an adapter says of itself, and whether it belongs to a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightning.pytorch.utilities import rank_zero_warn
+from transformers import PreTrainedModel
+
+from lightning_gft.policy.files import damaged_files, is_no_hub_name
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
+_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+
+
+def check_adapter_folder(path: str) -> None:
+    """Refuse a folder that is not there or holds no adapter, before anyone looks for it on the hub.
+
+    Args:
+        path: Folder, or name on the hub.
+
+    Raises:
+        ValueError: If it is a folder without an adapter.
+    """
+    folder, where = Path(path), f"lora.adapter_path={path!r}"
+    if not folder.exists() and is_no_hub_name(path):
+        raise ValueError(f"{where}: there is no such folder")
+    if not folder.is_dir():
+        return
+    if not (folder / "adapter_config.json").is_file():
+        raise ValueError(f"{where} holds no adapter_config.json, so it is no adapter; give a folder that peft wrote")
+    if not any((folder / name).is_file() for name in _WEIGHTS):
+        raise ValueError(f"{where} holds no {_WEIGHTS[0]}; download or copy it again")
+    if damaged := damaged_files(folder):
+        raise ValueError(f"{where}: {', '.join(damaged)} is damaged; download or copy it again")
+
+
+def read_adapter_config(path: str, model: PreTrainedModel) -> PeftConfig:
+    """Return the configuration of a low-rank adapter, from now on one of this model's.
+
+    Args:
+        path: Folder, or name on the hub.
+        model: What the adapter shall go into; another one than it was trained with is warned of.
+
+    Raises:
+        ValueError: If it is an adapter of another type.
+    """
+    from peft import PeftConfig
+
+    config: PeftConfig = PeftConfig.from_pretrained(path)
+    if config.peft_type != "LORA":
+        raise ValueError(f"it is of type {config.peft_type}")
+    before, now = config.base_model_name_or_path, model.name_or_path or None
+    if before and now and not _is_same_model(before, now):
+        rank_zero_warn(
+            f"lora.adapter_path={path!r} was trained with the model {before!r}, and model_name_or_path={now!r} is "
+            "another one by its name: unless that is the same model elsewhere, what it has learnt is lost"
+        )
+    config.base_model_name_or_path = now
+    return config
+
+
+def _is_same_model(first: str, second: str) -> bool:
+    """Tell whether two names may mean one model: the same folder, or one that was moved or copied from the hub."""
+    if Path(first).resolve() == Path(second).resolve():
+        return True
+    return Path(first).name.lower() == Path(second).name.lower()
