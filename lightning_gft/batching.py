@@ -39,6 +39,8 @@ def _padded_rows(groups: GroupBatch, max_tokens: int) -> list[torch.Tensor]:
 
 
 def _packed_rows(groups: GroupBatch, max_tokens: int) -> list[torch.Tensor]:
+    if not len(groups):
+        return []
     prompts = prompt_lengths(groups)
     owners, prompt, length = (t.tolist() for t in (prompt_owners(groups, prompts), prompts, groups.lengths))
     longest: dict[int, int] = {}

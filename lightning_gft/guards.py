@@ -57,7 +57,7 @@ class UpdateGuard:
             state_dict: What :meth:`state_dict` returned.
         """
         for name in _COUNTED:
-            setattr(self, name, state_dict[name])
+            setattr(self, name, state_dict.get(name, getattr(self, name)))
 
     def check_gradient(self, finite: bool) -> None:
         """Count an update.

@@ -34,7 +34,12 @@ def test_no_two_neighbours_would_have_fitted_together(budget: int):
 
 def test_no_sequences_make_no_micro_batch():
     groups, _ = random_groups()
-    assert micro_batch_rows(groups.select(torch.tensor([], dtype=torch.long)), 100) == []
+    none = groups.select(torch.tensor([], dtype=torch.long))
+    narrow = replace(
+        none, **{name: getattr(none, name)[:, :0] for name in ("input_ids", "attention_mask", "response_mask")}
+    )
+    for packed in (True, False):
+        assert micro_batch_rows(none, 100, packed) == micro_batch_rows(narrow, 100, packed) == []
 
 
 def test_select_keeps_rows_together_and_cuts_padding():

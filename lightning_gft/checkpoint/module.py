@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from typing_extensions import override
@@ -125,7 +126,12 @@ class ResumableModule(LightningModule):
     @override
     def on_train_start(self) -> None:
         if self._resumed_from is not None and self._resumed_from["measured"].get(MEASURED_AT) != self.global_step:
-            make_up_validation(self.trainer)
+            try:
+                make_up_validation(self.trainer)
+            except (
+                AttributeError
+            ) as error:  # Lightning keeps what this takes to itself, and may come to name it otherwise
+                rank_zero_warn(f"a validation that was due when the run ended is not made up: {error}")
         noted, settings = self._noted_settings(), self._optimizer_settings
         if noted is None or settings is None:
             return

@@ -40,7 +40,8 @@ def export_policy(
 ) -> Path:
     """Write weights (safetensors), configuration, tokenizer, chat template and model card.
 
-    The folder appears when it is whole. Where another run has written to it in the meantime, a number is added.
+    A new folder appears when it is whole; into an empty one, files are moved when all are written. Where another run
+    has written to it in the meantime, a number is added.
 
     Args:
         module: Whose policy is written.

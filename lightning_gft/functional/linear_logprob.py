@@ -138,6 +138,8 @@ class _LinearLogprobLoss(torch.autograd.Function):
             rows: Tensor | slice = slice(None)
             if scale.is_cpu and not scale.all():  # elsewhere, asking would wait for the device
                 rows = scale.nonzero().squeeze(1)
+                if not len(rows):
+                    continue
                 chunk, states = keep_rows(chunk, rows), states[rows]
             write_gradient(chunk, chunk_targets[rows], log_normalizers[rows], scale[rows].unsqueeze(1), head)
             if hidden_grad is not None:
@@ -161,7 +163,8 @@ class _LinearLogprobLoss(torch.autograd.Function):
 def _scaled(grad: Tensor, factor: Tensor) -> Tensor:
     # A graph that is kept may be run again, and needs what was saved as it was; any other is done with it, and spares
     # a second tensor of the weight's size.
-    if torch._C._autograd._get_current_graph_task_keep_graph():
+    kept = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
+    if kept is None or kept():
         return (grad * factor).to(grad.dtype)
     return grad.mul_(factor)
 

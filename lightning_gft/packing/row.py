@@ -45,8 +45,10 @@ class Block:
             window: Most positions back, its own included; ``None`` for no limit.
         """
         key = torch.arange(self.keys.shape[1], device=self.keys.device)
-        distance = self.positions[:, :, None] - key
-        seen = (distance >= 0) if window is None else (distance >= 0) & (distance < window)
+        position = self.positions[:, :, None]
+        seen = key <= position
+        if window is not None:
+            seen &= key > position - window
         return seen.unsqueeze(1)
 
 

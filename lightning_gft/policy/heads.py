@@ -105,7 +105,10 @@ def _gives_own_logits(head: LinearHead, model: PreTrainedModel) -> bool:
     projection = output_projection(model)
     assert projection is not None  # noqa: S101 (the caller has looked)
     probe = torch.arange(4, device=model.device).unsqueeze(0)
-    hidden = model.base_model(input_ids=probe).last_hidden_state
+    hidden = getattr(model.base_model(input_ids=probe), "last_hidden_state", None)
+    if hidden is None:  # its body is not apart from its head
+        model.train(training)
+        return False
     # A fresh model's logits are so small that no bound on them shows, so the projection is made to give large ones.
     amplification = _PROBED_LOGIT / projection(hidden).abs().max().clamp(min=1e-6)
     hook = projection.register_forward_hook(lambda _, __, projected: projected * amplification)

@@ -6,17 +6,22 @@ from dataclasses import dataclass, field, fields
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from typing_extensions import override
 
-from lightning_gft.packing import Pack, leave_packed_attention, pack, use_packed_attention
-from lightning_gft.policy.scoring import packed_run, padded_run
+from lightning_gft.attention import attention_name, leave_attention, redirect_attention
+from lightning_gft.functional.linear_head import LinearHead
+from lightning_gft.packing import Pack, pack
+from lightning_gft.policy.scoring import packed_states, padded_states
 from lightning_gft.types import GroupBatch
 
 _WINDOWS = ("sliding_window", "attention_chunk_size")
+_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
 _PROMPTS = [[0, 1], [0, 1], [2]]
 _RESPONSES = [[2, 3, 1], [3], [3, 0]]
 _GROUPS = [0, 0, 1]
+_PLACES = [{0, 1, 2, 3, 4}, {0, 1, 5}, {6, 7, 8}]
+"""Where the tokens of each of these sequences stand in their pack."""
 
 
 @dataclass(frozen=True)
@@ -36,48 +41,94 @@ class Packability:
         return f"sequences {which}are padded, and each runs through the model with a prompt of its own: {self.reason}"
 
 
-def find_packability(model: PreTrainedModel) -> Packability:
-    """Switch a model to packs if it gives the same states on them as on padded sequences; else leave it as it is.
+def find_packability(model: PreTrainedModel, head: LinearHead | None) -> Packability:
+    """Redirect a model's attention to packs if that gives what it gives of padded sequences; else leave it as it is.
 
-    That is *tried* on a few tokens, and that every layer takes its attention in blocks is counted: layers in which
-    tokens touch in another way, as in recurrent ones, would mix sequences up.
+    That is *tried* on a few tokens: the states must be the same, every layer must take its attention in blocks, and no
+    token may have a part in what another sequence gives. Layers in which tokens touch in another way, as in recurrent
+    ones, would mix sequences up.
 
     Args:
         model: A causal language model, its weights on a real device.
+        head: Its head, where that is fused with the loss.
     """
-    if not use_packed_attention(model):
-        return Packability(0, f"attn_implementation={model.config._attn_implementation!r} knows no packs")
+    if reason := _known_obstacle(model.config.get_text_config()):
+        return Packability(0, reason)
     training = model.training
     model.eval()
     try:
-        found = _try(model)
+        found = _try(model, head)
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         found = Packability(0, f"{type(model).__name__} does not take one: {error}")
     model.train(training)
     if found.longest == 0:
-        leave_packed_attention(model)
+        leave_attention(model)
     return found
 
 
-@torch.no_grad()
-def _try(model: PreTrainedModel) -> Packability:
+def _known_obstacle(config: PreTrainedConfig) -> str:
+    """Return what a few tokens would not show."""
+    if others := set(getattr(config, "layer_types", None) or ()) - _LAYERS:
+        return f"it has layers of type {', '.join(sorted(others))}"
+    if getattr(config, "attn_temperature_tuning", None):
+        return "attn_temperature_tuning scales tokens by their place in a row"
+    return ""
+
+
+def _try(model: PreTrainedModel, head: LinearHead | None) -> Packability:
     groups = _probe(model.device)
+    with torch.no_grad():
+        own = padded_states(model, head, groups)
+        if not redirect_attention(model):
+            return Packability(0, f"attn_implementation={attention_name(model)!r} knows no packs")
+        redirected = padded_states(model, head, groups)
     row = pack(groups)
     witness = _Witness(**{f.name: getattr(row, f.name) for f in fields(Pack)})
-    padded = padded_run(model.base_model, groups, "last_hidden_state")
-    packed = packed_run(model.base_model, witness, "last_hidden_state")
+    packed, touched = _with_touched_places(model, head, witness)
     config = model.config.get_text_config()
     if len(witness.windows) != config.num_hidden_layers:
         return Packability(0, f"only {len(witness.windows)} of its {config.num_hidden_layers} layers are attention")
-    # Half precision rounds to 2^-8; in 8 bits tokens share the columns that are kept exact.
-    exact = padded.dtype in (torch.float32, torch.float64) and not getattr(model, "is_loaded_in_8bit", False)
-    if (packed - padded).abs().max() > (1e-4 if exact else 5e-2) * padded.abs().max():
+    if any(places - allowed for places, allowed in zip(touched, _PLACES, strict=True)):
+        return Packability(0, f"{type(model).__name__} would let one sequence into another")
+    if not _alike(model, redirected, own) or not _alike(model, packed, own):
         return Packability(0, f"{type(model).__name__} gives other states on one")
     limits = {name: getattr(config, name, None) for name in _WINDOWS}
     # A window that a layer does not name to its attention function is only in the mask, which a pack replaces.
     unseen = {name: limit for name, limit in limits.items() if limit and limit not in witness.windows}
     name = min(unseen, key=unseen.__getitem__, default=None)
     return Packability() if name is None else Packability(unseen[name], f"{name}={unseen[name]}")
+
+
+@torch.enable_grad()
+def _with_touched_places(model: PreTrainedModel, head: LinearHead | None, row: Pack) -> tuple[Tensor, list[set[int]]]:
+    """Return the states of a pack, and for each sequence the places from which a gradient reaches its own.
+
+    A gradient of exactly zero is proof in any precision, where a difference would have to be told from rounding.
+    """
+    embedded: list[Tensor] = []
+
+    def watch(_: object, __: object, output: Tensor) -> Tensor:
+        embedded.append(output.detach().requires_grad_())
+        return embedded[-1]
+
+    hook = model.get_input_embeddings().register_forward_hook(watch)
+    try:
+        states = packed_states(model, head, row)
+    finally:
+        hook.remove()
+    uneven = torch.arange(states.shape[1], device=states.device).cos()  # norms would take the gradient of a plain sum
+    touched = []
+    for part in states.split([len(response) for response in _RESPONSES]):
+        (gradient,) = torch.autograd.grad((part.float() * uneven).sum(), embedded, retain_graph=True)
+        touched.append(set(gradient[0].abs().sum(dim=-1).nonzero().squeeze(1).tolist()))
+    return states.detach(), touched
+
+
+def _alike(model: PreTrainedModel, states: Tensor, own: Tensor) -> bool:
+    # Half precision rounds to 2^-8; in 8 bits tokens share the columns that are kept exact.
+    exact = own.dtype in (torch.float32, torch.float64) and not getattr(model, "is_loaded_in_8bit", False)
+    difference = (states - own).float().norm(dim=1)
+    return bool((difference <= (1e-4 if exact else 5e-2) * own.float().norm(dim=1)).all())
 
 
 @dataclass(frozen=True)

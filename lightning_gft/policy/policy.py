@@ -64,11 +64,11 @@ class Policy(nn.Module):
         self.engine = engine or TransformersEngine()
         self.model = model
         self.adapters = None if lora is None else Adapters(model, lora, keep_reference)
-        self.packability = find_packability(model)
+        self.head = find_linear_head(model)
+        self.packability = find_packability(model, self.head)
         copied = keep_reference and lora is None
         self.reference_model = copy.deepcopy(model).eval().requires_grad_(False) if copied else None
         self._uses_reference = False
-        self.head = find_linear_head(model)
         if self.head is None:
             rank_zero_warn(
                 f"{type(model).__name__} has a head that the fused loss does not serve; its own logits are used "

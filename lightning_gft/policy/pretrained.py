@@ -50,6 +50,11 @@ _GENERIC_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16", "float64"]
 
+_ABOUT_ATTENTION = re.compile(
+    "attn_implementation|attention implementation|flash|flex|scaled_dot_product", re.IGNORECASE
+)
+"""What transformers says of a function that it does not have, or not here; names of weights have other words."""
+
 
 class PretrainedPolicy(PolicyLoader):
     """A causal language model from a folder or from the Hugging Face hub.
@@ -219,7 +224,7 @@ class PretrainedPolicy(PolicyLoader):
         except (MemoryError, torch.OutOfMemoryError):
             raise  # not for what the files hold
         except Exception as error:
-            if self.attn_implementation is not None and re.search("attn|attention", f"{error}", re.IGNORECASE):
+            if self.attn_implementation is not None and _ABOUT_ATTENTION.search(f"{error}"):
                 raise ValueError(
                     f"attn_implementation={self.attn_implementation!r}: {in_a_line(error)} (without it, transformers "
                     "chooses)"

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from lightning_gft.attention import no_mask
 from lightning_gft.functional import floor_logprobs, linear_logprob_loss, token_entropy, token_logprobs
 from lightning_gft.functional.linear_head import LinearHead
 from lightning_gft.functional.linear_logprob import ChunkCoefficientsFn
-from lightning_gft.packing import Pack, pack
+from lightning_gft.packing import Pack, PackedAttention, pack
 from lightning_gft.policy.heads import head_operands, output_projection
 from lightning_gft.types import GroupBatch, LossOutput
 
@@ -33,8 +34,7 @@ def score(
         packed: Whether to put the sequences into one row, without padding and with one copy of a group's prompt.
     """
     targets = groups.input_ids[:, 1:][groups.response_mask[:, 1:]]
-    body, output = (model, "logits") if head is None else (model.base_model, "last_hidden_state")
-    states = packed_run(body, pack(groups), output) if packed else padded_run(body, groups, output)
+    states = packed_states(model, head, pack(groups)) if packed else padded_states(model, head, groups)
     if head is None:
         return _plain_loss(states, targets, coefficients, entropy)
     projection = output_projection(model)
@@ -53,43 +53,47 @@ def score(
     return LossOutput(loss, logprobs, entropies)
 
 
-def padded_run(body: nn.Module, groups: GroupBatch, output: str) -> Tensor:
+def padded_states(model: PreTrainedModel, head: LinearHead | None, groups: GroupBatch) -> Tensor:
     """Run padded sequences and return what the response tokens are predicted from.
 
     Args:
-        body: The model, or what it has below its head.
+        model: The language model.
+        head: Its head, where that is fused with the loss.
         groups: ``N`` sequences.
-        output: Name of what to take, ``[N, T, H]``.
 
     Returns:
-        ``[M, H]``: the state at ``t - 1`` predicts token ``t``, and only those of response tokens are needed.
+        Hidden states ``[M, H]``, or logits ``[M, V]`` where no head is fused. What is at ``t - 1`` predicts token
+        ``t``, and only what predicts response tokens is needed.
     """
+    body, output = _body(model, head)
     result = body(input_ids=groups.input_ids, attention_mask=groups.attention_mask.long(), use_cache=False)
     states: Tensor = getattr(result, output)[:, :-1][groups.response_mask[:, 1:]]
     return states
 
 
-def packed_run(body: nn.Module, packing: Pack, output: str) -> Tensor:
-    """Run a pack and return what the response tokens are predicted from.
+def packed_states(model: PreTrainedModel, head: LinearHead | None, packing: Pack) -> Tensor:
+    """Run a pack and return what the response tokens are predicted from, as :func:`padded_states` does.
 
     Args:
-        body: The model, or what it has below its head.
+        model: The language model; its attention is redirected.
+        head: Its head, where that is fused with the loss.
         packing: A row of ``S`` tokens.
-        output: Name of what to take, ``[1, S, H]``.
-
-    Returns:
-        ``[M, H]``.
     """
+    body, output = _body(model, head)
     result = body(
         input_ids=packing.input_ids,
         position_ids=packing.position_ids,
-        # One that is four-dimensional is passed on as it is, where another would be made, as large as S * S.
-        attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=packing.input_ids.device),
-        packing=packing,
+        attention_mask=no_mask(packing.input_ids.device),
+        attending=PackedAttention(packing),
         use_cache=False,
     )
     states: Tensor = getattr(result, output).squeeze(0).index_select(0, packing.predictors)
     return states
+
+
+def _body(model: PreTrainedModel, head: LinearHead | None) -> tuple[nn.Module, str]:
+    """Return what to run, and the name of what to take of its output."""
+    return (model, "logits") if head is None else (model.base_model, "last_hidden_state")
 
 
 def _plain_loss(logits: Tensor, targets: Tensor, coefficients: ChunkCoefficientsFn, entropy: bool) -> LossOutput:

@@ -6,17 +6,14 @@ prompt are not repeated for its ``K`` responses; all ``K`` queries meet them in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from lightning_gft.packing import underlying_attention
+from lightning_gft.attention import AttentionFunction, RedirectionError, no_mask, redirect_attention
 from lightning_gft.rollout.places import Places
 from lightning_gft.rollout.shared_layer import SharedLayer, product
 
@@ -24,24 +21,14 @@ _WORTH_COPYING = 0.75
 """Leaving something out copies all the rest, so it waits until no more than this share stays."""
 
 
-def can_share(model: PreTrainedModel, cache: DynamicCache, longest: int) -> bool:
-    """Return whether the model's attention is one that :class:`SharedPrompts` can stand in for.
-
-    It stands in for transformers' ``sdpa``, which knows no caps and no sinks, in layers that see all tokens.
+def can_share(cache: DynamicCache, longest: int) -> bool:
+    """Return whether all layers of a cache see all tokens, so that a prompt's can be held once.
 
     Args:
-        model: A causal language model.
-        cache: What it made of the prompts.
+        cache: What a model made of the prompts.
         longest: Tokens of a prompt and its longest response.
     """
-    config = model.config
-    return (
-        underlying_attention(model) == "sdpa"
-        and model._supports_attention_backend
-        and config.get_text_config() is config
-        and len(cache.layers) == config.num_hidden_layers
-        and all(_sees_all(layer, longest) for layer in cache.layers)
-    )
+    return all(_sees_all(layer, longest) for layer in cache.layers)
 
 
 def _sees_all(layer: object, longest: int) -> bool:
@@ -54,13 +41,14 @@ class SharedPrompts:
     """The prompts' keys and values, and beside them those of the responses so far.
 
     Args:
-        model: For which :func:`can_share` holds.
-        cache: What it made of ``P`` prompts; taken over.
+        model: One that :func:`~lightning_gft.rollout.shareable.find_obstacle` has nothing against.
+        cache: What it made of ``P`` prompts, for which :func:`can_share` holds; taken over.
         mask: ``[P, T]``, 0 at the padding on the left.
         num_generations: Responses a prompt.
     """
 
     def __init__(self, model: PreTrainedModel, cache: DynamicCache, mask: Tensor, num_generations: int) -> None:
+        redirect_attention(model)
         self.model = model
         self.cache = cache
         count, self.device = len(mask), mask.device
@@ -92,16 +80,17 @@ class SharedPrompts:
         Returns:
             ``[N, V]`` logits.
         """
-        with self._attending():
-            output = self.model(
-                input_ids=tokens.unsqueeze(1),
-                position_ids=self.positions.unsqueeze(1),
-                past_key_values=self.cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
+        output = self.model(
+            input_ids=tokens.unsqueeze(1),
+            attention_mask=no_mask(self.device),
+            position_ids=self.positions.unsqueeze(1),
+            past_key_values=self.cache,
+            attending=self,
+            use_cache=True,
+            logits_to_keep=1,
+        )
         if any(layer.handed is not None for layer in self.layers):
-            raise self._unusable()
+            raise RedirectionError("its layers do not attend through the function that transformers gives them")
         self.positions = self.positions + 1
         logits: Tensor = output.logits[:, -1]
         return logits
@@ -125,34 +114,32 @@ class SharedPrompts:
                 layer.keep_stored(stored.index)
             layer.stored = self.stored
 
-    @contextmanager
-    def _attending(self) -> Iterator[None]:
-        """Put our attention in the place of the model's; as transformers knows no mask for it, it builds none."""
-        name = f"lightning_gft_{id(self)}"
-        config = self.model.config
-        usual = config._attn_implementation
-        ALL_ATTENTION_FUNCTIONS[name] = self._attend
-        config._attn_implementation = name
-        try:
-            yield
-        finally:
-            config._attn_implementation = usual
-            del ALL_ATTENTION_FUNCTIONS[name]
-
-    def _attend(
+    def attend(
         self,
+        function: AttentionFunction,
         module: nn.Module,
         query: Tensor,
         key: Tensor,
         value: Tensor,
-        attention_mask: Tensor | None,
         scaling: float | None = None,
         **_: Any,
-    ) -> tuple[Tensor, None]:
-        """Attend from ``[N, heads, 1, D]``, with one softmax over a prompt and what the layer has just handed out."""
+    ) -> Tensor:
+        """Attend from ``[N, heads, 1, D]``, with one softmax over a prompt and what the layer has just handed out.
+
+        Args:
+            function: The model's own, which this one stands in for.
+            module: The layer that asks.
+            query: ``[N, heads, 1, D]``.
+            key: What the layer's cache has just handed out.
+            value: The same.
+            scaling: Of the scores.
+
+        Raises:
+            RedirectionError: If a layer attends to other keys than those of its cache.
+        """
         layer = self.layers[module.layer_idx]  # type: ignore[index]
-        if key is not layer.handed or attention_mask is not None:
-            raise self._unusable()
+        if key is not layer.handed:
+            raise RedirectionError("its layers attend to other keys than those that they keep")
         layer.handed = None
         scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
         queries = (query.squeeze(2) * scaling).unflatten(1, (key.shape[1], -1)).to(key.dtype)
@@ -162,7 +149,7 @@ class SharedPrompts:
             weights = torch.cat([to_prompt, to_itself], dim=-1).softmax(dim=-1).to(value.dtype)
             of_prompt, of_itself = weights.split([to_prompt.shape[-1], to_itself.shape[-1]], dim=-1)
             attended = self._shared(of_prompt, layer.prompt_values) + self._own(of_itself, value)
-        return attended.to(value.dtype).flatten(1, 2).unsqueeze(1), None
+        return attended.to(value.dtype).flatten(1, 2).unsqueeze(1)
 
     def _own(self, rows: Tensor, stored: Tensor) -> Tensor:
         """Multiply ``[N, key heads, share, x]`` with what is stored of each response, ``[S, key heads, x, y]``."""
@@ -176,8 +163,3 @@ class SharedPrompts:
         if padding is not None:
             of_all = of_all.masked_fill_(padding, -torch.inf)
         return self.by_prompt.gather(of_all.unflatten(2, (-1, share)).transpose(1, 2).flatten(0, 1))
-
-    def _unusable(self) -> RuntimeError:
-        return RuntimeError(
-            f"{type(self.model).__name__} does not attend as other models do; load it with attn_implementation='eager'"
-        )

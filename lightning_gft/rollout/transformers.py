@@ -14,6 +14,7 @@ from lightning_gft.functional import token_logprobs
 from lightning_gft.rollout.engine import EndTokens, RolloutEngine
 from lightning_gft.rollout.repeated_prompt import RepeatedPrompts
 from lightning_gft.rollout.sampling import draw, logits_warpers, uniform_noise
+from lightning_gft.rollout.shareable import can_be_shared
 from lightning_gft.rollout.shared_prompt import SharedPrompts, can_share
 from lightning_gft.types import Response, SamplingParams
 
@@ -51,6 +52,7 @@ class TransformersEngine(RolloutEngine):
         seeds: Sequence[int],
         end: EndTokens,
     ) -> list[list[Response]]:
+        shares = can_be_shared(model)
         responses: list[list[Response]] = [[] for _ in prompt_ids]
         by_length = sorted(range(len(prompt_ids)), key=lambda i: len(prompt_ids[i]))
         numbers = range(num_generations)
@@ -62,7 +64,7 @@ class TransformersEngine(RolloutEngine):
             chosen = by_length[start : start + prompts_a_batch]
             generations = numbers[first : first + responses_a_prompt]
             chosen_seeds = [seeds[i * num_generations + k] for i in chosen for k in generations]
-            decoder = _Decoder(model, [prompt_ids[i] for i in chosen], len(generations), end)
+            decoder = _Decoder(model, [prompt_ids[i] for i in chosen], len(generations), end, shares)
             drawn = decoder.run(sampling, uniform_noise(chosen_seeds, sampling.max_new_tokens))
             for position, i in enumerate(chosen):
                 responses[i] += drawn[position * len(generations) : (position + 1) * len(generations)]
@@ -73,12 +75,18 @@ class _Decoder:
     """One batch of prompts on its way through the model."""
 
     def __init__(
-        self, model: PreTrainedModel, prompt_ids: Sequence[Sequence[int]], num_generations: int, end: EndTokens
+        self,
+        model: PreTrainedModel,
+        prompt_ids: Sequence[Sequence[int]],
+        num_generations: int,
+        end: EndTokens,
+        shares: bool,
     ) -> None:
         self.model = model
         self.prompt_ids = prompt_ids
         self.num_generations = num_generations
         self.end = end
+        self.shares = shares
         self.eos = torch.tensor(end.eos_token_ids, device=model.device)
 
     def run(self, sampling: SamplingParams, noise: Tensor) -> list[Response]:
@@ -125,7 +133,7 @@ class _Decoder:
             use_cache=True,
             logits_to_keep=1,
         )
-        kind = SharedPrompts if can_share(self.model, cache, width + max_new_tokens) else RepeatedPrompts
+        kind = SharedPrompts if self.shares and can_share(cache, width + max_new_tokens) else RepeatedPrompts
         states = kind(self.model, cache, mask.to(self.model.device), self.num_generations)
         return states, output.logits[:, -1].float().repeat_interleave(self.num_generations, dim=0)
 

@@ -83,7 +83,7 @@ def test_gradient_checkpointing_computes_layers_twice_and_changes_nothing(checkp
 def test_attention_implementation_is_passed_on(tmp_path: Path):
     tiny_policy().save_pretrained(tmp_path)
     policy = PretrainedPolicy(str(tmp_path), attn_implementation="eager").load()
-    assert policy.model.config._attn_implementation == "packed_eager"
+    assert policy.model.config._attn_implementation == "redirected_eager"
 
 
 def test_attention_implementation_that_is_not_installed(tmp_path: Path):

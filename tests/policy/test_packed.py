@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_gft import GroupBatch, LoRA, Policy, PretrainedPolicy, Quantization, SamplingParams
+from lightning_gft.policy import packable
 from lightning_gft.policy.packable import find_packability
 from lightning_gft.policy.scoring import score
 from tests.conftest import tiny_loader, tiny_policy
@@ -35,6 +36,11 @@ WINDOWS: dict[str, dict[str, Any]] = {
     "gemma3_text": {"head_dim": 16},
     "cohere2": {},
     "gpt_oss": {"head_dim": 16, "num_local_experts": 4},
+}
+SPARSE: dict[str, Any] = {
+    **{"index_topk": 4, "index_n_heads": 2, "index_head_dim": 16, "num_attention_heads": 4, "num_key_value_heads": 4},
+    **{"q_lora_rank": 16, "kv_lora_rank": 16, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 12},
+    **{"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "n_group": 1, "topk_group": 1},
 }
 
 
@@ -118,10 +124,10 @@ def test_a_compiled_model_is_packed_as_well():
     policy = load("gpt2").double()
     expected = run(policy, True)
     policy.model.base_model.compile(dynamic=True)
+    for _ in range(3):
+        policy.generate([[1, 2, 3], [4, 5]], 2, SamplingParams(max_new_tokens=4), 0)
     torch.testing.assert_close(run(policy, True), expected, rtol=1e-9, atol=1e-10)
     torch.testing.assert_close(run(policy, False), expected, rtol=1e-9, atol=1e-10)
-    [[response]] = policy.generate([[1, 2, 3]], 1, SamplingParams(max_new_tokens=4), 0)
-    assert len(response.token_ids) <= 4
 
 
 def test_adapters_and_four_bits(tmp_path: Path):
@@ -144,14 +150,14 @@ def test_a_model_that_can_be_packed_draws_and_is_saved_as_before(tmp_path: Path)
     loader = tiny_loader("gemma2", head_dim=16)
     torch.manual_seed(0)
     policy, prompt = loader.load(), loader.tokenizer.encode("1+1=")
-    assert policy.model.config._attn_implementation == "packed_eager"
+    assert policy.model.config._attn_implementation == "redirected_eager"
     [[response]] = policy.generate([prompt], 1, SamplingParams(max_new_tokens=8, temperature=0.0), 0)
     torch.manual_seed(0)
     model = loader.load_model().eval()
     ids = torch.tensor([prompt + response.token_ids])
     assert model(input_ids=ids).logits[0, len(prompt) - 1 : -1].argmax(dim=-1).tolist() == response.token_ids
     policy.save_pretrained(tmp_path)
-    assert "packed" not in (tmp_path / "config.json").read_text()
+    assert "redirected" not in (tmp_path / "config.json").read_text()
 
 
 @pytest.mark.parametrize("name", ["stablelm", "nemotron"])
@@ -168,7 +174,7 @@ def test_an_attention_function_of_another_kind_is_left_alone():
     torch.manual_seed(0)
     model = tiny_loader().load_model()
     model.set_attn_implementation("flex_attention")
-    found = find_packability(model)
+    found = find_packability(model, None)
     assert str(found) == (
         "sequences are padded, and each runs through the model with a prompt of its own: "
         "attn_implementation='flex_attention' knows no packs"
@@ -186,6 +192,36 @@ def test_a_window_that_attention_is_not_told_of_limits_packs():
     assert GROUPS.lengths.min() <= 6 < GROUPS.lengths.max()
     assert len(policy.micro_batch_rows(GROUPS, 40)) > len(load("llama").micro_batch_rows(GROUPS, 40))
     assert_equals_reference(policy, GROUPS)
+
+
+def test_layers_that_leak_are_noticed_in_half_precision_too(monkeypatch: pytest.MonkeyPatch):
+    # Attention and a recurrence in each layer: the count of layers fits, and a difference would drown in rounding.
+    settings = {"mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_expand": 1}
+    model = tiny_loader("falcon_h1", vocab_size=VOCABULARY, **settings).load_model().to(torch.bfloat16)
+    model.model.final_layernorm.weight.data[3] = 30
+    monkeypatch.setattr(packable, "_LAYERS", {"hybrid"})
+    assert "would let one sequence into another" in find_packability(model, None).reason
+
+
+@pytest.mark.parametrize("name", ["deepseek_v32", "glm_moe_dsa"])
+def test_sparse_attention_stays_what_it_is(name: str):
+    torch.manual_seed(0)
+    loader = tiny_loader(name, vocab_size=VOCABULARY, **SPARSE)
+    model = loader.load_model().eval()
+    ids = torch.arange(24).unsqueeze(0)
+    expected = model(input_ids=ids).logits
+    policy = Policy(model, loader.tokenizer)
+    assert policy.packability.longest == 0
+    torch.testing.assert_close(policy.model(input_ids=ids).logits, expected, rtol=0, atol=1e-5)
+
+
+def test_what_a_few_tokens_would_not_show_is_read_from_the_configuration():
+    model = tiny_loader("llama", vocab_size=VOCABULARY).load_model()
+    model.config.attn_temperature_tuning = True
+    assert "attn_temperature_tuning" in find_packability(model, None).reason
+    model.config.attn_temperature_tuning = False
+    model.config.layer_types = ["full_attention", "compressed_attention"]
+    assert "layers of type compressed_attention" in find_packability(model, None).reason
 
 
 def test_mixtures_are_among_them():

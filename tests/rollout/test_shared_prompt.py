@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from itertools import chain
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from lightning_gft import LoRA, Policy, Response, SamplingParams, ScratchPolicy
-from lightning_gft.rollout import shared_prompt, transformers
+from lightning_gft.rollout import transformers
 from lightning_gft.rollout.places import Places
+from lightning_gft.rollout.shareable import find_obstacle
 from lightning_gft.rollout.shared_prompt import SharedPrompts
-from tests.conftest import ALPHABET, tiny_policy
+from tests.conftest import ALPHABET, tiny_loader, tiny_policy
 
 PROMPTS = ["1+1=", "12-3+4=", "a", "b-7+c=3"]
 SAMPLING = SamplingParams(max_new_tokens=40)
@@ -40,13 +43,13 @@ def draw(policy: Policy, count: int = 6) -> list[Response]:
 def shared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Numbers of responses that went on, at each step with prompts held once."""
     steps: list[int] = []
-    advance = SharedPrompts.advance
 
-    def counted(self: SharedPrompts, tokens: Tensor) -> Tensor:
-        steps.append(len(tokens))
-        return advance(self, tokens)
+    class Counted(SharedPrompts):
+        def advance(self, tokens: Tensor) -> Tensor:
+            steps.append(len(tokens))
+            return super().advance(tokens)
 
-    monkeypatch.setattr(SharedPrompts, "advance", counted)
+    monkeypatch.setattr(transformers, "SharedPrompts", Counted)
     return steps
 
 
@@ -107,15 +110,16 @@ def test_other_types(dtype: torch.dtype, shared: list[int]):
 def test_autocast(shared: list[int], monkeypatch: pytest.MonkeyPatch):
     policy = tiny_policy("qwen2")
     types = []
-    attend = SharedPrompts._attend
+    draw(policy)  # tries, without autocast, whether prompts can be held once
+    attend = SharedPrompts.attend
 
     def seen(
-        self: SharedPrompts, module: Any, query: Tensor, key: Tensor, value: Tensor, *rest: Any, **more: Any
-    ) -> Any:
+        self: SharedPrompts, function: Any, module: Any, query: Tensor, key: Tensor, value: Tensor, **more: Any
+    ) -> Tensor:
         types.append((key.dtype, value.dtype, self.layers[0].prompt_values.dtype))
-        return attend(self, module, query, key, value, *rest, **more)
+        return attend(self, function, module, query, key, value, **more)
 
-    monkeypatch.setattr(SharedPrompts, "_attend", seen)
+    monkeypatch.setattr(SharedPrompts, "attend", seen)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         drawn = draw(policy)
     assert set(types) == {(torch.bfloat16,) * 3}
@@ -129,39 +133,50 @@ def test_autocast(shared: list[int], monkeypatch: pytest.MonkeyPatch):
         torch.testing.assert_close(torch.tensor(response.logprobs), expected, rtol=0, atol=0.3)
 
 
-def test_the_models_own_attention_is_back_even_after_an_error(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("name", ["deepseek_v3", "jetmoe", "doge"])
+def test_layers_that_do_not_attend_to_what_they_keep_draw_from_repeated_prompts(
+    name: str, shared: list[int], caplog: pytest.LogCaptureFixture
+):
+    with caplog.at_level(logging.INFO, logger="lightning.pytorch"):
+        policy = tiny_policy(name)
+        drawn = draw(policy, 2)
+        draw(policy, 1)
+    assert not shared
+    assert caplog.text.count("rollouts keep each response's own copy of its prompt") == 1
+    ids = torch.tensor([policy.tokenizer.encode(PROMPTS[0]) + drawn[0].token_ids])
+    with torch.no_grad():
+        scores = policy.model(ids, use_cache=False).logits[0].log_softmax(-1)
+    expected = scores[:-1].gather(1, ids[0, 1:, None]).squeeze(1)[-len(drawn[0].token_ids) :]
+    torch.testing.assert_close(torch.tensor(drawn[0].logprobs), expected, rtol=0, atol=1e-4)
+
+
+def test_rollouts_leave_a_models_attention_as_it_is():
     policy = tiny_policy("qwen2")
-    draw(policy)
-    usual = policy.model.config._attn_implementation
-    assert usual == "packed_sdpa"
-    registered = len(shared_prompt.ALL_ATTENTION_FUNCTIONS)
-
-    def broken(*_: Any) -> Tensor:
-        raise ArithmeticError
-
-    monkeypatch.setattr(SharedPrompts, "_own", broken)
-    with pytest.raises(ArithmeticError):
+    ids = torch.arange(8).unsqueeze(0)
+    with torch.no_grad():
+        before = policy.model.eval()(input_ids=ids).logits
         draw(policy)
-    assert policy.model.config._attn_implementation == usual
-    assert len(shared_prompt.ALL_ATTENTION_FUNCTIONS) == registered
+        torch.testing.assert_close(policy.model(input_ids=ids).logits, before, rtol=0, atol=0)
+    assert policy.model.config._attn_implementation == "sdpa"
 
 
 @pytest.mark.parametrize("change", ["keys", "attention"])
-def test_a_model_that_attends_in_its_own_way_is_told_of(change: str, monkeypatch: pytest.MonkeyPatch):
-    policy = tiny_policy("qwen2")
-    attention = type(policy.model.base_model.layers[0].self_attn)
+def test_a_model_that_attends_in_its_own_way_is_found_out(change: str, monkeypatch: pytest.MonkeyPatch):
+    model = tiny_loader("qwen2").load_model().eval()
+    attention = type(model.base_model.layers[0].self_attn)
 
-    def own_way(self: Any, hidden_states: Tensor, past_key_values: Any, **_: Any) -> tuple[Tensor, None]:
+    def own_way(self: Any, hidden_states: Tensor, past_key_values: Any, **kwargs: Any) -> tuple[Tensor, None]:
         states = hidden_states.unflatten(2, (2, -1)).transpose(1, 2)
         keys, values = past_key_values.update(states, states, self.layer_idx)
-        if change == "keys" and self.config._attn_implementation != "packed_sdpa":
-            interface = shared_prompt.ALL_ATTENTION_FUNCTIONS[self.config._attn_implementation]
-            interface(self, states, keys + 1, values, None)
+        if change == "keys":
+            kwargs.pop("attention_mask", None)
+            mask = torch.ones(1, 1, 1, 1, dtype=torch.bool)
+            ALL_ATTENTION_FUNCTIONS["sdpa"](self, states, keys + 1, values, mask, **kwargs)
         return hidden_states, None
 
     monkeypatch.setattr(attention, "forward", own_way)
-    with pytest.raises(RuntimeError, match="Qwen2ForCausalLM does not attend as other models do"):
-        draw(policy)
+    with torch.no_grad():
+        assert find_obstacle(model).startswith("Qwen2ForCausalLM: its layers")
 
 
 def test_places_of_some_of_the_responses():

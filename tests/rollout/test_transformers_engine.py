@@ -18,6 +18,7 @@ from lightning_gft import (
     TransformersEngine,
 )
 from lightning_gft.rollout import EndTokens, spawn_seeds
+from lightning_gft.rollout.shareable import can_be_shared
 from tests.conftest import prompt_batch, tiny_policy
 
 PROMPTS = ["1+1=", "12-3+4=", "a", "b-7+c=3", "12-3+4="]
@@ -33,6 +34,7 @@ ARCHITECTURES = {
 def load(model_type: str) -> Policy:
     policy = tiny_policy(model_type, **ARCHITECTURES[model_type])
     policy.model.eval()
+    can_be_shared(policy.model)  # tried once, in passes of its own
     return policy
 
 

@@ -1,0 +1,136 @@
+"""A way into transformers' attention: whoever is passed as ``attending=...`` to a model's forward attends instead."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+_REDIRECTED_EAGER = "redirected_eager"
+_TENSORS = {"s_aux", "position_ids", "cache_position"}
+"""Further tensors that layers hand on and that do not change who sees whom."""
+
+
+class RedirectionError(RuntimeError):
+    """A model's layers do not leave it to their attention function who sees whom."""
+
+
+class AttentionFunction(Protocol):
+    """Attention as transformers calls it."""
+
+    def __call__(
+        self,
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return ``[N, T, heads, D]`` and, perhaps, weights."""
+
+
+class Attending(Protocol):
+    """Who attends in the place of a model's own function."""
+
+    def attend(
+        self, function: AttentionFunction, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, **kwargs: Any
+    ) -> Tensor:
+        """Return ``[N, T, heads, D]``.
+
+        Args:
+            function: The model's own.
+            module: The layer that asks.
+            query: ``[N, heads, T, D]``.
+            key: ``[N, key heads, T, D]``.
+            value: ``[N, key heads, T, D]``.
+            kwargs: What the layer says beside: scale, dropout, window.
+        """
+
+
+def redirect_attention(model: PreTrainedModel) -> bool:
+    """Let ``attending=...`` among the arguments of a model's forward take effect; without it nothing changes.
+
+    Args:
+        model: A causal language model.
+
+    Returns:
+        Whether its attention function is one that can be redirected.
+    """
+    name = attention_name(model)
+    if name == "sdpa":
+        usual = ALL_ATTENTION_FUNCTIONS["sdpa"]
+        if not isinstance(usual, _Redirected):
+            ALL_ATTENTION_FUNCTIONS.register("sdpa", _Redirected(usual))
+    elif name == "eager":
+        # No entry of the registry: each architecture has its own function, and only another name leads past it.
+        model.set_attn_implementation(_REDIRECTED_EAGER)
+    return name in ("sdpa", "eager")
+
+
+def leave_attention(model: PreTrainedModel) -> None:
+    """Undo :func:`redirect_attention`.
+
+    Args:
+        model: The model.
+    """
+    if model.config._attn_implementation == _REDIRECTED_EAGER:
+        model.set_attn_implementation("eager")
+
+
+def attention_name(model: PreTrainedModel) -> str:
+    """Return the name of a model's own attention function.
+
+    Args:
+        model: A causal language model.
+    """
+    name = model.config._attn_implementation or ""
+    return "eager" if name == _REDIRECTED_EAGER else name
+
+
+def no_mask(device: torch.device) -> Tensor:
+    """Return the mask to pass beside ``attending``: one of four dimensions is handed on, where another would be made.
+
+    Args:
+        device: Of the model.
+    """
+    return torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device)
+
+
+class _Redirected:
+    """An attention function that lets others attend, or does what it always did.
+
+    Args:
+        usual: The function; ``None`` for that of each layer's own architecture, which knows its soft-caps and sinks.
+    """
+
+    def __init__(self, usual: AttentionFunction | None = None) -> None:
+        self.usual = usual
+
+    def __call__(
+        self,
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        attending: Attending | None = None,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        usual = self.usual or sys.modules[type(module).__module__].eager_attention_forward
+        if attending is None:
+            return usual(module, query, key, value, attention_mask, **kwargs)
+        more = [name for name, given in kwargs.items() if isinstance(given, Tensor) and name not in _TENSORS]
+        if more or attention_mask is None or attention_mask.shape != (1, 1, 1, 1):
+            changed = ", ".join(more) or "attention_mask"
+            raise RedirectionError(f"{type(module).__name__} decides by {changed} who sees whom")
+        return attending.attend(usual, module, query, key, value, **kwargs), None
+
+
+ALL_ATTENTION_FUNCTIONS.register(_REDIRECTED_EAGER, _Redirected())
+ALL_MASK_ATTENTION_FUNCTIONS.register(_REDIRECTED_EAGER, ALL_MASK_ATTENTION_FUNCTIONS["eager"])
