@@ -72,7 +72,8 @@ def write_gradient(
     logits = head.logits(widen(projected.gather(1, targets)))
     at_target = head.projection_gradient(torch.expm1(logits - log_normalizers) * scale, logits)
     _run(_write_scaled_probabilities, projected, (log_normalizers, scale), head)
-    projected.scatter_(1, targets, at_target.to(projected.dtype))
+    rows = torch.arange(len(targets), device=targets.device).unsqueeze(1)
+    projected[rows, targets] = at_target.to(projected.dtype)  # scattering would look through whole rows
 
 
 def keep_rows(chunk: Tensor, rows: Tensor) -> Tensor:

@@ -26,8 +26,10 @@ ChunkCoefficientsFn = Callable[[Tensor, slice], Tensor]
 
 _CHUNK_BYTES = 2**27
 """Logits of a chunk: far below a model's activations and large enough for full-speed products."""
+_HALF_CHUNK_BYTES = 2**28
+"""The same in half precision, where each chunk's product is added to a ``[V, H]`` sum in fp32."""
 _CUDA_CHUNK_BYTES = 2**29
-"""The same on CUDA, where adding a product to the ``[V, H]`` sum takes longer than the product of few tokens."""
+"""The same on CUDA, where adding to that sum takes longer than the product of few tokens."""
 
 
 def linear_logprob_loss(
@@ -57,7 +59,8 @@ def linear_logprob_loss(
         softcap: Gemma's bound on the logits.
         logit_scale: Cohere's and Granite's factor.
         temperature: Divides the logits.
-        chunk_size: Tokens a chunk; by default as many as keep a chunk's logits at 128 MiB, on CUDA 512.
+        chunk_size: Tokens a chunk; by default as many as keep a chunk's logits at 128 MiB, in half precision 256, on
+            CUDA 512.
         entropy: Whether to return entropies.
 
     Returns:
@@ -170,7 +173,7 @@ def _scaled(grad: Tensor, factor: Tensor) -> Tensor:
 
 
 def _default_chunk_size(hidden: Tensor, weight: Tensor) -> int:
-    size = _CUDA_CHUNK_BYTES if hidden.is_cuda else _CHUNK_BYTES
+    size = _CUDA_CHUNK_BYTES if hidden.is_cuda else _CHUNK_BYTES if hidden.element_size() > 2 else _HALF_CHUNK_BYTES
     return max(1, size // (len(weight) * hidden.element_size()))
 
 
