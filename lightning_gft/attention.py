@@ -56,13 +56,15 @@ class Attending(Protocol):
 def redirect_attention(model: PreTrainedModel) -> bool:
     """Let ``attending=...`` among the arguments of a model's forward take effect; without it nothing changes.
 
+    To be called before each such forward, since an attention function can be exchanged at any time.
+
     Args:
         model: A causal language model.
 
     Returns:
         Whether its attention function is one that can be redirected.
     """
-    name = attention_name(model)
+    name = model.config._attn_implementation
     if name == "sdpa":
         usual = ALL_ATTENTION_FUNCTIONS["sdpa"]
         if not isinstance(usual, _Redirected):
@@ -70,7 +72,7 @@ def redirect_attention(model: PreTrainedModel) -> bool:
     elif name == "eager":
         # No entry of the registry: each architecture has its own function, and only another name leads past it.
         model.set_attn_implementation(_REDIRECTED_EAGER)
-    return name in ("sdpa", "eager")
+    return name in ("sdpa", "eager", _REDIRECTED_EAGER)
 
 
 def leave_attention(model: PreTrainedModel) -> None:

@@ -21,13 +21,13 @@ BATCHES = {
 }
 
 
-def tokens_of(groups: GroupBatch, share: bool) -> list[list[tuple[object, int]]]:
+def tokens_of(groups: GroupBatch) -> list[list[tuple[object, int]]]:
     """Return for each sequence its tokens, named by whose they are and where they stand."""
     named = []
     for n in range(len(groups)):
         length, prompt = int(groups.lengths[n]), int(prompt_lengths(groups)[n])
         ids = groups.input_ids[n, :prompt].tolist()
-        key = (int(groups.group_index[n]), tuple(ids)) if share else n
+        key = (int(groups.group_index[n]), tuple(ids))
         named.append([(key, t) if t < prompt else (("own", n), t) for t in range(length)])
     return named
 
@@ -48,7 +48,9 @@ def seen_in(row: Pack, window: int | None) -> set[tuple[int, int]]:
 @pytest.mark.parametrize("name", [name for name in BATCHES if name != "long"])
 def test_tokens_see_what_comes_before_them_in_their_own_sequence(name: str, share: bool, window: int | None):
     groups = BATCHES[name]
-    row, named = pack(groups, share), tokens_of(groups, share)
+    if not share:
+        groups = replace(groups, group_index=torch.arange(len(groups)))
+    row, named = pack(groups), tokens_of(groups)
     places: dict[tuple[object, int], int] = {}
     for sequence in named:  # the row goes through the sequences in their order
         for token in sequence:

@@ -49,7 +49,7 @@ class PackedAttention:
         packing = self.packing
         causal_by_itself = function is sdpa_attention_forward
         rows = [_rows(tensor) for tensor in (query, key, value)]
-        asked = _Spread.apply(rows[0], packing)  # type: ignore[no-untyped-call]
+        asked = rows[0] if packing.plain else _Spread.apply(rows[0], packing)  # type: ignore[no-untyped-call]
         answers, start = [], 0
         for number, block in enumerate(packing.blocks):
             stop = start + block.queries.numel()
@@ -65,8 +65,10 @@ class PackedAttention:
             )
             answers.append(answer.flatten(0, 1).flatten(1))
             start = stop
-        collected = _Collect.apply(torch.cat(answers), packing)  # type: ignore[no-untyped-call]
-        return collected.view(1, len(packing), query.shape[1], -1)  # type: ignore[no-any-return]
+        collected = torch.cat(answers)
+        if not packing.plain:
+            collected = _Collect.apply(collected, packing)  # type: ignore[no-untyped-call]
+        return collected.view(1, len(packing), query.shape[1], -1)
 
 
 def _rows(tensor: Tensor) -> Tensor:
@@ -85,13 +87,12 @@ class _Spread(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, packing: Pack) -> Tensor:
         ctx.packing = packing
-        return rows.view_as(rows) if packing.plain else rows.index_select(0, packing.queries)
+        return rows.index_select(0, packing.queries)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        packing = ctx.packing
-        return gradient if packing.plain else gradient.index_select(0, packing.answers), None
+        return gradient.index_select(0, ctx.packing.answers), None
 
 
 class _Collect(torch.autograd.Function):
@@ -100,13 +101,10 @@ class _Collect(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, packing: Pack) -> Tensor:
         ctx.packing = packing
-        return rows.view_as(rows) if packing.plain else rows.index_select(0, packing.answers)
+        return rows.index_select(0, packing.answers)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        packing = ctx.packing
-        if packing.plain:
-            return gradient, None
-        spread = gradient.index_select(0, packing.queries)
-        return spread.masked_fill_(packing.padding.unsqueeze(1), 0), None
+        spread = gradient.index_select(0, ctx.packing.queries)
+        return spread.masked_fill_(ctx.packing.padding.unsqueeze(1), 0), None

@@ -122,12 +122,11 @@ def prompt_owners(groups: GroupBatch, prompts: Tensor) -> Tensor:
     return torch.full_like(numbers, len(groups)).scatter_reduce_(0, same, numbers, "amin")[same]
 
 
-def pack(groups: GroupBatch, share_prompts: bool = True) -> Pack:
-    """Put sequences into one row.
+def pack(groups: GroupBatch) -> Pack:
+    """Put sequences into one row; those of a group use one copy of their prompt.
 
     Args:
         groups: ``N`` sequences, at least one.
-        share_prompts: Whether sequences of a group use one copy of their prompt.
 
     Example:
         >>> from lightning_gft.batching import without_tokens
@@ -145,7 +144,7 @@ def pack(groups: GroupBatch, share_prompts: bool = True) -> Pack:
     """
     lengths, prompts = groups.lengths, prompt_lengths(groups)
     numbers = torch.arange(len(groups), device=lengths.device)
-    owners = prompt_owners(groups, prompts) if share_prompts else numbers
+    owners = prompt_owners(groups, prompts)
     heads = torch.where(owners == numbers, 0, prompts)  # how much of a sequence stands elsewhere
     own = lengths - heads
     starts = own.cumsum(0) - own

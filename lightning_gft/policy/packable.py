@@ -58,6 +58,8 @@ def find_packability(model: PreTrainedModel, head: LinearHead | None) -> Packabi
     model.eval()
     try:
         found = _try(model, head)
+    except torch.OutOfMemoryError:
+        raise  # not for what the model is
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         found = Packability(0, f"{type(model).__name__} does not take one: {error}")
     model.train(training)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from lightning_gft.attention import no_mask
+from lightning_gft.attention import RedirectionError, attention_name, no_mask, redirect_attention
 from lightning_gft.functional import floor_logprobs, linear_logprob_loss, token_entropy, token_logprobs
 from lightning_gft.functional.linear_head import LinearHead
 from lightning_gft.functional.linear_logprob import ChunkCoefficientsFn
@@ -75,10 +75,17 @@ def packed_states(model: PreTrainedModel, head: LinearHead | None, packing: Pack
     """Run a pack and return what the response tokens are predicted from, as :func:`padded_states` does.
 
     Args:
-        model: The language model; its attention is redirected.
+        model: The language model.
         head: Its head, where that is fused with the loss.
         packing: A row of ``S`` tokens.
+
+    Raises:
+        RedirectionError: If its attention function is one that cannot be redirected.
     """
+    if not redirect_attention(model):
+        raise RedirectionError(
+            f"attn_implementation={attention_name(model)!r} knows no packs; choose it before the policy is made"
+        )
     body, output = _body(model, head)
     result = body(
         input_ids=packing.input_ids,

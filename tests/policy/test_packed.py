@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from lightning_gft import GroupBatch, LoRA, Policy, PretrainedPolicy, Quantization, SamplingParams
+from lightning_gft.attention import RedirectionError
 from lightning_gft.policy import packable
 from lightning_gft.policy.packable import find_packability
 from lightning_gft.policy.scoring import score
@@ -180,6 +183,20 @@ def test_an_attention_function_of_another_kind_is_left_alone():
         "attn_implementation='flex_attention' knows no packs"
     )
     assert model.config._attn_implementation == "flex_attention"
+
+
+def test_an_attention_function_exchanged_later_never_sees_a_row_as_one_sequence():
+    policy = tiny_policy(vocab_size=VOCABULARY)
+    expected = logprobs_of(policy, GROUPS)
+    before = ALL_ATTENTION_FUNCTIONS["sdpa"]
+    ALL_ATTENTION_FUNCTIONS.register("sdpa", sdpa_attention_forward)
+    try:
+        torch.testing.assert_close(logprobs_of(policy, GROUPS), expected, rtol=0, atol=0)
+        policy.model.set_attn_implementation("flex_attention")
+        with pytest.raises(RedirectionError, match="attn_implementation='flex_attention' knows no packs"):
+            logprobs_of(policy, GROUPS)
+    finally:
+        ALL_ATTENTION_FUNCTIONS.register("sdpa", before)
 
 
 def test_a_window_that_attention_is_not_told_of_limits_packs():
