@@ -14,18 +14,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, get_args
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 
 from benchmarks import canned_ours
 from benchmarks.circumstances import circumstances
 from benchmarks.contest import print_table, write_record
-from benchmarks.random_model import write_model
-from benchmarks.setting import Device, Setting, Size
+from benchmarks.options import check_device, given_work_parser, given_work_setting, model_and_workplace
+from benchmarks.setting import Setting
 from benchmarks.steps import StepLog, cpu_seconds_of, seconds_of, take_turns
 from benchmarks.work import Job, draw_work
 
@@ -39,14 +37,9 @@ def main(args: Sequence[str] | None = None) -> int:
         args: Command line; default the process's.
     """
     options = _parser().parse_args(args)
-    if options.device == "cuda" and not torch.cuda.is_available():
-        sys.exit("--device=cuda: there is none here")
-    setting = _setting(options)
-    with TemporaryDirectory(dir=options.workplace) as folder:
-        model, workplace = Path(folder, "model"), Path(folder, "work")
-        model.mkdir()
-        workplace.mkdir()
-        write_model(model, setting)
+    check_device(options.device)
+    setting = given_work_setting(options)
+    with model_and_workplace(options.workplace, setting) as (model, workplace):
         jobs = draw_jobs(setting, options.tokens, model, workplace)
         trainings = {f"{tokens} tokens": partial(_train, job) for tokens, job in jobs.items()}
         logs = take_turns(trainings, options.rounds, setting.steps, options.warmup, setting.device)
@@ -144,36 +137,11 @@ def _train(job: Job, log: StepLog, steps: int) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--size", choices=get_args(Size), default="tiny", help="architecture; the large are Qwen2.5's")
-    parser.add_argument("--device", choices=get_args(Device), default="cpu")
+    parser = given_work_parser(__doc__, prompt_length=64)
     parser.add_argument("--tokens", type=int, nargs="+", default=[2**k * 1024 for k in range(7)], help="informative")
-    parser.add_argument("--group-size", type=int, default=8, help="responses a prompt")
-    parser.add_argument("--prompt-length", type=int, default=64, help="tokens")
-    parser.add_argument("--mean-response", type=int, default=64, help="tokens; they are 1 to nearly twice as long")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each size has its turn")
-    parser.add_argument("--steps", type=int, default=2, help="steps of a turn that are timed")
-    parser.add_argument("--warmup", type=int, default=1, help="steps of a turn before these")
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--vocab-size", type=int, default=2000, help="words")
-    parser.add_argument("--output", type=Path, help="JSON file for the record")
     parser.add_argument("--plot", type=Path, help="PNG file for the plot")
-    parser.add_argument("--workplace", type=Path, help="folder for the model; default the system's")
     return parser
-
-
-def _setting(options: argparse.Namespace) -> Setting:
-    return Setting(
-        size=options.size,
-        device=options.device,
-        method="full",
-        group_size=options.group_size,
-        prompt_length=options.prompt_length,
-        response_length=2 * options.mean_response - 1,
-        steps=options.steps,
-        seed=options.seed,
-        vocab_size=options.vocab_size,
-    )
 
 
 if __name__ == "__main__":

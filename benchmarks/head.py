@@ -22,6 +22,7 @@ from benchmarks.circumstances import circumstances
 from benchmarks.contest import interleave, print_table, summarize, write_record
 from benchmarks.head_contestants import CONTESTANTS, OURS, HeadInputs, HeadOutputs, draw_inputs
 from benchmarks.head_memory import MIB, added_memory, contestant
+from benchmarks.options import check_device
 
 TOLERANCES = {"float32": 1e-4, "bfloat16": 2e-2}
 """Largest relative difference, in the norm, from full logits' values."""
@@ -39,8 +40,7 @@ def main(args: Sequence[str] | None = None) -> int:
         args: Command line; default the process's.
     """
     options = _parser().parse_args(args)
-    if options.device == "cuda" and not torch.cuda.is_available():
-        sys.exit("--device=cuda: there is none here")
+    check_device(options.device)
     tokens, widths, dtype = _DEFAULTS[options.device]
     tokens, widths, dtype = options.tokens or tokens, options.hidden or widths, options.dtype or dtype
     measurements = []

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import gc
-import resource
-import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 
 from benchmarks.head_contestants import CONTESTANTS, HeadInputs, draw_inputs, floor
+from benchmarks.meter import peak_memory
 
 MIB = 2**20
 
@@ -60,15 +58,4 @@ def _added_on_cpu(name: str, tokens: int, hidden: int, vocabulary: int, dtype: t
     gc.collect()
     before = psutil.Process().memory_info().rss
     run(inputs)
-    return (_peak() - before) / MIB
-
-
-def _peak() -> int:
-    """Return the largest resident memory of this process, in bytes."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        # Linux's ru_maxrss begins with that of the process that started this one, whose inputs are as large.
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return (peak_memory() - before) / MIB

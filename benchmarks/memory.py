@@ -18,14 +18,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.circumstances import circumstances
 from benchmarks.contest import write_record
+from benchmarks.options import check_device, check_passes, training_parser
 from benchmarks.random_model import write_model
-from benchmarks.setting import LENGTHS, Device, Method, Setting, Side, Size
+from benchmarks.setting import LENGTHS, Method, Setting, Side
 
 ROOT = Path(__file__).parents[1]
 SIDES: tuple[Side, ...] = get_args(Side)
@@ -52,10 +52,8 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(args)
     setting = _setting(options)
-    if setting.rows % setting.rows_per_pass:
-        sys.exit(f"--rows-per-pass={setting.rows_per_pass} must divide the {setting.rows} sequences of a step")
-    if setting.device == "cuda" and not torch.cuda.is_available():
-        sys.exit("--device=cuda: there is none here")
+    check_passes(setting.rows, setting.rows_per_pass)
+    check_device(setting.device)
     with TemporaryDirectory(dir=options.workplace) as folder:
         results = measure(setting, Path(folder))
     record = {
@@ -114,11 +112,8 @@ def _in_own_process(side: Side, workplace: Path) -> dict[str, Any]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--size", choices=get_args(Size), default="tiny", help="architecture; the large are Qwen2.5's")
-    parser.add_argument("--device", choices=get_args(Device), default="cpu")
+    parser = training_parser(__doc__)
     parser.add_argument("--method", choices=get_args(Method), default="lora")
-    parser.add_argument("--group-size", type=int, default=8, help="responses a prompt")
     parser.add_argument("--prompts", type=int, default=1, help="prompts a training step")
     parser.add_argument("--prompt-length", type=int, help="tokens; 512, and 128 for tiny")
     parser.add_argument("--response-length", type=int, help="tokens; 1024, and 256 for tiny")
@@ -126,10 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--steps", type=int, default=2, help="optimizer steps; Adam's state is there from the second on"
     )
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--vocab-size", type=int, help="words, if not the architecture's")
-    parser.add_argument("--output", type=Path, help="JSON file for the record")
-    parser.add_argument("--workplace", type=Path, help="folder for the model, 15 GB for 7b; default the system's")
     return parser
 
 

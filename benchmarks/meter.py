@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -94,8 +95,19 @@ class Meter:
     def _peak(self) -> float:
         if self.device == "cuda":
             return torch.cuda.max_memory_allocated() / MIB
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB
+        return peak_memory() / MIB
+
+
+def peak_memory() -> int:
+    """Return the largest resident memory of this process, in bytes."""
+    now: int = psutil.Process().memory_info().rss  # which the system's own mark may lag behind a little
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Linux's ru_maxrss begins with that of the process that started this one, which may be as large.
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return max(now, int(line.split()[1]) * 1024)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return max(now, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
 
 
 def _dtypes(parameters: Iterable[Tensor]) -> dict[str, int]:

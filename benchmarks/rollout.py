@@ -21,6 +21,7 @@ import torch
 from benchmarks.circumstances import circumstances
 from benchmarks.contest import interleave, print_table, summarize, write_record
 from benchmarks.draws import CONTESTANTS, OURS, Lengths, Work
+from benchmarks.options import check_device
 from benchmarks.setting import Device, Size
 from lightning_gft.types import Response
 
@@ -35,8 +36,7 @@ def main(args: Sequence[str] | None = None) -> int:
         args: Command line; default the process's.
     """
     options = _parser().parse_args(args)
-    if options.device == "cuda" and not torch.cuda.is_available():
-        sys.exit("--device=cuda: there is none here")
+    check_device(options.device)
     work = Work(**{field.name: getattr(options, field.name) for field in fields(Work)})
     runnable, excuses = check(work)
     tokens: dict[str, list[int]] = {name: [] for name in runnable}

@@ -12,17 +12,13 @@ import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, get_args
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from benchmarks.circumstances import circumstances
 from benchmarks.contest import print_table, write_record
-from benchmarks.random_model import write_model
-from benchmarks.setting import Device, Setting, Size
+from benchmarks.options import check_device, check_passes, given_work_parser, given_work_setting, model_and_workplace
 from benchmarks.steps import Training, compare_times, seconds_of, take_turns
 from benchmarks.work import Job, draw_work
 
@@ -43,16 +39,10 @@ def main(args: Sequence[str] | None = None) -> int:
         args: Command line; default the process's.
     """
     options = _parser().parse_args(args)
-    setting = _setting(options)
-    if setting.rows % setting.rows_per_pass:
-        sys.exit(f"--rows-per-pass={setting.rows_per_pass} must divide the {setting.rows} sequences of a step")
-    if setting.device == "cuda" and not torch.cuda.is_available():
-        sys.exit("--device=cuda: there is none here")
-    with TemporaryDirectory(dir=options.workplace) as folder:
-        model, workplace = Path(folder, "model"), Path(folder, "work")
-        model.mkdir()
-        workplace.mkdir()
-        write_model(model, setting)
+    setting = given_work_setting(options, options.prompts, options.rows_per_pass)
+    check_passes(setting.rows, setting.rows_per_pass)
+    check_device(setting.device)
+    with model_and_workplace(options.workplace, setting) as (model, workplace):
         job = Job(setting, draw_work(setting, options.flat_share), model, workplace, setting.steps)
         record = {
             **circumstances("benchmarks.update", setting.device, args),
@@ -133,39 +123,12 @@ def _agree(gradients: dict[str, dict[str, float]]) -> bool:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--size", choices=get_args(Size), default="tiny", help="architecture; the large are Qwen2.5's")
-    parser.add_argument("--device", choices=get_args(Device), default="cpu")
+    parser = given_work_parser(__doc__, prompt_length=128)
     parser.add_argument("--prompts", type=int, default=8, help="prompts a training step")
-    parser.add_argument("--group-size", type=int, default=8, help="responses a prompt")
-    parser.add_argument("--prompt-length", type=int, default=128, help="tokens")
-    parser.add_argument("--mean-response", type=int, default=64, help="tokens; they are 1 to nearly twice as long")
     parser.add_argument("--flat-share", type=float, default=0.5, help="share of groups whose advantages are 0")
     parser.add_argument("--rows-per-pass", type=int, default=8, help="sequences at once, of TRL and the plain update")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each has its turn")
-    parser.add_argument("--steps", type=int, default=2, help="steps of a turn that are timed")
-    parser.add_argument("--warmup", type=int, default=1, help="steps of a turn before these")
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--vocab-size", type=int, help="words, if not the architecture's")
-    parser.add_argument("--output", type=Path, help="JSON file for the record")
-    parser.add_argument("--workplace", type=Path, help="folder for the model; default the system's")
     return parser
-
-
-def _setting(options: argparse.Namespace) -> Setting:
-    return Setting(
-        size=options.size,
-        device=options.device,
-        method="full",
-        group_size=options.group_size,
-        prompts=options.prompts,
-        prompt_length=options.prompt_length,
-        response_length=2 * options.mean_response - 1,
-        rows_per_pass=options.rows_per_pass,
-        steps=options.steps,
-        seed=options.seed,
-        vocab_size=options.vocab_size,
-    )
 
 
 if __name__ == "__main__":

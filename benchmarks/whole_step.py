@@ -18,10 +18,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import get_args
 
-import torch
-
 from benchmarks.circumstances import circumstances
 from benchmarks.contest import print_table, write_record
+from benchmarks.options import check_device, check_passes
 from benchmarks.setting import Device
 from benchmarks.steps import StepLog, compare_times, seconds_of, take_turns
 from benchmarks.whole_sides import Run, train_ours, train_trl, trl_settings
@@ -39,10 +38,8 @@ def main(args: Sequence[str] | None = None) -> int:
     options = vars(_parser().parse_args(args))
     rounds, steps, warmup, output = (options.pop(name) for name in ("rounds", "steps", "warmup", "output"))
     run = Run(**options)
-    if run.prompts * run.group_size % run.rows_per_pass:
-        sys.exit(f"--rows-per-pass={run.rows_per_pass} must divide the {run.prompts * run.group_size} sequences")
-    if run.device == "cuda" and not torch.cuda.is_available():
-        sys.exit("--device=cuda: there is none here")
+    check_passes(run.prompts * run.group_size, run.rows_per_pass)
+    check_device(run.device)
     with TemporaryDirectory() as folder:
         sides = {"ours": partial(train_ours, run, Path(folder)), "TRL": partial(train_trl, run, Path(folder))}
         logs = take_turns(sides, rounds, steps, warmup, run.device)
