@@ -44,6 +44,7 @@ from lightning_gft.rewards import (
 from lightning_gft.rollout import RolloutEngine, TransformersEngine
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.sources import ExpertSource, ResponseSource, SelfSource, TeacherSource
+from lightning_gft.strategies import FSDP2Strategy
 from lightning_gft.types import GroupBatch, LossOutput, PromptBatch, Response, SamplingParams, Source, TokenBatch
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "Evaluation",
     "ExactMatchReward",
     "ExpertSource",
+    "FSDP2Strategy",
     "FormatReward",
     "FunctionReward",
     "GFTLitModule",

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy, Strategy
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_gft.losses import GroupLoss
@@ -127,22 +126,6 @@ def check_group_size(sampler: GroupSampler, loss: GroupLoss) -> None:
             f"{type(advantage).__name__} compares with the policy's own samples and needs at least "
             f"{advantage.min_own_samples} of them, but the sources ({', '.join(sampler.sources)}) give {own}; add a "
             f"SelfSource or raise its num_generations, or {remedy}"
-        )
-
-
-def check_strategy(strategy: Strategy) -> None:
-    """Refuse strategies that split a model, which would train each part by itself.
-
-    Args:
-        strategy: The trainer's.
-
-    Raises:
-        ValueError: If it is one of them.
-    """
-    if isinstance(strategy, FSDPStrategy | ModelParallelStrategy | DeepSpeedStrategy):
-        raise ValueError(
-            f"trainer.strategy={type(strategy).__name__} is not supported yet: use `ddp`, and lora with quantization "
-            "where a model does not fit"
         )
 
 

@@ -16,25 +16,26 @@ from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
 from lightning_gft.batching import without_tokens
-from lightning_gft.checkpoint import OptimizerFn, ResumableModule, SchedulerFn
+from lightning_gft.checkpoint import OptimizerFn, SchedulerFn
 from lightning_gft.checks import check_count, check_kind
 from lightning_gft.data import PromptDataModule
+from lightning_gft.evaluated import EvaluatedModule
 from lightning_gft.evaluation import Evaluation, Evaluator
-from lightning_gft.guards import UpdateGuard, check_group_size, check_positive, check_strategy, warn_of_small_groups
+from lightning_gft.guards import UpdateGuard, check_group_size, check_positive, warn_of_small_groups
 from lightning_gft.losses import GroupLoss
-from lightning_gft.metrics import PolicyEvaluation
 from lightning_gft.policy import Policy, PolicyLoader
 from lightning_gft.preflight import check_data, warn_of_unused_template
 from lightning_gft.rollout import combine_seeds
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.statistics import TrainingStatistics
+from lightning_gft.strategies import check_strategy, load_policy
 from lightning_gft.types import GroupBatch, PromptBatch
 
 _PROGRESS_BAR = {"reward": "reward", "tokens/s": "tokens_per_second"}
 """What the progress bar shows, under names short enough for a line of 80 columns."""
 
 
-class GFTLitModule(ResumableModule):
+class GFTLitModule(EvaluatedModule):
     """Fine-tunes a language model on groups of responses.
 
     A training step samples groups, drops the sequences that carry no gradient, splits the rest into micro-batches,
@@ -74,8 +75,6 @@ class GFTLitModule(ResumableModule):
         False
     """
 
-    policy: Policy
-
     def __init__(
         self,
         policy: PolicyLoader,
@@ -113,7 +112,6 @@ class GFTLitModule(ResumableModule):
         self.gradient_clip_val = gradient_clip_val
         self.guard = UpdateGuard(max_nonfinite_updates, max_uninformative_batches)
         self.statistics = TrainingStatistics(list(sampler.rewards))
-        self.evaluations: dict[str, PolicyEvaluation] = {}
         self.base_seed = 0
 
     @property
@@ -123,7 +121,7 @@ class GFTLitModule(ResumableModule):
 
     @override
     def setup(self, stage: str) -> None:
-        check_strategy(self.trainer.strategy)
+        check_strategy(self.trainer.strategy, self.trainer.precision)
         if self.trainer.precision in ("16-mixed", "16-true"):
             raise ValueError(
                 f"precision={self.trainer.precision!r} is not supported: float16 needs the loss to be scaled, which a "
@@ -139,9 +137,12 @@ class GFTLitModule(ResumableModule):
     @override
     def configure_model(self) -> None:
         if not hasattr(self, "policy"):
-            keep_reference = self.evaluator.settings.kl or self.loss.needs_ref_logprobs
-            self.policy = self.policy_loader.load(keep_reference)
-            _ = self.frozen  # as they are now
+            self.policy = load_policy(self._load_policy, self._trainer)
+
+    def _load_policy(self) -> Policy:
+        self.policy = self.policy_loader.load(self.evaluator.settings.kl or self.loss.needs_ref_logprobs)
+        _ = self.frozen  # as they are now
+        return self.policy
 
     @override
     def identity(self) -> dict[str, str]:
@@ -163,7 +164,8 @@ class GFTLitModule(ResumableModule):
     def training_step(self, batch: PromptBatch, batch_idx: int) -> None:
         check_kind("a training batch", batch, PromptBatch, "those of this package's datamodules")
         started = time.perf_counter()
-        groups = self.sampler.sample(batch, self.policy, self._seed(self.current_epoch, batch_idx))
+        seed = self._seed(self.current_epoch, batch_idx, rank=self.rank_of(batch))
+        groups = self.sampler.sample(batch, self.policy, seed)
         self.statistics.groups.update(groups, len(batch))
         self._check_informative(groups)
         groups = self._with_logprobs(groups)
@@ -208,7 +210,7 @@ class GFTLitModule(ResumableModule):
             self.statistics.count_pass(self.loss, micro_batch, output)
             loss += output.loss.detach()
         self.loss.rectifier.step()
-        grad_norm = self._clip_gradients()
+        grad_norm = self.policy.sharding.clip_gradients(self.gradient_clip_val or float("inf"))
         finite = bool(grad_norm.isfinite())
         self.guard.check_gradient(finite)
         if finite:
@@ -231,10 +233,6 @@ class GFTLitModule(ResumableModule):
         strategy = self.trainer.strategy
         return nullcontext() if last or not isinstance(strategy, ParallelStrategy) else strategy.block_backward_sync()
 
-    def _clip_gradients(self) -> Tensor:
-        limit = float("inf") if self.gradient_clip_val is None else self.gradient_clip_val
-        return torch.nn.utils.clip_grad_norm_(self.policy.parameters(), limit)
-
     def _log_step(self, groups: GroupBatch, last_update: dict[str, Tensor | float], seconds: float) -> None:
         num_tokens = self._reduce(groups.lengths.sum(), "sum")
         figures = {**self.statistics.collect(self.loss, num_tokens, seconds), **last_update}
@@ -243,41 +241,10 @@ class GFTLitModule(ResumableModule):
         for shown, name in _PROGRESS_BAR.items():
             self.log(shown, figures[name], prog_bar=True, logger=False, batch_size=1)
 
-    # Evaluation and prediction
-
-    @override
-    def validation_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._evaluate(batch, batch_idx, dataloader_idx)
-
-    @override
-    def test_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._evaluate(batch, batch_idx, dataloader_idx)
-
-    @override
-    def on_validation_epoch_end(self) -> None:
-        self._log_evaluations("val")
-
-    @override
-    def on_test_epoch_end(self) -> None:
-        self._log_evaluations("test")
-
     @override
     def predict_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> GroupBatch:
         """Return the scored groups of a batch of prompts."""
-        return self.sampler.sample(batch, self.policy, self._seed(dataloader_idx, batch_idx))
-
-    def _evaluate(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int) -> None:
-        if batch.dataset not in self.evaluations:
-            self.evaluations[batch.dataset] = self.evaluator.metric().to(self.device)
-        seed = combine_seeds(self.evaluator.settings.seed, dataloader_idx, batch_idx, self.global_rank)
-        self.evaluator.evaluate(self.evaluations[batch.dataset], batch, self.policy, seed, self.micro_batch_tokens)
-
-    def _log_evaluations(self, stage: str) -> None:
-        for dataset, metric in self.evaluations.items():
-            prefix = f"{stage}/{dataset}/" if dataset else f"{stage}/"
-            for name, value in metric.compute().items():
-                self.log(prefix + name, value, sync_dist=True)
-        self.evaluations.clear()
+        return self.sampler.sample(batch, self.policy, self._seed(dataloader_idx, batch_idx, rank=self.rank_of(batch)))
 
     # Processes
 
@@ -290,9 +257,9 @@ class GFTLitModule(ResumableModule):
         """Let chance within a step, as in dropout, follow from its place alone: a resumed run draws the same."""
         context = ExitStack()
         context.enter_context(torch.random.fork_rng([self.device] if self.device.type == "cuda" else []))
-        torch.manual_seed(self._seed(*parts))
+        torch.manual_seed(self._seed(*parts, rank=self.global_rank))
         return context
 
-    def _seed(self, *parts: int) -> int:
+    def _seed(self, *parts: int, rank: int) -> int:
         """Return a seed that differs between steps and processes but not between a run and its repetition."""
-        return combine_seeds(self.base_seed, *parts, self.global_rank)
+        return combine_seeds(self.base_seed, *parts, rank)

@@ -103,6 +103,8 @@ class PromptBatch:
             already tokenised and ended. A role that the data does not have is absent.
         columns: All columns of the data, for rewards that need more than the reference.
         dataset: Name of the data set within a datamodule; empty for the main one. It becomes part of the log keys.
+        places: Where each prompt stands in the batch of all processes together. Its random choices follow from there,
+            so that they do not depend on the number of processes; ``None`` where the places are not known.
     """
 
     prompt_ids: list[list[int]]
@@ -111,6 +113,7 @@ class PromptBatch:
     demonstrations: dict[str, list[list[Response]]] = field(default_factory=dict)
     columns: dict[str, list[Any]] = field(default_factory=dict)
     dataset: str = ""
+    places: list[int] | None = None
 
     def __len__(self) -> int:
         return len(self.prompt_ids)
@@ -279,7 +282,12 @@ class ResponseGenerator(Protocol):
         """Return the text of a response, without special tokens."""
 
     def generate(
-        self, prompt_ids: Sequence[Sequence[int]], num_generations: int, sampling: SamplingParams, seed: int
+        self,
+        prompt_ids: Sequence[Sequence[int]],
+        num_generations: int,
+        sampling: SamplingParams,
+        seed: int,
+        places: Sequence[int] | None = None,
     ) -> list[list[Response]]:
         """Draw ``num_generations`` responses to each of ``P`` prompts; the same seed draws the same responses."""
 

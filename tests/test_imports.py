@@ -25,6 +25,7 @@ ORDER = [
     {"sampler"},
     {"evaluation", "statistics"},
     {"guards", "preflight", "checkpoint"},
+    {"strategies", "evaluated"},
     {"module"},
     {"export"},
     {"callbacks"},

@@ -1,6 +1,7 @@
 """Checkpoints: what they hold, that they are whole, and how a run goes on from one."""
 
 from lightning_gft.checkpoint.files import AtomicCheckpointIO, check_checkpoint
+from lightning_gft.checkpoint.frozen import weight_digests
 from lightning_gft.checkpoint.module import MEASURED_AT, ResumableModule
 from lightning_gft.checkpoint.settings import OptimizerFn, SchedulerFn, setting_differences
 
@@ -12,4 +13,5 @@ __all__ = [
     "SchedulerFn",
     "check_checkpoint",
     "setting_differences",
+    "weight_digests",
 ]

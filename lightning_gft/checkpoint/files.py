@@ -12,6 +12,8 @@ import torch
 from lightning.pytorch.plugins import TorchCheckpointIO
 from typing_extensions import override
 
+from lightning_gft.checkpoint.sharded import META, check_parts, is_sharded, read_parts
+
 _LIGHTNING = ("state_dict", "loops", "pytorch-lightning_version")
 _REMEDY = "give a .ckpt file that Lightning wrote while training"
 
@@ -28,19 +30,17 @@ def check_checkpoint(path: Path) -> None:
     """
     if not path.exists():
         raise FileNotFoundError(f"ckpt_path={path} does not exist: {_REMEDY}")
+    if path.is_dir() and not is_sharded(path):
+        raise ValueError(f"ckpt_path={path} is a folder, but no checkpoint in parts: {_REMEDY}")
     if path.is_dir():
-        if not (path / ".metadata").exists():
-            raise ValueError(f"ckpt_path={path} is a folder, but no sharded checkpoint: {_REMEDY}")
+        check_parts(path, _read(path / META, path))
         return
     if not zipfile.is_zipfile(path):
         raise ValueError(f"ckpt_path={path} was cut short, or is no checkpoint at all: {_REMEDY}")
     with zipfile.ZipFile(path) as archive:
         if damaged := archive.testzip():
             raise ValueError(f"ckpt_path={path} is damaged, in its part {damaged}: {_REMEDY}")
-    try:
-        content = torch.load(path, map_location="meta", weights_only=True, mmap=True)
-    except (RuntimeError, pickle.UnpicklingError) as error:
-        raise ValueError(f"ckpt_path={path} is no checkpoint ({type(error).__name__}): {_REMEDY}") from error
+    content = _read(path, path)
     missing = [key for key in _LIGHTNING if not isinstance(content, dict) or key not in content]
     if missing:
         raise ValueError(
@@ -49,8 +49,17 @@ def check_checkpoint(path: Path) -> None:
         )
 
 
+def _read(file: Path, path: Path) -> Any:
+    try:
+        return torch.load(file, map_location="meta", weights_only=True, mmap=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"ckpt_path={path} is no checkpoint ({type(error).__name__}): {_REMEDY}") from error
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside its place and then moves it there: what bears its name is whole.
+
+    It also reads what several processes have written in parts, so that one can go on from it.
 
     Lightning writes to the machine's temporary folder, from where a file on another disk is copied, not moved; and it
     holds the whole file in memory besides.
@@ -72,3 +81,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)
+
+    @override
+    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        if is_sharded(path):
+            return read_parts(path)
+        loaded: dict[str, Any] = super().load_checkpoint(path, *args, **kwargs)
+        return loaded

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 _SAMPLED = 256  # values of a weight, spread over it
 _CHUNK = 1 << 24
@@ -41,12 +42,8 @@ class FrozenWeights:
             state: The module's.
             module: As it is now. A weight that trains after all, or has changed, stays in the state.
         """
-        frozen = {name for name, _ in _frozen(module)}
-        same = {
-            name: known
-            for name, known in self.digests.items()
-            if name in frozen and name in state and digest(state[name]) == known
-        }
+        frozen = dict(_frozen(module))
+        same = {name: known for name, known in self.digests.items() if name in frozen and digest(frozen[name]) == known}
         for name in [name for name in state if belongs_to(name, same)]:
             del state[name]
         return same
@@ -72,17 +69,24 @@ def digest(weight: Tensor) -> str:
     Values count in bfloat16, so that it outlasts a change of the data type by the trainer's precision.
 
     Args:
-        weight: Of any shape and data type.
+        weight: Of any shape and data type. Of one that is split over processes all of them ask together.
 
     Example:
         >>> digest(torch.ones(3)) == digest(torch.ones(3, dtype=torch.float64)) != digest(torch.zeros(3))
         True
     """
-    flat = weight.detach().flatten()
-    total = sum(int(_bits(chunk).sum(dtype=torch.int64)) for chunk in flat.split(_CHUNK))
-    sample = _bits(flat[:: max(1, len(flat) // _SAMPLED)]).cpu().contiguous().view(torch.uint8)
+    total, sample = _summary(weight.detach())
     described = f"{list(weight.shape)} {weight.is_floating_point()} {total}".encode()
-    return hashlib.sha256(described + sample.numpy().tobytes()).hexdigest()[:16]
+    return hashlib.sha256(described + sample.cpu().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()[:16]
+
+
+def weight_digests(module: nn.Module) -> dict[str, str]:
+    """Return the digests of all weights of a module, by their names.
+
+    Args:
+        module: Any.
+    """
+    return {name: digest(weight) for name, weight in module.named_parameters()}
 
 
 def belongs_to(name: str, weights: Mapping[str, str]) -> bool:
@@ -108,6 +112,30 @@ def is_reference(name: str) -> bool:
         name: Of the entry.
     """
     return name.startswith("policy.reference_model.") or ".reference." in name  # a copy, or peft's second adapter
+
+
+def _summary(weight: Tensor) -> tuple[int, Tensor]:
+    """Return the sum of the bits of all values, and the bits of some."""
+    step = max(1, weight.numel() // _SAMPLED)
+    if not isinstance(weight, DTensor):
+        flat = weight.flatten()
+        return _bit_sum(flat), _bits(flat[::step])
+    flat = weight.to_local().flatten()
+    # Rows are split as evenly as they go, the last processes having fewer, or none.
+    rows = -(-weight.shape[0] // weight.device_mesh.size()) * weight.device_mesh.get_local_rank()
+    start = min(rows * weight[0].numel() if len(weight) else 0, weight.numel())
+    places = torch.arange(0, weight.numel(), step)
+    mine = (places >= start) & (places < start + len(flat))
+    parts = torch.zeros(len(places) + 1, dtype=torch.int64)
+    parts[0] = _bit_sum(flat)
+    parts[1:][mine] = _bits(flat)[(places[mine] - start).to(flat.device)].long().cpu()
+    parts = parts.to(weight.device_mesh.device_type)
+    torch.distributed.all_reduce(parts, group=weight.device_mesh.get_group())
+    return int(parts[0]), parts[1:].to(_bits(flat[:0]).dtype)
+
+
+def _bit_sum(flat: Tensor) -> int:
+    return sum(int(_bits(chunk).sum(dtype=torch.int64)) for chunk in flat.split(_CHUNK))
 
 
 def _bits(values: Tensor) -> Tensor:

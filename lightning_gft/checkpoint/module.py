@@ -86,8 +86,7 @@ class ResumableModule(LightningModule):
         if isinstance(scheduler, ReduceLROnPlateau):
             raise ValueError("lr_scheduler ReduceLROnPlateau waits for a metric; use a schedule that goes by steps")
         self._optimizer_settings = OptimizerSettings(optimizer, scheduler)
-        if (noted := self._noted_settings()) is not None:
-            self._optimizer_settings.check(noted)
+        self._check_optimizer()
         return optimizer if scheduler is None else {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     @override
@@ -122,6 +121,7 @@ class ResumableModule(LightningModule):
         _refuse(differences + self.frozen.differences(noted["frozen"]))
         self._resumed_from = noted
         self._loaded_steps = checkpoint["global_step"]
+        self._check_optimizer()  # where it is there already, as under a strategy that splits weights
 
     @override
     def on_train_start(self) -> None:
@@ -140,6 +140,10 @@ class ResumableModule(LightningModule):
         restored = settings.restore(noted, self.trainer.optimizers[0], scheduler, self.lr_scheduler_fn)
         if configs and restored is not None:
             configs[0].scheduler = restored
+
+    def _check_optimizer(self) -> None:
+        if self._optimizer_settings is not None and (noted := self._noted_settings()) is not None:
+            self._optimizer_settings.check(noted)
 
     def _noted_settings(self) -> dict[str, Any] | None:
         """Return the settings of the checkpoint that this fit goes on from; none for one that begins."""

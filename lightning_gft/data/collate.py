@@ -8,12 +8,16 @@ from lightning_gft.data.examples import Example
 from lightning_gft.types import PromptBatch
 
 
-def collate_examples(examples: Sequence[Example], dataset: str = "") -> PromptBatch:
+def collate_examples(
+    examples: Sequence[Example], dataset: str = "", num_replicas: int = 1, rank: int = 0
+) -> PromptBatch:
     """Put examples of one data set together.
 
     Args:
         examples: At least one; all have the same columns and roles.
         dataset: Name of the data set within its datamodule.
+        num_replicas: How many processes take turns at the examples.
+        rank: Which of them this one is.
 
     Example:
         >>> example = Example(
@@ -30,4 +34,5 @@ def collate_examples(examples: Sequence[Example], dataset: str = "") -> PromptBa
         demonstrations={role: [example.demonstrations[role] for example in examples] for role in roles},
         columns={name: [example.columns[name] for example in examples] for name in columns},
         dataset=dataset,
+        places=[number * num_replicas + rank for number in range(len(examples))],
     )

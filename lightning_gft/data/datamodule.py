@@ -121,7 +121,7 @@ class PromptDataModule(LightningDataModule, ABC):
             batch_size=self.batch_size,
             sampler=sampler,
             num_workers=self.num_workers,
-            collate_fn=collate_examples,
+            collate_fn=partial(collate_examples, **self._replica()),
         )
 
     def val_dataloader(self) -> list[DataLoader[Example]]:
@@ -137,20 +137,27 @@ class PromptDataModule(LightningDataModule, ABC):
         return self._evaluation_dataloaders("train")
 
     def _evaluation_dataloaders(self, split: Split) -> list[DataLoader[Example]]:
+        replica = self._replica()
+        for name, examples in self._examples_of(split).items():
+            if len(examples) < replica["num_replicas"]:
+                raise ValueError(
+                    f"{_where(split, name)} data: {len(examples)} rows are too few for {replica['num_replicas']} "
+                    "processes, each of which needs one: add rows, or start fewer processes"
+                )
         # Unlike Lightning's own sampler, which repeats examples until every process has as many.
         return [
             DataLoader(
                 _as_dataset(examples),
-                sampler=UnrepeatedDistributedSampler(_as_dataset(examples), shuffle=False, **self._replica()),
+                sampler=UnrepeatedDistributedSampler(_as_dataset(examples), shuffle=False, **replica),
                 batch_size=self.eval_batch_size,
                 num_workers=self.num_workers,
-                collate_fn=partial(collate_examples, dataset=name),
+                collate_fn=partial(collate_examples, dataset=name, **replica),
             )
             for name, examples in self._examples_of(split).items()
         ]
 
     def _encode(self, encoder: ExampleEncoder, rows: list[Row], split: Split, name: str) -> list[Example]:
-        where = f"{split}/{name}" if name else split
+        where = _where(split, name)
         if not rows:
             raise ValueError(f"{where} data: there are no rows")
         try:
@@ -211,6 +218,10 @@ class PromptDataModule(LightningDataModule, ABC):
         if tokenizer is None:
             raise RuntimeError("no tokenizer: set the datamodule's `tokenizer`, or use a LightningModule that has one")
         return cast("PreTrainedTokenizerBase", tokenizer)
+
+
+def _where(split: Split, name: str) -> str:
+    return f"{split}/{name}" if name else split
 
 
 def _as_dataset(examples: list[Example]) -> Dataset[Example]:

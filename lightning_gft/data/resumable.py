@@ -46,11 +46,12 @@ class ResumableDataLoader(DataLoader[Example]):
         there, here = state_dict["order"], self._order()
         if there != here and 0 < state_dict["batches"] < there["batches_an_epoch"]:
             differences = [
-                f"{name} was {there[name]} and is {here[name]}" for name in here if there[name] != here[name]
+                f"{name} was {there.get(name)} and is {here[name]}" for name in here if there.get(name) != here[name]
             ]
             raise ValueError(
                 f"the checkpoint stands in the middle of an epoch whose batches were others: {', '.join(differences)}. "
-                "Go on with the same data, batch_size and seed_everything, or from a checkpoint at an epoch's end"
+                "Go on with the same data, seed_everything and batch_size times processes, or from a checkpoint at an "
+                "epoch's end"
             )
         self._place = self._resume_from = (state_dict["epoch"], state_dict["batches"])
 
@@ -58,7 +59,7 @@ class ResumableDataLoader(DataLoader[Example]):
         sampler: Any = self.sampler
         return {
             "rows": len(cast(Sized, self.dataset)),
-            "batch_size": self.batch_size or 1,
+            "prompts_a_step": (self.batch_size or 1) * getattr(sampler, "num_replicas", 1),  # over all processes
             "batches_an_epoch": len(self),
             "order_seed": getattr(sampler, "seed", 0),
         }

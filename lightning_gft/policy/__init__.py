@@ -8,14 +8,18 @@ from lightning_gft.policy.policy import Policy
 from lightning_gft.policy.pretrained import PretrainedPolicy
 from lightning_gft.policy.quantization import Quantization
 from lightning_gft.policy.scratch import ScratchPolicy
+from lightning_gft.policy.sharding import FullySharded, Sharding, Unsharded
 
 __all__ = [
     "ArithmeticPolicy",
+    "FullySharded",
     "LoRA",
     "Policy",
     "PolicyLoader",
     "PretrainedPolicy",
     "Quantization",
     "ScratchPolicy",
+    "Sharding",
+    "Unsharded",
     "check_window",
 ]

@@ -187,10 +187,10 @@ def _add(model: PreTrainedModel, lora: LoRA) -> PeftModel:
         r=lora.r,
         lora_alpha=lora.alpha,  # type: ignore[arg-type] # annotated as an integer, used as a factor
         lora_dropout=lora.dropout,
-        target_modules=lora.target_modules,
+        target_modules=lora.target_modules if isinstance(lora.target_modules, str) else [*lora.target_modules],
         use_rslora=lora.use_rslora,
         use_dora=lora.use_dora,
-        modules_to_save=lora.modules_to_save,
+        modules_to_save=[*saved] or None,  # a list of its own: peft rewrites it
         ensure_weight_tying=are_tied(model) and names_an_embedding(model, [*targets, *saved]),
         task_type="CAUSAL_LM",
     )

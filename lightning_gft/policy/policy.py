@@ -21,7 +21,8 @@ from lightning_gft.policy.checks import check_causal, check_vocabulary, check_wi
 from lightning_gft.policy.heads import find_linear_head
 from lightning_gft.policy.packable import find_packability
 from lightning_gft.policy.scoring import score
-from lightning_gft.rollout import EndTokens, RolloutEngine, TransformersEngine, spawn_seeds
+from lightning_gft.policy.sharding import Sharding, Unsharded
+from lightning_gft.rollout import EndTokens, RolloutEngine, TransformersEngine, response_seeds
 from lightning_gft.types import CoefficientsFn, GroupBatch, LossOutput, Response, SamplingParams
 
 
@@ -68,6 +69,7 @@ class Policy(nn.Module):
         self.packability = find_packability(model, self.head)
         copied = keep_reference and lora is None
         self.reference_model = copy.deepcopy(model).eval().requires_grad_(False) if copied else None
+        self.sharding: Sharding = Unsharded(self)
         self._uses_reference = False
         if self.head is None:
             rank_zero_warn(
@@ -144,17 +146,15 @@ class Policy(nn.Module):
         dtype = torch.promote_types(model.dtype, torch.float32)  # not the default one, which may be half precision
         logprobs = torch.zeros(groups.input_ids.shape, dtype=dtype, device=self.device)
         entropies = torch.zeros_like(logprobs)
-        training = model.training
-        model.eval()
-        for rows in self.micro_batch_rows(groups, max_tokens):
-            piece = groups.select(rows)
-            output = self._score(piece, lambda logprobs, _: torch.zeros_like(logprobs), entropy=True)
-            assert output.entropy is not None  # noqa: S101 (asked for above)
-            for target, values in ((logprobs, output.logprobs), (entropies, output.entropy)):
-                target[rows] = torch.zeros_like(target[rows]).masked_scatter(
-                    groups.response_mask[rows], values.to(dtype)
-                )
-        model.train(training)
+        with self.sharding.whole(model), _evaluating(model):
+            for rows in self.micro_batch_rows(groups, max_tokens):
+                piece = groups.select(rows)
+                output = self._score(piece, lambda logprobs, _: torch.zeros_like(logprobs), entropy=True)
+                assert output.entropy is not None  # noqa: S101 (asked for above)
+                for target, values in ((logprobs, output.logprobs), (entropies, output.entropy)):
+                    target[rows] = torch.zeros_like(target[rows]).masked_scatter(
+                        groups.response_mask[rows], values.to(dtype)
+                    )
         return logprobs, entropies
 
     @contextmanager
@@ -177,7 +177,12 @@ class Policy(nn.Module):
             self._uses_reference = False
 
     def generate(
-        self, prompt_ids: Sequence[Sequence[int]], num_generations: int, sampling: SamplingParams, seed: int
+        self,
+        prompt_ids: Sequence[Sequence[int]],
+        num_generations: int,
+        sampling: SamplingParams,
+        seed: int,
+        places: Sequence[int] | None = None,
     ) -> list[list[Response]]:
         """Draw ``num_generations`` responses to each of ``P`` prompts; the same seed draws the same responses.
 
@@ -186,18 +191,16 @@ class Policy(nn.Module):
             num_generations: Responses a prompt.
             sampling: How to draw.
             seed: Of this call; every response gets one of its own from it.
+            places: :attr:`~lightning_gft.PromptBatch.places` of the prompts; by default they are counted.
 
         Raises:
             ValueError: If a prompt and the longest response do not fit into the model's window.
         """
         check_window(self.tokenizer, max(map(len, prompt_ids), default=0), sampling.max_new_tokens)
-        seeds = spawn_seeds(seed, len(prompt_ids) * num_generations)
-        training = self.model.training
-        self.model.eval()  # dropout would make each token one of another policy
-        try:
+        seeds = response_seeds(seed, places or range(len(prompt_ids)), num_generations)
+        # Dropout would make each token one of another policy.
+        with self.sharding.whole(self.model), _evaluating(self.model):
             return self.engine.generate(self.model, prompt_ids, num_generations, sampling, seeds, self.end)
-        finally:
-            self.model.train(training)
 
     def save_pretrained(
         self, path: str | Path, torch_dtype: str | None = None, merged: PreTrainedModel | None = None
@@ -234,6 +237,16 @@ class Policy(nn.Module):
     def _packs(self, groups: GroupBatch) -> bool:
         longest = self.packability.longest
         return longest is None or groups.input_ids.shape[1] <= longest
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
 
 
 def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> EndTokens:

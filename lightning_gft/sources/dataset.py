@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from typing_extensions import override
 
+from lightning_gft.rollout import response_seeds
 from lightning_gft.sources.base import ResponseSource
 from lightning_gft.types import PromptBatch, Response, ResponseGenerator, Source
 
@@ -35,10 +36,10 @@ class DatasetSource(ResponseSource):
     @override
     def respond(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[list[Response]]:
         self.check_roles(prompts.demonstrations)
-        chooser = random.Random(seed)
+        seeds = response_seeds(seed, prompts.places or range(len(prompts)), num_generations=1)
         return [
-            given if len(given) <= self.num_responses else chooser.sample(given, self.num_responses)
-            for given in prompts.demonstrations[self.role]
+            given if len(given) <= self.num_responses else random.Random(own_seed).sample(given, self.num_responses)
+            for given, own_seed in zip(prompts.demonstrations[self.role], seeds, strict=True)
         ]
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy, SingleDeviceStrategy, Strategy
+from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
 from torch.optim import SGD, AdamW
 from torch.utils.data import DataLoader
 
@@ -24,7 +24,6 @@ from lightning_gft import (
     SFTLoss,
     TeacherSource,
 )
-from lightning_gft.guards import check_strategy
 from lightning_gft.module import GFTLitModule as Module
 from tests.conftest import ALPHABET, tiny_loader, tiny_policy
 from tests.module.runs import ROWS, DigitSum, Rows, fit, make_module, make_trainer
@@ -159,12 +158,6 @@ def test_a_reward_that_fails_on_a_row_names_it():
 
     with pytest.raises(ValueError, match=r"train data, row 0 .*: reward 'score' cannot score it: 'level'"):
         fit(make_module(reward=Fails()))
-
-
-@pytest.mark.parametrize("strategy", [FSDPStrategy(), ModelParallelStrategy()])
-def test_strategies_that_split_a_model_are_refused(strategy):
-    with pytest.raises(ValueError, match=r"trainer\.strategy=\w+ is not supported yet: use `ddp`"):
-        check_strategy(strategy)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,230 @@
+"""Checkpoints that every process writes its part of, and that any number of processes can go on from.
+
+A folder holds the parts' tensors as safetensors and, in ``meta.pt``, what is no tensor. Nothing in it is unpickled.
+"""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.optim import Optimizer
+
+META = "meta.pt"
+"""The file that makes a folder a checkpoint; Lightning's name for it."""
+
+_WEIGHT, _STATE = "weight", "optimizer"
+_NAMES, _FILES, _TIED = "parameter_names", "files", "tied"  # what meta.pt notes besides
+
+LayoutFn = Callable[[str, torch.Size, torch.dtype], Tensor]
+"""What a tensor is read into, by the name of its weight, its whole shape and its data type."""
+
+
+def is_sharded(path: str | Path) -> bool:
+    """Tell whether a path is a checkpoint in parts.
+
+    Args:
+        path: Any path of this machine.
+
+    Example:
+        >>> is_sharded("/dev")
+        False
+    """
+    return (Path(path) / META).is_file()
+
+
+def parameter_names(module: nn.Module, optimizer: Optimizer) -> list[str]:
+    """Return the names of an optimizer's parameters, in its order.
+
+    Args:
+        module: Whose parameters they are.
+        optimizer: Theirs.
+    """
+    names = {parameter: name for name, parameter in module.named_parameters()}
+    return [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def write_parts(checkpoint: Mapping[str, Any], module: nn.Module, names: Sequence[Sequence[str]], path: Path) -> None:
+    """Write this process's part of a checkpoint. All processes do so together, and the folder appears when it is whole.
+
+    Args:
+        checkpoint: Lightning's, of weights and optimizer states that are split.
+        module: Whose checkpoint it is.
+        names: For each optimizer those of its parameters.
+        path: Folder to write; what is there is replaced.
+    """
+    weights = checkpoint["state_dict"]
+    tied = {name: first for name, first in _tied_names(module).items() if name in weights}
+    tensors = {f"{_WEIGHT}.{name}": weight for name, weight in weights.items() if name not in tied}
+    rest = {key: value for key, value in checkpoint.items() if key != "state_dict"}
+    rest |= {"optimizer_states": [], _NAMES: [list(of_one) for of_one in names], _TIED: tied}
+    for number, (state, of_one) in enumerate(zip(checkpoint.get("optimizer_states", []), names, strict=False)):
+        others: dict[int, dict[str, Any]] = {}
+        for index, values in state["state"].items():
+            prefix = f"{_STATE}.{number}.{of_one[index]}"
+            tensors |= {f"{prefix}.{key}": value for key, value in values.items() if isinstance(value, Tensor)}
+            others[index] = {key: value for key, value in values.items() if not isinstance(value, Tensor)}
+        rest["optimizer_states"].append({**state, "state": others})
+    unfinished = path.with_name(f"{path.name}.part")
+    if _is_first():
+        _remove(unfinished)
+    _wait()
+    save(tensors, storage_writer=HuggingFaceStorageWriter(str(unfinished), save_distributed=True))
+    _wait()
+    if _is_first():
+        rest[_FILES] = {file.name: file.stat().st_size for file in unfinished.iterdir()}
+        torch.save(rest, unfinished / META)
+        _remove(path)
+        unfinished.replace(path)
+    _wait()
+
+
+def read_parts(path: str | Path, layout: LayoutFn | None = None) -> dict[str, Any]:
+    """Read a checkpoint that was written in parts, by however many processes; each process reads what it needs.
+
+    Args:
+        path: Folder.
+        layout: What tensors are read into; by default all of each, on the CPU.
+
+    Returns:
+        Lightning's checkpoint.
+
+    Raises:
+        ValueError: If parts are missing or were cut short.
+    """
+    path = Path(path)
+    checkpoint: dict[str, Any] = torch.load(path / META, map_location="cpu", weights_only=True)
+    check_parts(path, checkpoint)
+    names, tied, _ = (checkpoint.pop(noted) for noted in (_NAMES, _TIED, _FILES))
+    reader = HuggingFaceStorageReader(str(path))
+    tensors = {
+        key: (layout or _whole)(_weight_name(key), stored.size, stored.properties.dtype)  # type: ignore[union-attr]
+        for key, stored in reader.read_metadata().state_dict_metadata.items()
+    }
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*single process.*")  # as each of several does, for itself
+        load(tensors, storage_reader=reader, no_dist=True)
+    checkpoint["state_dict"] = {}
+    for key, tensor in tensors.items():
+        if key.startswith(_WEIGHT):
+            checkpoint["state_dict"][_weight_name(key)] = tensor
+        else:
+            number = int(key.split(".")[1])
+            index = names[number].index(_weight_name(key))
+            checkpoint["optimizer_states"][number]["state"][index][key.rpartition(".")[2]] = tensor
+    weights = checkpoint["state_dict"]
+    weights |= {name: weights[first] for name, first in tied.items()}
+    return checkpoint
+
+
+def check_parts(path: Path, meta: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint whose parts are not those that were written.
+
+    Args:
+        path: Folder.
+        meta: What its ``meta.pt`` holds.
+
+    Raises:
+        ValueError: If parts are missing or were cut short.
+    """
+    for name, size in meta.get(_FILES, {}).items():
+        part = path / name
+        if not part.is_file() or part.stat().st_size != size:
+            state = "was cut short" if part.exists() else "is missing"
+            raise ValueError(f"ckpt_path={path}: its part {name} {state}: copy the checkpoint again, or take another")
+
+
+def layout_of(module: nn.Module) -> LayoutFn:
+    """Return what tensors are read into where weights are split: the same parts as this process's.
+
+    Args:
+        module: Whose weights are split already.
+    """
+    own = module.state_dict()
+
+    def layout(name: str, size: torch.Size, dtype: torch.dtype) -> Tensor:
+        weight = own.get(name)
+        if isinstance(weight, DTensor) and weight.shape == size:
+            return torch.empty_like(weight, dtype=dtype)
+        return torch.empty(size, dtype=dtype)
+
+    return layout
+
+
+def split(checkpoint: dict[str, Any], module: nn.Module, names: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """Return a checkpoint of whole tensors with this process's part of each.
+
+    Args:
+        checkpoint: Lightning's.
+        module: Whose weights are split already.
+        names: For each optimizer those of its parameters.
+    """
+    own = module.state_dict()
+
+    def part(name: str, tensor: Any) -> Any:
+        weight = own.get(name)
+        if not isinstance(weight, DTensor) or not isinstance(tensor, Tensor) or tensor.shape != weight.shape:
+            return tensor
+        # From nobody: each process has all of it.
+        return distribute_tensor(tensor.to(weight.device), weight.device_mesh, weight.placements, src_data_rank=None)
+
+    weights = {name: part(name, weight) for name, weight in checkpoint["state_dict"].items()}
+    states = [
+        {**state, "state": {i: {k: part(of_one[i], v) for k, v in kept.items()} for i, kept in state["state"].items()}}
+        for state, of_one in zip(checkpoint.get("optimizer_states", []), names, strict=False)
+    ]
+    return {**checkpoint, "state_dict": weights, "optimizer_states": states or checkpoint.get("optimizer_states", [])}
+
+
+def join(values: Any) -> Any:
+    """Return containers with whole tensors, on the CPU, in the place of split ones. All processes do so together.
+
+    Args:
+        values: A tensor, a container or anything else.
+    """
+    if isinstance(values, DTensor):
+        return values.full_tensor().cpu()
+    if isinstance(values, dict):
+        return {key: join(value) for key, value in values.items()}
+    return [join(value) for value in values] if isinstance(values, list) else values
+
+
+def _tied_names(module: nn.Module) -> dict[str, str]:
+    """Return for each further name of a weight the first."""
+    first = {weight: name for name, weight in module.named_parameters()}
+    named = module.named_parameters(remove_duplicate=False)
+    return {name: first[weight] for name, weight in named if first[weight] != name}
+
+
+def _weight_name(key: str) -> str:
+    kind, _, rest = key.partition(".")
+    return rest if kind == _WEIGHT else rest.partition(".")[2].rpartition(".")[0]
+
+
+def _whole(_: str, size: torch.Size, dtype: torch.dtype) -> Tensor:
+    return torch.empty(size, dtype=dtype)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _is_first() -> bool:
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
+def _wait() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()

@@ -1,0 +1,92 @@
+"""A LightningModule that validation and test measure."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from typing_extensions import override
+
+from lightning_gft.checkpoint import OptimizerFn, ResumableModule, SchedulerFn
+from lightning_gft.evaluation import Evaluator
+from lightning_gft.metrics import PolicyEvaluation
+from lightning_gft.policy import Policy
+from lightning_gft.rollout import combine_seeds
+from lightning_gft.types import PromptBatch
+
+
+class EvaluatedModule(ResumableModule):
+    """A LightningModule whose policy is measured on every data set of validation and test.
+
+    Args:
+        optimizer: Gets the trainable parameters.
+        lr_scheduler: Gets the optimizer; stepped after every optimizer step.
+    """
+
+    policy: Policy
+    evaluator: Evaluator
+    micro_batch_tokens: int
+
+    def __init__(self, optimizer: OptimizerFn, lr_scheduler: SchedulerFn | None) -> None:
+        super().__init__(optimizer, lr_scheduler)
+        self.evaluations: dict[str, PolicyEvaluation] = {}
+        self._gathered = ExitStack()
+
+    @override
+    def on_validation_epoch_start(self) -> None:
+        self._gather(reference=self.evaluator.settings.kl)
+
+    @override
+    def validation_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._evaluate(batch, batch_idx, dataloader_idx)
+
+    @override
+    def on_validation_epoch_end(self) -> None:
+        self._gathered.close()
+        self._log_evaluations("val")
+
+    @override
+    def on_test_epoch_start(self) -> None:
+        self._gather(reference=self.evaluator.settings.kl)
+
+    @override
+    def test_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._evaluate(batch, batch_idx, dataloader_idx)
+
+    @override
+    def on_test_epoch_end(self) -> None:
+        self._gathered.close()
+        self._log_evaluations("test")
+
+    @override
+    def on_predict_epoch_start(self) -> None:
+        self._gather(reference=False)
+
+    @override
+    def on_predict_epoch_end(self) -> None:
+        self._gathered.close()
+
+    def rank_of(self, batch: PromptBatch) -> int:
+        """Return the part that this process has in a batch's random choices: none if each prompt knows its place.
+
+        Args:
+            batch: Prompts of this process.
+        """
+        return self.global_rank if batch.places is None else 0
+
+    def _gather(self, reference: bool) -> None:
+        """Keep weights whole until the end of a loop in which processes have different numbers of batches."""
+        models = [self.policy.model, self.policy.reference_model if reference else None]
+        self._gathered.enter_context(self.policy.sharding.whole(*(model for model in models if model is not None)))
+
+    def _evaluate(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int) -> None:
+        if batch.dataset not in self.evaluations:
+            self.evaluations[batch.dataset] = self.evaluator.metric().to(self.device)
+        seed = combine_seeds(self.evaluator.settings.seed, dataloader_idx, batch_idx, self.rank_of(batch))
+        self.evaluator.evaluate(self.evaluations[batch.dataset], batch, self.policy, seed, self.micro_batch_tokens)
+
+    def _log_evaluations(self, stage: str) -> None:
+        for dataset, metric in self.evaluations.items():
+            prefix = f"{stage}/{dataset}/" if dataset else f"{stage}/"
+            for name, value in metric.compute().items():
+                self.log(prefix + name, value, sync_dist=True)
+        self.evaluations.clear()

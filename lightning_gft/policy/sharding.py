@@ -1,0 +1,172 @@
+"""Weights that are split over processes: who holds what, and when a process has all of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
+    FSDPModule,
+    MixedPrecisionPolicy,
+    OffloadPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+)
+from torch.distributed.tensor import DTensor
+from torch.nn.utils import clip_grad_norm_, clip_grads_with_norm_, get_total_norm
+from transformers import PreTrainedModel
+from typing_extensions import override
+
+
+class Sharding(ABC):
+    """How the weights of a policy lie on the processes that train it."""
+
+    @abstractmethod
+    def whole(self, *models: nn.Module) -> AbstractContextManager[None]:
+        """Within this context every process has all weights of some models; all processes enter it together.
+
+        Args:
+            models: The policy's model, its reference, or both.
+        """
+
+    @abstractmethod
+    def clip_gradients(self, limit: float) -> Tensor:
+        """Scale the policy's gradients so that their norm, over the parts of all processes, is at most ``limit``.
+
+        Args:
+            limit: Largest norm.
+
+        Returns:
+            The norm before, the same on all processes.
+        """
+
+
+class Unsharded(Sharding):
+    """Every process has all weights, all of the time.
+
+    Args:
+        policy: What is trained.
+    """
+
+    def __init__(self, policy: nn.Module) -> None:
+        self._policy = policy
+
+    @override
+    def whole(self, *models: nn.Module) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    @override
+    def clip_gradients(self, limit: float) -> Tensor:
+        return clip_grad_norm_(self._policy.parameters(), limit)
+
+
+class FullySharded(Sharding):
+    """FSDP2: a weight is split over all processes, and gathered with those of its block of layers where it is needed.
+
+    Args:
+        policy: The module through whose forward the model is trained; embeddings and head are whole for all of it.
+        models: The models in it: the one that trains first, then maybe a reference.
+        mesh: The processes.
+        reshard_after_forward: Whether a block's weights are given back after its forward pass and gathered again for
+            its backward pass. Else they stay in between, which takes memory and spares communication.
+        cpu_offload: Whether each process keeps its part in the CPU's memory.
+        compute_dtype: Data type in which weights are gathered and used, by default their own. Gradients are added up
+            over processes in float32 all the same.
+    """
+
+    def __init__(
+        self,
+        policy: nn.Module,
+        models: Sequence[PreTrainedModel],
+        mesh: DeviceMesh,
+        reshard_after_forward: bool = True,
+        cpu_offload: bool = False,
+        compute_dtype: torch.dtype | None = None,
+    ) -> None:
+        self._reshards = reshard_after_forward
+        self._whole: set[nn.Module] = set()
+        # Autocast sees to the inputs. Casting them would round normalisers, and take what carries them for containers.
+        precision = MixedPrecisionPolicy(
+            param_dtype=compute_dtype,
+            reduce_dtype=None if compute_dtype is None else torch.float32,
+            cast_forward_inputs=False,
+        )
+        offload = CPUOffloadPolicy(pin_memory=mesh.device_type == "cuda") if cpu_offload else OffloadPolicy()
+
+        def split(module: nn.Module) -> FSDPModule:
+            return fully_shard(
+                module,
+                mesh=mesh,
+                reshard_after_forward=reshard_after_forward,
+                mp_policy=precision,
+                offload_policy=offload,
+            )
+
+        blocks: dict[nn.Module, list[FSDPModule]] = {
+            model: [split(block) for block in transformer_blocks(model)] for model in models
+        }
+        self._parts: dict[nn.Module, list[FSDPModule]] = {
+            reference: [split(reference), *blocks[reference]] for reference in models[1:]
+        }
+        root: Any = split(policy)  # with all that is left
+        self._parts[models[0]] = [root, *blocks[models[0]]]
+        self._policy = root
+        # What FSDP takes for a forward pass of the whole also sets it up, and an evaluation may come before any other.
+        root._gather = MethodType(_gather, policy)
+        register_fsdp_forward_method(policy, "_gather")
+
+    @override
+    @contextmanager
+    def whole(self, *models: nn.Module) -> Iterator[None]:
+        missing = [model for model in models if model not in self._whole]
+        parts = [part for model in missing for part in self._parts[model]]
+        if parts:
+            self._policy._gather(parts)
+        self._whole.update(missing)
+        try:
+            yield
+        finally:
+            self._whole.difference_update(missing)
+            for part in parts:
+                part.reshard()
+                part.set_reshard_after_forward(self._reshards and part is not self._policy, recurse=False)
+
+    @override
+    def clip_gradients(self, limit: float) -> Tensor:
+        trained: list[nn.Parameter] = [weight for weight in self._policy.parameters() if weight.grad is not None]
+        norm = get_total_norm([weight.grad for weight in trained if weight.grad is not None])
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        clip_grads_with_norm_(trained, limit, norm)
+        return norm
+
+
+def _gather(policy: nn.Module, parts: list[FSDPModule]) -> None:
+    for part in parts:
+        part.set_reshard_after_forward(False, recurse=False)
+        part.unshard()
+
+
+def transformer_blocks(model: PreTrainedModel) -> list[nn.Module]:
+    """Return the parts of a model that are run one after another, each of which is gathered by itself.
+
+    Args:
+        model: A causal language model.
+
+    Example:
+        >>> from lightning_gft import ScratchPolicy
+        >>> len(transformer_blocks(ScratchPolicy("abc").load_model()))
+        4
+    """
+    named = set(model._no_split_modules or ())
+    blocks = [module for module in model.modules() if type(module).__name__ in named]
+    if blocks:
+        return blocks
+    stacks = (module for module in model.modules() if isinstance(module, nn.ModuleList))
+    return list(next(stacks, ()))

@@ -1,0 +1,128 @@
+"""The strategy that splits weights over processes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.strategies import (
+    ModelParallelStrategy,
+    Strategy,
+    StrategyRegistry,
+)
+from torch.distributed.constants import default_pg_timeout
+from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
+from typing_extensions import override
+
+from lightning_gft.checkpoint.sharded import (
+    is_sharded,
+    join,
+    layout_of,
+    parameter_names,
+    read_parts,
+    split,
+    write_parts,
+)
+
+
+class FSDP2Strategy(ModelParallelStrategy):
+    """FSDP2 over all processes: each holds a part of every weight, gradient and optimizer state.
+
+    ``--trainer.strategy=fsdp2`` is this with its defaults.
+
+    Args:
+        reshard_after_forward: Whether the weights of a block of layers are given back after its forward pass and
+            gathered again for its backward pass. Without it they stay in between: faster, and with more memory.
+        cpu_offload: Whether each process keeps its part of weights, gradients and optimizer states in the CPU's memory.
+        save_distributed_checkpoint: Whether each process writes its part of a checkpoint, which is then a folder; else
+            the first one writes all of it into one file. Any number of processes can go on from either.
+        process_group_backend: As torch names them; by default the device's.
+        timeout: How long processes wait for one another before the run is given up.
+
+    Example:
+        >>> FSDP2Strategy(reshard_after_forward=False).reshard_after_forward
+        False
+    """
+
+    # For instances of Lightning's own class, which become instances of this one.
+    reshard_after_forward: bool = True
+    cpu_offload: bool = False
+
+    def __init__(
+        self,
+        reshard_after_forward: bool = True,
+        cpu_offload: bool = False,
+        save_distributed_checkpoint: bool = True,
+        process_group_backend: str | None = None,
+        timeout: timedelta | None = default_pg_timeout,
+    ) -> None:
+        super().__init__("auto", 1, save_distributed_checkpoint, process_group_backend, timeout)
+        self.reshard_after_forward = reshard_after_forward
+        self.cpu_offload = cpu_offload
+
+    @override
+    def setup_environment(self) -> None:
+        if self._data_parallel_size == "auto":
+            self._data_parallel_size = self.num_nodes * self.num_processes
+        super().setup_environment()
+
+    @override
+    def model_to_device(self) -> None:
+        assert self.model is not None  # noqa: S101 (Lightning has set it)
+        if not self.cpu_offload:
+            super().model_to_device()
+            return
+        for module in self.model.modules():  # what is split stays where it is
+            if not any(isinstance(weight, DTensor) for weight in module.parameters()):
+                module.to(self.root_device)
+
+    @property
+    @override
+    def lightning_restore_optimizer(self) -> bool:
+        return True  # like any other state, once the checkpoint has been found to belong to the run
+
+    @override
+    def lightning_module_state_dict(self) -> dict[str, Any]:
+        return Strategy.lightning_module_state_dict(self)
+
+    @override
+    def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
+        Strategy.load_model_state_dict(self, checkpoint, strict)
+
+    @override
+    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        return Strategy.optimizer_state(self, optimizer)
+
+    @override
+    def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
+        Strategy.load_optimizer_state_dict(self, checkpoint)
+
+    @override
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any | None = None
+    ) -> None:
+        path = Path(self.broadcast(filepath))
+        if self._save_distributed_checkpoint:
+            assert self.lightning_module is not None  # noqa: S101 (Lightning has set it)
+            write_parts(checkpoint, self.lightning_module, self._parameter_names(), path)
+        else:
+            Strategy.save_checkpoint(self, join(checkpoint), path, storage_options)
+
+    @override
+    def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
+        path = self.broadcast(checkpoint_path)
+        module = self.lightning_module
+        assert module is not None  # noqa: S101 (Lightning has set it)
+        if is_sharded(path):
+            return read_parts(path, layout_of(module))
+        return split(Strategy.load_checkpoint(self, path, weights_only), module, self._parameter_names())
+
+    def _parameter_names(self) -> list[list[str]]:
+        assert self.lightning_module is not None  # noqa: S101 (Lightning has set it)
+        return [parameter_names(self.lightning_module, optimizer) for optimizer in self.optimizers]
+
+
+StrategyRegistry.register("fsdp2", FSDP2Strategy, description="FSDP2 over all processes")
