@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+import torch.distributed as distributed
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
@@ -27,6 +28,11 @@ _CHECKED_BY = ("lightning_gft", "lightning", "jsonargparse", "torch.optim", "bit
 _MEMORY = (
     "Lower model.micro_batch_tokens if it was training that ran out of memory, max_batch_size of the policy's rollout "
     "if it was sampling."
+)
+_OF_MEETING = (distributed.DistNetworkError, distributed.DistStoreError)
+_MEETING = (
+    "Start all of them, with the same MASTER_ADDR and MASTER_PORT: the machine of process 0, and a port that is free "
+    "on it."
 )
 _FIRST = "If another process has told an error, that is the reason; if none has,"
 _TIMED_OUT = f"{_FIRST} one of them hangs, or takes longer for its share than the strategy's timeout."
@@ -77,7 +83,10 @@ def _lost(error: Exception) -> str | None:
     text = str(error)
     if match := _FROM_GLOO.fullmatch(text):
         text = match[1]
-    elif not (isinstance(error, torch.distributed.DistBackendError) and _FROM_NCCL.search(text)):
+    elif not (
+        (isinstance(error, distributed.DistBackendError) and _FROM_NCCL.search(text))
+        or (isinstance(error, _OF_MEETING) and distributed.is_initialized())
+    ):
         return None
     what = text.strip().splitlines()[0].rstrip(".")
     if re.search("tim(ed|ing) ?out|timeout", text, re.IGNORECASE):
@@ -89,6 +98,8 @@ def _message(error: Exception) -> str | None:
     """Return what to tell of an error in place of its traceback, ``None`` if nobody raised it on purpose."""
     if isinstance(error, torch.OutOfMemoryError):
         return f"{error}\n{_MEMORY}"
+    if isinstance(error, _OF_MEETING):
+        return f"the processes of this run have not met: {str(error).splitlines()[0].rstrip('.')}. {_MEETING}"
     if isinstance(error, _FOR_USERS) and (package := _raised_by(error)):
         return explain(str(error)) if package == "jsonargparse" else str(error)
     return None

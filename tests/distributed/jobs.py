@@ -93,11 +93,11 @@ def running(*args: object, **kwargs: object) -> Iterator[Job]:
         job.kill()
 
 
-def wait_for(path: Path, job: Job, limit: float = 120.0) -> str:
-    """Return what a file holds as soon as there is one."""
+def wait_for(path: Path, job: Job, limit: float = 120.0) -> Path:
+    """Return the path of a file as soon as it holds something."""
     deadline = time.monotonic() + limit
-    while not (path.exists() and path.read_text()):
+    while not (path.exists() and path.stat().st_size):
         assert job.process.poll() is None, f"ended by itself:\n{job.written()}"
         assert time.monotonic() < deadline, job.written()
-        time.sleep(0.05)
-    return path.read_text()
+        time.sleep(0.01)
+    return path

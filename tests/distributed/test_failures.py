@@ -130,7 +130,7 @@ def test_death_of_one_process_ends_all(launcher: str, killed: str, tmp_path: Pat
     # Rank 1 hangs, where it cannot notice the death of another.
     args = ["--trainer.strategy=ddp", *faulty_reward(tmp_path, hangs=True)]
     with running(command(launcher, tmp_path, *args), tmp_path / "log") as job:
-        pids = {f"rank-{rank}": int(wait_for(tmp_path / f"rank-{rank}", job)) for rank in range(2)}
+        pids = {f"rank-{rank}": int(wait_for(tmp_path / f"rank-{rank}", job).read_text()) for rank in range(2)}
         os.kill(pids.get(killed, job.process.pid), signal.SIGKILL)
         assert job.wait(SOON) != 0
         check_end(job, tmp_path)
