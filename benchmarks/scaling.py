@@ -30,9 +30,8 @@ TOLERANCE = 1e-3
 """Relative norm by which what training changed may differ between one process and two, in float32."""
 _PROCESSES = 2
 _ONE, _HALF, _APART = "one, the whole batch", "one, half of it", "two that do not talk"
-_VARIED: dict[str, dict[str, Any]] = {
-    "": {},
-    ", rollouts": {"rollouts": True},
+_TIMED: dict[str, dict[str, Any]] = {"": {}, ", rollouts": {"rollouts": True}}
+_COUNTED: dict[str, dict[str, Any]] = {
     ", two micro-batches": {"micro_batches": 2},
     ", bf16-mixed": {"autocast": True},
     ", lora": {"method": "lora"},
@@ -80,9 +79,10 @@ def compare(job: Job, processes: Processes) -> dict[str, dict[str, Any]]:
         job: The training.
         processes: To train on.
     """
-    job = replace(job, steps=2, exact=True)
+    timed = replace(job, steps=2, exact=True)
     rows = {}
-    for name, fields in _VARIED.items():
+    for name, fields in (_TIMED | _COUNTED).items():
+        job = timed if name in _TIMED else _brief(timed)
         _observe(job, Variant(None, **fields), processes)
         alone = torch.load(change_file(job))
         for strategy in STRATEGIES:
@@ -138,19 +138,26 @@ def summarize(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
     return {name: {field: round(value, 4) for field, value in row.items()} for name, row in rows.items()}
 
 
-def compare_memory(job: Job) -> dict[str, list[dict[str, float]]]:
+def compare_memory(job: Job, names: Sequence[str] = (_HALF, *STRATEGIES)) -> dict[str, list[dict[str, float]]]:
     """Return the memory of each process, for steps with rollouts, all with half of the batch.
 
     Args:
         job: The training.
+        names: Who is weighed.
     """
     rows = {}
     for name, (parts, together) in _turns(job, rollouts=True).items():
-        if name in (_HALF, *STRATEGIES):
+        if name in names:
             with Processes(len(parts), job.setting.device) as fresh:
                 measured = fresh.run(weigh, parts, together)
             rows[name] = [{field: row[field] for field in _MEMORY} for row in measured]
     return rows
+
+
+def _brief(job: Job) -> Job:
+    """Return the same with few tokens, on which what is sent does not depend."""
+    setting = replace(job.setting, prompt_length=4, response_length=4)
+    return replace(job, setting=setting, work=draw_work(setting, flat_share=0, shortest=4))
 
 
 def _turns(job: Job, rollouts: bool) -> dict[str, tuple[list[Part], bool]]:

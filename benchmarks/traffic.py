@@ -76,11 +76,12 @@ class CountTraffic(TorchDispatchMode):
 
     @override
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
         name = func._schema.name.split("::")[1]
-        if func.namespace in _NAMESPACES and name not in _SILENT:
-            if name not in _KIND_OF:
-                raise NotImplementedError(f"the collective {func._schema.name} is not counted yet")
+        counted = func.namespace in _NAMESPACES and name not in _SILENT
+        if counted and name not in _KIND_OF:
+            raise NotImplementedError(f"the collective {func._schema.name} is not counted yet")
+        result = func(*args, **(kwargs or {}))
+        if counted:
             parts = (*args, *(kwargs or {}).values(), result)
             self.traffic.add(_KIND_OF[name], max(sum(each.nbytes for each in _tensors(part)) for part in parts))
         return result
