@@ -8,11 +8,13 @@ Before anything is timed it checks that two processes train as one does, and cou
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -37,7 +39,12 @@ _COUNTED: dict[str, dict[str, Any]] = {
     ", lora": {"method": "lora"},
     ", qlora": {"method": "qlora"},
 }
-_MEMORY = ("weights_mib", "gradients_mib", "optimizer_mib", "loaded_mib", "peak_of_loading_mib", "peak_mib")
+_MEMORY = (
+    *("weights_mib", "gradients_mib", "optimizer_mib"),
+    *("before_loading_mib", "loaded_mib", "peak_of_loading_mib", "peak_mib"),
+)
+_GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
+"""Lets glibc return larger pieces of memory to the system as soon as they are freed."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -148,7 +155,8 @@ def compare_memory(job: Job, names: Sequence[str] = (_HALF, *STRATEGIES)) -> dic
     rows = {}
     for name, (parts, together) in _turns(job, rollouts=True).items():
         if name in names:
-            with Processes(len(parts), job.setting.device) as fresh:
+            # Else freed tensors of less than 32 MiB stay with the process, and hide what is in use.
+            with patch.dict(os.environ, _GIVE_BACK), Processes(len(parts), job.setting.device) as fresh:
                 measured = fresh.run(weigh, parts, together)
             rows[name] = [{field: row[field] for field in _MEMORY} for row in measured]
     return rows
@@ -246,7 +254,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--prompts", type=int, default=4, help="prompts a step, over all processes")
     parser.add_argument("--prompt-length", type=int, default=32, help="tokens")
     parser.add_argument("--response-length", type=int, default=24, help="tokens of every response")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each has its turn")
+    parser.add_argument("--rounds", type=int, default=2, help="how often each has its turn")
     parser.add_argument("--steps", type=int, default=2, help="steps of a turn that are timed")
     parser.add_argument("--warmup", type=int, default=1, help="steps of a turn before these")
     parser.add_argument("--vocab-size", type=int, help="words, if not the architecture's")

@@ -142,15 +142,16 @@ def train(part: Part, callback: Callback) -> None:
     prompts = job.work.prompts
     places = list(range(len(prompts)))[part.rank :: part.processes]
     tokens = setting.prompt_length + setting.group_size * setting.response_length
+    dtype: Any = "float32" if job.exact else setting.dtype
     module = make_module(
         job,
         PretrainedPolicy(
             str(job.model),
-            torch_dtype=setting.dtype,
+            torch_dtype=dtype,
             gradient_checkpointing=job.gradient_checkpointing,
             lora=None if variant.method == "full" else LoRA(r=16, alpha=32),
             # Packed bits that pretend to be of the other weights' type can be split and gathered with them.
-            quantization=Quantization(storage_dtype=setting.dtype) if variant.method == "qlora" else None,
+            quantization=Quantization(compute_dtype=dtype, storage_dtype=dtype) if variant.method == "qlora" else None,
         ),
         SelfSource(setting.group_size, setting.response_length) if variant.rollouts else None,
         # As many tokens as the prompts of a micro-batch bring along, the same whatever the number of processes.

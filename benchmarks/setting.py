@@ -30,7 +30,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         "vocab_size": 32000,
         "tie_word_embeddings": True,
     },
-    "small": {  # 40 million weights
+    "small": {  # 36 million weights
         "hidden_size": 512,
         "intermediate_size": 2048,
         "num_hidden_layers": 8,
