@@ -176,7 +176,8 @@ def memory(model: Model, method: Method, strategy: str, gpus: int, given: Circum
         states = (stored + (4 + 8) * count) / gpus + blocks * method.everywhere
         training = used.all if strategy == "fsdp2, kept" else used.root + 2 * used.block  # the next is fetched ahead
         drawing = used.all
-    training += 2 * model.layers * model.hidden * given.micro_batch_tokens  # what goes into each block, in bfloat16
+    # What goes into each block has the data type of the embeddings that it comes from.
+    training += method.root * model.layers * model.hidden * given.micro_batch_tokens
     drawing += 2 * 2 * model.layers * model.keys * given.responses * given.length
     return {"states": states, "training": training, "drawing": drawing, "most": states + max(training, drawing)}
 

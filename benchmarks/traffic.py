@@ -123,13 +123,13 @@ def closed_form(strategy: str, sizes: Sizes, micro_batches: int = 1, rollouts: b
 
     Example:
         >>> closed_form("fsdp2", Sizes(all=40, root=8, block=16, gradients=40), micro_batches=2)
-        {'all_gather': 160, 'reduce_scatter': 80}
+        {'all_gather': 144, 'reduce_scatter': 80}
     """
     if strategy == "ddp":
         return {"all_reduce": sizes.gradients}
     gathered = micro_batches * sizes.all
-    if strategy == "fsdp2":  # again for the backward pass; after a rollout the root stays whole in between
-        gathered += micro_batches * (sizes.all - sizes.root if rollouts else sizes.all)
-    if rollouts:  # once for all of it; and FSDP, which takes a rollout's passes for such with a backward, fetches ahead
-        gathered += sizes.all + sizes.block
+    if strategy == "fsdp2":  # again for the backward pass, for which the root stays whole
+        gathered += micro_batches * (sizes.all - sizes.root)
+    if rollouts:  # once for all of it
+        gathered += sizes.all
     return {"all_gather": gathered, "reduce_scatter": micro_batches * sizes.gradients}

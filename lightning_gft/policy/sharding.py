@@ -96,24 +96,26 @@ class FullySharded(Sharding):
         reduce_dtype = None if compute_dtype is None else torch.float32
         offload = CPUOffloadPolicy(pin_memory=mesh.device_type == "cuda") if cpu_offload else OffloadPolicy()
 
-        def split(module: nn.Module, dtype: torch.dtype | None = None) -> FSDPModule:
+        def split(module: nn.Module, dtype: torch.dtype | None = None, reshards: bool = False) -> FSDPModule:
             return fully_shard(
                 module,
                 mesh=mesh,
-                reshard_after_forward=reshard_after_forward,
+                reshard_after_forward=reshards,
                 # Autocast sees to the inputs; a cast would round normalisers as well.
                 mp_policy=MixedPrecisionPolicy(dtype, reduce_dtype, cast_forward_inputs=False),
                 offload_policy=offload,
             )
 
-        blocks: dict[nn.Module, list[FSDPModule]] = {
-            model: [split(block, compute_dtype) for block in transformer_blocks(model)] for model in models
-        }
+        def split_blocks(model: PreTrainedModel) -> list[FSDPModule]:
+            return [split(block, compute_dtype, reshard_after_forward) for block in transformer_blocks(model)]
+
+        blocks: dict[nn.Module, list[FSDPModule]] = {model: split_blocks(model) for model in models}
         self._parts: dict[nn.Module, list[FSDPModule]] = {
             reference: [split(reference), *blocks[reference]] for reference in models[1:]
         }
         root: Any = split(policy)  # with all that is left
         self._parts[models[0]] = [root, *blocks[models[0]]]
+        self._roots = {parts[0] for parts in self._parts.values()}
         self._policy = root
         # What FSDP takes for a forward pass of the whole also sets it up, and an evaluation may come before any other.
         root._gather = MethodType(_gather, policy)
@@ -133,7 +135,10 @@ class FullySharded(Sharding):
             self._whole.difference_update(missing)
             for part in parts:
                 part.reshard()
-                part.set_reshard_after_forward(self._reshards and part is not self._policy, recurse=False)
+                part.set_reshard_after_forward(self._reshards and part not in self._roots, recurse=False)
+            if not self._whole and hasattr(self._policy, "reset_iter_state"):  # in newer versions of torch
+                # FSDP takes these passes for such with a backward pass, for which it would fetch ahead.
+                self._policy.reset_iter_state()
 
     @override
     def clip_gradients(self, limit: float) -> Tensor:
