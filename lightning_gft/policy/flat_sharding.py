@@ -9,13 +9,11 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 from torch.distributed.fsdp import (
-    FullOptimStateDictConfig,
-    FullStateDictConfig,
     FullyShardedDataParallel,
     MixedPrecision,
     ShardingStrategy,
-    StateDictType,
 )
 from torch.distributed.fsdp.wrap import CustomPolicy
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
@@ -23,9 +21,8 @@ from torch.optim import Optimizer
 from transformers import PreTrainedModel
 from typing_extensions import override
 
+from lightning_gft.policy.flat_states import join_state, split_state
 from lightning_gft.policy.sharding import Sharding, transformer_blocks
-
-_PREFIX = "_fsdp_wrapped_module."
 
 Result = TypeVar("Result")
 
@@ -33,8 +30,8 @@ Result = TypeVar("Result")
 class FlatSharded(Sharding):
     """FSDP1: a block's weights are gathered where it is needed, and each process keeps a piece of them.
 
-    What is wrapped for that are the blocks within a model. Around the model itself stands a wrapper that no other module
-    knows, for embeddings and head: what runs the model goes through :meth:`run`.
+    What is wrapped for that are the blocks within a model. Around the model itself stands a wrapper that no other
+    module knows, for embeddings and head: what runs the model goes through :meth:`run`.
 
     Args:
         models: The model that trains first, then maybe a reference.
@@ -50,6 +47,7 @@ class FlatSharded(Sharding):
     def __init__(
         self, models: Sequence[PreTrainedModel], compute_dtype: torch.dtype | None = None, **settings: Any
     ) -> None:
+        self._shapes = {weight: weight.shape for weight in models[0].parameters()}
         self._roots = {model: _wrap(model, compute_dtype, settings) for model in models}
         self._root = self._roots[models[0]]
         self._whole: set[nn.Module] = set()
@@ -89,10 +87,11 @@ class FlatSharded(Sharding):
     def clip_gradients(self, limit: float) -> Tensor:
         trained = [weight for weight in self._root.parameters() if weight.grad is not None]
         norm = get_total_norm([weight.grad for weight in trained if weight.grad is not None])
-        if self._root.sharding_strategy != ShardingStrategy.NO_SHARD:
+        if self._is_split:
             # A process may hold nothing that has a gradient, so the data type must not be the gradients'.
-            squared = norm.to(self._root.compute_device, torch.float64).square()
-            torch.distributed.all_reduce(squared, group=self._root.process_group)
+            group, device = self._channel()
+            squared = norm.to(device, torch.float64).square()
+            torch.distributed.all_reduce(squared, group=group)
             norm = squared.sqrt()
         clip_grads_with_norm_(trained, limit, norm)
         return norm
@@ -102,14 +101,13 @@ class FlatSharded(Sharding):
 
         Args:
             optimizer: Of the model that trains.
+
+        Raises:
+            ValueError: If the optimizer keeps tensors that are not made of one value for each of a weight.
         """
-        with _whole_states(self._root):
-            named = FullyShardedDataParallel.optim_state_dict(self._root, optimizer)
-        if not named.get("state"):
-            return {**optimizer.state_dict(), "state": {}}
-        place = {name: number for number, name in enumerate(self._names(optimizer))}
-        state = {place[name]: values for name, values in named["state"].items()}
-        return {**optimizer.state_dict(), "state": dict(sorted(state.items()))}
+        if not self._is_split:
+            return optimizer.state_dict()
+        return join_state(optimizer, self._shapes, *self._channel())
 
     def load_optimizer_state(self, optimizer: Optimizer, state: Mapping[str, Any]) -> None:
         """Load the state that an optimizer has on one process. All processes do so together.
@@ -118,16 +116,20 @@ class FlatSharded(Sharding):
             optimizer: Of the model that trains.
             state: Its own on every process.
         """
-        names = self._names(optimizer)
-        named = {
-            "state": {names[number]: values for number, values in state["state"].items()},
-            "param_groups": [
-                {**group, "params": [names[number] for number in group["params"]]} for group in state["param_groups"]
-            ],
-        }
-        with _whole_states(self._root):
-            own = FullyShardedDataParallel.optim_state_dict_to_load(self._root, optimizer, named)
-        optimizer.load_state_dict(own)
+        if self._is_split:
+            state = split_state(optimizer, state, self._shapes, *self._channel())
+        optimizer.load_state_dict(dict(state))
+
+    @property
+    def _is_split(self) -> bool:
+        return self._root.sharding_strategy != ShardingStrategy.NO_SHARD
+
+    def _channel(self) -> tuple[ProcessGroup, torch.device]:
+        """Return the processes that share the weights, and the device on which they communicate."""
+        group, device = self._root.process_group, self._root.compute_device
+        assert group is not None  # noqa: S101 (both are set once the model is wrapped)
+        assert device is not None  # noqa: S101
+        return group, device
 
     @contextmanager
     def _gathered(self, model: nn.Module, writeback: bool) -> Iterator[None]:
@@ -138,11 +140,6 @@ class FlatSharded(Sharding):
                 yield
             finally:
                 self._whole.remove(model)
-
-    def _names(self, optimizer: Optimizer) -> list[str]:
-        """Return the names of an optimizer's parameters, in its order."""
-        names = {weight: name.replace(_PREFIX, "") for name, weight in self._root.named_parameters()}
-        return [names[weight] for group in optimizer.param_groups for weight in group["params"]]
 
 
 class _Caller(nn.Module):
@@ -191,7 +188,7 @@ def _precision(compute_dtype: torch.dtype | None, reduce_dtype: torch.dtype | No
 
 
 def _leaves_apart(block: nn.Module) -> list[nn.Module]:
-    """Return the layers of a block, such as adapters, that cannot or should not lie in one tensor with its most weights.
+    """Return the layers of a block, such as adapters, that cannot or should not lie in one tensor with the rest of it.
 
     They cannot if their data type is another. They should not if they train and the rest does not: a tensor has one
     gradient, so all of it would be worked out.
@@ -224,12 +221,3 @@ def _unwrapped(root: nn.Module) -> Iterator[None]:
     finally:
         for parent, name, child in places:
             parent.register_module(name, child)
-
-
-@contextmanager
-def _whole_states(root: nn.Module) -> Iterator[None]:
-    # On the first process alone, in the CPU's memory.
-    weights = FullStateDictConfig(offload_to_cpu=True, rank0_only=True)
-    states = FullOptimStateDictConfig(offload_to_cpu=True, rank0_only=True)
-    with FullyShardedDataParallel.state_dict_type(root, StateDictType.FULL_STATE_DICT, weights, states):
-        yield

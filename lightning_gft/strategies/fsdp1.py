@@ -9,6 +9,8 @@ from typing import Any
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import FSDPStrategy, Strategy
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import ShardingStrategy
 from torch.optim import Optimizer
 from typing_extensions import override
 
@@ -105,6 +107,11 @@ def adopt(strategy: FSDPStrategy) -> None:
         if refused:
             raise ValueError(f"trainer.strategy={type(strategy).__name__}{setting} is not supported: {remedy}")
     strategy.__class__ = FSDP1Strategy
+    is_hybrid = strategy.sharding_strategy in (ShardingStrategy.HYBRID_SHARD, ShardingStrategy._HYBRID_SHARD_ZERO2)
+    if is_hybrid and not strategy.kwargs.keys() & {"device_mesh", "process_group"}:
+        # As torch would later, when processes take turns and cannot wait for one another.
+        shape = strategy.num_nodes, strategy.num_processes
+        strategy.kwargs["device_mesh"] = init_device_mesh(strategy.root_device.type, shape)
 
 
 def _copies(state: Mapping[str, Any]) -> dict[str, Any]:
