@@ -1,9 +1,10 @@
 """Checkpoints: what they hold, that they are whole, and how a run goes on from one."""
 
-from lightning_gft.checkpoint.files import AtomicCheckpointIO, check_checkpoint
+from lightning_gft.checkpoint.files import AtomicCheckpointIO, check_checkpoint, load_checkpoint
 from lightning_gft.checkpoint.frozen import weight_digests
 from lightning_gft.checkpoint.module import MEASURED_AT, ResumableModule
 from lightning_gft.checkpoint.settings import OptimizerFn, SchedulerFn, setting_differences
+from lightning_gft.checkpoint.sharded import join
 
 __all__ = [
     "MEASURED_AT",
@@ -12,6 +13,8 @@ __all__ = [
     "ResumableModule",
     "SchedulerFn",
     "check_checkpoint",
+    "join",
+    "load_checkpoint",
     "setting_differences",
     "weight_digests",
 ]

@@ -56,6 +56,18 @@ def _read(file: Path, path: Path) -> Any:
         raise ValueError(f"ckpt_path={path} is no checkpoint ({type(error).__name__}): {_REMEDY}") from error
 
 
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Return a checkpoint for its weights alone; what optimizers keep may be missing.
+
+    Args:
+        path: File or folder that :func:`check_checkpoint` has nothing against.
+    """
+    if is_sharded(path):
+        return read_parts(path, optimizers=False)
+    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return checkpoint
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside its place and then moves it there: what bears its name is whole.
 

@@ -88,12 +88,13 @@ def write_parts(checkpoint: Mapping[str, Any], module: nn.Module, names: Sequenc
     _wait()
 
 
-def read_parts(path: str | Path, layout: LayoutFn | None = None) -> dict[str, Any]:
+def read_parts(path: str | Path, layout: LayoutFn | None = None, optimizers: bool = True) -> dict[str, Any]:
     """Read a checkpoint that was written in parts, by however many processes; each process reads what it needs.
 
     Args:
         path: Folder.
         layout: What tensors are read into; by default all of each, on the CPU.
+        optimizers: Whether to read what optimizers keep, too.
 
     Returns:
         Lightning's checkpoint.
@@ -109,6 +110,7 @@ def read_parts(path: str | Path, layout: LayoutFn | None = None) -> dict[str, An
     tensors = {
         key: (layout or _whole)(_weight_name(key), stored.size, stored.properties.dtype)  # type: ignore[union-attr]
         for key, stored in reader.read_metadata().state_dict_metadata.items()
+        if optimizers or key.startswith(f"{_WEIGHT}.")
     }
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*single process.*")  # as each of several does, for itself
@@ -185,17 +187,19 @@ def split(checkpoint: dict[str, Any], module: nn.Module, names: Sequence[Sequenc
     return {**checkpoint, "state_dict": weights, "optimizer_states": states or checkpoint.get("optimizer_states", [])}
 
 
-def join(values: Any) -> Any:
+def join(values: Any, keep: bool) -> Any:
     """Return containers with whole tensors, on the CPU, in the place of split ones. All processes do so together.
 
     Args:
         values: A tensor, a container or anything else.
+        keep: Whether this process wants the tensors, and not only has to help with them.
     """
     if isinstance(values, DTensor):
-        return values.full_tensor().cpu()
+        whole = values.full_tensor()
+        return whole.cpu() if keep else None
     if isinstance(values, dict):
-        return {key: join(value) for key, value in values.items()}
-    return [join(value) for value in values] if isinstance(values, list) else values
+        return {key: join(value, keep) for key, value in values.items()}
+    return [join(value, keep) for value in values] if isinstance(values, list) else values
 
 
 def _tied_names(module: nn.Module) -> dict[str, str]:

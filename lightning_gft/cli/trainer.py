@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from lightning.pytorch import LightningDataModule, Trainer
 
-from lightning_gft.checkpoint import check_checkpoint
+from lightning_gft.checkpoint import check_checkpoint, load_checkpoint
 from lightning_gft.export import Dtype, check_merge, check_target, export_policy
 from lightning_gft.module import GFTLitModule
 
@@ -40,7 +39,7 @@ class GFTTrainer(Trainer):
         if merge:
             check_merge(model)
         model.configure_model()
-        checkpoint = torch.load(ckpt_path, map_location="cpu", weights_only=True, mmap=True)
+        checkpoint = load_checkpoint(Path(ckpt_path))
         model.on_load_checkpoint(checkpoint)
         model.load_state_dict(checkpoint["state_dict"], strict=False)
         written = export_policy(model, Path(path), torch_dtype=torch_dtype, merge=merge, data=datamodule)

@@ -13,6 +13,7 @@ from lightning_gft.export.card import model_card
 from lightning_gft.export.targets import move_to_free
 from lightning_gft.export.tokenizer import loading_class
 from lightning_gft.module import GFTLitModule
+from lightning_gft.policy import Policy
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
@@ -34,6 +35,7 @@ def export_policy(
     module: GFTLitModule,
     path: Path,
     *,
+    policy: Policy | None = None,
     torch_dtype: Dtype | None = None,
     merge: bool = False,
     data: object = None,
@@ -46,6 +48,8 @@ def export_policy(
     Args:
         module: Whose policy is written.
         path: Folder, new or empty.
+        policy: The policy with all of its weights, see :func:`~lightning_gft.export.whole_policy`; by default the
+            module's.
         torch_dtype: Data type of the written weights; by default the one that they were trained in.
         merge: Add adapters to the weights that they belong to, in full precision, and write a plain model; else the
             adapter alone is written.
@@ -61,9 +65,10 @@ def export_policy(
     if merge:
         check_merge(module)
         torch_dtype = torch_dtype or _own_dtype(module)
-    merged = module.policy_loader.merge(module.policy) if merge else None
+    policy = module.policy if policy is None else policy
+    merged = module.policy_loader.merge(policy) if merge else None
     try:
-        return _write(module, path.resolve(), torch_dtype, merged, data)
+        return _write(module, policy, path.resolve(), torch_dtype, merged, data)
     except (OSError, SafetensorError) as error:
         raise OSError(
             f"the policy could not be written to {path} ({error}); a checkpoint is written there, or elsewhere, by "
@@ -72,14 +77,19 @@ def export_policy(
 
 
 def _write(
-    module: GFTLitModule, path: Path, torch_dtype: Dtype | None, merged: PreTrainedModel | None, data: object
+    module: GFTLitModule,
+    policy: Policy,
+    path: Path,
+    torch_dtype: Dtype | None,
+    merged: PreTrainedModel | None,
+    data: object,
 ) -> Path:
     place = path if path.is_dir() else path.parent  # a folder that is there may be all that can be written to
     place.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=place, prefix=".unfinished-") as unfinished:
         folder = Path(unfinished) / path.name
-        module.policy.save_pretrained(folder, torch_dtype, merged)
-        is_adapter = module.policy.adapters is not None and merged is None
+        policy.save_pretrained(folder, torch_dtype, merged)
+        is_adapter = policy.adapters is not None and merged is None
         tokenizer_class = loading_class(folder, module.tokenizer)
         card = model_card(module, data=data, is_adapter=is_adapter, tokenizer_class=tokenizer_class)
         (folder / "README.md").write_text(card, encoding="utf-8")

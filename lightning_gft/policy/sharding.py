@@ -94,8 +94,9 @@ class FullySharded(Sharding):
         reshard_after_forward: Whether a block's weights are given back after its forward pass and gathered again for
             its backward pass. Else they stay in between, which takes memory and spares communication.
         cpu_offload: Whether each process keeps its part in the CPU's memory.
-        compute_dtype: Data type in which weights are gathered and used, by default their own. Gradients are added up
-            over processes in float32 all the same.
+        compute_dtype: Data type in which the weights of blocks are gathered and used, by default their own. Gradients
+            are added up over processes in float32 all the same, and embeddings and head keep their data type, so that
+            what runs from block to block is as precise as under autocast.
     """
 
     def __init__(
@@ -109,25 +110,21 @@ class FullySharded(Sharding):
     ) -> None:
         self._reshards = reshard_after_forward
         self._whole: set[nn.Module] = set()
-        # Autocast sees to the inputs. Casting them would round normalisers, and take what carries them for containers.
-        precision = MixedPrecisionPolicy(
-            param_dtype=compute_dtype,
-            reduce_dtype=None if compute_dtype is None else torch.float32,
-            cast_forward_inputs=False,
-        )
+        reduce_dtype = None if compute_dtype is None else torch.float32
         offload = CPUOffloadPolicy(pin_memory=mesh.device_type == "cuda") if cpu_offload else OffloadPolicy()
 
-        def split(module: nn.Module) -> FSDPModule:
+        def split(module: nn.Module, dtype: torch.dtype | None = None) -> FSDPModule:
             return fully_shard(
                 module,
                 mesh=mesh,
                 reshard_after_forward=reshard_after_forward,
-                mp_policy=precision,
+                # Autocast sees to the inputs; a cast would round normalisers as well.
+                mp_policy=MixedPrecisionPolicy(dtype, reduce_dtype, cast_forward_inputs=False),
                 offload_policy=offload,
             )
 
         blocks: dict[nn.Module, list[FSDPModule]] = {
-            model: [split(block) for block in transformer_blocks(model)] for model in models
+            model: [split(block, compute_dtype) for block in transformer_blocks(model)] for model in models
         }
         self._parts: dict[nn.Module, list[FSDPModule]] = {
             reference: [split(reference), *blocks[reference]] for reference in models[1:]

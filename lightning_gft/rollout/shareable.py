@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from weakref import WeakKeyDictionary
 
 import torch
@@ -28,7 +29,9 @@ def can_be_shared(model: PreTrainedModel) -> bool:
         model: A causal language model, its weights on a real device.
     """
     if model not in _OBSTACLES:
-        with torch.no_grad(), torch.autocast(model.device.type, enabled=False):  # which would round what is compared
+        # Autocast would round what is compared, but weights of several data types may not do without.
+        needed = torch.is_autocast_enabled(model.device.type) and len(_dtypes(model)) > 1
+        with torch.no_grad(), nullcontext() if needed else torch.autocast(model.device.type, enabled=False):
             _OBSTACLES[model] = find_obstacle(model)
         if _OBSTACLES[model]:
             rank_zero_info(f"rollouts keep each response's own copy of its prompt: {_OBSTACLES[model]}")
@@ -55,9 +58,14 @@ def find_obstacle(model: PreTrainedModel) -> str:
         return f"{type(model).__name__}: {error}"
     repeated = _step(RepeatedPrompts, model)
     # Half precision rounds to 2^-8.
-    tolerance = 1e-4 if repeated.dtype in (torch.float32, torch.float64) else 5e-2
+    exact = not _dtypes(model) - {torch.float32, torch.float64}
+    tolerance = 1e-4 if exact else 5e-2
     difference = (shared - repeated).float().norm(dim=1)
     return "" if (difference <= tolerance * repeated.float().norm(dim=1)).all() else "its logits would be others"
+
+
+def _dtypes(model: PreTrainedModel) -> set[torch.dtype]:
+    return {weight.dtype for weight in model.parameters() if weight.is_floating_point()}
 
 
 def _prefill(model: PreTrainedModel) -> DynamicCache:

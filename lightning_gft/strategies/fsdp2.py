@@ -109,7 +109,7 @@ class FSDP2Strategy(ModelParallelStrategy):
             assert self.lightning_module is not None  # noqa: S101 (Lightning has set it)
             write_parts(checkpoint, self.lightning_module, self._parameter_names(), path)
         else:
-            Strategy.save_checkpoint(self, join(checkpoint), path, storage_options)
+            Strategy.save_checkpoint(self, join(checkpoint, keep=self.is_global_zero), path, storage_options)
 
     @override
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:

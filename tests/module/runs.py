@@ -10,7 +10,9 @@ from lightning.pytorch import Trainer
 from lightning.pytorch import seed_everything as seed_all
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.optim import SGD
+from transformers import PreTrainedModel
 
 from lightning_gft import (
     GFTLitModule,
@@ -93,6 +95,20 @@ def exact_loader() -> ScratchPolicy:
     return tiny_loader("gpt2")
 
 
+class DoublePolicy(ScratchPolicy):
+    """A policy whose weights are in double precision, whatever the trainer's precision."""
+
+    def load_model(self) -> PreTrainedModel:
+        return super().load_model().double()
+
+
+def double_loader(**config: Any) -> ScratchPolicy:
+    """Return a policy that computes in double precision throughout, for trainers that know no such precision."""
+    loader = tiny_loader("gpt2", **config)
+    loader.__class__ = DoublePolicy
+    return loader
+
+
 def sgd(lr: float = 0.1) -> Any:
     return lambda parameters: SGD(parameters, lr=lr)
 
@@ -133,7 +149,9 @@ def fit(
 
 
 def weights(module: GFTLitModule) -> dict[str, Tensor]:
-    return {name: parameter.detach().clone() for name, parameter in module.policy.model.named_parameters()}
+    """Return all weights, those that are split over processes too; then all processes ask together."""
+    named = module.policy.model.named_parameters()
+    return {name: (w.full_tensor() if isinstance(w, DTensor) else w).detach().clone() for name, w in named}
 
 
 def fresh_weights(module: GFTLitModule, seed: int = 0) -> dict[str, Tensor]:

@@ -1,0 +1,38 @@
+"""``python -m lightning_gft.checkpoint FOLDER FILE``: a checkpoint in parts becomes one file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from lightning_gft.checkpoint.files import AtomicCheckpointIO, check_checkpoint
+from lightning_gft.checkpoint.sharded import is_sharded, read_parts
+
+
+def main(args: list[str] | None = None) -> None:
+    """Read a checkpoint that several processes have written in parts, and write it as one file.
+
+    Args:
+        args: Command-line arguments; by default those of the process.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m lightning_gft.checkpoint", description="Join a checkpoint in parts into one file."
+    )
+    parser.add_argument("folder", type=Path, help="checkpoint that the fsdp2 strategy has written")
+    parser.add_argument("file", type=Path, help="file to write, which must not be there yet")
+    given = parser.parse_args(args)
+    try:
+        check_checkpoint(given.folder)
+        if not is_sharded(given.folder):
+            raise ValueError(f"{given.folder} is one file already")
+        if given.file.exists():
+            raise FileExistsError(f"{given.file} is there already; choose another name, or move it away")
+        AtomicCheckpointIO().save_checkpoint(read_parts(given.folder), given.file)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    print(f"Checkpoint: {given.file}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""Weights split over two processes: rollouts, data types, guards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from lightning_gft import (
+    Evaluation,
+    FSDP2Strategy,
+    GFTLoss,
+    LoRA,
+    Policy,
+    PretrainedPolicy,
+    Quantization,
+    SamplingParams,
+    SelfSource,
+    TeacherSource,
+    TokenBatch,
+)
+from lightning_gft.checkpoint import weight_digests
+from lightning_gft.policy.sharding import FullySharded, transformer_blocks
+from tests.conftest import tiny_loader, tiny_policy
+from tests.distributed.launch import run_two_processes
+from tests.module.runs import ROWS, Rows, fit, make_module, weights
+
+PROMPTS = [[3, 4, 5], [6, 7]]
+GREEDY = SamplingParams(max_new_tokens=9, temperature=0.0)
+QUANTISED = {"lora": LoRA(r=4), "torch_dtype": "bfloat16", "quantization": Quantization(storage_dtype="bfloat16")}
+
+# What is like it on one process to rounding in single precision; the second figure is how far off weights may be.
+ALIKE: dict[str, tuple[dict[str, Any], dict[str, Any], float]] = {
+    "plain": ({}, {}, 1e-5),
+    "without-resharding": ({}, {"strategy": FSDP2Strategy(reshard_after_forward=False)}, 1e-5),
+    "offloaded": ({}, {"strategy": FSDP2Strategy(cpu_offload=True)}, 1e-5),
+    "checkpointed": ({"gradient_checkpointing": True}, {}, 1e-5),
+    "mixed": ({}, {"precision": "bf16-mixed"}, 2e-2),
+    "half": ({"torch_dtype": "bfloat16"}, {"precision": "bf16-true"}, 2e-2),
+    "adapters": ({"lora": LoRA(r=4, use_dora=True)}, {}, 1e-5),
+    "half-under-adapters": ({"lora": LoRA(r=4), "torch_dtype": "bfloat16"}, {"precision": "bf16-mixed"}, 1e-5),
+    "4-bit": (QUANTISED, {"precision": "bf16-mixed"}, 1e-5),
+    "4-bit-checkpointed": ({**QUANTISED, "gradient_checkpointing": True}, {"precision": "bf16-mixed"}, 1e-5),
+}
+
+
+def train(folder: str, case: str, processes: int) -> tuple[dict[str, Tensor], list[str]]:
+    """Return trained weights, and the names of those that are split."""
+    loading, training, _ = ALIKE[case]
+    sources = {"self": SelfSource(2, max_new_tokens=6, temperature=0.7), "teacher": TeacherSource(4)}
+    evaluation = Evaluation(num_samples=2, max_new_tokens=4)
+    # Each sequence runs by itself, so that half precision rounds alike.
+    module = make_module(
+        GFTLoss(), sources, PretrainedPolicy(folder, **loading), evaluation=evaluation, micro_batch_tokens=1
+    )
+    distributed = {"strategy": "fsdp2", "devices": 2} if processes == 2 else {}
+    own = {name: value for name, value in training.items() if processes == 2 or name == "precision"}
+    data = Rows(ROWS, ROWS[:3], batch_size=2 // processes)
+    fit(module, data, use_distributed_sampler=False, **{**distributed, **own})
+    split = [name for name, weight in module.policy.model.named_parameters() if isinstance(weight, DTensor)]
+    trained = {name for name, weight in module.policy.model.named_parameters() if weight.requires_grad}
+    return {name: weight for name, weight in weights(module).items() if name in trained}, split
+
+
+def draw(rank: int, keep_reference: bool) -> dict[str, Any]:
+    """Return what a split policy draws, how long each process took its time, and where its weights were when."""
+    mesh = torch.distributed.init_device_mesh("cpu", (2,))
+    policy = tiny_policy(keep_reference=keep_reference)
+    before = weight_digests(policy)
+    models = [model for model in (policy.model, policy.reference_model) if model is not None]
+    policy.sharding = FullySharded(policy, models, mesh)
+    greedy = policy.generate(PROMPTS, 1, GREEDY, 0)
+    policy.generate(PROMPTS, 3, SamplingParams(max_new_tokens=2 + 20 * rank), 0)  # one goes on alone
+    with policy.sharding.whole(*models):
+        policy.generate(PROMPTS, 1, GREEDY, 0)
+        whole = [not isinstance(weight, DTensor) for weight in policy.parameters()]
+        if rank == 1:  # no other process takes part any more
+            policy.generate(PROMPTS, 1, GREEDY, 0)
+    return {
+        "greedy": [response.token_ids for (response,) in greedy],
+        "whole_within": all(whole),
+        "split_after": all(isinstance(weight, DTensor) for weight in policy.parameters()),
+        "digests": weight_digests(policy) == before,
+    }
+
+
+class BreaksOnRank1(GFTLoss):
+    """Gives one process a gradient that is not finite, once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def coefficients(self, logprobs: Tensor, tokens: TokenBatch) -> Tensor:
+        self.calls += 1
+        broken = self.calls == 1 and torch.distributed.get_rank() == 1
+        return super().coefficients(logprobs, tokens) * (torch.inf if broken else 1.0)
+
+
+def skip(strategy: str) -> tuple[dict[str, Tensor], int]:
+    module = make_module(BreaksOnRank1(), gradient_clip_val=1.0)
+    fit(module, Rows([ROWS[0], ROWS[1]], batch_size=1), strategy=strategy, devices=2, use_distributed_sampler=False)
+    return weights(module), module.guard.nonfinite_updates
+
+
+def on_rank(rank: int, folder: str) -> dict[str, Any]:
+    return {
+        "drawn": [draw(rank, keep_reference) for keep_reference in (False, True)],
+        "trained": {case: train(folder, case, 2) for case in ALIKE},
+        "skipped": {strategy: skip(strategy) for strategy in ("ddp", "fsdp2")},
+    }
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path: Path = tmp_path_factory.mktemp("model")
+    tiny_policy(hidden_size=64, intermediate_size=64, initializer_range=0.1).save_pretrained(path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def ranks(folder: str) -> list[dict[str, Any]]:
+    return run_two_processes(on_rank, folder)
+
+
+@pytest.mark.parametrize("case", ALIKE)
+def test_options_and_data_types(case: str, folder: str, ranks: Any):
+    expected, _ = train(folder, case, 1)
+    tolerance = ALIKE[case][2]
+    for rank in ranks:
+        actual, split = rank["trained"][case]
+        torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance)
+        assert set(split) >= set(actual)
+
+
+def test_greedy_responses_are_those_of_one_process(ranks: Any):
+    expected = [response.token_ids for (response,) in tiny_policy().generate(PROMPTS, 1, GREEDY, 0)]
+    for rank in ranks:
+        for drawn in rank["drawn"]:
+            assert drawn["greedy"] == expected
+
+
+def test_weights_are_whole_for_a_rollout_and_given_back(ranks: Any):
+    assert all(drawn["whole_within"] and drawn["split_after"] for rank in ranks for drawn in rank["drawn"])
+
+
+def test_digests_do_not_change_when_weights_are_split(ranks: Any):
+    assert all(drawn["digests"] for rank in ranks for drawn in rank["drawn"])
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_all_processes_skip_an_update_that_one_cannot_take(strategy: str, ranks: Any):
+    (first, skipped), (second, also_skipped) = (rank["skipped"][strategy] for rank in ranks)
+    assert skipped == also_skipped == 1
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+    start = tiny_loader()
+    torch.manual_seed(0)
+    fresh = dict(start.load_model().named_parameters())
+    assert all(torch.equal(weight, fresh[name]) for name, weight in first.items())
+
+
+@pytest.mark.parametrize("model_type", ["qwen2", "gpt2", "gpt_neox", "gemma2", "mixtral"])
+def test_blocks_are_found(model_type: str):
+    policy: Policy = tiny_policy(model_type)
+    policy.model._no_split_modules = None
+    assert len(transformer_blocks(policy.model)) == 2
