@@ -94,6 +94,10 @@ def _shard(policy: Policy, strategy: FSDP1Strategy | FSDP2Strategy, precision: s
     is_quantised = getattr(policy.model, "hf_quantizer", None) is not None  # whose bits a cast would spoil
     compute_dtype = torch.bfloat16 if precision == "bf16-mixed" and not is_quantised else None
     if isinstance(strategy, FSDP1Strategy):
+        if policy.adapters is not None and policy.adapters.use_dora:
+            raise ValueError(
+                "lora.use_dora does not go with fsdp, under which weights are only there within layers: use fsdp2"
+            )
         strategy.precision_plugin.convert_module(policy)  # which Lightning would do to the pieces
         return FlatSharded(models, compute_dtype, **_flat_settings(strategy))
     return FullySharded(
