@@ -101,7 +101,7 @@ def adopt(strategy: FSDPStrategy) -> None:
         (
             strategy.cpu_offload.offload_params,
             " with cpu_offload",
-            "FSDP1 would forget the gradients of all micro-batches but the last; use lightning_gft.FSDP2Strategy, with cpu_offload: true",
+            "only the last micro-batch's gradient would count; use lightning_gft.FSDP2Strategy, with cpu_offload: true",
         ),
     ):
         if refused:
