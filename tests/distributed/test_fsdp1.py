@@ -5,6 +5,7 @@ Lightning keeps its own FSDPStrategy from CPUs; on them the strategy that it bec
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from lightning.pytorch.plugins.precision.fsdp import FSDPPrecision
 from lightning.pytorch.strategies import FSDPStrategy
 from torch import Tensor, nn
 from torch.optim import AdamW
+from transformers import PreTrainedModel
 from transformers.models.gpt2.modeling_gpt2 import GPT2MLP
 
 from lightning_gft import (
@@ -26,13 +28,14 @@ from lightning_gft import (
     LoRA,
     PretrainedPolicy,
     SamplingParams,
+    ScratchPolicy,
     SelfSource,
     TeacherSource,
 )
 from lightning_gft.policy import FlatSharded
 from lightning_gft.strategies import check_strategy
 from lightning_gft.strategies.fsdp1 import FSDP1Strategy
-from tests.conftest import tiny_policy
+from tests.conftest import tiny_loader, tiny_policy
 from tests.distributed.launch import run_two_processes
 from tests.module.runs import ROWS, Rows, double_loader, fit, make_module, weights
 
@@ -215,3 +218,35 @@ def test_lightnings_strategy_becomes_this_packages():
     assert type(strategy) is FSDP1Strategy
     with pytest.raises(ValueError, match=r"it is a subclass; use fsdp, or fsdp2"):
         check_strategy(type("Own", (FSDPStrategy,), {})(), "32-true")
+
+
+class OneHalf(ScratchPolicy):
+    """A policy whose last norm is in half precision."""
+
+    def load_model(self) -> PreTrainedModel:
+        model = super().load_model()
+        model.get_decoder().norm.bfloat16()
+        return model
+
+
+@pytest.fixture
+def _ends_group() -> Iterator[None]:
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("_ends_group")
+@pytest.mark.parametrize(
+    ("kind", "lora", "message"),
+    [
+        (ScratchPolicy, LoRA(use_dora=True), r"lora\.use_dora does not go with fsdp.*use fsdp2"),
+        (OneHalf, None, r"fsdp puts weights of one data type end to end.*torch_dtype to float32, or .*fsdp2"),
+    ],
+)
+def test_weights_that_cannot_be_split(kind: type, lora: LoRA | None, message: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    policy = tiny_loader()
+    policy.__class__ = kind
+    policy.lora = lora
+    with pytest.raises(ValueError, match=message):
+        fit(make_module(policy=policy), strategy=FSDP1Strategy(), devices=1, plugins=[Precision("bf16-mixed")])
