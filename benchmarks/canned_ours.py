@@ -22,6 +22,7 @@ from lightning_gft import (
     GFTLoss,
     GroupNormalizedAdvantage,
     GroupSampler,
+    PolicyLoader,
     PretrainedPolicy,
     Reward,
 )
@@ -91,28 +92,53 @@ def train(job: Job, log: StepLog, policy: type[PretrainedPolicy] = PretrainedPol
         log: Takes notes.
         policy: Loads the model.
     """
+    module = make_module(
+        job, policy(str(job.model), torch_dtype=job.setting.dtype, gradient_checkpointing=job.gradient_checkpointing)
+    )
+    fit(
+        module,
+        DataLoader([batch_of(job.work.prompts)], batch_size=None),  # an epoch is a step
+        NoteSteps(log),
+        device=job.setting.device,
+        autocast=job.autocast,
+        steps=job.steps,
+        workplace=job.workplace,
+    )
+
+
+def make_module(
+    job: Job, policy: PolicyLoader, source: ResponseSource | None = None, micro_batch_tokens: int = 16384
+) -> GFTLitModule:
+    """Return what trains, its chance set to the seed.
+
+    Args:
+        job: The training.
+        policy: Loads the model.
+        source: Where responses come from, by default the work.
+        micro_batch_tokens: Tokens that go through the model at once.
+    """
     setting = job.setting
     seed_everything(setting.seed, verbose=False)
-    module = GFTLitModule(
-        policy=policy(str(job.model), torch_dtype=setting.dtype, gradient_checkpointing=job.gradient_checkpointing),
+    return GFTLitModule(
+        policy=policy,
         sampler=GroupSampler(
-            sources={"self": CannedSource(job.work)},
+            sources={"self": source or CannedSource(job.work)},
             rewards={"score": CannedReward(job.work)},
             advantage=GroupNormalizedAdvantage(eps=ADVANTAGE_EPS),
         ),
         loss=GFTLoss(DynamicCoefficientRectifier(threshold=0)),
         optimizer=lambda parameters: AdamW(parameters, lr=setting.learning_rate, weight_decay=0.01),
         evaluation=Evaluation(kl=False),
+        micro_batch_tokens=micro_batch_tokens,
         gradient_clip_val=job.max_grad_norm,
     )
-    texts = job.work.prompts
-    batch = PromptBatch([token_ids(text) for text in texts], texts, references=[None] * len(texts))
-    fit(
-        module,
-        DataLoader([batch], batch_size=None),  # an epoch is a step
-        NoteSteps(log),
-        device=setting.device,
-        autocast=job.autocast,
-        steps=job.steps,
-        workplace=job.workplace,
-    )
+
+
+def batch_of(texts: list[str], places: list[int] | None = None) -> PromptBatch:
+    """Return prompts as a batch.
+
+    Args:
+        texts: Of the prompts.
+        places: Where they stand in the batch of all processes.
+    """
+    return PromptBatch([token_ids(text) for text in texts], texts, references=[None] * len(texts), places=places)

@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.strategies import Strategy
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
@@ -51,30 +52,34 @@ class NoteSteps(Callback):
 def fit(
     module: GFTLitModule,
     data: LightningDataModule | DataLoader[Any],
-    callback: Callback,
-    *,
+    *callbacks: Callback,
     device: Device,
     autocast: bool,
     steps: int,
     workplace: Path,
+    strategy: str | Strategy = "auto",
+    devices: int | list[int] = 1,
 ) -> None:
     """Train without what has no part in a measurement: loggers, checkpoints, bars.
 
     Args:
         module: What.
         data: What on.
-        callback: Who watches.
+        callbacks: Who watches.
         device: Where.
         autocast: Whether products are taken in bfloat16.
         steps: Optimizer steps.
         workplace: Folder to write to.
+        strategy: Of several processes.
+        devices: As Lightning takes them.
     """
     trainer = Trainer(
         accelerator="gpu" if device == "cuda" else "cpu",
-        devices=1,
+        devices=devices,
+        strategy=strategy,
         precision="bf16-mixed" if autocast else "32-true",
         max_steps=steps,
-        callbacks=[callback],
+        callbacks=list(callbacks),
         default_root_dir=workplace,
         logger=False,
         enable_checkpointing=False,

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Side = Literal["ours", "peer"]
-Size = Literal["minuscule", "tiny", "1.5b", "7b"]
+Size = Literal["minuscule", "tiny", "small", "1.5b", "7b"]
 Device = Literal["cpu", "cuda"]
 Method = Literal["full", "lora", "qlora"]
 
@@ -28,6 +28,15 @@ SHAPES: dict[str, dict[str, Any]] = {
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
         "vocab_size": 32000,
+        "tie_word_embeddings": True,
+    },
+    "small": {  # 36 million weights
+        "hidden_size": 512,
+        "intermediate_size": 2048,
+        "num_hidden_layers": 8,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "vocab_size": 8000,
         "tie_word_embeddings": True,
     },
     "1.5b": {
@@ -51,7 +60,13 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 """Fields of transformers' ``Qwen2Config``; the large ones are those of Qwen2.5."""
 
-LENGTHS = {"minuscule": (8, 8), "tiny": (128, 256), "1.5b": (512, 1024), "7b": (512, 1024)}
+LENGTHS = {
+    "minuscule": (8, 8),
+    "tiny": (128, 256),
+    "small": (128, 256),
+    "1.5b": (512, 1024),
+    "7b": (512, 1024),
+}
 """Tokens of a prompt and of a response, where none are given."""
 
 

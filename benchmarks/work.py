@@ -91,17 +91,18 @@ class Job:
         return None if self.exact else 1.0
 
 
-def draw_work(setting: Setting, flat_share: float) -> Work:
-    """Draw responses of 1 to ``response_length`` words, each length as likely.
+def draw_work(setting: Setting, flat_share: float, shortest: int = 1) -> Work:
+    """Draw responses of ``shortest`` to ``response_length`` words, each length as likely.
 
     Args:
         setting: What of; one step's prompts.
         flat_share: Share of the prompts whose responses are all worth the same.
+        shortest: Words of the shortest response.
     """
     random, words = Random(setting.seed), range(_FIRST_WORD, setting.shape["vocab_size"])
     prompts = replace(setting, steps=1).texts()
     responses = [
-        [random.choices(words, k=random.randint(1, setting.response_length)) for _ in range(setting.group_size)]
+        [random.choices(words, k=random.randint(shortest, setting.response_length)) for _ in range(setting.group_size)]
         for _ in prompts
     ]
     return Work(prompts, responses, frozenset(prompts[: round(flat_share * len(prompts))]))

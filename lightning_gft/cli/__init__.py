@@ -4,6 +4,7 @@ import torch
 
 from lightning_gft.cli.command import GFTCLI
 from lightning_gft.cli.errors import one_line_errors
+from lightning_gft.cli.processes import end_with_launcher, failing_alone
 
 __all__ = ["GFTCLI", "main"]
 
@@ -14,7 +15,9 @@ def main(args: list[str] | None = None) -> None:
     Args:
         args: Command-line arguments; by default those of the process.
     """
-    with one_line_errors():
-        GFTCLI(args)
+    end_with_launcher()
+    with failing_alone(), one_line_errors():
+        command = GFTCLI(args)
+        command.trainer.strategy.barrier()  # a run has succeeded when all of its processes have
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()  # its threads may abort a process that just ends

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import dis
 import os
+import re
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
+import torch.distributed as distributed
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
 from lightning_gft.cli.parsing import explain
+from lightning_gft.cli.processes import this_process
 
 TRACEBACK_VARIABLE = "LIGHTNING_GFT_TRACEBACK"
 """Environment variable that asks for the traceback of every error."""
@@ -19,22 +25,84 @@ _FOR_USERS = (ValueError, TypeError, RuntimeError, ImportError, OSError, Misconf
 _CHECKED_BY = ("lightning_gft", "lightning", "jsonargparse", "torch.optim", "bitsandbytes.optim")
 """Packages that raise such errors on purpose, with a message for whoever wrote the configuration."""
 
+_MEMORY = (
+    "Lower model.micro_batch_tokens if it was training that ran out of memory, max_batch_size of the policy's rollout "
+    "if it was sampling."
+)
+_OF_MEETING = (distributed.DistNetworkError, distributed.DistStoreError)
+_MEETING = (
+    "Start all of them, with the same MASTER_ADDR and MASTER_PORT: the machine of process 0, and a port that is free "
+    "on it."
+)
+_FIRST = "If another process has told an error, that is the reason; if none has,"
+_TIMED_OUT = f"{_FIRST} one of them hangs, or takes longer for its share than the strategy's timeout."
+_GONE = f"{_FIRST} one of them was killed, as when the machine's memory runs out."
+_FROM_GLOO = re.compile(r"\[[^]]*/gloo/[^]]*\] (.*?)(?: This is typically .*)?", re.DOTALL)
+_FROM_NCCL = re.compile(
+    r"remote process exit|ncclRemoteError|communicator was aborted|collective operation timeout|before timing out"
+)
+_HEAD_START = 1.1
+"""Seconds by which the first error is ahead in what torchrun tells: it goes by whole ones."""
+
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Within this context an error that was raised on purpose ends the program with its message alone.
 
-    Any other comes with its traceback, and so does every one if ``LIGHTNING_GFT_TRACEBACK`` is set.
+    Any other comes with its traceback, and so does every one if ``LIGHTNING_GFT_TRACEBACK`` is set. One of several
+    processes says which it is, and whether another one's error is the reason. What torchrun started leaves its error
+    for torchrun's summary.
     """
     try:
         yield
-    except _FOR_USERS as error:
-        package = _raised_by(error)
-        if os.environ.get(TRACEBACK_VARIABLE) or package is None:
+    except Exception as error:
+        lost = _lost(error)
+        message = lost or _message(error)
+        if os.environ.get(TRACEBACK_VARIABLE) or message is None:
+            _record(error)
             raise
-        message = explain(str(error)) if package == "jsonargparse" else str(error)
-        sys.stderr.write(f"error: {message}\n({TRACEBACK_VARIABLE}=1 shows where it was raised)\n")
+        process = this_process()
+        hint = "" if lost else f"({TRACEBACK_VARIABLE}=1 shows where it was raised)\n"
+        sys.stderr.write(f"error: {process + ': ' if process else ''}{message}\n{hint}")
+        if lost and "TORCHELASTIC_ERROR_FILE" in os.environ:
+            time.sleep(_HEAD_START)
+        error.__cause__, error.__suppress_context__ = None, True
+        _record(error.with_traceback(None))
         sys.exit(1)
+
+
+def _record(error: Exception) -> None:
+    """Leave an error where torchrun, if it started this process, looks for it."""
+    get_error_handler().record_exception(error)
+
+
+def _lost(error: Exception) -> str | None:
+    """Return what to tell of an error that only follows from one of another process, ``None`` for all others."""
+    if not isinstance(error, RuntimeError):
+        return None
+    text = str(error)
+    if match := _FROM_GLOO.fullmatch(text):
+        text = match[1]
+    elif not (
+        (isinstance(error, distributed.DistBackendError) and _FROM_NCCL.search(text))
+        or (isinstance(error, _OF_MEETING) and distributed.is_initialized())
+    ):
+        return None
+    what = text.strip().splitlines()[0].rstrip(".")
+    if re.search("tim(ed|ing) ?out|timeout", text, re.IGNORECASE):
+        return f"another process did not answer in time ({what}). {_TIMED_OUT}"
+    return f"another process is gone ({what}). {_GONE}"
+
+
+def _message(error: Exception) -> str | None:
+    """Return what to tell of an error in place of its traceback, ``None`` if nobody raised it on purpose."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"{error}\n{_MEMORY}"
+    if isinstance(error, _OF_MEETING):
+        return f"the processes of this run have not met: {str(error).splitlines()[0].rstrip('.')}. {_MEETING}"
+    if isinstance(error, _FOR_USERS) and (package := _raised_by(error)):
+        return explain(str(error)) if package == "jsonargparse" else str(error)
+    return None
 
 
 def _raised_by(error: BaseException) -> str | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
@@ -23,6 +24,7 @@ class StopBetweenSteps(Callback):
 
     def __init__(self) -> None:
         self.asked: int | None = None
+        self._shared_batches = 0.0
         self._before: dict[int, Any] = {}
 
     @override
@@ -31,6 +33,9 @@ class StopBetweenSteps(Callback):
 
     @override
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        own = torch.tensor(float(sum(trainer.num_predict_batches)), device=pl_module.device)
+        # Processes may have different numbers of batches, and can agree after those that all of them have.
+        self._shared_batches = float(trainer.strategy.reduce(own, reduce_op="min"))
         self._listen()
 
     @override
@@ -61,7 +66,9 @@ class StopBetweenSteps(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if self._must_stop(trainer):
+        self._shared_batches -= 1
+        stops = self._must_stop(trainer) if self._shared_batches >= 0 else self.asked is not None
+        if stops:
             raise SystemExit(128 + (self.asked or signal.SIGTERM))
 
     @override

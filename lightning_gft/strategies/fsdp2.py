@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import (
     ModelParallelStrategy,
     Strategy,
@@ -68,6 +69,17 @@ class FSDP2Strategy(ModelParallelStrategy):
         if self._data_parallel_size == "auto":
             self._data_parallel_size = self.num_nodes * self.num_processes
         super().setup_environment()
+
+    @override
+    def setup_optimizers(self, trainer: Trainer) -> None:
+        super().setup_optimizers(trainer)
+        for optimizer in self.optimizers:
+            kind = type(optimizer)
+            if kind.__module__.startswith("bitsandbytes."):
+                raise ValueError(
+                    f"model.optimizer={kind.__module__}.{kind.__name__} does not work on weights that are split: use "
+                    "torch.optim.AdamW, whose averages are split too, or trainer.strategy: ddp"
+                )
 
     @override
     def model_to_device(self) -> None:

@@ -85,7 +85,7 @@ def load_policy(load: Callable[[], Policy], trainer: Trainer | None) -> Policy:
             digests = weight_digests(policy)
             policy.sharding = _shard(policy, strategy, trainer.precision)
         strategy.barrier()
-    _check_same(digests, strategy)
+    _check_same(digests)
     return policy
 
 
@@ -118,10 +118,13 @@ def _flat_settings(strategy: FSDP1Strategy) -> dict[str, Any]:
     return {**own, **strategy.kwargs, "sync_module_states": False}
 
 
-def _check_same(digests: dict[str, str], strategy: FSDP1Strategy | FSDP2Strategy) -> None:
-    first = strategy.broadcast(digests)
-    if differing := [name for name, digest in digests.items() if first.get(name) != digest]:
-        raise ValueError(
-            f"process {strategy.global_rank} has read other weights than process 0, in {differing[0]} and "
-            f"{len(differing) - 1} more: give all machines the same files, and the same seed_everything"
-        )
+def _check_same(digests: dict[str, str]) -> None:
+    everyones: list[dict[str, str]] = [{}] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(everyones, digests)
+    for rank, others in enumerate(everyones):
+        differing = [name for name, digest in everyones[0].items() if others.get(name) != digest]
+        if differing:
+            raise ValueError(
+                f"process {rank} has read other weights than process 0, in {differing[0]} and {len(differing) - 1} "
+                "more: give all machines the same files"
+            )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import zipfile
 from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_gft.cli import main
 from lightning_gft.cli.errors import one_line_errors
+from lightning_gft.guards import check_positive
 from tests.cli.command import GFT, SMALL, refused
 
 
@@ -91,6 +95,68 @@ def test_what_nobody_raised_on_purpose_keeps_its_traceback():
         int("a")
     with pytest.raises(ValueError, match="another package's"), one_line_errors():
         raise ValueError("another package's")
+
+
+GLOO = "[/pytorch/third_party/gloo/gloo/transport/tcp/{}] {}"
+NCCL = "NCCL error in: /pytorch/torch/csrc/distributed/c10d/NCCLUtils.cpp:1, {}, NCCL version 2.27.5\n{}: more"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            RuntimeError(GLOO.format("pair.cc:553", "Connection closed by peer [::1]:9. This is typically caused by")),
+            "another process is gone (Connection closed by peer [::1]:9). If",
+        ),
+        (
+            RuntimeError(GLOO.format("buffer.cc:78", "Timed out waiting 15000ms for recv operation to complete")),
+            "another process did not answer in time (Timed out waiting 15000ms for recv operation to complete). If",
+        ),
+        (
+            torch.distributed.DistBackendError(NCCL.format("remote process exited", "ncclRemoteError")),
+            "another process is gone (NCCL error in: ",
+        ),
+        (
+            torch.distributed.DistBackendError("Watchdog caught collective operation timeout: WorkNCCL(SeqNum=3)"),
+            "another process did not answer in time (Watchdog caught",
+        ),
+        (
+            torch.distributed.DistStoreError("Timed out after 9 seconds waiting for clients. 1/2 clients joined."),
+            "the processes of this run have not met: Timed out after 9 seconds waiting for clients. 1/2 clients",
+        ),
+        (torch.OutOfMemoryError("CUDA out of memory."), "CUDA out of memory.\nLower model.micro_batch_tokens"),
+    ],
+)
+def test_error_of_a_device_or_another_process_is_told_in_a_line(error, told, capsys):
+    with pytest.raises(SystemExit) as stop, one_line_errors():
+        raise error
+    assert stop.value.code == 1
+    assert capsys.readouterr().err.startswith(f"error: {told}")
+
+
+def test_error_of_nccl_that_no_other_process_caused_keeps_its_traceback():
+    error = torch.distributed.DistBackendError(NCCL.format("invalid usage", "ncclInvalidUsage"))
+    with pytest.raises(torch.distributed.DistBackendError), one_line_errors():
+        raise error
+
+
+def test_one_of_several_processes_says_which_it_is(monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setattr(rank_zero_only, "rank", 3)
+    with pytest.raises(SystemExit), one_line_errors():
+        check_positive(lr=0)
+    assert capsys.readouterr().err.startswith(f"error: process 3 of 4 on {socket.gethostname()}: lr=0 must be")
+
+
+def test_error_is_left_for_torchrun(monkeypatch, tmp_path):
+    path = tmp_path / "error.json"
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(path))
+    with pytest.raises(SystemExit), one_line_errors():
+        check_positive(lr=0)
+    assert json.loads(path.read_text())["message"]["extraInfo"]["py_callstack"].startswith("ValueError: lr=0 must be")
+    with pytest.raises(ValueError), one_line_errors():
+        int("a")
+    assert json.loads(path.read_text())["message"]["extraInfo"]["py_callstack"].startswith("Traceback")
 
 
 def write_text(path: Path) -> None:

@@ -44,7 +44,7 @@ def run_two_processes(function: Callable[..., Any], *args: Any, limit: float = 1
         deadline = time.monotonic() + limit
         context = torch.multiprocessing.start_processes(
             _run,
-            args=(function, args, folder, _free_port(), limit),
+            args=(function, args, folder, free_port(), limit),
             nprocs=WORLD_SIZE,
             join=False,
             start_method="spawn",
@@ -115,7 +115,8 @@ def _where_they_stand(processes: list[Any], folder: Path) -> str:
     )
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of the loopback interface that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

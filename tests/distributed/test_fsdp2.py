@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from bitsandbytes.optim import AdamW8bit
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
@@ -27,7 +31,7 @@ from lightning_gft.checkpoint import weight_digests
 from lightning_gft.policy.sharding import FullySharded, transformer_blocks
 from tests.conftest import tiny_loader, tiny_policy
 from tests.distributed.launch import run_two_processes
-from tests.module.runs import ROWS, Rows, fit, make_module, weights
+from tests.module.runs import ROWS, Rows, fit, make_module, sgd, weights
 
 PROMPTS = [[3, 4, 5], [6, 7]]
 GREEDY = SamplingParams(max_new_tokens=9, temperature=0.0)
@@ -107,8 +111,30 @@ def skip(strategy: str) -> tuple[dict[str, Tensor], int]:
     return weights(module), module.guard.nonfinite_updates
 
 
+def refusal(policy: PretrainedPolicy, val_rows: int = 4, optimizer: Any = None, **arguments: Any) -> str:
+    """Return what a run is refused with."""
+    module = make_module(policy=policy, optimizer=optimizer or sgd())
+    try:
+        fit(module, Rows(ROWS, ROWS[:val_rows], batch_size=1), devices=2, use_distributed_sampler=False, **arguments)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def refusals(rank: int, folder: str) -> dict[str, str]:
+    policy = PretrainedPolicy(folder)
+    return {
+        "tensor-parallel": refusal(policy, strategy=ModelParallelStrategy()),
+        "precision": refusal(policy, strategy="fsdp2", precision="64-true"),
+        "optimizer": refusal(policy, strategy="fsdp2", optimizer=partial(AdamW8bit, lr=1e-3)),
+        "weights": refusal(PretrainedPolicy(folder if rank == 0 else f"{folder}/other"), strategy="fsdp2"),
+        "rows": refusal(policy, val_rows=1, strategy="ddp"),
+    }
+
+
 def on_rank(rank: int, folder: str) -> dict[str, Any]:
     return {
+        "refused": refusals(rank, folder),
         "drawn": [draw(rank, keep_reference) for keep_reference in (False, True)],
         "trained": {case: train(folder, case, 2) for case in ALIKE},
         "skipped": {strategy: skip(strategy) for strategy in ("ddp", "fsdp2")},
@@ -118,7 +144,8 @@ def on_rank(rank: int, folder: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     path: Path = tmp_path_factory.mktemp("model")
-    tiny_policy(hidden_size=64, intermediate_size=64, initializer_range=0.1).save_pretrained(path)
+    for seed, where in enumerate((path, path / "other")):
+        tiny_policy(seed=seed, hidden_size=64, intermediate_size=64, initializer_range=0.1).save_pretrained(where)
     return str(path)
 
 
@@ -161,6 +188,21 @@ def test_all_processes_skip_an_update_that_one_cannot_take(strategy: str, ranks:
     torch.manual_seed(0)
     fresh = dict(start.load_model().named_parameters())
     assert all(torch.equal(weight, fresh[name]) for name, weight in first.items())
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("tensor-parallel", r"tensor_parallel_size=2: .* use `fsdp2`, or set tensor_parallel_size to 1"),
+        ("precision", r"trainer\.precision='64-true' does not go with FSDP2Strategy: use one of 32-true"),
+        ("optimizer", r"model\.optimizer=bitsandbytes\S*AdamW8bit does not work on weights that are split"),
+        ("weights", r"process 1 has read other weights than process 0, in model\.\S+ and \d+ more"),
+        ("rows", r"val data: 1 rows are too few for 2 processes"),
+    ],
+)
+def test_what_cannot_be_is_refused(what: str, message: str, ranks: Any):
+    for rank in ranks:
+        assert re.search(message, rank["refused"][what])
 
 
 @pytest.mark.parametrize("model_type", ["qwen2", "gpt2", "gpt_neox", "gemma2", "mixtral"])

@@ -1,0 +1,79 @@
+"""Several processes of one run: each says which it is, and none outlives the others for long."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch.distributed
+from lightning.pytorch.utilities import rank_zero_only
+
+_LAUNCHER = "LIGHTNING_GFT_LAUNCHER"
+"""Environment variable by which a process finds the one that started it, and not some other parent."""
+
+_INTERVAL = 1.0
+_GRACE = 5.0
+"""Seconds for a process to notice by itself that the one that started it is gone, and to clean up."""
+
+
+def this_process() -> str:
+    """Return which of several processes this is, and where; empty if it is the only one."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        rank, number = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    else:
+        rank = rank_zero_only.rank  # type: ignore[attr-defined]
+        number = int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1)
+    return f"process {rank} of {number} on {socket.gethostname()}" if number > 1 else ""
+
+
+def end_with_launcher() -> None:
+    """End this process soon after the one that started it as a part of the same run.
+
+    Lightning's launcher looks after its children, but nobody ends them when it is gone itself: one that waits for
+    another, or never comes back from a reward, would go on for ever, and on a GPU keep its memory.
+    """
+    launcher = int(os.environ.get(_LAUNCHER, 0)) if "LOCAL_RANK" in os.environ else 0
+    if torch.distributed.is_available() and torch.distributed.is_torchelastic_launched():
+        launcher = os.getppid()
+    os.environ[_LAUNCHER] = str(os.getpid())
+    if launcher:
+        threading.Thread(target=_wait_and_end, args=(launcher,), name="launcher-observer", daemon=True).start()
+
+
+def _wait_and_end(launcher: int) -> None:
+    while os.getppid() == launcher:
+        time.sleep(_INTERVAL)
+    time.sleep(_GRACE)
+    sys.stderr.write(f"error: {this_process() or 'this process'} ends, because the one that started it is gone\n")
+    sys.stderr.flush()
+    os.kill(os.getpid(), signal.SIGKILL)  # whatever it may be waiting for
+
+
+@contextmanager
+def failing_alone() -> Iterator[None]:
+    """Within this context a failure ends one of several processes at once, whatever the others do.
+
+    An ordinary end closes the connections, for which NCCL waits for all processes: the others would learn of the
+    failure only when they run into the timeout.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not (torch.distributed.is_available() and torch.distributed.is_initialized()) or _was_asked(error):
+            raise
+        if not isinstance(error, SystemExit):  # which has been told already
+            sys.excepthook(type(error), error, error.__traceback__)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
+
+
+def _was_asked(error: BaseException) -> bool:
+    """Say whether a process ends because all of them were asked to, by a signal."""
+    return isinstance(error, SystemExit) and isinstance(error.code, int) and error.code > 128
