@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from typing import Any
 
 from typing_extensions import override
 
@@ -30,6 +31,16 @@ class EvaluatedModule(ResumableModule):
         super().__init__(optimizer, lr_scheduler)
         self.evaluations: dict[str, PolicyEvaluation] = {}
         self._gathered = ExitStack()
+
+    @override
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        with self.policy.sharding.readable():
+            super().on_save_checkpoint(checkpoint)
+
+    @override
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        with self.policy.sharding.readable():
+            super().on_load_checkpoint(checkpoint)
 
     @override
     def on_validation_epoch_start(self) -> None:

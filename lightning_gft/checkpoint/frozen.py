@@ -77,7 +77,8 @@ def digest(weight: Tensor) -> str:
     """
     total, sample = _summary(weight.detach())
     described = f"{list(weight.shape)} {weight.is_floating_point()} {total}".encode()
-    return hashlib.sha256(described + sample.cpu().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()[:16]
+    sample = sample.to("cpu", copy=True).contiguous()  # a copy: FSDP1 could not free what numpy has had a look at
+    return hashlib.sha256(described + sample.view(torch.uint8).numpy().tobytes()).hexdigest()[:16]
 
 
 def weight_digests(module: nn.Module) -> dict[str, str]:

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from jsonargparse import set_loader
 from lightning.pytorch import LightningDataModule, Trainer
@@ -147,3 +148,6 @@ def _check_trainer(config: dict[str, Any]) -> None:
             "trainer.accumulate_grad_batches has no effect here: data.batch_size prompts make an update, in "
             "micro-batches of model.micro_batch_tokens tokens"
         )
+    on_cpu = config["accelerator"] == "cpu" or not torch.cuda.is_available()
+    if config["strategy"] in ("fsdp", "fsdp_cpu_offload") and on_cpu:
+        raise ValueError(f"trainer.strategy={config['strategy']} needs a GPU: use fsdp2, which runs on CPUs too")

@@ -3,6 +3,7 @@
 from lightning_gft.policy.adapters import LoRA
 from lightning_gft.policy.checks import check_window
 from lightning_gft.policy.embedded import ArithmeticPolicy
+from lightning_gft.policy.flat_sharding import FlatSharded
 from lightning_gft.policy.loader import PolicyLoader
 from lightning_gft.policy.policy import Policy
 from lightning_gft.policy.pretrained import PretrainedPolicy
@@ -12,6 +13,7 @@ from lightning_gft.policy.sharding import FullySharded, Sharding, Unsharded
 
 __all__ = [
     "ArithmeticPolicy",
+    "FlatSharded",
     "FullySharded",
     "LoRA",
     "Policy",

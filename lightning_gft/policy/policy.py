@@ -119,7 +119,7 @@ class Policy(nn.Module):
             chunk = tokens[index]
             return chunk.weights * coefficients(logprobs, chunk) / normalizer
 
-        return self._score(groups, scaled, entropy)
+        return self.sharding.run(lambda: self._score(groups, scaled, entropy))
 
     def micro_batch_rows(self, groups: GroupBatch, max_tokens: int) -> list[Tensor]:
         """Split sequences into micro-batches that put at most ``max_tokens`` tokens through the model at once.

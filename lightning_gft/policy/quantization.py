@@ -112,6 +112,11 @@ def check_sharding(quantization: Quantization, torch_dtype: str, strategy: Strat
     if not isinstance(strategy, _SHARDED):
         return
     name = type(strategy).__name__
+    if isinstance(strategy, FSDPStrategy):
+        raise ValueError(
+            "quantization does not go with trainer.strategy: fsdp, which would put packed weights and those that train "
+            "end to end: use bits: 4 with fsdp2, or ddp"
+        )
     if quantization.bits == 8:
         raise ValueError(
             f"quantization.bits=8 cannot be sharded by {name}: use bits: 4 with storage_dtype equal to torch_dtype, or "

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import MethodType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,8 @@ from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grad_norm_, clip_grads_with_norm_, get_total_norm
 from transformers import PreTrainedModel
 from typing_extensions import override
+
+Result = TypeVar("Result")
 
 
 class Sharding(ABC):
@@ -46,6 +48,21 @@ class Sharding(ABC):
         Returns:
             The norm before, the same on all processes.
         """
+
+    def run(self, function: Callable[[], Result]) -> Result:
+        """Return what a function returns that runs the model that trains, of which it finds the weights in place.
+
+        Args:
+            function: Its forward pass, with gradient.
+        """
+        return function()
+
+    def readable(self) -> AbstractContextManager[None]:
+        """Within this context all weights have the names, shapes and values that they have on one process.
+
+        Each may still be split, so long as it says so itself. All processes enter it together.
+        """
+        return nullcontext()
 
 
 class Unsharded(Sharding):

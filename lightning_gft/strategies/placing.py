@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
@@ -15,14 +16,15 @@ from lightning.pytorch.strategies import (
 )
 
 from lightning_gft.checkpoint import weight_digests
-from lightning_gft.policy import FullySharded, Policy
+from lightning_gft.policy import FlatSharded, FullySharded, Policy, Sharding
+from lightning_gft.strategies.fsdp1 import FSDP1Strategy, adopt
 from lightning_gft.strategies.fsdp2 import FSDP2Strategy
 
 _PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
 
 
 def check_strategy(strategy: Strategy, precision: str) -> None:
-    """Refuse strategies that a policy cannot be trained with; Lightning's FSDP2 becomes this package's.
+    """Refuse strategies that a policy cannot be trained with; Lightning's FSDP1 and FSDP2 become this package's.
 
     Args:
         strategy: The trainer's, its processes started.
@@ -32,16 +34,14 @@ def check_strategy(strategy: Strategy, precision: str) -> None:
         ValueError: If it cannot be.
     """
     name = type(strategy).__name__
-    if isinstance(strategy, FSDPStrategy | DeepSpeedStrategy):
+    if isinstance(strategy, DeepSpeedStrategy):
         raise ValueError(f"trainer.strategy={name} is not supported: use fsdp2, or ddp where a model fits")
-    if not isinstance(strategy, ModelParallelStrategy):
+    if isinstance(strategy, FSDPStrategy):
+        adopt(strategy)
+    elif isinstance(strategy, ModelParallelStrategy):
+        _check_mesh(strategy)
+    else:
         return
-    if strategy.device_mesh["tensor_parallel"].size() > 1:
-        raise ValueError(
-            f"trainer.strategy={name} with tensor_parallel_size={strategy.device_mesh['tensor_parallel'].size()}: "
-            "weights are split by FSDP2 alone; use `fsdp2`, or set tensor_parallel_size to 1 and data_parallel_size to "
-            "the number of processes"
-        )
     if precision not in _PRECISIONS:
         raise ValueError(
             f"trainer.precision={precision!r} does not go with {name}: use one of {', '.join(_PRECISIONS)}, and the "
@@ -49,6 +49,15 @@ def check_strategy(strategy: Strategy, precision: str) -> None:
         )
     if type(strategy) is ModelParallelStrategy:
         strategy.__class__ = FSDP2Strategy  # whose checkpoints hold what trains, and fit any number of processes
+
+
+def _check_mesh(strategy: ModelParallelStrategy) -> None:
+    size = strategy.device_mesh["tensor_parallel"].size()
+    if size > 1:
+        raise ValueError(
+            f"trainer.strategy={type(strategy).__name__} with tensor_parallel_size={size}: weights are split by FSDP2 "
+            "alone; use `fsdp2`, or set tensor_parallel_size to 1 and data_parallel_size to the number of processes"
+        )
 
 
 def load_policy(load: Callable[[], Policy], trainer: Trainer | None) -> Policy:
@@ -68,28 +77,45 @@ def load_policy(load: Callable[[], Policy], trainer: Trainer | None) -> Policy:
         return load()
     # Fresh weights and adapters are drawn by chance, which must be one for all.
     torch.set_rng_state(strategy.broadcast(torch.get_rng_state()))
-    if not isinstance(strategy, FSDP2Strategy):
+    if not isinstance(strategy, FSDP1Strategy | FSDP2Strategy):
         return load()
     for turn in range(strategy.num_processes):
         if turn == strategy.local_rank:
             policy = load()
             digests = weight_digests(policy)
-            _shard(policy, strategy, trainer.precision)
+            policy.sharding = _shard(policy, strategy, trainer.precision)
         strategy.barrier()
     _check_same(digests)
     return policy
 
 
-def _shard(policy: Policy, strategy: FSDP2Strategy, precision: str) -> None:
+def _shard(policy: Policy, strategy: FSDP1Strategy | FSDP2Strategy, precision: str) -> Sharding:
+    models = [model for model in (policy.model, policy.reference_model) if model is not None]
     is_quantised = getattr(policy.model, "hf_quantizer", None) is not None  # whose bits a cast would spoil
-    policy.sharding = FullySharded(
+    compute_dtype = torch.bfloat16 if precision == "bf16-mixed" and not is_quantised else None
+    if isinstance(strategy, FSDP1Strategy):
+        if policy.adapters is not None and policy.adapters.use_dora:
+            raise ValueError(
+                "lora.use_dora does not go with fsdp, under which weights are only there within layers: use fsdp2"
+            )
+        strategy.precision_plugin.convert_module(policy)  # which Lightning would do to the pieces
+        return FlatSharded(models, compute_dtype, **_flat_settings(strategy))
+    return FullySharded(
         policy,
-        [model for model in (policy.model, policy.reference_model) if model is not None],
+        models,
         strategy.device_mesh["data_parallel"],
         strategy.reshard_after_forward,
         strategy.cpu_offload,
-        torch.bfloat16 if precision == "bf16-mixed" and not is_quantised else None,
+        compute_dtype,
     )
+
+
+def _flat_settings(strategy: FSDP1Strategy) -> dict[str, Any]:
+    """Return what a strategy was given for torch's FSDP1."""
+    precision = {} if strategy.mixed_precision is None else {"mixed_precision": strategy.mixed_precision}
+    own = {"sharding_strategy": strategy.sharding_strategy, "device_id": strategy.root_device, **precision}
+    # Processes take turns at loading, so none can wait for another; that weights are the same is checked afterwards.
+    return {**own, **strategy.kwargs, "sync_module_states": False}
 
 
 def _check_same(digests: dict[str, str]) -> None:

@@ -27,7 +27,7 @@ from tests.cli.command import GFT, SMALL, refused
         (["--trainer.devices=0"], "is not a valid input using cpu accelerator"),
         (["--trainer.gradient_clip_algorithm=value"], "trainer.gradient_clip_algorithm has no effect here"),
         (["--trainer.default_root_dir=/dev/null/run"], "trainer.default_root_dir=/dev/null/run cannot be written to"),
-        (["--trainer.strategy=fsdp"], "strategy"),
+        (["--trainer.strategy=fsdp"], "trainer.strategy=fsdp needs a GPU: use fsdp2"),
         (["--model.loss.rectifier.threshold=a"], "model.loss.rectifier.threshold: expected a float, not a"),
         (["--model.loss.rectifier.threshold=-7"], "threshold=-7.0 must be a probability"),
         (["--model.sampler.sources.sefl.top_k=3"], "model.sampler.sources: an entry has no class_path"),

@@ -175,7 +175,6 @@ def test_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch):
         Quantization()
 
 
-@pytest.mark.parametrize("make", [FSDPStrategy, ModelParallelStrategy])
 @pytest.mark.parametrize(
     ("settings", "torch_dtype", "message"),
     [
@@ -184,16 +183,23 @@ def test_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch):
         ({"bits": 8}, "bfloat16", r"quantization\.bits=8 cannot be sharded"),
     ],
 )
-def test_sharding_that_cannot_be(make: Any, settings: dict, torch_dtype: Any, message: str):
+def test_sharding_that_cannot_be(settings: dict, torch_dtype: Any, message: str):
     loader = PretrainedPolicy("any", torch_dtype, lora=LoRA(), quantization=Quantization(**settings))
     with pytest.raises(ValueError, match=message):
-        loader.check_trainer(make(), "32-true")
+        loader.check_trainer(ModelParallelStrategy(), "32-true")
+
+
+@pytest.mark.parametrize("settings", [{"storage_dtype": "bfloat16"}, {"bits": 8}])
+def test_quantised_weights_are_not_put_end_to_end(settings: dict):
+    loader = PretrainedPolicy("any", "bfloat16", lora=LoRA(), quantization=Quantization(**settings))
+    with pytest.raises(ValueError, match=r"quantization does not go with trainer\.strategy: fsdp.*fsdp2"):
+        loader.check_trainer(FSDPStrategy(), "32-true")
 
 
 @pytest.mark.parametrize(
     ("make", "settings"),
     [
-        (FSDPStrategy, {"storage_dtype": "bfloat16"}),
+        (ModelParallelStrategy, {"storage_dtype": "bfloat16"}),
         (DDPStrategy, {}),
         (lambda: SingleDeviceStrategy("cpu"), {"bits": 8}),
     ],
