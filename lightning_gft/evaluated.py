@@ -91,7 +91,7 @@ class EvaluatedModule(ResumableModule):
 
     def _evaluate(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int) -> None:
         if batch.dataset not in self.evaluations:
-            self.evaluations[batch.dataset] = self.evaluator.metric().to(self.device)
+            self.evaluations[batch.dataset] = self.evaluator.metric().to(self.policy.device)
         seed = combine_seeds(self.evaluator.settings.seed, dataloader_idx, batch_idx, self.rank_of(batch))
         self.evaluator.evaluate(self.evaluations[batch.dataset], batch, self.policy, seed, self.micro_batch_tokens)
 

@@ -188,7 +188,7 @@ class GFTLitModule(EvaluatedModule):
 
     def _check_informative(self, groups: GroupBatch) -> None:
         informative = self.loss.informative(groups)
-        counts = torch.stack([torch.tensor(len(groups), device=self.device), informative.sum()])
+        counts = torch.stack([torch.tensor(len(groups), device=self.policy.device), informative.sum()])
         num_responses, num_informative = self._reduce(counts, "sum").tolist()
         self.guard.check_batch(num_responses, num_informative)
         warn_of_small_groups(groups, self.sampler, self.loss)
@@ -202,7 +202,7 @@ class GFTLitModule(EvaluatedModule):
         # Strategies average gradients over processes, where the sum is wanted.
         normalizer = self._reduce(count, "sum").clamp(min=1) / self.trainer.world_size
         micro_batches = self._micro_batches(replace(groups, weights=weights))
-        loss = torch.zeros((), device=self.device)
+        loss = torch.zeros((), device=self.policy.device)
         for number, micro_batch in enumerate(micro_batches, start=1):
             with self._gradient_sync(last=number == len(micro_batches)):
                 output = self.policy(micro_batch, self.loss.coefficients, normalizer, entropy=True)
@@ -225,7 +225,7 @@ class GFTLitModule(EvaluatedModule):
         pieces = [
             informative.select(rows) for rows in self.policy.micro_batch_rows(informative, self.micro_batch_tokens)
         ]
-        wanted = int(self._reduce(torch.tensor(max(len(pieces), 1), device=self.device), "max"))
+        wanted = int(self._reduce(torch.tensor(max(len(pieces), 1), device=self.policy.device), "max"))
         return pieces + [without_tokens(groups)] * (wanted - len(pieces))
 
     def _gradient_sync(self, last: bool) -> AbstractContextManager[Any]:
@@ -256,7 +256,7 @@ class GFTLitModule(EvaluatedModule):
     def _randomness(self, *parts: int) -> AbstractContextManager[Any]:
         """Let chance within a step, as in dropout, follow from its place alone: a resumed run draws the same."""
         context = ExitStack()
-        context.enter_context(torch.random.fork_rng([self.device] if self.device.type == "cuda" else []))
+        context.enter_context(torch.random.fork_rng([self.policy.device] if self.policy.device.type == "cuda" else []))
         torch.manual_seed(self._seed(*parts, rank=self.global_rank))
         return context
 

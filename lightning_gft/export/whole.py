@@ -18,11 +18,12 @@ def whole_policy(module: GFTLitModule, is_first: bool) -> Policy | None:
     """
     if isinstance(module.policy.sharding, Unsharded):
         return module.policy if is_first else None
-    state = module.state_dict()
-    module.frozen.take_out(state, module)
-    trained = join({name.removeprefix("policy."): weight for name, weight in state.items()}, keep=is_first)
-    if not is_first:
-        return None
-    policy = module.policy_loader.load()
-    policy.load_state_dict(trained, strict=False)
+    with module.policy.sharding.readable():
+        state = module.state_dict()
+        module.frozen.take_out(state, module)
+        trained = join({name.removeprefix("policy."): weight for name, weight in state.items()}, keep=is_first)
+        if not is_first:
+            return None
+        policy = module.policy_loader.load()
+        policy.load_state_dict(trained, strict=False)
     return policy

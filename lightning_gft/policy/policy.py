@@ -21,7 +21,7 @@ from lightning_gft.policy.checks import check_causal, check_vocabulary, check_wi
 from lightning_gft.policy.heads import find_linear_head
 from lightning_gft.policy.packable import find_packability
 from lightning_gft.policy.scoring import score
-from lightning_gft.policy.sharding import Sharding, Unsharded
+from lightning_gft.policy.sharding import Sharding, Unsharded, compute_device
 from lightning_gft.rollout import EndTokens, RolloutEngine, TransformersEngine, response_seeds
 from lightning_gft.types import CoefficientsFn, GroupBatch, LossOutput, Response, SamplingParams
 
@@ -81,8 +81,8 @@ class Policy(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Device of the weights."""
-        return self.model.device
+        """Device on which the model runs."""
+        return compute_device(self.model)
 
     @property
     def pad_token_id(self) -> int:

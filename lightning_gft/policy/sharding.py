@@ -172,6 +172,19 @@ def _gather(policy: nn.Module, parts: list[FSDPModule]) -> None:
         part.unshard()
 
 
+def compute_device(model: PreTrainedModel) -> torch.device:
+    """Return the device on which a model runs, though its weights may wait on a CPU.
+
+    Args:
+        model: A causal language model.
+    """
+    weight = next(model.parameters())
+    if not isinstance(weight, DTensor) or weight.device_mesh.device_type == weight.device.type:
+        return weight.device
+    kind = weight.device_mesh.device_type
+    return torch.device(kind, torch.get_device_module(kind).current_device())
+
+
 def transformer_blocks(model: PreTrainedModel) -> list[nn.Module]:
     """Return the parts of a model that are run one after another, each of which is gathered by itself.
 

@@ -68,6 +68,8 @@ class FSDP2Strategy(ModelParallelStrategy):
     def setup_environment(self) -> None:
         if self._data_parallel_size == "auto":
             self._data_parallel_size = self.num_nodes * self.num_processes
+        if self.cpu_offload and self.root_device.type == "cuda" and self._process_group_backend is None:
+            self._process_group_backend = "cpu:gloo,cuda:nccl"  # norms of gradients, which are on the CPU, need gloo
         super().setup_environment()
 
     @override

@@ -185,7 +185,7 @@ def write_zip(path: Path) -> None:
         (write_cut_short, "was cut short, or is no checkpoint at all"),
         (write_zip, "is no checkpoint ("),
         (write_weights, "holds no state_dict, loops, pytorch-lightning_version"),
-        (Path.mkdir, "is a folder, but no sharded checkpoint"),
+        (Path.mkdir, "is a folder, but no checkpoint in parts"),
     ],
 )
 def test_file_that_is_no_checkpoint_is_refused(write, message, capsys, tmp_path):

@@ -33,7 +33,7 @@ REDUCTIONS = ["sequence-mean", "group-mean"]
 UNTIED = {"tie_word_embeddings": False}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in DATA},
-    "in-one-piece": ("uneven", {"micro_batch_tokens": 100_000}),
+    "in-pieces": ("uneven", {"micro_batch_tokens": 12}),
     **{reduction: ("uneven", {"reduction": reduction}) for reduction in REDUCTIONS},
     "sft": ("uneven", {"sft": True}),
     "clipped": ("uneven", {"gradient_clip_val": 0.01}),
@@ -59,7 +59,7 @@ Result = tuple[dict[str, Tensor], dict[str, float]]
 def train(case: str, strategy: str | None = None) -> Result:
     """Return weights and figures after steps of four prompts each, over all processes, and a last one of two."""
     name, settings = CASES[case]
-    settings = {"micro_batch_tokens": 12, **settings}
+    settings = {"micro_batch_tokens": 40, **settings}
     reduction = settings.pop("reduction", "token-mean")
     loss = SFTLoss(reduction) if settings.pop("sft", False) else GFTLoss(reduction=reduction)
     policy = double_loader(**settings.pop("config", {}))
@@ -115,7 +115,7 @@ def test_processes_draw_differently(ranks: Any):
 
 def passes_a_step(rows: list[Any]) -> int:
     passes = Passes()
-    fit(make_module(micro_batch_tokens=12), Rows(rows), callbacks=[passes])
+    fit(make_module(micro_batch_tokens=40), Rows(rows), callbacks=[passes])
     return len(passes.sizes)
 
 

@@ -18,7 +18,7 @@ from lightning.pytorch.plugins.precision.fsdp import FSDPPrecision
 from lightning.pytorch.strategies import FSDPStrategy
 from torch import Tensor, nn
 from torch.optim import AdamW
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.models.gpt2.modeling_gpt2 import GPT2MLP
 
 from lightning_gft import (
@@ -32,6 +32,7 @@ from lightning_gft import (
     SelfSource,
     TeacherSource,
 )
+from lightning_gft.callbacks import HuggingFaceExport
 from lightning_gft.policy import FlatSharded
 from lightning_gft.strategies import check_strategy
 from lightning_gft.strategies.fsdp1 import FSDP1Strategy
@@ -66,6 +67,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 RESUMED = ["tied", "adapters-and-head"]
 SAVED_AFTER = 5
+EXPORTED = {"whole": None, "merged": LoRA(r=4)}
 HALF = {
     "mixed": ({}, "bf16-mixed"),
     "half": ({"torch_dtype": "bfloat16"}, "bf16-true"),
@@ -134,6 +136,10 @@ def draw(rank: int) -> list[list[int]]:
 def on_rank(rank: int, folder: str) -> dict[str, Any]:
     results: dict[str, Any] = {"trained": {case: train(case, 2) for case in CASES}, "drawn": draw(rank)}
     results["half"] = {case: half(case, folder, 2) for case in HALF}
+    for name, lora in EXPORTED.items():
+        module = make_module(policy=PretrainedPolicy(folder, lora=lora))
+        callbacks = [HuggingFaceExport(f"{folder}/exported-{name}", merge=lora is not None)]
+        results["exported", name] = run(module, ROWS, 2, {}, "32-true", callbacks=callbacks)[0]
     results["resumed"] = {}
     for case in RESUMED:
         train(case, 2, **saving(f"{folder}/{case}-two.ckpt"))
@@ -193,6 +199,18 @@ def test_a_checkpoint_is_that_of_one_process(case: str, folder: str, ranks: Any,
     one, two = (torch.load(f"{folder}/{case}-{name}.ckpt", weights_only=True) for name in ("one", "two"))
     for key in ("state_dict", "optimizer_states"):
         torch.testing.assert_close(two[key], one[key], rtol=0, atol=1e-9)
+
+
+def test_exported_policies_are_whole(folder: str, ranks: Any):
+    name = "model.layers.0.mlp.up_proj"
+    base, whole, merged = (
+        AutoModelForCausalLM.from_pretrained(path)
+        for path in (folder, f"{folder}/exported-whole", f"{folder}/exported-merged")
+    )
+    torch.testing.assert_close(dict(whole.named_parameters()), ranks[0]["exported", "whole"], rtol=0, atol=0)
+    a, b = (ranks[0]["exported", "merged"][f"{name}.lora_{side}.default.weight"] for side in "AB")
+    expected = base.get_submodule(name).weight + (32 / 4) * b @ a
+    torch.testing.assert_close(merged.get_submodule(name).weight, expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(
