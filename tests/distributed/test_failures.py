@@ -20,6 +20,7 @@ LAUNCHERS = {
     "lightning": ["python", "-m", "lightning_gft"],
     "torchrun": ["torchrun", "--standalone", "--nproc-per-node=2", "-m", "lightning_gft"],
 }
+STRATEGIES = {"lightning": "fsdp2", "torchrun": "ddp"}
 TIMEOUTS = {"lightning": 45, "torchrun": 20}
 """Seconds. Lightning starts the second process while the first waits for it already, which counts."""
 
@@ -106,7 +107,7 @@ slow = pytest.mark.slow
 )
 def test_error_of_one_process_is_told_and_ends_all(launcher: str, fault: str, tmp_path: Path):
     make, message = FAULTS[fault]
-    args = ["--trainer.strategy=ddp", *make(tmp_path)]
+    args = [f"--trainer.strategy={STRATEGIES[launcher]}", *make(tmp_path)]
     with running(command(launcher, tmp_path, *args), tmp_path / "log") as job:
         wait_for(tmp_path / "rank-1", job)
         assert job.wait(SOON) != 0
@@ -124,13 +125,13 @@ def test_error_of_one_process_is_told_and_ends_all(launcher: str, fault: str, tm
     [
         ("lightning", "rank-0"),
         ("lightning", "rank-1"),
-        ("torchrun", "rank-1"),
+        pytest.param("torchrun", "rank-1", marks=slow),
         pytest.param("torchrun", "torchrun", marks=slow),
     ],
 )
 def test_death_of_one_process_ends_all(launcher: str, killed: str, tmp_path: Path):
     # Rank 1 hangs, where it cannot notice the death of another.
-    args = ["--trainer.strategy=ddp", *faulty_reward(tmp_path, hangs=True)]
+    args = [f"--trainer.strategy={STRATEGIES[launcher]}", *faulty_reward(tmp_path, hangs=True)]
     with running(command(launcher, tmp_path, *args), tmp_path / "log") as job:
         pids = {f"rank-{rank}": int(wait_for(tmp_path / f"rank-{rank}", job).read_text()) for rank in range(2)}
         os.kill(pids.get(killed, job.process.pid), signal.SIGKILL)

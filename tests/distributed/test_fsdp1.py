@@ -5,6 +5,7 @@ Lightning keeps its own FSDPStrategy from CPUs; on them the strategy that it bec
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import partial
@@ -42,7 +43,7 @@ from tests.module.runs import ROWS, Rows, double_loader, fit, make_module, weigh
 
 MIXED, ALL_EQUAL = ROWS[0], ROWS[2]
 LONG = {**ROWS[1], "teacher": [3 * answer for answer in ROWS[1]["teacher"]]}
-UNEVEN = [LONG, MIXED, LONG, ALL_EQUAL] * 5  # of each two, one process gets the first, and more to do
+UNEVEN = [LONG, MIXED, LONG, ALL_EQUAL] * 2  # of each two, one process gets the first, and more to do
 ADAMW = {"optimizer": partial(AdamW, lr=1e-3), "gradient_clip_val": 0.01}
 UNTIED = {"tie_word_embeddings": False}
 PROMPTS = [[3, 4, 5], [6, 7]]
@@ -60,17 +61,17 @@ OWN_SAMPLES = {"self": SelfSource(2, max_new_tokens=8), "expert": ExpertSource()
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "tied": (ADAMW, {}),
     "untied": ({"config": UNTIED, "loss": NeedsReference()}, {"sharding_strategy": "SHARD_GRAD_OP"}),
-    "not-split": (ADAMW, {"sharding_strategy": "NO_SHARD"}),
     "own-samples": ({"sources": OWN_SAMPLES}, {"auto_wrap_policy": {GPT2MLP}}),
-    "adapters": ({**ADAMW, "lora": LoRA(r=4), "loss": NeedsReference()}, {}),
-    "adapters-and-head": ({**ADAMW, "lora": LoRA(r=4, modules_to_save=["lm_head"]), "config": UNTIED}, {}),
+    "adapters-and-head": (
+        {**ADAMW, "lora": LoRA(r=4, modules_to_save=["lm_head"]), "config": UNTIED, "loss": NeedsReference()},
+        {},
+    ),
 }
-RESUMED = ["tied", "adapters-and-head"]
-SAVED_AFTER = 5
+RESUMED = ["adapters-and-head"]
+SAVED_AFTER = 2
 EXPORTED = {"whole": None, "merged": LoRA(r=4)}
 HALF = {
     "mixed": ({}, "bf16-mixed"),
-    "half": ({"torch_dtype": "bfloat16"}, "bf16-true"),
     "half-under-adapters": ({"lora": LoRA(r=4), "torch_dtype": "bfloat16"}, "bf16-mixed"),
 }
 
@@ -102,7 +103,7 @@ def train(case: str, processes: int, **more: Any) -> tuple[dict[str, Tensor], di
     training, settings = CASES[case]
     policy = double_loader(**training.get("config", {}))
     policy.lora = training.get("lora")
-    evaluation = Evaluation(num_samples=2, max_new_tokens=4, kl=True)
+    evaluation = Evaluation(num_samples=2, max_new_tokens=4, kl=case == "own-samples")
     chosen = {name: value for name, value in training.items() if name not in ("config", "lora")}
     module = make_module(policy=policy, evaluation=evaluation, micro_batch_tokens=40, **chosen)
     return run(module, UNEVEN, processes, settings, "32-true", **more)
@@ -249,8 +250,11 @@ class OneHalf(ScratchPolicy):
 
 @pytest.fixture
 def _ends_group() -> Iterator[None]:
+    environment = dict(os.environ)
     yield
     torch.distributed.destroy_process_group()
+    os.environ.clear()  # of what Lightning has put there for processes that it might start
+    os.environ.update(environment)
 
 
 @pytest.mark.usefixtures("_ends_group")

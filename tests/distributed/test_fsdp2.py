@@ -39,15 +39,12 @@ QUANTISED = {"lora": LoRA(r=4), "torch_dtype": "bfloat16", "quantization": Quant
 
 # What is like it on one process to rounding in single precision; the second figure is how far off weights may be.
 ALIKE: dict[str, tuple[dict[str, Any], dict[str, Any], float]] = {
-    "plain": ({}, {}, 1e-5),
     "without-resharding": ({}, {"strategy": FSDP2Strategy(reshard_after_forward=False)}, 1e-5),
     "offloaded": ({}, {"strategy": FSDP2Strategy(cpu_offload=True)}, 1e-5),
-    "checkpointed": ({"gradient_checkpointing": True}, {}, 1e-5),
     "mixed": ({}, {"precision": "bf16-mixed"}, 2e-2),
     "half": ({"torch_dtype": "bfloat16"}, {"precision": "bf16-true"}, 2e-2),
     "adapters": ({"lora": LoRA(r=4, use_dora=True)}, {}, 1e-5),
     "half-under-adapters": ({"lora": LoRA(r=4), "torch_dtype": "bfloat16"}, {"precision": "bf16-mixed"}, 1e-5),
-    "4-bit": (QUANTISED, {"precision": "bf16-mixed"}, 1e-5),
     "4-bit-checkpointed": ({**QUANTISED, "gradient_checkpointing": True}, {"precision": "bf16-mixed"}, 1e-5),
 }
 

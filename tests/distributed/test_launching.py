@@ -146,6 +146,7 @@ def job_number() -> str:
     raise AssertionError("no port is free")
 
 
+@pytest.mark.slow
 def test_slurm_job_is_stopped_in_time_queued_again_and_goes_on(tmp_path: Path, expected: dict[str, Any]):
     env = prepare_slurm(tmp_path)
     run = tmp_path / "runs/slurm"
