@@ -14,7 +14,10 @@ from tests.cli.command import GFT, SMALL
 UNEVEN = ("--data.num_train=9", "--data.num_val=5", "--data.eval_batch_size=2")
 
 
-@pytest.mark.parametrize(("subcommand", "strategy"), [("fit", "ddp"), ("validate", "fsdp2"), ("predict", "fsdp2")])
+@pytest.mark.parametrize(
+    ("subcommand", "strategy"),
+    [pytest.param("fit", "ddp", marks=pytest.mark.slow), ("validate", "fsdp2"), ("predict", "fsdp2")],
+)
 def test_two_processes_end_well_and_speak_once(subcommand: str, strategy: str, tmp_path: Path):
     several = (f"--trainer.strategy={strategy}", "--trainer.devices=2")
     command = [sys.executable, "-m", "lightning_gft", subcommand, "--config", GFT, *SMALL, *UNEVEN, *several]
