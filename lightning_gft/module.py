@@ -165,10 +165,12 @@ class GFTLitModule(EvaluatedModule):
         check_kind("a training batch", batch, PromptBatch, "those of this package's datamodules")
         started = time.perf_counter()
         seed = self._seed(self.current_epoch, batch_idx, rank=self.rank_of(batch))
-        groups = self.sampler.sample(batch, self.policy, seed)
-        self.statistics.groups.update(groups, len(batch))
-        self._check_informative(groups)
-        groups = self._with_logprobs(groups)
+        # Sources may draw several times, and not as often on every process.
+        with self.policy.sharding.whole(*([self.policy.model] if self.sampler.draws else [])):
+            groups = self.sampler.sample(batch, self.policy, seed)
+            self.statistics.groups.update(groups, len(batch))
+            self._check_informative(groups)
+            groups = self._with_logprobs(groups)
         learning_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         for number in range(self.updates_per_batch):
             with self._randomness(self.current_epoch, batch_idx, number):

@@ -12,10 +12,11 @@ import torch
 from lightning.pytorch.plugins import TorchCheckpointIO
 from typing_extensions import override
 
-from lightning_gft.checkpoint.sharded import META, check_parts, is_sharded, read_parts
+from lightning_gft.checkpoint.integrity import check_parts
+from lightning_gft.checkpoint.sharded import META, is_sharded, read_parts
 
 _LIGHTNING = ("state_dict", "loops", "pytorch-lightning_version")
-_REMEDY = "give a .ckpt file that Lightning wrote while training"
+_REMEDY = "give a .ckpt file or folder that was written while training"
 
 
 def check_checkpoint(path: Path) -> None:
@@ -52,7 +53,7 @@ def check_checkpoint(path: Path) -> None:
 def _read(file: Path, path: Path) -> Any:
     try:
         return torch.load(file, map_location="meta", weights_only=True, mmap=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
         raise ValueError(f"ckpt_path={path} is no checkpoint ({type(error).__name__}): {_REMEDY}") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -124,12 +125,12 @@ def _summary(weight: Tensor) -> tuple[int, Tensor]:
     flat = weight.to_local().flatten()
     # Rows are split as evenly as they go, the last processes having fewer, or none.
     rows = -(-weight.shape[0] // weight.device_mesh.size()) * weight.device_mesh.get_local_rank()
-    start = min(rows * weight[0].numel() if len(weight) else 0, weight.numel())
+    start = min(rows * math.prod(weight.shape[1:]), weight.numel())
     places = torch.arange(0, weight.numel(), step)
     mine = (places >= start) & (places < start + len(flat))
     parts = torch.zeros(len(places) + 1, dtype=torch.int64)
     parts[0] = _bit_sum(flat)
-    parts[1:][mine] = _bits(flat)[(places[mine] - start).to(flat.device)].long().cpu()
+    parts[1:][mine] = _bits(flat[(places[mine] - start).to(flat.device)]).long().cpu()
     parts = parts.to(weight.device_mesh.device_type)
     torch.distributed.all_reduce(parts, group=weight.device_mesh.get_group())
     return int(parts[0]), parts[1:].to(_bits(flat[:0]).dtype)

@@ -5,6 +5,7 @@ A folder holds the parts' tensors as safetensors and, in ``meta.pt``, what is no
 
 from __future__ import annotations
 
+import os
 import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -19,11 +20,12 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
+from lightning_gft.checkpoint.integrity import FILES, NAMES, TIED, check_parts, check_sums, rank_and_size, settled
+
 META = "meta.pt"
 """The file that makes a folder a checkpoint; Lightning's name for it."""
 
 _WEIGHT, _STATE = "weight", "optimizer"
-_NAMES, _FILES, _TIED = "parameter_names", "files", "tied"  # what meta.pt notes besides
 
 LayoutFn = Callable[[str, torch.Size, torch.dtype], Tensor]
 """What a tensor is read into, by the name of its weight, its whole shape and its data type."""
@@ -66,25 +68,27 @@ def write_parts(checkpoint: Mapping[str, Any], module: nn.Module, names: Sequenc
     tied = {name: first for name, first in _tied_names(module).items() if name in weights}
     tensors = {f"{_WEIGHT}.{name}": weight for name, weight in weights.items() if name not in tied}
     rest = {key: value for key, value in checkpoint.items() if key != "state_dict"}
-    rest |= {"optimizer_states": [], _NAMES: [list(of_one) for of_one in names], _TIED: tied}
+    rest |= {"optimizer_states": [], NAMES: [list(of_one) for of_one in names], TIED: tied}
     for number, (state, of_one) in enumerate(zip(checkpoint.get("optimizer_states", []), names, strict=False)):
         others: dict[int, dict[str, Any]] = {}
         for index, values in state["state"].items():
+            _check_state(of_one[index], values)
             prefix = f"{_STATE}.{number}.{of_one[index]}"
             tensors |= {f"{prefix}.{key}": value for key, value in values.items() if isinstance(value, Tensor)}
             others[index] = {key: value for key, value in values.items() if not isinstance(value, Tensor)}
         rest["optimizer_states"].append({**state, "state": others})
     unfinished = path.with_name(f"{path.name}.part")
-    if _is_first():
+    if rank_and_size()[0] == 0:
         _remove(unfinished)
     _wait()
     save(tensors, storage_writer=HuggingFaceStorageWriter(str(unfinished), save_distributed=True))
-    _wait()
-    if _is_first():
-        rest[_FILES] = {file.name: file.stat().st_size for file in unfinished.iterdir()}
-        torch.save(rest, unfinished / META)
-        _remove(path)
-        unfinished.replace(path)
+    rest[FILES] = settled(unfinished)
+    if rank_and_size()[0] == 0:
+        with (unfinished / META).open("wb") as file:
+            torch.save(rest, file)
+            file.flush()
+            os.fsync(file.fileno())
+        _put_in_place(unfinished, path)
     _wait()
 
 
@@ -105,7 +109,8 @@ def read_parts(path: str | Path, layout: LayoutFn | None = None, optimizers: boo
     path = Path(path)
     checkpoint: dict[str, Any] = torch.load(path / META, map_location="cpu", weights_only=True)
     check_parts(path, checkpoint)
-    names, tied, _ = (checkpoint.pop(noted) for noted in (_NAMES, _TIED, _FILES))
+    check_sums(path, checkpoint[FILES])
+    names, tied, _ = (checkpoint.pop(noted) for noted in (NAMES, TIED, FILES))
     reader = HuggingFaceStorageReader(str(path))
     tensors = {
         key: (layout or _whole)(_weight_name(key), stored.size, stored.properties.dtype)  # type: ignore[union-attr]
@@ -126,23 +131,6 @@ def read_parts(path: str | Path, layout: LayoutFn | None = None, optimizers: boo
     weights = checkpoint["state_dict"]
     weights |= {name: weights[first] for name, first in tied.items()}
     return checkpoint
-
-
-def check_parts(path: Path, meta: Mapping[str, Any]) -> None:
-    """Refuse a checkpoint whose parts are not those that were written.
-
-    Args:
-        path: Folder.
-        meta: What its ``meta.pt`` holds.
-
-    Raises:
-        ValueError: If parts are missing or were cut short.
-    """
-    for name, size in meta.get(_FILES, {}).items():
-        part = path / name
-        if not part.is_file() or part.stat().st_size != size:
-            state = "was cut short" if part.exists() else "is missing"
-            raise ValueError(f"ckpt_path={path}: its part {name} {state}: copy the checkpoint again, or take another")
 
 
 def layout_of(module: nn.Module) -> LayoutFn:
@@ -202,6 +190,19 @@ def join(values: Any, keep: bool) -> Any:
     return [join(value, keep) for value in values] if isinstance(values, list) else values
 
 
+def join_state(state: Mapping[str, Any], module: nn.Module, keep: bool) -> dict[str, Any]:
+    """Return a module's state with whole tensors, as :func:`join` does; tied weights are one tensor, as in the module.
+
+    Args:
+        state: The module's, or a part of it.
+        module: Whose it is.
+        keep: Whether this process wants the tensors.
+    """
+    tied = {name: first for name, first in _tied_names(module).items() if name in state and first in state}
+    joined: dict[str, Any] = join({name: value for name, value in state.items() if name not in tied}, keep)
+    return joined | {name: joined[first] for name, first in tied.items()}
+
+
 def _tied_names(module: nn.Module) -> dict[str, str]:
     """Return for each further name of a weight the first."""
     first = {weight: name for name, weight in module.named_parameters()}
@@ -218,15 +219,30 @@ def _whole(_: str, size: torch.Size, dtype: torch.dtype) -> Tensor:
     return torch.empty(size, dtype=dtype)
 
 
+def _check_state(name: str, values: Mapping[Any, Any]) -> None:
+    for key, value in values.items():
+        if not isinstance(key, str) or "." in key or not isinstance(value, Tensor | int | float | bool | str | None):
+            raise ValueError(
+                f"the optimizer keeps {key!r} of {name} as a {type(value).__name__}, which a checkpoint in parts "
+                "cannot hold: use torch.optim.AdamW, say, or save_distributed_checkpoint: false of the fsdp2 strategy"
+            )
+
+
+def _put_in_place(unfinished: Path, path: Path) -> None:
+    """Let a folder have its name; what had it before keeps it until then."""
+    old = path.with_name(f"{path.name}.old")
+    _remove(old)
+    if path.exists() or path.is_symlink():
+        path.replace(old)
+    unfinished.replace(path)
+    _remove(old)
+
+
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _is_first() -> bool:
-    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
 def _wait() -> None:

@@ -148,6 +148,10 @@ def _check_trainer(config: dict[str, Any]) -> None:
             "trainer.accumulate_grad_batches has no effect here: data.batch_size prompts make an update, in "
             "micro-batches of model.micro_batch_tokens tokens"
         )
+    if str(config["strategy"]).startswith("deepspeed"):
+        raise ValueError(
+            f"trainer.strategy={config['strategy']} is not supported: use fsdp2, or ddp where a model fits"
+        )
     on_cpu = config["accelerator"] == "cpu" or not torch.cuda.is_available()
     if config["strategy"] in ("fsdp", "fsdp_cpu_offload") and on_cpu:
         raise ValueError(f"trainer.strategy={config['strategy']} needs a GPU: use fsdp2, which runs on CPUs too")

@@ -9,7 +9,7 @@ from lightning_gft.types import PromptBatch
 
 
 def collate_examples(
-    examples: Sequence[Example], dataset: str = "", num_replicas: int = 1, rank: int = 0
+    examples: Sequence[Example], dataset: str = "", num_replicas: int = 1, rank: int | None = None
 ) -> PromptBatch:
     """Put examples of one data set together.
 
@@ -17,7 +17,7 @@ def collate_examples(
         examples: At least one; all have the same columns and roles.
         dataset: Name of the data set within its datamodule.
         num_replicas: How many processes take turns at the examples.
-        rank: Which of them this one is.
+        rank: Which of them this one is; ``None`` where that is not known.
 
     Example:
         >>> example = Example(
@@ -34,5 +34,5 @@ def collate_examples(
         demonstrations={role: [example.demonstrations[role] for example in examples] for role in roles},
         columns={name: [example.columns[name] for example in examples] for name in columns},
         dataset=dataset,
-        places=[number * num_replicas + rank for number in range(len(examples))],
+        places=None if rank is None else [number * num_replicas + rank for number in range(len(examples))],
     )

@@ -25,5 +25,8 @@ def whole_policy(module: GFTLitModule, is_first: bool) -> Policy | None:
         if not is_first:
             return None
         policy = module.policy_loader.load()
+        for name, weight in policy.named_parameters():  # data types that the trainer's precision has set
+            if name in trained and weight.requires_grad:
+                weight.data = weight.data.to(trained[name].dtype)
         policy.load_state_dict(trained, strict=False)
     return policy

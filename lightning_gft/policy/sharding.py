@@ -110,7 +110,9 @@ class FullySharded(Sharding):
     ) -> None:
         self._reshards = reshard_after_forward
         self._whole: set[nn.Module] = set()
-        reduce_dtype = None if compute_dtype is None else torch.float32
+        # Half precision is too coarse to add gradients up in.
+        half = any(weight.requires_grad and weight.element_size() < 4 for weight in policy.parameters())
+        reduce_dtype = torch.float32 if half or compute_dtype is not None else None
         offload = CPUOffloadPolicy(pin_memory=mesh.device_type == "cuda") if cpu_offload else OffloadPolicy()
 
         def split(module: nn.Module, dtype: torch.dtype | None = None, reshards: bool = False) -> FSDPModule:
@@ -153,7 +155,7 @@ class FullySharded(Sharding):
             for part in parts:
                 part.reshard()
                 part.set_reshard_after_forward(self._reshards and part not in self._roots, recurse=False)
-            if not self._whole and hasattr(self._policy, "reset_iter_state"):  # in newer versions of torch
+            if parts and not self._whole and hasattr(self._policy, "reset_iter_state"):  # in newer versions of torch
                 # FSDP takes these passes for such with a backward pass, for which it would fetch ahead.
                 self._policy.reset_iter_state()
 

@@ -52,4 +52,4 @@ class SelfSource(ResponseSource):
 
     @override
     def respond(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[list[Response]]:
-        return policy.generate(prompts.prompt_ids, self.num_responses, self.sampling, seed, prompts.places)
+        return policy.generate(prompts.prompt_ids, self.num_responses, self.sampling, seed, places=prompts.places)

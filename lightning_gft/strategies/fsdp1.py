@@ -71,7 +71,7 @@ class FSDP1Strategy(FSDPStrategy):
     @override
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
         path = self.broadcast(checkpoint_path)
-        return read_parts(path) if is_sharded(path) else Strategy.load_checkpoint(self, path, weights_only)
+        return read_parts(path) if is_sharded(path) else Strategy.load_checkpoint(self, path, weights_only=True)
 
 
 def adopt(strategy: FSDPStrategy) -> None:

@@ -18,9 +18,11 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from typing_extensions import override
 
+from lightning_gft.checkpoint import load_checkpoint
 from lightning_gft.checkpoint.sharded import (
     is_sharded,
     join,
+    join_state,
     layout_of,
     parameter_names,
     read_parts,
@@ -112,18 +114,28 @@ class FSDP2Strategy(ModelParallelStrategy):
 
     @override
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
-        Strategy.load_optimizer_state_dict(self, checkpoint)
+        # The optimizer puts states where its weights are, which need not be the device.
+        for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
+            optimizer.load_state_dict(state)
 
     @override
     def save_checkpoint(
         self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any | None = None
     ) -> None:
-        path = Path(self.broadcast(filepath))
+        path = self.broadcast(filepath)
+        assert self.lightning_module is not None  # noqa: S101 (Lightning has set it)
         if self._save_distributed_checkpoint:
-            assert self.lightning_module is not None  # noqa: S101 (Lightning has set it)
-            write_parts(checkpoint, self.lightning_module, self._parameter_names(), path)
+            if "://" in str(path) or storage_options is not None:
+                raise ValueError(
+                    f"checkpoint {path}: parts are written to folders; give one, or set "
+                    "save_distributed_checkpoint: false of the fsdp2 strategy"
+                )
+            write_parts(checkpoint, self.lightning_module, self._parameter_names(), Path(path))
         else:
-            Strategy.save_checkpoint(self, join(checkpoint, keep=self.is_global_zero), path, storage_options)
+            keep = self.is_global_zero
+            state = join_state(checkpoint["state_dict"], self.lightning_module, keep)
+            rest = join({key: value for key, value in checkpoint.items() if key != "state_dict"}, keep)
+            Strategy.save_checkpoint(self, {**rest, "state_dict": state}, path, storage_options)
 
     @override
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
@@ -132,7 +144,9 @@ class FSDP2Strategy(ModelParallelStrategy):
         assert module is not None  # noqa: S101 (Lightning has set it)
         if is_sharded(path):
             return read_parts(path, layout_of(module))
-        return split(Strategy.load_checkpoint(self, path, weights_only), module, self._parameter_names())
+        # A file that is mapped, of which each process reads what is its own.
+        checkpoint = Strategy.load_checkpoint(self, path, True) if "://" in str(path) else load_checkpoint(Path(path))
+        return split(checkpoint, module, self._parameter_names())
 
     def _parameter_names(self) -> list[list[str]]:
         assert self.lightning_module is not None  # noqa: S101 (Lightning has set it)

@@ -52,6 +52,10 @@ def check_strategy(strategy: Strategy, precision: str) -> None:
 
 
 def _check_mesh(strategy: ModelParallelStrategy) -> None:
+    if type(strategy) not in (ModelParallelStrategy, FSDP2Strategy):
+        raise ValueError(
+            f"trainer.strategy={type(strategy).__name__} is not supported: it is a subclass of Lightning's; use fsdp2"
+        )
     size = strategy.device_mesh["tensor_parallel"].size()
     if size > 1:
         raise ValueError(

@@ -113,6 +113,10 @@ def skip(strategy: str) -> tuple[dict[str, Tensor], int]:
     return weights(module), module.guard.nonfinite_updates
 
 
+class Own(ModelParallelStrategy):
+    """Somebody's own strategy."""
+
+
 def refusal(policy: PretrainedPolicy, val_rows: int = 4, optimizer: Any = None, **arguments: Any) -> str:
     """Return what a run is refused with."""
     module = make_module(policy=policy, optimizer=optimizer or sgd())
@@ -127,6 +131,7 @@ def refusals(rank: int, folder: str) -> dict[str, str]:
     policy = PretrainedPolicy(folder)
     return {
         "tensor-parallel": refusal(policy, strategy=ModelParallelStrategy()),
+        "subclass": refusal(policy, strategy=Own(data_parallel_size=2, tensor_parallel_size=1)),
         "precision": refusal(policy, strategy="fsdp2", precision="64-true"),
         "optimizer": refusal(policy, strategy="fsdp2", optimizer=partial(AdamW8bit, lr=1e-3)),
         "weights": refusal(PretrainedPolicy(folder if rank == 0 else f"{folder}/other"), strategy="fsdp2"),
@@ -196,6 +201,7 @@ def test_all_processes_skip_an_update_that_one_cannot_take(strategy: str, ranks:
     ("what", "message"),
     [
         ("tensor-parallel", r"tensor_parallel_size=2: .* use `fsdp2`, or set tensor_parallel_size to 1"),
+        ("subclass", r"trainer\.strategy=Own is not supported: it is a subclass of Lightning's; use fsdp2"),
         ("precision", r"trainer\.precision='64-true' does not go with FSDP2Strategy: use one of 32-true"),
         ("optimizer", r"model\.optimizer=bitsandbytes\S*AdamW8bit does not work on weights that are split"),
         ("weights", r"process 1 has read other weights than process 0, in model\.\S+ and \d+ more"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from lightning_gft import FSDP2Strategy, GFTLoss, LoRA, PretrainedPolicy, SelfSo
 from lightning_gft.callbacks import HuggingFaceExport
 from lightning_gft.checkpoint import AtomicCheckpointIO, check_checkpoint
 from lightning_gft.checkpoint.__main__ import main as consolidate
-from lightning_gft.checkpoint.sharded import is_sharded, read_parts
+from lightning_gft.checkpoint.sharded import is_sharded, read_parts, write_parts
 from tests.conftest import tiny_policy
 from tests.distributed.launch import run_two_processes
 from tests.module.runs import ROWS, Rows, double_loader, fit, make_module, weights
@@ -152,12 +153,22 @@ def test_what_is_not_trained_is_not_kept(folder: Path, ranks: Any):
     assert all(part.stat().st_size > 1000 for part in parts)
 
 
+def test_a_part_with_other_contents_is_told(folder: Path, ranks: Any, tmp_path: Path):
+    path = shutil.copytree(folder / "whole-fsdp2.ckpt", tmp_path / "copied.ckpt")
+    part = sorted(path.glob("*.safetensors"))[1]
+    content = bytearray(part.read_bytes())
+    content[-8] ^= 1
+    part.write_bytes(content)
+    with pytest.raises(ValueError, match=f"its part {part.name} is damaged"):
+        read_parts(path)
+    (path / "meta.pt").write_bytes((path / "meta.pt").read_bytes()[:-100])
+    with pytest.raises(ValueError, match="is no checkpoint"):
+        check_checkpoint(path)
+
+
 @pytest.mark.parametrize("harm", ["remove", "cut"])
 def test_a_part_that_is_missing_or_cut_is_told(harm: str, folder: Path, ranks: Any, tmp_path: Path):
-    path = tmp_path / "copied.ckpt"
-    path.mkdir()
-    for file in (folder / "whole-fsdp2.ckpt").iterdir():
-        (path / file.name).write_bytes(file.read_bytes())
+    path = shutil.copytree(folder / "whole-fsdp2.ckpt", tmp_path / "copied.ckpt")
     part = sorted(path.glob("*.safetensors"))[1]
     check_checkpoint(path)
     if harm == "remove":
@@ -176,6 +187,30 @@ def test_a_folder_that_is_no_checkpoint_is_told(tmp_path: Path):
     (tmp_path / "meta.pt").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="is no checkpoint"):
         check_checkpoint(tmp_path)
+
+
+def test_folders_of_other_programs_are_told(tmp_path: Path):
+    torch.save({"state_dict": {}}, tmp_path / "meta.pt")
+    with pytest.raises(ValueError, match=r"notes no .*, so the fsdp2 strategy has not written it"):
+        check_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("state", [{"parts": [torch.zeros(2)]}, {"a.b": torch.zeros(2)}, {1: torch.zeros(2)}])
+def test_optimizer_states_that_parts_cannot_hold_are_refused(state: dict[Any, Any], tmp_path: Path):
+    checkpoint = {"state_dict": {}, "optimizer_states": [{"state": {0: state}, "param_groups": []}]}
+    with pytest.raises(ValueError, match=r"the optimizer keeps .* of weight as a \w+, which a checkpoint in parts"):
+        write_parts(checkpoint, torch.nn.Linear(1, 2), [["weight"]], tmp_path / "new.ckpt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_states_stay_with_weights_that_are_offloaded():
+    strategy, weight = FSDP2Strategy(cpu_offload=True), torch.nn.Parameter(torch.ones(2))
+    strategy.parallel_devices = [torch.device("meta")]  # stands for a GPU
+    strategy.optimizers = [AdamW([weight])]
+    weight.grad = torch.ones(2)
+    strategy.optimizers[0].step()
+    strategy.load_optimizer_state_dict({"optimizer_states": [strategy.optimizers[0].state_dict()]})
+    assert {value.device.type for value in strategy.optimizers[0].state[weight].values()} == {"cpu"}
 
 
 def test_joining_refuses_what_it_cannot(folder: Path, ranks: Any, capsys: Any):

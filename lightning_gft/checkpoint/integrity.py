@@ -1,0 +1,86 @@
+"""Whether the parts of a checkpoint are all there, and those that were written."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+NAMES, FILES, TIED = "parameter_names", "files", "tied"
+"""What a checkpoint in parts notes beside what Lightning does."""
+
+
+def check_parts(path: Path, meta: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint whose parts are not those that were written.
+
+    Args:
+        path: Folder.
+        meta: What its ``meta.pt`` holds.
+
+    Raises:
+        ValueError: If parts are missing or were cut short.
+    """
+    if missing := {NAMES, TIED, FILES} - set(meta):
+        raise ValueError(
+            f"ckpt_path={path} notes no {', '.join(sorted(missing))}, so the fsdp2 strategy has not written it"
+        )
+    for name, (size, _) in meta[FILES].items():
+        part = path / name
+        if not part.is_file() or part.stat().st_size != size:
+            state = "was cut short" if part.exists() else "is missing"
+            raise ValueError(f"ckpt_path={path}: its part {name} {state}: copy the checkpoint again, or take another")
+
+
+def check_sums(path: Path, files: Mapping[str, tuple[int, int]]) -> None:
+    """Refuse parts with other contents than were written; each process looks at its share of them.
+
+    Args:
+        path: Folder.
+        files: What :func:`settled` has returned.
+
+    Raises:
+        ValueError: If one is damaged.
+    """
+    rank, others = rank_and_size()
+    for name in sorted(files)[rank::others]:
+        if _checksum(path / name) != files[name][1]:
+            raise ValueError(
+                f"ckpt_path={path}: its part {name} is damaged: copy the checkpoint again, or take another"
+            )
+
+
+def settled(folder: Path) -> dict[str, tuple[int, int]]:
+    """Wait until the parts of all processes are on their disks, and return the size and checksum of each.
+
+    Args:
+        folder: With the part that this process has written.
+    """
+    rank, others = rank_and_size()
+    own = sorted(folder.glob(f"shard-{rank + 1:05d}-*"))  # DCP numbers them by process
+    for file in own:
+        with file.open("rb") as content:
+            os.fsync(content.fileno())
+    noted: list[dict[str, tuple[int, int]]] = [{file.name: (file.stat().st_size, _checksum(file)) for file in own}]
+    if others > 1:
+        noted = noted * others
+        torch.distributed.all_gather_object(noted, noted[rank])
+    return {name: values for of_one in noted for name, values in of_one.items()}
+
+
+def rank_and_size() -> tuple[int, int]:
+    """Return this process's number, and how many there are."""
+    if not torch.distributed.is_initialized():
+        return 0, 1
+    return torch.distributed.get_rank(), torch.distributed.get_world_size()
+
+
+def _checksum(file: Path) -> int:
+    total = 0
+    with file.open("rb") as content:
+        while piece := content.read(1 << 24):
+            total = zlib.crc32(piece, total)
+    return total
