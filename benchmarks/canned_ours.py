@@ -41,6 +41,7 @@ class CannedSource(ResponseSource):
     """
 
     source: ClassVar[Source] = Source.SELF
+    draws: ClassVar[bool] = False
 
     def __init__(self, work: Work) -> None:
         super().__init__(len(work.responses[0]))

@@ -13,7 +13,7 @@ from lightning_gft.advantages import AdvantageEstimator, GroupNormalizedAdvantag
 from lightning_gft.checks import check_kind
 from lightning_gft.rewards import Reward, score_responses
 from lightning_gft.rollout import spawn_seeds
-from lightning_gft.sources import DatasetSource, ResponseSource
+from lightning_gft.sources import ResponseSource
 from lightning_gft.types import GroupBatch, PromptBatch, Response, ResponseGenerator, Source
 
 
@@ -61,8 +61,8 @@ class GroupSampler:
 
     @property
     def draws(self) -> bool:
-        """Whether a source may ask the policy for responses: any but those that only look them up."""
-        return not all(isinstance(source, DatasetSource) for source in self.sources.values())
+        """Whether a source may ask the policy for responses."""
+        return any(source.draws for source in self.sources.values())
 
     def sample(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> GroupBatch:
         """Return the scored groups of ``P`` prompts, one after the other.

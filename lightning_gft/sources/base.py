@@ -17,6 +17,8 @@ class ResponseSource(ABC):
 
     Attributes:
         source: What its responses count as.
+        draws: Whether it may ask the policy for responses. Where weights are split over processes they are gathered
+            before, for as often as it asks.
 
     Raises:
         ValueError: If ``num_responses`` is below 1.
@@ -24,6 +26,7 @@ class ResponseSource(ABC):
     """
 
     source: ClassVar[Source]
+    draws: ClassVar[bool] = True
 
     def __init__(self, num_responses: int) -> None:
         check_count(f"num_responses of {type(self).__name__}", num_responses)

@@ -16,6 +16,7 @@ from lightning_gft.types import PromptBatch, Response, ResponseGenerator, Source
 class DatasetSource(ResponseSource):
     """Demonstrations of one role; where a prompt has more than are wanted, a random choice of them."""
 
+    draws: ClassVar[bool] = False
     role: ClassVar[str]
 
     def check_roles(self, roles: Collection[str]) -> None:
