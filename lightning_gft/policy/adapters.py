@@ -210,7 +210,7 @@ def _load(model: PreTrainedModel, lora: LoRA) -> PeftModel:
     check_adapter_folder(path)
     try:
         config = read_adapter_config(path, model)
-        _check_agreement(lora, vars(config))
+        _check_agreement(lora, vars(config), model)
         config.inference_mode = False
         peft_model = _inject(model, config)
         loaded = peft_model.load_adapter(path, _TRAINED, is_trainable=True)
@@ -251,19 +251,23 @@ def _add_reference(model: PreTrainedModel, peft_model: PeftModel, path: str) -> 
     peft_model.set_adapter(_TRAINED)
 
 
-def _check_agreement(lora: LoRA, stored: dict[str, Any]) -> None:
+def _check_agreement(lora: LoRA, stored: dict[str, Any], model: PreTrainedModel) -> None:
     """Refuse settings that the adapter's own would silently replace."""
     for field in fields(lora):
         name = {"alpha": "lora_alpha", "dropout": "lora_dropout"}.get(field.name, field.name)
         given = getattr(lora, field.name)
         if name not in stored or given == field.default:
             continue
-        if _comparable(given) != _comparable(stored[name]):
+        if _comparable(given, model) != _comparable(stored[name], model):
             raise ValueError(f"it has {field.name}={stored[name]!r}, not {given!r}; leave lora.{field.name} out")
 
 
-def _comparable(value: Any) -> Any:
-    return frozenset(value) if isinstance(value, (list, set)) else value
+def _comparable(value: Any, model: PreTrainedModel) -> Any:
+    if not isinstance(value, (list, set)):
+        return value
+    # Of tied embeddings peft may name the other one.
+    tied = are_tied(model)
+    return frozenset("embeddings" if tied and names_an_embedding(model, [name]) else name for name in value)
 
 
 def _keep_wide(model: PreTrainedModel) -> None:
