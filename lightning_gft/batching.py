@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import torch
 
-from lightning_gft.packing import prompt_lengths, prompt_owners
+from lightning_gft.packing import run_lengths, shared_prefixes
 from lightning_gft.types import GroupBatch
 
 
 def micro_batch_rows(groups: GroupBatch, max_tokens: int, packed: bool = False) -> list[torch.Tensor]:
     """Split sequences into micro-batches of at most ``max_tokens`` tokens each.
 
-    Sequences are ordered by length, so that a micro-batch holds little padding. One that is longer than the budget by
-    itself gets a micro-batch of its own.
+    Sequences are ordered so that a micro-batch holds little padding or, packed, few tokens twice. One that is longer
+    than the budget by itself gets a micro-batch of its own.
 
     Args:
         groups: ``N`` sequences.
         max_tokens: Token budget.
-        packed: Whether there is no padding and sequences of a group share their prompt, which then counts once; else
-            padding counts.
+        packed: Whether there is no padding, and what several sequences begin with counts once; else padding counts.
 
     Returns:
         For each micro-batch its row numbers.
@@ -39,22 +38,16 @@ def _padded_rows(groups: GroupBatch, max_tokens: int) -> list[torch.Tensor]:
 
 
 def _packed_rows(groups: GroupBatch, max_tokens: int) -> list[torch.Tensor]:
-    if not len(groups):
-        return []
-    prompts = prompt_lengths(groups)
-    owners, prompt, length = (t.tolist() for t in (prompt_owners(groups, prompts), prompts, groups.lengths))
-    longest: dict[int, int] = {}
-    for owner, tokens in zip(owners, length, strict=True):
-        longest[owner] = max(longest.get(owner, 0), tokens)
+    lengths = run_lengths(groups)
+    order, shared = shared_prefixes(groups.input_ids.cpu(), lengths)
     batches: list[list[int]] = []
-    size, present = 0, -1
-    for n in sorted(range(len(groups)), key=lambda n: (longest[owners[n]], owners[n], length[n])):
-        added = length[n] - (prompt[n] if owners[n] == present else 0)
-        if not batches or size + added > max_tokens:
+    size = 0
+    for n, length, common in zip(order.tolist(), lengths[order].tolist(), shared.tolist(), strict=True):
+        size += length - common
+        if not batches or size > max_tokens:
             batches.append([])
-            size, added = 0, length[n]
+            size = length  # nothing before it is in the same micro-batch
         batches[-1].append(n)
-        size, present = size + added, owners[n]
     return [torch.tensor(rows, device=groups.input_ids.device) for rows in batches]
 
 

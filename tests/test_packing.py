@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import takewhile
+from operator import eq
 
 import pytest
 import torch
 
 from lightning_gft import GroupBatch
 from lightning_gft.batching import micro_batch_rows, without_tokens
-from lightning_gft.packing import Pack, pack, prompt_lengths
-from lightning_gft.packing.row import _BLOCK_COST
+from lightning_gft.packing import Pack, pack
+from lightning_gft.packing.block import _BLOCK_COST
+from lightning_gft.packing.prefixes import _TOKEN_COST
 from tests.reference import groups_with_shared_prompts, random_groups
 
 BATCHES = {
     **{f"shared-{seed}": groups_with_shared_prompts(seed) for seed in range(5)},
     "long": groups_with_shared_prompts(7, (6, 2, 9), prompt_length=200, response_length=500),
+    **{f"alike-{words}": groups_with_shared_prompts(words, vocabulary=words) for words in (1, 2, 3)},
     "apart": random_groups()[0],
     "empty": without_tokens(random_groups()[0]),
 }
 
 
-def tokens_of(groups: GroupBatch) -> list[list[tuple[object, int]]]:
-    """Return for each sequence its tokens, named by whose they are and where they stand."""
-    named = []
-    for n in range(len(groups)):
-        length, prompt = int(groups.lengths[n]), int(prompt_lengths(groups)[n])
-        ids = groups.input_ids[n, :prompt].tolist()
-        key = (int(groups.group_index[n]), tuple(ids))
-        named.append([(key, t) if t < prompt else (("own", n), t) for t in range(length)])
+def tokens_of(groups: GroupBatch) -> dict[int, list[tuple[int, int]]]:
+    """Return by sequence its tokens but the last, named by who has them first and where; in the order of a row."""
+    lengths = (groups.lengths - 1).clamp(min=1).tolist()
+    rows = [ids[:length] for ids, length in zip(groups.input_ids.tolist(), lengths, strict=True)]
+    named: dict[int, list[tuple[int, int]]] = {}
+    before, tokens = [], []
+    for n in sorted(range(len(rows)), key=rows.__getitem__):
+        common = sum(takewhile(bool, map(eq, before, rows[n])))
+        taken = tokens[:common] if 2 * common * _TOKEN_COST > (len(rows[n]) - common) ** 2 else []
+        named[n] = tokens = taken + [(n, t) for t in range(len(taken), len(rows[n]))]
+        before = rows[n]
     return named
 
 
@@ -44,39 +51,45 @@ def seen_in(row: Pack, window: int | None) -> set[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("window", [None, 3])
-@pytest.mark.parametrize("share", [True, False], ids=["shared", "apart"])
 @pytest.mark.parametrize("name", [name for name in BATCHES if name != "long"])
-def test_tokens_see_what_comes_before_them_in_their_own_sequence(name: str, share: bool, window: int | None):
+def test_tokens_see_what_comes_before_them_in_their_own_sequence(name: str, window: int | None):
     groups = BATCHES[name]
-    if not share:
-        groups = replace(groups, group_index=torch.arange(len(groups)))
     row, named = pack(groups), tokens_of(groups)
-    places: dict[tuple[object, int], int] = {}
-    for sequence in named:  # the row goes through the sequences in their order
-        for token in sequence:
+    places: dict[tuple[int, int], int] = {}
+    for tokens in named.values():
+        for token in tokens:
             places.setdefault(token, len(places))
-    assert len(row) == len(places)
     expected = {
         (places[query], places[key])
-        for sequence in named
-        for t, query in enumerate(sequence)
-        for s, key in enumerate(sequence)
+        for tokens in named.values()
+        for t, query in enumerate(tokens)
+        for s, key in enumerate(tokens)
         if s <= t and (window is None or t - s < window)
     }
     assert seen_in(row, window) == expected
-    ids = {
-        place: int(groups.input_ids[n, t])
-        for n, seq in enumerate(named)
-        for t, place in enumerate(map(places.get, seq))
-    }
-    assert row.input_ids[0].tolist() == [ids[place] for place in range(len(row))]
-    assert row.position_ids[0].tolist() == [position for (_, position) in places]
+    assert row.input_ids[0].tolist() == [int(groups.input_ids[n, t]) for n, t in places]
+    assert row.position_ids[0].tolist() == [t for _, t in places]
     assert row.predictors.tolist() == [
-        places[sequence[t - 1]]
-        for n, sequence in enumerate(named)
-        for t in range(1, len(sequence))
-        if groups.response_mask[n, t]
+        places[named[n][t - 1]] for n, t in groups.response_mask.nonzero().tolist() if t > 0
     ]
+
+
+def test_no_token_stands_twice():
+    groups = BATCHES["alike-2"]
+    sequences = zip(groups.input_ids.tolist(), groups.lengths.tolist(), strict=True)
+    beginnings = {tuple(ids[:stop]) for ids, length in sequences for stop in range(1, length)}
+    assert len(pack(groups)) == len(beginnings)
+
+
+def test_a_few_tokens_in_common_are_run_twice_before_many_others():
+    groups = without_tokens(random_groups()[0])
+    ids = torch.arange(600).view(2, 300).remainder(599)
+    ids[:, 0] = 7
+    ids = torch.cat([ids, ids[1:]])
+    groups = replace(groups, input_ids=ids, attention_mask=ids > -1, response_mask=torch.arange(300).expand(3, 300) > 8)
+    row = pack(groups)
+    assert len(row) == 2 * 299  # none of the third sequence, and none of the last tokens
+    assert [block.causal for block in row.blocks] == [True]
 
 
 @pytest.mark.parametrize("name", BATCHES)
@@ -91,7 +104,6 @@ def test_padding_costs_less_than_blocks_would():
     groups = BATCHES["long"]
     row = pack(groups)
     filled = sum(block.queries.numel() * block.keys.shape[1] for block in row.blocks)
-    lengths, prompts = groups.lengths, prompt_lengths(groups)
     needed = sum(
         int((~block.padding[n]).sum()) * (int(block.positions[n].max()) + 1)
         for block in row.blocks
@@ -99,7 +111,6 @@ def test_padding_costs_less_than_blocks_would():
     )
     assert 1 < len(row.blocks) < len(groups)
     assert filled - needed <= _BLOCK_COST * len(groups)
-    assert len(row) < int(lengths.sum()) - 5 * int(prompts.min())
 
 
 def test_sequences_of_one_length_are_taken_as_they_are():
@@ -114,7 +125,7 @@ def test_sequences_of_one_length_are_taken_as_they_are():
     )
     row = pack(groups)
     assert row.plain
-    assert torch.equal(row.blocks[0].queries, ids)
+    assert torch.equal(row.blocks[0].queries, torch.arange(9).view(3, 3))
     assert not pack(BATCHES["apart"]).plain
 
 

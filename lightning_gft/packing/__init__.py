@@ -1,6 +1,8 @@
 """Sequences in one row without padding, and attention among them."""
 
 from lightning_gft.packing.attention import PackedAttention
-from lightning_gft.packing.row import Block, Pack, pack, prompt_lengths, prompt_owners
+from lightning_gft.packing.block import Block
+from lightning_gft.packing.prefixes import run_lengths, shared_prefixes
+from lightning_gft.packing.row import Pack, pack
 
-__all__ = ["Block", "Pack", "PackedAttention", "pack", "prompt_lengths", "prompt_owners"]
+__all__ = ["Block", "Pack", "PackedAttention", "pack", "run_lengths", "shared_prefixes"]

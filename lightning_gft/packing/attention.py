@@ -48,23 +48,24 @@ class PackedAttention:
         """
         packing = self.packing
         causal_by_itself = function is sdpa_attention_forward
-        rows = [_rows(tensor) for tensor in (query, key, value)]
-        asked = rows[0] if packing.plain else _Spread.apply(rows[0], packing)  # type: ignore[no-untyped-call]
-        answers, start = [], 0
+        queries, *seen = (_rows(tensor) for tensor in (query, key, value))
+        if not packing.plain:
+            queries = _Spread.apply(queries, packing)  # type: ignore[no-untyped-call]
+            seen = [embedding(packing.keys, rows) for rows in seen]
+        asked = queries.split([block.queries.numel() for block in packing.blocks])
+        keys, values = (rows.split([block.keys.numel() for block in packing.blocks]) for rows in seen)
+        answers = []
         for number, block in enumerate(packing.blocks):
-            stop = start + block.queries.numel()
-            seen = rows[1:] if packing.plain else [embedding(block.keys.flatten(), seen) for seen in rows[1:]]
             answer, _ = function(
                 module,
-                _heads(asked[start:stop], block.queries, query),
-                _heads(seen[0], block.keys, key),
-                _heads(seen[1], block.keys, value),
+                _heads(asked[number], block.queries, query),
+                _heads(keys[number], block.keys, key),
+                _heads(values[number], block.keys, value),
                 packing.mask(number, sliding_window, query.dtype, causal_by_itself),
                 sliding_window=sliding_window,
                 **kwargs,
             )
             answers.append(answer.flatten(0, 1).flatten(1))
-            start = stop
         collected = torch.cat(answers)
         if not packing.plain:
             collected = _Collect.apply(collected, packing)  # type: ignore[no-untyped-call]

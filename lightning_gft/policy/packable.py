@@ -18,10 +18,10 @@ from lightning_gft.types import GroupBatch
 _WINDOWS = ("sliding_window", "attention_chunk_size")
 _LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
 _PROMPTS = [[0, 1], [0, 1], [2]]
-_RESPONSES = [[2, 3, 1], [3], [3, 0]]
+_RESPONSES = [[2, 3, 1], [3, 2], [3, 0, 1]]
 _GROUPS = [0, 0, 1]
-_PLACES = [{0, 1, 2, 3, 4}, {0, 1, 5}, {6, 7, 8}]
-"""Where the tokens of each of these sequences stand in their pack."""
+_PLACES = [{0, 1, 2, 3}, {0, 1, 4}, {5, 6, 7}]
+"""Where the tokens of each of these sequences, but the last, stand in their pack."""
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ class Policy(nn.Module):
 
         Args:
             groups: ``N`` sequences.
-            max_tokens: Token budget. A prompt that responses share counts once. Where the model cannot share it, each
+            max_tokens: Token budget. What several sequences begin with counts once. Where the model cannot share it, each
                 counts its own, and padding counts too.
 
         Returns:

@@ -18,7 +18,7 @@ class Places:
         >>> places = Places(torch.tensor([0, 2]), 3, torch.device("cpu"))
         >>> spread = places.spread(torch.tensor([5, 7]))
         >>> spread
-        tensor([5, 0, 7])
+        tensor([5, 5, 7])
         >>> places.gather(spread)
         tensor([5, 7])
     """
@@ -27,6 +27,10 @@ class Places:
         self.taken = taken
         self.size = size
         self.index = taken.to(device, non_blocking=True)
+        if not self.full:
+            takers = torch.zeros(size, dtype=torch.long)
+            takers[taken] = torch.arange(len(taken))
+            self._takers = takers.to(device, non_blocking=True)
 
     @classmethod
     def filling(cls, size: int, device: torch.device) -> Places:
@@ -60,10 +64,8 @@ class Places:
         return Places(self.taken[rows], self.size, self.index.device)
 
     def spread(self, rows: Tensor) -> Tensor:
-        """Put ``[N, ...]`` rows into their places, and zeros into those that are free."""
-        if self.full:
-            return rows
-        return rows.new_zeros(self.size, *rows.shape[1:]).index_copy_(0, self.index, rows)
+        """Put ``[N, ...]`` rows into their places; those that are free get the first, which nobody reads there."""
+        return rows if self.full else rows.index_select(0, self._takers)
 
     def gather(self, spread: Tensor) -> Tensor:
         """Take ``[N, ...]`` rows out of their places."""
