@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._dynamo.exc import TorchDynamoException
+from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 
 from lightning_gft.functional.linear_head import LinearHead
 from lightning_gft.functional.precision import widen
@@ -23,6 +23,11 @@ _BLOCK_ELEMENTS = 2**18
 """Logits that a kernel takes at a time on a CPU: 1 MiB in fp32, which the allocator reuses without fresh pages."""
 _LARGE_BLOCK_ELEMENTS = 2**25
 """The same on an accelerator that no kernel is compiled for, where only memory counts."""
+_OPTIONS: dict[str, str | int | bool | Callable[..., Any]] = {
+    "split_reductions": False,  # else the first chunk's rows decide for all, and few of them for two passes more
+    "online_softmax": False,  # with entropies it would find the sum only to throw it away
+    "triton.autotune_pointwise": False,  # would try two configurations on copies of the chunk
+}
 _FAILED: list[Callable[..., Any]] = []
 """The kernel that could not be compiled in this process, after which none is tried."""
 
@@ -125,7 +130,7 @@ def _run(kernel: Callable[..., Any], projected: Tensor, rows: tuple[Tensor, ...]
     if _is_compiled_for(projected.device) and not _FAILED:
         try:
             return [_run_compiled(kernel, tensors, *settings)]
-        except TorchDynamoException as error:
+        except (TorchDynamoException, FailOnRecompileLimitHit) as error:
             _FAILED.append(kernel)
             reason = " ".join(str(error).split())[:300]  # of many lines, the first says only that it was the compiler
             _logger.warning("The head's kernels cannot be compiled and run slower as they are: %s", reason)
@@ -135,13 +140,15 @@ def _run(kernel: Callable[..., Any], projected: Tensor, rows: tuple[Tensor, ...]
 
 def _run_compiled(kernel: Callable[..., Any], tensors: tuple[Tensor, ...], *settings: Any) -> Any:
     for tensor in tensors:
+        torch._dynamo.mark_static(tensor, 1)  # a second vocabulary is to be compiled for as the first was
         torch._dynamo.maybe_mark_dynamic(tensor, 0)  # the last chunk is shorter, and is not to be compiled for again
     return _compiled(kernel)(*tensors, *settings)
 
 
 @cache
 def _compiled(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    return torch.compile(kernel)
+    # Where it could compile no further it would run on, and make a chunk in fp32.
+    return torch.compile(kernel, fullgraph=True, options=_OPTIONS)
 
 
 def _is_compiled_for(device: torch.device) -> bool:

@@ -126,8 +126,8 @@ class Policy(nn.Module):
 
         Args:
             groups: ``N`` sequences.
-            max_tokens: Token budget. What several sequences begin with counts once. Where the model cannot share it, each
-                counts its own, and padding counts too.
+            max_tokens: Token budget. What several sequences begin with counts once. Where the model cannot share that,
+                each counts its own, and padding counts too.
 
         Returns:
             For each micro-batch its row numbers.

@@ -65,6 +65,23 @@ def test_other_numbers_of_rows_compile_nothing_again(compiled: None):
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2  # one of each kernel
 
 
+@needs_a_compiler
+@pytest.mark.slow
+def test_where_dynamo_compiles_no_further_all_run_plainly(
+    compiled: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    expected = evaluate(torch.float64, chunk_size=5, temperature=2.0)
+    chunk_kernels._compiled.cache_clear()
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
+    with caplog.at_level(logging.WARNING, logger=chunk_kernels.__name__):
+        evaluate(torch.float64, chunk_size=5, softcap=2.0)
+        actual = evaluate(torch.float64, chunk_size=5, temperature=2.0)
+    assert caplog.text.count("cannot be compiled") == 1
+    for a, b in zip(actual, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
 def test_what_cannot_be_compiled_runs_plainly_after_one_warning(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
