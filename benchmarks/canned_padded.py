@@ -1,4 +1,4 @@
-"""Our update where a model cannot be packed: rows are padded, and each has a prompt of its own."""
+"""Our update where a model cannot be packed: rows are padded, and none shares anything."""
 
 from __future__ import annotations
 

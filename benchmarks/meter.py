@@ -45,7 +45,7 @@ class Meter:
         """
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._watched = trained[-1]  # a norm, or an adapter's second matrix: small, and every step moves it
-        self._at_start = self._watched.detach().clone()
+        self._at_start = self._watched.detach().cpu().clone()
         self.figures |= {
             "trained_parameters": sum(parameter.numel() for parameter in trained),
             "trained_dtypes": _dtypes(trained),
@@ -75,7 +75,7 @@ class Meter:
         """
         seconds = time.perf_counter() - self._started
         peak = self._peak()
-        if self._watched is None or torch.equal(self._watched.detach(), self._at_start):  # type: ignore[arg-type]
+        if self._watched is None or torch.equal(self._watched.detach().cpu(), self._at_start):  # type: ignore[arg-type]
             raise RuntimeError("the weights are what they were before training")
         self.figures |= {
             "peak_mib": peak,

@@ -7,17 +7,22 @@ import torch
 from lightning_gft.packing import run_lengths, shared_prefixes
 from lightning_gft.types import GroupBatch
 
+_MOST_KEYS = 8
+"""Keys that a packed micro-batch may attend to, for each token of the budget: every sequence gathers those of what it
+shares. A group of eight with a long prompt comes near it."""
+
 
 def micro_batch_rows(groups: GroupBatch, max_tokens: int, packed: bool = False) -> list[torch.Tensor]:
     """Split sequences into micro-batches of at most ``max_tokens`` tokens each.
 
-    Sequences are ordered so that a micro-batch holds little padding or, packed, few tokens twice. One that is longer
-    than the budget by itself gets a micro-batch of its own.
+    Sequences are ordered by length, so that a micro-batch holds little padding; packed, those that share tokens stay
+    together. One that is longer than the budget by itself gets a micro-batch of its own.
 
     Args:
         groups: ``N`` sequences.
         max_tokens: Token budget.
-        packed: Whether there is no padding, and what several sequences begin with counts once; else padding counts.
+        packed: Whether there is no padding, and tokens that sequences share count once; else padding counts. The
+            sequences of a micro-batch have then eight times as many tokens at most, where each counts all of its own.
 
     Returns:
         For each micro-batch its row numbers.
@@ -38,17 +43,28 @@ def _padded_rows(groups: GroupBatch, max_tokens: int) -> list[torch.Tensor]:
 
 
 def _packed_rows(groups: GroupBatch, max_tokens: int) -> list[torch.Tensor]:
-    lengths = run_lengths(groups)
-    order, shared = shared_prefixes(groups.input_ids.cpu(), lengths)
     batches: list[list[int]] = []
-    size = 0
-    for n, length, common in zip(order.tolist(), lengths[order].tolist(), shared.tolist(), strict=True):
-        size += length - common
-        if not batches or size > max_tokens:
+    tokens = keys = 0
+    for n, length, shared in _families_by_length(groups):
+        tokens, keys = tokens + length - shared, keys + length
+        if not batches or tokens > max_tokens or keys > _MOST_KEYS * max_tokens:
             batches.append([])
-            size = length  # nothing before it is in the same micro-batch
+            tokens = keys = length  # nothing that it shares is in the same micro-batch
         batches[-1].append(n)
     return [torch.tensor(rows, device=groups.input_ids.device) for rows in batches]
+
+
+def _families_by_length(groups: GroupBatch) -> list[tuple[int, int, int]]:
+    """Return number, length and shared tokens of each sequence; a micro-batch of similar lengths has few blocks."""
+    lengths = run_lengths(groups)
+    order, shared = shared_prefixes(groups.input_ids.cpu(), lengths)
+    families: list[list[tuple[int, int, int]]] = []
+    for sequence in zip(order.tolist(), lengths[order].tolist(), shared.tolist(), strict=True):
+        if not sequence[2]:
+            families.append([])
+        families[-1].append(sequence)
+    families.sort(key=lambda family: max(length for _, length, _ in family))
+    return [sequence for family in families for sequence in family]
 
 
 def without_tokens(like: GroupBatch) -> GroupBatch:

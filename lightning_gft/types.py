@@ -235,16 +235,15 @@ class GroupBatch:
 
     def tokens(self) -> TokenBatch:
         """Return what an objective knows about each response token, flattened to ``[M]``."""
-        mask = self.response_mask
-        lengths = self.response_lengths
+        rows, columns = self.response_mask.nonzero(as_tuple=True)  # once, as it waits for the device
         weights = torch.ones_like(self.advantages) if self.weights is None else self.weights
         return TokenBatch(
-            advantages=self.advantages.repeat_interleave(lengths),
-            source=self.source.repeat_interleave(lengths),
-            weights=weights.repeat_interleave(lengths),
-            sampling_logprobs=_index(self.sampling_logprobs, mask),
-            old_logprobs=_index(self.old_logprobs, mask),
-            ref_logprobs=_index(self.ref_logprobs, mask),
+            advantages=self.advantages[rows],
+            source=self.source[rows],
+            weights=weights[rows],
+            sampling_logprobs=_index(self.sampling_logprobs, (rows, columns)),
+            old_logprobs=_index(self.old_logprobs, (rows, columns)),
+            ref_logprobs=_index(self.ref_logprobs, (rows, columns)),
         )
 
 
@@ -292,5 +291,5 @@ class ResponseGenerator(Protocol):
         """Draw ``num_generations`` responses to each of ``P`` prompts; the same seed draws the same responses."""
 
 
-def _index(values: Tensor | None, index: slice | Tensor) -> Tensor | None:
+def _index(values: Tensor | None, index: slice | Tensor | tuple[Tensor, Tensor]) -> Tensor | None:
     return None if values is None else values[index]

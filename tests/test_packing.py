@@ -8,10 +8,11 @@ from operator import eq
 
 import pytest
 import torch
+from torch import Tensor
 
 from lightning_gft import GroupBatch
 from lightning_gft.batching import micro_batch_rows, without_tokens
-from lightning_gft.packing import Pack, pack
+from lightning_gft.packing import Block, Pack, pack
 from lightning_gft.packing.block import _BLOCK_COST
 from lightning_gft.packing.prefixes import _TOKEN_COST
 from tests.reference import groups_with_shared_prompts, random_groups
@@ -39,15 +40,25 @@ def tokens_of(groups: GroupBatch) -> dict[int, list[tuple[int, int]]]:
     return named
 
 
+def laid(row: Pack) -> list[tuple[Block, Tensor, Tensor, Tensor]]:
+    """Return the blocks of a pack with their queries ``[n, R]``, keys ``[n, L]`` and padding ``[n, R]``."""
+    queries = row.queries.split([block.num_queries for block in row.blocks])
+    padding = row.padding.split([block.num_queries for block in row.blocks])
+    keys = row.keys.split([block.num_keys for block in row.blocks])
+    return [
+        (block, queries[i].view_as(block.positions), keys[i].view(-1, block.width), padding[i].view_as(block.positions))
+        for i, block in enumerate(row.blocks)
+    ]
+
+
 def seen_in(row: Pack, window: int | None) -> set[tuple[int, int]]:
     """Return who sees whom, from a pack's blocks, by places in its row."""
-    pairs = set()
-    for block in row.blocks:
-        visible = block.visible(window)[:, 0]
-        for n, r, k in visible.nonzero().tolist():
-            if not block.padding[n, r]:
-                pairs.add((int(block.queries[n, r]), int(block.keys[n, k])))
-    return pairs
+    return {
+        (int(queries[n, r]), int(keys[n, k]))
+        for block, queries, keys, padding in laid(row)
+        for n, r, k in block.visible(window)[:, 0].nonzero().tolist()
+        if not padding[n, r]
+    }
 
 
 @pytest.mark.parametrize("window", [None, 3])
@@ -81,15 +92,34 @@ def test_no_token_stands_twice():
     assert len(pack(groups)) == len(beginnings)
 
 
-def test_a_few_tokens_in_common_are_run_twice_before_many_others():
-    groups = without_tokens(random_groups()[0])
-    ids = torch.arange(600).view(2, 300).remainder(599)
-    ids[:, 0] = 7
-    ids = torch.cat([ids, ids[1:]])
-    groups = replace(groups, input_ids=ids, attention_mask=ids > -1, response_mask=torch.arange(300).expand(3, 300) > 8)
-    row = pack(groups)
-    assert len(row) == 2 * 299  # none of the third sequence, and none of the last tokens
-    assert [block.causal for block in row.blocks] == [True]
+def alike(count: int, common: int, length: int) -> GroupBatch:
+    """Return sequences of which all begin with the same ``common`` tokens and none shares another."""
+    ids = torch.arange(1, count * length + 1).view(count, length)
+    ids[:, :common] = ids[0, :common]
+    return replace(
+        without_tokens(random_groups()[0]).select(torch.zeros(count, dtype=torch.long)),
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids, dtype=torch.bool),
+        response_mask=torch.arange(length).expand_as(ids) > 1,
+    )
+
+
+@pytest.mark.parametrize(
+    ("common", "length", "pays"),
+    [(1, 128, True), (1, 132, False), (100, 1380, True), (100, 1390, False), (9000, 18_000, True)],
+)
+def test_tokens_are_shared_where_they_outweigh_a_mask(common: int, length: int, pays: bool):
+    row = pack(alike(2, common, length + 1))
+    assert len(row) == 2 * length - common * pays
+    assert [block.causal for block in row.blocks] == ([True, False] if pays else [True])
+
+
+def test_equal_sequences_are_run_once():
+    groups = alike(1, 0, 300)
+    row = pack(groups.select(torch.zeros(3, dtype=torch.long)))
+    assert len(row) == 299
+    assert row.plain
+    assert torch.equal(row.predictors, torch.arange(1, 299).repeat(3))
 
 
 @pytest.mark.parametrize("name", BATCHES)
@@ -103,30 +133,39 @@ def test_every_token_asks_once(name: str):
 def test_padding_costs_less_than_blocks_would():
     groups = BATCHES["long"]
     row = pack(groups)
-    filled = sum(block.queries.numel() * block.keys.shape[1] for block in row.blocks)
+    filled = sum(block.num_queries * block.width for block in row.blocks)
     needed = sum(
-        int((~block.padding[n]).sum()) * (int(block.positions[n].max()) + 1)
-        for block in row.blocks
-        for n in range(len(block.queries))
+        int((~padding[n]).sum()) * (int(block.positions[n].max()) + 1)
+        for block, queries, _, padding in laid(row)
+        for n in range(len(queries))
     )
     assert 1 < len(row.blocks) < len(groups)
     assert filled - needed <= _BLOCK_COST * len(groups)
 
 
 def test_sequences_of_one_length_are_taken_as_they_are():
-    ids = torch.arange(12).view(3, 4)
-    numbers = torch.arange(3)
-    groups = replace(
-        without_tokens(random_groups()[0]),
-        input_ids=ids,
-        attention_mask=torch.ones(3, 4, dtype=torch.bool),
-        response_mask=ids % 4 > 1,
-        group_index=numbers,
-    )
-    row = pack(groups)
+    row = pack(alike(3, 0, 4))
     assert row.plain
-    assert torch.equal(row.blocks[0].queries, torch.arange(9).view(3, 3))
+    assert torch.equal(row.queries, torch.arange(9))
     assert not pack(BATCHES["apart"]).plain
+
+
+def test_a_pack_moves_as_a_whole():
+    row = pack(BATCHES["shared-0"])
+    row.mask(0, None, torch.float32, causal_is_implied=False)
+    moved = row.to(torch.device("meta"))
+    tensors = [value for value in vars(moved).values() if isinstance(value, Tensor)]
+    assert len(tensors) == 7
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+    assert moved.mask(0, None, torch.float32, causal_is_implied=False).device.type == "meta"
+
+
+def test_a_pack_is_made_on_the_cpu_whatever_the_default_device():
+    groups = BATCHES["shared-0"]
+    with torch.device("meta"):  # as models are loaded under the device that they train on
+        row, pieces = pack(groups), micro_batch_rows(groups, 12, packed=True)
+    assert torch.equal(row.input_ids, pack(groups).input_ids)
+    assert {part.device.type for part in (row.queries, row.predictors, row.blocks[0].positions, *pieces)} == {"cpu"}
 
 
 @pytest.mark.parametrize("budget", [1, 12, 30, 10_000])
@@ -139,3 +178,19 @@ def test_micro_batches_of_packs_keep_to_the_budget(name: str, budget: int):
         assert len(pack(groups.select(rows))) <= budget or len(rows) == 1
     if budget == 10_000:
         assert len(pieces) == 1
+
+
+def test_sequences_of_a_micro_batch_gather_so_many_keys_at_most():
+    groups = alike(40, 100, 111)
+    sizes = [len(rows) for rows in micro_batch_rows(groups, 500, packed=True)]
+    assert sizes == [36, 4]  # 4,000 of 110 tokens each, of which only 10 are not shared
+    assert [pack(groups.select(torch.arange(size))).keys.numel() for size in (36, 37)] == [3960, 4070]
+
+
+def test_packed_micro_batches_hold_sequences_of_similar_length():
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(300, 2000, (40,), generator=generator)
+    groups = alike(40, 0, 2000)
+    groups = replace(groups, attention_mask=torch.arange(2000) < lengths[:, None])
+    order = torch.cat(micro_batch_rows(groups, 4000, packed=True))
+    assert torch.equal(lengths[order], lengths.sort().values)

@@ -25,7 +25,7 @@ def rectified_coefficients(logprobs: Tensor, threshold: float | Tensor) -> Tenso
 
     Args:
         logprobs: Log-probabilities, of any shape.
-        threshold: The paper's tau, a probability.
+        threshold: The paper's tau, a probability; as a tensor on a GPU it is not checked.
 
     Returns:
         Coefficients of the same shape, detached; of the same dtype if that is a floating one.
@@ -50,7 +50,7 @@ def continuous_coefficients(logprobs: Tensor, threshold: float | Tensor) -> Tens
 
     Args:
         logprobs: Log-probabilities, of any shape.
-        threshold: The paper's tau, a probability. 0 gives 1 everywhere.
+        threshold: The paper's tau, a probability; as a tensor on a GPU it is not checked. 0 gives 1 everywhere.
 
     Returns:
         Coefficients of the same shape, detached; of the same dtype if that is a floating one.
@@ -78,8 +78,11 @@ def floor_logprobs(logprobs: Tensor) -> Tensor:
 
 def _probabilities(logprobs: Tensor, threshold: float | Tensor) -> tuple[Tensor, Tensor]:
     logprobs = widen(logprobs.detach())
-    check_threshold(float(threshold))
-    return logprobs.exp(), torch.as_tensor(threshold, dtype=logprobs.dtype, device=logprobs.device).detach()
+    if isinstance(threshold, Tensor) and not threshold.is_cpu:  # to look at it would wait for the device
+        return logprobs.exp(), threshold.detach().to(logprobs)
+    number = threshold.item() if isinstance(threshold, Tensor) else threshold
+    check_threshold(number)
+    return logprobs.exp(), torch.full((), number, dtype=logprobs.dtype, device=logprobs.device)
 
 
 def _below(logprobs: Tensor, threshold: Tensor) -> Tensor:

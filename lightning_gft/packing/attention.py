@@ -12,6 +12,7 @@ from torch.nn.functional import embedding
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from lightning_gft.attention import AttentionFunction
+from lightning_gft.packing.block import Block
 from lightning_gft.packing.row import Pack
 
 
@@ -52,15 +53,15 @@ class PackedAttention:
         if not packing.plain:
             queries = _Spread.apply(queries, packing)  # type: ignore[no-untyped-call]
             seen = [embedding(packing.keys, rows) for rows in seen]
-        asked = queries.split([block.queries.numel() for block in packing.blocks])
-        keys, values = (rows.split([block.keys.numel() for block in packing.blocks]) for rows in seen)
+        asked = queries.split([block.num_queries for block in packing.blocks])
+        keys, values = (rows.split([block.num_keys for block in packing.blocks]) for rows in seen)
         answers = []
         for number, block in enumerate(packing.blocks):
             answer, _ = function(
                 module,
-                _heads(asked[number], block.queries, query),
-                _heads(keys[number], block.keys, key),
-                _heads(values[number], block.keys, value),
+                _heads(asked[number], block, query),
+                _heads(keys[number], block, key),
+                _heads(values[number], block, value),
                 packing.mask(number, sliding_window, query.dtype, causal_by_itself),
                 sliding_window=sliding_window,
                 **kwargs,
@@ -77,9 +78,9 @@ def _rows(tensor: Tensor) -> Tensor:
     return tensor.squeeze(0).transpose(0, 1).flatten(1)
 
 
-def _heads(rows: Tensor, places: Tensor, like: Tensor) -> Tensor:
+def _heads(rows: Tensor, block: Block, like: Tensor) -> Tensor:
     """``[n * L, heads * D]`` to ``[n, heads, L, D]``."""
-    return rows.view(*places.shape, like.shape[1], like.shape[3]).transpose(1, 2)
+    return rows.view(len(block.positions), -1, like.shape[1], like.shape[3]).transpose(1, 2)
 
 
 class _Spread(torch.autograd.Function):

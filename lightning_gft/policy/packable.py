@@ -18,9 +18,9 @@ from lightning_gft.types import GroupBatch
 _WINDOWS = ("sliding_window", "attention_chunk_size")
 _LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
 _PROMPTS = [[0, 1], [0, 1], [2]]
-_RESPONSES = [[2, 3, 1], [3, 2], [3, 0, 1]]
+_RESPONSES = [[2, 3, 1], [2, 1, 0], [3, 0, 1]]
 _GROUPS = [0, 0, 1]
-_PLACES = [{0, 1, 2, 3}, {0, 1, 4}, {5, 6, 7}]
+_PLACES = [{0, 1, 2, 4}, {0, 1, 2, 3}, {5, 6, 7}]
 """Where the tokens of each of these sequences, but the last, stand in their pack."""
 
 
@@ -38,7 +38,7 @@ class Packability:
 
     def __str__(self) -> str:
         which = f"longer than {self.longest} tokens " if self.longest else ""
-        return f"sequences {which}are padded, and each runs through the model with a prompt of its own: {self.reason}"
+        return f"sequences {which}are padded, and each runs through the model by itself: {self.reason}"
 
 
 def find_packability(model: PreTrainedModel, head: LinearHead | None) -> Packability:
@@ -147,7 +147,7 @@ class _Witness(Pack):
 
 
 def _probe(device: torch.device) -> GroupBatch:
-    """Return two groups, one of which shares its prompt."""
+    """Return two groups; the sequences of one share their prompt and the first token of their responses."""
     rows = [prompt + response for prompt, response in zip(_PROMPTS, _RESPONSES, strict=True)]
     width = max(map(len, rows))
     position = torch.arange(width, device=device)

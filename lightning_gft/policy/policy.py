@@ -126,8 +126,8 @@ class Policy(nn.Module):
 
         Args:
             groups: ``N`` sequences.
-            max_tokens: Token budget. What several sequences begin with counts once. Where the model cannot share that,
-                each counts its own, and padding counts too.
+            max_tokens: Token budget. Tokens that sequences share count once, but all of those in a micro-batch are at
+                most eight times as many. Where the model cannot share them, padding counts too.
 
         Returns:
             For each micro-batch its row numbers.

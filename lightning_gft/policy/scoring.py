@@ -31,7 +31,7 @@ def score(
         groups: The sequences.
         coefficients: See :func:`~lightning_gft.functional.linear_logprob_loss`.
         entropy: Whether to return entropies.
-        packed: Whether to put the sequences into one row, without padding and with no token twice.
+        packed: Whether to put the sequences into one row, without padding, in which they share what they begin with.
     """
     targets = groups.input_ids[:, 1:][groups.response_mask[:, 1:]]
     states = packed_states(model, head, pack(groups)) if packed else padded_states(model, head, groups)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from typing_extensions import override
 
@@ -64,7 +65,9 @@ class ScratchPolicy(PolicyLoader):
 
     @override
     def load_model(self) -> PreTrainedModel:
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(self.config, dtype=torch.float32)
+        with torch.device("cpu"):  # whose random numbers are the same everywhere
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(self.config, dtype=torch.float32)
+        nn.Module.to(model, torch.get_default_device())
         return model
 
     def _complete_config(self, model_type: str, config: dict[str, Any]) -> PreTrainedConfig:

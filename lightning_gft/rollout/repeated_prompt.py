@@ -31,7 +31,7 @@ class RepeatedPrompts:
         Args:
             rows: Their places among those in flight, on the CPU and in order.
         """
-        rows = rows.to(self.mask.device)
+        rows = rows.to(self.mask.device, non_blocking=True)
         self.cache.batch_select_indices(rows)
         self.mask = self.mask[rows]
 

@@ -66,7 +66,7 @@ class SharedPrompts:
         Args:
             rows: Their places among those in flight, on the CPU and in order.
         """
-        self.positions = self.positions[rows.to(self.device)]
+        self.positions = self.positions[rows.to(self.device, non_blocking=True)]
         self.prompts = self.prompts[rows]
         self._keep_prompts()
         self._keep_stored(self.stored.of(rows))
@@ -98,7 +98,7 @@ class SharedPrompts:
     def _keep_prompts(self) -> None:
         needed, there = self.prompts.unique(), len(self.layers[0].prompt_keys)
         if len(needed) <= _WORTH_COPYING * there:
-            index = needed.to(self.device)
+            index = needed.to(self.device, non_blocking=True)
             for layer in self.layers:
                 layer.keep_prompts(index)
             if self.padding is not None:

@@ -112,7 +112,7 @@ class _Decoder:
                 break
             if ended.any():
                 states.keep(going_on)
-                chosen = chosen[going_on.to(chosen.device)]
+                chosen = chosen[going_on.to(chosen.device, non_blocking=True)]
             logits = states.advance(chosen).float()
         columns = (column.tolist() for column in (tokens, logprobs, lengths, finished))
         return [

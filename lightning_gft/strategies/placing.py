@@ -79,8 +79,7 @@ def load_policy(load: Callable[[], Policy], trainer: Trainer | None) -> Policy:
     strategy = None if trainer is None else trainer.strategy
     if trainer is None or not isinstance(strategy, ParallelStrategy):
         return load()
-    # Fresh weights and adapters are drawn by chance, which must be one for all.
-    torch.set_rng_state(strategy.broadcast(torch.get_rng_state()))
+    _share_chance(strategy)
     if not isinstance(strategy, FSDP1Strategy | FSDP2Strategy):
         return load()
     for turn in range(strategy.num_processes):
@@ -91,6 +90,13 @@ def load_policy(load: Callable[[], Policy], trainer: Trainer | None) -> Policy:
         strategy.barrier()
     _check_same(digests)
     return policy
+
+
+def _share_chance(strategy: ParallelStrategy) -> None:
+    """Let fresh weights and adapters, which are drawn by chance, be the same on every process."""
+    torch.set_rng_state(strategy.broadcast(torch.get_rng_state()))
+    if (device := strategy.root_device).type == "cuda":
+        torch.cuda.set_rng_state(strategy.broadcast(torch.cuda.get_rng_state(device)), device)
 
 
 def _shard(policy: Policy, strategy: FSDP1Strategy | FSDP2Strategy, precision: str) -> Sharding:

@@ -183,7 +183,7 @@ def test_an_attention_function_of_another_kind_is_left_alone():
     model.set_attn_implementation("flex_attention")
     found = find_packability(model, None)
     assert str(found) == (
-        "sequences are padded, and each runs through the model with a prompt of its own: "
+        "sequences are padded, and each runs through the model by itself: "
         "attn_implementation='flex_attention' knows no packs"
     )
     assert model.config._attn_implementation == "flex_attention"
