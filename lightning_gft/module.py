@@ -50,7 +50,7 @@ class GFTLitModule(EvaluatedModule):
         evaluation: What validation and test measure.
         updates_per_batch: Optimizer steps on each batch of groups.
         micro_batch_tokens: Most tokens that go through the model at once, see
-            :meth:`~lightning_gft.Policy.micro_batch_rows`.
+            :meth:`~lightning_gft.Policy.micro_batch_rows`; a sequence that has more goes alone.
         gradient_clip_val: Largest norm of the gradient; ``None`` does not clip.
         max_nonfinite_updates: A gradient that is not finite is not applied; this many in a row stop the run.
         max_uninformative_batches: This many batches in a row without any difference within a group stop the run;

@@ -68,7 +68,7 @@ def linear_logprob_loss(
         loss alone, once.
 
     Raises:
-        ValueError: If shapes do not fit or ``chunk_size`` is below 1.
+        ValueError: If shapes do not fit, ``temperature`` is not above 0 or ``chunk_size`` is below 1.
 
     Example:
         >>> hidden, weight = torch.eye(2, requires_grad=True), torch.eye(2)
@@ -88,6 +88,10 @@ def linear_logprob_loss(
             "expected hidden [M, H], weight [V, H] and targets [M]; got "
             f"{tuple(hidden.shape)}, {tuple(weight.shape)} and {tuple(targets.shape)}"
         )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"expected bias [V] for weight [V, H]; got {tuple(bias.shape)} for {tuple(weight.shape)}")
+    if temperature <= 0:
+        raise ValueError(f"temperature={temperature} must be above 0; 1 leaves the logits as they are")
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size={chunk_size} must be at least 1 token")
     # Dividing by the temperature after the soft-cap is soft-capping lower what was divided before.

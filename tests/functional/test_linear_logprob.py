@@ -236,3 +236,16 @@ def test_chunk_size_below_1_is_refused():
     # range() with a negative step would skip every token and return memory that nobody wrote.
     with pytest.raises(ValueError, match="chunk_size=-1"):
         linear_logprob_loss(**inputs(), coefficients=COEFFICIENTS["sft"], chunk_size=-1)
+
+
+@pytest.mark.parametrize("length", [1, 18])
+def test_a_bias_of_another_length_is_named(length: int):
+    given = {**inputs(), "bias": torch.zeros(length, dtype=torch.float64)}
+    with pytest.raises(ValueError, match=rf"bias .* got \({length},\) for \(17, 5\)"):
+        linear_logprob_loss(**given, coefficients=COEFFICIENTS["sft"])
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0])
+def test_a_temperature_that_is_not_above_0_is_refused(temperature: float):
+    with pytest.raises(ValueError, match=f"temperature={temperature} must be above 0"):
+        linear_logprob_loss(**inputs(), coefficients=COEFFICIENTS["sft"], temperature=temperature)
