@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from lightning_gft.packing import run_lengths, shared_prefixes
+from lightning_gft.packing import input_lengths, shared_prefixes
 from lightning_gft.types import GroupBatch
 
 _MOST_KEYS = 8
@@ -21,8 +21,8 @@ def micro_batch_rows(groups: GroupBatch, max_tokens: int, packed: bool = False) 
     Args:
         groups: ``N`` sequences.
         max_tokens: Token budget.
-        packed: Whether there is no padding, and tokens that sequences share count once; else padding counts. The
-            sequences of a micro-batch have then eight times as many tokens at most, where each counts all of its own.
+        packed: Whether there is no padding, and tokens that sequences share count once; else padding counts. If each
+            sequence counts all of its own, those of a micro-batch have at most eight times ``max_tokens``.
 
     Returns:
         For each micro-batch its row numbers.
@@ -56,7 +56,7 @@ def _packed_rows(groups: GroupBatch, max_tokens: int) -> list[torch.Tensor]:
 
 def _families_by_length(groups: GroupBatch) -> list[tuple[int, int, int]]:
     """Return number, length and shared tokens of each sequence; a micro-batch of similar lengths has few blocks."""
-    lengths = run_lengths(groups)
+    lengths = input_lengths(groups)
     order, shared = shared_prefixes(groups.input_ids.cpu(), lengths)
     families: list[list[tuple[int, int, int]]] = []
     for sequence in zip(order.tolist(), lengths[order].tolist(), shared.tolist(), strict=True):

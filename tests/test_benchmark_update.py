@@ -55,9 +55,8 @@ def test_ours_takes_the_plain_gradient_and_leaves_flat_groups_out(job: Job):
     assert update.similarity(plain.gradient, ours.gradient) == {"cosine": 1.0, "norm_ratio": pytest.approx(1, abs=1e-4)}
     work = job.work.describe()
     assert padded.tokens[0] - padded.padding[0] == work["informative_tokens"]
-    assert (
-        ours.tokens[0] == work["informative_tokens"] - 3 * SETTING.prompt_length - 4
-    )  # of four: one prompt, no last tokens
+    # Four sequences have one copy of their prompt, and their last tokens are not run.
+    assert ours.tokens[0] == work["informative_tokens"] - 3 * SETTING.prompt_length - 4
     assert ours.padding[0] == 0
     assert plain.tokens[0] - plain.padding[0] == work["tokens"]
     assert ours.figures[0]["completions/mean_length"] == pytest.approx(work["response_tokens"] / 8)

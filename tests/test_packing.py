@@ -14,7 +14,6 @@ from lightning_gft import GroupBatch
 from lightning_gft.batching import micro_batch_rows, without_tokens
 from lightning_gft.packing import Block, Pack, pack
 from lightning_gft.packing.block import _BLOCK_COST
-from lightning_gft.packing.prefixes import _TOKEN_COST
 from tests.reference import groups_with_shared_prompts, random_groups
 
 BATCHES = {
@@ -27,15 +26,17 @@ BATCHES = {
 
 
 def tokens_of(groups: GroupBatch) -> dict[int, list[tuple[int, int]]]:
-    """Return by sequence its tokens but the last, named by who has them first and where; in the order of a row."""
+    """Return by sequence its tokens but the last, named by who has them first and where; in the order of a row.
+
+    So short are they that sharing always pays.
+    """
     lengths = (groups.lengths - 1).clamp(min=1).tolist()
     rows = [ids[:length] for ids, length in zip(groups.input_ids.tolist(), lengths, strict=True)]
     named: dict[int, list[tuple[int, int]]] = {}
     before, tokens = [], []
     for n in sorted(range(len(rows)), key=rows.__getitem__):
         common = sum(takewhile(bool, map(eq, before, rows[n])))
-        taken = tokens[:common] if 2 * common * _TOKEN_COST > (len(rows[n]) - common) ** 2 else []
-        named[n] = tokens = taken + [(n, t) for t in range(len(taken), len(rows[n]))]
+        named[n] = tokens = tokens[:common] + [(n, t) for t in range(common, len(rows[n]))]
         before = rows[n]
     return named
 

@@ -2,7 +2,7 @@
 
 from lightning_gft.packing.attention import PackedAttention
 from lightning_gft.packing.block import Block
-from lightning_gft.packing.prefixes import run_lengths, shared_prefixes
+from lightning_gft.packing.prefixes import input_lengths, shared_prefixes
 from lightning_gft.packing.row import Pack, pack
 
-__all__ = ["Block", "Pack", "PackedAttention", "pack", "run_lengths", "shared_prefixes"]
+__all__ = ["Block", "Pack", "PackedAttention", "input_lengths", "pack", "shared_prefixes"]

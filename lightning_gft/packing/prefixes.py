@@ -12,8 +12,8 @@ _TOKEN_COST = 2**13
 operations it is six times the model's width; what a mask costs beside speaks for less."""
 
 
-def run_lengths(groups: GroupBatch) -> Tensor:
-    """Return ``[N]``, on the CPU, how many tokens of each sequence have to be run: its last one predicts nothing.
+def input_lengths(groups: GroupBatch) -> Tensor:
+    """Return ``[N]``, on the CPU, how many tokens of each sequence go into the model: its last one predicts nothing.
 
     Args:
         groups: ``N`` sequences.

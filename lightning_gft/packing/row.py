@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lightning_gft.packing.block import Block, lay_blocks
-from lightning_gft.packing.prefixes import run_lengths, shared_prefixes
+from lightning_gft.packing.prefixes import input_lengths, shared_prefixes
 from lightning_gft.types import GroupBatch
 
 
@@ -97,7 +97,7 @@ def pack(groups: GroupBatch) -> Pack:
         tensor([1, 2, 3, 1, 4])
     """
     # Who stands where is found out on the CPU: on a GPU, nearly every line would wait for it.
-    ids, lengths, answered = groups.input_ids.cpu(), run_lengths(groups), groups.response_mask.cpu()
+    ids, lengths, answered = groups.input_ids.cpu(), input_lengths(groups), groups.response_mask.cpu()
     order, shared = shared_prefixes(ids, lengths)
     ids, lengths = ids[order], lengths[order]
     column = torch.arange(ids.shape[1], device=ids.device)  # a model's loading has another default

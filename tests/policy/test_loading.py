@@ -197,3 +197,15 @@ def test_alphabet_tokenizer():
     assert tokenizer.decode(tokenizer.encode(ALPHABET)) == ALPHABET
     assert tokenizer.encode("!") == [tokenizer.unk_token_id]
     assert tokenizer.decode([*tokenizer.encode("1+1"), tokenizer.eos_token_id], skip_special_tokens=True) == "1+1"
+
+
+def test_fresh_weights_are_drawn_on_the_cpu_whatever_the_device():
+    loader = tiny_loader("qwen2")
+    torch.manual_seed(0)
+    loader.load_model()
+    drawn = torch.get_rng_state()
+    torch.manual_seed(0)
+    with torch.device("meta"):  # on which nothing is drawn
+        model = loader.load_model()
+    assert model.device.type == "meta"
+    assert torch.equal(torch.get_rng_state(), drawn)
