@@ -20,7 +20,7 @@ class NumberedRows(list[Row]):
 
     Args:
         rows: The rows.
-        positions: Position of each in the data as loaded.
+        positions: Position of each in the data as loaded; with the name of its split where there are several.
 
     Example:
         >>> rows = NumberedRows([{"prompt": "1+1="}], positions=[7])
@@ -28,7 +28,7 @@ class NumberedRows(list[Row]):
         [7]
     """
 
-    def __init__(self, rows: Sequence[Row], positions: Sequence[int]) -> None:
+    def __init__(self, rows: Sequence[Row], positions: Sequence[int | str]) -> None:
         super().__init__(rows)
         self.positions = positions
 
@@ -49,7 +49,7 @@ class TextExample:
     reference: Any
     demonstrations: dict[str, list[str]]
     columns: Row
-    row: int
+    row: int | str
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class Columns:
             blank[role] = sum(isinstance(text, str) and not text.strip() for cell in cells for text in cell)
         return +blank
 
-    def _prompt(self, row: Row, number: int) -> Prompt:
+    def _prompt(self, row: Row, number: int | str) -> Prompt:
         prompt: Prompt = row[self.prompt_column]
         name = row_name(number, self.prompt_column)
         try:
@@ -162,7 +162,7 @@ class Columns:
             raise ValueError(f"{name}: the prompt is empty: {shorten(prompt)}. Take the row out, or give it a prompt")
         return prompt
 
-    def _reference(self, row: Row, number: int) -> Any:
+    def _reference(self, row: Row, number: int | str) -> Any:
         if self.answer_column is None:
             return None
         answer = row[self.answer_column]
@@ -175,7 +175,7 @@ class Columns:
         return reference.strip()
 
 
-def _texts(cell: Any, column: str, number: int) -> list[str]:
+def _texts(cell: Any, column: str, number: int | str) -> list[str]:
     texts = [] if cell is None else [cell] if isinstance(cell, str) else cell
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise TypeError(f"{row_name(number, column)}: must hold a text or a list of texts, not {shorten(cell)}")
