@@ -43,9 +43,10 @@ from lightning_gft.rewards import (
 )
 from lightning_gft.rollout import RolloutEngine, TransformersEngine
 from lightning_gft.sampler import GroupSampler
+from lightning_gft.sampling import SamplingParams
 from lightning_gft.sources import ExpertSource, ResponseSource, SelfSource, TeacherSource
 from lightning_gft.strategies import FSDP2Strategy
-from lightning_gft.types import GroupBatch, LossOutput, PromptBatch, Response, SamplingParams, Source, TokenBatch
+from lightning_gft.types import GroupBatch, LossOutput, PromptBatch, Response, Source, TokenBatch
 
 __all__ = [
     "AdaptiveCoefficientRectifier",

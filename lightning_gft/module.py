@@ -17,11 +17,11 @@ from typing_extensions import override
 
 from lightning_gft.batching import without_tokens
 from lightning_gft.checkpoint import OptimizerFn, SchedulerFn
-from lightning_gft.checks import check_count, check_kind
+from lightning_gft.checks import check_count, check_kind, check_number
 from lightning_gft.data import PromptDataModule
 from lightning_gft.evaluated import EvaluatedModule
 from lightning_gft.evaluation import Evaluation, Evaluator
-from lightning_gft.guards import UpdateGuard, check_group_size, check_positive, warn_of_small_groups
+from lightning_gft.guards import UpdateGuard, check_group_size, warn_of_small_groups
 from lightning_gft.losses import GroupLoss
 from lightning_gft.policy import Policy, PolicyLoader
 from lightning_gft.preflight import check_data, warn_of_unused_template
@@ -92,12 +92,13 @@ class GFTLitModule(EvaluatedModule):
         super().__init__(optimizer, lr_scheduler)
         # Only by hand can one normaliser span micro-batches and processes.
         self.automatic_optimization = False
-        check_positive(gradient_clip_val=gradient_clip_val)
-        counts = {"updates_per_batch": updates_per_batch, "micro_batch_tokens": micro_batch_tokens}
-        for field, count in {**counts, "max_nonfinite_updates": max_nonfinite_updates}.items():
-            check_count(field, count)
+        no_limit = "null for no limit"
+        if gradient_clip_val is not None:
+            gradient_clip_val = check_number("gradient_clip_val", gradient_clip_val, above=0, otherwise=no_limit)
         if max_uninformative_batches is not None:
-            check_count("max_uninformative_batches", max_uninformative_batches, otherwise=", or be None for no limit")
+            max_uninformative_batches = check_count(
+                "max_uninformative_batches", max_uninformative_batches, otherwise=no_limit
+            )
         check_kind("policy", policy, PolicyLoader, "PretrainedPolicy('path/or/name')")
         check_kind("sampler", sampler, GroupSampler, "GroupSampler(sources={...}, rewards={...})")
         check_kind("loss", loss, GroupLoss, "GFTLoss()")
@@ -107,10 +108,10 @@ class GFTLitModule(EvaluatedModule):
         self.sampler = sampler
         self.loss = loss
         self.evaluator = Evaluator(evaluation or Evaluation(), sampler.rewards)
-        self.updates_per_batch = updates_per_batch
-        self.micro_batch_tokens = micro_batch_tokens
+        self.updates_per_batch = check_count("updates_per_batch", updates_per_batch)
+        self.micro_batch_tokens = check_count("micro_batch_tokens", micro_batch_tokens)
         self.gradient_clip_val = gradient_clip_val
-        self.guard = UpdateGuard(max_nonfinite_updates, max_uninformative_batches)
+        self.guard = UpdateGuard(check_count("max_nonfinite_updates", max_nonfinite_updates), max_uninformative_batches)
         self.statistics = TrainingStatistics(list(sampler.rewards))
         self.base_seed = 0
 

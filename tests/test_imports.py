@@ -16,7 +16,9 @@ ROOT = Path(__file__).parents[1]
 UNTRACKED = {"runs", "build"}
 """Folders of what was made, beside those whose names begin with a dot."""
 ORDER = [
-    {"types", "checks", "attention"},
+    {"checks", "attention"},
+    {"sampling"},
+    {"types"},
     {"functional", "packing"},
     {"batching", "metrics", "data"},
     {"rewards", "advantages", "rectifiers", "rollout"},

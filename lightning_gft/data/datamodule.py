@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from transformers import PreTrainedTokenizerBase
 
-from lightning_gft.checks import check_count
+from lightning_gft.checks import check_count, check_seed
 from lightning_gft.data.collate import collate_examples
 from lightning_gft.data.columns import Row
 from lightning_gft.data.examples import Example, ExampleEncoder
@@ -59,14 +59,11 @@ class PromptDataModule(LightningDataModule, ABC):
 
     def __init__(self, *, batch_size: int, eval_batch_size: int, shuffle: bool, seed: int, num_workers: int) -> None:
         super().__init__()
-        check_count("batch_size", batch_size)
-        check_count("eval_batch_size", eval_batch_size)
-        check_count("num_workers", num_workers, least=0)
-        self.batch_size = batch_size
-        self.eval_batch_size = eval_batch_size
+        self.batch_size = check_count("batch_size", batch_size)
+        self.eval_batch_size = check_count("eval_batch_size", eval_batch_size)
         self.shuffle = shuffle
-        self.seed = seed
-        self.num_workers = num_workers
+        self.seed = check_seed("seed", seed, of=type(self).__name__)
+        self.num_workers = check_count("num_workers", num_workers, least=0)
         self.tokenizer: PreTrainedTokenizerBase | None = None
         self.examples: dict[Split, dict[str, list[Example]]] = {}
         self.dropped: dict[str, int] = {}

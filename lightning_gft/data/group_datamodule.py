@@ -9,12 +9,14 @@ import datasets
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from lightning_gft.checks import check_count
+from lightning_gft.checks import check_count, check_number
 from lightning_gft.data.columns import Columns, NumberedRows, Row
 from lightning_gft.data.datamodule import PromptDataModule, Split
 from lightning_gft.data.examples import ExampleEncoder, LengthLimits, Overlong
 from lightning_gft.data.loading import load_rows
 from lightning_gft.data.tokenization import PromptEncoder
+
+_SHARE = "as a number it is the share of rows to hold out"
 
 
 class GroupDataModule(PromptDataModule):
@@ -176,15 +178,14 @@ class GroupDataModule(PromptDataModule):
         for field in ("max_train_rows", "max_val_rows"):
             limit = getattr(self, field)
             if limit is not None:
-                check_count(field, limit, otherwise=", or be null for all rows")
+                check_count(field, limit, otherwise="null for all rows")
         if self.max_val_rows is not None and self.val_split is None and self.val_path is None:
             raise ValueError(f"max_val_rows={self.max_val_rows} has no effect without val_split or val_path")
         if isinstance(self.val_split, str | None):
             return
-        if isinstance(self.val_split, bool) or not 0 < self.val_split < 1:
-            raise ValueError(
-                f"val_split={self.val_split} must lie between 0 and 1, the share of rows to hold out, or name a split"
-            )
+        self.val_split = check_number(
+            "val_split", self.val_split, above=0, below=1, otherwise="the name of a split", remedy=_SHARE
+        )
         if self.val_path is not None:
             raise ValueError(f"val_split={self.val_split} holds rows out of `path`: it cannot go with `val_path`")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import PreTrainedModel
 
-from lightning_gft.checks import check_count
+from lightning_gft.checks import check_count, check_number
 from lightning_gft.policy.adapter_files import check_adapter_folder, read_adapter_config
 from lightning_gft.policy.adapter_modules import (
     EMBEDDINGS,
@@ -51,6 +51,7 @@ class LoRA:
             must agree with it, and one at its default is taken from there.
 
     Raises:
+        TypeError: If a number is none.
         ValueError: If a number is out of range, or ``target_modules`` is empty or no regular expression.
         ModuleNotFoundError: If peft is not installed.
 
@@ -70,11 +71,13 @@ class LoRA:
 
     def __post_init__(self) -> None:
         require("peft", setting="lora", extra="lora")
-        check_count("lora.r", self.r)
-        if self.alpha <= 0:
-            raise ValueError(f"lora.alpha={self.alpha} must be above 0; at 0 an adapter does nothing")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"lora.dropout={self.dropout} must lie in [0, 1)")
+        checked = {
+            "r": check_count("lora.r", self.r),
+            "alpha": check_number("lora.alpha", self.alpha, above=0, remedy="at 0 an adapter does nothing"),
+            "dropout": check_number("lora.dropout", self.dropout, least=0, below=1),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
         if not self.target_modules:
             raise ValueError(
                 f"lora.target_modules={self.target_modules!r} names no module; leave it out for all-linear"

@@ -24,6 +24,7 @@ from transformers import (
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from typing_extensions import override
 
+from lightning_gft.checks import check_number
 from lightning_gft.policy.adapters import Adapters, LoRA
 from lightning_gft.policy.files import check_folder, check_tokenizer_files, check_weight_files, damaged_files, in_a_line
 from lightning_gft.policy.heads import widen_head
@@ -101,8 +102,8 @@ class PretrainedPolicy(PolicyLoader):
         rollout: RolloutEngine | None = None,
     ) -> None:
         super().__init__(rollout, lora)
-        if dropout is not None and not 0 <= dropout < 1:
-            raise ValueError(f"dropout={dropout} must lie in [0, 1)")
+        if dropout is not None:
+            dropout = check_number("dropout", dropout, least=0, below=1, of=type(self).__name__)
         if torch_dtype not in get_args(Dtype):
             raise ValueError(f"torch_dtype={torch_dtype!r} must be one of {', '.join(get_args(Dtype))}")
         if quantization is not None and quantization.bits == 8 and lora is not None and lora.use_dora:
