@@ -131,7 +131,7 @@ class GroupBatch:
         finished: ``[N]``, whether the response ended before the length limit.
         reward_parts: ``[N]`` for each reward by its name, unweighted.
         prompts: ``N`` prompt texts.
-        responses: ``N`` response texts, decoded without special tokens, as the rewards saw them.
+        responses: ``N`` response texts without special tokens, as rewards see them that do not ask for those.
         weights: ``[N]``, the reduction's weight of each sequence; ``None`` counts as 1.
         sampling_logprobs: ``[N, T]`` log-probabilities at sampling time; 0 for demonstrations.
         old_logprobs: ``[N, T]``, see :class:`TokenBatch`.

@@ -33,8 +33,8 @@ class ArithmeticDataModule(PromptDataModule):
         max_operand: Largest number.
         num_teacher: Solutions that the teacher gives to a problem.
         teacher_slip: Probability that one of the teacher's steps is wrong.
-        batch_size: Prompts per training step and process.
-        eval_batch_size: Prompts per evaluation step and process.
+        batch_size: Prompts per step and process in training and prediction.
+        eval_batch_size: Prompts per step and process in validation and test.
         shuffle: Whether to shuffle the training rows anew every epoch.
         seed: What the problems and the order are drawn from.
         num_workers: Processes that prepare batches; 0 prepares them in the training process.
@@ -136,8 +136,8 @@ class ArithmeticPretrainingDataModule(PromptDataModule):
         num_second_skill: Validation problems of the second skill; 0 leaves it out.
         num_operands: Numbers of a problem.
         max_operand: Largest number.
-        batch_size: Prompts per training step and process.
-        eval_batch_size: Prompts per evaluation step and process.
+        batch_size: Prompts per step and process in training and prediction.
+        eval_batch_size: Prompts per step and process in validation and test.
         seed: What the problems are drawn from.
         num_workers: Processes that prepare batches; 0 prepares them in the training process.
 

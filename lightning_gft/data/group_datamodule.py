@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike
+from typing import Literal
 
 import datasets
 import torch
@@ -47,11 +48,13 @@ class GroupDataModule(PromptDataModule):
         test_path: Where the test data are, if not at ``path``.
         max_train_rows: Use only the first N training rows.
         max_val_rows: Use only the first N validation rows.
-        batch_size: Prompts per training step and process.
-        eval_batch_size: Prompts per evaluation step and process.
+        batch_size: Prompts per step and process in training and prediction.
+        eval_batch_size: Prompts per step and process in validation and test.
         shuffle: Whether to shuffle the training rows anew every epoch.
         seed: What the order, and the rows held out, are drawn from.
         num_workers: Processes that prepare batches; 0 prepares them in the training process.
+        unfinished_demonstrations: Drop a demonstration that the data call unfinished, as ``self_finished`` does for
+            ``self_responses`` in a file that ``predict`` has written, or refuse it.
 
     Raises:
         ValueError: If an option is out of range, or options contradict each other.
@@ -91,6 +94,7 @@ class GroupDataModule(PromptDataModule):
         shuffle: bool = True,
         seed: int = 0,
         num_workers: int = 0,
+        unfinished_demonstrations: Literal["error", "drop"] = "drop",
     ) -> None:
         super().__init__(
             batch_size=batch_size,
@@ -106,7 +110,9 @@ class GroupDataModule(PromptDataModule):
         self.prompt_template = prompt_template
         self.use_chat_template = use_chat_template
         self.system_prompt = system_prompt
-        self.columns = Columns(prompt_column, answer_column, expert_column, teacher_column, answer_marker)
+        self.columns = Columns(
+            prompt_column, answer_column, expert_column, teacher_column, answer_marker, unfinished_demonstrations
+        )
         self.limits = LengthLimits(max_prompt_length, max_response_length, overlong_prompts, overlong_demonstrations)
         self._check_options()
 

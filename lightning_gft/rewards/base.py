@@ -53,6 +53,11 @@ class Reward(ABC):
             **columns: Every other column of the data, ``N`` entries each.
         """
 
+    @property
+    def keeps_special_tokens(self) -> bool:
+        """Whether the responses that it scores keep their special tokens, all but the one that ends them."""
+        return False
+
     def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:  # noqa: B027 (nothing to check is the rule)
         """Refuse a row of the data whose responses could not be scored; a run asks for every row before it starts.
 

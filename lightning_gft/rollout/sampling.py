@@ -17,6 +17,9 @@ from typing_extensions import override
 
 from lightning_gft.sampling import SamplingParams
 
+_MAY_OVERFLOW = 1e-3
+"""A temperature below which the quotient may leave the range of float32."""
+
 
 class Temperature(LogitsProcessor):
     """Divides logits by a temperature, however small: near 0 all but the likeliest token end at minus infinity.
@@ -34,11 +37,12 @@ class Temperature(LogitsProcessor):
 
     @override
     def __call__(self, input_ids: Tensor | None, scores: Tensor) -> Tensor:
-        # Without its largest logit a row cannot overflow, and divided by a number that the logits' type has, its 0
-        # and minus infinity stay what they are.
+        # Divided by a number that the logits' type has, 0 and minus infinity stay what they are.
         limits = torch.finfo(scores.dtype)
         temperature = min(max(self.temperature, limits.tiny), limits.max)
-        return (scores - scores.amax(dim=-1, keepdim=True)).div_(temperature)
+        if temperature < _MAY_OVERFLOW:  # but not without its largest logit
+            scores = scores - scores.amax(dim=-1, keepdim=True)
+        return scores / temperature
 
 
 def logits_warpers(sampling: SamplingParams) -> LogitsProcessorList:

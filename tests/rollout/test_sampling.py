@@ -126,7 +126,7 @@ def test_sampling_params_are_checked(settings: dict, message: str):
         SamplingParams(**settings)
 
 
-LOGITS = torch.tensor([[0.2, 5.0, 0.3, -9.0], [-700.0, -800.0, -699.5, -torch.inf], [0.0, 2e30, -3e38, 3e38]])
+LOGITS = torch.tensor([[0.2, 5.0, 0.3, -9.0], [-700.0, -800.0, -699.5, -torch.inf], [0.0, 2e30, -3e37, 3e37]])
 LIKELIEST = LOGITS.argmax(dim=-1).tolist()
 
 
