@@ -26,7 +26,7 @@ ORDER = [
     {"sources", "losses"},
     {"sampler"},
     {"evaluation", "statistics"},
-    {"guards", "preflight", "checkpoint"},
+    {"guards", "preflight", "checkpoint", "monitors", "trainer_options"},
     {"strategies", "evaluated"},
     {"module"},
     {"export"},
