@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 UNTRACKED = {"runs", "build"}
 """Folders of what was made, beside those whose names begin with a dot."""
 ORDER = [
-    {"checks", "attention"},
+    {"checks", "attention", "hub"},
     {"sampling"},
     {"types"},
     {"functional", "packing"},
@@ -35,7 +35,7 @@ ORDER = [
     {"__main__"},
 ]
 LAYER = {part: number for number, parts in enumerate(ORDER) for part in parts}
-APART: dict[str, set[str]] = {"data": {"types", "checks", "functional"}, "compare": set()}
+APART: dict[str, set[str]] = {"data": {"types", "checks", "functional", "hub"}, "compare": set()}
 """Parts that import less than the order would allow."""
 
 
