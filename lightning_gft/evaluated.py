@@ -7,11 +7,13 @@ from typing import Any
 
 from typing_extensions import override
 
-from lightning_gft.checkpoint import OptimizerFn, ResumableModule, SchedulerFn
+from lightning_gft.checkpoint import ResumableModule
 from lightning_gft.evaluation import Evaluator
 from lightning_gft.metrics import PolicyEvaluation
+from lightning_gft.optimization import OptimizerFn
 from lightning_gft.policy import Policy
 from lightning_gft.rollout import combine_seeds
+from lightning_gft.schedules import Schedule, SchedulerFn
 from lightning_gft.types import PromptBatch
 
 
@@ -20,14 +22,14 @@ class EvaluatedModule(ResumableModule):
 
     Args:
         optimizer: Gets the trainable parameters.
-        lr_scheduler: Gets the optimizer; stepped after every optimizer step.
+        lr_scheduler: A schedule, or a function from an optimizer to one; stepped after every optimizer step.
     """
 
     policy: Policy
     evaluator: Evaluator
     micro_batch_tokens: int
 
-    def __init__(self, optimizer: OptimizerFn, lr_scheduler: SchedulerFn | None) -> None:
+    def __init__(self, optimizer: OptimizerFn, lr_scheduler: Schedule | SchedulerFn | None) -> None:
         super().__init__(optimizer, lr_scheduler)
         self.evaluations: dict[str, PolicyEvaluation] = {}
         self._gathered = ExitStack()

@@ -16,17 +16,18 @@ from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
 from lightning_gft.batching import without_tokens
-from lightning_gft.checkpoint import OptimizerFn, SchedulerFn
 from lightning_gft.checks import check_count, check_kind
 from lightning_gft.data import PromptDataModule
 from lightning_gft.evaluated import EvaluatedModule
 from lightning_gft.evaluation import Evaluation, Evaluator
 from lightning_gft.guards import UpdateGuard, check_group_size, check_positive, warn_of_small_groups
 from lightning_gft.losses import GroupLoss
+from lightning_gft.optimization import OptimizerFn
 from lightning_gft.policy import Policy, PolicyLoader
 from lightning_gft.preflight import check_data, warn_of_unused_template
 from lightning_gft.rollout import combine_seeds
 from lightning_gft.sampler import GroupSampler
+from lightning_gft.schedules import Schedule, SchedulerFn
 from lightning_gft.statistics import TrainingStatistics
 from lightning_gft.strategies import check_strategy, load_policy
 from lightning_gft.types import GroupBatch, PromptBatch
@@ -46,7 +47,8 @@ class GFTLitModule(EvaluatedModule):
         sampler: Builds and scores groups.
         loss: The objective.
         optimizer: Gets the trainable parameters; default AdamW with a learning rate of 1e-6.
-        lr_scheduler: Gets the optimizer; stepped after every optimizer step.
+        lr_scheduler: A schedule, or a function from an optimizer to one; stepped after every optimizer step. See
+            docs/training.md.
         evaluation: What validation and test measure.
         updates_per_batch: Optimizer steps on each batch of groups.
         micro_batch_tokens: Most tokens that go through the model at once, see
@@ -81,7 +83,7 @@ class GFTLitModule(EvaluatedModule):
         sampler: GroupSampler,
         loss: GroupLoss,
         optimizer: OptimizerFn = lambda parameters: AdamW(parameters, lr=1e-6, weight_decay=0.01),
-        lr_scheduler: SchedulerFn | None = None,
+        lr_scheduler: Schedule | SchedulerFn | None = None,
         evaluation: Evaluation | None = None,
         updates_per_batch: int = 1,
         micro_batch_tokens: int = 16384,

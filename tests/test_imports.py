@@ -17,7 +17,7 @@ UNTRACKED = {"runs", "build"}
 """Folders of what was made, beside those whose names begin with a dot."""
 ORDER = [
     {"types", "checks", "attention"},
-    {"functional", "packing"},
+    {"functional", "packing", "optimization", "schedules"},
     {"batching", "metrics", "data"},
     {"rewards", "advantages", "rectifiers", "rollout"},
     {"policy"},
