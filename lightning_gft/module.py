@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor
 from torch.optim import AdamW
@@ -18,7 +17,7 @@ from typing_extensions import override
 from lightning_gft.batching import without_tokens
 from lightning_gft.checks import check_count, check_kind
 from lightning_gft.data import PromptDataModule
-from lightning_gft.evaluated import EvaluatedModule
+from lightning_gft.evaluated import check_batch
 from lightning_gft.evaluation import Evaluation, Evaluator
 from lightning_gft.guards import UpdateGuard, check_group_size, check_positive, warn_of_small_groups
 from lightning_gft.losses import GroupLoss
@@ -31,12 +30,13 @@ from lightning_gft.schedules import Schedule, SchedulerFn
 from lightning_gft.statistics import TrainingStatistics
 from lightning_gft.strategies import check_strategy, load_policy
 from lightning_gft.types import GroupBatch, PromptBatch
+from lightning_gft.updated import UpdatedModule
 
 _PROGRESS_BAR = {"reward": "reward", "tokens/s": "tokens_per_second"}
 """What the progress bar shows, under names short enough for a line of 80 columns."""
 
 
-class GFTLitModule(EvaluatedModule):
+class GFTLitModule(UpdatedModule):
     """Fine-tunes a language model on groups of responses.
 
     A training step samples groups, drops the sequences that carry no gradient, splits the rest into micro-batches,
@@ -92,8 +92,6 @@ class GFTLitModule(EvaluatedModule):
         max_uninformative_batches: int | None = 100,
     ) -> None:
         super().__init__(optimizer, lr_scheduler)
-        # Only by hand can one normaliser span micro-batches and processes.
-        self.automatic_optimization = False
         check_positive(gradient_clip_val=gradient_clip_val)
         counts = {"updates_per_batch": updates_per_batch, "micro_batch_tokens": micro_batch_tokens}
         for field, count in {**counts, "max_nonfinite_updates": max_nonfinite_updates}.items():
@@ -123,6 +121,7 @@ class GFTLitModule(EvaluatedModule):
 
     @override
     def setup(self, stage: str) -> None:
+        super().setup(stage)
         check_strategy(self.trainer.strategy, self.trainer.precision)
         if self.trainer.precision in ("16-mixed", "16-true"):
             raise ValueError(
@@ -163,8 +162,9 @@ class GFTLitModule(EvaluatedModule):
     # Training
 
     @override
-    def training_step(self, batch: PromptBatch, batch_idx: int) -> None:
-        check_kind("a training batch", batch, PromptBatch, "those of this package's datamodules")
+    def training_step(self, batch: PromptBatch, batch_idx: int) -> dict[str, Any]:
+        """Return the loss of the last update, and the groups, for callbacks."""
+        check_batch(batch, "training")
         started = time.perf_counter()
         seed = self._seed(self.current_epoch, batch_idx, rank=self.rank_of(batch))
         # Sources may draw several times, and not as often on every process.
@@ -176,10 +176,11 @@ class GFTLitModule(EvaluatedModule):
         learning_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         for number in range(self.updates_per_batch):
             with self._randomness(self.current_epoch, batch_idx, number):
-                loss, grad_norm = self._update(groups)
+                loss, grad_norm = self._update(groups, batch_idx)
             groups = replace(groups, sampling_logprobs=None)  # the policy is no longer the one that drew them
         last = {"loss": self._reduce(loss, "mean"), "grad_norm": grad_norm, "learning_rate": learning_rate}
         self._log_step(groups, last, time.perf_counter() - started)
+        return {"loss": last["loss"], "groups": groups}
 
     def _with_logprobs(self, groups: GroupBatch) -> GroupBatch:
         """Add the log-probabilities that the loss compares with, taken before the first update."""
@@ -197,11 +198,9 @@ class GFTLitModule(EvaluatedModule):
         self.guard.check_batch(num_responses, num_informative)
         warn_of_small_groups(groups, self.sampler, self.loss)
 
-    def _update(self, groups: GroupBatch) -> tuple[Tensor, Tensor]:
+    def _update(self, groups: GroupBatch, batch_idx: int) -> tuple[Tensor, Tensor]:
         """Take one optimizer step and return the loss and the norm of the gradient before clipping."""
-        optimizer = self.optimizers()
-        assert isinstance(optimizer, LightningOptimizer)  # noqa: S101 (there is one)
-        optimizer.zero_grad()
+        self.begin_update(batch_idx)
         weights, count = self.loss.reduce(groups)
         # Strategies average gradients over processes, where the sum is wanted.
         normalizer = self._reduce(count, "sum").clamp(min=1) / self.trainer.world_size
@@ -214,14 +213,7 @@ class GFTLitModule(EvaluatedModule):
             self.statistics.count_pass(self.loss, micro_batch, output)
             loss += output.loss.detach()
         self.loss.rectifier.step()
-        grad_norm = self.policy.sharding.clip_gradients(self.gradient_clip_val or float("inf"))
-        finite = bool(grad_norm.isfinite())
-        self.guard.check_gradient(finite)
-        if finite:
-            optimizer.step()
-            if (scheduler := self.lr_schedulers()) is not None:
-                scheduler.step()  # type: ignore[union-attr]
-        return loss, grad_norm
+        return loss, self.finish_update(batch_idx)
 
     def _micro_batches(self, groups: GroupBatch) -> list[GroupBatch]:
         """Split the sequences that carry a gradient; every process gets the same number of micro-batches."""
@@ -248,14 +240,10 @@ class GFTLitModule(EvaluatedModule):
     @override
     def predict_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> GroupBatch:
         """Return the scored groups of a batch of prompts."""
+        check_batch(batch, "prediction")
         return self.sampler.sample(batch, self.policy, self._seed(dataloader_idx, batch_idx, rank=self.rank_of(batch)))
 
     # Processes
-
-    def _reduce(self, value: Tensor, op: str) -> Tensor:
-        reduced = self.trainer.strategy.reduce(value.clone(), reduce_op=op)
-        assert isinstance(reduced, Tensor)  # noqa: S101 (a tensor reduces to a tensor)
-        return reduced
 
     def _randomness(self, *parts: int) -> AbstractContextManager[Any]:
         """Let chance within a step, as in dropout, follow from its place alone: a resumed run draws the same."""

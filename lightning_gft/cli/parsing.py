@@ -29,6 +29,7 @@ _FRAMES = (  # lines that say where jsonargparse was, not what is wrong
     r"Expected a path but .*",
     r"Given value type: .*",
     r"Given value: .*",
+    r"(?:Type collections\.abc\.Callable.*: )?Expected 'lightning_gft\.schedules\..*' to be a subclass of .*",
     r"Problem with given class_path '[^']*':",
     r"",
 )
