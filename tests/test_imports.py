@@ -16,16 +16,20 @@ ROOT = Path(__file__).parents[1]
 UNTRACKED = {"runs", "build"}
 """Folders of what was made, beside those whose names begin with a dot."""
 ORDER = [
-    {"types", "checks", "attention", "hub"},
-    {"functional", "packing"},
+    {"checks", "attention", "hub"},
+    {"sampling"},
+    {"types"},
+    {"functional", "packing", "optimization", "schedules"},
     {"batching", "metrics", "data"},
     {"rewards", "advantages", "rectifiers", "rollout"},
     {"policy"},
     {"sources", "losses"},
     {"sampler"},
     {"evaluation", "statistics"},
-    {"guards", "preflight", "checkpoint"},
+    {"guards", "preflight", "checkpoint", "monitors", "trainer_options", "averaging", "movement"},
+    {"compatibility"},
     {"strategies", "evaluated"},
+    {"updated"},
     {"module"},
     {"export"},
     {"callbacks"},

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike
+from typing import Literal
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from transformers import PreTrainedTokenizerBase
 
-from lightning_gft.checks import check_count
+from lightning_gft.checks import check_count, check_number
 from lightning_gft.data.columns import Columns, NumberedRows, Row
 from lightning_gft.data.datamodule import PromptDataModule, Split
 from lightning_gft.data.examples import ExampleEncoder, LengthLimits, Overlong
 from lightning_gft.data.loading import load_rows
 from lightning_gft.data.selection import Rows, count_shared
 from lightning_gft.data.tokenization import PromptEncoder
+
+_SHARE = "as a number it is the share of rows to hold out"
 
 
 class GroupDataModule(PromptDataModule):
@@ -48,11 +51,13 @@ class GroupDataModule(PromptDataModule):
         test_path: Where the test data are, if not at ``path``.
         max_train_rows: Use only the first N training rows.
         max_val_rows: Use only the first N validation rows.
-        batch_size: Prompts per training step and process.
-        eval_batch_size: Prompts per evaluation step and process.
+        batch_size: Prompts per step and process in training and prediction.
+        eval_batch_size: Prompts per step and process in validation and test.
         shuffle: Whether to shuffle the training rows anew every epoch.
         seed: What the order, and the rows held out, are drawn from.
         num_workers: Processes that prepare batches; 0 prepares them in the training process.
+        unfinished_demonstrations: Drop a demonstration that the data call unfinished, as ``self_finished`` does for
+            ``self_responses`` in a file that ``predict`` has written, or refuse it.
 
     Raises:
         ValueError: If an option is out of range, or options contradict each other.
@@ -92,6 +97,7 @@ class GroupDataModule(PromptDataModule):
         shuffle: bool = True,
         seed: int = 0,
         num_workers: int = 0,
+        unfinished_demonstrations: Literal["error", "drop"] = "drop",
     ) -> None:
         super().__init__(
             batch_size=batch_size,
@@ -107,7 +113,9 @@ class GroupDataModule(PromptDataModule):
         self.prompt_template = prompt_template
         self.use_chat_template = use_chat_template
         self.system_prompt = system_prompt
-        self.columns = Columns(prompt_column, answer_column, expert_column, teacher_column, answer_marker)
+        self.columns = Columns(
+            prompt_column, answer_column, expert_column, teacher_column, answer_marker, unfinished_demonstrations
+        )
         self.limits = LengthLimits(max_prompt_length, max_response_length, overlong_prompts, overlong_demonstrations)
         self._train_places: list[tuple[str, range]] = []
         self._check_options()
@@ -189,14 +197,13 @@ class GroupDataModule(PromptDataModule):
         for field in ("max_train_rows", "max_val_rows"):
             limit = getattr(self, field)
             if limit is not None:
-                check_count(field, limit, otherwise=", or be null for all rows")
+                check_count(field, limit, otherwise="null for all rows")
         if self.max_val_rows is not None and self.val_split is None and self.val_path is None:
             raise ValueError(f"max_val_rows={self.max_val_rows} has no effect without val_split or val_path")
         if isinstance(self.val_split, str | None):
             return
-        if isinstance(self.val_split, bool) or not 0 < self.val_split < 1:
-            raise ValueError(
-                f"val_split={self.val_split} must lie between 0 and 1, the share of rows to hold out, or name a split"
-            )
+        self.val_split = check_number(
+            "val_split", self.val_split, above=0, below=1, otherwise="the name of a split", remedy=_SHARE
+        )
         if self.val_path is not None:
             raise ValueError(f"val_split={self.val_split} holds rows out of `path`: it cannot go with `val_path`")
