@@ -18,6 +18,21 @@ from lightning_gft.sources import SelfSource
 from lightning_gft.types import GroupBatch, PromptBatch
 
 
+def log_key(stage: str, figure: str, dataset: str = "") -> str:
+    """Return the name under which a figure is logged.
+
+    Args:
+        stage: ``"train"``, ``"val"`` or ``"test"``.
+        figure: The figure.
+        dataset: Name of the data set; empty for the main one.
+
+    Example:
+        >>> log_key("val", "pass@8"), log_key("val", "pass@8", "hard")
+        ('val/pass@8', 'val/hard/pass@8')
+    """
+    return "/".join(part for part in (stage, dataset, figure) if part)
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """How validation and test measure the policy.

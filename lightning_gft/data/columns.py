@@ -20,7 +20,7 @@ class NumberedRows(list[Row]):
 
     Args:
         rows: The rows.
-        positions: Position of each in the data as loaded.
+        positions: Position of each in the data as loaded; with the name of its split where there are several.
 
     Example:
         >>> rows = NumberedRows([{"prompt": "1+1="}], positions=[7])
@@ -28,7 +28,7 @@ class NumberedRows(list[Row]):
         [7]
     """
 
-    def __init__(self, rows: Sequence[Row], positions: Sequence[int]) -> None:
+    def __init__(self, rows: Sequence[Row], positions: Sequence[int | str]) -> None:
         super().__init__(rows)
         self.positions = positions
 
@@ -49,7 +49,7 @@ class TextExample:
     reference: Any
     demonstrations: dict[str, list[str]]
     columns: Row
-    row: int
+    row: int | str
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class Columns:
             unfinished[role] = sum(_listed(cell).count(False) for cell in flags)
         return +unfinished
 
-    def _demonstrations(self, row: Row, column: str, number: int) -> list[str]:
+    def _demonstrations(self, row: Row, column: str, number: int | str) -> list[str]:
         texts, flag_column = _texts(row[column], column, number), _flag_column(column)
         if row.get(flag_column) is not None:
             finished = _listed(row[flag_column])
@@ -184,7 +184,7 @@ class Columns:
             texts = [text for text, flag in zip(texts, finished, strict=True) if flag]
         return [text for text in texts if text.strip()]
 
-    def _prompt(self, row: Row, number: int) -> Prompt:
+    def _prompt(self, row: Row, number: int | str) -> Prompt:
         prompt: Prompt = row[self.prompt_column]
         name = row_name(number, self.prompt_column)
         try:
@@ -197,7 +197,7 @@ class Columns:
             raise ValueError(f"{name}: the prompt is empty: {shorten(prompt)}. Take the row out, or give it a prompt")
         return prompt
 
-    def _reference(self, row: Row, number: int) -> Any:
+    def _reference(self, row: Row, number: int | str) -> Any:
         if self.answer_column is None:
             return None
         answer = row[self.answer_column]
@@ -210,7 +210,7 @@ class Columns:
         return reference.strip()
 
 
-def _texts(cell: Any, column: str, number: int) -> list[str]:
+def _texts(cell: Any, column: str, number: int | str) -> list[str]:
     texts = _listed(cell)
     if not all(isinstance(text, str) for text in texts):
         raise TypeError(f"{row_name(number, column)}: must hold a text or a list of texts, not {shorten(cell)}")

@@ -88,6 +88,11 @@ class Policy(nn.Module):
         return compute_device(self.model)
 
     @property
+    def is_quantised(self) -> bool:
+        """Whether some of the model's weights are packed into few bits."""
+        return getattr(self.model, "hf_quantizer", None) is not None
+
+    @property
     def pad_token_id(self) -> int:
         """Token id that fills a row up; any would do, since masks go by length and never by id."""
         return self.end.pad_token_id
@@ -235,13 +240,15 @@ class Policy(nn.Module):
         Args:
             path: Folder; made if it does not exist.
             torch_dtype: Data type of the written weights, such as ``"bfloat16"``; by default their own.
-            merged: Model with the adapters in its weights, to write in place of the adapters.
+            merged: Model with the adapters in its weights, to write in place of the adapters. Takes on ``torch_dtype``.
         """
         if self.adapters is not None and merged is None:
             self.adapters.save_pretrained(path, torch_dtype)
         else:
             model = self.model if merged is None else merged
-            model = model if torch_dtype is None else copy.deepcopy(model).to(getattr(torch, torch_dtype))
+            if torch_dtype is not None:
+                own = copy.deepcopy(model) if merged is None else merged  # which nothing else needs
+                model = own.to(getattr(torch, torch_dtype))
             model.save_pretrained(path)
         tokenizer = copy.copy(self.tokenizer)
         # Its own, not the window of this model that loading has put in its place.

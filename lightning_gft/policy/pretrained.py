@@ -133,19 +133,19 @@ class PretrainedPolicy(PolicyLoader):
             raise ValueError("precision='64-true' would convert the quantised weights: use '32-true' or 'bf16-mixed'")
 
     @override
-    def merge(self, policy: Policy) -> PreTrainedModel:
-        """Return a model with a policy's adapters added to its weights, read again in full precision.
+    def full_precision(self, policy: Policy) -> Adapters:
+        """Return a copy of a policy's adapters, in a model that is read again in full precision.
 
         Args:
             policy: What this has loaded, with adapters.
         """
-        assert policy.adapters is not None  # noqa: S101 (whoever merges has asked)
+        assert policy.adapters is not None  # noqa: S101 (the caller has checked)
         whole = copy.copy(self)
         whole.quantization, whole.fp32_head, whole.gradient_checkpointing = None, False, False
         whole.torch_dtype = "float32"  # half precision would round a small adapter away
         with TemporaryDirectory() as folder:
             policy.adapters.save_pretrained(folder)
-            return Adapters(whole.load_model(), LoRA(adapter_path=folder)).merge()
+            return Adapters(whole.load_model(), LoRA(adapter_path=folder))
 
     @override
     def load_config(self) -> PreTrainedConfig:
