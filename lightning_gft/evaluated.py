@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from lightning_gft.checkpoint import ResumableModule
 from lightning_gft.checks import check_kind
-from lightning_gft.evaluation import Evaluator
+from lightning_gft.evaluation import Evaluator, log_key
 from lightning_gft.metrics import PolicyEvaluation
 from lightning_gft.optimization import OptimizerFn
 from lightning_gft.policy import Policy
@@ -115,7 +115,6 @@ class EvaluatedModule(ResumableModule):
 
     def _log_evaluations(self, stage: str) -> None:
         for dataset, metric in self.evaluations.items():
-            prefix = f"{stage}/{dataset}/" if dataset else f"{stage}/"
             for name, value in metric.compute().items():
-                self.log(prefix + name, value, sync_dist=True)
+                self.log(log_key(stage, name, dataset), value, sync_dist=True)
         self.evaluations.clear()

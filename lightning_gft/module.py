@@ -8,27 +8,31 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from lightning.pytorch import Callback, LightningDataModule
 from lightning.pytorch.strategies import ParallelStrategy
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.optim import AdamW
 from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
 from lightning_gft.batching import without_tokens
-from lightning_gft.checks import check_count, check_kind
+from lightning_gft.checks import check_count, check_kind, check_number
 from lightning_gft.data import PromptDataModule
 from lightning_gft.evaluated import check_batch
-from lightning_gft.evaluation import Evaluation, Evaluator
-from lightning_gft.guards import UpdateGuard, check_group_size, check_positive, warn_of_small_groups
+from lightning_gft.evaluation import Evaluation, Evaluator, log_key
+from lightning_gft.guards import UpdateGuard, check_group_size, warn_of_small_groups
 from lightning_gft.losses import GroupLoss
+from lightning_gft.monitors import check_monitors, evaluation_names, has_foreign, training_names
 from lightning_gft.optimization import OptimizerFn
 from lightning_gft.policy import Policy, PolicyLoader
 from lightning_gft.preflight import check_data, warn_of_unused_template
 from lightning_gft.rollout import combine_seeds
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.schedules import Schedule, SchedulerFn
-from lightning_gft.statistics import TrainingStatistics
+from lightning_gft.statistics import TrainingStatistics, UpdateFigures
 from lightning_gft.strategies import check_strategy, load_policy
+from lightning_gft.trainer_options import check_trainer_options
 from lightning_gft.types import GroupBatch, PromptBatch
 from lightning_gft.updated import UpdatedModule
 
@@ -92,12 +96,13 @@ class GFTLitModule(UpdatedModule):
         max_uninformative_batches: int | None = 100,
     ) -> None:
         super().__init__(optimizer, lr_scheduler)
-        check_positive(gradient_clip_val=gradient_clip_val)
-        counts = {"updates_per_batch": updates_per_batch, "micro_batch_tokens": micro_batch_tokens}
-        for field, count in {**counts, "max_nonfinite_updates": max_nonfinite_updates}.items():
-            check_count(field, count)
+        no_limit = "null for no limit"
+        if gradient_clip_val is not None:
+            gradient_clip_val = check_number("gradient_clip_val", gradient_clip_val, above=0, otherwise=no_limit)
         if max_uninformative_batches is not None:
-            check_count("max_uninformative_batches", max_uninformative_batches, otherwise=", or be None for no limit")
+            max_uninformative_batches = check_count(
+                "max_uninformative_batches", max_uninformative_batches, otherwise=no_limit
+            )
         check_kind("policy", policy, PolicyLoader, "PretrainedPolicy('path/or/name')")
         check_kind("sampler", sampler, GroupSampler, "GroupSampler(sources={...}, rewards={...})")
         check_kind("loss", loss, GroupLoss, "GFTLoss()")
@@ -107,10 +112,10 @@ class GFTLitModule(UpdatedModule):
         self.sampler = sampler
         self.loss = loss
         self.evaluator = Evaluator(evaluation or Evaluation(), sampler.rewards)
-        self.updates_per_batch = updates_per_batch
-        self.micro_batch_tokens = micro_batch_tokens
+        self.updates_per_batch = check_count("updates_per_batch", updates_per_batch)
+        self.micro_batch_tokens = check_count("micro_batch_tokens", micro_batch_tokens)
         self.gradient_clip_val = gradient_clip_val
-        self.guard = UpdateGuard(max_nonfinite_updates, max_uninformative_batches)
+        self.guard = UpdateGuard(check_count("max_nonfinite_updates", max_nonfinite_updates), max_uninformative_batches)
         self.statistics = TrainingStatistics(list(sampler.rewards))
         self.base_seed = 0
 
@@ -118,6 +123,13 @@ class GFTLitModule(UpdatedModule):
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The policy's tokenizer, there before its weights are."""
         return self.policy_loader.tokenizer
+
+    @override
+    def configure_callbacks(self) -> list[Callback]:
+        # Adds none: it is the one hook before Lightning's own check, which does not know this module's settings.
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            check_trainer_options(self.trainer)
+        return []
 
     @override
     def setup(self, stage: str) -> None:
@@ -134,6 +146,17 @@ class GFTLitModule(UpdatedModule):
         if isinstance(data, PromptDataModule):
             warn_of_unused_template(data, self.policy_loader)
             check_data(data, self.sampler, self.evaluator.settings.max_new_tokens, self.tokenizer)
+        if stage == "fit":
+            self._check_monitors(data)
+
+    def _check_monitors(self, data: LightningDataModule | None) -> None:
+        known = isinstance(data, PromptDataModule)
+        datasets = list(data.examples.get("val", {})) if isinstance(data, PromptDataModule) else [""]
+        names = training_names(self.statistics, self.loss, self.sampler) | {*_PROGRESS_BAR}
+        if self.trainer.limit_val_batches != 0:
+            names |= evaluation_names(self.evaluator, "val", datasets)
+        own_code = type(self) is not GFTLitModule or has_foreign(self.trainer.callbacks)  # type: ignore[attr-defined]
+        check_monitors(self.trainer.callbacks, names, complete=known and not own_code)  # type: ignore[attr-defined]
 
     @override
     def configure_model(self) -> None:
@@ -178,9 +201,10 @@ class GFTLitModule(UpdatedModule):
             with self._randomness(self.current_epoch, batch_idx, number):
                 loss, grad_norm = self._update(groups, batch_idx)
             groups = replace(groups, sampling_logprobs=None)  # the policy is no longer the one that drew them
-        last = {"loss": self._reduce(loss, "mean"), "grad_norm": grad_norm, "learning_rate": learning_rate}
-        self._log_step(groups, last, time.perf_counter() - started)
-        return {"loss": last["loss"], "groups": groups}
+        nonfinite = float(self.guard.nonfinite_updates)
+        update = UpdateFigures(self._reduce(loss, "mean"), grad_norm, learning_rate, nonfinite)
+        self._log_step(groups, update, time.perf_counter() - started)
+        return {"loss": update.loss, "groups": groups}
 
     def _with_logprobs(self, groups: GroupBatch) -> GroupBatch:
         """Add the log-probabilities that the loss compares with, taken before the first update."""
@@ -229,11 +253,10 @@ class GFTLitModule(UpdatedModule):
         strategy = self.trainer.strategy
         return nullcontext() if last or not isinstance(strategy, ParallelStrategy) else strategy.block_backward_sync()
 
-    def _log_step(self, groups: GroupBatch, last_update: dict[str, Tensor | float], seconds: float) -> None:
+    def _log_step(self, groups: GroupBatch, update: UpdateFigures, seconds: float) -> None:
         num_tokens = self._reduce(groups.lengths.sum(), "sum")
-        figures = {**self.statistics.collect(self.loss, num_tokens, seconds), **last_update}
-        figures["nonfinite_updates"] = float(self.guard.nonfinite_updates)
-        self.log_dict({f"train/{name}": value for name, value in figures.items()}, batch_size=1)
+        figures = self.statistics.collect(self.loss, num_tokens, seconds, update)
+        self.log_dict({log_key("train", name): value for name, value in figures.items()}, batch_size=1)
         for shown, name in _PROGRESS_BAR.items():
             self.log(shown, figures[name], prog_bar=True, logger=False, batch_size=1)
 
