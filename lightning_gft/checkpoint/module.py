@@ -124,9 +124,10 @@ class ResumableModule(LightningModule):
         wanted = inspect.signature(cls).parameters.values()
         required = [parameter.name for parameter in wanted if parameter.default is inspect.Parameter.empty]
         if missing := [name for name in required if name not in parts]:
+            given = ", ".join(f"{name}=..." for name in missing)
             raise TypeError(
-                f"{cls.__name__}.load_from_checkpoint: expected {', '.join(f'{name}=...' for name in missing)} as in the "
-                "run that wrote it, since a checkpoint holds only what trains; `lightning-gft export` writes a whole model"
+                f"{cls.__name__}.load_from_checkpoint: expected {given} as in the run that wrote the checkpoint, which "
+                "holds only what trains; `lightning-gft export` writes a whole model"
             )
         module = cls(**parts)
         module.load_weights(checkpoint_path)
