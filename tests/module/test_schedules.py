@@ -25,11 +25,11 @@ def rates(schedule: Schedule, num_steps: int = 6, lr: float = 1.0) -> list[float
     """Return the learning rate of each step of a run, and the one after it."""
     optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=lr)
     scheduler = make_scheduler(schedule, optimizer, lambda: num_steps)
-    seen = []
-    for _ in range(num_steps + 1):
-        seen.append(optimizer.param_groups[0]["lr"])
+    seen = [optimizer.param_groups[0]["lr"]]
+    for _ in range(num_steps):
         optimizer.step()
         scheduler.step()
+        seen.append(optimizer.param_groups[0]["lr"])
     return seen
 
 
@@ -49,7 +49,7 @@ def cosine(step: int, steps: int, end: float = 0.0) -> float:
         (WarmupSchedule("inverse_sqrt", 2), [0, 0.5, *(math.sqrt(2 / step) for step in range(2, 7))]),
         (
             WarmupSchedule("warmup_stable_decay", 2, decay_ratio=0.34, min_lr_ratio=0.1),
-            [0, 0.5, 1, *(cosine(step, 3, 0.1) for step in range(4))],
+            [0.1, 0.55, 1, *(cosine(step, 3, 0.1) for step in range(4))],
         ),
     ],
 )
@@ -77,8 +77,13 @@ def test_schedules_one_after_another_share_the_run():
     assert rates(one) == pytest.approx([0.5, 0.75, *(cosine(step, 4) for step in range(5))])
     other = SequentialLR([partial(LinearLR, start_factor=0.5, total_iters=2), partial(CosineAnnealingLR, T_max=4)], [2])
     assert rates(other) == rates(one)
-    both = ChainedScheduler([schedules.PolynomialLR(), WarmupSchedule("constant", 2)])
-    assert rates(both)[2:] == pytest.approx([2 / 3, 1 / 2, 1 / 3, 1 / 6, 0], abs=1e-6)
+
+
+def test_schedules_at_the_same_time_are_multiplied():
+    both = ChainedScheduler([schedules.PolynomialLR(), schedules.LinearLR(start_factor=0.5, total_iters=2)])
+    assert rates(both) == pytest.approx([0.5, 0.75 * 5 / 6, 2 / 3, 1 / 2, 1 / 3, 1 / 6, 0], abs=1e-6)
+    with pytest.raises(ValueError, match=r"lr_scheduler.schedulers: .*got a LambdaLR"):
+        rates(ChainedScheduler([schedules.PolynomialLR(), WarmupSchedule("constant", 2)]))
 
 
 class Rates(Callback):
