@@ -126,10 +126,10 @@ class GFTLitModule(UpdatedModule):
 
     @override
     def configure_callbacks(self) -> list[Callback]:
-        # Adds none: it is the one hook before Lightning's own check, which does not know this module's settings.
+        # The one hook before Lightning's own check, which does not know this module's settings.
         if self.trainer.state.fn == TrainerFn.FITTING:
             check_trainer_options(self.trainer)
-        return []
+        return super().configure_callbacks()
 
     @override
     def setup(self, stage: str) -> None:
