@@ -1,0 +1,18 @@
+"""Texts for a terminal."""
+
+from __future__ import annotations
+
+
+def cut(text: str, length: int) -> str:
+    """Return a text without its middle where it is longer than asked for: beginning and end tell most.
+
+    Args:
+        text: Of any length.
+        length: Most characters to keep.
+
+    Example:
+        >>> cut("abcdefgh", 8), cut("a" * 1000 + "b", 10)
+        ('abcdefgh', 'aaaaa ... [991 characters] ... aaaab')
+    """
+    half = length // 2
+    return text if len(text) <= length else f"{text[:half]} ... [{len(text) - 2 * half} characters] ... {text[-half:]}"
