@@ -23,6 +23,7 @@ from lightning_gft.cli.documents import check_files
 from lightning_gft.cli.outputs import KeepConfig, ShortProgressBar, default_loggers, quieten, remove_unused
 from lightning_gft.cli.parsing import Parser, load_value
 from lightning_gft.cli.places import check_places, check_writable
+from lightning_gft.cli.progress import ProgressLines
 from lightning_gft.cli.stopping import StopBetweenSteps
 from lightning_gft.cli.summary import print_figures, print_kept, print_measured
 from lightning_gft.cli.trainer import GFTTrainer
@@ -91,7 +92,7 @@ class GFTCLI(LightningCLI):
         check_places(loggers, callbacks)
         shows_progress = config["enable_progress_bar"] is not False and not config["barebones"]
         if shows_progress and not any(isinstance(callback, ProgressBar) for callback in callbacks):
-            callbacks.append(ShortProgressBar())
+            callbacks.append(ShortProgressBar() if sys.stdout.isatty() else ProgressLines())
         if self.config["subcommand"] == "predict" and not any(isinstance(c, GroupWriter) for c in callbacks):
             callbacks.append(GroupWriter(str(Path(root) / "groups.parquet")))
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
