@@ -51,9 +51,10 @@ if TYPE_CHECKING:
     )
     from lightning_gft.rollout import RolloutEngine, TransformersEngine
     from lightning_gft.sampler import GroupSampler
+    from lightning_gft.sampling import SamplingParams
     from lightning_gft.sources import ExpertSource, ResponseSource, SelfSource, TeacherSource
     from lightning_gft.strategies import FSDP2Strategy
-    from lightning_gft.types import GroupBatch, LossOutput, PromptBatch, Response, SamplingParams, Source, TokenBatch
+    from lightning_gft.types import GroupBatch, LossOutput, PromptBatch, Response, Source, TokenBatch
 
 _PLACES = {
     "lightning_gft.advantages": (
@@ -94,6 +95,7 @@ _PLACES = {
     ),
     "lightning_gft.rollout": ("RolloutEngine", "TransformersEngine"),
     "lightning_gft.sampler": ("GroupSampler",),
+    "lightning_gft.sampling": ("SamplingParams",),
     "lightning_gft.sources": ("ExpertSource", "ResponseSource", "SelfSource", "TeacherSource"),
     "lightning_gft.strategies": ("FSDP2Strategy",),
     "lightning_gft.types": (
@@ -101,7 +103,6 @@ _PLACES = {
         "LossOutput",
         "PromptBatch",
         "Response",
-        "SamplingParams",
         "Source",
         "TokenBatch",
     ),

@@ -49,7 +49,8 @@ CONSTRUCTORS = {
     "Quantization": "bits=4, quant_type='nf4', double_quant=True, compute_dtype='bfloat16', storage_dtype='uint8'",
     "SFTLoss": "reduction='token-mean'",
     "ScratchPolicy": "alphabet, model_type='qwen2', config=None, lora=None, rollout=None",
-    "SelfSource": "num_generations=4, max_new_tokens=512, temperature=1.0, top_p=1.0, top_k=0, min_p=None",
+    "SelfSource": "num_generations=4, max_new_tokens=512, temperature=1.0, top_p=1.0, top_k=0, min_p=None, "
+    "min_new_tokens=0, stop_strings=None",
     "TeacherSource": "num_responses=3",
 }
 
