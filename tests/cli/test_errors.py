@@ -151,7 +151,7 @@ def test_template_on_the_command_line_stays_a_text(capsys, tmp_path):
 
 def test_traceback_is_shown_when_asked_for(monkeypatch):
     monkeypatch.setenv("LIGHTNING_GFT_TRACEBACK", "1")
-    with pytest.raises(ValueError, match="updates_per_batch=0"):
+    with pytest.raises(ValueError, match="`updates_per_batch`: expected"):
         main(["fit", "--config", GFT, "--model.updates_per_batch=0"])
 
 
