@@ -48,3 +48,15 @@ def test_model_by_name_is_told_at_once() -> None:
     for load in (loader.load_config, loader.load_tokenizer):
         with pytest.raises(ValueError, match=r"path='some/model': its .* nor in the cache, .*HF_ENDPOINT"):
             load()
+
+
+def test_name_that_the_hub_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve({}) as address:
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        with pytest.raises(
+            ValueError, match=r"path='no/such-model': no model could be loaded from there .*config\.json"
+        ):
+            PretrainedPolicy("no/such-model").load_config()

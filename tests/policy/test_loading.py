@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 from transformers import AutoModelForCausalLM, AutoTokenizer, T5Config, T5ForConditionalGeneration
 
 from lightning_gft import Policy, PretrainedPolicy, ScratchPolicy
@@ -92,12 +93,15 @@ def test_attention_implementation_that_is_not_installed(tmp_path: Path):
         PretrainedPolicy(str(tmp_path), attn_implementation="flash_attention_2").load_model()
 
 
-def test_missing_folder(tmp_path: Path):
+def test_missing_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     loader = PretrainedPolicy(str(tmp_path / "nothing"))
     for load in (lambda: loader.tokenizer, loader.load_config):
         with pytest.raises(ValueError, match=r"model_name_or_path='.*nothing': there is no such folder"):
             load()
-    with pytest.raises(ValueError, match=r"no model could be loaded from there .*config\.json"):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(
+        ValueError, match=r"its model is neither a local path nor in the cache, and HF_HUB_OFFLINE is set"
+    ):
         PretrainedPolicy("no/such-model").load_config()
 
 
