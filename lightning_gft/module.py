@@ -159,6 +159,12 @@ class GFTLitModule(UpdatedModule):
         check_monitors(self.trainer.callbacks, names, complete=known and not own_code)  # type: ignore[attr-defined]
 
     @override
+    def teardown(self, stage: str) -> None:
+        super().teardown(stage)
+        for reward in self.sampler.rewards.values():
+            reward.close()
+
+    @override
     def configure_model(self) -> None:
         if not hasattr(self, "policy"):
             self.policy = load_policy(self._load_policy, self._trainer)

@@ -37,6 +37,7 @@ def check_data(
             "the datamodule has a tokenizer of its own, which is not the policy's: leave its `tokenizer` alone, or set "
             "it to that of the policy"
         )
+    _check_tokens(sampler.rewards, tokenizer)
     for split, datasets in data.examples.items():
         lengths = _drawn_lengths(sampler) if split == "train" else [evaluation_tokens]
         for name, rows in datasets.items():
@@ -81,6 +82,16 @@ def _check_sources(rows: Sequence[Example], sampler: GroupSampler) -> None:
                 )
 
 
+def _check_tokens(rewards: Mapping[str, Reward], tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a reward that waits for a special token which responses are decoded without."""
+    added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    for name, reward in rewards.items():
+        try:
+            reward.check_tokens({*tokenizer.all_special_tokens, *added})
+        except ValueError as error:
+            raise ValueError(f"reward {name!r}: {error}") from error
+
+
 def _check_references(where: str, rows: Sequence[Example], rewards: Mapping[str, Reward]) -> None:
     for name, reward in rewards.items():
         for example in rows:
@@ -113,6 +124,8 @@ def _warn_of_worthless_demonstrations(
             responses=texts,
             references=[example.reference for example, _ in tried],
             columns={name: [example.columns[name] for example, _ in tried] for name in rows[0].columns},
+            # Without the token that ends it, as the policy decodes a response.
+            raw_responses=[str(tokenizer.decode(answer.token_ids[:-1])) for _, answer in tried],
         )
         if tried and not scores.any():
             rank_zero_warn(
