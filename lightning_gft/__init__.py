@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         NumericReward,
         Reward,
         RewardError,
+        TimeLimitedReward,
     )
     from lightning_gft.rollout import RolloutEngine, TransformersEngine
     from lightning_gft.sampler import GroupSampler
@@ -93,6 +94,7 @@ _PLACES = {
         "NumericReward",
         "Reward",
         "RewardError",
+        "TimeLimitedReward",
     ),
     "lightning_gft.rollout": ("RolloutEngine", "TransformersEngine"),
     "lightning_gft.sampler": ("GroupSampler",),
@@ -160,6 +162,7 @@ __all__ = [
     "SelfSource",
     "Source",
     "TeacherSource",
+    "TimeLimitedReward",
     "TokenBatch",
     "TokenStatistics",
     "TransformersEngine",

@@ -156,6 +156,12 @@ class GFTLitModule(UpdatedModule):
         return {*names, *_PROGRESS_BAR}
 
     @override
+    def teardown(self, stage: str) -> None:
+        super().teardown(stage)
+        for reward in self.sampler.rewards.values():
+            reward.close()
+
+    @override
     def configure_model(self) -> None:
         if not hasattr(self, "policy"):
             self.policy = load_policy(self._load_policy, self._trainer)

@@ -37,6 +37,7 @@ def check_data(
             "the datamodule has a tokenizer of its own, which is not the policy's: leave its `tokenizer` alone, or set "
             "it to that of the policy"
         )
+    _check_tokens(sampler.rewards, tokenizer)
     for split, datasets in data.examples.items():
         lengths = _drawn_lengths(sampler) if split == "train" else [evaluation_tokens]
         for name, rows in datasets.items():
@@ -79,6 +80,16 @@ def _check_sources(rows: Sequence[Example], sampler: GroupSampler) -> None:
                     f"{type(source).__name__}(num_responses={source.num_responses}), but no row has more than {most}: "
                     "groups are smaller than asked for"
                 )
+
+
+def _check_tokens(rewards: Mapping[str, Reward], tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a reward that waits for a special token which responses are decoded without."""
+    added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    for name, reward in rewards.items():
+        try:
+            reward.check_tokens({*tokenizer.all_special_tokens, *added})
+        except ValueError as error:
+            raise ValueError(f"reward {name!r}: {error}") from error
 
 
 def _check_references(where: str, rows: Sequence[Example], rewards: Mapping[str, Reward]) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_gft.advantages import AdvantageEstimator, GroupNormalizedAdvantage
 from lightning_gft.checks import check_kind
-from lightning_gft.rewards import Reward, score_responses
+from lightning_gft.rewards import Reward, as_rewards, score_responses
 from lightning_gft.rollout import spawn_seeds
 from lightning_gft.sources import ResponseSource
 from lightning_gft.types import GroupBatch, PromptBatch, Response, ResponseGenerator, Source
@@ -22,7 +22,8 @@ class GroupSampler:
 
     Args:
         sources: Where responses come from, by names of your choice.
-        rewards: What a response is worth, by names that become log keys; their weighted sum counts.
+        rewards: What a response is worth, by names that become log keys; their weighted sum counts. A plain function
+            will do as well, see :class:`~lightning_gft.FunctionReward`.
         advantage: Turns rewards into advantages; default :class:`~lightning_gft.GroupNormalizedAdvantage`.
 
     Raises:
@@ -46,7 +47,9 @@ class GroupSampler:
         advantage: AdvantageEstimator | None = None,
     ) -> None:
         _check_named("sources", sources, ResponseSource, "ExpertSource or SelfSource")
-        _check_named("rewards", rewards, Reward, "NumericReward or ExactMatchReward")
+        if isinstance(rewards, Mapping):
+            rewards = as_rewards(rewards)
+        _check_named("rewards", rewards, Reward, "NumericReward() or ExactMatchReward()")
         if all(reward.weight == 0 for reward in rewards.values()):
             raise ValueError("every reward has weight=0, so no response is better than another; give one a weight")
         self.sources = sources

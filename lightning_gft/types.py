@@ -129,7 +129,7 @@ class GroupBatch:
         rewards: ``[N]``, the weighted sum of all rewards.
         advantages: ``[N]``.
         finished: ``[N]``, whether the response ended before the length limit.
-        reward_parts: ``[N]`` for each reward by its name, unweighted.
+        reward_parts: ``[N]`` for each reward by its name, unweighted; NaN where it does not apply.
         prompts: ``N`` prompt texts.
         responses: ``N`` response texts without special tokens, as rewards see them that do not ask for those.
         weights: ``[N]``, the reduction's weight of each sequence; ``None`` counts as 1.

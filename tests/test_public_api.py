@@ -34,8 +34,8 @@ CONSTRUCTORS = {
     "DynamicCoefficientRectifier": "threshold=0.7, **kwargs",
     "ExactMatchReward": "marker='', strip=True, ignore_case=False, weight=1.0",
     "ExpertSource": "num_responses=1",
-    "FormatReward": "pattern, full_match=True, weight=1.0",
-    "FunctionReward": "function, weight=1.0",
+    "FormatReward": "pattern, full_match=True, weight=1.0, special_tokens=False",
+    "FunctionReward": "function, weight=1.0, special_tokens=False",
     "GFTLoss": "rectifier=None, reduction='token-mean'",
     "GroupNormalizedAdvantage": "eps=1e-06, scale='group'",
     "GroupSampler": "sources, rewards, advantage=None",
@@ -51,6 +51,7 @@ CONSTRUCTORS = {
     "ScratchPolicy": "alphabet, model_type='qwen2', config=None, lora=None, rollout=None",
     "SelfSource": "num_generations=4, max_new_tokens=512, temperature=1.0, top_p=1.0, top_k=0, min_p=None, "
     "min_new_tokens=0, stop_strings=''",
+    "TimeLimitedReward": "reward, seconds",
     "TeacherSource": "num_responses=3",
     "WarmupSchedule": "name='cosine', warmup_steps=0, warmup_ratio=0.0, min_lr_ratio=0.0, decay_ratio=0.2",
 }

@@ -99,4 +99,12 @@ class PolicyEvaluation(ExactMetric):
         return figures
 
     def _correct(self, groups: GroupBatch) -> Tensor:
-        return (groups.reward_parts[self.reward_name] >= self.correct_reward).double()
+        rewards = groups.reward_parts[self.reward_name]
+        if rewards.isnan().any():
+            first = int(rewards.isnan().nonzero()[0])
+            raise ValueError(
+                f"`evaluation.reward`: {self.reward_name!r} gave None (not applicable) for a response to the prompt "
+                f"{groups.prompts[first][:200]!r}, so whether it is correct is not known; name a reward that "
+                "applies to every response"
+            )
+        return (rewards >= self.correct_reward).double()

@@ -24,7 +24,7 @@ class GroupStatistics(ExactMetric):
 
     - ``reward``, ``reward_std``: mean reward of a response; mean standard deviation within a group
     - ``reward_by_source/<source>``: mean reward of the responses of each source that gave any
-    - ``rewards/<name>/mean``: mean of each reward, unweighted
+    - ``rewards/<name>/mean``: mean of each reward, unweighted, over the responses that it applies to, if there are any
     - ``frac_reward_zero_std``: share of groups of several responses whose rewards are all equal
     - ``frac_groups_of_one``: share of groups of a single response
     - ``frac_prompts_without_group``: share of prompts that no source gave a response to
@@ -52,6 +52,7 @@ class GroupStatistics(ExactMetric):
     num_responses: Tensor
     reward_sums: Tensor
     part_sums: Tensor
+    part_counts: Tensor
     self_tokens: Tensor
     self_clipped: Tensor
 
@@ -72,6 +73,7 @@ class GroupStatistics(ExactMetric):
             ("num_responses", len(Source)),
             ("reward_sums", len(Source)),
             ("part_sums", len(reward_names)),
+            ("part_counts", len(reward_names)),
         ):
             self.add_state(name, torch.zeros(size, dtype=torch.float64), dist_reduce_fx="sum")
 
@@ -86,7 +88,9 @@ class GroupStatistics(ExactMetric):
         self.std_sum += deviations.sum()
         self.num_responses += groups.source.bincount(minlength=len(Source))
         self.reward_sums.index_add_(0, groups.source, groups.rewards.double())
-        self.part_sums += torch.stack([groups.reward_parts[name].double().sum() for name in self.reward_names])
+        parts = torch.stack([groups.reward_parts[name].double() for name in self.reward_names])
+        self.part_sums += parts.nansum(dim=1)
+        self.part_counts += (~parts.isnan()).sum(dim=1)
         own = groups.source == Source.SELF
         self.self_tokens += groups.response_lengths[own].sum()
         self.self_clipped += (~groups.finished[own]).sum()
@@ -106,8 +110,9 @@ class GroupStatistics(ExactMetric):
             if self.num_responses[source]:
                 mean = self.reward_sums[source] / self.num_responses[source]
                 statistics[f"reward_by_source/{source.name.lower()}"] = mean
-        for name, total in zip(self.reward_names, self.part_sums, strict=True):
-            statistics[f"rewards/{name}/mean"] = total / responses
+        for name, total, count in zip(self.reward_names, self.part_sums, self.part_counts, strict=True):
+            if count:
+                statistics[f"rewards/{name}/mean"] = total / count
         if own := self.num_responses[Source.SELF]:
             statistics["completions/mean_length"] = self.self_tokens / own
             statistics["completions/clipped_ratio"] = self.self_clipped / own

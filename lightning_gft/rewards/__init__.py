@@ -1,10 +1,12 @@
 """Rewards: what scores a response, and how several of them make one number."""
 
-from lightning_gft.rewards.base import FunctionReward, Reward
+from lightning_gft.rewards.base import FunctionReward, Reward, as_rewards
 from lightning_gft.rewards.exact import ExactMatchReward
+from lightning_gft.rewards.failures import RewardError
 from lightning_gft.rewards.format import FormatReward
 from lightning_gft.rewards.numeric import NumericReward
-from lightning_gft.rewards.scoring import RewardError, score_responses
+from lightning_gft.rewards.scoring import score_responses
+from lightning_gft.rewards.workers import TimeLimitedReward
 
 __all__ = [
     "ExactMatchReward",
@@ -13,5 +15,7 @@ __all__ = [
     "NumericReward",
     "Reward",
     "RewardError",
+    "TimeLimitedReward",
+    "as_rewards",
     "score_responses",
 ]

@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 from typing_extensions import override
 
@@ -24,12 +23,14 @@ class Reward(ABC):
 
     Args:
         weight: What the score counts in the total; negative for a penalty, 0 to log the score alone.
+        special_tokens: Whether the responses keep their special tokens, such as ``<think>`` where a tokenizer has it.
 
     Raises:
         ValueError: If the weight is infinite or NaN.
         TypeError: If it is not a number.
 
     Example:
+        >>> import torch
         >>> class Brevity(Reward):
         ...     def __call__(self, *, prompts, responses, references, **columns):
         ...         return torch.tensor([1.0 / (1 + len(response)) for response in responses])
@@ -37,14 +38,15 @@ class Reward(ABC):
         tensor([0.5000])
     """
 
-    def __init__(self, weight: float = 1.0) -> None:
+    def __init__(self, weight: float = 1.0, special_tokens: bool = False) -> None:
         self.weight = check_number("weight", weight, of=type(self).__name__)
+        self.special_tokens = special_tokens
 
     @abstractmethod
     def __call__(
         self, *, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Any], **columns: Sequence[Any]
-    ) -> Tensor:
-        """Return ``[N]`` scores, float32 and without the weight, in the order of the responses.
+    ) -> Tensor | Sequence[float | None]:
+        """Return ``N`` scores without the weight, in the order of the responses, ``None`` where it does not apply.
 
         Args:
             prompts: ``N`` prompt texts.
@@ -56,7 +58,7 @@ class Reward(ABC):
     @property
     def keeps_special_tokens(self) -> bool:
         """Whether the responses that it scores keep their special tokens, all but the one that ends them."""
-        return False
+        return self.special_tokens
 
     def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:  # noqa: B027 (nothing to check is the rule)
         """Refuse a row of the data whose responses could not be scored; a run asks for every row before it starts.
@@ -69,39 +71,53 @@ class Reward(ABC):
             ValueError: If it is unfit.
         """
 
+    def check_tokens(self, special_tokens: Collection[str]) -> None:  # noqa: B027
+        """Refuse a tokenizer with which no response could ever score; a run asks before it starts.
+
+        Args:
+            special_tokens: Tokens that are taken out of the responses, unless the reward keeps them.
+
+        Raises:
+            ValueError: If there is such a token.
+        """
+
+    def close(self) -> None:  # noqa: B027
+        """End what the reward has started, such as processes, when a run ends; a later call may start it anew."""
+
 
 class FunctionReward(Reward):
-    """A reward from any importable function, so that a config needs no class.
+    """A reward from any function, so that a config needs no class.
 
     The function takes the keywords of :meth:`Reward.__call__`. Without ``**columns`` in its signature it is given only
-    what it names: ``def score(responses, difficulty)`` is enough.
+    what it names: ``def score(responses, difficulty)`` is enough. It returns one number for each response, or ``None``
+    where it does not apply, as a list, an array or a tensor.
 
     Args:
-        function: Where the function is: ``package.module.function`` or ``package.module:function``. It returns one
-            number for each response, as a tensor, a list or an array.
+        function: Where the function is, ``package.module.function`` or ``package.module:function``; from Python the
+            function itself, or anything that can be called.
         weight: What the score counts in the total.
+        special_tokens: Whether the responses keep their special tokens.
 
     Raises:
         ValueError: If ``function`` is no dotted path, or the weight is not finite; on a call, if a parameter of the
             function is neither a keyword of a reward nor a column of the data.
         ImportError: If the module cannot be imported, or has no such function.
-        TypeError: If what the path names cannot be called; on a call, if what it returns is no numbers.
+        TypeError: If what the path names cannot be called.
 
     Example:
-        >>> import sys
-        >>> from types import SimpleNamespace
         >>> def brevity(responses):
         ...     return [1 / len(response) for response in responses]
-        >>> sys.modules["my_rewards"] = SimpleNamespace(brevity=brevity)  # stands for a file my_rewards.py
-        >>> FunctionReward("my_rewards.brevity")(prompts=["1+1="], responses=["it is 2"], references=["2"])
-        tensor([0.1429])
+        >>> FunctionReward(brevity)(prompts=["1+1="], responses=["it is 2"], references=["2"])
+        [0.14285714285714285]
     """
 
-    def __init__(self, function: str, weight: float = 1.0) -> None:
-        super().__init__(weight)
-        self.function = function
-        self._function = _import_function(function)
-        parameters = inspect.signature(self._function).parameters.values()
+    def __init__(self, function: str | Callable[..., Any], weight: float = 1.0, special_tokens: bool = False) -> None:
+        super().__init__(weight, special_tokens)
+        self._function = _import_function(function) if isinstance(function, str) else function
+        if not callable(self._function):
+            raise TypeError(f"`function`: expected a function or its dotted path, got {shorten(function)}")
+        self.function = function if isinstance(function, str) else _name(function)
+        parameters = _parameters(self._function, self.function)
         named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
         self._accepts_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
         self._accepted = {p.name for p in named}
@@ -109,17 +125,10 @@ class FunctionReward(Reward):
 
     def __call__(
         self, *, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Any], **columns: Sequence[Any]
-    ) -> Tensor:
-        """Return the function's scores; see :meth:`Reward.__call__`."""
+    ) -> Tensor | Sequence[float | None]:
+        """Return what the function returns; see :meth:`Reward.__call__`."""
         keywords = {**columns, "prompts": prompts, "responses": responses, "references": references}
-        scores = self._function(**self._select(keywords))
-        try:
-            return torch.as_tensor(scores, dtype=torch.float32)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise TypeError(
-                f"{self.function} returned {shorten(scores)}, a {type(scores).__name__}; "
-                "return one number for each response, as a tensor, a list or an array"
-            ) from error
+        return self._function(**self._select(keywords))  # type: ignore[no-any-return]
 
     @override
     def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:
@@ -133,8 +142,44 @@ class FunctionReward(Reward):
 
     def _check_parameters(self, given: Collection[str]) -> None:
         missing = sorted(self._required - set(given))
-        if missing:
-            raise ValueError(f"{self.function} has parameters {missing} that the data lacks; it has {sorted(given)}")
+        if not missing:
+            return
+        hint = (
+            "; a response is called `responses` here, not `completions`: rename it" if "completions" in missing else ""
+        )
+        raise ValueError(f"{self.function} has parameters {missing} that the data lacks; it has {sorted(given)}{hint}")
+
+
+def as_rewards(rewards: Mapping[str, Any]) -> dict[str, Any]:
+    """Return named rewards, each plain function among them made a :class:`FunctionReward`.
+
+    Args:
+        rewards: By name; what is neither a reward nor a function stays as it is.
+
+    Example:
+        >>> as_rewards({"brief": lambda responses: [-len(response) for response in responses]})["brief"].weight
+        1.0
+    """
+    return {name: FunctionReward(part) if _is_function(part) else part for name, part in rewards.items()}
+
+
+def _is_function(part: Any) -> bool:
+    return callable(part) and not isinstance(part, Reward | type)
+
+
+def _name(function: Callable[..., Any]) -> str:
+    named = getattr(function, "func", function)  # of a partial
+    name = getattr(named, "__qualname__", type(named).__qualname__)
+    return f"{getattr(named, '__module__', type(named).__module__)}.{name}"
+
+
+def _parameters(function: Callable[..., Any], name: str) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except ValueError as error:
+        raise TypeError(
+            f"`function`: expected one whose parameters can be read, got {name}; wrap it in one of your own"
+        ) from error
 
 
 def _import_function(path: str) -> Callable[..., Any]:

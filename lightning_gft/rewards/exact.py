@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any
@@ -12,11 +13,14 @@ from typing_extensions import override
 
 from lightning_gft.checks import check_marker
 from lightning_gft.rewards.base import Reward
-from lightning_gft.rewards.text import after_marker, shorten
+from lightning_gft.rewards.text import after_marker, alternatives, shorten
 
 
 class ExactMatchReward(Reward):
     """1 where the response equals the reference, else 0.
+
+    A list of references means any of them. Texts are compared in Unicode's composed form, so that an "é" is one however
+    it is encoded.
 
     Args:
         marker: The response is what follows the last marker, and scores 0 without one; a reference that has the marker
@@ -50,24 +54,31 @@ class ExactMatchReward(Reward):
 
     @override
     def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:
+        for one in alternatives(reference):
+            self._expected(one)
+
+    def _score(self, response: str, reference: Any) -> float:
+        expected = [self._expected(one) for one in alternatives(reference)]
+        answer = after_marker(response, self.marker)
+        return float(answer is not None and self._normalize(answer) in expected)
+
+    def _expected(self, reference: Any) -> str:
+        """Return the text that a response must equal."""
         if reference is None:
             raise ValueError("the reference is null: ExactMatchReward has nothing to compare the response to")
-        if isinstance(reference, str) and not reference.strip():
+        text = str(reference)
+        answer = after_marker(text, self.marker)
+        if isinstance(reference, str) and not (text if answer is None else answer).strip():
             raise ValueError(f"the reference {reference!r} is blank: ExactMatchReward would reward an empty response")
-        # No response is written as "14.0" for 14, or as a list: such a reference would make every response wrong.
-        if not isinstance(reference, str | Integral):
+        # No response is written as "14.0" for 14, and whether "True" or "true" is meant for a truth value is open.
+        if not isinstance(reference, str | Integral) or isinstance(reference, bool):
             raise ValueError(
                 f"ExactMatchReward compares texts, and the reference {shorten(reference)} is a "
                 f"{type(reference).__name__}: turn the column into text, or use NumericReward for numbers"
             )
-
-    def _score(self, response: str, reference: Any) -> float:
-        self.check_row(reference, {})
-        answer, expected = after_marker(response, self.marker), after_marker(str(reference), self.marker)
-        if answer is None:
-            return 0.0
-        return float(self._normalize(answer) == self._normalize(str(reference) if expected is None else expected))
+        return self._normalize(text if answer is None else answer)
 
     def _normalize(self, text: str) -> str:
+        text = unicodedata.normalize("NFC", text)
         text = text.strip() if self.strip else text
-        return text.casefold() if self.ignore_case else text
+        return unicodedata.normalize("NFC", text.casefold()) if self.ignore_case else text

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
+import regex
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lightning_gft.rewards.base import Reward
+from lightning_gft.rewards.text import shorten
+
+_SECONDS = 5.0
+"""Processor time after which a match has certainly gone astray: one takes microseconds."""
 
 
 class FormatReward(Reward):
@@ -19,9 +24,12 @@ class FormatReward(Reward):
         pattern: Regular expression in Python's syntax; ``.`` matches a line break too.
         full_match: Whether the whole response must match, or any part of it.
         weight: What the score counts in the total.
+        special_tokens: Whether the response keeps its special tokens, all but those that end it. A pattern that names
+            one, such as ``<think>`` where the tokenizer has it as a special token, needs this.
 
     Raises:
         ValueError: If the pattern is not a regular expression, or the weight not finite.
+        TimeoutError: On a call, if a match takes more than five seconds, as ``(a+)+b`` does on some texts.
 
     Example:
         >>> reward = FormatReward(r"<think>.*</think>.+")
@@ -29,11 +37,13 @@ class FormatReward(Reward):
         tensor([1., 0.])
     """
 
-    def __init__(self, pattern: str, full_match: bool = True, weight: float = 1.0) -> None:
-        super().__init__(weight)
+    def __init__(
+        self, pattern: str, full_match: bool = True, weight: float = 1.0, special_tokens: bool = False
+    ) -> None:
+        super().__init__(weight, special_tokens)
         try:
-            self.pattern = re.compile(pattern, re.DOTALL)
-        except re.error as error:
+            self.pattern = regex.compile(pattern, regex.DOTALL)
+        except regex.error as error:
             raise ValueError(f"pattern={pattern!r} is not a regular expression: {error}") from error
         self.full_match = full_match
 
@@ -41,5 +51,23 @@ class FormatReward(Reward):
         self, *, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Any], **columns: Sequence[Any]
     ) -> Tensor:
         """Return ``[N]`` zeros and ones; see :meth:`Reward.__call__`."""
+        return torch.tensor([self._matches(response) for response in responses], dtype=torch.float32)
+
+    @override
+    def check_tokens(self, special_tokens: Collection[str]) -> None:
+        named = [token for token in special_tokens if token.strip() and regex.escape(token) in self.pattern.pattern]
+        if named and not self.keeps_special_tokens:
+            raise ValueError(
+                f"`pattern` names {max(named, key=len)!r}, a special token of the tokenizer, which is taken out of "
+                "every response before this reward sees it; set special_tokens: true, or write a pattern without it"
+            )
+
+    def _matches(self, response: str) -> bool:
         match = self.pattern.fullmatch if self.full_match else self.pattern.search
-        return torch.tensor([match(response) is not None for response in responses], dtype=torch.float32)
+        try:
+            return match(response, timeout=_SECONDS) is not None
+        except TimeoutError as error:
+            raise TimeoutError(
+                f"`pattern`: matching {self.pattern.pattern!r} took more than {_SECONDS:g} s on {shorten(response)}; "
+                "write it without repetitions within repetitions"
+            ) from error

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import traceback
+import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lightning_gft.rewards.base import Reward
+from lightning_gft.rewards.failures import RewardError, describe, stops_the_run
+from lightning_gft.rewards.isolation import call_reward
 from lightning_gft.rewards.text import shorten
 
-_PACKAGE = Path(__file__).parents[1]
 _Batch = dict[str, Sequence[Any]]
 _REMEDY = "Correct the reward or the data: a failure is never turned into a score."
-
-
-class RewardError(RuntimeError):
-    """A reward failed, or gave something that is no score.
-
-    Example:
-        >>> from lightning_gft.rewards import NumericReward, score_responses
-        >>> rewards = {"accuracy": NumericReward()}
-        >>> score_responses(rewards, prompts=["1+1="], responses=["2"], references=["two"], columns={})
-        Traceback (most recent call last):
-        lightning_gft.rewards.scoring.RewardError: reward 'accuracy' (NumericReward) raised ValueError: ...
-    """
 
 
 def score_responses(
@@ -42,7 +31,8 @@ def score_responses(
     """Return the weighted sum of all rewards ``[N]``, and each reward unweighted ``[N]`` by its name.
 
     Each reward is called once, with all ``N`` responses, and not at all where there are none. Only when it raises is it
-    called again, one response at a time, to find the one to show.
+    called again, one response at a time, to find the one to show. Where a reward gives ``None``, it does not apply to
+    the response: it has no part in the sum, and stands as NaN among the rewards by name.
 
     Args:
         rewards: The rewards by name.
@@ -56,7 +46,8 @@ def score_responses(
 
     Raises:
         ValueError: If there is no reward, or a column or another argument has not ``N`` entries.
-        RewardError: If a reward raises, or gives something else than ``N`` finite scores.
+        RewardError: If a reward raises or exits, or gives something else than ``N`` finite scores or ``None``; if no
+            reward with a weight applies to a response.
 
     Example:
         >>> from lightning_gft.rewards import FormatReward, NumericReward
@@ -72,16 +63,23 @@ def score_responses(
     batch: _Batch = {**columns, "prompts": prompts, "responses": responses, "references": references}
     batch.pop("self", None)
     _check_lengths(batch)
-    # Copies, because a reward that sorts or strips a list in place would give the next one other responses.
     raw = batch if raw_responses is None else {**batch, "responses": raw_responses}
     _check_lengths(raw)
     parts = {
-        name: _score(name, reward, {k: list(v) for k, v in (raw if reward.keeps_special_tokens else batch).items()})
-        for name, reward in rewards.items()
+        name: _score(name, reward, raw if reward.keeps_special_tokens else batch) for name, reward in rewards.items()
     }
     total = torch.zeros(len(responses), dtype=torch.float32)
+    applies = torch.full((len(responses),), all(reward.weight == 0 for reward in rewards.values()))
     for name, reward in rewards.items():
-        total += reward.weight * parts[name]
+        if reward.weight:
+            total += reward.weight * parts[name].nan_to_num()
+            applies |= ~parts[name].isnan()
+    if not applies.all():
+        first = int((~applies).nonzero()[0])
+        raise RewardError(
+            f"no reward applies to a response: {', '.join(rewards)} gave None for it, or count nothing. "
+            f"{_show(batch, first, ', ')}; give a reward that scores it"
+        )
     return total, parts
 
 
@@ -93,62 +91,71 @@ def _check_lengths(batch: _Batch) -> None:
 
 
 def _score(name: str, reward: Reward, batch: _Batch) -> Tensor:
-    expected = len(batch["responses"])
-    if not expected:
+    if not len(batch["responses"]):
         return torch.zeros(0)
     title = f"reward {name!r} ({type(reward).__name__})"
     try:
-        scores = reward(**batch)
-    except Exception as error:
-        raise RewardError(
-            f"{title} raised {type(error).__name__}{_place(error)}: {error}\n{_show_culprit(reward, batch)}"
-        ) from error
+        scores = call_reward(title, reward, batch)
+    except BaseException as error:
+        if stops_the_run(error):
+            raise
+        raise RewardError(f"{title} {describe(error)}\n{_show_culprit(title, reward, batch)}") from error
     return _check_scores(title, scores, batch)
 
 
-def _check_scores(title: str, scores: Tensor, batch: _Batch) -> Tensor:
+def _check_scores(title: str, scores: Any, batch: _Batch) -> Tensor:
+    """Return the scores as float32 on the CPU, NaN where the reward does not apply."""
     expected = len(batch["responses"])
-    if not isinstance(scores, Tensor):
+    if hasattr(scores, "tolist") and not isinstance(scores, Tensor):
+        scores = scores.tolist()  # of numpy or pandas
+    if isinstance(scores, Tensor):
+        shape = list(scores.shape)
+        values, applies = scores.detach().to("cpu", torch.float32).flatten(), torch.tensor(True)
+    elif isinstance(scores, list | tuple) and all(_is_score(score) for score in scores):
+        shape = [len(scores)]
+        values = torch.tensor([math.nan if score is None else float(score) for score in scores], dtype=torch.float32)
+        applies = torch.tensor([score is not None for score in scores])
+    else:
         raise RewardError(
-            f"{title} returned {shorten(scores)}, a {type(scores).__name__}; return a tensor [{expected}]"
+            f"{title} returned {shorten(scores)}, a {type(scores).__name__}; expected one number for each of "
+            f"{expected} responses, or None where the reward does not apply, as a tensor, a list or an array"
         )
-    if scores.shape != (expected,):
+    if shape != [expected]:
         raise RewardError(
-            f"{title} returned shape {list(scores.shape)}, expected [{expected}]; "
-            "return one score for each response, in their order"
+            f"{title} returned shape {shape}, expected [{expected}]; return one score for each response, in their order"
         )
-    scores = scores.detach().to("cpu", torch.float32)
-    invalid = (~scores.isfinite()).nonzero().flatten().tolist()
+    invalid = (~values.isfinite() & applies).nonzero().flatten().tolist()
     if invalid:
         raise RewardError(
-            f"{title} returned {scores[invalid[0]].item()}; {len(invalid)} of {expected} scores are not finite, "
-            f"the first for:\n{_show(batch, invalid[0])}\nReturn a finite number, or raise where there is no score."
+            f"{title} returned {values[invalid[0]].item()}; {len(invalid)} of {expected} scores are not finite, "
+            f"the first for:\n{_show(batch, invalid[0])}\nReturn a finite number, or None where the reward does not "
+            "apply, or raise where there is no score."
         )
-    return scores
+    return values
 
 
-def _place(error: Exception) -> str:
-    """Say where a function of the user's failed; what this package raises says it in words."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return "" if Path(last.filename).is_relative_to(_PACKAGE) else f" in {last.name}, {last.filename}:{last.lineno}"
+def _is_score(score: Any) -> bool:
+    return score is None or isinstance(score, Real) or (isinstance(score, Tensor) and score.numel() == 1)
 
 
-def _show_culprit(reward: Reward, batch: _Batch) -> str:
+def _show_culprit(title: str, reward: Reward, batch: _Batch) -> str:
     for index in range(len(batch["responses"])):
-        if _fails(reward, batch, index):
+        if _fails(title, reward, {name: [values[index]] for name, values in batch.items()}):
             return f"The first that fails by itself (index {index} of the batch):\n{_show(batch, index)}\n{_REMEDY}"
     return f"No response fails by itself, only the whole batch, whose first is:\n{_show(batch, 0)}\n{_REMEDY}"
 
 
-def _fails(reward: Reward, batch: _Batch, index: int) -> bool:
-    single: _Batch = {name: [values[index]] for name, values in batch.items()}
+def _fails(title: str, reward: Reward, single: _Batch) -> bool:
     try:
-        reward(**single)
-    except Exception:  # noqa: BLE001 -- that it fails is the answer; the error itself is already being raised
+        call_reward(title, reward, single)
+    except BaseException as error:
+        if stops_the_run(error):
+            raise
         return True
     return False
 
 
-def _show(batch: _Batch, index: int) -> str:
+def _show(batch: _Batch, index: int, separator: str = "\n") -> str:
+    indent = "  " if separator == "\n" else ""
     shown = ("prompt", "response", "reference")
-    return "\n".join(f"  {field}: {shorten(batch[f'{field}s'][index])}" for field in shown)
+    return separator.join(f"{indent}{field}: {shorten(batch[f'{field}s'][index])}" for field in shown)

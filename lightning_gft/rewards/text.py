@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 _SHOWN = 200
+_SHOWN_OF_ERROR = 1000
 
 
 def after_marker(text: str, marker: str) -> str | None:
@@ -39,6 +40,26 @@ def shorten(value: object) -> str:
     shown = repr(value)
     half = _SHOWN // 2
     return shown if len(shown) <= _SHOWN else f"{shown[:half]} ... {shown[-half:]}"
+
+
+def shorten_text(error: BaseException) -> str:
+    """Return the text of an error, its middle left out where it is long.
+
+    Args:
+        error: Raised by somebody's code, so that even its text may fail.
+
+    Example:
+        >>> shorten_text(ValueError("a" * 5_000_000))
+        'aaaa... ... (5000000 characters in all) ...aaaa'
+    """
+    try:
+        text = str(error)
+    except Exception as failure:  # noqa: BLE001 -- another text stands in for it
+        return f"(its text cannot be shown: {type(failure).__name__})"
+    if len(text) <= _SHOWN_OF_ERROR:
+        return text
+    half = _SHOWN_OF_ERROR // 2
+    return f"{text[:half]} ... ({len(text)} characters in all) ... {text[-half:]}"
 
 
 def alternatives(reference: Any) -> Sequence[Any]:

@@ -11,8 +11,8 @@ SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 1
 UNIT_LETTERS = frozenset("mghsLlWVAJN")
 _SHORT_UNITS = (
     "mm cm dm km nm um µm in ft yd mi mg kg oz lb lbs ml mL dl dL cl cL sec min hr hrs mph kph kmh kW kWh Wh MW mA "
-    "mV kV kN Hz kHz MHz GHz Pa kPa kJ cal MB GB TB px st nd rd th am pm AM PM USD EUR GBP CHF cts ct pt pts sq cu deg rad "
-    "mol ppm yr yrs wk wks day"
+    "mV kV kN Hz kHz MHz GHz Pa kPa kJ cal MB GB TB px st nd rd th am pm AM PM USD EUR GBP CHF cts ct pt pts sq cu deg "
+    "rad mol ppm yr yrs wk wks day"
 )
 UNITS = frozenset(_SHORT_UNITS.split())
 """Units of two or three letters, which right after a number could be a product of variables."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from statistics import fmean, stdev
 
@@ -81,3 +82,23 @@ def test_sources_that_gave_nothing_are_left_out():
         "completions/mean_length",
         "completions/clipped_ratio",
     }.isdisjoint(values)
+
+
+def with_parts(groups: GroupBatch, applies: torch.Tensor) -> GroupBatch:
+    parts = torch.where(applies, groups.rewards, torch.nan)
+    return replace(groups, reward_parts={"one": groups.rewards, "two": parts})
+
+
+def test_a_reward_is_averaged_over_the_responses_that_it_applies_to_in_all_processes():
+    batches = [scored(seed) for seed in range(3)]
+    masks = [torch.arange(11) % 3 == 0, torch.zeros(11, dtype=torch.bool), torch.arange(11) < 2]
+    ranks = [GroupStatistics(["one", "two"]) for _ in batches]
+    for rank, groups, mask in zip(ranks, batches, masks, strict=True):
+        rank.update(with_parts(groups, mask), num_prompts=4)
+    assert "rewards/two/mean" not in deepcopy(ranks[1]).compute()
+    whole = ranks[1]  # one to which the reward never applies
+    for name in whole.metric_state:
+        setattr(whole, name, sum(getattr(rank, name) for rank in ranks))  # as processes are reduced
+    scores = [groups.rewards[mask] for groups, mask in zip(batches, masks, strict=True)]
+    assert whole.compute()["rewards/two/mean"].item() == pytest.approx(torch.cat(scores).double().mean().item())
+    assert all(value.isfinite() for value in whole.compute().values())

@@ -14,6 +14,7 @@ from lightning_gft import (
     Evaluation,
     ExactMatchReward,
     ExpertSource,
+    FormatReward,
     GFTLitModule,
     GroupSampler,
     LoRA,
@@ -57,6 +58,11 @@ def test_a_chat_template_that_the_data_do_not_use_is_told(tmp_path: Path):
         (module_with(reward=NumericReward()), Rows(LAST_ROW_BAD), r"train data, row 3 .*reward 'score' .*'many'"),
         (module_with(reward=NumericReward()), Rows(val_rows=LAST_ROW_BAD), r"val data, row 3 .*'many'"),
         (module_with({"e": ExpertSource()}), Rows([{"prompt": "1=", "answer": "1"}]), "ExpertSource needs demonstra"),
+        (
+            module_with(reward=FormatReward(".*<eos>")),
+            Rows(),
+            "reward 'score': `pattern` names '<eos>', a special token",
+        ),
         (
             module_with({"self": SelfSource(max_new_tokens=60)}, max_position_embeddings=64),
             Rows(),
@@ -125,7 +131,7 @@ def test_parts_of_another_kind_are_refused(settings, message):
     [
         (([ExpertSource()], {"score": DigitSum()}), "sources must be a dict by names of your choice, not a list"),
         (({"expert": "expert"}, {"score": DigitSum()}), r"sources\['expert'\] must be a ResponseSource"),
-        (({"expert": ExpertSource()}, {"score": len}), r"rewards\['score'\] must be a Reward"),
+        (({"expert": ExpertSource()}, {"score": "len"}), r"rewards\['score'\] must be a Reward"),
     ],
 )
 def test_sampler_refuses_parts_of_another_kind(arguments, message):

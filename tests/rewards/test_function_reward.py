@@ -1,3 +1,4 @@
+import functools
 import math
 import pickle
 
@@ -5,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_gft.rewards import FunctionReward, Reward
+from lightning_gft import ExactMatchReward, ExpertSource, GroupSampler
+from lightning_gft.rewards import FunctionReward, Reward, RewardError, score_responses
 
 BATCH = {"prompts": ["p", "q"], "responses": ["a", "bcd"], "references": ["x", None]}
 NOT_A_FUNCTION = 3
@@ -31,25 +33,99 @@ def words(responses):
 @pytest.mark.parametrize("separator", [".", ":"])
 def test_everything_is_passed_to_a_function_that_takes_it(separator):
     scores = FunctionReward(f"{__name__}{separator}everything")(**BATCH, level=[2, 3])
-    torch.testing.assert_close(scores, torch.tensor([2.0, 9.0]))
+    assert scores.tolist() == [2, 9]
 
 
 def test_only_what_the_function_names_is_passed():
     reward = FunctionReward(f"{__name__}.only_named")
-    assert reward(**BATCH, unknown=[1, 1]).tolist() == [1.0, 3.0]
-    assert reward(**BATCH, unknown=[1, 1], level=[5, 6]).tolist() == [6.0, 9.0]
+    assert reward(**BATCH, unknown=[1, 1]) == [1, 3]
+    assert reward(**BATCH, unknown=[1, 1], level=[5, 6]) == [6, 9]
 
 
-@pytest.mark.parametrize("function", ["array", "only_named"])
+@pytest.mark.parametrize("function", ["array", "only_named", "booleans", "tensors"])
 def test_lists_and_arrays_become_float32(function):
-    scores = FunctionReward(f"{__name__}.{function}")(**BATCH)
-    assert scores.dtype == torch.float32
-    assert scores.tolist() == [1.0, 3.0]
+    reward = {"r": FunctionReward(f"{__name__}.{function}")}
+    _, parts = score_responses(reward, **BATCH, columns={})
+    assert parts["r"].dtype == torch.float32
+    assert parts["r"].tolist() == ([1.0, 0.0] if function == "booleans" else [1.0, 3.0])
 
 
-def test_what_is_no_numbers_is_named_on_return():
-    with pytest.raises(TypeError, match=r"words returned \['a', 'bcd'\], a list; return one number"):
-        FunctionReward(f"{__name__}.words")(**BATCH)
+def booleans(responses):
+    return np.array([len(response) == 1 for response in responses])
+
+
+def tensors(responses):
+    return [torch.tensor(float(len(response)), requires_grad=True) for response in responses]
+
+
+@pytest.mark.parametrize("function", ["words", "pairs", "nothing", "awaited"])
+def test_what_is_no_numbers_is_named_on_return(function):
+    reward = {"r": FunctionReward(f"{__name__}.{function}")}
+    with pytest.raises(RewardError, match=r"'r' \(FunctionReward\) returned .*; expected one number for each of 2"):
+        score_responses(reward, **BATCH, columns={})
+
+
+def pairs(responses):
+    return [[1.0, 2.0] for _ in responses]
+
+
+def nothing(responses):
+    return None
+
+
+class Awaited:
+    def __repr__(self):
+        return "an awaitable"
+
+
+def awaited(responses):
+    return Awaited()
+
+
+class Scorer:
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, responses, **columns):
+        return [self.factor * len(response) for response in responses]
+
+    def method(self, responses):
+        return self(responses)
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (Scorer(2), f"{__name__}.Scorer"),
+        (Scorer(2).method, f"{__name__}.Scorer.method"),
+        (functools.partial(only_named, level=(1, 3)), f"{__name__}.only_named"),
+        (lambda responses: [2, 6], f"{__name__}.<lambda>"),
+    ],
+)
+def test_anything_that_can_be_called_is_a_reward_from_python(function, name):
+    reward = FunctionReward(function)
+    assert reward.function == name
+    assert list(reward(**BATCH)) == [2, 6]
+    sampler = GroupSampler({"expert": ExpertSource()}, {"score": function, "exact": ExactMatchReward()})
+    assert isinstance(sampler.rewards["score"], FunctionReward)
+    assert list(sampler.rewards["score"](**BATCH)) == [2, 6]
+
+
+def test_a_class_among_the_rewards_is_not_called_for_a_function():
+    with pytest.raises(TypeError, match=r"rewards\['exact'\].*ExactMatchReward"):
+        GroupSampler({"expert": ExpertSource()}, {"exact": ExactMatchReward})
+
+
+def test_a_function_whose_parameters_cannot_be_read_is_refused():
+    with pytest.raises(TypeError, match=r"`function`: expected one whose parameters can be read, got builtins.type"):
+        FunctionReward(type)
+    with pytest.raises(TypeError, match="`function`: expected a function or its dotted path, got 3"):
+        FunctionReward(3)
+
+
+def test_trl_calls_a_response_a_completion():
+    with pytest.raises(ValueError, match="a response is called `responses` here, not `completions`"):
+        FunctionReward(lambda completions, **kwargs: [1.0 for _ in completions]).check_row("1", {"prompt": "1"})
 
 
 def test_a_column_that_the_data_lacks_is_named():

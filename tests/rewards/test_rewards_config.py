@@ -31,6 +31,13 @@ def test_every_reward_is_built_from_a_config(parser):
     assert rewards["ExactMatchReward"].strip is False
 
 
+def test_a_limit_of_time_goes_around_any_reward(parser):
+    within = entry("FormatReward", pattern=".*", weight=0.5)
+    config = {"format": entry("TimeLimitedReward", reward=within, seconds=10)}
+    reward = parser.instantiate(parser.parse_object({"rewards": config})).rewards["format"]
+    assert (reward.seconds, reward.weight, reward.reward.pattern.pattern) == (10, 0.5, ".*")
+
+
 def test_one_entry_is_overridden_from_the_command_line(parser):
     parser.add_argument("--config", action="config")
     config = (

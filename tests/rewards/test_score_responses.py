@@ -97,9 +97,9 @@ def test_a_wrong_shape_is_an_error(shape):
     assert str(error.value).startswith(f"reward 'accuracy' (Recorder) returned shape {list(shape)}, expected [3]")
 
 
-def test_what_is_no_tensor_is_an_error():
-    with pytest.raises(RewardError, match=r"reward 'r' \(Recorder\) returned \[1, 1, 1\], a list; return a tensor"):
-        score_responses({"r": Recorder([1, 1, 1])}, **BATCH)
+def test_a_list_of_numbers_is_as_good_as_a_tensor():
+    total, _ = score_responses({"r": Recorder([1, 0.5, True])}, **BATCH)
+    assert total.tolist() == [1.0, 0.5, 1.0]
 
 
 @pytest.mark.parametrize(("value", "shown"), [(float("nan"), "nan"), (float("-inf"), "-inf"), (1e300, "inf")])

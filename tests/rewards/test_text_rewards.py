@@ -1,6 +1,13 @@
 import pytest
 
-from lightning_gft.rewards import ExactMatchReward, FormatReward, FunctionReward, NumericReward
+from lightning_gft.rewards import (
+    ExactMatchReward,
+    FormatReward,
+    FunctionReward,
+    NumericReward,
+    RewardError,
+    score_responses,
+)
 
 
 def needs_level(responses, level):
@@ -53,11 +60,11 @@ def test_format(pattern, full_match, response, expected):
 
 
 def test_an_invalid_pattern_is_an_error_at_construction():
-    with pytest.raises(ValueError, match=r"pattern='\(' is not a regular expression: .*unterminated"):
+    with pytest.raises(ValueError, match=r"pattern='\(' is not a regular expression: .*missing"):
         FormatReward("(")
 
 
-@pytest.mark.parametrize("reference", [14.0, ["14"], {"answer": "14"}])
+@pytest.mark.parametrize("reference", [14.0, [14.0], {"answer": "14"}, [["14"]]])
 def test_exact_match_refuses_a_reference_that_no_response_could_equal(reference):
     with pytest.raises(ValueError, match=r"ExactMatchReward compares texts, and the reference .*14.* NumericReward"):
         score(ExactMatchReward(), "14", reference)
@@ -87,3 +94,41 @@ def test_good_rows_pass():
     FormatReward("a").check_row(None, {})
     NumericReward().check_row("1", {})
     FunctionReward(f"{__name__}.needs_level").check_row(None, {"level": 3})
+
+
+@pytest.mark.parametrize(
+    ("options", "response", "reference", "expected"),
+    [
+        ({}, "Lyon", ["Paris", "Lyon"], 1.0),
+        ({}, "Nice", ["Paris", "Lyon"], 0.0),
+        ({}, "7", ["x", 7], 1.0),
+        ({}, "caf\u00e9", "cafe\u0301", 1.0),
+        ({"ignore_case": True}, "CAFE\u0301", "caf\u00e9", 1.0),
+        ({}, "", "Paris", 0.0),
+        ({"marker": "A:"}, "", "Paris", 0.0),
+    ],
+)
+def test_exact_match_of_lists_and_normal_forms(options, response, reference, expected):
+    assert score(ExactMatchReward(**options), response, reference) == expected
+
+
+@pytest.mark.parametrize("reference", [True, False, [], "A: ", ["Paris", " "], ["Paris", None]])
+def test_exact_match_refuses_references_that_could_not_be_met_or_by_nothing_at_all(reference):
+    with pytest.raises(ValueError, match="reference"):
+        ExactMatchReward(marker="A:").check_row(reference, {})
+
+
+def test_a_pattern_that_goes_astray_is_an_error_that_shows_the_response(monkeypatch):
+    monkeypatch.setattr("lightning_gft.rewards.format._SECONDS", 0.1)
+    reward = {"format": FormatReward("(a|a)+(a|a)+(a|a)+$")}
+    with pytest.raises(RewardError, match=r"raised TimeoutError: `pattern`: matching .* took more than .*aaab"):
+        score_responses(reward, prompts=["p"], responses=["a" * 60 + "b"], references=[None], columns={})
+
+
+@pytest.mark.parametrize("pattern", ["<think>.*</think>.+", r"<\|im_start\|>.*"])
+def test_a_pattern_that_names_a_special_token_is_refused_unless_the_token_is_kept(pattern):
+    tokens = ["<think>", "</think>", "<|im_start|>", ""]
+    with pytest.raises(ValueError, match=r"`pattern` names .*, a special token .* set special_tokens: true"):
+        FormatReward(pattern).check_tokens(tokens)
+    FormatReward(pattern, special_tokens=True).check_tokens(tokens)
+    FormatReward("[a-z]+").check_tokens([*tokens, "[PAD]"])

@@ -1,0 +1,57 @@
+"""What is said of a reward that fails."""
+
+from __future__ import annotations
+
+import signal
+import traceback
+from pathlib import Path
+
+from lightning_gft.rewards.text import shorten_text
+
+_PACKAGE = Path(__file__).parents[1]
+_RUNS_US = ("lightning_gft", "lightning", "torch")
+
+
+class RewardError(RuntimeError):
+    """A reward failed, or gave something that is no score.
+
+    Example:
+        >>> from lightning_gft.rewards import NumericReward, score_responses
+        >>> rewards = {"accuracy": NumericReward()}
+        >>> score_responses(rewards, prompts=["1+1="], responses=["2"], references=["two"], columns={})
+        Traceback (most recent call last):
+        lightning_gft.rewards.failures.RewardError: reward 'accuracy' (NumericReward) raised ValueError: ...
+    """
+
+
+def describe(error: BaseException) -> str:
+    """Say what went wrong and, in a function of the user's, where; what this package raises says it in words.
+
+    Args:
+        error: Raised by a reward. A :class:`RewardError` is such a description already.
+    """
+    if isinstance(error, RewardError):
+        return str(error)
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    own = Path(last.filename).is_relative_to(_PACKAGE)
+    place = "" if own else f" in {last.name}, {last.filename}:{last.lineno}"
+    return f"raised {type(error).__name__}{place}: {shorten_text(error)}"
+
+
+def stops_the_run(error: BaseException) -> bool:
+    """Say whether an error is a request to stop, by a signal, that only arrived while a reward was running.
+
+    A ``SystemExit`` of the reward's own is none: it would end the run as if it had done its work.
+
+    Args:
+        error: What came out of a call of a reward.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        return True
+    if not isinstance(error, SystemExit):
+        return False
+    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
+    codes = {getattr(handler, "__code__", None) for handler in handlers} - {None}
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    by_run = frames[-1].f_globals.get("__name__", "").split(".")[0] in _RUNS_US
+    return by_run or any(frame.f_code in codes for frame in frames)

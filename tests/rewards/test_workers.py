@@ -1,0 +1,136 @@
+"""A limit of time for any reward, kept by a process of its own."""
+
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_gft.rewards import FormatReward, FunctionReward, RewardError, TimeLimitedReward, score_responses
+
+
+def behaves(responses, level=None):
+    if "exits" in responses:
+        os._exit(3)
+    if "stops" in responses:
+        sys.exit(0)
+    if "fails" in responses:
+        raise KeyError("boom")
+    if "hangs" in responses:
+        re.match("(a+)+b", "a" * 40)
+    print("x" * 100_000)
+    return [None if r == "none" else float(os.getpid() if r == "pid" else len(r)) for r in responses]
+
+
+def score(reward, *responses, columns=None):
+    count = len(responses)
+    return score_responses(
+        {"slow": reward, "one": FunctionReward(lambda responses: [0.0] * len(responses))},
+        prompts=["p"] * count,
+        responses=list(responses),
+        references=[None] * count,
+        columns=columns or {},
+    )[1]["slow"].tolist()
+
+
+@pytest.fixture(scope="module")
+def limited():
+    reward = TimeLimitedReward(FunctionReward(behaves, weight=0.5), seconds=1.5)
+    yield reward
+    reward.close()
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_reward_within_limits_is_scored_as_ever_in_one_process(limited):
+    assert (limited.weight, limited.keeps_special_tokens) == (0.5, False)
+    first = score(limited, "pid", "abc")
+    assert first[1] == 3.0
+    assert first[0] != os.getpid()
+    results = []
+    threads = [threading.Thread(target=lambda: results.append(score(limited, "pid"))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [[first[0]]] * 4
+    assert torch.tensor(score(limited, "none", "ab")).isnan().tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("response", "message"),
+    [("fails", "raised KeyError in behaves, .*boom"), ("stops", "raised SystemExit in behaves")],
+)
+def test_a_failure_reads_as_it_would_here(limited, response, message):
+    with pytest.raises(RewardError, match=rf"(?s)reward 'slow' \(TimeLimitedReward\) {message}.*index 1.*'{response}'"):
+        score(limited, "a", response)
+
+
+@pytest.mark.parametrize(
+    ("response", "message"), [("hangs", r"took longer than seconds=1\.5"), ("exits", "ended its process.*status")]
+)
+def test_a_hang_or_a_crash_costs_a_process_and_shows_the_response(limited, response, message):
+    (pid,) = score(limited, "pid")
+    with pytest.raises(RewardError, match=rf"(?s){message}.*index 0.*response: '{response}'"):
+        score(limited, response)
+    assert not alive(int(pid))
+    (other,) = score(limited, "pid")
+    assert other != pid
+
+
+def test_it_is_configured_around_another_and_pickles(limited):
+    copy = pickle.loads(pickle.dumps(limited))  # noqa: S301
+    assert (copy.seconds, copy.reward.weight) == (1.5, 0.5)
+    with pytest.raises(ValueError, match="`seconds` of TimeLimitedReward: expected a number above 0, got 0"):
+        TimeLimitedReward(FormatReward("a"), seconds=0)
+    with pytest.raises(TypeError, match=r"reward must be a Reward|`reward`"):
+        TimeLimitedReward(behaves, seconds=1)
+    with pytest.raises(ValueError, match="`pattern` names"):
+        TimeLimitedReward(FormatReward("<think>"), seconds=1).check_tokens(["<think>"])
+
+
+def test_what_cannot_leave_this_process_is_named():
+    lock = threading.Lock()
+    generator = (n for n in range(3))
+    reward = TimeLimitedReward(FunctionReward(lambda responses: [next(generator), lock]), seconds=1)
+    with pytest.raises(RewardError, match="cannot be sent to a process of its own"):
+        score(reward, "a")
+
+
+def test_a_worker_ends_with_its_parent_even_where_it_hangs(tmp_path):
+    script = tmp_path / "main.py"
+    script.write_text(  # the main script has no guard, and is not run a second time
+        textwrap.dedent("""
+            import os, re
+            from lightning_gft.rewards import FunctionReward, TimeLimitedReward
+
+            def hangs(responses):
+                print(os.getpid(), flush=True)
+                re.match("(a+)+b", "a" * 60)
+
+            TimeLimitedReward(FunctionReward(hangs), 600)(prompts=["p"], responses=["r"], references=[None])
+        """)
+    )
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as parent:
+        worker = int(parent.stdout.readline())
+        assert alive(worker)
+        parent.send_signal(signal.SIGKILL)
+    for _ in range(100):
+        if not alive(worker):
+            return
+        time.sleep(0.1)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("the worker outlived its parent")
