@@ -126,12 +126,7 @@ def test_a_checkpoint_is_written_when_something_fails(tmp_path: Path):
     without = Evaluation(kl=False)
     module, keeper = make_module(evaluation=without), lightning.OnExceptionCheckpoint(tmp_path)
     with pytest.raises(RuntimeError, match="no more"):
-        fit(
-            make_module(evaluation=without),
-            Rows(batch_size=1),
-            callbacks=[keeper, Failing()],
-            enable_checkpointing=True,
-        )
+        fit(module, Rows(batch_size=1), callbacks=[keeper, Failing()], enable_checkpointing=True)
     trainer = fit(make_module(evaluation=without), Rows(batch_size=1), ckpt_path=str(tmp_path / "on_exception.ckpt"))
     assert trainer.global_step == 4
 
