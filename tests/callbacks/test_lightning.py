@@ -131,6 +131,14 @@ def test_a_checkpoint_is_written_when_something_fails(tmp_path: Path):
     assert trainer.global_step == 4
 
 
+def test_spike_detection_goes_on(tmp_path: Path):
+    without, path = Evaluation(kl=False), tmp_path / "last.ckpt"
+    before, after = lightning.SpikeDetection(rtol=1e6), lightning.SpikeDetection(rtol=1e6)
+    fit(make_module(evaluation=without), Rows(batch_size=1), callbacks=[before], max_steps=2).save_checkpoint(path)
+    fit(make_module(evaluation=without), Rows(batch_size=1), callbacks=[after], max_steps=3, ckpt_path=str(path))
+    assert after.running_mean.compute() != before.running_mean.compute()
+
+
 class Predictions(lightning.BasePredictionWriter):
     """Remembers rewards."""
 
