@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import (
     GradientAccumulationScheduler,
     LearningRateFinder,
     ModelPruning,
+    SpikeDetection,
     StochasticWeightAveraging,
     WeightAveraging,
 )
@@ -54,6 +55,9 @@ def prepare_callbacks(trainer: Trainer) -> None:
                 reason = "it averages whole weights, and these are split over ranks; use trainer.strategy=ddp"
             else:
                 average_what_trains(callback)
+        if isinstance(callback, SpikeDetection) and not hasattr(callback, "running"):
+            # The name by which Lightning 2.6 restores what it saved.
+            callback.running = callback.running_mean  # type: ignore[attr-defined]
         if reason is not None:
             raise ValueError(f"trainer.callbacks: {type(callback).__name__} is not supported: {reason}")
     callbacks.sort(key=lambda callback: not isinstance(callback, WeightAveraging))

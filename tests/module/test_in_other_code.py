@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,8 @@ SHORT = Evaluation(num_samples=2, max_new_tokens=4, kl=False)
 def own(kind: type[GFTLitModule], **settings: Any) -> Any:
     """Return a module of a subclass, as ``make_module`` does."""
     sampler = GroupSampler({"teacher": TeacherSource(4)}, {"score": DigitSum()})
-    return kind(
-        tiny_loader(),
-        sampler,
-        GFTLoss(),
-        **{"optimizer": sgd(), "evaluation": SHORT, "gradient_clip_val": 1.0, **settings},
-    )
+    defaults = {"optimizer": sgd(), "evaluation": SHORT, "gradient_clip_val": 1.0}
+    return kind(tiny_loader(), sampler, GFTLoss(), **{**defaults, **settings})
 
 
 # Hooks
@@ -51,11 +46,9 @@ class Hooked(GFTLitModule):
         self.called.append(f"lr_scheduler_step {metric}")
         scheduler.step()
 
-    def configure_gradient_clipping(
-        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
-    ):
-        self.called.append(f"configure_gradient_clipping {gradient_clip_val} {gradient_clip_algorithm}")
-        self.clip_gradients(optimizer, gradient_clip_val=0.01, gradient_clip_algorithm="norm")
+    def configure_gradient_clipping(self, *arguments: Any) -> None:
+        self.called.append(f"configure_gradient_clipping {arguments[1:]}")
+        self.clip_gradients(arguments[0], gradient_clip_val=0.01, gradient_clip_algorithm="norm")
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
         self.called.append("optimizer_zero_grad")
@@ -93,7 +86,7 @@ def test_overridden_hooks_of_an_update_are_called():
     assert module.called == [
         "on_before_zero_grad",
         "optimizer_zero_grad",
-        "configure_gradient_clipping 1.0 norm",
+        "configure_gradient_clipping (1.0, 'norm')",
         "optimizer_step 0 0",
         "on_before_optimizer_step",
         "lr_scheduler_step None",
@@ -160,9 +153,7 @@ def test_load_from_checkpoint(tmp_path: Path):
     (figures,) = make_trainer().validate(loaded, datamodule=Rows(val_rows=ROWS), verbose=False)
     (expected,) = make_trainer().validate(trained, datamodule=Rows(val_rows=ROWS), verbose=False)
     assert figures == expected
-    with pytest.raises(
-        TypeError, match=r"load_from_checkpoint: expected policy=..., sampler=..., loss=... as in the run"
-    ):
+    with pytest.raises(TypeError, match=r"load_from_checkpoint: expected policy=..., sampler=..., loss=... as"):
         GFTLitModule.load_from_checkpoint(tmp_path / "last.ckpt")
     with pytest.raises(ValueError, match="does not belong to this run"):
         GFTLitModule.load_from_checkpoint(tmp_path / "last.ckpt", **{**parts(), "policy": tiny_loader("gpt2")})
@@ -179,11 +170,11 @@ def nothing(parameters: Any) -> Any:
     ("optimizer", "message"),
     [
         (sgd(-1.0), r"model.optimizer: Invalid learning rate: -1.0"),
-        (sgd(float("nan")), r"model.optimizer: Invalid learning rate: nan"),
+        (sgd(float("nan")), r"model.optimizer.lr: expected a finite number, got nan"),
         (sgd(float("inf")), r"model.optimizer.lr: expected a finite number, got inf"),
         (
             lambda weights: AdamW(weights, lr=0.1, weight_decay=-1.0),
-            r"model.optimizer: Invalid weight_decay value: -1.0",
+            r"model.optimizer: Invalid weight_decay",
         ),
         (lambda weights: AdamW(weights, lr=0.1, foo=1), r"model.optimizer: .*unexpected keyword argument 'foo'"),
         (nothing, r"model.optimizer: expected an optimizer of the \d+ weights that train, got a SGD that has none"),
@@ -242,8 +233,8 @@ def test_an_optimizer_of_a_subclass_trains():
 
 
 @pytest.fixture
-def short_run() -> Iterator[Any]:
-    yield lambda **settings: make_trainer(max_epochs=1, max_steps=-1, **settings)
+def short_run() -> Any:
+    return lambda **settings: make_trainer(max_epochs=1, max_steps=-1, **settings)
 
 
 def test_a_module_is_trained_measured_and_trained_again(short_run: Any):

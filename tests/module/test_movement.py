@@ -15,8 +15,6 @@ from lightning_gft.movement import MovementProbe
 from tests.conftest import tiny_loader
 from tests.module.runs import Rows, fit, make_module
 
-LOST = r"model.policy: weights that train are in (\w+), and step (\d+) with learning rate (\S+) changed (\S+)%"
-
 
 def told(lr: float, steps: int = 4, lora: LoRA | None = None, **settings: Any) -> list[str]:
     """Return what a run of one batch a step warns of lost updates."""
@@ -53,7 +51,7 @@ def test_a_run_of_one_step_is_told_too():
         {"lr": 1e-6, "precision": "bf16-mixed"},
         {"lr": 0.03, "precision": "bf16-true"},
         {"lr": 0.0, "precision": "bf16-true"},
-        {"lr": 0.03, "precision": "bf16-true", "lora": LoRA(r=2)},
+        {"lr": 1e-6, "precision": "bf16-mixed", "lora": LoRA(r=2)},
         {"lr": 0.03, "precision": "bf16-true", "lr_scheduler": WarmupSchedule("constant", 3)},
     ],
 )
