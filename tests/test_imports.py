@@ -17,7 +17,7 @@ UNTRACKED = {"runs", "build"}
 """Folders of what was made, beside those whose names begin with a dot."""
 ORDER = [
     {"types", "checks", "attention"},
-    {"functional", "packing"},
+    {"functional", "packing", "chat"},
     {"batching", "metrics", "data"},
     {"rewards", "advantages", "rectifiers", "rollout"},
     {"policy"},
@@ -33,7 +33,7 @@ ORDER = [
     {"__main__"},
 ]
 LAYER = {part: number for number, parts in enumerate(ORDER) for part in parts}
-APART: dict[str, set[str]] = {"data": {"types", "checks", "functional"}, "compare": set()}
+APART: dict[str, set[str]] = {"data": {"types", "checks", "functional", "chat"}, "compare": set()}
 """Parts that import less than the order would allow."""
 
 

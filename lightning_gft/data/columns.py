@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lightning_gft.checks import check_marker
+from lightning_gft.data.cells import read_answers, read_conversation, read_variables
 from lightning_gft.data.errors import row_name, shorten
-from lightning_gft.data.prompts import Prompt, check_prompt, prompt_text
+from lightning_gft.data.prompts import Answer, Prompt, answer_text, is_blank, prompt_text
 
 Row = dict[str, Any]
 
@@ -40,16 +41,18 @@ class TextExample:
     Args:
         prompt: A text or a conversation.
         reference: What a verifier compares to; ``None`` if there is none.
-        demonstrations: Texts of given responses by role, none of them blank.
+        demonstrations: Given responses by role, none of them blank.
         columns: The row itself.
         row: Its position in the data as loaded.
+        variables: What the chat template is given beside the messages: the row's ``tools`` and ``documents``.
     """
 
     prompt: Prompt
     reference: Any
-    demonstrations: dict[str, list[str]]
+    demonstrations: dict[str, list[Answer]]
     columns: Row
     row: int
+    variables: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,15 @@ class Columns:
         teacher_column: A text, or a list of texts; ``None`` if the data has none.
         answer_marker: The reference is what follows the last of these in the answer; if empty, the whole
             answer is it.
+        conversation_column: Whole conversations, in place of prompt and expert: the last message is the expert's if it
+            is the assistant's, and the others are the prompt. ``answer_column`` may name it too, for that message.
+        reads_demonstrations: Whether there is a use for them.
 
-    A blank demonstration counts as missing, as null does: the end of sequence alone is no answer.
+    A demonstration is a text, a message of the assistant's, or a list of texts. A blank one counts as missing, as null
+    does: the end of sequence alone is no answer.
 
     Raises:
-        ValueError: If ``answer_marker`` is null.
+        ValueError: If ``answer_marker`` is null, or columns stand for the same thing.
 
     Example:
         >>> columns = Columns(prompt_column="question", expert_column="answer", answer_marker="####")
@@ -81,15 +88,42 @@ class Columns:
     expert_column: str | None = None
     teacher_column: str | None = None
     answer_marker: str = ""
+    conversation_column: str | None = None
+    reads_demonstrations: bool = True
 
     def __post_init__(self) -> None:
         check_marker("answer_marker", self.answer_marker)
+        if self.conversation_column is None:
+            return
+        for name, default in (("prompt_column", "prompt"), ("expert_column", None)):
+            if getattr(self, name) != default:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r}: expected none beside conversation_column="
+                    f"{self.conversation_column!r}, which holds the prompt and the expert's answer; leave it out"
+                )
 
     @property
     def demonstration_columns(self) -> dict[str, str]:
         """The columns that hold demonstrations, by role."""
-        columns = {"expert": self.expert_column, "teacher": self.teacher_column}
-        return {role: column for role, column in columns.items() if column is not None}
+        columns = {"expert": self.conversation_column or self.expert_column, "teacher": self.teacher_column}
+        return {role: name for role, name in columns.items() if name is not None and self.reads_demonstrations}
+
+    @property
+    def prompt_source(self) -> str:
+        """The column that holds the prompt."""
+        return self.conversation_column or self.prompt_column
+
+    def field_of(self, role: str) -> str:
+        """Return the option that names the column with a role's demonstrations.
+
+        Args:
+            role: ``"expert"`` or ``"teacher"``.
+        """
+        return "conversation_column" if role == "expert" and self.conversation_column else f"{role}_column"
+
+    def without_demonstrations(self) -> Columns:
+        """Return the same columns, of which those that hold demonstrations alone need not be there."""
+        return replace(self, reads_demonstrations=False)
 
     def check(self, available: Sequence[str]) -> None:
         """Refuse a name that is not among the columns that there are.
@@ -100,17 +134,21 @@ class Columns:
         Raises:
             ValueError: If a named column is missing.
         """
-        fields = ("prompt_column", "answer_column", "expert_column", "teacher_column")
-        named = {field: getattr(self, field) for field in fields}
+        named: dict[str, str | None] = {
+            "conversation_column" if self.conversation_column else "prompt_column": self.prompt_source,
+            "answer_column": self.answer_column,
+            **{self.field_of(role): name for role, name in self.demonstration_columns.items()},
+        }
         unused = [column for column in available if column not in named.values()]
-        for field, column in named.items():
+        for option, column in named.items():
             if column is None or column in available:
                 continue
             closest = difflib.get_close_matches(column, unused, n=1, cutoff=0.5)
+            last = f", or to {self.conversation_column!r} for the last message" if self.conversation_column else ""
             raise ValueError(
-                f"{field}={column!r} is not a column of the data, which has {', '.join(map(repr, available))}"
+                f"{option}={column!r} is not a column of the data, which has {', '.join(map(repr, available))}"
                 + (f"; did you mean {closest[0]!r}?" if closest else "")
-                + ("; set it to null if there are no references" if field == "answer_column" else "")
+                + (f"; set it to null if there are no references{last}" if option == "answer_column" else "")
             )
 
     def read(self, rows: Sequence[Row]) -> list[TextExample]:
@@ -124,48 +162,58 @@ class Columns:
             TypeError: If a prompt or a demonstration is of another type.
         """
         positions = rows.positions if isinstance(rows, NumberedRows) else range(len(rows))
-        return [
-            TextExample(
-                prompt=self._prompt(row, number),
-                reference=self._reference(row, number),
-                demonstrations={
-                    role: _texts(row[column], column, number) for role, column in self.demonstration_columns.items()
-                },
-                columns=row,
-                row=number,
-            )
-            for row, number in zip(rows, positions, strict=True)
-        ]
+        return [self._read(row, number) for row, number in zip(rows, positions, strict=True)]
 
     def count_blank(self, rows: Sequence[Row]) -> Counter[str]:
-        """Return how many demonstrations of each role are blank texts, which :meth:`read` leaves out.
+        """Return how many demonstrations of each role are blank, which :meth:`read` leaves out.
 
         Args:
             rows: Rows that have the columns.
         """
         blank = Counter[str]()
         for role, column in self.demonstration_columns.items():
-            cells = (row[column] if isinstance(row[column], list) else [row[column]] for row in rows)
-            blank[role] = sum(isinstance(text, str) and not text.strip() for cell in cells for text in cell)
+            if column != self.conversation_column:
+                blank[role] = sum(is_blank(answer) for row in rows for answer in read_answers(row[column]))
         return +blank
 
-    def _prompt(self, row: Row, number: int) -> Prompt:
-        prompt: Prompt = row[self.prompt_column]
-        name = row_name(number, self.prompt_column)
+    def _read(self, row: Row, number: int) -> TextExample:
+        prompt, last = self._prompt(row, number)
+        answers: dict[str, list[Answer]] = {}
+        for role, column in self.demonstration_columns.items():
+            name = row_name(number, column)
+            try:
+                found = last if column == self.conversation_column else read_answers(row[column])
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"{name}: {error}") from error
+            answers[role] = [answer for answer in found if not is_blank(answer)]
+        used = {self.prompt_source, self.answer_column, *self.demonstration_columns.values()}
+        return TextExample(
+            prompt=prompt,
+            reference=self._reference(row, last, number),
+            demonstrations=answers,
+            columns=row,
+            row=number,
+            variables=read_variables({name: cell for name, cell in row.items() if name not in used}),
+        )
+
+    def _prompt(self, row: Row, number: int) -> tuple[Prompt, list[Answer]]:
+        """Return a row's prompt, and the answer to it if they stand in one conversation."""
+        name = row_name(number, self.prompt_source)
         try:
-            check_prompt(prompt)
-        except TypeError as error:
-            raise TypeError(f"{name}: {error}") from error
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
+            prompt, last = read_conversation(row[self.prompt_source], splits=self.conversation_column is not None)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{name}: {error}") from error
         if not prompt_text(prompt).strip():
             raise ValueError(f"{name}: the prompt is empty: {shorten(prompt)}. Take the row out, or give it a prompt")
-        return prompt
+        return prompt, last
 
-    def _reference(self, row: Row, number: int) -> Any:
+    def _reference(self, row: Row, last: list[Answer], number: int) -> Any:
         if self.answer_column is None:
             return None
-        answer = row[self.answer_column]
+        if self.answer_column == self.conversation_column:
+            answer = answer_text(last[0]) if last else None
+        else:
+            answer = row[self.answer_column]
         if not self.answer_marker:
             return answer
         _, marker, reference = str(answer).rpartition(self.answer_marker)
@@ -173,10 +221,3 @@ class Columns:
             name = row_name(number, self.answer_column)
             raise ValueError(f"{name}: no answer_marker={self.answer_marker!r} in {shorten(answer)}")
         return reference.strip()
-
-
-def _texts(cell: Any, column: str, number: int) -> list[str]:
-    texts = [] if cell is None else [cell] if isinstance(cell, str) else cell
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise TypeError(f"{row_name(number, column)}: must hold a text or a list of texts, not {shorten(cell)}")
-    return [text for text in texts if text.strip()]

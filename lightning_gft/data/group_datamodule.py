@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike
+from typing import Any
 
 import datasets
 import torch
@@ -18,7 +19,7 @@ from lightning_gft.data.tokenization import PromptEncoder
 
 
 class GroupDataModule(PromptDataModule):
-    """Prompts with references and demonstrations, from files, folders or the hub.
+    r"""Prompts with references and demonstrations, from files, folders or the hub.
 
     Args:
         path: A .json, .jsonl, .csv or .parquet file, a glob or folder of them, a folder written by ``save_to_disk``, or
@@ -50,6 +51,12 @@ class GroupDataModule(PromptDataModule):
         shuffle: Whether to shuffle the training rows anew every epoch.
         seed: What the order, and the rows held out, are drawn from.
         num_workers: Processes that prepare batches; 0 prepares them in the training process.
+        conversation_column: Column with whole conversations (``messages``, ShareGPT's ``conversations``), in place of
+            ``prompt_column`` and ``expert_column``: a last message of the assistant's is the expert's demonstration,
+            those before it are the prompt. ``answer_column`` may name it too, to read the reference from that message.
+        chat_template_kwargs: Variables of the chat template, such as ``{enable_thinking: false}``.
+        response_prefix: What every response begins with, such as ``"<think>\n"``. It belongs to the prompt, for own
+            samples and demonstrations alike; a demonstration that begins with it is not given it twice.
 
     Raises:
         ValueError: If an option is out of range, or options contradict each other.
@@ -89,6 +96,9 @@ class GroupDataModule(PromptDataModule):
         shuffle: bool = True,
         seed: int = 0,
         num_workers: int = 0,
+        conversation_column: str | None = None,
+        chat_template_kwargs: dict[str, Any] | None = None,
+        response_prefix: str = "",
     ) -> None:
         super().__init__(
             batch_size=batch_size,
@@ -104,7 +114,11 @@ class GroupDataModule(PromptDataModule):
         self.prompt_template = prompt_template
         self.use_chat_template = use_chat_template
         self.system_prompt = system_prompt
-        self.columns = Columns(prompt_column, answer_column, expert_column, teacher_column, answer_marker)
+        self.chat_template_kwargs = chat_template_kwargs
+        self.response_prefix = response_prefix
+        self.columns = Columns(
+            prompt_column, answer_column, expert_column, teacher_column, answer_marker, conversation_column
+        )
         self.limits = LengthLimits(max_prompt_length, max_response_length, overlong_prompts, overlong_demonstrations)
         self._check_options()
 
@@ -128,6 +142,8 @@ class GroupDataModule(PromptDataModule):
             prompt_template=self.prompt_template,
             use_chat_template=self.use_chat_template,
             system_prompt=self.system_prompt,
+            chat_template_kwargs=self.chat_template_kwargs,
+            response_prefix=self.response_prefix,
         )
         return ExampleEncoder(prompts, self.columns, self.limits)
 
