@@ -145,3 +145,106 @@ def test_text_that_the_tokenizer_does_not_know_is_refused_and_shown() -> None:
         encoder.encode_prompts(["1+1=", "1-x="])
     with pytest.raises(ValueError, match="no token for '\u00a3'"):
         _ids(encoder, "1+1=", "\u00a35")
+
+
+@pytest.mark.parametrize("template", ["{prompt}", "<s>{prompt}", " <s>{prompt}", "<s><s>{prompt}"])
+@pytest.mark.parametrize("prompt", ["1+1=", "<s>1+1="])
+def test_a_beginning_that_the_text_writes_is_not_doubled(
+    make_tokenizer: TokenizerFactory, template: str, prompt: str
+) -> None:
+    if template != "{prompt}" and prompt.startswith("<s>"):
+        prompt = "1+1="  # one of them writes it
+    encoder = PromptEncoder(make_tokenizer("<s> $A", bos="<s>"), prompt_template=template)
+    assert _ids(encoder, prompt, "2") == _ids(PromptEncoder(make_tokenizer("<s> $A", bos="<s>")), "1+1=", "2")
+
+
+@pytest.mark.parametrize("prompt", ["<s><|user|>hi</s><|assistant|>", "hi</s><|assistant|>\n", "<s><|user|>hi"])
+def test_a_rendered_prompt_does_not_go_through_the_template_again(
+    make_tokenizer: TokenizerFactory, prompt: str
+) -> None:
+    tokenizer = make_tokenizer(chat_template="<s>" + CHATML, bos="<s>")
+    with pytest.raises(ValueError, match=r"rendered already.*`use_chat_template: false`") as caught:
+        PromptEncoder(tokenizer).encode_prompts(["hi", prompt])
+    assert caught.value.index == 1  # type: ignore[attr-defined]
+    assert PromptEncoder(tokenizer, use_chat_template=False).encode_prompts([prompt])
+
+
+def test_tokens_of_the_template_within_prompts_are_counted(make_tokenizer: TokenizerFactory) -> None:
+    encoder = PromptEncoder(make_tokenizer(chat_template=CHATML))
+    with pytest.warns(UserWarning, match=r"2 of 3 prompts hold tokens with which the chat template begins or ends"):
+        encoder.encode_prompts(["what is </s> for?", "a <|user|>?", "hi"])
+
+
+THINKING = CHATML + "{% if add_generation_prompt and enable_thinking %}<think>{% endif %}"
+
+
+def test_variables_of_the_template_reach_it(make_tokenizer: TokenizerFactory) -> None:
+    encoder = PromptEncoder(make_tokenizer(chat_template=THINKING), chat_template_kwargs={"enable_thinking": True})
+    assert encoder.render("hi") == "<|user|>hi</s><|assistant|><think>"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("enable_thinkng", "chat_template_kwargs: the chat template reads no 'enable_thinkng'; did you mean 'enable_t"),
+        ("tokenize", "chat_template_kwargs: the chat template reads no 'tokenize'; it reads 'enable_thinking'"),
+        ("add_generation_prompt", "reads no 'add_generation_prompt'"),
+    ],
+)
+def test_variables_that_the_template_does_not_read_are_refused(
+    make_tokenizer: TokenizerFactory, name: str, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        PromptEncoder(make_tokenizer(chat_template=THINKING), chat_template_kwargs={name: True})
+    with pytest.raises(ValueError, match="chat_template_kwargs needs a chat template"):
+        PromptEncoder(make_tokenizer(), chat_template_kwargs={name: True})
+
+
+@pytest.mark.parametrize(
+    ("before", "words"),
+    [
+        (
+            "{% set messages = messages | selectattr('role', 'ne', 'system') | list %}",
+            "system_prompt='be brief' would be left",
+        ),
+        (
+            "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}",
+            "system_prompt: .*no system",
+        ),
+    ],
+)
+def test_system_prompt_that_the_template_does_not_take_is_refused_at_once(
+    make_tokenizer: TokenizerFactory, before: str, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        PromptEncoder(make_tokenizer(chat_template=before + CHATML), system_prompt="be brief")
+
+
+def test_tools_reach_the_template_or_are_told(make_tokenizer: TokenizerFactory) -> None:
+    tools = {"tools": [{"name": "add"}]}
+    takes = PromptEncoder(make_tokenizer(chat_template="{{ tools | map(attribute='name') | join if tools }}" + CHATML))
+    assert takes.render("hi", tools) == "add<|user|>hi</s><|assistant|>"
+    with pytest.raises(ValueError, match="`tools`: expected a list of objects for the chat template, got 'add'"):
+        takes.encode_prompts(["hi"], [{"tools": "add"}])
+    for template in (CHATML, None):
+        with pytest.warns(UserWarning, match=r"does not write, and the policy does not see: `tools` \(in 2 rows\)"):
+            PromptEncoder(make_tokenizer(chat_template=template)).encode_prompts(["hi"] * 3, [tools, {}, tools])
+
+
+@pytest.mark.parametrize("field", ["prompt_template", "system_prompt", "response_prefix"])
+def test_a_typed_backslash_and_n_is_told(make_tokenizer: TokenizerFactory, field: str) -> None:
+    template = None if field == "prompt_template" else CHATML
+    text = r"Q {prompt}\nA"
+    with pytest.warns(UserWarning, match=rf"{field}='.*' holds a backslash and an n, not a line break"):
+        PromptEncoder(make_tokenizer(chat_template=template), **{field: text})
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("text", [r"$\nu \neq \nabla f$ {prompt}", "{prompt}\nA", r"{prompt} \\ \times"])
+def test_a_backslash_that_is_meant_is_not_told(make_tokenizer: TokenizerFactory, text: str) -> None:
+    assert PromptEncoder(make_tokenizer(), prompt_template=text).render("hi") == text.replace("{prompt}", "hi")
+
+
+def test_every_place_for_the_prompt_is_filled(make_tokenizer: TokenizerFactory) -> None:
+    encoder = PromptEncoder(make_tokenizer(), prompt_template="{prompt} {prompt}")
+    assert encoder.render("{prompt}") == "{prompt} {prompt}"
