@@ -51,7 +51,7 @@ class ResponseWriter:
     def stops(self) -> set[int]:
         """Ids of the ends of a text and of a turn, at which generation stops."""
         ends = [str(self.tokenizer.eos_token), *self._turn_end.tokens[-1:]]
-        return {self.tokenizer.get_vocab()[token] for token in ends}
+        return set(_ids(self.tokenizer, ends))
 
     def write(self, prompts: Sequence[EncodedPrompt], answers: Sequence[Answer]) -> list[str]:
         """Return for each answer the text that follows its prompt, with its end if the template writes one.
@@ -147,6 +147,11 @@ class ResponseWriter:
                 index,
             )
         return response[: len(response) - len(self._turn_end.written)] + self._turn_end.closing
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, tokens: list[str]) -> list[int]:
+    ids = tokenizer.convert_tokens_to_ids(tokens)
+    return ids if isinstance(ids, list) else [ids]
 
 
 def _after(prefix: str, text: str) -> str:

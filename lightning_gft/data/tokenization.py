@@ -123,10 +123,10 @@ class PromptEncoder:
         ids = self._texts.encode_after(
             [prompt.text for prompt in prompts], [prompt.token_ids for prompt in prompts], texts
         )
-        return [self._ended(row, index) for index, row in enumerate(ids)]
-
-    def _ended(self, ids: list[int], index: int) -> list[int]:
         stops = self._writer.stops
+        return [self._ended(row, stops, index) for index, row in enumerate(ids)]
+
+    def _ended(self, ids: list[int], stops: set[int], index: int) -> list[int]:
         ended = ids if ids and ids[-1] in stops else [*ids, self._eos_token_id]
         if stops.isdisjoint(ended[:-1]):
             return ended

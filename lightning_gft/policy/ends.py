@@ -64,7 +64,7 @@ def _turn_end(tokenizer: PreTrainedTokenizerBase) -> list[int]:
         if isinstance(error.__cause__, OutOfTimeError):
             raise
         return []  # it takes other conversations, if any: the datamodule tells of those that it does not take
-    return [tokenizer.get_vocab()[token] for token in tokens[-1:]]
+    return [int(tokenizer.convert_tokens_to_ids(token)) for token in tokens[-1:]]
 
 
 def _naming(model: PreTrainedModel, end: EndTokens) -> GenerationConfig:
