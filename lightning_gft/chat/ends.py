@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
@@ -74,6 +75,17 @@ def any_token(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
     """
     tokens = {token for token in (*tokenizer.added_tokens_encoder, *tokenizer.all_special_tokens) if token.strip()}
     return re.compile("|".join(map(re.escape, sorted(tokens, key=len, reverse=True))) or "(?!)")
+
+
+def ids_of(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> list[int]:
+    """Return the ids of tokens.
+
+    Args:
+        tokenizer: Any tokenizer.
+        tokens: Tokens of its vocabulary.
+    """
+    ids = tokenizer.convert_tokens_to_ids(list(tokens))
+    return ids if isinstance(ids, list) else [ids]
 
 
 def _after_answer(template: ChatTemplate, conversation: Conversation) -> str:

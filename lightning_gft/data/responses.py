@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lightning.pytorch.utilities import rank_zero_warn
 from transformers import PreTrainedTokenizerBase
 
-from lightning_gft.chat import ChatTemplate, Conversation, RenderError, TurnEnd, find_turn_end, shared_prefix
+from lightning_gft.chat import ChatTemplate, Conversation, RenderError, TurnEnd, find_turn_end, ids_of, shared_prefix
 from lightning_gft.data.errors import TextError, shorten
 from lightning_gft.data.prompts import Answer
 
@@ -51,7 +51,7 @@ class ResponseWriter:
     def stops(self) -> set[int]:
         """Ids of the ends of a text and of a turn, at which generation stops."""
         ends = [str(self.tokenizer.eos_token), *self._turn_end.tokens[-1:]]
-        return set(_ids(self.tokenizer, ends))
+        return set(ids_of(self.tokenizer, ends))
 
     def write(self, prompts: Sequence[EncodedPrompt], answers: Sequence[Answer]) -> list[str]:
         """Return for each answer the text that follows its prompt, with its end if the template writes one.
@@ -147,11 +147,6 @@ class ResponseWriter:
                 index,
             )
         return response[: len(response) - len(self._turn_end.written)] + self._turn_end.closing
-
-
-def _ids(tokenizer: PreTrainedTokenizerBase, tokens: list[str]) -> list[int]:
-    ids = tokenizer.convert_tokens_to_ids(tokens)
-    return ids if isinstance(ids, list) else [ids]
 
 
 def _after(prefix: str, text: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from lightning_gft.chat import ChatTemplate, OutOfTimeError, RenderError, find_turn_end
+from lightning_gft.chat import ChatTemplate, OutOfTimeError, RenderError, find_turn_end, ids_of
 from lightning_gft.rollout import EndTokens
 
 
@@ -64,7 +64,7 @@ def _turn_end(tokenizer: PreTrainedTokenizerBase) -> list[int]:
         if isinstance(error.__cause__, OutOfTimeError):
             raise
         return []  # it takes other conversations, if any: the datamodule tells of those that it does not take
-    return [int(tokenizer.convert_tokens_to_ids(token)) for token in tokens[-1:]]
+    return ids_of(tokenizer, tokens[-1:])
 
 
 def _naming(model: PreTrainedModel, end: EndTokens) -> GenerationConfig:
