@@ -8,12 +8,16 @@ from typing import Any
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 from typing_extensions import override
 
 from lightning_gft.checkpoint.frozen import FrozenWeights, belongs_to, is_reference
 from lightning_gft.checkpoint.resuming import make_up_validation
-from lightning_gft.checkpoint.settings import OptimizerFn, OptimizerSettings, SchedulerFn
+from lightning_gft.checkpoint.settings import OptimizerSettings
+from lightning_gft.optimization import OptimizerFn, check_optimizer, make_optimizer
+from lightning_gft.schedules import Schedule, SchedulerFn, as_schedule, make_scheduler, optimizer_steps
 
 MEASURED_AT = "measured at step"
 """Stands beside the figures that were measured."""
@@ -26,22 +30,22 @@ class ResumableModule(LightningModule):
 
     Args:
         optimizer: Gets the trainable parameters.
-        lr_scheduler: Gets the optimizer; stepped after every optimizer step.
+        lr_scheduler: A schedule, or a function from an optimizer to one; stepped after every optimizer step.
 
     Raises:
         TypeError: If the optimizer is no function.
     """
 
-    def __init__(self, optimizer: OptimizerFn, lr_scheduler: SchedulerFn | None) -> None:
+    updates_per_batch: int
+
+    def __init__(self, optimizer: OptimizerFn, lr_scheduler: Schedule | SchedulerFn | None) -> None:
         super().__init__()
-        if lr_scheduler is not None and not callable(lr_scheduler):
-            raise TypeError("lr_scheduler must be a function from an optimizer to a schedule, as partial(LinearLR) is")
         if not callable(optimizer):
             raise TypeError(
                 "optimizer must be a function from parameters to an optimizer, as in partial(AdamW, lr=1e-5)"
             )
         self.optimizer_fn = optimizer
-        self.lr_scheduler_fn = lr_scheduler
+        self.schedule = None if lr_scheduler is None else as_schedule(lr_scheduler)
         self.strict_loading = False  # what is frozen is not in checkpoints; the rest is checked here
         self._frozen: FrozenWeights | None = None
         self._optimizer_settings: OptimizerSettings | None = None
@@ -81,13 +85,22 @@ class ResumableModule(LightningModule):
 
     @override
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = self.optimizer_fn([p for p in self.parameters() if p.requires_grad])
-        scheduler = None if self.lr_scheduler_fn is None else self.lr_scheduler_fn(optimizer)
-        if isinstance(scheduler, ReduceLROnPlateau):
-            raise ValueError("lr_scheduler ReduceLROnPlateau waits for a metric; use a schedule that goes by steps")
+        optimizer = make_optimizer(self.optimizer_fn, self._trained())
+        scheduler = None if self.schedule is None else self._make_scheduler(optimizer)
         self._optimizer_settings = OptimizerSettings(optimizer, scheduler)
         self._check_optimizer()
         return optimizer if scheduler is None else {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    @override
+    def on_fit_start(self) -> None:
+        optimizers, schedules = self.trainer.optimizers, self.trainer.lr_scheduler_configs
+        if len(optimizers) != 1 or len(schedules) > 1:
+            raise ValueError(
+                "configure_optimizers: expected one optimizer and at most one learning-rate schedule, got "
+                f"{len(optimizers)} and {len(schedules)}"
+            )
+        if self._optimizer_settings is None:  # a subclass has made its own
+            check_optimizer(optimizers[0], self._trained(), "configure_optimizers")
 
     @override
     def on_validation_start(self) -> None:
@@ -137,9 +150,17 @@ class ResumableModule(LightningModule):
             return
         configs = self.trainer.lr_scheduler_configs
         scheduler = configs[0].scheduler if configs else None
-        restored = settings.restore(noted, self.trainer.optimizers[0], scheduler, self.lr_scheduler_fn)
+        make = None if self.schedule is None else self._make_scheduler
+        restored = settings.restore(noted, self.trainer.optimizers[0], scheduler, make)
         if configs and restored is not None:
             configs[0].scheduler = restored
+
+    def _trained(self) -> list[nn.Parameter]:
+        return [weight for weight in self.parameters() if weight.requires_grad]
+
+    def _make_scheduler(self, optimizer: Optimizer) -> LRScheduler:
+        assert self.schedule is not None  # noqa: S101 (asked for only where there is one)
+        return make_scheduler(self.schedule, optimizer, lambda: optimizer_steps(self._trainer, self.updates_per_batch))
 
     def _check_optimizer(self) -> None:
         if self._optimizer_settings is not None and (noted := self._noted_settings()) is not None:

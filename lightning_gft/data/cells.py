@@ -57,7 +57,7 @@ def read_answers(cell: Any) -> list[Answer]:
         >>> read_answers(["2", "two"]), read_answers([{"role": "assistant", "content": "2"}])
         (['2', 'two'], ['2'])
     """
-    cells = as_messages([] if cell is None else cell if isinstance(cell, list) else [cell])
+    cells = as_messages(listed(cell))
     if not all(isinstance(answer, str | dict) for answer in cells):
         raise TypeError(f"must hold a text or a list of texts, not {shorten(cell)}")
     if any(isinstance(answer, dict) for answer in cells) and len(cells) > 1:
@@ -67,6 +67,19 @@ def read_answers(cell: Any) -> list[Answer]:
         raise TypeError(f"must hold a text or a list of texts, not {shorten(cell)}")
     check_prompt(messages)
     return [answer if isinstance(answer, str) else as_answer(without_nulls(answer)) for answer in cells]
+
+
+def listed(cell: Any) -> list[Any]:
+    """Return a cell that may hold one thing, several or none as a list.
+
+    Args:
+        cell: Any value.
+
+    Example:
+        >>> listed("2"), listed(["2"]), listed(None)
+        (['2'], ['2'], [])
+    """
+    return [] if cell is None else cell if isinstance(cell, list) else [cell]
 
 
 def read_variables(cells: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,10 +6,10 @@ import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from lightning_gft.checks import check_marker
-from lightning_gft.data.cells import read_answers, read_conversation, read_variables
+from lightning_gft.data.cells import listed, read_answers, read_conversation, read_variables
 from lightning_gft.data.errors import row_name, shorten
 from lightning_gft.data.prompts import Answer, Prompt, answer_text, is_blank, prompt_text
 
@@ -21,7 +21,7 @@ class NumberedRows(list[Row]):
 
     Args:
         rows: The rows.
-        positions: Position of each in the data as loaded.
+        positions: Position of each in the data as loaded; with the name of its split where there are several.
 
     Example:
         >>> rows = NumberedRows([{"prompt": "1+1="}], positions=[7])
@@ -29,7 +29,7 @@ class NumberedRows(list[Row]):
         [7]
     """
 
-    def __init__(self, rows: Sequence[Row], positions: Sequence[int]) -> None:
+    def __init__(self, rows: Sequence[Row], positions: Sequence[int | str]) -> None:
         super().__init__(rows)
         self.positions = positions
 
@@ -51,7 +51,7 @@ class TextExample:
     reference: Any
     demonstrations: dict[str, list[Answer]]
     columns: Row
-    row: int
+    row: int | str
     variables: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -66,12 +66,15 @@ class Columns:
         teacher_column: A text, or a list of texts; ``None`` if the data has none.
         answer_marker: The reference is what follows the last of these in the answer; if empty, the whole
             answer is it.
+        unfinished_demonstrations: Drop a demonstration that the data call unfinished, or refuse it.
         conversation_column: Whole conversations, in place of prompt and expert: the last message is the expert's if it
             is the assistant's, and the others are the prompt. ``answer_column`` may name it too, for that message.
         reads_demonstrations: Whether there is a use for them.
 
     A demonstration is a text, a message of the assistant's, or a list of texts. A blank one counts as missing, as null
-    does: the end of sequence alone is no answer.
+    does: the end of sequence alone is no answer. A column ``<name>_responses`` may have a column ``<name>_finished``
+    beside it, a truth value for each of its texts, as :class:`~lightning_gft.callbacks.GroupWriter` writes it; a text
+    that is not finished counts as missing too, or is an error.
 
     Raises:
         ValueError: If ``answer_marker`` is null, or columns stand for the same thing.
@@ -88,6 +91,7 @@ class Columns:
     expert_column: str | None = None
     teacher_column: str | None = None
     answer_marker: str = ""
+    unfinished_demonstrations: Literal["error", "drop"] = "drop"
     conversation_column: str | None = None
     reads_demonstrations: bool = True
 
@@ -176,27 +180,54 @@ class Columns:
                 blank[role] = sum(is_blank(answer) for row in rows for answer in read_answers(row[column]))
         return +blank
 
-    def _read(self, row: Row, number: int) -> TextExample:
-        prompt, last = self._prompt(row, number)
-        answers: dict[str, list[Answer]] = {}
+    def count_unfinished(self, rows: Sequence[Row]) -> Counter[str]:
+        """Return how many demonstrations of each role are unfinished, which :meth:`read` leaves out.
+
+        Args:
+            rows: Rows that have the columns.
+        """
+        unfinished = Counter[str]()
         for role, column in self.demonstration_columns.items():
-            name = row_name(number, column)
-            try:
-                found = last if column == self.conversation_column else read_answers(row[column])
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"{name}: {error}") from error
-            answers[role] = [answer for answer in found if not is_blank(answer)]
+            flags = (row.get(_flag_column(column)) for row in rows)
+            unfinished[role] = sum(listed(cell).count(False) for cell in flags)
+        return +unfinished
+
+    def _read(self, row: Row, number: int | str) -> TextExample:
+        prompt, last = self._prompt(row, number)
         used = {self.prompt_source, self.answer_column, *self.demonstration_columns.values()}
         return TextExample(
             prompt=prompt,
             reference=self._reference(row, last, number),
-            demonstrations=answers,
+            demonstrations={
+                role: last if column == self.conversation_column else self._demonstrations(row, column, number)
+                for role, column in self.demonstration_columns.items()
+            },
             columns=row,
             row=number,
             variables=read_variables({name: cell for name, cell in row.items() if name not in used}),
         )
 
-    def _prompt(self, row: Row, number: int) -> tuple[Prompt, list[Answer]]:
+    def _demonstrations(self, row: Row, column: str, number: int | str) -> list[Answer]:
+        try:
+            answers, flag_column = read_answers(row[column]), _flag_column(column)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{row_name(number, column)}: {error}") from error
+        if row.get(flag_column) is not None:
+            finished = listed(row[flag_column])
+            if len(finished) != len(answers) or not all(isinstance(flag, bool) for flag in finished):
+                raise TypeError(
+                    f"{row_name(number, flag_column)}: expected a truth value for each of {len(answers)} texts in "
+                    f"{column!r}, got {shorten(row[flag_column])}; correct it, or take the column out"
+                )
+            if self.unfinished_demonstrations == "error" and not all(finished):
+                raise ValueError(
+                    f"{row_name(number, column)}: expected finished responses, got one that {flag_column!r} calls "
+                    "unfinished; take it out, or set `unfinished_demonstrations: drop`"
+                )
+            answers = [answer for answer, flag in zip(answers, finished, strict=True) if flag]
+        return [answer for answer in answers if not is_blank(answer)]
+
+    def _prompt(self, row: Row, number: int | str) -> tuple[Prompt, list[Answer]]:
         """Return a row's prompt, and the answer to it if they stand in one conversation."""
         name = row_name(number, self.prompt_source)
         try:
@@ -205,9 +236,9 @@ class Columns:
             raise type(error)(f"{name}: {error}") from error
         if not prompt_text(prompt).strip():
             raise ValueError(f"{name}: the prompt is empty: {shorten(prompt)}. Take the row out, or give it a prompt")
-        return prompt, last
+        return prompt, [answer for answer in last if not is_blank(answer)]
 
-    def _reference(self, row: Row, last: list[Answer], number: int) -> Any:
+    def _reference(self, row: Row, last: list[Answer], number: int | str) -> Any:
         if self.answer_column is None:
             return None
         if self.answer_column == self.conversation_column:
@@ -221,3 +252,9 @@ class Columns:
             name = row_name(number, self.answer_column)
             raise ValueError(f"{name}: no answer_marker={self.answer_marker!r} in {shorten(answer)}")
         return reference.strip()
+
+
+def _flag_column(column: str) -> str:
+    """Return the column that says which of the responses in another are finished; empty if it can have none."""
+    name = column.removesuffix("_responses")
+    return "" if name == column else f"{name}_finished"

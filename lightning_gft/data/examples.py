@@ -38,7 +38,7 @@ class Example:
     reference: Any
     demonstrations: dict[str, list[Response]]
     columns: Row
-    row: int
+    row: int | str
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_gft.checks import check_marker
+from lightning_gft.checks import check_marker, check_number
 from lightning_gft.rewards.base import Reward
 from lightning_gft.rewards.text import after_marker, shorten
 
@@ -66,11 +65,11 @@ class NumericReward(Reward):
 
     def __init__(self, marker: str = "", tolerance: float = 1e-6, weight: float = 1.0) -> None:
         super().__init__(weight)
-        if not (math.isfinite(tolerance) and tolerance >= 0):
-            raise ValueError(f"tolerance={tolerance} must be 0 (exactly equal) or above, and finite")
+        self.tolerance = check_number(
+            "tolerance", tolerance, least=0, of=type(self).__name__, remedy="0 is exactly equal"
+        )
         check_marker("marker", marker)
         self.marker = marker
-        self.tolerance = tolerance
 
     def __call__(
         self, *, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Any], **columns: Sequence[Any]

@@ -150,7 +150,7 @@ def test_tolerance(response, reference, tolerance, expected):
 
 @pytest.mark.parametrize("tolerance", [-1e-6, math.nan, math.inf])
 def test_a_tolerance_out_of_range_is_refused(tolerance):
-    with pytest.raises(ValueError, match="tolerance="):
+    with pytest.raises(ValueError, match="`tolerance` of NumericReward: expected a number of at least 0"):
         NumericReward(tolerance=tolerance)
 
 
