@@ -8,8 +8,6 @@ import sys
 from numbers import Integral, Real
 from typing import Any, cast
 
-from lightning.pytorch.utilities import rank_zero_warn
-
 _MOST_SHOWN = 60
 """Characters of a wrong value that an error shows."""
 
@@ -176,6 +174,8 @@ def warn_of_written_break(field: str, text: str) -> None:
         >>> warn_of_written_break("system_prompt", r"Write $\nu \neq 0$.")
     """
     if _WRITTEN_BREAK.search(text):
+        from lightning.pytorch.utilities import rank_zero_warn  # noqa: PLC0415 (heavy, where pure functions import this)
+
         rank_zero_warn(
             f"{field}={text!r} holds a backslash and an n, not a line break: for a line break write the text in double "
             f'quotes in YAML, {field}: "...\\n", and on a command line in both kinds, --...{field}=\'"...\\n"\''
