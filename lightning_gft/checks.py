@@ -174,7 +174,7 @@ def warn_of_written_break(field: str, text: str) -> None:
         >>> warn_of_written_break("system_prompt", r"Write $\nu \neq 0$.")
     """
     if _WRITTEN_BREAK.search(text):
-        from lightning.pytorch.utilities import rank_zero_warn  # noqa: PLC0415 (heavy, where pure functions import this)
+        from lightning.pytorch.utilities import rank_zero_warn  # heavy, where pure functions import this
 
         rank_zero_warn(
             f"{field}={text!r} holds a backslash and an n, not a line break: for a line break write the text in double "
