@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from lightning_gft.rollout import RolloutEngine, TransformersEngine
     from lightning_gft.sampler import GroupSampler
     from lightning_gft.sampling import SamplingParams
+    from lightning_gft.schedules import Schedule, WarmupSchedule
     from lightning_gft.sources import ExpertSource, ResponseSource, SelfSource, TeacherSource
     from lightning_gft.strategies import FSDP2Strategy
     from lightning_gft.types import GroupBatch, LossOutput, PromptBatch, Response, Source, TokenBatch
@@ -96,6 +97,7 @@ _PLACES = {
     "lightning_gft.rollout": ("RolloutEngine", "TransformersEngine"),
     "lightning_gft.sampler": ("GroupSampler",),
     "lightning_gft.sampling": ("SamplingParams",),
+    "lightning_gft.schedules": ("Schedule", "WarmupSchedule"),
     "lightning_gft.sources": ("ExpertSource", "ResponseSource", "SelfSource", "TeacherSource"),
     "lightning_gft.strategies": ("FSDP2Strategy",),
     "lightning_gft.types": (
@@ -152,6 +154,7 @@ __all__ = [
     "RolloutEngine",
     "SFTLoss",
     "SamplingParams",
+    "Schedule",
     "ScratchPolicy",
     "SelfBaselineAdvantage",
     "SelfSource",
@@ -160,6 +163,7 @@ __all__ = [
     "TokenBatch",
     "TokenStatistics",
     "TransformersEngine",
+    "WarmupSchedule",
     "functional",
 ]
 

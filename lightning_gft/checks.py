@@ -187,20 +187,21 @@ def check_texts(field: str, texts: object, of: str = "") -> tuple[str, ...]:
 
     Args:
         field: Name of the option.
-        texts: A text, a list of texts, or ``None`` for none of them.
+        texts: A text or a list of texts; an empty one means none.
         of: The part that the option belongs to.
 
     Raises:
         TypeError: If it is something else.
-        ValueError: If a text is empty.
+        ValueError: If one of several is empty.
 
     Example:
-        >>> check_texts("stop_strings", "Question:"), check_texts("stop_strings", None)
+        >>> check_texts("stop_strings", "Question:"), check_texts("stop_strings", "")
         (('Question:',), ())
     """
-    given = () if texts is None else (texts,) if isinstance(texts, str) else texts
+    given = ((texts,) if texts else ()) if isinstance(texts, str) else texts
     if not isinstance(given, list | tuple) or not all(isinstance(text, str) for text in given):
-        raise TypeError(_complaint(field, of, "a text or a list of texts", texts, "quote each of them"))
+        remedy = "in YAML, quote a text that begins with # or looks like a number"
+        raise TypeError(_complaint(field, of, "a text or a list of texts", texts, remedy))
     if not all(given):
         raise ValueError(_complaint(field, of, "texts of at least one character", texts, "leave the empty one out"))
     return tuple(given)

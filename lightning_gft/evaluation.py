@@ -67,7 +67,7 @@ class Evaluation:
     kl: bool = True
     seed: int = 0
     min_new_tokens: int = 0
-    stop_strings: str | list[str] | None = None
+    stop_strings: str | list[str] = ""
 
     def __post_init__(self) -> None:
         of = type(self).__name__

@@ -24,7 +24,7 @@ class SamplingParams:
         top_k: Keep the ``top_k`` likeliest tokens; 0 keeps all.
         min_p: Keep tokens at least ``min_p`` times as likely as the likeliest; ``None`` keeps all.
         min_new_tokens: No token that ends a response is drawn before that many others.
-        stop_strings: A text, or several, whose appearance ends a response. Its tokens stay.
+        stop_strings: A text, or several, whose appearance ends a response; its tokens stay. Empty means none.
         of: The part whose options these are, as errors name it.
 
     Raises:
@@ -44,7 +44,7 @@ class SamplingParams:
     top_k: int = 0
     min_p: float | None = None
     min_new_tokens: int = 0
-    stop_strings: Sequence[str] | None = None
+    stop_strings: Sequence[str] = ""
     of: InitVar[str] = "SamplingParams"
 
     def __post_init__(self, of: str) -> None:

@@ -126,8 +126,10 @@ def test_seeds_are_those_of_seed_everything(seed):
 
 def test_texts():
     assert check_texts("x", ["a", "b"]) == ("a", "b")
-    with pytest.raises(TypeError, match=r"`x`: expected a text or a list of texts, got \['a', 1\]"):
-        check_texts("x", ["a", 1])
+    assert check_texts("x", []) == ()
+    for wrong in (["a", 1], None, 7, {"a": None}):
+        with pytest.raises(TypeError, match=r"`x`: expected a text or a list of texts, got .*; in YAML, quote a text"):
+            check_texts("x", wrong)
 
 
 data = {"path": "rows.jsonl"}

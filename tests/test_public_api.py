@@ -50,8 +50,9 @@ CONSTRUCTORS = {
     "SFTLoss": "reduction='token-mean'",
     "ScratchPolicy": "alphabet, model_type='qwen2', config=None, lora=None, rollout=None",
     "SelfSource": "num_generations=4, max_new_tokens=512, temperature=1.0, top_p=1.0, top_k=0, min_p=None, "
-    "min_new_tokens=0, stop_strings=None",
+    "min_new_tokens=0, stop_strings=''",
     "TeacherSource": "num_responses=3",
+    "WarmupSchedule": "name='cosine', warmup_steps=0, warmup_ratio=0.0, min_lr_ratio=0.0, decay_ratio=0.2",
 }
 
 

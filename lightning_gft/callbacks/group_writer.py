@@ -12,6 +12,7 @@ from datasets import Dataset
 from lightning.pytorch import Callback, LightningModule, Trainer
 from typing_extensions import override
 
+from lightning_gft.data.errors import shorten
 from lightning_gft.export import check_target, move_to_free
 from lightning_gft.module import GFTLitModule
 from lightning_gft.types import GroupBatch, PromptBatch, Source
@@ -147,11 +148,14 @@ def _write_parquet(rows: list[dict[str, Any]], path: Path) -> str:
     for name in rows[0] if rows else ():
         values = [row[name] for row in rows]
         try:
-            kind = pa.array(values).type
+            written = pa.array(values).to_pylist()
         except _MIXED as error:
             return f"; JSON Lines, as Parquet has no type for the column {name!r} ({str(error).splitlines()[0]})"
-        if pa.types.is_floating(kind) and any(isinstance(value, int) for value in values):
-            return f"; JSON Lines, as Parquet would write the whole numbers of the column {name!r} as fractions"
+        for value, other in zip(values, written, strict=True):
+            if repr(value) != repr(other):  # 1 as 1.0, or a nested key that only other rows have
+                return (
+                    f"; JSON Lines, as Parquet would write {shorten(value)} of the column {name!r} as {shorten(other)}"
+                )
     try:
         Dataset.from_list(rows).to_parquet(path)
     except _MIXED as error:

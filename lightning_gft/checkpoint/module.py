@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
+import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -13,6 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from typing_extensions import override
 
+from lightning_gft.checkpoint.files import check_checkpoint, load_checkpoint
 from lightning_gft.checkpoint.frozen import FrozenWeights, belongs_to, is_reference
 from lightning_gft.checkpoint.resuming import make_up_validation
 from lightning_gft.checkpoint.settings import OptimizerSettings
@@ -75,6 +79,59 @@ class ResumableModule(LightningModule):
             own[MEASURED_AT] = float(self._measured_at)
         before = {} if self._resumed_from is None else self._resumed_from["measured"]
         return own or dict(before)
+
+    def load_weights(self, path: str | Path) -> None:
+        """Take the weights of a checkpoint; frozen ones, which are not in it, stay as the policy was loaded.
+
+        Args:
+            path: A checkpoint of a run with the same parts.
+
+        Raises:
+            ValueError: If the checkpoint is damaged, or belongs to other parts.
+        """
+        check_checkpoint(Path(path))
+        self.configure_model()
+        checkpoint = load_checkpoint(Path(path))
+        self.on_load_checkpoint(checkpoint)
+        self.load_state_dict(checkpoint["state_dict"], strict=False)
+
+    @classmethod
+    @override
+    def load_from_checkpoint(  # type: ignore[override]  # Lightning's is no plain classmethod
+        cls,
+        checkpoint_path: str | Path,
+        map_location: torch.device | str | None = None,
+        hparams_file: str | Path | None = None,
+        strict: bool | None = None,
+        weights_only: bool | None = None,
+        **parts: Any,
+    ) -> Self:
+        """Return a module with the weights of a checkpoint.
+
+        Args:
+            checkpoint_path: File or folder.
+            map_location: Device to move the module to.
+            hparams_file: Not used, as are ``strict`` and ``weights_only``: a checkpoint holds what trains, and is never
+                unpickled.
+            strict: See there.
+            weights_only: See there.
+            parts: The constructor's arguments, as in the run that wrote the checkpoint.
+
+        Raises:
+            TypeError: If an argument that the constructor needs is missing.
+            ValueError: If the checkpoint belongs to other parts.
+        """
+        wanted = inspect.signature(cls).parameters.values()
+        required = [parameter.name for parameter in wanted if parameter.default is inspect.Parameter.empty]
+        if missing := [name for name in required if name not in parts]:
+            given = ", ".join(f"{name}=..." for name in missing)
+            raise TypeError(
+                f"{cls.__name__}.load_from_checkpoint: expected {given} as in the run that wrote the checkpoint, which "
+                "holds only what trains; `lightning-gft export` writes a whole model"
+            )
+        module = cls(**parts)
+        module.load_weights(checkpoint_path)
+        return module if map_location is None else module.to(map_location)
 
     @property
     def frozen(self) -> FrozenWeights:

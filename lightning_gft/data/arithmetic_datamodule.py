@@ -80,7 +80,9 @@ class ArithmeticDataModule(PromptDataModule):
         if num_hard > 0:
             _check_problems(0, num_hard, "hard_operands", hard_operands, max_operand)
             if hard_operands <= num_operands:
-                raise ValueError(f"hard_operands={hard_operands} must be more than num_operands={num_operands}")
+                raise ValueError(
+                    f"`hard_operands`: expected more than num_operands={num_operands}, got {hard_operands}; raise it"
+                )
         self.num_train, self.num_val = num_train, num_val
         self.num_second_skill, self.num_hard = num_second_skill, num_hard
         self.num_operands, self.hard_operands, self.max_operand = num_operands, hard_operands, max_operand

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -12,6 +13,7 @@ from datasets.packaged_modules.csv.csv import Csv
 from datasets.packaged_modules.json.json import Json
 from datasets.packaged_modules.parquet.parquet import Parquet
 from huggingface_hub import snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from lightning_gft.data.files import DataFile
 from lightning_gft.hub import hub_or_cache
@@ -24,6 +26,8 @@ _OPTIONS = {"csv": {"sep": "delimiter", "quotechar": "quotechar"}, "json": {"fie
 """Options of a data set's card that are followed, by the names that they have here."""
 _WITHOUT_EFFECT = ("name", "version", "data_dir", "data_files", "description", "features", "chunksize", "delimiter")
 """Further ones, which say nothing about what the rows are."""
+
+_SHARD = re.compile(r"-\d+-of-(\d+)")
 
 
 def find_in_folder(folder: Path, name: str | None) -> Splits:
@@ -53,22 +57,39 @@ def find_on_hub(path: str, name: str | None, where: str) -> Splits:
     """
     with hub_or_cache() as offline:
         try:
-            source = snapshot_download(path, repo_type="dataset", local_files_only=True) if offline else path
-            return _files(datasets.load_dataset_builder(source, name))
+            if offline:
+                return _check_shards(_files(datasets.load_dataset_builder(_cached(path), name)))
+            return _files(datasets.load_dataset_builder(path, name))
+        except (LocalEntryNotFoundError, FileNotFoundError, PermissionError) as error:
+            if offline:
+                raise FileNotFoundError(f"{where} is neither a local path nor in the cache, and {offline}") from error
+            raise FileNotFoundError(
+                f"{where} is neither a local path nor to be had from the hub ({_in_a_line(error)}): correct the name; "
+                "for a private or gated data set, ask for access on its page and log in by `hf auth login` or HF_TOKEN"
+            ) from error
         except MemoryError:
             raise
-        except Exception as error:
-            reason = " ".join(f"{error}".split())
-            if offline:
-                raise FileNotFoundError(
-                    f"{where} is neither a local path nor whole in the cache, and {offline}"
-                ) from error
-            if isinstance(error, (FileNotFoundError, PermissionError)):
-                raise FileNotFoundError(
-                    f"{where} is neither a local path nor to be had from the hub ({reason}): correct the name; for a "
-                    "private or gated data set, ask for access on its page and log in by `hf auth login` or HF_TOKEN"
-                ) from error
-            raise ValueError(f"{where} cannot be loaded from the hub: {reason}") from error
+        except Exception as error:  # the libraries have no error in common, and those of two HTTP clients
+            raise ValueError(f"{where} cannot be loaded from the hub: {_in_a_line(error)}") from error
+
+
+def _cached(path: str) -> str:
+    return str(snapshot_download(path, repo_type="dataset", local_files_only=True))
+
+
+def _check_shards(splits: Splits) -> Splits:
+    """Refuse a cache with some of a split's shards, as a download that was broken off leaves it."""
+    for split, files in splits.items():
+        shards = [match for file in files if isinstance(file, DataFile) and (match := _SHARD.search(file.path.name))]
+        if shards and len(shards) < int(shards[0][1]):
+            raise ValueError(
+                f"the cache has {len(shards)} of the {int(shards[0][1])} files of {split!r}: load it online once"
+            )
+    return splits
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(f"{error}".split())
 
 
 def _files(builder: datasets.DatasetBuilder) -> Splits:

@@ -75,6 +75,7 @@ class Policy(nn.Module):
         self.reference_model = copy.deepcopy(model).eval().requires_grad_(False) if copied else None
         self.sharding: Sharding = Unsharded(self)
         self._uses_reference = False
+        self._stops: dict[tuple[str, ...], StopStrings] = {}
         if self.head is None:
             rank_zero_warn(
                 f"{type(model).__name__} has a head that the fused loss does not serve; its own logits are used "
@@ -226,9 +227,7 @@ class Policy(nn.Module):
         seeds = response_seeds(seed, places or range(len(prompt_ids)), num_generations)
         # Dropout would make each token one of another policy.
         with self.sharding.whole(self.model), _evaluating(self.model):
-            end = self.end
-            if sampling.stop_strings:
-                end = replace(end, stop=StopStrings(self.tokenizer, sampling.stop_strings))
+            end = replace(self.end, stop=self._stop(tuple(sampling.stop_strings)))
             return self.engine.generate(self.model, prompt_ids, num_generations, sampling, seeds, end)
 
     def save_pretrained(
@@ -257,6 +256,11 @@ class Policy(nn.Module):
         # Its own, not the window of this model that loading has put in its place.
         tokenizer.model_max_length = tokenizer.init_kwargs.get("model_max_length", tokenizer.model_max_length)
         tokenizer.save_pretrained(path)
+
+    def _stop(self, strings: tuple[str, ...]) -> StopStrings | None:
+        if strings and strings not in self._stops:  # kept, as they learn which tokens matter
+            self._stops[strings] = StopStrings(self.tokenizer, strings)
+        return self._stops.get(strings)
 
     @property
     def _scored_model(self) -> PreTrainedModel:

@@ -105,6 +105,9 @@ class ChainedScheduler(Schedule):
 
     Args:
         schedulers: Schedules, or functions from an optimizer to one. A missing length is the run's.
+
+    Raises:
+        ValueError: When training starts, if one sets the learning rate instead of scaling it.
     """
 
     def __init__(self, schedulers: Sequence[Schedule | SchedulerFn]) -> None:
@@ -112,7 +115,14 @@ class ChainedScheduler(Schedule):
 
     @override
     def make(self, optimizer: Optimizer, num_steps: Length) -> LRScheduler:
-        return lr_scheduler.ChainedScheduler([each.make(optimizer, num_steps) for each in self.schedules], optimizer)
+        made = [each.make(optimizer, num_steps) for each in self.schedules]
+        for one in made:  # what comes before it would be lost
+            if isinstance(one, lr_scheduler.LambdaLR | lr_scheduler.OneCycleLR) and len(made) > 1:
+                raise ValueError(
+                    "lr_scheduler.schedulers: expected schedules that scale the learning rate step by step, got a "
+                    f"{type(one).__name__}, as those of transformers are, which sets it whatever the others do"
+                )
+        return lr_scheduler.ChainedScheduler(made, optimizer)
 
 
 _OF_TORCH = ("ConstantLR", "CosineAnnealingLR", "LinearLR", "OneCycleLR", "PolynomialLR")

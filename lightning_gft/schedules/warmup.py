@@ -31,7 +31,7 @@ class WarmupSchedule(Schedule):
         warmup_steps: Optimizer steps of the warm-up.
         warmup_ratio: The same as a share of the run, between 0 and 1; used where ``warmup_steps`` is 0.
         min_lr_ratio: Learning rate at the end of ``cosine``, ``linear`` and ``warmup_stable_decay``, as a share of the
-            optimizer's.
+            optimizer's. The warm-up of ``warmup_stable_decay`` begins there too.
         decay_ratio: Share of the run in which ``warmup_stable_decay`` decays.
 
     Raises:

@@ -47,7 +47,7 @@ class SelfSource(ResponseSource):
         top_k: int = 0,
         min_p: float | None = None,
         min_new_tokens: int = 0,
-        stop_strings: str | list[str] | None = None,
+        stop_strings: str | list[str] = "",
     ) -> None:
         name = type(self).__name__
         super().__init__(check_count("num_generations", num_generations, of=name))

@@ -119,6 +119,8 @@ MIXED = {
     "large numbers": [10**30, 1],
     "whole numbers and fractions": [1, 2.5],
     "nothing within": [{}, {}],
+    "keys that others lack": [{"x": 1}, {"y": "1"}],
+    "fractions within": [{"x": 1}, {"x": 0.5}],
 }
 
 
