@@ -19,7 +19,7 @@ ORDER = [
     {"checks", "attention", "hub"},
     {"sampling"},
     {"types"},
-    {"functional", "packing", "optimization", "schedules"},
+    {"functional", "packing", "optimization", "schedules", "chat"},
     {"batching", "metrics", "data"},
     {"rewards", "advantages", "rectifiers", "rollout"},
     {"policy"},
@@ -37,7 +37,7 @@ ORDER = [
     {"__main__"},
 ]
 LAYER = {part: number for number, parts in enumerate(ORDER) for part in parts}
-APART: dict[str, set[str]] = {"data": {"types", "checks", "functional", "hub"}, "compare": set()}
+APART: dict[str, set[str]] = {"data": {"types", "checks", "functional", "hub", "chat"}, "compare": set()}
 """Parts that import less than the order would allow."""
 
 

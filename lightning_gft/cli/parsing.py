@@ -45,9 +45,10 @@ _LONG = 200  # characters of a value, too many to show
 
 
 def load_value(text: str) -> Any:
-    """Load YAML, but take for what they are texts that YAML misreads on a command line.
+    r"""Load YAML, but take for what they are texts that YAML misreads on a command line.
 
-    An answer marker, ``####``, is no comment, and a template, ``Q: {prompt}``, no mapping.
+    An answer marker, ``####``, is no comment, and a template, ``Q: {prompt}``, no mapping. YAML makes a space of a line
+    break within a text, which a shell passes on as it was typed.
 
     Args:
         text: A whole file or one value.
@@ -57,14 +58,16 @@ def load_value(text: str) -> Any:
         yaml.YAMLError: If it is not YAML.
 
     Example:
-        >>> load_value("####"), load_value("Q: {prompt}"), load_value("3")
-        ('####', 'Q: {prompt}', 3)
+        >>> load_value("####"), load_value("Q: {prompt}"), load_value("3"), load_value("Q {prompt}\nA")
+        ('####', 'Q: {prompt}', 3, 'Q {prompt}\nA')
     """
     is_value = "\n" not in text
     if is_value and (text.startswith("#") or ("{prompt}" in text and not text.startswith(("{", "[", '"', "'")))):
         return text
     check_yaml(text)
-    return borrow_schedules(_load_yaml(text))
+    loaded = _load_yaml(text)
+    is_plain = isinstance(loaded, str) and loaded.split() == text.split()  # neither quoted nor marked
+    return text if is_plain and not is_value else borrow_schedules(loaded)
 
 
 class Parser(LightningArgumentParser):

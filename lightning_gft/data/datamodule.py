@@ -179,14 +179,15 @@ class PromptDataModule(LightningDataModule, ABC):
         """Tell of rows without a demonstration, and refuse a column that has none at all."""
         blank, unfinished = encoder.columns.count_blank(rows), encoder.columns.count_unfinished(rows)
         for role, column in encoder.columns.demonstration_columns.items():
+            field = encoder.columns.field_of(role)
             missing = sum(not example.demonstrations[role] for example in examples)
             if missing == len(examples):
                 lost = self.dropped.get(f"train/{role}", 0)
                 raise ValueError(
-                    f"train data: no row has a demonstration in {role}_column={column!r}"
+                    f"train data: no row has a demonstration in {field}={column!r}"
                     + (f", {lost} are too long (the limit is {encoder.limit_name('response')})" if lost else "")
                     + (f", {unfinished[role]} are unfinished" if unfinished[role] else "")
-                    + f": correct the data{', raise the limit' if lost else ''}, or set `{role}_column: null`"
+                    + f": correct the data{', raise the limit' if lost else ''}, or set `{field}: null`"
                 )
             gaps = [f"{missing} of {len(examples)} rows have no {role} demonstration"] if missing else []
             if blank[role]:

@@ -11,6 +11,7 @@ from lightning_gft.checks import check_count
 from lightning_gft.data.columns import Columns, Row, TextExample
 from lightning_gft.data.errors import TextError, row_name, shorten
 from lightning_gft.data.prompts import prompt_text
+from lightning_gft.data.responses import EncodedPrompt
 from lightning_gft.data.tokenization import PromptEncoder
 from lightning_gft.types import Response
 
@@ -92,7 +93,7 @@ class ExampleEncoder:
 
     def without_demonstrations(self) -> ExampleEncoder:
         """Return an encoder that leaves demonstrations unread, whether the data has any or not."""
-        return replace(self, columns=replace(self.columns, expert_column=None, teacher_column=None))
+        return replace(self, columns=self.columns.without_demonstrations())
 
     def encode(self, rows: Sequence[Row]) -> tuple[list[Example], Counter[str]]:
         """Return the tokenised rows, and how many prompts and demonstrations of each role were dropped.
@@ -107,11 +108,11 @@ class ExampleEncoder:
         """
         self.columns.check(list(rows[0]))
         texts = self.columns.read(rows)
-        prompt_ids = self._encode_prompts(texts)
-        self._check_prefix(texts)
-        responses = self._encode_demonstrations(texts)
+        prompts = self._encode_prompts(texts)
+        responses = self._encode_demonstrations(texts, prompts)
         examples, dropped = [], Counter[str]()
-        for text, ids in zip(texts, prompt_ids, strict=True):
+        for text, encoded in zip(texts, prompts, strict=True):
+            ids = encoded.token_ids
             given = {role: [next(responses) for _ in answers] for role, answers in text.demonstrations.items()}
             if not self._prompt_fits(text, len(ids)):
                 dropped["prompt"] += 1
@@ -141,42 +142,31 @@ class ExampleEncoder:
             names.append(self._window_name())
         return " and ".join(names)
 
-    def _encode_prompts(self, texts: Sequence[TextExample]) -> list[list[int]]:
+    def _encode_prompts(self, texts: Sequence[TextExample]) -> list[EncodedPrompt]:
         try:
-            return self.prompts.encode_prompts([text.prompt for text in texts])
+            return self.prompts.encode_prompts([text.prompt for text in texts], [text.variables for text in texts])
         except TextError as error:
-            raise ValueError(f"{row_name(texts[error.index].row, self.columns.prompt_column)}: {error}") from error
+            raise ValueError(f"{row_name(texts[error.index].row, self.columns.prompt_source)}: {error}") from error
 
-    def _check_prefix(self, texts: Sequence[TextExample]) -> None:
-        # Whether the prompt begins the conversation is up to the template and to who speaks: one row of a kind tells.
-        seen = set()
-        for text in texts:
-            response = next((response for answers in text.demonstrations.values() for response in answers), None)
-            speakers = "user" if isinstance(text.prompt, str) else tuple(message["role"] for message in text.prompt)
-            if response is None or speakers in seen:
-                continue
-            seen.add(speakers)
-            try:
-                self.prompts.check_prefix(text.prompt, response)
-            except ValueError as error:
-                raise ValueError(f"{row_name(text.row, self.columns.prompt_column)}: {error}") from error
-
-    def _encode_demonstrations(self, texts: Sequence[TextExample]) -> Iterator[Response]:
+    def _encode_demonstrations(
+        self, texts: Sequence[TextExample], prompts: Sequence[EncodedPrompt]
+    ) -> Iterator[Response]:
         # All at once, because that is how a tokenizer is fast; in the order in which they are taken back apart.
         flat = [
-            (response, text.row, role)
-            for text in texts
+            (answer, prompt, text.row, role)
+            for text, prompt in zip(texts, prompts, strict=True)
             for role, answers in text.demonstrations.items()
-            for response in answers
+            for answer in answers
         ]
         try:
-            return map(Response, self.prompts.encode_responses([response for response, _, _ in flat]))
+            ids = self.prompts.encode_responses([prompt for _, prompt, _, _ in flat], [answer for answer, *_ in flat])
         except TextError as error:
-            _, row, role = flat[error.index]
+            _, _, row, role = flat[error.index]
             raise ValueError(f"{row_name(row, self.columns.demonstration_columns[role])}: {error}") from error
+        return map(Response, ids)
 
     def _prompt_fits(self, text: TextExample, length: int) -> bool:
-        name = row_name(text.row, self.columns.prompt_column)
+        name = row_name(text.row, self.columns.prompt_source)
         if length == 0:
             raise ValueError(f"{name}: the prompt has no tokens: {shorten(text.prompt)}")
         limit = self.limits.max_prompt_length

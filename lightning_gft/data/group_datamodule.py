@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
@@ -22,7 +22,7 @@ _SHARE = "as a number it is the share of rows to hold out"
 
 
 class GroupDataModule(PromptDataModule):
-    """Prompts with references and demonstrations, from files, folders or the hub.
+    r"""Prompts with references and demonstrations, from files, folders or the hub.
 
     Args:
         path: A .json, .jsonl, .csv, .tsv or .parquet file, a glob or folder of them, a folder written by
@@ -58,6 +58,12 @@ class GroupDataModule(PromptDataModule):
         num_workers: Processes that prepare batches; 0 prepares them in the training process.
         unfinished_demonstrations: Drop a demonstration that the data call unfinished, as ``self_finished`` does for
             ``self_responses`` in a file that ``predict`` has written, or refuse it.
+        conversation_column: Column with whole conversations (``messages``, ShareGPT's ``conversations``), in place of
+            ``prompt_column`` and ``expert_column``: a last message of the assistant's is the expert's demonstration,
+            those before it are the prompt. ``answer_column`` may name it too, to read the reference from that message.
+        chat_template_kwargs: Variables of the chat template, such as ``{enable_thinking: false}``.
+        response_prefix: What every response begins with, such as ``"<think>\n"``. It belongs to the prompt, for own
+            samples and demonstrations alike; a demonstration that begins with it is not given it twice.
 
     Raises:
         ValueError: If an option is out of range, or options contradict each other.
@@ -98,6 +104,9 @@ class GroupDataModule(PromptDataModule):
         seed: int = 0,
         num_workers: int = 0,
         unfinished_demonstrations: Literal["error", "drop"] = "drop",
+        conversation_column: str | None = None,
+        chat_template_kwargs: dict[str, Any] | None = None,
+        response_prefix: str = "",
     ) -> None:
         super().__init__(
             batch_size=batch_size,
@@ -113,8 +122,16 @@ class GroupDataModule(PromptDataModule):
         self.prompt_template = prompt_template
         self.use_chat_template = use_chat_template
         self.system_prompt = system_prompt
+        self.chat_template_kwargs = chat_template_kwargs
+        self.response_prefix = response_prefix
         self.columns = Columns(
-            prompt_column, answer_column, expert_column, teacher_column, answer_marker, unfinished_demonstrations
+            prompt_column,
+            answer_column,
+            expert_column,
+            teacher_column,
+            answer_marker,
+            unfinished_demonstrations,
+            conversation_column,
         )
         self.limits = LengthLimits(max_prompt_length, max_response_length, overlong_prompts, overlong_demonstrations)
         self._train_places: list[tuple[str, range]] = []
@@ -140,6 +157,8 @@ class GroupDataModule(PromptDataModule):
             prompt_template=self.prompt_template,
             use_chat_template=self.use_chat_template,
             system_prompt=self.system_prompt,
+            chat_template_kwargs=self.chat_template_kwargs,
+            response_prefix=self.response_prefix,
         )
         return ExampleEncoder(prompts, self.columns, self.limits)
 

@@ -2,14 +2,101 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from lightning_gft.chat import Messages
 from lightning_gft.data.errors import shorten
 
-Messages = list[dict[str, Any]]
-"""A conversation, as chat templates take it: ``[{"role": "user", "content": "..."}]``."""
-
 Prompt = str | Messages
+
+Variables = Mapping[str, Any]
+"""What a chat template is given beside the messages, such as ``tools``."""
+
+Answer = str | dict[str, Any]
+"""A given response: a text, or the assistant's message where that holds more than a text."""
+
+_SPEAKERS = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "model": "assistant",
+    "system": "system",
+    "tool": "tool",
+    "observation": "tool",
+}
+"""What ShareGPT's data call the roles."""
+
+
+def as_messages(prompt: Any) -> Any:
+    """Return a conversation in ShareGPT's form in the one that chat templates take, and all else as it is.
+
+    Args:
+        prompt: What stands where a prompt should.
+
+    Raises:
+        ValueError: If a speaker has no role in chat templates.
+
+    Example:
+        >>> as_messages([{"from": "human", "value": "1 + 1?"}])
+        [{'role': 'user', 'content': '1 + 1?'}]
+    """
+    if not isinstance(prompt, list) or not all(isinstance(turn, dict) and "from" in turn for turn in prompt):
+        return prompt
+    for number, turn in enumerate(prompt):
+        if turn["from"] not in _SPEAKERS and turn.get("role") is None:
+            raise ValueError(
+                f"message {number} (counting from 0) is from {turn['from']!r}: expected one of {', '.join(_SPEAKERS)}"
+            )
+    return [
+        turn
+        if turn.get("role") is not None  # a row of the other form, whose keys Parquet has joined
+        else {
+            "role": _SPEAKERS[turn["from"]],
+            "content": turn.get("value"),
+            **{key: value for key, value in turn.items() if key not in ("from", "value", "role", "content")},
+        }
+        for turn in prompt
+    ]
+
+
+def as_answer(message: dict[str, Any]) -> Answer:
+    """Return an assistant's message as a given response: its text, if there is no more to it.
+
+    Args:
+        message: A message of a conversation.
+
+    Raises:
+        ValueError: If it is somebody else's.
+
+    Example:
+        >>> as_answer({"role": "assistant", "content": "2", "name": None})
+        '2'
+    """
+    if message["role"] != "assistant":
+        raise ValueError(f"the last message is of role {message['role']!r}: expected the assistant's")
+    more = [key for key, value in message.items() if value and key not in ("role", "content")]
+    content = message.get("content")
+    return content if isinstance(content, str) and not more else message
+
+
+def answer_text(answer: Answer) -> str:
+    """Return the text of a given response.
+
+    Args:
+        answer: A text or a message.
+    """
+    return answer if isinstance(answer, str) else prompt_text([answer])
+
+
+def is_blank(answer: Answer) -> bool:
+    """Tell whether a given response holds nothing; a call of a tool is something.
+
+    Args:
+        answer: A text or a message.
+    """
+    return not answer_text(answer).strip() and (isinstance(answer, str) or not answer.get("tool_calls"))
 
 
 def check_prompt(prompt: object) -> None:

@@ -20,11 +20,12 @@ from lightning_gft.checks import check_count
 from lightning_gft.functional.linear_logprob import ChunkCoefficientsFn
 from lightning_gft.policy.adapters import Adapters, LoRA
 from lightning_gft.policy.checks import check_causal, check_prompts, check_vocabulary, check_window
+from lightning_gft.policy.ends import end_tokens, name_ends, save_ends
 from lightning_gft.policy.heads import find_linear_head
 from lightning_gft.policy.packable import find_packability
 from lightning_gft.policy.scoring import score
 from lightning_gft.policy.sharding import Sharding, Unsharded, compute_device
-from lightning_gft.rollout import EndTokens, RolloutEngine, StopStrings, TransformersEngine, response_seeds
+from lightning_gft.rollout import RolloutEngine, StopStrings, TransformersEngine, response_seeds
 from lightning_gft.sampling import SamplingParams
 from lightning_gft.types import CoefficientsFn, GroupBatch, LossOutput, Response
 
@@ -63,7 +64,7 @@ class Policy(nn.Module):
         super().__init__()
         check_vocabulary(model, tokenizer)
         check_causal(model)
-        self.end = _end_tokens(model, tokenizer)
+        self.end = end_tokens(model, tokenizer)
         self.tokenizer = tokenizer
         self.engine = engine or TransformersEngine()
         self.model = model
@@ -243,12 +244,14 @@ class Policy(nn.Module):
         """
         if self.adapters is not None and merged is None:
             self.adapters.save_pretrained(path, torch_dtype)
+            save_ends(self.model, self.end, path)
         else:
             model = self.model if merged is None else merged
             if torch_dtype is not None:
                 own = copy.deepcopy(model) if merged is None else merged  # which nothing else needs
                 model = own.to(getattr(torch, torch_dtype))
-            model.save_pretrained(path)
+            with name_ends(model, self.end):
+                model.save_pretrained(path)
         tokenizer = copy.copy(self.tokenizer)
         # Its own, not the window of this model that loading has put in its place.
         tokenizer.model_max_length = tokenizer.init_kwargs.get("model_max_length", tokenizer.model_max_length)
@@ -281,11 +284,3 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.train(training)
-
-
-def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> EndTokens:
-    """Chat models end a turn with one token and a text with another; both end a response."""
-    configured = model.generation_config.eos_token_id if model.generation_config else None
-    more = configured if isinstance(configured, list) else [configured]
-    eos = {tokenizer.eos_token_id, *more} - {None}
-    return EndTokens(tuple(sorted(eos)), tokenizer.pad_token_id)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jinja2 import TemplateError
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from tokenizers.decoders import Fuse
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from lightning_gft.chat import ChatTemplate, Conversation, RenderError
 
 PAD_TOKEN = "<pad>"  # noqa: S105 (not a password)
 EOS_TOKEN = "<eos>"  # noqa: S105
@@ -76,11 +77,11 @@ def set_chat_template(tokenizer: PreTrainedTokenizerBase, chat_template: str) ->
     tokenizer.chat_template = template
     message = {"role": "user", "content": _MESSAGE}
     try:
-        rendered = tokenizer.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
-    except TemplateError as error:
+        rendered = ChatTemplate(tokenizer).render(Conversation([message]), add_generation_prompt=True)
+    except RenderError as error:
         raise ValueError(f"chat_template={chat_template!r} cannot be applied: {error}") from error
-    if _MESSAGE not in str(rendered):
+    if _MESSAGE not in rendered:
         raise ValueError(
-            f"chat_template={chat_template!r} loses the message: of {message} it makes {str(rendered)!r}; it must "
+            f"chat_template={chat_template!r} loses the message: of {message} it makes {rendered!r}; it must "
             "write each message's content out"
         )

@@ -131,6 +131,115 @@ def test_chosen_rows_keep_their_numbers() -> None:
         Columns("problem", None).read(rows)
 
 
+TURNS = [
+    {"role": "system", "content": "brief"},
+    {"role": "user", "content": "1+1="},
+    {"role": "assistant", "content": "so #### 2"},
+]
+SHARED = [
+    {"from": "system", "value": "brief"},
+    {"from": "human", "value": "1+1="},
+    {"from": "gpt", "value": "so #### 2"},
+]
+
+
+@pytest.mark.parametrize("turns", [TURNS, SHARED, [{**turn, "from": None, "value": None} for turn in TURNS]])
+def test_the_last_turn_of_a_conversation_is_the_expert_s(turns: list[dict[str, object]]) -> None:
+    columns = Columns(answer_column="messages", answer_marker="####", conversation_column="messages")
+    columns.check(["messages"])
+    [example] = columns.read([{"messages": turns}])
+    prompt = [{key: turn[key] for key in ("role", "content")} for turn in example.prompt]  # type: ignore[index]
+    assert prompt == TURNS[:-1]
+    assert example.demonstrations == {"expert": ["so #### 2"]}
+    assert example.reference == "2"
+    [evaluated] = columns.without_demonstrations().read([{"messages": turns}])
+    assert (evaluated.prompt, evaluated.reference) == (example.prompt, "2")
+    assert evaluated.demonstrations == {}
+
+
+def test_a_conversation_of_several_turns_has_one_demonstration() -> None:
+    turns = [*TURNS, *TURNS[1:]]
+    [example] = Columns(answer_column=None, conversation_column="messages").read([{"messages": turns}])
+    assert example.prompt == turns[:-1]
+    assert example.demonstrations == {"expert": ["so #### 2"]}
+
+
+def test_a_conversation_without_an_answer_is_a_prompt() -> None:
+    [example] = Columns("prompt", "messages", conversation_column="messages").read([{"messages": TURNS[:2]}])
+    assert example.prompt == TURNS[:2]
+    assert example.demonstrations == {"expert": []}
+    assert example.reference is None
+
+
+def test_an_answer_that_is_more_than_a_text_stays_a_message() -> None:
+    call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "add", "strict": None}}]}
+    [example] = Columns(answer_column=None, conversation_column="messages").read([{"messages": [*TURNS[:2], call]}])
+    assert example.demonstrations == {"expert": [{**call, "tool_calls": [{"function": {"name": "add"}}]}]}
+
+
+@pytest.mark.parametrize(
+    ("turns", "words"),
+    [
+        (
+            [{"from": "narrator", "value": "1"}],
+            r"column 'messages': message 0 .*is from 'narrator': expected one of human",
+        ),
+        ("1+1=", r"column 'messages': expected a list of messages, got '1\+1='"),
+        (TURNS[2:], r"column 'messages': the prompt is empty"),
+    ],
+)
+def test_a_conversation_that_is_none_is_named(turns: object, words: str) -> None:
+    with pytest.raises((TypeError, ValueError), match="^row 0 .*" + words):
+        Columns(answer_column=None, conversation_column="messages").read([{"messages": turns}])
+
+
+def test_a_conversation_stands_for_prompt_and_expert() -> None:
+    with pytest.raises(
+        ValueError, match="expert_column='solution': expected none beside conversation_column='messages'"
+    ):
+        Columns(expert_column="solution", conversation_column="messages")
+    with pytest.raises(ValueError, match="prompt_column='problem': expected none beside"):
+        Columns("problem", conversation_column="messages")
+    with pytest.raises(ValueError, match=r"answer_column='answer' is not .*or to 'messages' for the last message"):
+        Columns(conversation_column="messages").check(["messages"])
+    with pytest.raises(ValueError, match=r"conversation_column='message' is not .*did you mean 'messages'"):
+        Columns(answer_column=None, conversation_column="message").check(["messages"])
+
+
+def test_a_completion_is_one_message_of_the_assistant_s() -> None:
+    columns = Columns("problem", None, expert_column="completion")
+    [example] = columns.read([{**ROW, "completion": TURNS[2:]}])
+    assert example.demonstrations == {"expert": ["so #### 2"]}
+    with pytest.raises(
+        ValueError, match=r"row 0 .*column 'completion': expected one message of the assistant's, got 3"
+    ):
+        columns.read([{**ROW, "completion": TURNS}])
+    with pytest.raises(ValueError, match=r"the last message is of role 'user': expected the assistant's"):
+        columns.read([{**ROW, "completion": TURNS[1:2]}])
+
+
+@pytest.mark.parametrize(
+    ("cells", "variables"),
+    [
+        ({"tools": [{"name": "add", "strict": None}]}, {"tools": [{"name": "add"}]}),
+        (
+            {"tools": '[{"name": "add"}]', "documents": [{"text": "a"}]},
+            {"tools": [{"name": "add"}], "documents": [{"text": "a"}]},
+        ),
+        ({"tools": None, "documents": ["a", "b"]}, {}),
+        ({"tools": "a hammer"}, {"tools": "a hammer"}),
+    ],
+)
+def test_tools_and_documents_go_to_the_template(cells: dict[str, object], variables: dict[str, object]) -> None:
+    [example] = Columns("problem", None).read([{**ROW, **cells}])
+    assert example.variables == variables
+
+
+def test_columns_that_play_a_part_do_not_go_to_the_template() -> None:
+    [example] = Columns("tools", None).read([{"tools": [{"role": "user", "content": "hi"}]}])
+    assert example.variables == {}
+
+
 class TestUnfinished:
     COLUMNS = Columns(answer_column=None, expert_column="gold", teacher_column="self_responses")
 

@@ -26,7 +26,7 @@ def test_dropped_character_is_refused_and_shown() -> None:
     with pytest.raises(ValueError, match=r"no token for '-', '\u00a7' of the text 'a\u00a7-b': .*`alphabet`"):
         encoder.encode_prompts(["ab", "a\u00a7-b"])
     with pytest.raises(ValueError, match="no token for '\u00a7' of the text '\u00a7'"):  # found once, remembered
-        encoder.encode_responses(["\u00a7"])
+        encoder.encode_responses(encoder.encode_prompts(["a"]), ["\u00a7"])
 
 
 def test_dropped_character_is_found_behind_the_space_that_begins_every_text() -> None:
@@ -61,13 +61,13 @@ def test_characters_of_an_added_token_need_no_tokens_of_their_own() -> None:
 def test_character_that_is_known_only_within_a_word_is_known() -> None:
     core = Tokenizer(models.BPE({"</s>": 0, "a": 1, "b</w>": 2}, [], end_of_word_suffix="</w>"))
     encoder = PromptEncoder(PreTrainedTokenizerFast(tokenizer_object=core, eos_token=EOS))
-    assert encoder.encode_responses(["aab"]) == [[1, 1, 2, 0]]
+    assert encoder.encode_responses(encoder.encode_prompts(["b"]), ["aab"]) == [[1, 1, 2, 0]]
 
 
 def test_words_need_no_characters() -> None:
-    core = Tokenizer(models.WordLevel({"</s>": 0, "two": 1}))
+    core = Tokenizer(models.WordLevel({"</s>": 0, "two": 1, "a": 2}))
     encoder = PromptEncoder(PreTrainedTokenizerFast(tokenizer_object=core, eos_token=EOS))
-    assert encoder.encode_responses(["two"]) == [[1, 0]]
+    assert encoder.encode_responses(encoder.encode_prompts(["two</s>"]), ["two"]) == [[1, 0]]
 
 
 def test_unknown_token_that_only_the_model_within_knows_is_noticed(make_tokenizer: TokenizerFactory) -> None:
@@ -82,8 +82,8 @@ def test_unknown_token_that_only_the_model_within_knows_is_noticed(make_tokenize
 
 def test_each_character_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder, tried = PromptEncoder(_dropping()), []
-    find = encoder._coverage._find_dropped
-    monkeypatch.setattr(encoder._coverage, "_find_dropped", lambda chars: tried.extend(chars) or find(chars))
+    find = encoder._texts._coverage._find_dropped
+    monkeypatch.setattr(encoder._texts._coverage, "_find_dropped", lambda chars: tried.extend(chars) or find(chars))
     encoder.encode_prompts(["ab", "ba"] * 1000)
-    encoder.encode_responses(["b1a"])
+    encoder.encode_responses(encoder.encode_prompts(["a"]), ["b1a"])
     assert tried == ["a", "b", "1"]

@@ -180,5 +180,5 @@ def test_every_kind_of_conversation_is_tried_for_its_prefix(make_tokenizer: Toke
     encoder = _encoder(make_tokenizer(chat_template=later))
     turns = [{"role": role, "content": "hi"} for role in ("user", "assistant", "user")]
     encoder.encode(ROWS)
-    with pytest.raises(ValueError, match=r"row 2 .*, column 'prompt': the chat template renders a prompt differently"):
+    with pytest.raises(ValueError, match=r"row 2 .*, column 'expert': the chat template renders a prompt differently"):
         encoder.encode([*ROWS, {**ROWS[0], "prompt": turns}])

@@ -238,3 +238,41 @@ def test_every_argument_has_its_help() -> None:
     parser.add_class_arguments(GroupDataModule, "data")
     silent = [action.dest for action in parser._actions if action.dest.startswith("data.") and not action.help]
     assert silent == []
+
+
+def test_conversations_train_on_their_last_turn(tmp_path: Path, make_tokenizer: TokenizerFactory) -> None:
+    turns = [{"from": "human", "value": "1+1="}, {"from": "gpt", "value": "2"}]
+    path = _write(tmp_path / "train.jsonl", [{"conversations": turns}, {"conversations": [*turns, *turns]}])
+    data = GroupDataModule(path, conversation_column="conversations", answer_column="conversations", val_path=path)
+    data.tokenizer = make_tokenizer(chat_template=CHATML)
+    data.setup("fit")
+    first, second = data.examples["train"][""]
+    assert data.tokenizer.convert_ids_to_tokens(first.prompt_ids) == ["<|user|>", *"1+1=", "</s>", "<|assistant|>"]
+    assert [data.tokenizer.convert_ids_to_tokens(e.demonstrations["expert"][0].token_ids) for e in (first, second)] == [
+        ["2", "</s>"]
+    ] * 2
+    assert len(second.prompt_ids) > 2 * len(first.prompt_ids)
+    assert [example.prompt_ids for example in data.examples["val"][""]] == [first.prompt_ids, second.prompt_ids]
+    assert {example.reference for example in data.examples["val"][""]} == {"2"}
+
+
+def test_conversations_without_any_answer_are_refused(tmp_path: Path, make_tokenizer: TokenizerFactory) -> None:
+    path = _write(tmp_path / "train.jsonl", [{"messages": [{"role": "user", "content": "hi"}]}])
+    data = GroupDataModule(path, conversation_column="messages", answer_column=None)
+    data.tokenizer = make_tokenizer(chat_template=CHATML)
+    with pytest.raises(ValueError, match=r"no row has a demonstration in conversation_column='messages': correct the"):
+        data.setup("fit")
+
+
+def test_options_of_the_template_reach_prompts_and_demonstrations(make: Make, make_tokenizer: TokenizerFactory) -> None:
+    template = CHATML + "{% if add_generation_prompt and thinking %}[{% endif %}"
+    template = template.replace(
+        "{{ message['content'] }}",
+        "{% if thinking and message.role == 'assistant' %}[{% endif %}{{ message['content'] }}",
+    )
+    data = make(expert_column="expert", chat_template_kwargs={"thinking": True}, response_prefix="so ")
+    data.tokenizer = make_tokenizer(chat_template=template)
+    data.setup("fit")
+    example = data.examples["train"][""][0]
+    ids = [*example.prompt_ids, *example.demonstrations["expert"][0].token_ids]
+    assert "".join(data.tokenizer.convert_ids_to_tokens(ids)) == "<|user|>0+1=</s><|assistant|>[so x</s>"

@@ -4,30 +4,37 @@ import pytest
 
 from lightning_gft import ScratchPolicy
 from lightning_gft.data import PromptEncoder
+from lightning_gft.data.prompts import Prompt
 from tests.data.conftest import CHATML, TokenizerFactory
 
 BOS, EOS = 1, 2
 MESSAGES = [{"role": "user", "content": "hi"}]
 
 
+def _ids(encoder: PromptEncoder, prompt: Prompt = "1+1=", *answers: str) -> tuple[list[int], ...]:
+    """Return the ids of a prompt and of the responses to it."""
+    [encoded] = encoder.encode_prompts([prompt])
+    return (encoded.token_ids, *encoder.encode_responses([encoded] * len(answers), answers))
+
+
 def test_plain_prompt_is_the_template_around_the_prompt(make_tokenizer: TokenizerFactory) -> None:
     tokenizer = make_tokenizer()
     encoder = PromptEncoder(tokenizer, prompt_template="Q: {prompt}\nA: ")
-    [ids] = encoder.encode_prompts(["1+{x}"])
+    [ids] = _ids(encoder, "1+{x}")
     assert tokenizer.decode(ids).replace(" ", "") == "Q:1+{x}\nA:"
     assert ids == tokenizer("Q: 1+{x}\nA: ").input_ids
 
 
 def test_bos_stands_at_the_start_and_nowhere_else(make_tokenizer: TokenizerFactory) -> None:
     encoder = PromptEncoder(make_tokenizer("<s> $A", bos="<s>"))
-    [prompt], [response] = encoder.encode_prompts(["1+1="]), encoder.encode_responses(["2"])
+    prompt, response = _ids(encoder, "1+1=", "2")
     assert prompt[0] == BOS
     assert (prompt + response).count(BOS) == 1
 
 
 def test_chat_template_writes_the_only_bos(make_tokenizer: TokenizerFactory) -> None:
     encoder = PromptEncoder(make_tokenizer("<s> $A", chat_template="<s>" + CHATML, bos="<s>"))
-    [prompt], [response] = encoder.encode_prompts(["1+1="]), encoder.encode_responses(["2"])
+    prompt, response = _ids(encoder, "1+1=", "2")
     assert prompt[0] == BOS
     assert (prompt + response).count(BOS) == 1
 
@@ -35,28 +42,26 @@ def test_chat_template_writes_the_only_bos(make_tokenizer: TokenizerFactory) -> 
 @pytest.mark.parametrize("adds", ["$A </s>", "<s> $A </s>"])
 def test_appended_eos_is_stripped_from_prompts(make_tokenizer: TokenizerFactory, adds: str) -> None:
     encoder = PromptEncoder(make_tokenizer(adds))
-    assert EOS not in encoder.encode_prompts(["1+1="])[0]
+    assert EOS not in _ids(encoder)[0]
 
 
 def test_bos_that_equals_eos_survives_an_empty_prompt(make_tokenizer: TokenizerFactory) -> None:
     encoder = PromptEncoder(make_tokenizer("</s> $A", bos="</s>"))
-    assert encoder.encode_prompts([""]) == [[EOS]]
+    assert _ids(encoder, "") == ([EOS],)
 
 
 @pytest.mark.parametrize("adds", ["$A", "<s> $A", "$A </s>"])
 @pytest.mark.parametrize("text", ["2", "2</s>", ""])
 def test_one_eos_ends_every_response(make_tokenizer: TokenizerFactory, adds: str, text: str) -> None:
-    [ids] = PromptEncoder(make_tokenizer(adds)).encode_responses([text])
+    _, ids = _ids(PromptEncoder(make_tokenizer(adds)), "1+1=", text)
     assert ids[-1] == EOS
     assert ids.count(EOS) == 1
     assert BOS not in ids
 
 
 def test_padding_with_eos_changes_nothing(make_tokenizer: TokenizerFactory) -> None:
-    shared = PromptEncoder(make_tokenizer(pad="</s>"))
-    apart = PromptEncoder(make_tokenizer())
-    assert shared.encode_responses(["2", "22"]) == apart.encode_responses(["2", "22"])
-    assert PromptEncoder(make_tokenizer(pad=None)).encode_responses(["2"]) == apart.encode_responses(["2"])
+    shared, apart, unpadded = (PromptEncoder(make_tokenizer(pad=pad)) for pad in ("</s>", "<pad>", None))
+    assert _ids(shared, "1+1=", "2", "22") == _ids(apart, "1+1=", "2", "22") == _ids(unpadded, "1+1=", "2", "22")
 
 
 def test_chat_prompt_ends_where_the_assistant_begins(make_tokenizer: TokenizerFactory) -> None:
@@ -64,7 +69,7 @@ def test_chat_prompt_ends_where_the_assistant_begins(make_tokenizer: TokenizerFa
     encoder = PromptEncoder(tokenizer, system_prompt="be brief")
     assert encoder.render("hi") == "<|system|>be brief</s><|user|>hi</s><|assistant|>"
     assert encoder.render(MESSAGES) == encoder.render("hi")
-    assert tokenizer.convert_ids_to_tokens(encoder.encode_prompts(["hi"])[0]) == [
+    assert tokenizer.convert_ids_to_tokens(_ids(encoder, "hi")[0]) == [
         "<|system|>", *"be brief", "</s>", "<|user|>", *"hi", "</s>", "<|assistant|>",
     ]  # fmt: skip
 
@@ -75,21 +80,17 @@ def test_chat_template_can_be_set_aside(make_tokenizer: TokenizerFactory) -> Non
 
 
 def test_many_texts_are_encoded_in_order(make_tokenizer: TokenizerFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightning_gft.data.tokenization._TEXTS_AT_ONCE", 2)
+    monkeypatch.setattr("lightning_gft.data.encoding._TEXTS_AT_ONCE", 2)
     encoder = PromptEncoder(make_tokenizer())
-    assert encoder.encode_prompts(list("abcde")) == [encoder.encode_prompts([char])[0] for char in "abcde"]
+    together = [prompt.token_ids for prompt in encoder.encode_prompts(list("abcde"))]
+    assert together == [_ids(encoder, char)[0] for char in "abcde"]
 
 
-def test_prefix_check_accepts_a_template_that_keeps_the_prompt(make_tokenizer: TokenizerFactory) -> None:
-    PromptEncoder(make_tokenizer(chat_template=CHATML)).check_prefix("hi", "hello")
-    PromptEncoder(make_tokenizer()).check_prefix("hi", "hello")
-
-
-def test_prefix_check_says_what_differs_and_what_to_do(make_tokenizer: TokenizerFactory) -> None:
+def test_template_that_moves_the_prompt_says_what_differs_and_what_to_do(make_tokenizer: TokenizerFactory) -> None:
     thinking = CHATML.replace("<|assistant|>{% endif %}", "<|assistant|><think>{% endif %}")
     encoder = PromptEncoder(make_tokenizer(chat_template=thinking))
-    with pytest.raises(ValueError, match=r"'<think>'.*conversation with 'hello</s>'.*use_chat_template: false"):
-        encoder.check_prefix("hi", "hello")
+    with pytest.raises(ValueError, match=r"'<think>'.*conversation 'hello</s>'.*use_chat_template: false"):
+        _ids(encoder, "hi", "hello")
 
 
 @pytest.mark.parametrize(
@@ -143,4 +144,107 @@ def test_text_that_the_tokenizer_does_not_know_is_refused_and_shown() -> None:
     with pytest.raises(ValueError, match=r"no token for '-', 'x' of the text '1-x='.*`alphabet`"):
         encoder.encode_prompts(["1+1=", "1-x="])
     with pytest.raises(ValueError, match="no token for '\u00a3'"):
-        encoder.encode_responses(["\u00a35"])
+        _ids(encoder, "1+1=", "\u00a35")
+
+
+@pytest.mark.parametrize("template", ["{prompt}", "<s>{prompt}", " <s>{prompt}", "<s><s>{prompt}"])
+@pytest.mark.parametrize("prompt", ["1+1=", "<s>1+1="])
+def test_a_beginning_that_the_text_writes_is_not_doubled(
+    make_tokenizer: TokenizerFactory, template: str, prompt: str
+) -> None:
+    if template != "{prompt}" and prompt.startswith("<s>"):
+        prompt = "1+1="  # one of them writes it
+    encoder = PromptEncoder(make_tokenizer("<s> $A", bos="<s>"), prompt_template=template)
+    assert _ids(encoder, prompt, "2") == _ids(PromptEncoder(make_tokenizer("<s> $A", bos="<s>")), "1+1=", "2")
+
+
+@pytest.mark.parametrize("prompt", ["<s><|user|>hi</s><|assistant|>", "hi</s><|assistant|>\n", "<s><|user|>hi"])
+def test_a_rendered_prompt_does_not_go_through_the_template_again(
+    make_tokenizer: TokenizerFactory, prompt: str
+) -> None:
+    tokenizer = make_tokenizer(chat_template="<s>" + CHATML, bos="<s>")
+    with pytest.raises(ValueError, match=r"rendered already.*`use_chat_template: false`") as caught:
+        PromptEncoder(tokenizer).encode_prompts(["hi", prompt])
+    assert caught.value.index == 1  # type: ignore[attr-defined]
+    assert PromptEncoder(tokenizer, use_chat_template=False).encode_prompts([prompt])
+
+
+def test_tokens_of_the_template_within_prompts_are_counted(make_tokenizer: TokenizerFactory) -> None:
+    encoder = PromptEncoder(make_tokenizer(chat_template=CHATML))
+    with pytest.warns(UserWarning, match=r"2 of 3 prompts hold tokens with which the chat template begins or ends"):
+        encoder.encode_prompts(["what is </s> for?", "a <|user|>?", "hi"])
+
+
+THINKING = CHATML + "{% if add_generation_prompt and enable_thinking %}<think>{% endif %}"
+
+
+def test_variables_of_the_template_reach_it(make_tokenizer: TokenizerFactory) -> None:
+    encoder = PromptEncoder(make_tokenizer(chat_template=THINKING), chat_template_kwargs={"enable_thinking": True})
+    assert encoder.render("hi") == "<|user|>hi</s><|assistant|><think>"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("enable_thinkng", "chat_template_kwargs: the chat template reads no 'enable_thinkng'; did you mean 'enable_t"),
+        ("tokenize", "chat_template_kwargs: the chat template reads no 'tokenize'; it reads 'enable_thinking'"),
+        ("add_generation_prompt", "reads no 'add_generation_prompt'"),
+    ],
+)
+def test_variables_that_the_template_does_not_read_are_refused(
+    make_tokenizer: TokenizerFactory, name: str, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        PromptEncoder(make_tokenizer(chat_template=THINKING), chat_template_kwargs={name: True})
+    with pytest.raises(ValueError, match="chat_template_kwargs needs a chat template"):
+        PromptEncoder(make_tokenizer(), chat_template_kwargs={name: True})
+
+
+@pytest.mark.parametrize(
+    ("before", "words"),
+    [
+        (
+            "{% set messages = messages | selectattr('role', 'ne', 'system') | list %}",
+            "system_prompt='be brief' would be left",
+        ),
+        (
+            "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}",
+            "system_prompt: .*no system",
+        ),
+    ],
+)
+def test_system_prompt_that_the_template_does_not_take_is_refused_at_once(
+    make_tokenizer: TokenizerFactory, before: str, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        PromptEncoder(make_tokenizer(chat_template=before + CHATML), system_prompt="be brief")
+
+
+def test_tools_reach_the_template_or_are_told(make_tokenizer: TokenizerFactory) -> None:
+    tools = {"tools": [{"name": "add"}]}
+    takes = PromptEncoder(make_tokenizer(chat_template="{{ tools | map(attribute='name') | join if tools }}" + CHATML))
+    assert takes.render("hi", tools) == "add<|user|>hi</s><|assistant|>"
+    with pytest.raises(ValueError, match="`tools`: expected a list of objects for the chat template, got 'add'"):
+        takes.encode_prompts(["hi"], [{"tools": "add"}])
+    for template in (CHATML, None):
+        with pytest.warns(UserWarning, match=r"does not write, and the policy does not see: `tools` \(in 2 rows\)"):
+            PromptEncoder(make_tokenizer(chat_template=template)).encode_prompts(["hi"] * 3, [tools, {}, tools])
+
+
+@pytest.mark.parametrize("field", ["prompt_template", "system_prompt", "response_prefix"])
+def test_a_typed_backslash_and_n_is_told(make_tokenizer: TokenizerFactory, field: str) -> None:
+    template = None if field == "prompt_template" else CHATML
+    text = r"Q {prompt}\nA"
+    with pytest.warns(UserWarning, match=rf"{field}='.*' holds a backslash and an n, not a line break"):
+        PromptEncoder(make_tokenizer(chat_template=template), **{field: text})
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("text", [r"$\nu \neq \nabla f$ {prompt}", "{prompt}\nA", r"{prompt} \\ \times"])
+def test_a_backslash_that_is_meant_is_not_told(make_tokenizer: TokenizerFactory, text: str) -> None:
+    assert PromptEncoder(make_tokenizer(), prompt_template=text).render("hi") == text.replace("{prompt}", "hi")
+
+
+def test_every_place_for_the_prompt_is_filled(make_tokenizer: TokenizerFactory) -> None:
+    encoder = PromptEncoder(make_tokenizer(), prompt_template="{prompt} {prompt}")
+    assert encoder.render("{prompt}") == "{prompt} {prompt}"

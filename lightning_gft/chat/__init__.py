@@ -1,0 +1,22 @@
+"""Chat templates: rendered under a limit of time, with how they end a turn and what they leave out."""
+
+from lightning_gft.chat.ends import TurnEnd, find_turn_end, ids_of
+from lightning_gft.chat.left_out import LeftOutCheck
+from lightning_gft.chat.limit import OutOfTimeError, map_within
+from lightning_gft.chat.rendered import RenderedCheck
+from lightning_gft.chat.template import ChatTemplate, Conversation, Messages, RenderError, shared_prefix
+
+__all__ = [
+    "ChatTemplate",
+    "Conversation",
+    "LeftOutCheck",
+    "Messages",
+    "OutOfTimeError",
+    "RenderError",
+    "RenderedCheck",
+    "TurnEnd",
+    "find_turn_end",
+    "ids_of",
+    "map_within",
+    "shared_prefix",
+]

@@ -1,0 +1,76 @@
+"""A limit of time on code that came with a model."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from threading import Thread
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class OutOfTimeError(Exception):
+    """An item took longer than the limit.
+
+    Args:
+        index: Position of the item.
+    """
+
+    def __init__(self, index: int) -> None:
+        super().__init__(f"item {index} took too long")
+        self.index = index
+
+
+class _StopWorker(BaseException):
+    """Raised within the worker: no ``except Exception`` of a template's keeps it."""
+
+
+def map_within(function: Callable[[Item], Result], items: Sequence[Item], seconds: float) -> list[Result]:
+    """Return the function's value for each item, and give up on an item that takes too long.
+
+    The work is done in a thread, since a signal would reach the main thread alone. What loops in Python is stopped; a
+    single call into C that never returns keeps its thread, which ends with the process.
+
+    Args:
+        function: Pure Python.
+        items: What to call it with.
+        seconds: Least time that an item may take; twice as long is noticed for certain.
+
+    Raises:
+        OutOfTimeError: If an item took too long.
+
+    Example:
+        >>> map_within(abs, [-1, 2], seconds=10)
+        [1, 2]
+    """
+    results: list[Result] = []
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            for item in items:
+                results.append(function(item))
+        except BaseException as error:  # noqa: BLE001 (raised again below)
+            failures.append(error)
+
+    worker = Thread(target=work, daemon=True)
+    worker.start()
+    try:
+        while worker.is_alive():
+            done = len(results)
+            worker.join(seconds)
+            if worker.is_alive() and len(results) == done:
+                raise OutOfTimeError(done)
+    finally:
+        _stop(worker)  # alive still if out of time, or on Ctrl-C
+    if failures:
+        raise failures[0]
+    return results
+
+
+def _stop(worker: Thread) -> None:
+    if worker.is_alive() and worker.ident is not None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(worker.ident), ctypes.py_object(_StopWorker))
+        worker.join(1)

@@ -1,0 +1,77 @@
+"""Prompts that a chat template has been applied to already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from lightning_gft.chat.ends import any_token
+from lightning_gft.chat.template import ChatTemplate, Conversation, Messages, RenderError
+
+_QUESTION = "Question1"
+
+
+class RenderedCheck:
+    """Finds prompts that hold what the chat template writes around a turn.
+
+    Args:
+        template: The template that prompts go through.
+
+    Example:
+        >>> from lightning_gft import ScratchPolicy
+        >>> tokenizer = ScratchPolicy("ab").tokenizer
+        >>> tokenizer.chat_template = "{% for m in messages %}<pad>{{ m.content }}<eos>{% endfor %}"
+        >>> check = RenderedCheck(ChatTemplate(tokenizer))
+        >>> check.count([Conversation([{"role": "user", "content": "a<eos>b"}])])
+        1
+    """
+
+    def __init__(self, template: ChatTemplate) -> None:
+        question = Conversation([{"role": "user", "content": _QUESTION}])
+        try:
+            alone = template.render(question)
+            whole = template.render(question, add_generation_prompt=True)
+        except RenderError:
+            alone = whole = ""  # it takes other conversations
+        self._tokens = any_token(template.tokenizer)
+        self._opening = alone.partition(_QUESTION)[0].strip()
+        self._prompt = whole[len(alone) :].strip() if whole.startswith(alone) else ""
+        named = {template.tokenizer.bos_token, template.tokenizer.eos_token} - {None}
+        self._control = {*self._tokens.findall(alone), *named}
+
+    def count(self, conversations: Sequence[Conversation]) -> int:
+        """Return how many conversations hold tokens with which the template begins or ends a turn.
+
+        Args:
+            conversations: To be rendered.
+
+        Raises:
+            RenderError: If a message is a whole rendered conversation.
+        """
+        found = 0
+        for index, conversation in enumerate(conversations):
+            texts = [text for text in _texts(conversation.messages) if self._holds_control(text)]
+            if any(map(self._is_rendered, texts)):
+                raise RenderError(
+                    "the prompt is rendered already, and would go through the chat template again: set "
+                    "`use_chat_template: false` to use it as it is",
+                    index,
+                )
+            found += bool(texts)
+        return found
+
+    def _holds_control(self, text: str) -> bool:
+        return any(token in text for token in self._control)
+
+    def _is_rendered(self, text: str) -> bool:
+        begins = self._holds_control(self._opening) and text.strip().startswith(self._opening)
+        return begins or bool(self._tokens.search(self._prompt) and text.strip().endswith(self._prompt))
+
+
+def _texts(messages: Messages) -> Iterator[str]:
+    for message in messages:
+        content = message.get("content")
+        if isinstance(content, str):
+            yield content
+        for part in content if isinstance(content, list) else []:
+            if isinstance(part, dict) and isinstance(part.get("text"), str):
+                yield part["text"]

@@ -1,0 +1,119 @@
+"""What a cell holds: a prompt, a conversation, demonstrations, or what a chat template is given beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from lightning_gft.data.errors import shorten
+from lightning_gft.data.prompts import Answer, Prompt, as_answer, as_messages, check_prompt
+
+_VARIABLES = ("tools", "documents")
+
+
+def read_conversation(cell: Any, *, splits: bool) -> tuple[Prompt, list[Answer]]:
+    """Return a prompt, and what the assistant answers to it.
+
+    Args:
+        cell: A text, or a list of messages in OpenAI's or ShareGPT's form.
+        splits: Whether a last message of the assistant's is the answer; else all is the prompt.
+
+    Returns:
+        The prompt, and the answer in a list, which is empty if there is none.
+
+    Raises:
+        TypeError: If it is neither, or a message is of another type.
+        ValueError: If a message lacks its role or content.
+
+    Example:
+        >>> turns = [{"from": "human", "value": "1 + 1?"}, {"from": "gpt", "value": "2"}]
+        >>> read_conversation(turns, splits=True)
+        ([{'role': 'user', 'content': '1 + 1?'}], ['2'])
+    """
+    prompt = as_messages(cell)
+    if splits and not isinstance(prompt, list):
+        raise TypeError(f"expected a list of messages, got {shorten(cell)}")
+    check_prompt(prompt)
+    if isinstance(prompt, list):
+        prompt = [{key: without_nulls(value) for key, value in message.items()} for message in prompt]
+    if splits and prompt and prompt[-1]["role"] == "assistant":
+        return prompt[:-1], [as_answer(prompt[-1])]
+    return prompt, []
+
+
+def read_answers(cell: Any) -> list[Answer]:
+    """Return the demonstrations in a cell.
+
+    Args:
+        cell: A text, a message of the assistant's as TRL's ``completion`` holds it, a list of either, or null.
+
+    Raises:
+        TypeError: If it is something else.
+        ValueError: If a message is not the assistant's, or there are several in a row.
+
+    Example:
+        >>> read_answers(["2", "two"]), read_answers([{"role": "assistant", "content": "2"}])
+        (['2', 'two'], ['2'])
+    """
+    cells = as_messages(listed(cell))
+    if not all(isinstance(answer, str | dict) for answer in cells):
+        raise TypeError(f"must hold a text or a list of texts, not {shorten(cell)}")
+    if any(isinstance(answer, dict) for answer in cells) and len(cells) > 1:
+        raise ValueError(f"expected one message of the assistant's, got {len(cells)}: {shorten(cell)}")
+    messages = [answer for answer in cells if isinstance(answer, dict)]
+    if any("role" not in message for message in messages):
+        raise TypeError(f"must hold a text or a list of texts, not {shorten(cell)}")
+    check_prompt(messages)
+    return [answer if isinstance(answer, str) else as_answer(without_nulls(answer)) for answer in cells]
+
+
+def listed(cell: Any) -> list[Any]:
+    """Return a cell that may hold one thing, several or none as a list.
+
+    Args:
+        cell: Any value.
+
+    Example:
+        >>> listed("2"), listed(["2"]), listed(None)
+        (['2'], ['2'], [])
+    """
+    return [] if cell is None else cell if isinstance(cell, list) else [cell]
+
+
+def read_variables(cells: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a chat template is given beside the messages: ``tools``, and ``documents`` that are objects.
+
+    Args:
+        cells: Cells of a row that play no other part, by column. A list may be written as JSON.
+
+    Example:
+        >>> read_variables({"tools": '[{"name": "add"}]', "documents": ["a text"], "level": 3})
+        {'tools': [{'name': 'add'}]}
+    """
+    variables = {}
+    for name in _VARIABLES:
+        cell = cells.get(name)
+        if isinstance(cell, str):
+            with suppress(ValueError):  # a text, whatever it stands for
+                cell = json.loads(cell)
+        are_objects = isinstance(cell, list) and all(isinstance(item, dict) for item in cell)
+        if cell and (are_objects or name == "tools"):
+            variables[name] = without_nulls(cell)
+    return variables
+
+
+def without_nulls(value: Any) -> Any:
+    """Return a value without the nulls of its objects, with which Parquet fills up what only other rows have.
+
+    Args:
+        value: Anything that JSON can hold.
+
+    Example:
+        >>> without_nulls([{"name": "add", "strict": None}])
+        [{'name': 'add'}]
+    """
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,105 @@
+"""From texts to token ids, with one beginning and nothing lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+from lightning_gft.data.coverage import CoverageCheck
+
+_TEXTS_AT_ONCE = 4096  # many, to be fast; not all, because a tokenizer's own records are many times the size of the ids
+
+
+class TextEncoder:
+    """Encodes prompts, and texts that follow them.
+
+    Args:
+        tokenizer: Any tokenizer with an end-of-sequence token.
+        adds_beginning: Whether the tokenizer's beginning of a text is put before a prompt; a chat template writes its
+            own.
+
+    Example:
+        >>> from lightning_gft import ScratchPolicy
+        >>> encoder = TextEncoder(ScratchPolicy("0123456789+=").tokenizer, adds_beginning=True)
+        >>> ids = encoder.encode_prompts(["1+1="])
+        >>> ids, encoder.encode_after(["1+1="], ids, ["2"])
+        ([[4, 13, 4, 14]], [[5]])
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, adds_beginning: bool) -> None:
+        self.tokenizer = tokenizer
+        self._adds_beginning = adds_beginning
+        self._coverage = CoverageCheck(tokenizer)
+        # Asked of a text rather than of each prompt's last id, which an empty prompt's beginning of sequence may equal.
+        alone, whole = (self._tokenize(["a"], add_special_tokens=added)[0] for added in (False, True))
+        self._adds_eos = adds_beginning and whole[-1:] == [tokenizer.eos_token_id]
+        self._beginning = whole[: len(whole) - len(alone) - self._adds_eos] if adds_beginning else []
+
+    def encode_prompts(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of each prompt.
+
+        Args:
+            texts: Prompts, as the policy is given them.
+
+        Raises:
+            TextError: If the tokenizer would lose a part of one.
+        """
+        ids = self._encode(texts)
+        self._coverage.check(texts, ids)
+        return ids
+
+    def encode_after(
+        self, prompts: Sequence[str], prompt_ids: Sequence[list[int]], texts: Sequence[str]
+    ) -> list[list[int]]:
+        """Return the ids of texts behind their prompts, whose own ids stay what generation is given.
+
+        Args:
+            prompts: The prompt of each text.
+            prompt_ids: Its ids.
+            texts: What follows.
+
+        Raises:
+            TextError: If the tokenizer would lose a part of a text.
+        """
+        whole = self._encode([prompt + text for prompt, text in zip(prompts, texts, strict=True)])
+        ids = [row[len(prompt) :] for prompt, row in zip(prompt_ids, whole, strict=True)]
+        merged = [
+            index
+            for index, (prompt, row) in enumerate(zip(prompt_ids, whole, strict=True))
+            if row[: len(prompt)] != prompt
+        ]
+        # A token would span both. Behind a special token a text is encoded as in the middle of another, yet apart.
+        anchor = str(self.tokenizer.eos_token)
+        apart = self._tokenize([anchor + texts[index] for index in merged], add_special_tokens=False)
+        for index, row in zip(merged, apart, strict=True):
+            ids[index] = row[1:]
+        self._coverage.check(texts, ids)
+        return ids
+
+    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
+        bos = self.tokenizer.bos_token
+        if bos and self._beginning:  # white space before a beginning that the text writes itself is no part of it
+            texts = [text.lstrip() if text.lstrip().startswith(bos) else text for text in texts]
+        ids = self._tokenize(texts, add_special_tokens=self._adds_beginning)
+        ids = [row[:-1] for row in ids] if self._adds_eos else ids
+        return [self._once(row) for row in ids]
+
+    def _once(self, row: list[int]) -> list[int]:
+        size = len(self._beginning)
+        while size and row[size : 2 * size] == self._beginning:
+            row = row[size:]
+        return row
+
+    def _tokenize(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[list[int]]:
+        ids: list[list[int]] = []
+        for start in range(0, len(texts), _TEXTS_AT_ONCE):
+            encoded = self.tokenizer(
+                list(texts[start : start + _TEXTS_AT_ONCE]),
+                add_special_tokens=add_special_tokens,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+                verbose=False,  # lengths are checked, and complained about, where the limits are known
+            )
+            ids.extend(encoded["input_ids"])
+        return ids

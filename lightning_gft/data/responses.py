@@ -1,0 +1,161 @@
+"""How a given response becomes the text, and the ids, that follow its prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lightning.pytorch.utilities import rank_zero_warn
+from transformers import PreTrainedTokenizerBase
+
+from lightning_gft.chat import ChatTemplate, Conversation, RenderError, TurnEnd, find_turn_end, ids_of, shared_prefix
+from lightning_gft.data.errors import TextError, shorten
+from lightning_gft.data.prompts import Answer
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPrompt:
+    """A prompt as the policy is given it.
+
+    Args:
+        text: What the ids stand for.
+        token_ids: The ids.
+        conversation: What the chat template rendered; ``None`` without a chat template.
+    """
+
+    text: str
+    token_ids: list[int]
+    conversation: Conversation | None = None
+
+
+class ResponseWriter:
+    """Writes given responses as the policy would have written them after its prompt, each with one end.
+
+    With a chat template, a response is what the rendered conversation has after the prompt. Where the template drops a
+    part of the answer (a thought, mostly), or opens the answer with what the response itself begins with, the response
+    follows the prompt as it stands.
+
+    Args:
+        tokenizer: The policy's.
+        template: The chat template in use, if any.
+        prefix: With what the assistant's turn begins, which the prompt holds already.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate | None, prefix: str = "") -> None:
+        self.tokenizer = tokenizer
+        self.template = template
+        self.prefix = prefix
+        self._end: TurnEnd | None = None
+
+    @property
+    def stops(self) -> set[int]:
+        """Ids of the ends of a text and of a turn, at which generation stops."""
+        ends = [str(self.tokenizer.eos_token), *self._turn_end.tokens[-1:]]
+        return set(ids_of(self.tokenizer, ends))
+
+    def write(self, prompts: Sequence[EncodedPrompt], answers: Sequence[Answer]) -> list[str]:
+        """Return for each answer the text that follows its prompt, with its end if the template writes one.
+
+        Args:
+            prompts: The prompt of each answer.
+            answers: Given responses, at least one.
+
+        Raises:
+            TextError: If an answer cannot be rendered, or is nothing but an end.
+        """
+        if self.template is None:
+            return [self._after_prefix(str(self._without_end(text, index))) for index, text in enumerate(answers)]
+        try:
+            self._find_end(prompts[0].conversation)
+            bodies = [self._without_end(answer, index) for index, answer in enumerate(answers)]
+            rendered = self.template.render_all(self._answered(prompts, bodies))
+        except RenderError as error:
+            raise TextError(str(error), error.index) from error
+        return [
+            self._response(prompt, body, whole, index)
+            for index, (prompt, body, whole) in enumerate(zip(prompts, bodies, rendered, strict=True))
+        ]
+
+    def _answered(self, prompts: Sequence[EncodedPrompt], bodies: Sequence[Answer]) -> list[Conversation]:
+        messages = [
+            {"role": "assistant", "content": self.prefix + self._after_prefix(body)} if isinstance(body, str) else body
+            for body in bodies
+        ]
+        return [
+            prompt.conversation.answered(message)
+            for prompt, message in zip(prompts, messages, strict=True)
+            if prompt.conversation is not None
+        ]
+
+    @property
+    def _turn_end(self) -> TurnEnd:
+        return self._end or TurnEnd()
+
+    def _find_end(self, conversation: Conversation | None) -> None:
+        """Find the end once, by the first conversation: some templates take no question without more around it."""
+        if self._end is not None or self.template is None or conversation is None:
+            return
+        self._end = find_turn_end(self.template, conversation)
+        if not self._end.tokens and self._end.written.strip():
+            rank_zero_warn(
+                f"the chat template ends the assistant's turn with {self._end.written!r}, which is no special token of "
+                f"the tokenizer and does not stop generation: demonstrations end with {self.tokenizer.eos_token!r} "
+                "instead"
+            )
+
+    def _without_end(self, answer: Answer, index: int) -> Answer:
+        """Take off the ends that the data write out themselves, in any number, with white space behind them."""
+        if not isinstance(answer, str):
+            return answer
+        text, ends = answer, (str(self.tokenizer.eos_token), *self._turn_end.tokens)
+        while ended := next((end for end in ends if text.rstrip().endswith(end)), None):
+            text = text.rstrip().removesuffix(ended)
+        if answer.strip() and not text.strip():
+            raise TextError(f"a response must be more than its end: {shorten(answer)}. Take it out", index)
+        return text
+
+    def _after_prefix(self, text: str) -> str:
+        return _after(self.prefix, text) if self.prefix else text
+
+    def _response(self, prompt: EncodedPrompt, body: Answer, whole: str, index: int) -> str:
+        if whole.startswith(prompt.text):
+            response = whole[len(prompt.text) :]
+            if isinstance(body, str) and not _holds(response, self._after_prefix(body)):
+                return self._after_prefix(body) + self._turn_end.closing
+            return self._end_once(response, index)
+        shared = shared_prefix(prompt.text, whole)
+        opened = prompt.text[len(shared) :]
+        if isinstance(body, str):
+            if self.prefix and opened.endswith(self.prefix):
+                return self._after_prefix(body) + self._turn_end.closing
+            if opened.strip() and body.lstrip().startswith(opened.strip()):
+                return _after(opened, body) + self._turn_end.closing
+        raise TextError(
+            "the chat template renders a prompt differently once it is answered, so demonstrations would not follow "
+            f"the prompt that the policy is given. After {shared[-40:]!r} the prompt has {opened[:40]!r}, the "
+            f"conversation {whole[len(shared) :][:40]!r}. Set `response_prefix` to what the prompt has more, if the "
+            "demonstrations continue it; or `chat_template_kwargs`, if the template has a switch; or "
+            "`use_chat_template: false` and `prompt_template`",
+            index,
+        )
+
+    def _end_once(self, response: str, index: int) -> str:
+        if not response.endswith(self._turn_end.written):
+            raise TextError(
+                f"the chat template ends this conversation otherwise ({response[-30:]!r}) than a short one "
+                f"({self._turn_end.written!r}): give the tokenizer another `chat_template`",
+                index,
+            )
+        return response[: len(response) - len(self._turn_end.written)] + self._turn_end.closing
+
+
+def _after(prefix: str, text: str) -> str:
+    """Return a text without the prefix that it may begin with, give or take white space."""
+    if text.startswith(prefix):
+        return text[len(prefix) :]
+    begun = text.lstrip()
+    return begun.removeprefix(prefix.strip()).lstrip() if prefix.strip() and begun.startswith(prefix.strip()) else text
+
+
+def _holds(response: str, answer: str) -> bool:
+    return answer.strip() in response or "".join(answer.split()) in "".join(response.split())

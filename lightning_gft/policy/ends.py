@@ -1,0 +1,79 @@
+"""At which tokens a response ends: in training, in sampling, and in what is exported."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from lightning_gft.chat import ChatTemplate, OutOfTimeError, RenderError, find_turn_end, ids_of
+from lightning_gft.rollout import EndTokens
+
+
+def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> EndTokens:
+    """Return the tokens that end a response: a text's, a chat turn's, and those of the model's generation config.
+
+    Args:
+        model: The language model.
+        tokenizer: Its tokenizer.
+
+    Raises:
+        ValueError: If the chat template does not end.
+    """
+    eos = {int(tokenizer.eos_token_id), *_configured(model), *_turn_end(tokenizer)}
+    return EndTokens(tuple(sorted(eos)), tokenizer.pad_token_id)
+
+
+@contextmanager
+def name_ends(model: PreTrainedModel, end: EndTokens) -> Iterator[None]:
+    """Within this context a model's configurations name every token that ends a response, as they shall be saved.
+
+    Args:
+        model: A model.
+        end: The tokens.
+    """
+    before = model.generation_config, model.config.eos_token_id
+    model.generation_config = _naming(model, end)
+    model.config.eos_token_id = model.generation_config.eos_token_id
+    try:
+        yield
+    finally:
+        model.generation_config, model.config.eos_token_id = before
+
+
+def save_ends(model: PreTrainedModel, end: EndTokens, path: str | Path) -> None:
+    """Write a generation config that names every token that ends a response, beside an adapter.
+
+    Args:
+        model: The adapted model.
+        end: The tokens.
+        path: Folder of the adapter.
+    """
+    _naming(model, end).save_pretrained(path)
+
+
+def _turn_end(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    if tokenizer.chat_template is None:
+        return []
+    try:
+        tokens = find_turn_end(ChatTemplate(tokenizer)).tokens
+    except RenderError as error:
+        if isinstance(error.__cause__, OutOfTimeError):
+            raise
+        return []  # it takes other conversations, if any: the datamodule tells of those that it does not take
+    return ids_of(tokenizer, tokens[-1:])
+
+
+def _naming(model: PreTrainedModel, end: EndTokens) -> GenerationConfig:
+    config = copy.deepcopy(model.generation_config) or GenerationConfig()
+    ids = sorted({*end.eos_token_ids, *_configured(model)})
+    config.eos_token_id = ids[0] if len(ids) == 1 else ids
+    return config
+
+
+def _configured(model: PreTrainedModel) -> set[int]:
+    ids = model.generation_config.eos_token_id if model.generation_config else None
+    return set(ids if isinstance(ids, list) else [] if ids is None else [ids])
