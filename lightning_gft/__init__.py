@@ -20,6 +20,7 @@ from lightning_gft.module import GFTLitModule
 from lightning_gft.policy import (
     ArithmeticPolicy,
     LoRA,
+    ModelPolicy,
     Policy,
     PolicyLoader,
     PretrainedPolicy,
@@ -75,6 +76,7 @@ __all__ = [
     "LeaveOneOutAdvantage",
     "LoRA",
     "LossOutput",
+    "ModelPolicy",
     "NumericReward",
     "Policy",
     "PolicyEvaluation",

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
 from lightning_gft.batching import without_tokens
-from lightning_gft.checkpoint import OptimizerFn, SchedulerFn
+from lightning_gft.checkpoint import OptimizerFn, SchedulerFn, describe
 from lightning_gft.checks import check_count, check_kind
 from lightning_gft.data import PromptDataModule
 from lightning_gft.evaluated import EvaluatedModule
@@ -121,6 +121,11 @@ class GFTLitModule(EvaluatedModule):
 
     @override
     def setup(self, stage: str) -> None:
+        if getattr(self, "_compiler_ctx", None) is not None:
+            raise ValueError(
+                "torch.compile(module): expected the module as it is, since a step draws and scores text and cannot be "
+                "compiled; compile the language model: module.configure_model(); module.policy.model.compile()"
+            )
         check_strategy(self.trainer.strategy, self.trainer.precision)
         if self.trainer.precision in ("16-mixed", "16-true"):
             raise ValueError(
@@ -147,6 +152,21 @@ class GFTLitModule(EvaluatedModule):
     @override
     def identity(self) -> dict[str, str]:
         return self.policy.identity
+
+    @override
+    def parts(self) -> dict[str, str]:
+        sampler, data = self.sampler, None if self._trainer is None else getattr(self._trainer, "datamodule", None)
+        sources = {f"source `{name}`": source for name, source in sampler.sources.items()}
+        return {
+            "policy": describe(self.policy_loader),
+            **{name: f"{describe(source)}, {source.num_responses} a prompt" for name, source in sources.items()},
+            **{f"reward `{name}`": describe(reward) for name, reward in sampler.rewards.items()},
+            "advantage": describe(sampler.advantage),
+            "loss": describe(self.loss),
+            "rectifier": repr(self.loss.rectifier),
+            "updates per batch": str(self.updates_per_batch),
+            **({} if data is None else {"data": describe(data)}),
+        }
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

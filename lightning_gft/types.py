@@ -91,7 +91,7 @@ class Response:
     logprobs: list[float] | None = None
 
 
-@dataclass  # not frozen: Lightning's plugins for FSDP and true half or double precision rebuild batches field by field
+@dataclass  # not frozen: Lightning's plugins for precision and FSDP, and Fabric, rebuild batches field by field
 class PromptBatch:
     """``P`` prompts, with what a group is built from.
 
@@ -123,7 +123,7 @@ class PromptBatch:
         return self
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: see PromptBatch
 class TokenBatch:
     """What an objective knows about ``M`` response tokens, one entry a token.
 
@@ -157,7 +157,7 @@ class TokenBatch:
         )
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: see PromptBatch
 class GroupBatch:
     """``N`` scored sequences of all groups of a batch, right-padded.
 
@@ -247,7 +247,7 @@ class GroupBatch:
         )
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: see PromptBatch
 class LossOutput:
     """What one pass of the policy over a batch of groups gives.
 

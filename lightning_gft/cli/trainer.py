@@ -7,7 +7,7 @@ from pathlib import Path
 from lightning.pytorch import LightningDataModule, Trainer
 
 from lightning_gft.checkpoint import check_checkpoint, load_checkpoint
-from lightning_gft.export import Dtype, check_merge, check_target, export_policy
+from lightning_gft.export import Dtype, check_target, export_policy
 from lightning_gft.module import GFTLitModule
 
 
@@ -37,7 +37,7 @@ class GFTTrainer(Trainer):
         check_target(Path(path))
         check_checkpoint(Path(ckpt_path))
         if merge:
-            check_merge(model)
+            model.policy_loader.check_merge()
         model.configure_model()
         checkpoint = load_checkpoint(Path(ckpt_path))
         model.on_load_checkpoint(checkpoint)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,10 +75,10 @@ class LoRA:
     def __post_init__(self) -> None:
         require("peft", setting="lora", extra="lora")
         check_count("lora.r", self.r)
-        if self.alpha <= 0:
-            raise ValueError(f"lora.alpha={self.alpha} must be above 0; at 0 an adapter does nothing")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"lora.dropout={self.dropout} must lie in [0, 1)")
+        if not (isinstance(self.alpha, Real) and 0 < self.alpha < math.inf):
+            raise ValueError(f"lora.alpha={self.alpha!r} must be a number above 0; at 0 an adapter does nothing")
+        if not (isinstance(self.dropout, Real) and 0 <= self.dropout < 1):
+            raise ValueError(f"lora.dropout={self.dropout!r} must lie in [0, 1)")
         if not self.target_modules:
             raise ValueError(
                 f"lora.target_modules={self.target_modules!r} names no module; leave it out for all-linear"
