@@ -81,9 +81,11 @@ def test_the_card_tells_what_trained(tmp_path: Path):
     run = ("--trainer.enable_checkpointing=true", f"--trainer.default_root_dir={tmp_path}")
     main(["fit", "--config", GFT, *SMALL, *run, "--model.sampler.sources.self.num_generations=3"])
     [checkpoint] = tmp_path.rglob("*.ckpt")
-    with pytest.warns(UserWarning, match=r"the card tells .* differs in .*source `self`=SelfSource\(num_generations=7"):
+    with pytest.warns(
+        UserWarning, match=r"the card tells .* differs in .*source `self`=SelfSource.* 7 a prompt \(was .* 3 a prompt"
+    ):
         main(["export", "--config", GFT, f"--ckpt_path={checkpoint}", f"--path={tmp_path / 'policy'}"])
     card = (tmp_path / "policy/README.md").read_text()
-    assert "num_generations=3" in card
-    assert "num_generations=7" not in card
+    assert "3 a prompt" in card
+    assert "7 a prompt" not in card
     assert "| data | ArithmeticDataModule(" in card

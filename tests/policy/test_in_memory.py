@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import AdamW
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 
-from lightning_gft import LoRA, ModelPolicy, ScratchPolicy
+from lightning_gft import Evaluation, LoRA, ModelPolicy, ScratchPolicy
 from lightning_gft.callbacks import HuggingFaceExport
 from tests.conftest import tiny_policy
 from tests.module.runs import ROWS, Rows, fit, make_module, make_trainer, weights
@@ -48,8 +48,6 @@ def test_each_load_begins_anew_and_leaves_the_model_given_as_it_is(lora: LoRA | 
     torch.testing.assert_close(dict(model.named_parameters()), before, rtol=0, atol=0)
     assert [weight.requires_grad for weight in model.parameters()] == frozen
     torch.testing.assert_close(logits(loader.load().model), logits(model))
-    with first.reference():
-        assert first.token_logprobs is not None
 
 
 @pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
@@ -57,7 +55,9 @@ def test_it_trains_resumes_validates_and_is_exported(lora: LoRA | None, tmp_path
     model, tokenizer = given()
 
     def module() -> Any:
-        return make_module(policy=ModelPolicy(model, tokenizer, lora=lora), optimizer=lambda p: AdamW(p, lr=0.01))
+        evaluation = Evaluation(num_samples=2, max_new_tokens=4)
+        loader = ModelPolicy(model, tokenizer, lora=lora)
+        return make_module(policy=loader, optimizer=lambda p: AdamW(p, lr=0.01), evaluation=evaluation)
 
     def data() -> Rows:
         return Rows(ROWS, ROWS, batch_size=2)
@@ -71,7 +71,7 @@ def test_it_trains_resumes_validates_and_is_exported(lora: LoRA | None, tmp_path
     exported = AutoModelForCausalLM.from_pretrained(path)
     torch.testing.assert_close(logits(exported), logits(whole.policy.model), rtol=0, atol=1e-4)
     assert (logits(exported) - logits(model)).abs().max() > 0.01
-    assert make_trainer().validate(second, datamodule=data())[0]["val/accuracy"] >= 0
+    assert make_trainer().validate(second, datamodule=data())[0]["val/mean@2"] >= 0
     assert AutoTokenizer.from_pretrained(path) is not None
 
 
