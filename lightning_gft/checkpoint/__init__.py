@@ -1,20 +1,19 @@
 """Checkpoints: what they hold, that they are whole, and how a run goes on from one."""
 
-from lightning_gft.checkpoint.describing import describe
+from lightning_gft.checkpoint.describing import describe, describe_parts
 from lightning_gft.checkpoint.files import AtomicCheckpointIO, check_checkpoint, load_checkpoint
 from lightning_gft.checkpoint.frozen import weight_digests
 from lightning_gft.checkpoint.module import MEASURED_AT, ResumableModule
-from lightning_gft.checkpoint.settings import OptimizerFn, SchedulerFn, setting_differences
+from lightning_gft.checkpoint.settings import setting_differences
 from lightning_gft.checkpoint.sharded import join
 
 __all__ = [
     "MEASURED_AT",
     "AtomicCheckpointIO",
-    "OptimizerFn",
     "ResumableModule",
-    "SchedulerFn",
     "check_checkpoint",
     "describe",
+    "describe_parts",
     "join",
     "load_checkpoint",
     "setting_differences",

@@ -6,6 +6,9 @@ import inspect
 from dataclasses import is_dataclass
 from pathlib import Path
 
+from lightning_gft.losses import GroupLoss
+from lightning_gft.sampler import GroupSampler
+
 _PLAIN = (bool, int, float, str)
 
 
@@ -26,6 +29,31 @@ def describe(part: object) -> str:
     shown = [f"{name}={_shown(getattr(part, name))}" for name in names if isinstance(getattr(part, name), _PLAIN)]
     shown += [repr(value) for value in vars(part).values() if is_dataclass(value)]
     return f"{type(part).__name__}({', '.join(shown)})"
+
+
+def describe_parts(
+    policy: object, sampler: GroupSampler, loss: GroupLoss, updates_per_batch: int, data: object
+) -> dict[str, str]:
+    """Return in words what a run is made of, by names that a card shows.
+
+    Args:
+        policy: Its loader.
+        sampler: Builds its groups.
+        loss: Its objective.
+        updates_per_batch: Optimizer steps on each batch of groups.
+        data: Its datamodule, if there is one.
+    """
+    sources = {f"source `{name}`": source for name, source in sampler.sources.items()}
+    return {
+        "policy": describe(policy),
+        **{name: f"{describe(source)}, {source.num_responses} a prompt" for name, source in sources.items()},
+        **{f"reward `{name}`": describe(reward) for name, reward in sampler.rewards.items()},
+        "advantage": describe(sampler.advantage),
+        "loss": describe(loss),
+        "rectifier": repr(loss.rectifier),
+        "updates per batch": str(updates_per_batch),
+        **({} if data is None else {"data": describe(data)}),
+    }
 
 
 def _shown(value: object) -> str:

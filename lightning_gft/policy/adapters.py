@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import PreTrainedModel
 
-from lightning_gft.checks import check_count
+from lightning_gft.checks import check_count, check_number
 from lightning_gft.policy.adapter_files import check_adapter_folder, read_adapter_config
 from lightning_gft.policy.adapter_modules import (
     EMBEDDINGS,
@@ -55,6 +53,7 @@ class LoRA:
             must agree with it, and one at its default is taken from there.
 
     Raises:
+        TypeError: If a number is none.
         ValueError: If a number is out of range, or ``target_modules`` is empty or no regular expression.
         ModuleNotFoundError: If peft is not installed.
 
@@ -74,11 +73,13 @@ class LoRA:
 
     def __post_init__(self) -> None:
         require("peft", setting="lora", extra="lora")
-        check_count("lora.r", self.r)
-        if not (isinstance(self.alpha, Real) and 0 < self.alpha < math.inf):
-            raise ValueError(f"lora.alpha={self.alpha!r} must be a number above 0; at 0 an adapter does nothing")
-        if not (isinstance(self.dropout, Real) and 0 <= self.dropout < 1):
-            raise ValueError(f"lora.dropout={self.dropout!r} must lie in [0, 1)")
+        checked = {
+            "r": check_count("lora.r", self.r),
+            "alpha": check_number("lora.alpha", self.alpha, above=0, remedy="at 0 an adapter does nothing"),
+            "dropout": check_number("lora.dropout", self.dropout, least=0, below=1),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
         if not self.target_modules:
             raise ValueError(
                 f"lora.target_modules={self.target_modules!r} names no module; leave it out for all-linear"

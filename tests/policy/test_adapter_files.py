@@ -166,9 +166,9 @@ def test_the_base_is_named_so_that_it_is_found_from_anywhere(tmp_path: Path, mon
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"r": 0}, r"lora\.r=0 must be at least 1"),
-        ({"alpha": 0}, r"lora\.alpha=0 must be above 0"),
-        ({"dropout": 1.0}, r"lora\.dropout=1\.0 must lie in"),
+        ({"r": 0}, r"`lora\.r`: expected a whole number of at least 1, got 0"),
+        ({"alpha": 0}, r"`lora\.alpha`: expected a number above 0, got 0"),
+        ({"dropout": 1.0}, r"`lora\.dropout`: expected a number of at least 0 and below 1, got 1\.0"),
         (
             {"target_modules": ["q_proj", "qproj"]},
             r"lora\.target_modules: Qwen2ForCausalLM has no module 'qproj'",
