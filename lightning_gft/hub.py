@@ -37,7 +37,6 @@ def hub_or_cache() -> Iterator[str]:
     if not fault:
         yield ""
         return
-    rank_zero_warn(f"{constants.ENDPOINT} does not answer ({fault}): only what is in the cache can be loaded by name")
     before = constants.HF_HUB_OFFLINE
     constants.HF_HUB_OFFLINE = True
     try:
@@ -47,6 +46,9 @@ def hub_or_cache() -> Iterator[str]:
         )
     finally:
         constants.HF_HUB_OFFLINE = before
+    rank_zero_warn(
+        f"{constants.ENDPOINT} does not answer ({fault}): what is in the cache was taken, which may be older"
+    )
 
 
 def _fault(address: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningDataModule
+from lightning.pytorch import Callback
 from lightning.pytorch.strategies import ParallelStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
@@ -24,7 +24,7 @@ from lightning_gft.evaluated import check_batch
 from lightning_gft.evaluation import Evaluation, Evaluator, log_key
 from lightning_gft.guards import UpdateGuard, check_group_size, warn_of_small_groups
 from lightning_gft.losses import GroupLoss
-from lightning_gft.monitors import check_monitors, evaluation_names, has_foreign, training_names
+from lightning_gft.monitors import check_monitors, logged_names
 from lightning_gft.optimization import OptimizerFn
 from lightning_gft.policy import Policy, PolicyLoader
 from lightning_gft.preflight import check_data, warn_of_unused_template
@@ -33,7 +33,7 @@ from lightning_gft.sampler import GroupSampler
 from lightning_gft.schedules import Schedule, SchedulerFn
 from lightning_gft.statistics import TrainingStatistics, UpdateFigures
 from lightning_gft.strategies import check_strategy, load_policy
-from lightning_gft.trainer_options import check_not_compiled, check_trainer_options
+from lightning_gft.trainer_options import check_not_compiled, check_trainer_options, warn_of_slow_bfloat16
 from lightning_gft.types import GroupBatch, PromptBatch
 from lightning_gft.updated import UpdatedModule
 
@@ -149,21 +149,20 @@ class GFTLitModule(UpdatedModule):
             warn_of_unused_template(data, self.policy_loader)
             check_data(data, self.sampler, self.evaluator.settings.max_new_tokens, self.tokenizer)
         if stage == "fit":
-            self._check_monitors(data)
+            own_code = type(self) is not GFTLitModule
+            check_monitors(self.trainer, self.logged_names(), own_code)
 
-    def _check_monitors(self, data: LightningDataModule | None) -> None:
-        known = isinstance(data, PromptDataModule)
-        datasets = list(data.examples.get("val", {})) if isinstance(data, PromptDataModule) else [""]
-        names = training_names(self.statistics, self.loss, self.sampler) | {*_PROGRESS_BAR}
-        if self.trainer.limit_val_batches != 0:
-            names |= evaluation_names(self.evaluator, "val", datasets)
-        own_code = type(self) is not GFTLitModule or has_foreign(self.trainer.callbacks)  # type: ignore[attr-defined]
-        check_monitors(self.trainer.callbacks, names, complete=known and not own_code)  # type: ignore[attr-defined]
+    def logged_names(self) -> set[str]:
+        """Return the names under which figures are logged while training; a subclass that logs more adds its own."""
+        names = logged_names(self.trainer, self.statistics, self.loss, self.sampler, self.evaluator)
+        return {*names, *_PROGRESS_BAR}
 
     @override
     def configure_model(self) -> None:
         if not hasattr(self, "policy"):
             self.policy = load_policy(self._load_policy, self._trainer)
+            if self._trainer is not None:
+                warn_of_slow_bfloat16(self.trainer, self.policy.parameters())
 
     def _load_policy(self) -> Policy:
         self.policy = self.policy_loader.load(self.evaluator.settings.kl or self.loss.needs_ref_logprobs)

@@ -9,12 +9,13 @@ from copy import deepcopy
 from typing import Any, TypeVar
 
 import torch
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 from torchmetrics import Metric
 
+from lightning_gft.data import PromptDataModule
 from lightning_gft.evaluation import Evaluator, log_key
 from lightning_gft.losses import GroupLoss
 from lightning_gft.sampler import GroupSampler
@@ -73,42 +74,58 @@ def evaluation_names(evaluator: Evaluator, stage: str, datasets: Iterable[str]) 
     return {log_key(stage, name, dataset) for name in metric.compute() for dataset in datasets}
 
 
-def has_foreign(callbacks: Iterable[Callback]) -> bool:
-    """Tell whether there is a callback of another package than Lightning and this one, which may log figures too.
+def logged_names(
+    trainer: Trainer,
+    statistics: TrainingStatistics,
+    loss: GroupLoss,
+    sampler: GroupSampler,
+    evaluator: Evaluator,
+) -> set[str]:
+    """Return the names of all figures that are logged while training.
 
     Args:
-        callbacks: The trainer's.
+        trainer: Has the data, and says whether validation runs.
+        statistics: What training counts into.
+        loss: Its rectifier counts, too.
+        sampler: Says which sources there are.
+        evaluator: Says what is measured.
     """
-    return any(type(callback).__module__.split(".")[0] not in _WELL_KNOWN for callback in callbacks)
+    names = training_names(statistics, loss, sampler)
+    if trainer.limit_val_batches == 0:
+        return names
+    data = getattr(trainer, "datamodule", None)
+    datasets = data.examples.get("val", {}) if isinstance(data, PromptDataModule) else [""]
+    return names | evaluation_names(evaluator, "val", datasets)
 
 
-def check_monitors(callbacks: Iterable[Callback], names: Collection[str], complete: bool) -> None:
+def check_monitors(trainer: Trainer, names: Collection[str], own_code: bool) -> None:
     """Refuse callbacks that wait for a figure that is never logged.
 
     Args:
-        callbacks: The trainer's.
-        names: Of all figures that are logged, as far as they are known.
-        complete: Whether nothing else can log any.
+        trainer: Has the callbacks.
+        names: Of all figures that the module is known to log.
+        own_code: Whether the module may log others. Callbacks of other packages may, and data sets may have names that
+            are not known before they are seen.
 
     Raises:
         ValueError: If a callback names another, and nothing else can log it; else that is a warning.
-
-    Example:
-        >>> from lightning.pytorch.callbacks import EarlyStopping
-        >>> check_monitors([EarlyStopping("val/mean@8")], {"val/mean@2", "val/entropy"}, complete=True)
-        Traceback (most recent call last):
-        ValueError: EarlyStopping.monitor: expected a figure that is logged, got 'val/mean@8'; ...
     """
-    callbacks = list(callbacks)
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    known_data = isinstance(getattr(trainer, "datamodule", None), PromptDataModule)
+    certain = known_data and not own_code and all(_package(callback) in _WELL_KNOWN for callback in callbacks)
     of_rates = any(isinstance(callback, LearningRateMonitor) for callback in callbacks)
     for callback in callbacks:
         for field, name in _monitored(callback):
             if name in names or (isinstance(callback, ModelCheckpoint) and name in _OF_LIGHTNING):
                 continue
             message = _unknown(f"{type(callback).__name__}.{field}", name, names)
-            if complete and getattr(callback, "strict", True) and not (of_rates and name.startswith("lr-")):
+            if certain and getattr(callback, "strict", True) and not (of_rates and name.startswith("lr-")):
                 raise ValueError(message)
             rank_zero_warn(f"{message}. This is no error only if code of your own logs it")
+
+
+def _package(callback: Callback) -> str:
+    return type(callback).__module__.split(".")[0]
 
 
 def _monitored(callback: Callback) -> Iterator[tuple[str, str]]:

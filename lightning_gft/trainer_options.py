@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import platform
+from collections.abc import Iterable
+
+import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
 
 
 def check_trainer_options(trainer: Trainer) -> None:
@@ -35,6 +41,25 @@ def check_trainer_options(trainer: Trainer) -> None:
             f"trainer.accumulate_grad_batches: expected 1, got {trainer.accumulate_grad_batches}; an update takes "
             "data.batch_size prompts, in micro-batches of model.micro_batch_tokens tokens: raise the former for a "
             "larger update, lower the latter for less memory"
+        )
+
+
+def warn_of_slow_bfloat16(trainer: Trainer, weights: Iterable[Tensor]) -> None:
+    """Warn of a run in bfloat16 on a processor that computes it in software, whose first step may seem to hang.
+
+    PyTorch has fast bfloat16 products on x86 from AVX-512 on, by oneDNN.
+
+    Args:
+        trainer: Says where and in which precision the run computes.
+        weights: Of the policy.
+    """
+    if trainer.strategy.root_device.type != "cpu" or platform.machine() not in ("x86_64", "AMD64"):
+        return
+    in_bfloat16 = trainer.precision.startswith("bf16") or any(weight.dtype == torch.bfloat16 for weight in weights)
+    if in_bfloat16 and torch.backends.cpu.get_cpu_capability() != "AVX512":
+        rank_zero_warn(
+            "this processor has no instructions for bfloat16, which takes many times as long as float32 on it: a step "
+            "may take minutes. Set trainer.precision to 32-true and the policy's torch_dtype to float32"
         )
 
 

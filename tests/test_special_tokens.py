@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_gft import ExpertSource, GroupSampler, Policy, Reward, RewardAdvantage, SelfSource
+from lightning_gft import (
+    ExpertSource,
+    FormatReward,
+    GroupDataModule,
+    GroupSampler,
+    Policy,
+    Reward,
+    RewardAdvantage,
+    SelfSource,
+)
+from lightning_gft.preflight import check_data
 from tests.conftest import prompt_batch, tiny_policy
 
 
@@ -74,3 +85,20 @@ def test_stop_strings_stand_in_both_texts(policy: Policy):
     assert any(text.endswith("5") for text in stopped)
     assert len(stopped) <= int(groups.finished.sum())
     assert all("</think>" not in text for text in rewards["plain"].texts)
+
+
+class Thinks(FormatReward):
+    keeps_special_tokens = True
+
+
+def test_demonstrations_are_tried_on_the_text_that_a_reward_asks_for(policy: Policy, tmp_path, recwarn):
+    row = {"prompt": "1+1=", "answer": "2", "expert": "<think>1+1</think>2"}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    data = GroupDataModule(str(tmp_path / "rows.jsonl"), expert_column="expert")
+    data.tokenizer = policy.tokenizer
+    data.setup("fit")
+    for reward, warnings in ((Thinks("<think>.*</think>2"), 0), (FormatReward("<think>.*</think>2"), 1)):
+        sampler = GroupSampler({"expert": ExpertSource()}, {"format": reward}, RewardAdvantage())
+        recwarn.clear()
+        check_data(data, sampler, 16, policy.tokenizer)
+        assert len([w for w in recwarn if "demonstrations gets any reward" in str(w.message)]) == warnings

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
+import torch
 
 from lightning_gft import Evaluation
 from tests.module.runs import ROWS, Rows, fit, make_module
@@ -40,3 +43,16 @@ def test_option_works(options):
     module = make_module(evaluation=Evaluation(num_samples=2, max_new_tokens=4, kl=False))
     trainer = fit(module, Rows(val_rows=ROWS), **{**quiet, **options})
     assert trainer.global_step >= 1
+
+
+@pytest.mark.parametrize(
+    ("precision", "capability", "warned"),
+    [("bf16-mixed", "AVX2", True), ("bf16-mixed", "AVX512", False), ("32-true", "AVX2", False)],
+)
+def test_bfloat16_in_software_is_a_warning_before_the_first_step(precision, capability, warned, monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(make_module(), precision=precision, max_steps=1, limit_train_batches=0)
+    assert any("no instructions for bfloat16" in str(warning.message) for warning in caught) == warned

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from jsonargparse import set_loader
 from lightning.pytorch import LightningDataModule, Trainer
@@ -20,8 +18,12 @@ from typing_extensions import override
 
 from lightning_gft.callbacks import GroupWriter
 from lightning_gft.checkpoint import AtomicCheckpointIO, check_checkpoint
+from lightning_gft.cli.checks import check_trainer
+from lightning_gft.cli.documents import check_files
 from lightning_gft.cli.outputs import KeepConfig, ShortProgressBar, default_loggers, quieten, remove_unused
-from lightning_gft.cli.parsing import Parser, check_files, load_value
+from lightning_gft.cli.parsing import Parser, load_value
+from lightning_gft.cli.places import check_places, check_writable
+from lightning_gft.cli.progress import ProgressLines
 from lightning_gft.cli.stopping import StopBetweenSteps
 from lightning_gft.cli.summary import print_figures, print_kept, print_measured
 from lightning_gft.cli.trainer import GFTTrainer
@@ -79,17 +81,18 @@ class GFTCLI(LightningCLI):
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self.config[self.config["subcommand"]]["trainer"]
-        _check_trainer(config)
+        check_trainer(config)
         root = str(config["default_root_dir"] or Path.cwd())
-        _check_root(root)
+        check_writable("trainer.default_root_dir", root)
         if self.config["subcommand"] == "export":
             kwargs["logger"] = False
         elif config["logger"] in (None, True) and not (config["fast_dev_run"] or config["barebones"]):
             kwargs["logger"] = self._own_loggers = default_loggers(root)
-        callbacks, plugins = (self._given(name) for name in ("callbacks", "plugins"))
+        callbacks, plugins, loggers = (self._given(name) for name in ("callbacks", "plugins", "logger"))
+        check_places(loggers, callbacks)
         shows_progress = config["enable_progress_bar"] is not False and not config["barebones"]
         if shows_progress and not any(isinstance(callback, ProgressBar) for callback in callbacks):
-            callbacks.append(ShortProgressBar())
+            callbacks.append(ShortProgressBar() if sys.stdout.isatty() else ProgressLines())
         if self.config["subcommand"] == "predict" and not any(isinstance(c, GroupWriter) for c in callbacks):
             callbacks.append(GroupWriter(str(Path(root) / "groups.parquet")))
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
@@ -132,23 +135,3 @@ class GFTCLI(LightningCLI):
             config["weights_only"] = True  # Lightning would unpickle what comes from elsewhere
         if path and path not in _LIGHTNINGS_CHOICES and ":" not in path:
             check_checkpoint(Path(path))
-
-
-def _check_root(root: str) -> None:
-    if "://" in root:
-        return
-    path = Path(root).absolute()
-    existing = next(folder for folder in (path, *path.parents) if folder.exists() or folder.is_symlink())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise ValueError(f"trainer.default_root_dir={root} cannot be written to: give a folder, there or to be made")
-
-
-def _check_trainer(config: dict[str, Any]) -> None:
-    """Refuse strategies that cannot work here, where Lightning's words would not help."""
-    if str(config["strategy"]).startswith("deepspeed"):
-        raise ValueError(
-            f"trainer.strategy={config['strategy']} is not supported: use fsdp2, or ddp where a model fits"
-        )
-    on_cpu = config["accelerator"] == "cpu" or not torch.cuda.is_available()
-    if config["strategy"] in ("fsdp", "fsdp_cpu_offload") and on_cpu:
-        raise ValueError(f"trainer.strategy={config['strategy']} needs a GPU: use fsdp2, which runs on CPUs too")

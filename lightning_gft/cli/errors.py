@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import errno
 import os
 import re
 import sys
@@ -17,6 +18,7 @@ from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
 from lightning_gft.cli.parsing import explain
 from lightning_gft.cli.processes import this_process
+from lightning_gft.cli.texts import cut
 
 TRACEBACK_VARIABLE = "LIGHTNING_GFT_TRACEBACK"
 """Environment variable that asks for the traceback of every error."""
@@ -24,6 +26,14 @@ TRACEBACK_VARIABLE = "LIGHTNING_GFT_TRACEBACK"
 _FOR_USERS = (ValueError, TypeError, RuntimeError, ImportError, OSError, MisconfigurationException)
 _CHECKED_BY = ("lightning_gft", "lightning", "jsonargparse", "torch.optim", "bitsandbytes.optim")
 """Packages that raise such errors on purpose, with a message for whoever wrote the configuration."""
+
+_OF_PLACES = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+    *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EFBIG, errno.ELOOP),
+}
+"""What the operating system says of a place that is no mistake in the code."""
+_LONGEST = 4000
+"""Most characters of an error's message to show: some hold the data that they are about."""
 
 _MEMORY = (
     "Lower model.micro_batch_tokens if it was training that ran out of memory, max_batch_size of the policy's rollout "
@@ -63,7 +73,7 @@ def one_line_errors() -> Iterator[None]:
             raise
         process = this_process()
         hint = "" if lost else f"({TRACEBACK_VARIABLE}=1 shows where it was raised)\n"
-        sys.stderr.write(f"error: {process + ': ' if process else ''}{message}\n{hint}")
+        sys.stderr.write(f"error: {process + ': ' if process else ''}{cut(message, _LONGEST)}\n{hint}")
         if lost and "TORCHELASTIC_ERROR_FILE" in os.environ:
             time.sleep(_HEAD_START)
         error.__cause__, error.__suppress_context__ = None, True
@@ -102,6 +112,8 @@ def _message(error: Exception) -> str | None:
         return f"the processes of this run have not met: {str(error).splitlines()[0].rstrip('.')}. {_MEETING}"
     if isinstance(error, _FOR_USERS) and (package := _raised_by(error)):
         return explain(str(error)) if package == "jsonargparse" else str(error)
+    if isinstance(error, OSError) and error.errno in _OF_PLACES:
+        return f"{error.filename or 'a file of this run'}: {error.strerror}"
     return None
 
 

@@ -24,6 +24,7 @@ from rich.progress import BarColumn
 from typing_extensions import override
 
 from lightning_gft.checkpoint import setting_differences
+from lightning_gft.cli.texts import short
 
 _BAR_WIDTH = 8
 _OF_A_CALL = ("ckpt_path", "weights_only")
@@ -163,14 +164,3 @@ class ShortProgressBar(RichProgressBar):
     @override
     def _get_train_description(self, current_epoch: int) -> str:
         return f"Epoch {current_epoch}"
-
-
-def short(value: Any) -> str:
-    """Return a figure in four digits or more, without an exponent, and anything else as it is written.
-
-    Args:
-        value: What is shown.
-    """
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -8,15 +8,14 @@ import re
 import sys
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
-from itertools import pairwise
-from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
 from jsonargparse import get_loader
 from lightning.pytorch.cli import LightningArgumentParser
 from typing_extensions import override
 
+from lightning_gft.cli.documents import check_yaml
+from lightning_gft.cli.texts import cut
 from lightning_gft.schedules import borrow_schedules
 
 _load_yaml = get_loader("yaml")
@@ -31,15 +30,18 @@ _FRAMES = (  # lines that say where jsonargparse was, not what is wrong
     r"Given value: .*",
     r"(?:Type collections\.abc\.Callable.*: )?Expected 'lightning_gft\.schedules\..*' to be a subclass of .*",
     r"Problem with given class_path '[^']*':",
+    r"Subclass types expect one of:|a class path \(str\)|a dict with.*",
     r"",
 )
 _FRAME = re.compile("|".join(f"(?:{frame})" for frame in _FRAMES))
-_UNQUOTED = re.compile(r":\s#[^\n]*[},]")
 _KEY = re.compile(r'Parser key "([^"]*)":')
-_CALLABLE = re.compile(
-    r"Type collections\.abc\.Callable\[.*\] expects a function or a callable class: (.*)\. Got value: .*"
+_AROUND_CALLABLE = re.compile(
+    r"Type collections\.abc\.Callable\[.*\] expects a function or a callable class: |\. Got value: Namespace\(.*"
 )
+_SUBTYPE = re.compile(r"Expected a (?:<class '(?:\w+\.)*(\w+)'>|typing\.Literal\[(.*)\])")
+_CLASS = "a class path"
 _MANY = 16  # arguments of a class, too many to list
+_LONG = 200  # characters of a value, too many to show
 
 
 def load_value(text: str) -> Any:
@@ -50,6 +52,10 @@ def load_value(text: str) -> Any:
     Args:
         text: A whole file or one value.
 
+    Raises:
+        ValueError: If it would never end, see :func:`~lightning_gft.cli.documents.check_yaml`.
+        yaml.YAMLError: If it is not YAML.
+
     Example:
         >>> load_value("####"), load_value("Q: {prompt}"), load_value("3")
         ('####', 'Q: {prompt}', 3)
@@ -57,6 +63,7 @@ def load_value(text: str) -> Any:
     is_value = "\n" not in text
     if is_value and (text.startswith("#") or ("{prompt}" in text and not text.startswith(("{", "[", '"', "'")))):
         return text
+    check_yaml(text)
     return borrow_schedules(_load_yaml(text))
 
 
@@ -93,10 +100,12 @@ def explain(message: str, options: Iterable[str] = ()) -> str:
         >>> explain('Parser key "model.loss":\n  Parser key "weight":\n    Expected a <class \'float\'>. Got value: a')
         'model.loss.weight: expected a float, not a'
     """
-    lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
-    bare = [_CALLABLE.sub(r"\1", _KEY.sub("", line).strip()) for line in lines]
+    lines = [_AROUND_CALLABLE.sub("", line.strip().removeprefix("- ")) for line in message.splitlines()]
+    bare = [_KEY.sub("", line).strip() for line in lines]
     wanted = re.findall(r"class_path[ =]'([\w.]+)'|Subtypes: \[<class '([\w.]+)'>, <class 'NoneType'>\]", message)
     described = _find("".join(wanted[-1])) if wanted else None
+    if not is_dataclass(described):  # of which a line of its own says more
+        bare = _join_subtypes(bare)
     reasons = dict.fromkeys(_reword(line, options, described) for line in bare if not _FRAME.fullmatch(line))
     if not reasons:
         return message
@@ -105,11 +114,36 @@ def explain(message: str, options: Iterable[str] = ()) -> str:
     return (f"{setting}: " if setting else "") + "; ".join(reasons)
 
 
+def _join_subtypes(lines: list[str]) -> list[str]:
+    """Put what each type of a union expects into one line, with the value that is none of them."""
+    given = [line.removeprefix("Given value: ") for line in lines if line.startswith("Given value: ")]
+    wanted = {line: kind for line in lines if (kind := _kind(line))}
+    if not (given and wanted):
+        return lines
+    if any(line.startswith("Subtypes: ") and "torch.Tensor" in line for line in lines):
+        wanted = {line: kind for line, kind in wanted.items() if kind != _CLASS}  # which nobody writes in YAML
+    rest = [line for line in lines if not _kind(line)]
+    return [*rest, f"expected {' or '.join(dict.fromkeys(wanted.values()))}, not {cut(given[-1], _LONG)}"]
+
+
+def _kind(line: str) -> str | None:
+    if line.startswith("Expected a dot import path string: "):
+        return _CLASS
+    match = _SUBTYPE.fullmatch(line)
+    if match is None or match[1] == "NoneType":
+        return None
+    return _a({"Iterable": "list"}.get(match[1], match[1])) if match[1] else match[2].replace("'", "")
+
+
+def _a(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
+
+
 def _reword(reason: str, options: Iterable[str], described: type | None) -> str:
     if match := re.match(r"unrecognized arguments: (--[^=\s]*)(.*)", reason):
-        return f"there is no option {match[1]}" + _did_you_mean(match[1], options)
+        return f"there is no option {cut(match[1], _LONG)}" + _did_you_mean(match[1], options)
     if match := re.match(r"the following arguments are required: (.*)", reason):
-        names = [name.rpartition(".")[2] for name in match[1].split(", ")]
+        names = [name.partition(".")[2] or name for name in match[1].split(", ")]  # without the subcommand
         return "give " + " and ".join(f"--{name}=..." for name in names)
     if match := re.match(r"module '([\w.]+)' has no attribute '(\w+)'", reason):
         return f"{match[1]} has no {match[2]}" + _did_you_mean(match[2], dir(sys.modules[match[1]]))
@@ -126,12 +160,18 @@ def _reword(reason: str, options: Iterable[str], described: type | None) -> str:
     if (match := re.match(r"Expected a dot import path string: (.*)", reason)) and is_dataclass(described):
         first = fields(described)[0]
         return f"expected settings of {described.__name__}, such as {{{first.name}: {first.default}}}, not {match[1]}"
+    if match := re.match(r"Expected a dot import path string: (.*)", reason):
+        return f"expected {_CLASS}, such as package.Class, not {cut(match[1], _LONG)}"
     if match := re.match(r"Subcommand '\w+' does not accept option '([^']*)'", reason):
         return f"there is no setting {match[1]}" + _did_you_mean(match[1].split(".")[0], map(_top_level, options))
     if match := re.match(r"Not a valid subclass of (\w+)", reason):
         return f"needs a class_path that says which {match[1]} it is"
     reason = re.sub(r"Expected a <class 'list'>", "expected a list, such as [a, b]", reason)
-    return re.sub(r"Expected a <class '(?:\w+\.)*(\w+)'>\. Got value: (.*)", r"expected a \1, not \2", reason)
+    return re.sub(
+        r"Expected a <class '(?:\w+\.)*(\w+)'>\. Got value: (.*)",
+        lambda match: f"expected {_a(match[1])}, not {cut(match[2], _LONG)}",
+        reason,
+    )
 
 
 def _find(class_path: str) -> type | None:
@@ -159,43 +199,3 @@ def _did_you_mean(name: str, names: Iterable[str]) -> str:
     closest = difflib.get_close_matches("_".join(sorted(name.split("_"))), list(ordered), n=1)
     closest = difflib.get_close_matches(name, list(ordered.values()), n=1) or [ordered[key] for key in closest]
     return f"; did you mean {closest[0]}?" if closest else ""
-
-
-def check_files(args: Iterable[str]) -> None:
-    """Refuse configuration files that are no configuration, by their names.
-
-    Args:
-        args: Command-line arguments.
-
-    Raises:
-        ValueError: If a file is not YAML, or holds no settings.
-    """
-    args = list(args)
-    named = [value for flag, value in pairwise(args) if flag in ("--config", "-c")]
-    named += [arg.removeprefix("--config=") for arg in args if arg.startswith("--config=")]
-    for path in map(Path, named):
-        if path.is_file():
-            _check_file(path)
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """Refuses a setting that is there twice, of which YAML would take the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        repeated = next((key for key in keys if keys.count(key) > 1), None)
-        if repeated is not None:
-            raise yaml.constructor.ConstructorError(None, None, f"{repeated!r} is there twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def _check_file(path: Path) -> None:
-    try:
-        text = path.read_text(encoding="utf-8")
-        config = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 (a safe loader that refuses more)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        unquoted = isinstance(error, yaml.YAMLError) and _UNQUOTED.search(text)
-        hint = " (quote a value that begins with #)" if unquoted else ""
-        raise ValueError(f"--config={path} is not YAML: {' '.join(str(error).split())}{hint}") from error
-    if not isinstance(config, dict):
-        raise ValueError(f"--config={path} holds no settings, which are lines such as `seed_everything: 1`")

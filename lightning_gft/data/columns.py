@@ -61,8 +61,8 @@ class Columns:
         answer_column: What the reference is taken from; ``None`` if the data has none.
         expert_column: A text, or a list of texts; ``None`` if the data has none.
         teacher_column: A text, or a list of texts; ``None`` if the data has none.
-        answer_marker: The reference is what follows the last of these in the answer; if empty, the whole
-            answer is it.
+        answer_marker: The reference is what follows the last of these in the answer, or in each text of a list; if
+            empty, the whole answer is it, of whatever type.
         unfinished_demonstrations: Drop a demonstration that the data call unfinished, or refuse it.
 
     A blank demonstration counts as missing, as null does: the end of sequence alone is no answer. A column
@@ -203,9 +203,19 @@ class Columns:
         answer = row[self.answer_column]
         if not self.answer_marker:
             return answer
-        _, marker, reference = str(answer).rpartition(self.answer_marker)
+        if isinstance(answer, list):
+            return [self._after_marker(text, number) for text in answer]
+        return self._after_marker(answer, number)
+
+    def _after_marker(self, answer: Any, number: int | str) -> str:
+        name = row_name(number, self.answer_column)
+        if not isinstance(answer, str):
+            raise ValueError(
+                f"{name}: expected a text with answer_marker={self.answer_marker!r}, got {shorten(answer)}; set "
+                "answer_marker to '' if the column holds the references themselves"
+            )
+        _, marker, reference = answer.rpartition(self.answer_marker)
         if not marker:
-            name = row_name(number, self.answer_column)
             raise ValueError(f"{name}: no answer_marker={self.answer_marker!r} in {shorten(answer)}")
         return reference.strip()
 

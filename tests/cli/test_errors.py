@@ -25,8 +25,29 @@ from tests.cli.command import GFT, SMALL, refused
         (["--model.loss.foo=3"], "model.loss: the class has no argument foo; it has rectifier, reduction"),
         (["--model.loss=null"], "model.loss: needs a class_path that says which GroupLoss it is"),
         (["--trainer.devices=0"], "is not a valid input using cpu accelerator"),
-        (["--trainer.gradient_clip_algorithm=value"], "trainer.gradient_clip_algorithm has no effect here"),
-        (["--trainer.default_root_dir=/dev/null/run"], "trainer.default_root_dir=/dev/null/run cannot be written to"),
+        (["--trainer.gradient_clip_algorithm=value"], "trainer.gradient_clip_algorithm: expected 'norm', got 'value'"),
+        (["--trainer.default_root_dir=/dev/null/run"], "got /dev/null/run (Not a directory); choose another"),
+        (
+            ["--trainer.default_root_dir=" + "n" * 300],
+            "trainer.default_root_dir: expected a folder that can be written",
+        ),
+        (
+            ["--trainer.callbacks=ModelCheckpoint", "--trainer.callbacks.dirpath=/proc/run"],
+            "ModelCheckpoint.dirpath: expected a folder that can be written to, got /proc/run (",
+        ),
+        (
+            ["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=/proc/run"],
+            "CSVLogger.save_dir: expected a folder that can be written to, got /proc/run/lightning_logs/version_0 (",
+        ),
+        (["--trainer.devices=100"], "trainer.devices: expected at most "),
+        (["--trainer.precision=bf17"], "trainer.precision: expected an int or transformer-engine, "),
+        (["--trainer.max_steps=abc"], "trainer.max_steps: expected an int, not abc"),
+        (["--trainer.callbacks=Foo"], "trainer.callbacks: expected a list or a class path, not Foo"),
+        (["--model.optimizer.lr=abc"], "model.optimizer.lr: expected a float, not abc"),
+        (["--model.policy.lora=abc"], "model.policy.lora: expected settings of LoRA, such as {r: 16}, not abc"),
+        (["--model.sampler.rewards={a: &a [*a]}"], "the alias *a stands within what it stands for"),
+        (["--model.sampler.rewards=" + "[" * 5000], "expected at most 100 levels of YAML"),
+        (["--ckpt_path=" + "n" * 300], "n: File name too long"),
         (["--trainer.strategy=fsdp"], "trainer.strategy=fsdp needs a GPU: use fsdp2"),
         (["--model.loss.rectifier.threshold=a"], "model.loss.rectifier.threshold: expected a float, not a"),
         (
@@ -35,7 +56,7 @@ from tests.cli.command import GFT, SMALL, refused
         ),
         (["--model.sampler.sources.sefl.top_k=3"], "model.sampler.sources: an entry has no class_path"),
         (["--model.optimizer.lr=-7"], "Invalid learning rate: -7.0"),
-        (["--trainer.strategy=warp"], "You selected an invalid strategy name"),
+        (["--trainer.strategy=warp"], "trainer.strategy: expected auto, ddp, fsdp2 or, on GPUs, fsdp, got warp"),
         (["--trainer.precision=16-true"], "precision='16-true' is not supported"),
         (["--ckpt_path=nowhere.ckpt"], "nowhere.ckpt"),
         (
@@ -53,6 +74,11 @@ def test_mistake_is_told_in_a_line(arguments, message, capsys, tmp_path):
     assert "usage" not in shown
 
 
+ALIASES_OF_ALIASES = "a0: &a0 [x, x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 12)
+)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -62,6 +88,12 @@ def test_mistake_is_told_in_a_line(arguments, message, capsys, tmp_path):
         ("", "holds no settings"),
         ("- 1\n", "holds no settings"),
         (b"a: \xff\n", "not YAML"),
+        ("seed_everything: 1\x00\n", "is not YAML: unacceptable character #x0000"),
+        ("trainer:\n\tmax_steps: 1\n", "found character that cannot start any token"),
+        ("a: &a [*a]\n", "the alias *a stands within what it stands for"),
+        ("a: " + "[" * 100_000, "expected at most 100 levels of YAML within each other"),
+        (ALIASES_OF_ALIASES, "expected at most 100000 values in YAML, aliases written out"),
+        ("a: b\n" * 300_000, "expected a file of at most 1048576 bytes, got 1500000"),
     ],
 )
 @pytest.mark.parametrize("flag", ["--config={}", "-c {}"])
@@ -69,12 +101,42 @@ def test_file_that_is_no_configuration_is_named(content, message, flag, capsys, 
     path = tmp_path / "run.yaml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     shown = refused(capsys, "fit", *flag.format(path).split())
-    assert f"--config={path} " in shown
+    assert f"--config={path}" in shown
     assert message in shown
 
 
-def test_missing_configuration_is_named(capsys):
-    assert "error: --config: File does not exist: '" in refused(capsys, "fit", "--config", "nowhere.yaml")
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("nowhere.yaml", "--config=nowhere.yaml: expected a file, got a path at which there is none"),
+        ("/tmp", "--config=/tmp: expected a file, got a folder"),  # noqa: S108
+        ("/dev/zero", "--config=/dev/zero: expected a file, got a device"),
+        ("n" * 300, "--config: expected a file, got a path that cannot be one (File name too long)"),
+    ],
+)
+def test_path_that_is_no_configuration_is_named(path, message, capsys):
+    assert f"error: {message}" in refused(capsys, "fit", "--config", path)
+
+
+def test_settings_that_are_missing_are_named(capsys):
+    wanted = "--model.policy=... and --model.sampler=... and --model.loss=... and --data=..."
+    assert f"error: give {wanted}\n" in refused(capsys, "fit")
+
+
+def test_long_text_of_an_error_is_cut(capsys):
+    with pytest.raises(SystemExit), one_line_errors():
+        raise torch.OutOfMemoryError("begin" + "x" * 5_000_000 + "end")
+    shown = capsys.readouterr().err
+    assert len(shown) < 5000
+    assert shown.startswith("error: beginxx")
+    assert "characters]" in shown
+    assert "end\nLower model.micro_batch_tokens" in shown
+
+
+def test_place_that_fails_while_a_run_writes_is_told_in_a_line(capsys):
+    with pytest.raises(SystemExit), one_line_errors():
+        (Path("/dev/null") / "run").mkdir()
+    assert capsys.readouterr().err.startswith("error: /dev/null/run: Not a directory\n")
 
 
 def test_template_on_the_command_line_stays_a_text(capsys, tmp_path):
@@ -89,7 +151,7 @@ def test_template_on_the_command_line_stays_a_text(capsys, tmp_path):
 
 def test_traceback_is_shown_when_asked_for(monkeypatch):
     monkeypatch.setenv("LIGHTNING_GFT_TRACEBACK", "1")
-    with pytest.raises(ValueError, match="updates_per_batch=0"):
+    with pytest.raises(ValueError, match="`updates_per_batch`: expected"):
         main(["fit", "--config", GFT, "--model.updates_per_batch=0"])
 
 

@@ -30,12 +30,21 @@ def test_ctrl_c_is_a_line_and_its_status(monkeypatch, capsys):
     assert capsys.readouterr().err == "error: interrupted\n"
 
 
-@pytest.mark.parametrize("ends", [lambda: None, lambda: sys.exit(0)])
-def test_reader_that_has_left_ends_the_program_quietly(ends, monkeypatch, capsys):
+def show(*_: object) -> None:
+    print("more than was read")
+
+
+def show_and_exit(*_: object) -> None:
+    show()
+    sys.exit(0)
+
+
+@pytest.mark.parametrize("run", [show, show_and_exit])
+def test_reader_that_has_left_ends_the_program_quietly(run, monkeypatch, capsys):
     closed_output(monkeypatch)
-    with pytest.raises(SystemExit) as stop, quiet_ends():
-        print("more than was read")
-        ends()
+    monkeypatch.setitem(sys.modules, "lightning_gft.cli.running", SimpleNamespace(run=run))
+    with pytest.raises(SystemExit) as stop:
+        main([])
     assert stop.value.code == 141
     sys.stdout.close()  # as the interpreter does when it ends
     assert capsys.readouterr().err == ""

@@ -74,6 +74,15 @@ def test_blank_demonstrations_are_counted_by_role() -> None:
     assert columns.count_blank(rows) == {"teacher": 3}
 
 
+def test_marker_in_a_list_of_answers_and_in_what_is_no_text() -> None:
+    columns = Columns("problem", "solution", answer_marker="####")
+    [example] = columns.read([{"problem": "1+1=", "solution": ["so #### 2", "or #### two"]}])
+    assert example.reference == ["2", "two"]
+    for answer in (2, None, {"text": "#### 2"}, ["#### 2", 2]):
+        with pytest.raises(ValueError, match=r"row 0 .*: expected a text with answer_marker='####', got"):
+            columns.read([{"problem": "1+1=", "solution": answer}])
+
+
 def test_marker_that_yaml_took_for_a_comment_is_refused() -> None:
     with pytest.raises(
         ValueError, match=r'answer_marker is null: in YAML, quote .* as in answer_marker: "####"; an empty'

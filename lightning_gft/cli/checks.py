@@ -1,0 +1,47 @@
+"""Trainer settings that Lightning would take, or refuse in words that do not help here."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from typing import Any
+
+import torch
+from lightning.pytorch.strategies import StrategyRegistry
+
+_CHOICES = "auto, ddp, fsdp2 or, on GPUs, fsdp"
+_PROCESSES = 8
+"""As many processes may share the cores of any machine, to try something."""
+
+
+def check_trainer(config: dict[str, Any]) -> None:
+    """Refuse strategies that cannot work here, and more processes than a machine can bear.
+
+    Args:
+        config: The settings of the trainer.
+
+    Raises:
+        ValueError: If there is such a setting.
+    """
+    on_cpu = config["accelerator"] == "cpu" or not torch.cuda.is_available()
+    if isinstance(config["strategy"], str):
+        _check_strategy(config["strategy"], on_cpu)
+    devices = str(config["devices"])
+    cores = os.cpu_count() or 1
+    if on_cpu and devices.isdecimal() and int(devices) > max(cores, _PROCESSES):
+        raise ValueError(
+            f"trainer.devices: expected at most {max(cores, _PROCESSES)} processes on the {cores} cores of this "
+            f"machine, got {devices}"
+        )
+
+
+def _check_strategy(name: str, on_cpu: bool) -> None:
+    if name.startswith("deepspeed"):
+        raise ValueError(f"trainer.strategy={name} is not supported: use fsdp2, or ddp where a model fits")
+    if name in ("fsdp", "fsdp_cpu_offload") and on_cpu:
+        raise ValueError(f"trainer.strategy={name} needs a GPU: use fsdp2, which runs on CPUs too")
+    names = ["auto", *StrategyRegistry.available_strategies()]
+    if name.lower() not in names and "." not in name:
+        closest = difflib.get_close_matches(name, names, n=1)
+        remedy = f"; did you mean {closest[0]}?" if closest else ""
+        raise ValueError(f"trainer.strategy: expected {_CHOICES}, got {name}{remedy}")

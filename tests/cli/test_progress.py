@@ -1,0 +1,90 @@
+"""Lines about a run's progress, for where no terminal shows a bar."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import pytest
+
+from lightning_gft import Evaluation
+from lightning_gft.cli import main
+from lightning_gft.cli.progress import ProgressLines
+from tests.cli.command import GFT, SMALL
+from tests.module.runs import ROWS, Rows, fit, make_module
+
+EVALUATION = Evaluation(num_samples=2, max_new_tokens=4, kl=False)
+
+
+class Clock:
+    """Tells a time that is ``pace`` seconds later whenever it is asked."""
+
+    def __init__(self, pace: float) -> None:
+        self.now, self.pace = 0.0, pace
+
+    def __call__(self) -> float:
+        self.now += self.pace
+        return self.now
+
+
+def run(pace: float, **arguments: Any) -> None:
+    settings = {"max_steps": 8, "max_epochs": -1, "enable_progress_bar": True, "num_sanity_val_steps": 1}
+    module = make_module(evaluation=EVALUATION)
+    fit(module, Rows(val_rows=ROWS), callbacks=[ProgressLines(Clock(pace))], **{**settings, **arguments})
+
+
+def said(capsys: pytest.CaptureFixture[str], what: str) -> list[str]:
+    return [line for line in capsys.readouterr().out.splitlines() if line.startswith(what)]
+
+
+def test_quick_steps_get_few_lines(capsys):
+    run(pace=0.01)
+    lines = said(capsys, "Step")
+    assert [line.split(":")[0] for line in lines] == ["Step 1 of 8", "Step 8 of 8"]
+    assert ", 0:00:00 left" in lines[0]
+    for figure in ("reward ", "tokens/s ", "loss "):
+        assert figure in lines[1]
+
+
+def test_slow_steps_get_a_line_each_with_the_time_left(capsys):
+    run(pace=40.0, limit_val_batches=0)
+    lines = said(capsys, "Step")
+    assert len(lines) == 8
+    assert lines[0].endswith(", 0:09:20 left")  # 7 steps of 80 seconds: the clock is asked twice in each
+    assert "left" not in lines[-1]
+
+
+def test_validation_begins_and_ends(capsys):
+    run(pace=40.0, max_steps=2)
+    begins, *batches, ends, again, _, last = said(capsys, "Validation")
+    assert begins == "Validation at step 1 begins"
+    assert batches == ["Validation: batch 1 of 1"]
+    assert ends.startswith("Validation took 0:01:20, greedy_accuracy 0")
+    assert again == "Validation at step 2 begins"
+    assert "mean@2 " in last
+
+
+def test_end_follows_from_epochs_and_updates_too(capsys):
+    module = make_module(evaluation=EVALUATION, updates_per_batch=2)
+    fit(module, max_epochs=3, enable_progress_bar=True, callbacks=[ProgressLines()])
+    assert said(capsys, "Training") == ["Training from step 0 to 6"]
+
+
+def test_reader_that_has_left_does_not_end_the_run(monkeypatch):
+    reader, writer = os.pipe()
+    os.close(reader)
+    monkeypatch.setattr(sys, "stdout", os.fdopen(writer, "w"))
+    run(pace=40.0)
+    with pytest.raises(BrokenPipeError):
+        sys.stdout.close()
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_command_line_prints_lines_off_a_terminal(shown, capsys, tmp_path):
+    small = [flag for flag in SMALL if not flag.startswith("--trainer.enable_progress_bar")]
+    off = [] if shown else ["--trainer.enable_progress_bar=false"]
+    main(["fit", "--config", GFT, f"--trainer.default_root_dir={tmp_path}", *small, *off])
+    out = capsys.readouterr().out
+    assert ("Step 2 of 2: reward" in out) == shown
+    assert ("Validation at step 2 begins" in out) == shown
