@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lightning_gft.policy import (
         ArithmeticPolicy,
         LoRA,
+        ModelPolicy,
         Policy,
         PolicyLoader,
         PretrainedPolicy,
@@ -74,6 +75,7 @@ _PLACES = {
     "lightning_gft.policy": (
         "ArithmeticPolicy",
         "LoRA",
+        "ModelPolicy",
         "Policy",
         "PolicyLoader",
         "PretrainedPolicy",
@@ -141,6 +143,7 @@ __all__ = [
     "LeaveOneOutAdvantage",
     "LoRA",
     "LossOutput",
+    "ModelPolicy",
     "NumericReward",
     "Policy",
     "PolicyEvaluation",

@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
 from lightning_gft.batching import without_tokens
+from lightning_gft.checkpoint import describe_parts
 from lightning_gft.checks import check_count, check_kind, check_number
 from lightning_gft.data import PromptDataModule
 from lightning_gft.evaluated import check_batch
@@ -32,7 +33,7 @@ from lightning_gft.sampler import GroupSampler
 from lightning_gft.schedules import Schedule, SchedulerFn
 from lightning_gft.statistics import TrainingStatistics, UpdateFigures
 from lightning_gft.strategies import check_strategy, load_policy
-from lightning_gft.trainer_options import check_trainer_options, warn_of_slow_bfloat16
+from lightning_gft.trainer_options import check_not_compiled, check_trainer_options, warn_of_slow_bfloat16
 from lightning_gft.types import GroupBatch, PromptBatch
 from lightning_gft.updated import UpdatedModule
 
@@ -134,6 +135,7 @@ class GFTLitModule(UpdatedModule):
     @override
     def setup(self, stage: str) -> None:
         super().setup(stage)
+        check_not_compiled(self)
         check_strategy(self.trainer.strategy, self.trainer.precision)
         if self.trainer.precision in ("16-mixed", "16-true"):
             raise ValueError(
@@ -176,6 +178,11 @@ class GFTLitModule(UpdatedModule):
     @override
     def identity(self) -> dict[str, str]:
         return self.policy.identity
+
+    @override
+    def parts(self) -> dict[str, str]:
+        data = None if self._trainer is None else getattr(self._trainer, "datamodule", None)
+        return describe_parts(self.policy_loader, self.sampler, self.loss, self.updates_per_batch, data)
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

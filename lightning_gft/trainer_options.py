@@ -6,7 +6,7 @@ import platform
 from collections.abc import Iterable
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
@@ -60,4 +60,20 @@ def warn_of_slow_bfloat16(trainer: Trainer, weights: Iterable[Tensor]) -> None:
         rank_zero_warn(
             "this processor has no instructions for bfloat16, which takes many times as long as float32 on it: a step "
             "may take minutes. Set trainer.precision to 32-true and the policy's torch_dtype to float32"
+        )
+
+
+def check_not_compiled(module: LightningModule) -> None:
+    """Refuse a module that was compiled whole.
+
+    Args:
+        module: About to be run.
+
+    Raises:
+        ValueError: If it was.
+    """
+    if getattr(module, "_compiler_ctx", None) is not None:  # where Lightning keeps what torch.compile made
+        raise ValueError(
+            "torch.compile(module): expected the module as it is, since a step draws and scores text and cannot be "
+            "compiled; compile the language model: module.configure_model(); module.policy.model.compile()"
         )

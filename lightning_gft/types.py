@@ -50,7 +50,7 @@ class Response:
     logprobs: list[float] | None = None
 
 
-@dataclass  # not frozen: Lightning's plugins for FSDP and true half or double precision rebuild batches field by field
+@dataclass  # not frozen: Lightning's plugins for precision and FSDP, and Fabric, rebuild batches field by field
 class PromptBatch:
     """``P`` prompts, with what a group is built from.
 
@@ -82,7 +82,7 @@ class PromptBatch:
         return self
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: see PromptBatch
 class TokenBatch:
     """What an objective knows about ``M`` response tokens, one entry a token.
 
@@ -116,7 +116,7 @@ class TokenBatch:
         )
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: see PromptBatch
 class GroupBatch:
     """``N`` scored sequences of all groups of a batch, right-padded.
 
@@ -206,7 +206,7 @@ class GroupBatch:
         )
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: see PromptBatch
 class LossOutput:
     """What one pass of the policy over a batch of groups gives.
 

@@ -42,6 +42,7 @@ CONSTRUCTORS = {
     "IdentityRectifier": "**kwargs",
     "LoRA": "r=16, alpha=32, dropout=0.0, target_modules='all-linear', use_rslora=False, use_dora=False, "
     "modules_to_save=None, adapter_path=None",
+    "ModelPolicy": "model, tokenizer, rollout=None, lora=None, chat_template=None",
     "NumericReward": "marker='', tolerance=1e-06, weight=1.0",
     "PretrainedPolicy": "model_name_or_path, torch_dtype='float32', attn_implementation=None, revision='main', "
     "gradient_checkpointing=False, trust_remote_code=False, dropout=None, chat_template=None, fp32_head=False, "

@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
-from lightning_gft.export import Dtype, check_merge, check_target, export_policy, whole_policy
+from lightning_gft.export import Dtype, check_target, export_policy, whole_policy
 from lightning_gft.module import GFTLitModule
 
 
@@ -48,15 +48,12 @@ class HuggingFaceExport(Callback):
         assert isinstance(pl_module, GFTLitModule)  # noqa: S101 (this package's callbacks serve its module)
         check_target(self.path)
         if self.merge:
-            check_merge(pl_module)
+            pl_module.policy_loader.check_merge()
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, GFTLitModule)  # noqa: S101 (this package's callbacks serve its module)
         whole = whole_policy(pl_module, trainer.is_global_zero)
         if whole is not None:
-            data = getattr(trainer, "datamodule", None)
-            path = export_policy(
-                pl_module, self.path, whole=whole, torch_dtype=self.torch_dtype, merge=self.merge, data=data
-            )
+            path = export_policy(pl_module, self.path, whole=whole, torch_dtype=self.torch_dtype, merge=self.merge)
             rank_zero_info(f"Policy written to {path}")

@@ -61,6 +61,15 @@ class ResumableModule(LightningModule):
         """Return what a run that goes on must have in common with this one, by names that errors show."""
         return {}
 
+    def parts(self) -> dict[str, str]:
+        """Return in words what this run is made of, by names that a card shows."""
+        return {}
+
+    def trained_parts(self) -> dict[str, str]:
+        """Return :meth:`parts`, or those of the checkpoint that was loaded where no training has begun since."""
+        noted = {} if self._resumed_from is None else self._resumed_from.get("parts", {})
+        return dict(noted) if noted and self._optimizer_settings is None else self.parts()
+
     def optimizer_description(self) -> dict[str, str]:
         """Return optimizer and schedule in words, or those of the checkpoint that was loaded; empty without either."""
         if self._optimizer_settings is not None:
@@ -172,6 +181,7 @@ class ResumableModule(LightningModule):
             "frozen": self.frozen.take_out(checkpoint["state_dict"], self),
             "settings": self._optimizer_settings and self._optimizer_settings.noted(),
             "description": self.optimizer_description(),
+            "parts": self.trained_parts(),
             "measured": self.measured(),
         }
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lightning.pytorch import LightningDataModule, Trainer
 
-from lightning_gft.export import Dtype, check_merge, check_target, export_policy
+from lightning_gft.export import Dtype, check_target, export_policy
 from lightning_gft.module import GFTLitModule
 
 
@@ -35,7 +35,7 @@ class GFTTrainer(Trainer):
         """
         check_target(Path(path))
         if merge:
-            check_merge(model)
+            model.policy_loader.check_merge()
         model.load_weights(ckpt_path)
         written = export_policy(model, Path(path), torch_dtype=torch_dtype, merge=merge, data=datamodule)
         print(f"Policy written to {written}")

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
-from dataclasses import is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import yaml
+from lightning.pytorch.utilities import rank_zero_warn
 
-from lightning_gft.checkpoint import MEASURED_AT
+from lightning_gft.checkpoint import MEASURED_AT, describe, setting_differences
 from lightning_gft.export.recipes import loading_adapter, loading_model
 from lightning_gft.module import GFTLitModule
 
 _PACKAGES = ("lightning-gft", "torch", "lightning", "transformers", "peft", "bitsandbytes")
-_PLAIN = (bool, int, float, str)
 
 
 def model_card(
@@ -25,7 +23,7 @@ def model_card(
 
     Args:
         module: What was trained.
-        data: What it was trained on.
+        data: The datamodule as it is configured now, where the module's trainer does not know it.
         is_adapter: Whether the card stands beside an adapter rather than a whole model.
         tokenizer_class: What loads the tokenizer beside the card.
 
@@ -38,7 +36,7 @@ def model_card(
         <BLANKLINE>
         `arithmetic` after training with lightning_gft (SFTLoss).
     """
-    base = getattr(module.policy_loader, "model_name_or_path", None)
+    base = module.policy_loader.base_name()
     name = type(module.policy_loader).__name__ if base is None else Path(base).name
     on_hub = base is not None and not Path(base).exists()  # a folder of this machine is nobody else's
     head = {
@@ -56,53 +54,24 @@ def model_card(
         _table(_settings(module, data), "part", "setting"),
         *_results(module),
         "## Load it",
-        *(loading_adapter(base or name, module, tokenizer_class) if is_adapter else [loading_model(tokenizer_class)]),
+        *(loading_adapter(base, module, tokenizer_class) if is_adapter else [loading_model(tokenizer_class)]),
         "## Made with",
         _table(_versions(), "package", "version"),
     ]
     return "\n\n".join(sections) + "\n"
 
 
-def describe(part: object) -> str:
-    """Return a part of a run with what it was made with, as far as it is plain.
-
-    Args:
-        part: Anything that keeps its arguments under their names.
-
-    Example:
-        >>> from lightning_gft import NumericReward
-        >>> describe(NumericReward(marker="####"))
-        "NumericReward(marker='####', tolerance=1e-06, weight=1.0)"
-    """
-    if is_dataclass(part):
-        return repr(part)
-    names = [name for name in inspect.signature(type(part).__init__).parameters if hasattr(part, name)]
-    shown = [f"{name}={_shown(getattr(part, name))}" for name in names if isinstance(getattr(part, name), _PLAIN)]
-    shown += [repr(value) for value in vars(part).values() if is_dataclass(value)]
-    return f"{type(part).__name__}({', '.join(shown)})"
-
-
-def _shown(value: object) -> str:
-    """Return a value as Python writes it, but only the last part of a path, which is nobody else's."""
-    is_path = isinstance(value, str) and "/" in value and Path(value).exists()
-    return repr(Path(str(value)).name if is_path else value)
-
-
 def _settings(module: GFTLitModule, data: object) -> Iterator[tuple[str, str]]:
-    yield "policy", describe(module.policy_loader)
-    for name, source in module.sampler.sources.items():
-        yield f"source `{name}`", f"{describe(source)}, {source.num_responses} a prompt"
-    for name, reward in module.sampler.rewards.items():
-        yield f"reward `{name}`", describe(reward)
-    yield "advantage", describe(module.sampler.advantage)
-    yield "loss", describe(module.loss)
-    yield "rectifier", repr(module.loss.rectifier)
-    for name, value in module.optimizer_description().items():
-        yield name, value
-    yield "updates per batch", str(module.updates_per_batch)
+    now = {} if data is None else {"data": describe(data)}
+    own, trained = module.parts() | now, now | module.trained_parts()
+    if differences := setting_differences(trained, {"data": trained.get("data")} | own):
+        rank_zero_warn(
+            "the card tells the settings that the checkpoint was trained with; the configuration given now differs in "
+            + ", ".join(differences)
+        )
+    yield from trained.items()
+    yield from module.optimizer_description().items()
     yield "optimizer steps", str(module.trained_steps())
-    if data is not None:
-        yield "data", describe(data)
 
 
 def _results(module: GFTLitModule) -> Iterator[str]:

@@ -23,14 +23,17 @@ def loading_model(tokenizer_class: str) -> str:
     )
 
 
-def loading_adapter(base: str, module: GFTLitModule, tokenizer_class: str) -> list[str]:
+def loading_adapter(base: str | None, module: GFTLitModule, tokenizer_class: str) -> list[str]:
     """Return what loads an adapter, with its base and into one that is loaded already, and what that base must be.
 
     Args:
-        base: Name or folder of the model that the adapter belongs to.
+        base: Name or folder of the model that the adapter belongs to, if it has one.
         module: What was trained.
         tokenizer_class: What loads the tokenizer as it is.
     """
+    if base is None:
+        into_it = _python("from peft import PeftModel", "", f"model = PeftModel.from_pretrained(base, {_HERE})")
+        return ["The adapter needs its base, a model that was in memory and is known by no name: keep it.", into_it]
     is_folder = Path(base).exists()
     where = f"path/of/{Path(base).name}" if is_folder else base
     quantization = getattr(module.policy_loader, "quantization", None)

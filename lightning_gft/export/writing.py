@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError
@@ -18,19 +18,6 @@ from lightning_gft.module import GFTLitModule
 from lightning_gft.policy import compute_device
 
 Dtype = Literal["float32", "bfloat16", "float16"]
-
-
-def check_merge(module: GFTLitModule) -> None:
-    """Refuse to merge adapters where there are none.
-
-    Args:
-        module: Whose policy is to be exported, loaded or not.
-
-    Raises:
-        ValueError: If its policy has no adapters.
-    """
-    if module.policy_loader.lora is None:
-        raise ValueError("merge=True, but the policy has no adapters: its weights are exported as they are without it")
 
 
 def export_policy(
@@ -56,7 +43,7 @@ def export_policy(
         torch_dtype: Data type of the written weights; by default the one that they were trained in.
         merge: Add adapters to the weights that they belong to, in full precision, and write a plain model; else the
             adapter alone is written.
-        data: The datamodule, for the card.
+        data: The datamodule, for the card of what was trained elsewhere.
 
     Returns:
         The folder.
@@ -66,8 +53,7 @@ def export_policy(
         OSError: If the disk is full, say.
     """
     if merge:
-        check_merge(module)
-        torch_dtype = torch_dtype or _own_dtype(module)
+        module.policy_loader.check_merge()
     whole = whole or whole_policy(module)
     assert whole is not None  # noqa: S101 (this process is the first)
     try:
@@ -89,7 +75,7 @@ def export_policy(
         ) from error
 
 
-def _write_own(module: GFTLitModule, whole: WholePolicy, folder: Path, torch_dtype: Dtype | None) -> None:
+def _write_own(module: GFTLitModule, whole: WholePolicy, folder: Path, torch_dtype: str | None) -> None:
     """Write the model, or the adapter alone, and compare it with the policy."""
     policy = whole.policy
     policy.save_pretrained(folder, torch_dtype)
@@ -99,13 +85,14 @@ def _write_own(module: GFTLitModule, whole: WholePolicy, folder: Path, torch_dty
         check_adapter(folder, policy, whole.logits, None if torch_dtype is None else getattr(torch, torch_dtype))
 
 
-def _write_merged(module: GFTLitModule, whole: WholePolicy, folder: Path, torch_dtype: Dtype | None) -> None:
+def _write_merged(module: GFTLitModule, whole: WholePolicy, folder: Path, torch_dtype: str | None) -> None:
     """Write a model with the adapters in its weights, and compare it with adapters beside them."""
     policy = whole.policy
     adapters = module.policy_loader.full_precision(policy)
     expected = probe_logits(adapters.model, compute_device(adapters.model))
     if not policy.is_quantised:  # else the model in full precision is another, if only a little
         check_logits(expected, whole.logits, coarsest(policy.model), "the model as it is read again")
+    torch_dtype = torch_dtype or str(policy.model.dtype).removeprefix("torch.")
     merged = adapters.merge()
     policy.save_pretrained(folder, torch_dtype, merged)
     check_model(folder, merged, expected, "the merged model")
@@ -118,8 +105,3 @@ def _move(folder: Path, path: Path, unfinished: str) -> Path:
     for file in sorted(folder.iterdir(), key=lambda file: file.name == "config.json"):  # what makes it a model, last
         file.replace(path / file.name)
     return path
-
-
-def _own_dtype(module: GFTLitModule) -> Dtype | None:
-    dtype = getattr(module.policy_loader, "torch_dtype", None)
-    return dtype if dtype in get_args(Dtype) else None

@@ -4,6 +4,7 @@ from lightning_gft.policy.adapters import LoRA
 from lightning_gft.policy.checks import check_window
 from lightning_gft.policy.embedded import ArithmeticPolicy
 from lightning_gft.policy.flat_sharding import FlatSharded
+from lightning_gft.policy.in_memory import ModelPolicy
 from lightning_gft.policy.loader import PolicyLoader
 from lightning_gft.policy.policy import Policy
 from lightning_gft.policy.pretrained import PretrainedPolicy
@@ -17,6 +18,7 @@ __all__ = [
     "FlatSharded",
     "FullySharded",
     "LoRA",
+    "ModelPolicy",
     "Policy",
     "PolicyLoader",
     "PretrainedPolicy",

@@ -6,6 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from functools import cached_property
 
+import torch
 from lightning.pytorch.strategies import Strategy
 from transformers import (
     PreTrainedConfig,
@@ -60,6 +61,21 @@ class PolicyLoader(ABC):
         """
         return Policy(self.load_model(), self.tokenizer, self.rollout, keep_reference, self.lora)
 
+    def base_name(self) -> str | None:
+        """Return folder or hub name of the model that this starts from, if it has one."""
+        return None
+
+    def check_merge(self) -> None:
+        """Refuse to merge what has no adapters, or cannot be merged.
+
+        Raises:
+            ValueError: If there is a reason to.
+        """
+        if self.lora is None:
+            raise ValueError(
+                "merge=True, but the policy has no adapters: its weights are exported as they are without it"
+            )
+
     def full_precision(self, policy: Policy) -> Adapters:
         """Return a copy of a policy's adapters, in a model of their own whose weights are in full precision.
 
@@ -67,7 +83,10 @@ class PolicyLoader(ABC):
             policy: What this has loaded, with adapters.
         """
         assert policy.adapters is not None  # noqa: S101 (the caller has checked)
-        return copy.deepcopy(policy.adapters)
+        adapters = copy.deepcopy(policy.adapters)
+        if adapters.model.dtype.itemsize < torch.float32.itemsize:
+            adapters.model.float()  # half precision would round a small adapter away
+        return adapters
 
     def merge(self, policy: Policy) -> PreTrainedModel:
         """Return a model with a policy's adapters added to its weights.

@@ -125,14 +125,15 @@ class Policy(nn.Module):
         return str(self.tokenizer.decode(list(token_ids[:length]), skip_special_tokens=False))
 
     def forward(
-        self, groups: GroupBatch, coefficients: CoefficientsFn, normalizer: Tensor, entropy: bool = False
+        self, groups: GroupBatch, coefficients: CoefficientsFn, normalizer: Tensor | float, entropy: bool = False
     ) -> LossOutput:
         """Run the model once over ``groups`` and return ``-sum_t weight_t * c_t * log p_t / normalizer``.
 
         Args:
             groups: Sequences that carry a gradient.
             coefficients: The objective, see :meth:`lightning_gft.GroupLoss.coefficients`.
-            normalizer: Scalar ``Z``.
+            normalizer: Scalar ``Z``. Lightning's Fabric rounds the tensors of a module's arguments to half precision
+                under ``bf16-mixed``; a Python number stays exact.
             entropy: Whether to return entropies.
         """
         tokens = groups.tokens()

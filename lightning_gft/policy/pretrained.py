@@ -135,6 +135,10 @@ class PretrainedPolicy(PolicyLoader):
             raise ValueError("precision='64-true' would convert the quantised weights: use '32-true' or 'bf16-mixed'")
 
     @override
+    def base_name(self) -> str | None:
+        return self.model_name_or_path
+
+    @override
     def full_precision(self, policy: Policy) -> Adapters:
         """Return a copy of a policy's adapters, in a model that is read again in full precision.
 

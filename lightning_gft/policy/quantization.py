@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Literal, get_args, get_type_hints
 
 import torch
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy, Strategy
@@ -48,8 +48,11 @@ class Quantization:
 
     def __post_init__(self) -> None:
         require("bitsandbytes", setting="quantization", extra="qlora")
-        if self.bits not in (4, 8):
-            raise ValueError(f"quantization.bits={self.bits} must be 4 or 8")
+        for name, hint in get_type_hints(type(self)).items():
+            if (choices := get_args(hint)) and getattr(self, name) not in choices:
+                raise ValueError(
+                    f"quantization.{name}={getattr(self, name)!r} must be {' or '.join(map(str, choices))}"
+                )
         given = [field.name for field in fields(self)[1:] if getattr(self, field.name) != field.default]
         if self.bits == 8 and given:
             raise ValueError(f"quantization.{given[0]} has no meaning with bits=8; leave it out, or use bits: 4")

@@ -128,7 +128,7 @@ def test_the_card_tells_how_it_came_about(tmp_path: Path):
 
 def test_a_name_on_the_hub_is_named(tmp_path: Path):
     module = trained(tiny_loader())
-    module.policy_loader.model_name_or_path = "somebody/some-model"
+    module.policy_loader.base_name = lambda: "somebody/some-model"
     export_policy(module, tmp_path / "policy")
     assert "base_model: somebody/some-model" in (tmp_path / "policy/README.md").read_text()
 

@@ -181,7 +181,7 @@ def test_the_base_is_named_so_that_it_is_found_from_anywhere(tmp_path: Path, mon
         ({"target_modules": []}, r"lora\.target_modules=\[\] names no module"),
         (
             {"modules_to_save": ["head"]},
-            r"lora\.modules_to_save: Qwen2ForCausalLM has no module 'head'; it has .*lm",
+            r"lora\.modules_to_save: Qwen2ForCausalLM has no module 'head' \(did you mean lm_head\?\); it has .*lm",
         ),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -141,8 +142,9 @@ def test_model_that_is_no_causal_language_model(tmp_path: Path):
 
 
 def test_tokenizer_larger_than_the_embedding():
-    with pytest.raises(ValueError, match=r"the tokenizer has 33 tokens but the model embeds 10"):
-        tiny_loader(vocab_size=10).load()
+    model = ScratchPolicy("0123").load_model()
+    with pytest.raises(ValueError, match=r"the tokenizer has 33 tokens but the model embeds 7"):
+        Policy(model, tiny_loader().tokenizer)
 
 
 def test_tokenizer_without_eos(tmp_path: Path):
@@ -176,12 +178,44 @@ def test_every_eos_of_the_generation_config_ends_a_response(tmp_path: Path):
         ({"alphabet": ""}, r"alphabet='' is empty"),
         ({"alphabet": "abca"}, r"alphabet holds 'a' more than once"),
         ({"alphabet": "ab", "model_type": "gpt17"}, r"model_type='gpt17' is not an architecture"),
-        ({"alphabet": "ab", "config": {"hiden_size": 8}}, r"Qwen2Config has no field 'hiden_size'"),
     ],
 )
 def test_bad_scratch_policies(settings: dict, message: str):
     with pytest.raises(ValueError, match=message):
-        ScratchPolicy(**settings).load()
+        ScratchPolicy(**settings)
+
+
+BAD_FIELDS: dict[str, tuple[str, Any, str]] = {
+    "misspelt": ("hiden_size", 8, r"a field of Qwen2Config, which has no such; did you mean hidden_size\?"),
+    "transformers' own": ("_attn_implementation", "foo", "a field of Qwen2Config"),
+    "a method": ("to_dict", 1, "a field of Qwen2Config"),
+    "negative": ("hidden_size", -1, "at least 1, got -1"),
+    "text": ("hidden_size", "abc", r"got 'abc' \(.*expected int, got str"),
+    "huge": ("hidden_size", 10**30, "got 10"),
+    "no layers": ("num_hidden_layers", 0, "at least 1, got 0"),
+    "unknown activation": ("hidden_act", "gelo", r"got 'gelo' \(KeyError: 'gelo'\)"),
+    "heads that do not divide": ("num_attention_heads", 3, "a divisor of hidden_size=128, got 3"),
+    "key heads that do not divide": ("num_key_value_heads", 3, "got 3"),
+    "no number": ("rms_norm_eps", float("nan"), "a finite number, got nan"),
+    "dropout": ("attention_dropout", 2.0, r"got 2.0 \(dropout probability has to be between 0 and 1"),
+    "vocabulary": ("vocab_size", 3, "at least the 5 tokens of the alphabet, got 3"),
+    "rope": ("rope_parameters", {"rope_type": "foo"}, "got {'rope_type': 'foo'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FIELDS)
+def test_bad_fields_of_a_scratch_policy_are_named_when_they_are_read(case: str):
+    name, value, message = BAD_FIELDS[case]
+    with pytest.raises(ValueError, match=rf"^`config\.{name}`: expected .*{message}") as raised:
+        ScratchPolicy("ab", config={name: value, "intermediate_size": 64})
+    assert "\n" not in str(raised.value)
+
+
+def test_bad_fields_under_an_architectures_own_names():
+    with pytest.raises(ValueError, match=r"^`config\.n_head`: expected at least 1, got 0"):
+        ScratchPolicy("ab", "gpt2", {"n_head": 0})
+    with pytest.raises(ValueError, match=r"^`config\.resid_pdrop`: expected .*, got 2 \("):
+        ScratchPolicy("ab", "gpt2", {"resid_pdrop": 2})
 
 
 @pytest.mark.parametrize("names", [("n_embd", "n_layer", "n_head"), ("hidden_size", "num_hidden_layers", "n_head")])

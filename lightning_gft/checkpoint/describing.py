@@ -1,0 +1,62 @@
+"""What a run was made of, in words, for its checkpoints and for the card of what is exported from them."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import is_dataclass
+from pathlib import Path
+
+from lightning_gft.losses import GroupLoss
+from lightning_gft.sampler import GroupSampler
+
+_PLAIN = (bool, int, float, str)
+
+
+def describe(part: object) -> str:
+    """Return a part of a run with what it was made with, as far as it is plain.
+
+    Args:
+        part: Anything that keeps its arguments under their names.
+
+    Example:
+        >>> from lightning_gft import NumericReward
+        >>> describe(NumericReward(marker="####"))
+        "NumericReward(marker='####', tolerance=1e-06, weight=1.0)"
+    """
+    if is_dataclass(part):
+        return repr(part)
+    names = [name for name in inspect.signature(type(part).__init__).parameters if hasattr(part, name)]
+    shown = [f"{name}={_shown(getattr(part, name))}" for name in names if isinstance(getattr(part, name), _PLAIN)]
+    shown += [repr(value) for value in vars(part).values() if is_dataclass(value)]
+    return f"{type(part).__name__}({', '.join(shown)})"
+
+
+def describe_parts(
+    policy: object, sampler: GroupSampler, loss: GroupLoss, updates_per_batch: int, data: object
+) -> dict[str, str]:
+    """Return in words what a run is made of, by names that a card shows.
+
+    Args:
+        policy: Its loader.
+        sampler: Builds its groups.
+        loss: Its objective.
+        updates_per_batch: Optimizer steps on each batch of groups.
+        data: Its datamodule, if there is one.
+    """
+    sources = {f"source `{name}`": source for name, source in sampler.sources.items()}
+    return {
+        "policy": describe(policy),
+        **{name: f"{describe(source)}, {source.num_responses} a prompt" for name, source in sources.items()},
+        **{f"reward `{name}`": describe(reward) for name, reward in sampler.rewards.items()},
+        "advantage": describe(sampler.advantage),
+        "loss": describe(loss),
+        "rectifier": repr(loss.rectifier),
+        "updates per batch": str(updates_per_batch),
+        **({} if data is None else {"data": describe(data)}),
+    }
+
+
+def _shown(value: object) -> str:
+    """Return a value as Python writes it, but only the last part of a path, which means nothing elsewhere."""
+    is_path = isinstance(value, str) and "/" in value and Path(value).exists()
+    return repr(Path(str(value)).name if is_path else value)

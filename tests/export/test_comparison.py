@@ -1,0 +1,91 @@
+"""What is written is loaded again and compared with the policy before it gets its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from lightning_gft import LoRA, Policy, PretrainedPolicy
+from lightning_gft.cli import main
+from lightning_gft.export import export_policy
+from lightning_gft.export.comparison import check_logits
+from tests.cli.command import GFT, SMALL
+from tests.conftest import tiny_policy
+from tests.module.runs import make_module
+from tests.policy.test_adapters import stir
+
+
+def loaded(folder: Path, **settings: Any) -> Any:
+    tiny_policy(tie_word_embeddings=True).save_pretrained(folder / "base")
+    module = make_module(policy=PretrainedPolicy(str(folder / "base"), **settings))
+    module.configure_model()
+    stir(module.policy)
+    return module
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "adapter": {"lora": LoRA(r=2, modules_to_save=["embed_tokens"])},
+    "merged": {"lora": LoRA(r=2, target_modules=["q_proj", "embed_tokens"])},
+}
+
+
+@pytest.mark.parametrize("torch_dtype", [None, "bfloat16"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_right_passes_and_leaves_the_policy_alone(kind: str, torch_dtype: Any, tmp_path: Path):
+    module = loaded(tmp_path, **KINDS[kind])
+    before = {name: (weight.clone(), weight.requires_grad) for name, weight in module.policy.named_parameters()}
+    path = export_policy(module, tmp_path / "policy", torch_dtype=torch_dtype, merge=kind == "merged")
+    assert path == tmp_path / "policy"
+    after = {name: (weight, weight.requires_grad) for name, weight in module.policy.named_parameters()}
+    torch.testing.assert_close(after, before, rtol=0, atol=0)
+    assert module.policy.model.training
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_wrong_is_not_left_there(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    save = Policy.save_pretrained
+
+    def lose_a_weight(self: Policy, path: Path, *args: Any, **kwargs: Any) -> None:
+        save(self, path, *args, **kwargs)
+        [file] = path.glob("*.safetensors")
+        weights = load_file(file)
+        [name, *_] = [name for name in weights if "q_proj" in name]
+        save_file({**weights, name: weights[name] + 0.05}, file, metadata={"format": "pt"})
+
+    module = loaded(tmp_path, **KINDS[kind])
+    monkeypatch.setattr(Policy, "save_pretrained", lose_a_weight)
+    with pytest.raises(ValueError, match=r"the \w+ (model|adapter) is not the policy: its log-probabilities differ by"):
+        export_policy(module, tmp_path / "policy", merge=kind == "merged")
+    assert [path.name for path in tmp_path.iterdir()] == ["base"]
+
+
+def test_a_base_that_has_changed_meanwhile_is_noticed(tmp_path: Path):
+    module = loaded(tmp_path, lora=LoRA(r=2))
+    tiny_policy(seed=1, tie_word_embeddings=True).save_pretrained(tmp_path / "base")
+    with pytest.raises(ValueError, match=r"the model as it is read again is not the policy"):
+        export_policy(module, tmp_path / "policy", merge=True)
+
+
+def test_logits_that_are_not_finite_are_no_match():
+    logits = torch.full((1, 1, 4), torch.nan)
+    with pytest.raises(ValueError, match="is not the policy"):
+        check_logits(logits, logits, torch.float32, "it")
+
+
+def test_the_card_tells_what_trained(tmp_path: Path):
+    run = ("--trainer.enable_checkpointing=true", f"--trainer.default_root_dir={tmp_path}")
+    main(["fit", "--config", GFT, *SMALL, *run, "--model.sampler.sources.self.num_generations=3"])
+    [checkpoint] = tmp_path.rglob("*.ckpt")
+    with pytest.warns(
+        UserWarning, match=r"the card tells .* differs in .*source `self`=SelfSource.* 4 a prompt \(was .* 3 a prompt"
+    ):
+        main(["export", "--config", GFT, f"--ckpt_path={checkpoint}", f"--path={tmp_path / 'policy'}"])
+    card = (tmp_path / "policy/README.md").read_text()
+    [row] = [line for line in card.splitlines() if "SelfSource(" in line]
+    assert row.endswith(", 3 a prompt |")
+    assert "| data | ArithmeticDataModule(" in card

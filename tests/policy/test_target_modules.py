@@ -1,0 +1,64 @@
+"""Names and patterns of modules: matched in a limit of time, and refused in one line."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from lightning_gft import LoRA, Policy, PretrainedPolicy
+from lightning_gft.policy import target_modules
+from tests.conftest import tiny_loader, tiny_policy
+
+ENDLESS = r"(\w+\.?)+#"
+
+
+def refused(**settings: object) -> str:
+    with pytest.raises(ValueError, match=r"lora") as raised:
+        Policy(tiny_loader().load_model(), tiny_loader().tokenizer, lora=LoRA(**settings))
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_a_pattern_without_end_is_refused_in_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(target_modules, "_PATTERN_SECONDS", 2.0)
+    message = "expected a regular expression that is matched quickly, got"
+    started = time.monotonic()
+    assert message in refused(target_modules=ENDLESS)
+
+    tiny_policy().save_pretrained(tmp_path)
+    PretrainedPolicy(str(tmp_path), lora=LoRA(r=2)).load().save_pretrained(tmp_path / "adapter")
+    config = tmp_path / "adapter/adapter_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "target_modules": ENDLESS}))
+    with pytest.raises(ValueError, match=message):
+        PretrainedPolicy(str(tmp_path), lora=LoRA(adapter_path=str(tmp_path / "adapter"))).load()
+    assert time.monotonic() - started < 60
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        (["qproj"], "has no module 'qproj' (did you mean q_proj?); it has"),
+        (r".*\.q_prj", "which matches none of Qwen2ForCausalLM (did you mean q_proj?)"),
+        (
+            ["self_attn"],
+            "linear layers or embeddings, got model.layers.0.self_attn, a Qwen2Attention (and 1 more)",
+        ),
+        (r".*layernorm", "got model.layers.0.input_layernorm, a Qwen2RMSNorm (and 3 more); those that take an adapter"),
+    ],
+)
+def test_what_does_not_fit_is_named(targets: str | list[str], message: str):
+    assert message in refused(target_modules=targets)
+
+
+def test_an_adapter_and_a_copy_of_one_module_exclude_each_other():
+    message = refused(target_modules=["q_proj", "embed_tokens"], modules_to_save=["embed_tokens"])
+    assert "model.embed_tokens is in target_modules and in modules_to_save" in message
+
+
+@pytest.mark.parametrize("field", [{"r": 0}, {"r": -1}, {"alpha": float("nan")}, {"alpha": "x"}, {"dropout": 2}])
+def test_numbers(field: dict):
+    with pytest.raises(ValueError, match=rf"lora\.{next(iter(field))}"):
+        LoRA(**field)
