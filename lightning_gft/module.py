@@ -48,7 +48,7 @@ class GFTLitModule(EvaluatedModule):
         optimizer: Gets the trainable parameters; default AdamW with a learning rate of 1e-6.
         lr_scheduler: Gets the optimizer; stepped after every optimizer step.
         evaluation: What validation and test measure.
-        updates_per_batch: Optimizer steps on each batch of groups.
+        updates_per_batch: Optimizer steps on each batch of groups; ``max_steps`` may end a run within its last batch.
         micro_batch_tokens: Most tokens that go through the model at once, see
             :meth:`~lightning_gft.Policy.micro_batch_rows`; a sequence that has more goes alone.
         gradient_clip_val: Largest norm of the gradient; ``None`` does not clip.
@@ -172,7 +172,8 @@ class GFTLitModule(EvaluatedModule):
             self._check_informative(groups)
             groups = self._with_logprobs(groups)
         learning_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        for number in range(self.updates_per_batch):
+        left = self.trainer.max_steps - self.global_step if self.trainer.max_steps >= 0 else self.updates_per_batch
+        for number in range(min(self.updates_per_batch, left)):
             with self._randomness(self.current_epoch, batch_idx, number):
                 loss, grad_norm = self._update(groups)
             groups = replace(groups, sampling_logprobs=None)  # the policy is no longer the one that drew them
@@ -239,7 +240,8 @@ class GFTLitModule(EvaluatedModule):
         num_tokens = self._reduce(groups.lengths.sum(), "sum")
         figures = {**self.statistics.collect(self.loss, num_tokens, seconds), **last_update}
         figures["nonfinite_updates"] = float(self.guard.nonfinite_updates)
-        self.log_dict({f"train/{name}": value for name, value in figures.items()}, batch_size=1)
+        row = {f"train/{name}": value for name, value in figures.items()}
+        self.log_dict({**row, **self.log_position()}, batch_size=1)
         for shown, name in _PROGRESS_BAR.items():
             self.log(shown, figures[name], prog_bar=True, logger=False, batch_size=1)
 

@@ -1,6 +1,6 @@
 """Checkpoints: what they hold, that they are whole, and how a run goes on from one."""
 
-from lightning_gft.checkpoint.files import AtomicCheckpointIO, check_checkpoint, load_checkpoint
+from lightning_gft.checkpoint.files import AtomicCheckpointIO, check_checkpoint, load_checkpoint, read_notes
 from lightning_gft.checkpoint.frozen import weight_digests
 from lightning_gft.checkpoint.module import MEASURED_AT, ResumableModule
 from lightning_gft.checkpoint.settings import OptimizerFn, SchedulerFn, setting_differences
@@ -15,6 +15,7 @@ __all__ = [
     "check_checkpoint",
     "join",
     "load_checkpoint",
+    "read_notes",
     "setting_differences",
     "weight_digests",
 ]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lightning.pytorch import LightningDataModule, Trainer
 
-from lightning_gft.checkpoint import check_checkpoint, load_checkpoint
+from lightning_gft.checkpoint import load_checkpoint
 from lightning_gft.export import Dtype, check_merge, check_target, export_policy
 from lightning_gft.module import GFTLitModule
 
@@ -35,7 +35,6 @@ class GFTTrainer(Trainer):
             datamodule: Named in the model card.
         """
         check_target(Path(path))
-        check_checkpoint(Path(ckpt_path))
         if merge:
             check_merge(model)
         model.configure_model()
