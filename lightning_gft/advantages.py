@@ -8,6 +8,7 @@ from typing import ClassVar, get_args
 from torch import Tensor
 from typing_extensions import override
 
+from lightning_gft.checks import check_number
 from lightning_gft.functional import (
     check_rewards,
     group_normalized_advantages,
@@ -52,11 +53,9 @@ class GroupNormalizedAdvantage(AdvantageEstimator):
     """
 
     def __init__(self, eps: float = 1e-6, scale: AdvantageScale = "group") -> None:
-        if eps < 0:
-            raise ValueError(f"eps={eps} must be at least 0")
+        self.eps = check_number("eps", eps, least=0, of=type(self).__name__)
         if scale not in get_args(AdvantageScale):
             raise ValueError(f"scale={scale!r} is unknown; use one of {', '.join(get_args(AdvantageScale))}")
-        self.eps = eps
         self.scale: AdvantageScale = scale
 
     @override

@@ -2,29 +2,118 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+import math
+import sys
+from numbers import Integral, Real
+from typing import Any, cast
+
+_MOST_SHOWN = 60
+"""Characters of a wrong value that an error shows."""
 
 
-def check_count(field: str, count: object, least: int = 1, otherwise: str = "") -> None:
-    """Refuse what is not a whole number, or is too small.
+def check_number(
+    field: str,
+    value: object,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+    of: str = "",
+    otherwise: str = "",
+    remedy: str = "",
+) -> float:
+    """Return a number as Python's own, or refuse it: not a number, infinite, or outside its range.
 
     Args:
         field: Name of the option.
-        count: Its value.
-        least: Smallest value that it may have.
-        otherwise: What else it may be, as errors put it.
+        value: Its value; a scalar of numpy or torch is a number too, a boolean or a text is not.
+        least: Smallest value allowed.
+        above: Bound that the value must exceed.
+        most: Largest value allowed.
+        below: Bound that the value must stay below.
+        of: The part that the option belongs to, where several have one of that name.
+        otherwise: What else it may be, as errors put it: ``"null for no limit"``.
+        remedy: What to do about a value outside the range.
+
+    Raises:
+        TypeError: If it is not a number.
+        ValueError: If it is infinite, NaN or outside the range.
+
+    Example:
+        >>> check_number("top_p", 0.9, above=0, most=1)
+        0.9
+        >>> check_number("top_p", float("nan"), above=0, most=1, of="SelfSource")
+        Traceback (most recent call last):
+        ValueError: `top_p` of SelfSource: expected a number above 0 and at most 1, got nan
+    """
+    number = _plain(value)
+    expected = f"a {_range('number', least, above, most, below) or 'finite number'}{otherwise and f', or {otherwise}'}"
+    if not isinstance(number, Real) or isinstance(number, bool):
+        raise TypeError(_complaint(field, of, expected, number, _type_remedy(number)))
+    if not _is_finite(number) or _outside(number, least, above, most, below):
+        raise ValueError(_complaint(field, of, expected, number, remedy))
+    return cast("float", number)  # an int stays one
+
+
+def check_count(
+    field: str,
+    count: object,
+    least: int = 1,
+    otherwise: str = "",
+    *,
+    most: int = sys.maxsize,
+    of: str = "",
+    remedy: str = "",
+) -> int:
+    """Return a whole number as Python's own, or refuse it: no whole number, too small, or too large.
+
+    Args:
+        field: Name of the option.
+        count: Its value; a whole number of numpy or torch will do.
+        least: Smallest value allowed.
+        otherwise: What else it may be, as errors put it: ``"null for all rows"``.
+        most: Largest value allowed; by default what a machine counts with.
+        of: The part that the option belongs to, where several have one of that name.
+        remedy: What to do about a value outside the range.
 
     Raises:
         TypeError: If it is not a whole number.
-        ValueError: If it is too small.
+        ValueError: If it is too small or too large.
 
     Example:
         >>> check_count("batch_size", 8)
+        8
     """
-    if not isinstance(count, Integral) or isinstance(count, bool):
-        raise TypeError(f"{field}={count!r} must be a whole number{otherwise}")
-    if int(count) < least:
-        raise ValueError(f"{field}={count} must be at least {least}{otherwise}")
+    number = _plain(count)
+    expected = f"a {_range('whole number', least, None, None if most == sys.maxsize else most, None)}"
+    expected += otherwise and f", or {otherwise}"
+    if not isinstance(number, Integral) or isinstance(number, bool):
+        raise TypeError(_complaint(field, of, expected, number, _type_remedy(number)))
+    if _outside(number, least, None, most, None):
+        beyond = most == sys.maxsize and _outside(number, None, None, most, None)
+        remedy = f"{sys.maxsize} is the most that a machine counts to" if beyond else remedy
+        raise ValueError(_complaint(field, of, expected, number, remedy))
+    return int(number)
+
+
+def check_seed(field: str, seed: object, of: str = "") -> int:
+    """Return a seed, or refuse what is none: the range is that of numpy and of ``seed_everything``.
+
+    Args:
+        field: Name of the option.
+        seed: Its value.
+        of: The part that the option belongs to.
+
+    Raises:
+        TypeError: If it is not a whole number.
+        ValueError: If it lies outside the range.
+
+    Example:
+        >>> check_seed("seed", 42)
+        42
+    """
+    return check_count(field, seed, least=0, most=2**32 - 1, of=of)
 
 
 def check_kind(field: str, value: object, kind: type, example: str) -> None:
@@ -64,3 +153,74 @@ def check_marker(field: str, marker: object) -> None:
             f'{field} is null: in YAML, quote a value that begins with #, as in {field}: "####"; an empty text means '
             "no marker"
         )
+
+
+def check_texts(field: str, texts: object, of: str = "") -> tuple[str, ...]:
+    """Return one text or several as a tuple, or refuse what is none.
+
+    Args:
+        field: Name of the option.
+        texts: A text or a list of texts; an empty one means none.
+        of: The part that the option belongs to.
+
+    Raises:
+        TypeError: If it is something else.
+        ValueError: If one of several is empty.
+
+    Example:
+        >>> check_texts("stop_strings", "Question:"), check_texts("stop_strings", "")
+        (('Question:',), ())
+    """
+    given = ((texts,) if texts else ()) if isinstance(texts, str) else texts
+    if not isinstance(given, list | tuple) or not all(isinstance(text, str) for text in given):
+        remedy = "in YAML, quote a text that begins with # or looks like a number"
+        raise TypeError(_complaint(field, of, "a text or a list of texts", texts, remedy))
+    if not all(given):
+        raise ValueError(_complaint(field, of, "texts of at least one character", texts, "leave the empty one out"))
+    return tuple(given)
+
+
+def _complaint(field: str, of: str, expected: str, value: object, remedy: str) -> str:
+    shown = repr(value)
+    shown = shown if len(shown) <= _MOST_SHOWN else f"{shown[:_MOST_SHOWN]}..."
+    return f"`{field}`{of and f' of {of}'}: expected {expected}, got {shown}{remedy and f'; {remedy}'}"
+
+
+def _range(kind: str, least: float | None, above: float | None, most: float | None, below: float | None) -> str:
+    low = f"of at least {least}" if least is not None else f"above {above}" if above is not None else ""
+    high = f"at most {most}" if most is not None else f"below {below}" if below is not None else ""
+    if least is not None and most is not None:
+        return f"{kind} from {least} to {most}"
+    bounds = " and ".join(filter(None, (low, high)))
+    return bounds and f"{kind} {bounds}"
+
+
+def _outside(number: Any, least: float | None, above: float | None, most: float | None, below: float | None) -> bool:
+    return (
+        (least is not None and number < least)
+        or (above is not None and number <= above)
+        or (most is not None and number > most)
+        or (below is not None and number >= below)
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Return a scalar of numpy or torch as Python's own number, anything else as it is."""
+    return value.item() if getattr(value, "ndim", None) == 0 else value
+
+
+def _is_finite(number: Real) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # an int beyond the floats
+        return False
+
+
+def _type_remedy(value: object) -> str:
+    if not isinstance(value, str):
+        return ""
+    try:
+        float(value)
+    except ValueError:
+        return ""
+    return "write it without quotes"

@@ -7,12 +7,28 @@ from typing import Any
 
 from typing_extensions import override
 
-from lightning_gft.checkpoint import OptimizerFn, ResumableModule, SchedulerFn
-from lightning_gft.evaluation import Evaluator
+from lightning_gft.checkpoint import ResumableModule
+from lightning_gft.checks import check_kind
+from lightning_gft.evaluation import Evaluator, log_key
 from lightning_gft.metrics import PolicyEvaluation
+from lightning_gft.optimization import OptimizerFn
 from lightning_gft.policy import Policy
 from lightning_gft.rollout import combine_seeds
+from lightning_gft.schedules import Schedule, SchedulerFn
 from lightning_gft.types import PromptBatch
+
+
+def check_batch(batch: object, stage: str) -> None:
+    """Refuse a batch of another kind, as from another datamodule.
+
+    Args:
+        batch: What the data loader gave.
+        stage: What it was to be used for.
+
+    Raises:
+        TypeError: If it is no batch of prompts.
+    """
+    check_kind(f"a batch of {stage}", batch, PromptBatch, "those of this package's datamodules")
 
 
 class EvaluatedModule(ResumableModule):
@@ -20,14 +36,14 @@ class EvaluatedModule(ResumableModule):
 
     Args:
         optimizer: Gets the trainable parameters.
-        lr_scheduler: Gets the optimizer; stepped after every optimizer step.
+        lr_scheduler: A schedule, or a function from an optimizer to one; stepped after every optimizer step.
     """
 
     policy: Policy
     evaluator: Evaluator
     micro_batch_tokens: int
 
-    def __init__(self, optimizer: OptimizerFn, lr_scheduler: SchedulerFn | None) -> None:
+    def __init__(self, optimizer: OptimizerFn, lr_scheduler: Schedule | SchedulerFn | None) -> None:
         super().__init__(optimizer, lr_scheduler)
         self.evaluations: dict[str, PolicyEvaluation] = {}
         self._gathered = ExitStack()
@@ -48,6 +64,7 @@ class EvaluatedModule(ResumableModule):
 
     @override
     def validation_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        check_batch(batch, "validation")
         self._evaluate(batch, batch_idx, dataloader_idx)
 
     @override
@@ -62,6 +79,7 @@ class EvaluatedModule(ResumableModule):
 
     @override
     def test_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        check_batch(batch, "test")
         self._evaluate(batch, batch_idx, dataloader_idx)
 
     @override
@@ -103,9 +121,8 @@ class EvaluatedModule(ResumableModule):
 
     def _log_evaluations(self, stage: str) -> None:
         for dataset, metric in self.evaluations.items():
-            prefix = f"{stage}/{dataset}/" if dataset else f"{stage}/"
             for name, value in metric.compute().items():
-                self.log(prefix + name, value, sync_dist=True)
+                self.log(log_key(stage, name, dataset), value, sync_dist=True)
         if self.evaluations:
             self.log_dict(self.log_position(), sync_dist=True)
         self.evaluations.clear()

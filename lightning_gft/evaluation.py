@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 
 from lightning_gft.advantages import RewardAdvantage
+from lightning_gft.checks import check_count, check_number, check_seed
 from lightning_gft.metrics import PolicyEvaluation
 from lightning_gft.policy import Policy
 from lightning_gft.rewards import Reward
 from lightning_gft.sampler import GroupSampler
+from lightning_gft.sampling import SamplingParams
 from lightning_gft.sources import SelfSource
-from lightning_gft.types import GroupBatch, PromptBatch, SamplingParams
+from lightning_gft.types import GroupBatch, PromptBatch
+
+
+def log_key(stage: str, figure: str, dataset: str = "") -> str:
+    """Return the name under which a figure is logged.
+
+    Args:
+        stage: ``"train"``, ``"val"`` or ``"test"``.
+        figure: The figure.
+        dataset: Name of the data set; empty for the main one.
+
+    Example:
+        >>> log_key("val", "pass@8"), log_key("val", "pass@8", "hard")
+        ('val/pass@8', 'val/hard/pass@8')
+    """
+    return "/".join(part for part in (stage, dataset, figure) if part)
 
 
 @dataclass(frozen=True)
@@ -24,6 +42,8 @@ class Evaluation:
         max_new_tokens: Longest response, in tokens.
         temperature: Of the samples.
         top_p: Of the samples.
+        min_new_tokens: No token that ends a response is drawn before that many others.
+        stop_strings: A text, or several, whose appearance ends a response; give those of the ``SelfSource``.
         reward: Name of the reward that tells whether a response is correct; by default the first.
         correct_reward: A response with at least this reward is correct.
         kl: Whether to measure the divergence from the starting policy, for which a frozen copy of it is kept.
@@ -31,6 +51,7 @@ class Evaluation:
 
     Raises:
         ValueError: If ``num_samples`` is below 1 or another number is out of range.
+        TypeError: If one is not a number.
 
     Example:
         >>> Evaluation(num_samples=16).temperature
@@ -45,11 +66,28 @@ class Evaluation:
     correct_reward: float = 1.0
     kl: bool = True
     seed: int = 0
+    min_new_tokens: int = 0
+    stop_strings: str | list[str] = ""
 
     def __post_init__(self) -> None:
-        if self.num_samples < 1:
-            raise ValueError(f"evaluation.num_samples={self.num_samples} must be at least 1")
-        SamplingParams(self.max_new_tokens, self.temperature, self.top_p)  # checks them
+        of = type(self).__name__
+        names = ("max_new_tokens", "temperature", "top_p", "min_new_tokens")
+        sampling = SamplingParams(
+            **{name: getattr(self, name) for name in names}, stop_strings=self.stop_strings, of=of
+        )
+        checked = {
+            "num_samples": check_count("num_samples", self.num_samples, of=of),
+            "correct_reward": check_number("correct_reward", self.correct_reward, of=of),
+            "seed": check_seed("seed", self.seed, of=of),
+            **{name: getattr(sampling, name) for name in names},
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+        if sampling.greedy and self.num_samples > 1:
+            raise ValueError(
+                f"`num_samples` of {of}: expected 1 with temperature=0, got {self.num_samples}; greedy decoding gives "
+                "the same response each time, so set num_samples: 1 or a temperature above 0"
+            )
 
 
 class Evaluator:
@@ -68,9 +106,14 @@ class Evaluator:
         if self.reward_name not in rewards:
             raise ValueError(f"evaluation.reward={settings.reward!r} is not one of the rewards: {', '.join(rewards)}")
         self.settings = settings
-        limit = settings.max_new_tokens
-        samples = SelfSource(settings.num_samples, limit, temperature=settings.temperature, top_p=settings.top_p)
-        self.greedy = GroupSampler({"greedy": SelfSource(1, limit, temperature=0.0)}, rewards, RewardAdvantage())
+        draw = partial(
+            SelfSource,
+            max_new_tokens=settings.max_new_tokens,
+            min_new_tokens=settings.min_new_tokens,
+            stop_strings=settings.stop_strings,
+        )
+        samples = draw(settings.num_samples, temperature=settings.temperature, top_p=settings.top_p)
+        self.greedy = GroupSampler({"greedy": draw(1, temperature=0.0)}, rewards, RewardAdvantage())
         self.samples = GroupSampler({"samples": samples}, rewards, RewardAdvantage())
 
     def metric(self) -> PolicyEvaluation:

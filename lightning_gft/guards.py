@@ -143,17 +143,3 @@ def warn_of_small_groups(groups: GroupBatch, sampler: GroupSampler, loss: GroupL
             "a group has a single response, because demonstrations are missing or were dropped as too long; its "
             "advantage is its reward. train/frac_groups_of_one tells how many such groups there are"
         )
-
-
-def check_positive(**numbers: float | None) -> None:
-    """Refuse numbers that are not positive.
-
-    Args:
-        numbers: By the names of their settings; ``None`` stands for no limit.
-
-    Raises:
-        ValueError: If one is 0 or below.
-    """
-    for name, number in numbers.items():
-        if number is not None and not number > 0:
-            raise ValueError(f"{name}={number} must be above 0 (where null is allowed, it means no limit)")

@@ -8,34 +8,39 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch import Callback, LightningDataModule
 from lightning.pytorch.strategies import ParallelStrategy
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.optim import AdamW
 from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
 from lightning_gft.batching import without_tokens
-from lightning_gft.checkpoint import OptimizerFn, SchedulerFn
-from lightning_gft.checks import check_count, check_kind
+from lightning_gft.checks import check_count, check_kind, check_number
 from lightning_gft.data import PromptDataModule
-from lightning_gft.evaluated import EvaluatedModule
-from lightning_gft.evaluation import Evaluation, Evaluator
-from lightning_gft.guards import UpdateGuard, check_group_size, check_positive, warn_of_small_groups
+from lightning_gft.evaluated import check_batch
+from lightning_gft.evaluation import Evaluation, Evaluator, log_key
+from lightning_gft.guards import UpdateGuard, check_group_size, warn_of_small_groups
 from lightning_gft.losses import GroupLoss
+from lightning_gft.monitors import check_monitors, evaluation_names, has_foreign, training_names
+from lightning_gft.optimization import OptimizerFn
 from lightning_gft.policy import Policy, PolicyLoader
 from lightning_gft.preflight import check_data, warn_of_unused_template
 from lightning_gft.rollout import combine_seeds
 from lightning_gft.sampler import GroupSampler
-from lightning_gft.statistics import TrainingStatistics
+from lightning_gft.schedules import Schedule, SchedulerFn
+from lightning_gft.statistics import TrainingStatistics, UpdateFigures
 from lightning_gft.strategies import check_strategy, load_policy
+from lightning_gft.trainer_options import check_trainer_options
 from lightning_gft.types import GroupBatch, PromptBatch
+from lightning_gft.updated import UpdatedModule
 
 _PROGRESS_BAR = {"reward": "reward", "tokens/s": "tokens_per_second"}
 """What the progress bar shows, under names short enough for a line of 80 columns."""
 
 
-class GFTLitModule(EvaluatedModule):
+class GFTLitModule(UpdatedModule):
     """Fine-tunes a language model on groups of responses.
 
     A training step samples groups, drops the sequences that carry no gradient, splits the rest into micro-batches,
@@ -46,7 +51,8 @@ class GFTLitModule(EvaluatedModule):
         sampler: Builds and scores groups.
         loss: The objective.
         optimizer: Gets the trainable parameters; default AdamW with a learning rate of 1e-6.
-        lr_scheduler: Gets the optimizer; stepped after every optimizer step.
+        lr_scheduler: A schedule, or a function from an optimizer to one; stepped after every optimizer step. See
+            docs/training.md.
         evaluation: What validation and test measure.
         updates_per_batch: Optimizer steps on each batch of groups; ``max_steps`` may end a run within its last batch.
         micro_batch_tokens: Most tokens that go through the model at once, see
@@ -81,7 +87,7 @@ class GFTLitModule(EvaluatedModule):
         sampler: GroupSampler,
         loss: GroupLoss,
         optimizer: OptimizerFn = lambda parameters: AdamW(parameters, lr=1e-6, weight_decay=0.01),
-        lr_scheduler: SchedulerFn | None = None,
+        lr_scheduler: Schedule | SchedulerFn | None = None,
         evaluation: Evaluation | None = None,
         updates_per_batch: int = 1,
         micro_batch_tokens: int = 16384,
@@ -90,14 +96,13 @@ class GFTLitModule(EvaluatedModule):
         max_uninformative_batches: int | None = 100,
     ) -> None:
         super().__init__(optimizer, lr_scheduler)
-        # Only by hand can one normaliser span micro-batches and processes.
-        self.automatic_optimization = False
-        check_positive(gradient_clip_val=gradient_clip_val)
-        counts = {"updates_per_batch": updates_per_batch, "micro_batch_tokens": micro_batch_tokens}
-        for field, count in {**counts, "max_nonfinite_updates": max_nonfinite_updates}.items():
-            check_count(field, count)
+        no_limit = "null for no limit"
+        if gradient_clip_val is not None:
+            gradient_clip_val = check_number("gradient_clip_val", gradient_clip_val, above=0, otherwise=no_limit)
         if max_uninformative_batches is not None:
-            check_count("max_uninformative_batches", max_uninformative_batches, otherwise=", or be None for no limit")
+            max_uninformative_batches = check_count(
+                "max_uninformative_batches", max_uninformative_batches, otherwise=no_limit
+            )
         check_kind("policy", policy, PolicyLoader, "PretrainedPolicy('path/or/name')")
         check_kind("sampler", sampler, GroupSampler, "GroupSampler(sources={...}, rewards={...})")
         check_kind("loss", loss, GroupLoss, "GFTLoss()")
@@ -107,10 +112,10 @@ class GFTLitModule(EvaluatedModule):
         self.sampler = sampler
         self.loss = loss
         self.evaluator = Evaluator(evaluation or Evaluation(), sampler.rewards)
-        self.updates_per_batch = updates_per_batch
-        self.micro_batch_tokens = micro_batch_tokens
+        self.updates_per_batch = check_count("updates_per_batch", updates_per_batch)
+        self.micro_batch_tokens = check_count("micro_batch_tokens", micro_batch_tokens)
         self.gradient_clip_val = gradient_clip_val
-        self.guard = UpdateGuard(max_nonfinite_updates, max_uninformative_batches)
+        self.guard = UpdateGuard(check_count("max_nonfinite_updates", max_nonfinite_updates), max_uninformative_batches)
         self.statistics = TrainingStatistics(list(sampler.rewards))
         self.base_seed = 0
 
@@ -120,7 +125,15 @@ class GFTLitModule(EvaluatedModule):
         return self.policy_loader.tokenizer
 
     @override
+    def configure_callbacks(self) -> list[Callback]:
+        # The one hook before Lightning's own check, which does not know this module's settings.
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            check_trainer_options(self.trainer)
+        return super().configure_callbacks()
+
+    @override
     def setup(self, stage: str) -> None:
+        super().setup(stage)
         check_strategy(self.trainer.strategy, self.trainer.precision)
         if self.trainer.precision in ("16-mixed", "16-true"):
             raise ValueError(
@@ -133,6 +146,17 @@ class GFTLitModule(EvaluatedModule):
         if isinstance(data, PromptDataModule):
             warn_of_unused_template(data, self.policy_loader)
             check_data(data, self.sampler, self.evaluator.settings.max_new_tokens, self.tokenizer)
+        if stage == "fit":
+            self._check_monitors(data)
+
+    def _check_monitors(self, data: LightningDataModule | None) -> None:
+        known = isinstance(data, PromptDataModule)
+        datasets = list(data.examples.get("val", {})) if isinstance(data, PromptDataModule) else [""]
+        names = training_names(self.statistics, self.loss, self.sampler) | {*_PROGRESS_BAR}
+        if self.trainer.limit_val_batches != 0:
+            names |= evaluation_names(self.evaluator, "val", datasets)
+        own_code = type(self) is not GFTLitModule or has_foreign(self.trainer.callbacks)  # type: ignore[attr-defined]
+        check_monitors(self.trainer.callbacks, names, complete=known and not own_code)  # type: ignore[attr-defined]
 
     @override
     def configure_model(self) -> None:
@@ -161,8 +185,9 @@ class GFTLitModule(EvaluatedModule):
     # Training
 
     @override
-    def training_step(self, batch: PromptBatch, batch_idx: int) -> None:
-        check_kind("a training batch", batch, PromptBatch, "those of this package's datamodules")
+    def training_step(self, batch: PromptBatch, batch_idx: int) -> dict[str, Any]:
+        """Return the loss of the last update, and the groups, for callbacks."""
+        check_batch(batch, "training")
         started = time.perf_counter()
         seed = self._seed(self.current_epoch, batch_idx, rank=self.rank_of(batch))
         # Sources may draw several times, and not as often on every process.
@@ -175,10 +200,12 @@ class GFTLitModule(EvaluatedModule):
         left = self.trainer.max_steps - self.global_step if self.trainer.max_steps >= 0 else self.updates_per_batch
         for number in range(min(self.updates_per_batch, left)):
             with self._randomness(self.current_epoch, batch_idx, number):
-                loss, grad_norm = self._update(groups)
+                loss, grad_norm = self._update(groups, batch_idx)
             groups = replace(groups, sampling_logprobs=None)  # the policy is no longer the one that drew them
-        last = {"loss": self._reduce(loss, "mean"), "grad_norm": grad_norm, "learning_rate": learning_rate}
-        self._log_step(groups, last, time.perf_counter() - started)
+        nonfinite = float(self.guard.nonfinite_updates)
+        update = UpdateFigures(self._reduce(loss, "mean"), grad_norm, learning_rate, nonfinite)
+        self._log_step(groups, update, time.perf_counter() - started)
+        return {"loss": update.loss, "groups": groups}
 
     def _with_logprobs(self, groups: GroupBatch) -> GroupBatch:
         """Add the log-probabilities that the loss compares with, taken before the first update."""
@@ -196,11 +223,9 @@ class GFTLitModule(EvaluatedModule):
         self.guard.check_batch(num_responses, num_informative)
         warn_of_small_groups(groups, self.sampler, self.loss)
 
-    def _update(self, groups: GroupBatch) -> tuple[Tensor, Tensor]:
+    def _update(self, groups: GroupBatch, batch_idx: int) -> tuple[Tensor, Tensor]:
         """Take one optimizer step and return the loss and the norm of the gradient before clipping."""
-        optimizer = self.optimizers()
-        assert isinstance(optimizer, LightningOptimizer)  # noqa: S101 (there is one)
-        optimizer.zero_grad()
+        self.begin_update(batch_idx)
         weights, count = self.loss.reduce(groups)
         # Strategies average gradients over processes, where the sum is wanted.
         normalizer = self._reduce(count, "sum").clamp(min=1) / self.trainer.world_size
@@ -213,14 +238,7 @@ class GFTLitModule(EvaluatedModule):
             self.statistics.count_pass(self.loss, micro_batch, output)
             loss += output.loss.detach()
         self.loss.rectifier.step()
-        grad_norm = self.policy.sharding.clip_gradients(self.gradient_clip_val or float("inf"))
-        finite = bool(grad_norm.isfinite())
-        self.guard.check_gradient(finite)
-        if finite:
-            optimizer.step()
-            if (scheduler := self.lr_schedulers()) is not None:
-                scheduler.step()  # type: ignore[union-attr]
-        return loss, grad_norm
+        return loss, self.finish_update(batch_idx)
 
     def _micro_batches(self, groups: GroupBatch) -> list[GroupBatch]:
         """Split the sequences that carry a gradient; every process gets the same number of micro-batches."""
@@ -236,11 +254,10 @@ class GFTLitModule(EvaluatedModule):
         strategy = self.trainer.strategy
         return nullcontext() if last or not isinstance(strategy, ParallelStrategy) else strategy.block_backward_sync()
 
-    def _log_step(self, groups: GroupBatch, last_update: dict[str, Tensor | float], seconds: float) -> None:
+    def _log_step(self, groups: GroupBatch, update: UpdateFigures, seconds: float) -> None:
         num_tokens = self._reduce(groups.lengths.sum(), "sum")
-        figures = {**self.statistics.collect(self.loss, num_tokens, seconds), **last_update}
-        figures["nonfinite_updates"] = float(self.guard.nonfinite_updates)
-        row = {f"train/{name}": value for name, value in figures.items()}
+        figures = self.statistics.collect(self.loss, num_tokens, seconds, update)
+        row = {log_key("train", name): value for name, value in figures.items()}
         self.log_dict({**row, **self.log_position()}, batch_size=1)
         for shown, name in _PROGRESS_BAR.items():
             self.log(shown, figures[name], prog_bar=True, logger=False, batch_size=1)
@@ -248,14 +265,10 @@ class GFTLitModule(EvaluatedModule):
     @override
     def predict_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> GroupBatch:
         """Return the scored groups of a batch of prompts."""
+        check_batch(batch, "prediction")
         return self.sampler.sample(batch, self.policy, self._seed(dataloader_idx, batch_idx, rank=self.rank_of(batch)))
 
     # Processes
-
-    def _reduce(self, value: Tensor, op: str) -> Tensor:
-        reduced = self.trainer.strategy.reduce(value.clone(), reduce_op=op)
-        assert isinstance(reduced, Tensor)  # noqa: S101 (a tensor reduces to a tensor)
-        return reduced
 
     def _randomness(self, *parts: int) -> AbstractContextManager[Any]:
         """Let chance within a step, as in dropout, follow from its place alone: a resumed run draws the same."""

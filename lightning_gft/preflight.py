@@ -113,6 +113,8 @@ def _warn_of_worthless_demonstrations(
             responses=texts,
             references=[example.reference for example, _ in tried],
             columns={name: [example.columns[name] for example, _ in tried] for name in rows[0].columns},
+            # Without the token that ends it, as the policy decodes a response.
+            raw_responses=[str(tokenizer.decode(answer.token_ids[:-1])) for _, answer in tried],
         )
         if tried and not scores.any():
             rank_zero_warn(

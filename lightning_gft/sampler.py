@@ -81,6 +81,9 @@ class GroupSampler:
         """
         rows = self._gather(prompts, policy, seed)
         texts = [policy.decode(row.response.token_ids) for row in rows]
+        raw_texts = None
+        if any(reward.keeps_special_tokens for reward in self.rewards.values()):
+            raw_texts = [policy.decode(row.response.token_ids, skip_special_tokens=False) for row in rows]
         of_row = [row.prompt for row in rows]
         rewards, parts = score_responses(
             self.rewards,
@@ -88,6 +91,7 @@ class GroupSampler:
             responses=texts,
             references=[prompts.references[i] for i in of_row],
             columns={name: [values[i] for i in of_row] for name, values in prompts.columns.items()},
+            raw_responses=raw_texts,
         )
         device = policy.device
         group_index = torch.tensor(of_row, dtype=torch.long, device=device)

@@ -23,6 +23,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from lightning_gft.sampling import SamplingParams
+
 
 class Source(IntEnum):
     """Where a response comes from. Expert and teacher responses are demonstrations; ``SELF`` is the policy's own."""
@@ -32,56 +34,13 @@ class Source(IntEnum):
     SELF = 2
 
 
-@dataclass(frozen=True)
-class SamplingParams:
-    """How responses are drawn, under the names that ``transformers`` gives them.
-
-    Args:
-        max_new_tokens: Longest response, in tokens, the end-of-sequence token included.
-        temperature: 0 is greedy decoding.
-        top_p: Keep the smallest set of tokens whose probabilities reach ``top_p``; 1 keeps all.
-        top_k: Keep the ``top_k`` likeliest tokens; 0 keeps all.
-        min_p: Keep tokens at least ``min_p`` times as likely as the likeliest; ``None`` keeps all.
-
-    Raises:
-        ValueError: If a value lies outside its range.
-
-    Example:
-        >>> SamplingParams(max_new_tokens=16, temperature=0.0).greedy
-        True
-    """
-
-    max_new_tokens: int = 256
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    min_p: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens={self.max_new_tokens} must be at least 1")
-        if self.temperature < 0:
-            raise ValueError(f"temperature={self.temperature} must be 0 (greedy) or above")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p={self.top_p} must lie in (0, 1]; 1 keeps every token")
-        if self.top_k < 0:
-            raise ValueError(f"top_k={self.top_k} must be 0 (keep every token) or above")
-        if self.min_p is not None and not 0 <= self.min_p <= 1:
-            raise ValueError(f"min_p={self.min_p} must lie in [0, 1], or be null")
-
-    @property
-    def greedy(self) -> bool:
-        """Whether the likeliest token is taken at every position."""
-        return self.temperature == 0
-
-
 @dataclass  # not frozen: see PromptBatch
 class Response:
     """One response to one prompt, as token ids: never decoded and encoded again.
 
     Args:
-        token_ids: The response's tokens, the end-of-sequence token included where it was reached.
-        finished: Whether the end of sequence was reached before the length limit.
+        token_ids: The response's tokens, with those that ended it: an end-of-sequence token or a stop string's.
+        finished: Whether one of them ended it before the length limit did.
         logprobs: Log-probabilities of ``token_ids`` under the policy that drew them, at temperature 1 and over the
             whole vocabulary whatever the sampling settings; ``None`` for demonstrations.
     """
@@ -172,7 +131,7 @@ class GroupBatch:
         finished: ``[N]``, whether the response ended before the length limit.
         reward_parts: ``[N]`` for each reward by its name, unweighted.
         prompts: ``N`` prompt texts.
-        responses: ``N`` response texts, decoded without special tokens, as the rewards saw them.
+        responses: ``N`` response texts without special tokens, as rewards see them that do not ask for those.
         weights: ``[N]``, the reduction's weight of each sequence; ``None`` counts as 1.
         sampling_logprobs: ``[N, T]`` log-probabilities at sampling time; 0 for demonstrations.
         old_logprobs: ``[N, T]``, see :class:`TokenBatch`.
@@ -277,8 +236,8 @@ class ResponseGenerator(Protocol):
     def pad_token_id(self) -> int:
         """Token id that fills a row up."""
 
-    def decode(self, token_ids: Sequence[int]) -> str:
-        """Return the text of a response, without special tokens."""
+    def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        """Return the text of a response, with special tokens or without; never with those that end it."""
 
     def generate(
         self,

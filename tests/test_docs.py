@@ -137,7 +137,10 @@ def test_examples_train_together(workplace):
     main(["fit", f"--config={GFT}", *files, f"--trainer.default_root_dir={workplace / 'run'}", *SMALL])
     rows = logged(workplace / "run")
     assert column(rows, "train/rewards/steps/mean") > [0.0, 0.0]
-    assert column(rows, "train/reward/expert") == [1.5, 1.5]  # right by both rewards, the second of weight 0.5
+    assert column(rows, "train/reward_by_source/expert") == [
+        1.5,
+        1.5,
+    ]  # both rewards, the second of weight 0.5
     assert all(norm > 0 for norm in column(rows, "train/grad_norm"))
 
 

@@ -135,5 +135,5 @@ def test_reward_defaults_to_the_first_and_must_exist():
 
 
 def test_number_of_samples_is_checked():
-    with pytest.raises(ValueError, match=r"evaluation\.num_samples=0"):
+    with pytest.raises(ValueError, match="`num_samples` of Evaluation: expected a whole number of at least 1, got 0"):
         Evaluation(num_samples=0)

@@ -16,16 +16,20 @@ ROOT = Path(__file__).parents[1]
 UNTRACKED = {"runs", "build"}
 """Folders of what was made, beside those whose names begin with a dot."""
 ORDER = [
-    {"types", "checks", "attention"},
-    {"functional", "packing"},
+    {"checks", "attention", "hub"},
+    {"sampling"},
+    {"types"},
+    {"functional", "packing", "optimization", "schedules"},
     {"batching", "metrics", "data"},
     {"rewards", "advantages", "rectifiers", "rollout"},
     {"policy"},
     {"sources", "losses"},
     {"sampler"},
     {"evaluation", "statistics"},
-    {"guards", "preflight", "checkpoint"},
+    {"guards", "preflight", "checkpoint", "monitors", "trainer_options", "averaging", "movement"},
+    {"compatibility"},
     {"strategies", "evaluated"},
+    {"updated"},
     {"module"},
     {"export"},
     {"callbacks"},
@@ -33,7 +37,7 @@ ORDER = [
     {"__main__"},
 ]
 LAYER = {part: number for number, parts in enumerate(ORDER) for part in parts}
-APART: dict[str, set[str]] = {"data": {"types", "checks", "functional"}, "compare": set()}
+APART: dict[str, set[str]] = {"data": {"types", "checks", "functional", "hub"}, "compare": set()}
 """Parts that import less than the order would allow."""
 
 

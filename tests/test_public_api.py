@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -45,8 +49,10 @@ CONSTRUCTORS = {
     "Quantization": "bits=4, quant_type='nf4', double_quant=True, compute_dtype='bfloat16', storage_dtype='uint8'",
     "SFTLoss": "reduction='token-mean'",
     "ScratchPolicy": "alphabet, model_type='qwen2', config=None, lora=None, rollout=None",
-    "SelfSource": "num_generations=4, max_new_tokens=512, temperature=1.0, top_p=1.0, top_k=0, min_p=None",
+    "SelfSource": "num_generations=4, max_new_tokens=512, temperature=1.0, top_p=1.0, top_k=0, min_p=None, "
+    "min_new_tokens=0, stop_strings=''",
     "TeacherSource": "num_responses=3",
+    "WarmupSchedule": "name='cosine', warmup_steps=0, warmup_ratio=0.0, min_lr_ratio=0.0, decay_ratio=0.2",
 }
 
 
@@ -71,3 +77,32 @@ def test_everything_public_is_there_and_documented():
     for module in (lightning_gft, functional):
         for name in set(module.__all__) - {"Reduction"}:  # a type, which has no docstring
             assert inspect.getdoc(getattr(module, name)), name
+
+
+LIGHT = """
+import sys
+import lightning_gft
+assert "torch" not in sys.modules
+from lightning_gft import functional
+assert not {"lightning", "transformers", "datasets"} & set(sys.modules)
+import lightning_gft.cli
+assert not {"lightning", "transformers", "datasets"} & set(sys.modules)
+"""
+
+
+def test_what_is_not_asked_for_is_not_imported():
+    subprocess.run([sys.executable, "-c", LIGHT], check=True)
+
+
+def test_public_names_are_the_same_to_type_checkers_and_when_asked_for():
+    (block,) = [n for n in ast.parse(Path(lightning_gft.__file__).read_text()).body if isinstance(n, ast.If)]
+    seen = {(n.module, alias.name) for n in block.body if isinstance(n, ast.ImportFrom) for alias in n.names}
+    places = {(place, name) for place, names in lightning_gft._PLACES.items() for name in names}
+    assert seen == places | {("lightning_gft", "functional")}
+    assert sorted(name for _, name in seen) == lightning_gft.__all__ == sorted(lightning_gft.__all__)
+    assert set(lightning_gft.__all__) <= set(dir(lightning_gft))
+
+
+def test_name_that_there_is_not():
+    with pytest.raises(AttributeError, match="module 'lightning_gft' has no attribute 'GTFLoss'"):
+        _ = lightning_gft.GTFLoss

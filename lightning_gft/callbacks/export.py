@@ -53,10 +53,10 @@ class HuggingFaceExport(Callback):
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, GFTLitModule)  # noqa: S101 (this package's callbacks serve its module)
-        policy = whole_policy(pl_module, trainer.is_global_zero)
-        if policy is not None:
+        whole = whole_policy(pl_module, trainer.is_global_zero)
+        if whole is not None:
             data = getattr(trainer, "datamodule", None)
             path = export_policy(
-                pl_module, self.path, policy=policy, torch_dtype=self.torch_dtype, merge=self.merge, data=data
+                pl_module, self.path, whole=whole, torch_dtype=self.torch_dtype, merge=self.merge, data=data
             )
             rank_zero_info(f"Policy written to {path}")

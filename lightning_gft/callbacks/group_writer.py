@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from datasets import Dataset
 from lightning.pytorch import Callback, LightningModule, Trainer
 from typing_extensions import override
 
+from lightning_gft.data.errors import shorten
 from lightning_gft.export import check_target, move_to_free
 from lightning_gft.module import GFTLitModule
 from lightning_gft.types import GroupBatch, PromptBatch, Source
+
+_MIXED = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError)
+"""What Arrow raises where the values of a column have no type in common."""
 
 
 class GroupWriter(Callback):
     """Writes the groups that ``predict`` samples, one row a prompt, as Parquet.
 
-    A row holds all columns of the data and, for each source, ``<source>_responses`` and ``<source>_rewards``, both
-    lists. Distilling a teacher is ``predict`` with the teacher as the policy; training then reads the file with
-    ``teacher_column: self_responses``. Responses that did not end in time are left out and counted: as demonstrations
-    they would teach to stop in the middle. What was sampled before an interruption goes to a file ``<name>-partial``.
+    A row holds all columns of the data and, for each source, these lists with an entry for each of its responses:
+
+    - ``<source>_responses``: text, with special tokens, without the token that ended it
+    - ``<source>_finished``: whether it ended before the length limit
+    - ``<source>_rewards``, ``<source>_advantages``: in total, and within the group
+    - ``<source>_rewards/<name>``: each reward unweighted
+
+    Distilling a teacher is ``predict`` with the teacher as the policy; training then reads the file with
+    ``teacher_column: self_responses``, where :class:`~lightning_gft.GroupDataModule` leaves out what is unfinished: as
+    a demonstration it would teach to stop in the middle.
+
+    The file gets its name when it is whole. What was sampled before an interruption goes to a file ``<name>-partial``.
+    Parquet has no type for a column that mixes texts and numbers, say; all rows then go to JSON Lines, with the suffix
+    ``.jsonl``, as they do if ``path`` has that suffix. What JSON does not know, such as a date, is a text there.
 
     Args:
         path: New file to write. With several processes each writes its own, its rank before the suffix.
@@ -38,6 +54,7 @@ class GroupWriter(Callback):
     def __init__(self, path: str) -> None:
         self.path = Path(path)
         self.rows: list[dict[str, Any]] = []
+        self.responses = 0
         self.unfinished = 0
 
     @override
@@ -47,7 +64,7 @@ class GroupWriter(Callback):
 
     @override
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.rows, self.unfinished = [], 0
+        self.rows, self.responses, self.unfinished = [], 0, 0
 
     @override
     def on_predict_batch_end(
@@ -60,23 +77,23 @@ class GroupWriter(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         assert isinstance(pl_module, GFTLitModule)  # noqa: S101 (this package's callbacks serve its module)
+        entries = _entries(outputs, pl_module)
         # Every row gets every column: the file takes its columns from the first one.
-        wanted = {source.source.name.lower() for source in pl_module.sampler.sources.values()}
-        rows = [{name: values[i] for name, values in batch.columns.items()} for i in range(len(batch))]
-        new = [f"{name}_{what}" for name in sorted(wanted) for what in ("responses", "rewards")]
+        wanted = sorted({source.source.name.lower() for source in pl_module.sampler.sources.values()})
+        new = [f"{source}_{what}" for source in wanted for what in entries]
         if taken := [name for name in new if name in batch.columns]:
             raise ValueError(
                 f"the data has a column {taken[0]!r} already, which would be lost: rename it, or leave it out"
             )
+        rows = [{name: values[i] for name, values in batch.columns.items()} for i in range(len(batch))]
         for row in rows:
             row.update({name: [] for name in new})
-        names = [Source(value).name.lower() for value in outputs.source.tolist()]
-        finished, rewards = outputs.finished.tolist(), outputs.rewards.tolist()
-        for n, prompt in enumerate(outputs.group_index.tolist()):
-            if finished[n]:
-                rows[prompt][f"{names[n]}_responses"].append(outputs.responses[n])
-                rows[prompt][f"{names[n]}_rewards"].append(rewards[n])
-        self.unfinished += finished.count(False)
+        sources = [Source(value).name.lower() for value in outputs.source.tolist()]
+        for n, (prompt, source) in enumerate(zip(outputs.group_index.tolist(), sources, strict=True)):
+            for what, values in entries.items():
+                rows[prompt][f"{source}_{what}"].append(values[n])
+        self.responses += len(outputs)
+        self.unfinished += entries["finished"].count(False)
         self.rows += rows
 
     @override
@@ -93,14 +110,60 @@ class GroupWriter(Callback):
         path = path.with_stem(path.stem + suffix)
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f".{path.name}-{os.getpid()}")
-        Dataset.from_list(self.rows).to_parquet(unfinished)
-        path = move_to_free(unfinished, path)
+        hint = ""
+        try:
+            if path.suffix == ".jsonl" or (hint := _write_parquet(self.rows, unfinished)):
+                _write_json_lines(self.rows, unfinished)
+                path = path.with_suffix(".jsonl")
+            path = move_to_free(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)  # of a disk that is full, say
         others = f", of {trainer.world_size} such files" if trainer.world_size > 1 else ""
         print(  # every process tells of its own file
-            f"{len(self.rows)} groups written to {path}{others}; {self.unfinished} unfinished responses left out"
+            f"{len(self.rows)} groups written to {path}{others}; {self.unfinished} of {self.responses} responses are "
+            f"unfinished{hint}"
         )
 
     def _own_path(self, trainer: Trainer) -> Path:
         if trainer.world_size == 1:
             return self.path
         return self.path.with_stem(f"{self.path.stem}-{trainer.global_rank}")
+
+
+def _entries(groups: GroupBatch, module: GFTLitModule) -> dict[str, list[Any]]:
+    """Return what is written of ``N`` responses, by the end of its column's name."""
+    token_ids = [ids[mask].tolist() for ids, mask in zip(groups.input_ids, groups.response_mask, strict=True)]
+    return {
+        # With special tokens: they belong to what a demonstration teaches.
+        "responses": [module.policy.decode(ids, skip_special_tokens=False) for ids in token_ids],
+        "finished": groups.finished.tolist(),
+        "rewards": groups.rewards.tolist(),
+        "advantages": groups.advantages.tolist(),
+        **{f"rewards/{name}": part.tolist() for name, part in groups.reward_parts.items()},
+    }
+
+
+def _write_parquet(rows: list[dict[str, Any]], path: Path) -> str:
+    """Write rows as Parquet, or return why it cannot hold them as they are."""
+    for name in rows[0] if rows else ():
+        values = [row[name] for row in rows]
+        try:
+            written = pa.array(values).to_pylist()
+        except _MIXED as error:
+            return f"; JSON Lines, as Parquet has no type for the column {name!r} ({str(error).splitlines()[0]})"
+        for value, other in zip(values, written, strict=True):
+            if repr(value) != repr(other):  # 1 as 1.0, or a nested key that only other rows have
+                return (
+                    f"; JSON Lines, as Parquet would write {shorten(value)} of the column {name!r} as {shorten(other)}"
+                )
+    try:
+        Dataset.from_list(rows).to_parquet(path)
+    except _MIXED as error:
+        return f"; JSON Lines, as Parquet cannot hold the rows ({str(error).splitlines()[0]})"
+    return ""
+
+
+def _write_json_lines(rows: list[dict[str, Any]], path: Path) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")

@@ -3,15 +3,13 @@
 from lightning_gft.checkpoint.files import AtomicCheckpointIO, check_checkpoint, load_checkpoint, read_notes
 from lightning_gft.checkpoint.frozen import weight_digests
 from lightning_gft.checkpoint.module import MEASURED_AT, ResumableModule
-from lightning_gft.checkpoint.settings import OptimizerFn, SchedulerFn, setting_differences
+from lightning_gft.checkpoint.settings import setting_differences
 from lightning_gft.checkpoint.sharded import join
 
 __all__ = [
     "MEASURED_AT",
     "AtomicCheckpointIO",
-    "OptimizerFn",
     "ResumableModule",
-    "SchedulerFn",
     "check_checkpoint",
     "join",
     "load_checkpoint",

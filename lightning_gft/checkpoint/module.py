@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 from typing_extensions import override
 
 from lightning_gft.checkpoint.contents import NOTE, check_contents
+from lightning_gft.checkpoint.files import check_checkpoint, load_checkpoint
 from lightning_gft.checkpoint.frozen import FrozenWeights, belongs_to, is_reference
 from lightning_gft.checkpoint.resuming import Resumption
-from lightning_gft.checkpoint.settings import OptimizerFn, OptimizerSettings, SchedulerFn
+from lightning_gft.checkpoint.settings import OptimizerSettings
+from lightning_gft.optimization import OptimizerFn, check_optimizer, make_optimizer
+from lightning_gft.schedules import Schedule, SchedulerFn, as_schedule, make_scheduler, optimizer_steps
 
 MEASURED_AT = "measured at step"
 """Stands beside the figures that were measured."""
@@ -26,22 +33,22 @@ class ResumableModule(LightningModule):
 
     Args:
         optimizer: Gets the trainable parameters.
-        lr_scheduler: Gets the optimizer; stepped after every optimizer step.
+        lr_scheduler: A schedule, or a function from an optimizer to one; stepped after every optimizer step.
 
     Raises:
         TypeError: If the optimizer is no function.
     """
 
-    def __init__(self, optimizer: OptimizerFn, lr_scheduler: SchedulerFn | None) -> None:
+    updates_per_batch: int
+
+    def __init__(self, optimizer: OptimizerFn, lr_scheduler: Schedule | SchedulerFn | None) -> None:
         super().__init__()
-        if lr_scheduler is not None and not callable(lr_scheduler):
-            raise TypeError("lr_scheduler must be a function from an optimizer to a schedule, as partial(LinearLR) is")
         if not callable(optimizer):
             raise TypeError(
                 "optimizer must be a function from parameters to an optimizer, as in partial(AdamW, lr=1e-5)"
             )
         self.optimizer_fn = optimizer
-        self.lr_scheduler_fn = lr_scheduler
+        self.schedule = None if lr_scheduler is None else as_schedule(lr_scheduler)
         self.strict_loading = False  # what is frozen is not in checkpoints; the rest is checked here
         self._frozen: FrozenWeights | None = None
         self._optimizer_settings: OptimizerSettings | None = None
@@ -78,6 +85,59 @@ class ResumableModule(LightningModule):
         before = {} if self._resumed_from is None else self._resumed_from["measured"]
         return own or dict(before)
 
+    def load_weights(self, path: str | Path) -> None:
+        """Take the weights of a checkpoint; frozen ones, which are not in it, stay as the policy was loaded.
+
+        Args:
+            path: A checkpoint of a run with the same parts.
+
+        Raises:
+            ValueError: If the checkpoint is damaged, or belongs to other parts.
+        """
+        check_checkpoint(Path(path))
+        self.configure_model()
+        checkpoint = load_checkpoint(Path(path))
+        self.on_load_checkpoint(checkpoint)
+        self.load_state_dict(checkpoint["state_dict"], strict=False)
+
+    @classmethod
+    @override
+    def load_from_checkpoint(  # type: ignore[override]  # Lightning's is no plain classmethod
+        cls,
+        checkpoint_path: str | Path,
+        map_location: torch.device | str | None = None,
+        hparams_file: str | Path | None = None,
+        strict: bool | None = None,
+        weights_only: bool | None = None,
+        **parts: Any,
+    ) -> Self:
+        """Return a module with the weights of a checkpoint.
+
+        Args:
+            checkpoint_path: File or folder.
+            map_location: Device to move the module to.
+            hparams_file: Not used, as are ``strict`` and ``weights_only``: a checkpoint holds what trains, and is never
+                unpickled.
+            strict: See there.
+            weights_only: See there.
+            parts: The constructor's arguments, as in the run that wrote the checkpoint.
+
+        Raises:
+            TypeError: If an argument that the constructor needs is missing.
+            ValueError: If the checkpoint belongs to other parts.
+        """
+        wanted = inspect.signature(cls).parameters.values()
+        required = [parameter.name for parameter in wanted if parameter.default is inspect.Parameter.empty]
+        if missing := [name for name in required if name not in parts]:
+            given = ", ".join(f"{name}=..." for name in missing)
+            raise TypeError(
+                f"{cls.__name__}.load_from_checkpoint: expected {given} as in the run that wrote the checkpoint, which "
+                "holds only what trains; `lightning-gft export` writes a whole model"
+            )
+        module = cls(**parts)
+        module.load_weights(checkpoint_path)
+        return module if map_location is None else module.to(map_location)
+
     @property
     def frozen(self) -> FrozenWeights:
         """Weights that are not trained, as they were when this was first asked for: right after loading."""
@@ -87,16 +147,22 @@ class ResumableModule(LightningModule):
 
     @override
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = self.optimizer_fn([p for p in self.parameters() if p.requires_grad])
-        scheduler = None if self.lr_scheduler_fn is None else self.lr_scheduler_fn(optimizer)
-        if isinstance(scheduler, ReduceLROnPlateau):
-            raise ValueError("lr_scheduler ReduceLROnPlateau waits for a metric; use a schedule that goes by steps")
+        optimizer = make_optimizer(self.optimizer_fn, self._trained())
+        scheduler = None if self.schedule is None else self._make_scheduler(optimizer)
         self._optimizer_settings = OptimizerSettings(optimizer, scheduler)
         self._check_optimizer()
         return optimizer if scheduler is None else {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     @override
     def on_fit_start(self) -> None:
+        optimizers, schedules = self.trainer.optimizers, self.trainer.lr_scheduler_configs
+        if len(optimizers) != 1 or len(schedules) > 1:
+            raise ValueError(
+                "configure_optimizers: expected one optimizer and at most one learning-rate schedule, got "
+                f"{len(optimizers)} and {len(schedules)}"
+            )
+        if self._optimizer_settings is None:  # a subclass has made its own
+            check_optimizer(optimizers[0], self._trained(), "configure_optimizers")
         if self._resumption is not None:
             self._resumption.lift_limit(self.trainer)
 
@@ -151,20 +217,33 @@ class ResumableModule(LightningModule):
 
     @override
     def on_train_start(self) -> None:
+        if self._resumption is not None:
+            self._resumption.restore_limit(self.trainer)  # a schedule may go by it
+        self._restore_settings()
         if self._resumption is not None and self._resumed_from is not None:
             # What a callback monitors is known before the next validation, as it was before the stop.
             measured = {name: value for name, value in self._resumed_from["measured"].items() if name != MEASURED_AT}
             self.trainer.callback_metrics.update({k: torch.tensor(v, device=self.device) for k, v in measured.items()})
             if not self._resumption.begin(self.trainer):
                 self._resumption = None
+
+    def _restore_settings(self) -> None:
         noted, settings = self._noted_settings(), self._optimizer_settings
         if noted is None or settings is None:
             return
         configs = self.trainer.lr_scheduler_configs
         scheduler = configs[0].scheduler if configs else None
-        restored = settings.restore(noted, self.trainer.optimizers[0], scheduler, self.lr_scheduler_fn)
+        make = None if self.schedule is None else self._make_scheduler
+        restored = settings.restore(noted, self.trainer.optimizers[0], scheduler, make)
         if configs and restored is not None:
             configs[0].scheduler = restored
+
+    def _trained(self) -> list[nn.Parameter]:
+        return [weight for weight in self.parameters() if weight.requires_grad]
+
+    def _make_scheduler(self, optimizer: Optimizer) -> LRScheduler:
+        assert self.schedule is not None  # noqa: S101 (asked for only where there is one)
+        return make_scheduler(self.schedule, optimizer, lambda: optimizer_steps(self._trainer, self.updates_per_batch))
 
     def _check_optimizer(self) -> None:
         if self._optimizer_settings is not None and (noted := self._noted_settings()) is not None:

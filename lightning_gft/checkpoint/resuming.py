@@ -117,17 +117,16 @@ class Resumption:
         due = _is_due(trainer, place.batches, place.batch, place.ends_epoch)
         validates = due and self._missing and sum(trainer.num_val_batches) > 0
         if validates:
+            self.lift_limit(trainer)
             # Lightning validates first where a validation was begun, and not finished.
             loop.val_loop.batch_progress.increment_ready()
             loop.val_loop.batch_progress.increment_started()
             loop.val_loop.batch_progress.reset_on_run()  # from the first batch
-        else:
-            self.restore_limit(trainer)
-            if place.ends_epoch and not due:  # else Lightning would look for one more batch
-                trainer.fit_loop.epoch_progress.increment_processed()
-                trainer.fit_loop.epoch_progress.increment_completed()
-                loop.batch_progress.reset_on_run()
-                due = _is_due(trainer, place.batches, 0, False)
+        elif place.ends_epoch and not due:  # Lightning would look for one more batch
+            trainer.fit_loop.epoch_progress.increment_processed()
+            trainer.fit_loop.epoch_progress.increment_completed()
+            loop.batch_progress.reset_on_run()
+            due = _is_due(trainer, place.batches, 0, False)
         # Where a validation is due, Lightning counts the batch again, whether it validates or has done so.
         loop.on_load_checkpoint({"_batches_that_stepped": place.batches - due})
         trainer.fit_loop.update_restart_stage()

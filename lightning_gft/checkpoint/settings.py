@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-OptimizerFn = Callable[[Iterable[nn.Parameter]], Optimizer]
-SchedulerFn = Callable[[Optimizer], LRScheduler]
+from lightning_gft.schedules import SchedulerFn
 
 
 class OptimizerSettings:
@@ -28,7 +26,7 @@ class OptimizerSettings:
         self.name = f"{type(optimizer).__module__}.{type(optimizer).__qualname__}"
         self.groups = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
         self.schedule = None if scheduler is None else type(scheduler).__name__
-        self._fresh_schedule = "" if scheduler is None else repr(scheduler.state_dict())
+        self._fresh_schedule = "" if scheduler is None else _described(scheduler)
 
     def noted(self) -> dict[str, Any]:
         """Return what a checkpoint notes, to be compared with the settings of a run that goes on from it."""
@@ -78,7 +76,7 @@ class OptimizerSettings:
             for group, own in zip(optimizer.param_groups, self.groups, strict=True):
                 group["lr"] = own["lr"]
             return scheduler
-        return self._replay(optimizer, make, num_steps=scheduler.last_epoch)
+        return self._replay(optimizer, make, num_steps=_num_steps(scheduler))
 
     def _schedule(self) -> str:
         # Its own settings, and the rates that it starts from.
@@ -97,6 +95,19 @@ class OptimizerSettings:
             for _ in range(num_steps):
                 scheduler.step()
         return scheduler
+
+
+def _described(scheduler: LRScheduler) -> str:
+    """Return all that a schedule follows from; torch leaves the arguments of transformers' functions out."""
+    functions = scheduler.lr_lambdas if isinstance(scheduler, LambdaLR) else []
+    arguments = [keywords for function in functions if (keywords := getattr(function, "keywords", None))]
+    parts = [_described(part) for part in getattr(scheduler, "_schedulers", [])]
+    return " ".join([repr(scheduler.state_dict()), *map(repr, arguments), *parts])
+
+
+def _num_steps(scheduler: LRScheduler) -> int:
+    parts = getattr(scheduler, "_schedulers", None)  # torch's ChainedScheduler has no count of its own
+    return scheduler.last_epoch if hasattr(scheduler, "last_epoch") or not parts else _num_steps(parts[0])
 
 
 def setting_differences(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:

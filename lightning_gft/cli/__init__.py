@@ -1,10 +1,11 @@
-"""The command line: ``lightning-gft fit | validate | test | predict``."""
+"""The command line: ``lightning-gft fit | validate | test | predict | export``."""
 
-import torch
+from typing import TYPE_CHECKING, Any
 
-from lightning_gft.cli.command import GFTCLI
-from lightning_gft.cli.errors import one_line_errors
-from lightning_gft.cli.processes import end_with_launcher, failing_alone
+from lightning_gft.cli.leaving import quiet_ends
+
+if TYPE_CHECKING:
+    from lightning_gft.cli.command import GFTCLI
 
 __all__ = ["GFTCLI", "main"]
 
@@ -15,9 +16,15 @@ def main(args: list[str] | None = None) -> None:
     Args:
         args: Command-line arguments; by default those of the process.
     """
-    end_with_launcher()
-    with failing_alone(), one_line_errors():
-        command = GFTCLI(args)
-        command.trainer.strategy.barrier()  # a run has succeeded when all of its processes have
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()  # its threads may abort a process that just ends
+    with quiet_ends():
+        from lightning_gft.cli.running import run  # takes seconds, in which Ctrl-C may come
+
+        run(args)
+
+
+def __getattr__(name: str) -> Any:
+    if name != "GFTCLI":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from lightning_gft.cli.command import GFTCLI
+
+    return GFTCLI

@@ -14,13 +14,14 @@ from jsonargparse import set_loader
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins import CheckpointIO
 from typing_extensions import override
 
 from lightning_gft.callbacks import GroupWriter
 from lightning_gft.checkpoint import AtomicCheckpointIO
 from lightning_gft.cli.checkpoints import find_checkpoint
-from lightning_gft.cli.outputs import KeepConfig, ShortProgressBar, default_loggers, quieten
+from lightning_gft.cli.outputs import KeepConfig, ShortProgressBar, default_loggers, quieten, remove_unused
 from lightning_gft.cli.parsing import Parser, check_files, load_value
 from lightning_gft.cli.stopping import StopBetweenSteps, StopRequest
 from lightning_gft.cli.summary import print_figures, print_kept, print_measured
@@ -46,19 +47,24 @@ class GFTCLI(LightningCLI):
         quieten()
         check_files(sys.argv[1:] if args is None else args)
         self.stop_request = StopRequest()
-        with self.stop_request.listening():
-            super().__init__(
-                GFTLitModule,
-                LightningDataModule,
-                subclass_mode_data=True,
-                auto_configure_optimizers=False,  # the module takes optimizer and scheduler as callables
-                seed_everything_default=0,
-                trainer_class=GFTTrainer,
-                save_config_callback=KeepConfig,
-                parser_class=Parser,
-                parser_kwargs={"prog": "lightning-gft", "version": version("lightning-gft")},
-                args=args,
-            )
+        self._own_loggers: list[Logger] = []
+        try:
+            with self.stop_request.listening():
+                super().__init__(
+                    GFTLitModule,
+                    LightningDataModule,
+                    subclass_mode_data=True,
+                    auto_configure_optimizers=False,  # the module takes optimizer and scheduler as callables
+                    seed_everything_default=0,
+                    trainer_class=GFTTrainer,
+                    save_config_callback=KeepConfig,
+                    parser_class=Parser,
+                    parser_kwargs={"prog": "lightning-gft", "version": version("lightning-gft")},
+                    args=args,
+                )
+        except BaseException:
+            remove_unused(self._own_loggers)
+            raise
 
     @staticmethod
     @override
@@ -79,7 +85,7 @@ class GFTCLI(LightningCLI):
         if self.config["subcommand"] == "export":
             kwargs["logger"] = False
         elif config["logger"] in (None, True) and not (config["fast_dev_run"] or config["barebones"]):
-            kwargs["logger"] = default_loggers(root)
+            kwargs["logger"] = self._own_loggers = default_loggers(root)
         callbacks, plugins = (self._given(name) for name in ("callbacks", "plugins"))
         shows_progress = config["enable_progress_bar"] is not False and not config["barebones"]
         if shows_progress and not any(isinstance(callback, ProgressBar) for callback in callbacks):
@@ -138,16 +144,7 @@ def _check_root(root: str) -> None:
 
 
 def _check_trainer(config: dict[str, Any]) -> None:
-    """Point to the module's own settings where Lightning would only say that it cannot."""
-    if config["gradient_clip_val"] is not None:
-        raise ValueError("trainer.gradient_clip_val has no effect here; set model.gradient_clip_val")
-    if config["gradient_clip_algorithm"] not in (None, "norm"):
-        raise ValueError("trainer.gradient_clip_algorithm has no effect here; model.gradient_clip_val is a norm")
-    if config["accumulate_grad_batches"] != 1:
-        raise ValueError(
-            "trainer.accumulate_grad_batches has no effect here: data.batch_size prompts make an update, in "
-            "micro-batches of model.micro_batch_tokens tokens"
-        )
+    """Refuse strategies that cannot work here, where Lightning's words would not help."""
     if str(config["strategy"]).startswith("deepspeed"):
         raise ValueError(
             f"trainer.strategy={config['strategy']} is not supported: use fsdp2, or ddp where a model fits"

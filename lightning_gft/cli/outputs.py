@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import warnings
+from collections.abc import Iterable
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -71,6 +74,19 @@ def _claim_version(folder: Path, first: int | str) -> int:
     raise AssertionError  # numbers do not end
 
 
+def remove_unused(loggers: Iterable[Logger]) -> None:
+    """Remove the folders of a run that ended before it began, and so before its configuration was kept there.
+
+    Args:
+        loggers: From :func:`default_loggers`, each with a folder that this run made itself.
+    """
+    for folder in {Path(log_dir) for logger in loggers if (log_dir := getattr(logger, "log_dir", None))}:
+        if folder.is_dir() and not any(folder.glob("config*.yaml")):
+            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):  # which other runs use
+                folder.parent.rmdir()
+
+
 class KeepConfig(SaveConfigCallback):
     """Keeps the run's configuration beside its logs, never in the place of a file that is there.
 
@@ -85,13 +101,32 @@ class KeepConfig(SaveConfigCallback):
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write nothing yet: the run may still be refused."""
+
+    @override
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._keep(trainer, pl_module)
+
+    @override
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._keep(trainer, pl_module)
+
+    @override
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._keep(trainer, pl_module)
+
+    @override
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._keep(trainer, pl_module)
+
+    def _keep(self, trainer: Trainer, pl_module: LightningModule) -> None:
         log_dir = trainer.log_dir  # asked of all processes at once
         if not trainer.loggers or log_dir is None or self.already_saved:
             return
         folder = Path(log_dir)
         names = (f"config{f'_{number}' if number else ''}.yaml" for number in count())
         self.config_filename = next(name for name in names if not (folder / name).exists())
-        super().setup(trainer, pl_module, stage)
+        super().setup(trainer, pl_module, str(trainer.state.fn))
 
     @override
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -17,6 +17,8 @@ from jsonargparse import get_loader
 from lightning.pytorch.cli import LightningArgumentParser
 from typing_extensions import override
 
+from lightning_gft.schedules import borrow_schedules
+
 _load_yaml = get_loader("yaml")
 
 _FRAMES = (  # lines that say where jsonargparse was, not what is wrong
@@ -27,6 +29,7 @@ _FRAMES = (  # lines that say where jsonargparse was, not what is wrong
     r"Expected a path but .*",
     r"Given value type: .*",
     r"Given value: .*",
+    r"(?:Type collections\.abc\.Callable.*: )?Expected 'lightning_gft\.schedules\..*' to be a subclass of .*",
     r"Problem with given class_path '[^']*':",
     r"",
 )
@@ -54,11 +57,19 @@ def load_value(text: str) -> Any:
     is_value = "\n" not in text
     if is_value and (text.startswith("#") or ("{prompt}" in text and not text.startswith(("{", "[", '"', "'")))):
         return text
-    return _load_yaml(text)
+    return borrow_schedules(_load_yaml(text))
 
 
 class Parser(LightningArgumentParser):
     """Tells an error in a line or two, where jsonargparse prints every option that there is."""
+
+    @override
+    def parse_args(self, args: Any = None, *rest: Any, **settings: Any) -> Any:
+        args = sys.argv[1:] if args is None else args
+        if isinstance(args, list):  # a path on the command line is not read as YAML
+            pairs = [arg.rpartition("=") for arg in args]
+            args = [f"{option}{equals}{borrow_schedules(value)}" for option, equals, value in pairs]
+        return super().parse_args(args, *rest, **settings)
 
     @override
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:

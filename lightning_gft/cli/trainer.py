@@ -6,7 +6,6 @@ from pathlib import Path
 
 from lightning.pytorch import LightningDataModule, Trainer
 
-from lightning_gft.checkpoint import load_checkpoint
 from lightning_gft.export import Dtype, check_merge, check_target, export_policy
 from lightning_gft.module import GFTLitModule
 
@@ -37,9 +36,6 @@ class GFTTrainer(Trainer):
         check_target(Path(path))
         if merge:
             check_merge(model)
-        model.configure_model()
-        checkpoint = load_checkpoint(Path(ckpt_path))
-        model.on_load_checkpoint(checkpoint)
-        model.load_state_dict(checkpoint["state_dict"], strict=False)
+        model.load_weights(ckpt_path)
         written = export_policy(model, Path(path), torch_dtype=torch_dtype, merge=merge, data=datamodule)
         print(f"Policy written to {written}")

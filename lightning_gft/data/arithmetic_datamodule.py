@@ -7,7 +7,7 @@ from random import Random
 
 from transformers import PreTrainedTokenizerBase
 
-from lightning_gft.checks import check_count
+from lightning_gft.checks import check_count, check_number
 from lightning_gft.data.arithmetic import draw_arithmetic, draw_letters, slips
 from lightning_gft.data.arithmetic_rows import arithmetic_row, draw_splits, letter_row, mixture_rows
 from lightning_gft.data.columns import Columns, Row
@@ -33,8 +33,8 @@ class ArithmeticDataModule(PromptDataModule):
         max_operand: Largest number.
         num_teacher: Solutions that the teacher gives to a problem.
         teacher_slip: Probability that one of the teacher's steps is wrong.
-        batch_size: Prompts per training step and process.
-        eval_batch_size: Prompts per evaluation step and process.
+        batch_size: Prompts per step and process in training and prediction.
+        eval_batch_size: Prompts per step and process in validation and test.
         shuffle: Whether to shuffle the training rows anew every epoch.
         seed: What the problems and the order are drawn from.
         num_workers: Processes that prepare batches; 0 prepares them in the training process.
@@ -72,7 +72,6 @@ class ArithmeticDataModule(PromptDataModule):
             seed=seed,
             num_workers=num_workers,
         )
-        _check_share("teacher_slip", teacher_slip)
         check_count("num_train", num_train, least=1)
         check_count("num_second_skill", num_second_skill, least=0)
         check_count("num_hard", num_hard, least=0)
@@ -81,11 +80,14 @@ class ArithmeticDataModule(PromptDataModule):
         if num_hard > 0:
             _check_problems(0, num_hard, "hard_operands", hard_operands, max_operand)
             if hard_operands <= num_operands:
-                raise ValueError(f"hard_operands={hard_operands} must be more than num_operands={num_operands}")
+                raise ValueError(
+                    f"`hard_operands`: expected more than num_operands={num_operands}, got {hard_operands}; raise it"
+                )
         self.num_train, self.num_val = num_train, num_val
         self.num_second_skill, self.num_hard = num_second_skill, num_hard
         self.num_operands, self.hard_operands, self.max_operand = num_operands, hard_operands, max_operand
-        self.num_teacher, self.teacher_slip = num_teacher, teacher_slip
+        self.num_teacher = num_teacher
+        self.teacher_slip = check_number("teacher_slip", teacher_slip, least=0, most=1)
 
     def load_rows(self, split: Split) -> dict[str, list[Row]]:
         """Return the rows of each data set of a split.
@@ -136,8 +138,8 @@ class ArithmeticPretrainingDataModule(PromptDataModule):
         num_second_skill: Validation problems of the second skill; 0 leaves it out.
         num_operands: Numbers of a problem.
         max_operand: Largest number.
-        batch_size: Prompts per training step and process.
-        eval_batch_size: Prompts per evaluation step and process.
+        batch_size: Prompts per step and process in training and prediction.
+        eval_batch_size: Prompts per step and process in validation and test.
         seed: What the problems are drawn from.
         num_workers: Processes that prepare batches; 0 prepares them in the training process.
 
@@ -175,10 +177,8 @@ class ArithmeticPretrainingDataModule(PromptDataModule):
             "second_skill_fraction": second_skill_fraction,
             "expert_style_fraction": expert_style_fraction,
         }
-        for field, share in shares.items():
-            _check_share(field, share)
         self.num_examples = num_examples
-        self.shares = shares
+        self.shares = {field: check_number(field, share, least=0, most=1) for field, share in shares.items()}
         self.num_operands, self.max_operand = num_operands, max_operand
         self.evaluation = ArithmeticDataModule(
             num_train=1,
@@ -217,11 +217,6 @@ class ArithmeticPretrainingDataModule(PromptDataModule):
 
 def _plain_encoder(tokenizer: PreTrainedTokenizerBase, columns: Columns) -> ExampleEncoder:
     return ExampleEncoder(PromptEncoder(tokenizer, use_chat_template=False), columns, LengthLimits())
-
-
-def _check_share(field: str, share: float) -> None:
-    if not 0 <= share <= 1:
-        raise ValueError(f"{field}={share} must lie between 0 and 1")
 
 
 def _check_problems(num_train: int, num_val: int, field: str, num_operands: int, max_operand: int) -> None:

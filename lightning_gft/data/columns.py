@@ -6,7 +6,7 @@ import difflib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from lightning_gft.checks import check_marker
 from lightning_gft.data.errors import row_name, shorten
@@ -20,7 +20,7 @@ class NumberedRows(list[Row]):
 
     Args:
         rows: The rows.
-        positions: Position of each in the data as loaded.
+        positions: Position of each in the data as loaded; with the name of its split where there are several.
 
     Example:
         >>> rows = NumberedRows([{"prompt": "1+1="}], positions=[7])
@@ -28,7 +28,7 @@ class NumberedRows(list[Row]):
         [7]
     """
 
-    def __init__(self, rows: Sequence[Row], positions: Sequence[int]) -> None:
+    def __init__(self, rows: Sequence[Row], positions: Sequence[int | str]) -> None:
         super().__init__(rows)
         self.positions = positions
 
@@ -49,7 +49,7 @@ class TextExample:
     reference: Any
     demonstrations: dict[str, list[str]]
     columns: Row
-    row: int
+    row: int | str
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,12 @@ class Columns:
         teacher_column: A text, or a list of texts; ``None`` if the data has none.
         answer_marker: The reference is what follows the last of these in the answer; if empty, the whole
             answer is it.
+        unfinished_demonstrations: Drop a demonstration that the data call unfinished, or refuse it.
 
-    A blank demonstration counts as missing, as null does: the end of sequence alone is no answer.
+    A blank demonstration counts as missing, as null does: the end of sequence alone is no answer. A column
+    ``<name>_responses`` may have a column ``<name>_finished`` beside it, a truth value for each of its texts, as
+    :class:`~lightning_gft.callbacks.GroupWriter` writes it; a text that is not finished counts as missing too, or is an
+    error.
 
     Raises:
         ValueError: If ``answer_marker`` is null.
@@ -81,6 +85,7 @@ class Columns:
     expert_column: str | None = None
     teacher_column: str | None = None
     answer_marker: str = ""
+    unfinished_demonstrations: Literal["error", "drop"] = "drop"
 
     def __post_init__(self) -> None:
         check_marker("answer_marker", self.answer_marker)
@@ -129,7 +134,8 @@ class Columns:
                 prompt=self._prompt(row, number),
                 reference=self._reference(row, number),
                 demonstrations={
-                    role: _texts(row[column], column, number) for role, column in self.demonstration_columns.items()
+                    role: self._demonstrations(row, column, number)
+                    for role, column in self.demonstration_columns.items()
                 },
                 columns=row,
                 row=number,
@@ -149,7 +155,36 @@ class Columns:
             blank[role] = sum(isinstance(text, str) and not text.strip() for cell in cells for text in cell)
         return +blank
 
-    def _prompt(self, row: Row, number: int) -> Prompt:
+    def count_unfinished(self, rows: Sequence[Row]) -> Counter[str]:
+        """Return how many demonstrations of each role are unfinished, which :meth:`read` leaves out.
+
+        Args:
+            rows: Rows that have the columns.
+        """
+        unfinished = Counter[str]()
+        for role, column in self.demonstration_columns.items():
+            flags = (row.get(_flag_column(column)) for row in rows)
+            unfinished[role] = sum(_listed(cell).count(False) for cell in flags)
+        return +unfinished
+
+    def _demonstrations(self, row: Row, column: str, number: int | str) -> list[str]:
+        texts, flag_column = _texts(row[column], column, number), _flag_column(column)
+        if row.get(flag_column) is not None:
+            finished = _listed(row[flag_column])
+            if len(finished) != len(texts) or not all(isinstance(flag, bool) for flag in finished):
+                raise TypeError(
+                    f"{row_name(number, flag_column)}: expected a truth value for each of {len(texts)} texts in "
+                    f"{column!r}, got {shorten(row[flag_column])}; correct it, or take the column out"
+                )
+            if self.unfinished_demonstrations == "error" and not all(finished):
+                raise ValueError(
+                    f"{row_name(number, column)}: expected finished responses, got one that {flag_column!r} calls "
+                    "unfinished; take it out, or set `unfinished_demonstrations: drop`"
+                )
+            texts = [text for text, flag in zip(texts, finished, strict=True) if flag]
+        return [text for text in texts if text.strip()]
+
+    def _prompt(self, row: Row, number: int | str) -> Prompt:
         prompt: Prompt = row[self.prompt_column]
         name = row_name(number, self.prompt_column)
         try:
@@ -162,7 +197,7 @@ class Columns:
             raise ValueError(f"{name}: the prompt is empty: {shorten(prompt)}. Take the row out, or give it a prompt")
         return prompt
 
-    def _reference(self, row: Row, number: int) -> Any:
+    def _reference(self, row: Row, number: int | str) -> Any:
         if self.answer_column is None:
             return None
         answer = row[self.answer_column]
@@ -175,8 +210,18 @@ class Columns:
         return reference.strip()
 
 
-def _texts(cell: Any, column: str, number: int) -> list[str]:
-    texts = [] if cell is None else [cell] if isinstance(cell, str) else cell
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+def _texts(cell: Any, column: str, number: int | str) -> list[str]:
+    texts = _listed(cell)
+    if not all(isinstance(text, str) for text in texts):
         raise TypeError(f"{row_name(number, column)}: must hold a text or a list of texts, not {shorten(cell)}")
-    return [text for text in texts if text.strip()]
+    return texts
+
+
+def _listed(cell: Any) -> list[Any]:
+    return [] if cell is None else cell if isinstance(cell, list) else [cell]
+
+
+def _flag_column(column: str) -> str:
+    """Return the column that says which of the responses in another are finished; empty if it can have none."""
+    name = column.removesuffix("_responses")
+    return "" if name == column else f"{name}_finished"

@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from transformers import PreTrainedTokenizerBase
 
-from lightning_gft.checks import check_count
+from lightning_gft.checks import check_count, check_seed
 from lightning_gft.data.collate import collate_examples
 from lightning_gft.data.columns import Row
 from lightning_gft.data.examples import Example, ExampleEncoder
@@ -41,8 +41,8 @@ class PromptDataModule(LightningDataModule, ABC):
     Prediction goes through the training prompts in the order of the data.
 
     Args:
-        batch_size: Prompts per training step and process.
-        eval_batch_size: Prompts per evaluation step and process.
+        batch_size: Prompts per step and process in training and prediction.
+        eval_batch_size: Prompts per step and process in validation and test.
         shuffle: Whether to shuffle the training rows anew every epoch.
         seed: Seed of the order, which `seed_everything` changes too.
         num_workers: Processes that prepare batches; 0 prepares them in the training process.
@@ -59,14 +59,11 @@ class PromptDataModule(LightningDataModule, ABC):
 
     def __init__(self, *, batch_size: int, eval_batch_size: int, shuffle: bool, seed: int, num_workers: int) -> None:
         super().__init__()
-        check_count("batch_size", batch_size)
-        check_count("eval_batch_size", eval_batch_size)
-        check_count("num_workers", num_workers, least=0)
-        self.batch_size = batch_size
-        self.eval_batch_size = eval_batch_size
+        self.batch_size = check_count("batch_size", batch_size)
+        self.eval_batch_size = check_count("eval_batch_size", eval_batch_size)
         self.shuffle = shuffle
-        self.seed = seed
-        self.num_workers = num_workers
+        self.seed = check_seed("seed", seed, of=type(self).__name__)
+        self.num_workers = check_count("num_workers", num_workers, least=0)
         self.tokenizer: PreTrainedTokenizerBase | None = None
         self.examples: dict[Split, dict[str, list[Example]]] = {}
         self.dropped: dict[str, int] = {}
@@ -126,17 +123,17 @@ class PromptDataModule(LightningDataModule, ABC):
 
     def val_dataloader(self) -> list[DataLoader[Example]]:
         """Return a dataloader for each validation data set; none if there are no validation data."""
-        return self._evaluation_dataloaders("val")
+        return self._ordered_dataloaders("val", self.eval_batch_size)
 
     def test_dataloader(self) -> list[DataLoader[Example]]:
         """Return a dataloader for each test data set."""
-        return self._evaluation_dataloaders("test")
+        return self._ordered_dataloaders("test", self.eval_batch_size)
 
     def predict_dataloader(self) -> list[DataLoader[Example]]:
-        """Return the training prompts in the order of the data, to build groups of."""
-        return self._evaluation_dataloaders("train")
+        """Return the training prompts in the order of the data, to build groups of as training would."""
+        return self._ordered_dataloaders("train", self.batch_size)
 
-    def _evaluation_dataloaders(self, split: Split) -> list[DataLoader[Example]]:
+    def _ordered_dataloaders(self, split: Split, batch_size: int) -> list[DataLoader[Example]]:
         replica = self._replica()
         for name, examples in self._examples_of(split).items():
             if len(examples) < replica["num_replicas"]:
@@ -149,7 +146,7 @@ class PromptDataModule(LightningDataModule, ABC):
             DataLoader(
                 _as_dataset(examples),
                 sampler=UnrepeatedDistributedSampler(_as_dataset(examples), shuffle=False, **replica),
-                batch_size=self.eval_batch_size,
+                batch_size=batch_size,
                 num_workers=self.num_workers,
                 collate_fn=partial(collate_examples, dataset=name, **replica),
             )
@@ -180,7 +177,7 @@ class PromptDataModule(LightningDataModule, ABC):
 
     def _check_demonstrations(self, encoder: ExampleEncoder, rows: list[Row], examples: list[Example]) -> None:
         """Tell of rows without a demonstration, and refuse a column that has none at all."""
-        blank = encoder.columns.count_blank(rows)
+        blank, unfinished = encoder.columns.count_blank(rows), encoder.columns.count_unfinished(rows)
         for role, column in encoder.columns.demonstration_columns.items():
             missing = sum(not example.demonstrations[role] for example in examples)
             if missing == len(examples):
@@ -188,11 +185,14 @@ class PromptDataModule(LightningDataModule, ABC):
                 raise ValueError(
                     f"train data: no row has a demonstration in {role}_column={column!r}"
                     + (f", {lost} are too long (the limit is {encoder.limit_name('response')})" if lost else "")
+                    + (f", {unfinished[role]} are unfinished" if unfinished[role] else "")
                     + f": correct the data{', raise the limit' if lost else ''}, or set `{role}_column: null`"
                 )
             gaps = [f"{missing} of {len(examples)} rows have no {role} demonstration"] if missing else []
             if blank[role]:
                 gaps.append(f"{blank[role]} blank {role} texts were left out")
+            if unfinished[role]:
+                gaps.append(f"{unfinished[role]} unfinished {role} responses were left out")
             if gaps:
                 rank_zero_warn(f"train data: {'; '.join(gaps)}")
 

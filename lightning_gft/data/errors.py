@@ -31,11 +31,11 @@ def shorten(value: object, length: int = 80) -> str:
     return written if len(written) <= length else written[: length - 1] + "…"
 
 
-def row_name(number: int, column: str | None = None) -> str:
+def row_name(number: int | str, column: str | None = None) -> str:
     """Return what errors call a row.
 
     Args:
-        number: Its position in the data as loaded, before rows are held out.
+        number: Its position in the data as loaded, before rows are held out; with its split if there are several.
         column: The column at fault.
 
     Example:

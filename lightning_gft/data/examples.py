@@ -37,7 +37,7 @@ class Example:
     reference: Any
     demonstrations: dict[str, list[Response]]
     columns: Row
-    row: int
+    row: int | str
 
 
 @dataclass(frozen=True)

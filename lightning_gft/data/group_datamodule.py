@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike
+from typing import Literal
 
-import datasets
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from transformers import PreTrainedTokenizerBase
 
-from lightning_gft.checks import check_count
+from lightning_gft.checks import check_count, check_number
 from lightning_gft.data.columns import Columns, NumberedRows, Row
 from lightning_gft.data.datamodule import PromptDataModule, Split
 from lightning_gft.data.examples import ExampleEncoder, LengthLimits, Overlong
 from lightning_gft.data.loading import load_rows
+from lightning_gft.data.selection import Rows, count_shared
 from lightning_gft.data.tokenization import PromptEncoder
+
+_SHARE = "as a number it is the share of rows to hold out"
 
 
 class GroupDataModule(PromptDataModule):
     """Prompts with references and demonstrations, from files, folders or the hub.
 
     Args:
-        path: A .json, .jsonl, .csv or .parquet file, a glob or folder of them, a folder written by ``save_to_disk``, or
-            the name of a data set on the hub. A file is one split, ``"train"``.
+        path: A .json, .jsonl, .csv, .tsv or .parquet file, a glob or folder of them, a folder written by
+            ``save_to_disk``, or the name of a data set on the hub. A file is one split, ``"train"``. Values stay what
+            they are there: the text ``"007"`` does not become a number.
         name: Configuration of a data set on the hub.
         prompt_column: Column with the prompt, a text or a list of messages.
         answer_column: Column with what a verifier compares to; null if there is none.
@@ -37,7 +42,8 @@ class GroupDataModule(PromptDataModule):
         max_response_length: Longest demonstration, in tokens, the end-of-sequence token included.
         overlong_prompts: Refuse a longer prompt, or drop its row. Nothing is ever cut.
         overlong_demonstrations: Drop a longer demonstration from its group, or refuse it. Nothing is ever cut.
-        train_split: Split to train on.
+        train_split: Split to train on. As in the ``datasets`` library, also slices by rows or percent, ``train[:1000]``
+            or ``train[:80%]``, and sums, ``train+test``; likewise for the other two.
         val_split: Split to validate on, of ``val_path`` if given; or the fraction of the training rows that is held out
             for it. Null, without ``val_path``, for no validation.
         test_split: Split to test on, of ``test_path`` if given.
@@ -45,11 +51,13 @@ class GroupDataModule(PromptDataModule):
         test_path: Where the test data are, if not at ``path``.
         max_train_rows: Use only the first N training rows.
         max_val_rows: Use only the first N validation rows.
-        batch_size: Prompts per training step and process.
-        eval_batch_size: Prompts per evaluation step and process.
+        batch_size: Prompts per step and process in training and prediction.
+        eval_batch_size: Prompts per step and process in validation and test.
         shuffle: Whether to shuffle the training rows anew every epoch.
         seed: What the order, and the rows held out, are drawn from.
         num_workers: Processes that prepare batches; 0 prepares them in the training process.
+        unfinished_demonstrations: Drop a demonstration that the data call unfinished, as ``self_finished`` does for
+            ``self_responses`` in a file that ``predict`` has written, or refuse it.
 
     Raises:
         ValueError: If an option is out of range, or options contradict each other.
@@ -89,6 +97,7 @@ class GroupDataModule(PromptDataModule):
         shuffle: bool = True,
         seed: int = 0,
         num_workers: int = 0,
+        unfinished_demonstrations: Literal["error", "drop"] = "drop",
     ) -> None:
         super().__init__(
             batch_size=batch_size,
@@ -104,8 +113,11 @@ class GroupDataModule(PromptDataModule):
         self.prompt_template = prompt_template
         self.use_chat_template = use_chat_template
         self.system_prompt = system_prompt
-        self.columns = Columns(prompt_column, answer_column, expert_column, teacher_column, answer_marker)
+        self.columns = Columns(
+            prompt_column, answer_column, expert_column, teacher_column, answer_marker, unfinished_demonstrations
+        )
         self.limits = LengthLimits(max_prompt_length, max_response_length, overlong_prompts, overlong_demonstrations)
+        self._train_places: list[tuple[str, range]] = []
         self._check_options()
 
     def load_rows(self, split: Split) -> dict[str, list[Row]]:
@@ -134,29 +146,38 @@ class GroupDataModule(PromptDataModule):
     def _train_rows(self) -> NumberedRows:
         rows = self._load_training_split()
         kept, _ = self._hold_out(len(rows))
-        return _choose(rows, kept[: self.max_train_rows])
+        self._train_places = rows.places(self.max_train_rows)
+        return rows.take(kept[: self.max_train_rows])
 
     def _val_rows(self) -> NumberedRows | None:
         if isinstance(self.val_split, float):
             rows = self._load_training_split()
             _, held_out = self._hold_out(len(rows))
-            return _choose(rows, held_out[: self.max_val_rows])
-        val_rows = self._evaluation_rows("val", self.val_path, self.val_split)
-        return None if val_rows is None else _choose(val_rows, range(len(val_rows))[: self.max_val_rows])
+            return rows.take(held_out[: self.max_val_rows])
+        return self._evaluation_rows("val", self.val_path, self.val_split, self.max_val_rows)
 
     def _test_rows(self) -> NumberedRows | None:
-        rows = self._evaluation_rows("test", self.test_path, self.test_split)
-        return None if rows is None else _choose(rows, range(len(rows)))
+        return self._evaluation_rows("test", self.test_path, self.test_split)
 
-    def _load_training_split(self) -> datasets.Dataset:
+    def _load_training_split(self) -> Rows:
         return load_rows(self.path, name=self.name, split=self.train_split, split_field="train_split")
 
-    def _evaluation_rows(self, role: str, path: str | None, split: str | None) -> datasets.Dataset | None:
+    def _evaluation_rows(
+        self, role: str, path: str | None, split: str | None, most: int | None = None
+    ) -> NumberedRows | None:
         if path is not None:
-            return load_rows(path, split=split, path_field=f"{role}_path", split_field=f"{role}_split")
-        if split is not None:
-            return load_rows(self.path, name=self.name, split=split, split_field=f"{role}_split")
-        return None
+            return load_rows(path, split=split, path_field=f"{role}_path", split_field=f"{role}_split")[:most]
+        if split is None:
+            return None
+        rows = load_rows(self.path, name=self.name, split=split, split_field=f"{role}_split")
+        shared = count_shared(rows.places(most), self._train_places)
+        taken = rows[:most]
+        if shared:
+            rank_zero_warn(
+                f"{role} data: {shared} of {len(taken)} rows are training rows too: to keep them apart, give slices "
+                f"such as train_split: train[:90%] and {role}_split: train[90%:]"
+            )
+        return taken
 
     def _hold_out(self, num_rows: int) -> tuple[Sequence[int], Sequence[int]]:
         """Return the positions of the rows to train on and of those held out, each in the order of the data."""
@@ -176,18 +197,13 @@ class GroupDataModule(PromptDataModule):
         for field in ("max_train_rows", "max_val_rows"):
             limit = getattr(self, field)
             if limit is not None:
-                check_count(field, limit, otherwise=", or be null for all rows")
+                check_count(field, limit, otherwise="null for all rows")
         if self.max_val_rows is not None and self.val_split is None and self.val_path is None:
             raise ValueError(f"max_val_rows={self.max_val_rows} has no effect without val_split or val_path")
         if isinstance(self.val_split, str | None):
             return
-        if isinstance(self.val_split, bool) or not 0 < self.val_split < 1:
-            raise ValueError(
-                f"val_split={self.val_split} must lie between 0 and 1, the share of rows to hold out, or name a split"
-            )
+        self.val_split = check_number(
+            "val_split", self.val_split, above=0, below=1, otherwise="the name of a split", remedy=_SHARE
+        )
         if self.val_path is not None:
             raise ValueError(f"val_split={self.val_split} holds rows out of `path`: it cannot go with `val_path`")
-
-
-def _choose(rows: datasets.Dataset, positions: Sequence[int]) -> NumberedRows:
-    return NumberedRows(rows.select(positions).to_list(), positions)

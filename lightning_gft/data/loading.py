@@ -1,131 +1,147 @@
-"""Rows from files, folders and the hub, through the ``datasets`` library."""
+"""Rows from files, folders, saved data sets and the hub, with every value as it stands there."""
 
 from __future__ import annotations
 
 import glob
-import re
+import os
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import datasets
+import pyarrow
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
-from lightning_gft.data.faults import check_files, csv_header, find_fault, json_rows
+from lightning_gft.data.errors import shorten
+from lightning_gft.data.files import KINDS, DataFile, file_of, suffix_of
+from lightning_gft.data.repositories import Splits, find_in_folder, find_on_hub
+from lightning_gft.data.selection import Rows
+from lightning_gft.data.slices import choose_rows
+from lightning_gft.data.tables import DatasetTable, JoinedTable, Table
 
-READERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
-"""Kinds of files that are read, by the reader of the ``datasets`` library for each."""
-
-_KINDS = (
-    "a .json, .jsonl, .csv or .parquet file, a glob or folder of them, a folder written by `save_to_disk`, or the name "
-    "of a data set on the hub"
+_SOURCES = (
+    f"a {', '.join(list(KINDS)[:-1])} or {list(KINDS)[-1]} file, a glob or folder of them, a folder written by "
+    "`save_to_disk`, or the name of a data set on the hub"
 )
-_HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
 def load_rows(
-    path: str,
+    path: str | os.PathLike[str],
     *,
     name: str | None = None,
     split: str | None = None,
     path_field: str = "path",
     split_field: str = "split",
-) -> datasets.Dataset:
-    """Load one split of a data set.
+) -> Rows:
+    r"""Load one split of a data set, or slices of its splits.
 
-    A file, and files found by a glob, are one split, ``"train"``. All values of a .csv file are texts and an empty cell
-    is ``None``, so that an answer ``007`` or ``NA`` stays what it is.
+    Values are what the file says they are: JSON text ``"007"`` is a text, whatever stands in other rows, and keys that
+    an object lacks stay away. All values of .csv and .tsv files are texts and an empty cell is ``None``. A column that
+    a row lacks is ``None`` in it. A file, and files found by a glob, are one split, ``"train"``.
 
     Args:
-        path: A .json, .jsonl, .csv or .parquet file, a glob or folder of them, a folder written by ``save_to_disk``, or
-            the name of a data set on the hub.
-        name: Configuration of a data set on the hub.
-        split: Name of the split; ``None`` takes the only one that there is.
+        path: A file of one of :data:`~lightning_gft.data.files.KINDS`, which may be compressed (.gz, .bz2, .xz), a glob
+            or folder of them, a folder written by ``save_to_disk``, or the name of a data set on the hub.
+        name: Configuration of a data set on the hub, or of a folder's README.md.
+        split: A split, slices such as ``train[:1000]`` or ``train[80%:]``, or a sum of them such as ``train+test``;
+            ``None`` takes the only split that there is.
         path_field: What errors call ``path``.
         split_field: What errors call ``split``.
 
+    Returns:
+        The rows, which are read from Parquet files and saved data sets when they are taken.
+
     Raises:
         FileNotFoundError: If there is nothing to load.
-        ValueError: If it is of an unknown kind, broken, lacks the split or has no rows.
+        ValueError: If it is of an unknown kind, damaged, lacks the split or has no rows.
+        OSError: If it cannot be opened.
 
     Example:
         >>> import tempfile
         >>> file = Path(tempfile.mkdtemp(), "rows.jsonl")
-        >>> _ = file.write_text('{"prompt": "1+1=", "answer": "2"}')
-        >>> load_rows(str(file))[0]
-        {'prompt': '1+1=', 'answer': '2'}
+        >>> _ = file.write_text('{"prompt": "Which agent?", "answer": "007"}\n{"prompt": "1+1=", "answer": 2}')
+        >>> list(load_rows(file, split="train[:1]"))
+        [{'prompt': 'Which agent?', 'answer': '007'}]
     """
-    where = f"{path_field}={path!r}"
-    splits = _load_splits(path, name, where)
-    if split is None and len(splits) > 1:
-        raise ValueError(f"{where} has the splits {_listed(splits)}: choose one by `{split_field}`")
-    if split is not None and split not in splits:
-        raise ValueError(f"{split_field}={split!r} is not a split of {where}, which has {_listed(splits)}")
-    rows = splits[split if split is not None else next(iter(splits))]
-    if len(rows) == 0:
-        raise ValueError(f"{where} has no rows" + (f" in {split_field}={split!r}" if split is not None else ""))
-    return rows
+    path = os.fspath(path)
+    where = f"{path_field}={shorten(path, 200)}"
+    with _named(where):
+        splits = _find_splits(path, name, where)
+    return choose_rows(_Tables(splits, where), split, where, split_field)
 
 
-def _load_splits(path: str, name: str | None, where: str) -> dict[str, datasets.Dataset]:
-    local = Path(path).expanduser()
-    if name is not None and (local.is_file() or glob.has_magic(path)):
+def _find_splits(path: str, name: str | None, where: str) -> Splits:
+    local = os.path.expanduser(path)  # noqa: PTH111  # `Path.expanduser` raises for a user that is not there
+    if "://" in path:
+        raise FileNotFoundError(_remote(path, where))
+    # Unlike `Path`'s, these say no for a name that is too long.
+    if os.path.isdir(local):  # noqa: PTH112
+        return _find_in_folder(Path(local), name, where)
+    is_file, is_glob = os.path.isfile(local), glob.has_magic(local)  # noqa: PTH113
+    if name is not None and (is_file or is_glob):
         raise ValueError(f"name={name!r} chooses a configuration of a data set, but {where} is files: leave it out")
-    if local.is_file():
-        return _load_files([local], where)
-    if local.is_dir():
-        return _load_folder(local, name, where)
-    if glob.has_magic(path):
-        found = sorted(glob.glob(str(local), recursive=True))  # noqa: PTH207  # `Path.glob` takes no absolute pattern
+    if is_file:
+        return _of_files([Path(local)], where)
+    if is_glob:
+        found = sorted(glob.glob(local, recursive=True))  # noqa: PTH207  # `Path.glob` takes no absolute pattern
         files = [Path(file) for file in found if Path(file).is_file()]
         if not files:
-            raise FileNotFoundError(f"{where} matches no file: give {_KINDS}")
-        return _load_files(files, where)
-    if local.suffix in READERS or not _HUB_NAME.fullmatch(path):
-        raise FileNotFoundError(f"{where} does not exist: give {_KINDS}")
-    return _load_from_hub(path, name, where)
+            raise FileNotFoundError(f"{where} matches no file: give {_SOURCES}")
+        return _of_files(files, where)
+    if os.path.lexists(local):
+        what = "a link to a file that does not exist" if os.path.islink(local) else "neither a file nor a folder"  # noqa: PTH114
+        raise FileNotFoundError(f"{where} is {what}: give {_SOURCES}")
+    if suffix_of(Path(local)) in KINDS or not _may_be_on_hub(path):
+        raise FileNotFoundError(f"{where} does not exist: give {_SOURCES}")
+    return find_on_hub(path, name, where)
 
 
-def _load_files(files: list[Path], where: str) -> dict[str, datasets.Dataset]:
-    kinds = {file.suffix for file in files}
-    if not kinds <= READERS.keys():
-        raise ValueError(f"{where} is of a kind that cannot be read ({', '.join(sorted(kinds))}): give {_KINDS}")
+def _remote(path: str, where: str) -> str:
+    scheme, _, rest = path.partition("://")
+    if scheme == "hf" and rest.startswith("datasets/"):
+        return f"{where}: expected a name on the hub without 'hf://datasets/', as in {'/'.join(rest.split('/')[1:3])!r}"
+    return f"{where}: expected local data, got an address ({scheme}); copy the data here first and give {_SOURCES}"
+
+
+def _may_be_on_hub(path: str) -> bool:
+    try:
+        validate_repo_id(path)
+    except HFValidationError:
+        return False
+    return True
+
+
+def _of_files(files: list[Path], where: str) -> Splits:
+    kinds = {suffix_of(file) for file in files}
+    if not kinds <= KINDS.keys():
+        unknown = ", ".join(sorted({file.suffix or "none" for file in files if suffix_of(file) not in KINDS}))
+        raise ValueError(f"{where}: expected files of a kind that is read, got the suffix {unknown}; give {_SOURCES}")
     _check_kinds(files, where)
-    splits = _read(files, where, READERS[kinds.pop()], data_files=list(map(str, files)))
-    if files[0].suffix != ".parquet" and _has_dates(splits):
-        # The library takes a text such as 2024-01-31 for a date, which no response would equal.
-        return {"train": datasets.Dataset.from_list([row for file in files for row in json_rows(file)])}
-    return splits
+    return {"train": [file_of(file) for file in files]}
 
 
-def _load_folder(folder: Path, name: str | None, where: str) -> dict[str, datasets.Dataset]:
+def _find_in_folder(folder: Path, name: str | None, where: str) -> Splits:
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
         return _load_saved(folder, where)
-    files = sorted(file for file in folder.rglob("*") if file.suffix in READERS and _is_data(file.relative_to(folder)))
+    files = sorted(
+        file for file in folder.rglob("*") if suffix_of(file) in KINDS and _is_data(file.relative_to(folder))
+    )
     if not files:
-        raise FileNotFoundError(f"{where} is a folder without anything to read: give {_KINDS}")
+        raise FileNotFoundError(f"{where} is a folder without anything to read: give {_SOURCES}")
     _check_kinds(files, where)
-    splits = _read(files, where, str(folder), name)
-    if files[0].suffix != ".parquet" and _has_dates(splits):
-        raise ValueError(
-            f"{where}: texts that look like dates would be read as such; give the files themselves, as in "
-            f"{str(folder / ('*' + files[0].suffix))!r}"
-        )
-    return splits
+    return find_in_folder(folder, name)
 
 
-def _has_dates(splits: dict[str, datasets.Dataset]) -> bool:
-    schemas = " ".join(str(rows.features.arrow_schema) for rows in splits.values())
-    return re.search(r"\b(timestamp|date32|date64|time32|time64)\[", schemas) is not None
-
-
-def _check_kinds(files: list[Path], where: str) -> None:
-    kinds = Counter(file.suffix for file in files)
-    if len({READERS[kind] for kind in kinds}) > 1:
+def _check_kinds(files: Sequence[Path], where: str) -> None:
+    kinds = Counter(suffix_of(file) for file in files)
+    if len({KINDS[kind] for kind in kinds}) > 1:
         found = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-        glob_of_one = str(files[0].with_name(f"*{files[0].suffix}"))
+        glob_of_one = str(files[0].with_name(f"*{suffix_of(files[0])}"))
         raise ValueError(
-            f"{where} has files of different kinds ({found}), which cannot be read together: say which by a glob, as "
-            f"in {glob_of_one!r}, or put the others elsewhere"
+            f"{where}: expected files of one kind, got {found}; choose by a glob, as in {glob_of_one!r}, or put the "
+            "others elsewhere"
         )
 
 
@@ -135,45 +151,63 @@ def _is_data(file: Path) -> bool:
     return not hidden and file.name not in datasets.data_files.FILES_TO_IGNORE
 
 
-def _load_saved(folder: Path, where: str) -> dict[str, datasets.Dataset]:
+def _load_saved(folder: Path, where: str) -> Splits:
     try:
         saved = datasets.load_from_disk(str(folder))
-    except (FileNotFoundError, KeyError, ValueError) as error:
+    except (FileNotFoundError, KeyError, ValueError, pyarrow.ArrowException) as error:
         raise ValueError(f"{where} is not whole, as `save_to_disk` leaves a folder: save it again ({error})") from error
     return dict(saved) if isinstance(saved, datasets.DatasetDict) else {"train": saved}
 
 
-def _read(files: list[Path], where: str, *args: Any, **kwargs: Any) -> dict[str, datasets.Dataset]:
+@contextmanager
+def _named(where: str) -> Iterator[None]:
+    """Name the data in an error of reading them."""
     try:
-        check_files(files)
+        yield
     except ValueError as error:
-        raise ValueError(f"{where} cannot be read: {error}") from error
-    try:
-        return dict(datasets.load_dataset(*args, **kwargs, **_reader_options(files)))
-    except StopIteration as error:  # the library's for files without anything but white space
-        raise ValueError(f"{where} has no rows") from error
-    except (ValueError, datasets.exceptions.DatasetsError) as error:
-        found = next((fault for file in files if (fault := find_fault(file))), None)
-        if found is None and "corresponds to no data" in str(error):
-            raise ValueError(f"{where} has no rows") from error
-        raise ValueError(f"{where} cannot be read: {found or error.__cause__ or error}") from error
+        raise error if where in f"{error}" else ValueError(f"{where}: {error}") from error
+    except OSError as error:
+        if where in f"{error}":
+            raise
+        raise OSError(f"{where} cannot be opened: {error}") from error
 
 
-def _load_from_hub(path: str, name: str | None, where: str) -> dict[str, datasets.Dataset]:
-    try:
-        return dict(datasets.load_dataset(path, name))
-    except (ConnectionError, FileNotFoundError, ValueError) as error:  # the last for an unknown configuration
-        raise FileNotFoundError(
-            f"{where} is neither here nor to be had from the hub ({error}): give {_KINDS}"
-        ) from error
+def _read_files(files: Sequence[DataFile]) -> Table:
+    tables = [file.read() for file in files]
+    for file, table in zip(files, tables, strict=True):
+        if file.kind != "json" and set(table.columns) != set(tables[0].columns):
+            raise ValueError(
+                f"{file.path.name}: expected the columns of {files[0].path.name}, {_listed(tables[0].columns)}, got "
+                f"{_listed(table.columns)}; give files with the same columns"
+            )
+    return JoinedTable(tables)
 
 
-def _reader_options(files: list[Path]) -> dict[str, Any]:
-    if files[0].suffix != ".csv":
-        return {}
-    texts = datasets.Features({column: datasets.Value("string") for column in csv_header(files[0])})
-    return {"features": texts, "keep_default_na": False, "na_values": [""]}
-
-
-def _listed(names: dict[str, datasets.Dataset]) -> str:
+def _listed(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names))
+
+
+class _Tables(Mapping[str, Table]):
+    """The rows of each split, read when they are asked for."""
+
+    def __init__(self, splits: Splits, where: str) -> None:
+        self._splits, self._where = splits, where
+        self._read: dict[str, Table] = {}
+
+    def __getitem__(self, split: str) -> Table:
+        if split not in self._read:
+            source = self._splits[split]
+            with _named(self._where):
+                self._read[split] = (
+                    DatasetTable(source) if isinstance(source, datasets.Dataset) else _read_files(source)
+                )
+        return self._read[split]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._splits)
+
+    def __len__(self) -> int:
+        return len(self._splits)
+
+    def __contains__(self, split: object) -> bool:
+        return split in self._splits

@@ -76,8 +76,22 @@ def move_to_free(made: Path, path: Path) -> Path:
     while True:
         target = free_path(path)
         try:  # of two that want the same name only one can make it
+            if not made.is_dir() and _linked(made, target):
+                return target
             target.mkdir(exist_ok=True) if made.is_dir() else target.touch(exist_ok=False)
             return made.replace(target)
         except OSError:
             if is_free(target):
                 raise
+
+
+def _linked(made: Path, target: Path) -> bool:
+    """Give a file its name at once, so that it is whole whenever it is there; false where a disk knows no links."""
+    try:
+        target.hardlink_to(made)
+    except FileExistsError:
+        raise
+    except OSError:
+        return False
+    made.unlink()
+    return True

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from torch import Tensor
+
 from lightning_gft.checkpoint import join
+from lightning_gft.export.comparison import probe_logits
 from lightning_gft.module import GFTLitModule
 from lightning_gft.policy import Policy, Unsharded
 
 
-def whole_policy(module: GFTLitModule, is_first: bool) -> Policy | None:
+@dataclass(frozen=True)
+class WholePolicy:
+    """A policy with all of its weights, and what it says.
+
+    Args:
+        policy: To be written.
+        logits: ``[P, T, V]``, what the policy that was trained says to a few tokens.
+    """
+
+    policy: Policy
+    logits: Tensor
+
+
+def whole_policy(module: GFTLitModule, is_first: bool = True) -> WholePolicy | None:
     """Return a module's policy with all of its weights, on the first process; all processes ask for it together.
 
     Where weights are split, that process loads the policy anew and puts in its place what was trained.
@@ -16,8 +34,10 @@ def whole_policy(module: GFTLitModule, is_first: bool) -> Policy | None:
         module: Whose policy it is.
         is_first: Whether this is the first process; the others get ``None``.
     """
+    with module.policy.sharding.whole(module.policy.model):
+        logits = probe_logits(module.policy.model, module.policy.device)
     if isinstance(module.policy.sharding, Unsharded):
-        return module.policy if is_first else None
+        return WholePolicy(module.policy, logits) if is_first else None
     with module.policy.sharding.readable():
         state = module.state_dict()
         module.frozen.take_out(state, module)
@@ -29,4 +49,4 @@ def whole_policy(module: GFTLitModule, is_first: bool) -> Policy | None:
             if name in trained and weight.requires_grad:
                 weight.data = weight.data.to(trained[name].dtype)
         policy.load_state_dict(trained, strict=False)
-    return policy
+    return WholePolicy(policy, logits)

@@ -6,14 +6,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal, get_args
 
+import torch
 from safetensors import SafetensorError
-from transformers import PreTrainedModel
 
 from lightning_gft.export.card import model_card
+from lightning_gft.export.comparison import check_adapter, check_logits, check_model, coarsest, probe_logits
 from lightning_gft.export.targets import move_to_free
 from lightning_gft.export.tokenizer import loading_class
+from lightning_gft.export.whole import WholePolicy, whole_policy
 from lightning_gft.module import GFTLitModule
-from lightning_gft.policy import Policy
+from lightning_gft.policy import compute_device
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
@@ -35,21 +37,22 @@ def export_policy(
     module: GFTLitModule,
     path: Path,
     *,
-    policy: Policy | None = None,
+    whole: WholePolicy | None = None,
     torch_dtype: Dtype | None = None,
     merge: bool = False,
     data: object = None,
 ) -> Path:
     """Write weights (safetensors), configuration, tokenizer, chat template and model card.
 
-    A new folder appears when it is whole; into an empty one, files are moved when all are written. Where another run
-    has written to it in the meantime, a number is added.
+    What was written is loaded again and compared with the policy on a few tokens before it gets its name. A new folder
+    appears when it is whole; into an empty one, files are moved when all are written. Where another run has written to
+    it in the meantime, a number is added.
 
     Args:
         module: Whose policy is written.
         path: Folder, new or empty.
-        policy: The policy with all of its weights, see :func:`~lightning_gft.export.whole_policy`; by default the
-            module's.
+        whole: The policy with all of its weights; by default :func:`~lightning_gft.export.whole_policy` of the module,
+            on one process.
         torch_dtype: Data type of the written weights; by default the one that they were trained in.
         merge: Add adapters to the weights that they belong to, in full precision, and write a plain model; else the
             adapter alone is written.
@@ -59,16 +62,26 @@ def export_policy(
         The folder.
 
     Raises:
-        ValueError: If ``merge`` is asked for and there are no adapters.
+        ValueError: If ``merge`` is asked for and there are no adapters, or what was written is not the policy.
         OSError: If the disk is full, say.
     """
     if merge:
         check_merge(module)
         torch_dtype = torch_dtype or _own_dtype(module)
-    policy = module.policy if policy is None else policy
-    merged = module.policy_loader.merge(policy) if merge else None
+    whole = whole or whole_policy(module)
+    assert whole is not None  # noqa: S101 (this process is the first)
     try:
-        return _write(module, policy, path.resolve(), torch_dtype, merged, data)
+        place = path.resolve() if path.is_dir() else path.resolve().parent  # what is there may be all that is writable
+        place.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=place, prefix=".unfinished-") as unfinished:
+            folder = Path(unfinished) / path.resolve().name
+            write = _write_merged if merge else _write_own
+            write(module, whole, folder, torch_dtype)
+            is_adapter = whole.policy.adapters is not None and not merge
+            tokenizer_class = loading_class(folder, module.tokenizer)
+            card = model_card(module, data=data, is_adapter=is_adapter, tokenizer_class=tokenizer_class)
+            (folder / "README.md").write_text(card, encoding="utf-8")
+            return _move(folder, path.resolve(), Path(unfinished).name)
     except (OSError, SafetensorError) as error:
         raise OSError(
             f"the policy could not be written to {path} ({error}); a checkpoint is written there, or elsewhere, by "
@@ -76,30 +89,35 @@ def export_policy(
         ) from error
 
 
-def _write(
-    module: GFTLitModule,
-    policy: Policy,
-    path: Path,
-    torch_dtype: Dtype | None,
-    merged: PreTrainedModel | None,
-    data: object,
-) -> Path:
-    place = path if path.is_dir() else path.parent  # a folder that is there may be all that can be written to
-    place.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=place, prefix=".unfinished-") as unfinished:
-        folder = Path(unfinished) / path.name
-        policy.save_pretrained(folder, torch_dtype, merged)
-        is_adapter = policy.adapters is not None and merged is None
-        tokenizer_class = loading_class(folder, module.tokenizer)
-        card = model_card(module, data=data, is_adapter=is_adapter, tokenizer_class=tokenizer_class)
-        (folder / "README.md").write_text(card, encoding="utf-8")
-        if place == path and not [other for other in path.iterdir() if other.name != Path(unfinished).name]:
-            for file in sorted(
-                folder.iterdir(), key=lambda file: file.name == "config.json"
-            ):  # what makes it a model, last
-                file.replace(path / file.name)
-            return path
+def _write_own(module: GFTLitModule, whole: WholePolicy, folder: Path, torch_dtype: Dtype | None) -> None:
+    """Write the model, or the adapter alone, and compare it with the policy."""
+    policy = whole.policy
+    policy.save_pretrained(folder, torch_dtype)
+    if policy.adapters is None:
+        check_model(folder, policy.model, whole.logits, "the written model")
+    else:
+        check_adapter(folder, policy, whole.logits, None if torch_dtype is None else getattr(torch, torch_dtype))
+
+
+def _write_merged(module: GFTLitModule, whole: WholePolicy, folder: Path, torch_dtype: Dtype | None) -> None:
+    """Write a model with the adapters in its weights, and compare it with adapters beside them."""
+    policy = whole.policy
+    adapters = module.policy_loader.full_precision(policy)
+    expected = probe_logits(adapters.model, compute_device(adapters.model))
+    if not policy.is_quantised:  # else the model in full precision is another, if only a little
+        check_logits(expected, whole.logits, coarsest(policy.model), "the model as it is read again")
+    merged = adapters.merge()
+    policy.save_pretrained(folder, torch_dtype, merged)
+    check_model(folder, merged, expected, "the merged model")
+
+
+def _move(folder: Path, path: Path, unfinished: str) -> Path:
+    """Give a folder its place: an empty one is filled, and beside one with content the name gets a number."""
+    if not path.is_dir() or [other for other in path.iterdir() if other.name != unfinished]:
         return move_to_free(folder, path)
+    for file in sorted(folder.iterdir(), key=lambda file: file.name == "config.json"):  # what makes it a model, last
+        file.replace(path / file.name)
+    return path
 
 
 def _own_dtype(module: GFTLitModule) -> Dtype | None:

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from lightning_gft.checks import check_number
 from lightning_gft.functional.precision import widen
 
 AdvantageScale = Literal["group", "none"]
@@ -32,7 +33,8 @@ def group_normalized_advantages(
         ``[N]`` advantages.
 
     Raises:
-        ValueError: If shapes differ, a reward is not finite, or ``scale`` is unknown.
+        ValueError: If shapes differ, a reward is not finite, ``eps`` is negative, or ``scale`` is unknown.
+        TypeError: If ``eps`` is not a number.
 
     Example:
         >>> rewards = torch.tensor([1.0, 0.0, 2.0, 2.0])
@@ -41,6 +43,7 @@ def group_normalized_advantages(
     """
     if scale not in ("group", "none"):
         raise ValueError(f"scale={scale!r} is unknown; use 'group' or 'none'")
+    eps = check_number("eps", eps, least=0)
     rewards, groups = _check_rewards(rewards, group_index)
     deviation = rewards - groups.mean(rewards)[groups.index]
     if scale == "group":

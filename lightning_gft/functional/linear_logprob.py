@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from lightning_gft.checks import check_count, check_number
 from lightning_gft.functional.chunk_kernels import keep_rows, normalize, write_gradient
 from lightning_gft.functional.head_products import add_weight_gradient, hidden_gradient, project
 from lightning_gft.functional.linear_head import LinearHead
@@ -68,7 +69,9 @@ def linear_logprob_loss(
         loss alone, once.
 
     Raises:
-        ValueError: If shapes do not fit, ``temperature`` is not above 0 or ``chunk_size`` is below 1.
+        ValueError: If shapes do not fit, ``temperature`` is not above 0, ``chunk_size`` is below 1, or
+            ``coefficients`` returns another shape.
+        TypeError: If a number is none.
 
     Example:
         >>> hidden, weight = torch.eye(2, requires_grad=True), torch.eye(2)
@@ -90,10 +93,12 @@ def linear_logprob_loss(
         )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"expected bias [V] for weight [V, H]; got {tuple(bias.shape)} for {tuple(weight.shape)}")
-    if temperature <= 0:
-        raise ValueError(f"temperature={temperature} must be above 0; 1 leaves the logits as they are")
-    if chunk_size is not None and chunk_size < 1:
-        raise ValueError(f"chunk_size={chunk_size} must be at least 1 token")
+    temperature = check_number("temperature", temperature, above=0, remedy="1 leaves the logits as they are")
+    logit_scale = check_number("logit_scale", logit_scale, remedy="1 leaves the logits as they are")
+    if softcap is not None:
+        softcap = check_number("softcap", softcap, least=0, otherwise="None for no bound")
+    if chunk_size is not None:
+        chunk_size = check_count("chunk_size", chunk_size, otherwise="None to have it chosen")
     # Dividing by the temperature after the soft-cap is soft-capping lower what was divided before.
     head = LinearHead(softcap / temperature if softcap else None, logit_scale / temperature)
     if not torch.is_grad_enabled():
@@ -138,7 +143,7 @@ class _LinearLogprobLoss(torch.autograd.Function):
             logprobs[index] = (target_logits - log_normalizers).squeeze(1)
             if entropies is not None:
                 entropies[index] = asked[0].squeeze(1)
-            scale = coefficients(logprobs[index], index).detach().to(wide)
+            scale = _checked(coefficients(logprobs[index], index), len(states)).detach().to(wide)
             loss -= torch.where(scale == 0, 0.0, scale * floor_logprobs(logprobs[index])).sum()
             if not (need_hidden or need_weight or need_bias):
                 continue
@@ -165,6 +170,15 @@ class _LinearLogprobLoss(torch.autograd.Function):
     def backward(ctx: Any, grad_loss: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         scaled = (None if grad is None else _scaled(grad, grad_loss) for grad in ctx.saved_tensors)
         return *scaled, None, None, None, None, None
+
+
+def _checked(coefficients: Any, count: int) -> Tensor:
+    if isinstance(coefficients, Tensor) and coefficients.shape == (count,):
+        return coefficients
+    got = f"shape {list(coefficients.shape)}" if isinstance(coefficients, Tensor) else repr(coefficients)
+    raise ValueError(
+        f"`coefficients`: expected a tensor [{count}], got {got}; return one coefficient for each log-prob"
+    )
 
 
 def _scaled(grad: Tensor, factor: Tensor) -> Tensor:

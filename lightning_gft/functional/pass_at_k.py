@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import torch
 from torch import Tensor
+
+from lightning_gft.checks import check_count
 
 
 def pass_at_k(num_samples: Tensor | int, num_correct: Tensor | int, k: int) -> Tensor:
@@ -20,6 +24,7 @@ def pass_at_k(num_samples: Tensor | int, num_correct: Tensor | int, k: int) -> T
         fp64 tensor of the inputs' common shape.
 
     Raises:
+        TypeError: If ``k`` is not a whole number.
         ValueError: If ``k`` is below 1 or above ``n``, or ``c`` lies outside ``[0, n]``.
 
     Example:
@@ -28,10 +33,10 @@ def pass_at_k(num_samples: Tensor | int, num_correct: Tensor | int, k: int) -> T
     """
     samples = torch.as_tensor(num_samples, dtype=torch.float64)
     correct = torch.as_tensor(num_correct, dtype=torch.float64)
-    if k < 1 or (samples < k).any():
-        raise ValueError(f"k={k} must lie between 1 and the number of samples ({samples.min().item():.0f})")
+    fewest = int(samples.min()) if samples.numel() else sys.maxsize
+    k = check_count("k", k, most=fewest, remedy="draw more samples, or ask for a smaller k")
     if ((correct < 0) | (correct > samples)).any():
-        raise ValueError("num_correct must lie between 0 and num_samples")
+        raise ValueError("`num_correct`: expected numbers from 0 to num_samples, got others; count the correct samples")
     miss = torch.ones((), dtype=torch.float64)
     for drawn in range(k):  # drawing without replacement, each draw wrong again
         miss = miss * ((samples - correct - drawn) / (samples - drawn)).clamp(min=0)

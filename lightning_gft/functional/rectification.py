@@ -6,15 +6,16 @@ coefficient ``C(p)`` in front of the log-probability turns that weight into ``C(
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
+from lightning_gft.checks import check_number
 from lightning_gft.functional.precision import widen
 
 LOGPROB_FLOOR = -1.0e4
 """What a log-probability of minus infinity counts as, so that sums over tokens stay finite."""
+
+_THRESHOLDS = "0 rectifies nothing (SFT), above 1 rectifies every token (DFT), the paper's best is near 0.7"
 
 
 def rectified_coefficients(logprobs: Tensor, threshold: float | Tensor) -> Tensor:
@@ -31,7 +32,8 @@ def rectified_coefficients(logprobs: Tensor, threshold: float | Tensor) -> Tenso
         Coefficients of the same shape, detached; of the same dtype if that is a floating one.
 
     Raises:
-        ValueError: If ``threshold`` is negative or not a number.
+        ValueError: If ``threshold`` is negative, infinite or NaN.
+        TypeError: If it is not a number.
 
     Example:
         >>> rectified_coefficients(torch.tensor([0.9, 0.7, 0.2]).log(), threshold=0.7)
@@ -56,7 +58,8 @@ def continuous_coefficients(logprobs: Tensor, threshold: float | Tensor) -> Tens
         Coefficients of the same shape, detached; of the same dtype if that is a floating one.
 
     Raises:
-        ValueError: If ``threshold`` is negative or not a number.
+        ValueError: If ``threshold`` is negative, infinite or NaN.
+        TypeError: If it is not a number.
 
     Example:
         >>> continuous_coefficients(torch.tensor([0.9, 0.5, 0.2]).log(), threshold=0.5)
@@ -80,8 +83,7 @@ def _probabilities(logprobs: Tensor, threshold: float | Tensor) -> tuple[Tensor,
     logprobs = widen(logprobs.detach())
     if isinstance(threshold, Tensor) and not threshold.is_cpu:  # to look at it would wait for the device
         return logprobs.exp(), threshold.detach().to(logprobs)
-    number = threshold.item() if isinstance(threshold, Tensor) else threshold
-    check_threshold(number)
+    number = check_threshold(threshold)
     return logprobs.exp(), torch.full((), number, dtype=logprobs.dtype, device=logprobs.device)
 
 
@@ -93,14 +95,20 @@ def _dtype_of(logprobs: Tensor) -> torch.dtype:
     return logprobs.dtype if logprobs.is_floating_point() else torch.float32
 
 
-def check_threshold(threshold: float) -> None:
-    """Raise ``ValueError`` unless ``threshold`` is a number of at least 0.
+def check_threshold(threshold: object, field: str = "threshold", of: str = "") -> float:
+    """Return a threshold, or refuse what is no number of at least 0.
+
+    Args:
+        threshold: What was given.
+        field: Name of the option.
+        of: The part that it belongs to.
+
+    Raises:
+        TypeError: If it is not a number.
+        ValueError: If it is negative, infinite or NaN.
 
     Example:
         >>> check_threshold(0.7)
+        0.7
     """
-    if math.isnan(threshold) or threshold < 0:
-        raise ValueError(
-            f"threshold={threshold} must be a probability of at least 0; 0 rectifies nothing (SFT), "
-            "above 1 rectifies every token (DFT), the paper's best is near 0.7"
-        )
+    return check_number(field, threshold, least=0, of=of, remedy=_THRESHOLDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lightning_gft.checks import check_count, check_number
 from lightning_gft.functional import pass_at_k
 from lightning_gft.metrics.base import ExactMetric
 from lightning_gft.types import GroupBatch
@@ -33,6 +34,10 @@ class PolicyEvaluation(ExactMetric):
         reward_name: Reward that tells whether a response is correct.
         correct_reward: A response with at least this reward is correct.
 
+    Raises:
+        TypeError: If a number is none.
+        ValueError: If ``num_samples`` is below 1, or ``correct_reward`` infinite or NaN.
+
     Example:
         >>> PolicyEvaluation(num_samples=8, reward_name="accuracy").num_samples
         8
@@ -54,9 +59,9 @@ class PolicyEvaluation(ExactMetric):
 
     def __init__(self, num_samples: int, reward_name: str, correct_reward: float = 1.0) -> None:
         super().__init__()
-        self.num_samples = num_samples
+        self.num_samples = num_samples = check_count("num_samples", num_samples)
         self.reward_name = reward_name
-        self.correct_reward = correct_reward
+        self.correct_reward = check_number("correct_reward", correct_reward)
         for name in (
             *("num_prompts", "greedy_correct", "mean_sum"),
             *("num_responses", "num_tokens", "entropy_sum", "kl_sum", "num_kl_tokens"),

@@ -23,7 +23,7 @@ class GroupStatistics(ExactMetric):
     As output of ``compute``, scalars over all groups since the last ``reset`` and over all processes:
 
     - ``reward``, ``reward_std``: mean reward of a response; mean standard deviation within a group
-    - ``reward/<source>``: mean reward of the responses of each source that gave any
+    - ``reward_by_source/<source>``: mean reward of the responses of each source that gave any
     - ``rewards/<name>/mean``: mean of each reward, unweighted
     - ``frac_reward_zero_std``: share of groups of several responses whose rewards are all equal
     - ``frac_groups_of_one``: share of groups of a single response
@@ -104,7 +104,8 @@ class GroupStatistics(ExactMetric):
         }
         for source in Source:
             if self.num_responses[source]:
-                statistics[f"reward/{source.name.lower()}"] = self.reward_sums[source] / self.num_responses[source]
+                mean = self.reward_sums[source] / self.num_responses[source]
+                statistics[f"reward_by_source/{source.name.lower()}"] = mean
         for name, total in zip(self.reward_names, self.part_sums, strict=True):
             statistics[f"rewards/{name}/mean"] = total / responses
         if own := self.num_responses[Source.SELF]:

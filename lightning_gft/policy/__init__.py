@@ -9,7 +9,8 @@ from lightning_gft.policy.policy import Policy
 from lightning_gft.policy.pretrained import PretrainedPolicy
 from lightning_gft.policy.quantization import Quantization
 from lightning_gft.policy.scratch import ScratchPolicy
-from lightning_gft.policy.sharding import FullySharded, Sharding, Unsharded
+from lightning_gft.policy.sharding import FullySharded, Sharding, Unsharded, compute_device
+from lightning_gft.policy.weights import quiet_report
 
 __all__ = [
     "ArithmeticPolicy",
@@ -24,4 +25,6 @@ __all__ = [
     "Sharding",
     "Unsharded",
     "check_window",
+    "compute_device",
+    "quiet_report",
 ]

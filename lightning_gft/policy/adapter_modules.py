@@ -1,12 +1,11 @@
-"""Which modules of a model adapters go into, and refusing those that cannot take any."""
+"""What adapters do to a model's modules: ranks that its weights cannot have, and embeddings that share a weight."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -15,63 +14,6 @@ if TYPE_CHECKING:
 
 EMBEDDINGS = ("get_input_embeddings", "get_output_embeddings")
 """How a model names them."""
-
-
-def check_modules(model: PreTrainedModel, targets: str | Sequence[str], saved: Sequence[str]) -> None:
-    """Refuse modules that a model does not have, and such as cannot be trained whole.
-
-    Args:
-        model: A causal language model.
-        targets: Modules that get an adapter, as :class:`LoRA` takes them.
-        saved: Names of modules to train whole.
-
-    Raises:
-        ValueError: If there are any.
-    """
-    if isinstance(targets, str):
-        _check_pattern(model, targets)
-    else:
-        _check_names(model, "target_modules", targets)
-    _check_names(model, "modules_to_save", saved)
-    for name in saved:
-        if any(_is_quantised(module) for module in _named(model, name)):
-            raise ValueError(
-                f"lora.modules_to_save: {name!r} is quantised, and weights of few bits cannot be trained: leave it "
-                "out, or leave quantization out"
-            )
-
-
-def _check_pattern(model: PreTrainedModel, pattern: str) -> None:
-    if pattern.lower() == "all-linear" or any(re.fullmatch(pattern, path) for path, _ in model.named_modules()):
-        return
-    raise ValueError(
-        f"lora.target_modules={pattern!r} matches no module of {type(model).__name__}: a text is a regular expression "
-        rf"over the whole path of a module, such as '.*\.q_proj', and names are given as a list, [q_proj]; it has "
-        f"{_known(model)}"
-    )
-
-
-def _check_names(model: PreTrainedModel, field: str, names: Sequence[str]) -> None:
-    missing = [name for name in names if not any(_named(model, name))]
-    if missing:
-        raise ValueError(
-            f"lora.{field}: {type(model).__name__} has no module {', '.join(map(repr, missing))}; it has "
-            f"{_known(model)}"
-        )
-
-
-def _named(model: PreTrainedModel, name: str) -> Iterator[nn.Module]:
-    return (module for path, module in model.named_modules() if f".{path}".endswith(f".{name}"))
-
-
-def _known(model: PreTrainedModel) -> str:
-    leaves = {path.rpartition(".")[2] for path, module in model.named_modules() if not any(module.children())}
-    return ", ".join(sorted(leaves - {""}))
-
-
-def _is_quantised(module: nn.Module) -> bool:
-    # Packed weights may bear the name of a floating type.
-    return any(hasattr(weight, "quant_state") or not weight.is_floating_point() for weight in module.parameters())
 
 
 def warn_of_rank(model: PreTrainedModel, config: PeftConfig) -> None:
@@ -98,42 +40,93 @@ def are_tied(model: PreTrainedModel) -> bool:
     """Tell whether input and output embeddings are one weight.
 
     Args:
-        model: A causal language model.
+        model: A causal language model, with or without adapters.
     """
-    first, last = _embeddings(model)
+    first, last = map(_own_layer, _embeddings(model))
     return first is not None and last is not None and first.weight is last.weight
+
+
+def is_embedding(model: PreTrainedModel, modules: Iterable[nn.Module]) -> bool:
+    """Tell whether the input or the output embedding is among some modules.
+
+    Args:
+        model: A causal language model, without adapters.
+        modules: Of that model.
+    """
+    return any(module is embedding for module in modules for embedding in _embeddings(model))
 
 
 def names_an_embedding(model: PreTrainedModel, names: Sequence[str]) -> bool:
     """Tell whether an input or output embedding is among the named modules.
 
     Args:
-        model: A causal language model.
-        names: Of modules.
+        model: A causal language model, without adapters.
+        names: Of modules, as peft matches them.
     """
-    embeddings = _embeddings(model)
-    return any(module is embedding for name in names for module in _named(model, name) for embedding in embeddings)
+    named = {path: module for path, module in model.named_modules() if path}
+    return is_embedding(model, (module for path, module in named.items() for name in names if _ends(path, name)))
 
 
 def check_tied_embeddings(model: PreTrainedModel) -> None:
-    """Refuse to train one of two modules that share a weight: nothing could hold both once adapters are merged.
+    """Refuse to train a whole copy of one of two modules that share a weight, and tell of low-rank adapters on one.
 
     Args:
         model: With adapters.
 
     Raises:
-        ValueError: If one of them trains and the other does not.
+        ValueError: If one of them trains as a copy and the other does not train.
     """
+    if not model.config.get_text_config().tie_word_embeddings:
+        return
     first, last = _embeddings(model)
-    if model.config.get_text_config().tie_word_embeddings and _trains(first) != _trains(last):
+    if is_adapted(first) or is_adapted(last):
+        which = " and ".join(("its input", "its output")[n] for n, one in enumerate((first, last)) if is_adapted(one))
+        rank_zero_info(
+            f"lora: {type(model).__name__} ties its input and output embeddings; the adapter changes {which} embedding "
+            "alone, so a merged export has a weight for each (tie_word_embeddings: false)"
+        )
+    elif _trains(first) != _trains(last):
         raise ValueError(
             f"lora: {type(model).__name__} ties its input and output embeddings, and only one of them would be "
-            "trained; leave embeddings out of lora.target_modules and lora.modules_to_save"
+            "trained; leave embeddings out of lora.modules_to_save, or name one in lora.target_modules instead"
         )
+
+
+def untie_adapted(model: PreTrainedModel) -> None:
+    """Give an output embedding a weight of its own where a low-rank adapter would be merged into a shared one.
+
+    Args:
+        model: With adapters.
+    """
+    first, last = _embeddings(model)
+    if not are_tied(model) or not (is_adapted(first) or is_adapted(last)):
+        return
+    head = _own_layer(last)
+    head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)
+    for config in (model.config, model.config.get_text_config()):
+        config.tie_word_embeddings = False
+
+
+def is_adapted(module: nn.Module | None) -> bool:
+    """Tell whether a module has a low-rank adapter.
+
+    Args:
+        module: Of a model with adapters.
+    """
+    return hasattr(module, "base_layer")
 
 
 def _embeddings(model: PreTrainedModel) -> list[Any]:
     return [getattr(model, getter)() for getter in EMBEDDINGS]
+
+
+def _own_layer(module: Any) -> Any:
+    """Return the layer that a model had before adapters or a copy were put around it."""
+    return getattr(module, "base_layer", getattr(module, "original_module", module))
+
+
+def _ends(path: str, name: str) -> bool:
+    return f".{path}".endswith(f".{name}")
 
 
 def _trains(module: nn.Module | None) -> bool:

@@ -13,23 +13,25 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import PreTrainedModel
 
-from lightning_gft.checks import check_count
+from lightning_gft.checks import check_count, check_number
 from lightning_gft.policy.adapter_files import check_adapter_folder, read_adapter_config
 from lightning_gft.policy.adapter_modules import (
     EMBEDDINGS,
     are_tied,
-    check_modules,
     check_tied_embeddings,
+    is_embedding,
     names_an_embedding,
+    untie_adapted,
     warn_of_rank,
 )
 from lightning_gft.policy.extras import require
 from lightning_gft.policy.files import in_a_line
+from lightning_gft.policy.target_modules import check_modules, matching
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
 
-_TRAINED, _REFERENCE = "default", "reference"
+_TRAINED, _REFERENCE, _OTHER = "default", "reference", "other"
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,12 @@ class LoRA:
         use_rslora: Scale by ``alpha / sqrt(r)`` instead.
         use_dora: Train the magnitude of each adapted weight's columns too; not on weights of 8 bits.
         modules_to_save: Names of modules to train whole, a copy of each, in the model's data type. Tied embeddings stay
-            tied.
+            tied; an adapter on one of them (``target_modules``) changes that one alone.
         adapter_path: Folder or hub name of an adapter to go on with. Its own configuration counts: a field given here
             must agree with it, and one at its default is taken from there.
 
     Raises:
+        TypeError: If a number is none.
         ValueError: If a number is out of range, or ``target_modules`` is empty or no regular expression.
         ModuleNotFoundError: If peft is not installed.
 
@@ -70,11 +73,13 @@ class LoRA:
 
     def __post_init__(self) -> None:
         require("peft", setting="lora", extra="lora")
-        check_count("lora.r", self.r)
-        if self.alpha <= 0:
-            raise ValueError(f"lora.alpha={self.alpha} must be above 0; at 0 an adapter does nothing")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"lora.dropout={self.dropout} must lie in [0, 1)")
+        checked = {
+            "r": check_count("lora.r", self.r),
+            "alpha": check_number("lora.alpha", self.alpha, above=0, remedy="at 0 an adapter does nothing"),
+            "dropout": check_number("lora.dropout", self.dropout, least=0, below=1),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
         if not self.target_modules:
             raise ValueError(
                 f"lora.target_modules={self.target_modules!r} names no module; leave it out for all-linear"
@@ -112,13 +117,19 @@ class Adapters:
     """
 
     def __init__(self, model: PreTrainedModel, lora: LoRA, keep_reference: bool = False) -> None:
+        self._model = model
         self._goes_on = lora.adapter_path is not None
         self.peft_model = _load(model, lora) if self._goes_on else _add(model, lora)
         if lora.adapter_path is not None and keep_reference:
-            _add_reference(model, self.peft_model, lora.adapter_path)
+            _add_frozen(model, self.peft_model, lora.adapter_path, _REFERENCE)
         check_tied_embeddings(model)
         warn_of_rank(model, self.peft_model.peft_config[_TRAINED])
         _keep_wide(model)
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The model whose layers hold the adapters."""
+        return self._model
 
     @property
     def identity(self) -> str:
@@ -145,14 +156,38 @@ class Adapters:
             return
         if _REFERENCE not in self.peft_model.peft_config:
             raise RuntimeError("this policy keeps no reference; load it with keep_reference=True")
-        self.peft_model.set_adapter(_REFERENCE, inference_mode=True)
+        with self._acting(_REFERENCE):
+            yield
+
+    @contextmanager
+    def replaced_by(self, path: str | Path) -> Iterator[None]:
+        """Within this context the model has another adapter in the place of the one that trains.
+
+        Args:
+            path: Folder of an adapter for the same model.
+        """
+        _add_frozen(self._model, self.peft_model, str(path), _OTHER)
+        _keep_wide(self._model)
+        try:
+            with self._acting(_OTHER):
+                yield
+        finally:
+            self.peft_model.delete_adapter(_OTHER)
+
+    @contextmanager
+    def _acting(self, name: str) -> Iterator[None]:
+        self.peft_model.set_adapter(name, inference_mode=True)
         try:
             yield
         finally:
             self.peft_model.set_adapter(_TRAINED)
 
     def merge(self) -> PreTrainedModel:
-        """Add the adapters to the model's weights and take them out of it; return the model."""
+        """Add the adapters to the model's weights and take them out of it; return the model.
+
+        Embeddings that share a weight, of which one has an adapter, come apart: so they were used while training.
+        """
+        untie_adapted(self._model)
         merged: PreTrainedModel = self.peft_model.merge_and_unload()
         return merged
 
@@ -185,9 +220,8 @@ def _quiet() -> Iterator[None]:
 def _add(model: PreTrainedModel, lora: LoRA) -> PeftModel:
     from peft import LoraConfig
 
-    targets = [] if isinstance(lora.target_modules, str) else lora.target_modules
     saved = lora.modules_to_save or []
-    check_modules(model, lora.target_modules, saved)
+    targeted = check_modules(model, lora.target_modules, saved)
     config = LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,  # type: ignore[arg-type] # annotated as an integer, used as a factor
@@ -196,7 +230,9 @@ def _add(model: PreTrainedModel, lora: LoRA) -> PeftModel:
         use_rslora=lora.use_rslora,
         use_dora=lora.use_dora,
         modules_to_save=[*saved] or None,  # a list of its own: peft rewrites it
-        ensure_weight_tying=are_tied(model) and names_an_embedding(model, [*targets, *saved]),
+        # Copies of tied embeddings are one weight. peft would also tie low-rank adapters, as two views of one memory,
+        # of which an optimizer takes each for a weight of its own and a move to another device makes two.
+        ensure_weight_tying=are_tied(model) and names_an_embedding(model, saved) and not is_embedding(model, targeted),
         task_type="CAUSAL_LM",
     )
     try:
@@ -211,6 +247,7 @@ def _load(model: PreTrainedModel, lora: LoRA) -> PeftModel:
     try:
         config = read_adapter_config(path, model)
         _check_agreement(lora, vars(config), model)
+        _settle_targets(model, config)
         config.inference_mode = False
         peft_model = _inject(model, config)
         loaded = peft_model.load_adapter(path, _TRAINED, is_trainable=True)
@@ -228,6 +265,21 @@ def _load(model: PreTrainedModel, lora: LoRA) -> PeftModel:
     return peft_model
 
 
+def _settle_targets(model: PreTrainedModel, config: Any) -> None:
+    """Match a pattern within a limit of time, and let tied low-rank adapters be two, which peft would make views."""
+    targets, saved = config.target_modules, config.modules_to_save or []
+    paths = [path for path, _ in model.named_modules()]
+    if isinstance(targets, str) and targets.lower() != "all-linear":
+        matching(targets, paths)
+    if not config.ensure_weight_tying or names_an_embedding(model, saved):
+        return
+    config.ensure_weight_tying = False
+    head = model.get_output_embeddings()
+    if head is not None:
+        path = next(path for path, module in model.named_modules() if module is head)
+        config.target_modules = f"(?:{targets})|{re.escape(path)}" if isinstance(targets, str) else {*targets, path}
+
+
 def _inject(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
     from peft import get_peft_model
 
@@ -239,15 +291,19 @@ def _inject(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
     return peft_model
 
 
-def _add_reference(model: PreTrainedModel, peft_model: PeftModel, path: str) -> None:
+def _add_frozen(model: PreTrainedModel, peft_model: PeftModel, path: str, name: str) -> None:
+    from peft import PeftConfig
+
     training = model.training
+    config = PeftConfig.from_pretrained(path)
+    _settle_targets(model, config)
     with _quiet():
-        peft_model.load_adapter(path, _REFERENCE, is_trainable=False)
+        peft_model.load_adapter(path, name, is_trainable=False, peft_config=config)
     model.train(training)  # loading what does not train switched all of it to evaluation
     first, last = (getattr(getattr(model, getter)(), "modules_to_save", {}) for getter in EMBEDDINGS)
-    if _REFERENCE in first and _TRAINED in last and _REFERENCE not in last:
+    if name in first and _TRAINED in last and name not in last:
         # peft ties the first adapter's copies of tied embeddings, but forgets a second one's.
-        model.get_output_embeddings().update(_REFERENCE, tied_module=first[_REFERENCE])
+        model.get_output_embeddings().update(name, tied_module=first[name])
     peft_model.set_adapter(_TRAINED)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -49,6 +51,23 @@ def check_causal(model: PreTrainedModel) -> None:
         raise ValueError(
             f"{type(model).__name__} is not causal: what it predicts for a token depends on later tokens. Give a model "
             "that generates from left to right"
+        )
+
+
+def check_prompts(prompt_ids: Sequence[Sequence[int]]) -> None:
+    """Refuse prompts without tokens, after which a model has nothing to predict from.
+
+    Args:
+        prompt_ids: ``P`` prompts as token ids.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    empty = next((number for number, ids in enumerate(prompt_ids) if not len(ids)), None)
+    if empty is not None:
+        raise ValueError(
+            f"`prompt_ids[{empty}]`: expected at least one token, got none; begin it with the tokenizer's "
+            "beginning-of-sequence token, or leave the prompt out"
         )
 
 

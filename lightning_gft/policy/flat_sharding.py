@@ -84,17 +84,19 @@ class FlatSharded(Sharding):
             yield
 
     @override
-    def clip_gradients(self, limit: float) -> Tensor:
-        trained = [weight for weight in self._root.parameters() if weight.grad is not None]
-        norm = get_total_norm([weight.grad for weight in trained if weight.grad is not None])
+    def gradient_norm(self) -> Tensor:
+        norm = get_total_norm([weight.grad for weight in self._root.parameters() if weight.grad is not None])
         if self._is_split:
             # A process may hold nothing that has a gradient, so the data type must not be the gradients'.
             group, device = self._channel()
             squared = norm.to(device, torch.float64).square()
             torch.distributed.all_reduce(squared, group=group)
             norm = squared.sqrt()
-        clip_grads_with_norm_(trained, limit, norm)
         return norm
+
+    @override
+    def clip_gradients(self, limit: float, norm: Tensor) -> None:
+        clip_grads_with_norm_(self._root.parameters(), limit, norm)
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """Return an optimizer's state as it is on one process, on the first; elsewhere it is empty. All ask together.

@@ -15,7 +15,7 @@ from transformers import (
 
 from lightning_gft.checks import check_kind
 from lightning_gft.policy.adapter_files import check_adapter_folder
-from lightning_gft.policy.adapters import LoRA
+from lightning_gft.policy.adapters import Adapters, LoRA
 from lightning_gft.policy.policy import Policy
 from lightning_gft.rollout import RolloutEngine
 
@@ -60,14 +60,22 @@ class PolicyLoader(ABC):
         """
         return Policy(self.load_model(), self.tokenizer, self.rollout, keep_reference, self.lora)
 
+    def full_precision(self, policy: Policy) -> Adapters:
+        """Return a copy of a policy's adapters, in a model of their own whose weights are in full precision.
+
+        Args:
+            policy: What this has loaded, with adapters.
+        """
+        assert policy.adapters is not None  # noqa: S101 (the caller has checked)
+        return copy.deepcopy(policy.adapters)
+
     def merge(self, policy: Policy) -> PreTrainedModel:
         """Return a model with a policy's adapters added to its weights.
 
         Args:
             policy: What this has loaded, with adapters.
         """
-        assert policy.adapters is not None  # noqa: S101 (whoever merges has asked)
-        return copy.deepcopy(policy.adapters).merge()
+        return self.full_precision(policy).merge()
 
     def check_trainer(self, strategy: Strategy, precision: str) -> None:
         """Refuse a strategy or a precision that this policy cannot be trained with.

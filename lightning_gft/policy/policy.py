@@ -6,6 +6,7 @@ import copy
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,15 +16,17 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lightning_gft.batching import micro_batch_rows
+from lightning_gft.checks import check_count
 from lightning_gft.functional.linear_logprob import ChunkCoefficientsFn
 from lightning_gft.policy.adapters import Adapters, LoRA
-from lightning_gft.policy.checks import check_causal, check_vocabulary, check_window
+from lightning_gft.policy.checks import check_causal, check_prompts, check_vocabulary, check_window
 from lightning_gft.policy.heads import find_linear_head
 from lightning_gft.policy.packable import find_packability
 from lightning_gft.policy.scoring import score
 from lightning_gft.policy.sharding import Sharding, Unsharded, compute_device
-from lightning_gft.rollout import EndTokens, RolloutEngine, TransformersEngine, response_seeds
-from lightning_gft.types import CoefficientsFn, GroupBatch, LossOutput, Response, SamplingParams
+from lightning_gft.rollout import EndTokens, RolloutEngine, StopStrings, TransformersEngine, response_seeds
+from lightning_gft.sampling import SamplingParams
+from lightning_gft.types import CoefficientsFn, GroupBatch, LossOutput, Response
 
 
 class Policy(nn.Module):
@@ -71,6 +74,7 @@ class Policy(nn.Module):
         self.reference_model = copy.deepcopy(model).eval().requires_grad_(False) if copied else None
         self.sharding: Sharding = Unsharded(self)
         self._uses_reference = False
+        self._stops: dict[tuple[str, ...], StopStrings] = {}
         if self.head is None:
             rank_zero_warn(
                 f"{type(model).__name__} has a head that the fused loss does not serve; its own logits are used "
@@ -83,6 +87,11 @@ class Policy(nn.Module):
     def device(self) -> torch.device:
         """Device on which the model runs."""
         return compute_device(self.model)
+
+    @property
+    def is_quantised(self) -> bool:
+        """Whether some of the model's weights are packed into few bits."""
+        return getattr(self.model, "hf_quantizer", None) is not None
 
     @property
     def pad_token_id(self) -> int:
@@ -98,9 +107,21 @@ class Policy(nn.Module):
         lora = {} if self.adapters is None else {"lora": self.adapters.identity}
         return {"tokenizer": f"{type(tokenizer).__name__} of {len(tokenizer)} tokens ({digest})", **lora}
 
-    def decode(self, token_ids: Sequence[int]) -> str:
-        """Return the text of a response, without special tokens."""
-        return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True))
+    def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        """Return the text of a response.
+
+        Args:
+            token_ids: Its tokens.
+            skip_special_tokens: Whether to leave every special token out. If not, those that end the response and
+                padding behind it are left out all the same.
+        """
+        if skip_special_tokens:
+            return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True))
+        behind = {*self.end.eos_token_ids, self.end.pad_token_id}
+        length = len(token_ids)
+        while length and token_ids[length - 1] in behind:
+            length -= 1
+        return str(self.tokenizer.decode(list(token_ids[:length]), skip_special_tokens=False))
 
     def forward(
         self, groups: GroupBatch, coefficients: CoefficientsFn, normalizer: Tensor, entropy: bool = False
@@ -194,13 +215,19 @@ class Policy(nn.Module):
             places: :attr:`~lightning_gft.PromptBatch.places` of the prompts; by default they are counted.
 
         Raises:
-            ValueError: If a prompt and the longest response do not fit into the model's window.
+            TypeError: If ``num_generations`` or ``seed`` is not a whole number.
+            ValueError: If one of them is out of range, a prompt has no tokens, or a prompt and the longest response do
+                not fit into the model's window.
         """
+        check_count("num_generations", num_generations)
+        check_count("seed", seed, least=0, most=2**64 - 1)
+        check_prompts(prompt_ids)
         check_window(self.tokenizer, max(map(len, prompt_ids), default=0), sampling.max_new_tokens)
         seeds = response_seeds(seed, places or range(len(prompt_ids)), num_generations)
         # Dropout would make each token one of another policy.
         with self.sharding.whole(self.model), _evaluating(self.model):
-            return self.engine.generate(self.model, prompt_ids, num_generations, sampling, seeds, self.end)
+            end = replace(self.end, stop=self._stop(tuple(sampling.stop_strings)))
+            return self.engine.generate(self.model, prompt_ids, num_generations, sampling, seeds, end)
 
     def save_pretrained(
         self, path: str | Path, torch_dtype: str | None = None, merged: PreTrainedModel | None = None
@@ -212,18 +239,25 @@ class Policy(nn.Module):
         Args:
             path: Folder; made if it does not exist.
             torch_dtype: Data type of the written weights, such as ``"bfloat16"``; by default their own.
-            merged: Model with the adapters in its weights, to write in place of the adapters.
+            merged: Model with the adapters in its weights, to write in place of the adapters. Takes on ``torch_dtype``.
         """
         if self.adapters is not None and merged is None:
             self.adapters.save_pretrained(path, torch_dtype)
         else:
             model = self.model if merged is None else merged
-            model = model if torch_dtype is None else copy.deepcopy(model).to(getattr(torch, torch_dtype))
+            if torch_dtype is not None:
+                own = copy.deepcopy(model) if merged is None else merged  # which nothing else needs
+                model = own.to(getattr(torch, torch_dtype))
             model.save_pretrained(path)
         tokenizer = copy.copy(self.tokenizer)
         # Its own, not the window of this model that loading has put in its place.
         tokenizer.model_max_length = tokenizer.init_kwargs.get("model_max_length", tokenizer.model_max_length)
         tokenizer.save_pretrained(path)
+
+    def _stop(self, strings: tuple[str, ...]) -> StopStrings | None:
+        if strings and strings not in self._stops:  # kept, as they learn which tokens matter
+            self._stops[strings] = StopStrings(self.tokenizer, strings)
+        return self._stops.get(strings)
 
     @property
     def _scored_model(self) -> PreTrainedModel:

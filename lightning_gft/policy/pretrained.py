@@ -6,6 +6,7 @@ import copy
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, get_args
 
@@ -24,6 +25,8 @@ from transformers import (
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from typing_extensions import override
 
+from lightning_gft.checks import check_number
+from lightning_gft.hub import hub_or_cache
 from lightning_gft.policy.adapters import Adapters, LoRA
 from lightning_gft.policy.files import check_folder, check_tokenizer_files, check_weight_files, damaged_files, in_a_line
 from lightning_gft.policy.heads import widen_head
@@ -101,8 +104,8 @@ class PretrainedPolicy(PolicyLoader):
         rollout: RolloutEngine | None = None,
     ) -> None:
         super().__init__(rollout, lora)
-        if dropout is not None and not 0 <= dropout < 1:
-            raise ValueError(f"dropout={dropout} must lie in [0, 1)")
+        if dropout is not None:
+            dropout = check_number("dropout", dropout, least=0, below=1, of=type(self).__name__)
         if torch_dtype not in get_args(Dtype):
             raise ValueError(f"torch_dtype={torch_dtype!r} must be one of {', '.join(get_args(Dtype))}")
         if quantization is not None and quantization.bits == 8 and lora is not None and lora.use_dora:
@@ -132,19 +135,19 @@ class PretrainedPolicy(PolicyLoader):
             raise ValueError("precision='64-true' would convert the quantised weights: use '32-true' or 'bf16-mixed'")
 
     @override
-    def merge(self, policy: Policy) -> PreTrainedModel:
-        """Return a model with a policy's adapters added to its weights, read again in full precision.
+    def full_precision(self, policy: Policy) -> Adapters:
+        """Return a copy of a policy's adapters, in a model that is read again in full precision.
 
         Args:
             policy: What this has loaded, with adapters.
         """
-        assert policy.adapters is not None  # noqa: S101 (whoever merges has asked)
+        assert policy.adapters is not None  # noqa: S101 (the caller has checked)
         whole = copy.copy(self)
         whole.quantization, whole.fp32_head, whole.gradient_checkpointing = None, False, False
         whole.torch_dtype = "float32"  # half precision would round a small adapter away
         with TemporaryDirectory() as folder:
             policy.adapters.save_pretrained(folder)
-            return Adapters(whole.load_model(), LoRA(adapter_path=folder)).merge()
+            return Adapters(whole.load_model(), LoRA(adapter_path=folder))
 
     @override
     def load_config(self) -> PreTrainedConfig:
@@ -218,9 +221,13 @@ class PretrainedPolicy(PolicyLoader):
     @contextmanager
     def _reading(self, what: str) -> Iterator[None]:
         """Name the model, and the file at fault, in whatever goes wrong while it is read."""
-        where = self._where
+        where, offline = self._where, ""
         try:
-            yield
+            if Path(self.model_name_or_path).exists():
+                yield
+            else:
+                with hub_or_cache() as offline:
+                    yield
         except (MemoryError, torch.OutOfMemoryError):
             raise  # not for what the files hold
         except Exception as error:
@@ -234,6 +241,10 @@ class PretrainedPolicy(PolicyLoader):
             if damaged := damaged_files(self.model_name_or_path):
                 raise ValueError(f"{where}: {', '.join(damaged)} is damaged; download or copy it again") from error
             if isinstance(error, OSError):
+                if offline:
+                    raise ValueError(
+                        f"{where}: its {what} is neither a local path nor in the cache, and {offline}"
+                    ) from error
                 reason = in_a_line(error).rstrip(".")
                 raise ValueError(
                     f"{where}: no {what} could be loaded from there ({reason}). Give a folder that holds config.json, "

@@ -20,7 +20,7 @@ from torch.distributed.fsdp import (
     register_fsdp_forward_method,
 )
 from torch.distributed.tensor import DTensor
-from torch.nn.utils import clip_grad_norm_, clip_grads_with_norm_, get_total_norm
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from transformers import PreTrainedModel
 from typing_extensions import override
 
@@ -39,14 +39,16 @@ class Sharding(ABC):
         """
 
     @abstractmethod
-    def clip_gradients(self, limit: float) -> Tensor:
-        """Scale the policy's gradients so that their norm, over the parts of all processes, is at most ``limit``.
+    def gradient_norm(self) -> Tensor:
+        """Return the norm of the policy's gradients over the parts of all processes, the same on each of them."""
+
+    @abstractmethod
+    def clip_gradients(self, limit: float, norm: Tensor) -> None:
+        """Scale the policy's gradients so that their norm is at most ``limit``.
 
         Args:
             limit: Largest norm.
-
-        Returns:
-            The norm before, the same on all processes.
+            norm: From :meth:`gradient_norm`.
         """
 
     def run(self, function: Callable[[], Result]) -> Result:
@@ -80,8 +82,12 @@ class Unsharded(Sharding):
         return nullcontext()
 
     @override
-    def clip_gradients(self, limit: float) -> Tensor:
-        return clip_grad_norm_(self._policy.parameters(), limit)
+    def gradient_norm(self) -> Tensor:
+        return get_total_norm([weight.grad for weight in self._policy.parameters() if weight.grad is not None])
+
+    @override
+    def clip_gradients(self, limit: float, norm: Tensor) -> None:
+        clip_grads_with_norm_(self._policy.parameters(), limit, norm)
 
 
 class FullySharded(Sharding):
@@ -160,12 +166,13 @@ class FullySharded(Sharding):
                 self._policy.reset_iter_state()
 
     @override
-    def clip_gradients(self, limit: float) -> Tensor:
-        trained: list[nn.Parameter] = [weight for weight in self._policy.parameters() if weight.grad is not None]
-        norm = get_total_norm([weight.grad for weight in trained if weight.grad is not None])
-        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
-        clip_grads_with_norm_(trained, limit, norm)
-        return norm
+    def gradient_norm(self) -> Tensor:
+        norm = get_total_norm([weight.grad for weight in self._policy.parameters() if weight.grad is not None])
+        return norm.full_tensor() if isinstance(norm, DTensor) else norm
+
+    @override
+    def clip_gradients(self, limit: float, norm: Tensor) -> None:
+        clip_grads_with_norm_(self._policy.parameters(), limit, norm)
 
 
 def _gather(policy: nn.Module, parts: list[FSDPModule]) -> None:

@@ -8,9 +8,13 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from lightning_gft.checks import check_number
 from lightning_gft.functional import check_threshold, rectified_coefficients
 from lightning_gft.rectifiers.base import CoefficientRectifier
 
+_NONE_OR_ALL = (
+    "to rectify no token use IdentityRectifier, to rectify all use DynamicCoefficientRectifier(threshold=2.0)"
+)
 _LOGIT_RANGE = 40.0
 _NUM_BINS = 8192
 """Bins of the log-odds of token probabilities, from -40 to 40: about 0.01 wide, as fine near 0 and 1 as between."""
@@ -32,7 +36,8 @@ class AdaptiveCoefficientRectifier(CoefficientRectifier):
         kwargs: Passed on to :class:`torchmetrics.Metric`.
 
     Raises:
-        ValueError: If ``rectified_fraction`` or ``momentum`` lies outside its range.
+        ValueError: If a number lies outside its range.
+        TypeError: If one is not a number.
 
     Example:
         >>> rectifier = AdaptiveCoefficientRectifier(rectified_fraction=0.25)
@@ -54,16 +59,12 @@ class AdaptiveCoefficientRectifier(CoefficientRectifier):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not 0 < rectified_fraction < 1:
-            raise ValueError(
-                f"rectified_fraction={rectified_fraction} must lie strictly between 0 and 1; to rectify no token use "
-                "IdentityRectifier, to rectify all use DynamicCoefficientRectifier(threshold=2.0)"
-            )
-        if not 0 <= momentum < 1:
-            raise ValueError(f"momentum={momentum} must lie in [0, 1)")
-        check_threshold(initial_threshold)
-        self.rectified_fraction = rectified_fraction
-        self.momentum = momentum
+        name = type(self).__name__
+        self.rectified_fraction = check_number(
+            *("rectified_fraction", rectified_fraction), above=0, below=1, of=name, remedy=_NONE_OR_ALL
+        )
+        self.momentum = check_number("momentum", momentum, least=0, below=1, of=name)
+        initial_threshold = check_threshold(initial_threshold, "initial_threshold", of=name)
         threshold = torch.tensor(initial_threshold, dtype=torch.float64)
         self.add_state("threshold", threshold, dist_reduce_fx="max", persistent=True)  # equal on all processes
         self.add_state("num_steps", torch.tensor(0), dist_reduce_fx="max", persistent=True)

@@ -35,8 +35,7 @@ class _ThresholdRectifier(CoefficientRectifier):
 
     def __init__(self, threshold: float = 0.7, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        check_threshold(threshold)
-        self.threshold = threshold
+        self.threshold = check_threshold(threshold, of=type(self).__name__)
 
     @override
     def extra_repr(self) -> str:
@@ -51,7 +50,8 @@ class DynamicCoefficientRectifier(_ThresholdRectifier):
         kwargs: Passed on to :class:`torchmetrics.Metric`.
 
     Raises:
-        ValueError: If ``threshold`` is negative.
+        ValueError: If ``threshold`` is negative, infinite or NaN.
+        TypeError: If it is not a number.
 
     Example:
         >>> rectifier = DynamicCoefficientRectifier(threshold=0.5)
@@ -77,7 +77,8 @@ class ContinuousCoefficientRectifier(_ThresholdRectifier):
         kwargs: Passed on to :class:`torchmetrics.Metric`.
 
     Raises:
-        ValueError: If ``threshold`` is negative.
+        ValueError: If ``threshold`` is negative, infinite or NaN.
+        TypeError: If it is not a number.
 
     Example:
         >>> ContinuousCoefficientRectifier(threshold=0.5).rectify(torch.tensor([0.8, 0.1]).log())

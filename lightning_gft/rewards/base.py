@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from lightning_gft.checks import check_number
 from lightning_gft.rewards.text import shorten
 
 
@@ -26,7 +26,8 @@ class Reward(ABC):
         weight: What the score counts in the total; negative for a penalty, 0 to log the score alone.
 
     Raises:
-        ValueError: If the weight is infinite or not a number.
+        ValueError: If the weight is infinite or NaN.
+        TypeError: If it is not a number.
 
     Example:
         >>> class Brevity(Reward):
@@ -37,9 +38,7 @@ class Reward(ABC):
     """
 
     def __init__(self, weight: float = 1.0) -> None:
-        if not math.isfinite(weight):
-            raise ValueError(f"weight={weight} of {type(self).__name__} must be a finite number")
-        self.weight = weight
+        self.weight = check_number("weight", weight, of=type(self).__name__)
 
     @abstractmethod
     def __call__(
@@ -53,6 +52,11 @@ class Reward(ABC):
             references: ``N`` references; ``None`` where the data has none.
             **columns: Every other column of the data, ``N`` entries each.
         """
+
+    @property
+    def keeps_special_tokens(self) -> bool:
+        """Whether the responses that it scores keep their special tokens, all but the one that ends them."""
+        return False
 
     def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:  # noqa: B027 (nothing to check is the rule)
         """Refuse a row of the data whose responses could not be scored; a run asks for every row before it starts.

@@ -37,6 +37,7 @@ def score_responses(
     responses: Sequence[str],
     references: Sequence[Any],
     columns: Mapping[str, Sequence[Any]],
+    raw_responses: Sequence[str] | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the weighted sum of all rewards ``[N]``, and each reward unweighted ``[N]`` by its name.
 
@@ -50,6 +51,8 @@ def score_responses(
         references: ``N`` references.
         columns: Other columns of the data, ``N`` entries each. One named like a keyword of a reward (``prompts``,
             ``responses``, ``references``, or Python's ``self``) is passed over: the keyword's meaning wins.
+        raw_responses: ``N`` response texts with special tokens, for rewards that ask for them by
+            :attr:`Reward.keeps_special_tokens`; ``None`` if there are none.
 
     Raises:
         ValueError: If there is no reward, or a column or another argument has not ``N`` entries.
@@ -70,7 +73,12 @@ def score_responses(
     batch.pop("self", None)
     _check_lengths(batch)
     # Copies, because a reward that sorts or strips a list in place would give the next one other responses.
-    parts = {name: _score(name, reward, {k: list(v) for k, v in batch.items()}) for name, reward in rewards.items()}
+    raw = batch if raw_responses is None else {**batch, "responses": raw_responses}
+    _check_lengths(raw)
+    parts = {
+        name: _score(name, reward, {k: list(v) for k, v in (raw if reward.keeps_special_tokens else batch).items()})
+        for name, reward in rewards.items()
+    }
     total = torch.zeros(len(responses), dtype=torch.float32)
     for name, reward in rewards.items():
         total += reward.weight * parts[name]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 _SHOWN = 200
 
 
@@ -36,3 +39,23 @@ def shorten(value: object) -> str:
     shown = repr(value)
     half = _SHOWN // 2
     return shown if len(shown) <= _SHOWN else f"{shown[:half]} ... {shown[-half:]}"
+
+
+def alternatives(reference: Any) -> Sequence[Any]:
+    """Return the references that a response may equal: the entries of a list, or the one that there is.
+
+    Args:
+        reference: As the data has it.
+
+    Raises:
+        ValueError: If it is an empty list.
+
+    Example:
+        >>> alternatives(["5", "6"]), alternatives("5")
+        (['5', '6'], ['5'])
+    """
+    if not isinstance(reference, list | tuple):
+        return [reference]
+    if not reference:
+        raise ValueError("the reference is an empty list: expected at least one answer")
+    return reference

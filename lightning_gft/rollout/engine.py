@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from transformers import PreTrainedModel
 
-from lightning_gft.types import Response, SamplingParams
-
-
-@dataclass(frozen=True)
-class EndTokens:
-    """Token ids that end a response, and the one that fills a row up."""
-
-    eos_token_ids: tuple[int, ...]
-    pad_token_id: int
+from lightning_gft.rollout.stopping import EndTokens
+from lightning_gft.sampling import SamplingParams
+from lightning_gft.types import Response
 
 
 class RolloutEngine(ABC):
@@ -42,11 +35,11 @@ class RolloutEngine(ABC):
             sampling: How to draw.
             seeds: One a response, ``P * num_generations`` of them, prompt by prompt. A response depends on its own seed
                 alone, not on what else is in the batch.
-            end: Tokens that end a response.
+            end: Tokens and texts that end a response.
 
         Returns:
-            For each prompt its responses, the end-of-sequence token included where it was reached, with their
-            log-probabilities at temperature 1.
+            For each prompt its responses, with the tokens that ended them, and their log-probabilities: those of the
+            model itself, before temperature, masked ends and everything else in ``sampling``.
         """
 
 

@@ -7,21 +7,49 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from transformers import (
+    LogitsProcessor,
     LogitsProcessorList,
     MinPLogitsWarper,
-    TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
+from typing_extensions import override
 
-from lightning_gft.types import SamplingParams
+from lightning_gft.sampling import SamplingParams
+
+_MAY_OVERFLOW = 1e-3
+"""A temperature below which the quotient may leave the range of float32."""
+
+
+class Temperature(LogitsProcessor):
+    """Divides logits by a temperature, however small: near 0 all but the likeliest token end at minus infinity.
+
+    Args:
+        temperature: Above 0.
+
+    Example:
+        >>> Temperature(1e-38)(None, torch.tensor([[0.2, 5.0, 0.3]])).softmax(dim=-1)
+        tensor([[0., 1., 0.]])
+    """
+
+    def __init__(self, temperature: float) -> None:
+        self.temperature = temperature
+
+    @override
+    def __call__(self, input_ids: Tensor | None, scores: Tensor) -> Tensor:
+        # Divided by a number that the logits' type has, 0 and minus infinity stay what they are.
+        limits = torch.finfo(scores.dtype)
+        temperature = min(max(self.temperature, limits.tiny), limits.max)
+        if temperature < _MAY_OVERFLOW:  # but not without its largest logit
+            scores = scores - scores.amax(dim=-1, keepdim=True)
+        return scores / temperature
 
 
 def logits_warpers(sampling: SamplingParams) -> LogitsProcessorList:
-    """Return transformers' own warpers for ``sampling``, in the order that ``generate`` applies them."""
+    """Return what ``sampling`` does to logits, in the order that ``generate`` applies it, most by its own warpers."""
     warpers = LogitsProcessorList()
     if sampling.temperature != 1:
-        warpers.append(TemperatureLogitsWarper(sampling.temperature))
+        warpers.append(Temperature(sampling.temperature))
     if sampling.top_k:
         warpers.append(TopKLogitsWarper(sampling.top_k))
     if sampling.top_p < 1:

@@ -10,13 +10,16 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from typing_extensions import override
 
+from lightning_gft.checks import check_count
 from lightning_gft.functional import token_logprobs
-from lightning_gft.rollout.engine import EndTokens, RolloutEngine
+from lightning_gft.rollout.engine import RolloutEngine
 from lightning_gft.rollout.repeated_prompt import RepeatedPrompts
 from lightning_gft.rollout.sampling import draw, logits_warpers, uniform_noise
 from lightning_gft.rollout.shareable import can_be_shared
 from lightning_gft.rollout.shared_prompt import SharedPrompts, can_share
-from lightning_gft.types import Response, SamplingParams
+from lightning_gft.rollout.stopping import EndTokens
+from lightning_gft.sampling import SamplingParams
+from lightning_gft.types import Response
 
 
 class TransformersEngine(RolloutEngine):
@@ -30,6 +33,7 @@ class TransformersEngine(RolloutEngine):
 
     Raises:
         ValueError: If ``max_batch_size`` is below 1.
+        TypeError: If it is not a whole number.
 
     Example:
         >>> TransformersEngine(max_batch_size=256).max_batch_size
@@ -37,9 +41,7 @@ class TransformersEngine(RolloutEngine):
     """
 
     def __init__(self, max_batch_size: int = 1024) -> None:
-        if max_batch_size < 1:
-            raise ValueError(f"max_batch_size={max_batch_size} must be at least 1")
-        self.max_batch_size = max_batch_size
+        self.max_batch_size = check_count("max_batch_size", max_batch_size)
 
     @override
     @torch.no_grad()
@@ -100,10 +102,12 @@ class _Decoder:
         alive = torch.arange(len(noise))
         for step in range(sampling.max_new_tokens):
             rows = alive.to(self.model.device, non_blocking=True)
-            chosen = self._choose(sampling, logits, noise[rows, step])
+            chosen = self._choose(sampling, self._allowed(logits, sampling, step), noise[rows, step])
             tokens[rows, step] = chosen
             logprobs[rows, step] = scores = token_logprobs(logits, chosen)
             ended = self._ended(chosen, scores)
+            if self.end.stop is not None:
+                ended |= self.end.stop.completed(tokens[rows, : step + 1])
             lengths[alive[ended]] = step + 1
             finished[alive[ended]] = True
             going_on = (~ended).nonzero().squeeze(1)
@@ -136,6 +140,10 @@ class _Decoder:
         kind = SharedPrompts if self.shares and can_share(cache, width + max_new_tokens) else RepeatedPrompts
         states = kind(self.model, cache, mask.to(self.model.device), self.num_generations)
         return states, output.logits[:, -1].float().repeat_interleave(self.num_generations, dim=0)
+
+    def _allowed(self, logits: Tensor, sampling: SamplingParams, step: int) -> Tensor:
+        """Return the logits with every end ruled out, as long as a response is too short for one."""
+        return logits if step >= sampling.min_new_tokens else logits.index_fill(1, self.eos, -torch.inf)
 
     def _choose(self, sampling: SamplingParams, logits: Tensor, noise: Tensor) -> Tensor:
         if sampling.greedy:

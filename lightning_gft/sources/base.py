@@ -29,8 +29,7 @@ class ResponseSource(ABC):
     draws: ClassVar[bool] = True
 
     def __init__(self, num_responses: int) -> None:
-        check_count(f"num_responses of {type(self).__name__}", num_responses)
-        self.num_responses = num_responses
+        self.num_responses = check_count("num_responses", num_responses, of=type(self).__name__)
 
     @abstractmethod
     def respond(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[list[Response]]:

@@ -7,8 +7,9 @@ from typing import ClassVar
 from typing_extensions import override
 
 from lightning_gft.checks import check_count
+from lightning_gft.sampling import SamplingParams
 from lightning_gft.sources.base import ResponseSource
-from lightning_gft.types import PromptBatch, Response, ResponseGenerator, SamplingParams, Source
+from lightning_gft.types import PromptBatch, Response, ResponseGenerator, Source
 
 
 class SelfSource(ResponseSource):
@@ -21,9 +22,14 @@ class SelfSource(ResponseSource):
         top_p: Keep the smallest set of tokens whose probabilities reach ``top_p``; 1 keeps all.
         top_k: Keep the ``top_k`` likeliest tokens; 0 keeps all.
         min_p: Keep tokens at least ``min_p`` times as likely as the likeliest; ``None`` keeps all.
+        min_new_tokens: No token that ends a response is drawn before that many others. A stop string ends it all the
+            same.
+        stop_strings: A text, or several, whose appearance ends a response, which then counts as finished. The tokens
+            of the stop string stay in it.
 
     Raises:
         ValueError: If a value lies outside its range.
+        TypeError: If a value is not a number, or a stop string not a text.
 
     Example:
         >>> SelfSource(num_generations=8).sampling.temperature
@@ -40,15 +46,19 @@ class SelfSource(ResponseSource):
         top_p: float = 1.0,
         top_k: int = 0,
         min_p: float | None = None,
+        min_new_tokens: int = 0,
+        stop_strings: str | list[str] = "",
     ) -> None:
-        check_count("num_generations", num_generations)
-        super().__init__(num_generations)
-        if temperature == 0 and num_generations > 1:
+        name = type(self).__name__
+        super().__init__(check_count("num_generations", num_generations, of=name))
+        self.sampling = SamplingParams(
+            max_new_tokens, temperature, top_p, top_k, min_p, min_new_tokens, stop_strings, of=name
+        )
+        if self.sampling.greedy and self.num_responses > 1:
             raise ValueError(
-                f"num_generations={num_generations} with temperature=0: greedy decoding gives the same response each "
-                "time; set num_generations=1 or a temperature above 0"
+                f"`num_generations` of {name}: expected 1 with temperature=0, got {num_generations}; greedy decoding "
+                "gives the same response each time, so set num_generations=1 or a temperature above 0"
             )
-        self.sampling = SamplingParams(max_new_tokens, temperature, top_p, top_k, min_p)
 
     @override
     def respond(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[list[Response]]:

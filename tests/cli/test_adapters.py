@@ -67,7 +67,7 @@ def test_embedded_policy_takes_adapters(tmp_path: Path):
         ("--model.policy.quantization=4bit", "expected settings of Quantization, such as {bits: 4}, not 4bit"),
         ("--model.policy.lora.modules_to_save=lm_head", "modules_to_save: expected a list, such as [a, b]"),
         ("--model.policy.torch_dtype=float8", "error: model.policy.torch_dtype: must be auto, float32, bfloat16, flo"),
-        ("--model.policy.lora.r=0", "error: lora.r=0 must be at least 1"),
+        ("--model.policy.lora.r=0", "error: `lora.r`: expected a whole number of at least 1, got 0"),
         ("--model.policy.quantization.bits=3", "error: model.policy.quantization.bits: must be 4 or 8, not 3"),
         ("--model.optimizer.weight_decai=1", "error: model.optimizer: the class has no argument weight_decai; did you"),
         (

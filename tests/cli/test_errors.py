@@ -11,9 +11,9 @@ import pytest
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
+from lightning_gft.checks import check_number
 from lightning_gft.cli import main
 from lightning_gft.cli.errors import one_line_errors
-from lightning_gft.guards import check_positive
 from tests.cli.command import GFT, SMALL, refused
 
 
@@ -29,7 +29,10 @@ from tests.cli.command import GFT, SMALL, refused
         (["--trainer.default_root_dir=/dev/null/run"], "trainer.default_root_dir=/dev/null/run cannot be written to"),
         (["--trainer.strategy=fsdp"], "trainer.strategy=fsdp needs a GPU: use fsdp2"),
         (["--model.loss.rectifier.threshold=a"], "model.loss.rectifier.threshold: expected a float, not a"),
-        (["--model.loss.rectifier.threshold=-7"], "threshold=-7.0 must be a probability"),
+        (
+            ["--model.loss.rectifier.threshold=-7"],
+            "`threshold` of DynamicCoefficientRectifier: expected a number",
+        ),
         (["--model.sampler.sources.sefl.top_k=3"], "model.sampler.sources: an entry has no class_path"),
         (["--model.optimizer.lr=-7"], "Invalid learning rate: -7.0"),
         (["--trainer.strategy=warp"], "You selected an invalid strategy name"),
@@ -144,16 +147,18 @@ def test_one_of_several_processes_says_which_it_is(monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setattr(rank_zero_only, "rank", 3)
     with pytest.raises(SystemExit), one_line_errors():
-        check_positive(lr=0)
-    assert capsys.readouterr().err.startswith(f"error: process 3 of 4 on {socket.gethostname()}: lr=0 must be")
+        check_number("lr", 0, above=0)
+    assert capsys.readouterr().err.startswith(f"error: process 3 of 4 on {socket.gethostname()}: `lr`: expected a nu")
 
 
 def test_error_is_left_for_torchrun(monkeypatch, tmp_path):
     path = tmp_path / "error.json"
     monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(path))
     with pytest.raises(SystemExit), one_line_errors():
-        check_positive(lr=0)
-    assert json.loads(path.read_text())["message"]["extraInfo"]["py_callstack"].startswith("ValueError: lr=0 must be")
+        check_number("lr", 0, above=0)
+    assert json.loads(path.read_text())["message"]["extraInfo"]["py_callstack"].startswith(
+        "ValueError: `lr`: expected a nu"
+    )
     with pytest.raises(ValueError), one_line_errors():
         int("a")
     assert json.loads(path.read_text())["message"]["extraInfo"]["py_callstack"].startswith("Traceback")

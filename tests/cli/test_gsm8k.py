@@ -69,8 +69,8 @@ def test_config_trains_on_the_real_columns(overlay, tmp_path):
     quiet = "--trainer.enable_progress_bar=false"
     main(["fit", "--config", config, "--config", overlay, f"--trainer.default_root_dir={tmp_path}", quiet])
     rows = logged(tmp_path)
-    assert column(rows, "train/reward/expert") == [1.0, 1.0]
-    assert column(rows, "train/reward/self") == [0.0, 0.0]  # an untrained policy knows nothing
+    assert column(rows, "train/reward_by_source/expert") == [1.0, 1.0]
+    assert column(rows, "train/reward_by_source/self") == [0.0, 0.0]  # an untrained policy knows nothing
     assert len(column(rows, "val/greedy_accuracy")) == 1
     assert all(norm > 0 for norm in column(rows, "train/grad_norm"))
 

@@ -21,7 +21,7 @@ def test_fit_logs_what_a_user_wants_to_see(config, tmp_path):
     rows = logged(tmp_path)
     for key in ("reward", "loss", "grad_norm", "rectified_fraction", "rectified_weight_max", "tokens_per_second"):
         assert len(column(rows, f"train/{key}")) == 2, key
-    assert column(rows, "train/reward/expert") == [1.0, 1.0]
+    assert column(rows, "train/reward_by_source/expert") == [1.0, 1.0]
     assert all(difference < 1e-4 for difference in column(rows, "train/sampling/logprob_difference"))
     for key in ("greedy_accuracy", "mean@2", "pass@2", "entropy", "kl", "second_skill/greedy_accuracy"):
         assert len(column(rows, f"val/{key}")) == 1, key
@@ -70,7 +70,7 @@ def test_predict_writes_groups_that_can_be_trained_on(tmp_path):
     root = tmp_path / "distilled"
     small = [arg for arg in SMALL if not arg.startswith("--data") and "val_check" not in arg]
     main(["fit", "--config", GFT, f"--trainer.default_root_dir={root}", *args, *small])
-    assert len(column(logged(root), "train/reward/teacher")) == 2
+    assert len(column(logged(root), "train/reward_by_source/teacher")) == 2
 
 
 def test_export_is_a_plain_transformers_model(tmp_path):

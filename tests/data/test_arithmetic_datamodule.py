@@ -107,13 +107,13 @@ def test_pretraining_hands_out_one_demonstration_in_the_order_drawn(tokenizer: P
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"num_train": 0}, "num_train=0 must be at least 1"),
-        ({"num_val": 0}, "num_val=0 must be at least 1"),
-        ({"num_second_skill": -1}, "num_second_skill=-1 must be at least 0"),
-        ({"num_operands": 1}, "num_operands=1 must be at least 2"),
-        ({"max_operand": 0}, "max_operand=0 must be at least 1"),
-        ({"teacher_slip": 1.5}, "teacher_slip=1.5 must lie between 0 and 1"),
-        ({"num_hard": 8, "hard_operands": 3}, "hard_operands=3 must be more than num_operands=3"),
+        ({"num_train": 0}, "`num_train`: expected a whole number of at least 1, got 0"),
+        ({"num_val": 0}, "`num_val`: expected a whole number of at least 1, got 0"),
+        ({"num_second_skill": -1}, "`num_second_skill`: expected a whole number of at least 0, got -1"),
+        ({"num_operands": 1}, "`num_operands`: expected a whole number of at least 2, got 1"),
+        ({"max_operand": 0}, "`max_operand`: expected a whole number of at least 1, got 0"),
+        ({"teacher_slip": 1.5}, "`teacher_slip`: expected a number from 0 to 1, got 1.5"),
+        ({"num_hard": 8, "hard_operands": 3}, "`hard_operands`: expected more than num_operands=3, got 3"),
         ({"max_operand": 2}, "768 different problems are wanted.*max_operand=2 allow 75"),
     ],
 )
@@ -129,5 +129,5 @@ def test_every_problem_that_there_is_can_be_asked_for() -> None:
 
 @pytest.mark.parametrize("share", ["slip", "second_skill_fraction", "expert_style_fraction"])
 def test_shares_lie_between_0_and_1(share: str) -> None:
-    with pytest.raises(ValueError, match=f"{share}=-0.1 must lie between 0 and 1"):
+    with pytest.raises(ValueError, match=f"`{share}`: expected a number from 0 to 1, got -0.1"):
         ArithmeticPretrainingDataModule(**{share: -0.1})

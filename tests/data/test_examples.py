@@ -167,7 +167,7 @@ def test_limits_have_names(
 
 @pytest.mark.parametrize("name", ["max_prompt_length", "max_response_length"])
 def test_limit_must_be_positive(name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name}=0 must be at least 1"):
+    with pytest.raises(ValueError, match=f"`{name}`: expected a whole number of at least 1, got 0"):
         LengthLimits(**{name: 0})
 
 

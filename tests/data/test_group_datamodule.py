@@ -186,13 +186,13 @@ def test_bad_input_is_refused_in_setup(make: Make, arguments: dict[str, Any], wo
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"val_split": 1.5}, "val_split=1.5 must lie between 0 and 1"),
+        ({"val_split": 1.5}, "`val_split`: expected a number above 0 and below 1, or the name of a split, got 1.5"),
         ({"val_split": 0.5, "val_path": "val.jsonl"}, "cannot go with `val_path`"),
-        ({"max_train_rows": 0}, "max_train_rows=0 must be at least 1"),
-        ({"max_response_length": 0}, "max_response_length=0 must be at least 1"),
-        ({"batch_size": 0}, "batch_size=0 must be at least 1"),
-        ({"num_workers": -1}, "num_workers=-1 must be at least 0"),
-        ({"val_split": 1}, "val_split=1 must lie between 0 and 1, the share of rows"),
+        ({"max_train_rows": 0}, "`max_train_rows`: expected a whole number of at least 1.*, got 0"),
+        ({"max_response_length": 0}, "`max_response_length`: expected a whole number of at least 1.*, got 0"),
+        ({"batch_size": 0}, "`batch_size`: expected a whole number of at least 1.*, got 0"),
+        ({"num_workers": -1}, "`num_workers`: expected a whole number of at least 0.*, got -1"),
+        ({"val_split": 1}, "`val_split`: expected a number above 0 and below 1, or the name of a split, got 1"),
         ({"answer_marker": None}, "answer_marker is null: in YAML, quote"),
     ],
 )
@@ -204,10 +204,10 @@ def test_bad_options_are_refused_at_once(make: Make, arguments: dict[str, Any], 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"batch_size": "8"}, "batch_size='8' must be a whole number"),
-        ({"eval_batch_size": 2.5}, "eval_batch_size=2.5 must be a whole number"),
-        ({"max_val_rows": 2.5}, "max_val_rows=2.5 must be a whole number, or be null for all rows"),
-        ({"max_prompt_length": "9"}, "max_prompt_length='9' must be a whole number"),
+        ({"batch_size": "8"}, "`batch_size`: expected a whole number of at least 1, got '8'"),
+        ({"eval_batch_size": 2.5}, "`eval_batch_size`: expected a whole number of at least 1, got 2.5"),
+        ({"max_val_rows": 2.5}, "`max_val_rows`: expected a whole number of at least 1, or null for all rows, got 2.5"),
+        ({"max_prompt_length": "9"}, "`max_prompt_length`: expected a whole number of at least 1, got '9'"),
         ({"val_path": 7}, "val_path=7 must say where the data are"),
     ],
 )

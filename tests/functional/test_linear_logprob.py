@@ -234,7 +234,7 @@ def test_wrong_shapes_are_named(hidden, weight, targets):
 
 def test_chunk_size_below_1_is_refused():
     # range() with a negative step would skip every token and return memory that nobody wrote.
-    with pytest.raises(ValueError, match="chunk_size=-1"):
+    with pytest.raises(ValueError, match=r"`chunk_size`: expected a whole number of at least 1, .*got -1"):
         linear_logprob_loss(**inputs(), coefficients=COEFFICIENTS["sft"], chunk_size=-1)
 
 
@@ -247,5 +247,5 @@ def test_a_bias_of_another_length_is_named(length: int):
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0])
 def test_a_temperature_that_is_not_above_0_is_refused(temperature: float):
-    with pytest.raises(ValueError, match=f"temperature={temperature} must be above 0"):
+    with pytest.raises(ValueError, match=f"`temperature`: expected a number above 0, got {temperature}"):
         linear_logprob_loss(**inputs(), coefficients=COEFFICIENTS["sft"], temperature=temperature)

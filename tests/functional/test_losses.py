@@ -250,8 +250,8 @@ def test_wrong_shapes_are_named(logprobs, advantages, mask):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"threshold": -1.0}, "threshold=-1.0"),
-        ({"threshold": float("nan")}, "threshold=nan"),
+        ({"threshold": -1.0}, "`threshold`: expected a number of at least 0, got -1.0"),
+        ({"threshold": float("nan")}, "`threshold`: expected a number of at least 0, got nan"),
         ({"reduction": "sum"}, "reduction='sum'"),
         ({"reduction": "group-mean"}, "group_index"),
     ],

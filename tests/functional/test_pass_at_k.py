@@ -35,9 +35,9 @@ def test_it_is_no_mean():
 @pytest.mark.parametrize(
     ("n", "c", "k", "words"),
     [
-        (4, 1, 0, "k=0"),
-        (4, 1, 5, r"k=5.*\(4\)"),
-        (torch.tensor([8, 3]), 1, 4, r"k=4.*\(3\)"),
+        (4, 1, 0, "`k`: expected a whole number from 1 to 4, got 0"),
+        (4, 1, 5, "`k`: expected a whole number from 1 to 4, got 5"),
+        (torch.tensor([8, 3]), 1, 4, "`k`: expected a whole number from 1 to 3, got 4"),
         (4, 5, 2, "num_correct"),
         (4, -1, 2, "num_correct"),
     ],

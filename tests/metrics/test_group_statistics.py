@@ -42,7 +42,7 @@ def expected(batches: list[GroupBatch], num_prompts: int) -> dict[str, float]:
     return {
         "reward": fmean(rewards),
         "reward_std": fmean(deviations),
-        **{f"reward/{source}": fmean(values) for source, values in by_source.items()},
+        **{f"reward_by_source/{source}": fmean(values) for source, values in by_source.items()},
         **{f"rewards/{name}/mean": fmean(values) for name, values in parts.items()},
         "frac_reward_zero_std": fmean(
             deviation == 0 and size > 1 for deviation, size in zip(deviations, sizes, strict=True)
@@ -74,5 +74,10 @@ def test_sources_that_gave_nothing_are_left_out():
     statistics = GroupStatistics(["one", "two"])
     statistics.update(groups, 4)
     values = computed(statistics)
-    assert values["reward/teacher"] == pytest.approx(values["reward"])
-    assert {"reward/expert", "reward/self", "completions/mean_length", "completions/clipped_ratio"}.isdisjoint(values)
+    assert values["reward_by_source/teacher"] == pytest.approx(values["reward"])
+    assert {
+        "reward_by_source/expert",
+        "reward_by_source/self",
+        "completions/mean_length",
+        "completions/clipped_ratio",
+    }.isdisjoint(values)

@@ -126,7 +126,7 @@ NUMBERS = [
 @pytest.mark.parametrize("setting", NUMBERS)
 @pytest.mark.parametrize("value", [0, -1])
 def test_numbers_are_checked(setting: str, value: int):
-    with pytest.raises(ValueError, match=rf"{setting}={value} must be (above 0|at least 1)"):
+    with pytest.raises(ValueError, match=rf"`{setting}`: expected a.* number (above 0|of at least 1).*, got {value}"):
         make_module(**{setting: value})
 
 

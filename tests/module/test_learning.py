@@ -73,7 +73,7 @@ def test_gft_raises_the_reward_of_a_policy_that_guesses(rectifier: Any, with_exp
     sources: dict[str, Any] = {"self": SelfSource(8, max_new_tokens=4)}
     if with_expert:
         sources["expert"] = ExpertSource()
-    curve = Curve("train/reward/self")
+    curve = Curve("train/reward_by_source/self")
     tuned = learner(GFTLoss(rectifier), sources, lr=0.003)
     tuned.configure_model()
     tuned.policy.model.load_state_dict(start)

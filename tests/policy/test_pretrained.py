@@ -52,7 +52,7 @@ def test_dropout_where_there_is_none(tmp_path: Path):
 
 @pytest.mark.parametrize("dropout", [-0.1, 1.0])
 def test_dropout_out_of_range(dropout: float):
-    with pytest.raises(ValueError, match=r"dropout=.* must lie in \[0, 1\)"):
+    with pytest.raises(ValueError, match="`dropout` of PretrainedPolicy: expected a number of at least 0 and below 1"):
         PretrainedPolicy("any", dropout=dropout)
 
 

@@ -16,15 +16,36 @@ from lightning_gft.rectifiers import (
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: DynamicCoefficientRectifier(threshold=-0.1), "threshold=-0.1"),
-        (lambda: DynamicCoefficientRectifier(threshold=math.nan), "threshold=nan"),
-        (lambda: ContinuousCoefficientRectifier(threshold=-1), "threshold=-1"),
-        (lambda: AdaptiveCoefficientRectifier(rectified_fraction=0.0), "rectified_fraction=0.0.*IdentityRectifier"),
-        (lambda: AdaptiveCoefficientRectifier(rectified_fraction=1.0), "rectified_fraction=1.0"),
-        (lambda: AdaptiveCoefficientRectifier(rectified_fraction=math.nan), "rectified_fraction=nan"),
-        (lambda: AdaptiveCoefficientRectifier(momentum=1.0), "momentum=1.0"),
-        (lambda: AdaptiveCoefficientRectifier(momentum=-0.1), "momentum=-0.1"),
-        (lambda: AdaptiveCoefficientRectifier(initial_threshold=-0.5), "threshold=-0.5"),
+        (lambda: DynamicCoefficientRectifier(threshold=-0.1), "threshold`.* at least 0, got -0.1"),
+        (
+            lambda: DynamicCoefficientRectifier(threshold=math.nan),
+            "threshold`.* at least 0, got nan",
+        ),
+        (lambda: ContinuousCoefficientRectifier(threshold=-1), "threshold`.* at least 0, got -1"),
+        (
+            lambda: AdaptiveCoefficientRectifier(rectified_fraction=0.0),
+            "`rectified_fraction`.* above 0 and below 1, got 0.0.*IdentityRectifier",
+        ),
+        (
+            lambda: AdaptiveCoefficientRectifier(rectified_fraction=1.0),
+            "`rectified_fraction`.* above 0 and below 1, got 1.0.*IdentityRectifier",
+        ),
+        (
+            lambda: AdaptiveCoefficientRectifier(rectified_fraction=math.nan),
+            "`rectified_fraction`.* above 0 and below 1, got nan.*IdentityRectifier",
+        ),
+        (
+            lambda: AdaptiveCoefficientRectifier(momentum=1.0),
+            "`momentum`.* at least 0 and below 1, got 1.0",
+        ),
+        (
+            lambda: AdaptiveCoefficientRectifier(momentum=-0.1),
+            "`momentum`.* at least 0 and below 1, got -0.1",
+        ),
+        (
+            lambda: AdaptiveCoefficientRectifier(initial_threshold=-0.5),
+            "threshold`.* at least 0, got -0.5",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

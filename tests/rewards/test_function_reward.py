@@ -93,7 +93,7 @@ def test_pickles():
 
 @pytest.mark.parametrize("weight", [math.nan, math.inf])
 def test_a_weight_that_is_not_finite_is_refused(weight):
-    with pytest.raises(ValueError, match="of FunctionReward must be a finite number"):
+    with pytest.raises(ValueError, match="`weight` of FunctionReward: expected a finite number"):
         FunctionReward(f"{__name__}.array", weight=weight)
 
 

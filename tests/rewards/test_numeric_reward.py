@@ -1,5 +1,6 @@
 import math
 import time
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
@@ -27,12 +28,6 @@ def score(reward, response, reference):
         ("\u221212", "-12"),
         ("the answer is -12", "-12"),
         ("3-15=-12", "-12"),
-        ("5 -12", "-12"),
-        ("x=5-12", "12"),
-        ("5 - 12", "12"),
-        ("(3)-12", "12"),
-        ("50%-60%", "60"),
-        ("GSM-8", "8"),
         ("\\boxed{-12}", "-12"),
         ("$-12$", "-12"),
         ("**-12**", "-12"),
@@ -42,10 +37,6 @@ def score(reward, response, reference):
         ("1,234", "1234"),
         ("1,234,567.89", "1234567.89"),
         ("-1,234", "-1234"),
-        ("1,2345", "2345"),
-        ("12345,678", "678"),
-        ("1, 2, 3", "3"),
-        ("1.2.3", "3"),
         ("$5", "5"),
         ("-$5", "-5"),
         ("\\$1,234.50", "1234.5"),
@@ -88,7 +79,8 @@ def test_no_number_scores_0(response):
         ("####", "####$1,072.", 1072),
         ("####", "#### The answer is -3/4 of 12", -0.75),
         ("#", "3-15=-12,#-12", -12),
-        ("#", "#5-12", 5),
+        ("####", "#### 6 * 12 = 72 apples", 72),
+        ("####", "#### 72 (3 more than 69)", 72),
         ("Answer:", "1 Answer: 72 2", 72),
     ],
 )
@@ -111,8 +103,11 @@ def test_nothing_after_the_marker_scores_0(response):
         ("", np.int64(72)),
         ("", np.float32(72)),
         ("", "36 + 36 = <<36+36=72>>72\n#### 72"),
-        ("####", "1 #### 72 apples, 3 pears"),
-        ("####", "1 and 72"),
+        ("####", "1 #### 72 apples"),
+        ("", Decimal("72.0")),
+        ("", Fraction(72)),
+        ("", ["1", 72]),
+        ("", (71, "72 apples")),
         ("", 1e-7 + 72),
     ],
 )
@@ -121,10 +116,29 @@ def test_a_reference_may_be_text_or_number_with_or_without_the_marker(marker, re
     assert score(NumericReward(marker=marker), "#### 73", reference) == 0.0
 
 
-@pytest.mark.parametrize("reference", [None, "", "many", float("nan"), float("inf"), "1/0", "#### none", "9" * 5000])
-def test_a_reference_without_a_number_is_an_error(reference):
-    with pytest.raises(ValueError, match=r"NumericReward cannot read a number from the reference (None|'|nan|inf)"):
-        score(NumericReward(marker="####"), "no marker", reference)
+@pytest.mark.parametrize(
+    "reference",
+    [
+        *(None, "", "many", float("nan"), float("inf"), "1/0", "#### none", "9" * 5000, True, b"72", 1j, {"value": 72}),
+        *("1 and 72", "72 apples, 3 pears", "x = 72", "the answer is 72", ["72", "many"], [["72"]]),
+    ],
+)
+def test_a_reference_that_is_not_a_number_is_an_error_before_any_response_is_there(reference):
+    with pytest.raises(ValueError, match=r"NumericReward cannot read a number from the reference "):
+        NumericReward(marker="Answer:").check_row(reference, {})
+    with pytest.raises(ValueError, match=r"NumericReward cannot read a number from the reference "):
+        score(NumericReward(marker="Answer:"), "no marker", reference)
+
+
+def test_a_worked_reference_is_read_after_its_hashes_whatever_the_marker():
+    assert score(NumericReward(marker="Answer:"), "Answer: 72", "1 + 71 = 72 #### 72") == 1.0
+
+
+def test_a_list_of_references_means_any_of_them():
+    for answer, expected in (("5", 1.0), ("6.0", 1.0), ("7", 0.0), ("56", 0.0)):
+        assert score(NumericReward(), answer, ["5", "6 apples"]) == expected
+    with pytest.raises(ValueError, match="the reference is an empty list"):
+        NumericReward().check_row([], {})
 
 
 @pytest.mark.parametrize(
@@ -150,7 +164,7 @@ def test_tolerance(response, reference, tolerance, expected):
 
 @pytest.mark.parametrize("tolerance", [-1e-6, math.nan, math.inf])
 def test_a_tolerance_out_of_range_is_refused(tolerance):
-    with pytest.raises(ValueError, match="tolerance="):
+    with pytest.raises(ValueError, match="`tolerance` of NumericReward: expected a number of at least 0"):
         NumericReward(tolerance=tolerance)
 
 

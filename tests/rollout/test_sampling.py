@@ -7,10 +7,11 @@ from collections import Counter
 
 import pytest
 import torch
+from transformers import TemperatureLogitsWarper
 
 from lightning_gft import SamplingParams, TransformersEngine
 from lightning_gft.rollout import EndTokens, combine_seeds, spawn_seeds
-from lightning_gft.rollout.sampling import draw, uniform_noise
+from lightning_gft.rollout.sampling import Temperature, draw, logits_warpers, uniform_noise
 from tests.conftest import tiny_policy
 
 NUMBER = 4000
@@ -24,17 +25,20 @@ SETTINGS = {
     "min_p": {"min_p": 0.3},
     "cold-top_k-top_p": {"temperature": 2.0, "top_k": 10, "top_p": 0.7},
     "cold-min_p": {"temperature": 0.5, "min_p": 0.1},
+    "no-end": {"min_new_tokens": 1},
+    "no-end-top_k": {"min_new_tokens": 1, "top_k": 20},
 }
 
 
-def probabilities(logits: list[float], sampling: SamplingParams) -> dict[int, float]:
-    """Return the probabilities of the tokens that may be drawn, by the definitions."""
+def probabilities(logits: list[float], sampling: SamplingParams, end: int) -> dict[int, float]:
+    """Return the probabilities of the tokens that may be drawn first, by the definitions."""
 
     def normalized(weights: dict[int, float]) -> dict[int, float]:
         total = math.fsum(weights.values())
         return {token: weight / total for token, weight in weights.items()}
 
-    kept = normalized({token: math.exp(logit / sampling.temperature) for token, logit in enumerate(logits)})
+    allowed = {token: logit for token, logit in enumerate(logits) if token != end or not sampling.min_new_tokens}
+    kept = normalized({token: math.exp(logit / sampling.temperature) for token, logit in allowed.items()})
     ranked = sorted(kept, key=lambda token: -kept[token])
     if sampling.top_k:
         ranked = ranked[: sampling.top_k]
@@ -60,7 +64,8 @@ def test_first_tokens_are_drawn_as_often_as_they_are_probable(settings: str):
     ids = policy.tokenizer.encode("12+3=")
     [responses] = policy.generate([ids], NUMBER, sampling, seed=0)
     counts = Counter(response.token_ids[0] for response in responses)
-    expected = probabilities(policy.model(torch.tensor([ids])).logits[0, -1].tolist(), sampling)
+    logits = policy.model(torch.tensor([ids])).logits[0, -1].tolist()
+    expected = probabilities(logits, sampling, policy.tokenizer.eos_token_id)
     assert set(counts) <= set(expected)
     if len(expected) == 1:
         return
@@ -99,17 +104,68 @@ def test_seeds():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"max_new_tokens": 0}, "max_new_tokens=0"),
-        ({"temperature": -0.1}, r"temperature=-0\.1"),
-        ({"top_p": 0.0}, r"top_p=0\.0"),
-        ({"top_p": 1.1}, r"top_p=1\.1"),
-        ({"top_k": -1}, "top_k=-1"),
-        ({"min_p": 1.5}, r"min_p=1\.5"),
+        ({"max_new_tokens": 0}, "expected a whole number of at least 1, got 0"),
+        ({"temperature": -0.1}, r"expected a number of at least 0, got -0\.1; 0 is greedy decoding"),
+        ({"temperature": math.nan}, "expected a number of at least 0, got nan"),
+        ({"temperature": math.inf}, "expected a number of at least 0, got inf"),
+        ({"temperature": "0.5"}, "expected a number of at least 0, got '0.5'; write it without quotes"),
+        ({"temperature": True}, "expected a number of at least 0, got True"),
+        ({"top_p": 0.0}, r"expected a number above 0 and at most 1, got 0\.0"),
+        ({"top_p": 1.1}, r"expected a number above 0 and at most 1, got 1\.1"),
+        ({"top_k": -1}, "expected a whole number of at least 0, got -1"),
+        ({"top_k": 1.5}, r"expected a whole number of at least 0, got 1\.5"),
+        ({"min_p": 1.5}, r"expected a number from 0 to 1, or null, got 1\.5"),
+        ({"min_new_tokens": 257}, "expected a whole number from 0 to 256, got 257; it can be no more than max_new_to"),
+        ({"stop_strings": 3}, "expected a text or a list of texts, got 3"),
+        ({"stop_strings": ["a", ""]}, r"expected texts of at least one character, got \['a', ''\]"),
     ],
 )
 def test_sampling_params_are_checked(settings: dict, message: str):
-    with pytest.raises(ValueError, match=message):
+    [field] = settings
+    with pytest.raises((ValueError, TypeError), match=f"^`{field}` of SamplingParams: {message}"):
         SamplingParams(**settings)
+
+
+LOGITS = torch.tensor([[0.2, 5.0, 0.3, -9.0], [-700.0, -800.0, -699.5, -torch.inf], [0.0, 2e30, -3e37, 3e37]])
+LIKELIEST = LOGITS.argmax(dim=-1).tolist()
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 1e-45, 1e-38, 1e-20, 1e-6])
+@pytest.mark.parametrize("filters", [{}, {"top_p": 0.9}, {"top_k": 2}, {"min_p": 0.5}, {"top_p": 1e-12}], ids=str)
+def test_a_temperature_near_0_takes_the_likeliest_token(temperature: float, filters: dict):
+    warped = logits_warpers(SamplingParams(temperature=temperature, **filters))(None, LOGITS.clone())
+    for noise in (0.0, 0.5, 1 - 2**-53):
+        assert draw(warped, torch.full((3,), noise, dtype=torch.float64)).tolist() == LIKELIEST
+
+
+@pytest.mark.parametrize("temperature", [1e-38, 1e-6])
+def test_a_policy_near_temperature_0_draws_what_it_draws_greedily(temperature: float):
+    policy = tiny_policy()
+    prompts = [policy.tokenizer.encode(prompt) for prompt in ("1+1=", "a", "b-7+c=3")]
+    near, greedy = (policy.generate(prompts, 1, SamplingParams(12, t), seed=3) for t in (temperature, 0.0))
+    assert near == greedy  # log-probabilities too: those of the policy itself
+
+
+@pytest.mark.parametrize("temperature", [1e30, 1e300])
+def test_a_huge_temperature_draws_evenly_from_what_is_allowed(temperature: float):
+    warped = Temperature(temperature)(None, torch.tensor([[1.0, 9.0, -torch.inf]]))
+    assert warped.softmax(dim=-1).tolist() == [[0.5, 0.5, 0.0]]
+
+
+@pytest.mark.parametrize("temperature", [0.3, 0.7, 2])
+def test_temperature_is_that_of_transformers(temperature: float):
+    logits = torch.randn(5, 30, generator=torch.Generator().manual_seed(0))
+    expected = TemperatureLogitsWarper(float(temperature))(None, logits).log_softmax(dim=-1)
+    torch.testing.assert_close(Temperature(temperature)(None, logits).log_softmax(dim=-1), expected)
+
+
+def test_filters_at_the_ends_of_their_ranges():
+    logits, noise = LOGITS[:2], torch.tensor([0.3, 0.9], dtype=torch.float64)
+    for filters in ({"top_p": 1e-12}, {"min_p": 1.0}, {"top_k": 1}):
+        assert draw(logits_warpers(SamplingParams(**filters))(None, logits), noise).tolist() == LIKELIEST[:2]
+    everything = draw(logits, noise)
+    for filters in ({"top_k": 10**6}, {"min_p": 0.0}):
+        assert (draw(logits_warpers(SamplingParams(**filters))(None, logits), noise) == everything).all()
 
 
 def test_top_p_keeps_at_least_the_likeliest_token():

@@ -179,5 +179,5 @@ def test_generate_follows_its_seed_and_leaves_the_mode_alone():
 
 @pytest.mark.parametrize("max_batch_size", [0, -1])
 def test_max_batch_size_is_checked(max_batch_size: int):
-    with pytest.raises(ValueError, match=f"max_batch_size={max_batch_size} must be at least 1"):
+    with pytest.raises(ValueError, match=f"`max_batch_size`: expected .* at least 1, got {max_batch_size}"):
         TransformersEngine(max_batch_size)

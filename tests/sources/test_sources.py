@@ -59,13 +59,16 @@ def test_self_source_is_the_policys_generate(policy):
 
 @pytest.mark.parametrize("cls", [ExpertSource, TeacherSource, SelfSource])
 def test_number_of_responses_is_checked(cls: type):
-    with pytest.raises(ValueError, match=rf"(num_responses of {cls.__name__}|num_generations)=0 must be at least 1"):
+    with pytest.raises(
+        ValueError,
+        match=rf"`num_(responses|generations)` of {cls.__name__}: expected a whole number of at least 1, got 0",
+    ):
         cls(0)
-    with pytest.raises(TypeError, match=r"=1\.5 must be a whole number"):
+    with pytest.raises(TypeError, match=r"expected a whole number of at least 1, got 1\.5"):
         cls(1.5)
 
 
 def test_greedy_decoding_gives_one_response():
     assert SelfSource(1, temperature=0.0).num_responses == 1
-    with pytest.raises(ValueError, match="num_generations=2 with temperature=0: greedy decoding gives the same"):
+    with pytest.raises(ValueError, match="expected 1 with temperature=0, got 2; greedy decoding gives the same"):
         SelfSource(2, temperature=0.0)

@@ -1,0 +1,59 @@
+"""Other people's callbacks: those that cannot do their work here are refused, and averages are made to fit."""
+
+from __future__ import annotations
+
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import (
+    BaseFinetuning,
+    BatchSizeFinder,
+    GradientAccumulationScheduler,
+    LearningRateFinder,
+    ModelPruning,
+    StochasticWeightAveraging,
+    WeightAveraging,
+)
+from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
+
+from lightning_gft.averaging import average_what_trains
+
+_REFUSED: dict[type[Callback], str] = {
+    BaseFinetuning: "it freezes weights before the policy is loaded; train adapters, by model.policy.lora",
+    BatchSizeFinder: "memory follows from model.micro_batch_tokens, whatever the batch; lower or raise that",
+    GradientAccumulationScheduler: (
+        "data.batch_size prompts make an update, in micro-batches of model.micro_batch_tokens tokens; set these"
+    ),
+    LearningRateFinder: (
+        "it drives automatic optimisation, and losses of different groups do not compare; compare train/reward of "
+        "short runs with several values of model.optimizer.lr"
+    ),
+    ModelPruning: "it prunes before the policy is loaded; prune the exported model",
+    StochasticWeightAveraging: (
+        "it averages in automatic optimisation alone; use lightning.pytorch.callbacks.WeightAveraging or "
+        "EMAWeightAveraging, and lightning_gft.WarmupSchedule for the learning rate"
+    ),
+}
+
+
+def prepare_callbacks(trainer: Trainer) -> None:
+    """Refuse callbacks that cannot do their work, and let those that average weights come first.
+
+    First, so that whatever else looks at the weights when training or an evaluation ends finds the averages, and
+    checkpoints that are written after a step hold it.
+
+    Args:
+        trainer: About to run.
+
+    Raises:
+        ValueError: If a callback cannot do its work.
+    """
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    for callback in callbacks:
+        reason = next((reason for kind, reason in _REFUSED.items() if isinstance(callback, kind)), None)
+        if isinstance(callback, WeightAveraging):
+            if isinstance(trainer.strategy, FSDPStrategy | ModelParallelStrategy):
+                reason = "it averages whole weights, and these are split over ranks; use trainer.strategy=ddp"
+            else:
+                average_what_trains(callback)
+        if reason is not None:
+            raise ValueError(f"trainer.callbacks: {type(callback).__name__} is not supported: {reason}")
+    callbacks.sort(key=lambda callback: not isinstance(callback, WeightAveraging))

@@ -1,0 +1,97 @@
+"""Rows from tables of text: every cell is a text, and an empty one is null."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from lightning_gft.data.columns import Row
+from lightning_gft.data.errors import shorten
+from lightning_gft.data.text_files import encoding_fault
+
+_LONGEST_CELL = 2**31 - 1
+
+
+def read_csv(file: BinaryIO, name: str, delimiter: str = ",", quotechar: str = '"') -> list[Row]:
+    r"""Return the rows of a table whose first line names the columns.
+
+    Args:
+        file: UTF-8 text, which may begin with a byte-order mark.
+        name: What errors call the file.
+        delimiter: What stands between cells.
+        quotechar: What stands around a cell that holds a delimiter, an end of a line or this character itself.
+
+    Raises:
+        ValueError: If the header does not name each column once, or a row has more or fewer cells; the line is named.
+
+    Example:
+        >>> read_csv(io.BytesIO(b"prompt,answer\nWhich agent?,007\nWhich value?,NA\nNone?,"), "rows.csv")[1:]
+        [{'prompt': 'Which value?', 'answer': 'NA'}, {'prompt': 'None?', 'answer': None}]
+    """
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    try:
+        lines = _lines(csv.reader(text, delimiter=delimiter, quotechar=quotechar, strict=True), name)
+        with _cells_of_any_length():
+            _, header = next(lines, (1, []))
+            _check_header(header, name)
+            return [_row(header, cells, f"line {number} of {name}") for number, cells in lines]
+    except UnicodeDecodeError as error:
+        raise ValueError(encoding_fault(file, name)) from error
+    finally:
+        text.detach()
+
+
+def _lines(reader: Iterator[list[str]], name: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the cells of each row with the line that it begins on."""
+    number = 1
+    while True:
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise ValueError(
+                f"line {number} of {name}: expected a row of cells, got one that cannot be told apart ({error}); close "
+                "every quotation mark, and write one inside quotation marks twice"
+            ) from error
+        if cells is None:
+            return
+        if cells:
+            yield number, cells
+        number = reader.line_num + 1  # type: ignore[attr-defined]
+
+
+def _row(header: list[str], cells: list[str], place: str) -> Row:
+    if len(cells) != len(header):
+        raise ValueError(
+            f"{place}: expected {len(header)} cells, as the header names columns, got {len(cells)}: "
+            f"{shorten(','.join(cells))}; put a cell that holds a comma, a line break or a quotation mark into "
+            "quotation marks"
+        )
+    return {column: cell or None for column, cell in zip(header, cells, strict=True)}
+
+
+def _check_header(header: list[str], name: str) -> None:
+    if not header:
+        raise ValueError(f"{name}: expected a first line that names the columns, got an empty file")
+    if repeated := [column for column, count in Counter(header).items() if count > 1]:
+        raise ValueError(
+            f"{name}: expected a name for each column, got {', '.join(map(repr, repeated))} more than once in the "
+            "header; rename one"
+        )
+    if "" in header:
+        raise ValueError(
+            f"{name}: expected a name for each column, got none for column {header.index('') + 1} in the header; name "
+            "it, or take it out (pandas leaves it out with `index=False`)"
+        )
+
+
+@contextmanager
+def _cells_of_any_length() -> Iterator[None]:
+    limit = csv.field_size_limit(_LONGEST_CELL)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(limit)

@@ -1,0 +1,119 @@
+"""Data files of a folder or of a data set on the hub, by split, as the ``datasets`` library finds them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import datasets
+from datasets.packaged_modules.csv.csv import Csv
+from datasets.packaged_modules.json.json import Json
+from datasets.packaged_modules.parquet.parquet import Parquet
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from lightning_gft.data.files import DataFile
+from lightning_gft.hub import hub_or_cache
+
+Splits = dict[str, Sequence[DataFile] | datasets.Dataset]
+"""Where the rows of each split are: in files that this package reads, or in a data set that the library has read."""
+
+_READ_HERE = {Csv: "csv", Json: "json", Parquet: "parquet"}
+_OPTIONS = {"csv": {"sep": "delimiter", "quotechar": "quotechar"}, "json": {"field": "field"}, "parquet": {}}
+"""Options of a data set's card that are followed, by the names that they have here."""
+_WITHOUT_EFFECT = ("name", "version", "data_dir", "data_files", "description", "features", "chunksize", "delimiter")
+"""Further ones, which say nothing about what the rows are."""
+
+_SHARD = re.compile(r"-\d+-of-(\d+)")
+
+
+def find_in_folder(folder: Path, name: str | None) -> Splits:
+    """Return the splits of a folder of data files.
+
+    Args:
+        folder: The folder; its README.md may say which files are which split.
+        name: Configuration of that README.md.
+
+    Raises:
+        ValueError: If there is no such configuration.
+    """
+    return _files(datasets.load_dataset_builder(str(folder), name))
+
+
+def find_on_hub(path: str, name: str | None, where: str) -> Splits:
+    """Return the splits of a data set on the hub, or in its cache, with their files downloaded.
+
+    Args:
+        path: Name of the data set.
+        name: Its configuration.
+        where: What errors call the data set.
+
+    Raises:
+        FileNotFoundError: If there is no such data set, or it cannot be reached or read by this user.
+        ValueError: If there is no such configuration, or the data cannot be loaded.
+    """
+    with hub_or_cache() as offline:
+        try:
+            if offline:
+                return _check_shards(_files(datasets.load_dataset_builder(_cached(path), name)))
+            return _files(datasets.load_dataset_builder(path, name))
+        except (LocalEntryNotFoundError, FileNotFoundError, PermissionError) as error:
+            if offline:
+                raise FileNotFoundError(f"{where} is neither a local path nor in the cache, and {offline}") from error
+            raise FileNotFoundError(
+                f"{where} is neither a local path nor to be had from the hub ({_in_a_line(error)}): correct the name; "
+                "for a private or gated data set, ask for access on its page and log in by `hf auth login` or HF_TOKEN"
+            ) from error
+        except MemoryError:
+            raise
+        except Exception as error:  # the libraries have no error in common, and those of two HTTP clients
+            raise ValueError(f"{where} cannot be loaded from the hub: {_in_a_line(error)}") from error
+
+
+def _cached(path: str) -> str:
+    return str(snapshot_download(path, repo_type="dataset", local_files_only=True))
+
+
+def _check_shards(splits: Splits) -> Splits:
+    """Refuse a cache with some of a split's shards, as a download that was broken off leaves it."""
+    for split, files in splits.items():
+        shards = [match for file in files if isinstance(file, DataFile) and (match := _SHARD.search(file.path.name))]
+        if shards and len(shards) < int(shards[0][1]):
+            raise ValueError(
+                f"the cache has {len(shards)} of the {int(shards[0][1])} files of {split!r}: load it online once"
+            )
+    return splits
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(f"{error}".split())
+
+
+def _files(builder: datasets.DatasetBuilder) -> Splits:
+    kind = next((kind for read, kind in _READ_HERE.items() if isinstance(builder, read)), None)
+    if kind is None:
+        builder.download_and_prepare()
+        return {str(split): rows for split, rows in builder.as_dataset().items()}
+    options = _options(builder.config, kind)
+    paths = datasets.DownloadManager().download(builder.config.data_files)
+    return {str(split): [DataFile(Path(path), kind, options) for path in found] for split, found in paths.items()}
+
+
+def _options(config: datasets.BuilderConfig, kind: str) -> dict[str, Any]:
+    """Return the options of a data set's card, and refuse those that would have to change the rows."""
+    plain = type(config)()
+    set_here = {
+        option.name: value
+        for option in fields(config)
+        if (value := getattr(config, option.name)) != getattr(plain, option.name) and option.name not in _WITHOUT_EFFECT
+    }
+    followed = _OPTIONS[kind]
+    if unknown := [option for option in set_here if option not in followed]:
+        raise ValueError(
+            f"the data set's card sets {', '.join(f'{option}={set_here[option]!r}' for option in unknown)}, which is "
+            "not followed here: give its files by a local path"
+        )
+    return {followed[option]: value for option, value in set_here.items()}

@@ -1,0 +1,81 @@
+"""Splits and slices of them, as the ``datasets`` library writes them: ``train[:1000]``, ``train[80%:]+test``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import datasets
+
+from lightning_gft.data.selection import Piece, Rows
+from lightning_gft.data.tables import Table
+
+_EXAMPLES = "a split, slices such as 'train[:1000]' or 'train[80%:]', or a sum of them such as 'train+test[:10%]'"
+
+
+def choose_rows(splits: Mapping[str, Table], split: str | None, where: str, field: str) -> Rows:
+    """Return the rows of a split, of slices, or of the only split.
+
+    Args:
+        splits: Tables by the names of splits; each is read when it is asked for.
+        split: What to choose; ``None`` for the only split.
+        where: Name of the data, as errors put it.
+        field: What errors call ``split``.
+
+    Raises:
+        ValueError: If there is no such split, the slice cannot be read or there are no rows.
+
+    Example:
+        >>> from lightning_gft.data.tables import ListTable
+        >>> rows = choose_rows({"train": ListTable([{"n": n} for n in range(10)])}, "train[80%:]", "path", "split")
+        >>> list(rows), rows.take([1]).positions
+        ([{'n': 8}, {'n': 9}], [9])
+    """
+    if split is None and len(splits) > 1:
+        raise ValueError(f"{where} has the splits {_listed(splits)}: choose one by `{field}`")
+    name = next(iter(splits)) if split is None else split
+    pieces = [Piece(name, splits[name], range(len(splits[name])))] if name in splits else None
+    rows = Rows(pieces or _pieces(splits, name, where, field))
+    if len(rows) == 0:
+        sizes = ", ".join(f"{len(splits[piece.split])} in {piece.split!r}" for piece in rows.pieces)
+        raise ValueError(
+            f"{where} has no rows" + (f" in {field}={split!r} (rows: {sizes})" if split is not None else "")
+        )
+    return rows
+
+
+def _pieces(splits: Mapping[str, Table], spec: str, where: str, field: str) -> list[Piece]:
+    try:
+        instructions = datasets.ReadInstruction.from_spec(spec).to_absolute(_Lengths(splits))
+    except KeyError as error:
+        missing = error.args[0]
+        named = f"{field}={spec!r}" if missing == spec else f"{field}={spec!r}: {missing!r}"
+        raise ValueError(f"{named} is not a split of {where}, which has {_listed(splits)}") from error
+    except (ValueError, AssertionError) as error:
+        raise ValueError(f"{field}={spec!r}: expected {_EXAMPLES}, of {_listed(splits)}; got {error}") from error
+    return [
+        Piece(part.splitname, splits[part.splitname], range(part.from_, max(part.from_, part.to)))
+        for part in instructions
+    ]
+
+
+class _Lengths(Mapping[str, int]):
+    """The number of rows of each split that is asked for: others are not read."""
+
+    def __init__(self, splits: Mapping[str, Table]) -> None:
+        self._splits = splits
+
+    def __getitem__(self, split: str) -> int:
+        return len(self._splits[split])
+
+    def __contains__(self, split: object) -> bool:
+        return True  # so that a name that is none gets this package's error
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._splits)
+
+    def __len__(self) -> int:
+        return len(self._splits)
+
+
+def _listed(names: Mapping[str, Table]) -> str:
+    return ", ".join(map(repr, names))

@@ -1,0 +1,181 @@
+"""Tables of rows, which are counted at once and read when taken."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow
+from pyarrow import parquet
+from typing_extensions import override
+
+from lightning_gft.data.columns import Row
+from lightning_gft.data.json_rows import parse_json
+
+
+class Table(ABC):
+    """Rows by their positions.
+
+    Attributes:
+        columns: Names of the columns.
+    """
+
+    columns: Sequence[str]
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def take(self, positions: Sequence[int]) -> list[Row]:
+        """Return rows.
+
+        Args:
+            positions: Which, in ascending order.
+        """
+
+
+class ListTable(Table):
+    """Rows that are Python objects already.
+
+    Args:
+        rows: The rows, which may have different keys.
+    """
+
+    def __init__(self, rows: list[Row]) -> None:
+        self._rows = rows
+        self.columns = list(dict.fromkeys(column for row in rows for column in row))
+
+    @override
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @override
+    def take(self, positions: Sequence[int]) -> list[Row]:
+        return [self._rows[position] for position in positions]
+
+
+class ParquetTable(Table):
+    """A Parquet file, of which only the row groups that are asked for are read.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ValueError: If it is not a Parquet file, or damaged, or two columns have one name.
+        OSError: If it cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._name = path.name
+        with path.open("rb"):  # which says more plainly why a file cannot be opened
+            pass
+        with self._reading():
+            self._file = parquet.ParquetFile(path)
+        self.columns = list(self._file.schema_arrow.names)
+        if len(set(self.columns)) < len(self.columns):
+            raise ValueError(f"{path.name}: expected a name for each column, got {', '.join(map(repr, self.columns))}")
+
+    @override
+    def __len__(self) -> int:
+        return int(self._file.metadata.num_rows)
+
+    @override
+    def take(self, positions: Sequence[int]) -> list[Row]:
+        rows: list[Row] = []
+        start = 0
+        for group in range(self._file.num_row_groups):
+            stop = start + self._file.metadata.row_group(group).num_rows
+            here = positions[bisect_left(positions, start) : bisect_left(positions, stop)]
+            if here:
+                with self._reading():
+                    chosen = self._file.read_row_group(group).take([position - start for position in here])
+                rows += _python_rows(chosen)
+            start = stop
+        return rows
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (pyarrow.ArrowException, OSError) as error:
+            raise ValueError(
+                f"{self._name}: expected a whole Parquet file, got one that cannot be read ({error}); write or "
+                "download it again"
+            ) from error
+
+
+class DatasetTable(Table):
+    """A data set of the ``datasets`` library.
+
+    Args:
+        rows: The data set.
+    """
+
+    def __init__(self, rows: datasets.Dataset) -> None:
+        self._rows = rows
+        self.columns = list(rows.column_names)
+
+    @override
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @override
+    def take(self, positions: Sequence[int]) -> list[Row]:
+        return _python_rows(self._rows.select(positions).with_format("arrow")[:])
+
+
+class JoinedTable(Table):
+    """Tables one after another, with the columns of all: a row without one has ``None`` there.
+
+    Args:
+        tables: The tables.
+    """
+
+    def __init__(self, tables: Sequence[Table]) -> None:
+        self._tables = tables
+        self.columns = list(dict.fromkeys(column for table in tables for column in table.columns))
+
+    @override
+    def __len__(self) -> int:
+        return sum(map(len, self._tables))
+
+    @override
+    def take(self, positions: Sequence[int]) -> list[Row]:
+        rows: list[Row] = []
+        start = 0
+        for table in self._tables:
+            stop = start + len(table)
+            here = positions[bisect_left(positions, start) : bisect_left(positions, stop)]
+            rows += table.take([position - start for position in here])
+            start = stop
+        return [{column: row.get(column) for column in self.columns} for row in rows]
+
+
+def _python_rows(table: pyarrow.Table) -> list[Row]:
+    rows: list[Row] = table.to_pylist()
+    for field in table.schema:
+        if _holds_json(field.type):
+            for row in rows:
+                row[field.name] = _decoded(field.type, row[field.name])
+    return rows
+
+
+def _holds_json(kind: pyarrow.DataType) -> bool:
+    return "arrow.json" in str(kind)
+
+
+def _decoded(kind: pyarrow.DataType, value: Any) -> Any:
+    """Return a value with what the library stores as JSON texts, because its type varies, as objects again."""
+    if value is None or not _holds_json(kind):
+        return value
+    if pyarrow.types.is_struct(kind):
+        fields = [kind.field(i) for i in range(kind.num_fields)]
+        return {field.name: _decoded(field.type, value[field.name]) for field in fields}
+    if hasattr(kind, "value_type") and isinstance(value, list):
+        return [_decoded(kind.value_type, item) for item in value]
+    return parse_json(value)

@@ -1,0 +1,163 @@
+"""The names under which a run logs its figures, and callbacks that monitor one that there is not."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterable, Iterator
+from copy import deepcopy
+from typing import Any, TypeVar
+
+import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import nn
+from torchmetrics import Metric
+
+from lightning_gft.evaluation import Evaluator, log_key
+from lightning_gft.losses import GroupLoss
+from lightning_gft.sampler import GroupSampler
+from lightning_gft.statistics import TrainingStatistics, UpdateFigures
+from lightning_gft.types import GroupBatch, LossOutput, Source
+
+_Module = TypeVar("_Module", bound=nn.Module)
+
+_WELL_KNOWN = ("lightning", "lightning_gft")
+_OF_LIGHTNING = {"epoch", "step"}
+"""What a checkpoint may be named by, besides what is logged."""
+
+
+def training_names(statistics: TrainingStatistics, loss: GroupLoss, sampler: GroupSampler) -> set[str]:
+    """Return the names of all figures that training steps may log.
+
+    Copies of the parts count one token of one response of each source; so the names are those of the code that counts.
+
+    Args:
+        statistics: What training counts into.
+        loss: Its rectifier counts, too.
+        sampler: Says which sources there are.
+    """
+    statistics, loss = _alone(statistics), _alone(loss)
+    groups = _one_token_each([source.source for source in sampler.sources.values()], sampler.rewards)
+    one = torch.ones(len(groups))
+    statistics.groups.update(groups, num_prompts=1)
+    statistics.count_pass(loss, groups, LossOutput(one.sum(), logprobs=-one, entropy=one))
+    figures = statistics.collect(loss, groups.lengths.sum(), seconds=1.0, update=UpdateFigures.zeros())
+    return {log_key("train", name) for name in figures}
+
+
+def evaluation_names(evaluator: Evaluator, stage: str, datasets: Iterable[str]) -> set[str]:
+    """Return the names of all figures that validation or test logs.
+
+    Args:
+        evaluator: Says what is measured.
+        stage: ``"val"`` or ``"test"``.
+        datasets: Names of the data sets; empty for the main one.
+
+    Example:
+        >>> from lightning_gft import Evaluation, NumericReward
+        >>> evaluator = Evaluator(Evaluation(num_samples=2, kl=False), {"accuracy": NumericReward()})
+        >>> sorted(evaluation_names(evaluator, "val", ["", "hard"]))[:4]
+        ['val/entropy', 'val/greedy_accuracy', 'val/hard/entropy', 'val/hard/greedy_accuracy']
+    """
+    metric = _alone(evaluator.metric())
+    greedy, samples = (
+        _one_token_each(
+            [source.source for source in sampler.sources.values() for _ in range(source.num_responses)], sampler.rewards
+        )
+        for sampler in (evaluator.greedy, evaluator.samples)
+    )
+    one = torch.ones(len(samples))
+    metric.update(greedy, samples, one, one if evaluator.settings.kl else None)
+    return {log_key(stage, name, dataset) for name in metric.compute() for dataset in datasets}
+
+
+def has_foreign(callbacks: Iterable[Callback]) -> bool:
+    """Tell whether there is a callback of another package than Lightning and this one, which may log figures too.
+
+    Args:
+        callbacks: The trainer's.
+    """
+    return any(type(callback).__module__.split(".")[0] not in _WELL_KNOWN for callback in callbacks)
+
+
+def check_monitors(callbacks: Iterable[Callback], names: Collection[str], complete: bool) -> None:
+    """Refuse callbacks that wait for a figure that is never logged.
+
+    Args:
+        callbacks: The trainer's.
+        names: Of all figures that are logged, as far as they are known.
+        complete: Whether nothing else can log any.
+
+    Raises:
+        ValueError: If a callback names another, and nothing else can log it; else that is a warning.
+
+    Example:
+        >>> from lightning.pytorch.callbacks import EarlyStopping
+        >>> check_monitors([EarlyStopping("val/mean@8")], {"val/mean@2", "val/entropy"}, complete=True)
+        Traceback (most recent call last):
+        ValueError: EarlyStopping.monitor: expected a figure that is logged, got 'val/mean@8'; ...
+    """
+    callbacks = list(callbacks)
+    of_rates = any(isinstance(callback, LearningRateMonitor) for callback in callbacks)
+    for callback in callbacks:
+        for field, name in _monitored(callback):
+            if name in names or (isinstance(callback, ModelCheckpoint) and name in _OF_LIGHTNING):
+                continue
+            message = _unknown(f"{type(callback).__name__}.{field}", name, names)
+            if complete and getattr(callback, "strict", True) and not (of_rates and name.startswith("lr-")):
+                raise ValueError(message)
+            rank_zero_warn(f"{message}. This is no error only if code of your own logs it")
+
+
+def _monitored(callback: Callback) -> Iterator[tuple[str, str]]:
+    monitor: Any = getattr(callback, "monitor", None)
+    if isinstance(monitor, str):
+        yield "monitor", monitor
+    if isinstance(callback, ModelCheckpoint):  # which writes a 0 for a name that it does not know
+        for name in re.findall(r"\{(.*?)[:}]", callback.filename or ""):
+            yield "filename", name
+
+
+def _unknown(setting: str, name: str, names: Collection[str]) -> str:
+    closest = difflib.get_close_matches(name, names, n=1)
+    remedy = f"did you mean {closest[0]}? " if closest else ""
+    if name.startswith("val/") and not any(other.startswith("val/") for other in names):
+        remedy = "no validation runs: give the datamodule validation data. "
+    return (
+        f"{setting}: expected a figure that is logged, got {name!r}; {remedy}There are "
+        f"{', '.join(sorted(names, key=lambda other: (not other.startswith('val/'), other)))}"
+    )
+
+
+def _alone(part: _Module) -> _Module:
+    """Return a copy that counts by itself, on the CPU, and does not ask other processes."""
+    part = deepcopy(part).cpu()
+    for module in part.modules():
+        if isinstance(module, Metric):
+            module.distributed_available_fn = bool  # false
+    return part
+
+
+def _one_token_each(sources: list[Source], rewards: Iterable[str]) -> GroupBatch:
+    """Return a group of one response from each source, which is one token that follows a prompt of one token."""
+    number = len(sources)
+    one, both = torch.ones(number), torch.ones(number, 2)
+    return GroupBatch(
+        input_ids=both.long(),
+        attention_mask=both.bool(),
+        response_mask=torch.tensor([[False, True]] * number),
+        group_index=torch.zeros(number, dtype=torch.long),
+        source=torch.tensor(sources),
+        rewards=one,
+        advantages=one,
+        finished=one.bool(),
+        reward_parts=dict.fromkeys(rewards, one),
+        prompts=[""] * number,
+        responses=[""] * number,
+        weights=one,
+        sampling_logprobs=-both,
+        old_logprobs=-both,
+        ref_logprobs=-both,
+    )

@@ -1,0 +1,79 @@
+"""Making an optimizer, and refusing one under which nothing would train."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import nn
+from torch.optim import Optimizer
+
+OptimizerFn = Callable[[Iterable[nn.Parameter]], Optimizer]
+
+
+def make_optimizer(function: OptimizerFn, weights: Sequence[nn.Parameter]) -> Optimizer:
+    """Return an optimizer of weights; an error says that it is the optimizer's.
+
+    Args:
+        function: Makes it.
+        weights: Those that train.
+
+    Raises:
+        ValueError: If no weight trains, none of them reaches the optimizer, or a setting is out of range.
+        TypeError: If an argument of the optimizer is missing or of another type, or there is no optimizer.
+
+    Example:
+        >>> from torch.optim import SGD
+        >>> make_optimizer(lambda weights: SGD(weights, lr=-1.0), list(nn.Linear(1, 1).parameters()))
+        Traceback (most recent call last):
+        ValueError: model.optimizer: Invalid learning rate: -1.0
+    """
+    if not weights:
+        raise ValueError(
+            "model.optimizer: expected weights that train, but all of the policy are frozen; quantised weights need "
+            "model.policy.lora to train"
+        )
+    try:
+        optimizer: Any = function(weights)
+    except (AssertionError, TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"model.optimizer: {error}") from error
+    check_optimizer(optimizer, weights)
+    assert isinstance(optimizer, Optimizer)  # noqa: S101 (just checked)
+    return optimizer
+
+
+def check_optimizer(optimizer: Any, weights: Sequence[nn.Parameter], field: str = "model.optimizer") -> None:
+    """Refuse what is no optimizer of the weights that train, or would spoil them; warn of weights that are left out.
+
+    Args:
+        optimizer: What was made.
+        weights: Those that train.
+        field: What made it.
+
+    Raises:
+        ValueError: If it has none of the weights, or a setting is not finite or a learning rate negative.
+        TypeError: If it is no optimizer.
+    """
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"{field}: expected an optimizer of the weights that train, got {optimizer!r}")
+    for group in optimizer.param_groups:
+        for name, value in group.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{field}.{name}: expected a finite number, got {value}")
+        if "lr" in group and not (math.isfinite(float(group["lr"])) and float(group["lr"]) >= 0):
+            raise ValueError(f"{field}.lr: expected 0 or more, got {float(group['lr'])}")
+    has = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
+    left_out = [weight for weight in weights if id(weight) not in has]
+    if len(left_out) == len(weights):
+        raise ValueError(
+            f"{field}: expected an optimizer of the {len(weights)} weights that train, got a "
+            f"{type(optimizer).__name__} that has none of them"
+        )
+    if left_out:
+        rank_zero_warn(
+            f"{field}: {len(left_out)} of {len(weights)} weights that train are not in the {type(optimizer).__name__} "
+            "and will stay as they are"
+        )

@@ -1,0 +1,268 @@
+r"""The expressions of a text: what belongs together around its numbers.
+
+A text becomes *tokens*, each with a kind of one letter, and tokens that belong together become an *expression*, whose
+kinds are written one after the other: ``3 1/2`` is ``nn/n`` and ``2\sqrt{7}`` is ``nm(n)``. Whether an expression is a
+number is then a matter of grammar (:mod:`lightning_gft.rewards.numbers`), and no piece of one is ever read.
+
+| kind | token | kind | token |
+|---|---|---|---|
+| ``n`` | digits with separators | ``( )`` | a bracket of any shape |
+| ``f`` | ``\frac`` of two numbers | ``,`` ``:`` | in a list, in a ratio |
+| ``- + * / ^`` | an operator or a sign | ``i`` | an inequality, plus-minus |
+| ``s`` | a word such as "million" | ``u`` | a unit, or any word after a number |
+| ``p`` | percent, degree | ``v`` | a variable, or a product of some |
+| ``m`` | a root, a function, a constant | ``o`` | "and", "or", "to" between numbers |
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from lightning_gft.rewards.words import (
+    ARTICLES,
+    FUNCTIONS,
+    JOINING,
+    LATIN,
+    MATHEMATICS,
+    SCALES,
+    is_variable,
+    kind_of_attached,
+)
+
+_DIGITS = r"[0-9]+(?:[.,'][0-9]+)*"
+_EXPONENT = r"(?:\^\ ?(?:\{-?[0-9]\}|-?[0-9])|[0-9]+)"
+_TOKEN = re.compile(
+    rf"""
+    (?P<n> [1-9][0-9]{{0,2}}(?:\ [0-9]{{3}})+(?![0-9])(?:[.,][0-9]+)* (?:[eE][-+]?[0-9]+)?
+         | {_DIGITS} (?:[eE][-+]?[0-9]+)?
+         | (?<![0-9.])\.[0-9]+ (?:[eE][-+]?[0-9]+)? )
+  | (?P<f> \\frac\ ? (?: \{{\ ?-?\ ?{_DIGITS}\ ?\}} | [0-9] ) \ ? (?: \{{\ ?-?\ ?{_DIGITS}\ ?\}} | [0-9] ) )
+  | (?P<times> (?<=[0-9])[xX](?=[0-9]) | (?<=[0-9]\ )[xX](?=\ ?[0-9]) )
+  | (?P<word> [{LATIN}]{{2,}}-[0-9]+ | [{LATIN}]+{_EXPONENT}?(?:/[{LATIN}]+{_EXPONENT}?)* | [^\W\d_]+ )
+  | (?P<m> \\[a-zA-Z]+ | [√∛∞∑∏∫] | \|(?=-[0-9.]+\|) | (?<=[0-9A-Za-z)\]}}])_(?=[\w({{]) )
+  | (?P<break> -{{1,3}}>|={{1,3}}>|<-{{1,3}}|<={{1,3}}>|<<|>>|\n\ ?[-+*>](?=\ )|\n )
+  | (?P<i> <=|>=|!=|[<>≤≥≠±∓] )
+  | (?P<op> [-+*/^] )
+  | (?P<open> [(\[{{] )
+  | (?P<close> [)\]}}] )
+  | (?P<comma> , )
+  | (?P<colon> (?<=[0-9]):(?=[0-9]) | (?<=[0-9]\ ):(?=\ [0-9]) )
+  | (?P<p> [%‰°º] )
+  | (?P<other> \S )
+    """,
+    re.VERBOSE,
+)
+_SINGLE_LETTER = re.compile(f"[{LATIN}]{_EXPONENT}?(?:/.*)?", re.VERBOSE)
+_FRACTION_FOLLOWS = re.compile(r" ?/ ?[0-9]|\\frac")
+_EQUAL = frozenset("=≈≃≅→⇒")
+
+_LONGEST = 200
+"""Tokens of an expression that are kept."""
+_MOST_UNITS = 3
+"""Words that one unit has at most, as in "miles per hour"."""
+
+
+@dataclass
+class Expression:
+    """Tokens that belong together.
+
+    Args:
+        kinds: One letter a token.
+        texts: What each token says.
+        continues: Whether an equals sign leads to this expression from the one before.
+    """
+
+    kinds: str = ""
+    texts: list[str] = field(default_factory=list)
+    continues: bool = False
+
+
+def find_expressions(text: str) -> tuple[list[Expression], list[str]]:
+    """Return the expressions of a text that hold a number or mathematics, and the tokens that belong to none.
+
+    Args:
+        text: In plain characters, see :func:`~lightning_gft.rewards.typography.plain`.
+
+    Example:
+        >>> found, others = find_expressions("so x = 3 1/2 cm")
+        >>> [expression.kinds for expression in found], others
+        (['nn/nu'], ['so', 'x', '='])
+    """
+    reader = _Reader(text)
+    for match in _TOKEN.finditer(text):
+        reader.take(match)
+    reader.end()
+    return reader.found, reader.others
+
+
+class _Reader:
+    """Puts tokens together, one after the other."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.found: list[Expression] = []
+        self.others: list[str] = []
+        self.current = Expression()
+        self.depth = 0
+        self.stop = 0
+        """Where the token before ends."""
+        self.gap = False
+        """Whether there is space between the token before and this one."""
+
+    def take(self, match: re.Match[str]) -> None:
+        group = match.lastgroup or ""
+        self.gap = match.start() > self.stop
+        if group == "word" and not self.current.kinds and match.end() - match.start() > 1:
+            self._first_word(match)  # the most frequent case by far
+        else:
+            _TAKE[group](self, match)
+        self.stop = match.end()
+
+    def end(self, by: str = "") -> None:
+        """End the current expression, at a token that belongs to none."""
+        current, self.depth = self.current, 0
+        if current.kinds:
+            if any(kind in "nfm" for kind in current.kinds):
+                self.found.append(current)
+            else:
+                self.others += current.texts
+        continues = by in _EQUAL and bool(by)
+        self.current = Expression(continues=continues)
+        if by:
+            self.others.append(by)
+
+    def _add(self, kind: str, text: str) -> None:
+        current = self.current
+        if len(current.kinds) >= _LONGEST:  # certainly no number: only what comes last matters for what follows
+            current.kinds, current.texts[-1] = current.kinds[:-1] + kind, text
+        else:
+            current.kinds += kind
+            current.texts.append(text)
+
+    @property
+    def _last(self) -> str:
+        return self.current.kinds[-1:]
+
+    def _number(self, match: re.Match[str]) -> None:
+        last = self._last
+        mixed = last == "n" and (match.lastgroup == "f" or _FRACTION_FOLLOWS.match(self.text, match.end()))
+        if self.gap and last and last in "nfpsuv)" and not mixed:
+            self.end()
+        self._add(match.lastgroup or "n", match[0])
+
+    def _first_word(self, match: re.Match[str]) -> None:
+        word = match[0]
+        is_call = word in FUNCTIONS and self.text[match.end() : match.end() + 1] == "("
+        if is_call or word in ("sqrt", "pi"):
+            self._add("m", word)
+        else:
+            self.end(word)
+
+    def _word(self, match: re.Match[str]) -> None:
+        word, last = match[0], self._last
+        after_number = bool(last) and last in "nfpsu"
+        if last == "p" and word in "CF":
+            self._add("u", word)  # degrees
+        elif (after_number or last == ")") and not self.gap:
+            self._add(kind_of_attached(word), word)
+        elif after_number:
+            self._word_after_number(word)
+        elif _SINGLE_LETTER.fullmatch(word):
+            self._letter(match)
+        else:
+            if last:
+                self.end()
+            self._first_word(match)
+
+    def _word_after_number(self, word: str) -> None:
+        last = self._last
+        if word.lower() in SCALES and last in "nf":
+            self._add("s", word.lower())
+        elif word in MATHEMATICS:
+            self._add("m", word)
+        elif word in JOINING and last != "u":
+            self._add("o", word)
+        elif word in ARTICLES or self.current.kinds.endswith("u" * _MOST_UNITS):
+            self.end(word)
+        else:
+            self._add("v" if is_variable(word) else "u", word)
+
+    def _letter(self, match: re.Match[str]) -> None:
+        word, last = match[0], self._last
+        is_article = word in ARTICLES and self.text[match.end() : match.end() + 1] in ("", " ", "\n")
+        if is_article or (last == "," and not self.depth) or last == "o":
+            self.end(word)
+        else:
+            if self.gap and last and last in "v)":
+                self.end()
+            self._add("v", word)
+
+    def _mathematics(self, match: re.Match[str]) -> None:
+        if self._last == "u":
+            self.end()
+        self._add("m", match[0])
+
+    def _operator(self, match: re.Match[str]) -> None:
+        operator = "*" if match.lastgroup == "times" else match[0]
+        gap_after = self.text[match.end() : match.end() + 1] in ("", " ", "\n")
+        if operator == "*" and self.gap != gap_after and match.lastgroup != "times":
+            self.end(operator)  # *emphasis*, not a product
+        elif not self._last and operator == "*" and (match.start() == 0 or self.text[match.start() - 1] == "\n"):
+            self.end(operator)  # the first item of a list
+        else:
+            self._add(operator, operator)
+
+    def _open(self, match: re.Match[str]) -> None:
+        last = self._last
+        if last and (last in "uso" or (self.gap and last in "nfpv)")):
+            self.end()
+        self._add("(", match[0])
+        self.depth += 1
+
+    def _close(self, match: re.Match[str]) -> None:
+        if self.depth:
+            self._add(")", match[0])
+            self.depth -= 1
+        else:
+            self.end(match[0])
+
+    def _comma(self, match: re.Match[str]) -> None:
+        last = self._last
+        if last and (self.depth or last in "nfp)"):
+            self._add(",", match[0])
+        else:
+            self.end(match[0])
+
+    def _inequality(self, match: re.Match[str]) -> None:
+        self._add("i", match[0])
+
+    def _colon(self, match: re.Match[str]) -> None:
+        self._add(":", match[0])
+
+    def _percent(self, match: re.Match[str]) -> None:
+        if self._last and self._last in "nf":
+            self._add("p", match[0])
+        else:
+            self.end(match[0])
+
+    def _other(self, match: re.Match[str]) -> None:
+        self.end(match[0])
+
+
+_TAKE = {
+    "n": _Reader._number,
+    "f": _Reader._number,
+    "times": _Reader._operator,
+    "word": _Reader._word,
+    "m": _Reader._mathematics,
+    "break": _Reader._other,
+    "i": _Reader._inequality,
+    "op": _Reader._operator,
+    "open": _Reader._open,
+    "close": _Reader._close,
+    "comma": _Reader._comma,
+    "colon": _Reader._colon,
+    "p": _Reader._percent,
+    "other": _Reader._other,
+}

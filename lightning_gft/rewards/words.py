@@ -1,0 +1,42 @@
+"""The words around a number: units, scales and what makes it a part of something else."""
+
+from __future__ import annotations
+
+import re
+
+LATIN = "A-Za-z\u00b5\u00c0-\u024f\u0370-\u03ff"
+"""Letters, as in a regular expression, of which a single one is a variable."""
+SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+"""Words that multiply the number before them, by a power of ten."""
+UNIT_LETTERS = frozenset("mghsLlWVAJN")
+_SHORT_UNITS = (
+    "mm cm dm km nm um µm in ft yd mi mg kg oz lb lbs ml mL dl dL cl cL sec min hr hrs mph kph kmh kW kWh Wh MW mA "
+    "mV kV kN Hz kHz MHz GHz Pa kPa kJ cal MB GB TB px st nd rd th am pm AM PM USD EUR GBP CHF cts ct pt pts sq cu deg rad "
+    "mol ppm yr yrs wk wks day"
+)
+UNITS = frozenset(_SHORT_UNITS.split())
+"""Units of two or three letters, which right after a number could be a product of variables."""
+_MATHEMATICAL = "pi sqrt root squared cubed factorial choose mod times plus minus log ln exp"
+MATHEMATICS = frozenset(_MATHEMATICAL.split())
+"""Words after a number that make it a part of something."""
+FUNCTIONS = frozenset(["log", "ln", "exp", "sin", "cos", "tan", "max", "min", "gcd", "lcm"])
+ARTICLES = frozenset("aAI")
+JOINING = frozenset(["and", "or", "to"])
+
+
+def kind_of_attached(word: str) -> str:
+    """Return the kind of a word right after a number: "12cm" and "12elephants" have units, "12xy" is a product."""
+    names = [part.split("^")[0].rstrip("0123456789") for part in word.split("/")]
+    if names[0] in MATHEMATICS:
+        return "m"
+    return "u" if all(name in UNITS or name in UNIT_LETTERS or _is_prose(name) for name in names) else "v"
+
+
+def _is_prose(name: str) -> bool:
+    return len(name) > 3 or not re.match(f"[{LATIN}]", name)
+
+
+def is_variable(word: str) -> bool:
+    """Say whether a word is a letter that no unit has, or several with slashes between."""
+    names = [part.split("^")[0].rstrip("0123456789") for part in word.split("/")]
+    return all(len(name) == 1 and name not in UNIT_LETTERS and re.match(f"[{LATIN}]", name) for name in names)

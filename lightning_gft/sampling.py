@@ -1,0 +1,70 @@
+"""How responses are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import InitVar, dataclass
+
+from lightning_gft.checks import check_count, check_number, check_texts
+
+_MIN_NEW_TOKENS = "it can be no more than max_new_tokens"
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How responses are drawn, under the names that ``transformers`` gives them.
+
+    The order is that of ``generate``: ends are masked until ``min_new_tokens``, then temperature, ``top_k``, ``top_p``
+    and ``min_p`` apply, one to what the other has left. The log-probabilities of a response are those before all of it.
+
+    Args:
+        max_new_tokens: Longest response, in tokens, the token that ends it included.
+        temperature: Divides the logits. 0 is greedy decoding, and any temperature near 0 takes the likeliest token.
+        top_p: Keep the smallest set of tokens whose probabilities reach ``top_p``; 1 keeps all.
+        top_k: Keep the ``top_k`` likeliest tokens; 0 keeps all.
+        min_p: Keep tokens at least ``min_p`` times as likely as the likeliest; ``None`` keeps all.
+        min_new_tokens: No token that ends a response is drawn before that many others.
+        stop_strings: A text, or several, whose appearance ends a response; its tokens stay. Empty means none.
+        of: The part whose options these are, as errors name it.
+
+    Raises:
+        TypeError: If a value is not a number, or a stop string not a text.
+        ValueError: If a number lies outside its range, or a stop string is empty.
+
+    Example:
+        >>> SamplingParams(max_new_tokens=16, temperature=0.0).greedy
+        True
+        >>> SamplingParams(stop_strings="Question:").stop_strings
+        ('Question:',)
+    """
+
+    max_new_tokens: int = 256
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float | None = None
+    min_new_tokens: int = 0
+    stop_strings: Sequence[str] = ""
+    of: InitVar[str] = "SamplingParams"
+
+    def __post_init__(self, of: str) -> None:
+        longest = check_count("max_new_tokens", self.max_new_tokens, of=of)
+        checked = {
+            "max_new_tokens": longest,
+            "temperature": check_number("temperature", self.temperature, least=0, of=of, remedy="0 is greedy decoding"),
+            "top_p": check_number("top_p", self.top_p, above=0, most=1, of=of, remedy="1 keeps every token"),
+            "top_k": check_count("top_k", self.top_k, least=0, of=of, remedy="0 keeps every token"),
+            "min_new_tokens": check_count(
+                *("min_new_tokens", self.min_new_tokens), least=0, most=longest, of=of, remedy=_MIN_NEW_TOKENS
+            ),
+            "stop_strings": check_texts("stop_strings", self.stop_strings, of=of),
+        }
+        if self.min_p is not None:
+            checked["min_p"] = check_number("min_p", self.min_p, least=0, most=1, of=of, otherwise="null")
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the likeliest token is taken at every position."""
+        return self.temperature == 0

@@ -1,0 +1,120 @@
+"""What a learning-rate schedule is here: made from an optimizer and from the length of the run."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from lightning.pytorch import Trainer
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from typing_extensions import override
+
+SchedulerFn = Callable[[Optimizer], LRScheduler]
+Length = Callable[[], int]
+"""Returns how many optimizer steps a schedule has; raises where nobody knows."""
+
+
+class Schedule(ABC):
+    """A learning rate over the optimizer steps of a run, made when the length of the run is known."""
+
+    @abstractmethod
+    def make(self, optimizer: Optimizer, num_steps: Length) -> LRScheduler:
+        """Return the schedule of an optimizer, to be stepped after every optimizer step.
+
+        Args:
+            optimizer: Its learning rate is the one that the schedule scales.
+            num_steps: Returns the optimizer steps that the schedule lasts. Called only if the schedule depends on it,
+                as a run may have no end.
+        """
+
+
+@dataclass(frozen=True)
+class GivenSchedule(Schedule):
+    """A schedule whose length is given, as a function from an optimizer.
+
+    Args:
+        function: As ``partial(LinearLR, total_iters=100)``.
+    """
+
+    function: SchedulerFn
+
+    @override
+    def make(self, optimizer: Optimizer, num_steps: Length) -> LRScheduler:
+        return self.function(optimizer)
+
+
+def as_schedule(given: Schedule | SchedulerFn) -> Schedule:
+    """Return what makes a schedule.
+
+    Args:
+        given: Itself, or a function from an optimizer to a schedule.
+
+    Raises:
+        TypeError: If it is neither.
+    """
+    if isinstance(given, Schedule):
+        return given
+    if not callable(given):
+        raise TypeError(
+            "lr_scheduler: expected a schedule such as WarmupSchedule('cosine', warmup_steps=10), or a function from "
+            f"an optimizer to a schedule such as partial(LinearLR, total_iters=10), got {given!r}"
+        )
+    return GivenSchedule(given)
+
+
+def make_scheduler(schedule: Schedule, optimizer: Optimizer, num_steps: Length) -> LRScheduler:
+    """Return a schedule of an optimizer; an error says that it is the schedule's.
+
+    Args:
+        schedule: Makes it.
+        optimizer: Whose learning rate it sets.
+        num_steps: See :meth:`Schedule.make`.
+
+    Raises:
+        ValueError: If the schedule cannot be made, or waits for a metric.
+        TypeError: If an argument is missing or of another type, or there is no schedule.
+    """
+    try:
+        scheduler: Any = schedule.make(optimizer, num_steps)
+    except (TypeError, ValueError) as error:
+        text = str(error)
+        raise type(error)(text if text.startswith("lr_scheduler") else f"lr_scheduler: {text}") from error
+    if isinstance(scheduler, ReduceLROnPlateau):
+        raise ValueError(
+            "lr_scheduler: ReduceLROnPlateau waits for a metric, expected a schedule over optimizer steps; use "
+            "lightning_gft.WarmupSchedule"
+        )
+    if not isinstance(scheduler, LRScheduler):
+        raise TypeError(f"lr_scheduler: expected a schedule from the given function, got {scheduler!r}")
+    return scheduler
+
+
+def optimizer_steps(trainer: Trainer | None, updates_per_batch: int) -> int:
+    """Return how many optimizer steps a run takes in all, those before a resume included.
+
+    Args:
+        trainer: About to fit, with its data attached. Batches are counted on this rank; every rank has as many.
+        updates_per_batch: Optimizer steps on each batch.
+
+    Raises:
+        ValueError: If the run has no end, or there is no trainer.
+    """
+    if trainer is None:
+        raise ValueError(
+            "lr_scheduler: the schedule lasts as long as the run, but there is no Trainer; give its length"
+        )
+    limits = [] if trainer.max_steps == -1 else [trainer.max_steps]
+    if trainer.max_epochs not in (None, -1):
+        trainer.fit_loop.setup_data()
+        batches = trainer.num_training_batches * trainer.max_epochs
+        limits += [int(batches) * updates_per_batch] if math.isfinite(batches) else []
+    if not limits:
+        raise ValueError(
+            "lr_scheduler: the schedule lasts as long as the run, which has no end; set trainer.max_steps, or "
+            "trainer.max_epochs where the data have a length, or give the schedule its own length"
+        )
+    return max(min(limits), 1)

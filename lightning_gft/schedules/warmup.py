@@ -1,0 +1,107 @@
+"""Warm-up and decay over the length of the run, by the names that transformers gives them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, get_args
+
+from lightning.pytorch.utilities import rank_zero_warn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from transformers import get_scheduler
+from typing_extensions import override
+
+from lightning_gft.schedules.base import Length, Schedule
+
+Shape = Literal["cosine", "linear", "constant", "inverse_sqrt", "warmup_stable_decay"]
+
+_NAMES = {"cosine": "cosine_with_min_lr", "linear": "polynomial", "constant": "constant_with_warmup"}
+"""What transformers calls a shape that may end above 0."""
+
+
+class WarmupSchedule(Schedule):
+    """Linear warm-up from 0 to the optimizer's learning rate, then a decay that ends with the run.
+
+    The schedules are those of :func:`transformers.get_scheduler`; the number of training steps is the run's, from
+    ``max_steps`` or from ``max_epochs``, batches and ``updates_per_batch``.
+
+    Args:
+        name: What follows the warm-up: ``cosine`` or ``linear`` decay, ``constant``, ``inverse_sqrt``
+            (``sqrt(warmup_steps / step)``), or ``warmup_stable_decay``, constant until a cosine decay at the end.
+        warmup_steps: Optimizer steps of the warm-up.
+        warmup_ratio: The same as a share of the run, between 0 and 1; used where ``warmup_steps`` is 0.
+        min_lr_ratio: Learning rate at the end of ``cosine``, ``linear`` and ``warmup_stable_decay``, as a share of the
+            optimizer's. The warm-up of ``warmup_stable_decay`` begins there too.
+        decay_ratio: Share of the run in which ``warmup_stable_decay`` decays.
+
+    Raises:
+        ValueError: If a number is out of range, or the shape has no use for it.
+
+    Example:
+        >>> from torch import nn
+        >>> from torch.optim import SGD
+        >>> optimizer = SGD(nn.Linear(1, 1).parameters(), lr=1.0)
+        >>> scheduler = WarmupSchedule("linear", warmup_steps=2).make(optimizer, lambda: 6)
+        >>> rates = []
+        >>> for _ in range(7):
+        ...     rates.append(scheduler.get_last_lr()[0])
+        ...     optimizer.step()
+        ...     scheduler.step()
+        >>> rates
+        [0.0, 0.5, 1.0, 0.75, 0.5, 0.25, 0.0]
+    """
+
+    def __init__(
+        self,
+        name: Shape = "cosine",
+        warmup_steps: int = 0,
+        warmup_ratio: float = 0.0,
+        min_lr_ratio: float = 0.0,
+        decay_ratio: float = 0.2,
+    ) -> None:
+        if name not in get_args(Shape):
+            raise ValueError(f"lr_scheduler.name: expected one of {', '.join(get_args(Shape))}, got {name!r}")
+        if warmup_steps < 0:
+            raise ValueError(f"lr_scheduler.warmup_steps: expected 0 or more, got {warmup_steps}")
+        for field, share in (
+            ("warmup_ratio", warmup_ratio),
+            ("min_lr_ratio", min_lr_ratio),
+            ("decay_ratio", decay_ratio),
+        ):
+            if not 0 <= share <= 1:
+                raise ValueError(f"lr_scheduler.{field}: expected a share between 0 and 1, got {share}")
+        if warmup_steps and warmup_ratio:
+            raise ValueError(
+                f"lr_scheduler.warmup_ratio: expected 0 beside warmup_steps={warmup_steps}, got {warmup_ratio}; give "
+                "one of the two"
+            )
+        if min_lr_ratio and name in ("constant", "inverse_sqrt"):
+            raise ValueError(f"lr_scheduler.min_lr_ratio: expected 0 with {name}, which has no end, got {min_lr_ratio}")
+        self.name = name
+        self.warmup_steps = warmup_steps
+        self.warmup_ratio = warmup_ratio
+        self.min_lr_ratio = min_lr_ratio
+        self.decay_ratio = decay_ratio
+
+    @override
+    def make(self, optimizer: Optimizer, num_steps: Length) -> LRScheduler:
+        decays = self.name not in ("constant", "inverse_sqrt")
+        total = num_steps() if decays or self.warmup_ratio else None
+        warmup = self.warmup_steps or math.ceil(self.warmup_ratio * (total or 0))
+        if total is not None and warmup >= total:
+            rank_zero_warn(
+                f"lr_scheduler: the warm-up takes {warmup} optimizer steps and the run {total}, so the learning rate "
+                "never reaches the optimizer's; lower warmup_steps, or raise trainer.max_steps"
+            )
+        settings: dict[str, Any] = {}
+        if self.name == "cosine":
+            settings = {"min_lr_rate": self.min_lr_ratio}
+        elif self.name == "linear":
+            settings = {"lr_end": self.min_lr_ratio * optimizer.defaults["lr"]}
+        elif self.name == "warmup_stable_decay":
+            decay = min(math.ceil(self.decay_ratio * (total or 0)), max((total or 0) - warmup, 0))
+            settings = {"num_decay_steps": decay, "min_lr_ratio": self.min_lr_ratio}
+        scheduler: LRScheduler = get_scheduler(
+            _NAMES.get(self.name, self.name), optimizer, warmup, total, scheduler_specific_kwargs=settings
+        )
+        return scheduler

@@ -1,0 +1,121 @@
+"""Lightning's averages of weights: of those that train, in checkpoints, in validation and in what is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, WeightAveraging
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from lightning_gft import Evaluation, LoRA, ScratchPolicy
+from lightning_gft.callbacks import HuggingFaceExport
+from tests.conftest import tiny_loader
+from tests.module.runs import ROWS, Rows, fit, make_module, weights
+
+DATA = {"batch_size": 1}
+SHORT = Evaluation(num_samples=2, max_new_tokens=4)
+
+
+def with_adapters(lora: LoRA | None) -> ScratchPolicy:
+    loader = tiny_loader()
+    loader.lora = lora
+    return loader
+
+
+class Trace(Callback):
+    """Remembers the weights after each batch, and those that a validation measures."""
+
+    def __init__(self) -> None:
+        self.after: list[dict[str, Tensor]] = []
+        self.measured: list[dict[str, Tensor]] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        self.after.append(weights(pl_module))
+
+    def on_validation_batch_start(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        self.measured.append(weights(pl_module))
+
+
+def average(trace: list[dict[str, Tensor]], decay: float | None = 0.5) -> dict[str, Tensor]:
+    """Return the average of weights by its definition; ``None`` for equal shares."""
+    result = trace[0]
+    for number, later in enumerate(trace[1:], start=1):
+        share = 1 - decay if decay is not None else 1 / (number + 1)
+        result = {name: (1 - share) * value + share * later[name] for name, value in result.items()}
+    return result
+
+
+@pytest.mark.parametrize(("callback", "decay"), [(lambda: EMAWeightAveraging(decay=0.5), 0.5), (WeightAveraging, None)])
+def test_weights_in_the_end_and_in_validation_are_the_averages(callback: Any, decay: float | None):
+    trace, module = Trace(), make_module(evaluation=SHORT)
+    fit(module, Rows(val_rows=ROWS, **DATA), callbacks=[trace, callback()], val_check_interval=2)
+    assert len(trace.after) == 4
+    torch.testing.assert_close(weights(module), average(trace.after, decay))
+    torch.testing.assert_close(trace.measured[0], average(trace.after[:2], decay))
+    moved = max((trace.after[-1][name] - value).abs().max() for name, value in weights(module).items())
+    assert moved > 1e-3
+    plain = Trace()
+    fit(make_module(evaluation=SHORT), Rows(**DATA), callbacks=[plain])
+    torch.testing.assert_close(trace.after, plain.after)  # averaging does not change the training
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_is_written_is_the_average_in_any_order_of_callbacks(first: bool, tmp_path: Path):
+    export, averaging, trace = HuggingFaceExport(str(tmp_path / "policy")), EMAWeightAveraging(decay=0.5), Trace()
+    callbacks = [averaging, trace, export] if first else [export, trace, averaging]
+    fit(make_module(), Rows(**DATA), callbacks=callbacks)
+    written = dict(AutoModelForCausalLM.from_pretrained(tmp_path / "policy").named_parameters())
+    torch.testing.assert_close(written, average(trace.after), check_device=False)
+
+
+@pytest.mark.parametrize("lora", [None, LoRA(r=2)])
+def test_a_run_goes_on_with_its_averages(lora: LoRA | None, tmp_path: Path):
+    def run(max_steps: int, **arguments: Any) -> Any:
+        kept = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
+        module = make_module(policy=with_adapters(lora), evaluation=SHORT)
+        fit(
+            module,
+            Rows(**DATA),
+            callbacks=[EMAWeightAveraging(decay=0.5), kept],
+            max_steps=max_steps,
+            enable_checkpointing=True,
+            **arguments,
+        )
+        return module
+
+    whole = weights(run(4))
+    saved = torch.load(tmp_path / "step=2.ckpt", weights_only=True)
+    trained = {name for name, weight in run(2).named_parameters(remove_duplicate=False) if weight.requires_grad}
+    assert set(saved["current_model_state"]) == trained
+    assert not {name for name in saved["state_dict"] if "reference" in name}
+    torch.testing.assert_close(weights(run(4, ckpt_path=str(tmp_path / "step=2.ckpt"))), whole, rtol=0, atol=0)
+
+
+def test_a_checkpoint_holds_the_averages_to_be_measured_or_loaded(tmp_path: Path):
+    trace, path = Trace(), tmp_path / "last.ckpt"
+    without = Evaluation(num_samples=2, max_new_tokens=4, kl=False)  # a reference would be drawn anew
+    module = make_module(evaluation=without)
+    fit(module, Rows(**DATA), callbacks=[trace, EMAWeightAveraging(decay=0.5)]).save_checkpoint(path)
+    other = make_module(evaluation=without)
+    other.load_weights(path)
+    torch.testing.assert_close(weights(other), average(trace.after))
+
+
+def test_half_precision_is_averaged_in_single(tmp_path: Path):
+    averaging = EMAWeightAveraging(decay=0.999)
+    fit(make_module(), Rows(**DATA), callbacks=[averaging], precision="bf16-true")
+    assert averaging._average_model is not None
+    assert {weight.dtype for weight in averaging._average_model.module.parameters()} == {torch.float32}
+
+
+def test_averages_that_never_began_do_not_undo_the_training():
+    module = make_module()
+    with pytest.warns(UserWarning, match="EMAWeightAveraging has not averaged once"):
+        fit(module, Rows(**DATA), callbacks=[EMAWeightAveraging(update_starting_at_step=100)])
+    plain = make_module()
+    fit(plain, Rows(**DATA))
+    torch.testing.assert_close(weights(module), weights(plain), rtol=0, atol=0)
