@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 Series = list[tuple[int, float]]
-"""Values of one figure by training batch."""
+"""Values of one figure by optimizer step."""
 
 
 @dataclass(frozen=True)
@@ -158,15 +158,15 @@ def save_plot(runs: list[Run], panels: list[Figure], output: Path) -> None:
 
     fig, axes = plt.subplots(2, (len(panels) + 1) // 2, figsize=(3.2 * len(panels) / 2, 5.4), layout="constrained")
     for axis, figure in zip(axes.flat, panels, strict=False):
-        start = runs[0].series(figure.key)[:1]
+        start = [(0, value) for _, value in runs[0].series(figure.key)[:1]]
         for number, run in enumerate(runs):
             if run is runs[0]:
                 for _, value in start:
                     axis.axhline(value, color=f"C{number}", linestyle="--", label=run.name)
-            elif series := start + [(step + 1, value) for step, value in run.series(figure.key)]:
+            elif series := start + run.series(figure.key):
                 axis.plot(*zip(*series, strict=True), color=f"C{number}", label=run.name)
         axis.set_title(figure.title)
-        axis.set_xlabel("batch")
+        axis.set_xlabel("step")
         if figure.key.startswith("train/rectified_weight"):
             axis.set_yscale("log")
         axis.grid(alpha=0.3)

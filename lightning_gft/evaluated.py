@@ -69,6 +69,7 @@ class EvaluatedModule(ResumableModule):
 
     @override
     def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
         self._gathered.close()
         self._log_evaluations("val")
 
@@ -94,6 +95,11 @@ class EvaluatedModule(ResumableModule):
     def on_predict_epoch_end(self) -> None:
         self._gathered.close()
 
+    def leave_evaluation(self) -> None:
+        """Leave a validation unfinished, so that the module can be saved as it trains."""
+        self._gathered.close()
+        self.evaluations.clear()
+
     def rank_of(self, batch: PromptBatch) -> int:
         """Return the part that this process has in a batch's random choices: none if each prompt knows its place.
 
@@ -117,4 +123,6 @@ class EvaluatedModule(ResumableModule):
         for dataset, metric in self.evaluations.items():
             for name, value in metric.compute().items():
                 self.log(log_key(stage, name, dataset), value, sync_dist=True)
+        if self.evaluations:
+            self.log_dict(self.log_position(), sync_dist=True)
         self.evaluations.clear()

@@ -55,7 +55,7 @@ class GFTLitModule(UpdatedModule):
         lr_scheduler: A schedule, or a function from an optimizer to one; stepped after every optimizer step. See
             docs/training.md.
         evaluation: What validation and test measure.
-        updates_per_batch: Optimizer steps on each batch of groups.
+        updates_per_batch: Optimizer steps on each batch of groups; ``max_steps`` may end a run within its last batch.
         micro_batch_tokens: Most tokens that go through the model at once, see
             :meth:`~lightning_gft.Policy.micro_batch_rows`; a sequence that has more goes alone.
         gradient_clip_val: Largest norm of the gradient; ``None`` does not clip.
@@ -209,7 +209,8 @@ class GFTLitModule(UpdatedModule):
             self._check_informative(groups)
             groups = self._with_logprobs(groups)
         learning_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        for number in range(self.updates_per_batch):
+        left = self.trainer.max_steps - self.global_step if self.trainer.max_steps >= 0 else self.updates_per_batch
+        for number in range(min(self.updates_per_batch, left)):
             with self._randomness(self.current_epoch, batch_idx, number):
                 loss, grad_norm = self._update(groups, batch_idx)
             groups = replace(groups, sampling_logprobs=None)  # the policy is no longer the one that drew them
@@ -268,7 +269,8 @@ class GFTLitModule(UpdatedModule):
     def _log_step(self, groups: GroupBatch, update: UpdateFigures, seconds: float) -> None:
         num_tokens = self._reduce(groups.lengths.sum(), "sum")
         figures = self.statistics.collect(self.loss, num_tokens, seconds, update)
-        self.log_dict({log_key("train", name): value for name, value in figures.items()}, batch_size=1)
+        row = {log_key("train", name): value for name, value in figures.items()}
+        self.log_dict({**row, **self.log_position()}, batch_size=1)
         for shown, name in _PROGRESS_BAR.items():
             self.log(shown, figures[name], prog_bar=True, logger=False, batch_size=1)
 

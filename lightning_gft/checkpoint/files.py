@@ -12,18 +12,20 @@ import torch
 from lightning.pytorch.plugins import TorchCheckpointIO
 from typing_extensions import override
 
+from lightning_gft.checkpoint.contents import check_contents
 from lightning_gft.checkpoint.integrity import check_parts
+from lightning_gft.checkpoint.room import unfinished_name, writing
 from lightning_gft.checkpoint.sharded import META, is_sharded, read_parts
 
-_LIGHTNING = ("state_dict", "loops", "pytorch-lightning_version")
 _REMEDY = "give a .ckpt file or folder that was written while training"
 
 
-def check_checkpoint(path: Path) -> None:
-    """Refuse a file that is no checkpoint of a training run.
+def check_checkpoint(path: Path, *, resumes: bool = False) -> None:
+    """Refuse a file that is damaged, or no checkpoint of this package, before any model is loaded.
 
     Args:
-        path: File or folder; a folder is left to the strategy that wrote it.
+        path: File or folder.
+        resumes: Whether a run is to be resumed from it, for which weights are not enough.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -33,28 +35,46 @@ def check_checkpoint(path: Path) -> None:
         raise FileNotFoundError(f"ckpt_path={path} does not exist: {_REMEDY}")
     if path.is_dir() and not is_sharded(path):
         raise ValueError(f"ckpt_path={path} is a folder, but no checkpoint in parts: {_REMEDY}")
-    if path.is_dir():
-        check_parts(path, _read(path / META, path))
-        return
-    if not zipfile.is_zipfile(path):
+    notes = read_notes(path)
+    try:
+        if path.is_dir():
+            check_parts(path, notes)
+            notes = {**notes, "state_dict": {}}  # in the parts
+        else:
+            _check_archive(path)
+        check_contents(notes, resumes=resumes)
+    except ValueError as error:
+        raise ValueError(f"ckpt_path={path}: {error}") from None
+
+
+def read_notes(path: Path) -> dict[str, Any]:
+    """Return what a checkpoint holds besides the values of its tensors; a folder's weights are not among it.
+
+    Args:
+        path: File or folder.
+
+    Raises:
+        ValueError: If it cannot be read.
+    """
+    file = path / META if path.is_dir() else path
+    if not zipfile.is_zipfile(file):
         raise ValueError(f"ckpt_path={path} was cut short, or is no checkpoint at all: {_REMEDY}")
+    try:
+        notes: dict[str, Any] = torch.load(file, map_location="meta", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"ckpt_path={path} holds Python objects besides tensors, numbers and texts, which could run code and are "
+            f"not loaded: {_REMEDY}"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise ValueError(f"ckpt_path={path} is no checkpoint ({type(error).__name__}): {_REMEDY}") from error
+    return notes
+
+
+def _check_archive(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         if damaged := archive.testzip():
-            raise ValueError(f"ckpt_path={path} is damaged, in its part {damaged}: {_REMEDY}")
-    content = _read(path, path)
-    missing = [key for key in _LIGHTNING if not isinstance(content, dict) or key not in content]
-    if missing:
-        raise ValueError(
-            f"ckpt_path={path} holds no {', '.join(missing)}, so it is no checkpoint of a training run: {_REMEDY}; "
-            "weights alone are loaded by the policy's model_name_or_path"
-        )
-
-
-def _read(file: Path, path: Path) -> Any:
-    try:
-        return torch.load(file, map_location="meta", weights_only=True, mmap=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise ValueError(f"ckpt_path={path} is no checkpoint ({type(error).__name__}): {_REMEDY}") from error
+            raise ValueError(f"its part {damaged} is damaged; {_REMEDY}")
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -84,16 +104,17 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f"{path.name}.part")
-        try:
-            with unfinished.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = unfinished_name(path)
+            try:
+                with unfinished.open("xb") as file:
+                    torch.save(checkpoint, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                unfinished.replace(path)
+            finally:
+                unfinished.unlink(missing_ok=True)
 
     @override
     def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:

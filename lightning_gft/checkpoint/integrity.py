@@ -25,14 +25,12 @@ def check_parts(path: Path, meta: Mapping[str, Any]) -> None:
         ValueError: If parts are missing or were cut short.
     """
     if missing := {NAMES, TIED, FILES} - set(meta):
-        raise ValueError(
-            f"ckpt_path={path} notes no {', '.join(sorted(missing))}, so the fsdp2 strategy has not written it"
-        )
+        raise ValueError(f"it notes no {', '.join(sorted(missing))}, so the fsdp2 strategy has not written it")
     for name, (size, _) in meta[FILES].items():
         part = path / name
         if not part.is_file() or part.stat().st_size != size:
             state = "was cut short" if part.exists() else "is missing"
-            raise ValueError(f"ckpt_path={path}: its part {name} {state}: copy the checkpoint again, or take another")
+            raise ValueError(f"its part {name} {state}: copy the checkpoint again, or take another")
 
 
 def check_sums(path: Path, files: Mapping[str, tuple[int, int]]) -> None:

@@ -9,24 +9,23 @@ from typing import Any, Self
 
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from typing_extensions import override
 
+from lightning_gft.checkpoint.contents import NOTE, check_contents
 from lightning_gft.checkpoint.files import check_checkpoint, load_checkpoint
 from lightning_gft.checkpoint.frozen import FrozenWeights, belongs_to, is_reference
-from lightning_gft.checkpoint.resuming import make_up_validation
+from lightning_gft.checkpoint.resuming import Resumption
 from lightning_gft.checkpoint.settings import OptimizerSettings
 from lightning_gft.optimization import OptimizerFn, check_optimizer, make_optimizer
 from lightning_gft.schedules import Schedule, SchedulerFn, as_schedule, make_scheduler, optimizer_steps
 
 MEASURED_AT = "measured at step"
 """Stands beside the figures that were measured."""
-
-_KEY = "lightning_gft"  # where in a checkpoint the package notes what Lightning does not
 
 
 class ResumableModule(LightningModule):
@@ -55,7 +54,9 @@ class ResumableModule(LightningModule):
         self._optimizer_settings: OptimizerSettings | None = None
         self._measured_at = 0
         self._loaded_steps = 0
+        self._validated_batches = 0
         self._resumed_from: dict[str, Any] | None = None
+        self._resumption: Resumption | None = None
 
     def identity(self) -> dict[str, str]:
         """Return what a run that goes on must have in common with this one, by names that errors show."""
@@ -79,6 +80,10 @@ class ResumableModule(LightningModule):
     def trained_steps(self) -> int:
         """Return how many optimizer steps have been taken, or had been when the checkpoint was written."""
         return self.global_step or self._loaded_steps
+
+    def log_position(self) -> dict[str, float]:
+        """Return what Lightning's loggers take for the place of a row: optimizer steps, not batches, and the epoch."""
+        return {"step": float(self.trained_steps()), "epoch": float(self.current_epoch)}
 
     def measured(self) -> dict[str, float]:
         """Return what validation and test have last measured, or had when the checkpoint was written."""
@@ -167,30 +172,41 @@ class ResumableModule(LightningModule):
             )
         if self._optimizer_settings is None:  # a subclass has made its own
             check_optimizer(optimizers[0], self._trained(), "configure_optimizers")
+        if self._resumption is not None:
+            self._resumption.lift_limit(self.trainer)
 
     @override
     def on_validation_start(self) -> None:
-        # Not at its end: there, callbacks come first and may write a checkpoint.
-        self._measured_at = self.global_step
+        if self._resumption is not None:
+            self._resumption.restore_limit(self.trainer)
+            self._resumption = None
+
+    @override
+    def on_validation_epoch_end(self) -> None:
+        """Note what has been validated, before any callback keeps a checkpoint in ``on_validation_end``."""
+        if not self.trainer.sanity_checking:
+            self._measured_at = self.trained_steps()
+            self._validated_batches = self.trainer.fit_loop.epoch_loop.total_batch_idx + 1
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave out what is frozen, and note what a run that goes on must have in common with this one."""
-        checkpoint[_KEY] = {
+        checkpoint[NOTE] = {
             "identity": self.identity(),
             "frozen": self.frozen.take_out(checkpoint["state_dict"], self),
             "settings": self._optimizer_settings and self._optimizer_settings.noted(),
             "description": self.optimizer_description(),
             "parts": self.trained_parts(),
             "measured": self.measured(),
+            "validated_batches": self._validated_batches,
         }
 
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse another run's checkpoint."""
-        if _KEY not in checkpoint:
-            raise ValueError("the checkpoint was written by something else than a GFTLitModule: begin a new run")
-        noted = checkpoint[_KEY]
+        fits = self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
+        check_contents(checkpoint, resumes=fits)
+        noted = checkpoint[NOTE]
         there, here = noted["identity"], self.identity()
         differences = [
             f"{name} is {there.get(name)} there and {here.get(name)} here"
@@ -202,16 +218,26 @@ class ResumableModule(LightningModule):
         self._resumed_from = noted
         self._loaded_steps = checkpoint["global_step"]
         self._check_optimizer()  # where it is there already, as under a strategy that splits weights
+        if fits:
+            self._validated_batches = noted["validated_batches"]
+            self._measured_at = int(noted["measured"].get(MEASURED_AT, 0))
+            self._resumption = Resumption(checkpoint, self._validated_batches, self.trainer)
+            if self.trainer.strategy.restore_checkpoint_after_setup:  # and so after `on_fit_start`
+                self._resumption.lift_limit(self.trainer)
 
     @override
     def on_train_start(self) -> None:
-        if self._resumed_from is not None and self._resumed_from["measured"].get(MEASURED_AT) != self.global_step:
-            try:
-                make_up_validation(self.trainer)
-            except (
-                AttributeError
-            ) as error:  # Lightning keeps what this takes to itself, and may come to name it otherwise
-                rank_zero_warn(f"a validation that was due when the run ended is not made up: {error}")
+        if self._resumption is not None:
+            self._resumption.restore_limit(self.trainer)  # a schedule may go by it
+        self._restore_settings()
+        if self._resumption is not None and self._resumed_from is not None:
+            # What a callback monitors is known before the next validation, as it was before the stop.
+            measured = {name: value for name, value in self._resumed_from["measured"].items() if name != MEASURED_AT}
+            self.trainer.callback_metrics.update({k: torch.tensor(v, device=self.device) for k, v in measured.items()})
+            if not self._resumption.begin(self.trainer):
+                self._resumption = None
+
+    def _restore_settings(self) -> None:
         noted, settings = self._noted_settings(), self._optimizer_settings
         if noted is None or settings is None:
             return

@@ -1,32 +1,152 @@
-"""What Lightning leaves out when a run goes on."""
+"""Where a resumed run begins: after the step of its checkpoint, with the validation that was due there."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.loops.evaluation_loop import RestartStage
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+_COUNTS = ("ready", "started", "processed", "completed")
+_EPOCHS, _BATCHES, _VALIDATION = "epoch_progress", "epoch_loop.batch_progress", "epoch_loop.val_loop.batch_progress"
 
 
-def make_up_validation(trainer: Trainer) -> None:
-    """Let a run that goes on begin with the validation that was due at its step, if one was.
-
-    A checkpoint of a step is written before the validation of that step. Of a run that was killed between the two,
-    Lightning takes the validation for done. It does make up one that was killed in its middle: this says that it was.
+@dataclass(frozen=True)
+class Place:
+    """How many batches a run had trained on when a checkpoint was written.
 
     Args:
-        trainer: About to train, with the state of a checkpoint after whose step nothing has been measured.
+        epoch: Epochs that are over.
+        batch: Batches of the epoch in progress.
+        batches: Batches of all epochs.
+        ends_epoch: Whether the last batch of the epoch was trained on, and the epoch is not over yet.
     """
-    loop = trainer.fit_loop.epoch_loop
-    fetcher = trainer.fit_loop._data_fetcher
-    assert fetcher is not None  # noqa: S101 (training is about to start)
-    if not (loop.restarted_on_train_batch_end and loop._should_check_val_fx(fetcher)):
-        return
-    if loop.batch_progress.is_last_batch and trainer.fit_loop.restarted_mid_epoch:
-        epochs: Any = trainer.fit_loop.epoch_progress
-        for progress in (epochs.current, epochs.total):  # Lightning has counted the epoch, for which it is too soon
-            progress.processed -= 1
-            progress.completed -= 1
-    loop.batch_progress.increment_completed()  # the step was taken; only what follows it was not
-    loop.update_restart_stage()
-    loop.val_loop._restart_stage = RestartStage.RESTARTED_MID_EVALUATION
+
+    epoch: int
+    batch: int
+    batches: int
+    ends_epoch: bool
+
+
+def settle(loop: dict[str, Any]) -> Place:
+    """Rewrite the state of Lightning's fit loop as it is between two steps, and return where that is.
+
+    Lightning's counts depend on the hook in which a checkpoint was written, and on what ended the run: an epoch that
+    ``max_steps`` cut short counts as over, so that the rest of it would be skipped; a validation that was interrupted
+    would begin in its middle, and measure the rest.
+
+    Args:
+        loop: The checkpoint's state of the loop, which is changed.
+    """
+    epochs, batches = loop[_EPOCHS], loop[_BATCHES]
+    total, current = batches["total"]["processed"], batches["current"]["processed"]
+    # The flag is of the batch that was fetched last, which need not have been trained on.
+    at_end = batches["is_last_batch"] and batches["current"]["ready"] == current
+    in_epoch = epochs["total"]["started"] > epochs["total"]["processed"]
+    cut_short = not in_epoch and current > 0 and not at_end
+    if not (in_epoch or cut_short):
+        current = 0
+    place = Place(epochs["total"]["processed"] - cut_short, current, total, in_epoch and at_end)
+    for counts in epochs.values():
+        over = counts["processed"] - cut_short
+        begun = over + (in_epoch or cut_short)
+        counts.update(ready=begun, started=begun, processed=over, completed=over)
+    batches["total"].update(dict.fromkeys(_COUNTS, total))
+    batches["current"].update(dict.fromkeys(_COUNTS, current))
+    batches["is_last_batch"] = place.ends_epoch
+    for counts in (loop[_VALIDATION]["total"], loop[_VALIDATION]["current"]):
+        counts.update(dict.fromkeys(_COUNTS, 0))
+    loop[_VALIDATION]["is_last_batch"] = False
+    for loader in loop.get("state_dict", {}).get("combined_loader", []):
+        if loader.get("epoch") == place.epoch and "batches" in loader:  # ours
+            loader["batches"] = current  # a batch may have been fetched that was not trained on
+    return place
+
+
+def keep_best(checkpoint: dict[str, Any], callbacks: Iterable[Any]) -> None:
+    """Let each ``ModelCheckpoint`` remember the best of its run, though the resumed one has a folder of its own.
+
+    Args:
+        checkpoint: Lightning's, which is changed.
+        callbacks: The trainer's that keep checkpoints.
+    """
+    states = checkpoint.get("callbacks", {})
+    for callback in callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.state_key in states:
+            states[callback.state_key]["dirpath"] = callback.dirpath
+
+
+class Resumption:
+    """Resumes a run after the step of its checkpoint, and validates first if that was due and had not been done.
+
+    Args:
+        checkpoint: Lightning's, whose count of epochs and batches is put in order.
+        validated: Batches that had been trained on at the last validation.
+        trainer: About to train.
+    """
+
+    def __init__(self, checkpoint: dict[str, Any], validated: int, trainer: Trainer) -> None:
+        self.place = settle(checkpoint["loops"]["fit_loop"])
+        # What was due at the end of an epoch has been done before the next one.
+        self._missing = self.place.batch > 0 and self.place.batches != validated
+        keep_best(checkpoint, trainer.checkpoint_callbacks)
+        self._all_taken = 0 <= trainer.max_steps <= checkpoint["global_step"]
+        self._max_steps = trainer.max_steps
+
+    def lift_limit(self, trainer: Trainer) -> None:
+        """Let a run that has taken all its steps begin, if its last validation is missing.
+
+        Args:
+            trainer: With optimizer and schedule, whose length may follow from ``max_steps``.
+        """
+        if self._missing and self._all_taken:
+            trainer.fit_loop.epoch_loop.max_steps = -1
+
+    def begin(self, trainer: Trainer) -> bool:
+        """Lead Lightning to the first thing to do, and tell whether it is the missing validation.
+
+        Otherwise it is the next batch, which may be of the next epoch.
+
+        Args:
+            trainer: In ``on_train_start``, with the state of the checkpoint.
+        """
+        loop, place = trainer.fit_loop.epoch_loop, self.place
+        due = _is_due(trainer, place.batches, place.batch, place.ends_epoch)
+        validates = due and self._missing and sum(trainer.num_val_batches) > 0
+        if validates:
+            self.lift_limit(trainer)
+            # Lightning validates first where a validation was begun, and not finished.
+            loop.val_loop.batch_progress.increment_ready()
+            loop.val_loop.batch_progress.increment_started()
+            loop.val_loop.batch_progress.reset_on_run()  # from the first batch
+        elif place.ends_epoch and not due:  # Lightning would look for one more batch
+            trainer.fit_loop.epoch_progress.increment_processed()
+            trainer.fit_loop.epoch_progress.increment_completed()
+            loop.batch_progress.reset_on_run()
+            due = _is_due(trainer, place.batches, 0, False)
+        # Where a validation is due, Lightning counts the batch again, whether it validates or has done so.
+        loop.on_load_checkpoint({"_batches_that_stepped": place.batches - due})
+        trainer.fit_loop.update_restart_stage()
+        return validates
+
+    def restore_limit(self, trainer: Trainer) -> None:
+        """Let ``max_steps`` end the run again.
+
+        Args:
+            trainer: The same.
+        """
+        trainer.fit_loop.epoch_loop.max_steps = self._max_steps
+
+
+def _is_due(trainer: Trainer, batches: int, batch: int, ends_epoch: bool) -> bool:
+    """Tell whether Lightning validates after a batch; a clock of validations begins with the run."""
+    every = trainer.check_val_every_n_epoch
+    if not trainer.enable_validation or (every is not None and (trainer.current_epoch + 1) % every):
+        return False
+    interval = trainer.val_check_batch
+    if interval is None or interval == math.inf:
+        return interval is not None and ends_epoch
+    return (batches if every is None else batch) % interval == 0

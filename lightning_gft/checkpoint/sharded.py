@@ -21,6 +21,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from lightning_gft.checkpoint.integrity import FILES, NAMES, TIED, check_parts, check_sums, rank_and_size, settled
+from lightning_gft.checkpoint.room import unfinished_name, writing
 
 META = "meta.pt"
 """The file that makes a folder a checkpoint; Lightning's name for it."""
@@ -77,19 +78,20 @@ def write_parts(checkpoint: Mapping[str, Any], module: nn.Module, names: Sequenc
             tensors |= {f"{prefix}.{key}": value for key, value in values.items() if isinstance(value, Tensor)}
             others[index] = {key: value for key, value in values.items() if not isinstance(value, Tensor)}
         rest["optimizer_states"].append({**state, "state": others})
-    unfinished = path.with_name(f"{path.name}.part")
-    if rank_and_size()[0] == 0:
-        _remove(unfinished)
-    _wait()
-    save(tensors, storage_writer=HuggingFaceStorageWriter(str(unfinished), save_distributed=True))
-    rest[FILES] = settled(unfinished)
-    if rank_and_size()[0] == 0:
-        with (unfinished / META).open("wb") as file:
-            torch.save(rest, file)
-            file.flush()
-            os.fsync(file.fileno())
-        _put_in_place(unfinished, path)
-    _wait()
+    unfinished = Path(_from_first(str(unfinished_name(path))))
+    with writing(path):
+        try:
+            save(tensors, storage_writer=HuggingFaceStorageWriter(str(unfinished), save_distributed=True))
+            rest[FILES] = settled(unfinished)
+            if rank_and_size()[0] == 0:
+                with (unfinished / META).open("wb") as file:
+                    torch.save(rest, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                _put_in_place(unfinished, path)
+            _wait()
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)  # which every process may come to do
 
 
 def read_parts(path: str | Path, layout: LayoutFn | None = None, optimizers: bool = True) -> dict[str, Any]:
@@ -243,6 +245,14 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _from_first(text: str) -> str:
+    """Return the first process's text, on all of them."""
+    texts = [text]
+    if torch.distributed.is_initialized():
+        torch.distributed.broadcast_object_list(texts, src=0)
+    return texts[0]
 
 
 def _wait() -> None:

@@ -17,20 +17,18 @@ from lightning.pytorch.plugins import CheckpointIO
 from typing_extensions import override
 
 from lightning_gft.callbacks import GroupWriter
-from lightning_gft.checkpoint import AtomicCheckpointIO, check_checkpoint
+from lightning_gft.checkpoint import AtomicCheckpointIO
+from lightning_gft.cli.checkpoints import find_checkpoint
 from lightning_gft.cli.checks import check_trainer
 from lightning_gft.cli.documents import check_files
 from lightning_gft.cli.outputs import KeepConfig, ShortProgressBar, default_loggers, quieten, remove_unused
 from lightning_gft.cli.parsing import Parser, load_value
 from lightning_gft.cli.places import check_places, check_writable
 from lightning_gft.cli.progress import ProgressLines
-from lightning_gft.cli.stopping import StopBetweenSteps
+from lightning_gft.cli.stopping import StopBetweenSteps, StopRequest
 from lightning_gft.cli.summary import print_figures, print_kept, print_measured
 from lightning_gft.cli.trainer import GFTTrainer
 from lightning_gft.module import GFTLitModule
-
-_LIGHTNINGS_CHOICES = ("best", "last", "hpc", "registry")
-"""What Lightning takes for a checkpoint, besides a path."""
 
 
 class GFTCLI(LightningCLI):
@@ -50,20 +48,22 @@ class GFTCLI(LightningCLI):
         set_loader("yaml", load_value, exceptions=(yaml.YAMLError,))
         quieten()
         check_files(sys.argv[1:] if args is None else args)
+        self.stop_request = StopRequest()
         self._own_loggers: list[Logger] = []
         try:
-            super().__init__(
-                GFTLitModule,
-                LightningDataModule,
-                subclass_mode_data=True,
-                auto_configure_optimizers=False,  # the module takes optimizer and scheduler as callables
-                seed_everything_default=0,
-                trainer_class=GFTTrainer,
-                save_config_callback=KeepConfig,
-                parser_class=Parser,
-                parser_kwargs={"prog": "lightning-gft", "version": version("lightning-gft")},
-                args=args,
-            )
+            with self.stop_request.listening():
+                super().__init__(
+                    GFTLitModule,
+                    LightningDataModule,
+                    subclass_mode_data=True,
+                    auto_configure_optimizers=False,  # the module takes optimizer and scheduler as callables
+                    seed_everything_default=0,
+                    trainer_class=GFTTrainer,
+                    save_config_callback=KeepConfig,
+                    parser_class=Parser,
+                    parser_kwargs={"prog": "lightning-gft", "version": version("lightning-gft")},
+                    args=args,
+                )
         except BaseException:
             remove_unused(self._own_loggers)
             raise
@@ -97,7 +97,7 @@ class GFTCLI(LightningCLI):
             callbacks.append(GroupWriter(str(Path(root) / "groups.parquet")))
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(AtomicCheckpointIO())
-        callbacks.append(StopBetweenSteps())
+        callbacks.append(StopBetweenSteps(self.stop_request))
         return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
 
     def _given(self, name: str) -> list[Any]:
@@ -130,8 +130,8 @@ class GFTCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         # Lightning's would put the checkpoint's settings in the place of those that were just given.
         config = self.config[self.config["subcommand"]]
-        path = config["ckpt_path"]
         if "weights_only" in config and config["weights_only"] is None:
             config["weights_only"] = True  # Lightning would unpickle what comes from elsewhere
-        if path and path not in _LIGHTNINGS_CHOICES and ":" not in path:
-            check_checkpoint(Path(path))
+        if config["ckpt_path"] is not None:
+            resumes = self.config["subcommand"] == "fit"
+            config["ckpt_path"] = find_checkpoint(config["ckpt_path"], config["trainer"], resumes=resumes)

@@ -2,59 +2,193 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from typing_extensions import override
+
+from lightning_gft.evaluated import EvaluatedModule
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class StopBetweenSteps(Callback):
-    """Ends training after the step in which it was asked to, and keeps a checkpoint if the run keeps any.
+class StopRequest:
+    """What Ctrl-C and SIGTERM ask of this process: to end, at once or when the work in hand is done.
 
-    Prediction ends after its batch, and what was sampled is written. The process then exits as a stopped one does, with
-    128 plus the signal's number. A second signal stops at once.
+    A second signal, of either kind, ends the process at once, whatever it is in: Python runs no handler while it is
+    in C code, so from the first signal on both have their default effect, and a thread ends the process if the handler
+    did not get to run at all, as in a collective that other processes do not join.
     """
 
     def __init__(self) -> None:
         self.asked: int | None = None
+        self._work: str | None = None  # what is done first; nothing, where there is nothing to keep
+        self._active = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Within this context signals are requests."""
+        if threading.current_thread() is not threading.main_thread():  # where Python lets no handler be set
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in _SIGNALS}
+        received, sent = os.pipe()
+        os.set_blocking(sent, False)
+        wakeup_before = signal.set_wakeup_fd(sent, warn_on_full_buffer=False)
+        threading.Thread(target=_end_at_second, args=(received,), name="signal-observer", daemon=True).start()
+        os.register_at_fork(after_in_child=self._leave_to_parent)
+        self._active = True
+        self.listen()
+        try:
+            yield
+        finally:
+            self._active = False
+            signal.set_wakeup_fd(wakeup_before)
+            os.close(sent)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def listen(self) -> None:
+        """Take signals again, from those who have put their own handlers in the meantime, as Lightning does."""
+        if self._active and self.asked is None:
+            for number in _SIGNALS:
+                signal.signal(number, self._ask)
+
+    def finish(self, work: str) -> None:
+        """Let a request wait until the work in hand is done.
+
+        Args:
+            work: In a word.
+        """
+        self._work = work
+        self.listen()
+
+    def release(self) -> None:
+        """Let a request end the process at once."""
+        self._work = None
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked is not None:  # Lightning has put this handler back
+            os._exit(128 + number)
+        self.asked = number
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+        if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+            what = "Stopped" if self._work is None else f"Stopping after this {self._work}; once more to stop at once"
+            os.write(2, f"{what}\n".encode())  # as `print` may have been interrupted
+        if self._work is None:
+            raise SystemExit(128 + number)
+
+    def _leave_to_parent(self) -> None:
+        """Let a forked process, as of a data loader, be ended by its parent and not by Ctrl-C."""
+        if self._active:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _end_at_second(received: int) -> None:
+    """End the process at the second signal; see :class:`StopRequest`."""
+    numbers: list[int] = []
+    while content := os.read(received, 64):
+        numbers += [number for number in content if number in _SIGNALS]
+        if len(numbers) > 1:
+            os._exit(128 + numbers[-1])
+    os.close(received)
+
+
+class StopBetweenSteps(Callback):
+    """Ends a run when it was asked to, with exit status 128 plus the signal's number.
+
+    Training ends after its step, when the step's figures are logged, and keeps a checkpoint if the run keeps any. A
+    validation within it is not finished: a resumed run makes it up. All else ends after its batch; what `predict` has
+    sampled is written.
+
+    Args:
+        request: Set by signals.
+    """
+
+    def __init__(self, request: StopRequest) -> None:
+        self.request = request
         self._shared_batches = 0.0
-        self._before: dict[int, Any] = {}
+
+    @override
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.request.listen()
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._listen()
+        self.request.finish("step")
+
+    @override
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        # Not at the end of the batch: its figures are logged after that.
+        if self._all_stop(trainer):
+            self._keep(trainer)
+            self._end()
+
+    @override
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
+        if trainer.state.fn == TrainerFn.FITTING:
+            if self._all_stop(trainer):
+                self._keep(trainer)
+                self._end()
+        else:
+            self.request.finish("batch")
+        self._share(trainer, pl_module, sum(trainer.num_val_batches))
+
+    @override
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if trainer.sanity_checking or not self._all_stop_at_batch(trainer):
+            return
+        if trainer.state.fn == TrainerFn.FITTING:
+            assert isinstance(pl_module, EvaluatedModule)  # noqa: S101 (the command line makes no other)
+            pl_module.leave_evaluation()
+            self._keep(trainer)
+        self._end()
+
+    @override
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.request.finish("batch")
+        self._share(trainer, pl_module, sum(trainer.num_test_batches))
+
+    @override
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if self._all_stop_at_batch(trainer):
+            self._end()
 
     @override
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        own = torch.tensor(float(sum(trainer.num_predict_batches)), device=pl_module.device)
-        # Processes may have different numbers of batches, and can agree after those that all of them have.
-        self._shared_batches = float(trainer.strategy.reduce(own, reduce_op="min"))
-        self._listen()
-
-    @override
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if not self._must_stop(trainer):
-            return
-        if trainer.checkpoint_callback is None:
-            rank_zero_info("Stopped; nothing is kept, because trainer.enable_checkpointing is off")
-        else:
-            path = (
-                Path(trainer.log_dir or trainer.default_root_dir)
-                / "checkpoints"
-                / f"stopped-step={trainer.global_step}.ckpt"
-            )
-            trainer.save_checkpoint(path)
-            rank_zero_info(f"Stopped; go on by --ckpt_path={path}")
-        raise SystemExit(128 + (self.asked or signal.SIGTERM))
+        self.request.finish("batch")
+        self._share(trainer, pl_module, sum(trainer.num_predict_batches))
 
     @override
     def on_predict_batch_end(
@@ -66,28 +200,34 @@ class StopBetweenSteps(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self._shared_batches -= 1
-        stops = self._must_stop(trainer) if self._shared_batches >= 0 else self.asked is not None
-        if stops:
-            raise SystemExit(128 + (self.asked or signal.SIGTERM))
+        if self._all_stop_at_batch(trainer):
+            self._end()
 
     @override
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._restore()
+        self.request.release()
 
-    def _must_stop(self, trainer: Trainer) -> bool:
+    def _share(self, trainer: Trainer, module: LightningModule, num_batches: float) -> None:
+        """Count the batches that all processes have, after which they can agree; the few others are finished."""
+        own = torch.tensor(float(num_batches), device=module.device)
+        self._shared_batches = float(trainer.strategy.reduce(own, reduce_op="min"))
+
+    def _all_stop_at_batch(self, trainer: Trainer) -> bool:
+        self._shared_batches -= 1
+        return self._shared_batches >= 0 and self._all_stop(trainer)
+
+    def _all_stop(self, trainer: Trainer) -> bool:
         # Processes are told at different times, and all of them must take part in what follows.
-        return bool(trainer.strategy.reduce_boolean_decision(self.asked is not None, all=False))
+        return bool(trainer.strategy.reduce_boolean_decision(self.request.asked is not None, all=False))
 
-    def _listen(self) -> None:
-        self._before = {number: signal.signal(number, self._ask) for number in _SIGNALS}
+    def _keep(self, trainer: Trainer) -> None:
+        if trainer.checkpoint_callback is None:
+            rank_zero_info("Stopped; nothing is kept, because trainer.enable_checkpointing is off")
+            return
+        folder = Path(trainer.log_dir or trainer.default_root_dir) / "checkpoints"
+        path = folder / f"stopped-step={trainer.global_step}.ckpt"
+        trainer.save_checkpoint(path, weights_only=False)
+        rank_zero_info(f"Stopped; resume by --ckpt_path={path}")
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        rank_zero_info("Stopping after this step; once more to stop at once")
-        self.asked = number
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
+    def _end(self) -> None:
+        raise SystemExit(128 + (self.request.asked or signal.SIGTERM))

@@ -239,6 +239,10 @@ def write_weights(path: Path) -> None:
     torch.save({"weight": torch.zeros(1)}, path)
 
 
+def write_objects(path: Path) -> None:
+    torch.save({"state_dict": {}, "path": path}, path)
+
+
 def write_zip(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("hello.txt", "hello")
@@ -251,12 +255,15 @@ def write_zip(path: Path) -> None:
         (write_text, "was cut short, or is no checkpoint at all"),
         (write_cut_short, "was cut short, or is no checkpoint at all"),
         (write_zip, "is no checkpoint ("),
-        (write_weights, "holds no state_dict, loops, pytorch-lightning_version"),
+        (write_weights, ": the checkpoint holds no state_dict, loops, pytorch-lightning_version"),
+        (write_objects, "holds Python objects besides tensors, numbers and texts"),
         (Path.mkdir, "is a folder, but no checkpoint in parts"),
     ],
 )
 def test_file_that_is_no_checkpoint_is_refused(write, message, capsys, tmp_path):
-    path = tmp_path / "last.ckpt"
+    path = tmp_path / "step: 3.ckpt"
     write(path)
     shown = refused(capsys, "fit", "--config", GFT, f"--ckpt_path={path}", *SMALL)
-    assert f"error: ckpt_path={path} {message}" in shown
+    assert f"error: ckpt_path={path}" in shown
+    assert message in shown
+    assert len(shown.strip().splitlines()) == 2  # with how to see the traceback

@@ -1,0 +1,66 @@
+"""What a checkpoint of this package holds, looked at before any of it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+NOTE = "lightning_gft"
+"""Where in a checkpoint the package notes what Lightning does not."""
+
+_RUN = ("state_dict", "loops", "pytorch-lightning_version")
+_NOTED = {
+    "identity": Mapping,
+    "frozen": Mapping,
+    "settings": Mapping | None,
+    "description": Mapping,
+    "measured": Mapping,
+    "validated_batches": int,
+}
+_OF_TRAINING = ("optimizer_states", "lr_schedulers", "update_guard")
+_OF_LOOP = ("epoch_progress", "epoch_loop.batch_progress", "epoch_loop.val_loop.batch_progress")
+
+
+def check_contents(checkpoint: Any, *, resumes: bool) -> None:
+    """Refuse a checkpoint that this package has not written, or that holds too little.
+
+    Args:
+        checkpoint: As loaded.
+        resumes: Whether a run is to be resumed from it, for which weights are not enough.
+
+    Raises:
+        ValueError: With what is missing, and what to do.
+    """
+    if missing := _missing(checkpoint, _RUN):
+        raise ValueError(
+            f"the checkpoint holds no {missing}, so it is not of a training run; weights alone are loaded by the "
+            "policy's model_name_or_path"
+        )
+    note = checkpoint.get(NOTE)
+    if note is None:
+        raise ValueError(
+            "the checkpoint was written by something else than a GFTLitModule: begin a new run, and load its weights "
+            "by the policy's model_name_or_path"
+        )
+    known = note if isinstance(note, Mapping) else {}
+    wrong = [name for name, kind in _NOTED.items() if name not in known or not isinstance(known[name], kind)]
+    if wrong:
+        raise ValueError(
+            f"the checkpoint's note `{NOTE}` has no valid {', '.join(wrong)}: use the version of the package that it "
+            "was written with, or begin a new run"
+        )
+    if not resumes:
+        return
+    if missing := _missing(checkpoint, _OF_TRAINING):
+        raise ValueError(
+            f"the checkpoint holds no {missing}, as with ModelCheckpoint.save_weights_only: it can be measured and "
+            "exported, but not resumed"
+        )
+    loops = checkpoint["loops"]
+    loop = loops.get("fit_loop") if isinstance(loops, Mapping) else None
+    if missing := _missing(loop, _OF_LOOP):
+        raise ValueError(f"the checkpoint's fit_loop holds no {missing}, so no run can be resumed from it")
+
+
+def _missing(values: Any, names: tuple[str, ...]) -> str:
+    return ", ".join(name for name in names if not isinstance(values, Mapping) or name not in values)

@@ -1,0 +1,61 @@
+"""Names of files that are being written, and what to say where they cannot be."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from torch.distributed.checkpoint.api import CheckpointException
+
+
+def unfinished_name(path: Path) -> Path:
+    """Return a name beside a path that no other process has, for what is not finished yet.
+
+    Args:
+        path: That of the finished file or folder.
+
+    Example:
+        >>> unfinished_name(Path("kept/last.ckpt")).suffix
+        '.part'
+    """
+    return path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Within this context an error names the checkpoint that cannot be written, and the room that there is.
+
+    Args:
+        path: Of the checkpoint.
+
+    Raises:
+        OSError: In the place of an error of the file system.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, CheckpointException) as error:
+        cause = _of_file_system(error)
+        if cause is None:
+            raise
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        free = shutil.disk_usage(folder).free / 2**20
+        raise OSError(
+            f"checkpoint {path} cannot be written ({cause.strerror or cause}); {free:,.0f} MiB are free in {folder}. "
+            "Earlier checkpoints are kept: make room, or give ModelCheckpoint another dirpath, and resume by "
+            "ckpt_path=last"
+        ) from error
+
+
+def _of_file_system(error: BaseException) -> OSError | None:
+    """Return the file system's error, which torch tells as another that follows from it."""
+    if isinstance(error, CheckpointException):
+        failures = (failure for failure, _ in error.failures.values())
+        return next((failure for failure in failures if isinstance(failure, OSError)), None)
+    return (
+        error if isinstance(error, OSError) else error.__context__ if isinstance(error.__context__, OSError) else None
+    )

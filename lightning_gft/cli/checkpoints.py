@@ -1,0 +1,96 @@
+"""Which checkpoint ``--ckpt_path`` stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+
+from lightning_gft.checkpoint import check_checkpoint, read_notes
+
+_CHOICES = "a checkpoint's file or folder, `last`, `best` or `hpc`"
+
+
+def find_checkpoint(choice: str, trainer: Mapping[str, Any], *, resumes: bool) -> str:
+    """Return the path of a checkpoint that can be used, and say which it is where a name was given.
+
+    Args:
+        choice: A path; ``last``, the newest checkpoint of the runs below the root directory; ``best``, which that one's
+            ``ModelCheckpoint`` remembers as the best; or ``hpc``, which Lightning writes when SLURM ends a job.
+        trainer: Settings of the trainer.
+        resumes: Whether a run is to be resumed from it, for which weights are not enough.
+
+    Raises:
+        ValueError: If there is none, or it cannot be used.
+        FileNotFoundError: If there is nothing at a path.
+    """
+    if "://" in choice:  # not of this machine
+        return choice
+    if choice == "" or choice.startswith("registry"):
+        raise ValueError(f"ckpt_path: expected {_CHOICES}, got {choice!r}; download the checkpoint and give its path")
+    if choice in ("last", "hpc", "best"):
+        path = _newest(choice, trainer, resumes)
+        if choice == "best":
+            path = _best(path)
+        rank_zero_info(f"ckpt_path={choice} is {path}")
+    else:
+        path = Path(choice)
+    if choice not in ("last", "hpc"):  # which have been looked at
+        check_checkpoint(path, resumes=resumes)
+    return str(path)
+
+
+def _newest(choice: str, trainer: Mapping[str, Any], resumes: bool) -> Path:
+    pattern = "hpc_ckpt_*.ckpt" if choice == "hpc" else "*.ckpt"
+    folders = _folders(trainer)
+    found = {path for folder in folders for path in folder.rglob(pattern)}
+    for path in sorted(found, key=lambda path: (_age(path), path), reverse=True):
+        try:
+            check_checkpoint(path, resumes=resumes)
+        except (ValueError, OSError) as error:
+            rank_zero_warn(f"ckpt_path={choice} passes over a file: {error}")
+        else:
+            return path
+    below = " and ".join(str(folder) for folder in folders)
+    raise ValueError(
+        f"ckpt_path={choice}: there is no checkpoint {pattern} to use below {below}; give the path of one, or the "
+        "trainer.default_root_dir of its run"
+    )
+
+
+def _age(path: Path) -> float:
+    return path.lstat().st_mtime
+
+
+def _folders(trainer: Mapping[str, Any]) -> list[Path]:
+    """Return the root directory, and folders elsewhere that a callback is configured to keep checkpoints in."""
+    root = Path(trainer["default_root_dir"] or Path.cwd())
+    kept = [Path(folder) for folder in _dirpaths(trainer["callbacks"]) if "://" not in folder]
+    return [root, *(folder for folder in kept if root.absolute() not in folder.absolute().parents)]
+
+
+def _dirpaths(callbacks: Any) -> Iterator[str]:
+    for callback in callbacks if isinstance(callbacks, list) else [callbacks]:
+        settings = getattr(callback, "init_args", None)
+        if settings is not None and (folder := settings.get("dirpath")):
+            yield str(folder)
+
+
+def _best(newest: Path) -> Path:
+    """Return what the run of the newest checkpoint has found best so far."""
+    states = read_notes(newest).get("callbacks", {}).values()
+    kept = [state for state in states if isinstance(state, Mapping) and state.get("best_model_score") is not None]
+    if not kept:
+        raise ValueError(
+            f"ckpt_path=best: the run of {newest} has measured no best checkpoint; it takes a ModelCheckpoint with a "
+            "monitor. Use ckpt_path=last, or give a path"
+        )
+    if len(kept) > 1:
+        monitors = ", ".join(str(state["monitor"]) for state in kept)
+        raise ValueError(f"ckpt_path=best: there is a best checkpoint by each of {monitors}; give the path of one")
+    path = Path(kept[0]["best_model_path"])
+    if not path.exists():
+        raise ValueError(f"ckpt_path=best: {path}, best by {kept[0]['monitor']}, is gone; give the path of another")
+    return path

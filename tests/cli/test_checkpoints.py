@@ -1,0 +1,128 @@
+"""What ``--ckpt_path`` finds, and what it refuses."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from lightning_gft import Evaluation
+from lightning_gft.cli.checkpoints import find_checkpoint
+from tests.module.runs import ROWS, Rows, fit, make_module
+
+pytestmark = pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual", "ignore:Be aware that when using")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the root directory of a run that kept its best, its last, and one from SLURM."""
+    root = tmp_path_factory.mktemp("run")
+    folder = root / "lightning_logs/version_0/checkpoints"
+    best = ModelCheckpoint(folder, filename="best-{step}", monitor="val/entropy", save_last=True)
+    module = make_module(evaluation=Evaluation(num_samples=2, max_new_tokens=4))
+    trainer = fit(module, Rows(ROWS, ROWS), callbacks=[best], enable_checkpointing=True, max_epochs=2)
+    trainer.save_checkpoint(root / "hpc_ckpt_1.ckpt")
+    for age, path in enumerate([folder / "last.ckpt", root / "hpc_ckpt_1.ckpt", *folder.glob("best-*.ckpt")]):
+        os.utime(path, (1e9 - age, 1e9 - age))
+    return root
+
+
+def settings(root: Path, *dirpaths: Path) -> dict[str, Any]:
+    callbacks = [SimpleNamespace(init_args={"dirpath": str(path)}) for path in dirpaths]
+    return {"default_root_dir": str(root), "callbacks": callbacks}
+
+
+@pytest.mark.parametrize(
+    ("choice", "found"),
+    [
+        ("last", "lightning_logs/version_0/checkpoints/last.ckpt"),
+        ("hpc", "hpc_ckpt_1.ckpt"),
+        ("best", "lightning_logs/version_0/checkpoints/best-step=*.ckpt"),
+    ],
+)
+def test_names_find_what_there_is(choice: str, found: str, run: Path, caplog: pytest.LogCaptureFixture):
+    (expected,) = run.glob(found)
+    with caplog.at_level(logging.INFO, "lightning.pytorch.utilities.rank_zero"):
+        assert find_checkpoint(choice, settings(run), resumes=True) == str(expected)
+    assert f"ckpt_path={choice} is {expected}" in caplog.messages
+    # A folder of the configuration that is not below the root directory counts, too.
+    if choice != "hpc":
+        assert find_checkpoint(choice, settings(run / "elsewhere", expected.parent), resumes=False) == str(expected)
+
+
+def test_a_file_that_was_cut_short_is_passed_over(run: Path, tmp_path: Path):
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run/newer.ckpt").write_bytes((run / "hpc_ckpt_1.ckpt").read_bytes()[:1000])
+    with pytest.warns(UserWarning, match=r"ckpt_path=last passes over a file: .*newer\.ckpt was cut short"):
+        path = find_checkpoint("last", settings(tmp_path / "run"), resumes=True)
+    assert Path(path).name == "last.ckpt"
+
+
+@pytest.mark.parametrize("choice", ["last", "best", "hpc"])
+def test_a_name_that_stands_for_nothing_is_refused(choice: str, tmp_path: Path):
+    with pytest.raises(
+        ValueError, match=rf"ckpt_path={choice}: there is no checkpoint .* to use below {tmp_path}; give"
+    ):
+        find_checkpoint(choice, settings(tmp_path), resumes=True)
+
+
+def test_what_is_no_path_is_refused(tmp_path: Path):
+    with pytest.raises(ValueError, match=r"expected a checkpoint's file or folder, .*, got 'registry:model'"):
+        find_checkpoint("registry:model", settings(tmp_path), resumes=False)
+
+
+def test_best_takes_a_monitor(tmp_path: Path):
+    keep = ModelCheckpoint(tmp_path, every_n_train_steps=1)
+    fit(make_module(), callbacks=[keep], enable_checkpointing=True)
+    with pytest.raises(ValueError, match=r"has measured no best checkpoint; it takes a ModelCheckpoint with a monitor"):
+        find_checkpoint("best", settings(tmp_path), resumes=True)
+
+
+LOOP = ("loops", "fit_loop")
+BATCHES = (*LOOP, "epoch_loop.batch_progress")
+
+
+@pytest.mark.parametrize(
+    ("removed", "message", "measurable"),
+    [
+        (("lightning_gft",), "something else than a GFTLitModule", False),
+        (("lightning_gft", "identity"), "note `lightning_gft` has no valid identity: use the version", False),
+        (("optimizer_states",), r"no optimizer_states, as with ModelCheckpoint\.save_weights_only", True),
+        (("update_guard",), "holds no update_guard, as with", True),
+        (LOOP, r"fit_loop holds no epoch_progress, epoch_loop\.batch_progress", True),
+        (BATCHES, r"fit_loop holds no epoch_loop\.batch_progress, so no run", True),
+    ],
+)
+def test_a_checkpoint_that_holds_too_little_is_refused(
+    removed: tuple[str, ...], message: str, measurable: bool, run: Path, tmp_path: Path
+):
+    content = torch.load(run / "hpc_ckpt_1.ckpt", weights_only=True)
+    *parents, name = removed
+    part = content
+    for parent in parents:
+        part = part[parent]
+    del part[name]
+    path = tmp_path / "a: b.ckpt"
+    torch.save(content, path)
+    with pytest.raises(ValueError, match=rf"^ckpt_path={path}: the checkpoint.*{message}"):
+        find_checkpoint(str(path), settings(tmp_path), resumes=True)
+    with pytest.raises(ValueError, match=message):
+        fit(make_module(evaluation=Evaluation(num_samples=2, max_new_tokens=4)), ckpt_path=str(path))
+    if measurable:
+        assert find_checkpoint(str(path), settings(tmp_path), resumes=False) == str(path)
+
+
+@pytest.mark.parametrize("note", [{}, [], "a note", {"identity": 3}])
+def test_a_foreign_note_is_refused(note: object, run: Path, tmp_path: Path):
+    content = torch.load(run / "hpc_ckpt_1.ckpt", weights_only=True)
+    content["lightning_gft"] = note
+    torch.save(content, tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match="note `lightning_gft` has no valid identity"):
+        find_checkpoint(str(tmp_path / "a.ckpt"), settings(tmp_path), resumes=False)

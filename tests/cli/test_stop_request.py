@@ -1,0 +1,138 @@
+"""Where a signal ends what a trainer does, with which exit status, and what is kept."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from torch.optim import AdamW
+
+from lightning_gft import Evaluation, GFTLitModule
+from lightning_gft.cli.stopping import StopBetweenSteps, StopRequest
+from tests.module.runs import ROWS, Rows, fit, make_module, make_trainer, weights
+from tests.module.test_resuming import Recorder
+
+pytestmark = pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual", "ignore:Be aware that when using")
+
+
+class SignalIn(Callback):
+    """Sends this process a signal the n-th time that a hook is called."""
+
+    def __init__(self, hook: str, call: int = 1, number: int = signal.SIGTERM) -> None:
+        self.calls = 0
+
+        def send(*_: Any, **__: Any) -> None:
+            self.calls += 1
+            if self.calls == call:
+                os.kill(os.getpid(), number)
+
+        setattr(self, hook, send)
+
+
+def module() -> GFTLitModule:
+    return make_module(
+        optimizer=lambda parameters: AdamW(parameters, lr=0.05), evaluation=Evaluation(num_samples=2, max_new_tokens=4)
+    )
+
+
+def data() -> Rows:
+    rows = Rows(ROWS, ROWS, batch_size=1)
+    rows.eval_batch_size = 1
+    return rows
+
+
+def run(root: Path, *callbacks: Callback, **settings: Any) -> tuple[GFTLitModule, Recorder]:
+    recorder, trained = Recorder(), module()
+    keep = ModelCheckpoint(root / "kept", every_n_train_steps=100)
+    settings = {"val_check_interval": 2, "log_every_n_steps": 1, "default_root_dir": root, **settings}
+    fit(trained, data(), callbacks=[*callbacks, keep], logger=recorder, enable_checkpointing=True, **settings)
+    return trained, recorder
+
+
+@pytest.mark.parametrize(
+    ("number", "hook", "call", "step"),
+    [
+        (signal.SIGTERM, "on_train_batch_end", 1, 1),
+        (signal.SIGINT, "on_train_batch_start", 2, 1),
+        (signal.SIGTERM, "on_validation_batch_start", 1, 2),
+        (signal.SIGINT, "on_validation_batch_end", 2, 2),
+        (signal.SIGTERM, "on_train_batch_end", 2, 2),  # a validation is due
+        (signal.SIGTERM, "on_validation_end", 1, 2),
+    ],
+)
+def test_training(number: int, hook: str, call: int, step: int, tmp_path: Path):
+    whole, logged = run(tmp_path / "whole")
+    request = StopRequest()
+    stopped = Recorder()
+    callbacks = [SignalIn(hook, call, number), StopBetweenSteps(request), ModelCheckpoint(tmp_path, every_n_epochs=9)]
+    settings = {"val_check_interval": 2, "log_every_n_steps": 1, "enable_checkpointing": True, "logger": stopped}
+    with pytest.raises(SystemExit) as end, request.listening():
+        fit(module(), data(), callbacks=callbacks, default_root_dir=tmp_path, **settings)
+    assert end.value.code == 128 + number
+    (path,) = tmp_path.glob("checkpoints/stopped-*.ckpt")
+    assert path.name == f"stopped-step={step}.ckpt"
+    resumed, rest = run(tmp_path / "resumed", ckpt_path=str(path))
+    assert stopped.rows + rest.rows == logged.rows  # none is lost, none is there twice
+    torch.testing.assert_close(weights(resumed), weights(whole), rtol=0, atol=0)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("stage", ["validate", "test", "predict"])
+def test_all_else_ends_after_its_batch(stage: str, tmp_path: Path):
+    hook = f"on_{'validation' if stage == 'validate' else stage}_batch_start"
+    sent, request = SignalIn(hook, 2), StopRequest()
+    trainer = make_trainer(callbacks=[sent, StopBetweenSteps(request)])
+    rows = data()
+    rows.load_rows = lambda split: {"": ROWS}  # type: ignore[method-assign]
+    with pytest.raises(SystemExit) as end, request.listening():
+        getattr(trainer, stage)(module(), datamodule=rows)
+    assert end.value.code == 128 + signal.SIGTERM
+    assert sent.calls == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_before_there_is_anything_to_keep_it_ends_at_once(number: int, capfd: pytest.CaptureFixture[str]):
+    request = StopRequest()
+    with pytest.raises(SystemExit) as end, request.listening():
+        fit(module(), data(), callbacks=[SignalIn("setup", number=number), StopBetweenSteps(request)])
+    assert end.value.code == 128 + number
+    assert "Stopped\n" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("first", "second"), [(signal.SIGINT, signal.SIGTERM), (signal.SIGTERM, signal.SIGTERM)])
+def test_a_second_signal_ends_the_process_whatever_it_is_in(first: int, second: int):
+    pid = os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        request = StopRequest()
+        with request.listening():
+            request.finish("step")
+            os.kill(os.getpid(), first)
+            while True:  # as a reward that does not come back
+                time.sleep(1)
+    time.sleep(1.5)
+    assert os.waitpid(pid, os.WNOHANG) == (0, 0)
+    os.kill(pid, second)
+    _, status = os.waitpid(pid, 0)
+    assert (os.WIFSIGNALED(status) and os.WTERMSIG(status) == second) or os.waitstatus_to_exitcode(
+        status
+    ) == 128 + second
+
+
+def test_a_forked_process_is_its_parents(capfd: pytest.CaptureFixture[str]):
+    request = StopRequest()
+    with request.listening():
+        pid = os.fork()
+        if pid == 0:
+            os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C reaches it, too
+            os.kill(os.getpid(), signal.SIGTERM)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGTERM
+        time.sleep(0.1)
+        assert request.asked is None
