@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.utilities import rank_zero_warn
 from transformers import PreTrainedModel
 
+from lightning_gft.policy.adapter_modules import are_tied, names_an_embedding
 from lightning_gft.policy.files import damaged_files, is_no_hub_name
 
 if TYPE_CHECKING:
     from peft import PeftConfig
+
+    from lightning_gft.policy.adapters import LoRA
 
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
@@ -68,3 +72,31 @@ def _is_same_model(first: str, second: str) -> bool:
     if Path(first).resolve() == Path(second).resolve():
         return True
     return Path(first).name.lower() == Path(second).name.lower()
+
+
+def check_agreement(lora: LoRA, stored: dict[str, Any], model: PreTrainedModel) -> None:
+    """Refuse settings that the adapter's own would silently replace.
+
+    Args:
+        lora: What was given.
+        stored: The adapter's own.
+        model: What the adapter shall go into.
+
+    Raises:
+        ValueError: If they differ.
+    """
+    for field in fields(lora):
+        name = {"alpha": "lora_alpha", "dropout": "lora_dropout"}.get(field.name, field.name)
+        given = getattr(lora, field.name)
+        if name not in stored or given == field.default:
+            continue
+        if _comparable(given, model) != _comparable(stored[name], model):
+            raise ValueError(f"it has {field.name}={stored[name]!r}, not {given!r}; leave lora.{field.name} out")
+
+
+def _comparable(value: Any, model: PreTrainedModel) -> Any:
+    if not isinstance(value, (list, set)):
+        return value
+    # Of tied embeddings peft may name the other one.
+    tied = are_tied(model)
+    return frozenset("embeddings" if tied and names_an_embedding(model, [name]) else name for name in value)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import nn
 from transformers import PreTrainedModel
+
+from lightning_gft.policy.target_modules import matching
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -105,6 +108,29 @@ def untie_adapted(model: PreTrainedModel) -> None:
     head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)
     for config in (model.config, model.config.get_text_config()):
         config.tie_word_embeddings = False
+
+
+def settle_targets(model: PreTrainedModel, config: Any) -> None:
+    """Match a pattern within a limit of time, and let tied low-rank adapters be two, which peft would make views.
+
+    Args:
+        model: A causal language model.
+        config: Of an adapter that was stored; changed in place.
+
+    Raises:
+        ValueError: If matching takes too long.
+    """
+    targets, saved = config.target_modules, config.modules_to_save or []
+    paths = [path for path, _ in model.named_modules()]
+    if isinstance(targets, str) and targets.lower() != "all-linear":
+        matching(targets, paths)
+    if not config.ensure_weight_tying or names_an_embedding(model, saved):
+        return
+    config.ensure_weight_tying = False
+    head = model.get_output_embeddings()
+    if head is not None:
+        path = next(path for path, module in model.named_modules() if module is head)
+        config.target_modules = f"(?:{targets})|{re.escape(path)}" if isinstance(targets, str) else {*targets, path}
 
 
 def is_adapted(module: nn.Module | None) -> bool:

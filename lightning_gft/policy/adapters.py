@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,19 +14,20 @@ import torch
 from transformers import PreTrainedModel
 
 from lightning_gft.checks import check_count, check_number
-from lightning_gft.policy.adapter_files import check_adapter_folder, read_adapter_config
+from lightning_gft.policy.adapter_files import check_adapter_folder, check_agreement, read_adapter_config
 from lightning_gft.policy.adapter_modules import (
     EMBEDDINGS,
     are_tied,
     check_tied_embeddings,
     is_embedding,
     names_an_embedding,
+    settle_targets,
     untie_adapted,
     warn_of_rank,
 )
 from lightning_gft.policy.extras import require
 from lightning_gft.policy.files import in_a_line
-from lightning_gft.policy.target_modules import check_modules, matching
+from lightning_gft.policy.target_modules import check_modules
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -246,8 +247,8 @@ def _load(model: PreTrainedModel, lora: LoRA) -> PeftModel:
     check_adapter_folder(path)
     try:
         config = read_adapter_config(path, model)
-        _check_agreement(lora, vars(config), model)
-        _settle_targets(model, config)
+        check_agreement(lora, vars(config), model)
+        settle_targets(model, config)
         config.inference_mode = False
         peft_model = _inject(model, config)
         loaded = peft_model.load_adapter(path, _TRAINED, is_trainable=True)
@@ -263,21 +264,6 @@ def _load(model: PreTrainedModel, lora: LoRA) -> PeftModel:
             f"lora.adapter_path={path!r} could not be loaded into {type(model).__name__}: {in_a_line(error)}"
         ) from error
     return peft_model
-
-
-def _settle_targets(model: PreTrainedModel, config: Any) -> None:
-    """Match a pattern within a limit of time, and let tied low-rank adapters be two, which peft would make views."""
-    targets, saved = config.target_modules, config.modules_to_save or []
-    paths = [path for path, _ in model.named_modules()]
-    if isinstance(targets, str) and targets.lower() != "all-linear":
-        matching(targets, paths)
-    if not config.ensure_weight_tying or names_an_embedding(model, saved):
-        return
-    config.ensure_weight_tying = False
-    head = model.get_output_embeddings()
-    if head is not None:
-        path = next(path for path, module in model.named_modules() if module is head)
-        config.target_modules = f"(?:{targets})|{re.escape(path)}" if isinstance(targets, str) else {*targets, path}
 
 
 def _inject(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
@@ -296,7 +282,7 @@ def _add_frozen(model: PreTrainedModel, peft_model: PeftModel, path: str, name: 
 
     training = model.training
     config = PeftConfig.from_pretrained(path)
-    _settle_targets(model, config)
+    settle_targets(model, config)
     with _quiet():
         peft_model.load_adapter(path, name, is_trainable=False, peft_config=config)
     model.train(training)  # loading what does not train switched all of it to evaluation
@@ -305,25 +291,6 @@ def _add_frozen(model: PreTrainedModel, peft_model: PeftModel, path: str, name: 
         # peft ties the first adapter's copies of tied embeddings, but forgets a second one's.
         model.get_output_embeddings().update(name, tied_module=first[name])
     peft_model.set_adapter(_TRAINED)
-
-
-def _check_agreement(lora: LoRA, stored: dict[str, Any], model: PreTrainedModel) -> None:
-    """Refuse settings that the adapter's own would silently replace."""
-    for field in fields(lora):
-        name = {"alpha": "lora_alpha", "dropout": "lora_dropout"}.get(field.name, field.name)
-        given = getattr(lora, field.name)
-        if name not in stored or given == field.default:
-            continue
-        if _comparable(given, model) != _comparable(stored[name], model):
-            raise ValueError(f"it has {field.name}={stored[name]!r}, not {given!r}; leave lora.{field.name} out")
-
-
-def _comparable(value: Any, model: PreTrainedModel) -> Any:
-    if not isinstance(value, (list, set)):
-        return value
-    # Of tied embeddings peft may name the other one.
-    tied = are_tied(model)
-    return frozenset("embeddings" if tied and names_an_embedding(model, [name]) else name for name in value)
 
 
 def _keep_wide(model: PreTrainedModel) -> None:
