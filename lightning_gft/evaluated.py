@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Any
 
+from lightning.pytorch.trainer.states import TrainerFn
 from typing_extensions import override
 
 from lightning_gft.checkpoint import ResumableModule
@@ -120,9 +121,16 @@ class EvaluatedModule(ResumableModule):
         self.evaluator.evaluate(self.evaluations[batch.dataset], batch, self.policy, seed, self.micro_batch_tokens)
 
     def _log_evaluations(self, stage: str) -> None:
-        for dataset, metric in self.evaluations.items():
-            for name, value in metric.compute().items():
-                self.log(log_key(stage, name, dataset), value, sync_dist=True)
-        if self.evaluations:
-            self.log_dict(self.log_position(), sync_dist=True)
+        row = {
+            log_key(stage, name, dataset): value
+            for dataset, metric in self.evaluations.items()
+            for name, value in metric.compute().items()
+        }
         self.evaluations.clear()
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            self.log_dict(row, sync_dist=True, logger=False)
+            if row and not self.trainer.sanity_checking:
+                self.write_row(row)
+        else:  # Lightning returns what it logs
+            position = {"step": float(self.trained_steps()), "epoch": float(self.current_epoch)}
+            self.log_dict({**row, **position}, sync_dist=True)

@@ -270,7 +270,9 @@ class GFTLitModule(UpdatedModule):
         num_tokens = self._reduce(groups.lengths.sum(), "sum")
         figures = self.statistics.collect(self.loss, num_tokens, seconds, update)
         row = {log_key("train", name): value for name, value in figures.items()}
-        self.log_dict({**row, **self.log_position()}, batch_size=1)
+        self.log_dict(row, logger=False, batch_size=1)  # for callbacks that monitor them
+        if (self.trainer.fit_loop.total_batch_idx + 1) % self.trainer.log_every_n_steps == 0:
+            self.write_row(row)
         for shown, name in _PROGRESS_BAR.items():
             self.log(shown, figures[name], prog_bar=True, logger=False, batch_size=1)
 

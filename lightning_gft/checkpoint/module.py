@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from typing_extensions import override
@@ -81,9 +81,18 @@ class ResumableModule(LightningModule):
         """Return how many optimizer steps have been taken, or had been when the checkpoint was written."""
         return self.global_step or self._loaded_steps
 
-    def log_position(self) -> dict[str, float]:
-        """Return what Lightning's loggers take for the place of a row: optimizer steps, not batches, and the epoch."""
-        return {"step": float(self.trained_steps()), "epoch": float(self.current_epoch)}
+    def write_row(self, row: Mapping[str, Tensor | float]) -> None:
+        """Write figures of a fit to the loggers now, where Lightning would after callbacks have written checkpoints.
+
+        So a checkpoint never lacks the rows before it, whenever its run is killed.
+
+        Args:
+            row: Figures by the names that they are logged under.
+        """
+        scalars = {name: float(value) for name, value in row.items()}
+        for logger in self.loggers:
+            logger.log_metrics({**scalars, "epoch": self.current_epoch}, step=self.trained_steps())
+            logger.save()
 
     def measured(self) -> dict[str, float]:
         """Return what validation and test have last measured, or had when the checkpoint was written."""

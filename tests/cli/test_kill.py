@@ -1,4 +1,4 @@
-"""A run that is killed, whenever that is, goes on as if it had never been."""
+"""A run that is killed at any time resumes as if it had not been."""
 
 from __future__ import annotations
 
@@ -88,8 +88,4 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path: Path):
     assert states[0]["lightning_gft"] == states[1]["lightning_gft"]
     for part in ("state_dict", "optimizer_states"):
         torch.testing.assert_close(*(state[part] for state in states), rtol=0, atol=0)
-    expected, actual = figures(whole), figures(killed)
-    # What the killed runs had logged but not yet written is lost; all that there is, is the same.
-    last = {key for key in expected if int(key[0]) > UPDATES - 2}
-    assert last <= actual.keys() <= expected.keys()
-    assert actual == {key: expected[key] for key in actual}
+    assert figures(killed) == figures(whole)

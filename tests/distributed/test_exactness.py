@@ -65,7 +65,7 @@ def train(case: str, strategy: str | None = None) -> Result:
     data = Rows(DATA, ROWS[:3], batch_size=4 // processes)
     trainer = fit(module, data, use_distributed_sampler=False, **distributed)
     assert trainer.global_step == STEPS * module.updates_per_batch
-    logged = trainer.logged_metrics
+    logged = trainer.callback_metrics
     figures = {key: logged[f"train/{key}"].item() for key in SAME_FIGURES}
     return weights(module), figures | {key: value.item() for key, value in logged.items() if key.startswith("val/")}
 

@@ -93,7 +93,7 @@ def run(module: Any, data: list[Any], processes: int, settings: dict[str, Any], 
     if processes == 2:
         own = {"strategy": FSDP1Strategy(**settings), "devices": 2, "plugins": [Precision(precision)]}
     rows = Rows(data, ROWS[:3], batch_size=2 // processes)
-    logged = fit(module, rows, use_distributed_sampler=False, **own, **more).logged_metrics
+    logged = fit(module, rows, use_distributed_sampler=False, **own, **more).callback_metrics
     untimed = {name: value.item() for name, value in logged.items() if "second" not in name}
     with module.policy.sharding.readable():
         return weights(module), untimed

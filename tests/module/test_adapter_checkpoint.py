@@ -58,7 +58,7 @@ def test_a_run_with_adapters_goes_on_exactly(quantization, goes_on, base: str, t
     resumed = module(base, quantization, **lora)
     fit(resumed, data, ckpt_path=str(path))
     torch.testing.assert_close(weights(resumed), weights(whole), rtol=0, atol=0)
-    kl = resumed.trainer.logged_metrics["val/kl"], whole.trainer.logged_metrics["val/kl"]
+    kl = resumed.trainer.callback_metrics["val/kl"], whole.trainer.callback_metrics["val/kl"]
     assert kl[0] == kl[1] > 0
 
 

@@ -237,7 +237,7 @@ def test_what_was_counted_goes_on(tmp_path: Path):
     fit(module).save_checkpoint(tmp_path / "last.ckpt")
     later = go_on(tmp_path / "last.ckpt", optimizer=sgd())
     assert later.guard.nonfinite_updates == 1
-    assert later.trainer.logged_metrics["train/nonfinite_updates"] == 1
+    assert later.trainer.callback_metrics["train/nonfinite_updates"] == 1
 
 
 def test_a_new_run_may_begin_with_a_loaded_module(checkpoint: Path):

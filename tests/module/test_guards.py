@@ -50,7 +50,7 @@ class Steps(Callback):
         self.seen: list[tuple[int, int, bool]] = []
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
-        skipped = int(trainer.logged_metrics["train/nonfinite_updates"])
+        skipped = int(trainer.callback_metrics["train/nonfinite_updates"])
         finite = all(parameter.isfinite().all() for parameter in pl_module.policy.parameters())
         self.seen.append((trainer.global_step, skipped, finite))
 
@@ -92,8 +92,8 @@ def test_batches_without_any_difference_may_be_wanted(loss: Any, limit: int | No
     rows = [{**ALL_EQUAL[0], "expert": "9"}] * 4
     module = make_module(loss, sources, max_uninformative_batches=limit)
     trainer = fit(module, Rows(rows, batch_size=1))
-    assert trainer.logged_metrics["train/frac_reward_zero_std"] == 1
-    assert (trainer.logged_metrics["train/grad_norm"] == 0) == (limit is None)
+    assert trainer.callback_metrics["train/frac_reward_zero_std"] == 1
+    assert (trainer.callback_metrics["train/grad_norm"] == 0) == (limit is None)
 
 
 def test_batches_without_demonstrations_do_not_stop_a_loss_that_compares_nothing():
@@ -152,8 +152,8 @@ def test_a_group_of_one_at_run_time_is_counted_and_warned_of():
     module = make_module(sources={"teacher": TeacherSource(4)})
     with pytest.warns(UserWarning, match="a group has a single response"):
         trainer = fit(module, Rows(rows))
-    assert trainer.logged_metrics["train/frac_groups_of_one"] == 0.5
-    assert trainer.logged_metrics["train/frac_reward_zero_std"] == 0
+    assert trainer.callback_metrics["train/frac_groups_of_one"] == 0.5
+    assert trainer.callback_metrics["train/frac_reward_zero_std"] == 0
 
 
 def test_a_baseline_of_own_samples_needs_own_samples():

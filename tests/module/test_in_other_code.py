@@ -97,7 +97,7 @@ def test_overridden_hooks_of_an_update_are_called():
     start = fresh_weights(module)
     change = sum((value - start[name]).square().sum() for name, value in weights(module).items()).sqrt()
     assert change.item() == pytest.approx(0.5 * 0.01, rel=1e-3)  # the hooks' learning rate and limit
-    assert trainer.logged_metrics["train/grad_norm"] > 0.02  # from before clipping
+    assert trainer.callback_metrics["train/grad_norm"] > 0.02  # from before clipping
     assert trainer.global_step == 1
 
 
@@ -111,7 +111,7 @@ class Outputs(Callback):
 def test_a_step_returns_loss_and_groups():
     outputs, module = Outputs(), make_module()
     trainer = fit(module, callbacks=[outputs, SpikeDetection()])
-    assert outputs.seen["loss"] == trainer.logged_metrics["train/loss"]
+    assert outputs.seen["loss"] == trainer.callback_metrics["train/loss"]
     assert not outputs.seen["loss"].requires_grad
     assert isinstance(outputs.seen["groups"], GroupBatch)
     assert torch.equal(outputs.seen["groups"].rewards, module.sampler.made[0].rewards)

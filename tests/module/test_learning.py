@@ -34,7 +34,7 @@ class Curve(Callback):
         self.name, self.values = name, list[float]()
 
     def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-        self.values.append(trainer.logged_metrics[self.name].item())
+        self.values.append(trainer.callback_metrics[self.name].item())
 
 
 def learner(loss: Any, sources: dict[str, Any], lr: float) -> GFTLitModule:
@@ -55,7 +55,7 @@ def test_sft_memorises():
     trainer = fit(module, Rows(EXPERT, EXPERT), max_epochs=60, check_val_every_n_epoch=60, callbacks=[curve])
     assert curve.values[0] > 2
     assert curve.values[-1] < 0.02
-    metrics = trainer.logged_metrics
+    metrics = trainer.callback_metrics
     assert metrics["val/greedy_accuracy"] == metrics["val/pass@4"] == 1
     assert metrics["val/mean@4"] > 0.9
     assert metrics["val/kl"] > 1

@@ -16,7 +16,7 @@ LONG = [{**ROWS[0], "teacher": ["1" * 150, "2" * 160, "3" * 171, "7" * 140]}, RO
 
 def run(precision: str, loss: Any, updates: int = 1) -> Any:
     module = make_module(loss, advantage=RewardAdvantage(), updates_per_batch=updates)
-    return module, fit(module, Rows(LONG), precision=precision).logged_metrics
+    return module, fit(module, Rows(LONG), precision=precision).callback_metrics
 
 
 @pytest.mark.parametrize("loss", [GFTLoss, SFTLoss])
@@ -34,7 +34,7 @@ def test_half_precision_is_close_to_single(precision: str, loss: type):
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
 def test_validation_runs_in_every_precision(precision: str):
     module = make_module()
-    metrics = fit(module, Rows(val_rows=ROWS), precision=precision).logged_metrics
+    metrics = fit(module, Rows(val_rows=ROWS), precision=precision).callback_metrics
     assert metrics["val/kl"].isfinite()
     assert metrics["val/greedy_accuracy"].isfinite()
 

@@ -59,7 +59,7 @@ def data() -> ArithmeticDataModule:
 def run(seed: int = 0, **arguments: Any) -> Finished:
     module = module_of_everything()
     trainer = fit(module, data(), seed=seed, **arguments)
-    return module, {k: v for k, v in trainer.logged_metrics.items() if not k.endswith("tokens_per_second")}
+    return module, {k: v for k, v in trainer.callback_metrics.items() if not k.endswith("tokens_per_second")}
 
 
 @pytest.fixture(scope="module")
@@ -131,4 +131,4 @@ def test_a_checkpoint_is_read_with_and_without_a_reference(kept: bool, kept_late
 
 def test_the_learning_rate_that_was_used_is_logged():
     module = make_module(optimizer=sgd(0.5), lr_scheduler=lambda optimizer: LambdaLR(optimizer, lambda step: 1 - step))
-    assert fit(module).logged_metrics["train/learning_rate"] == 0.5
+    assert fit(module).callback_metrics["train/learning_rate"] == 0.5

@@ -87,8 +87,8 @@ def test_update_equals_a_full_pass_over_all_sequences(
     expected = {name: p.detach() - 0.1 * gradient[name] for name, p in model.named_parameters()}
     torch.testing.assert_close(weights(module), expected, rtol=1e-6, atol=1e-7)
     norm = torch.stack([g.square().sum() for g in gradient.values()]).sum().sqrt().item()
-    assert trainer.logged_metrics["train/grad_norm"].item() == pytest.approx(norm, rel=1e-5)
-    assert trainer.logged_metrics["train/loss"].item() == pytest.approx(expected_loss, rel=1e-5)
+    assert trainer.callback_metrics["train/grad_norm"].item() == pytest.approx(norm, rel=1e-5)
+    assert trainer.callback_metrics["train/loss"].item() == pytest.approx(expected_loss, rel=1e-5)
     assert norm > 0.01
 
 
@@ -189,7 +189,7 @@ def test_tokens_are_counted_over_the_run():
     trainer = fit(module, Rows(batch_size=1), max_epochs=2)
     lengths = [int(groups.attention_mask.sum()) for groups in module.sampler.made]
     assert len(lengths) == 8
-    assert trainer.logged_metrics["train/num_tokens"] == sum(lengths)
+    assert trainer.callback_metrics["train/num_tokens"] == sum(lengths)
 
 
 def test_several_updates_on_a_batch_are_several_steps_of_the_same_gradient_rule():
@@ -213,7 +213,7 @@ def test_gradient_is_clipped_and_its_norm_logged_from_before():
         trainer = fit(module, precision="64-true")
         start = fresh_weights(module)
         changes.append(sum((value - start[name]).square().sum() for name, value in weights(module).items()).sqrt())
-        norms.append(trainer.logged_metrics["train/grad_norm"].item())
+        norms.append(trainer.callback_metrics["train/grad_norm"].item())
     assert norms == pytest.approx([norms[0]] * 3)
     assert norms[0] > 0.1
     assert changes == pytest.approx([norms[0], 0.01, norms[0]], rel=1e-3)
