@@ -57,7 +57,7 @@ from tests.cli.command import GFT, SMALL, refused
         (["--model.sampler.sources.sefl.top_k=3"], "model.sampler.sources: an entry has no class_path"),
         (["--model.optimizer.lr=-7"], "Invalid learning rate: -7.0"),
         (["--trainer.strategy=warp"], "trainer.strategy: expected auto, ddp, fsdp2 or, on GPUs, fsdp, got warp"),
-        (["--trainer.precision=16-true"], "precision='16-true' is not supported"),
+        (["--trainer.precision=16-true"], "`trainer.precision`: expected 32-true or bf16-mixed, got '16-true'"),
         (["--ckpt_path=nowhere.ckpt"], "nowhere.ckpt"),
         (
             ["--model.policy=lightning_gft.PretrainedPolicy", "--model.policy.model_name_or_path=/no"],

@@ -180,5 +180,5 @@ def test_evaluation_of_an_unknown_reward_is_refused_at_construction():
 def test_scaled_half_precision_is_refused():
     # On a CPU the trainer itself replaces "16-mixed", so it is given as the plugin that it stands for.
     plugin = MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu"))
-    with pytest.raises(ValueError, match=r"precision='16-mixed' is not supported.*'bf16-mixed'"):
+    with pytest.raises(ValueError, match=r"`trainer.precision`: expected 32-true or bf16-mixed, got '16-mixed'"):
         fit(make_module(), plugins=[plugin])

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
 from torch.optim import SGD, AdamW
-from torch.utils.data import DataLoader
 
 from lightning_gft import (
     Evaluation,
@@ -27,7 +26,7 @@ from lightning_gft import (
 )
 from lightning_gft.module import GFTLitModule as Module
 from tests.conftest import ALPHABET, tiny_loader, tiny_policy
-from tests.module.runs import ROWS, DigitSum, Rows, fit, make_module, make_trainer
+from tests.module.runs import ROWS, DigitSum, Rows, fit, make_module
 
 LAST_ROW_BAD = [*ROWS[:3], {**ROWS[3], "answer": "many"}]
 
@@ -182,8 +181,3 @@ def test_precision_must_leave_adapters_alone(lora, precision, message):
         return
     with pytest.raises(ValueError, match=message):
         loader.check_trainer(SingleDeviceStrategy(), precision)
-
-
-def test_batches_of_something_else_are_refused():
-    with pytest.raises(TypeError, match="a training batch must be a PromptBatch"):
-        make_trainer(max_epochs=1).fit(make_module(), DataLoader([1, 2]))
