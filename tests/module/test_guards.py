@@ -81,7 +81,7 @@ def test_too_many_in_a_row_stop_the_run():
 def test_batches_without_any_difference_stop_the_run():
     module = make_module(max_uninformative_batches=3)
     rows = [*ALL_EQUAL * 2, ROWS[0], *ALL_EQUAL * 9]
-    with pytest.raises(RuntimeError, match=r"in 3 batches in a row the rewards were equal"):
+    with pytest.raises(RuntimeError, match=r"got 3 batches in a row without any gradient"):
         fit(module, Rows(rows, batch_size=1))
     assert len(module.sampler.made) == 6
 

@@ -171,7 +171,5 @@ def test_a_callback_writes_figures_at_the_step_of_all_others(tmp_path: Path):
 def test_ranks_must_resume_from_one_checkpoint():
     strategy = SimpleNamespace(broadcast=lambda path: "step=2.ckpt")
     check_same_path(SimpleNamespace(ckpt_path="step=2.ckpt", strategy=strategy, global_rank=1))
-    with pytest.raises(
-        ValueError, match=r"`ckpt_path`: expected .*got step=1.ckpt on rank 1 and step=2.ckpt on rank 0"
-    ):
+    with pytest.raises(ValueError, match=r"got step=1.ckpt on rank 1 and step=2.ckpt on rank 0"):
         check_same_path(SimpleNamespace(ckpt_path="step=1.ckpt", strategy=strategy, global_rank=1))
