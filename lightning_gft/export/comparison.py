@@ -30,10 +30,10 @@ class Comparison:
 
     Example:
         >>> comparison = Comparison()
-        >>> comparison.attempt(lambda: 1 // 0), comparison.attempt(lambda: 2)  # no step after one that failed
+        >>> comparison.attempt(int, "x"), comparison.attempt(lambda: 2)  # no step after one that failed
         (None, None)
         >>> comparison.difference, comparison.obstacle
-        ('', 'ZeroDivisionError: integer division or modulo by zero')
+        ('', "ValueError: invalid literal for int() with base 10: 'x'")
     """
 
     def __init__(self) -> None:
