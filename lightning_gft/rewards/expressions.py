@@ -20,48 +20,21 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from lightning_gft.rewards.tokens import EXPONENT, TOKEN
 from lightning_gft.rewards.words import (
     ARTICLES,
-    CHANGING,
     FUNCTIONS,
     HEDGES,
     JOINING,
     LATIN,
-    LINKING,
     MATHEMATICS,
     MEASURES,
-    NEGATING,
     SCALES,
     is_variable,
     kind_of_attached,
 )
 
-_DIGITS = r"[0-9]+(?:[.,'][0-9]+)*"
-_EXPONENT = r"(?:\^\ ?(?:\{-?[0-9]\}|-?[0-9])|[0-9]+)"
-_NUMBER_AHEAD = r"(?=\ [-+({\[]*\.?[0-9]|\ -?\\frac)"
-_TOKEN = re.compile(
-    rf"""
-    (?P<n> [1-9][0-9]{{0,2}}(?:\ [0-9]{{3}})+(?![0-9])(?:[.,][0-9]+)* (?:[eE][-+]?[0-9]+)?
-         | {_DIGITS} (?:[eE][-+]?[0-9]+)?
-         | (?<![0-9.])\.[0-9]+ (?:[eE][-+]?[0-9]+)? )
-  | (?P<f> \\frac\ ? (?: \{{\ ?-?\ ?{_DIGITS}\ ?\}} | [0-9] ) \ ? (?: \{{\ ?-?\ ?{_DIGITS}\ ?\}} | [0-9] ) )
-  | (?P<times> (?<=[0-9])[xX](?=[0-9]) | (?<=[0-9]\ )[xX](?=\ ?[0-9]) )
-  | (?<!\w)(?: (?P<negating> {NEGATING} ) | (?P<changing> {CHANGING} ) | (?P<linking> {LINKING} ) ) {_NUMBER_AHEAD}
-  | (?P<word> [{LATIN}]{{2,}}-[0-9]+ | [{LATIN}]+{_EXPONENT}?(?:/[{LATIN}]+{_EXPONENT}?)* | [^\W\d_]+ )
-  | (?P<m> \\[a-zA-Z]+ | [√∛∞∑∏∫] | \|(?=-[0-9.]+\|) | (?<=[0-9A-Za-z)\]}}])_(?=[\w({{]) )
-  | (?P<break> -{{1,3}}>|={{1,3}}>|<-{{1,3}}|<={{1,3}}>|<<|>>|\n\ ?[-+*>](?=\ )|\n )
-  | (?P<i> <=|>=|!=|[<>≤≥≠±∓] )
-  | (?P<op> [-+*/^] )
-  | (?P<open> [(\[{{] )
-  | (?P<close> [)\]}}] )
-  | (?P<comma> , )
-  | (?P<colon> (?<=[0-9]):(?=[0-9]) | (?<=[0-9]\ ):(?=\ [0-9]) )
-  | (?P<p> [%‰°º] )
-  | (?P<other> \S )
-    """,
-    re.VERBOSE,
-)
-_SINGLE_LETTER = re.compile(f"[{LATIN}]{_EXPONENT}?(?:/.*)?", re.VERBOSE)
+_SINGLE_LETTER = re.compile(f"[{LATIN}]{EXPONENT}?(?:/.*)?", re.VERBOSE)
 _FRACTION_FOLLOWS = re.compile(r" ?/ ?[0-9]|\\frac")
 _ARGUMENT_FOLLOWS = re.compile(r"[(_]| [0-9]")
 _EQUAL_FOLLOWS = re.compile(" ?=")
@@ -100,7 +73,7 @@ def find_expressions(text: str) -> tuple[list[Expression], list[str]]:
         (['nn/nu'], ['so', 'x', '='])
     """
     reader = _Reader(text)
-    for match in _TOKEN.finditer(text):
+    for match in TOKEN.finditer(text):
         reader.take(match)
     reader.end()
     return reader.found, reader.others
@@ -164,7 +137,7 @@ class _Reader:
         self._add(match.lastgroup or "n", match[0])
 
     def _is_continued(self, last: str) -> bool:
-        """Say whether a number after white space belongs to what is before: "5 feet 3", r"\\log_2 8"."""
+        r"""Say whether a number after white space belongs to what is before: ``5 feet 3``, ``\log_2 8``."""
         texts = self.current.texts
         if last == "u":
             return texts[-1].lower() in MEASURES

@@ -33,7 +33,8 @@ _INSIDE = re.compile(r"-?\ *[0-9][0-9.,']*")
 # Longer than any answer, and so short that exact arithmetic costs nothing on a response that repeats a digit forever.
 _MAX_CHARACTERS = 1000
 _MAX_EXPONENT_CHARACTERS = 4
-_NO_UNITS = frozenset("if else less more than above below not but at least most of out".split())
+_OTHER_WORDS = "if else less more than above below not but at least most of out"
+_NO_UNITS = frozenset(_OTHER_WORDS.split())
 """Words after a number that begin another statement and are no unit."""
 _MAY_SURROUND = frozenset('.;`"')
 _DANGLING = "-+*/^,:o("

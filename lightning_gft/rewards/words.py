@@ -25,7 +25,7 @@ MATHEMATICS = frozenset(_MATHEMATICAL.split())
 FUNCTIONS = frozenset(["log", "ln", "exp", "sin", "cos", "tan", "max", "min", "gcd", "lcm"])
 ARTICLES = frozenset("aAI")
 JOINING = frozenset(["and", "or", "to"])
-HEDGES = frozenset("maybe perhaps possibly even about also just".split())
+HEDGES = frozenset(["maybe", "perhaps", "possibly", "even", "about", "also", "just"])
 """Words between a joining word and the number that it joins."""
 _MEASURES = """
     years year months month weeks week days day hours hour hrs hr h minutes minute mins min seconds second secs sec s

@@ -123,9 +123,9 @@ def test_a_reference_may_be_text_or_number_with_or_without_the_marker(marker, re
     ],
 )
 def test_a_reference_that_is_not_a_number_is_an_error_before_any_response_is_there(reference):
-    with pytest.raises(ValueError, match=r"NumericReward cannot read a number from the reference "):
+    with pytest.raises(ValueError, match=r"the reference of NumericReward: expected a text that is one number"):
         NumericReward(marker="Answer:").check_row(reference, {})
-    with pytest.raises(ValueError, match=r"NumericReward cannot read a number from the reference "):
+    with pytest.raises(ValueError, match=r"the reference of NumericReward: expected a text that is one number"):
         score(NumericReward(marker="Answer:"), "no marker", reference)
 
 
@@ -136,7 +136,7 @@ def test_a_worked_reference_is_read_after_its_hashes_whatever_the_marker():
 def test_a_list_of_references_means_any_of_them():
     for answer, expected in (("5", 1.0), ("6.0", 1.0), ("7", 0.0), ("56", 0.0)):
         assert score(NumericReward(), answer, ["5", "6 apples"]) == expected
-    with pytest.raises(ValueError, match="the reference is an empty list"):
+    with pytest.raises(ValueError, match="the reference: expected at least one answer, got an empty list"):
         NumericReward().check_row([], {})
 
 
@@ -175,9 +175,9 @@ def test_a_tolerance_out_of_range_is_refused(tolerance):
         "1," * 150_000,
         "1,111" * 60_000,
         "1/" * 50_000,
-        "-" * 100_000,
+        "-" * 30_000,
         "1e" + "9" * 5000,
-        "." * 100_000,
+        "." * 30_000,
         "1" * 5000 + " 1/2",
         "\\boxed{" * 2000,
         "<a b=" + " " * 8000,
