@@ -76,7 +76,7 @@ def test_no_responses_call_no_reward():
 
 
 def test_no_reward_is_an_error():
-    with pytest.raises(ValueError, match="give at least one reward"):
+    with pytest.raises(ValueError, match="`rewards`: expected at least one reward"):
         score_responses({}, **BATCH)
 
 
