@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
@@ -51,6 +52,13 @@ def test_a_chat_template_that_the_data_do_not_use_is_told(tmp_path: Path):
         fit(module)
 
 
+class NeverMet(FormatReward):
+    def check_tokens(self, special_tokens: Collection[str]) -> None:
+        for token in special_tokens:
+            if token in self.pattern.pattern:
+                raise ValueError(f"no response holds {token!r}")
+
+
 @pytest.mark.parametrize(
     ("module", "data", "message"),
     [
@@ -58,9 +66,9 @@ def test_a_chat_template_that_the_data_do_not_use_is_told(tmp_path: Path):
         (module_with(reward=NumericReward()), Rows(val_rows=LAST_ROW_BAD), r"val data, row 3 .*'many'"),
         (module_with({"e": ExpertSource()}), Rows([{"prompt": "1=", "answer": "1"}]), "ExpertSource needs demonstra"),
         (
-            module_with(reward=FormatReward(".*<eos>")),
+            module_with(reward=NeverMet(".*<eos>")),
             Rows(),
-            "reward 'score': `pattern` names '<eos>', a special token",
+            "reward 'score': no response holds '<eos>'",
         ),
         (
             module_with({"self": SelfSource(max_new_tokens=60)}, max_position_embeddings=64),
