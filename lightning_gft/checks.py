@@ -136,7 +136,7 @@ def check_kind(field: str, value: object, kind: type, example: str) -> None:
         >>> check_kind("batch_size", 8, int, "8")
     """
     if not isinstance(value, kind):
-        raise TypeError(f"{field} must be a {kind.__name__}, such as {example}, not {value!r}")
+        raise TypeError(_complaint(field, "", f"a {kind.__name__}", value, f"give one such as {example}"))
 
 
 def check_marker(field: str, marker: object) -> None:
@@ -207,9 +207,23 @@ def check_texts(field: str, texts: object, of: str = "") -> tuple[str, ...]:
     return tuple(given)
 
 
+def shorten(value: object, length: int = 80) -> str:
+    """Return a value as Python writes it, or its beginning if that is long.
+
+    Args:
+        value: What an error shows.
+        length: Most characters to show.
+
+    Example:
+        >>> shorten("1+1="), shorten("1+" * 100, length=10)
+        ("'1+1='", "'1+1+1+1+…")
+    """
+    written = repr(value)
+    return written if len(written) <= length else written[: length - 1] + "…"
+
+
 def _complaint(field: str, of: str, expected: str, value: object, remedy: str) -> str:
-    shown = repr(value)
-    shown = shown if len(shown) <= _MOST_SHOWN else f"{shown[:_MOST_SHOWN]}..."
+    shown = shorten(value, _MOST_SHOWN)
     return f"`{field}`{of and f' of {of}'}: expected {expected}, got {shown}{remedy and f'; {remedy}'}"
 
 

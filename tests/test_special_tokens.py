@@ -91,13 +91,20 @@ class Thinks(FormatReward):
     keeps_special_tokens = True
 
 
+class Forgets(FormatReward):
+    """Waits for a special token in a way that it does not tell of."""
+
+    def check_tokens(self, special_tokens) -> None:
+        pass
+
+
 def test_demonstrations_are_tried_on_the_text_that_a_reward_asks_for(policy: Policy, tmp_path, recwarn):
     row = {"prompt": "1+1=", "answer": "2", "expert": "<think>1+1</think>2"}
     (tmp_path / "rows.jsonl").write_text(json.dumps(row))
     data = GroupDataModule(str(tmp_path / "rows.jsonl"), expert_column="expert")
     data.tokenizer = policy.tokenizer
     data.setup("fit")
-    for reward, warnings in ((Thinks("<think>.*</think>2"), 0), (FormatReward("<think>.*</think>2"), 1)):
+    for reward, warnings in ((Thinks("<think>.*</think>2"), 0), (Forgets("<think>.*</think>2"), 1)):
         sampler = GroupSampler({"expert": ExpertSource()}, {"format": reward}, RewardAdvantage())
         recwarn.clear()
         check_data(data, sampler, 16, policy.tokenizer)

@@ -115,7 +115,7 @@ def test_exported_alphabet_still_knows_what_it_does_not_know(tmp_path: Path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"policy": "gpt2"}, "policy must be a PolicyLoader, .* not 'gpt2'"),
+        ({"policy": "gpt2"}, "`policy`: expected a PolicyLoader, got 'gpt2'"),
         ({"optimizer": SGD([tiny_loader().load().model.lm_head.weight], lr=0.1)}, "optimizer must be a function from"),
     ],
 )
@@ -130,8 +130,8 @@ def test_parts_of_another_kind_are_refused(settings, message):
     ("arguments", "message"),
     [
         (([ExpertSource()], {"score": DigitSum()}), "sources must be a dict by names of your choice, not a list"),
-        (({"expert": "expert"}, {"score": DigitSum()}), r"sources\['expert'\] must be a ResponseSource"),
-        (({"expert": ExpertSource()}, {"score": "len"}), r"rewards\['score'\] must be a Reward"),
+        (({"expert": "expert"}, {"score": DigitSum()}), r"sources\['expert'\]`: expected a ResponseSource"),
+        (({"expert": ExpertSource()}, {"score": "len"}), r"rewards\['score'\]`: expected a Reward"),
     ],
 )
 def test_sampler_refuses_parts_of_another_kind(arguments, message):
@@ -185,5 +185,5 @@ def test_precision_must_leave_adapters_alone(lora, precision, message):
 
 
 def test_batches_of_something_else_are_refused():
-    with pytest.raises(TypeError, match="a training batch must be a PromptBatch"):
+    with pytest.raises(TypeError, match="a training batch`: expected a PromptBatch"):
         make_trainer(max_epochs=1).fit(make_module(), DataLoader([1, 2]))
