@@ -70,8 +70,8 @@ class LeftOutCheck:
         message = conversation.messages[number]
         if any(is_lost(_replaced(conversation, number, changed)) for changed in _other_contents(message)):
             raise RenderError(
-                f"the chat template leaves out {_described(message)}, message {number} (counting from 0): give its text "
-                "to a role that the template writes, or the tokenizer another `chat_template`",
+                f"the chat template leaves out {_described(message)}, message {number} (counting from 0): give its "
+                "text to a role that the template writes, or the tokenizer another `chat_template`",
                 index,
             )
         return frozenset(
