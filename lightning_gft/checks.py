@@ -138,7 +138,7 @@ def check_kind(field: str, value: object, kind: type, example: str) -> None:
         >>> check_kind("batch_size", 8, int, "8")
     """
     if not isinstance(value, kind):
-        raise TypeError(f"{field} must be a {kind.__name__}, such as {example}, not {value!r}")
+        raise TypeError(_complaint(field, "", f"a {kind.__name__}", value, f"give one such as {example}"))
 
 
 def check_marker(field: str, marker: object) -> None:
@@ -229,9 +229,23 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     return f"; did you mean {closest[0]}?" if closest else ""
 
 
+def shorten(value: object, length: int = 80) -> str:
+    """Return a value as Python writes it, or its beginning if that is long.
+
+    Args:
+        value: What an error shows.
+        length: Most characters to show.
+
+    Example:
+        >>> shorten("1+1="), shorten("1+" * 100, length=10)
+        ("'1+1='", "'1+1+1+1+…")
+    """
+    written = repr(value)
+    return written if len(written) <= length else written[: length - 1] + "…"
+
+
 def _complaint(field: str, of: str, expected: str, value: object, remedy: str) -> str:
-    shown = repr(value)
-    shown = shown if len(shown) <= _MOST_SHOWN else f"{shown[:_MOST_SHOWN]}..."
+    shown = shorten(value, _MOST_SHOWN)
     return f"`{field}`{of and f' of {of}'}: expected {expected}, got {shown}{remedy and f'; {remedy}'}"
 
 

@@ -8,6 +8,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from transformers import PreTrainedTokenizerBase
 
 from lightning_gft.data import Example, PromptDataModule
+from lightning_gft.data.datamodule import data_name
+from lightning_gft.data.errors import row_name
 from lightning_gft.policy import PolicyLoader, check_window
 from lightning_gft.rewards import Reward, score_responses
 from lightning_gft.sampler import GroupSampler
@@ -41,7 +43,7 @@ def check_data(
     for split, datasets in data.examples.items():
         lengths = _drawn_lengths(sampler) if split == "train" else [evaluation_tokens]
         for name, rows in datasets.items():
-            where = f"{split}/{name}" if name else split
+            where = data_name(split, name)
             if split == "train":
                 _check_sources(rows, sampler)
             _check_references(where, rows, sampler.rewards)
@@ -99,7 +101,7 @@ def _check_references(where: str, rows: Sequence[Example], rewards: Mapping[str,
                 reward.check_row(example.reference, example.columns)
             except Exception as error:
                 raise ValueError(
-                    f"{where} data, {_place(example)}: reward {name!r} cannot score it: {error}"
+                    f"{where} data, {row_name(example.row)}: reward {name!r} cannot score it: {error}"
                 ) from error
 
 
@@ -108,7 +110,7 @@ def _check_room(where: str, rows: Sequence[Example], max_new_tokens: int, tokeni
     try:
         check_window(tokenizer, len(longest.prompt_ids), max_new_tokens)
     except ValueError as error:
-        raise ValueError(f"{where} data, {_place(longest)}: {error}") from error
+        raise ValueError(f"{where} data, {row_name(longest.row)}: {error}") from error
 
 
 def _warn_of_worthless_demonstrations(
@@ -133,7 +135,3 @@ def _warn_of_worthless_demonstrations(
                 f"reference {tried[0][0].reference!r}: look at the rewards' settings (their marker, say) and at the "
                 "columns of the data"
             )
-
-
-def _place(example: Example) -> str:
-    return f"row {example.row} (counting from 0)"

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from datasets import Dataset
 from lightning.pytorch import Callback, LightningModule, Trainer
+from pyarrow import parquet
 from typing_extensions import override
 
-from lightning_gft.data.errors import shorten
+from lightning_gft.checks import shorten
 from lightning_gft.export import check_target, move_to_free
 from lightning_gft.module import GFTLitModule
 from lightning_gft.types import GroupBatch, PromptBatch, Source
@@ -98,21 +98,25 @@ class GroupWriter(Callback):
 
     @override
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._write(trainer)
+        self._write(trainer, together=True)
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if self.rows:  # what was sampled before the failure is not lost
             self._write(trainer, suffix="-partial")
 
-    def _write(self, trainer: Trainer, suffix: str = "") -> None:
+    def _write(self, trainer: Trainer, suffix: str = "", together: bool = False) -> None:
         path = self._own_path(trainer)
         path = path.with_stem(path.stem + suffix)
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f".{path.name}-{os.getpid()}")
-        hint = ""
         try:
-            if path.suffix == ".jsonl" or (hint := _write_parquet(self.rows, unfinished)):
+            hint = "" if path.suffix == ".jsonl" else _write_parquet(self.rows, unfinished)
+            fits = path.suffix != ".jsonl" and not hint
+            # All ranks write one format, so that one glob reads their files; after an exception the others may be gone.
+            if together and not trainer.strategy.reduce_boolean_decision(fits) and fits:
+                fits, hint = False, "; JSON Lines, as another process has rows that Parquet cannot hold"
+            if not fits:
                 _write_json_lines(self.rows, unfinished)
                 path = path.with_suffix(".jsonl")
             path = move_to_free(unfinished, path)
@@ -145,19 +149,20 @@ def _entries(groups: GroupBatch, module: GFTLitModule) -> dict[str, list[Any]]:
 
 def _write_parquet(rows: list[dict[str, Any]], path: Path) -> str:
     """Write rows as Parquet, or return why it cannot hold them as they are."""
+    columns: dict[str, pa.Array] = {}
     for name in rows[0] if rows else ():
         values = [row[name] for row in rows]
         try:
-            written = pa.array(values).to_pylist()
+            columns[name] = pa.array(values)
         except _MIXED as error:
             return f"; JSON Lines, as Parquet has no type for the column {name!r} ({str(error).splitlines()[0]})"
-        for value, other in zip(values, written, strict=True):
+        for value, other in zip(values, columns[name].to_pylist(), strict=True):
             if repr(value) != repr(other):  # 1 as 1.0, or a nested key that only other rows have
                 return (
                     f"; JSON Lines, as Parquet would write {shorten(value)} of the column {name!r} as {shorten(other)}"
                 )
     try:
-        Dataset.from_list(rows).to_parquet(path)
+        parquet.write_table(pa.table(columns), path)
     except _MIXED as error:
         return f"; JSON Lines, as Parquet cannot hold the rows ({str(error).splitlines()[0]})"
     return ""

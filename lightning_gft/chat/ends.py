@@ -1,4 +1,4 @@
-"""With what a chat template ends the assistant's turn."""
+"""The tokens by which a chat template ends the assistant's turn."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TurnEnd:
 
 
 def find_turn_end(template: ChatTemplate, conversation: Conversation = _QUESTION) -> TurnEnd:
-    r"""Return with what a chat template ends the assistant's turn, told from how it renders one.
+    r"""Return how a chat template ends the assistant's turn, by rendering one.
 
     Templates may write one token after any answer and another after the last (``<|end|><|endoftext|>``). A turn's end
     is what answers in the middle and at the end have in common, up to the first token and others right behind it.

@@ -7,6 +7,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 from lightning_gft.chat.template import ChatTemplate, Conversation, RenderError
+from lightning_gft.checks import shorten
 
 _MARK = "Mark1"
 
@@ -16,7 +17,7 @@ Loss = frozenset[str]
 class LeftOutCheck:
     """Finds what a chat template leaves out, by rendering conversations with and without it.
 
-    Templates go by the role of a message, its keys and its place; so the first message of a kind tells of all.
+    Templates go by the role of a message, its keys and its place; so one message of each kind is tried.
 
     Args:
         template: The template.
@@ -69,8 +70,8 @@ class LeftOutCheck:
         message = conversation.messages[number]
         if any(is_lost(_replaced(conversation, number, changed)) for changed in _other_contents(message)):
             raise RenderError(
-                f"the chat template leaves out {_shown(message)}, message {number} (counting from 0): give its text to "
-                "a role that the template writes, or the tokenizer another `chat_template`",
+                f"the chat template leaves out {_described(message)}, message {number} (counting from 0): give its "
+                "text to a role that the template writes, or the tokenizer another `chat_template`",
                 index,
             )
         return frozenset(
@@ -119,8 +120,6 @@ def _replaced(conversation: Conversation, number: int, message: dict[str, Any]) 
     return Conversation(messages, conversation.variables)
 
 
-def _shown(message: dict[str, Any]) -> str:
-    content = message["content"]
-    what = "a message" if isinstance(content, str) else "a part of a message"
-    text = repr(content)
-    return f"{what} of role {message['role']!r} ({text if len(text) <= 60 else text[:59] + '…'})"
+def _described(message: dict[str, Any]) -> str:
+    what = "a message" if isinstance(message["content"], str) else "a part of a message"
+    return f"{what} of role {message['role']!r} ({shorten(message['content'], 60)})"

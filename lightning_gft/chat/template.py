@@ -1,4 +1,4 @@
-"""Rendering conversations by a tokenizer's chat template, which is somebody else's code."""
+"""Rendering conversations by a tokenizer's chat template."""
 
 from __future__ import annotations
 

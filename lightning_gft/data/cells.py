@@ -7,10 +7,19 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from lightning_gft.data.errors import shorten
+from lightning_gft.checks import shorten
 from lightning_gft.data.prompts import Answer, Prompt, as_answer, as_messages, check_prompt
 
 _VARIABLES = ("tools", "documents")
+
+
+class Padded(dict[str, Any]):
+    """An object of a Parquet file or saved data set, where a null may stand for a key that only other rows have.
+
+    Example:
+        >>> Padded(name="add", strict=None)
+        {'name': 'add', 'strict': None}
+    """
 
 
 def read_conversation(cell: Any, *, splits: bool) -> tuple[Prompt, list[Answer]]:
@@ -37,7 +46,7 @@ def read_conversation(cell: Any, *, splits: bool) -> tuple[Prompt, list[Answer]]
         raise TypeError(f"expected a list of messages, got {shorten(cell)}")
     check_prompt(prompt)
     if isinstance(prompt, list):
-        prompt = [{key: without_nulls(value) for key, value in message.items()} for message in prompt]
+        prompt = [_as_read(message) for message in prompt]
     if splits and prompt and prompt[-1]["role"] == "assistant":
         return prompt[:-1], [as_answer(prompt[-1])]
     return prompt, []
@@ -59,14 +68,14 @@ def read_answers(cell: Any) -> list[Answer]:
     """
     cells = as_messages(listed(cell))
     if not all(isinstance(answer, str | dict) for answer in cells):
-        raise TypeError(f"must hold a text or a list of texts, not {shorten(cell)}")
+        raise TypeError(f"expected a text or a list of texts, got {shorten(cell)}")
     if any(isinstance(answer, dict) for answer in cells) and len(cells) > 1:
         raise ValueError(f"expected one message of the assistant's, got {len(cells)}: {shorten(cell)}")
     messages = [answer for answer in cells if isinstance(answer, dict)]
     if any("role" not in message for message in messages):
-        raise TypeError(f"must hold a text or a list of texts, not {shorten(cell)}")
+        raise TypeError(f"expected a text or a list of texts, got {shorten(cell)}")
     check_prompt(messages)
-    return [answer if isinstance(answer, str) else as_answer(without_nulls(answer)) for answer in cells]
+    return [answer if isinstance(answer, str) else as_answer(_as_read(answer)) for answer in cells]
 
 
 def listed(cell: Any) -> list[Any]:
@@ -100,20 +109,26 @@ def read_variables(cells: Mapping[str, Any]) -> dict[str, Any]:
                 cell = json.loads(cell)
         are_objects = isinstance(cell, list) and all(isinstance(item, dict) for item in cell)
         if cell and (are_objects or name == "tools"):
-            variables[name] = without_nulls(cell)
+            variables[name] = without_padding(cell)
     return variables
 
 
-def without_nulls(value: Any) -> Any:
-    """Return a value without the nulls of its objects, with which Parquet fills up what only other rows have.
+def without_padding(value: Any) -> Any:
+    """Return a value without the nulls with which Parquet pads objects; those of JSON are the data's own and stay.
 
     Args:
-        value: Anything that JSON can hold.
+        value: Anything that a cell can hold.
 
     Example:
-        >>> without_nulls([{"name": "add", "strict": None}])
-        [{'name': 'add'}]
+        >>> without_padding([Padded(name="add", strict=None), {"default": None}])
+        [{'name': 'add'}, {'default': None}]
     """
     if isinstance(value, dict):
-        return {key: without_nulls(item) for key, item in value.items() if item is not None}
-    return [without_nulls(item) for item in value] if isinstance(value, list) else value
+        padded = isinstance(value, Padded)
+        return {key: without_padding(item) for key, item in value.items() if item is not None or not padded}
+    return [without_padding(item) for item in value] if isinstance(value, list) else value
+
+
+def _as_read(message: dict[str, Any]) -> dict[str, Any]:
+    """Return a message without padding, but with each of its own keys: templates test them for null."""
+    return {key: without_padding(value) for key, value in message.items()}

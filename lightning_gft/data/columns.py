@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from lightning_gft.checks import check_marker
+from lightning_gft.checks import check_marker, shorten
 from lightning_gft.data.cells import listed, read_answers, read_conversation, read_variables
-from lightning_gft.data.errors import row_name, shorten
+from lightning_gft.data.errors import row_name
 from lightning_gft.data.prompts import Answer, Prompt, answer_text, is_blank, prompt_text
 
 Row = dict[str, Any]

@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerBase
 
-from lightning_gft.data.errors import TextError, shorten
+from lightning_gft.checks import shorten
+from lightning_gft.data.errors import TextError
 
 _SENTENCEPIECE_SPACE = "\u2581"  # these tokenizers write a space so, and take the character itself for one
 

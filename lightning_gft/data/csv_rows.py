@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
+from lightning_gft.checks import shorten
 from lightning_gft.data.columns import Row
-from lightning_gft.data.errors import shorten
 from lightning_gft.data.text_files import encoding_fault
 
 _LONGEST_CELL = 2**31 - 1

@@ -138,7 +138,7 @@ class PromptDataModule(LightningDataModule, ABC):
         for name, examples in self._examples_of(split).items():
             if len(examples) < replica["num_replicas"]:
                 raise ValueError(
-                    f"{_where(split, name)} data: {len(examples)} rows are too few for {replica['num_replicas']} "
+                    f"{data_name(split, name)} data: {len(examples)} rows are too few for {replica['num_replicas']} "
                     "processes, each of which needs one: add rows, or start fewer processes"
                 )
         # Unlike Lightning's own sampler, which repeats examples until every process has as many.
@@ -154,7 +154,7 @@ class PromptDataModule(LightningDataModule, ABC):
         ]
 
     def _encode(self, encoder: ExampleEncoder, rows: list[Row], split: Split, name: str) -> list[Example]:
-        where = _where(split, name)
+        where = data_name(split, name)
         if not rows:
             raise ValueError(f"{where} data: there are no rows")
         try:
@@ -221,7 +221,17 @@ class PromptDataModule(LightningDataModule, ABC):
         return cast("PreTrainedTokenizerBase", tokenizer)
 
 
-def _where(split: Split, name: str) -> str:
+def data_name(split: Split, name: str) -> str:
+    """Return what errors call a data set.
+
+    Args:
+        split: The part of the run.
+        name: Name of the data set within it; empty for the main one.
+
+    Example:
+        >>> data_name("val", "easy"), data_name("train", "")
+        ('val/easy', 'train')
+    """
     return f"{split}/{name}" if name else split
 
 

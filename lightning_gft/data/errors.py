@@ -16,21 +16,6 @@ class TextError(ValueError):
         self.index = index
 
 
-def shorten(value: object, length: int = 80) -> str:
-    """Return a value as Python writes it, or its beginning if that is long.
-
-    Args:
-        value: What an error shows.
-        length: Most characters to show.
-
-    Example:
-        >>> shorten("1+1="), shorten("1+" * 100, length=10)
-        ("'1+1='", "'1+1+1+1+…")
-    """
-    written = repr(value)
-    return written if len(written) <= length else written[: length - 1] + "…"
-
-
 def row_name(number: int | str, column: str | None = None) -> str:
     """Return what errors call a row.
 

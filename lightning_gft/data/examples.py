@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from lightning_gft.checks import check_count
+from lightning_gft.checks import check_count, shorten
 from lightning_gft.data.columns import Columns, Row, TextExample
-from lightning_gft.data.errors import TextError, row_name, shorten
+from lightning_gft.data.errors import TextError, row_name
 from lightning_gft.data.prompts import prompt_text
 from lightning_gft.data.responses import EncodedPrompt
 from lightning_gft.data.tokenization import PromptEncoder

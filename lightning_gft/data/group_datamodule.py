@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from os import PathLike
 from typing import Any, Literal
@@ -9,12 +10,13 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from transformers import PreTrainedTokenizerBase
+from typing_extensions import override
 
 from lightning_gft.checks import check_count, check_number
 from lightning_gft.data.columns import Columns, NumberedRows, Row
 from lightning_gft.data.datamodule import PromptDataModule, Split
 from lightning_gft.data.examples import ExampleEncoder, LengthLimits, Overlong
-from lightning_gft.data.loading import load_rows
+from lightning_gft.data.loading import Tables, find_splits
 from lightning_gft.data.selection import Rows, count_shared
 from lightning_gft.data.tokenization import PromptEncoder
 
@@ -135,7 +137,13 @@ class GroupDataModule(PromptDataModule):
         )
         self.limits = LengthLimits(max_prompt_length, max_response_length, overlong_prompts, overlong_demonstrations)
         self._train_places: list[tuple[str, range]] = []
+        self._found: dict[tuple[str, str | None], Tables] = {}
         self._check_options()
+
+    @override
+    def setup(self, stage: str | None = None) -> None:
+        super().setup(stage)
+        self._found = {}  # kept for one setup alone, in which the splits share what is read
 
     def load_rows(self, split: Split) -> dict[str, list[Row]]:
         """Return the rows of a split; an empty dict if it was not asked for.
@@ -179,18 +187,24 @@ class GroupDataModule(PromptDataModule):
         return self._evaluation_rows("test", self.test_path, self.test_split)
 
     def _load_training_split(self) -> Rows:
-        return load_rows(self.path, name=self.name, split=self.train_split, split_field="train_split")
+        return self._find("path", self.path, self.name).choose(self.train_split, "train_split")
+
+    def _find(self, field: str, path: str, name: str | None = None) -> Tables:
+        key = _identity(path, name)
+        if key not in self._found:
+            self._found[key] = find_splits(path, name, field)
+        return self._found[key]
 
     def _evaluation_rows(
         self, role: str, path: str | None, split: str | None, most: int | None = None
     ) -> NumberedRows | None:
-        if path is not None:
-            return load_rows(path, split=split, path_field=f"{role}_path", split_field=f"{role}_split")[:most]
-        if split is None:
+        if path is None and split is None:
             return None
-        rows = load_rows(self.path, name=self.name, split=split, split_field=f"{role}_split")
-        shared = count_shared(rows.places(most), self._train_places)
+        found = self._find("path", self.path, self.name) if path is None else self._find(f"{role}_path", path)
+        rows = found.choose(split, f"{role}_split")
         taken = rows[:most]
+        same = path is None or _identity(path, None) == _identity(self.path, self.name)
+        shared = count_shared(rows.places(most), self._train_places) if same else 0
         if shared:
             rank_zero_warn(
                 f"{role} data: {shared} of {len(taken)} rows are training rows too: to keep them apart, give slices "
@@ -226,3 +240,8 @@ class GroupDataModule(PromptDataModule):
         )
         if self.val_path is not None:
             raise ValueError(f"val_split={self.val_split} holds rows out of `path`: it cannot go with `val_path`")
+
+
+def _identity(path: str, name: str | None) -> tuple[str, str | None]:
+    """Return what two ways to write a path to the same data have in common."""
+    return os.path.realpath(os.path.expanduser(path)), name  # noqa: PTH111 (as rows are loaded)

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from decimal import Context, Decimal
 from typing import Any, BinaryIO
 
+from lightning_gft.checks import shorten
 from lightning_gft.data.columns import Row
-from lightning_gft.data.errors import shorten
 from lightning_gft.data.text_files import encoding_fault
 
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -80,7 +80,7 @@ def _rows_of_lines(file: BinaryIO, name: str) -> list[Row] | None:
             ) from error
         if not rows and isinstance(row, list):
             return None
-        rows.append(_checked(row, f"line {number} of {name}", text))
+        rows.append(_checked(row, f"line {number} of {name}", suspect=_may_hold_half(text)))
     return rows
 
 
@@ -105,7 +105,8 @@ def _rows_of_document(data: bytes, name: str, field: str | None) -> list[Row]:
         places = ((f"row {number} (counting from 0) of {name}", row) for number, row in enumerate(values[0][1]))
     else:
         places = ((f"line {line} of {name}", row) for line, row in values)
-    return [_checked(row, place, data) for place, row in places]
+    suspect = _may_hold_half(data)
+    return [_checked(row, place, suspect) for place, row in places]
 
 
 def _values(text: str) -> Iterator[tuple[int, Any]]:
@@ -130,10 +131,15 @@ def _part(value: Any, field: str, name: str) -> list[Any]:
     return part
 
 
-def _checked(row: Any, place: str, source: bytes) -> Row:
+def _may_hold_half(source: bytes) -> bool:
+    """Return whether a text could hold half of a surrogate pair, which is valid JSON, but no text."""
+    return b"\\ud" in source or b"\\uD" in source
+
+
+def _checked(row: Any, place: str, suspect: bool) -> Row:
     if not isinstance(row, dict):
         raise ValueError(f'{place}: expected an object like {{"prompt": "...", ...}}, got {shorten(row)}')
-    if b"\\ud" in source or b"\\uD" in source:  # half of a pair is valid JSON, but no text
+    if suspect:
         try:
             json.dumps(row, ensure_ascii=False, default=str).encode()
         except UnicodeEncodeError as error:

@@ -14,7 +14,7 @@ import pyarrow
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
-from lightning_gft.data.errors import shorten
+from lightning_gft.checks import shorten
 from lightning_gft.data.files import KINDS, DataFile, file_of, suffix_of
 from lightning_gft.data.repositories import Splits, find_in_folder, find_on_hub
 from lightning_gft.data.selection import Rows
@@ -65,11 +65,25 @@ def load_rows(
         >>> list(load_rows(file, split="train[:1]"))
         [{'prompt': 'Which agent?', 'answer': '007'}]
     """
+    return find_splits(path, name, path_field).choose(split, split_field)
+
+
+def find_splits(path: str | os.PathLike[str], name: str | None = None, path_field: str = "path") -> Tables:
+    """Find the splits of a data set, each of which is read once, however often rows of it are chosen.
+
+    Args:
+        path: See :func:`load_rows`.
+        name: Likewise.
+        path_field: Likewise.
+
+    Raises:
+        FileNotFoundError: If there is nothing to load.
+        ValueError: If it is of an unknown kind.
+    """
     path = os.fspath(path)
     where = f"{path_field}={shorten(path, 200)}"
     with _named(where):
-        splits = _find_splits(path, name, where)
-    return choose_rows(_Tables(splits, where), split, where, split_field)
+        return Tables(_find_splits(path, name, where), where)
 
 
 def _find_splits(path: str, name: str | None, where: str) -> Splits:
@@ -165,11 +179,15 @@ def _named(where: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise error if where in f"{error}" else ValueError(f"{where}: {error}") from error
+        if where in f"{error}":
+            raise
+        raise ValueError(f"{where}: {error}") from error
     except OSError as error:
         if where in f"{error}":
             raise
-        raise OSError(f"{where} cannot be opened: {error}") from error
+        # One from the system has a class of Python's own, such as PermissionError; a library's takes other arguments.
+        kind = OSError if error.errno is None else type(error)
+        raise kind(f"{where} cannot be opened: {error}") from error
 
 
 def _read_files(files: Sequence[DataFile]) -> Table:
@@ -187,12 +205,26 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names))
 
 
-class _Tables(Mapping[str, Table]):
-    """The rows of each split, read when they are asked for."""
+class Tables(Mapping[str, Table]):
+    """The rows of each split, read when they are asked for.
+
+    Args:
+        splits: Where they are.
+        where: What errors call the data.
+    """
 
     def __init__(self, splits: Splits, where: str) -> None:
         self._splits, self._where = splits, where
         self._read: dict[str, Table] = {}
+
+    def choose(self, split: str | None, field: str) -> Rows:
+        """Return the rows of a split, of slices, or of the only split, see :func:`load_rows`.
+
+        Args:
+            split: What to choose.
+            field: What errors call ``split``.
+        """
+        return choose_rows(self, split, self._where, field)
 
     def __getitem__(self, split: str) -> Table:
         if split not in self._read:

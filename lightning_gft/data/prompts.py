@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightning_gft.chat import Messages
-from lightning_gft.data.errors import shorten
+from lightning_gft.checks import shorten
 
 Prompt = str | Messages
 
@@ -68,7 +68,7 @@ def as_answer(message: dict[str, Any]) -> Answer:
         message: A message of a conversation.
 
     Raises:
-        ValueError: If it is somebody else's.
+        ValueError: If it has another role.
 
     Example:
         >>> as_answer({"role": "assistant", "content": "2", "name": None})
@@ -116,7 +116,7 @@ def check_prompt(prompt: object) -> None:
         return
     if not isinstance(prompt, list):
         kind = "null" if prompt is None else f"{type(prompt).__name__}: {shorten(prompt)}"
-        raise TypeError(f"a prompt is a text or a list of messages, not {kind}")
+        raise TypeError(f"expected a text or a list of messages, got {kind}")
     for number, message in enumerate(prompt):
         _check_message(message, f"message {number} (counting from 0) of the prompt")
 
@@ -141,14 +141,14 @@ def prompt_text(prompt: Prompt) -> str:
 
 def _check_message(message: object, name: str) -> None:
     if not isinstance(message, dict):
-        raise TypeError(f'{name} must be like {{"role": "user", "content": "..."}}, not {shorten(message)}')
+        raise TypeError(f'{name}: expected one like {{"role": "user", "content": "..."}}, got {shorten(message)}')
     if not isinstance(message.get("role"), str):
-        raise ValueError(f"{name} has no role, such as 'user': {shorten(message)}")
+        raise ValueError(f"{name}: expected a role, such as 'user', got none in {shorten(message)}")
     content = message.get("content")
     if content is None and not message.get("tool_calls"):  # a call of a tool may stand instead of a text
-        raise ValueError(f"{name} has no content: {shorten(message)}")
+        raise ValueError(f"{name}: expected content, got none in {shorten(message)}")
     if not isinstance(content, str | list | None):
-        raise TypeError(f"{name} must have a text or a list of parts as its content: {shorten(message)}")
+        raise TypeError(f"{name}: expected a text or a list of parts as its content, got {shorten(message)}")
 
 
 def _content_text(content: str | list[Any] | None) -> str:

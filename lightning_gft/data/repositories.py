@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from datasets.packaged_modules.parquet.parquet import Parquet
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from lightning_gft.data.files import DataFile
+from lightning_gft.data.files import KINDS, DataFile, file_of, suffix_of
+from lightning_gft.data.text_files import COMPRESSED
 from lightning_gft.hub import hub_or_cache
 
 Splits = dict[str, Sequence[DataFile] | datasets.Dataset]
@@ -83,7 +84,7 @@ def _check_shards(splits: Splits) -> Splits:
         shards = [match for file in files if isinstance(file, DataFile) and (match := _SHARD.search(file.path.name))]
         if shards and len(shards) < int(shards[0][1]):
             raise ValueError(
-                f"the cache has {len(shards)} of the {int(shards[0][1])} files of {split!r}: load it online once"
+                f"{split!r}: expected {int(shards[0][1])} files in the cache, got {len(shards)}; load it online once"
             )
     return splits
 
@@ -99,7 +100,22 @@ def _files(builder: datasets.DatasetBuilder) -> Splits:
         return {str(split): rows for split, rows in builder.as_dataset().items()}
     options = _options(builder.config, kind)
     paths = datasets.DownloadManager().download(builder.config.data_files)
-    return {str(split): [DataFile(Path(path), kind, options) for path in found] for split, found in paths.items()}
+    return {str(split): _data_files([Path(path) for path in found], kind, options) for split, found in paths.items()}
+
+
+def _data_files(paths: Sequence[Path], kind: str, options: Mapping[str, Any]) -> list[DataFile]:
+    for path in paths:
+        if kind != "parquet" and suffix_of(path) not in KINDS:
+            raise ValueError(
+                f"{path.name}: expected one of {', '.join(KINDS)}, or that and {', '.join(COMPRESSED)}, got "
+                f"{path.suffix or 'no suffix'}; decompress the file or give others by a local path"
+            )
+    suffixes = {suffix_of(path) for path in paths}
+    if len(suffixes) == 1 or kind != "csv":
+        return [DataFile(path, kind, options) for path in paths]
+    # The library has one separator for .csv and .tsv together, by the suffix that most have.
+    shared = {name: value for name, value in options.items() if (name, value) != ("delimiter", "\t")}
+    return [replace(file, options={**file.options, **shared}) for file in map(file_of, paths)]
 
 
 def _options(config: datasets.BuilderConfig, kind: str) -> dict[str, Any]:
@@ -113,7 +129,7 @@ def _options(config: datasets.BuilderConfig, kind: str) -> dict[str, Any]:
     followed = _OPTIONS[kind]
     if unknown := [option for option in set_here if option not in followed]:
         raise ValueError(
-            f"the data set's card sets {', '.join(f'{option}={set_here[option]!r}' for option in unknown)}, which is "
-            "not followed here: give its files by a local path"
+            f"expected a data set's card that sets none but {', '.join(followed) or 'no option'}, got "
+            f"{', '.join(f'{option}={set_here[option]!r}' for option in unknown)}; give its files by a local path"
         )
     return {followed[option]: value for option, value in set_here.items()}

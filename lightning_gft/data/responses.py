@@ -9,7 +9,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from transformers import PreTrainedTokenizerBase
 
 from lightning_gft.chat import ChatTemplate, Conversation, RenderError, TurnEnd, find_turn_end, ids_of, shared_prefix
-from lightning_gft.data.errors import TextError, shorten
+from lightning_gft.checks import shorten
+from lightning_gft.data.errors import TextError
 from lightning_gft.data.prompts import Answer
 
 
@@ -38,7 +39,7 @@ class ResponseWriter:
     Args:
         tokenizer: The policy's.
         template: The chat template in use, if any.
-        prefix: With what the assistant's turn begins, which the prompt holds already.
+        prefix: What the prompt ends with, and a given response may begin with again.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate | None, prefix: str = "") -> None:
@@ -115,7 +116,8 @@ class ResponseWriter:
         return text
 
     def _after_prefix(self, text: str) -> str:
-        return _after(self.prefix, text) if self.prefix else text
+        rest = _after(self.prefix, text)
+        return text if rest is None else rest
 
     def _response(self, prompt: EncodedPrompt, body: Answer, whole: str, index: int) -> str:
         if whole.startswith(prompt.text):
@@ -128,8 +130,8 @@ class ResponseWriter:
         if isinstance(body, str):
             if self.prefix and opened.endswith(self.prefix):
                 return self._after_prefix(body) + self._turn_end.closing
-            if opened.strip() and body.lstrip().startswith(opened.strip()):
-                return _after(opened, body) + self._turn_end.closing
+            if opened.strip() and (rest := _after(opened, body)) is not None:
+                return rest + self._turn_end.closing
         raise TextError(
             "the chat template renders a prompt differently once it is answered, so demonstrations would not follow "
             f"the prompt that the policy is given. After {shared[-40:]!r} the prompt has {opened[:40]!r}, the "
@@ -149,12 +151,17 @@ class ResponseWriter:
         return response[: len(response) - len(self._turn_end.written)] + self._turn_end.closing
 
 
-def _after(prefix: str, text: str) -> str:
-    """Return a text without the prefix that it may begin with, give or take white space."""
+def _after(prefix: str, text: str) -> str | None:
+    """Return what a text has after a prefix, give or take white space around it; ``None`` if it begins otherwise."""
     if text.startswith(prefix):
         return text[len(prefix) :]
-    begun = text.lstrip()
-    return begun.removeprefix(prefix.strip()).lstrip() if prefix.strip() and begun.startswith(prefix.strip()) else text
+    words, begun = prefix.strip(), text.lstrip()
+    if not words or not begun.startswith(words):
+        return None
+    rest = begun[len(words) :]
+    if words[-1].isalnum() and rest[:1].isalnum() and prefix[-1].isspace():
+        return None  # "is " is no prefix of "isn't"
+    return rest.lstrip() if prefix[-1].isspace() else rest
 
 
 def _holds(response: str, answer: str) -> bool:

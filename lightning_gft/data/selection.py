@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import overload
 
 from typing_extensions import override
 
 from lightning_gft.data.columns import NumberedRows, Row
 from lightning_gft.data.tables import JoinedTable, Table
+
+_CHUNK = 10_000
+"""Rows that iteration takes at once: a Parquet file reads a whole row group for each time."""
 
 
 class Piece(Table):
@@ -56,6 +59,11 @@ class Rows(Sequence[Row]):
         if isinstance(index, slice):
             return self.take(range(len(self))[index])
         return self.take([range(len(self))[index]])[0]
+
+    @override
+    def __iter__(self) -> Iterator[Row]:
+        for start in range(0, len(self), _CHUNK):
+            yield from self[start : start + _CHUNK]
 
     def places(self, count: int | None = None) -> list[tuple[str, range]]:
         """Return splits and positions within them.

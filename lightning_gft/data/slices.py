@@ -31,14 +31,15 @@ def choose_rows(splits: Mapping[str, Table], split: str | None, where: str, fiel
         ([{'n': 8}, {'n': 9}], [9])
     """
     if split is None and len(splits) > 1:
-        raise ValueError(f"{where} has the splits {_listed(splits)}: choose one by `{field}`")
+        raise ValueError(f"{where}: expected one split, got {_listed(splits)}; choose one by `{field}`")
     name = next(iter(splits)) if split is None else split
     pieces = [Piece(name, splits[name], range(len(splits[name])))] if name in splits else None
     rows = Rows(pieces or _pieces(splits, name, where, field))
     if len(rows) == 0:
         sizes = ", ".join(f"{len(splits[piece.split])} in {piece.split!r}" for piece in rows.pieces)
         raise ValueError(
-            f"{where} has no rows" + (f" in {field}={split!r} (rows: {sizes})" if split is not None else "")
+            f"{where}: expected rows, got none"
+            + (f" in {field}={split!r} (rows: {sizes}); choose others" if split is not None else "; give other data")
         )
     return rows
 

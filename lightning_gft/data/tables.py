@@ -14,6 +14,7 @@ import pyarrow
 from pyarrow import parquet
 from typing_extensions import override
 
+from lightning_gft.data.cells import Padded
 from lightning_gft.data.columns import Row
 from lightning_gft.data.json_rows import parse_json
 
@@ -71,31 +72,31 @@ class ParquetTable(Table):
     """
 
     def __init__(self, path: Path) -> None:
-        self._name = path.name
+        self._path = path
         with path.open("rb"):  # which says more plainly why a file cannot be opened
             pass
         with self._reading():
-            self._file = parquet.ParquetFile(path)
-        self.columns = list(self._file.schema_arrow.names)
+            self._metadata = parquet.read_metadata(path)
+        self.columns = list(self._metadata.schema.to_arrow_schema().names)
         if len(set(self.columns)) < len(self.columns):
             raise ValueError(f"{path.name}: expected a name for each column, got {', '.join(map(repr, self.columns))}")
 
     @override
     def __len__(self) -> int:
-        return int(self._file.metadata.num_rows)
+        return int(self._metadata.num_rows)
 
     @override
     def take(self, positions: Sequence[int]) -> list[Row]:
         rows: list[Row] = []
         start = 0
-        for group in range(self._file.num_row_groups):
-            stop = start + self._file.metadata.row_group(group).num_rows
-            here = positions[bisect_left(positions, start) : bisect_left(positions, stop)]
-            if here:
-                with self._reading():
-                    chosen = self._file.read_row_group(group).take([position - start for position in here])
-                rows += _python_rows(chosen)
-            start = stop
+        # Open only here: a system allows a process some hundred files, and data sets have more shards.
+        with self._reading(), parquet.ParquetFile(self._path, metadata=self._metadata) as file:
+            for group in range(self._metadata.num_row_groups):
+                stop = start + self._metadata.row_group(group).num_rows
+                here = positions[bisect_left(positions, start) : bisect_left(positions, stop)]
+                if here:
+                    rows += _python_rows(file.read_row_group(group).take([position - start for position in here]))
+                start = stop
         return rows
 
     @contextmanager
@@ -104,7 +105,7 @@ class ParquetTable(Table):
             yield
         except (pyarrow.ArrowException, OSError) as error:
             raise ValueError(
-                f"{self._name}: expected a whole Parquet file, got one that cannot be read ({error}); write or "
+                f"{self._path.name}: expected a whole Parquet file, got one that cannot be read ({error}); write or "
                 "download it again"
             ) from error
 
@@ -151,7 +152,8 @@ class JoinedTable(Table):
         for table in self._tables:
             stop = start + len(table)
             here = positions[bisect_left(positions, start) : bisect_left(positions, stop)]
-            rows += table.take([position - start for position in here])
+            if here:
+                rows += table.take([position - start for position in here])
             start = stop
         return [{column: row.get(column) for column in self.columns} for row in rows]
 
@@ -159,23 +161,19 @@ class JoinedTable(Table):
 def _python_rows(table: pyarrow.Table) -> list[Row]:
     rows: list[Row] = table.to_pylist()
     for field in table.schema:
-        if _holds_json(field.type):
+        if "arrow.json" in str(field.type) or "struct<" in str(field.type):
             for row in rows:
-                row[field.name] = _decoded(field.type, row[field.name])
+                row[field.name] = _with_objects(field.type, row[field.name])
     return rows
 
 
-def _holds_json(kind: pyarrow.DataType) -> bool:
-    return "arrow.json" in str(kind)
-
-
-def _decoded(kind: pyarrow.DataType, value: Any) -> Any:
-    """Return a value with what the library stores as JSON texts, because its type varies, as objects again."""
-    if value is None or not _holds_json(kind):
-        return value
+def _with_objects(kind: pyarrow.DataType, value: Any) -> Any:
+    """Return a value with its structs as ``Padded``, and with objects for the JSON that the library stores as texts."""
+    if value is None:
+        return None
     if pyarrow.types.is_struct(kind):
         fields = [kind.field(i) for i in range(kind.num_fields)]
-        return {field.name: _decoded(field.type, value[field.name]) for field in fields}
+        return Padded({field.name: _with_objects(field.type, value[field.name]) for field in fields})
     if hasattr(kind, "value_type") and isinstance(value, list):
-        return [_decoded(kind.value_type, item) for item in value]
-    return parse_json(value)
+        return [_with_objects(kind.value_type, item) for item in value]
+    return parse_json(value) if "arrow.json" in str(kind) and isinstance(value, str) else value

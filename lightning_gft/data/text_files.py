@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from lightning_gft.data.errors import shorten
+from lightning_gft.checks import shorten
 
 COMPRESSED: dict[str, Callable[[Path], object]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 """What opens a file that is compressed, by the end of its name."""

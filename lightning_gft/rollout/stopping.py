@@ -28,7 +28,8 @@ class StopStrings:
         >>> from lightning_gft import ScratchPolicy
         >>> tokenizer = ScratchPolicy(alphabet="abc").tokenizer
         >>> stop = StopStrings(tokenizer, ["bc"])
-        >>> stop.completed(torch.tensor([tokenizer.encode("abc"), tokenizer.encode("acb")]))
+        >>> tokens = torch.tensor([tokenizer.encode("abc"), tokenizer.encode("acb")])
+        >>> stop.completed(tokens, rows=torch.arange(2), newest=tokens[:, -1].tolist())
         tensor([ True, False])
     """
 
@@ -40,25 +41,27 @@ class StopStrings:
         self._last_characters = {string[-1] for string in self.strings} | {_BROKEN}
         self._may_complete: dict[int, bool] = {}
 
-    def completed(self, tokens: Tensor) -> Tensor:
-        """Return ``[N]`` booleans on the CPU.
+    def completed(self, tokens: Tensor, rows: Tensor, newest: Sequence[int]) -> Tensor:
+        """Return ``[N]`` booleans on the CPU; waits for the device only where a newest token may complete a string.
 
         Args:
-            tokens: ``[N, length]``, all tokens so far of responses that no stop string has ended yet.
+            tokens: ``[B, length]``, all tokens so far.
+            rows: ``[N]``, those of responses that no stop string has ended yet; on the device of ``tokens``.
+            newest: The last token of each of them, which the CPU has already.
         """
-        found = torch.zeros(len(tokens), dtype=torch.bool)
-        candidates = [n for n, token in enumerate(tokens[:, -1].tolist()) if self._may(token)]
+        found = torch.zeros(len(rows), dtype=torch.bool)
+        candidates = [n for n, token in enumerate(newest) if self._may(token)]
         if candidates:
-            found[candidates] = self._completed(tokens[torch.tensor(candidates, device=tokens.device)])
+            found[candidates] = self._completed(tokens, rows[torch.tensor(candidates, device=rows.device)])
         return found
 
-    def _completed(self, tokens: Tensor) -> Tensor:
-        texts = self._decode(tokens[:, -self.reach :].tolist())
+    def _completed(self, tokens: Tensor, rows: Tensor) -> Tensor:
+        texts = self._decode(tokens[:, -self.reach :][rows].tolist())
         found = torch.tensor([self._holds_one(text) for text in texts])
         # The last tokens may begin within a character, of which some tokenizers then break the next ones too.
         unsure = [n for n, text in enumerate(texts) if text.startswith(_BROKEN) and not found[n]]
         if unsure and tokens.shape[1] > self.reach:
-            whole = self._decode(tokens[torch.tensor(unsure, device=tokens.device)].tolist())
+            whole = self._decode(tokens[rows[torch.tensor(unsure, device=rows.device)]].tolist())
             found[unsure] = torch.tensor([self._holds_one(text) for text in whole])
         return found
 

@@ -105,18 +105,18 @@ class _Decoder:
             chosen = self._choose(sampling, self._allowed(logits, sampling, step), noise[rows, step])
             tokens[rows, step] = chosen
             logprobs[rows, step] = scores = token_logprobs(logits, chosen)
-            ended = self._ended(chosen, scores)
+            newest, ended = self._newest(chosen, scores)
             if self.end.stop is not None:
-                ended |= self.end.stop.completed(tokens[rows, : step + 1])
+                ended |= self.end.stop.completed(tokens[:, : step + 1], rows, newest)
             lengths[alive[ended]] = step + 1
             finished[alive[ended]] = True
-            going_on = (~ended).nonzero().squeeze(1)
-            alive = alive[going_on]
+            unfinished = (~ended).nonzero().squeeze(1)
+            alive = alive[unfinished]
             if not len(alive) or step + 1 == sampling.max_new_tokens:
                 break
             if ended.any():
-                states.keep(going_on)
-                chosen = chosen[going_on.to(chosen.device, non_blocking=True)]
+                states.keep(unfinished)
+                chosen = chosen[unfinished.to(chosen.device, non_blocking=True)]
             logits = states.advance(chosen).float()
         columns = (column.tolist() for column in (tokens, logprobs, lengths, finished))
         return [
@@ -152,14 +152,16 @@ class _Decoder:
         warped: Tensor = logits_warpers(sampling)(None, logits)  # type: ignore[arg-type]
         return draw(warped, noise)
 
-    def _ended(self, chosen: Tensor, logprobs: Tensor) -> Tensor:
-        """Return on the CPU which responses have ended: the one time in a step that it waits for the device."""
+    def _newest(self, chosen: Tensor, logprobs: Tensor) -> tuple[list[int], Tensor]:
+        """Return on the CPU the new tokens and which of them end a response.
+
+        This is the one time in a step that it waits for the device, unless a stop string may be complete.
+        """
         # One logit that is not a number makes all log-probabilities of its row such.
-        ended: Tensor
-        ended, broken = torch.stack([torch.isin(chosen, self.eos), logprobs.isnan()]).cpu()
+        newest, ended, broken = torch.stack([chosen, torch.isin(chosen, self.eos), logprobs.isnan()]).cpu()
         if broken.any():
             raise RuntimeError(
                 "the policy's logits are not numbers, so nothing can be drawn from it: its weights have diverged or "
                 "are broken. Go back to an earlier checkpoint and lower the learning rate"
             )
-        return ended
+        return newest.tolist(), ended.bool()

@@ -35,8 +35,16 @@ def module_of(policy: Policy, sampler: GroupSampler) -> GFTLitModule:
     return module
 
 
-def write(path: Path, batches: list[tuple[GroupBatch, PromptBatch]], module: GFTLitModule, world_size: int = 1) -> None:
-    trainer = SimpleNamespace(world_size=world_size, global_rank=world_size - 1)
+def write(
+    path: Path,
+    batches: list[tuple[GroupBatch, PromptBatch]],
+    module: GFTLitModule,
+    world_size: int = 1,
+    others_fit: bool = True,
+) -> None:
+    # What the other rank decides is `others_fit`.
+    strategy = SimpleNamespace(reduce_boolean_decision=lambda fits: fits and others_fit)
+    trainer = SimpleNamespace(world_size=world_size, global_rank=world_size - 1, strategy=strategy)
     writer = GroupWriter(str(path))
     writer.on_predict_start(trainer, module)
     for groups, batch in batches:
@@ -146,11 +154,11 @@ def test_a_write_that_fails_leaves_nothing_half(tmp_path, monkeypatch):
     sampler = GroupSampler({"self": SelfSource(2, max_new_tokens=4)}, {"accuracy": ExactMatchReward()})
     groups = sampler.sample(batch, policy, seed=0)
 
-    def half(self, path):
+    def half(table, path):
         Path(path).write_bytes(b"PAR1")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("datasets.Dataset.to_parquet", half)
+    monkeypatch.setattr(pq, "write_table", half)
     with pytest.raises(OSError, match="No space left"):
         write(tmp_path / "groups.parquet", [(groups, batch)], module_of(policy, sampler))
     assert not list(tmp_path.iterdir())
@@ -185,3 +193,13 @@ def test_what_was_sampled_before_a_failure_is_kept_with_every_column(tmp_path):
     assert not (tmp_path / "groups.parquet").exists()
     rows = pq.read_table(tmp_path / "groups-partial.parquet").to_pylist()
     assert [row["teacher_responses"] for row in rows] == [[], ["2"]]
+
+
+def test_all_ranks_write_one_format(tmp_path, capsys):
+    policy = tiny_policy()
+    batch = prompt_batch(policy.tokenizer, ["1+1="], ["2"])
+    sampler = GroupSampler({"self": SelfSource(2, max_new_tokens=4)}, {"accuracy": ExactMatchReward()})
+    groups = sampler.sample(batch, policy, seed=0)
+    write(tmp_path / "groups.parquet", [(groups, batch)], module_of(policy, sampler), world_size=2, others_fit=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["groups-1.jsonl"]
+    assert "another process has rows that Parquet cannot hold" in capsys.readouterr().out

@@ -11,6 +11,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from transformers import PreTrainedTokenizerFast
 
 from lightning_gft.data import GroupDataModule
+from lightning_gft.data.files import DataFile
 from lightning_gft.types import PromptBatch
 from tests.data.conftest import CHATML, TokenizerFactory
 
@@ -276,3 +277,23 @@ def test_options_of_the_template_reach_prompts_and_demonstrations(make: Make, ma
     example = data.examples["train"][""][0]
     ids = [*example.prompt_ids, *example.demonstrations["expert"][0].token_ids]
     assert "".join(data.tokenizer.convert_ids_to_tokens(ids)) == "<|user|>0+1=</s><|assistant|>[so x</s>"
+
+
+def test_a_file_is_read_once_for_all_splits(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    monkeypatch.setattr(DataFile, "read", lambda file, plain=DataFile.read: read.append(file.path) or plain(file))
+    data = make(train_split="train[:6]", val_split="train[6:8]", test_split="train[8:]")
+    data.setup(None)
+    assert [len(data.examples[split][""]) for split in ("train", "val", "test")] == [6, 2, 2]
+    assert len(read) == 1
+    data.setup("test")  # the file may have changed since
+    assert len(read) == 2
+
+
+def test_training_rows_are_counted_where_a_path_is_written_in_another_way(make: Make, tmp_path: Path) -> None:
+    data = make()
+    path = Path(data.path)
+    data.val_path = str(path.parent / "x" / ".." / path.name)
+    (path.parent / "x").mkdir()
+    with pytest.warns(UserWarning, match="val data: 10 of 10 rows are training rows too"):
+        data.setup("fit")

@@ -10,6 +10,7 @@ import datasets
 import pytest
 
 from lightning_gft.data import load_rows
+from lightning_gft.data.loading import _named
 
 ROWS = [
     {"prompt": "1+1=", "answer": "007", "expert": 'so, "2"\nthen'},
@@ -123,7 +124,7 @@ def test_configuration_of_a_file_is_refused(tmp_path: Path) -> None:
 
 def test_empty_data_set_is_named(tmp_path: Path) -> None:
     datasets.Dataset.from_list(ROWS).filter(lambda row: False).save_to_disk(tmp_path / "saved")
-    with pytest.raises(ValueError, match=r"path='.*saved' has no rows in split='train'"):
+    with pytest.raises(ValueError, match=r"path='.*saved': expected rows, got none in split='train'"):
         load_rows(str(tmp_path / "saved"), split="train")
 
 
@@ -133,8 +134,8 @@ PARQUET = "expected a whole Parquet file"
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("rows.json", "[]", "has no rows"),
-        ("rows.json", " \n", "has no rows"),
+        ("rows.json", "[]", "expected rows, got none"),
+        ("rows.json", " \n", "expected rows, got none"),
         ("rows.json", '[{"prompt": 1},\n {"prompt": 2\n]', r"line 3 of rows\.json: .*not JSON .*\]'; correct it"),
         (
             "rows.json",
@@ -142,7 +143,7 @@ PARQUET = "expected a whole Parquet file"
             r"line 2 of rows\.json: expected a JSON object a line.*Expecting value",
         ),
         ("rows.jsonl", "", r"rows\.jsonl: .*empty file"),
-        ("rows.jsonl", "\n\n", "has no rows"),
+        ("rows.jsonl", "\n\n", "expected rows, got none"),
         (
             "rows.jsonl",
             '{"prompt": 1}\n{"prompt": [}\n',
@@ -157,7 +158,7 @@ PARQUET = "expected a whole Parquet file"
         ),
         ("rows.csv", "", r"rows\.csv: .*empty file"),
         ("rows.csv", "\n\n", r"rows\.csv: expected a first line that names the columns"),
-        ("rows.csv", "prompt,answer\n", "has no rows"),
+        ("rows.csv", "prompt,answer\n", "expected rows, got none"),
         ("rows.csv", "prompt,prompt\na,b\n", "rows.csv: .*'prompt' more than once in the header"),
         ("rows.csv", ",prompt\n0,a\n", "rows.csv: .*none for column 1 in the header.*index=False"),
         ("rows.csv", "prompt,answer\na,1\nb,2,3\n", "line 3 of rows.csv: expected 2 cells.*got 3: 'b,2,3'"),
@@ -189,7 +190,7 @@ def test_empty_or_broken_file_is_named_with_its_line(
     name: str, content: str | bytes, words: str, tmp_path: Path
 ) -> None:
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(ValueError, match=rf"path='.*{name}'( has no rows|: )") as caught:
+    with pytest.raises(ValueError, match=rf"path='.*{name}': ") as caught:
         load_rows(str(tmp_path / name))
     assert re.search(words, str(caught.value))
     assert type(caught.value) is ValueError
@@ -237,3 +238,22 @@ def test_saved_folder_that_is_not_whole_is_named(tmp_path: Path) -> None:
     (saved / "dataset_info.json").unlink()
     with pytest.raises(ValueError, match=r"path='.*saved' is not whole, as `save_to_disk` leaves a folder"):
         load_rows(str(saved))
+
+
+def test_a_folder_of_csv_and_tsv_files_is_read_each_by_its_own_separator(tmp_path: Path) -> None:
+    (tmp_path / "train-1.csv").write_text("prompt,answer\na\tb,1\n")
+    for name in ("train-2.tsv", "train-3.tsv"):  # as many of each, and then more of one
+        (tmp_path / name).write_text("prompt\tanswer\na,b\t1\n")
+        rows = list(load_rows(tmp_path))
+        assert rows[0] == {"prompt": "a\tb", "answer": "1"}
+        assert all(row == {"prompt": "a,b", "answer": "1"} for row in rows[1:])
+
+
+@pytest.mark.parametrize("error", [ValueError("it is bad"), PermissionError(13, "denied"), OSError("odd")])
+def test_an_error_of_reading_keeps_its_class_and_is_not_its_own_cause(error: Exception) -> None:
+    with pytest.raises(type(error), match="path='x'") as caught, _named("path='x'"):
+        raise error
+    assert caught.value.__cause__ is error
+    with pytest.raises(ValueError, match=r"^path='x' is bad$") as caught, _named("path='x'"):
+        raise ValueError("path='x' is bad")
+    assert caught.value.__cause__ is None

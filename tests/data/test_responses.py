@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from lightning_gft.data import PromptEncoder
 from lightning_gft.data.prompts import Answer, Prompt
+from lightning_gft.data.responses import ResponseWriter
 from tests.chat import templates as known
 from tests.chat.templates import chat_tokenizer
 
@@ -190,3 +191,20 @@ def test_the_prompt_s_ids_stay_where_a_token_would_span_both() -> None:
         "e",
         "<eos>",
     ]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "text", "rest"),
+    [
+        ("The answer is ", "The answer is 42", "42"),
+        ("The answer is ", "The answer is\n42", "42"),
+        ("The answer is ", "The answer isn't known", "The answer isn't known"),
+        ("The answer is", "The answer isn't known", "n't known"),
+        (" The answer is", "The answer is 42", " 42"),
+        ("<think>\n", "<think>I say", "I say"),
+        ("<think>\n", "<think>\n  I say", "  I say"),
+        ("", "I say", "I say"),
+    ],
+)
+def test_a_prefix_is_taken_off_where_it_stands_whole(prefix: str, text: str, rest: str) -> None:
+    assert ResponseWriter(chat_tokenizer(known.CHATML), None, prefix).write([], [text]) == [rest]

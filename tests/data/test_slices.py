@@ -90,7 +90,7 @@ def test_what_is_no_slice_is_named(spec: str, words: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("spec", ["train[100:]", "train[5:2]", "train[:0]"])
 def test_slice_without_rows_is_named(spec: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"has no rows in split='train.*\(rows: 10 in 'train'\)"):
+    with pytest.raises(ValueError, match=r"expected rows, got none in split='train.*\(rows: 10 in 'train'\)"):
         load_rows(_folder(tmp_path), split=spec)
 
 

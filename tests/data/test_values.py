@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import io
 import json
 import math
 from collections.abc import Callable
@@ -16,6 +17,8 @@ import pytest
 from pyarrow import parquet
 
 from lightning_gft.data import load_rows
+from lightning_gft.data.columns import Columns
+from lightning_gft.data.json_rows import read_json
 
 TEXTS = [
     "007",
@@ -166,3 +169,58 @@ def test_parquet_files_with_different_columns_are_named(tmp_path: Path) -> None:
         parquet.write_table(pyarrow.table({name: [1]}), tmp_path / f"{name}.parquet")
     with pytest.raises(ValueError, match=r"b\.parquet: expected the columns of a\.parquet, 'a', got 'b'"):
         load_rows(tmp_path / "*.parquet")
+
+
+def test_a_document_is_searched_for_halves_of_pairs_once() -> None:
+    searches = []
+
+    class Text(bytes):
+        def __contains__(self, part: object) -> bool:
+            searches.append(part)
+            return super().__contains__(part)
+
+    class File(io.BytesIO):
+        def read(self, *size: int) -> bytes:
+            return Text(super().read(*size))
+
+    text = b"[\n" + b",\n".join([b'{"n": 1}'] * 100) + b"\n]"
+    assert read_json(File(text), "rows.json") == [{"n": 1}] * 100
+    assert len(searches) <= 2  # once for each way to write one
+
+
+def test_nulls_of_json_stay_and_those_with_which_parquet_pads_do_not(tmp_path: Path) -> None:
+    call = {"id": "1", "function": {"name": "find", "arguments": {"limit": None, "text": "a"}}}
+    tool = {"name": "find", "parameters": {"limit": {"default": None}}}
+    rows = [
+        {"prompt": [{"role": "user", "content": "a"}], "tools": [tool], "expert": None},
+        {
+            "prompt": [{"role": "assistant", "content": "b", "tool_calls": [call]}],
+            "tools": [{"name": "add", "strict": True}],
+            "expert": None,
+        },
+    ]
+    columns = Columns(answer_column=None)
+    first, second = columns.read(list(load_rows(_jsonl(tmp_path / "rows.jsonl", rows))))
+    assert first.variables == {"tools": [tool]}
+    assert second.prompt == rows[1]["prompt"]
+
+    datasets.Dataset.from_list(rows).to_parquet(tmp_path / "rows.parquet")
+    first, second = columns.read(list(load_rows(tmp_path / "rows.parquet")))
+    assert second.variables == {"tools": [{"name": "add", "strict": True}]}
+    assert "strict" not in first.variables["tools"][0]
+
+
+def test_iteration_reads_a_row_group_once_and_files_are_open_only_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(30):
+        parquet.write_table(pyarrow.table({"n": range(10)}), tmp_path / f"{number:02}.parquet")
+    opened = []
+    whole = parquet.ParquetFile.read_row_group
+    monkeypatch.setattr(
+        parquet.ParquetFile, "read_row_group", lambda file, group: opened.append(file) or whole(file, group)
+    )
+    rows = load_rows(str(tmp_path / "*.parquet"))
+    assert [row["n"] for row in rows] == list(range(10)) * 30
+    assert len(opened) == 30
+    assert all(file.closed if hasattr(file, "closed") else file.reader.closed for file in opened)

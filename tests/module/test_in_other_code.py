@@ -133,7 +133,7 @@ class Dictionaries(LightningDataModule):
     ("run", "stage"), [("fit", "training"), ("validate", "validation"), ("test", "test"), ("predict", "prediction")]
 )
 def test_batches_of_others_are_refused_alike(run: str, stage: str):
-    with pytest.raises(TypeError, match=rf"a batch of {stage} must be a PromptBatch.*\{{'prompt': \['1\+1='\]\}}"):
+    with pytest.raises(TypeError, match=rf"a batch of {stage}`: expected a PromptBatch.*\{{'prompt': \['1\+1='\]\}}"):
         getattr(make_trainer(), run)(own(GFTLitModule), datamodule=Dictionaries())
 
 

@@ -122,7 +122,7 @@ def test_exported_alphabet_still_knows_what_it_does_not_know(tmp_path: Path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"policy": "gpt2"}, "policy must be a PolicyLoader, .* not 'gpt2'"),
+        ({"policy": "gpt2"}, "`policy`: expected a PolicyLoader, got 'gpt2'"),
         ({"optimizer": SGD([tiny_loader().load().model.lm_head.weight], lr=0.1)}, "optimizer must be a function from"),
     ],
 )
@@ -137,8 +137,8 @@ def test_parts_of_another_kind_are_refused(settings, message):
     ("arguments", "message"),
     [
         (([ExpertSource()], {"score": DigitSum()}), "sources must be a dict by names of your choice, not a list"),
-        (({"expert": "expert"}, {"score": DigitSum()}), r"sources\['expert'\] must be a ResponseSource"),
-        (({"expert": ExpertSource()}, {"score": "len"}), r"rewards\['score'\] must be a Reward"),
+        (({"expert": "expert"}, {"score": DigitSum()}), r"sources\['expert'\]`: expected a ResponseSource"),
+        (({"expert": ExpertSource()}, {"score": "len"}), r"rewards\['score'\]`: expected a Reward"),
     ],
 )
 def test_sampler_refuses_parts_of_another_kind(arguments, message):

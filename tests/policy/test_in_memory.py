@@ -108,9 +108,9 @@ def test_quantised_models(tmp_path: Path):
 
 def test_what_is_no_policy_is_refused():
     model, tokenizer = given()
-    with pytest.raises(TypeError, match=r"model must be a PreTrainedModel"):
+    with pytest.raises(TypeError, match=r"`model`: expected a PreTrainedModel"):
         ModelPolicy("Qwen/Qwen2.5-0.5B", tokenizer)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"tokenizer must be a PreTrainedTokenizerBase"):
+    with pytest.raises(TypeError, match=r"`tokenizer`: expected a PreTrainedTokenizerBase"):
         ModelPolicy(model, None)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"^`model`: expected a causal language model, .* got Qwen2Model"):
         ModelPolicy(model.model, tokenizer)

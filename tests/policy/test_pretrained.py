@@ -130,12 +130,12 @@ def test_chat_template(in_file: bool, folder: Path):
     ("template", "message"),
     [
         ("no/such/file.jinja", "neither a file nor a Jinja template"),
-        ("{% for message in messages %}", "cannot be applied: Unexpected end of template"),
+        ("{% for message in messages %}", r"cannot be applied: .*\(Unexpected end of template"),
         (
             "{{ messages[0].contents }}",
             r"loses the message: of \{'role': .*'What .*'\} it makes ''",
         ),
-        ("{{ raise_exception('roles must alternate') }}", "cannot be applied: roles must alternate"),
+        ("{{ raise_exception('roles must alternate') }}", r"cannot be applied: .*\(roles must alternate\)"),
     ],
 )
 def test_bad_chat_template(template: str, message: str, folder: Path):

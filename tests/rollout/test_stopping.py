@@ -150,4 +150,12 @@ def test_text_is_found_at_the_token_that_completes_it(make, stop: str, text: str
     finder = StopStrings(tokenizer, [stop])
     first = next((n for n in range(1, len(ids) + 1) if stop in tokenizer.decode(ids[:n])), None)
     for length in range(1, (first or len(ids)) + 1):
-        assert finder.completed(torch.tensor([ids[:length]])).tolist() == [length == first]
+        found = finder.completed(torch.tensor([[0] * length, ids[:length]]), torch.tensor([1]), [ids[length - 1]])
+        assert found.tolist() == [length == first]
+
+
+def test_nothing_is_read_from_the_device_where_no_stop_string_can_be_complete() -> None:
+    tokenizer = tiny_policy().tokenizer
+    tokens = torch.empty(2, 5, dtype=torch.long, device="meta")  # which has no values to read
+    rows = torch.arange(2, device="meta")
+    assert StopStrings(tokenizer, ["1="]).completed(tokens, rows, tokenizer.encode("12")).tolist() == [False, False]
