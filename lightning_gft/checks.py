@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 import sys
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any, cast
 
@@ -205,6 +207,26 @@ def check_texts(field: str, texts: object, of: str = "") -> tuple[str, ...]:
     if not all(given):
         raise ValueError(_complaint(field, of, "texts of at least one character", texts, "leave the empty one out"))
     return tuple(given)
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Return the end of an error that suggests the name that is closest, also with its words in another order.
+
+    Args:
+        name: What was given.
+        names: Those that there are.
+
+    Returns:
+        Empty if none is close.
+
+    Example:
+        >>> did_you_mean("batch_sizes", ["batch_size", "seed"]), did_you_mean("x", ["seed"])
+        ('; did you mean batch_size?', '')
+    """
+    ordered = {"_".join(sorted(other.split("_"))): other for other in names}
+    reordered = difflib.get_close_matches("_".join(sorted(name.split("_"))), list(ordered), n=1)
+    closest = difflib.get_close_matches(name, list(ordered.values()), n=1) or [ordered[key] for key in reordered]
+    return f"; did you mean {closest[0]}?" if closest else ""
 
 
 def _complaint(field: str, of: str, expected: str, value: object, remedy: str) -> str:

@@ -94,10 +94,10 @@ class UpdateGuard:
         limit = self.max_uninformative_batches
         if limit is not None and self._uninformative_in_a_row >= limit:
             raise RuntimeError(
-                f"in {self._uninformative_in_a_row} batches in a row the rewards were equal within every group, or no "
-                "response took part, so there was nothing to learn. Check that the reward can tell good from bad "
-                "responses, raise the temperature or num_generations of the SelfSource, or choose prompts that the "
-                "policy neither always nor never solves; max_uninformative_batches: null carries on regardless"
+                "`max_uninformative_batches`: expected rewards that differ within a group, got "
+                f"{self._uninformative_in_a_row} batches in a row without any gradient; check that the reward can tell "
+                "good from bad responses, raise the temperature or num_generations of the SelfSource, or use prompts "
+                "that the policy neither always nor never solves; null sets no limit"
             )
 
 

@@ -139,8 +139,8 @@ class GFTLitModule(UpdatedModule):
         check_strategy(self.trainer.strategy, self.trainer.precision)
         if self.trainer.precision in ("16-mixed", "16-true"):
             raise ValueError(
-                f"precision={self.trainer.precision!r} is not supported: float16 needs the loss to be scaled, which a "
-                "normaliser over micro-batches and processes does not allow; use 'bf16-mixed'"
+                f"`trainer.precision`: expected 32-true or bf16-mixed, got {self.trainer.precision!r}; float16 needs a "
+                "scaled loss, which a normaliser over micro-batches and ranks does not allow"
             )
         self.policy_loader.check_trainer(self.trainer.strategy, self.trainer.precision)
         self.base_seed = torch.initial_seed()
@@ -271,7 +271,8 @@ class GFTLitModule(UpdatedModule):
         figures = self.statistics.collect(self.loss, num_tokens, seconds, update)
         row = {log_key("train", name): value for name, value in figures.items()}
         self.log_dict(row, logger=False, batch_size=1)  # for callbacks that monitor them
-        if (self.trainer.fit_loop.total_batch_idx + 1) % self.trainer.log_every_n_steps == 0:
+        every = self.trainer.log_every_n_steps  # 0 for never, as in a barebones run
+        if every and (self.trainer.fit_loop.total_batch_idx + 1) % every == 0:
             self.write_row(row)
         for shown, name in _PROGRESS_BAR.items():
             self.log(shown, figures[name], prog_bar=True, logger=False, batch_size=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Iterable, Iterator
 from copy import deepcopy
@@ -15,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 from torchmetrics import Metric
 
+from lightning_gft.checks import did_you_mean
 from lightning_gft.data import PromptDataModule
 from lightning_gft.evaluation import Evaluator, log_key
 from lightning_gft.losses import GroupLoss
@@ -138,12 +138,11 @@ def _monitored(callback: Callback) -> Iterator[tuple[str, str]]:
 
 
 def _unknown(setting: str, name: str, names: Collection[str]) -> str:
-    closest = difflib.get_close_matches(name, names, n=1)
-    remedy = f"did you mean {closest[0]}? " if closest else ""
+    remedy = did_you_mean(name, names) or ";"
     if name.startswith("val/") and not any(other.startswith("val/") for other in names):
-        remedy = "no validation runs: give the datamodule validation data. "
+        remedy = "; no validation runs: give the datamodule validation data."
     return (
-        f"{setting}: expected a figure that is logged, got {name!r}; {remedy}There are "
+        f"{setting}: expected a figure that is logged, got {name!r}{remedy} There are "
         f"{', '.join(sorted(names, key=lambda other: (not other.startswith('val/'), other)))}"
     )
 

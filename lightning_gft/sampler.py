@@ -85,7 +85,7 @@ class GroupSampler:
         rows = self._gather(prompts, policy, seed)
         texts = [policy.decode(row.response.token_ids) for row in rows]
         raw_texts = None
-        if any(reward.keeps_special_tokens for reward in self.rewards.values()):
+        if any(reward.special_tokens for reward in self.rewards.values()):
             raw_texts = [policy.decode(row.response.token_ids, skip_special_tokens=False) for row in rows]
         of_row = [row.prompt for row in rows]
         rewards, parts = score_responses(

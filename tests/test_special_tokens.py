@@ -28,13 +28,8 @@ class Seen(Reward):
     """Remembers the texts that it was given."""
 
     def __init__(self, keeps: bool) -> None:
-        super().__init__()
-        self.keeps = keeps
+        super().__init__(special_tokens=keeps)
         self.texts: list[str] = []
-
-    @property
-    def keeps_special_tokens(self) -> bool:
-        return self.keeps
 
     def __call__(self, *, responses: Sequence[str], **columns: Sequence[Any]) -> Tensor:
         self.texts = list(responses)
@@ -87,17 +82,16 @@ def test_stop_strings_stand_in_both_texts(policy: Policy):
     assert all("</think>" not in text for text in rewards["plain"].texts)
 
 
-class Thinks(FormatReward):
-    keeps_special_tokens = True
-
-
 def test_demonstrations_are_tried_on_the_text_that_a_reward_asks_for(policy: Policy, tmp_path, recwarn):
     row = {"prompt": "1+1=", "answer": "2", "expert": "<think>1+1</think>2"}
     (tmp_path / "rows.jsonl").write_text(json.dumps(row))
     data = GroupDataModule(str(tmp_path / "rows.jsonl"), expert_column="expert")
     data.tokenizer = policy.tokenizer
     data.setup("fit")
-    for reward, warnings in ((Thinks("<think>.*</think>2"), 0), (FormatReward("<think>.*</think>2"), 1)):
+    for reward, warnings in (
+        (FormatReward("<think>.*</think>2", special_tokens=True), 0),
+        (FormatReward("<think>.*</think>2"), 1),
+    ):
         sampler = GroupSampler({"expert": ExpertSource()}, {"format": reward}, RewardAdvantage())
         recwarn.clear()
         check_data(data, sampler, 16, policy.tokenizer)

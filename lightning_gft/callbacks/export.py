@@ -25,6 +25,8 @@ class HuggingFaceExport(Callback):
         ValueError: When a run starts, if ``merge`` is asked for and there are no adapters.
         FileExistsError: Likewise, if there is something at ``path``.
         PermissionError: Likewise, if it cannot be made.
+        ValueError: When training ends, if what was written is not the policy; the files are kept, see
+            :func:`~lightning_gft.export.export_policy`.
 
     Example:
         >>> HuggingFaceExport("exported").path.name

@@ -19,7 +19,7 @@ from typing_extensions import override
 from lightning_gft.checkpoint.contents import NOTE, check_contents
 from lightning_gft.checkpoint.files import check_checkpoint, load_checkpoint
 from lightning_gft.checkpoint.frozen import FrozenWeights, belongs_to, is_reference
-from lightning_gft.checkpoint.resuming import Resumption
+from lightning_gft.checkpoint.resuming import Resumption, check_same_path
 from lightning_gft.checkpoint.settings import OptimizerSettings
 from lightning_gft.optimization import OptimizerFn, check_optimizer, make_optimizer
 from lightning_gft.schedules import Schedule, SchedulerFn, as_schedule, make_scheduler, optimizer_steps
@@ -29,7 +29,7 @@ MEASURED_AT = "measured at step"
 
 
 class ResumableModule(LightningModule):
-    """A LightningModule with one optimizer, whose checkpoints hold what trains, and which only goes on from its own.
+    """A LightningModule with one optimizer, whose checkpoints hold what trains, and which resumes only from its own.
 
     Args:
         optimizer: Gets the trainable parameters.
@@ -53,7 +53,7 @@ class ResumableModule(LightningModule):
         self._frozen: FrozenWeights | None = None
         self._optimizer_settings: OptimizerSettings | None = None
         self._measured_at = 0
-        self._loaded_steps = 0
+        self._earlier_steps = 0
         self._validated_batches = 0
         self._resumed_from: dict[str, Any] | None = None
         self._resumption: Resumption | None = None
@@ -78,8 +78,8 @@ class ResumableModule(LightningModule):
         return {} if self._resumed_from is None else dict(self._resumed_from["description"])
 
     def trained_steps(self) -> int:
-        """Return how many optimizer steps have been taken, or had been when the checkpoint was written."""
-        return self.global_step or self._loaded_steps
+        """Return the optimizer steps taken in this fit; before its first, those of the last fit or the checkpoint."""
+        return self.global_step or self._earlier_steps
 
     def write_row(self, row: Mapping[str, Tensor | float]) -> None:
         """Write figures of a fit to the loggers now, where Lightning would after callbacks have written checkpoints.
@@ -124,34 +124,27 @@ class ResumableModule(LightningModule):
         cls,
         checkpoint_path: str | Path,
         map_location: torch.device | str | None = None,
-        hparams_file: str | Path | None = None,
-        strict: bool | None = None,
-        weights_only: bool | None = None,
         **parts: Any,
     ) -> Self:
-        """Return a module with the weights of a checkpoint.
+        """Return a module with the weights of a checkpoint, which is never unpickled.
 
         Args:
             checkpoint_path: File or folder.
             map_location: Device to move the module to.
-            hparams_file: Not used, as are ``strict`` and ``weights_only``: a checkpoint holds what trains, and is never
-                unpickled.
-            strict: See there.
-            weights_only: See there.
             parts: The constructor's arguments, as in the run that wrote the checkpoint.
 
         Raises:
-            TypeError: If an argument that the constructor needs is missing.
+            TypeError: If the constructor does not take these arguments, or needs more.
             ValueError: If the checkpoint belongs to other parts.
         """
-        wanted = inspect.signature(cls).parameters.values()
-        required = [parameter.name for parameter in wanted if parameter.default is inspect.Parameter.empty]
-        if missing := [name for name in required if name not in parts]:
-            given = ", ".join(f"{name}=..." for name in missing)
+        try:
+            inspect.signature(cls).bind(**parts)
+        except TypeError as error:
             raise TypeError(
-                f"{cls.__name__}.load_from_checkpoint: expected {given} as in the run that wrote the checkpoint, which "
-                "holds only what trains; `lightning-gft export` writes a whole model"
-            )
+                f"{cls.__name__}.load_from_checkpoint: expected the constructor's arguments, got {sorted(parts)} "
+                f"({error}); give those of the run that wrote the checkpoint, which holds only what trains. "
+                "`lightning-gft export` writes a whole model"
+            ) from None
         module = cls(**parts)
         module.load_weights(checkpoint_path)
         return module if map_location is None else module.to(map_location)
@@ -185,6 +178,10 @@ class ResumableModule(LightningModule):
             self._resumption.lift_limit(self.trainer)
 
     @override
+    def on_fit_end(self) -> None:
+        self._earlier_steps = self.trained_steps()  # for another trainer, which counts from 0
+
+    @override
     def on_validation_start(self) -> None:
         if self._resumption is not None:
             self._resumption.restore_limit(self.trainer)
@@ -213,6 +210,8 @@ class ResumableModule(LightningModule):
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse another run's checkpoint."""
+        if self._trainer is not None:
+            check_same_path(self.trainer)
         fits = self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
         check_contents(checkpoint, resumes=fits)
         noted = checkpoint[NOTE]
@@ -225,7 +224,7 @@ class ResumableModule(LightningModule):
         differences += _shape_differences(checkpoint["state_dict"], self.state_dict(), noted["frozen"])
         _refuse(differences + self.frozen.differences(noted["frozen"]))
         self._resumed_from = noted
-        self._loaded_steps = checkpoint["global_step"]
+        self._earlier_steps = checkpoint["global_step"]
         self._check_optimizer()  # where it is there already, as under a strategy that splits weights
         if fits:
             self._validated_batches = noted["validated_batches"]
@@ -242,7 +241,8 @@ class ResumableModule(LightningModule):
         if self._resumption is not None and self._resumed_from is not None:
             # What a callback monitors is known before the next validation, as it was before the stop.
             measured = {name: value for name, value in self._resumed_from["measured"].items() if name != MEASURED_AT}
-            self.trainer.callback_metrics.update({k: torch.tensor(v, device=self.device) for k, v in measured.items()})
+            exact = {"dtype": torch.float64, "device": self.device}  # as metrics count, for the next checkpoint's note
+            self.trainer.callback_metrics.update({name: torch.tensor(v, **exact) for name, v in measured.items()})
             if not self._resumption.begin(self.trainer):
                 self._resumption = None
 
@@ -279,7 +279,7 @@ def _refuse(differences: list[str]) -> None:
         return
     more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
     raise ValueError(
-        f"the checkpoint does not belong to this run: {differences[0]}{more}. Go on with the configuration that it was "
+        f"the checkpoint does not belong to this run: {differences[0]}{more}; use the configuration that it was "
         "written with, config.yaml beside its logs"
     )
 

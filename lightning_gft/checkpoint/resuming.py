@@ -31,7 +31,7 @@ class Place:
     ends_epoch: bool
 
 
-def settle(loop: dict[str, Any]) -> Place:
+def normalize_loop_state(loop: dict[str, Any]) -> Place:
     """Rewrite the state of Lightning's fit loop as it is between two steps, and return where that is.
 
     Lightning's counts depend on the hook in which a checkpoint was written, and on what ended the run: an epoch that
@@ -79,6 +79,25 @@ def keep_best(checkpoint: dict[str, Any], callbacks: Iterable[Any]) -> None:
             states[callback.state_key]["dirpath"] = callback.dirpath
 
 
+def check_same_path(trainer: Trainer) -> None:
+    """Refuse different checkpoints on different ranks, each of which resolves a name such as ``last`` by itself.
+
+    Args:
+        trainer: About to load.
+
+    Raises:
+        ValueError: If this rank has resolved it to another checkpoint than rank 0.
+    """
+    if (own := trainer.ckpt_path) is None:
+        return
+    first = trainer.strategy.broadcast(str(own))
+    if first != str(own):
+        raise ValueError(
+            f"`ckpt_path`: expected one checkpoint for all ranks, got {own} on rank {trainer.global_rank} and {first} "
+            "on rank 0; give its path"
+        )
+
+
 class Resumption:
     """Resumes a run after the step of its checkpoint, and validates first if that was due and had not been done.
 
@@ -89,7 +108,7 @@ class Resumption:
     """
 
     def __init__(self, checkpoint: dict[str, Any], validated: int, trainer: Trainer) -> None:
-        self.place = settle(checkpoint["loops"]["fit_loop"])
+        self.place = normalize_loop_state(checkpoint["loops"]["fit_loop"])
         # What was due at the end of an epoch has been done before the next one.
         self._missing = self.place.batch > 0 and self.place.batches != validated
         keep_best(checkpoint, trainer.checkpoint_callbacks)

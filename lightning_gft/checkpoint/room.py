@@ -52,10 +52,9 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def _of_file_system(error: BaseException) -> OSError | None:
-    """Return the file system's error, which torch tells as another that follows from it."""
+    """Return the error of the file system that torch may have wrapped in one of its own."""
     if isinstance(error, CheckpointException):
-        failures = (failure for failure, _ in error.failures.values())
-        return next((failure for failure in failures if isinstance(failure, OSError)), None)
-    return (
-        error if isinstance(error, OSError) else error.__context__ if isinstance(error.__context__, OSError) else None
-    )
+        causes: list[BaseException | None] = [failure for failure, _ in error.failures.values()]
+    else:
+        causes = [error, error.__context__]
+    return next((cause for cause in causes if isinstance(cause, OSError)), None)

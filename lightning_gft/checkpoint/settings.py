@@ -53,8 +53,8 @@ class OptimizerSettings:
         """
         if noted["optimizer"] != self.name:
             raise ValueError(
-                f"the checkpoint was written with the optimizer {noted['optimizer']}, whose state is nothing to "
-                f"{self.name}: go on with the same one, or begin a new run from exported weights"
+                f"`model.optimizer`: expected {noted['optimizer']}, as in the checkpoint, got {self.name}; use the "
+                "same one, or begin a new run from exported weights"
             )
 
     def restore(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ def find_checkpoint(choice: str, trainer: Mapping[str, Any], *, resumes: bool) -
     """Return the path of a checkpoint that can be used, and say which it is where a name was given.
 
     Args:
-        choice: A path; ``last``, the newest checkpoint of the runs below the root directory; ``best``, which that one's
-            ``ModelCheckpoint`` remembers as the best; or ``hpc``, which Lightning writes when SLURM ends a job.
+        choice: A path; ``last``, the newest checkpoint of the runs below the root directory, or where loggers and
+            callbacks are configured to write; ``best``, the best that its ``ModelCheckpoint`` remembers; or ``hpc``,
+            the newest that Lightning has written when SLURM ended a job.
         trainer: Settings of the trainer.
         resumes: Whether a run is to be resumed from it, for which weights are not enough.
 
@@ -44,16 +45,16 @@ def find_checkpoint(choice: str, trainer: Mapping[str, Any], *, resumes: bool) -
 
 def _newest(choice: str, trainer: Mapping[str, Any], resumes: bool) -> Path:
     pattern = "hpc_ckpt_*.ckpt" if choice == "hpc" else "*.ckpt"
-    folders = _folders(trainer)
-    found = {path for folder in folders for path in folder.rglob(pattern)}
+    searched = _searched(trainer)
+    found = {path for folder, below in searched for path in folder.glob(below + pattern)}
     for path in sorted(found, key=lambda path: (_age(path), path), reverse=True):
         try:
             check_checkpoint(path, resumes=resumes)
         except (ValueError, OSError) as error:
-            rank_zero_warn(f"ckpt_path={choice} passes over a file: {error}")
+            rank_zero_warn(f"ckpt_path={choice} skips a file: {error}")
         else:
             return path
-    below = " and ".join(str(folder) for folder in folders)
+    below = " and ".join(dict.fromkeys(str(folder) for folder, _ in searched))
     raise ValueError(
         f"ckpt_path={choice}: there is no checkpoint {pattern} to use below {below}; give the path of one, or the "
         "trainer.default_root_dir of its run"
@@ -61,21 +62,29 @@ def _newest(choice: str, trainer: Mapping[str, Any], resumes: bool) -> Path:
 
 
 def _age(path: Path) -> float:
-    return path.lstat().st_mtime
+    try:
+        return path.lstat().st_mtime
+    except FileNotFoundError:  # another run has just deleted it
+        return 0.0
 
 
-def _folders(trainer: Mapping[str, Any]) -> list[Path]:
-    """Return the root directory, and folders elsewhere that a callback is configured to keep checkpoints in."""
-    root = Path(trainer["default_root_dir"] or Path.cwd())
-    kept = [Path(folder) for folder in _dirpaths(trainer["callbacks"]) if "://" not in folder]
-    return [root, *(folder for folder in kept if root.absolute() not in folder.absolute().parents)]
+def _searched(trainer: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    """Return the folders that runs keep checkpoints in, each with a pattern for the folders below it.
+
+    The working directory holds more than runs: without a root directory only what Lightning makes there is searched.
+    """
+    here, root = Path.cwd(), trainer["default_root_dir"]
+    made = [(here, ""), (here / "checkpoints", "**/"), (here / "lightning_logs", "**/")]
+    named = [*_configured(trainer["logger"], "save_dir"), *_configured(trainer["callbacks"], "dirpath")]
+    folders = [Path(name) for name in named if "://" not in name]
+    below = [(folder, "*/*/checkpoints/" if folder.absolute() == here else "**/") for folder in folders]
+    return [*([(Path(root), "**/")] if root else made), *below]
 
 
-def _dirpaths(callbacks: Any) -> Iterator[str]:
-    for callback in callbacks if isinstance(callbacks, list) else [callbacks]:
-        settings = getattr(callback, "init_args", None)
-        if settings is not None and (folder := settings.get("dirpath")):
-            yield str(folder)
+def _configured(parts: Any, setting: str) -> list[str]:
+    """Return what loggers or callbacks are configured with under a name."""
+    settings = [getattr(part, "init_args", None) for part in (parts if isinstance(parts, list) else [parts])]
+    return [str(given[setting]) for given in settings if given is not None and given.get(setting)]
 
 
 def _best(newest: Path) -> Path:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from typing import Any
 
 import torch
 from lightning.pytorch.strategies import StrategyRegistry
+
+from lightning_gft.checks import did_you_mean
 
 _CHOICES = "auto, ddp, fsdp2 or, on GPUs, fsdp"
 _PROCESSES = 8
@@ -42,6 +43,4 @@ def _check_strategy(name: str, on_cpu: bool) -> None:
         raise ValueError(f"trainer.strategy={name} needs a GPU: use fsdp2, which runs on CPUs too")
     names = ["auto", *StrategyRegistry.available_strategies()]
     if name.lower() not in names and "." not in name:
-        closest = difflib.get_close_matches(name, names, n=1)
-        remedy = f"; did you mean {closest[0]}?" if closest else ""
-        raise ValueError(f"trainer.strategy: expected {_CHOICES}, got {name}{remedy}")
+        raise ValueError(f"trainer.strategy: expected {_CHOICES}, got {name}{did_you_mean(name, names)}")

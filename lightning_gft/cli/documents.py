@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import stat
+from collections import Counter
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
@@ -25,9 +26,9 @@ class _StrictLoader(_SafeLoader):  # type: ignore[misc]
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        repeated = next((key for key in keys if keys.count(key) > 1), None)
-        if repeated is not None:
-            raise yaml.constructor.ConstructorError(None, None, f"{repeated!r} is there twice", node.start_mark)
+        repeated = [key for key, count in Counter(map(repr, keys)).items() if count > 1]
+        if repeated:
+            raise yaml.constructor.ConstructorError(None, None, f"{repeated[0]} is there twice", node.start_mark)
         mapping: dict[Any, Any] = super().construct_mapping(node, deep)
         return mapping
 

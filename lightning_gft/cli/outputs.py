@@ -138,7 +138,7 @@ class KeepConfig(SaveConfigCallback):
         """Say which settings are not those that the checkpoint was written with; what is given now wins."""
         own = self._settings()
         for difference in setting_differences(checkpoint.get(_CONFIG_KEY, own), own):
-            rank_zero_info(f"Going on with {difference}")
+            rank_zero_info(f"Resuming with {difference}")
 
     def _settings(self) -> dict[str, Any]:
         settings = yaml.safe_load(self.parser.dump(self.config, skip_unset=False))

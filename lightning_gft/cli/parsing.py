@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 import sys
@@ -14,6 +13,7 @@ from jsonargparse import get_loader
 from lightning.pytorch.cli import LightningArgumentParser
 from typing_extensions import override
 
+from lightning_gft.checks import did_you_mean
 from lightning_gft.cli.documents import check_yaml
 from lightning_gft.cli.texts import cut
 from lightning_gft.schedules import borrow_schedules
@@ -71,7 +71,7 @@ def load_value(text: str) -> Any:
 
 
 class Parser(LightningArgumentParser):
-    """Tells an error in a line or two, where jsonargparse prints every option that there is."""
+    """Reports an error in a line or two, where jsonargparse prints every option that there is."""
 
     @override
     def parse_args(self, args: Any = None, *rest: Any, **settings: Any) -> Any:
@@ -101,7 +101,7 @@ def explain(message: str, options: Iterable[str] = ()) -> str:
 
     Example:
         >>> explain('Parser key "model.loss":\n  Parser key "weight":\n    Expected a <class \'float\'>. Got value: a')
-        'model.loss.weight: expected a float, not a'
+        'model.loss.weight: expected a float, got a'
     """
     lines = [_AROUND_CALLABLE.sub("", line.strip().removeprefix("- ")) for line in message.splitlines()]
     bare = [_KEY.sub("", line).strip() for line in lines]
@@ -124,9 +124,9 @@ def _join_subtypes(lines: list[str]) -> list[str]:
     if not (given and wanted):
         return lines
     if any(line.startswith("Subtypes: ") and "torch.Tensor" in line for line in lines):
-        wanted = {line: kind for line, kind in wanted.items() if kind != _CLASS}  # which nobody writes in YAML
+        wanted = {line: kind for line, kind in wanted.items() if kind != _CLASS}  # which YAML cannot hold
     rest = [line for line in lines if not _kind(line)]
-    return [*rest, f"expected {' or '.join(dict.fromkeys(wanted.values()))}, not {cut(given[-1], _LONG)}"]
+    return [*rest, f"expected {' or '.join(dict.fromkeys(wanted.values()))}, got {cut(given[-1], _LONG)}"]
 
 
 def _kind(line: str) -> str | None:
@@ -144,12 +144,12 @@ def _a(kind: str) -> str:
 
 def _reword(reason: str, options: Iterable[str], described: type | None) -> str:
     if match := re.match(r"unrecognized arguments: (--[^=\s]*)(.*)", reason):
-        return f"there is no option {cut(match[1], _LONG)}" + _did_you_mean(match[1], options)
+        return f"there is no option {cut(match[1], _LONG)}" + did_you_mean(match[1], options)
     if match := re.match(r"the following arguments are required: (.*)", reason):
         names = [name.partition(".")[2] or name for name in match[1].split(", ")]  # without the subcommand
         return "give " + " and ".join(f"--{name}=..." for name in names)
     if match := re.match(r"module '([\w.]+)' has no attribute '(\w+)'", reason):
-        return f"{match[1]} has no {match[2]}" + _did_you_mean(match[2], dir(sys.modules[match[1]]))
+        return f"{match[1]} has no {match[2]}" + did_you_mean(match[2], dir(sys.modules[match[1]]))
     if match := re.match(r"Expected an instantiatable class, but ([\w.]+) is abstract", reason):
         return (
             f"an entry has no class_path that says which {match[1].split('.')[-1]} it is; a name that is not there yet "
@@ -159,20 +159,20 @@ def _reword(reason: str, options: Iterable[str], described: type | None) -> str:
         return f"the class has no argument {match[1]}" + _likely_argument(match[1], described)
     if match := re.match(r"Expected a typing\.Literal\[(.*)\]\. Got value: (.*)", reason):
         *choices, last = (choice.strip("'") for choice in match[1].split(", "))
-        return f"must be {', '.join(choices)}{' or ' if choices else ''}{last}, not {match[2]}"
+        return f"expected {', '.join(choices)}{' or ' if choices else ''}{last}, got {match[2]}"
     if (match := re.match(r"Expected a dot import path string: (.*)", reason)) and is_dataclass(described):
         first = fields(described)[0]
-        return f"expected settings of {described.__name__}, such as {{{first.name}: {first.default}}}, not {match[1]}"
+        return f"expected settings of {described.__name__}, such as {{{first.name}: {first.default}}}, got {match[1]}"
     if match := re.match(r"Expected a dot import path string: (.*)", reason):
-        return f"expected {_CLASS}, such as package.Class, not {cut(match[1], _LONG)}"
+        return f"expected {_CLASS}, such as package.Class, got {cut(match[1], _LONG)}"
     if match := re.match(r"Subcommand '\w+' does not accept option '([^']*)'", reason):
-        return f"there is no setting {match[1]}" + _did_you_mean(match[1].split(".")[0], map(_top_level, options))
+        return f"there is no setting {match[1]}" + did_you_mean(match[1].split(".")[0], map(_top_level, options))
     if match := re.match(r"Not a valid subclass of (\w+)", reason):
         return f"needs a class_path that says which {match[1]} it is"
     reason = re.sub(r"Expected a <class 'list'>", "expected a list, such as [a, b]", reason)
     return re.sub(
         r"Expected a <class '(?:\w+\.)*(\w+)'>\. Got value: (.*)",
-        lambda match: f"expected {_a(match[1])}, not {cut(match[2], _LONG)}",
+        lambda match: f"expected {_a(match[1])}, got {cut(match[2], _LONG)}",
         reason,
     )
 
@@ -185,7 +185,7 @@ def _find(class_path: str) -> type | None:
 
 def _likely_argument(name: str, described: type | None) -> str:
     names = [] if described is None else list(inspect.signature(described).parameters)
-    if remedy := _did_you_mean(name, names):
+    if remedy := did_you_mean(name, names):
         return remedy
     if 0 < len(names) <= _MANY:
         return f"; it has {', '.join(names)}"
@@ -194,11 +194,3 @@ def _likely_argument(name: str, described: type | None) -> str:
 
 def _top_level(option: str) -> str:
     return option.removeprefix("--").split(".")[0]
-
-
-def _did_you_mean(name: str, names: Iterable[str]) -> str:
-    # The same words in another order are close, too.
-    ordered = {"_".join(sorted(other.split("_"))): other for other in names}
-    closest = difflib.get_close_matches("_".join(sorted(name.split("_"))), list(ordered), n=1)
-    closest = difflib.get_close_matches(name, list(ordered.values()), n=1) or [ordered[key] for key in closest]
-    return f"; did you mean {closest[0]}?" if closest else ""

@@ -35,14 +35,15 @@ def this_process() -> str:
 def end_with_launcher() -> None:
     """End this process soon after the one that started it as a part of the same run.
 
-    Lightning's launcher looks after its children, but nobody ends them when it is gone itself: one that waits for
-    another, or never comes back from a reward, would go on for ever, and on a GPU keep its memory.
+    Lightning's launcher ends its children when one fails, but not when it is killed itself: a child in a collective or
+    in a reward that does not return would run for ever, and on a GPU keep its memory.
     """
     launcher = int(os.environ.get(_LAUNCHER, 0)) if "LOCAL_RANK" in os.environ else 0
     if torch.distributed.is_available() and torch.distributed.is_torchelastic_launched():
         launcher = os.getppid()
     os.environ[_LAUNCHER] = str(os.getpid())
-    if launcher:
+    # An earlier run of this process leaves both variables behind, since Lightning sets LOCAL_RANK in rank 0 as well.
+    if launcher not in (0, os.getpid()):
         threading.Thread(target=_wait_and_end, args=(launcher,), name="launcher-observer", daemon=True).start()
 
 

@@ -13,6 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from typing_extensions import override
 
 from lightning_gft.cli.texts import short
+from lightning_gft.schedules import known_steps
 
 _INTERVAL = 30.0
 _SHOWN = ("greedy_accuracy", "mean@", "pass@")
@@ -47,14 +48,14 @@ class ProgressLines(ProgressBar):
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._began, self._last, self._from_step = self._clock(), float("-inf"), trainer.global_step
-        total = self._total(trainer, pl_module)
+        total = known_steps(trainer, getattr(pl_module, "updates_per_batch", 1))
         self._say(trainer, f"Training from step {trainer.global_step}" + (f" to {total}" if total else ""))
 
     @override
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        total, step = self._total(trainer, pl_module), trainer.global_step
+        total, step = known_steps(trainer, getattr(pl_module, "updates_per_batch", 1)), trainer.global_step
         if not (self._is_due() or step == total):
             return
         left = self._left(step - self._from_step, total - step) if total else ""
@@ -132,15 +133,6 @@ class ProgressLines(ProgressBar):
     def _left(self, done: int, remaining: int) -> str:
         seconds = (self._clock() - self._began) / max(done, 1) * remaining
         return f", {_duration(seconds)} left" if remaining > 0 else ""
-
-    @staticmethod
-    def _total(trainer: Trainer, pl_module: LightningModule) -> int | None:
-        """Return the step at which the run ends, if it is known."""
-        totals = [trainer.max_steps] if trainer.max_steps != -1 else []
-        batches = trainer.num_training_batches
-        if trainer.max_epochs not in (None, -1) and batches != float("inf"):
-            totals.append(trainer.max_epochs * int(batches) * getattr(pl_module, "updates_per_batch", 1))
-        return min(totals, default=None)
 
     def _say(self, trainer: Trainer, line: str) -> None:
         if not (self._enabled and trainer.is_global_zero):

@@ -1,4 +1,4 @@
-"""Stopping a run by Ctrl-C or SIGTERM between two steps, with what it has come to kept."""
+"""Stopping a run by Ctrl-C or SIGTERM between two steps, with a checkpoint."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from typing_extensions import override
-
-from lightning_gft.evaluated import EvaluatedModule
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -42,12 +40,13 @@ class StopRequest:
             yield
             return
         before = {number: signal.getsignal(number) for number in _SIGNALS}
+        self._active = True
         received, sent = os.pipe()
         os.set_blocking(sent, False)
         wakeup_before = signal.set_wakeup_fd(sent, warn_on_full_buffer=False)
-        threading.Thread(target=_end_at_second, args=(received,), name="signal-observer", daemon=True).start()
-        os.register_at_fork(after_in_child=self._leave_to_parent)
-        self._active = True
+        threading.Thread(target=self._end_at_second, args=(received,), name="signal-observer", daemon=True).start()
+        if hasattr(os, "register_at_fork"):  # where processes fork
+            os.register_at_fork(after_in_child=self._leave_to_parent)
         self.listen()
         try:
             yield
@@ -59,7 +58,7 @@ class StopRequest:
                 signal.signal(number, handler)
 
     def listen(self) -> None:
-        """Take signals again, from those who have put their own handlers in the meantime, as Lightning does."""
+        """Set the handlers again where other code has replaced them in the meantime, as Lightning does."""
         if self._active and self.asked is None:
             for number in _SIGNALS:
                 signal.signal(number, self._ask)
@@ -96,15 +95,14 @@ class StopRequest:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-
-def _end_at_second(received: int) -> None:
-    """End the process at the second signal; see :class:`StopRequest`."""
-    numbers: list[int] = []
-    while content := os.read(received, 64):
-        numbers += [number for number in content if number in _SIGNALS]
-        if len(numbers) > 1:
-            os._exit(128 + numbers[-1])
-    os.close(received)
+    def _end_at_second(self, received: int) -> None:
+        """End the process at the second signal, until listening ends and closes the other end of the pipe."""
+        numbers: list[int] = []
+        while content := os.read(received, 64):
+            numbers += [number for number in content if number in _SIGNALS]
+            if len(numbers) > 1 and self._active:
+                os._exit(128 + numbers[-1])
+        os.close(received)
 
 
 class StopBetweenSteps(Callback):
@@ -162,8 +160,8 @@ class StopBetweenSteps(Callback):
         if trainer.sanity_checking or not self._all_stop_at_batch(trainer):
             return
         if trainer.state.fn == TrainerFn.FITTING:
-            assert isinstance(pl_module, EvaluatedModule)  # noqa: S101 (the command line makes no other)
-            pl_module.leave_evaluation()
+            if callable(leave := getattr(pl_module, "leave_evaluation", None)):
+                leave()
             self._keep(trainer)
         self._end()
 
@@ -217,7 +215,7 @@ class StopBetweenSteps(Callback):
         return self._shared_batches >= 0 and self._all_stop(trainer)
 
     def _all_stop(self, trainer: Trainer) -> bool:
-        # Processes are told at different times, and all of them must take part in what follows.
+        # Ranks receive a signal at different times, and all of them must take part in what follows.
         return bool(trainer.strategy.reduce_boolean_decision(self.request.asked is not None, all=False))
 
     def _keep(self, trainer: Trainer) -> None:

@@ -66,7 +66,7 @@ def _settings(module: GFTLitModule, data: object) -> Iterator[tuple[str, str]]:
     own, trained = module.parts() | now, now | module.trained_parts()
     if differences := setting_differences(trained, {"data": trained.get("data")} | own):
         rank_zero_warn(
-            "the card tells the settings that the checkpoint was trained with; the configuration given now differs in "
+            "the card lists the settings that the checkpoint was trained with; the configuration given now differs in "
             + ", ".join(differences)
         )
     yield from trained.items()

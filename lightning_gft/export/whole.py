@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from lightning_gft.checkpoint import join
-from lightning_gft.export.comparison import probe_logits
+from lightning_gft.export.comparison import Comparison, coarsest, probe_logits
 from lightning_gft.module import GFTLitModule
-from lightning_gft.policy import Policy, Unsharded
+from lightning_gft.policy import Policy
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,15 @@ class WholePolicy:
 
     Args:
         policy: To be written.
-        logits: ``[P, T, V]``, what the policy that was trained says to a few tokens.
+        comparison: Of the export with the policy that was trained.
+        logits: ``[P, T, V]``, what the policy that was trained says to a few tokens; ``None`` if it could not be run.
+        dtype: The coarsest data type that had a part in ``logits``.
     """
 
     policy: Policy
-    logits: Tensor
+    comparison: Comparison
+    logits: Tensor | None
+    dtype: torch.dtype
 
 
 def whole_policy(module: GFTLitModule, is_first: bool = True) -> WholePolicy | None:
@@ -34,19 +39,24 @@ def whole_policy(module: GFTLitModule, is_first: bool = True) -> WholePolicy | N
         module: Whose policy it is.
         is_first: Whether this is the first process; the others get ``None``.
     """
-    with module.policy.sharding.whole(module.policy.model):
-        logits = probe_logits(module.policy.model, module.policy.device)
-    if isinstance(module.policy.sharding, Unsharded):
-        return WholePolicy(module.policy, logits) if is_first else None
-    with module.policy.sharding.readable():
-        state = module.state_dict()
-        module.frozen.take_out(state, module)
-        trained = join({name.removeprefix("policy."): weight for name, weight in state.items()}, keep=is_first)
-        if not is_first:
-            return None
+    policy, comparison = module.policy, Comparison()
+    is_split = policy.sharding.is_split
+    with policy.sharding.whole(policy.model):
+        dtype = coarsest(policy.model)
+        # Blocks may be gathered in half precision though embeddings and head are not: autocast casts between them.
+        autocast = dtype if is_split and dtype.itemsize < torch.float32.itemsize else None
+        logits = comparison.attempt(probe_logits, policy.model, policy.device, autocast)
+    if is_split:
+        with policy.sharding.readable():
+            state = module.state_dict()
+            module.frozen.take_out(state, module)
+            trained = join({name.removeprefix("policy."): weight for name, weight in state.items()}, keep=is_first)
+    if not is_first:
+        return None
+    if is_split:
         policy = module.policy_loader.load()
         for name, weight in policy.named_parameters():  # data types that the trainer's precision has set
             if name in trained and weight.requires_grad:
                 weight.data = weight.data.to(trained[name].dtype)
         policy.load_state_dict(trained, strict=False)
-    return WholePolicy(policy, logits)
+    return WholePolicy(policy, comparison, logits, dtype)

@@ -7,15 +7,23 @@ from tempfile import TemporaryDirectory
 from typing import Literal
 
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from safetensors import SafetensorError
 
 from lightning_gft.export.card import model_card
-from lightning_gft.export.comparison import check_adapter, check_logits, check_model, coarsest, probe_logits
+from lightning_gft.export.comparison import (
+    Comparison,
+    check_adapter,
+    check_logits,
+    check_model,
+    coarser,
+    coarsest,
+    probe_logits,
+)
 from lightning_gft.export.targets import move_to_free
 from lightning_gft.export.tokenizer import loading_class
 from lightning_gft.export.whole import WholePolicy, whole_policy
 from lightning_gft.module import GFTLitModule
-from lightning_gft.policy import compute_device
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
@@ -31,9 +39,10 @@ def export_policy(
 ) -> Path:
     """Write weights (safetensors), configuration, tokenizer, chat template and model card.
 
-    What was written is loaded again and compared with the policy on a few tokens before it gets its name. A new folder
-    appears when it is whole; into an empty one, files are moved when all are written. Where another run has written to
-    it in the meantime, a number is added.
+    What was written is loaded again and compared with the policy on a few tokens before it gets its name. If the two
+    differ, the files are kept under another name, ``<path>-unchecked``; if they cannot be compared, for lack of memory,
+    say, a warning says so. A new folder appears when it is whole; into an empty one, files are moved when all are
+    written. Where another run has written to it in the meantime, a number is added.
 
     Args:
         module: Whose policy is written.
@@ -56,46 +65,66 @@ def export_policy(
         module.policy_loader.check_merge()
     whole = whole or whole_policy(module)
     assert whole is not None  # noqa: S101 (this process is the first)
+    path = path.resolve()
     try:
-        place = path.resolve() if path.is_dir() else path.resolve().parent  # what is there may be all that is writable
+        place = path if path.is_dir() else path.parent  # what is there may be all that is writable
         place.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=place, prefix=".unfinished-") as unfinished:
-            folder = Path(unfinished) / path.resolve().name
+            folder = Path(unfinished) / path.name
             write = _write_merged if merge else _write_own
             write(module, whole, folder, torch_dtype)
             is_adapter = whole.policy.adapters is not None and not merge
             tokenizer_class = loading_class(folder, module.tokenizer)
             card = model_card(module, data=data, is_adapter=is_adapter, tokenizer_class=tokenizer_class)
             (folder / "README.md").write_text(card, encoding="utf-8")
-            return _move(folder, path.resolve(), Path(unfinished).name)
+            if whole.comparison.difference:
+                written = move_to_free(folder, place / f"{path.name}-unchecked")
+            else:
+                written = _move(folder, path, Path(unfinished).name)
     except (OSError, SafetensorError) as error:
         raise OSError(
             f"the policy could not be written to {path} ({error}); a checkpoint is written there, or elsewhere, by "
             "`lightning-gft export`"
         ) from error
+    return _told(written, path, whole.comparison)
 
 
-def _write_own(module: GFTLitModule, whole: WholePolicy, folder: Path, torch_dtype: str | None) -> None:
+def _told(written: Path, path: Path, comparison: Comparison) -> Path:
+    """Return where an export is if it is the policy, as far as could be seen."""
+    if comparison.difference:
+        raise ValueError(
+            f"`path`: expected an export to {path} equal to the policy, got {comparison.difference}; the files are in "
+            f"{written}, do not use them before you know why"
+        )
+    if comparison.obstacle:
+        rank_zero_warn(
+            f"`path`: the export in {written} could not be compared with the policy ({comparison.obstacle}): load it "
+            "and compare some responses before you rely on it"
+        )
+    return written
+
+
+def _write_own(module: GFTLitModule, whole: WholePolicy, folder: Path, torch_dtype: Dtype | None) -> None:
     """Write the model, or the adapter alone, and compare it with the policy."""
-    policy = whole.policy
+    policy, attempt = whole.policy, whole.comparison.attempt
     policy.save_pretrained(folder, torch_dtype)
     if policy.adapters is None:
-        check_model(folder, policy.model, whole.logits, "the written model")
+        attempt(check_model, folder, policy.model, whole.logits, whole.dtype)
     else:
-        check_adapter(folder, policy, whole.logits, None if torch_dtype is None else getattr(torch, torch_dtype))
+        dtype = coarser(whole.dtype, getattr(torch, torch_dtype or "float32"))
+        attempt(check_adapter, folder, policy, whole.logits, dtype)
 
 
-def _write_merged(module: GFTLitModule, whole: WholePolicy, folder: Path, torch_dtype: str | None) -> None:
+def _write_merged(module: GFTLitModule, whole: WholePolicy, folder: Path, torch_dtype: Dtype | None) -> None:
     """Write a model with the adapters in its weights, and compare it with adapters beside them."""
-    policy = whole.policy
+    policy, attempt = whole.policy, whole.comparison.attempt
     adapters = module.policy_loader.full_precision(policy)
-    expected = probe_logits(adapters.model, compute_device(adapters.model))
+    expected, dtype = attempt(probe_logits, adapters.model, torch.device("cpu")), coarsest(adapters.model)
     if not policy.is_quantised:  # else the model in full precision is another, if only a little
-        check_logits(expected, whole.logits, coarsest(policy.model), "the model as it is read again")
-    torch_dtype = torch_dtype or str(policy.model.dtype).removeprefix("torch.")
+        attempt(check_logits, expected, whole.logits, whole.dtype)
     merged = adapters.merge()
-    policy.save_pretrained(folder, torch_dtype, merged)
-    check_model(folder, merged, expected, "the merged model")
+    policy.save_pretrained(folder, torch_dtype or str(policy.model.dtype).removeprefix("torch."), merged)
+    attempt(check_model, folder, merged, expected, dtype)
 
 
 def _move(folder: Path, path: Path, unfinished: str) -> Path:

@@ -97,6 +97,6 @@ def check_agreement(lora: LoRA, stored: dict[str, Any], model: PreTrainedModel) 
 def _comparable(value: Any, model: PreTrainedModel) -> Any:
     if not isinstance(value, (list, set)):
         return value
-    # Of tied embeddings peft may name the other one.
+    # Peft may name the other one of two tied embeddings.
     tied = are_tied(model)
     return frozenset("embeddings" if tied and names_an_embedding(model, [name]) else name for name in value)

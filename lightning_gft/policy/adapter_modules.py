@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import nn
 from transformers import PreTrainedModel
 
-from lightning_gft.policy.target_modules import matching
+from lightning_gft.policy.target_modules import check_pattern, matching, named_modules
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -66,8 +66,7 @@ def names_an_embedding(model: PreTrainedModel, names: Sequence[str]) -> bool:
         model: A causal language model, without adapters.
         names: Of modules, as peft matches them.
     """
-    named = {path: module for path, module in model.named_modules() if path}
-    return is_embedding(model, (module for path, module in named.items() for name in names if _ends(path, name)))
+    return is_embedding(model, (module for name in names for _, module in named_modules(model, name)))
 
 
 def check_tied_embeddings(model: PreTrainedModel) -> None:
@@ -110,7 +109,7 @@ def untie_adapted(model: PreTrainedModel) -> None:
         config.tie_word_embeddings = False
 
 
-def settle_targets(model: PreTrainedModel, config: Any) -> None:
+def resolve_targets(model: PreTrainedModel, config: Any) -> None:
     """Match a pattern within a limit of time, and let tied low-rank adapters be two, which peft would make views.
 
     Args:
@@ -118,11 +117,12 @@ def settle_targets(model: PreTrainedModel, config: Any) -> None:
         config: Of an adapter that was stored; changed in place.
 
     Raises:
-        ValueError: If matching takes too long.
+        ValueError: If a pattern is no regular expression, or matching takes too long.
     """
     targets, saved = config.target_modules, config.modules_to_save or []
     paths = [path for path, _ in model.named_modules()]
     if isinstance(targets, str) and targets.lower() != "all-linear":
+        check_pattern(targets)
         matching(targets, paths)
     if not config.ensure_weight_tying or names_an_embedding(model, saved):
         return
@@ -149,10 +149,6 @@ def _embeddings(model: PreTrainedModel) -> list[Any]:
 def _own_layer(module: Any) -> Any:
     """Return the layer that a model had before adapters or a copy were put around it."""
     return getattr(module, "base_layer", getattr(module, "original_module", module))
-
-
-def _ends(path: str, name: str) -> bool:
-    return f".{path}".endswith(f".{name}")
 
 
 def _trains(module: nn.Module | None) -> bool:

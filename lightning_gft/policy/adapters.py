@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,13 +20,13 @@ from lightning_gft.policy.adapter_modules import (
     check_tied_embeddings,
     is_embedding,
     names_an_embedding,
-    settle_targets,
+    resolve_targets,
     untie_adapted,
     warn_of_rank,
 )
 from lightning_gft.policy.extras import require
 from lightning_gft.policy.files import in_a_line
-from lightning_gft.policy.target_modules import check_modules
+from lightning_gft.policy.target_modules import check_modules, check_pattern
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -86,13 +85,7 @@ class LoRA:
                 f"lora.target_modules={self.target_modules!r} names no module; leave it out for all-linear"
             )
         if isinstance(self.target_modules, str):
-            try:
-                re.compile(self.target_modules)
-            except re.error as error:
-                raise ValueError(
-                    f"lora.target_modules={self.target_modules!r} is no regular expression: {error}; names are given "
-                    "as a list, [q_proj, v_proj]"
-                ) from error
+            check_pattern(self.target_modules)
 
 
 class Adapters:
@@ -161,7 +154,7 @@ class Adapters:
             yield
 
     @contextmanager
-    def replaced_by(self, path: str | Path) -> Iterator[None]:
+    def with_adapter(self, path: str | Path) -> Iterator[None]:
         """Within this context the model has another adapter in the place of the one that trains.
 
         Args:
@@ -248,7 +241,7 @@ def _load(model: PreTrainedModel, lora: LoRA) -> PeftModel:
     try:
         config = read_adapter_config(path, model)
         check_agreement(lora, vars(config), model)
-        settle_targets(model, config)
+        resolve_targets(model, config)
         config.inference_mode = False
         peft_model = _inject(model, config)
         loaded = peft_model.load_adapter(path, _TRAINED, is_trainable=True)
@@ -282,7 +275,7 @@ def _add_frozen(model: PreTrainedModel, peft_model: PeftModel, path: str, name: 
 
     training = model.training
     config = PeftConfig.from_pretrained(path)
-    settle_targets(model, config)
+    resolve_targets(model, config)
     with _quiet():
         peft_model.load_adapter(path, name, is_trainable=False, peft_config=config)
     model.train(training)  # loading what does not train switched all of it to evaluation

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lightning.pytorch.utilities import rank_zero_warn
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from lightning_gft.chat import ChatTemplate, OutOfTimeError, RenderError, find_turn_end, ids_of
+from lightning_gft.policy.files import in_a_line
 from lightning_gft.rollout import EndTokens
 
 
@@ -35,13 +37,17 @@ def name_ends(model: PreTrainedModel, end: EndTokens) -> Iterator[None]:
         model: A model.
         end: The tokens.
     """
-    before = model.generation_config, model.config.eos_token_id
+    configs = [config for config in (model.config, model.config.get_text_config()) if hasattr(config, "eos_token_id")]
+    before, ends = model.generation_config, [config.eos_token_id for config in configs]
     model.generation_config = _naming(model, end)
-    model.config.eos_token_id = model.generation_config.eos_token_id
+    for config in configs:  # one and the same of most models; those that see and read have one within the other
+        config.eos_token_id = model.generation_config.eos_token_id
     try:
         yield
     finally:
-        model.generation_config, model.config.eos_token_id = before
+        model.generation_config = before
+        for config, own in zip(configs, ends, strict=True):
+            config.eos_token_id = own
 
 
 def save_ends(model: PreTrainedModel, end: EndTokens, path: str | Path) -> None:
@@ -71,7 +77,24 @@ def _naming(model: PreTrainedModel, end: EndTokens) -> GenerationConfig:
     config = copy.deepcopy(model.generation_config) or GenerationConfig()
     ids = sorted({*end.eos_token_ids, *_configured(model)})
     config.eos_token_id = ids[0] if len(ids) == 1 else ids
+    if _complaint(config):  # most often a temperature that do_sample is missing for, with which many models are stored
+        config.do_sample = True
+    if complaint := _complaint(config):
+        rank_zero_warn(
+            f"the model's generation_config.json is left out of what is written, but for its tokens: {complaint}"
+        )
+        tokens = {name: value for name, value in config.to_diff_dict().items() if name.endswith("_token_id")}
+        config = GenerationConfig(**tokens)
     return config
+
+
+def _complaint(config: GenerationConfig) -> str:
+    """Return why transformers would not write a generation config, if so."""
+    try:
+        config.validate(strict=True)
+    except ValueError as error:
+        return in_a_line(error)
+    return ""
 
 
 def _configured(model: PreTrainedModel) -> set[int]:

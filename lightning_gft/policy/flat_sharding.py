@@ -86,7 +86,7 @@ class FlatSharded(Sharding):
     @override
     def gradient_norm(self) -> Tensor:
         norm = get_total_norm([weight.grad for weight in self._root.parameters() if weight.grad is not None])
-        if self._is_split:
+        if self._shards:
             # A process may hold nothing that has a gradient, so the data type must not be the gradients'.
             group, device = self._channel()
             squared = norm.to(device, torch.float64).square()
@@ -107,7 +107,7 @@ class FlatSharded(Sharding):
         Raises:
             ValueError: If the optimizer keeps tensors that are not made of one value for each of a weight.
         """
-        if not self._is_split:
+        if not self._shards:
             return optimizer.state_dict()
         return join_state(optimizer, self._shapes, *self._channel())
 
@@ -118,12 +118,12 @@ class FlatSharded(Sharding):
             optimizer: Of the model that trains.
             state: Its own on every process.
         """
-        if self._is_split:
+        if self._shards:
             state = split_state(optimizer, state, self._shapes, *self._channel())
         optimizer.load_state_dict(dict(state))
 
     @property
-    def _is_split(self) -> bool:
+    def _shards(self) -> bool:
         return self._root.sharding_strategy != ShardingStrategy.NO_SHARD
 
     def _channel(self) -> tuple[ProcessGroup, torch.device]:

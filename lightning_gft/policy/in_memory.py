@@ -12,6 +12,7 @@ from typing_extensions import override
 from lightning_gft.checks import check_kind
 from lightning_gft.policy.adapters import LoRA
 from lightning_gft.policy.loader import PolicyLoader
+from lightning_gft.policy.quantization import is_quantised
 from lightning_gft.policy.tokenizer import set_chat_template
 from lightning_gft.rollout import RolloutEngine
 
@@ -66,7 +67,7 @@ class ModelPolicy(PolicyLoader):
                 f"`model`: expected a causal language model, as AutoModelForCausalLM loads, got {type(model).__name__}"
             )
         self.model = model
-        if self._is_quantised and lora is None:
+        if is_quantised(self.model) and lora is None:
             raise ValueError(
                 "`model`: its weights are quantised and cannot be trained; train adapters on top of them, "
                 "lora=LoRA(r=16, alpha=32), or load the model without quantization_config"
@@ -96,15 +97,11 @@ class ModelPolicy(PolicyLoader):
     @override
     def check_merge(self) -> None:
         super().check_merge()
-        if self._is_quantised:
+        if is_quantised(self.model):
             raise ValueError(
                 "`merge`: expected a model in full precision, got one whose weights are quantised, into which an "
                 "adapter merges badly; export the adapter, and merge it into the model that it was quantised from"
             )
-
-    @property
-    def _is_quantised(self) -> bool:
-        return getattr(self.model, "hf_quantizer", None) is not None
 
     def _copy(self, shared: bool) -> PreTrainedModel:
         """Copy the model; weights that nothing will change may be shared, packed ones have a way of their own."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from functools import cached_property
+from typing import Any
 
 import torch
 from lightning.pytorch.strategies import Strategy
+from torch import Tensor, nn
 from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
@@ -73,20 +75,23 @@ class PolicyLoader(ABC):
         """
         if self.lora is None:
             raise ValueError(
-                "merge=True, but the policy has no adapters: its weights are exported as they are without it"
+                "`merge`: expected a policy with adapters, got one without; leave merge out, and its weights are "
+                "exported as they are"
             )
 
     def full_precision(self, policy: Policy) -> Adapters:
-        """Return a copy of a policy's adapters, in a model of their own whose weights are in full precision.
+        """Return a copy of a policy's adapters on the CPU, in a model of their own with weights in full precision.
 
         Args:
-            policy: What this has loaded, with adapters.
+            policy: What this has loaded, with adapters and without packed weights.
         """
-        assert policy.adapters is not None  # noqa: S101 (the caller has checked)
-        adapters = copy.deepcopy(policy.adapters)
-        if adapters.model.dtype.itemsize < torch.float32.itemsize:
-            adapters.model.float()  # half precision would round a small adapter away
-        return adapters
+        own = policy.adapters
+        assert own is not None  # noqa: S101 (the caller has checked)
+        # What deepcopy shall take for copies: at once on the CPU, as a GPU may have no room for a second model.
+        memo: dict[int, Any] = {id(value): _wide(value) for value in own.model.buffers()}
+        for weight in own.model.parameters():
+            memo[id(weight)] = nn.Parameter(_wide(weight), requires_grad=weight.requires_grad)
+        return copy.deepcopy(own, memo)
 
     def merge(self, policy: Policy) -> PreTrainedModel:
         """Return a model with a policy's adapters added to its weights.
@@ -123,3 +128,9 @@ class PolicyLoader(ABC):
     @abstractmethod
     def load_model(self) -> PreTrainedModel:
         """Return the language model with its weights."""
+
+
+def _wide(value: Tensor) -> Tensor:
+    """Copy a tensor to the CPU, out of half precision, which would round a small adapter away."""
+    dtype = torch.promote_types(value.dtype, torch.float32) if value.is_floating_point() else value.dtype
+    return value.detach().to("cpu", dtype, copy=True)

@@ -23,6 +23,7 @@ from lightning_gft.policy.checks import check_causal, check_prompts, check_vocab
 from lightning_gft.policy.ends import end_tokens, name_ends, save_ends
 from lightning_gft.policy.heads import find_linear_head
 from lightning_gft.policy.packable import find_packability
+from lightning_gft.policy.quantization import is_quantised
 from lightning_gft.policy.scoring import score
 from lightning_gft.policy.sharding import Sharding, Unsharded, compute_device
 from lightning_gft.rollout import RolloutEngine, StopStrings, TransformersEngine, response_seeds
@@ -92,7 +93,7 @@ class Policy(nn.Module):
     @property
     def is_quantised(self) -> bool:
         """Whether some of the model's weights are packed into few bits."""
-        return getattr(self.model, "hf_quantizer", None) is not None
+        return is_quantised(self.model)
 
     @property
     def pad_token_id(self) -> int:

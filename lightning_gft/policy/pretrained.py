@@ -107,7 +107,7 @@ class PretrainedPolicy(PolicyLoader):
         if dropout is not None:
             dropout = check_number("dropout", dropout, least=0, below=1, of=type(self).__name__)
         if torch_dtype not in get_args(Dtype):
-            raise ValueError(f"torch_dtype={torch_dtype!r} must be one of {', '.join(get_args(Dtype))}")
+            raise ValueError(f"`torch_dtype`: expected one of {', '.join(get_args(Dtype))}, got {torch_dtype!r}")
         if quantization is not None and quantization.bits == 8 and lora is not None and lora.use_dora:
             raise ValueError("lora.use_dora does not go with quantization.bits=8; use bits: 4, or leave use_dora out")
         if quantization is not None and lora is None:
@@ -140,16 +140,18 @@ class PretrainedPolicy(PolicyLoader):
 
     @override
     def full_precision(self, policy: Policy) -> Adapters:
-        """Return a copy of a policy's adapters, in a model that is read again in full precision.
+        """Return a copy of a policy's adapters; a model of packed weights is read again in full precision.
 
         Args:
             policy: What this has loaded, with adapters.
         """
-        assert policy.adapters is not None  # noqa: S101 (the caller has checked)
+        if not policy.is_quantised:
+            return super().full_precision(policy)
+        assert policy.adapters is not None  # noqa: S101 (packed weights take adapters to train)
         whole = copy.copy(self)
         whole.quantization, whole.fp32_head, whole.gradient_checkpointing = None, False, False
-        whole.torch_dtype = "float32"  # half precision would round a small adapter away
-        with TemporaryDirectory() as folder:
+        whole.torch_dtype = "float32"
+        with TemporaryDirectory() as folder, torch.device("cpu"):
             policy.adapters.save_pretrained(folder)
             return Adapters(whole.load_model(), LoRA(adapter_path=folder))
 

@@ -51,7 +51,7 @@ class Quantization:
         for name, hint in get_type_hints(type(self)).items():
             if (choices := get_args(hint)) and getattr(self, name) not in choices:
                 raise ValueError(
-                    f"quantization.{name}={getattr(self, name)!r} must be {' or '.join(map(str, choices))}"
+                    f"`quantization.{name}`: expected {' or '.join(map(str, choices))}, got {getattr(self, name)!r}"
                 )
         given = [field.name for field in fields(self)[1:] if getattr(self, field.name) != field.default]
         if self.bits == 8 and given:
@@ -68,6 +68,15 @@ class Quantization:
             bnb_4bit_compute_dtype=getattr(torch, self.compute_dtype),
             bnb_4bit_quant_storage=getattr(torch, self.storage_dtype),
         )
+
+
+def is_quantised(model: PreTrainedModel) -> bool:
+    """Tell whether some of a model's weights are packed into few bits.
+
+    Args:
+        model: Any.
+    """
+    return getattr(model, "hf_quantizer", None) is not None
 
 
 def keep_differentiable(model: PreTrainedModel) -> None:

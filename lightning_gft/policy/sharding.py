@@ -30,6 +30,11 @@ Result = TypeVar("Result")
 class Sharding(ABC):
     """How the weights of a policy lie on the processes that train it."""
 
+    @property
+    def is_split(self) -> bool:
+        """Whether the module's weights, outside of :meth:`readable`, may be others than on one process."""
+        return True
+
     @abstractmethod
     def whole(self, *models: nn.Module) -> AbstractContextManager[None]:
         """Within this context every process has all weights of some models; all processes enter it together.
@@ -76,6 +81,11 @@ class Unsharded(Sharding):
 
     def __init__(self, policy: nn.Module) -> None:
         self._policy = policy
+
+    @property
+    @override
+    def is_split(self) -> bool:
+        return False
 
     @override
     def whole(self, *models: nn.Module) -> AbstractContextManager[None]:

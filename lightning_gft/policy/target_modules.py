@@ -43,12 +43,14 @@ def check_modules(model: PreTrainedModel, targets: str | Sequence[str], saved: S
     _check_adaptable(model, targeted)
     _check_names(model, "modules_to_save", saved)
     for name in saved:
-        if any(_is_quantised(module) for _, module in _named(model, name)):
+        if any(_is_quantised(module) for _, module in named_modules(model, name)):
             raise ValueError(
                 f"lora.modules_to_save: {name!r} is quantised, and weights of few bits cannot be trained: leave it "
                 "out, or leave quantization out"
             )
-        if twice := [path for path, module in _named(model, name) if any(module is other for _, other in targeted)]:
+        if twice := [
+            path for path, module in named_modules(model, name) if any(module is other for _, other in targeted)
+        ]:
             raise ValueError(
                 f"lora: {twice[0]} is in target_modules and in modules_to_save; an adapter and a whole copy of one "
                 "module exclude each other, so leave it out of one of them"
@@ -56,11 +58,30 @@ def check_modules(model: PreTrainedModel, targets: str | Sequence[str], saved: S
     return [module for _, module in targeted]
 
 
+def check_pattern(pattern: str) -> None:
+    """Refuse a text that is no regular expression.
+
+    Args:
+        pattern: Modules that get an adapter.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(
+            f"`lora.target_modules`: expected a regular expression, got {pattern!r} ({error}); give names as a list, "
+            "[q_proj, v_proj]"
+        ) from error
+
+
 def matching(pattern: str, names: Sequence[str]) -> list[str]:
     """Return the names that a regular expression matches whole, within a limit of time.
 
-    ``re`` cannot be interrupted, and some expressions take it longer than the age of the universe. So they are tried in
-    a process of their own, which can be ended.
+    ``re``, with which peft matches, cannot be interrupted, and some expressions take it longer than the age of the
+    universe. So they are tried in a process of their own, which can be ended. Another library's limit would not do:
+    it may be quick where ``re`` is not.
 
     Args:
         pattern: Regular expression.
@@ -95,7 +116,7 @@ def matching(pattern: str, names: Sequence[str]) -> list[str]:
 def _targeted(model: PreTrainedModel, targets: str | Sequence[str]) -> list[tuple[str, nn.Module]]:
     if not isinstance(targets, str):
         _check_names(model, "target_modules", targets)
-        return [named for name in targets for named in _named(model, name)]
+        return [named for name in targets for named in named_modules(model, name)]
     if targets.lower() == "all-linear":
         return []
     modules = {path: module for path, module in model.named_modules() if path}
@@ -127,15 +148,21 @@ def _is_adaptable(module: nn.Module) -> bool:
 
 
 def _check_names(model: PreTrainedModel, field: str, names: Sequence[str]) -> None:
-    missing = [name for name in names if not any(_named(model, name))]
+    missing = [name for name in names if not any(named_modules(model, name))]
     if missing:
         raise ValueError(
-            f"lora.{field}: {type(model).__name__} has no module {', '.join(map(repr, missing))}"
-            f"{_did_you_mean(missing, model)}; it has {_listed(_leaves(model))}"
+            f"`lora.{field}`: expected modules of {type(model).__name__}, got {', '.join(map(repr, missing))}"
+            f"{_did_you_mean(missing, model)}; use some of {_listed(_leaves(model))}"
         )
 
 
-def _named(model: PreTrainedModel, name: str) -> Iterator[tuple[str, nn.Module]]:
+def named_modules(model: PreTrainedModel, name: str) -> Iterator[tuple[str, nn.Module]]:
+    """Return paths and modules of a name, as peft matches it: the end of the path, from a dot on.
+
+    Args:
+        model: A causal language model.
+        name: Such as ``q_proj`` or ``self_attn.q_proj``.
+    """
     return ((path, module) for path, module in model.named_modules() if f".{path}".endswith(f".{name}"))
 
 

@@ -23,7 +23,8 @@ class Reward(ABC):
 
     Args:
         weight: What the score counts in the total; negative for a penalty, 0 to log the score alone.
-        special_tokens: Whether the responses keep their special tokens, such as ``<think>`` where a tokenizer has it.
+        special_tokens: Whether the responses keep their special tokens, all but those that end them, such as
+            ``<think>`` where a tokenizer has it.
 
     Raises:
         ValueError: If the weight is infinite or NaN.
@@ -55,11 +56,6 @@ class Reward(ABC):
             **columns: Every other column of the data, ``N`` entries each.
         """
 
-    @property
-    def keeps_special_tokens(self) -> bool:
-        """Whether the responses that it scores keep their special tokens, all but the one that ends them."""
-        return self.special_tokens
-
     def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:  # noqa: B027 (nothing to check is the rule)
         """Refuse a row of the data whose responses could not be scored; a run asks for every row before it starts.
 
@@ -72,13 +68,13 @@ class Reward(ABC):
         """
 
     def check_tokens(self, special_tokens: Collection[str]) -> None:  # noqa: B027
-        """Refuse a tokenizer with which no response could ever score; a run asks before it starts.
+        """Check the reward against a tokenizer; a run asks before it starts.
 
         Args:
             special_tokens: Tokens that are taken out of the responses, unless the reward keeps them.
 
         Raises:
-            ValueError: If there is such a token.
+            ValueError: If no response could ever score.
         """
 
     def close(self) -> None:  # noqa: B027
@@ -147,7 +143,10 @@ class FunctionReward(Reward):
         hint = (
             "; a response is called `responses` here, not `completions`: rename it" if "completions" in missing else ""
         )
-        raise ValueError(f"{self.function} has parameters {missing} that the data lacks; it has {sorted(given)}{hint}")
+        raise ValueError(
+            f"`function`: expected one whose parameters the data has, got {self.function} with {missing}; name some of "
+            f"{sorted(given)}{hint}"
+        )
 
 
 def as_rewards(rewards: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,20 +184,24 @@ def _parameters(function: Callable[..., Any], name: str) -> list[inspect.Paramet
 def _import_function(path: str) -> Callable[..., Any]:
     parts = path.replace(":", ".").split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
-        raise ValueError(f"function={path!r} must read package.module.function or package.module:function")
+        raise ValueError(
+            f"`function`: expected package.module.function or package.module:function, got {path!r}; write the path so"
+        )
     module_name, name = ".".join(parts[:-1]), parts[-1]
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise ImportError(
-            f"function={path!r}: module {module_name!r} cannot be imported ({error}); "
+            f"`function`: expected a module that can be imported, got {module_name!r} in {path!r} ({error}); "
             "install it, or put the folder that holds it on PYTHONPATH"
         ) from error
     if not hasattr(module, name):
         raise ImportError(
-            f"function={path!r}: module {module_name!r} has no {name!r}; define it there at the top level"
+            f"`function`: expected a name in module {module_name!r}, got {name!r}; define it there at the top level"
         )
     function = getattr(module, name)
     if not callable(function):
-        raise TypeError(f"function={path!r} is a {type(function).__name__}, not a function")
+        raise TypeError(
+            f"`function`: expected a function, got {path!r}, a {type(function).__name__}; name the function itself"
+        )
     return function  # type: ignore[no-any-return]

@@ -65,16 +65,19 @@ class ExactMatchReward(Reward):
     def _expected(self, reference: Any) -> str:
         """Return the text that a response must equal."""
         if reference is None:
-            raise ValueError("the reference is null: ExactMatchReward has nothing to compare the response to")
+            raise ValueError("the reference of ExactMatchReward: expected a text, got null; give every row a reference")
         text = str(reference)
         answer = after_marker(text, self.marker)
         if isinstance(reference, str) and not (text if answer is None else answer).strip():
-            raise ValueError(f"the reference {reference!r} is blank: ExactMatchReward would reward an empty response")
+            raise ValueError(
+                f"the reference of ExactMatchReward: expected a text that is not blank, got {shorten(reference)}, "
+                "which an empty response equals; correct the data"
+            )
         # No response is written as "14.0" for 14, and whether "True" or "true" is meant for a truth value is open.
         if not isinstance(reference, str | Integral) or isinstance(reference, bool):
             raise ValueError(
-                f"ExactMatchReward compares texts, and the reference {shorten(reference)} is a "
-                f"{type(reference).__name__}: turn the column into text, or use NumericReward for numbers"
+                "the reference of ExactMatchReward: expected a text or a whole number, got "
+                f"{shorten(reference)}; turn the column into text, or use NumericReward for numbers"
             )
         return self._normalize(text if answer is None else answer)
 

@@ -12,6 +12,7 @@ number is then a matter of grammar (:mod:`lightning_gft.rewards.numbers`), and n
 | ``s`` | a word such as "million" | ``u`` | a unit, or any word after a number |
 | ``p`` | percent, degree | ``v`` | a variable, or a product of some |
 | ``m`` | a root, a function, a constant | ``o`` | "and", "or", "to" between numbers |
+| ``w`` | "half of", "divided by": words that need the number after them | | |
 """
 
 from __future__ import annotations
@@ -19,42 +20,24 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from lightning_gft.rewards.tokens import EXPONENT, TOKEN
 from lightning_gft.rewards.words import (
     ARTICLES,
     FUNCTIONS,
+    HEDGES,
     JOINING,
     LATIN,
     MATHEMATICS,
+    MEASURES,
     SCALES,
     is_variable,
     kind_of_attached,
 )
 
-_DIGITS = r"[0-9]+(?:[.,'][0-9]+)*"
-_EXPONENT = r"(?:\^\ ?(?:\{-?[0-9]\}|-?[0-9])|[0-9]+)"
-_TOKEN = re.compile(
-    rf"""
-    (?P<n> [1-9][0-9]{{0,2}}(?:\ [0-9]{{3}})+(?![0-9])(?:[.,][0-9]+)* (?:[eE][-+]?[0-9]+)?
-         | {_DIGITS} (?:[eE][-+]?[0-9]+)?
-         | (?<![0-9.])\.[0-9]+ (?:[eE][-+]?[0-9]+)? )
-  | (?P<f> \\frac\ ? (?: \{{\ ?-?\ ?{_DIGITS}\ ?\}} | [0-9] ) \ ? (?: \{{\ ?-?\ ?{_DIGITS}\ ?\}} | [0-9] ) )
-  | (?P<times> (?<=[0-9])[xX](?=[0-9]) | (?<=[0-9]\ )[xX](?=\ ?[0-9]) )
-  | (?P<word> [{LATIN}]{{2,}}-[0-9]+ | [{LATIN}]+{_EXPONENT}?(?:/[{LATIN}]+{_EXPONENT}?)* | [^\W\d_]+ )
-  | (?P<m> \\[a-zA-Z]+ | [√∛∞∑∏∫] | \|(?=-[0-9.]+\|) | (?<=[0-9A-Za-z)\]}}])_(?=[\w({{]) )
-  | (?P<break> -{{1,3}}>|={{1,3}}>|<-{{1,3}}|<={{1,3}}>|<<|>>|\n\ ?[-+*>](?=\ )|\n )
-  | (?P<i> <=|>=|!=|[<>≤≥≠±∓] )
-  | (?P<op> [-+*/^] )
-  | (?P<open> [(\[{{] )
-  | (?P<close> [)\]}}] )
-  | (?P<comma> , )
-  | (?P<colon> (?<=[0-9]):(?=[0-9]) | (?<=[0-9]\ ):(?=\ [0-9]) )
-  | (?P<p> [%‰°º] )
-  | (?P<other> \S )
-    """,
-    re.VERBOSE,
-)
-_SINGLE_LETTER = re.compile(f"[{LATIN}]{_EXPONENT}?(?:/.*)?", re.VERBOSE)
+_SINGLE_LETTER = re.compile(f"[{LATIN}]{EXPONENT}?(?:/.*)?", re.VERBOSE)
 _FRACTION_FOLLOWS = re.compile(r" ?/ ?[0-9]|\\frac")
+_ARGUMENT_FOLLOWS = re.compile(r"[(_]| [0-9]")
+_EQUAL_FOLLOWS = re.compile(" ?=")
 _EQUAL = frozenset("=≈≃≅→⇒")
 
 _LONGEST = 200
@@ -90,7 +73,7 @@ def find_expressions(text: str) -> tuple[list[Expression], list[str]]:
         (['nn/nu'], ['so', 'x', '='])
     """
     reader = _Reader(text)
-    for match in _TOKEN.finditer(text):
+    for match in TOKEN.finditer(text):
         reader.take(match)
     reader.end()
     return reader.found, reader.others
@@ -129,6 +112,8 @@ class _Reader:
                 self.others += current.texts
         continues = by in _EQUAL and bool(by)
         self.current = Expression(continues=continues)
+        if continues and current.texts[-2:-1] == ["or"]:  # "x = 5 or x = 6"
+            self._add("o", "or")
         if by:
             self.others.append(by)
 
@@ -147,13 +132,34 @@ class _Reader:
     def _number(self, match: re.Match[str]) -> None:
         last = self._last
         mixed = last == "n" and (match.lastgroup == "f" or _FRACTION_FOLLOWS.match(self.text, match.end()))
-        if self.gap and last and last in "nfpsuv)" and not mixed:
+        if self.gap and last and last in "nfpuv)" and not (mixed or self._is_continued(last)):
             self.end()
         self._add(match.lastgroup or "n", match[0])
 
+    def _is_continued(self, last: str) -> bool:
+        r"""Say whether a number after white space belongs to what is before: ``5 feet 3``, ``\log_2 8``."""
+        texts = self.current.texts
+        if last == "u":
+            return texts[-1].lower() in MEASURES
+        return last in "n)" and any(text.lstrip("\\") in FUNCTIONS for text in texts)
+
+    def _changing(self, match: re.Match[str]) -> None:
+        if self._last == "," and not self.depth:
+            self.end()  # a remark
+        self._add("w", match[0])
+
+    def _linking(self, match: re.Match[str]) -> None:
+        if self._last and self._last in "nfpsuv)w":
+            self._add("w", match[0])
+        else:
+            self.end(match[0])
+
+    def _negating(self, match: re.Match[str]) -> None:
+        self._add("-", "-")
+
     def _first_word(self, match: re.Match[str]) -> None:
         word = match[0]
-        is_call = word in FUNCTIONS and self.text[match.end() : match.end() + 1] == "("
+        is_call = word in FUNCTIONS and _ARGUMENT_FOLLOWS.match(self.text, match.end())
         if is_call or word in ("sqrt", "pi"):
             self._add("m", word)
         else:
@@ -162,6 +168,8 @@ class _Reader:
     def _word(self, match: re.Match[str]) -> None:
         word, last = match[0], self._last
         after_number = bool(last) and last in "nfpsu"
+        if last == "o" and word in HEDGES:
+            return
         if last == "p" and word in "CF":
             self._add("u", word)  # degrees
         elif (after_number or last == ")") and not self.gap:
@@ -177,11 +185,11 @@ class _Reader:
 
     def _word_after_number(self, word: str) -> None:
         last = self._last
-        if word.lower() in SCALES and last in "nf":
+        if word.lower() in SCALES and last in "nfs":
             self._add("s", word.lower())
         elif word in MATHEMATICS:
             self._add("m", word)
-        elif word in JOINING and last != "u":
+        elif word in JOINING:
             self._add("o", word)
         elif word in ARTICLES or self.current.kinds.endswith("u" * _MOST_UNITS):
             self.end(word)
@@ -191,7 +199,8 @@ class _Reader:
     def _letter(self, match: re.Match[str]) -> None:
         word, last = match[0], self._last
         is_article = word in ARTICLES and self.text[match.end() : match.end() + 1] in ("", " ", "\n")
-        if is_article or (last == "," and not self.depth) or last == "o":
+        is_other = last == "o" and not (self.current.texts[-1] == "or" and _EQUAL_FOLLOWS.match(self.text, match.end()))
+        if is_article or (last == "," and not self.depth) or is_other:
             self.end(word)
         else:
             if self.gap and last and last in "v)":
@@ -255,6 +264,9 @@ _TAKE = {
     "f": _Reader._number,
     "times": _Reader._operator,
     "word": _Reader._word,
+    "negating": _Reader._negating,
+    "changing": _Reader._changing,
+    "linking": _Reader._linking,
     "m": _Reader._mathematics,
     "break": _Reader._other,
     "i": _Reader._inequality,

@@ -44,7 +44,9 @@ class FormatReward(Reward):
         try:
             self.pattern = regex.compile(pattern, regex.DOTALL)
         except regex.error as error:
-            raise ValueError(f"pattern={pattern!r} is not a regular expression: {error}") from error
+            raise ValueError(
+                f"`pattern`: expected a regular expression, got {shorten(pattern)} ({error}); correct it"
+            ) from error
         self.full_match = full_match
 
     def __call__(
@@ -56,10 +58,13 @@ class FormatReward(Reward):
     @override
     def check_tokens(self, special_tokens: Collection[str]) -> None:
         named = [token for token in special_tokens if token.strip() and regex.escape(token) in self.pattern.pattern]
-        if named and not self.keeps_special_tokens:
-            raise ValueError(
-                f"`pattern` names {max(named, key=len)!r}, a special token of the tokenizer, which is taken out of "
-                "every response before this reward sees it; set special_tokens: true, or write a pattern without it"
+        if named and not self.special_tokens:
+            from lightning.pytorch.utilities import rank_zero_warn
+
+            rank_zero_warn(
+                f"`pattern`: {self.pattern.pattern!r} names {max(named, key=len)!r}, a special token of the tokenizer, "
+                "which is taken out of every response before this reward sees it; set special_tokens: true if the "
+                "response must hold it"
             )
 
     def _matches(self, response: str) -> bool:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import random
-import signal
 import sys
-import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_gft.rewards.base import Reward
 
@@ -40,7 +37,7 @@ def call_reward(title: str, reward: Reward, batch: Mapping[str, Sequence[Any]]) 
         if os.getpid() != process:
             _leave(title)
         _put_back(title, before)
-        _tell_of_environment(title, environment)
+        _warn_of_environment(title, environment)
 
 
 @dataclass(frozen=True)
@@ -52,34 +49,13 @@ class _Setting:
     write: Callable[[Any], Any]
 
 
-def _set_signals(handlers: Mapping[int, Any]) -> None:
-    if threading.current_thread() is not threading.main_thread():
-        return  # where nothing could change them either
-    for number, handler in handlers.items():
-        if signal.getsignal(number) != handler and handler is not None:
-            signal.signal(number, handler)
-
-
 _SETTINGS = (
     _Setting("the gradient mode", torch.is_grad_enabled, torch.set_grad_enabled),
     _Setting("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype),
     _Setting("torch's default device", torch.get_default_device, torch.set_default_device),
-    _Setting("torch's number of threads", torch.get_num_threads, torch.set_num_threads),
-    _Setting("torch's matmul precision", torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
-    _Setting(
-        "torch's deterministic algorithms",
-        torch.are_deterministic_algorithms_enabled,
-        torch.use_deterministic_algorithms,
-    ),
     _Setting("the working directory", os.getcwd, os.chdir),
     _Setting("sys.stdout", lambda: sys.stdout, lambda stream: setattr(sys, "stdout", stream)),
     _Setting("sys.stderr", lambda: sys.stderr, lambda stream: setattr(sys, "stderr", stream)),
-    _Setting("a signal handler", lambda: {n: signal.getsignal(n) for n in signal.valid_signals()}, _set_signals),
-    _Setting(
-        "an alarm",
-        lambda: signal.getitimer(signal.ITIMER_REAL) != (0, 0),
-        lambda _: signal.setitimer(signal.ITIMER_REAL, 0),
-    ),
 )
 
 
@@ -89,14 +65,20 @@ def _put_back(title: str, before: list[Any]) -> None:
         setting.write(was)
     if changed:
         names = ", ".join(setting.name for setting, _ in changed)
-        rank_zero_warn(f"{title} changed {names} for the whole process, which has been put back")
+        _warn(f"{title} changed {names} for the whole process, which has been put back")
 
 
-def _tell_of_environment(title: str, before: Mapping[str, str]) -> None:
+def _warn_of_environment(title: str, before: Mapping[str, str]) -> None:
     """Name environment variables that changed; they stay, as libraries keep notes there when they are first used."""
     names = sorted(name for name in {*before, *os.environ} if before.get(name) != os.environ.get(name))
     if names:
-        rank_zero_warn(f"{title} changed environment variables for the whole process: {', '.join(names)}")
+        _warn(f"{title} changed environment variables for the whole process: {', '.join(names)}")
+
+
+def _warn(message: str) -> None:
+    from lightning.pytorch.utilities import rank_zero_warn  # slow to import, and a worker seldom needs it
+
+    rank_zero_warn(message)
 
 
 def _leave(title: str) -> None:

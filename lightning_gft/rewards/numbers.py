@@ -15,7 +15,7 @@ _NUMBER = re.compile(
     (?: (?P<mixed>n)?(?P<fraction>f|n/n)
       | (?:n\*)?(?P<power>n\^[-+]?n)
       | (?P<plain>n) )
-    (?P<scale>s)? p? (?P<units>u*)
+    (?P<scales>s*) p? (?P<units>u*)
     """,
     re.VERBOSE,
 )
@@ -33,27 +33,9 @@ _INSIDE = re.compile(r"-?\ *[0-9][0-9.,']*")
 # Longer than any answer, and so short that exact arithmetic costs nothing on a response that repeats a digit forever.
 _MAX_CHARACTERS = 1000
 _MAX_EXPONENT_CHARACTERS = 4
-_NO_UNITS = frozenset(
-    [
-        "if",
-        "else",
-        "less",
-        "more",
-        "than",
-        "above",
-        "below",
-        "not",
-        "but",
-        "at",
-        "least",
-        "most",
-        "of",
-        "out",
-        "and",
-        "or",
-    ]
-)
-"""Words after a number with which a text goes on and says something else."""
+_OTHER_WORDS = "if else less more than above below not but at least most of out"
+_NO_UNITS = frozenset(_OTHER_WORDS.split())
+"""Words after a number that begin another statement and are no unit."""
 _MAY_SURROUND = frozenset('.;`"')
 _DANGLING = "-+*/^,:o("
 
@@ -68,9 +50,8 @@ def read_number(text: str) -> Fraction | None:
         >>> read_number(r"$-3\frac{1}{2}$ cm"), read_number(r"2\sqrt{7}"), read_number("7 or 14")
         (Fraction(-7, 2), None, None)
     """
-    if (inside := boxed(text, first=False)) is not None:
-        return read_number(inside)
-    found, others = find_expressions(plain(text))
+    inside = boxed(text, first=False)
+    found, others = find_expressions(plain(text if inside is None else inside))
     if len(found) != 1 or not _MAY_SURROUND.issuperset(others):
         return None
     if _NO_UNITS.intersection(found[0].texts):
@@ -91,9 +72,8 @@ def find_number(text: str, first: bool) -> Fraction | None:
         >>> find_number(r"It is 2\sqrt{7}.", first=False) is None
         True
     """
-    if (inside := boxed(text, first)) is not None:
-        return find_number(inside, first)
-    chosen = (_first if first else _last)(plain(text))
+    inside = boxed(text, first)
+    chosen = (_first if first else _last)(plain(text if inside is None else inside))
     return None if chosen is None else _value(chosen, trim=True)
 
 
@@ -130,13 +110,13 @@ def _value(expression: Expression, trim: bool) -> Fraction | None:
     value = _magnitude(match, texts)
     if value is None:
         return None
-    if match["scale"]:
-        value *= 10 ** SCALES[texts[match.start("scale")]]
+    for scale in texts[slice(*match.span("scales"))]:
+        value *= SCALES[scale]
     return -value if match["sign"] == "-" else value
 
 
 def _without_open_brackets(kinds: str, texts: list[str]) -> tuple[str, list[str]]:
-    """Drop brackets at the beginning that are not closed, as of a remark that goes on after the number."""
+    """Drop brackets at the beginning that are not closed, as of a remark that continues after the number."""
     while kinds.startswith("(") and _closing(kinds) is None:
         kinds, texts = kinds[1:], texts[1:]
     return kinds, texts
@@ -160,14 +140,15 @@ def _magnitude(match: re.Match[str], texts: list[str]) -> Fraction | None:
         return _scientific(match, texts)
     start, stop = match.span("fraction")
     top, bottom = _INSIDE.findall(_spread(texts[start])) if stop - start == 1 else (texts[start], texts[start + 2])
+    top, bottom = top.strip(), bottom.strip()
     numerator, denominator = _signed(top), _signed(bottom)
     if numerator is None or not denominator:
         return None
     if not match["mixed"]:
         return numerator / denominator
-    whole = texts[match.start("mixed")]
-    is_mixed = whole.isdigit() and top.isdigit() and bottom.isdigit() and numerator < denominator
-    return int(whole) + numerator / denominator if is_mixed else None
+    whole = _exact(texts[match.start("mixed")])
+    is_mixed = top.isdigit() and bottom.isdigit() and numerator < denominator
+    return whole + numerator / denominator if is_mixed and whole is not None and whole.denominator == 1 else None
 
 
 def _spread(fraction: str) -> str:

@@ -86,9 +86,8 @@ class NumericReward(Reward):
             number = read_number(str(reference))
         if number is None:
             raise ValueError(
-                f"NumericReward cannot read a number from the reference {shorten(reference)}: expected text that is "
-                "one number and nothing else; correct the data, choose the column that holds the number, or name the "
-                "marker that it follows"
+                f"the reference of NumericReward: expected a text that is one number, got {shorten(reference)}; "
+                "correct the data, choose the column that holds the number, or name the marker before it as `marker`"
             )
         return number
 

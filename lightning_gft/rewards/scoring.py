@@ -1,4 +1,4 @@
-"""From several rewards to one number a response, with every failure told."""
+"""From several rewards to one number a response; a failure raises and shows the response."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def score_responses(
         columns: Other columns of the data, ``N`` entries each. One named like a keyword of a reward (``prompts``,
             ``responses``, ``references``, or Python's ``self``) is passed over: the keyword's meaning wins.
         raw_responses: ``N`` response texts with special tokens, for rewards that ask for them by
-            :attr:`Reward.keeps_special_tokens`; ``None`` if there are none.
+            their attribute ``special_tokens``; ``None`` if there are none.
 
     Raises:
         ValueError: If there is no reward, or a column or another argument has not ``N`` entries.
@@ -59,15 +59,13 @@ def score_responses(
         (tensor([1.5000, 0.5000]), tensor([1., 0.]))
     """
     if not rewards:
-        raise ValueError("rewards is empty, so no response can be told from another; give at least one reward")
+        raise ValueError("`rewards`: expected at least one reward, got none; give one")
     batch: _Batch = {**columns, "prompts": prompts, "responses": responses, "references": references}
     batch.pop("self", None)
     _check_lengths(batch)
     raw = batch if raw_responses is None else {**batch, "responses": raw_responses}
     _check_lengths(raw)
-    parts = {
-        name: _score(name, reward, raw if reward.keeps_special_tokens else batch) for name, reward in rewards.items()
-    }
+    parts = {name: _score(name, reward, raw if reward.special_tokens else batch) for name, reward in rewards.items()}
     total = torch.zeros(len(responses), dtype=torch.float32)
     applies = torch.full((len(responses),), all(reward.weight == 0 for reward in rewards.values()))
     for name, reward in rewards.items():

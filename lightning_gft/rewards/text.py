@@ -36,17 +36,14 @@ def shorten(value: object) -> str:
         >>> shorten("one\ntwo")
         "'one\\ntwo'"
     """
-    # The end is kept as well as the beginning: a response's answer stands there.
-    shown = repr(value)
-    half = _SHOWN // 2
-    return shown if len(shown) <= _SHOWN else f"{shown[:half]} ... {shown[-half:]}"
+    return _without_middle(repr(value), _SHOWN)
 
 
 def shorten_text(error: BaseException) -> str:
     """Return the text of an error, its middle left out where it is long.
 
     Args:
-        error: Raised by somebody's code, so that even its text may fail.
+        error: Raised by a user's code, so that even its text may fail.
 
     Example:
         >>> shorten_text(ValueError("a" * 5_000_000))
@@ -56,10 +53,13 @@ def shorten_text(error: BaseException) -> str:
         text = str(error)
     except Exception as failure:  # noqa: BLE001 -- another text stands in for it
         return f"(its text cannot be shown: {type(failure).__name__})"
-    if len(text) <= _SHOWN_OF_ERROR:
-        return text
-    half = _SHOWN_OF_ERROR // 2
-    return f"{text[:half]} ... ({len(text)} characters in all) ... {text[-half:]}"
+    return _without_middle(text, _SHOWN_OF_ERROR)
+
+
+def _without_middle(text: str, most: int) -> str:
+    # The end is kept as well as the beginning: a response's answer stands there.
+    half = most // 2
+    return text if len(text) <= most else f"{text[:half]} ... ({len(text)} characters in all) ... {text[-half:]}"
 
 
 def alternatives(reference: Any) -> Sequence[Any]:
@@ -78,5 +78,5 @@ def alternatives(reference: Any) -> Sequence[Any]:
     if not isinstance(reference, list | tuple):
         return [reference]
     if not reference:
-        raise ValueError("the reference is an empty list: expected at least one answer")
+        raise ValueError("the reference: expected at least one answer, got an empty list; correct the data")
     return reference

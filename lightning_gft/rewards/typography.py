@@ -67,8 +67,9 @@ _BRACED = re.compile(r"\^ ?[{(] ?([-+]? ?[0-9]+) ?[})]")
 _BOLD = re.compile(r"(?<![\w)\]}])\*\*|\*\*(?![\w(\[{\\])")
 # A tag's name is parted from what follows by its attributes alone, so that "a <b and c> 5" stays as it is.
 _SPACE = re.compile(" {2,}")
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
-_TAG = re.compile(r"</?[A-Za-z][\w-]*(?:\s+[\w-]+=[^<>]*)?\s*/?>|<\|[^<>|\s]{1,40}\|>")
+_BOX = re.compile(r"(?P<box>\\(?:boxed|fbox)\s*+(?P<open>\{?))|\\.|[{}]", re.DOTALL)
+# Possessive: an attribute that no ">" follows is scanned once, however many spaces it holds.
+_TAG = re.compile(r"</?[A-Za-z][\w-]*+(?:\s++[\w-]++=[^<>]*+)?+\s*+/?>|<\|[^<>|\s]{1,40}\|>")
 
 
 def plain(text: str) -> str:
@@ -117,7 +118,7 @@ def _spelled_out(match: re.Match[str]) -> str:
 def boxed(text: str, first: bool) -> str | None:
     r"""Return what the first or the last ``\boxed`` of a text holds, ``None`` where there is none.
 
-    One that is never closed reaches to the end of the text.
+    Where boxes are nested, the innermost is meant. One that is never closed reaches to the end of the text.
 
     Args:
         text: As it was written.
@@ -131,12 +132,13 @@ def boxed(text: str, first: bool) -> str | None:
     start = text.find(command) if first else text.rfind(command)
     if start < 0:
         return None
-    rest = text[start + len(command) :].lstrip()
-    if not rest.startswith("{"):
-        return rest[:1]
     depth = 0
-    for match in _BRACE.finditer(rest):
+    for match in _BOX.finditer(text, start):
+        if match["box"]:
+            start, depth = match.end(), 1
+            if not match["open"]:
+                return text[start : start + 1]
         depth += {"{": 1, "}": -1}.get(match[0], 0)
         if depth == 0:
-            return rest[1 : match.start()]
-    return rest[1:]
+            return text[start : match.start()]
+    return text[start:]

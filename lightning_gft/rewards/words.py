@@ -6,8 +6,11 @@ import re
 
 LATIN = "A-Za-z\u00b5\u00c0-\u024f\u0370-\u03ff"
 """Letters, as in a regular expression, of which a single one is a variable."""
-SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
-"""Words that multiply the number before them, by a power of ten."""
+SCALES = {
+    **{"dozen": 12, "dozens": 12, "hundred": 100, "thousand": 1000},
+    **{"million": 10**6, "billion": 10**9, "trillion": 10**12},
+}
+"""Words that multiply the number before them, and by how much."""
 UNIT_LETTERS = frozenset("mghsLlWVAJN")
 _SHORT_UNITS = (
     "mm cm dm km nm um µm in ft yd mi mg kg oz lb lbs ml mL dl dL cl cL sec min hr hrs mph kph kmh kW kWh Wh MW mA "
@@ -22,6 +25,31 @@ MATHEMATICS = frozenset(_MATHEMATICAL.split())
 FUNCTIONS = frozenset(["log", "ln", "exp", "sin", "cos", "tan", "max", "min", "gcd", "lcm"])
 ARTICLES = frozenset("aAI")
 JOINING = frozenset(["and", "or", "to"])
+HEDGES = frozenset(["maybe", "perhaps", "possibly", "even", "about", "also", "just"])
+"""Words between a joining word and the number that it joins."""
+_MEASURES = """
+    years year months month weeks week days day hours hour hrs hr h minutes minute mins min seconds second secs sec s
+    miles mile yards yard yd feet foot ft inches inch km m cm mm kg g grams gram pounds pound lbs lb ounces ounce oz
+    gallons gallon quarts quart pints pint dollars dollar euros euro cents cent degrees degree
+"""
+MEASURES = frozenset(_MEASURES.split())
+"""Units after which a second number belongs to the first, as in "2 hours 30 minutes"."""
+NEGATING = r"(?i:minus|negative)"
+"""Words that are a minus sign before a number, as a regular expression."""
+CHANGING = r"""(?i:
+    (?: half | twice | thrice | double | triple | quadruple | times | plus ) (?:\ of)? (?:\ the)?
+  | (?: thirds? | quarters? | fourths? | fifths? | sixths? | eighths? | tenths? | percent | square | cube | root | roots
+      | factorial | reciprocal | inverse | opposite | negation | negative | value | logarithm | log | remainder | power
+      | multiple | multiples | factor | factors ) \ of (?:\ the)?
+)"""
+"""Phrases before a number that make it another, as a verbose regular expression."""
+LINKING = r"""(?i:
+    over | by | of | out\ of | per | into | through | versus | vs | modulo
+  | (?: divided | multiplied | reduced | increased ) \ by
+  | raised\ to (?:\ the (?:\ power (?:\ of)? )? )? | to\ the (?:\ power (?:\ of)? )?
+  | (?: less | fewer | smaller | more | greater | larger ) \ than
+)"""
+"""Phrases between two numbers that make them one expression, as a verbose regular expression."""
 
 
 def kind_of_attached(word: str) -> str:

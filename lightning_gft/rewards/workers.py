@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
+import importlib.util
+import json
 import os
 import pickle
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Collection, Mapping, Sequence
-from multiprocessing.connection import Connection
 from typing import Any
 
 import dill
@@ -28,10 +30,11 @@ from lightning_gft.rewards.isolation import call_reward
 _START_SECONDS = 300.0
 """Time for a process to import what the reward needs, on a machine that is busy."""
 _PROGRAM = (
-    "import sys; from multiprocessing.connection import Connection; connection = Connection(int(sys.argv[1])); "
-    "import pickle; sys.path[:] = pickle.loads(connection.recv_bytes()); "
-    "from lightning_gft.rewards.workers import serve; serve(connection, int(sys.argv[2]))"
+    "import json, sys; sys.path[:] = json.loads(sys.argv[3]); "
+    "from lightning_gft.rewards.workers import serve; serve(int(sys.argv[1]), int(sys.argv[2]))"
 )
+_LENGTH = struct.Struct("!Q")
+"""What a message begins with: its length in bytes."""
 
 
 class TimeLimitedReward(Reward):
@@ -58,16 +61,11 @@ class TimeLimitedReward(Reward):
 
     def __init__(self, reward: Reward, seconds: float) -> None:
         check_kind("reward", reward, Reward, "FormatReward('.*')")
-        super().__init__(reward.weight)
+        super().__init__(reward.weight, reward.special_tokens)
         self.reward = reward
         self.seconds = check_number("seconds", seconds, above=0, of=type(self).__name__)
         self._worker: Worker | None = None
         self._lock = threading.Lock()
-
-    @property
-    @override
-    def keeps_special_tokens(self) -> bool:
-        return self.reward.keeps_special_tokens
 
     @override
     def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:
@@ -110,26 +108,37 @@ class Worker:
 
     Args:
         reward: Sent by value where it belongs to the main script or a notebook, else by its name.
+
+    Raises:
+        RewardError: If the process does not start, the reward cannot be sent, or the platform has no such processes.
     """
 
     def __init__(self, reward: Reward) -> None:
+        if importlib.util.find_spec("fcntl") is None:
+            raise RewardError(
+                f"`TimeLimitedReward`: expected Linux or macOS, got {sys.platform}; use the reward without a limit"
+            )
         sent = _packed(reward)
-        ours, theirs = socket.socketpair()
-        lifeline, held = os.pipe()
+        self.channel, theirs = socket.socketpair()
+        parent_pipe, ours = os.pipe()
+        search_path = json.dumps([str(entry) for entry in sys.path])
         with theirs:
             self.process = subprocess.Popen(  # noqa: S603 (this interpreter)
-                [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), str(lifeline)],
-                pass_fds=(theirs.fileno(), lifeline),
+                [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), str(parent_pipe), search_path],
+                pass_fds=(theirs.fileno(), parent_pipe),
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C is for the run, which ends its workers
             )
-        os.close(lifeline)
-        self.connection = Connection(ours.detach())
+        os.close(parent_pipe)
         self.owner = os.getpid()
-        self._end = weakref.finalize(self, _kill, self.process, self.connection, held, self.owner)
-        self.connection.send_bytes(pickle.dumps(sys.path))
-        self.connection.send_bytes(sent)
-        self._answer(_START_SECONDS)
+        self._end = weakref.finalize(self, _kill, self.process, self.channel, ours, self.owner)
+        try:
+            self._exchange(sent, _START_SECONDS)
+        except TimeoutError:
+            raise RewardError(
+                f"did not start: its process took longer than {_START_SECONDS:g} s to import it and was killed; make "
+                "the import faster, or run fewer processes on this machine"
+            ) from None
 
     @property
     def listens(self) -> bool:
@@ -141,37 +150,35 @@ class Worker:
 
         Args:
             batch: Keywords of the reward.
-            seconds: Longest time to wait.
+            seconds: Longest time for sending the batch and receiving the scores.
 
         Raises:
             RewardError: If the reward raises, its process ends, or time is up; in the latter cases it is killed.
         """
         try:
-            self.connection.send_bytes(pickle.dumps(batch))
-            return self._answer(seconds)
-        except BrokenPipeError:
-            raise RewardError(self._epitaph()) from None
+            return self._exchange(pickle.dumps(batch), seconds)
+        except TimeoutError:
+            raise RewardError(f"took longer than seconds={seconds:g}, and its process was killed") from None
 
     def kill(self) -> None:
         """End the process and those of its group at once, whatever they do."""
         self._end()
 
-    def _answer(self, seconds: float) -> Any:
+    def _exchange(self, message: bytes, seconds: float) -> Any:
+        deadline = time.monotonic() + seconds
         try:
-            if not self.connection.poll(seconds):
-                self.kill()
-                raise RewardError(f"took longer than seconds={seconds:g}, and its process was killed")
-            succeeded, answer = pickle.loads(self.connection.recv_bytes())  # noqa: S301 (from our own process)
+            _send(self.channel, message, deadline)
+            succeeded, answer = pickle.loads(_receive(self.channel, deadline))  # noqa: S301 (from our own process)
         except (EOFError, ConnectionError):
-            raise RewardError(self._epitaph()) from None
-        except BaseException:  # an interrupt: the answer may come yet, and would be taken for that of another batch
+            raise RewardError(self._exit_message()) from None
+        except BaseException:  # half a message may be under way, or the answer come later and be taken for another's
             self.kill()
             raise
         if not succeeded:
             raise RewardError(answer)
         return answer
 
-    def _epitaph(self) -> str:
+    def _exit_message(self) -> str:
         self.kill()
         return f"ended its process, with exit status {self.process.returncode}"
 
@@ -186,7 +193,38 @@ def _packed(reward: Reward) -> bytes:
         ) from error
 
 
-def _kill(process: subprocess.Popen[bytes], connection: Connection, held: int, owner: int) -> None:
+def _send(channel: socket.socket, message: bytes, deadline: float | None = None) -> None:
+    for part in (_LENGTH.pack(len(message)), message):
+        channel.settimeout(_seconds_until(deadline))
+        channel.sendall(part)
+
+
+def _receive(channel: socket.socket, deadline: float | None = None) -> bytearray:
+    (length,) = _LENGTH.unpack(_read(channel, _LENGTH.size, deadline))
+    return _read(channel, length, deadline)
+
+
+def _read(channel: socket.socket, length: int, deadline: float | None) -> bytearray:
+    read = bytearray()
+    while len(read) < length:
+        channel.settimeout(_seconds_until(deadline))
+        part = channel.recv(min(length - len(read), 1 << 20))
+        if not part:
+            raise EOFError
+        read += part
+    return read
+
+
+def _seconds_until(deadline: float | None) -> float | None:
+    if deadline is None:
+        return None
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def _kill(process: subprocess.Popen[bytes], channel: socket.socket, pipe: int, owner: int) -> None:
     if os.getpid() != owner:
         return  # a forked copy of the object has gone
     try:
@@ -194,38 +232,41 @@ def _kill(process: subprocess.Popen[bytes], connection: Connection, held: int, o
     except ProcessLookupError:
         process.kill()
     process.wait()
-    connection.close()
-    os.close(held)
+    channel.close()
+    os.close(pipe)
 
 
-def serve(connection: Connection, lifeline: int) -> None:
+def serve(channel_number: int, parent_pipe: int) -> None:
     """Answer for a reward, until the process that asks is gone.
 
     Args:
-        connection: To the process that asks.
-        lifeline: End of a pipe that closes when that process ends. The kernel then ends this one, even within code that
-            never comes back to the interpreter.
+        channel_number: Descriptor of the socket to the process that asks.
+        parent_pipe: End of a pipe that closes when that process ends. The kernel then ends this one, even within code
+            that never comes back to the interpreter.
     """
+    import fcntl  # absent on Windows, where the other rewards must be importable
+
     signal.signal(signal.SIGIO, signal.SIG_DFL)
-    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
-    if select.select([lifeline], [], [], 0)[0]:
+    fcntl.fcntl(parent_pipe, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(parent_pipe, fcntl.F_SETFL, fcntl.fcntl(parent_pipe, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([parent_pipe], [], [], 0)[0]:
         return
+    channel = socket.socket(fileno=channel_number)
     try:
-        reward = _attempt(lambda: dill.loads(connection.recv_bytes()), connection, "could not be loaded: ")  # noqa: S301
-        connection.send_bytes(pickle.dumps((True, None)))
-        while reward is not None:
-            batch = pickle.loads(connection.recv_bytes())  # noqa: S301
-            connection.send_bytes(_reply(reward, batch))
+        reward = _load(channel, _receive(channel))
+        _send(channel, pickle.dumps((True, None)))
+        while True:
+            batch = pickle.loads(_receive(channel))  # noqa: S301
+            _send(channel, _reply(reward, batch))
     except (EOFError, ConnectionError):
         return
 
 
-def _attempt(load: Any, connection: Connection, title: str) -> Any:
+def _load(channel: socket.socket, sent: bytes | bytearray) -> Any:
     try:
-        return load()
+        return dill.loads(sent)  # noqa: S301
     except Exception as error:
-        connection.send_bytes(pickle.dumps((False, title + describe(error))))
+        _send(channel, pickle.dumps((False, "could not be loaded: " + describe(error))))
         raise EOFError from error
 
 
@@ -233,5 +274,5 @@ def _reply(reward: Reward, batch: Mapping[str, Sequence[Any]]) -> bytes:
     try:
         scores = call_reward(f"reward {type(reward).__name__}", reward, batch)
         return pickle.dumps((True, scores.detach().cpu() if isinstance(scores, Tensor) else scores))
-    except BaseException as error:  # noqa: BLE001 -- told to the process that asks
+    except BaseException as error:  # noqa: BLE001 -- the process that asks raises it
         return pickle.dumps((False, describe(error)))

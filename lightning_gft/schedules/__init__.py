@@ -2,7 +2,14 @@
 
 from typing import Any
 
-from lightning_gft.schedules.base import Schedule, SchedulerFn, as_schedule, make_scheduler, optimizer_steps
+from lightning_gft.schedules.base import (
+    Schedule,
+    SchedulerFn,
+    as_schedule,
+    known_steps,
+    make_scheduler,
+    optimizer_steps,
+)
 from lightning_gft.schedules.borrowed import BORROWED, ChainedScheduler, SequentialLR, borrow_schedules
 from lightning_gft.schedules.warmup import WarmupSchedule
 
@@ -14,6 +21,7 @@ __all__ = [
     "WarmupSchedule",
     "as_schedule",
     "borrow_schedules",
+    "known_steps",
     "make_scheduler",
     "optimizer_steps",
 ]

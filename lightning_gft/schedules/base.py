@@ -107,14 +107,25 @@ def optimizer_steps(trainer: Trainer | None, updates_per_batch: int) -> int:
         raise ValueError(
             "lr_scheduler: the schedule lasts as long as the run, but there is no Trainer; give its length"
         )
-    limits = [] if trainer.max_steps == -1 else [trainer.max_steps]
-    if trainer.max_epochs not in (None, -1):
-        trainer.fit_loop.setup_data()
-        batches = trainer.num_training_batches * trainer.max_epochs
-        limits += [int(batches) * updates_per_batch] if math.isfinite(batches) else []
-    if not limits:
+    trainer.fit_loop.setup_data()
+    steps = known_steps(trainer, updates_per_batch)
+    if steps is None:
         raise ValueError(
             "lr_scheduler: the schedule lasts as long as the run, which has no end; set trainer.max_steps, or "
             "trainer.max_epochs where the data have a length, or give the schedule its own length"
         )
-    return max(min(limits), 1)
+    return max(steps, 1)
+
+
+def known_steps(trainer: Trainer, updates_per_batch: int) -> int | None:
+    """Return the optimizer step at which a run ends, or ``None`` if it has no end.
+
+    Args:
+        trainer: With its data set up.
+        updates_per_batch: Optimizer steps on each batch.
+    """
+    limits = [] if trainer.max_steps == -1 else [trainer.max_steps]
+    batches = trainer.num_training_batches
+    if trainer.max_epochs not in (None, -1) and math.isfinite(batches):
+        limits.append(int(batches) * trainer.max_epochs * updates_per_batch)
+    return min(limits, default=None)

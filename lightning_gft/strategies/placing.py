@@ -101,8 +101,8 @@ def _share_chance(strategy: ParallelStrategy) -> None:
 
 def _shard(policy: Policy, strategy: FSDP1Strategy | FSDP2Strategy, precision: str) -> Sharding:
     models = [model for model in (policy.model, policy.reference_model) if model is not None]
-    is_quantised = getattr(policy.model, "hf_quantizer", None) is not None  # whose bits a cast would spoil
-    compute_dtype = torch.bfloat16 if precision == "bf16-mixed" and not is_quantised else None
+    casts = precision == "bf16-mixed" and not policy.is_quantised  # packed bits would be spoilt
+    compute_dtype = torch.bfloat16 if casts else None
     if isinstance(strategy, FSDP1Strategy):
         if policy.adapters is not None and policy.adapters.use_dora:
             raise ValueError(

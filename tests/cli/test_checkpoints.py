@@ -36,7 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings(root: Path, *dirpaths: Path) -> dict[str, Any]:
     callbacks = [SimpleNamespace(init_args={"dirpath": str(path)}) for path in dirpaths]
-    return {"default_root_dir": str(root), "callbacks": callbacks}
+    return {"default_root_dir": str(root), "callbacks": callbacks, "logger": None}
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,37 @@ def test_names_find_what_there_is(choice: str, found: str, run: Path, caplog: py
 def test_a_file_that_was_cut_short_is_passed_over(run: Path, tmp_path: Path):
     shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run/newer.ckpt").write_bytes((run / "hpc_ckpt_1.ckpt").read_bytes()[:1000])
-    with pytest.warns(UserWarning, match=r"ckpt_path=last passes over a file: .*newer\.ckpt was cut short"):
+    with pytest.warns(UserWarning, match=r"ckpt_path=last skips a file: .*newer\.ckpt was cut short"):
         path = find_checkpoint("last", settings(tmp_path / "run"), resumes=True)
     assert Path(path).name == "last.ckpt"
+
+
+def test_without_a_root_directory_only_runs_are_searched(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other/project").mkdir(parents=True)
+    (tmp_path / "other/project/newest.ckpt").write_text("of another program")
+    nothing = {"default_root_dir": None, "callbacks": None, "logger": True}
+    with pytest.raises(ValueError, match=r"there is no checkpoint"):
+        find_checkpoint("last", nothing, resumes=True)
+    logger = SimpleNamespace(init_args={"save_dir": str(run)})
+    assert find_checkpoint("last", {**nothing, "logger": logger}, resumes=True).startswith(str(run))
+    shutil.copytree(run / "lightning_logs", tmp_path / "lightning_logs")
+    assert find_checkpoint("last", nothing, resumes=True).startswith(str(tmp_path / "lightning_logs"))
+    assert not recwarn.list  # the other program's file has not been looked at
+
+
+def test_a_file_that_is_deleted_meanwhile_is_skipped(run: Path, monkeypatch: pytest.MonkeyPatch):
+    lstat = Path.lstat
+
+    def gone(path: Path) -> Any:
+        if path.name == "last.ckpt":
+            raise FileNotFoundError(path)
+        return lstat(path)
+
+    monkeypatch.setattr(Path, "lstat", gone)
+    assert find_checkpoint("last", settings(run), resumes=True) == str(run / "hpc_ckpt_1.ckpt")
 
 
 @pytest.mark.parametrize("choice", ["last", "best", "hpc"])

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch.optim import AdamW
 
 from lightning_gft import Evaluation, GFTLitModule
+from lightning_gft.cli import processes
 from lightning_gft.cli.stopping import StopBetweenSteps, StopRequest
 from tests.module.runs import ROWS, Rows, fit, make_module, make_trainer, weights
 from tests.module.test_resuming import Recorder
@@ -125,14 +126,39 @@ def test_a_second_signal_ends_the_process_whatever_it_is_in(first: int, second: 
     ) == 128 + second
 
 
-def test_a_forked_process_is_its_parents(capfd: pytest.CaptureFixture[str]):
+def test_a_forked_process_is_its_parents():
     request = StopRequest()
     with request.listening():
         pid = os.fork()
         if pid == 0:
             os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C reaches it, too
+            os._exit(0 if request.asked is None else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        pid = os.fork()
+        if pid == 0:
             os.kill(os.getpid(), signal.SIGTERM)
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGTERM
-        time.sleep(0.1)
-        assert request.asked is None
+
+
+def test_signals_of_one_run_do_not_end_the_process_in_the_next():
+    for _ in range(3):
+        request = StopRequest()
+        with request.listening():
+            request.finish("step")
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert request.asked == signal.SIGTERM
+    time.sleep(0.2)  # for an observer that would end the process
+
+
+def test_a_second_run_of_a_process_does_not_wait_for_itself(monkeypatch: pytest.MonkeyPatch):
+    started: list[Any] = []
+    monkeypatch.setattr(processes.threading.Thread, "start", lambda thread: started.append(thread))
+    monkeypatch.delenv("LIGHTNING_GFT_LAUNCHER", raising=False)
+    monkeypatch.setenv("LOCAL_RANK", "0")  # as Lightning's launcher leaves it in rank 0
+    processes.end_with_launcher()
+    processes.end_with_launcher()
+    assert not started
+    monkeypatch.setenv("LIGHTNING_GFT_LAUNCHER", str(os.getppid()))
+    processes.end_with_launcher()
+    assert len(started) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -74,11 +75,19 @@ def train(kind: str, writer: str, save: str | None = None, resume: str | None = 
 
 def export(base: str, folder: Path) -> None:
     """Train a policy from a folder with and without adapters, and export each at its end."""
-    for name, lora, merge in (("whole", None, False), ("adapter", LoRA(r=4), False), ("merged", LoRA(r=4), True)):
-        module = make_module(policy=PretrainedPolicy(base, lora=lora))
+    lora = LoRA(r=4)
+    # Under bf16-mixed, blocks are gathered in another data type than embeddings and head.
+    for name, settings, merge, precision in (
+        ("whole", {}, False, "bf16-mixed"),
+        ("adapter", {"lora": lora}, False, "32-true"),
+        ("merged", {"lora": lora}, True, "bf16-mixed"),
+    ):
+        module = make_module(policy=PretrainedPolicy(base, **settings))
         callbacks = [HuggingFaceExport(str(folder / name), merge=merge)]
-        data = Rows(ROWS[:2], batch_size=1)
-        fit(module, data, callbacks=callbacks, strategy="fsdp2", devices=2, use_distributed_sampler=False)
+        arguments = {"strategy": "fsdp2", "devices": 2, "precision": precision, "use_distributed_sampler": False}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message=".*could not be compared")
+            fit(module, Rows(ROWS[:2], batch_size=1), callbacks=callbacks, **arguments)
         trained = weights(module)
         if torch.distributed.get_rank() == 0:
             torch.save(trained, folder / f"{name}.weights")

@@ -17,8 +17,9 @@ from torch.optim.lr_scheduler import LinearLR
 
 from lightning_gft import ArithmeticPolicy, Evaluation, LoRA, PolicyLoader, PretrainedPolicy, Quantization
 from lightning_gft.callbacks import HuggingFaceExport
+from lightning_gft.checkpoint import describe
 from lightning_gft.cli import main
-from lightning_gft.export import describe, export_policy
+from lightning_gft.export import export_policy
 from lightning_gft.policy.adapters import Adapters
 from tests.cli.command import GFT, SMALL, refused
 from tests.conftest import ALPHABET, tiny_loader, tiny_policy
@@ -90,8 +91,7 @@ def test_a_fresh_process_gets_the_same_logits(tmp_path: Path):
         )
         files = {file.name for file in (tmp_path / name).iterdir()}
         weights = "adapter_model.safetensors" if name == "adapter" else "model.safetensors"
-        assert {weights, "tokenizer.json", "chat_template.jinja", "README.md"} <= files
-        assert ("generation_config.json" in files) == (name != "adapter")
+        assert {weights, "generation_config.json", "tokenizer.json", "chat_template.jinja", "README.md"} <= files
         assert not [file for file in files if file.endswith((".bin", ".pkl"))]
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]  # nothing unfinished is left
 
@@ -135,10 +135,10 @@ def test_a_name_on_the_hub_is_named(tmp_path: Path):
 
 def test_there_must_be_adapters_to_merge(tmp_path: Path):
     module = make_module()
-    with pytest.raises(ValueError, match="merge=True, but the policy has no adapters"):
+    with pytest.raises(ValueError, match="`merge`: expected a policy with adapters, got one without"):
         fit(module, callbacks=[HuggingFaceExport(str(tmp_path / "policy"), merge=True)])
     assert not hasattr(module, "policy")  # told before the model is loaded
-    with pytest.raises(ValueError, match="merge=True, but the policy has no adapters"):
+    with pytest.raises(ValueError, match="`merge`: expected a policy with adapters, got one without"):
         export_policy(trained(tiny_loader()), tmp_path / "policy", merge=True)
 
 

@@ -153,8 +153,23 @@ def test_load_from_checkpoint(tmp_path: Path):
     (figures,) = make_trainer().validate(loaded, datamodule=Rows(val_rows=ROWS), verbose=False)
     (expected,) = make_trainer().validate(trained, datamodule=Rows(val_rows=ROWS), verbose=False)
     assert figures == expected
-    with pytest.raises(TypeError, match=r"load_from_checkpoint: expected policy=..., sampler=..., loss=... as"):
+    with pytest.raises(TypeError, match=r"load_from_checkpoint: expected .* got \[\] \(missing .* 'policy'\)"):
         GFTLitModule.load_from_checkpoint(tmp_path / "last.ckpt")
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'strict'"):
+        GFTLitModule.load_from_checkpoint(tmp_path / "last.ckpt", strict=True, **parts())
+
+
+def test_load_from_checkpoint_of_a_subclass(tmp_path: Path):
+    class Passing(GFTLitModule):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+
+    fit(own(Passing)).save_checkpoint(tmp_path / "last.ckpt")
+    assert isinstance(Passing.load_from_checkpoint(tmp_path / "last.ckpt", **parts()), Passing)
+
+
+def test_load_from_checkpoint_refuses_other_parts(tmp_path: Path):
+    fit(own(GFTLitModule)).save_checkpoint(tmp_path / "last.ckpt")
     with pytest.raises(ValueError, match="does not belong to this run"):
         GFTLitModule.load_from_checkpoint(tmp_path / "last.ckpt", **{**parts(), "policy": tiny_loader("gpt2")})
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
 import pytest
 from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
 from torch.optim import SGD, AdamW
-from torch.utils.data import DataLoader
 
 from lightning_gft import (
     Evaluation,
@@ -27,7 +27,7 @@ from lightning_gft import (
 )
 from lightning_gft.module import GFTLitModule as Module
 from tests.conftest import ALPHABET, tiny_loader, tiny_policy
-from tests.module.runs import ROWS, DigitSum, Rows, fit, make_module, make_trainer
+from tests.module.runs import ROWS, DigitSum, Rows, fit, make_module
 
 LAST_ROW_BAD = [*ROWS[:3], {**ROWS[3], "answer": "many"}]
 
@@ -52,6 +52,13 @@ def test_a_chat_template_that_the_data_do_not_use_is_told(tmp_path: Path):
         fit(module)
 
 
+class NeverMet(FormatReward):
+    def check_tokens(self, special_tokens: Collection[str]) -> None:
+        for token in special_tokens:
+            if token in self.pattern.pattern:
+                raise ValueError(f"no response holds {token!r}")
+
+
 @pytest.mark.parametrize(
     ("module", "data", "message"),
     [
@@ -59,9 +66,9 @@ def test_a_chat_template_that_the_data_do_not_use_is_told(tmp_path: Path):
         (module_with(reward=NumericReward()), Rows(val_rows=LAST_ROW_BAD), r"val data, row 3 .*'many'"),
         (module_with({"e": ExpertSource()}), Rows([{"prompt": "1=", "answer": "1"}]), "ExpertSource needs demonstra"),
         (
-            module_with(reward=FormatReward(".*<eos>")),
+            module_with(reward=NeverMet(".*<eos>")),
             Rows(),
-            "reward 'score': `pattern` names '<eos>', a special token",
+            "reward 'score': no response holds '<eos>'",
         ),
         (
             module_with({"self": SelfSource(max_new_tokens=60)}, max_position_embeddings=64),
@@ -182,8 +189,3 @@ def test_precision_must_leave_adapters_alone(lora, precision, message):
         return
     with pytest.raises(ValueError, match=message):
         loader.check_trainer(SingleDeviceStrategy(), precision)
-
-
-def test_batches_of_something_else_are_refused():
-    with pytest.raises(TypeError, match="a training batch must be a PromptBatch"):
-        make_trainer(max_epochs=1).fit(make_module(), DataLoader([1, 2]))

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LinearLR
 
 from lightning_gft import Evaluation, GFTLitModule
+from lightning_gft.checkpoint.resuming import check_same_path
 from tests.module.runs import ROWS, Row, Rows, fit, make_module, weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual", "ignore:Be aware that when using")
@@ -66,8 +68,7 @@ class KeepAt(Checkpoint):
         def keep(trainer: Trainer, *_: Any) -> None:
             if hook in self.kept or trainer.fit_loop.epoch_loop.batch_progress.total.ready != batch:
                 return
-            # A step's row follows the hook at its end.
-            self.kept[hook] = len(recorder.rows) + (hook == "on_train_batch_end")
+            self.kept[hook] = len(recorder.rows)
             trainer.save_checkpoint(folder / f"{hook}.ckpt")
 
         return keep
@@ -145,3 +146,30 @@ def test_the_rest_of_an_epoch_that_max_steps_cut_short(tmp_path: Path):
     resumed = Finished(tmp_path, tmp_path / "short.ckpt", max_epochs=2)
     assert resumed.rows == whole.rows[1:]
     torch.testing.assert_close(weights(resumed.module), weights(whole.module), rtol=0, atol=0)
+
+
+def test_a_figure_that_a_checkpoint_notes_stays_exact(tmp_path: Path):
+    settings = {**OVER_EPOCHS, "val_check_interval": 2}
+    run = Finished(tmp_path, max_steps=2, **settings)
+    run.trainer.save_checkpoint(tmp_path / "last.ckpt")
+    resumed = Finished(tmp_path, tmp_path / "last.ckpt", max_steps=3, **settings)  # without another validation
+    assert resumed.module.measured() == run.module.measured() != {}
+
+
+def test_a_callback_writes_figures_at_the_step_of_all_others(tmp_path: Path):
+    class Mine(Callback):
+        def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+            pl_module.write_row({"train/mine": 1.0})
+
+    recorder = Recorder()
+    module = make_module(updates_per_batch=2)
+    fit(module, Rows(batch_size=2), callbacks=[Mine()], logger=recorder, log_every_n_steps=1)
+    steps = {name: [step for step, row in recorder.rows if name in row] for name in ("train/loss", "train/mine")}
+    assert steps == {"train/loss": [2, 4], "train/mine": [2, 4]}
+
+
+def test_ranks_must_resume_from_one_checkpoint():
+    strategy = SimpleNamespace(broadcast=lambda path: "step=2.ckpt")
+    check_same_path(SimpleNamespace(ckpt_path="step=2.ckpt", strategy=strategy, global_rank=1))
+    with pytest.raises(ValueError, match=r"got step=1.ckpt on rank 1 and step=2.ckpt on rank 0"):
+        check_same_path(SimpleNamespace(ckpt_path="step=1.ckpt", strategy=strategy, global_rank=1))

@@ -171,17 +171,20 @@ def test_the_base_is_named_so_that_it_is_found_from_anywhere(tmp_path: Path, mon
         ({"dropout": 1.0}, r"`lora\.dropout`: expected a number of at least 0 and below 1, got 1\.0"),
         (
             {"target_modules": ["q_proj", "qproj"]},
-            r"lora\.target_modules: Qwen2ForCausalLM has no module 'qproj'",
+            r"`lora\.target_modules`: expected modules of Qwen2ForCausalLM, got 'qproj'",
         ),
         (
             {"target_modules": "q_proj"},
             r"got 'q_proj', which matches none of Qwen2ForCausalLM \(did you mean q_proj",
         ),
-        ({"target_modules": "(q_proj"}, r"lora\.target_modules='\(q_proj' is no regular expression: missing \)"),
+        (
+            {"target_modules": "(q_proj"},
+            r"`lora\.target_modules`: expected a regular expression, got '\(q_proj'",
+        ),
         ({"target_modules": []}, r"lora\.target_modules=\[\] names no module"),
         (
             {"modules_to_save": ["head"]},
-            r"lora\.modules_to_save: Qwen2ForCausalLM has no module 'head' \(did you mean lm_head\?\); it has .*lm",
+            r"`lora\.modules_to_save`: expected modules of Qwen2ForC.*, got 'head' \(did you mean lm_head\?\); .*lm",
         ),
     ],
 )

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from transformers import GenerationConfig
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-from lightning_gft import LoRA, PretrainedPolicy, SamplingParams
+from lightning_gft import LoRA, Policy, PretrainedPolicy, SamplingParams
 from tests.conftest import tiny_loader, tiny_policy
 
 TURN = "{% for m in messages %}{{ m.content }}=\n{% endfor %}"
@@ -69,3 +69,45 @@ def test_a_template_that_does_not_end_is_refused_at_load(tmp_path: Path, monkeyp
 def test_a_loader_from_nothing_has_its_own_end() -> None:
     policy = tiny_loader().load()
     assert policy.end.eos_token_ids == (policy.tokenizer.eos_token_id,)
+
+
+def test_a_model_that_sees_and_reads_names_ends_in_its_text_config(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = AutoConfig.for_model(
+        "gemma3",
+        text_config={**sizes, "vocab_size": 48, "num_key_value_heads": 1, "head_dim": 8},
+        vision_config={**sizes, "image_size": 28, "patch_size": 14},
+        mm_tokens_per_image=4,
+        image_token_index=47,
+        boi_token_index=46,
+        eoi_token_index=45,
+    )
+    assert not hasattr(config, "eos_token_id")
+    policy = Policy(AutoModelForCausalLM.from_config(config), tiny_loader().tokenizer)
+    before = config.text_config.eos_token_id
+    policy.save_pretrained(tmp_path)
+    assert config.text_config.eos_token_id == before
+    assert not hasattr(config, "eos_token_id")
+    expected = list(policy.end.eos_token_ids)
+    ends = GenerationConfig.from_pretrained(tmp_path).eos_token_id
+    assert (ends if isinstance(ends, list) else [ends]) == expected
+    assert json.loads((tmp_path / "config.json").read_text())["text_config"]["eos_token_id"] == ends
+
+
+@pytest.mark.parametrize("lora", [None, LoRA(r=2)], ids=["full", "lora"])
+@pytest.mark.parametrize("also", [{}, {"length_penalty": 2.0}], ids=["sampling", "more"])
+def test_an_invalid_generation_config_is_no_obstacle(tmp_path: Path, lora: LoRA | None, also: dict) -> None:
+    policy = _policy(tmp_path, lora=lora).load()
+    stored = GenerationConfig(temperature=0.6, top_p=0.9, pad_token_id=3, eos_token_id=0, **also)
+    with pytest.raises(ValueError, match="invalid"):
+        stored.save_pretrained(tmp_path / "no")
+    policy.model.generation_config = stored
+    if also:
+        with pytest.warns(UserWarning, match=r"generation_config\.json is left out of what is written"):
+            policy.save_pretrained(tmp_path / "out")
+    else:
+        policy.save_pretrained(tmp_path / "out")
+    written = GenerationConfig.from_pretrained(tmp_path / "out")
+    assert written.eos_token_id == sorted({0, *policy.end.eos_token_ids})
+    assert written.pad_token_id == 3
+    assert (written.temperature, written.do_sample) == ((None, None) if also else (0.6, True))

@@ -37,10 +37,19 @@ def test_a_pattern_without_end_is_refused_in_time(monkeypatch: pytest.MonkeyPatc
     assert time.monotonic() - started < 60
 
 
+def test_a_stored_pattern_that_is_none_is_named(tmp_path: Path):
+    tiny_policy().save_pretrained(tmp_path)
+    PretrainedPolicy(str(tmp_path), lora=LoRA(r=2)).load().save_pretrained(tmp_path / "adapter")
+    config = tmp_path / "adapter/adapter_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "target_modules": "*.q_proj"}))
+    with pytest.raises(ValueError, match=r"`lora.target_modules`: expected a regular expression, got '\*\.q_proj'"):
+        PretrainedPolicy(str(tmp_path), lora=LoRA(adapter_path=str(tmp_path / "adapter"))).load()
+
+
 @pytest.mark.parametrize(
     ("targets", "message"),
     [
-        (["qproj"], "has no module 'qproj' (did you mean q_proj?); it has"),
+        (["qproj"], "expected modules of Qwen2ForCausalLM, got 'qproj' (did you mean q_proj?); use some of"),
         (r".*\.q_prj", "which matches none of Qwen2ForCausalLM (did you mean q_proj?)"),
         (
             ["self_attn"],

@@ -129,7 +129,10 @@ def test_trl_calls_a_response_a_completion():
 
 
 def test_a_column_that_the_data_lacks_is_named():
-    with pytest.raises(ValueError, match=r"everything_needed has parameters \['level'\] that the data lacks"):
+    with pytest.raises(
+        ValueError,
+        match=r"`function`: expected one .* got .*everything_needed with \['level'\]",
+    ):
         FunctionReward(f"{__name__}.everything_needed")(**BATCH)
 
 
@@ -140,13 +143,17 @@ def everything_needed(responses, level):
 @pytest.mark.parametrize(
     ("path", "error", "message"),
     [
-        ("no_such_package_here.f", ImportError, "module 'no_such_package_here' cannot be imported.*PYTHONPATH"),
-        (f"{__name__}.missing", ImportError, "has no 'missing'"),
-        (f"{__name__}.NOT_A_FUNCTION", TypeError, "is a int, not a function"),
-        ("alone", ValueError, "must read package.module.function"),
-        ("package.module.f(1)", ValueError, "must read package.module.function"),
-        (".relative.f", ValueError, "must read package.module.function"),
-        ("", ValueError, "must read package.module.function"),
+        (
+            "no_such_package_here.f",
+            ImportError,
+            "expected a module .* got 'no_such_package_here'.*PYTHONPATH",
+        ),
+        (f"{__name__}.missing", ImportError, "expected a name in module .*, got 'missing'"),
+        (f"{__name__}.NOT_A_FUNCTION", TypeError, "expected a function, got .*, a int"),
+        ("alone", ValueError, "expected package.module.function"),
+        ("package.module.f(1)", ValueError, "expected package.module.function"),
+        (".relative.f", ValueError, "expected package.module.function"),
+        ("", ValueError, "expected package.module.function"),
     ],
 )
 def test_a_wrong_path_is_an_error_at_construction(path, error, message):

@@ -49,12 +49,8 @@ CHANGES = {
     "the gradient mode": lambda: torch.set_grad_enabled(False),
     "torch's default dtype": lambda: torch.set_default_dtype(torch.float64),
     "torch's default device": lambda: torch.set_default_device("meta"),
-    "torch's number of threads": lambda: torch.set_num_threads(2),
-    "torch's matmul precision": lambda: torch.set_float32_matmul_precision("medium"),
     "the working directory": lambda: os.chdir("/"),
     "sys.stdout": lambda: setattr(sys, "stdout", sys.stderr),
-    "a signal handler": lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
-    "an alarm": lambda: signal.alarm(1000),
 }
 
 
@@ -63,12 +59,8 @@ def state():
         torch.is_grad_enabled(),
         torch.get_default_dtype(),
         torch.get_default_device(),
-        torch.get_num_threads(),
-        torch.get_float32_matmul_precision(),
         os.getcwd(),  # noqa: PTH109
         sys.stdout,
-        signal.getsignal(signal.SIGTERM),
-        signal.getitimer(signal.ITIMER_REAL),
     )
 
 
@@ -86,6 +78,20 @@ def test_what_is_changed_for_the_whole_process_is_put_back_and_told(name, raises
     with pytest.warns(UserWarning, match=f"reward 'bad' .* changed {name} for the whole process.*put back"), ends:
         score(changes)
     assert state() == before
+
+
+def test_the_runs_own_signal_handling_stays_and_is_no_fault_of_the_reward():
+    def handler(number, frame):
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            score(lambda responses: os.kill(os.getpid(), signal.SIGUSR1) or [1.0, 1.0])
+        assert signal.getsignal(signal.SIGUSR1) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_environment_variables_are_told_by_name_alone(monkeypatch):

@@ -27,7 +27,10 @@ NUMBERS = [
         for t in ("3/4", "3 / 4", r"\frac{3}{4}", r"\dfrac{3}{4}", r"\frac34", r"$\tfrac{3}{4}$", "¾", "3⁄4", ".75")
     ],
     *[("-3/4", t) for t in ("-3/4", r"-\frac{3}{4}", r"\frac{-3}{4}", "-¾", r"\boxed{-\frac{3}{4}}", "(-0.75)")],
-    *[("7/2", t) for t in ("3 1/2", "3½", "3 ½", r"3\frac{1}{2}", r"3 \dfrac{1}{2}", "3.5", "3.50", "7/2")],
+    *[
+        ("7/2", t)
+        for t in ("3 1/2", "3½", "3 ½", r"3\frac{1}{2}", r"3\frac12", r"3 \dfrac{1}{2}", "3.5", "3.50", "7/2")
+    ],
     *[
         ("5000", t)
         for t in (r"5 \times 10^{3}", "5 x 10^3", "5x10^3", "5×10³", r"5\cdot10^3", "5*10^(3)", "5e3", "5.0E+3")
@@ -45,9 +48,19 @@ NUMBERS = [
         for t in (r"\boxed{12}", r"\boxed{12 \text{ cm}}", r"\(12\)", r"\[ 12 \]", "**12**", "`12`", "12.", "(12)")
     ],
     ("12", "\\text{12}"),
+    *[("-5", t) for t in ("negative 5", "minus 5", "Minus $5")],
+    *[("60", t) for t in ("5 dozen", "5 dozen eggs", "60 minutes")],
+    ("200000", "2 hundred thousand"),
+    *[("12", t) for t in (r"\boxed{\fbox{12}}", r"\boxed{\boxed{12}}")],
     ("12", "\u200b12\ufeff"),
 ]
 NOT_NUMBERS = [
+    *("half of 7", "half of the 7", "twice 7", "Double 7", "the square of 7", "square root of 7", "a third of 7"),
+    *("three times 7", "percent of 7", "14 percent of 7", "14% of 7", "3/4 of 7", "7 out of 14", "14 more than 7"),
+    *("14 divided by 7", "14 over 7", "14 multiplied by -7", "14 to the power of 7", "14 raised to 7", "14 minus 7"),
+    *("14 to the 7th power", "log_2 7", r"\log_2 7", r"\log_{2} 7", "log 7", "14 times 7", "14 plus 7", "x minus 7"),
+    *("14 hours 7 minutes", "14 feet 7 inches", "14 dollars and 7 cents", "14 minutes or 7", "7 or maybe 14"),
+    *("x=14 or x=7", "x = 14 or y = 7", "3 thousand 7 hundred", "3 million and 7"),
     *(r"2\sqrt{7}", r"\sqrt{7}", "√7", "2√7", "7^2", "7²", r"2^{7}", "2x", "7n", "2 x", "2xy", r"7\pi", "7π", "2 pi"),
     *("(7, 14)", "[7, 14)", "(7,14)", r"\{7, 14\}", "7, 14", "7,14", "7 and 14", "7 or 14", "7 to 14", "7-14", "7–14"),
     *("7:14", "7 : 14", "10:30", "7/14/2024", "7+14", "7 - 14", "7*14", r"7 \times 14", r"7 \cdot 14", "7 x 14"),
@@ -228,6 +241,8 @@ def test_two_numbers_joined_by_anything_are_none():
         r"\pi ",
         " x ",
         "i + ",
+        *(" times ", " over ", " divided by ", " to the power of ", " of ", " percent of ", "% of ", " less than "),
+        *(" feet ", " hours and ", " dollars or ", " or maybe ", " million and ", " or x = ", " by ", " per "),
     ]
     for _ in range(3000):
         first, second = rng.randrange(1, 10**6), rng.randrange(2, 10**6)
@@ -235,3 +250,20 @@ def test_two_numbers_joined_by_anything_are_none():
         text = rng.choice(["{}", "{}", "({})", "${}$", r"\boxed{{{}}}"]).format(f"{first}{joint}{second}")
         assert read_number(text) is None, text
         assert find_number(f"So it is {text}", first=False) is None, text
+
+
+def test_a_word_that_changes_a_number_takes_it_along():
+    rng = random.Random(2)
+    words = ["half of", "half", "twice", "triple", "the cube of", "the square root of the", "a quarter of", "ten times"]
+    for _ in range(500):
+        text = f"{rng.choice(words)} {rng.randrange(2, 10**6)}"
+        assert read_number(text) is None, text
+        assert find_number(f"So it is {text}.", first=False) is None, text
+        assert find_number(f"{text} is 5.", first=False) == 5, text
+
+
+@pytest.mark.parametrize(
+    "response", ["12 over the weekend", "12 glasses of water", "12 miles to the store", "12 and done", "half is 12"]
+)
+def test_words_without_a_second_number_change_nothing(response):
+    assert find_number(f"It is {response}.", first=False) == 12

@@ -76,7 +76,7 @@ def test_no_responses_call_no_reward():
 
 
 def test_no_reward_is_an_error():
-    with pytest.raises(ValueError, match="give at least one reward"):
+    with pytest.raises(ValueError, match="`rewards`: expected at least one reward"):
         score_responses({}, **BATCH)
 
 
@@ -154,7 +154,7 @@ def test_columns_are_cut_with_the_responses_when_the_culprit_is_looked_for():
 
 
 def test_a_reference_without_a_number_reaches_the_user():
-    with pytest.raises(RewardError, match=r"(?s)NumericReward cannot read a number from the reference 'many'.*'p1'"):
+    with pytest.raises(RewardError, match=r"(?s)the reference of NumericReward: expected .*, got 'many'; .*'p1'"):
         score_responses({"accuracy": NumericReward()}, **{**BATCH, "references": ["1", "many", "3"]})
 
 

@@ -41,7 +41,7 @@ def test_exact_match(options, response, reference, expected):
 
 
 def test_exact_match_without_a_reference_is_an_error():
-    with pytest.raises(ValueError, match="reference is null: ExactMatchReward"):
+    with pytest.raises(ValueError, match="the reference of ExactMatchReward: expected a text, got null"):
         score(ExactMatchReward(marker="A:"), "no marker", None)
 
 
@@ -60,13 +60,13 @@ def test_format(pattern, full_match, response, expected):
 
 
 def test_an_invalid_pattern_is_an_error_at_construction():
-    with pytest.raises(ValueError, match=r"pattern='\(' is not a regular expression: .*missing"):
+    with pytest.raises(ValueError, match=r"`pattern`: expected a regular expression, got '\(' \(.*missing"):
         FormatReward("(")
 
 
 @pytest.mark.parametrize("reference", [14.0, [14.0], {"answer": "14"}, [["14"]]])
 def test_exact_match_refuses_a_reference_that_no_response_could_equal(reference):
-    with pytest.raises(ValueError, match=r"ExactMatchReward compares texts, and the reference .*14.* NumericReward"):
+    with pytest.raises(ValueError, match=r"expected a text or a whole number, got .*14.* NumericReward"):
         score(ExactMatchReward(), "14", reference)
 
 
@@ -79,10 +79,10 @@ def test_a_marker_that_yaml_has_read_as_a_comment_is_refused(reward):
 @pytest.mark.parametrize(
     ("reward", "reference", "message"),
     [
-        (ExactMatchReward(), None, "reference is null"),
-        (ExactMatchReward(), " ", "reference ' ' is blank"),
-        (NumericReward(), "many", "cannot read a number"),
-        (FunctionReward(f"{__name__}.needs_level"), "1", r"has parameters \['level'\]"),
+        (ExactMatchReward(), None, "expected a text, got null"),
+        (ExactMatchReward(), " ", "expected a text that is not blank, got ' '"),
+        (NumericReward(), "many", "expected a text that is one number"),
+        (FunctionReward(f"{__name__}.needs_level"), "1", r"needs_level with \['level'\]"),
     ],
 )
 def test_rows_are_checked_without_a_response(reward, reference, message):
@@ -125,10 +125,12 @@ def test_a_pattern_that_goes_astray_is_an_error_that_shows_the_response(monkeypa
         score_responses(reward, prompts=["p"], responses=["a" * 60 + "b"], references=[None], columns={})
 
 
-@pytest.mark.parametrize("pattern", ["<think>.*</think>.+", r"<\|im_start\|>.*"])
-def test_a_pattern_that_names_a_special_token_is_refused_unless_the_token_is_kept(pattern):
+@pytest.mark.parametrize("pattern", ["<think>.*</think>.+", r"<\|im_start\|>.*", "(?!.*<think>).+", "(?:<think>)?.+"])
+def test_a_pattern_that_names_a_special_token_is_warned_of_unless_the_token_is_kept(pattern, recwarn):
     tokens = ["<think>", "</think>", "<|im_start|>", ""]
-    with pytest.raises(ValueError, match=r"`pattern` names .*, a special token .* set special_tokens: true"):
+    with pytest.warns(UserWarning, match=r"`pattern`: .* names .*, a special token .* set special_tokens: true"):
         FormatReward(pattern).check_tokens(tokens)
+    recwarn.clear()
     FormatReward(pattern, special_tokens=True).check_tokens(tokens)
     FormatReward("[a-z]+").check_tokens([*tokens, "[PAD]"])
+    assert not recwarn.list

@@ -1,5 +1,6 @@
 """A limit of time for any reward, kept by a process of its own."""
 
+import importlib
 import os
 import pickle
 import re
@@ -14,7 +15,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from lightning_gft import rewards
 from lightning_gft.rewards import FormatReward, FunctionReward, RewardError, TimeLimitedReward, score_responses
+from lightning_gft.rewards.workers import Worker
 
 
 def behaves(responses, level=None):
@@ -43,7 +46,7 @@ def score(reward, *responses, columns=None):
 
 @pytest.fixture(scope="module")
 def limited():
-    reward = TimeLimitedReward(FunctionReward(behaves, weight=0.5), seconds=1.5)
+    reward = TimeLimitedReward(FunctionReward(behaves, weight=0.5, special_tokens=True), seconds=30)
     yield reward
     reward.close()
 
@@ -56,7 +59,7 @@ def alive(pid):
 
 
 def test_a_reward_within_limits_is_scored_as_ever_in_one_process(limited):
-    assert (limited.weight, limited.keeps_special_tokens) == (0.5, False)
+    assert (limited.weight, limited.special_tokens) == (0.5, True)
     first = score(limited, "pid", "abc")
     assert first[1] == 3.0
     assert first[0] != os.getpid()
@@ -79,26 +82,30 @@ def test_a_failure_reads_as_it_would_here(limited, response, message):
         score(limited, "a", response)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("response", "message"), [("hangs", r"took longer than seconds=1\.5"), ("exits", "ended its process.*status")]
+    ("response", "seconds", "message"),
+    [("hangs", 1.5, r"took longer than seconds=1\.5"), ("exits", 30, "ended its process.*status")],
 )
-def test_a_hang_or_a_crash_costs_a_process_and_shows_the_response(limited, response, message):
+def test_a_hang_or_a_crash_costs_a_process_and_shows_the_response(limited, monkeypatch, response, seconds, message):
     (pid,) = score(limited, "pid")
+    monkeypatch.setattr(limited, "seconds", seconds)
     with pytest.raises(RewardError, match=rf"(?s){message}.*index 0.*response: '{response}'"):
         score(limited, response)
     assert not alive(int(pid))
+    monkeypatch.undo()
     (other,) = score(limited, "pid")
     assert other != pid
 
 
 def test_it_is_configured_around_another_and_pickles(limited):
     copy = pickle.loads(pickle.dumps(limited))  # noqa: S301
-    assert (copy.seconds, copy.reward.weight) == (1.5, 0.5)
+    assert (copy.seconds, copy.reward.weight) == (30, 0.5)
     with pytest.raises(ValueError, match="`seconds` of TimeLimitedReward: expected a number above 0, got 0"):
         TimeLimitedReward(FormatReward("a"), seconds=0)
     with pytest.raises(TypeError, match=r"reward must be a Reward|`reward`"):
         TimeLimitedReward(behaves, seconds=1)
-    with pytest.raises(ValueError, match="`pattern` names"):
+    with pytest.warns(UserWarning, match="`pattern`: .* names"):
         TimeLimitedReward(FormatReward("<think>"), seconds=1).check_tokens(["<think>"])
 
 
@@ -110,6 +117,53 @@ def test_what_cannot_leave_this_process_is_named():
         score(reward, "a")
 
 
+@pytest.fixture
+def worker(limited):
+    score(limited, "a")
+    return limited._worker
+
+
+def test_the_limit_covers_sending_to_a_process_that_reads_nothing(worker):
+    os.kill(worker.process.pid, signal.SIGSTOP)
+    with pytest.raises(RewardError, match=r"took longer than seconds=0\.5"):
+        worker.ask({"responses": ["x" * 3_000_000]}, 0.5)
+    assert not worker.listens
+    assert worker.process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.slow
+def test_an_interrupt_while_sending_ends_the_process(worker, monkeypatch):
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+
+    os.kill(worker.process.pid, signal.SIGSTOP)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            worker.ask({"responses": ["x" * 3_000_000]}, 30)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert not worker.listens
+
+
+def test_a_process_that_does_not_start_is_no_slow_call(monkeypatch):
+    monkeypatch.setattr("lightning_gft.rewards.workers._START_SECONDS", 0.01)
+    with pytest.raises(RewardError, match=r"did not start: its process took longer than 0\.01 s"):
+        Worker(FormatReward("a"))
+
+
+def test_without_fcntl_the_module_imports_and_a_worker_says_what_it_lacks(monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.delitem(sys.modules, "lightning_gft.rewards.workers")
+    monkeypatch.setattr(rewards, "workers", None)  # which the import sets, and which is put back
+    fresh = importlib.import_module("lightning_gft.rewards.workers")
+    limited = fresh.TimeLimitedReward(FormatReward("a"), seconds=1)
+    with pytest.raises(RewardError, match="`TimeLimitedReward`: expected Linux or macOS"):
+        limited(prompts=["p"], responses=["a"], references=[None])
+
+
+@pytest.mark.slow
 def test_a_worker_ends_with_its_parent_even_where_it_hangs(tmp_path):
     script = tmp_path / "main.py"
     script.write_text(  # the main script has no guard, and is not run a second time
