@@ -59,129 +59,85 @@ if TYPE_CHECKING:
     from lightning_gft.strategies import FSDP2Strategy
     from lightning_gft.types import GroupBatch, LossOutput, PromptBatch, Response, Source, TokenBatch
 
-_PLACES = {
-    "lightning_gft.advantages": (
-        "AdvantageEstimator",
-        "GroupNormalizedAdvantage",
-        "LeaveOneOutAdvantage",
-        "RewardAdvantage",
-        "SelfBaselineAdvantage",
-    ),
-    "lightning_gft.data": ("ArithmeticDataModule", "ArithmeticPretrainingDataModule", "GroupDataModule"),
-    "lightning_gft.evaluation": ("Evaluation",),
-    "lightning_gft.losses": ("DFTLoss", "GFTLoss", "GroupLoss", "SFTLoss"),
-    "lightning_gft.metrics": ("GroupStatistics", "PolicyEvaluation", "TokenStatistics"),
-    "lightning_gft.module": ("GFTLitModule",),
-    "lightning_gft.policy": (
-        "ArithmeticPolicy",
-        "LoRA",
-        "ModelPolicy",
-        "Policy",
-        "PolicyLoader",
-        "PretrainedPolicy",
-        "Quantization",
-        "ScratchPolicy",
-    ),
-    "lightning_gft.rectifiers": (
-        "AdaptiveCoefficientRectifier",
-        "CoefficientRectifier",
-        "ContinuousCoefficientRectifier",
-        "DynamicCoefficientRectifier",
-        "IdentityRectifier",
-    ),
-    "lightning_gft.rewards": (
-        "ExactMatchReward",
-        "FormatReward",
-        "FunctionReward",
-        "NumericReward",
-        "Reward",
-        "RewardError",
-        "TimeLimitedReward",
-    ),
-    "lightning_gft.rollout": ("RolloutEngine", "TransformersEngine"),
-    "lightning_gft.sampler": ("GroupSampler",),
-    "lightning_gft.sampling": ("SamplingParams",),
-    "lightning_gft.schedules": ("Schedule", "WarmupSchedule"),
-    "lightning_gft.sources": ("ExpertSource", "ResponseSource", "SelfSource", "TeacherSource"),
-    "lightning_gft.strategies": ("FSDP2Strategy",),
-    "lightning_gft.types": (
-        "GroupBatch",
-        "LossOutput",
-        "PromptBatch",
-        "Response",
-        "Source",
-        "TokenBatch",
-    ),
-}
-"""Where each public name is defined, besides the module ``functional``: the imports above, made when needed."""
+__all__ = ["functional"]
+_PLACES: dict[str, str] = {}
+"""The module that defines each public name, except ``functional``, itself a module."""
 
-__all__ = [
-    "AdaptiveCoefficientRectifier",
+
+def _defines(module: str) -> None:
+    """Note the module of the names that ``__all__`` has got since the last call."""
+    _PLACES.update((name, module) for name in __all__[len(_PLACES) + 1 :])
+
+
+__all__ += [
     "AdvantageEstimator",
-    "ArithmeticDataModule",
-    "ArithmeticPolicy",
-    "ArithmeticPretrainingDataModule",
-    "CoefficientRectifier",
-    "ContinuousCoefficientRectifier",
-    "DFTLoss",
-    "DynamicCoefficientRectifier",
-    "Evaluation",
-    "ExactMatchReward",
-    "ExpertSource",
-    "FSDP2Strategy",
-    "FormatReward",
-    "FunctionReward",
-    "GFTLitModule",
-    "GFTLoss",
-    "GroupBatch",
-    "GroupDataModule",
-    "GroupLoss",
     "GroupNormalizedAdvantage",
-    "GroupSampler",
-    "GroupStatistics",
-    "IdentityRectifier",
     "LeaveOneOutAdvantage",
+    "RewardAdvantage",
+    "SelfBaselineAdvantage",
+]
+_defines("lightning_gft.advantages")
+__all__ += ["ArithmeticDataModule", "ArithmeticPretrainingDataModule", "GroupDataModule"]
+_defines("lightning_gft.data")
+__all__ += ["Evaluation"]
+_defines("lightning_gft.evaluation")
+__all__ += ["DFTLoss", "GFTLoss", "GroupLoss", "SFTLoss"]
+_defines("lightning_gft.losses")
+__all__ += ["GroupStatistics", "PolicyEvaluation", "TokenStatistics"]
+_defines("lightning_gft.metrics")
+__all__ += ["GFTLitModule"]
+_defines("lightning_gft.module")
+__all__ += [
+    "ArithmeticPolicy",
     "LoRA",
-    "LossOutput",
     "ModelPolicy",
-    "NumericReward",
     "Policy",
-    "PolicyEvaluation",
     "PolicyLoader",
     "PretrainedPolicy",
-    "PromptBatch",
     "Quantization",
-    "Response",
-    "ResponseSource",
-    "Reward",
-    "RewardAdvantage",
-    "RewardError",
-    "RolloutEngine",
-    "SFTLoss",
-    "SamplingParams",
-    "Schedule",
     "ScratchPolicy",
-    "SelfBaselineAdvantage",
-    "SelfSource",
-    "Source",
-    "TeacherSource",
-    "TimeLimitedReward",
-    "TokenBatch",
-    "TokenStatistics",
-    "TransformersEngine",
-    "WarmupSchedule",
-    "functional",
 ]
-
-_PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
+_defines("lightning_gft.policy")
+__all__ += [
+    "AdaptiveCoefficientRectifier",
+    "CoefficientRectifier",
+    "ContinuousCoefficientRectifier",
+    "DynamicCoefficientRectifier",
+    "IdentityRectifier",
+]
+_defines("lightning_gft.rectifiers")
+__all__ += [
+    "ExactMatchReward",
+    "FormatReward",
+    "FunctionReward",
+    "NumericReward",
+    "Reward",
+    "RewardError",
+    "TimeLimitedReward",
+]
+_defines("lightning_gft.rewards")
+__all__ += ["RolloutEngine", "TransformersEngine"]
+_defines("lightning_gft.rollout")
+__all__ += ["GroupSampler"]
+_defines("lightning_gft.sampler")
+__all__ += ["SamplingParams"]
+_defines("lightning_gft.sampling")
+__all__ += ["Schedule", "WarmupSchedule"]
+_defines("lightning_gft.schedules")
+__all__ += ["ExpertSource", "ResponseSource", "SelfSource", "TeacherSource"]
+_defines("lightning_gft.sources")
+__all__ += ["FSDP2Strategy"]
+_defines("lightning_gft.strategies")
+__all__ += ["GroupBatch", "LossOutput", "PromptBatch", "Response", "Source", "TokenBatch"]
+_defines("lightning_gft.types")
 
 
 def __getattr__(name: str) -> Any:
     if name == "functional":
         return import_module("lightning_gft.functional")  # which sets the attribute itself
-    if name not in _PLACE_OF:
+    if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_PLACE_OF[name]), name)
+    value = getattr(import_module(_PLACES[name]), name)
     globals()[name] = value  # found directly from now on
     return value
 

@@ -31,7 +31,9 @@ def average_what_trains(callback: WeightAveraging) -> None:
     """
     kind = type(callback)
     if not issubclass(kind, _TrainedWeightAveraging):
-        # Under its own name, by which a checkpoint knows it.
+        # Lightning's methods copy the whole module, and no hook lets another object decide what they copy. So they are
+        # overridden on the user's own callback: what a subclass of theirs overrides still applies. The class keeps its
+        # name, by which a checkpoint finds the callback's state.
         body = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
         callback.__class__ = type(kind.__name__, (_TrainedWeightAveraging, kind), body)
 
@@ -39,7 +41,7 @@ def average_what_trains(callback: WeightAveraging) -> None:
 class _TrainedWeightAveraging(WeightAveraging):
     _average_model: AveragedModel | None
     _current: list[Tensor] | None = None
-    """The weights that train, while a validation has the averages in their place."""
+    """The module's own weights, while it holds the averages: in a validation, and once training has ended."""
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -62,12 +64,19 @@ class _TrainedWeightAveraging(WeightAveraging):
         super().on_train_end(trainer, pl_module)
 
     @override
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if self._current is not None:  # a validation was interrupted
+            self._swap_models(pl_module)
+
+    @override
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if self._average_model is None:
             return
         state, averages = checkpoint["state_dict"], self._averages()
         places = {name: place for name, place in _trained(pl_module).items() if name in state}
-        checkpoint["current_model_state"] = {name: state[name] for name in places}
+        checkpoint["current_model_state"] = {
+            name: state[name] if self._current is None else self._current[place] for name, place in places.items()
+        }
         checkpoint["averaging_state"] = {"n_averaged": self._average_model.n_averaged}
         if averages:
             checkpoint["state_dict"] = {**state, **{name: averages[place] for name, place in places.items()}}
@@ -93,7 +102,6 @@ class _TrainedWeightAveraging(WeightAveraging):
     @override
     def _swap_models(self, pl_module: LightningModule) -> None:
         if self._current is None:
-            self._current = [weight.detach().clone() for weight in _weights(pl_module)]
             self._copy_average_to_current(pl_module)
         else:
             _copy(self._current, pl_module)
@@ -101,6 +109,7 @@ class _TrainedWeightAveraging(WeightAveraging):
 
     @override
     def _copy_average_to_current(self, pl_module: LightningModule) -> None:
+        self._current = [weight.detach().clone() for weight in _weights(pl_module)]
         _copy(self._averages(), pl_module)
 
     def _averages(self) -> list[Tensor]:

@@ -39,7 +39,7 @@ def training_names(statistics: TrainingStatistics, loss: GroupLoss, sampler: Gro
         loss: Its rectifier counts, too.
         sampler: Says which sources there are.
     """
-    statistics, loss = _alone(statistics), _alone(loss)
+    statistics, loss = _local_copy(statistics), _local_copy(loss)
     groups = _one_token_each([source.source for source in sampler.sources.values()], sampler.rewards)
     one = torch.ones(len(groups))
     statistics.groups.update(groups, num_prompts=1)
@@ -62,7 +62,7 @@ def evaluation_names(evaluator: Evaluator, stage: str, datasets: Iterable[str]) 
         >>> sorted(evaluation_names(evaluator, "val", ["", "hard"]))[:4]
         ['val/entropy', 'val/greedy_accuracy', 'val/hard/entropy', 'val/hard/greedy_accuracy']
     """
-    metric = _alone(evaluator.metric())
+    metric = _local_copy(evaluator.metric())
     greedy, samples = (
         _one_token_each(
             [source.source for source in sampler.sources.values() for _ in range(source.num_responses)], sampler.rewards
@@ -147,7 +147,7 @@ def _unknown(setting: str, name: str, names: Collection[str]) -> str:
     )
 
 
-def _alone(part: _Module) -> _Module:
+def _local_copy(part: _Module) -> _Module:
     """Return a copy that counts by itself, on the CPU, and does not ask other processes."""
     part = deepcopy(part).cpu()
     for module in part.modules():

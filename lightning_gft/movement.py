@@ -39,7 +39,7 @@ class MovementProbe:
         >>> sample = probe.sample(learning_rate=1e-3)
         >>> _ = weight.data.sub_(1e-3 * weight.grad)  # as SGD would
         >>> probe.count(sample).tolist()
-        [0.0, 3.0]
+        [0, 3]
     """
 
     def __init__(self, weights: Sequence[nn.Parameter]) -> None:
@@ -67,7 +67,7 @@ class MovementProbe:
         Args:
             samples: From before the update. Counts are of what this rank holds.
         """
-        counts = torch.zeros(2, dtype=torch.float64)
+        counts = torch.zeros(2, dtype=torch.int64)
         for weight, before, has_gradient in samples:
             changed = (_values(weight) != before) & has_gradient
             counts = counts.to(weight.device) + torch.stack([changed.sum(), has_gradient.sum()])

@@ -110,7 +110,7 @@ class UpdatedModule(EvaluatedModule):
         self.optimizer_step(self.current_epoch, batch_idx, optimizer, lambda: None)  # the gradient is there
         if samples is not None:
             changed, total = self._reduce(self._movement.count(samples).to(self.policy.device), "sum").tolist()
-            self._movement.judge(self.global_step, learning_rate, int(changed), int(total))
+            self._movement.judge(self.global_step, learning_rate, changed, total)
 
     def _optimizer(self) -> LightningOptimizer:
         optimizer: Any = self.optimizers()

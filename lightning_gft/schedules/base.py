@@ -15,7 +15,7 @@ from typing_extensions import override
 
 SchedulerFn = Callable[[Optimizer], LRScheduler]
 Length = Callable[[], int]
-"""Returns how many optimizer steps a schedule has; raises where nobody knows."""
+"""Returns how many optimizer steps a schedule has; raises if the run has no end."""
 
 
 class Schedule(ABC):

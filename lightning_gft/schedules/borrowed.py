@@ -125,7 +125,7 @@ class ChainedScheduler(Schedule):
         return lr_scheduler.ChainedScheduler(made, optimizer)
 
 
-_OF_TORCH = ("ConstantLR", "CosineAnnealingLR", "LinearLR", "OneCycleLR", "PolynomialLR")
+_OF_TORCH = ("CosineAnnealingLR", "LinearLR", "OneCycleLR", "PolynomialLR")  # those that last as long as a run
 _OF_TRANSFORMERS = (
     "get_constant_schedule",
     "get_constant_schedule_with_warmup",

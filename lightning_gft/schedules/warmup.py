@@ -7,23 +7,24 @@ from typing import Any, Literal, get_args
 
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from transformers import get_scheduler
 from typing_extensions import override
 
+from lightning_gft.checks import check_count, check_number
 from lightning_gft.schedules.base import Length, Schedule
 
 Shape = Literal["cosine", "linear", "constant", "inverse_sqrt", "warmup_stable_decay"]
 
-_NAMES = {"cosine": "cosine_with_min_lr", "linear": "polynomial", "constant": "constant_with_warmup"}
-"""What transformers calls a shape that may end above 0."""
+_NAMES = {"cosine": "cosine_with_min_lr", "constant": "constant_with_warmup"}
+"""What transformers calls a shape, where its name differs."""
 
 
 class WarmupSchedule(Schedule):
     """Linear warm-up from 0 to the optimizer's learning rate, then a decay that ends with the run.
 
-    The schedules are those of :func:`transformers.get_scheduler`; the number of training steps is the run's, from
-    ``max_steps`` or from ``max_epochs``, batches and ``updates_per_batch``.
+    The schedules are those of :func:`transformers.get_scheduler`, except ``linear``, which may end above 0. The number
+    of training steps is the run's, from ``max_steps`` or from ``max_epochs``, batches and ``updates_per_batch``.
 
     Args:
         name: What follows the warm-up: ``cosine`` or ``linear`` decay, ``constant``, ``inverse_sqrt``
@@ -61,15 +62,6 @@ class WarmupSchedule(Schedule):
     ) -> None:
         if name not in get_args(Shape):
             raise ValueError(f"lr_scheduler.name: expected one of {', '.join(get_args(Shape))}, got {name!r}")
-        if warmup_steps < 0:
-            raise ValueError(f"lr_scheduler.warmup_steps: expected 0 or more, got {warmup_steps}")
-        for field, share in (
-            ("warmup_ratio", warmup_ratio),
-            ("min_lr_ratio", min_lr_ratio),
-            ("decay_ratio", decay_ratio),
-        ):
-            if not 0 <= share <= 1:
-                raise ValueError(f"lr_scheduler.{field}: expected a share between 0 and 1, got {share}")
         if warmup_steps and warmup_ratio:
             raise ValueError(
                 f"lr_scheduler.warmup_ratio: expected 0 beside warmup_steps={warmup_steps}, got {warmup_ratio}; give "
@@ -78,10 +70,10 @@ class WarmupSchedule(Schedule):
         if min_lr_ratio and name in ("constant", "inverse_sqrt"):
             raise ValueError(f"lr_scheduler.min_lr_ratio: expected 0 with {name}, which has no end, got {min_lr_ratio}")
         self.name = name
-        self.warmup_steps = warmup_steps
-        self.warmup_ratio = warmup_ratio
-        self.min_lr_ratio = min_lr_ratio
-        self.decay_ratio = decay_ratio
+        self.warmup_steps = check_count("lr_scheduler.warmup_steps", warmup_steps, least=0)
+        self.warmup_ratio = check_number("lr_scheduler.warmup_ratio", warmup_ratio, least=0, most=1)
+        self.min_lr_ratio = check_number("lr_scheduler.min_lr_ratio", min_lr_ratio, least=0, most=1)
+        self.decay_ratio = check_number("lr_scheduler.decay_ratio", decay_ratio, least=0, most=1)
 
     @override
     def make(self, optimizer: Optimizer, num_steps: Length) -> LRScheduler:
@@ -93,11 +85,11 @@ class WarmupSchedule(Schedule):
                 f"lr_scheduler: the warm-up takes {warmup} optimizer steps and the run {total}, so the learning rate "
                 "never reaches the optimizer's; lower warmup_steps, or raise trainer.max_steps"
             )
+        if self.name == "linear":  # transformers has no linear decay that ends above 0 and takes every learning rate
+            return LambdaLR(optimizer, lambda step: self._linear(step, warmup, total or 0))
         settings: dict[str, Any] = {}
         if self.name == "cosine":
             settings = {"min_lr_rate": self.min_lr_ratio}
-        elif self.name == "linear":
-            settings = {"lr_end": self.min_lr_ratio * optimizer.defaults["lr"]}
         elif self.name == "warmup_stable_decay":
             decay = min(math.ceil(self.decay_ratio * (total or 0)), max((total or 0) - warmup, 0))
             settings = {"num_decay_steps": decay, "min_lr_ratio": self.min_lr_ratio}
@@ -105,3 +97,9 @@ class WarmupSchedule(Schedule):
             _NAMES.get(self.name, self.name), optimizer, warmup, total, scheduler_specific_kwargs=settings
         )
         return scheduler
+
+    def _linear(self, step: int, warmup: int, total: int) -> float:
+        if step < warmup:
+            return step / warmup
+        left = max(total - step, 0) / max(total - warmup, 1)
+        return self.min_lr_ratio + (1 - self.min_lr_ratio) * left

@@ -95,6 +95,48 @@ def test_a_run_goes_on_with_its_averages(lora: LoRA | None, tmp_path: Path):
     torch.testing.assert_close(weights(run(4, ckpt_path=str(tmp_path / "step=2.ckpt"))), whole, rtol=0, atol=0)
 
 
+class Saves(Callback):
+    """Writes a checkpoint within a validation, as a run does that is stopped there."""
+
+    def __init__(self, path: Path, interrupt: bool = False) -> None:
+        self.path, self.interrupt = path, interrupt
+
+    def on_validation_batch_end(self, trainer: Any, *_: Any) -> None:
+        trainer.save_checkpoint(self.path)
+        if self.interrupt:
+            raise ValueError("stop here")
+
+
+@pytest.mark.parametrize("when", ["in a validation", "after training"])
+def test_a_checkpoint_written_while_the_module_holds_averages_resumes_from_its_own_weights(when: str, tmp_path: Path):
+    path, data = tmp_path / "stopped.ckpt", Rows(val_rows=ROWS[:1], **DATA)
+
+    def run(*callbacks: Callback, **arguments: Any) -> tuple[Trace, Any]:
+        trace, module = Trace(), make_module(evaluation=SHORT)
+        callbacks = (trace, EMAWeightAveraging(decay=0.5), *callbacks)
+        trainer = fit(module, data, callbacks=list(callbacks), val_check_interval=2, **arguments)
+        return trace, trainer
+
+    whole, _ = run(max_steps=4)
+    _, trainer = run(*([Saves(path)] if when == "in a validation" else []), max_steps=2)
+    if when == "after training":
+        trainer.save_checkpoint(path)
+    rest, _ = run(max_steps=4, ckpt_path=str(path))
+    torch.testing.assert_close(rest.after, whole.after[2:], rtol=0, atol=0)
+
+
+def test_an_interrupted_validation_leaves_the_module_its_own_weights(tmp_path: Path):
+    trace, module = Trace(), make_module(evaluation=SHORT)
+    with pytest.raises(ValueError, match="stop here"):
+        fit(
+            module,
+            Rows(val_rows=ROWS, **DATA),
+            callbacks=[trace, EMAWeightAveraging(decay=0.5), Saves(tmp_path / "a.ckpt", interrupt=True)],
+            val_check_interval=2,
+        )
+    torch.testing.assert_close(weights(module), trace.after[-1], rtol=0, atol=0)
+
+
 def test_a_checkpoint_holds_the_averages_to_be_measured_or_loaded(tmp_path: Path):
     trace, path = Trace(), tmp_path / "last.ckpt"
     without = Evaluation(num_samples=2, max_new_tokens=4, kl=False)  # a reference would be drawn anew

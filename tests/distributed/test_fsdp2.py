@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 import pytest
 import torch
 from bitsandbytes.optim import AdamW8bit
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
 from torch.distributed.tensor import DTensor
+from torch.optim import AdamW
 
 from lightning_gft import (
     Evaluation,
@@ -26,6 +29,7 @@ from lightning_gft import (
     SelfSource,
     TeacherSource,
     TokenBatch,
+    WarmupSchedule,
 )
 from lightning_gft.checkpoint import weight_digests
 from lightning_gft.policy.sharding import FullySharded, transformer_blocks
@@ -34,6 +38,7 @@ from tests.distributed.launch import run_two_processes
 from tests.module.runs import ROWS, Rows, fit, make_module, sgd, weights
 
 PROMPTS = [[3, 4, 5], [6, 7]]
+ROUNDED = "model.policy: weights that train are in bfloat16, and step 2 with learning rate 5e-07"
 GREEDY = SamplingParams(max_new_tokens=9, temperature=0.0)
 QUANTISED = {"lora": LoRA(r=4), "torch_dtype": "bfloat16", "quantization": Quantization(storage_dtype="bfloat16")}
 
@@ -113,6 +118,37 @@ def skip(strategy: str) -> tuple[dict[str, Tensor], int]:
     return weights(module), module.guard.nonfinite_updates
 
 
+class Rates(Callback):
+    """Remembers the learning rate after each step."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        self.seen.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+def rounded_away(folder: str, processes: int) -> tuple[list[str], list[float]]:
+    """Return what a run warns of whose updates are too small for its weights, and its learning rates."""
+    policy, rates = PretrainedPolicy(folder, torch_dtype="bfloat16"), Rates()
+    module = make_module(policy=policy, optimizer=partial(AdamW, lr=1e-6), lr_scheduler=WarmupSchedule("linear"))
+    distributed = {"strategy": "fsdp2", "devices": 2} if processes == 2 else {}
+    data = Rows(ROWS, batch_size=2 // processes)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(
+            module,
+            data,
+            callbacks=[rates],
+            max_epochs=1,
+            precision="bf16-true",
+            use_distributed_sampler=False,
+            **distributed,
+        )
+    texts = [text for one in caught if "rounded away" in (text := str(one.message))]
+    return texts, rates.seen
+
+
 class Own(ModelParallelStrategy):
     """Somebody's own strategy."""
 
@@ -144,6 +180,7 @@ def on_rank(rank: int, folder: str) -> dict[str, Any]:
         "refused": refusals(rank, folder),
         "drawn": [draw(rank, keep_reference) for keep_reference in (False, True)],
         "trained": {case: train(folder, case, 2) for case in ALIKE},
+        "rounded": rounded_away(folder, 2),
         "skipped": {strategy: skip(strategy) for strategy in ("ddp", "fsdp2")},
     }
 
@@ -195,6 +232,15 @@ def test_all_processes_skip_an_update_that_one_cannot_take(strategy: str, ranks:
     torch.manual_seed(0)
     fresh = dict(start.load_model().named_parameters())
     assert all(torch.equal(weight, fresh[name]) for name, weight in first.items())
+
+
+def test_updates_of_split_weights_are_measured_on_all_processes(folder: str, ranks: Any):
+    (text,), expected = rounded_away(folder, 1)
+    (texts, rates), (others, other_rates) = (rank["rounded"] for rank in ranks)
+    assert [each.split(" changed ")[0] for each in (text, *texts, *others)] == [ROUNDED] * 2
+    least, total = (int(each.split("% of ")[1].split()[0]) for each in (text, *texts))
+    assert total > least  # each process samples what it holds
+    assert rates == other_rates == expected == [5e-7, 0.0]  # the schedule lasts as many steps on each
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ def cosine(step: int, steps: int, end: float = 0.0) -> float:
         (WarmupSchedule("cosine", min_lr_ratio=0.1), [cosine(step, 6, 0.1) for step in range(7)]),
         (WarmupSchedule("linear", 2), [0, 0.5, 1, 0.75, 0.5, 0.25, 0]),
         (WarmupSchedule("linear", 2, min_lr_ratio=0.2), [0, 0.5, 1, 0.8, 0.6, 0.4, 0.2]),
+        (WarmupSchedule("linear", 2, min_lr_ratio=1.0), [0, 0.5, 1, 1, 1, 1, 1]),
         (WarmupSchedule("constant", 2), [0, 0.5, 1, 1, 1, 1, 1]),
         (WarmupSchedule("inverse_sqrt", 2), [0, 0.5, *(math.sqrt(2 / step) for step in range(2, 7))]),
         (
@@ -55,7 +56,8 @@ def cosine(step: int, steps: int, end: float = 0.0) -> float:
 )
 def test_warm_up_and_decay(schedule: Schedule, expected: list[float]):
     assert rates(schedule) == pytest.approx(expected)
-    assert rates(schedule, lr=0.01) == pytest.approx([rate / 100 for rate in expected])
+    for lr in (0.01, 0.0):
+        assert rates(schedule, lr=lr) == pytest.approx([rate * lr for rate in expected])
 
 
 def test_lengths_that_are_left_out_are_the_runs():
@@ -142,14 +144,16 @@ def test_a_run_that_goes_on_to_another_end_has_the_schedule_of_that_end(schedule
     ("arguments", "message"),
     [
         ({"name": "cosin"}, r"lr_scheduler.name: expected one of cosine, .*got 'cosin'"),
-        ({"warmup_steps": -1}, r"lr_scheduler.warmup_steps: expected 0 or more, got -1"),
-        ({"warmup_ratio": 1.5}, r"lr_scheduler.warmup_ratio: expected a share"),
+        ({"warmup_steps": -1}, r"`lr_scheduler.warmup_steps`: expected a whole number of at least 0, got -1"),
+        ({"warmup_steps": 2.5}, r"`lr_scheduler.warmup_steps`: expected a whole number of at least 0, got 2.5"),
+        ({"warmup_ratio": 1.5}, r"`lr_scheduler.warmup_ratio`: expected a number from 0 to 1, got 1.5"),
+        ({"min_lr_ratio": math.nan}, r"`lr_scheduler.min_lr_ratio`: expected a number from 0 to 1, got nan"),
         ({"warmup_ratio": 0.5, "warmup_steps": 1}, "give one of the two"),
         ({"name": "constant", "min_lr_ratio": 0.5}, r"lr_scheduler.min_lr_ratio: expected 0 with constant"),
     ],
 )
 def test_settings_are_checked(arguments: dict[str, Any], message: str):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         WarmupSchedule(**arguments)
 
 
@@ -169,6 +173,7 @@ def test_errors_say_that_they_are_the_schedules():
         make_module(lr_scheduler="cosine")
 
 
+COSINES = [cosine(step, 4) for step in range(4)]
 TORCH = "torch.optim.lr_scheduler"
 IN_YAML = {
     "transformers": "{class_path: transformers.get_cosine_schedule_with_warmup, init_args: {num_warmup_steps: 2}}",
@@ -179,17 +184,24 @@ IN_YAML = {
       schedulers:
         - {{class_path: {TORCH}.LinearLR, init_args: {{start_factor: 0.1, total_iters: 2}}}}
         - {{class_path: {TORCH}.CosineAnnealingLR, init_args: {{T_max: 4}}}}""",
+    "constant": f"{{class_path: {TORCH}.ConstantLR, init_args: {{factor: 0.5}}}}",
 }
 
 
-@pytest.mark.parametrize(("name", "warmup"), [("transformers", [0, 0.5]), ("torch", [0.1, 0.55])])
-def test_schedules_of_others_from_yaml(name: str, warmup: list[float], tmp_path: Path):
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("transformers", [0, 0.5, *COSINES]),
+        ("torch", [0.1, 0.55, *COSINES]),
+        ("constant", [0.5] * 5 + [1]),  # torch's 5 steps, whatever the run has
+    ],
+)
+def test_schedules_of_others_from_yaml(name: str, expected: list[float], tmp_path: Path):
     (tmp_path / "own.yaml").write_text(f"model:\n  lr_scheduler: {IN_YAML[name]}\n")
     root = tmp_path / "run"
     args = ["--config", SFT, f"--config={tmp_path / 'own.yaml'}", f"--trainer.default_root_dir={root}", *SMALL]
     main(["fit", *args, "--model.optimizer.lr=0.01", "--trainer.max_steps=6", "--trainer.limit_val_batches=0"])
-    expected = [0.01 * rate for rate in (*warmup, *(cosine(step, 4) for step in range(4)))]
-    assert column(logged(root), "train/learning_rate") == pytest.approx(expected)
+    assert column(logged(root), "train/learning_rate") == pytest.approx([0.01 * rate for rate in expected])
 
 
 def test_schedules_of_others_from_the_command_line(tmp_path: Path):
