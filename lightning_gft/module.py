@@ -271,7 +271,7 @@ class GFTLitModule(UpdatedModule):
         figures = self.statistics.collect(self.loss, num_tokens, seconds, update)
         row = {log_key("train", name): value for name, value in figures.items()}
         self.log_dict(row, logger=False, batch_size=1)  # for callbacks that monitor them
-        every = self.trainer.log_every_n_steps  # 0 for never, as in a barebones run
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # 0 for never, as in a barebones run
         if every and (self.trainer.fit_loop.total_batch_idx + 1) % every == 0:
             self.write_row(row)
         for shown, name in _PROGRESS_BAR.items():

@@ -27,7 +27,8 @@ def describe(part: object) -> str:
         return repr(part)
     names = [name for name in inspect.signature(type(part).__init__).parameters if hasattr(part, name)]
     shown = [f"{name}={_shown(getattr(part, name))}" for name in names if isinstance(getattr(part, name), _PLAIN)]
-    shown += [repr(value) for value in vars(part).values() if is_dataclass(value)]
+    # Settings of this package; a model's configuration is one of transformers, which changes it when it saves a model.
+    shown += [repr(value) for value in vars(part).values() if is_dataclass(value) and _is_own(value)]
     return f"{type(part).__name__}({', '.join(shown)})"
 
 
@@ -54,6 +55,10 @@ def describe_parts(
         "updates per batch": str(updates_per_batch),
         **({} if data is None else {"data": describe(data)}),
     }
+
+
+def _is_own(value: object) -> bool:
+    return type(value).__module__.startswith("lightning_gft.")
 
 
 def _shown(value: object) -> str:

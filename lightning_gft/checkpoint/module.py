@@ -162,7 +162,10 @@ class ResumableModule(LightningModule):
         scheduler = None if self.schedule is None else self._make_scheduler(optimizer)
         self._optimizer_settings = OptimizerSettings(optimizer, scheduler)
         self._check_optimizer()
-        return optimizer if scheduler is None else {"optimizer": optimizer, "lr_scheduler": scheduler}
+        if scheduler is None:
+            return optimizer
+        # The module steps it; the interval is for LearningRateMonitor, which would log once an epoch.
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     @override
     def on_fit_start(self) -> None:
@@ -240,9 +243,14 @@ class ResumableModule(LightningModule):
         self._restore_settings()
         if self._resumption is not None and self._resumed_from is not None:
             # What a callback monitors is known before the next validation, as it was before the stop.
-            measured = {name: value for name, value in self._resumed_from["measured"].items() if name != MEASURED_AT}
-            exact = {"dtype": torch.float64, "device": self.device}  # as metrics count, for the next checkpoint's note
-            self.trainer.callback_metrics.update({name: torch.tensor(v, **exact) for name, v in measured.items()})
+            # In float64, as metrics count, so that the next checkpoint notes the same.
+            self.trainer.callback_metrics.update(
+                {
+                    name: torch.tensor(value, dtype=torch.float64)
+                    for name, value in self._resumed_from["measured"].items()
+                    if name != MEASURED_AT
+                }
+            )
             if not self._resumption.begin(self.trainer):
                 self._resumption = None
 

@@ -45,13 +45,16 @@ def choose_rows(splits: Mapping[str, Table], split: str | None, where: str, fiel
 
 
 def _pieces(splits: Mapping[str, Table], spec: str, where: str, field: str) -> list[Piece]:
+    lengths = _Lengths(splits)
     try:
-        instructions = datasets.ReadInstruction.from_spec(spec).to_absolute(_Lengths(splits))
+        instructions = datasets.ReadInstruction.from_spec(spec).to_absolute(lengths)
     except KeyError as error:
         missing = error.args[0]
         named = f"{field}={spec!r}" if missing == spec else f"{field}={spec!r}: {missing!r}"
         raise ValueError(f"{named} is not a split of {where}, which has {_listed(splits)}") from error
     except (ValueError, AssertionError) as error:
+        if error is lengths.failure:  # of the file, and not of the slice
+            raise
         raise ValueError(f"{field}={spec!r}: expected {_EXAMPLES}, of {_listed(splits)}; got {error}") from error
     return [
         Piece(part.splitname, splits[part.splitname], range(part.from_, max(part.from_, part.to)))
@@ -64,9 +67,14 @@ class _Lengths(Mapping[str, int]):
 
     def __init__(self, splits: Mapping[str, Table]) -> None:
         self._splits = splits
+        self.failure: ValueError | None = None
 
     def __getitem__(self, split: str) -> int:
-        return len(self._splits[split])
+        try:
+            return len(self._splits[split])
+        except ValueError as error:
+            self.failure = error
+            raise
 
     def __contains__(self, split: object) -> bool:
         return True  # so that a name that is none gets this package's error

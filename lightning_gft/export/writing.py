@@ -74,6 +74,11 @@ def export_policy(
             write = _write_merged if merge else _write_own
             write(module, whole, folder, torch_dtype)
             is_adapter = whole.policy.adapters is not None and not merge
+            if is_adapter and module.policy_loader.base_name() is None:
+                rank_zero_warn(
+                    "`path`: the exported adapter belongs to a model that is stored nowhere; keep that model, or "
+                    "export with `merge: true`"
+                )
             tokenizer_class = loading_class(folder, module.tokenizer)
             card = model_card(module, data=data, is_adapter=is_adapter, tokenizer_class=tokenizer_class)
             (folder / "README.md").write_text(card, encoding="utf-8")
@@ -94,7 +99,7 @@ def _told(written: Path, path: Path, comparison: Comparison) -> Path:
     if comparison.difference:
         raise ValueError(
             f"`path`: expected an export to {path} equal to the policy, got {comparison.difference}; the files are in "
-            f"{written}, do not use them before you know why"
+            f"{written}, find out why before you use them"
         )
     if comparison.obstacle:
         rank_zero_warn(

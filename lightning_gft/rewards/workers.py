@@ -23,7 +23,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_gft.checks import check_kind, check_number
-from lightning_gft.rewards.base import Reward
+from lightning_gft.rewards.base import Reward, as_rewards
 from lightning_gft.rewards.failures import RewardError, describe
 from lightning_gft.rewards.isolation import call_reward
 
@@ -60,6 +60,7 @@ class TimeLimitedReward(Reward):
     """
 
     def __init__(self, reward: Reward, seconds: float) -> None:
+        reward = as_rewards({"reward": reward})["reward"]  # from Python it may be a plain function
         check_kind("reward", reward, Reward, "FormatReward('.*')")
         super().__init__(reward.weight, reward.special_tokens)
         self.reward = reward
