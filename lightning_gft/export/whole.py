@@ -47,16 +47,14 @@ def whole_policy(module: GFTLitModule, is_first: bool = True) -> WholePolicy | N
         autocast = dtype if is_split and dtype.itemsize < torch.float32.itemsize else None
         logits = comparison.attempt(probe_logits, policy.model, policy.device, autocast)
     if is_split:
-        with policy.sharding.readable():
+        with module.policy.sharding.readable():  # its weights are views of memory that is given back afterwards
             state = module.state_dict()
             module.frozen.take_out(state, module)
             trained = join({name.removeprefix("policy."): weight for name, weight in state.items()}, keep=is_first)
-    if not is_first:
-        return None
-    if is_split:
-        policy = module.policy_loader.load()
-        for name, weight in policy.named_parameters():  # data types that the trainer's precision has set
-            if name in trained and weight.requires_grad:
-                weight.data = weight.data.to(trained[name].dtype)
-        policy.load_state_dict(trained, strict=False)
-    return WholePolicy(policy, comparison, logits, dtype)
+            if is_first:
+                policy = module.policy_loader.load()
+                for name, weight in policy.named_parameters():  # data types that the trainer's precision has set
+                    if name in trained and weight.requires_grad:
+                        weight.data = weight.data.to(trained[name].dtype)
+                policy.load_state_dict(trained, strict=False)
+    return WholePolicy(policy, comparison, logits, dtype) if is_first else None

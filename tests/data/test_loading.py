@@ -82,7 +82,7 @@ def test_folder_takes_splits_from_the_files_names(tmp_path: Path) -> None:
     for name in ("train", "test"):
         (tmp_path / f"{name}-00000.jsonl").write_text(json.dumps({"prompt": name}))
     assert [row["prompt"] for row in load_rows(str(tmp_path), split="test")] == ["test"]
-    with pytest.raises(ValueError, match=r"'train', 'test': choose one by `val_split`"):
+    with pytest.raises(ValueError, match=r"got 'train', 'test'; choose one by `val_split`"):
         load_rows(str(tmp_path), split_field="val_split")
 
 

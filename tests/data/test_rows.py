@@ -44,7 +44,7 @@ def test_rows_keep_their_numbers_when_others_are_held_out(tokenizer: PreTrainedT
 
 def test_type_of_a_cell_is_refused_with_its_data_set(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     rows = [{**_rows(1)[0], "problem": None}]
-    with pytest.raises(TypeError, match=r"^train data: row 0 .*, column 'problem': .*not null"):
+    with pytest.raises(TypeError, match=r"^train data: row 0 .*, column 'problem': .*got null"):
         _with(tmp_path, rows, tokenizer).setup("fit")
 
 

@@ -134,7 +134,7 @@ def test_conversations_that_contradict_are_refused(
 
 
 def test_prompt_of_another_type_is_refused(make_tokenizer: TokenizerFactory) -> None:
-    with pytest.raises(TypeError, match="not int: 7"):
+    with pytest.raises(TypeError, match="got int: 7"):
         PromptEncoder(make_tokenizer()).encode_prompts([7])  # type: ignore[list-item]
 
 

@@ -71,7 +71,7 @@ def test_frozen_weights_are_not_in_it(checkpoint: Path):
         ),
         (
             {"optimizer": lambda parameters: SGD(parameters, lr=0.1)},
-            r"with the optimizer torch\.optim\..*AdamW, .*SGD:",
+            r"`model\.optimizer`: expected torch\.optim\..*AdamW, .*got .*SGD;",
         ),
     ],
 )
