@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -12,6 +13,19 @@ from transformers import PreTrainedTokenizerBase
 from lightning_gft import Policy, PromptBatch, Response, ScratchPolicy
 
 ALPHABET = "0123456789+-=abcdefghijklmnop#"
+
+
+LAUNCHED_BY = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
+
+
+@pytest.fixture(autouse=True)
+def _no_launcher() -> Iterator[None]:
+    """Take away what Lightning's launcher leaves in the environment, where a child process would wait for ranks."""
+    before = {name: os.environ[name] for name in LAUNCHED_BY if name in os.environ}
+    yield
+    for name in LAUNCHED_BY:
+        os.environ.pop(name, None)
+    os.environ.update(before)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -243,14 +243,9 @@ class ResumableModule(LightningModule):
         self._restore_settings()
         if self._resumption is not None and self._resumed_from is not None:
             # What a callback monitors is known before the next validation, as it was before the stop.
-            # In float64, as metrics count, so that the next checkpoint notes the same.
-            self.trainer.callback_metrics.update(
-                {
-                    name: torch.tensor(value, dtype=torch.float64)
-                    for name, value in self._resumed_from["measured"].items()
-                    if name != MEASURED_AT
-                }
-            )
+            for name, value in self._resumed_from["measured"].items():
+                if name != MEASURED_AT:  # in float64, as metrics count, so that the next checkpoint notes the same
+                    self.trainer.callback_metrics[name] = torch.tensor(value, dtype=torch.float64)
             if not self._resumption.begin(self.trainer):
                 self._resumption = None
 
