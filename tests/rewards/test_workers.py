@@ -103,8 +103,9 @@ def test_it_is_configured_around_another_and_pickles(limited):
     assert (copy.seconds, copy.reward.weight) == (30, 0.5)
     with pytest.raises(ValueError, match="`seconds` of TimeLimitedReward: expected a number above 0, got 0"):
         TimeLimitedReward(FormatReward("a"), seconds=0)
-    with pytest.raises(TypeError, match=r"reward must be a Reward|`reward`"):
-        TimeLimitedReward(behaves, seconds=1)
+    assert isinstance(TimeLimitedReward(behaves, seconds=1).reward, FunctionReward)
+    with pytest.raises(TypeError, match="`reward`: expected a Reward, got 3"):
+        TimeLimitedReward(3, seconds=1)
     with pytest.warns(UserWarning, match="`pattern`: .* names"):
         TimeLimitedReward(FormatReward("<think>"), seconds=1).check_tokens(["<think>"])
 
