@@ -30,7 +30,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.asked: int | None = None
-        self._work: str | None = None  # what is done first; nothing, where there is nothing to keep
+        self._work: str | None = None  # finished before the stop; None stops at once
         self._active = False
 
     @contextmanager

@@ -54,7 +54,7 @@ def load_rows(
         The rows, which are read from Parquet files and saved data sets when they are taken.
 
     Raises:
-        FileNotFoundError: If there is nothing to load.
+        FileNotFoundError: If the path names no data.
         ValueError: If it is of an unknown kind, damaged, lacks the split or has no rows.
         OSError: If it cannot be opened.
 
@@ -77,7 +77,7 @@ def find_splits(path: str | os.PathLike[str], name: str | None = None, path_fiel
         path_field: Likewise.
 
     Raises:
-        FileNotFoundError: If there is nothing to load.
+        FileNotFoundError: If the path names no data.
         ValueError: If it is of an unknown kind.
     """
     path = os.fspath(path)

@@ -55,7 +55,7 @@ def check_causal(model: PreTrainedModel) -> None:
 
 
 def check_prompts(prompt_ids: Sequence[Sequence[int]]) -> None:
-    """Refuse prompts without tokens, after which a model has nothing to predict from.
+    """Refuse prompts without tokens: a model predicts from at least one.
 
     Args:
         prompt_ids: ``P`` prompts as token ids.

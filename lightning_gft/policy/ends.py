@@ -69,7 +69,7 @@ def _turn_end(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     except RenderError as error:
         if isinstance(error.__cause__, OutOfTimeError):
             raise
-        return []  # it takes other conversations, if any: the datamodule tells of those that it does not take
+        return []  # the datamodule warns of columns that the template does not take
     return ids_of(tokenizer, tokens[-1:])
 
 

@@ -18,7 +18,7 @@ _LENGTHS = ("T_max", "num_training_steps", "total_iters", "total_steps")
 _OTHER_LENGTHS = {"num_training_steps": "num_stable_steps", "total_steps": "epochs"}
 """Arguments that say a length in another way."""
 
-_LEFT_OUT = ("optimizer", "last_epoch")  # that a run goes on is the checkpoint's business
+_LEFT_OUT = ("optimizer", "last_epoch")  # resuming is the checkpoint's concern
 
 
 class BorrowedSchedule(Schedule):
