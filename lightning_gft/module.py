@@ -27,7 +27,7 @@ from lightning_gft.losses import GroupLoss
 from lightning_gft.monitors import check_monitors, logged_names
 from lightning_gft.optimization import OptimizerFn
 from lightning_gft.policy import Policy, PolicyLoader
-from lightning_gft.preflight import check_data, warn_of_unused_template
+from lightning_gft.preflight import check_data, warn_of_unused_columns, warn_of_unused_template
 from lightning_gft.rollout import combine_seeds
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.schedules import Schedule, SchedulerFn
@@ -149,6 +149,8 @@ class GFTLitModule(UpdatedModule):
             warn_of_unused_template(data, self.policy_loader)
             check_data(data, self.sampler, self.evaluator.settings.max_new_tokens, self.tokenizer)
         if stage == "fit":
+            if isinstance(data, PromptDataModule):
+                warn_of_unused_columns(data, self.sampler)
             own_code = type(self) is not GFTLitModule
             check_monitors(self.trainer, self.logged_names(), own_code)
 

@@ -68,6 +68,24 @@ def warn_of_unused_template(data: PromptDataModule, policy: PolicyLoader) -> Non
         )
 
 
+def warn_of_unused_columns(data: PromptDataModule, sampler: GroupSampler) -> None:
+    """Warn of a column of demonstrations that was given and that no source reads.
+
+    Args:
+        data: May have been given such columns.
+        sampler: Says which sources there are.
+    """
+    drawn = {source.source.name.lower() for source in sampler.sources.values()}
+    for role in ("expert", "teacher"):
+        column = getattr(getattr(data, "columns", None), f"{role}_column", None)
+        if column is not None and role not in drawn:
+            kind = {"expert": "an ExpertSource", "teacher": "a TeacherSource"}[role]
+            rank_zero_warn(
+                f"`{role}_column`: expected a source for {role} responses, got none in model.sampler.sources, so the "
+                f"column {column!r} has no effect; add {kind}, or set it to null"
+            )
+
+
 def _drawn_lengths(sampler: GroupSampler) -> list[int]:
     return [source.sampling.max_new_tokens for source in sampler.sources.values() if isinstance(source, SelfSource)]
 

@@ -16,6 +16,7 @@ from lightning_gft import (
     ExpertSource,
     FormatReward,
     GFTLitModule,
+    GroupDataModule,
     GroupSampler,
     LoRA,
     NumericReward,
@@ -26,6 +27,7 @@ from lightning_gft import (
     TeacherSource,
 )
 from lightning_gft.module import GFTLitModule as Module
+from lightning_gft.preflight import warn_of_unused_columns
 from tests.conftest import ALPHABET, tiny_loader, tiny_policy
 from tests.module.runs import ROWS, DigitSum, Rows, fit, make_module
 
@@ -155,6 +157,14 @@ def test_demonstrations_without_any_reward_are_told():
 def test_more_demonstrations_than_there_are_are_told():
     with pytest.warns(UserWarning, match=r"TeacherSource\(num_responses=9\), but no row has more than 4"):
         fit(make_module(sources={"teacher": TeacherSource(9)}), max_steps=1)
+
+
+def test_a_column_of_demonstrations_that_no_source_reads_is_reported(recwarn):
+    data = GroupDataModule("rows.jsonl", expert_column="gold", teacher_column="drafts")
+    warn_of_unused_columns(data, GroupSampler({"a": ExpertSource(), "b": TeacherSource()}, {"score": DigitSum()}))
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match="`teacher_column`: .* the column 'drafts' has no effect; add a TeacherSource"):
+        warn_of_unused_columns(data, GroupSampler({"a": ExpertSource()}, {"score": DigitSum()}))
 
 
 def test_data_of_another_tokenizer_is_refused():

@@ -72,7 +72,7 @@ def test_it_trains_resumes_validates_and_is_exported(lora: LoRA | None, tmp_path
     torch.testing.assert_close(logits(exported), logits(whole.policy.model), rtol=0, atol=1e-4)
     assert (logits(exported) - logits(model)).abs().max() > 0.01
     assert make_trainer().validate(second, datamodule=data())[0]["val/mean@2"] >= 0
-    assert AutoTokenizer.from_pretrained(path) is not None
+    assert AutoTokenizer.from_pretrained(path).get_vocab() == second.policy.tokenizer.get_vocab()
 
 
 def test_it_trains_as_a_loader_of_the_same_model_does():
