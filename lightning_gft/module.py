@@ -24,16 +24,23 @@ from lightning_gft.evaluated import check_batch
 from lightning_gft.evaluation import Evaluation, Evaluator, log_key
 from lightning_gft.guards import UpdateGuard, check_group_size, warn_of_small_groups
 from lightning_gft.losses import GroupLoss
-from lightning_gft.monitors import check_monitors, logged_names
 from lightning_gft.optimization import OptimizerFn
 from lightning_gft.policy import Policy, PolicyLoader
-from lightning_gft.preflight import check_data, warn_of_unused_columns, warn_of_unused_template
+from lightning_gft.preflight import (
+    check_data,
+    check_monitors,
+    check_not_compiled,
+    check_precision,
+    check_trainer_options,
+    logged_names,
+    warn_of_slow_bfloat16,
+    warn_of_unused,
+)
 from lightning_gft.rollout import combine_seeds
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.schedules import Schedule, SchedulerFn
 from lightning_gft.statistics import TrainingStatistics, UpdateFigures
 from lightning_gft.strategies import check_strategy, load_policy
-from lightning_gft.trainer_options import check_not_compiled, check_trainer_options, warn_of_slow_bfloat16
 from lightning_gft.types import GroupBatch, PromptBatch
 from lightning_gft.updated import UpdatedModule
 
@@ -137,22 +144,15 @@ class GFTLitModule(UpdatedModule):
         super().setup(stage)
         check_not_compiled(self)
         check_strategy(self.trainer.strategy, self.trainer.precision)
-        if self.trainer.precision in ("16-mixed", "16-true"):
-            raise ValueError(
-                f"`trainer.precision`: expected 32-true or bf16-mixed, got {self.trainer.precision!r}; float16 needs a "
-                "scaled loss, which a normaliser over micro-batches and ranks does not allow"
-            )
+        check_precision(self.trainer)
         self.policy_loader.check_trainer(self.trainer.strategy, self.trainer.precision)
         self.base_seed = torch.initial_seed()
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, PromptDataModule):
-            warn_of_unused_template(data, self.policy_loader)
+            warn_of_unused(data, self.policy_loader, self.sampler)
             check_data(data, self.sampler, self.evaluator.settings.max_new_tokens, self.tokenizer)
         if stage == "fit":
-            if isinstance(data, PromptDataModule):
-                warn_of_unused_columns(data, self.sampler)
-            own_code = type(self) is not GFTLitModule
-            check_monitors(self.trainer, self.logged_names(), own_code)
+            check_monitors(self.trainer, self.logged_names(), own_code=type(self) is not GFTLitModule)
 
     def logged_names(self) -> set[str]:
         """Return the names under which figures are logged while training; a subclass that logs more adds its own."""

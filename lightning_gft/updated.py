@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 from typing_extensions import override
 
-from lightning_gft.compatibility import prepare_callbacks
 from lightning_gft.evaluated import EvaluatedModule
 from lightning_gft.guards import UpdateGuard
 from lightning_gft.movement import MovementProbe
 from lightning_gft.optimization import OptimizerFn
+from lightning_gft.preflight import prepare_callbacks
 from lightning_gft.schedules import Schedule, SchedulerFn
 
 

@@ -14,7 +14,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.tuner import Tuner
 
 from lightning_gft import Evaluation, ExpertSource, GFTLitModule, SelfSource, TeacherSource
-from lightning_gft.monitors import evaluation_names, training_names
+from lightning_gft.preflight import evaluation_names, training_names
 from tests.module.runs import ROWS, Rows, fit, make_module, make_trainer
 
 SHORT = Evaluation(num_samples=2, max_new_tokens=4)

@@ -27,7 +27,7 @@ from lightning_gft import (
     TeacherSource,
 )
 from lightning_gft.module import GFTLitModule as Module
-from lightning_gft.preflight import warn_of_unused_columns
+from lightning_gft.preflight import warn_of_unused
 from tests.conftest import ALPHABET, tiny_loader, tiny_policy
 from tests.module.runs import ROWS, DigitSum, Rows, fit, make_module
 
@@ -160,11 +160,11 @@ def test_more_demonstrations_than_there_are_are_told():
 
 
 def test_a_column_of_demonstrations_that_no_source_reads_is_reported(recwarn):
-    data = GroupDataModule("rows.jsonl", expert_column="gold", teacher_column="drafts")
-    warn_of_unused_columns(data, GroupSampler({"a": ExpertSource(), "b": TeacherSource()}, {"score": DigitSum()}))
+    data, loader = GroupDataModule("rows.jsonl", expert_column="gold", teacher_column="drafts"), tiny_loader()
+    warn_of_unused(data, loader, GroupSampler({"a": ExpertSource(), "b": TeacherSource()}, {"score": DigitSum()}))
     assert not recwarn.list
     with pytest.warns(UserWarning, match="`teacher_column`: .* the column 'drafts' has no effect; add a TeacherSource"):
-        warn_of_unused_columns(data, GroupSampler({"a": ExpertSource()}, {"score": DigitSum()}))
+        warn_of_unused(data, loader, GroupSampler({"a": ExpertSource()}, {"score": DigitSum()}))
 
 
 def test_data_of_another_tokenizer_is_refused():

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 
-from lightning_gft.averaging import average_what_trains
+from lightning_gft.preflight.averaging import average_what_trains
 
 _REFUSED: dict[type[Callback], str] = {
     BaseFinetuning: "it freezes weights before the policy is loaded; train adapters, by model.policy.lora",

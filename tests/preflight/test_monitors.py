@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, Mode
 from torch import Tensor
 
 from lightning_gft import DynamicCoefficientRectifier, Evaluation, GFTLitModule, GFTLoss, SelfSource, TeacherSource
-from lightning_gft.monitors import evaluation_names, training_names
+from lightning_gft.preflight import evaluation_names, training_names
 from tests.module.runs import ROWS, Rows, fit, make_module
 
 SAMPLED = {"teacher": TeacherSource(4), "self": SelfSource(num_generations=2, max_new_tokens=4)}

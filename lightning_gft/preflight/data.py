@@ -52,13 +52,19 @@ def check_data(
                 _warn_of_worthless_demonstrations(rows, sampler, tokenizer)
 
 
-def warn_of_unused_template(data: PromptDataModule, policy: PolicyLoader) -> None:
-    """Warn of a chat template that was given and that no prompt goes through.
+def warn_of_unused(data: PromptDataModule, policy: PolicyLoader, sampler: GroupSampler) -> None:
+    """Warn of a chat template that no prompt goes through, and of a column of demonstrations that no source reads.
 
     Args:
-        data: Says what prompts go through.
+        data: Says what prompts go through; may have been given such columns.
         policy: May have been given a template.
+        sampler: Says which sources there are.
     """
+    _warn_of_unused_template(data, policy)
+    _warn_of_unused_columns(data, sampler)
+
+
+def _warn_of_unused_template(data: PromptDataModule, policy: PolicyLoader) -> None:
     if getattr(policy, "chat_template", None) is None:
         return
     if not data.make_encoder(policy.tokenizer).prompts.uses_chat_template:
@@ -68,13 +74,7 @@ def warn_of_unused_template(data: PromptDataModule, policy: PolicyLoader) -> Non
         )
 
 
-def warn_of_unused_columns(data: PromptDataModule, sampler: GroupSampler) -> None:
-    """Warn of a column of demonstrations that was given and that no source reads.
-
-    Args:
-        data: May have been given such columns.
-        sampler: Says which sources there are.
-    """
+def _warn_of_unused_columns(data: PromptDataModule, sampler: GroupSampler) -> None:
     drawn = {source.source.name.lower() for source in sampler.sources.values()}
     for role in ("expert", "teacher"):
         column = getattr(getattr(data, "columns", None), f"{role}_column", None)

@@ -44,6 +44,22 @@ def check_trainer_options(trainer: Trainer) -> None:
         )
 
 
+def check_precision(trainer: Trainer) -> None:
+    """Refuse float16, which needs a scaled loss: a normaliser over micro-batches and ranks does not allow that.
+
+    Args:
+        trainer: About to run.
+
+    Raises:
+        ValueError: If it computes in float16.
+    """
+    if trainer.precision in ("16-mixed", "16-true"):
+        raise ValueError(
+            f"`trainer.precision`: expected 32-true or bf16-mixed, got {trainer.precision!r}; float16 needs a scaled "
+            "loss, which a normaliser over micro-batches and ranks does not allow"
+        )
+
+
 def warn_of_slow_bfloat16(trainer: Trainer, weights: Iterable[Tensor]) -> None:
     """Warn of a run in bfloat16 on a processor that computes it in software, whose first step may seem to hang.
 
