@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from numbers import Integral, Real
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerBase
 
+from lightning_gft.checks import did_you_mean
 from lightning_gft.policy.files import in_a_line
 
 _SMALL = {
@@ -67,10 +67,9 @@ def _check_names(given: Mapping[str, Any], default: PreTrainedConfig) -> None:
     known = {name for name in {*default.to_dict(), *default.attribute_map} if not str(name).startswith("_")}
     for name in given:
         if name not in known:
-            close = difflib.get_close_matches(str(name), known, n=1)
             raise ValueError(
                 f"`config.{name}`: expected a field of {type(default).__name__}, which has no such"
-                + (f"; did you mean {close[0]}?" if close else "")
+                f"{did_you_mean(str(name), known)}"
             )
 
 
