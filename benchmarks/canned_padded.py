@@ -10,7 +10,7 @@ from benchmarks import canned_ours
 from benchmarks.steps import StepLog
 from benchmarks.work import Job
 from lightning_gft import Policy, PretrainedPolicy
-from lightning_gft.policy.packable import Packability
+from lightning_gft.lm.packable import Packability
 
 
 class PaddedPolicy(PretrainedPolicy):

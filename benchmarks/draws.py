@@ -15,7 +15,8 @@ from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from benchmarks.setting import SHAPES
 from lightning_gft import ArithmeticPolicy, SamplingParams, TransformersEngine
-from lightning_gft.rollout import EndTokens, spawn_seeds
+from lightning_gft.lm.decoding.stopping import EndTokens
+from lightning_gft.seeds import spawn_seeds
 from lightning_gft.types import Response
 
 Lengths = Literal["even", "ragged"]

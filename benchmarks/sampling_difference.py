@@ -42,7 +42,7 @@ SETTINGS = {
 
 def differences(settings: dict[str, object]) -> torch.Tensor:
     """Return the absolute differences of all sampled tokens."""
-    path = str(files("lightning_gft") / "assets" / "arithmetic")
+    path = str(files("lightning_gft.arithmetic") / "assets")
     torch.manual_seed(0)
     policy = PretrainedPolicy(path, **settings).load()  # type: ignore[arg-type]
     for name, weight in policy.named_parameters():

@@ -103,7 +103,7 @@ def train_trl(run: Run, workplace: Path, log: StepLog, steps: int) -> None:
 
     rows = run.data(steps).load_rows("train")[""]
     rows = [{name: row[name] for name in ("prompt", "answer")} for row in rows]
-    model = Path(str(files("lightning_gft") / "assets" / "arithmetic"))
+    model = Path(str(files("lightning_gft.arithmetic") / "assets"))
     trl_side.train(model, rows, score, trl_settings(run, steps), workplace, log)
 
 

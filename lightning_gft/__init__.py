@@ -16,17 +16,13 @@ if TYPE_CHECKING:
         RewardAdvantage,
         SelfBaselineAdvantage,
     )
-    from lightning_gft.data import (
-        ArithmeticDataModule,
-        ArithmeticPretrainingDataModule,
-        GroupDataModule,
-    )
+    from lightning_gft.arithmetic import ArithmeticDataModule, ArithmeticPolicy, ArithmeticPretrainingDataModule
+    from lightning_gft.data import GroupDataModule
     from lightning_gft.evaluation import Evaluation
     from lightning_gft.losses import DFTLoss, GFTLoss, GroupLoss, SFTLoss
     from lightning_gft.metrics import GroupStatistics, PolicyEvaluation, TokenStatistics
     from lightning_gft.module import GFTLitModule
     from lightning_gft.policy import (
-        ArithmeticPolicy,
         LoRA,
         ModelPolicy,
         Policy,
@@ -77,7 +73,9 @@ __all__ += [
     "SelfBaselineAdvantage",
 ]
 _defines("lightning_gft.advantages")
-__all__ += ["ArithmeticDataModule", "ArithmeticPretrainingDataModule", "GroupDataModule"]
+__all__ += ["ArithmeticDataModule", "ArithmeticPolicy", "ArithmeticPretrainingDataModule"]
+_defines("lightning_gft.arithmetic")
+__all__ += ["GroupDataModule"]
 _defines("lightning_gft.data")
 __all__ += ["Evaluation"]
 _defines("lightning_gft.evaluation")
@@ -88,7 +86,6 @@ _defines("lightning_gft.metrics")
 __all__ += ["GFTLitModule"]
 _defines("lightning_gft.module")
 __all__ += [
-    "ArithmeticPolicy",
     "LoRA",
     "ModelPolicy",
     "Policy",

@@ -12,10 +12,10 @@ from lightning_gft.checkpoint import ResumableModule
 from lightning_gft.checks import check_kind
 from lightning_gft.evaluation import Evaluator, log_key
 from lightning_gft.metrics import PolicyEvaluation
-from lightning_gft.optimization import OptimizerFn
+from lightning_gft.optimization.optimizer import OptimizerFn
 from lightning_gft.policy import Policy
-from lightning_gft.rollout import combine_seeds
 from lightning_gft.schedules import Schedule, SchedulerFn
+from lightning_gft.seeds import combine_seeds
 from lightning_gft.types import PromptBatch
 
 

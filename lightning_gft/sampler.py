@@ -12,7 +12,7 @@ from torch import Tensor
 from lightning_gft.advantages import AdvantageEstimator, GroupNormalizedAdvantage
 from lightning_gft.checks import check_kind
 from lightning_gft.rewards import Reward, as_rewards, score_responses
-from lightning_gft.rollout import spawn_seeds
+from lightning_gft.seeds import spawn_seeds
 from lightning_gft.sources import ResponseSource
 from lightning_gft.types import GroupBatch, PromptBatch, Response, ResponseGenerator, Source
 

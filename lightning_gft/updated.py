@@ -13,8 +13,8 @@ from typing_extensions import override
 
 from lightning_gft.evaluated import EvaluatedModule
 from lightning_gft.guards import UpdateGuard
-from lightning_gft.movement import MovementProbe
-from lightning_gft.optimization import OptimizerFn
+from lightning_gft.optimization.movement import MovementProbe
+from lightning_gft.optimization.optimizer import OptimizerFn
 from lightning_gft.preflight import prepare_callbacks
 from lightning_gft.schedules import Schedule, SchedulerFn
 

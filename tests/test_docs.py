@@ -163,7 +163,7 @@ def test_named_files_exist(page):
 
 def test_every_part_of_the_package_has_its_line():
     parts = {path.name for path in (ROOT / "lightning_gft").iterdir() if path.suffix == ".py" or path.is_dir()}
-    parts -= {"__init__.py", "__main__.py", "__pycache__", "assets"}
+    parts -= {"__init__.py", "__main__.py", "__pycache__"}
     named = re.findall(r"^\| `lightning_gft/([\w.]+)/?` \|", ARCHITECTURE.read_text(), re.MULTILINE)
     assert sorted(named) == sorted(parts)
 

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from lightning_gft import Evaluation, ExactMatchReward, FormatReward, Policy, Response, RolloutEngine, SamplingParams
 from lightning_gft.evaluation import Evaluator
-from lightning_gft.rollout import EndTokens
+from lightning_gft.lm.decoding.stopping import EndTokens
 from tests.conftest import prompt_batch, tiny_loader, tiny_policy
 
 PROMPTS = ["1+1=", "20+20=", "3="]

@@ -16,17 +16,18 @@ ROOT = Path(__file__).parents[1]
 UNTRACKED = {"runs", "build"}
 """Folders of what was made, beside those whose names begin with a dot."""
 ORDER = [
-    {"checks", "attention", "hub"},
+    {"checks", "hub", "seeds"},
     {"sampling"},
     {"types"},
-    {"functional", "packing", "optimization", "schedules", "chat"},
-    {"batching", "metrics", "data"},
+    {"functional", "optimization", "schedules", "chat"},
+    {"lm", "metrics", "data"},
     {"rewards", "advantages", "rectifiers", "rollout"},
     {"policy"},
+    {"arithmetic"},
     {"sources", "losses"},
     {"sampler"},
     {"evaluation", "statistics"},
-    {"guards", "preflight", "checkpoint", "movement"},
+    {"guards", "preflight", "checkpoint"},
     {"strategies", "evaluated"},
     {"updated"},
     {"module"},
@@ -36,7 +37,7 @@ ORDER = [
     {"__main__"},
 ]
 LAYER = {part: number for number, parts in enumerate(ORDER) for part in parts}
-APART: dict[str, set[str]] = {"data": {"types", "checks", "functional", "hub", "chat"}, "compare": set()}
+APART: dict[str, set[str]] = {"data": {"types", "checks", "functional", "hub", "chat"}, "report": set()}
 """Parts that import less than the order would allow."""
 
 

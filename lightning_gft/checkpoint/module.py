@@ -21,7 +21,7 @@ from lightning_gft.checkpoint.files import check_checkpoint, load_checkpoint
 from lightning_gft.checkpoint.frozen import FrozenWeights, belongs_to, is_reference
 from lightning_gft.checkpoint.resuming import Resumption, check_same_path
 from lightning_gft.checkpoint.settings import OptimizerSettings
-from lightning_gft.optimization import OptimizerFn, check_optimizer, make_optimizer
+from lightning_gft.optimization.optimizer import OptimizerFn, check_optimizer, make_optimizer
 from lightning_gft.schedules import Schedule, SchedulerFn, as_schedule, make_scheduler, optimizer_steps
 
 MEASURED_AT = "measured at step"

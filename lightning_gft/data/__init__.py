@@ -1,7 +1,5 @@
 """Data: from files or a generator to batches of tokenised prompts."""
 
-from lightning_gft.data.arithmetic import ARITHMETIC_ALPHABET, ArithmeticProblem, LetterProblem
-from lightning_gft.data.arithmetic_datamodule import ArithmeticDataModule, ArithmeticPretrainingDataModule
 from lightning_gft.data.collate import collate_examples
 from lightning_gft.data.columns import Columns
 from lightning_gft.data.datamodule import PromptDataModule
@@ -12,16 +10,11 @@ from lightning_gft.data.resumable import ResumableDataLoader
 from lightning_gft.data.tokenization import PromptEncoder
 
 __all__ = [
-    "ARITHMETIC_ALPHABET",
-    "ArithmeticDataModule",
-    "ArithmeticPretrainingDataModule",
-    "ArithmeticProblem",
     "Columns",
     "Example",
     "ExampleEncoder",
     "GroupDataModule",
     "LengthLimits",
-    "LetterProblem",
     "PromptDataModule",
     "PromptEncoder",
     "ResumableDataLoader",

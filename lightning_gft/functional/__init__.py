@@ -7,7 +7,7 @@ from lightning_gft.functional.advantages import (
     leave_one_out_advantages,
     self_baseline_advantages,
 )
-from lightning_gft.functional.linear_logprob import linear_logprob_loss
+from lightning_gft.functional.head.linear_logprob import linear_logprob_loss
 from lightning_gft.functional.logprobs import token_entropy, token_logprobs
 from lightning_gft.functional.losses import gft_loss, masked_loss
 from lightning_gft.functional.pass_at_k import pass_at_k

@@ -2,7 +2,6 @@
 
 from lightning_gft.policy.adapters import LoRA
 from lightning_gft.policy.checks import check_window
-from lightning_gft.policy.embedded import ArithmeticPolicy
 from lightning_gft.policy.flat_sharding import FlatSharded
 from lightning_gft.policy.in_memory import ModelPolicy
 from lightning_gft.policy.loader import PolicyLoader
@@ -14,7 +13,6 @@ from lightning_gft.policy.sharding import FullySharded, Sharding, Unsharded, com
 from lightning_gft.policy.weights import quiet_report
 
 __all__ = [
-    "ArithmeticPolicy",
     "FlatSharded",
     "FullySharded",
     "LoRA",

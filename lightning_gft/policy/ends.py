@@ -11,8 +11,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from lightning_gft.chat import ChatTemplate, OutOfTimeError, RenderError, find_turn_end, ids_of
+from lightning_gft.lm.decoding.stopping import EndTokens
 from lightning_gft.policy.files import in_a_line
-from lightning_gft.rollout import EndTokens
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> EndTokens:

@@ -15,19 +15,21 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lightning_gft.batching import micro_batch_rows
 from lightning_gft.checks import check_count
-from lightning_gft.functional.linear_logprob import ChunkCoefficientsFn
+from lightning_gft.functional.head.linear_logprob import ChunkCoefficientsFn
+from lightning_gft.lm.decoding.stopping import StopStrings
+from lightning_gft.lm.forward import score
+from lightning_gft.lm.heads import find_linear_head
+from lightning_gft.lm.micro_batches import micro_batch_rows
+from lightning_gft.lm.packable import find_packability
 from lightning_gft.policy.adapters import Adapters, LoRA
 from lightning_gft.policy.checks import check_causal, check_prompts, check_vocabulary, check_window
 from lightning_gft.policy.ends import end_tokens, name_ends, save_ends
-from lightning_gft.policy.heads import find_linear_head
-from lightning_gft.policy.packable import find_packability
 from lightning_gft.policy.quantization import is_quantised
-from lightning_gft.policy.scoring import score
 from lightning_gft.policy.sharding import Sharding, Unsharded, compute_device
-from lightning_gft.rollout import RolloutEngine, StopStrings, TransformersEngine, response_seeds
+from lightning_gft.rollout import RolloutEngine, TransformersEngine
 from lightning_gft.sampling import SamplingParams
+from lightning_gft.seeds import response_seeds
 from lightning_gft.types import CoefficientsFn, GroupBatch, LossOutput, Response
 
 

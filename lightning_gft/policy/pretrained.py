@@ -27,9 +27,9 @@ from typing_extensions import override
 
 from lightning_gft.checks import check_number
 from lightning_gft.hub import hub_or_cache
+from lightning_gft.lm.heads import widen_head
 from lightning_gft.policy.adapters import Adapters, LoRA
 from lightning_gft.policy.files import check_folder, check_tokenizer_files, check_weight_files, damaged_files, in_a_line
-from lightning_gft.policy.heads import widen_head
 from lightning_gft.policy.loader import PolicyLoader
 from lightning_gft.policy.policy import Policy
 from lightning_gft.policy.quantization import Quantization, check_sharding, keep_differentiable, warn_of_stacked_experts

@@ -5,10 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-import numpy as np
 from transformers import PreTrainedModel
 
-from lightning_gft.rollout.stopping import EndTokens
+from lightning_gft.lm.decoding.stopping import EndTokens
 from lightning_gft.sampling import SamplingParams
 from lightning_gft.types import Response
 
@@ -41,39 +40,3 @@ class RolloutEngine(ABC):
             For each prompt its responses, with the tokens that ended them, and their log-probabilities: those of the
             model itself, before temperature, masked ends and everything else in ``sampling``.
         """
-
-
-def combine_seeds(*parts: int) -> int:
-    """Return one seed that depends on all of ``parts`` and on their order; use as many parts wherever seeds meet.
-
-    Example:
-        >>> combine_seeds(1, 2) == combine_seeds(1, 2) != combine_seeds(2, 1)
-        True
-    """
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
-
-
-def response_seeds(seed: int, places: Sequence[int], num_generations: int) -> list[int]:
-    """Return a seed for each response, prompt by prompt, that depends on the prompt's place and on nothing beside it.
-
-    Args:
-        seed: Of a whole batch.
-        places: Where in that batch the prompts stand.
-        num_generations: Responses a prompt.
-
-    Example:
-        >>> response_seeds(7, [0, 1, 2], 2)[2:4] == response_seeds(7, [1], 2)
-        True
-    """
-    spawned = spawn_seeds(seed, (max(places, default=0) + 1) * num_generations)
-    return [spawned[place * num_generations + number] for place in places for number in range(num_generations)]
-
-
-def spawn_seeds(seed: int, count: int) -> list[int]:
-    """Return ``count`` well-spread seeds that depend on ``seed`` alone.
-
-    Example:
-        >>> spawn_seeds(0, 3) == spawn_seeds(0, 3) != spawn_seeds(1, 3)
-        True
-    """
-    return [int(state) for state in np.random.SeedSequence(seed).generate_state(count, np.uint64)]

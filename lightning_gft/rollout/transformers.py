@@ -12,12 +12,12 @@ from typing_extensions import override
 
 from lightning_gft.checks import check_count
 from lightning_gft.functional import token_logprobs
+from lightning_gft.lm.decoding.repeated_prompt import RepeatedPrompts
+from lightning_gft.lm.decoding.sampling import draw, logits_warpers, uniform_noise
+from lightning_gft.lm.decoding.shareable import can_be_shared
+from lightning_gft.lm.decoding.shared_prompt import SharedPrompts, can_share
+from lightning_gft.lm.decoding.stopping import EndTokens
 from lightning_gft.rollout.engine import RolloutEngine
-from lightning_gft.rollout.repeated_prompt import RepeatedPrompts
-from lightning_gft.rollout.sampling import draw, logits_warpers, uniform_noise
-from lightning_gft.rollout.shareable import can_be_shared
-from lightning_gft.rollout.shared_prompt import SharedPrompts, can_share
-from lightning_gft.rollout.stopping import EndTokens
 from lightning_gft.sampling import SamplingParams
 from lightning_gft.types import Response
 

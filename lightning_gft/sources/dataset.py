@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from lightning_gft.rollout import response_seeds
+from lightning_gft.seeds import response_seeds
 from lightning_gft.sources.base import ResponseSource
 from lightning_gft.types import PromptBatch, Response, ResponseGenerator, Source
 

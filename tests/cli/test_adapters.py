@@ -14,7 +14,7 @@ from lightning_gft.cli import GFTCLI, main
 from lightning_gft.policy import extras
 from tests.cli.command import GFT, SMALL, column, logged, printed_config, refused
 
-MODEL = Path(lightning_gft.__file__).parent / "assets/arithmetic"
+MODEL = Path(lightning_gft.__file__).parent / "arithmetic/assets"
 LORA = """
 model:
   policy:

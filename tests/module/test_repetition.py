@@ -22,7 +22,7 @@ from lightning_gft import (
     SelfSource,
     TeacherSource,
 )
-from lightning_gft.data.arithmetic import ARITHMETIC_ALPHABET
+from lightning_gft.arithmetic.problems import ARITHMETIC_ALPHABET
 from lightning_gft.policy import ScratchPolicy
 from tests.module.runs import ROWS, Rows, fit, make_module, sgd, weights
 

@@ -17,7 +17,7 @@ from lightning_gft import (
     ScratchPolicy,
     TeacherSource,
 )
-from lightning_gft.data.arithmetic import ARITHMETIC_ALPHABET
+from lightning_gft.arithmetic.problems import ARITHMETIC_ALPHABET
 from tests.module.runs import ROWS, Rows, fit, make_module, make_trainer, weights
 
 FIGURES = {"greedy_accuracy", "mean@8", "pass@2", "pass@4", "pass@8", "response_length", "entropy"}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_gft import GroupBatch, LoRA, Policy, PretrainedPolicy, SamplingParams
-from lightning_gft.functional import linear_logprob
+from lightning_gft.functional.head import linear_logprob
 from tests.conftest import tiny_loader, tiny_policy
 from tests.policy.test_scoring import NORMALIZER, assert_equals_reference, load, objective, weighted
 from tests.reference import random_groups

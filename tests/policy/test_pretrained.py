@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertLMHeadModel, MambaConfig
 
 from lightning_gft import LoRA, Policy, PretrainedPolicy
-from lightning_gft.policy.heads import WideLinear, widen_head
+from lightning_gft.lm.heads import WideLinear, widen_head
 from tests.conftest import tiny_loader, tiny_policy
 from tests.reference import random_groups
 

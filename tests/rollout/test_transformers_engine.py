@@ -17,8 +17,9 @@ from lightning_gft import (
     SelfSource,
     TransformersEngine,
 )
-from lightning_gft.rollout import EndTokens, spawn_seeds
-from lightning_gft.rollout.shareable import can_be_shared
+from lightning_gft.lm.decoding.shareable import can_be_shared
+from lightning_gft.lm.decoding.stopping import EndTokens
+from lightning_gft.seeds import spawn_seeds
 from tests.conftest import prompt_batch, tiny_policy
 
 PROMPTS = ["1+1=", "12-3+4=", "a", "b-7+c=3", "12-3+4="]

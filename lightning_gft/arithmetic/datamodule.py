@@ -1,0 +1,233 @@
+"""Datamodules of the arithmetic task: generated, seeded, in need of nothing."""
+
+from __future__ import annotations
+
+from functools import partial
+from random import Random
+
+from transformers import PreTrainedTokenizerBase
+
+from lightning_gft.arithmetic.problems import draw_arithmetic, draw_letters, slips
+from lightning_gft.arithmetic.rows import arithmetic_row, draw_splits, letter_row, mixture_rows
+from lightning_gft.checks import check_count, check_number
+from lightning_gft.data.columns import Columns, Row
+from lightning_gft.data.datamodule import PromptDataModule, Split
+from lightning_gft.data.examples import ExampleEncoder, LengthLimits
+from lightning_gft.data.tokenization import PromptEncoder
+
+
+class ArithmeticDataModule(PromptDataModule):
+    """Sums to work out step by step, with an expert's and a teacher's solutions.
+
+    No problem of the training, validation and test sets occurs twice. Beside the main validation set there are
+    ``second_skill``, which shows what is forgotten, and if asked for ``hard``, which shows what carries over. The test
+    sets are as large as the validation sets.
+
+    Args:
+        num_train: Training problems.
+        num_val: Validation problems.
+        num_second_skill: Validation problems of the second skill; 0 leaves it out.
+        num_hard: Validation problems of the harder variant; 0 leaves it out.
+        num_operands: Numbers of a problem.
+        hard_operands: Numbers of a problem of the harder variant.
+        max_operand: Largest number.
+        num_teacher: Solutions that the teacher gives to a problem.
+        teacher_slip: Probability that one of the teacher's steps is wrong.
+        batch_size: Prompts per step and process in training and prediction.
+        eval_batch_size: Prompts per step and process in validation and test.
+        shuffle: Whether to shuffle the training rows anew every epoch.
+        seed: What the problems and the order are drawn from.
+        num_workers: Processes that prepare batches; 0 prepares them in the training process.
+
+    Raises:
+        ValueError: If an option is out of range, or there are not as many different problems.
+
+    Example:
+        >>> row = ArithmeticDataModule(num_train=2).load_rows("train")[""][0]
+        >>> list(row)
+        ['prompt', 'answer', 'expert', 'teacher']
+    """
+
+    def __init__(
+        self,
+        num_train: int = 512,
+        num_val: int = 128,
+        num_second_skill: int = 64,
+        num_hard: int = 0,
+        num_operands: int = 3,
+        hard_operands: int = 4,
+        max_operand: int = 30,
+        num_teacher: int = 3,
+        teacher_slip: float = 0.0,
+        batch_size: int = 16,
+        eval_batch_size: int = 128,
+        shuffle: bool = True,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            num_workers=num_workers,
+        )
+        check_count("num_train", num_train, least=1)
+        check_count("num_second_skill", num_second_skill, least=0)
+        check_count("num_hard", num_hard, least=0)
+        check_count("num_teacher", num_teacher, least=0)
+        _check_problems(num_train, num_val, "num_operands", num_operands, max_operand)
+        if num_hard > 0:
+            _check_problems(0, num_hard, "hard_operands", hard_operands, max_operand)
+            if hard_operands <= num_operands:
+                raise ValueError(
+                    f"`hard_operands`: expected more than num_operands={num_operands}, got {hard_operands}; raise it"
+                )
+        self.num_train, self.num_val = num_train, num_val
+        self.num_second_skill, self.num_hard = num_second_skill, num_hard
+        self.num_operands, self.hard_operands, self.max_operand = num_operands, hard_operands, max_operand
+        self.num_teacher = num_teacher
+        self.teacher_slip = check_number("teacher_slip", teacher_slip, least=0, most=1)
+
+    def load_rows(self, split: Split) -> dict[str, list[Row]]:
+        """Return the rows of each data set of a split.
+
+        Args:
+            split: The part of the run.
+        """
+        # Validation comes first in the sizes: it stays the same whatever the training set's size.
+        sizes = {"val": self.num_val, "test": self.num_val, "train": self.num_train}
+        rows = {"": self._arithmetic_rows("", split, sizes, self.num_operands)}
+        if split != "train" and self.num_second_skill > 0:
+            sizes = {"val": self.num_second_skill, "test": self.num_second_skill}
+            problems = draw_splits(draw_letters, sizes, f"{self.seed}/second_skill")[split]
+            rows["second_skill"] = [letter_row(problem, self.num_teacher) for problem in problems]
+        if split != "train" and self.num_hard > 0:
+            sizes = {"val": self.num_hard, "test": self.num_hard}
+            rows["hard"] = self._arithmetic_rows("hard", split, sizes, self.hard_operands)
+        return rows
+
+    def make_encoder(self, tokenizer: PreTrainedTokenizerBase) -> ExampleEncoder:
+        """Return what turns rows into tokenised examples.
+
+        Args:
+            tokenizer: The policy's.
+        """
+        teacher_column = "teacher" if self.num_teacher > 0 else None
+        return _plain_encoder(tokenizer, Columns(expert_column="expert", teacher_column=teacher_column))
+
+    def _arithmetic_rows(self, name: str, split: Split, sizes: dict[str, int], num_operands: int) -> list[Row]:
+        draw = partial(draw_arithmetic, num_operands=num_operands, max_operand=self.max_operand)
+        problems = draw_splits(draw, sizes, f"{self.seed}/{name}")[split]
+        error = slips(self.teacher_slip, Random(f"{self.seed}/{name}/{split}/teacher"))
+        return [arithmetic_row(problem, self.num_teacher, error) for problem in problems]
+
+
+class ArithmeticPretrainingDataModule(PromptDataModule):
+    """The mixture that the embedded base policy is trained on, by supervised fine-tuning.
+
+    A training row has one demonstration, the expert's. Its validation and test sets are those of
+    :class:`ArithmeticDataModule` with the same arguments; training problems may be among them.
+
+    Args:
+        num_examples: Training rows.
+        slip: Probability that a step of a demonstration is wrong.
+        second_skill_fraction: Share of rows of the second skill.
+        expert_style_fraction: Share of sums that are solved in the expert's style.
+        num_val: Validation problems.
+        num_second_skill: Validation problems of the second skill; 0 leaves it out.
+        num_operands: Numbers of a problem.
+        max_operand: Largest number.
+        batch_size: Prompts per step and process in training and prediction.
+        eval_batch_size: Prompts per step and process in validation and test.
+        seed: What the problems are drawn from.
+        num_workers: Processes that prepare batches; 0 prepares them in the training process.
+
+    Raises:
+        ValueError: If an option is out of range.
+
+    Example:
+        >>> data = ArithmeticPretrainingDataModule(num_examples=2)
+        >>> data.load_rows("val") == ArithmeticDataModule().load_rows("val")
+        True
+    """
+
+    def __init__(
+        self,
+        num_examples: int = 153_600,
+        slip: float = 0.3,
+        second_skill_fraction: float = 0.15,
+        expert_style_fraction: float = 0.1,
+        num_val: int = 128,
+        num_second_skill: int = 64,
+        num_operands: int = 3,
+        max_operand: int = 30,
+        batch_size: int = 64,
+        eval_batch_size: int = 128,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        # The rows come in random order as it is.
+        super().__init__(
+            batch_size=batch_size, eval_batch_size=eval_batch_size, shuffle=False, seed=seed, num_workers=num_workers
+        )
+        check_count("num_examples", num_examples, least=1)
+        shares = {
+            "slip": slip,
+            "second_skill_fraction": second_skill_fraction,
+            "expert_style_fraction": expert_style_fraction,
+        }
+        self.num_examples = num_examples
+        self.shares = {field: check_number(field, share, least=0, most=1) for field, share in shares.items()}
+        self.num_operands, self.max_operand = num_operands, max_operand
+        self.evaluation = ArithmeticDataModule(
+            num_train=1,
+            num_val=num_val,
+            num_second_skill=num_second_skill,
+            num_operands=num_operands,
+            max_operand=max_operand,
+            seed=seed,
+        )
+
+    def load_rows(self, split: Split) -> dict[str, list[Row]]:
+        """Return the rows of each data set of a split.
+
+        Args:
+            split: The part of the run.
+        """
+        if split != "train":
+            return self.evaluation.load_rows(split)
+        rows = mixture_rows(
+            self.num_examples,
+            **self.shares,
+            num_operands=self.num_operands,
+            max_operand=self.max_operand,
+            seed=self.seed,
+        )
+        return {"": rows}
+
+    def make_encoder(self, tokenizer: PreTrainedTokenizerBase) -> ExampleEncoder:
+        """Return what turns rows into tokenised examples.
+
+        Args:
+            tokenizer: The policy's.
+        """
+        return _plain_encoder(tokenizer, Columns(expert_column="expert"))
+
+
+def _plain_encoder(tokenizer: PreTrainedTokenizerBase, columns: Columns) -> ExampleEncoder:
+    return ExampleEncoder(PromptEncoder(tokenizer, use_chat_template=False), columns, LengthLimits())
+
+
+def _check_problems(num_train: int, num_val: int, field: str, num_operands: int, max_operand: int) -> None:
+    """Refuse sizes for which there are not enough different problems."""
+    check_count(field, num_operands, least=2)
+    check_count("max_operand", max_operand, least=1)
+    check_count("num_val", num_val, least=1)
+    possible = (max_operand + 1) * (2 * max_operand + 1) ** (num_operands - 1)
+    wanted = num_train + 2 * num_val
+    if wanted > possible:
+        raise ValueError(
+            f"{wanted} different problems are wanted for training, validation and test, but {field}={num_operands} and "
+            f"max_operand={max_operand} allow {possible}"
+        )

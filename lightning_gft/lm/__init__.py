@@ -1,0 +1,1 @@
+"""How a causal language model is run, and what it can do."""

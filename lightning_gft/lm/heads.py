@@ -1,0 +1,122 @@
+"""Finding out how a model's output head makes logits, so that the loss can be fused with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from typing_extensions import override
+
+from lightning_gft.functional.head.linear_head import LinearHead
+from lightning_gft.functional.precision import widen
+
+_PROBED_LOGIT = 100.0
+"""Larger than any soft-cap in use."""
+
+
+class WideLinear(nn.Linear):
+    """A projection whose product is taken in at least float32, whatever its weights and autocast are in."""
+
+    @override
+    def forward(self, input: Tensor) -> Tensor:
+        with head_operands(self, input) as operands:
+            return nn.functional.linear(*operands)
+
+
+def widen_head(model: PreTrainedModel) -> None:
+    """Make a model take the product of its head in at least float32; its weights stay as they are, tied or not.
+
+    Args:
+        model: A causal language model.
+
+    Raises:
+        ValueError: If its head is not a linear layer.
+    """
+    head = model.get_output_embeddings()
+    if type(head) is not nn.Linear:
+        raise ValueError(
+            f"fp32_head=True: the head of {type(model).__name__} is no plain linear layer but {type(head).__name__}; "
+            "use torch_dtype: float32 instead"
+        )
+    head.__class__ = WideLinear
+
+
+def output_projection(model: PreTrainedModel) -> nn.Module | None:
+    """Return the layer that makes logits at present.
+
+    Adapters that train a copy of the head keep the original beside it, for when they are switched off.
+
+    Args:
+        model: A causal language model.
+    """
+    head: Any = model.get_output_embeddings()
+    copies = getattr(head, "modules_to_save", None)
+    if copies is None:
+        return head  # type: ignore[no-any-return] # a module or None
+    chosen: nn.Module = head.original_module if head.disable_adapters else copies[head.active_adapters[0]]
+    return chosen
+
+
+@contextmanager
+def head_operands(projection: nn.Linear, hidden: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """Give hidden states, weight and bias in the precision in which a head takes their product, and keep that within.
+
+    Args:
+        projection: The layer that makes logits.
+        hidden: ``[M, H]``.
+    """
+    weight, bias = projection.weight, projection.bias
+    if not isinstance(projection, WideLinear):
+        yield hidden, weight, bias
+        return
+    with torch.autocast(hidden.device.type, enabled=False):
+        yield widen(hidden), widen(weight), None if bias is None else widen(bias)
+
+
+def find_linear_head(model: PreTrainedModel) -> LinearHead | None:
+    """Return the model's head if it is linear and gives the model's own logits, else ``None``.
+
+    What a head does beyond the projection is read from the configuration, under the names that transformers uses, and
+    then *checked* on a few tokens: a model whose logits come about in a way not known here is never silently trained
+    on others.
+
+    Args:
+        model: A causal language model, its weights on a real device.
+    """
+    # Not a subclass: those of quantised weights compute something else.
+    if type(output_projection(model)) not in (nn.Linear, WideLinear):
+        return None
+    config = model.config.get_text_config()
+    head = LinearHead(
+        softcap=getattr(config, "final_logit_softcapping", None),
+        logit_scale=(getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0),
+    )
+    return head if _gives_own_logits(head, model) else None
+
+
+@torch.no_grad()
+def _gives_own_logits(head: LinearHead, model: PreTrainedModel) -> bool:
+    training = model.training
+    model.eval()
+    projection = output_projection(model)
+    assert projection is not None  # noqa: S101 (the caller has looked)
+    probe = torch.arange(4, device=model.device).unsqueeze(0)
+    hidden = getattr(model.base_model(input_ids=probe), "last_hidden_state", None)
+    if hidden is None:  # its body is not apart from its head
+        model.train(training)
+        return False
+    # A fresh model's logits are so small that no bound on them shows, so the projection is made to give large ones.
+    amplification = _PROBED_LOGIT / projection(hidden).abs().max().clamp(min=1e-6)
+    hook = projection.register_forward_hook(lambda _, __, projected: projected * amplification)
+    try:
+        difference = (head.logits(projection(hidden)) - (expected := model(input_ids=probe).logits)).abs().max()
+    finally:
+        hook.remove()
+    model.train(training)
+    # Half precision rounds to 2^-8.
+    tolerance = 1e-4 if expected.dtype in (torch.float32, torch.float64) else 2e-2
+    return bool(difference <= tolerance * expected.abs().max())

@@ -1,0 +1,1 @@
+"""Optimizers, and whether their updates move weights."""

@@ -1,0 +1,1 @@
+"""Runs side by side, read from their logs."""
