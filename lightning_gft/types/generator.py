@@ -1,0 +1,43 @@
+"""What sources ask of a policy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+
+from lightning_gft.sampling import SamplingParams
+from lightning_gft.types.prompts import Response
+
+
+class ResponseGenerator(Protocol):
+    """What sources and samplers need of a policy: its own responses, its text, and where its tensors live."""
+
+    @property
+    def device(self) -> torch.device:
+        """Device on which a batch for the policy belongs."""
+
+    @property
+    def pad_token_id(self) -> int:
+        """Token id that fills a row up."""
+
+    def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        """Return the text of a response, with special tokens or without; never with those that end it."""
+
+    def encode(self, response: str) -> list[int]:
+        """Return the token ids of a whole response, ended by the token that ends responses in this policy's data."""
+
+    def generate(
+        self,
+        prompt_ids: Sequence[Sequence[int]],
+        num_generations: int,
+        sampling: SamplingParams,
+        seed: int,
+        places: Sequence[int] | None = None,
+        with_greedy: bool = False,
+    ) -> list[list[Response]]:
+        """Draw ``num_generations`` responses to each of ``P`` prompts; the same seed draws the same responses.
+
+        With ``with_greedy`` each prompt's responses begin with one more, the greedy one.
+        """

@@ -1,0 +1,68 @@
+"""What a step begins with: prompts and the responses that the data holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+
+class Source(IntEnum):
+    """Where a response comes from. Expert and teacher responses are demonstrations; ``SELF`` is the policy's own."""
+
+    EXPERT = 0
+    TEACHER = 1
+    SELF = 2
+
+
+@dataclass  # not frozen: see PromptBatch
+class Response:
+    """One response to one prompt, as token ids: never decoded and encoded again.
+
+    Args:
+        token_ids: The response's tokens, with those that ended it: an end-of-sequence token or a stop string's.
+        finished: Whether one of them ended it before the length limit did.
+        logprobs: Log-probabilities of ``token_ids`` under the policy that drew them, at temperature 1 and over the
+            whole vocabulary whatever the sampling settings; ``None`` for demonstrations.
+        teacher_logprobs: The same under a teacher, where a source knows them.
+    """
+
+    token_ids: list[int]
+    finished: bool = True
+    logprobs: list[float] | None = None
+    teacher_logprobs: list[float] | None = None
+
+
+@dataclass  # not frozen: Lightning's plugins for precision and FSDP, and Fabric, rebuild batches field by field
+class PromptBatch:
+    """``P`` prompts, with what a group is built from.
+
+    Args:
+        prompt_ids: Token ids of each prompt, exactly as the policy is given it.
+        prompts: Text of each prompt, as a reward sees it.
+        references: What a verifier compares to; ``None`` where a prompt has none.
+        demonstrations: Given responses by role, ``"expert"`` and ``"teacher"``: for each prompt any number of them,
+            already tokenised and ended. A role that the data does not have is absent.
+        columns: All columns of the data, for rewards that need more than the reference.
+        messages: The conversation of each prompt, as a server of chat completions takes it; without a chat template
+            one message of the user.
+        dataset: Name of the data set within a datamodule; empty for the main one. It becomes part of the log keys.
+        places: Where each prompt stands in the batch of all processes together. Its random choices follow from there,
+            so that they do not depend on the number of processes; ``None`` where the places are not known.
+    """
+
+    prompt_ids: list[list[int]]
+    prompts: list[str]
+    references: list[Any]
+    demonstrations: dict[str, list[list[Response]]] = field(default_factory=dict)
+    columns: dict[str, list[Any]] = field(default_factory=dict)
+    messages: list[list[dict[str, str]]] = field(default_factory=list)
+    dataset: str = ""
+    places: list[int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.prompt_ids)
+
+    def to(self, *_: Any, **__: Any) -> PromptBatch:
+        """Return the batch itself: it holds no tensors, which come about in the sampler, on the policy's device."""
+        return self

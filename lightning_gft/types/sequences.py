@@ -1,0 +1,122 @@
+"""What a model runs, and what was sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from lightning_gft.types.tokens import TokenBatch
+
+
+@dataclass  # not frozen: see PromptBatch
+class Sequences:
+    """``N`` right-padded sequences, a prompt and its response each: what a model runs.
+
+    Args:
+        input_ids: ``[N, T]`` prompt and response.
+        attention_mask: ``[N, T]``, true on real tokens.
+        response_mask: ``[N, T]``, true on response tokens, the end-of-sequence token included, padding never.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    response_mask: Tensor
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    @property
+    def lengths(self) -> Tensor:
+        """``[N]`` real tokens of each sequence, prompt and response together."""
+        return self.attention_mask.sum(dim=1)
+
+    @property
+    def response_lengths(self) -> Tensor:
+        """``[N]`` response tokens of each sequence."""
+        return self.response_mask.sum(dim=1)
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Return the batch with its tensors moved, as :meth:`torch.Tensor.to` moves one."""
+        return self._map(lambda tensor: tensor.to(*args, **kwargs), list)
+
+    def select(self, rows: Tensor) -> Self:
+        """Return the given sequences, without the padding that they no longer need.
+
+        Args:
+            rows: ``[n]`` row numbers.
+        """
+        length = int(self.lengths[rows].max()) if len(rows) else 1
+        numbers = rows.tolist()
+        return self._map(
+            lambda tensor: tensor[rows][:, :length] if tensor.dim() == 2 else tensor[rows],
+            lambda texts: [texts[i] for i in numbers] if texts else [],
+        )
+
+    def _map(self, of_tensor: Callable[[Tensor], Tensor], of_list: Callable[[list[Any]], list[Any]]) -> Self:
+        changed: dict[str, Any] = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, Tensor):
+                changed[f.name] = of_tensor(value)
+            elif isinstance(value, dict):
+                changed[f.name] = {name: of_tensor(tensor) for name, tensor in value.items()}
+            elif isinstance(value, list):
+                changed[f.name] = of_list(value)
+        return replace(self, **changed)
+
+
+@dataclass  # not frozen: see PromptBatch
+class GroupBatch(Sequences):
+    """``N`` scored sequences of all groups of a batch: what was sampled.
+
+    Args:
+        input_ids: See :class:`Sequences`, as for the two masks.
+        attention_mask: ``[N, T]``.
+        response_mask: ``[N, T]``.
+        group_index: ``[N]``, which prompt of the batch a sequence answers.
+        source: ``[N]``, a :class:`Source` value.
+        rewards: ``[N]``, the weighted sum of all rewards.
+        advantages: ``[N]``.
+        finished: ``[N]``, whether the response ended before the length limit.
+        reward_parts: ``[N]`` for each reward by its name, unweighted; NaN where it does not apply.
+        prompts: ``N`` prompt texts.
+        responses: ``N`` response texts without special tokens, as rewards see them that do not ask for those.
+        sampling_logprobs: ``[N, T]`` log-probabilities at sampling time; 0 for demonstrations.
+        teacher_logprobs: ``[N, T]`` log-probabilities under a teacher; ``None`` unless every response has them.
+    """
+
+    group_index: Tensor
+    source: Tensor
+    rewards: Tensor
+    advantages: Tensor
+    finished: Tensor
+    reward_parts: dict[str, Tensor] = field(default_factory=dict)
+    prompts: list[str] = field(default_factory=list)
+    responses: list[str] = field(default_factory=list)
+    sampling_logprobs: Tensor | None = None
+    teacher_logprobs: Tensor | None = None
+
+    def tokens(self, logprobs: Tensor | None = None, weights: Tensor | None = None) -> TokenBatch:
+        """Return what is known of each response token, flattened to ``[M]``: sequence by sequence, in their order.
+
+        Args:
+            logprobs: ``[M]`` under the policy as it is now, if the policy has run.
+            weights: ``[N]``, the reduction's weight of each sequence; 1 by default.
+        """
+        rows, columns = self.response_mask.nonzero(as_tuple=True)  # once, as it waits for the device
+        starts = self.response_mask.int().argmax(dim=1)
+        dtype = torch.promote_types(self.advantages.dtype, torch.float32)
+        return TokenBatch(
+            logprobs=torch.full_like(rows, torch.nan, dtype=dtype) if logprobs is None else logprobs.detach(),
+            advantages=self.advantages[rows],
+            source=self.source[rows],
+            sequence=rows,
+            position=columns - starts[rows],
+            weights=torch.ones_like(rows, dtype=dtype) if weights is None else weights[rows],
+            sampling_logprobs=None if self.sampling_logprobs is None else self.sampling_logprobs[rows, columns],
+            teacher_logprobs=None if self.teacher_logprobs is None else self.teacher_logprobs[rows, columns],
+        )

@@ -1,0 +1,98 @@
+"""What an objective knows of tokens, and what a pass of the policy gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from torch import Tensor
+
+Need = Literal["entropy", "old_logprobs", "ref_logprobs", "teacher_logprobs", "sequence_logratio"]
+"""What a loss may ask to know of its tokens, beside their log-probabilities; see :class:`TokenBatch`."""
+
+
+@dataclass  # not frozen: see PromptBatch
+class TokenBatch:
+    """What an objective knows about ``m`` response tokens, one entry a token and nothing with gradient.
+
+    Args:
+        logprobs: ``[m]`` log-probabilities under the policy as it is now; NaN until the policy has run.
+        advantages: ``[m]``, the advantage of the token's sequence.
+        source: ``[m]``, the :class:`Source` of the token's sequence.
+        sequence: ``[m]``, the number of the token's sequence in its batch.
+        position: ``[m]``, the token's place in its response, from 0.
+        weights: ``[m]``, the reduction's weight of the token's sequence.
+        sampling_logprobs: ``[m]`` log-probabilities at sampling time; they mean nothing on demonstrations.
+        entropy: ``[m]`` entropy of the distribution that the token stems from, in nats.
+        old_logprobs: ``[m]`` log-probabilities under the policy before the first update on this batch.
+        ref_logprobs: ``[m]`` log-probabilities under the policy that training began with.
+        teacher_logprobs: ``[m]`` log-probabilities under a teacher, which the response's source has given.
+        sequence_logratio: ``[m]``, the mean of ``logprobs - old_logprobs`` over the token's response.
+
+    The last five are ``None`` where the loss does not need them, see :meth:`lightning_gft.GroupLoss.needs`.
+    """
+
+    logprobs: Tensor
+    advantages: Tensor
+    source: Tensor
+    sequence: Tensor
+    position: Tensor
+    weights: Tensor
+    sampling_logprobs: Tensor | None = None
+    entropy: Tensor | None = None
+    old_logprobs: Tensor | None = None
+    ref_logprobs: Tensor | None = None
+    teacher_logprobs: Tensor | None = None
+    sequence_logratio: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.advantages)
+
+    def __getitem__(self, index: slice | Tensor) -> TokenBatch:
+        known = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
+        return TokenBatch(**{name: value[index] for name, value in known.items()})
+
+
+CoefficientsFn = Callable[[TokenBatch], Tensor]
+"""Detached coefficients ``[m]`` from what is known of ``m`` tokens, elementwise."""
+
+
+class TokenObjective:  # no dataclass: Fabric would round the tensors of one among a module's arguments
+    """``-sum_t weight_t * c_t * log p_t / normalizer`` over the response tokens of one micro-batch.
+
+    Args:
+        coefficients: Gives ``c_t``, see :meth:`lightning_gft.GroupLoss.coefficients`.
+        tokens: The ``m`` response tokens of the micro-batch; the policy adds their log-probabilities.
+        normalizer: Scalar ``Z``.
+        needs: What the coefficients need that comes about while the policy runs: entropy and the response's log-ratio.
+    """
+
+    def __init__(
+        self,
+        coefficients: CoefficientsFn,
+        tokens: TokenBatch,
+        normalizer: Tensor | float,
+        needs: frozenset[Need] = frozenset(),
+    ) -> None:
+        self.coefficients = coefficients
+        self.tokens = tokens
+        self.normalizer = normalizer
+        self.needs = needs
+
+
+@dataclass  # not frozen: see PromptBatch
+class LossOutput:
+    """What one pass of the policy over a micro-batch gives.
+
+    Args:
+        loss: Scalar, already divided by the normaliser; call ``backward`` on it.
+        logprobs: ``[m]``, without gradient.
+        coefficients: ``[m]``, what the objective gave, before weights and normaliser.
+        entropy: ``[m]``, entropy of the distribution that each token stems from, in nats; ``None`` if not asked for.
+    """
+
+    loss: Tensor
+    logprobs: Tensor
+    coefficients: Tensor
+    entropy: Tensor | None = None
