@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from dataclasses import replace
 from typing import get_args
 
@@ -108,19 +109,20 @@ class GroupLoss(Part, nn.Module, ABC):
         return masked_loss(logprobs, coefficients, mask, weights, count)
 
 
-def check_known(loss: GroupLoss, tokens: TokenBatch) -> None:
+def check_known(loss: GroupLoss, tokens: TokenBatch, later: Collection[Need] = ()) -> None:
     """Refuse tokens of which something is not known that a loss needs.
 
     Args:
         loss: Says what it needs.
         tokens: About to be handed to it.
+        later: What comes about only while the policy runs.
 
     Raises:
         ValueError: With the names of what is missing.
     """
-    missing = sorted(name for name in loss.needs() if getattr(tokens, name) is None)
+    missing = sorted(name for name in loss.needs() - set(later) if getattr(tokens, name) is None)
     if missing:
         raise ValueError(
-            f"`{type(loss).__name__}`: expected tokens with {', '.join(missing)}, got none; give them as [N, T] by these "
-            "names, or let the source that drew the responses give them"
+            f"`{type(loss).__name__}`: expected tokens with {', '.join(missing)}, got None; give them as [N, T] by "
+            "these names, or let the source that drew the responses give them"
         )

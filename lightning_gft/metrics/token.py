@@ -31,7 +31,8 @@ class TokenStatistics(ExactMetric):
 
     Example:
         >>> statistics, one = TokenStatistics(), torch.ones(3)
-        >>> tokens = TokenBatch(-one, one, one.long(), one.long(), one.long(), one, entropy=torch.tensor([1.0, 2.0, 3.0]))
+        >>> entropy = torch.tensor([1.0, 2.0, 3.0])
+        >>> tokens = TokenBatch(-one, one, one.long(), one.long(), one.long(), one, entropy=entropy)
         >>> statistics.update(tokens, torch.tensor([1.0, 2.0, -1.0]))
         >>> {name: round(value.item(), 2) for name, value in statistics.compute().items()}
         {'entropy': 2.0, 'negative/token_fraction': 0.33, 'negative/weight_fraction': 0.25}
