@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,6 +120,7 @@ class Evaluator:
         self.settings = settings
         self.evaluated: dict[str, list[Evaluated]] = {}
         self._metrics: dict[str, PolicyEvaluation] = {}
+        self._whole = ExitStack()
         sampling = {name: getattr(settings, name) for name in _DRAWN}
         self._source = _GreedyAndSamples(settings.num_samples, **sampling)
 
@@ -140,8 +142,19 @@ class Evaluator:
         """Return an empty metric of what is measured."""
         return PolicyEvaluation(self.settings.num_samples, self.reward_name(rewards), self.settings.correct_reward)
 
-    def start(self) -> None:
-        """Begin an evaluation: forget the one before."""
+    def start(self, policy: Policy) -> None:
+        """Begin an evaluation: weights stay whole until its end, as ranks may have different numbers of batches.
+
+        Args:
+            policy: The policy.
+        """
+        self.leave()
+        models = [policy.model, policy.reference_model if self.settings.kl else None]
+        self._whole.enter_context(policy.sharding.whole(*(model for model in models if model is not None)))
+
+    def leave(self) -> None:
+        """Forget what was drawn, and end an evaluation that is not finished."""
+        self._whole.close()
         self.evaluated, self._metrics = {}, {}
 
     def step(
@@ -170,7 +183,8 @@ class Evaluator:
         return kept
 
     def finish(self) -> dict[str, dict[str, Tensor]]:
-        """Return the figures of each data set, over all ranks; what was drawn stays until :meth:`start`."""
+        """Return the figures of each data set, over all ranks; what was drawn stays until :meth:`leave`."""
+        self._whole.close()
         figures = {dataset: metric.compute() for dataset, metric in self._metrics.items()}
         self._metrics = {}
         return figures

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,35 +10,32 @@ import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
 from torch.optim import AdamW, Optimizer
 from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
 from lightning_gft.checkpoint import Run, describe_parts, load_module
-from lightning_gft.checks import check_count, check_kind, check_number
-from lightning_gft.data import PromptDataModule
-from lightning_gft.evaluation import Evaluated, Evaluation, Evaluator, log_key
+from lightning_gft.checks import check_count, check_kind
+from lightning_gft.evaluation import Evaluated, Evaluation, Evaluator
 from lightning_gft.losses import GroupLoss
 from lightning_gft.optimization.optimizer import OptimizerFn
+from lightning_gft.parts import Part
 from lightning_gft.policy import Policy, PolicyLoader
 from lightning_gft.preflight import (
-    check_data,
-    check_monitors,
-    check_not_compiled,
-    check_precision,
+    check_run,
     check_trainer_options,
     logged_names,
     prepare_callbacks,
     warn_of_slow_bfloat16,
-    warn_of_unused,
 )
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.schedules import Schedule, SchedulerFn
 from lightning_gft.seeds import combine_seeds, seeded
-from lightning_gft.strategies import check_strategy, load_policy
+from lightning_gft.strategies import load_policy
 from lightning_gft.training import (
+    PROGRESS_NAMES,
     PartsLife,
+    Rows,
     TrainingStatistics,
     UpdateFigures,
     UpdateGuard,
@@ -52,8 +47,6 @@ from lightning_gft.training import (
 from lightning_gft.types import GroupBatch, PromptBatch
 
 _BATCHES = "those of this package's datamodules"
-_PROGRESS_BAR = {"reward": "reward", "tokens/s": "tokens_per_second"}
-"""What the progress bar shows, under names short enough for a line of 80 columns."""
 
 
 class GFTLitModule(LightningModule):
@@ -120,13 +113,6 @@ class GFTLitModule(LightningModule):
         # Only by hand can one normaliser span micro-batches and ranks.
         self.automatic_optimization = False
         self.strict_loading = False  # what is frozen is not in checkpoints; the rest is checked when one is loaded
-        no_limit = "null for no limit"
-        if gradient_clip_val is not None:
-            gradient_clip_val = check_number("gradient_clip_val", gradient_clip_val, above=0, otherwise=no_limit)
-        if max_uninformative_batches is not None:
-            max_uninformative_batches = check_count(
-                "max_uninformative_batches", max_uninformative_batches, otherwise=no_limit
-            )
         check_kind("policy", policy, PolicyLoader, "PretrainedPolicy('path/or/name')")
         check_kind("sampler", sampler, GroupSampler, "GroupSampler(sources={...}, rewards={...})")
         check_kind("loss", loss, GroupLoss, "GFTLoss()")
@@ -139,13 +125,13 @@ class GFTLitModule(LightningModule):
         self.evaluator.reward_name(sampler.rewards)
         self.updates_per_batch = check_count("updates_per_batch", updates_per_batch)
         self.micro_batch_tokens = check_count("micro_batch_tokens", micro_batch_tokens)
-        self.guard = UpdateGuard(check_count("max_nonfinite_updates", max_nonfinite_updates), max_uninformative_batches)
+        self.guard = UpdateGuard(max_nonfinite_updates, max_uninformative_batches)
         self.statistics = TrainingStatistics()
         self.updates = Updates(self, self.guard, gradient_clip_val)
         self.run = Run(self, optimizer, lr_scheduler)
+        self.rows = Rows(self, self.run.steps)
         self.life = PartsLife()
         self.base_seed = 0
-        self._gathered = ExitStack()
 
     # What a run is
 
@@ -165,7 +151,7 @@ class GFTLitModule(LightningModule):
 
     def logged_names(self) -> set[str]:
         """Return the names under which figures are logged while training; a subclass that logs more adds its own."""
-        return {*logged_names(self.trainer, self.loss, self.sampler, self.evaluator), *_PROGRESS_BAR}
+        return {*logged_names(self.trainer, self.loss, self.sampler, self.evaluator), *PROGRESS_NAMES}
 
     @classmethod
     @override
@@ -198,17 +184,8 @@ class GFTLitModule(LightningModule):
     @override
     def setup(self, stage: str) -> None:
         prepare_callbacks(self.trainer)  # those too that a subclass configures
-        check_not_compiled(self)
-        check_strategy(self.trainer.strategy, self.trainer.precision)
-        check_precision(self.trainer)
-        self.policy_loader.check_trainer(self.trainer.strategy, self.trainer.precision)
         self.base_seed = torch.initial_seed()
-        data = getattr(self.trainer, "datamodule", None)
-        if isinstance(data, PromptDataModule):
-            warn_of_unused(data, self.policy_loader, self.sampler)
-            check_data(data, self.sampler, self.evaluator.settings.max_new_tokens, self.tokenizer)
-        if stage == "fit":
-            check_monitors(self.trainer, self.logged_names(), own_code=type(self) is not GFTLitModule)
+        check_run(self.trainer, self, stage, own_code=type(self) is not GFTLitModule)
 
     @override
     def configure_model(self) -> None:
@@ -264,8 +241,7 @@ class GFTLitModule(LightningModule):
         """Return the loss of the last update and the groups, which callbacks get in ``on_train_batch_end``."""
         check_kind("a batch of training", batch, PromptBatch, _BATCHES)
         started = time.perf_counter()
-        parts = parts_of(self.sampler, self.loss, self.policy.engine)
-        self.life.begin(parts, self.policy.device)
+        parts = self._begin_parts()
         groups = self._sample(batch, self.current_epoch, batch_idx)
         self.statistics.count_groups(groups, len(batch))
         self.guard.check_groups(groups, self.loss, self.updates.reduce)
@@ -283,7 +259,7 @@ class GFTLitModule(LightningModule):
         )
         num_tokens = reduce(groups.lengths.sum(), "sum")
         figures = self.statistics.collect(num_tokens, time.perf_counter() - started, update)
-        self._log_step(figures | self.life.figures(parts))
+        self.rows.step(figures | self.life.figures(parts))
         return {"loss": update.loss, "groups": groups}
 
     @override
@@ -297,7 +273,7 @@ class GFTLitModule(LightningModule):
         if gradient_clip_val is not None:
             self.policy.sharding.clip_gradients(gradient_clip_val, self.updates.gradient_norm)
 
-    # Evaluation: weights stay whole throughout, since ranks may have different numbers of batches
+    # Evaluation and prediction
 
     @override
     def on_validation_start(self) -> None:
@@ -305,7 +281,7 @@ class GFTLitModule(LightningModule):
 
     @override
     def on_validation_epoch_start(self) -> None:
-        self._start_evaluation()
+        self.evaluator.start(self.policy)
 
     @override
     def validation_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> Evaluated:
@@ -315,21 +291,15 @@ class GFTLitModule(LightningModule):
     @override
     def on_validation_epoch_end(self) -> None:
         self.run.end_validation()
-        row = self._finish_evaluation("val")
-        if self.trainer.state.fn == TrainerFn.FITTING:
-            self.log_dict(row, sync_dist=True, logger=False)
-            if row and not self.trainer.sanity_checking:
-                self.write_row(row)
-        else:
-            self._log_evaluation(row)
+        self.rows.evaluation("val", self.evaluator.finish())
 
     @override
     def on_validation_end(self) -> None:
-        self.evaluator.start()  # callbacks have seen what was drawn
+        self.evaluator.leave()  # callbacks have seen what was drawn
 
     @override
     def on_test_epoch_start(self) -> None:
-        self._start_evaluation()
+        self.evaluator.start(self.policy)
 
     @override
     def test_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> Evaluated:
@@ -338,81 +308,37 @@ class GFTLitModule(LightningModule):
 
     @override
     def on_test_epoch_end(self) -> None:
-        self._log_evaluation(self._finish_evaluation("test"))
+        self.rows.evaluation("test", self.evaluator.finish())
 
     @override
     def on_test_end(self) -> None:
-        self.evaluator.start()
-
-    @override
-    def on_predict_epoch_start(self) -> None:
-        self._gather(reference=False)
+        self.evaluator.leave()
 
     @override
     def predict_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> GroupBatch:
         """Return the scored groups of a batch of prompts."""
         check_kind("a batch of prediction", batch, PromptBatch, _BATCHES)
-        self.life.begin(parts_of(self.sampler, self.loss, self.policy.engine), self.policy.device)
+        self._begin_parts()
         return self._sample(batch, dataloader_idx, batch_idx)
 
-    @override
-    def on_predict_epoch_end(self) -> None:
-        self._gathered.close()
+    def _evaluate(self, stage: str, batch: PromptBatch, batch_idx: int, dataloader_idx: int) -> Evaluated:
+        check_kind(f"a batch of {stage}", batch, PromptBatch, _BATCHES)
+        self._begin_parts()
+        seed = combine_seeds(self.evaluator.settings.seed, dataloader_idx, batch_idx, self._rank_of(batch))
+        return self.evaluator.step(batch, self.policy, self.sampler.rewards, seed, self.micro_batch_tokens)
 
-    def leave_evaluation(self) -> None:
-        """Leave a validation unfinished, so that the module can be saved as it trains."""
-        self._gathered.close()
-        self.evaluator.start()
+    # What the steps share
 
-    def write_row(self, row: Mapping[str, Tensor | float]) -> None:
-        """Write figures of a fit to the loggers now, where Lightning would after callbacks have written checkpoints.
-
-        So a checkpoint never lacks the rows before it, whenever its run is killed.
-
-        Args:
-            row: Figures by the names that they are logged under.
-        """
-        scalars = {name: float(value) for name, value in row.items()}
-        for logger in self.loggers:
-            logger.log_metrics({**scalars, "epoch": self.current_epoch}, step=self.run.steps())
-            logger.save()
+    def _begin_parts(self) -> dict[str, Part]:
+        """Set up the parts that are new, and return all that are in use."""
+        parts = parts_of(self.sampler, self.loss, self.policy.engine)
+        self.life.begin(parts, self.policy.device)
+        return parts
 
     def _sample(self, batch: PromptBatch, *position: int) -> GroupBatch:
         # Sources may draw several times, and not as often on every rank.
         with self.policy.sharding.whole(*([self.policy.model] if self.sampler.draws() else [])):
             return self.sampler.sample(batch, self.policy, self._seed(*position, rank=self._rank_of(batch)))
-
-    def _log_step(self, figures: Mapping[str, Tensor | float]) -> None:
-        row = {log_key("train", name): value for name, value in figures.items()}
-        self.log_dict(row, logger=False, batch_size=1)  # for callbacks that monitor them
-        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # 0 for never, as in a barebones run
-        if every and (self.trainer.fit_loop.total_batch_idx + 1) % every == 0:
-            self.write_row(row)
-        for shown, name in _PROGRESS_BAR.items():
-            self.log(shown, figures[name], prog_bar=True, logger=False, batch_size=1)
-
-    def _start_evaluation(self) -> None:
-        self.evaluator.start()
-        self._gather(reference=self.evaluator.settings.kl)
-
-    def _gather(self, reference: bool) -> None:
-        models = [self.policy.model, self.policy.reference_model if reference else None]
-        self._gathered.enter_context(self.policy.sharding.whole(*(model for model in models if model is not None)))
-
-    def _evaluate(self, stage: str, batch: PromptBatch, batch_idx: int, dataloader_idx: int) -> Evaluated:
-        check_kind(f"a batch of {stage}", batch, PromptBatch, _BATCHES)
-        self.life.begin(parts_of(self.sampler, self.loss, self.policy.engine), self.policy.device)
-        seed = combine_seeds(self.evaluator.settings.seed, dataloader_idx, batch_idx, self._rank_of(batch))
-        return self.evaluator.step(batch, self.policy, self.sampler.rewards, seed, self.micro_batch_tokens)
-
-    def _finish_evaluation(self, stage: str) -> dict[str, Tensor]:
-        self._gathered.close()
-        figures = self.evaluator.finish()
-        return {log_key(stage, name, dataset): value for dataset, of in figures.items() for name, value in of.items()}
-
-    def _log_evaluation(self, row: Mapping[str, Tensor]) -> None:  # Lightning returns what it logs
-        position = {"step": float(self.run.steps()), "epoch": float(self.current_epoch)}
-        self.log_dict({**row, **position}, sync_dist=True)
 
     def _rank_of(self, batch: PromptBatch) -> int:
         """Return the part that this rank has in a batch's random choices: none if each prompt knows its place."""

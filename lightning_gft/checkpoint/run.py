@@ -36,8 +36,7 @@ class Run:
     """A fit of a module with one optimizer: its settings, its notes in checkpoints, and where it resumes.
 
     Args:
-        module: Has a ``loss``, ``updates_per_batch``, ``identity()`` (what a resumed run must have in common with it, by
-            names that errors show) and ``parts()`` (what it is made of now, in words).
+        module: Has a ``loss``, ``updates_per_batch``, ``identity()`` and ``parts()``.
         optimizer: Gets the trainable parameters.
         lr_scheduler: A schedule, or a function from an optimizer to one; stepped after every optimizer step.
 

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from lightning_gft.checks import check_count
 from lightning_gft.losses import GroupLoss
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.types import GroupBatch, Source
@@ -46,6 +47,13 @@ class UpdateGuard:
     _nonfinite_in_a_row: int = 0
     _uninformative_in_a_row: int = 0
     _seen_response: bool = False
+
+    def __post_init__(self) -> None:
+        self.max_nonfinite_updates = check_count("max_nonfinite_updates", self.max_nonfinite_updates)
+        if (limit := self.max_uninformative_batches) is not None:
+            self.max_uninformative_batches = check_count(
+                "max_uninformative_batches", limit, otherwise="null for no limit"
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Return what has been counted."""

@@ -12,6 +12,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
 
+from lightning_gft.checks import check_number
 from lightning_gft.losses import GroupLoss
 from lightning_gft.optimization.movement import MovementProbe
 from lightning_gft.policy import Policy
@@ -34,6 +35,10 @@ class Updates:
     def __init__(self, module: LightningModule, guard: UpdateGuard, gradient_clip_val: float | None) -> None:
         self.module = module
         self.guard = guard
+        if gradient_clip_val is not None:
+            gradient_clip_val = check_number(
+                "gradient_clip_val", gradient_clip_val, above=0, otherwise="null for no limit"
+            )
         self.gradient_clip_val = gradient_clip_val
         self.gradient_norm = torch.zeros(())
         self._movement = MovementProbe([])
