@@ -142,14 +142,15 @@ class Evaluator:
         """Return an empty metric of what is measured."""
         return PolicyEvaluation(self.settings.num_samples, self.reward_name(rewards), self.settings.correct_reward)
 
-    def start(self, policy: Policy) -> None:
+    def start(self, policy: Policy, reference: bool = True) -> None:
         """Begin an evaluation: weights stay whole until its end, as ranks may have different numbers of batches.
 
         Args:
             policy: The policy.
+            reference: Whether its reference may be run, too.
         """
         self.leave()
-        models = [policy.model, policy.reference_model if self.settings.kl else None]
+        models = [policy.model, policy.reference_model if reference and self.settings.kl else None]
         self._whole.enter_context(policy.sharding.whole(*(model for model in models if model is not None)))
 
     def leave(self) -> None:

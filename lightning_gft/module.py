@@ -8,7 +8,6 @@ from typing import Any, Self
 
 import torch
 from lightning.pytorch import Callback, LightningModule
-from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch.optim import AdamW, Optimizer
 from transformers import PreTrainedTokenizerBase
@@ -21,19 +20,12 @@ from lightning_gft.losses import GroupLoss
 from lightning_gft.optimization.optimizer import OptimizerFn
 from lightning_gft.parts import Part
 from lightning_gft.policy import Policy, PolicyLoader
-from lightning_gft.preflight import (
-    check_run,
-    check_trainer_options,
-    logged_names,
-    prepare_callbacks,
-    warn_of_slow_bfloat16,
-)
+from lightning_gft.preflight import check_run, logged_names, prepare, warn_of_slow_bfloat16
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.schedules import Schedule, SchedulerFn
 from lightning_gft.seeds import combine_seeds, seeded
 from lightning_gft.strategies import load_policy
 from lightning_gft.training import (
-    PROGRESS_NAMES,
     PartsLife,
     Rows,
     TrainingStatistics,
@@ -72,7 +64,8 @@ class GFTLitModule(LightningModule):
             ``None`` carries on.
 
     Attributes:
-        sampler, loss, evaluator: Read when they are used, so that a callback may exchange them between two steps.
+        evaluator: Draws and measures; read when it is used, like ``sampler`` and ``loss``: a callback may exchange all
+            three between two steps.
 
     Raises:
         ValueError: If a number is out of range, or groups are too small for the advantage that the loss uses; when
@@ -151,7 +144,7 @@ class GFTLitModule(LightningModule):
 
     def logged_names(self) -> set[str]:
         """Return the names under which figures are logged while training; a subclass that logs more adds its own."""
-        return {*logged_names(self.trainer, self.loss, self.sampler, self.evaluator), *PROGRESS_NAMES}
+        return {*logged_names(self.trainer, self.loss, self.sampler, self.evaluator), *self.rows.progress_names}
 
     @classmethod
     @override
@@ -164,10 +157,6 @@ class GFTLitModule(LightningModule):
             checkpoint_path: File or folder.
             map_location: Device to move the module to.
             parts: The constructor's arguments, as in the run that wrote the checkpoint.
-
-        Raises:
-            TypeError: If the constructor does not take these arguments, or needs more.
-            ValueError: If the checkpoint belongs to other parts.
         """
         return load_module(cls, checkpoint_path, map_location, parts)
 
@@ -175,15 +164,12 @@ class GFTLitModule(LightningModule):
 
     @override
     def configure_callbacks(self) -> list[Callback]:
-        # The one hook before Lightning's own check, which does not know this module's settings.
-        if self.trainer.state.fn == TrainerFn.FITTING:
-            check_trainer_options(self.trainer)
-        prepare_callbacks(self.trainer)  # before they are set up
+        prepare(self.trainer)  # the one hook before Lightning's own checks, and before callbacks are set up
         return [self.life]
 
     @override
     def setup(self, stage: str) -> None:
-        prepare_callbacks(self.trainer)  # those too that a subclass configures
+        prepare(self.trainer)  # callbacks too that a subclass configures
         self.base_seed = torch.initial_seed()
         check_run(self.trainer, self, stage, own_code=type(self) is not GFTLitModule)
 
@@ -241,33 +227,29 @@ class GFTLitModule(LightningModule):
         """Return the loss of the last update and the groups, which callbacks get in ``on_train_batch_end``."""
         check_kind("a batch of training", batch, PromptBatch, _BATCHES)
         started = time.perf_counter()
-        parts = self._begin_parts()
+        reduce, parts = self.updates.reduce, self._begin_parts()
         groups = self._sample(batch, self.current_epoch, batch_idx)
         self.statistics.count_groups(groups, len(batch))
-        self.guard.check_groups(groups, self.loss, self.updates.reduce)
-        reduce, world_size = self.updates.reduce, self.trainer.world_size
-        plan = plan_step(groups, self.loss, self.policy, self.micro_batch_tokens, reduce, world_size)
+        self.guard.check_groups(groups, self.loss, reduce)
+        plan = plan_step(groups, self.loss, self.policy, self.micro_batch_tokens, reduce, self.trainer.world_size)
         learning_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         left = self.trainer.max_steps - self.global_step if self.trainer.max_steps >= 0 else self.updates_per_batch
         for number in range(min(self.updates_per_batch, left)):
             # Dropout follows from the step's place alone: a resumed run draws the same.
-            with seeded(self._seed(self.current_epoch, batch_idx, number, rank=self.global_rank), self.policy.device):
+            seed = combine_seeds(self.base_seed, self.current_epoch, batch_idx, number, self.global_rank)
+            with seeded(seed, self.policy.device):
                 loss = self.updates.take(plan, self.loss, self.policy, self.statistics.count_pass, batch_idx)
             plan = plan.updated()
-        update = UpdateFigures(
-            reduce(loss, "mean"), self.updates.gradient_norm, learning_rate, float(self.guard.nonfinite_updates)
-        )
-        num_tokens = reduce(groups.lengths.sum(), "sum")
+        loss, num_tokens = reduce(loss, "mean"), reduce(groups.lengths.sum(), "sum")
+        nonfinite = float(self.guard.nonfinite_updates)
+        update = UpdateFigures(loss, self.updates.gradient_norm, learning_rate, nonfinite)
         figures = self.statistics.collect(num_tokens, time.perf_counter() - started, update)
         self.rows.step(figures | self.life.figures(parts))
-        return {"loss": update.loss, "groups": groups}
+        return {"loss": loss, "groups": groups}
 
     @override
     def configure_gradient_clipping(
-        self,
-        optimizer: Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """Scale the gradient of an update to a norm of at most ``gradient_clip_val``; override to do otherwise."""
         if gradient_clip_val is not None:
@@ -286,7 +268,10 @@ class GFTLitModule(LightningModule):
     @override
     def validation_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> Evaluated:
         """Return what was drawn; ``module.evaluator.evaluated`` keeps all of it until ``on_validation_end``."""
-        return self._evaluate("validation", batch, batch_idx, dataloader_idx)
+        check_kind("a batch of evaluation", batch, PromptBatch, _BATCHES)
+        self._begin_parts()
+        seed = combine_seeds(self.evaluator.settings.seed, dataloader_idx, batch_idx, self._rank_of(batch))
+        return self.evaluator.step(batch, self.policy, self.sampler.rewards, seed, self.micro_batch_tokens)
 
     @override
     def on_validation_epoch_end(self) -> None:
@@ -297,22 +282,17 @@ class GFTLitModule(LightningModule):
     def on_validation_end(self) -> None:
         self.evaluator.leave()  # callbacks have seen what was drawn
 
-    @override
-    def on_test_epoch_start(self) -> None:
-        self.evaluator.start(self.policy)
-
-    @override
-    def test_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> Evaluated:
-        """Return what was drawn; ``module.evaluator.evaluated`` keeps all of it until ``on_test_end``."""
-        return self._evaluate("test", batch, batch_idx, dataloader_idx)
+    on_test_epoch_start = on_validation_epoch_start
+    test_step = validation_step
+    on_test_end = on_validation_end
 
     @override
     def on_test_epoch_end(self) -> None:
         self.rows.evaluation("test", self.evaluator.finish())
 
     @override
-    def on_test_end(self) -> None:
-        self.evaluator.leave()
+    def on_predict_epoch_start(self) -> None:
+        self.evaluator.start(self.policy, reference=False)
 
     @override
     def predict_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> GroupBatch:
@@ -321,11 +301,7 @@ class GFTLitModule(LightningModule):
         self._begin_parts()
         return self._sample(batch, dataloader_idx, batch_idx)
 
-    def _evaluate(self, stage: str, batch: PromptBatch, batch_idx: int, dataloader_idx: int) -> Evaluated:
-        check_kind(f"a batch of {stage}", batch, PromptBatch, _BATCHES)
-        self._begin_parts()
-        seed = combine_seeds(self.evaluator.settings.seed, dataloader_idx, batch_idx, self._rank_of(batch))
-        return self.evaluator.step(batch, self.policy, self.sampler.rewards, seed, self.micro_batch_tokens)
+    on_predict_epoch_end = on_validation_end
 
     # What the steps share
 
@@ -338,12 +314,9 @@ class GFTLitModule(LightningModule):
     def _sample(self, batch: PromptBatch, *position: int) -> GroupBatch:
         # Sources may draw several times, and not as often on every rank.
         with self.policy.sharding.whole(*([self.policy.model] if self.sampler.draws() else [])):
-            return self.sampler.sample(batch, self.policy, self._seed(*position, rank=self._rank_of(batch)))
+            seed = combine_seeds(self.base_seed, *position, self._rank_of(batch))
+            return self.sampler.sample(batch, self.policy, seed)
 
     def _rank_of(self, batch: PromptBatch) -> int:
         """Return the part that this rank has in a batch's random choices: none if each prompt knows its place."""
         return self.global_rank if batch.places is None else 0
-
-    def _seed(self, *position: int, rank: int) -> int:
-        """Return a seed that differs between steps and ranks but not between a run and its repetition."""
-        return combine_seeds(self.base_seed, *position, rank)

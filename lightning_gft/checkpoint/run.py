@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -23,8 +22,6 @@ from lightning_gft.checkpoint.resuming import Resumption, check_same_path
 from lightning_gft.checkpoint.settings import OptimizerSettings
 from lightning_gft.optimization.optimizer import OptimizerFn, check_optimizer, make_optimizer
 from lightning_gft.schedules import Schedule, SchedulerFn, as_schedule, make_scheduler, optimizer_steps
-
-Module = TypeVar("Module", bound=LightningModule)
 
 MEASURED_AT = "measured at step"
 """Stands beside the figures that were measured."""
@@ -282,20 +279,3 @@ def _shape_differences(saved: Mapping[str, Any], own: Mapping[str, Any], left_ou
     ]
     only_there = [f"{name} is only in the checkpoint" for name in saved if name not in own]
     return shapes + only_there + [f"{name} is only in this run" for name in own if name not in saved]
-
-
-def load_module(
-    kind: type[Module], path: str | Path, device: torch.device | str | None, parts: Mapping[str, Any]
-) -> Module:
-    """Return a module made of ``parts`` with the weights of a checkpoint; see ``GFTLitModule.load_from_checkpoint``."""
-    try:
-        inspect.signature(kind).bind(**parts)
-    except TypeError as error:
-        raise TypeError(
-            f"{kind.__name__}.load_from_checkpoint: expected the constructor's arguments, got {sorted(parts)} "
-            f"({error}); give those of the run that wrote the checkpoint, which holds only what trains. "
-            "`lightning-gft export` writes a whole model"
-        ) from None
-    module: Any = kind(**parts)
-    module.run.load_weights(path)
-    return module if device is None else module.to(device)  # type: ignore[no-any-return]

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from transformers import PreTrainedTokenizerBase
 
 from lightning_gft.data import PromptDataModule
 from lightning_gft.evaluation import Evaluator
 from lightning_gft.policy import PolicyLoader
+from lightning_gft.preflight.callbacks import prepare_callbacks
 from lightning_gft.preflight.data import check_data, warn_of_unused
 from lightning_gft.preflight.monitors import check_monitors
-from lightning_gft.preflight.trainer import check_not_compiled, check_precision
+from lightning_gft.preflight.trainer import check_not_compiled, check_precision, check_trainer_options
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.strategies import check_strategy
 
@@ -30,6 +32,20 @@ class Checked(Protocol):
 
     def logged_names(self) -> set[str]:
         """Return the names of all figures that are logged while training."""
+
+
+def prepare(trainer: Trainer) -> None:
+    """Refuse options and callbacks of a trainer that cannot do their work here, and make the others fit.
+
+    Args:
+        trainer: About to run.
+
+    Raises:
+        ValueError: With the option or callback, and what to do.
+    """
+    if trainer.state.fn == TrainerFn.FITTING:
+        check_trainer_options(trainer)
+    prepare_callbacks(trainer)
 
 
 def check_run(trainer: Trainer, module: Any, stage: str, own_code: bool) -> None:

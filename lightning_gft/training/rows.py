@@ -12,7 +12,6 @@ from lightning_gft.evaluation import log_key
 
 _PROGRESS_BAR = {"reward": "reward", "tokens/s": "tokens_per_second"}
 """What the progress bar shows, under names short enough for a line of 80 columns."""
-PROGRESS_NAMES = frozenset(_PROGRESS_BAR)
 
 
 class Rows:
@@ -21,7 +20,12 @@ class Rows:
     Args:
         module: Whose figures they are.
         steps: Returns the optimizer steps taken.
+
+    Attributes:
+        progress_names: What the progress bar shows.
     """
+
+    progress_names = frozenset(_PROGRESS_BAR)
 
     def __init__(self, module: LightningModule, steps: Callable[[], int]) -> None:
         self.module = module
