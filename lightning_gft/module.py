@@ -13,7 +13,7 @@ from torch.optim import AdamW, Optimizer
 from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
-from lightning_gft.checkpoint import Run, describe_parts, load_module
+from lightning_gft.checkpoint import Run, load_module
 from lightning_gft.checks import check_count, check_kind
 from lightning_gft.evaluation import Evaluated, Evaluation, Evaluator
 from lightning_gft.losses import GroupLoss
@@ -23,13 +23,12 @@ from lightning_gft.policy import Policy, PolicyLoader
 from lightning_gft.preflight import check_run, logged_names, prepare, warn_of_slow_bfloat16
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.schedules import Schedule, SchedulerFn
-from lightning_gft.seeds import combine_seeds, seeded
+from lightning_gft.seeds import combine_seeds
 from lightning_gft.strategies import load_policy
 from lightning_gft.training import (
     PartsLife,
     Rows,
     TrainingStatistics,
-    UpdateFigures,
     UpdateGuard,
     Updates,
     check_group_size,
@@ -133,15 +132,6 @@ class GFTLitModule(LightningModule):
         """The policy's tokenizer, there before its weights are."""
         return self.policy_loader.tokenizer
 
-    def identity(self) -> dict[str, str]:
-        """Return what a resumed run must have in common with this one, by names that errors show."""
-        return self.policy.identity
-
-    def parts(self) -> dict[str, str]:
-        """Return in words what this run is made of, by names that a card shows."""
-        data = None if self._trainer is None else getattr(self._trainer, "datamodule", None)
-        return describe_parts(self.policy_loader, self.sampler, self.loss, self.updates_per_batch, data)
-
     def logged_names(self) -> set[str]:
         """Return the names under which figures are logged while training; a subclass that logs more adds its own."""
         return {*logged_names(self.trainer, self.loss, self.sampler, self.evaluator), *self.rows.progress_names}
@@ -232,20 +222,11 @@ class GFTLitModule(LightningModule):
         self.statistics.count_groups(groups, len(batch))
         self.guard.check_groups(groups, self.loss, reduce)
         plan = plan_step(groups, self.loss, self.policy, self.micro_batch_tokens, reduce, self.trainer.world_size)
-        learning_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        left = self.trainer.max_steps - self.global_step if self.trainer.max_steps >= 0 else self.updates_per_batch
-        for number in range(min(self.updates_per_batch, left)):
-            # Dropout follows from the step's place alone: a resumed run draws the same.
-            seed = combine_seeds(self.base_seed, self.current_epoch, batch_idx, number, self.global_rank)
-            with seeded(seed, self.policy.device):
-                loss = self.updates.take(plan, self.loss, self.policy, self.statistics.count_pass, batch_idx)
-            plan = plan.updated()
-        loss, num_tokens = reduce(loss, "mean"), reduce(groups.lengths.sum(), "sum")
-        nonfinite = float(self.guard.nonfinite_updates)
-        update = UpdateFigures(loss, self.updates.gradient_norm, learning_rate, nonfinite)
+        update = self.updates.run(plan, self.loss, self.policy, self.statistics.count_pass, batch_idx)
+        num_tokens = reduce(groups.lengths.sum(), "sum")
         figures = self.statistics.collect(num_tokens, time.perf_counter() - started, update)
         self.rows.step(figures | self.life.figures(parts))
-        return {"loss": loss, "groups": groups}
+        return {"loss": update.loss, "groups": groups}
 
     @override
     def configure_gradient_clipping(

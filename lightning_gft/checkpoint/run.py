@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_gft.checkpoint.contents import NOTE, check_contents
+from lightning_gft.checkpoint.describing import describe_parts
 from lightning_gft.checkpoint.files import check_checkpoint, load_checkpoint
 from lightning_gft.checkpoint.frozen import FrozenWeights, belongs_to, is_reference
 from lightning_gft.checkpoint.resuming import Resumption, check_same_path
@@ -33,7 +34,7 @@ class Run:
     """A fit of a module with one optimizer: its settings, its notes in checkpoints, and where it resumes.
 
     Args:
-        module: Has a ``loss``, ``updates_per_batch``, ``identity()`` and ``parts()``.
+        module: A :class:`~lightning_gft.GFTLitModule`.
         optimizer: Gets the trainable parameters.
         lr_scheduler: A schedule, or a function from an optimizer to one; stepped after every optimizer step.
 
@@ -88,7 +89,13 @@ class Run:
     def parts(self) -> dict[str, str]:
         """Return in words what was trained with: the module's parts, or those of a checkpoint that was only loaded."""
         noted = {} if self._resumed_from is None else self._resumed_from.get("parts", {})
-        return dict(noted) if noted and self._settings is None else self._module.parts()
+        return dict(noted) if noted and self._settings is None else self.parts_now()
+
+    def parts_now(self) -> dict[str, str]:
+        """Return in words what the module is made of now, by names that a card shows."""
+        module = self._module
+        data = None if module._trainer is None else getattr(module._trainer, "datamodule", None)
+        return describe_parts(module.policy_loader, module.sampler, module.loss, module.updates_per_batch, data)
 
     def optimizer_description(self) -> dict[str, str]:
         """Return optimizer and schedule in words, or those of the checkpoint that was loaded; empty without either."""
@@ -147,7 +154,7 @@ class Run:
         noted = checkpoint[NOTE]
         state = checkpoint["state_dict"]
         loss_state = {name: state.pop(name) for name in list(state) if name.startswith(_LOSS)}
-        there, here = noted["identity"], module.identity()
+        there, here = noted["identity"], module.policy.identity
         differences = [
             f"{name} is {there.get(name)} there and {here.get(name)} here"
             for name in sorted({*there, *here})
@@ -200,7 +207,7 @@ class Run:
     def save(self, checkpoint: dict[str, Any]) -> None:
         """Leave out what is frozen, and note what a resumed run must have in common with this one."""
         checkpoint[NOTE] = {
-            "identity": self._module.identity(),
+            "identity": self._module.policy.identity,
             "frozen": self.frozen.take_out(checkpoint["state_dict"], self._module),
             "settings": self._settings and self._settings.noted(),
             "description": self.optimizer_description(),
@@ -219,7 +226,7 @@ class Run:
         if state is None or self._resumed_from is None:
             return
         loss: nn.Module = self._module.loss
-        was, now = self._resumed_from.get("parts", {}).get("loss"), self._module.parts().get("loss")
+        was, now = self._resumed_from.get("parts", {}).get("loss"), self.parts_now().get("loss")
         own = {f"{_LOSS}{name}" for name in loss.state_dict()}
         if own != set(state):
             raise ValueError(

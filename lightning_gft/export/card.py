@@ -63,7 +63,7 @@ def model_card(
 
 def _settings(module: GFTLitModule, data: object) -> Iterator[tuple[str, str]]:
     now = {} if data is None else {"data": describe(data)}
-    own, trained = module.parts() | now, now | module.run.parts()
+    own, trained = module.run.parts_now() | now, now | module.run.parts()
     if differences := setting_differences(trained, {"data": trained.get("data")} | own):
         rank_zero_warn(
             "the card lists the settings that the checkpoint was trained with; the configuration given now differs in "

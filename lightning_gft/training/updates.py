@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
@@ -16,8 +15,10 @@ from lightning_gft.checks import check_number
 from lightning_gft.losses import GroupLoss
 from lightning_gft.optimization.movement import MovementProbe
 from lightning_gft.policy import Policy
+from lightning_gft.seeds import combine_seeds, seeded
 from lightning_gft.training.guards import UpdateGuard
 from lightning_gft.training.plan import StepPlan
+from lightning_gft.training.statistics import UpdateFigures
 from lightning_gft.types import LossOutput, TokenBatch
 
 CountFn = Callable[[GroupLoss, TokenBatch, LossOutput], None]
@@ -27,12 +28,12 @@ class Updates:
     """The optimizer steps of a module with one optimizer.
 
     Args:
-        module: Whose hooks are called as in automatic optimisation.
+        module: A LightningModule whose hooks are called as in automatic optimisation.
         guard: Counts gradients that are not finite, which are not applied.
         gradient_clip_val: Largest norm of the gradient; ``None`` does not clip.
     """
 
-    def __init__(self, module: LightningModule, guard: UpdateGuard, gradient_clip_val: float | None) -> None:
+    def __init__(self, module: Any, guard: UpdateGuard, gradient_clip_val: float | None) -> None:
         self.module = module
         self.guard = guard
         if gradient_clip_val is not None:
@@ -51,16 +52,30 @@ class Updates:
         """Judge what was watched: a run may end within its warm-up."""
         self._movement.conclude()
 
-    def take(self, plan: StepPlan, loss: GroupLoss, policy: Policy, count: CountFn, batch_idx: int) -> Tensor:
-        """Take one optimizer step, accumulated over micro-batches, and return the loss.
+    def run(self, plan: StepPlan, loss: GroupLoss, policy: Policy, count: CountFn, batch_idx: int) -> UpdateFigures:
+        """Take the optimizer steps on a batch of groups, and return the figures of the last one.
 
         Args:
-            plan: What runs.
+            plan: What runs in each of them.
             loss: Gives the coefficients.
             policy: Is trained.
             count: Counts the tokens of a pass.
             batch_idx: Of the batch of groups.
         """
+        module, trainer = self.module, self.module.trainer
+        learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
+        left = trainer.max_steps - module.global_step if trainer.max_steps >= 0 else module.updates_per_batch
+        for number in range(min(module.updates_per_batch, left)):
+            # Dropout follows from the step's position alone: a resumed run draws the same.
+            seed = combine_seeds(module.base_seed, module.current_epoch, batch_idx, number, module.global_rank)
+            with seeded(seed, policy.device):
+                total = self._take(plan, loss, policy, count, batch_idx)
+            plan = plan.updated()
+        nonfinite = float(self.guard.nonfinite_updates)
+        return UpdateFigures(self.reduce(total, "mean"), self.gradient_norm, learning_rate, nonfinite)
+
+    def _take(self, plan: StepPlan, loss: GroupLoss, policy: Policy, count: CountFn, batch_idx: int) -> Tensor:
+        """Take one optimizer step, accumulated over micro-batches, and return the loss."""
         self._clear(batch_idx)
         total = torch.zeros((), device=policy.device)
         for number, micro_batch in enumerate(plan.micro_batches, start=1):
@@ -87,7 +102,7 @@ class Updates:
 
     def _clear(self, batch_idx: int) -> None:
         module, optimizer = self.module, self._optimizer().optimizer
-        for callback in module.trainer.callbacks:  # type: ignore[attr-defined]
+        for callback in module.trainer.callbacks:
             callback.on_before_zero_grad(module.trainer, module, optimizer)
         module.on_before_zero_grad(optimizer)
         module.optimizer_zero_grad(module.current_epoch, batch_idx, optimizer)
@@ -103,7 +118,7 @@ class Updates:
             self._step(optimizer, batch_idx, policy.device)
             policy.weights_changed()
             if (scheduler := self.module.lr_schedulers()) is not None:
-                self.module.lr_scheduler_step(scheduler, None)  # type: ignore[arg-type]  # there is one at most
+                self.module.lr_scheduler_step(scheduler, None)  # there is one at most
 
     def _step(self, optimizer: LightningOptimizer, batch_idx: int, device: torch.device) -> None:
         learning_rate = max(float(group["lr"]) for group in optimizer.param_groups)
