@@ -43,20 +43,18 @@ _BATCHES = "those of this package's datamodules"
 class GFTLitModule(LightningModule):
     """Fine-tunes a language model on groups of responses.
 
-    A training step samples groups, drops the sequences that carry no gradient, splits the rest into micro-batches,
-    accumulates their gradients under one normaliser that counts the whole batch over all ranks, clips and updates.
+    A training step samples groups, skips sequences that carry no gradient, splits the rest into micro-batches,
+    accumulates their gradients under one normaliser of the whole batch over all ranks, clips and updates.
 
     Args:
         policy: The language model to fine-tune; ``module.policy`` is what it loads, once the trainer has started.
         sampler: Builds and scores groups.
         loss: The objective.
         optimizer: Gets the trainable parameters; default AdamW with a learning rate of 1e-6.
-        lr_scheduler: A schedule, or a function from an optimizer to one; stepped after every optimizer step. See
-            docs/training.md.
+        lr_scheduler: A schedule, or a function from an optimizer to one; stepped after every optimizer step.
         evaluation: What validation and test measure.
         updates_per_batch: Optimizer steps on each batch of groups; ``max_steps`` may end a run within its last batch.
-        micro_batch_tokens: Most tokens that go through the model at once, see
-            :meth:`~lightning_gft.Policy.micro_batches`; a sequence that has more goes alone.
+        micro_batch_tokens: Most tokens that go through the model at once; a sequence that has more goes alone.
         gradient_clip_val: Largest norm of the gradient; ``None`` does not clip.
         max_nonfinite_updates: A gradient that is not finite is not applied; this many in a row stop the run.
         max_uninformative_batches: This many batches in a row without any difference within a group stop the run;
@@ -283,8 +281,6 @@ class GFTLitModule(LightningModule):
         return self._sample(batch, dataloader_idx, batch_idx)
 
     on_predict_epoch_end = on_validation_end
-
-    # What the steps share
 
     def _begin_parts(self) -> dict[str, Part]:
         """Set up the parts that are new, and return all that are in use."""
