@@ -7,8 +7,7 @@ from contextlib import ExitStack
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
-from torchmetrics import Metric
+from torch import Tensor, nn
 from typing_extensions import override
 
 from lightning_gft.losses import GroupLoss
@@ -65,8 +64,9 @@ class PartsLife(Callback):
                 continue
             self._open.append(part)  # before, so that a part that fails half-way is closed
             part.setup()
-            for value in vars(part).values():
-                if isinstance(value, Metric):
+            owned = [part, *vars(part).values()]
+            for value in owned:
+                if isinstance(value, nn.Module):
                     value.to(device)
 
     def figures(self, parts: Mapping[str, Part]) -> dict[str, Tensor | float]:
