@@ -95,7 +95,8 @@ def _sequence_logratio(tokens: TokenBatch, logprobs: Tensor) -> Tensor:
     """Return ``[m]``, the mean of ``logprobs - old_logprobs`` over each token's response."""
     if tokens.old_logprobs is None:
         raise ValueError(
-            "`old_logprobs`: expected [m] with needs={'sequence_logratio'}, got None; let the loss need old_logprobs too"
+            "`old_logprobs`: expected a tensor [m] where sequence_logratio is needed, got None; let the loss need "
+            "old_logprobs too"
         )
     _, sequence, counts = tokens.sequence.unique(return_inverse=True, return_counts=True)
     sums = logprobs.new_zeros(len(counts)).index_add(0, sequence, logprobs - tokens.old_logprobs.to(logprobs.dtype))

@@ -118,10 +118,8 @@ class Policy(nn.Module):
         """
         if skip_special_tokens:
             return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True))
-        behind = {*self.end.eos_token_ids, self.end.pad_token_id}
-        length = len(token_ids)
-        while length and token_ids[length - 1] in behind:
-            length -= 1
+        ends = {*self.end.eos_token_ids, self.end.pad_token_id}
+        length = max((n for n, token in enumerate(token_ids, start=1) if token not in ends), default=0)
         return str(self.tokenizer.decode(list(token_ids[:length]), skip_special_tokens=False))
 
     def encode(self, response: str) -> list[int]:
