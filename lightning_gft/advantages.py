@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, get_args
+from typing import get_args
 
 from torch import Tensor
 from typing_extensions import override
@@ -16,23 +16,36 @@ from lightning_gft.functional import (
     self_baseline_advantages,
 )
 from lightning_gft.functional.advantages import AdvantageScale
-from lightning_gft.types import Source
+from lightning_gft.parts import Part
+from lightning_gft.types import GroupBatch, Source
 
 
-class AdvantageEstimator(ABC):
-    """Turns the rewards of a batch of groups into advantages.
-
-    Attributes:
-        min_group_size: Smallest group for which the estimate means something; smaller groups are refused at start.
-        min_own_samples: Fewest samples of the policy in a group for which it does, likewise.
-    """
-
-    min_group_size: ClassVar[int] = 2
-    min_own_samples: ClassVar[int] = 0
+class AdvantageEstimator(Part, ABC):
+    """Turns the rewards of a batch of groups into advantages."""
 
     @abstractmethod
-    def __call__(self, rewards: Tensor, group_index: Tensor, source: Tensor) -> Tensor:
-        """Return advantages ``[N]`` for rewards ``[N]``, groups given by number ``[N]`` and sources ``[N]``."""
+    def __call__(self, groups: GroupBatch) -> Tensor:
+        """Return advantages ``[N]`` of ``N`` scored responses.
+
+        Args:
+            groups: With rewards, group numbers, sources and lengths; its advantages are NaN yet.
+        """
+
+    def check_group(self, num_responses: int, num_own: int) -> None:
+        """Refuse a group that is too small for the estimate to mean something; by default one of one response.
+
+        Args:
+            num_responses: Responses of the group.
+            num_own: Those of them that are the policy's own samples.
+
+        Raises:
+            ValueError: Says what was expected, and what there is.
+        """
+        if num_responses < 2:
+            name = type(self).__name__
+            raise ValueError(
+                f"expected at least 2 responses a prompt for {name}, which compares them, got {num_responses}"
+            )
 
 
 class GroupNormalizedAdvantage(AdvantageEstimator):
@@ -47,9 +60,12 @@ class GroupNormalizedAdvantage(AdvantageEstimator):
 
     Example:
         >>> import torch
-        >>> estimate = GroupNormalizedAdvantage()
-        >>> estimate(torch.tensor([1.0, 0.0]), torch.tensor([0, 0]), torch.tensor([0, 2]))
-        tensor([ 0.7071, -0.7071])
+        >>> from lightning_gft import GroupBatch
+        >>> one, own = torch.ones(2), torch.tensor([0, 2])
+        >>> ids = torch.ones(2, 2, dtype=torch.long)
+        >>> groups = GroupBatch(ids, ids.bool(), ids.bool(), torch.zeros_like(own), own, own / 2, one, one.bool())
+        >>> GroupNormalizedAdvantage()(groups)
+        tensor([-0.7071,  0.7071])
     """
 
     def __init__(self, eps: float = 1e-6, scale: AdvantageScale = "group") -> None:
@@ -59,51 +75,52 @@ class GroupNormalizedAdvantage(AdvantageEstimator):
         self.scale: AdvantageScale = scale
 
     @override
-    def __call__(self, rewards: Tensor, group_index: Tensor, source: Tensor) -> Tensor:
-        return group_normalized_advantages(rewards, group_index, eps=self.eps, scale=self.scale)
+    def __call__(self, groups: GroupBatch) -> Tensor:
+        return group_normalized_advantages(groups.rewards, groups.group_index, eps=self.eps, scale=self.scale)
 
 
 class LeaveOneOutAdvantage(AdvantageEstimator):
     """Each reward against the mean of the others of its group: an unbiased baseline for independent samples.
 
     Example:
-        >>> import torch
-        >>> LeaveOneOutAdvantage()(torch.tensor([1.0, 0.0]), torch.tensor([0, 0]), torch.tensor([0, 2]))
-        tensor([ 1., -1.])
+        >>> LeaveOneOutAdvantage().check_group(num_responses=8, num_own=4)
     """
 
     @override
-    def __call__(self, rewards: Tensor, group_index: Tensor, source: Tensor) -> Tensor:
-        return leave_one_out_advantages(rewards, group_index)
+    def __call__(self, groups: GroupBatch) -> Tensor:
+        return leave_one_out_advantages(groups.rewards, groups.group_index)
 
 
 class SelfBaselineAdvantage(AdvantageEstimator):
     """Each reward against the mean of the policy's own samples, so that demonstrations do not move the bar.
 
     Example:
-        >>> import torch
-        >>> SelfBaselineAdvantage()(torch.tensor([1.0, 0.0]), torch.tensor([0, 0]), torch.tensor([0, 2]))
-        tensor([1., 0.])
+        >>> SelfBaselineAdvantage().check_group(num_responses=8, num_own=2)
     """
 
-    min_own_samples: ClassVar[int] = 2
+    @override
+    def __call__(self, groups: GroupBatch) -> Tensor:
+        return self_baseline_advantages(groups.rewards, groups.group_index, groups.source == Source.SELF)
 
     @override
-    def __call__(self, rewards: Tensor, group_index: Tensor, source: Tensor) -> Tensor:
-        return self_baseline_advantages(rewards, group_index, source == Source.SELF)
+    def check_group(self, num_responses: int, num_own: int) -> None:
+        super().check_group(num_responses, num_own)
+        if num_own < 2:
+            name = type(self).__name__
+            raise ValueError(f"expected at least 2 own samples a prompt for {name}, the baseline, got {num_own}")
 
 
 class RewardAdvantage(AdvantageEstimator):
     """The reward itself, without a baseline: what a group of one is left with.
 
     Example:
-        >>> import torch
-        >>> RewardAdvantage()(torch.tensor([1.0]), torch.tensor([0]), torch.tensor([0]))
-        tensor([1.])
+        >>> RewardAdvantage().check_group(num_responses=1, num_own=0)
     """
 
-    min_group_size: ClassVar[int] = 1
+    @override
+    def __call__(self, groups: GroupBatch) -> Tensor:
+        return check_rewards(groups.rewards)
 
     @override
-    def __call__(self, rewards: Tensor, group_index: Tensor, source: Tensor) -> Tensor:
-        return check_rewards(rewards)
+    def check_group(self, num_responses: int, num_own: int) -> None:
+        pass  # nothing is compared

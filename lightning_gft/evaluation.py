@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
+import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lightning_gft.advantages import RewardAdvantage
 from lightning_gft.checks import check_count, check_number, check_seed
@@ -15,7 +19,9 @@ from lightning_gft.rewards import Reward
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.sampling import SamplingParams
 from lightning_gft.sources import SelfSource
-from lightning_gft.types import GroupBatch, PromptBatch
+from lightning_gft.types import GroupBatch, PromptBatch, Response, ResponseGenerator
+
+_DRAWN = ("max_new_tokens", "temperature", "top_p", "min_new_tokens", "stop_strings")
 
 
 def log_key(stage: str, figure: str, dataset: str = "") -> str:
@@ -71,15 +77,12 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         of = type(self).__name__
-        names = ("max_new_tokens", "temperature", "top_p", "min_new_tokens")
-        sampling = SamplingParams(
-            **{name: getattr(self, name) for name in names}, stop_strings=self.stop_strings, of=of
-        )
+        sampling = SamplingParams(**{name: getattr(self, name) for name in _DRAWN}, of=of)
         checked = {
             "num_samples": check_count("num_samples", self.num_samples, of=of),
             "correct_reward": check_number("correct_reward", self.correct_reward, of=of),
             "seed": check_seed("seed", self.seed, of=of),
-            **{name: getattr(sampling, name) for name in names},
+            **{name: getattr(sampling, name) for name in _DRAWN},
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
@@ -90,54 +93,121 @@ class Evaluation:
             )
 
 
+@dataclass
+class Evaluated:
+    """What was drawn for a batch of ``P`` prompts, on the CPU.
+
+    Args:
+        greedy: One greedy response a prompt.
+        samples: ``k`` samples a prompt.
+    """
+
+    greedy: GroupBatch
+    samples: GroupBatch
+
+
 class Evaluator:
-    """Draws a greedy response and samples for each prompt, and counts what they are worth.
+    """Draws a greedy response and samples for each prompt, counts what they are worth, and keeps them until its end.
 
     Args:
         settings: What to draw.
-        rewards: The rewards that training uses.
 
-    Raises:
-        ValueError: If the settings name a reward that there is not.
+    Attributes:
+        evaluated: What was drawn since :meth:`start`, by data set; for callbacks.
     """
 
-    def __init__(self, settings: Evaluation, rewards: dict[str, Reward]) -> None:
-        self.reward_name = settings.reward or next(iter(rewards))
-        if self.reward_name not in rewards:
-            raise ValueError(f"evaluation.reward={settings.reward!r} is not one of the rewards: {', '.join(rewards)}")
+    def __init__(self, settings: Evaluation) -> None:
         self.settings = settings
-        draw = partial(
-            SelfSource,
-            max_new_tokens=settings.max_new_tokens,
-            min_new_tokens=settings.min_new_tokens,
-            stop_strings=settings.stop_strings,
-        )
-        samples = draw(settings.num_samples, temperature=settings.temperature, top_p=settings.top_p)
-        self.greedy = GroupSampler({"greedy": draw(1, temperature=0.0)}, rewards, RewardAdvantage())
-        self.samples = GroupSampler({"samples": samples}, rewards, RewardAdvantage())
+        self.evaluated: dict[str, list[Evaluated]] = {}
+        self._metrics: dict[str, PolicyEvaluation] = {}
+        self._whole = ExitStack()
+        sampling = {name: getattr(settings, name) for name in _DRAWN}
+        self._source = _GreedyAndSamples(settings.num_samples, **sampling)
 
-    def metric(self) -> PolicyEvaluation:
-        """Return an empty metric to count into."""
-        return PolicyEvaluation(self.settings.num_samples, self.reward_name, self.settings.correct_reward)
-
-    def evaluate(self, metric: PolicyEvaluation, prompts: PromptBatch, policy: Policy, seed: int, budget: int) -> None:
-        """Count one batch of prompts into ``metric``.
+    def reward_name(self, rewards: Mapping[str, Reward]) -> str:
+        """Return the name of the reward that tells whether a response is correct.
 
         Args:
-            metric: From :meth:`metric`.
-            prompts: The prompts.
-            policy: The policy, with a reference where the divergence from it is wanted.
-            seed: Of this batch.
-            budget: Tokens to run at once.
-        """
-        samples = self.samples.sample(prompts, policy, seed)
-        logprobs, entropy = policy.token_logprobs(samples, budget)
-        kl = self._divergence(policy, samples, logprobs, budget) if self.settings.kl else None
-        metric.update(self.greedy.sample(prompts, policy, seed), samples, entropy[samples.response_mask], kl)
+            rewards: The rewards that training uses.
 
-    def _divergence(self, policy: Policy, samples: GroupBatch, logprobs: Tensor, budget: int) -> Tensor:
+        Raises:
+            ValueError: If the settings name another.
+        """
+        name = self.settings.reward or next(iter(rewards))
+        if name not in rewards:
+            raise ValueError(f"`evaluation.reward`: expected one of {', '.join(rewards)}, got {name!r}; name one")
+        return name
+
+    def metric(self, rewards: Mapping[str, Reward]) -> PolicyEvaluation:
+        """Return an empty metric of what is measured."""
+        return PolicyEvaluation(self.settings.num_samples, self.reward_name(rewards), self.settings.correct_reward)
+
+    def start(self, policy: Policy, reference: bool = True) -> None:
+        """Begin an evaluation: weights stay whole until its end, as ranks may have different numbers of batches.
+
+        Args:
+            policy: The policy.
+            reference: Whether its reference may be run, too.
+        """
+        self.leave()
+        models = [policy.model, policy.reference_model if reference and self.settings.kl else None]
+        self._whole.enter_context(policy.sharding.whole(*(model for model in models if model is not None)))
+
+    def leave(self) -> None:
+        """Forget what was drawn, and end an evaluation that is not finished."""
+        self._whole.close()
+        self.evaluated, self._metrics = {}, {}
+
+    def step(
+        self, prompts: PromptBatch, policy: Policy, rewards: dict[str, Reward], seed: int, max_tokens: int
+    ) -> Evaluated:
+        """Measure a batch of prompts, and return what was drawn.
+
+        Args:
+            prompts: Of one data set.
+            policy: With a reference where the divergence from it is wanted.
+            rewards: The rewards that training uses.
+            seed: Of this batch.
+            max_tokens: Tokens to run at once.
+        """
+        drawn = GroupSampler({"evaluation": self._source}, rewards, RewardAdvantage()).sample(prompts, policy, seed)
+        row = torch.arange(len(drawn), device=drawn.source.device)
+        is_greedy = row % self._source.num_responses == 0
+        greedy, samples = (drawn.select(rows.nonzero().squeeze(1)) for rows in (is_greedy, ~is_greedy))
+        logprobs, entropy = policy.token_logprobs(samples, max_tokens)
+        kl = self._divergence(policy, samples, logprobs, max_tokens) if self.settings.kl else None
+        if prompts.dataset not in self._metrics:
+            self._metrics[prompts.dataset] = self.metric(rewards).to(policy.device)
+        self._metrics[prompts.dataset].update(greedy, samples, entropy[samples.response_mask], kl)
+        kept = Evaluated(greedy.to("cpu"), samples.to("cpu"))
+        self.evaluated.setdefault(prompts.dataset, []).append(kept)
+        return kept
+
+    def finish(self) -> dict[str, dict[str, Tensor]]:
+        """Return the figures of each data set, over all ranks; what was drawn stays until :meth:`leave`."""
+        self._whole.close()
+        figures = {dataset: metric.compute() for dataset, metric in self._metrics.items()}
+        self._metrics = {}
+        return figures
+
+    def _divergence(self, policy: Policy, samples: GroupBatch, logprobs: Tensor, max_tokens: int) -> Tensor:
         """Schulman's k3 estimate, never negative and unbiased for samples drawn at temperature 1."""
         with policy.reference():
-            ref_logprobs, _ = policy.token_logprobs(samples, budget)
+            ref_logprobs, _ = policy.token_logprobs(samples, max_tokens)
         log_ratio = (ref_logprobs - logprobs)[samples.response_mask]
         return log_ratio.exp() - 1 - log_ratio
+
+
+class _GreedyAndSamples(SelfSource):
+    """The policy's samples, and before them its greedy response, from one prefill of the prompt."""
+
+    def __init__(self, num_samples: int, **sampling: Any) -> None:
+        super().__init__(num_samples, **sampling)
+        self.num_samples = num_samples
+        self.num_responses = num_samples + 1
+
+    @override
+    def respond(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[list[Response]]:
+        return policy.generate(
+            prompts.prompt_ids, self.num_samples, self.sampling, seed, places=prompts.places, with_greedy=True
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -62,10 +62,9 @@ class GroupSampler:
         """Responses that a prompt gets where no demonstration is missing."""
         return sum(source.num_responses for source in self.sources.values())
 
-    @property
     def draws(self) -> bool:
-        """Whether a source may ask the policy for responses."""
-        return any(source.draws for source in self.sources.values())
+        """Return whether a source may ask the policy for responses."""
+        return any(source.draws() for source in self.sources.values())
 
     def sample(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> GroupBatch:
         """Return the scored groups of ``P`` prompts, one after the other.
@@ -99,18 +98,18 @@ class GroupSampler:
         device = policy.device
         group_index = torch.tensor(of_row, dtype=torch.long, device=device)
         source = torch.tensor([row.source for row in rows], dtype=torch.long, device=device)
-        rewards = rewards.to(device)
-        return GroupBatch(
+        groups = GroupBatch(
             **_pad(rows, prompts, policy.pad_token_id, device),
             group_index=group_index,
             source=source,
-            rewards=rewards,
-            advantages=self.advantage(rewards, group_index, source),
+            rewards=rewards.to(device),
+            advantages=torch.full_like(rewards, torch.nan, device=device),
             finished=torch.tensor([row.response.finished for row in rows], dtype=torch.bool, device=device),
             reward_parts={name: part.to(device) for name, part in parts.items()},
             prompts=[prompts.prompts[i] for i in of_row],
             responses=texts,
         )
+        return replace(groups, advantages=self.advantage(groups))
 
     def _gather(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[_Row]:
         groups: list[list[_Row]] = [[] for _ in prompts.prompt_ids]
@@ -143,17 +142,21 @@ def _pad(rows: list[_Row], prompts: PromptBatch, pad_token_id: int, device: torc
     lengths = [prompt + len(row.response.token_ids) for prompt, row in zip(prompt_lengths, rows, strict=True)]
     shape = len(rows), max(lengths, default=1)
     input_ids = torch.full(shape, pad_token_id)
-    logprobs = torch.zeros(shape)
+    logprobs, teacher = torch.zeros(shape), torch.zeros(shape)
     for n, (row, start, stop) in enumerate(zip(rows, prompt_lengths, lengths, strict=True)):
         input_ids[n, :stop] = torch.tensor([*prompts.prompt_ids[row.prompt], *row.response.token_ids])
         if row.response.logprobs is not None:
             logprobs[n, start:stop] = torch.tensor(row.response.logprobs)
+        if row.response.teacher_logprobs is not None:
+            teacher[n, start:stop] = torch.tensor(row.response.teacher_logprobs)
     attention_mask = _below(lengths, shape[1])
+    taught = bool(rows) and all(row.response.teacher_logprobs is not None for row in rows)
     return {
         "input_ids": input_ids.to(device),
         "attention_mask": attention_mask.to(device),
         "response_mask": (attention_mask & ~_below(prompt_lengths, shape[1])).to(device),
         "sampling_logprobs": logprobs.to(device),
+        "teacher_logprobs": teacher.to(device) if taught else None,
     }
 
 

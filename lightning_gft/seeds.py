@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
+import torch
 
 
 def combine_seeds(*parts: int) -> int:
@@ -41,3 +43,16 @@ def spawn_seeds(seed: int, count: int) -> list[int]:
         True
     """
     return [int(state) for state in np.random.SeedSequence(seed).generate_state(count, np.uint64)]
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Within this context torch's randomness, as in dropout, follows from ``seed`` alone; then it continues as before.
+
+    Args:
+        seed: Any.
+        device: One whose randomness is seeded too.
+    """
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

@@ -3,19 +3,21 @@
 from lightning_gft.checkpoint.describing import describe, describe_parts
 from lightning_gft.checkpoint.files import AtomicCheckpointIO, check_checkpoint, load_checkpoint, read_notes
 from lightning_gft.checkpoint.frozen import weight_digests
-from lightning_gft.checkpoint.module import MEASURED_AT, ResumableModule
+from lightning_gft.checkpoint.loading import load_module
+from lightning_gft.checkpoint.run import MEASURED_AT, Run
 from lightning_gft.checkpoint.settings import setting_differences
 from lightning_gft.checkpoint.sharded import join
 
 __all__ = [
     "MEASURED_AT",
     "AtomicCheckpointIO",
-    "ResumableModule",
+    "Run",
     "check_checkpoint",
     "describe",
     "describe_parts",
     "join",
     "load_checkpoint",
+    "load_module",
     "read_notes",
     "setting_differences",
     "weight_digests",

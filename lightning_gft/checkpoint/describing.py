@@ -6,6 +6,8 @@ import inspect
 from dataclasses import is_dataclass
 from pathlib import Path
 
+from torch import nn
+
 from lightning_gft.losses import GroupLoss
 from lightning_gft.sampler import GroupSampler
 
@@ -26,7 +28,8 @@ def describe(part: object) -> str:
     if is_dataclass(part):
         return repr(part)
     names = [name for name in inspect.signature(type(part).__init__).parameters if hasattr(part, name)]
-    shown = [f"{name}={_shown(getattr(part, name))}" for name in names if isinstance(getattr(part, name), _PLAIN)]
+    kinds = (*_PLAIN, nn.Module)  # a module, such as a rectifier, shows itself
+    shown = [f"{name}={_shown(getattr(part, name))}" for name in names if isinstance(getattr(part, name), kinds)]
     # Settings of this package; a model's configuration is one of transformers, which changes it when it saves a model.
     shown += [repr(value) for value in vars(part).values() if is_dataclass(value) and _is_own(value)]
     return f"{type(part).__name__}({', '.join(shown)})"
@@ -51,7 +54,6 @@ def describe_parts(
         **{f"reward `{name}`": describe(reward) for name, reward in sampler.rewards.items()},
         "advantage": describe(sampler.advantage),
         "loss": describe(loss),
-        "rectifier": repr(loss.rectifier),
         "updates per batch": str(updates_per_batch),
         **({} if data is None else {"data": describe(data)}),
     }

@@ -160,8 +160,8 @@ class StopBetweenSteps(Callback):
         if trainer.sanity_checking or not self._all_stop_at_batch(trainer):
             return
         if trainer.state.fn == TrainerFn.FITTING:
-            if callable(leave := getattr(pl_module, "leave_evaluation", None)):
-                leave()
+            if (evaluator := getattr(pl_module, "evaluator", None)) is not None:
+                evaluator.leave()
             self._keep(trainer)
         self._end()
 

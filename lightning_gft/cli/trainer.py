@@ -36,6 +36,6 @@ class GFTTrainer(Trainer):
         check_target(Path(path))
         if merge:
             model.policy_loader.check_merge()
-        model.load_weights(ckpt_path)
+        model.run.load_weights(ckpt_path)
         written = export_policy(model, Path(path), torch_dtype=torch_dtype, merge=merge, data=datamodule)
         print(f"Policy written to {written}")

@@ -63,19 +63,19 @@ def model_card(
 
 def _settings(module: GFTLitModule, data: object) -> Iterator[tuple[str, str]]:
     now = {} if data is None else {"data": describe(data)}
-    own, trained = module.parts() | now, now | module.trained_parts()
+    own, trained = module.run.parts_now() | now, now | module.run.parts()
     if differences := setting_differences(trained, {"data": trained.get("data")} | own):
         rank_zero_warn(
             "the card lists the settings that the checkpoint was trained with; the configuration given now differs in "
             + ", ".join(differences)
         )
     yield from trained.items()
-    yield from module.optimizer_description().items()
-    yield "optimizer steps", str(module.trained_steps())
+    yield from module.run.optimizer_description().items()
+    yield "optimizer steps", str(module.run.steps())
 
 
 def _results(module: GFTLitModule) -> Iterator[str]:
-    figures = module.measured()
+    figures = module.run.measured()
     step = figures.pop(MEASURED_AT, None)
     if not figures:
         return

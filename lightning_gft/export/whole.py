@@ -49,7 +49,7 @@ def whole_policy(module: GFTLitModule, is_first: bool = True) -> WholePolicy | N
     if is_split:
         with module.policy.sharding.readable():  # its weights are views of memory that is given back afterwards
             state = module.state_dict()
-            module.frozen.take_out(state, module)
+            module.run.frozen.take_out(state, module)
             trained = join({name.removeprefix("policy."): weight for name, weight in state.items()}, keep=is_first)
             if is_first:
                 policy = module.policy_loader.load()

@@ -3,81 +3,126 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, get_args
+from collections.abc import Collection
+from dataclasses import replace
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
 from lightning_gft.functional import Reduction, masked_loss, reduction_weights, widen
-from lightning_gft.rectifiers import CoefficientRectifier
-from lightning_gft.types import GroupBatch, Source, TokenBatch
+from lightning_gft.parts import Part
+from lightning_gft.types import GroupBatch, Need, TokenBatch, TokenObjective
 
 
-class GroupLoss(nn.Module, ABC):
+class GroupLoss(Part, nn.Module, ABC):
     """The objective ``-(1 / Z) * sum_t c_t * log p_t`` with coefficients that carry no gradient.
 
-    A subclass gives :meth:`coefficients`; everything else is shared. Inside :class:`~lightning_gft.GFTLitModule` the
-    policy's fused head asks for them chunk by chunk; :meth:`forward` does the same for log-probabilities that you have.
+    A subclass gives :meth:`coefficients` and, where they are not the rule, :meth:`takes_part`, :meth:`can_skip` and
+    :meth:`needs`. To log figures of its own it counts in :meth:`update` and returns them from :meth:`compute`; both
+    are empty here. Inside :class:`~lightning_gft.GFTLitModule` the policy's fused head asks for coefficients chunk by
+    chunk; :meth:`forward` does the same for log-probabilities that you have.
 
     Args:
-        rectifier: Bounds the inverse-probability weight and counts it.
         reduction: What ``Z`` counts, see :func:`~lightning_gft.functional.reduction_weights`.
 
-    Attributes:
-        uses_advantages: Whether a sequence with an advantage of 0 has coefficients of 0.
-        demonstrations_only: Whether the policy's own samples take no part, neither in the sum nor in ``Z``.
-        needs_old_logprobs: Whether tokens must carry ``old_logprobs``.
-        needs_ref_logprobs: Whether tokens must carry ``ref_logprobs``.
+    Raises:
+        ValueError: If ``reduction`` is unknown.
     """
 
-    uses_advantages: ClassVar[bool] = True
-    demonstrations_only: ClassVar[bool] = False
-    needs_old_logprobs: ClassVar[bool] = False
-    needs_ref_logprobs: ClassVar[bool] = False
-
-    def __init__(self, rectifier: CoefficientRectifier, reduction: Reduction = "token-mean") -> None:
+    def __init__(self, reduction: Reduction = "token-mean") -> None:
         super().__init__()
         if reduction not in get_args(Reduction):
-            raise ValueError(f"reduction={reduction!r} is unknown; use one of {', '.join(get_args(Reduction))}")
-        self.rectifier = rectifier
+            raise ValueError(
+                f"`reduction`: expected one of {', '.join(get_args(Reduction))}, got {reduction!r}; use one"
+            )
         self.reduction: Reduction = reduction
 
     @abstractmethod
-    def coefficients(self, logprobs: Tensor, tokens: TokenBatch) -> Tensor:
-        """Return detached coefficients, elementwise in the tokens.
+    def coefficients(self, tokens: TokenBatch) -> Tensor:
+        """Return detached coefficients ``[m]`` of ``m`` tokens, elementwise: pure, it counts and changes nothing."""
+
+    def takes_part(self, groups: GroupBatch) -> Tensor:
+        """Return ``[N]``, true for sequences that are in the sum and in ``Z``; by default all."""
+        return torch.ones_like(groups.source, dtype=torch.bool)
+
+    def can_skip(self, groups: GroupBatch) -> Tensor:
+        """Return ``[N]``, true where all coefficients are certainly 0, so that the policy need not run; none here."""
+        return torch.zeros_like(groups.source, dtype=torch.bool)
+
+    def needs(self) -> frozenset[Need]:
+        """Return what the coefficients depend on beside log-probabilities and source; what is not named is ``None``.
+
+        ``"advantages"`` are always there; naming them lets a run refuse groups that are too small for them.
+        """
+        return frozenset()
+
+    def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:
+        """Count the tokens of a pass.
 
         Args:
-            logprobs: ``[m]`` log-probabilities under the policy.
-            tokens: The same ``m`` tokens.
-
-        Returns:
-            ``[m]``.
+            tokens: ``m`` tokens, as :meth:`coefficients` got them.
+            coefficients: ``[m]``, what it returned.
         """
 
+    def step(self) -> None:
+        """Adapt after an optimizer step, on every rank."""
+
     def reduce(self, groups: GroupBatch) -> tuple[Tensor, Tensor]:
-        """Return each sequence's weight ``[N]`` and the batch's share of ``Z``, which adds up over processes."""
-        mask = groups.response_mask & self._takes_part(groups)[:, None]
+        """Return each sequence's weight ``[N]`` and the batch's share of ``Z``, which adds up over ranks."""
+        mask = groups.response_mask & self.takes_part(groups)[:, None]
         return reduction_weights(mask, self.reduction, groups.group_index, dtype=widen(groups.advantages).dtype)
 
-    def informative(self, groups: GroupBatch) -> Tensor:
-        """Return ``[N]``, true for sequences that carry a gradient: only these need to be run through the policy."""
-        taken = self._takes_part(groups) & groups.response_mask.any(dim=1)
-        return taken & (groups.advantages != 0) if self.uses_advantages else taken
+    def trained(self, groups: GroupBatch) -> Tensor:
+        """Return ``[N]``, true for sequences that may carry a gradient: only these run through the policy."""
+        return self.takes_part(groups) & groups.response_mask.any(dim=1) & ~self.can_skip(groups)
 
-    def forward(self, logprobs: Tensor, groups: GroupBatch) -> Tensor:
+    def objective(self, tokens: TokenBatch, normalizer: Tensor | float) -> TokenObjective:
+        """Return what the policy needs to train on tokens.
+
+        Args:
+            tokens: Of one micro-batch.
+            normalizer: Scalar ``Z``.
+        """
+        return TokenObjective(self.coefficients, tokens, normalizer, self.needs())
+
+    def forward(self, logprobs: Tensor, groups: GroupBatch, **known: Tensor) -> Tensor:
         """Return the scalar loss of log-probabilities that you have computed yourself.
 
         Args:
             logprobs: ``[N, T]`` with gradient, aligned with ``groups.input_ids``.
             groups: The sequences.
+            known: What the loss needs beside, ``[N, T]`` by its name in :class:`~lightning_gft.TokenBatch`.
+
+        Raises:
+            ValueError: If the loss needs something that is not given.
         """
         logprobs, mask = widen(logprobs), groups.response_mask
         weights, count = self.reduce(groups)
+        tokens = groups.tokens(logprobs.detach()[mask], weights)
+        tokens = replace(tokens, **{name: value.detach()[mask] for name, value in known.items()})
+        if "sequence_logratio" in self.needs() and tokens.sequence_logratio is None:
+            tokens = tokens.with_sequence_logratio()
+        check_known(self, tokens)
         coefficients = torch.zeros_like(logprobs)
-        coefficients[mask] = self.coefficients(logprobs.detach()[mask], groups.tokens()).to(logprobs.dtype)
+        coefficients[mask] = self.coefficients(tokens).to(logprobs.dtype)
         return masked_loss(logprobs, coefficients, mask, weights, count)
 
-    def _takes_part(self, groups: GroupBatch) -> Tensor:
-        if self.demonstrations_only:
-            return groups.source != Source.SELF
-        return torch.ones_like(groups.source, dtype=torch.bool)
+
+def check_known(loss: GroupLoss, tokens: TokenBatch, later: Collection[Need] = ()) -> None:
+    """Refuse tokens of which something is not known that a loss needs.
+
+    Args:
+        loss: Says what it needs.
+        tokens: About to be handed to it.
+        later: What comes about only while the policy runs.
+
+    Raises:
+        ValueError: With the names of what is missing.
+    """
+    missing = sorted(name for name in loss.needs() - set(later) if getattr(tokens, name) is None)
+    if missing:
+        raise ValueError(
+            f"`{type(loss).__name__}`: expected tokens with {', '.join(missing)}, got None; give them as [N, T] by "
+            "these names, or let the source that drew the responses give them"
+        )

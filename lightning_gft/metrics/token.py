@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_gft.metrics.base import ExactMetric
-from lightning_gft.types import LossOutput, Source, TokenBatch
+from lightning_gft.types import Source, TokenBatch
 
 
 class TokenStatistics(ExactMetric):
@@ -17,9 +17,8 @@ class TokenStatistics(ExactMetric):
 
     As input to ``update``:
 
-    - ``output`` (:class:`~lightning_gft.types.LossOutput`): of one pass, with entropies
-    - ``coefficients`` (:class:`~torch.Tensor`): ``[M]`` coefficients of the objective
-    - ``tokens`` (:class:`~lightning_gft.types.TokenBatch`): the same ``M`` tokens
+    - ``tokens`` (:class:`~lightning_gft.types.TokenBatch`): ``m`` trained tokens, with log-probabilities and entropies
+    - ``coefficients`` (:class:`~torch.Tensor`): ``[m]`` coefficients of the objective
 
     As output of ``compute``, scalars over all tokens since the last ``reset`` and over all processes:
 
@@ -31,11 +30,10 @@ class TokenStatistics(ExactMetric):
       engine draws from another policy than the one that is trained.
 
     Example:
-        >>> from lightning_gft.types import LossOutput
-        >>> statistics = TokenStatistics()
-        >>> output = LossOutput(torch.tensor(0.0), logprobs=torch.zeros(3), entropy=torch.tensor([1.0, 2.0, 3.0]))
-        >>> tokens = TokenBatch(torch.ones(3), torch.zeros(3), torch.ones(3))
-        >>> statistics.update(output, torch.tensor([1.0, 2.0, -1.0]), tokens)
+        >>> statistics, one = TokenStatistics(), torch.ones(3)
+        >>> entropy = torch.tensor([1.0, 2.0, 3.0])
+        >>> tokens = TokenBatch(-one, one, one.long(), one.long(), one.long(), one, entropy=entropy)
+        >>> statistics.update(tokens, torch.tensor([1.0, 2.0, -1.0]))
         >>> {name: round(value.item(), 2) for name, value in statistics.compute().items()}
         {'entropy': 2.0, 'negative/token_fraction': 0.33, 'negative/weight_fraction': 0.25}
     """
@@ -60,19 +58,19 @@ class TokenStatistics(ExactMetric):
         ):
             self.add_state(name, torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(self, output: LossOutput, coefficients: Tensor, tokens: TokenBatch) -> None:
+    def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:
         """Count the tokens of one pass."""
-        assert output.entropy is not None  # noqa: S101 (stated above)
+        assert tokens.entropy is not None  # noqa: S101 (stated above)
         weight = (coefficients * tokens.weights).double()
         self.num_tokens += weight.numel()
         self.num_negative += (weight < 0).sum()
-        self.entropy_sum += output.entropy.double().sum()
+        self.entropy_sum += tokens.entropy.double().sum()
         self.weight_sum += weight.abs().sum()
         self.negative_weight += weight.clamp(max=0).abs().sum()
         if tokens.sampling_logprobs is not None:
             own = tokens.source == Source.SELF
             self.num_sampled += own.sum()
-            self.difference_sum += (output.logprobs - tokens.sampling_logprobs)[own].double().abs().sum()
+            self.difference_sum += (tokens.logprobs - tokens.sampling_logprobs)[own].double().abs().sum()
 
     def compute(self) -> dict[str, Tensor]:
         """Return the statistics described above."""

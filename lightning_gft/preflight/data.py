@@ -13,7 +13,6 @@ from lightning_gft.data.errors import row_name
 from lightning_gft.policy import PolicyLoader, check_window
 from lightning_gft.rewards import Reward, score_responses
 from lightning_gft.sampler import GroupSampler
-from lightning_gft.sources import DatasetSource, SelfSource
 
 _TRIED = 32  # demonstrations that are scored: enough to tell a mistake from bad luck, even for a slow reward
 
@@ -41,11 +40,13 @@ def check_data(
         )
     _check_tokens(sampler.rewards, tokenizer)
     for split, datasets in data.examples.items():
-        lengths = _drawn_lengths(sampler) if split == "train" else [evaluation_tokens]
+        drawn = [source.longest_response() for source in sampler.sources.values()]
+        lengths = drawn if split == "train" else [evaluation_tokens]
         for name, rows in datasets.items():
             where = data_name(split, name)
             if split == "train":
-                _check_sources(rows, sampler)
+                for source in sampler.sources.values():
+                    source.check_rows(rows)
             _check_references(where, rows, sampler.rewards)
             _check_room(where, rows, max(lengths, default=0), tokenizer)
             if split == "train":
@@ -84,22 +85,6 @@ def _warn_of_unused_columns(data: PromptDataModule, sampler: GroupSampler) -> No
                 f"`{role}_column`: expected a source for {role} responses, got none in model.sampler.sources, so the "
                 f"column {column!r} has no effect; add {kind}, or set it to null"
             )
-
-
-def _drawn_lengths(sampler: GroupSampler) -> list[int]:
-    return [source.sampling.max_new_tokens for source in sampler.sources.values() if isinstance(source, SelfSource)]
-
-
-def _check_sources(rows: Sequence[Example], sampler: GroupSampler) -> None:
-    for source in sampler.sources.values():
-        if isinstance(source, DatasetSource):
-            source.check_roles(rows[0].demonstrations)
-            most = max(len(example.demonstrations[source.role]) for example in rows)
-            if source.num_responses > most:
-                rank_zero_warn(
-                    f"{type(source).__name__}(num_responses={source.num_responses}), but no row has more than {most}: "
-                    "groups are smaller than asked for"
-                )
 
 
 def _check_tokens(rewards: Mapping[str, Reward], tokenizer: PreTrainedTokenizerBase) -> None:

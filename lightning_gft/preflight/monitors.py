@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -18,84 +19,81 @@ from lightning_gft.checks import did_you_mean
 from lightning_gft.data import PromptDataModule
 from lightning_gft.evaluation import Evaluator, log_key
 from lightning_gft.losses import GroupLoss
+from lightning_gft.rewards import Reward
 from lightning_gft.sampler import GroupSampler
-from lightning_gft.statistics import TrainingStatistics, UpdateFigures
+from lightning_gft.training import TrainingStatistics, UpdateFigures
 from lightning_gft.types import GroupBatch, LossOutput, Source
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
 _WELL_KNOWN = ("lightning", "lightning_gft")
+_OF_PARTS = ("train/rewards/", "train/sources/", "train/engine/", "train/advantage/")
+"""What the names begin with of figures that parts report, which are known when they do."""
 _OF_LIGHTNING = {"epoch", "step"}
 """What a checkpoint may be named by, besides what is logged."""
 
 
-def training_names(statistics: TrainingStatistics, loss: GroupLoss, sampler: GroupSampler) -> set[str]:
-    """Return the names of all figures that training steps may log.
+def training_names(loss: GroupLoss, sampler: GroupSampler) -> set[str]:
+    """Return the names of all figures that training steps may log, those of rewards, sources and engine aside.
 
-    Copies of the parts count one token of one response of each source; so the names are those of the code that counts.
+    Copies of statistics and loss count one token of one response of each source; so the names are those of the code
+    that counts.
 
     Args:
-        statistics: What training counts into.
-        loss: Its rectifier counts, too.
-        sampler: Says which sources there are.
+        loss: Counts, too.
+        sampler: Says which sources and rewards there are.
     """
-    statistics, loss = _local_copy(statistics), _local_copy(loss)
+    statistics, loss = _local_copy(TrainingStatistics()), _local_copy(loss)
     groups = _one_token_each([source.source for source in sampler.sources.values()], sampler.rewards)
     one = torch.ones(len(groups))
-    statistics.groups.update(groups, num_prompts=1)
-    statistics.count_pass(loss, groups, LossOutput(one.sum(), logprobs=-one, entropy=one))
-    figures = statistics.collect(loss, groups.lengths.sum(), seconds=1.0, update=UpdateFigures.zeros())
-    return {log_key("train", name) for name in figures}
+    tokens = replace(groups.tokens(-one), **dict.fromkeys(loss.needs() - {"advantages", "sequence_logratio"}, -one))
+    if "sequence_logratio" in loss.needs():
+        tokens = replace(tokens, old_logprobs=-one)
+    statistics.count_groups(groups, num_prompts=1)
+    statistics.count_pass(loss, tokens, LossOutput(one.sum(), logprobs=-one, coefficients=one, entropy=one))
+    figures = statistics.collect(groups.lengths.sum(), seconds=1.0, update=UpdateFigures.zeros())
+    return {log_key("train", name) for name in {*figures, *loss.compute()}}
 
 
-def evaluation_names(evaluator: Evaluator, stage: str, datasets: Iterable[str]) -> set[str]:
+def evaluation_names(
+    evaluator: Evaluator, rewards: Mapping[str, Reward], stage: str, datasets: Iterable[str]
+) -> set[str]:
     """Return the names of all figures that validation or test logs.
 
     Args:
         evaluator: Says what is measured.
+        rewards: Those that training uses.
         stage: ``"val"`` or ``"test"``.
         datasets: Names of the data sets; empty for the main one.
 
     Example:
         >>> from lightning_gft import Evaluation, NumericReward
-        >>> evaluator = Evaluator(Evaluation(num_samples=2, kl=False), {"accuracy": NumericReward()})
-        >>> sorted(evaluation_names(evaluator, "val", ["", "hard"]))[:4]
+        >>> evaluator = Evaluator(Evaluation(num_samples=2, kl=False))
+        >>> sorted(evaluation_names(evaluator, {"accuracy": NumericReward()}, "val", ["", "hard"]))[:4]
         ['val/entropy', 'val/greedy_accuracy', 'val/hard/entropy', 'val/hard/greedy_accuracy']
     """
-    metric = _local_copy(evaluator.metric())
-    greedy, samples = (
-        _one_token_each(
-            [source.source for source in sampler.sources.values() for _ in range(source.num_responses)], sampler.rewards
-        )
-        for sampler in (evaluator.greedy, evaluator.samples)
-    )
+    metric = _local_copy(evaluator.metric(rewards))
+    greedy, samples = (_one_token_each([Source.SELF] * number, rewards) for number in (1, metric.num_samples))
     one = torch.ones(len(samples))
     metric.update(greedy, samples, one, one if evaluator.settings.kl else None)
     return {log_key(stage, name, dataset) for name in metric.compute() for dataset in datasets}
 
 
-def logged_names(
-    trainer: Trainer,
-    statistics: TrainingStatistics,
-    loss: GroupLoss,
-    sampler: GroupSampler,
-    evaluator: Evaluator,
-) -> set[str]:
+def logged_names(trainer: Trainer, loss: GroupLoss, sampler: GroupSampler, evaluator: Evaluator) -> set[str]:
     """Return the names of all figures that are logged while training.
 
     Args:
         trainer: Has the data, and says whether validation runs.
-        statistics: What training counts into.
-        loss: Its rectifier counts, too.
-        sampler: Says which sources there are.
+        loss: Counts, too.
+        sampler: Says which sources and rewards there are.
         evaluator: Says what is measured.
     """
-    names = training_names(statistics, loss, sampler)
+    names = training_names(loss, sampler)
     if trainer.limit_val_batches == 0:
         return names
     data = getattr(trainer, "datamodule", None)
     datasets = data.examples.get("val", {}) if isinstance(data, PromptDataModule) else [""]
-    return names | evaluation_names(evaluator, "val", datasets)
+    return names | evaluation_names(evaluator, sampler.rewards, "val", datasets)
 
 
 def check_monitors(trainer: Trainer, names: Collection[str], own_code: bool) -> None:
@@ -116,7 +114,11 @@ def check_monitors(trainer: Trainer, names: Collection[str], own_code: bool) -> 
     of_rates = any(isinstance(callback, LearningRateMonitor) for callback in callbacks)
     for callback in callbacks:
         for field, name in _monitored(callback):
-            if name in names or (isinstance(callback, ModelCheckpoint) and name in _OF_LIGHTNING):
+            if (
+                name in names
+                or name.startswith(_OF_PARTS)
+                or (isinstance(callback, ModelCheckpoint) and name in _OF_LIGHTNING)
+            ):
                 continue
             message = _unknown(f"{type(callback).__name__}.{field}", name, names)
             if certain and getattr(callback, "strict", True) and not (of_rates and name.startswith("lr-")):
@@ -172,8 +174,5 @@ def _one_token_each(sources: list[Source], rewards: Iterable[str]) -> GroupBatch
         reward_parts=dict.fromkeys(rewards, one),
         prompts=[""] * number,
         responses=[""] * number,
-        weights=one,
         sampling_logprobs=-both,
-        old_logprobs=-both,
-        ref_logprobs=-both,
     )

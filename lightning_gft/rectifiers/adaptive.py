@@ -75,9 +75,9 @@ class AdaptiveCoefficientRectifier(CoefficientRectifier):
         return rectified_coefficients(logprobs, self.threshold)
 
     @override
-    def update(self, logprobs: Tensor) -> None:
+    def update(self, logprobs: Tensor, coefficients: Tensor | None = None) -> None:
         """Count the tokens with these log-probabilities, also towards the next ``step``."""
-        super().update(logprobs)
+        super().update(logprobs, coefficients)
         logprobs = logprobs.detach().double().flatten()
         logprobs = logprobs[~logprobs.isnan()].clamp(max=0)  # rounding may lift a certainty above 0
         log_odds = (logprobs - torch.log(-torch.expm1(logprobs))).clamp(-_LOGIT_RANGE, _LOGIT_RANGE)

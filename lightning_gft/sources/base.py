@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 from lightning_gft.checks import check_count
+from lightning_gft.data import Example
+from lightning_gft.parts import Part
 from lightning_gft.types import PromptBatch, Response, ResponseGenerator, Source
 
 
-class ResponseSource(ABC):
+class ResponseSource(Part, ABC):
     """Gives responses to prompts.
 
     Args:
@@ -17,8 +20,6 @@ class ResponseSource(ABC):
 
     Attributes:
         source: What its responses count as.
-        draws: Whether it may ask the policy for responses. Where weights are split over processes they are gathered
-            before, for as often as it asks.
 
     Raises:
         ValueError: If ``num_responses`` is below 1.
@@ -26,7 +27,6 @@ class ResponseSource(ABC):
     """
 
     source: ClassVar[Source]
-    draws: ClassVar[bool] = True
 
     def __init__(self, num_responses: int) -> None:
         self.num_responses = check_count("num_responses", num_responses, of=type(self).__name__)
@@ -37,6 +37,24 @@ class ResponseSource(ABC):
 
         Args:
             prompts: The prompts, with the demonstrations that the data holds for them.
-            policy: The policy.
+            policy: Draws responses, decodes and encodes.
             seed: Every random choice follows from it.
+        """
+
+    def draws(self) -> bool:
+        """Return whether the policy may be asked to generate; weights that are sharded are gathered before."""
+        return True
+
+    def longest_response(self) -> int:
+        """Return the most tokens of a response that the model's window must have room for; 0 for those of the data."""
+        return 0
+
+    def check_rows(self, rows: Sequence[Example]) -> None:
+        """Refuse training data that the source cannot answer; a run asks before it trains.
+
+        Args:
+            rows: All rows, tokenised; at least one.
+
+        Raises:
+            ValueError: With what is missing, and what to do.
         """

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import ClassVar
 
+from lightning.pytorch.utilities import rank_zero_warn
 from typing_extensions import override
 
+from lightning_gft.data import Example
 from lightning_gft.seeds import response_seeds
 from lightning_gft.sources.base import ResponseSource
 from lightning_gft.types import PromptBatch, Response, ResponseGenerator, Source
@@ -16,32 +18,37 @@ from lightning_gft.types import PromptBatch, Response, ResponseGenerator, Source
 class DatasetSource(ResponseSource):
     """Demonstrations of one role; where a prompt has more than are wanted, a random choice of them."""
 
-    draws: ClassVar[bool] = False
     role: ClassVar[str]
 
-    def check_roles(self, roles: Collection[str]) -> None:
-        """Refuse data that has no demonstrations for this source.
+    @override
+    def draws(self) -> bool:
+        return False
 
-        Args:
-            roles: Roles of the demonstrations that there are.
-
-        Raises:
-            ValueError: If this source's role is not among them.
-        """
-        if self.role not in roles:
-            raise ValueError(
-                f"{type(self).__name__} needs demonstrations, but the data has none for the role {self.role!r}; set "
-                f"{self.role}_column in the datamodule, or take this source out of the sampler"
+    @override
+    def check_rows(self, rows: Sequence[Example]) -> None:
+        self._check_roles(rows[0].demonstrations)
+        most = max(len(row.demonstrations[self.role]) for row in rows)
+        if self.num_responses > most:
+            rank_zero_warn(
+                f"{type(self).__name__}(num_responses={self.num_responses}), but no row has more than {most}: groups "
+                "are smaller than asked for"
             )
 
     @override
     def respond(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[list[Response]]:
-        self.check_roles(prompts.demonstrations)
+        self._check_roles(prompts.demonstrations)
         seeds = response_seeds(seed, prompts.places or range(len(prompts)), num_generations=1)
         return [
             given if len(given) <= self.num_responses else random.Random(own_seed).sample(given, self.num_responses)
             for given, own_seed in zip(prompts.demonstrations[self.role], seeds, strict=True)
         ]
+
+    def _check_roles(self, roles: Collection[str]) -> None:
+        if self.role not in roles:
+            raise ValueError(
+                f"{type(self).__name__} needs demonstrations, but the data has none for the role {self.role!r}; set "
+                f"{self.role}_column in the datamodule, or take this source out of the sampler"
+            )
 
 
 class ExpertSource(DatasetSource):

@@ -61,5 +61,9 @@ class SelfSource(ResponseSource):
             )
 
     @override
+    def longest_response(self) -> int:
+        return self.sampling.max_new_tokens
+
+    @override
     def respond(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[list[Response]]:
         return policy.generate(prompts.prompt_ids, self.num_responses, self.sampling, seed, places=prompts.places)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
+import torch
 from torch import Tensor
 
-Need = Literal["entropy", "old_logprobs", "ref_logprobs", "teacher_logprobs", "sequence_logratio"]
-"""What a loss may ask to know of its tokens, beside their log-probabilities; see :class:`TokenBatch`."""
+Need = Literal["advantages", "entropy", "old_logprobs", "ref_logprobs", "teacher_logprobs", "sequence_logratio"]
+"""What a loss may need to know of its tokens, beside their log-probabilities; see :class:`TokenBatch`."""
 
 
 @dataclass  # not frozen: see PromptBatch
@@ -52,6 +53,17 @@ class TokenBatch:
     def __getitem__(self, index: slice | Tensor) -> TokenBatch:
         known = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
         return TokenBatch(**{name: value[index] for name, value in known.items()})
+
+    def with_sequence_logratio(self) -> TokenBatch:
+        """Return the tokens with ``sequence_logratio``; whole responses, with ``old_logprobs``, in any order."""
+        if self.old_logprobs is None:
+            raise ValueError("`old_logprobs`: expected log-probabilities [m], got None; a log-ratio compares with them")
+        numbers = self.sequence - self.sequence.min() if len(self) else self.sequence
+        size = int(numbers.max()) + 1 if len(self) else 0
+        difference = self.logprobs - self.old_logprobs
+        total = difference.new_zeros(size).index_add(0, numbers, difference)
+        count = difference.new_zeros(size).index_add(0, numbers, torch.ones_like(difference))
+        return replace(self, sequence_logratio=(total / count)[numbers])
 
 
 CoefficientsFn = Callable[[TokenBatch], Tensor]

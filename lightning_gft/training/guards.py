@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
 
+from lightning_gft.checks import check_count
 from lightning_gft.losses import GroupLoss
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.types import GroupBatch, Source
@@ -45,6 +48,13 @@ class UpdateGuard:
     _uninformative_in_a_row: int = 0
     _seen_response: bool = False
 
+    def __post_init__(self) -> None:
+        self.max_nonfinite_updates = check_count("max_nonfinite_updates", self.max_nonfinite_updates)
+        if (limit := self.max_uninformative_batches) is not None:
+            self.max_uninformative_batches = check_count(
+                "max_uninformative_batches", limit, otherwise="null for no limit"
+            )
+
     def state_dict(self) -> dict[str, Any]:
         """Return what has been counted."""
         return {name: getattr(self, name) for name in _COUNTED}
@@ -72,6 +82,13 @@ class UpdateGuard:
                 "Lower the learning rate, use precision 'bf16-mixed' or '32-true', or look at train/grad_norm and "
                 "train/inverse_probability_max for when it began"
             )
+
+    def check_groups(self, groups: GroupBatch, loss: GroupLoss, reduce: Callable[[Tensor, str], Tensor]) -> None:
+        """Count a batch of groups over all ranks, see :meth:`check_batch`."""
+        counts = torch.stack([torch.tensor(len(groups), device=groups.source.device), loss.trained(groups).sum()])
+        num_responses, num_trained = reduce(counts, "sum").tolist()
+        self.check_batch(num_responses, num_trained)
+        _warn_of_small_groups(groups, loss)
 
     def check_batch(self, num_responses: int, num_informative: int) -> None:
         """Count a batch, its numbers taken over all processes.
@@ -111,34 +128,21 @@ def check_group_size(sampler: GroupSampler, loss: GroupLoss) -> None:
     Raises:
         ValueError: If groups are too small.
     """
-    if not loss.uses_advantages:
+    if "advantages" not in loss.needs():
         return
-    advantage, remedy = sampler.advantage, "use RewardAdvantage (the reward itself) or SFTLoss (no advantages)"
-    if sampler.group_size < advantage.min_group_size:
-        raise ValueError(
-            f"{type(advantage).__name__} compares the responses of a group and needs at least "
-            f"{advantage.min_group_size}, but the sources ({', '.join(sampler.sources)}) give {sampler.group_size}; "
-            f"add a source or raise num_generations, or {remedy}"
-        )
     own = sum(source.num_responses for source in sampler.sources.values() if source.source == Source.SELF)
-    if own < advantage.min_own_samples:
+    try:
+        sampler.advantage.check_group(sampler.group_size, own)
+    except ValueError as error:
         raise ValueError(
-            f"{type(advantage).__name__} compares with the policy's own samples and needs at least "
-            f"{advantage.min_own_samples} of them, but the sources ({', '.join(sampler.sources)}) give {own}; add a "
-            f"SelfSource or raise its num_generations, or {remedy}"
-        )
+            f"`sampler`: {error} from the sources ({', '.join(sampler.sources)}); add a source, raise num_generations, "
+            "or use RewardAdvantage (the reward itself) or SFTLoss (no advantages)"
+        ) from None
 
 
-def warn_of_small_groups(groups: GroupBatch, sampler: GroupSampler, loss: GroupLoss) -> None:
-    """Warn where missing demonstrations have left a group too small for the advantage that the loss uses.
-
-    Args:
-        groups: Sampled groups.
-        sampler: Says how they were compared.
-        loss: Says whether advantages matter.
-    """
-    sizes = groups.group_index.bincount()
-    if loss.uses_advantages and ((sizes > 0) & (sizes < sampler.advantage.min_group_size)).any():
+def _warn_of_small_groups(groups: GroupBatch, loss: GroupLoss) -> None:
+    """Warn where missing demonstrations have left a group of one, if the loss uses advantages."""
+    if "advantages" in loss.needs() and (groups.group_index.bincount() == 1).any():
         rank_zero_warn(
             "a group has a single response, because demonstrations are missing or were dropped as too long; its "
             "advantage is its reward. train/frac_groups_of_one tells how many such groups there are"

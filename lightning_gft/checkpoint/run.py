@@ -1,0 +1,288 @@
+"""What a run remembers from checkpoint to checkpoint, and how it resumes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from lightning_gft.checkpoint.contents import NOTE, check_contents
+from lightning_gft.checkpoint.describing import describe_parts
+from lightning_gft.checkpoint.files import check_checkpoint, load_checkpoint
+from lightning_gft.checkpoint.frozen import FrozenWeights, belongs_to, is_reference
+from lightning_gft.checkpoint.resuming import Resumption, check_same_path
+from lightning_gft.checkpoint.settings import OptimizerSettings
+from lightning_gft.optimization.optimizer import OptimizerFn, check_optimizer, make_optimizer
+from lightning_gft.schedules import Schedule, SchedulerFn, as_schedule, make_scheduler, optimizer_steps
+
+MEASURED_AT = "measured at step"
+"""Stands beside the figures that were measured."""
+_LOSS = "loss."
+"""What the names of the loss's state begin with."""
+
+
+class Run:
+    """A fit of a module with one optimizer: its settings, its notes in checkpoints, and where it resumes.
+
+    Args:
+        module: A :class:`~lightning_gft.GFTLitModule`.
+        optimizer: Gets the trainable parameters.
+        lr_scheduler: A schedule, or a function from an optimizer to one; stepped after every optimizer step.
+
+    Raises:
+        TypeError: If the optimizer is no function.
+    """
+
+    def __init__(
+        self, module: LightningModule, optimizer: OptimizerFn, lr_scheduler: Schedule | SchedulerFn | None
+    ) -> None:
+        if not callable(optimizer):
+            raise TypeError(
+                "optimizer must be a function from parameters to an optimizer, as in partial(AdamW, lr=1e-5)"
+            )
+        self._module: Any = module
+        self.optimizer_fn = optimizer
+        self.schedule = None if lr_scheduler is None else as_schedule(lr_scheduler)
+        self._frozen: FrozenWeights | None = None
+        self._settings: OptimizerSettings | None = None
+        self._measured_at = 0
+        self._earlier_steps = 0
+        self._validated_batches = 0
+        self._resumed_from: dict[str, Any] | None = None
+        self._resumption: Resumption | None = None
+        self._loss_state: dict[str, Any] | None = None
+
+    @property
+    def frozen(self) -> FrozenWeights:
+        """Weights that are not trained, as they were when this was first asked for: right after loading."""
+        if self._frozen is None:
+            self._frozen = FrozenWeights(self._module)
+        return self._frozen
+
+    @property
+    def trained_weights(self) -> list[nn.Parameter]:
+        """The parameters that train."""
+        return [weight for weight in self._module.parameters() if weight.requires_grad]
+
+    def steps(self) -> int:
+        """Return the optimizer steps taken in this fit; before its first, those of the last fit or the checkpoint."""
+        return self._module.global_step or self._earlier_steps
+
+    def measured(self) -> dict[str, float]:
+        """Return what validation and test have last measured, or had when the checkpoint was written."""
+        logged = {} if self._module._trainer is None else self._module._trainer.callback_metrics
+        own = {name: float(value) for name, value in logged.items() if name.startswith(("val/", "test/"))}
+        if own:
+            own[MEASURED_AT] = float(self._measured_at)
+        before = {} if self._resumed_from is None else self._resumed_from["measured"]
+        return own or dict(before)
+
+    def parts(self) -> dict[str, str]:
+        """Return in words what was trained with: the module's parts, or those of a checkpoint that was only loaded."""
+        noted = {} if self._resumed_from is None else self._resumed_from.get("parts", {})
+        return dict(noted) if noted and self._settings is None else self.parts_now()
+
+    def parts_now(self) -> dict[str, str]:
+        """Return in words what the module is made of now, by names that a card shows."""
+        module = self._module
+        data = None if module._trainer is None else getattr(module._trainer, "datamodule", None)
+        return describe_parts(module.policy_loader, module.sampler, module.loss, module.updates_per_batch, data)
+
+    def optimizer_description(self) -> dict[str, str]:
+        """Return optimizer and schedule in words, or those of the checkpoint that was loaded; empty without either."""
+        if self._settings is not None:
+            return self._settings.describe()
+        return {} if self._resumed_from is None else dict(self._resumed_from["description"])
+
+    def load_weights(self, path: str | Path) -> None:
+        """Take the weights of a checkpoint; frozen ones, which are not in it, stay as the policy was loaded.
+
+        Args:
+            path: A checkpoint of a run with the same parts.
+
+        Raises:
+            ValueError: If the checkpoint is damaged, or belongs to other parts.
+        """
+        check_checkpoint(Path(path))
+        self._module.configure_model()
+        checkpoint = load_checkpoint(Path(path))
+        self._module.on_load_checkpoint(checkpoint)
+        self._module.load_state_dict(checkpoint["state_dict"], strict=False)
+
+    # The hooks of the module, in the order in which Lightning calls them
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Make optimizer and schedule."""
+        optimizer = make_optimizer(self.optimizer_fn, self.trained_weights)
+        scheduler = None if self.schedule is None else self._make_scheduler(optimizer)
+        self._settings = OptimizerSettings(optimizer, scheduler)
+        self._check_optimizer()
+        if scheduler is None:
+            return optimizer
+        # The module steps it; the interval is for LearningRateMonitor, which would log once an epoch.
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def start_fit(self) -> None:
+        """Refuse more than one optimizer or schedule, as a subclass may have made."""
+        trainer = self._module.trainer
+        if len(trainer.optimizers) != 1 or len(trainer.lr_scheduler_configs) > 1:
+            raise ValueError(
+                "configure_optimizers: expected one optimizer and at most one learning-rate schedule, got "
+                f"{len(trainer.optimizers)} and {len(trainer.lr_scheduler_configs)}"
+            )
+        if self._settings is None:  # a subclass has made its own
+            check_optimizer(trainer.optimizers[0], self.trained_weights, "configure_optimizers")
+        if self._resumption is not None:
+            self._resumption.lift_limit(trainer)
+
+    def load(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse another run's checkpoint, and take what was noted in it."""
+        module = self._module
+        if module._trainer is not None:
+            check_same_path(module.trainer)
+        fits = module._trainer is not None and module.trainer.state.fn == TrainerFn.FITTING
+        check_contents(checkpoint, resumes=fits)
+        noted = checkpoint[NOTE]
+        state = checkpoint["state_dict"]
+        loss_state = {name: state.pop(name) for name in list(state) if name.startswith(_LOSS)}
+        there, here = noted["identity"], module.policy.identity
+        differences = [
+            f"{name} is {there.get(name)} there and {here.get(name)} here"
+            for name in sorted({*there, *here})
+            if there.get(name) != here.get(name)
+        ]
+        own = {name: value for name, value in module.state_dict().items() if not name.startswith(_LOSS)}
+        differences += _shape_differences(state, own, noted["frozen"])
+        _refuse(differences + self.frozen.differences(noted["frozen"]))
+        if fits:  # the loss may have been exchanged in mid-run; a callback can bring it back until training starts
+            self._loss_state = loss_state
+        elif set(loss_state) == {f"{_LOSS}{name}" for name in module.loss.state_dict()}:
+            state.update(loss_state)
+        self._resumed_from = noted
+        self._earlier_steps = checkpoint["global_step"]
+        self._check_optimizer()  # where it is there already, as under a strategy that splits weights
+        if fits:
+            self._validated_batches = noted["validated_batches"]
+            self._measured_at = int(noted["measured"].get(MEASURED_AT, 0))
+            self._resumption = Resumption(checkpoint, self._validated_batches, module.trainer)
+            if module.trainer.strategy.restore_checkpoint_after_setup:  # and so after `on_fit_start`
+                self._resumption.lift_limit(module.trainer)
+
+    def start_training(self) -> None:
+        """Bring back the state of the loss, settings and figures of the run that is resumed."""
+        trainer = self._module.trainer
+        self._restore_loss()
+        if self._resumption is not None:
+            self._resumption.restore_limit(trainer)  # a schedule may go by it
+        self._restore_settings()
+        if self._resumption is not None and self._resumed_from is not None:
+            # What a callback monitors is known before the next validation, as it was before the stop.
+            for name, value in self._resumed_from["measured"].items():
+                if name != MEASURED_AT:  # in float64, as metrics count, so that the next checkpoint notes the same
+                    trainer.callback_metrics[name] = torch.tensor(value, dtype=torch.float64)
+            if not self._resumption.begin(trainer):
+                self._resumption = None
+
+    def start_validation(self) -> None:
+        """Let ``max_steps`` end the run again, after the validation that was missing."""
+        if self._resumption is not None:
+            self._resumption.restore_limit(self._module.trainer)
+            self._resumption = None
+
+    def end_validation(self) -> None:
+        """Note what has been validated, before any callback keeps a checkpoint in ``on_validation_end``."""
+        if not self._module.trainer.sanity_checking:
+            self._measured_at = self.steps()
+            self._validated_batches = self._module.trainer.fit_loop.epoch_loop.total_batch_idx + 1
+
+    def save(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out what is frozen, and note what a resumed run must have in common with this one."""
+        checkpoint[NOTE] = {
+            "identity": self._module.policy.identity,
+            "frozen": self.frozen.take_out(checkpoint["state_dict"], self._module),
+            "settings": self._settings and self._settings.noted(),
+            "description": self.optimizer_description(),
+            "parts": self.parts(),
+            "measured": self.measured(),
+            "validated_batches": self._validated_batches,
+        }
+
+    def end_fit(self) -> None:
+        """Keep the count of steps, for another trainer that counts from 0."""
+        self._earlier_steps = self.steps()
+
+    def _restore_loss(self) -> None:
+        """Load the state of the loss that was in use, and warn where another one is in use now."""
+        state, self._loss_state = self._loss_state, None
+        if state is None or self._resumed_from is None:
+            return
+        loss: nn.Module = self._module.loss
+        was, now = self._resumed_from.get("parts", {}).get("loss"), self.parts_now().get("loss")
+        own = {f"{_LOSS}{name}" for name in loss.state_dict()}
+        if own != set(state):
+            raise ValueError(
+                f"`model.loss`: expected the loss of the checkpoint, {was}, got {now}; use the configuration that the "
+                "run had then, with the callback that exchanged the loss if one did"
+            )
+        loss.load_state_dict({name.removeprefix(_LOSS): value for name, value in state.items()})
+        if was is not None and now is not None and was.split("(")[0] != now.split("(")[0]:
+            rank_zero_warn(f"`model.loss`: the run is resumed with {now}; its checkpoint was written with {was}")
+
+    def _restore_settings(self) -> None:
+        noted, settings = self._noted_settings(), self._settings
+        if noted is None or settings is None:
+            return
+        trainer = self._module.trainer
+        configs = trainer.lr_scheduler_configs
+        scheduler = configs[0].scheduler if configs else None
+        make: Callable[[Optimizer], LRScheduler] | None = None if self.schedule is None else self._make_scheduler
+        restored = settings.restore(noted, trainer.optimizers[0], scheduler, make)
+        if configs and restored is not None:
+            configs[0].scheduler = restored
+
+    def _make_scheduler(self, optimizer: Optimizer) -> LRScheduler:
+        assert self.schedule is not None  # noqa: S101 (asked for only where there is one)
+        module = self._module
+        return make_scheduler(
+            self.schedule, optimizer, lambda: optimizer_steps(module._trainer, module.updates_per_batch)
+        )
+
+    def _check_optimizer(self) -> None:
+        if self._settings is not None and (noted := self._noted_settings()) is not None:
+            self._settings.check(noted)
+
+    def _noted_settings(self) -> dict[str, Any] | None:
+        """Return the settings of the checkpoint that this fit resumes from; none for one that begins."""
+        resumed = self._resumed_from
+        return None if resumed is None or self._module.trainer.ckpt_path is None else resumed["settings"]
+
+
+def _refuse(differences: list[str]) -> None:
+    if not differences:
+        return
+    more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
+    raise ValueError(
+        f"the checkpoint does not belong to this run: {differences[0]}{more}; use the configuration that it was "
+        "written with, config.yaml beside its logs"
+    )
+
+
+def _shape_differences(saved: Mapping[str, Any], own: Mapping[str, Any], left_out: Mapping[str, str]) -> list[str]:
+    own = {name: value for name, value in own.items() if not (belongs_to(name, left_out) or is_reference(name))}
+    saved = {name: value for name, value in saved.items() if not is_reference(name)}
+    shapes = [
+        f"{name} is {list(saved[name].shape)} there and {list(own[name].shape)} here"
+        for name in own
+        if name in saved and saved[name].shape != own[name].shape
+    ]
+    only_there = [f"{name} is only in the checkpoint" for name in saved if name not in own]
+    return shapes + only_there + [f"{name} is only in this run" for name in own if name not in saved]

@@ -1,0 +1,73 @@
+"""All that is looked at before a run begins."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from transformers import PreTrainedTokenizerBase
+
+from lightning_gft.data import PromptDataModule
+from lightning_gft.evaluation import Evaluator
+from lightning_gft.policy import PolicyLoader
+from lightning_gft.preflight.callbacks import prepare_callbacks
+from lightning_gft.preflight.data import check_data, warn_of_unused
+from lightning_gft.preflight.monitors import check_monitors
+from lightning_gft.preflight.trainer import check_not_compiled, check_precision, check_trainer_options
+from lightning_gft.sampler import GroupSampler
+from lightning_gft.strategies import check_strategy
+
+
+class Checked(Protocol):
+    """What is looked at of a module."""
+
+    policy_loader: PolicyLoader
+    sampler: GroupSampler
+    evaluator: Evaluator
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The policy's."""
+
+    def logged_names(self) -> set[str]:
+        """Return the names of all figures that are logged while training."""
+
+
+def prepare(trainer: Trainer) -> None:
+    """Refuse options and callbacks of a trainer that cannot do their work here, and make the others fit.
+
+    Args:
+        trainer: About to run.
+
+    Raises:
+        ValueError: With the option or callback, and what to do.
+    """
+    if trainer.state.fn == TrainerFn.FITTING:
+        check_trainer_options(trainer)
+    prepare_callbacks(trainer)
+
+
+def check_run(trainer: Trainer, module: Any, stage: str, own_code: bool) -> None:
+    """Refuse a run that cannot do what is asked of it.
+
+    Args:
+        trainer: Its ranks started, its data set up.
+        module: A LightningModule that is :class:`Checked`.
+        stage: ``"fit"``, ``"validate"``, ``"test"`` or ``"predict"``.
+        own_code: Whether the module may log figures that are not known here.
+
+    Raises:
+        ValueError: With the setting, what was expected, and what to do.
+    """
+    checked: Checked = module
+    check_not_compiled(module)
+    check_strategy(trainer.strategy, trainer.precision)
+    check_precision(trainer)
+    checked.policy_loader.check_trainer(trainer.strategy, trainer.precision)
+    data = getattr(trainer, "datamodule", None)
+    if isinstance(data, PromptDataModule):
+        warn_of_unused(data, checked.policy_loader, checked.sampler)
+        check_data(data, checked.sampler, checked.evaluator.settings.max_new_tokens, checked.tokenizer)
+    if stage == "fit":
+        check_monitors(trainer, checked.logged_names(), own_code)

@@ -1,0 +1,21 @@
+"""What a training step does beside sampling and scoring: updates, figures, guards, and the life of parts."""
+
+from lightning_gft.training.guards import UpdateGuard, check_group_size
+from lightning_gft.training.life import PartsLife, parts_of
+from lightning_gft.training.plan import StepPlan, plan_step
+from lightning_gft.training.rows import Rows
+from lightning_gft.training.statistics import TrainingStatistics, UpdateFigures
+from lightning_gft.training.updates import Updates
+
+__all__ = [
+    "PartsLife",
+    "Rows",
+    "StepPlan",
+    "TrainingStatistics",
+    "UpdateFigures",
+    "UpdateGuard",
+    "Updates",
+    "check_group_size",
+    "parts_of",
+    "plan_step",
+]

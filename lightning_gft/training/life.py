@@ -1,0 +1,115 @@
+"""The life and the voice of a run's parts: set up before use, closed once however the run ends, asked for figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from torchmetrics import Metric
+from typing_extensions import override
+
+from lightning_gft.losses import GroupLoss
+from lightning_gft.parts import Part
+from lightning_gft.rollout import RolloutEngine
+from lightning_gft.sampler import GroupSampler
+
+
+def parts_of(sampler: GroupSampler, loss: GroupLoss, engine: RolloutEngine | None = None) -> dict[str, Part]:
+    """Return the parts of a run by what their figures' names begin with; those of a loss stand by themselves.
+
+    Args:
+        sampler: Has sources, rewards and an advantage estimator.
+        loss: The objective.
+        engine: The policy's, once it is loaded.
+    """
+    return {
+        "": loss,
+        **{f"rewards/{name}": reward for name, reward in sampler.rewards.items()},
+        **{f"sources/{name}": source for name, source in sampler.sources.items()},
+        "advantage": sampler.advantage,
+        **({} if engine is None else {"engine": engine}),
+    }
+
+
+class PartsLife(Callback):
+    """Sets parts up when they are first used, and closes each once when a run ends, by an exception or a signal too.
+
+    Example:
+        >>> class Counted(Part):
+        ...     calls = 0
+        ...     def compute(self):
+        ...         return {"calls": self.calls}
+        >>> life, part = PartsLife(), Counted()
+        >>> life.begin({"engine": part}, torch.device("cpu"))
+        >>> part.calls += 2
+        >>> life.figures({"engine": part})
+        {'engine/calls': 2.0}
+        >>> life.end()
+    """
+
+    def __init__(self) -> None:
+        self._open: list[Part] = []
+
+    def begin(self, parts: Mapping[str, Part], device: torch.device) -> None:
+        """Set up the parts that are new, and move the metrics that they own.
+
+        Args:
+            parts: All that are in use now.
+            device: Of the policy, on which ranks communicate.
+        """
+        for part in parts.values():
+            if any(part is known for known in self._open):
+                continue
+            self._open.append(part)  # before, so that a part that fails half-way is closed
+            part.setup()
+            for value in vars(part).values():
+                if isinstance(value, Metric):
+                    value.to(device)
+
+    def figures(self, parts: Mapping[str, Part]) -> dict[str, Tensor | float]:
+        """Return what parts have counted, over all ranks, and let them begin anew. All ranks call it together.
+
+        Args:
+            parts: All that are in use now, by what their figures' names begin with.
+
+        Raises:
+            ValueError: If two parts report a figure under one name.
+        """
+        own: dict[str, Tensor | float] = {}
+        for place, part in parts.items():
+            for name, value in part.compute().items():
+                key = f"{place}/{name}" if place else name
+                if key in own:
+                    raise ValueError(f"`{type(part).__name__}.compute`: expected a new name, got {key!r}; rename it")
+                own[key] = value
+        counts = {name: float(value) for name, value in own.items() if not isinstance(value, Tensor)}
+        speaks = any(type(part).compute is not Part.compute for part in parts.values())
+        total = _added_up(counts) if speaks else counts
+        for part in parts.values():
+            part.reset()
+        return {**{name: value for name, value in own.items() if isinstance(value, Tensor)}, **total}
+
+    def end(self) -> None:
+        """Close every part that was set up; one that fails does not keep the others from it."""
+        with ExitStack() as stack:
+            while self._open:
+                stack.callback(self._open.pop().close)
+
+    @override
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self.end()
+
+    @override
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self.end()
+
+
+def _added_up(counts: dict[str, float]) -> dict[str, float]:
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return counts
+    everyones: list[dict[str, float]] = [{}] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(everyones, counts)  # a rank may have counted what others have not
+    return {name: sum(one.get(name, 0.0) for one in everyones) for name in {k: 0 for one in everyones for k in one}}

@@ -1,0 +1,72 @@
+"""What the updates on one batch of groups have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from lightning_gft.lm.micro_batches import MicroBatch
+from lightning_gft.losses import GroupLoss, check_known
+from lightning_gft.policy import Policy
+from lightning_gft.types import GroupBatch, TokenBatch
+
+ReduceFn = Callable[[Tensor, str], Tensor]
+"""Reduces a value over ranks, by "sum", "mean" or "max"."""
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """The sequences that carry a gradient, laid out once for all updates on them.
+
+    Args:
+        micro_batches: As many on every rank.
+        tokens: What is known of the ``M`` response tokens; each micro-batch has the numbers of its own.
+        normalizer: ``Z`` over all micro-batches and ranks, divided by the number of ranks: strategies average
+            gradients over ranks, where the sum is wanted.
+    """
+
+    micro_batches: list[MicroBatch]
+    tokens: TokenBatch
+    normalizer: Tensor
+
+    def updated(self) -> StepPlan:
+        """Return the plan of the next update: the policy is no longer the one that drew the groups."""
+        return replace(self, tokens=replace(self.tokens, sampling_logprobs=None))
+
+
+def plan_step(
+    groups: GroupBatch, loss: GroupLoss, policy: Policy, max_tokens: int, reduce: ReduceFn, world_size: int
+) -> StepPlan:
+    """Return what the updates on a batch of groups need, with the log-probabilities that the loss compares with.
+
+    Args:
+        groups: As sampled.
+        loss: Says which sequences take part, and what it needs to know of their tokens.
+        policy: As it was when it drew the groups.
+        max_tokens: Tokens to run at once.
+        reduce: Reduces over ranks.
+        world_size: Number of ranks.
+
+    Raises:
+        ValueError: If the loss needs what the sources have not given.
+        RuntimeError: If the loss needs a reference, and the policy keeps none.
+    """
+    weights, count = loss.reduce(groups)
+    normalizer = reduce(count, "sum").clamp(min=1) / world_size
+    rows = loss.trained(groups).nonzero().squeeze(1)
+    chosen = groups.select(rows)
+    micro_batches = policy.micro_batches(chosen, max_tokens)
+    wanted = int(reduce(torch.tensor(max(len(micro_batches), 1), device=policy.device), "max"))
+    micro_batches += [policy.empty_micro_batch() for _ in range(wanted - len(micro_batches))]
+    tokens = chosen.tokens(weights=weights[rows])
+    needs = loss.needs()
+    if needs & {"old_logprobs", "sequence_logratio"}:
+        tokens = replace(tokens, old_logprobs=policy.score(micro_batches, len(tokens))[0])
+    if "ref_logprobs" in needs:
+        with policy.reference():
+            tokens = replace(tokens, ref_logprobs=policy.score(micro_batches, len(tokens))[0])
+    check_known(loss, tokens, later={"entropy", "sequence_logratio"})
+    return StepPlan(micro_batches, tokens, normalizer)

@@ -1,0 +1,84 @@
+"""What a training step counts, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lightning_gft.losses import GroupLoss
+from lightning_gft.metrics import GroupStatistics, TokenStatistics
+from lightning_gft.types import GroupBatch, LossOutput, TokenBatch
+
+
+class UpdateFigures(NamedTuple):
+    """What is logged of the last update of a step.
+
+    Args:
+        loss: The objective, over all ranks.
+        grad_norm: Norm of the gradient before clipping.
+        learning_rate: Of the first parameter group, as the step began.
+        nonfinite_updates: Updates of the run so far whose gradient was not finite.
+    """
+
+    loss: Tensor
+    grad_norm: Tensor
+    learning_rate: float
+    nonfinite_updates: float
+
+    @classmethod
+    def zeros(cls) -> UpdateFigures:
+        """Return figures of no update."""
+        return cls(torch.zeros(()), torch.zeros(()), 0.0, 0.0)
+
+
+class TrainingStatistics(nn.Module):
+    """Counts groups and tokens between two calls of :meth:`collect`, and all tokens since the beginning.
+
+    Example:
+        >>> TrainingStatistics().num_tokens
+        tensor(0)
+    """
+
+    num_tokens: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.groups = GroupStatistics([])
+        self.tokens = TokenStatistics()
+        self.register_buffer("num_tokens", torch.tensor(0))
+
+    def count_groups(self, groups: GroupBatch, num_prompts: int) -> None:
+        """Count sampled groups; their rewards may be others than those of the step before."""
+        if self.groups.reward_names != list(groups.reward_parts):
+            self.groups = GroupStatistics(list(groups.reward_parts)).to(groups.rewards.device)
+        self.groups.update(groups, num_prompts)
+
+    def count_pass(self, loss: GroupLoss, tokens: TokenBatch, output: LossOutput) -> None:
+        """Count the tokens of one pass through the policy, here and in the loss."""
+        tokens = replace(tokens, logprobs=output.logprobs, entropy=output.entropy)
+        if "sequence_logratio" in loss.needs():
+            tokens = tokens.with_sequence_logratio()
+        loss.update(tokens, output.coefficients)
+        self.tokens.update(tokens, output.coefficients)
+
+    def collect(self, num_tokens: Tensor, seconds: float, update: UpdateFigures) -> dict[str, Tensor | float]:
+        """Return all figures over all ranks, by the names they are logged under, and begin anew.
+
+        Args:
+            num_tokens: Prompt and response tokens of the step, over all ranks.
+            seconds: How long the step took.
+            update: Figures of its last update.
+        """
+        self.num_tokens += num_tokens
+        metrics = (self.groups, self.tokens)
+        figures: dict[str, Tensor | float] = {
+            name: value for metric in metrics for name, value in metric.compute().items()
+        }
+        for metric in metrics:
+            figures |= metric.compute()
+            metric.reset()
+        counts = {"num_tokens": self.num_tokens.float(), "tokens_per_second": num_tokens / seconds}
+        return {**figures, **counts, **update._asdict()}

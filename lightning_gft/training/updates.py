@@ -1,0 +1,135 @@
+"""Optimizer steps by hand, which call what Lightning calls when it takes them itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.strategies import ParallelStrategy
+from torch import Tensor, nn
+
+from lightning_gft.checks import check_number
+from lightning_gft.losses import GroupLoss
+from lightning_gft.optimization.movement import MovementProbe
+from lightning_gft.policy import Policy
+from lightning_gft.seeds import combine_seeds, seeded
+from lightning_gft.training.guards import UpdateGuard
+from lightning_gft.training.plan import StepPlan
+from lightning_gft.training.statistics import UpdateFigures
+from lightning_gft.types import LossOutput, TokenBatch
+
+CountFn = Callable[[GroupLoss, TokenBatch, LossOutput], None]
+
+
+class Updates:
+    """The optimizer steps of a module with one optimizer.
+
+    Args:
+        module: A LightningModule whose hooks are called as in automatic optimisation.
+        guard: Counts gradients that are not finite, which are not applied.
+        gradient_clip_val: Largest norm of the gradient; ``None`` does not clip.
+    """
+
+    def __init__(self, module: Any, guard: UpdateGuard, gradient_clip_val: float | None) -> None:
+        self.module = module
+        self.guard = guard
+        if gradient_clip_val is not None:
+            gradient_clip_val = check_number(
+                "gradient_clip_val", gradient_clip_val, above=0, otherwise="null for no limit"
+            )
+        self.gradient_clip_val = gradient_clip_val
+        self.gradient_norm = torch.zeros(())
+        self._movement = MovementProbe([])
+
+    def start(self, weights: list[nn.Parameter]) -> None:
+        """Begin to watch whether updates move the weights that train."""
+        self._movement = MovementProbe(weights)
+
+    def end(self) -> None:
+        """Judge what was watched: a run may end within its warm-up."""
+        self._movement.conclude()
+
+    def run(self, plan: StepPlan, loss: GroupLoss, policy: Policy, count: CountFn, batch_idx: int) -> UpdateFigures:
+        """Take the optimizer steps on a batch of groups, and return the figures of the last one.
+
+        Args:
+            plan: What runs in each of them.
+            loss: Gives the coefficients.
+            policy: Is trained.
+            count: Counts the tokens of a pass.
+            batch_idx: Of the batch of groups.
+        """
+        module, trainer = self.module, self.module.trainer
+        learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
+        left = trainer.max_steps - module.global_step if trainer.max_steps >= 0 else module.updates_per_batch
+        for number in range(min(module.updates_per_batch, left)):
+            # Dropout follows from the step's position alone: a resumed run draws the same.
+            seed = combine_seeds(module.base_seed, module.current_epoch, batch_idx, number, module.global_rank)
+            with seeded(seed, policy.device):
+                total = self._take(plan, loss, policy, count, batch_idx)
+            plan = plan.updated()
+        nonfinite = float(self.guard.nonfinite_updates)
+        return UpdateFigures(self.reduce(total, "mean"), self.gradient_norm, learning_rate, nonfinite)
+
+    def _take(self, plan: StepPlan, loss: GroupLoss, policy: Policy, count: CountFn, batch_idx: int) -> Tensor:
+        """Take one optimizer step, accumulated over micro-batches, and return the loss."""
+        self._clear(batch_idx)
+        total = torch.zeros((), device=policy.device)
+        for number, micro_batch in enumerate(plan.micro_batches, start=1):
+            tokens = plan.tokens[micro_batch.index]
+            with self._gradient_sync(last=number == len(plan.micro_batches)):
+                output = policy(micro_batch, loss.objective(tokens, plan.normalizer), entropy=True)
+                self.module.manual_backward(output.loss)
+            count(loss, tokens, output)
+            total += output.loss.detach()
+        self._finish(batch_idx, policy)
+        loss.step()
+        return total
+
+    def reduce(self, value: Tensor, op: str) -> Tensor:
+        """Return a value reduced over ranks."""
+        reduced = self.module.trainer.strategy.reduce(value.clone(), reduce_op=op)
+        assert isinstance(reduced, Tensor)  # noqa: S101 (a tensor reduces to a tensor)
+        return reduced
+
+    def _gradient_sync(self, last: bool) -> AbstractContextManager[Any]:
+        """Gradients accumulate locally and are exchanged once, with the last micro-batch."""
+        strategy = self.module.trainer.strategy
+        return nullcontext() if last or not isinstance(strategy, ParallelStrategy) else strategy.block_backward_sync()
+
+    def _clear(self, batch_idx: int) -> None:
+        module, optimizer = self.module, self._optimizer().optimizer
+        for callback in module.trainer.callbacks:
+            callback.on_before_zero_grad(module.trainer, module, optimizer)
+        module.on_before_zero_grad(optimizer)
+        module.optimizer_zero_grad(module.current_epoch, batch_idx, optimizer)
+
+    def _finish(self, batch_idx: int, policy: Policy) -> None:
+        """Clip the gradient and step optimizer and schedule; a gradient that is not finite is not applied."""
+        self.gradient_norm = policy.sharding.gradient_norm()
+        finite = bool(self.gradient_norm.isfinite())
+        self.guard.check_gradient(finite)
+        if finite:
+            optimizer = self._optimizer()
+            self.module.configure_gradient_clipping(optimizer.optimizer, self.gradient_clip_val, "norm")
+            self._step(optimizer, batch_idx, policy.device)
+            policy.weights_changed()
+            if (scheduler := self.module.lr_schedulers()) is not None:
+                self.module.lr_scheduler_step(scheduler, None)  # there is one at most
+
+    def _step(self, optimizer: LightningOptimizer, batch_idx: int, device: torch.device) -> None:
+        learning_rate = max(float(group["lr"]) for group in optimizer.param_groups)
+        samples = self._movement.sample(learning_rate)
+        module = self.module
+        module.optimizer_step(module.current_epoch, batch_idx, optimizer, lambda: None)  # the gradient is there
+        if samples is not None:
+            changed, total = self.reduce(self._movement.count(samples).to(device), "sum").tolist()
+            self._movement.judge(module.global_step, learning_rate, changed, total)
+
+    def _optimizer(self) -> LightningOptimizer:
+        optimizer: Any = self.module.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)  # noqa: S101 (checked when training began)
+        return optimizer
