@@ -23,17 +23,9 @@ Losses = tuple[Tensor, Tensor, Tensor | None]
 def forward(
     model: PreTrainedModel, head: LinearHead | None, micro_batch: MicroBatch, objective: TokenObjective, entropy: bool
 ) -> LossOutput:
-    """Run a model once and return the loss of an objective, which is asked once for the coefficient of each token.
+    """Run a model once and return the loss of an objective, which gives the coefficient of each token once.
 
-    Args:
-        model: A causal language model.
-        head: Its head, fused with the loss; ``None`` goes through the model's own logits.
-        micro_batch: What to run.
-        objective: What to compute from the log-probabilities.
-        entropy: Whether to return entropies.
-
-    Raises:
-        ValueError: If the objective lacks what it needs, or gives no coefficient for some token.
+    Without a ``head`` that is fused with the loss, the model's own logits are used.
     """
     states = micro_batch.states(model, head)
     tokens = objective.tokens

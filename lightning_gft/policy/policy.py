@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lightning_gft.checks import check_count
-from lightning_gft.lm.capabilities import forget_capabilities
+from lightning_gft.lm.capabilities import evaluating, forget_capabilities
 from lightning_gft.lm.causal import check_causal
 from lightning_gft.lm.decoding.stopping import StopStrings
 from lightning_gft.lm.forward import forward, score
@@ -176,7 +176,7 @@ class Policy(nn.Module):
         dtype = torch.promote_types(model.dtype, torch.float32)  # not the default one, which may be half precision
         logprobs = torch.full((num_tokens,), torch.nan, dtype=dtype, device=self.device)
         entropies = logprobs.clone()
-        with self.sharding.whole(model), _evaluating(model):
+        with self.sharding.whole(model), evaluating(model):
             for micro_batch in micro_batches:
                 for result, values in zip((logprobs, entropies), score(model, self.head, micro_batch), strict=True):
                     result[micro_batch.index] = values.to(dtype)
@@ -251,7 +251,7 @@ class Policy(nn.Module):
         end = replace(self.end, stop=self._stop(tuple(sampling.stop_strings)))
         model = self._acting_model
         # Dropout would make each token one of another policy.
-        with self.sharding.whole(model), _evaluating(model):
+        with self.sharding.whole(model), evaluating(model):
             return self.engine.generate(model, prompt_ids, num_generations, sampling, seeds, end, with_greedy)
 
     def save_pretrained(
@@ -295,13 +295,3 @@ class Policy(nn.Module):
         model = self.reference_model if self._uses_reference else self.model
         assert model is not None  # noqa: S101 (the context above has checked)
         return model
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
