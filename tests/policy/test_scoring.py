@@ -287,13 +287,13 @@ def test_entropy_and_log_ratio_of_a_response_reach_the_coefficients(name: str):
 
 
 def test_a_log_ratio_without_old_logprobs_is_refused():
-    policy, groups = tiny_policy(), random_groups(dtype=torch.float32)[0]
+    policy, groups = tiny_policy(vocab_size=VOCABULARY), random_groups(dtype=torch.float32)[0]
     with pytest.raises(ValueError, match="`old_logprobs`: expected"):
         run(policy, groups, needs={"sequence_logratio"})
 
 
 def test_one_coefficient_for_all_tokens_is_refused():
-    policy, groups = tiny_policy(), random_groups(dtype=torch.float32)[0]
+    policy, groups = tiny_policy(vocab_size=VOCABULARY), random_groups(dtype=torch.float32)[0]
     with pytest.raises(ValueError, match=r"`coefficients`: expected a tensor \[\d+\], got shape \[\]"):
         run(policy, groups, lambda tokens: tokens.advantages.sum())
 
@@ -313,7 +313,7 @@ def test_an_empty_micro_batch_gives_every_weight_a_gradient_of_zero(name: str):
 
 
 def test_tokens_that_no_micro_batch_has_are_unknown():
-    policy, groups = tiny_policy(), random_groups(dtype=torch.float32)[0]
+    policy, groups = tiny_policy(vocab_size=VOCABULARY), random_groups(dtype=torch.float32)[0]
     [first, *_] = policy.micro_batches(groups, 20)
     logprobs, entropies = policy.score([first], int(groups.response_mask.sum()))
     known = torch.zeros_like(logprobs, dtype=torch.bool)
