@@ -23,17 +23,9 @@ Losses = tuple[Tensor, Tensor, Tensor | None]
 def forward(
     model: PreTrainedModel, head: LinearHead | None, micro_batch: MicroBatch, objective: TokenObjective, entropy: bool
 ) -> LossOutput:
-    """Run a model once and return the loss of an objective, which is asked once for the coefficient of each token.
+    """Run a model once and return the loss of an objective, which gives the coefficient of each token once.
 
-    Args:
-        model: A causal language model.
-        head: Its head, fused with the loss; ``None`` goes through the model's own logits.
-        micro_batch: What to run.
-        objective: What to compute from the log-probabilities.
-        entropy: Whether to return entropies.
-
-    Raises:
-        ValueError: If the objective lacks what it needs, or gives no coefficient for some token.
+    Without a ``head`` that is fused with the loss, the model's own logits are used.
     """
     states = micro_batch.states(model, head)
     tokens = objective.tokens
@@ -95,7 +87,8 @@ def _sequence_logratio(tokens: TokenBatch, logprobs: Tensor) -> Tensor:
     """Return ``[m]``, the mean of ``logprobs - old_logprobs`` over each token's response."""
     if tokens.old_logprobs is None:
         raise ValueError(
-            "`old_logprobs`: expected [m] with needs={'sequence_logratio'}, got None; let the loss need old_logprobs too"
+            "`old_logprobs`: expected a tensor [m] where sequence_logratio is needed, got None; let the loss need "
+            "old_logprobs too"
         )
     _, sequence, counts = tokens.sequence.unique(return_inverse=True, return_counts=True)
     sums = logprobs.new_zeros(len(counts)).index_add(0, sequence, logprobs - tokens.old_logprobs.to(logprobs.dtype))
