@@ -68,8 +68,24 @@ def masked_loss(logprobs: Tensor, coefficients: Tensor, mask: Tensor, weights: T
         >>> masked_loss(-one, one, one.bool(), torch.ones(1), torch.tensor(2.0))
         tensor(1.)
     """
-    scale = (weights[:, None] * coefficients).to(logprobs.dtype).detach()
-    # Where the scale is 0 the token takes no part, whatever its log-probability: 0 * inf must not become NaN.
-    taken = mask & (scale != 0)
-    losses = torch.where(taken, -scale * floor_logprobs(torch.where(taken, logprobs, 0.0)), 0.0)
-    return losses.sum() / count.to(logprobs.dtype).clamp(min=torch.finfo(logprobs.dtype).tiny)
+    scale = torch.where(mask, weights[:, None] * coefficients, 0.0)
+    return weighted_nll(logprobs, scale) / count.to(logprobs.dtype).clamp(min=torch.finfo(logprobs.dtype).tiny)
+
+
+def weighted_nll(logprobs: Tensor, coefficients: Tensor) -> Tensor:
+    """Return ``-sum_t c_t * log p_t``, with gradient for ``logprobs`` alone.
+
+    A token whose coefficient is 0 takes no part, whatever its log-probability: ``0 * inf`` must not become NaN. Minus
+    infinity counts as :data:`~lightning_gft.functional.rectification.LOGPROB_FLOOR`.
+
+    Args:
+        logprobs: Of any shape, at least fp32.
+        coefficients: Of the same shape.
+
+    Example:
+        >>> weighted_nll(torch.tensor([-1.0, -torch.inf]), torch.tensor([2.0, 0.0]))
+        tensor(2.)
+    """
+    scale = coefficients.detach().to(logprobs.dtype)
+    taken = scale != 0
+    return torch.where(taken, -scale * floor_logprobs(torch.where(taken, logprobs, 0.0)), 0.0).sum()

@@ -1,4 +1,4 @@
-"""A way into transformers' attention: whoever is passed as ``attending=...`` to a model's forward attends instead."""
+"""A way into transformers' attention: an object passed as ``attending=...`` to a model's forward attends instead."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 _REDIRECTED_EAGER = "redirected_eager"
 _TENSORS = {"s_aux", "position_ids", "cache_position"}
-"""Further tensors that layers hand on and that do not change who sees whom."""
+"""Further tensors that layers hand on and that do not change which keys a query attends to."""
 
 
 class RedirectionError(RuntimeError):
-    """A model's layers do not leave it to their attention function who sees whom."""
+    """A model's layers do not leave it to their attention function which keys a query attends to."""
 
 
 class AttentionFunction(Protocol):
@@ -36,7 +36,7 @@ class AttentionFunction(Protocol):
 
 
 class Attending(Protocol):
-    """Who attends in the place of a model's own function."""
+    """Attends in the place of a model's own function."""
 
     def attend(
         self, function: AttentionFunction, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, **kwargs: Any
@@ -45,12 +45,31 @@ class Attending(Protocol):
 
         Args:
             function: The model's own.
-            module: The layer that asks.
+            module: The layer.
             query: ``[N, heads, T, D]``.
             key: ``[N, key heads, T, D]``.
             value: ``[N, key heads, T, D]``.
             kwargs: What the layer says beside: scale, dropout, window.
         """
+
+
+def attend_through(model: PreTrainedModel, attending: Attending, device: torch.device) -> dict[str, Any]:
+    """Return the arguments by which one forward of a model attends through an object.
+
+    Args:
+        model: A causal language model.
+        attending: The object.
+        device: Where the model runs.
+
+    Raises:
+        RedirectionError: If the model's attention function is one that cannot be redirected.
+    """
+    if not redirect_attention(model):
+        raise RedirectionError(
+            f"attn_implementation={attention_name(model)!r} cannot be redirected; choose it before the policy is made"
+        )
+    # A mask of four dimensions is handed on, where another would be made.
+    return {"attention_mask": torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device), "attending": attending}
 
 
 def redirect_attention(model: PreTrainedModel) -> bool:
@@ -76,36 +95,19 @@ def redirect_attention(model: PreTrainedModel) -> bool:
 
 
 def leave_attention(model: PreTrainedModel) -> None:
-    """Undo :func:`redirect_attention`.
-
-    Args:
-        model: The model.
-    """
+    """Undo :func:`redirect_attention`."""
     if model.config._attn_implementation == _REDIRECTED_EAGER:
         model.set_attn_implementation("eager")
 
 
 def attention_name(model: PreTrainedModel) -> str:
-    """Return the name of a model's own attention function.
-
-    Args:
-        model: A causal language model.
-    """
+    """Return the name of a model's own attention function."""
     name = model.config._attn_implementation or ""
     return "eager" if name == _REDIRECTED_EAGER else name
 
 
-def no_mask(device: torch.device) -> Tensor:
-    """Return the mask to pass beside ``attending``: one of four dimensions is handed on, where another would be made.
-
-    Args:
-        device: Of the model.
-    """
-    return torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device)
-
-
 class _Redirected:
-    """An attention function that lets others attend, or does what it always did.
+    """An attention function that lets another object attend, or does what it always did.
 
     Args:
         usual: The function; ``None`` for that of each layer's own architecture, which knows its soft-caps and sinks.
@@ -130,7 +132,7 @@ class _Redirected:
         more = [name for name, given in kwargs.items() if isinstance(given, Tensor) and name not in _TENSORS]
         if more or attention_mask is None or attention_mask.shape != (1, 1, 1, 1):
             changed = ", ".join(more) or "attention_mask"
-            raise RedirectionError(f"{type(module).__name__} decides by {changed} who sees whom")
+            raise RedirectionError(f"{type(module).__name__} has a mask of its own, in {changed}")
         return attending.attend(usual, module, query, key, value, **kwargs), None
 
 

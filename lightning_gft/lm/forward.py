@@ -1,111 +1,102 @@
-"""From a batch of groups to loss and log-probabilities: one pass of the language model."""
+"""From a micro-batch to loss and log-probabilities: one pass of the language model."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from lightning_gft.functional import floor_logprobs, linear_logprob_loss, token_entropy, token_logprobs
+from lightning_gft.functional import token_entropy, token_logprobs
 from lightning_gft.functional.head.linear_head import LinearHead
-from lightning_gft.functional.head.linear_logprob import ChunkCoefficientsFn
-from lightning_gft.lm.attention import RedirectionError, attention_name, no_mask, redirect_attention
+from lightning_gft.functional.head.linear_logprob import ChunkCoefficientsFn, check_coefficients, head_loss
+from lightning_gft.functional.losses import weighted_nll
 from lightning_gft.lm.heads import head_operands, output_projection
-from lightning_gft.lm.packing import Pack, PackedAttention, pack
-from lightning_gft.types import GroupBatch, LossOutput
+from lightning_gft.lm.micro_batch import MicroBatch
+from lightning_gft.types import LossOutput, TokenBatch, TokenObjective
+
+Losses = tuple[Tensor, Tensor, Tensor | None]
+"""Scalar loss, log-probabilities ``[m]`` and, if asked for, entropies ``[m]``."""
 
 
-def score(
-    model: PreTrainedModel,
-    head: LinearHead | None,
-    groups: GroupBatch,
-    coefficients: ChunkCoefficientsFn,
-    entropy: bool,
-    packed: bool,
+def forward(
+    model: PreTrainedModel, head: LinearHead | None, micro_batch: MicroBatch, objective: TokenObjective, entropy: bool
 ) -> LossOutput:
-    """Return ``-sum_t c_t * log p_t`` over the response tokens of ``groups``.
+    """Run a model once and return the loss of an objective, which is asked once for the coefficient of each token.
 
     Args:
-        model: The language model.
+        model: A causal language model.
         head: Its head, fused with the loss; ``None`` goes through the model's own logits.
-        groups: The sequences.
-        coefficients: See :func:`~lightning_gft.functional.linear_logprob_loss`.
+        micro_batch: What to run.
+        objective: What to compute from the log-probabilities.
         entropy: Whether to return entropies.
-        packed: Whether to put the sequences into one row, without padding, in which they share what they begin with.
+
+    Raises:
+        ValueError: If the objective lacks what it needs, or gives no coefficient for some token.
     """
-    targets = groups.input_ids[:, 1:][groups.response_mask[:, 1:]]
-    states = packed_states(model, head, pack(groups)) if packed else padded_states(model, head, groups)
+    states = micro_batch.states(model, head)
+    tokens = objective.tokens
+    if "sequence_logratio" in objective.needs:
+        with torch.no_grad():
+            _, logprobs, _ = _loss(model, head, states.detach(), micro_batch.targets, _no_coefficients)
+        tokens = replace(tokens, sequence_logratio=_sequence_logratio(tokens, logprobs))
+    with_entropy = "entropy" in objective.needs
+    given: list[Tensor] = []
+
+    def scaled(logprobs: Tensor, entropies: Tensor | None, index: slice) -> Tensor:
+        chunk = replace(tokens[index], logprobs=logprobs, entropy=entropies if with_entropy else None)
+        coefficients = objective.coefficients(chunk)
+        check_coefficients(coefficients, len(chunk))
+        given.append(coefficients.detach())
+        return chunk.weights * given[-1] / objective.normalizer
+
+    loss, logprobs, entropies = _loss(model, head, states, micro_batch.targets, scaled, entropy or with_entropy)
+    return LossOutput(loss, logprobs, torch.cat(given) if given else torch.zeros_like(logprobs), entropies)
+
+
+def score(model: PreTrainedModel, head: LinearHead | None, micro_batch: MicroBatch) -> tuple[Tensor, Tensor]:
+    """Run a model once and return log-probabilities ``[m]`` and entropies ``[m]``, without gradient."""
+    with torch.no_grad():
+        states = micro_batch.states(model, head)
+        _, logprobs, entropies = _loss(model, head, states, micro_batch.targets, _no_coefficients, entropy=True)
+    assert entropies is not None  # noqa: S101 (asked for above)
+    return logprobs, entropies
+
+
+def _loss(
+    model: PreTrainedModel,
+    head: LinearHead | None,
+    states: Tensor,
+    targets: Tensor,
+    coefficients: ChunkCoefficientsFn,
+    entropy: bool = False,
+) -> Losses:
     if head is None:
-        return _plain_loss(states, targets, coefficients, entropy)
+        return _loss_of_logits(states, targets, coefficients, entropy)
     projection = output_projection(model)
     assert isinstance(projection, nn.Linear)  # noqa: S101 (else no head would have been found)
     with head_operands(projection, states) as (hidden, weight, bias):
-        loss, logprobs, entropies = linear_logprob_loss(
-            hidden,
-            weight,
-            targets,
-            coefficients,
-            bias=bias,
-            softcap=head.softcap,
-            logit_scale=head.logit_scale,
-            entropy=entropy,
-        )
-    return LossOutput(loss, logprobs, entropies)
+        return head_loss(hidden, weight, bias, targets, coefficients, head, entropy)
 
 
-def padded_states(model: PreTrainedModel, head: LinearHead | None, groups: GroupBatch) -> Tensor:
-    """Run padded sequences and return what the response tokens are predicted from.
-
-    Args:
-        model: The language model.
-        head: Its head, where that is fused with the loss.
-        groups: ``N`` sequences.
-
-    Returns:
-        Hidden states ``[M, H]``, or logits ``[M, V]`` where no head is fused. What is at ``t - 1`` predicts token
-        ``t``, and only what predicts response tokens is needed.
-    """
-    body, output = _body(model, head)
-    result = body(input_ids=groups.input_ids, attention_mask=groups.attention_mask.long(), use_cache=False)
-    states: Tensor = getattr(result, output)[:, :-1][groups.response_mask[:, 1:]]
-    return states
-
-
-def packed_states(model: PreTrainedModel, head: LinearHead | None, packing: Pack) -> Tensor:
-    """Run a pack and return what the response tokens are predicted from, as :func:`padded_states` does.
-
-    Args:
-        model: The language model.
-        head: Its head, where that is fused with the loss.
-        packing: A row of ``S`` tokens.
-
-    Raises:
-        RedirectionError: If its attention function is one that cannot be redirected.
-    """
-    if not redirect_attention(model):
-        raise RedirectionError(
-            f"attn_implementation={attention_name(model)!r} knows no packs; choose it before the policy is made"
-        )
-    body, output = _body(model, head)
-    result = body(
-        input_ids=packing.input_ids,
-        position_ids=packing.position_ids,
-        attention_mask=no_mask(packing.input_ids.device),
-        attending=PackedAttention(packing),
-        use_cache=False,
-    )
-    states: Tensor = getattr(result, output).squeeze(0).index_select(0, packing.predictors)
-    return states
-
-
-def _body(model: PreTrainedModel, head: LinearHead | None) -> tuple[nn.Module, str]:
-    """Return what to run, and the name of what to take of its output."""
-    return (model, "logits") if head is None else (model.base_model, "last_hidden_state")
-
-
-def _plain_loss(logits: Tensor, targets: Tensor, coefficients: ChunkCoefficientsFn, entropy: bool) -> LossOutput:
+def _loss_of_logits(logits: Tensor, targets: Tensor, coefficients: ChunkCoefficientsFn, entropy: bool) -> Losses:
     logprobs = token_logprobs(logits, targets)
-    detached = logprobs.detach()
-    scale = coefficients(detached, slice(0, len(targets))).to(logprobs.dtype)
-    loss = -torch.where(scale == 0, 0.0, scale * floor_logprobs(logprobs)).sum()
-    return LossOutput(loss, detached, token_entropy(logits.detach()) if entropy else None)
+    entropies = token_entropy(logits.detach()) if entropy else None
+    scale = coefficients(logprobs.detach(), entropies, slice(0, len(targets)))
+    return weighted_nll(logprobs, scale), logprobs.detach(), entropies
+
+
+def _no_coefficients(logprobs: Tensor, _: Tensor | None, __: slice) -> Tensor:
+    return torch.zeros_like(logprobs)
+
+
+def _sequence_logratio(tokens: TokenBatch, logprobs: Tensor) -> Tensor:
+    """Return ``[m]``, the mean of ``logprobs - old_logprobs`` over each token's response."""
+    if tokens.old_logprobs is None:
+        raise ValueError(
+            "`old_logprobs`: expected [m] with needs={'sequence_logratio'}, got None; let the loss need old_logprobs too"
+        )
+    _, sequence, counts = tokens.sequence.unique(return_inverse=True, return_counts=True)
+    sums = logprobs.new_zeros(len(counts)).index_add(0, sequence, logprobs - tokens.old_logprobs.to(logprobs.dtype))
+    return (sums / counts)[sequence]

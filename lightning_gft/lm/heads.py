@@ -1,4 +1,4 @@
-"""Finding out how a model's output head makes logits, so that the loss can be fused with it."""
+"""How a model's output head makes logits, so that the loss can be fused with it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from lightning_gft.functional.head.linear_head import LinearHead
 from lightning_gft.functional.precision import widen
+from lightning_gft.lm.capabilities import Capability, capability, tolerance
 
 _PROBED_LOGIT = 100.0
 """Larger than any soft-cap in use."""
@@ -77,37 +78,44 @@ def head_operands(projection: nn.Linear, hidden: Tensor) -> Iterator[tuple[Tenso
         yield widen(hidden), widen(weight), None if bias is None else widen(bias)
 
 
-def find_linear_head(model: PreTrainedModel) -> LinearHead | None:
-    """Return the model's head if it is linear and gives the model's own logits, else ``None``.
+@capability
+@torch.no_grad()
+def linear_head(model: PreTrainedModel) -> Capability[LinearHead | None]:
+    """Find out what a model's head does beyond a linear projection; ``None`` if it is no such head.
 
-    What a head does beyond the projection is read from the configuration, under the names that transformers uses, and
-    then *checked* on a few tokens: a model whose logits come about in a way not known here is never silently trained
-    on others.
+    That is read from the configuration, under the names that transformers uses, and then *tried* on a few tokens: a
+    model whose logits come about in a way not known here is never silently trained on others.
 
     Args:
         model: A causal language model, its weights on a real device.
     """
+    head = _configured_head(model)
+    if head is not None and _gives_own_logits(head, model):
+        return Capability(head)
+    return Capability(
+        None,
+        f"{type(model).__name__} has a head that the fused loss does not serve; its own logits are used instead, which "
+        "takes more memory",
+    )
+
+
+def _configured_head(model: PreTrainedModel) -> LinearHead | None:
     # Not a subclass: those of quantised weights compute something else.
     if type(output_projection(model)) not in (nn.Linear, WideLinear):
         return None
     config = model.config.get_text_config()
-    head = LinearHead(
+    return LinearHead(
         softcap=getattr(config, "final_logit_softcapping", None),
         logit_scale=(getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0),
     )
-    return head if _gives_own_logits(head, model) else None
 
 
-@torch.no_grad()
 def _gives_own_logits(head: LinearHead, model: PreTrainedModel) -> bool:
-    training = model.training
-    model.eval()
     projection = output_projection(model)
     assert projection is not None  # noqa: S101 (the caller has looked)
     probe = torch.arange(4, device=model.device).unsqueeze(0)
     hidden = getattr(model.base_model(input_ids=probe), "last_hidden_state", None)
     if hidden is None:  # its body is not apart from its head
-        model.train(training)
         return False
     # A fresh model's logits are so small that no bound on them shows, so the projection is made to give large ones.
     amplification = _PROBED_LOGIT / projection(hidden).abs().max().clamp(min=1e-6)
@@ -116,7 +124,4 @@ def _gives_own_logits(head: LinearHead, model: PreTrainedModel) -> bool:
         difference = (head.logits(projection(hidden)) - (expected := model(input_ids=probe).logits)).abs().max()
     finally:
         hook.remove()
-    model.train(training)
-    # Half precision rounds to 2^-8.
-    tolerance = 1e-4 if expected.dtype in (torch.float32, torch.float64) else 2e-2
-    return bool(difference <= tolerance * expected.abs().max())
+    return bool(difference <= tolerance(expected.dtype, half=2e-2) * expected.abs().max())

@@ -1,47 +1,32 @@
-"""Finding out whether a model can be run on packs."""
+"""Whether a model can be run on packs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
-from typing_extensions import override
 
 from lightning_gft.functional.head.linear_head import LinearHead
-from lightning_gft.lm.attention import attention_name, leave_attention, redirect_attention
-from lightning_gft.lm.forward import packed_states, padded_states
-from lightning_gft.lm.packing import Pack, pack
-from lightning_gft.types import GroupBatch
+from lightning_gft.lm.attention import Attending, AttentionFunction, attention_name, leave_attention, redirect_attention
+from lightning_gft.lm.capabilities import Capability, capability, tolerance
+from lightning_gft.lm.heads import linear_head
+from lightning_gft.lm.micro_batches import micro_batches
+from lightning_gft.lm.packing import Pack
+from lightning_gft.types import Sequences
 
 _WINDOWS = ("sliding_window", "attention_chunk_size")
 _LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
-_PROMPTS = [[0, 1], [0, 1], [2]]
-_RESPONSES = [[2, 3, 1], [2, 1, 0], [3, 0, 1]]
-_GROUPS = [0, 0, 1]
-_PLACES = [{0, 1, 2, 4}, {0, 1, 2, 3}, {5, 6, 7}]
-"""Where the tokens of each of these sequences, but the last, stand in their pack."""
+_PROMPTS = [[2], [0, 1], [0, 1]]
+_RESPONSES = [[3, 0, 1], [2, 1, 0], [2, 3, 1]]
+"""Two sequences share their prompt and a token more. Their order is that of a pack."""
+_SLOTS = [{0, 1, 2}, {3, 4, 5, 6}, {3, 4, 5, 7}]
+"""Slots of the tokens of each of these sequences, but the last."""
 
 
-@dataclass(frozen=True)
-class Packability:
-    """What of a model's sequences can be packed.
-
-    Args:
-        longest: Longest sequence, in tokens; 0 for none at all, ``None`` for no limit.
-        reason: Why there is a limit.
-    """
-
-    longest: int | None = None
-    reason: str = ""
-
-    def __str__(self) -> str:
-        which = f"longer than {self.longest} tokens " if self.longest else ""
-        return f"sequences {which}are padded, and each runs through the model by itself: {self.reason}"
-
-
-def find_packability(model: PreTrainedModel, head: LinearHead | None) -> Packability:
+@capability
+def longest_pack(model: PreTrainedModel) -> Capability[int | None]:
     """Redirect a model's attention to packs if that gives what it gives of padded sequences; else leave it as it is.
 
     That is *tried* on a few tokens: the states must be the same, every layer must take its attention in blocks, and no
@@ -50,26 +35,32 @@ def find_packability(model: PreTrainedModel, head: LinearHead | None) -> Packabi
 
     Args:
         model: A causal language model, its weights on a real device.
-        head: Its head, where that is fused with the loss.
+
+    Returns:
+        Longest sequence, in tokens, that can be packed; 0 for none at all, ``None`` for no limit.
     """
-    if reason := _known_obstacle(model.config.get_text_config()):
-        return Packability(0, reason)
-    training = model.training
-    model.eval()
+    length, reason = _find_longest(model)
+    if length is None:
+        return Capability(None)
+    if length == 0:
+        leave_attention(model)
+    which = f"longer than {length} tokens " if length else ""
+    return Capability(length, f"sequences {which}are padded, and each runs through the model by itself: {reason}")
+
+
+def _find_longest(model: PreTrainedModel) -> tuple[int | None, str]:
+    if reason := _configured_reason(model.config.get_text_config()):
+        return 0, reason
     try:
-        found = _try(model, head)
+        return _try(model, linear_head(model).value)
     except torch.OutOfMemoryError:
         raise  # not for what the model is
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        found = Packability(0, f"{type(model).__name__} does not take one: {error}")
-    model.train(training)
-    if found.longest == 0:
-        leave_attention(model)
-    return found
+        return 0, f"{type(model).__name__} does not take a pack: {error}"
 
 
-def _known_obstacle(config: PreTrainedConfig) -> str:
-    """Return what a few tokens would not show."""
+def _configured_reason(config: PreTrainedConfig) -> str:
+    """Return why a model takes no packs, where a few tokens would not show it."""
     if others := set(getattr(config, "layer_types", None) or ()) - _LAYERS:
         return f"it has layers of type {', '.join(sorted(others))}"
     if getattr(config, "attn_temperature_tuning", None):
@@ -77,33 +68,34 @@ def _known_obstacle(config: PreTrainedConfig) -> str:
     return ""
 
 
-def _try(model: PreTrainedModel, head: LinearHead | None) -> Packability:
-    groups = _probe(model.device)
+def _try(model: PreTrainedModel, head: LinearHead | None) -> tuple[int | None, str]:
+    sequences = _sequences(model.device)
+    [padded], [pack] = (micro_batches(sequences, 100, longest) for longest in (0, None))
+    assert isinstance(pack, Pack)  # noqa: S101 (there is no limit to its length)
     with torch.no_grad():
-        own = padded_states(model, head, groups)
+        own = padded.states(model, head)
         if not redirect_attention(model):
-            return Packability(0, f"attn_implementation={attention_name(model)!r} knows no packs")
-        redirected = padded_states(model, head, groups)
-    row = pack(groups)
-    witness = _Witness(**{f.name: getattr(row, f.name) for f in fields(Pack)})
-    packed, touched = _with_touched_places(model, head, witness)
+            return 0, f"attn_implementation={attention_name(model)!r} cannot be redirected to packs"
+        redirected = padded.states(model, head)
+    pack.attention = witness = _Witness(pack.attention)
+    states, touched = _with_touched_slots(model, head, pack)
     config = model.config.get_text_config()
     if len(witness.windows) != config.num_hidden_layers:
-        return Packability(0, f"only {len(witness.windows)} of its {config.num_hidden_layers} layers are attention")
-    if any(places - allowed for places, allowed in zip(touched, _PLACES, strict=True)):
-        return Packability(0, f"{type(model).__name__} would let one sequence into another")
-    if not _alike(model, redirected, own) or not _alike(model, packed, own):
-        return Packability(0, f"{type(model).__name__} gives other states on one")
+        return 0, f"only {len(witness.windows)} of its {config.num_hidden_layers} layers are attention"
+    if any(slots - allowed for slots, allowed in zip(touched, _SLOTS, strict=True)):
+        return 0, f"{type(model).__name__} would let one sequence into another"
+    if not _alike(model, redirected, own) or not _alike(model, states, own[padded.index.argsort()][pack.index]):
+        return 0, f"{type(model).__name__} gives other states on one"
     limits = {name: getattr(config, name, None) for name in _WINDOWS}
     # A window that a layer does not name to its attention function is only in the mask, which a pack replaces.
     unseen = {name: limit for name, limit in limits.items() if limit and limit not in witness.windows}
     name = min(unseen, key=unseen.__getitem__, default=None)
-    return Packability() if name is None else Packability(unseen[name], f"{name}={unseen[name]}")
+    return (None, "") if name is None else (unseen[name], f"{name}={unseen[name]}")
 
 
 @torch.enable_grad()
-def _with_touched_places(model: PreTrainedModel, head: LinearHead | None, row: Pack) -> tuple[Tensor, list[set[int]]]:
-    """Return the states of a pack, and for each sequence the places from which a gradient reaches its own.
+def _with_touched_slots(model: PreTrainedModel, head: LinearHead | None, pack: Pack) -> tuple[Tensor, list[set[int]]]:
+    """Return the states of a pack, and for each sequence the slots from which a gradient reaches its own.
 
     A gradient of exactly zero is proof in any precision, where a difference would have to be told from rounding.
     """
@@ -115,7 +107,7 @@ def _with_touched_places(model: PreTrainedModel, head: LinearHead | None, row: P
 
     hook = model.get_input_embeddings().register_forward_hook(watch)
     try:
-        states = packed_states(model, head, row)
+        states = pack.states(model, head)
     finally:
         hook.remove()
     uneven = torch.arange(states.shape[1], device=states.device).cos()  # norms would take the gradient of a plain sum
@@ -127,39 +119,33 @@ def _with_touched_places(model: PreTrainedModel, head: LinearHead | None, row: P
 
 
 def _alike(model: PreTrainedModel, states: Tensor, own: Tensor) -> bool:
-    # Half precision rounds to 2^-8; in 8 bits tokens share the columns that are kept exact.
-    exact = own.dtype in (torch.float32, torch.float64) and not getattr(model, "is_loaded_in_8bit", False)
     difference = (states - own).float().norm(dim=1)
-    return bool((difference <= (1e-4 if exact else 5e-2) * own.float().norm(dim=1)).all())
+    # In 8 bits tokens share the columns that are kept exact.
+    dtype = torch.float16 if getattr(model, "is_loaded_in_8bit", False) else own.dtype
+    return bool((difference <= tolerance(dtype) * own.float().norm(dim=1)).all())
 
 
-@dataclass(frozen=True)
-class _Witness(Pack):
-    """Notes which window each layer asks for."""
+class _Witness:
+    """Notes the window that each layer names."""
 
-    windows: list[int | None] = field(default_factory=list)
+    def __init__(self, attention: Attending) -> None:
+        self.attention = attention
+        self.windows: list[int | None] = []
 
-    @override
-    def mask(self, number: int, window: int | None, dtype: torch.dtype, causal_is_implied: bool) -> Tensor | None:
-        if number == 0:
-            self.windows.append(window)
-        return super().mask(number, window, dtype, causal_is_implied)
+    def attend(
+        self, function: AttentionFunction, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, **kwargs: Any
+    ) -> Tensor:
+        self.windows.append(kwargs.get("sliding_window"))
+        return self.attention.attend(function, module, query, key, value, **kwargs)
 
 
-def _probe(device: torch.device) -> GroupBatch:
-    """Return two groups; the sequences of one share their prompt and the first token of their responses."""
+def _sequences(device: torch.device) -> Sequences:
     rows = [prompt + response for prompt, response in zip(_PROMPTS, _RESPONSES, strict=True)]
     width = max(map(len, rows))
     position = torch.arange(width, device=device)
     lengths, prompts = (torch.tensor([len(row) for row in of], device=device)[:, None] for of in (rows, _PROMPTS))
-    numbers = torch.tensor(_GROUPS, device=device)
-    return GroupBatch(
+    return Sequences(
         input_ids=torch.tensor([row + [0] * (width - len(row)) for row in rows], device=device),
         attention_mask=position < lengths,
         response_mask=(position < lengths) & (position >= prompts),
-        group_index=numbers,
-        source=numbers,
-        rewards=numbers,
-        advantages=numbers,
-        finished=numbers.bool(),
     )

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-_CHANGE = 1e-4
-"""Of the largest logit. A causal model in single precision shows next to none."""
 
 
 def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -26,31 +22,6 @@ def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase)
         raise ValueError(
             f"the tokenizer has {len(tokenizer)} tokens but the model embeds {embedded}; use the tokenizer that "
             "belongs to the model, or resize the model's embeddings and save it first"
-        )
-
-
-@torch.no_grad()
-def check_causal(model: PreTrainedModel) -> None:
-    """Refuse a model in which a token depends on later ones, as encoders' do that transformers loads all the same.
-
-    Args:
-        model: A language model, its weights on a real device.
-
-    Raises:
-        ValueError: If another last token changes what is predicted before it.
-    """
-    if getattr(model, "is_loaded_in_8bit", False):
-        return  # its activations share outlier columns, so that tokens do touch each other, if only a little
-    training = model.training
-    model.eval()
-    probe = torch.arange(4, device=model.device).unsqueeze(0)
-    logits, changed = (model(input_ids=ids).logits[:, :-1] for ids in (probe, probe.clamp(max=2)))
-    model.train(training)
-    tolerance = _CHANGE if logits.dtype in (torch.float32, torch.float64) else 2e-2  # half precision rounds to 2^-8
-    if (logits - changed).abs().max() > tolerance * logits.abs().max():
-        raise ValueError(
-            f"{type(model).__name__} is not causal: what it predicts for a token depends on later tokens. Give a model "
-            "that generates from left to right"
         )
 
 

@@ -25,8 +25,20 @@ def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> En
     Raises:
         ValueError: If the chat template does not end.
     """
-    eos = {int(tokenizer.eos_token_id), *_configured(model), *_turn_end(tokenizer)}
+    eos = {int(tokenizer.eos_token_id), *_configured(model), *closing_tokens(tokenizer)[-1:]}
     return EndTokens(tuple(sorted(eos)), tokenizer.pad_token_id)
+
+
+def closing_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the tokens that close a whole response: those that end a chat turn, else the end of sequence.
+
+    Args:
+        tokenizer: Its chat template decides.
+
+    Raises:
+        ValueError: If the chat template does not end.
+    """
+    return ids_of(tokenizer, _turn_end(tokenizer)) or [int(tokenizer.eos_token_id)]
 
 
 @contextmanager
@@ -61,16 +73,15 @@ def save_ends(model: PreTrainedModel, end: EndTokens, path: str | Path) -> None:
     _naming(model, end).save_pretrained(path)
 
 
-def _turn_end(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def _turn_end(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
     if tokenizer.chat_template is None:
-        return []
+        return ()
     try:
-        tokens = find_turn_end(ChatTemplate(tokenizer)).tokens
+        return find_turn_end(ChatTemplate(tokenizer)).tokens
     except RenderError as error:
         if isinstance(error.__cause__, OutOfTimeError):
             raise
-        return []  # the datamodule warns of columns that the template does not take
-    return ids_of(tokenizer, tokens[-1:])
+        return ()  # the datamodule warns of columns that the template does not take
 
 
 def _naming(model: PreTrainedModel, end: EndTokens) -> GenerationConfig:

@@ -11,26 +11,27 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lightning_gft.checks import check_count
-from lightning_gft.functional.head.linear_logprob import ChunkCoefficientsFn
+from lightning_gft.lm.capabilities import forget_capabilities
+from lightning_gft.lm.causal import check_causal
 from lightning_gft.lm.decoding.stopping import StopStrings
-from lightning_gft.lm.forward import score
-from lightning_gft.lm.heads import find_linear_head
-from lightning_gft.lm.micro_batches import micro_batch_rows
-from lightning_gft.lm.packable import find_packability
+from lightning_gft.lm.forward import forward, score
+from lightning_gft.lm.heads import linear_head
+from lightning_gft.lm.micro_batch import MicroBatch
+from lightning_gft.lm.micro_batches import micro_batches
+from lightning_gft.lm.packable import longest_pack
 from lightning_gft.policy.adapters import Adapters, LoRA
-from lightning_gft.policy.checks import check_causal, check_prompts, check_vocabulary, check_window
-from lightning_gft.policy.ends import end_tokens, name_ends, save_ends
+from lightning_gft.policy.checks import check_prompts, check_vocabulary, check_window
+from lightning_gft.policy.ends import closing_tokens, end_tokens, name_ends, save_ends
 from lightning_gft.policy.quantization import is_quantised
 from lightning_gft.policy.sharding import Sharding, Unsharded, compute_device
 from lightning_gft.rollout import RolloutEngine, TransformersEngine
 from lightning_gft.sampling import SamplingParams
 from lightning_gft.seeds import response_seeds
-from lightning_gft.types import CoefficientsFn, GroupBatch, LossOutput, Response
+from lightning_gft.types import LossOutput, Response, Sequences, TokenObjective
 
 
 class Policy(nn.Module):
@@ -66,26 +67,22 @@ class Policy(nn.Module):
     ) -> None:
         super().__init__()
         check_vocabulary(model, tokenizer)
+        forget_capabilities(model)
         check_causal(model)
         self.end = end_tokens(model, tokenizer)
         self.tokenizer = tokenizer
         self.engine = engine or TransformersEngine()
         self.model = model
         self.adapters = None if lora is None else Adapters(model, lora, keep_reference)
-        self.head = find_linear_head(model)
-        self.packability = find_packability(model, self.head)
+        forget_capabilities(model)  # adapters exchange its layers
+        self.head = linear_head(model).value
+        self.longest_pack = longest_pack(model).value
         copied = keep_reference and lora is None
         self.reference_model = copy.deepcopy(model).eval().requires_grad_(False) if copied else None
         self.sharding: Sharding = Unsharded(self)
         self._uses_reference = False
         self._stops: dict[tuple[str, ...], StopStrings] = {}
-        if self.head is None:
-            rank_zero_warn(
-                f"{type(model).__name__} has a head that the fused loss does not serve; its own logits are used "
-                "instead, which takes more memory"
-            )
-        if self.packability.longest is not None:
-            rank_zero_info(str(self.packability))
+        self.engine.attach(self)
 
     @property
     def device(self) -> torch.device:
@@ -127,65 +124,87 @@ class Policy(nn.Module):
             length -= 1
         return str(self.tokenizer.decode(list(token_ids[:length]), skip_special_tokens=False))
 
-    def forward(
-        self, groups: GroupBatch, coefficients: CoefficientsFn, normalizer: Tensor | float, entropy: bool = False
-    ) -> LossOutput:
-        """Run the model once over ``groups`` and return ``-sum_t weight_t * c_t * log p_t / normalizer``.
+    def encode(self, response: str) -> list[int]:
+        """Return the token ids of a whole response, as the policy would have drawn them: ended, and nothing before it.
 
         Args:
-            groups: Sequences that carry a gradient.
-            coefficients: The objective, see :meth:`lightning_gft.GroupLoss.coefficients`.
-            normalizer: Scalar ``Z``. Lightning's Fabric rounds the tensors of a module's arguments to half precision
-                under ``bf16-mixed``; a Python number stays exact.
-            entropy: Whether to return entropies.
+            response: Its text, with or without the end of a chat turn written out.
         """
-        tokens = groups.tokens()
+        ids: list[int] = self.tokenizer.encode(response, add_special_tokens=False)
+        return ids if ids and ids[-1] in self.end.eos_token_ids else [*ids, *self._closing]
 
-        def scaled(logprobs: Tensor, index: slice) -> Tensor:
-            chunk = tokens[index]
-            return chunk.weights * coefficients(logprobs, chunk) / normalizer
-
-        return self.sharding.run(lambda: self._score(groups, scaled, entropy))
-
-    def micro_batch_rows(self, groups: GroupBatch, max_tokens: int) -> list[Tensor]:
+    def micro_batches(self, sequences: Sequences, max_tokens: int) -> list[MicroBatch]:
         """Split sequences into micro-batches that put at most ``max_tokens`` tokens through the model at once.
 
         Args:
-            groups: ``N`` sequences.
+            sequences: ``N`` sequences.
             max_tokens: Token budget. Tokens that sequences share count once, but all of those in a micro-batch are at
                 most eight times as many. Where the model cannot share them, padding counts too.
-
-        Returns:
-            For each micro-batch its row numbers.
         """
-        return micro_batch_rows(groups, max_tokens, packed=self._packs(groups))
+        return micro_batches(sequences, max_tokens, self.longest_pack)
+
+    def empty_micro_batch(self) -> MicroBatch:
+        """Return a micro-batch of one prompt token and no response token.
+
+        Running it costs next to nothing and gives every parameter a gradient of zero, which keeps a rank that has no
+        work left in step with those that have.
+        """
+        token = torch.zeros(1, 1, dtype=torch.long, device=self.device)
+        [empty] = self.micro_batches(Sequences(token, token == 0, token != 0), max_tokens=1)
+        return empty
+
+    def forward(self, micro_batch: MicroBatch, objective: TokenObjective, entropy: bool = False) -> LossOutput:
+        """Run the model once over a micro-batch and return the loss of an objective.
+
+        Args:
+            micro_batch: From :meth:`micro_batches`.
+            objective: What to compute from the log-probabilities, which are added to its tokens.
+            entropy: Whether to return entropies.
+
+        Raises:
+            ValueError: If the objective lacks what it needs, or gives no coefficient for some token.
+        """
+        return self.sharding.run(lambda: forward(self._acting_model, self.head, micro_batch, objective, entropy))
 
     @torch.no_grad()
-    def token_logprobs(self, groups: GroupBatch, max_tokens: int) -> tuple[Tensor, Tensor]:
+    def score(self, micro_batches: Sequence[MicroBatch], num_tokens: int) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities and entropies, both ``[M]``, without gradient; NaN where no micro-batch has a token.
+
+        Args:
+            micro_batches: From :meth:`micro_batches`.
+            num_tokens: ``M``, response tokens of the sequences that the micro-batches come from.
+        """
+        model = self._acting_model
+        dtype = torch.promote_types(model.dtype, torch.float32)  # not the default one, which may be half precision
+        logprobs = torch.full((num_tokens,), torch.nan, dtype=dtype, device=self.device)
+        entropies = logprobs.clone()
+        with self.sharding.whole(model), _evaluating(model):
+            for micro_batch in micro_batches:
+                for result, values in zip((logprobs, entropies), score(model, self.head, micro_batch), strict=True):
+                    result[micro_batch.index] = values.to(dtype)
+        return logprobs, entropies
+
+    def token_logprobs(self, sequences: Sequences, max_tokens: int) -> tuple[Tensor, Tensor]:
         """Return log-probabilities and entropies, both ``[N, T]`` and 0 outside the response, without gradient.
 
         Args:
-            groups: ``N`` sequences.
-            max_tokens: Tokens to run at once, see :meth:`micro_batch_rows`.
+            sequences: ``N`` sequences.
+            max_tokens: Tokens to run at once, see :meth:`micro_batches`.
         """
-        model = self._scored_model
-        dtype = torch.promote_types(model.dtype, torch.float32)  # not the default one, which may be half precision
-        logprobs = torch.zeros(groups.input_ids.shape, dtype=dtype, device=self.device)
-        entropies = torch.zeros_like(logprobs)
-        with self.sharding.whole(model), _evaluating(model):
-            for rows in self.micro_batch_rows(groups, max_tokens):
-                piece = groups.select(rows)
-                output = self._score(piece, lambda logprobs, _: torch.zeros_like(logprobs), entropy=True)
-                assert output.entropy is not None  # noqa: S101 (asked for above)
-                for target, values in ((logprobs, output.logprobs), (entropies, output.entropy)):
-                    target[rows] = torch.zeros_like(target[rows]).masked_scatter(
-                        groups.response_mask[rows], values.to(dtype)
-                    )
+        mask = sequences.response_mask
+        logprobs, entropies = (
+            torch.zeros(mask.shape, dtype=values.dtype, device=mask.device).masked_scatter(mask, values)
+            for values in self.score(self.micro_batches(sequences, max_tokens), int(mask.sum()))
+        )
         return logprobs, entropies
+
+    def weights_changed(self) -> None:
+        """Tell the engine that the weights have changed: after every optimizer step and when weights are loaded."""
+        self.engine.weights_changed()
 
     @contextmanager
     def reference(self) -> Iterator[None]:
-        """Within this context the policy scores as it did when it was loaded.
+        """Within this context the policy scores and draws as it did when it was loaded.
 
         Raises:
             RuntimeError: If no reference was kept, unless it is the model without its adapters.
@@ -209,6 +228,7 @@ class Policy(nn.Module):
         sampling: SamplingParams,
         seed: int,
         places: Sequence[int] | None = None,
+        with_greedy: bool = False,
     ) -> list[list[Response]]:
         """Draw ``num_generations`` responses to each of ``P`` prompts; the same seed draws the same responses.
 
@@ -218,6 +238,7 @@ class Policy(nn.Module):
             sampling: How to draw.
             seed: Of this call; every response gets one of its own from it.
             places: :attr:`~lightning_gft.PromptBatch.places` of the prompts; by default they are counted.
+            with_greedy: Whether each prompt's responses begin with one more, the greedy one.
 
         Raises:
             TypeError: If ``num_generations`` or ``seed`` is not a whole number.
@@ -229,10 +250,11 @@ class Policy(nn.Module):
         check_prompts(prompt_ids)
         check_window(self.tokenizer, max(map(len, prompt_ids), default=0), sampling.max_new_tokens)
         seeds = response_seeds(seed, places or range(len(prompt_ids)), num_generations)
+        end = replace(self.end, stop=self._stop(tuple(sampling.stop_strings)))
+        model = self._acting_model
         # Dropout would make each token one of another policy.
-        with self.sharding.whole(self.model), _evaluating(self.model):
-            end = replace(self.end, stop=self._stop(tuple(sampling.stop_strings)))
-            return self.engine.generate(self.model, prompt_ids, num_generations, sampling, seeds, end)
+        with self.sharding.whole(model), _evaluating(model):
+            return self.engine.generate(model, prompt_ids, num_generations, sampling, seeds, end, with_greedy)
 
     def save_pretrained(
         self, path: str | Path, torch_dtype: str | None = None, merged: PreTrainedModel | None = None
@@ -266,18 +288,15 @@ class Policy(nn.Module):
             self._stops[strings] = StopStrings(self.tokenizer, strings)
         return self._stops.get(strings)
 
+    @cached_property
+    def _closing(self) -> list[int]:
+        return closing_tokens(self.tokenizer)
+
     @property
-    def _scored_model(self) -> PreTrainedModel:
+    def _acting_model(self) -> PreTrainedModel:
         model = self.reference_model if self._uses_reference else self.model
         assert model is not None  # noqa: S101 (the context above has checked)
         return model
-
-    def _score(self, groups: GroupBatch, coefficients: ChunkCoefficientsFn, entropy: bool) -> LossOutput:
-        return score(self._scored_model, self.head, groups, coefficients, entropy, self._packs(groups))
-
-    def _packs(self, groups: GroupBatch) -> bool:
-        longest = self.packability.longest
-        return longest is None or groups.input_ids.shape[1] <= longest
 
 
 @contextmanager

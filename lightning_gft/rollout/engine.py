@@ -8,12 +8,19 @@ from collections.abc import Sequence
 from transformers import PreTrainedModel
 
 from lightning_gft.lm.decoding.stopping import EndTokens
+from lightning_gft.parts import Part
 from lightning_gft.sampling import SamplingParams
-from lightning_gft.types import Response
+from lightning_gft.types import Response, ResponseGenerator
 
 
-class RolloutEngine(ABC):
+class RolloutEngine(Part, ABC):
     """Draws responses from a language model."""
+
+    def attach(self, policy: ResponseGenerator) -> None:
+        """Learn which policy this engine draws from; called once, when the policy is made."""
+
+    def weights_changed(self) -> None:
+        """Learn that the policy's weights have changed: after every optimizer step and when weights are loaded."""
 
     @abstractmethod
     def generate(
@@ -24,6 +31,7 @@ class RolloutEngine(ABC):
         sampling: SamplingParams,
         seeds: Sequence[int],
         end: EndTokens,
+        with_greedy: bool = False,
     ) -> list[list[Response]]:
         """Draw ``num_generations`` responses to each of ``P`` prompts.
 
@@ -32,9 +40,10 @@ class RolloutEngine(ABC):
             prompt_ids: ``P`` prompts.
             num_generations: Responses a prompt.
             sampling: How to draw.
-            seeds: One a response, ``P * num_generations`` of them, prompt by prompt. A response depends on its own seed
-                alone, not on what else is in the batch.
+            seeds: One a drawn response, ``P * num_generations`` of them, prompt by prompt. A response depends on its
+                own seed alone, not on what else is in the batch.
             end: Tokens and texts that end a response.
+            with_greedy: Whether each prompt's responses begin with one more, the greedy one, which has no seed.
 
         Returns:
             For each prompt its responses, with the tokens that ended them, and their log-probabilities: those of the

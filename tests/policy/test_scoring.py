@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 import pytest
@@ -9,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from lightning_gft import GroupBatch, LossOutput, Policy, ScratchPolicy, TokenBatch
+from lightning_gft import GroupBatch, Policy, ScratchPolicy, TokenBatch
 from tests.conftest import ALPHABET, tiny_loader, tiny_policy
+from tests.policy.passes import NORMALIZER, objective, run, weights_of
 from tests.reference import random_groups
 
 VOCABULARY = 64
-NORMALIZER = torch.tensor(7.0, dtype=torch.float64)
 
 FUSED = {
     "qwen2": {},
@@ -52,14 +53,6 @@ def load(name: str) -> Policy:
     return policy
 
 
-def objective(logprobs: Tensor, tokens: TokenBatch) -> Tensor:
-    return tokens.advantages * logprobs.exp() + 0.1
-
-
-def weighted(groups: GroupBatch) -> GroupBatch:
-    return replace(groups, weights=torch.linspace(0.5, 1.5, len(groups), dtype=groups.advantages.dtype))
-
-
 def one_by_one(model: PreTrainedModel, groups: GroupBatch) -> tuple[Tensor, list[float], list[float]]:
     """Return loss, log-probabilities and entropies from the model's own logits, without padding or batching."""
     total, logprobs, entropies = torch.zeros((), dtype=torch.float64), [], []
@@ -71,7 +64,7 @@ def one_by_one(model: PreTrainedModel, groups: GroupBatch) -> tuple[Tensor, list
                 distribution = distributions[t - 1]
                 logprob = distribution[groups.input_ids[n, t]]
                 coefficient = groups.advantages[n] * logprob.detach().exp() + 0.1
-                total = total - groups.weights[n] * coefficient * logprob / NORMALIZER
+                total = total - weights_of(groups)[n] * coefficient * logprob / NORMALIZER
                 logprobs.append(logprob.item())
                 entropies.append(-(distribution.exp() * distribution).sum().item())
     return total, logprobs, entropies
@@ -86,8 +79,8 @@ def gradients(policy: Policy) -> dict[str, Tensor]:
 
 def assert_equals_reference(policy: Policy, groups: GroupBatch | None = None) -> None:
     policy.double()
-    groups = weighted(random_groups()[0]) if groups is None else groups
-    output: LossOutput = policy(groups, objective, NORMALIZER, entropy=True)
+    groups = random_groups()[0] if groups is None else groups
+    output = run(policy, groups, entropy=True)
     output.loss.backward()
     actual = gradients(policy)
     expected_loss, logprobs, entropies = one_by_one(policy.model, groups)
@@ -110,20 +103,20 @@ def test_fused_pass_equals_own_logits(name: str):
 
 
 @pytest.mark.parametrize("name", PLAIN)
-@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_head_that_is_not_served_takes_the_plain_path(name: str):
     policy = load(name)
     assert policy.head is None
     assert_equals_reference(policy)
 
 
-def test_plain_path_is_told():
+def test_plain_path_is_logged(caplog: pytest.LogCaptureFixture):
     torch.manual_seed(0)
     loader = tiny_loader(vocab_size=VOCABULARY)
     model = loader.load_model()
     model.set_output_embeddings(nn.Sequential(nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, VOCABULARY)))
-    with pytest.warns(UserWarning, match="Qwen2ForCausalLM has a head that the fused loss does not serve"):
+    with caplog.at_level(logging.INFO, logger="lightning.pytorch"):
         policy = Policy(model, loader.tokenizer)
+    assert caplog.text.count("Qwen2ForCausalLM has a head that the fused loss does not serve") == 1
     assert policy.head is None
     assert_equals_reference(policy)
 
@@ -132,8 +125,7 @@ def test_a_bound_on_logits_is_noticed_before_logits_are_large():
     # It calls its soft-cap of 30 by a name of its own, and its fresh logits are so small that they hardly feel it.
     small = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "num_key_value_heads": 2}
     loader = ScratchPolicy(ALPHABET, "recurrent_gemma", {**small, "lru_width": 32, "w_init_variance_scale": 1e-4})
-    with pytest.warns(UserWarning, match="does not serve"):
-        policy = loader.load()
+    policy = loader.load()
     assert policy.head is None
 
 
@@ -153,8 +145,8 @@ def test_finding_the_head_leaves_the_model_as_it_was():
 @pytest.mark.parametrize("fill", [0, 1, 5], ids=["pad", "eos", "letter"])
 def test_padding_never_matters(model_type: str, fill: int):
     policy = tiny_policy(model_type, vocab_size=VOCABULARY).double()
-    groups = weighted(random_groups()[0])
-    expected = policy(groups, objective, NORMALIZER, entropy=True)
+    groups = random_groups()[0]
+    expected = run(policy, groups, entropy=True)
     expected.loss.backward()
     expected_gradients = gradients(policy)
 
@@ -166,7 +158,7 @@ def test_padding_never_matters(model_type: str, fill: int):
         attention_mask=torch.cat([groups.attention_mask, padding.bool() & False], dim=1),
         response_mask=torch.cat([groups.response_mask, padding.bool() & False], dim=1),
     )
-    output = policy(padded, objective, NORMALIZER, entropy=True)
+    output = run(policy, padded, entropy=True)
     output.loss.backward()
     torch.testing.assert_close(vars(output), vars(expected), rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(gradients(policy), expected_gradients, rtol=1e-5, atol=1e-7)
@@ -180,7 +172,7 @@ def test_token_logprobs_whatever_the_budget(budget: int):
     assert logprobs.shape == entropies.shape == groups.input_ids.shape
     assert not logprobs[~groups.response_mask].any()
     assert not entropies[~groups.response_mask].any()
-    _, expected_logprobs, expected_entropies = one_by_one(policy.model, weighted(groups))
+    _, expected_logprobs, expected_entropies = one_by_one(policy.model, groups)
     torch.testing.assert_close(logprobs[groups.response_mask], torch.tensor(expected_logprobs), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(entropies[groups.response_mask], torch.tensor(expected_entropies), rtol=1e-4, atol=1e-5)
 
@@ -203,7 +195,7 @@ def test_token_logprobs_have_the_precision_of_the_model():
     policy = tiny_policy(vocab_size=VOCABULARY).double()
     groups = random_groups()[0]
     logprobs, _ = policy.token_logprobs(groups, 100)
-    output = policy(groups, objective, NORMALIZER)
+    output = run(policy, groups)
     torch.testing.assert_close(logprobs[groups.response_mask], output.logprobs, rtol=1e-12, atol=0)
 
 

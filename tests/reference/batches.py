@@ -51,7 +51,7 @@ def groups_with_shared_prompts(
     vocabulary: int = 50,
     dtype: torch.dtype = torch.float64,
 ) -> GroupBatch:
-    """Return groups whose responses follow one prompt each, in shuffled order, with weights.
+    """Return groups whose responses follow one prompt each, in shuffled order.
 
     One sequence of the largest group has another prompt of the same length, and one sequence has no response.
     """
@@ -79,5 +79,4 @@ def groups_with_shared_prompts(
         rewards=torch.rand(number, dtype=torch.float64, generator=generator).to(dtype),
         advantages=torch.randn(number, dtype=torch.float64, generator=generator).to(dtype),
         finished=torch.ones(number, dtype=torch.bool),
-        weights=torch.linspace(0.5, 1.5, number, dtype=dtype),
     )

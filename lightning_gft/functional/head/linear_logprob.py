@@ -19,11 +19,11 @@ from lightning_gft.checks import check_count, check_number
 from lightning_gft.functional.head.kernels import keep_rows, normalize, write_gradient
 from lightning_gft.functional.head.linear_head import LinearHead
 from lightning_gft.functional.head.products import add_weight_gradient, hidden_gradient, project
+from lightning_gft.functional.losses import weighted_nll
 from lightning_gft.functional.precision import widen
-from lightning_gft.functional.rectification import floor_logprobs
 
-ChunkCoefficientsFn = Callable[[Tensor, slice], Tensor]
-"""Coefficients ``[m]`` of a chunk from its log-probs ``[m]`` and where it stands in ``[M]``."""
+ChunkCoefficientsFn = Callable[[Tensor, Tensor | None, slice], Tensor]
+"""Coefficients ``[m]`` of a chunk from its log-probs ``[m]``, entropies ``[m]`` if asked for, and its slice of ``[M]``."""
 
 _CHUNK_BYTES = 2**27
 """Logits of a chunk: far below a model's activations and large enough for full-speed products."""
@@ -37,7 +37,7 @@ def linear_logprob_loss(
     hidden: Tensor,
     weight: Tensor,
     targets: Tensor,
-    coefficients: ChunkCoefficientsFn,
+    coefficients: Callable[[Tensor, slice], Tensor],
     *,
     bias: Tensor | None = None,
     softcap: float | None = None,
@@ -101,6 +101,22 @@ def linear_logprob_loss(
         chunk_size = check_count("chunk_size", chunk_size, otherwise="None to have it chosen")
     # Dividing by the temperature after the soft-cap is soft-capping lower what was divided before.
     head = LinearHead(softcap / temperature if softcap else None, logit_scale / temperature)
+    return head_loss(
+        hidden, weight, bias, targets, lambda lp, _, index: coefficients(lp, index), head, entropy, chunk_size
+    )
+
+
+def head_loss(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    coefficients: ChunkCoefficientsFn,
+    head: LinearHead,
+    entropy: bool = False,
+    chunk_size: int | None = None,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return what :func:`linear_logprob_loss` does, with coefficients that may depend on entropies too."""
     if not torch.is_grad_enabled():
         hidden, weight, bias = hidden.detach(), weight.detach(), None if bias is None else bias.detach()
     loss, logprobs, entropies = _LinearLogprobLoss.apply(  # type: ignore[no-untyped-call]
@@ -143,8 +159,10 @@ class _LinearLogprobLoss(torch.autograd.Function):
             logprobs[index] = (target_logits - log_normalizers).squeeze(1)
             if entropies is not None:
                 entropies[index] = asked[0].squeeze(1)
-            scale = _checked(coefficients(logprobs[index], index), len(states)).detach().to(wide)
-            loss -= torch.where(scale == 0, 0.0, scale * floor_logprobs(logprobs[index])).sum()
+            entropy_of_chunk = None if entropies is None else entropies[index]
+            given = coefficients(logprobs[index], entropy_of_chunk, index)
+            scale = check_coefficients(given, len(states)).detach().to(wide)
+            loss += weighted_nll(logprobs[index], scale)
             if not (need_hidden or need_weight or need_bias):
                 continue
             rows: Tensor | slice = slice(None)
@@ -172,7 +190,8 @@ class _LinearLogprobLoss(torch.autograd.Function):
         return *scaled, None, None, None, None, None
 
 
-def _checked(coefficients: Any, count: int) -> Tensor:
+def check_coefficients(coefficients: Any, count: int) -> Tensor:
+    """Return coefficients, or raise ``ValueError`` if they are not one for each of ``count`` log-probs."""
     if isinstance(coefficients, Tensor) and coefficients.shape == (count,):
         return coefficients
     got = f"shape {list(coefficients.shape)}" if isinstance(coefficients, Tensor) else repr(coefficients)

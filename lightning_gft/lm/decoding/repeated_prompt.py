@@ -26,24 +26,13 @@ class RepeatedPrompts:
             self.mask = self.mask.repeat_interleave(num_generations, dim=0)
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with some of the responses alone.
-
-        Args:
-            rows: Their places among those in flight, on the CPU and in order.
-        """
+        """Drop all other responses; ``rows`` are numbers of those in flight, on the CPU and in order."""
         rows = rows.to(self.mask.device, non_blocking=True)
         self.cache.batch_select_indices(rows)
         self.mask = self.mask[rows]
 
     def advance(self, tokens: Tensor) -> Tensor:
-        """Run one more token of each response in flight.
-
-        Args:
-            tokens: ``[N]``
-
-        Returns:
-            ``[N, V]`` logits.
-        """
+        """Run one more token ``[N]`` of each response in flight, and return logits ``[N, V]``."""
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], dim=1)
         output = self.model(
             input_ids=tokens.unsqueeze(1),

@@ -59,10 +59,16 @@ def logits_warpers(sampling: SamplingParams) -> LogitsProcessorList:
     return warpers
 
 
-def uniform_noise(seeds: Sequence[int], length: int) -> Tensor:
-    """Return ``[N, length]`` uniform numbers in [0, 1), row ``i`` from ``seeds[i]`` alone, in fp64 on the CPU."""
-    rows = [torch.rand(length, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in seeds]
-    return torch.stack(rows) if rows else torch.empty(0, length, dtype=torch.float64)
+def uniform_noise(seeds: Sequence[int | None], length: int) -> Tensor:
+    """Return ``[N, length]`` uniform numbers in [0, 1), row ``i`` from ``seeds[i]`` alone, in fp64 on the CPU.
+
+    Without a seed a row is 0.
+    """
+    noise = torch.zeros(len(seeds), length, dtype=torch.float64)
+    for row, seed in zip(noise, seeds, strict=True):
+        if seed is not None:
+            row.uniform_(generator=torch.Generator().manual_seed(seed))
+    return noise
 
 
 def draw(logits: Tensor, noise: Tensor) -> Tensor:

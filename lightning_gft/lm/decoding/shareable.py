@@ -1,67 +1,56 @@
-"""Finding out whether responses can share their prompt's keys and values."""
+"""Whether responses can share their prompt's keys and values."""
 
 from __future__ import annotations
 
 from contextlib import nullcontext
-from weakref import WeakKeyDictionary
 
 import torch
-from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from lightning_gft.lm.attention import RedirectionError, attention_name
+from lightning_gft.lm.capabilities import Capability, capability, tolerance
 from lightning_gft.lm.decoding.repeated_prompt import RepeatedPrompts
-from lightning_gft.lm.decoding.shared_prompt import SharedPrompts, can_share
+from lightning_gft.lm.decoding.shared_prompt import SharedPrompts, attends_to_all
 
 _PROMPTS = [[0, 1], [2, 3]]
 _NEXT = [1, 2, 3, 0]
 """A token for each of two responses to both."""
 
 
-_OBSTACLES: WeakKeyDictionary[PreTrainedModel, str] = WeakKeyDictionary()
+@capability
+@torch.no_grad()
+def shares_prompts(model: PreTrainedModel) -> Capability[bool]:
+    """Find out whether the responses of a model can share their prompt's keys and values.
 
-
-def can_be_shared(model: PreTrainedModel) -> bool:
-    """Return whether the responses of a model can share their prompt's keys and values; if not, the log says why once.
-
-    Args:
-        model: A causal language model, its weights on a real device.
-    """
-    if model not in _OBSTACLES:
-        # Autocast would round what is compared, but weights of several data types may not do without.
-        needed = torch.is_autocast_enabled(model.device.type) and len(_dtypes(model)) > 1
-        with torch.no_grad(), nullcontext() if needed else torch.autocast(model.device.type, enabled=False):
-            _OBSTACLES[model] = find_obstacle(model)
-        if _OBSTACLES[model]:
-            rank_zero_info(f"rollouts keep each response's own copy of its prompt: {_OBSTACLES[model]}")
-    return not _OBSTACLES[model]
-
-
-def find_obstacle(model: PreTrainedModel) -> str:
-    """Return why the responses of a model cannot share their prompt's keys and values; nothing if they can.
-
-    The attention that does so stands in for transformers' ``sdpa``, which knows no caps and no sinks. That a model's
-    layers leave their attention to it is *tried*: a step of a few tokens must give the logits that it gives otherwise.
+    The attention that does so takes the place of transformers' ``sdpa``, which knows no caps and no sinks. That a
+    model's layers leave their attention to it is *tried*: a step of a few tokens must give the logits that it gives
+    otherwise.
 
     Args:
         model: A causal language model, its weights on a real device.
     """
+    # Autocast would round what is compared, but weights of several data types may not do without.
+    needed = torch.is_autocast_enabled(model.device.type) and len(_dtypes(model)) > 1
+    with nullcontext() if needed else torch.autocast(model.device.type, enabled=False):
+        reason = _find_reason(model)
+    return Capability(not reason, reason and f"rollouts keep each response's own copy of its prompt: {reason}")
+
+
+def _find_reason(model: PreTrainedModel) -> str:
     name = attention_name(model)
     if name != "sdpa":
         return f"attn_implementation={name!r}"
-    if not can_share(_prefill(model), longest=0):
+    if not attends_to_all(_prefill(model), longest=0):
         return f"{type(model).__name__} keeps more than keys and values"
     try:
         shared = _step(SharedPrompts, model)
     except (RedirectionError, AttributeError, IndexError, KeyError, TypeError) as error:
         return f"{type(model).__name__}: {error}"
     repeated = _step(RepeatedPrompts, model)
-    # Half precision rounds to 2^-8.
-    exact = not _dtypes(model) - {torch.float32, torch.float64}
-    tolerance = 1e-4 if exact else 5e-2
     difference = (shared - repeated).float().norm(dim=1)
-    return "" if (difference <= tolerance * repeated.float().norm(dim=1)).all() else "its logits would be others"
+    close = difference <= tolerance(*_dtypes(model)) * repeated.float().norm(dim=1)
+    return "" if close.all() else "its logits would be others"
 
 
 def _dtypes(model: PreTrainedModel) -> set[torch.dtype]:

@@ -1,4 +1,4 @@
-"""One layer's keys and values, of prompts once and of each response."""
+"""One layer's keys and values: of each prompt once, and of each response."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicLayer
 from typing_extensions import override
 
-from lightning_gft.lm.decoding.places import Places
+from lightning_gft.lm.decoding.slots import Slots
 
 _ROOM = 32
 """Tokens to make room for at first."""
@@ -24,13 +24,13 @@ class SharedLayer(DynamicLayer):
     Args:
         prompt_keys: ``[P, key heads, T, D]``
         prompt_values: The same.
-        stored: Where each response's keys and values are put.
+        stored: Slots of the responses among what is stored.
     """
 
     keys: Tensor  # never None, as there is room from the start
     values: Tensor
 
-    def __init__(self, prompt_keys: Tensor, prompt_values: Tensor, stored: Places) -> None:
+    def __init__(self, prompt_keys: Tensor, prompt_values: Tensor, stored: Slots) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.lazy_initialization(prompt_keys, prompt_values)
         self.prompt_keys, self.prompt_values = _as_attended(prompt_keys), _as_attended(prompt_values)
@@ -58,11 +58,11 @@ class SharedLayer(DynamicLayer):
         return self.prompt_keys.shape[2] + self.length
 
     def keep_prompts(self, prompts: Tensor) -> None:
-        """Keep some of the prompts."""
+        """Drop all other prompts."""
         self.prompt_keys, self.prompt_values = self.prompt_keys[prompts], self.prompt_values[prompts]
 
     def keep_stored(self, rows: Tensor) -> None:
-        """Keep what some of the responses have added."""
+        """Drop what all other responses have added."""
         self.keys, self.values = self.keys[rows], self.values[rows]
 
 
@@ -92,8 +92,7 @@ def _as_attended(part: Tensor) -> Tensor:
 def _with_room(part: Tensor, length: int) -> Tensor:
     """Return ``[N, heads, length, D]`` that begins with a part.
 
-    The rest is whatever memory held. Where a response has ended it stays so, and takes part in products whose outcome
-    nobody reads.
+    The rest is not initialised. Where a response has ended it stays so, in products whose outcome is never read.
     """
     room = part.new_empty(len(part), part.shape[1], length, part.shape[3])
     room[:, :, : part.shape[2]] = part

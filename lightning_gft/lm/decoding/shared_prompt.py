@@ -13,25 +13,25 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from lightning_gft.lm.attention import AttentionFunction, RedirectionError, no_mask, redirect_attention
-from lightning_gft.lm.decoding.places import Places
+from lightning_gft.lm.attention import AttentionFunction, RedirectionError, attend_through
 from lightning_gft.lm.decoding.shared_layer import SharedLayer, product
+from lightning_gft.lm.decoding.slots import Slots
 
 _WORTH_COPYING = 0.75
 """Leaving something out copies all the rest, so it waits until no more than this share stays."""
 
 
-def can_share(cache: DynamicCache, longest: int) -> bool:
-    """Return whether all layers of a cache see all tokens, so that a prompt's can be held once.
+def attends_to_all(cache: DynamicCache, longest: int) -> bool:
+    """Return whether all layers of a cache keep all tokens, so that a prompt's can be held once.
 
     Args:
         cache: What a model made of the prompts.
         longest: Tokens of a prompt and its longest response.
     """
-    return all(_sees_all(layer, longest) for layer in cache.layers)
+    return all(_attends_to_all(layer, longest) for layer in cache.layers)
 
 
-def _sees_all(layer: object, longest: int) -> bool:
+def _attends_to_all(layer: object, longest: int) -> bool:
     if type(layer) is DynamicSlidingWindowLayer:
         return longest < layer.sliding_window
     return type(layer) is DynamicLayer
@@ -41,53 +41,40 @@ class SharedPrompts:
     """The prompts' keys and values, and beside them those of the responses so far.
 
     Args:
-        model: One that :func:`~lightning_gft.lm.decoding.shareable.find_obstacle` has nothing against.
-        cache: What it made of ``P`` prompts, for which :func:`can_share` holds; taken over.
+        model: One that passes :func:`~lightning_gft.lm.decoding.shareable.shares_prompts`.
+        cache: What it made of ``P`` prompts, for which :func:`attends_to_all` holds; taken over.
         mask: ``[P, T]``, 0 at the padding on the left.
         num_generations: Responses a prompt.
     """
 
     def __init__(self, model: PreTrainedModel, cache: DynamicCache, mask: Tensor, num_generations: int) -> None:
-        redirect_attention(model)
         self.model = model
         self.cache = cache
         count, self.device = len(mask), mask.device
         self.padding = (mask == 0)[:, None, None] if not mask.all() else None
         self.positions = mask.sum(dim=1).repeat_interleave(num_generations)
         self.prompts = torch.arange(count).repeat_interleave(num_generations)
-        self.by_prompt = Places.by_prompt(self.prompts, count, self.device)
-        self.stored = Places.filling(len(self.prompts), self.device)
+        self.by_prompt = Slots.by_prompt(self.prompts, count, self.device)
+        self.stored = Slots.filling(len(self.prompts), self.device)
         self.layers = [SharedLayer(layer.keys, layer.values, self.stored) for layer in cast("Any", cache.layers)]
         cache.layers = list(self.layers)
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with some of the responses alone.
-
-        Args:
-            rows: Their places among those in flight, on the CPU and in order.
-        """
+        """Drop all other responses; ``rows`` are numbers of those in flight, on the CPU and in order."""
         self.positions = self.positions[rows.to(self.device, non_blocking=True)]
         self.prompts = self.prompts[rows]
         self._keep_prompts()
         self._keep_stored(self.stored.of(rows))
 
     def advance(self, tokens: Tensor) -> Tensor:
-        """Run one more token of each response in flight.
-
-        Args:
-            tokens: ``[N]``
-
-        Returns:
-            ``[N, V]`` logits.
-        """
+        """Run one more token ``[N]`` of each response in flight, and return logits ``[N, V]``."""
         output = self.model(
             input_ids=tokens.unsqueeze(1),
-            attention_mask=no_mask(self.device),
             position_ids=self.positions.unsqueeze(1),
             past_key_values=self.cache,
-            attending=self,
             use_cache=True,
             logits_to_keep=1,
+            **attend_through(self.model, self, self.device),
         )
         if any(layer.handed is not None for layer in self.layers):
             raise RedirectionError("its layers do not attend through the function that transformers gives them")
@@ -104,11 +91,11 @@ class SharedPrompts:
             if self.padding is not None:
                 self.padding = self.padding[index]
             self.prompts, there = torch.searchsorted(needed, self.prompts), len(needed)
-        self.by_prompt = Places.by_prompt(self.prompts, there, self.device)
+        self.by_prompt = Slots.by_prompt(self.prompts, there, self.device)
 
-    def _keep_stored(self, stored: Places) -> None:
+    def _keep_stored(self, stored: Slots) -> None:
         worth_it = len(stored.taken) <= _WORTH_COPYING * stored.size
-        self.stored = Places.filling(len(stored.taken), self.device) if worth_it else stored
+        self.stored = Slots.filling(len(stored.taken), self.device) if worth_it else stored
         for layer in self.layers:
             if worth_it:
                 layer.keep_stored(stored.index)
@@ -124,15 +111,7 @@ class SharedPrompts:
         scaling: float | None = None,
         **_: Any,
     ) -> Tensor:
-        """Attend from ``[N, heads, 1, D]``, with one softmax over a prompt and what the layer has just handed out.
-
-        Args:
-            function: The model's own, which this one stands in for.
-            module: The layer that asks.
-            query: ``[N, heads, 1, D]``.
-            key: What the layer's cache has just handed out.
-            value: The same.
-            scaling: Of the scores.
+        """Attend from ``[N, heads, 1, D]``, with one softmax over a prompt and what the layer's cache has handed out.
 
         Raises:
             RedirectionError: If a layer attends to other keys than those of its cache.

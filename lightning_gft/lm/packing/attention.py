@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,19 +11,52 @@ from torch.nn.functional import embedding
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from lightning_gft.lm.attention import AttentionFunction
-from lightning_gft.lm.packing.block import Block
-from lightning_gft.lm.packing.row import Pack
+from lightning_gft.lm.packing.block import Block, choose_blocks
 
 
-@dataclass(frozen=True)
 class PackedAttention:
-    """Attends among the sequences of a pack, each within itself.
+    """Attends among the sequences of a pack of ``S`` slots, each within itself.
 
     Args:
-        packing: Who sees whom.
+        blocks: In which attention is taken. Every slot is a query in exactly one of them.
+        queries: ``[Q]``, slots of the queries, one block after the other.
+        keys: ``[K]``, slots of the keys, likewise.
+        padding: ``[Q]``, true where a query only fills up; all of these on the CPU.
+        device: Where the model runs.
     """
 
-    packing: Pack
+    def __init__(
+        self, blocks: list[Block], queries: Tensor, keys: Tensor, padding: Tensor, device: torch.device
+    ) -> None:
+        real = (~padding).nonzero().squeeze(1)
+        outputs = torch.empty_like(real)
+        outputs[queries[real]] = real
+        self.blocks = blocks
+        self.queries, self.keys, self.padding = queries.to(device), keys.to(device), padding.to(device)
+        self.outputs = outputs.to(device)
+        """``[S]``, where in ``[Q]`` each slot is a query."""
+        # The pack is nothing but whole sequences of one length, so there is no row to move.
+        self.plain = len(blocks) == 1 and len(queries) == len(real)
+        self._masks: dict[tuple[int, int | None, torch.dtype], Tensor] = {}
+
+    def mask(self, number: int, window: int | None, dtype: torch.dtype, causal_is_implied: bool) -> Tensor | None:
+        """Return the ``[n, 1, R, L]`` that is added to a block's attention scores: 0, or minus infinity.
+
+        Args:
+            number: Of the block.
+            window: See :meth:`Block.visible`.
+            dtype: Of the result.
+            causal_is_implied: Whether an attention function that gets no mask is causal by itself, and faster so.
+        """
+        block = self.blocks[number]
+        limit = None if window is None or window >= block.width else window
+        if causal_is_implied and block.causal and limit is None:
+            return None
+        key = number, limit, dtype
+        if key not in self._masks:  # all layers share it
+            hidden = ~block.visible(limit, self.queries.device)
+            self._masks[key] = torch.zeros_like(hidden, dtype=dtype).masked_fill_(hidden, -torch.inf)
+        return self._masks[key]
 
     def attend(
         self,
@@ -36,41 +68,49 @@ class PackedAttention:
         sliding_window: int | None = None,
         **kwargs: Any,
     ) -> Tensor:
-        """Return ``[1, S, heads, D]``, see :class:`lightning_gft.lm.attention.Attending`.
-
-        Args:
-            function: Attention as transformers calls it.
-            module: The layer that asks.
-            query: ``[1, heads, S, D]``.
-            key: ``[1, key heads, S, D]``.
-            value: ``[1, key heads, S, D]``.
-            sliding_window: Most positions back, its own included; ``None`` for no limit.
-            kwargs: Passed on.
-        """
-        packing = self.packing
+        """Return ``[1, S, heads, D]``, see :class:`lightning_gft.lm.attention.Attending`."""
         causal_by_itself = function is sdpa_attention_forward
-        queries, *seen = (_rows(tensor) for tensor in (query, key, value))
-        if not packing.plain:
-            queries = _Spread.apply(queries, packing)  # type: ignore[no-untyped-call]
-            seen = [embedding(packing.keys, rows) for rows in seen]
-        asked = queries.split([block.num_queries for block in packing.blocks])
-        keys, values = (rows.split([block.num_keys for block in packing.blocks]) for rows in seen)
-        answers = []
-        for number, block in enumerate(packing.blocks):
-            answer, _ = function(
+        queries, *gathered = (_rows(tensor) for tensor in (query, key, value))
+        if not self.plain:
+            queries = _Spread.apply(queries, self)  # type: ignore[no-untyped-call]
+            gathered = [embedding(self.keys, rows) for rows in gathered]
+        by_block = queries.split([block.num_queries for block in self.blocks])
+        keys, values = (rows.split([block.num_keys for block in self.blocks]) for rows in gathered)
+        attended = []
+        for number, block in enumerate(self.blocks):
+            output, _ = function(
                 module,
-                _heads(asked[number], block, query),
+                _heads(by_block[number], block, query),
                 _heads(keys[number], block, key),
                 _heads(values[number], block, value),
-                packing.mask(number, sliding_window, query.dtype, causal_by_itself),
+                self.mask(number, sliding_window, query.dtype, causal_by_itself),
                 sliding_window=sliding_window,
                 **kwargs,
             )
-            answers.append(answer.flatten(0, 1).flatten(1))
-        collected = torch.cat(answers)
-        if not packing.plain:
-            collected = _Collect.apply(collected, packing)  # type: ignore[no-untyped-call]
-        return collected.view(1, len(packing), query.shape[1], -1)
+            attended.append(output.flatten(0, 1).flatten(1))
+        collected = torch.cat(attended)
+        if not self.plain:
+            collected = _Collect.apply(collected, self)  # type: ignore[no-untyped-call]
+        return collected.view(1, query.shape[2], query.shape[1], -1)
+
+
+def lay_out(slots: Tensor, shared: Tensor, lengths: Tensor, device: torch.device) -> PackedAttention:
+    """Return attention among sequences in a pack.
+
+    Args:
+        slots: ``[N, T]``, the slots of the tokens of each sequence; on the CPU, as the next two.
+        shared: ``[N]``, how many first tokens of each are queries of another one.
+        lengths: ``[N]``, its tokens.
+        device: Where the model runs.
+    """
+    blocks, queries, keys, padding = [], [], [], []
+    for block, rows in choose_blocks(shared, lengths):
+        last = lengths[rows, None] - 1
+        blocks.append(block)
+        queries.append(slots[rows].gather(1, block.positions).flatten())
+        keys.append(slots[rows].gather(1, torch.arange(block.width, device="cpu").minimum(last)).flatten())
+        padding.append((block.positions.diff(dim=1, prepend=block.positions[:, :1] - 1) == 0).flatten())
+    return PackedAttention(blocks, torch.cat(queries), torch.cat(keys), torch.cat(padding), device)
 
 
 def _rows(tensor: Tensor) -> Tensor:
@@ -84,29 +124,29 @@ def _heads(rows: Tensor, block: Block, like: Tensor) -> Tensor:
 
 
 class _Spread(torch.autograd.Function):
-    """Tokens to queries. Every token asks once, so the way back is a selection too, where autograd's would add up."""
+    """Slots to queries. Every slot is one query, so backward is a selection too, where autograd's would add up."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, packing: Pack) -> Tensor:
-        ctx.packing = packing
-        return rows.index_select(0, packing.queries)
+    def forward(ctx: Any, rows: Tensor, attention: PackedAttention) -> Tensor:
+        ctx.attention = attention
+        return rows.index_select(0, attention.queries)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient.index_select(0, ctx.packing.answers), None
+        return gradient.index_select(0, ctx.attention.outputs), None
 
 
 class _Collect(torch.autograd.Function):
-    """Queries back to tokens."""
+    """Queries back to slots."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, packing: Pack) -> Tensor:
-        ctx.packing = packing
-        return rows.index_select(0, packing.answers)
+    def forward(ctx: Any, rows: Tensor, attention: PackedAttention) -> Tensor:
+        ctx.attention = attention
+        return rows.index_select(0, attention.outputs)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        spread = gradient.index_select(0, ctx.packing.queries)
-        return spread.masked_fill_(ctx.packing.padding.unsqueeze(1), 0), None
+        spread = gradient.index_select(0, ctx.attention.queries)
+        return spread.masked_fill_(ctx.attention.padding.unsqueeze(1), 0), None

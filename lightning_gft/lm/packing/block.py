@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,12 +14,12 @@ _BLOCK_COST = 2**14
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """``n`` sequences of similar length, of each ``R`` tokens that ask and ``L`` that they may see.
+    """``n`` sequences of similar length, of each ``R`` queries and ``L`` keys.
 
     Args:
-        positions: ``[n, R]``, on the CPU, of the tokens that ask in their sequences.
+        positions: ``[n, R]``, on the CPU, of the queries in their sequences; padding repeats a sequence's last one.
         width: ``L``.
-        causal: Whether they begin at 0 everywhere.
+        causal: Whether the queries begin at position 0 everywhere.
     """
 
     positions: Tensor
@@ -37,7 +37,7 @@ class Block:
         return len(self.positions) * self.width
 
     def visible(self, window: int | None = None, device: torch.device | None = None) -> Tensor:
-        """Return ``[n, 1, R, L]``, true where a query may see a key.
+        """Return ``[n, 1, R, L]``, true where a query attends to a key.
 
         Args:
             window: Most positions back, its own included; ``None`` for no limit.
@@ -45,55 +45,30 @@ class Block:
         """
         position = self.positions[:, :, None].to(device or self.positions.device)
         key = torch.arange(self.width, device=position.device)
-        seen = key <= position
+        visible = key <= position
         if window is not None:
-            seen &= key > position - window
-        return seen.unsqueeze(1)
+            visible &= key > position - window
+        return visible.unsqueeze(1)
 
 
-@dataclass(frozen=True, eq=False)
-class LaidBlock:
-    """A block and where its tokens stand in a row.
-
-    Args:
-        block: The block.
-        queries: ``[n * R]`` places of the tokens that ask; padding repeats a sequence's last one.
-        keys: ``[n * L]`` places of the tokens that they may see, in the order of their positions, padded likewise.
-        padding: ``[n * R]``, true where a query only fills up.
-    """
-
-    block: Block
-    queries: Tensor
-    keys: Tensor
-    padding: Tensor
-
-
-def lay_blocks(places: Tensor, shared: Tensor, lengths: Tensor) -> list[LaidBlock]:
-    """Take sequences of similar length together, those that ask with all their tokens apart from those that do not.
+def choose_blocks(shared: Tensor, lengths: Tensor) -> Iterator[tuple[Block, Tensor]]:
+    """Put sequences of similar length into one block, whole ones apart from those that share tokens.
 
     Args:
-        places: ``[N, T]`` where in a row the tokens of each sequence stand; on the CPU, as all of these.
-        shared: ``[N]`` how many of its first tokens another one asks for.
-        lengths: ``[N]`` its tokens.
+        shared: ``[N]``, how many first tokens of each sequence are queries of another one.
+        lengths: ``[N]``, its tokens; both on the CPU.
+
+    Yields:
+        A block and the row numbers ``[n]`` of its sequences.
     """
     skipped, widths = shared.tolist(), lengths.tolist()
     whole = [n for n, count in enumerate(skipped) if not count]
     following = [n for n, count in enumerate(skipped) if 0 < count < widths[n]]
-    buckets = [bucket for rows in (whole, following) for bucket in _buckets(rows, skipped, widths)]
-    return [_lay(places, torch.tensor(rows, device=places.device), shared, lengths) for rows in buckets]
-
-
-def _lay(places: Tensor, rows: Tensor, shared: Tensor, lengths: Tensor) -> LaidBlock:
-    chosen, first, last = places[rows], shared[rows, None], lengths[rows, None] - 1
-    key = torch.arange(int(last.max()) + 1, device=places.device)
-    query = first + key[: int((last - first).max()) + 1]
-    positions = query.minimum(last)
-    return LaidBlock(
-        Block(positions, width=len(key), causal=not first.any()),
-        queries=chosen.gather(1, positions).flatten(),
-        keys=chosen.gather(1, key.minimum(last)).flatten(),
-        padding=(query > last).flatten(),
-    )
+    for bucket in (*_buckets(whole, skipped, widths), *_buckets(following, skipped, widths)):
+        rows = torch.tensor(bucket, device="cpu")
+        first, last = shared[rows, None], lengths[rows, None] - 1
+        query = first + torch.arange(int((last - first).max()) + 1, device="cpu")
+        yield Block(query.minimum(last), width=int(last.max()) + 1, causal=not first.any()), rows
 
 
 def _buckets(rows: Sequence[int], skipped: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:

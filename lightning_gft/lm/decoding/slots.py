@@ -1,4 +1,4 @@
-"""Rows of a larger tensor that the responses in flight take up."""
+"""Slots of a larger tensor, one for each response in flight."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import torch
 from torch import Tensor
 
 
-class Places:
-    """Which of ``size`` rows are taken, by ``N`` responses in order.
+class Slots:
+    """Slots of ``N`` responses among ``size`` rows.
 
     Args:
-        taken: ``[N]``, on the CPU, increasing.
-        size: How many rows there are.
+        taken: ``[N]``, the row of each response, on the CPU, increasing.
+        size: Rows.
         device: Where the tensors are whose rows these are.
 
     Example:
-        >>> places = Places(torch.tensor([0, 2]), 3, torch.device("cpu"))
-        >>> spread = places.spread(torch.tensor([5, 7]))
+        >>> slots = Slots(torch.tensor([0, 2]), 3, torch.device("cpu"))
+        >>> spread = slots.spread(torch.tensor([5, 7]))
         >>> spread
         tensor([5, 5, 7])
-        >>> places.gather(spread)
+        >>> slots.gather(spread)
         tensor([5, 7])
     """
 
@@ -33,21 +33,21 @@ class Places:
             self._takers = takers.to(device, non_blocking=True)
 
     @classmethod
-    def filling(cls, size: int, device: torch.device) -> Places:
-        """Return places that take up every row."""
+    def filling(cls, size: int, device: torch.device) -> Slots:
+        """Return slots that take every row."""
         return cls(torch.arange(size), size, device)
 
     @classmethod
-    def by_prompt(cls, prompts: Tensor, count: int, device: torch.device) -> Places:
-        """Return places in as many rows for each of the prompts as the one with most responses has need of.
+    def by_prompt(cls, prompts: Tensor, count: int, device: torch.device) -> Slots:
+        """Return slots in equally many rows for each of ``count`` prompts.
 
         Args:
             prompts: ``[N]``, the prompt of each response, on the CPU, increasing.
-            count: How many prompts there are.
+            count: Prompts.
             device: Where the tensors are whose rows these are.
 
         Example:
-            >>> Places.by_prompt(torch.tensor([0, 1, 1, 1, 2]), 3, torch.device("cpu")).taken
+            >>> Slots.by_prompt(torch.tensor([0, 1, 1, 1, 2]), 3, torch.device("cpu")).taken
             tensor([0, 3, 4, 5, 6])
         """
         width = int(prompts.bincount().max())
@@ -59,20 +59,20 @@ class Places:
         """Whether every row is taken."""
         return len(self.taken) == self.size
 
-    def of(self, rows: Tensor) -> Places:
-        """Return the places of some of the responses, by their numbers on the CPU."""
-        return Places(self.taken[rows], self.size, self.index.device)
+    def of(self, rows: Tensor) -> Slots:
+        """Return the slots of some of the responses."""
+        return Slots(self.taken[rows], self.size, self.index.device)
 
     def spread(self, rows: Tensor) -> Tensor:
-        """Put ``[N, ...]`` rows into their places; those that are free get the first, which nobody reads there."""
+        """Put ``[N, ...]`` rows into their slots; free slots repeat the first, and are never read."""
         return rows if self.full else rows.index_select(0, self._takers)
 
     def gather(self, spread: Tensor) -> Tensor:
-        """Take ``[N, ...]`` rows out of their places."""
+        """Take ``[N, ...]`` rows out of their slots."""
         return spread if self.full else spread.index_select(0, self.index)
 
     def write(self, rows: Tensor, into: Tensor) -> None:
-        """Put ``[N, ...]`` rows into their places in a tensor, in its type."""
+        """Put ``[N, ...]`` rows into their slots in a tensor, in its type."""
         if self.full:
             into.copy_(rows)
         else:
