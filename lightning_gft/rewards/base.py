@@ -12,14 +12,15 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_gft.checks import check_number
+from lightning_gft.parts import Part
 from lightning_gft.rewards.text import shorten
 
 
-class Reward(ABC):
+class Reward(Part, ABC):
     """Scores all responses of a batch in one call.
 
     A subclass raises where it cannot tell the score, say for want of a reference: a 0 would teach the policy that the
-    response is wrong.
+    response is wrong. What it counts and starts is a :class:`~lightning_gft.parts.Part`'s.
 
     Args:
         weight: What the score counts in the total; negative for a penalty, 0 to log the score alone.
@@ -56,7 +57,7 @@ class Reward(ABC):
             **columns: Every other column of the data, ``N`` entries each.
         """
 
-    def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:  # noqa: B027 (nothing to check is the rule)
+    def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:
         """Refuse a row of the data whose responses could not be scored; a run asks for every row before it starts.
 
         Args:
@@ -67,7 +68,7 @@ class Reward(ABC):
             ValueError: If it is unfit.
         """
 
-    def check_tokens(self, special_tokens: Collection[str]) -> None:  # noqa: B027
+    def check_tokens(self, special_tokens: Collection[str]) -> None:
         """Check the reward against a tokenizer; a run asks before it starts.
 
         Args:
@@ -76,9 +77,6 @@ class Reward(ABC):
         Raises:
             ValueError: If no response could ever score.
         """
-
-    def close(self) -> None:  # noqa: B027
-        """End what the reward has started, such as processes, when a run ends; a later call may start it anew."""
 
 
 class FunctionReward(Reward):
@@ -151,9 +149,6 @@ class FunctionReward(Reward):
 
 def as_rewards(rewards: Mapping[str, Any]) -> dict[str, Any]:
     """Return named rewards, each plain function among them made a :class:`FunctionReward`.
-
-    Args:
-        rewards: By name; what is neither a reward nor a function stays as it is.
 
     Example:
         >>> as_rewards({"brief": lambda responses: [-len(response) for response in responses]})["brief"].weight
