@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import torch
 from lightning.pytorch import Callback, Trainer
@@ -18,11 +18,11 @@ from torchmetrics import Metric
 from lightning_gft.checks import did_you_mean
 from lightning_gft.data import PromptDataModule
 from lightning_gft.evaluation import Evaluator, log_key
-from lightning_gft.losses import GroupLoss
+from lightning_gft.losses import GroupLoss, check_known
 from lightning_gft.rewards import Reward
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.training import TrainingStatistics, UpdateFigures
-from lightning_gft.types import GroupBatch, LossOutput, Source
+from lightning_gft.types import GroupBatch, LossOutput, Need, Source
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -46,6 +46,7 @@ def training_names(loss: GroupLoss, sampler: GroupSampler) -> set[str]:
     statistics, loss = _local_copy(TrainingStatistics()), _local_copy(loss)
     groups = _one_token_each([source.source for source in sampler.sources.values()], sampler.rewards)
     one = torch.ones(len(groups))
+    check_known(loss, groups.tokens(), later=get_args(Need))
     tokens = replace(groups.tokens(-one), **dict.fromkeys(loss.needs() - {"advantages", "sequence_logratio"}, -one))
     if "sequence_logratio" in loss.needs():
         tokens = replace(tokens, old_logprobs=-one)
