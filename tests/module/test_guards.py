@@ -106,7 +106,9 @@ def test_batches_without_demonstrations_do_not_stop_a_loss_that_compares_nothing
 
 @pytest.mark.parametrize("advantage", [GroupNormalizedAdvantage(), LeaveOneOutAdvantage(), None])
 def test_a_group_of_one_has_nothing_to_compare_with(advantage: Any):
-    with pytest.raises(ValueError, match=r"at least 2 responses a prompt .*got 1 from the sources \(only\); .*RewardAdvantage.*SFT"):
+    with pytest.raises(
+        ValueError, match=r"at least 2 responses a prompt .*got 1 from the sources \(only\); .*RewardAdvantage.*SFT"
+    ):
         make_module(GFTLoss(), {"only": SelfSource(1)}, advantage=advantage)
 
 
@@ -157,7 +159,9 @@ def test_a_group_of_one_at_run_time_is_counted_and_warned_of():
 
 def test_a_baseline_of_own_samples_needs_own_samples():
     for sources in ({"teacher": TeacherSource(4)}, {"teacher": TeacherSource(4), "self": SelfSource(1)}):
-        with pytest.raises(ValueError, match=r"`sampler`: expected at least 2 own samples a prompt for SelfBaseline.*got [01] "):
+        with pytest.raises(
+            ValueError, match=r"`sampler`: expected at least 2 own samples a prompt for SelfBaseline.*got [01] "
+        ):
             make_module(sources=sources, advantage=SelfBaselineAdvantage())
     make_module(sources={"teacher": TeacherSource(4), "self": SelfSource(2)}, advantage=SelfBaselineAdvantage())
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from lightning_gft import GroupBatch, Policy, ScratchPolicy, TokenBatch
+from lightning_gft import GroupBatch, Policy, ScratchPolicy
 from tests.conftest import ALPHABET, tiny_loader, tiny_policy
-from tests.policy.passes import NORMALIZER, objective, run, weights_of
+from tests.policy.passes import NORMALIZER, run, weights_of
 from tests.reference import random_groups
 
 VOCABULARY = 64

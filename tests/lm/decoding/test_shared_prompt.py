@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from lightning_gft.lm.decoding.places import Places
 from torch import Tensor
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from lightning_gft import LoRA, Policy, Response, SamplingParams, ScratchPolicy
-from lightning_gft.lm.decoding.places import Places
 from lightning_gft.lm.decoding.shareable import find_obstacle
 from lightning_gft.lm.decoding.shared_prompt import SharedPrompts
 from lightning_gft.rollout import transformers
