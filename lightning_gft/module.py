@@ -159,6 +159,7 @@ class GFTLitModule(LightningModule):
     def setup(self, stage: str) -> None:
         prepare(self.trainer)  # callbacks too that a subclass configures
         self.base_seed = torch.initial_seed()
+        self.life.begin(parts_of(self.sampler, self.loss), self.device)  # some demonstrations are scored now
         check_run(self.trainer, self, stage, own_code=type(self) is not GFTLitModule)
 
     @override
@@ -223,7 +224,7 @@ class GFTLitModule(LightningModule):
         update = self.updates.run(plan, self.loss, self.policy, self.statistics.count_pass, batch_idx)
         num_tokens = reduce(groups.lengths.sum(), "sum")
         figures = self.statistics.collect(num_tokens, time.perf_counter() - started, update)
-        self.rows.step(figures | self.life.figures(parts))
+        self.rows.step(figures | self.life.figures(parts, taken=figures))
         return {"loss": update.loss, "groups": groups}
 
     @override

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from jsonargparse import ArgumentError, ArgumentParser
@@ -11,7 +13,7 @@ from lightning_gft.advantages import (
     RewardAdvantage,
     SelfBaselineAdvantage,
 )
-from lightning_gft.types import Source
+from lightning_gft.types import GroupBatch, Source
 from tests import reference
 
 ESTIMATORS = {
@@ -31,11 +33,17 @@ ESTIMATORS = {
 every_estimator = pytest.mark.parametrize(("estimator", "oracle"), ESTIMATORS.values(), ids=ESTIMATORS.keys())
 
 
+def scored(rewards: torch.Tensor) -> GroupBatch:
+    """Return one group of three responses, two of them the policy's own."""
+    groups, _ = reference.random_groups(sizes=(3,))
+    return replace(groups, rewards=rewards, source=torch.tensor([0, 2, 2]))
+
+
 @every_estimator
 @pytest.mark.parametrize("seed", range(3))
 def test_agrees_with_loops(estimator: AdvantageEstimator, oracle, seed: int):
     groups, _ = reference.random_groups(seed)
-    actual = estimator(groups.rewards, groups.group_index, groups.source)
+    actual = estimator(groups)
     expected = oracle(groups.rewards.tolist(), groups.group_index.tolist(), groups.source.tolist())
     torch.testing.assert_close(actual, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-10)
 
@@ -43,20 +51,29 @@ def test_agrees_with_loops(estimator: AdvantageEstimator, oracle, seed: int):
 @every_estimator
 @pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.float16, torch.bfloat16, torch.float32], ids=str)
 def test_advantages_are_at_least_fp32(estimator: AdvantageEstimator, oracle, dtype: torch.dtype):
-    rewards = torch.tensor([1, 0, 1]).to(dtype)
-    advantages = estimator(rewards, torch.tensor([0, 0, 0]), torch.tensor([0, 2, 2]))
-    assert advantages.dtype == torch.float32
+    assert estimator(scored(torch.tensor([1, 0, 1]).to(dtype))).dtype == torch.float32
 
 
 @every_estimator
 def test_reward_that_is_not_finite_is_refused(estimator: AdvantageEstimator, oracle):
     with pytest.raises(ValueError, match="not finite"):
-        estimator(torch.tensor([1.0, float("nan")]), torch.tensor([0, 0]), torch.tensor([0, 2]))
+        estimator(scored(torch.tensor([1.0, float("nan"), 1.0])))
 
 
 @every_estimator
 def test_smallest_group_that_means_something(estimator: AdvantageEstimator, oracle):
-    assert estimator.min_group_size == (1 if isinstance(estimator, RewardAdvantage) else 2)
+    estimator.check_group(num_responses=2, num_own=2)
+    if isinstance(estimator, RewardAdvantage):
+        estimator.check_group(num_responses=1, num_own=0)
+        return
+    name = type(estimator).__name__
+    with pytest.raises(ValueError, match=rf"expected at least 2 responses a prompt for {name}, .*, got 1"):
+        estimator.check_group(num_responses=1, num_own=1)
+
+
+def test_a_baseline_of_own_samples_needs_two_of_them():
+    with pytest.raises(ValueError, match=r"at least 2 own samples a prompt for SelfBaselineAdvantage.*, got 1"):
+        SelfBaselineAdvantage().check_group(num_responses=9, num_own=1)
 
 
 def parse(**config) -> AdvantageEstimator:

@@ -25,7 +25,7 @@ class Scripted(RolloutEngine):
     def __init__(self, greedy: Sequence[str], samples: Sequence[Sequence[str]]) -> None:
         self.tokenizer = tiny_loader().tokenizer
         self.greedy, self.samples = greedy, samples
-        self.calls: list[tuple[int, SamplingParams]] = []
+        self.calls: list[tuple[int, SamplingParams, bool]] = []
 
     def generate(
         self,
@@ -35,17 +35,18 @@ class Scripted(RolloutEngine):
         sampling: SamplingParams,
         seeds: Sequence[int],
         end: EndTokens,
+        with_greedy: bool = False,
     ) -> list[list[Response]]:
-        self.calls.append((num_generations, sampling))
-        texts = [[text] for text in self.greedy] if sampling.greedy else self.samples
+        self.calls.append((num_generations, sampling, with_greedy))
+        texts = [[greedy, *samples] for greedy, samples in zip(self.greedy, self.samples, strict=True)]
         return [[Response([*self.tokenizer.encode(text), 1]) for text in row] for row in texts]
 
 
 def evaluate(policy: Policy, settings: Evaluation, budget: int = 1000) -> dict[str, float]:
-    evaluator = Evaluator(settings, REWARDS)
-    metric = evaluator.metric()
-    evaluator.evaluate(metric, prompt_batch(policy.tokenizer, PROMPTS, REFERENCES), policy, seed=0, budget=budget)
-    return {name: value.item() for name, value in metric.compute().items()}
+    evaluator = Evaluator(settings)
+    evaluator.start(policy)
+    evaluator.step(prompt_batch(policy.tokenizer, PROMPTS, REFERENCES), policy, REWARDS, seed=0, max_tokens=budget)
+    return {name: value.item() for name, value in evaluator.finish()[""].items()}
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_accuracy(greedy: list[str], samples: list[list[str]], expected: dict[st
     figures = evaluate(policy, Evaluation(4, max_new_tokens=9, temperature=0.5, top_p=0.9, reward="accuracy", kl=False))
     assert {name: figures[name] for name in expected} == pytest.approx(expected)
     assert figures["response_length"] == pytest.approx(sum(len(t) + 1 for row in samples for t in row) / 12)
-    assert sorted(engine.calls) == [(1, SamplingParams(9, 0.0)), (4, SamplingParams(9, 0.5, top_p=0.9))]
+    assert engine.calls == [(4, SamplingParams(9, 0.5, top_p=0.9), True)]  # each prompt is prefilled once
 
 
 def test_kl_is_zero_at_the_start_and_grows():
@@ -111,7 +112,7 @@ def test_kl_and_entropy_estimate_what_they_name():
 def test_kl_of_each_token_is_schulmans_k3():
     policy, settings = moved_policy(), Evaluation(num_samples=2, max_new_tokens=4)
     prompts = prompt_batch(policy.tokenizer, PROMPTS, REFERENCES)
-    drawn = Evaluator(settings, REWARDS).samples.sample(prompts, policy, seed=0)
+    drawn = Evaluator(settings).step(prompts, policy, REWARDS, seed=0, max_tokens=1000).samples
     terms = []
     for ids, mask in zip(drawn.input_ids.tolist(), drawn.response_mask.tolist(), strict=True):
         for t in (t for t, in_response in enumerate(mask) if in_response):
@@ -129,9 +130,9 @@ def test_budget_does_not_matter():
 
 
 def test_reward_defaults_to_the_first_and_must_exist():
-    assert Evaluator(Evaluation(), REWARDS).reward_name == "digits"
-    with pytest.raises(ValueError, match=r"evaluation\.reward='acuracy' is not one of the rewards: digits, accuracy"):
-        Evaluator(Evaluation(reward="acuracy"), REWARDS)
+    assert Evaluator(Evaluation()).reward_name(REWARDS) == "digits"
+    with pytest.raises(ValueError, match=r"`evaluation\.reward`: expected one of digits, accuracy, got 'acuracy'"):
+        Evaluator(Evaluation(reward="acuracy")).reward_name(REWARDS)
 
 
 def test_number_of_samples_is_checked():

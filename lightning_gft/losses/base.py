@@ -97,9 +97,9 @@ class GroupLoss(Part, nn.Module, ABC):
         Raises:
             ValueError: If the loss needs something that is not given.
         """
-        logprobs, mask = widen(logprobs), groups.response_mask
-        weights, count = self.reduce(groups)
-        tokens = groups.tokens(logprobs.detach()[mask], weights)
+        logprobs, (weights, count) = widen(logprobs), self.reduce(groups)
+        mask = groups.response_mask & self.takes_part(groups)[:, None]
+        tokens = replace(groups, response_mask=mask).tokens(logprobs.detach()[mask], weights)
         tokens = replace(tokens, **{name: value.detach()[mask] for name, value in known.items()})
         if "sequence_logratio" in self.needs() and tokens.sequence_logratio is None:
             tokens = tokens.with_sequence_logratio()
@@ -118,8 +118,13 @@ def check_known(loss: GroupLoss, tokens: TokenBatch, later: Collection[Need] = (
         later: What comes about only while the policy runs.
 
     Raises:
-        ValueError: With the names of what is missing.
+        ValueError: With the names of what is missing, or of what no token has.
     """
+    if unknown := sorted(loss.needs() - set(get_args(Need))):
+        raise ValueError(
+            f"`{type(loss).__name__}.needs`: expected some of {', '.join(get_args(Need))}, got {', '.join(unknown)}; "
+            "use these names"
+        )
     missing = sorted(name for name in loss.needs() - set(later) if getattr(tokens, name) is None)
     if missing:
         raise ValueError(

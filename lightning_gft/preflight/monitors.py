@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import torch
 from lightning.pytorch import Callback, Trainer
@@ -18,17 +18,16 @@ from torchmetrics import Metric
 from lightning_gft.checks import did_you_mean
 from lightning_gft.data import PromptDataModule
 from lightning_gft.evaluation import Evaluator, log_key
-from lightning_gft.losses import GroupLoss
+from lightning_gft.losses import GroupLoss, check_known
+from lightning_gft.parts import Part
 from lightning_gft.rewards import Reward
 from lightning_gft.sampler import GroupSampler
-from lightning_gft.training import TrainingStatistics, UpdateFigures
-from lightning_gft.types import GroupBatch, LossOutput, Source
+from lightning_gft.training import TrainingStatistics, UpdateFigures, parts_of
+from lightning_gft.types import GroupBatch, LossOutput, Need, Source
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
 _WELL_KNOWN = ("lightning", "lightning_gft")
-_OF_PARTS = ("train/rewards/", "train/sources/", "train/engine/", "train/advantage/")
-"""What the names begin with of figures that parts report, which are known when they do."""
 _OF_LIGHTNING = {"epoch", "step"}
 """What a checkpoint may be named by, besides what is logged."""
 
@@ -46,6 +45,7 @@ def training_names(loss: GroupLoss, sampler: GroupSampler) -> set[str]:
     statistics, loss = _local_copy(TrainingStatistics()), _local_copy(loss)
     groups = _one_token_each([source.source for source in sampler.sources.values()], sampler.rewards)
     one = torch.ones(len(groups))
+    check_known(loss, groups.tokens(), later=get_args(Need))
     tokens = replace(groups.tokens(-one), **dict.fromkeys(loss.needs() - {"advantages", "sequence_logratio"}, -one))
     if "sequence_logratio" in loss.needs():
         tokens = replace(tokens, old_logprobs=-one)
@@ -82,13 +82,17 @@ def evaluation_names(
 def logged_names(trainer: Trainer, loss: GroupLoss, sampler: GroupSampler, evaluator: Evaluator) -> set[str]:
     """Return the names of all figures that are logged while training.
 
+    What parts report is known when they do; a name that ends in ``/`` stands for all that begin with it.
+
     Args:
         trainer: Has the data, and says whether validation runs.
         loss: Counts, too.
         sampler: Says which sources and rewards there are.
         evaluator: Says what is measured.
     """
-    names = training_names(loss, sampler)
+    parts = {place: part for place, part in parts_of(sampler, loss).items() if place}
+    speaking = [place for place, part in parts.items() if type(part).compute is not Part.compute]
+    names = training_names(loss, sampler) | {f"train/{place}/" for place in (*speaking, "engine")}
     if trainer.limit_val_batches == 0:
         return names
     data = getattr(trainer, "datamodule", None)
@@ -101,7 +105,7 @@ def check_monitors(trainer: Trainer, names: Collection[str], own_code: bool) -> 
 
     Args:
         trainer: Has the callbacks.
-        names: Of all figures that the module is known to log.
+        names: Of all figures that the module is known to log, see :func:`logged_names`.
         own_code: Whether the module may log others. Callbacks of other packages may, and data sets may have names that
             are not known before they are seen.
 
@@ -112,11 +116,13 @@ def check_monitors(trainer: Trainer, names: Collection[str], own_code: bool) -> 
     known_data = isinstance(getattr(trainer, "datamodule", None), PromptDataModule)
     certain = known_data and not own_code and all(_package(callback) in _WELL_KNOWN for callback in callbacks)
     of_rates = any(isinstance(callback, LearningRateMonitor) for callback in callbacks)
+    beginnings = tuple(name for name in names if name.endswith("/"))
+    names = set(names).difference(beginnings)
     for callback in callbacks:
         for field, name in _monitored(callback):
             if (
                 name in names
-                or name.startswith(_OF_PARTS)
+                or name.startswith(beginnings)
                 or (isinstance(callback, ModelCheckpoint) and name in _OF_LIGHTNING)
             ):
                 continue

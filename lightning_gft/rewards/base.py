@@ -20,7 +20,7 @@ class Reward(Part, ABC):
     """Scores all responses of a batch in one call.
 
     A subclass raises where it cannot tell the score, say for want of a reference: a 0 would teach the policy that the
-    response is wrong.
+    response is wrong. What it counts and starts is a :class:`~lightning_gft.parts.Part`'s.
 
     Args:
         weight: What the score counts in the total; negative for a penalty, 0 to log the score alone.
@@ -149,9 +149,6 @@ class FunctionReward(Reward):
 
 def as_rewards(rewards: Mapping[str, Any]) -> dict[str, Any]:
     """Return named rewards, each plain function among them made a :class:`FunctionReward`.
-
-    Args:
-        rewards: By name; what is neither a reward nor a function stays as it is.
 
     Example:
         >>> as_rewards({"brief": lambda responses: [-len(response) for response in responses]})["brief"].weight

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
+from torchmetrics import Metric
 from typing_extensions import override
 
 from lightning_gft.losses import GroupLoss
@@ -60,29 +61,28 @@ class PartsLife(Callback):
             device: Of the policy, on which ranks communicate.
         """
         for part in parts.values():
-            if any(part is known for known in self._open):
-                continue
-            self._open.append(part)  # before, so that a part that fails half-way is closed
-            part.setup()
-            owned = [part, *vars(part).values()]
-            for value in owned:
-                if isinstance(value, nn.Module):
-                    value.to(device)
+            if not any(part is known for known in self._open):
+                self._open.append(part)  # before, so that a part that fails half-way is closed
+                part.setup()
+            whole = [part] if isinstance(part, nn.Module) else []  # a loss, which may be new in mid-run
+            for module in (*whole, *(value for value in vars(part).values() if isinstance(value, Metric))):
+                module.to(device)
 
-    def figures(self, parts: Mapping[str, Part]) -> dict[str, Tensor | float]:
+    def figures(self, parts: Mapping[str, Part], taken: Collection[str] = ()) -> dict[str, Tensor | float]:
         """Return what parts have counted, over all ranks, and let them begin anew. All ranks call it together.
 
         Args:
             parts: All that are in use now, by what their figures' names begin with.
+            taken: Names of figures that the run reports itself.
 
         Raises:
-            ValueError: If two parts report a figure under one name.
+            ValueError: If a figure has the name of another.
         """
         own: dict[str, Tensor | float] = {}
         for place, part in parts.items():
             for name, value in part.compute().items():
                 key = f"{place}/{name}" if place else name
-                if key in own:
+                if key in own or key in taken:
                     raise ValueError(f"`{type(part).__name__}.compute`: expected a new name, got {key!r}; rename it")
                 own[key] = value
         counts = {name: float(value) for name, value in own.items() if not isinstance(value, Tensor)}

@@ -73,11 +73,8 @@ class TrainingStatistics(nn.Module):
             update: Figures of its last update.
         """
         self.num_tokens += num_tokens
-        metrics = (self.groups, self.tokens)
-        figures: dict[str, Tensor | float] = {
-            name: value for metric in metrics for name, value in metric.compute().items()
-        }
-        for metric in metrics:
+        figures: dict[str, Tensor | float] = {}
+        for metric in (self.groups, self.tokens):
             figures |= metric.compute()
             metric.reset()
         counts = {"num_tokens": self.num_tokens.float(), "tokens_per_second": num_tokens / seconds}

@@ -11,7 +11,6 @@ import lightning_gft
 from lightning_gft import ArithmeticDataModule, ArithmeticPolicy, Evaluation, ExactMatchReward
 from lightning_gft.arithmetic import ARITHMETIC_ALPHABET
 from lightning_gft.evaluation import Evaluator
-from lightning_gft.types import PromptBatch
 
 ASSETS = Path(lightning_gft.__file__).parent / "arithmetic/assets"
 
@@ -22,15 +21,13 @@ def figures() -> dict[str, dict[str, float]]:
     data = ArithmeticDataModule(num_val=128, num_second_skill=64)
     data.tokenizer = policy.tokenizer
     data.setup("validate")
-    evaluator = Evaluator(Evaluation(max_new_tokens=48, kl=False), {"accuracy": ExactMatchReward(marker="#")})
-    figures = {}
+    evaluator, rewards = Evaluator(Evaluation(max_new_tokens=48, kl=False)), {"accuracy": ExactMatchReward(marker="#")}
+    evaluator.start(policy)
     for loader in data.val_dataloader():
-        metric = evaluator.metric()
-        batch: PromptBatch
         for batch in loader:
-            evaluator.evaluate(metric, batch, policy, seed=0, budget=16384)
-        figures[batch.dataset] = {name: value.item() for name, value in metric.compute().items()}
-    return figures
+            evaluator.step(batch, policy, rewards, seed=0, max_tokens=16384)
+    figures = evaluator.finish()
+    return {dataset: {name: value.item() for name, value in of.items()} for dataset, of in figures.items()}
 
 
 def test_it_knows_sums_but_is_blunt(figures):

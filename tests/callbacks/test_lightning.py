@@ -14,7 +14,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.tuner import Tuner
 
 from lightning_gft import Evaluation, ExpertSource, GFTLitModule, SelfSource, TeacherSource
-from lightning_gft.preflight import evaluation_names, training_names
+from lightning_gft.preflight.monitors import evaluation_names, training_names
 from tests.module.runs import ROWS, Rows, fit, make_module, make_trainer
 
 SHORT = Evaluation(num_samples=2, max_new_tokens=4)
@@ -166,9 +166,9 @@ def test_predictions_reach_a_writer():
 def test_no_name_that_is_logged_is_a_folder_of_another():
     sources = {"expert": ExpertSource(), "teacher": TeacherSource(4), "self": SelfSource(2, max_new_tokens=4)}
     module = make_module(sources=sources, evaluation=SHORT)
-    names = training_names(module.statistics, module.loss, module.sampler)
+    names = training_names(module.loss, module.sampler)
     for stage in ("val", "test"):
-        names |= evaluation_names(module.evaluator, stage, ["", "second_skill"])
+        names |= evaluation_names(module.evaluator, module.sampler.rewards, stage, ["", "second_skill"])
     assert {"train/reward", "train/reward_by_source/expert", "val/second_skill/kl"} <= names
     folders = {
         "/".join(parts[:length]) for name in names for parts in [name.split("/")] for length in range(1, len(parts))

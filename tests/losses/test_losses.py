@@ -27,8 +27,8 @@ every_reduction = pytest.mark.parametrize("reduction", REDUCTIONS)
 class EntropyLoss(GroupLoss):
     """A custom objective: the gradient of ``p * log p`` summed over tokens, weighted by advantages."""
 
-    def coefficients(self, logprobs: Tensor, tokens: TokenBatch) -> Tensor:
-        return tokens.advantages * logprobs.exp() * (1 + logprobs)
+    def coefficients(self, tokens: TokenBatch) -> Tensor:
+        return tokens.advantages * tokens.logprobs.exp() * (1 + tokens.logprobs)
 
 
 def expected_loss(kind: str, logprobs: Tensor, groups: GroupBatch, reduction: str, threshold: float = 0.7) -> Tensor:
@@ -85,7 +85,7 @@ def test_gft_with_any_rectifier(rectifier: CoefficientRectifier, coefficient):
 def test_custom_subclass(reduction: str):
     groups, logprobs = reference.random_groups(3)
     logprobs.requires_grad_()
-    loss, gradient = with_gradient(EntropyLoss(IdentityRectifier(), reduction)(logprobs, groups), logprobs)
+    loss, gradient = with_gradient(EntropyLoss(reduction)(logprobs, groups), logprobs)
     weights = reference.token_weights(groups.response_mask.tolist(), reduction, groups.group_index.tolist())
     scale = groups.advantages * torch.tensor(weights, dtype=torch.float64)
     p_log_p = (scale[:, None] * logprobs.exp() * logprobs)[groups.response_mask].sum()
@@ -95,7 +95,7 @@ def test_custom_subclass(reduction: str):
 
 def test_objective_without_coefficients_cannot_be_made():
     with pytest.raises(TypeError, match="coefficients"):
-        GroupLoss(IdentityRectifier())  # type: ignore[abstract]
+        GroupLoss()  # type: ignore[abstract]
 
 
 @pytest.mark.parametrize("kind", ["sft", "dft"])
@@ -146,7 +146,7 @@ def test_only_own_samples_or_no_tokens_give_a_zero_that_can_be_backpropagated(ki
 
 
 @every_loss
-def test_informative_names_the_sequences_that_carry_a_gradient(kind: str):
+def test_trained_are_the_sequences_that_carry_a_gradient(kind: str):
     groups, logprobs = reference.random_groups(7)
     mask = groups.response_mask.clone()
     mask[[0, 1]] = False
@@ -154,28 +154,28 @@ def test_informative_names_the_sequences_that_carry_a_gradient(kind: str):
     logprobs.requires_grad_()
     loss = LOSSES[kind]()
     carries = with_gradient(loss(logprobs, groups), logprobs)[1].ne(0).any(dim=1)
-    informative = loss.informative(groups)
-    assert informative.dtype == torch.bool
-    assert informative.tolist() == carries.tolist()
-    assert 0 < informative.sum() < len(groups)
+    trained = loss.trained(groups)
+    assert trained.dtype == torch.bool
+    assert trained.tolist() == carries.tolist()
+    assert 0 < trained.sum() < len(groups)
 
 
 @every_loss
 @every_reduction
-def test_dropping_uninformative_sequences_changes_nothing_if_the_count_is_kept(kind: str, reduction: str):
+def test_skipping_sequences_changes_nothing_if_the_count_is_kept(kind: str, reduction: str):
     groups, logprobs = reference.random_groups(8)
     logprobs.requires_grad_()
     loss = LOSSES[kind](reduction=reduction)
     whole = with_gradient(loss(logprobs, groups), logprobs)
     weights, count = loss.reduce(groups)
-    rows = loss.informative(groups).nonzero()[:, 0]
+    rows = loss.trained(groups).nonzero()[:, 0]
     assert len(rows) < len(groups)
-    kept = replace(groups, weights=weights).select(rows)
+    kept = groups.select(rows)
     mask = kept.response_mask
     values = logprobs[rows][:, : mask.shape[1]]
     coefficients = torch.zeros_like(values)
-    coefficients[mask] = loss.coefficients(values.detach()[mask], kept.tokens())
-    dropped = with_gradient(masked_loss(values, coefficients, mask, kept.weights, count), logprobs)
+    coefficients[mask] = loss.coefficients(kept.tokens(values.detach()[mask]))
+    dropped = with_gradient(masked_loss(values, coefficients, mask, weights[rows], count), logprobs)
     torch.testing.assert_close(dropped, whole, rtol=0, atol=1e-12)
 
 

@@ -1,11 +1,19 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 
-from lightning_gft import LossOutput, Source, TokenBatch, TokenStatistics
+from lightning_gft import Source, TokenBatch, TokenStatistics
+
+
+def batch(size: int, **known: Any) -> TokenBatch:
+    """Return tokens, of which most is 0 unless given."""
+    zeros, numbers = torch.zeros(size), torch.zeros(size, dtype=torch.long)
+    fields = {"logprobs": zeros, "advantages": zeros, "source": numbers, "sequence": numbers, "position": numbers}
+    return TokenBatch(**{**fields, "weights": torch.ones(size), "entropy": zeros, **known})
 
 
 def test_against_plain_python_over_several_updates():
@@ -14,8 +22,7 @@ def test_against_plain_python_over_several_updates():
     for size in (7, 1, 0, 30):
         entropy, coefficients, weights = torch.randn(3, size, generator=generator)
         entropy, weights = entropy.abs(), weights.abs()
-        output = LossOutput(torch.tensor(0.0), torch.zeros(size), entropy)
-        statistics.update(output, coefficients, TokenBatch(coefficients, torch.zeros(size), weights))
+        statistics.update(batch(size, entropy=entropy, weights=weights), coefficients)
         seen += list(zip(entropy.tolist(), (coefficients * weights).tolist(), strict=True))
     negative = [weight for _, weight in seen if weight < 0]
     assert {name: value.item() for name, value in statistics.compute().items()} == pytest.approx(
@@ -40,9 +47,11 @@ def test_nothing_counted_gives_zeros():
 
 def test_difference_to_sampling_counts_own_tokens_alone():
     statistics = TokenStatistics()
-    source = torch.tensor([Source.EXPERT, Source.SELF, Source.SELF])
-    tokens = TokenBatch(torch.ones(3), source, torch.ones(3), sampling_logprobs=torch.tensor([0.0, -1.0, -2.0]))
-    statistics.update(
-        LossOutput(torch.tensor(0.0), torch.tensor([-9.0, -1.5, -1.0]), torch.ones(3)), torch.ones(3), tokens
+    tokens = batch(
+        3,
+        source=torch.tensor([Source.EXPERT, Source.SELF, Source.SELF]),
+        logprobs=torch.tensor([-9.0, -1.5, -1.0]),
+        sampling_logprobs=torch.tensor([0.0, -1.0, -2.0]),
     )
+    statistics.update(tokens, torch.ones(3))
     assert statistics.compute()["sampling/logprob_difference"].item() == pytest.approx(0.75)

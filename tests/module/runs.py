@@ -85,7 +85,7 @@ class Passes(Callback):
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         def count(_: Any, inputs: tuple[Any, ...]) -> None:
-            self.sizes.append(len(inputs[0]))
+            self.sizes.append(len(inputs[1].tokens.sequence.unique()))
 
         pl_module.policy.register_forward_pre_hook(count)
 

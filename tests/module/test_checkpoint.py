@@ -244,7 +244,7 @@ def test_a_new_run_may_begin_with_a_loaded_module(checkpoint: Path):
     torch.manual_seed(0)
     module = make_module(optimizer=adamw())
     fit(module, ckpt_path=str(checkpoint), max_epochs=3)
-    module.optimizer_fn = lambda parameters: SGD(parameters, lr=0.1)
+    module.run.optimizer_fn = lambda parameters: SGD(parameters, lr=0.1)
     make_trainer(max_epochs=1).fit(module, Rows())
     assert isinstance(module.trainer.optimizers[0], SGD)
 

@@ -135,7 +135,7 @@ def test_one_count_of_steps(tmp_path: Path):
     run = Finished(tmp_path, **settings)
     assert [step for step, _ in run.rows] == [2, 4, 4, 5]  # the last batch takes one update; a validation between
     assert ["val/entropy" in row for _, row in run.rows] == [False, False, True, False]
-    assert run.trainer.global_step == run.module.trained_steps() == 5
+    assert run.trainer.global_step == run.module.run.steps() == 5
     assert [path.name for path in (tmp_path / "best").glob("*.ckpt")] == ["step=4.ckpt"]
 
 
@@ -153,13 +153,13 @@ def test_a_figure_that_a_checkpoint_notes_stays_exact(tmp_path: Path):
     run = Finished(tmp_path, max_steps=2, **settings)
     run.trainer.save_checkpoint(tmp_path / "last.ckpt")
     resumed = Finished(tmp_path, tmp_path / "last.ckpt", max_steps=3, **settings)  # without another validation
-    assert resumed.module.measured() == run.module.measured() != {}
+    assert resumed.module.run.measured() == run.module.run.measured() != {}
 
 
 def test_a_callback_writes_figures_at_the_step_of_all_others(tmp_path: Path):
     class Mine(Callback):
         def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
-            pl_module.write_row({"train/mine": 1.0})
+            pl_module.rows.write({"train/mine": 1.0})
 
     recorder = Recorder()
     module = make_module(updates_per_batch=2)

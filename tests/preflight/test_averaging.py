@@ -143,7 +143,7 @@ def test_a_checkpoint_holds_the_averages_to_be_measured_or_loaded(tmp_path: Path
     module = make_module(evaluation=without)
     fit(module, Rows(**DATA), callbacks=[trace, EMAWeightAveraging(decay=0.5)]).save_checkpoint(path)
     other = make_module(evaluation=without)
-    other.load_weights(path)
+    other.run.load_weights(path)
     torch.testing.assert_close(weights(other), average(trace.after))
 
 

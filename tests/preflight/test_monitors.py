@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, Mode
 from torch import Tensor
 
 from lightning_gft import DynamicCoefficientRectifier, Evaluation, GFTLitModule, GFTLoss, SelfSource, TeacherSource
-from lightning_gft.preflight import evaluation_names, training_names
+from lightning_gft.preflight.monitors import evaluation_names, training_names
 from tests.module.runs import ROWS, Rows, fit, make_module
 
 SAMPLED = {"teacher": TeacherSource(4), "self": SelfSource(num_generations=2, max_new_tokens=4)}
@@ -48,11 +48,10 @@ def with_callbacks(*callbacks: Callback, module: Any = None, **arguments: Any) -
 def test_names_are_those_that_a_run_logs(kl):
     evaluation = Evaluation(num_samples=3, max_new_tokens=4, kl=kl)
     module = make_module(GFTLoss(CountingRectifier()), dict(SAMPLED), evaluation=evaluation)
-    before = module.statistics.state_dict()
-    names = training_names(module.statistics, module.loss, module.sampler)
-    assert module.statistics.state_dict() == before
+    names = training_names(module.loss, module.sampler)
+    assert module.loss.rectifier.num_tokens == 0
     assert "train/lowest" in names
-    names |= evaluation_names(module.evaluator, "val", [""]) | {"reward", "tokens/s"}
+    names |= evaluation_names(module.evaluator, module.sampler.rewards, "val", [""]) | {"reward", "tokens/s"}
     trainer = fit(module, Rows(val_rows=ROWS), max_steps=1)
     assert set(trainer.callback_metrics) == names
 

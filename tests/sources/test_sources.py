@@ -6,7 +6,8 @@ from collections import Counter
 
 import pytest
 
-from lightning_gft import ExpertSource, SamplingParams, SelfSource, Source, TeacherSource
+from lightning_gft import ExpertSource, Response, ResponseSource, SamplingParams, SelfSource, Source, TeacherSource
+from lightning_gft.data import Example
 from lightning_gft.sources import DatasetSource
 from tests.conftest import prompt_batch, tiny_policy
 
@@ -72,3 +73,41 @@ def test_greedy_decoding_gives_one_response():
     assert SelfSource(1, temperature=0.0).num_responses == 1
     with pytest.raises(ValueError, match="expected 1 with temperature=0, got 2; greedy decoding gives the same"):
         SelfSource(2, temperature=0.0)
+
+
+def rows(*numbers: int) -> list[Example]:
+    """Return rows with so many demonstrations of a teacher."""
+    given = [[Response([1, 2])] * number for number in numbers]
+    return [Example([1], "1=", "1", {"teacher": of_row}, {}, row=i) for i, of_row in enumerate(given)]
+
+
+def test_rows_without_the_role_are_refused_before_training():
+    TeacherSource(2).check_rows(rows(2, 0, 3))
+    SelfSource().check_rows(rows(0))
+    with pytest.raises(ValueError, match=r"ExpertSource needs demonstrations, .*'expert'; set expert_column"):
+        ExpertSource().check_rows(rows(1))
+    with pytest.warns(UserWarning, match=r"TeacherSource\(num_responses=4\), but no row has more than 3"):
+        TeacherSource(4).check_rows(rows(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("source", "draws", "longest"),
+    [(ExpertSource(), False, 0), (TeacherSource(), False, 0), (SelfSource(max_new_tokens=7), True, 7)],
+)
+def test_what_a_source_asks_of_the_policy(source: ResponseSource, draws: bool, longest: int):
+    assert source.draws() == draws
+    assert source.longest_response() == longest
+
+
+def test_a_source_of_others_may_draw_and_refuses_no_row():
+    class Fixed(ResponseSource):
+        source = Source.TEACHER
+
+        def respond(self, prompts, policy, seed):
+            return [[Response(policy.encode("7"))] for _ in prompts.prompt_ids]
+
+    source = Fixed(1)
+    assert (source.draws(), source.longest_response(), source.compute()) == (True, 0, {})
+    source.check_rows(rows(0))
+    source.setup()
+    source.close()

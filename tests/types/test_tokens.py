@@ -1,0 +1,110 @@
+"""What is known of response tokens, flattened."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+from lightning_gft import GroupBatch, TokenBatch
+from tests.reference import random_groups
+
+
+def known(groups: GroupBatch) -> GroupBatch:
+    values = torch.randn(2, *groups.input_ids.shape, dtype=torch.float64)
+    return replace(groups, sampling_logprobs=values[0], teacher_logprobs=values[1])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_tokens_are_those_of_the_responses_one_by_one(seed: int):
+    groups, logprobs = random_groups(seed)
+    groups = known(groups)
+    weights = torch.linspace(0.5, 1.5, len(groups), dtype=torch.float64)
+    tokens = groups.tokens(logprobs[groups.response_mask].requires_grad_(), weights)
+    number = 0
+    for n in range(len(groups)):
+        position = 0
+        for t in range(groups.input_ids.shape[1]):
+            if not groups.response_mask[n, t]:
+                continue
+            assert tokens.sequence[number] == n
+            assert tokens.position[number] == position
+            assert tokens.source[number] == groups.source[n]
+            assert tokens.advantages[number] == groups.advantages[n]
+            assert tokens.weights[number] == weights[n]
+            assert tokens.logprobs[number] == logprobs[n, t]
+            assert tokens.sampling_logprobs[number] == groups.sampling_logprobs[n, t]
+            assert tokens.teacher_logprobs[number] == groups.teacher_logprobs[n, t]
+            number, position = number + 1, position + 1
+    assert len(tokens) == number > len(groups)
+    assert not tokens.logprobs.requires_grad
+
+
+def test_before_the_policy_has_run_logprobs_are_nan():
+    groups, _ = random_groups(0, dtype=torch.bfloat16)
+    tokens = groups.tokens()
+    assert tokens.logprobs.isnan().all()
+    assert {tokens.logprobs.dtype, tokens.weights.dtype} == {torch.float32}
+    assert tokens.weights.eq(1).all()
+    later = ("sampling_logprobs", "entropy", "old_logprobs", "ref_logprobs", "teacher_logprobs", "sequence_logratio")
+    assert all(getattr(tokens, name) is None for name in later)
+
+
+def test_a_sequence_without_response_has_no_token():
+    groups, _ = random_groups(1)
+    mask = groups.response_mask.clone()
+    mask[3] = False
+    tokens = replace(groups, response_mask=mask).tokens()
+    assert 3 not in tokens.sequence
+    assert len(replace(groups, response_mask=torch.zeros_like(mask)).tokens()) == 0
+
+
+@pytest.mark.parametrize("index", [slice(3, 8), torch.tensor([5, 0, 2])], ids=["slice", "numbers"])
+def test_some_of_the_tokens(index: slice | torch.Tensor):
+    groups, logprobs = random_groups(2)
+    tokens = known(groups).tokens(logprobs[groups.response_mask])
+    some = tokens[index]
+    for field in fields(TokenBatch):
+        value = getattr(tokens, field.name)
+        assert value is None or torch.equal(getattr(some, field.name), value[index]), field.name
+        assert (value is None) == (getattr(some, field.name) is None)
+
+
+def logratios(tokens: TokenBatch) -> list[float]:
+    """Return for each token the mean of its response's differences, by loops."""
+    result = []
+    for own in tokens.sequence.tolist():
+        differences = [
+            (now - old).item()
+            for sequence, now, old in zip(tokens.sequence.tolist(), tokens.logprobs, tokens.old_logprobs, strict=True)
+            if sequence == own
+        ]
+        result.append(sum(differences) / len(differences))
+    return result
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_log_ratio_of_a_response(seed: int, shuffled: bool):
+    groups, logprobs = random_groups(seed)
+    tokens = groups.tokens(logprobs[groups.response_mask])
+    tokens = replace(tokens, old_logprobs=torch.randn_like(tokens.logprobs))
+    if shuffled:  # as in a pack, of some whole responses
+        tokens = tokens[(tokens.sequence >= 4).nonzero()[:, 0]]
+        tokens = tokens[torch.randperm(len(tokens))]
+    assert tokens.with_sequence_logratio().sequence_logratio.tolist() == pytest.approx(logratios(tokens))
+    assert tokens.sequence_logratio is None
+
+
+def test_log_ratio_of_no_token():
+    groups, _ = random_groups(3)
+    tokens = groups.tokens()[:0]
+    tokens = replace(tokens, old_logprobs=tokens.logprobs)
+    assert tokens.with_sequence_logratio().sequence_logratio.shape == (0,)
+
+
+def test_log_ratio_needs_something_to_compare_with():
+    groups, _ = random_groups(4)
+    with pytest.raises(ValueError, match=r"`old_logprobs`: expected log-probabilities \[m\], got None; a log-ratio"):
+        groups.tokens().with_sequence_logratio()
