@@ -14,7 +14,7 @@ from lightning_gft.functional.head.linear_logprob import ChunkCoefficientsFn, ch
 from lightning_gft.functional.losses import weighted_nll
 from lightning_gft.lm.heads import head_operands, output_projection
 from lightning_gft.lm.micro_batch import MicroBatch
-from lightning_gft.types import LossOutput, TokenBatch, TokenObjective
+from lightning_gft.types import LossOutput, TokenObjective
 
 Losses = tuple[Tensor, Tensor, Tensor | None]
 """Scalar loss, log-probabilities ``[m]`` and, if asked for, entropies ``[m]``."""
@@ -32,7 +32,7 @@ def forward(
     if "sequence_logratio" in objective.needs:
         with torch.no_grad():
             _, logprobs, _ = _loss(model, head, states.detach(), micro_batch.targets, _no_coefficients)
-        tokens = replace(tokens, sequence_logratio=_sequence_logratio(tokens, logprobs))
+        tokens = replace(tokens, logprobs=logprobs).with_sequence_logratio()
     with_entropy = "entropy" in objective.needs
     given: list[Tensor] = []
 
@@ -81,15 +81,3 @@ def _loss_of_logits(logits: Tensor, targets: Tensor, coefficients: ChunkCoeffici
 
 def _no_coefficients(logprobs: Tensor, _: Tensor | None, __: slice) -> Tensor:
     return torch.zeros_like(logprobs)
-
-
-def _sequence_logratio(tokens: TokenBatch, logprobs: Tensor) -> Tensor:
-    """Return ``[m]``, the mean of ``logprobs - old_logprobs`` over each token's response."""
-    if tokens.old_logprobs is None:
-        raise ValueError(
-            "`old_logprobs`: expected a tensor [m] where sequence_logratio is needed, got None; let the loss need "
-            "old_logprobs too"
-        )
-    _, sequence, counts = tokens.sequence.unique(return_inverse=True, return_counts=True)
-    sums = logprobs.new_zeros(len(counts)).index_add(0, sequence, logprobs - tokens.old_logprobs.to(logprobs.dtype))
-    return (sums / counts)[sequence]
