@@ -1,4 +1,4 @@
-"""Pieces that a user would add: one file and one YAML entry each, no edit to the package, trained by the command line."""
+"""Pieces that a user would add: one file and one YAML entry each, trained by the command line as it is."""
 
 from __future__ import annotations
 
@@ -186,8 +186,7 @@ def test_loss_and_sampler_exchanged_in_a_fit_that_is_killed_and_resumed(train, t
         [*command, *options, "--trainer.callbacks+=kill.Kill"], env={**os.environ, "PYTHONPATH": path}, check=False
     )
     assert killed.returncode == -signal.SIGKILL
-    config = EXAMPLES / "exchange.yaml"
-    main(["fit", f"--config={GFT}", f"--config={config}", *options, f"--ckpt_path={tmp_path / 'parts/step=3.ckpt'}"])
+    main(["fit", *configs, *options, f"--ckpt_path={tmp_path / 'parts/step=3.ckpt'}"])
     whole, resumed = (load_checkpoint(tmp_path / folder / "step=4.ckpt") for folder in ("whole", "parts"))
     assert "loss.rectifier.threshold" in whole["state_dict"]
     torch.testing.assert_close(resumed["state_dict"], whole["state_dict"], rtol=0, atol=0)

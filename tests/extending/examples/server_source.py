@@ -33,8 +33,8 @@ class ServerSource(ResponseSource):
     def ask(self, messages: list[dict[str, str]], seed: int) -> str:
         self.requests += 1
         body = json.dumps({"messages": messages, "seed": seed % 2**31}).encode()
-        request = Request(self.url, body, {"Content-Type": "application/json"})
-        with urlopen(request, timeout=self.seconds) as answer:
+        request = Request(self.url, body, {"Content-Type": "application/json"})  # noqa: S310
+        with urlopen(request, timeout=self.seconds) as answer:  # noqa: S310
             return json.load(answer)["choices"][0]["message"]["content"]
 
     def compute(self) -> dict[str, float]:
