@@ -48,10 +48,6 @@ def no_slips() -> int:
 def slips(probability: float, random: Random) -> StepError:
     """Return a source of small mistakes.
 
-    Args:
-        probability: How often a step is off, by 1 to 3 in either direction.
-        random: Where chance comes from.
-
     Example:
         >>> always = slips(1.0, Random(0))
         >>> 0 in {always() for _ in range(100)}
@@ -142,11 +138,6 @@ class LetterProblem:
 def draw_arithmetic(random: Random, num_operands: int = 3, max_operand: int = 30) -> ArithmeticProblem:
     """Draw a chain of sums and differences.
 
-    Args:
-        random: Where chance comes from.
-        num_operands: How many numbers it has.
-        max_operand: Largest number.
-
     Example:
         >>> draw_arithmetic(Random(0), num_operands=2) == draw_arithmetic(Random(0), num_operands=2)
         True
@@ -157,9 +148,6 @@ def draw_arithmetic(random: Random, num_operands: int = 3, max_operand: int = 30
 
 def draw_letters(random: Random) -> LetterProblem:
     """Draw four to six letters to reverse or to sort.
-
-    Args:
-        random: Where chance comes from.
 
     Example:
         >>> len(draw_letters(Random(0)).letters) in (4, 5, 6)

@@ -19,9 +19,6 @@ class LeftOutCheck:
 
     Templates go by the role of a message, its keys and its place; so one message of each kind is tried.
 
-    Args:
-        template: The template.
-
     Example:
         >>> from lightning_gft import ScratchPolicy
         >>> tokenizer = ScratchPolicy("ab").tokenizer
@@ -37,10 +34,6 @@ class LeftOutCheck:
 
     def count(self, conversations: Sequence[Conversation], *, add_generation_prompt: bool = True) -> Counter[str]:
         """Return how many conversations lose what, by names that a warning can show.
-
-        Args:
-            conversations: What is rendered.
-            add_generation_prompt: Whether each ends where the assistant begins to speak.
 
         Raises:
             RenderError: If a message's content is left out.

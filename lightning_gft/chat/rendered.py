@@ -13,9 +13,6 @@ _QUESTION = "Question1"
 class RenderedCheck:
     """Finds prompts that hold what the chat template writes around a turn.
 
-    Args:
-        template: The template that prompts go through.
-
     Example:
         >>> from lightning_gft import ScratchPolicy
         >>> tokenizer = ScratchPolicy("ab").tokenizer
@@ -40,9 +37,6 @@ class RenderedCheck:
 
     def count(self, conversations: Sequence[Conversation]) -> int:
         """Return how many conversations hold tokens with which the template begins or ends a turn.
-
-        Args:
-            conversations: To be rendered.
 
         Raises:
             RenderError: If a message is a whole rendered conversation.

@@ -44,12 +44,7 @@ class Conversation:
 
 
 class RenderError(ValueError):
-    """A conversation that the chat template cannot render.
-
-    Args:
-        message: What is wrong.
-        index: Which of the conversations given together it is.
-    """
+    """A conversation that the chat template cannot render."""
 
     def __init__(self, message: str, index: int = 0) -> None:
         super().__init__(message)
@@ -61,10 +56,6 @@ class ChatTemplate:
 
     Templates come with downloaded models: transformers runs them in Jinja's sandbox, and here one that does not end is
     stopped.
-
-    Args:
-        tokenizer: A tokenizer with a chat template.
-        variables: What every conversation is rendered with, such as ``{"enable_thinking": False}``.
 
     Example:
         >>> from lightning_gft import ScratchPolicy
@@ -100,10 +91,6 @@ class ChatTemplate:
     def render(self, conversation: Conversation, *, add_generation_prompt: bool = False) -> str:
         """Return a conversation as a text.
 
-        Args:
-            conversation: What to render.
-            add_generation_prompt: Whether to end where the assistant begins to speak.
-
         Raises:
             RenderError: If the template raises an error, or does not end.
         """
@@ -111,10 +98,6 @@ class ChatTemplate:
 
     def render_all(self, conversations: Sequence[Conversation], *, add_generation_prompt: bool = False) -> list[str]:
         """Return conversations as texts, see :meth:`render`.
-
-        Args:
-            conversations: What to render.
-            add_generation_prompt: Whether each ends where the assistant begins to speak.
 
         Raises:
             RenderError: If the template raises an error on one, or does not end.
@@ -160,10 +143,6 @@ def _in_a_line(error: Exception) -> str:
 
 def shared_prefix(one: str, other: str) -> str:
     """Return with what two texts both begin.
-
-    Args:
-        one: A text.
-        other: Another.
 
     Example:
         >>> shared_prefix("<|end|><|user|>", "<|end|><|endoftext|>")

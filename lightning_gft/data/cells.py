@@ -25,10 +25,6 @@ class Padded(dict[str, Any]):
 def read_conversation(cell: Any, *, splits: bool) -> tuple[Prompt, list[Answer]]:
     """Return a prompt, and what the assistant answers to it.
 
-    Args:
-        cell: A text, or a list of messages in OpenAI's or ShareGPT's form.
-        splits: Whether a last message of the assistant's is the answer; else all is the prompt.
-
     Returns:
         The prompt, and the answer in a list, which is empty if there is none.
 
@@ -55,9 +51,6 @@ def read_conversation(cell: Any, *, splits: bool) -> tuple[Prompt, list[Answer]]
 def read_answers(cell: Any) -> list[Answer]:
     """Return the demonstrations in a cell.
 
-    Args:
-        cell: A text, a message of the assistant's as TRL's ``completion`` holds it, a list of either, or null.
-
     Raises:
         TypeError: If it is something else.
         ValueError: If a message is not the assistant's, or there are several in a row.
@@ -81,9 +74,6 @@ def read_answers(cell: Any) -> list[Answer]:
 def listed(cell: Any) -> list[Any]:
     """Return a cell that may hold one thing, several or none as a list.
 
-    Args:
-        cell: Any value.
-
     Example:
         >>> listed("2"), listed(["2"]), listed(None)
         (['2'], ['2'], [])
@@ -93,9 +83,6 @@ def listed(cell: Any) -> list[Any]:
 
 def read_variables(cells: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a chat template is given beside the messages: ``tools``, and ``documents`` that are objects.
-
-    Args:
-        cells: Cells of a row that play no other part, by column. A list may be written as JSON.
 
     Example:
         >>> read_variables({"tools": '[{"name": "add"}]', "documents": ["a text"], "level": 3})
@@ -115,9 +102,6 @@ def read_variables(cells: Mapping[str, Any]) -> dict[str, Any]:
 
 def without_padding(value: Any) -> Any:
     """Return a value without the nulls with which Parquet pads objects; those of JSON are the data's own and stay.
-
-    Args:
-        value: Anything that a cell can hold.
 
     Example:
         >>> without_padding([Padded(name="add", strict=None), {"default": None}])

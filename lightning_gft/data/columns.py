@@ -19,10 +19,6 @@ Row = dict[str, Any]
 class NumberedRows(list[Row]):
     """Rows chosen from more, which know where among them they stood: that is what errors call them by.
 
-    Args:
-        rows: The rows.
-        positions: Position of each in the data as loaded; with the name of its split where there are several.
-
     Example:
         >>> rows = NumberedRows([{"prompt": "1+1="}], positions=[7])
         >>> [text.row for text in Columns(answer_column=None).read(rows)]

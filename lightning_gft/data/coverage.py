@@ -24,9 +24,6 @@ class CoverageCheck:
     not seen (white space, control characters, combining marks) may go, and so may what the tokenizer's normaliser
     takes away on purpose.
 
-    Args:
-        tokenizer: Any tokenizer.
-
     Example:
         >>> from tokenizers import Tokenizer, models
         >>> from transformers import PreTrainedTokenizerFast
@@ -48,10 +45,6 @@ class CoverageCheck:
 
     def check(self, texts: Sequence[str], ids: Sequence[list[int]]) -> None:
         """Refuse texts that are not wholly in their ids.
-
-        Args:
-            texts: What was encoded.
-            ids: What became of each.
 
         Raises:
             TextError: If a part of a text was lost.

@@ -11,19 +11,12 @@ from typing import BinaryIO
 
 from lightning_gft.checks import shorten
 from lightning_gft.data.columns import Row
-from lightning_gft.data.text_files import encoding_fault
 
 _LONGEST_CELL = 2**31 - 1
 
 
 def read_csv(file: BinaryIO, name: str, delimiter: str = ",", quotechar: str = '"') -> list[Row]:
     r"""Return the rows of a table whose first line names the columns.
-
-    Args:
-        file: UTF-8 text, which may begin with a byte-order mark.
-        name: What errors call the file.
-        delimiter: What stands between cells.
-        quotechar: What stands around a cell that holds a delimiter, an end of a line or this character itself.
 
     Raises:
         ValueError: If the header does not name each column once, or a row has more or fewer cells; the line is named.
@@ -39,8 +32,6 @@ def read_csv(file: BinaryIO, name: str, delimiter: str = ",", quotechar: str = '
             _, header = next(lines, (1, []))
             _check_header(header, name)
             return [_row(header, cells, f"line {number} of {name}") for number, cells in lines]
-    except UnicodeDecodeError as error:
-        raise ValueError(encoding_fault(file, name)) from error
     finally:
         text.detach()
 

@@ -224,10 +224,6 @@ class PromptDataModule(LightningDataModule, ABC):
 def data_name(split: Split, name: str) -> str:
     """Return what errors call a data set.
 
-    Args:
-        split: The part of the run.
-        name: Name of the data set within it; empty for the main one.
-
     Example:
         >>> data_name("val", "easy"), data_name("train", "")
         ('val/easy', 'train')

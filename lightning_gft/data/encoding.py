@@ -14,11 +14,6 @@ _TEXTS_AT_ONCE = 4096  # many, to be fast; not all, because a tokenizer's own re
 class TextEncoder:
     """Encodes prompts, and texts that follow them.
 
-    Args:
-        tokenizer: Any tokenizer with an end-of-sequence token.
-        adds_beginning: Whether the tokenizer's beginning of a text is put before a prompt; a chat template writes its
-            own.
-
     Example:
         >>> from lightning_gft import ScratchPolicy
         >>> encoder = TextEncoder(ScratchPolicy("0123456789+=").tokenizer, adds_beginning=True)
@@ -39,9 +34,6 @@ class TextEncoder:
     def encode_prompts(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each prompt.
 
-        Args:
-            texts: Prompts, as the policy is given them.
-
         Raises:
             TextError: If the tokenizer would lose a part of one.
         """
@@ -53,11 +45,6 @@ class TextEncoder:
         self, prompts: Sequence[str], prompt_ids: Sequence[list[int]], texts: Sequence[str]
     ) -> list[list[int]]:
         """Return the ids of texts behind their prompts, whose own ids stay what generation is given.
-
-        Args:
-            prompts: The prompt of each text.
-            prompt_ids: Its ids.
-            texts: What follows.
 
         Raises:
             TextError: If the tokenizer would lose a part of a text.

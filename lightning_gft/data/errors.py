@@ -4,12 +4,7 @@ from __future__ import annotations
 
 
 class TextError(ValueError):
-    """A text that cannot be encoded.
-
-    Args:
-        message: What is wrong.
-        index: Which of the texts given together it is, so that a caller can name its row.
-    """
+    """A text that cannot be encoded."""
 
     def __init__(self, message: str, index: int) -> None:
         super().__init__(message)
@@ -18,10 +13,6 @@ class TextError(ValueError):
 
 def row_name(number: int | str, column: str | None = None) -> str:
     """Return what errors call a row.
-
-    Args:
-        number: Its position in the data as loaded, before rows are held out; with its split if there are several.
-        column: The column at fault.
 
     Example:
         >>> row_name(7, "prompt")

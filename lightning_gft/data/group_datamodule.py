@@ -16,8 +16,8 @@ from lightning_gft.checks import check_count, check_number
 from lightning_gft.data.columns import Columns, NumberedRows, Row
 from lightning_gft.data.datamodule import PromptDataModule, Split
 from lightning_gft.data.examples import ExampleEncoder, LengthLimits, Overlong
-from lightning_gft.data.loading import Tables, find_splits
-from lightning_gft.data.selection import Rows, count_shared
+from lightning_gft.data.loading import SplitTables, find_splits
+from lightning_gft.data.selection import Rows, Spans, count_shared
 from lightning_gft.data.tokenization import PromptEncoder
 
 _SHARE = "as a number it is the share of rows to hold out"
@@ -136,8 +136,8 @@ class GroupDataModule(PromptDataModule):
             conversation_column,
         )
         self.limits = LengthLimits(max_prompt_length, max_response_length, overlong_prompts, overlong_demonstrations)
-        self._train_places: list[tuple[str, range]] = []
-        self._found: dict[tuple[str, str | None], Tables] = {}
+        self._train_spans: Spans = []
+        self._found: dict[tuple[str, str | None], SplitTables] = {}
         self._check_options()
 
     @override
@@ -173,7 +173,7 @@ class GroupDataModule(PromptDataModule):
     def _train_rows(self) -> NumberedRows:
         rows = self._load_training_split()
         kept, _ = self._hold_out(len(rows))
-        self._train_places = rows.places(self.max_train_rows)
+        self._train_spans = rows.spans(self.max_train_rows)
         return rows.take(kept[: self.max_train_rows])
 
     def _val_rows(self) -> NumberedRows | None:
@@ -189,7 +189,7 @@ class GroupDataModule(PromptDataModule):
     def _load_training_split(self) -> Rows:
         return self._find("path", self.path, self.name).choose(self.train_split, "train_split")
 
-    def _find(self, field: str, path: str, name: str | None = None) -> Tables:
+    def _find(self, field: str, path: str, name: str | None = None) -> SplitTables:
         key = _identity(path, name)
         if key not in self._found:
             self._found[key] = find_splits(path, name, field)
@@ -204,7 +204,7 @@ class GroupDataModule(PromptDataModule):
         rows = found.choose(split, f"{role}_split")
         taken = rows[:most]
         same = path is None or _identity(path, None) == _identity(self.path, self.name)
-        shared = count_shared(rows.places(most), self._train_places) if same else 0
+        shared = count_shared(rows.spans(most), self._train_spans) if same else 0
         if shared:
             rank_zero_warn(
                 f"{role} data: {shared} of {len(taken)} rows are training rows too: to keep them apart, give slices "

@@ -32,9 +32,6 @@ _SPEAKERS = {
 def as_messages(prompt: Any) -> Any:
     """Return a conversation in ShareGPT's form in the one that chat templates take, and all else as it is.
 
-    Args:
-        prompt: What stands where a prompt should.
-
     Raises:
         ValueError: If a speaker has no role in chat templates.
 
@@ -64,9 +61,6 @@ def as_messages(prompt: Any) -> Any:
 def as_answer(message: dict[str, Any]) -> Answer:
     """Return an assistant's message as a given response: its text, if there is no more to it.
 
-    Args:
-        message: A message of a conversation.
-
     Raises:
         ValueError: If it has another role.
 
@@ -82,28 +76,17 @@ def as_answer(message: dict[str, Any]) -> Answer:
 
 
 def answer_text(answer: Answer) -> str:
-    """Return the text of a given response.
-
-    Args:
-        answer: A text or a message.
-    """
+    """Return the text of a given response."""
     return answer if isinstance(answer, str) else prompt_text([answer])
 
 
 def is_blank(answer: Answer) -> bool:
-    """Tell whether a given response holds nothing; a call of a tool is something.
-
-    Args:
-        answer: A text or a message.
-    """
+    """Tell whether a given response holds nothing; a call of a tool is something."""
     return not answer_text(answer).strip() and (isinstance(answer, str) or not answer.get("tool_calls"))
 
 
 def check_prompt(prompt: object) -> None:
     """Refuse what is neither a text nor a list of messages, each with its role and content.
-
-    Args:
-        prompt: What stands where a prompt should.
 
     Raises:
         TypeError: If it, or a message of it, is of another type.
@@ -125,9 +108,6 @@ def prompt_text(prompt: Prompt) -> str:
     r"""Return a prompt as a text without any template; of a conversation, the texts of its messages.
 
     A part of a message that is not a text, an image say, stands there as its type.
-
-    Args:
-        prompt: A text or a conversation.
 
     Example:
         >>> parts = [{"type": "image", "url": "cat.png"}, {"type": "text", "text": "What is this?"}]

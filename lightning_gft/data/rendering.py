@@ -23,14 +23,6 @@ Rendered = tuple[str, Conversation | None]
 class PromptRenderer:
     """Puts prompts into the tokenizer's chat template, or into ``prompt_template``.
 
-    Args:
-        tokenizer: The policy's.
-        prompt_template: Text around the prompt.
-        use_chat_template: Whether prompts go through the chat template; ``None`` means if there is one.
-        system_prompt: System message put before every conversation.
-        chat_template_kwargs: Variables of the chat template.
-        response_prefix: What the prompt ends with, and every response begins with.
-
     Raises:
         ValueError: If an option could have no effect.
     """
@@ -62,10 +54,6 @@ class PromptRenderer:
     def render(self, prompts: Sequence[Prompt], variables: Sequence[Variables]) -> list[Rendered]:
         """Return the text of each prompt.
 
-        Args:
-            prompts: Texts, or conversations that end before the assistant's turn.
-            variables: What else the chat template is given with each.
-
         Raises:
             TextError: If a prompt cannot be rendered.
             TypeError: If it is neither a text nor a conversation.
@@ -88,10 +76,6 @@ class PromptRenderer:
 
     def check_losses(self, rendered: Sequence[Rendered], variables: Sequence[Variables]) -> None:
         """Refuse messages that the chat template leaves out, and warn of what else does not reach the prompt.
-
-        Args:
-            rendered: What :meth:`render` returned.
-            variables: What it was given.
 
         Raises:
             TextError: If a message is left out, or is a whole rendered conversation.
@@ -116,10 +100,6 @@ class PromptRenderer:
 
     def check_answers(self, prompts: Sequence[EncodedPrompt], answers: Sequence[Answer]) -> None:
         """Refuse, or warn of, what the chat template leaves out of demonstrations that hold more than a text.
-
-        Args:
-            prompts: The prompt of each demonstration.
-            answers: Demonstrations.
 
         Raises:
             TextError: If the content of one is left out.
@@ -225,12 +205,7 @@ _MEANING = {"prompt_template": "; '{prompt}' stands for the prompt as it is"}
 
 
 def warn_of_losses(lost: Counter[str], written: str) -> None:
-    """Warn of what does not reach the policy.
-
-    Args:
-        lost: In how many rows, by name.
-        written: What would have to write it.
-    """
+    """Warn of what does not reach the policy."""
     if lost:
         counts = ", ".join(f"{name} (in {count} rows)" for name, count in sorted(lost.items()))
         rank_zero_warn(f"{written} does not write, and the policy does not see: {counts}")

@@ -35,11 +35,6 @@ class ResponseWriter:
     With a chat template, a response is what the rendered conversation has after the prompt. Where the template drops a
     part of the answer (a thought, mostly), or opens the answer with what the response itself begins with, the response
     follows the prompt as it stands.
-
-    Args:
-        tokenizer: The policy's.
-        template: The chat template in use, if any.
-        prefix: What the prompt ends with, and a given response may begin with again.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate | None, prefix: str = "") -> None:
@@ -56,10 +51,6 @@ class ResponseWriter:
 
     def write(self, prompts: Sequence[EncodedPrompt], answers: Sequence[Answer]) -> list[str]:
         """Return for each answer the text that follows its prompt, with its end if the template writes one.
-
-        Args:
-            prompts: The prompt of each answer.
-            answers: Given responses, at least one.
 
         Raises:
             TextError: If an answer cannot be rendered, or is nothing but an end.

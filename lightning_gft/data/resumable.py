@@ -37,9 +37,6 @@ class ResumableDataLoader(DataLoader[Example]):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Let the next pass over the same epoch begin where the saved one stood.
 
-        Args:
-            state_dict: What :meth:`state_dict` returned.
-
         Raises:
             ValueError: If it stands in the middle of an epoch whose batches were others.
         """

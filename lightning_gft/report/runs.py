@@ -80,11 +80,7 @@ def _read_log(path: Path) -> list[dict[str, str]]:
 
 
 def figures(num_samples: int) -> list[Figure]:
-    """Return what is compared.
-
-    Args:
-        num_samples: Samples a prompt in evaluation.
-    """
+    """Return what is compared."""
     return [
         Figure("greedy", "val/greedy_accuracy"),
         Figure(f"mean@{num_samples}", f"val/mean@{num_samples}"),

@@ -47,14 +47,7 @@ class Reward(ABC):
     def __call__(
         self, *, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Any], **columns: Sequence[Any]
     ) -> Tensor | Sequence[float | None]:
-        """Return ``N`` scores without the weight, in the order of the responses, ``None`` where it does not apply.
-
-        Args:
-            prompts: ``N`` prompt texts.
-            responses: ``N`` response texts.
-            references: ``N`` references; ``None`` where the data has none.
-            **columns: Every other column of the data, ``N`` entries each.
-        """
+        """Return ``N`` scores without the weight, in the order of the responses, ``None`` where it does not apply."""
 
     def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:  # noqa: B027 (nothing to check is the rule)
         """Refuse a row of the data whose responses could not be scored; a run asks for every row before it starts.
@@ -151,9 +144,6 @@ class FunctionReward(Reward):
 
 def as_rewards(rewards: Mapping[str, Any]) -> dict[str, Any]:
     """Return named rewards, each plain function among them made a :class:`FunctionReward`.
-
-    Args:
-        rewards: By name; what is neither a reward nor a function stays as it is.
 
     Example:
         >>> as_rewards({"brief": lambda responses: [-len(response) for response in responses]})["brief"].weight

@@ -48,13 +48,7 @@ _MOST_UNITS = 3
 
 @dataclass
 class Expression:
-    """Tokens that belong together.
-
-    Args:
-        kinds: One letter a token.
-        texts: What each token says.
-        continues: Whether an equals sign leads to this expression from the one before.
-    """
+    """Tokens that belong together."""
 
     kinds: str = ""
     texts: list[str] = field(default_factory=list)
@@ -63,9 +57,6 @@ class Expression:
 
 def find_expressions(text: str) -> tuple[list[Expression], list[str]]:
     """Return the expressions of a text that hold a number or mathematics, and the tokens that belong to none.
-
-    Args:
-        text: In plain characters, see :func:`~lightning_gft.rewards.typography.plain`.
 
     Example:
         >>> found, others = find_expressions("so x = 3 1/2 cm")

@@ -22,11 +22,6 @@ def call_reward(title: str, reward: Reward, batch: Mapping[str, Sequence[Any]]) 
     """Return what a reward makes of copies of a batch, and put back what it changes in the process.
 
     Its random draws follow from the responses, so that a resumed run draws the same and the run's own are untouched.
-
-    Args:
-        title: Of the reward, for warnings.
-        reward: The reward.
-        batch: Its keywords.
     """
     process, environment = os.getpid(), dict(os.environ)
     before = [setting.read() for setting in _SETTINGS]

@@ -107,9 +107,6 @@ class Worker:
 
     It is a fresh interpreter: no thread, lock or CUDA context comes along, and no main script is run again.
 
-    Args:
-        reward: Sent by value where it belongs to the main script or a notebook, else by its name.
-
     Raises:
         RewardError: If the process does not start, the reward cannot be sent, or the platform has no such processes.
     """
@@ -148,10 +145,6 @@ class Worker:
 
     def ask(self, batch: Mapping[str, Sequence[Any]], seconds: float) -> Any:
         """Return the reward's scores of a batch.
-
-        Args:
-            batch: Keywords of the reward.
-            seconds: Longest time for sending the batch and receiving the scores.
 
         Raises:
             RewardError: If the reward raises, its process ends, or time is up; in the latter cases it is killed.
@@ -238,13 +231,7 @@ def _kill(process: subprocess.Popen[bytes], channel: socket.socket, pipe: int, o
 
 
 def serve(channel_number: int, parent_pipe: int) -> None:
-    """Answer for a reward, until the process that asks is gone.
-
-    Args:
-        channel_number: Descriptor of the socket to the process that asks.
-        parent_pipe: End of a pipe that closes when that process ends. The kernel then ends this one, even within code
-            that never comes back to the interpreter.
-    """
+    """Answer for a reward, until the process that asks is gone."""
     import fcntl  # absent on Windows, where the other rewards must be importable
 
     signal.signal(signal.SIGIO, signal.SIG_DFL)
