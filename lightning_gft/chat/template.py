@@ -43,12 +43,16 @@ class Conversation:
         return Conversation([*self.messages, message], self.variables)
 
 
-class RenderError(ValueError):
-    """A conversation that the chat template cannot render."""
+class TextError(ValueError):
+    """A text that cannot be rendered or encoded; ``index`` says which of those given together it is."""
 
     def __init__(self, message: str, index: int = 0) -> None:
         super().__init__(message)
         self.index = index
+
+
+class RenderError(TextError):
+    """A conversation that the chat template cannot render."""
 
 
 class ChatTemplate:

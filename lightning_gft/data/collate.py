@@ -27,6 +27,7 @@ def collate_examples(
         references=[example.reference for example in examples],
         demonstrations={role: [example.demonstrations[role] for example in examples] for role in roles},
         columns={name: [example.columns[name] for example in examples] for name in columns},
+        messages=[example.messages for example in examples],
         dataset=dataset,
         places=None if rank is None else [number * num_replicas + rank for number in range(len(examples))],
     )

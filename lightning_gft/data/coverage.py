@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerBase
 
+from lightning_gft.chat import TextError
 from lightning_gft.checks import shorten
-from lightning_gft.data.errors import TextError
 
 _SENTENCEPIECE_SPACE = "\u2581"  # these tokenizers write a space so, and take the character itself for one
 
@@ -31,7 +31,7 @@ class CoverageCheck:
         >>> CoverageCheck(tokenizer).check(["1+1"], [[0, 1, 0]])
         >>> CoverageCheck(tokenizer).check(["1-1"], [[0, 0]])
         Traceback (most recent call last):
-        lightning_gft.data.errors.TextError: the tokenizer has no token for '-' of the text '1-1': ...
+        lightning_gft.chat.template.TextError: the tokenizer has no token for '-' of the text '1-1': ...
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -76,7 +76,8 @@ class DataFile:
             ) from error
 
     def _open(self) -> BinaryIO:
-        return cast("BinaryIO", COMPRESSED.get(self.path.suffix, lambda path: path.open("rb"))(self.path))
+        decompress = COMPRESSED.get(self.path.suffix)
+        return self.path.open("rb") if decompress is None else cast("BinaryIO", decompress(self.path))
 
     def _encoding_fault(self) -> str:
         """Return where the file is not UTF-8 text."""

@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from lightning_gft.chat import TextError
 from lightning_gft.data.encoding import TextEncoder
-from lightning_gft.data.errors import TextError
 from lightning_gft.data.prompts import Answer, Prompt, Variables
 from lightning_gft.data.rendering import PromptRenderer
 from lightning_gft.data.responses import EncodedPrompt, ResponseWriter

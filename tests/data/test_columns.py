@@ -71,7 +71,7 @@ def test_blank_demonstration_is_missing(blank: object) -> None:
 def test_blank_demonstrations_are_counted_by_role() -> None:
     columns = Columns("problem", None, expert_column="solution", teacher_column="teachers")
     rows = [{**ROW, "teachers": ["2", "", " "]}, {**ROW, "solution": None, "teachers": ""}]
-    assert columns.count_blank(rows) == {"teacher": 3}
+    assert [text.left_out for text in columns.read(rows)] == [{"blank teacher texts": 2}, {"blank teacher texts": 1}]
 
 
 def test_marker_in_a_list_of_answers_and_in_what_is_no_text() -> None:
@@ -249,10 +249,11 @@ class TestUnfinished:
     def test_they_count_as_missing(self):
         rows = [self.row([True, True, False]), self.row([False, False, False]), self.row(None)]
         rows.append(self.row([True], self_responses=["3"], gold_finished=7))  # not a column of responses
-        texts = [text.demonstrations for text in self.COLUMNS.read(rows)]
+        read = self.COLUMNS.read(rows)
+        texts = [text.demonstrations for text in read]
         assert [text["teacher"] for text in texts] == [["2"], [], ["2", "1+"], ["3"]]
         assert [text["expert"] for text in texts] == [["2"]] * 4
-        assert self.COLUMNS.count_unfinished(rows) == {"teacher": 4}
+        assert [text.left_out["unfinished teacher responses"] for text in read] == [1, 3, 0, 0]
 
     def test_they_are_refused_where_that_is_asked_for(self):
         strict = replace(self.COLUMNS, unfinished_demonstrations="error")
