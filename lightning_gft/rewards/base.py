@@ -12,14 +12,15 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_gft.checks import check_number
+from lightning_gft.parts import Part
 from lightning_gft.rewards.text import shorten
 
 
-class Reward(ABC):
+class Reward(Part, ABC):
     """Scores all responses of a batch in one call.
 
     A subclass raises where it cannot tell the score, say for want of a reference: a 0 would teach the policy that the
-    response is wrong.
+    response is wrong. What it counts and starts is a :class:`~lightning_gft.parts.Part`'s.
 
     Args:
         weight: What the score counts in the total; negative for a penalty, 0 to log the score alone.
@@ -47,9 +48,16 @@ class Reward(ABC):
     def __call__(
         self, *, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Any], **columns: Sequence[Any]
     ) -> Tensor | Sequence[float | None]:
-        """Return ``N`` scores without the weight, in the order of the responses, ``None`` where it does not apply."""
+        """Return ``N`` scores without the weight, in the order of the responses, ``None`` where it does not apply.
 
-    def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:  # noqa: B027 (nothing to check is the rule)
+        Args:
+            prompts: ``N`` prompt texts.
+            responses: ``N`` response texts.
+            references: ``N`` references; ``None`` where the data has none.
+            **columns: Every other column of the data, ``N`` entries each.
+        """
+
+    def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:
         """Refuse a row of the data whose responses could not be scored; a run asks for every row before it starts.
 
         Args:
@@ -60,7 +68,7 @@ class Reward(ABC):
             ValueError: If it is unfit.
         """
 
-    def check_tokens(self, special_tokens: Collection[str]) -> None:  # noqa: B027
+    def check_tokens(self, special_tokens: Collection[str]) -> None:
         """Check the reward against a tokenizer; a run asks before it starts.
 
         Args:
@@ -69,9 +77,6 @@ class Reward(ABC):
         Raises:
             ValueError: If no response could ever score.
         """
-
-    def close(self) -> None:  # noqa: B027
-        """End what the reward has started, such as processes, when a run ends; a later call may start it anew."""
 
 
 class FunctionReward(Reward):
