@@ -6,6 +6,7 @@ from functools import partial
 from random import Random
 
 from transformers import PreTrainedTokenizerBase
+from typing_extensions import override
 
 from lightning_gft.arithmetic.problems import draw_arithmetic, draw_letters, slips
 from lightning_gft.arithmetic.rows import arithmetic_row, draw_splits, letter_row, mixture_rows
@@ -89,12 +90,8 @@ class ArithmeticDataModule(PromptDataModule):
         self.num_teacher = num_teacher
         self.teacher_slip = check_number("teacher_slip", teacher_slip, least=0, most=1)
 
+    @override
     def load_rows(self, split: Split) -> dict[str, list[Row]]:
-        """Return the rows of each data set of a split.
-
-        Args:
-            split: The part of the run.
-        """
         # Validation comes first in the sizes: it stays the same whatever the training set's size.
         sizes = {"val": self.num_val, "test": self.num_val, "train": self.num_train}
         rows = {"": self._arithmetic_rows("", split, sizes, self.num_operands)}
@@ -107,12 +104,8 @@ class ArithmeticDataModule(PromptDataModule):
             rows["hard"] = self._arithmetic_rows("hard", split, sizes, self.hard_operands)
         return rows
 
+    @override
     def make_encoder(self, tokenizer: PreTrainedTokenizerBase) -> ExampleEncoder:
-        """Return what turns rows into tokenised examples.
-
-        Args:
-            tokenizer: The policy's.
-        """
         teacher_column = "teacher" if self.num_teacher > 0 else None
         return _plain_encoder(tokenizer, Columns(expert_column="expert", teacher_column=teacher_column))
 
@@ -189,12 +182,8 @@ class ArithmeticPretrainingDataModule(PromptDataModule):
             seed=seed,
         )
 
+    @override
     def load_rows(self, split: Split) -> dict[str, list[Row]]:
-        """Return the rows of each data set of a split.
-
-        Args:
-            split: The part of the run.
-        """
         if split != "train":
             return self.evaluation.load_rows(split)
         rows = mixture_rows(
@@ -206,12 +195,8 @@ class ArithmeticPretrainingDataModule(PromptDataModule):
         )
         return {"": rows}
 
+    @override
     def make_encoder(self, tokenizer: PreTrainedTokenizerBase) -> ExampleEncoder:
-        """Return what turns rows into tokenised examples.
-
-        Args:
-            tokenizer: The policy's.
-        """
         return _plain_encoder(tokenizer, Columns(expert_column="expert"))
 
 

@@ -82,20 +82,12 @@ class ArithmeticProblem:
         return str(sum(self.terms))
 
     def left_to_right(self, error: StepError = no_slips) -> str:
-        """Return a solution as the base policy and the teacher write it.
-
-        Args:
-            error: What each step is off by.
-        """
+        """Return a solution as the base policy and the teacher write it."""
         steps, result = _sum_up(self.terms, error)
         return f"{steps},{ANSWER_MARKER}{result}"
 
     def signs_apart(self, error: StepError = no_slips) -> str:
-        """Return a solution as the expert writes it.
-
-        Args:
-            error: What each step is off by.
-        """
+        """Return a solution as the expert writes it."""
         added, positive = _sum_up([term for term in self.terms if term >= 0], error)
         subtracted, negative = _sum_up([-term for term in self.terms if term < 0] or [0], error)
         last, result = _sum_up((positive, -negative), error)

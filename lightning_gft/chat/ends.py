@@ -36,9 +36,6 @@ def find_turn_end(template: ChatTemplate, conversation: Conversation = _QUESTION
     Templates may write one token after any answer and another after the last (``<|end|><|endoftext|>``). A turn's end
     is what answers in the middle and at the end have in common, up to the first token and others right behind it.
 
-    Raises:
-        RenderError: If the template renders no such conversation, or leaves the answer out.
-
     Example:
         >>> from lightning_gft import ScratchPolicy
         >>> tokenizer = ScratchPolicy("ab").tokenizer

@@ -33,11 +33,7 @@ class LeftOutCheck:
         self._known: dict[Hashable, Loss] = {}
 
     def count(self, conversations: Sequence[Conversation], *, add_generation_prompt: bool = True) -> Counter[str]:
-        """Return how many conversations lose what, by names that a warning can show.
-
-        Raises:
-            RenderError: If a message's content is left out.
-        """
+        """Return how many conversations lose what, by names that a warning can show."""
         lost = Counter[str]()
         for index, conversation in enumerate(conversations):
             found: set[str] = set()

@@ -29,9 +29,6 @@ def map_within(function: Callable[[Item], Result], items: Sequence[Item], second
     The work is done in a thread, since a signal would reach the main thread alone. What loops in Python is stopped; a
     single call into C that never returns keeps its thread, which ends with the process.
 
-    Raises:
-        OutOfTimeError: If an item took too long.
-
     Example:
         >>> map_within(abs, [-1, 2], seconds=10)
         [1, 2]

@@ -35,11 +35,7 @@ class Conversation:
     variables: Mapping[str, Any] = field(default_factory=dict)
 
     def answered(self, message: dict[str, Any]) -> Conversation:
-        """Return the conversation with one more turn.
-
-        Args:
-            message: The turn.
-        """
+        """Return the conversation with one more turn."""
         return Conversation([*self.messages, message], self.variables)
 
 
@@ -75,11 +71,7 @@ class ChatTemplate:
 
     @cached_property
     def reads(self) -> frozenset[str]:
-        """Names of the variables that the template reads.
-
-        Raises:
-            RenderError: If it is no Jinja template.
-        """
+        """Names of the variables that the template reads."""
         written = self.tokenizer.chat_template
         environment = Environment(extensions=["jinja2.ext.loopcontrols"], autoescape=False)  # noqa: S701 (parses only)
         names: set[str] = set()
@@ -93,19 +85,11 @@ class ChatTemplate:
         return frozenset(names - set(environment.globals) - _FUNCTIONS)
 
     def render(self, conversation: Conversation, *, add_generation_prompt: bool = False) -> str:
-        """Return a conversation as a text.
-
-        Raises:
-            RenderError: If the template raises an error, or does not end.
-        """
+        """Return a conversation as a text."""
         return self.render_all([conversation], add_generation_prompt=add_generation_prompt)[0]
 
     def render_all(self, conversations: Sequence[Conversation], *, add_generation_prompt: bool = False) -> list[str]:
-        """Return conversations as texts, see :meth:`render`.
-
-        Raises:
-            RenderError: If the template raises an error on one, or does not end.
-        """
+        """Return conversations as texts, see :meth:`render`."""
         done = 0
 
         def render(conversation: Conversation) -> str:

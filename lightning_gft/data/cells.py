@@ -28,10 +28,6 @@ def read_conversation(cell: Any, *, splits: bool) -> tuple[Prompt, list[Answer]]
     Returns:
         The prompt, and the answer in a list, which is empty if there is none.
 
-    Raises:
-        TypeError: If it is neither, or a message is of another type.
-        ValueError: If a message lacks its role or content.
-
     Example:
         >>> turns = [{"from": "human", "value": "1 + 1?"}, {"from": "gpt", "value": "2"}]
         >>> read_conversation(turns, splits=True)
@@ -50,10 +46,6 @@ def read_conversation(cell: Any, *, splits: bool) -> tuple[Prompt, list[Answer]]
 
 def read_answers(cell: Any) -> list[Answer]:
     """Return the demonstrations in a cell.
-
-    Raises:
-        TypeError: If it is something else.
-        ValueError: If a message is not the assistant's, or there are several in a row.
 
     Example:
         >>> read_answers(["2", "two"]), read_answers([{"role": "assistant", "content": "2"}])

@@ -116,11 +116,7 @@ class Columns:
         return self.conversation_column or self.prompt_column
 
     def field_of(self, role: str) -> str:
-        """Return the option that names the column with a role's demonstrations.
-
-        Args:
-            role: ``"expert"`` or ``"teacher"``.
-        """
+        """Return the option that names the column with a role's demonstrations."""
         return "conversation_column" if role == "expert" and self.conversation_column else f"{role}_column"
 
     def without_demonstrations(self) -> Columns:
@@ -128,14 +124,7 @@ class Columns:
         return replace(self, reads_demonstrations=False)
 
     def check(self, available: Sequence[str]) -> None:
-        """Refuse a name that is not among the columns that there are.
-
-        Args:
-            available: Columns of the data.
-
-        Raises:
-            ValueError: If a named column is missing.
-        """
+        """Refuse a name that is not among the columns that there are."""
         named: dict[str, str | None] = {
             "conversation_column" if self.conversation_column else "prompt_column": self.prompt_source,
             "answer_column": self.answer_column,
@@ -154,15 +143,7 @@ class Columns:
             )
 
     def read(self, rows: Sequence[Row]) -> list[TextExample]:
-        """Return each row by its parts.
-
-        Args:
-            rows: Rows that have the columns.
-
-        Raises:
-            ValueError: If a row has no prompt, or its answer lacks the marker.
-            TypeError: If a prompt or a demonstration is of another type.
-        """
+        """Return each row by its parts."""
         positions = rows.positions if isinstance(rows, NumberedRows) else range(len(rows))
         return [self._read(row, number) for row, number in zip(rows, positions, strict=True)]
 

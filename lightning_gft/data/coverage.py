@@ -44,11 +44,7 @@ class CoverageCheck:
         self._dropped: set[str] = set()
 
     def check(self, texts: Sequence[str], ids: Sequence[list[int]]) -> None:
-        """Refuse texts that are not wholly in their ids.
-
-        Raises:
-            TextError: If a part of a text was lost.
-        """
+        """Refuse texts that are not wholly in their ids."""
         self._check_unknown(texts, ids)
         if not self._may_drop():
             return

@@ -18,9 +18,6 @@ _LONGEST_CELL = 2**31 - 1
 def read_csv(file: BinaryIO, name: str, delimiter: str = ",", quotechar: str = '"') -> list[Row]:
     r"""Return the rows of a table whose first line names the columns.
 
-    Raises:
-        ValueError: If the header does not name each column once, or a row has more or fewer cells; the line is named.
-
     Example:
         >>> read_csv(io.BytesIO(b"prompt,answer\nWhich agent?,007\nWhich value?,NA\nNone?,"), "rows.csv")[1:]
         [{'prompt': 'Which value?', 'answer': 'NA'}, {'prompt': 'None?', 'answer': None}]

@@ -32,11 +32,7 @@ class TextEncoder:
         self._beginning = whole[: len(whole) - len(alone) - self._adds_eos] if adds_beginning else []
 
     def encode_prompts(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each prompt.
-
-        Raises:
-            TextError: If the tokenizer would lose a part of one.
-        """
+        """Return the ids of each prompt."""
         ids = self._encode(texts)
         self._coverage.check(texts, ids)
         return ids
@@ -44,11 +40,7 @@ class TextEncoder:
     def encode_after(
         self, prompts: Sequence[str], prompt_ids: Sequence[list[int]], texts: Sequence[str]
     ) -> list[list[int]]:
-        """Return the ids of texts behind their prompts, whose own ids stay what generation is given.
-
-        Raises:
-            TextError: If the tokenizer would lose a part of a text.
-        """
+        """Return the ids of texts behind their prompts, whose own ids stay what generation is given."""
         whole = self._encode([prompt + text for prompt, text in zip(prompts, texts, strict=True)])
         ids = [row[len(prompt) :] for prompt, row in zip(prompt_ids, whole, strict=True)]
         merged = [

@@ -100,16 +100,7 @@ class ExampleEncoder:
         return replace(self, columns=self.columns.without_demonstrations())
 
     def encode(self, rows: Sequence[Row]) -> tuple[list[Example], Counter[str]]:
-        """Return the tokenised rows, and how many prompts and demonstrations of each role were dropped.
-
-        Args:
-            rows: At least one row; all have the same columns.
-
-        Raises:
-            ValueError: If a column is missing, or something is empty, unknown to the tokenizer, or too long and not to
-                be dropped.
-            TypeError: If a prompt or a demonstration is of another type.
-        """
+        """Return the tokenised rows, and how many prompts and demonstrations of each role were dropped."""
         self.columns.check(list(rows[0]))
         texts = self.columns.read(rows)
         with naming_rows([(text.row, self.columns.prompt_source) for text in texts]):
@@ -153,11 +144,7 @@ class ExampleEncoder:
         return int(self.prompts.tokenizer.model_max_length)
 
     def limit_name(self, part: Literal["prompt", "response"]) -> str:
-        """Return what errors call the limits of a prompt's or a response's length.
-
-        Args:
-            part: Which of the two.
-        """
+        """Return what errors call the limits of a prompt's or a response's length."""
         field = f"max_{part}_length"
         limit = getattr(self.limits, field)
         names = [] if limit is None else [f"{field}={limit}"]

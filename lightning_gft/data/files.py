@@ -52,12 +52,7 @@ class DataFile:
         return cls(path, KINDS[suffix], {"delimiter": "\t"} if suffix == ".tsv" else {})
 
     def read(self) -> Table:
-        """Return the file's rows.
-
-        Raises:
-            ValueError: If the file is empty, damaged, or not of its kind.
-            OSError: If it cannot be opened.
-        """
+        """Return the file's rows."""
         name = self.path.name
         if self.path.stat().st_size == 0:
             raise ValueError(f"{name}: expected rows, got an empty file; write the rows into it again")

@@ -121,11 +121,13 @@ class GroupDataModule(PromptDataModule):
         self.train_split, self.val_split, self.test_split = train_split, val_split, test_split
         self.val_path, self.test_path = val_path, test_path
         self.max_train_rows, self.max_val_rows = max_train_rows, max_val_rows
-        self.prompt_template = prompt_template
-        self.use_chat_template = use_chat_template
-        self.system_prompt = system_prompt
-        self.chat_template_kwargs = chat_template_kwargs
-        self.response_prefix = response_prefix
+        self.prompting: dict[str, Any] = {
+            "prompt_template": prompt_template,
+            "use_chat_template": use_chat_template,
+            "system_prompt": system_prompt,
+            "chat_template_kwargs": chat_template_kwargs,
+            "response_prefix": response_prefix,
+        }
         self.columns = Columns(
             prompt_column,
             answer_column,
@@ -145,30 +147,14 @@ class GroupDataModule(PromptDataModule):
         super().setup(stage)
         self._found = {}  # kept for one setup alone, in which the splits share what is read
 
+    @override
     def load_rows(self, split: Split) -> dict[str, list[Row]]:
-        """Return the rows of a split; an empty dict if it was not asked for.
-
-        Args:
-            split: The part of the run.
-        """
         rows = {"train": self._train_rows, "val": self._val_rows, "test": self._test_rows}[split]()
         return {} if rows is None else {"": rows}
 
+    @override
     def make_encoder(self, tokenizer: PreTrainedTokenizerBase) -> ExampleEncoder:
-        """Return what turns rows into tokenised examples.
-
-        Args:
-            tokenizer: The policy's.
-        """
-        prompts = PromptEncoder(
-            tokenizer,
-            prompt_template=self.prompt_template,
-            use_chat_template=self.use_chat_template,
-            system_prompt=self.system_prompt,
-            chat_template_kwargs=self.chat_template_kwargs,
-            response_prefix=self.response_prefix,
-        )
-        return ExampleEncoder(prompts, self.columns, self.limits)
+        return ExampleEncoder(PromptEncoder(tokenizer, **self.prompting), self.columns, self.limits)
 
     def _train_rows(self) -> NumberedRows:
         rows = self._load_training_split()

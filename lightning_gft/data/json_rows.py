@@ -23,14 +23,6 @@ def read_json(file: BinaryIO, name: str, field: str | None = None) -> list[Row]:
     Each value is what Python's ``json`` makes of it, whatever stands in other rows. A number with more digits than a
     float keeps is a ``Decimal``.
 
-    Args:
-        file: UTF-8 text, which may begin with a byte-order mark.
-        name: What errors call the file.
-        field: Key of the one object in the file under which the list of rows stands.
-
-    Raises:
-        ValueError: If the text is not JSON, not UTF-8, or holds something else than objects; the line is named.
-
     Example:
         >>> import io
         >>> read_json(io.BytesIO(b'{"answer": "007"}\n{"answer": 7, "level": 1}'), "rows.jsonl")
@@ -54,11 +46,7 @@ def read_json(file: BinaryIO, name: str, field: str | None = None) -> list[Row]:
 
 
 def parse_json(text: str) -> Any:
-    """Return what one JSON text holds, by the rules of :func:`read_json`.
-
-    Raises:
-        ValueError: If it is not JSON, nested too deeply, or names a key twice.
-    """
+    """Return what one JSON text holds, by the rules of :func:`read_json`."""
     try:
         return _DECODER.decode(text)
     except (RecursionError, ArithmeticError) as error:

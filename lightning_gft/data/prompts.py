@@ -32,9 +32,6 @@ _SPEAKERS = {
 def as_messages(prompt: Any) -> Any:
     """Return a conversation in ShareGPT's form in the one that chat templates take, and all else as it is.
 
-    Raises:
-        ValueError: If a speaker has no role in chat templates.
-
     Example:
         >>> as_messages([{"from": "human", "value": "1 + 1?"}])
         [{'role': 'user', 'content': '1 + 1?'}]
@@ -61,9 +58,6 @@ def as_messages(prompt: Any) -> Any:
 def as_answer(message: dict[str, Any]) -> Answer:
     """Return an assistant's message as a given response: its text, if there is no more to it.
 
-    Raises:
-        ValueError: If it has another role.
-
     Example:
         >>> as_answer({"role": "assistant", "content": "2", "name": None})
         '2'
@@ -87,10 +81,6 @@ def is_blank(answer: Answer) -> bool:
 
 def check_prompt(prompt: object) -> None:
     """Refuse what is neither a text nor a list of messages, each with its role and content.
-
-    Raises:
-        TypeError: If it, or a message of it, is of another type.
-        ValueError: If a message lacks its role or content.
 
     Example:
         >>> check_prompt([{"role": "user", "content": "1 + 1?"}])

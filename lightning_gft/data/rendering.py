@@ -20,11 +20,7 @@ Rendered = tuple[str, Conversation]
 
 
 class PromptRenderer:
-    """Puts prompts into the tokenizer's chat template, or into ``prompt_template``.
-
-    Raises:
-        ValueError: If an option could have no effect.
-    """
+    """Puts prompts into the tokenizer's chat template, or into ``prompt_template``."""
 
     def __init__(
         self,
@@ -52,12 +48,7 @@ class PromptRenderer:
         self._rendered = RenderedCheck(self.template)
 
     def render(self, prompts: Sequence[Prompt], variables: Sequence[Variables]) -> list[Rendered]:
-        """Return the text of each prompt.
-
-        Raises:
-            TextError: If a prompt cannot be rendered.
-            TypeError: If it is neither a text nor a conversation.
-        """
+        """Return the text of each prompt."""
         for prompt in prompts:
             check_prompt(prompt)
         if self.template is None:
@@ -73,11 +64,7 @@ class PromptRenderer:
         return [(self._begin(text), conversation) for text, conversation in zip(texts, conversations, strict=True)]
 
     def check_losses(self, rendered: Sequence[Rendered], variables: Sequence[Variables]) -> None:
-        """Refuse messages that the chat template leaves out, and warn of what else does not reach the prompt.
-
-        Raises:
-            TextError: If a message is left out, or is a whole rendered conversation.
-        """
+        """Refuse messages that the chat template leaves out, and warn of what else does not reach the prompt."""
         lost = Counter(f"`{name}`" for own in variables for name in own if name not in self._reads)
         if self.template is not None:
             conversations = [conversation for _, conversation in rendered]
@@ -91,11 +78,7 @@ class PromptRenderer:
         self._warn_of_losses(lost)
 
     def check_answers(self, prompts: Sequence[EncodedPrompt], answers: Sequence[Answer]) -> None:
-        """Refuse, or warn of, what the chat template leaves out of demonstrations that hold more than a text.
-
-        Raises:
-            TextError: If the content of one is left out.
-        """
+        """Refuse, or warn of, what the chat template leaves out of demonstrations that hold more than a text."""
         if self.template is None:
             return
         whole = {

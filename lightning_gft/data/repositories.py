@@ -31,21 +31,12 @@ _SHARD = re.compile(r"-\d+-of-(\d+)")
 
 
 def find_in_folder(folder: Path, name: str | None) -> Splits:
-    """Return the splits of a folder of data files.
-
-    Raises:
-        ValueError: If there is no such configuration.
-    """
+    """Return the splits of a folder of data files."""
     return _files(datasets.load_dataset_builder(str(folder), name))
 
 
 def find_on_hub(path: str, name: str | None, where: str) -> Splits:
-    """Return the splits of a data set on the hub, or in its cache, with their files downloaded.
-
-    Raises:
-        FileNotFoundError: If there is no such data set, or it cannot be reached or read by this user.
-        ValueError: If there is no such configuration, or the data cannot be loaded.
-    """
+    """Return the splits of a data set on the hub, or in its cache, with their files downloaded."""
     with hub_or_cache() as offline:
         try:
             if offline:

@@ -50,11 +50,7 @@ class ResponseWriter:
         return set(ids_of(self.tokenizer, ends))
 
     def write(self, prompts: Sequence[EncodedPrompt], answers: Sequence[Answer]) -> list[str]:
-        """Return for each answer the text that follows its prompt, with its end if the template writes one.
-
-        Raises:
-            TextError: If an answer cannot be rendered, or is nothing but an end.
-        """
+        """Return for each answer the text that follows its prompt, with its end if the template writes one."""
         if self.template is None:
             return [self._after_prefix(str(self._without_end(text, index))) for index, text in enumerate(answers)]
         self._find_end(self.template, prompts[0].conversation)

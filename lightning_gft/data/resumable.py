@@ -35,11 +35,7 @@ class ResumableDataLoader(DataLoader[Example]):
         return {"epoch": epoch, "batches": batches, "order": self._order()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Let the next pass over the same epoch begin where the saved one stood.
-
-        Raises:
-            ValueError: If it stands in the middle of an epoch whose batches were others.
-        """
+        """Let the next pass over the same epoch begin where the saved one stood."""
         there, here = state_dict["order"], self._order()
         if there != here and 0 < state_dict["batches"] < there["batches_an_epoch"]:
             differences = [

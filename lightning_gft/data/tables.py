@@ -49,12 +49,7 @@ class ListTable(Table):
 
 
 class ParquetTable(Table):
-    """A Parquet file, of which only the row groups that are asked for are read.
-
-    Raises:
-        ValueError: If it is not a Parquet file, or damaged, or two columns have one name.
-        OSError: If it cannot be opened.
-    """
+    """A Parquet file, of which only the row groups that are asked for are read."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

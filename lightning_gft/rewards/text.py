@@ -55,9 +55,6 @@ def _without_middle(text: str, most: int) -> str:
 def alternatives(reference: Any) -> Sequence[Any]:
     """Return the references that a response may equal: the entries of a list, or the one that there is.
 
-    Raises:
-        ValueError: If it is an empty list.
-
     Example:
         >>> alternatives(["5", "6"]), alternatives("5")
         (['5', '6'], ['5'])

@@ -142,9 +142,6 @@ class Worker:
 
     It is a fresh interpreter: no thread, lock or CUDA context comes along, and no main script is run again. The reward
     is sent by value where it belongs to the main script or a notebook, else by its name.
-
-    Raises:
-        RewardError: If the process does not start, the reward cannot be sent, or the platform has no such processes.
     """
 
     def __init__(self, reward: Reward) -> None:
@@ -181,12 +178,7 @@ class Worker:
         return self._end.alive and self.owner == os.getpid()
 
     def ask(self, method: str, batch: Mapping[str, Sequence[Any]], seconds: float) -> Any:
-        """Return what the reward's method gives; ``"score"`` is a call with a batch.
-
-        Raises:
-            RewardError: If the reward raises, or its process ends.
-            TimeoutError: If sending and answering take longer than ``seconds``; the process is killed.
-        """
+        """Return what the reward's method gives; ``"score"`` is a call with a batch."""
         return self._exchange(pickle.dumps((method, batch)), seconds)
 
     def kill(self) -> None:
