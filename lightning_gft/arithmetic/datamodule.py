@@ -173,7 +173,7 @@ class ArithmeticPretrainingDataModule(PromptDataModule):
         self.num_examples = num_examples
         self.shares = {field: check_number(field, share, least=0, most=1) for field, share in shares.items()}
         self.num_operands, self.max_operand = num_operands, max_operand
-        self.evaluation = ArithmeticDataModule(
+        self.task = ArithmeticDataModule(
             num_train=1,
             num_val=num_val,
             num_second_skill=num_second_skill,
@@ -185,7 +185,7 @@ class ArithmeticPretrainingDataModule(PromptDataModule):
     @override
     def load_rows(self, split: Split) -> dict[str, list[Row]]:
         if split != "train":
-            return self.evaluation.load_rows(split)
+            return self.task.load_rows(split)
         rows = mixture_rows(
             self.num_examples,
             **self.shares,

@@ -17,7 +17,7 @@ Loss = frozenset[str]
 class LeftOutCheck:
     """Finds what a chat template leaves out, by rendering conversations with and without it.
 
-    Templates go by the role of a message, its keys and its place; so one message of each kind is tried.
+    Templates go by the role of a message, its keys and its neighbours; so one message of each kind is tried.
 
     Example:
         >>> from lightning_gft import ScratchPolicy

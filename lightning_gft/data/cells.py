@@ -14,19 +14,11 @@ _VARIABLES = ("tools", "documents")
 
 
 class Padded(dict[str, Any]):
-    """An object of a Parquet file or saved data set, where a null may stand for a key that only other rows have.
-
-    Example:
-        >>> Padded(name="add", strict=None)
-        {'name': 'add', 'strict': None}
-    """
+    """An object of a Parquet file or saved data set, where a null may stand for a key that only other rows have."""
 
 
 def read_conversation(cell: Any, *, splits: bool) -> tuple[Prompt, list[Answer]]:
-    """Return a prompt, and what the assistant answers to it.
-
-    Returns:
-        The prompt, and the answer in a list, which is empty if there is none.
+    """Return a prompt, and what the assistant answers to it. The answer is in a list, which is empty if there is none.
 
     Example:
         >>> turns = [{"from": "human", "value": "1 + 1?"}, {"from": "gpt", "value": "2"}]
@@ -64,12 +56,7 @@ def read_answers(cell: Any) -> list[Answer]:
 
 
 def listed(cell: Any) -> list[Any]:
-    """Return a cell that may hold one thing, several or none as a list.
-
-    Example:
-        >>> listed("2"), listed(["2"]), listed(None)
-        (['2'], ['2'], [])
-    """
+    """Return a cell that may hold one thing, several or none as a list."""
     return [] if cell is None else cell if isinstance(cell, list) else [cell]
 
 

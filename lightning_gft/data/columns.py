@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from lightning_gft.checks import check_marker, shorten
+from lightning_gft.checks import check_marker, did_you_mean, shorten
 from lightning_gft.data.cells import listed, read_answers, read_conversation, read_variables
 from lightning_gft.data.errors import naming, row_name
 from lightning_gft.data.prompts import Answer, Prompt, answer_text, is_blank, prompt_text
@@ -134,11 +133,10 @@ class Columns:
         for option, column in named.items():
             if column is None or column in available:
                 continue
-            closest = difflib.get_close_matches(column, unused, n=1, cutoff=0.5)
             last = f", or to {self.conversation_column!r} for the last message" if self.conversation_column else ""
             raise ValueError(
                 f"{option}={column!r} is not a column of the data, which has {', '.join(map(repr, available))}"
-                + (f"; did you mean {closest[0]!r}?" if closest else "")
+                + did_you_mean(column, unused)
                 + (f"; set it to null if there are no references{last}" if option == "answer_column" else "")
             )
 

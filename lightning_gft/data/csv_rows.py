@@ -51,10 +51,10 @@ def _lines(reader: Iterator[list[str]], name: str) -> Iterator[tuple[int, list[s
         number = reader.line_num + 1  # type: ignore[attr-defined]
 
 
-def _row(header: list[str], cells: list[str], place: str) -> Row:
+def _row(header: list[str], cells: list[str], where: str) -> Row:
     if len(cells) != len(header):
         raise ValueError(
-            f"{place}: expected {len(header)} cells, as the header names columns, got {len(cells)}: "
+            f"{where}: expected {len(header)} cells, as the header names columns, got {len(cells)}: "
             f"{shorten(','.join(cells))}; put a cell that holds a comma, a line break or a quotation mark into "
             "quotation marks"
         )

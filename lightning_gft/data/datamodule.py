@@ -39,8 +39,8 @@ class PromptDataModule(LightningDataModule, ABC):
 
     Training goes through the rows in an order drawn from ``seed``, ``seed_everything`` and the epoch alone, the same
     whatever the number of processes, which take turns at it. (Where the rows do not divide among them, the first few
-    are trained on twice; evaluation counts each row once.) A run that stopped in the middle of an epoch resumes there.
-    Prediction goes through the training prompts in the order of the data.
+    are trained on twice; validation and test count each row once.) A run that stopped in the middle of an epoch
+    resumes there. Prediction goes through the training prompts in the order of the data.
 
     Args:
         batch_size: Prompts per step and process in training and prediction.
@@ -74,7 +74,8 @@ class PromptDataModule(LightningDataModule, ABC):
     def load_rows(self, split: Split) -> dict[str, list[Row]]:
         """Return the rows of each data set of a split by its name, which is empty for the main one.
 
-        Errors name a row by its place in the list; where that is not its place in the data, return ``NumberedRows``.
+        Errors name a row by its position in the list; where that is not its position in the data, return
+        ``NumberedRows``.
 
         Args:
             split: ``"train"`` has the main data set only; the others may have several, or none.
@@ -101,7 +102,7 @@ class PromptDataModule(LightningDataModule, ABC):
         encoder = self.make_encoder(self._find_tokenizer())
         for split in _SPLITS[stage]:
             if split != "train":
-                encoder = encoder.without_demonstrations()  # evaluation has no use for them
+                encoder = encoder.without_demonstrations()  # only training reads them
             rows = self.load_rows(split)
             if not rows and stage in ("validate", "test"):
                 verb = "validate" if split == "val" else split
@@ -168,7 +169,7 @@ class PromptDataModule(LightningDataModule, ABC):
             if not examples:
                 limit = encoder.limit_name("prompt")
                 raise ValueError(f"every prompt is too long, nothing is left: the limit is {limit}")
-            if split == "train":  # evaluation has no use for demonstrations
+            if split == "train":
                 self._check_demonstrations(encoder, examples)
         return examples
 

@@ -167,10 +167,10 @@ class GroupDataModule(PromptDataModule):
             rows = self._load_training_split()
             _, held_out = self._hold_out(len(rows))
             return rows.take(held_out[: self.max_val_rows])
-        return self._evaluation_rows("val", self.val_path, self.val_split, self.max_val_rows)
+        return self._rows_apart("val", self.val_path, self.val_split, self.max_val_rows)
 
     def _test_rows(self) -> NumberedRows | None:
-        return self._evaluation_rows("test", self.test_path, self.test_split)
+        return self._rows_apart("test", self.test_path, self.test_split)
 
     def _load_training_split(self) -> Rows:
         return self._find("path", self.path, self.name).choose(self.train_split, "train_split")
@@ -181,7 +181,7 @@ class GroupDataModule(PromptDataModule):
             self._found[key] = find_splits(path, name, field)
         return self._found[key]
 
-    def _evaluation_rows(
+    def _rows_apart(
         self, role: str, path: str | None, split: str | None, most: int | None = None
     ) -> NumberedRows | None:
         if path is None and split is None:

@@ -17,14 +17,8 @@ Answer = str | dict[str, Any]
 """A given response: a text, or the assistant's message where that holds more than a text."""
 
 _SPEAKERS = {
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "assistant": "assistant",
-    "model": "assistant",
-    "system": "system",
-    "tool": "tool",
-    "observation": "tool",
+    **{"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "model": "assistant"},
+    **{"system": "system", "tool": "tool", "observation": "tool"},
 }
 """What ShareGPT's data call the roles."""
 
@@ -56,12 +50,7 @@ def as_messages(prompt: Any) -> Any:
 
 
 def as_answer(message: dict[str, Any]) -> Answer:
-    """Return an assistant's message as a given response: its text, if there is no more to it.
-
-    Example:
-        >>> as_answer({"role": "assistant", "content": "2", "name": None})
-        '2'
-    """
+    """Return an assistant's message as a given response: its text, if there is no more to it."""
     if message["role"] != "assistant":
         raise ValueError(f"the last message is of role {message['role']!r}: expected the assistant's")
     more = [key for key, value in message.items() if value and key not in ("role", "content")]
@@ -80,11 +69,7 @@ def is_blank(answer: Answer) -> bool:
 
 
 def check_prompt(prompt: object) -> None:
-    """Refuse what is neither a text nor a list of messages, each with its role and content.
-
-    Example:
-        >>> check_prompt([{"role": "user", "content": "1 + 1?"}])
-    """
+    """Refuse what is neither a text nor a list of messages, each with its role and content."""
     if isinstance(prompt, str):
         return
     if not isinstance(prompt, list):
@@ -122,9 +107,8 @@ def _check_message(message: object, name: str) -> None:
 
 
 def _content_text(content: str | list[Any] | None) -> str:
-    if isinstance(content, list):
-        return "\n".join(_part_text(part) for part in content)
-    return content or ""
+    parts = content if isinstance(content, list) else [content or ""]
+    return "\n".join(_part_text(part) for part in parts)
 
 
 def _part_text(part: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from transformers import PreTrainedTokenizerBase
 
 from lightning_gft.chat import ChatTemplate, Conversation, LeftOutCheck, Messages, RenderedCheck, RenderError, TextError
-from lightning_gft.checks import warn_of_written_break
+from lightning_gft.checks import did_you_mean, warn_of_written_break
 from lightning_gft.data.prompts import Answer, Prompt, Variables, check_prompt
 from lightning_gft.data.responses import EncodedPrompt
 
@@ -43,8 +42,8 @@ class PromptRenderer:
         if self.template is None:
             return
         _check_variables(self.template)
-        self._check_system_prompt(self.template)
         self._left_out = LeftOutCheck(self.template)
+        self._check_system_prompt()
         self._rendered = RenderedCheck(self.template)
 
     def render(self, prompts: Sequence[Prompt], variables: Sequence[Variables]) -> list[Rendered]:
@@ -143,7 +142,7 @@ class PromptRenderer:
             warn_of_written_break(field, getattr(self, field))
         if "{prompt}" not in self.prompt_template:
             raise ValueError(
-                f"prompt_template={self.prompt_template!r} has no place for the prompt: write {{prompt}} in it"
+                f"prompt_template={self.prompt_template!r} does not hold the prompt: write {{prompt}} where it stands"
             )
         if not uses_chat_template:
             if self.system_prompt:
@@ -162,23 +161,14 @@ class PromptRenderer:
                 "set `use_chat_template: false` to use it, or leave it out"
             )
 
-    def _check_system_prompt(self, template: ChatTemplate) -> None:
+    def _check_system_prompt(self) -> None:
         if not self.system_prompt:
             return
-        question = {"role": "user", "content": "Question1"}
-        conversations = [
-            Conversation([{"role": "system", "content": text}, question])
-            for text in (self.system_prompt, f"{self.system_prompt} Mark1")
-        ]
+        system, question = {"role": "system", "content": self.system_prompt}, {"role": "user", "content": "Question1"}
         try:
-            one, other = template.render_all(conversations, add_generation_prompt=True)
+            self._left_out.count([Conversation([system, question])])
         except RenderError as error:
             raise ValueError(f"system_prompt: {error}") from error
-        if one == other:
-            raise ValueError(
-                f"system_prompt={self.system_prompt!r} would be left out by the chat template: put it into the "
-                "prompts, or give the tokenizer another `chat_template`"
-            )
 
 
 _MEANING = {"prompt_template": "; '{prompt}' stands for the prompt as it is"}
@@ -190,11 +180,8 @@ def _check_variables(template: ChatTemplate) -> None:
     for name in template.variables:
         if name in known:
             continue
-        closest = difflib.get_close_matches(name, known, n=1)
-        raise ValueError(
-            f"chat_template_kwargs: the chat template reads no {name!r}"
-            + (f"; did you mean {closest[0]!r}?" if closest else f"; it reads {', '.join(map(repr, known)) or 'none'}")
-        )
+        closest = did_you_mean(name, known) or f"; it reads {', '.join(map(repr, known)) or 'none'}"
+        raise ValueError(f"chat_template_kwargs: the chat template reads no {name!r}{closest}")
 
 
 def _check_parts(text: str, conversation: Conversation, index: int) -> None:

@@ -1,4 +1,4 @@
-"""How a prompt and a demonstration become token ids: the one place that decides it."""
+"""How a prompt and a demonstration become token ids."""
 
 from __future__ import annotations
 

@@ -30,8 +30,8 @@ def describe(error: BaseException) -> str:
         return str(error)
     last = traceback.extract_tb(error.__traceback__)[-1]
     own = Path(last.filename).is_relative_to(_PACKAGE)
-    place = "" if own else f" in {last.name}, {last.filename}:{last.lineno}"
-    return f"raised {type(error).__name__}{place}: {shorten_text(error)}"
+    where = "" if own else f" in {last.name}, {last.filename}:{last.lineno}"
+    return f"raised {type(error).__name__}{where}: {shorten_text(error)}"
 
 
 def stops_the_run(error: BaseException) -> bool:

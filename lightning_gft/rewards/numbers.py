@@ -118,10 +118,10 @@ def _without_open_brackets(kinds: str, texts: list[str]) -> tuple[str, list[str]
 def _closing(kinds: str) -> int | None:
     """Return where the bracket closes that ``kinds`` begins with."""
     depth = 0
-    for place, kind in enumerate(kinds):
+    for index, kind in enumerate(kinds):
         depth += (kind == "(") - (kind == ")")
         if depth == 0:
-            return place
+            return index
     return None
 
 

@@ -47,10 +47,10 @@ def test_demonstration_that_is_no_text_is_named(cell: object) -> None:
     [
         (
             Columns("problems", None),
-            r"prompt_column='problems' is not .*'problem', 'solution', .*did you mean 'problem'",
+            r"prompt_column='problems' is not .*'problem', 'solution', .*did you mean problem",
         ),
         (Columns("problem"), r"answer_column='answer' is not .*set it to null"),
-        (Columns("problem", None, expert_column="solutions"), r"expert_column='solutions'.*did you mean 'solution'"),
+        (Columns("problem", None, expert_column="solutions"), r"expert_column='solutions'.*did you mean solution"),
         (Columns("problem", "problems"), r"answer_column='problems'.*'level'; set it to null"),
         (Columns("problem", None, expert_column="solution", teacher_column="solutions"), r"'solutions' is .*'level'$"),
         (Columns("problem", None, teacher_column="qqqq"), r"teacher_column='qqqq' is not .*'level'$"),
@@ -202,7 +202,7 @@ def test_a_conversation_stands_for_prompt_and_expert() -> None:
         Columns("problem", conversation_column="messages")
     with pytest.raises(ValueError, match=r"answer_column='answer' is not .*or to 'messages' for the last message"):
         Columns(conversation_column="messages").check(["messages"])
-    with pytest.raises(ValueError, match=r"conversation_column='message' is not .*did you mean 'messages'"):
+    with pytest.raises(ValueError, match=r"conversation_column='message' is not .*did you mean messages"):
         Columns(answer_column=None, conversation_column="message").check(["messages"])
 
 
