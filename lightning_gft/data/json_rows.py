@@ -30,19 +30,22 @@ def read_json(file: BinaryIO, name: str, field: str | None = None) -> list[Row]:
     """
     data = file.read()
     may_hold_half = b"\\ud" in data or b"\\uD" in data
-    values = list(_values(data.decode("utf-8-sig"), name))
+    text = data.decode("utf-8-sig")
+    del data
+    values = list(_values(text, name))
     if field is not None:
         values = [(line, _part(value, field, name)) for line, value in values]
     if len(values) == 1 and isinstance(values[0][1], list):
-        rows = [(f"row {number} (counting from 0)", row) for number, row in enumerate(values[0][1])]
+        called, values = "row {} (counting from 0)", list(enumerate(values[0][1]))
     else:
-        rows = [(f"line {line}", row) for line, row in values]
-    for where, row in rows:
+        called = "line {}"
+    for number, row in values:
         if not isinstance(row, dict):
-            raise ValueError(f'{where} of {name}: expected an object like {{"prompt": "...", ...}}, got {shorten(row)}')
+            where = f"{called.format(number)} of {name}"
+            raise ValueError(f'{where}: expected an object like {{"prompt": "...", ...}}, got {shorten(row)}')
         if may_hold_half:
-            _check_text(row, f"{where} of {name}")
-    return [row for _, row in rows]
+            _check_text(row, f"{called.format(number)} of {name}")
+    return [row for _, row in values]
 
 
 def parse_json(text: str) -> Any:
