@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Any
 
 from lightning.pytorch.trainer.states import TrainerFn
 from typing_extensions import override
@@ -48,16 +47,6 @@ class EvaluatedModule(ResumableModule):
         super().__init__(optimizer, lr_scheduler)
         self.evaluations: dict[str, PolicyEvaluation] = {}
         self._gathered = ExitStack()
-
-    @override
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        with self.policy.sharding.readable():
-            super().on_save_checkpoint(checkpoint)
-
-    @override
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        with self.policy.sharding.readable():
-            super().on_load_checkpoint(checkpoint)
 
     @override
     def on_validation_epoch_start(self) -> None:

@@ -16,9 +16,10 @@ from torch.optim import AdamW
 from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
-from lightning_gft.checkpoint import describe_parts
 from lightning_gft.checks import check_count, check_kind, check_number
 from lightning_gft.data import PromptDataModule
+from lightning_gft.describing import describe_parts
+from lightning_gft.distributed import check_strategy, load_policy
 from lightning_gft.evaluated import check_batch
 from lightning_gft.evaluation import Evaluation, Evaluator, log_key
 from lightning_gft.guards import UpdateGuard, check_group_size, warn_of_small_groups
@@ -40,7 +41,6 @@ from lightning_gft.sampler import GroupSampler
 from lightning_gft.schedules import Schedule, SchedulerFn
 from lightning_gft.seeds import combine_seeds
 from lightning_gft.statistics import TrainingStatistics, UpdateFigures
-from lightning_gft.strategies import check_strategy, load_policy
 from lightning_gft.types import GroupBatch, PromptBatch
 from lightning_gft.updated import UpdatedModule
 

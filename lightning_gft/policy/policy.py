@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lightning_gft.checks import check_count
+from lightning_gft.distributed.sharding import Sharding, Unsharded, compute_device
 from lightning_gft.functional.head.linear_logprob import ChunkCoefficientsFn
 from lightning_gft.lm.decoding.stopping import StopStrings
 from lightning_gft.lm.forward import score
@@ -26,7 +27,6 @@ from lightning_gft.policy.adapters import Adapters, LoRA
 from lightning_gft.policy.checks import check_causal, check_prompts, check_vocabulary, check_window
 from lightning_gft.policy.ends import end_tokens, name_ends, save_ends
 from lightning_gft.policy.quantization import is_quantised
-from lightning_gft.policy.sharding import Sharding, Unsharded, compute_device
 from lightning_gft.rollout import RolloutEngine, TransformersEngine
 from lightning_gft.sampling import SamplingParams
 from lightning_gft.seeds import response_seeds
@@ -145,7 +145,7 @@ class Policy(nn.Module):
             chunk = tokens[index]
             return chunk.weights * coefficients(logprobs, chunk) / normalizer
 
-        return self.sharding.run(lambda: self._score(groups, scaled, entropy))
+        return self._score(groups, scaled, entropy)
 
     def micro_batch_rows(self, groups: GroupBatch, max_tokens: int) -> list[Tensor]:
         """Split sequences into micro-batches that put at most ``max_tokens`` tokens through the model at once.
