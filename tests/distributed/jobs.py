@@ -15,11 +15,9 @@ from pathlib import Path
 import yaml
 
 from tests.cli.command import GFT, ROOT
+from tests.distributed.launch import HANG
 
 _MARK = "LIGHTNING_GFT_TEST_JOB"
-HANG = 900.0
-"""Seconds that only a hang takes, however busy the machine is; what waits for a job waits for an event."""
-
 LAUNCHERS = {
     "lightning": ["python", "-m", "lightning_gft"],
     "torchrun": ["torchrun", "--standalone", "--nproc-per-node=2", "-m", "lightning_gft"],
