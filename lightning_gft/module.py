@@ -16,9 +16,9 @@ from torch.optim import AdamW
 from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
+from lightning_gft.checkpoint import describe_parts
 from lightning_gft.checks import check_count, check_kind, check_number
 from lightning_gft.data import PromptDataModule
-from lightning_gft.describing import describe_parts
 from lightning_gft.distributed import check_strategy, load_policy
 from lightning_gft.evaluated import check_batch
 from lightning_gft.evaluation import Evaluation, Evaluator, log_key

@@ -27,7 +27,7 @@ ORDER = [
     {"sources", "losses"},
     {"sampler"},
     {"evaluation", "statistics"},
-    {"guards", "preflight", "describing"},
+    {"guards", "preflight"},
     {"evaluated"},
     {"updated"},
     {"module"},

@@ -1,5 +1,6 @@
 """Checkpoints: what they hold, that they are whole, and how a run goes on from one."""
 
+from lightning_gft.checkpoint.describing import describe, describe_parts
 from lightning_gft.checkpoint.files import AtomicCheckpointIO, check_checkpoint, load_checkpoint, read_notes
 from lightning_gft.checkpoint.frozen import weight_digests
 from lightning_gft.checkpoint.module import MEASURED_AT, ResumableModule
@@ -11,6 +12,8 @@ __all__ = [
     "AtomicCheckpointIO",
     "ResumableModule",
     "check_checkpoint",
+    "describe",
+    "describe_parts",
     "join_state",
     "load_checkpoint",
     "read_notes",

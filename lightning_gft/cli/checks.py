@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import torch
+from jsonargparse import Namespace
 from lightning.pytorch.strategies import StrategyRegistry
 
 from lightning_gft.checks import did_you_mean
@@ -28,7 +29,7 @@ def check_trainer(config: dict[str, Any]) -> None:
     strategy = config["strategy"]
     if isinstance(strategy, str):
         _check_strategy(strategy)
-    elif "class_path" in (strategy or {}):
+    elif isinstance(strategy, Namespace):
         check_strategy_name(strategy["class_path"])
     on_cpu = config["accelerator"] == "cpu" or not torch.cuda.is_available()
     devices = str(config["devices"])

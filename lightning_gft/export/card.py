@@ -9,8 +9,7 @@ from pathlib import Path
 import yaml
 from lightning.pytorch.utilities import rank_zero_warn
 
-from lightning_gft.checkpoint import MEASURED_AT, setting_differences
-from lightning_gft.describing import describe
+from lightning_gft.checkpoint import MEASURED_AT, describe, setting_differences
 from lightning_gft.export.recipes import loading_adapter, loading_model
 from lightning_gft.module import GFTLitModule
 

@@ -17,8 +17,8 @@ from torch.optim.lr_scheduler import LinearLR
 
 from lightning_gft import ArithmeticPolicy, Evaluation, LoRA, PolicyLoader, PretrainedPolicy, Quantization
 from lightning_gft.callbacks import HuggingFaceExport
+from lightning_gft.checkpoint import describe
 from lightning_gft.cli import main
-from lightning_gft.describing import describe
 from lightning_gft.export import export_policy
 from lightning_gft.policy.adapters import Adapters
 from tests.cli.command import GFT, SMALL, refused
