@@ -109,8 +109,10 @@ def test_death_of_one_process_ends_all(launcher: str, killed: str, tmp_path: Pat
     ],
 )
 def test_rank_that_hangs_ends_all_after_the_timeout(launcher: str, timeout: str | None, tmp_path: Path):
-    settings = ["hangs=true", *([] if timeout else ["patience=5"])]
-    args = ["--trainer.strategy=DDPStrategy", *([f"--trainer.strategy.timeout={timeout}"] if timeout else [])]
+    args, settings = ["--trainer.strategy=ddp"], ["hangs=true", "patience=5"]
+    if timeout is not None:
+        args = ["--trainer.strategy=DDPStrategy", f"--trainer.strategy.timeout={timeout}"]
+        settings = ["hangs=true"]
     with running(command(launcher, tmp_path, *args, *faulty_reward(tmp_path, *settings)), tmp_path / "log") as job:
         assert job.wait() != 0
         check_end(job, tmp_path)
