@@ -25,8 +25,8 @@ from benchmarks.steps import StepLog
 from benchmarks.traffic import CountTraffic, Sizes, Traffic
 from benchmarks.work import Job
 from lightning_gft import FSDP2Strategy, LoRA, PretrainedPolicy, SelfSource
+from lightning_gft.distributed.sharding import transformer_blocks
 from lightning_gft.policy.quantization import Quantization
-from lightning_gft.policy.sharding import transformer_blocks
 
 STRATEGIES: dict[str, Callable[[], str | Strategy]] = {
     "ddp": lambda: "ddp",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
     from lightning_gft.arithmetic import ArithmeticDataModule, ArithmeticPolicy, ArithmeticPretrainingDataModule
     from lightning_gft.data import GroupDataModule
+    from lightning_gft.distributed import FSDP2Strategy
     from lightning_gft.evaluation import Evaluation
     from lightning_gft.losses import DFTLoss, GFTLoss, GroupLoss, SFTLoss
     from lightning_gft.metrics import GroupStatistics, PolicyEvaluation, TokenStatistics
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
     from lightning_gft.sampling import SamplingParams
     from lightning_gft.schedules import Schedule, WarmupSchedule
     from lightning_gft.sources import ExpertSource, ResponseSource, SelfSource, TeacherSource
-    from lightning_gft.strategies import FSDP2Strategy
     from lightning_gft.types import GroupBatch, LossOutput, PromptBatch, Response, Source, TokenBatch
 
 __all__ = ["functional"]
@@ -77,6 +77,8 @@ __all__ += ["ArithmeticDataModule", "ArithmeticPolicy", "ArithmeticPretrainingDa
 _defines("lightning_gft.arithmetic")
 __all__ += ["GroupDataModule"]
 _defines("lightning_gft.data")
+__all__ += ["FSDP2Strategy"]
+_defines("lightning_gft.distributed")
 __all__ += ["Evaluation"]
 _defines("lightning_gft.evaluation")
 __all__ += ["DFTLoss", "GFTLoss", "GroupLoss", "SFTLoss"]
@@ -123,8 +125,6 @@ __all__ += ["Schedule", "WarmupSchedule"]
 _defines("lightning_gft.schedules")
 __all__ += ["ExpertSource", "ResponseSource", "SelfSource", "TeacherSource"]
 _defines("lightning_gft.sources")
-__all__ += ["FSDP2Strategy"]
-_defines("lightning_gft.strategies")
 __all__ += ["GroupBatch", "LossOutput", "PromptBatch", "Response", "Source", "TokenBatch"]
 _defines("lightning_gft.types")
 

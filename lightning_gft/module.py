@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from lightning_gft.checkpoint import Run, load_module
 from lightning_gft.checks import check_count, check_kind
+from lightning_gft.distributed import load_policy
 from lightning_gft.evaluation import Evaluated, Evaluation, Evaluator
 from lightning_gft.losses import GroupLoss
 from lightning_gft.optimization.optimizer import OptimizerFn
@@ -24,7 +25,6 @@ from lightning_gft.preflight import check_run, logged_names, prepare, warn_of_sl
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.schedules import Schedule, SchedulerFn
 from lightning_gft.seeds import combine_seeds
-from lightning_gft.strategies import load_policy
 from lightning_gft.training import (
     PartsLife,
     Rows,
@@ -197,14 +197,12 @@ class GFTLitModule(LightningModule):
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        with self.policy.sharding.readable():
-            self.run.save(checkpoint)
+        self.run.save(checkpoint)
         checkpoint["update_guard"] = self.guard.state_dict()
 
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        with self.policy.sharding.readable():
-            self.run.load(checkpoint)
+        self.run.load(checkpoint)
         self.policy.weights_changed()
         if "update_guard" in checkpoint:
             self.guard.load_state_dict(checkpoint["update_guard"])

@@ -4,9 +4,9 @@ from lightning_gft.checkpoint.describing import describe, describe_parts
 from lightning_gft.checkpoint.files import AtomicCheckpointIO, check_checkpoint, load_checkpoint, read_notes
 from lightning_gft.checkpoint.frozen import weight_digests
 from lightning_gft.checkpoint.loading import load_module
+from lightning_gft.checkpoint.resharding import join_state
 from lightning_gft.checkpoint.run import MEASURED_AT, Run
 from lightning_gft.checkpoint.settings import setting_differences
-from lightning_gft.checkpoint.sharded import join
 
 __all__ = [
     "MEASURED_AT",
@@ -15,7 +15,7 @@ __all__ = [
     "check_checkpoint",
     "describe",
     "describe_parts",
-    "join",
+    "join_state",
     "load_checkpoint",
     "load_module",
     "read_notes",

@@ -1,4 +1,4 @@
-"""``python -m lightning_gft.checkpoint FOLDER FILE``: a checkpoint in parts becomes one file."""
+"""``python -m lightning_gft.checkpoint FOLDER FILE``: a folder of shards becomes one file."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import sys
 from pathlib import Path
 
 from lightning_gft.checkpoint.files import AtomicCheckpointIO, check_checkpoint
-from lightning_gft.checkpoint.sharded import is_sharded, read_parts
+from lightning_gft.checkpoint.sharded import is_sharded, read_shards
 
 
 def main(args: list[str] | None = None) -> None:
-    """Read a checkpoint that several processes have written in parts, and write it as one file.
+    """Read a checkpoint that is a folder of shards, and write it as one file.
 
     Args:
         args: Command-line arguments; by default those of the process.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m lightning_gft.checkpoint", description="Join a checkpoint in parts into one file."
+        prog="python -m lightning_gft.checkpoint", description="Join the shards of a checkpoint into one file."
     )
-    parser.add_argument("folder", type=Path, help="checkpoint that the fsdp2 strategy has written")
+    parser.add_argument("folder", type=Path, help="checkpoint that FSDP2Strategy has written")
     parser.add_argument("file", type=Path, help="file to write, which must not be there yet")
     given = parser.parse_args(args)
     try:
@@ -28,7 +28,7 @@ def main(args: list[str] | None = None) -> None:
             raise ValueError(f"{given.folder} is one file already")
         if given.file.exists():
             raise FileExistsError(f"{given.file} is there already; choose another name, or move it away")
-        AtomicCheckpointIO().save_checkpoint(read_parts(given.folder), given.file)
+        AtomicCheckpointIO().save_checkpoint(read_shards(given.folder), given.file)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     print(f"Checkpoint: {given.file}")

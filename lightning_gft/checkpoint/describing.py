@@ -5,11 +5,9 @@ from __future__ import annotations
 import inspect
 from dataclasses import is_dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
-
-from lightning_gft.losses import GroupLoss
-from lightning_gft.sampler import GroupSampler
 
 _PLAIN = (bool, int, float, str)
 
@@ -35,15 +33,13 @@ def describe(part: object) -> str:
     return f"{type(part).__name__}({', '.join(shown)})"
 
 
-def describe_parts(
-    policy: object, sampler: GroupSampler, loss: GroupLoss, updates_per_batch: int, data: object
-) -> dict[str, str]:
+def describe_parts(policy: object, sampler: Any, loss: Any, updates_per_batch: int, data: object) -> dict[str, str]:
     """Return in words what a run is made of, by names that a card shows.
 
     Args:
         policy: Its loader.
-        sampler: Builds its groups.
-        loss: Its objective.
+        sampler: A ``GroupSampler``, whose room is above this one.
+        loss: A ``GroupLoss``, as well.
         updates_per_batch: Optimizer steps on each batch of groups.
         data: Its datamodule, if there is one.
     """

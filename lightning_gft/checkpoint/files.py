@@ -13,9 +13,9 @@ from lightning.pytorch.plugins import TorchCheckpointIO
 from typing_extensions import override
 
 from lightning_gft.checkpoint.contents import check_contents
-from lightning_gft.checkpoint.integrity import check_parts
+from lightning_gft.checkpoint.integrity import check_shards
 from lightning_gft.checkpoint.room import unfinished_name, writing
-from lightning_gft.checkpoint.sharded import META, is_sharded, read_parts
+from lightning_gft.checkpoint.sharded import META, is_sharded, read_shards
 
 _REMEDY = "give a .ckpt file or folder that was written while training"
 
@@ -34,12 +34,12 @@ def check_checkpoint(path: Path, *, resumes: bool = False) -> None:
     if not path.exists():
         raise FileNotFoundError(f"ckpt_path={path} does not exist: {_REMEDY}")
     if path.is_dir() and not is_sharded(path):
-        raise ValueError(f"ckpt_path={path} is a folder, but no checkpoint in parts: {_REMEDY}")
+        raise ValueError(f"ckpt_path={path} is a folder, but holds no shards of a checkpoint: {_REMEDY}")
     notes = read_notes(path)
     try:
         if path.is_dir():
-            check_parts(path, notes)
-            notes = {**notes, "state_dict": {}}  # in the parts
+            check_shards(path, notes)
+            notes = {**notes, "state_dict": {}}  # in the shards
         else:
             _check_archive(path)
         check_contents(notes, resumes=resumes)
@@ -84,7 +84,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         path: File or folder that :func:`check_checkpoint` has nothing against.
     """
     if is_sharded(path):
-        return read_parts(path, optimizers=False)
+        return read_shards(path, optimizers=False)
     checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     return checkpoint
 
@@ -92,7 +92,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside its place and then moves it there: what bears its name is whole.
 
-    It also reads what several processes have written in parts, so that one can go on from it.
+    It also reads folders of shards, so that one process can resume from what several ranks have written.
 
     Lightning writes to the machine's temporary folder, from where a file on another disk is copied, not moved; and it
     holds the whole file in memory besides.
@@ -119,6 +119,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     @override
     def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
         if is_sharded(path):
-            return read_parts(path)
+            return read_shards(path)
         loaded: dict[str, Any] = super().load_checkpoint(path, *args, **kwargs)
         return loaded

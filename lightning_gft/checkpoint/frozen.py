@@ -70,7 +70,7 @@ def digest(weight: Tensor) -> str:
     Values count in bfloat16, so that it outlasts a change of the data type by the trainer's precision.
 
     Args:
-        weight: Of any shape and data type. Of one that is split over processes all of them ask together.
+        weight: Of any shape and data type. If it is sharded, all ranks ask together.
 
     Example:
         >>> digest(torch.ones(3)) == digest(torch.ones(3, dtype=torch.float64)) != digest(torch.zeros(3))
@@ -78,7 +78,7 @@ def digest(weight: Tensor) -> str:
     """
     total, sample = _summary(weight.detach())
     described = f"{list(weight.shape)} {weight.is_floating_point()} {total}".encode()
-    sample = sample.to("cpu", copy=True).contiguous()  # a copy: FSDP1 could not free what numpy has had a look at
+    sample = sample.cpu().contiguous()
     return hashlib.sha256(described + sample.view(torch.uint8).numpy().tobytes()).hexdigest()[:16]
 
 
@@ -123,7 +123,7 @@ def _summary(weight: Tensor) -> tuple[int, Tensor]:
         flat = weight.flatten()
         return _bit_sum(flat), _bits(flat[::step])
     flat = weight.to_local().flatten()
-    # Rows are split as evenly as they go, the last processes having fewer, or none.
+    # Rows are sharded as evenly as they go: the last ranks have fewer, or none.
     rows = -(-weight.shape[0] // weight.device_mesh.size()) * weight.device_mesh.get_local_rank()
     start = min(rows * math.prod(weight.shape[1:]), weight.numel())
     places = torch.arange(0, weight.numel(), step)

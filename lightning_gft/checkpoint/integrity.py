@@ -1,4 +1,4 @@
-"""Whether the parts of a checkpoint are all there, and those that were written."""
+"""Whether the shards of a checkpoint are all there, and those that were written."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from typing import Any
 import torch
 
 NAMES, FILES, TIED = "parameter_names", "files", "tied"
-"""What a checkpoint in parts notes beside what Lightning does."""
+"""What ``meta.pt`` notes beside what Lightning does."""
 
 
-def check_parts(path: Path, meta: Mapping[str, Any]) -> None:
-    """Refuse a checkpoint whose parts are not those that were written.
+def check_shards(path: Path, meta: Mapping[str, Any]) -> None:
+    """Refuse a folder whose shards are not those that were written.
 
     Args:
         path: Folder.
         meta: What its ``meta.pt`` holds.
 
     Raises:
-        ValueError: If parts are missing or were cut short.
+        ValueError: If a shard is missing or was cut short.
     """
     if missing := {NAMES, TIED, FILES} - set(meta):
-        raise ValueError(f"it notes no {', '.join(sorted(missing))}, so the fsdp2 strategy has not written it")
+        raise ValueError(f"it notes no {', '.join(sorted(missing))}, so FSDP2Strategy has not written it")
     for name, (size, _) in meta[FILES].items():
-        part = path / name
-        if not part.is_file() or part.stat().st_size != size:
-            state = "was cut short" if part.exists() else "is missing"
-            raise ValueError(f"its part {name} {state}: copy the checkpoint again, or take another")
+        shard = path / name
+        if not shard.is_file() or shard.stat().st_size != size:
+            state = "was cut short" if shard.exists() else "is missing"
+            raise ValueError(f"its shard {name} {state}: copy the checkpoint again, or take another")
 
 
 def check_sums(path: Path, files: Mapping[str, tuple[int, int]]) -> None:
-    """Refuse parts with other contents than were written; each process looks at its share of them.
+    """Refuse shards with other contents than were written; each rank checks some of them.
 
     Args:
         path: Folder.
@@ -47,18 +47,18 @@ def check_sums(path: Path, files: Mapping[str, tuple[int, int]]) -> None:
     for name in sorted(files)[rank::others]:
         if _checksum(path / name) != files[name][1]:
             raise ValueError(
-                f"ckpt_path={path}: its part {name} is damaged: copy the checkpoint again, or take another"
+                f"ckpt_path={path}: its shard {name} is damaged: copy the checkpoint again, or take another"
             )
 
 
 def settled(folder: Path) -> dict[str, tuple[int, int]]:
-    """Wait until the parts of all processes are on their disks, and return the size and checksum of each.
+    """Wait until the shards of all ranks are on disk, and return the size and checksum of each.
 
     Args:
-        folder: With the part that this process has written.
+        folder: With the shards that this rank has written.
     """
     rank, others = rank_and_size()
-    own = sorted(folder.glob(f"shard-{rank + 1:05d}-*"))  # DCP numbers them by process
+    own = sorted(folder.glob(f"shard-{rank + 1:05d}-*"))  # DCP numbers them by rank
     for file in own:
         with file.open("rb") as content:
             os.fsync(content.fileno())
@@ -70,7 +70,7 @@ def settled(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def rank_and_size() -> tuple[int, int]:
-    """Return this process's number, and how many there are."""
+    """Return this process's rank, and the number of ranks."""
     if not torch.distributed.is_initialized():
         return 0, 1
     return torch.distributed.get_rank(), torch.distributed.get_world_size()

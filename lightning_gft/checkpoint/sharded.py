@@ -1,6 +1,6 @@
-"""Checkpoints that every process writes its part of, and that any number of processes can go on from.
+"""Checkpoints that are folders: every rank writes its shards, and any number of ranks resumes from them.
 
-A folder holds the parts' tensors as safetensors and, in ``meta.pt``, what is no tensor. Nothing in it is unpickled.
+A folder holds the tensors as safetensors and, in ``meta.pt``, what is no tensor. Nothing in it is unpickled.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,9 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
-from torch.distributed.tensor import DTensor, distribute_tensor
-from torch.optim import Optimizer
 
-from lightning_gft.checkpoint.integrity import FILES, NAMES, TIED, check_parts, check_sums, rank_and_size, settled
+from lightning_gft.checkpoint.integrity import FILES, NAMES, TIED, check_shards, check_sums, rank_and_size, settled
+from lightning_gft.checkpoint.resharding import LayoutFn, tied_names, whole_layout
 from lightning_gft.checkpoint.room import unfinished_name, writing
 
 META = "meta.pt"
@@ -28,12 +27,9 @@ META = "meta.pt"
 
 _WEIGHT, _STATE = "weight", "optimizer"
 
-LayoutFn = Callable[[str, torch.Size, torch.dtype], Tensor]
-"""What a tensor is read into, by the name of its weight, its whole shape and its data type."""
-
 
 def is_sharded(path: str | Path) -> bool:
-    """Tell whether a path is a checkpoint in parts.
+    """Tell whether a path is a folder of shards.
 
     Args:
         path: Any path of this machine.
@@ -45,39 +41,19 @@ def is_sharded(path: str | Path) -> bool:
     return (Path(path) / META).is_file()
 
 
-def parameter_names(module: nn.Module, optimizer: Optimizer) -> list[str]:
-    """Return the names of an optimizer's parameters, in its order.
+def write_shards(checkpoint: Mapping[str, Any], module: nn.Module, names: Sequence[Sequence[str]], path: Path) -> None:
+    """Write this rank's shards of a checkpoint. All ranks do so together, and the folder appears when it is whole.
 
     Args:
-        module: Whose parameters they are.
-        optimizer: Theirs.
-    """
-    names = {parameter: name for name, parameter in module.named_parameters()}
-    return [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
-
-
-def write_parts(checkpoint: Mapping[str, Any], module: nn.Module, names: Sequence[Sequence[str]], path: Path) -> None:
-    """Write this process's part of a checkpoint. All processes do so together, and the folder appears when it is whole.
-
-    Args:
-        checkpoint: Lightning's, of weights and optimizer states that are split.
-        module: Whose checkpoint it is.
-        names: For each optimizer those of its parameters.
+        checkpoint: Lightning's, of weights and optimizer states that are sharded.
+        module: The module that trains.
+        names: The parameters' names of each optimizer, in its order.
         path: Folder to write; what is there is replaced.
+
+    Raises:
+        ValueError: If an optimizer keeps what is neither a tensor nor a plain value.
     """
-    weights = checkpoint["state_dict"]
-    tied = {name: first for name, first in _tied_names(module).items() if name in weights}
-    tensors = {f"{_WEIGHT}.{name}": weight for name, weight in weights.items() if name not in tied}
-    rest = {key: value for key, value in checkpoint.items() if key != "state_dict"}
-    rest |= {"optimizer_states": [], NAMES: [list(of_one) for of_one in names], TIED: tied}
-    for number, (state, of_one) in enumerate(zip(checkpoint.get("optimizer_states", []), names, strict=False)):
-        others: dict[int, dict[str, Any]] = {}
-        for index, values in state["state"].items():
-            _check_state(of_one[index], values)
-            prefix = f"{_STATE}.{number}.{of_one[index]}"
-            tensors |= {f"{prefix}.{key}": value for key, value in values.items() if isinstance(value, Tensor)}
-            others[index] = {key: value for key, value in values.items() if not isinstance(value, Tensor)}
-        rest["optimizer_states"].append({**state, "state": others})
+    tensors, rest = _flattened(checkpoint, names, tied_names(module))
     unfinished = Path(_from_first(str(unfinished_name(path))))
     with writing(path):
         try:
@@ -91,125 +67,71 @@ def write_parts(checkpoint: Mapping[str, Any], module: nn.Module, names: Sequenc
                 _put_in_place(unfinished, path)
             _wait()
         finally:
-            shutil.rmtree(unfinished, ignore_errors=True)  # which every process may come to do
+            shutil.rmtree(unfinished, ignore_errors=True)  # which any rank may be the first to do
 
 
-def read_parts(path: str | Path, layout: LayoutFn | None = None, optimizers: bool = True) -> dict[str, Any]:
-    """Read a checkpoint that was written in parts, by however many processes; each process reads what it needs.
+def read_shards(path: str | Path, layout: LayoutFn | None = None, optimizers: bool = True) -> dict[str, Any]:
+    """Read a folder of shards, whatever the number of ranks that wrote it; each rank reads what it needs.
 
     Args:
         path: Folder.
-        layout: What tensors are read into; by default all of each, on the CPU.
-        optimizers: Whether to read what optimizers keep, too.
+        layout: What tensors are read into; by default whole ones, on the CPU.
+        optimizers: Whether to read the optimizers' states too.
 
     Returns:
         Lightning's checkpoint.
 
     Raises:
-        ValueError: If parts are missing or were cut short.
+        ValueError: If a shard is missing or damaged.
     """
     path = Path(path)
     checkpoint: dict[str, Any] = torch.load(path / META, map_location="cpu", weights_only=True)
-    check_parts(path, checkpoint)
+    check_shards(path, checkpoint)
     check_sums(path, checkpoint[FILES])
-    names, tied, _ = (checkpoint.pop(noted) for noted in (NAMES, TIED, FILES))
     reader = HuggingFaceStorageReader(str(path))
     tensors = {
-        key: (layout or _whole)(_weight_name(key), stored.size, stored.properties.dtype)  # type: ignore[union-attr]
+        key: (layout or whole_layout)(_weight_name(key), stored.size, stored.properties.dtype)  # type: ignore[union-attr]
         for key, stored in reader.read_metadata().state_dict_metadata.items()
         if optimizers or key.startswith(f"{_WEIGHT}.")
     }
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*single process.*")  # as each of several does, for itself
+        warnings.filterwarnings("ignore", message=".*single process.*")  # each rank reads by itself
         load(tensors, storage_reader=reader, no_dist=True)
-    checkpoint["state_dict"] = {}
+    return _nested(tensors, checkpoint)
+
+
+def _flattened(
+    checkpoint: Mapping[str, Any], names: Sequence[Sequence[str]], tied: Mapping[str, str]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return a checkpoint's tensors by flat names, and the rest of it with the notes that :func:`_nested` needs."""
+    weights = checkpoint["state_dict"]
+    tied = {name: first for name, first in tied.items() if name in weights}
+    tensors = {f"{_WEIGHT}.{name}": weight for name, weight in weights.items() if name not in tied}
+    rest = {key: value for key, value in checkpoint.items() if key != "state_dict"}
+    rest |= {"optimizer_states": [], NAMES: [list(of_one) for of_one in names], TIED: tied}
+    for number, (state, of_one) in enumerate(zip(checkpoint.get("optimizer_states", []), names, strict=False)):
+        others: dict[int, dict[str, Any]] = {}
+        for index, values in state["state"].items():
+            _check_state(of_one[index], values)
+            prefix = f"{_STATE}.{number}.{of_one[index]}"
+            tensors |= {f"{prefix}.{key}": value for key, value in values.items() if isinstance(value, Tensor)}
+            others[index] = {key: value for key, value in values.items() if not isinstance(value, Tensor)}
+        rest["optimizer_states"].append({**state, "state": others})
+    return tensors, rest
+
+
+def _nested(tensors: Mapping[str, Tensor], rest: dict[str, Any]) -> dict[str, Any]:
+    """Return the checkpoint that :func:`_flattened` was given."""
+    names, tied, _ = (rest.pop(note) for note in (NAMES, TIED, FILES))
+    weights: dict[str, Tensor] = {}
     for key, tensor in tensors.items():
-        if key.startswith(_WEIGHT):
-            checkpoint["state_dict"][_weight_name(key)] = tensor
+        if key.startswith(f"{_WEIGHT}."):
+            weights[_weight_name(key)] = tensor
         else:
             number = int(key.split(".")[1])
             index = names[number].index(_weight_name(key))
-            checkpoint["optimizer_states"][number]["state"][index][key.rpartition(".")[2]] = tensor
-    weights = checkpoint["state_dict"]
-    weights |= {name: weights[first] for name, first in tied.items()}
-    return checkpoint
-
-
-def layout_of(module: nn.Module) -> LayoutFn:
-    """Return what tensors are read into where weights are split: the same parts as this process's.
-
-    Args:
-        module: Whose weights are split already.
-    """
-    own = module.state_dict()
-
-    def layout(name: str, size: torch.Size, dtype: torch.dtype) -> Tensor:
-        weight = own.get(name)
-        if isinstance(weight, DTensor) and weight.shape == size:
-            return torch.empty_like(weight, dtype=dtype)
-        return torch.empty(size, dtype=dtype)
-
-    return layout
-
-
-def split(checkpoint: dict[str, Any], module: nn.Module, names: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """Return a checkpoint of whole tensors with this process's part of each.
-
-    Args:
-        checkpoint: Lightning's.
-        module: Whose weights are split already.
-        names: For each optimizer those of its parameters.
-    """
-    own = module.state_dict()
-
-    def part(name: str, tensor: Any) -> Any:
-        weight = own.get(name)
-        if not isinstance(weight, DTensor) or not isinstance(tensor, Tensor) or tensor.shape != weight.shape:
-            return tensor
-        # From nobody: each process has all of it.
-        return distribute_tensor(tensor.to(weight.device), weight.device_mesh, weight.placements, src_data_rank=None)
-
-    weights = {name: part(name, weight) for name, weight in checkpoint["state_dict"].items()}
-    states = [
-        {**state, "state": {i: {k: part(of_one[i], v) for k, v in kept.items()} for i, kept in state["state"].items()}}
-        for state, of_one in zip(checkpoint.get("optimizer_states", []), names, strict=False)
-    ]
-    return {**checkpoint, "state_dict": weights, "optimizer_states": states or checkpoint.get("optimizer_states", [])}
-
-
-def join(values: Any, keep: bool) -> Any:
-    """Return containers with whole tensors, on the CPU, in the place of split ones. All processes do so together.
-
-    Args:
-        values: A tensor, a container or anything else.
-        keep: Whether this process wants the tensors, and not only has to help with them.
-    """
-    if isinstance(values, DTensor):
-        whole = values.full_tensor()
-        return whole.cpu() if keep else None
-    if isinstance(values, dict):
-        return {key: join(value, keep) for key, value in values.items()}
-    return [join(value, keep) for value in values] if isinstance(values, list) else values
-
-
-def join_state(state: Mapping[str, Any], module: nn.Module, keep: bool) -> dict[str, Any]:
-    """Return a module's state with whole tensors, as :func:`join` does; tied weights are one tensor, as in the module.
-
-    Args:
-        state: The module's, or a part of it.
-        module: Whose it is.
-        keep: Whether this process wants the tensors.
-    """
-    tied = {name: first for name, first in _tied_names(module).items() if name in state and first in state}
-    joined: dict[str, Any] = join({name: value for name, value in state.items() if name not in tied}, keep)
-    return joined | {name: joined[first] for name, first in tied.items()}
-
-
-def _tied_names(module: nn.Module) -> dict[str, str]:
-    """Return for each further name of a weight the first."""
-    first = {weight: name for name, weight in module.named_parameters()}
-    named = module.named_parameters(remove_duplicate=False)
-    return {name: first[weight] for name, weight in named if first[weight] != name}
+            rest["optimizer_states"][number]["state"][index][key.rpartition(".")[2]] = tensor
+    return {**rest, "state_dict": weights | {name: weights[first] for name, first in tied.items()}}
 
 
 def _weight_name(key: str) -> str:
@@ -217,21 +139,17 @@ def _weight_name(key: str) -> str:
     return rest if kind == _WEIGHT else rest.partition(".")[2].rpartition(".")[0]
 
 
-def _whole(_: str, size: torch.Size, dtype: torch.dtype) -> Tensor:
-    return torch.empty(size, dtype=dtype)
-
-
 def _check_state(name: str, values: Mapping[Any, Any]) -> None:
     for key, value in values.items():
         if not isinstance(key, str) or "." in key or not isinstance(value, Tensor | int | float | bool | str | None):
             raise ValueError(
-                f"the optimizer keeps {key!r} of {name} as a {type(value).__name__}, which a checkpoint in parts "
-                "cannot hold: use torch.optim.AdamW, say, or save_distributed_checkpoint: false of the fsdp2 strategy"
+                f"`model.optimizer`: expected one that keeps tensors and plain values, got {key!r} of {name} as a "
+                f"{type(value).__name__}; use torch.optim.AdamW, or save_distributed_checkpoint: false of FSDP2Strategy"
             )
 
 
 def _put_in_place(unfinished: Path, path: Path) -> None:
-    """Let a folder have its name; what had it before keeps it until then."""
+    """Rename the folder that was written; what had its name before keeps it until then."""
     old = path.with_name(f"{path.name}.old")
     _remove(old)
     if path.exists() or path.is_symlink():
@@ -248,7 +166,7 @@ def _remove(path: Path) -> None:
 
 
 def _from_first(text: str) -> str:
-    """Return the first process's text, on all of them."""
+    """Return rank 0's text, on all ranks."""
     texts = [text]
     if torch.distributed.is_initialized():
         torch.distributed.broadcast_object_list(texts, src=0)

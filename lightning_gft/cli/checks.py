@@ -6,17 +6,19 @@ import os
 from typing import Any
 
 import torch
+from jsonargparse import Namespace
 from lightning.pytorch.strategies import StrategyRegistry
 
 from lightning_gft.checks import did_you_mean
+from lightning_gft.distributed import check_strategy_name
 
-_CHOICES = "auto, ddp, fsdp2 or, on GPUs, fsdp"
+_CHOICES = "auto, ddp or fsdp2"
 _PROCESSES = 8
 """As many processes may share the cores of any machine, to try something."""
 
 
 def check_trainer(config: dict[str, Any]) -> None:
-    """Refuse strategies that cannot work here, and more processes than a machine can bear.
+    """Refuse strategies that a policy cannot be trained with, and more processes than a machine can bear.
 
     Args:
         config: The settings of the trainer.
@@ -24,9 +26,12 @@ def check_trainer(config: dict[str, Any]) -> None:
     Raises:
         ValueError: If there is such a setting.
     """
+    strategy = config["strategy"]
+    if isinstance(strategy, str):
+        _check_strategy(strategy)
+    elif isinstance(strategy, Namespace):
+        check_strategy_name(strategy["class_path"])
     on_cpu = config["accelerator"] == "cpu" or not torch.cuda.is_available()
-    if isinstance(config["strategy"], str):
-        _check_strategy(config["strategy"], on_cpu)
     devices = str(config["devices"])
     cores = os.cpu_count() or 1
     if on_cpu and devices.isdecimal() and int(devices) > max(cores, _PROCESSES):
@@ -36,11 +41,8 @@ def check_trainer(config: dict[str, Any]) -> None:
         )
 
 
-def _check_strategy(name: str, on_cpu: bool) -> None:
-    if name.startswith("deepspeed"):
-        raise ValueError(f"trainer.strategy={name} is not supported: use fsdp2, or ddp where a model fits")
-    if name in ("fsdp", "fsdp_cpu_offload") and on_cpu:
-        raise ValueError(f"trainer.strategy={name} needs a GPU: use fsdp2, which runs on CPUs too")
+def _check_strategy(name: str) -> None:
+    check_strategy_name(name)
     names = ["auto", *StrategyRegistry.available_strategies()]
     if name.lower() not in names and "." not in name:
         raise ValueError(f"trainer.strategy: expected {_CHOICES}, got {name}{did_you_mean(name, names)}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_gft.checkpoint import join
+from lightning_gft.checkpoint import join_state
 from lightning_gft.export.comparison import Comparison, coarsest, probe_logits
 from lightning_gft.module import GFTLitModule
 from lightning_gft.policy import Policy
@@ -47,14 +47,14 @@ def whole_policy(module: GFTLitModule, is_first: bool = True) -> WholePolicy | N
         autocast = dtype if is_split and dtype.itemsize < torch.float32.itemsize else None
         logits = comparison.attempt(probe_logits, policy.model, policy.device, autocast)
     if is_split:
-        with module.policy.sharding.readable():  # its weights are views of memory that is given back afterwards
-            state = module.state_dict()
-            module.run.frozen.take_out(state, module)
-            trained = join({name.removeprefix("policy."): weight for name, weight in state.items()}, keep=is_first)
-            if is_first:
-                policy = module.policy_loader.load()
-                for name, weight in policy.named_parameters():  # data types that the trainer's precision has set
-                    if name in trained and weight.requires_grad:
-                        weight.data = weight.data.to(trained[name].dtype)
-                policy.load_state_dict(trained, strict=False)
+        state = module.state_dict()
+        module.run.frozen.take_out(state, module)
+        joined = join_state(state, module, keep=is_first)
+        if is_first:
+            trained = {name.removeprefix("policy."): weight for name, weight in joined.items()}
+            policy = module.policy_loader.load()
+            for name, weight in policy.named_parameters():  # data types that the trainer's precision has set
+                if name in trained and weight.requires_grad:
+                    weight.data = weight.data.to(trained[name].dtype)
+            policy.load_state_dict(trained, strict=False)
     return WholePolicy(policy, comparison, logits, dtype) if is_first else None

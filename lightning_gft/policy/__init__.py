@@ -2,19 +2,15 @@
 
 from lightning_gft.policy.adapters import LoRA
 from lightning_gft.policy.checks import check_window
-from lightning_gft.policy.flat_sharding import FlatSharded
 from lightning_gft.policy.in_memory import ModelPolicy
 from lightning_gft.policy.loader import PolicyLoader
 from lightning_gft.policy.policy import Policy
 from lightning_gft.policy.pretrained import PretrainedPolicy
 from lightning_gft.policy.quantization import Quantization
 from lightning_gft.policy.scratch import ScratchPolicy
-from lightning_gft.policy.sharding import FullySharded, Sharding, Unsharded, compute_device
 from lightning_gft.policy.weights import quiet_report
 
 __all__ = [
-    "FlatSharded",
-    "FullySharded",
     "LoRA",
     "ModelPolicy",
     "Policy",
@@ -22,9 +18,6 @@ __all__ = [
     "PretrainedPolicy",
     "Quantization",
     "ScratchPolicy",
-    "Sharding",
-    "Unsharded",
     "check_window",
-    "compute_device",
     "quiet_report",
 ]

@@ -132,11 +132,6 @@ class Adapters:
         scale = f"r={config.r}, alpha={config.lora_alpha}, use_rslora={config.use_rslora}, use_dora={config.use_dora}"
         return scale + (", begun from an adapter" if self._goes_on else "")
 
-    @property
-    def use_dora(self) -> bool:
-        """Whether adapters read one another's weights, and the model's, without a forward pass through their layers."""
-        return bool(self.peft_model.peft_config[_TRAINED].use_dora)  # type: ignore[attr-defined] # a LoraConfig
-
     @contextmanager
     def reference(self) -> Iterator[None]:
         """Within this context the model is what it was when it was loaded.

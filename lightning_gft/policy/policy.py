@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lightning_gft.checks import check_count
+from lightning_gft.distributed.sharding import Sharding, Unsharded, compute_device
 from lightning_gft.lm.capabilities import evaluating, forget_capabilities
 from lightning_gft.lm.causal import check_causal
 from lightning_gft.lm.decoding.stopping import StopStrings
@@ -27,7 +28,6 @@ from lightning_gft.policy.adapters import Adapters, LoRA
 from lightning_gft.policy.checks import check_prompts, check_vocabulary, check_window
 from lightning_gft.policy.ends import closing_tokens, end_tokens, name_ends, save_ends
 from lightning_gft.policy.quantization import is_quantised
-from lightning_gft.policy.sharding import Sharding, Unsharded, compute_device
 from lightning_gft.rollout import RolloutEngine, TransformersEngine
 from lightning_gft.sampling import SamplingParams
 from lightning_gft.seeds import response_seeds
@@ -162,7 +162,7 @@ class Policy(nn.Module):
         Raises:
             ValueError: If the objective lacks what it needs, or gives no coefficient for some token.
         """
-        return self.sharding.run(lambda: forward(self._acting_model, self.head, micro_batch, objective, entropy))
+        return forward(self._acting_model, self.head, micro_batch, objective, entropy)
 
     @torch.no_grad()
     def score(self, micro_batches: Sequence[MicroBatch], num_tokens: int) -> tuple[Tensor, Tensor]:

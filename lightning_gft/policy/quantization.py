@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Literal, get_args, get_type_hints
 
 import torch
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy, Strategy
+from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 from lightning.pytorch.utilities import rank_zero_warn
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
@@ -16,8 +16,6 @@ from lightning_gft.policy.extras import require
 for _noisy in ("autograd._functions", "backends.cpu.ops"):
     # They tell of a cast at every call, and of kernels for the product that keep_differentiable avoids.
     logging.getLogger(f"bitsandbytes.{_noisy}").setLevel(logging.ERROR)
-
-_SHARDED = FSDPStrategy, ModelParallelStrategy, DeepSpeedStrategy
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ def warn_of_stacked_experts(model: PreTrainedModel) -> None:
 
 
 def check_sharding(quantization: Quantization, torch_dtype: str, strategy: Strategy) -> None:
-    """Refuse quantised weights that a strategy would have to split but cannot.
+    """Refuse quantised weights that a strategy cannot shard.
 
     Args:
         quantization: How weights are stored.
@@ -121,21 +119,15 @@ def check_sharding(quantization: Quantization, torch_dtype: str, strategy: Strat
     Raises:
         ValueError: If the strategy shards weights and these cannot be sharded.
     """
-    if not isinstance(strategy, _SHARDED):
+    if not isinstance(strategy, ModelParallelStrategy):
         return
-    name = type(strategy).__name__
-    if isinstance(strategy, FSDPStrategy):
-        raise ValueError(
-            "quantization does not go with trainer.strategy: fsdp, which would put packed weights and those that train "
-            "end to end: use bits: 4 with fsdp2, or ddp"
-        )
     if quantization.bits == 8:
         raise ValueError(
-            f"quantization.bits=8 cannot be sharded by {name}: use bits: 4 with storage_dtype equal to torch_dtype, or "
-            "trainer.strategy: ddp"
+            "`quantization.bits`: expected 4 with sharded weights, got 8; use bits: 4 with storage_dtype equal to "
+            "torch_dtype, or trainer.strategy: ddp"
         )
     if quantization.storage_dtype != torch_dtype:
         raise ValueError(
-            f"{name} shards weights of one data type, but quantization.storage_dtype={quantization.storage_dtype!r} "
-            f"and torch_dtype={torch_dtype!r}: set both to bfloat16, or use trainer.strategy: ddp"
+            f"`quantization.storage_dtype`: expected torch_dtype ({torch_dtype}) with sharded weights, got "
+            f"{quantization.storage_dtype}; set both to bfloat16, or use trainer.strategy: ddp"
         )

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import (
     StochasticWeightAveraging,
     WeightAveraging,
 )
-from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
+from lightning.pytorch.strategies import ModelParallelStrategy
 
 from lightning_gft.preflight.averaging import average_what_trains
 
@@ -51,8 +51,8 @@ def prepare_callbacks(trainer: Trainer) -> None:
     for callback in callbacks:
         reason = next((reason for kind, reason in _REFUSED.items() if isinstance(callback, kind)), None)
         if isinstance(callback, WeightAveraging):
-            if isinstance(trainer.strategy, FSDPStrategy | ModelParallelStrategy):
-                reason = "it averages whole weights, and these are split over ranks; use trainer.strategy=ddp"
+            if isinstance(trainer.strategy, ModelParallelStrategy):
+                reason = "it averages whole weights, and these are sharded; use trainer.strategy=ddp"
             else:
                 average_what_trains(callback)
         if isinstance(callback, SpikeDetection) and not hasattr(callback, "running"):

@@ -9,6 +9,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from transformers import PreTrainedTokenizerBase
 
 from lightning_gft.data import PromptDataModule
+from lightning_gft.distributed import check_strategy
 from lightning_gft.evaluation import Evaluator
 from lightning_gft.policy import PolicyLoader
 from lightning_gft.preflight.callbacks import prepare_callbacks
@@ -16,7 +17,6 @@ from lightning_gft.preflight.data import check_data, warn_of_unused
 from lightning_gft.preflight.monitors import check_monitors
 from lightning_gft.preflight.trainer import check_not_compiled, check_precision, check_trainer_options
 from lightning_gft.sampler import GroupSampler
-from lightning_gft.strategies import check_strategy
 
 
 class Checked(Protocol):

@@ -48,7 +48,8 @@ from tests.cli.command import GFT, SMALL, refused
         (["--model.sampler.rewards={a: &a [*a]}"], "the alias *a stands within what it stands for"),
         (["--model.sampler.rewards=" + "[" * 5000], "expected at most 100 levels of YAML"),
         (["--ckpt_path=" + "n" * 300], "n: File name too long"),
-        (["--trainer.strategy=fsdp"], "trainer.strategy=fsdp needs a GPU: use fsdp2"),
+        (["--trainer.strategy=fsdp_cpu_offload"], "got fsdp_cpu_offload; use lightning_gft.FSDP2Strategy"),
+        (["--trainer.strategy=FSDPStrategy"], "FSDPStrategy; use lightning_gft.FSDP2Strategy, which shards weights"),
         (["--model.loss.rectifier.threshold=a"], "model.loss.rectifier.threshold: expected a float, got a"),
         (
             ["--model.loss.rectifier.threshold=-7"],
@@ -56,7 +57,7 @@ from tests.cli.command import GFT, SMALL, refused
         ),
         (["--model.sampler.sources.sefl.top_k=3"], "model.sampler.sources: an entry has no class_path"),
         (["--model.optimizer.lr=-7"], "Invalid learning rate: -7.0"),
-        (["--trainer.strategy=warp"], "trainer.strategy: expected auto, ddp, fsdp2 or, on GPUs, fsdp, got warp"),
+        (["--trainer.strategy=warp"], "trainer.strategy: expected auto, ddp or fsdp2, got warp"),
         (["--trainer.precision=16-true"], "`trainer.precision`: expected 32-true or bf16-mixed, got '16-true'"),
         (["--ckpt_path=nowhere.ckpt"], "nowhere.ckpt"),
         (
@@ -257,7 +258,7 @@ def write_zip(path: Path) -> None:
         (write_zip, "is no checkpoint ("),
         (write_weights, ": the checkpoint holds no state_dict, loops, pytorch-lightning_version"),
         (write_objects, "holds Python objects besides tensors, numbers and texts"),
-        (Path.mkdir, "is a folder, but no checkpoint in parts"),
+        (Path.mkdir, "is a folder, but holds no shards of a checkpoint"),
     ],
 )
 def test_file_that_is_no_checkpoint_is_refused(write, message, capsys, tmp_path):

@@ -1,10 +1,11 @@
-"""Parts of a run that fail in one process only, in the middle of training."""
+"""Parts of a run that fail on one rank only, in the middle of training."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ FAULTY_STEP = 2
 
 
 def is_faulty(folder: Path) -> bool:
-    """Say whether this process is the one to fail, and leave its id in ``folder``."""
+    """Say whether this rank is the one to fail, and leave its process id in ``folder``."""
     rank = torch.distributed.get_rank()
     (folder / f"rank-{rank}").write_text(str(os.getpid()))
     return rank == FAULTY_RANK
@@ -28,14 +29,17 @@ class FaultyReward(Reward):
     """Scores by length until the second step of rank 1.
 
     Args:
-        folder: Where each process writes its id when it scores the responses of that step.
+        folder: Where each rank writes its process id when it scores the responses of that step.
         hangs: Whether it then never returns, or raises.
+        patience: Seconds that the other rank waits from then on, in place of the strategy's timeout. So starting the
+            ranks, whose time depends on the machine, does not count.
     """
 
-    def __init__(self, folder: str, hangs: bool = False) -> None:
+    def __init__(self, folder: str, hangs: bool = False, patience: float | None = None) -> None:
         super().__init__()
         self.folder = Path(folder)
         self.hangs = hangs
+        self.patience = patience
         self.steps = 0
 
     def __call__(
@@ -43,18 +47,25 @@ class FaultyReward(Reward):
     ) -> Tensor:
         # Before training each row is scored once, to look at the data; a step has several responses to a prompt.
         self.steps += len(prompts) > 2 * len(set(prompts))
-        if self.steps == FAULTY_STEP and is_faulty(self.folder):
-            if not self.hangs:
-                raise KeyError("told to fail")
-            time.sleep(1000)
+        if self.steps == FAULTY_STEP:
+            self._fail()
         return torch.tensor([float(len(response) % 3) for response in responses])
+
+    def _fail(self) -> None:
+        if not is_faulty(self.folder):
+            if self.patience is not None:
+                torch.distributed.distributed_c10d._set_pg_timeout(timedelta(seconds=self.patience))
+        elif self.hangs:
+            time.sleep(100_000)
+        else:
+            raise KeyError("meant to fail")
 
 
 class MemoryHungryRectifier(DynamicCoefficientRectifier):
     """Runs out of memory in the second micro-batch of the second step of rank 1.
 
     Args:
-        folder: Where each process then writes its id.
+        folder: Where each rank then writes its process id.
         kwargs: Passed on.
     """
 

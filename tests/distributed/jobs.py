@@ -1,4 +1,4 @@
-"""Commands that start several processes, of which none may be left in the end."""
+"""Commands that start several ranks, of which none may be left in the end."""
 
 from __future__ import annotations
 
@@ -12,9 +12,34 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.cli.command import ROOT
+import yaml
+
+from tests.cli.command import GFT, ROOT
+from tests.distributed.launch import HANG
 
 _MARK = "LIGHTNING_GFT_TEST_JOB"
+LAUNCHERS = {
+    "lightning": ["python", "-m", "lightning_gft"],
+    "torchrun": ["torchrun", "--standalone", "--nproc-per-node=2", "-m", "lightning_gft"],
+}
+"""Ways to start two ranks."""
+
+
+def keep_every_step(folder: Path, **settings: object) -> list[str]:
+    """Return arguments of a run that keeps a checkpoint of every step, with settings of ``ModelCheckpoint``."""
+    keep = {
+        "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
+        "init_args": {"filename": "{step}", "every_n_train_steps": 1, **settings},
+    }
+    overlay = folder / "keep.yaml"
+    overlay.write_text(yaml.safe_dump({"trainer": {"callbacks": [keep], "enable_checkpointing": True}}))
+    return ["--config", str(overlay)]
+
+
+def fit_on_two_ranks(launcher: str, folder: Path, *args: str) -> list[str]:
+    """Return the command of a `fit` that writes below ``folder``, and a small validation at its end."""
+    run = ["--trainer.devices=2", f"--trainer.default_root_dir={folder / 'run'}", "--trainer.enable_progress_bar=false"]
+    return [*LAUNCHERS[launcher], "fit", "--config", GFT, *run, "--data.batch_size=2", *args]
 
 
 class Job:
@@ -55,24 +80,22 @@ class Job:
                     found.append(int(path.parent.name))
         return found
 
-    def wait(self, limit: float) -> int:
-        """Return the exit status of the command; what it wrote is the message if it takes longer than ``limit``."""
+    def wait(self) -> int:
+        """Return the exit status of the command."""
         try:
-            return self.process.wait(timeout=limit)
+            return self.process.wait(timeout=HANG)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"not done after {limit:.0f} s:\n{self.written()}") from None
+            raise AssertionError(f"hangs:\n{self.written()}") from None
 
     def written(self) -> str:
         return self.log.read_text()
 
-    def is_gone(self, limit: float) -> bool:
-        """Say whether no process is left, or will be in ``limit`` seconds."""
-        deadline = time.monotonic() + limit
+    def wait_until_gone(self) -> None:
+        """Wait until no process is left."""
+        deadline = time.monotonic() + HANG
         while left := self.pids():
-            if time.monotonic() > deadline:
-                return not left
+            assert time.monotonic() < deadline, f"{left} hang:\n{self.written()}"
             time.sleep(0.2)
-        return True
 
     def kill(self) -> None:
         while left := self.pids():
@@ -93,11 +116,11 @@ def running(*args: object, **kwargs: object) -> Iterator[Job]:
         job.kill()
 
 
-def wait_for(path: Path, job: Job, limit: float = 120.0) -> Path:
+def wait_for(path: Path, job: Job) -> Path:
     """Return the path of a file as soon as it holds something."""
-    deadline = time.monotonic() + limit
+    deadline = time.monotonic() + HANG
     while not (path.exists() and path.stat().st_size):
         assert job.process.poll() is None, f"ended by itself:\n{job.written()}"
         assert time.monotonic() < deadline, job.written()
-        time.sleep(0.01)
+        time.sleep(0.05)
     return path

@@ -1,75 +1,166 @@
-"""Run a function in two real processes that talk over gloo on the loopback interface."""
+"""Run functions in two real processes, the ranks, that talk over gloo on the loopback interface."""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import faulthandler
+import io
 import os
+import pickle
 import signal
 import socket
-import tempfile
 import time
 import traceback
 from collections.abc import Callable
 from datetime import timedelta
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 import torch.distributed
 import torch.multiprocessing
-from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 WORLD_SIZE = 2
+HANG = 900.0
+"""Seconds that only a hang takes, however busy the machine is."""
 
 
-def run_two_processes(function: Callable[..., Any], *args: Any, limit: float = 120.0) -> list[Any]:
+def run_two_processes(function: Callable[..., Any], *args: Any, limit: float = HANG) -> list[Any]:
     """Return what ``function(rank, *args)`` returned on ranks 0 and 1.
 
     The default process group is up when the function is called, and so are the environment variables that
-    ``torchrun`` would set. The processes import the function by its name, so it must stand at the top of a module.
-    Importing takes a few seconds: let one call do several things.
+    ``torchrun`` would set. The ranks import the function by its name, so it must stand at the top of a module. They
+    outlive the call, since importing torch and Lightning takes each several seconds, and end with the tests or when a
+    function fails or destroys the process group.
 
     Args:
         function: Called on each rank; what it returns must pickle.
         args: Passed on, pickled.
-        limit: Seconds after which both processes are killed.
+        limit: Seconds after which both ranks are killed, without those for starting them.
 
     Raises:
-        TimeoutError: If the processes are not done in time, with a traceback of where each one stood.
+        TimeoutError: If the ranks are not done in time, with a traceback of where each one stood.
         RuntimeError: If one raises or dies, with the tracebacks of all that raised, the first to do so first.
     """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    ranks = _Ranks.started()
+    try:
+        return ranks.call(function, args, limit)
+    except BaseException:
+        ranks.end()
+        raise
+
+
+class _Ranks:
+    """Two processes that call one function after another."""
+
+    _last: _Ranks | None = None
+
+    @classmethod
+    def started(cls) -> _Ranks:
+        if cls._last is None or not all(process.is_alive() for process in cls._last.processes):
+            if cls._last is not None:
+                cls._last.end()
+            cls._last = cls()
+        return cls._last
+
+    def __init__(self) -> None:
+        self.folder = TemporaryDirectory()
+        context, port = torch.multiprocessing.get_context("spawn"), free_port()
+        self.channels: list[Connection] = []
+        self.processes = []
+        for rank in range(WORLD_SIZE):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(rank, theirs, Path(self.folder.name), port))
+            process.start()
+            theirs.close()
+            self.channels.append(ours)
+            self.processes.append(process)
+        atexit.register(self.end)
+        self._answers("starting", HANG)
+
+    def call(self, function: Callable[..., Any], args: tuple[Any, ...], limit: float) -> list[Any]:
+        for channel in self.channels:
+            channel.send_bytes(pickle.dumps((function, args)))
+        answers = self._answers(function.__qualname__, limit)
+        results = [torch.load(io.BytesIO(answer), weights_only=False) for answer, _ in answers]
+        if not all(lives for _, lives in answers):
+            self.end()
+        return results
+
+    def _answers(self, what: str, limit: float) -> list[Any]:
+        """Wait until each rank has answered; the first that fails ends the wait."""
+        answers: dict[int, Any] = {}
         deadline = time.monotonic() + limit
-        context = torch.multiprocessing.start_processes(
-            _run,
-            args=(function, args, folder, free_port(), limit),
-            nprocs=WORLD_SIZE,
-            join=False,
-            start_method="spawn",
-        )
-        try:
-            while not context.join(timeout=max(0.0, deadline - time.monotonic())):
-                if time.monotonic() >= deadline:
-                    raise TimeoutError(
-                        f"{function.__qualname__} was not done on both ranks after {limit:.0f} s\n"
-                        + _where_they_stand(context.processes, folder)
-                    )
-        except (ProcessRaisedException, ProcessExitedException) as error:
-            # The other rank loses its connection then, and may be the one that is noticed first.
-            raise RuntimeError(f"{function.__qualname__} failed\n{_what_was_raised(folder) or error}") from None
-        finally:
-            for process in context.processes:
-                if process.is_alive():
-                    process.kill()
-                process.join()
-        return [torch.load(folder / f"{rank}.result", weights_only=False) for rank in range(WORLD_SIZE)]
+        while len(answers) < WORLD_SIZE:
+            missing = [rank for rank in range(WORLD_SIZE) if rank not in answers]
+            sources = {self.channels[rank]: rank for rank in missing}
+            ready = wait(sources, timeout=max(0.0, deadline - time.monotonic()))
+            if not ready:
+                raise TimeoutError(f"{what} was not done on both ranks after {limit:.0f} s\n{self._stacks()}")
+            failed = []
+            for channel in ready:
+                rank = sources[channel]
+                try:
+                    failure, answers[rank] = channel.recv()
+                except EOFError:
+                    self.processes[rank].join()
+                    failure = time.monotonic(), f"rank {rank} ended with exit code {self.processes[rank].exitcode}"
+                failed += [failure] if failure else []
+            if failed:
+                raise RuntimeError(f"{what} failed\n" + "\n".join(text for _, text in sorted(failed)))
+        return [answers[rank] for rank in range(WORLD_SIZE)]
+
+    def _stacks(self) -> str:
+        """Return where the ranks stand."""
+        told = []
+        for rank, process in enumerate(self.processes):
+            path = Path(self.folder.name) / f"{rank}.stack"
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGUSR1)
+            deadline = time.monotonic() + 60
+            # The outermost call comes last, but for very deep stacks.
+            while process.is_alive() and "in spawn_main" not in path.read_text() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            told.append(f"rank {rank} ({'running' if process.is_alive() else 'done'}):\n{path.read_text()}")
+        return "\n".join(told)
+
+    def end(self) -> None:
+        atexit.unregister(self.end)
+        for process in self.processes:
+            process.kill()
+            process.join()
+        for channel in self.channels:
+            channel.close()
+        self.folder.cleanup()
+        _Ranks._last = None if _Ranks._last is self else _Ranks._last
 
 
-def _run(rank: int, function: Callable[..., Any], args: tuple[Any, ...], folder: Path, port: int, limit: float) -> None:
-    stacks = (folder / f"{rank}.stack").open("w")
-    faulthandler.register(signal.SIGUSR1, file=stacks, all_threads=True)
+def _serve(rank: int, channel: Connection, folder: Path, port: int) -> None:
+    with (folder / f"{rank}.stack").open("w") as stacks:
+        faulthandler.register(signal.SIGUSR1, file=stacks, all_threads=True)
+        _join_group(rank, folder, port)
+        channel.send((None, None))
+        with contextlib.suppress(EOFError):  # the tests have ended
+            while torch.distributed.is_initialized():
+                channel.send(_answer(rank, channel.recv_bytes()))
+
+
+def _answer(rank: int, request: bytes) -> tuple[tuple[float, str] | None, tuple[bytes, bool] | None]:
+    """Return when and how a function failed, or what it returned and whether this rank can call another."""
+    try:
+        function, args = pickle.loads(request)  # noqa: S301 (the tests' own)
+        result = io.BytesIO()
+        torch.save(function(rank, *args), result)
+    except BaseException:  # noqa: BLE001 (whatever it is, the tests show it)
+        # The group stays, so that the other rank does not fail for want of this one before the cause is known.
+        return (time.monotonic(), f"rank {rank}:\n{traceback.format_exc()}"), None
+    return None, (result.getvalue(), torch.distributed.is_initialized())
+
+
+def _join_group(rank: int, folder: Path, port: int) -> None:
     os.environ.update(
         MASTER_ADDR="127.0.0.1",
         MASTER_PORT=str(port),
@@ -85,33 +176,7 @@ def _run(rank: int, function: Callable[..., Any], args: tuple[Any, ...], folder:
         init_method=f"file://{folder / 'rendezvous'}",
         rank=rank,
         world_size=WORLD_SIZE,
-        timeout=timedelta(seconds=limit),
-    )
-    try:
-        torch.save(function(rank, *args), folder / f"{rank}.result")
-    except BaseException:
-        (folder / f"{time.monotonic_ns()}.error").write_text(f"rank {rank}:\n{traceback.format_exc()}")
-        raise
-    finally:
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
-
-
-def _what_was_raised(folder: Path) -> str:
-    return "\n".join(path.read_text() for path in sorted(folder.glob("*.error"), key=lambda path: int(path.stem)))
-
-
-def _where_they_stand(processes: list[Any], folder: Path) -> str:
-    alive = [process for process in processes if process.is_alive()]
-    for process in alive:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGUSR1)
-    time.sleep(1.0)
-    stacks = ((rank, folder / f"{rank}.stack") for rank in range(WORLD_SIZE))
-    return "\n".join(
-        f"rank {rank} ({'running' if processes[rank] in alive else 'done'}):\n"
-        + (path.read_text() if path.exists() else "not started")
-        for rank, path in stacks
+        timeout=timedelta(seconds=2 * HANG),
     )
 
 

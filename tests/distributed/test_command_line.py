@@ -1,34 +1,36 @@
-"""The command line on two processes."""
+"""The command line on two ranks; `fit` with Lightning's own launcher is in test_launching.py."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import io
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pyarrow.parquet as pq
-import pytest
 
+from lightning_gft.cli import main
 from tests.cli.command import GFT, SMALL
+from tests.distributed.launch import run_two_processes
 
 UNEVEN = ("--data.num_train=9", "--data.num_val=5", "--data.eval_batch_size=2")
 
 
-@pytest.mark.parametrize(
-    ("subcommand", "strategy"),
-    [pytest.param("fit", "ddp", marks=pytest.mark.slow), ("validate", "fsdp2"), ("predict", "fsdp2")],
-)
-def test_two_processes_end_well_and_speak_once(subcommand: str, strategy: str, tmp_path: Path):
-    several = (f"--trainer.strategy={strategy}", "--trainer.devices=2")
-    command = [sys.executable, "-m", "lightning_gft", subcommand, "--config", GFT, *SMALL, *UNEVEN, *several]
-    done = subprocess.run(
-        [*command, f"--trainer.default_root_dir={tmp_path}"], capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    if subcommand == "predict":
-        files = sorted(tmp_path.glob("groups-*.parquet"))
-        assert sum(len(pq.read_table(file)) for file in files) == 9
-        assert [done.stdout.count(str(file)) for file in files] == [1, 1]
-    else:
-        assert done.stdout.count("greedy_accuracy") == 1
-        assert len(list(tmp_path.glob("lightning_logs/version_*"))) == 1
+def printed(rank: int, subcommand: str, folder: str) -> str:
+    """Return what a rank prints."""
+    several = ("--trainer.strategy=fsdp", "--trainer.devices=2", f"--trainer.default_root_dir={folder}")
+    with redirect_stdout(io.StringIO()) as output:
+        main([subcommand, "--config", GFT, *SMALL, *UNEVEN, *several])
+    return output.getvalue()
+
+
+def validate_and_predict(rank: int, folder: str) -> tuple[str, str]:
+    return printed(rank, "validate", f"{folder}/validated"), printed(rank, "predict", f"{folder}/predicted")
+
+
+def test_two_ranks_end_well_and_speak_once(tmp_path: Path):
+    validated, predicted = map("".join, zip(*run_two_processes(validate_and_predict, str(tmp_path)), strict=True))
+    assert validated.count("greedy_accuracy") == 1
+    assert len(list(tmp_path.glob("validated/lightning_logs/version_*"))) == 1
+    files = sorted(tmp_path.glob("predicted/groups-*.parquet"))
+    assert sum(len(pq.read_table(file)) for file in files) == 9
+    assert [predicted.count(str(file)) for file in files] == [1, 1]

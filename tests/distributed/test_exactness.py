@@ -1,8 +1,8 @@
-"""Two processes train as one does, whether each has all weights (DDP) or a part of each (FSDP2)."""
+"""Two ranks train as one process does, whether each has all weights (DDP) or a shard of each (FSDP2)."""
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -14,10 +14,9 @@ from lightning_gft import Evaluation, ExpertSource, GFTLoss, LoRA, SelfSource, S
 from tests.distributed.launch import run_two_processes
 from tests.module.runs import ROWS, Passes, Rows, double_loader, fit, fresh_weights, make_module, weights
 
-LIMIT = 150.0
-STRATEGIES = ["ddp", "fsdp2"]
+STRATEGIES = ["ddp", "fsdp"]
 
-# Without shuffling, two processes take turns at the rows: the first gets the even ones, the second the odd ones.
+# Without shuffling, rank 0 gets the even rows and rank 1 the odd ones.
 MIXED, ALL_EQUAL = ROWS[0], ROWS[2]
 LONG = {**ROWS[1], "teacher": [3 * answer for answer in ROWS[1]["teacher"]]}
 RAGGED = {**ROWS[3], "teacher": ROWS[3]["teacher"][:2]}
@@ -26,7 +25,7 @@ BATCHES: dict[str, list[Any]] = {
     "uneven": [LONG, MIXED, LONG, ALL_EQUAL],
     "first has nothing": [ALL_EQUAL, MIXED, ALL_EQUAL, LONG],
     "second has nothing": [MIXED, ALL_EQUAL, LONG, ALL_EQUAL],
-    "nobody has anything": [ALL_EQUAL] * 4,
+    "neither has anything": [ALL_EQUAL] * 4,
 }
 DATA = [row for batch in BATCHES.values() for row in batch] * 2 + [LONG, MIXED]
 STEPS = 11  # the last with half as many prompts
@@ -51,8 +50,8 @@ SAME_FIGURES = (
 Result = tuple[dict[str, Tensor], dict[str, float]]
 
 
-def train(case: str, strategy: str | None = None) -> Result:
-    """Return weights and figures after steps of four prompts each, over all processes."""
+def train(rank: int, case: str, strategy: str | None = None) -> Result:
+    """Return weights and figures after steps of four prompts each, over all ranks."""
     evaluation = Evaluation(num_samples=2, max_new_tokens=6, kl=False)
     settings = {"micro_batch_tokens": 40, "evaluation": evaluation, **CASES[case]}
     reduction = settings.pop("reduction", "token-mean")
@@ -60,9 +59,9 @@ def train(case: str, strategy: str | None = None) -> Result:
     policy = double_loader(**settings.pop("config", {}))
     policy.lora = settings.pop("lora", None)
     module = make_module(loss, policy=policy, **settings)
-    processes = 1 if strategy is None else 2
+    ranks = 1 if strategy is None else 2
     distributed = {} if strategy is None else {"strategy": strategy, "devices": 2}
-    data = Rows(DATA, ROWS[:3], batch_size=4 // processes)
+    data = Rows(DATA, ROWS[:3], batch_size=4 // ranks)
     trainer = fit(module, data, use_distributed_sampler=False, **distributed)
     assert trainer.global_step == STEPS * module.updates_per_batch
     logged = trainer.callback_metrics
@@ -70,39 +69,35 @@ def train(case: str, strategy: str | None = None) -> Result:
     return weights(module), figures | {key: value.item() for key, value in logged.items() if key.startswith("val/")}
 
 
-def draw() -> list[str]:
-    """Return the first group of this process."""
+@cache
+def alone(case: str) -> Result:
+    return train(0, case)
+
+
+def quick_and_slow() -> list[Any]:
+    """Return every case under each strategy; the quick run has each under one of them, and samples under both."""
+    quick = {case: [STRATEGIES[number % 2]] for number, case in enumerate(CASES)} | {"own-samples": STRATEGIES}
+    pairs = [(case, strategy) for case in CASES for strategy in STRATEGIES]
+    return [pytest.param(*pair, marks=() if pair[1] in quick[pair[0]] else pytest.mark.slow) for pair in pairs]
+
+
+@pytest.mark.parametrize(("case", "strategy"), quick_and_slow())
+def test_two_ranks_train_as_one(case: str, strategy: str):
+    expected_weights, expected_figures = alone(case)
+    for actual_weights, figures in run_two_processes(train, case, strategy):
+        torch.testing.assert_close(actual_weights, expected_weights, rtol=0, atol=1e-9)
+        assert figures == pytest.approx(expected_figures, rel=1e-6)
+
+
+def draw(rank: int) -> list[str]:
+    """Return the first group of this rank."""
     module = make_module(sources={"self": SelfSource(4, max_new_tokens=12), "expert": ExpertSource()})
     fit(module, Rows([MIXED, MIXED], batch_size=1), strategy="ddp", devices=2, use_distributed_sampler=False)
     return module.sampler.made[0].responses
 
 
-def on_rank(rank: int) -> tuple[dict[tuple[str, str], Result], list[str]]:
-    return {(case, strategy): train(case, strategy) for strategy in STRATEGIES for case in CASES}, draw()
-
-
-@pytest.fixture(scope="module")
-def ranks() -> list[tuple[dict[tuple[str, str], Result], list[str]]]:
-    return run_two_processes(on_rank, limit=LIMIT)
-
-
-@pytest.fixture(scope="module")
-def alone() -> dict[str, Result]:
-    return {case: train(case) for case in CASES}
-
-
-@pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("case", CASES)
-def test_two_processes_train_as_one(case: str, strategy: str, ranks: Any, alone: dict[str, Result]):
-    expected_weights, expected_figures = alone[case]
-    for results, _ in ranks:
-        actual_weights, figures = results[case, strategy]
-        torch.testing.assert_close(actual_weights, expected_weights, rtol=0, atol=1e-9)
-        assert figures == pytest.approx(expected_figures, rel=1e-6)
-
-
-def test_processes_draw_differently(ranks: Any):
-    (_, first), (_, second) = ranks
+def test_ranks_draw_differently():
+    first, second = run_two_processes(draw)
     assert first[4] == second[4] == "2"  # the expert's
     assert first[:4] != second[:4]
 
@@ -115,7 +110,7 @@ def passes_a_step(rows: list[Any]) -> int:
 
 def test_the_batches_are_what_they_are_called():
     rows = BATCHES["uneven"]
-    long, short, none = (passes_a_step(rows) for rows in (rows[::2], rows[1::2], BATCHES["nobody has anything"]))
+    long, short, none = (passes_a_step(rows) for rows in (rows[::2], rows[1::2], BATCHES["neither has anything"]))
     assert long > short >= none == 1
     start = fresh_weights(make_module(policy=double_loader()))
     for name, batch in BATCHES.items():
@@ -123,4 +118,4 @@ def test_the_batches_are_what_they_are_called():
         fit(module, Rows(batch))
         trained = weights(module)
         moves = any(not torch.equal(weight, start[name]) for name, weight in trained.items())
-        assert moves == (name != "nobody has anything")
+        assert moves == (name != "neither has anything")

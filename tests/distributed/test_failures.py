@@ -1,53 +1,34 @@
-"""A process that fails, is killed or hangs ends the whole run in time, and the run says why."""
+"""A rank that fails, is killed or hangs ends the whole run, and the run says why."""
 
 from __future__ import annotations
 
 import os
 import signal
 import socket
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-import yaml
 
 from lightning_gft.checkpoint import check_checkpoint
-from tests.cli.command import GFT
-from tests.distributed.jobs import Job, running, wait_for
+from tests.distributed.jobs import Job, fit_on_two_ranks, keep_every_step, running, wait_for
 
-LAUNCHERS = {
-    "lightning": ["python", "-m", "lightning_gft"],
-    "torchrun": ["torchrun", "--standalone", "--nproc-per-node=2", "-m", "lightning_gft"],
-}
-STRATEGIES = {"lightning": "fsdp2", "torchrun": "ddp"}
-TIMEOUTS = {"lightning": 45, "torchrun": 20}
-"""Seconds. Lightning starts the second process while the first waits for it already, which counts."""
-
-SOON = 20.0
-"""Seconds in which all processes must have ended, on a busy machine too, when none waits for the timeout."""
-
-TORCHRUN_GRACE = 30.0
-"""Seconds that torchrun gives a process to end by itself."""
+# A timeout of 30 minutes, which no test waits for.
+STRATEGIES = {"lightning": "fsdp", "torchrun": "ddp"}
+slow = pytest.mark.slow
 
 
 def command(launcher: str, folder: Path, *args: str) -> list[str]:
-    """Return a run of two processes that keeps every step below ``folder``."""
-    keep = {
-        "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
-        "init_args": {"dirpath": str(folder / "kept"), "filename": "{step}", "every_n_train_steps": 1},
-    }
-    overlay = folder / "keep.yaml"
-    overlay.write_text(yaml.safe_dump({"trainer": {"callbacks": [keep], "enable_checkpointing": True}}))
-    run = ["--trainer.devices=2", "--trainer.max_steps=100", f"--trainer.default_root_dir={folder / 'run'}"]
-    small = ["--trainer.enable_progress_bar=false", "--trainer.val_check_interval=100", "--data.batch_size=2"]
-    return [*LAUNCHERS[launcher], "fit", "--config", GFT, "--config", str(overlay), *run, *small, *args]
+    """Return a run of two ranks that keeps every step below ``folder``."""
+    keep = keep_every_step(folder, dirpath=str(folder / "kept"))
+    return fit_on_two_ranks(
+        launcher, folder, *keep, "--trainer.max_steps=100", "--trainer.val_check_interval=100", *args
+    )
 
 
-def faulty_reward(folder: Path, hangs: bool = False) -> list[str]:
+def faulty_reward(folder: Path, *settings: str) -> list[str]:
     reward = "--model.sampler.rewards.accuracy"
-    settings = [f"{reward}.folder={folder}", f"{reward}.hangs={str(hangs).lower()}"]
-    return [f"{reward}=tests.distributed.faults.FaultyReward", *settings]
+    given = [f"{reward}.{setting}" for setting in (f"folder={folder}", *settings)]
+    return [f"{reward}=tests.distributed.faults.FaultyReward", *given]
 
 
 def hungry_rectifier(folder: Path) -> list[str]:
@@ -62,56 +43,33 @@ FAULTS = {
 }
 
 
-def start(launcher: str, folder: Path, *args: str) -> Job:
-    folder.mkdir(exist_ok=True)
-    return Job(command(launcher, folder, *args), folder / "log")
-
-
 def check_end(job: Job, folder: Path) -> None:
     """Check that nothing runs on, and that what was kept before the failure is whole and all there is."""
-    assert job.is_gone(SOON), job.written()
+    job.wait_until_gone()
     (kept,) = (folder / "kept").iterdir()
     check_checkpoint(kept)
     written = {path.name.split(".")[0] for path in (folder / "run").rglob("*") if path.is_file()}
     assert "config" in written
     assert written <= {"config", "events", "hparams", "metrics"}
-    assert "[rank" not in job.written().replace("[rank: ", "")  # the beginning of each line of a process's traceback
+    assert "[rank" not in job.written().replace("[rank: ", "")  # the beginning of each line of a rank's traceback
 
 
-@pytest.fixture(scope="module")
-def hanging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[Job, Path]]]:
-    """Runs in which a process hangs, started first: while they wait for the timeout, the other tests run."""
-    with ExitStack() as stack:
-        jobs = {}
-        for launcher, timeout in TIMEOUTS.items():
-            folder = tmp_path_factory.mktemp(launcher)
-            timed = ["--trainer.strategy=DDPStrategy", f"--trainer.strategy.timeout=0:00:{timeout}"]
-            job = start(launcher, folder, *timed, *faulty_reward(folder, hangs=True))
-            stack.callback(job.kill)
-            jobs[launcher] = job, folder
-        yield jobs
-
-
-slow = pytest.mark.slow
-
-
-@pytest.mark.usefixtures("hanging")
 @pytest.mark.parametrize(
     ("launcher", "fault"),
     [
         ("lightning", "reward"),
-        ("torchrun", "memory"),
+        pytest.param("torchrun", "memory", marks=slow),
         pytest.param("lightning", "memory", marks=slow),
         pytest.param("torchrun", "reward", marks=slow),
     ],
 )
-def test_error_of_one_process_is_told_and_ends_all(launcher: str, fault: str, tmp_path: Path):
+def test_error_of_one_rank_is_shown_and_ends_all(launcher: str, fault: str, tmp_path: Path):
     make, message = FAULTS[fault]
     args = [f"--trainer.strategy={STRATEGIES[launcher]}", *make(tmp_path)]
     with running(command(launcher, tmp_path, *args), tmp_path / "log") as job:
-        wait_for(tmp_path / "rank-1", job)
-        assert job.wait(SOON) != 0
+        assert job.wait() != 0
         check_end(job, tmp_path)
+    assert (tmp_path / "rank-1").exists()
     errors = [line for line in job.written().splitlines() if line.startswith("error: ")]
     assert errors[0].startswith(f"error: process 1 of 2 on {socket.gethostname()}: {message}")
     assert all(line.startswith("error: process 0 of 2") and "another process is gone" in line for line in errors[1:])
@@ -119,23 +77,22 @@ def test_error_of_one_process_is_told_and_ends_all(launcher: str, fault: str, tm
         assert message in job.written().split("Root Cause")[1]
 
 
-@pytest.mark.usefixtures("hanging")
 @pytest.mark.parametrize(
     ("launcher", "killed"),
     [
         ("lightning", "rank-0"),
-        ("lightning", "rank-1"),
+        pytest.param("lightning", "rank-1", marks=slow),
         pytest.param("torchrun", "rank-1", marks=slow),
         pytest.param("torchrun", "torchrun", marks=slow),
     ],
 )
 def test_death_of_one_process_ends_all(launcher: str, killed: str, tmp_path: Path):
     # Rank 1 hangs, where it cannot notice the death of another.
-    args = [f"--trainer.strategy={STRATEGIES[launcher]}", *faulty_reward(tmp_path, hangs=True)]
+    args = [f"--trainer.strategy={STRATEGIES[launcher]}", *faulty_reward(tmp_path, "hangs=true")]
     with running(command(launcher, tmp_path, *args), tmp_path / "log") as job:
         pids = {f"rank-{rank}": int(wait_for(tmp_path / f"rank-{rank}", job).read_text()) for rank in range(2)}
         os.kill(pids.get(killed, job.process.pid), signal.SIGKILL)
-        assert job.wait(SOON) != 0
+        assert job.wait() != 0
         check_end(job, tmp_path)
     if killed == "rank-1":
         assert "SIGKILL" in job.written() or "another process is gone" in job.written() or "code -9" in job.written()
@@ -143,11 +100,23 @@ def test_death_of_one_process_ends_all(launcher: str, killed: str, tmp_path: Pat
         assert "ends, because the one that started it is gone" in job.written()
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_process_that_hangs_ends_all_after_the_timeout(launcher: str, hanging: dict[str, tuple[Job, Path]]):
-    job, folder = hanging[launcher]
-    wait_for(folder / "rank-1", job)
-    assert job.wait(TIMEOUTS[launcher] + SOON + TORCHRUN_GRACE) != 0
-    check_end(job, folder)
-    told = f"error: process 0 of 2 on {socket.gethostname()}: another process did not answer in time (Timed out waiting"
-    assert told in job.written()
+@pytest.mark.parametrize(
+    ("launcher", "timeout"),
+    [
+        ("lightning", None),
+        pytest.param("lightning", "0:04:00", marks=slow),  # in which the second rank must have started, too
+        pytest.param("torchrun", "0:02:00", marks=slow),
+    ],
+)
+def test_rank_that_hangs_ends_all_after_the_timeout(launcher: str, timeout: str | None, tmp_path: Path):
+    args, settings = ["--trainer.strategy=ddp"], ["hangs=true", "patience=5"]
+    if timeout is not None:
+        args = ["--trainer.strategy=DDPStrategy", f"--trainer.strategy.timeout={timeout}"]
+        settings = ["hangs=true"]
+    with running(command(launcher, tmp_path, *args, *faulty_reward(tmp_path, *settings)), tmp_path / "log") as job:
+        assert job.wait() != 0
+        check_end(job, tmp_path)
+    error = (
+        f"error: process 0 of 2 on {socket.gethostname()}: another process did not answer in time (Timed out waiting"
+    )
+    assert error in job.written()

@@ -1,4 +1,4 @@
-"""Weights split over two processes, or 4-bit ones not: rollouts, data types, guards, refusals."""
+"""Weights sharded over two ranks, or 4-bit ones not: rollouts, data types, guards, refusals."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from lightning_gft import (
     WarmupSchedule,
 )
 from lightning_gft.checkpoint import weight_digests
-from lightning_gft.policy.sharding import FullySharded, transformer_blocks
+from lightning_gft.distributed.sharding import FullySharded, transformer_blocks
 from tests.conftest import tiny_loader, tiny_policy
 from tests.distributed.launch import run_two_processes
 from tests.module.runs import ROWS, Rows, fit, make_module, sgd, weights
@@ -58,9 +58,19 @@ ALIKE: dict[str, tuple[dict[str, Any], dict[str, Any], float]] = {
     "4-bit-checkpointed": ({**QUANTISED, "gradient_checkpointing": True}, {"precision": "bf16-mixed"}, 1e-5),
 }
 
+SLOW = {"half", "half-under-adapters", "4-bit-not-split"}
+REFUSED = {
+    "tensor-parallel": r"`tensor_parallel_size` of ModelParallelStrategy: expected 1, got 2; use fsdp2",
+    "subclass": r"`trainer\.strategy`: expected auto, ddp or fsdp2, got Own; use lightning_gft\.FSDP2Strategy",
+    "precision": r"`trainer\.precision`: expected 32-true, .* with FSDP2Strategy, got 64-true",
+    "optimizer": r"`model\.optimizer`: expected one of torch's with sharded weights, got bitsandbytes\S*AdamW8bit",
+    "weights": r"expected the same weights on every rank, but model\.\S+ and \d+ more differ on rank 1",
+    "rows": r"val data: 1 rows are too few for 2 processes",
+}
 
-def train(folder: str, case: str, processes: int) -> tuple[dict[str, Tensor], list[str]]:
-    """Return trained weights, and the names of those that are split."""
+
+def train(rank: int, folder: str, case: str, ranks: int) -> tuple[dict[str, Tensor], list[str]]:
+    """Return trained weights, and the names of those that are sharded."""
     loading, training, _ = ALIKE[case]
     sources = {"self": SelfSource(2, max_new_tokens=6, temperature=0.7), "teacher": TeacherSource(4)}
     evaluation = Evaluation(num_samples=2, max_new_tokens=4)
@@ -68,9 +78,9 @@ def train(folder: str, case: str, processes: int) -> tuple[dict[str, Tensor], li
     module = make_module(
         GFTLoss(), sources, PretrainedPolicy(folder, **loading), evaluation=evaluation, micro_batch_tokens=1
     )
-    distributed = {"strategy": "fsdp2", "devices": 2} if processes == 2 else {}
-    own = {name: value for name, value in training.items() if processes == 2 or name == "precision"}
-    data = Rows(ROWS, ROWS[:3], batch_size=2 // processes)
+    distributed = {"strategy": "fsdp2", "devices": 2} if ranks == 2 else {}
+    own = {name: value for name, value in training.items() if ranks == 2 or name == "precision"}
+    data = Rows(ROWS, ROWS[:3], batch_size=2 // ranks)
     fit(module, data, use_distributed_sampler=False, **{**distributed, **own})
     split = [name for name, weight in module.policy.model.named_parameters() if isinstance(weight, DTensor)]
     trained = {name for name, weight in module.policy.model.named_parameters() if weight.requires_grad}
@@ -78,29 +88,34 @@ def train(folder: str, case: str, processes: int) -> tuple[dict[str, Tensor], li
 
 
 def draw(rank: int, keep_reference: bool) -> dict[str, Any]:
-    """Return what a split policy draws, how long each process took its time, and where its weights were when."""
+    """Return what a sharded policy draws, and where its weights were when."""
     mesh = torch.distributed.init_device_mesh("cpu", (2,))
     policy = tiny_policy(keep_reference=keep_reference)
     before = weight_digests(policy)
     models = [model for model in (policy.model, policy.reference_model) if model is not None]
     policy.sharding = FullySharded(policy, models, mesh)
+    reference = None
+    if policy.reference_model is not None:  # before the model that trains was ever run
+        with policy.sharding.whole(policy.reference_model), torch.no_grad():
+            reference = policy.reference_model(torch.tensor(PROMPTS[:1])).logits
     greedy = policy.generate(PROMPTS, 1, GREEDY, 0)
-    policy.generate(PROMPTS, 3, SamplingParams(max_new_tokens=2 + 20 * rank), 0)  # one goes on alone
+    policy.generate(PROMPTS, 3, SamplingParams(max_new_tokens=2 + 20 * rank), 0)  # one draws longer
     with policy.sharding.whole(*models):
         policy.generate(PROMPTS, 1, GREEDY, 0)
         whole = [not isinstance(weight, DTensor) for weight in policy.parameters()]
-        if rank == 1:  # no other process takes part any more
+        if rank == 1:  # the other takes no part
             policy.generate(PROMPTS, 1, GREEDY, 0)
     return {
+        "reference": reference,
         "greedy": [response.token_ids for (response,) in greedy],
         "whole_within": all(whole),
         "split_after": all(isinstance(weight, DTensor) for weight in policy.parameters()),
-        "digests": weight_digests(policy) == before,
+        "same_digests": weight_digests(policy) == before,
     }
 
 
 class BreaksOnRank1(GFTLoss):
-    """Gives one process a gradient that is not finite, once."""
+    """Gives one rank a gradient that is not finite, once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,7 +127,7 @@ class BreaksOnRank1(GFTLoss):
         return super().coefficients(logprobs, tokens) * (torch.inf if broken else 1.0)
 
 
-def skip(strategy: str) -> tuple[dict[str, Tensor], int]:
+def skip(rank: int, strategy: str) -> tuple[dict[str, Tensor], int]:
     module = make_module(BreaksOnRank1(), gradient_clip_val=1.0)
     fit(module, Rows([ROWS[0], ROWS[1]], batch_size=1), strategy=strategy, devices=2, use_distributed_sampler=False)
     return weights(module), module.guard.nonfinite_updates
@@ -128,12 +143,12 @@ class Rates(Callback):
         self.seen.append(trainer.optimizers[0].param_groups[0]["lr"])
 
 
-def rounded_away(folder: str, processes: int) -> tuple[list[str], list[float]]:
+def rounded_away(rank: int, folder: str, ranks: int) -> tuple[list[str], list[float]]:
     """Return what a run warns of whose updates are too small for its weights, and its learning rates."""
     policy, rates = PretrainedPolicy(folder, torch_dtype="bfloat16"), Rates()
     module = make_module(policy=policy, optimizer=partial(AdamW, lr=1e-6), lr_scheduler=WarmupSchedule("linear"))
-    distributed = {"strategy": "fsdp2", "devices": 2} if processes == 2 else {}
-    data = Rows(ROWS, batch_size=2 // processes)
+    distributed = {"strategy": "fsdp2", "devices": 2} if ranks == 2 else {}
+    data = Rows(ROWS, batch_size=2 // ranks)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fit(
@@ -175,16 +190,6 @@ def refusals(rank: int, folder: str) -> dict[str, str]:
     }
 
 
-def on_rank(rank: int, folder: str) -> dict[str, Any]:
-    return {
-        "refused": refusals(rank, folder),
-        "drawn": [draw(rank, keep_reference) for keep_reference in (False, True)],
-        "trained": {case: train(folder, case, 2) for case in ALIKE},
-        "rounded": rounded_away(folder, 2),
-        "skipped": {strategy: skip(strategy) for strategy in ("ddp", "fsdp2")},
-    }
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     path: Path = tmp_path_factory.mktemp("model")
@@ -193,39 +198,31 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-@pytest.fixture(scope="module")
-def ranks(folder: str) -> list[dict[str, Any]]:
-    return run_two_processes(on_rank, folder)
-
-
-@pytest.mark.parametrize("case", ALIKE)
-def test_options_and_data_types(case: str, folder: str, ranks: Any):
-    expected, _ = train(folder, case, 1)
+@pytest.mark.parametrize("case", [pytest.param(case, marks=pytest.mark.slow if case in SLOW else ()) for case in ALIKE])
+def test_options_and_data_types(case: str, folder: str):
+    expected, _ = train(0, folder, case, 1)
     tolerance = ALIKE[case][2]
-    for rank in ranks:
-        actual, split = rank["trained"][case]
+    for actual, split in run_two_processes(train, folder, case, 2):
         torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance)
         assert set(split) >= set(actual) or (case == "4-bit-not-split" and not split)
 
 
-def test_greedy_responses_are_those_of_one_process(ranks: Any):
-    expected = [response.token_ids for (response,) in tiny_policy().generate(PROMPTS, 1, GREEDY, 0)]
-    for rank in ranks:
-        for drawn in rank["drawn"]:
-            assert drawn["greedy"] == expected
-
-
-def test_weights_are_whole_for_a_rollout_and_given_back(ranks: Any):
-    assert all(drawn["whole_within"] and drawn["split_after"] for rank in ranks for drawn in rank["drawn"])
-
-
-def test_digests_do_not_change_when_weights_are_split(ranks: Any):
-    assert all(drawn["digests"] for rank in ranks for drawn in rank["drawn"])
+@pytest.mark.parametrize("keep_reference", [False, True], ids=["", "with-reference"])
+def test_weights_are_whole_for_a_rollout_and_given_back(keep_reference: bool):
+    policy = tiny_policy()
+    expected = [response.token_ids for (response,) in policy.generate(PROMPTS, 1, GREEDY, 0)]
+    logits = policy.model(torch.tensor(PROMPTS[:1])).logits if keep_reference else None
+    for drawn in run_two_processes(draw, keep_reference):
+        torch.testing.assert_close(drawn["reference"], logits)
+        assert drawn["greedy"] == expected
+        assert drawn["whole_within"]
+        assert drawn["split_after"]
+        assert drawn["same_digests"]
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
-def test_all_processes_skip_an_update_that_one_cannot_take(strategy: str, ranks: Any):
-    (first, skipped), (second, also_skipped) = (rank["skipped"][strategy] for rank in ranks)
+def test_all_ranks_skip_an_update_that_one_cannot_take(strategy: str):
+    (first, skipped), (second, also_skipped) = run_two_processes(skip, strategy)
     assert skipped == also_skipped == 1
     torch.testing.assert_close(first, second, rtol=0, atol=0)
     start = tiny_loader()
@@ -234,29 +231,19 @@ def test_all_processes_skip_an_update_that_one_cannot_take(strategy: str, ranks:
     assert all(torch.equal(weight, fresh[name]) for name, weight in first.items())
 
 
-def test_updates_of_split_weights_are_measured_on_all_processes(folder: str, ranks: Any):
-    (text,), expected = rounded_away(folder, 1)
-    (texts, rates), (others, other_rates) = (rank["rounded"] for rank in ranks)
+def test_updates_of_sharded_weights_are_measured_on_all_ranks(folder: str):
+    (text,), expected = rounded_away(0, folder, 1)
+    (texts, rates), (others, other_rates) = run_two_processes(rounded_away, folder, 2)
     assert [each.split(" changed ")[0] for each in (text, *texts, *others)] == [ROUNDED] * 2
     least, total = (int(each.split("% of ")[1].split()[0]) for each in (text, *texts))
-    assert total > least  # each process samples what it holds
+    assert total > least  # each rank samples what it holds
     assert rates == other_rates == expected == [5e-7, 0.0]  # the schedule lasts as many steps on each
 
 
-@pytest.mark.parametrize(
-    ("what", "message"),
-    [
-        ("tensor-parallel", r"tensor_parallel_size=2: .* use `fsdp2`, or set tensor_parallel_size to 1"),
-        ("subclass", r"trainer\.strategy=Own is not supported: it is a subclass of Lightning's; use fsdp2"),
-        ("precision", r"trainer\.precision='64-true' does not go with FSDP2Strategy: use one of 32-true"),
-        ("optimizer", r"model\.optimizer=bitsandbytes\S*AdamW8bit does not work on weights that are split"),
-        ("weights", r"process 1 has read other weights than process 0, in model\.\S+ and \d+ more"),
-        ("rows", r"val data: 1 rows are too few for 2 processes"),
-    ],
-)
-def test_what_cannot_be_is_refused(what: str, message: str, ranks: Any):
-    for rank in ranks:
-        assert re.search(message, rank["refused"][what])
+def test_what_cannot_be_is_refused(folder: str):
+    for refused in run_two_processes(refusals, folder):
+        for what, message in REFUSED.items():
+            assert re.search(message, refused[what]), what
 
 
 @pytest.mark.parametrize("model_type", ["qwen2", "gpt2", "gpt_neox", "gemma2", "mixtral"])

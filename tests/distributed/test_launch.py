@@ -17,7 +17,7 @@ def gathered(rank: int, base: int) -> tuple[list[int], int]:
 
 def fails_on_rank_1(rank: int) -> None:
     if rank == 1:
-        raise RuntimeError("told to fail")
+        raise RuntimeError("meant to fail")
     torch.distributed.barrier()
 
 
@@ -33,25 +33,27 @@ def hangs(rank: int) -> None:
     time.sleep(1000)
 
 
-def test_both_ranks_run_in_processes_of_their_own_and_talk():
-    (values_0, pid_0), (values_1, pid_1) = run_two_processes(gathered, 40)
-    assert values_0 == values_1 == [40, 41]
-    assert len({os.getpid(), pid_0, pid_1}) == 3
+def test_ranks_are_processes_of_their_own_that_talk_and_outlive_a_call():
+    calls = [run_two_processes(gathered, base) for base in (40, 50)]
+    for base, ((values_0, pid_0), (values_1, pid_1)) in zip((40, 50), calls, strict=True):
+        assert values_0 == values_1 == [base, base + 1]
+        assert len({os.getpid(), pid_0, pid_1}) == 3
+    assert [pid for _, pid in calls[0]] == [pid for _, pid in calls[1]]
 
 
-def test_error_of_a_rank_is_told_before_those_that_follow_from_it():
-    with pytest.raises(RuntimeError, match=r"fails_on_rank_1 failed\nrank 1:\n(?s:.*)told to fail"):
+def test_error_of_a_rank_ends_both():
+    with pytest.raises(RuntimeError, match=r"fails_on_rank_1 failed\nrank 1:\n(?s:.*)meant to fail"):
         run_two_processes(fails_on_rank_1)
 
 
-def test_death_of_a_rank_is_told():
-    with pytest.raises(RuntimeError, match=r"dies_on_rank_1 failed\nprocess 1 .*exit code 3"):
+def test_death_of_a_rank_is_an_error():
+    with pytest.raises(RuntimeError, match=r"dies_on_rank_1 failed\nrank 1 ended with exit code 3"):
         run_two_processes(dies_on_rank_1)
 
 
-def test_what_hangs_is_ended_and_where_it_stood_is_told():
-    with pytest.raises(TimeoutError, match=r"hangs was not done") as told:
-        run_two_processes(hangs, limit=20)
-    rank_0, rank_1 = str(told.value).split("rank 0 (running)")[1].split("rank 1 (running)")
+def test_hang_is_ended_with_the_stack_of_each_rank():
+    with pytest.raises(TimeoutError, match=r"hangs was not done") as raised:
+        run_two_processes(hangs, limit=10)  # after both have started
+    rank_0, rank_1 = str(raised.value).split("rank 0 (running)")[1].split("rank 1 (running)")
     assert "in barrier" in rank_0
     assert "in hangs" in rank_1

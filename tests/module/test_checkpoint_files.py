@@ -15,7 +15,7 @@ from torch import nn
 
 from lightning_gft.checkpoint import AtomicCheckpointIO
 from lightning_gft.checkpoint.room import unfinished_name
-from lightning_gft.checkpoint.sharded import read_parts, write_parts
+from lightning_gft.checkpoint.sharded import read_shards, write_shards
 
 CHECKPOINT = {"state_dict": {"weight": torch.zeros(1 << 20)}, "optimizer_states": []}
 
@@ -24,7 +24,7 @@ def write(kind: str, path: Path, checkpoint: dict[str, Any]) -> None:
     if kind == "file":
         AtomicCheckpointIO().save_checkpoint(checkpoint, path)
     else:
-        write_parts(checkpoint, nn.Module(), [], path)
+        write_shards(checkpoint, nn.Module(), [], path)
 
 
 def write_little(kind: str, path: Path) -> None:
@@ -50,7 +50,7 @@ def test_a_full_disk_leaves_what_was_there(kind: str, tmp_path: Path):
     assert told.startswith(f"checkpoint {path} cannot be written (File too large); ")
     assert f" MiB are free in {tmp_path}. Earlier checkpoints are kept" in told
     assert sorted(file.name for file in tmp_path.iterdir()) == ["last.ckpt", "told.txt"]
-    kept = torch.load(path, weights_only=True) if kind == "file" else read_parts(path)
+    kept = torch.load(path, weights_only=True) if kind == "file" else read_shards(path)
     assert torch.equal(kept["state_dict"]["weight"], torch.ones(2))
 
 

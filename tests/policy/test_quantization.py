@@ -10,7 +10,7 @@ import pytest
 import torch
 from bitsandbytes.functional import dequantize_4bit
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
-from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 
 from lightning_gft import LoRA, Policy, PretrainedPolicy, Quantization, SamplingParams
 from lightning_gft.policy import extras
@@ -178,22 +178,15 @@ def test_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     ("settings", "torch_dtype", "message"),
     [
-        ({}, "float32", r"quantization\.storage_dtype='uint8' and torch_dtype='float32': set both to bfloat16"),
+        ({}, "float32", r"expected torch_dtype \(float32\) with sharded weights, got uint8; set both to bfloat16"),
         ({"storage_dtype": "bfloat16"}, "float32", r"set both to bfloat16, or use trainer\.strategy: ddp"),
-        ({"bits": 8}, "bfloat16", r"quantization\.bits=8 cannot be sharded"),
+        ({"bits": 8}, "bfloat16", r"`quantization\.bits`: expected 4 with sharded weights, got 8"),
     ],
 )
 def test_sharding_that_cannot_be(settings: dict, torch_dtype: Any, message: str):
     loader = PretrainedPolicy("any", torch_dtype, lora=LoRA(), quantization=Quantization(**settings))
     with pytest.raises(ValueError, match=message):
         loader.check_trainer(ModelParallelStrategy(), "32-true")
-
-
-@pytest.mark.parametrize("settings", [{"storage_dtype": "bfloat16"}, {"bits": 8}])
-def test_quantised_weights_are_not_put_end_to_end(settings: dict):
-    loader = PretrainedPolicy("any", "bfloat16", lora=LoRA(), quantization=Quantization(**settings))
-    with pytest.raises(ValueError, match=r"quantization does not go with trainer\.strategy: fsdp.*fsdp2"):
-        loader.check_trainer(FSDPStrategy(), "32-true")
 
 
 @pytest.mark.parametrize(

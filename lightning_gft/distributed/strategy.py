@@ -1,4 +1,4 @@
-"""The strategy that splits weights over processes."""
+"""The strategy that shards weights over ranks."""
 
 from __future__ import annotations
 
@@ -8,42 +8,30 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.strategies import (
-    ModelParallelStrategy,
-    Strategy,
-    StrategyRegistry,
-)
+from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy, Strategy, StrategyRegistry
 from torch.distributed.constants import default_pg_timeout
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from typing_extensions import override
 
 from lightning_gft.checkpoint import load_checkpoint
-from lightning_gft.checkpoint.sharded import (
-    is_sharded,
-    join,
-    join_state,
-    layout_of,
-    parameter_names,
-    read_parts,
-    split,
-    write_parts,
-)
+from lightning_gft.checkpoint.resharding import join, layout_of, parameter_names, split
+from lightning_gft.checkpoint.sharded import is_sharded, read_shards, write_shards
 
 
 class FSDP2Strategy(ModelParallelStrategy):
-    """FSDP2 over all processes: each holds a part of every weight, gradient and optimizer state.
+    """FSDP2 over all ranks: each holds a shard of every weight, gradient and optimizer state.
 
-    ``--trainer.strategy=fsdp2`` is this with its defaults.
+    ``--trainer.strategy=fsdp`` and ``fsdp2`` are this with its defaults.
 
     Args:
-        reshard_after_forward: Whether the weights of a block of layers are given back after its forward pass and
-            gathered again for its backward pass. Without it they stay in between: faster, and with more memory.
-        cpu_offload: Whether each process keeps its part of weights, gradients and optimizer states in the CPU's memory.
-        save_distributed_checkpoint: Whether each process writes its part of a checkpoint, which is then a folder; else
-            the first one writes all of it into one file. Any number of processes can go on from either.
+        reshard_after_forward: Whether the weights of a transformer block are freed after its forward pass and gathered
+            again for its backward pass. Without it they stay in between: less communication, more memory.
+        cpu_offload: Whether each rank keeps its shards of weights, gradients and optimizer states in the CPU's memory.
+        save_distributed_checkpoint: Whether each rank writes its shards of a checkpoint, which is then a folder; else
+            rank 0 writes all of it into one file. Any number of ranks can resume from either.
         process_group_backend: As torch names them; by default the device's.
-        timeout: How long processes wait for one another before the run is given up.
+        timeout: How long a collective waits for other ranks before the run fails.
 
     Example:
         >>> FSDP2Strategy(reshard_after_forward=False).reshard_after_forward
@@ -81,8 +69,8 @@ class FSDP2Strategy(ModelParallelStrategy):
             kind = type(optimizer)
             if kind.__module__.startswith("bitsandbytes."):
                 raise ValueError(
-                    f"model.optimizer={kind.__module__}.{kind.__name__} does not work on weights that are split: use "
-                    "torch.optim.AdamW, whose averages are split too, or trainer.strategy: ddp"
+                    f"`model.optimizer`: expected one of torch's with sharded weights, got {kind.__module__}."
+                    f"{kind.__name__}; use torch.optim.AdamW, whose averages are sharded too, or trainer.strategy: ddp"
                 )
 
     @override
@@ -91,14 +79,14 @@ class FSDP2Strategy(ModelParallelStrategy):
         if not self.cpu_offload:
             super().model_to_device()
             return
-        for module in self.model.modules():  # what is split stays where it is
+        for module in self.model.modules():  # what is sharded stays where it is
             if not any(isinstance(weight, DTensor) for weight in module.parameters()):
                 module.to(self.root_device)
 
     @property
     @override
     def lightning_restore_optimizer(self) -> bool:
-        return True  # like any other state, once the checkpoint has been found to belong to the run
+        return True  # as without sharding: once the checkpoint is known to belong to the run
 
     @override
     def lightning_module_state_dict(self) -> dict[str, Any]:
@@ -127,15 +115,13 @@ class FSDP2Strategy(ModelParallelStrategy):
         if self._save_distributed_checkpoint:
             if "://" in str(path) or storage_options is not None:
                 raise ValueError(
-                    f"checkpoint {path}: parts are written to folders; give one, or set "
-                    "save_distributed_checkpoint: false of the fsdp2 strategy"
+                    f"`dirpath`: expected a folder of this machine for shards, got {path}; give one, or set "
+                    "save_distributed_checkpoint: false of FSDP2Strategy"
                 )
-            write_parts(checkpoint, self.lightning_module, self._parameter_names(), Path(path))
+            write_shards(checkpoint, self.lightning_module, self._parameter_names(), Path(path))
         else:
-            keep = self.is_global_zero
-            state = join_state(checkpoint["state_dict"], self.lightning_module, keep)
-            rest = join({key: value for key, value in checkpoint.items() if key != "state_dict"}, keep)
-            Strategy.save_checkpoint(self, {**rest, "state_dict": state}, path, storage_options)
+            whole = join(checkpoint, self.lightning_module, keep=self.is_global_zero)
+            Strategy.save_checkpoint(self, whole, path, storage_options)
 
     @override
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
@@ -143,8 +129,8 @@ class FSDP2Strategy(ModelParallelStrategy):
         module = self.lightning_module
         assert module is not None  # noqa: S101 (Lightning has set it)
         if is_sharded(path):
-            return read_parts(path, layout_of(module))
-        # A file that is mapped, of which each process reads what is its own.
+            return read_shards(path, layout_of(module))
+        # The file is mapped: each rank reads what it keeps.
         checkpoint = Strategy.load_checkpoint(self, path, True) if "://" in str(path) else load_checkpoint(Path(path))
         return split(checkpoint, module, self._parameter_names())
 
@@ -153,4 +139,12 @@ class FSDP2Strategy(ModelParallelStrategy):
         return [parameter_names(self.lightning_module, optimizer) for optimizer in self.optimizers]
 
 
-StrategyRegistry.register("fsdp2", FSDP2Strategy, description="FSDP2 over all processes")
+def register() -> None:
+    """Let ``fsdp`` and ``fsdp2`` name this strategy, though Lightning knows FSDP1 by the first, and on GPUs alone."""
+    for name in ("fsdp", "fsdp2"):
+        StrategyRegistry.register(name, FSDP2Strategy, "FSDP2 over all ranks", override=True)
+    if "fsdp" in (on_gpus := FSDPStrategy.get_registered_strategies()):
+        on_gpus.remove("fsdp")
+
+
+register()

@@ -1,0 +1,17 @@
+"""Several ranks: how weights are sharded over them, and the strategies that a policy can be trained with."""
+
+from lightning_gft.distributed.checks import check_strategy, check_strategy_name
+from lightning_gft.distributed.loading import load_policy
+from lightning_gft.distributed.sharding import FullySharded, Sharding, Unsharded, compute_device
+from lightning_gft.distributed.strategy import FSDP2Strategy
+
+__all__ = [
+    "FSDP2Strategy",
+    "FullySharded",
+    "Sharding",
+    "Unsharded",
+    "check_strategy",
+    "check_strategy_name",
+    "compute_device",
+    "load_policy",
+]

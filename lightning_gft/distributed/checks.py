@@ -1,0 +1,74 @@
+"""Strategies that a policy can be trained with."""
+
+from __future__ import annotations
+
+from lightning.pytorch.strategies import (
+    DeepSpeedStrategy,
+    FSDPStrategy,
+    ModelParallelStrategy,
+    Strategy,
+    StrategyRegistry,
+)
+
+from lightning_gft.distributed.strategy import FSDP2Strategy
+
+_UNSUPPORTED = (DeepSpeedStrategy, FSDPStrategy)
+_PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
+
+
+def check_strategy_name(name: str) -> None:
+    """Refuse a strategy that a policy cannot be trained with, before Lightning makes it.
+
+    Args:
+        name: One that Lightning has registered, or a class path.
+
+    Raises:
+        ValueError: If it cannot be.
+
+    Example:
+        >>> check_strategy_name("fsdp")
+        >>> check_strategy_name("fsdp_cpu_offload")
+        Traceback (most recent call last):
+        ValueError: `trainer.strategy`: expected auto, ddp or fsdp2, got fsdp_cpu_offload; use
+        lightning_gft.FSDP2Strategy, which shards weights, or ddp where a model fits on each device
+    """
+    kind = StrategyRegistry[name]["strategy"] if name in StrategyRegistry else None
+    if kind in _UNSUPPORTED or name.rpartition(".")[2] in [each.__name__ for each in _UNSUPPORTED]:
+        raise _unsupported(name)
+
+
+def check_strategy(strategy: Strategy, precision: str) -> None:
+    """Refuse a strategy that a policy cannot be trained with; Lightning's for FSDP2 becomes :class:`FSDP2Strategy`.
+
+    Args:
+        strategy: The trainer's, with its process group.
+        precision: The trainer's.
+
+    Raises:
+        ValueError: If it cannot be.
+    """
+    name = type(strategy).__name__
+    if isinstance(strategy, _UNSUPPORTED):
+        raise _unsupported(name)
+    if not isinstance(strategy, ModelParallelStrategy):
+        return
+    if type(strategy) not in (ModelParallelStrategy, FSDP2Strategy):
+        raise _unsupported(name)
+    if (size := strategy.device_mesh["tensor_parallel"].size()) > 1:
+        raise ValueError(
+            f"`tensor_parallel_size` of {name}: expected 1, got {size}; use fsdp2, which shards weights over all ranks"
+        )
+    if precision not in _PRECISIONS:
+        raise ValueError(
+            f"`trainer.precision`: expected {', '.join(_PRECISIONS)} with {name}, got {precision}; the policy's "
+            "torch_dtype sets the data type of the weights"
+        )
+    if type(strategy) is ModelParallelStrategy:
+        strategy.__class__ = FSDP2Strategy  # whose checkpoints hold what trains, and fit any number of ranks
+
+
+def _unsupported(name: str) -> ValueError:
+    return ValueError(
+        f"`trainer.strategy`: expected auto, ddp or fsdp2, got {name}; use lightning_gft.FSDP2Strategy, which shards "
+        "weights, or ddp where a model fits on each device"
+    )
