@@ -13,9 +13,8 @@ from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from lightning_gft.policy.extras import require
 
-for _noisy in ("autograd._functions", "backends.cpu.ops"):
-    # They tell of a cast at every call, and of kernels for the product that keep_differentiable avoids.
-    logging.getLogger(f"bitsandbytes.{_noisy}").setLevel(logging.ERROR)
+_NOISY = ("autograd._functions", "backends.cpu.ops")
+"""Loggers that tell of a cast at every call, and of kernels for the product that is avoided below."""
 
 _SHARDED = FSDPStrategy, ModelParallelStrategy, DeepSpeedStrategy
 
@@ -90,6 +89,8 @@ def keep_differentiable(model: PreTrainedModel) -> None:
     """
     from bitsandbytes.nn.modules import Linear4bit
 
+    for noisy in _NOISY:
+        logging.getLogger(f"bitsandbytes.{noisy}").setLevel(logging.ERROR)
     for module in model.modules():
         if isinstance(module, Linear4bit):
             assert hasattr(module, "support_avx512bf16_for_cpu")  # noqa: S101 (else bitsandbytes has renamed it)

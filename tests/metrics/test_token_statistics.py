@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 
-from lightning_gft import LossOutput, Source, TokenBatch, TokenStatistics
+from lightning_gft import Source, TokenBatch
+from lightning_gft.metrics import TokenStatistics
+from lightning_gft.types import LossOutput
 
 
 def test_against_plain_python_over_several_updates():

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from lightning_gft import GroupBatch, LossOutput, Policy, ScratchPolicy, TokenBatch
+from lightning_gft import GroupBatch, Policy, ScratchPolicy, TokenBatch
+from lightning_gft.types import LossOutput
 from tests.conftest import ALPHABET, tiny_loader, tiny_policy
 from tests.reference import random_groups
 
