@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
@@ -24,8 +23,7 @@ from lightning_gft.export.targets import move_to_free
 from lightning_gft.export.tokenizer import loading_class
 from lightning_gft.export.whole import WholePolicy, whole_policy
 from lightning_gft.module import GFTLitModule
-
-Dtype = Literal["float32", "bfloat16", "float16"]
+from lightning_gft.policy import Dtype
 
 
 def export_policy(

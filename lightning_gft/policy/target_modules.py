@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import subprocess
@@ -11,6 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+
+from lightning_gft.checks import did_you_mean
 
 _PATTERN_SECONDS = 10.0
 """More than a busy machine takes to start Python and match a sane pattern."""
@@ -123,10 +124,11 @@ def _targeted(model: PreTrainedModel, targets: str | Sequence[str]) -> list[tupl
     matched = [name for name in matching(targets, [*modules, *_NAMED_BY_PEFT]) if name in modules]
     if not matched:
         words = re.findall(r"\w+", re.sub(r"\\.", " ", targets))
+        meant = next(filter(None, (did_you_mean(word, _leaves(model)) for word in words)), "")
         raise ValueError(
             f"lora.target_modules: expected a regular expression over the whole path of a module, such as "
             rf"'.*\.q_proj', got {targets!r}, which matches none of {type(model).__name__}"
-            f"{_did_you_mean(words, model)}; names are given as a list, [q_proj]"
+            f"{meant}; names are given as a list, [q_proj]"
         )
     return [(name, modules[name]) for name in matched]
 
@@ -152,7 +154,7 @@ def _check_names(model: PreTrainedModel, field: str, names: Sequence[str]) -> No
     if missing:
         raise ValueError(
             f"`lora.{field}`: expected modules of {type(model).__name__}, got {', '.join(map(repr, missing))}"
-            f"{_did_you_mean(missing, model)}; use some of {_listed(_leaves(model))}"
+            f"{did_you_mean(missing[0], _leaves(model))}; use some of {_listed(_leaves(model))}"
         )
 
 
@@ -177,12 +179,6 @@ def _leaves(model: PreTrainedModel) -> set[str]:
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names))
-
-
-def _did_you_mean(words: Iterable[str], model: PreTrainedModel) -> str:
-    known = sorted(_leaves(model))
-    close = dict.fromkeys(name for word in words for name in difflib.get_close_matches(word, known, n=1))
-    return f" (did you mean {', '.join(close)}?)" if close else ""
 
 
 def _is_quantised(module: nn.Module) -> bool:

@@ -49,8 +49,8 @@ def test_a_stored_pattern_that_is_none_is_named(tmp_path: Path):
 @pytest.mark.parametrize(
     ("targets", "message"),
     [
-        (["qproj"], "expected modules of Qwen2ForCausalLM, got 'qproj' (did you mean q_proj?); use some of"),
-        (r".*\.q_prj", "which matches none of Qwen2ForCausalLM (did you mean q_proj?)"),
+        (["qproj"], "expected modules of Qwen2ForCausalLM, got 'qproj'; did you mean q_proj?; use some of"),
+        (r".*\.q_prj", "which matches none of Qwen2ForCausalLM; did you mean q_proj?"),
         (
             ["self_attn"],
             "linear layers or embeddings, got model.layers.0.self_attn, a Qwen2Attention (and 1 more)",
