@@ -96,7 +96,6 @@ class Adapters:
 
     Args:
         model: A causal language model; it is frozen, and adapters are put into its layers.
-        lora: What they are.
         keep_reference: Whether to keep what :meth:`reference` needs.
 
     Raises:
@@ -189,7 +188,6 @@ class Adapters:
         """Write the adapter, to be loaded with peft.
 
         Args:
-            path: Folder; made if it does not exist.
             torch_dtype: Data type of the written weights; by default their own.
         """
         named = self.peft_model.named_parameters(remove_duplicate=False)

@@ -70,11 +70,7 @@ class Quantization:
 
 
 def is_quantised(model: PreTrainedModel) -> bool:
-    """Tell whether some of a model's weights are packed into few bits.
-
-    Args:
-        model: Any.
-    """
+    """Tell whether some of a model's weights are packed into few bits."""
     return getattr(model, "hf_quantizer", None) is not None
 
 
@@ -83,9 +79,6 @@ def keep_differentiable(model: PreTrainedModel) -> None:
 
     On CPUs with bfloat16 instructions, bitsandbytes repacks a layer's weights at its first use in evaluation mode, for
     a product that has no gradient: from then on, training would go on without the gradient through any such layer.
-
-    Args:
-        model: A model just loaded.
     """
     from bitsandbytes.nn.modules import Linear4bit
 
@@ -98,11 +91,7 @@ def keep_differentiable(model: PreTrainedModel) -> None:
 
 
 def warn_of_stacked_experts(model: PreTrainedModel) -> None:
-    """Warn where most of a model's weights stay as they are: experts whose weights are one tensor are no linear layers.
-
-    Args:
-        model: A model just loaded.
-    """
+    """Warn of weights that stay as they are: experts whose weights are one tensor are no linear layers."""
     stacked = sum(parameter.numel() for parameter in model.parameters() if parameter.dim() > 2)
     if stacked:
         rank_zero_warn(
@@ -113,11 +102,6 @@ def warn_of_stacked_experts(model: PreTrainedModel) -> None:
 
 def check_sharding(quantization: Quantization, torch_dtype: str, strategy: Strategy) -> None:
     """Refuse quantised weights that a strategy would have to split but cannot.
-
-    Args:
-        quantization: How weights are stored.
-        torch_dtype: Data type of the other weights.
-        strategy: The trainer's.
 
     Raises:
         ValueError: If the strategy shards weights and these cannot be sharded.

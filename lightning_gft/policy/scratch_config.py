@@ -27,11 +27,6 @@ _AT_LEAST_ONE = {*_SMALL, "num_key_value_heads", "head_dim", "vocab_size"} - {"t
 def small_config(model_type: str, given: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrainedConfig:
     """Return the configuration of a small model that can be built and run.
 
-    Args:
-        model_type: Architecture, by its name in transformers.
-        given: Fields that shall differ from a 4-layer model of width 128.
-        tokenizer: The model's.
-
     Raises:
         ValueError: If there is no such architecture or field, or no model comes of a value.
 

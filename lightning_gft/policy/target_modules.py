@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 from torch import Tensor, nn
@@ -13,25 +10,12 @@ from transformers import PreTrainedModel
 
 from lightning_gft.checks import did_you_mean
 
-_PATTERN_SECONDS = 10.0
-"""More than a busy machine takes to start Python and match a sane pattern."""
-
-_MATCH = """
-import json, re, sys
-pattern, names = json.load(sys.stdin)
-json.dump([name for name in names if re.fullmatch(pattern, name)], sys.stdout)
-"""
-
-_NAMED_BY_PEFT = ("embed_tokens", "lm_head")
-"""Matched against a pattern whatever the model has."""
-
 
 def check_modules(model: PreTrainedModel, targets: str | Sequence[str], saved: Sequence[str]) -> list[nn.Module]:
     """Return the modules that low-rank adapters go into; refuse those that a model lacks or that cannot be trained.
 
     Args:
         model: A causal language model, without adapters.
-        targets: Modules that get an adapter, as :class:`~lightning_gft.LoRA` takes them.
         saved: Names of modules to train whole.
 
     Returns:
@@ -62,9 +46,6 @@ def check_modules(model: PreTrainedModel, targets: str | Sequence[str], saved: S
 def check_pattern(pattern: str) -> None:
     """Refuse a text that is no regular expression.
 
-    Args:
-        pattern: Modules that get an adapter.
-
     Raises:
         ValueError: If it is none.
     """
@@ -77,43 +58,6 @@ def check_pattern(pattern: str) -> None:
         ) from error
 
 
-def matching(pattern: str, names: Sequence[str]) -> list[str]:
-    """Return the names that a regular expression matches whole, within a limit of time.
-
-    ``re``, with which peft matches, cannot be interrupted, and some expressions take it longer than the age of the
-    universe. So they are tried in a process of their own, which can be ended. Another library's limit would not do:
-    it may be quick where ``re`` is not.
-
-    Args:
-        pattern: Regular expression.
-        names: To match.
-
-    Raises:
-        ValueError: If that takes too long.
-
-    Example:
-        >>> matching(r".*[.](q|v)_proj", ["layers.0.q_proj", "layers.0.k_proj"])
-        ['layers.0.q_proj']
-    """
-    try:
-        done = subprocess.run(  # noqa: S603 (this interpreter, with a fixed program)
-            [sys.executable, "-I", "-S", "-c", _MATCH],
-            input=json.dumps([pattern, list(names)]),
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=_PATTERN_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        raise ValueError(
-            f"lora.target_modules: expected a regular expression that is matched quickly, got {pattern!r}, which took "
-            f"over {_PATTERN_SECONDS:.0f} seconds; repetitions within repetitions, as in (a+)+, do that: give the "
-            "names as a list, [q_proj, v_proj]"
-        ) from None
-    matched: list[str] = json.loads(done.stdout)
-    return matched
-
-
 def _targeted(model: PreTrainedModel, targets: str | Sequence[str]) -> list[tuple[str, nn.Module]]:
     if not isinstance(targets, str):
         _check_names(model, "target_modules", targets)
@@ -121,7 +65,7 @@ def _targeted(model: PreTrainedModel, targets: str | Sequence[str]) -> list[tupl
     if targets.lower() == "all-linear":
         return []
     modules = {path: module for path, module in model.named_modules() if path}
-    matched = [name for name in matching(targets, [*modules, *_NAMED_BY_PEFT]) if name in modules]
+    matched = [name for name in modules if re.fullmatch(targets, name)]
     if not matched:
         words = re.findall(r"\w+", re.sub(r"\\.", " ", targets))
         meant = next(filter(None, (did_you_mean(word, _leaves(model)) for word in words)), "")
@@ -162,7 +106,6 @@ def named_modules(model: PreTrainedModel, name: str) -> Iterator[tuple[str, nn.M
     """Return paths and modules of a name, as peft matches it: the end of the path, from a dot on.
 
     Args:
-        model: A causal language model.
         name: Such as ``q_proj`` or ``self_attn.q_proj``.
     """
     return ((path, module) for path, module in model.named_modules() if f".{path}".endswith(f".{name}"))

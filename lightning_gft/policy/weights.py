@@ -36,7 +36,6 @@ def check_weights(model: PreTrainedModel, report: Mapping[str, Any], where: str)
     """Refuse a model whose files lack weights, or hold others than those it has a place for, or numbers that are none.
 
     Args:
-        model: Just loaded.
         report: What transformers says of the loading.
         where: Name of the model, as errors put it.
 

@@ -19,9 +19,6 @@ def average_what_trains(callback: WeightAveraging) -> None:
     Frozen weights need no average: a base model would be held twice, quantised bits would be averaged as numbers, and
     checkpoints leave both out. Half precision is averaged in float32, in which a decay of 0.999 still moves something.
 
-    Args:
-        callback: Lightning's, or of a subclass.
-
     Example:
         >>> from lightning.pytorch.callbacks import EMAWeightAveraging
         >>> callback = EMAWeightAveraging(decay=0.9)

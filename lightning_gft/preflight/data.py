@@ -24,7 +24,6 @@ def check_data(
     """Refuse rows that could not be scored or answered, and sources for which the data has nothing.
 
     Args:
-        data: Set up.
         sampler: Says what training draws, and scores all rows.
         evaluation_tokens: Longest response that validation and test draw.
         tokenizer: Its ``model_max_length`` is the model's window.
@@ -53,13 +52,7 @@ def check_data(
 
 
 def warn_of_unused(data: PromptDataModule, policy: PolicyLoader, sampler: GroupSampler) -> None:
-    """Warn of a chat template that no prompt goes through, and of a column of demonstrations that no source reads.
-
-    Args:
-        data: Says what prompts go through; may have been given such columns.
-        policy: May have been given a template.
-        sampler: Says which sources there are.
-    """
+    """Warn of a chat template that no prompt goes through, and of a column of demonstrations that no source reads."""
     _warn_of_unused_template(data, policy)
     _warn_of_unused_columns(data, sampler)
 

@@ -33,11 +33,6 @@ def training_names(statistics: TrainingStatistics, loss: GroupLoss, sampler: Gro
     """Return the names of all figures that training steps may log.
 
     Copies of the parts count one token of one response of each source; so the names are those of the code that counts.
-
-    Args:
-        statistics: What training counts into.
-        loss: Its rectifier counts, too.
-        sampler: Says which sources there are.
     """
     statistics, loss = _local_copy(statistics), _local_copy(loss)
     groups = _one_token_each([source.source for source in sampler.sources.values()], sampler.rewards)
@@ -52,7 +47,6 @@ def evaluation_names(evaluator: Evaluator, stage: str, datasets: Iterable[str]) 
     """Return the names of all figures that validation or test logs.
 
     Args:
-        evaluator: Says what is measured.
         stage: ``"val"`` or ``"test"``.
         datasets: Names of the data sets; empty for the main one.
 
@@ -81,15 +75,7 @@ def logged_names(
     sampler: GroupSampler,
     evaluator: Evaluator,
 ) -> set[str]:
-    """Return the names of all figures that are logged while training.
-
-    Args:
-        trainer: Has the data, and says whether validation runs.
-        statistics: What training counts into.
-        loss: Its rectifier counts, too.
-        sampler: Says which sources there are.
-        evaluator: Says what is measured.
-    """
+    """Return the names of all figures that are logged while training."""
     names = training_names(statistics, loss, sampler)
     if trainer.limit_val_batches == 0:
         return names
@@ -102,7 +88,6 @@ def check_monitors(trainer: Trainer, names: Collection[str], own_code: bool) -> 
     """Refuse callbacks that wait for a figure that is never logged.
 
     Args:
-        trainer: Has the callbacks.
         names: Of all figures that the module is known to log.
         own_code: Whether the module may log others. Callbacks of other packages may, and data sets may have names that
             are not known before they are seen.

@@ -55,9 +55,6 @@ class BorrowedSchedule(Schedule):
 def borrow(name: str) -> type[BorrowedSchedule]:
     """Return a class with the arguments of what makes a schedule, but for the optimizer; lengths may be left out.
 
-    Args:
-        name: One of :data:`BORROWED`.
-
     Example:
         >>> borrow("CosineAnnealingLR")(eta_min=0.1)
         CosineAnnealingLR(T_max=None, eta_min=0.1)
