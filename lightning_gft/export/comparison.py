@@ -26,7 +26,7 @@ class DifferenceError(ValueError):
 
 
 class Comparison:
-    """The steps of a comparison and its outcome, which waits until the files have a place.
+    """The steps of a comparison and its outcome, which is raised when the files have been moved.
 
     Example:
         >>> comparison = Comparison()

@@ -1,4 +1,4 @@
-"""Places that a run writes to at its end: free, writable, and each taken by one run alone."""
+"""Paths that a run writes to at its end: free, writable, and each taken by one run alone."""
 
 from __future__ import annotations
 

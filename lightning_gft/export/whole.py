@@ -1,4 +1,4 @@
-"""All of a policy in one place, to be written."""
+"""A policy with all of its weights on one process, to be written."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class WholePolicy:
 def whole_policy(module: GFTLitModule, is_first: bool = True) -> WholePolicy | None:
     """Return a module's policy with all of its weights, on the first process; all processes ask for it together.
 
-    Where weights are split, that process loads the policy anew and puts in its place what was trained.
+    Where weights are split, that process loads the policy anew and copies into it what was trained.
 
     Args:
         is_first: Whether this is the first process; the others get ``None``.

@@ -154,7 +154,7 @@ class Adapters:
 
     @contextmanager
     def with_adapter(self, path: str | Path) -> Iterator[None]:
-        """Within this context the model has another adapter in the place of the one that trains.
+        """Within this context the model has another adapter instead of the one that trains.
 
         Args:
             path: Folder of an adapter for the same model.
@@ -276,7 +276,7 @@ def _add_frozen(model: PreTrainedModel, peft_model: PeftModel, path: str, name: 
     resolve_targets(model, config)
     with _quiet():
         peft_model.load_adapter(path, name, is_trainable=False, peft_config=config)
-    model.train(training)  # loading what does not train switched all of it to evaluation
+    model.train(training)  # loading what does not train switched all of it to `eval`
     first, last = (getattr(getattr(model, getter)(), "modules_to_save", {}) for getter in EMBEDDINGS)
     if name in first and _TRAINED in last and name not in last:
         # peft ties the first adapter's copies of tied embeddings, but forgets a second one's.

@@ -190,7 +190,7 @@ class PretrainedPolicy(PolicyLoader):
             widen_head(model)
         if self.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
-        # Loading leaves a model in evaluation mode, in which gradient checkpointing does nothing.
+        # Loading leaves a model in `eval` mode, in which gradient checkpointing does nothing.
         model.train()
         return model
 

@@ -77,7 +77,7 @@ def is_quantised(model: PreTrainedModel) -> bool:
 def keep_differentiable(model: PreTrainedModel) -> None:
     """Keep the 4-bit layers of a model on a CPU differentiable once they have been used for sampling.
 
-    On CPUs with bfloat16 instructions, bitsandbytes repacks a layer's weights at its first use in evaluation mode, for
+    On CPUs with bfloat16 instructions, bitsandbytes repacks a layer's weights at its first use in `eval` mode, for
     a product that has no gradient: from then on, training would go on without the gradient through any such layer.
     """
     from bitsandbytes.nn.modules import Linear4bit

@@ -29,7 +29,7 @@ def check_data(
         tokenizer: Its ``model_max_length`` is the model's window.
 
     Raises:
-        ValueError: If a row is unfit, with its place; if a source lacks its demonstrations; or if the data was
+        ValueError: If a row is unfit, with its number; if a source lacks its demonstrations; or if the data was
             tokenised with another tokenizer.
         RewardError: If a reward fails on demonstrations.
     """
