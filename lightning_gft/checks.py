@@ -32,12 +32,7 @@ def check_number(
     """Return a number as Python's own, or refuse it: not a number, infinite, or outside its range.
 
     Args:
-        field: Name of the option.
         value: Its value; a scalar of numpy or torch is a number too, a boolean or a text is not.
-        least: Smallest value allowed.
-        above: Bound that the value must exceed.
-        most: Largest value allowed.
-        below: Bound that the value must stay below.
         of: The part that the option belongs to, where several have one of that name.
         otherwise: What else it may be, as errors put it: ``"null for no limit"``.
         remedy: What to do about a value outside the range.
@@ -75,13 +70,9 @@ def check_count(
     """Return a whole number as Python's own, or refuse it: no whole number, too small, or too large.
 
     Args:
-        field: Name of the option.
         count: Its value; a whole number of numpy or torch will do.
-        least: Smallest value allowed.
         otherwise: What else it may be, as errors put it: ``"null for all rows"``.
         most: Largest value allowed; by default what a machine counts with.
-        of: The part that the option belongs to, where several have one of that name.
-        remedy: What to do about a value outside the range.
 
     Raises:
         TypeError: If it is not a whole number.
@@ -106,11 +97,6 @@ def check_count(
 def check_seed(field: str, seed: object, of: str = "") -> int:
     """Return a seed, or refuse what is none: the range is that of numpy and of ``seed_everything``.
 
-    Args:
-        field: Name of the option.
-        seed: Its value.
-        of: The part that the option belongs to.
-
     Raises:
         TypeError: If it is not a whole number.
         ValueError: If it lies outside the range.
@@ -125,12 +111,6 @@ def check_seed(field: str, seed: object, of: str = "") -> int:
 def check_kind(field: str, value: object, kind: type, example: str) -> None:
     """Refuse a part of another kind, which would fail somewhere else and later.
 
-    Args:
-        field: Name of the part.
-        value: What was given.
-        kind: What it must be.
-        example: One that would do.
-
     Raises:
         TypeError: If it is something else.
 
@@ -143,10 +123,6 @@ def check_kind(field: str, value: object, kind: type, example: str) -> None:
 
 def check_marker(field: str, marker: object) -> None:
     """Refuse a marker that is no text; most often it is a ``#`` that plain YAML took for the start of a comment.
-
-    Args:
-        field: Name of the option.
-        marker: Its value.
 
     Raises:
         ValueError: If the marker is null.
@@ -168,10 +144,6 @@ def warn_of_written_break(field: str, text: str) -> None:
 
     The text stays as it is, since the two may be meant; LaTeX's commands are not warned of.
 
-    Args:
-        field: Name of the option.
-        text: Its value.
-
     Example:
         >>> warn_of_written_break("system_prompt", r"Write $\nu \neq 0$.")
     """
@@ -188,9 +160,7 @@ def check_texts(field: str, texts: object, of: str = "") -> tuple[str, ...]:
     """Return one text or several as a tuple, or refuse what is none.
 
     Args:
-        field: Name of the option.
         texts: A text or a list of texts; an empty one means none.
-        of: The part that the option belongs to.
 
     Raises:
         TypeError: If it is something else.
@@ -212,10 +182,6 @@ def check_texts(field: str, texts: object, of: str = "") -> tuple[str, ...]:
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Return the end of an error that suggests the name that is closest, also with its words in another order.
 
-    Args:
-        name: What was given.
-        names: Those that there are.
-
     Returns:
         Empty if none is close.
 
@@ -223,7 +189,7 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
         >>> did_you_mean("batch_sizes", ["batch_size", "seed"]), did_you_mean("x", ["seed"])
         ('; did you mean batch_size?', '')
     """
-    ordered = {"_".join(sorted(other.split("_"))): other for other in names}
+    ordered = {"_".join(sorted(other.split("_"))): other for other in sorted(names)}
     reordered = difflib.get_close_matches("_".join(sorted(name.split("_"))), list(ordered), n=1)
     closest = difflib.get_close_matches(name, list(ordered.values()), n=1) or [ordered[key] for key in reordered]
     return f"; did you mean {closest[0]}?" if closest else ""
@@ -231,10 +197,6 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
 
 def shorten(value: object, length: int = 80) -> str:
     """Return a value as Python writes it, or its beginning if that is long.
-
-    Args:
-        value: What an error shows.
-        length: Most characters to show.
 
     Example:
         >>> shorten("1+1="), shorten("1+" * 100, length=10)

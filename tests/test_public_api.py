@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import subprocess
 import sys
-from pathlib import Path
+from importlib.metadata import version
 
 import pytest
 
@@ -29,40 +28,84 @@ SIGNATURES = {
 }
 CONSTRUCTORS = {
     "AdaptiveCoefficientRectifier": "rectified_fraction=0.2, momentum=0.9, initial_threshold=0.7, **kwargs",
+    "ArithmeticDataModule": "num_train=512, num_val=128, num_second_skill=64, num_hard=0, num_operands=3, "
+    "hard_operands=4, max_operand=30, num_teacher=3, teacher_slip=0.0, batch_size=16, "
+    "eval_batch_size=128, shuffle=True, seed=0, num_workers=0",
+    "ArithmeticPolicy": "lora=None, rollout=None",
     "ContinuousCoefficientRectifier": "threshold=0.7, **kwargs",
     "DFTLoss": "reduction='token-mean'",
     "DynamicCoefficientRectifier": "threshold=0.7, **kwargs",
+    "Evaluation": "num_samples=8, max_new_tokens=512, temperature=1.0, top_p=1.0, reward=None, "
+    "correct_reward=1.0, kl=True, seed=0, min_new_tokens=0, stop_strings=''",
     "ExactMatchReward": "marker='', strip=True, ignore_case=False, weight=1.0",
     "ExpertSource": "num_responses=1",
+    "FSDP2Strategy": "reshard_after_forward=True, cpu_offload=False, save_distributed_checkpoint=True, "
+    "process_group_backend=None, timeout=datetime.timedelta(seconds=1800)",
     "FormatReward": "pattern, full_match=True, weight=1.0, special_tokens=False",
     "FunctionReward": "function, weight=1.0, special_tokens=False",
+    "GFTLitModule": "policy, sampler, loss, optimizer=Ellipsis, lr_scheduler=None, evaluation=None, "
+    "updates_per_batch=1, micro_batch_tokens=16384, gradient_clip_val=1.0, "
+    "max_nonfinite_updates=5, max_uninformative_batches=100",
     "GFTLoss": "rectifier=None, reduction='token-mean'",
+    "GroupDataModule": "path, name=None, prompt_column='prompt', answer_column='answer', expert_column=None, "
+    "teacher_column=None, prompt_template='{prompt}', use_chat_template=None, "
+    "system_prompt='', answer_marker='', max_prompt_length=1024, max_response_length=2048, "
+    "overlong_prompts='error', overlong_demonstrations='drop', train_split='train', "
+    "val_split=None, test_split=None, val_path=None, test_path=None, max_train_rows=None, "
+    "max_val_rows=None, batch_size=8, eval_batch_size=64, shuffle=True, seed=0, "
+    "num_workers=0, unfinished_demonstrations='drop', conversation_column=None, "
+    "chat_template_kwargs=None, response_prefix=''",
     "GroupNormalizedAdvantage": "eps=1e-06, scale='group'",
     "GroupSampler": "sources, rewards, advantage=None",
+    "GroupWriter": "path",
+    "HuggingFaceExport": "path, torch_dtype=None, merge=False",
     "IdentityRectifier": "**kwargs",
-    "LoRA": "r=16, alpha=32, dropout=0.0, target_modules='all-linear', use_rslora=False, use_dora=False, "
-    "modules_to_save=None, adapter_path=None",
+    "LeaveOneOutAdvantage": "",
+    "LoRA": "r=16, alpha=32, dropout=0.0, target_modules='all-linear', use_rslora=False, "
+    "use_dora=False, modules_to_save=None, adapter_path=None",
     "ModelPolicy": "model, tokenizer, rollout=None, lora=None, chat_template=None",
     "NumericReward": "marker='', tolerance=1e-06, weight=1.0",
     "PretrainedPolicy": "model_name_or_path, torch_dtype='float32', attn_implementation=None, revision='main', "
-    "gradient_checkpointing=False, trust_remote_code=False, dropout=None, chat_template=None, fp32_head=False, "
-    "lora=None, quantization=None, rollout=None",
+    "gradient_checkpointing=False, trust_remote_code=False, dropout=None, "
+    "chat_template=None, fp32_head=False, lora=None, quantization=None, rollout=None",
     "Quantization": "bits=4, quant_type='nf4', double_quant=True, compute_dtype='bfloat16', storage_dtype='uint8'",
+    "RewardAdvantage": "",
     "SFTLoss": "reduction='token-mean'",
+    "SamplingParams": "max_new_tokens=256, temperature=1.0, top_p=1.0, top_k=0, min_p=None, "
+    "min_new_tokens=0, stop_strings='', of='SamplingParams'",
     "ScratchPolicy": "alphabet, model_type='qwen2', config=None, lora=None, rollout=None",
-    "SelfSource": "num_generations=4, max_new_tokens=512, temperature=1.0, top_p=1.0, top_k=0, min_p=None, "
-    "min_new_tokens=0, stop_strings=''",
-    "TimeLimitedReward": "reward, seconds",
+    "SelfBaselineAdvantage": "",
+    "SelfSource": "num_generations=4, max_new_tokens=512, temperature=1.0, top_p=1.0, top_k=0, "
+    "min_p=None, min_new_tokens=0, stop_strings=''",
     "TeacherSource": "num_responses=3",
+    "TimeLimitedReward": "reward, seconds",
+    "TransformersEngine": "max_batch_size=1024",
     "WarmupSchedule": "name='cosine', warmup_steps=0, warmup_ratio=0.0, min_lr_ratio=0.0, decay_ratio=0.2",
 }
+ABSTRACT = {
+    "AdvantageEstimator",
+    "CoefficientRectifier",
+    "GroupLoss",
+    "PolicyLoader",
+    "PromptDataModule",
+    "ResponseSource",
+    "Reward",
+    "RolloutEngine",
+    "Schedule",
+}
+"""What users derive from."""
+MADE_BY_THE_PACKAGE = {"GroupBatch", "Policy", "PromptBatch", "Response", "Source", "TokenBatch"}
+"""What users are handed."""
 
 
 def written(function: object) -> str:
-    """Return a signature without types."""
+    """Return a signature without types; a default that is a function is `Ellipsis`."""
     signature = inspect.signature(function)  # type: ignore[arg-type]
-    bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in signature.parameters.values()]
-    return str(signature.replace(parameters=bare, return_annotation=inspect.Signature.empty))[1:-1]
+    bare = []
+    for parameter in signature.parameters.values():
+        default = ... if inspect.isfunction(parameter.default) else parameter.default
+        bare.append(parameter.replace(annotation=parameter.empty, default=default))
+    return str(signature.replace(parameters=bare, return_annotation=signature.empty))[1:-1]
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
@@ -70,39 +113,65 @@ def test_function(name: str):
     assert written(getattr(functional, name)) == SIGNATURES[name]
 
 
-@pytest.mark.parametrize("name", CONSTRUCTORS)
-def test_constructor(name: str):
-    assert written(getattr(lightning_gft, name)) == CONSTRUCTORS[name]
+def test_constructors():
+    assert {name: written(getattr(lightning_gft, name)) for name in CONSTRUCTORS} == CONSTRUCTORS
+
+
+def test_every_public_class_that_is_made_by_users_has_a_frozen_constructor():
+    others = {*ABSTRACT, *MADE_BY_THE_PACKAGE, "functional", "__version__"}
+    assert {*CONSTRUCTORS} | others == {*lightning_gft.__all__}
+    assert all(inspect.isabstract(getattr(lightning_gft, name)) for name in ABSTRACT)
 
 
 def test_everything_public_is_there_and_documented():
     for module in (lightning_gft, functional):
-        for name in set(module.__all__) - {"Reduction"}:  # a type, which has no docstring
+        for name in set(module.__all__) - {"Reduction", "__version__"}:  # a type and a text
             assert inspect.getdoc(getattr(module, name)), name
+    assert {*lightning_gft.__all__} <= {*dir(lightning_gft)}
 
 
-LIGHT = """
+FRESH = """
 import sys
 import lightning_gft
-assert "torch" not in sys.modules
-from lightning_gft import functional
-assert not {"lightning", "transformers", "datasets"} & set(sys.modules)
+assert "torch" not in sys.modules, "import lightning_gft"
+
+def loaded(*libraries):
+    return [name for name in libraries if name in sys.modules]
+
+from lightning_gft.functional import gft_loss
+assert not loaded("lightning", "transformers", "datasets", "torch._dynamo"), "functional"
 import lightning_gft.cli
-assert not {"lightning", "transformers", "datasets"} & set(sys.modules)
+assert not loaded("lightning", "transformers", "datasets"), "import lightning_gft.cli"
+
+import logging, warnings
+import lightning.pytorch
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+def loggers():
+    known = logging.root.manager.loggerDict
+    return {name: (known[name].level, known[name].filters) for name in [*known] if hasattr(known[name], "level")}
+
+functions, filters, before = set(ALL_ATTENTION_FUNCTIONS.valid_keys()), [*warnings.filters], loggers()
+for name in lightning_gft.__all__:
+    if name != "GroupDataModule":
+        getattr(lightning_gft, name)
+assert set(ALL_ATTENTION_FUNCTIONS.valid_keys()) == functions
+assert warnings.filters == filters
+changed = {name: now for name, now in loggers().items() if now != before.get(name, (0, []))}
+assert not changed, changed
+seldom = loaded("bitsandbytes", "datasets", "pandas", "peft", "pyarrow", "tensorboard")
+assert not seldom, seldom
 """
 
 
-def test_what_is_not_asked_for_is_not_imported():
-    subprocess.run([sys.executable, "-c", LIGHT], check=True)
+def test_imports_load_little_and_change_nothing():
+    subprocess.run([sys.executable, "-c", FRESH], check=True)
 
 
-def test_public_names_are_the_same_to_type_checkers_and_when_asked_for():
-    (block,) = [n for n in ast.parse(Path(lightning_gft.__file__).read_text()).body if isinstance(n, ast.If)]
-    seen = {(n.module, alias.name) for n in block.body if isinstance(n, ast.ImportFrom) for alias in n.names}
-    assert seen == {(place, name) for name, place in lightning_gft._PLACES.items()} | {("lightning_gft", "functional")}
-    assert set(lightning_gft.__all__) <= set(dir(lightning_gft))
-
-
-def test_name_that_there_is_not():
+def test_a_name_that_is_not_there():
     with pytest.raises(AttributeError, match="module 'lightning_gft' has no attribute 'GTFLoss'"):
         _ = lightning_gft.GTFLoss
+
+
+def test_version_is_that_of_the_distribution():
+    assert lightning_gft.__version__ == version("lightning-gft")

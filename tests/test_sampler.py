@@ -11,7 +11,6 @@ from lightning_gft import (
     FormatReward,
     GroupBatch,
     GroupSampler,
-    GroupStatistics,
     Policy,
     PromptBatch,
     RewardAdvantage,
@@ -19,6 +18,7 @@ from lightning_gft import (
     Source,
     TeacherSource,
 )
+from lightning_gft.metrics import GroupStatistics
 from tests.conftest import prompt_batch, tiny_policy
 from tests.reference import group_normalized
 

@@ -8,8 +8,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
-from lightning_gft.export import Dtype, check_target, export_policy, whole_policy
+from lightning_gft.export import check_target, export_policy, whole_policy
 from lightning_gft.module import GFTLitModule
+from lightning_gft.policy import Dtype
 
 
 class HuggingFaceExport(Callback):

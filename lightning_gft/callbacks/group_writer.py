@@ -7,18 +7,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 from lightning.pytorch import Callback, LightningModule, Trainer
-from pyarrow import parquet
 from typing_extensions import override
 
 from lightning_gft.checks import shorten
 from lightning_gft.export import check_target, move_to_free
 from lightning_gft.module import GFTLitModule
 from lightning_gft.types import GroupBatch, PromptBatch, Source
-
-_MIXED = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError)
-"""What Arrow raises where the values of a column have no type in common."""
 
 
 class GroupWriter(Callback):
@@ -149,12 +144,17 @@ def _entries(groups: GroupBatch, module: GFTLitModule) -> dict[str, list[Any]]:
 
 def _write_parquet(rows: list[dict[str, Any]], path: Path) -> str:
     """Write rows as Parquet, or return why it cannot hold them as they are."""
+    import pyarrow as pa  # seldom needed, where all callbacks are imported
+    from pyarrow import parquet
+
+    # What Arrow raises where the values of a column have no type in common.
+    no_type = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError)
     columns: dict[str, pa.Array] = {}
     for name in rows[0] if rows else ():
         values = [row[name] for row in rows]
         try:
             columns[name] = pa.array(values)
-        except _MIXED as error:
+        except no_type as error:
             return f"; JSON Lines, as Parquet has no type for the column {name!r} ({str(error).splitlines()[0]})"
         for value, other in zip(values, columns[name].to_pylist(), strict=True):
             if repr(value) != repr(other):  # 1 as 1.0, or a nested key that only other rows have
@@ -163,7 +163,7 @@ def _write_parquet(rows: list[dict[str, Any]], path: Path) -> str:
                 )
     try:
         parquet.write_table(pa.table(columns), path)
-    except _MIXED as error:
+    except no_type as error:
         return f"; JSON Lines, as Parquet cannot hold the rows ({str(error).splitlines()[0]})"
     return ""
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from lightning.pytorch import LightningDataModule, Trainer
 
-from lightning_gft.export import Dtype, check_target, export_policy
+from lightning_gft.export import check_target, export_policy
 from lightning_gft.module import GFTLitModule
+from lightning_gft.policy import Dtype
 
 
 class GFTTrainer(Trainer):

@@ -3,10 +3,9 @@
 from lightning_gft.export.card import model_card
 from lightning_gft.export.targets import check_target, move_to_free
 from lightning_gft.export.whole import whole_policy
-from lightning_gft.export.writing import Dtype, export_policy
+from lightning_gft.export.writing import export_policy
 
 __all__ = [
-    "Dtype",
     "check_target",
     "export_policy",
     "model_card",

@@ -26,7 +26,7 @@ class DifferenceError(ValueError):
 
 
 class Comparison:
-    """The steps of a comparison and its outcome, which waits until the files have a place.
+    """The steps of a comparison and its outcome, which is raised when the files have been moved.
 
     Example:
         >>> comparison = Comparison()
@@ -43,12 +43,7 @@ class Comparison:
         """Why the two could not be compared; empty if they could."""
 
     def attempt(self, step: Callable[..., Result], *args: Any) -> Result | None:
-        """Return what a step returns, or ``None`` if it or an earlier one failed.
-
-        Args:
-            step: Computes or compares logits.
-            args: Passed on.
-        """
+        """Return what a step returns, or ``None`` if it or an earlier one failed."""
         if self.difference or self.obstacle:
             return None
         try:
@@ -65,8 +60,6 @@ def probe_logits(model: PreTrainedModel, device: torch.device, autocast: torch.d
     """Return what a model says to a few tokens, computed in the precision of its weights.
 
     Args:
-        model: A causal language model.
-        device: Where it runs.
         autocast: Data type to take products in, where weights are of several.
 
     Returns:
@@ -90,7 +83,6 @@ def check_model(folder: Path, model: PreTrainedModel, expected: Tensor, dtype: t
     It is loaded onto the CPU, beside ``model``.
 
     Args:
-        folder: What was written.
         model: What it was written from; says how it is loaded.
         expected: :func:`probe_logits` of the policy.
         dtype: The coarsest that had a part in ``expected``.
@@ -111,9 +103,6 @@ def check_adapter(folder: Path, policy: Policy, expected: Tensor, dtype: torch.d
     It is loaded into the policy's own model, for as long as this takes.
 
     Args:
-        folder: What was written.
-        policy: What it was written from.
-        expected: :func:`probe_logits` of the policy.
         dtype: The coarsest that had a part in ``expected``, or that the adapter was written in.
 
     Raises:
@@ -128,19 +117,12 @@ def check_adapter(folder: Path, policy: Policy, expected: Tensor, dtype: torch.d
 
 
 def coarsest(model: PreTrainedModel) -> torch.dtype:
-    """Return the data type of fewest bits among those of a model's weights, packed ones left out.
-
-    Args:
-        model: Any.
-    """
+    """Return the data type of fewest bits among those of a model's weights, packed ones left out."""
     return coarser(*(weight.dtype for weight in model.parameters() if weight.is_floating_point()))
 
 
 def coarser(*dtypes: torch.dtype) -> torch.dtype:
     """Return the data type of fewest bits.
-
-    Args:
-        dtypes: Of floating point.
 
     Example:
         >>> coarser(torch.float32, torch.bfloat16)

@@ -10,11 +10,7 @@ _HERE = '"path/of/this/folder"'
 
 
 def loading_model(tokenizer_class: str) -> str:
-    """Return what loads a whole model.
-
-    Args:
-        tokenizer_class: What loads the tokenizer as it is.
-    """
+    """Return what loads a whole model."""
     return _python(
         f"from transformers import {', '.join(sorted(('AutoModelForCausalLM', tokenizer_class)))}",
         "",
@@ -28,8 +24,6 @@ def loading_adapter(base: str | None, module: GFTLitModule, tokenizer_class: str
 
     Args:
         base: Name or folder of the model that the adapter belongs to, if it has one.
-        module: What was trained.
-        tokenizer_class: What loads the tokenizer as it is.
     """
     if base is None:
         into_it = _python("from peft import PeftModel", "", f"model = PeftModel.from_pretrained(base, {_HERE})")

@@ -1,4 +1,4 @@
-"""Places that a run writes to at its end: free, writable, and each taken by one run alone."""
+"""Paths that a run writes to at its end: free, writable, and each taken by one run alone."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ from tempfile import TemporaryDirectory
 
 def check_target(path: Path) -> None:
     """Refuse a file or folder that holds something already, or that could not be made.
-
-    Args:
-        path: What shall be written at the end of a run.
 
     Raises:
         FileExistsError: If there is something.
@@ -42,9 +39,6 @@ def check_target(path: Path) -> None:
 def is_free(path: Path) -> bool:
     """Tell whether nothing is there, or an empty folder.
 
-    Args:
-        path: What shall be written.
-
     Example:
         >>> is_free(Path("/dev"))
         False
@@ -54,9 +48,6 @@ def is_free(path: Path) -> bool:
 
 def free_path(path: Path) -> Path:
     """Return a path, or one with a number where something has come to be there since the run began.
-
-    Args:
-        path: What shall be written.
 
     Example:
         >>> free_path(Path("/dev/null")).name
@@ -71,7 +62,6 @@ def move_to_free(made: Path, path: Path) -> Path:
 
     Args:
         made: What was made, on the same disk.
-        path: Where it shall be.
     """
     while True:
         target = free_path(path)

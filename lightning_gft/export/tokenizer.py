@@ -17,10 +17,6 @@ def loading_class(folder: Path, tokenizer: PreTrainedTokenizerBase) -> str:
 
     For some architectures ``AutoTokenizer`` goes by the model's type, whatever class the folder names, and builds a
     tokenizer that splits texts otherwise. Nothing that could be written keeps it from that.
-
-    Args:
-        folder: Just written.
-        tokenizer: The policy's.
     """
     if "auto_map" in tokenizer.init_kwargs:  # code of its own, which is run only where it is trusted
         return "AutoTokenizer"

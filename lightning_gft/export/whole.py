@@ -1,4 +1,4 @@
-"""All of a policy in one place, to be written."""
+"""A policy with all of its weights on one process, to be written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ class WholePolicy:
     """A policy with all of its weights, and what it says.
 
     Args:
-        policy: To be written.
         comparison: Of the export with the policy that was trained.
         logits: ``[P, T, V]``, what the policy that was trained says to a few tokens; ``None`` if it could not be run.
         dtype: The coarsest data type that had a part in ``logits``.
@@ -33,10 +32,9 @@ class WholePolicy:
 def whole_policy(module: GFTLitModule, is_first: bool = True) -> WholePolicy | None:
     """Return a module's policy with all of its weights, on the first process; all processes ask for it together.
 
-    Where weights are split, that process loads the policy anew and puts in its place what was trained.
+    Where weights are split, that process loads the policy anew and copies into it what was trained.
 
     Args:
-        module: Whose policy it is.
         is_first: Whether this is the first process; the others get ``None``.
     """
     policy, comparison = module.policy, Comparison()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
@@ -24,8 +23,7 @@ from lightning_gft.export.targets import move_to_free
 from lightning_gft.export.tokenizer import loading_class
 from lightning_gft.export.whole import WholePolicy, whole_policy
 from lightning_gft.module import GFTLitModule
-
-Dtype = Literal["float32", "bfloat16", "float16"]
+from lightning_gft.policy import Dtype
 
 
 def export_policy(
@@ -67,9 +65,9 @@ def export_policy(
     assert whole is not None  # noqa: S101 (this process is the first)
     path = path.resolve()
     try:
-        place = path if path.is_dir() else path.parent  # what is there may be all that is writable
-        place.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=place, prefix=".unfinished-") as unfinished:
+        parent = path if path.is_dir() else path.parent  # what is there may be all that is writable
+        parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=parent, prefix=".unfinished-") as unfinished:
             folder = Path(unfinished) / path.name
             write = _write_merged if merge else _write_own
             write(module, whole, folder, torch_dtype)
@@ -83,7 +81,7 @@ def export_policy(
             card = model_card(module, data=data, is_adapter=is_adapter, tokenizer_class=tokenizer_class)
             (folder / "README.md").write_text(card, encoding="utf-8")
             if whole.comparison.difference:
-                written = move_to_free(folder, place / f"{path.name}-unchecked")
+                written = move_to_free(folder, parent / f"{path.name}-unchecked")
             else:
                 written = _move(folder, path, Path(unfinished).name)
     except (OSError, SafetensorError) as error:
@@ -133,7 +131,7 @@ def _write_merged(module: GFTLitModule, whole: WholePolicy, folder: Path, torch_
 
 
 def _move(folder: Path, path: Path, unfinished: str) -> Path:
-    """Give a folder its place: an empty one is filled, and beside one with content the name gets a number."""
+    """Move a folder to its path: an empty one is filled, and beside one with content the name gets a number."""
     if not path.is_dir() or [other for other in path.iterdir() if other.name != unfinished]:
         return move_to_free(folder, path)
     for file in sorted(folder.iterdir(), key=lambda file: file.name == "config.json"):  # what makes it a model, last

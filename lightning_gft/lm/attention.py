@@ -69,6 +69,8 @@ def redirect_attention(model: PreTrainedModel) -> bool:
             ALL_ATTENTION_FUNCTIONS.register("sdpa", _Redirected(usual))
     elif name == "eager":
         # No entry of the registry: each architecture has its own function, and only another name leads past it.
+        ALL_ATTENTION_FUNCTIONS.register(_REDIRECTED_EAGER, _Redirected())
+        ALL_MASK_ATTENTION_FUNCTIONS.register(_REDIRECTED_EAGER, ALL_MASK_ATTENTION_FUNCTIONS["eager"])
         model.set_attn_implementation(_REDIRECTED_EAGER)
     return name in ("sdpa", "eager", _REDIRECTED_EAGER)
 
@@ -113,7 +115,3 @@ class _Redirected:
             changed = ", ".join(more) or "attention_mask"
             raise RedirectionError(f"{type(module).__name__} has a mask of its own, in {changed}")
         return attending.attend(usual, module, query, key, value, **kwargs), None
-
-
-ALL_ATTENTION_FUNCTIONS.register(_REDIRECTED_EAGER, _Redirected())
-ALL_MASK_ATTENTION_FUNCTIONS.register(_REDIRECTED_EAGER, ALL_MASK_ATTENTION_FUNCTIONS["eager"])

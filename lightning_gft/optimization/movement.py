@@ -48,11 +48,7 @@ class MovementProbe:
         self._last: tuple[int, float, int] | None = None
 
     def sample(self, learning_rate: float) -> list[Sample] | None:
-        """Return what to compare with after an update; ``None`` where nothing needs to be measured.
-
-        Args:
-            learning_rate: Of the update.
-        """
+        """Return what to compare with after an update; ``None`` where nothing needs to be measured."""
         if not self._weights or learning_rate == 0:
             return None
         return [
@@ -77,8 +73,6 @@ class MovementProbe:
         """Note a measurement, and warn if it is the one that counts.
 
         Args:
-            step: Optimizer step of the update.
-            learning_rate: Of the update.
             changed: Values that it changed, over all ranks.
             total: Values that have a gradient, over all ranks.
         """

@@ -16,10 +16,6 @@ OptimizerFn = Callable[[Iterable[nn.Parameter]], Optimizer]
 def make_optimizer(function: OptimizerFn, weights: Sequence[nn.Parameter]) -> Optimizer:
     """Return an optimizer of weights; an error says that it is the optimizer's.
 
-    Args:
-        function: Makes it.
-        weights: Those that train.
-
     Raises:
         ValueError: If no weight trains, none of them reaches the optimizer, or a setting is out of range.
         TypeError: If an argument of the optimizer is missing or of another type, or there is no optimizer.
@@ -47,11 +43,6 @@ def make_optimizer(function: OptimizerFn, weights: Sequence[nn.Parameter]) -> Op
 
 def check_optimizer(optimizer: Any, weights: Sequence[nn.Parameter], field: str = "model.optimizer") -> None:
     """Refuse what is no optimizer of the weights that train, or would spoil them; warn of weights that are left out.
-
-    Args:
-        optimizer: What was made.
-        weights: Those that train.
-        field: What made it.
 
     Raises:
         ValueError: If it has none of the weights, or a setting is not finite or a learning rate negative.

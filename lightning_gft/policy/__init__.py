@@ -8,9 +8,10 @@ from lightning_gft.policy.policy import Policy
 from lightning_gft.policy.pretrained import PretrainedPolicy
 from lightning_gft.policy.quantization import Quantization
 from lightning_gft.policy.scratch import ScratchPolicy
-from lightning_gft.policy.weights import quiet_report
+from lightning_gft.policy.weights import Dtype, quiet_report
 
 __all__ = [
+    "Dtype",
     "LoRA",
     "ModelPolicy",
     "Policy",

@@ -23,9 +23,6 @@ _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 def check_adapter_folder(path: str) -> None:
     """Refuse a folder that is not there or holds no adapter, before anyone looks for it on the hub.
 
-    Args:
-        path: Folder, or name on the hub.
-
     Raises:
         ValueError: If it is a folder without an adapter.
     """
@@ -46,7 +43,6 @@ def read_adapter_config(path: str, model: PreTrainedModel) -> PeftConfig:
     """Return the configuration of a low-rank adapter, from now on one of this model's.
 
     Args:
-        path: Folder, or name on the hub.
         model: What the adapter shall go into; another one than it was trained with is warned of.
 
     Raises:
@@ -76,11 +72,6 @@ def _is_same_model(first: str, second: str) -> bool:
 
 def check_agreement(lora: LoRA, stored: dict[str, Any], model: PreTrainedModel) -> None:
     """Refuse settings that the adapter's own would silently replace.
-
-    Args:
-        lora: What was given.
-        stored: The adapter's own.
-        model: What the adapter shall go into.
 
     Raises:
         ValueError: If they differ.

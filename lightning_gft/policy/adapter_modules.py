@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import nn
 from transformers import PreTrainedModel
 
-from lightning_gft.policy.target_modules import check_pattern, matching, named_modules
+from lightning_gft.policy.target_modules import check_pattern, named_modules
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -20,12 +20,7 @@ EMBEDDINGS = ("get_input_embeddings", "get_output_embeddings")
 
 
 def warn_of_rank(model: PreTrainedModel, config: PeftConfig) -> None:
-    """Warn of a rank that some of the adapted weights cannot have.
-
-    Args:
-        model: With adapters.
-        config: Theirs.
-    """
+    """Warn of a rank that some of the adapted weights cannot have."""
     from peft.tuners.lora import LoraLayer
 
     rank: int = getattr(config, "r", 0)
@@ -40,22 +35,13 @@ def warn_of_rank(model: PreTrainedModel, config: PeftConfig) -> None:
 
 
 def are_tied(model: PreTrainedModel) -> bool:
-    """Tell whether input and output embeddings are one weight.
-
-    Args:
-        model: A causal language model, with or without adapters.
-    """
+    """Tell whether input and output embeddings are one weight."""
     first, last = map(_own_layer, _embeddings(model))
     return first is not None and last is not None and first.weight is last.weight
 
 
 def is_embedding(model: PreTrainedModel, modules: Iterable[nn.Module]) -> bool:
-    """Tell whether the input or the output embedding is among some modules.
-
-    Args:
-        model: A causal language model, without adapters.
-        modules: Of that model.
-    """
+    """Tell whether the input or the output embedding is among some modules."""
     return any(module is embedding for module in modules for embedding in _embeddings(model))
 
 
@@ -63,7 +49,6 @@ def names_an_embedding(model: PreTrainedModel, names: Sequence[str]) -> bool:
     """Tell whether an input or output embedding is among the named modules.
 
     Args:
-        model: A causal language model, without adapters.
         names: Of modules, as peft matches them.
     """
     return is_embedding(model, (module for name in names for _, module in named_modules(model, name)))
@@ -71,9 +56,6 @@ def names_an_embedding(model: PreTrainedModel, names: Sequence[str]) -> bool:
 
 def check_tied_embeddings(model: PreTrainedModel) -> None:
     """Refuse to train a whole copy of one of two modules that share a weight, and tell of low-rank adapters on one.
-
-    Args:
-        model: With adapters.
 
     Raises:
         ValueError: If one of them trains as a copy and the other does not train.
@@ -95,11 +77,7 @@ def check_tied_embeddings(model: PreTrainedModel) -> None:
 
 
 def untie_adapted(model: PreTrainedModel) -> None:
-    """Give an output embedding a weight of its own where a low-rank adapter would be merged into a shared one.
-
-    Args:
-        model: With adapters.
-    """
+    """Give an output embedding a weight of its own where a low-rank adapter would be merged into a shared one."""
     first, last = _embeddings(model)
     if not are_tied(model) or not (is_adapted(first) or is_adapted(last)):
         return
@@ -110,20 +88,17 @@ def untie_adapted(model: PreTrainedModel) -> None:
 
 
 def resolve_targets(model: PreTrainedModel, config: Any) -> None:
-    """Match a pattern within a limit of time, and let tied low-rank adapters be two, which peft would make views.
+    """Refuse what is no pattern, and let tied low-rank adapters be two, which peft would make views.
 
     Args:
-        model: A causal language model.
         config: Of an adapter that was stored; changed in place.
 
     Raises:
         ValueError: If a pattern is no regular expression, or matching takes too long.
     """
     targets, saved = config.target_modules, config.modules_to_save or []
-    paths = [path for path, _ in model.named_modules()]
     if isinstance(targets, str) and targets.lower() != "all-linear":
         check_pattern(targets)
-        matching(targets, paths)
     if not config.ensure_weight_tying or names_an_embedding(model, saved):
         return
     config.ensure_weight_tying = False
@@ -134,11 +109,7 @@ def resolve_targets(model: PreTrainedModel, config: Any) -> None:
 
 
 def is_adapted(module: nn.Module | None) -> bool:
-    """Tell whether a module has a low-rank adapter.
-
-    Args:
-        module: Of a model with adapters.
-    """
+    """Tell whether a module has a low-rank adapter."""
     return hasattr(module, "base_layer")
 
 

@@ -96,7 +96,6 @@ class Adapters:
 
     Args:
         model: A causal language model; it is frozen, and adapters are put into its layers.
-        lora: What they are.
         keep_reference: Whether to keep what :meth:`reference` needs.
 
     Raises:
@@ -150,7 +149,7 @@ class Adapters:
 
     @contextmanager
     def with_adapter(self, path: str | Path) -> Iterator[None]:
-        """Within this context the model has another adapter in the place of the one that trains.
+        """Within this context the model has another adapter instead of the one that trains.
 
         Args:
             path: Folder of an adapter for the same model.
@@ -184,7 +183,6 @@ class Adapters:
         """Write the adapter, to be loaded with peft.
 
         Args:
-            path: Folder; made if it does not exist.
             torch_dtype: Data type of the written weights; by default their own.
         """
         named = self.peft_model.named_parameters(remove_duplicate=False)
@@ -273,7 +271,7 @@ def _add_frozen(model: PreTrainedModel, peft_model: PeftModel, path: str, name: 
     resolve_targets(model, config)
     with _quiet():
         peft_model.load_adapter(path, name, is_trainable=False, peft_config=config)
-    model.train(training)  # loading what does not train switched all of it to evaluation
+    model.train(training)  # loading what does not train switched all of it to `eval`
     first, last = (getattr(getattr(model, getter)(), "modules_to_save", {}) for getter in EMBEDDINGS)
     if name in first and _TRAINED in last and name not in last:
         # peft ties the first adapter's copies of tied embeddings, but forgets a second one's.

@@ -10,10 +10,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Refuse a tokenizer that knows tokens that the model does not.
 
-    Args:
-        model: A causal language model.
-        tokenizer: Its tokenizer.
-
     Raises:
         ValueError: If there are any.
     """
@@ -27,9 +23,6 @@ def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase)
 
 def check_prompts(prompt_ids: Sequence[Sequence[int]]) -> None:
     """Refuse prompts without tokens: a model predicts from at least one.
-
-    Args:
-        prompt_ids: ``P`` prompts as token ids.
 
     Raises:
         ValueError: If there is one.
@@ -48,7 +41,6 @@ def check_window(tokenizer: PreTrainedTokenizerBase, prompt_length: int, max_new
     Args:
         tokenizer: Its ``model_max_length`` is the model's window.
         prompt_length: Of the longest prompt, in tokens.
-        max_new_tokens: Longest response.
 
     Raises:
         ValueError: If they would.

@@ -18,10 +18,6 @@ from lightning_gft.policy.files import in_a_line
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> EndTokens:
     """Return the tokens that end a response: a text's, a chat turn's, and those of the model's generation config.
 
-    Args:
-        model: The language model.
-        tokenizer: Its tokenizer.
-
     Raises:
         ValueError: If the chat template does not end.
     """
@@ -43,12 +39,7 @@ def closing_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 @contextmanager
 def name_ends(model: PreTrainedModel, end: EndTokens) -> Iterator[None]:
-    """Within this context a model's configurations name every token that ends a response, as they shall be saved.
-
-    Args:
-        model: A model.
-        end: The tokens.
-    """
+    """Within this context a model's configurations name every token that ends a response, as they shall be saved."""
     configs = [config for config in (model.config, model.config.get_text_config()) if hasattr(config, "eos_token_id")]
     before, ends = model.generation_config, [config.eos_token_id for config in configs]
     model.generation_config = _naming(model, end)
@@ -63,13 +54,7 @@ def name_ends(model: PreTrainedModel, end: EndTokens) -> Iterator[None]:
 
 
 def save_ends(model: PreTrainedModel, end: EndTokens, path: str | Path) -> None:
-    """Write a generation config that names every token that ends a response, beside an adapter.
-
-    Args:
-        model: The adapted model.
-        end: The tokens.
-        path: Folder of the adapter.
-    """
+    """Write a generation config that names every token that ends a response, beside an adapter."""
     _naming(model, end).save_pretrained(path)
 
 

@@ -9,8 +9,6 @@ def require(library: str, setting: str, extra: str) -> None:
     """Refuse a setting whose library is not installed.
 
     Args:
-        library: Name of the library.
-        setting: What needs it.
         extra: Extra of this package that brings it.
 
     Raises:

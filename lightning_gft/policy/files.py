@@ -14,8 +14,6 @@ def check_folder(path: str, revision: str, where: str) -> None:
     """Refuse a folder that is not there or holds no model, before anyone looks for it on the hub.
 
     Args:
-        path: Folder, or name on the hub.
-        revision: Branch, tag or commit there.
         where: Name of the model, as errors put it.
 
     Raises:
@@ -42,7 +40,6 @@ def check_tokenizer_files(path: str, where: str) -> None:
     """Refuse a folder without any tokenizer, for which transformers would make an empty one.
 
     Args:
-        path: Folder, or name on the hub.
         where: Name of the model, as errors put it.
 
     Raises:
@@ -60,7 +57,6 @@ def check_weight_files(path: str, where: str) -> None:
     """Refuse a folder without weights in safetensors.
 
     Args:
-        path: Folder, or name on the hub.
         where: Name of the model, as errors put it.
 
     Raises:
@@ -81,9 +77,6 @@ def check_weight_files(path: str, where: str) -> None:
 def is_no_hub_name(path: str) -> bool:
     """Tell whether a text can only be a path of this machine.
 
-    Args:
-        path: Folder, or name on the hub.
-
     Example:
         >>> is_no_hub_name("runs/mine/model"), is_no_hub_name("/model"), is_no_hub_name("Qwen/Qwen2.5-0.5B")
         (True, True, False)
@@ -93,9 +86,6 @@ def is_no_hub_name(path: str) -> bool:
 
 def in_a_line(error: Exception) -> str:
     r"""Return what an error says first, and how much more there is.
-
-    Args:
-        error: Another library's, of any number of lines.
 
     Example:
         >>> in_a_line(ValueError("does not fit:\n\tthe first\n\tthe second"))

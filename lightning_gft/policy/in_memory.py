@@ -12,7 +12,7 @@ from typing_extensions import override
 from lightning_gft.checks import check_kind
 from lightning_gft.policy.adapters import LoRA
 from lightning_gft.policy.loader import PolicyLoader
-from lightning_gft.policy.quantization import is_quantised
+from lightning_gft.policy.quantization import is_quantised, keep_differentiable
 from lightning_gft.policy.tokenizer import set_chat_template
 from lightning_gft.rollout import RolloutEngine
 
@@ -88,7 +88,10 @@ class ModelPolicy(PolicyLoader):
 
     @override
     def load_model(self) -> PreTrainedModel:
-        return self._copy(shared=self.lora is not None)
+        model = self._copy(shared=self.lora is not None)
+        if is_quantised(model):
+            keep_differentiable(model)
+        return model
 
     @override
     def base_name(self) -> str | None:

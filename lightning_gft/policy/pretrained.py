@@ -34,7 +34,7 @@ from lightning_gft.policy.loader import PolicyLoader
 from lightning_gft.policy.policy import Policy
 from lightning_gft.policy.quantization import Quantization, check_sharding, keep_differentiable, warn_of_stacked_experts
 from lightning_gft.policy.tokenizer import set_chat_template
-from lightning_gft.policy.weights import check_weights, quiet_report
+from lightning_gft.policy.weights import Dtype, check_weights, quiet_report
 from lightning_gft.rollout import RolloutEngine
 
 _DROPOUTS = (
@@ -50,8 +50,6 @@ _DROPOUTS = (
 """What architectures call it."""
 
 _GENERIC_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
-
-Dtype = Literal["auto", "float32", "bfloat16", "float16", "float64"]
 
 _ABOUT_ATTENTION = re.compile(
     "attn_implementation|attention implementation|flash|flex|scaled_dot_product", re.IGNORECASE
@@ -91,7 +89,7 @@ class PretrainedPolicy(PolicyLoader):
     def __init__(
         self,
         model_name_or_path: str,
-        torch_dtype: Dtype = "float32",
+        torch_dtype: Dtype | Literal["auto"] = "float32",
         attn_implementation: str | None = None,
         revision: str = "main",
         gradient_checkpointing: bool = False,
@@ -106,8 +104,9 @@ class PretrainedPolicy(PolicyLoader):
         super().__init__(rollout, lora)
         if dropout is not None:
             dropout = check_number("dropout", dropout, least=0, below=1, of=type(self).__name__)
-        if torch_dtype not in get_args(Dtype):
-            raise ValueError(f"`torch_dtype`: expected one of {', '.join(get_args(Dtype))}, got {torch_dtype!r}")
+        dtypes = ("auto", *get_args(Dtype))
+        if torch_dtype not in dtypes:
+            raise ValueError(f"`torch_dtype`: expected one of {', '.join(dtypes)}, got {torch_dtype!r}")
         if quantization is not None and quantization.bits == 8 and lora is not None and lora.use_dora:
             raise ValueError("lora.use_dora does not go with quantization.bits=8; use bits: 4, or leave use_dora out")
         if quantization is not None and lora is None:
@@ -191,7 +190,7 @@ class PretrainedPolicy(PolicyLoader):
             widen_head(model)
         if self.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
-        # Loading leaves a model in evaluation mode, in which gradient checkpointing does nothing.
+        # Loading leaves a model in `eval` mode, in which gradient checkpointing does nothing.
         model.train()
         return model
 

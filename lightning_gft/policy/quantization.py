@@ -13,9 +13,8 @@ from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from lightning_gft.policy.extras import require
 
-for _noisy in ("autograd._functions", "backends.cpu.ops"):
-    # They tell of a cast at every call, and of kernels for the product that keep_differentiable avoids.
-    logging.getLogger(f"bitsandbytes.{_noisy}").setLevel(logging.ERROR)
+_NOISY = ("autograd._functions", "backends.cpu.ops")
+"""Loggers that tell of a cast at every call, and of kernels for the product that is avoided below."""
 
 
 @dataclass(frozen=True)
@@ -69,25 +68,20 @@ class Quantization:
 
 
 def is_quantised(model: PreTrainedModel) -> bool:
-    """Tell whether some of a model's weights are packed into few bits.
-
-    Args:
-        model: Any.
-    """
+    """Tell whether some of a model's weights are packed into few bits."""
     return getattr(model, "hf_quantizer", None) is not None
 
 
 def keep_differentiable(model: PreTrainedModel) -> None:
     """Keep the 4-bit layers of a model on a CPU differentiable once they have been used for sampling.
 
-    On CPUs with bfloat16 instructions, bitsandbytes repacks a layer's weights at its first use in evaluation mode, for
+    On CPUs with bfloat16 instructions, bitsandbytes repacks a layer's weights at its first use in `eval` mode, for
     a product that has no gradient: from then on, training would go on without the gradient through any such layer.
-
-    Args:
-        model: A model just loaded.
     """
     from bitsandbytes.nn.modules import Linear4bit
 
+    for noisy in _NOISY:
+        logging.getLogger(f"bitsandbytes.{noisy}").setLevel(logging.ERROR)
     for module in model.modules():
         if isinstance(module, Linear4bit):
             assert hasattr(module, "support_avx512bf16_for_cpu")  # noqa: S101 (else bitsandbytes has renamed it)
@@ -95,11 +89,7 @@ def keep_differentiable(model: PreTrainedModel) -> None:
 
 
 def warn_of_stacked_experts(model: PreTrainedModel) -> None:
-    """Warn where most of a model's weights stay as they are: experts whose weights are one tensor are no linear layers.
-
-    Args:
-        model: A model just loaded.
-    """
+    """Warn of weights that stay as they are: experts whose weights are one tensor are no linear layers."""
     stacked = sum(parameter.numel() for parameter in model.parameters() if parameter.dim() > 2)
     if stacked:
         rank_zero_warn(
@@ -110,11 +100,6 @@ def warn_of_stacked_experts(model: PreTrainedModel) -> None:
 
 def check_sharding(quantization: Quantization, torch_dtype: str, strategy: Strategy) -> None:
     """Refuse quantised weights that a strategy cannot shard.
-
-    Args:
-        quantization: How weights are stored.
-        torch_dtype: Data type of the other weights.
-        strategy: The trainer's.
 
     Raises:
         ValueError: If the strategy shards weights and these cannot be sharded.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from numbers import Integral, Real
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -27,11 +26,6 @@ _AT_LEAST_ONE = {*_SMALL, "num_key_value_heads", "head_dim", "vocab_size"} - {"t
 def small_config(model_type: str, given: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrainedConfig:
     """Return the configuration of a small model that can be built and run.
 
-    Args:
-        model_type: Architecture, by its name in transformers.
-        given: Fields that shall differ from a 4-layer model of width 128.
-        tokenizer: The model's.
-
     Raises:
         ValueError: If there is no such architecture or field, or no model comes of a value.
 
@@ -45,19 +39,24 @@ def small_config(model_type: str, given: Mapping[str, Any], tokenizer: PreTraine
         default = AutoConfig.for_model(model_type)
     except ValueError as error:
         raise ValueError(f"model_type={model_type!r} is not an architecture of transformers") from error
-    given = dict(given)
     _check_names(given, default)
     # A field may go by two names, GPT-2's `n_embd` and `hidden_size`: the one given must replace the other.
-    names = {default.attribute_map.get(name, name): name for name in given}
-    for name, value in given.items():
-        _check_value(name, value, default)
+    written = {default.attribute_map.get(name, name): name for name in given}
+    fields = {field: given[name] for field, name in written.items()}
+    for field, value in fields.items():
+        _check_value(written[field], field, value, default)
     if given.get("vocab_size", len(tokenizer)) < len(tokenizer):
         raise ValueError(
             f"`config.vocab_size`: expected at least the {len(tokenizer)} tokens of the alphabet, got "
             f"{given['vocab_size']}; leave it out"
         )
-    own = {name: given[as_given] for name, as_given in names.items()}
-    config = _try(model_type, own, names, default, tokenizer)
+
+    def make(chosen: Mapping[str, Any]) -> PreTrainedConfig:
+        return AutoConfig.for_model(model_type, **{**_small_fields(chosen, default, tokenizer), **chosen})
+
+    if fields:
+        _check_models(make, fields, written, default)
+    config = make(fields)
     _check_heads(config, given)
     return config
 
@@ -73,14 +72,13 @@ def _check_names(given: Mapping[str, Any], default: PreTrainedConfig) -> None:
             )
 
 
-def _check_value(name: str, value: object, default: PreTrainedConfig) -> None:
-    least = 1 if name in _AT_LEAST_ONE or default.attribute_map.get(name) in _AT_LEAST_ONE else 0
-    least = 1 if name in {default.attribute_map.get(common) for common in _AT_LEAST_ONE} else least
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if is_number and not (isinstance(value, Integral) or math.isfinite(value)):  # type: ignore[arg-type]
+def _check_value(name: str, field: str, value: object, default: PreTrainedConfig) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"`config.{name}`: expected a finite number, got {value}")
+    least = int(field in {default.attribute_map.get(common, common) for common in _AT_LEAST_ONE})
     counts = isinstance(getattr(default, name, None), int) or least == 1
-    if counts and isinstance(value, Integral) and not name.endswith("_token_id") and int(value) < least:
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    if counts and is_whole and not name.endswith("_token_id") and value < least:  # type: ignore[operator]
         raise ValueError(f"`config.{name}`: expected at least {least}, got {value}")
 
 
@@ -93,50 +91,45 @@ def _check_heads(config: PreTrainedConfig, given: Mapping[str, Any]) -> None:
         )
 
 
-def _try(
-    model_type: str,
-    given: Mapping[str, Any],
-    names: Mapping[str, str],
+def _check_models(
+    make: Callable[[Mapping[str, Any]], PreTrainedConfig],
+    fields: Mapping[str, Any],
+    written: Mapping[str, str],
     default: PreTrainedConfig,
-    tokenizer: PreTrainedTokenizerBase,
-) -> PreTrainedConfig:
-    """Return a configuration of which a model can be made; else name the fields without which one could be."""
+) -> None:
+    """Refuse fields of which no model can be made, and name the one without which one could be."""
 
-    def attempt(fields: Mapping[str, Any], run: bool) -> Exception | None:
+    def fault(chosen: Mapping[str, Any], run: bool = True) -> Exception | None:
         try:
-            _build(_complete(model_type, fields, default, tokenizer), run)
+            _build(make(chosen), run)
         except Exception as error:  # noqa: BLE001 (whatever it is, the field at fault is named)
             return error
         return None
 
-    error, run = attempt(given, run=True) if given else None, True
-    if error is not None and attempt({}, run=True) is not None:
-        error, run = attempt(given, run=False), False  # an architecture that runs with real weights alone
+    error, run = fault(fields), True
+    if error is not None and fault({}) is not None:  # an architecture that runs with real weights alone
+        error, run = fault(fields, run=False), False
     if error is None:
-        return _complete(model_type, given, default, tokenizer)
-    culprits = [name for name in given if attempt({k: v for k, v in given.items() if k != name}, run) is None]
-    shown = [names[name] for name in culprits[:1] or given]
-    values = ", ".join(repr(given[name]) for name in culprits[:1] or given)
+        return
+    others = {name: {other: fields[other] for other in fields if other != name} for name in fields}
+    shown = [name for name in fields if fault(others[name], run) is None][:1] or [*fields]
+    text = in_a_line(error)
+    reason = text if " " in text else f"{type(error).__name__}: {text}"  # a missing key says no more than its name
     raise ValueError(
-        f"{', '.join(f'`config.{name}`' for name in shown)}: expected what a model of {type(default).__name__} can be "
-        f"built and run with, got {values} ({_reason(error)})"
+        f"{', '.join(f'`config.{written[name]}`' for name in shown)}: expected what a model of "
+        f"{type(default).__name__} can be built and run with, got "
+        f"{', '.join(repr(fields[name]) for name in shown)} ({reason})"
     ) from error
 
 
-def _reason(error: Exception) -> str:
-    text = in_a_line(error)
-    return text if " " in text else f"{type(error).__name__}: {text}"  # a missing key says no more than its name
-
-
-def _complete(
-    model_type: str, given: Mapping[str, Any], default: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase
-) -> PreTrainedConfig:
+def _small_fields(
+    given: Mapping[str, Any], default: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase
+) -> dict[str, Any]:
     heads = {"num_key_value_heads": given.get("num_attention_heads", _SMALL["num_attention_heads"])}
     small = {name: value for name, value in {**_SMALL, **heads}.items() if hasattr(default, name)}
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "eos", "bos")}
     filled = {"vocab_size": len(tokenizer), **small, **ids}
-    filled = {default.attribute_map.get(name, name): value for name, value in filled.items()}
-    return AutoConfig.for_model(model_type, **{**filled, **given})
+    return {default.attribute_map.get(name, name): value for name, value in filled.items()}
 
 
 def _build(config: PreTrainedConfig, run: bool) -> None:

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-_PATTERN_SECONDS = 10.0
-"""More than a busy machine takes to start Python and match a sane pattern."""
-
-_MATCH = """
-import json, re, sys
-pattern, names = json.load(sys.stdin)
-json.dump([name for name in names if re.fullmatch(pattern, name)], sys.stdout)
-"""
-
-_NAMED_BY_PEFT = ("embed_tokens", "lm_head")
-"""Matched against a pattern whatever the model has."""
+from lightning_gft.checks import did_you_mean
 
 
 def check_modules(model: PreTrainedModel, targets: str | Sequence[str], saved: Sequence[str]) -> list[nn.Module]:
@@ -30,7 +16,6 @@ def check_modules(model: PreTrainedModel, targets: str | Sequence[str], saved: S
 
     Args:
         model: A causal language model, without adapters.
-        targets: Modules that get an adapter, as :class:`~lightning_gft.LoRA` takes them.
         saved: Names of modules to train whole.
 
     Returns:
@@ -61,9 +46,6 @@ def check_modules(model: PreTrainedModel, targets: str | Sequence[str], saved: S
 def check_pattern(pattern: str) -> None:
     """Refuse a text that is no regular expression.
 
-    Args:
-        pattern: Modules that get an adapter.
-
     Raises:
         ValueError: If it is none.
     """
@@ -76,43 +58,6 @@ def check_pattern(pattern: str) -> None:
         ) from error
 
 
-def matching(pattern: str, names: Sequence[str]) -> list[str]:
-    """Return the names that a regular expression matches whole, within a limit of time.
-
-    ``re``, with which peft matches, cannot be interrupted, and some expressions take it longer than the age of the
-    universe. So they are tried in a process of their own, which can be ended. Another library's limit would not do:
-    it may be quick where ``re`` is not.
-
-    Args:
-        pattern: Regular expression.
-        names: To match.
-
-    Raises:
-        ValueError: If that takes too long.
-
-    Example:
-        >>> matching(r".*[.](q|v)_proj", ["layers.0.q_proj", "layers.0.k_proj"])
-        ['layers.0.q_proj']
-    """
-    try:
-        done = subprocess.run(  # noqa: S603 (this interpreter, with a fixed program)
-            [sys.executable, "-I", "-S", "-c", _MATCH],
-            input=json.dumps([pattern, list(names)]),
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=_PATTERN_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        raise ValueError(
-            f"lora.target_modules: expected a regular expression that is matched quickly, got {pattern!r}, which took "
-            f"over {_PATTERN_SECONDS:.0f} seconds; repetitions within repetitions, as in (a+)+, do that: give the "
-            "names as a list, [q_proj, v_proj]"
-        ) from None
-    matched: list[str] = json.loads(done.stdout)
-    return matched
-
-
 def _targeted(model: PreTrainedModel, targets: str | Sequence[str]) -> list[tuple[str, nn.Module]]:
     if not isinstance(targets, str):
         _check_names(model, "target_modules", targets)
@@ -120,13 +65,14 @@ def _targeted(model: PreTrainedModel, targets: str | Sequence[str]) -> list[tupl
     if targets.lower() == "all-linear":
         return []
     modules = {path: module for path, module in model.named_modules() if path}
-    matched = [name for name in matching(targets, [*modules, *_NAMED_BY_PEFT]) if name in modules]
+    matched = [name for name in modules if re.fullmatch(targets, name)]
     if not matched:
         words = re.findall(r"\w+", re.sub(r"\\.", " ", targets))
+        meant = next(filter(None, (did_you_mean(word, _leaves(model)) for word in words)), "")
         raise ValueError(
             f"lora.target_modules: expected a regular expression over the whole path of a module, such as "
             rf"'.*\.q_proj', got {targets!r}, which matches none of {type(model).__name__}"
-            f"{_did_you_mean(words, model)}; names are given as a list, [q_proj]"
+            f"{meant}; names are given as a list, [q_proj]"
         )
     return [(name, modules[name]) for name in matched]
 
@@ -152,7 +98,7 @@ def _check_names(model: PreTrainedModel, field: str, names: Sequence[str]) -> No
     if missing:
         raise ValueError(
             f"`lora.{field}`: expected modules of {type(model).__name__}, got {', '.join(map(repr, missing))}"
-            f"{_did_you_mean(missing, model)}; use some of {_listed(_leaves(model))}"
+            f"{did_you_mean(missing[0], _leaves(model))}; use some of {_listed(_leaves(model))}"
         )
 
 
@@ -160,7 +106,6 @@ def named_modules(model: PreTrainedModel, name: str) -> Iterator[tuple[str, nn.M
     """Return paths and modules of a name, as peft matches it: the end of the path, from a dot on.
 
     Args:
-        model: A causal language model.
         name: Such as ``q_proj`` or ``self_attn.q_proj``.
     """
     return ((path, module) for path, module in model.named_modules() if f".{path}".endswith(f".{name}"))
@@ -177,12 +122,6 @@ def _leaves(model: PreTrainedModel) -> set[str]:
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names))
-
-
-def _did_you_mean(words: Iterable[str], model: PreTrainedModel) -> str:
-    known = sorted(_leaves(model))
-    close = dict.fromkeys(name for word in words for name in difflib.get_close_matches(word, known, n=1))
-    return f" (did you mean {', '.join(close)}?)" if close else ""
 
 
 def _is_quantised(module: nn.Module) -> bool:

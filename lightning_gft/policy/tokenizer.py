@@ -21,9 +21,6 @@ def alphabet_tokenizer(alphabet: str) -> PreTrainedTokenizerFast:
 
     Datamodules refuse text that holds an unknown token, so a character outside the alphabet is noticed at start.
 
-    Args:
-        alphabet: The characters, in the order of their ids.
-
     Raises:
         ValueError: If ``alphabet`` is empty or holds a character twice.
 
@@ -56,7 +53,6 @@ def set_chat_template(tokenizer: PreTrainedTokenizerBase, chat_template: str) ->
     """Give a tokenizer another chat template, after trying it on a message.
 
     Args:
-        tokenizer: The tokenizer.
         chat_template: Jinja template, or the path of a file with one.
 
     Raises:

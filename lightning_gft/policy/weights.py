@@ -6,11 +6,14 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+
+Dtype = Literal["float32", "bfloat16", "float16", "float64"]
+"""A data type of weights, by its name in torch."""
 
 _BUFFERS = re.compile(r"(\.inv_freq|\.masked_bias|\.att(n|ention)\.bias|\bposition_ids)$")
 """What older files hold and newer models compute: frequencies of positions, causal masks."""
@@ -33,7 +36,6 @@ def check_weights(model: PreTrainedModel, report: Mapping[str, Any], where: str)
     """Refuse a model whose files lack weights, or hold others than those it has a place for, or numbers that are none.
 
     Args:
-        model: Just loaded.
         report: What transformers says of the loading.
         where: Name of the model, as errors put it.
 

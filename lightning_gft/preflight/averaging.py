@@ -19,9 +19,6 @@ def average_what_trains(callback: WeightAveraging) -> None:
     Frozen weights need no average: a base model would be held twice, quantised bits would be averaged as numbers, and
     checkpoints leave both out. Half precision is averaged in float32, in which a decay of 0.999 still moves something.
 
-    Args:
-        callback: Lightning's, or of a subclass.
-
     Example:
         >>> from lightning.pytorch.callbacks import EMAWeightAveraging
         >>> callback = EMAWeightAveraging(decay=0.9)
@@ -73,13 +70,13 @@ class _TrainedWeightAveraging(WeightAveraging):
         if self._average_model is None:
             return
         state, averages = checkpoint["state_dict"], self._averages()
-        places = {name: place for name, place in _trained(pl_module).items() if name in state}
+        indices = {name: index for name, index in _trained(pl_module).items() if name in state}
         checkpoint["current_model_state"] = {
-            name: state[name] if self._current is None else self._current[place] for name, place in places.items()
+            name: state[name] if self._current is None else self._current[index] for name, index in indices.items()
         }
         checkpoint["averaging_state"] = {"n_averaged": self._average_model.n_averaged}
         if averages:
-            checkpoint["state_dict"] = {**state, **{name: averages[place] for name, place in places.items()}}
+            checkpoint["state_dict"] = {**state, **{name: averages[index] for name, index in indices.items()}}
 
     @override
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -94,10 +91,10 @@ class _TrainedWeightAveraging(WeightAveraging):
         self._average_model.n_averaged.copy_(checkpoint["averaging_state"]["n_averaged"])
         averages, weights = list(self._average_model.module.parameters()), _weights(pl_module)
         with torch.no_grad():
-            for name, place in _trained(pl_module).items():
+            for name, index in _trained(pl_module).items():
                 if name in checkpoint["current_model_state"]:
-                    averages[place].copy_(checkpoint["state_dict"][name])
-                    weights[place].copy_(checkpoint["current_model_state"][name])
+                    averages[index].copy_(checkpoint["state_dict"][name])
+                    weights[index].copy_(checkpoint["current_model_state"][name])
 
     @override
     def _swap_models(self, pl_module: LightningModule) -> None:
@@ -143,9 +140,9 @@ def _weights(module: nn.Module) -> list[nn.Parameter]:
 
 def _trained(module: nn.Module) -> dict[str, int]:
     """Return which of the weights that train a name stands for; tied ones have several."""
-    places = {id(weight): place for place, weight in enumerate(_weights(module))}
+    indices = {id(weight): index for index, weight in enumerate(_weights(module))}
     named = module.named_parameters(remove_duplicate=False)
-    return {name: places[id(weight)] for name, weight in named if id(weight) in places}
+    return {name: indices[id(weight)] for name, weight in named if id(weight) in indices}
 
 
 @torch.no_grad()

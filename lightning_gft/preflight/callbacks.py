@@ -41,9 +41,6 @@ def prepare_callbacks(trainer: Trainer) -> None:
     First, so that whatever else looks at the weights when training or an evaluation ends finds the averages, and
     checkpoints that are written after a step hold it.
 
-    Args:
-        trainer: About to run.
-
     Raises:
         ValueError: If a callback cannot do its work.
     """

@@ -23,13 +23,12 @@ def check_data(
     """Refuse rows that could not be scored or answered, and sources for which the data has nothing.
 
     Args:
-        data: Set up.
         sampler: Says what training draws, and scores all rows.
         evaluation_tokens: Longest response that validation and test draw.
         tokenizer: Its ``model_max_length`` is the model's window.
 
     Raises:
-        ValueError: If a row is unfit, with its place; if a source lacks its demonstrations; or if the data was
+        ValueError: If a row is unfit, with its number; if a source lacks its demonstrations; or if the data was
             tokenised with another tokenizer.
         RewardError: If a reward fails on demonstrations.
     """
@@ -54,13 +53,7 @@ def check_data(
 
 
 def warn_of_unused(data: PromptDataModule, policy: PolicyLoader, sampler: GroupSampler) -> None:
-    """Warn of a chat template that no prompt goes through, and of a column of demonstrations that no source reads.
-
-    Args:
-        data: Says what prompts go through; may have been given such columns.
-        policy: May have been given a template.
-        sampler: Says which sources there are.
-    """
+    """Warn of a chat template that no prompt goes through, and of a column of demonstrations that no source reads."""
     _warn_of_unused_template(data, policy)
     _warn_of_unused_columns(data, sampler)
 

@@ -14,9 +14,6 @@ from torch import Tensor
 def check_trainer_options(trainer: Trainer) -> None:
     """Refuse options that Lightning can only apply when it optimises itself, and say what to set instead.
 
-    Args:
-        trainer: About to fit.
-
     Raises:
         ValueError: If it has such an option.
 
@@ -47,9 +44,6 @@ def check_trainer_options(trainer: Trainer) -> None:
 def check_precision(trainer: Trainer) -> None:
     """Refuse float16, which needs a scaled loss: a normaliser over micro-batches and ranks does not allow that.
 
-    Args:
-        trainer: About to run.
-
     Raises:
         ValueError: If it computes in float16.
     """
@@ -64,10 +58,6 @@ def warn_of_slow_bfloat16(trainer: Trainer, weights: Iterable[Tensor]) -> None:
     """Warn of a run in bfloat16 on a processor that computes it in software, whose first step may seem to hang.
 
     PyTorch has fast bfloat16 products on x86 from AVX-512 on, by oneDNN.
-
-    Args:
-        trainer: Says where and in which precision the run computes.
-        weights: Of the policy.
     """
     if trainer.strategy.root_device.type != "cpu" or platform.machine() not in ("x86_64", "AMD64"):
         return
@@ -81,9 +71,6 @@ def warn_of_slow_bfloat16(trainer: Trainer, weights: Iterable[Tensor]) -> None:
 
 def check_not_compiled(module: LightningModule) -> None:
     """Refuse a module that was compiled whole.
-
-    Args:
-        module: About to be run.
 
     Raises:
         ValueError: If it was.

@@ -10,7 +10,7 @@ from lightning_gft.schedules.base import (
     make_scheduler,
     optimizer_steps,
 )
-from lightning_gft.schedules.borrowed import BORROWED, ChainedScheduler, SequentialLR, borrow_schedules
+from lightning_gft.schedules.borrowed import BORROWED, ChainedScheduler, SequentialLR, borrow, borrow_schedules
 from lightning_gft.schedules.warmup import WarmupSchedule
 
 __all__ = [
@@ -29,5 +29,5 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in BORROWED:
-        return BORROWED[name]
+        return borrow(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

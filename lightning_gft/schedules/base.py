@@ -50,9 +50,6 @@ class GivenSchedule(Schedule):
 def as_schedule(given: Schedule | SchedulerFn) -> Schedule:
     """Return what makes a schedule.
 
-    Args:
-        given: Itself, or a function from an optimizer to a schedule.
-
     Raises:
         TypeError: If it is neither.
     """
@@ -70,8 +67,6 @@ def make_scheduler(schedule: Schedule, optimizer: Optimizer, num_steps: Length) 
     """Return a schedule of an optimizer; an error says that it is the schedule's.
 
     Args:
-        schedule: Makes it.
-        optimizer: Whose learning rate it sets.
         num_steps: See :meth:`Schedule.make`.
 
     Raises:
@@ -98,7 +93,6 @@ def optimizer_steps(trainer: Trainer | None, updates_per_batch: int) -> int:
 
     Args:
         trainer: About to fit, with its data attached. Batches are counted on this rank; every rank has as many.
-        updates_per_batch: Optimizer steps on each batch.
 
     Raises:
         ValueError: If the run has no end, or there is no trainer.
@@ -118,12 +112,7 @@ def optimizer_steps(trainer: Trainer | None, updates_per_batch: int) -> int:
 
 
 def known_steps(trainer: Trainer, updates_per_batch: int) -> int | None:
-    """Return the optimizer step at which a run ends, or ``None`` if it has no end.
-
-    Args:
-        trainer: With its data set up.
-        updates_per_batch: Optimizer steps on each batch.
-    """
+    """Return the optimizer step at which a run ends, or ``None`` if it has no end."""
     limits = [] if trainer.max_steps == -1 else [trainer.max_steps]
     batches = trainer.num_training_batches
     if trainer.max_epochs not in (None, -1) and math.isfinite(batches):

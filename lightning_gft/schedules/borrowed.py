@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import fields, make_dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Any, ClassVar, get_type_hints
 
-import transformers.optimization as hugging_face
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 from typing_extensions import override
@@ -20,46 +21,66 @@ _OTHER_LENGTHS = {"num_training_steps": "num_stable_steps", "total_steps": "epoc
 
 _LEFT_OUT = ("optimizer", "last_epoch")  # resuming is the checkpoint's concern
 
+_OF_TORCH = ("CosineAnnealingLR", "LinearLR", "OneCycleLR", "PolynomialLR")  # those that last as long as a run
+_OF_TRANSFORMERS = (
+    "get_constant_schedule",
+    "get_constant_schedule_with_warmup",
+    "get_cosine_schedule_with_warmup",
+    "get_cosine_with_hard_restarts_schedule_with_warmup",
+    "get_cosine_with_min_lr_schedule_with_warmup",
+    "get_inverse_sqrt_schedule",
+    "get_linear_schedule_with_warmup",
+    "get_polynomial_decay_schedule_with_warmup",
+    "get_wsd_schedule",
+)
+BORROWED = (*_OF_TORCH, *_OF_TRANSFORMERS)
+"""The names that torch and transformers give them."""
+
 
 class BorrowedSchedule(Schedule):
     """A schedule of torch or transformers, by its own arguments; a length that is missing or null is the run's."""
 
     factory: ClassVar[Callable[..., LRScheduler]]
 
-    def __init__(self, **arguments: Any) -> None:
-        inspect.signature(type(self)).bind(**arguments)
-        self.arguments = {name: value for name, value in arguments.items() if value is not None}
-
     @override
     def make(self, optimizer: Optimizer, num_steps: Length) -> LRScheduler:
-        arguments = dict(self.arguments)
-        for name in inspect.signature(type(self)).parameters:
-            if name in _LENGTHS and not {name, _OTHER_LENGTHS.get(name)} & arguments.keys():
-                arguments[name] = num_steps()
+        arguments = {name: value for name, value in vars(self).items() if value is not None}
+        for field in fields(self):  # type: ignore[arg-type] # each class that is made below is a dataclass
+            if field.name in _LENGTHS and not {field.name, _OTHER_LENGTHS.get(field.name)} & arguments.keys():
+                arguments[field.name] = num_steps()
         return type(self).factory(optimizer, **arguments)
 
 
-def _borrow(factory: Callable[..., LRScheduler]) -> type[BorrowedSchedule]:
-    """Return a class with the arguments of a function or class that makes a schedule."""
+@cache
+def borrow(name: str) -> type[BorrowedSchedule]:
+    """Return a class with the arguments of what makes a schedule, but for the optimizer; lengths may be left out.
+
+    Example:
+        >>> borrow("CosineAnnealingLR")(eta_min=0.1)
+        CosineAnnealingLR(T_max=None, eta_min=0.1)
+    """
+    factory = _factory(name)
     hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
-    parameters = []
-    for name, parameter in inspect.signature(factory).parameters.items():
-        if name in _LEFT_OUT:
+    arguments: list[tuple[Any, ...]] = []
+    for parameter in inspect.signature(factory).parameters.values():
+        if parameter.name in _LEFT_OUT:
             continue
-        hint = hints.get(name, type(parameter.default) if parameter.default is not inspect.Parameter.empty else int)
-        if name in _LENGTHS:
-            parameter, hint = parameter.replace(default=None), hint | None
-        parameters.append(parameter.replace(annotation=hint, kind=inspect.Parameter.KEYWORD_ONLY))
+        default = () if parameter.default is parameter.empty else (parameter.default,)
+        hint = hints.get(parameter.name, type(*default) if default else int)
+        is_length = parameter.name in _LENGTHS
+        arguments.append((parameter.name, hint | None, None) if is_length else (parameter.name, hint, *default))
+    body = {"factory": staticmethod(factory), "__doc__": factory.__doc__}
+    made = make_dataclass(name, arguments, bases=(BorrowedSchedule,), namespace=body, kw_only=True)
+    made.__module__ = "lightning_gft.schedules"
+    return made
 
-    def init(self: BorrowedSchedule, **arguments: Any) -> None:
-        BorrowedSchedule.__init__(self, **arguments)
 
-    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    init.__signature__ = inspect.Signature([own, *parameters])  # type: ignore[attr-defined]
-    init.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    name = factory.__name__
-    body = {"__init__": init, "__module__": "lightning_gft.schedules", "__doc__": factory.__doc__}
-    return type(name, (BorrowedSchedule,), {**body, "factory": staticmethod(factory)})
+def _factory(name: str) -> Any:
+    if name in _OF_TORCH:
+        return getattr(lr_scheduler, name)
+    import transformers.optimization  # which imports peft, and peft bitsandbytes
+
+    return getattr(transformers.optimization, name)
 
 
 class SequentialLR(Schedule):
@@ -125,29 +146,12 @@ class ChainedScheduler(Schedule):
         return lr_scheduler.ChainedScheduler(made, optimizer)
 
 
-_OF_TORCH = ("CosineAnnealingLR", "LinearLR", "OneCycleLR", "PolynomialLR")  # those that last as long as a run
-_OF_TRANSFORMERS = (
-    "get_constant_schedule",
-    "get_constant_schedule_with_warmup",
-    "get_cosine_schedule_with_warmup",
-    "get_cosine_with_hard_restarts_schedule_with_warmup",
-    "get_cosine_with_min_lr_schedule_with_warmup",
-    "get_inverse_sqrt_schedule",
-    "get_linear_schedule_with_warmup",
-    "get_polynomial_decay_schedule_with_warmup",
-    "get_wsd_schedule",
-)
-
-BORROWED: dict[str, type[Schedule]] = {
-    **{name: _borrow(getattr(lr_scheduler, name)) for name in _OF_TORCH},
-    **{name: _borrow(getattr(hugging_face, name)) for name in _OF_TRANSFORMERS},
-    "SequentialLR": SequentialLR,
-    "ChainedScheduler": ChainedScheduler,
-}
-"""By the names that torch and transformers give them."""
-
 _HOMES = ("torch.optim.lr_scheduler.", "torch.optim.", "transformers.", "transformers.optimization.")
-_RENAMED = {f"{home}{name}": f"lightning_gft.schedules.{name}" for name in BORROWED for home in _HOMES}
+_RENAMED = {
+    f"{home}{name}": f"lightning_gft.schedules.{name}"
+    for name in (*BORROWED, "SequentialLR", "ChainedScheduler")
+    for home in _HOMES
+}
 
 
 def borrow_schedules(config: Any) -> Any:

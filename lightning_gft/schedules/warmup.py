@@ -8,7 +8,6 @@ from typing import Any, Literal, get_args
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
-from transformers import get_scheduler
 from typing_extensions import override
 
 from lightning_gft.checks import check_count, check_number
@@ -87,6 +86,8 @@ class WarmupSchedule(Schedule):
             )
         if self.name == "linear":  # transformers has no linear decay that ends above 0 and takes every learning rate
             return LambdaLR(optimizer, lambda step: self._linear(step, warmup, total or 0))
+        from transformers import get_scheduler  # slow, as it imports peft
+
         settings: dict[str, Any] = {}
         if self.name == "cosine":
             settings = {"min_lr_rate": self.min_lr_ratio}

@@ -173,14 +173,8 @@ def test_loss_and_sampler_exchanged_in_a_fit_that_is_killed_and_resumed(train, t
     (tmp_path / "kill.py").write_text(KILL)
     options = [f"--trainer.default_root_dir={tmp_path / 'killed'}", *SMALL, *four, *kept]
     options += [f"--trainer.callbacks.dirpath={tmp_path / 'parts'}"]
-    command = [
-        sys.executable,
-        "-m",
-        "lightning_gft",
-        "fit",
-        f"--config={GFT}",
-        f"--config={EXAMPLES / 'exchange.yaml'}",
-    ]
+    configs = [f"--config={GFT}", f"--config={EXAMPLES / 'exchange.yaml'}"]
+    command = [sys.executable, "-m", "lightning_gft", "fit", *configs]
     path = os.pathsep.join([str(tmp_path), str(EXAMPLES), str(ROOT), os.environ.get("PYTHONPATH", "")])
     killed = subprocess.run(
         [*command, *options, "--trainer.callbacks+=kill.Kill"], env={**os.environ, "PYTHONPATH": path}, check=False

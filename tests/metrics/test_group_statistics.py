@@ -7,7 +7,8 @@ from statistics import fmean, stdev
 import pytest
 import torch
 
-from lightning_gft import GroupBatch, GroupStatistics, Source
+from lightning_gft import GroupBatch, Source
+from lightning_gft.metrics import GroupStatistics
 from tests.reference import random_groups
 
 

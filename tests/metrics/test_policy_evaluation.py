@@ -6,7 +6,8 @@ from statistics import fmean
 import pytest
 import torch
 
-from lightning_gft import GroupBatch, PolicyEvaluation
+from lightning_gft import GroupBatch
+from lightning_gft.metrics import PolicyEvaluation
 from tests.reference import pass_at_k_by_enumeration, random_groups
 
 

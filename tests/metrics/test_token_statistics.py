@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_gft import Source, TokenBatch, TokenStatistics
+from lightning_gft import Source, TokenBatch
+from lightning_gft.metrics import TokenStatistics
 
 
 def batch(size: int, **known: Any) -> TokenBatch:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_gft import GroupBatch, LossOutput, Policy, TokenBatch
-from lightning_gft.types import CoefficientsFn, Need, TokenObjective
+from lightning_gft import GroupBatch, Policy, TokenBatch
+from lightning_gft.types import CoefficientsFn, LossOutput, Need, TokenObjective
 
 NORMALIZER = 7.0
 

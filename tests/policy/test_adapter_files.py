@@ -175,7 +175,7 @@ def test_the_base_is_named_so_that_it_is_found_from_anywhere(tmp_path: Path, mon
         ),
         (
             {"target_modules": "q_proj"},
-            r"got 'q_proj', which matches none of Qwen2ForCausalLM \(did you mean q_proj",
+            r"got 'q_proj', which matches none of Qwen2ForCausalLM; did you mean q_proj\?",
         ),
         (
             {"target_modules": "(q_proj"},
@@ -184,7 +184,7 @@ def test_the_base_is_named_so_that_it_is_found_from_anywhere(tmp_path: Path, mon
         ({"target_modules": []}, r"lora\.target_modules=\[\] names no module"),
         (
             {"modules_to_save": ["head"]},
-            r"`lora\.modules_to_save`: expected modules of Qwen2ForC.*, got 'head' \(did you mean lm_head\?\); .*lm",
+            r"`lora\.modules_to_save`: expected modules of Qwen2ForC.*, got 'head'; did you mean lm_head\?; .*lm",
         ),
     ],
 )

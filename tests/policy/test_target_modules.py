@@ -1,18 +1,14 @@
-"""Names and patterns of modules: matched in a limit of time, and refused in one line."""
+"""Names and patterns of modules, refused in one line."""
 
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
 
 from lightning_gft import LoRA, Policy, PretrainedPolicy
-from lightning_gft.policy import target_modules
 from tests.conftest import tiny_loader, tiny_policy
-
-ENDLESS = r"(\w+\.?)+#"
 
 
 def refused(**settings: object) -> str:
@@ -20,21 +16,6 @@ def refused(**settings: object) -> str:
         Policy(tiny_loader().load_model(), tiny_loader().tokenizer, lora=LoRA(**settings))
     assert "\n" not in str(raised.value)
     return str(raised.value)
-
-
-def test_a_pattern_without_end_is_refused_in_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setattr(target_modules, "_PATTERN_SECONDS", 2.0)
-    message = "expected a regular expression that is matched quickly, got"
-    started = time.monotonic()
-    assert message in refused(target_modules=ENDLESS)
-
-    tiny_policy().save_pretrained(tmp_path)
-    PretrainedPolicy(str(tmp_path), lora=LoRA(r=2)).load().save_pretrained(tmp_path / "adapter")
-    config = tmp_path / "adapter/adapter_config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), "target_modules": ENDLESS}))
-    with pytest.raises(ValueError, match=message):
-        PretrainedPolicy(str(tmp_path), lora=LoRA(adapter_path=str(tmp_path / "adapter"))).load()
-    assert time.monotonic() - started < 60
 
 
 def test_a_stored_pattern_that_is_none_is_named(tmp_path: Path):
@@ -49,8 +30,8 @@ def test_a_stored_pattern_that_is_none_is_named(tmp_path: Path):
 @pytest.mark.parametrize(
     ("targets", "message"),
     [
-        (["qproj"], "expected modules of Qwen2ForCausalLM, got 'qproj' (did you mean q_proj?); use some of"),
-        (r".*\.q_prj", "which matches none of Qwen2ForCausalLM (did you mean q_proj?)"),
+        (["qproj"], "expected modules of Qwen2ForCausalLM, got 'qproj'; did you mean q_proj?; use some of"),
+        (r".*\.q_prj", "which matches none of Qwen2ForCausalLM; did you mean q_proj?"),
         (
             ["self_attn"],
             "linear layers or embeddings, got model.layers.0.self_attn, a Qwen2Attention (and 1 more)",

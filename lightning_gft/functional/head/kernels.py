@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 
 from lightning_gft.functional.head.linear_head import LinearHead
 from lightning_gft.functional.precision import widen
@@ -128,6 +127,8 @@ def _run(kernel: Callable[..., Any], projected: Tensor, rows: tuple[Tensor, ...]
     """Run a kernel on a chunk, whole where it is compiled and else block by block; return what it gave of each."""
     tensors = (projected, *rows)
     if _is_compiled_for(projected.device) and not _FAILED:
+        from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException  # slow, and only compilers need it
+
         try:
             return [_run_compiled(kernel, tensors, *settings)]
         except (TorchDynamoException, FailOnRecompileLimitHit) as error:
