@@ -244,7 +244,9 @@ class GFTLitModule(LightningModule):
         self.evaluator.start(self.policy)
 
     @override
-    def validation_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> Evaluated:
+    def validation_step(  # type: ignore[override]  # callbacks get whatever a step returns
+        self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0
+    ) -> Evaluated:
         """Return what was drawn; ``module.evaluator.evaluated`` keeps all of it until ``on_validation_end``."""
         check_kind("a batch of evaluation", batch, PromptBatch, _BATCHES)
         self._begin_parts()
@@ -261,7 +263,7 @@ class GFTLitModule(LightningModule):
         self.evaluator.leave()  # callbacks have seen what was drawn
 
     on_test_epoch_start = on_validation_epoch_start
-    test_step = validation_step
+    test_step = validation_step  # type: ignore[assignment]
     on_test_end = on_validation_end
 
     @override
