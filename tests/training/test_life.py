@@ -128,12 +128,11 @@ PARTS = ("loss", "source", "reward", "advantage")
 def test_order_in_a_fit():
     events: list[str] = []
     module = module_of(events)
-    module.sampler.rewards["score"].events = events
     fit(module, Rows(batch_size=2))
     steps = ["compute", "reset"] * 2
     assert of(events, "source") == of(events, "advantage") == of(events, "loss") == ["setup", *steps, "close"]
-    # Some demonstrations are scored before training, which the reward is set up for.
-    assert of(events, "reward") == ["setup", "call", *["call", "compute", "reset"] * 2, "close"]
+    # Demonstrations of each role are scored before training, which the reward is set up for.
+    assert of(events, "reward") == ["setup", "call", "call", *["call", "compute", "reset"] * 2, "close"]
 
 
 def test_figures_of_parts_are_logged_from_where_they_stand():
