@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM
 from lightning_gft import LoRA, Policy, PretrainedPolicy
 from lightning_gft.policy import extras
 from tests.conftest import tiny_loader, tiny_policy
+from tests.policy.passes import run
 from tests.policy.test_adapters import VARIANTS, groups, scored, stir, trainable
-from tests.policy.test_scoring import NORMALIZER, objective
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -74,7 +74,7 @@ def test_going_on_leaves_the_model_in_training(keep_reference: bool, tmp_path: P
     assert all(module.training for module in policy.modules())
     calls = []
     policy.model.base_model.layers[0].mlp.register_forward_pre_hook(lambda *_: calls.append(1))
-    policy(groups(), objective, NORMALIZER.float()).loss.backward()
+    run(policy, groups()).loss.backward()
     assert len(calls) == 2  # computed again in backward
 
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from lightning_gft import GroupBatch, LoRA, Policy, PretrainedPolicy, SamplingParams
 from lightning_gft.functional.head import linear_logprob
 from tests.conftest import tiny_loader, tiny_policy
-from tests.policy.test_scoring import NORMALIZER, assert_equals_reference, load, objective, weighted
+from tests.policy.passes import run
+from tests.policy.test_scoring import assert_equals_reference, load
 from tests.reference import random_groups
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -45,7 +46,7 @@ def stir(policy: Policy) -> Policy:
 
 
 def groups(dtype: torch.dtype = torch.float32) -> GroupBatch:
-    return weighted(random_groups(dtype=dtype)[0])
+    return random_groups(dtype=dtype)[0]
 
 
 def scored(policy: Policy) -> Tensor:
@@ -129,7 +130,7 @@ def test_one_of_two_tied_embeddings_is_refused():
 
 def test_only_adapters_train():
     policy = adapted()
-    policy(groups(), objective, NORMALIZER.float()).loss.backward()
+    run(policy, groups()).loss.backward()
     assert all("lora_" in name for name in trainable(policy))
     for parameter in policy.parameters():
         assert (parameter.grad is not None) == parameter.requires_grad
@@ -142,7 +143,7 @@ def test_frozen_head_gets_no_gradient_product(monkeypatch: pytest.MonkeyPatch):
     for lora in (LoRA(r=2, target_modules=["q_proj"]), None):
         loader = tiny_loader(vocab_size=64, tie_word_embeddings=False)
         loader.lora = lora
-        loader.load()(groups(), objective, NORMALIZER.float())
+        run(loader.load(), groups())
     assert products == [(64, 32)]  # of the second alone
 
 
@@ -152,7 +153,7 @@ def test_gradients_flow_through_gradient_checkpointing(tmp_path: Path):
     for checkpointing in (False, True):
         torch.manual_seed(0)
         policy = stir(PretrainedPolicy(str(tmp_path), gradient_checkpointing=checkpointing, lora=LoRA(r=4)).load())
-        policy(groups(), objective, NORMALIZER.float()).loss.backward()
+        run(policy, groups()).loss.backward()
         gradients.append({name: p.grad for name, p in policy.named_parameters() if p.requires_grad})
     torch.testing.assert_close(gradients[1], gradients[0])
     assert all(gradient.abs().max() > 0 for gradient in gradients[0].values())
@@ -176,7 +177,7 @@ def test_rollouts_are_the_adapted_policys(variant: str):
 def test_adapters_of_a_half_precision_model_are_in_single(tmp_path: Path):
     tiny_policy(vocab_size=64).save_pretrained(tmp_path)
     policy = PretrainedPolicy(str(tmp_path), torch_dtype="bfloat16", lora=LoRA(r=4)).load()
-    policy(groups(), objective, NORMALIZER.float()).loss.backward()
+    run(policy, groups()).loss.backward()
     for parameter in policy.parameters():
         assert parameter.dtype == (torch.float32 if parameter.requires_grad else torch.bfloat16)
 

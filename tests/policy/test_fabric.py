@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
-
 import pytest
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor
 from torch.optim import SGD
 
-from lightning_gft import GroupBatch, Policy, SamplingParams
+from lightning_gft import Policy, SamplingParams
+from lightning_gft.lm.micro_batch import MicroBatch
+from lightning_gft.types import TokenObjective
 from tests.conftest import tiny_policy
 from tests.module.runs import fit, make_module
+from tests.policy.passes import objective
 from tests.policy.test_adapters import groups
-from tests.policy.test_scoring import objective
 
 
-def rounded(batch: GroupBatch) -> GroupBatch:
-    """Return a batch as Fabric hands it on under ``bf16-mixed``."""
-    tensors = {f.name: getattr(batch, f.name) for f in fields(batch)}
-    floating = {
-        name: value for name, value in tensors.items() if isinstance(value, Tensor) and value.is_floating_point()
-    }
-    return replace(batch, **{name: value.bfloat16() for name, value in floating.items()})
+def whole(policy: Policy) -> tuple[MicroBatch, TokenObjective]:
+    """Return all of a batch, and an objective on its tokens."""
+    batch = groups()
+    [micro_batch] = policy.micro_batches(batch, 10**6)
+    return micro_batch, TokenObjective(objective, batch.tokens()[micro_batch.index], 7.0)
 
 
 def pair() -> tuple[Policy, Policy]:
@@ -36,12 +33,12 @@ def test_a_step_is_the_plain_one(precision: str):
     plain, wrapped = pair()
     fabric = Fabric(accelerator="cpu", devices=1, precision=precision)  # type: ignore[arg-type]
     module, optimizer = fabric.setup(wrapped, SGD(wrapped.parameters(), lr=0.1))
-    output = module(groups(), objective, 7.0, entropy=True)
+    output = module(*whole(module), entropy=True)
     fabric.backward(output.loss)
     optimizer.step()
 
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
-        expected = plain(rounded(groups()) if half else groups(), objective, 7.0, entropy=True)
+        expected = plain(*whole(plain), entropy=True)  # nothing is rounded on the way
     expected.loss.backward()
     SGD(plain.parameters(), lr=0.1).step()
     torch.testing.assert_close(output.loss, expected.loss, rtol=0, atol=0, check_dtype=False)

@@ -13,9 +13,8 @@ from transformers import BertConfig, BertLMHeadModel, MambaConfig
 from lightning_gft import LoRA, Policy, PretrainedPolicy
 from lightning_gft.lm.heads import WideLinear, widen_head
 from tests.conftest import tiny_loader, tiny_policy
+from tests.policy.passes import run
 from tests.reference import random_groups
-
-NORMALIZER = torch.tensor(7.0)
 
 
 @pytest.fixture
@@ -25,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def train_logprobs(policy: Policy) -> torch.Tensor:
-    output = policy(random_groups(dtype=torch.float32)[0], lambda _, tokens: tokens.advantages, NORMALIZER)
+    output = run(policy, random_groups(dtype=torch.float32)[0])
     output.loss.backward()
     return output.logprobs
 
@@ -89,7 +88,7 @@ def test_fp32_head_in_training_is_the_models_own(autocast: bool, folder: Path):
         policy.head = head
         policy.zero_grad()
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-            output = policy(groups, lambda _, tokens: tokens.advantages, NORMALIZER)
+            output = run(policy, groups)
         output.loss.backward()
         return output.logprobs, {name: p.grad.float() for name, p in policy.named_parameters()}
 

@@ -15,8 +15,8 @@ from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, ModelParalle
 from lightning_gft import LoRA, Policy, PretrainedPolicy, Quantization, SamplingParams
 from lightning_gft.policy import extras
 from tests.conftest import tiny_policy
+from tests.policy.passes import run
 from tests.policy.test_adapters import groups, scored, stir, trainable
-from tests.policy.test_scoring import NORMALIZER, objective
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="bitsandbytes runs on x86 CPUs alone")
 
@@ -48,7 +48,7 @@ def quantised(folder: Path, seed: int = 0, lora: LoRA | None = None, **settings:
 def gradients(policy: Policy) -> dict[str, torch.Tensor]:
     policy.zero_grad()
     policy.train()
-    policy(groups(), objective, NORMALIZER.float()).loss.backward()
+    run(policy, groups()).loss.backward()
     return {name: parameter.grad for name, parameter in policy.named_parameters() if parameter.requires_grad}
 
 
