@@ -6,6 +6,7 @@ A block whose first line is a comment with a file's name (``# my_reward.py``) is
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 import shlex
 import sys
@@ -17,11 +18,14 @@ from typing import Any
 import pytest
 import yaml
 
+from lightning_gft import GFTLitModule
 from lightning_gft.cli import main
+from lightning_gft.training import plan_step
 from tests.cli.command import GFT, ROOT, SMALL, column, logged, printed_config
 
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md")])
 ARCHITECTURE = ROOT / "docs/architecture.md"
+EXTENDING = ROOT / "docs/extending.md"
 
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE_NAME = re.compile(r"# ([\w-]+\.\w+)$")
@@ -122,9 +126,9 @@ def test_commands_parse(page, workplace, capsys):
         assert is_whole(printed_config(capsys, *args, subcommand=subcommand))
 
 
-@pytest.mark.parametrize("file", [block.file for block in blocks(ARCHITECTURE, "yaml")])
+@pytest.mark.parametrize("file", [block.file for block in blocks(EXTENDING, "yaml")])
 def test_example_trains(file, workplace):
-    write_files(ARCHITECTURE, workplace)
+    write_files(EXTENDING, workplace)
     main(["fit", "--config", GFT, "--config", file, f"--trainer.default_root_dir={workplace / 'run'}", *SMALL])
     rows = logged(workplace / "run")
     assert len(column(rows, "train/loss")) == 2
@@ -132,8 +136,8 @@ def test_example_trains(file, workplace):
 
 
 def test_examples_train_together(workplace):
-    write_files(ARCHITECTURE, workplace)
-    files = [f"--config={block.file}" for block in blocks(ARCHITECTURE, "yaml")]
+    write_files(EXTENDING, workplace)
+    files = [f"--config={block.file}" for block in blocks(EXTENDING, "yaml")]
     main(["fit", f"--config={GFT}", *files, f"--trainer.default_root_dir={workplace / 'run'}", *SMALL])
     rows = logged(workplace / "run")
     assert column(rows, "train/rewards/steps/mean") > [0.0, 0.0]
@@ -161,6 +165,17 @@ def test_named_files_exist(page):
     assert not missing
 
 
+def test_the_flow_is_told_in_the_order_of_the_code():
+    told = re.findall(r"^ *\d\. `(\w+(?:\.\w+)?)`", ARCHITECTURE.read_text(), re.MULTILINE)
+    code = inspect.getsource(GFTLitModule.training_step)
+    code = code.replace("plan_step(", "plan_step(\n" + inspect.getsource(plan_step), 1)
+    places = [code.find(f"{name}(") for name in told]
+    assert len(told) >= 10
+    assert -1 not in places
+    assert places == sorted(places)
+    assert len(ARCHITECTURE.read_text().splitlines()) <= 150
+
+
 def test_every_part_of_the_package_has_its_line():
     parts = {path.name for path in (ROOT / "lightning_gft").iterdir() if path.suffix == ".py" or path.is_dir()}
     parts -= {"__init__.py", "__main__.py", "__pycache__"}
@@ -169,7 +184,7 @@ def test_every_part_of_the_package_has_its_line():
 
 
 def test_this_reading_of_pages_finds_what_there_is():
-    assert {block.file for block in blocks(ARCHITECTURE, "python")} >= {"my_reward.py", "my_objective.py"}
+    assert {block.file for block in blocks(EXTENDING, "python")} >= {"my_reward.py", "my_objective.py"}
     assert len(list(commands(ROOT / "README.md"))) >= 3
     assert "where-the-normaliser-comes-from" in anchors(ARCHITECTURE)
     assert LINK.findall("see [a](b.md#c) and ![not](this.png)") == ["b.md#c"]

@@ -6,6 +6,7 @@ from functools import partial
 from random import Random
 
 from transformers import PreTrainedTokenizerBase
+from typing_extensions import override
 
 from lightning_gft.arithmetic.problems import draw_arithmetic, draw_letters, slips
 from lightning_gft.arithmetic.rows import arithmetic_row, draw_splits, letter_row, mixture_rows
@@ -89,12 +90,8 @@ class ArithmeticDataModule(PromptDataModule):
         self.num_teacher = num_teacher
         self.teacher_slip = check_number("teacher_slip", teacher_slip, least=0, most=1)
 
+    @override
     def load_rows(self, split: Split) -> dict[str, list[Row]]:
-        """Return the rows of each data set of a split.
-
-        Args:
-            split: The part of the run.
-        """
         # Validation comes first in the sizes: it stays the same whatever the training set's size.
         sizes = {"val": self.num_val, "test": self.num_val, "train": self.num_train}
         rows = {"": self._arithmetic_rows("", split, sizes, self.num_operands)}
@@ -107,12 +104,8 @@ class ArithmeticDataModule(PromptDataModule):
             rows["hard"] = self._arithmetic_rows("hard", split, sizes, self.hard_operands)
         return rows
 
+    @override
     def make_encoder(self, tokenizer: PreTrainedTokenizerBase) -> ExampleEncoder:
-        """Return what turns rows into tokenised examples.
-
-        Args:
-            tokenizer: The policy's.
-        """
         teacher_column = "teacher" if self.num_teacher > 0 else None
         return _plain_encoder(tokenizer, Columns(expert_column="expert", teacher_column=teacher_column))
 
@@ -180,7 +173,7 @@ class ArithmeticPretrainingDataModule(PromptDataModule):
         self.num_examples = num_examples
         self.shares = {field: check_number(field, share, least=0, most=1) for field, share in shares.items()}
         self.num_operands, self.max_operand = num_operands, max_operand
-        self.evaluation = ArithmeticDataModule(
+        self.task = ArithmeticDataModule(
             num_train=1,
             num_val=num_val,
             num_second_skill=num_second_skill,
@@ -189,14 +182,10 @@ class ArithmeticPretrainingDataModule(PromptDataModule):
             seed=seed,
         )
 
+    @override
     def load_rows(self, split: Split) -> dict[str, list[Row]]:
-        """Return the rows of each data set of a split.
-
-        Args:
-            split: The part of the run.
-        """
         if split != "train":
-            return self.evaluation.load_rows(split)
+            return self.task.load_rows(split)
         rows = mixture_rows(
             self.num_examples,
             **self.shares,
@@ -206,12 +195,8 @@ class ArithmeticPretrainingDataModule(PromptDataModule):
         )
         return {"": rows}
 
+    @override
     def make_encoder(self, tokenizer: PreTrainedTokenizerBase) -> ExampleEncoder:
-        """Return what turns rows into tokenised examples.
-
-        Args:
-            tokenizer: The policy's.
-        """
         return _plain_encoder(tokenizer, Columns(expert_column="expert"))
 
 

@@ -48,10 +48,6 @@ def no_slips() -> int:
 def slips(probability: float, random: Random) -> StepError:
     """Return a source of small mistakes.
 
-    Args:
-        probability: How often a step is off, by 1 to 3 in either direction.
-        random: Where chance comes from.
-
     Example:
         >>> always = slips(1.0, Random(0))
         >>> 0 in {always() for _ in range(100)}
@@ -86,20 +82,12 @@ class ArithmeticProblem:
         return str(sum(self.terms))
 
     def left_to_right(self, error: StepError = no_slips) -> str:
-        """Return a solution as the base policy and the teacher write it.
-
-        Args:
-            error: What each step is off by.
-        """
+        """Return a solution as the base policy and the teacher write it."""
         steps, result = _sum_up(self.terms, error)
         return f"{steps},{ANSWER_MARKER}{result}"
 
     def signs_apart(self, error: StepError = no_slips) -> str:
-        """Return a solution as the expert writes it.
-
-        Args:
-            error: What each step is off by.
-        """
+        """Return a solution as the expert writes it."""
         added, positive = _sum_up([term for term in self.terms if term >= 0], error)
         subtracted, negative = _sum_up([-term for term in self.terms if term < 0] or [0], error)
         last, result = _sum_up((positive, -negative), error)
@@ -142,11 +130,6 @@ class LetterProblem:
 def draw_arithmetic(random: Random, num_operands: int = 3, max_operand: int = 30) -> ArithmeticProblem:
     """Draw a chain of sums and differences.
 
-    Args:
-        random: Where chance comes from.
-        num_operands: How many numbers it has.
-        max_operand: Largest number.
-
     Example:
         >>> draw_arithmetic(Random(0), num_operands=2) == draw_arithmetic(Random(0), num_operands=2)
         True
@@ -157,9 +140,6 @@ def draw_arithmetic(random: Random, num_operands: int = 3, max_operand: int = 30
 
 def draw_letters(random: Random) -> LetterProblem:
     """Draw four to six letters to reverse or to sort.
-
-    Args:
-        random: Where chance comes from.
 
     Example:
         >>> len(draw_letters(Random(0)).letters) in (4, 5, 6)

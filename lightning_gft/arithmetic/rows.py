@@ -27,11 +27,6 @@ def draw_splits(draw: Callable[[Random], _Problem], sizes: Mapping[str, int], se
     Each split has a random stream of its own, and avoids only what the splits before it hold: the first depends on no
     other's size.
 
-    Args:
-        draw: Draws one problem.
-        sizes: How many problems each split has, at most as many as there are in all.
-        seed: What the streams are made from.
-
     Example:
         >>> splits = draw_splits(draw_letters, {"val": 2, "train": 3}, seed="0")
         >>> {split: len(problems) for split, problems in splits.items()}
@@ -53,11 +48,6 @@ def draw_splits(draw: Callable[[Random], _Problem], sizes: Mapping[str, int], se
 def arithmetic_row(problem: ArithmeticProblem, num_teacher: int, error: StepError = no_slips) -> Row:
     """Return a problem with the expert's solution and the teacher's.
 
-    Args:
-        problem: What is solved.
-        num_teacher: How many solutions the teacher gives.
-        error: What each of the teacher's steps is off by.
-
     Example:
         >>> arithmetic_row(ArithmeticProblem((1, 2)), num_teacher=1)
         {'prompt': '1+2=', 'answer': '3', 'expert': 'P1+2=3N0=0,3+0=3,#3', 'teacher': ['1+2=3,#3']}
@@ -72,10 +62,6 @@ def arithmetic_row(problem: ArithmeticProblem, num_teacher: int, error: StepErro
 
 def letter_row(problem: LetterProblem, num_teacher: int) -> Row:
     """Return a problem of the second skill with its solution, which everybody knows.
-
-    Args:
-        problem: What is solved.
-        num_teacher: How many times the teacher gives the solution.
 
     Example:
         >>> letter_row(LetterProblem("rev", "abc"), num_teacher=1)
@@ -100,15 +86,6 @@ def mixture_rows(
     seed: int,
 ) -> list[Row]:
     """Return what a base policy learns from: mostly the left-to-right style, with slips, and a little of all the rest.
-
-    Args:
-        num_rows: How many.
-        slip: Probability that a step is off.
-        second_skill_fraction: Probability of a row of the second skill.
-        expert_style_fraction: Probability that a sum is solved with signs apart.
-        num_operands: Numbers of a sum.
-        max_operand: Largest number.
-        seed: Seed of everything that is drawn.
 
     Example:
         >>> rows = mixture_rows(

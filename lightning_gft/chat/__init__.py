@@ -4,7 +4,7 @@ from lightning_gft.chat.ends import TurnEnd, find_turn_end, ids_of
 from lightning_gft.chat.left_out import LeftOutCheck
 from lightning_gft.chat.limit import OutOfTimeError, map_within
 from lightning_gft.chat.rendered import RenderedCheck
-from lightning_gft.chat.template import ChatTemplate, Conversation, Messages, RenderError, shared_prefix
+from lightning_gft.chat.template import ChatTemplate, Conversation, Messages, RenderError, TextError, shared_prefix
 
 __all__ = [
     "ChatTemplate",
@@ -14,6 +14,7 @@ __all__ = [
     "OutOfTimeError",
     "RenderError",
     "RenderedCheck",
+    "TextError",
     "TurnEnd",
     "find_turn_end",
     "ids_of",

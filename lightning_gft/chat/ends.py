@@ -36,13 +36,6 @@ def find_turn_end(template: ChatTemplate, conversation: Conversation = _QUESTION
     Templates may write one token after any answer and another after the last (``<|end|><|endoftext|>``). A turn's end
     is what answers in the middle and at the end have in common, up to the first token and others right behind it.
 
-    Args:
-        template: The template.
-        conversation: What is answered; by default a question.
-
-    Raises:
-        RenderError: If the template renders no such conversation, or leaves the answer out.
-
     Example:
         >>> from lightning_gft import ScratchPolicy
         >>> tokenizer = ScratchPolicy("ab").tokenizer
@@ -68,22 +61,13 @@ def find_turn_end(template: ChatTemplate, conversation: Conversation = _QUESTION
 
 
 def any_token(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
-    """Return what matches a token that a tokenizer finds whole in a text, such as a special one.
-
-    Args:
-        tokenizer: Any tokenizer.
-    """
+    """Return what matches a token that a tokenizer finds whole in a text, such as a special one."""
     tokens = {token for token in (*tokenizer.added_tokens_encoder, *tokenizer.all_special_tokens) if token.strip()}
     return re.compile("|".join(map(re.escape, sorted(tokens, key=len, reverse=True))) or "(?!)")
 
 
 def ids_of(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> list[int]:
-    """Return the ids of tokens.
-
-    Args:
-        tokenizer: Any tokenizer.
-        tokens: Tokens of its vocabulary.
-    """
+    """Return the ids of tokens."""
     ids = tokenizer.convert_tokens_to_ids(list(tokens))
     return ids if isinstance(ids, list) else [ids]
 

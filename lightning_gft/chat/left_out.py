@@ -17,10 +17,7 @@ Loss = frozenset[str]
 class LeftOutCheck:
     """Finds what a chat template leaves out, by rendering conversations with and without it.
 
-    Templates go by the role of a message, its keys and its place; so one message of each kind is tried.
-
-    Args:
-        template: The template.
+    Templates go by the role of a message, its keys and its neighbours; so one message of each kind is tried.
 
     Example:
         >>> from lightning_gft import ScratchPolicy
@@ -36,15 +33,7 @@ class LeftOutCheck:
         self._known: dict[Hashable, Loss] = {}
 
     def count(self, conversations: Sequence[Conversation], *, add_generation_prompt: bool = True) -> Counter[str]:
-        """Return how many conversations lose what, by names that a warning can show.
-
-        Args:
-            conversations: What is rendered.
-            add_generation_prompt: Whether each ends where the assistant begins to speak.
-
-        Raises:
-            RenderError: If a message's content is left out.
-        """
+        """Return how many conversations lose what, by names that a warning can show."""
         lost = Counter[str]()
         for index, conversation in enumerate(conversations):
             found: set[str] = set()

@@ -12,11 +12,7 @@ Result = TypeVar("Result")
 
 
 class OutOfTimeError(Exception):
-    """An item took longer than the limit.
-
-    Args:
-        index: Position of the item.
-    """
+    """An item took longer than the limit."""
 
     def __init__(self, index: int) -> None:
         super().__init__(f"item {index} took too long")
@@ -32,14 +28,6 @@ def map_within(function: Callable[[Item], Result], items: Sequence[Item], second
 
     The work is done in a thread, since a signal would reach the main thread alone. What loops in Python is stopped; a
     single call into C that never returns keeps its thread, which ends with the process.
-
-    Args:
-        function: Pure Python.
-        items: What to call it with.
-        seconds: Least time that an item may take; twice as long is noticed for certain.
-
-    Raises:
-        OutOfTimeError: If an item took too long.
 
     Example:
         >>> map_within(abs, [-1, 2], seconds=10)

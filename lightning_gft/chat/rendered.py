@@ -13,9 +13,6 @@ _QUESTION = "Question1"
 class RenderedCheck:
     """Finds prompts that hold what the chat template writes around a turn.
 
-    Args:
-        template: The template that prompts go through.
-
     Example:
         >>> from lightning_gft import ScratchPolicy
         >>> tokenizer = ScratchPolicy("ab").tokenizer
@@ -39,14 +36,7 @@ class RenderedCheck:
         self._control = {*self._tokens.findall(alone), *named}
 
     def count(self, conversations: Sequence[Conversation]) -> int:
-        """Return how many conversations hold tokens with which the template begins or ends a turn.
-
-        Args:
-            conversations: To be rendered.
-
-        Raises:
-            RenderError: If a message is a whole rendered conversation.
-        """
+        """Return how many conversations hold tokens with which the template begins or ends a turn."""
         found = 0
         for index, conversation in enumerate(conversations):
             texts = [text for text in _texts(conversation.messages) if self._holds_control(text)]

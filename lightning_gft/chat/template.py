@@ -35,25 +35,20 @@ class Conversation:
     variables: Mapping[str, Any] = field(default_factory=dict)
 
     def answered(self, message: dict[str, Any]) -> Conversation:
-        """Return the conversation with one more turn.
-
-        Args:
-            message: The turn.
-        """
+        """Return the conversation with one more turn."""
         return Conversation([*self.messages, message], self.variables)
 
 
-class RenderError(ValueError):
-    """A conversation that the chat template cannot render.
-
-    Args:
-        message: What is wrong.
-        index: Which of the conversations given together it is.
-    """
+class TextError(ValueError):
+    """A text that cannot be rendered or encoded; ``index`` says which of those given together it is."""
 
     def __init__(self, message: str, index: int = 0) -> None:
         super().__init__(message)
         self.index = index
+
+
+class RenderError(TextError):
+    """A conversation that the chat template cannot render."""
 
 
 class ChatTemplate:
@@ -61,10 +56,6 @@ class ChatTemplate:
 
     Templates come with downloaded models: transformers runs them in Jinja's sandbox, and here one that does not end is
     stopped.
-
-    Args:
-        tokenizer: A tokenizer with a chat template.
-        variables: What every conversation is rendered with, such as ``{"enable_thinking": False}``.
 
     Example:
         >>> from lightning_gft import ScratchPolicy
@@ -80,11 +71,7 @@ class ChatTemplate:
 
     @cached_property
     def reads(self) -> frozenset[str]:
-        """Names of the variables that the template reads.
-
-        Raises:
-            RenderError: If it is no Jinja template.
-        """
+        """Names of the variables that the template reads."""
         written = self.tokenizer.chat_template
         environment = Environment(extensions=["jinja2.ext.loopcontrols"], autoescape=False)  # noqa: S701 (parses only)
         names: set[str] = set()
@@ -98,27 +85,11 @@ class ChatTemplate:
         return frozenset(names - set(environment.globals) - _FUNCTIONS)
 
     def render(self, conversation: Conversation, *, add_generation_prompt: bool = False) -> str:
-        """Return a conversation as a text.
-
-        Args:
-            conversation: What to render.
-            add_generation_prompt: Whether to end where the assistant begins to speak.
-
-        Raises:
-            RenderError: If the template raises an error, or does not end.
-        """
+        """Return a conversation as a text."""
         return self.render_all([conversation], add_generation_prompt=add_generation_prompt)[0]
 
     def render_all(self, conversations: Sequence[Conversation], *, add_generation_prompt: bool = False) -> list[str]:
-        """Return conversations as texts, see :meth:`render`.
-
-        Args:
-            conversations: What to render.
-            add_generation_prompt: Whether each ends where the assistant begins to speak.
-
-        Raises:
-            RenderError: If the template raises an error on one, or does not end.
-        """
+        """Return conversations as texts, see :meth:`render`."""
         done = 0
 
         def render(conversation: Conversation) -> str:
@@ -160,10 +131,6 @@ def _in_a_line(error: Exception) -> str:
 
 def shared_prefix(one: str, other: str) -> str:
     """Return with what two texts both begin.
-
-    Args:
-        one: A text.
-        other: Another.
 
     Example:
         >>> shared_prefix("<|end|><|user|>", "<|end|><|endoftext|>")

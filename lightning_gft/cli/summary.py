@@ -14,7 +14,7 @@ from rich.table import Table
 
 from lightning_gft.callbacks import HuggingFaceExport
 from lightning_gft.cli.texts import short
-from lightning_gft.guards import UpdateGuard
+from lightning_gft.training import UpdateGuard
 from lightning_gft.module import GFTLitModule
 
 

@@ -14,27 +14,11 @@ _VARIABLES = ("tools", "documents")
 
 
 class Padded(dict[str, Any]):
-    """An object of a Parquet file or saved data set, where a null may stand for a key that only other rows have.
-
-    Example:
-        >>> Padded(name="add", strict=None)
-        {'name': 'add', 'strict': None}
-    """
+    """An object of a Parquet file or saved data set, where a null may stand for a key that only other rows have."""
 
 
 def read_conversation(cell: Any, *, splits: bool) -> tuple[Prompt, list[Answer]]:
-    """Return a prompt, and what the assistant answers to it.
-
-    Args:
-        cell: A text, or a list of messages in OpenAI's or ShareGPT's form.
-        splits: Whether a last message of the assistant's is the answer; else all is the prompt.
-
-    Returns:
-        The prompt, and the answer in a list, which is empty if there is none.
-
-    Raises:
-        TypeError: If it is neither, or a message is of another type.
-        ValueError: If a message lacks its role or content.
+    """Return a prompt, and what the assistant answers to it. The answer is in a list, which is empty if there is none.
 
     Example:
         >>> turns = [{"from": "human", "value": "1 + 1?"}, {"from": "gpt", "value": "2"}]
@@ -55,13 +39,6 @@ def read_conversation(cell: Any, *, splits: bool) -> tuple[Prompt, list[Answer]]
 def read_answers(cell: Any) -> list[Answer]:
     """Return the demonstrations in a cell.
 
-    Args:
-        cell: A text, a message of the assistant's as TRL's ``completion`` holds it, a list of either, or null.
-
-    Raises:
-        TypeError: If it is something else.
-        ValueError: If a message is not the assistant's, or there are several in a row.
-
     Example:
         >>> read_answers(["2", "two"]), read_answers([{"role": "assistant", "content": "2"}])
         (['2', 'two'], ['2'])
@@ -79,23 +56,12 @@ def read_answers(cell: Any) -> list[Answer]:
 
 
 def listed(cell: Any) -> list[Any]:
-    """Return a cell that may hold one thing, several or none as a list.
-
-    Args:
-        cell: Any value.
-
-    Example:
-        >>> listed("2"), listed(["2"]), listed(None)
-        (['2'], ['2'], [])
-    """
+    """Return a cell that may hold one thing, several or none as a list."""
     return [] if cell is None else cell if isinstance(cell, list) else [cell]
 
 
 def read_variables(cells: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a chat template is given beside the messages: ``tools``, and ``documents`` that are objects.
-
-    Args:
-        cells: Cells of a row that play no other part, by column. A list may be written as JSON.
 
     Example:
         >>> read_variables({"tools": '[{"name": "add"}]', "documents": ["a text"], "level": 3})
@@ -115,9 +81,6 @@ def read_variables(cells: Mapping[str, Any]) -> dict[str, Any]:
 
 def without_padding(value: Any) -> Any:
     """Return a value without the nulls with which Parquet pads objects; those of JSON are the data's own and stay.
-
-    Args:
-        value: Anything that a cell can hold.
 
     Example:
         >>> without_padding([Padded(name="add", strict=None), {"default": None}])

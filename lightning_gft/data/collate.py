@@ -13,12 +13,6 @@ def collate_examples(
 ) -> PromptBatch:
     """Put examples of one data set together.
 
-    Args:
-        examples: At least one; all have the same columns and roles.
-        dataset: Name of the data set within its datamodule.
-        num_replicas: How many processes take turns at the examples.
-        rank: Which of them this one is; ``None`` where that is not known.
-
     Example:
         >>> example = Example(
         ...     prompt_ids=[5, 6], prompt="1+1=", reference="2", demonstrations={}, columns={"prompt": "1+1="}, row=0
@@ -33,6 +27,7 @@ def collate_examples(
         references=[example.reference for example in examples],
         demonstrations={role: [example.demonstrations[role] for example in examples] for role in roles},
         columns={name: [example.columns[name] for example in examples] for name in columns},
+        messages=[example.messages for example in examples],
         dataset=dataset,
         places=None if rank is None else [number * num_replicas + rank for number in range(len(examples))],
     )

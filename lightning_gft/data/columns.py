@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from lightning_gft.checks import check_marker, shorten
+from lightning_gft.checks import check_marker, did_you_mean, shorten
 from lightning_gft.data.cells import listed, read_answers, read_conversation, read_variables
-from lightning_gft.data.errors import row_name
+from lightning_gft.data.errors import naming, row_name
 from lightning_gft.data.prompts import Answer, Prompt, answer_text, is_blank, prompt_text
 
 Row = dict[str, Any]
@@ -18,10 +17,6 @@ Row = dict[str, Any]
 
 class NumberedRows(list[Row]):
     """Rows chosen from more, which know where among them they stood: that is what errors call them by.
-
-    Args:
-        rows: The rows.
-        positions: Position of each in the data as loaded; with the name of its split where there are several.
 
     Example:
         >>> rows = NumberedRows([{"prompt": "1+1="}], positions=[7])
@@ -45,6 +40,7 @@ class TextExample:
         columns: The row itself.
         row: Its position in the data as loaded.
         variables: What the chat template is given beside the messages: the row's ``tools`` and ``documents``.
+        left_out: How many demonstrations count as missing, by what errors call them: ``{"blank expert texts": 1}``.
     """
 
     prompt: Prompt
@@ -53,6 +49,7 @@ class TextExample:
     columns: Row
     row: int | str
     variables: Mapping[str, Any] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
@@ -118,11 +115,7 @@ class Columns:
         return self.conversation_column or self.prompt_column
 
     def field_of(self, role: str) -> str:
-        """Return the option that names the column with a role's demonstrations.
-
-        Args:
-            role: ``"expert"`` or ``"teacher"``.
-        """
+        """Return the option that names the column with a role's demonstrations."""
         return "conversation_column" if role == "expert" and self.conversation_column else f"{role}_column"
 
     def without_demonstrations(self) -> Columns:
@@ -130,14 +123,7 @@ class Columns:
         return replace(self, reads_demonstrations=False)
 
     def check(self, available: Sequence[str]) -> None:
-        """Refuse a name that is not among the columns that there are.
-
-        Args:
-            available: Columns of the data.
-
-        Raises:
-            ValueError: If a named column is missing.
-        """
+        """Refuse a name that is not among the columns that there are."""
         named: dict[str, str | None] = {
             "conversation_column" if self.conversation_column else "prompt_column": self.prompt_source,
             "answer_column": self.answer_column,
@@ -147,98 +133,63 @@ class Columns:
         for option, column in named.items():
             if column is None or column in available:
                 continue
-            closest = difflib.get_close_matches(column, unused, n=1, cutoff=0.5)
             last = f", or to {self.conversation_column!r} for the last message" if self.conversation_column else ""
             raise ValueError(
                 f"{option}={column!r} is not a column of the data, which has {', '.join(map(repr, available))}"
-                + (f"; did you mean {closest[0]!r}?" if closest else "")
+                + did_you_mean(column, unused)
                 + (f"; set it to null if there are no references{last}" if option == "answer_column" else "")
             )
 
     def read(self, rows: Sequence[Row]) -> list[TextExample]:
-        """Return each row by its parts.
-
-        Args:
-            rows: Rows that have the columns.
-
-        Raises:
-            ValueError: If a row has no prompt, or its answer lacks the marker.
-            TypeError: If a prompt or a demonstration is of another type.
-        """
+        """Return each row by its parts."""
         positions = rows.positions if isinstance(rows, NumberedRows) else range(len(rows))
         return [self._read(row, number) for row, number in zip(rows, positions, strict=True)]
 
-    def count_blank(self, rows: Sequence[Row]) -> Counter[str]:
-        """Return how many demonstrations of each role are blank, which :meth:`read` leaves out.
-
-        Args:
-            rows: Rows that have the columns.
-        """
-        blank = Counter[str]()
-        for role, column in self.demonstration_columns.items():
-            if column != self.conversation_column:
-                blank[role] = sum(is_blank(answer) for row in rows for answer in read_answers(row[column]))
-        return +blank
-
-    def count_unfinished(self, rows: Sequence[Row]) -> Counter[str]:
-        """Return how many demonstrations of each role are unfinished, which :meth:`read` leaves out.
-
-        Args:
-            rows: Rows that have the columns.
-        """
-        unfinished = Counter[str]()
-        for role, column in self.demonstration_columns.items():
-            flags = (row.get(_flag_column(column)) for row in rows)
-            unfinished[role] = sum(listed(cell).count(False) for cell in flags)
-        return +unfinished
-
     def _read(self, row: Row, number: int | str) -> TextExample:
-        prompt, last = self._prompt(row, number)
-        used = {self.prompt_source, self.answer_column, *self.demonstration_columns.values()}
-        return TextExample(
-            prompt=prompt,
-            reference=self._reference(row, last, number),
-            demonstrations={
-                role: last if column == self.conversation_column else self._demonstrations(row, column, number)
-                for role, column in self.demonstration_columns.items()
-            },
-            columns=row,
-            row=number,
-            variables=read_variables({name: cell for name, cell in row.items() if name not in used}),
-        )
+        source = self.prompt_source
+        with naming(row_name(number, source)):
+            prompt, last = read_conversation(row[source], splits=self.conversation_column is not None)
+            if not prompt_text(prompt).strip():
+                raise ValueError(f"the prompt is empty: {shorten(prompt)}. Take the row out, or give it a prompt")
+        last = [answer for answer in last if not is_blank(answer)]
+        with naming(row_name(number, self.answer_column)):
+            reference = self._reference(row, last)
+        demonstrations, left_out = {}, Counter[str]()
+        for role, column in self.demonstration_columns.items():
+            if column == self.conversation_column:
+                demonstrations[role] = last
+                continue
+            with naming(row_name(number, column)):
+                answers = read_answers(row[column])
+            flags = self._finished(row, column, len(answers), number)
+            flagged = zip(answers, flags, strict=True)
+            demonstrations[role] = [answer for answer, finished in flagged if finished and not is_blank(answer)]
+            left_out[f"blank {role} texts"] = sum(map(is_blank, answers))
+            left_out[f"unfinished {role} responses"] = flags.count(False)
+        used = {source, self.answer_column, *self.demonstration_columns.values()}
+        variables = read_variables({name: cell for name, cell in row.items() if name not in used})
+        return TextExample(prompt, reference, demonstrations, row, number, variables, +left_out)
 
-    def _demonstrations(self, row: Row, column: str, number: int | str) -> list[Answer]:
-        try:
-            answers, flag_column = read_answers(row[column]), _flag_column(column)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{row_name(number, column)}: {error}") from error
-        if row.get(flag_column) is not None:
-            finished = listed(row[flag_column])
-            if len(finished) != len(answers) or not all(isinstance(flag, bool) for flag in finished):
-                raise TypeError(
-                    f"{row_name(number, flag_column)}: expected a truth value for each of {len(answers)} texts in "
-                    f"{column!r}, got {shorten(row[flag_column])}; correct it, or take the column out"
-                )
-            if self.unfinished_demonstrations == "error" and not all(finished):
-                raise ValueError(
-                    f"{row_name(number, column)}: expected finished responses, got one that {flag_column!r} calls "
-                    "unfinished; take it out, or set `unfinished_demonstrations: drop`"
-                )
-            answers = [answer for answer, flag in zip(answers, finished, strict=True) if flag]
-        return [answer for answer in answers if not is_blank(answer)]
+    def _finished(self, row: Row, column: str, count: int, number: int | str) -> list[bool]:
+        """Return which of the responses in a column are finished; all, where no other column tells."""
+        name = column.removesuffix("_responses")
+        flag_column = f"{name}_finished"
+        if name == column or row.get(flag_column) is None:
+            return [True] * count
+        finished = listed(row[flag_column])
+        if len(finished) != count or not all(isinstance(flag, bool) for flag in finished):
+            raise TypeError(
+                f"{row_name(number, flag_column)}: expected a truth value for each of {count} texts in "
+                f"{column!r}, got {shorten(row[flag_column])}; correct it, or take the column out"
+            )
+        if self.unfinished_demonstrations == "error" and not all(finished):
+            raise ValueError(
+                f"{row_name(number, column)}: expected finished responses, got one that {flag_column!r} calls "
+                "unfinished; take it out, or set `unfinished_demonstrations: drop`"
+            )
+        return finished
 
-    def _prompt(self, row: Row, number: int | str) -> tuple[Prompt, list[Answer]]:
-        """Return a row's prompt, and the answer to it if they stand in one conversation."""
-        name = row_name(number, self.prompt_source)
-        try:
-            prompt, last = read_conversation(row[self.prompt_source], splits=self.conversation_column is not None)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{name}: {error}") from error
-        if not prompt_text(prompt).strip():
-            raise ValueError(f"{name}: the prompt is empty: {shorten(prompt)}. Take the row out, or give it a prompt")
-        return prompt, [answer for answer in last if not is_blank(answer)]
-
-    def _reference(self, row: Row, last: list[Answer], number: int | str) -> Any:
+    def _reference(self, row: Row, last: list[Answer]) -> Any:
         if self.answer_column is None:
             return None
         if self.answer_column == self.conversation_column:
@@ -247,24 +198,15 @@ class Columns:
             answer = row[self.answer_column]
         if not self.answer_marker:
             return answer
-        if isinstance(answer, list):
-            return [self._after_marker(text, number) for text in answer]
-        return self._after_marker(answer, number)
+        return [self._after_marker(text) for text in answer] if isinstance(answer, list) else self._after_marker(answer)
 
-    def _after_marker(self, answer: Any, number: int | str) -> str:
-        name = row_name(number, self.answer_column)
+    def _after_marker(self, answer: Any) -> str:
         if not isinstance(answer, str):
             raise ValueError(
-                f"{name}: expected a text with answer_marker={self.answer_marker!r}, got {shorten(answer)}; set "
-                "answer_marker to '' if the column holds the references themselves"
+                f"expected a text with answer_marker={self.answer_marker!r}, got {shorten(answer)}; set answer_marker "
+                "to '' if the column holds the references themselves"
             )
         _, marker, reference = answer.rpartition(self.answer_marker)
         if not marker:
-            raise ValueError(f"{name}: no answer_marker={self.answer_marker!r} in {shorten(answer)}")
+            raise ValueError(f"no answer_marker={self.answer_marker!r} in {shorten(answer)}")
         return reference.strip()
-
-
-def _flag_column(column: str) -> str:
-    """Return the column that says which of the responses in another are finished; empty if it can have none."""
-    name = column.removesuffix("_responses")
-    return "" if name == column else f"{name}_finished"

@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerBase
 
+from lightning_gft.chat import TextError
 from lightning_gft.checks import shorten
-from lightning_gft.data.errors import TextError
 
 _SENTENCEPIECE_SPACE = "\u2581"  # these tokenizers write a space so, and take the character itself for one
 
@@ -24,9 +24,6 @@ class CoverageCheck:
     not seen (white space, control characters, combining marks) may go, and so may what the tokenizer's normaliser
     takes away on purpose.
 
-    Args:
-        tokenizer: Any tokenizer.
-
     Example:
         >>> from tokenizers import Tokenizer, models
         >>> from transformers import PreTrainedTokenizerFast
@@ -34,7 +31,7 @@ class CoverageCheck:
         >>> CoverageCheck(tokenizer).check(["1+1"], [[0, 1, 0]])
         >>> CoverageCheck(tokenizer).check(["1-1"], [[0, 0]])
         Traceback (most recent call last):
-        lightning_gft.data.errors.TextError: the tokenizer has no token for '-' of the text '1-1': ...
+        lightning_gft.chat.template.TextError: the tokenizer has no token for '-' of the text '1-1': ...
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -47,15 +44,7 @@ class CoverageCheck:
         self._dropped: set[str] = set()
 
     def check(self, texts: Sequence[str], ids: Sequence[list[int]]) -> None:
-        """Refuse texts that are not wholly in their ids.
-
-        Args:
-            texts: What was encoded.
-            ids: What became of each.
-
-        Raises:
-            TextError: If a part of a text was lost.
-        """
+        """Refuse texts that are not wholly in their ids."""
         self._check_unknown(texts, ids)
         if not self._may_drop():
             return

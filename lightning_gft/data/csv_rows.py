@@ -11,22 +11,12 @@ from typing import BinaryIO
 
 from lightning_gft.checks import shorten
 from lightning_gft.data.columns import Row
-from lightning_gft.data.text_files import encoding_fault
 
 _LONGEST_CELL = 2**31 - 1
 
 
 def read_csv(file: BinaryIO, name: str, delimiter: str = ",", quotechar: str = '"') -> list[Row]:
     r"""Return the rows of a table whose first line names the columns.
-
-    Args:
-        file: UTF-8 text, which may begin with a byte-order mark.
-        name: What errors call the file.
-        delimiter: What stands between cells.
-        quotechar: What stands around a cell that holds a delimiter, an end of a line or this character itself.
-
-    Raises:
-        ValueError: If the header does not name each column once, or a row has more or fewer cells; the line is named.
 
     Example:
         >>> read_csv(io.BytesIO(b"prompt,answer\nWhich agent?,007\nWhich value?,NA\nNone?,"), "rows.csv")[1:]
@@ -39,8 +29,6 @@ def read_csv(file: BinaryIO, name: str, delimiter: str = ",", quotechar: str = '
             _, header = next(lines, (1, []))
             _check_header(header, name)
             return [_row(header, cells, f"line {number} of {name}") for number, cells in lines]
-    except UnicodeDecodeError as error:
-        raise ValueError(encoding_fault(file, name)) from error
     finally:
         text.detach()
 
@@ -63,10 +51,10 @@ def _lines(reader: Iterator[list[str]], name: str) -> Iterator[tuple[int, list[s
         number = reader.line_num + 1  # type: ignore[attr-defined]
 
 
-def _row(header: list[str], cells: list[str], place: str) -> Row:
+def _row(header: list[str], cells: list[str], where: str) -> Row:
     if len(cells) != len(header):
         raise ValueError(
-            f"{place}: expected {len(header)} cells, as the header names columns, got {len(cells)}: "
+            f"{where}: expected {len(header)} cells, as the header names columns, got {len(cells)}: "
             f"{shorten(','.join(cells))}; put a cell that holds a comma, a line break or a quotation mark into "
             "quotation marks"
         )

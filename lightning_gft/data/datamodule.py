@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections import Counter
 from functools import partial
 from typing import Any, Literal, cast
 
@@ -16,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from lightning_gft.checks import check_count, check_seed
 from lightning_gft.data.collate import collate_examples
 from lightning_gft.data.columns import Row
+from lightning_gft.data.errors import naming
 from lightning_gft.data.examples import Example, ExampleEncoder
 from lightning_gft.data.resumable import ResumableDataLoader
 
@@ -37,8 +39,8 @@ class PromptDataModule(LightningDataModule, ABC):
 
     Training goes through the rows in an order drawn from ``seed``, ``seed_everything`` and the epoch alone, the same
     whatever the number of processes, which take turns at it. (Where the rows do not divide among them, the first few
-    are trained on twice; evaluation counts each row once.) A run that stopped in the middle of an epoch resumes there.
-    Prediction goes through the training prompts in the order of the data.
+    are trained on twice; validation and test count each row once.) A run that stopped in the middle of an epoch
+    resumes there. Prediction goes through the training prompts in the order of the data.
 
     Args:
         batch_size: Prompts per step and process in training and prediction.
@@ -72,7 +74,8 @@ class PromptDataModule(LightningDataModule, ABC):
     def load_rows(self, split: Split) -> dict[str, list[Row]]:
         """Return the rows of each data set of a split by its name, which is empty for the main one.
 
-        Errors name a row by its place in the list; where that is not its place in the data, return ``NumberedRows``.
+        Errors name a row by its position in the list; where that is not its position in the data, return
+        ``NumberedRows``.
 
         Args:
             split: ``"train"`` has the main data set only; the others may have several, or none.
@@ -99,7 +102,7 @@ class PromptDataModule(LightningDataModule, ABC):
         encoder = self.make_encoder(self._find_tokenizer())
         for split in _SPLITS[stage]:
             if split != "train":
-                encoder = encoder.without_demonstrations()  # evaluation has no use for them
+                encoder = encoder.without_demonstrations()  # only training reads them
             rows = self.load_rows(split)
             if not rows and stage in ("validate", "test"):
                 verb = "validate" if split == "val" else split
@@ -155,47 +158,41 @@ class PromptDataModule(LightningDataModule, ABC):
 
     def _encode(self, encoder: ExampleEncoder, rows: list[Row], split: Split, name: str) -> list[Example]:
         where = data_name(split, name)
-        if not rows:
-            raise ValueError(f"{where} data: there are no rows")
-        try:
+        with naming(f"{where} data"):
+            if not rows:
+                raise ValueError("there are no rows")
             examples, dropped = encoder.encode(rows)
-        except TypeError as error:
-            raise TypeError(f"{where} data: {error}") from error
-        except ValueError as error:
-            raise ValueError(f"{where} data: {error}") from error
-        for part, count in dropped.items():
-            self.dropped[f"{where}/{part}"] = count
-        if dropped:
-            counts = ", ".join(f"{count} {part}" for part, count in dropped.items())
-            rank_zero_warn(f"{where} data: too long and dropped: {counts} (of {len(rows)} rows)")
-        if not examples:
-            limit = encoder.limit_name("prompt")
-            raise ValueError(f"{where} data: every prompt is too long, nothing is left: the limit is {limit}")
-        if split == "train":  # evaluation has no use for demonstrations
-            self._check_demonstrations(encoder, rows, examples)
+            if dropped:
+                self.dropped |= {f"{where}/{part}": count for part, count in dropped.items()}
+                counts = ", ".join(f"{count} {part}" for part, count in dropped.items())
+                rank_zero_warn(f"{where} data: too long and dropped: {counts} (of {len(rows)} rows)")
+            if not examples:
+                limit = encoder.limit_name("prompt")
+                raise ValueError(f"every prompt is too long, nothing is left: the limit is {limit}")
+            if split == "train":
+                self._check_demonstrations(encoder, examples)
         return examples
 
-    def _check_demonstrations(self, encoder: ExampleEncoder, rows: list[Row], examples: list[Example]) -> None:
+    def _check_demonstrations(self, encoder: ExampleEncoder, examples: list[Example]) -> None:
         """Tell of rows without a demonstration, and refuse a column that has none at all."""
-        blank, unfinished = encoder.columns.count_blank(rows), encoder.columns.count_unfinished(rows)
+        left_out = sum((example.left_out for example in examples), Counter[str]())
+        gaps = []
         for role, column in encoder.columns.demonstration_columns.items():
-            field = encoder.columns.field_of(role)
             missing = sum(not example.demonstrations[role] for example in examples)
             if missing == len(examples):
-                lost = self.dropped.get(f"train/{role}", 0)
+                field, overlong = encoder.columns.field_of(role), self.dropped.get(f"train/{role}", 0)
+                unfinished = left_out[f"unfinished {role} responses"]
                 raise ValueError(
-                    f"train data: no row has a demonstration in {field}={column!r}"
-                    + (f", {lost} are too long (the limit is {encoder.limit_name('response')})" if lost else "")
-                    + (f", {unfinished[role]} are unfinished" if unfinished[role] else "")
-                    + f": correct the data{', raise the limit' if lost else ''}, or set `{field}: null`"
+                    f"no row has a demonstration in {field}={column!r}"
+                    + (f", {overlong} are too long (the limit is {encoder.limit_name('response')})" if overlong else "")
+                    + (f", {unfinished} are unfinished" if unfinished else "")
+                    + f": correct the data{', raise the limit' if overlong else ''}, or set `{field}: null`"
                 )
-            gaps = [f"{missing} of {len(examples)} rows have no {role} demonstration"] if missing else []
-            if blank[role]:
-                gaps.append(f"{blank[role]} blank {role} texts were left out")
-            if unfinished[role]:
-                gaps.append(f"{unfinished[role]} unfinished {role} responses were left out")
-            if gaps:
-                rank_zero_warn(f"train data: {'; '.join(gaps)}")
+            if missing:
+                gaps.append(f"{missing} of {len(examples)} rows have no {role} demonstration")
+        gaps += [f"{count} {what} were left out" for what, count in left_out.items()]
+        if gaps:
+            rank_zero_warn(f"train data: {'; '.join(gaps)}")
 
     def _examples_of(self, split: Split) -> dict[str, list[Example]]:
         if split not in self.examples:
@@ -223,10 +220,6 @@ class PromptDataModule(LightningDataModule, ABC):
 
 def data_name(split: Split, name: str) -> str:
     """Return what errors call a data set.
-
-    Args:
-        split: The part of the run.
-        name: Name of the data set within it; empty for the main one.
 
     Example:
         >>> data_name("val", "easy"), data_name("train", "")

@@ -14,11 +14,6 @@ _TEXTS_AT_ONCE = 4096  # many, to be fast; not all, because a tokenizer's own re
 class TextEncoder:
     """Encodes prompts, and texts that follow them.
 
-    Args:
-        tokenizer: Any tokenizer with an end-of-sequence token.
-        adds_beginning: Whether the tokenizer's beginning of a text is put before a prompt; a chat template writes its
-            own.
-
     Example:
         >>> from lightning_gft import ScratchPolicy
         >>> encoder = TextEncoder(ScratchPolicy("0123456789+=").tokenizer, adds_beginning=True)
@@ -37,14 +32,7 @@ class TextEncoder:
         self._beginning = whole[: len(whole) - len(alone) - self._adds_eos] if adds_beginning else []
 
     def encode_prompts(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each prompt.
-
-        Args:
-            texts: Prompts, as the policy is given them.
-
-        Raises:
-            TextError: If the tokenizer would lose a part of one.
-        """
+        """Return the ids of each prompt."""
         ids = self._encode(texts)
         self._coverage.check(texts, ids)
         return ids
@@ -52,16 +40,7 @@ class TextEncoder:
     def encode_after(
         self, prompts: Sequence[str], prompt_ids: Sequence[list[int]], texts: Sequence[str]
     ) -> list[list[int]]:
-        """Return the ids of texts behind their prompts, whose own ids stay what generation is given.
-
-        Args:
-            prompts: The prompt of each text.
-            prompt_ids: Its ids.
-            texts: What follows.
-
-        Raises:
-            TextError: If the tokenizer would lose a part of a text.
-        """
+        """Return the ids of texts behind their prompts, whose own ids stay what generation is given."""
         whole = self._encode([prompt + text for prompt, text in zip(prompts, texts, strict=True)])
         ids = [row[len(prompt) :] for prompt, row in zip(prompt_ids, whole, strict=True)]
         merged = [

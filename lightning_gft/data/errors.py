@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-class TextError(ValueError):
-    """A text that cannot be encoded.
-
-    Args:
-        message: What is wrong.
-        index: Which of the texts given together it is, so that a caller can name its row.
-    """
-
-    def __init__(self, message: str, index: int) -> None:
-        super().__init__(message)
-        self.index = index
+from lightning_gft.chat import TextError
 
 
 def row_name(number: int | str, column: str | None = None) -> str:
-    """Return what errors call a row.
-
-    Args:
-        number: Its position in the data as loaded, before rows are held out; with its split if there are several.
-        column: The column at fault.
+    """Return what errors call a row by its position in the data as loaded, with its split if there are several.
 
     Example:
         >>> row_name(7, "prompt")
         "row 7 (counting from 0), column 'prompt'"
     """
     return f"row {number} (counting from 0)" + (f", column {column!r}" if column is not None else "")
+
+
+@contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Begin an error about data with what it is about.
+
+    Example:
+        >>> with naming("train data"):
+        ...     raise ValueError("there are no rows")
+        Traceback (most recent call last):
+        ValueError: train data: there are no rows
+    """
+    try:
+        yield
+    except TypeError as error:
+        raise TypeError(f"{what}: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from error
+
+
+@contextmanager
+def naming_rows(cells: Sequence[tuple[int | str, str]]) -> Iterator[None]:
+    """Begin an error about one of several texts with its row and column."""
+    try:
+        yield
+    except TextError as error:
+        raise ValueError(f"{row_name(*cells[error.index])}: {error}") from error

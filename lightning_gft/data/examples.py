@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from lightning_gft.chat import Messages
 from lightning_gft.checks import check_count, shorten
 from lightning_gft.data.columns import Columns, Row, TextExample
-from lightning_gft.data.errors import TextError, row_name
+from lightning_gft.data.errors import naming_rows, row_name
 from lightning_gft.data.prompts import prompt_text
-from lightning_gft.data.responses import EncodedPrompt
 from lightning_gft.data.tokenization import PromptEncoder
 from lightning_gft.types import Response
 
@@ -31,6 +31,8 @@ class Example:
         demonstrations: Given responses by role.
         columns: The row itself.
         row: Its position in the data as loaded, by which errors name it.
+        messages: The prompt as a conversation: what the chat template rendered, or one message of the user.
+        left_out: How many demonstrations count as missing, by what errors call them.
     """
 
     prompt_ids: list[int]
@@ -39,6 +41,8 @@ class Example:
     demonstrations: dict[str, list[Response]]
     columns: Row
     row: int | str
+    messages: Messages = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
@@ -96,32 +100,42 @@ class ExampleEncoder:
         return replace(self, columns=self.columns.without_demonstrations())
 
     def encode(self, rows: Sequence[Row]) -> tuple[list[Example], Counter[str]]:
-        """Return the tokenised rows, and how many prompts and demonstrations of each role were dropped.
-
-        Args:
-            rows: At least one row; all have the same columns.
-
-        Raises:
-            ValueError: If a column is missing, or something is empty, unknown to the tokenizer, or too long and not to
-                be dropped.
-            TypeError: If a prompt or a demonstration is of another type.
-        """
+        """Return the tokenised rows, and how many prompts and demonstrations of each role were dropped."""
         self.columns.check(list(rows[0]))
         texts = self.columns.read(rows)
-        prompts = self._encode_prompts(texts)
-        responses = self._encode_demonstrations(texts, prompts)
+        with naming_rows([(text.row, self.columns.prompt_source) for text in texts]):
+            prompts = self.prompts.encode_prompts([text.prompt for text in texts], [text.variables for text in texts])
+        # All at once, because that is how a tokenizer is fast; in the order in which they are taken back apart.
+        given = [
+            (prompt, answer, (text.row, self.columns.demonstration_columns[role]))
+            for text, prompt in zip(texts, prompts, strict=True)
+            for role, answers in text.demonstrations.items()
+            for answer in answers
+        ]
+        with naming_rows([cell for *_, cell in given]):
+            ids = self.prompts.encode_responses([prompt for prompt, *_ in given], [answer for _, answer, _ in given])
+        responses = map(Response, ids)
         examples, dropped = [], Counter[str]()
-        for text, encoded in zip(texts, prompts, strict=True):
-            ids = encoded.token_ids
-            given = {role: [next(responses) for _ in answers] for role, answers in text.demonstrations.items()}
-            if not self._prompt_fits(text, len(ids)):
+        for text, prompt in zip(texts, prompts, strict=True):
+            mine = {role: [next(responses) for _ in answers] for role, answers in text.demonstrations.items()}
+            size = len(prompt.token_ids)
+            if not self._prompt_fits(text, size):
                 dropped["prompt"] += 1
                 continue
-            kept = {
-                role: [r for r in answers if self._fits(r, role, text, len(ids))] for role, answers in given.items()
-            }
-            dropped.update({role: len(given[role]) - len(kept[role]) for role in given})
-            examples.append(Example(ids, prompt_text(text.prompt), text.reference, kept, text.columns, text.row))
+            kept = {role: [r for r in answers if self._fits(r, role, text, size)] for role, answers in mine.items()}
+            dropped.update({role: len(mine[role]) - len(kept[role]) for role in mine})
+            examples.append(
+                Example(
+                    prompt_ids=prompt.token_ids,
+                    prompt=prompt_text(text.prompt),
+                    reference=text.reference,
+                    demonstrations=kept,
+                    columns=text.columns,
+                    row=text.row,
+                    messages=prompt.conversation.messages,
+                    left_out=text.left_out,
+                )
+            )
         return examples, +dropped
 
     @property
@@ -130,11 +144,7 @@ class ExampleEncoder:
         return int(self.prompts.tokenizer.model_max_length)
 
     def limit_name(self, part: Literal["prompt", "response"]) -> str:
-        """Return what errors call the limits of a prompt's or a response's length.
-
-        Args:
-            part: Which of the two.
-        """
+        """Return what errors call the limits of a prompt's or a response's length."""
         field = f"max_{part}_length"
         limit = getattr(self.limits, field)
         names = [] if limit is None else [f"{field}={limit}"]
@@ -142,65 +152,36 @@ class ExampleEncoder:
             names.append(self._window_name())
         return " and ".join(names)
 
-    def _encode_prompts(self, texts: Sequence[TextExample]) -> list[EncodedPrompt]:
-        try:
-            return self.prompts.encode_prompts([text.prompt for text in texts], [text.variables for text in texts])
-        except TextError as error:
-            raise ValueError(f"{row_name(texts[error.index].row, self.columns.prompt_source)}: {error}") from error
-
-    def _encode_demonstrations(
-        self, texts: Sequence[TextExample], prompts: Sequence[EncodedPrompt]
-    ) -> Iterator[Response]:
-        # All at once, because that is how a tokenizer is fast; in the order in which they are taken back apart.
-        flat = [
-            (answer, prompt, text.row, role)
-            for text, prompt in zip(texts, prompts, strict=True)
-            for role, answers in text.demonstrations.items()
-            for answer in answers
-        ]
-        try:
-            ids = self.prompts.encode_responses([prompt for _, prompt, _, _ in flat], [answer for answer, *_ in flat])
-        except TextError as error:
-            _, _, row, role = flat[error.index]
-            raise ValueError(f"{row_name(row, self.columns.demonstration_columns[role])}: {error}") from error
-        return map(Response, ids)
-
     def _prompt_fits(self, text: TextExample, length: int) -> bool:
-        name = row_name(text.row, self.columns.prompt_source)
+        column = self.columns.prompt_source
         if length == 0:
-            raise ValueError(f"{name}: the prompt has no tokens: {shorten(text.prompt)}")
-        limit = self.limits.max_prompt_length
-        if (limit is None or length <= limit) and length < self.window:
-            return True
-        if self.limits.overlong_prompts == "drop":
-            return False
-        if limit is not None and length > limit:
-            too_long = f"{length} tokens, more than max_prompt_length={limit}: raise the limit"
-        else:
-            too_long = f"{length} tokens, to which {self._window_name()} leaves no room for an answer: shorten it"
-        raise ValueError(f"{name}: the prompt has {too_long}, or set `overlong_prompts: drop`. {_beginning(text)}")
+            raise ValueError(f"{row_name(text.row, column)}: the prompt has no tokens: {shorten(text.prompt)}")
+        beyond = f"to which {self._window_name()} leaves no room for an answer" if length >= self.window else ""
+        return self._is_short(text, column, "prompt", length, "prompt", beyond)
 
     def _fits(self, response: Response, role: str, text: TextExample, prompt_length: int) -> bool:
-        limit, length = self.limits.max_response_length, len(response.token_ids)
-        if (limit is None or length <= limit) and prompt_length + length <= self.window:
-            return True
-        if self.limits.overlong_demonstrations == "drop":
-            return False
+        length = len(response.token_ids)
+        whole = prompt_length + length
+        beyond = f"{whole} with its prompt, more than {self._window_name()}" if whole > self.window else ""
+        column = self.columns.demonstration_columns[role]
+        return self._is_short(text, column, f"{role} demonstration", length, "response", beyond)
+
+    def _is_short(self, text: TextExample, column: str, what: str, length: int, part: str, beyond: str) -> bool:
+        """Return whether a prompt or a response may stay, and refuse it where longer ones are errors."""
+        limit = getattr(self.limits, f"max_{part}_length")
+        option = "overlong_prompts" if part == "prompt" else "overlong_demonstrations"
         if limit is not None and length > limit:
-            too_long = f"has {length} tokens, more than max_response_length={limit}: raise the limit"
+            fault = f"more than max_{part}_length={limit}: raise the limit"
+        elif beyond:
+            fault = f"{beyond}: shorten it"
         else:
-            too_long = (
-                f"has {length} tokens, {prompt_length + length} with its prompt, more than {self._window_name()}: "
-                "shorten it"
-            )
+            return True
+        if getattr(self.limits, option) == "drop":
+            return False
         raise ValueError(
-            f"{row_name(text.row, self.columns.demonstration_columns[role])}: the {role} demonstration {too_long}, or "
-            f"set `overlong_demonstrations: drop`. {_beginning(text)}"
+            f"{row_name(text.row, column)}: the {what} has {length} tokens, {fault}, or set `{option}: drop`. The "
+            f"prompt begins {shorten(prompt_text(text.prompt), 60)}"
         )
 
     def _window_name(self) -> str:
         return f"the model's window of {self.window} tokens (`model_max_length` of the tokenizer)"
-
-
-def _beginning(text: TextExample) -> str:
-    return f"The prompt begins {shorten(prompt_text(text.prompt), 60)}"

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
+import bz2
+import codecs
+import gzip
+import lzma
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from lzma import LZMAError
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
+from lightning_gft.checks import shorten
 from lightning_gft.data.csv_rows import read_csv
 from lightning_gft.data.json_rows import read_json
 from lightning_gft.data.tables import ListTable, ParquetTable, Table
-from lightning_gft.data.text_files import COMPRESSED, open_bytes
 
 KINDS = {
-    ".json": "json",
-    ".jsonl": "json",
-    ".ndjson": "json",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".parquet": "parquet",
+    **{".json": "json", ".jsonl": "json", ".ndjson": "json"},
+    **{".csv": "csv", ".tsv": "csv", ".parquet": "parquet"},
 }
 """Kinds of files that are read, by the ends of their names."""
+COMPRESSED: dict[str, Callable[[Path], object]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+"""What opens a file that is compressed, by the end of its name."""
 
 
 def suffix_of(path: Path) -> str:
     """Return the end of a file's name that says its kind, without that of a compressed file.
-
-    Args:
-        path: The file.
 
     Example:
         >>> suffix_of(Path("rows.jsonl.gz"))
@@ -41,47 +39,50 @@ def suffix_of(path: Path) -> str:
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file of rows.
-
-    Args:
-        path: Where it is.
-        kind: ``"json"``, ``"csv"`` or ``"parquet"``.
-        options: Further arguments of what reads this kind.
-    """
+    """A file of rows of one of three kinds, and the options of what reads it."""
 
     path: Path
     kind: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def read(self) -> Table:
-        """Return the file's rows.
+    @classmethod
+    def of(cls, path: Path) -> DataFile:
+        """Return a file by its name alone."""
+        suffix = suffix_of(path)
+        return cls(path, KINDS[suffix], {"delimiter": "\t"} if suffix == ".tsv" else {})
 
-        Raises:
-            ValueError: If the file is empty, damaged, or not of its kind.
-            OSError: If it cannot be opened.
-        """
+    def read(self) -> Table:
+        """Return the file's rows."""
         name = self.path.name
         if self.path.stat().st_size == 0:
             raise ValueError(f"{name}: expected rows, got an empty file; write the rows into it again")
+        if self.kind == "parquet":
+            return ParquetTable(self.path)
         try:
-            if self.kind == "parquet":
-                return ParquetTable(self.path)
-            with open_bytes(self.path) as file:
-                read = read_json if self.kind == "json" else read_csv
-                return ListTable(read(file, name, **self.options))
-        except (EOFError, zlib.error, LZMAError, OSError) as error:
+            with self._open() as file:
+                return ListTable((read_json if self.kind == "json" else read_csv)(file, name, **self.options))
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{self._encoding_fault()}; save the file as UTF-8") from error
+        except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # from the system, not from what decompresses
             raise ValueError(
                 f"{name}: expected a whole compressed file, got one that cannot be read ({error}); copy it again"
             ) from error
 
+    def _open(self) -> BinaryIO:
+        decompress = COMPRESSED.get(self.path.suffix)
+        return self.path.open("rb") if decompress is None else cast("BinaryIO", decompress(self.path))
 
-def file_of(path: Path) -> DataFile:
-    """Return a file by its name alone.
-
-    Args:
-        path: A file whose name ends as one of :data:`KINDS`.
-    """
-    suffix = suffix_of(path)
-    return DataFile(path, KINDS[suffix], {"delimiter": "\t"} if suffix == ".tsv" else {})
+    def _encoding_fault(self) -> str:
+        """Return where the file is not UTF-8 text."""
+        with self._open() as file:
+            for number, line in enumerate(file, start=1):
+                if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                    return f"{self.path.name}: expected UTF-8 text, got UTF-16"
+                try:
+                    line.decode()
+                except UnicodeDecodeError as error:
+                    shown = shorten(line[max(0, error.start - 20) :], 40)
+                    return f"line {number} of {self.path.name}: expected UTF-8 text, got {shown}"
+        return f"{self.path.name}: expected UTF-8 text"

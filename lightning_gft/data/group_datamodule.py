@@ -16,8 +16,8 @@ from lightning_gft.checks import check_count, check_number
 from lightning_gft.data.columns import Columns, NumberedRows, Row
 from lightning_gft.data.datamodule import PromptDataModule, Split
 from lightning_gft.data.examples import ExampleEncoder, LengthLimits, Overlong
-from lightning_gft.data.loading import Tables, find_splits
-from lightning_gft.data.selection import Rows, count_shared
+from lightning_gft.data.loading import SplitTables, find_splits
+from lightning_gft.data.selection import Rows, Spans, count_shared
 from lightning_gft.data.tokenization import PromptEncoder
 
 _SHARE = "as a number it is the share of rows to hold out"
@@ -121,11 +121,13 @@ class GroupDataModule(PromptDataModule):
         self.train_split, self.val_split, self.test_split = train_split, val_split, test_split
         self.val_path, self.test_path = val_path, test_path
         self.max_train_rows, self.max_val_rows = max_train_rows, max_val_rows
-        self.prompt_template = prompt_template
-        self.use_chat_template = use_chat_template
-        self.system_prompt = system_prompt
-        self.chat_template_kwargs = chat_template_kwargs
-        self.response_prefix = response_prefix
+        self.prompting: dict[str, Any] = {
+            "prompt_template": prompt_template,
+            "use_chat_template": use_chat_template,
+            "system_prompt": system_prompt,
+            "chat_template_kwargs": chat_template_kwargs,
+            "response_prefix": response_prefix,
+        }
         self.columns = Columns(
             prompt_column,
             answer_column,
@@ -136,8 +138,8 @@ class GroupDataModule(PromptDataModule):
             conversation_column,
         )
         self.limits = LengthLimits(max_prompt_length, max_response_length, overlong_prompts, overlong_demonstrations)
-        self._train_places: list[tuple[str, range]] = []
-        self._found: dict[tuple[str, str | None], Tables] = {}
+        self._train_spans: Spans = []
+        self._found: dict[tuple[str, str | None], SplitTables] = {}
         self._check_options()
 
     @override
@@ -145,35 +147,19 @@ class GroupDataModule(PromptDataModule):
         super().setup(stage)
         self._found = {}  # kept for one setup alone, in which the splits share what is read
 
+    @override
     def load_rows(self, split: Split) -> dict[str, list[Row]]:
-        """Return the rows of a split; an empty dict if it was not asked for.
-
-        Args:
-            split: The part of the run.
-        """
         rows = {"train": self._train_rows, "val": self._val_rows, "test": self._test_rows}[split]()
         return {} if rows is None else {"": rows}
 
+    @override
     def make_encoder(self, tokenizer: PreTrainedTokenizerBase) -> ExampleEncoder:
-        """Return what turns rows into tokenised examples.
-
-        Args:
-            tokenizer: The policy's.
-        """
-        prompts = PromptEncoder(
-            tokenizer,
-            prompt_template=self.prompt_template,
-            use_chat_template=self.use_chat_template,
-            system_prompt=self.system_prompt,
-            chat_template_kwargs=self.chat_template_kwargs,
-            response_prefix=self.response_prefix,
-        )
-        return ExampleEncoder(prompts, self.columns, self.limits)
+        return ExampleEncoder(PromptEncoder(tokenizer, **self.prompting), self.columns, self.limits)
 
     def _train_rows(self) -> NumberedRows:
         rows = self._load_training_split()
         kept, _ = self._hold_out(len(rows))
-        self._train_places = rows.places(self.max_train_rows)
+        self._train_spans = rows.spans(self.max_train_rows)
         return rows.take(kept[: self.max_train_rows])
 
     def _val_rows(self) -> NumberedRows | None:
@@ -181,21 +167,21 @@ class GroupDataModule(PromptDataModule):
             rows = self._load_training_split()
             _, held_out = self._hold_out(len(rows))
             return rows.take(held_out[: self.max_val_rows])
-        return self._evaluation_rows("val", self.val_path, self.val_split, self.max_val_rows)
+        return self._rows_apart("val", self.val_path, self.val_split, self.max_val_rows)
 
     def _test_rows(self) -> NumberedRows | None:
-        return self._evaluation_rows("test", self.test_path, self.test_split)
+        return self._rows_apart("test", self.test_path, self.test_split)
 
     def _load_training_split(self) -> Rows:
         return self._find("path", self.path, self.name).choose(self.train_split, "train_split")
 
-    def _find(self, field: str, path: str, name: str | None = None) -> Tables:
+    def _find(self, field: str, path: str, name: str | None = None) -> SplitTables:
         key = _identity(path, name)
         if key not in self._found:
             self._found[key] = find_splits(path, name, field)
         return self._found[key]
 
-    def _evaluation_rows(
+    def _rows_apart(
         self, role: str, path: str | None, split: str | None, most: int | None = None
     ) -> NumberedRows | None:
         if path is None and split is None:
@@ -204,7 +190,7 @@ class GroupDataModule(PromptDataModule):
         rows = found.choose(split, f"{role}_split")
         taken = rows[:most]
         same = path is None or _identity(path, None) == _identity(self.path, self.name)
-        shared = count_shared(rows.places(most), self._train_places) if same else 0
+        shared = count_shared(rows.spans(most), self._train_spans) if same else 0
         if shared:
             rank_zero_warn(
                 f"{role} data: {shared} of {len(taken)} rows are training rows too: to keep them apart, give slices "

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
-import io
 import json
 import re
 from collections.abc import Iterator
@@ -12,12 +10,11 @@ from typing import Any, BinaryIO
 
 from lightning_gft.checks import shorten
 from lightning_gft.data.columns import Row
-from lightning_gft.data.text_files import encoding_fault
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _SHORT = 16
 """A decimal number of so many characters has at most 15 digits, all of which a float keeps."""
-_LINES = "a JSON object a line, or a list of objects"
+_EXPECTED = "a JSON object a line, or a list of objects"
 
 
 def read_json(file: BinaryIO, name: str, field: str | None = None) -> list[Row]:
@@ -26,95 +23,55 @@ def read_json(file: BinaryIO, name: str, field: str | None = None) -> list[Row]:
     Each value is what Python's ``json`` makes of it, whatever stands in other rows. A number with more digits than a
     float keeps is a ``Decimal``.
 
-    Args:
-        file: UTF-8 text, which may begin with a byte-order mark.
-        name: What errors call the file.
-        field: Key of the one object in the file under which the list of rows stands.
-
-    Raises:
-        ValueError: If the text is not JSON, not UTF-8, or holds something else than objects; the line is named.
-
     Example:
+        >>> import io
         >>> read_json(io.BytesIO(b'{"answer": "007"}\n{"answer": 7, "level": 1}'), "rows.jsonl")
         [{'answer': '007'}, {'answer': 7, 'level': 1}]
     """
-    rows = _rows_of_lines(file, name) if field is None else None
-    if rows is None:
-        file.seek(0)
-        rows = _rows_of_document(file.read(), name, field)
-    return rows
+    data = file.read()
+    may_hold_half = b"\\ud" in data or b"\\uD" in data
+    text = data.decode("utf-8-sig")
+    del data
+    values = list(_values(text, name))
+    if field is not None:
+        values = [(line, _part(value, field, name)) for line, value in values]
+    if len(values) == 1 and isinstance(values[0][1], list):
+        called, values = "row {} (counting from 0)", list(enumerate(values[0][1]))
+    else:
+        called = "line {}"
+    for number, row in values:
+        if not isinstance(row, dict):
+            where = f"{called.format(number)} of {name}"
+            raise ValueError(f'{where}: expected an object like {{"prompt": "...", ...}}, got {shorten(row)}')
+        if may_hold_half:
+            _check_text(row, f"{called.format(number)} of {name}")
+    return [row for _, row in values]
 
 
 def parse_json(text: str) -> Any:
-    """Return what one JSON text holds, by the rules of :func:`read_json`.
-
-    Args:
-        text: One value.
-
-    Raises:
-        ValueError: If it is not JSON, nested too deeply, or names a key twice.
-    """
+    """Return what one JSON text holds, by the rules of :func:`read_json`."""
     try:
         return _DECODER.decode(text)
     except (RecursionError, ArithmeticError) as error:
         raise ValueError(_reason(error)) from error
 
 
-def _rows_of_lines(file: BinaryIO, name: str) -> list[Row] | None:
-    """Return an object a line; ``None`` if the first line is not one, so that the text has to be read as a whole."""
-    rows: list[Row] = []
-    for number, line in enumerate(file, start=1):  # ends at "\n" only: texts may hold any other end of a line
-        text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-        if not text.strip():
-            continue
-        try:
-            row = _DECODER.decode(text.decode())
-        except UnicodeDecodeError as error:
-            raise ValueError(encoding_fault(file, name)) from error
-        except (ValueError, RecursionError, ArithmeticError) as error:
-            if not rows and isinstance(error, json.JSONDecodeError):
-                return None
-            raise ValueError(
-                f"line {number} of {name}: expected {_LINES}, got {shorten(text.decode())} ({_reason(error)}); correct "
-                "the line or take it out"
-            ) from error
-        if not rows and isinstance(row, list):
-            return None
-        rows.append(_checked(row, f"line {number} of {name}", suspect=_may_hold_half(text)))
-    return rows
-
-
-def _rows_of_document(data: bytes, name: str, field: str | None) -> list[Row]:
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(encoding_fault(io.BytesIO(data), name)) from error
-    try:
-        values = list(_values(text))
-    except json.JSONDecodeError as error:
-        line = text.split("\n")[error.lineno - 1]
-        raise ValueError(
-            f"line {error.lineno} of {name}: expected {_LINES}, got text that is not JSON ({error.msg}, column "
-            f"{error.colno}): {shorten(line)}; correct it"
-        ) from error
-    except (ValueError, RecursionError, ArithmeticError) as error:
-        raise ValueError(f"{name}: expected {_LINES}, got one that cannot be read ({_reason(error)})") from error
-    if field is not None:
-        values = [(line, _part(value, field, name)) for line, value in values]
-    if len(values) == 1 and isinstance(values[0][1], list):
-        places = ((f"row {number} (counting from 0) of {name}", row) for number, row in enumerate(values[0][1]))
-    else:
-        places = ((f"line {line} of {name}", row) for line, row in values)
-    suspect = _may_hold_half(data)
-    return [_checked(row, place, suspect) for place, row in places]
-
-
-def _values(text: str) -> Iterator[tuple[int, Any]]:
+def _values(text: str, name: str) -> Iterator[tuple[int, Any]]:
     """Yield each value with the line that it begins on."""
     line, counted, start = 1, 0, _end_of_space(text, 0)
     while start < len(text):
         line, counted = line + text.count("\n", counted, start), start
-        value, end = _DECODER.raw_decode(text, start)
+        try:
+            value, end = _DECODER.raw_decode(text, start)
+        except (ValueError, RecursionError, ArithmeticError) as error:
+            # The fault follows what was read last: a line that lacks its end is named, and not the next.
+            read = len(text[: error.pos].rstrip()) if isinstance(error, json.JSONDecodeError) else start
+            line += text.count("\n", start, read)
+            shown = shorten(text[text.rfind("\n", 0, read) + 1 :].partition("\n")[0])
+            raise ValueError(
+                f"line {line} of {name}: expected {_EXPECTED}, got {shown} ({_reason(error)}); correct the line or "
+                "take it out"
+            ) from error
         yield line, value
         start = _end_of_space(text, end)
 
@@ -131,26 +88,18 @@ def _part(value: Any, field: str, name: str) -> list[Any]:
     return part
 
 
-def _may_hold_half(source: bytes) -> bool:
-    """Return whether a text could hold half of a surrogate pair, which is valid JSON, but no text."""
-    return b"\\ud" in source or b"\\uD" in source
-
-
-def _checked(row: Any, place: str, suspect: bool) -> Row:
-    if not isinstance(row, dict):
-        raise ValueError(f'{place}: expected an object like {{"prompt": "...", ...}}, got {shorten(row)}')
-    if suspect:
-        try:
-            json.dumps(row, ensure_ascii=False, default=str).encode()
-        except UnicodeEncodeError as error:
-            half = shorten(error.object[max(0, error.start - 20) : error.end])
-            raise ValueError(f"{place}: expected text, got half of a surrogate pair in {half}; correct it") from error
-    return row
+def _check_text(row: Row, where: str) -> None:
+    """Refuse half of a surrogate pair, which is valid JSON, but no text."""
+    try:
+        json.dumps(row, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError as error:
+        half = shorten(error.object[max(0, error.start - 20) : error.end])
+        raise ValueError(f"{where}: expected text, got half of a surrogate pair in {half}; correct it") from error
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg}, character {error.pos}"
+        return error.msg
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     if isinstance(error, ArithmeticError):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,16 +16,17 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from lightning_gft.checks import shorten
-from lightning_gft.data.files import KINDS, DataFile, file_of, suffix_of
+from lightning_gft.data.files import KINDS, DataFile, suffix_of
 from lightning_gft.data.repositories import Splits, find_in_folder, find_on_hub
-from lightning_gft.data.selection import Rows
-from lightning_gft.data.slices import choose_rows
+from lightning_gft.data.selection import Piece, Rows
 from lightning_gft.data.tables import DatasetTable, JoinedTable, Table
 
 _SOURCES = (
     f"a {', '.join(list(KINDS)[:-1])} or {list(KINDS)[-1]} file, a glob or folder of them, a folder written by "
     "`save_to_disk`, or the name of a data set on the hub"
 )
+_SLICES = "a split, slices such as 'train[:1000]' or 'train[80%:]', or a sum of them such as 'train+test[:10%]'"
+_SPLIT_NAME = re.compile(r"[\[(]")
 
 
 def load_rows(
@@ -68,22 +70,12 @@ def load_rows(
     return find_splits(path, name, path_field).choose(split, split_field)
 
 
-def find_splits(path: str | os.PathLike[str], name: str | None = None, path_field: str = "path") -> Tables:
-    """Find the splits of a data set, each of which is read once, however often rows of it are chosen.
-
-    Args:
-        path: See :func:`load_rows`.
-        name: Likewise.
-        path_field: Likewise.
-
-    Raises:
-        FileNotFoundError: If the path names no data.
-        ValueError: If it is of an unknown kind.
-    """
+def find_splits(path: str | os.PathLike[str], name: str | None = None, path_field: str = "path") -> SplitTables:
+    """Find the splits of a data set, see :func:`load_rows`."""
     path = os.fspath(path)
     where = f"{path_field}={shorten(path, 200)}"
     with _named(where):
-        return Tables(_find_splits(path, name, where), where)
+        return SplitTables(_find_splits(path, name, where), where)
 
 
 def _find_splits(path: str, name: str | None, where: str) -> Splits:
@@ -97,13 +89,13 @@ def _find_splits(path: str, name: str | None, where: str) -> Splits:
     if name is not None and (is_file or is_glob):
         raise ValueError(f"name={name!r} chooses a configuration of a data set, but {where} is files: leave it out")
     if is_file:
-        return _of_files([Path(local)], where)
+        return {"train": _data_files([Path(local)], where)}
     if is_glob:
         found = sorted(glob.glob(local, recursive=True))  # noqa: PTH207  # `Path.glob` takes no absolute pattern
         files = [Path(file) for file in found if Path(file).is_file()]
         if not files:
             raise FileNotFoundError(f"{where} matches no file: give {_SOURCES}")
-        return _of_files(files, where)
+        return {"train": _data_files(files, where)}
     if os.path.lexists(local):
         what = "a link to a file that does not exist" if os.path.islink(local) else "neither a file nor a folder"  # noqa: PTH114
         raise FileNotFoundError(f"{where} is {what}: give {_SOURCES}")
@@ -127,15 +119,6 @@ def _may_be_on_hub(path: str) -> bool:
     return True
 
 
-def _of_files(files: list[Path], where: str) -> Splits:
-    kinds = {suffix_of(file) for file in files}
-    if not kinds <= KINDS.keys():
-        unknown = ", ".join(sorted({file.suffix or "none" for file in files if suffix_of(file) not in KINDS}))
-        raise ValueError(f"{where}: expected files of a kind that is read, got the suffix {unknown}; give {_SOURCES}")
-    _check_kinds(files, where)
-    return {"train": [file_of(file) for file in files]}
-
-
 def _find_in_folder(folder: Path, name: str | None, where: str) -> Splits:
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
         return _load_saved(folder, where)
@@ -144,19 +127,22 @@ def _find_in_folder(folder: Path, name: str | None, where: str) -> Splits:
     )
     if not files:
         raise FileNotFoundError(f"{where} is a folder without anything to read: give {_SOURCES}")
-    _check_kinds(files, where)
+    _data_files(files, where)  # of one kind
     return find_in_folder(folder, name)
 
 
-def _check_kinds(files: Sequence[Path], where: str) -> None:
-    kinds = Counter(suffix_of(file) for file in files)
-    if len({KINDS[kind] for kind in kinds}) > 1:
-        found = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-        glob_of_one = str(files[0].with_name(f"*{suffix_of(files[0])}"))
+def _data_files(files: Sequence[Path], where: str) -> list[DataFile]:
+    suffixes = Counter(suffix_of(file) for file in files)
+    if not suffixes.keys() <= KINDS.keys():
+        unknown = ", ".join(sorted({file.suffix or "none" for file in files if suffix_of(file) not in KINDS}))
+        raise ValueError(f"{where}: expected files of a kind that is read, got the suffix {unknown}; give {_SOURCES}")
+    if len({KINDS[suffix] for suffix in suffixes}) > 1:
+        found = ", ".join(f"{count} {suffix}" for suffix, count in sorted(suffixes.items()))
         raise ValueError(
-            f"{where}: expected files of one kind, got {found}; choose by a glob, as in {glob_of_one!r}, or put the "
-            "others elsewhere"
+            f"{where}: expected files of one kind, got {found}; choose by a glob, as in "
+            f"{str(files[0].with_name('*' + suffix_of(files[0])))!r}, or put the others elsewhere"
         )
+    return [DataFile.of(file) for file in files]
 
 
 def _is_data(file: Path) -> bool:
@@ -201,45 +187,62 @@ def _read_files(files: Sequence[DataFile]) -> Table:
     return JoinedTable(tables)
 
 
-def _listed(names: Sequence[str]) -> str:
+def _listed(names: Iterable[str]) -> str:
     return ", ".join(map(repr, names))
 
 
-class Tables(Mapping[str, Table]):
-    """The rows of each split, read when they are asked for.
-
-    Args:
-        splits: Where they are.
-        where: What errors call the data.
-    """
+class SplitTables:
+    """The rows of each split, which are read once, when they are first asked for."""
 
     def __init__(self, splits: Splits, where: str) -> None:
         self._splits, self._where = splits, where
         self._read: dict[str, Table] = {}
 
     def choose(self, split: str | None, field: str) -> Rows:
-        """Return the rows of a split, of slices, or of the only split, see :func:`load_rows`.
+        """Return the rows of a split, of slices, or of the only split, see :func:`load_rows`."""
+        if split is None and len(self._splits) > 1:
+            raise ValueError(f"{self._where}: expected one split, got {_listed(self._splits)}; choose one by `{field}`")
+        name = next(iter(self._splits)) if split is None else split
+        if name in self._splits:
+            pieces = [Piece(name, self._table(name), range(len(self._table(name))))]
+        else:
+            pieces = self._slices(name, field)
+        rows = Rows(pieces)
+        if len(rows) == 0:
+            sizes = ", ".join(f"{len(piece.table)} in {piece.split!r}" for piece in pieces)
+            raise ValueError(
+                f"{self._where}: expected rows, got none"
+                + (
+                    f" in {field}={split!r} (rows: {sizes}); choose others"
+                    if split is not None
+                    else "; give other data"
+                )
+            )
+        return rows
 
-        Args:
-            split: What to choose.
-            field: What errors call ``split``.
-        """
-        return choose_rows(self, split, self._where, field)
+    def _slices(self, spec: str, field: str) -> list[Piece]:
+        names = [_SPLIT_NAME.split(part)[0].strip() for part in spec.split("+")]
+        missing = [name for name in names if name not in self._splits]
+        lengths = {name: len(self._table(name)) for name in names if name not in missing}
+        try:
+            instruction = datasets.ReadInstruction.from_spec(spec)
+            spans = [] if missing else instruction.to_absolute(lengths)
+        except (ValueError, AssertionError) as error:
+            raise ValueError(
+                f"{field}={spec!r}: expected {_SLICES}, of {_listed(self._splits)}; got {error}"
+            ) from error
+        if missing:
+            named = f"{field}={spec!r}" if missing[0] == spec else f"{field}={spec!r}: {missing[0]!r}"
+            raise ValueError(f"{named} is not a split of {self._where}, which has {_listed(self._splits)}")
+        return [
+            Piece(span.splitname, self._table(span.splitname), range(span.from_, max(span.from_, span.to)))
+            for span in spans
+        ]
 
-    def __getitem__(self, split: str) -> Table:
+    def _table(self, split: str) -> Table:
         if split not in self._read:
             source = self._splits[split]
             with _named(self._where):
-                self._read[split] = (
-                    DatasetTable(source) if isinstance(source, datasets.Dataset) else _read_files(source)
-                )
+                is_loaded = isinstance(source, datasets.Dataset)
+                self._read[split] = DatasetTable(source) if is_loaded else _read_files(source)
         return self._read[split]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._splits)
-
-    def __len__(self) -> int:
-        return len(self._splits)
-
-    def __contains__(self, split: object) -> bool:
-        return split in self._splits

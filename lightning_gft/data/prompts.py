@@ -17,26 +17,14 @@ Answer = str | dict[str, Any]
 """A given response: a text, or the assistant's message where that holds more than a text."""
 
 _SPEAKERS = {
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "assistant": "assistant",
-    "model": "assistant",
-    "system": "system",
-    "tool": "tool",
-    "observation": "tool",
+    **{"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "model": "assistant"},
+    **{"system": "system", "tool": "tool", "observation": "tool"},
 }
 """What ShareGPT's data call the roles."""
 
 
 def as_messages(prompt: Any) -> Any:
     """Return a conversation in ShareGPT's form in the one that chat templates take, and all else as it is.
-
-    Args:
-        prompt: What stands where a prompt should.
-
-    Raises:
-        ValueError: If a speaker has no role in chat templates.
 
     Example:
         >>> as_messages([{"from": "human", "value": "1 + 1?"}])
@@ -62,18 +50,7 @@ def as_messages(prompt: Any) -> Any:
 
 
 def as_answer(message: dict[str, Any]) -> Answer:
-    """Return an assistant's message as a given response: its text, if there is no more to it.
-
-    Args:
-        message: A message of a conversation.
-
-    Raises:
-        ValueError: If it has another role.
-
-    Example:
-        >>> as_answer({"role": "assistant", "content": "2", "name": None})
-        '2'
-    """
+    """Return an assistant's message as a given response: its text, if there is no more to it."""
     if message["role"] != "assistant":
         raise ValueError(f"the last message is of role {message['role']!r}: expected the assistant's")
     more = [key for key, value in message.items() if value and key not in ("role", "content")]
@@ -82,36 +59,17 @@ def as_answer(message: dict[str, Any]) -> Answer:
 
 
 def answer_text(answer: Answer) -> str:
-    """Return the text of a given response.
-
-    Args:
-        answer: A text or a message.
-    """
+    """Return the text of a given response."""
     return answer if isinstance(answer, str) else prompt_text([answer])
 
 
 def is_blank(answer: Answer) -> bool:
-    """Tell whether a given response holds nothing; a call of a tool is something.
-
-    Args:
-        answer: A text or a message.
-    """
+    """Tell whether a given response holds nothing; a call of a tool is something."""
     return not answer_text(answer).strip() and (isinstance(answer, str) or not answer.get("tool_calls"))
 
 
 def check_prompt(prompt: object) -> None:
-    """Refuse what is neither a text nor a list of messages, each with its role and content.
-
-    Args:
-        prompt: What stands where a prompt should.
-
-    Raises:
-        TypeError: If it, or a message of it, is of another type.
-        ValueError: If a message lacks its role or content.
-
-    Example:
-        >>> check_prompt([{"role": "user", "content": "1 + 1?"}])
-    """
+    """Refuse what is neither a text nor a list of messages, each with its role and content."""
     if isinstance(prompt, str):
         return
     if not isinstance(prompt, list):
@@ -125,9 +83,6 @@ def prompt_text(prompt: Prompt) -> str:
     r"""Return a prompt as a text without any template; of a conversation, the texts of its messages.
 
     A part of a message that is not a text, an image say, stands there as its type.
-
-    Args:
-        prompt: A text or a conversation.
 
     Example:
         >>> parts = [{"type": "image", "url": "cat.png"}, {"type": "text", "text": "What is this?"}]
@@ -152,9 +107,8 @@ def _check_message(message: object, name: str) -> None:
 
 
 def _content_text(content: str | list[Any] | None) -> str:
-    if isinstance(content, list):
-        return "\n".join(_part_text(part) for part in content)
-    return content or ""
+    parts = content if isinstance(content, list) else [content or ""]
+    return "\n".join(_part_text(part) for part in parts)
 
 
 def _part_text(part: Any) -> str:

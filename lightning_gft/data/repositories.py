@@ -15,8 +15,7 @@ from datasets.packaged_modules.parquet.parquet import Parquet
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from lightning_gft.data.files import KINDS, DataFile, file_of, suffix_of
-from lightning_gft.data.text_files import COMPRESSED
+from lightning_gft.data.files import COMPRESSED, KINDS, DataFile, suffix_of
 from lightning_gft.hub import hub_or_cache
 
 Splits = dict[str, Sequence[DataFile] | datasets.Dataset]
@@ -32,30 +31,12 @@ _SHARD = re.compile(r"-\d+-of-(\d+)")
 
 
 def find_in_folder(folder: Path, name: str | None) -> Splits:
-    """Return the splits of a folder of data files.
-
-    Args:
-        folder: The folder; its README.md may say which files are which split.
-        name: Configuration of that README.md.
-
-    Raises:
-        ValueError: If there is no such configuration.
-    """
+    """Return the splits of a folder of data files."""
     return _files(datasets.load_dataset_builder(str(folder), name))
 
 
 def find_on_hub(path: str, name: str | None, where: str) -> Splits:
-    """Return the splits of a data set on the hub, or in its cache, with their files downloaded.
-
-    Args:
-        path: Name of the data set.
-        name: Its configuration.
-        where: What errors call the data set.
-
-    Raises:
-        FileNotFoundError: If there is no such data set, or it cannot be reached or read by this user.
-        ValueError: If there is no such configuration, or the data cannot be loaded.
-    """
+    """Return the splits of a data set on the hub, or in its cache, with their files downloaded."""
     with hub_or_cache() as offline:
         try:
             if offline:
@@ -115,7 +96,7 @@ def _data_files(paths: Sequence[Path], kind: str, options: Mapping[str, Any]) ->
         return [DataFile(path, kind, options) for path in paths]
     # The library has one separator for .csv and .tsv together, by the suffix that most have.
     shared = {name: value for name, value in options.items() if (name, value) != ("delimiter", "\t")}
-    return [replace(file, options={**file.options, **shared}) for file in map(file_of, paths)]
+    return [replace(file, options={**file.options, **shared}) for file in map(DataFile.of, paths)]
 
 
 def _options(config: datasets.BuilderConfig, kind: str) -> dict[str, Any]:

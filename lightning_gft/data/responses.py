@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_warn
 from transformers import PreTrainedTokenizerBase
 
-from lightning_gft.chat import ChatTemplate, Conversation, RenderError, TurnEnd, find_turn_end, ids_of, shared_prefix
+from lightning_gft.chat import ChatTemplate, Conversation, TextError, TurnEnd, find_turn_end, ids_of, shared_prefix
 from lightning_gft.checks import shorten
-from lightning_gft.data.errors import TextError
 from lightning_gft.data.prompts import Answer
 
 
@@ -21,12 +21,12 @@ class EncodedPrompt:
     Args:
         text: What the ids stand for.
         token_ids: The ids.
-        conversation: What the chat template rendered; ``None`` without a chat template.
+        conversation: What the chat template rendered; without one, one message of the user.
     """
 
     text: str
     token_ids: list[int]
-    conversation: Conversation | None = None
+    conversation: Conversation
 
 
 class ResponseWriter:
@@ -35,11 +35,6 @@ class ResponseWriter:
     With a chat template, a response is what the rendered conversation has after the prompt. Where the template drops a
     part of the answer (a thought, mostly), or opens the answer with what the response itself begins with, the response
     follows the prompt as it stands.
-
-    Args:
-        tokenizer: The policy's.
-        template: The chat template in use, if any.
-        prefix: What the prompt ends with, and a given response may begin with again.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate | None, prefix: str = "") -> None:
@@ -55,48 +50,33 @@ class ResponseWriter:
         return set(ids_of(self.tokenizer, ends))
 
     def write(self, prompts: Sequence[EncodedPrompt], answers: Sequence[Answer]) -> list[str]:
-        """Return for each answer the text that follows its prompt, with its end if the template writes one.
-
-        Args:
-            prompts: The prompt of each answer.
-            answers: Given responses, at least one.
-
-        Raises:
-            TextError: If an answer cannot be rendered, or is nothing but an end.
-        """
+        """Return for each answer the text that follows its prompt, with its end if the template writes one."""
         if self.template is None:
             return [self._after_prefix(str(self._without_end(text, index))) for index, text in enumerate(answers)]
-        try:
-            self._find_end(prompts[0].conversation)
-            bodies = [self._without_end(answer, index) for index, answer in enumerate(answers)]
-            rendered = self.template.render_all(self._answered(prompts, bodies))
-        except RenderError as error:
-            raise TextError(str(error), error.index) from error
+        self._find_end(self.template, prompts[0].conversation)
+        bodies = [self._without_end(answer, index) for index, answer in enumerate(answers)]
+        rendered = self.template.render_all(
+            [prompt.conversation.answered(self._message(body)) for prompt, body in zip(prompts, bodies, strict=True)]
+        )
         return [
             self._response(prompt, body, whole, index)
             for index, (prompt, body, whole) in enumerate(zip(prompts, bodies, rendered, strict=True))
         ]
 
-    def _answered(self, prompts: Sequence[EncodedPrompt], bodies: Sequence[Answer]) -> list[Conversation]:
-        messages = [
-            {"role": "assistant", "content": self.prefix + self._after_prefix(body)} if isinstance(body, str) else body
-            for body in bodies
-        ]
-        return [
-            prompt.conversation.answered(message)
-            for prompt, message in zip(prompts, messages, strict=True)
-            if prompt.conversation is not None
-        ]
+    def _message(self, body: Answer) -> dict[str, Any]:
+        if not isinstance(body, str):
+            return body
+        return {"role": "assistant", "content": self.prefix + self._after_prefix(body)}
 
     @property
     def _turn_end(self) -> TurnEnd:
         return self._end or TurnEnd()
 
-    def _find_end(self, conversation: Conversation | None) -> None:
+    def _find_end(self, template: ChatTemplate, conversation: Conversation) -> None:
         """Find the end once, by the first conversation: some templates take no question without more around it."""
-        if self._end is not None or self.template is None or conversation is None:
+        if self._end is not None:
             return
-        self._end = find_turn_end(self.template, conversation)
+        self._end = find_turn_end(template, conversation)
         if not self._end.tokens and self._end.written.strip():
             rank_zero_warn(
                 f"the chat template ends the assistant's turn with {self._end.written!r}, which is no special token of "

@@ -12,7 +12,7 @@ from lightning_gft.types import PromptBatch
 
 
 class ResumableDataLoader(DataLoader[Example]):
-    """A ``DataLoader`` whose place in the epoch is part of Lightning's checkpoints.
+    """A ``DataLoader`` whose position in the epoch is part of Lightning's checkpoints.
 
     Lightning saves and restores any training dataloader that has ``state_dict`` and ``load_state_dict``. The order of
     an epoch follows from the sampler's seed and epoch, so the number of batches handed out says where it stands. It
@@ -26,23 +26,16 @@ class ResumableDataLoader(DataLoader[Example]):
         (['a'], 1)
     """
 
-    _place: tuple[int | None, int] = (None, 0)
+    _position: tuple[int | None, int] = (None, 0)
     _resume_from: tuple[int | None, int] = (None, 0)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the sampler's epoch, how many of its batches were handed out, and what makes them what they are."""
-        epoch, batches = self._place
+        epoch, batches = self._position
         return {"epoch": epoch, "batches": batches, "order": self._order()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Let the next pass over the same epoch begin where the saved one stood.
-
-        Args:
-            state_dict: What :meth:`state_dict` returned.
-
-        Raises:
-            ValueError: If it stands in the middle of an epoch whose batches were others.
-        """
+        """Let the next pass over the same epoch begin where the saved one stood."""
         there, here = state_dict["order"], self._order()
         if there != here and 0 < state_dict["batches"] < there["batches_an_epoch"]:
             differences = [
@@ -53,7 +46,7 @@ class ResumableDataLoader(DataLoader[Example]):
                 "Go on with the same data, seed_everything and batch_size times processes, or from a checkpoint at an "
                 "epoch's end"
             )
-        self._place = self._resume_from = (state_dict["epoch"], state_dict["batches"])
+        self._position = self._resume_from = (state_dict["epoch"], state_dict["batches"])
 
     def _order(self) -> dict[str, int]:
         sampler: Any = self.sampler
@@ -72,5 +65,5 @@ class ResumableDataLoader(DataLoader[Example]):
         self._resume_from = (None, 0)
         for number, batch in enumerate(super().__iter__(), start=1):
             if number > skipped:
-                self._place = (epoch, number)
+                self._position = (epoch, number)
                 yield batch

@@ -1,28 +1,23 @@
-"""The rows that were asked for, which know where they stand in the data."""
+"""The rows that were asked for, by split and slice, which know their positions in the data."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import overload
 
 from typing_extensions import override
 
 from lightning_gft.data.columns import NumberedRows, Row
-from lightning_gft.data.tables import JoinedTable, Table
+from lightning_gft.data.tables import JoinedTable, Table, by_part
 
 _CHUNK = 10_000
 """Rows that iteration takes at once: a Parquet file reads a whole row group for each time."""
+Spans = list[tuple[str, range]]
+"""Splits, and positions within them."""
 
 
 class Piece(Table):
-    """Some consecutive rows of a split.
-
-    Args:
-        split: Name of the split.
-        table: All of its rows.
-        positions: Which of them.
-    """
+    """Some consecutive rows of a split."""
 
     def __init__(self, split: str, table: Table, positions: range) -> None:
         self.split, self.table, self.positions = split, table, positions
@@ -38,10 +33,13 @@ class Piece(Table):
 
 
 class Rows(Sequence[Row]):
-    """The rows that were asked for, which know where they stand in the data.
+    """Pieces of splits, one after another.
 
-    Args:
-        pieces: Where they are, one after another.
+    Example:
+        >>> from lightning_gft.data.tables import ListTable
+        >>> rows = Rows([Piece("train", ListTable([{"n": n} for n in range(10)]), range(8, 10))])
+        >>> list(rows), rows.take([1]).positions
+        ([{'n': 8}, {'n': 9}], [9])
     """
 
     def __init__(self, pieces: Sequence[Piece]) -> None:
@@ -65,42 +63,28 @@ class Rows(Sequence[Row]):
         for start in range(0, len(self), _CHUNK):
             yield from self[start : start + _CHUNK]
 
-    def places(self, count: int | None = None) -> list[tuple[str, range]]:
-        """Return splits and positions within them.
-
-        Args:
-            count: Of how many rows, from the first on; ``None`` for all.
-        """
+    def spans(self, count: int | None = None) -> Spans:
+        """Return where the first ``count`` rows are, or all."""
         left = len(self) if count is None else count
-        places = []
+        spans = []
         for piece in self.pieces:
-            places.append((piece.split, piece.positions[:left]))
+            spans.append((piece.split, piece.positions[:left]))
             left = max(0, left - len(piece))
-        return places
+        return spans
 
     def take(self, indices: Sequence[int]) -> NumberedRows:
-        """Return rows as Python objects, with their positions in the data as loaded.
-
-        Args:
-            indices: Which, in ascending order.
-        """
-        splits = {piece.split for piece in self.pieces}
+        """Return rows by their ascending indices, with their positions in the data as loaded."""
+        several = len({piece.split for piece in self.pieces}) > 1
         positions: list[int | str] = []
-        start = 0
-        for piece in self.pieces:
-            here = indices[bisect_left(indices, start) : bisect_left(indices, start + len(piece))]
-            numbers = [piece.positions[index - start] for index in here]
-            positions += numbers if len(splits) == 1 else [f"{number} of {piece.split!r}" for number in numbers]
-            start += len(piece)
+        for part, here in by_part(indices, map(len, self.pieces)):
+            piece = self.pieces[part]
+            numbers = [piece.positions[index] for index in here]
+            positions += [f"{number} of {piece.split!r}" for number in numbers] if several else numbers
         return NumberedRows(self._joined.take(indices), positions)
 
 
-def count_shared(places: Sequence[tuple[str, range]], others: Sequence[tuple[str, range]]) -> int:
-    """Return how many rows of some splits are among others.
-
-    Args:
-        places: Splits and positions within them.
-        others: Those to look among, of the same data.
+def count_shared(spans: Spans, others: Spans) -> int:
+    """Return how many rows of the same data are in both.
 
     Example:
         >>> count_shared([("train", range(5, 10))], [("train", range(7)), ("test", range(10))])
@@ -108,7 +92,7 @@ def count_shared(places: Sequence[tuple[str, range]], others: Sequence[tuple[str
     """
     return sum(
         len(range(max(here.start, there.start), min(here.stop, there.stop)))
-        for split, here in places
+        for split, here in spans
         for other, there in others
         if split == other
     )

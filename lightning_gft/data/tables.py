@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,7 @@ from lightning_gft.data.json_rows import parse_json
 
 
 class Table(ABC):
-    """Rows by their positions.
-
-    Attributes:
-        columns: Names of the columns.
-    """
+    """Rows by their positions, and the names of their columns."""
 
     columns: Sequence[str]
 
@@ -33,19 +29,11 @@ class Table(ABC):
 
     @abstractmethod
     def take(self, positions: Sequence[int]) -> list[Row]:
-        """Return rows.
-
-        Args:
-            positions: Which, in ascending order.
-        """
+        """Return the rows at some positions, in ascending order."""
 
 
 class ListTable(Table):
-    """Rows that are Python objects already.
-
-    Args:
-        rows: The rows, which may have different keys.
-    """
+    """Rows that are Python objects already, which may have different keys."""
 
     def __init__(self, rows: list[Row]) -> None:
         self._rows = rows
@@ -61,15 +49,7 @@ class ListTable(Table):
 
 
 class ParquetTable(Table):
-    """A Parquet file, of which only the row groups that are asked for are read.
-
-    Args:
-        path: The file.
-
-    Raises:
-        ValueError: If it is not a Parquet file, or damaged, or two columns have one name.
-        OSError: If it cannot be opened.
-    """
+    """A Parquet file, of which only the row groups that are asked for are read."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -87,17 +67,11 @@ class ParquetTable(Table):
 
     @override
     def take(self, positions: Sequence[int]) -> list[Row]:
-        rows: list[Row] = []
-        start = 0
+        lengths = (self._metadata.row_group(group).num_rows for group in range(self._metadata.num_row_groups))
         # Open only here: a system allows a process some hundred files, and data sets have more shards.
         with self._reading(), parquet.ParquetFile(self._path, metadata=self._metadata) as file:
-            for group in range(self._metadata.num_row_groups):
-                stop = start + self._metadata.row_group(group).num_rows
-                here = positions[bisect_left(positions, start) : bisect_left(positions, stop)]
-                if here:
-                    rows += _python_rows(file.read_row_group(group).take([position - start for position in here]))
-                start = stop
-        return rows
+            groups = [file.read_row_group(group).take(here) for group, here in by_part(positions, lengths)]
+        return [row for group in groups for row in _python_rows(group)]
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -111,11 +85,7 @@ class ParquetTable(Table):
 
 
 class DatasetTable(Table):
-    """A data set of the ``datasets`` library.
-
-    Args:
-        rows: The data set.
-    """
+    """A data set of the ``datasets`` library."""
 
     def __init__(self, rows: datasets.Dataset) -> None:
         self._rows = rows
@@ -131,11 +101,7 @@ class DatasetTable(Table):
 
 
 class JoinedTable(Table):
-    """Tables one after another, with the columns of all: a row without one has ``None`` there.
-
-    Args:
-        tables: The tables.
-    """
+    """Tables one after another, with the columns of all: a row without one has ``None`` there."""
 
     def __init__(self, tables: Sequence[Table]) -> None:
         self._tables = tables
@@ -147,15 +113,24 @@ class JoinedTable(Table):
 
     @override
     def take(self, positions: Sequence[int]) -> list[Row]:
-        rows: list[Row] = []
-        start = 0
-        for table in self._tables:
-            stop = start + len(table)
-            here = positions[bisect_left(positions, start) : bisect_left(positions, stop)]
-            if here:
-                rows += table.take([position - start for position in here])
-            start = stop
+        parts = by_part(positions, map(len, self._tables))
+        rows = (row for part, here in parts for row in self._tables[part].take(here))
         return [{column: row.get(column) for column in self.columns} for row in rows]
+
+
+def by_part(positions: Sequence[int], lengths: Iterable[int]) -> Iterator[tuple[int, list[int]]]:
+    """Yield each part that ascending positions fall into, with the positions within it.
+
+    Example:
+        >>> list(by_part([1, 2, 6], lengths=[2, 4, 3]))
+        [(0, [1]), (1, [0]), (2, [0])]
+    """
+    start = 0
+    for part, length in enumerate(lengths):
+        here = positions[bisect_left(positions, start) : bisect_left(positions, start + length)]
+        if here:
+            yield part, [position - start for position in here]
+        start += length
 
 
 def _python_rows(table: pyarrow.Table) -> list[Row]:

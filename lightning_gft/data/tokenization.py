@@ -1,4 +1,4 @@
-"""How a prompt and a demonstration become token ids: the one place that decides it."""
+"""How a prompt and a demonstration become token ids."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from lightning_gft.chat import TextError
 from lightning_gft.data.encoding import TextEncoder
-from lightning_gft.data.errors import TextError
 from lightning_gft.data.prompts import Answer, Prompt, Variables
 from lightning_gft.data.rendering import PromptRenderer
 from lightning_gft.data.responses import EncodedPrompt, ResponseWriter
@@ -73,32 +73,13 @@ class PromptEncoder:
         return self._renderer.template is not None
 
     def render(self, prompt: Prompt, variables: Variables | None = None) -> str:
-        """Return the text that a prompt's ids stand for.
-
-        Args:
-            prompt: A text, or a conversation that ends before the assistant's turn.
-            variables: What else the chat template is given with this prompt, such as its ``tools``.
-
-        Raises:
-            TextError: If the prompt is a conversation that cannot be rendered.
-            TypeError: If it is neither a text nor a conversation.
-        """
+        """Return the text that a prompt's ids stand for."""
         return self._renderer.render([prompt], [variables or {}])[0][0]
 
     def encode_prompts(
         self, prompts: Sequence[Prompt], variables: Sequence[Variables] | None = None
     ) -> list[EncodedPrompt]:
-        """Return each prompt, exactly as the policy is given it.
-
-        Args:
-            prompts: Texts or conversations.
-            variables: What else the chat template is given with each, such as its ``tools``.
-
-        Raises:
-            TextError: If a prompt cannot be rendered, the chat template leaves out a message, or the tokenizer would
-                lose a part of it.
-            TypeError: If a prompt is neither a text nor a conversation.
-        """
+        """Return each prompt, exactly as the policy is given it."""
         variables = [{}] * len(prompts) if variables is None else variables
         rendered = self._renderer.render(prompts, variables)
         self._renderer.check_losses(rendered, variables)
@@ -106,16 +87,7 @@ class PromptEncoder:
         return [EncodedPrompt(text, row, conversation) for (text, conversation), row in zip(rendered, ids, strict=True)]
 
     def encode_responses(self, prompts: Sequence[EncodedPrompt], answers: Sequence[Answer]) -> list[list[int]]:
-        """Return the ids of each given response: what follows its prompt, and one end.
-
-        Args:
-            prompts: The prompt of each response.
-            answers: Responses, with or without their end written out; messages where they hold more than a text.
-
-        Raises:
-            TextError: If a response cannot follow its prompt, has an end in its middle, or the tokenizer would lose a
-                part of it.
-        """
+        """Return the ids of each given response: what follows its prompt, and one end."""
         if not answers:
             return []
         texts = self._writer.write(prompts, answers)

@@ -41,29 +41,14 @@ class Attending(Protocol):
     def attend(
         self, function: AttentionFunction, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, **kwargs: Any
     ) -> Tensor:
-        """Return ``[N, T, heads, D]``.
+        """Return ``[N, T, heads, D]`` from a query ``[N, heads, T, D]``, keys and values ``[N, key heads, T, D]``.
 
-        Args:
-            function: The model's own.
-            module: The layer.
-            query: ``[N, heads, T, D]``.
-            key: ``[N, key heads, T, D]``.
-            value: ``[N, key heads, T, D]``.
-            kwargs: What the layer says beside: scale, dropout, window.
+        ``function`` is the model's own, and ``kwargs`` has what the layer says beside: scale, dropout, window.
         """
 
 
 def attend_through(model: PreTrainedModel, attending: Attending, device: torch.device) -> dict[str, Any]:
-    """Return the arguments by which one forward of a model attends through an object.
-
-    Args:
-        model: A causal language model.
-        attending: The object.
-        device: Where the model runs.
-
-    Raises:
-        RedirectionError: If the model's attention function is one that cannot be redirected.
-    """
+    """Return the arguments by which one forward of a model attends through an object, if it can be redirected."""
     if not redirect_attention(model):
         raise RedirectionError(
             f"attn_implementation={attention_name(model)!r} cannot be redirected; choose it before the policy is made"
@@ -73,15 +58,9 @@ def attend_through(model: PreTrainedModel, attending: Attending, device: torch.d
 
 
 def redirect_attention(model: PreTrainedModel) -> bool:
-    """Let ``attending=...`` among the arguments of a model's forward take effect; without it nothing changes.
+    """Let ``attending=...`` among the arguments of a model's forward take effect, and return whether that is possible.
 
     To be called before each such forward, since an attention function can be exchanged at any time.
-
-    Args:
-        model: A causal language model.
-
-    Returns:
-        Whether its attention function is one that can be redirected.
     """
     name = model.config._attn_implementation
     if name == "sdpa":

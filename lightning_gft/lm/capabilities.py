@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Generic, TypeVar
@@ -10,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from lightning.pytorch.utilities import rank_zero_info
+from torch import nn
 from transformers import PreTrainedModel
 
 Answer = TypeVar("Answer")
@@ -51,17 +53,24 @@ def capability(probe: Probe[Answer]) -> Probe[Answer]:
     def remembered(model: PreTrainedModel) -> Capability[Answer]:
         found = _FOUND.setdefault(model, {})
         if probe not in found:
-            training = model.training
-            model.eval()
-            try:
+            with evaluating(model):
                 found[probe] = probe(model)
-            finally:
-                model.train(training)
             if found[probe].reason:
                 rank_zero_info(found[probe].reason)
         return found[probe]
 
     return remembered
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Within this context a model is in evaluation mode."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
 
 
 def forget_capabilities(model: PreTrainedModel) -> None:

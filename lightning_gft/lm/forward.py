@@ -14,7 +14,7 @@ from lightning_gft.functional.head.linear_logprob import ChunkCoefficientsFn, ch
 from lightning_gft.functional.losses import weighted_nll
 from lightning_gft.lm.heads import head_operands, output_projection
 from lightning_gft.lm.micro_batch import MicroBatch
-from lightning_gft.types import LossOutput, TokenBatch, TokenObjective
+from lightning_gft.types import LossOutput, TokenObjective
 
 Losses = tuple[Tensor, Tensor, Tensor | None]
 """Scalar loss, log-probabilities ``[m]`` and, if asked for, entropies ``[m]``."""
@@ -23,24 +23,16 @@ Losses = tuple[Tensor, Tensor, Tensor | None]
 def forward(
     model: PreTrainedModel, head: LinearHead | None, micro_batch: MicroBatch, objective: TokenObjective, entropy: bool
 ) -> LossOutput:
-    """Run a model once and return the loss of an objective, which is asked once for the coefficient of each token.
+    """Run a model once and return the loss of an objective, which gives the coefficient of each token once.
 
-    Args:
-        model: A causal language model.
-        head: Its head, fused with the loss; ``None`` goes through the model's own logits.
-        micro_batch: What to run.
-        objective: What to compute from the log-probabilities.
-        entropy: Whether to return entropies.
-
-    Raises:
-        ValueError: If the objective lacks what it needs, or gives no coefficient for some token.
+    Without a ``head`` that is fused with the loss, the model's own logits are used.
     """
     states = micro_batch.states(model, head)
     tokens = objective.tokens
     if "sequence_logratio" in objective.needs:
         with torch.no_grad():
             _, logprobs, _ = _loss(model, head, states.detach(), micro_batch.targets, _no_coefficients)
-        tokens = replace(tokens, sequence_logratio=_sequence_logratio(tokens, logprobs))
+        tokens = replace(tokens, logprobs=logprobs).with_sequence_logratio()
     with_entropy = "entropy" in objective.needs
     given: list[Tensor] = []
 
@@ -89,14 +81,3 @@ def _loss_of_logits(logits: Tensor, targets: Tensor, coefficients: ChunkCoeffici
 
 def _no_coefficients(logprobs: Tensor, _: Tensor | None, __: slice) -> Tensor:
     return torch.zeros_like(logprobs)
-
-
-def _sequence_logratio(tokens: TokenBatch, logprobs: Tensor) -> Tensor:
-    """Return ``[m]``, the mean of ``logprobs - old_logprobs`` over each token's response."""
-    if tokens.old_logprobs is None:
-        raise ValueError(
-            "`old_logprobs`: expected [m] with needs={'sequence_logratio'}, got None; let the loss need old_logprobs too"
-        )
-    _, sequence, counts = tokens.sequence.unique(return_inverse=True, return_counts=True)
-    sums = logprobs.new_zeros(len(counts)).index_add(0, sequence, logprobs - tokens.old_logprobs.to(logprobs.dtype))
-    return (sums / counts)[sequence]

@@ -50,9 +50,6 @@ def output_projection(model: PreTrainedModel) -> nn.Module | None:
     """Return the layer that makes logits at present.
 
     Adapters that train a copy of the head keep the original beside it, for when they are switched off.
-
-    Args:
-        model: A causal language model.
     """
     head: Any = model.get_output_embeddings()
     copies = getattr(head, "modules_to_save", None)
@@ -64,12 +61,7 @@ def output_projection(model: PreTrainedModel) -> nn.Module | None:
 
 @contextmanager
 def head_operands(projection: nn.Linear, hidden: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-    """Give hidden states, weight and bias in the precision in which a head takes their product, and keep that within.
-
-    Args:
-        projection: The layer that makes logits.
-        hidden: ``[M, H]``.
-    """
+    """Give a head's operands in the precision in which it takes their product, and keep that precision within."""
     weight, bias = projection.weight, projection.bias
     if not isinstance(projection, WideLinear):
         yield hidden, weight, bias
@@ -85,9 +77,6 @@ def linear_head(model: PreTrainedModel) -> Capability[LinearHead | None]:
 
     That is read from the configuration, under the names that transformers uses, and then *tried* on a few tokens: a
     model whose logits come about in a way not known here is never silently trained on others.
-
-    Args:
-        model: A causal language model, its weights on a real device.
     """
     head = _configured_head(model)
     if head is not None and _gives_own_logits(head, model):

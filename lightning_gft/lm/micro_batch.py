@@ -36,24 +36,12 @@ class MicroBatch(ABC):  # no dataclass: Fabric would copy one, and round its ten
     def states(self, model: PreTrainedModel, head: LinearHead | None) -> Tensor:
         """Run a model and return what the response tokens are predicted from.
 
-        Args:
-            model: A causal language model.
-            head: Its head, where that is fused with the loss.
-
-        Returns:
-            Hidden states ``[m, H]``, or logits ``[m, V]`` where no head is fused.
+        These are hidden states ``[m, H]``, or logits ``[m, V]`` where no head is fused with the loss.
         """
 
 
 class Padded(MicroBatch):
-    """Right-padded sequences, each of which runs by itself.
-
-    Args:
-        index: ``[m]``, see :class:`MicroBatch`.
-        input_ids: ``[n, T]``.
-        attention_mask: ``[n, T]`` booleans.
-        response_mask: ``[n, T]`` booleans.
-    """
+    """Right-padded sequences ``[n, T]``, each of which runs by itself."""
 
     def __init__(self, index: Tensor, input_ids: Tensor, attention_mask: Tensor, response_mask: Tensor) -> None:
         # What is at t - 1 predicts token t.

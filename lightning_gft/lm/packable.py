@@ -33,9 +33,6 @@ def longest_pack(model: PreTrainedModel) -> Capability[int | None]:
     token may have a part in what another sequence gives. Layers in which tokens touch in another way, as in recurrent
     ones, would mix sequences up.
 
-    Args:
-        model: A causal language model, its weights on a real device.
-
     Returns:
         Longest sequence, in tokens, that can be packed; 0 for none at all, ``None`` for no limit.
     """

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lightning_gft.checks import check_count
-from lightning_gft.lm.capabilities import forget_capabilities
+from lightning_gft.lm.capabilities import evaluating, forget_capabilities
 from lightning_gft.lm.causal import check_causal
 from lightning_gft.lm.decoding.stopping import StopStrings
 from lightning_gft.lm.forward import forward, score
@@ -118,10 +118,8 @@ class Policy(nn.Module):
         """
         if skip_special_tokens:
             return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True))
-        behind = {*self.end.eos_token_ids, self.end.pad_token_id}
-        length = len(token_ids)
-        while length and token_ids[length - 1] in behind:
-            length -= 1
+        ends = {*self.end.eos_token_ids, self.end.pad_token_id}
+        length = max((n for n, token in enumerate(token_ids, start=1) if token not in ends), default=0)
         return str(self.tokenizer.decode(list(token_ids[:length]), skip_special_tokens=False))
 
     def encode(self, response: str) -> list[int]:
@@ -178,7 +176,7 @@ class Policy(nn.Module):
         dtype = torch.promote_types(model.dtype, torch.float32)  # not the default one, which may be half precision
         logprobs = torch.full((num_tokens,), torch.nan, dtype=dtype, device=self.device)
         entropies = logprobs.clone()
-        with self.sharding.whole(model), _evaluating(model):
+        with self.sharding.whole(model), evaluating(model):
             for micro_batch in micro_batches:
                 for result, values in zip((logprobs, entropies), score(model, self.head, micro_batch), strict=True):
                     result[micro_batch.index] = values.to(dtype)
@@ -253,7 +251,7 @@ class Policy(nn.Module):
         end = replace(self.end, stop=self._stop(tuple(sampling.stop_strings)))
         model = self._acting_model
         # Dropout would make each token one of another policy.
-        with self.sharding.whole(model), _evaluating(model):
+        with self.sharding.whole(model), evaluating(model):
             return self.engine.generate(model, prompt_ids, num_generations, sampling, seeds, end, with_greedy)
 
     def save_pretrained(
@@ -297,13 +295,3 @@ class Policy(nn.Module):
         model = self.reference_model if self._uses_reference else self.model
         assert model is not None  # noqa: S101 (the context above has checked)
         return model
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)

@@ -50,11 +50,7 @@ class Run:
 
     @classmethod
     def read(cls, name: str, folder: Path) -> Run:
-        """Read the newest log of a training run below ``folder``, or the newest of any run if nothing was trained.
-
-        Raises:
-            FileNotFoundError: If there is none.
-        """
+        """Read the newest log of a training run below ``folder``, or the newest of any run if nothing was trained."""
         logs = {path: _read_log(path) for path in sorted(folder.glob("**/metrics.csv"), key=_age)}
         # A validation after it must not stand for the training run.
         trained = [path for path, rows in logs.items() if rows and any(key.startswith("train/") for key in rows[0])]
@@ -80,11 +76,7 @@ def _read_log(path: Path) -> list[dict[str, str]]:
 
 
 def figures(num_samples: int) -> list[Figure]:
-    """Return what is compared.
-
-    Args:
-        num_samples: Samples a prompt in evaluation.
-    """
+    """Return what is compared."""
     return [
         Figure("greedy", "val/greedy_accuracy"),
         Figure(f"mean@{num_samples}", f"val/mean@{num_samples}"),

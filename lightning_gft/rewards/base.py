@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
+import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -177,24 +177,18 @@ def _parameters(function: Callable[..., Any], name: str) -> list[inspect.Paramet
 
 
 def _import_function(path: str) -> Callable[..., Any]:
-    parts = path.replace(":", ".").split(".")
-    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+    module, _, name = path.replace(":", ".").rpartition(".")
+    try:
+        function = pkgutil.resolve_name(f"{module}:{name}")
+    except ValueError as error:
         raise ValueError(
             f"`function`: expected package.module.function or package.module:function, got {path!r}; write the path so"
-        )
-    module_name, name = ".".join(parts[:-1]), parts[-1]
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ImportError(
-            f"`function`: expected a module that can be imported, got {module_name!r} in {path!r} ({error}); "
-            "install it, or put the folder that holds it on PYTHONPATH"
         ) from error
-    if not hasattr(module, name):
+    except (ImportError, AttributeError) as error:
         raise ImportError(
-            f"`function`: expected a name in module {module_name!r}, got {name!r}; define it there at the top level"
-        )
-    function = getattr(module, name)
+            f"`function`: expected a function that can be imported, got {path!r} ({error}); define it at the top level "
+            "of a module that is installed, or whose folder is on PYTHONPATH"
+        ) from error
     if not callable(function):
         raise TypeError(
             f"`function`: expected a function, got {path!r}, a {type(function).__name__}; name the function itself"

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
-import torch
-from torch import Tensor
 from typing_extensions import override
 
-from lightning_gft.checks import check_marker
-from lightning_gft.rewards.base import Reward
-from lightning_gft.rewards.text import after_marker, alternatives, shorten
+from lightning_gft.rewards.references import ReferenceReward
+from lightning_gft.rewards.text import after_marker, shorten
 
 
-class ExactMatchReward(Reward):
+class ExactMatchReward(ReferenceReward[str]):
     """1 where the response equals the reference, else 0.
 
     A list of references means any of them. Texts are compared in Unicode's composed form, so that an "é" is one however
@@ -39,31 +36,17 @@ class ExactMatchReward(Reward):
     """
 
     def __init__(self, marker: str = "", strip: bool = True, ignore_case: bool = False, weight: float = 1.0) -> None:
-        super().__init__(weight)
-        check_marker("marker", marker)
-        self.marker = marker
+        super().__init__(marker, weight)
         self.strip = strip
         self.ignore_case = ignore_case
 
-    def __call__(
-        self, *, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Any], **columns: Sequence[Any]
-    ) -> Tensor:
-        """Return ``[N]`` zeros and ones; see :meth:`Reward.__call__`."""
-        pairs = zip(responses, references, strict=True)
-        return torch.tensor([self._score(response, reference) for response, reference in pairs], dtype=torch.float32)
+    @override
+    def agrees(self, response: str, expected: Sequence[str]) -> bool:
+        answer = after_marker(response, self.marker)
+        return answer is not None and self._normalize(answer) in expected
 
     @override
-    def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:
-        for one in alternatives(reference):
-            self._expected(one)
-
-    def _score(self, response: str, reference: Any) -> float:
-        expected = [self._expected(one) for one in alternatives(reference)]
-        answer = after_marker(response, self.marker)
-        return float(answer is not None and self._normalize(answer) in expected)
-
-    def _expected(self, reference: Any) -> str:
-        """Return the text that a response must equal."""
+    def read_reference(self, reference: Any) -> str:
         if reference is None:
             raise ValueError("the reference of ExactMatchReward: expected a text, got null; give every row a reference")
         text = str(reference)

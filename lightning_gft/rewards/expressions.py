@@ -48,13 +48,7 @@ _MOST_UNITS = 3
 
 @dataclass
 class Expression:
-    """Tokens that belong together.
-
-    Args:
-        kinds: One letter a token.
-        texts: What each token says.
-        continues: Whether an equals sign leads to this expression from the one before.
-    """
+    """Tokens that belong together."""
 
     kinds: str = ""
     texts: list[str] = field(default_factory=list)
@@ -63,9 +57,6 @@ class Expression:
 
 def find_expressions(text: str) -> tuple[list[Expression], list[str]]:
     """Return the expressions of a text that hold a number or mathematics, and the tokens that belong to none.
-
-    Args:
-        text: In plain characters, see :func:`~lightning_gft.rewards.typography.plain`.
 
     Example:
         >>> found, others = find_expressions("so x = 3 1/2 cm")
@@ -129,7 +120,7 @@ class _Reader:
     def _last(self) -> str:
         return self.current.kinds[-1:]
 
-    def _number(self, match: re.Match[str]) -> None:
+    def _take_n(self, match: re.Match[str]) -> None:
         last = self._last
         mixed = last == "n" and (match.lastgroup == "f" or _FRACTION_FOLLOWS.match(self.text, match.end()))
         if self.gap and last and last in "nfpuv)" and not (mixed or self._is_continued(last)):
@@ -143,18 +134,18 @@ class _Reader:
             return texts[-1].lower() in MEASURES
         return last in "n)" and any(text.lstrip("\\") in FUNCTIONS for text in texts)
 
-    def _changing(self, match: re.Match[str]) -> None:
+    def _take_changing(self, match: re.Match[str]) -> None:
         if self._last == "," and not self.depth:
             self.end()  # a remark
         self._add("w", match[0])
 
-    def _linking(self, match: re.Match[str]) -> None:
+    def _take_linking(self, match: re.Match[str]) -> None:
         if self._last and self._last in "nfpsuv)w":
             self._add("w", match[0])
         else:
             self.end(match[0])
 
-    def _negating(self, match: re.Match[str]) -> None:
+    def _take_negating(self, match: re.Match[str]) -> None:
         self._add("-", "-")
 
     def _first_word(self, match: re.Match[str]) -> None:
@@ -165,7 +156,7 @@ class _Reader:
         else:
             self.end(word)
 
-    def _word(self, match: re.Match[str]) -> None:
+    def _take_word(self, match: re.Match[str]) -> None:
         word, last = match[0], self._last
         after_number = bool(last) and last in "nfpsu"
         if last == "o" and word in HEDGES:
@@ -207,12 +198,12 @@ class _Reader:
                 self.end()
             self._add("v", word)
 
-    def _mathematics(self, match: re.Match[str]) -> None:
+    def _take_m(self, match: re.Match[str]) -> None:
         if self._last == "u":
             self.end()
         self._add("m", match[0])
 
-    def _operator(self, match: re.Match[str]) -> None:
+    def _take_op(self, match: re.Match[str]) -> None:
         operator = "*" if match.lastgroup == "times" else match[0]
         gap_after = self.text[match.end() : match.end() + 1] in ("", " ", "\n")
         if operator == "*" and self.gap != gap_after and match.lastgroup != "times":
@@ -222,59 +213,43 @@ class _Reader:
         else:
             self._add(operator, operator)
 
-    def _open(self, match: re.Match[str]) -> None:
+    def _take_open(self, match: re.Match[str]) -> None:
         last = self._last
         if last and (last in "uso" or (self.gap and last in "nfpv)")):
             self.end()
         self._add("(", match[0])
         self.depth += 1
 
-    def _close(self, match: re.Match[str]) -> None:
+    def _take_close(self, match: re.Match[str]) -> None:
         if self.depth:
             self._add(")", match[0])
             self.depth -= 1
         else:
             self.end(match[0])
 
-    def _comma(self, match: re.Match[str]) -> None:
+    def _take_comma(self, match: re.Match[str]) -> None:
         last = self._last
         if last and (self.depth or last in "nfp)"):
             self._add(",", match[0])
         else:
             self.end(match[0])
 
-    def _inequality(self, match: re.Match[str]) -> None:
+    def _take_i(self, match: re.Match[str]) -> None:
         self._add("i", match[0])
 
-    def _colon(self, match: re.Match[str]) -> None:
+    def _take_colon(self, match: re.Match[str]) -> None:
         self._add(":", match[0])
 
-    def _percent(self, match: re.Match[str]) -> None:
+    def _take_p(self, match: re.Match[str]) -> None:
         if self._last and self._last in "nf":
             self._add("p", match[0])
         else:
             self.end(match[0])
 
-    def _other(self, match: re.Match[str]) -> None:
+    def _take_other(self, match: re.Match[str]) -> None:
         self.end(match[0])
 
+    _take_f, _take_times, _take_break = _take_n, _take_op, _take_other
 
-_TAKE = {
-    "n": _Reader._number,
-    "f": _Reader._number,
-    "times": _Reader._operator,
-    "word": _Reader._word,
-    "negating": _Reader._negating,
-    "changing": _Reader._changing,
-    "linking": _Reader._linking,
-    "m": _Reader._mathematics,
-    "break": _Reader._other,
-    "i": _Reader._inequality,
-    "op": _Reader._operator,
-    "open": _Reader._open,
-    "close": _Reader._close,
-    "comma": _Reader._comma,
-    "colon": _Reader._colon,
-    "p": _Reader._percent,
-    "other": _Reader._other,
-}
+
+_TAKE = {group: getattr(_Reader, f"_take_{group}") for group in TOKEN.groupindex}

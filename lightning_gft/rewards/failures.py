@@ -25,26 +25,19 @@ class RewardError(RuntimeError):
 
 
 def describe(error: BaseException) -> str:
-    """Say what went wrong and, in a function of the user's, where; what this package raises says it in words.
-
-    Args:
-        error: Raised by a reward. A :class:`RewardError` is such a description already.
-    """
+    """Say what went wrong and, in a function of the user's, where; what this package raises says it in words."""
     if isinstance(error, RewardError):
         return str(error)
     last = traceback.extract_tb(error.__traceback__)[-1]
     own = Path(last.filename).is_relative_to(_PACKAGE)
-    place = "" if own else f" in {last.name}, {last.filename}:{last.lineno}"
-    return f"raised {type(error).__name__}{place}: {shorten_text(error)}"
+    where = "" if own else f" in {last.name}, {last.filename}:{last.lineno}"
+    return f"raised {type(error).__name__}{where}: {shorten_text(error)}"
 
 
 def stops_the_run(error: BaseException) -> bool:
     """Say whether an error is a request to stop, by a signal, that only arrived while a reward was running.
 
     A ``SystemExit`` of the reward's own is none: it would end the run as if it had done its work.
-
-    Args:
-        error: What came out of a call of a reward.
     """
     if isinstance(error, KeyboardInterrupt):
         return True

@@ -9,7 +9,6 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,17 +21,12 @@ def call_reward(title: str, reward: Reward, batch: Mapping[str, Sequence[Any]]) 
     """Return what a reward makes of copies of a batch, and put back what it changes in the process.
 
     Its random draws follow from the responses, so that a resumed run draws the same and the run's own are untouched.
-
-    Args:
-        title: Of the reward, for warnings.
-        reward: The reward.
-        batch: Its keywords.
     """
     process, environment = os.getpid(), dict(os.environ)
-    before = [setting.read() for setting in _SETTINGS]
+    before = {name: read() for name, (read, _) in _SETTINGS.items()}
     try:
         with _randomness(batch["responses"]):
-            return reward(**{name: [_copied(value) for value in values] for name, values in batch.items()})
+            return reward(**{name: [copy.deepcopy(value) for value in values] for name, values in batch.items()})
     finally:
         if os.getpid() != process:
             _leave(title)
@@ -40,32 +34,23 @@ def call_reward(title: str, reward: Reward, batch: Mapping[str, Sequence[Any]]) 
         _warn_of_environment(title, environment)
 
 
-@dataclass(frozen=True)
-class _Setting:
-    """Something that a whole process shares."""
-
-    name: str
-    read: Callable[[], Any]
-    write: Callable[[Any], Any]
-
-
-_SETTINGS = (
-    _Setting("the gradient mode", torch.is_grad_enabled, torch.set_grad_enabled),
-    _Setting("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype),
-    _Setting("torch's default device", torch.get_default_device, torch.set_default_device),
-    _Setting("the working directory", os.getcwd, os.chdir),
-    _Setting("sys.stdout", lambda: sys.stdout, lambda stream: setattr(sys, "stdout", stream)),
-    _Setting("sys.stderr", lambda: sys.stderr, lambda stream: setattr(sys, "stderr", stream)),
-)
+_SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+    "the gradient mode": (torch.is_grad_enabled, torch.set_grad_enabled),
+    "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
+    "torch's default device": (torch.get_default_device, torch.set_default_device),
+    "the working directory": (os.getcwd, os.chdir),
+    "sys.stdout": (lambda: sys.stdout, lambda stream: setattr(sys, "stdout", stream)),
+    "sys.stderr": (lambda: sys.stderr, lambda stream: setattr(sys, "stderr", stream)),
+}
+"""What a whole process shares, and what reads and writes it."""
 
 
-def _put_back(title: str, before: list[Any]) -> None:
-    changed = [(setting, was) for setting, was in zip(_SETTINGS, before, strict=True) if setting.read() != was]
-    for setting, was in changed:
-        setting.write(was)
+def _put_back(title: str, before: Mapping[str, Any]) -> None:
+    changed = [name for name, (read, _) in _SETTINGS.items() if read() != before[name]]
+    for name in changed:
+        _SETTINGS[name][1](before[name])
     if changed:
-        names = ", ".join(setting.name for setting, _ in changed)
-        _warn(f"{title} changed {names} for the whole process, which has been put back")
+        _warn(f"{title} changed {', '.join(changed)} for the whole process, which has been put back")
 
 
 def _warn_of_environment(title: str, before: Mapping[str, str]) -> None:
@@ -102,15 +87,3 @@ def _randomness(responses: Sequence[str]) -> Iterator[None]:
         finally:
             random.setstate(states[0])
             np.random.set_state(states[1])
-
-
-def _copied(value: Any) -> Any:
-    """Return a value that shares nothing with the given one; what data files hold is copied without much ado."""
-    kind = type(value)
-    if kind in (str, int, float, bool, type(None)):
-        return value
-    if kind is list:
-        return [_copied(entry) for entry in value]
-    if kind is dict:
-        return {key: _copied(entry) for key, entry in value.items()}
-    return copy.deepcopy(value)

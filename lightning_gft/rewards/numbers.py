@@ -43,9 +43,6 @@ _DANGLING = "-+*/^,:o("
 def read_number(text: str) -> Fraction | None:
     r"""Return the number that a text is, ``None`` if it is anything else or holds anything else.
 
-    Args:
-        text: For example a reference; sign, currency, percent, unit, ``$...$`` and ``\boxed{}`` may be there.
-
     Example:
         >>> read_number(r"$-3\frac{1}{2}$ cm"), read_number(r"2\sqrt{7}"), read_number("7 or 14")
         (Fraction(-7, 2), None, None)
@@ -61,10 +58,6 @@ def read_number(text: str) -> Fraction | None:
 
 def find_number(text: str, first: bool) -> Fraction | None:
     r"""Return the number at which a text arrives, ``None`` where its last expression is not a number or there is none.
-
-    Args:
-        text: A response, or the part of it that counts. If it holds a ``\boxed{}``, only what is inside counts.
-        first: Whether the first expression is meant, followed through equals signs to its end, and not the last one.
 
     Example:
         >>> find_number("3 - 15 = -12. So the answer is $-12$.", first=False)
@@ -125,10 +118,10 @@ def _without_open_brackets(kinds: str, texts: list[str]) -> tuple[str, list[str]
 def _closing(kinds: str) -> int | None:
     """Return where the bracket closes that ``kinds`` begins with."""
     depth = 0
-    for place, kind in enumerate(kinds):
+    for index, kind in enumerate(kinds):
         depth += (kind == "(") - (kind == ")")
         if depth == 0:
-            return place
+            return index
     return None
 
 

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
 from numbers import Real
 from typing import Any
 
-import torch
-from torch import Tensor
 from typing_extensions import override
 
-from lightning_gft.checks import check_marker, check_number
-from lightning_gft.rewards.base import Reward
+from lightning_gft.checks import check_number
 from lightning_gft.rewards.numbers import find_number, read_number
-from lightning_gft.rewards.text import after_marker, alternatives, shorten
+from lightning_gft.rewards.references import ReferenceReward
+from lightning_gft.rewards.text import after_marker, shorten
 
 _SOLUTION_MARKER = "####"
 """What the answer follows in a worked solution of the GSM8K kind."""
 
 
-class NumericReward(Reward):
+class NumericReward(ReferenceReward[Fraction]):
     r"""1 where the response's number equals the reference's, else 0.
 
     A *number* is text such as ``-12``, ``1,234.5``, ``1 234``, ``3/4``, ``\frac{3}{4}``, ``3 1/2``, ``1.5e3``,
@@ -52,33 +50,20 @@ class NumericReward(Reward):
     """
 
     def __init__(self, marker: str = "", tolerance: float = 1e-6, weight: float = 1.0) -> None:
-        super().__init__(weight)
+        super().__init__(marker, weight)
         self.tolerance = check_number(
             "tolerance", tolerance, least=0, of=type(self).__name__, remedy="0 is exactly equal"
         )
-        check_marker("marker", marker)
-        self.marker = marker
-
-    def __call__(
-        self, *, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Any], **columns: Sequence[Any]
-    ) -> Tensor:
-        """Return ``[N]`` zeros and ones; see :meth:`Reward.__call__`."""
-        pairs = zip(responses, references, strict=True)
-        return torch.tensor([self._score(response, reference) for response, reference in pairs], dtype=torch.float32)
 
     @override
-    def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:
-        for one in alternatives(reference):
-            self._read_reference(one)
-
-    def _score(self, response: str, reference: Any) -> float:
-        expected = [self._read_reference(one) for one in alternatives(reference)]
+    def agrees(self, response: str, expected: Sequence[Fraction]) -> bool:
         text = after_marker(response, self.marker)
         answer = None if text is None else find_number(text, first=bool(self.marker))
         tolerance = Fraction(self.tolerance)
-        return float(answer is not None and any(_equal(answer, one, tolerance) for one in expected))
+        return answer is not None and any(_equal(answer, one, tolerance) for one in expected)
 
-    def _read_reference(self, reference: Any) -> Fraction:
+    @override
+    def read_reference(self, reference: Any) -> Fraction:
         number = None
         if isinstance(reference, str):
             number = read_number(self._answer_in(reference))

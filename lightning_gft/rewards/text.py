@@ -12,10 +12,6 @@ _SHOWN_OF_ERROR = 1000
 def after_marker(text: str, marker: str) -> str | None:
     """Return what follows the last marker, ``None`` where it is absent, or the whole text if the marker is empty.
 
-    Args:
-        text: A response or a reference.
-        marker: What the answer follows.
-
     Example:
         >>> after_marker("2 + 2 = 4 #### 4", "####")
         ' 4'
@@ -29,9 +25,6 @@ def after_marker(text: str, marker: str) -> str | None:
 def shorten(value: object) -> str:
     r"""Return a value for an error message: on one line, its middle left out where it is long.
 
-    Args:
-        value: A prompt, a response, a reference or whatever a function gave back.
-
     Example:
         >>> shorten("one\ntwo")
         "'one\\ntwo'"
@@ -41,9 +34,6 @@ def shorten(value: object) -> str:
 
 def shorten_text(error: BaseException) -> str:
     """Return the text of an error, its middle left out where it is long.
-
-    Args:
-        error: Raised by a user's code, so that even its text may fail.
 
     Example:
         >>> shorten_text(ValueError("a" * 5_000_000))
@@ -64,12 +54,6 @@ def _without_middle(text: str, most: int) -> str:
 
 def alternatives(reference: Any) -> Sequence[Any]:
     """Return the references that a response may equal: the entries of a list, or the one that there is.
-
-    Args:
-        reference: As the data has it.
-
-    Raises:
-        ValueError: If it is an empty list.
 
     Example:
         >>> alternatives(["5", "6"]), alternatives("5")

@@ -78,9 +78,6 @@ def plain(text: str) -> str:
     Minus signs, spaces, full-width forms, fractions of a single character and superscripts become ASCII; LaTeX's
     spaces, fonts, delimiters and operators become what they show; what LaTeX knows and this does not stays.
 
-    Args:
-        text: A response, a reference or a part of one.
-
     Example:
         >>> plain("\u2212$1\\,234{,}5 \\text{ cm}\u00b2")
         '-1 234,5 cm^2'
@@ -119,10 +116,6 @@ def boxed(text: str, first: bool) -> str | None:
     r"""Return what the first or the last ``\boxed`` of a text holds, ``None`` where there is none.
 
     Where boxes are nested, the innermost is meant. One that is never closed reaches to the end of the text.
-
-    Args:
-        text: As it was written.
-        first: Whether the first or the last one is meant.
 
     Example:
         >>> boxed(r"so \boxed{\frac{3}{4}}", first=False)

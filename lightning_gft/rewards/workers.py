@@ -9,13 +9,13 @@ import pickle
 import select
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
 import time
 import weakref
 from collections.abc import Collection, Mapping, Sequence
+from multiprocessing.connection import Connection
 from typing import Any
 
 import dill
@@ -33,16 +33,15 @@ _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[3]); "
     "from lightning_gft.rewards.workers import serve; serve(int(sys.argv[1]), int(sys.argv[2]))"
 )
-_LENGTH = struct.Struct("!Q")
-"""What a message begins with: its length in bytes."""
 
 
 class TimeLimitedReward(Reward):
     """Any reward, with a limit on the time of a call.
 
-    The reward runs in a process of its own. Where a call takes longer than the limit, the process is killed and the run
-    stops with an error that shows the response; the limit then also holds for each response alone. The weight and the
-    special tokens are those of the reward within.
+    The reward runs in a process of its own, from its ``setup`` to its ``close``. Where a call takes longer than the
+    limit, the process is killed and the run stops with an error that shows the response; the limit then also holds for
+    each response alone. The weight and the special tokens are those of the reward within, and its figures are reported
+    beside ``calls``, their ``seconds`` in all, and ``timeouts``.
 
     Args:
         reward: The reward. It is sent to the process once, so it must not hold what cannot leave this one, such as an
@@ -66,7 +65,8 @@ class TimeLimitedReward(Reward):
         self.reward = reward
         self.seconds = check_number("seconds", seconds, above=0, of=type(self).__name__)
         self._worker: Worker | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self.reset()
 
     @override
     def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:
@@ -82,36 +82,66 @@ class TimeLimitedReward(Reward):
         """Return the scores of the reward within; see :meth:`Reward.__call__`."""
         batch = {**columns, "prompts": prompts, "responses": responses, "references": references}
         with self._lock:
-            # A process that was forked has a copy of this object, but the worker listens to its parent alone.
-            if self._worker is None or not self._worker.listens:
+            self.setup()
+            start = time.monotonic()
+            try:
+                return self._ask("score", batch)  # type: ignore[no-any-return]
+            except TimeoutError:
+                self._counts["timeouts"] += 1
+                raise RewardError(f"took longer than seconds={self.seconds:g}, and its process was killed") from None
+            finally:
+                self._counts["calls"] += 1
+                self._counts["seconds"] += time.monotonic() - start
+
+    @override
+    def setup(self) -> None:
+        with self._lock:
+            if not self._is_running:
                 self._worker = Worker(self.reward)
-            return self._worker.ask(batch, self.seconds)  # type: ignore[no-any-return]
 
     @override
     def close(self) -> None:
         with self._lock:
-            if self._worker is not None:
-                self._worker.kill()
-            self._worker = None
-        self.reward.close()
+            try:
+                self._ask("close")
+            finally:
+                if self._worker is not None:
+                    self._worker.kill()
+                self._worker = None
+
+    @override
+    def compute(self) -> dict[str, Tensor | float]:
+        with self._lock:
+            return {**(self._ask("compute") or {}), **self._counts}
+
+    @override
+    def reset(self) -> None:
+        self._counts = {"calls": 0, "seconds": 0.0, "timeouts": 0}
+        with self._lock:
+            self._ask("reset")
+
+    @property
+    def _is_running(self) -> bool:
+        # A process that was forked has a copy of this object, but the worker listens to its parent alone.
+        return self._worker is not None and self._worker.listens
+
+    def _ask(self, method: str, batch: Mapping[str, Sequence[Any]] | None = None) -> Any:
+        if self._worker is None or not self._is_running:
+            return None  # not started, or killed: it has nothing to report or to close
+        return self._worker.ask(method, batch or {}, self.seconds)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in ("_worker", "_lock")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _worker=None, _lock=threading.Lock())
+        vars(self).update(state, _worker=None, _lock=threading.RLock())
 
 
 class Worker:
     """A process that answers for one reward, until it is killed, or this object or this process is gone.
 
-    It is a fresh interpreter: no thread, lock or CUDA context comes along, and no main script is run again.
-
-    Args:
-        reward: Sent by value where it belongs to the main script or a notebook, else by its name.
-
-    Raises:
-        RewardError: If the process does not start, the reward cannot be sent, or the platform has no such processes.
+    It is a fresh interpreter: no thread, lock or CUDA context comes along, and no main script is run again. The reward
+    is sent by value where it belongs to the main script or a notebook, else by its name.
     """
 
     def __init__(self, reward: Reward) -> None:
@@ -120,8 +150,9 @@ class Worker:
                 f"`TimeLimitedReward`: expected Linux or macOS, got {sys.platform}; use the reward without a limit"
             )
         sent = _packed(reward)
-        self.channel, theirs = socket.socketpair()
-        parent_pipe, ours = os.pipe()
+        ours, theirs = socket.socketpair()
+        self.channel = Connection(ours.detach())
+        parent_pipe, our_end = os.pipe()
         search_path = json.dumps([str(entry) for entry in sys.path])
         with theirs:
             self.process = subprocess.Popen(  # noqa: S603 (this interpreter)
@@ -132,7 +163,7 @@ class Worker:
             )
         os.close(parent_pipe)
         self.owner = os.getpid()
-        self._end = weakref.finalize(self, _kill, self.process, self.channel, ours, self.owner)
+        self._end = weakref.finalize(self, _end, self.process, self.channel, our_end, self.owner)
         try:
             self._exchange(sent, _START_SECONDS)
         except TimeoutError:
@@ -146,42 +177,42 @@ class Worker:
         """Whether the process is there for this one."""
         return self._end.alive and self.owner == os.getpid()
 
-    def ask(self, batch: Mapping[str, Sequence[Any]], seconds: float) -> Any:
-        """Return the reward's scores of a batch.
-
-        Args:
-            batch: Keywords of the reward.
-            seconds: Longest time for sending the batch and receiving the scores.
-
-        Raises:
-            RewardError: If the reward raises, its process ends, or time is up; in the latter cases it is killed.
-        """
-        try:
-            return self._exchange(pickle.dumps(batch), seconds)
-        except TimeoutError:
-            raise RewardError(f"took longer than seconds={seconds:g}, and its process was killed") from None
+    def ask(self, method: str, batch: Mapping[str, Sequence[Any]], seconds: float) -> Any:
+        """Return what the reward's method gives; ``"score"`` is a call with a batch."""
+        return self._exchange(pickle.dumps((method, batch)), seconds)
 
     def kill(self) -> None:
         """End the process and those of its group at once, whatever they do."""
         self._end()
 
     def _exchange(self, message: bytes, seconds: float) -> Any:
-        deadline = time.monotonic() + seconds
-        try:
-            _send(self.channel, message, deadline)
-            succeeded, answer = pickle.loads(_receive(self.channel, deadline))  # noqa: S301 (from our own process)
-        except (EOFError, ConnectionError):
-            raise RewardError(self._exit_message()) from None
-        except BaseException:  # half a message may be under way, or the answer come later and be taken for another's
-            self.kill()
-            raise
-        if not succeeded:
-            raise RewardError(answer)
-        return answer
+        late = threading.Event()
 
-    def _exit_message(self) -> str:
-        self.kill()
-        return f"ended its process, with exit status {self.process.returncode}"
+        def stop() -> None:  # what waits for the process to read or to write then fails
+            late.set()
+            _interrupt(self.process, self.channel)
+
+        timer = threading.Timer(seconds, stop)
+        timer.daemon = True
+        timer.start()
+        answer: tuple[bool, Any] | None = None
+        try:
+            self.channel.send_bytes(message)
+            answer = pickle.loads(self.channel.recv_bytes())  # noqa: S301 (from our own process)
+        except (EOFError, OSError):
+            pass
+        finally:
+            timer.cancel()
+            timer.join()
+            if answer is None or late.is_set():  # half a message may be under way
+                self.kill()
+        if late.is_set():
+            raise TimeoutError
+        if answer is None:
+            raise RewardError(f"ended its process, with exit status {self.process.returncode}")
+        if not answer[0]:
+            raise RewardError(answer[1])
+        return answer[1]
 
 
 def _packed(reward: Reward) -> bytes:
@@ -194,44 +225,19 @@ def _packed(reward: Reward) -> bytes:
         ) from error
 
 
-def _send(channel: socket.socket, message: bytes, deadline: float | None = None) -> None:
-    for part in (_LENGTH.pack(len(message)), message):
-        channel.settimeout(_seconds_until(deadline))
-        channel.sendall(part)
-
-
-def _receive(channel: socket.socket, deadline: float | None = None) -> bytearray:
-    (length,) = _LENGTH.unpack(_read(channel, _LENGTH.size, deadline))
-    return _read(channel, length, deadline)
-
-
-def _read(channel: socket.socket, length: int, deadline: float | None) -> bytearray:
-    read = bytearray()
-    while len(read) < length:
-        channel.settimeout(_seconds_until(deadline))
-        part = channel.recv(min(length - len(read), 1 << 20))
-        if not part:
-            raise EOFError
-        read += part
-    return read
-
-
-def _seconds_until(deadline: float | None) -> float | None:
-    if deadline is None:
-        return None
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
-
-
-def _kill(process: subprocess.Popen[bytes], channel: socket.socket, pipe: int, owner: int) -> None:
-    if os.getpid() != owner:
-        return  # a forked copy of the object has gone
+def _interrupt(process: subprocess.Popen[bytes], channel: Connection) -> None:
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
         process.kill()
+    with socket.socket(fileno=os.dup(channel.fileno())) as end:  # something that left the group may hold the other
+        end.shutdown(socket.SHUT_RDWR)
+
+
+def _end(process: subprocess.Popen[bytes], channel: Connection, pipe: int, owner: int) -> None:
+    if os.getpid() != owner:
+        return  # a forked copy of the object has gone
+    _interrupt(process, channel)
     process.wait()
     channel.close()
     os.close(pipe)
@@ -240,10 +246,8 @@ def _kill(process: subprocess.Popen[bytes], channel: socket.socket, pipe: int, o
 def serve(channel_number: int, parent_pipe: int) -> None:
     """Answer for a reward, until the process that asks is gone.
 
-    Args:
-        channel_number: Descriptor of the socket to the process that asks.
-        parent_pipe: End of a pipe that closes when that process ends. The kernel then ends this one, even within code
-            that never comes back to the interpreter.
+    ``parent_pipe`` closes when that process ends. The kernel then ends this one, even within code that never comes back
+    to the interpreter.
     """
     import fcntl  # absent on Windows, where the other rewards must be importable
 
@@ -251,29 +255,34 @@ def serve(channel_number: int, parent_pipe: int) -> None:
     fcntl.fcntl(parent_pipe, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(parent_pipe, fcntl.F_SETFL, fcntl.fcntl(parent_pipe, fcntl.F_GETFL) | os.O_ASYNC)
     if select.select([parent_pipe], [], [], 0)[0]:
-        return
-    channel = socket.socket(fileno=channel_number)
+        return None
+    channel = Connection(channel_number)
     try:
-        reward = _load(channel, _receive(channel))
-        _send(channel, pickle.dumps((True, None)))
+        try:
+            reward = dill.loads(channel.recv_bytes())  # noqa: S301
+            reward.setup()
+        except Exception as error:  # noqa: BLE001 -- the process that asks raises it
+            return channel.send((False, "could not be loaded: " + describe(error)))
+        channel.send((True, None))
         while True:
-            batch = pickle.loads(_receive(channel))  # noqa: S301
-            _send(channel, _reply(reward, batch))
-    except (EOFError, ConnectionError):
-        return
+            method, batch = pickle.loads(channel.recv_bytes())  # noqa: S301
+            channel.send_bytes(_reply(reward, method, batch))
+    except (EOFError, OSError):
+        return None
 
 
-def _load(channel: socket.socket, sent: bytes | bytearray) -> Any:
+def _reply(reward: Reward, method: str, batch: Mapping[str, Sequence[Any]]) -> bytes:
     try:
-        return dill.loads(sent)  # noqa: S301
-    except Exception as error:
-        _send(channel, pickle.dumps((False, "could not be loaded: " + describe(error))))
-        raise EOFError from error
-
-
-def _reply(reward: Reward, batch: Mapping[str, Sequence[Any]]) -> bytes:
-    try:
-        scores = call_reward(f"reward {type(reward).__name__}", reward, batch)
-        return pickle.dumps((True, scores.detach().cpu() if isinstance(scores, Tensor) else scores))
+        if method == "score":
+            answer = call_reward(f"reward {type(reward).__name__}", reward, batch)
+        else:
+            answer = getattr(reward, method)()
+        return pickle.dumps((True, _on_cpu(answer)))
     except BaseException as error:  # noqa: BLE001 -- the process that asks raises it
         return pickle.dumps((False, describe(error)))
+
+
+def _on_cpu(answer: Any) -> Any:
+    if isinstance(answer, dict):
+        return {name: _on_cpu(value) for name, value in answer.items()}
+    return answer.detach().cpu() if isinstance(answer, Tensor) else answer

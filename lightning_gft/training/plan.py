@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from lightning_gft.lm.micro_batches import MicroBatch
+from lightning_gft.lm.micro_batch import MicroBatch
 from lightning_gft.losses import GroupLoss, check_known
 from lightning_gft.policy import Policy
 from lightning_gft.types import GroupBatch, TokenBatch

@@ -56,7 +56,7 @@ class PromptBatch:
     references: list[Any]
     demonstrations: dict[str, list[list[Response]]] = field(default_factory=dict)
     columns: dict[str, list[Any]] = field(default_factory=dict)
-    messages: list[list[dict[str, str]]] = field(default_factory=list)
+    messages: list[list[dict[str, Any]]] = field(default_factory=list)
     dataset: str = ""
     places: list[int] | None = None
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 Need = Literal["advantages", "entropy", "old_logprobs", "ref_logprobs", "teacher_logprobs", "sequence_logratio"]
@@ -55,15 +54,19 @@ class TokenBatch:
         return TokenBatch(**{name: value[index] for name, value in known.items()})
 
     def with_sequence_logratio(self) -> TokenBatch:
-        """Return the tokens with ``sequence_logratio``; whole responses, with ``old_logprobs``, in any order."""
+        """Return the tokens with ``sequence_logratio``, of whole responses in any order.
+
+        Raises:
+            ValueError: If there are no ``old_logprobs``.
+        """
         if self.old_logprobs is None:
-            raise ValueError("`old_logprobs`: expected log-probabilities [m], got None; a log-ratio compares with them")
-        numbers = self.sequence - self.sequence.min() if len(self) else self.sequence
-        size = int(numbers.max()) + 1 if len(self) else 0
-        difference = self.logprobs - self.old_logprobs
-        total = difference.new_zeros(size).index_add(0, numbers, difference)
-        count = difference.new_zeros(size).index_add(0, numbers, torch.ones_like(difference))
-        return replace(self, sequence_logratio=(total / count)[numbers])
+            raise ValueError(
+                "`old_logprobs`: expected a tensor [m] where sequence_logratio is needed, got None; give both"
+            )
+        _, number, counts = self.sequence.unique(return_inverse=True, return_counts=True)
+        difference = self.logprobs - self.old_logprobs.to(self.logprobs.dtype)
+        sums = difference.new_zeros(len(counts)).index_add(0, number, difference)
+        return replace(self, sequence_logratio=(sums / counts)[number])
 
 
 CoefficientsFn = Callable[[TokenBatch], Tensor]

@@ -47,10 +47,10 @@ def test_demonstration_that_is_no_text_is_named(cell: object) -> None:
     [
         (
             Columns("problems", None),
-            r"prompt_column='problems' is not .*'problem', 'solution', .*did you mean 'problem'",
+            r"prompt_column='problems' is not .*'problem', 'solution', .*did you mean problem",
         ),
         (Columns("problem"), r"answer_column='answer' is not .*set it to null"),
-        (Columns("problem", None, expert_column="solutions"), r"expert_column='solutions'.*did you mean 'solution'"),
+        (Columns("problem", None, expert_column="solutions"), r"expert_column='solutions'.*did you mean solution"),
         (Columns("problem", "problems"), r"answer_column='problems'.*'level'; set it to null"),
         (Columns("problem", None, expert_column="solution", teacher_column="solutions"), r"'solutions' is .*'level'$"),
         (Columns("problem", None, teacher_column="qqqq"), r"teacher_column='qqqq' is not .*'level'$"),
@@ -71,7 +71,7 @@ def test_blank_demonstration_is_missing(blank: object) -> None:
 def test_blank_demonstrations_are_counted_by_role() -> None:
     columns = Columns("problem", None, expert_column="solution", teacher_column="teachers")
     rows = [{**ROW, "teachers": ["2", "", " "]}, {**ROW, "solution": None, "teachers": ""}]
-    assert columns.count_blank(rows) == {"teacher": 3}
+    assert [text.left_out for text in columns.read(rows)] == [{"blank teacher texts": 2}, {"blank teacher texts": 1}]
 
 
 def test_marker_in_a_list_of_answers_and_in_what_is_no_text() -> None:
@@ -202,7 +202,7 @@ def test_a_conversation_stands_for_prompt_and_expert() -> None:
         Columns("problem", conversation_column="messages")
     with pytest.raises(ValueError, match=r"answer_column='answer' is not .*or to 'messages' for the last message"):
         Columns(conversation_column="messages").check(["messages"])
-    with pytest.raises(ValueError, match=r"conversation_column='message' is not .*did you mean 'messages'"):
+    with pytest.raises(ValueError, match=r"conversation_column='message' is not .*did you mean messages"):
         Columns(answer_column=None, conversation_column="message").check(["messages"])
 
 
@@ -249,10 +249,11 @@ class TestUnfinished:
     def test_they_count_as_missing(self):
         rows = [self.row([True, True, False]), self.row([False, False, False]), self.row(None)]
         rows.append(self.row([True], self_responses=["3"], gold_finished=7))  # not a column of responses
-        texts = [text.demonstrations for text in self.COLUMNS.read(rows)]
+        read = self.COLUMNS.read(rows)
+        texts = [text.demonstrations for text in read]
         assert [text["teacher"] for text in texts] == [["2"], [], ["2", "1+"], ["3"]]
         assert [text["expert"] for text in texts] == [["2"]] * 4
-        assert self.COLUMNS.count_unfinished(rows) == {"teacher": 4}
+        assert [text.left_out["unfinished teacher responses"] for text in read] == [1, 3, 0, 0]
 
     def test_they_are_refused_where_that_is_asked_for(self):
         strict = replace(self.COLUMNS, unfinished_demonstrations="error")

@@ -37,6 +37,20 @@ def test_batch_holds_all_of_the_rows(tokenizer: PreTrainedTokenizerFast) -> None
     assert decoded == {"expert": [["2</s>"], ["twenty</s>"]], "teacher": [["2</s>", "two!!</s>"], []]}
 
 
+def test_messages_are_the_conversation_that_was_rendered(make_tokenizer: TokenizerFactory) -> None:
+    turns = [{"role": role, "content": "hi"} for role in ("user", "assistant", "user")]
+    rows = [ROWS[0], {**ROWS[1], "prompt": turns}]
+    chat = PromptEncoder(make_tokenizer(chat_template=CHATML), system_prompt="brief")
+    plain = PromptEncoder(make_tokenizer(), prompt_template="Q: {prompt}")
+    system, question = {"role": "system", "content": "brief"}, {"role": "user", "content": "1+1="}
+    for prompts, given, messages in (
+        (chat, rows, [[system, question], [system, *turns]]),
+        (plain, rows[:1], [[question]]),
+    ):
+        examples, _ = ExampleEncoder(prompts, Columns(), LengthLimits()).encode(given)
+        assert collate_examples(examples).messages == messages
+
+
 def test_overlong_demonstrations_are_dropped_whole_and_counted(tokenizer: PreTrainedTokenizerFast) -> None:
     examples, dropped = _encoder(tokenizer, max_response_length=5).encode(ROWS)
     assert dropped == {"expert": 1, "teacher": 1}

@@ -21,7 +21,7 @@ def test_gsm8k_is_read_as_published() -> None:
         test_split="test",
     )
     chars = {char for row in load_rows(str(FOLDER), split="train") for text in row.values() for char in text}
-    data.tokenizer = ScratchPolicy("".join(sorted(chars | set(data.prompt_template)))).tokenizer
+    data.tokenizer = ScratchPolicy("".join(sorted(chars | set(data.prompting["prompt_template"])))).tokenizer
     data.setup("predict")
     examples = data.examples["train"][""]
     assert len(examples) == 7473

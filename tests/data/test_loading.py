@@ -136,12 +136,13 @@ PARQUET = "expected a whole Parquet file"
     [
         ("rows.json", "[]", "expected rows, got none"),
         ("rows.json", " \n", "expected rows, got none"),
-        ("rows.json", '[{"prompt": 1},\n {"prompt": 2\n]', r"line 3 of rows\.json: .*not JSON .*\]'; correct it"),
+        ("rows.json", '[{"prompt": 1},\n {"prompt": 2\n]', r"line 2 of rows\.json: .*: 2' .*; correct the line"),
         (
             "rows.json",
             '{"prompt": 1}\n{"prompt": [}\n',
             r"line 2 of rows\.json: expected a JSON object a line.*Expecting value",
         ),
+        ("rows.jsonl", '{"prompt": 1\n{"prompt": 2}\n', r"line 1 of rows\.jsonl: .*: 1' .*Expecting ',' delimiter"),
         ("rows.jsonl", "", r"rows\.jsonl: .*empty file"),
         ("rows.jsonl", "\n\n", "expected rows, got none"),
         (

@@ -186,7 +186,7 @@ def test_variables_of_the_template_reach_it(make_tokenizer: TokenizerFactory) ->
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("enable_thinkng", "chat_template_kwargs: the chat template reads no 'enable_thinkng'; did you mean 'enable_t"),
+        ("enable_thinkng", "chat_template_kwargs: the chat template reads no 'enable_thinkng'; did you mean enable_t"),
         ("tokenize", "chat_template_kwargs: the chat template reads no 'tokenize'; it reads 'enable_thinking'"),
         ("add_generation_prompt", "reads no 'add_generation_prompt'"),
     ],
@@ -205,7 +205,7 @@ def test_variables_that_the_template_does_not_read_are_refused(
     [
         (
             "{% set messages = messages | selectattr('role', 'ne', 'system') | list %}",
-            "system_prompt='be brief' would be left",
+            "system_prompt: the chat template leaves out a message of role 'system'",
         ),
         (
             "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}",

@@ -16,20 +16,11 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from lightning_gft import GroupBatch, LoRA, Policy, PretrainedPolicy, Quantization, SamplingParams
 from lightning_gft.lm import packable
 from lightning_gft.lm.attention import RedirectionError
-from lightning_gft.lm.forward import score
-from lightning_gft.lm.packable import find_packability
+from lightning_gft.lm.capabilities import forget_capabilities
+from lightning_gft.lm.packable import longest_pack
 from tests.conftest import tiny_loader, tiny_policy
-from tests.policy.test_scoring import (
-    FUSED,
-    MIXTURES,
-    NORMALIZER,
-    PLAIN,
-    VOCABULARY,
-    assert_equals_reference,
-    gradients,
-    load,
-    objective,
-)
+from tests.policy.passes import run as run_policy
+from tests.policy.test_scoring import FUSED, MIXTURES, PLAIN, VOCABULARY, assert_equals_reference, gradients, load
 from tests.reference import groups_with_shared_prompts
 
 GROUPS = groups_with_shared_prompts()
@@ -53,7 +44,7 @@ SPARSE: dict[str, Any] = {
 @pytest.mark.filterwarnings("ignore:.*does not serve.*")
 def test_every_architecture_scores_as_if_sequences_were_apart(name: str):
     policy = load(name)
-    assert policy.packability.longest is None
+    assert policy.longest_pack is None
     for groups in (GROUPS, ALIKE):
         policy.zero_grad()
         assert_equals_reference(policy, groups)
@@ -65,7 +56,7 @@ def test_windows_shorter_than_sequences(name: str):
     policy = tiny_policy(name, vocab_size=VOCABULARY, sliding_window=4, **WINDOWS[name])
     if name == "gpt_oss":
         policy.model.set_experts_implementation("eager")
-    assert policy.packability.longest is None
+    assert policy.longest_pack is None
     assert_equals_reference(policy, GROUPS)
 
 
@@ -88,7 +79,7 @@ def test_nothing_leaks_from_one_sequence_to_another(name: str):
 
 def logprobs_of(policy: Policy, groups: GroupBatch) -> Tensor:
     with torch.no_grad():
-        return policy(groups, objective, NORMALIZER).logprobs
+        return run_policy(policy, groups).logprobs
 
 
 def test_padding_and_packing_agree_in_single_precision():
@@ -110,11 +101,10 @@ def distance(one: tuple[Tensor, Tensor, dict[str, Tensor]], other: tuple[Tensor,
 
 
 def run(policy: Policy, packed: bool) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    def coefficients(logprobs: Tensor, _: slice) -> Tensor:
-        return logprobs.exp() + 0.1
-
-    output = score(policy.model, policy.head, GROUPS, coefficients, entropy=True, packed=packed)
+    limit, policy.longest_pack = policy.longest_pack, None if packed else 0
+    output = run_policy(policy, GROUPS, lambda tokens: tokens.logprobs.exp() + 0.1)
     output.loss.backward()
+    policy.longest_pack = limit
     return output.loss.detach(), output.logprobs, gradients(policy)
 
 
@@ -142,7 +132,7 @@ def test_adapters_and_four_bits(tmp_path: Path):
     policy = PretrainedPolicy(str(tmp_path), lora=LoRA(r=4), quantization=Quantization(compute_dtype="float32")).load(
         keep_reference=True
     )
-    assert policy.packability.longest is None
+    assert policy.longest_pack is None
     torch.testing.assert_close(run(policy, True), run(policy, False), rtol=1e-4, atol=1e-5)
 
 
@@ -181,10 +171,11 @@ def test_an_attention_function_of_another_kind_is_left_alone():
     torch.manual_seed(0)
     model = tiny_loader().load_model()
     model.set_attn_implementation("flex_attention")
-    found = find_packability(model, None)
-    assert str(found) == (
+    found = longest_pack(model)
+    assert found.value == 0
+    assert found.reason == (
         "sequences are padded, and each runs through the model by itself: "
-        "attn_implementation='flex_attention' knows no packs"
+        "attn_implementation='flex_attention' cannot be redirected to packs"
     )
     assert model.config._attn_implementation == "flex_attention"
 
@@ -197,7 +188,7 @@ def test_an_attention_function_exchanged_later_never_sees_a_row_as_one_sequence(
     try:
         torch.testing.assert_close(logprobs_of(policy, GROUPS), expected, rtol=0, atol=0)
         policy.model.set_attn_implementation("flex_attention")
-        with pytest.raises(RedirectionError, match="attn_implementation='flex_attention' knows no packs"):
+        with pytest.raises(RedirectionError, match="attn_implementation='flex_attention' cannot be redirected"):
             logprobs_of(policy, GROUPS)
     finally:
         ALL_ATTENTION_FUNCTIONS.register("sdpa", before)
@@ -209,9 +200,10 @@ def test_a_window_that_attention_is_not_told_of_limits_packs():
     model = loader.load_model()
     model.config.attention_chunk_size = 6
     policy = Policy(model, loader.tokenizer)
-    assert str(policy.packability).startswith("sequences longer than 6 tokens are padded")
+    assert policy.longest_pack == 6
+    assert longest_pack(model).reason.startswith("sequences longer than 6 tokens are padded")
     assert GROUPS.lengths.min() <= 6 < GROUPS.lengths.max()
-    assert len(policy.micro_batch_rows(GROUPS, 40)) > len(load("llama").micro_batch_rows(GROUPS, 40))
+    assert len(policy.micro_batches(GROUPS, 40)) > len(load("llama").micro_batches(GROUPS, 40))
     assert_equals_reference(policy, GROUPS)
 
 
@@ -221,7 +213,7 @@ def test_layers_that_leak_are_noticed_in_half_precision_too(monkeypatch: pytest.
     model = tiny_loader("falcon_h1", vocab_size=VOCABULARY, **settings).load_model().to(torch.bfloat16)
     model.model.final_layernorm.weight.data[3] = 30
     monkeypatch.setattr(packable, "_LAYERS", {"hybrid"})
-    assert "would let one sequence into another" in find_packability(model, None).reason
+    assert "would let one sequence into another" in longest_pack(model).reason
 
 
 @pytest.mark.parametrize("name", ["deepseek_v32", "glm_moe_dsa"])
@@ -232,17 +224,18 @@ def test_sparse_attention_stays_what_it_is(name: str):
     ids = torch.arange(24).unsqueeze(0)
     expected = model(input_ids=ids).logits
     policy = Policy(model, loader.tokenizer)
-    assert policy.packability.longest == 0
+    assert policy.longest_pack == 0
     torch.testing.assert_close(policy.model(input_ids=ids).logits, expected, rtol=0, atol=1e-5)
 
 
 def test_what_a_few_tokens_would_not_show_is_read_from_the_configuration():
     model = tiny_loader("llama", vocab_size=VOCABULARY).load_model()
     model.config.attn_temperature_tuning = True
-    assert "attn_temperature_tuning" in find_packability(model, None).reason
+    assert "attn_temperature_tuning" in longest_pack(model).reason
     model.config.attn_temperature_tuning = False
+    forget_capabilities(model)
     model.config.layer_types = ["full_attention", "compressed_attention"]
-    assert "layers of type compressed_attention" in find_packability(model, None).reason
+    assert "layers of type compressed_attention" in longest_pack(model).reason
 
 
 def test_mixtures_are_among_them():

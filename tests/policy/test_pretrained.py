@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def train_logprobs(policy: Policy) -> torch.Tensor:
-    output = run(policy, random_groups(dtype=torch.float32)[0])
+    output = run(policy, random_groups(dtype=torch.float32)[0], lambda tokens: tokens.advantages)
     output.loss.backward()
     return output.logprobs
 
@@ -88,7 +88,7 @@ def test_fp32_head_in_training_is_the_models_own(autocast: bool, folder: Path):
         policy.head = head
         policy.zero_grad()
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-            output = run(policy, groups)
+            output = run(policy, groups, lambda tokens: tokens.advantages)
         output.loss.backward()
         return output.logprobs, {name: p.grad.float() for name, p in policy.named_parameters()}
 

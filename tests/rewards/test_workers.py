@@ -16,7 +16,14 @@ import pytest
 import torch
 
 from lightning_gft import rewards
-from lightning_gft.rewards import FormatReward, FunctionReward, RewardError, TimeLimitedReward, score_responses
+from lightning_gft.rewards import (
+    FormatReward,
+    FunctionReward,
+    Reward,
+    RewardError,
+    TimeLimitedReward,
+    score_responses,
+)
 from lightning_gft.rewards.workers import Worker
 
 
@@ -98,6 +105,56 @@ def test_a_hang_or_a_crash_costs_a_process_and_shows_the_response(limited, monke
     assert other != pid
 
 
+class Counts(Reward):
+    """Counts its calls in the process in which it runs, and notes its end."""
+
+    def __init__(self, notes):
+        super().__init__()
+        self.notes, self.count = notes, None
+
+    def setup(self):
+        self.count = 0
+
+    def __call__(self, *, prompts, responses, references, **columns):
+        self.count += len(responses)
+        if "hangs" in responses:
+            time.sleep(60)
+        return [0.0] * len(responses)
+
+    def compute(self):
+        return {"seen": self.count, "mean": torch.tensor(0.5)}
+
+    def reset(self):
+        self.count = 0
+
+    def close(self):
+        Path(self.notes).write_text(f"closed after {self.count}")
+
+
+def test_the_reward_within_lives_and_reports_in_its_process(tmp_path):
+    reward = TimeLimitedReward(Counts(str(tmp_path / "notes")), seconds=20)
+    assert reward.compute() == {"calls": 0, "seconds": 0.0, "timeouts": 0}  # nothing is started to ask
+    reward.setup()
+    score(reward, "a", "b"), score(reward, "c")
+    figures = reward.compute()
+    assert (figures["calls"], figures["timeouts"], figures["seen"], figures["mean"].item()) == (2, 0, 3, 0.5)
+    assert 0 < figures["seconds"] < 20
+    reward.reset()
+    assert (reward.compute()["calls"], reward.compute()["seen"]) == (0, 0)
+    score(reward, "d")
+    reward.seconds = 0.2
+    with pytest.raises(RewardError, match=r"took longer than seconds=0\.2"):
+        reward(prompts=["p"], responses=["hangs"], references=[None])
+    assert reward.compute().items() >= {"calls": 2, "timeouts": 1}.items()
+    reward.seconds = 20
+    score(reward, "e")
+    pid = reward._worker.process.pid
+    reward.close()
+    assert (tmp_path / "notes").read_text() == "closed after 1"
+    assert not alive(pid)
+    reward.close()  # nothing is left to close
+
+
 def test_it_is_configured_around_another_and_pickles(limited):
     copy = pickle.loads(pickle.dumps(limited))  # noqa: S301
     assert (copy.seconds, copy.reward.weight) == (30, 0.5)
@@ -126,8 +183,8 @@ def worker(limited):
 
 def test_the_limit_covers_sending_to_a_process_that_reads_nothing(worker):
     os.kill(worker.process.pid, signal.SIGSTOP)
-    with pytest.raises(RewardError, match=r"took longer than seconds=0\.5"):
-        worker.ask({"responses": ["x" * 3_000_000]}, 0.5)
+    with pytest.raises(TimeoutError):
+        worker.ask("score", {"responses": ["x" * 3_000_000]}, 0.5)
     assert not worker.listens
     assert worker.process.returncode == -signal.SIGKILL
 
@@ -142,7 +199,7 @@ def test_an_interrupt_while_sending_ends_the_process(worker, monkeypatch):
     signal.setitimer(signal.ITIMER_REAL, 0.5)
     try:
         with pytest.raises(KeyboardInterrupt):
-            worker.ask({"responses": ["x" * 3_000_000]}, 30)
+            worker.ask("score", {"responses": ["x" * 3_000_000]}, 30)
     finally:
         signal.signal(signal.SIGALRM, before)
     assert not worker.listens

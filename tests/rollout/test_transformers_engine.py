@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
+from typing import Any
 
 import pytest
 import torch
@@ -17,10 +18,10 @@ from lightning_gft import (
     SelfSource,
     TransformersEngine,
 )
-from lightning_gft.lm.decoding.shareable import can_be_shared
+from lightning_gft.lm.decoding.shareable import shares_prompts
 from lightning_gft.lm.decoding.stopping import EndTokens
 from lightning_gft.seeds import spawn_seeds
-from tests.conftest import prompt_batch, tiny_policy
+from tests.conftest import prompt_batch, tiny_loader, tiny_policy
 
 PROMPTS = ["1+1=", "12-3+4=", "a", "b-7+c=3", "12-3+4="]
 ENDS = EndTokens(eos_token_ids=(1, 5, 9, 20), pad_token_id=0)
@@ -35,7 +36,7 @@ ARCHITECTURES = {
 def load(model_type: str) -> Policy:
     policy = tiny_policy(model_type, **ARCHITECTURES[model_type])
     policy.model.eval()
-    can_be_shared(policy.model)  # tried once, in passes of its own
+    shares_prompts(policy.model)  # tried once, in passes of its own
     return policy
 
 
@@ -176,6 +177,52 @@ def test_generate_follows_its_seed_and_leaves_the_mode_alone():
     policy.model.eval()
     assert policy.generate(encoded(policy), 2, SamplingParams(8), 0) == first
     assert not policy.model.training
+
+
+@pytest.mark.parametrize("max_batch_size", [1, 3, 1000])
+@pytest.mark.parametrize("settings", [{}, {"temperature": 0.7, "top_p": 0.9, "min_new_tokens": 3}], ids=str)
+def test_greedy_and_samples_of_one_call_are_those_of_two(settings: dict[str, Any], max_batch_size: int):
+    policy = load("qwen2")
+    policy.engine = TransformersEngine(max_batch_size)
+    sampling, alone = SamplingParams(10, **settings), SamplingParams(10, **{**settings, "temperature": 0.0})
+    both = policy.generate(encoded(policy), 3, sampling, seed=5, places=[4, 0, 3, 2, 1], with_greedy=True)
+    samples = policy.generate(encoded(policy), 3, sampling, seed=5, places=[4, 0, 3, 2, 1])
+    greedy = policy.generate(encoded(policy), 1, alone, seed=0)
+    for drawn, first, others in zip(both, greedy, samples, strict=True):
+        expected = first + others
+        assert [response.token_ids for response in drawn] == [response.token_ids for response in expected]
+        assert [response.finished for response in drawn] == [response.finished for response in expected]
+        for one, other in zip(drawn, expected, strict=True):
+            assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+
+
+def test_greedy_and_samples_share_one_prefill():
+    policy, shapes = load("qwen2"), []
+    policy.model.base_model.register_forward_pre_hook(
+        lambda _, __, inputs: shapes.append(tuple(inputs["input_ids"].shape)), with_kwargs=True
+    )
+    policy.generate(encoded(policy), 3, SamplingParams(4), seed=0, with_greedy=True)
+    assert shapes[0] == (len(PROMPTS), max(map(len, encoded(policy))))
+    assert {width for _, width in shapes[1:]} == {1}
+
+
+def test_an_engine_is_attached_once_and_learns_of_changed_weights():
+    class Notes(TransformersEngine):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: list[object] = []
+
+        def attach(self, policy: object) -> None:
+            self.seen.append(policy)
+
+        def weights_changed(self) -> None:
+            self.seen.append("changed")
+
+    engine, loader = Notes(), tiny_loader()
+    policy = Policy(loader.load_model(), loader.tokenizer, engine)
+    assert engine.seen == [policy]
+    policy.weights_changed()
+    assert engine.seen == [policy, "changed"]
 
 
 @pytest.mark.parametrize("max_batch_size", [0, -1])

@@ -23,7 +23,7 @@ from lightning_gft.functional.losses import weighted_nll
 from lightning_gft.functional.precision import widen
 
 ChunkCoefficientsFn = Callable[[Tensor, Tensor | None, slice], Tensor]
-"""Coefficients ``[m]`` of a chunk from its log-probs ``[m]``, entropies ``[m]`` if asked for, and its slice of ``[M]``."""
+"""Coefficients ``[m]`` of a chunk from its log-probs ``[m]``, entropies ``[m]`` (if any) and slice of ``[M]``."""
 
 _CHUNK_BYTES = 2**27
 """Logits of a chunk: far below a model's activations and large enough for full-speed products."""

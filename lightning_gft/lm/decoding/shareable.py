@@ -26,9 +26,6 @@ def shares_prompts(model: PreTrainedModel) -> Capability[bool]:
     The attention that does so takes the place of transformers' ``sdpa``, which knows no caps and no sinks. That a
     model's layers leave their attention to it is *tried*: a step of a few tokens must give the logits that it gives
     otherwise.
-
-    Args:
-        model: A causal language model, its weights on a real device.
     """
     # Autocast would round what is compared, but weights of several data types may not do without.
     needed = torch.is_autocast_enabled(model.device.type) and len(_dtypes(model)) > 1

@@ -22,12 +22,7 @@ _WORTH_COPYING = 0.75
 
 
 def attends_to_all(cache: DynamicCache, longest: int) -> bool:
-    """Return whether all layers of a cache keep all tokens, so that a prompt's can be held once.
-
-    Args:
-        cache: What a model made of the prompts.
-        longest: Tokens of a prompt and its longest response.
-    """
+    """Return whether all layers of a cache keep all of ``longest`` tokens, so that a prompt's can be held once."""
     return all(_attends_to_all(layer, longest) for layer in cache.layers)
 
 

@@ -42,11 +42,7 @@ class PackedAttention:
     def mask(self, number: int, window: int | None, dtype: torch.dtype, causal_is_implied: bool) -> Tensor | None:
         """Return the ``[n, 1, R, L]`` that is added to a block's attention scores: 0, or minus infinity.
 
-        Args:
-            number: Of the block.
-            window: See :meth:`Block.visible`.
-            dtype: Of the result.
-            causal_is_implied: Whether an attention function that gets no mask is causal by itself, and faster so.
+        None is needed where an attention function is causal by itself (``causal_is_implied``), and faster so.
         """
         block = self.blocks[number]
         limit = None if window is None or window >= block.width else window
@@ -95,14 +91,7 @@ class PackedAttention:
 
 
 def lay_out(slots: Tensor, shared: Tensor, lengths: Tensor, device: torch.device) -> PackedAttention:
-    """Return attention among sequences in a pack.
-
-    Args:
-        slots: ``[N, T]``, the slots of the tokens of each sequence; on the CPU, as the next two.
-        shared: ``[N]``, how many first tokens of each are queries of another one.
-        lengths: ``[N]``, its tokens.
-        device: Where the model runs.
-    """
+    """Return attention among sequences whose tokens have ``slots`` ``[N, T]`` in a pack; see :func:`choose_blocks`."""
     blocks, queries, keys, padding = [], [], [], []
     for block, rows in choose_blocks(shared, lengths):
         last = lengths[rows, None] - 1

@@ -37,12 +37,7 @@ class Block:
         return len(self.positions) * self.width
 
     def visible(self, window: int | None = None, device: torch.device | None = None) -> Tensor:
-        """Return ``[n, 1, R, L]``, true where a query attends to a key.
-
-        Args:
-            window: Most positions back, its own included; ``None`` for no limit.
-            device: Of the result; default the CPU.
-        """
+        """Return ``[n, 1, R, L]``, true where a query attends to a key, at most ``window`` positions back."""
         position = self.positions[:, :, None].to(device or self.positions.device)
         key = torch.arange(self.width, device=position.device)
         visible = key <= position
@@ -56,7 +51,7 @@ def choose_blocks(shared: Tensor, lengths: Tensor) -> Iterator[tuple[Block, Tens
 
     Args:
         shared: ``[N]``, how many first tokens of each sequence are queries of another one.
-        lengths: ``[N]``, its tokens; both on the CPU.
+        lengths: ``[N]``, its tokens.
 
     Yields:
         A block and the row numbers ``[n]`` of its sequences.

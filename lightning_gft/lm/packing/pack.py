@@ -28,8 +28,8 @@ class Pack(MicroBatch):
     """A row of ``S`` slots, a token in each.
 
     Args:
-        index: ``[m]``, see :class:`~lightning_gft.lm.micro_batch.MicroBatch`.
-        targets: ``[m]``.
+        index: See :class:`~lightning_gft.lm.micro_batch.MicroBatch`.
+        targets: The same.
         input_ids: ``[1, S]``.
         position_ids: ``[1, S]``, each token's position in its own sequence.
         predictors: ``[m]``, slots of the tokens from whose states the response tokens are predicted.

@@ -39,11 +39,7 @@ class SharedPrefixes:
 
 
 def sort_by_prefix(sequences: Sequences, rows: Tensor) -> SharedPrefixes:
-    """Sort some of the sequences of a batch.
-
-    Args:
-        sequences: The batch.
-        rows: ``[N]``, numbers of the sequences, on the CPU.
+    """Sort some ``rows`` ``[N]`` of a batch, given on the CPU.
 
     Example:
         >>> ids = torch.tensor([[7, 8, 1, 2], [9, 9, 9, 9], [7, 8, 3, 0]])

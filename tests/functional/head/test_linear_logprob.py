@@ -11,6 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_gft.functional import linear_logprob_loss
 from lightning_gft.functional.head import kernels
+from lightning_gft.functional.head.linear_head import LinearHead
+from lightning_gft.functional.head.linear_logprob import head_loss
 from tests import reference
 from tests.functional.head.linear_inputs import (
     ADVANTAGES,
@@ -198,6 +200,24 @@ def test_gradient_flows_through_the_loss_alone():
 
 def test_entropy_is_formed_only_if_asked_for():
     assert linear_logprob_loss(**inputs(), coefficients=COEFFICIENTS["gft"])[2] is None
+
+
+def test_coefficients_may_depend_on_entropies():
+    given = inputs()
+
+    def coefficients(logprobs: Tensor, entropies: Tensor | None, index: slice) -> Tensor:
+        assert not entropies.requires_grad
+        return entropies * ADVANTAGES[index]
+
+    arguments = [given[name] for name in ("hidden", "weight", "bias", "targets")]
+    loss, _, entropies = head_loss(*arguments, coefficients, LinearHead(), entropy=True, chunk_size=4)
+    gradients = torch.autograd.grad(loss, leaves(given))
+    logits = reference.full_logits(given["hidden"], given["weight"], given["bias"])
+    expected, _, expected_entropies = reference.full_logits_loss(
+        logits, given["targets"], lambda _: entropies * ADVANTAGES
+    )
+    torch.testing.assert_close((loss, entropies), (expected, expected_entropies), rtol=0, atol=1e-10)
+    torch.testing.assert_close(gradients, torch.autograd.grad(expected, leaves(given)), rtol=0, atol=1e-10)
 
 
 def test_scaling_the_loss_scales_the_gradient_and_backward_may_run_again():

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from lightning_gft.lm.decoding.places import Places
 from torch import Tensor
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from lightning_gft import LoRA, Policy, Response, SamplingParams, ScratchPolicy
-from lightning_gft.lm.decoding.shareable import find_obstacle
+from lightning_gft.lm.decoding import decoder
+from lightning_gft.lm.decoding.shareable import shares_prompts
 from lightning_gft.lm.decoding.shared_prompt import SharedPrompts
-from lightning_gft.rollout import transformers
+from lightning_gft.lm.decoding.slots import Slots
 from tests.conftest import ALPHABET, tiny_loader, tiny_policy
 
 PROMPTS = ["1+1=", "12-3+4=", "a", "b-7+c=3"]
@@ -49,7 +49,7 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             steps.append(len(tokens))
             return super().advance(tokens)
 
-    monkeypatch.setattr(transformers, "SharedPrompts", Counted)
+    monkeypatch.setattr(decoder, "SharedPrompts", Counted)
     return steps
 
 
@@ -61,7 +61,7 @@ def test_prompts_held_once_give_what_prompts_repeated_give(
     policy = tiny_policy(model_type, **SHARING[model_type])
     held_once = draw(policy, count)
     assert shared
-    monkeypatch.setattr(transformers, "can_share", lambda *_: False)
+    monkeypatch.setattr(decoder, "attends_to_all", lambda *_: False)
     steps = len(shared)
     repeated = draw(policy, count)
     assert len(shared) == steps
@@ -175,15 +175,16 @@ def test_a_model_that_attends_in_its_own_way_is_found_out(change: str, monkeypat
         return hidden_states, None
 
     monkeypatch.setattr(attention, "forward", own_way)
-    with torch.no_grad():
-        assert find_obstacle(model).startswith("Qwen2ForCausalLM: its layers")
+    found = shares_prompts(model)
+    assert not found.value
+    assert found.reason.startswith("rollouts keep each response's own copy of its prompt: Qwen2ForCausalLM: its layers")
 
 
-def test_places_of_some_of_the_responses():
-    places = Places.filling(5, torch.device("cpu")).of(torch.tensor([1, 2, 4]))
-    assert places.taken.tolist() == [1, 2, 4]
-    assert not places.full
-    assert places.gather(places.spread(torch.arange(6).view(3, 2))).tolist() == [[0, 1], [2, 3], [4, 5]]
+def test_slots_of_some_of_the_responses():
+    slots = Slots.filling(5, torch.device("cpu")).of(torch.tensor([1, 2, 4]))
+    assert slots.taken.tolist() == [1, 2, 4]
+    assert not slots.full
+    assert slots.gather(slots.spread(torch.arange(6).view(3, 2))).tolist() == [[0, 1], [2, 3], [4, 5]]
     tensor = torch.zeros(5)
-    places.of(torch.tensor([0, 2])).write(torch.ones(2), into=tensor)
+    slots.of(torch.tensor([0, 2])).write(torch.ones(2), into=tensor)
     assert tensor.tolist() == [0, 1, 0, 0, 1]

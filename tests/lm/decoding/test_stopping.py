@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from lightning_gft import Evaluation, ExactMatchReward, Policy, Response, SamplingParams, SelfSource
 from lightning_gft.evaluation import Evaluator
-from lightning_gft.lm.decoding.shareable import can_be_shared
+from lightning_gft.lm.decoding.shareable import shares_prompts
 from lightning_gft.lm.decoding.stopping import StopStrings
 from tests.conftest import prompt_batch, tiny_policy
 
@@ -28,7 +28,7 @@ def policy(request: pytest.FixtureRequest) -> Policy:
 def policy_of(attention: str) -> Policy:
     policy = tiny_policy()
     policy.model.set_attn_implementation(attention)
-    assert can_be_shared(policy.model) == (attention == "sdpa")
+    assert shares_prompts(policy.model).value == (attention == "sdpa")
     return policy
 
 

@@ -1,0 +1,48 @@
+"""What rewards share that compare a response with the row's reference."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from lightning_gft.checks import check_marker
+from lightning_gft.rewards.base import Reward
+from lightning_gft.rewards.text import alternatives
+
+Expected = TypeVar("Expected")
+
+
+class ReferenceReward(Reward, Generic[Expected]):
+    """1 where a response agrees with the reference, or with any of a list of them, else 0."""
+
+    def __init__(self, marker: str, weight: float) -> None:
+        super().__init__(weight)
+        check_marker("marker", marker)
+        self.marker = marker
+
+    @abstractmethod
+    def read_reference(self, reference: Any) -> Expected:
+        """Return what a response must agree with, or raise a ``ValueError``."""
+
+    @abstractmethod
+    def agrees(self, response: str, expected: Sequence[Expected]) -> bool:
+        """Say whether a response agrees with any of what its references are read as."""
+
+    def __call__(
+        self, *, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Any], **columns: Sequence[Any]
+    ) -> Tensor:
+        """Return ``[N]`` zeros and ones; see :meth:`Reward.__call__`."""
+        pairs = zip(responses, references, strict=True)
+        return torch.tensor([self.agrees(response, self._read(reference)) for response, reference in pairs]).float()
+
+    @override
+    def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:
+        self._read(reference)
+
+    def _read(self, reference: Any) -> list[Expected]:
+        return [self.read_reference(one) for one in alternatives(reference)]

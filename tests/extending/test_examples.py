@@ -1,0 +1,192 @@
+"""Pieces that a user would add: one file and one YAML entry each, trained by the command line as it is."""
+
+from __future__ import annotations
+
+import http.server
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lightning_gft.checkpoint import load_checkpoint
+from lightning_gft.cli import main
+from tests.cli.command import GFT, ROOT, SMALL, column, logged
+
+EXAMPLES = Path(__file__).parent / "examples"
+
+
+@pytest.fixture
+def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Train with an example's YAML over the quickstart's, in a folder of a user's own, and return what was logged."""
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(EXAMPLES)
+    before = set(sys.modules)
+
+    def run(name: str, *args: str) -> list[dict[str, str]]:
+        config = EXAMPLES / f"{name}.yaml"
+        main(["fit", f"--config={GFT}", f"--config={config}", "--trainer.default_root_dir=run", *SMALL, *args])
+        return logged(tmp_path / "run")
+
+    yield run
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(EXAMPLES)):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.py")), ids=lambda file: file.stem)
+def test_an_example_is_short(file: Path):
+    assert len(file.read_text().splitlines()) <= 60
+    assert file.with_suffix(".yaml").exists()
+
+
+@pytest.mark.parametrize("name", ["grpo", "gspo"])
+def test_clipped_policy_gradients_log_their_clip_ratios(train, name: str):
+    rows = train(name)
+    ratios = column(rows, "train/clip_ratio/low_mean") + column(rows, "train/clip_ratio/high_mean")
+    assert all(0 <= ratio <= 1 for ratio in ratios)
+    assert max(ratios) > 0  # in the second update on a batch the policy has moved, and the ranges are narrow
+    assert all(norm > 0 for norm in column(rows, "train/grad_norm"))
+
+
+def test_a_penalty_goes_around_any_loss(train):
+    rows = train("kl", "--trainer.max_steps=3", "--trainer.val_check_interval=3")
+    first, *later = column(rows, "train/kl")
+    assert first == pytest.approx(0, abs=1e-9)
+    assert all(value > 0 for value in later)
+    assert column(rows, "train/rectified_weight_max")  # the loss within is heard
+
+
+def test_figures_by_source(train):
+    rows = train("by_source")
+    for source in ("expert", "teacher", "self"):
+        assert all(0 < value <= 1 for value in column(rows, f"train/probability/{source}"))
+        assert column(rows, f"train/entropy/{source}")
+
+
+def test_a_reward_with_a_worker_counts_time_outs_and_is_closed(train, monkeypatch: pytest.MonkeyPatch):
+    started: list[subprocess.Popen[str]] = []
+    popen = subprocess.Popen
+
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        started.append(popen(*args, **kwargs))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", noted)
+    rows = train("worker_reward", "--trainer.limit_val_batches=0")
+    verifiers = [process for process in started if "endswith" in str(process.args)]
+    timeouts = sum(column(rows, "train/rewards/verified/timeouts"))
+    assert timeouts >= 1
+    assert len(verifiers) == timeouts + 1
+    assert all(process.poll() is not None for process in verifiers)
+    assert column(rows, "train/rewards/verified/mean")
+
+
+def test_an_engine_hears_of_each_change_of_weights(train):
+    engine_class = importlib.import_module("noting_engine").NotingEngine
+    made: list[Any] = []
+    attach = engine_class.attach
+
+    def noted(self: Any, policy: Any) -> None:
+        made.append(self)
+        attach(self, policy)
+
+    engine_class.attach = noted
+    rows = train("noting_engine")
+    (engine,) = made
+    assert column(rows, "train/engine/weight_version") == [1.0, 2.0]
+    assert engine.versions[:2] == [0, 1]
+    assert engine.versions[-1] == 2  # the validation draws with the newest weights
+    assert not engine.running
+
+
+def test_a_source_asks_a_server_with_the_messages_of_the_prompt(train):
+    asked: list[list[dict[str, str]]] = []
+
+    class Teacher(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            messages = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["messages"]
+            asked.append(messages)
+            answer = json.dumps({"choices": [{"message": {"content": "1+1=2,#2"}}]}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Teacher)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}/v1/chat/completions"
+        rows = train("server_source", f"--model.sampler.sources.server.url={url}")
+    finally:
+        server.shutdown()
+    assert column(rows, "train/sources/server/requests") == [4.0, 4.0]
+    assert column(rows, "train/reward_by_source/teacher")
+    assert all(messages[-1]["role"] == "user" and messages[-1]["content"] for messages in asked)
+
+
+def test_a_callback_writes_the_groups_of_a_step_as_a_table(train):
+    train("group_table")
+    text = Path("groups.md").read_text()
+    assert {line for line in text.splitlines() if line.startswith("##")} == {
+        *("## step 1", "## step 2"),
+        *("## validation", "## validation second_skill"),
+    }
+    assert text.count("| expert |") == 8
+    assert text.count("| self |") == 32 + 8 * 2
+
+
+KILL = """
+import os, signal, sys
+from lightning.pytorch import Callback
+class Kill(Callback):
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_step == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+KEPT = "lightning.pytorch.callbacks.ModelCheckpoint"
+
+
+def test_loss_and_sampler_exchanged_in_a_fit_that_is_killed_and_resumed(train, tmp_path: Path):
+    kept = (
+        f"--trainer.callbacks+={KEPT}",
+        "--trainer.callbacks.every_n_train_steps=1",
+        "--trainer.callbacks.save_top_k=-1",
+        "--trainer.callbacks.filename={step}",
+    )
+    four = ("--trainer.max_steps=4", "--trainer.enable_checkpointing=true", "--trainer.limit_val_batches=0")
+    rows = train("exchange", *four, *kept, f"--trainer.callbacks.dirpath={tmp_path / 'whole'}")
+    assert len(column(rows, "train/rewards/form/mean")) == 2  # from the third step on
+    assert len(column(rows, "train/threshold")) == 2
+    (tmp_path / "kill.py").write_text(KILL)
+    options = [f"--trainer.default_root_dir={tmp_path / 'killed'}", *SMALL, *four, *kept]
+    options += [f"--trainer.callbacks.dirpath={tmp_path / 'parts'}"]
+    command = [
+        sys.executable,
+        "-m",
+        "lightning_gft",
+        "fit",
+        f"--config={GFT}",
+        f"--config={EXAMPLES / 'exchange.yaml'}",
+    ]
+    path = os.pathsep.join([str(tmp_path), str(EXAMPLES), str(ROOT), os.environ.get("PYTHONPATH", "")])
+    killed = subprocess.run(
+        [*command, *options, "--trainer.callbacks+=kill.Kill"], env={**os.environ, "PYTHONPATH": path}, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    main(["fit", *configs, *options, f"--ckpt_path={tmp_path / 'parts/step=3.ckpt'}"])
+    whole, resumed = (load_checkpoint(tmp_path / folder / "step=4.ckpt") for folder in ("whole", "parts"))
+    assert "loss.rectifier.threshold" in whole["state_dict"]
+    torch.testing.assert_close(resumed["state_dict"], whole["state_dict"], rtol=0, atol=0)
