@@ -12,20 +12,8 @@ from lightning_gft.lm.micro_batch import MicroBatch
 from lightning_gft.types import TokenObjective
 from tests.conftest import tiny_policy
 from tests.module.runs import fit, make_module
-<<<<<<< HEAD
-from tests.policy.passes import objective
-from tests.policy.test_adapters import groups
-
-
-def whole(policy: Policy) -> tuple[MicroBatch, TokenObjective]:
-    """Return all of a batch, and an objective on its tokens."""
-    batch = groups()
-    [micro_batch] = policy.micro_batches(batch, 10**6)
-    return micro_batch, TokenObjective(objective, batch.tokens()[micro_batch.index], 7.0)
-=======
 from tests.policy.passes import NORMALIZER, objective, weights_of
 from tests.policy.test_adapters import groups
->>>>>>> w-core
 
 
 def pair() -> tuple[Policy, Policy]:
@@ -44,20 +32,12 @@ def test_a_step_is_the_plain_one(precision: str):
     plain, wrapped = pair()
     fabric = Fabric(accelerator="cpu", devices=1, precision=precision)  # type: ignore[arg-type]
     module, optimizer = fabric.setup(wrapped, SGD(wrapped.parameters(), lr=0.1))
-<<<<<<< HEAD
-    output = module(*whole(module), entropy=True)
-=======
     output = module(*arguments(wrapped), entropy=True)
->>>>>>> w-core
     fabric.backward(output.loss)
     optimizer.step()
 
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
-<<<<<<< HEAD
-        expected = plain(*whole(plain), entropy=True)  # nothing is rounded on the way
-=======
         expected = plain(*arguments(plain), entropy=True)
->>>>>>> w-core
     expected.loss.backward()
     SGD(plain.parameters(), lr=0.1).step()
     torch.testing.assert_close(output.loss, expected.loss, rtol=0, atol=0, check_dtype=False)
