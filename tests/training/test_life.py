@@ -232,6 +232,13 @@ def test_a_part_that_cannot_be_closed_keeps_no_other_from_it(part: str):
     assert sorted(event for event in events if event.endswith("close")) == sorted(f"{name} close" for name in PARTS)
 
 
+def test_what_stopped_a_run_is_reported_even_if_a_part_cannot_be_closed():
+    events: list[str] = []
+    with pytest.warns(UserWarning, match="could not be closed after the run had failed: source cannot close"):
+        fails_in_a_callback(module_of(events, source="close"))
+    assert len([event for event in events if event.endswith("close")]) == len(PARTS)
+
+
 # The object itself
 
 
