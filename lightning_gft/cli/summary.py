@@ -14,8 +14,8 @@ from rich.table import Table
 
 from lightning_gft.callbacks import HuggingFaceExport
 from lightning_gft.cli.texts import short
-from lightning_gft.training import UpdateGuard
 from lightning_gft.module import GFTLitModule
+from lightning_gft.training import UpdateGuard
 
 
 def print_figures(trainer: Trainer, metrics: Mapping[str, Any], stage: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 
@@ -104,7 +105,10 @@ class PartsLife(Callback):
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self.end()
+        try:
+            self.end()
+        except Exception as error:  # noqa: BLE001 (what has stopped the run is the news)
+            warnings.warn(f"a part could not be closed after the run had failed: {error}", stacklevel=2)
 
 
 def _added_up(counts: dict[str, float]) -> dict[str, float]:

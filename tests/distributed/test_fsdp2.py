@@ -121,10 +121,10 @@ class BreaksOnRank1(GFTLoss):
         super().__init__()
         self.calls = 0
 
-    def coefficients(self, logprobs: Tensor, tokens: TokenBatch) -> Tensor:
+    def coefficients(self, tokens: TokenBatch) -> Tensor:
         self.calls += 1
         broken = self.calls == 1 and torch.distributed.get_rank() == 1
-        return super().coefficients(logprobs, tokens) * (torch.inf if broken else 1.0)
+        return super().coefficients(tokens) * (torch.inf if broken else 1.0)
 
 
 def skip(rank: int, strategy: str) -> tuple[dict[str, Tensor], int]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import seed_everything
+from lightning.pytorch.callbacks import Callback
 
 from lightning_gft import (
     ArithmeticDataModule,
@@ -18,6 +19,7 @@ from lightning_gft import (
     TeacherSource,
 )
 from lightning_gft.arithmetic.problems import ARITHMETIC_ALPHABET
+from lightning_gft.evaluation import Evaluated
 from tests.module.runs import ROWS, Rows, fit, make_module, make_trainer, weights
 
 FIGURES = {"greedy_accuracy", "mean@8", "pass@2", "pass@4", "pass@8", "response_length", "entropy"}
@@ -76,3 +78,60 @@ def test_prediction_gives_scored_groups():
     assert len(groups) == 16
     assert groups.responses[:4] == ROWS[0]["teacher"]
     assert groups.rewards.tolist() == [float(t == row["answer"]) for row in ROWS for t in row["teacher"]]
+
+
+class Kept(Callback):
+    """Remembers what it is handed of an evaluation, batch by batch and in the end."""
+
+    def __init__(self) -> None:
+        self.batches: dict[str, list[Any]] = {}
+        self.evaluated: list[dict[str, list[Any]]] = []
+
+    def on_validation_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
+        self.batches.setdefault(batch.dataset, []).append(outputs)
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        self.evaluated.append(dict(pl_module.evaluator.evaluated))
+
+    on_test_batch_end, on_test_end = on_validation_batch_end, on_validation_end
+
+
+@pytest.mark.parametrize("stage", ["validate", "test", "fit"])
+def test_what_was_drawn_is_kept_for_callbacks_until_the_end(stage: str):
+    (module, data), kept = arithmetic(kl=False), Kept()
+    trainer = make_trainer(callbacks=[kept])
+    getattr(trainer, stage)(module, datamodule=data, **({} if stage == "fit" else {"verbose": False}))
+    [evaluated] = kept.evaluated
+    assert {name: list(map(id, of)) for name, of in evaluated.items()} == {
+        name: list(map(id, of)) for name, of in kept.batches.items()
+    }
+    assert {name: [len(batch.greedy) for batch in of] for name, of in evaluated.items()} == {
+        "": [2, 2, 1],
+        "second_skill": [2, 1],
+    }
+    for batch in (batch for of in evaluated.values() for batch in of):
+        assert isinstance(batch, Evaluated)
+        assert len(batch.samples) == 8 * len(batch.greedy)
+        assert batch.greedy.prompts == batch.samples.prompts[::8]
+        assert batch.greedy.input_ids.device.type == "cpu"
+    assert module.evaluator.evaluated == {}
+    accuracy = [reward.item() for batch in evaluated[""] for reward in batch.greedy.rewards]
+    name = "test" if stage == "test" else "val"
+    assert trainer.callback_metrics[f"{name}/greedy_accuracy"].item() == pytest.approx(
+        sum(reward >= 1 for reward in accuracy) / 5
+    )
+
+
+def test_an_evaluation_that_fails_leaves_nothing_behind():
+    class Failing(Callback):
+        def on_validation_batch_end(self, *_: Any) -> None:
+            raise ValueError("stop here")
+
+    module, data = arithmetic(kl=False)
+    with pytest.raises(ValueError, match="stop here"):
+        make_trainer(callbacks=[Failing()]).validate(module, datamodule=data, verbose=False)
+    trainer, kept = make_trainer(), Kept()
+    trainer.callbacks.append(kept)
+    trainer.validate(module, datamodule=data, verbose=False)
+    assert [len(of) for of in kept.evaluated[0].values()] == [3, 2]
+    assert module.evaluator.evaluated == {}

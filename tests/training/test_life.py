@@ -128,12 +128,11 @@ PARTS = ("loss", "source", "reward", "advantage")
 def test_order_in_a_fit():
     events: list[str] = []
     module = module_of(events)
-    module.sampler.rewards["score"].events = events
     fit(module, Rows(batch_size=2))
     steps = ["compute", "reset"] * 2
     assert of(events, "source") == of(events, "advantage") == of(events, "loss") == ["setup", *steps, "close"]
-    # Some demonstrations are scored before training, which the reward is set up for.
-    assert of(events, "reward") == ["setup", "call", *["call", "compute", "reset"] * 2, "close"]
+    # Demonstrations of each role are scored before training, which the reward is set up for.
+    assert of(events, "reward") == ["setup", "call", "call", *["call", "compute", "reset"] * 2, "close"]
 
 
 def test_figures_of_parts_are_logged_from_where_they_stand():
@@ -231,6 +230,13 @@ def test_a_part_that_cannot_be_closed_keeps_no_other_from_it(part: str):
     with pytest.raises(RuntimeError, match=f"{part} cannot close"):
         fit(module_of(events, **{part: "close"}))
     assert sorted(event for event in events if event.endswith("close")) == sorted(f"{name} close" for name in PARTS)
+
+
+def test_what_stopped_a_run_is_reported_even_if_a_part_cannot_be_closed():
+    events: list[str] = []
+    with pytest.warns(UserWarning, match="could not be closed after the run had failed: source cannot close"):
+        fails_in_a_callback(module_of(events, source="close"))
+    assert len([event for event in events if event.endswith("close")]) == len(PARTS)
 
 
 # The object itself
