@@ -21,8 +21,6 @@ from lightning_gft.cli import main
 from tests.cli.command import GFT, ROOT, SMALL, column, logged, printed_config
 
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md")])
-ARCHITECTURE = ROOT / "docs/architecture.md"
-
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE_NAME = re.compile(r"# ([\w-]+\.\w+)$")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
@@ -57,6 +55,11 @@ def anchors(page: Path) -> set[str]:
     """Return the anchors that GitHub gives to the headings of a page."""
     headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+EXTENDING = next(page for page in PAGES if any(block.file == "my_reward.yaml" for block in blocks(page, "yaml")))
+"""The page that shows a part of one's own for each kind, and how it is configured."""
+EXAMPLES = [block.file for block in blocks(EXTENDING, "yaml") if block.file is not None]
 
 
 def is_whole(config: dict[str, Any]) -> bool:
@@ -122,9 +125,10 @@ def test_commands_parse(page, workplace, capsys):
         assert is_whole(printed_config(capsys, *args, subcommand=subcommand))
 
 
-@pytest.mark.parametrize("file", [block.file for block in blocks(ARCHITECTURE, "yaml")])
+@pytest.mark.slow  # one by one, where `test_examples_train_together` trains them in one run
+@pytest.mark.parametrize("file", EXAMPLES)
 def test_example_trains(file, workplace):
-    write_files(ARCHITECTURE, workplace)
+    write_files(EXTENDING, workplace)
     main(["fit", "--config", GFT, "--config", file, f"--trainer.default_root_dir={workplace / 'run'}", *SMALL])
     rows = logged(workplace / "run")
     assert len(column(rows, "train/loss")) == 2
@@ -132,8 +136,8 @@ def test_example_trains(file, workplace):
 
 
 def test_examples_train_together(workplace):
-    write_files(ARCHITECTURE, workplace)
-    files = [f"--config={block.file}" for block in blocks(ARCHITECTURE, "yaml")]
+    write_files(EXTENDING, workplace)
+    files = [f"--config={file}" for file in EXAMPLES]
     main(["fit", f"--config={GFT}", *files, f"--trainer.default_root_dir={workplace / 'run'}", *SMALL])
     rows = logged(workplace / "run")
     assert column(rows, "train/rewards/steps/mean") > [0.0, 0.0]
@@ -164,12 +168,14 @@ def test_named_files_exist(page):
 def test_every_part_of_the_package_has_its_line():
     parts = {path.name for path in (ROOT / "lightning_gft").iterdir() if path.suffix == ".py" or path.is_dir()}
     parts -= {"__init__.py", "__main__.py", "__pycache__"}
-    named = re.findall(r"^\| `lightning_gft/([\w.]+)/?` \|", ARCHITECTURE.read_text(), re.MULTILINE)
+    lines = [line for page in PAGES for line in prose(page).splitlines()]
+    named = [match[1] for line in lines if (match := re.match(r"\| `lightning_gft/([\w.]+)/?` \|", line))]
     assert sorted(named) == sorted(parts)
 
 
 def test_this_reading_of_pages_finds_what_there_is():
-    assert {block.file for block in blocks(ARCHITECTURE, "python")} >= {"my_reward.py", "my_objective.py"}
+    assert {block.file for block in blocks(EXTENDING, "python")} >= {"my_reward.py", "my_objective.py"}
+    assert len(EXAMPLES) >= 5
     assert len(list(commands(ROOT / "README.md"))) >= 3
-    assert "where-the-normaliser-comes-from" in anchors(ARCHITECTURE)
+    assert any("where-the-normaliser-comes-from" in anchors(page) for page in PAGES)
     assert LINK.findall("see [a](b.md#c) and ![not](this.png)") == ["b.md#c"]
