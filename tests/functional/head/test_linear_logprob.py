@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lightning_gft.functional import linear_logprob_loss
 from lightning_gft.functional.head import kernels
 from tests import reference
+from tests.conftest import quick
 from tests.functional.head.linear_inputs import (
     ADVANTAGES,
     COEFFICIENTS,
@@ -26,7 +27,7 @@ from tests.functional.head.linear_inputs import (
 @every_head
 @with_and_without_bias
 @pytest.mark.parametrize("coefficients", COEFFICIENTS.values(), ids=COEFFICIENTS.keys())
-@pytest.mark.parametrize("chunk_size", [1, 4, M, M + 100, None])
+@pytest.mark.parametrize("chunk_size", quick([1, 4, M, M + 100, None], 4, None))
 def test_equals_autograd_through_full_logits(head, with_bias: bool, coefficients, chunk_size: int | None):
     given = inputs(with_bias=with_bias)
     loss, logprobs, entropies = linear_logprob_loss(
@@ -42,7 +43,7 @@ def test_equals_autograd_through_full_logits(head, with_bias: bool, coefficients
 
 @every_head
 @with_and_without_bias
-@pytest.mark.parametrize("chunk_size", [1, 3, 100])
+@pytest.mark.parametrize("chunk_size", quick([1, 3, 100], 3))
 @pytest.mark.parametrize("number", [0, 5])
 def test_gradcheck_with_constant_coefficients(head, with_bias: bool, chunk_size: int, number: int):
     given = inputs(number, with_bias=with_bias)
