@@ -23,7 +23,7 @@ quickstart: $(RUNS)/base/.done $(RUNS)/sft/.done $(RUNS)/gft/.done ## Fine-tune 
 	@echo "Logs: $(BIN)/tensorboard --logdir $(RUNS)"
 	@echo "To train again: make clean quickstart"
 
-test: $(INSTALLED) ## Run the tests but for those marked slow (about 6 minutes on 2 cores)
+test: $(INSTALLED) ## Run the tests but for those marked slow
 	$(PYTEST) -m "not slow"
 
 test-slow: $(INSTALLED) ## Run the tests marked slow: long ones, and the rest of broad grids
