@@ -7,10 +7,11 @@ RUNS := runs/quickstart/compared
 SOURCES := $(shell find lightning_gft -name '*.py' -o -name '*.safetensors')
 # A thread that waits for another shall yield, not spin: on a shared machine spinning costs minutes.
 export OMP_WAIT_POLICY := PASSIVE
-# One thread for each of two test processes; quickstart lets torch use all cores.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+# One thread for each of two test processes; quickstart lets torch use all cores. A process whose tests are done takes
+# over half of those that are left to the other; tests of one file mostly stay together, and with them their fixtures.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations=25
 
-.PHONY: help quickstart test test-all lint format clean
+.PHONY: help quickstart test test-slow test-all lint format clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -22,10 +23,13 @@ quickstart: $(RUNS)/base/.done $(RUNS)/sft/.done $(RUNS)/gft/.done ## Fine-tune 
 	@echo "Logs: $(BIN)/tensorboard --logdir $(RUNS)"
 	@echo "To train again: make clean quickstart"
 
-test: $(INSTALLED) ## Run the tests (under 10 minutes on 2 cores)
+test: $(INSTALLED) ## Run the tests but for those marked slow
 	$(PYTEST) -m "not slow"
 
-test-all: $(INSTALLED) ## Run the tests, slow ones too
+test-slow: $(INSTALLED) ## Run the tests marked slow: long ones, and the rest of broad grids
+	$(PYTEST) -m slow
+
+test-all: $(INSTALLED) ## Run all tests
 	$(PYTEST)
 
 lint: $(INSTALLED) ## Check style and types

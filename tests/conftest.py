@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from lightning_gft import Policy, PromptBatch, Response, ScratchPolicy
@@ -33,8 +35,27 @@ def _one_thread() -> None:
     torch.set_num_threads(1)  # more threads only slow models this small down
 
 
+def quick(cases: Iterable[Any], *kept: Any) -> list[Any]:
+    """Return the cases of a broad grid, of which those that are not kept are slow: `make test-all` runs them."""
+    cases = list(cases)
+    assert set(kept) < set(cases), "each kept case is one of the grid"
+    return [case if case in kept else pytest.param(case, marks=pytest.mark.slow) for case in cases]
+
+
+_LOADERS: dict[str, ScratchPolicy] = {}
+_POLICIES: dict[str, tuple[Policy, Tensor]] = {}
+"""Made once for each setting: building and probing a model costs 20 times as much as copying it."""
+
+
 def tiny_loader(model_type: str = "qwen2", **config: Any) -> ScratchPolicy:
-    """Return a policy of two layers, whose logits are spread out from the start."""
+    """Return a policy of two layers, whose logits are spread out from the start, as a copy for the caller alone."""
+    key = repr((model_type, sorted(config.items())))
+    if key not in _LOADERS:
+        _LOADERS[key] = _make_loader(model_type, config)
+    return copy.deepcopy(_LOADERS[key])
+
+
+def _make_loader(model_type: str, config: Mapping[str, Any]) -> ScratchPolicy:
     tiny = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "initializer_range": 0.3}
     if model_type == "gpt2":
         tiny |= {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
@@ -46,8 +67,17 @@ def tiny_loader(model_type: str = "qwen2", **config: Any) -> ScratchPolicy:
 
 
 def tiny_policy(model_type: str = "qwen2", keep_reference: bool = False, seed: int = 0, **config: Any) -> Policy:
-    torch.manual_seed(seed)
-    return tiny_loader(model_type, **config).load(keep_reference)
+    """Return the policy of a tiny loader, and leave the random state as loading it does.
+
+    What loading reports is reported once for each setting; a test of that loads by itself.
+    """
+    key = repr((model_type, keep_reference, seed, sorted(config.items()), torch.get_default_dtype()))
+    if key not in _POLICIES:
+        torch.manual_seed(seed)
+        _POLICIES[key] = tiny_loader(model_type, **config).load(keep_reference), torch.get_rng_state()
+    policy, random_state = _POLICIES[key]
+    torch.set_rng_state(random_state)
+    return copy.deepcopy(policy)
 
 
 def prompt_batch(

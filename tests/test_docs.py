@@ -63,6 +63,11 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+EXTENDING = next(page for page in PAGES if any(block.file == "my_reward.yaml" for block in blocks(page, "yaml")))
+"""The page that shows a part of one's own for each kind, and how it is configured."""
+EXAMPLES = [block.file for block in blocks(EXTENDING, "yaml") if block.file is not None]
+
+
 def is_whole(config: dict[str, Any]) -> bool:
     return "data" in config and {"policy", "sampler", "loss"} <= config.get("model", {}).keys()
 
@@ -126,6 +131,7 @@ def test_commands_parse(page, workplace, capsys):
         assert is_whole(printed_config(capsys, *args, subcommand=subcommand))
 
 
+@pytest.mark.slow  # one by one, where `test_examples_train_together` trains them in one run
 @pytest.mark.parametrize("file", [block.file for block in blocks(EXTENDING, "yaml")])
 def test_example_trains(file, workplace):
     write_files(EXTENDING, workplace)
@@ -179,12 +185,13 @@ def test_the_flow_is_told_in_the_order_of_the_code():
 def test_every_part_of_the_package_has_its_line():
     parts = {path.name for path in (ROOT / "lightning_gft").iterdir() if path.suffix == ".py" or path.is_dir()}
     parts -= {"__init__.py", "__main__.py", "__pycache__"}
-    named = re.findall(r"^\| `lightning_gft/([\w.]+)/?` \|", ARCHITECTURE.read_text(), re.MULTILINE)
+    lines = [line for page in PAGES for line in prose(page).splitlines()]
+    named = [match[1] for line in lines if (match := re.match(r"\| `lightning_gft/([\w.]+)/?` \|", line))]
     assert sorted(named) == sorted(parts)
 
 
 def test_this_reading_of_pages_finds_what_there_is():
     assert {block.file for block in blocks(EXTENDING, "python")} >= {"my_reward.py", "my_objective.py"}
     assert len(list(commands(ROOT / "README.md"))) >= 3
-    assert "where-the-normaliser-comes-from" in anchors(ARCHITECTURE)
+    assert any("where-the-normaliser-comes-from" in anchors(page) for page in PAGES)
     assert LINK.findall("see [a](b.md#c) and ![not](this.png)") == ["b.md#c"]

@@ -33,13 +33,13 @@ def test_an_endless_template_is_stopped_and_leaves_nothing_running() -> None:
 
 
 def test_results_come_in_order_and_an_error_is_raised_as_it_is() -> None:
-    assert map_within(lambda number: number**2, range(100), seconds=5) == [number**2 for number in range(100)]
+    assert map_within(lambda number: number**2, range(100), seconds=600) == [number**2 for number in range(100)]
     with pytest.raises(ZeroDivisionError):
-        map_within(lambda number: 1 / number, [1, 0], seconds=5)
+        map_within(lambda number: 1 / number, [1, 0], seconds=600)
 
 
 def test_the_limit_is_for_each_item_not_for_all() -> None:
-    assert map_within(lambda number: time.sleep(0.3) or number, range(10), seconds=2) == list(range(10))
+    assert map_within(lambda number: time.sleep(0.1) or number, range(35), seconds=3) == list(range(35))
     with pytest.raises(OutOfTimeError) as caught:
         map_within(lambda number: number and [time.sleep(0.01) for _ in range(10_000)], [0, 1], seconds=1)
     assert caught.value.index == 1

@@ -18,7 +18,7 @@ from lightning_gft.lm import packable
 from lightning_gft.lm.attention import RedirectionError
 from lightning_gft.lm.capabilities import forget_capabilities
 from lightning_gft.lm.packable import longest_pack
-from tests.conftest import tiny_loader, tiny_policy
+from tests.conftest import quick, tiny_loader, tiny_policy
 from tests.policy.passes import run as run_policy
 from tests.policy.test_scoring import FUSED, MIXTURES, PLAIN, VOCABULARY, assert_equals_reference, gradients, load
 from tests.reference import groups_with_shared_prompts
@@ -40,7 +40,7 @@ SPARSE: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", [*FUSED, *PLAIN])
+@pytest.mark.parametrize("name", quick([*FUSED, *PLAIN], "gpt2", "gemma2", "mixtral"))
 @pytest.mark.filterwarnings("ignore:.*does not serve.*")
 def test_every_architecture_scores_as_if_sequences_were_apart(name: str):
     policy = load(name)
@@ -50,7 +50,7 @@ def test_every_architecture_scores_as_if_sequences_were_apart(name: str):
         assert_equals_reference(policy, groups)
 
 
-@pytest.mark.parametrize("name", WINDOWS)
+@pytest.mark.parametrize("name", quick(WINDOWS, "mistral", "gpt_oss"))
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_windows_shorter_than_sequences(name: str):
     policy = tiny_policy(name, vocab_size=VOCABULARY, sliding_window=4, **WINDOWS[name])
@@ -160,7 +160,7 @@ def test_a_model_that_can_be_packed_draws_and_is_saved_as_before(tmp_path: Path)
 @pytest.mark.parametrize("name", ["stablelm", "nemotron"])
 def test_models_that_do_not_hand_packs_on_are_padded(name: str, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.INFO, logger="lightning.pytorch"):
-        policy = tiny_policy(name, vocab_size=VOCABULARY)
+        policy = tiny_loader(name, vocab_size=VOCABULARY).load()
     assert "sequences are padded, and each runs" in caplog.text
     assert "only 0 of its 2 layers are attention" in caplog.text
     assert policy.model.config._attn_implementation == "sdpa"

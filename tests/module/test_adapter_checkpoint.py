@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.optim import AdamW
 
 from lightning_gft import Evaluation, GFTLitModule, LoRA, PretrainedPolicy, Quantization
-from tests.conftest import tiny_policy
+from tests.conftest import quick, tiny_policy
 from tests.module.runs import ROWS, Rows, fit, make_module, weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual", "ignore:Be aware that when using")
@@ -38,11 +38,21 @@ def keep(path: Path) -> dict[str, Any]:
     return {"callbacks": [kept], "enable_checkpointing": True}
 
 
-@pytest.mark.parametrize(
-    "quantization", [None, Quantization(), Quantization(bits=8)], ids=["lora", "qlora-4bit", "qlora-8bit"]
-)
-@pytest.mark.parametrize("goes_on", [False, True])
-def test_a_run_with_adapters_goes_on_exactly(quantization, goes_on, base: str, tmp_path: Path):
+@pytest.fixture(scope="module")
+def trained(base: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[GFTLitModule, str]:
+    """A module after one epoch, and its checkpoint."""
+    run, path = module(base), str(tmp_path_factory.mktemp("trained") / "end.ckpt")
+    fit(run).save_checkpoint(path)
+    return run, path
+
+
+QUANTIZATIONS = {"lora": None, "qlora-4bit": Quantization(), "qlora-8bit": Quantization(bits=8)}
+CASES = [(bits, goes_on) for bits in QUANTIZATIONS for goes_on in (False, True)]
+
+
+@pytest.mark.parametrize("case", quick(CASES, ("lora", False), ("qlora-4bit", True)))
+def test_a_run_with_adapters_goes_on_exactly(case: tuple[str, bool], base: str, tmp_path: Path):
+    quantization, goes_on = QUANTIZATIONS[case[0]], case[1]
     lora: dict[str, Any] = {}
     if goes_on:
         first = module(base)
@@ -62,10 +72,9 @@ def test_a_run_with_adapters_goes_on_exactly(quantization, goes_on, base: str, t
     assert kl[0] == kl[1] > 0
 
 
-def test_it_is_a_few_percent_of_the_model(base: str, tmp_path: Path):
-    run = module(base)
-    fit(run).save_checkpoint(tmp_path / "end.ckpt")
-    state = torch.load(tmp_path / "end.ckpt", weights_only=True)["state_dict"]
+def test_it_is_a_few_percent_of_the_model(trained: tuple[GFTLitModule, str]):
+    run, path = trained
+    state = torch.load(path, weights_only=True)["state_dict"]
     trained = sum(weight.numel() for weight in state.values())
     assert trained < 0.05 * sum(weight.numel() for weight in run.policy.model.parameters())
 
@@ -83,14 +92,14 @@ def test_it_is_a_few_percent_of_the_model(base: str, tmp_path: Path):
         ),
     ],
 )
-def test_another_adapter_or_base_is_refused(settings: dict[str, Any], message: str, base: str, tmp_path: Path):
-    fit(module(base)).save_checkpoint(tmp_path / "end.ckpt")
+def test_another_adapter_or_base_is_refused(
+    settings: dict[str, Any], message: str, base: str, trained: tuple[GFTLitModule, str]
+):
     with pytest.raises(ValueError, match=message):
-        fit(module(base, **settings), ckpt_path=str(tmp_path / "end.ckpt"))
+        fit(module(base, **settings), ckpt_path=trained[1])
 
 
-def test_the_base_must_be_the_same(base: str, tmp_path: Path):
-    fit(module(base)).save_checkpoint(tmp_path / "end.ckpt")
+def test_the_base_must_be_the_same(trained: tuple[GFTLitModule, str], tmp_path: Path):
     tiny_policy(hidden_size=128, intermediate_size=256, seed=1).save_pretrained(tmp_path / "other")
     with pytest.raises(ValueError, match=r"which is not trained, has other values"):
-        fit(module(str(tmp_path / "other")), ckpt_path=str(tmp_path / "end.ckpt"))
+        fit(module(str(tmp_path / "other")), ckpt_path=trained[1])

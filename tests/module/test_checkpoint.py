@@ -25,7 +25,7 @@ from lightning_gft import Evaluation, GFTLitModule, ScratchPolicy
 from lightning_gft.checkpoint import AtomicCheckpointIO
 from lightning_gft.checkpoint.frozen import FrozenWeights, digest
 from lightning_gft.checkpoint.settings import setting_differences
-from tests.conftest import ALPHABET, tiny_loader
+from tests.conftest import ALPHABET, quick, tiny_loader
 from tests.module.runs import ROWS, Rows, fit, make_module, make_trainer, sgd, weights
 
 
@@ -144,7 +144,7 @@ def rate_after(path: Path, make: Any, lr: float) -> float:
 
 
 @pytest.mark.filterwarnings("ignore:.*epoch parameter", "ignore:Detected call of")
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", quick(SCHEDULES, "CosineAnnealingLR", "SequentialLR"))
 def test_schedules_go_on_and_what_is_configured_wins(name: str, tmp_path: Path):
     path, make = tmp_path / "last.ckpt", SCHEDULES[name]
     fit(make_module(optimizer=adamw(), lr_scheduler=make), max_epochs=2).save_checkpoint(path)

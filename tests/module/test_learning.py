@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from lightning.pytorch.callbacks import Callback
+from torch import Tensor
 from torch.optim import AdamW
 
 from lightning_gft import (
@@ -19,9 +20,10 @@ from lightning_gft import (
     SelfSource,
     SFTLoss,
 )
-from tests.conftest import tiny_loader
+from tests.conftest import quick, tiny_loader
 from tests.module.runs import Rows, fit, make_module
 
+RECTIFIERS = (DynamicCoefficientRectifier, ContinuousCoefficientRectifier)
 ANSWERS = {"a=": "12", "b=": "3", "c=": "-45", "d=": "7"}
 EXPERT = [{"prompt": prompt, "answer": answer, "expert": answer} for prompt, answer in ANSWERS.items()]
 SAME_FOR_ALL = [{"prompt": prompt, "answer": "-45", "expert": "-45"} for prompt in ANSWERS]
@@ -61,22 +63,25 @@ def test_sft_memorises():
     assert metrics["val/kl"] > 1
 
 
-@pytest.mark.parametrize("rectifier", [DynamicCoefficientRectifier(0.7), ContinuousCoefficientRectifier(0.7)])
-@pytest.mark.parametrize("with_expert", [True, False])
-def test_gft_raises_the_reward_of_a_policy_that_guesses(rectifier: Any, with_expert: bool):
-    # Fitted to every answer for every prompt, the policy knows the answers but not which is right.
+@pytest.fixture(scope="module")
+def guessing() -> dict[str, Tensor]:
+    """Weights of a policy fitted to every answer for every prompt: it knows the answers but not which is right."""
     guesses = [{**row, "expert": list(ANSWERS.values())} for row in EXPERT]
     module = learner(SFTLoss(), {"expert": ExpertSource(4)}, lr=0.01)
     fit(module, Rows(guesses), max_epochs=30)
-    start = {name: value.clone() for name, value in module.policy.model.state_dict().items()}
+    return {name: value.clone() for name, value in module.policy.model.state_dict().items()}
 
+
+@pytest.mark.parametrize("rectifier", quick(RECTIFIERS, DynamicCoefficientRectifier))
+@pytest.mark.parametrize("with_expert", [True, False])
+def test_gft_raises_the_reward_of_a_policy_that_guesses(rectifier: Any, with_expert: bool, guessing: dict[str, Tensor]):
     sources: dict[str, Any] = {"self": SelfSource(8, max_new_tokens=4)}
     if with_expert:
         sources["expert"] = ExpertSource()
     curve = Curve("train/reward_by_source/self")
-    tuned = learner(GFTLoss(rectifier), sources, lr=0.003)
+    tuned = learner(GFTLoss(rectifier(0.7)), sources, lr=0.003)
     tuned.configure_model()
-    tuned.policy.model.load_state_dict(start)
+    tuned.policy.model.load_state_dict(guessing)
     fit(tuned, Rows(SAME_FOR_ALL), max_epochs=30, callbacks=[curve])
     first, last = (sum(values) / 5 for values in (curve.values[:5], curve.values[-5:]))
     assert 0.1 < first < 0.5

@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LinearLR
 
 from lightning_gft import Evaluation, GFTLitModule
 from lightning_gft.checkpoint.resuming import check_same_path
+from tests.conftest import quick
 from tests.module.runs import ROWS, Row, Rows, fit, make_module, weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual", "ignore:Be aware that when using")
@@ -111,10 +112,7 @@ SETTINGS: dict[str, tuple[int, dict[str, Any]]] = {
 }
 
 
-QUICK = ("in the middle of an epoch", "after the last step")
-
-
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in SETTINGS])
+@pytest.mark.parametrize("name", quick(SETTINGS, "in the middle of an epoch"))
 def test_from_wherever_a_checkpoint_was_written(name: str, tmp_path: Path):
     keep_at, settings = SETTINGS[name]
     whole = Finished(tmp_path / "whole", keep_at=keep_at, **settings)

@@ -13,13 +13,13 @@ from transformers import AutoModelForCausalLM
 
 from lightning_gft import LoRA, Policy, PretrainedPolicy
 from lightning_gft.policy import extras
-from tests.conftest import tiny_loader, tiny_policy
+from tests.conftest import quick, tiny_loader, tiny_policy
 from tests.policy.passes import run
 from tests.policy.test_adapters import VARIANTS, groups, scored, stir, trainable
 
 
 @pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", quick(VARIANTS, "dora", "head saved"))
 def test_adapter_round_trip(variant: str, tied: bool, tmp_path: Path):
     tiny_policy(vocab_size=64, tie_word_embeddings=tied).save_pretrained(tmp_path)
     policy = stir(PretrainedPolicy(str(tmp_path), lora=LoRA(r=4, **VARIANTS[variant])).load())

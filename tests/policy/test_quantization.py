@@ -14,7 +14,7 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Sin
 
 from lightning_gft import LoRA, Policy, PretrainedPolicy, Quantization, SamplingParams
 from lightning_gft.policy import extras
-from tests.conftest import tiny_policy
+from tests.conftest import quick, tiny_policy
 from tests.policy.passes import run
 from tests.policy.test_adapters import groups, scored, stir, trainable
 
@@ -52,7 +52,7 @@ def gradients(policy: Policy) -> dict[str, torch.Tensor]:
     return {name: parameter.grad for name, parameter in policy.named_parameters() if parameter.requires_grad}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", quick(KINDS, "nf4", "int8"))
 def test_layers_are_quantised_and_adapters_train(kind: str, folder: Path):
     policy = quantised(folder, **KINDS[kind])
     layers = [module for module in policy.modules() if isinstance(module, (Linear4bit, Linear8bitLt))]
@@ -63,7 +63,7 @@ def test_layers_are_quantised_and_adapters_train(kind: str, folder: Path):
     assert all("lora_" in name for name in trainable(policy))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", quick(KINDS, "nf4", "int8"))
 def test_reference_is_the_model_without_adapters(kind: str, folder: Path):
     policy = quantised(folder, **KINDS[kind])
     with policy.reference():
@@ -75,7 +75,7 @@ def test_reference_is_the_model_without_adapters(kind: str, folder: Path):
     assert 0 < (reference - full).abs().mean() < 0.2
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", quick(KINDS, "nf4", "int8"))
 def test_rollouts_and_training_agree(kind: str, folder: Path):
     policy = quantised(folder, **KINDS[kind])
     prompt = [5, 6, 7]
@@ -92,7 +92,7 @@ def test_rollouts_and_training_agree(kind: str, folder: Path):
     assert max(differences) < (1e-4 if kind == "computed in float32" else 0.1)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", quick(KINDS, "nf4", "int8"))
 def test_sampling_leaves_gradients_as_they_are(kind: str, folder: Path):
     # bitsandbytes has products for evaluation alone, which must not find their way into training.
     policy = quantised(folder, **KINDS[kind])

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from lightning_gft import LoRA, Policy, PretrainedPolicy, Quantization
 from lightning_gft.policy.adapters import Adapters
-from tests.conftest import tiny_policy
+from tests.conftest import quick, tiny_policy
 from tests.policy.test_adapters import stir
 from tests.policy.test_scoring import assert_equals_reference
 
@@ -38,7 +38,7 @@ def logits(policy_or_model: Any) -> Tensor:
         return model(IDS).logits
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", quick(VARIANTS, "both", "input, head saved", "all-linear"))
 def test_merged_equals_live(variant: str, tmp_path: Path):
     tiny_policy(vocab_size=64, tie_word_embeddings=True).save_pretrained(tmp_path / "base")
     loader = PretrainedPolicy(str(tmp_path / "base"), lora=LoRA(r=2, **VARIANTS[variant]))

@@ -171,6 +171,7 @@ class TestAdaptive:
         rectifier.load_state_dict(saved)
         assert {rectifier.threshold.device.type, rectifier.num_steps.device.type} == {"meta"}
 
+    @pytest.mark.slow  # 17 million tokens
     def test_more_tokens_than_torch_quantile_takes(self):
         rectifier = AdaptiveCoefficientRectifier(0.5, momentum=0.0)
         number = 2**24 + 1

@@ -14,6 +14,7 @@ from lightning_gft.functional.head import kernels
 from lightning_gft.functional.head.linear_head import LinearHead
 from lightning_gft.functional.head.linear_logprob import head_loss
 from tests import reference
+from tests.conftest import quick
 from tests.functional.head.linear_inputs import (
     ADVANTAGES,
     COEFFICIENTS,
@@ -28,7 +29,7 @@ from tests.functional.head.linear_inputs import (
 @every_head
 @with_and_without_bias
 @pytest.mark.parametrize("coefficients", COEFFICIENTS.values(), ids=COEFFICIENTS.keys())
-@pytest.mark.parametrize("chunk_size", [1, 4, M, M + 100, None])
+@pytest.mark.parametrize("chunk_size", quick([1, 4, M, M + 100, None], 4, None))
 def test_equals_autograd_through_full_logits(head, with_bias: bool, coefficients, chunk_size: int | None):
     given = inputs(with_bias=with_bias)
     loss, logprobs, entropies = linear_logprob_loss(
@@ -44,7 +45,7 @@ def test_equals_autograd_through_full_logits(head, with_bias: bool, coefficients
 
 @every_head
 @with_and_without_bias
-@pytest.mark.parametrize("chunk_size", [1, 3, 100])
+@pytest.mark.parametrize("chunk_size", quick([1, 3, 100], 3))
 @pytest.mark.parametrize("number", [0, 5])
 def test_gradcheck_with_constant_coefficients(head, with_bias: bool, chunk_size: int, number: int):
     given = inputs(number, with_bias=with_bias)

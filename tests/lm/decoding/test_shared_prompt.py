@@ -16,7 +16,7 @@ from lightning_gft.lm.decoding import decoder
 from lightning_gft.lm.decoding.shareable import shares_prompts
 from lightning_gft.lm.decoding.shared_prompt import SharedPrompts
 from lightning_gft.lm.decoding.slots import Slots
-from tests.conftest import ALPHABET, tiny_loader, tiny_policy
+from tests.conftest import ALPHABET, quick, tiny_loader, tiny_policy
 
 PROMPTS = ["1+1=", "12-3+4=", "a", "b-7+c=3"]
 SAMPLING = SamplingParams(max_new_tokens=40)
@@ -54,7 +54,7 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize("count", [1, 6])
-@pytest.mark.parametrize("model_type", SHARING)
+@pytest.mark.parametrize("model_type", quick(SHARING, "qwen2", "mistral"))
 def test_prompts_held_once_give_what_prompts_repeated_give(
     model_type: str, count: int, shared: list[int], monkeypatch: pytest.MonkeyPatch
 ):
@@ -133,7 +133,7 @@ def test_autocast(shared: list[int], monkeypatch: pytest.MonkeyPatch):
         torch.testing.assert_close(torch.tensor(response.logprobs), expected, rtol=0, atol=0.3)
 
 
-@pytest.mark.parametrize("name", ["deepseek_v3", "jetmoe", "doge"])
+@pytest.mark.parametrize("name", quick(["deepseek_v3", "jetmoe", "doge"], "doge"))
 def test_layers_that_do_not_attend_to_what_they_keep_draw_from_repeated_prompts(
     name: str, shared: list[int], caplog: pytest.LogCaptureFixture
 ):
