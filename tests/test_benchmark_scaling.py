@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ pytest.importorskip("psutil", reason="comes with the extra `bench`")
 
 from benchmarks import estimate, scaling
 from benchmarks.estimate import Circumstances, Model
-from benchmarks.traffic import FIGURES, CountTraffic, Traffic
+from benchmarks.traffic import FIGURES, CountTraffic
 from tests.cli.command import ROOT
 
 PAGE = ROOT / "docs/scaling.md"
@@ -57,7 +56,7 @@ def test_record_is_complete(record: dict[str, Any]):
     assert {"command", "date", "commit", "hardware", "versions", "network", "setting", "work"} <= record.keys()
     for kind in ("update", "rollout and update"):
         rows = record["results"][kind]
-        assert len(rows) == 6
+        assert len(rows) == 5
         for name in ("ddp", "fsdp2", "fsdp2, kept"):
             assert rows[name]["weak"] > 0
             assert len(record["seconds"][kind][name]) == 1
@@ -70,13 +69,13 @@ def test_record_is_complete(record: dict[str, Any]):
 
 
 def test_prompts_must_be_even():
-    with pytest.raises(SystemExit, match="multiple of 4"):
+    with pytest.raises(SystemExit, match="`--prompts`: expected a multiple of 4"):
         scaling.main(["--prompts=6"])
 
 
 def test_an_unknown_collective_is_an_error():
     tensor = torch.zeros(4)
-    with CountTraffic(Traffic()), pytest.raises(NotImplementedError, match="all_to_all_single is not counted"):
+    with CountTraffic(), pytest.raises(NotImplementedError, match="all_to_all_single is not counted"):
         torch.ops._c10d_functional.all_to_all_single(tensor, [4], [4], "0")
 
 
@@ -100,12 +99,5 @@ def test_estimate_of_a_model_of_round_numbers(capsys: pytest.CaptureFixture[str]
     many = estimate.seconds(model, full, "ddp", 64, given)
     assert many["moving"] == pytest.approx(2 * 4000 * 7 / 8 / (8 * 100))
     assert many["moving_alone"] == pytest.approx(2 * 4000 * 63 / 64 / 100)
-    estimate.main(["--model", json.dumps(vars(model)), "--memory=1e9"])
+    estimate.main(["--model", json.dumps(model._asdict()), "--memory=1e9"])
     assert "round, QLoRA" in capsys.readouterr().out
-
-
-def test_committed_records_are_whole():
-    for path in sorted(Path(ROOT / "benchmarks/results").glob("scaling_*.json")):
-        found = json.loads(path.read_text())
-        assert f"--output benchmarks/results/{path.name}" in found["command"]
-        assert found["results"]
