@@ -13,13 +13,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import product
-from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.traffic import STRATEGIES, Sizes, closed_form
 
 _RANK, _NODE, _GB = 16, 8, 1e9
-_BEGIN, _END = "<!-- tables -->", "<!-- end of tables -->"
 
 
 class Model(NamedTuple):
@@ -166,26 +164,15 @@ def _table(head: str, rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def put_into(page: str, text: str) -> str:
-    """Return a page with a text between its marks."""
-    before, _, rest = page.partition(_BEGIN)
-    return f"{before}{_BEGIN}\n\n{text}\n\n{_END}{rest.partition(_END)[2]}"
-
-
 def main(args: Sequence[str] | None = None) -> int:
-    """Print the tables, or put them into a page."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for field in fields(Circumstances):
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default)
     parser.add_argument("--model", help="fields of another model, as JSON")
-    parser.add_argument("--page", type=Path, help="page with marks to put the tables into")
     options = vars(parser.parse_args(args))
-    page, model = options.pop("page"), options.pop("model")
-    text = tables(MODELS if model is None else [Model(**json.loads(model))], Circumstances(**options))
-    if page is None:
-        print(text)
-    else:
-        page.write_text(put_into(page.read_text(), text))
+    model = options.pop("model")
+    print(tables(MODELS if model is None else [Model(**json.loads(model))], Circumstances(**options)))
     return 0
 
 

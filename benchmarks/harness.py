@@ -34,27 +34,18 @@ _LIBRARIES = (
 
 
 _HELP = {
-    "device": "where to run",
-    "dtype": "float32; on CUDA bfloat16",
     "flat_share": "share of groups whose advantages are 0",
     "group_size": "responses a prompt",
-    "hidden": "one or several widths: 896; on CUDA 1536 and 3584",
-    "max_new_tokens": "most tokens of a response",
     "mean_response": "tokens; responses have 1 to nearly twice as many",
     "method": "what trains: all weights, adapters of rank 16, or these on nf4 weights",
     "output": "JSON file for the record",
-    "plot": "PNG file for the plot",
-    "prompt_length": "tokens of the longest prompt",
     "prompts": "prompts a step, over all processes",
     "ragged": "prompts differ in length, and responses end by chance, half of them early",
-    "response_length": "tokens of the longest response",
     "rounds": "how often each has its turn",
     "rows_per_pass": "sequences that run through the model at once with gradient; of a time, the peers'",
-    "seed": "of weights, data and samples",
     "size": "architecture with random weights; 1.5b and 7b are Qwen2.5's, arithmetic the policy of the package",
     "steps": "steps of a turn that count",
     "tokens": "tokens that carry a gradient",
-    "vocab_size": "words, if not the architecture's",
     "warmup": "steps of a turn before these",
 }
 _CHOICES = {
@@ -66,15 +57,9 @@ _CHOICES = {
 
 
 def command_line(doc: str, script: str, args: Sequence[str] | None, **defaults: Any) -> argparse.Namespace:
-    """Parse an option for each default, and what every script takes.
-
-    Args:
-        doc: The script's docstring; its first line describes it.
-        script: Its name, for the record.
-        args: Default the process's.
-        **defaults: By option; a list takes several values, ``None`` is a number that is derived from others.
-    """
-    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    """Parse an option for each default, and what every script takes; a default of ``None`` follows from others."""
+    formatter = argparse.ArgumentDefaultsHelpFormatter
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0], formatter_class=formatter)
     for name, default in {"device": "cpu", "seed": 0, "output": Path(), **defaults}.items():
         how: dict[str, Any] = {"type": int if default is None else type(default), "default": default}
         if name in _CHOICES:
@@ -83,7 +68,7 @@ def command_line(doc: str, script: str, args: Sequence[str] | None, **defaults: 
             how |= {"type": int, "nargs": "+"}
         elif default is False:
             how = {"action": "store_true"}
-        parser.add_argument(f"--{name.replace('_', '-')}", help=_HELP[name], **how)
+        parser.add_argument(f"--{name.replace('_', '-')}", help=_HELP.get(name, " "), **how)
     options = parser.parse_args(args)
     if options.device == "cuda" and not torch.cuda.is_available():
         sys.exit("`--device`: expected a CUDA device, found none; use --device cpu")
@@ -120,17 +105,14 @@ def print_table(title: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
         table.add_column(column, justify="right")
     for name, row in rows.items():
         table.add_row(name, *(str(row.get(column, "-")) for column in columns))
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 200).print(table)  # 80 columns are too few
 
 
 class StepLog:
     """Notes of each step: ``seconds``, ``cpu_seconds``, what went through the model with gradient, other figures.
 
-    Processor time counts all threads: it tells what a step costs where other work runs beside.
-
-    Args:
-        device: With ``"cuda"`` a step ends when the GPU is done.
-        keep_gradient: Whether to keep the gradient of the first step.
+    Processor time counts all threads: it tells what a step costs where other work runs beside. If asked to, it keeps
+    the gradient of the first step.
     """
 
     def __init__(self, device: str = "cpu", keep_gradient: bool = False) -> None:
@@ -200,13 +182,8 @@ def take_turns(
 ) -> Turns:
     """Run all contestants in turn, round after round, so that other load of the machine hits all alike.
 
-    Args:
-        contestants: Each notes its steps in the log that it is given.
-        rounds: Rounds that count.
-        device: Where they run.
-        warmup_rounds: Rounds before these.
-        warmup_steps: Steps at the beginning of every turn that do not count.
-        keep_gradient: Whether to keep the gradient of each turn's first step.
+    Each notes its steps in the log that it is given. Neither the first ``warmup_rounds`` count, nor in any turn the
+    first ``warmup_steps``.
     """
     turns: Turns = {name: [] for name in contestants}
     gc.collect()

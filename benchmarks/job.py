@@ -41,45 +41,25 @@ _PAD, _EOS, _ = range(len(_SPECIAL))
 
 @dataclass(frozen=True)
 class Job:
-    """A short training.
+    """A short training."""
 
-    Args:
-        model: Folder of the model.
-        workplace: Folder to write to.
-        batches: Rows of each step, with ``prompt`` and ``answer``; after the last the first comes again.
-        score: Called with ``prompts``, ``responses`` and ``references``; returns a number for each response.
-        group_size: Responses a prompt.
-        response_length: Most tokens of a response.
-        steps: Optimizer steps.
-        device: Where to train.
-        responses: By prompt, the token ids of its responses; if none are given the policy draws them.
-        method: ``"full"``, ``"lora"`` (rank 16, every linear layer but the head) or ``"qlora"`` (the same on nf4).
-        dtype: Of the weights.
-        autocast: Whether products are taken in bfloat16.
-        gradient_checkpointing: Whether to compute activations again.
-        max_grad_norm: Where the gradient is clipped.
-        rows_per_pass: Sequences that a peer runs through the model at once with gradient.
-        micro_batch_tokens: Tokens that ours does.
-        learning_rate: AdamW's.
-        seed: Of the samples.
-    """
-
-    model: Path
-    workplace: Path
-    batches: list[list[dict[str, Any]]]
-    score: Callable[..., Any]
-    group_size: int
-    response_length: int
+    model: Path  # folder
+    workplace: Path  # folder to write to
+    batches: list[list[dict[str, Any]]]  # rows of each step, with `prompt` and `answer`; then the first comes again
+    score: Callable[..., Any]  # of prompts, responses and references; a number for each response
+    group_size: int  # responses a prompt
+    response_length: int  # most tokens of a response
     steps: int
     device: str = "cpu"
-    responses: dict[str, list[list[int]]] = field(default_factory=dict)
-    method: str = "full"
-    dtype: str = "float32"
-    autocast: bool = False
+    responses: dict[str, list[list[int]]] = field(default_factory=dict)  # by prompt; without any the policy draws them
+    method: str = "full"  # or lora: rank 16, every linear layer but the head; or qlora: the same on nf4 weights
+    dtype: str = "float32"  # of the weights
+    autocast: bool = False  # to bfloat16
     gradient_checkpointing: bool = False
     max_grad_norm: float | None = 1.0
-    rows_per_pass: int = 8
-    micro_batch_tokens: int = 16384
+    rows_per_pass: int = 8  # sequences that a peer runs through the model at once with gradient
+    micro_batch_tokens: int = 16384  # tokens that ours does
+    optimizer: str = "AdamW"  # PyTorch's; or bitsandbytes' PagedAdamW8bit
     learning_rate: float = 1e-6
     seed: int = 0
 
@@ -151,15 +131,9 @@ def texts(count: int, length: int, vocab_size: int) -> list[str]:
 def given_job(
     options: Namespace, model: Path, workplace: Path, prompts: int, lengths: tuple[int, int], flat_share: float = 0.0
 ) -> Job:
-    """Return a training on responses that are drawn from the seed, not from the model.
+    """Return a training on responses of tokens from the seed, in every step the same, each length as likely.
 
-    Args:
-        options: Of the command line.
-        model: Folder of the model.
-        workplace: Folder to write to.
-        prompts: Prompts of a step; every step has the same.
-        lengths: Tokens of the shortest and the longest response; each length is as likely.
-        flat_share: Share of the prompts whose responses are all alike in worth, so that their advantages are 0.
+    In a ``flat_share`` of the groups all responses are alike in worth, so that their advantages are 0.
     """
     random, words = Random(options.seed), options.vocab_size or SHAPES[options.size][5]
     ids = range(len(_SPECIAL), words)

@@ -79,6 +79,7 @@ def make_job(options: Namespace, model: Path, workplace: Path) -> Job:
         gradient_checkpointing=True,
         rows_per_pass=options.rows_per_pass,
         micro_batch_tokens=options.rows_per_pass * (prompt_length + response_length),
+        optimizer="PagedAdamW8bit" if options.method == "qlora" else "AdamW",
         learning_rate=1e-6 if options.method == "full" else 1e-4,
         seed=options.seed,
     )
@@ -106,7 +107,6 @@ class MemoryLog(StepLog):
         self.figures |= {
             "trained_parameters": sum(parameter.numel() for parameter in trained),
             "trained_dtypes": _dtypes(trained),
-            "all_dtypes": _dtypes(model.parameters()),
             "peak_of_loading_mib": peak_memory(self.device),
         }
         if self.device == "cuda":

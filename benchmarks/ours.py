@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from lightning.pytorch import LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import Strategy
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 import lightning_gft as gft
@@ -102,14 +102,7 @@ def train(
 ) -> None:
     """Train, without what has no part in a measurement: loggers, checkpoints, bars.
 
-    Args:
-        job: The training.
-        log: Takes notes.
-        *callbacks: Further callbacks.
-        policy: Loads the model; default :func:`load`.
-        places: Where the prompts stand in the batch of all processes.
-        strategy: Of several processes.
-        devices: As Lightning takes them.
+    ``places`` are those of the prompts in the batch of all processes.
     """
     seed_everything(job.seed, verbose=False)
     drawn = gft.SelfSource(job.group_size, max_new_tokens=job.response_length)
@@ -149,6 +142,6 @@ def _batch(job: Job, rows: list[dict[str, Any]], places: list[int] | None) -> gf
 
 
 def _optimizer(job: Job, parameters: Any) -> Optimizer:
-    kind: Any = AdamW if job.method != "qlora" else importlib.import_module("bitsandbytes.optim").PagedAdamW8bit
-    optimizer: Optimizer = kind(parameters, lr=job.learning_rate, weight_decay=0.01)
+    library = importlib.import_module("torch.optim" if job.optimizer == "AdamW" else "bitsandbytes.optim")
+    optimizer: Optimizer = getattr(library, job.optimizer)(parameters, lr=job.learning_rate, weight_decay=0.01)
     return optimizer

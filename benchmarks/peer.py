@@ -68,7 +68,7 @@ def settings(job: Job) -> dict[str, Any]:
         "num_generations": job.group_size,
         "max_completion_length": job.response_length,
         "shuffle_dataset": False,
-        "optim": "paged_adamw_8bit" if job.method == "qlora" else "adamw_torch",
+        "optim": "adamw_torch" if job.optimizer == "AdamW" else "paged_adamw_8bit",
         "learning_rate": job.learning_rate,
         "max_grad_norm": job.max_grad_norm or 0.0,  # 0 does not clip
         "max_steps": job.steps,

@@ -68,29 +68,16 @@ def _tensors(part: Any) -> Iterator[Tensor]:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Bytes of a model's weights, and where FSDP2 gathers them.
+    """Bytes of a model's weights, and where FSDP2 gathers them."""
 
-    Args:
-        all: Of the whole model as it is gathered, each weight once. Under bf16-mixed a weight takes two bytes then.
-        root: Of what is outside of the blocks of layers: embeddings, last norm and head.
-        block: Of the last block.
-        gradients: Of all gradients, which are added up in float32.
-    """
-
-    all: int
-    root: int
-    block: int
-    gradients: int
+    all: int  # of the whole model as it is gathered, each weight once; under bf16-mixed a weight takes two bytes then
+    root: int  # of what is outside of the blocks of layers: embeddings, last norm and head
+    block: int  # of the last block
+    gradients: int  # which are added up in float32
 
 
 def closed_form(strategy: str, sizes: Sizes, micro_batches: int = 1, rollouts: bool = False) -> dict[str, int]:
-    """Return the bytes that a step should move, by kind of collective and without figures.
-
-    Args:
-        strategy: One of :data:`STRATEGIES`.
-        sizes: Of the model.
-        micro_batches: Of a step and process.
-        rollouts: Whether the policy draws responses.
+    """Return the bytes that a step of each process should move, by kind of collective and without figures.
 
     Example:
         >>> closed_form("fsdp2", Sizes(all=40, root=8, block=16, gradients=40), micro_batches=2)

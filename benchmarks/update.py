@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.optim import AdamW
 from transformers import AutoModelForCausalLM
 
@@ -147,13 +148,14 @@ def _advantages(job: Job, tokenizer: Any) -> Tensor:
 
 def _pad(rows: list[tuple[list[int], list[int]]], pad_token_id: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return token ids and the masks of all tokens and of the responses, padded on the right."""
-    width = max(len(prompt) + len(response) for prompt, response in rows)
-    positions = torch.arange(width)
-    prompt_lengths = torch.tensor([[len(prompt)] for prompt, _ in rows])
-    lengths = torch.tensor([[len(prompt) + len(response)] for prompt, response in rows])
-    padded = [[*prompt, *response, *[pad_token_id] * width][:width] for prompt, response in rows]
-    attention_mask = positions < lengths
-    return torch.tensor(padded), attention_mask.long(), attention_mask & (positions >= prompt_lengths)
+    ids = [[*prompt, *response] for prompt, response in rows]
+    attended = [[1] * len(row) for row in ids]
+    responded = [[0] * len(prompt) + [1] * len(response) for prompt, response in rows]
+    input_ids, attention_mask, response_mask = (
+        pad_sequence([torch.tensor(row) for row in part], batch_first=True, padding_value=fill)
+        for part, fill in ((ids, pad_token_id), (attended, 0), (responded, 0))
+    )
+    return input_ids, attention_mask, response_mask
 
 
 if __name__ == "__main__":

@@ -38,19 +38,12 @@ _STRATEGIES: dict[str | None, Callable[[], Any]] = {
 
 @dataclass(frozen=True)
 class Part:
-    """What one process does of a training, in which the policy draws its responses if the job gives none.
+    """What one process does of a training."""
 
-    Args:
-        job: All of it.
-        strategy: One of :data:`benchmarks.traffic.STRATEGIES`; ``None`` for a process that knows of no other.
-        rank: Number of the process.
-        world: Among how many the prompts are dealt out.
-    """
-
-    job: Job
-    strategy: str | None
+    job: Job  # all of it
+    strategy: str | None  # of `benchmarks.traffic.STRATEGIES`; a process without one knows of no other
     rank: int = 0
-    world: int = WORLD
+    world: int = WORLD  # among how many the prompts are dealt out
 
 
 class Workers(ExitStack):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from functools import partial
 from typing import Any
 
@@ -11,8 +12,9 @@ import torch
 
 pytest.importorskip("psutil", reason="comes with the extra `bench`")
 
-from benchmarks import estimate, scaling
+from benchmarks import estimate, scaling, worker
 from benchmarks.estimate import Circumstances, Model
+from benchmarks.job import model_and_workplace
 from benchmarks.traffic import FIGURES, CountTraffic
 from tests.cli.command import ROOT
 
@@ -30,6 +32,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_counted_bytes_are_those_of_the_formulas(record: dict[str, Any]):
     for name, row in record["traffic"].items():
         counted = {kind: size for kind, size in row["bytes"].items() if kind != FIGURES}
@@ -38,6 +41,7 @@ def test_counted_bytes_are_those_of_the_formulas(record: dict[str, Any]):
         assert 0 < row["bytes"][FIGURES] < 1000
 
 
+@pytest.mark.slow
 def test_formulas_are_of_the_model(record: dict[str, Any]):
     sizes = record["traffic"]["fsdp2"]["sizes"]
     assert sizes["gradients"] == sizes["all"] == record["traffic"]["ddp"]["bytes"]["all_reduce"]
@@ -47,11 +51,13 @@ def test_formulas_are_of_the_model(record: dict[str, Any]):
     assert halves["gradients"] == sizes["gradients"]
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(record: dict[str, Any]):
     for name, row in record["traffic"].items():
         assert row["autocast"] or row["difference"] < 1e-3, name
 
 
+@pytest.mark.slow
 def test_record_is_complete(record: dict[str, Any]):
     assert {"command", "date", "commit", "hardware", "versions", "network", "setting", "work"} <= record.keys()
     for kind in ("update", "rollout and update"):
@@ -68,6 +74,21 @@ def test_record_is_complete(record: dict[str, Any]):
         assert row["optimizer_mib"] == pytest.approx(whole, abs=0.01)
 
 
+def test_what_a_process_observes_alone():
+    options = Namespace(size="minuscule", seed=0, vocab_size=None, device="cpu", steps=2, warmup=0)
+    options = Namespace(**vars(options), prompts=4, group_size=2, prompt_length=4, response_length=4)
+    with model_and_workplace(options) as (model, workplace):
+        job = scaling.make_job(options, model, workplace, micro_batches=2)
+        observed = worker.observe(worker.Part(job, None, world=1))
+        change = torch.load(worker.change_file(job))
+    assert observed["calls"] == observed["bytes"] == {}
+    assert observed["micro_batches"] == 4
+    sizes = observed["sizes"]
+    assert sizes["all"] == sizes["gradients"] == sizes["root"] + 2 * sizes["block"]
+    assert sizes["all"] == 4 * sum(weight.numel() for weight in change.values())
+    assert all(weight.any() for weight in change.values())
+
+
 def test_prompts_must_be_even():
     with pytest.raises(SystemExit, match="`--prompts`: expected a multiple of 4"):
         scaling.main(["--prompts=6"])
@@ -81,7 +102,7 @@ def test_an_unknown_collective_is_an_error():
 
 def test_the_page_shows_what_the_estimate_says():
     page = PAGE.read_text()
-    assert estimate.put_into(page, estimate.tables(estimate.MODELS, Circumstances())) == page
+    assert estimate.tables(estimate.MODELS, Circumstances()) in page
     model, method = estimate.MODELS[0], estimate.METHODS[0]
     found = estimate.seconds(model, method, "fsdp2", 8, Circumstances())
     for text in (f"= {found['bytes'] / 1e9:.0f} GB", f"\n{found['moving']:.2f} s", f"= {found['computing']:.2f} s"):

@@ -75,6 +75,7 @@ def test_a_step_is_split_evenly():
         update.main(["--rows-per-pass=7"])
 
 
+@pytest.mark.slow
 def test_memory_is_measured_in_a_fresh_process():
     sizes = (512, 8, 20_000, "float32", "cpu", 0)
     logits = 512 * 20_000 * 4 / harness.MIB
@@ -240,6 +241,7 @@ def test_memory_of_our_side(method: str, run: Run, monkeypatch: pytest.MonkeyPat
 
 
 @needs_trl
+@pytest.mark.slow
 def test_memory_of_both_sides(run: Run, capsys: pytest.CaptureFixture[str]):
     record = run(memory, *WORK, "--method=lora", "--response-length=8")
     mine, peer = record["results"].values()
