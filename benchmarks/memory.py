@@ -47,10 +47,11 @@ def main(args: Sequence[str] | None = None) -> int:
     refused = difference(results)
     ours, peer = results.values()
     ratios = None if refused else {name: round(ours[name] / peer[name], 3) for name in _COMPARED if peer.get(name)}
-    rows = {"ours / TRL": ratios or {}}
-    for side, row in results.items():
-        rows[side] = {name: value for name, value in row.items() if isinstance(value, int | float)}
-    harness.print_table(f"{options.size}, {options.method}, {options.device}", rows)
+    rows = {
+        side: {name: value for name, value in row.items() if isinstance(value, int | float)}
+        for side, row in results.items()
+    }
+    harness.print_table(f"{options.size}, {options.method}, {options.device}", {**rows, "ours / TRL": ratios or {}})
     if refused:
         print(f"Not compared: {refused}")
     harness.write_record(options, results=results, ratios=ratios, refused=refused)
