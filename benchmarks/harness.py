@@ -31,8 +31,6 @@ _LIBRARIES = (
     *("torch", "transformers", "lightning", "lightning-gft"),
     *("trl", "peft", "bitsandbytes", "accelerate", "liger-kernel", "triton"),
 )
-
-
 _HELP = {
     "flat_share": "share of groups whose advantages are 0",
     "group_size": "responses a prompt",
@@ -43,7 +41,7 @@ _HELP = {
     "ragged": "prompts differ in length, and responses end by chance, half of them early",
     "rounds": "how often each has its turn",
     "rows_per_pass": "sequences that run through the model at once with gradient; of a time, the peers'",
-    "size": "architecture with random weights; 1.5b and 7b are Qwen2.5's, arithmetic the policy of the package",
+    "size": "architecture with random weights; 1.5b and 7b are Qwen2.5's, arithmetic is the package's own policy",
     "steps": "steps of a turn that count",
     "tokens": "tokens that carry a gradient",
     "warmup": "steps of a turn before these",
@@ -52,23 +50,27 @@ _CHOICES = {
     "device": ("cpu", "cuda"),
     "dtype": ("float32", "bfloat16"),
     "method": ("full", "lora", "qlora"),
-    "size": ("minuscule", "tiny", "small", "1.5b", "7b", "arithmetic"),
+    "size": ("minuscule", "tiny", "small", "1.5b", "7b"),
 }
 
 
 def command_line(doc: str, script: str, args: Sequence[str] | None, **defaults: Any) -> argparse.Namespace:
-    """Parse an option for each default, and what every script takes; a default of ``None`` follows from others."""
+    """Parse an option for each default, and what every script takes.
+
+    A default of ``None`` follows from other options; of a tuple the first is the default, the rest are further choices.
+    """
     formatter = argparse.ArgumentDefaultsHelpFormatter
     parser = argparse.ArgumentParser(description=doc.splitlines()[0], formatter_class=formatter)
-    for name, default in {"device": "cpu", "seed": 0, "output": Path(), **defaults}.items():
+    for name, given in {"device": "cpu", "seed": 0, "output": Path(), **defaults}.items():
+        default, *more = given if isinstance(given, tuple) else (given,)
         how: dict[str, Any] = {"type": int if default is None else type(default), "default": default}
         if name in _CHOICES:
-            how |= {"choices": _CHOICES[name], "type": str}
+            how |= {"choices": (*_CHOICES[name], *more), "type": str}
         elif isinstance(default, list):
             how |= {"type": int, "nargs": "+"}
         elif default is False:
             how = {"action": "store_true"}
-        parser.add_argument(f"--{name.replace('_', '-')}", help=_HELP.get(name, " "), **how)
+        parser.add_argument(f"--{name.replace('_', '-')}", help=_HELP.get(name, name.replace("_", " ")), **how)
     options = parser.parse_args(args)
     if options.device == "cuda" and not torch.cuda.is_available():
         sys.exit("`--device`: expected a CUDA device, found none; use --device cpu")

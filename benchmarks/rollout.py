@@ -35,7 +35,13 @@ def main(args: Sequence[str] | None = None) -> int:
     """Compare, time, print a table and write the record."""
     options = harness.command_line(
         *(__doc__, "rollout", args),
-        **{"size": "tiny", "prompts": 16, "group_size": 8, "prompt_length": 512, "response_length": 128},
+        **{
+            "size": ("tiny", "arithmetic"),
+            "prompts": 16,
+            "group_size": 8,
+            "prompt_length": 512,
+            "response_length": 128,
+        },
         **{"ragged": False, "rounds": 3},
     )
     with TemporaryDirectory() as folder:
