@@ -25,11 +25,14 @@ class GivenSource(gft.ResponseSource):
     """Hands out given responses as if the policy had just drawn them."""
 
     source: ClassVar[gft.Source] = gft.Source.SELF
-    draws: ClassVar[bool] = False
 
     def __init__(self, responses: dict[str, list[list[int]]]) -> None:
         super().__init__(max(map(len, responses.values())))
         self.responses = responses
+
+    def draws(self) -> bool:
+        """Return that the policy is not asked."""
+        return False
 
     def respond(self, prompts: gft.PromptBatch, policy: Any, seed: int) -> list[list[gft.Response]]:
         """Return the responses of each prompt."""

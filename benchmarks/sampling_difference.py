@@ -16,6 +16,7 @@ from torch import Tensor
 import lightning_gft as gft
 from benchmarks.harness import print_table
 from benchmarks.job import ARITHMETIC
+from lightning_gft.types import TokenObjective
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "float32": {"lora": None},
@@ -48,9 +49,15 @@ def differences(**settings: Any) -> Tensor:
     groups = sampler.sample(next(iter(data.predict_dataloader()[0])), policy, seed=0)
     # Not the scoring in evaluation mode, but the pass that training takes.
     policy.train()
-    scored = policy(groups, lambda logprobs, _: torch.zeros_like(logprobs), torch.tensor(1.0)).logprobs
-    assert groups.sampling_logprobs is not None  # noqa: S101 (just sampled)
-    return (scored.float() - groups.sampling_logprobs[groups.response_mask]).abs()
+    tokens = groups.tokens()
+    assert tokens.sampling_logprobs is not None  # noqa: S101 (just sampled)
+    apart = torch.empty_like(tokens.sampling_logprobs)
+    for micro_batch in policy.micro_batches(groups, max_tokens=16384):
+        chunk = tokens[micro_batch.index]
+        objective = TokenObjective(lambda known: torch.zeros_like(known.logprobs), chunk, normalizer=1.0)
+        scored = policy(micro_batch, objective).logprobs
+        apart[micro_batch.index] = (scored.float() - chunk.sampling_logprobs).abs()
+    return apart
 
 
 def main() -> None:
