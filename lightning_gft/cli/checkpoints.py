@@ -16,16 +16,9 @@ _CHOICES = "a checkpoint's file or folder, `last`, `best` or `hpc`"
 def find_checkpoint(choice: str, trainer: Mapping[str, Any], *, resumes: bool) -> str:
     """Return the path of a checkpoint that can be used, and say which it is where a name was given.
 
-    Args:
-        choice: A path; ``last``, the newest checkpoint of the runs below the root directory, or where loggers and
-            callbacks are configured to write; ``best``, the best that its ``ModelCheckpoint`` remembers; or ``hpc``,
-            the newest that Lightning has written when SLURM ended a job.
-        trainer: Settings of the trainer.
-        resumes: Whether a run is to be resumed from it, for which weights are not enough.
-
-    Raises:
-        ValueError: If there is none, or it cannot be used.
-        FileNotFoundError: If there is nothing at a path.
+    ``last`` is the newest checkpoint of the runs below the root directory, or where loggers and callbacks are
+    configured to write; ``best`` is the best that the ``ModelCheckpoint`` of that run remembers; ``hpc`` is the newest
+    that Lightning has written when SLURM ended a job. A run can only be resumed from more than weights.
     """
     if "://" in choice:  # not of this machine
         return choice

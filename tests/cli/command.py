@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +57,12 @@ def logged(root: Path) -> list[dict[str, str]]:
 
 def column(rows: list[dict[str, str]], key: str) -> list[float]:
     return [float(row[key]) for row in rows if row.get(key)]
+
+
+def wait_until(happened: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
+    """Wait for what another process does; only one that hangs meets the limit."""
+    deadline = time.monotonic() + 900
+    while not happened():
+        assert process.poll() is None, "ended by itself"
+        assert time.monotonic() < deadline, "hangs"
+        time.sleep(0.01)

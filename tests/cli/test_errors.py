@@ -9,21 +9,29 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_gft.checks import check_number
 from lightning_gft.cli import main
+from lightning_gft.cli.checks import check_port
 from lightning_gft.cli.errors import one_line_errors
+from lightning_gft.errors import GFTTypeError, GFTValueError
 from tests.cli.command import GFT, SMALL, refused
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--trainer.max_stepz=3"], "there is no option --trainer.max_stepz; did you mean --trainer.max_steps?"),
-        (["--model.loss=lightning_gft.GTFLoss"], "model.loss: lightning_gft has no GTFLoss; did you mean GFTLoss?"),
-        (["--model.loss.foo=3"], "model.loss: the class has no argument foo; it has rectifier, reduction"),
-        (["--model.loss=null"], "model.loss: needs a class_path that says which GroupLoss it is"),
+        (["--trainer.max_stepz=3"], "unrecognized arguments: --trainer.max_stepz=3; did you mean --trainer.max_steps?"),
+        (
+            ["--model.loss=lightning_gft.GTFLoss"],
+            "model.loss: module 'lightning_gft' has no attribute 'GTFLoss'; did you mean GFTLoss?",
+        ),
+        (["--model.loss=GFTLos"], "model.loss: Expected a dot import path string: GFTLos; did you mean GFTLoss?"),
+        (["--trainer.callbacks=ModelCheckpont"], "Got value: ModelCheckpont; did you mean ModelCheckpoint?"),
+        (["--model.loss.foo=3"], "model.loss: Option 'foo' is not accepted; it has rectifier, reduction"),
+        (["--model.loss=null"], "model.loss: Not a valid subclass of GroupLoss. Got value: None"),
         (["--trainer.devices=0"], "is not a valid input using cpu accelerator"),
         (["--trainer.gradient_clip_algorithm=value"], "trainer.gradient_clip_algorithm: expected 'norm', got 'value'"),
         (["--trainer.default_root_dir=/dev/null/run"], "got /dev/null/run (Not a directory); choose another"),
@@ -40,21 +48,30 @@ from tests.cli.command import GFT, SMALL, refused
             "CSVLogger.save_dir: expected a folder that can be written to, got /proc/run/lightning_logs/version_0 (",
         ),
         (["--trainer.devices=100"], "trainer.devices: expected at most "),
-        (["--trainer.precision=bf17"], "trainer.precision: expected an int or transformer-engine, "),
-        (["--trainer.max_steps=abc"], "trainer.max_steps: expected an int, got abc"),
-        (["--trainer.callbacks=Foo"], "trainer.callbacks: expected a list or a class path, got Foo"),
-        (["--model.optimizer.lr=abc"], "model.optimizer.lr: expected a float, got abc"),
-        (["--model.policy.lora=abc"], "model.policy.lora: expected settings of LoRA, such as {r: 16}, got abc"),
-        (["--model.sampler.rewards={a: &a [*a]}"], "the alias *a stands within what it stands for"),
+        (
+            ["--trainer.precision=bf17"],
+            "trainer.precision: Expected one of Literal[64, 32, 16], Literal['transformer-engine'",
+        ),
+        (["--trainer.max_steps=abc"], "trainer.max_steps: Expected a int. Got value: abc"),
+        (
+            ["--trainer.callbacks=Foo"],
+            "trainer.callbacks: Expected one of list[Callback], Callback, null. Got value: Foo",
+        ),
+        (["--model.optimizer.lr=abc"], "model.optimizer.lr: Expected one of float, Tensor. Got value: abc"),
+        (["--model.policy.lora=abc"], "model.policy.lora: Expected one of LoRA, null. Got value: abc"),
+        (["--model.sampler.rewards={a: &a [*a]}"], "the alias *a stands within what it stands for; write it out"),
         (["--model.sampler.rewards=" + "[" * 5000], "expected at most 100 levels of YAML"),
         (["--ckpt_path=" + "n" * 300], "n: File name too long"),
         (["--trainer.strategy=fsdp"], "trainer.strategy=fsdp needs a GPU: use fsdp2"),
-        (["--model.loss.rectifier.threshold=a"], "model.loss.rectifier.threshold: expected a float, got a"),
+        (["--model.loss.rectifier.threshold=a"], "model.loss.rectifier.threshold: Expected a float. Got value: a"),
         (
             ["--model.loss.rectifier.threshold=-7"],
             "`threshold` of DynamicCoefficientRectifier: expected a number",
         ),
-        (["--model.sampler.sources.sefl.top_k=3"], "model.sampler.sources: an entry has no class_path"),
+        (
+            ["--model.sampler.sources.sefl.top_k=3"],
+            "lightning_gft.ResponseSource is abstract; a new entry, or one whose name is misspelt, needs a",
+        ),
         (["--model.optimizer.lr=-7"], "Invalid learning rate: -7.0"),
         (["--trainer.strategy=warp"], "trainer.strategy: expected auto, ddp, fsdp2 or, on GPUs, fsdp, got warp"),
         (["--trainer.precision=16-true"], "`trainer.precision`: expected 32-true or bf16-mixed, got '16-true'"),
@@ -84,34 +101,37 @@ ALIASES_OF_ALIASES = "a0: &a0 [x, x]\n" + "".join(
     [
         ("a: 1\nb: 2\na: 3\n", "'a' is there twice"),
         ("a: {marker: #}\n", "quote a value that begins with #"),
-        ("a: [1\n", "is not YAML"),
+        ("a: [1\n", "while parsing a flow node"),
         ("", "holds no settings"),
         ("- 1\n", "holds no settings"),
-        (b"a: \xff\n", "not YAML"),
-        ("seed_everything: 1\x00\n", "is not YAML: unacceptable character #x0000"),
+        (b"a: \xff\n", "'utf-8' codec can't decode byte 0xff"),
+        ("seed_everything: 1\x00\n", "unacceptable character #x0000"),
         ("trainer:\n\tmax_steps: 1\n", "found character that cannot start any token"),
         ("a: &a [*a]\n", "the alias *a stands within what it stands for"),
         ("a: " + "[" * 100_000, "expected at most 100 levels of YAML within each other"),
         (ALIASES_OF_ALIASES, "expected at most 100000 values in YAML, aliases written out"),
-        ("a: b\n" * 300_000, "expected a file of at most 1048576 bytes, got 1500000"),
+        ("a: b\n" * 300_000, "expected at most 1048576 characters of YAML, got more"),
     ],
 )
-@pytest.mark.parametrize("flag", ["--config={}", "-c {}"])
-def test_file_that_is_no_configuration_is_named(content, message, flag, capsys, tmp_path):
+def test_file_that_is_no_configuration_is_named(content, message, capsys, tmp_path):
     path = tmp_path / "run.yaml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    shown = refused(capsys, "fit", *flag.format(path).split())
-    assert f"--config={path}" in shown
-    assert message in shown
+    for arguments in ([f"--config={path}"], ["-c", str(path)]):
+        shown = refused(capsys, "fit", *arguments)
+        assert f"--config={path}" in shown
+        assert message in shown
 
 
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("nowhere.yaml", "--config=nowhere.yaml: expected a file, got a path at which there is none"),
-        ("/tmp", "--config=/tmp: expected a file, got a folder"),  # noqa: S108
-        ("/dev/zero", "--config=/dev/zero: expected a file, got a device"),
-        ("n" * 300, "--config: expected a file, got a path that cannot be one (File name too long)"),
+        (
+            "nowhere.yaml",
+            "--config=nowhere.yaml: expected a YAML file, got what cannot be read (No such file or directory)",
+        ),
+        ("/tmp", "--config=/tmp: expected a YAML file, got what cannot be read (Is a directory)"),  # noqa: S108
+        ("/dev/zero", "--config=/dev/zero: expected at most 1048576 characters of YAML, got more"),
+        ("n" * 300, "--config=" + "n" * 100 + " ... [100 characters] ... "),
     ],
 )
 def test_path_that_is_no_configuration_is_named(path, message, capsys):
@@ -119,8 +139,8 @@ def test_path_that_is_no_configuration_is_named(path, message, capsys):
 
 
 def test_settings_that_are_missing_are_named(capsys):
-    wanted = "--model.policy=... and --model.sampler=... and --model.loss=... and --data=..."
-    assert f"error: give {wanted}\n" in refused(capsys, "fit")
+    shown = refused(capsys, "fit")
+    assert "arguments are required: fit.model.policy, fit.model.sampler, fit.model.loss, fit.data\n" in shown
 
 
 def test_long_text_of_an_error_is_cut(capsys):
@@ -155,11 +175,43 @@ def test_traceback_is_shown_when_asked_for(monkeypatch):
         main(["fit", "--config", GFT, "--model.updates_per_batch=0"])
 
 
-def test_what_nobody_raised_on_purpose_keeps_its_traceback():
-    with pytest.raises(ValueError, match="invalid literal"), one_line_errors():
-        int("a")
+def test_what_may_be_a_mistake_in_the_code_keeps_its_traceback():
+    for mistake, error in ((lambda: int("a"), ValueError), (lambda: len(3), TypeError), (lambda: [][0], IndexError)):
+        with pytest.raises(error), one_line_errors():
+            mistake()
     with pytest.raises(ValueError, match="another package's"), one_line_errors():
         raise ValueError("another package's")
+
+
+def raise_in(package: str, error: Exception) -> None:
+    exec("raise error", {"__name__": f"{package}.part", "error": error})  # noqa: S102
+
+
+@pytest.mark.parametrize(
+    ("package", "error", "told"),
+    [
+        ("anywhere", GFTTypeError("`a`: expected b"), True),
+        ("anywhere", MisconfigurationException("set c"), True),
+        ("anywhere", OSError("the hub cannot be reached"), True),
+        ("anywhere", TimeoutError(), False),
+        ("lightning.fabric", ValueError("SLURM has 3 tasks"), True),
+        ("lightning.fabric", ModuleNotFoundError("wandb"), True),
+        ("lightning.fabric", TypeError("a mistake"), False),
+        ("lightning_gft", ValueError("a mistake"), False),
+        ("jsonargparse", ValueError("d"), True),
+    ],
+)
+def test_errors_about_the_configuration_are_told_in_a_line(package, error, told, capsys):
+    with pytest.raises(SystemExit if told else type(error)), one_line_errors():
+        raise_in(package, error)
+    assert capsys.readouterr().err.startswith(f"error: {error}\n" if told else "")
+
+
+def test_port_that_is_none_is_told_in_a_line(monkeypatch):
+    monkeypatch.setenv("MASTER_PORT", "abc")
+    check_port(1)  # which needs none
+    with pytest.raises(GFTValueError, match="`MASTER_PORT`: expected a port such as 29500, got 'abc'"):
+        check_port(2)
 
 
 GLOO = "[/pytorch/third_party/gloo/gloo/transport/tcp/{}] {}"
@@ -218,9 +270,8 @@ def test_error_is_left_for_torchrun(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(path))
     with pytest.raises(SystemExit), one_line_errors():
         check_number("lr", 0, above=0)
-    assert json.loads(path.read_text())["message"]["extraInfo"]["py_callstack"].startswith(
-        "ValueError: `lr`: expected a nu"
-    )
+    callstack = json.loads(path.read_text())["message"]["extraInfo"]["py_callstack"]
+    assert callstack.startswith("lightning_gft.errors.GFTValueError: `lr`: expected a nu")
     with pytest.raises(ValueError), one_line_errors():
         int("a")
     assert json.loads(path.read_text())["message"]["extraInfo"]["py_callstack"].startswith("Traceback")
