@@ -101,7 +101,7 @@ ALIASES_OF_ALIASES = "a0: &a0 [x, x]\n" + "".join(
     [
         ("a: 1\nb: 2\na: 3\n", "'a' is there twice"),
         ("a: {marker: #}\n", "quote a value that begins with #"),
-        ("a: [1\n", "while parsing a flow node"),
+        ("a: [1\n", "while parsing a flow sequence"),
         ("", "holds no settings"),
         ("- 1\n", "holds no settings"),
         (b"a: \xff\n", "'utf-8' codec can't decode byte 0xff"),
