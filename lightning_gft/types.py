@@ -61,6 +61,8 @@ class PromptBatch:
         demonstrations: Given responses by role, ``"expert"`` and ``"teacher"``: for each prompt any number of them,
             already tokenised and ended. A role that the data does not have is absent.
         columns: All columns of the data, for rewards that need more than the reference.
+        messages: The conversation of each prompt, as a server of chat completions takes it; without a chat template
+            one message of the user.
         dataset: Name of the data set within a datamodule; empty for the main one. It becomes part of the log keys.
         places: Where each prompt stands in the batch of all processes together. Its random choices follow from there,
             so that they do not depend on the number of processes; ``None`` where the places are not known.
@@ -71,6 +73,7 @@ class PromptBatch:
     references: list[Any]
     demonstrations: dict[str, list[list[Response]]] = field(default_factory=dict)
     columns: dict[str, list[Any]] = field(default_factory=dict)
+    messages: list[list[dict[str, str]]] = field(default_factory=list)
     dataset: str = ""
     places: list[int] | None = None
 

@@ -17,7 +17,7 @@ UNTRACKED = {"runs", "build"}
 """Folders of what was made, beside those whose names begin with a dot."""
 ORDER = [
     {"checks", "hub", "seeds"},
-    {"sampling"},
+    {"sampling", "parts"},
     {"types"},
     {"functional", "optimization", "schedules", "chat"},
     {"lm", "metrics", "data"},
