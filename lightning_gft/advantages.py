@@ -9,6 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_gft.checks import check_number
+from lightning_gft.errors import GFTValueError
 from lightning_gft.functional import (
     check_rewards,
     group_normalized_advantages,
@@ -55,7 +56,7 @@ class GroupNormalizedAdvantage(AdvantageEstimator):
     def __init__(self, eps: float = 1e-6, scale: AdvantageScale = "group") -> None:
         self.eps = check_number("eps", eps, least=0, of=type(self).__name__)
         if scale not in get_args(AdvantageScale):
-            raise ValueError(f"scale={scale!r} is unknown; use one of {', '.join(get_args(AdvantageScale))}")
+            raise GFTValueError(f"scale={scale!r} is unknown; use one of {', '.join(get_args(AdvantageScale))}")
         self.scale: AdvantageScale = scale
 
     @override

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lightning_gft.advantages import RewardAdvantage
 from lightning_gft.checks import check_count, check_number, check_seed
+from lightning_gft.errors import GFTValueError
 from lightning_gft.metrics import PolicyEvaluation
 from lightning_gft.policy import Policy
 from lightning_gft.rewards import Reward
@@ -84,7 +85,7 @@ class Evaluation:
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         if sampling.greedy and self.num_samples > 1:
-            raise ValueError(
+            raise GFTValueError(
                 f"`num_samples` of {of}: expected 1 with temperature=0, got {self.num_samples}; greedy decoding gives "
                 "the same response each time, so set num_samples: 1 or a temperature above 0"
             )
@@ -104,7 +105,9 @@ class Evaluator:
     def __init__(self, settings: Evaluation, rewards: dict[str, Reward]) -> None:
         self.reward_name = settings.reward or next(iter(rewards))
         if self.reward_name not in rewards:
-            raise ValueError(f"evaluation.reward={settings.reward!r} is not one of the rewards: {', '.join(rewards)}")
+            raise GFTValueError(
+                f"evaluation.reward={settings.reward!r} is not one of the rewards: {', '.join(rewards)}"
+            )
         self.settings = settings
         draw = partial(
             SelfSource,

@@ -13,6 +13,7 @@ from jinja2 import Environment, TemplateError, meta
 from transformers import PreTrainedTokenizerBase
 
 from lightning_gft.chat.limit import OutOfTimeError, map_within
+from lightning_gft.errors import GFTValueError
 
 Messages = list[dict[str, Any]]
 """A conversation, as chat templates take it: ``[{"role": "user", "content": "..."}]``."""
@@ -43,7 +44,7 @@ class Conversation:
         return Conversation([*self.messages, message], self.variables)
 
 
-class RenderError(ValueError):
+class RenderError(GFTValueError):
     """A conversation that the chat template cannot render.
 
     Args:

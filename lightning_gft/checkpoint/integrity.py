@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from lightning_gft.errors import GFTValueError
+
 NAMES, FILES, TIED = "parameter_names", "files", "tied"
 """What a checkpoint in parts notes beside what Lightning does."""
 
@@ -25,12 +27,12 @@ def check_parts(path: Path, meta: Mapping[str, Any]) -> None:
         ValueError: If parts are missing or were cut short.
     """
     if missing := {NAMES, TIED, FILES} - set(meta):
-        raise ValueError(f"it notes no {', '.join(sorted(missing))}, so the fsdp2 strategy has not written it")
+        raise GFTValueError(f"it notes no {', '.join(sorted(missing))}, so the fsdp2 strategy has not written it")
     for name, (size, _) in meta[FILES].items():
         part = path / name
         if not part.is_file() or part.stat().st_size != size:
             state = "was cut short" if part.exists() else "is missing"
-            raise ValueError(f"its part {name} {state}: copy the checkpoint again, or take another")
+            raise GFTValueError(f"its part {name} {state}: copy the checkpoint again, or take another")
 
 
 def check_sums(path: Path, files: Mapping[str, tuple[int, int]]) -> None:
@@ -46,7 +48,7 @@ def check_sums(path: Path, files: Mapping[str, tuple[int, int]]) -> None:
     rank, others = rank_and_size()
     for name in sorted(files)[rank::others]:
         if _checksum(path / name) != files[name][1]:
-            raise ValueError(
+            raise GFTValueError(
                 f"ckpt_path={path}: its part {name} is damaged: copy the checkpoint again, or take another"
             )
 

@@ -21,6 +21,7 @@ from lightning_gft.checkpoint.files import check_checkpoint, load_checkpoint
 from lightning_gft.checkpoint.frozen import FrozenWeights, belongs_to, is_reference
 from lightning_gft.checkpoint.resuming import Resumption, check_same_path
 from lightning_gft.checkpoint.settings import OptimizerSettings
+from lightning_gft.errors import GFTTypeError, GFTValueError
 from lightning_gft.optimization.optimizer import OptimizerFn, check_optimizer, make_optimizer
 from lightning_gft.schedules import Schedule, SchedulerFn, as_schedule, make_scheduler, optimizer_steps
 
@@ -44,7 +45,7 @@ class ResumableModule(LightningModule):
     def __init__(self, optimizer: OptimizerFn, lr_scheduler: Schedule | SchedulerFn | None) -> None:
         super().__init__()
         if not callable(optimizer):
-            raise TypeError(
+            raise GFTTypeError(
                 "optimizer must be a function from parameters to an optimizer, as in partial(AdamW, lr=1e-5)"
             )
         self.optimizer_fn = optimizer
@@ -140,7 +141,7 @@ class ResumableModule(LightningModule):
         try:
             inspect.signature(cls).bind(**parts)
         except TypeError as error:
-            raise TypeError(
+            raise GFTTypeError(
                 f"{cls.__name__}.load_from_checkpoint: expected the constructor's arguments, got {sorted(parts)} "
                 f"({error}); give those of the run that wrote the checkpoint, which holds only what trains. "
                 "`lightning-gft export` writes a whole model"
@@ -171,7 +172,7 @@ class ResumableModule(LightningModule):
     def on_fit_start(self) -> None:
         optimizers, schedules = self.trainer.optimizers, self.trainer.lr_scheduler_configs
         if len(optimizers) != 1 or len(schedules) > 1:
-            raise ValueError(
+            raise GFTValueError(
                 "configure_optimizers: expected one optimizer and at most one learning-rate schedule, got "
                 f"{len(optimizers)} and {len(schedules)}"
             )
@@ -281,7 +282,7 @@ def _refuse(differences: list[str]) -> None:
     if not differences:
         return
     more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
-    raise ValueError(
+    raise GFTValueError(
         f"the checkpoint does not belong to this run: {differences[0]}{more}; use the configuration that it was "
         "written with, config.yaml beside its logs"
     )

@@ -22,6 +22,7 @@ from torch.optim import Optimizer
 
 from lightning_gft.checkpoint.integrity import FILES, NAMES, TIED, check_parts, check_sums, rank_and_size, settled
 from lightning_gft.checkpoint.room import unfinished_name, writing
+from lightning_gft.errors import GFTValueError
 
 META = "meta.pt"
 """The file that makes a folder a checkpoint; Lightning's name for it."""
@@ -224,7 +225,7 @@ def _whole(_: str, size: torch.Size, dtype: torch.dtype) -> Tensor:
 def _check_state(name: str, values: Mapping[Any, Any]) -> None:
     for key, value in values.items():
         if not isinstance(key, str) or "." in key or not isinstance(value, Tensor | int | float | bool | str | None):
-            raise ValueError(
+            raise GFTValueError(
                 f"the optimizer keeps {key!r} of {name} as a {type(value).__name__}, which a checkpoint in parts "
                 "cannot hold: use torch.optim.AdamW, say, or save_distributed_checkpoint: false of the fsdp2 strategy"
             )

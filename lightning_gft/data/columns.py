@@ -12,6 +12,7 @@ from lightning_gft.checks import check_marker, shorten
 from lightning_gft.data.cells import listed, read_answers, read_conversation, read_variables
 from lightning_gft.data.errors import row_name
 from lightning_gft.data.prompts import Answer, Prompt, answer_text, is_blank, prompt_text
+from lightning_gft.errors import GFTTypeError, GFTValueError
 
 Row = dict[str, Any]
 
@@ -101,7 +102,7 @@ class Columns:
             return
         for name, default in (("prompt_column", "prompt"), ("expert_column", None)):
             if getattr(self, name) != default:
-                raise ValueError(
+                raise GFTValueError(
                     f"{name}={getattr(self, name)!r}: expected none beside conversation_column="
                     f"{self.conversation_column!r}, which holds the prompt and the expert's answer; leave it out"
                 )
@@ -149,7 +150,7 @@ class Columns:
                 continue
             closest = difflib.get_close_matches(column, unused, n=1, cutoff=0.5)
             last = f", or to {self.conversation_column!r} for the last message" if self.conversation_column else ""
-            raise ValueError(
+            raise GFTValueError(
                 f"{option}={column!r} is not a column of the data, which has {', '.join(map(repr, available))}"
                 + (f"; did you mean {closest[0]!r}?" if closest else "")
                 + (f"; set it to null if there are no references{last}" if option == "answer_column" else "")
@@ -215,12 +216,12 @@ class Columns:
         if row.get(flag_column) is not None:
             finished = listed(row[flag_column])
             if len(finished) != len(answers) or not all(isinstance(flag, bool) for flag in finished):
-                raise TypeError(
+                raise GFTTypeError(
                     f"{row_name(number, flag_column)}: expected a truth value for each of {len(answers)} texts in "
                     f"{column!r}, got {shorten(row[flag_column])}; correct it, or take the column out"
                 )
             if self.unfinished_demonstrations == "error" and not all(finished):
-                raise ValueError(
+                raise GFTValueError(
                     f"{row_name(number, column)}: expected finished responses, got one that {flag_column!r} calls "
                     "unfinished; take it out, or set `unfinished_demonstrations: drop`"
                 )
@@ -235,7 +236,9 @@ class Columns:
         except (TypeError, ValueError) as error:
             raise type(error)(f"{name}: {error}") from error
         if not prompt_text(prompt).strip():
-            raise ValueError(f"{name}: the prompt is empty: {shorten(prompt)}. Take the row out, or give it a prompt")
+            raise GFTValueError(
+                f"{name}: the prompt is empty: {shorten(prompt)}. Take the row out, or give it a prompt"
+            )
         return prompt, [answer for answer in last if not is_blank(answer)]
 
     def _reference(self, row: Row, last: list[Answer], number: int | str) -> Any:
@@ -254,13 +257,13 @@ class Columns:
     def _after_marker(self, answer: Any, number: int | str) -> str:
         name = row_name(number, self.answer_column)
         if not isinstance(answer, str):
-            raise ValueError(
+            raise GFTValueError(
                 f"{name}: expected a text with answer_marker={self.answer_marker!r}, got {shorten(answer)}; set "
                 "answer_marker to '' if the column holds the references themselves"
             )
         _, marker, reference = answer.rpartition(self.answer_marker)
         if not marker:
-            raise ValueError(f"{name}: no answer_marker={self.answer_marker!r} in {shorten(answer)}")
+            raise GFTValueError(f"{name}: no answer_marker={self.answer_marker!r} in {shorten(answer)}")
         return reference.strip()
 
 

@@ -12,6 +12,7 @@ from typing import BinaryIO
 from lightning_gft.checks import shorten
 from lightning_gft.data.columns import Row
 from lightning_gft.data.text_files import encoding_fault
+from lightning_gft.errors import GFTValueError
 
 _LONGEST_CELL = 2**31 - 1
 
@@ -40,7 +41,7 @@ def read_csv(file: BinaryIO, name: str, delimiter: str = ",", quotechar: str = '
             _check_header(header, name)
             return [_row(header, cells, f"line {number} of {name}") for number, cells in lines]
     except UnicodeDecodeError as error:
-        raise ValueError(encoding_fault(file, name)) from error
+        raise GFTValueError(encoding_fault(file, name)) from error
     finally:
         text.detach()
 
@@ -52,7 +53,7 @@ def _lines(reader: Iterator[list[str]], name: str) -> Iterator[tuple[int, list[s
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            raise ValueError(
+            raise GFTValueError(
                 f"line {number} of {name}: expected a row of cells, got one that cannot be told apart ({error}); close "
                 "every quotation mark, and write one inside quotation marks twice"
             ) from error
@@ -65,7 +66,7 @@ def _lines(reader: Iterator[list[str]], name: str) -> Iterator[tuple[int, list[s
 
 def _row(header: list[str], cells: list[str], place: str) -> Row:
     if len(cells) != len(header):
-        raise ValueError(
+        raise GFTValueError(
             f"{place}: expected {len(header)} cells, as the header names columns, got {len(cells)}: "
             f"{shorten(','.join(cells))}; put a cell that holds a comma, a line break or a quotation mark into "
             "quotation marks"
@@ -75,14 +76,14 @@ def _row(header: list[str], cells: list[str], place: str) -> Row:
 
 def _check_header(header: list[str], name: str) -> None:
     if not header:
-        raise ValueError(f"{name}: expected a first line that names the columns, got an empty file")
+        raise GFTValueError(f"{name}: expected a first line that names the columns, got an empty file")
     if repeated := [column for column, count in Counter(header).items() if count > 1]:
-        raise ValueError(
+        raise GFTValueError(
             f"{name}: expected a name for each column, got {', '.join(map(repr, repeated))} more than once in the "
             "header; rename one"
         )
     if "" in header:
-        raise ValueError(
+        raise GFTValueError(
             f"{name}: expected a name for each column, got none for column {header.index('') + 1} in the header; name "
             "it, or take it out (pandas leaves it out with `index=False`)"
         )

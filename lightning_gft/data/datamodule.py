@@ -18,6 +18,7 @@ from lightning_gft.data.collate import collate_examples
 from lightning_gft.data.columns import Row
 from lightning_gft.data.examples import Example, ExampleEncoder
 from lightning_gft.data.resumable import ResumableDataLoader
+from lightning_gft.errors import GFTRuntimeError, GFTTypeError, GFTValueError
 
 Split = Literal["train", "val", "test"]
 
@@ -103,7 +104,7 @@ class PromptDataModule(LightningDataModule, ABC):
             rows = self.load_rows(split)
             if not rows and stage in ("validate", "test"):
                 verb = "validate" if split == "val" else split
-                raise ValueError(f"no {split} data to {verb} on: see the `{split}_*` arguments of the datamodule")
+                raise GFTValueError(f"no {split} data to {verb} on: see the `{split}_*` arguments of the datamodule")
             self.dropped = {key: count for key, count in self.dropped.items() if key.split("/")[0] != split}
             self.examples[split] = {name: self._encode(encoder, part, split, name) for name, part in rows.items()}
 
@@ -137,7 +138,7 @@ class PromptDataModule(LightningDataModule, ABC):
         replica = self._replica()
         for name, examples in self._examples_of(split).items():
             if len(examples) < replica["num_replicas"]:
-                raise ValueError(
+                raise GFTValueError(
                     f"{data_name(split, name)} data: {len(examples)} rows are too few for {replica['num_replicas']} "
                     "processes, each of which needs one: add rows, or start fewer processes"
                 )
@@ -156,13 +157,13 @@ class PromptDataModule(LightningDataModule, ABC):
     def _encode(self, encoder: ExampleEncoder, rows: list[Row], split: Split, name: str) -> list[Example]:
         where = data_name(split, name)
         if not rows:
-            raise ValueError(f"{where} data: there are no rows")
+            raise GFTValueError(f"{where} data: there are no rows")
         try:
             examples, dropped = encoder.encode(rows)
         except TypeError as error:
-            raise TypeError(f"{where} data: {error}") from error
+            raise GFTTypeError(f"{where} data: {error}") from error
         except ValueError as error:
-            raise ValueError(f"{where} data: {error}") from error
+            raise GFTValueError(f"{where} data: {error}") from error
         for part, count in dropped.items():
             self.dropped[f"{where}/{part}"] = count
         if dropped:
@@ -170,7 +171,7 @@ class PromptDataModule(LightningDataModule, ABC):
             rank_zero_warn(f"{where} data: too long and dropped: {counts} (of {len(rows)} rows)")
         if not examples:
             limit = encoder.limit_name("prompt")
-            raise ValueError(f"{where} data: every prompt is too long, nothing is left: the limit is {limit}")
+            raise GFTValueError(f"{where} data: every prompt is too long, nothing is left: the limit is {limit}")
         if split == "train":  # evaluation has no use for demonstrations
             self._check_demonstrations(encoder, rows, examples)
         return examples
@@ -183,7 +184,7 @@ class PromptDataModule(LightningDataModule, ABC):
             missing = sum(not example.demonstrations[role] for example in examples)
             if missing == len(examples):
                 lost = self.dropped.get(f"train/{role}", 0)
-                raise ValueError(
+                raise GFTValueError(
                     f"train data: no row has a demonstration in {field}={column!r}"
                     + (f", {lost} are too long (the limit is {encoder.limit_name('response')})" if lost else "")
                     + (f", {unfinished[role]} are unfinished" if unfinished[role] else "")
@@ -199,7 +200,7 @@ class PromptDataModule(LightningDataModule, ABC):
 
     def _examples_of(self, split: Split) -> dict[str, list[Example]]:
         if split not in self.examples:
-            raise RuntimeError(f"the {split} data are not there yet: call `setup` first")
+            raise GFTRuntimeError(f"the {split} data are not there yet: call `setup` first")
         return self.examples[split]
 
     def _order_seed(self) -> int:
@@ -217,7 +218,9 @@ class PromptDataModule(LightningDataModule, ABC):
         module = None if self.trainer is None else self.trainer.lightning_module
         tokenizer = getattr(module, "tokenizer", None)
         if tokenizer is None:
-            raise RuntimeError("no tokenizer: set the datamodule's `tokenizer`, or use a LightningModule that has one")
+            raise GFTRuntimeError(
+                "no tokenizer: set the datamodule's `tokenizer`, or use a LightningModule that has one"
+            )
         return cast("PreTrainedTokenizerBase", tokenizer)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from lightning_gft.errors import GFTValueError
 
-class TextError(ValueError):
+
+class TextError(GFTValueError):
     """A text that cannot be encoded.
 
     Args:

@@ -13,6 +13,7 @@ from lightning_gft.data.errors import TextError, row_name
 from lightning_gft.data.prompts import prompt_text
 from lightning_gft.data.responses import EncodedPrompt
 from lightning_gft.data.tokenization import PromptEncoder
+from lightning_gft.errors import GFTValueError
 from lightning_gft.types import Response
 
 Overlong = Literal["error", "drop"]
@@ -146,7 +147,7 @@ class ExampleEncoder:
         try:
             return self.prompts.encode_prompts([text.prompt for text in texts], [text.variables for text in texts])
         except TextError as error:
-            raise ValueError(f"{row_name(texts[error.index].row, self.columns.prompt_source)}: {error}") from error
+            raise GFTValueError(f"{row_name(texts[error.index].row, self.columns.prompt_source)}: {error}") from error
 
     def _encode_demonstrations(
         self, texts: Sequence[TextExample], prompts: Sequence[EncodedPrompt]
@@ -162,13 +163,13 @@ class ExampleEncoder:
             ids = self.prompts.encode_responses([prompt for _, prompt, _, _ in flat], [answer for answer, *_ in flat])
         except TextError as error:
             _, _, row, role = flat[error.index]
-            raise ValueError(f"{row_name(row, self.columns.demonstration_columns[role])}: {error}") from error
+            raise GFTValueError(f"{row_name(row, self.columns.demonstration_columns[role])}: {error}") from error
         return map(Response, ids)
 
     def _prompt_fits(self, text: TextExample, length: int) -> bool:
         name = row_name(text.row, self.columns.prompt_source)
         if length == 0:
-            raise ValueError(f"{name}: the prompt has no tokens: {shorten(text.prompt)}")
+            raise GFTValueError(f"{name}: the prompt has no tokens: {shorten(text.prompt)}")
         limit = self.limits.max_prompt_length
         if (limit is None or length <= limit) and length < self.window:
             return True
@@ -178,7 +179,7 @@ class ExampleEncoder:
             too_long = f"{length} tokens, more than max_prompt_length={limit}: raise the limit"
         else:
             too_long = f"{length} tokens, to which {self._window_name()} leaves no room for an answer: shorten it"
-        raise ValueError(f"{name}: the prompt has {too_long}, or set `overlong_prompts: drop`. {_beginning(text)}")
+        raise GFTValueError(f"{name}: the prompt has {too_long}, or set `overlong_prompts: drop`. {_beginning(text)}")
 
     def _fits(self, response: Response, role: str, text: TextExample, prompt_length: int) -> bool:
         limit, length = self.limits.max_response_length, len(response.token_ids)
@@ -193,7 +194,7 @@ class ExampleEncoder:
                 f"has {length} tokens, {prompt_length + length} with its prompt, more than {self._window_name()}: "
                 "shorten it"
             )
-        raise ValueError(
+        raise GFTValueError(
             f"{row_name(text.row, self.columns.demonstration_columns[role])}: the {role} demonstration {too_long}, or "
             f"set `overlong_demonstrations: drop`. {_beginning(text)}"
         )

@@ -13,6 +13,7 @@ from lightning_gft.data.csv_rows import read_csv
 from lightning_gft.data.json_rows import read_json
 from lightning_gft.data.tables import ListTable, ParquetTable, Table
 from lightning_gft.data.text_files import COMPRESSED, open_bytes
+from lightning_gft.errors import GFTValueError
 
 KINDS = {
     ".json": "json",
@@ -62,7 +63,7 @@ class DataFile:
         """
         name = self.path.name
         if self.path.stat().st_size == 0:
-            raise ValueError(f"{name}: expected rows, got an empty file; write the rows into it again")
+            raise GFTValueError(f"{name}: expected rows, got an empty file; write the rows into it again")
         try:
             if self.kind == "parquet":
                 return ParquetTable(self.path)
@@ -72,7 +73,7 @@ class DataFile:
         except (EOFError, zlib.error, LZMAError, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # from the system, not from what decompresses
-            raise ValueError(
+            raise GFTValueError(
                 f"{name}: expected a whole compressed file, got one that cannot be read ({error}); copy it again"
             ) from error
 

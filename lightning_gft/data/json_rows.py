@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 from lightning_gft.checks import shorten
 from lightning_gft.data.columns import Row
 from lightning_gft.data.text_files import encoding_fault
+from lightning_gft.errors import GFTValueError
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _SHORT = 16
@@ -57,7 +58,7 @@ def parse_json(text: str) -> Any:
     try:
         return _DECODER.decode(text)
     except (RecursionError, ArithmeticError) as error:
-        raise ValueError(_reason(error)) from error
+        raise GFTValueError(_reason(error)) from error
 
 
 def _rows_of_lines(file: BinaryIO, name: str) -> list[Row] | None:
@@ -70,11 +71,11 @@ def _rows_of_lines(file: BinaryIO, name: str) -> list[Row] | None:
         try:
             row = _DECODER.decode(text.decode())
         except UnicodeDecodeError as error:
-            raise ValueError(encoding_fault(file, name)) from error
+            raise GFTValueError(encoding_fault(file, name)) from error
         except (ValueError, RecursionError, ArithmeticError) as error:
             if not rows and isinstance(error, json.JSONDecodeError):
                 return None
-            raise ValueError(
+            raise GFTValueError(
                 f"line {number} of {name}: expected {_LINES}, got {shorten(text.decode())} ({_reason(error)}); correct "
                 "the line or take it out"
             ) from error
@@ -88,17 +89,17 @@ def _rows_of_document(data: bytes, name: str, field: str | None) -> list[Row]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(encoding_fault(io.BytesIO(data), name)) from error
+        raise GFTValueError(encoding_fault(io.BytesIO(data), name)) from error
     try:
         values = list(_values(text))
     except json.JSONDecodeError as error:
         line = text.split("\n")[error.lineno - 1]
-        raise ValueError(
+        raise GFTValueError(
             f"line {error.lineno} of {name}: expected {_LINES}, got text that is not JSON ({error.msg}, column "
             f"{error.colno}): {shorten(line)}; correct it"
         ) from error
     except (ValueError, RecursionError, ArithmeticError) as error:
-        raise ValueError(f"{name}: expected {_LINES}, got one that cannot be read ({_reason(error)})") from error
+        raise GFTValueError(f"{name}: expected {_LINES}, got one that cannot be read ({_reason(error)})") from error
     if field is not None:
         values = [(line, _part(value, field, name)) for line, value in values]
     if len(values) == 1 and isinstance(values[0][1], list):
@@ -127,7 +128,7 @@ def _end_of_space(text: str, start: int) -> int:
 def _part(value: Any, field: str, name: str) -> list[Any]:
     part = value.get(field) if isinstance(value, dict) else None
     if not isinstance(part, list):
-        raise ValueError(f"{name}: expected an object with a list of rows under {field!r}, got {shorten(value)}")
+        raise GFTValueError(f"{name}: expected an object with a list of rows under {field!r}, got {shorten(value)}")
     return part
 
 
@@ -138,13 +139,15 @@ def _may_hold_half(source: bytes) -> bool:
 
 def _checked(row: Any, place: str, suspect: bool) -> Row:
     if not isinstance(row, dict):
-        raise ValueError(f'{place}: expected an object like {{"prompt": "...", ...}}, got {shorten(row)}')
+        raise GFTValueError(f'{place}: expected an object like {{"prompt": "...", ...}}, got {shorten(row)}')
     if suspect:
         try:
             json.dumps(row, ensure_ascii=False, default=str).encode()
         except UnicodeEncodeError as error:
             half = shorten(error.object[max(0, error.start - 20) : error.end])
-            raise ValueError(f"{place}: expected text, got half of a surrogate pair in {half}; correct it") from error
+            raise GFTValueError(
+                f"{place}: expected text, got half of a surrogate pair in {half}; correct it"
+            ) from error
     return row
 
 
@@ -163,7 +166,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(items) < len(pairs):
         keys = [key for key, _ in pairs]
         repeated = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"an object has the key {repeated!r} twice")
+        raise GFTValueError(f"an object has the key {repeated!r} twice")
     return items
 
 

@@ -20,6 +20,7 @@ from lightning_gft.data.repositories import Splits, find_in_folder, find_on_hub
 from lightning_gft.data.selection import Rows
 from lightning_gft.data.slices import choose_rows
 from lightning_gft.data.tables import DatasetTable, JoinedTable, Table
+from lightning_gft.errors import GFTValueError
 
 _SOURCES = (
     f"a {', '.join(list(KINDS)[:-1])} or {list(KINDS)[-1]} file, a glob or folder of them, a folder written by "
@@ -95,7 +96,7 @@ def _find_splits(path: str, name: str | None, where: str) -> Splits:
         return _find_in_folder(Path(local), name, where)
     is_file, is_glob = os.path.isfile(local), glob.has_magic(local)  # noqa: PTH113
     if name is not None and (is_file or is_glob):
-        raise ValueError(f"name={name!r} chooses a configuration of a data set, but {where} is files: leave it out")
+        raise GFTValueError(f"name={name!r} chooses a configuration of a data set, but {where} is files: leave it out")
     if is_file:
         return _of_files([Path(local)], where)
     if is_glob:
@@ -131,7 +132,9 @@ def _of_files(files: list[Path], where: str) -> Splits:
     kinds = {suffix_of(file) for file in files}
     if not kinds <= KINDS.keys():
         unknown = ", ".join(sorted({file.suffix or "none" for file in files if suffix_of(file) not in KINDS}))
-        raise ValueError(f"{where}: expected files of a kind that is read, got the suffix {unknown}; give {_SOURCES}")
+        raise GFTValueError(
+            f"{where}: expected files of a kind that is read, got the suffix {unknown}; give {_SOURCES}"
+        )
     _check_kinds(files, where)
     return {"train": [file_of(file) for file in files]}
 
@@ -153,7 +156,7 @@ def _check_kinds(files: Sequence[Path], where: str) -> None:
     if len({KINDS[kind] for kind in kinds}) > 1:
         found = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
         glob_of_one = str(files[0].with_name(f"*{suffix_of(files[0])}"))
-        raise ValueError(
+        raise GFTValueError(
             f"{where}: expected files of one kind, got {found}; choose by a glob, as in {glob_of_one!r}, or put the "
             "others elsewhere"
         )
@@ -169,7 +172,9 @@ def _load_saved(folder: Path, where: str) -> Splits:
     try:
         saved = datasets.load_from_disk(str(folder))
     except (FileNotFoundError, KeyError, ValueError, pyarrow.ArrowException) as error:
-        raise ValueError(f"{where} is not whole, as `save_to_disk` leaves a folder: save it again ({error})") from error
+        raise GFTValueError(
+            f"{where} is not whole, as `save_to_disk` leaves a folder: save it again ({error})"
+        ) from error
     return dict(saved) if isinstance(saved, datasets.DatasetDict) else {"train": saved}
 
 
@@ -181,7 +186,7 @@ def _named(where: str) -> Iterator[None]:
     except ValueError as error:
         if where in f"{error}":
             raise
-        raise ValueError(f"{where}: {error}") from error
+        raise GFTValueError(f"{where}: {error}") from error
     except OSError as error:
         if where in f"{error}":
             raise
@@ -194,7 +199,7 @@ def _read_files(files: Sequence[DataFile]) -> Table:
     tables = [file.read() for file in files]
     for file, table in zip(files, tables, strict=True):
         if file.kind != "json" and set(table.columns) != set(tables[0].columns):
-            raise ValueError(
+            raise GFTValueError(
                 f"{file.path.name}: expected the columns of {files[0].path.name}, {_listed(tables[0].columns)}, got "
                 f"{_listed(table.columns)}; give files with the same columns"
             )

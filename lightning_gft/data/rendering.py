@@ -15,6 +15,7 @@ from lightning_gft.checks import warn_of_written_break
 from lightning_gft.data.errors import TextError
 from lightning_gft.data.prompts import Answer, Prompt, Variables, check_prompt
 from lightning_gft.data.responses import EncodedPrompt
+from lightning_gft.errors import GFTValueError
 
 Rendered = tuple[str, Conversation | None]
 """A prompt's text, and what the chat template made it of, if one is in use."""
@@ -179,25 +180,25 @@ class PromptRenderer:
     def _check_options(self, uses_chat_template: bool, kwargs: Mapping[str, Any]) -> None:
         for field in ("prompt_template", "system_prompt", "response_prefix"):
             if not isinstance(getattr(self, field), str):
-                raise ValueError(f"{field}={getattr(self, field)!r} must be a text" + _MEANING.get(field, ""))
+                raise GFTValueError(f"{field}={getattr(self, field)!r} must be a text" + _MEANING.get(field, ""))
             warn_of_written_break(field, getattr(self, field))
         if "{prompt}" not in self.prompt_template:
-            raise ValueError(
+            raise GFTValueError(
                 f"prompt_template={self.prompt_template!r} has no place for the prompt: write {{prompt}} in it"
             )
         if not uses_chat_template:
             if self.system_prompt:
-                raise ValueError("system_prompt needs a chat template: write it into `prompt_template` instead")
+                raise GFTValueError("system_prompt needs a chat template: write it into `prompt_template` instead")
             if kwargs:
-                raise ValueError("chat_template_kwargs needs a chat template: leave it out, or use one")
+                raise GFTValueError("chat_template_kwargs needs a chat template: leave it out, or use one")
             return
         if not self.has_chat_template:
-            raise ValueError(
+            raise GFTValueError(
                 "use_chat_template=True, but the tokenizer has no chat template: give it one with `chat_template=` (a "
                 "path or the template itself), or use `prompt_template`"
             )
         if self.prompt_template != "{prompt}":
-            raise ValueError(
+            raise GFTValueError(
                 f"prompt_template={self.prompt_template!r} would have no effect beside the tokenizer's chat template: "
                 "set `use_chat_template: false` to use it, or leave it out"
             )
@@ -213,9 +214,9 @@ class PromptRenderer:
         try:
             one, other = template.render_all(conversations, add_generation_prompt=True)
         except RenderError as error:
-            raise ValueError(f"system_prompt: {error}") from error
+            raise GFTValueError(f"system_prompt: {error}") from error
         if one == other:
-            raise ValueError(
+            raise GFTValueError(
                 f"system_prompt={self.system_prompt!r} would be left out by the chat template: put it into the "
                 "prompts, or give the tokenizer another `chat_template`"
             )
@@ -243,7 +244,7 @@ def _check_variables(template: ChatTemplate) -> None:
         if name in known:
             continue
         closest = difflib.get_close_matches(name, known, n=1)
-        raise ValueError(
+        raise GFTValueError(
             f"chat_template_kwargs: the chat template reads no {name!r}"
             + (f"; did you mean {closest[0]!r}?" if closest else f"; it reads {', '.join(map(repr, known)) or 'none'}")
         )

@@ -8,6 +8,7 @@ import datasets
 
 from lightning_gft.data.selection import Piece, Rows
 from lightning_gft.data.tables import Table
+from lightning_gft.errors import GFTValueError
 
 _EXAMPLES = "a split, slices such as 'train[:1000]' or 'train[80%:]', or a sum of them such as 'train+test[:10%]'"
 
@@ -31,13 +32,13 @@ def choose_rows(splits: Mapping[str, Table], split: str | None, where: str, fiel
         ([{'n': 8}, {'n': 9}], [9])
     """
     if split is None and len(splits) > 1:
-        raise ValueError(f"{where}: expected one split, got {_listed(splits)}; choose one by `{field}`")
+        raise GFTValueError(f"{where}: expected one split, got {_listed(splits)}; choose one by `{field}`")
     name = next(iter(splits)) if split is None else split
     pieces = [Piece(name, splits[name], range(len(splits[name])))] if name in splits else None
     rows = Rows(pieces or _pieces(splits, name, where, field))
     if len(rows) == 0:
         sizes = ", ".join(f"{len(splits[piece.split])} in {piece.split!r}" for piece in rows.pieces)
-        raise ValueError(
+        raise GFTValueError(
             f"{where}: expected rows, got none"
             + (f" in {field}={split!r} (rows: {sizes}); choose others" if split is not None else "; give other data")
         )
@@ -51,11 +52,11 @@ def _pieces(splits: Mapping[str, Table], spec: str, where: str, field: str) -> l
     except KeyError as error:
         missing = error.args[0]
         named = f"{field}={spec!r}" if missing == spec else f"{field}={spec!r}: {missing!r}"
-        raise ValueError(f"{named} is not a split of {where}, which has {_listed(splits)}") from error
+        raise GFTValueError(f"{named} is not a split of {where}, which has {_listed(splits)}") from error
     except (ValueError, AssertionError) as error:
         if error is lengths.failure:  # of the file, and not of the slice
             raise
-        raise ValueError(f"{field}={spec!r}: expected {_EXAMPLES}, of {_listed(splits)}; got {error}") from error
+        raise GFTValueError(f"{field}={spec!r}: expected {_EXAMPLES}, of {_listed(splits)}; got {error}") from error
     return [
         Piece(part.splitname, splits[part.splitname], range(part.from_, max(part.from_, part.to)))
         for part in instructions

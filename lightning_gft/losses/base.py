@@ -8,6 +8,7 @@ from typing import ClassVar, get_args
 import torch
 from torch import Tensor, nn
 
+from lightning_gft.errors import GFTValueError
 from lightning_gft.functional import Reduction, masked_loss, reduction_weights, widen
 from lightning_gft.rectifiers import CoefficientRectifier
 from lightning_gft.types import GroupBatch, Source, TokenBatch
@@ -38,7 +39,7 @@ class GroupLoss(nn.Module, ABC):
     def __init__(self, rectifier: CoefficientRectifier, reduction: Reduction = "token-mean") -> None:
         super().__init__()
         if reduction not in get_args(Reduction):
-            raise ValueError(f"reduction={reduction!r} is unknown; use one of {', '.join(get_args(Reduction))}")
+            raise GFTValueError(f"reduction={reduction!r} is unknown; use one of {', '.join(get_args(Reduction))}")
         self.rectifier = rectifier
         self.reduction: Reduction = reduction
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from lightning_gft.errors import GFTValueError
+
 _CHANGE = 1e-4
 """Of the largest logit. A causal model in single precision shows next to none."""
 
@@ -23,7 +25,7 @@ def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase)
     """
     embedded = model.config.get_text_config().vocab_size
     if len(tokenizer) > embedded:
-        raise ValueError(
+        raise GFTValueError(
             f"the tokenizer has {len(tokenizer)} tokens but the model embeds {embedded}; use the tokenizer that "
             "belongs to the model, or resize the model's embeddings and save it first"
         )
@@ -48,7 +50,7 @@ def check_causal(model: PreTrainedModel) -> None:
     model.train(training)
     tolerance = _CHANGE if logits.dtype in (torch.float32, torch.float64) else 2e-2  # half precision rounds to 2^-8
     if (logits - changed).abs().max() > tolerance * logits.abs().max():
-        raise ValueError(
+        raise GFTValueError(
             f"{type(model).__name__} is not causal: what it predicts for a token depends on later tokens. Give a model "
             "that generates from left to right"
         )
@@ -65,7 +67,7 @@ def check_prompts(prompt_ids: Sequence[Sequence[int]]) -> None:
     """
     empty = next((number for number, ids in enumerate(prompt_ids) if not len(ids)), None)
     if empty is not None:
-        raise ValueError(
+        raise GFTValueError(
             f"`prompt_ids[{empty}]`: expected at least one token, got none; begin it with the tokenizer's "
             "beginning-of-sequence token, or leave the prompt out"
         )
@@ -84,7 +86,7 @@ def check_window(tokenizer: PreTrainedTokenizerBase, prompt_length: int, max_new
     """
     window = tokenizer.model_max_length
     if prompt_length + max_new_tokens > window:
-        raise ValueError(
+        raise GFTValueError(
             f"a prompt of {prompt_length} tokens and max_new_tokens={max_new_tokens} are more than the "
             f"model's window of {window} tokens (max_position_embeddings of its config.json): lower max_new_tokens, or "
             "leave longer prompts out by the datamodule's max_prompt_length"

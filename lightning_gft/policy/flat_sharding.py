@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 from transformers import PreTrainedModel
 from typing_extensions import override
 
+from lightning_gft.errors import GFTValueError
 from lightning_gft.policy.flat_states import join_state, split_state
 from lightning_gft.policy.sharding import Sharding, transformer_blocks
 
@@ -173,7 +174,7 @@ def _wrap(
     except ValueError as error:
         if "uniform dtype" not in str(error):
             raise
-        raise ValueError(
+        raise GFTValueError(
             f"fsdp puts weights of one data type end to end, but those of {type(model).__name__} are of several: set "
             "the policy's torch_dtype to float32, or use trainer.strategy: fsdp2"
         ) from error

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 from torch.optim import Optimizer
 
+from lightning_gft.errors import GFTValueError
+
 Shapes = Mapping[nn.Parameter, torch.Size]
 """Of whole weights. Of each a process holds the values from one to another, in the order of processes, or none."""
 
@@ -99,7 +101,7 @@ def _described(
         for name, value in values.items():
             is_piece = isinstance(value, Tensor) and value.dim() > 0
             if is_piece and value.shape != weights[number].shape:
-                raise ValueError(
+                raise GFTValueError(
                     f"{type(optimizer).__name__} keeps {list(value.shape)} values ({name}) of "
                     f"{weights[number].numel()} weights, which fsdp cannot put together for a checkpoint: use AdamW, "
                     "or trainer.strategy: fsdp2"

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lightning_gft.checks import check_count
+from lightning_gft.errors import GFTRuntimeError
 from lightning_gft.functional.head.linear_logprob import ChunkCoefficientsFn
 from lightning_gft.lm.decoding.stopping import StopStrings
 from lightning_gft.lm.forward import score
@@ -195,7 +196,7 @@ class Policy(nn.Module):
                 yield
             return
         if self.reference_model is None:
-            raise RuntimeError("this policy keeps no reference; load it with keep_reference=True")
+            raise GFTRuntimeError("this policy keeps no reference; load it with keep_reference=True")
         self._uses_reference = True
         try:
             yield

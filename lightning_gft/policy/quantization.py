@@ -11,6 +11,7 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelP
 from lightning.pytorch.utilities import rank_zero_warn
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
+from lightning_gft.errors import GFTValueError
 from lightning_gft.policy.extras import require
 
 for _noisy in ("autograd._functions", "backends.cpu.ops"):
@@ -50,12 +51,12 @@ class Quantization:
         require("bitsandbytes", setting="quantization", extra="qlora")
         for name, hint in get_type_hints(type(self)).items():
             if (choices := get_args(hint)) and getattr(self, name) not in choices:
-                raise ValueError(
+                raise GFTValueError(
                     f"`quantization.{name}`: expected {' or '.join(map(str, choices))}, got {getattr(self, name)!r}"
                 )
         given = [field.name for field in fields(self)[1:] if getattr(self, field.name) != field.default]
         if self.bits == 8 and given:
-            raise ValueError(f"quantization.{given[0]} has no meaning with bits=8; leave it out, or use bits: 4")
+            raise GFTValueError(f"quantization.{given[0]} has no meaning with bits=8; leave it out, or use bits: 4")
 
     def config(self) -> BitsAndBytesConfig:
         """Return what transformers calls it."""
@@ -125,17 +126,17 @@ def check_sharding(quantization: Quantization, torch_dtype: str, strategy: Strat
         return
     name = type(strategy).__name__
     if isinstance(strategy, FSDPStrategy):
-        raise ValueError(
+        raise GFTValueError(
             "quantization does not go with trainer.strategy: fsdp, which would put packed weights and those that train "
             "end to end: use bits: 4 with fsdp2, or ddp"
         )
     if quantization.bits == 8:
-        raise ValueError(
+        raise GFTValueError(
             f"quantization.bits=8 cannot be sharded by {name}: use bits: 4 with storage_dtype equal to torch_dtype, or "
             "trainer.strategy: ddp"
         )
     if quantization.storage_dtype != torch_dtype:
-        raise ValueError(
+        raise GFTValueError(
             f"{name} shards weights of one data type, but quantization.storage_dtype={quantization.storage_dtype!r} "
             f"and torch_dtype={torch_dtype!r}: set both to bfloat16, or use trainer.strategy: ddp"
         )

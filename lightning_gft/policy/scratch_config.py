@@ -11,6 +11,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerBase
 
 from lightning_gft.checks import did_you_mean
+from lightning_gft.errors import GFTValueError
 from lightning_gft.policy.files import in_a_line
 
 _SMALL = {
@@ -39,12 +40,12 @@ def small_config(model_type: str, given: Mapping[str, Any], tokenizer: PreTraine
         >>> from lightning_gft.policy.tokenizer import alphabet_tokenizer
         >>> small_config("qwen2", {"hidden_act": "gelo"}, alphabet_tokenizer("abc"))
         Traceback (most recent call last):
-        ValueError: `config.hidden_act`: expected what a model of Qwen2Config can be built and run with, got 'gelo' ...
+        lightning_gft.errors.GFTValueError: `config.hidden_act`: expected what a model of Qwen2Config can be built ...
     """
     try:
         default = AutoConfig.for_model(model_type)
     except ValueError as error:
-        raise ValueError(f"model_type={model_type!r} is not an architecture of transformers") from error
+        raise GFTValueError(f"model_type={model_type!r} is not an architecture of transformers") from error
     given = dict(given)
     _check_names(given, default)
     # A field may go by two names, GPT-2's `n_embd` and `hidden_size`: the one given must replace the other.
@@ -52,7 +53,7 @@ def small_config(model_type: str, given: Mapping[str, Any], tokenizer: PreTraine
     for name, value in given.items():
         _check_value(name, value, default)
     if given.get("vocab_size", len(tokenizer)) < len(tokenizer):
-        raise ValueError(
+        raise GFTValueError(
             f"`config.vocab_size`: expected at least the {len(tokenizer)} tokens of the alphabet, got "
             f"{given['vocab_size']}; leave it out"
         )
@@ -67,7 +68,7 @@ def _check_names(given: Mapping[str, Any], default: PreTrainedConfig) -> None:
     known = {name for name in {*default.to_dict(), *default.attribute_map} if not str(name).startswith("_")}
     for name in given:
         if name not in known:
-            raise ValueError(
+            raise GFTValueError(
                 f"`config.{name}`: expected a field of {type(default).__name__}, which has no such"
                 f"{did_you_mean(str(name), known)}"
             )
@@ -78,16 +79,16 @@ def _check_value(name: str, value: object, default: PreTrainedConfig) -> None:
     least = 1 if name in {default.attribute_map.get(common) for common in _AT_LEAST_ONE} else least
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     if is_number and not (isinstance(value, Integral) or math.isfinite(value)):  # type: ignore[arg-type]
-        raise ValueError(f"`config.{name}`: expected a finite number, got {value}")
+        raise GFTValueError(f"`config.{name}`: expected a finite number, got {value}")
     counts = isinstance(getattr(default, name, None), int) or least == 1
     if counts and isinstance(value, Integral) and not name.endswith("_token_id") and int(value) < least:
-        raise ValueError(f"`config.{name}`: expected at least {least}, got {value}")
+        raise GFTValueError(f"`config.{name}`: expected at least {least}, got {value}")
 
 
 def _check_heads(config: PreTrainedConfig, given: Mapping[str, Any]) -> None:
     width, heads = (getattr(config, name, None) for name in ("hidden_size", "num_attention_heads"))
     if "head_dim" not in given and isinstance(width, int) and isinstance(heads, int) and width % heads:
-        raise ValueError(
+        raise GFTValueError(
             f"`config.num_attention_heads`: expected a divisor of hidden_size={width}, got {heads}; change either, or "
             "give head_dim"
         )
@@ -117,7 +118,7 @@ def _try(
     culprits = [name for name in given if attempt({k: v for k, v in given.items() if k != name}, run) is None]
     shown = [names[name] for name in culprits[:1] or given]
     values = ", ".join(repr(given[name]) for name in culprits[:1] or given)
-    raise ValueError(
+    raise GFTValueError(
         f"{', '.join(f'`config.{name}`' for name in shown)}: expected what a model of {type(default).__name__} can be "
         f"built and run with, got {values} ({_reason(error)})"
     ) from error

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from lightning_gft.errors import GFTValueError
+
 _PATTERN_SECONDS = 10.0
 """More than a busy machine takes to start Python and match a sane pattern."""
 
@@ -44,14 +46,14 @@ def check_modules(model: PreTrainedModel, targets: str | Sequence[str], saved: S
     _check_names(model, "modules_to_save", saved)
     for name in saved:
         if any(_is_quantised(module) for _, module in named_modules(model, name)):
-            raise ValueError(
+            raise GFTValueError(
                 f"lora.modules_to_save: {name!r} is quantised, and weights of few bits cannot be trained: leave it "
                 "out, or leave quantization out"
             )
         if twice := [
             path for path, module in named_modules(model, name) if any(module is other for _, other in targeted)
         ]:
-            raise ValueError(
+            raise GFTValueError(
                 f"lora: {twice[0]} is in target_modules and in modules_to_save; an adapter and a whole copy of one "
                 "module exclude each other, so leave it out of one of them"
             )
@@ -70,7 +72,7 @@ def check_pattern(pattern: str) -> None:
     try:
         re.compile(pattern)
     except re.error as error:
-        raise ValueError(
+        raise GFTValueError(
             f"`lora.target_modules`: expected a regular expression, got {pattern!r} ({error}); give names as a list, "
             "[q_proj, v_proj]"
         ) from error
@@ -104,7 +106,7 @@ def matching(pattern: str, names: Sequence[str]) -> list[str]:
             timeout=_PATTERN_SECONDS,
         )
     except subprocess.TimeoutExpired:
-        raise ValueError(
+        raise GFTValueError(
             f"lora.target_modules: expected a regular expression that is matched quickly, got {pattern!r}, which took "
             f"over {_PATTERN_SECONDS:.0f} seconds; repetitions within repetitions, as in (a+)+, do that: give the "
             "names as a list, [q_proj, v_proj]"
@@ -123,7 +125,7 @@ def _targeted(model: PreTrainedModel, targets: str | Sequence[str]) -> list[tupl
     matched = [name for name in matching(targets, [*modules, *_NAMED_BY_PEFT]) if name in modules]
     if not matched:
         words = re.findall(r"\w+", re.sub(r"\\.", " ", targets))
-        raise ValueError(
+        raise GFTValueError(
             f"lora.target_modules: expected a regular expression over the whole path of a module, such as "
             rf"'.*\.q_proj', got {targets!r}, which matches none of {type(model).__name__}"
             f"{_did_you_mean(words, model)}; names are given as a list, [q_proj]"
@@ -135,7 +137,7 @@ def _check_adaptable(model: PreTrainedModel, targeted: Sequence[tuple[str, nn.Mo
     unfit = [(path, module) for path, module in targeted if not _is_adaptable(module)]
     if unfit:
         path, module = unfit[0]
-        raise ValueError(
+        raise GFTValueError(
             f"lora.target_modules: expected linear layers or embeddings, got {path}, a {type(module).__name__}"
             f"{f' (and {len(unfit) - 1} more)' if unfit[1:] else ''}; those that take an adapter are "
             f"{_listed(_adaptable(model))}"
@@ -150,7 +152,7 @@ def _is_adaptable(module: nn.Module) -> bool:
 def _check_names(model: PreTrainedModel, field: str, names: Sequence[str]) -> None:
     missing = [name for name in names if not any(named_modules(model, name))]
     if missing:
-        raise ValueError(
+        raise GFTValueError(
             f"`lora.{field}`: expected modules of {type(model).__name__}, got {', '.join(map(repr, missing))}"
             f"{_did_you_mean(missing, model)}; use some of {_listed(_leaves(model))}"
         )

@@ -12,6 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_gft.checks import check_number
+from lightning_gft.errors import GFTImportError, GFTTypeError, GFTValueError
 from lightning_gft.rewards.text import shorten
 
 
@@ -111,7 +112,7 @@ class FunctionReward(Reward):
         super().__init__(weight, special_tokens)
         self._function = _import_function(function) if isinstance(function, str) else function
         if not callable(self._function):
-            raise TypeError(f"`function`: expected a function or its dotted path, got {shorten(function)}")
+            raise GFTTypeError(f"`function`: expected a function or its dotted path, got {shorten(function)}")
         self.function = function if isinstance(function, str) else _name(function)
         parameters = _parameters(self._function, self.function)
         named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
@@ -143,7 +144,7 @@ class FunctionReward(Reward):
         hint = (
             "; a response is called `responses` here, not `completions`: rename it" if "completions" in missing else ""
         )
-        raise ValueError(
+        raise GFTValueError(
             f"`function`: expected one whose parameters the data has, got {self.function} with {missing}; name some of "
             f"{sorted(given)}{hint}"
         )
@@ -176,7 +177,7 @@ def _parameters(function: Callable[..., Any], name: str) -> list[inspect.Paramet
     try:
         return list(inspect.signature(function).parameters.values())
     except ValueError as error:
-        raise TypeError(
+        raise GFTTypeError(
             f"`function`: expected one whose parameters can be read, got {name}; wrap it in one of your own"
         ) from error
 
@@ -184,24 +185,24 @@ def _parameters(function: Callable[..., Any], name: str) -> list[inspect.Paramet
 def _import_function(path: str) -> Callable[..., Any]:
     parts = path.replace(":", ".").split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
-        raise ValueError(
+        raise GFTValueError(
             f"`function`: expected package.module.function or package.module:function, got {path!r}; write the path so"
         )
     module_name, name = ".".join(parts[:-1]), parts[-1]
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
-        raise ImportError(
+        raise GFTImportError(
             f"`function`: expected a module that can be imported, got {module_name!r} in {path!r} ({error}); "
             "install it, or put the folder that holds it on PYTHONPATH"
         ) from error
     if not hasattr(module, name):
-        raise ImportError(
+        raise GFTImportError(
             f"`function`: expected a name in module {module_name!r}, got {name!r}; define it there at the top level"
         )
     function = getattr(module, name)
     if not callable(function):
-        raise TypeError(
+        raise GFTTypeError(
             f"`function`: expected a function, got {path!r}, a {type(function).__name__}; name the function itself"
         )
     return function  # type: ignore[no-any-return]

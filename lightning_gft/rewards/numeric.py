@@ -13,6 +13,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_gft.checks import check_marker, check_number
+from lightning_gft.errors import GFTValueError
 from lightning_gft.rewards.base import Reward
 from lightning_gft.rewards.numbers import find_number, read_number
 from lightning_gft.rewards.text import after_marker, alternatives, shorten
@@ -85,7 +86,7 @@ class NumericReward(Reward):
         elif isinstance(reference, Real | Decimal) and not isinstance(reference, bool):
             number = read_number(str(reference))
         if number is None:
-            raise ValueError(
+            raise GFTValueError(
                 f"the reference of NumericReward: expected a text that is one number, got {shorten(reference)}; "
                 "correct the data, choose the column that holds the number, or name the marker before it as `marker`"
             )

@@ -11,6 +11,7 @@ from transformers import DynamicCache, PreTrainedModel
 from typing_extensions import override
 
 from lightning_gft.checks import check_count
+from lightning_gft.errors import GFTRuntimeError
 from lightning_gft.functional import token_logprobs
 from lightning_gft.lm.decoding.repeated_prompt import RepeatedPrompts
 from lightning_gft.lm.decoding.sampling import draw, logits_warpers, uniform_noise
@@ -160,7 +161,7 @@ class _Decoder:
         # One logit that is not a number makes all log-probabilities of its row such.
         newest, ended, broken = torch.stack([chosen, torch.isin(chosen, self.eos), logprobs.isnan()]).cpu()
         if broken.any():
-            raise RuntimeError(
+            raise GFTRuntimeError(
                 "the policy's logits are not numbers, so nothing can be drawn from it: its weights have diverged or "
                 "are broken. Go back to an earlier checkpoint and lower the learning rate"
             )

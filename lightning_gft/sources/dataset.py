@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from typing_extensions import override
 
+from lightning_gft.errors import GFTValueError
 from lightning_gft.seeds import response_seeds
 from lightning_gft.sources.base import ResponseSource
 from lightning_gft.types import PromptBatch, Response, ResponseGenerator, Source
@@ -29,7 +30,7 @@ class DatasetSource(ResponseSource):
             ValueError: If this source's role is not among them.
         """
         if self.role not in roles:
-            raise ValueError(
+            raise GFTValueError(
                 f"{type(self).__name__} needs demonstrations, but the data has none for the role {self.role!r}; set "
                 f"{self.role}_column in the datamodule, or take this source out of the sampler"
             )

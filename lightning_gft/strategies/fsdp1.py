@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from lightning_gft.checkpoint.sharded import is_sharded, read_parts
+from lightning_gft.errors import GFTValueError
 from lightning_gft.policy import FlatSharded
 
 
@@ -105,7 +106,7 @@ def adopt(strategy: FSDPStrategy) -> None:
         ),
     ):
         if refused:
-            raise ValueError(f"trainer.strategy={type(strategy).__name__}{setting} is not supported: {remedy}")
+            raise GFTValueError(f"trainer.strategy={type(strategy).__name__}{setting} is not supported: {remedy}")
     strategy.__class__ = FSDP1Strategy
     is_hybrid = strategy.sharding_strategy in (ShardingStrategy.HYBRID_SHARD, ShardingStrategy._HYBRID_SHARD_ZERO2)
     if is_hybrid and not strategy.kwargs.keys() & {"device_mesh", "process_group"}:

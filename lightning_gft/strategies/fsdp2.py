@@ -29,6 +29,7 @@ from lightning_gft.checkpoint.sharded import (
     split,
     write_parts,
 )
+from lightning_gft.errors import GFTValueError
 
 
 class FSDP2Strategy(ModelParallelStrategy):
@@ -80,7 +81,7 @@ class FSDP2Strategy(ModelParallelStrategy):
         for optimizer in self.optimizers:
             kind = type(optimizer)
             if kind.__module__.startswith("bitsandbytes."):
-                raise ValueError(
+                raise GFTValueError(
                     f"model.optimizer={kind.__module__}.{kind.__name__} does not work on weights that are split: use "
                     "torch.optim.AdamW, whose averages are split too, or trainer.strategy: ddp"
                 )
@@ -126,7 +127,7 @@ class FSDP2Strategy(ModelParallelStrategy):
         assert self.lightning_module is not None  # noqa: S101 (Lightning has set it)
         if self._save_distributed_checkpoint:
             if "://" in str(path) or storage_options is not None:
-                raise ValueError(
+                raise GFTValueError(
                     f"checkpoint {path}: parts are written to folders; give one, or set "
                     "save_distributed_checkpoint: false of the fsdp2 strategy"
                 )

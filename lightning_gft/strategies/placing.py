@@ -16,6 +16,7 @@ from lightning.pytorch.strategies import (
 )
 
 from lightning_gft.checkpoint import weight_digests
+from lightning_gft.errors import GFTValueError
 from lightning_gft.policy import FlatSharded, FullySharded, Policy, Sharding
 from lightning_gft.strategies.fsdp1 import FSDP1Strategy, adopt
 from lightning_gft.strategies.fsdp2 import FSDP2Strategy
@@ -35,7 +36,7 @@ def check_strategy(strategy: Strategy, precision: str) -> None:
     """
     name = type(strategy).__name__
     if isinstance(strategy, DeepSpeedStrategy):
-        raise ValueError(f"trainer.strategy={name} is not supported: use fsdp2, or ddp where a model fits")
+        raise GFTValueError(f"trainer.strategy={name} is not supported: use fsdp2, or ddp where a model fits")
     if isinstance(strategy, FSDPStrategy):
         adopt(strategy)
     elif isinstance(strategy, ModelParallelStrategy):
@@ -43,7 +44,7 @@ def check_strategy(strategy: Strategy, precision: str) -> None:
     else:
         return
     if precision not in _PRECISIONS:
-        raise ValueError(
+        raise GFTValueError(
             f"trainer.precision={precision!r} does not go with {name}: use one of {', '.join(_PRECISIONS)}, and the "
             "policy's torch_dtype for the data type of the weights"
         )
@@ -53,12 +54,12 @@ def check_strategy(strategy: Strategy, precision: str) -> None:
 
 def _check_mesh(strategy: ModelParallelStrategy) -> None:
     if type(strategy) not in (ModelParallelStrategy, FSDP2Strategy):
-        raise ValueError(
+        raise GFTValueError(
             f"trainer.strategy={type(strategy).__name__} is not supported: it is a subclass of Lightning's; use fsdp2"
         )
     size = strategy.device_mesh["tensor_parallel"].size()
     if size > 1:
-        raise ValueError(
+        raise GFTValueError(
             f"trainer.strategy={type(strategy).__name__} with tensor_parallel_size={size}: weights are split by FSDP2 "
             "alone; use `fsdp2`, or set tensor_parallel_size to 1 and data_parallel_size to the number of processes"
         )
@@ -105,7 +106,7 @@ def _shard(policy: Policy, strategy: FSDP1Strategy | FSDP2Strategy, precision: s
     compute_dtype = torch.bfloat16 if casts else None
     if isinstance(strategy, FSDP1Strategy):
         if policy.adapters is not None and policy.adapters.use_dora:
-            raise ValueError(
+            raise GFTValueError(
                 "lora.use_dora does not go with fsdp, under which weights are only there within layers: use fsdp2"
             )
         strategy.precision_plugin.convert_module(policy)  # which Lightning would do to the pieces
@@ -134,7 +135,7 @@ def _check_same(digests: dict[str, str]) -> None:
     for rank, others in enumerate(everyones):
         differing = [name for name, digest in everyones[0].items() if others.get(name) != digest]
         if differing:
-            raise ValueError(
+            raise GFTValueError(
                 f"process {rank} has read other weights than process 0, in {differing[0]} and {len(differing) - 1} "
                 "more: give all machines the same files"
             )
