@@ -34,8 +34,9 @@ def printed_config(capsys: pytest.CaptureFixture[str], *args: str, subcommand: s
     capsys.readouterr()
     with pytest.raises(SystemExit) as stop:
         main([subcommand, *args, "--print_config"])
-    assert stop.value.code == 0
-    config: dict[str, Any] = yaml.safe_load(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    assert stop.value.code == 0, f"{stop.value.code}: {printed.err}"
+    config: dict[str, Any] = yaml.safe_load(printed.out)
     return config
 
 
