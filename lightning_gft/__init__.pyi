@@ -54,3 +54,4 @@ from lightning_gft.types import Source as Source
 from lightning_gft.types import TokenBatch as TokenBatch
 
 __version__: str
+__all__: list[str]

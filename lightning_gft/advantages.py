@@ -9,6 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_gft.checks import check_number
+from lightning_gft.errors import GFTValueError
 from lightning_gft.functional import (
     check_rewards,
     group_normalized_advantages,
@@ -43,7 +44,7 @@ class AdvantageEstimator(Part, ABC):
         """
         if num_responses < 2:
             name = type(self).__name__
-            raise ValueError(
+            raise GFTValueError(
                 f"expected at least 2 responses a prompt for {name}, which compares them, got {num_responses}"
             )
 
@@ -71,7 +72,7 @@ class GroupNormalizedAdvantage(AdvantageEstimator):
     def __init__(self, eps: float = 1e-6, scale: AdvantageScale = "group") -> None:
         self.eps = check_number("eps", eps, least=0, of=type(self).__name__)
         if scale not in get_args(AdvantageScale):
-            raise ValueError(f"scale={scale!r} is unknown; use one of {', '.join(get_args(AdvantageScale))}")
+            raise GFTValueError(f"scale={scale!r} is unknown; use one of {', '.join(get_args(AdvantageScale))}")
         self.scale: AdvantageScale = scale
 
     @override
@@ -107,7 +108,7 @@ class SelfBaselineAdvantage(AdvantageEstimator):
         super().check_group(num_responses, num_own)
         if num_own < 2:
             name = type(self).__name__
-            raise ValueError(f"expected at least 2 own samples a prompt for {name}, the baseline, got {num_own}")
+            raise GFTValueError(f"expected at least 2 own samples a prompt for {name}, the baseline, got {num_own}")
 
 
 class RewardAdvantage(AdvantageEstimator):

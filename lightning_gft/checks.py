@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any, cast
 
+from lightning_gft.errors import GFTTypeError, GFTValueError
+
 _MOST_SHOWN = 60
 """Characters of a wrong value that an error shows."""
 
@@ -46,14 +48,14 @@ def check_number(
         0.9
         >>> check_number("top_p", float("nan"), above=0, most=1, of="SelfSource")
         Traceback (most recent call last):
-        ValueError: `top_p` of SelfSource: expected a number above 0 and at most 1, got nan
+        lightning_gft.errors.GFTValueError: `top_p` of SelfSource: expected a number above 0 and at most 1, got nan
     """
     number = _plain(value)
     expected = f"a {_range('number', least, above, most, below) or 'finite number'}{otherwise and f', or {otherwise}'}"
     if not isinstance(number, Real) or isinstance(number, bool):
-        raise TypeError(_complaint(field, of, expected, number, _type_remedy(number)))
+        raise GFTTypeError(_complaint(field, of, expected, number, _type_remedy(number)))
     if not _is_finite(number) or _outside(number, least, above, most, below):
-        raise ValueError(_complaint(field, of, expected, number, remedy))
+        raise GFTValueError(_complaint(field, of, expected, number, remedy))
     return cast("float", number)  # an int stays one
 
 
@@ -86,11 +88,11 @@ def check_count(
     expected = f"a {_range('whole number', least, None, None if most == sys.maxsize else most, None)}"
     expected += otherwise and f", or {otherwise}"
     if not isinstance(number, Integral) or isinstance(number, bool):
-        raise TypeError(_complaint(field, of, expected, number, _type_remedy(number)))
+        raise GFTTypeError(_complaint(field, of, expected, number, _type_remedy(number)))
     if _outside(number, least, None, most, None):
         beyond = most == sys.maxsize and _outside(number, None, None, most, None)
         remedy = f"{sys.maxsize} is the most that a machine counts to" if beyond else remedy
-        raise ValueError(_complaint(field, of, expected, number, remedy))
+        raise GFTValueError(_complaint(field, of, expected, number, remedy))
     return int(number)
 
 
@@ -118,7 +120,7 @@ def check_kind(field: str, value: object, kind: type, example: str) -> None:
         >>> check_kind("batch_size", 8, int, "8")
     """
     if not isinstance(value, kind):
-        raise TypeError(_complaint(field, "", f"a {kind.__name__}", value, f"give one such as {example}"))
+        raise GFTTypeError(_complaint(field, "", f"a {kind.__name__}", value, f"give one such as {example}"))
 
 
 def check_marker(field: str, marker: object) -> None:
@@ -131,7 +133,7 @@ def check_marker(field: str, marker: object) -> None:
         >>> check_marker("answer_marker", "####")
     """
     if marker is None:
-        raise ValueError(
+        raise GFTValueError(
             f'{field} is null: in YAML, quote a value that begins with #, as in {field}: "####"; an empty text means '
             "no marker"
         )
@@ -173,9 +175,9 @@ def check_texts(field: str, texts: object, of: str = "") -> tuple[str, ...]:
     given = ((texts,) if texts else ()) if isinstance(texts, str) else texts
     if not isinstance(given, list | tuple) or not all(isinstance(text, str) for text in given):
         remedy = "in YAML, quote a text that begins with # or looks like a number"
-        raise TypeError(_complaint(field, of, "a text or a list of texts", texts, remedy))
+        raise GFTTypeError(_complaint(field, of, "a text or a list of texts", texts, remedy))
     if not all(given):
-        raise ValueError(_complaint(field, of, "texts of at least one character", texts, "leave the empty one out"))
+        raise GFTValueError(_complaint(field, of, "texts of at least one character", texts, "leave the empty one out"))
     return tuple(given)
 
 

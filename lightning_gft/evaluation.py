@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from lightning_gft.advantages import RewardAdvantage
 from lightning_gft.checks import check_count, check_number, check_seed
+from lightning_gft.errors import GFTValueError
 from lightning_gft.metrics import PolicyEvaluation
 from lightning_gft.policy import Policy
 from lightning_gft.rewards import Reward
@@ -87,7 +88,7 @@ class Evaluation:
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         if sampling.greedy and self.num_samples > 1:
-            raise ValueError(
+            raise GFTValueError(
                 f"`num_samples` of {of}: expected 1 with temperature=0, got {self.num_samples}; greedy decoding gives "
                 "the same response each time, so set num_samples: 1 or a temperature above 0"
             )
@@ -135,7 +136,7 @@ class Evaluator:
         """
         name = self.settings.reward or next(iter(rewards))
         if name not in rewards:
-            raise ValueError(f"`evaluation.reward`: expected one of {', '.join(rewards)}, got {name!r}; name one")
+            raise GFTValueError(f"`evaluation.reward`: expected one of {', '.join(rewards)}, got {name!r}; name one")
         return name
 
     def metric(self, rewards: Mapping[str, Reward]) -> PolicyEvaluation:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_gft.advantages import AdvantageEstimator, GroupNormalizedAdvantage
 from lightning_gft.checks import check_kind
+from lightning_gft.errors import GFTTypeError, GFTValueError
 from lightning_gft.rewards import Reward, as_rewards, score_responses
 from lightning_gft.seeds import spawn_seeds
 from lightning_gft.sources import ResponseSource
@@ -51,7 +52,7 @@ class GroupSampler:
             rewards = as_rewards(rewards)
         _check_named("rewards", rewards, Reward, "NumericReward() or ExactMatchReward()")
         if all(reward.weight == 0 for reward in rewards.values()):
-            raise ValueError("every reward has weight=0, so no response is better than another; give one a weight")
+            raise GFTValueError("every reward has weight=0, so no response is better than another; give one a weight")
         self.sources = sources
         self.rewards = rewards
         self.advantage = advantage or GroupNormalizedAdvantage()
@@ -122,9 +123,9 @@ class GroupSampler:
 
 def _check_named(field: str, parts: Any, kind: type, examples: str) -> None:
     if not isinstance(parts, Mapping):
-        raise TypeError(f"{field} must be a dict by names of your choice, not a {type(parts).__name__}")
+        raise GFTTypeError(f"{field} must be a dict by names of your choice, not a {type(parts).__name__}")
     if not parts:
-        raise ValueError(f"{field} is empty; give at least one, such as {examples}")
+        raise GFTValueError(f"{field} is empty; give at least one, such as {examples}")
     for name, part in parts.items():
         check_kind(f"{field}[{name!r}]", part, kind, examples)
 

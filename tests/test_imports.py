@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 UNTRACKED = {"runs", "build"}
 """Folders of what was made, beside those whose names begin with a dot."""
 ORDER = [
+    {"errors"},
     {"checks", "hub", "seeds", "parts"},
     {"sampling"},
     {"types"},
@@ -34,7 +35,10 @@ ORDER = [
     {"__main__"},
 ]
 LAYER = {part: number for number, parts in enumerate(ORDER) for part in parts}
-APART: dict[str, set[str]] = {"data": {"types", "checks", "functional", "hub", "chat"}, "report": set()}
+APART: dict[str, set[str]] = {
+    "data": {"errors", "types", "checks", "functional", "hub", "chat"},
+    "report": {"errors"},
+}
 """Parts that import less than the order would allow."""
 
 

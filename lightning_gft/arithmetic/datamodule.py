@@ -15,6 +15,7 @@ from lightning_gft.data.columns import Columns, Row
 from lightning_gft.data.datamodule import PromptDataModule, Split
 from lightning_gft.data.examples import ExampleEncoder, LengthLimits
 from lightning_gft.data.tokenization import PromptEncoder
+from lightning_gft.errors import GFTValueError
 
 
 class ArithmeticDataModule(PromptDataModule):
@@ -81,7 +82,7 @@ class ArithmeticDataModule(PromptDataModule):
         if num_hard > 0:
             _check_problems(0, num_hard, "hard_operands", hard_operands, max_operand)
             if hard_operands <= num_operands:
-                raise ValueError(
+                raise GFTValueError(
                     f"`hard_operands`: expected more than num_operands={num_operands}, got {hard_operands}; raise it"
                 )
         self.num_train, self.num_val = num_train, num_val
@@ -212,7 +213,7 @@ def _check_problems(num_train: int, num_val: int, field: str, num_operands: int,
     possible = (max_operand + 1) * (2 * max_operand + 1) ** (num_operands - 1)
     wanted = num_train + 2 * num_val
     if wanted > possible:
-        raise ValueError(
+        raise GFTValueError(
             f"{wanted} different problems are wanted for training, validation and test, but {field}={num_operands} and "
             f"max_operand={max_operand} allow {possible}"
         )

@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from typing_extensions import override
 
 from lightning_gft.checks import shorten
+from lightning_gft.errors import GFTValueError
 from lightning_gft.export import check_target, move_to_free
 from lightning_gft.module import GFTLitModule
 from lightning_gft.types import GroupBatch, PromptBatch, Source
@@ -77,7 +78,7 @@ class GroupWriter(Callback):
         wanted = sorted({source.source.name.lower() for source in pl_module.sampler.sources.values()})
         new = [f"{source}_{what}" for source in wanted for what in entries]
         if taken := [name for name in new if name in batch.columns]:
-            raise ValueError(
+            raise GFTValueError(
                 f"the data has a column {taken[0]!r} already, which would be lost: rename it, or leave it out"
             )
         rows = [{name: values[i] for name, values in batch.columns.items()} for i in range(len(batch))]

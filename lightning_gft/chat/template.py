@@ -13,6 +13,7 @@ from jinja2 import Environment, TemplateError, meta
 from transformers import PreTrainedTokenizerBase
 
 from lightning_gft.chat.limit import OutOfTimeError, map_within
+from lightning_gft.errors import GFTValueError
 
 Messages = list[dict[str, Any]]
 """A conversation, as chat templates take it: ``[{"role": "user", "content": "..."}]``."""
@@ -39,7 +40,7 @@ class Conversation:
         return Conversation([*self.messages, message], self.variables)
 
 
-class TextError(ValueError):
+class TextError(GFTValueError):
     """A text that cannot be rendered or encoded; ``index`` says which of those given together it is."""
 
     def __init__(self, message: str, index: int = 0) -> None:

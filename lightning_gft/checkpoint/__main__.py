@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lightning_gft.checkpoint.files import AtomicCheckpointIO, check_checkpoint
 from lightning_gft.checkpoint.sharded import is_sharded, read_shards
+from lightning_gft.errors import GFTValueError
 
 
 def main(args: list[str] | None = None) -> None:
@@ -25,7 +26,7 @@ def main(args: list[str] | None = None) -> None:
     try:
         check_checkpoint(given.folder)
         if not is_sharded(given.folder):
-            raise ValueError(f"{given.folder} is one file already")
+            raise GFTValueError(f"{given.folder} is one file already")
         if given.file.exists():
             raise FileExistsError(f"{given.file} is there already; choose another name, or move it away")
         AtomicCheckpointIO().save_checkpoint(read_shards(given.folder), given.file)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lightning_gft.errors import GFTValueError
+
 NOTE = "lightning_gft"
 """Where in a checkpoint the package notes what Lightning does not."""
 
@@ -32,34 +34,34 @@ def check_contents(checkpoint: Any, *, resumes: bool) -> None:
         ValueError: With what is missing, and what to do.
     """
     if missing := _missing(checkpoint, _RUN):
-        raise ValueError(
+        raise GFTValueError(
             f"the checkpoint holds no {missing}, so it is not of a training run; weights alone are loaded by the "
             "policy's model_name_or_path"
         )
     note = checkpoint.get(NOTE)
     if note is None:
-        raise ValueError(
+        raise GFTValueError(
             "the checkpoint was written by something else than a GFTLitModule: begin a new run, and load its weights "
             "by the policy's model_name_or_path"
         )
     known = note if isinstance(note, Mapping) else {}
     wrong = [name for name, kind in _NOTED.items() if name not in known or not isinstance(known[name], kind)]
     if wrong:
-        raise ValueError(
+        raise GFTValueError(
             f"the checkpoint's note `{NOTE}` has no valid {', '.join(wrong)}: use the version of the package that it "
             "was written with, or begin a new run"
         )
     if not resumes:
         return
     if missing := _missing(checkpoint, _OF_TRAINING):
-        raise ValueError(
+        raise GFTValueError(
             f"the checkpoint holds no {missing}, as with ModelCheckpoint.save_weights_only: it can be measured and "
             "exported, but not resumed"
         )
     loops = checkpoint["loops"]
     loop = loops.get("fit_loop") if isinstance(loops, Mapping) else None
     if missing := _missing(loop, _OF_LOOP):
-        raise ValueError(f"the checkpoint's fit_loop holds no {missing}, so no run can be resumed from it")
+        raise GFTValueError(f"the checkpoint's fit_loop holds no {missing}, so no run can be resumed from it")
 
 
 def _missing(values: Any, names: tuple[str, ...]) -> str:

@@ -16,6 +16,7 @@ from lightning_gft.checkpoint.contents import check_contents
 from lightning_gft.checkpoint.integrity import check_shards
 from lightning_gft.checkpoint.room import unfinished_name, writing
 from lightning_gft.checkpoint.sharded import META, is_sharded, read_shards
+from lightning_gft.errors import GFTValueError
 
 _REMEDY = "give a .ckpt file or folder that was written while training"
 
@@ -34,7 +35,7 @@ def check_checkpoint(path: Path, *, resumes: bool = False) -> None:
     if not path.exists():
         raise FileNotFoundError(f"ckpt_path={path} does not exist: {_REMEDY}")
     if path.is_dir() and not is_sharded(path):
-        raise ValueError(f"ckpt_path={path} is a folder, but holds no shards of a checkpoint: {_REMEDY}")
+        raise GFTValueError(f"ckpt_path={path} is a folder, but holds no shards of a checkpoint: {_REMEDY}")
     notes = read_notes(path)
     try:
         if path.is_dir():
@@ -44,7 +45,7 @@ def check_checkpoint(path: Path, *, resumes: bool = False) -> None:
             _check_archive(path)
         check_contents(notes, resumes=resumes)
     except ValueError as error:
-        raise ValueError(f"ckpt_path={path}: {error}") from None
+        raise GFTValueError(f"ckpt_path={path}: {error}") from None
 
 
 def read_notes(path: Path) -> dict[str, Any]:
@@ -58,23 +59,23 @@ def read_notes(path: Path) -> dict[str, Any]:
     """
     file = path / META if path.is_dir() else path
     if not zipfile.is_zipfile(file):
-        raise ValueError(f"ckpt_path={path} was cut short, or is no checkpoint at all: {_REMEDY}")
+        raise GFTValueError(f"ckpt_path={path} was cut short, or is no checkpoint at all: {_REMEDY}")
     try:
         notes: dict[str, Any] = torch.load(file, map_location="meta", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
-        raise ValueError(
+        raise GFTValueError(
             f"ckpt_path={path} holds Python objects besides tensors, numbers and texts, which could run code and are "
             f"not loaded: {_REMEDY}"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise ValueError(f"ckpt_path={path} is no checkpoint ({type(error).__name__}): {_REMEDY}") from error
+        raise GFTValueError(f"ckpt_path={path} is no checkpoint ({type(error).__name__}): {_REMEDY}") from error
     return notes
 
 
 def _check_archive(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         if damaged := archive.testzip():
-            raise ValueError(f"its part {damaged} is damaged; {_REMEDY}")
+            raise GFTValueError(f"its part {damaged} is damaged; {_REMEDY}")
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

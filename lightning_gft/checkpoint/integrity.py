@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from lightning_gft.errors import GFTValueError
+
 NAMES, FILES, TIED = "parameter_names", "files", "tied"
 """What ``meta.pt`` notes beside what Lightning does."""
 
@@ -25,12 +27,12 @@ def check_shards(path: Path, meta: Mapping[str, Any]) -> None:
         ValueError: If a shard is missing or was cut short.
     """
     if missing := {NAMES, TIED, FILES} - set(meta):
-        raise ValueError(f"it notes no {', '.join(sorted(missing))}, so FSDP2Strategy has not written it")
+        raise GFTValueError(f"it notes no {', '.join(sorted(missing))}, so FSDP2Strategy has not written it")
     for name, (size, _) in meta[FILES].items():
         shard = path / name
         if not shard.is_file() or shard.stat().st_size != size:
             state = "was cut short" if shard.exists() else "is missing"
-            raise ValueError(f"its shard {name} {state}: copy the checkpoint again, or take another")
+            raise GFTValueError(f"its shard {name} {state}: copy the checkpoint again, or take another")
 
 
 def check_sums(path: Path, files: Mapping[str, tuple[int, int]]) -> None:
@@ -46,7 +48,7 @@ def check_sums(path: Path, files: Mapping[str, tuple[int, int]]) -> None:
     rank, others = rank_and_size()
     for name in sorted(files)[rank::others]:
         if _checksum(path / name) != files[name][1]:
-            raise ValueError(
+            raise GFTValueError(
                 f"ckpt_path={path}: its shard {name} is damaged: copy the checkpoint again, or take another"
             )
 

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 import torch
 from lightning.pytorch import LightningModule
 
+from lightning_gft.errors import GFTTypeError
+
 Module = TypeVar("Module", bound=LightningModule)
 
 
@@ -20,7 +22,7 @@ def load_module(
     try:
         inspect.signature(kind).bind(**parts)
     except TypeError as error:
-        raise TypeError(
+        raise GFTTypeError(
             f"{kind.__name__}.load_from_checkpoint: expected the constructor's arguments, got {sorted(parts)} "
             f"({error}); give those of the run that wrote the checkpoint, which holds only what trains. "
             "`lightning-gft export` writes a whole model"

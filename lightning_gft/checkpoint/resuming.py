@@ -10,6 +10,8 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from lightning_gft.errors import GFTValueError
+
 _COUNTS = ("ready", "started", "processed", "completed")
 _EPOCHS, _BATCHES, _VALIDATION = "epoch_progress", "epoch_loop.batch_progress", "epoch_loop.val_loop.batch_progress"
 
@@ -92,7 +94,7 @@ def check_same_path(trainer: Trainer) -> None:
         return
     first = trainer.strategy.broadcast(str(own))
     if first != str(own):
-        raise ValueError(
+        raise GFTValueError(
             f"`ckpt_path`: expected one checkpoint for all ranks, got {own} on rank {trainer.global_rank} and {first} "
             "on rank 0; give its path"
         )

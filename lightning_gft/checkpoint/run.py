@@ -21,6 +21,7 @@ from lightning_gft.checkpoint.files import check_checkpoint, load_checkpoint
 from lightning_gft.checkpoint.frozen import FrozenWeights, belongs_to, is_reference
 from lightning_gft.checkpoint.resuming import Resumption, check_same_path
 from lightning_gft.checkpoint.settings import OptimizerSettings
+from lightning_gft.errors import GFTTypeError, GFTValueError
 from lightning_gft.optimization.optimizer import OptimizerFn, check_optimizer, make_optimizer
 from lightning_gft.schedules import Schedule, SchedulerFn, as_schedule, make_scheduler, optimizer_steps
 
@@ -46,7 +47,7 @@ class Run:
         self, module: LightningModule, optimizer: OptimizerFn, lr_scheduler: Schedule | SchedulerFn | None
     ) -> None:
         if not callable(optimizer):
-            raise TypeError(
+            raise GFTTypeError(
                 "optimizer must be a function from parameters to an optimizer, as in partial(AdamW, lr=1e-5)"
             )
         self._module: Any = module
@@ -135,7 +136,7 @@ class Run:
         """Refuse more than one optimizer or schedule, as a subclass may have made."""
         trainer = self._module.trainer
         if len(trainer.optimizers) != 1 or len(trainer.lr_scheduler_configs) > 1:
-            raise ValueError(
+            raise GFTValueError(
                 "configure_optimizers: expected one optimizer and at most one learning-rate schedule, got "
                 f"{len(trainer.optimizers)} and {len(trainer.lr_scheduler_configs)}"
             )
@@ -229,7 +230,7 @@ class Run:
         was, now = self._resumed_from.get("parts", {}).get("loss"), self.parts_now().get("loss")
         own = {f"{_LOSS}{name}" for name in loss.state_dict()}
         if own != set(state):
-            raise ValueError(
+            raise GFTValueError(
                 f"`model.loss`: expected the loss of the checkpoint, {was}, got {now}; use the configuration that the "
                 "run had then, with the callback that exchanged the loss if one did"
             )
@@ -270,7 +271,7 @@ def _refuse(differences: list[str]) -> None:
     if not differences:
         return
     more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
-    raise ValueError(
+    raise GFTValueError(
         f"the checkpoint does not belong to this run: {differences[0]}{more}; use the configuration that it was "
         "written with, config.yaml beside its logs"
     )

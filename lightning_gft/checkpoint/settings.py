@@ -9,6 +9,7 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from lightning_gft.errors import GFTValueError
 from lightning_gft.schedules import SchedulerFn
 
 
@@ -52,7 +53,7 @@ class OptimizerSettings:
             ValueError: If it is another one.
         """
         if noted["optimizer"] != self.name:
-            raise ValueError(
+            raise GFTValueError(
                 f"`model.optimizer`: expected {noted['optimizer']}, as in the checkpoint, got {self.name}; use the "
                 "same one, or begin a new run from exported weights"
             )

@@ -21,6 +21,7 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from lightning_gft.checkpoint.integrity import FILES, NAMES, TIED, check_shards, check_sums, rank_and_size, settled
 from lightning_gft.checkpoint.resharding import LayoutFn, tied_names, whole_layout
 from lightning_gft.checkpoint.room import unfinished_name, writing
+from lightning_gft.errors import GFTValueError
 
 META = "meta.pt"
 """The file that makes a folder a checkpoint; Lightning's name for it."""
@@ -142,7 +143,7 @@ def _weight_name(key: str) -> str:
 def _check_state(name: str, values: Mapping[Any, Any]) -> None:
     for key, value in values.items():
         if not isinstance(key, str) or "." in key or not isinstance(value, Tensor | int | float | bool | str | None):
-            raise ValueError(
+            raise GFTValueError(
                 f"`model.optimizer`: expected one that keeps tensors and plain values, got {key!r} of {name} as a "
                 f"{type(value).__name__}; use torch.optim.AdamW, or save_distributed_checkpoint: false of FSDP2Strategy"
             )

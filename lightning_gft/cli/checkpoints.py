@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from lightning_gft.checkpoint import check_checkpoint, read_notes
+from lightning_gft.errors import GFTValueError
 
 _CHOICES = "a checkpoint's file or folder, `last`, `best` or `hpc`"
 
@@ -16,21 +17,16 @@ _CHOICES = "a checkpoint's file or folder, `last`, `best` or `hpc`"
 def find_checkpoint(choice: str, trainer: Mapping[str, Any], *, resumes: bool) -> str:
     """Return the path of a checkpoint that can be used, and say which it is where a name was given.
 
-    Args:
-        choice: A path; ``last``, the newest checkpoint of the runs below the root directory, or where loggers and
-            callbacks are configured to write; ``best``, the best that its ``ModelCheckpoint`` remembers; or ``hpc``,
-            the newest that Lightning has written when SLURM ended a job.
-        trainer: Settings of the trainer.
-        resumes: Whether a run is to be resumed from it, for which weights are not enough.
-
-    Raises:
-        ValueError: If there is none, or it cannot be used.
-        FileNotFoundError: If there is nothing at a path.
+    ``last`` is the newest checkpoint of the runs below the root directory, or where loggers and callbacks are
+    configured to write; ``best`` is the best that the ``ModelCheckpoint`` of that run remembers; ``hpc`` is the newest
+    that Lightning has written when SLURM ended a job. A run can only be resumed from more than weights.
     """
     if "://" in choice:  # not of this machine
         return choice
     if choice == "" or choice.startswith("registry"):
-        raise ValueError(f"ckpt_path: expected {_CHOICES}, got {choice!r}; download the checkpoint and give its path")
+        raise GFTValueError(
+            f"ckpt_path: expected {_CHOICES}, got {choice!r}; download the checkpoint and give its path"
+        )
     if choice in ("last", "hpc", "best"):
         path = _newest(choice, trainer, resumes)
         if choice == "best":
@@ -55,7 +51,7 @@ def _newest(choice: str, trainer: Mapping[str, Any], resumes: bool) -> Path:
         else:
             return path
     below = " and ".join(dict.fromkeys(str(folder) for folder, _ in searched))
-    raise ValueError(
+    raise GFTValueError(
         f"ckpt_path={choice}: there is no checkpoint {pattern} to use below {below}; give the path of one, or the "
         "trainer.default_root_dir of its run"
     )
@@ -92,14 +88,14 @@ def _best(newest: Path) -> Path:
     states = read_notes(newest).get("callbacks", {}).values()
     kept = [state for state in states if isinstance(state, Mapping) and state.get("best_model_score") is not None]
     if not kept:
-        raise ValueError(
+        raise GFTValueError(
             f"ckpt_path=best: the run of {newest} has measured no best checkpoint; it takes a ModelCheckpoint with a "
             "monitor. Use ckpt_path=last, or give a path"
         )
     if len(kept) > 1:
         monitors = ", ".join(str(state["monitor"]) for state in kept)
-        raise ValueError(f"ckpt_path=best: there is a best checkpoint by each of {monitors}; give the path of one")
+        raise GFTValueError(f"ckpt_path=best: there is a best checkpoint by each of {monitors}; give the path of one")
     path = Path(kept[0]["best_model_path"])
     if not path.exists():
-        raise ValueError(f"ckpt_path=best: {path}, best by {kept[0]['monitor']}, is gone; give the path of another")
+        raise GFTValueError(f"ckpt_path=best: {path}, best by {kept[0]['monitor']}, is gone; give the path of another")
     return path

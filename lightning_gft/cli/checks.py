@@ -11,6 +11,7 @@ from lightning.pytorch.strategies import StrategyRegistry
 
 from lightning_gft.checks import did_you_mean
 from lightning_gft.distributed import check_strategy_name
+from lightning_gft.errors import GFTValueError
 
 _CHOICES = "auto, ddp or fsdp2"
 _PROCESSES = 8
@@ -18,31 +19,27 @@ _PROCESSES = 8
 
 
 def check_trainer(config: dict[str, Any]) -> None:
-    """Refuse strategies that a policy cannot be trained with, and more processes than a machine can bear.
-
-    Args:
-        config: The settings of the trainer.
-
-    Raises:
-        ValueError: If there is such a setting.
-    """
+    """Refuse strategies that cannot work here, and more ranks than a machine can bear."""
     strategy = config["strategy"]
     if isinstance(strategy, str):
         _check_strategy(strategy)
     elif isinstance(strategy, Namespace):
         check_strategy_name(strategy["class_path"])
     on_cpu = config["accelerator"] == "cpu" or not torch.cuda.is_available()
-    devices = str(config["devices"])
-    cores = os.cpu_count() or 1
-    if on_cpu and devices.isdecimal() and int(devices) > max(cores, _PROCESSES):
-        raise ValueError(
-            f"trainer.devices: expected at most {max(cores, _PROCESSES)} processes on the {cores} cores of this "
-            f"machine, got {devices}"
-        )
+    devices, most = str(config["devices"]), max(os.cpu_count() or 1, _PROCESSES)
+    if on_cpu and devices.isdecimal() and int(devices) > most:
+        raise GFTValueError(f"trainer.devices: expected at most {most} processes on this machine, got {devices}")
 
 
 def _check_strategy(name: str) -> None:
     check_strategy_name(name)
     names = ["auto", *StrategyRegistry.available_strategies()]
     if name.lower() not in names and "." not in name:
-        raise ValueError(f"trainer.strategy: expected {_CHOICES}, got {name}{did_you_mean(name, names)}")
+        raise GFTValueError(f"trainer.strategy: expected {_CHOICES}, got {name}{did_you_mean(name, names)}")
+
+
+def check_port(world_size: int) -> None:
+    """Refuse a ``MASTER_PORT`` at which several processes cannot meet."""
+    port = os.environ.get("MASTER_PORT", "0")
+    if world_size > 1 and not (port.isdecimal() and int(port) < 2**16):
+        raise GFTValueError(f"`MASTER_PORT`: expected a port such as 29500, got {port!r}; set it, or unset it")

@@ -19,7 +19,7 @@ from typing_extensions import override
 from lightning_gft.callbacks import GroupWriter
 from lightning_gft.checkpoint import AtomicCheckpointIO
 from lightning_gft.cli.checkpoints import find_checkpoint
-from lightning_gft.cli.checks import check_trainer
+from lightning_gft.cli.checks import check_port, check_trainer
 from lightning_gft.cli.documents import check_files
 from lightning_gft.cli.outputs import KeepConfig, ShortProgressBar, default_loggers, quieten, remove_unused
 from lightning_gft.cli.parsing import Parser, load_value
@@ -41,7 +41,7 @@ class GFTCLI(LightningCLI):
         args: Command-line arguments; by default those of the process.
 
     Raises:
-        ValueError: If a configuration file or a checkpoint is none.
+        GFTError: If a setting, a configuration file or a checkpoint does not work.
     """
 
     def __init__(self, args: list[str] | None = None) -> None:
@@ -98,7 +98,9 @@ class GFTCLI(LightningCLI):
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(AtomicCheckpointIO())
         callbacks.append(StopBetweenSteps(self.stop_request))
-        return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
+        trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
+        check_port(trainer.world_size)
+        return trainer
 
     def _given(self, name: str) -> list[Any]:
         """Return what the configuration gives the trainer of something that it may have several of."""
@@ -107,20 +109,20 @@ class GFTCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Print what the last validation measured, and what has become of the weights."""
-        print_figures(self.trainer, self.trainer.callback_metrics, "val")
+        print_figures(self.trainer, "val")
         print_kept(self.trainer)
 
     def validate(self, **kwargs: Any) -> None:
         """Measure the policy on the validation data and print the figures."""
         self.trainer.validate(verbose=False, **kwargs)
         print_measured(kwargs["ckpt_path"])
-        print_figures(self.trainer, self.trainer.callback_metrics, "val")
+        print_figures(self.trainer, "val")
 
     def test(self, **kwargs: Any) -> None:
         """Measure the policy on the test data and print the figures."""
         self.trainer.test(verbose=False, **kwargs)
         print_measured(kwargs["ckpt_path"])
-        print_figures(self.trainer, self.trainer.callback_metrics, "test")
+        print_figures(self.trainer, "test")
 
     def predict(self, **kwargs: Any) -> None:
         """Write groups; what was written is not kept in memory besides."""

@@ -1,13 +1,13 @@
-"""One line for what the user can put right, a traceback for what nobody expected."""
+"""One line for what the user can put right, a traceback for everything else."""
 
 from __future__ import annotations
 
-import dis
 import errno
 import os
 import re
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,13 +19,13 @@ from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 from lightning_gft.cli.parsing import explain
 from lightning_gft.cli.processes import this_process
 from lightning_gft.cli.texts import cut
+from lightning_gft.errors import GFTError
 
 TRACEBACK_VARIABLE = "LIGHTNING_GFT_TRACEBACK"
 """Environment variable that asks for the traceback of every error."""
 
-_FOR_USERS = (ValueError, TypeError, RuntimeError, ImportError, OSError, MisconfigurationException)
-_CHECKED_BY = ("lightning_gft", "lightning", "jsonargparse", "torch.optim", "bitsandbytes.optim")
-"""Packages that raise such errors on purpose, with a message for whoever wrote the configuration."""
+_CONFIGURED = ("lightning", "jsonargparse")
+"""Packages whose own errors of value are about the configuration."""
 
 _OF_PLACES = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
@@ -57,7 +57,7 @@ _HEAD_START = 1.1
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Within this context an error that was raised on purpose ends the program with its message alone.
+    """Within this context an error that the user can put right ends the program with its message alone.
 
     Any other comes with its traceback, and so does every one if ``LIGHTNING_GFT_TRACEBACK`` is set. One of several
     processes says which it is, and whether another one's error is the reason. What torchrun started leaves its error
@@ -105,26 +105,23 @@ def _lost(error: Exception) -> str | None:
 
 
 def _message(error: Exception) -> str | None:
-    """Return what to tell of an error in place of its traceback, ``None`` if nobody raised it on purpose."""
+    """Return what to tell of an error in place of its traceback, ``None`` if it may be a mistake in the code."""
     if isinstance(error, torch.OutOfMemoryError):
         return f"{error}\n{_MEMORY}"
     if isinstance(error, _OF_MEETING):
         return f"the processes of this run have not met: {str(error).splitlines()[0].rstrip('.')}. {_MEETING}"
-    if isinstance(error, _FOR_USERS) and (package := _raised_by(error)):
-        return explain(str(error)) if package == "jsonargparse" else str(error)
+    if isinstance(error, GFTError | MisconfigurationException):
+        return str(error)
     if isinstance(error, OSError) and error.errno in _OF_PLACES:
         return f"{error.filename or 'a file of this run'}: {error.strerror}"
+    if isinstance(error, OSError) and error.errno is None:  # worded by Python code, not by the operating system
+        return str(error) or None
+    if isinstance(error, ValueError | ImportError) and _raised_by(error) in _CONFIGURED:
+        return explain(str(error))
     return None
 
 
-def _raised_by(error: BaseException) -> str | None:
-    """Return which of the packages above raised an error on purpose, ``None`` for all others."""
-    innermost = error.__traceback__
-    while innermost is not None and innermost.tb_next is not None:
-        innermost = innermost.tb_next
-    assert innermost is not None  # noqa: S101 (it was raised)
-    frame = innermost.tb_frame
-    if dis.opname[frame.f_code.co_code[innermost.tb_lasti]] != "RAISE_VARARGS":
-        return None  # no `raise` statement: a mistake in the code
-    module = frame.f_globals.get("__name__", "")
-    return next((p for p in _CHECKED_BY if module == p or module.startswith(f"{p}.")), None)
+def _raised_by(error: Exception) -> str:
+    """Return the package of the innermost function that an error came out of."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]

@@ -50,11 +50,7 @@ def _is_no_tip(record: logging.LogRecord) -> bool:
 
 
 def default_loggers(root: str) -> list[Logger]:
-    """Return loggers that write to a folder of their own below ``root``.
-
-    Args:
-        root: The trainer's ``default_root_dir``.
-    """
+    """Return loggers that write to a folder of their own below ``root``."""
     csv = CSVLogger(root)
     if "://" in root:  # not of this machine, where there is nothing to claim
         return [csv, TensorBoardLogger(root, version=csv.version)]
@@ -66,21 +62,18 @@ def default_loggers(root: str) -> list[Logger]:
 def _claim_version(folder: Path, first: int | str) -> int:
     """Make the first folder that is free; of two runs that start at once only one can."""
     folder.mkdir(parents=True, exist_ok=True)
-    for number in count(int(first)):
+    number = int(first)
+    while True:
         try:
             (folder / f"version_{number}").mkdir()
         except FileExistsError:
-            continue
-        return number
-    raise AssertionError  # numbers do not end
+            number += 1
+        else:
+            return number
 
 
 def remove_unused(loggers: Iterable[Logger]) -> None:
-    """Remove the folders of a run that ended before it began, and so before its configuration was kept there.
-
-    Args:
-        loggers: From :func:`default_loggers`, each with a folder that this run made itself.
-    """
+    """Remove the folders, of :func:`default_loggers`, of a run that ended before its configuration was kept there."""
     for folder in {Path(log_dir) for logger in loggers if (log_dir := getattr(logger, "log_dir", None))}:
         if folder.is_dir() and not any(folder.glob("config*.yaml")):
             shutil.rmtree(folder, ignore_errors=True)
@@ -108,17 +101,7 @@ class KeepConfig(SaveConfigCallback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._keep(trainer, pl_module)
 
-    @override
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._keep(trainer, pl_module)
-
-    @override
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._keep(trainer, pl_module)
-
-    @override
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._keep(trainer, pl_module)
+    on_validation_start = on_test_start = on_predict_start = on_fit_start
 
     def _keep(self, trainer: Trainer, pl_module: LightningModule) -> None:
         log_dir = trainer.log_dir  # asked of all processes at once

@@ -1,4 +1,4 @@
-"""Reading configurations, and saying in few words what is wrong with one."""
+"""Reading configurations, and passing on in a line what jsonargparse says is wrong with one."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import inspect
 import re
 import sys
 from collections.abc import Iterable
-from dataclasses import fields, is_dataclass
 from typing import Any, NoReturn
 
 from jsonargparse import get_loader
+from lightning.pytorch import callbacks, loggers
 from lightning.pytorch.cli import LightningArgumentParser
 from typing_extensions import override
 
+import lightning_gft
 from lightning_gft.checks import did_you_mean
 from lightning_gft.cli.documents import check_yaml
 from lightning_gft.cli.texts import cut
@@ -20,28 +21,29 @@ from lightning_gft.schedules import borrow_schedules
 
 _load_yaml = get_loader("yaml")
 
-_FRAMES = (  # lines that say where jsonargparse was, not what is wrong
-    r"Does not validate against any of the Union subtypes",
-    r"Subtypes: .*",
-    r"Errors:",
-    r"Expected a <class 'NoneType'>.*",
-    r"Expected a path but .*",
-    r"Given value type: .*",
-    r"Given value: .*",
-    r"(?:Type collections\.abc\.Callable.*: )?Expected 'lightning_gft\.schedules\..*' to be a subclass of .*",
-    r"Problem with given class_path '[^']*':",
-    r"Subclass types expect one of:|a class path \(str\)|a dict with.*",
-    r"",
-)
-_FRAME = re.compile("|".join(f"(?:{frame})" for frame in _FRAMES))
-_KEY = re.compile(r'Parser key "([^"]*)":')
-_AROUND_CALLABLE = re.compile(
-    r"Type collections\.abc\.Callable\[.*\] expects a function or a callable class: |\. Got value: Namespace\(.*"
-)
-_SUBTYPE = re.compile(r"Expected a (?:<class '(?:\w+\.)*(\w+)'>|typing\.Literal\[(.*)\])")
-_CLASS = "a class path"
-_MANY = 16  # arguments of a class, too many to list
+_PARTS = [*lightning_gft.__all__, *callbacks.__all__, *loggers.__all__]
+"""Classes that a configuration can name without their module."""
 _LONG = 200  # characters of a value, too many to show
+_MANY = 16  # arguments of a class, too many to list
+
+_TYPE = re.compile(r"<class '(?:\w+\.)*(\w+)'>|\btyping\.(?=Literal\[)")
+_MODULE = re.compile(r"\b(?:[a-z_]\w*\.)+(?=[A-Z])")
+_UNION = re.compile(  # none of whose types fits; where one fits but for a part of the value, that part is the reason
+    r"Does not validate against any of the Union subtypes\s+Subtypes: \[(.*)\]\s+Errors:(?:\s+- Expected a .*)*"
+    r"\s+Given value type: .*\s+Given value: (.*)"
+)
+_AROUND = re.compile(  # where jsonargparse was, not what is wrong
+    r"Does not validate against any of the Union subtypes$|Subtypes: .*|Errors:$|Given value.*|Expected a path but .*|"
+    r"Expected a NoneType.*|Problem with given class_path '[\w.]+':$|Subclass types expect one of:$|"
+    r"a class path \(str\)$|a dict with.*|\. Got value: Namespace\(.*|"
+    r"Type collections\.abc\.Callable\[.*\] expects a function or a callable class: ?"
+)
+_KEY = re.compile(r'Parser key "([^"]*)":')
+_UNKNOWN = re.compile(
+    r"unrecognized arguments: (?P<option>--[^=\s]*)|does not accept option '(?P<setting>\w+)|"
+    r"module '(?P<module>[\w.]+)' has no attribute '(?P<attribute>\w+)'|Option '(?P<argument>\w+)' is not accepted|"
+    r"dot import path string: (?P<part>\w+)$"
+)
 
 
 def load_value(text: str) -> Any:
@@ -49,13 +51,6 @@ def load_value(text: str) -> Any:
 
     An answer marker, ``####``, is no comment, and a template, ``Q: {prompt}``, no mapping. YAML makes a space of a line
     break within a text, which a shell passes on as it was typed.
-
-    Args:
-        text: A whole file or one value.
-
-    Raises:
-        ValueError: If it would never end, see :func:`~lightning_gft.cli.documents.check_yaml`.
-        yaml.YAMLError: If it is not YAML.
 
     Example:
         >>> load_value("####"), load_value("Q: {prompt}"), load_value("3"), load_value("Q {prompt}\nA")
@@ -93,104 +88,49 @@ class Parser(LightningArgumentParser):
 
 
 def explain(message: str, options: Iterable[str] = ()) -> str:
-    r"""Return what an error of jsonargparse comes down to: the setting, what is wrong with it, a likely remedy.
-
-    Args:
-        message: As jsonargparse words it.
-        options: Options that there are.
+    r"""Return an error of jsonargparse in one line: the whole key, what is wrong, and the name that is closest.
 
     Example:
         >>> explain('Parser key "model.loss":\n  Parser key "weight":\n    Expected a <class \'float\'>. Got value: a')
-        'model.loss.weight: expected a float, got a'
+        'model.loss.weight: Expected a float. Got value: a'
     """
-    lines = [_AROUND_CALLABLE.sub("", line.strip().removeprefix("- ")) for line in message.splitlines()]
-    bare = [_KEY.sub("", line).strip() for line in lines]
-    wanted = re.findall(r"class_path[ =]'([\w.]+)'|Subtypes: \[<class '([\w.]+)'>, <class 'NoneType'>\]", message)
-    described = _find("".join(wanted[-1])) if wanted else None
-    if not is_dataclass(described):  # of which a line of its own says more
-        bare = _join_subtypes(bare)
-    reasons = dict.fromkeys(_reword(line, options, described) for line in bare if not _FRAME.fullmatch(line))
-    if not reasons:
-        return message
-    setting = ".".join(match[1] for line in lines if (match := _KEY.match(line)))
-    setting = {"config": "--config"}.get(setting, setting)
-    return (f"{setting}: " if setting else "") + "; ".join(reasons)
+    described = re.findall(r"class_path[ =]'([\w.]+)'", message)
+    keys: dict[str, None] = {}  # in order, each once: the types of a union may all complain
+    reasons: dict[str, None] = {}
+    for line in _UNION.sub(_join_union, _TYPE.sub(r"\1", message)).splitlines():
+        keys.update(dict.fromkeys(_KEY.findall(line)))
+        if reason := _AROUND.sub("", _KEY.sub("", line).strip().removeprefix("- ")).strip():
+            reasons[cut(reason, 2 * _LONG) + _remedy(reason, options, described[-1] if described else "")] = None
+    return ": ".join(filter(None, (".".join(keys), "; ".join(reasons)))) or message
 
 
-def _join_subtypes(lines: list[str]) -> list[str]:
-    """Put what each type of a union expects into one line, with the value that is none of them."""
-    given = [line.removeprefix("Given value: ") for line in lines if line.startswith("Given value: ")]
-    wanted = {line: kind for line in lines if (kind := _kind(line))}
-    if not (given and wanted):
-        return lines
-    if any(line.startswith("Subtypes: ") and "torch.Tensor" in line for line in lines):
-        wanted = {line: kind for line, kind in wanted.items() if kind != _CLASS}  # which YAML cannot hold
-    rest = [line for line in lines if not _kind(line)]
-    return [*rest, f"expected {' or '.join(dict.fromkeys(wanted.values()))}, got {cut(given[-1], _LONG)}"]
+def _join_union(match: re.Match[str]) -> str:
+    remedy = did_you_mean(match[2], _PARTS) if "dot import path string" in match[0] else ""
+    subtypes = _MODULE.sub("", match[1]).replace("NoneType", "null")
+    return f"Expected one of {subtypes}. Got value: {cut(match[2], _LONG)}{remedy}"
 
 
-def _kind(line: str) -> str | None:
-    if line.startswith("Expected a dot import path string: "):
-        return _CLASS
-    match = _SUBTYPE.fullmatch(line)
-    if match is None or match[1] == "NoneType":
-        return None
-    return _a({"Iterable": "list"}.get(match[1], match[1])) if match[1] else match[2].replace("'", "")
-
-
-def _a(kind: str) -> str:
-    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
-
-
-def _reword(reason: str, options: Iterable[str], described: type | None) -> str:
-    if match := re.match(r"unrecognized arguments: (--[^=\s]*)(.*)", reason):
-        return f"there is no option {cut(match[1], _LONG)}" + did_you_mean(match[1], options)
-    if match := re.match(r"the following arguments are required: (.*)", reason):
-        names = [name.partition(".")[2] or name for name in match[1].split(", ")]  # without the subcommand
-        return "give " + " and ".join(f"--{name}=..." for name in names)
-    if match := re.match(r"module '([\w.]+)' has no attribute '(\w+)'", reason):
-        return f"{match[1]} has no {match[2]}" + did_you_mean(match[2], dir(sys.modules[match[1]]))
-    if match := re.match(r"Expected an instantiatable class, but ([\w.]+) is abstract", reason):
-        return (
-            f"an entry has no class_path that says which {match[1].split('.')[-1]} it is; a name that is not there yet "
-            "makes a new entry, so perhaps it is misspelt"
-        )
-    if match := re.match(r"Option '(\w+)' is not accepted", reason):
-        return f"the class has no argument {match[1]}" + _likely_argument(match[1], described)
-    if match := re.match(r"Expected a typing\.Literal\[(.*)\]\. Got value: (.*)", reason):
-        *choices, last = (choice.strip("'") for choice in match[1].split(", "))
-        return f"expected {', '.join(choices)}{' or ' if choices else ''}{last}, got {match[2]}"
-    if (match := re.match(r"Expected a dot import path string: (.*)", reason)) and is_dataclass(described):
-        first = fields(described)[0]
-        return f"expected settings of {described.__name__}, such as {{{first.name}: {first.default}}}, got {match[1]}"
-    if match := re.match(r"Expected a dot import path string: (.*)", reason):
-        return f"expected {_CLASS}, such as package.Class, got {cut(match[1], _LONG)}"
-    if match := re.match(r"Subcommand '\w+' does not accept option '([^']*)'", reason):
-        return f"there is no setting {match[1]}" + did_you_mean(match[1].split(".")[0], map(_top_level, options))
-    if match := re.match(r"Not a valid subclass of (\w+)", reason):
-        return f"needs a class_path that says which {match[1]} it is"
-    reason = re.sub(r"Expected a <class 'list'>", "expected a list, such as [a, b]", reason)
-    return re.sub(
-        r"Expected a <class '(?:\w+\.)*(\w+)'>\. Got value: (.*)",
-        lambda match: f"expected {_a(match[1])}, got {cut(match[2], _LONG)}",
-        reason,
-    )
-
-
-def _find(class_path: str) -> type | None:
-    module, _, name = class_path.rpartition(".")
-    found = getattr(sys.modules.get(module), name, None)
-    return found if isinstance(found, type) else None
-
-
-def _likely_argument(name: str, described: type | None) -> str:
-    names = [] if described is None else list(inspect.signature(described).parameters)
-    if remedy := did_you_mean(name, names):
+def _remedy(reason: str, options: Iterable[str], described: str) -> str:
+    """Return the end of a reason: the name that was probably meant, or those that there are."""
+    if "Expected an instantiatable class" in reason:
+        return "; a new entry, or one whose name is misspelt, needs a class_path"
+    if not (unknown := _UNKNOWN.search(reason)):
+        return ""
+    arguments = _arguments(described)
+    names = {
+        "option": options,
+        "setting": [option.removeprefix("--").split(".")[0] for option in options],
+        "attribute": dir(sys.modules.get(unknown["module"])),
+        "argument": arguments,
+        "part": _PARTS,
+    }
+    kind = str(unknown.lastgroup)
+    if remedy := did_you_mean(unknown[kind], names[kind]):
         return remedy
-    if 0 < len(names) <= _MANY:
-        return f"; it has {', '.join(names)}"
-    return "; add .help to the setting to see those it has"
+    return f"; it has {', '.join(arguments)}" if kind == "argument" and 0 < len(arguments) <= _MANY else ""
 
 
-def _top_level(option: str) -> str:
-    return option.removeprefix("--").split(".")[0]
+def _arguments(class_path: str) -> list[str]:
+    module, _, name = class_path.rpartition(".")
+    described = getattr(sys.modules.get(module), name, None)
+    return list(inspect.signature(described).parameters) if isinstance(described, type) else []

@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_gft.cli.texts import cut
+from lightning_gft.errors import GFTValueError
 
 _TRIED = 2**16
 """Bytes that are written to see whether there is room: a full disk still makes files, as long as they are empty."""
@@ -20,17 +21,9 @@ _SHOWN = 200
 
 @rank_zero_only
 def check_places(loggers: Iterable[Logger | bool], callbacks: Iterable[Callback]) -> None:
-    """Refuse places for logs and checkpoints that could not be written to.
-
-    Args:
-        loggers: Each has a folder, or a service, for its logs; whether there shall be any is no logger.
-        callbacks: Those that keep checkpoints have a folder, too.
-
-    Raises:
-        ValueError: If one cannot be written to, with the setting and the reason.
-    """
+    """Refuse places for logs and checkpoints that could not be written to, by the setting and the reason."""
     for logger in loggers:
-        if isinstance(logger, bool):
+        if isinstance(logger, bool):  # whether there are to be any
             continue
         # The first is the folder of this run below the second, of loggers that write to a folder by themselves.
         if place := getattr(logger, "log_dir", None) or logger.save_dir:
@@ -41,21 +34,14 @@ def check_places(loggers: Iterable[Logger | bool], callbacks: Iterable[Callback]
 
 
 def check_writable(setting: str, folder: str) -> None:
-    """Refuse a folder, there or to be made, that could not be written to.
-
-    Args:
-        setting: Name of the setting that says which.
-        folder: The folder; a place on another machine, as ``s3://...`` is, is not tried.
-
-    Raises:
-        ValueError: If it cannot be written to, or there is no room.
+    """Refuse a folder on this machine, there or to be made, that could not be written to.
 
     Example:
         >>> check_writable("dirpath", "/dev/null/run")
         Traceback (most recent call last):
-        ValueError: dirpath: expected a folder that can be written to, got /dev/null/run (Not a directory); choose ...
+        lightning_gft.errors.GFTValueError: dirpath: expected a folder that can be written to, got /dev/null/run ...
     """
-    if "://" in folder:
+    if "://" in folder:  # on another machine
         return
     path = Path(folder).absolute()
     try:
@@ -63,7 +49,7 @@ def check_writable(setting: str, folder: str) -> None:
         with TemporaryFile(dir=existing) as tried:
             tried.write(bytes(_TRIED))
     except OSError as error:
-        raise ValueError(
+        raise GFTValueError(
             f"{setting}: expected a folder that can be written to, got {cut(folder, _SHOWN)} ({error.strerror}); "
             "choose another"
         ) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -24,9 +24,6 @@ class ProgressLines(ProgressBar):
     """Prints a line after the first step, after the last, and at most every half a minute between them.
 
     A line goes out at once, also into a file or a pipe. When whatever reads it has left, training does not end.
-
-    Args:
-        clock: Tells the time in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -48,14 +45,14 @@ class ProgressLines(ProgressBar):
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._began, self._last, self._from_step = self._clock(), float("-inf"), trainer.global_step
-        total = known_steps(trainer, getattr(pl_module, "updates_per_batch", 1))
+        total = self._total(trainer, pl_module)
         self._say(trainer, f"Training from step {trainer.global_step}" + (f" to {total}" if total else ""))
 
     @override
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        total, step = known_steps(trainer, getattr(pl_module, "updates_per_batch", 1)), trainer.global_step
+        total, step = self._total(trainer, pl_module), trainer.global_step
         if not (self._is_due() or step == total):
             return
         left = self._left(step - self._from_step, total - step) if total else ""
@@ -67,11 +64,11 @@ class ProgressLines(ProgressBar):
 
     @override
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start_evaluation(trainer, "Validation")
+        self._start(trainer, "Validation")
 
     @override
     def on_validation_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        self._evaluated(trainer, "Validation", *args)
+        self._batch_end(trainer, "Validation", trainer.num_val_batches, *args)
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -82,46 +79,36 @@ class ProgressLines(ProgressBar):
 
     @override
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start_evaluation(trainer, "Test")
+        self._start(trainer, "Test")
 
     @override
     def on_test_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        self._evaluated(trainer, "Test", *args)
+        self._batch_end(trainer, "Test", trainer.num_test_batches, *args)
 
     @override
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start_evaluation(trainer, "Prediction")
+        self._start(trainer, "Prediction")
 
     @override
     def on_predict_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        self._evaluated(trainer, "Prediction", *args)
+        self._batch_end(trainer, "Prediction", trainer.num_predict_batches, *args)
 
-    def _start_evaluation(self, trainer: Trainer, what: str) -> None:
+    def _start(self, trainer: Trainer, what: str) -> None:
         if trainer.sanity_checking:
             return
         self._validation_began = self._last = self._clock()
         at = f" at step {trainer.global_step}" if trainer.state.fn == TrainerFn.FITTING else ""
         self._say(trainer, f"{what}{at} begins")
 
-    def _evaluated(
-        self,
-        trainer: Trainer,
-        what: str,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def _batch_end(self, trainer: Trainer, what: str, totals: Sequence[float], *args: Any) -> None:
         if trainer.sanity_checking or not self._is_due():
             return
-        totals = {
-            "Validation": trainer.num_val_batches,
-            "Test": trainer.num_test_batches,
-            "Prediction": trainer.num_predict_batches,
-        }[what]
-        total, dataset = totals[dataloader_idx], f" of data set {dataloader_idx + 1}" if len(totals) > 1 else ""
-        self._say(trainer, f"{what}: batch {batch_idx + 1} of {total}{dataset}")
+        _, _, _, batch_idx, dataset = (*args, 0)[:5]
+        of_dataset = f" of data set {dataset + 1}" if len(totals) > 1 else ""
+        self._say(trainer, f"{what}: batch {batch_idx + 1} of {totals[dataset]}{of_dataset}")
+
+    def _total(self, trainer: Trainer, module: LightningModule) -> int | None:
+        return known_steps(trainer, getattr(module, "updates_per_batch", 1))
 
     def _is_due(self) -> bool:
         now = self._clock()

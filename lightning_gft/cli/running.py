@@ -11,11 +11,7 @@ from lightning_gft.cli.processes import end_with_launcher, failing_alone
 
 
 def run(args: list[str] | None = None) -> None:
-    """Run the command line; every error ends the program.
-
-    Args:
-        args: Command-line arguments; by default those of the process.
-    """
+    """Run the command line; every error ends the program."""
     end_with_launcher()
     with failing_alone(), quiet_ends(), one_line_errors():
         command = GFTCLI(args)

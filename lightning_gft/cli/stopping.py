@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -64,11 +64,7 @@ class StopRequest:
                 signal.signal(number, self._ask)
 
     def finish(self, work: str) -> None:
-        """Let a request wait until the work in hand is done.
-
-        Args:
-            work: In a word.
-        """
+        """Let a request wait until the work in hand, such as a ``"step"``, is done."""
         self._work = work
         self.listen()
 
@@ -111,9 +107,6 @@ class StopBetweenSteps(Callback):
     Training ends after its step, when the step's figures are logged, and keeps a checkpoint if the run keeps any. A
     validation within it is not finished: a resumed run makes it up. All else ends after its batch; what `predict` has
     sampled is written.
-
-    Args:
-        request: Set by signals.
     """
 
     def __init__(self, request: StopRequest) -> None:
@@ -132,82 +125,51 @@ class StopBetweenSteps(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         # Not at the end of the batch: its figures are logged after that.
         if self._all_stop(trainer):
-            self._keep(trainer)
-            self._end()
+            self._end(trainer)
 
     @override
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
             return
-        if trainer.state.fn == TrainerFn.FITTING:
-            if self._all_stop(trainer):
-                self._keep(trainer)
-                self._end()
-        else:
-            self.request.finish("batch")
-        self._share(trainer, pl_module, sum(trainer.num_val_batches))
+        if trainer.state.fn == TrainerFn.FITTING and self._all_stop(trainer):
+            self._end(trainer)
+        self._start(trainer, pl_module, trainer.num_val_batches)
 
     @override
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         if trainer.sanity_checking or not self._all_stop_at_batch(trainer):
             return
-        if trainer.state.fn == TrainerFn.FITTING:
-            if (evaluator := getattr(pl_module, "evaluator", None)) is not None:
-                evaluator.leave()
-            self._keep(trainer)
-        self._end()
+        if trainer.state.fn == TrainerFn.FITTING and (evaluator := getattr(pl_module, "evaluator", None)) is not None:
+            evaluator.leave()
+        self._end(trainer)
 
     @override
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.request.finish("batch")
-        self._share(trainer, pl_module, sum(trainer.num_test_batches))
+        self._start(trainer, pl_module, trainer.num_test_batches)
 
     @override
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_test_batch_end(self, trainer: Trainer, *args: Any) -> None:
         if self._all_stop_at_batch(trainer):
-            self._end()
+            self._end(trainer)
 
     @override
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.request.finish("batch")
-        self._share(trainer, pl_module, sum(trainer.num_predict_batches))
+        self._start(trainer, pl_module, trainer.num_predict_batches)
 
     @override
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_predict_batch_end(self, trainer: Trainer, *args: Any) -> None:
         if self._all_stop_at_batch(trainer):
-            self._end()
+            self._end(trainer)
 
     @override
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.request.release()
 
-    def _share(self, trainer: Trainer, module: LightningModule, num_batches: float) -> None:
+    def _start(self, trainer: Trainer, module: LightningModule, num_batches: Sequence[float]) -> None:
         """Count the batches that all processes have, after which they can agree; the few others are finished."""
-        own = torch.tensor(float(num_batches), device=module.device)
+        if trainer.state.fn != TrainerFn.FITTING:
+            self.request.finish("batch")
+        own = torch.tensor(float(sum(num_batches)), device=module.device)
         self._shared_batches = float(trainer.strategy.reduce(own, reduce_op="min"))
 
     def _all_stop_at_batch(self, trainer: Trainer) -> bool:
@@ -218,14 +180,12 @@ class StopBetweenSteps(Callback):
         # Ranks receive a signal at different times, and all of them must take part in what follows.
         return bool(trainer.strategy.reduce_boolean_decision(self.request.asked is not None, all=False))
 
-    def _keep(self, trainer: Trainer) -> None:
-        if trainer.checkpoint_callback is None:
+    def _end(self, trainer: Trainer) -> None:
+        if trainer.state.fn == TrainerFn.FITTING and trainer.checkpoint_callback is None:
             rank_zero_info("Stopped; nothing is kept, because trainer.enable_checkpointing is off")
-            return
-        folder = Path(trainer.log_dir or trainer.default_root_dir) / "checkpoints"
-        path = folder / f"stopped-step={trainer.global_step}.ckpt"
-        trainer.save_checkpoint(path, weights_only=False)
-        rank_zero_info(f"Stopped; resume by --ckpt_path={path}")
-
-    def _end(self) -> None:
+        elif trainer.state.fn == TrainerFn.FITTING:
+            folder = Path(trainer.log_dir or trainer.default_root_dir) / "checkpoints"
+            path = folder / f"stopped-step={trainer.global_step}.ckpt"
+            trainer.save_checkpoint(path, weights_only=False)
+            rank_zero_info(f"Stopped; resume by --ckpt_path={path}")
         raise SystemExit(128 + (self.request.asked or signal.SIGTERM))

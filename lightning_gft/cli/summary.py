@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -15,19 +13,12 @@ from rich.table import Table
 from lightning_gft.callbacks import HuggingFaceExport
 from lightning_gft.cli.texts import short
 from lightning_gft.module import GFTLitModule
-from lightning_gft.training import UpdateGuard
 
 
-def print_figures(trainer: Trainer, metrics: Mapping[str, Any], stage: str) -> None:
-    """Print what a validation or a test has measured: a row a figure, a column a data set.
-
-    Args:
-        trainer: Says where the logs are.
-        metrics: As logged, ``<stage>/<figure>`` and ``<stage>/<data set>/<figure>``.
-        stage: ``val`` or ``test``.
-    """
+def print_figures(trainer: Trainer, stage: str) -> None:
+    """Print what a validation or a test has measured: a row a figure, a column a data set."""
     figures: dict[str, dict[str, str]] = {}
-    for key, value in metrics.items():
+    for key, value in trainer.callback_metrics.items():
         kind, *rest = key.split("/")
         if kind == stage:
             *dataset, figure = rest
@@ -47,35 +38,21 @@ def print_figures(trainer: Trainer, metrics: Mapping[str, Any], stage: str) -> N
 
 @rank_zero_only
 def print_measured(ckpt_path: str | None) -> None:
-    """Print whose figures follow: a policy that was only loaded has learnt nothing.
-
-    Args:
-        ckpt_path: The checkpoint that the weights were taken from.
-    """
-    print(
-        "Measured: the policy as it is loaded, before any training" if ckpt_path is None else f"Measured: {ckpt_path}"
-    )
-
-
-def _guard(trainer: Trainer) -> UpdateGuard:
-    module = trainer.lightning_module
-    assert isinstance(module, GFTLitModule)  # noqa: S101 (the command line makes no other)
-    return module.guard
+    """Print whose figures follow: a policy that was only loaded has learnt nothing."""
+    print(f"Measured: {ckpt_path or 'the policy as it is loaded, before any training'}")
 
 
 @rank_zero_only
 def print_kept(trainer: Trainer) -> None:
-    """Print where the trained weights are, or that they are nowhere.
-
-    Args:
-        trainer: After a fit.
-    """
+    """Print after a fit where the trained weights are, or that they are nowhere."""
     if "train/loss" not in trainer.callback_metrics:
         print(
             f"Nothing was trained: trainer.max_steps or trainer.max_epochs ends at step {trainer.global_step} or before"
         )
         return
-    if not _guard(trainer).informative_batches:
+    module = trainer.lightning_module
+    assert isinstance(module, GFTLitModule)  # noqa: S101 (the command line makes no other)
+    if not module.guard.informative_batches:
         print("Nothing was learnt: in no batch did the rewards of a group differ. Look at train/rewards and the data")
     keepers = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
     kept = [path for keeper in keepers if (path := keeper.last_model_path or keeper.best_model_path)]

@@ -8,10 +8,6 @@ from typing import Any
 def cut(text: str, length: int) -> str:
     """Return a text without its middle where it is longer than asked for: beginning and end tell most.
 
-    Args:
-        text: Of any length.
-        length: Most characters to keep.
-
     Example:
         >>> cut("abcdefgh", 8), cut("a" * 1000 + "b", 10)
         ('abcdefgh', 'aaaaa ... [991 characters] ... aaaab')
@@ -23,8 +19,9 @@ def cut(text: str, length: int) -> str:
 def short(value: Any) -> str:
     """Return a figure in four digits or more, without an exponent, and anything else as it is written.
 
-    Args:
-        value: What is shown.
+    Example:
+        >>> short(0.123456), short(12345.6), short("3/7")
+        ('0.1235', '12346', '3/7')
     """
     if not isinstance(value, float):
         return str(value)

@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning_gft.checks import shorten
 from lightning_gft.data.prompts import Answer, Prompt, as_answer, as_messages, check_prompt
+from lightning_gft.errors import GFTTypeError, GFTValueError
 
 _VARIABLES = ("tools", "documents")
 
@@ -27,7 +28,7 @@ def read_conversation(cell: Any, *, splits: bool) -> tuple[Prompt, list[Answer]]
     """
     prompt = as_messages(cell)
     if splits and not isinstance(prompt, list):
-        raise TypeError(f"expected a list of messages, got {shorten(cell)}")
+        raise GFTTypeError(f"expected a list of messages, got {shorten(cell)}")
     check_prompt(prompt)
     if isinstance(prompt, list):
         prompt = [_as_read(message) for message in prompt]
@@ -45,12 +46,12 @@ def read_answers(cell: Any) -> list[Answer]:
     """
     cells = as_messages(listed(cell))
     if not all(isinstance(answer, str | dict) for answer in cells):
-        raise TypeError(f"expected a text or a list of texts, got {shorten(cell)}")
+        raise GFTTypeError(f"expected a text or a list of texts, got {shorten(cell)}")
     if any(isinstance(answer, dict) for answer in cells) and len(cells) > 1:
-        raise ValueError(f"expected one message of the assistant's, got {len(cells)}: {shorten(cell)}")
+        raise GFTValueError(f"expected one message of the assistant's, got {len(cells)}: {shorten(cell)}")
     messages = [answer for answer in cells if isinstance(answer, dict)]
     if any("role" not in message for message in messages):
-        raise TypeError(f"expected a text or a list of texts, got {shorten(cell)}")
+        raise GFTTypeError(f"expected a text or a list of texts, got {shorten(cell)}")
     check_prompt(messages)
     return [answer if isinstance(answer, str) else as_answer(_as_read(answer)) for answer in cells]
 

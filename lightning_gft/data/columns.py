@@ -11,6 +11,7 @@ from lightning_gft.checks import check_marker, did_you_mean, shorten
 from lightning_gft.data.cells import listed, read_answers, read_conversation, read_variables
 from lightning_gft.data.errors import naming, row_name
 from lightning_gft.data.prompts import Answer, Prompt, answer_text, is_blank, prompt_text
+from lightning_gft.errors import GFTTypeError, GFTValueError
 
 Row = dict[str, Any]
 
@@ -98,7 +99,7 @@ class Columns:
             return
         for name, default in (("prompt_column", "prompt"), ("expert_column", None)):
             if getattr(self, name) != default:
-                raise ValueError(
+                raise GFTValueError(
                     f"{name}={getattr(self, name)!r}: expected none beside conversation_column="
                     f"{self.conversation_column!r}, which holds the prompt and the expert's answer; leave it out"
                 )
@@ -134,7 +135,7 @@ class Columns:
             if column is None or column in available:
                 continue
             last = f", or to {self.conversation_column!r} for the last message" if self.conversation_column else ""
-            raise ValueError(
+            raise GFTValueError(
                 f"{option}={column!r} is not a column of the data, which has {', '.join(map(repr, available))}"
                 + did_you_mean(column, unused)
                 + (f"; set it to null if there are no references{last}" if option == "answer_column" else "")
@@ -150,7 +151,7 @@ class Columns:
         with naming(row_name(number, source)):
             prompt, last = read_conversation(row[source], splits=self.conversation_column is not None)
             if not prompt_text(prompt).strip():
-                raise ValueError(f"the prompt is empty: {shorten(prompt)}. Take the row out, or give it a prompt")
+                raise GFTValueError(f"the prompt is empty: {shorten(prompt)}. Take the row out, or give it a prompt")
         last = [answer for answer in last if not is_blank(answer)]
         with naming(row_name(number, self.answer_column)):
             reference = self._reference(row, last)
@@ -178,12 +179,12 @@ class Columns:
             return [True] * count
         finished = listed(row[flag_column])
         if len(finished) != count or not all(isinstance(flag, bool) for flag in finished):
-            raise TypeError(
+            raise GFTTypeError(
                 f"{row_name(number, flag_column)}: expected a truth value for each of {count} texts in "
                 f"{column!r}, got {shorten(row[flag_column])}; correct it, or take the column out"
             )
         if self.unfinished_demonstrations == "error" and not all(finished):
-            raise ValueError(
+            raise GFTValueError(
                 f"{row_name(number, column)}: expected finished responses, got one that {flag_column!r} calls "
                 "unfinished; take it out, or set `unfinished_demonstrations: drop`"
             )
@@ -202,11 +203,11 @@ class Columns:
 
     def _after_marker(self, answer: Any) -> str:
         if not isinstance(answer, str):
-            raise ValueError(
+            raise GFTValueError(
                 f"expected a text with answer_marker={self.answer_marker!r}, got {shorten(answer)}; set answer_marker "
                 "to '' if the column holds the references themselves"
             )
         _, marker, reference = answer.rpartition(self.answer_marker)
         if not marker:
-            raise ValueError(f"no answer_marker={self.answer_marker!r} in {shorten(answer)}")
+            raise GFTValueError(f"no answer_marker={self.answer_marker!r} in {shorten(answer)}")
         return reference.strip()

@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from lightning_gft.checks import shorten
 from lightning_gft.data.columns import Row
+from lightning_gft.errors import GFTValueError
 
 _LONGEST_CELL = 2**31 - 1
 
@@ -40,7 +41,7 @@ def _lines(reader: Iterator[list[str]], name: str) -> Iterator[tuple[int, list[s
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            raise ValueError(
+            raise GFTValueError(
                 f"line {number} of {name}: expected a row of cells, got one that cannot be told apart ({error}); close "
                 "every quotation mark, and write one inside quotation marks twice"
             ) from error
@@ -53,7 +54,7 @@ def _lines(reader: Iterator[list[str]], name: str) -> Iterator[tuple[int, list[s
 
 def _row(header: list[str], cells: list[str], where: str) -> Row:
     if len(cells) != len(header):
-        raise ValueError(
+        raise GFTValueError(
             f"{where}: expected {len(header)} cells, as the header names columns, got {len(cells)}: "
             f"{shorten(','.join(cells))}; put a cell that holds a comma, a line break or a quotation mark into "
             "quotation marks"
@@ -63,14 +64,14 @@ def _row(header: list[str], cells: list[str], where: str) -> Row:
 
 def _check_header(header: list[str], name: str) -> None:
     if not header:
-        raise ValueError(f"{name}: expected a first line that names the columns, got an empty file")
+        raise GFTValueError(f"{name}: expected a first line that names the columns, got an empty file")
     if repeated := [column for column, count in Counter(header).items() if count > 1]:
-        raise ValueError(
+        raise GFTValueError(
             f"{name}: expected a name for each column, got {', '.join(map(repr, repeated))} more than once in the "
             "header; rename one"
         )
     if "" in header:
-        raise ValueError(
+        raise GFTValueError(
             f"{name}: expected a name for each column, got none for column {header.index('') + 1} in the header; name "
             "it, or take it out (pandas leaves it out with `index=False`)"
         )

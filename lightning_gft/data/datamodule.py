@@ -20,6 +20,7 @@ from lightning_gft.data.columns import Row
 from lightning_gft.data.errors import naming
 from lightning_gft.data.examples import Example, ExampleEncoder
 from lightning_gft.data.resumable import ResumableDataLoader
+from lightning_gft.errors import GFTRuntimeError, GFTValueError
 
 Split = Literal["train", "val", "test"]
 
@@ -106,7 +107,7 @@ class PromptDataModule(LightningDataModule, ABC):
             rows = self.load_rows(split)
             if not rows and stage in ("validate", "test"):
                 verb = "validate" if split == "val" else split
-                raise ValueError(f"no {split} data to {verb} on: see the `{split}_*` arguments of the datamodule")
+                raise GFTValueError(f"no {split} data to {verb} on: see the `{split}_*` arguments of the datamodule")
             self.dropped = {key: count for key, count in self.dropped.items() if key.split("/")[0] != split}
             self.examples[split] = {name: self._encode(encoder, part, split, name) for name, part in rows.items()}
 
@@ -140,7 +141,7 @@ class PromptDataModule(LightningDataModule, ABC):
         replica = self._replica()
         for name, examples in self._examples_of(split).items():
             if len(examples) < replica["num_replicas"]:
-                raise ValueError(
+                raise GFTValueError(
                     f"{data_name(split, name)} data: {len(examples)} rows are too few for {replica['num_replicas']} "
                     "processes, each of which needs one: add rows, or start fewer processes"
                 )
@@ -160,7 +161,7 @@ class PromptDataModule(LightningDataModule, ABC):
         where = data_name(split, name)
         with naming(f"{where} data"):
             if not rows:
-                raise ValueError("there are no rows")
+                raise GFTValueError("there are no rows")
             examples, dropped = encoder.encode(rows)
             if dropped:
                 self.dropped |= {f"{where}/{part}": count for part, count in dropped.items()}
@@ -168,7 +169,7 @@ class PromptDataModule(LightningDataModule, ABC):
                 rank_zero_warn(f"{where} data: too long and dropped: {counts} (of {len(rows)} rows)")
             if not examples:
                 limit = encoder.limit_name("prompt")
-                raise ValueError(f"every prompt is too long, nothing is left: the limit is {limit}")
+                raise GFTValueError(f"every prompt is too long, nothing is left: the limit is {limit}")
             if split == "train":
                 self._check_demonstrations(encoder, examples)
         return examples
@@ -182,7 +183,7 @@ class PromptDataModule(LightningDataModule, ABC):
             if missing == len(examples):
                 field, overlong = encoder.columns.field_of(role), self.dropped.get(f"train/{role}", 0)
                 unfinished = left_out[f"unfinished {role} responses"]
-                raise ValueError(
+                raise GFTValueError(
                     f"no row has a demonstration in {field}={column!r}"
                     + (f", {overlong} are too long (the limit is {encoder.limit_name('response')})" if overlong else "")
                     + (f", {unfinished} are unfinished" if unfinished else "")
@@ -196,7 +197,7 @@ class PromptDataModule(LightningDataModule, ABC):
 
     def _examples_of(self, split: Split) -> dict[str, list[Example]]:
         if split not in self.examples:
-            raise RuntimeError(f"the {split} data are not there yet: call `setup` first")
+            raise GFTRuntimeError(f"the {split} data are not there yet: call `setup` first")
         return self.examples[split]
 
     def _order_seed(self) -> int:
@@ -214,7 +215,9 @@ class PromptDataModule(LightningDataModule, ABC):
         module = None if self.trainer is None else self.trainer.lightning_module
         tokenizer = getattr(module, "tokenizer", None)
         if tokenizer is None:
-            raise RuntimeError("no tokenizer: set the datamodule's `tokenizer`, or use a LightningModule that has one")
+            raise GFTRuntimeError(
+                "no tokenizer: set the datamodule's `tokenizer`, or use a LightningModule that has one"
+            )
         return cast("PreTrainedTokenizerBase", tokenizer)
 
 

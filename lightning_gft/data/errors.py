@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from lightning_gft.chat import TextError
+from lightning_gft.errors import GFTTypeError, GFTValueError
 
 
 def row_name(number: int | str, column: str | None = None) -> str:
@@ -26,14 +27,14 @@ def naming(what: str) -> Iterator[None]:
         >>> with naming("train data"):
         ...     raise ValueError("there are no rows")
         Traceback (most recent call last):
-        ValueError: train data: there are no rows
+        lightning_gft.errors.GFTValueError: train data: there are no rows
     """
     try:
         yield
     except TypeError as error:
-        raise TypeError(f"{what}: {error}") from error
+        raise GFTTypeError(f"{what}: {error}") from error
     except ValueError as error:
-        raise ValueError(f"{what}: {error}") from error
+        raise GFTValueError(f"{what}: {error}") from error
 
 
 @contextmanager
@@ -42,4 +43,4 @@ def naming_rows(cells: Sequence[tuple[int | str, str]]) -> Iterator[None]:
     try:
         yield
     except TextError as error:
-        raise ValueError(f"{row_name(*cells[error.index])}: {error}") from error
+        raise GFTValueError(f"{row_name(*cells[error.index])}: {error}") from error

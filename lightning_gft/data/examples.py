@@ -13,6 +13,7 @@ from lightning_gft.data.columns import Columns, Row, TextExample
 from lightning_gft.data.errors import naming_rows, row_name
 from lightning_gft.data.prompts import prompt_text
 from lightning_gft.data.tokenization import PromptEncoder
+from lightning_gft.errors import GFTValueError
 from lightning_gft.types import Response
 
 Overlong = Literal["error", "drop"]
@@ -155,7 +156,7 @@ class ExampleEncoder:
     def _prompt_fits(self, text: TextExample, length: int) -> bool:
         column = self.columns.prompt_source
         if length == 0:
-            raise ValueError(f"{row_name(text.row, column)}: the prompt has no tokens: {shorten(text.prompt)}")
+            raise GFTValueError(f"{row_name(text.row, column)}: the prompt has no tokens: {shorten(text.prompt)}")
         beyond = f"to which {self._window_name()} leaves no room for an answer" if length >= self.window else ""
         return self._is_short(text, column, "prompt", length, "prompt", beyond)
 
@@ -178,7 +179,7 @@ class ExampleEncoder:
             return True
         if getattr(self.limits, option) == "drop":
             return False
-        raise ValueError(
+        raise GFTValueError(
             f"{row_name(text.row, column)}: the {what} has {length} tokens, {fault}, or set `{option}: drop`. The "
             f"prompt begins {shorten(prompt_text(text.prompt), 60)}"
         )

@@ -16,6 +16,7 @@ from lightning_gft.checks import shorten
 from lightning_gft.data.csv_rows import read_csv
 from lightning_gft.data.json_rows import read_json
 from lightning_gft.data.tables import ListTable, ParquetTable, Table
+from lightning_gft.errors import GFTValueError
 
 KINDS = {
     **{".json": "json", ".jsonl": "json", ".ndjson": "json"},
@@ -55,18 +56,18 @@ class DataFile:
         """Return the file's rows."""
         name = self.path.name
         if self.path.stat().st_size == 0:
-            raise ValueError(f"{name}: expected rows, got an empty file; write the rows into it again")
+            raise GFTValueError(f"{name}: expected rows, got an empty file; write the rows into it again")
         if self.kind == "parquet":
             return ParquetTable(self.path)
         try:
             with self._open() as file:
                 return ListTable((read_json if self.kind == "json" else read_csv)(file, name, **self.options))
         except UnicodeDecodeError as error:
-            raise ValueError(f"{self._encoding_fault()}; save the file as UTF-8") from error
+            raise GFTValueError(f"{self._encoding_fault()}; save the file as UTF-8") from error
         except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # from the system, not from what decompresses
-            raise ValueError(
+            raise GFTValueError(
                 f"{name}: expected a whole compressed file, got one that cannot be read ({error}); copy it again"
             ) from error
 

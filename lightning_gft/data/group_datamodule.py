@@ -19,6 +19,7 @@ from lightning_gft.data.examples import ExampleEncoder, LengthLimits, Overlong
 from lightning_gft.data.loading import SplitTables, find_splits
 from lightning_gft.data.selection import Rows, Spans, count_shared
 from lightning_gft.data.tokenization import PromptEncoder
+from lightning_gft.errors import GFTTypeError, GFTValueError
 
 _SHARE = "as a number it is the share of rows to hold out"
 
@@ -204,7 +205,7 @@ class GroupDataModule(PromptDataModule):
             return range(num_rows), []
         held_out = max(1, round(num_rows * self.val_split))
         if held_out == num_rows:
-            raise ValueError(f"val_split={self.val_split} of {num_rows} rows leaves none to train on")
+            raise GFTValueError(f"val_split={self.val_split} of {num_rows} rows leaves none to train on")
         order = torch.randperm(num_rows, generator=torch.Generator().manual_seed(self.seed)).tolist()
         return sorted(order[held_out:]), sorted(order[:held_out])
 
@@ -212,20 +213,20 @@ class GroupDataModule(PromptDataModule):
         for field in ("path", "val_path", "test_path"):
             path = getattr(self, field)
             if not isinstance(path, str | PathLike) and (path is not None or field == "path"):
-                raise TypeError(f"{field}={path!r} must say where the data are, as in {field}='train.jsonl'")
+                raise GFTTypeError(f"{field}={path!r} must say where the data are, as in {field}='train.jsonl'")
         for field in ("max_train_rows", "max_val_rows"):
             limit = getattr(self, field)
             if limit is not None:
                 check_count(field, limit, otherwise="null for all rows")
         if self.max_val_rows is not None and self.val_split is None and self.val_path is None:
-            raise ValueError(f"max_val_rows={self.max_val_rows} has no effect without val_split or val_path")
+            raise GFTValueError(f"max_val_rows={self.max_val_rows} has no effect without val_split or val_path")
         if isinstance(self.val_split, str | None):
             return
         self.val_split = check_number(
             "val_split", self.val_split, above=0, below=1, otherwise="the name of a split", remedy=_SHARE
         )
         if self.val_path is not None:
-            raise ValueError(f"val_split={self.val_split} holds rows out of `path`: it cannot go with `val_path`")
+            raise GFTValueError(f"val_split={self.val_split} holds rows out of `path`: it cannot go with `val_path`")
 
 
 def _identity(path: str, name: str | None) -> tuple[str, str | None]:

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 from lightning_gft.checks import shorten
 from lightning_gft.data.columns import Row
+from lightning_gft.errors import GFTValueError
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _SHORT = 16
@@ -42,7 +43,7 @@ def read_json(file: BinaryIO, name: str, field: str | None = None) -> list[Row]:
     for number, row in values:
         if not isinstance(row, dict):
             where = f"{called.format(number)} of {name}"
-            raise ValueError(f'{where}: expected an object like {{"prompt": "...", ...}}, got {shorten(row)}')
+            raise GFTValueError(f'{where}: expected an object like {{"prompt": "...", ...}}, got {shorten(row)}')
         if may_hold_half:
             _check_text(row, f"{called.format(number)} of {name}")
     return [row for _, row in values]
@@ -53,7 +54,7 @@ def parse_json(text: str) -> Any:
     try:
         return _DECODER.decode(text)
     except (RecursionError, ArithmeticError) as error:
-        raise ValueError(_reason(error)) from error
+        raise GFTValueError(_reason(error)) from error
 
 
 def _values(text: str, name: str) -> Iterator[tuple[int, Any]]:
@@ -68,7 +69,7 @@ def _values(text: str, name: str) -> Iterator[tuple[int, Any]]:
             read = len(text[: error.pos].rstrip()) if isinstance(error, json.JSONDecodeError) else start
             line += text.count("\n", start, read)
             shown = shorten(text[text.rfind("\n", 0, read) + 1 :].partition("\n")[0])
-            raise ValueError(
+            raise GFTValueError(
                 f"line {line} of {name}: expected {_EXPECTED}, got {shown} ({_reason(error)}); correct the line or "
                 "take it out"
             ) from error
@@ -84,7 +85,7 @@ def _end_of_space(text: str, start: int) -> int:
 def _part(value: Any, field: str, name: str) -> list[Any]:
     part = value.get(field) if isinstance(value, dict) else None
     if not isinstance(part, list):
-        raise ValueError(f"{name}: expected an object with a list of rows under {field!r}, got {shorten(value)}")
+        raise GFTValueError(f"{name}: expected an object with a list of rows under {field!r}, got {shorten(value)}")
     return part
 
 
@@ -94,7 +95,7 @@ def _check_text(row: Row, where: str) -> None:
         json.dumps(row, ensure_ascii=False, default=str).encode()
     except UnicodeEncodeError as error:
         half = shorten(error.object[max(0, error.start - 20) : error.end])
-        raise ValueError(f"{where}: expected text, got half of a surrogate pair in {half}; correct it") from error
+        raise GFTValueError(f"{where}: expected text, got half of a surrogate pair in {half}; correct it") from error
 
 
 def _reason(error: Exception) -> str:
@@ -112,7 +113,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(items) < len(pairs):
         keys = [key for key, _ in pairs]
         repeated = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"an object has the key {repeated!r} twice")
+        raise GFTValueError(f"an object has the key {repeated!r} twice")
     return items
 
 

@@ -20,6 +20,7 @@ from lightning_gft.data.files import KINDS, DataFile, suffix_of
 from lightning_gft.data.repositories import Splits, find_in_folder, find_on_hub
 from lightning_gft.data.selection import Piece, Rows
 from lightning_gft.data.tables import DatasetTable, JoinedTable, Table
+from lightning_gft.errors import GFTValueError
 
 _SOURCES = (
     f"a {', '.join(list(KINDS)[:-1])} or {list(KINDS)[-1]} file, a glob or folder of them, a folder written by "
@@ -87,7 +88,7 @@ def _find_splits(path: str, name: str | None, where: str) -> Splits:
         return _find_in_folder(Path(local), name, where)
     is_file, is_glob = os.path.isfile(local), glob.has_magic(local)  # noqa: PTH113
     if name is not None and (is_file or is_glob):
-        raise ValueError(f"name={name!r} chooses a configuration of a data set, but {where} is files: leave it out")
+        raise GFTValueError(f"name={name!r} chooses a configuration of a data set, but {where} is files: leave it out")
     if is_file:
         return {"train": _data_files([Path(local)], where)}
     if is_glob:
@@ -135,10 +136,12 @@ def _data_files(files: Sequence[Path], where: str) -> list[DataFile]:
     suffixes = Counter(suffix_of(file) for file in files)
     if not suffixes.keys() <= KINDS.keys():
         unknown = ", ".join(sorted({file.suffix or "none" for file in files if suffix_of(file) not in KINDS}))
-        raise ValueError(f"{where}: expected files of a kind that is read, got the suffix {unknown}; give {_SOURCES}")
+        raise GFTValueError(
+            f"{where}: expected files of a kind that is read, got the suffix {unknown}; give {_SOURCES}"
+        )
     if len({KINDS[suffix] for suffix in suffixes}) > 1:
         found = ", ".join(f"{count} {suffix}" for suffix, count in sorted(suffixes.items()))
-        raise ValueError(
+        raise GFTValueError(
             f"{where}: expected files of one kind, got {found}; choose by a glob, as in "
             f"{str(files[0].with_name('*' + suffix_of(files[0])))!r}, or put the others elsewhere"
         )
@@ -155,7 +158,9 @@ def _load_saved(folder: Path, where: str) -> Splits:
     try:
         saved = datasets.load_from_disk(str(folder))
     except (FileNotFoundError, KeyError, ValueError, pyarrow.ArrowException) as error:
-        raise ValueError(f"{where} is not whole, as `save_to_disk` leaves a folder: save it again ({error})") from error
+        raise GFTValueError(
+            f"{where} is not whole, as `save_to_disk` leaves a folder: save it again ({error})"
+        ) from error
     return dict(saved) if isinstance(saved, datasets.DatasetDict) else {"train": saved}
 
 
@@ -167,7 +172,7 @@ def _named(where: str) -> Iterator[None]:
     except ValueError as error:
         if where in f"{error}":
             raise
-        raise ValueError(f"{where}: {error}") from error
+        raise GFTValueError(f"{where}: {error}") from error
     except OSError as error:
         if where in f"{error}":
             raise
@@ -180,7 +185,7 @@ def _read_files(files: Sequence[DataFile]) -> Table:
     tables = [file.read() for file in files]
     for file, table in zip(files, tables, strict=True):
         if file.kind != "json" and set(table.columns) != set(tables[0].columns):
-            raise ValueError(
+            raise GFTValueError(
                 f"{file.path.name}: expected the columns of {files[0].path.name}, {_listed(tables[0].columns)}, got "
                 f"{_listed(table.columns)}; give files with the same columns"
             )
@@ -201,7 +206,9 @@ class SplitTables:
     def choose(self, split: str | None, field: str) -> Rows:
         """Return the rows of a split, of slices, or of the only split, see :func:`load_rows`."""
         if split is None and len(self._splits) > 1:
-            raise ValueError(f"{self._where}: expected one split, got {_listed(self._splits)}; choose one by `{field}`")
+            raise GFTValueError(
+                f"{self._where}: expected one split, got {_listed(self._splits)}; choose one by `{field}`"
+            )
         name = next(iter(self._splits)) if split is None else split
         if name in self._splits:
             pieces = [Piece(name, self._table(name), range(len(self._table(name))))]
@@ -210,7 +217,7 @@ class SplitTables:
         rows = Rows(pieces)
         if len(rows) == 0:
             sizes = ", ".join(f"{len(piece.table)} in {piece.split!r}" for piece in pieces)
-            raise ValueError(
+            raise GFTValueError(
                 f"{self._where}: expected rows, got none"
                 + (
                     f" in {field}={split!r} (rows: {sizes}); choose others"
@@ -228,12 +235,12 @@ class SplitTables:
             instruction = datasets.ReadInstruction.from_spec(spec)
             spans = [] if missing else instruction.to_absolute(lengths)
         except (ValueError, AssertionError) as error:
-            raise ValueError(
+            raise GFTValueError(
                 f"{field}={spec!r}: expected {_SLICES}, of {_listed(self._splits)}; got {error}"
             ) from error
         if missing:
             named = f"{field}={spec!r}" if missing[0] == spec else f"{field}={spec!r}: {missing[0]!r}"
-            raise ValueError(f"{named} is not a split of {self._where}, which has {_listed(self._splits)}")
+            raise GFTValueError(f"{named} is not a split of {self._where}, which has {_listed(self._splits)}")
         return [
             Piece(span.splitname, self._table(span.splitname), range(span.from_, max(span.from_, span.to)))
             for span in spans

@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning_gft.chat import Messages
 from lightning_gft.checks import shorten
+from lightning_gft.errors import GFTTypeError, GFTValueError
 
 Prompt = str | Messages
 
@@ -34,7 +35,7 @@ def as_messages(prompt: Any) -> Any:
         return prompt
     for number, turn in enumerate(prompt):
         if turn["from"] not in _SPEAKERS and turn.get("role") is None:
-            raise ValueError(
+            raise GFTValueError(
                 f"message {number} (counting from 0) is from {turn['from']!r}: expected one of {', '.join(_SPEAKERS)}"
             )
     return [
@@ -52,7 +53,7 @@ def as_messages(prompt: Any) -> Any:
 def as_answer(message: dict[str, Any]) -> Answer:
     """Return an assistant's message as a given response: its text, if there is no more to it."""
     if message["role"] != "assistant":
-        raise ValueError(f"the last message is of role {message['role']!r}: expected the assistant's")
+        raise GFTValueError(f"the last message is of role {message['role']!r}: expected the assistant's")
     more = [key for key, value in message.items() if value and key not in ("role", "content")]
     content = message.get("content")
     return content if isinstance(content, str) and not more else message
@@ -74,7 +75,7 @@ def check_prompt(prompt: object) -> None:
         return
     if not isinstance(prompt, list):
         kind = "null" if prompt is None else f"{type(prompt).__name__}: {shorten(prompt)}"
-        raise TypeError(f"expected a text or a list of messages, got {kind}")
+        raise GFTTypeError(f"expected a text or a list of messages, got {kind}")
     for number, message in enumerate(prompt):
         _check_message(message, f"message {number} (counting from 0) of the prompt")
 
@@ -96,14 +97,14 @@ def prompt_text(prompt: Prompt) -> str:
 
 def _check_message(message: object, name: str) -> None:
     if not isinstance(message, dict):
-        raise TypeError(f'{name}: expected one like {{"role": "user", "content": "..."}}, got {shorten(message)}')
+        raise GFTTypeError(f'{name}: expected one like {{"role": "user", "content": "..."}}, got {shorten(message)}')
     if not isinstance(message.get("role"), str):
-        raise ValueError(f"{name}: expected a role, such as 'user', got none in {shorten(message)}")
+        raise GFTValueError(f"{name}: expected a role, such as 'user', got none in {shorten(message)}")
     content = message.get("content")
     if content is None and not message.get("tool_calls"):  # a call of a tool may stand instead of a text
-        raise ValueError(f"{name}: expected content, got none in {shorten(message)}")
+        raise GFTValueError(f"{name}: expected content, got none in {shorten(message)}")
     if not isinstance(content, str | list | None):
-        raise TypeError(f"{name}: expected a text or a list of parts as its content, got {shorten(message)}")
+        raise GFTTypeError(f"{name}: expected a text or a list of parts as its content, got {shorten(message)}")
 
 
 def _content_text(content: str | list[Any] | None) -> str:

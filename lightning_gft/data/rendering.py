@@ -13,6 +13,7 @@ from lightning_gft.chat import ChatTemplate, Conversation, LeftOutCheck, Message
 from lightning_gft.checks import did_you_mean, warn_of_written_break
 from lightning_gft.data.prompts import Answer, Prompt, Variables, check_prompt
 from lightning_gft.data.responses import EncodedPrompt
+from lightning_gft.errors import GFTValueError
 
 Rendered = tuple[str, Conversation]
 """A prompt's text, and the conversation that it renders; one message of the user where no chat template is in use."""
@@ -138,25 +139,25 @@ class PromptRenderer:
     def _check_options(self, uses_chat_template: bool, kwargs: Mapping[str, Any]) -> None:
         for field in ("prompt_template", "system_prompt", "response_prefix"):
             if not isinstance(getattr(self, field), str):
-                raise ValueError(f"{field}={getattr(self, field)!r} must be a text" + _MEANING.get(field, ""))
+                raise GFTValueError(f"{field}={getattr(self, field)!r} must be a text" + _MEANING.get(field, ""))
             warn_of_written_break(field, getattr(self, field))
         if "{prompt}" not in self.prompt_template:
-            raise ValueError(
+            raise GFTValueError(
                 f"prompt_template={self.prompt_template!r} does not hold the prompt: write {{prompt}} where it stands"
             )
         if not uses_chat_template:
             if self.system_prompt:
-                raise ValueError("system_prompt needs a chat template: write it into `prompt_template` instead")
+                raise GFTValueError("system_prompt needs a chat template: write it into `prompt_template` instead")
             if kwargs:
-                raise ValueError("chat_template_kwargs needs a chat template: leave it out, or use one")
+                raise GFTValueError("chat_template_kwargs needs a chat template: leave it out, or use one")
             return
         if not self.has_chat_template:
-            raise ValueError(
+            raise GFTValueError(
                 "use_chat_template=True, but the tokenizer has no chat template: give it one with `chat_template=` (a "
                 "path or the template itself), or use `prompt_template`"
             )
         if self.prompt_template != "{prompt}":
-            raise ValueError(
+            raise GFTValueError(
                 f"prompt_template={self.prompt_template!r} would have no effect beside the tokenizer's chat template: "
                 "set `use_chat_template: false` to use it, or leave it out"
             )
@@ -168,7 +169,7 @@ class PromptRenderer:
         try:
             self._left_out.count([Conversation([system, question])])
         except RenderError as error:
-            raise ValueError(f"system_prompt: {error}") from error
+            raise GFTValueError(f"system_prompt: {error}") from error
 
 
 _MEANING = {"prompt_template": "; '{prompt}' stands for the prompt as it is"}
@@ -181,7 +182,7 @@ def _check_variables(template: ChatTemplate) -> None:
         if name in known:
             continue
         closest = did_you_mean(name, known) or f"; it reads {', '.join(map(repr, known)) or 'none'}"
-        raise ValueError(f"chat_template_kwargs: the chat template reads no {name!r}{closest}")
+        raise GFTValueError(f"chat_template_kwargs: the chat template reads no {name!r}{closest}")
 
 
 def _check_parts(text: str, conversation: Conversation, index: int) -> None:

@@ -16,6 +16,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from lightning_gft.data.files import COMPRESSED, KINDS, DataFile, suffix_of
+from lightning_gft.errors import GFTValueError
 from lightning_gft.hub import hub_or_cache
 
 Splits = dict[str, Sequence[DataFile] | datasets.Dataset]
@@ -52,7 +53,7 @@ def find_on_hub(path: str, name: str | None, where: str) -> Splits:
         except MemoryError:
             raise
         except Exception as error:  # the libraries have no error in common, and those of two HTTP clients
-            raise ValueError(f"{where} cannot be loaded from the hub: {_in_a_line(error)}") from error
+            raise GFTValueError(f"{where} cannot be loaded from the hub: {_in_a_line(error)}") from error
 
 
 def _cached(path: str) -> str:
@@ -64,7 +65,7 @@ def _check_shards(splits: Splits) -> Splits:
     for split, files in splits.items():
         shards = [match for file in files if isinstance(file, DataFile) and (match := _SHARD.search(file.path.name))]
         if shards and len(shards) < int(shards[0][1]):
-            raise ValueError(
+            raise GFTValueError(
                 f"{split!r}: expected {int(shards[0][1])} files in the cache, got {len(shards)}; load it online once"
             )
     return splits
@@ -87,7 +88,7 @@ def _files(builder: datasets.DatasetBuilder) -> Splits:
 def _data_files(paths: Sequence[Path], kind: str, options: Mapping[str, Any]) -> list[DataFile]:
     for path in paths:
         if kind != "parquet" and suffix_of(path) not in KINDS:
-            raise ValueError(
+            raise GFTValueError(
                 f"{path.name}: expected one of {', '.join(KINDS)}, or that and {', '.join(COMPRESSED)}, got "
                 f"{path.suffix or 'no suffix'}; decompress the file or give others by a local path"
             )
@@ -109,7 +110,7 @@ def _options(config: datasets.BuilderConfig, kind: str) -> dict[str, Any]:
     }
     followed = _OPTIONS[kind]
     if unknown := [option for option in set_here if option not in followed]:
-        raise ValueError(
+        raise GFTValueError(
             f"expected a data set's card that sets none but {', '.join(followed) or 'no option'}, got "
             f"{', '.join(f'{option}={set_here[option]!r}' for option in unknown)}; give its files by a local path"
         )

@@ -8,6 +8,7 @@ from typing import Any, cast
 from torch.utils.data import DataLoader
 
 from lightning_gft.data.examples import Example
+from lightning_gft.errors import GFTValueError
 from lightning_gft.types import PromptBatch
 
 
@@ -41,7 +42,7 @@ class ResumableDataLoader(DataLoader[Example]):
             differences = [
                 f"{name} was {there.get(name)} and is {here[name]}" for name in here if there.get(name) != here[name]
             ]
-            raise ValueError(
+            raise GFTValueError(
                 f"the checkpoint stands in the middle of an epoch whose batches were others: {', '.join(differences)}. "
                 "Go on with the same data, seed_everything and batch_size times processes, or from a checkpoint at an "
                 "epoch's end"

@@ -17,6 +17,7 @@ from typing_extensions import override
 from lightning_gft.data.cells import Padded
 from lightning_gft.data.columns import Row
 from lightning_gft.data.json_rows import parse_json
+from lightning_gft.errors import GFTValueError
 
 
 class Table(ABC):
@@ -59,7 +60,9 @@ class ParquetTable(Table):
             self._metadata = parquet.read_metadata(path)
         self.columns = list(self._metadata.schema.to_arrow_schema().names)
         if len(set(self.columns)) < len(self.columns):
-            raise ValueError(f"{path.name}: expected a name for each column, got {', '.join(map(repr, self.columns))}")
+            raise GFTValueError(
+                f"{path.name}: expected a name for each column, got {', '.join(map(repr, self.columns))}"
+            )
 
     @override
     def __len__(self) -> int:
@@ -78,7 +81,7 @@ class ParquetTable(Table):
         try:
             yield
         except (pyarrow.ArrowException, OSError) as error:
-            raise ValueError(
+            raise GFTValueError(
                 f"{self._path.name}: expected a whole Parquet file, got one that cannot be read ({error}); write or "
                 "download it again"
             ) from error

@@ -12,6 +12,7 @@ from lightning_gft.data.encoding import TextEncoder
 from lightning_gft.data.prompts import Answer, Prompt, Variables
 from lightning_gft.data.rendering import PromptRenderer
 from lightning_gft.data.responses import EncodedPrompt, ResponseWriter
+from lightning_gft.errors import GFTValueError
 
 
 class PromptEncoder:
@@ -112,7 +113,7 @@ class PromptEncoder:
 
 def _eos_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
     if tokenizer.eos_token_id is None:
-        raise ValueError(
+        raise GFTValueError(
             "the tokenizer has no end-of-sequence token, with which every response ends and which fills rows up where "
             'there is no padding token: name one of its tokens, as in `tokenizer.eos_token = "</s>"`'
         )

@@ -11,6 +11,7 @@ from lightning.pytorch.strategies import (
 )
 
 from lightning_gft.distributed.strategy import FSDP2Strategy
+from lightning_gft.errors import GFTValueError
 
 _UNSUPPORTED = (DeepSpeedStrategy, FSDPStrategy)
 _PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
@@ -29,7 +30,7 @@ def check_strategy_name(name: str) -> None:
         >>> check_strategy_name("fsdp")
         >>> check_strategy_name("fsdp_cpu_offload")
         Traceback (most recent call last):
-        ValueError: `trainer.strategy`: expected auto, ddp or fsdp2, got fsdp_cpu_offload; use
+        lightning_gft.errors.GFTValueError: `trainer.strategy`: expected auto, ddp or fsdp2, got fsdp_cpu_offload; use
         lightning_gft.FSDP2Strategy, which shards weights, or ddp where a model fits on each device
     """
     kind = StrategyRegistry[name]["strategy"] if name in StrategyRegistry else None
@@ -55,11 +56,11 @@ def check_strategy(strategy: Strategy, precision: str) -> None:
     if type(strategy) not in (ModelParallelStrategy, FSDP2Strategy):
         raise _unsupported(name)
     if (size := strategy.device_mesh["tensor_parallel"].size()) > 1:
-        raise ValueError(
+        raise GFTValueError(
             f"`tensor_parallel_size` of {name}: expected 1, got {size}; use fsdp2, which shards weights over all ranks"
         )
     if precision not in _PRECISIONS:
-        raise ValueError(
+        raise GFTValueError(
             f"`trainer.precision`: expected {', '.join(_PRECISIONS)} with {name}, got {precision}; the policy's "
             "torch_dtype sets the data type of the weights"
         )

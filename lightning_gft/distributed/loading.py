@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from lightning_gft.checkpoint import weight_digests
 from lightning_gft.distributed.sharding import FullySharded, Sharding
 from lightning_gft.distributed.strategy import FSDP2Strategy
+from lightning_gft.errors import GFTValueError
 
 
 class Shardable(Protocol):
@@ -90,7 +91,7 @@ def _check_same(digests: dict[str, str]) -> None:
     for rank, others in enumerate(of_ranks):
         differing = [name for name, digest in of_ranks[0].items() if others.get(name) != digest]
         if differing:
-            raise ValueError(
+            raise GFTValueError(
                 f"`model.policy`: expected the same weights on every rank, but {differing[0]} and {len(differing) - 1} "
                 f"more differ on rank {rank} from rank 0; give all machines the same files"
             )

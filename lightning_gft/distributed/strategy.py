@@ -17,6 +17,7 @@ from typing_extensions import override
 from lightning_gft.checkpoint import load_checkpoint
 from lightning_gft.checkpoint.resharding import join, layout_of, parameter_names, split
 from lightning_gft.checkpoint.sharded import is_sharded, read_shards, write_shards
+from lightning_gft.errors import GFTValueError
 
 
 class FSDP2Strategy(ModelParallelStrategy):
@@ -68,7 +69,7 @@ class FSDP2Strategy(ModelParallelStrategy):
         for optimizer in self.optimizers:
             kind = type(optimizer)
             if kind.__module__.startswith("bitsandbytes."):
-                raise ValueError(
+                raise GFTValueError(
                     f"`model.optimizer`: expected one of torch's with sharded weights, got {kind.__module__}."
                     f"{kind.__name__}; use torch.optim.AdamW, whose averages are sharded too, or trainer.strategy: ddp"
                 )
@@ -114,7 +115,7 @@ class FSDP2Strategy(ModelParallelStrategy):
         assert self.lightning_module is not None  # noqa: S101 (Lightning has set it)
         if self._save_distributed_checkpoint:
             if "://" in str(path) or storage_options is not None:
-                raise ValueError(
+                raise GFTValueError(
                     f"`dirpath`: expected a folder of this machine for shards, got {path}; give one, or set "
                     "save_distributed_checkpoint: false of FSDP2Strategy"
                 )

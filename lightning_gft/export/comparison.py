@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM, PreTrainedModel
 
+from lightning_gft.errors import GFTValueError
 from lightning_gft.policy import Policy, quiet_report
 
 Result = TypeVar("Result")
@@ -21,7 +22,7 @@ _HALF_PRECISION = 5e-2
 """Relative differences of logits that rounding explains, over devices and many layers; what is wrong gives far more."""
 
 
-class DifferenceError(ValueError):
+class DifferenceError(GFTValueError):
     """What was written is not the policy."""
 
 

@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from safetensors import SafetensorError
 
+from lightning_gft.errors import GFTValueError
 from lightning_gft.export.card import model_card
 from lightning_gft.export.comparison import (
     Comparison,
@@ -95,7 +96,7 @@ def export_policy(
 def _told(written: Path, path: Path, comparison: Comparison) -> Path:
     """Return where an export is if it is the policy, as far as could be seen."""
     if comparison.difference:
-        raise ValueError(
+        raise GFTValueError(
             f"`path`: expected an export to {path} equal to the policy, got {comparison.difference}; the files are in "
             f"{written}, find out why before you use them"
         )

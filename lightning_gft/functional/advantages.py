@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_gft.checks import check_number
+from lightning_gft.errors import GFTValueError
 from lightning_gft.functional.precision import widen
 
 AdvantageScale = Literal["group", "none"]
@@ -42,7 +43,7 @@ def group_normalized_advantages(
         tensor([ 0.7071, -0.7071,  0.0000,  0.0000])
     """
     if scale not in ("group", "none"):
-        raise ValueError(f"scale={scale!r} is unknown; use 'group' or 'none'")
+        raise GFTValueError(f"scale={scale!r} is unknown; use 'group' or 'none'")
     eps = check_number("eps", eps, least=0)
     rewards, groups = _check_rewards(rewards, group_index)
     deviation = rewards - groups.mean(rewards)[groups.index]
@@ -102,7 +103,7 @@ def self_baseline_advantages(rewards: Tensor, group_index: Tensor, is_self: Tens
     """
     rewards, groups = _check_rewards(rewards, group_index)
     if is_self.shape != rewards.shape:
-        raise ValueError(f"is_self has shape {tuple(is_self.shape)}, rewards have {tuple(rewards.shape)}")
+        raise GFTValueError(f"is_self has shape {tuple(is_self.shape)}, rewards have {tuple(rewards.shape)}")
     own = is_self.to(rewards.dtype)
     others = (groups.sum(own)[groups.index] - own).clamp(min=1)
     baseline = (groups.sum(rewards * own)[groups.index] - rewards * own) / others
@@ -146,7 +147,7 @@ def check_rewards(rewards: Tensor) -> Tensor:
     finite = rewards.isfinite()
     if not finite.all():
         row = int((~finite).nonzero()[0])
-        raise ValueError(f"rewards[{row}]={rewards[row].item()} is not finite; a reward must be a number")
+        raise GFTValueError(f"rewards[{row}]={rewards[row].item()} is not finite; a reward must be a number")
     return rewards
 
 
@@ -176,7 +177,7 @@ class _Groups:
 
 def _check_rewards(rewards: Tensor, group_index: Tensor) -> tuple[Tensor, _Groups]:
     if rewards.dim() != 1 or group_index.shape != rewards.shape:
-        raise ValueError(
+        raise GFTValueError(
             "rewards and group_index must both have shape [N]; got "
             f"{tuple(rewards.shape)} and {tuple(group_index.shape)}"
         )

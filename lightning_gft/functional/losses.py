@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lightning_gft.errors import GFTValueError
 from lightning_gft.functional.precision import widen
 from lightning_gft.functional.rectification import floor_logprobs, rectified_coefficients
 from lightning_gft.functional.reductions import Reduction, reduction_weights
@@ -43,7 +44,7 @@ def gft_loss(
         tensor(-0.0585)
     """
     if logprobs.dim() != 2 or response_mask.shape != logprobs.shape or advantages.shape != logprobs.shape[:1]:
-        raise ValueError(
+        raise GFTValueError(
             "expected logprobs [N, T], advantages [N] and response_mask [N, T]; got "
             f"{tuple(logprobs.shape)}, {tuple(advantages.shape)} and {tuple(response_mask.shape)}"
         )

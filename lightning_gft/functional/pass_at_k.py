@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_gft.checks import check_count
+from lightning_gft.errors import GFTValueError
 
 
 def pass_at_k(num_samples: Tensor | int, num_correct: Tensor | int, k: int) -> Tensor:
@@ -36,7 +37,9 @@ def pass_at_k(num_samples: Tensor | int, num_correct: Tensor | int, k: int) -> T
     fewest = int(samples.min()) if samples.numel() else sys.maxsize
     k = check_count("k", k, most=fewest, remedy="draw more samples, or ask for a smaller k")
     if ((correct < 0) | (correct > samples)).any():
-        raise ValueError("`num_correct`: expected numbers from 0 to num_samples, got others; count the correct samples")
+        raise GFTValueError(
+            "`num_correct`: expected numbers from 0 to num_samples, got others; count the correct samples"
+        )
     miss = torch.ones((), dtype=torch.float64)
     for drawn in range(k):  # drawing without replacement, each draw wrong again
         miss = miss * ((samples - correct - drawn) / (samples - drawn)).clamp(min=0)

@@ -7,6 +7,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from lightning_gft.errors import GFTValueError
+
 Reduction = Literal["token-mean", "sequence-mean", "group-mean"]
 
 
@@ -51,9 +53,9 @@ def reduction_weights(
         return present / tokens.clamp(min=1), present.sum()
     if reduction == "group-mean":
         if group_index is None:
-            raise ValueError("reduction='group-mean' needs group_index, the group that each sequence belongs to")
+            raise GFTValueError("reduction='group-mean' needs group_index, the group that each sequence belongs to")
         index = torch.unique(group_index, return_inverse=True)[1]
         groups = int(index.max()) + 1 if len(index) else 0
         group_tokens = tokens.new_zeros(groups).index_add(0, index, tokens)
         return present / group_tokens.clamp(min=1)[index], (group_tokens > 0).to(tokens.dtype).sum()
-    raise ValueError(f"reduction={reduction!r} is unknown; use one of {', '.join(get_args(Reduction))}")
+    raise GFTValueError(f"reduction={reduction!r} is unknown; use one of {', '.join(get_args(Reduction))}")

@@ -11,12 +11,14 @@ from transformers import PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from lightning_gft.errors import GFTRuntimeError
+
 _REDIRECTED_EAGER = "redirected_eager"
 _TENSORS = {"s_aux", "position_ids", "cache_position"}
 """Further tensors that layers hand on and that do not change which keys a query attends to."""
 
 
-class RedirectionError(RuntimeError):
+class RedirectionError(GFTRuntimeError):
     """A model's layers do not leave it to their attention function which keys a query attends to."""
 
 

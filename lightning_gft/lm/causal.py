@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from transformers import PreTrainedModel
 
+from lightning_gft.errors import GFTValueError
 from lightning_gft.lm.capabilities import Capability, capability, tolerance
 
 
@@ -17,7 +18,7 @@ def check_causal(model: PreTrainedModel) -> Capability[bool]:
     probe = torch.arange(4, device=model.device).unsqueeze(0)
     logits, changed = (model(input_ids=ids).logits[:, :-1] for ids in (probe, probe.clamp(max=2)))
     if (logits - changed).abs().max() > tolerance(logits.dtype, half=2e-2) * logits.abs().max():
-        raise ValueError(
+        raise GFTValueError(
             f"{type(model).__name__} is not causal: what it predicts for a token depends on later tokens. Give a model "
             "that generates from left to right"
         )

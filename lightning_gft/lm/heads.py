@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from typing_extensions import override
 
+from lightning_gft.errors import GFTValueError
 from lightning_gft.functional.head.linear_head import LinearHead
 from lightning_gft.functional.precision import widen
 from lightning_gft.lm.capabilities import Capability, capability, tolerance
@@ -39,7 +40,7 @@ def widen_head(model: PreTrainedModel) -> None:
     """
     head = model.get_output_embeddings()
     if type(head) is not nn.Linear:
-        raise ValueError(
+        raise GFTValueError(
             f"fp32_head=True: the head of {type(model).__name__} is no plain linear layer but {type(head).__name__}; "
             "use torch_dtype: float32 instead"
         )

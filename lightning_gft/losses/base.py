@@ -10,6 +10,7 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
+from lightning_gft.errors import GFTValueError
 from lightning_gft.functional import Reduction, masked_loss, reduction_weights, widen
 from lightning_gft.parts import Part
 from lightning_gft.types import GroupBatch, Need, TokenBatch, TokenObjective
@@ -33,7 +34,7 @@ class GroupLoss(Part, nn.Module, ABC):
     def __init__(self, reduction: Reduction = "token-mean") -> None:
         super().__init__()
         if reduction not in get_args(Reduction):
-            raise ValueError(
+            raise GFTValueError(
                 f"`reduction`: expected one of {', '.join(get_args(Reduction))}, got {reduction!r}; use one"
             )
         self.reduction: Reduction = reduction
@@ -121,13 +122,13 @@ def check_known(loss: GroupLoss, tokens: TokenBatch, later: Collection[Need] = (
         ValueError: With the names of what is missing, or of what no token has.
     """
     if unknown := sorted(loss.needs() - set(get_args(Need))):
-        raise ValueError(
+        raise GFTValueError(
             f"`{type(loss).__name__}.needs`: expected some of {', '.join(get_args(Need))}, got {', '.join(unknown)}; "
             "use these names"
         )
     missing = sorted(name for name in loss.needs() - set(later) if getattr(tokens, name) is None)
     if missing:
-        raise ValueError(
+        raise GFTValueError(
             f"`{type(loss).__name__}`: expected tokens with {', '.join(missing)}, got None; give them as [N, T] by "
             "these names, or let the source that drew the responses give them"
         )

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_gft.checks import check_count, check_number
+from lightning_gft.errors import GFTValueError
 from lightning_gft.functional import pass_at_k
 from lightning_gft.metrics.base import ExactMetric
 from lightning_gft.types import GroupBatch
@@ -102,7 +103,7 @@ class PolicyEvaluation(ExactMetric):
         rewards = groups.reward_parts[self.reward_name]
         if rewards.isnan().any():
             first = int(rewards.isnan().nonzero()[0])
-            raise ValueError(
+            raise GFTValueError(
                 f"`evaluation.reward`: {self.reward_name!r} gave None (not applicable) for a response to the prompt "
                 f"{groups.prompts[first][:200]!r}, so whether it is correct is not known; name a reward that "
                 "applies to every response"

@@ -10,6 +10,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 from torch.optim import Optimizer
 
+from lightning_gft.errors import GFTTypeError, GFTValueError
+
 OptimizerFn = Callable[[Iterable[nn.Parameter]], Optimizer]
 
 
@@ -24,17 +26,17 @@ def make_optimizer(function: OptimizerFn, weights: Sequence[nn.Parameter]) -> Op
         >>> from torch.optim import SGD
         >>> make_optimizer(lambda weights: SGD(weights, lr=-1.0), list(nn.Linear(1, 1).parameters()))
         Traceback (most recent call last):
-        ValueError: model.optimizer: Invalid learning rate: -1.0
+        lightning_gft.errors.GFTValueError: model.optimizer: Invalid learning rate: -1.0
     """
     if not weights:
-        raise ValueError(
+        raise GFTValueError(
             "model.optimizer: expected weights that train, but all of the policy are frozen; quantised weights need "
             "model.policy.lora to train"
         )
     try:
         optimizer: Any = function(weights)
     except (AssertionError, TypeError, ValueError) as error:
-        kind = TypeError if isinstance(error, TypeError) else ValueError
+        kind = GFTTypeError if isinstance(error, TypeError) else GFTValueError
         raise kind(f"model.optimizer: {error}") from error
     check_optimizer(optimizer, weights)
     assert isinstance(optimizer, Optimizer)  # noqa: S101 (just checked)
@@ -49,17 +51,17 @@ def check_optimizer(optimizer: Any, weights: Sequence[nn.Parameter], field: str 
         TypeError: If it is no optimizer.
     """
     if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"{field}: expected an optimizer of the weights that train, got {optimizer!r}")
+        raise GFTTypeError(f"{field}: expected an optimizer of the weights that train, got {optimizer!r}")
     for group in optimizer.param_groups:
         for name, value in group.items():
             if isinstance(value, float) and not math.isfinite(value):
-                raise ValueError(f"{field}.{name}: expected a finite number, got {value}")
+                raise GFTValueError(f"{field}.{name}: expected a finite number, got {value}")
         if "lr" in group and not (math.isfinite(float(group["lr"])) and float(group["lr"]) >= 0):
-            raise ValueError(f"{field}.lr: expected 0 or more, got {float(group['lr'])}")
+            raise GFTValueError(f"{field}.lr: expected 0 or more, got {float(group['lr'])}")
     has = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
     left_out = [weight for weight in weights if id(weight) not in has]
     if len(left_out) == len(weights):
-        raise ValueError(
+        raise GFTValueError(
             f"{field}: expected an optimizer of the {len(weights)} weights that train, got a "
             f"{type(optimizer).__name__} that has none of them"
         )

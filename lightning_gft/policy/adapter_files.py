@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch.utilities import rank_zero_warn
 from transformers import PreTrainedModel
 
+from lightning_gft.errors import GFTValueError
 from lightning_gft.policy.adapter_modules import are_tied, names_an_embedding
 from lightning_gft.policy.files import damaged_files, is_no_hub_name
 
@@ -28,15 +29,15 @@ def check_adapter_folder(path: str) -> None:
     """
     folder, where = Path(path), f"lora.adapter_path={path!r}"
     if not folder.exists() and is_no_hub_name(path):
-        raise ValueError(f"{where}: there is no such folder")
+        raise GFTValueError(f"{where}: there is no such folder")
     if not folder.is_dir():
         return
     if not (folder / "adapter_config.json").is_file():
-        raise ValueError(f"{where} holds no adapter_config.json, so it is no adapter; give a folder that peft wrote")
+        raise GFTValueError(f"{where} holds no adapter_config.json, so it is no adapter; give a folder that peft wrote")
     if not any((folder / name).is_file() for name in _WEIGHTS):
-        raise ValueError(f"{where} holds no {_WEIGHTS[0]}; download or copy it again")
+        raise GFTValueError(f"{where} holds no {_WEIGHTS[0]}; download or copy it again")
     if damaged := damaged_files(folder):
-        raise ValueError(f"{where}: {', '.join(damaged)} is damaged; download or copy it again")
+        raise GFTValueError(f"{where}: {', '.join(damaged)} is damaged; download or copy it again")
 
 
 def read_adapter_config(path: str, model: PreTrainedModel) -> PeftConfig:
@@ -52,7 +53,7 @@ def read_adapter_config(path: str, model: PreTrainedModel) -> PeftConfig:
 
     config: PeftConfig = PeftConfig.from_pretrained(path)
     if config.peft_type != "LORA":
-        raise ValueError(f"it is of type {config.peft_type}")
+        raise GFTValueError(f"it is of type {config.peft_type}")
     before, now = config.base_model_name_or_path, model.name_or_path or None
     if before and now and not _is_same_model(before, now):
         rank_zero_warn(
@@ -82,7 +83,7 @@ def check_agreement(lora: LoRA, stored: dict[str, Any], model: PreTrainedModel) 
         if name not in stored or given == field.default:
             continue
         if _comparable(given, model) != _comparable(stored[name], model):
-            raise ValueError(f"it has {field.name}={stored[name]!r}, not {given!r}; leave lora.{field.name} out")
+            raise GFTValueError(f"it has {field.name}={stored[name]!r}, not {given!r}; leave lora.{field.name} out")
 
 
 def _comparable(value: Any, model: PreTrainedModel) -> Any:

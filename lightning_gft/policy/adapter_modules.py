@@ -10,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import nn
 from transformers import PreTrainedModel
 
+from lightning_gft.errors import GFTValueError
 from lightning_gft.policy.target_modules import check_pattern, named_modules
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def check_tied_embeddings(model: PreTrainedModel) -> None:
             "alone, so a merged export has a weight for each (tie_word_embeddings: false)"
         )
     elif _trains(first) != _trains(last):
-        raise ValueError(
+        raise GFTValueError(
             f"lora: {type(model).__name__} ties its input and output embeddings, and only one of them would be "
             "trained; leave embeddings out of lora.modules_to_save, or name one in lora.target_modules instead"
         )

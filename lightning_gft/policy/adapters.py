@@ -13,6 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from lightning_gft.checks import check_count, check_number
+from lightning_gft.errors import GFTRuntimeError, GFTValueError
 from lightning_gft.policy.adapter_files import check_adapter_folder, check_agreement, read_adapter_config
 from lightning_gft.policy.adapter_modules import (
     EMBEDDINGS,
@@ -81,7 +82,7 @@ class LoRA:
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         if not self.target_modules:
-            raise ValueError(
+            raise GFTValueError(
                 f"lora.target_modules={self.target_modules!r} names no module; leave it out for all-linear"
             )
         if isinstance(self.target_modules, str):
@@ -143,7 +144,7 @@ class Adapters:
                 yield
             return
         if _REFERENCE not in self.peft_model.peft_config:
-            raise RuntimeError("this policy keeps no reference; load it with keep_reference=True")
+            raise GFTRuntimeError("this policy keeps no reference; load it with keep_reference=True")
         with self._acting(_REFERENCE):
             yield
 
@@ -225,7 +226,7 @@ def _add(model: PreTrainedModel, lora: LoRA) -> PeftModel:
     try:
         return _inject(model, config)
     except (ValueError, RuntimeError) as error:
-        raise ValueError(f"lora: {error}") from error
+        raise GFTValueError(f"lora: {error}") from error
 
 
 def _load(model: PreTrainedModel, lora: LoRA) -> PeftModel:
@@ -239,14 +240,14 @@ def _load(model: PreTrainedModel, lora: LoRA) -> PeftModel:
         peft_model = _inject(model, config)
         loaded = peft_model.load_adapter(path, _TRAINED, is_trainable=True)
         if missing := loaded.missing_keys:
-            raise ValueError(f"it lacks {len(missing)} weights, {missing[0]} for one")
+            raise GFTValueError(f"it lacks {len(missing)} weights, {missing[0]} for one")
         ignored = [name for name in loaded.unexpected_keys if "lora_" in name]
         if ignored:
-            raise ValueError(f"the model has no place for {len(ignored)} of its weights, {ignored[0]} for one")
+            raise GFTValueError(f"the model has no place for {len(ignored)} of its weights, {ignored[0]} for one")
     except (MemoryError, torch.OutOfMemoryError):
         raise  # not for what the adapter is
     except Exception as error:
-        raise ValueError(
+        raise GFTValueError(
             f"lora.adapter_path={path!r} could not be loaded into {type(model).__name__}: {in_a_line(error)}"
         ) from error
     return peft_model

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from lightning_gft.errors import GFTValueError
+
 
 def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Refuse a tokenizer that knows tokens that the model does not.
@@ -15,7 +17,7 @@ def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase)
     """
     embedded = model.config.get_text_config().vocab_size
     if len(tokenizer) > embedded:
-        raise ValueError(
+        raise GFTValueError(
             f"the tokenizer has {len(tokenizer)} tokens but the model embeds {embedded}; use the tokenizer that "
             "belongs to the model, or resize the model's embeddings and save it first"
         )
@@ -29,7 +31,7 @@ def check_prompts(prompt_ids: Sequence[Sequence[int]]) -> None:
     """
     empty = next((number for number, ids in enumerate(prompt_ids) if not len(ids)), None)
     if empty is not None:
-        raise ValueError(
+        raise GFTValueError(
             f"`prompt_ids[{empty}]`: expected at least one token, got none; begin it with the tokenizer's "
             "beginning-of-sequence token, or leave the prompt out"
         )
@@ -47,7 +49,7 @@ def check_window(tokenizer: PreTrainedTokenizerBase, prompt_length: int, max_new
     """
     window = tokenizer.model_max_length
     if prompt_length + max_new_tokens > window:
-        raise ValueError(
+        raise GFTValueError(
             f"a prompt of {prompt_length} tokens and max_new_tokens={max_new_tokens} are more than the "
             f"model's window of {window} tokens (max_position_embeddings of its config.json): lower max_new_tokens, or "
             "leave longer prompts out by the datamodule's max_prompt_length"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from lightning_gft.errors import GFTImportError
+
 
 def require(library: str, setting: str, extra: str) -> None:
     """Refuse a setting whose library is not installed.
@@ -17,9 +19,7 @@ def require(library: str, setting: str, extra: str) -> None:
     Example:
         >>> require("colossus", setting="lora", extra="lora")
         Traceback (most recent call last):
-        ModuleNotFoundError: lora needs colossus, which is not installed: pip install 'lightning-gft[lora]'
+        lightning_gft.errors.GFTImportError: lora needs colossus, which is not installed: pip install ...
     """
     if find_spec(library) is None:
-        raise ModuleNotFoundError(
-            f"{setting} needs {library}, which is not installed: pip install 'lightning-gft[{extra}]'"
-        )
+        raise GFTImportError(f"{setting} needs {library}, which is not installed: pip install 'lightning-gft[{extra}]'")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from lightning_gft.errors import GFTValueError
+
 _TOKENIZERS = ("*token*", "vocab*", "*.model", "*.spm", "tekken.json")
 
 
@@ -22,18 +24,20 @@ def check_folder(path: str, revision: str, where: str) -> None:
     folder = Path(path)
     if not folder.exists():
         if is_no_hub_name(path):
-            raise ValueError(f"{where}: there is no such folder")
+            raise GFTValueError(f"{where}: there is no such folder")
         return
     if not folder.is_dir():
-        raise ValueError(f"{where} is a file; give the folder that it lies in")
+        raise GFTValueError(f"{where} is a file; give the folder that it lies in")
     if revision != "main":
-        raise ValueError(f"revision={revision!r} chooses on the hub, but {where} is a folder: leave revision out")
+        raise GFTValueError(f"revision={revision!r} chooses on the hub, but {where} is a folder: leave revision out")
     if (folder / "adapter_config.json").is_file():
-        raise ValueError(
+        raise GFTValueError(
             f"{where} is an adapter; give the model that it belongs to, and the adapter as lora.adapter_path"
         )
     if not (folder / "config.json").is_file():
-        raise ValueError(f"{where} holds no config.json, so it is no model; give a folder written by save_pretrained")
+        raise GFTValueError(
+            f"{where} holds no config.json, so it is no model; give a folder written by save_pretrained"
+        )
 
 
 def check_tokenizer_files(path: str, where: str) -> None:
@@ -47,7 +51,7 @@ def check_tokenizer_files(path: str, where: str) -> None:
     """
     folder = Path(path)
     if folder.is_dir() and not any(next(folder.glob(kind), None) for kind in _TOKENIZERS):
-        raise ValueError(
+        raise GFTValueError(
             f"{where} holds no tokenizer: put its files there, tokenizer.json and tokenizer_config.json, or save it "
             "there by AutoTokenizer.from_pretrained(...).save_pretrained(...)"
         )
@@ -66,12 +70,12 @@ def check_weight_files(path: str, where: str) -> None:
     if not folder.is_dir() or next(folder.glob("*.safetensors"), None):
         return
     if pickled := next(folder.glob("*.bin"), None):
-        raise ValueError(
+        raise GFTValueError(
             f"{where} holds its weights in {pickled.name} alone, a format that can run code when it is read: where you "
             "trust it, convert it once, by AutoModelForCausalLM.from_pretrained(...).save_pretrained(...) into another "
             "folder"
         )
-    raise ValueError(f"{where} holds no weights (model.safetensors); download or copy the model again")
+    raise GFTValueError(f"{where} holds no weights (model.safetensors); download or copy the model again")
 
 
 def is_no_hub_name(path: str) -> bool:

@@ -10,6 +10,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from typing_extensions import override
 
 from lightning_gft.checks import check_kind
+from lightning_gft.errors import GFTValueError
 from lightning_gft.policy.adapters import LoRA
 from lightning_gft.policy.loader import PolicyLoader
 from lightning_gft.policy.quantization import is_quantised, keep_differentiable
@@ -58,17 +59,17 @@ class ModelPolicy(PolicyLoader):
         check_kind("model", model, PreTrainedModel, "AutoModelForCausalLM.from_pretrained('path/or/name')")
         check_kind("tokenizer", tokenizer, PreTrainedTokenizerBase, "AutoTokenizer.from_pretrained('path/or/name')")
         if any(hasattr(module, "base_layer") for module in model.modules()):
-            raise ValueError(
+            raise GFTValueError(
                 "`model`: expected a model without adapters, got one that has some; merge them (merge_and_unload), or "
                 "save them and give their folder as lora=LoRA(adapter_path=...)"
             )
         if model.config.is_encoder_decoder or model.get_output_embeddings() is None:
-            raise ValueError(
+            raise GFTValueError(
                 f"`model`: expected a causal language model, as AutoModelForCausalLM loads, got {type(model).__name__}"
             )
         self.model = model
         if is_quantised(self.model) and lora is None:
-            raise ValueError(
+            raise GFTValueError(
                 "`model`: its weights are quantised and cannot be trained; train adapters on top of them, "
                 "lora=LoRA(r=16, alpha=32), or load the model without quantization_config"
             )
@@ -101,7 +102,7 @@ class ModelPolicy(PolicyLoader):
     def check_merge(self) -> None:
         super().check_merge()
         if is_quantised(self.model):
-            raise ValueError(
+            raise GFTValueError(
                 "`merge`: expected a model in full precision, got one whose weights are quantised, into which an "
                 "adapter merges badly; export the adapter, and merge it into the model that it was quantised from"
             )

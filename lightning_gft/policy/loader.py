@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from lightning_gft.checks import check_kind
+from lightning_gft.errors import GFTValueError
 from lightning_gft.policy.adapter_files import check_adapter_folder
 from lightning_gft.policy.adapters import Adapters, LoRA
 from lightning_gft.policy.policy import Policy
@@ -46,7 +47,7 @@ class PolicyLoader(ABC):
         window = getattr(self.load_config().get_text_config(), "max_position_embeddings", None)
         tokenizer = self.load_tokenizer()
         if tokenizer.eos_token_id is None:
-            raise ValueError(
+            raise GFTValueError(
                 f"{type(tokenizer).__name__} has no end-of-sequence token, so a response could never end; set "
                 "eos_token in its tokenizer_config.json"
             )
@@ -74,7 +75,7 @@ class PolicyLoader(ABC):
             ValueError: If there is a reason to.
         """
         if self.lora is None:
-            raise ValueError(
+            raise GFTValueError(
                 "`merge`: expected a policy with adapters, got one without; leave merge out, and its weights are "
                 "exported as they are"
             )
@@ -112,7 +113,7 @@ class PolicyLoader(ABC):
             ValueError: If there is a reason to.
         """
         if self.lora is not None and precision in ("bf16-true", "16-true"):
-            raise ValueError(
+            raise GFTValueError(
                 f"precision={precision!r} would take the adapters to half precision, in which small updates vanish: "
                 "set the policy's torch_dtype to bfloat16 and trainer.precision to bf16-mixed"
             )

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lightning_gft.checks import check_count
 from lightning_gft.distributed.sharding import Sharding, Unsharded, compute_device
+from lightning_gft.errors import GFTRuntimeError
 from lightning_gft.lm.capabilities import evaluating, forget_capabilities
 from lightning_gft.lm.causal import check_causal
 from lightning_gft.lm.decoding.stopping import StopStrings
@@ -212,7 +213,7 @@ class Policy(nn.Module):
                 yield
             return
         if self.reference_model is None:
-            raise RuntimeError("this policy keeps no reference; load it with keep_reference=True")
+            raise GFTRuntimeError("this policy keeps no reference; load it with keep_reference=True")
         self._uses_reference = True
         try:
             yield

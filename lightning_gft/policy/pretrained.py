@@ -26,6 +26,7 @@ from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from typing_extensions import override
 
 from lightning_gft.checks import check_number
+from lightning_gft.errors import GFTValueError
 from lightning_gft.hub import hub_or_cache
 from lightning_gft.lm.heads import widen_head
 from lightning_gft.policy.adapters import Adapters, LoRA
@@ -106,11 +107,13 @@ class PretrainedPolicy(PolicyLoader):
             dropout = check_number("dropout", dropout, least=0, below=1, of=type(self).__name__)
         dtypes = ("auto", *get_args(Dtype))
         if torch_dtype not in dtypes:
-            raise ValueError(f"`torch_dtype`: expected one of {', '.join(dtypes)}, got {torch_dtype!r}")
+            raise GFTValueError(f"`torch_dtype`: expected one of {', '.join(dtypes)}, got {torch_dtype!r}")
         if quantization is not None and quantization.bits == 8 and lora is not None and lora.use_dora:
-            raise ValueError("lora.use_dora does not go with quantization.bits=8; use bits: 4, or leave use_dora out")
+            raise GFTValueError(
+                "lora.use_dora does not go with quantization.bits=8; use bits: 4, or leave use_dora out"
+            )
         if quantization is not None and lora is None:
-            raise ValueError(
+            raise GFTValueError(
                 f"quantization without lora: weights of {quantization.bits} bits cannot be trained. Train adapters on "
                 "top of them, lora: {r: 16, alpha: 32}, or leave quantization out"
             )
@@ -131,7 +134,9 @@ class PretrainedPolicy(PolicyLoader):
             return
         check_sharding(self.quantization, self.torch_dtype, strategy)
         if precision == "64-true":
-            raise ValueError("precision='64-true' would convert the quantised weights: use '32-true' or 'bf16-mixed'")
+            raise GFTValueError(
+                "precision='64-true' would convert the quantised weights: use '32-true' or 'bf16-mixed'"
+            )
 
     @override
     def base_name(self) -> str | None:
@@ -161,7 +166,9 @@ class PretrainedPolicy(PolicyLoader):
             config: PreTrainedConfig = AutoConfig.from_pretrained(self.model_name_or_path, **self.hub)
         own_code = getattr(config, "auto_map", None) or {}
         if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and "AutoModelForCausalLM" not in own_code:
-            raise ValueError(f"{self._where}: {type(config).__name__} is of no causal language model; give one that is")
+            raise GFTValueError(
+                f"{self._where}: {type(config).__name__} is of no causal language model; give one that is"
+            )
         if self.dropout is not None:
             _set_dropout(config.get_text_config(), self.dropout)
         return config
@@ -237,30 +244,30 @@ class PretrainedPolicy(PolicyLoader):
             raise  # not for what the files hold
         except Exception as error:
             if self.attn_implementation is not None and _ABOUT_ATTENTION.search(f"{error}"):
-                raise ValueError(
+                raise GFTValueError(
                     f"attn_implementation={self.attn_implementation!r}: {in_a_line(error)} (without it, transformers "
                     "chooses)"
                 ) from error
             if isinstance(error, ImportError):
                 raise
             if damaged := damaged_files(self.model_name_or_path):
-                raise ValueError(f"{where}: {', '.join(damaged)} is damaged; download or copy it again") from error
+                raise GFTValueError(f"{where}: {', '.join(damaged)} is damaged; download or copy it again") from error
             if isinstance(error, OSError):
                 if offline:
-                    raise ValueError(
+                    raise GFTValueError(
                         f"{where}: its {what} is neither a local path nor in the cache, and {offline}"
                     ) from error
                 reason = in_a_line(error).rstrip(".")
-                raise ValueError(
+                raise GFTValueError(
                     f"{where}: no {what} could be loaded from there ({reason}). Give a folder that holds config.json, "
                     "model.safetensors and the tokenizer's files, or a name on the hub, where this machine can reach it"
                 ) from error
-            raise ValueError(f"{where}: its {what} cannot be read: {in_a_line(error)}") from error
+            raise GFTValueError(f"{where}: its {what} cannot be read: {in_a_line(error)}") from error
 
 
 def _set_dropout(config: PreTrainedConfig, dropout: float) -> None:
     names = [name for name in _DROPOUTS if hasattr(config, name)]
     if not names:
-        raise ValueError(f"dropout={dropout}: {type(config).__name__} has none; use lora.dropout, or leave it out")
+        raise GFTValueError(f"dropout={dropout}: {type(config).__name__} has none; use lora.dropout, or leave it out")
     for name in names:
         setattr(config, name, dropout)

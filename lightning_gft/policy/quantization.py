@@ -11,6 +11,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 from lightning.pytorch.utilities import rank_zero_warn
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
+from lightning_gft.errors import GFTValueError
 from lightning_gft.policy.extras import require
 
 _NOISY = ("autograd._functions", "backends.cpu.ops")
@@ -47,12 +48,12 @@ class Quantization:
         require("bitsandbytes", setting="quantization", extra="qlora")
         for name, hint in get_type_hints(type(self)).items():
             if (choices := get_args(hint)) and getattr(self, name) not in choices:
-                raise ValueError(
+                raise GFTValueError(
                     f"`quantization.{name}`: expected {' or '.join(map(str, choices))}, got {getattr(self, name)!r}"
                 )
         given = [field.name for field in fields(self)[1:] if getattr(self, field.name) != field.default]
         if self.bits == 8 and given:
-            raise ValueError(f"quantization.{given[0]} has no meaning with bits=8; leave it out, or use bits: 4")
+            raise GFTValueError(f"quantization.{given[0]} has no meaning with bits=8; leave it out, or use bits: 4")
 
     def config(self) -> BitsAndBytesConfig:
         """Return what transformers calls it."""
@@ -107,12 +108,12 @@ def check_sharding(quantization: Quantization, torch_dtype: str, strategy: Strat
     if not isinstance(strategy, ModelParallelStrategy):
         return
     if quantization.bits == 8:
-        raise ValueError(
+        raise GFTValueError(
             "`quantization.bits`: expected 4 with sharded weights, got 8; use bits: 4 with storage_dtype equal to "
             "torch_dtype, or trainer.strategy: ddp"
         )
     if quantization.storage_dtype != torch_dtype:
-        raise ValueError(
+        raise GFTValueError(
             f"`quantization.storage_dtype`: expected torch_dtype ({torch_dtype}) with sharded weights, got "
             f"{quantization.storage_dtype}; set both to bfloat16, or use trainer.strategy: ddp"
         )

@@ -10,6 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerBase
 
 from lightning_gft.checks import did_you_mean
+from lightning_gft.errors import GFTValueError
 from lightning_gft.policy.files import in_a_line
 
 _SMALL = {
@@ -33,12 +34,12 @@ def small_config(model_type: str, given: Mapping[str, Any], tokenizer: PreTraine
         >>> from lightning_gft.policy.tokenizer import alphabet_tokenizer
         >>> small_config("qwen2", {"hidden_act": "gelo"}, alphabet_tokenizer("abc"))
         Traceback (most recent call last):
-        ValueError: `config.hidden_act`: expected what a model of Qwen2Config can be built and run with, got 'gelo' ...
+        lightning_gft.errors.GFTValueError: `config.hidden_act`: expected what a model of Qwen2Config can be ...
     """
     try:
         default = AutoConfig.for_model(model_type)
     except ValueError as error:
-        raise ValueError(f"model_type={model_type!r} is not an architecture of transformers") from error
+        raise GFTValueError(f"model_type={model_type!r} is not an architecture of transformers") from error
     _check_names(given, default)
     # A field may go by two names, GPT-2's `n_embd` and `hidden_size`: the one given must replace the other.
     written = {default.attribute_map.get(name, name): name for name in given}
@@ -46,7 +47,7 @@ def small_config(model_type: str, given: Mapping[str, Any], tokenizer: PreTraine
     for field, value in fields.items():
         _check_value(written[field], field, value, default)
     if given.get("vocab_size", len(tokenizer)) < len(tokenizer):
-        raise ValueError(
+        raise GFTValueError(
             f"`config.vocab_size`: expected at least the {len(tokenizer)} tokens of the alphabet, got "
             f"{given['vocab_size']}; leave it out"
         )
@@ -66,7 +67,7 @@ def _check_names(given: Mapping[str, Any], default: PreTrainedConfig) -> None:
     known = {name for name in {*default.to_dict(), *default.attribute_map} if not str(name).startswith("_")}
     for name in given:
         if name not in known:
-            raise ValueError(
+            raise GFTValueError(
                 f"`config.{name}`: expected a field of {type(default).__name__}, which has no such"
                 f"{did_you_mean(str(name), known)}"
             )
@@ -74,18 +75,18 @@ def _check_names(given: Mapping[str, Any], default: PreTrainedConfig) -> None:
 
 def _check_value(name: str, field: str, value: object, default: PreTrainedConfig) -> None:
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"`config.{name}`: expected a finite number, got {value}")
+        raise GFTValueError(f"`config.{name}`: expected a finite number, got {value}")
     least = int(field in {default.attribute_map.get(common, common) for common in _AT_LEAST_ONE})
     counts = isinstance(getattr(default, name, None), int) or least == 1
     is_whole = isinstance(value, int) and not isinstance(value, bool)
     if counts and is_whole and not name.endswith("_token_id") and value < least:  # type: ignore[operator]
-        raise ValueError(f"`config.{name}`: expected at least {least}, got {value}")
+        raise GFTValueError(f"`config.{name}`: expected at least {least}, got {value}")
 
 
 def _check_heads(config: PreTrainedConfig, given: Mapping[str, Any]) -> None:
     width, heads = (getattr(config, name, None) for name in ("hidden_size", "num_attention_heads"))
     if "head_dim" not in given and isinstance(width, int) and isinstance(heads, int) and width % heads:
-        raise ValueError(
+        raise GFTValueError(
             f"`config.num_attention_heads`: expected a divisor of hidden_size={width}, got {heads}; change either, or "
             "give head_dim"
         )
@@ -115,7 +116,7 @@ def _check_models(
     shown = [name for name in fields if fault(others[name], run) is None][:1] or [*fields]
     text = in_a_line(error)
     reason = text if " " in text else f"{type(error).__name__}: {text}"  # a missing key says no more than its name
-    raise ValueError(
+    raise GFTValueError(
         f"{', '.join(f'`config.{written[name]}`' for name in shown)}: expected what a model of "
         f"{type(default).__name__} can be built and run with, got "
         f"{', '.join(repr(fields[name]) for name in shown)} ({reason})"

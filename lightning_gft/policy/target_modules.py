@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lightning_gft.checks import did_you_mean
+from lightning_gft.errors import GFTValueError
 
 
 def check_modules(model: PreTrainedModel, targets: str | Sequence[str], saved: Sequence[str]) -> list[nn.Module]:
@@ -29,14 +30,14 @@ def check_modules(model: PreTrainedModel, targets: str | Sequence[str], saved: S
     _check_names(model, "modules_to_save", saved)
     for name in saved:
         if any(_is_quantised(module) for _, module in named_modules(model, name)):
-            raise ValueError(
+            raise GFTValueError(
                 f"lora.modules_to_save: {name!r} is quantised, and weights of few bits cannot be trained: leave it "
                 "out, or leave quantization out"
             )
         if twice := [
             path for path, module in named_modules(model, name) if any(module is other for _, other in targeted)
         ]:
-            raise ValueError(
+            raise GFTValueError(
                 f"lora: {twice[0]} is in target_modules and in modules_to_save; an adapter and a whole copy of one "
                 "module exclude each other, so leave it out of one of them"
             )
@@ -52,7 +53,7 @@ def check_pattern(pattern: str) -> None:
     try:
         re.compile(pattern)
     except re.error as error:
-        raise ValueError(
+        raise GFTValueError(
             f"`lora.target_modules`: expected a regular expression, got {pattern!r} ({error}); give names as a list, "
             "[q_proj, v_proj]"
         ) from error
@@ -69,7 +70,7 @@ def _targeted(model: PreTrainedModel, targets: str | Sequence[str]) -> list[tupl
     if not matched:
         words = re.findall(r"\w+", re.sub(r"\\.", " ", targets))
         meant = next(filter(None, (did_you_mean(word, _leaves(model)) for word in words)), "")
-        raise ValueError(
+        raise GFTValueError(
             f"lora.target_modules: expected a regular expression over the whole path of a module, such as "
             rf"'.*\.q_proj', got {targets!r}, which matches none of {type(model).__name__}"
             f"{meant}; names are given as a list, [q_proj]"
@@ -81,7 +82,7 @@ def _check_adaptable(model: PreTrainedModel, targeted: Sequence[tuple[str, nn.Mo
     unfit = [(path, module) for path, module in targeted if not _is_adaptable(module)]
     if unfit:
         path, module = unfit[0]
-        raise ValueError(
+        raise GFTValueError(
             f"lora.target_modules: expected linear layers or embeddings, got {path}, a {type(module).__name__}"
             f"{f' (and {len(unfit) - 1} more)' if unfit[1:] else ''}; those that take an adapter are "
             f"{_listed(_adaptable(model))}"
@@ -96,7 +97,7 @@ def _is_adaptable(module: nn.Module) -> bool:
 def _check_names(model: PreTrainedModel, field: str, names: Sequence[str]) -> None:
     missing = [name for name in names if not any(named_modules(model, name))]
     if missing:
-        raise ValueError(
+        raise GFTValueError(
             f"`lora.{field}`: expected modules of {type(model).__name__}, got {', '.join(map(repr, missing))}"
             f"{did_you_mean(missing[0], _leaves(model))}; use some of {_listed(_leaves(model))}"
         )

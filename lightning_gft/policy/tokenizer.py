@@ -9,6 +9,7 @@ from tokenizers.decoders import Fuse
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from lightning_gft.chat import ChatTemplate, Conversation, RenderError
+from lightning_gft.errors import GFTValueError
 
 PAD_TOKEN = "<pad>"  # noqa: S105 (not a password)
 EOS_TOKEN = "<eos>"  # noqa: S105
@@ -32,10 +33,10 @@ def alphabet_tokenizer(alphabet: str) -> PreTrainedTokenizerFast:
         '1+1'
     """
     if not alphabet:
-        raise ValueError("alphabet='' is empty; give every character that prompts and responses may hold")
+        raise GFTValueError("alphabet='' is empty; give every character that prompts and responses may hold")
     twice = sorted({char for char in alphabet if alphabet.count(char) > 1})
     if twice:
-        raise ValueError(f"alphabet holds {', '.join(map(repr, twice))} more than once")
+        raise GFTValueError(f"alphabet holds {', '.join(map(repr, twice))} more than once")
     vocabulary = {token: number for number, token in enumerate([PAD_TOKEN, EOS_TOKEN, UNK_TOKEN, *alphabet])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNK_TOKEN))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
@@ -68,16 +69,16 @@ def set_chat_template(tokenizer: PreTrainedTokenizerBase, chat_template: str) ->
     if "{" not in template:
         path = Path(chat_template)
         if not path.is_file():
-            raise ValueError(f"chat_template={chat_template!r} is neither a file nor a Jinja template")
+            raise GFTValueError(f"chat_template={chat_template!r} is neither a file nor a Jinja template")
         template = path.read_text(encoding="utf-8")
     tokenizer.chat_template = template
     message = {"role": "user", "content": _MESSAGE}
     try:
         rendered = ChatTemplate(tokenizer).render(Conversation([message]), add_generation_prompt=True)
     except RenderError as error:
-        raise ValueError(f"chat_template={chat_template!r} cannot be applied: {error}") from error
+        raise GFTValueError(f"chat_template={chat_template!r} cannot be applied: {error}") from error
     if _MESSAGE not in rendered:
-        raise ValueError(
+        raise GFTValueError(
             f"chat_template={chat_template!r} loses the message: of {message} it makes {rendered!r}; it must "
             "write each message's content out"
         )

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from lightning_gft.errors import GFTValueError
+
 Dtype = Literal["float32", "bfloat16", "float16", "float64"]
 """A data type of weights, by its name in torch."""
 
@@ -45,23 +47,23 @@ def check_weights(model: PreTrainedModel, report: Mapping[str, Any], where: str)
     name = type(model).__name__
     if mismatched := sorted(report["mismatched_keys"]):
         weight, there, here = mismatched[0]
-        raise ValueError(
+        raise GFTValueError(
             f"{where}: {len(mismatched)} weights have another shape than its config.json says, {weight} for one, which "
             f"is {list(there)} in the file and {list(here)} in {name}; download or save the model again"
         )
     if missing := sorted(report["missing_keys"]):
-        raise ValueError(
+        raise GFTValueError(
             f"{where} lacks {len(missing)} weights of {name}, {missing[0]} for one, which would be random; download or "
             "save the model again"
         )
     if unexpected := sorted(key for key in report["unexpected_keys"] if not _BUFFERS.search(key)):
-        raise ValueError(
+        raise GFTValueError(
             f"{where} holds {len(unexpected)} weights that {name} has no place for, {unexpected[0]} for one, so it is "
             "another model than its config.json says, or one with more to it; download or save the model again"
         )
     broken = next((key for key, weight in model.named_parameters() if not _is_finite(weight)), None)
     if broken is not None:
-        raise ValueError(f"{where}: {broken} holds values that are not finite; give a model that has not diverged")
+        raise GFTValueError(f"{where}: {broken} holds values that are not finite; give a model that has not diverged")
 
 
 def _is_finite(weight: Tensor) -> bool:

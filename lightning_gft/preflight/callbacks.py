@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.strategies import ModelParallelStrategy
 
+from lightning_gft.errors import GFTValueError
 from lightning_gft.preflight.averaging import average_what_trains
 
 _REFUSED: dict[type[Callback], str] = {
@@ -56,5 +57,5 @@ def prepare_callbacks(trainer: Trainer) -> None:
             # The name by which Lightning 2.6 restores what it saved.
             callback.running = callback.running_mean  # type: ignore[attr-defined]
         if reason is not None:
-            raise ValueError(f"trainer.callbacks: {type(callback).__name__} is not supported: {reason}")
+            raise GFTValueError(f"trainer.callbacks: {type(callback).__name__} is not supported: {reason}")
     callbacks.sort(key=lambda callback: not isinstance(callback, WeightAveraging))

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from lightning_gft.data import Example, PromptDataModule
 from lightning_gft.data.datamodule import data_name
 from lightning_gft.data.errors import row_name
+from lightning_gft.errors import GFTValueError
 from lightning_gft.policy import PolicyLoader, check_window
 from lightning_gft.rewards import Reward, score_responses
 from lightning_gft.sampler import GroupSampler
@@ -33,7 +34,7 @@ def check_data(
         RewardError: If a reward fails on demonstrations.
     """
     if data.tokenizer is not None and data.tokenizer.get_vocab() != tokenizer.get_vocab():
-        raise ValueError(
+        raise GFTValueError(
             "the datamodule has a tokenizer of its own, which is not the policy's: leave its `tokenizer` alone, or set "
             "it to that of the policy"
         )
@@ -87,7 +88,7 @@ def _check_tokens(rewards: Mapping[str, Reward], tokenizer: PreTrainedTokenizerB
         try:
             reward.check_tokens({*tokenizer.all_special_tokens, *added})
         except ValueError as error:
-            raise ValueError(f"reward {name!r}: {error}") from error
+            raise GFTValueError(f"reward {name!r}: {error}") from error
 
 
 def _check_references(where: str, rows: Sequence[Example], rewards: Mapping[str, Reward]) -> None:
@@ -96,7 +97,7 @@ def _check_references(where: str, rows: Sequence[Example], rewards: Mapping[str,
             try:
                 reward.check_row(example.reference, example.columns)
             except Exception as error:
-                raise ValueError(
+                raise GFTValueError(
                     f"{where} data, {row_name(example.row)}: reward {name!r} cannot score it: {error}"
                 ) from error
 
@@ -106,7 +107,7 @@ def _check_room(where: str, rows: Sequence[Example], max_new_tokens: int, tokeni
     try:
         check_window(tokenizer, len(longest.prompt_ids), max_new_tokens)
     except ValueError as error:
-        raise ValueError(f"{where} data, {row_name(longest.row)}: {error}") from error
+        raise GFTValueError(f"{where} data, {row_name(longest.row)}: {error}") from error
 
 
 def _warn_of_worthless_demonstrations(

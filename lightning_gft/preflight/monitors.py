@@ -17,6 +17,7 @@ from torchmetrics import Metric
 
 from lightning_gft.checks import did_you_mean
 from lightning_gft.data import PromptDataModule
+from lightning_gft.errors import GFTValueError
 from lightning_gft.evaluation import Evaluator, log_key
 from lightning_gft.losses import GroupLoss, check_known
 from lightning_gft.parts import Part
@@ -128,7 +129,7 @@ def check_monitors(trainer: Trainer, names: Collection[str], own_code: bool) -> 
                 continue
             message = _unknown(f"{type(callback).__name__}.{field}", name, names)
             if certain and getattr(callback, "strict", True) and not (of_rates and name.startswith("lr-")):
-                raise ValueError(message)
+                raise GFTValueError(message)
             rank_zero_warn(f"{message}. This is no error only if code of your own logs it")
 
 

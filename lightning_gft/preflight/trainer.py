@@ -10,6 +10,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from lightning_gft.errors import GFTValueError
+
 
 def check_trainer_options(trainer: Trainer) -> None:
     """Refuse options that Lightning can only apply when it optimises itself, and say what to set instead.
@@ -20,21 +22,21 @@ def check_trainer_options(trainer: Trainer) -> None:
     Example:
         >>> check_trainer_options(Trainer(gradient_clip_val=0.5, logger=False, accelerator="cpu"))
         Traceback (most recent call last):
-        ValueError: trainer.gradient_clip_val: expected None, got 0.5; the module clips ...
+        lightning_gft.errors.GFTValueError: trainer.gradient_clip_val: expected None, got 0.5; the module clips ...
     """
     if trainer.gradient_clip_val is not None:
-        raise ValueError(
+        raise GFTValueError(
             f"trainer.gradient_clip_val: expected None, got {trainer.gradient_clip_val}; the module clips itself, set "
             "model.gradient_clip_val"
         )
     algorithm = trainer.gradient_clip_algorithm
     if algorithm is not None and algorithm != "norm":
-        raise ValueError(
+        raise GFTValueError(
             f"trainer.gradient_clip_algorithm: expected 'norm', got {algorithm.value!r}; the module clips by the norm, "
             "to model.gradient_clip_val"
         )
     if trainer.accumulate_grad_batches != 1:
-        raise ValueError(
+        raise GFTValueError(
             f"trainer.accumulate_grad_batches: expected 1, got {trainer.accumulate_grad_batches}; an update takes "
             "data.batch_size prompts, in micro-batches of model.micro_batch_tokens tokens: raise the former for a "
             "larger update, lower the latter for less memory"
@@ -48,7 +50,7 @@ def check_precision(trainer: Trainer) -> None:
         ValueError: If it computes in float16.
     """
     if trainer.precision in ("16-mixed", "16-true"):
-        raise ValueError(
+        raise GFTValueError(
             f"`trainer.precision`: expected 32-true or bf16-mixed, got {trainer.precision!r}; float16 needs a scaled "
             "loss, which a normaliser over micro-batches and ranks does not allow"
         )
@@ -76,7 +78,7 @@ def check_not_compiled(module: LightningModule) -> None:
         ValueError: If it was.
     """
     if getattr(module, "_compiler_ctx", None) is not None:  # where Lightning keeps what torch.compile made
-        raise ValueError(
+        raise GFTValueError(
             "torch.compile(module): expected the module as it is, since a step draws and scores text and cannot be "
             "compiled; compile the language model: module.configure_model(); module.policy.model.compile()"
         )

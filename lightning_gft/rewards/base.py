@@ -12,6 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_gft.checks import check_number
+from lightning_gft.errors import GFTImportError, GFTTypeError, GFTValueError
 from lightning_gft.parts import Part
 from lightning_gft.rewards.text import shorten
 
@@ -109,7 +110,7 @@ class FunctionReward(Reward):
         super().__init__(weight, special_tokens)
         self._function = _import_function(function) if isinstance(function, str) else function
         if not callable(self._function):
-            raise TypeError(f"`function`: expected a function or its dotted path, got {shorten(function)}")
+            raise GFTTypeError(f"`function`: expected a function or its dotted path, got {shorten(function)}")
         self.function = function if isinstance(function, str) else _name(function)
         parameters = _parameters(self._function, self.function)
         named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
@@ -141,7 +142,7 @@ class FunctionReward(Reward):
         hint = (
             "; a response is called `responses` here, not `completions`: rename it" if "completions" in missing else ""
         )
-        raise ValueError(
+        raise GFTValueError(
             f"`function`: expected one whose parameters the data has, got {self.function} with {missing}; name some of "
             f"{sorted(given)}{hint}"
         )
@@ -171,7 +172,7 @@ def _parameters(function: Callable[..., Any], name: str) -> list[inspect.Paramet
     try:
         return list(inspect.signature(function).parameters.values())
     except ValueError as error:
-        raise TypeError(
+        raise GFTTypeError(
             f"`function`: expected one whose parameters can be read, got {name}; wrap it in one of your own"
         ) from error
 
@@ -181,16 +182,16 @@ def _import_function(path: str) -> Callable[..., Any]:
     try:
         function = pkgutil.resolve_name(f"{module}:{name}")
     except ValueError as error:
-        raise ValueError(
+        raise GFTValueError(
             f"`function`: expected package.module.function or package.module:function, got {path!r}; write the path so"
         ) from error
     except (ImportError, AttributeError) as error:
-        raise ImportError(
+        raise GFTImportError(
             f"`function`: expected a function that can be imported, got {path!r} ({error}); define it at the top level "
             "of a module that is installed, or whose folder is on PYTHONPATH"
         ) from error
     if not callable(function):
-        raise TypeError(
+        raise GFTTypeError(
             f"`function`: expected a function, got {path!r}, a {type(function).__name__}; name the function itself"
         )
     return function  # type: ignore[no-any-return]

@@ -9,6 +9,7 @@ from typing import Any
 
 from typing_extensions import override
 
+from lightning_gft.errors import GFTValueError
 from lightning_gft.rewards.references import ReferenceReward
 from lightning_gft.rewards.text import after_marker, shorten
 
@@ -48,17 +49,19 @@ class ExactMatchReward(ReferenceReward[str]):
     @override
     def read_reference(self, reference: Any) -> str:
         if reference is None:
-            raise ValueError("the reference of ExactMatchReward: expected a text, got null; give every row a reference")
+            raise GFTValueError(
+                "the reference of ExactMatchReward: expected a text, got null; give every row a reference"
+            )
         text = str(reference)
         answer = after_marker(text, self.marker)
         if isinstance(reference, str) and not (text if answer is None else answer).strip():
-            raise ValueError(
+            raise GFTValueError(
                 f"the reference of ExactMatchReward: expected a text that is not blank, got {shorten(reference)}, "
                 "which an empty response equals; correct the data"
             )
         # No response is written as "14.0" for 14, and whether "True" or "true" is meant for a truth value is open.
         if not isinstance(reference, str | Integral) or isinstance(reference, bool):
-            raise ValueError(
+            raise GFTValueError(
                 "the reference of ExactMatchReward: expected a text or a whole number, got "
                 f"{shorten(reference)}; turn the column into text, or use NumericReward for numbers"
             )

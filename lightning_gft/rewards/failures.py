@@ -6,13 +6,14 @@ import signal
 import traceback
 from pathlib import Path
 
+from lightning_gft.errors import GFTRuntimeError
 from lightning_gft.rewards.text import shorten_text
 
 _PACKAGE = Path(__file__).parents[1]
 _RUNS_US = ("lightning_gft", "lightning", "torch")
 
 
-class RewardError(RuntimeError):
+class RewardError(GFTRuntimeError):
     """A reward failed, or gave something that is no score.
 
     Example:
@@ -20,7 +21,7 @@ class RewardError(RuntimeError):
         >>> rewards = {"accuracy": NumericReward()}
         >>> score_responses(rewards, prompts=["1+1="], responses=["2"], references=["two"], columns={})
         Traceback (most recent call last):
-        lightning_gft.rewards.failures.RewardError: reward 'accuracy' (NumericReward) raised ValueError: ...
+        lightning_gft.rewards.failures.RewardError: reward 'accuracy' (NumericReward) raised GFTValueError: ...
     """
 
 

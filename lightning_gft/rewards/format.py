@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from lightning_gft.errors import GFTValueError
 from lightning_gft.rewards.base import Reward
 from lightning_gft.rewards.text import shorten
 
@@ -44,7 +45,7 @@ class FormatReward(Reward):
         try:
             self.pattern = regex.compile(pattern, regex.DOTALL)
         except regex.error as error:
-            raise ValueError(
+            raise GFTValueError(
                 f"`pattern`: expected a regular expression, got {shorten(pattern)} ({error}); correct it"
             ) from error
         self.full_match = full_match

@@ -11,6 +11,7 @@ from typing import Any
 from typing_extensions import override
 
 from lightning_gft.checks import check_number
+from lightning_gft.errors import GFTValueError
 from lightning_gft.rewards.numbers import find_number, read_number
 from lightning_gft.rewards.references import ReferenceReward
 from lightning_gft.rewards.text import after_marker, shorten
@@ -70,7 +71,7 @@ class NumericReward(ReferenceReward[Fraction]):
         elif isinstance(reference, Real | Decimal) and not isinstance(reference, bool):
             number = read_number(str(reference))
         if number is None:
-            raise ValueError(
+            raise GFTValueError(
                 f"the reference of NumericReward: expected a text that is one number, got {shorten(reference)}; "
                 "correct the data, choose the column that holds the number, or name the marker before it as `marker`"
             )

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_gft.errors import GFTValueError
 from lightning_gft.rewards.base import Reward
 from lightning_gft.rewards.failures import RewardError, describe, stops_the_run
 from lightning_gft.rewards.isolation import call_reward
@@ -59,7 +60,7 @@ def score_responses(
         (tensor([1.5000, 0.5000]), tensor([1., 0.]))
     """
     if not rewards:
-        raise ValueError("`rewards`: expected at least one reward, got none; give one")
+        raise GFTValueError("`rewards`: expected at least one reward, got none; give one")
     batch: _Batch = {**columns, "prompts": prompts, "responses": responses, "references": references}
     batch.pop("self", None)
     _check_lengths(batch)
@@ -85,7 +86,9 @@ def _check_lengths(batch: _Batch) -> None:
     expected = len(batch["responses"])
     for name, values in batch.items():
         if len(values) != expected:
-            raise ValueError(f"{name} has {len(values)} entries for {expected} responses; give one for each response")
+            raise GFTValueError(
+                f"{name} has {len(values)} entries for {expected} responses; give one for each response"
+            )
 
 
 def _score(name: str, reward: Reward, batch: _Batch) -> Tensor:

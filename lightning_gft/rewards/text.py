@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lightning_gft.errors import GFTValueError
+
 _SHOWN = 200
 _SHOWN_OF_ERROR = 1000
 
@@ -62,5 +64,5 @@ def alternatives(reference: Any) -> Sequence[Any]:
     if not isinstance(reference, list | tuple):
         return [reference]
     if not reference:
-        raise ValueError("the reference: expected at least one answer, got an empty list; correct the data")
+        raise GFTValueError("the reference: expected at least one answer, got an empty list; correct the data")
     return reference

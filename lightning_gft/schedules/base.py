@@ -13,6 +13,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from typing_extensions import override
 
+from lightning_gft.errors import GFTTypeError, GFTValueError
+
 SchedulerFn = Callable[[Optimizer], LRScheduler]
 Length = Callable[[], int]
 """Returns how many optimizer steps a schedule has; raises if the run has no end."""
@@ -56,7 +58,7 @@ def as_schedule(given: Schedule | SchedulerFn) -> Schedule:
     if isinstance(given, Schedule):
         return given
     if not callable(given):
-        raise TypeError(
+        raise GFTTypeError(
             "lr_scheduler: expected a schedule such as WarmupSchedule('cosine', warmup_steps=10), or a function from "
             f"an optimizer to a schedule such as partial(LinearLR, total_iters=10), got {given!r}"
         )
@@ -76,15 +78,15 @@ def make_scheduler(schedule: Schedule, optimizer: Optimizer, num_steps: Length) 
     try:
         scheduler: Any = schedule.make(optimizer, num_steps)
     except (TypeError, ValueError) as error:
-        text = str(error)
-        raise type(error)(text if text.startswith("lr_scheduler") else f"lr_scheduler: {text}") from error
+        text, kind = str(error), GFTTypeError if isinstance(error, TypeError) else GFTValueError
+        raise kind(text if text.startswith("lr_scheduler") else f"lr_scheduler: {text}") from error
     if isinstance(scheduler, ReduceLROnPlateau):
-        raise ValueError(
+        raise GFTValueError(
             "lr_scheduler: ReduceLROnPlateau waits for a metric, expected a schedule over optimizer steps; use "
             "lightning_gft.WarmupSchedule"
         )
     if not isinstance(scheduler, LRScheduler):
-        raise TypeError(f"lr_scheduler: expected a schedule from the given function, got {scheduler!r}")
+        raise GFTTypeError(f"lr_scheduler: expected a schedule from the given function, got {scheduler!r}")
     return scheduler
 
 
@@ -98,13 +100,13 @@ def optimizer_steps(trainer: Trainer | None, updates_per_batch: int) -> int:
         ValueError: If the run has no end, or there is no trainer.
     """
     if trainer is None:
-        raise ValueError(
+        raise GFTValueError(
             "lr_scheduler: the schedule lasts as long as the run, but there is no Trainer; give its length"
         )
     trainer.fit_loop.setup_data()
     steps = known_steps(trainer, updates_per_batch)
     if steps is None:
-        raise ValueError(
+        raise GFTValueError(
             "lr_scheduler: the schedule lasts as long as the run, which has no end; set trainer.max_steps, or "
             "trainer.max_epochs where the data have a length, or give the schedule its own length"
         )

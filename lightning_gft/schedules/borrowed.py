@@ -13,6 +13,7 @@ from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 from typing_extensions import override
 
+from lightning_gft.errors import GFTValueError
 from lightning_gft.schedules.base import Length, Schedule, SchedulerFn, as_schedule
 
 _LENGTHS = ("T_max", "num_training_steps", "total_iters", "total_steps")
@@ -104,7 +105,7 @@ class SequentialLR(Schedule):
         self.schedules = [as_schedule(given) for given in schedulers]
         self.milestones = list(milestones)
         if len(self.milestones) != len(self.schedules) - 1 or any(b <= a for a, b in pairwise([0, *self.milestones])):
-            raise ValueError(
+            raise GFTValueError(
                 f"lr_scheduler.milestones: expected {max(len(self.schedules) - 1, 0)} growing optimizer steps for "
                 f"{len(self.schedules)} schedulers, got {self.milestones}"
             )
@@ -139,7 +140,7 @@ class ChainedScheduler(Schedule):
         made = [each.make(optimizer, num_steps) for each in self.schedules]
         for one in made:  # what comes before it would be lost
             if isinstance(one, lr_scheduler.LambdaLR | lr_scheduler.OneCycleLR) and len(made) > 1:
-                raise ValueError(
+                raise GFTValueError(
                     "lr_scheduler.schedulers: expected schedules that scale the learning rate step by step, got a "
                     f"{type(one).__name__}, as those of transformers are, which sets it whatever the others do"
                 )

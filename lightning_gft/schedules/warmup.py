@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from typing_extensions import override
 
 from lightning_gft.checks import check_count, check_number
+from lightning_gft.errors import GFTValueError
 from lightning_gft.schedules.base import Length, Schedule
 
 Shape = Literal["cosine", "linear", "constant", "inverse_sqrt", "warmup_stable_decay"]
@@ -60,14 +61,16 @@ class WarmupSchedule(Schedule):
         decay_ratio: float = 0.2,
     ) -> None:
         if name not in get_args(Shape):
-            raise ValueError(f"lr_scheduler.name: expected one of {', '.join(get_args(Shape))}, got {name!r}")
+            raise GFTValueError(f"lr_scheduler.name: expected one of {', '.join(get_args(Shape))}, got {name!r}")
         if warmup_steps and warmup_ratio:
-            raise ValueError(
+            raise GFTValueError(
                 f"lr_scheduler.warmup_ratio: expected 0 beside warmup_steps={warmup_steps}, got {warmup_ratio}; give "
                 "one of the two"
             )
         if min_lr_ratio and name in ("constant", "inverse_sqrt"):
-            raise ValueError(f"lr_scheduler.min_lr_ratio: expected 0 with {name}, which has no end, got {min_lr_ratio}")
+            raise GFTValueError(
+                f"lr_scheduler.min_lr_ratio: expected 0 with {name}, which has no end, got {min_lr_ratio}"
+            )
         self.name = name
         self.warmup_steps = check_count("lr_scheduler.warmup_steps", warmup_steps, least=0)
         self.warmup_ratio = check_number("lr_scheduler.warmup_ratio", warmup_ratio, least=0, most=1)

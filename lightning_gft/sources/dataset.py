@@ -10,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from typing_extensions import override
 
 from lightning_gft.data import Example
+from lightning_gft.errors import GFTValueError
 from lightning_gft.seeds import response_seeds
 from lightning_gft.sources.base import ResponseSource
 from lightning_gft.types import PromptBatch, Response, ResponseGenerator, Source
@@ -45,7 +46,7 @@ class DatasetSource(ResponseSource):
 
     def _check_roles(self, roles: Collection[str]) -> None:
         if self.role not in roles:
-            raise ValueError(
+            raise GFTValueError(
                 f"{type(self).__name__} needs demonstrations, but the data has none for the role {self.role!r}; set "
                 f"{self.role}_column in the datamodule, or take this source out of the sampler"
             )

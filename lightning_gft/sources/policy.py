@@ -7,6 +7,7 @@ from typing import ClassVar
 from typing_extensions import override
 
 from lightning_gft.checks import check_count
+from lightning_gft.errors import GFTValueError
 from lightning_gft.sampling import SamplingParams
 from lightning_gft.sources.base import ResponseSource
 from lightning_gft.types import PromptBatch, Response, ResponseGenerator, Source
@@ -55,7 +56,7 @@ class SelfSource(ResponseSource):
             max_new_tokens, temperature, top_p, top_k, min_p, min_new_tokens, stop_strings, of=name
         )
         if self.sampling.greedy and self.num_responses > 1:
-            raise ValueError(
+            raise GFTValueError(
                 f"`num_generations` of {name}: expected 1 with temperature=0, got {num_generations}; greedy decoding "
                 "gives the same response each time, so set num_generations=1 or a temperature above 0"
             )

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightning_gft.checks import check_count
+from lightning_gft.errors import GFTRuntimeError, GFTValueError
 from lightning_gft.losses import GroupLoss
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.types import GroupBatch, Source
@@ -77,7 +78,7 @@ class UpdateGuard:
         self.nonfinite_updates += not finite
         self._nonfinite_in_a_row = 0 if finite else self._nonfinite_in_a_row + 1
         if self._nonfinite_in_a_row >= self.max_nonfinite_updates:
-            raise RuntimeError(
+            raise GFTRuntimeError(
                 f"the gradient was not finite in {self._nonfinite_in_a_row} updates in a row; none was applied. "
                 "Lower the learning rate, use precision 'bf16-mixed' or '32-true', or look at train/grad_norm and "
                 "train/inverse_probability_max for when it began"
@@ -101,7 +102,7 @@ class UpdateGuard:
             RuntimeError: If the first batch has no response, or too many batches in a row taught nothing.
         """
         if not num_responses and not self._seen_response:
-            raise RuntimeError(
+            raise GFTRuntimeError(
                 "none of the sources gave any response to any prompt of the first batch. Check the demonstration "
                 "columns of the data and whether max_response_length dropped them all, or add a SelfSource"
             )
@@ -110,7 +111,7 @@ class UpdateGuard:
         self._uninformative_in_a_row = 0 if num_informative else self._uninformative_in_a_row + 1
         limit = self.max_uninformative_batches
         if limit is not None and self._uninformative_in_a_row >= limit:
-            raise RuntimeError(
+            raise GFTRuntimeError(
                 "`max_uninformative_batches`: expected rewards that differ within a group, got "
                 f"{self._uninformative_in_a_row} batches in a row without any gradient; check that the reward can tell "
                 "good from bad responses, raise the temperature or num_generations of the SelfSource, or use prompts "
@@ -134,7 +135,7 @@ def check_group_size(sampler: GroupSampler, loss: GroupLoss) -> None:
     try:
         sampler.advantage.check_group(sampler.group_size, own)
     except ValueError as error:
-        raise ValueError(
+        raise GFTValueError(
             f"`sampler`: {error} from the sources ({', '.join(sampler.sources)}); add a source, raise num_generations, "
             "or use RewardAdvantage (the reward itself) or SFTLoss (no advantages)"
         ) from None

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from typing_extensions import override
 
+from lightning_gft.errors import GFTValueError
 from lightning_gft.losses import GroupLoss
 from lightning_gft.parts import Part
 from lightning_gft.rollout import RolloutEngine
@@ -84,7 +85,7 @@ class PartsLife(Callback):
             for name, value in part.compute().items():
                 key = f"{place}/{name}" if place else name
                 if key in own or key in taken:
-                    raise ValueError(f"`{type(part).__name__}.compute`: expected a new name, got {key!r}; rename it")
+                    raise GFTValueError(f"`{type(part).__name__}.compute`: expected a new name, got {key!r}; rename it")
                 own[key] = value
         counts = {name: float(value) for name, value in own.items() if not isinstance(value, Tensor)}
         speaks = any(type(part).compute is not Part.compute for part in parts.values())

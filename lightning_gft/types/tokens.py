@@ -8,6 +8,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from lightning_gft.errors import GFTValueError
+
 Need = Literal["advantages", "entropy", "old_logprobs", "ref_logprobs", "teacher_logprobs", "sequence_logratio"]
 """What a loss may need to know of its tokens, beside their log-probabilities; see :class:`TokenBatch`."""
 
@@ -60,7 +62,7 @@ class TokenBatch:
             ValueError: If there are no ``old_logprobs``.
         """
         if self.old_logprobs is None:
-            raise ValueError(
+            raise GFTValueError(
                 "`old_logprobs`: expected a tensor [m] where sequence_logratio is needed, got None; give both"
             )
         _, number, counts = self.sequence.unique(return_inverse=True, return_counts=True)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +34,9 @@ def printed_config(capsys: pytest.CaptureFixture[str], *args: str, subcommand: s
     capsys.readouterr()
     with pytest.raises(SystemExit) as stop:
         main([subcommand, *args, "--print_config"])
-    assert stop.value.code == 0
-    config: dict[str, Any] = yaml.safe_load(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    assert stop.value.code == 0, f"{stop.value.code}: {printed.err}"
+    config: dict[str, Any] = yaml.safe_load(printed.out)
     return config
 
 
@@ -54,3 +58,12 @@ def logged(root: Path) -> list[dict[str, str]]:
 
 def column(rows: list[dict[str, str]], key: str) -> list[float]:
     return [float(row[key]) for row in rows if row.get(key)]
+
+
+def wait_until(happened: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
+    """Wait for what another process does; only one that hangs meets the limit."""
+    deadline = time.monotonic() + 900
+    while not happened():
+        assert process.poll() is None, "ended by itself"
+        assert time.monotonic() < deadline, "hangs"
+        time.sleep(0.01)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,11 +12,16 @@ from lightning_gft.cli import main
 from tests.cli.command import GFT, ROOT, printed_config, refused
 
 CONFIGS = sorted(path for path in ROOT.glob("configs/**/*.yaml") if path.parent.name != "overlays")
-OVERLAYS = sorted(ROOT.glob("configs/overlays/*.yaml"))
+OVERLAYS = ROOT / "configs/overlays"
+GSM8K = str(ROOT / "configs/gsm8k.yaml")
 
 
 def _name(path: Path) -> str:
     return str(path.relative_to(ROOT / "configs"))
+
+
+def _layered(*names: str) -> list[str]:
+    return [arg for name in names for arg in ("--config", str(OVERLAYS / f"{name}.yaml"))]
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=_name)
@@ -26,18 +32,50 @@ def test_config_parses_and_its_print_can_be_fed_back(path: Path, capsys, tmp_pat
     assert printed_config(capsys, "--config", str(again)) == config
 
 
-@pytest.mark.parametrize("path", OVERLAYS, ids=_name)
-def test_overlay_changes_what_it_names_and_nothing_else(path: Path, capsys):
-    base = printed_config(capsys, "--config", GFT)
-    config = printed_config(capsys, "--config", GFT, "--config", str(path))
-    overlay = yaml.safe_load(path.read_text())
-    for section in base:
-        if section in overlay:
-            changed = {key for key in base[section] if config[section][key] != base[section][key]}
-            assert changed <= set(overlay[section])
-        else:
-            assert config[section] == base[section]
-    assert config != base
+def _leaves(settings: Any, *names: str) -> dict[tuple[str, ...], Any]:
+    """Return every setting by its path; what another class takes belongs to its class."""
+    if not isinstance(settings, dict):
+        return {names: settings}
+    return {key: leaf for name, value in settings.items() for key, leaf in _leaves(value, *names, name).items()}
+
+
+@pytest.fixture(scope="module")
+def base() -> dict[str, dict[tuple[str, ...], Any]]:
+    return {}
+
+
+@pytest.mark.parametrize("path", sorted(OVERLAYS.glob("*.yaml")), ids=_name)
+def test_overlay_changes_what_it_names_and_nothing_else(path: Path, base, capsys):
+    config = GFT if "gft.yaml" in path.read_text() else GSM8K
+    if config not in base:
+        base[config] = _leaves(printed_config(capsys, "--config", config))
+    layered = _leaves(printed_config(capsys, "--config", config, "--config", str(path)))
+    changed = [key for key in base[config].keys() | layered if base[config].get(key) != layered.get(key)]
+    named = _leaves(yaml.safe_load(path.read_text()))
+    places = {key[:n] for key in named for n in range(len(key)) if base[config].get(key[:n], "") is None}
+    places |= {key[: key.index("class_path")] for key in named if "class_path" in key}
+    for key in changed:
+        assert any(key[: len(place)] == place for place in (*named, *places)), key
+    assert changed
+    assert all(layered[key] == value for key, value in named.items())
+
+
+@pytest.mark.parametrize(
+    ("overlays", "model", "trains", "strategy"),
+    [
+        (("1.5b", "lora"), "Qwen/Qwen2.5-1.5B", "lora", "auto"),
+        (("7b", "qlora", "ddp"), "Qwen/Qwen2.5-7B", "quantization", "ddp"),
+        (("7b", "fsdp2"), "Qwen/Qwen2.5-7B", None, "fsdp2"),
+    ],
+)
+def test_overlays_stack(overlays, model, trains, strategy, capsys):
+    config = printed_config(capsys, "--config", GSM8K, *_layered(*overlays))
+    policy = config["model"]["policy"]["init_args"]
+    assert (policy["model_name_or_path"], config["trainer"]["strategy"]) == (model, strategy)
+    assert (policy["lora"] is not None) == (trains is not None)
+    assert (policy["quantization"] is not None) == (trains == "quantization")
+    assert policy["torch_dtype"] == ("bfloat16" if trains else "float32")
+    assert policy["rollout"]["init_args"]["max_batch_size"] == 64
 
 
 @pytest.mark.parametrize("subcommand", ["fit", "validate", "test", "predict"])
@@ -105,33 +143,22 @@ def test_marker_that_looks_like_a_comment_is_kept(marker, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("argument", "named"),
     [
-        ("--model.updates_per_bach=2", "updates_per_bach"),
-        ("--model.loss.rectifier.treshold=0.3", "treshold"),
         ("--model.sampler.sources.self.num_generation=3", "num_generation"),
         ("--model.evaluation.num_sample=3", "num_sample"),
         ("--data.num_trian=8", "num_trian"),
-        ("--model.loss.rectifier.threshold=-0.1", "threshold"),
         ("--model.loss.reduction=tokenmean", "reduction"),
-        ("--model.updates_per_batch=0", "updates_per_batch"),
-        ("--model.micro_batch_tokens=many", "micro_batch_tokens"),
         ("--trainer.gradient_clip_val=1.0", "model.gradient_clip_val"),
         ("--trainer.accumulate_grad_batches=2", "model.micro_batch_tokens"),
     ],
 )
 def test_mistake_names_itself(argument, named, capsys):
-    with pytest.raises((SystemExit, ValueError)) as stop:
-        main(["fit", "--config", GFT, argument])
-    assert named in capsys.readouterr().err + str(stop.value)
+    assert named in refused(capsys, "fit", "--config", GFT, argument)
 
 
 def test_misspelt_key_in_a_file_names_itself(capsys, tmp_path):
     overlay = tmp_path / "overlay.yaml"
     overlay.write_text("model: {loss: {class_path: lightning_gft.GFTLoss, init_args: {rectifer: null}}}")
     assert "rectifer" in refused(capsys, "fit", "--config", GFT, "--config", str(overlay))
-
-
-def test_abstract_class_is_refused(capsys):
-    assert "GroupLoss" in refused(capsys, "fit", "--config", GFT, "--model.loss=lightning_gft.GroupLoss")
 
 
 def test_help_shows_every_argument_with_its_meaning(capsys):

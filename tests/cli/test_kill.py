@@ -6,14 +6,13 @@ import csv
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from tests.cli.command import GFT
+from tests.cli.command import GFT, wait_until
 
 UPDATES = 8
 RUN = (
@@ -56,11 +55,7 @@ def newest(root: Path) -> Path:
 def kill_after(root: Path, updates: int, *args: str) -> None:
     """Run, and kill without warning as soon as a number of updates has been kept."""
     process = start(root, *args)
-    deadline = time.monotonic() + 120
-    while not (root / f"kept/step={updates:02d}.ckpt").exists():
-        assert process.poll() is None, "ended by itself"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until((root / f"kept/step={updates:02d}.ckpt").exists, process)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
 

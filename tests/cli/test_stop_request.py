@@ -108,6 +108,7 @@ def test_before_there_is_anything_to_keep_it_ends_at_once(number: int, capfd: py
 
 @pytest.mark.parametrize(("first", "second"), [(signal.SIGINT, signal.SIGTERM), (signal.SIGTERM, signal.SIGTERM)])
 def test_a_second_signal_ends_the_process_whatever_it_is_in(first: int, second: int):
+    received, written = os.pipe()
     pid = os.fork()
     if pid == 0:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -115,9 +116,10 @@ def test_a_second_signal_ends_the_process_whatever_it_is_in(first: int, second: 
         with request.listening():
             request.finish("step")
             os.kill(os.getpid(), first)
+            os.write(written, b"asked")
             while True:  # as a reward that does not come back
                 time.sleep(1)
-    time.sleep(1.5)
+    assert os.read(received, 5) == b"asked"
     assert os.waitpid(pid, os.WNOHANG) == (0, 0)
     os.kill(pid, second)
     _, status = os.waitpid(pid, 0)

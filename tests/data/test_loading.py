@@ -11,6 +11,7 @@ import pytest
 
 from lightning_gft.data import load_rows
 from lightning_gft.data.loading import _named
+from lightning_gft.errors import GFTValueError
 
 ROWS = [
     {"prompt": "1+1=", "answer": "007", "expert": 'so, "2"\nthen'},
@@ -194,7 +195,7 @@ def test_empty_or_broken_file_is_named_with_its_line(
     with pytest.raises(ValueError, match=rf"path='.*{name}': ") as caught:
         load_rows(str(tmp_path / name))
     assert re.search(words, str(caught.value))
-    assert type(caught.value) is ValueError
+    assert isinstance(caught.value, GFTValueError)
 
 
 def test_truncated_parquet_is_found_among_others(tmp_path: Path) -> None:

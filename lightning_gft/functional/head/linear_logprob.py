@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lightning_gft.checks import check_count, check_number
+from lightning_gft.errors import GFTValueError
 from lightning_gft.functional.head.kernels import keep_rows, normalize, write_gradient
 from lightning_gft.functional.head.linear_head import LinearHead
 from lightning_gft.functional.head.products import add_weight_gradient, hidden_gradient, project
@@ -87,12 +88,12 @@ def linear_logprob_loss(
         or hidden.shape[1] != weight.shape[1]
         or targets.shape != hidden.shape[:1]
     ):
-        raise ValueError(
+        raise GFTValueError(
             "expected hidden [M, H], weight [V, H] and targets [M]; got "
             f"{tuple(hidden.shape)}, {tuple(weight.shape)} and {tuple(targets.shape)}"
         )
     if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"expected bias [V] for weight [V, H]; got {tuple(bias.shape)} for {tuple(weight.shape)}")
+        raise GFTValueError(f"expected bias [V] for weight [V, H]; got {tuple(bias.shape)} for {tuple(weight.shape)}")
     temperature = check_number("temperature", temperature, above=0, remedy="1 leaves the logits as they are")
     logit_scale = check_number("logit_scale", logit_scale, remedy="1 leaves the logits as they are")
     if softcap is not None:
@@ -195,7 +196,7 @@ def check_coefficients(coefficients: Any, count: int) -> Tensor:
     if isinstance(coefficients, Tensor) and coefficients.shape == (count,):
         return coefficients
     got = f"shape {list(coefficients.shape)}" if isinstance(coefficients, Tensor) else repr(coefficients)
-    raise ValueError(
+    raise GFTValueError(
         f"`coefficients`: expected a tensor [{count}], got {got}; return one coefficient for each log-prob"
     )
 

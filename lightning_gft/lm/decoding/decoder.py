@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from lightning_gft.errors import GFTRuntimeError
 from lightning_gft.functional import token_logprobs
 from lightning_gft.lm.decoding.repeated_prompt import RepeatedPrompts
 from lightning_gft.lm.decoding.sampling import draw, logits_warpers, uniform_noise
@@ -119,7 +120,7 @@ class Decoder:
         # One logit that is not a number makes all log-probabilities of its row such.
         newest, ended, broken = torch.stack([chosen, torch.isin(chosen, self.eos), logprobs.isnan()]).cpu()
         if broken.any():
-            raise RuntimeError(
+            raise GFTRuntimeError(
                 "the policy's logits are not numbers, so nothing can be drawn from it: its weights have diverged or "
                 "are broken. Go back to an earlier checkpoint and lower the learning rate"
             )
