@@ -63,7 +63,8 @@ def imported(path: Path) -> Iterator[str]:
             modules = names if node.module == "lightning_gft" else [node.module or ""]
         else:
             continue
-        yield from (part_of(module) for module in modules if module.split(".")[0] == "lightning_gft")
+        own = [module for module in modules if module.split(".")[0] == "lightning_gft"]
+        yield from (part for module in own if (part := part_of(module)))
 
 
 def may_import(importer: str, part: str) -> bool:
