@@ -7,11 +7,10 @@ Half of the groups have advantages of 0 everywhere. If these cost nothing, time 
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,90 +18,68 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from benchmarks import canned_ours
-from benchmarks.circumstances import circumstances
-from benchmarks.contest import print_table, write_record
-from benchmarks.options import check_device, given_work_parser, given_work_setting, model_and_workplace
-from benchmarks.setting import Setting
-from benchmarks.steps import StepLog, cpu_seconds_of, seconds_of, take_turns
-from benchmarks.work import Job, draw_work
+from benchmarks import harness, ours
+from benchmarks.job import Job, describe, given_job, model_and_workplace
 
 _FLAT_SHARE = 0.5
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Time updates of growing size in turn, fit a line, and write the record and the plot.
-
-    Args:
-        args: Command line; default the process's.
-    """
-    options = _parser().parse_args(args)
-    check_device(options.device)
-    setting = given_work_setting(options)
-    with model_and_workplace(options.workplace, setting) as (model, workplace):
-        jobs = draw_jobs(setting, options.tokens, model, workplace)
-        trainings = {f"{tokens} tokens": partial(_train, job) for tokens, job in jobs.items()}
-        logs = take_turns(trainings, options.rounds, setting.steps, options.warmup, setting.device)
-    seconds, cpu_seconds = (
-        [round(statistics.median(values), 4) for values in times.values()]
-        for times in (seconds_of(logs), cpu_seconds_of(logs))
+    """Time updates of growing size in turn, fit a line, and write the record and the plot."""
+    options = harness.command_line(
+        *(__doc__, "cost", args),
+        **{"size": "tiny", "tokens": [2**k * 1024 for k in range(7)], "group_size": 8, "prompt_length": 64},
+        **{"mean_response": 64, "vocab_size": 2000, "rounds": 3, "steps": 2, "warmup": 1, "plot": Path()},
     )
-    fitted = fit_line(list(jobs), seconds)
-    record = {
-        **circumstances("benchmarks.cost", setting.device, args),
-        "setting": {**asdict(setting), "prompts": [job.setting.prompts for job in jobs.values()]},
-        "informative_tokens": list(jobs),
-        "tokens_through_model": [turns[0].tokens[0] for turns in logs.values()],
-        "median_s": seconds,
-        **fitted,
-        "processor": {"median_s": cpu_seconds, **fit_line(list(jobs), cpu_seconds)},
-        "seconds": seconds_of(logs),
-    }
-    rows = zip(trainings, seconds, fitted["deviations"], strict=True)
-    print_table("update", {name: {"median_s": value, "deviation": deviation} for name, value, deviation in rows})
-    write_record(options.output, record)
-    if options.plot is not None:
-        plot(options.plot, list(jobs), seconds, fitted)
+    with model_and_workplace(options) as (model, workplace):
+        jobs = draw_jobs(options, model, workplace)
+        trainings = {f"{tokens} tokens": partial(ours.train, job) for tokens, job in jobs.items()}
+        turns = harness.take_turns(trainings, options.rounds, options.device, warmup_steps=options.warmup)
+    passed, used = (fit_line(jobs, harness.steps_of(turns, figure)) for figure in ("seconds", "cpu_seconds"))
+    harness.write_record(
+        options,
+        informative_tokens=list(jobs),
+        tokens_through_model=[logs[0].steps[0]["tokens"] for logs in turns.values()],
+        **passed,
+        processor=used,
+        seconds=harness.steps_of(turns),
+    )
+    rows = zip(turns, passed["median_s"], passed["deviations"], strict=True)
+    harness.print_table(
+        "update", {name: {"median_s": value, "deviation": deviation} for name, value, deviation in rows}
+    )
+    if options.plot.name:
+        plot(options.plot, list(jobs), passed)
     return 0
 
 
-def draw_jobs(setting: Setting, tokens: Sequence[int], model: Path, workplace: Path) -> dict[int, Job]:
-    """Return updates with about so many informative tokens, by how many they really have.
-
-    Args:
-        setting: What of; the number of prompts is replaced.
-        tokens: How many.
-        model: Folder of the model.
-        workplace: Folder to write to.
-    """
-    of_a_group = setting.group_size * (setting.prompt_length + (setting.response_length + 1) // 2)
+def draw_jobs(options: Namespace, model: Path, workplace: Path) -> dict[int, Job]:
+    """Return updates with about as many informative tokens as asked for, by how many they really have."""
+    of_a_group = options.group_size * (options.prompt_length + options.mean_response)
     jobs = {}
-    for wanted in tokens:
-        informative = max(1, round(wanted / of_a_group))
-        own = replace(setting, prompts=round(informative / (1 - _FLAT_SHARE)))
-        work = draw_work(own, _FLAT_SHARE)
-        jobs[work.describe()["informative_tokens"]] = Job(own, work, model, workplace, setting.steps)
+    for wanted in options.tokens:
+        prompts = round(max(1, round(wanted / of_a_group)) / (1 - _FLAT_SHARE))
+        job = given_job(options, model, workplace, prompts, (1, 2 * options.mean_response - 1), _FLAT_SHARE)
+        jobs[describe(job)["informative_tokens"]] = job
     return jobs
 
 
-def fit_line(tokens: Sequence[int], seconds: Sequence[float]) -> dict[str, Any]:
-    """Fit ``seconds = fixed + slope * tokens``, every point's relative error counting alike.
-
-    Args:
-        tokens: Two or more numbers.
-        seconds: As many.
+def fit_line(tokens: Sequence[int] | dict[int, Job], seconds: dict[str, list[float]]) -> dict[str, Any]:
+    """Fit ``median seconds = fixed + slope * tokens``, every point's relative error counting alike.
 
     Returns:
-        The two coefficients, the relative deviations of the points from the line, and the largest of these.
+        The medians, the two coefficients, the relative deviations of the points from the line, and the largest of
+        these.
 
     Example:
-        >>> fit_line([1000, 2000, 3000], [1.5, 2.5, 3.5])["largest_deviation"]
+        >>> fit_line([1000, 2000, 3000], {"a": [1.5], "b": [2.5], "c": [3.5]})["largest_deviation"]
         0.0
     """
-    x, y = np.array(tokens, dtype=float), np.array(seconds)
+    x, y = np.array(list(tokens), dtype=float), np.array([statistics.median(values) for values in seconds.values()])
     slope, fixed = np.polyfit(x, y, deg=1, w=1 / y)
     deviations = y / (fixed + slope * x) - 1
     return {
+        "median_s": [round(float(value), 4) for value in y],
         "fixed_s": round(float(fixed), 6),
         "s_per_1000_tokens": round(float(1000 * slope), 6),
         "deviations": [round(float(value), 4) + 0.0 for value in deviations],
@@ -110,38 +87,19 @@ def fit_line(tokens: Sequence[int], seconds: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def plot(path: Path, tokens: Sequence[int], seconds: Sequence[float], fitted: dict[str, Any]) -> None:
-    """Draw points and line.
-
-    Args:
-        path: PNG file.
-        tokens: Of each point.
-        seconds: Of each point.
-        fitted: From :func:`fit_line`.
-    """
+def plot(path: Path, tokens: Sequence[int], fitted: dict[str, Any]) -> None:
+    """Draw points and line into a PNG file."""
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     ends = np.array([0, max(tokens)])
-    line = fitted["fixed_s"] + fitted["s_per_1000_tokens"] * ends / 1000
     label = f"{fitted['fixed_s']:.3f} s + {fitted['s_per_1000_tokens']:.3f} s per 1000 tokens"
-    axes.plot(ends, line, color="0.6", label=label)
-    axes.plot(tokens, seconds, "o", label=f"measured, at most {fitted['largest_deviation']:.1%} from the line")
+    axes.plot(ends, fitted["fixed_s"] + fitted["s_per_1000_tokens"] * ends / 1000, color="0.6", label=label)
+    measured = f"measured, at most {fitted['largest_deviation']:.1%} from the line"
+    axes.plot(tokens, fitted["median_s"], "o", label=measured)
     axes.set(xlabel="tokens of sequences with a gradient", ylabel="seconds an update", xlim=(0, None), ylim=(0, None))
     axes.legend(frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
     plt.close(figure)
-
-
-def _train(job: Job, log: StepLog, steps: int) -> None:
-    canned_ours.train(replace(job, steps=steps), log)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = given_work_parser(__doc__, prompt_length=64)
-    parser.add_argument("--tokens", type=int, nargs="+", default=[2**k * 1024 for k in range(7)], help="informative")
-    parser.add_argument("--vocab-size", type=int, default=2000, help="words")
-    parser.add_argument("--plot", type=Path, help="PNG file for the plot")
-    return parser
 
 
 if __name__ == "__main__":

@@ -1,127 +1,150 @@
-"""Our side of a measurement."""
+"""Our side: a ``GFTLitModule`` under a Lightning ``Trainer``, with the objective that GRPO has on fresh samples."""
 
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import torch
 from lightning.pytorch import LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback
-from torch import Tensor
-from torch.optim import AdamW, Optimizer
+from lightning.pytorch.strategies import Strategy
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
 
-from benchmarks.lightning_side import fit
-from benchmarks.meter import Meter
-from benchmarks.setting import Setting, text_score
-from lightning_gft import (
-    Evaluation,
-    GFTLitModule,
-    GFTLoss,
-    GroupBatch,
-    GroupDataModule,
-    GroupSampler,
-    PretrainedPolicy,
-    Reward,
-    SelfSource,
-)
-from lightning_gft.policy.adapters import LoRA
-from lightning_gft.policy.quantization import Quantization
+import lightning_gft as gft
+from benchmarks.harness import StepLog
+from benchmarks.job import Job
+
+ADVANTAGE_EPS = 1e-4
+"""Added to the standard deviation, as TRL does."""
+_FIGURES = ("reward", "completions/mean_length")
 
 
-class TextScore(Reward):
-    """See :func:`benchmarks.setting.text_score`."""
+class GivenSource(gft.ResponseSource):
+    """Hands out given responses as if the policy had just drawn them."""
 
-    def __call__(
-        self, *, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Any], **columns: Sequence[Any]
-    ) -> Tensor:
-        """Return ``[N]`` scores."""
-        return torch.tensor([text_score(response) for response in responses])
+    source: ClassVar[gft.Source] = gft.Source.SELF
+
+    def __init__(self, responses: dict[str, list[list[int]]]) -> None:
+        super().__init__(max(map(len, responses.values())))
+        self.responses = responses
+
+    def draws(self) -> bool:
+        """Return that the policy is not asked."""
+        return False
+
+    def respond(self, prompts: gft.PromptBatch, policy: Any, seed: int) -> list[list[gft.Response]]:
+        """Return the responses of each prompt."""
+        return [
+            [gft.Response(ids, logprobs=[0.0] * len(ids)) for ids in self.responses[text]] for text in prompts.prompts
+        ]
 
 
-class Watch(Callback):
-    """Tells a meter when the model is loaded, and what it trains on."""
+class NoteSteps(Callback):
+    """Notes each training step in a log."""
 
-    def __init__(self, meter: Meter) -> None:
-        self.meter = meter
+    def __init__(self, log: StepLog) -> None:
+        self.notes = log  # Lightning gives callbacks a `log` of its own
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin."""
+        """The model is loaded."""
         policy: Any = pl_module.policy
-        policy.register_forward_pre_hook(self._count)
-        self.meter.loaded(policy)
+        self.notes.watch(policy.model, policy.pad_token_id)
 
-    def _count(self, _: Any, inputs: tuple[Any, ...]) -> None:
-        groups = inputs[0]
-        assert isinstance(groups, GroupBatch)  # noqa: S101 (what a policy is called with)
-        self.meter.count(groups.response_mask)
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Begin a step."""
+        self.notes.begin()
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        """Gradients are there."""
+        policy: Any = pl_module.policy
+        self.notes.before_optimizer(policy.model)
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """End a step."""
+        self.notes.end()
+        self.notes.steps[-1] |= {name: float(trainer.callback_metrics[f"train/{name}"]) for name in _FIGURES}
 
 
-def settings(setting: Setting) -> dict[str, Any]:
-    """Return what is ours alone to set, for the record.
-
-    Args:
-        setting: The measurement.
-    """
+def settings(job: Job) -> dict[str, Any]:
+    """Return what is ours alone to set, for the record; all else is our default."""
     return {
         "library": "lightning_gft",
-        "gradient_checkpointing": True,
-        "precision": "bf16-mixed" if setting.autocast else "32-true",
-        "micro_batch_tokens": setting.rows_per_pass * (setting.prompt_length + setting.response_length),
+        "loss": "GFTLoss(DynamicCoefficientRectifier(threshold=0))",
+        "precision": "bf16-mixed" if job.autocast else "32-true",
+        "gradient_checkpointing": job.gradient_checkpointing,
+        "micro_batch_tokens": job.micro_batch_tokens,
+        "learning_rate": job.learning_rate,
+        "gradient_clip_val": job.max_grad_norm,
         "evaluation.kl": False,  # no frozen copy, as the peer keeps none at beta=0
     }
 
 
-def train(setting: Setting, model: Path, workplace: Path, meter: Meter) -> None:
-    """Train for the steps of a measurement.
+def load(
+    job: Job, loader: type[gft.PretrainedPolicy] = gft.PretrainedPolicy, **quantization: Any
+) -> gft.PretrainedPolicy:
+    """Return what loads the policy."""
+    return loader(
+        str(job.model),
+        torch_dtype=job.dtype,  # type: ignore[arg-type]
+        gradient_checkpointing=job.gradient_checkpointing,
+        lora=None if job.method == "full" else gft.LoRA(r=16, alpha=32),
+        quantization=gft.Quantization(**quantization) if job.method == "qlora" else None,
+    )
 
-    Args:
-        setting: The measurement.
-        model: Folder of the model.
-        workplace: Folder to write to.
-        meter: Takes notes.
+
+def train(
+    job: Job,
+    log: StepLog,
+    *callbacks: Callback,
+    policy: gft.PolicyLoader | None = None,
+    places: list[int] | None = None,
+    strategy: str | Strategy = "auto",
+    devices: int | Sequence[int] = 1,
+) -> None:
+    """Train, without what has no part in a measurement: loggers, checkpoints, bars.
+
+    ``places`` are those of the prompts in the batch of all processes.
     """
-    seed_everything(setting.seed, verbose=False)
-    own = settings(setting)
-    rows = workplace / "prompts.jsonl"
-    rows.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in setting.texts()))
-    module = GFTLitModule(
-        policy=PretrainedPolicy(
-            str(model),
-            torch_dtype=setting.dtype,
-            gradient_checkpointing=own["gradient_checkpointing"],
-            lora=None if setting.method == "full" else LoRA(r=16, alpha=32),
-            quantization=Quantization(compute_dtype="bfloat16") if setting.method == "qlora" else None,
+    seed_everything(job.seed, verbose=False)
+    drawn = gft.SelfSource(job.group_size, max_new_tokens=job.response_length)
+    module = gft.GFTLitModule(
+        policy=policy or load(job),
+        sampler=gft.GroupSampler(
+            sources={"self": GivenSource(job.responses) if job.responses else drawn},
+            rewards={"score": job.score},
+            advantage=gft.GroupNormalizedAdvantage(eps=ADVANTAGE_EPS),
         ),
-        sampler=GroupSampler(
-            sources={"self": SelfSource(setting.group_size, max_new_tokens=setting.response_length)},
-            rewards={"score": TextScore()},
-        ),
-        loss=GFTLoss(),
-        optimizer=lambda parameters: _optimizer(setting, parameters),
-        evaluation=Evaluation(kl=own["evaluation.kl"]),
-        micro_batch_tokens=own["micro_batch_tokens"],
+        loss=gft.GFTLoss(gft.DynamicCoefficientRectifier(threshold=0)),
+        optimizer=lambda parameters: _optimizer(job, parameters),
+        evaluation=gft.Evaluation(kl=False),
+        micro_batch_tokens=job.micro_batch_tokens,
+        gradient_clip_val=job.max_grad_norm,
     )
-    data = GroupDataModule(
-        str(rows), answer_column=None, max_prompt_length=setting.prompt_length, batch_size=setting.prompts
+    trainer = Trainer(
+        accelerator="gpu" if job.device == "cuda" else "cpu",
+        devices=devices,  # type: ignore[arg-type]
+        strategy=strategy,
+        precision="bf16-mixed" if job.autocast else "32-true",
+        max_steps=job.steps,
+        callbacks=[NoteSteps(log), *callbacks],
+        default_root_dir=job.workplace,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
     )
-    fit(
-        module,
-        data,
-        Watch(meter),
-        device=setting.device,
-        autocast=setting.autocast,
-        steps=setting.steps,
-        workplace=workplace,
-    )
+    trainer.fit(module, DataLoader([_batch(job, rows, places) for rows in job.batches], batch_size=None))
 
 
-def _optimizer(setting: Setting, parameters: Any) -> Optimizer:
-    if setting.optimizer == "AdamW":
-        return AdamW(parameters, lr=setting.learning_rate, weight_decay=0.01)
-    bitsandbytes: Any = importlib.import_module("bitsandbytes.optim")
-    optimizer: Optimizer = bitsandbytes.PagedAdamW8bit(parameters, lr=setting.learning_rate, weight_decay=0.01)
+def _batch(job: Job, rows: list[dict[str, Any]], places: list[int] | None) -> gft.PromptBatch:
+    prompts = [row["prompt"] for row in rows]
+    ids = job.tokenizer(prompts)["input_ids"]
+    return gft.PromptBatch(ids, prompts, references=[row["answer"] for row in rows], places=places)
+
+
+def _optimizer(job: Job, parameters: Any) -> Optimizer:
+    library = importlib.import_module("torch.optim" if job.optimizer == "AdamW" else "bitsandbytes.optim")
+    optimizer: Optimizer = getattr(library, job.optimizer)(parameters, lr=job.learning_rate, weight_decay=0.01)
     return optimizer

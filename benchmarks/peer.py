@@ -1,106 +1,127 @@
-"""The peer's side of a measurement: TRL's ``GRPOTrainer``, set to save memory as its users would."""
+"""The peer's side: TRL's ``GRPOTrainer``, set to do what our module does by default."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections import Counter
 from typing import Any
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig
-from torch import Tensor
-from transformers import BitsAndBytesConfig, TrainerCallback
-from trl import GRPOTrainer  # type: ignore[attr-defined] # it is there, lazily
+from transformers import BitsAndBytesConfig, PrinterCallback, TrainerCallback
+from trl import GRPOConfig, GRPOTrainer  # type: ignore[attr-defined] # they are there, lazily
 
-from benchmarks.meter import Meter
-from benchmarks.setting import Setting, text_score
-from benchmarks.trl_side import ALIKE, configure, load_tokenizer
+from benchmarks.harness import StepLog
+from benchmarks.job import Job
 
-
-class MeteredTrainer(GRPOTrainer):
-    """Counts what it trains on.
-
-    Args:
-        meter: Takes notes.
-        arguments: The trainer's.
-    """
-
-    def __init__(self, meter: Meter, **arguments: Any) -> None:
-        self.meter = meter
-        super().__init__(**arguments)
-
-    def compute_loss(self, model: Any, inputs: dict[str, Tensor], *args: Any, **kwargs: Any) -> Any:
-        """Return the loss of a micro-batch."""
-        self.meter.count(inputs["completion_mask"])
-        return super().compute_loss(model, inputs, *args, **kwargs)
+_FIGURES = ("reward", "completions/mean_length")
 
 
-class Watch(TrainerCallback):
-    """Tells a meter when the model is loaded."""
+class NoteSteps(TrainerCallback):
+    """Notes each training step in a log."""
 
-    def __init__(self, meter: Meter) -> None:
-        self.meter = meter
+    def __init__(self, log: StepLog, pad_token_id: int) -> None:
+        self.log = log
+        self.pad_token_id = pad_token_id
 
     def on_train_begin(self, *_: Any, model: Any = None, **__: Any) -> None:
-        """Begin."""
-        self.meter.loaded(model)
+        """The model is loaded."""
+        self.log.watch(model, self.pad_token_id)
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        """Begin a step."""
+        self.log.begin()
+
+    def on_pre_optimizer_step(self, *_: Any, model: Any = None, **__: Any) -> None:
+        """Gradients are there."""
+        self.log.before_optimizer(model)
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        """End a step."""
+        self.log.end()
+
+    def on_log(self, *_: Any, logs: dict[str, float] | None = None, **__: Any) -> None:
+        """Take the figures of the step that has just ended."""
+        if logs is not None and "reward" in logs:  # else it is the summary at the end
+            self.log.steps[-1] |= {name: float(logs[name]) for name in _FIGURES}
 
 
-def score(completions: list[str], **_: Any) -> list[float]:
-    """Return rewards; see :func:`benchmarks.setting.text_score`."""
-    return [text_score(text) for text in completions]
-
-
-def settings(setting: Setting) -> dict[str, Any]:
-    """Return the arguments of ``GRPOConfig``, for the record too.
-
-    Args:
-        setting: The measurement.
-    """
+def settings(job: Job) -> dict[str, Any]:
+    """Return the arguments of ``GRPOConfig``, for the record too."""
+    rows = len(job.batches[0]) * job.group_size
     return {
-        **ALIKE,
-        "model_init_kwargs": {"dtype": setting.dtype},
-        "gradient_checkpointing": True,
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "top_k": 0,
+        "beta": 0.0,
+        "loss_type": "dapo",  # its default: the mean over all tokens of the step, as ours
+        "lr_scheduler_type": "constant",
+        "weight_decay": 0.01,
+        "use_liger_kernel": False,
+        "use_vllm": False,
+        "model_init_kwargs": {"dtype": job.dtype},
+        "gradient_checkpointing": job.gradient_checkpointing,
         "gradient_checkpointing_kwargs": {"use_reentrant": False},
-        "bf16": setting.autocast,
-        "use_cpu": setting.device == "cpu",
-        "per_device_train_batch_size": setting.rows_per_pass,
-        "gradient_accumulation_steps": setting.rows // setting.rows_per_pass,
-        "num_generations": setting.group_size,
-        "max_completion_length": setting.response_length,
-        "optim": "adamw_torch" if setting.optimizer == "AdamW" else "paged_adamw_8bit",
-        "learning_rate": setting.learning_rate,
-        "max_grad_norm": 1.0,
-        "max_steps": setting.steps,
-        "seed": setting.seed,
+        "bf16": job.autocast,
+        "use_cpu": job.device == "cpu",
+        "per_device_train_batch_size": job.rows_per_pass,
+        "gradient_accumulation_steps": rows // job.rows_per_pass,
+        "num_generations": job.group_size,
+        "max_completion_length": job.response_length,
+        "shuffle_dataset": False,
+        "optim": "adamw_torch" if job.optimizer == "AdamW" else "paged_adamw_8bit",
+        "learning_rate": job.learning_rate,
+        "max_grad_norm": job.max_grad_norm or 0.0,  # 0 does not clip
+        "max_steps": job.steps,
+        "seed": job.seed,
     }
 
 
-def train(setting: Setting, model: Path, workplace: Path, meter: Meter) -> None:
-    """Train for the steps of a measurement.
+def train(job: Job, log: StepLog) -> None:
+    """Train, without what has no part in a measurement: reports, checkpoints, bars."""
 
-    Args:
-        setting: The measurement.
-        model: Folder of the model.
-        workplace: Folder to write to.
-        meter: Takes notes.
-    """
-    quantization = BitsAndBytesConfig(
+    def hand_out(prompts: list[str], _: Any) -> dict[str, Any]:
+        seen: Counter[str] = Counter()
+        completions = []
+        for text in prompts:  # each as often as it has responses
+            completions.append(job.responses[text][seen[text]])
+            seen[text] += 1
+        return {"prompt_ids": tokenizer(prompts)["input_ids"], "completion_ids": completions, "logprobs": None}
+
+    def score(prompts: list[str], completions: list[str], answer: list[str], **_: Any) -> list[float]:
+        return [float(number) for number in job.score(prompts=prompts, responses=completions, references=answer)]
+
+    tokenizer = job.tokenizer
+    trainer = GRPOTrainer(
+        model=str(job.model),
+        args=GRPOConfig(
+            output_dir=str(job.workplace),
+            report_to="none",
+            save_strategy="no",
+            logging_steps=1,
+            disable_tqdm=True,
+            **settings(job),
+        ),
+        reward_funcs=score,
+        train_dataset=Dataset.from_list([row for rows in job.batches for row in rows]),
+        processing_class=tokenizer,
+        callbacks=[NoteSteps(log, tokenizer.pad_token_id)],
+        rollout_func=hand_out if job.responses else None,
+        **_adapters(job),
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+
+
+def _adapters(job: Job) -> dict[str, Any]:
+    if job.method == "full":
+        return {}
+    from peft import LoraConfig
+
+    adapter = LoraConfig(r=16, lora_alpha=32, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
+    nf4 = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
-    adapter = LoraConfig(r=16, lora_alpha=32, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
-    trainer = MeteredTrainer(
-        meter,
-        model=str(model),
-        args=configure(workplace, settings(setting)),
-        reward_funcs=score,
-        train_dataset=Dataset.from_list([{"prompt": text} for text in setting.texts()]),
-        processing_class=load_tokenizer(model),
-        peft_config=None if setting.method == "full" else adapter,
-        quantization_config=quantization if setting.method == "qlora" else None,
-        callbacks=[Watch(meter)],
-    )
-    trainer.train()
+    return {"peft_config": adapter, "quantization_config": nf4 if job.method == "qlora" else None}

@@ -1,202 +1,156 @@
 """One process against two on this machine: time of a training step, what the two send each other, and memory.
 
-OMP_NUM_THREADS=1 python -m benchmarks.scaling --output scaling.json
+OMP_NUM_THREADS=1 python -m benchmarks.scaling --device cpu --output scaling.json
 
 Before anything is timed it checks that two processes train as one does, and counts what they send.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import torch
 
-from benchmarks.circumstances import circumstances
-from benchmarks.contest import print_table, write_record
-from benchmarks.meter import MIB
-from benchmarks.options import check_device, model_and_workplace, training_parser
-from benchmarks.processes import Processes
-from benchmarks.scaling_side import STRATEGIES, Part, Variant, change_file, observe, time_steps, weigh
-from benchmarks.setting import Device, Setting
-from benchmarks.traffic import closed_form
-from benchmarks.work import Job, draw_work
+from benchmarks.harness import MIB, command_line, print_table, write_record
+from benchmarks.job import Job, describe, given_job, model_and_workplace
+from benchmarks.traffic import FIGURES, STRATEGIES, Sizes, closed_form
+from benchmarks.worker import WORLD, Part, Workers, change_file, observe, time_steps, weigh
 
 TOLERANCE = 1e-3
 """Relative norm by which what training changed may differ between one process and two, in float32."""
-_PROCESSES = 2
-_ONE, _HALF, _APART = "one, the whole batch", "one, half of it", "two that do not talk"
-_TIMED: dict[str, dict[str, Any]] = {"": {}, ", rollouts": {"rollouts": True}}
-_COUNTED: dict[str, dict[str, Any]] = {
-    ", two micro-batches": {"micro_batches": 2},
-    ", bf16-mixed": {"autocast": True},
-    ", lora": {"method": "lora"},
-    ", qlora": {"method": "qlora"},
-}
-_MEMORY = (
-    *("weights_mib", "gradients_mib", "optimizer_mib"),
-    *("before_loading_mib", "loaded_mib", "peak_of_loading_mib", "peak_mib"),
-)
-_GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
-"""Lets glibc return larger pieces of memory to the system as soon as they are freed."""
+_HALF, _APART = "one, half of the batch", "two that send nothing"
+_GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": str(MIB)}
+"""Lets glibc return larger pieces of memory to the system as soon as they are freed; else they hide what is in use."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Compare, count, time and weigh, print tables and write the record; return 1 if one and two train differently.
-
-    Args:
-        args: Command line; default the process's.
-    """
-    options = _parser().parse_args(args)
-    setting = _setting(options)
-    with model_and_workplace(options.workplace, setting) as (model, workplace):
-        work = draw_work(setting, flat_share=0, shortest=setting.response_length)
-        job = Job(setting, work, model, workplace, options.steps)
-        with Processes(_PROCESSES, setting.device) as processes:
-            observed = compare(job, processes)
+    """Compare, count, time and weigh, print tables and write the record; return 1 if one and two train differently."""
+    options = command_line(
+        *(__doc__, "scaling", args),
+        **{"size": "small", "prompts": 4, "group_size": 4, "prompt_length": 32, "response_length": 24},
+        **{"vocab_size": None, "rounds": 2, "steps": 2, "warmup": 1},
+    )
+    if options.prompts % 4:
+        sys.exit("`--prompts`: expected a multiple of 4, for two micro-batches on each of two processes")
+    if options.device == "cuda" and torch.cuda.device_count() < WORLD:
+        sys.exit(f"`--device`: expected {WORLD} CUDA devices, found {torch.cuda.device_count()}")
+    with model_and_workplace(options) as (model, workplace):
+        job = make_job(options, model, workplace)
+        with Workers(options.device) as workers:
+            observed = compare(options, job, workers)
             agree = all(row["difference"] < TOLERANCE for row in observed.values() if not row["autocast"])
-            timed = measure(job, processes, options.rounds, options.warmup) if agree else {"results": None}
+            timed = measure(job, workers, options) if agree else {"results": None}
         memory = compare_memory(job) if agree else None
-    record = {
-        **circumstances("benchmarks.scaling", setting.device, args),
-        "network": "none: all processes run on one machine",
-        "backend": "nccl" if setting.device == "cuda" else "gloo over the loopback interface",
-        "threads_a_process": 1,
-        "setting": setting.describe(),
-        "work": work.describe(),
-        "traffic": observed,
+    _print(observed, timed["results"], memory)
+    write_record(
+        options,
+        network="none: all processes run on one machine",
+        backend="nccl" if options.device == "cuda" else "gloo over the loopback interface",
+        work=describe(job),
+        traffic=observed,
         **timed,
-        "memory": memory,
-    }
-    _print(record)
-    write_record(options.output, record)
+        memory=memory,
+    )
     return 0 if agree else 1
 
 
-def compare(job: Job, processes: Processes) -> dict[str, dict[str, Any]]:
-    """Train on one process and on two; return how far they are apart, and what the two have sent.
+def make_job(options: Namespace, model: Path, workplace: Path, micro_batches: int = 1) -> Job:
+    """Return a training whose processes have so many micro-batches each if they are two."""
+    length = options.response_length
+    job = given_job(options, model, workplace, options.prompts, (length, length))
+    # As many tokens as the prompts of a micro-batch bring along, the same whatever the number of processes.
+    tokens = options.prompts * (options.prompt_length + options.group_size * length)
+    return replace(job, micro_batch_tokens=tokens // (WORLD * micro_batches))
 
-    Args:
-        job: The training.
-        processes: To train on.
-    """
-    timed = replace(job, steps=2, exact=True)
+
+def compare(options: Namespace, job: Job, workers: Workers) -> dict[str, dict[str, Any]]:
+    """Train on one process and on two; return how far they are apart, and what the two have sent."""
+    # What is sent depends on no tokens, so further variants have few.
+    few = Namespace(**{**vars(options), "prompt_length": 4, "response_length": 4})
+    brief = make_job(few, job.model, job.workplace)
+    variants = {
+        "": job,
+        ", rollouts": replace(job, responses={}),
+        ", two micro-batches": make_job(few, job.model, job.workplace, micro_batches=2),
+        ", bf16-mixed": brief,
+        ", lora": replace(brief, method="lora"),
+        ", qlora": replace(brief, method="qlora"),
+    }
     rows = {}
-    for name, fields in (_TIMED | _COUNTED).items():
-        job = timed if name in _TIMED else _brief(timed)
-        _observe(job, Variant(None, **fields), processes)
+    for name, variant in variants.items():
+        exact = replace(variant, steps=2, autocast=name == ", bf16-mixed", max_grad_norm=None)
+        _observe(exact, None, workers)
         alone = torch.load(change_file(job))
         for strategy in STRATEGIES:
-            variant = Variant(strategy, **fields)
-            row = _observe(job, variant, processes)
+            row = _observe(exact, strategy, workers)
             rows[strategy + name] = row | {"difference": _difference(torch.load(change_file(job)), alone)}
     return rows
 
 
-def measure(job: Job, processes: Processes, rounds: int, warmup: int) -> dict[str, Any]:
-    """Time one process and two in turn, with given responses and with such that the policy draws.
-
-    Args:
-        job: The training.
-        processes: To train on.
-        rounds: How often each has its turn.
-        warmup: Steps of a turn that are not timed.
-    """
-    job = replace(job, steps=warmup + job.steps)
+def measure(job: Job, workers: Workers, options: Namespace) -> dict[str, Any]:
+    """Time one process and two in turn, with given responses and with such that the policy draws."""
     seconds: dict[str, dict[str, list[float]]] = {"update": {}, "rollout and update": {}}
-    for _ in range(rounds):
+    for _ in range(options.rounds):
         for kind, taken in seconds.items():
-            for name, (parts, together) in _turns(job, rollouts=kind != "update").items():
-                steps = zip(*processes.run(time_steps, parts, together), strict=True)
-                taken.setdefault(name, []).extend([max(step) for step in steps][warmup:])
+            for name, parts in turns(job if kind == "update" else replace(job, responses={})).items():
+                steps = zip(*workers.run(time_steps, parts), strict=True)
+                taken.setdefault(name, []).extend([max(step) for step in steps][options.warmup :])
     return {"results": {kind: summarize(taken) for kind, taken in seconds.items()}, "seconds": seconds}
+
+
+def turns(job: Job) -> dict[str, list[Part]]:
+    """Return who trains, by names: the part of each process."""
+    pairs = {name: [Part(job, name, rank) for rank in range(WORLD)] for name in STRATEGIES}
+    return {_HALF: [Part(job, None)], _APART: [Part(job, None, rank) for rank in range(WORLD)], **pairs}
 
 
 def summarize(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
     """Return medians, spread and efficiencies.
 
-    Args:
-        seconds: Of the steps, by who took them.
-
     Returns:
-        ``strong`` is the speed-up over one process with the same batch, by the number of processes; ``weak`` the time
-        of one process with as much to do as each of two, over theirs. ``of_no_talk`` compares with two that train
-        side by side without a word: what is lost beyond that is lost to what they send, not to the shared memory.
+        ``weak`` is the time of one process with as much to do as each of two, over theirs. ``of_no_talk`` compares with
+        two that train side by side and send nothing: what is lost beyond that is not lost to the shared memory.
 
     Example:
-        >>> taken = {"one, the whole batch": [4.0], "one, half of it": [2.0], "two that do not talk": [2.0]}
-        >>> summarize({**taken, "ddp": [2.5]})["ddp"]["strong"]
+        >>> taken = {"one, half of the batch": [2.0], "two that send nothing": [2.0], "ddp": [2.5]}
+        >>> summarize(taken)["ddp"]["weak"]
         0.8
     """
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     rows = {}
     for name, values in seconds.items():
         rows[name] = {"median_s": medians[name], "min_s": min(values), "max_s": max(values)}
-        if name not in (_ONE, _HALF):
-            rows[name]["strong"] = medians[_ONE] / medians[name] / _PROCESSES
-            rows[name]["weak"] = medians[_HALF] / medians[name]
-            rows[name]["of_no_talk"] = medians[_APART] / medians[name]
+        if name != _HALF:
+            rows[name] |= {"weak": medians[_HALF] / medians[name], "of_no_talk": medians[_APART] / medians[name]}
     return {name: {field: round(value, 4) for field, value in row.items()} for name, row in rows.items()}
 
 
 def compare_memory(job: Job, names: Sequence[str] = (_HALF, *STRATEGIES)) -> dict[str, list[dict[str, float]]]:
-    """Return the memory of each process, for steps with rollouts, all with half of the batch.
-
-    Args:
-        job: The training.
-        names: Who is weighed.
-    """
+    """Return the memory of each of fresh processes, for steps with rollouts, all with half of the batch."""
     rows = {}
-    for name, (parts, together) in _turns(job, rollouts=True).items():
+    for name, parts in turns(replace(job, responses={})).items():
         if name in names:
-            # Else freed tensors of less than 32 MiB stay with the process, and hide what is in use.
-            with patch.dict(os.environ, _GIVE_BACK), Processes(len(parts), job.setting.device) as fresh:
-                measured = fresh.run(weigh, parts, together)
-            rows[name] = [{field: row[field] for field in _MEMORY} for row in measured]
+            with patch.dict(os.environ, _GIVE_BACK), Workers(job.device) as fresh:
+                rows[name] = fresh.run(weigh, parts)
     return rows
 
 
-def _brief(job: Job) -> Job:
-    """Return the same with few tokens, on which what is sent does not depend."""
-    setting = replace(job.setting, prompt_length=4, response_length=4)
-    return replace(job, setting=setting, work=draw_work(setting, flat_share=0, shortest=4))
-
-
-def _turns(job: Job, rollouts: bool) -> dict[str, tuple[list[Part], bool]]:
-    """Return who trains, by names: the part of each process, and whether they are a group."""
-    autocast = job.autocast
-    alone, half = Variant(None, rollouts, autocast=autocast), [0, 1]
-    return {
-        _ONE: ([Part(job, alone)], False),
-        _HALF: ([Part(job, alone, 0, _PROCESSES)], False),
-        _APART: ([Part(job, alone, rank, _PROCESSES) for rank in half], False),
-        **{
-            name: ([Part(job, replace(alone, strategy=name), rank, _PROCESSES) for rank in half], True)
-            for name in STRATEGIES
-        },
-    }
-
-
-def _observe(job: Job, variant: Variant, processes: Processes) -> dict[str, Any]:
-    count = 1 if variant.strategy is None else _PROCESSES
-    parts = [Part(job, variant, rank, count) for rank in range(count)]
-    first, *others = processes.run(observe, parts, together=count > 1)
+def _observe(job: Job, strategy: str | None, workers: Workers) -> dict[str, Any]:
+    parts = [Part(job, None, world=1)] if strategy is None else turns(job)[strategy]
+    first, *others = workers.run(observe, parts)
     if any(other != first for other in others):
         raise RuntimeError(f"processes have counted different traffic: {first}, {others}")
-    return {
-        "micro_batches": first.micro_batches,
-        "autocast": variant.autocast,
-        "sizes": asdict(first.sizes),
-        "calls": first.traffic.calls,
-        "bytes": first.traffic.bytes,
-        "expected_bytes": closed_form(variant.strategy or "", first.sizes, first.micro_batches, variant.rollouts),
-    }
+    sizes = Sizes(**first["sizes"])
+    expected = closed_form(strategy or "", sizes, first["micro_batches"], rollouts=not job.responses)
+    return {**first, "autocast": job.autocast, "expected_bytes": expected}
 
 
 def _difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
@@ -205,60 +159,22 @@ def _difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) ->
     return float(f"{(apart / whole) ** 0.5:.2g}")
 
 
-def _print(record: dict[str, Any]) -> None:
-    kinds = ("all_reduce", "all_gather", "reduce_scatter", "broadcast")
-    traffic = {
+def _print(traffic: dict[str, Any], results: dict[str, Any] | None, memory: dict[str, Any] | None) -> None:
+    counted = {
         name: {
             "difference": row["difference"],
-            **{f"{kind}, MiB": round(row["bytes"].get(kind, 0) / MIB, 3) for kind in kinds},
+            **{f"{kind}, MiB": round(size / MIB, 3) for kind, size in row["bytes"].items() if kind != FIGURES},
             "expected, MiB": round(sum(row["expected_bytes"].values()) / MIB, 3),
-            "figures": f"{row['bytes']['figures']} B in {row['calls']['figures']}",
+            "figures": f"{row['bytes'][FIGURES]} B in {row['calls'][FIGURES]}",
         }
-        for name, row in record["traffic"].items()
+        for name, row in traffic.items()
     }
-    print_table("bytes of a step and process; difference from one process", traffic)
-    for kind, rows in (record["results"] or {}).items():
-        print_table(f"{kind}, {record['setting']['size']}, {record['setting']['device']}", rows)
-    if record["memory"]:
-        memory = {f"{name}, {rank}": row for name, rows in record["memory"].items() for rank, row in enumerate(rows)}
-        print_table("memory of a process", memory)
-
-
-def _check_devices(device: Device) -> None:
-    check_device(device)
-    if device == "cuda" and torch.cuda.device_count() < _PROCESSES:
-        sys.exit(f"--device=cuda: {_PROCESSES} GPUs are needed, {torch.cuda.device_count()} are here")
-
-
-def _setting(options: argparse.Namespace) -> Setting:
-    _check_devices(options.device)
-    if options.prompts % 4:
-        sys.exit(f"--prompts={options.prompts} must be a multiple of 4: two processes, two micro-batches on each")
-    return Setting(
-        size=options.size,
-        device=options.device,
-        method="full",
-        group_size=options.group_size,
-        prompts=options.prompts,
-        prompt_length=options.prompt_length,
-        response_length=options.response_length,
-        steps=options.steps,
-        seed=options.seed,
-        vocab_size=options.vocab_size,
-    )
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = training_parser(__doc__)
-    parser.set_defaults(size="small", group_size=4)
-    parser.add_argument("--prompts", type=int, default=4, help="prompts a step, over all processes")
-    parser.add_argument("--prompt-length", type=int, default=32, help="tokens")
-    parser.add_argument("--response-length", type=int, default=24, help="tokens of every response")
-    parser.add_argument("--rounds", type=int, default=2, help="how often each has its turn")
-    parser.add_argument("--steps", type=int, default=2, help="steps of a turn that are timed")
-    parser.add_argument("--warmup", type=int, default=1, help="steps of a turn before these")
-    parser.add_argument("--vocab-size", type=int, help="words, if not the architecture's")
-    return parser
+    print_table("bytes of a step and process; difference from one process", counted)
+    for kind, rows in (results or {}).items():
+        print_table(kind, rows)
+    if memory:
+        of_each = {f"{name}, {rank}": row for name, rows in memory.items() for rank, row in enumerate(rows)}
+        print_table("memory of a process", of_each)
 
 
 if __name__ == "__main__":

@@ -7,112 +7,94 @@ Both train the small policy that comes with the package on the same sums, in the
 
 from __future__ import annotations
 
-import argparse
 import math
 import statistics
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import get_args
+from typing import Any
 
-from benchmarks.circumstances import circumstances
-from benchmarks.contest import print_table, write_record
-from benchmarks.options import check_device, check_passes
-from benchmarks.setting import Device
-from benchmarks.steps import StepLog, compare_times, seconds_of, take_turns
-from benchmarks.whole_sides import Run, train_ours, train_trl, trl_settings
+from benchmarks import harness
+from benchmarks.harness import StepLog
+from benchmarks.job import ARITHMETIC, Job, sides
+from lightning_gft import ArithmeticDataModule, ExactMatchReward
 
 TOLERANCE = 0.05
 """Share by which the numbers of generated tokens may differ."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Time both sides in turn, print a table and write the record; return 1 if they did not do the same work.
-
-    Args:
-        args: Command line; default the process's.
-    """
-    options = vars(_parser().parse_args(args))
-    rounds, steps, warmup, output = (options.pop(name) for name in ("rounds", "steps", "warmup", "output"))
-    run = Run(**options)
-    check_passes(run.prompts * run.group_size, run.rows_per_pass)
-    check_device(run.device)
+    """Time both sides in turn, print a table and write the record; return 1 if they did not do the same work."""
+    options = harness.command_line(
+        *(__doc__, "whole_step", args),
+        **{"prompts": 32, "group_size": 8, "max_new_tokens": 48, "rows_per_pass": 64},
+        **{"rounds": 3, "steps": 10, "warmup": 2},
+    )
+    sequences = options.prompts * options.group_size
     with TemporaryDirectory() as folder:
-        sides = {"ours": partial(train_ours, run, Path(folder)), "TRL": partial(train_trl, run, Path(folder))}
-        logs = take_turns(sides, rounds, steps, warmup, run.device)
-        peer_settings = trl_settings(run, warmup + steps)
-    sequences = run.prompts * run.group_size
-    work = {name: describe(turns, sequences) for name, turns in logs.items()}
-    results = {name: {**row, **work[name]} for name, row in compare_times(logs, "ours").items()}
-    refused = difference(work["ours"], work["TRL"], sequences * rounds * steps)
-    record = {
-        **circumstances("benchmarks.whole_step", run.device, args),
-        "setting": {**asdict(run), "rounds": rounds, "steps": steps, "warmup": warmup},
-        "sides": {"TRL": peer_settings},
-        "results": results,
-        "refused": refused,
-        "seconds": seconds_of(logs),
-    }
-    print_table(f"whole step, {run.device}" + (f" (not comparable: {refused})" if refused else ""), results)
-    write_record(output, record)
+        job = make_job(options, Path(folder))
+        trainings = {name: partial(side.train, job) for name, side in sides().items()}
+        turns = harness.take_turns(trainings, options.rounds, options.device, warmup_steps=options.warmup)
+    work = {name: describe(logs, sequences) for name, logs in turns.items()}
+    results = {name: {**row, **work[name]} for name, row in harness.compare_times(turns).items()}
+    refused = difference(work, sequences * options.rounds * options.steps)
+    harness.print_table(f"whole step, {options.device}" + (f" (not comparable: {refused})" if refused else ""), results)
+    settings = {name: side.settings(job) for name, side in sides().items()}
+    harness.write_record(options, sides=settings, results=results, refused=refused, seconds=harness.steps_of(turns))
     return 1 if refused else 0
 
 
-def describe(turns: list[StepLog], sequences: int) -> dict[str, float]:
-    """Return what a side did in a step, on average.
+def make_job(options: Any, workplace: Path) -> Job:
+    steps = options.warmup + options.steps
+    data = ArithmeticDataModule(num_train=steps * options.prompts, num_val=1, num_second_skill=0, seed=options.seed)
+    rows = [{name: row[name] for name in ("prompt", "answer")} for row in data.load_rows("train")[""]]
+    return Job(
+        model=ARITHMETIC,
+        workplace=workplace,
+        batches=[rows[start : start + options.prompts] for start in range(0, len(rows), options.prompts)],
+        score=ExactMatchReward(marker="#"),
+        group_size=options.group_size,
+        response_length=options.max_new_tokens,
+        steps=steps,
+        device=options.device,
+        autocast=options.device == "cuda",
+        rows_per_pass=options.rows_per_pass,
+        learning_rate=3e-5,
+        seed=options.seed,
+    )
 
-    Args:
-        turns: Its logs.
-        sequences: Sequences of a step.
-    """
-    figures = [figures for turn in turns for figures in turn.figures]
-    passed = [count for turn in turns for count in turn.tokens]
+
+def describe(logs: list[StepLog], sequences: int) -> dict[str, float]:
+    """Return what a side did in a step of so many sequences, on average."""
+    mean = {
+        name: statistics.mean(step[name] for log in logs for step in log.steps)
+        for name in ("reward", "completions/mean_length", "tokens")
+    }
     return {
-        "reward": round(statistics.mean(row["reward"] for row in figures), 4),
-        "generated_tokens": round(sequences * statistics.mean(row["completions/mean_length"] for row in figures)),
-        "tokens_through_model": round(statistics.mean(passed)),
+        "reward": round(mean["reward"], 4),
+        "generated_tokens": round(sequences * mean["completions/mean_length"]),
+        "tokens_through_model": round(mean["tokens"]),
     }
 
 
-def difference(ours: dict[str, float], peer: dict[str, float], responses: int) -> str | None:
-    """Return in what two sides differ by more than chance, if they do.
-
-    Args:
-        ours: From :func:`describe`.
-        peer: From :func:`describe`.
-        responses: Responses that each has drawn.
+def difference(work: dict[str, dict[str, float]], responses: int) -> str | None:
+    """Return in what sides that drew so many responses differ by more than chance, if they do.
 
     Example:
         >>> side = {"reward": 0.5, "generated_tokens": 100}
-        >>> difference(side, {**side, "generated_tokens": 90}, 1000)
-        'they generated 100 and 90 tokens a step'
+        >>> difference({"ours": side, "TRL": {**side, "generated_tokens": 90}}, 1000)
+        'generated tokens a step: [100, 90]'
     """
-    tokens = ours["generated_tokens"], peer["generated_tokens"]
+    tokens = [side["generated_tokens"] for side in work.values()]
     if max(tokens) - min(tokens) > TOLERANCE * max(tokens):
-        return f"they generated {tokens[0]} and {tokens[1]} tokens a step"
-    rewards = ours["reward"], peer["reward"]
+        return f"generated tokens a step: {tokens}"
+    rewards = [side["reward"] for side in work.values()]
     # Four standard errors of a difference of shares, at their largest.
-    if abs(rewards[0] - rewards[1]) > 4 * math.sqrt(0.5 / responses):
-        return f"their mean rewards were {rewards[0]} and {rewards[1]}"
+    if max(rewards) - min(rewards) > 4 * math.sqrt(0.5 / responses):
+        return f"mean rewards: {rewards}"
     return None
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--device", choices=get_args(Device), default="cpu")
-    parser.add_argument("--prompts", type=int, default=Run.prompts, help="prompts a training step")
-    parser.add_argument("--group-size", type=int, default=Run.group_size, help="responses a prompt")
-    parser.add_argument("--max-new-tokens", type=int, default=Run.max_new_tokens)
-    parser.add_argument("--rows-per-pass", type=int, default=Run.rows_per_pass, help="TRL's sequences at once")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each side has its turn")
-    parser.add_argument("--steps", type=int, default=10, help="steps of a turn that are timed")
-    parser.add_argument("--warmup", type=int, default=2, help="steps of a turn before these")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, help="JSON file for the record")
-    return parser
 
 
 if __name__ == "__main__":
