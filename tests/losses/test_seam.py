@@ -146,7 +146,9 @@ def test_the_log_ratio_of_a_response_follows_from_old_logprobs():
         for _ in range(int(mask.sum()))
     ]
     assert loss.seen[0].sequence_logratio.tolist() == pytest.approx(ratio)
-    with pytest.raises(ValueError, match=r"`old_logprobs`: expected a tensor \[m\] where sequence_logratio is needed, got None"):
+    with pytest.raises(
+        ValueError, match=r"`old_logprobs`: expected a tensor \[m\] where sequence_logratio is needed, got None"
+    ):
         loss(logprobs, groups)
 
 
