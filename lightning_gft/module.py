@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
 from torch.optim import AdamW, Optimizer
 from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
@@ -123,8 +124,6 @@ class GFTLitModule(LightningModule):
         self.life = PartsLife()
         self.base_seed = 0
 
-    # What a run is
-
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The policy's tokenizer, there before its weights are."""
@@ -147,8 +146,6 @@ class GFTLitModule(LightningModule):
             parts: The constructor's arguments, as in the run that wrote the checkpoint.
         """
         return load_module(cls, checkpoint_path, map_location, parts)
-
-    # Start and end
 
     @override
     def configure_callbacks(self) -> list[Callback]:
@@ -186,6 +183,7 @@ class GFTLitModule(LightningModule):
     def on_train_start(self) -> None:
         self.run.start_training()
         self.updates.start(self.run.trained_weights)
+        self.life.reset()  # what was counted before training
 
     @override
     def on_train_end(self) -> None:
@@ -206,8 +204,6 @@ class GFTLitModule(LightningModule):
         self.policy.weights_changed()
         if "update_guard" in checkpoint:
             self.guard.load_state_dict(checkpoint["update_guard"])
-
-    # Training
 
     @override
     def training_step(self, batch: PromptBatch, batch_idx: int) -> dict[str, Any]:
@@ -233,8 +229,6 @@ class GFTLitModule(LightningModule):
         if gradient_clip_val is not None:
             self.policy.sharding.clip_gradients(gradient_clip_val, self.updates.gradient_norm)
 
-    # Evaluation and prediction
-
     @override
     def on_validation_start(self) -> None:
         self.run.start_validation()
@@ -256,7 +250,7 @@ class GFTLitModule(LightningModule):
     @override
     def on_validation_epoch_end(self) -> None:
         self.run.end_validation()
-        self.rows.evaluation("val", self.evaluator.finish())
+        self.rows.evaluation("val", self.evaluator.finish(), self._scored())
 
     @override
     def on_validation_end(self) -> None:
@@ -268,7 +262,7 @@ class GFTLitModule(LightningModule):
 
     @override
     def on_test_epoch_end(self) -> None:
-        self.rows.evaluation("test", self.evaluator.finish())
+        self.rows.evaluation("test", self.evaluator.finish(), self._scored())
 
     @override
     def on_predict_epoch_start(self) -> None:
@@ -288,6 +282,10 @@ class GFTLitModule(LightningModule):
         parts = parts_of(self.sampler, self.loss, self.policy.engine)
         self.life.begin(parts, self.policy.device)
         return parts
+
+    def _scored(self) -> dict[str, Tensor | float]:
+        """Return what all parts but the loss have counted in an evaluation."""
+        return self.life.figures({place: part for place, part in self._begin_parts().items() if place})
 
     def _sample(self, batch: PromptBatch, *position: int) -> GroupBatch:
         # Sources may draw several times, and not as often on every rank.

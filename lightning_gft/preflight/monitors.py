@@ -98,6 +98,7 @@ def logged_names(trainer: Trainer, loss: GroupLoss, sampler: GroupSampler, evalu
         return names
     data = getattr(trainer, "datamodule", None)
     datasets = data.examples.get("val", {}) if isinstance(data, PromptDataModule) else [""]
+    names |= {f"val/{place}/" for place in (*speaking, "engine")}
     return names | evaluation_names(evaluator, sampler.rewards, "val", datasets)
 
 

@@ -94,6 +94,11 @@ class PartsLife(Callback):
             part.reset()
         return {**{name: value for name, value in own.items() if isinstance(value, Tensor)}, **total}
 
+    def reset(self) -> None:
+        """Let every part that was set up begin to count anew."""
+        for part in self._open:
+            part.reset()
+
     def end(self) -> None:
         """Close every part that was set up; one that fails does not keep the others from it."""
         with ExitStack() as stack:

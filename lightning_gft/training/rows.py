@@ -55,10 +55,13 @@ class Rows:
         for shown, name in _PROGRESS_BAR.items():
             module.log(shown, figures[name], prog_bar=True, logger=False, batch_size=1)
 
-    def evaluation(self, stage: str, figures: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Log what ``"val"`` or ``"test"`` has measured of each data set."""
+    def evaluation(
+        self, stage: str, figures: Mapping[str, Mapping[str, Tensor]], parts: Mapping[str, Tensor | float]
+    ) -> None:
+        """Log what ``"val"`` or ``"test"`` has measured of each data set, and what parts have counted meanwhile."""
         module, trainer = self.module, self.module.trainer
-        row = {log_key(stage, name, dataset): value for dataset, of in figures.items() for name, value in of.items()}
+        row: dict[str, Tensor | float] = {log_key(stage, name): value for name, value in parts.items()}
+        row |= {log_key(stage, name, dataset): value for dataset, of in figures.items() for name, value in of.items()}
         if trainer.state.fn != TrainerFn.FITTING:  # Lightning returns what it logs
             position = {"step": float(self.steps()), "epoch": float(module.current_epoch)}
             module.log_dict({**row, **position}, sync_dist=True)

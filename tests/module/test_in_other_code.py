@@ -130,7 +130,8 @@ class Dictionaries(LightningDataModule):
 
 
 @pytest.mark.parametrize(
-    ("run", "stage"), [("fit", "training"), ("validate", "validation"), ("test", "test"), ("predict", "prediction")]
+    ("run", "stage"),
+    [("fit", "training"), ("validate", "evaluation"), ("test", "evaluation"), ("predict", "prediction")],
 )
 def test_batches_of_others_are_refused_alike(run: str, stage: str):
     with pytest.raises(TypeError, match=rf"a batch of {stage}`: expected a PromptBatch.*\{{'prompt': \['1\+1='\]\}}"):

@@ -27,7 +27,7 @@ from lightning_gft import (
     TeacherSource,
 )
 from lightning_gft.module import GFTLitModule as Module
-from lightning_gft.preflight import warn_of_unused
+from lightning_gft.preflight.data import warn_of_unused
 from tests.conftest import ALPHABET, tiny_loader, tiny_policy
 from tests.module.runs import ROWS, DigitSum, Rows, fit, make_module
 

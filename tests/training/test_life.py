@@ -12,9 +12,8 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torchmetrics import SumMetric
 
-from lightning_gft import AdaptiveCoefficientRectifier, Evaluation, GFTLoss, GroupNormalizedAdvantage, TeacherSource
+from lightning_gft import Evaluation, GFTLoss, GroupNormalizedAdvantage, TeacherSource
 from lightning_gft.parts import Part
-from lightning_gft.training import PartsLife, parts_of
 from tests.module.runs import ROWS, DigitSum, Rows, fit, make_module, make_trainer
 
 CPU = torch.device("cpu")
@@ -129,10 +128,10 @@ def test_order_in_a_fit():
     events: list[str] = []
     module = module_of(events)
     fit(module, Rows(batch_size=2))
-    steps = ["compute", "reset"] * 2
+    steps = ["reset", *["compute", "reset"] * 2]  # what was counted before training is forgotten
     assert of(events, "source") == of(events, "advantage") == of(events, "loss") == ["setup", *steps, "close"]
     # Demonstrations of each role are scored before training, which the reward is set up for.
-    assert of(events, "reward") == ["setup", "call", "call", *["call", "compute", "reset"] * 2, "close"]
+    assert of(events, "reward") == ["setup", "call", "call", "reset", *["call", "compute", "reset"] * 2, "close"]
 
 
 def test_figures_of_parts_are_logged_from_where_they_stand():
@@ -147,7 +146,7 @@ def test_figures_of_parts_are_logged_from_where_they_stand():
     module = module_of(events)
     fit(module, Rows(batch_size=2), callbacks=[Keep()])
     totals = [groups.rewards.sum().item() for groups in module.sampler.made]
-    assert [row["responses"] for row in seen] == [8 + 8, 8]  # those that were scored before training count, too
+    assert [row["responses"] for row in seen] == [8, 8]
     assert seen[1]["total"] == pytest.approx(totals[1])
 
 
@@ -240,79 +239,3 @@ def test_what_stopped_a_run_is_reported_even_if_a_part_cannot_be_closed():
 
 
 # The object itself
-
-
-def test_parts_of_a_run_and_where_their_figures_stand():
-    events: list[str] = []
-    module = module_of(events)
-    parts = parts_of(module.sampler, module.loss)
-    assert list(parts) == ["", "rewards/score", "sources/teacher", "advantage"]
-    assert parts[""] is module.loss
-    engine: Any = Told(events, "engine")
-    assert parts_of(module.sampler, module.loss, engine)["engine"] is engine
-
-
-def test_a_part_of_two_places_is_one_part():
-    part, life = Told(), PartsLife()
-    life.begin({"rewards/a": part, "rewards/b": part}, CPU)
-    life.begin({"rewards/a": part}, CPU)
-    life.end()
-    life.end()
-    assert of(part.events, "part") == ["setup", "close"]
-    life.begin({"rewards/a": part}, CPU)  # the next run
-    assert of(part.events, "part") == ["setup", "close", "setup"]
-
-
-def test_a_part_that_comes_later_is_set_up_and_all_are_closed():
-    life, first, second = PartsLife(), Told(name="first"), Told(name="second")
-    life.begin({"": first}, CPU)
-    life.begin({"": second}, CPU)
-    assert (first.events, second.events) == (["first setup"], ["second setup"])
-    life.end()
-    assert (first.events[1:], second.events[1:]) == (["first close"], ["second close"])
-
-
-class Reports(Part):
-    """Reports given figures."""
-
-    def __init__(self, **figures: Tensor | float) -> None:
-        self.figures = figures
-
-    def compute(self) -> dict[str, Tensor | float]:
-        return self.figures
-
-
-def test_figures_are_numbers_and_tensors():
-    one = torch.tensor(1.5, dtype=torch.float64)
-    figures = PartsLife().figures({"": Reports(clipped=2), "rewards/a": Reports(mean=one), "engine": Part()})
-    assert figures == {"clipped": 2.0, "rewards/a/mean": one}
-    assert figures["rewards/a/mean"] is one
-
-
-def test_two_figures_of_one_name_are_refused():
-    life = PartsLife()
-    parts = {"": Reports(**{"engine/calls": 1}), "engine": Reports(calls=1)}
-    with pytest.raises(ValueError, match=r"`Reports.compute`: expected a new name, got 'engine/calls'; rename it"):
-        life.figures(parts)
-    with pytest.raises(ValueError, match=r"`Reports.compute`: expected a new name, got 'loss'; rename it"):
-        life.figures({"": Reports(loss=1)}, taken={"loss": 0.1})
-
-
-def test_a_part_may_not_report_what_the_run_reports():
-    class Reporting(DigitSum):
-        def compute(self) -> dict[str, Tensor | float]:
-            return {"mean": 0.0}
-
-    with pytest.raises(ValueError, match=r"`Reporting.compute`: expected a new name, got 'rewards/score/mean'"):
-        fit(make_module(reward=Reporting()))
-
-
-def test_metrics_move_with_the_run_and_models_stay():
-    class WithModel(Part):
-        def __init__(self) -> None:
-            self.total, self.model = SumMetric(), torch.nn.Linear(2, 2)
-
-    life, loss, part = PartsLife(), GFTLoss(AdaptiveCoefficientRectifier()), WithModel()
-    life.begin({"": loss, "rewards/a": part}, torch.device("meta"))
-    assert {loss.rectifier.threshold.device.type, part.total.device.type} == {"meta"}
-    assert part.model.weight.device.type == "cpu"
