@@ -33,7 +33,7 @@ def score_responses(
 
     Each reward is called once, with all ``N`` responses, and not at all where there are none. Only when it raises is it
     called again, one response at a time, to find the one to show. Where a reward gives ``None``, it does not apply to
-    the response: it has no part in the sum, and stands as NaN among the rewards by name.
+    the response: it has no part in the sum, and is NaN among the rewards by name.
 
     Args:
         rewards: The rewards by name.

@@ -43,13 +43,13 @@ def shorten_text(error: BaseException) -> str:
     """
     try:
         text = str(error)
-    except Exception as failure:  # noqa: BLE001 -- another text stands in for it
+    except Exception as failure:  # noqa: BLE001 -- another text takes its place
         return f"(its text cannot be shown: {type(failure).__name__})"
     return _without_middle(text, _SHOWN_OF_ERROR)
 
 
 def _without_middle(text: str, most: int) -> str:
-    # The end is kept as well as the beginning: a response's answer stands there.
+    # The end is kept as well as the beginning: a response's answer is there.
     half = most // 2
     return text if len(text) <= most else f"{text[:half]} ... ({len(text)} characters in all) ... {text[-half:]}"
 

@@ -8,7 +8,7 @@ import unicodedata
 _SPACES = "\t\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 _MINUSES = "\u2010\u2011\u2012\u2013\u2212\u207b\ufe63\uff0d"
 _INVISIBLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
-# Full-width forms, U+FF01 to U+FF5E, stand in the order of ASCII.
+# Full-width forms, U+FF01 to U+FF5E, are in the order of ASCII.
 _CHARACTERS = {
     **{0xFF01 + number: chr(0x21 + number) for number in range(94)},
     **dict.fromkeys(map(ord, _SPACES), " "),

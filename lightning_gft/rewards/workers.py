@@ -124,7 +124,7 @@ class TimeLimitedReward(Reward):
 
     def _ask(self, method: str, batch: Mapping[str, Sequence[Any]] | None = None) -> Any:
         if self._worker is None or not self._is_running:
-            return None  # not started, or killed: it has nothing to report or to close
+            return None  # not started, or killed: no reward is there to report or to close
         try:
             return self._worker.ask(method, batch or {}, self.seconds)
         except TimeoutError:
