@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from lightning_gft.cli.texts import cut
+from lightning_gft.checks import cut
 from lightning_gft.errors import GFTValueError
 
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

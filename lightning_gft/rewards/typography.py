@@ -42,10 +42,7 @@ _REPLACED = {
     **dict.fromkeys([r"\ge", r"\geq", r"\geqslant", r"\gt"], "≥"),
     **dict.fromkeys([r"\ne", r"\neq"], "≠"),
     **dict.fromkeys([r"\approx", r"\simeq", r"\sim", r"\equiv", r"\doteq"], "="),
-    **dict.fromkeys(
-        _ENDING,
-        _BREAK,
-    ),
+    **dict.fromkeys(_ENDING, _BREAK),
     r"\div": "/",
     r"\pm": "±",
     r"\mp": "∓",
@@ -65,9 +62,9 @@ _WRAPPED = re.compile(
 _DEGREES = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-zA-Z]))")
 _BRACED = re.compile(r"\^ ?[{(] ?([-+]? ?[0-9]+) ?[})]")
 _BOLD = re.compile(r"(?<![\w)\]}])\*\*|\*\*(?![\w(\[{\\])")
-# A tag's name is parted from what follows by its attributes alone, so that "a <b and c> 5" stays as it is.
 _SPACE = re.compile(" {2,}")
 _BOX = re.compile(r"(?P<box>\\(?:boxed|fbox)\s*+(?P<open>\{?))|\\.|[{}]", re.DOTALL)
+# A tag's name is parted from what follows by its attributes alone, so that "a <b and c> 5" stays as it is.
 # Possessive: an attribute that no ">" follows is scanned once, however many spaces it holds.
 _TAG = re.compile(r"</?[A-Za-z][\w-]*+(?:\s++[\w-]++=[^<>]*+)?+\s*+/?>|<\|[^<>|\s]{1,40}\|>")
 
