@@ -201,7 +201,6 @@ class GFTLitModule(LightningModule):
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.run.load(checkpoint)
-        self.policy.weights_changed()
         if "update_guard" in checkpoint:
             self.guard.load_state_dict(checkpoint["update_guard"])
 

@@ -151,7 +151,7 @@ def _pad(rows: list[_Row], prompts: PromptBatch, pad_token_id: int, device: torc
         if row.response.teacher_logprobs is not None:
             teacher[n, start:stop] = torch.tensor(row.response.teacher_logprobs)
     attention_mask = _below(lengths, shape[1])
-    taught = bool(rows) and all(row.response.teacher_logprobs is not None for row in rows)
+    taught = all(row.response.teacher_logprobs is not None for row in rows)
     return {
         "input_ids": input_ids.to(device),
         "attention_mask": attention_mask.to(device),

@@ -133,6 +133,7 @@ def test_no_response_at_all_makes_an_empty_batch(policy: Policy):
     groups = sampler.sample(prompts, policy, seed=0)
     assert (len(groups), groups.responses) == (0, [])
     assert groups.advantages.shape == groups.reward_parts["accuracy"].shape == (0,)
+    assert groups.teacher_logprobs is not None  # none is missing, so a rank without responses is not refused
 
 
 def test_missing_role_is_an_error(policy: Policy):

@@ -26,7 +26,7 @@ from lightning_gft.lm.micro_batch import MicroBatch
 from lightning_gft.lm.micro_batches import micro_batches
 from lightning_gft.lm.packable import longest_pack
 from lightning_gft.policy.adapters import Adapters, LoRA
-from lightning_gft.policy.checks import check_prompts, check_vocabulary, check_window
+from lightning_gft.policy.checks import check_prompts, check_responses, check_vocabulary, check_window
 from lightning_gft.policy.ends import closing_tokens, end_tokens, name_ends, save_ends
 from lightning_gft.policy.quantization import is_quantised
 from lightning_gft.rollout import RolloutEngine, TransformersEngine
@@ -84,6 +84,7 @@ class Policy(nn.Module):
         self._uses_reference = False
         self._stops: dict[tuple[str, ...], StopStrings] = {}
         self.engine.attach(self)
+        self.register_load_state_dict_post_hook(lambda policy, _: policy.weights_changed())
 
     @property
     def device(self) -> torch.device:
@@ -145,8 +146,7 @@ class Policy(nn.Module):
     def empty_micro_batch(self) -> MicroBatch:
         """Return a micro-batch of one prompt token and no response token.
 
-        Running it costs next to nothing and gives every parameter a gradient of zero, which keeps a rank that has no
-        work left in step with those that have.
+        Running it gives every parameter a gradient of zero, and keeps a rank without work in step with the others.
         """
         token = torch.zeros(1, 1, dtype=torch.long, device=self.device)
         [empty] = self.micro_batches(Sequences(token, token == 0, token != 0), max_tokens=1)
@@ -243,6 +243,7 @@ class Policy(nn.Module):
             TypeError: If ``num_generations`` or ``seed`` is not a whole number.
             ValueError: If one of them is out of range, a prompt has no tokens, or a prompt and the longest response do
                 not fit into the model's window.
+            RuntimeError: If the engine gives another number of responses, or an empty one.
         """
         check_count("num_generations", num_generations)
         check_count("seed", seed, least=0, most=2**64 - 1)
@@ -253,7 +254,8 @@ class Policy(nn.Module):
         model = self._acting_model
         # Dropout would make each token one of another policy.
         with self.sharding.whole(model), evaluating(model):
-            return self.engine.generate(model, prompt_ids, num_generations, sampling, seeds, end, with_greedy)
+            drawn = self.engine.generate(model, prompt_ids, num_generations, sampling, seeds, end, with_greedy)
+        return check_responses(drawn, len(prompt_ids), num_generations + with_greedy)
 
     def save_pretrained(
         self, path: str | Path, torch_dtype: str | None = None, merged: PreTrainedModel | None = None

@@ -95,6 +95,7 @@ class _TrainedWeightAveraging(WeightAveraging):
                 if name in checkpoint["current_model_state"]:
                     averages[index].copy_(checkpoint["state_dict"][name])
                     weights[index].copy_(checkpoint["current_model_state"][name])
+        _announce(pl_module)
 
     @override
     def _swap_models(self, pl_module: LightningModule) -> None:
@@ -149,3 +150,9 @@ def _trained(module: nn.Module) -> dict[str, int]:
 def _copy(values: list[Tensor], module: nn.Module) -> None:
     for weight, value in zip(_weights(module), values, strict=False):  # no averages: they stay
         weight.copy_(value)
+    _announce(module)
+
+
+def _announce(module: Any) -> None:
+    """Let the policy's engine know that weights have changed."""
+    module.policy.weights_changed()
