@@ -21,7 +21,7 @@ def reduction_weights(
     """Return per-sequence weights and a count, so that the loss is ``sum_n weight_n * sum_t loss_nt / count``.
 
     Weights need only the sequence's own group, and counts add up, so the same loss comes out however a batch is split
-    into micro-batches or over processes, as long as counts are summed and groups stay whole.
+    into micro-batches or over ranks, as long as counts are summed and groups stay whole.
 
     * ``token-mean``: every response token counts the same.
     * ``sequence-mean``: every response counts the same, whatever its length.
@@ -32,7 +32,7 @@ def reduction_weights(
         response_mask: ``[N, T]``, true on response tokens.
         reduction: One of the above.
         group_index: ``[N]``, needed for ``group-mean``.
-        dtype: Of the results.
+        dtype: Data type of the results.
 
     Returns:
         Weights ``[N]`` and a scalar count. A response without tokens counts for nothing.

@@ -58,7 +58,7 @@ def check_window(tokenizer: PreTrainedTokenizerBase, prompt_length: int, max_new
 
     Args:
         tokenizer: Its ``model_max_length`` is the model's window.
-        prompt_length: Of the longest prompt, in tokens.
+        prompt_length: Tokens of the longest prompt.
 
     Raises:
         ValueError: If they would.

@@ -235,7 +235,7 @@ class Policy(nn.Module):
             prompt_ids: ``P`` prompts as token ids.
             num_generations: Responses a prompt.
             sampling: How to draw.
-            seed: Of this call; every response gets one of its own from it.
+            seed: The seed of this call; every response gets one of its own from it.
             places: :attr:`~lightning_gft.PromptBatch.places` of the prompts; by default they are counted.
             with_greedy: Whether each prompt's responses begin with one more, the greedy one.
 
@@ -267,7 +267,7 @@ class Policy(nn.Module):
         Args:
             path: Folder; made if it does not exist.
             torch_dtype: Data type of the written weights, such as ``"bfloat16"``; by default their own.
-            merged: Model with the adapters in its weights, to write in place of the adapters. Takes on ``torch_dtype``.
+            merged: Model with the adapters in its weights, to write instead of the adapters. Takes on ``torch_dtype``.
         """
         if self.adapters is not None and merged is None:
             self.adapters.save_pretrained(path, torch_dtype)
@@ -280,7 +280,7 @@ class Policy(nn.Module):
             with name_ends(model, self.end):
                 model.save_pretrained(path)
         tokenizer = copy.copy(self.tokenizer)
-        # Its own, not the window of this model that loading has put in its place.
+        # Its own limit, which loading has replaced by the window of this model.
         tokenizer.model_max_length = tokenizer.init_kwargs.get("model_max_length", tokenizer.model_max_length)
         tokenizer.save_pretrained(path)
 

@@ -140,7 +140,7 @@ def _weights(module: nn.Module) -> list[nn.Parameter]:
 
 
 def _trained(module: nn.Module) -> dict[str, int]:
-    """Return which of the weights that train a name stands for; tied ones have several."""
+    """Return the number of the weight that each name has, of those that train; tied ones have several names."""
     indices = {id(weight): index for index, weight in enumerate(_weights(module))}
     named = module.named_parameters(remove_duplicate=False)
     return {name: indices[id(weight)] for name, weight in named if id(weight) in indices}

@@ -61,7 +61,7 @@ class UpdateGuard:
         return {name: getattr(self, name) for name in _COUNTED}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on counting.
+        """Continue counting.
 
         Args:
             state_dict: What :meth:`state_dict` returned.
@@ -92,7 +92,7 @@ class UpdateGuard:
         _warn_of_small_groups(groups, loss)
 
     def check_batch(self, num_responses: int, num_informative: int) -> None:
-        """Count a batch, its numbers taken over all processes.
+        """Count a batch, its numbers taken over all ranks.
 
         Args:
             num_responses: Responses that the sources gave.

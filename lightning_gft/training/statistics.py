@@ -1,4 +1,4 @@
-"""What a training step counts, in one place."""
+"""What a training step counts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class UpdateFigures(NamedTuple):
     Args:
         loss: The objective, over all ranks.
         grad_norm: Norm of the gradient before clipping.
-        learning_rate: Of the first parameter group, as the step began.
+        learning_rate: The first parameter group's, as the step began.
         nonfinite_updates: Updates of the run so far whose gradient was not finite.
     """
 

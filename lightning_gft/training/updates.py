@@ -61,7 +61,7 @@ class Updates:
             loss: Gives the coefficients.
             policy: Is trained.
             count: Counts the tokens of a pass.
-            batch_idx: Of the batch of groups.
+            batch_idx: Lightning's number of the batch.
         """
         module, trainer = self.module, self.module.trainer
         learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
