@@ -53,9 +53,11 @@ def reduction_weights(
         return present / tokens.clamp(min=1), present.sum()
     if reduction == "group-mean":
         if group_index is None:
-            raise GFTValueError("reduction='group-mean' needs group_index, the group that each sequence belongs to")
+            raise GFTValueError(
+                "`group_index`: expected [N] with reduction='group-mean', got None; give the group of each sequence"
+            )
         index = torch.unique(group_index, return_inverse=True)[1]
         groups = int(index.max()) + 1 if len(index) else 0
         group_tokens = tokens.new_zeros(groups).index_add(0, index, tokens)
         return present / group_tokens.clamp(min=1)[index], (group_tokens > 0).to(tokens.dtype).sum()
-    raise GFTValueError(f"reduction={reduction!r} is unknown; use one of {', '.join(get_args(Reduction))}")
+    raise GFTValueError(f"`reduction`: expected one of {', '.join(get_args(Reduction))}, got {reduction!r}; use one")

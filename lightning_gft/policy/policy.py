@@ -84,7 +84,7 @@ class Policy(nn.Module):
         self._uses_reference = False
         self._stops: dict[tuple[str, ...], StopStrings] = {}
         self.engine.attach(self)
-        self.register_load_state_dict_post_hook(lambda policy, _: policy.weights_changed())
+        self.register_load_state_dict_post_hook(lambda self, _: self.weights_changed())  # type: ignore[no-untyped-call]
 
     @property
     def device(self) -> torch.device:

@@ -235,9 +235,7 @@ def test_an_engine_that_gives_another_number_of_responses_is_refused(given: list
 
     policy = tiny_policy()
     policy.engine = Given()
-    with pytest.raises(
-        RuntimeError, match="`rollout`: expected 2 responses of at least one token"
-    ):
+    with pytest.raises(RuntimeError, match="`rollout`: expected 2 responses of at least one token"):
         policy.generate([[3]], 1, SamplingParams(4), seed=0, with_greedy=True)
 
 
