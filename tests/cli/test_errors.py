@@ -143,7 +143,7 @@ def test_template_on_the_command_line_stays_a_text(capsys, tmp_path):
         *("fit", "--config", GFT, f"--trainer.default_root_dir={tmp_path}", "--data=lightning_gft.GroupDataModule"),
         *(f"--data.path={tmp_path}/rows.jsonl", "--data.prompt_template=Q: {prompt}"),
     )
-    assert "prompt_column='prompt' is not a column" in shown
+    assert "`prompt_column`: expected one of the columns" in shown
 
 
 def test_traceback_is_shown_when_asked_for(monkeypatch):
