@@ -72,7 +72,7 @@ class GroupNormalizedAdvantage(AdvantageEstimator):
     def __init__(self, eps: float = 1e-6, scale: AdvantageScale = "group") -> None:
         self.eps = check_number("eps", eps, least=0, of=type(self).__name__)
         if scale not in get_args(AdvantageScale):
-            raise GFTValueError(f"scale={scale!r} is unknown; use one of {', '.join(get_args(AdvantageScale))}")
+            raise GFTValueError(f"`scale`: expected {' or '.join(get_args(AdvantageScale))}, got {scale!r}; use one")
         self.scale: AdvantageScale = scale
 
     @override

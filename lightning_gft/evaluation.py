@@ -47,8 +47,8 @@ class Evaluation:
     Args:
         num_samples: Samples a prompt, for ``mean@k`` and ``pass@k``.
         max_new_tokens: Longest response, in tokens.
-        temperature: Of the samples.
-        top_p: Of the samples.
+        temperature: How samples are drawn, see :class:`~lightning_gft.SelfSource`.
+        top_p: The same.
         min_new_tokens: No token that ends a response is drawn before that many others.
         stop_strings: A text, or several, whose appearance ends a response; give those of the ``SelfSource``.
         reward: Name of the reward that tells whether a response is correct; by default the first.
@@ -165,10 +165,10 @@ class Evaluator:
         """Measure a batch of prompts, and return what was drawn.
 
         Args:
-            prompts: Of one data set.
+            prompts: Those of one data set.
             policy: With a reference where the divergence from it is wanted.
             rewards: The rewards that training uses.
-            seed: Of this batch.
+            seed: The seed of this batch.
             max_tokens: Tokens to run at once.
         """
         drawn = GroupSampler({"evaluation": self._source}, rewards, RewardAdvantage()).sample(prompts, policy, seed)

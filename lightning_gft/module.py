@@ -201,7 +201,6 @@ class GFTLitModule(LightningModule):
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.run.load(checkpoint)
-        self.policy.weights_changed()
         if "update_guard" in checkpoint:
             self.guard.load_state_dict(checkpoint["update_guard"])
 
@@ -285,7 +284,7 @@ class GFTLitModule(LightningModule):
 
     def _scored(self) -> dict[str, Tensor | float]:
         """Return what all parts but the loss have counted in an evaluation."""
-        return self.life.figures({place: part for place, part in self._begin_parts().items() if place})
+        return self.life.figures({prefix: part for prefix, part in self._begin_parts().items() if prefix})
 
     def _sample(self, batch: PromptBatch, *position: int) -> GroupBatch:
         # Sources may draw several times, and not as often on every rank.
@@ -294,5 +293,5 @@ class GFTLitModule(LightningModule):
             return self.sampler.sample(batch, self.policy, seed)
 
     def _rank_of(self, batch: PromptBatch) -> int:
-        """Return the part that this rank has in a batch's random choices: none if each prompt knows its place."""
+        """Return the number of this rank for random choices, which prompts with known positions do without."""
         return self.global_rank if batch.places is None else 0

@@ -52,7 +52,7 @@ class GroupSampler:
             rewards = as_rewards(rewards)
         _check_named("rewards", rewards, Reward, "NumericReward() or ExactMatchReward()")
         if all(reward.weight == 0 for reward in rewards.values()):
-            raise GFTValueError("every reward has weight=0, so no response is better than another; give one a weight")
+            raise GFTValueError("`rewards`: expected one with a weight, got weight=0 for all; give one a weight")
         self.sources = sources
         self.rewards = rewards
         self.advantage = advantage or GroupNormalizedAdvantage()
@@ -123,9 +123,11 @@ class GroupSampler:
 
 def _check_named(field: str, parts: Any, kind: type, examples: str) -> None:
     if not isinstance(parts, Mapping):
-        raise GFTTypeError(f"{field} must be a dict by names of your choice, not a {type(parts).__name__}")
+        raise GFTTypeError(
+            f"`{field}`: expected a dict by names of your choice, got a {type(parts).__name__}; give one of {examples}"
+        )
     if not parts:
-        raise GFTValueError(f"{field} is empty; give at least one, such as {examples}")
+        raise GFTValueError(f"`{field}`: expected at least one, got none; give one such as {examples}")
     for name, part in parts.items():
         check_kind(f"{field}[{name!r}]", part, kind, examples)
 
@@ -151,7 +153,7 @@ def _pad(rows: list[_Row], prompts: PromptBatch, pad_token_id: int, device: torc
         if row.response.teacher_logprobs is not None:
             teacher[n, start:stop] = torch.tensor(row.response.teacher_logprobs)
     attention_mask = _below(lengths, shape[1])
-    taught = bool(rows) and all(row.response.teacher_logprobs is not None for row in rows)
+    taught = all(row.response.teacher_logprobs is not None for row in rows)
     return {
         "input_ids": input_ids.to(device),
         "attention_mask": attention_mask.to(device),

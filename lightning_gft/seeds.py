@@ -20,11 +20,11 @@ def combine_seeds(*parts: int) -> int:
 
 
 def response_seeds(seed: int, places: Sequence[int], num_generations: int) -> list[int]:
-    """Return a seed for each response, prompt by prompt, that depends on the prompt's place and on nothing beside it.
+    """Return a seed for each response, prompt by prompt, that depends on the prompt's position alone.
 
     Args:
-        seed: Of a whole batch.
-        places: Where in that batch the prompts stand.
+        seed: The seed of a whole batch.
+        places: Positions of the prompts in that batch.
         num_generations: Responses a prompt.
 
     Example:

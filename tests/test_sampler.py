@@ -133,16 +133,20 @@ def test_no_response_at_all_makes_an_empty_batch(policy: Policy):
     groups = sampler.sample(prompts, policy, seed=0)
     assert (len(groups), groups.responses) == (0, [])
     assert groups.advantages.shape == groups.reward_parts["accuracy"].shape == (0,)
+    assert groups.teacher_logprobs is not None  # none is missing, so a rank without responses is not refused
 
 
 def test_missing_role_is_an_error(policy: Policy):
-    with pytest.raises(ValueError, match=r"TeacherSource needs demonstrations.*'teacher'"):
+    with pytest.raises(ValueError, match="`teacher_column`: expected demonstrations for TeacherSource"):
         full_sampler().sample(batch(policy, expert=EXPERT), policy, seed=0)
 
 
 @pytest.mark.parametrize(
     ("sources", "rewards", "message"),
-    [({}, {"accuracy": ExactMatchReward()}, "sources is empty"), ({"expert": ExpertSource()}, {}, "rewards is empty")],
+    [
+        ({}, {"accuracy": ExactMatchReward()}, "`sources`: expected at least one"),
+        ({"expert": ExpertSource()}, {}, "`rewards`: expected at least one"),
+    ],
 )
 def test_empty_sets_are_refused(sources: dict, rewards: dict, message: str):
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""Checkpoints: what they hold, that they are whole, and how a run goes on from one."""
+"""Checkpoints: what they hold, that they are whole, and how a run resumes from one."""
 
 from lightning_gft.checkpoint.describing import describe, describe_parts
 from lightning_gft.checkpoint.files import AtomicCheckpointIO, check_checkpoint, load_checkpoint, read_notes

@@ -38,8 +38,8 @@ def describe_parts(policy: object, sampler: Any, loss: Any, updates_per_batch: i
 
     Args:
         policy: Its loader.
-        sampler: A ``GroupSampler``, whose room is above this one.
-        loss: A ``GroupLoss``, as well.
+        sampler: A ``GroupSampler``.
+        loss: A ``GroupLoss``.
         updates_per_batch: Optimizer steps on each batch of groups.
         data: Its datamodule, if there is one.
     """

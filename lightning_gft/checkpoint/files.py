@@ -1,4 +1,4 @@
-"""Checkpoint files: written whole or not at all, and looked at before a run goes on from one."""
+"""Checkpoint files: written whole or not at all, and checked before a run resumes from one."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and then moves it there: what bears its name is whole.
+    """Writes a checkpoint under another name and then renames it: what bears its name is whole.
 
     It also reads folders of shards, so that one process can resume from what several ranks have written.
 

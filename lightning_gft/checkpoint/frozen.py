@@ -23,7 +23,7 @@ class FrozenWeights:
     model. A digest makes sure that they are the same.
 
     Args:
-        module: Whose weights have just been loaded.
+        module: Its weights have just been loaded.
 
     Example:
         >>> module = nn.Sequential(nn.Linear(2, 2).requires_grad_(False), nn.Linear(2, 2))
@@ -70,7 +70,7 @@ def digest(weight: Tensor) -> str:
     Values count in bfloat16, so that it outlasts a change of the data type by the trainer's precision.
 
     Args:
-        weight: Of any shape and data type. If it is sharded, all ranks ask together.
+        weight: A tensor of any shape and data type. If it is sharded, all ranks call together.
 
     Example:
         >>> digest(torch.ones(3)) == digest(torch.ones(3, dtype=torch.float64)) != digest(torch.zeros(3))
@@ -95,7 +95,7 @@ def belongs_to(name: str, weights: Mapping[str, str]) -> bool:
     """Tell whether an entry of a state is one of some weights, or belongs to one, as the scales of quantised ones do.
 
     Args:
-        name: Of the entry.
+        name: The name of the entry.
         weights: By their names.
     """
     if name in weights:
@@ -111,7 +111,7 @@ def is_reference(name: str) -> bool:
     """Tell whether an entry of a state is the reference policy's: whether a run keeps one is its own affair.
 
     Args:
-        name: Of the entry.
+        name: The name of the entry.
     """
     return name.startswith("policy.reference_model.") or ".reference." in name  # a copy, or peft's second adapter
 
@@ -126,11 +126,11 @@ def _summary(weight: Tensor) -> tuple[int, Tensor]:
     # Rows are sharded as evenly as they go: the last ranks have fewer, or none.
     rows = -(-weight.shape[0] // weight.device_mesh.size()) * weight.device_mesh.get_local_rank()
     start = min(rows * math.prod(weight.shape[1:]), weight.numel())
-    places = torch.arange(0, weight.numel(), step)
-    mine = (places >= start) & (places < start + len(flat))
-    parts = torch.zeros(len(places) + 1, dtype=torch.int64)
+    indices = torch.arange(0, weight.numel(), step)
+    mine = (indices >= start) & (indices < start + len(flat))
+    parts = torch.zeros(len(indices) + 1, dtype=torch.int64)
     parts[0] = _bit_sum(flat)
-    parts[1:][mine] = _bits(flat[(places[mine] - start).to(flat.device)]).long().cpu()
+    parts[1:][mine] = _bits(flat[(indices[mine] - start).to(flat.device)]).long().cpu()
     parts = parts.to(weight.device_mesh.device_type)
     torch.distributed.all_reduce(parts, group=weight.device_mesh.get_group())
     return int(parts[0]), parts[1:].to(_bits(flat[:0]).dtype)

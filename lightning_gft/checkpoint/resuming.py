@@ -17,7 +17,7 @@ _EPOCHS, _BATCHES, _VALIDATION = "epoch_progress", "epoch_loop.batch_progress", 
 
 
 @dataclass(frozen=True)
-class Place:
+class Position:
     """How many batches a run had trained on when a checkpoint was written.
 
     Args:
@@ -33,7 +33,7 @@ class Place:
     ends_epoch: bool
 
 
-def normalize_loop_state(loop: dict[str, Any]) -> Place:
+def normalize_loop_state(loop: dict[str, Any]) -> Position:
     """Rewrite the state of Lightning's fit loop as it is between two steps, and return where that is.
 
     Lightning's counts depend on the hook in which a checkpoint was written, and on what ended the run: an epoch that
@@ -51,21 +51,21 @@ def normalize_loop_state(loop: dict[str, Any]) -> Place:
     cut_short = not in_epoch and current > 0 and not at_end
     if not (in_epoch or cut_short):
         current = 0
-    place = Place(epochs["total"]["processed"] - cut_short, current, total, in_epoch and at_end)
+    position = Position(epochs["total"]["processed"] - cut_short, current, total, in_epoch and at_end)
     for counts in epochs.values():
         over = counts["processed"] - cut_short
         begun = over + (in_epoch or cut_short)
         counts.update(ready=begun, started=begun, processed=over, completed=over)
     batches["total"].update(dict.fromkeys(_COUNTS, total))
     batches["current"].update(dict.fromkeys(_COUNTS, current))
-    batches["is_last_batch"] = place.ends_epoch
+    batches["is_last_batch"] = position.ends_epoch
     for counts in (loop[_VALIDATION]["total"], loop[_VALIDATION]["current"]):
         counts.update(dict.fromkeys(_COUNTS, 0))
     loop[_VALIDATION]["is_last_batch"] = False
     for loader in loop.get("state_dict", {}).get("combined_loader", []):
-        if loader.get("epoch") == place.epoch and "batches" in loader:  # ours
+        if loader.get("epoch") == position.epoch and "batches" in loader:  # ours
             loader["batches"] = current  # a batch may have been fetched that was not trained on
-    return place
+    return position
 
 
 def keep_best(checkpoint: dict[str, Any], callbacks: Iterable[Any]) -> None:
@@ -110,9 +110,9 @@ class Resumption:
     """
 
     def __init__(self, checkpoint: dict[str, Any], validated: int, trainer: Trainer) -> None:
-        self.place = normalize_loop_state(checkpoint["loops"]["fit_loop"])
+        self.position = normalize_loop_state(checkpoint["loops"]["fit_loop"])
         # What was due at the end of an epoch has been done before the next one.
-        self._missing = self.place.batch > 0 and self.place.batches != validated
+        self._missing = self.position.batch > 0 and self.position.batches != validated
         keep_best(checkpoint, trainer.checkpoint_callbacks)
         self._all_taken = 0 <= trainer.max_steps <= checkpoint["global_step"]
         self._max_steps = trainer.max_steps
@@ -134,8 +134,8 @@ class Resumption:
         Args:
             trainer: In ``on_train_start``, with the state of the checkpoint.
         """
-        loop, place = trainer.fit_loop.epoch_loop, self.place
-        due = _is_due(trainer, place.batches, place.batch, place.ends_epoch)
+        loop, position = trainer.fit_loop.epoch_loop, self.position
+        due = _is_due(trainer, position.batches, position.batch, position.ends_epoch)
         validates = due and self._missing and sum(trainer.num_val_batches) > 0
         if validates:
             self.lift_limit(trainer)
@@ -143,13 +143,13 @@ class Resumption:
             loop.val_loop.batch_progress.increment_ready()
             loop.val_loop.batch_progress.increment_started()
             loop.val_loop.batch_progress.reset_on_run()  # from the first batch
-        elif place.ends_epoch and not due:  # Lightning would look for one more batch
+        elif position.ends_epoch and not due:  # Lightning would look for one more batch
             trainer.fit_loop.epoch_progress.increment_processed()
             trainer.fit_loop.epoch_progress.increment_completed()
             loop.batch_progress.reset_on_run()
-            due = _is_due(trainer, place.batches, 0, False)
+            due = _is_due(trainer, position.batches, 0, False)
         # Where a validation is due, Lightning counts the batch again, whether it validates or has done so.
-        loop.on_load_checkpoint({"_batches_that_stepped": place.batches - due})
+        loop.on_load_checkpoint({"_batches_that_stepped": position.batches - due})
         trainer.fit_loop.update_restart_stage()
         return validates
 

@@ -31,10 +31,10 @@ def writing(path: Path) -> Iterator[None]:
     """Within this context an error names the checkpoint that cannot be written, and the room that there is.
 
     Args:
-        path: Of the checkpoint.
+        path: The path of the checkpoint.
 
     Raises:
-        OSError: In the place of an error of the file system.
+        OSError: Instead of an error of the file system.
     """
     try:
         yield

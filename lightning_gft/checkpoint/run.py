@@ -26,7 +26,7 @@ from lightning_gft.optimization.optimizer import OptimizerFn, check_optimizer, m
 from lightning_gft.schedules import Schedule, SchedulerFn, as_schedule, make_scheduler, optimizer_steps
 
 MEASURED_AT = "measured at step"
-"""Stands beside the figures that were measured."""
+"""The key of the step beside the figures that were measured then."""
 _LOSS = "loss."
 """What the names of the loss's state begin with."""
 

@@ -1,4 +1,4 @@
-"""Settings of a run that goes on: what is configured wins over what a checkpoint remembers."""
+"""Settings of a run that resumes: what is configured wins over what a checkpoint remembers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class OptimizerSettings:
         self._fresh_schedule = "" if scheduler is None else _described(scheduler)
 
     def noted(self) -> dict[str, Any]:
-        """Return what a checkpoint notes, to be compared with the settings of a run that goes on from it."""
+        """Return what a checkpoint notes, to be compared with the settings of a run that resumes from it."""
         return {
             "optimizer": self.name,
             "groups": [{name: repr(value) for name, value in group.items()} for group in self.groups],
@@ -61,7 +61,7 @@ class OptimizerSettings:
     def restore(
         self, noted: Mapping[str, Any], optimizer: Optimizer, scheduler: LRScheduler | None, make: SchedulerFn | None
     ) -> LRScheduler | None:
-        """Set what is configured otherwise than it was, and return the schedule to go on with.
+        """Set what is configured otherwise than it was, and return the schedule to continue with.
 
         Args:
             noted: The checkpoint's :meth:`noted`.
@@ -85,7 +85,7 @@ class OptimizerSettings:
         return f"{self.schedule} {rates} {self._fresh_schedule}"
 
     def _replay(self, optimizer: Optimizer, make: SchedulerFn, num_steps: int) -> LRScheduler:
-        """Return a schedule that stands where it would if it had been there from the beginning."""
+        """Return a schedule that is as far as if it had been there from the beginning."""
         for group, own in zip(optimizer.param_groups, self.groups, strict=True):
             group.update({name: own[name] for name in ("lr", "momentum", "betas") if name in own})
             group["lr"] = own["initial_lr"]

@@ -68,8 +68,8 @@ def check_strategy(strategy: Strategy, precision: str) -> None:
         strategy.__class__ = FSDP2Strategy  # whose checkpoints hold what trains, and fit any number of ranks
 
 
-def _unsupported(name: str) -> ValueError:
-    return ValueError(
+def _unsupported(name: str) -> GFTValueError:
+    return GFTValueError(
         f"`trainer.strategy`: expected auto, ddp or fsdp2, got {name}; use lightning_gft.FSDP2Strategy, which shards "
         "weights, or ddp where a model fits on each device"
     )

@@ -43,7 +43,7 @@ def group_normalized_advantages(
         tensor([ 0.7071, -0.7071,  0.0000,  0.0000])
     """
     if scale not in ("group", "none"):
-        raise GFTValueError(f"scale={scale!r} is unknown; use 'group' or 'none'")
+        raise GFTValueError(f"`scale`: expected group or none, got {scale!r}; use one")
     eps = check_number("eps", eps, least=0)
     rewards, groups = _check_rewards(rewards, group_index)
     deviation = rewards - groups.mean(rewards)[groups.index]
@@ -103,7 +103,9 @@ def self_baseline_advantages(rewards: Tensor, group_index: Tensor, is_self: Tens
     """
     rewards, groups = _check_rewards(rewards, group_index)
     if is_self.shape != rewards.shape:
-        raise GFTValueError(f"is_self has shape {tuple(is_self.shape)}, rewards have {tuple(rewards.shape)}")
+        raise GFTValueError(
+            f"`is_self`: expected the shape of rewards, {tuple(rewards.shape)}, got {tuple(is_self.shape)}; give them"
+        )
     own = is_self.to(rewards.dtype)
     others = (groups.sum(own)[groups.index] - own).clamp(min=1)
     baseline = (groups.sum(rewards * own)[groups.index] - rewards * own) / others
@@ -147,7 +149,7 @@ def check_rewards(rewards: Tensor) -> Tensor:
     finite = rewards.isfinite()
     if not finite.all():
         row = int((~finite).nonzero()[0])
-        raise GFTValueError(f"rewards[{row}]={rewards[row].item()} is not finite; a reward must be a number")
+        raise GFTValueError(f"`rewards[{row}]`: expected a finite number, got {rewards[row].item()}; mend the reward")
     return rewards
 
 
@@ -178,8 +180,8 @@ class _Groups:
 def _check_rewards(rewards: Tensor, group_index: Tensor) -> tuple[Tensor, _Groups]:
     if rewards.dim() != 1 or group_index.shape != rewards.shape:
         raise GFTValueError(
-            "rewards and group_index must both have shape [N]; got "
-            f"{tuple(rewards.shape)} and {tuple(group_index.shape)}"
+            f"`rewards`, `group_index`: expected both [N], got {tuple(rewards.shape)} and {tuple(group_index.shape)}; "
+            "give one number a response"
         )
     index, size = torch.unique(group_index, return_inverse=True, return_counts=True)[1:]
     return check_rewards(rewards), _Groups(index, size)

@@ -80,8 +80,8 @@ def weighted_nll(logprobs: Tensor, coefficients: Tensor) -> Tensor:
     infinity counts as :data:`~lightning_gft.functional.rectification.LOGPROB_FLOOR`.
 
     Args:
-        logprobs: Of any shape, at least fp32.
-        coefficients: Of the same shape.
+        logprobs: Log-probabilities of any shape, at least fp32.
+        coefficients: ``c_t``, of the same shape.
 
     Example:
         >>> weighted_nll(torch.tensor([-1.0, -torch.inf]), torch.tensor([2.0, 0.0]))

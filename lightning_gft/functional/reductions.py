@@ -21,7 +21,7 @@ def reduction_weights(
     """Return per-sequence weights and a count, so that the loss is ``sum_n weight_n * sum_t loss_nt / count``.
 
     Weights need only the sequence's own group, and counts add up, so the same loss comes out however a batch is split
-    into micro-batches or over processes, as long as counts are summed and groups stay whole.
+    into micro-batches or over ranks, as long as counts are summed and groups stay whole.
 
     * ``token-mean``: every response token counts the same.
     * ``sequence-mean``: every response counts the same, whatever its length.
@@ -32,7 +32,7 @@ def reduction_weights(
         response_mask: ``[N, T]``, true on response tokens.
         reduction: One of the above.
         group_index: ``[N]``, needed for ``group-mean``.
-        dtype: Of the results.
+        dtype: Data type of the results.
 
     Returns:
         Weights ``[N]`` and a scalar count. A response without tokens counts for nothing.
@@ -53,9 +53,11 @@ def reduction_weights(
         return present / tokens.clamp(min=1), present.sum()
     if reduction == "group-mean":
         if group_index is None:
-            raise GFTValueError("reduction='group-mean' needs group_index, the group that each sequence belongs to")
+            raise GFTValueError(
+                "`group_index`: expected [N] with reduction='group-mean', got None; give the group of each sequence"
+            )
         index = torch.unique(group_index, return_inverse=True)[1]
         groups = int(index.max()) + 1 if len(index) else 0
         group_tokens = tokens.new_zeros(groups).index_add(0, index, tokens)
         return present / group_tokens.clamp(min=1)[index], (group_tokens > 0).to(tokens.dtype).sum()
-    raise GFTValueError(f"reduction={reduction!r} is unknown; use one of {', '.join(get_args(Reduction))}")
+    raise GFTValueError(f"`reduction`: expected one of {', '.join(get_args(Reduction))}, got {reduction!r}; use one")

@@ -38,7 +38,7 @@ class AttentionFunction(Protocol):
 
 
 class Attending(Protocol):
-    """Attends in the place of a model's own function."""
+    """Attends instead of a model's own function."""
 
     def attend(
         self, function: AttentionFunction, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, **kwargs: Any

@@ -61,7 +61,7 @@ def _configured_reason(config: PreTrainedConfig) -> str:
     if others := set(getattr(config, "layer_types", None) or ()) - _LAYERS:
         return f"it has layers of type {', '.join(sorted(others))}"
     if getattr(config, "attn_temperature_tuning", None):
-        return "attn_temperature_tuning scales tokens by their place in a row"
+        return "attn_temperature_tuning scales tokens by their position in a row"
     return ""
 
 

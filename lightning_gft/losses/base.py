@@ -82,7 +82,7 @@ class GroupLoss(Part, nn.Module, ABC):
         """Return what the policy needs to train on tokens.
 
         Args:
-            tokens: Of one micro-batch.
+            tokens: Those of one micro-batch.
             normalizer: Scalar ``Z``.
         """
         return TokenObjective(self.coefficients, tokens, normalizer, self.needs())

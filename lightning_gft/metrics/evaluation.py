@@ -21,7 +21,7 @@ class PolicyEvaluation(ExactMetric):
     - ``samples`` (:class:`~lightning_gft.types.GroupBatch`): ``k`` samples for each of them
     - ``entropy``, ``kl`` (:class:`~torch.Tensor`): ``[M]``, of the samples' tokens; ``kl`` may be ``None``
 
-    As output of ``compute``, scalars over all prompts since the last ``reset`` and over all processes:
+    As output of ``compute``, scalars over all prompts since the last ``reset`` and over all ranks:
 
     - ``greedy_accuracy``: share of prompts whose greedy response is correct
     - ``mean@k``: share of samples that are correct

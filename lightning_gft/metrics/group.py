@@ -20,7 +20,7 @@ class GroupStatistics(ExactMetric):
     - ``groups`` (:class:`~lightning_gft.types.GroupBatch`): scored groups
     - ``num_prompts`` (int): prompts that they were built for
 
-    As output of ``compute``, scalars over all groups since the last ``reset`` and over all processes:
+    As output of ``compute``, scalars over all groups since the last ``reset`` and over all ranks:
 
     - ``reward``, ``reward_std``: mean reward of a response; mean standard deviation within a group
     - ``reward_by_source/<source>``: mean reward of the responses of each source that gave any

@@ -20,7 +20,7 @@ class TokenStatistics(ExactMetric):
     - ``tokens`` (:class:`~lightning_gft.types.TokenBatch`): ``m`` trained tokens, with log-probabilities and entropies
     - ``coefficients`` (:class:`~torch.Tensor`): ``[m]`` coefficients of the objective
 
-    As output of ``compute``, scalars over all tokens since the last ``reset`` and over all processes:
+    As output of ``compute``, scalars over all tokens since the last ``reset`` and over all ranks:
 
     - ``entropy``: mean entropy, in nats
     - ``negative/token_fraction``: share of tokens whose coefficient is negative

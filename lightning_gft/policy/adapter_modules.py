@@ -50,7 +50,7 @@ def names_an_embedding(model: PreTrainedModel, names: Sequence[str]) -> bool:
     """Tell whether an input or output embedding is among the named modules.
 
     Args:
-        names: Of modules, as peft matches them.
+        names: Names of modules, as peft matches them.
     """
     return is_embedding(model, (module for name in names for _, module in named_modules(model, name)))
 
@@ -92,7 +92,7 @@ def resolve_targets(model: PreTrainedModel, config: Any) -> None:
     """Refuse what is no pattern, and let tied low-rank adapters be two, which peft would make views.
 
     Args:
-        config: Of an adapter that was stored; changed in place.
+        config: That of a stored adapter; changed in place.
 
     Raises:
         ValueError: If a pattern is no regular expression, or matching takes too long.

@@ -50,8 +50,8 @@ class LoRA:
         use_dora: Train the magnitude of each adapted weight's columns too; not on weights of 8 bits.
         modules_to_save: Names of modules to train whole, a copy of each, in the model's data type. Tied embeddings stay
             tied; an adapter on one of them (``target_modules``) changes that one alone.
-        adapter_path: Folder or hub name of an adapter to go on with. Its own configuration counts: a field given here
-            must agree with it, and one at its default is taken from there.
+        adapter_path: Folder or hub name of an adapter to continue from. Its own configuration counts: a field given
+            here must agree with it, and one at its default is taken from there.
 
     Raises:
         TypeError: If a number is none.
@@ -92,8 +92,8 @@ class LoRA:
 class Adapters:
     """The adapters in a model. The model stays what it is: its own layers hold them.
 
-    Without adapters the model is the policy as it was loaded, so a reference costs no copy of it. A run that goes on
-    with an existing adapter started from that one, so its reference is a frozen second adapter.
+    Without adapters the model is the policy as it was loaded, so a reference costs no copy of it. A run that continues
+    from an existing adapter started from that one, so its reference is a frozen second adapter.
 
     Args:
         model: A causal language model; it is frozen, and adapters are put into its layers.
@@ -112,8 +112,8 @@ class Adapters:
 
     def __init__(self, model: PreTrainedModel, lora: LoRA, keep_reference: bool = False) -> None:
         self._model = model
-        self._goes_on = lora.adapter_path is not None
-        self.peft_model = _load(model, lora) if self._goes_on else _add(model, lora)
+        self._continues = lora.adapter_path is not None
+        self.peft_model = _load(model, lora) if self._continues else _add(model, lora)
         if lora.adapter_path is not None and keep_reference:
             _add_frozen(model, self.peft_model, lora.adapter_path, _REFERENCE)
         check_tied_embeddings(model)
@@ -130,7 +130,7 @@ class Adapters:
         """What decides how the weights of an adapter act, in words."""
         config: Any = self.peft_model.peft_config[_TRAINED]
         scale = f"r={config.r}, alpha={config.lora_alpha}, use_rslora={config.use_rslora}, use_dora={config.use_dora}"
-        return scale + (", begun from an adapter" if self._goes_on else "")
+        return scale + (", begun from an adapter" if self._continues else "")
 
     @contextmanager
     def reference(self) -> Iterator[None]:
@@ -139,7 +139,7 @@ class Adapters:
         Raises:
             RuntimeError: If it was loaded with an adapter and that one was not kept.
         """
-        if not self._goes_on:
+        if not self._continues:
             with self.peft_model.disable_adapter():
                 yield
             return
@@ -243,7 +243,7 @@ def _load(model: PreTrainedModel, lora: LoRA) -> PeftModel:
             raise GFTValueError(f"it lacks {len(missing)} weights, {missing[0]} for one")
         ignored = [name for name in loaded.unexpected_keys if "lora_" in name]
         if ignored:
-            raise GFTValueError(f"the model has no place for {len(ignored)} of its weights, {ignored[0]} for one")
+            raise GFTValueError(f"the model lacks a module for {len(ignored)} of its weights, {ignored[0]} for one")
     except (MemoryError, torch.OutOfMemoryError):
         raise  # not for what the adapter is
     except Exception as error:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lightning_gft.errors import GFTValueError
+from lightning_gft.errors import GFTRuntimeError, GFTValueError
+from lightning_gft.types import Response
 
 
 def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -37,12 +38,27 @@ def check_prompts(prompt_ids: Sequence[Sequence[int]]) -> None:
         )
 
 
+def check_responses(responses: list[list[Response]], num_prompts: int, count: int) -> list[list[Response]]:
+    """Return what an engine has drawn, unless a prompt has another number of responses or one is empty.
+
+    Raises:
+        RuntimeError: If so.
+    """
+    counts = [sum(bool(response.token_ids) for response in own) for own in responses]
+    if counts != [count] * num_prompts or any(len(own) != count for own in responses):
+        raise GFTRuntimeError(
+            f"`rollout`: expected {count} responses of at least one token to each of {num_prompts} prompts, got "
+            f"{counts}; let the engine's generate return the greedy response, if asked for, and num_generations more"
+        )
+    return responses
+
+
 def check_window(tokenizer: PreTrainedTokenizerBase, prompt_length: int, max_new_tokens: int) -> None:
     """Refuse responses that would run out of the positions that a model knows.
 
     Args:
         tokenizer: Its ``model_max_length`` is the model's window.
-        prompt_length: Of the longest prompt, in tokens.
+        prompt_length: Tokens of the longest prompt.
 
     Raises:
         ValueError: If they would.

@@ -41,7 +41,7 @@ class PolicyLoader(ABC):
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The policy's tokenizer, checked: it can end a response and fill a row up, and it knows the model's window."""
-        # First of all, because these are small files: what is not there is told soon.
+        # First, because these are small files: one that is missing is reported soon.
         if self.lora is not None and self.lora.adapter_path is not None:
             check_adapter_folder(self.lora.adapter_path)
         window = getattr(self.load_config().get_text_config(), "max_position_embeddings", None)

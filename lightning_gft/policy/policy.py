@@ -26,7 +26,7 @@ from lightning_gft.lm.micro_batch import MicroBatch
 from lightning_gft.lm.micro_batches import micro_batches
 from lightning_gft.lm.packable import longest_pack
 from lightning_gft.policy.adapters import Adapters, LoRA
-from lightning_gft.policy.checks import check_prompts, check_vocabulary, check_window
+from lightning_gft.policy.checks import check_prompts, check_responses, check_vocabulary, check_window
 from lightning_gft.policy.ends import closing_tokens, end_tokens, name_ends, save_ends
 from lightning_gft.policy.quantization import is_quantised
 from lightning_gft.rollout import RolloutEngine, TransformersEngine
@@ -84,6 +84,7 @@ class Policy(nn.Module):
         self._uses_reference = False
         self._stops: dict[tuple[str, ...], StopStrings] = {}
         self.engine.attach(self)
+        self.register_load_state_dict_post_hook(lambda self, _: self.weights_changed())  # type: ignore[no-untyped-call]
 
     @property
     def device(self) -> torch.device:
@@ -145,8 +146,7 @@ class Policy(nn.Module):
     def empty_micro_batch(self) -> MicroBatch:
         """Return a micro-batch of one prompt token and no response token.
 
-        Running it costs next to nothing and gives every parameter a gradient of zero, which keeps a rank that has no
-        work left in step with those that have.
+        Running it gives every parameter a gradient of zero, and keeps a rank without work in step with the others.
         """
         token = torch.zeros(1, 1, dtype=torch.long, device=self.device)
         [empty] = self.micro_batches(Sequences(token, token == 0, token != 0), max_tokens=1)
@@ -235,7 +235,7 @@ class Policy(nn.Module):
             prompt_ids: ``P`` prompts as token ids.
             num_generations: Responses a prompt.
             sampling: How to draw.
-            seed: Of this call; every response gets one of its own from it.
+            seed: The seed of this call; every response gets one of its own from it.
             places: :attr:`~lightning_gft.PromptBatch.places` of the prompts; by default they are counted.
             with_greedy: Whether each prompt's responses begin with one more, the greedy one.
 
@@ -243,6 +243,7 @@ class Policy(nn.Module):
             TypeError: If ``num_generations`` or ``seed`` is not a whole number.
             ValueError: If one of them is out of range, a prompt has no tokens, or a prompt and the longest response do
                 not fit into the model's window.
+            RuntimeError: If the engine gives another number of responses, or an empty one.
         """
         check_count("num_generations", num_generations)
         check_count("seed", seed, least=0, most=2**64 - 1)
@@ -253,7 +254,8 @@ class Policy(nn.Module):
         model = self._acting_model
         # Dropout would make each token one of another policy.
         with self.sharding.whole(model), evaluating(model):
-            return self.engine.generate(model, prompt_ids, num_generations, sampling, seeds, end, with_greedy)
+            drawn = self.engine.generate(model, prompt_ids, num_generations, sampling, seeds, end, with_greedy)
+        return check_responses(drawn, len(prompt_ids), num_generations + with_greedy)
 
     def save_pretrained(
         self, path: str | Path, torch_dtype: str | None = None, merged: PreTrainedModel | None = None
@@ -265,7 +267,7 @@ class Policy(nn.Module):
         Args:
             path: Folder; made if it does not exist.
             torch_dtype: Data type of the written weights, such as ``"bfloat16"``; by default their own.
-            merged: Model with the adapters in its weights, to write in place of the adapters. Takes on ``torch_dtype``.
+            merged: Model with the adapters in its weights, to write instead of the adapters. Takes on ``torch_dtype``.
         """
         if self.adapters is not None and merged is None:
             self.adapters.save_pretrained(path, torch_dtype)
@@ -278,7 +280,7 @@ class Policy(nn.Module):
             with name_ends(model, self.end):
                 model.save_pretrained(path)
         tokenizer = copy.copy(self.tokenizer)
-        # Its own, not the window of this model that loading has put in its place.
+        # Its own limit, which loading has replaced by the window of this model.
         tokenizer.model_max_length = tokenizer.init_kwargs.get("model_max_length", tokenizer.model_max_length)
         tokenizer.save_pretrained(path)
 

@@ -216,7 +216,7 @@ class PretrainedPolicy(PolicyLoader):
                 dtype=self.torch_dtype if self.torch_dtype == "auto" else getattr(torch, self.torch_dtype),
                 attn_implementation=self.attn_implementation,
                 use_safetensors=True,
-                ignore_mismatched_sizes=True,  # they are told below, by their names
+                ignore_mismatched_sizes=True,  # they are reported below, by their names
                 output_loading_info=True,
                 **settings,
                 **self.hub,

@@ -24,7 +24,7 @@ class Quantization:
 
     Args:
         bits: 4, or 8 as in LLM.int8(), where the other fields have no meaning.
-        quant_type: Of 4 bits: ``nf4``, made for normally distributed weights, or ``fp4``.
+        quant_type: With 4 bits: ``nf4``, made for normally distributed weights, or ``fp4``.
         double_quant: Whether to quantise the scales too, which saves 0.4 bits a weight.
         compute_dtype: Data type in which products are taken.
         storage_dtype: Data type that the packed weights pretend to have; sharding needs it to be that of the rest.
@@ -77,7 +77,7 @@ def keep_differentiable(model: PreTrainedModel) -> None:
     """Keep the 4-bit layers of a model on a CPU differentiable once they have been used for sampling.
 
     On CPUs with bfloat16 instructions, bitsandbytes repacks a layer's weights at its first use in `eval` mode, for
-    a product that has no gradient: from then on, training would go on without the gradient through any such layer.
+    a product that has no gradient: from then on, training would continue without the gradient through any such layer.
     """
     from bitsandbytes.nn.modules import Linear4bit
 

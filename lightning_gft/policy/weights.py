@@ -35,7 +35,7 @@ def quiet_report() -> Iterator[None]:
 
 
 def check_weights(model: PreTrainedModel, report: Mapping[str, Any], where: str) -> None:
-    """Refuse a model whose files lack weights, or hold others than those it has a place for, or numbers that are none.
+    """Refuse a model whose files lack weights, or hold others than its own, or numbers that are none.
 
     Args:
         report: What transformers says of the loading.
@@ -58,7 +58,7 @@ def check_weights(model: PreTrainedModel, report: Mapping[str, Any], where: str)
         )
     if unexpected := sorted(key for key in report["unexpected_keys"] if not _BUFFERS.search(key)):
         raise GFTValueError(
-            f"{where} holds {len(unexpected)} weights that {name} has no place for, {unexpected[0]} for one, so it is "
+            f"{where} holds {len(unexpected)} weights that {name} does not have, {unexpected[0]} for one, so it is "
             "another model than its config.json says, or one with more to it; download or save the model again"
         )
     broken = next((key for key, weight in model.named_parameters() if not _is_finite(weight)), None)

@@ -95,6 +95,7 @@ class _TrainedWeightAveraging(WeightAveraging):
                 if name in checkpoint["current_model_state"]:
                     averages[index].copy_(checkpoint["state_dict"][name])
                     weights[index].copy_(checkpoint["current_model_state"][name])
+        _announce(pl_module)
 
     @override
     def _swap_models(self, pl_module: LightningModule) -> None:
@@ -139,7 +140,7 @@ def _weights(module: nn.Module) -> list[nn.Parameter]:
 
 
 def _trained(module: nn.Module) -> dict[str, int]:
-    """Return which of the weights that train a name stands for; tied ones have several."""
+    """Return the number of the weight that each name has, of those that train; tied ones have several names."""
     indices = {id(weight): index for index, weight in enumerate(_weights(module))}
     named = module.named_parameters(remove_duplicate=False)
     return {name: indices[id(weight)] for name, weight in named if id(weight) in indices}
@@ -149,3 +150,9 @@ def _trained(module: nn.Module) -> dict[str, int]:
 def _copy(values: list[Tensor], module: nn.Module) -> None:
     for weight, value in zip(_weights(module), values, strict=False):  # no averages: they stay
         weight.copy_(value)
+    _announce(module)
+
+
+def _announce(module: Any) -> None:
+    """Let the policy's engine know that weights have changed."""
+    module.policy.weights_changed()

@@ -83,7 +83,7 @@ def evaluation_names(
 def logged_names(trainer: Trainer, loss: GroupLoss, sampler: GroupSampler, evaluator: Evaluator) -> set[str]:
     """Return the names of all figures that are logged while training.
 
-    What parts report is known when they do; a name that ends in ``/`` stands for all that begin with it.
+    A name that ends in ``/`` means all that begin with it: what parts report is known when they do.
 
     Args:
         trainer: Has the data, and says whether validation runs.
@@ -91,14 +91,14 @@ def logged_names(trainer: Trainer, loss: GroupLoss, sampler: GroupSampler, evalu
         sampler: Says which sources and rewards there are.
         evaluator: Says what is measured.
     """
-    parts = {place: part for place, part in parts_of(sampler, loss).items() if place}
-    speaking = [place for place, part in parts.items() if type(part).compute is not Part.compute]
-    names = training_names(loss, sampler) | {f"train/{place}/" for place in (*speaking, "engine")}
+    parts = {prefix: part for prefix, part in parts_of(sampler, loss).items() if prefix}
+    speaking = [prefix for prefix, part in parts.items() if type(part).compute is not Part.compute]
+    names = training_names(loss, sampler) | {f"train/{prefix}/" for prefix in (*speaking, "engine")}
     if trainer.limit_val_batches == 0:
         return names
     data = getattr(trainer, "datamodule", None)
     datasets = data.examples.get("val", {}) if isinstance(data, PromptDataModule) else [""]
-    names |= {f"val/{place}/" for place in (*speaking, "engine")}
+    names |= {f"val/{prefix}/" for prefix in (*speaking, "engine")}
     return names | evaluation_names(evaluator, sampler.rewards, "val", datasets)
 
 
@@ -107,7 +107,7 @@ def check_monitors(trainer: Trainer, names: Collection[str], own_code: bool) -> 
 
     Args:
         trainer: Has the callbacks.
-        names: Of all figures that the module is known to log, see :func:`logged_names`.
+        names: Names of all figures that the module is known to log, see :func:`logged_names`.
         own_code: Whether the module may log others. Callbacks of other packages may, and data sets may have names that
             are not known before they are seen.
 
@@ -158,7 +158,7 @@ def _unknown(setting: str, name: str, names: Collection[str]) -> str:
 
 
 def _local_copy(part: _Module) -> _Module:
-    """Return a copy that counts by itself, on the CPU, and does not ask other processes."""
+    """Return a copy that counts by itself, on the CPU, and does not ask other ranks."""
     part = deepcopy(part).cpu()
     for module in part.modules():
         if isinstance(module, Metric):

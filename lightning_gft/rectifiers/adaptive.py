@@ -25,7 +25,7 @@ class AdaptiveCoefficientRectifier(CoefficientRectifier):
 
     The right threshold depends on how sure the model is, which differs between models and changes in training. After
     every optimizer step the threshold moves towards the ``rectified_fraction`` quantile of the token probabilities of
-    that step, over all processes. It is saved in checkpoints, and ``reset`` clears the statistics but not the
+    that step, over all ranks. It is saved in checkpoints, and ``reset`` clears the statistics but not the
     threshold, which steers training: call ``step`` before it.
 
     Args:
@@ -66,7 +66,7 @@ class AdaptiveCoefficientRectifier(CoefficientRectifier):
         self.momentum = check_number("momentum", momentum, least=0, below=1, of=name)
         initial_threshold = check_threshold(initial_threshold, "initial_threshold", of=name)
         threshold = torch.tensor(initial_threshold, dtype=torch.float64)
-        self.add_state("threshold", threshold, dist_reduce_fx="max", persistent=True)  # equal on all processes
+        self.add_state("threshold", threshold, dist_reduce_fx="max", persistent=True)  # equal on all ranks
         self.add_state("num_steps", torch.tensor(0), dist_reduce_fx="max", persistent=True)
         self.add_state("histogram", torch.zeros(_NUM_BINS, dtype=torch.long), dist_reduce_fx="sum")
 
@@ -91,7 +91,7 @@ class AdaptiveCoefficientRectifier(CoefficientRectifier):
 
     @override
     def step(self) -> None:
-        """Move the threshold towards the quantile of the tokens since the last call, the same on every process."""
+        """Move the threshold towards the quantile of the tokens since the last call, the same on every rank."""
         with self.sync_context(should_sync=not self._is_synced, distributed_available=self.distributed_available_fn):
             histogram = self.histogram.clone()
         if histogram.any():

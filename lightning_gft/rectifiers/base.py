@@ -41,7 +41,7 @@ class CoefficientRectifier(CoefficientStatistics):
         """Count the tokens with these log-probabilities.
 
         Args:
-            logprobs: Of any shape.
+            logprobs: Log-probabilities, of any shape.
             coefficients: What :meth:`rectify` gave for them, if it has been asked already.
         """
         logprobs = logprobs.detach()

@@ -20,7 +20,10 @@ class RolloutEngine(Part, ABC):
         """Learn which policy this engine draws from; called once, when the policy is made."""
 
     def weights_changed(self) -> None:
-        """Learn that the policy's weights have changed: after every optimizer step and when weights are loaded."""
+        """Learn that the policy's weights have changed: by an optimizer step, a checkpoint or an average.
+
+        A checkpoint is loaded before :meth:`setup`.
+        """
 
     @abstractmethod
     def generate(

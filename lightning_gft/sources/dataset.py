@@ -47,8 +47,8 @@ class DatasetSource(ResponseSource):
     def _check_roles(self, roles: Collection[str]) -> None:
         if self.role not in roles:
             raise GFTValueError(
-                f"{type(self).__name__} needs demonstrations, but the data has none for the role {self.role!r}; set "
-                f"{self.role}_column in the datamodule, or take this source out of the sampler"
+                f"`{self.role}_column`: expected demonstrations for {type(self).__name__}, got none in the data; set "
+                "it in the datamodule, or take this source out of the sampler"
             )
 
 

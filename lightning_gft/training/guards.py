@@ -61,7 +61,7 @@ class UpdateGuard:
         return {name: getattr(self, name) for name in _COUNTED}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on counting.
+        """Continue counting.
 
         Args:
             state_dict: What :meth:`state_dict` returned.
@@ -79,9 +79,9 @@ class UpdateGuard:
         self._nonfinite_in_a_row = 0 if finite else self._nonfinite_in_a_row + 1
         if self._nonfinite_in_a_row >= self.max_nonfinite_updates:
             raise GFTRuntimeError(
-                f"the gradient was not finite in {self._nonfinite_in_a_row} updates in a row; none was applied. "
-                "Lower the learning rate, use precision 'bf16-mixed' or '32-true', or look at train/grad_norm and "
-                "train/inverse_probability_max for when it began"
+                "`max_nonfinite_updates`: expected a finite gradient, got one that was not in "
+                f"{self._nonfinite_in_a_row} updates in a row, none of them applied; lower the learning rate, or use "
+                "precision bf16-mixed or 32-true; train/grad_norm and train/inverse_probability_max show when it began"
             )
 
     def check_groups(self, groups: GroupBatch, loss: GroupLoss, reduce: Callable[[Tensor, str], Tensor]) -> None:
@@ -92,7 +92,7 @@ class UpdateGuard:
         _warn_of_small_groups(groups, loss)
 
     def check_batch(self, num_responses: int, num_informative: int) -> None:
-        """Count a batch, its numbers taken over all processes.
+        """Count a batch, its numbers taken over all ranks.
 
         Args:
             num_responses: Responses that the sources gave.
@@ -103,8 +103,8 @@ class UpdateGuard:
         """
         if not num_responses and not self._seen_response:
             raise GFTRuntimeError(
-                "none of the sources gave any response to any prompt of the first batch. Check the demonstration "
-                "columns of the data and whether max_response_length dropped them all, or add a SelfSource"
+                "`sampler.sources`: expected responses to the first batch of prompts, got none; check the "
+                "demonstration columns and whether max_response_length dropped them all, or add a SelfSource"
             )
         self._seen_response = True
         self.informative_batches += bool(num_informative)

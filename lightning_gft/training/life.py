@@ -20,7 +20,7 @@ from lightning_gft.sampler import GroupSampler
 
 
 def parts_of(sampler: GroupSampler, loss: GroupLoss, engine: RolloutEngine | None = None) -> dict[str, Part]:
-    """Return the parts of a run by what their figures' names begin with; those of a loss stand by themselves.
+    """Return the parts of a run by the prefix of their figures' names, which is empty for a loss.
 
     Args:
         sampler: Has sources, rewards and an advantage estimator.
@@ -60,7 +60,7 @@ class PartsLife(Callback):
 
         Args:
             parts: All that are in use now.
-            device: Of the policy, on which ranks communicate.
+            device: The policy's, on which ranks communicate.
         """
         for part in parts.values():
             if not any(part is known for known in self._open):
@@ -74,16 +74,16 @@ class PartsLife(Callback):
         """Return what parts have counted, over all ranks, and let them begin anew. All ranks call it together.
 
         Args:
-            parts: All that are in use now, by what their figures' names begin with.
+            parts: All that are in use now, by :func:`parts_of`'s prefixes.
             taken: Names of figures that the run reports itself.
 
         Raises:
             ValueError: If a figure has the name of another.
         """
         own: dict[str, Tensor | float] = {}
-        for place, part in parts.items():
+        for prefix, part in parts.items():
             for name, value in part.compute().items():
-                key = f"{place}/{name}" if place else name
+                key = f"{prefix}/{name}" if prefix else name
                 if key in own or key in taken:
                     raise GFTValueError(f"`{type(part).__name__}.compute`: expected a new name, got {key!r}; rename it")
                 own[key] = value
@@ -100,7 +100,7 @@ class PartsLife(Callback):
             part.reset()
 
     def end(self) -> None:
-        """Close every part that was set up; one that fails does not keep the others from it."""
+        """Close every part that was set up; one that fails does not leave the others open."""
         with ExitStack() as stack:
             while self._open:
                 stack.callback(self._open.pop().close)

@@ -26,15 +26,13 @@ class StepPlan:
         tokens: What is known of the ``M`` response tokens; each micro-batch has the numbers of its own.
         normalizer: ``Z`` over all micro-batches and ranks, divided by the number of ranks: strategies average
             gradients over ranks, where the sum is wanted.
+        fresh: Whether the policy is still the one that drew the groups, as in the first update.
     """
 
     micro_batches: list[MicroBatch]
     tokens: TokenBatch
     normalizer: Tensor
-
-    def updated(self) -> StepPlan:
-        """Return the plan of the next update: the policy is no longer the one that drew the groups."""
-        return replace(self, tokens=replace(self.tokens, sampling_logprobs=None))
+    fresh: bool = True
 
 
 def plan_step(

@@ -18,7 +18,7 @@ class Rows:
     """Hands the figures of a module to its loggers, to callbacks that monitor them, and to the progress bar.
 
     Args:
-        module: Whose figures they are.
+        module: The module that logs them.
         steps: Returns the optimizer steps taken.
 
     Attributes:

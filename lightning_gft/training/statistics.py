@@ -1,4 +1,4 @@
-"""What a training step counts, in one place."""
+"""What a training step counts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class UpdateFigures(NamedTuple):
     Args:
         loss: The objective, over all ranks.
         grad_norm: Norm of the gradient before clipping.
-        learning_rate: Of the first parameter group, as the step began.
+        learning_rate: The first parameter group's, as the step began.
         nonfinite_updates: Updates of the run so far whose gradient was not finite.
     """
 
@@ -56,13 +56,20 @@ class TrainingStatistics(nn.Module):
             self.groups = GroupStatistics(list(groups.reward_parts)).to(groups.rewards.device)
         self.groups.update(groups, num_prompts)
 
-    def count_pass(self, loss: GroupLoss, tokens: TokenBatch, output: LossOutput) -> None:
-        """Count the tokens of one pass through the policy, here and in the loss."""
+    def count_pass(self, loss: GroupLoss, tokens: TokenBatch, output: LossOutput, fresh: bool = True) -> None:
+        """Count the tokens of one pass through the policy, here and in the loss.
+
+        Args:
+            loss: The objective.
+            tokens: As planned.
+            output: What the pass gave.
+            fresh: Whether the policy is still the one that drew the samples, so that both log-probabilities compare.
+        """
         tokens = replace(tokens, logprobs=output.logprobs, entropy=output.entropy)
         if "sequence_logratio" in loss.needs():
             tokens = tokens.with_sequence_logratio()
         loss.update(tokens, output.coefficients)
-        self.tokens.update(tokens, output.coefficients)
+        self.tokens.update(tokens if fresh else replace(tokens, sampling_logprobs=None), output.coefficients)
 
     def collect(self, num_tokens: Tensor, seconds: float, update: UpdateFigures) -> dict[str, Tensor | float]:
         """Return all figures over all ranks, by the names they are logged under, and begin anew.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from lightning_gft.training.plan import StepPlan
 from lightning_gft.training.statistics import UpdateFigures
 from lightning_gft.types import LossOutput, TokenBatch
 
-CountFn = Callable[[GroupLoss, TokenBatch, LossOutput], None]
+CountFn = Callable[[GroupLoss, TokenBatch, LossOutput, bool], None]
 
 
 class Updates:
@@ -60,7 +61,7 @@ class Updates:
             loss: Gives the coefficients.
             policy: Is trained.
             count: Counts the tokens of a pass.
-            batch_idx: Of the batch of groups.
+            batch_idx: Lightning's number of the batch.
         """
         module, trainer = self.module, self.module.trainer
         learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
@@ -70,7 +71,7 @@ class Updates:
             seed = combine_seeds(module.base_seed, module.current_epoch, batch_idx, number, module.global_rank)
             with seeded(seed, policy.device):
                 total = self._take(plan, loss, policy, count, batch_idx)
-            plan = plan.updated()
+            plan = replace(plan, fresh=False)
         nonfinite = float(self.guard.nonfinite_updates)
         return UpdateFigures(self.reduce(total, "mean"), self.gradient_norm, learning_rate, nonfinite)
 
@@ -83,7 +84,7 @@ class Updates:
             with self._gradient_sync(last=number == len(plan.micro_batches)):
                 output = policy(micro_batch, loss.objective(tokens, plan.normalizer), entropy=True)
                 self.module.manual_backward(output.loss)
-            count(loss, tokens, output)
+            count(loss, tokens, output, plan.fresh)
             total += output.loss.detach()
         self._finish(batch_idx, policy)
         loss.step()

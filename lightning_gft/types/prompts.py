@@ -47,8 +47,8 @@ class PromptBatch:
         messages: The conversation of each prompt, as a server of chat completions takes it; without a chat template
             one message of the user.
         dataset: Name of the data set within a datamodule; empty for the main one. It becomes part of the log keys.
-        places: Where each prompt stands in the batch of all processes together. Its random choices follow from there,
-            so that they do not depend on the number of processes; ``None`` where the places are not known.
+        places: Position of each prompt in the batch of all ranks. Its random choices follow from there, so that they
+            do not depend on the number of ranks; ``None`` where positions are not known.
     """
 
     prompt_ids: list[list[int]]

@@ -23,7 +23,7 @@ class TokenBatch:
         advantages: ``[m]``, the advantage of the token's sequence.
         source: ``[m]``, the :class:`Source` of the token's sequence.
         sequence: ``[m]``, the number of the token's sequence in its batch.
-        position: ``[m]``, the token's place in its response, from 0.
+        position: ``[m]``, the token's position in its response, from 0.
         weights: ``[m]``, the reduction's weight of the token's sequence.
         sampling_logprobs: ``[m]`` log-probabilities at sampling time; they mean nothing on demonstrations.
         entropy: ``[m]`` entropy of the distribution that the token stems from, in nats.

@@ -8,6 +8,7 @@ from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, Strategy, St
 from lightning_gft import FSDP2Strategy
 from lightning_gft.distributed import check_strategy, check_strategy_name
 from lightning_gft.distributed.strategy import register
+from lightning_gft.errors import GFTValueError
 from tests.module.runs import make_trainer
 
 
@@ -39,7 +40,7 @@ def test_fsdp1_is_refused_with_the_name_of_ours(kind: type[Strategy]):
     "name", ["fsdp_cpu_offload", "deepspeed_stage_2", "lightning.pytorch.strategies.FSDPStrategy", "DeepSpeedStrategy"]
 )
 def test_names_of_what_is_not_supported_are_refused(name: str):
-    with pytest.raises(ValueError, match=rf"got {name}; use lightning_gft\.FSDP2Strategy"):
+    with pytest.raises(GFTValueError, match=rf"got {name}; use lightning_gft\.FSDP2Strategy"):
         check_strategy_name(name)
 
 

@@ -71,7 +71,7 @@ def test_a_skipped_update_changes_nothing():
 
 def test_too_many_in_a_row_stop_the_run():
     module = make_module(ExplodesAt({0, 2, 3}, torch.inf), max_nonfinite_updates=2)
-    with pytest.raises(RuntimeError, match=r"the gradient was not finite in 2 updates in a row; none was applied"):
+    with pytest.raises(RuntimeError, match=r"`max_nonfinite_updates`: .* in 2 updates in a row, none of them applied"):
         fit(module, Rows(ROWS * 2, batch_size=1))
     assert module.loss.calls == 4
     assert all(parameter.isfinite().all() for parameter in module.policy.parameters())
@@ -144,7 +144,7 @@ def test_a_batch_without_any_response_is_passed_over():
 
 def test_a_first_batch_without_any_response_stops_the_run():
     rows = [{**ROWS[0], "expert": []}, ROWS[1]]
-    with pytest.raises(RuntimeError, match=r"none of the sources gave any response.*max_response_length.*SelfSource"):
+    with pytest.raises(RuntimeError, match=r"`sampler.sources`: expected responses.*max_response_length.*SelfSource"):
         fit(make_module(SFTLoss(), {"expert": ExpertSource()}), Rows(rows, batch_size=1))
 
 

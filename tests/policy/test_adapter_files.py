@@ -92,7 +92,7 @@ def test_going_on_without_a_reference(tmp_path: Path):
         ({"r": 8}, {}, r"it has r=4, not 8; leave lora\.r out"),
         ({"target_modules": ["q_proj"]}, {}, r"it has target_modules="),
         ({}, {"hidden_size": 16}, r"size mismatch"),
-        ({}, {"num_hidden_layers": 1}, r"no place for 14 of its weights"),
+        ({}, {"num_hidden_layers": 1}, r"lacks a module for 14 of its weights"),
     ],
 )
 def test_adapter_that_does_not_fit(wanted: dict, config: dict, message: str, tmp_path: Path):

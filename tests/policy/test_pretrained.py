@@ -195,7 +195,7 @@ def test_weights_that_there_is_no_place_for(folder: Path, capfd: pytest.CaptureF
     rewrite(folder, **{"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(8), "h.0.attn.bias": torch.ones(8)})
     PretrainedPolicy(str(folder)).load()
     rewrite(folder, **{"model.layers.2.mlp.up_proj.weight": torch.ones(2, 2), "score.weight": torch.ones(2)})
-    with pytest.raises(ValueError, match=r"holds 2 weights that Qwen2ForCausalLM has no place for, model\.layers\.2\."):
+    with pytest.raises(ValueError, match=r"holds 2 weights that Qwen2ForCausalLM does not have, model\.layers\.2\."):
         PretrainedPolicy(str(folder)).load()
     assert "LOAD REPORT" not in capfd.readouterr().err
 

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheck
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from lightning_gft import Evaluation, LoRA, ScratchPolicy
+from lightning_gft import Evaluation, LoRA, ScratchPolicy, TransformersEngine
 from lightning_gft.callbacks import HuggingFaceExport
 from tests.conftest import tiny_loader
 from tests.module.runs import ROWS, Rows, fit, make_module, weights
@@ -40,6 +40,15 @@ class Trace(Callback):
         self.measured.append(weights(pl_module))
 
 
+class Noting(TransformersEngine):
+    """Counts how often the weights have changed."""
+
+    changes = 0
+
+    def weights_changed(self) -> None:
+        self.changes += 1
+
+
 def average(trace: list[dict[str, Tensor]], decay: float | None = 0.5) -> dict[str, Tensor]:
     """Return the average of weights by its definition; ``None`` for equal shares."""
     result = trace[0]
@@ -51,13 +60,17 @@ def average(trace: list[dict[str, Tensor]], decay: float | None = 0.5) -> dict[s
 
 @pytest.mark.parametrize(("callback", "decay"), [(lambda: EMAWeightAveraging(decay=0.5), 0.5), (WeightAveraging, None)])
 def test_weights_in_the_end_and_in_validation_are_the_averages(callback: Any, decay: float | None):
-    trace, module = Trace(), make_module(evaluation=SHORT)
+    loader, engine, trace = tiny_loader(), Noting(), Trace()
+    loader.rollout = engine
+    module = make_module(policy=loader, evaluation=SHORT)
     fit(module, Rows(val_rows=ROWS, **DATA), callbacks=[trace, callback()], val_check_interval=2)
     assert len(trace.after) == 4
     torch.testing.assert_close(weights(module), average(trace.after, decay))
     torch.testing.assert_close(trace.measured[0], average(trace.after[:2], decay))
     moved = max((trace.after[-1][name] - value).abs().max() for name, value in weights(module).items())
     assert moved > 1e-3
+    # Four steps, two validations that begin and end, and the end of training.
+    assert engine.changes == 4 + 2 * 2 + 1
     plain = Trace()
     fit(make_module(evaluation=SHORT), Rows(**DATA), callbacks=[plain])
     torch.testing.assert_close(trace.after, plain.after)  # averaging does not change the training

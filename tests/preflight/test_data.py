@@ -138,7 +138,7 @@ def test_parts_of_another_kind_are_refused(settings, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([ExpertSource()], {"score": DigitSum()}), "sources must be a dict by names of your choice, not a list"),
+        (([ExpertSource()], {"score": DigitSum()}), "`sources`: expected a dict by names of your choice, got a list"),
         (({"expert": "expert"}, {"score": DigitSum()}), r"sources\['expert'\]`: expected a ResponseSource"),
         (({"expert": ExpertSource()}, {"score": "len"}), r"rewards\['score'\]`: expected a Reward"),
     ],

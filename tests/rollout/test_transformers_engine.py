@@ -223,6 +223,20 @@ def test_an_engine_is_attached_once_and_learns_of_changed_weights():
     assert engine.seen == [policy]
     policy.weights_changed()
     assert engine.seen == [policy, "changed"]
+    torch.nn.Sequential(policy).load_state_dict({f"0.{name}": value for name, value in policy.state_dict().items()})
+    assert engine.seen == [policy, "changed", "changed"]
+
+
+@pytest.mark.parametrize("given", [[[4]], [[4]] * 3, [[4], []]])
+def test_an_engine_that_gives_another_number_of_responses_is_refused(given: list[list[int]]):
+    class Given(TransformersEngine):
+        def generate(self, *_: Any, **__: Any) -> list[list[Response]]:
+            return [[Response(ids) for ids in given]]
+
+    policy = tiny_policy()
+    policy.engine = Given()
+    with pytest.raises(RuntimeError, match="`rollout`: expected 2 responses of at least one token"):
+        policy.generate([[3]], 1, SamplingParams(4), seed=0, with_greedy=True)
 
 
 @pytest.mark.parametrize("max_batch_size", [0, -1])

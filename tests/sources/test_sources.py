@@ -46,7 +46,9 @@ def test_more_demonstrations_than_wanted_are_chosen_by_the_seed(policy):
 @pytest.mark.parametrize(("source", "column"), [(ExpertSource(), "expert_column"), (TeacherSource(), "teacher_column")])
 def test_a_role_that_the_data_lacks_is_named_with_the_remedy(source: DatasetSource, column: str, policy):
     batch = prompt_batch(policy.tokenizer, PROMPTS, demonstrations={"another": GIVEN})
-    with pytest.raises(ValueError, match=rf"{type(source).__name__} needs demonstrations.*set {column} in the datamod"):
+    with pytest.raises(
+        ValueError, match=rf"`{column}`: .* for {type(source).__name__}, got none .* it in the datamodule"
+    ):
         source.respond(batch, policy, 0)
 
 
@@ -84,7 +86,7 @@ def rows(*numbers: int) -> list[Example]:
 def test_rows_without_the_role_are_refused_before_training():
     TeacherSource(2).check_rows(rows(2, 0, 3))
     SelfSource().check_rows(rows(0))
-    with pytest.raises(ValueError, match=r"ExpertSource needs demonstrations, .*'expert'; set expert_column"):
+    with pytest.raises(ValueError, match=r"`expert_column`: expected demonstrations for ExpertSource, got none"):
         ExpertSource().check_rows(rows(1))
     with pytest.warns(UserWarning, match=r"TeacherSource\(num_responses=4\), but no row has more than 3"):
         TeacherSource(4).check_rows(rows(2, 3))

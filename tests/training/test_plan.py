@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_gft import DynamicCoefficientRectifier, GFTLoss, GroupBatch, GroupLoss, TokenBatch
+from lightning_gft import DynamicCoefficientRectifier, GFTLoss, GroupBatch, GroupLoss, SelfSource, TokenBatch
 from lightning_gft.policy import Policy
 from lightning_gft.types import Need
 from tests.module.runs import Passes, Rows, fit, make_module
@@ -95,6 +95,15 @@ def test_what_a_loss_needs_is_known_when_it_is_asked_and_when_it_counts():
         asked = loss.asked[update]
         torch.testing.assert_close(asked.sequence_logratio, tokens.sequence_logratio, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(asked.entropy, tokens.entropy)
+
+
+def test_sampling_logprobs_are_known_in_every_update_and_compared_in_the_first():
+    loss, own = Needing(), SelfSource(4, max_new_tokens=4)
+    trainer = fit(make_module(loss, {"own": own}, updates_per_batch=2))
+    first, second = loss.counted
+    assert torch.equal(first.sampling_logprobs, second.sampling_logprobs)
+    assert (second.logprobs - second.sampling_logprobs).abs().max() > 0.01
+    assert trainer.callback_metrics["train/sampling/logprob_difference"] < 1e-4
 
 
 def test_what_a_loss_does_not_need_is_not_there():

@@ -23,7 +23,7 @@ _NEXT = [1, 2, 3, 0]
 def shares_prompts(model: PreTrainedModel) -> Capability[bool]:
     """Find out whether the responses of a model can share their prompt's keys and values.
 
-    The attention that does so takes the place of transformers' ``sdpa``, which knows no caps and no sinks. That a
+    The attention that does so replaces transformers' ``sdpa``, and knows no caps and no sinks. That a
     model's layers leave their attention to it is *tried*: a step of a few tokens must give the logits that it gives
     otherwise.
     """
