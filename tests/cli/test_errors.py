@@ -29,17 +29,17 @@ from tests.cli.command import GFT, SMALL, refused
         (["--trainer.default_root_dir=/dev/null/run"], "got /dev/null/run (Not a directory); choose another"),
         (
             ["--trainer.default_root_dir=" + "n" * 300],
-            "trainer.default_root_dir: expected a folder that can be written",
+            "`trainer.default_root_dir`: expected a folder that can be written",
         ),
         (
             ["--trainer.callbacks=ModelCheckpoint", "--trainer.callbacks.dirpath=/proc/run"],
-            "ModelCheckpoint.dirpath: expected a folder that can be written to, got /proc/run (",
+            "`ModelCheckpoint.dirpath`: expected a folder that can be written to, got /proc/run (",
         ),
         (
             ["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=/proc/run"],
-            "CSVLogger.save_dir: expected a folder that can be written to, got /proc/run/lightning_logs/version_0 (",
+            "`CSVLogger.save_dir`: expected a folder that can be written to, got /proc/run/lightning_logs/version_0 (",
         ),
-        (["--trainer.devices=100"], "trainer.devices: expected at most "),
+        (["--trainer.devices=100"], "`trainer.devices`: expected at most "),
         (
             ["--trainer.precision=bf17"],
             "trainer.precision: Expected one of Literal[64, 32, 16], Literal['transformer-engine'",
@@ -66,7 +66,7 @@ from tests.cli.command import GFT, SMALL, refused
             "lightning_gft.ResponseSource is abstract; a new entry, or one whose name is misspelt, needs a",
         ),
         (["--model.optimizer.lr=-7"], "Invalid learning rate: -7.0"),
-        (["--trainer.strategy=warp"], "trainer.strategy: expected auto, ddp or fsdp2, got warp"),
+        (["--trainer.strategy=warp"], "`trainer.strategy`: expected auto, ddp or fsdp2, got warp"),
         (["--trainer.precision=16-true"], "`trainer.precision`: expected 32-true or bf16-mixed, got '16-true'"),
         (["--ckpt_path=nowhere.ckpt"], "nowhere.ckpt"),
         (
