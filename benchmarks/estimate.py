@@ -123,7 +123,7 @@ def seconds(model: Model, method: Method, strategy: str, gpus: int, given: Circu
     passed = sum((2 if kind == "all_reduce" else 1) * size for kind, size in moved.items()) / given.reached
     nodes = max(gpus // _NODE, 1)
     inside = passed * (1 - 1 / gpus) / given.nvlink
-    # A byte enters a node once, through any of its adapters, and goes on over NVLink; or each GPU gets it by its own.
+    # A byte enters a node once, through any of its adapters, and NVLink passes it on; or each GPU gets it by its own.
     shared = passed * (1 - 1 / nodes) / (_NODE * given.infiniband)
     return {
         "update_bytes": sum(closed_form(strategy, sizes(model, method), micro_batches).values()),

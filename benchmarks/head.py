@@ -40,7 +40,7 @@ class Inputs(NamedTuple):
 
 
 Outputs = dict[str, Tensor]
-"""Loss, log-probabilities and both gradients, by name; empty of one that has nothing to compare."""
+"""Loss, log-probabilities and both gradients, by name; empty of a contestant without any."""
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -33,7 +33,7 @@ SHAPES: dict[str, tuple[Any, ...]] = {
 """Fields of transformers' ``Qwen2Config``, by size."""
 SIDES = {"ours": "benchmarks.ours", "TRL": "benchmarks.peer"}
 """Modules with ``settings(job)`` and ``train(job, log)``; they import their library, so each is imported when used."""
-ARITHMETIC = Path(str(files("lightning_gft.arithmetic") / "assets"))
+ARITHMETIC = Path(str(files("lightning_gft.arithmetic") / "assets/arithmetic"))
 """The model that comes with the package."""
 _SPECIAL = ("<pad>", "<eos>", "<unk>")
 _PAD, _EOS, _ = range(len(_SPECIAL))

@@ -107,7 +107,7 @@ def measure(job: Job, workers: Workers, options: Namespace) -> dict[str, Any]:
 
 
 def turns(job: Job) -> dict[str, list[Part]]:
-    """Return who trains, by names: the part of each process."""
+    """Return the part of each process, by what is compared."""
     pairs = {name: [Part(job, name, rank) for rank in range(WORLD)] for name in STRATEGIES}
     return {_HALF: [Part(job, None)], _APART: [Part(job, None, rank) for rank in range(WORLD)], **pairs}
 

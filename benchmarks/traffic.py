@@ -23,7 +23,7 @@ _KINDS = ("all_reduce", "all_gather", "reduce_scatter", "broadcast")
 class CountTraffic(TorchDispatchMode):
     """Within this context all collectives of the process are counted, those that C++ code starts too.
 
-    It stands where PyTorch hands operations to their implementations, so DDP's reducer and FSDP's streams pass it like
+    It acts where PyTorch hands operations to their implementations, so DDP's reducer and FSDP's streams pass it like
     any call from Python. Gradients of a GPU come from another thread, to which PyTorch takes the context along.
 
     Attributes:

@@ -208,6 +208,17 @@ def shorten(value: object, length: int = 80) -> str:
     return written if len(written) <= length else written[: length - 1] + "…"
 
 
+def cut(text: str, length: int) -> str:
+    """Return a text without its middle where it is longer than asked for: beginning and end tell most.
+
+    Example:
+        >>> cut("abcdefgh", 8), cut("a" * 1000 + "b", 10)
+        ('abcdefgh', 'aaaaa ... [991 characters] ... aaaab')
+    """
+    half = length // 2
+    return text if len(text) <= length else f"{text[:half]} ... [{len(text) - 2 * half} characters] ... {text[-half:]}"
+
+
 def _complaint(field: str, of: str, expected: str, value: object, remedy: str) -> str:
     shown = shorten(value, _MOST_SHOWN)
     return f"`{field}`{of and f' of {of}'}: expected {expected}, got {shown}{remedy and f'; {remedy}'}"

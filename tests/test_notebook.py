@@ -41,7 +41,7 @@ def settings(module):
         "rewards": {n: [type(r).__name__, r.marker] for n, r in sampler.rewards.items()},
         "advantage": type(sampler.advantage).__name__,
         "loss": type(module.loss).__name__,
-        "threshold": getattr(module.loss.rectifier, "threshold", None),
+        "threshold": getattr(getattr(module.loss, "rectifier", None), "threshold", None),
         "optimizer": [type(optimizer).__name__, optimizer.defaults["lr"], optimizer.defaults["weight_decay"]],
         "evaluation": [evaluation.num_samples, evaluation.max_new_tokens],
         "data": [type(data).__name__, data.num_train, data.batch_size],

@@ -58,7 +58,7 @@ CONSTRUCTORS = {
     "GroupNormalizedAdvantage": "eps=1e-06, scale='group'",
     "GroupSampler": "sources, rewards, advantage=None",
     "GroupWriter": "path",
-    "HuggingFaceExport": "path, torch_dtype=None, merge=False",
+    "HuggingFaceExport": "path=None, torch_dtype=None, merge=False",
     "IdentityRectifier": "**kwargs",
     "LeaveOneOutAdvantage": "",
     "LoRA": "r=16, alpha=32, dropout=0.0, target_modules='all-linear', use_rslora=False, "

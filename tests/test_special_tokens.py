@@ -20,7 +20,7 @@ from lightning_gft import (
     RewardAdvantage,
     SelfSource,
 )
-from lightning_gft.preflight import check_data
+from lightning_gft.preflight.data import check_data
 from tests.conftest import prompt_batch, tiny_policy
 
 

@@ -1,4 +1,4 @@
-"""Datamodules of the arithmetic task: generated, seeded, in need of nothing."""
+"""Datamodules of the arithmetic task: generated from a seed, without any file."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class ArithmeticDataModule(PromptDataModule):
         max_operand: Largest number.
         num_teacher: Solutions that the teacher gives to a problem.
         teacher_slip: Probability that one of the teacher's steps is wrong.
-        batch_size: Prompts per step and process in training and prediction.
-        eval_batch_size: Prompts per step and process in validation and test.
+        batch_size: Prompts per step and rank in training and prediction.
+        eval_batch_size: Prompts per step and rank in validation and test.
         shuffle: Whether to shuffle the training rows anew every epoch.
         seed: What the problems and the order are drawn from.
-        num_workers: Processes that prepare batches; 0 prepares them in the training process.
+        num_workers: Workers of a rank that prepare batches; 0 prepares them in the rank itself.
 
     Raises:
         ValueError: If an option is out of range, or there are not as many different problems.
@@ -132,10 +132,10 @@ class ArithmeticPretrainingDataModule(PromptDataModule):
         num_second_skill: Validation problems of the second skill; 0 leaves it out.
         num_operands: Numbers of a problem.
         max_operand: Largest number.
-        batch_size: Prompts per step and process in training and prediction.
-        eval_batch_size: Prompts per step and process in validation and test.
+        batch_size: Prompts per step and rank in training and prediction.
+        eval_batch_size: Prompts per step and rank in validation and test.
         seed: What the problems are drawn from.
-        num_workers: Processes that prepare batches; 0 prepares them in the training process.
+        num_workers: Workers of a rank that prepare batches; 0 prepares them in the rank itself.
 
     Raises:
         ValueError: If an option is out of range.

@@ -29,5 +29,5 @@ class ArithmeticPolicy(PretrainedPolicy):
     """
 
     def __init__(self, lora: LoRA | None = None, rollout: RolloutEngine | None = None) -> None:
-        folder = files("lightning_gft.arithmetic") / "assets"
+        folder = files("lightning_gft.arithmetic") / "assets/arithmetic"
         super().__init__(str(folder), torch_dtype="float32", lora=lora, rollout=rollout)

@@ -5,13 +5,13 @@ answer, in one of two styles:
 
 * *left to right*, as the base policy and the teacher do it: ``12+7=19,19-5=14,#14``
 * *signs apart*, as the expert does it: what is added is summed up after ``P``, what is subtracted after ``N``, and the
-  two are put together: ``P12+7=19N5=5,19-5=14,#14``. Each sum goes step by step, a single number stands for itself and
-  an empty side is 0: ``P3+4=7,7+5=12N0=0,12+0=12,#12``.
+  two are put together: ``P12+7=19N5=5,19-5=14,#14``. Each sum goes step by step, a single number is written as
+  equal to itself and an empty side is 0: ``P3+4=7,7+5=12N0=0,12+0=12,#12``.
 
 So every step puts two numbers together. A *slip* makes a step's result wrong by a little, and later steps carry on from
 it.
 
-The second skill is to reverse or to sort letters, ``rev:hdkle=`` and ``sort:hdkle=``. It has nothing to do with sums,
+The second skill is to reverse or to sort letters, ``rev:hdkle=`` and ``sort:hdkle=``. It is unlike sums,
 so it shows what a policy forgets while it trains on them.
 """
 
@@ -24,7 +24,7 @@ from random import Random
 from typing import Literal
 
 ANSWER_MARKER = "#"
-"""What stands before a solution's answer."""
+"""Text before a solution's answer."""
 
 ARITHMETIC_ALPHABET = string.digits + string.ascii_lowercase + "+-=,:NP" + ANSWER_MARKER
 """All characters of prompts and solutions."""

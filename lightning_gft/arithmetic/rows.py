@@ -61,7 +61,7 @@ def arithmetic_row(problem: ArithmeticProblem, num_teacher: int, error: StepErro
 
 
 def letter_row(problem: LetterProblem, num_teacher: int) -> Row:
-    """Return a problem of the second skill with its solution, which everybody knows.
+    """Return a problem of the second skill with its solution, the same from expert and teacher.
 
     Example:
         >>> letter_row(LetterProblem("rev", "abc"), num_teacher=1)

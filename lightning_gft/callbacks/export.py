@@ -17,7 +17,7 @@ class HuggingFaceExport(Callback):
     """Writes the policy at the end of training, with tokenizer and model card, to be loaded with transformers or peft.
 
     Args:
-        path: Folder to write to, new or empty.
+        path: Folder to write to, new or empty; by default ``policy`` beside the logs of the run.
         torch_dtype: Data type of the written weights; by default the one that they were trained in.
         merge: Add adapters to the full-precision weights that they belong to, and write a plain model; else the adapter
             alone is written.
@@ -34,13 +34,8 @@ class HuggingFaceExport(Callback):
         'exported'
     """
 
-    def __init__(
-        self,
-        path: str,
-        torch_dtype: Dtype | None = None,
-        merge: bool = False,
-    ) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | None = None, torch_dtype: Dtype | None = None, merge: bool = False) -> None:
+        self.path = None if path is None else Path(path)
         self.torch_dtype = torch_dtype
         self.merge = merge
 
@@ -49,14 +44,18 @@ class HuggingFaceExport(Callback):
         if stage != "fit":
             return
         assert isinstance(pl_module, GFTLitModule)  # noqa: S101 (this package's callbacks serve its module)
-        check_target(self.path)
+        check_target(self._target(trainer))
         if self.merge:
             pl_module.policy_loader.check_merge()
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, GFTLitModule)  # noqa: S101 (this package's callbacks serve its module)
-        whole = whole_policy(pl_module, trainer.is_global_zero)
+        target, whole = self._target(trainer), whole_policy(pl_module, trainer.is_global_zero)
         if whole is not None:
-            path = export_policy(pl_module, self.path, whole=whole, torch_dtype=self.torch_dtype, merge=self.merge)
+            path = export_policy(pl_module, target, whole=whole, torch_dtype=self.torch_dtype, merge=self.merge)
             rank_zero_info(f"Policy written to {path}")
+
+    def _target(self, trainer: Trainer) -> Path:
+        folder = trainer.log_dir or trainer.default_root_dir  # asked of all ranks at once
+        return self.path or Path(folder) / "policy"

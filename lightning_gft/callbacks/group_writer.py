@@ -36,7 +36,7 @@ class GroupWriter(Callback):
     ``.jsonl``, as they do if ``path`` has that suffix. What JSON does not know, such as a date, is a text there.
 
     Args:
-        path: New file to write. With several processes each writes its own, its rank before the suffix.
+        path: New file to write. Each of several ranks writes its own, its number before the suffix.
 
     Raises:
         FileExistsError: When a run starts, if there is something at ``path``.
@@ -111,7 +111,7 @@ class GroupWriter(Callback):
             fits = path.suffix != ".jsonl" and not hint
             # All ranks write one format, so that one glob reads their files; after an exception the others may be gone.
             if together and not trainer.strategy.reduce_boolean_decision(fits) and fits:
-                fits, hint = False, "; JSON Lines, as another process has rows that Parquet cannot hold"
+                fits, hint = False, "; JSON Lines, as another rank has rows that Parquet cannot hold"
             if not fits:
                 _write_json_lines(self.rows, unfinished)
                 path = path.with_suffix(".jsonl")
@@ -119,7 +119,7 @@ class GroupWriter(Callback):
         finally:
             unfinished.unlink(missing_ok=True)  # of a disk that is full, say
         others = f", of {trainer.world_size} such files" if trainer.world_size > 1 else ""
-        print(  # every process tells of its own file
+        print(  # every rank reports its own file
             f"{len(self.rows)} groups written to {path}{others}; {self.unfinished} of {self.responses} responses are "
             f"unfinished{hint}"
         )

@@ -1,4 +1,4 @@
-"""Which checkpoint ``--ckpt_path`` stands for."""
+"""Which checkpoint ``--ckpt_path`` names."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from lightning_gft.errors import GFTValueError
 
 _CHOICES = "auto, ddp or fsdp2"
 _PROCESSES = 8
-"""As many processes may share the cores of any machine, to try something."""
+"""As many ranks may share the cores of any machine, to try something."""
 
 
 def check_trainer(config: dict[str, Any]) -> None:
@@ -28,7 +28,7 @@ def check_trainer(config: dict[str, Any]) -> None:
     on_cpu = config["accelerator"] == "cpu" or not torch.cuda.is_available()
     devices, most = str(config["devices"]), max(os.cpu_count() or 1, _PROCESSES)
     if on_cpu and devices.isdecimal() and int(devices) > most:
-        raise GFTValueError(f"trainer.devices: expected at most {most} processes on this machine, got {devices}")
+        raise GFTValueError(f"trainer.devices: expected at most {most} ranks on this machine, got {devices}")
 
 
 def _check_strategy(name: str) -> None:
@@ -39,7 +39,7 @@ def _check_strategy(name: str) -> None:
 
 
 def check_port(world_size: int) -> None:
-    """Refuse a ``MASTER_PORT`` at which several processes cannot meet."""
+    """Refuse a ``MASTER_PORT`` at which several ranks cannot meet."""
     port = os.environ.get("MASTER_PORT", "0")
     if world_size > 1 and not (port.isdecimal() and int(port) < 2**16):
         raise GFTValueError(f"`MASTER_PORT`: expected a port such as 29500, got {port!r}; set it, or unset it")

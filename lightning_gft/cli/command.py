@@ -108,7 +108,7 @@ class GFTCLI(LightningCLI):
         return [] if given is None else [*given] if isinstance(given, list) else [given]
 
     def after_fit(self) -> None:
-        """Print what the last validation measured, and what has become of the weights."""
+        """Print what the last validation measured, and where the weights are."""
         print_figures(self.trainer, "val")
         print_kept(self.trainer)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from lightning_gft.cli.texts import cut
+from lightning_gft.checks import cut
 from lightning_gft.errors import GFTValueError
 
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -39,13 +39,13 @@ class _StrictLoader(_SafeLoader):  # type: ignore[misc]
 def check_yaml(text: str) -> None:
     """Refuse YAML that is too large, too deep, or contains itself.
 
-    An alias counts as much as what it stands for, which a few lines of aliases of aliases make astronomical.
+    An alias counts as much as its anchor, which a few lines of aliases of aliases make astronomical.
 
     Example:
         >>> check_yaml("{a: &all [1, 2], b: *all}")
         >>> check_yaml("&all [*all]")
         Traceback (most recent call last):
-        lightning_gft.errors.GFTValueError: the alias *all stands within what it stands for; write it out
+        lightning_gft.errors.GFTValueError: the alias *all is within its own anchor; write it out
     """
     if len(text) > _MAX_CHARACTERS:
         raise GFTValueError(f"expected at most {_MAX_CHARACTERS} characters of YAML, got more")
@@ -58,7 +58,7 @@ def check_yaml(text: str) -> None:
             counts.append(0)
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor in opened:
-                raise GFTValueError(f"the alias *{event.anchor} stands within what it stands for; write it out")
+                raise GFTValueError(f"the alias *{event.anchor} is within its own anchor; write it out")
             counts[-1] += sizes.get(event.anchor, 1)
         elif isinstance(event, yaml.ScalarEvent):
             sizes[event.anchor] = 1

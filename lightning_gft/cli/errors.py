@@ -16,9 +16,9 @@ import torch.distributed as distributed
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
+from lightning_gft.checks import cut
 from lightning_gft.cli.parsing import explain
 from lightning_gft.cli.processes import this_process
-from lightning_gft.cli.texts import cut
 from lightning_gft.errors import GFTError
 
 TRACEBACK_VARIABLE = "LIGHTNING_GFT_TRACEBACK"
@@ -41,10 +41,10 @@ _MEMORY = (
 )
 _OF_MEETING = (distributed.DistNetworkError, distributed.DistStoreError)
 _MEETING = (
-    "Start all of them, with the same MASTER_ADDR and MASTER_PORT: the machine of process 0, and a port that is free "
-    "on it."
+    "Start all of them, with the same MASTER_ADDR and MASTER_PORT: the machine of rank 0, and a port that is free on "
+    "it."
 )
-_FIRST = "If another process has told an error, that is the reason; if none has,"
+_FIRST = "If another rank has reported an error, that is the reason; if none has,"
 _TIMED_OUT = f"{_FIRST} one of them hangs, or takes longer for its share than the strategy's timeout."
 _GONE = f"{_FIRST} one of them was killed, as when the machine's memory runs out."
 _FROM_GLOO = re.compile(r"\[[^]]*/gloo/[^]]*\] (.*?)(?: This is typically .*)?", re.DOTALL)
@@ -52,7 +52,7 @@ _FROM_NCCL = re.compile(
     r"remote process exit|ncclRemoteError|communicator was aborted|collective operation timeout|before timing out"
 )
 _HEAD_START = 1.1
-"""Seconds by which the first error is ahead in what torchrun tells: it goes by whole ones."""
+"""Seconds by which the first error is ahead in torchrun's summary, which counts whole ones."""
 
 
 @contextmanager
@@ -60,8 +60,8 @@ def one_line_errors() -> Iterator[None]:
     """Within this context an error that the user can put right ends the program with its message alone.
 
     Any other comes with its traceback, and so does every one if ``LIGHTNING_GFT_TRACEBACK`` is set. One of several
-    processes says which it is, and whether another one's error is the reason. What torchrun started leaves its error
-    for torchrun's summary.
+    ranks says which it is, and whether another one's error is the reason. A process that torchrun has started leaves
+    its error for torchrun's summary.
     """
     try:
         yield
@@ -87,7 +87,7 @@ def _record(error: Exception) -> None:
 
 
 def _lost(error: Exception) -> str | None:
-    """Return what to tell of an error that only follows from one of another process, ``None`` for all others."""
+    """Return the message of an error that only follows from one of another rank, ``None`` for all others."""
     if not isinstance(error, RuntimeError):
         return None
     text = str(error)
@@ -100,16 +100,16 @@ def _lost(error: Exception) -> str | None:
         return None
     what = text.strip().splitlines()[0].rstrip(".")
     if re.search("tim(ed|ing) ?out|timeout", text, re.IGNORECASE):
-        return f"another process did not answer in time ({what}). {_TIMED_OUT}"
-    return f"another process is gone ({what}). {_GONE}"
+        return f"another rank did not answer in time ({what}). {_TIMED_OUT}"
+    return f"another rank is gone ({what}). {_GONE}"
 
 
 def _message(error: Exception) -> str | None:
-    """Return what to tell of an error in place of its traceback, ``None`` if it may be a mistake in the code."""
+    """Return the message that takes the place of an error's traceback, ``None`` if it may be a mistake in the code."""
     if isinstance(error, torch.OutOfMemoryError):
         return f"{error}\n{_MEMORY}"
     if isinstance(error, _OF_MEETING):
-        return f"the processes of this run have not met: {str(error).splitlines()[0].rstrip('.')}. {_MEETING}"
+        return f"the ranks of this run have not met: {str(error).splitlines()[0].rstrip('.')}. {_MEETING}"
     if isinstance(error, GFTError | MisconfigurationException):
         return str(error)
     if isinstance(error, OSError) and error.errno in _OF_PLACES:

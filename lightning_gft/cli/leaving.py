@@ -19,7 +19,7 @@ def quiet_ends() -> Iterator[None]:
         try:
             yield
         finally:
-            sys.stdout.flush()  # here, where a closed pipe can be told from a failure, and not as the interpreter ends
+            sys.stdout.flush()  # here, where a closed pipe is known from a failure, not as the interpreter ends
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted\n")
         sys.exit(128 + signal.SIGINT)

@@ -33,7 +33,7 @@ _COMPARED = ("seed_everything", "model", "data")  # how long and where to train 
 
 
 def quieten() -> None:
-    """Keep the terminal for what is about the run: no bars for reading files, no advice that nobody can follow."""
+    """Keep the terminal for what is about the run: no bars for reading files, no advice that a user cannot follow."""
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
@@ -52,9 +52,9 @@ def _is_no_tip(record: logging.LogRecord) -> bool:
 def default_loggers(root: str) -> list[Logger]:
     """Return loggers that write to a folder of their own below ``root``."""
     csv = CSVLogger(root)
-    if "://" in root:  # not of this machine, where there is nothing to claim
+    if "://" in root:  # not of this machine, so no folder can be claimed
         return [csv, TensorBoardLogger(root, version=csv.version)]
-    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]  # the other processes write nothing
+    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]  # the other ranks write nothing
         csv = CSVLogger(root, version=_claim_version(Path(root) / "lightning_logs", first=csv.version))
     return [csv, TensorBoardLogger(root, version=csv.version)]
 
@@ -84,7 +84,7 @@ def remove_unused(loggers: Iterable[Logger]) -> None:
 class KeepConfig(SaveConfigCallback):
     """Keeps the run's configuration beside its logs, never in the place of a file that is there.
 
-    What belongs to a single call, the checkpoint that it goes on from, is not part of it: every subcommand can read it.
+    What belongs to a single call, the checkpoint to resume from, is left out, so that every subcommand can read it.
     """
 
     def __init__(self, parser: LightningArgumentParser, config: Namespace, **kwargs: Any) -> None:
@@ -104,7 +104,7 @@ class KeepConfig(SaveConfigCallback):
     on_validation_start = on_test_start = on_predict_start = on_fit_start
 
     def _keep(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        log_dir = trainer.log_dir  # asked of all processes at once
+        log_dir = trainer.log_dir  # asked of all ranks at once
         if not trainer.loggers or log_dir is None or self.already_saved:
             return
         folder = Path(log_dir)

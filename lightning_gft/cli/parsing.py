@@ -14,9 +14,8 @@ from lightning.pytorch.cli import LightningArgumentParser
 from typing_extensions import override
 
 import lightning_gft
-from lightning_gft.checks import did_you_mean
+from lightning_gft.checks import cut, did_you_mean
 from lightning_gft.cli.documents import check_yaml
-from lightning_gft.cli.texts import cut
 from lightning_gft.schedules import borrow_schedules
 
 _load_yaml = get_loader("yaml")

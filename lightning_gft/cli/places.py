@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from lightning_gft.cli.texts import cut
+from lightning_gft.checks import cut
 from lightning_gft.errors import GFTValueError
 
 _TRIED = 2**16

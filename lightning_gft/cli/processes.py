@@ -23,13 +23,13 @@ _GRACE = 5.0
 
 
 def this_process() -> str:
-    """Return which of several processes this is, and where; empty if it is the only one."""
+    """Return which of several ranks this process is, and where; empty if it is the only one."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         rank, number = torch.distributed.get_rank(), torch.distributed.get_world_size()
     else:
         rank = rank_zero_only.rank  # type: ignore[attr-defined]
         number = int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1)
-    return f"process {rank} of {number} on {socket.gethostname()}" if number > 1 else ""
+    return f"rank {rank} of {number} on {socket.gethostname()}" if number > 1 else ""
 
 
 def end_with_launcher() -> None:
@@ -68,7 +68,7 @@ def failing_alone() -> Iterator[None]:
     except BaseException as error:
         if not (torch.distributed.is_available() and torch.distributed.is_initialized()) or _was_asked(error):
             raise
-        if not isinstance(error, SystemExit):  # which has been told already
+        if not isinstance(error, SystemExit):  # which has been reported already
             sys.excepthook(type(error), error, error.__traceback__)
         sys.stdout.flush()
         sys.stderr.flush()

@@ -15,6 +15,6 @@ def run(args: list[str] | None = None) -> None:
     end_with_launcher()
     with failing_alone(), quiet_ends(), one_line_errors():
         command = GFTCLI(args)
-        command.trainer.strategy.barrier()  # a run has succeeded when all of its processes have
+        command.trainer.strategy.barrier()  # a run has succeeded when all of its ranks have
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()  # its threads may abort a process that just ends

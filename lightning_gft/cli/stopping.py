@@ -25,7 +25,7 @@ class StopRequest:
 
     A second signal, of either kind, ends the process at once, whatever it is in: Python runs no handler while it is
     in C code, so from the first signal on both have their default effect, and a thread ends the process if the handler
-    did not get to run at all, as in a collective that other processes do not join.
+    did not get to run at all, as in a collective that other ranks do not join.
     """
 
     def __init__(self) -> None:
@@ -166,7 +166,7 @@ class StopBetweenSteps(Callback):
         self.request.release()
 
     def _start(self, trainer: Trainer, module: LightningModule, num_batches: Sequence[float]) -> None:
-        """Count the batches that all processes have, after which they can agree; the few others are finished."""
+        """Count the batches that all ranks have, after which they can agree; the few others are finished."""
         if trainer.state.fn != TrainerFn.FITTING:
             self.request.finish("batch")
         own = torch.tensor(float(sum(num_batches)), device=module.device)

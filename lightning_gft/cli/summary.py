@@ -23,7 +23,7 @@ def print_figures(trainer: Trainer, stage: str) -> None:
         if kind == stage:
             *dataset, figure = rest
             figures.setdefault(figure, {})["/".join(dataset)] = short(float(value))
-    log_dir = trainer.log_dir  # asked of all processes at once
+    log_dir = trainer.log_dir  # asked of all ranks at once
     if not trainer.is_global_zero:
         return
     names = list(dict.fromkeys(name for row in figures.values() for name in row))

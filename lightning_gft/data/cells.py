@@ -15,7 +15,7 @@ _VARIABLES = ("tools", "documents")
 
 
 class Padded(dict[str, Any]):
-    """An object of a Parquet file or saved data set, where a null may stand for a key that only other rows have."""
+    """An object of a Parquet file or saved data set, where a null may be a key that only other rows have."""
 
 
 def read_conversation(cell: Any, *, splits: bool) -> tuple[Prompt, list[Answer]]:
@@ -72,7 +72,7 @@ def read_variables(cells: Mapping[str, Any]) -> dict[str, Any]:
     for name in _VARIABLES:
         cell = cells.get(name)
         if isinstance(cell, str):
-            with suppress(ValueError):  # a text, whatever it stands for
+            with suppress(ValueError):  # a text that is no JSON
                 cell = json.loads(cell)
         are_objects = isinstance(cell, list) and all(isinstance(item, dict) for item in cell)
         if cell and (are_objects or name == "tools"):

@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 
 class NumberedRows(list[Row]):
-    """Rows chosen from more, which know where among them they stood: that is what errors call them by.
+    """Rows chosen from more, which know their places among these, by which errors call them.
 
     Example:
         >>> rows = NumberedRows([{"prompt": "1+1="}], positions=[7])
@@ -75,7 +75,7 @@ class Columns:
     that is not finished counts as missing too, or is an error.
 
     Raises:
-        ValueError: If ``answer_marker`` is null, or columns stand for the same thing.
+        ValueError: If ``answer_marker`` is null, or two columns are given for one thing.
 
     Example:
         >>> columns = Columns(prompt_column="question", expert_column="answer", answer_marker="####")
@@ -172,7 +172,7 @@ class Columns:
         return TextExample(prompt, reference, demonstrations, row, number, variables, +left_out)
 
     def _finished(self, row: Row, column: str, count: int, number: int | str) -> list[bool]:
-        """Return which of the responses in a column are finished; all, where no other column tells."""
+        """Return which of the responses in a column are finished; all, where no other column says so."""
         name = column.removesuffix("_responses")
         flag_column = f"{name}_finished"
         if name == column or row.get(flag_column) is None:

@@ -19,7 +19,7 @@ _SENTENCEPIECE_SPACE = "\u2581"  # these tokenizers write a space so, and take t
 class CoverageCheck:
     """Refuses a text of which a tokenizer would lose a part.
 
-    A tokenizer may have an unknown token, which then stands among a text's ids; or it may drop what it does not know,
+    A tokenizer may have an unknown token, which is then among a text's ids; or it may drop what it does not know,
     and leave no trace of it. So each character is tried by itself, the first time that it occurs. Characters that are
     not seen (white space, control characters, combining marks) may go, and so may what the tokenizer's normaliser
     takes away on purpose.
@@ -68,7 +68,7 @@ class CoverageCheck:
                 _refuse([char for char in encoded if unknown in encoded[char]], text, index)
 
     def _may_drop(self) -> bool:
-        # Of the models of the tokenizers library, this one alone drops; the others raise if they have no unknown token.
+        # This model alone of the tokenizers library drops; the others raise if they have no unknown token.
         return self._core is None or (isinstance(self._core.model, BPE) and self._core.model.unk_token is None)
 
     def _find_dropped(self, chars: Sequence[str]) -> set[str]:
@@ -86,9 +86,9 @@ class CoverageCheck:
 
 
 def _unknown_token(tokenizer: PreTrainedTokenizerBase, model: Any) -> str | None:
-    """Return what stands for the unknown, which the tokenizer's maker may have told only to the model within."""
+    """Return the token of the unknown, which may be known to the tokenizer's inner model alone."""
     token = tokenizer.unk_token or getattr(model, "unk_token", None)
-    # GPT-2 calls its end of sequence unknown as well, which it puts around texts and has no need of within them.
+    # GPT-2 calls its end of sequence unknown as well, which it puts around texts and not within them.
     return None if token in (tokenizer.eos_token, tokenizer.bos_token) else token
 
 

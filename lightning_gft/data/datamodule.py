@@ -39,16 +39,16 @@ class PromptDataModule(LightningDataModule, ABC):
     A subclass says what the rows are (:meth:`load_rows`) and how they are read (:meth:`make_encoder`).
 
     Training goes through the rows in an order drawn from ``seed``, ``seed_everything`` and the epoch alone, the same
-    whatever the number of processes, which take turns at it. (Where the rows do not divide among them, the first few
-    are trained on twice; validation and test count each row once.) A run that stopped in the middle of an epoch
-    resumes there. Prediction goes through the training prompts in the order of the data.
+    whatever the number of ranks, which take turns at it. (Where the rows do not divide among them, the first few are
+    trained on twice; validation and test count each row once.) A run that stopped in the middle of an epoch resumes
+    there. Prediction goes through the training prompts in the order of the data.
 
     Args:
-        batch_size: Prompts per step and process in training and prediction.
-        eval_batch_size: Prompts per step and process in validation and test.
+        batch_size: Prompts per step and rank in training and prediction.
+        eval_batch_size: Prompts per step and rank in validation and test.
         shuffle: Whether to shuffle the training rows anew every epoch.
-        seed: Seed of the order, which `seed_everything` changes too.
-        num_workers: Processes that prepare batches; 0 prepares them in the training process.
+        seed: Seed of the order, which ``seed_everything`` changes too.
+        num_workers: Workers of a rank that prepare batches; 0 prepares them in the rank itself.
 
     Raises:
         ValueError: If a batch size is not positive, or the number of workers is negative.
@@ -112,7 +112,7 @@ class PromptDataModule(LightningDataModule, ABC):
             self.examples[split] = {name: self._encode(encoder, part, split, name) for name, part in rows.items()}
 
     def train_dataloader(self) -> ResumableDataLoader:
-        """Return the training batches of this process."""
+        """Return the training batches of this rank."""
         examples = _as_dataset(self._examples_of("train")[""])
         sampler: DistributedSampler[Example] = DistributedSampler(
             examples, shuffle=self.shuffle, seed=self._order_seed(), **self._replica()
@@ -143,9 +143,9 @@ class PromptDataModule(LightningDataModule, ABC):
             if len(examples) < replica["num_replicas"]:
                 raise GFTValueError(
                     f"{data_name(split, name)} data: {len(examples)} rows are too few for {replica['num_replicas']} "
-                    "processes, each of which needs one: add rows, or start fewer processes"
+                    "ranks, each of which needs one: add rows, or start fewer ranks"
                 )
-        # Unlike Lightning's own sampler, which repeats examples until every process has as many.
+        # Unlike Lightning's own sampler, which repeats examples until every rank has as many.
         return [
             DataLoader(
                 _as_dataset(examples),
@@ -175,7 +175,7 @@ class PromptDataModule(LightningDataModule, ABC):
         return examples
 
     def _check_demonstrations(self, encoder: ExampleEncoder, examples: list[Example]) -> None:
-        """Tell of rows without a demonstration, and refuse a column that has none at all."""
+        """Warn of rows without a demonstration, and refuse a column that has none at all."""
         left_out = sum((example.left_out for example in examples), Counter[str]())
         gaps = []
         for role, column in encoder.columns.demonstration_columns.items():
@@ -201,11 +201,11 @@ class PromptDataModule(LightningDataModule, ABC):
         return self.examples[split]
 
     def _order_seed(self) -> int:
-        """Order follows ``seed_everything`` as well, which every process knows; nothing else is sure to be shared."""
+        """Order follows ``seed_everything`` as well, which every rank knows; nothing else is sure to be shared."""
         return self.seed + int(os.environ.get("PL_GLOBAL_SEED", 0))
 
     def _replica(self) -> dict[str, Any]:
-        # The strategy knows which processes share their rows; under tensor parallelism rank and world size do not tell.
+        # The strategy knows which ranks share their rows; under tensor parallelism rank and world size do not say.
         kwargs = None if self.trainer is None else self.trainer.distributed_sampler_kwargs
         return kwargs or {"num_replicas": 1, "rank": 0}
 

@@ -54,11 +54,11 @@ class GroupDataModule(PromptDataModule):
         test_path: Where the test data are, if not at ``path``.
         max_train_rows: Use only the first N training rows.
         max_val_rows: Use only the first N validation rows.
-        batch_size: Prompts per step and process in training and prediction.
-        eval_batch_size: Prompts per step and process in validation and test.
+        batch_size: Prompts per step and rank in training and prediction.
+        eval_batch_size: Prompts per step and rank in validation and test.
         shuffle: Whether to shuffle the training rows anew every epoch.
         seed: What the order, and the rows held out, are drawn from.
-        num_workers: Processes that prepare batches; 0 prepares them in the training process.
+        num_workers: Workers of a rank that prepare batches; 0 prepares them in the rank itself.
         unfinished_demonstrations: Drop a demonstration that the data call unfinished, as ``self_finished`` does for
             ``self_responses`` in a file that ``predict`` has written, or refuse it.
         conversation_column: Column with whole conversations (``messages``, ShareGPT's ``conversations``), in place of

@@ -21,7 +21,7 @@ _EXPECTED = "a JSON object a line, or a list of objects"
 def read_json(file: BinaryIO, name: str, field: str | None = None) -> list[Row]:
     r"""Return the rows of JSON text: one object a line, one list of objects, or objects one after another.
 
-    Each value is what Python's ``json`` makes of it, whatever stands in other rows. A number with more digits than a
+    Each value is what Python's ``json`` makes of it, whatever is in other rows. A number with more digits than a
     float keeps is a ``Decimal``.
 
     Example:

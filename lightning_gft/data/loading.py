@@ -1,4 +1,4 @@
-"""Rows from files, folders, saved data sets and the hub, with every value as it stands there."""
+"""Rows from files, folders, saved data sets and the hub, with every value as it is there."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def load_rows(
 ) -> Rows:
     r"""Load one split of a data set, or slices of its splits.
 
-    Values are what the file says they are: JSON text ``"007"`` is a text, whatever stands in other rows, and keys that
+    Values are what the file says they are: JSON text ``"007"`` is a text, whatever is in other rows, and keys that
     an object lacks stay away. All values of .csv and .tsv files are texts and an empty cell is ``None``. A column that
     a row lacks is ``None`` in it. A file, and files found by a glob, are one split, ``"train"``.
 

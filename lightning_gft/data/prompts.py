@@ -83,7 +83,7 @@ def check_prompt(prompt: object) -> None:
 def prompt_text(prompt: Prompt) -> str:
     r"""Return a prompt as a text without any template; of a conversation, the texts of its messages.
 
-    A part of a message that is not a text, an image say, stands there as its type.
+    A part of a message that is not a text, an image say, is written as its type.
 
     Example:
         >>> parts = [{"type": "image", "url": "cat.png"}, {"type": "text", "text": "What is this?"}]
@@ -101,7 +101,7 @@ def _check_message(message: object, name: str) -> None:
     if not isinstance(message.get("role"), str):
         raise GFTValueError(f"{name}: expected a role, such as 'user', got none in {shorten(message)}")
     content = message.get("content")
-    if content is None and not message.get("tool_calls"):  # a call of a tool may stand instead of a text
+    if content is None and not message.get("tool_calls"):  # a call of a tool takes the place of a text
         raise GFTValueError(f"{name}: expected content, got none in {shorten(message)}")
     if not isinstance(content, str | list | None):
         raise GFTTypeError(f"{name}: expected a text or a list of parts as its content, got {shorten(message)}")

@@ -143,7 +143,7 @@ class PromptRenderer:
             warn_of_written_break(field, getattr(self, field))
         if "{prompt}" not in self.prompt_template:
             raise GFTValueError(
-                f"prompt_template={self.prompt_template!r} does not hold the prompt: write {{prompt}} where it stands"
+                f"prompt_template={self.prompt_template!r} does not hold the prompt: write {{prompt}} where it belongs"
             )
         if not uses_chat_template:
             if self.system_prompt:
@@ -172,7 +172,7 @@ class PromptRenderer:
             raise GFTValueError(f"system_prompt: {error}") from error
 
 
-_MEANING = {"prompt_template": "; '{prompt}' stands for the prompt as it is"}
+_MEANING = {"prompt_template": "; '{prompt}' is replaced by the prompt"}
 
 
 def _check_variables(template: ChatTemplate) -> None:

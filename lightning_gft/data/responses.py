@@ -34,7 +34,7 @@ class ResponseWriter:
 
     With a chat template, a response is what the rendered conversation has after the prompt. Where the template drops a
     part of the answer (a thought, mostly), or opens the answer with what the response itself begins with, the response
-    follows the prompt as it stands.
+    follows the prompt as it is.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate | None, prefix: str = "") -> None:

@@ -1,4 +1,4 @@
-"""A dataloader that can go on in the middle of an epoch."""
+"""A dataloader that resumes in the middle of an epoch."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class ResumableDataLoader(DataLoader[Example]):
     """A ``DataLoader`` whose position in the epoch is part of Lightning's checkpoints.
 
     Lightning saves and restores any training dataloader that has ``state_dict`` and ``load_state_dict``. The order of
-    an epoch follows from the sampler's seed and epoch, so the number of batches handed out says where it stands. It
-    counts for that epoch only: a checkpoint written at an epoch's end starts the next one from its beginning.
+    an epoch follows from the sampler's seed and epoch, so the number of batches handed out is the position.
+    It counts for that epoch only: a checkpoint written at an epoch's end starts the next one from its beginning.
 
     Example:
         >>> from torch.utils.data import DistributedSampler
@@ -36,15 +36,15 @@ class ResumableDataLoader(DataLoader[Example]):
         return {"epoch": epoch, "batches": batches, "order": self._order()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Let the next pass over the same epoch begin where the saved one stood."""
+        """Let the next pass over the same epoch begin where the saved one was."""
         there, here = state_dict["order"], self._order()
         if there != here and 0 < state_dict["batches"] < there["batches_an_epoch"]:
             differences = [
                 f"{name} was {there.get(name)} and is {here[name]}" for name in here if there.get(name) != here[name]
             ]
             raise GFTValueError(
-                f"the checkpoint stands in the middle of an epoch whose batches were others: {', '.join(differences)}. "
-                "Go on with the same data, seed_everything and batch_size times processes, or from a checkpoint at an "
+                f"the checkpoint is of the middle of an epoch whose batches were others: {', '.join(differences)}. "
+                "Resume with the same data, seed_everything and batch_size times ranks, or from a checkpoint at an "
                 "epoch's end"
             )
         self._position = self._resume_from = (state_dict["epoch"], state_dict["batches"])
@@ -53,7 +53,7 @@ class ResumableDataLoader(DataLoader[Example]):
         sampler: Any = self.sampler
         return {
             "rows": len(cast(Sized, self.dataset)),
-            "prompts_a_step": (self.batch_size or 1) * getattr(sampler, "num_replicas", 1),  # over all processes
+            "prompts_a_step": (self.batch_size or 1) * getattr(sampler, "num_replicas", 1),  # over all ranks
             "batches_an_epoch": len(self),
             "order_seed": getattr(sampler, "seed", 0),
         }

@@ -1,4 +1,4 @@
-"""Writing a trained policy in Hugging Face's format, with a card that tells how it came about."""
+"""Writing a trained policy in Hugging Face's format, with a card that says how it was trained."""
 
 from lightning_gft.export.card import model_card
 from lightning_gft.export.targets import check_target, move_to_free

@@ -24,7 +24,7 @@ def model_card(
     Args:
         module: What was trained.
         data: The datamodule as it is configured now, where the module's trainer does not know it.
-        is_adapter: Whether the card stands beside an adapter rather than a whole model.
+        is_adapter: Whether the card is of an adapter rather than a whole model.
         tokenizer_class: What loads the tokenizer beside the card.
 
     Example:
@@ -38,7 +38,7 @@ def model_card(
     """
     base = module.policy_loader.base_name()
     name = type(module.policy_loader).__name__ if base is None else Path(base).name
-    on_hub = base is not None and not Path(base).exists()  # a folder of this machine is nobody else's
+    on_hub = base is not None and not Path(base).exists()  # a folder of this machine says nothing elsewhere
     head = {
         **({"base_model": base} if on_hub else {}),
         "library_name": "peft" if is_adapter else "transformers",

@@ -20,10 +20,9 @@ def check_target(path: Path) -> None:
         Traceback (most recent call last):
         PermissionError: cannot write to /dev/null/policy, because /dev/null is no folder; choose another path
     """
-    if is_free(path):
-        existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
-    else:
+    if not is_free(path):
         raise FileExistsError(f"{path} is there already; choose another path, or move it away")
+    existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
     reason = "is no folder" if not existing.is_dir() else "" if os.access(existing, os.W_OK) else "cannot be written to"
     if reason:
         raise PermissionError(f"cannot write to {path}, because {existing} {reason}; choose another path")

@@ -1,4 +1,4 @@
-"""A policy with all of its weights on one process, to be written."""
+"""A policy with all of its weights on one rank, to be written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class WholePolicy:
     """A policy with all of its weights, and what it says.
 
     Args:
-        comparison: Of the export with the policy that was trained.
+        comparison: How the export compares with the policy that was trained.
         logits: ``[P, T, V]``, what the policy that was trained says to a few tokens; ``None`` if it could not be run.
         dtype: The coarsest data type that had a part in ``logits``.
     """
@@ -30,12 +30,12 @@ class WholePolicy:
 
 
 def whole_policy(module: GFTLitModule, is_first: bool = True) -> WholePolicy | None:
-    """Return a module's policy with all of its weights, on the first process; all processes ask for it together.
+    """Return a module's policy with all of its weights, on rank 0; all ranks ask for it together.
 
-    Where weights are split, that process loads the policy anew and copies into it what was trained.
+    Where weights are split, rank 0 loads the policy anew and copies into it what was trained.
 
     Args:
-        is_first: Whether this is the first process; the others get ``None``.
+        is_first: Whether this is rank 0; the others get ``None``.
     """
     policy, comparison = module.policy, Comparison()
     is_split = policy.sharding.is_split

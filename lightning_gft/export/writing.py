@@ -44,10 +44,10 @@ def export_policy(
     written. Where another run has written to it in the meantime, a number is added.
 
     Args:
-        module: Whose policy is written.
+        module: Has the policy.
         path: Folder, new or empty.
         whole: The policy with all of its weights; by default :func:`~lightning_gft.export.whole_policy` of the module,
-            on one process.
+            on one rank.
         torch_dtype: Data type of the written weights; by default the one that they were trained in.
         merge: Add adapters to the weights that they belong to, in full precision, and write a plain model; else the
             adapter alone is written.
@@ -63,7 +63,7 @@ def export_policy(
     if merge:
         module.policy_loader.check_merge()
     whole = whole or whole_policy(module)
-    assert whole is not None  # noqa: S101 (this process is the first)
+    assert whole is not None  # noqa: S101 (this is rank 0)
     path = path.resolve()
     try:
         parent = path if path.is_dir() else path.parent  # what is there may be all that is writable
@@ -90,10 +90,10 @@ def export_policy(
             f"the policy could not be written to {path} ({error}); a checkpoint is written there, or elsewhere, by "
             "`lightning-gft export`"
         ) from error
-    return _told(written, path, whole.comparison)
+    return _checked(written, path, whole.comparison)
 
 
-def _told(written: Path, path: Path, comparison: Comparison) -> Path:
+def _checked(written: Path, path: Path, comparison: Comparison) -> Path:
     """Return where an export is if it is the policy, as far as could be seen."""
     if comparison.difference:
         raise GFTValueError(

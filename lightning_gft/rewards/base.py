@@ -14,7 +14,7 @@ from typing_extensions import override
 from lightning_gft.checks import check_number
 from lightning_gft.errors import GFTImportError, GFTTypeError, GFTValueError
 from lightning_gft.parts import Part
-from lightning_gft.rewards.text import shorten
+from lightning_gft.rewards.text import shown
 
 
 class Reward(Part, ABC):
@@ -110,7 +110,7 @@ class FunctionReward(Reward):
         super().__init__(weight, special_tokens)
         self._function = _import_function(function) if isinstance(function, str) else function
         if not callable(self._function):
-            raise GFTTypeError(f"`function`: expected a function or its dotted path, got {shorten(function)}")
+            raise GFTTypeError(f"`function`: expected a function or its dotted path, got {shown(function)}")
         self.function = function if isinstance(function, str) else _name(function)
         parameters = _parameters(self._function, self.function)
         named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]

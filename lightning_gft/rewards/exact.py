@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from lightning_gft.errors import GFTValueError
 from lightning_gft.rewards.references import ReferenceReward
-from lightning_gft.rewards.text import after_marker, shorten
+from lightning_gft.rewards.text import after_marker, shown
 
 
 class ExactMatchReward(ReferenceReward[str]):
@@ -56,14 +56,14 @@ class ExactMatchReward(ReferenceReward[str]):
         answer = after_marker(text, self.marker)
         if isinstance(reference, str) and not (text if answer is None else answer).strip():
             raise GFTValueError(
-                f"the reference of ExactMatchReward: expected a text that is not blank, got {shorten(reference)}, "
+                f"the reference of ExactMatchReward: expected a text that is not blank, got {shown(reference)}, "
                 "which an empty response equals; correct the data"
             )
         # No response is written as "14.0" for 14, and whether "True" or "true" is meant for a truth value is open.
         if not isinstance(reference, str | Integral) or isinstance(reference, bool):
             raise GFTValueError(
                 "the reference of ExactMatchReward: expected a text or a whole number, got "
-                f"{shorten(reference)}; turn the column into text, or use NumericReward for numbers"
+                f"{shown(reference)}; turn the column into text, or use NumericReward for numbers"
             )
         return self._normalize(text if answer is None else answer)
 

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from lightning_gft.errors import GFTValueError
 from lightning_gft.rewards.base import Reward
-from lightning_gft.rewards.text import shorten
+from lightning_gft.rewards.text import shown
 
 _SECONDS = 5.0
 """Processor time after which a match has certainly gone astray: one takes microseconds."""
@@ -46,7 +46,7 @@ class FormatReward(Reward):
             self.pattern = regex.compile(pattern, regex.DOTALL)
         except regex.error as error:
             raise GFTValueError(
-                f"`pattern`: expected a regular expression, got {shorten(pattern)} ({error}); correct it"
+                f"`pattern`: expected a regular expression, got {shown(pattern)} ({error}); correct it"
             ) from error
         self.full_match = full_match
 
@@ -74,6 +74,6 @@ class FormatReward(Reward):
             return match(response, timeout=_SECONDS) is not None
         except TimeoutError as error:
             raise TimeoutError(
-                f"`pattern`: matching {self.pattern.pattern!r} took more than {_SECONDS:g} s on {shorten(response)}; "
+                f"`pattern`: matching {self.pattern.pattern!r} took more than {_SECONDS:g} s on {shown(response)}; "
                 "write it without repetitions within repetitions"
             ) from error

@@ -14,7 +14,7 @@ from lightning_gft.checks import check_number
 from lightning_gft.errors import GFTValueError
 from lightning_gft.rewards.numbers import find_number, read_number
 from lightning_gft.rewards.references import ReferenceReward
-from lightning_gft.rewards.text import after_marker, shorten
+from lightning_gft.rewards.text import after_marker, shown
 
 _SOLUTION_MARKER = "####"
 """What the answer follows in a worked solution of the GSM8K kind."""
@@ -72,7 +72,7 @@ class NumericReward(ReferenceReward[Fraction]):
             number = read_number(str(reference))
         if number is None:
             raise GFTValueError(
-                f"the reference of NumericReward: expected a text that is one number, got {shorten(reference)}; "
+                f"the reference of NumericReward: expected a text that is one number, got {shown(reference)}; "
                 "correct the data, choose the column that holds the number, or name the marker before it as `marker`"
             )
         return number

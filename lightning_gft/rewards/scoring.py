@@ -14,7 +14,7 @@ from lightning_gft.errors import GFTValueError
 from lightning_gft.rewards.base import Reward
 from lightning_gft.rewards.failures import RewardError, describe, stops_the_run
 from lightning_gft.rewards.isolation import call_reward
-from lightning_gft.rewards.text import shorten
+from lightning_gft.rewards.text import shown
 
 _Batch = dict[str, Sequence[Any]]
 _REMEDY = "Correct the reward or the data: a failure is never turned into a score."
@@ -33,7 +33,7 @@ def score_responses(
 
     Each reward is called once, with all ``N`` responses, and not at all where there are none. Only when it raises is it
     called again, one response at a time, to find the one to show. Where a reward gives ``None``, it does not apply to
-    the response: it has no part in the sum, and stands as NaN among the rewards by name.
+    the response: it has no part in the sum, and is NaN among the rewards by name.
 
     Args:
         rewards: The rewards by name.
@@ -118,7 +118,7 @@ def _check_scores(title: str, scores: Any, batch: _Batch) -> Tensor:
         applies = torch.tensor([score is not None for score in scores])
     else:
         raise RewardError(
-            f"{title} returned {shorten(scores)}, a {type(scores).__name__}; expected one number for each of "
+            f"{title} returned {shown(scores)}, a {type(scores).__name__}; expected one number for each of "
             f"{expected} responses, or None where the reward does not apply, as a tensor, a list or an array"
         )
     if shape != [expected]:
@@ -158,5 +158,5 @@ def _fails(title: str, reward: Reward, single: _Batch) -> bool:
 
 def _show(batch: _Batch, index: int, separator: str = "\n") -> str:
     indent = "  " if separator == "\n" else ""
-    shown = ("prompt", "response", "reference")
-    return separator.join(f"{indent}{field}: {shorten(batch[f'{field}s'][index])}" for field in shown)
+    fields = ("prompt", "response", "reference")
+    return separator.join(f"{indent}{field}: {shown(batch[f'{field}s'][index])}" for field in fields)

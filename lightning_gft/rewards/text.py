@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lightning_gft.checks import cut
 from lightning_gft.errors import GFTValueError
 
 _SHOWN = 200
@@ -24,14 +25,14 @@ def after_marker(text: str, marker: str) -> str | None:
     return rest if found else None
 
 
-def shorten(value: object) -> str:
+def shown(value: object) -> str:
     r"""Return a value for an error message: on one line, its middle left out where it is long.
 
     Example:
-        >>> shorten("one\ntwo")
+        >>> shown("one\ntwo")
         "'one\\ntwo'"
     """
-    return _without_middle(repr(value), _SHOWN)
+    return cut(repr(value), _SHOWN)
 
 
 def shorten_text(error: BaseException) -> str:
@@ -39,19 +40,13 @@ def shorten_text(error: BaseException) -> str:
 
     Example:
         >>> shorten_text(ValueError("a" * 5_000_000))
-        'aaaa... ... (5000000 characters in all) ...aaaa'
+        'aaaa... ... [4999000 characters] ...aaaa'
     """
     try:
         text = str(error)
-    except Exception as failure:  # noqa: BLE001 -- another text stands in for it
+    except Exception as failure:  # noqa: BLE001 -- another text takes its place
         return f"(its text cannot be shown: {type(failure).__name__})"
-    return _without_middle(text, _SHOWN_OF_ERROR)
-
-
-def _without_middle(text: str, most: int) -> str:
-    # The end is kept as well as the beginning: a response's answer stands there.
-    half = most // 2
-    return text if len(text) <= most else f"{text[:half]} ... ({len(text)} characters in all) ... {text[-half:]}"
+    return cut(text, _SHOWN_OF_ERROR)
 
 
 def alternatives(reference: Any) -> Sequence[Any]:

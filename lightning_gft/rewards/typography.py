@@ -8,7 +8,7 @@ import unicodedata
 _SPACES = "\t\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 _MINUSES = "\u2010\u2011\u2012\u2013\u2212\u207b\ufe63\uff0d"
 _INVISIBLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
-# Full-width forms, U+FF01 to U+FF5E, stand in the order of ASCII.
+# Full-width forms, U+FF01 to U+FF5E, are in the order of ASCII.
 _CHARACTERS = {
     **{0xFF01 + number: chr(0x21 + number) for number in range(94)},
     **dict.fromkeys(map(ord, _SPACES), " "),
@@ -42,10 +42,7 @@ _REPLACED = {
     **dict.fromkeys([r"\ge", r"\geq", r"\geqslant", r"\gt"], "≥"),
     **dict.fromkeys([r"\ne", r"\neq"], "≠"),
     **dict.fromkeys([r"\approx", r"\simeq", r"\sim", r"\equiv", r"\doteq"], "="),
-    **dict.fromkeys(
-        _ENDING,
-        _BREAK,
-    ),
+    **dict.fromkeys(_ENDING, _BREAK),
     r"\div": "/",
     r"\pm": "±",
     r"\mp": "∓",
@@ -65,9 +62,9 @@ _WRAPPED = re.compile(
 _DEGREES = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-zA-Z]))")
 _BRACED = re.compile(r"\^ ?[{(] ?([-+]? ?[0-9]+) ?[})]")
 _BOLD = re.compile(r"(?<![\w)\]}])\*\*|\*\*(?![\w(\[{\\])")
-# A tag's name is parted from what follows by its attributes alone, so that "a <b and c> 5" stays as it is.
 _SPACE = re.compile(" {2,}")
 _BOX = re.compile(r"(?P<box>\\(?:boxed|fbox)\s*+(?P<open>\{?))|\\.|[{}]", re.DOTALL)
+# A tag's name is parted from what follows by its attributes alone, so that "a <b and c> 5" stays as it is.
 # Possessive: an attribute that no ">" follows is scanned once, however many spaces it holds.
 _TAG = re.compile(r"</?[A-Za-z][\w-]*+(?:\s++[\w-]++=[^<>]*+)?+\s*+/?>|<\|[^<>|\s]{1,40}\|>")
 

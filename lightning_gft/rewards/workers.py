@@ -86,9 +86,6 @@ class TimeLimitedReward(Reward):
             start = time.monotonic()
             try:
                 return self._ask("score", batch)  # type: ignore[no-any-return]
-            except TimeoutError:
-                self._counts["timeouts"] += 1
-                raise RewardError(f"took longer than seconds={self.seconds:g}, and its process was killed") from None
             finally:
                 self._counts["calls"] += 1
                 self._counts["seconds"] += time.monotonic() - start
@@ -127,8 +124,15 @@ class TimeLimitedReward(Reward):
 
     def _ask(self, method: str, batch: Mapping[str, Sequence[Any]] | None = None) -> Any:
         if self._worker is None or not self._is_running:
-            return None  # not started, or killed: it has nothing to report or to close
-        return self._worker.ask(method, batch or {}, self.seconds)
+            return None  # not started, or killed: no reward is there to report or to close
+        try:
+            return self._worker.ask(method, batch or {}, self.seconds)
+        except TimeoutError:
+            self._counts["timeouts"] += 1
+            during = "" if method == "score" else f" for {method}"
+            raise RewardError(
+                f"took longer than seconds={self.seconds:g}{during}, and its process was killed"
+            ) from None
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in ("_worker", "_lock")}

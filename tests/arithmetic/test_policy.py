@@ -12,7 +12,7 @@ from lightning_gft import ArithmeticDataModule, ArithmeticPolicy, Evaluation, Ex
 from lightning_gft.arithmetic import ARITHMETIC_ALPHABET
 from lightning_gft.evaluation import Evaluator
 
-ASSETS = Path(lightning_gft.__file__).parent / "arithmetic/assets"
+ASSETS = Path(lightning_gft.__file__).parent / "arithmetic/assets/arithmetic"
 
 
 @pytest.fixture(scope="module")

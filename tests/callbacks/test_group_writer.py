@@ -202,4 +202,4 @@ def test_all_ranks_write_one_format(tmp_path, capsys):
     groups = sampler.sample(batch, policy, seed=0)
     write(tmp_path / "groups.parquet", [(groups, batch)], module_of(policy, sampler), world_size=2, others_fit=False)
     assert [path.name for path in tmp_path.iterdir()] == ["groups-1.jsonl"]
-    assert "another process has rows that Parquet cannot hold" in capsys.readouterr().out
+    assert "another rank has rows that Parquet cannot hold" in capsys.readouterr().out

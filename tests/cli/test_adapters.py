@@ -15,7 +15,7 @@ from lightning_gft.policy import extras
 from tests.cli.command import GFT, SMALL, column, logged, printed_config, refused
 
 slow = pytest.mark.slow
-MODEL = Path(lightning_gft.__file__).parent / "arithmetic/assets"
+MODEL = Path(lightning_gft.__file__).parent / "arithmetic/assets/arithmetic"
 LORA = """
 model:
   policy:

@@ -81,23 +81,23 @@ NCCL = "NCCL error in: /pytorch/torch/csrc/distributed/c10d/NCCLUtils.cpp:1, {},
     [
         (
             RuntimeError(GLOO.format("pair.cc:553", "Connection closed by peer [::1]:9. This is typically caused by")),
-            "another process is gone (Connection closed by peer [::1]:9). If",
+            "another rank is gone (Connection closed by peer [::1]:9). If",
         ),
         (
             RuntimeError(GLOO.format("buffer.cc:78", "Timed out waiting 15000ms for recv operation to complete")),
-            "another process did not answer in time (Timed out waiting 15000ms for recv operation to complete). If",
+            "another rank did not answer in time (Timed out waiting 15000ms for recv operation to complete). If",
         ),
         (
             torch.distributed.DistBackendError(NCCL.format("remote process exited", "ncclRemoteError")),
-            "another process is gone (NCCL error in: ",
+            "another rank is gone (NCCL error in: ",
         ),
         (
             torch.distributed.DistBackendError("Watchdog caught collective operation timeout: WorkNCCL(SeqNum=3)"),
-            "another process did not answer in time (Watchdog caught",
+            "another rank did not answer in time (Watchdog caught",
         ),
         (
             torch.distributed.DistStoreError("Timed out after 9 seconds waiting for clients. 1/2 clients joined."),
-            "the processes of this run have not met: Timed out after 9 seconds waiting for clients. 1/2 clients",
+            "the ranks of this run have not met: Timed out after 9 seconds waiting for clients. 1/2 clients",
         ),
         (torch.OutOfMemoryError("CUDA out of memory."), "CUDA out of memory.\nLower model.micro_batch_tokens"),
     ],
@@ -120,7 +120,7 @@ def test_one_of_several_processes_says_which_it_is(monkeypatch, capsys):
     monkeypatch.setattr(rank_zero_only, "rank", 3)
     with pytest.raises(SystemExit), one_line_errors():
         check_number("lr", 0, above=0)
-    assert capsys.readouterr().err.startswith(f"error: process 3 of 4 on {socket.gethostname()}: `lr`: expected a nu")
+    assert capsys.readouterr().err.startswith(f"error: rank 3 of 4 on {socket.gethostname()}: `lr`: expected a nu")
 
 
 def test_error_is_left_for_torchrun(monkeypatch, tmp_path):

@@ -101,7 +101,7 @@ def test_template_that_moves_the_prompt_says_what_differs_and_what_to_do(make_to
         (None, {}, {"use_chat_template": True}, "use_chat_template=True.*chat_template="),
         (None, {}, {"system_prompt": "be brief"}, "system_prompt needs a chat template.*prompt_template"),
         (None, {}, {"prompt_template": "Q: "}, "prompt_template='Q: '.*{prompt}"),
-        (None, {}, {"prompt_template": None}, "prompt_template=None must be a text; '{prompt}' stands for"),
+        (None, {}, {"prompt_template": None}, "prompt_template=None must be a text; '{prompt}' is replaced by"),
         (CHATML, {}, {"prompt_template": "Q: {prompt}"}, "no effect.*use_chat_template: false"),
     ],
 )

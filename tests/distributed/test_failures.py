@@ -71,8 +71,8 @@ def test_error_of_one_rank_is_shown_and_ends_all(launcher: str, fault: str, tmp_
         check_end(job, tmp_path)
     assert (tmp_path / "rank-1").exists()
     errors = [line for line in job.written().splitlines() if line.startswith("error: ")]
-    assert errors[0].startswith(f"error: process 1 of 2 on {socket.gethostname()}: {message}")
-    assert all(line.startswith("error: process 0 of 2") and "another process is gone" in line for line in errors[1:])
+    assert errors[0].startswith(f"error: rank 1 of 2 on {socket.gethostname()}: {message}")
+    assert all(line.startswith("error: rank 0 of 2") and "another rank is gone" in line for line in errors[1:])
     if launcher == "torchrun":
         assert message in job.written().split("Root Cause")[1]
 
@@ -95,7 +95,7 @@ def test_death_of_one_process_ends_all(launcher: str, killed: str, tmp_path: Pat
         assert job.wait() != 0
         check_end(job, tmp_path)
     if killed == "rank-1":
-        assert "SIGKILL" in job.written() or "another process is gone" in job.written() or "code -9" in job.written()
+        assert "SIGKILL" in job.written() or "another rank is gone" in job.written() or "code -9" in job.written()
     else:
         assert "ends, because the one that started it is gone" in job.written()
 
@@ -116,7 +116,5 @@ def test_rank_that_hangs_ends_all_after_the_timeout(launcher: str, timeout: str 
     with running(command(launcher, tmp_path, *args, *faulty_reward(tmp_path, *settings)), tmp_path / "log") as job:
         assert job.wait() != 0
         check_end(job, tmp_path)
-    error = (
-        f"error: process 0 of 2 on {socket.gethostname()}: another process did not answer in time (Timed out waiting"
-    )
+    error = f"error: rank 0 of 2 on {socket.gethostname()}: another rank did not answer in time (Timed out waiting"
     assert error in job.written()

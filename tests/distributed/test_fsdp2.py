@@ -65,7 +65,7 @@ REFUSED = {
     "precision": r"`trainer\.precision`: expected 32-true, .* with FSDP2Strategy, got 64-true",
     "optimizer": r"`model\.optimizer`: expected one of torch's with sharded weights, got bitsandbytes\S*AdamW8bit",
     "weights": r"expected the same weights on every rank, but model\.\S+ and \d+ more differ on rank 1",
-    "rows": r"val data: 1 rows are too few for 2 processes",
+    "rows": r"val data: 1 rows are too few for 2 ranks",
 }
 
 

@@ -8,6 +8,7 @@ from threading import Barrier, Thread
 from typing import Any
 
 import pytest
+from lightning.pytorch.loggers import CSVLogger
 
 from lightning_gft import Policy
 from lightning_gft.callbacks import HuggingFaceExport
@@ -32,6 +33,14 @@ def test_an_empty_folder_or_a_link_to_one_is_filled(tmp_path: Path, monkeypatch:
     for folder in ("here", "inside"):
         assert (tmp_path / folder / "config.json").exists()
         assert not [path for path in (tmp_path / folder).iterdir() if path.name.startswith(".")]
+
+
+def test_without_a_path_each_run_writes_beside_its_logs(tmp_path: Path):
+    export = HuggingFaceExport()
+    for _ in range(2):
+        fit(make_module(), logger=CSVLogger(tmp_path), callbacks=[export])
+    for number in range(2):
+        assert (tmp_path / f"lightning_logs/version_{number}/policy/config.json").exists()
 
 
 def test_what_another_run_has_written_meanwhile_stays(tmp_path: Path):

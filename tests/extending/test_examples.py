@@ -156,16 +156,17 @@ class Kill(Callback):
         if trainer.global_step == 3:
             os.kill(os.getpid(), signal.SIGKILL)
 """
-KEPT = "lightning.pytorch.callbacks.ModelCheckpoint"
+KEEP = """
+trainer:
+  callbacks+:
+    - class_path: lightning.pytorch.callbacks.ModelCheckpoint
+      init_args: {filename: "{step}", every_n_train_steps: 1, save_top_k: -1}
+"""
 
 
 def test_loss_and_sampler_exchanged_in_a_fit_that_is_killed_and_resumed(train, tmp_path: Path):
-    kept = (
-        f"--trainer.callbacks+={KEPT}",
-        "--trainer.callbacks.every_n_train_steps=1",
-        "--trainer.callbacks.save_top_k=-1",
-        "--trainer.callbacks.filename={step}",
-    )
+    (tmp_path / "keep.yaml").write_text(KEEP)
+    kept = (f"--config={tmp_path / 'keep.yaml'}",)
     four = ("--trainer.max_steps=4", "--trainer.enable_checkpointing=true", "--trainer.limit_val_batches=0")
     rows = train("exchange", *four, *kept, f"--trainer.callbacks.dirpath={tmp_path / 'whole'}")
     assert len(column(rows, "train/rewards/form/mean")) == 2  # from the third step on

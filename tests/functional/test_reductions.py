@@ -73,10 +73,10 @@ def test_no_tokens_count_for_nothing(reduction: str, num_sequences: int):
 
 
 def test_group_mean_needs_group_index():
-    with pytest.raises(ValueError, match="`group_index`: .*group-mean"):
+    with pytest.raises(ValueError, match=r"`group_index`: .*group-mean"):
         reduction_weights(torch.ones(2, 2, dtype=torch.bool), "group-mean")
 
 
 def test_unknown_reduction_is_named():
-    with pytest.raises(ValueError, match="`reduction`: .* token-mean, sequence-mean, group-mean, got 'mean'"):
+    with pytest.raises(ValueError, match=r"`reduction`: .* token-mean, sequence-mean, group-mean, got 'mean'"):
         reduction_weights(torch.ones(2, 2, dtype=torch.bool), "mean")  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, T5Config, T5ForCon
 from lightning_gft import Policy, PretrainedPolicy, ScratchPolicy
 from lightning_gft.policy.tokenizer import alphabet_tokenizer
 from tests.conftest import ALPHABET, tiny_loader, tiny_policy
+from tests.policy.passes import run
 from tests.reference import random_groups
 
 TEXT = "12+3=15#a"
@@ -74,7 +75,7 @@ def test_gradient_checkpointing_computes_layers_twice_and_changes_nothing(checkp
     groups = random_groups(dtype=torch.float32)[0]
 
     def gradient(scored: Policy) -> dict[str, torch.Tensor]:
-        scored(groups, lambda _, tokens: tokens.advantages, torch.tensor(1.0)).loss.backward()
+        run(scored, groups, lambda tokens: tokens.advantages).loss.backward()
         return {name: parameter.grad for name, parameter in scored.named_parameters()}
 
     actual = gradient(policy)

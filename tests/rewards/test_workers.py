@@ -155,6 +155,22 @@ def test_the_reward_within_lives_and_reports_in_its_process(tmp_path):
     reward.close()  # nothing is left to close
 
 
+class Lingers(Counts):
+    """Hangs when it is closed."""
+
+    def close(self):
+        time.sleep(60)
+
+
+def test_a_reward_that_hangs_when_it_is_closed_is_killed(tmp_path):
+    reward = TimeLimitedReward(Lingers(str(tmp_path / "notes")), seconds=0.2)
+    reward.setup()
+    pid = reward._worker.process.pid
+    with pytest.raises(RewardError, match=r"took longer than seconds=0\.2 for close, and its process was killed"):
+        reward.close()
+    assert not alive(pid)
+
+
 def test_it_is_configured_around_another_and_pickles(limited):
     copy = pickle.loads(pickle.dumps(limited))  # noqa: S301
     assert (copy.seconds, copy.reward.weight) == (600, 0.5)

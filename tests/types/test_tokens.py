@@ -106,5 +106,5 @@ def test_log_ratio_of_no_token():
 
 def test_log_ratio_needs_something_to_compare_with():
     groups, _ = random_groups(4)
-    with pytest.raises(ValueError, match=r"`old_logprobs`: expected log-probabilities \[m\], got None; a log-ratio"):
+    with pytest.raises(ValueError, match=r"`old_logprobs`: expected a tensor \[m\] where sequence_logratio is needed"):
         groups.tokens().with_sequence_logratio()

@@ -42,11 +42,11 @@ def sort_by_prefix(sequences: Sequences, rows: Tensor) -> SharedPrefixes:
     """Sort some ``rows`` ``[N]`` of a batch, given on the CPU.
 
     Example:
-        >>> ids = torch.tensor([[7, 8, 1, 2], [9, 9, 9, 9], [7, 8, 3, 0]])
+        >>> ids = torch.tensor([[7, 8, 1, 2], [9, 9, 9, 9], [7, 8, 3, 4]])
         >>> prefixes = sort_by_prefix(Sequences(ids, ids != 0, (ids > 0) & (ids < 7)), torch.arange(3))
         >>> prefixes.input_ids, prefixes.shared
         (tensor([[7, 8, 1, 2],
-                [7, 8, 3, 0],
+                [7, 8, 3, 4],
                 [9, 9, 9, 9]]), tensor([0, 2, 0]))
     """
     # On a GPU, nearly every line here and in the layout of a pack would wait for it.

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from lightning_gft import TransformersEngine
 
 
@@ -31,5 +34,5 @@ class NotingEngine(TransformersEngine):
         self.versions.append(self.version)
         return super().generate(*args, **kwargs)
 
-    def compute(self) -> dict[str, float]:
-        return {"weight_version": self.version}
+    def compute(self) -> dict[str, Tensor]:
+        return {"weight_version": torch.tensor(float(self.version))}  # no count, so ranks are not added up
