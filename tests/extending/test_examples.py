@@ -152,7 +152,7 @@ KILL = """
 import os, signal, sys
 from lightning.pytorch import Callback
 class Kill(Callback):
-    def on_train_batch_end(self, trainer, *_):
+    def on_train_batch_start(self, trainer, *_):
         if trainer.global_step == 3:
             os.kill(os.getpid(), signal.SIGKILL)
 """
