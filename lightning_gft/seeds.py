@@ -50,7 +50,7 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Within this context torch's randomness, as in dropout, follows from ``seed`` alone; then it continues as before.
 
     Args:
-        seed: Any.
+        seed: Any whole number from 0.
         device: One whose randomness is seeded too.
     """
     with torch.random.fork_rng([device] if device.type == "cuda" else []):

@@ -20,3 +20,10 @@ class ExactMetric(Metric):
     @override
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Any:
         return super()._apply(lambda state: state.to(fn(state.new_empty(0)).device), exclude_state)
+
+    @override
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        for name in self._defaults:  # torchmetrics leaves a checkpoint's tensors on the device that it was read to
+            if isinstance(state := getattr(self, name), Tensor):
+                setattr(self, name, state.to(self.device))

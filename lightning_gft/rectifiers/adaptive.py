@@ -110,12 +110,6 @@ class AdaptiveCoefficientRectifier(CoefficientRectifier):
         self.threshold, self.num_steps = kept
 
     @override
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
-        # A checkpoint's tensors arrive on the device that it was read to.
-        self.threshold, self.num_steps = self.threshold.to(self.device), self.num_steps.to(self.device)
-
-    @override
     def extra_repr(self) -> str:
         return f"rectified_fraction={self.rectified_fraction}, momentum={self.momentum}"
 
