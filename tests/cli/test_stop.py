@@ -18,14 +18,38 @@ LIMIT = 900
 """Seconds that only a process that hangs takes."""
 
 
+CLOSED = """
+import os
+from lightning_gft import ExactMatchReward
+class Closed(ExactMatchReward):
+    def close(self):
+        with open(os.environ["NOTE"], "a") as file:
+            file.write("closed\\n")
+"""
+CLOSED_YAML = """
+model:
+  sampler:
+    rewards:
+      accuracy: {class_path: closed.Closed, init_args: {marker: "#"}}
+"""
+
+
 @pytest.mark.parametrize("asked", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_a_stopped_run_keeps_a_checkpoint_and_says_that_it_was_stopped(asked: signal.Signals, tmp_path: Path):
-    process = start(tmp_path, "--trainer.max_steps=1000", "--trainer.val_check_interval=1000")
+def test_a_stopped_run_keeps_a_checkpoint_closes_its_parts_and_says_that_it_was_stopped(
+    asked: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "closed.py").write_text(CLOSED)
+    (tmp_path / "closed.yaml").write_text(CLOSED_YAML)
+    monkeypatch.setenv("NOTE", str(tmp_path / "note"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    layer = f"--config={tmp_path / 'closed.yaml'}"
+    process = start(tmp_path, layer, "--trainer.max_steps=1000", "--trainer.val_check_interval=1000")
     wait_until((tmp_path / "kept/step=01.ckpt").exists, process)
     process.send_signal(asked)
     assert process.wait(timeout=LIMIT) == 128 + asked
     (path,) = tmp_path.glob("lightning_logs/version_0/checkpoints/stopped-step=*.ckpt")
     check_checkpoint(path)
+    assert (tmp_path / "note").read_text() == "closed\n"
 
 
 NOTED = """
