@@ -113,7 +113,7 @@ def print_table(title: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
 class StepLog:
     """Notes of each step: ``seconds``, ``cpu_seconds``, what went through the model with gradient, other figures.
 
-    Processor time counts all threads: it tells what a step costs where other work runs beside. If asked to, it keeps
+    Processor time counts all threads: it says what a step costs where other work runs beside. If asked to, it keeps
     the gradient of the first step.
     """
 

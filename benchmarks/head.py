@@ -157,7 +157,7 @@ def _liger(inputs: Inputs) -> Outputs:
 
 
 def _floor(inputs: Inputs) -> Outputs:
-    """Run the three matrix products that no head can do without; logits stand in for their gradient."""
+    """Run the three matrix products that no head can do without; logits take the place of their gradient."""
     with torch.no_grad():
         logits = inputs.hidden @ inputs.weight.mT
         _ = logits @ inputs.weight, logits.mT @ inputs.hidden

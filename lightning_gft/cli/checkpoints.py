@@ -25,7 +25,7 @@ def find_checkpoint(choice: str, trainer: Mapping[str, Any], *, resumes: bool) -
         return choice
     if choice == "" or choice.startswith("registry"):
         raise GFTValueError(
-            f"ckpt_path: expected {_CHOICES}, got {choice!r}; download the checkpoint and give its path"
+            f"`ckpt_path`: expected {_CHOICES}, got {choice!r}; download the checkpoint and give its path"
         )
     if choice in ("last", "hpc", "best"):
         path = _newest(choice, trainer, resumes)
@@ -52,8 +52,8 @@ def _newest(choice: str, trainer: Mapping[str, Any], resumes: bool) -> Path:
             return path
     below = " and ".join(dict.fromkeys(str(folder) for folder, _ in searched))
     raise GFTValueError(
-        f"ckpt_path={choice}: there is no checkpoint {pattern} to use below {below}; give the path of one, or the "
-        "trainer.default_root_dir of its run"
+        f"`ckpt_path`: expected a run with a checkpoint {pattern}, got {choice} and none below {below}; give the path "
+        "of one, or the trainer.default_root_dir of its run"
     )
 
 
@@ -89,13 +89,15 @@ def _best(newest: Path) -> Path:
     kept = [state for state in states if isinstance(state, Mapping) and state.get("best_model_score") is not None]
     if not kept:
         raise GFTValueError(
-            f"ckpt_path=best: the run of {newest} has measured no best checkpoint; it takes a ModelCheckpoint with a "
-            "monitor. Use ckpt_path=last, or give a path"
+            "`ckpt_path`: expected a run whose ModelCheckpoint has a monitor that was measured, got best and that of "
+            f"{newest}; use last, or give a path"
         )
     if len(kept) > 1:
         monitors = ", ".join(str(state["monitor"]) for state in kept)
-        raise GFTValueError(f"ckpt_path=best: there is a best checkpoint by each of {monitors}; give the path of one")
+        raise GFTValueError(f"`ckpt_path`: expected one best checkpoint, got one by each of {monitors}; give a path")
     path = Path(kept[0]["best_model_path"])
     if not path.exists():
-        raise GFTValueError(f"ckpt_path=best: {path}, best by {kept[0]['monitor']}, is gone; give the path of another")
+        raise GFTValueError(
+            f"`ckpt_path`: expected the best by {kept[0]['monitor']}, got {path}, which is gone; give another"
+        )
     return path

@@ -28,14 +28,16 @@ def check_trainer(config: dict[str, Any]) -> None:
     on_cpu = config["accelerator"] == "cpu" or not torch.cuda.is_available()
     devices, most = str(config["devices"]), max(os.cpu_count() or 1, _PROCESSES)
     if on_cpu and devices.isdecimal() and int(devices) > most:
-        raise GFTValueError(f"trainer.devices: expected at most {most} ranks on this machine, got {devices}")
+        raise GFTValueError(
+            f"`trainer.devices`: expected at most {most} ranks on this machine, got {devices}; start fewer"
+        )
 
 
 def _check_strategy(name: str) -> None:
     check_strategy_name(name)
     names = ["auto", *StrategyRegistry.available_strategies()]
     if name.lower() not in names and "." not in name:
-        raise GFTValueError(f"trainer.strategy: expected {_CHOICES}, got {name}{did_you_mean(name, names)}")
+        raise GFTValueError(f"`trainer.strategy`: expected {_CHOICES}, got {name}{did_you_mean(name, names)}")
 
 
 def check_port(world_size: int) -> None:

@@ -39,7 +39,7 @@ def check_writable(setting: str, folder: str) -> None:
     Example:
         >>> check_writable("dirpath", "/dev/null/run")
         Traceback (most recent call last):
-        lightning_gft.errors.GFTValueError: dirpath: expected a folder that can be written to, got /dev/null/run ...
+        lightning_gft.errors.GFTValueError: `dirpath`: expected a folder that can be written to, got /dev/null/run ...
     """
     if "://" in folder:  # on another machine
         return
@@ -50,6 +50,6 @@ def check_writable(setting: str, folder: str) -> None:
             tried.write(bytes(_TRIED))
     except OSError as error:
         raise GFTValueError(
-            f"{setting}: expected a folder that can be written to, got {cut(folder, _SHOWN)} ({error.strerror}); "
+            f"`{setting}`: expected a folder that can be written to, got {cut(folder, _SHOWN)} ({error.strerror}); "
             "choose another"
         ) from error

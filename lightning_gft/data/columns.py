@@ -100,8 +100,8 @@ class Columns:
         for name, default in (("prompt_column", "prompt"), ("expert_column", None)):
             if getattr(self, name) != default:
                 raise GFTValueError(
-                    f"{name}={getattr(self, name)!r}: expected none beside conversation_column="
-                    f"{self.conversation_column!r}, which holds the prompt and the expert's answer; leave it out"
+                    f"`{name}`: expected none beside conversation_column={self.conversation_column!r}, "
+                    f"which holds the prompt and the expert's answer, got {getattr(self, name)!r}; leave it out"
                 )
 
     @property
@@ -136,7 +136,7 @@ class Columns:
                 continue
             last = f", or to {self.conversation_column!r} for the last message" if self.conversation_column else ""
             raise GFTValueError(
-                f"{option}={column!r} is not a column of the data, which has {', '.join(map(repr, available))}"
+                f"`{option}`: expected one of the columns {', '.join(map(repr, available))}, got {column!r}"
                 + did_you_mean(column, unused)
                 + (f"; set it to null if there are no references{last}" if option == "answer_column" else "")
             )

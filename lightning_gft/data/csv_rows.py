@@ -42,7 +42,7 @@ def _lines(reader: Iterator[list[str]], name: str) -> Iterator[tuple[int, list[s
             cells = next(reader, None)
         except csv.Error as error:
             raise GFTValueError(
-                f"line {number} of {name}: expected a row of cells, got one that cannot be told apart ({error}); close "
+                f"line {number} of {name}: expected a row of cells, got one that cannot be split ({error}); close "
                 "every quotation mark, and write one inside quotation marks twice"
             ) from error
         if cells is None:

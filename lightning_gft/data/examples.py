@@ -141,7 +141,7 @@ class ExampleEncoder:
 
     @property
     def window(self) -> int:
-        """Most tokens that prompt and response may have together; enormous if the tokenizer does not tell."""
+        """Most tokens that prompt and response may have together; enormous if the tokenizer does not say."""
         return int(self.prompts.tokenizer.model_max_length)
 
     def limit_name(self, part: Literal["prompt", "response"]) -> str:

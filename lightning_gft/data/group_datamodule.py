@@ -205,7 +205,10 @@ class GroupDataModule(PromptDataModule):
             return range(num_rows), []
         held_out = max(1, round(num_rows * self.val_split))
         if held_out == num_rows:
-            raise GFTValueError(f"val_split={self.val_split} of {num_rows} rows leaves none to train on")
+            raise GFTValueError(
+                f"`val_split`: expected a share that leaves rows to train on, got {self.val_split} of "
+                f"{num_rows} rows; lower it"
+            )
         order = torch.randperm(num_rows, generator=torch.Generator().manual_seed(self.seed)).tolist()
         return sorted(order[held_out:]), sorted(order[:held_out])
 
@@ -213,20 +216,26 @@ class GroupDataModule(PromptDataModule):
         for field in ("path", "val_path", "test_path"):
             path = getattr(self, field)
             if not isinstance(path, str | PathLike) and (path is not None or field == "path"):
-                raise GFTTypeError(f"{field}={path!r} must say where the data are, as in {field}='train.jsonl'")
+                raise GFTTypeError(f"`{field}`: expected a path or a name on the hub, got {path!r}; write a text")
         for field in ("max_train_rows", "max_val_rows"):
             limit = getattr(self, field)
             if limit is not None:
                 check_count(field, limit, otherwise="null for all rows")
         if self.max_val_rows is not None and self.val_split is None and self.val_path is None:
-            raise GFTValueError(f"max_val_rows={self.max_val_rows} has no effect without val_split or val_path")
+            raise GFTValueError(
+                f"`max_val_rows`: expected null without val_split or val_path, got {self.max_val_rows}; "
+                "give one of them"
+            )
         if isinstance(self.val_split, str | None):
             return
         self.val_split = check_number(
             "val_split", self.val_split, above=0, below=1, otherwise="the name of a split", remedy=_SHARE
         )
         if self.val_path is not None:
-            raise GFTValueError(f"val_split={self.val_split} holds rows out of `path`: it cannot go with `val_path`")
+            raise GFTValueError(
+                f"`val_split`: expected the name of a split beside val_path, got {self.val_split}, a share "
+                "of the rows of `path`; leave one of them out"
+            )
 
 
 def _identity(path: str, name: str | None) -> tuple[str, str | None]:

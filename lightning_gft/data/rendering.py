@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from transformers import PreTrainedTokenizerBase
 
 from lightning_gft.chat import ChatTemplate, Conversation, LeftOutCheck, Messages, RenderedCheck, RenderError, TextError
-from lightning_gft.checks import did_you_mean, warn_of_written_break
+from lightning_gft.checks import did_you_mean, shorten, warn_of_written_break
 from lightning_gft.data.prompts import Answer, Prompt, Variables, check_prompt
 from lightning_gft.data.responses import EncodedPrompt
 from lightning_gft.errors import GFTValueError
@@ -139,26 +139,34 @@ class PromptRenderer:
     def _check_options(self, uses_chat_template: bool, kwargs: Mapping[str, Any]) -> None:
         for field in ("prompt_template", "system_prompt", "response_prefix"):
             if not isinstance(getattr(self, field), str):
-                raise GFTValueError(f"{field}={getattr(self, field)!r} must be a text" + _MEANING.get(field, ""))
+                meaning = _MEANING.get(field, "")
+                raise GFTValueError(f"`{field}`: expected a text{meaning}, got {getattr(self, field)!r}; write one")
             warn_of_written_break(field, getattr(self, field))
         if "{prompt}" not in self.prompt_template:
             raise GFTValueError(
-                f"prompt_template={self.prompt_template!r} does not hold the prompt: write {{prompt}} where it belongs"
+                f"`prompt_template`: expected a text with {{prompt}}, got {self.prompt_template!r}; write "
+                "it where the prompt belongs"
             )
         if not uses_chat_template:
             if self.system_prompt:
-                raise GFTValueError("system_prompt needs a chat template: write it into `prompt_template` instead")
+                raise GFTValueError(
+                    "`system_prompt`: expected none without a chat template, got "
+                    f"{shorten(self.system_prompt)}; write it into `prompt_template`"
+                )
             if kwargs:
-                raise GFTValueError("chat_template_kwargs needs a chat template: leave it out, or use one")
+                raise GFTValueError(
+                    "`chat_template_kwargs`: expected none without a chat template, got "
+                    f"{shorten(kwargs)}; leave it out, or use one"
+                )
             return
         if not self.has_chat_template:
             raise GFTValueError(
-                "use_chat_template=True, but the tokenizer has no chat template: give it one with `chat_template=` (a "
-                "path or the template itself), or use `prompt_template`"
+                "`use_chat_template`: expected false or null for a tokenizer without a chat template, got "
+                "true; give it one with `chat_template=` (a path or the template itself), or use `prompt_template`"
             )
         if self.prompt_template != "{prompt}":
             raise GFTValueError(
-                f"prompt_template={self.prompt_template!r} would have no effect beside the tokenizer's chat template: "
+                f"`prompt_template`: expected none beside the tokenizer's chat template, got {self.prompt_template!r}; "
                 "set `use_chat_template: false` to use it, or leave it out"
             )
 
@@ -169,10 +177,10 @@ class PromptRenderer:
         try:
             self._left_out.count([Conversation([system, question])])
         except RenderError as error:
-            raise GFTValueError(f"system_prompt: {error}") from error
+            raise GFTValueError(f"`system_prompt`: {error}") from error
 
 
-_MEANING = {"prompt_template": "; '{prompt}' is replaced by the prompt"}
+_MEANING = {"prompt_template": " in which '{prompt}' is replaced by the prompt"}
 
 
 def _check_variables(template: ChatTemplate) -> None:
@@ -182,7 +190,7 @@ def _check_variables(template: ChatTemplate) -> None:
         if name in known:
             continue
         closest = did_you_mean(name, known) or f"; it reads {', '.join(map(repr, known)) or 'none'}"
-        raise GFTValueError(f"chat_template_kwargs: the chat template reads no {name!r}{closest}")
+        raise GFTValueError(f"`chat_template_kwargs`: expected what the chat template reads, got {name!r}{closest}")
 
 
 def _check_parts(text: str, conversation: Conversation, index: int) -> None:

@@ -19,7 +19,7 @@ class EncodedPrompt:
     """A prompt as the policy is given it.
 
     Args:
-        text: What the ids stand for.
+        text: Text of the ids.
         token_ids: The ids.
         conversation: What the chat template rendered; without one, one message of the user.
     """

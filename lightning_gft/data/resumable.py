@@ -59,7 +59,7 @@ class ResumableDataLoader(DataLoader[Example]):
         }
 
     def __iter__(self) -> Iterator[PromptBatch]:  # type: ignore[override]  # a generator is all that is asked of it
-        # Lightning asks for the iterator before it tells the sampler the epoch. A generator looks only when it is used.
+        # Lightning asks for the iterator before it sets the epoch of the sampler. A generator looks when it is used.
         epoch = getattr(self.sampler, "epoch", None)
         resume_epoch, resume_batches = self._resume_from
         skipped = resume_batches if epoch is not None and epoch == resume_epoch else 0

@@ -74,7 +74,7 @@ class PromptEncoder:
         return self._renderer.template is not None
 
     def render(self, prompt: Prompt, variables: Variables | None = None) -> str:
-        """Return the text that a prompt's ids stand for."""
+        """Return the text of a prompt's ids."""
         return self._renderer.render([prompt], [variables or {}])[0][0]
 
     def encode_prompts(

@@ -51,16 +51,22 @@ class Attending(Protocol):
 
 def attend_through(model: PreTrainedModel, attending: Attending, device: torch.device) -> dict[str, Any]:
     """Return the arguments by which one forward of a model attends through an object, if it can be redirected."""
-    if not redirect_attention(model):
+    if not can_redirect_attention(model):
         raise RedirectionError(
             f"attn_implementation={attention_name(model)!r} cannot be redirected; choose it before the policy is made"
         )
+    redirect_attention(model)
     # A mask of four dimensions is handed on, where another would be made.
     return {"attention_mask": torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device), "attending": attending}
 
 
-def redirect_attention(model: PreTrainedModel) -> bool:
-    """Let ``attending=...`` among the arguments of a model's forward take effect, and return whether that is possible.
+def can_redirect_attention(model: PreTrainedModel) -> bool:
+    """Return whether a model's attention function is one that :func:`redirect_attention` can redirect."""
+    return attention_name(model) in ("sdpa", "eager")
+
+
+def redirect_attention(model: PreTrainedModel) -> None:
+    """Let ``attending=...`` among the arguments of a model's forward take effect, where that is possible.
 
     To be called before each such forward, since an attention function can be exchanged at any time.
     """
@@ -74,7 +80,6 @@ def redirect_attention(model: PreTrainedModel) -> bool:
         ALL_ATTENTION_FUNCTIONS.register(_REDIRECTED_EAGER, _Redirected())
         ALL_MASK_ATTENTION_FUNCTIONS.register(_REDIRECTED_EAGER, ALL_MASK_ATTENTION_FUNCTIONS["eager"])
         model.set_attn_implementation(_REDIRECTED_EAGER)
-    return name in ("sdpa", "eager", _REDIRECTED_EAGER)
 
 
 def leave_attention(model: PreTrainedModel) -> None:

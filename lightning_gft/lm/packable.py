@@ -9,7 +9,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from lightning_gft.functional.head.linear_head import LinearHead
-from lightning_gft.lm.attention import Attending, AttentionFunction, attention_name, leave_attention, redirect_attention
+from lightning_gft.lm.attention import (
+    Attending,
+    AttentionFunction,
+    attention_name,
+    can_redirect_attention,
+    leave_attention,
+    redirect_attention,
+)
 from lightning_gft.lm.capabilities import Capability, capability, tolerance
 from lightning_gft.lm.heads import linear_head
 from lightning_gft.lm.micro_batches import micro_batches
@@ -48,6 +55,8 @@ def longest_pack(model: PreTrainedModel) -> Capability[int | None]:
 def _find_longest(model: PreTrainedModel) -> tuple[int | None, str]:
     if reason := _configured_reason(model.config.get_text_config()):
         return 0, reason
+    if not can_redirect_attention(model):  # before it runs: some functions are compiled, which takes a minute
+        return 0, f"attn_implementation={attention_name(model)!r} cannot be redirected to packs"
     try:
         return _try(model, linear_head(model).value)
     except torch.OutOfMemoryError:
@@ -71,8 +80,7 @@ def _try(model: PreTrainedModel, head: LinearHead | None) -> tuple[int | None, s
     assert isinstance(pack, Pack)  # noqa: S101 (there is no limit to its length)
     with torch.no_grad():
         own = padded.states(model, head)
-        if not redirect_attention(model):
-            return 0, f"attn_implementation={attention_name(model)!r} cannot be redirected to packs"
+        redirect_attention(model)
         redirected = padded.states(model, head)
     pack.attention = witness = _Witness(pack.attention)
     states, touched = _with_touched_slots(model, head, pack)

@@ -52,7 +52,7 @@ class Run:
     def read(cls, name: str, folder: Path) -> Run:
         """Read the newest log of a training run below ``folder``, or the newest of any run if nothing was trained."""
         logs = {path: _read_log(path) for path in sorted(folder.glob("**/metrics.csv"), key=_age)}
-        # A validation after it must not stand for the training run.
+        # A validation after it must not take the place of the training run.
         trained = [path for path, rows in logs.items() if rows and any(key.startswith("train/") for key in rows[0])]
         if not logs:
             raise FileNotFoundError(

@@ -20,7 +20,7 @@ from lightning_gft.rewards.text import shown
 class Reward(Part, ABC):
     """Scores all responses of a batch in one call.
 
-    A subclass raises where it cannot tell the score, say for want of a reference: a 0 would teach the policy that the
+    A subclass raises where it has no score, as without a reference: a 0 would teach the policy that the
     response is wrong. What it counts and starts is a :class:`~lightning_gft.parts.Part`'s.
 
     Args:

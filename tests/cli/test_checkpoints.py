@@ -72,7 +72,7 @@ def test_without_a_root_directory_only_runs_are_searched(
     (tmp_path / "other/project").mkdir(parents=True)
     (tmp_path / "other/project/newest.ckpt").write_text("of another program")
     nothing = {"default_root_dir": None, "callbacks": None, "logger": True}
-    with pytest.raises(ValueError, match=r"there is no checkpoint"):
+    with pytest.raises(ValueError, match=r"`ckpt_path`: expected a run with a checkpoint"):
         find_checkpoint("last", nothing, resumes=True)
     logger = SimpleNamespace(init_args={"save_dir": str(run)})
     assert find_checkpoint("last", {**nothing, "logger": logger}, resumes=True).startswith(str(run))
@@ -96,7 +96,8 @@ def test_a_file_that_is_deleted_meanwhile_is_skipped(run: Path, monkeypatch: pyt
 @pytest.mark.parametrize("choice", ["last", "best", "hpc"])
 def test_a_name_that_stands_for_nothing_is_refused(choice: str, tmp_path: Path):
     with pytest.raises(
-        ValueError, match=rf"ckpt_path={choice}: there is no checkpoint .* to use below {tmp_path}; give"
+        ValueError,
+        match=rf"`ckpt_path`: expected a run with a checkpoint .*, got {choice} and none below {tmp_path}; give",
     ):
         find_checkpoint(choice, settings(tmp_path), resumes=True)
 
@@ -109,7 +110,9 @@ def test_what_is_no_path_is_refused(tmp_path: Path):
 def test_best_takes_a_monitor(tmp_path: Path):
     keep = ModelCheckpoint(tmp_path, every_n_train_steps=1)
     fit(make_module(), callbacks=[keep], enable_checkpointing=True)
-    with pytest.raises(ValueError, match=r"has measured no best checkpoint; it takes a ModelCheckpoint with a monitor"):
+    with pytest.raises(
+        ValueError, match=r"`ckpt_path`: expected a run whose ModelCheckpoint has a monitor that was measured, got best"
+    ):
         find_checkpoint("best", settings(tmp_path), resumes=True)
 
 

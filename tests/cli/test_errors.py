@@ -29,17 +29,17 @@ from tests.cli.command import GFT, SMALL, refused
         (["--trainer.default_root_dir=/dev/null/run"], "got /dev/null/run (Not a directory); choose another"),
         (
             ["--trainer.default_root_dir=" + "n" * 300],
-            "trainer.default_root_dir: expected a folder that can be written",
+            "`trainer.default_root_dir`: expected a folder that can be written",
         ),
         (
             ["--trainer.callbacks=ModelCheckpoint", "--trainer.callbacks.dirpath=/proc/run"],
-            "ModelCheckpoint.dirpath: expected a folder that can be written to, got /proc/run (",
+            "`ModelCheckpoint.dirpath`: expected a folder that can be written to, got /proc/run (",
         ),
         (
             ["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=/proc/run"],
-            "CSVLogger.save_dir: expected a folder that can be written to, got /proc/run/lightning_logs/version_0 (",
+            "`CSVLogger.save_dir`: expected a folder that can be written to, got /proc/run/lightning_logs/version_0 (",
         ),
-        (["--trainer.devices=100"], "trainer.devices: expected at most "),
+        (["--trainer.devices=100"], "`trainer.devices`: expected at most "),
         (
             ["--trainer.precision=bf17"],
             "trainer.precision: Expected one of Literal[64, 32, 16], Literal['transformer-engine'",
@@ -66,7 +66,7 @@ from tests.cli.command import GFT, SMALL, refused
             "lightning_gft.ResponseSource is abstract; a new entry, or one whose name is misspelt, needs a",
         ),
         (["--model.optimizer.lr=-7"], "Invalid learning rate: -7.0"),
-        (["--trainer.strategy=warp"], "trainer.strategy: expected auto, ddp or fsdp2, got warp"),
+        (["--trainer.strategy=warp"], "`trainer.strategy`: expected auto, ddp or fsdp2, got warp"),
         (["--trainer.precision=16-true"], "`trainer.precision`: expected 32-true or bf16-mixed, got '16-true'"),
         (["--ckpt_path=nowhere.ckpt"], "nowhere.ckpt"),
         (
@@ -143,7 +143,7 @@ def test_template_on_the_command_line_stays_a_text(capsys, tmp_path):
         *("fit", "--config", GFT, f"--trainer.default_root_dir={tmp_path}", "--data=lightning_gft.GroupDataModule"),
         *(f"--data.path={tmp_path}/rows.jsonl", "--data.prompt_template=Q: {prompt}"),
     )
-    assert "prompt_column='prompt' is not a column" in shown
+    assert "`prompt_column`: expected one of the columns" in shown
 
 
 def test_traceback_is_shown_when_asked_for(monkeypatch):

@@ -47,13 +47,19 @@ def test_demonstration_that_is_no_text_is_named(cell: object) -> None:
     [
         (
             Columns("problems", None),
-            r"prompt_column='problems' is not .*'problem', 'solution', .*did you mean problem",
+            r"`prompt_column`: expected .*'problem', 'solution', .*got 'problems'; did you mean problem",
         ),
-        (Columns("problem"), r"answer_column='answer' is not .*set it to null"),
-        (Columns("problem", None, expert_column="solutions"), r"expert_column='solutions'.*did you mean solution"),
-        (Columns("problem", "problems"), r"answer_column='problems'.*'level'; set it to null"),
-        (Columns("problem", None, expert_column="solution", teacher_column="solutions"), r"'solutions' is .*'level'$"),
-        (Columns("problem", None, teacher_column="qqqq"), r"teacher_column='qqqq' is not .*'level'$"),
+        (Columns("problem"), r"`answer_column`: .*got 'answer'.*set it to null"),
+        (
+            Columns("problem", None, expert_column="solutions"),
+            r"`expert_column`: .*got 'solutions'.*did you mean solution",
+        ),
+        (Columns("problem", "problems"), r"`answer_column`: .*'level', got 'problems'; set it to null"),
+        (
+            Columns("problem", None, expert_column="solution", teacher_column="solutions"),
+            r"`teacher_column`: .*'level', got 'solutions'$",
+        ),
+        (Columns("problem", None, teacher_column="qqqq"), r"`teacher_column`: .*'level', got 'qqqq'$"),
     ],
 )
 def test_missing_column_is_named_with_those_that_there_are(columns: Columns, words: str) -> None:
@@ -195,14 +201,14 @@ def test_a_conversation_that_is_none_is_named(turns: object, words: str) -> None
 
 def test_a_conversation_stands_for_prompt_and_expert() -> None:
     with pytest.raises(
-        ValueError, match="expert_column='solution': expected none beside conversation_column='messages'"
+        ValueError, match=r"`expert_column`: expected none beside conversation_column='messages'.*, got 'solution'"
     ):
         Columns(expert_column="solution", conversation_column="messages")
-    with pytest.raises(ValueError, match="prompt_column='problem': expected none beside"):
+    with pytest.raises(ValueError, match=r"`prompt_column`: expected none beside.*, got 'problem'"):
         Columns("problem", conversation_column="messages")
-    with pytest.raises(ValueError, match=r"answer_column='answer' is not .*or to 'messages' for the last message"):
+    with pytest.raises(ValueError, match=r"`answer_column`: .*got 'answer'.*or to 'messages' for the last message"):
         Columns(conversation_column="messages").check(["messages"])
-    with pytest.raises(ValueError, match=r"conversation_column='message' is not .*did you mean messages"):
+    with pytest.raises(ValueError, match=r"`conversation_column`: .*got 'message'.*did you mean messages"):
         Columns(answer_column=None, conversation_column="message").check(["messages"])
 
 

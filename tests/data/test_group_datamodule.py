@@ -169,13 +169,16 @@ def test_nothing_left_is_refused(make: Make) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"expert_column": "solution"}, "train data: expert_column='solution' is not a column"),
+        ({"expert_column": "solution"}, "train data: `expert_column`: expected one of the columns .*, got 'solution'"),
         ({"answer_marker": "####"}, "train data: row 0 .*, column 'answer': no answer_marker='####'"),
         ({"max_prompt_length": 3}, "train data: row 0 .*max_prompt_length=3"),
         ({"train_split": "dev"}, "train_split='dev' is not a split"),
         ({"val_split": "dev"}, "val_split='dev' is not a split"),
         ({"test_split": "dev"}, "test_split='dev' is not a split"),
-        ({"num_rows": 1, "val_split": 0.5}, "val_split=0.5 of 1 rows leaves none"),
+        (
+            {"num_rows": 1, "val_split": 0.5},
+            "`val_split`: expected a share that leaves rows to train on, got 0.5 of 1 rows",
+        ),
     ],
 )
 def test_bad_input_is_refused_in_setup(make: Make, arguments: dict[str, Any], words: str) -> None:
@@ -188,7 +191,7 @@ def test_bad_input_is_refused_in_setup(make: Make, arguments: dict[str, Any], wo
     ("arguments", "words"),
     [
         ({"val_split": 1.5}, "`val_split`: expected a number above 0 and below 1, or the name of a split, got 1.5"),
-        ({"val_split": 0.5, "val_path": "val.jsonl"}, "cannot go with `val_path`"),
+        ({"val_split": 0.5, "val_path": "val.jsonl"}, "expected the name of a split beside val_path, got 0.5"),
         ({"max_train_rows": 0}, "`max_train_rows`: expected a whole number of at least 1.*, got 0"),
         ({"max_response_length": 0}, "`max_response_length`: expected a whole number of at least 1.*, got 0"),
         ({"batch_size": 0}, "`batch_size`: expected a whole number of at least 1.*, got 0"),
@@ -209,7 +212,7 @@ def test_bad_options_are_refused_at_once(make: Make, arguments: dict[str, Any], 
         ({"eval_batch_size": 2.5}, "`eval_batch_size`: expected a whole number of at least 1, got 2.5"),
         ({"max_val_rows": 2.5}, "`max_val_rows`: expected a whole number of at least 1, or null for all rows, got 2.5"),
         ({"max_prompt_length": "9"}, "`max_prompt_length`: expected a whole number of at least 1, got '9'"),
-        ({"val_path": 7}, "val_path=7 must say where the data are"),
+        ({"val_path": 7}, "`val_path`: expected a path or a name on the hub, got 7"),
     ],
 )
 def test_options_of_another_type_are_refused_at_once(make: Make, arguments: dict[str, Any], words: str) -> None:
@@ -218,7 +221,7 @@ def test_options_of_another_type_are_refused_at_once(make: Make, arguments: dict
 
 
 def test_path_must_be_given() -> None:
-    with pytest.raises(TypeError, match="path=None must say where the data are"):
+    with pytest.raises(TypeError, match="`path`: expected a path or a name on the hub, got None"):
         GroupDataModule(path=None)  # type: ignore[arg-type]
 
 

@@ -172,7 +172,7 @@ PARQUET = "expected a whole Parquet file"
         ("rows.parquet", "", r"rows\.parquet: .*empty file"),
         ("rows.jsonl", "\ufeff".encode("utf-16"), "rows.jsonl: expected UTF-8 text, got UTF-16"),
         ("rows.csv", "prompt\na\n".encode("utf-16"), "rows.csv: expected UTF-8 text, got UTF-16"),
-        ("rows.csv", 'prompt,answer\n"a,1\nb,2\n', "line 2 of rows.csv: .*cannot be told apart.*quotation mark"),
+        ("rows.csv", 'prompt,answer\n"a,1\nb,2\n', "line 2 of rows.csv: .*cannot be split.*quotation mark"),
         ("rows.jsonl", '{"prompt": "a"}\n["b"]\n', "line 2 of rows.jsonl: expected an object"),
         ("rows.json", '["a", "b"]', r"row 0 \(counting from 0\) of rows.json: expected an object"),
         ("rows.jsonl", '{"prompt": "a", "prompt": "b"}', "rows.jsonl: .*the key 'prompt' twice"),

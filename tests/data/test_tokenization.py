@@ -98,11 +98,26 @@ def test_template_that_moves_the_prompt_says_what_differs_and_what_to_do(make_to
     [
         (None, {"eos": None, "pad": None}, {}, "no end-of-sequence token.*tokenizer.eos_token"),
         (None, {"eos": None}, {}, "no end-of-sequence token"),
-        (None, {}, {"use_chat_template": True}, "use_chat_template=True.*chat_template="),
-        (None, {}, {"system_prompt": "be brief"}, "system_prompt needs a chat template.*prompt_template"),
-        (None, {}, {"prompt_template": "Q: "}, "prompt_template='Q: '.*{prompt}"),
-        (None, {}, {"prompt_template": None}, "prompt_template=None must be a text; '{prompt}' is replaced by"),
-        (CHATML, {}, {"prompt_template": "Q: {prompt}"}, "no effect.*use_chat_template: false"),
+        (None, {}, {"use_chat_template": True}, "`use_chat_template`: .* got true.*chat_template="),
+        (
+            None,
+            {},
+            {"system_prompt": "be brief"},
+            "`system_prompt`: expected none without a chat template.*prompt_template",
+        ),
+        (None, {}, {"prompt_template": "Q: "}, "`prompt_template`: expected a text with {prompt}, got 'Q: '"),
+        (
+            None,
+            {},
+            {"prompt_template": None},
+            "`prompt_template`: expected a text in which '{prompt}' is replaced by the prompt, got None",
+        ),
+        (
+            CHATML,
+            {},
+            {"prompt_template": "Q: {prompt}"},
+            "`prompt_template`: expected none beside.*use_chat_template: false",
+        ),
     ],
 )
 def test_options_that_cannot_work_are_refused(
@@ -186,9 +201,15 @@ def test_variables_of_the_template_reach_it(make_tokenizer: TokenizerFactory) ->
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("enable_thinkng", "chat_template_kwargs: the chat template reads no 'enable_thinkng'; did you mean enable_t"),
-        ("tokenize", "chat_template_kwargs: the chat template reads no 'tokenize'; it reads 'enable_thinking'"),
-        ("add_generation_prompt", "reads no 'add_generation_prompt'"),
+        (
+            "enable_thinkng",
+            "`chat_template_kwargs`: expected what the chat template reads, got 'enable_thinkng'; did you mean enable",
+        ),
+        (
+            "tokenize",
+            "`chat_template_kwargs`: expected what the chat template reads, got 'tokenize'; it reads 'enable_thinking'",
+        ),
+        ("add_generation_prompt", "reads, got 'add_generation_prompt'"),
     ],
 )
 def test_variables_that_the_template_does_not_read_are_refused(
@@ -196,7 +217,7 @@ def test_variables_that_the_template_does_not_read_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=words):
         PromptEncoder(make_tokenizer(chat_template=THINKING), chat_template_kwargs={name: True})
-    with pytest.raises(ValueError, match="chat_template_kwargs needs a chat template"):
+    with pytest.raises(ValueError, match="`chat_template_kwargs`: expected none without a chat template"):
         PromptEncoder(make_tokenizer(), chat_template_kwargs={name: True})
 
 
@@ -205,11 +226,11 @@ def test_variables_that_the_template_does_not_read_are_refused(
     [
         (
             "{% set messages = messages | selectattr('role', 'ne', 'system') | list %}",
-            "system_prompt: the chat template leaves out a message of role 'system'",
+            "`system_prompt`: the chat template leaves out a message of role 'system'",
         ),
         (
             "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}",
-            "system_prompt: .*no system",
+            "`system_prompt`: .*no system",
         ),
     ],
 )

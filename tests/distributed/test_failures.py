@@ -80,7 +80,7 @@ def test_error_of_one_rank_is_shown_and_ends_all(launcher: str, fault: str, tmp_
 @pytest.mark.parametrize(
     ("launcher", "killed"),
     [
-        ("lightning", "rank-0"),
+        pytest.param("lightning", "rank-0", marks=slow),
         pytest.param("lightning", "rank-1", marks=slow),
         pytest.param("torchrun", "rank-1", marks=slow),
         pytest.param("torchrun", "torchrun", marks=slow),
@@ -103,7 +103,7 @@ def test_death_of_one_process_ends_all(launcher: str, killed: str, tmp_path: Pat
 @pytest.mark.parametrize(
     ("launcher", "timeout"),
     [
-        ("lightning", None),
+        pytest.param("lightning", None, marks=slow),
         pytest.param("lightning", "0:04:00", marks=slow),  # in which the second rank must have started, too
         pytest.param("torchrun", "0:02:00", marks=slow),
     ],

@@ -111,6 +111,7 @@ def nodes(tmp_path: Path) -> Iterator[list[Job]]:
         yield jobs
 
 
+@pytest.mark.slow
 def test_two_machines_train_as_one_with_two_ranks(nodes: list[Job], tmp_path: Path, expected: dict[str, Any]):
     for job in nodes:
         assert job.wait() == 0, job.written()

@@ -164,6 +164,7 @@ trainer:
 """
 
 
+@pytest.mark.slow
 def test_loss_and_sampler_exchanged_in_a_fit_that_is_killed_and_resumed(train, tmp_path: Path):
     (tmp_path / "keep.yaml").write_text(KEEP)
     kept = (f"--config={tmp_path / 'keep.yaml'}",)

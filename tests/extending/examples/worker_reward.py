@@ -13,7 +13,7 @@ VERIFIER = """
 import json, sys, time
 for number, line in enumerate(sys.stdin, start=1):
     response, reference = json.loads(line)
-    time.sleep(1e6 if number == 20 else 0)  # once in its life it hangs
+    time.sleep(1e6 if number == 60 else 0)  # once in its life it hangs
     print(float(response.endswith(str(reference))), flush=True)
 """
 
