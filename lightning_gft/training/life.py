@@ -88,11 +88,9 @@ class PartsLife(Callback):
                     raise GFTValueError(f"`{type(part).__name__}.compute`: expected a new name, got {key!r}; rename it")
                 own[key] = value
         counts = {name: float(value) for name, value in own.items() if not isinstance(value, Tensor)}
-        speaks = any(type(part).compute is not Part.compute for part in parts.values())
-        total = _added_up(counts) if speaks else counts
         for part in parts.values():
             part.reset()
-        return {**{name: value for name, value in own.items() if isinstance(value, Tensor)}, **total}
+        return {**{name: value for name, value in own.items() if isinstance(value, Tensor)}, **_added_up(counts)}
 
     def reset(self) -> None:
         """Let every part that was set up begin to count anew."""
