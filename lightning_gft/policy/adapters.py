@@ -34,6 +34,11 @@ if TYPE_CHECKING:
 
 _TRAINED, _REFERENCE, _OTHER = "default", "reference", "other"
 
+NO_REFERENCE = (
+    "`keep_reference`: expected True where the starting policy is needed, got False; in a run set model.evaluation.kl, "
+    "or begin with a loss that needs ref_logprobs"
+)
+
 
 @dataclass(frozen=True)
 class LoRA:
@@ -144,7 +149,7 @@ class Adapters:
                 yield
             return
         if _REFERENCE not in self.peft_model.peft_config:
-            raise GFTRuntimeError("this policy keeps no reference; load it with keep_reference=True")
+            raise GFTRuntimeError(NO_REFERENCE)
         with self._acting(_REFERENCE):
             yield
 

@@ -25,7 +25,7 @@ from lightning_gft.lm.heads import linear_head
 from lightning_gft.lm.micro_batch import MicroBatch
 from lightning_gft.lm.micro_batches import micro_batches
 from lightning_gft.lm.packable import longest_pack
-from lightning_gft.policy.adapters import Adapters, LoRA
+from lightning_gft.policy.adapters import NO_REFERENCE, Adapters, LoRA
 from lightning_gft.policy.checks import check_prompts, check_responses, check_vocabulary, check_window
 from lightning_gft.policy.ends import closing_tokens, end_tokens, name_ends, save_ends
 from lightning_gft.policy.quantization import is_quantised
@@ -213,12 +213,12 @@ class Policy(nn.Module):
                 yield
             return
         if self.reference_model is None:
-            raise GFTRuntimeError("this policy keeps no reference; load it with keep_reference=True")
-        self._uses_reference = True
+            raise GFTRuntimeError(NO_REFERENCE)
+        before, self._uses_reference = self._uses_reference, True
         try:
             yield
         finally:
-            self._uses_reference = False
+            self._uses_reference = before
 
     def generate(
         self,

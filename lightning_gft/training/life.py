@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
+from numbers import Real
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -12,7 +14,8 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from typing_extensions import override
 
-from lightning_gft.errors import GFTValueError
+from lightning_gft.checks import shorten
+from lightning_gft.errors import GFTTypeError, GFTValueError
 from lightning_gft.losses import GroupLoss
 from lightning_gft.parts import Part
 from lightning_gft.rollout import RolloutEngine
@@ -78,19 +81,22 @@ class PartsLife(Callback):
             taken: Names of figures that the run reports itself.
 
         Raises:
-            ValueError: If a figure has the name of another.
+            TypeError: If a part reports something else than numbers and tensors of one number by name.
+            ValueError: If a figure has the name of another, or ranks report different tensors.
         """
         own: dict[str, Tensor | float] = {}
         for prefix, part in parts.items():
-            for name, value in part.compute().items():
+            where = f"`{type(part).__name__}.compute`"
+            for name, value in _reported(where, part).items():
                 key = f"{prefix}/{name}" if prefix else name
                 if key in own or key in taken:
-                    raise GFTValueError(f"`{type(part).__name__}.compute`: expected a new name, got {key!r}; rename it")
+                    raise GFTValueError(f"{where}: expected a new name, got {key!r}; rename it")
                 own[key] = value
         counts = {name: float(value) for name, value in own.items() if not isinstance(value, Tensor)}
         for part in parts.values():
             part.reset()
-        return {**{name: value for name, value in own.items() if isinstance(value, Tensor)}, **_added_up(counts)}
+        tensors = {name: value for name, value in own.items() if isinstance(value, Tensor)}
+        return {**tensors, **_added_up(counts, sorted(tensors))}
 
     def reset(self) -> None:
         """Let every part that was set up begin to count anew."""
@@ -115,9 +121,26 @@ class PartsLife(Callback):
             warnings.warn(f"a part could not be closed after the run had failed: {error}", stacklevel=2)
 
 
-def _added_up(counts: dict[str, float]) -> dict[str, float]:
+def _reported(where: str, part: Part) -> Mapping[str, Tensor | float]:
+    figures: Any = part.compute()
+    if not isinstance(figures, Mapping):
+        raise GFTTypeError(f"{where}: expected figures by name, got {shorten(figures)}; return a dict, maybe empty")
+    for name, value in figures.items():
+        if not (isinstance(value, Real) or (isinstance(value, Tensor) and value.numel() == 1)):
+            raise GFTTypeError(
+                f"{where}: expected a number or a tensor of one for {name!r}, got {shorten(value)}; return one of these"
+            )
+    return figures
+
+
+def _added_up(counts: dict[str, float], tensors: list[str]) -> dict[str, float]:
+    """Return counts of all ranks together, which may have counted different things; tensors are reduced already."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return counts
-    everyones: list[dict[str, float]] = [{}] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(everyones, counts)  # a rank may have counted what others have not
-    return {name: sum(one.get(name, 0.0) for one in everyones) for name in {k: 0 for one in everyones for k in one}}
+    ranks: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(ranks, (counts, tensors))
+    if any(others != ranks[0][1] for _, others in ranks):
+        differing = sorted({name for _, others in ranks for name in {*others} ^ {*ranks[0][1]}})
+        raise GFTValueError(f"`compute`: expected the same tensors on all ranks, got {differing} on some; report zeros")
+    names = dict.fromkeys(name for own, _ in ranks for name in own)
+    return {name: sum(own.get(name, 0.0) for own, _ in ranks) for name in names}

@@ -82,7 +82,7 @@ def test_going_on_without_a_reference(tmp_path: Path):
     tiny_policy(vocab_size=64).save_pretrained(tmp_path)
     PretrainedPolicy(str(tmp_path), lora=LoRA(r=4)).load().save_pretrained(tmp_path / "adapter")
     policy = PretrainedPolicy(str(tmp_path), lora=LoRA(adapter_path=str(tmp_path / "adapter"))).load()
-    with pytest.raises(RuntimeError, match="keep_reference=True"), policy.reference():
+    with pytest.raises(RuntimeError, match="`keep_reference`: expected True"), policy.reference():
         pass
 
 

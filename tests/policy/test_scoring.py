@@ -241,6 +241,19 @@ def test_within_the_reference_scores_and_samples_are_those_of_the_start(lora: Lo
     assert reference[1] == before[1]
 
 
+def test_the_reference_may_be_asked_for_within_itself():
+    policy, groups = tiny_policy(keep_reference=True), random_groups(dtype=torch.float32)[0]
+    groups.input_ids %= 30
+    expected, _ = policy.token_logprobs(groups, 1000)
+    with torch.no_grad():
+        for weight in policy.model.parameters():
+            weight.mul_(1.5)
+    with policy.reference():
+        with policy.reference():
+            pass
+        torch.testing.assert_close(policy.token_logprobs(groups, 1000)[0], expected, rtol=0, atol=0)
+
+
 def test_reference_takes_no_part_in_training():
     policy = tiny_policy(keep_reference=True)
     trainable = {name for name, parameter in policy.named_parameters() if parameter.requires_grad}
@@ -249,5 +262,5 @@ def test_reference_takes_no_part_in_training():
 
 
 def test_reference_that_was_not_kept_is_refused():
-    with pytest.raises(RuntimeError, match="keep_reference=True"), tiny_policy().reference():
+    with pytest.raises(RuntimeError, match="`keep_reference`: expected True"), tiny_policy().reference():
         pass

@@ -67,6 +67,16 @@ def test_figures_are_numbers_and_tensors():
     assert figures["rewards/a/mean"] is one
 
 
+@pytest.mark.parametrize("figures", [None, 3, {"a": "b"}, {"a": [1]}, {"a": torch.ones(2)}, {"a": None}], ids=str)
+def test_what_is_no_figure_is_refused(figures: Any):
+    class Wrong(Part):
+        def compute(self) -> Any:
+            return figures
+
+    with pytest.raises(TypeError, match=r"`Wrong\.compute`: expected (figures by name|a number or a tensor of one)"):
+        PartsLife().figures({"rewards/wrong": Wrong()})
+
+
 def test_two_figures_of_one_name_are_refused():
     life = PartsLife()
     parts = {"": Reports(**{"engine/calls": 1}), "engine": Reports(calls=1)}
