@@ -105,7 +105,7 @@ def test_the_page_shows_what_the_estimate_says():
     assert estimate.tables(estimate.MODELS, Circumstances()) in page
     model, method = estimate.MODELS[0], estimate.METHODS[0]
     found = estimate.seconds(model, method, "fsdp2", 8, Circumstances())
-    for text in (f"= {found['bytes'] / 1e9:.0f} GB", f"\n{found['moving']:.2f} s", f"= {found['computing']:.2f} s"):
+    for text in (f"= {found['bytes'] / 1e9:.0f} GB", f": {found['moving']:.2f} s", f"= {found['computing']:.2f} s"):
         assert text in page
 
 

@@ -283,8 +283,8 @@ def test_options_of_the_template_reach_prompts_and_demonstrations(make: Make, ma
 
 
 def test_a_file_is_read_once_for_all_splits(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = []
-    monkeypatch.setattr(DataFile, "read", lambda file, plain=DataFile.read: read.append(file.path) or plain(file))
+    read, plain = [], DataFile.read
+    monkeypatch.setattr(DataFile, "read", lambda file: read.append(file.path) or plain(file))
     data = make(train_split="train[:6]", val_split="train[6:8]", test_split="train[8:]")
     data.setup(None)
     assert [len(data.examples[split][""]) for split in ("train", "val", "test")] == [6, 2, 2]
@@ -295,8 +295,7 @@ def test_a_file_is_read_once_for_all_splits(make: Make, monkeypatch: pytest.Monk
 
 def test_training_rows_are_counted_where_a_path_is_written_in_another_way(make: Make, tmp_path: Path) -> None:
     data = make()
-    path = Path(data.path)
-    data.val_path = str(path.parent / "x" / ".." / path.name)
-    (path.parent / "x").mkdir()
+    (tmp_path / "x").mkdir()
+    data.val_path = str(tmp_path / "x" / ".." / Path(data.path).name)
     with pytest.warns(UserWarning, match="val data: 10 of 10 rows are training rows too"):
         data.setup("fit")

@@ -66,7 +66,7 @@ class NeverMet(FormatReward):
     [
         (module_with(reward=NumericReward()), Rows(LAST_ROW_BAD), r"train data, row 3 .*reward 'score' .*'many'"),
         (module_with(reward=NumericReward()), Rows(val_rows=LAST_ROW_BAD), r"val data, row 3 .*'many'"),
-        (module_with({"e": ExpertSource()}), Rows([{"prompt": "1=", "answer": "1"}]), "ExpertSource needs demonstra"),
+        (module_with({"e": ExpertSource()}), Rows([{"prompt": "1=", "answer": "1"}]), "`expert_column`: expected"),
         (
             module_with(reward=NeverMet(".*<eos>")),
             Rows(),
