@@ -209,6 +209,7 @@ class GFTLitModule(LightningModule):
         """Return the loss of the last update and the groups, which callbacks get in ``on_train_batch_end``."""
         check_kind("a batch of training", batch, PromptBatch, _BATCHES)
         started = time.perf_counter()
+        self.run.restore_loss()
         reduce, parts = self.updates.reduce, self._begin_parts()
         groups = self._sample(batch, self.current_epoch, batch_idx)
         self.statistics.count_groups(groups, len(batch))

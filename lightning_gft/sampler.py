@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from lightning_gft.advantages import AdvantageEstimator, GroupNormalizedAdvantage
-from lightning_gft.checks import check_kind
+from lightning_gft.checks import check_kind, shorten
 from lightning_gft.errors import GFTTypeError, GFTValueError
 from lightning_gft.rewards import Reward, as_rewards, score_responses
 from lightning_gft.seeds import spawn_seeds
@@ -110,13 +110,15 @@ class GroupSampler:
             prompts=[prompts.prompts[i] for i in of_row],
             responses=texts,
         )
-        return replace(groups, advantages=self.advantage(groups))
+        return replace(groups, advantages=_checked_advantages(self.advantage, groups))
 
     def _gather(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[_Row]:
         groups: list[list[_Row]] = [[] for _ in prompts.prompt_ids]
         seeds = spawn_seeds(seed, len(self.sources))
-        for source, source_seed in zip(self.sources.values(), seeds, strict=True):
-            for i, responses in enumerate(source.respond(prompts, policy, source_seed)):
+        for (name, source), source_seed in zip(self.sources.items(), seeds, strict=True):
+            given = source.respond(prompts, policy, source_seed)
+            _check_given(f"sources[{name!r}]", source.num_responses, given, len(prompts))
+            for i, responses in enumerate(given):
                 groups[i].extend(_Row(i, source.source, response) for response in responses if response.token_ids)
         return [row for group in groups for row in group]
 
@@ -130,6 +132,46 @@ def _check_named(field: str, parts: Any, kind: type, examples: str) -> None:
         raise GFTValueError(f"`{field}`: expected at least one, got none; give one such as {examples}")
     for name, part in parts.items():
         check_kind(f"{field}[{name!r}]", part, kind, examples)
+
+
+def _checked_advantages(estimator: AdvantageEstimator, groups: GroupBatch) -> Tensor:
+    """Return advantages ``[N]``, or refuse others: one that is not finite would spoil every later update."""
+    advantages: Any = estimator(groups)
+    is_right = isinstance(advantages, Tensor) and advantages.shape == groups.rewards.shape
+    if not (is_right and advantages.isfinite().all()):
+        raise GFTValueError(
+            f"`advantage`: expected {len(groups)} finite advantages of {type(estimator).__name__}, got "
+            f"{shorten(advantages)}; return a tensor [{len(groups)}]"
+        )
+    return cast(Tensor, advantages)
+
+
+def _check_given(where: str, most: int, given: Any, num_prompts: int) -> None:
+    """Refuse what is not at most ``most`` responses for each prompt, each with a log-probability a token or none."""
+    if not isinstance(given, list) or len(given) != num_prompts or not all(isinstance(each, list) for each in given):
+        raise GFTValueError(
+            f"`{where}`: expected a list of responses for each of {num_prompts} prompts, got {shorten(given)}; return "
+            "an empty list for a prompt without any"
+        )
+    for responses in given:
+        if len(responses) > most:
+            raise GFTValueError(
+                f"`{where}`: expected at most {most} responses a prompt, got {len(responses)}; raise its num_responses"
+            )
+        for response in responses:
+            _check_response(where, response)
+
+
+def _check_response(where: str, response: Any) -> None:
+    check_kind(where, response, Response, "Response(policy.encode(text))")
+    if not all(isinstance(token, int) and token >= 0 for token in response.token_ids):
+        raise GFTValueError(f"`{where}`: expected token ids, got {shorten(response.token_ids)}; use policy.encode")
+    for field in ("logprobs", "teacher_logprobs"):
+        values = getattr(response, field)
+        if values is not None and len(values) != len(response.token_ids):
+            raise GFTValueError(
+                f"`{where}`: expected {field} of {len(response.token_ids)} tokens, got {len(values)}; give one a token"
+            )
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -13,6 +15,8 @@ from lightning_gft import (
     GroupSampler,
     Policy,
     PromptBatch,
+    Response,
+    ResponseSource,
     RewardAdvantage,
     SelfSource,
     Source,
@@ -155,3 +159,51 @@ def test_empty_sets_are_refused(sources: dict, rewards: dict, message: str):
 
 def test_group_size():
     assert full_sampler().group_size == 6
+
+
+class Given(ResponseSource):
+    """Gives what it is told to."""
+
+    source = Source.TEACHER
+
+    def __init__(self, given: Any) -> None:
+        super().__init__(num_responses=1)
+        self.given = given
+
+    def respond(self, prompts: PromptBatch, policy: Any, seed: int) -> Any:
+        return self.given
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (None, "expected a list of responses for each of 1 prompts, got None"),
+        ([], r"expected a list of responses for each of 1 prompts, got \[\]"),
+        ([Response([1])], "expected a list of responses for each of 1 prompts"),
+        ([[Response([1]), Response([2])]], "expected at most 1 responses a prompt, got 2"),
+        ([["text"]], "expected a Response"),
+        ([[Response([1, -1])]], "expected token ids"),
+        ([[Response([1, 2.0])]], "expected token ids"),  # type: ignore[list-item]
+        ([[Response([1, 2], logprobs=[-1.0])]], "expected logprobs of 2 tokens, got 1"),
+        ([[Response([1, 2], teacher_logprobs=[-1.0])]], "expected teacher_logprobs of 2 tokens, got 1"),
+    ],
+)
+def test_what_a_source_gives_is_checked(given: Any, message: str):
+    policy = tiny_policy()
+    sampler = GroupSampler({"odd": Given(given)}, {"accuracy": ExactMatchReward()}, RewardAdvantage())
+    with pytest.raises((TypeError, ValueError), match=rf"`sources\['odd'\]`: {message}"):
+        sampler.sample(prompt_batch(policy.tokenizer, ["1+1="], ["2"]), policy, seed=0)
+
+
+@pytest.mark.parametrize(
+    "advantages", [None, [0.0], torch.zeros(2), torch.zeros(1, 1), torch.tensor([torch.nan])], ids=str
+)
+def test_advantages_are_one_finite_number_a_response(advantages: Any):
+    class Odd(RewardAdvantage):
+        def __call__(self, groups: Any) -> Any:
+            return advantages
+
+    policy = tiny_policy()
+    sampler = GroupSampler({"one": Given([[Response([1])]])}, {"accuracy": ExactMatchReward()}, Odd())
+    with pytest.raises(ValueError, match="`advantage`: expected 1 finite advantages of Odd"):
+        sampler.sample(prompt_batch(policy.tokenizer, ["1+1="], ["2"]), policy, seed=0)

@@ -164,7 +164,7 @@ class Run:
         own = {name: value for name, value in module.state_dict().items() if not name.startswith(_LOSS)}
         differences += _shape_differences(state, own, noted["frozen"])
         _refuse(differences + self.frozen.differences(noted["frozen"]))
-        if fits:  # the loss may have been exchanged in mid-run; a callback can bring it back until training starts
+        if fits:  # see `restore_loss`
             self._loss_state = loss_state
         elif set(loss_state) == {f"{_LOSS}{name}" for name in module.loss.state_dict()}:
             state.update(loss_state)
@@ -179,9 +179,9 @@ class Run:
                 self._resumption.lift_limit(module.trainer)
 
     def start_training(self) -> None:
-        """Bring back the state of the loss, settings and figures of the run that is resumed."""
+        """Bring back settings and figures of the run that is resumed, and the state of its loss if that is in use."""
         trainer = self._module.trainer
-        self._restore_loss()
+        self.restore_loss(settled=False)
         if self._resumption is not None:
             self._resumption.restore_limit(trainer)  # a schedule may go by it
         self._restore_settings()
@@ -207,6 +207,9 @@ class Run:
 
     def save(self, checkpoint: dict[str, Any]) -> None:
         """Leave out what is frozen, and note what a resumed run must have in common with this one."""
+        if self._loss_state is not None:  # no step has been taken since it was loaded
+            state = {name: value for name, value in checkpoint["state_dict"].items() if not name.startswith(_LOSS)}
+            checkpoint["state_dict"] = {**state, **self._loss_state}
         checkpoint[NOTE] = {
             "identity": self._module.policy.identity,
             "frozen": self.frozen.take_out(checkpoint["state_dict"], self._module),
@@ -221,21 +224,28 @@ class Run:
         """Keep the count of steps, for another trainer that counts from 0."""
         self._earlier_steps = self.steps()
 
-    def _restore_loss(self) -> None:
-        """Load the state of the loss that was in use, and warn where another one is in use now."""
-        state, self._loss_state = self._loss_state, None
-        if state is None or self._resumed_from is None:
+    def restore_loss(self, settled: bool = True) -> None:
+        """Load the state of the loss of the run that is resumed.
+
+        A callback may have exchanged the loss before the checkpoint, and does so again when training or a step starts.
+
+        Args:
+            settled: Whether a step begins now; before, only the very loss of the checkpoint gets the state.
+        """
+        if (state := self._loss_state) is None or (noted := self._resumed_from) is None:
             return
         loss: nn.Module = self._module.loss
-        was, now = self._resumed_from.get("parts", {}).get("loss"), self.parts_now().get("loss")
-        own = {f"{_LOSS}{name}" for name in loss.state_dict()}
-        if own != set(state):
+        was, now = noted.get("parts", {}).get("loss", ""), self.parts_now()["loss"]
+        if not settled and was != now:
+            return
+        self._loss_state = None
+        if {f"{_LOSS}{name}" for name in loss.state_dict()} != set(state):
             raise GFTValueError(
                 f"`model.loss`: expected the loss of the checkpoint, {was}, got {now}; use the configuration that the "
                 "run had then, with the callback that exchanged the loss if one did"
             )
         loss.load_state_dict({name.removeprefix(_LOSS): value for name, value in state.items()})
-        if was is not None and now is not None and was.split("(")[0] != now.split("(")[0]:
+        if was and was.split("(")[0] != now.split("(")[0]:
             rank_zero_warn(f"`model.loss`: the run is resumed with {now}; its checkpoint was written with {was}")
 
     def _restore_settings(self) -> None:

@@ -53,7 +53,10 @@ def print_kept(trainer: Trainer) -> None:
     module = trainer.lightning_module
     assert isinstance(module, GFTLitModule)  # noqa: S101 (the command line makes no other)
     if not module.guard.informative_batches:
-        print("Nothing was learnt: in no batch did the rewards of a group differ. Look at train/rewards and the data")
+        print(
+            "Nothing was learnt: no sequence carried a gradient, as where rewards do not differ within groups, or the "
+            "loss skips all. Look at train/rewards and the data"
+        )
     keepers = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
     kept = [path for keeper in keepers if (path := keeper.last_model_path or keeper.best_model_path)]
     for path in kept:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Set
 from dataclasses import replace
 from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
-from lightning_gft.errors import GFTValueError
+from lightning_gft.errors import GFTTypeError, GFTValueError
 from lightning_gft.functional import Reduction, masked_loss, reduction_weights, widen
+from lightning_gft.functional.head.linear_logprob import check_coefficients
 from lightning_gft.parts import Part
 from lightning_gft.types import GroupBatch, Need, TokenBatch, TokenObjective
 
@@ -71,12 +72,16 @@ class GroupLoss(Part, nn.Module, ABC):
 
     def reduce(self, groups: GroupBatch) -> tuple[Tensor, Tensor]:
         """Return each sequence's weight ``[N]`` and the batch's share of ``Z``, which adds up over ranks."""
-        mask = groups.response_mask & self.takes_part(groups)[:, None]
+        mask = groups.response_mask & self._taken(groups)[:, None]
         return reduction_weights(mask, self.reduction, groups.group_index, dtype=widen(groups.advantages).dtype)
 
     def trained(self, groups: GroupBatch) -> Tensor:
         """Return ``[N]``, true for sequences that may carry a gradient: only these run through the policy."""
-        return self.takes_part(groups) & groups.response_mask.any(dim=1) & ~self.can_skip(groups)
+        skipped = _one_a_sequence(f"{type(self).__name__}.can_skip", self.can_skip(groups), groups)
+        return self._taken(groups) & groups.response_mask.any(dim=1) & ~skipped
+
+    def _taken(self, groups: GroupBatch) -> Tensor:
+        return _one_a_sequence(f"{type(self).__name__}.takes_part", self.takes_part(groups), groups)
 
     def objective(self, tokens: TokenBatch, normalizer: Tensor | float) -> TokenObjective:
         """Return what the policy needs to train on tokens.
@@ -96,17 +101,17 @@ class GroupLoss(Part, nn.Module, ABC):
             known: What the loss needs beside, ``[N, T]`` by its name in :class:`~lightning_gft.TokenBatch`.
 
         Raises:
-            ValueError: If the loss needs something that is not given.
+            ValueError: If the loss needs something that is not given, or gives coefficients of another shape.
         """
         logprobs, (weights, count) = widen(logprobs), self.reduce(groups)
-        mask = groups.response_mask & self.takes_part(groups)[:, None]
+        mask = groups.response_mask & self._taken(groups)[:, None]
         tokens = replace(groups, response_mask=mask).tokens(logprobs.detach()[mask], weights)
         tokens = replace(tokens, **{name: value.detach()[mask] for name, value in known.items()})
         if "sequence_logratio" in self.needs() and tokens.sequence_logratio is None:
             tokens = tokens.with_sequence_logratio()
         check_known(self, tokens)
         coefficients = torch.zeros_like(logprobs)
-        coefficients[mask] = self.coefficients(tokens).to(logprobs.dtype)
+        coefficients[mask] = check_coefficients(self.coefficients(tokens), len(tokens)).to(logprobs.dtype)
         return masked_loss(logprobs, coefficients, mask, weights, count)
 
 
@@ -121,6 +126,10 @@ def check_known(loss: GroupLoss, tokens: TokenBatch, later: Collection[Need] = (
     Raises:
         ValueError: With the names of what is missing, or of what no token has.
     """
+    if not isinstance(loss.needs(), Set):
+        raise GFTTypeError(
+            f"`{type(loss).__name__}.needs`: expected a set of names, got {loss.needs()!r}; return a frozenset"
+        )
     if unknown := sorted(loss.needs() - set(get_args(Need))):
         raise GFTValueError(
             f"`{type(loss).__name__}.needs`: expected some of {', '.join(get_args(Need))}, got {', '.join(unknown)}; "
@@ -132,3 +141,13 @@ def check_known(loss: GroupLoss, tokens: TokenBatch, later: Collection[Need] = (
             f"`{type(loss).__name__}`: expected tokens with {', '.join(missing)}, got None; give them as [N, T] by "
             "these names, or let the source that drew the responses give them"
         )
+
+
+def _one_a_sequence(where: str, chosen: Tensor, groups: GroupBatch) -> Tensor:
+    shape, dtype = getattr(chosen, "shape", None), getattr(chosen, "dtype", type(chosen).__name__)
+    if shape != groups.source.shape or dtype != torch.bool:
+        raise GFTValueError(
+            f"`{where}`: expected a tensor [{len(groups)}] of booleans, got {dtype} of shape {shape and list(shape)}; "
+            "return one for each sequence"
+        )
+    return chosen

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Mapping
-from contextlib import ExitStack
 from numbers import Real
 from typing import Any
 
@@ -105,9 +104,12 @@ class PartsLife(Callback):
 
     def end(self) -> None:
         """Close every part that was set up; one that fails does not leave the others open."""
-        with ExitStack() as stack:
-            while self._open:
-                stack.callback(self._open.pop().close)
+        while self._open:
+            part = self._open.pop()
+            try:
+                part.close()
+            except Exception as error:  # noqa: BLE001 (neither the result of a run nor what has stopped it is lost)
+                warnings.warn(f"`{type(part).__name__}.close`: the part is left open: {error!r}", stacklevel=2)
 
     @override
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -115,10 +117,7 @@ class PartsLife(Callback):
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        try:
-            self.end()
-        except Exception as error:  # noqa: BLE001 (what has stopped the run is the news)
-            warnings.warn(f"a part could not be closed after the run had failed: {error}", stacklevel=2)
+        self.end()
 
 
 def _reported(where: str, part: Part) -> Mapping[str, Tensor | float]:
@@ -126,6 +125,8 @@ def _reported(where: str, part: Part) -> Mapping[str, Tensor | float]:
     if not isinstance(figures, Mapping):
         raise GFTTypeError(f"{where}: expected figures by name, got {shorten(figures)}; return a dict, maybe empty")
     for name, value in figures.items():
+        if not isinstance(name, str) or not name:
+            raise GFTTypeError(f"{where}: expected names that are texts, got {name!r}; name every figure")
         if not (isinstance(value, Real) or (isinstance(value, Tensor) and value.numel() == 1)):
             raise GFTTypeError(
                 f"{where}: expected a number or a tensor of one for {name!r}, got {shorten(value)}; return one of these"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -214,3 +215,28 @@ def test_an_objective_is_the_loss_as_the_policy_asks_for_it():
     assert objective.needs == {"entropy"}
     assert objective.normalizer == 3.0
     assert objective.coefficients == loss.coefficients
+
+
+@pytest.mark.parametrize("method", ["takes_part", "can_skip"])
+@pytest.mark.parametrize(
+    "chosen", [None, torch.ones(2, dtype=torch.bool), torch.ones(11)], ids=["none", "short", "float"]
+)
+def test_what_takes_part_is_a_boolean_a_sequence(method: str, chosen: Any, monkeypatch: pytest.MonkeyPatch):
+    groups, _ = reference.random_groups(0)
+    monkeypatch.setattr(GFTLoss, method, lambda self, groups: chosen)
+    with pytest.raises(ValueError, match=rf"`GFTLoss\.{method}`: expected a tensor \[11\] of booleans"):
+        GFTLoss().trained(groups)
+
+
+def test_needs_are_a_set(monkeypatch: pytest.MonkeyPatch):
+    groups, logprobs = reference.random_groups(0)
+    monkeypatch.setattr(SFTLoss, "needs", lambda self: ["entropy"])
+    with pytest.raises(TypeError, match=r"`SFTLoss\.needs`: expected a set of names, got \['entropy'\]"):
+        SFTLoss()(logprobs, groups)
+
+
+def test_one_coefficient_for_all_is_refused_outside_of_a_run_too(monkeypatch: pytest.MonkeyPatch):
+    groups, logprobs = reference.random_groups(0)
+    monkeypatch.setattr(SFTLoss, "coefficients", lambda self, tokens: torch.ones(1))
+    with pytest.raises(ValueError, match="`coefficients`: expected a tensor"):
+        SFTLoss()(logprobs, groups)

@@ -143,6 +143,29 @@ def test_a_run_is_resumed_behind_an_exchange_to_the_bit(tmp_path: Path):
     torch.testing.assert_close(weights(resumed), weights(whole), rtol=0, atol=0)
 
 
+class WhenAStepBegins(Stages):
+    """Exchanges parts only when a step begins, in a resumed run too."""
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        pass
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        if trainer.global_step >= self.step:
+            self.exchange(pl_module)
+
+
+def test_one_adaptive_loss_after_another_is_resumed_to_the_bit(tmp_path: Path):
+    def first() -> GFTLoss:
+        return GFTLoss(AdaptiveCoefficientRectifier(0.1, momentum=0.5))
+
+    whole = run(tmp_path / "whole", WhenAStepBegins(1, loss=adaptive()), loss=first())
+    checkpoint = tmp_path / "whole/step=3.ckpt"
+    resumed = run(tmp_path / "rest", WhenAStepBegins(1, loss=adaptive()), loss=first(), ckpt_path=checkpoint)
+    assert resumed.loss.rectifier.threshold == whole.loss.rectifier.threshold
+    assert resumed.loss.rectifier.num_steps == whole.loss.rectifier.num_steps == 3
+    torch.testing.assert_close(weights(resumed), weights(whole), rtol=0, atol=0)
+
+
 def test_a_run_is_resumed_before_its_exchange(tmp_path: Path):
     whole = run(tmp_path / "whole", Stages(2, loss=adaptive()))
     resumed = run(tmp_path / "rest", Stages(2, loss=adaptive()), ckpt_path=tmp_path / "whole/step=2.ckpt")
