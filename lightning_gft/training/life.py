@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zlib
 from collections.abc import Collection, Mapping
 from numbers import Real
 from typing import Any
@@ -139,9 +140,11 @@ def _added_up(counts: dict[str, float], tensors: list[str]) -> dict[str, float]:
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return counts
     ranks: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(ranks, (counts, tensors))
-    if any(others != ranks[0][1] for _, others in ranks):
-        differing = sorted({name for _, others in ranks for name in {*others} ^ {*ranks[0][1]}})
-        raise GFTValueError(f"`compute`: expected the same tensors on all ranks, got {differing} on some; report zeros")
+    torch.distributed.all_gather_object(ranks, (counts, zlib.crc32("/".join(tensors).encode())))  # few bytes a step
+    if len({names for _, names in ranks}) > 1:
+        raise GFTValueError(
+            f"`compute`: expected the same tensors on all ranks, got {tensors} on this one, others elsewhere; report "
+            "zeros where there is nothing"
+        )
     names = dict.fromkeys(name for own, _ in ranks for name in own)
     return {name: sum(own.get(name, 0.0) for own, _ in ranks) for name in names}
