@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lightning_gft.checkpoint.frozen import belongs_to, is_reference
 from lightning_gft.errors import GFTValueError
 
 NOTE = "lightning_gft"
@@ -66,3 +67,27 @@ def check_contents(checkpoint: Any, *, resumes: bool) -> None:
 
 def _missing(values: Any, names: tuple[str, ...]) -> str:
     return ", ".join(name for name in names if not isinstance(values, Mapping) or name not in values)
+
+
+def refuse_other_run(differences: list[str]) -> None:
+    """Raise with the first of the differences between a checkpoint and a run, if there is one."""
+    if not differences:
+        return
+    more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
+    raise GFTValueError(
+        f"the checkpoint does not belong to this run: {differences[0]}{more}; use the configuration that it was "
+        "written with, config.yaml beside its logs"
+    )
+
+
+def shape_differences(saved: Mapping[str, Any], own: Mapping[str, Any], left_out: Mapping[str, str]) -> list[str]:
+    """Return in words where saved weights and those of a run differ by name or shape, except those left out."""
+    own = {name: value for name, value in own.items() if not (belongs_to(name, left_out) or is_reference(name))}
+    saved = {name: value for name, value in saved.items() if not is_reference(name)}
+    shapes = [
+        f"{name} is {list(saved[name].shape)} there and {list(own[name].shape)} here"
+        for name in own
+        if name in saved and saved[name].shape != own[name].shape
+    ]
+    only_there = [f"{name} is only in the checkpoint" for name in saved if name not in own]
+    return shapes + only_there + [f"{name} is only in this run" for name in own if name not in saved]

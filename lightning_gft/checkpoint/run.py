@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from lightning_gft.checkpoint.contents import NOTE, check_contents
+from lightning_gft.checkpoint.contents import NOTE, check_contents, refuse_other_run, shape_differences
 from lightning_gft.checkpoint.describing import describe_parts
 from lightning_gft.checkpoint.files import check_checkpoint, load_checkpoint
-from lightning_gft.checkpoint.frozen import FrozenWeights, belongs_to, is_reference
+from lightning_gft.checkpoint.frozen import FrozenWeights
 from lightning_gft.checkpoint.resuming import Resumption, check_same_path
 from lightning_gft.checkpoint.settings import OptimizerSettings
 from lightning_gft.errors import GFTTypeError, GFTValueError
@@ -162,8 +162,8 @@ class Run:
             if there.get(name) != here.get(name)
         ]
         own = {name: value for name, value in module.state_dict().items() if not name.startswith(_LOSS)}
-        differences += _shape_differences(state, own, noted["frozen"])
-        _refuse(differences + self.frozen.differences(noted["frozen"]))
+        differences += shape_differences(state, own, noted["frozen"])
+        refuse_other_run(differences + self.frozen.differences(noted["frozen"]))
         if fits:  # see `restore_loss`
             self._loss_state = loss_state
         elif set(loss_state) == {f"{_LOSS}{name}" for name in module.loss.state_dict()}:
@@ -207,15 +207,17 @@ class Run:
 
     def save(self, checkpoint: dict[str, Any]) -> None:
         """Leave out what is frozen, and note what a resumed run must have in common with this one."""
-        if self._loss_state is not None:  # no step has been taken since it was loaded
+        parts = self.parts()
+        if self._loss_state is not None and self._resumed_from is not None:  # no step has been taken since the resume
             state = {name: value for name, value in checkpoint["state_dict"].items() if not name.startswith(_LOSS)}
             checkpoint["state_dict"] = {**state, **self._loss_state}
+            parts["loss"] = self._resumed_from.get("parts", {}).get("loss", parts["loss"])
         checkpoint[NOTE] = {
             "identity": self._module.policy.identity,
             "frozen": self.frozen.take_out(checkpoint["state_dict"], self._module),
             "settings": self._settings and self._settings.noted(),
             "description": self.optimizer_description(),
-            "parts": self.parts(),
+            "parts": parts,
             "measured": self.measured(),
             "validated_batches": self._validated_batches,
         }
@@ -275,25 +277,3 @@ class Run:
         """Return the settings of the checkpoint that this fit resumes from; none for one that begins."""
         resumed = self._resumed_from
         return None if resumed is None or self._module.trainer.ckpt_path is None else resumed["settings"]
-
-
-def _refuse(differences: list[str]) -> None:
-    if not differences:
-        return
-    more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
-    raise GFTValueError(
-        f"the checkpoint does not belong to this run: {differences[0]}{more}; use the configuration that it was "
-        "written with, config.yaml beside its logs"
-    )
-
-
-def _shape_differences(saved: Mapping[str, Any], own: Mapping[str, Any], left_out: Mapping[str, str]) -> list[str]:
-    own = {name: value for name, value in own.items() if not (belongs_to(name, left_out) or is_reference(name))}
-    saved = {name: value for name, value in saved.items() if not is_reference(name)}
-    shapes = [
-        f"{name} is {list(saved[name].shape)} there and {list(own[name].shape)} here"
-        for name in own
-        if name in saved and saved[name].shape != own[name].shape
-    ]
-    only_there = [f"{name} is only in the checkpoint" for name in saved if name not in own]
-    return shapes + only_there + [f"{name} is only in this run" for name in own if name not in saved]

@@ -166,6 +166,26 @@ def test_one_adaptive_loss_after_another_is_resumed_to_the_bit(tmp_path: Path):
     torch.testing.assert_close(weights(resumed), weights(whole), rtol=0, atol=0)
 
 
+class SavesAtOnce(Callback):
+    """Writes a checkpoint before the first step."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        trainer.save_checkpoint(self.path)
+
+
+def test_a_checkpoint_before_the_first_resumed_step_has_the_loss_of_the_one_before(tmp_path: Path):
+    run(tmp_path, WhenAStepBegins(1, loss=adaptive()))
+    saves = SavesAtOnce(tmp_path / "at once.ckpt")
+    run(tmp_path / "rest", WhenAStepBegins(1, loss=adaptive()), saves, ckpt_path=tmp_path / "step=3.ckpt")
+    before, at_once = (torch.load(tmp_path / name, weights_only=True) for name in ("step=3.ckpt", "at once.ckpt"))
+    assert at_once["lightning_gft"]["parts"] == before["lightning_gft"]["parts"]
+    assert at_once["state_dict"].keys() == before["state_dict"].keys()
+    torch.testing.assert_close(at_once["state_dict"], before["state_dict"], rtol=0, atol=0)
+
+
 def test_a_run_is_resumed_before_its_exchange(tmp_path: Path):
     whole = run(tmp_path / "whole", Stages(2, loss=adaptive()))
     resumed = run(tmp_path / "rest", Stages(2, loss=adaptive()), ckpt_path=tmp_path / "whole/step=2.ckpt")
