@@ -32,7 +32,7 @@ _LIBRARIES = (
     *("trl", "peft", "bitsandbytes", "accelerate", "liger-kernel", "triton"),
 )
 _HELP = {
-    "flat_share": "share of groups whose advantages are 0",
+    "flat_share": "share of groups with advantages of 0",
     "group_size": "responses a prompt",
     "mean_response": "tokens; responses have 1 to nearly twice as many",
     "method": "what trains: all weights, adapters of rank 16, or these on nf4 weights",

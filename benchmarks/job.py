@@ -72,7 +72,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores that differ between any two responses, but for prompts whose responses are all alike in worth."""
+    """Scores that differ between any two responses, except for prompts with equal scores throughout."""
 
     flat: frozenset[str] = frozenset()
 
@@ -83,7 +83,7 @@ class Scores:
 
 
 def sides() -> dict[str, Any]:
-    """Return the modules of :data:`SIDES` whose library is installed."""
+    """Return those modules of :data:`SIDES` that have their library installed."""
     here = {name: module for name, module in SIDES.items() if name != "TRL" or importlib.util.find_spec("trl")}
     if here.keys() != SIDES.keys():
         print("TRL does not run: it is not installed; pip install '.[bench]'", file=sys.stderr)

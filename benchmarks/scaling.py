@@ -63,7 +63,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def make_job(options: Namespace, model: Path, workplace: Path, micro_batches: int = 1) -> Job:
-    """Return a training whose processes have so many micro-batches each if they are two."""
+    """Return a training in which each of two ranks has so many micro-batches."""
     length = options.response_length
     job = given_job(options, model, workplace, options.prompts, (length, length))
     # As many tokens as the prompts of a micro-batch bring along, the same whatever the number of processes.
