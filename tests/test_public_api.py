@@ -22,7 +22,8 @@ SIGNATURES = {
     "max_rl_advantages": "rewards, group_index",
     "pass_at_k": "num_samples, num_correct, k",
     "rectified_coefficients": "logprobs, threshold",
-    "reduction_weights": "response_mask, reduction='token-mean', group_index=None, dtype=torch.float32",
+    "reduction_weights": "response_mask, reduction='token-mean', group_index=None, dtype=torch.float32, "
+    "max_completion_length=None",
     "self_baseline_advantages": "rewards, group_index, is_self",
     "token_entropy": "logits",
     "token_logprobs": "logits, targets",
