@@ -45,13 +45,13 @@ def training_names(loss: GroupLoss, sampler: GroupSampler) -> set[str]:
     """
     statistics, loss = _local_copy(TrainingStatistics()), _local_copy(loss)
     sources = [source.source for source in sampler.sources.values()]
-    better = _one_token_each(sources + sources, sampler.rewards)
-    one = torch.ones(len(better))
-    groups = replace(better, advantages=one.where(torch.arange(len(one)) < len(sources), -one))
+    one = torch.ones(2 * len(sources))
+    signs = one.where(torch.arange(len(one)) < len(sources), -one)
+    groups = replace(_one_token_each(sources + sources, sampler.rewards), advantages=signs)
     check_known(loss, groups.tokens(), later=get_args(Need))
     tokens = replace(groups.tokens(-one), **dict.fromkeys(loss.needs() - {"advantages", "sequence_logratio"}, -one))
     statistics.count_groups(groups, num_prompts=1)
-    statistics.count_pass(loss, tokens, LossOutput(one.sum(), logprobs=-one, coefficients=one, entropy=one))
+    statistics.count_pass(loss, tokens, LossOutput(one.sum(), logprobs=-one, coefficients=signs, entropy=one))
     figures = statistics.collect(groups.lengths.sum(), seconds=1.0, update=UpdateFigures.zeros())
     return {log_key("train", name) for name in {*figures, *loss.compute()}}
 
