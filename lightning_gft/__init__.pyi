@@ -17,6 +17,7 @@ from lightning_gft.evaluation import Evaluation as Evaluation
 from lightning_gft.losses import DFTLoss as DFTLoss
 from lightning_gft.losses import GFTLoss as GFTLoss
 from lightning_gft.losses import GroupLoss as GroupLoss
+from lightning_gft.losses import GRPOLoss as GRPOLoss
 from lightning_gft.losses import SFTLoss as SFTLoss
 from lightning_gft.module import GFTLitModule as GFTLitModule
 from lightning_gft.policy import LoRA as LoRA

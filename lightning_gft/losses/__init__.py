@@ -3,6 +3,7 @@
 from lightning_gft.losses.base import GroupLoss, check_known
 from lightning_gft.losses.dft import DFTLoss
 from lightning_gft.losses.gft import GFTLoss
+from lightning_gft.losses.grpo import GRPOLoss
 from lightning_gft.losses.sft import SFTLoss
 
-__all__ = ["DFTLoss", "GFTLoss", "GroupLoss", "SFTLoss", "check_known"]
+__all__ = ["DFTLoss", "GFTLoss", "GRPOLoss", "GroupLoss", "SFTLoss", "check_known"]
