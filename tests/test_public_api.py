@@ -33,7 +33,8 @@ CONSTRUCTORS = {
     "hard_operands=4, max_operand=30, num_teacher=3, teacher_slip=0.0, batch_size=16, "
     "eval_batch_size=128, shuffle=True, seed=0, num_workers=0",
     "ArithmeticPolicy": "lora=None, rollout=None",
-    "CISPOLoss": "epsilon_high=5.0, reduction='token-mean', max_completion_length=None, mask_truncated_completions=False",
+    "CISPOLoss": "epsilon_high=5.0, reduction='token-mean', max_completion_length=None, "
+    "mask_truncated_completions=False",
     "ContinuousCoefficientRectifier": "threshold=0.7, **kwargs",
     "DFTLoss": "reduction='token-mean'",
     "DynamicCoefficientRectifier": "threshold=0.7, **kwargs",
