@@ -14,9 +14,17 @@ from lightning_gft.data import GroupDataModule as GroupDataModule
 from lightning_gft.data import PromptDataModule as PromptDataModule
 from lightning_gft.distributed import FSDP2Strategy as FSDP2Strategy
 from lightning_gft.evaluation import Evaluation as Evaluation
+from lightning_gft.losses import AnchoredSFTLoss as AnchoredSFTLoss
 from lightning_gft.losses import DFTLoss as DFTLoss
+from lightning_gft.losses import EAFTLoss as EAFTLoss
 from lightning_gft.losses import GFTLoss as GFTLoss
 from lightning_gft.losses import GroupLoss as GroupLoss
+from lightning_gft.losses import InfoSFTLoss as InfoSFTLoss
+from lightning_gft.losses import IWSFTLoss as IWSFTLoss
+from lightning_gft.losses import KLPenalty as KLPenalty
+from lightning_gft.losses import LossWrapper as LossWrapper
+from lightning_gft.losses import MixedLoss as MixedLoss
+from lightning_gft.losses import RFTLoss as RFTLoss
 from lightning_gft.losses import SFTLoss as SFTLoss
 from lightning_gft.module import GFTLitModule as GFTLitModule
 from lightning_gft.policy import LoRA as LoRA

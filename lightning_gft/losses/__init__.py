@@ -1,8 +1,30 @@
 """Objectives, each a coefficient per token."""
 
+from lightning_gft.losses.anchored_sft import AnchoredSFTLoss
 from lightning_gft.losses.base import GroupLoss, check_known
 from lightning_gft.losses.dft import DFTLoss
+from lightning_gft.losses.eaft import EAFTLoss
 from lightning_gft.losses.gft import GFTLoss
+from lightning_gft.losses.infosft import InfoSFTLoss
+from lightning_gft.losses.iw_sft import IWSFTLoss
+from lightning_gft.losses.kl import KLPenalty
+from lightning_gft.losses.mixed import MixedLoss
+from lightning_gft.losses.rft import RFTLoss
 from lightning_gft.losses.sft import SFTLoss
+from lightning_gft.losses.wrapper import LossWrapper
 
-__all__ = ["DFTLoss", "GFTLoss", "GroupLoss", "SFTLoss", "check_known"]
+__all__ = [
+    "AnchoredSFTLoss",
+    "DFTLoss",
+    "EAFTLoss",
+    "GFTLoss",
+    "GroupLoss",
+    "IWSFTLoss",
+    "InfoSFTLoss",
+    "KLPenalty",
+    "LossWrapper",
+    "MixedLoss",
+    "RFTLoss",
+    "SFTLoss",
+    "check_known",
+]

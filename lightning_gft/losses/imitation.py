@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from typing_extensions import override
 
+from lightning_gft.errors import GFTValueError
 from lightning_gft.functional import Reduction
 from lightning_gft.losses.base import GroupLoss
 from lightning_gft.metrics import CoefficientStatistics
@@ -25,6 +26,14 @@ class ImitationLoss(GroupLoss):
     @override
     def takes_part(self, groups: GroupBatch) -> Tensor:
         return groups.source != Source.SELF
+
+    @override
+    def check_group(self, num_responses: int, num_own: int) -> None:
+        if num_responses == num_own:
+            raise GFTValueError(
+                f"`sampler.sources`: expected demonstrations for {type(self).__name__}, got own samples alone; add an "
+                "ExpertSource or a TeacherSource"
+            )
 
     @override
     def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:

@@ -48,7 +48,7 @@ def training_names(loss: GroupLoss, sampler: GroupSampler) -> set[str]:
     one = torch.ones(len(groups))
     check_known(loss, groups.tokens(), later=get_args(Need))
     tokens = replace(groups.tokens(-one), **dict.fromkeys(loss.needs() - {"advantages", "sequence_logratio"}, -one))
-    statistics.count_groups(groups, num_prompts=1)
+    statistics.count_groups(loss, groups, num_prompts=1)
     statistics.count_pass(loss, tokens, LossOutput(one.sum(), logprobs=-one, coefficients=one, entropy=one))
     figures = statistics.collect(groups.lengths.sum(), seconds=1.0, update=UpdateFigures.zeros())
     return {log_key("train", name) for name in {*figures, *loss.compute()}}
