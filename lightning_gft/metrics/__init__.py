@@ -5,6 +5,7 @@ from lightning_gft.metrics.coefficient import CoefficientStatistics
 from lightning_gft.metrics.evaluation import PolicyEvaluation
 from lightning_gft.metrics.group import GroupStatistics
 from lightning_gft.metrics.mean import ExactMean
+from lightning_gft.metrics.ratio import RatioStatistics
 from lightning_gft.metrics.token import TokenStatistics
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "ExactMetric",
     "GroupStatistics",
     "PolicyEvaluation",
+    "RatioStatistics",
     "TokenStatistics",
 ]
