@@ -15,6 +15,8 @@ from lightning_gft.data import PromptDataModule as PromptDataModule
 from lightning_gft.distributed import FSDP2Strategy as FSDP2Strategy
 from lightning_gft.evaluation import Evaluation as Evaluation
 from lightning_gft.losses import AnchoredSFTLoss as AnchoredSFTLoss
+from lightning_gft.losses import CHORDLoss as CHORDLoss
+from lightning_gft.losses import CHORDPhiLoss as CHORDPhiLoss
 from lightning_gft.losses import CISPOLoss as CISPOLoss
 from lightning_gft.losses import DFTLoss as DFTLoss
 from lightning_gft.losses import EAFTLoss as EAFTLoss
@@ -22,13 +24,16 @@ from lightning_gft.losses import GFTLoss as GFTLoss
 from lightning_gft.losses import GroupLoss as GroupLoss
 from lightning_gft.losses import GRPOLoss as GRPOLoss
 from lightning_gft.losses import GSPOLoss as GSPOLoss
+from lightning_gft.losses import HPTLoss as HPTLoss
 from lightning_gft.losses import InfoSFTLoss as InfoSFTLoss
 from lightning_gft.losses import IWSFTLoss as IWSFTLoss
 from lightning_gft.losses import KLPenalty as KLPenalty
 from lightning_gft.losses import LossWrapper as LossWrapper
+from lightning_gft.losses import LUFFYLoss as LUFFYLoss
 from lightning_gft.losses import MixedLoss as MixedLoss
 from lightning_gft.losses import PSFTLoss as PSFTLoss
 from lightning_gft.losses import RFTLoss as RFTLoss
+from lightning_gft.losses import RoutedLoss as RoutedLoss
 from lightning_gft.losses import SFTLoss as SFTLoss
 from lightning_gft.module import GFTLitModule as GFTLitModule
 from lightning_gft.policy import LoRA as LoRA

@@ -36,6 +36,9 @@ CONSTRUCTORS = {
     "ArithmeticPolicy": "lora=None, rollout=None",
     "CISPOLoss": "epsilon_high=5.0, reduction='token-mean', max_completion_length=None, "
     "mask_truncated_completions=False",
+    "CHORDLoss": "mu=Annealing(start=0.9, end=0.05, num_steps=200, shape='cosine'), own=None, "
+    "reduction='token-mean', max_completion_length=None",
+    "CHORDPhiLoss": "mu=0.1, own=None, reduction='token-mean', max_completion_length=None",
     "ContinuousCoefficientRectifier": "threshold=0.7, **kwargs",
     "DFTLoss": "reduction='token-mean', floor=0.0",
     "DynamicCoefficientRectifier": "threshold=0.7, **kwargs",
@@ -66,12 +69,14 @@ CONSTRUCTORS = {
     "GroupNormalizedAdvantage": "eps=1e-06, scale='group'",
     "GroupSampler": "sources, rewards, advantage=None",
     "GroupWriter": "path",
+    "HPTLoss": "gate=0, correct_reward=1.0, own=None, reduction='group-mean'",
     "HuggingFaceExport": "path=None, torch_dtype=None, merge=False",
     "IWSFTLoss": "min_weight=0.2, max_weight=1.8, reduction='token-mean'",
     "IdentityRectifier": "**kwargs",
     "InfoSFTLoss": "cutoff=0.93, reduction='token-mean'",
     "KLPenalty": "loss, beta=0.04, direction='forward'",
     "LeaveOneOutAdvantage": "",
+    "LUFFYLoss": "gamma=0.1, own=None, reduction='constant-length', max_completion_length=None",
     "LoRA": "r=16, alpha=32, dropout=0.0, target_modules='all-linear', use_rslora=False, "
     "use_dora=False, modules_to_save=None, adapter_path=None",
     "MixedLoss": "demonstrations, own, reduction='token-mean', max_completion_length=None",
@@ -84,6 +89,7 @@ CONSTRUCTORS = {
     "Quantization": "bits=4, quant_type='nf4', double_quant=True, compute_dtype='bfloat16', storage_dtype='uint8'",
     "RFTLoss": "correct_reward=1.0, reduction='token-mean'",
     "RewardAdvantage": "",
+    "RoutedLoss": "correct_reward=1.0, own=None, reduction='group-mean'",
     "SFTLoss": "reduction='token-mean'",
     "SamplingParams": "max_new_tokens=256, temperature=1.0, top_p=1.0, top_k=0, min_p=None, "
     "min_new_tokens=0, stop_strings='', of='SamplingParams'",

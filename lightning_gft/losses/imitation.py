@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_gft.errors import GFTValueError
 from lightning_gft.functional import Reduction
 from lightning_gft.losses.base import GroupLoss
+from lightning_gft.losses.composition import check_demonstrations
 from lightning_gft.metrics import CoefficientStatistics
 from lightning_gft.types import GroupBatch, Source, TokenBatch
 
@@ -29,11 +29,7 @@ class ImitationLoss(GroupLoss):
 
     @override
     def check_group(self, num_responses: int, num_own: int) -> None:
-        if num_responses == num_own:
-            raise GFTValueError(
-                f"`sampler.sources`: expected demonstrations for {type(self).__name__}, got own samples alone; add an "
-                "ExpertSource or a TeacherSource"
-            )
+        check_demonstrations(self, num_responses, num_own)
 
     @override
     def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:

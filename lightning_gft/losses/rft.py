@@ -7,8 +7,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_gft.checks import check_number
-from lightning_gft.errors import GFTValueError
 from lightning_gft.functional import Reduction
+from lightning_gft.losses.composition import check_own_samples
 from lightning_gft.losses.imitation import ImitationLoss
 from lightning_gft.types import GroupBatch, Source, TokenBatch
 
@@ -41,11 +41,7 @@ class RFTLoss(ImitationLoss):
 
     @override
     def check_group(self, num_responses: int, num_own: int) -> None:
-        if num_own < 1:
-            raise GFTValueError(
-                f"`sampler.sources`: expected own samples for {type(self).__name__}, got demonstrations alone; add a "
-                "SelfSource"
-            )
+        check_own_samples(self, num_own)
 
     @override
     def coefficients(self, tokens: TokenBatch) -> Tensor:
