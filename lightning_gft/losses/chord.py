@@ -34,8 +34,8 @@ class CHORDLoss(MixedLoss):
         ValueError: If ``mu`` is not from 0 to 1.
 
     Example:
-        >>> CHORDLoss(mu=Annealing(start=0.5, end=0.02, num_steps=400)).compute()["mu"]
-        tensor(0.5000, dtype=torch.float64)
+        >>> CHORDLoss(mu=Annealing(start=0.5, end=0.02, num_steps=400)).mu.now
+        0.5
     """
 
     def __init__(
@@ -55,7 +55,8 @@ class CHORDLoss(MixedLoss):
 
     @override
     def coefficients(self, tokens: TokenBatch) -> Tensor:
-        return torch.where(tokens.source == Source.SELF, 1 - self.mu.now, self.mu.now) * super().coefficients(tokens)
+        coefficients, mu = super().coefficients(tokens), self.mu.now
+        return torch.where(tokens.source == Source.SELF, (1 - mu) * coefficients, mu * coefficients)
 
     @override
     def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:

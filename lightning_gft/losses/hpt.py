@@ -54,8 +54,8 @@ class HPTLoss(MixedLoss):
         super().check_group(num_responses, num_own)
         if self.gate >= num_own:
             raise GFTValueError(
-                f"`gate` of {type(self).__name__}: expected below the {num_own} own samples of a prompt, got {self.gate}, "
-                "which no prompt can exceed; lower it or raise num_generations"
+                f"`gate` of {type(self).__name__}: expected less than the {num_own} own samples of a prompt, got "
+                f"{self.gate}, with which SFT takes every prompt; lower it or raise num_generations"
             )
 
     @override
