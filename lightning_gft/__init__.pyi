@@ -4,6 +4,7 @@ from lightning_gft import functional as functional
 from lightning_gft.advantages import AdvantageEstimator as AdvantageEstimator
 from lightning_gft.advantages import GroupNormalizedAdvantage as GroupNormalizedAdvantage
 from lightning_gft.advantages import LeaveOneOutAdvantage as LeaveOneOutAdvantage
+from lightning_gft.advantages import MaxRLAdvantage as MaxRLAdvantage
 from lightning_gft.advantages import RewardAdvantage as RewardAdvantage
 from lightning_gft.advantages import SelfBaselineAdvantage as SelfBaselineAdvantage
 from lightning_gft.arithmetic import ArithmeticDataModule as ArithmeticDataModule

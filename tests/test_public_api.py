@@ -15,10 +15,11 @@ from lightning_gft import functional
 SIGNATURES = {
     "continuous_coefficients": "logprobs, threshold",
     "gft_loss": "logprobs, advantages, response_mask, threshold=0.7, reduction='token-mean', group_index=None",
-    "group_normalized_advantages": "rewards, group_index, eps=1e-06, scale='group'",
+    "group_normalized_advantages": "rewards, group_index, eps=1e-06, scale='group', is_self=None, batch_rewards=None",
     "leave_one_out_advantages": "rewards, group_index",
     "linear_logprob_loss": "hidden, weight, targets, coefficients, *, bias=None, softcap=None, logit_scale=1.0, "
     "temperature=1.0, chunk_size=None, entropy=False",
+    "max_rl_advantages": "rewards, group_index",
     "pass_at_k": "num_samples, num_correct, k",
     "rectified_coefficients": "logprobs, threshold",
     "reduction_weights": "response_mask, reduction='token-mean', group_index=None, dtype=torch.float32, "
@@ -66,7 +67,7 @@ CONSTRUCTORS = {
     "max_val_rows=None, batch_size=8, eval_batch_size=64, shuffle=True, seed=0, "
     "num_workers=0, unfinished_demonstrations='drop', conversation_column=None, "
     "chat_template_kwargs=None, response_prefix=''",
-    "GroupNormalizedAdvantage": "eps=1e-06, scale='group'",
+    "GroupNormalizedAdvantage": "eps=1e-06, scale='group', over='group'",
     "GroupSampler": "sources, rewards, advantage=None",
     "GroupWriter": "path",
     "HPTLoss": "gate=0, correct_reward=1.0, own=None, reduction='group-mean'",
@@ -80,6 +81,7 @@ CONSTRUCTORS = {
     "LoRA": "r=16, alpha=32, dropout=0.0, target_modules='all-linear', use_rslora=False, "
     "use_dora=False, modules_to_save=None, adapter_path=None",
     "MixedLoss": "demonstrations, own, reduction='token-mean', max_completion_length=None",
+    "MaxRLAdvantage": "",
     "ModelPolicy": "model, tokenizer, rollout=None, lora=None, chat_template=None",
     "NumericReward": "marker='', tolerance=1e-06, weight=1.0",
     "PSFTLoss": "epsilon_high=0.28, reduction='token-mean'",
