@@ -40,6 +40,7 @@ class Annealed(nn.Module):
 
     def __init__(self, field: str, value: float | Annealing, of: str, least: float, most: float) -> None:
         super().__init__()
+        self.value = value
         ends = {"start": value.start, "end": value.end} if isinstance(value, Annealing) else {"": value}
         for name, number in ends.items():
             check_number((name and f"{field}.{name}") or field, number, least=least, most=most, of=of)
@@ -54,8 +55,8 @@ class Annealed(nn.Module):
         self.now = self.schedule.at(int(self.num_steps))
 
     @override
-    def extra_repr(self) -> str:
-        return repr(self.schedule)
+    def __repr__(self) -> str:
+        return repr(self.value)
 
     @override
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:

@@ -30,7 +30,7 @@ class KLPenalty(LossWrapper):
     Args:
         loss: The objective, whose mean the penalty shares.
         beta: Weight of the penalty, 0.04 in GRPO's paper.
-        direction: Which divergence it lowers.
+        direction: Which divergence it lowers: ``"forward"`` is ``KL(ref || p)``, ``"reverse"`` is ``KL(p || ref)``.
 
     Raises:
         ValueError: If ``beta`` is negative or ``direction`` unknown.

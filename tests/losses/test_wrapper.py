@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_gft import CHORDLoss, GFTLoss, LossWrapper, SFTLoss
+from lightning_gft import CHORDLoss, GFTLoss, KLPenalty, LossWrapper, SFTLoss
+from lightning_gft.checkpoint.describing import describe
 from lightning_gft.types import GroupBatch, TokenBatch
 from tests.reference.scenes import Scene
 
@@ -49,3 +50,10 @@ def test_a_loss_in_shares_keeps_them():
     weights, counts = Right(within).reduce(scene.groups)
     assert counts.shape == (2,)
     assert (weights[scene.groups.rewards < 1] == 0).all()
+
+
+def test_a_loss_within_a_loss_is_described_in_one_line():
+    assert describe(KLPenalty(SFTLoss(), 0.1)) == (
+        "KLPenalty(loss=SFTLoss(reduction='token-mean'), beta=0.1, direction='forward')"
+    )
+    assert describe(CHORDLoss(mu=0.2)).startswith("CHORDLoss(mu=0.2, own=GRPOLoss(epsilon=0.2, ")
