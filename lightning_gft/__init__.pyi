@@ -7,6 +7,7 @@ from lightning_gft.advantages import LeaveOneOutAdvantage as LeaveOneOutAdvantag
 from lightning_gft.advantages import MaxRLAdvantage as MaxRLAdvantage
 from lightning_gft.advantages import RewardAdvantage as RewardAdvantage
 from lightning_gft.advantages import SelfBaselineAdvantage as SelfBaselineAdvantage
+from lightning_gft.annealing import Annealing as Annealing
 from lightning_gft.arithmetic import ArithmeticDataModule as ArithmeticDataModule
 from lightning_gft.arithmetic import ArithmeticPolicy as ArithmeticPolicy
 from lightning_gft.callbacks import GroupWriter as GroupWriter

@@ -13,7 +13,7 @@ from lightning_gft.checks import check_number
 
 
 class Annealed(nn.Module):
-    """A number, or one that follows an :class:`~lightning_gft.annealing.Annealing`: its count of steps is its state.
+    """A number, or one that follows an :class:`~lightning_gft.Annealing`, whose state is the count of steps.
 
     Args:
         field: Name of the option.

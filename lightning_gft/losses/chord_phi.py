@@ -20,7 +20,7 @@ class CHORDPhiLoss(CHORDLoss):
     contradicts it moves it much, and ``(1 - mu)`` times GRPO's on own samples.
 
     Args:
-        mu: A number from 0 to 1, or how it changes; 0.1 in the paper.
+        mu: A number from 0 to 1, or an :class:`~lightning_gft.Annealing`; 0.1 in the paper.
         own: Objective on own samples; default :class:`~lightning_gft.GRPOLoss`.
         reduction: What both means are taken over; those of ``own`` play no part.
         max_completion_length: Divides each response with ``reduction="constant-length"``.

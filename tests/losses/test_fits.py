@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_gft import (
     AnchoredSFTLoss,
+    Annealing,
     CHORDLoss,
     CHORDPhiLoss,
     DFTLoss,
@@ -32,7 +33,6 @@ from lightning_gft import (
     SFTLoss,
     TeacherSource,
 )
-from lightning_gft.annealing import Annealing
 from tests.module.runs import Rows, fit, fresh_weights, make_module, weights
 
 LOSSES = {

@@ -8,8 +8,18 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_gft import CHORDLoss, CHORDPhiLoss, GroupLoss, GRPOLoss, HPTLoss, LUFFYLoss, RoutedLoss, SFTLoss, Source
-from lightning_gft.annealing import Annealing
+from lightning_gft import (
+    Annealing,
+    CHORDLoss,
+    CHORDPhiLoss,
+    GroupLoss,
+    GRPOLoss,
+    HPTLoss,
+    LUFFYLoss,
+    RoutedLoss,
+    SFTLoss,
+    Source,
+)
 from tests.reference import objectives
 from tests.reference.scenes import Objective, Response, Scene
 
