@@ -62,7 +62,7 @@ def _is_own(value: object) -> bool:
 
 
 def _shown(value: object) -> str:
-    """Return a value as Python writes it, a part in words; of a path the last part, as the rest tells others nothing."""
+    """Return a value as Python writes it, a part in words; of a path the last part, as the rest means nothing."""
     if isinstance(value, Part):  # a loss within a loss
         return describe(value)
     is_path = isinstance(value, str) and "/" in value and Path(value).exists()

@@ -25,7 +25,7 @@ class CHORDLoss(MixedLoss):
     samples alone: choose such an advantage. Reports the ``mu`` of the last update, whose steps checkpoints count.
 
     Args:
-        mu: A number from 0 to 1, or an :class:`~lightning_gft.Annealing`; default: the paper's, 0.9 to 0.05 in 200 steps.
+        mu: A number from 0 to 1, or an :class:`~lightning_gft.Annealing`; default: the paper's, 0.9 to 0.05 in 200.
         own: Objective on own samples; default :class:`~lightning_gft.GRPOLoss`.
         reduction: What both means are taken over; those of ``own`` play no part.
         max_completion_length: Divides each response with ``reduction="constant-length"``.
