@@ -50,7 +50,7 @@ def training_names(loss: GroupLoss, sampler: GroupSampler) -> set[str]:
     groups = replace(_one_token_each(sources + sources, sampler.rewards), advantages=signs)
     check_known(loss, groups.tokens(), later=get_args(Need))
     tokens = replace(groups.tokens(-one), **dict.fromkeys(loss.needs() - {"advantages", "sequence_logratio"}, -one))
-    statistics.count_groups(groups, num_prompts=1)
+    statistics.count_groups(loss, groups, num_prompts=1)
     statistics.count_pass(loss, tokens, LossOutput(one.sum(), logprobs=-one, coefficients=signs, entropy=one))
     figures = statistics.collect(groups.lengths.sum(), seconds=1.0, update=UpdateFigures.zeros())
     return {log_key("train", name) for name in {*figures, *loss.compute()}}
