@@ -64,6 +64,7 @@ class GFTLitModule(LightningModule):
     Attributes:
         evaluator: Draws and measures; read when it is used, like ``sampler`` and ``loss``: a callback may exchange all
             three between two steps.
+        needs_reference: A callback sets it in its ``setup`` if a loss to come needs the policy as it was loaded.
 
     Raises:
         ValueError: If a number is out of range, or groups are too small for the advantage that the loss uses; when
@@ -101,8 +102,7 @@ class GFTLitModule(LightningModule):
         max_uninformative_batches: int | None = 100,
     ) -> None:
         super().__init__()
-        # Only by hand can one normaliser span micro-batches and ranks.
-        self.automatic_optimization = False
+        self.automatic_optimization = False  # only by hand can one normaliser span micro-batches and ranks
         self.strict_loading = False  # what is frozen is not in checkpoints; the rest is checked when one is loaded
         check_kind("policy", policy, PolicyLoader, "PretrainedPolicy('path/or/name')")
         check_kind("sampler", sampler, GroupSampler, "GroupSampler(sources={...}, rewards={...})")
@@ -123,11 +123,17 @@ class GFTLitModule(LightningModule):
         self.rows = Rows(self, self.run.steps)
         self.life = PartsLife()
         self.base_seed = 0
+        self.needs_reference = False
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The policy's tokenizer, there before its weights are."""
         return self.policy_loader.tokenizer
+
+    @property
+    def keeps_reference(self) -> bool:
+        """Whether the policy is kept as it was loaded: for KL in evaluation, the first loss, or one to come."""
+        return self.evaluator.settings.kl or self.needs_reference or "ref_logprobs" in self.loss.needs()
 
     def logged_names(self) -> set[str]:
         """Return the names under which figures are logged while training; a subclass that logs more adds its own."""
@@ -162,14 +168,9 @@ class GFTLitModule(LightningModule):
     @override
     def configure_model(self) -> None:
         if not hasattr(self, "policy"):
-            self.policy = load_policy(self._load_policy, self._trainer)
+            self.policy = load_policy(self.run.load_policy, self._trainer)
             if self._trainer is not None:
                 warn_of_slow_bfloat16(self.trainer, self.policy.parameters())
-
-    def _load_policy(self) -> Policy:
-        self.policy = self.policy_loader.load(self.evaluator.settings.kl or "ref_logprobs" in self.loss.needs())
-        _ = self.run.frozen  # as they are now
-        return self.policy
 
     @override
     def configure_optimizers(self) -> OptimizerLRScheduler:
