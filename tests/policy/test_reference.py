@@ -133,6 +133,19 @@ def test_a_gradient_is_none_of_its_business(case: str, tmp_path: Path):
     assert all(value.abs().max() == 0 and not value.requires_grad for value in moved.values())
 
 
+@pytest.mark.parametrize("case", ["lora", "continued, start kept"])
+def test_an_adapter_that_was_frozen_stays_so(case: str, tmp_path: Path):
+    policy = make(case, tmp_path)
+    policy.move_reference()
+    frozen = next(name for name, weight in policy.named_parameters() if weight.requires_grad)
+    policy.get_parameter(frozen).requires_grad_(False)
+    training = trainable(policy)
+    for context in (policy.as_loaded, policy.reference):
+        with context():
+            pass
+        assert frozen not in training == trainable(policy)
+
+
 def test_an_optimizer_goes_on_with_its_parameters(tmp_path: Path):
     policy = make("lora", tmp_path)
     optimizer = AdamW([weight for weight in policy.parameters() if weight.requires_grad], lr=0.1)
