@@ -53,7 +53,8 @@ class Evaluation:
         stop_strings: A text, or several, whose appearance ends a response; give those of the ``SelfSource``.
         reward: Name of the reward that tells whether a response is correct; by default the first.
         correct_reward: A response with at least this reward is correct.
-        kl: Whether to measure the divergence from the starting policy, for which a frozen copy of it is kept.
+        kl: Whether to measure the divergence from the starting policy, for which a frozen copy of it is kept,
+            whatever the reference of the loss is.
         seed: The same in every evaluation, so that differences are the policy's.
 
     Raises:

@@ -62,9 +62,9 @@ class GFTLitModule(LightningModule):
             ``None`` carries on.
 
     Attributes:
-        evaluator: Draws and measures; read when it is used, like ``sampler`` and ``loss``: a callback may exchange all
-            three between two steps.
-        needs_reference: A callback sets it in its ``setup`` if a loss to come needs the policy as it was loaded.
+        evaluator: Draws and measures. Like ``sampler`` and ``loss`` a callback may exchange it between two steps.
+        needs_reference: Whether a loss compares with the policy as it was loaded, for the ``setup`` of a callback that
+            exchanges the loss or moves the reference; ``None`` asks the first loss.
 
     Raises:
         ValueError: If a number is out of range, or groups are too small for the advantage that the loss uses; when
@@ -123,7 +123,7 @@ class GFTLitModule(LightningModule):
         self.rows = Rows(self, self.run.steps)
         self.life = PartsLife()
         self.base_seed = 0
-        self.needs_reference = False
+        self.needs_reference: bool | None = None
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -132,8 +132,9 @@ class GFTLitModule(LightningModule):
 
     @property
     def keeps_reference(self) -> bool:
-        """Whether the policy is kept as it was loaded: for KL in evaluation, the first loss, or one to come."""
-        return self.evaluator.settings.kl or self.needs_reference or "ref_logprobs" in self.loss.needs()
+        """Whether the policy is kept as it was loaded: for the KL of evaluation or the reference of a loss."""
+        needed = "ref_logprobs" in self.loss.needs() if self.needs_reference is None else self.needs_reference
+        return self.evaluator.settings.kl or needed
 
     def logged_names(self) -> set[str]:
         """Return the names under which figures are logged while training; a subclass that logs more adds its own."""
