@@ -21,7 +21,8 @@ SIGNATURES = {
     "temperature=1.0, chunk_size=None, entropy=False",
     "pass_at_k": "num_samples, num_correct, k",
     "rectified_coefficients": "logprobs, threshold",
-    "reduction_weights": "response_mask, reduction='token-mean', group_index=None, dtype=torch.float32",
+    "reduction_weights": "response_mask, reduction='token-mean', group_index=None, dtype=torch.float32, "
+    "max_completion_length=None",
     "self_baseline_advantages": "rewards, group_index, is_self",
     "token_entropy": "logits",
     "token_logprobs": "logits, targets",
@@ -32,6 +33,8 @@ CONSTRUCTORS = {
     "hard_operands=4, max_operand=30, num_teacher=3, teacher_slip=0.0, batch_size=16, "
     "eval_batch_size=128, shuffle=True, seed=0, num_workers=0",
     "ArithmeticPolicy": "lora=None, rollout=None",
+    "CISPOLoss": "epsilon_high=5.0, reduction='token-mean', max_completion_length=None, "
+    "mask_truncated_completions=False",
     "ContinuousCoefficientRectifier": "threshold=0.7, **kwargs",
     "DFTLoss": "reduction='token-mean'",
     "DynamicCoefficientRectifier": "threshold=0.7, **kwargs",
@@ -47,6 +50,9 @@ CONSTRUCTORS = {
     "updates_per_batch=1, micro_batch_tokens=16384, gradient_clip_val=1.0, "
     "max_nonfinite_updates=5, max_uninformative_batches=100",
     "GFTLoss": "rectifier=None, reduction='token-mean'",
+    "GRPOLoss": "epsilon=0.2, epsilon_high=None, delta=None, reduction='sequence-mean', max_completion_length=None, "
+    "mask_truncated_completions=False",
+    "GSPOLoss": "epsilon=0.0003, epsilon_high=0.0004, mask_truncated_completions=False",
     "GroupDataModule": "path, name=None, prompt_column='prompt', answer_column='answer', expert_column=None, "
     "teacher_column=None, prompt_template='{prompt}', use_chat_template=None, "
     "system_prompt='', answer_marker='', max_prompt_length=1024, max_response_length=2048, "
@@ -65,6 +71,7 @@ CONSTRUCTORS = {
     "use_dora=False, modules_to_save=None, adapter_path=None",
     "ModelPolicy": "model, tokenizer, rollout=None, lora=None, chat_template=None",
     "NumericReward": "marker='', tolerance=1e-06, weight=1.0",
+    "PSFTLoss": "epsilon_high=0.28, reduction='token-mean'",
     "PretrainedPolicy": "model_name_or_path, torch_dtype='float32', attn_implementation=None, revision='main', "
     "gradient_checkpointing=False, trust_remote_code=False, dropout=None, "
     "chat_template=None, fp32_head=False, lora=None, quantization=None, rollout=None",
