@@ -62,8 +62,9 @@ class GFTLitModule(LightningModule):
             ``None`` carries on.
 
     Attributes:
-        evaluator: Draws and measures; read when it is used, like ``sampler`` and ``loss``: a callback may exchange all
-            three between two steps.
+        evaluator: Draws and measures. Like ``sampler`` and ``loss`` a callback may exchange it between two steps.
+        needs_reference: Whether a loss compares with the policy as it was loaded, for the ``setup`` of a callback that
+            exchanges the loss or moves the reference; ``None`` asks the first loss.
 
     Raises:
         ValueError: If a number is out of range, or groups are too small for the advantage that the loss uses; when
@@ -101,8 +102,7 @@ class GFTLitModule(LightningModule):
         max_uninformative_batches: int | None = 100,
     ) -> None:
         super().__init__()
-        # Only by hand can one normaliser span micro-batches and ranks.
-        self.automatic_optimization = False
+        self.automatic_optimization = False  # only by hand can one normaliser span micro-batches and ranks
         self.strict_loading = False  # what is frozen is not in checkpoints; the rest is checked when one is loaded
         check_kind("policy", policy, PolicyLoader, "PretrainedPolicy('path/or/name')")
         check_kind("sampler", sampler, GroupSampler, "GroupSampler(sources={...}, rewards={...})")
@@ -123,11 +123,18 @@ class GFTLitModule(LightningModule):
         self.rows = Rows(self, self.run.steps)
         self.life = PartsLife()
         self.base_seed = 0
+        self.needs_reference: bool | None = None
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The policy's tokenizer, there before its weights are."""
         return self.policy_loader.tokenizer
+
+    @property
+    def keeps_reference(self) -> bool:
+        """Whether the policy is kept as it was loaded: for the KL of evaluation or the reference of a loss."""
+        needed = "ref_logprobs" in self.loss.needs() if self.needs_reference is None else self.needs_reference
+        return self.evaluator.settings.kl or needed
 
     def logged_names(self) -> set[str]:
         """Return the names under which figures are logged while training; a subclass that logs more adds its own."""
@@ -162,14 +169,9 @@ class GFTLitModule(LightningModule):
     @override
     def configure_model(self) -> None:
         if not hasattr(self, "policy"):
-            self.policy = load_policy(self._load_policy, self._trainer)
+            self.policy = load_policy(self.run.load_policy, self._trainer)
             if self._trainer is not None:
                 warn_of_slow_bfloat16(self.trainer, self.policy.parameters())
-
-    def _load_policy(self) -> Policy:
-        self.policy = self.policy_loader.load(self.evaluator.settings.kl or "ref_logprobs" in self.loss.needs())
-        _ = self.run.frozen  # as they are now
-        return self.policy
 
     @override
     def configure_optimizers(self) -> OptimizerLRScheduler:
