@@ -148,6 +148,10 @@ def test_marker_that_looks_like_a_comment_is_kept(marker, capsys, tmp_path):
         ("--model.evaluation.num_sample=3", "num_sample"),
         ("--data.num_trian=8", "num_trian"),
         ("--model.loss.reduction=tokenmean", "reduction"),
+        (
+            '--model.loss={"class_path": "lightning_gft.GRPOLoss", "init_args": {"epsilon": -1}}',
+            "`epsilon` of GRPOLoss",
+        ),
         ("--trainer.gradient_clip_val=1.0", "model.gradient_clip_val"),
         ("--trainer.accumulate_grad_batches=2", "model.micro_batch_tokens"),
     ],
