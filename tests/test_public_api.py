@@ -56,10 +56,10 @@ CONSTRUCTORS = {
     "GFTLitModule": "policy, sampler, loss, optimizer=Ellipsis, lr_scheduler=None, evaluation=None, "
     "updates_per_batch=1, micro_batch_tokens=16384, gradient_clip_val=1.0, "
     "max_nonfinite_updates=5, max_uninformative_batches=100",
+    "GFTLoss": "rectifier=None, reduction='token-mean', rectify='all', otherwise=None, max_completion_length=None",
     "GRPOLoss": "epsilon=0.2, epsilon_high=None, delta=None, reduction='sequence-mean', max_completion_length=None, "
     "mask_truncated_completions=False",
     "GSPOLoss": "epsilon=0.0003, epsilon_high=0.0004, mask_truncated_completions=False",
-    "GFTLoss": "rectifier=None, reduction='token-mean', rectify='all', otherwise=None, max_completion_length=None",
     "GroupDataModule": "path, name=None, prompt_column='prompt', answer_column='answer', expert_column=None, "
     "teacher_column=None, prompt_template='{prompt}', use_chat_template=None, "
     "system_prompt='', answer_marker='', max_prompt_length=1024, max_response_length=2048, "
