@@ -23,7 +23,7 @@ from lightning_gft.optimization.optimizer import OptimizerFn
 from lightning_gft.parts import Part
 from lightning_gft.policy import Policy, PolicyLoader
 from lightning_gft.preflight import check_run, logged_names, prepare, warn_of_slow_bfloat16
-from lightning_gft.sampler import GroupSampler
+from lightning_gft.sampler import GroupSampler, SampleFn
 from lightning_gft.schedules import Schedule, SchedulerFn
 from lightning_gft.seeds import combine_seeds
 from lightning_gft.training import (
@@ -211,7 +211,7 @@ class GFTLitModule(LightningModule):
         started = time.perf_counter()
         self.run.restore_loss()
         reduce, parts = self.updates.reduce, self._begin_parts()
-        groups = self._sample(batch, self.current_epoch, batch_idx)
+        groups = self._sample(self.sampler.sample_for_training, batch, self.current_epoch, batch_idx)
         self.statistics.count_groups(groups, len(batch))
         self.guard.check_groups(groups, self.loss, reduce)
         plan = plan_step(groups, self.loss, self.policy, self.micro_batch_tokens, reduce, self.trainer.world_size)
@@ -273,7 +273,7 @@ class GFTLitModule(LightningModule):
         """Return the scored groups of a batch of prompts."""
         check_kind("a batch of prediction", batch, PromptBatch, _BATCHES)
         self._begin_parts()
-        return self._sample(batch, dataloader_idx, batch_idx)
+        return self._sample(self.sampler.sample, batch, dataloader_idx, batch_idx)
 
     on_predict_epoch_end = on_validation_end
 
@@ -287,11 +287,11 @@ class GFTLitModule(LightningModule):
         """Return what all parts but the loss have counted in an evaluation."""
         return self.life.figures({prefix: part for prefix, part in self._begin_parts().items() if prefix})
 
-    def _sample(self, batch: PromptBatch, *position: int) -> GroupBatch:
+    def _sample(self, sample: SampleFn, batch: PromptBatch, *position: int) -> GroupBatch:
         # Sources may draw several times, and not as often on every rank.
         with self.policy.sharding.whole(*([self.policy.model] if self.sampler.draws() else [])):
             seed = combine_seeds(self.base_seed, *position, self._rank_of(batch))
-            return self.sampler.sample(batch, self.policy, seed)
+            return sample(batch, self.policy, seed)
 
     def _rank_of(self, batch: PromptBatch) -> int:
         """Return the number of this rank for random choices, which prompts with known positions do without."""
