@@ -28,6 +28,9 @@ class GroupStatistics(ExactMetric):
     - ``frac_reward_zero_std``: share of groups of several responses whose rewards are all equal
     - ``frac_groups_of_one``: share of groups of a single response
     - ``frac_prompts_without_group``: share of prompts that no source gave a response to
+    - ``sampling/frac_prompts_tried``, ``sampling/num_prompts_never_sampled``, ``sampling/frac_groups_set_aside``,
+      ``sampling/num_groups``: where prompts are sampled only until enough groups differ, share of prompts that were,
+      and number of those that were not; share of groups that no loss trains on, and number of the others
     - ``completions/mean_length``, ``completions/clipped_ratio``: tokens of the policy's own samples, and share of these
       that did not end in time
 
@@ -45,6 +48,8 @@ class GroupStatistics(ExactMetric):
     full_state_update = False
 
     num_prompts: Tensor
+    num_offered: Tensor
+    num_set_aside: Tensor
     num_groups: Tensor
     num_zero_std: Tensor
     num_single: Tensor
@@ -61,6 +66,8 @@ class GroupStatistics(ExactMetric):
         self.reward_names = list(reward_names)
         for name in (
             "num_prompts",
+            "num_offered",
+            "num_set_aside",
             "num_groups",
             "num_zero_std",
             "num_single",
@@ -80,7 +87,10 @@ class GroupStatistics(ExactMetric):
     def update(self, groups: GroupBatch, num_prompts: int) -> None:
         """Count scored groups."""
         deviations = group_standard_deviations(groups.rewards, groups.group_index)
-        self.num_prompts += num_prompts
+        self.num_prompts += num_prompts if groups.num_tried is None else groups.num_tried
+        if groups.set_aside is not None:
+            self.num_offered += num_prompts
+            self.num_set_aside += len(groups.group_index[groups.set_aside].unique())
         self.num_groups += len(deviations)
         single = groups.group_index.unique(return_counts=True)[1] == 1
         self.num_single += single.sum()
@@ -106,6 +116,13 @@ class GroupStatistics(ExactMetric):
             "frac_groups_of_one": self.num_single / groups,
             "frac_prompts_without_group": 1 - self.num_groups / self.num_prompts.clamp(min=1),
         }
+        if self.num_offered:
+            statistics |= {
+                "sampling/frac_prompts_tried": self.num_prompts / self.num_offered,
+                "sampling/num_prompts_never_sampled": self.num_offered - self.num_prompts,
+                "sampling/frac_groups_set_aside": self.num_set_aside / groups,
+                "sampling/num_groups": self.num_groups - self.num_set_aside,
+            }
         for source in Source:
             if self.num_responses[source]:
                 mean = self.reward_sums[source] / self.num_responses[source]

@@ -45,11 +45,11 @@ def training_names(loss: GroupLoss, sampler: GroupSampler) -> set[str]:
     """
     statistics, loss = _local_copy(TrainingStatistics()), _local_copy(loss)
     groups = _one_token_each([source.source for source in sampler.sources.values()], sampler.rewards)
+    if sampler.num_groups is not None:
+        groups = replace(groups, set_aside=groups.source < 0)
     one = torch.ones(len(groups))
     check_known(loss, groups.tokens(), later=get_args(Need))
     tokens = replace(groups.tokens(-one), **dict.fromkeys(loss.needs() - {"advantages", "sequence_logratio"}, -one))
-    if "sequence_logratio" in loss.needs():
-        tokens = replace(tokens, old_logprobs=-one)
     statistics.count_groups(groups, num_prompts=1)
     statistics.count_pass(loss, tokens, LossOutput(one.sum(), logprobs=-one, coefficients=one, entropy=one))
     figures = statistics.collect(groups.lengths.sum(), seconds=1.0, update=UpdateFigures.zeros())
