@@ -36,6 +36,7 @@ from lightning_gft.rewards import FormatReward as FormatReward
 from lightning_gft.rewards import FunctionReward as FunctionReward
 from lightning_gft.rewards import NumericReward as NumericReward
 from lightning_gft.rewards import Reward as Reward
+from lightning_gft.rewards import SoftOverlongReward as SoftOverlongReward
 from lightning_gft.rewards import TimeLimitedReward as TimeLimitedReward
 from lightning_gft.rollout import RolloutEngine as RolloutEngine
 from lightning_gft.rollout import TransformersEngine as TransformersEngine

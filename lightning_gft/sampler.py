@@ -13,7 +13,7 @@ from torch import Tensor
 from lightning_gft.advantages import AdvantageEstimator, GroupNormalizedAdvantage
 from lightning_gft.checks import check_count, check_kind, shorten
 from lightning_gft.errors import GFTTypeError, GFTValueError
-from lightning_gft.rewards import Reward, as_rewards, score_responses
+from lightning_gft.rewards import Reward, as_rewards, response_facts, score_responses
 from lightning_gft.seeds import spawn_seeds
 from lightning_gft.sources import ResponseSource
 from lightning_gft.types import GroupBatch, PromptBatch, Response, ResponseGenerator, Source
@@ -140,6 +140,7 @@ class GroupSampler:
             references=[prompts.references[i] for i in of_row],
             columns={name: [values[i] for i in of_row] for name, values in prompts.columns.items()},
             raw_responses=raw_texts,
+            facts=response_facts([row.response for row in rows], [row.source for row in rows]),
         )
         return _Round([replace(row, prompt=first + row.prompt) for row in rows], texts, rewards, parts)
 

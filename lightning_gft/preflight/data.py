@@ -12,8 +12,9 @@ from lightning_gft.data.datamodule import data_name
 from lightning_gft.data.errors import row_name
 from lightning_gft.errors import GFTValueError
 from lightning_gft.policy import PolicyLoader, check_window
-from lightning_gft.rewards import Reward, score_responses
+from lightning_gft.rewards import Reward, response_facts, score_responses
 from lightning_gft.sampler import GroupSampler
+from lightning_gft.types import Source
 
 _TRIED = 32  # demonstrations that are scored: enough to tell a mistake from bad luck, even for a slow reward
 
@@ -125,6 +126,7 @@ def _warn_of_worthless_demonstrations(
             columns={name: [example.columns[name] for example, _ in tried] for name in rows[0].columns},
             # Without the token that ends it, as the policy decodes a response.
             raw_responses=[str(tokenizer.decode(answer.token_ids[:-1])) for _, answer in tried],
+            facts=response_facts([answer for _, answer in tried], [Source[role.upper()]] * len(tried)),
         )
         if tried and not scores.any():
             rank_zero_warn(
