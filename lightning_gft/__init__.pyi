@@ -15,6 +15,7 @@ from lightning_gft.data import PromptDataModule as PromptDataModule
 from lightning_gft.distributed import FSDP2Strategy as FSDP2Strategy
 from lightning_gft.evaluation import Evaluation as Evaluation
 from lightning_gft.losses import DFTLoss as DFTLoss
+from lightning_gft.losses import DistillationLoss as DistillationLoss
 from lightning_gft.losses import GFTLoss as GFTLoss
 from lightning_gft.losses import GroupLoss as GroupLoss
 from lightning_gft.losses import SFTLoss as SFTLoss
@@ -48,6 +49,9 @@ from lightning_gft.sources import ExpertSource as ExpertSource
 from lightning_gft.sources import ResponseSource as ResponseSource
 from lightning_gft.sources import SelfSource as SelfSource
 from lightning_gft.sources import TeacherSource as TeacherSource
+from lightning_gft.teachers import DemonstrationTeacher as DemonstrationTeacher
+from lightning_gft.teachers import ModelTeacher as ModelTeacher
+from lightning_gft.teachers import Teacher as Teacher
 from lightning_gft.types import GroupBatch as GroupBatch
 from lightning_gft.types import PromptBatch as PromptBatch
 from lightning_gft.types import Response as Response

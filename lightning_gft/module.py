@@ -22,7 +22,7 @@ from lightning_gft.losses import GroupLoss
 from lightning_gft.optimization.optimizer import OptimizerFn
 from lightning_gft.parts import Part
 from lightning_gft.policy import Policy, PolicyLoader
-from lightning_gft.preflight import check_run, logged_names, prepare, warn_of_slow_bfloat16
+from lightning_gft.preflight import check_run, check_tokenizer, logged_names, prepare, warn_of_slow_bfloat16
 from lightning_gft.sampler import GroupSampler, SampleFn
 from lightning_gft.schedules import Schedule, SchedulerFn
 from lightning_gft.seeds import combine_seeds
@@ -32,7 +32,7 @@ from lightning_gft.training import (
     TrainingStatistics,
     UpdateGuard,
     Updates,
-    check_group_size,
+    check_sampler,
     parts_of,
     plan_step,
 )
@@ -66,7 +66,7 @@ class GFTLitModule(LightningModule):
             three between two steps.
 
     Raises:
-        ValueError: If a number is out of range, or groups are too small for the advantage that the loss uses; when
+        ValueError: If a number is out of range, or the sampler does not give what the loss needs; when
             training starts, if a row of the data could not be scored or answered.
         TypeError: If the policy or the optimizer is of another kind.
 
@@ -108,7 +108,7 @@ class GFTLitModule(LightningModule):
         check_kind("sampler", sampler, GroupSampler, "GroupSampler(sources={...}, rewards={...})")
         check_kind("loss", loss, GroupLoss, "GFTLoss()")
         check_kind("evaluation", evaluation or Evaluation(), Evaluation, "Evaluation(num_samples=8)")
-        check_group_size(sampler, loss)
+        check_sampler(sampler, loss)
         self.policy_loader = policy
         self.sampler = sampler
         self.loss = loss
@@ -156,6 +156,7 @@ class GFTLitModule(LightningModule):
     def setup(self, stage: str) -> None:
         prepare(self.trainer)  # callbacks too that a subclass configures
         self.base_seed = torch.initial_seed()
+        check_tokenizer(self.sampler, self.tokenizer)
         self.life.begin(parts_of(self.sampler, self.loss), self.device)  # some demonstrations are scored now
         check_run(self.trainer, self, stage, own_code=type(self) is not GFTLitModule)
 

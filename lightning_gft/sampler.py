@@ -16,7 +16,7 @@ from lightning_gft.errors import GFTTypeError, GFTValueError
 from lightning_gft.rewards import Reward, as_rewards, response_facts, score_responses
 from lightning_gft.seeds import spawn_seeds
 from lightning_gft.sources import ResponseSource
-from lightning_gft.types import GroupBatch, PromptBatch, Response, ResponseGenerator, Source
+from lightning_gft.types import GroupBatch, PromptBatch, Response, ResponseGenerator, Source, pad_sequences
 
 SampleFn = Callable[[PromptBatch, ResponseGenerator, int], GroupBatch]
 """Returns the scored groups of prompts, by a policy and from a seed."""
@@ -271,27 +271,20 @@ def _size_of_round(missing: int, tried: int, differing: int) -> int:
 
 
 def _pad(rows: list[_Row], prompts: PromptBatch, pad_token_id: int, device: torch.device) -> dict[str, Any]:
-    """Return the ``[N, T]`` tensors, right-padded; masks go by length, so any padding id will do."""
-    prompt_lengths = [len(prompts.prompt_ids[row.prompt]) for row in rows]
-    lengths = [prompt + len(row.response.token_ids) for prompt, row in zip(prompt_lengths, rows, strict=True)]
-    shape = len(rows), max(lengths, default=1)
-    input_ids = torch.full(shape, pad_token_id)
-    logprobs, teacher = torch.zeros(shape), torch.zeros(shape)
-    taught = [row.response.teacher_logprobs is not None for row in rows]
-    for n, (row, start, stop) in enumerate(zip(rows, prompt_lengths, lengths, strict=True)):
-        input_ids[n, :stop] = torch.tensor([*prompts.prompt_ids[row.prompt], *row.response.token_ids])
-        if row.response.logprobs is not None:
-            logprobs[n, start:stop] = torch.tensor(row.response.logprobs)
-        teacher[n, start:stop] = torch.tensor(row.response.teacher_logprobs or math.nan)
-    attention_mask = _below(lengths, shape[1])
+    """Return the ``[N, T]`` tensors, right-padded."""
+    sequences = pad_sequences(
+        [prompts.prompt_ids[row.prompt] for row in rows], [row.response.token_ids for row in rows], pad_token_id, device
+    )
+    dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
+    logprobs, teacher = (torch.zeros(sequences.input_ids.shape, dtype=dtype) for _ in range(2))
+    for n, row in enumerate(rows):
+        start = len(prompts.prompt_ids[row.prompt])
+        tokens = slice(start, start + len(row.response.token_ids))
+        logprobs[n, tokens] = torch.tensor(row.response.logprobs or 0.0, dtype=dtype)
+        teacher[n, tokens] = torch.tensor(row.response.teacher_logprobs or math.nan, dtype=dtype)
+    taught = any(row.response.teacher_logprobs is not None for row in rows) or not rows
     return {
-        "input_ids": input_ids.to(device),
-        "attention_mask": attention_mask.to(device),
-        "response_mask": (attention_mask & ~_below(prompt_lengths, shape[1])).to(device),
+        **vars(sequences),
         "sampling_logprobs": logprobs.to(device),
-        "teacher_logprobs": teacher.to(device) if any(taught) or not rows else None,
+        "teacher_logprobs": teacher.to(device) if taught else None,
     }
-
-
-def _below(lengths: list[int], width: int) -> Tensor:
-    return torch.arange(width) < torch.tensor(lengths, dtype=torch.long).unsqueeze(1)

@@ -4,6 +4,14 @@ from lightning_gft.metrics.base import ExactMetric
 from lightning_gft.metrics.coefficient import CoefficientStatistics
 from lightning_gft.metrics.evaluation import PolicyEvaluation
 from lightning_gft.metrics.group import GroupStatistics
+from lightning_gft.metrics.teacher import TeacherStatistics
 from lightning_gft.metrics.token import TokenStatistics
 
-__all__ = ["CoefficientStatistics", "ExactMetric", "GroupStatistics", "PolicyEvaluation", "TokenStatistics"]
+__all__ = [
+    "CoefficientStatistics",
+    "ExactMetric",
+    "GroupStatistics",
+    "PolicyEvaluation",
+    "TeacherStatistics",
+    "TokenStatistics",
+]

@@ -33,6 +33,7 @@ class GroupStatistics(ExactMetric):
       and number of those that were not; share of groups that no loss trains on, and number of the others
     - ``completions/mean_length``, ``completions/clipped_ratio``: tokens of the policy's own samples, and share of these
       that did not end in time
+    - ``completions/without_teacher_ratio``: where a teacher judges own samples, share of those that it did not
 
     Args:
         reward_names: Names of the rewards, as in ``GroupBatch.reward_parts``.
@@ -60,6 +61,8 @@ class GroupStatistics(ExactMetric):
     part_counts: Tensor
     self_tokens: Tensor
     self_clipped: Tensor
+    num_taught: Tensor
+    num_untaught: Tensor
 
     def __init__(self, reward_names: Sequence[str]) -> None:
         super().__init__()
@@ -74,6 +77,8 @@ class GroupStatistics(ExactMetric):
             "std_sum",
             "self_tokens",
             "self_clipped",
+            "num_taught",
+            "num_untaught",
         ):
             self.add_state(name, torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
         for name, size in (
@@ -104,6 +109,10 @@ class GroupStatistics(ExactMetric):
         own = groups.source == Source.SELF
         self.self_tokens += groups.response_lengths[own].sum()
         self.self_clipped += (~groups.finished[own]).sum()
+        if groups.teacher_logprobs is not None:
+            untaught = (groups.teacher_logprobs.isnan() & groups.response_mask).any(dim=1)
+            self.num_taught += (own & ~untaught).sum()
+            self.num_untaught += (own & untaught).sum()
 
     def compute(self) -> dict[str, Tensor]:
         """Return the statistics described above."""
@@ -133,4 +142,7 @@ class GroupStatistics(ExactMetric):
         if own := self.num_responses[Source.SELF]:
             statistics["completions/mean_length"] = self.self_tokens / own
             statistics["completions/clipped_ratio"] = self.self_clipped / own
+        if self.num_taught:
+            judged = self.num_taught + self.num_untaught
+            statistics["completions/without_teacher_ratio"] = self.num_untaught / judged
         return statistics

@@ -9,7 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_gft.checks import check_count
-from lightning_gft.rewards.base import Reward, ResponseFact
+from lightning_gft.rewards.base import ResponseFact, Reward
 from lightning_gft.types import Source
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_gft.errors import GFTValueError
-from lightning_gft.rewards.base import Reward, ResponseFact
+from lightning_gft.rewards.base import ResponseFact, Reward
 from lightning_gft.rewards.failures import RewardError, describe, stops_the_run
 from lightning_gft.rewards.isolation import call_reward
 from lightning_gft.rewards.text import shown
@@ -112,7 +112,8 @@ def _with_facts(name: str, reward: Reward, batch: _Batch, facts: Mapping[Respons
             f"reward {name!r}: expected {', '.join(missing)} of the responses, got none; give `facts`, as "
             "response_facts makes them"
         )
-    known = {**batch, **{fact: facts[fact] for fact in reward.asks()}}
+    known: _Batch = {**batch}
+    known.update((fact, facts[fact]) for fact in reward.asks())
     _check_lengths(known)
     return known
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_gft.checks import check_kind, check_number
-from lightning_gft.rewards.base import Reward, ResponseFact, as_rewards
+from lightning_gft.rewards.base import ResponseFact, Reward, as_rewards
 from lightning_gft.rewards.failures import RewardError, describe
 from lightning_gft.rewards.isolation import call_reward
 
