@@ -15,8 +15,8 @@ from lightning_gft.checks import check_count, check_kind, shorten
 from lightning_gft.errors import GFTTypeError, GFTValueError
 from lightning_gft.rewards import Reward, as_rewards, response_facts, score_responses
 from lightning_gft.seeds import spawn_seeds
-from lightning_gft.sources import ResponseSource
-from lightning_gft.types import GroupBatch, PromptBatch, Response, ResponseGenerator, Source, pad_sequences
+from lightning_gft.sources import ResponseSource, check_given
+from lightning_gft.types import GroupBatch, Need, PromptBatch, Response, ResponseGenerator, Source, pad_sequences
 
 SampleFn = Callable[[PromptBatch, ResponseGenerator, int], GroupBatch]
 """Returns the scored groups of prompts, by a policy and from a seed."""
@@ -77,6 +77,10 @@ class GroupSampler:
     def draws(self) -> bool:
         """Return whether a source may ask the policy for responses."""
         return any(source.draws() for source in self.sources.values())
+
+    def gives(self) -> frozenset[Need]:
+        """Return what responses of some source carry beside their tokens."""
+        return frozenset[Need]().union(*(source.gives() for source in self.sources.values()))
 
     def sample(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> GroupBatch:
         """Return the scored groups of ``P`` prompts, one after the other.
@@ -182,7 +186,7 @@ class GroupSampler:
         seeds = spawn_seeds(seed, len(self.sources))
         for (name, source), source_seed in zip(self.sources.items(), seeds, strict=True):
             given = source.respond(prompts, policy, source_seed)
-            _check_given(f"sources[{name!r}]", source.num_responses, given, len(prompts))
+            check_given(f"sources[{name!r}]", source.num_responses, given, len(prompts))
             for i, responses in enumerate(given):
                 groups[i].extend(_Row(i, source.source, response) for response in responses if response.token_ids)
         return [row for group in groups for row in group]
@@ -209,34 +213,6 @@ def _checked_advantages(estimator: AdvantageEstimator, groups: GroupBatch) -> Te
             f"{shorten(advantages)}; return a tensor [{len(groups)}]"
         )
     return cast(Tensor, advantages)
-
-
-def _check_given(where: str, most: int, given: Any, num_prompts: int) -> None:
-    """Refuse what is not at most ``most`` responses for each prompt, each with a log-probability a token or none."""
-    if not isinstance(given, list) or len(given) != num_prompts or not all(isinstance(each, list) for each in given):
-        raise GFTValueError(
-            f"`{where}`: expected a list of responses for each of {num_prompts} prompts, got {shorten(given)}; return "
-            "an empty list for a prompt without any"
-        )
-    for responses in given:
-        if len(responses) > most:
-            raise GFTValueError(
-                f"`{where}`: expected at most {most} responses a prompt, got {len(responses)}; raise its num_responses"
-            )
-        for response in responses:
-            _check_response(where, response)
-
-
-def _check_response(where: str, response: Any) -> None:
-    check_kind(where, response, Response, "Response(policy.encode(text))")
-    if not all(isinstance(token, int) and token >= 0 for token in response.token_ids):
-        raise GFTValueError(f"`{where}`: expected token ids, got {shorten(response.token_ids)}; use policy.encode")
-    for field in ("logprobs", "teacher_logprobs"):
-        values = getattr(response, field)
-        if values is not None and len(values) != len(response.token_ids):
-            raise GFTValueError(
-                f"`{where}`: expected {field} of {len(response.token_ids)} tokens, got {len(values)}; give one a token"
-            )
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,12 @@ class DistillationLoss(GroupLoss):
     .. math:: c_t = (l_{T,t} - l_t) \, \min(e^{l_t - l_{old,t}}, \text{clip})
 
     With :math:`l` the log-probabilities under the policy, :math:`l_T` under the teacher and :math:`l_{old}` before the
-    first update on the batch, where the ratio is 1. Over the policy's own draws, :math:`l - l_T` estimates
-    :math:`KL(\pi \| T)` at each prefix, and the coefficient gives that estimate's gradient. TRL has it as
-    ``distillation_mode="sampled_token"`` with ``distillation_is_clip``. Rewards play no part; a
-    :class:`~lightning_gft.SelfSource` with a teacher gives :math:`l_T`. Own samples without it, to a prompt without a
-    demonstration, take no part.
+    first update on the batch: the gradient of :math:`KL(\pi \| T)` at each prefix, as its own draws estimate it (TRL's
+    ``distillation_mode="sampled_token"``). Rewards play no part. A :class:`~lightning_gft.SelfSource` with a teacher
+    gives :math:`l_T`; own samples without it, to a prompt without a demonstration, take no part.
 
     Args:
-        clip: Largest ratio; ``None`` for no limit. TRL's 2 by default.
+        clip: Largest ratio, TRL's ``distillation_is_clip``; ``None`` for no limit.
         reduction: What the mean is taken over.
         max_completion_length: Divides each response with ``reduction="constant-length"``.
 
@@ -48,10 +46,8 @@ class DistillationLoss(GroupLoss):
 
     @override
     def takes_part(self, groups: GroupBatch) -> Tensor:
-        own = groups.source == Source.SELF
-        if groups.teacher_logprobs is None:
-            return own
-        return own & ~(groups.teacher_logprobs.isnan() & groups.response_mask).any(dim=1)
+        known = True if groups.teacher_logprobs is None else ~groups.teacher_logprobs.isnan().any(dim=1)
+        return (groups.source == Source.SELF) & known
 
     @override
     def needs(self) -> frozenset[Need]:

@@ -47,6 +47,8 @@ def training_names(loss: GroupLoss, sampler: GroupSampler) -> set[str]:
     groups = _one_token_each([source.source for source in sampler.sources.values()], sampler.rewards)
     if sampler.num_groups is not None:
         groups = replace(groups, set_aside=groups.source < 0)
+    if "teacher_logprobs" in sampler.gives():
+        groups = replace(groups, teacher_logprobs=groups.sampling_logprobs)
     one = torch.ones(len(groups))
     check_known(loss, groups.tokens(), later=get_args(Need))
     tokens = replace(groups.tokens(-one), **dict.fromkeys(loss.needs() - {"advantages", "sequence_logratio"}, -one))

@@ -25,8 +25,7 @@ def check_sampler(sampler: GroupSampler, loss: GroupLoss) -> None:
             f"`num_groups`: expected null for {type(loss).__name__}, which uses no advantages, got "
             f"{sampler.num_groups}; leave it out, as groups whose rewards are all equal teach this loss as much"
         )
-    given = frozenset[str]().union(*(source.gives() for source in sampler.sources.values()))
-    if "teacher_logprobs" in loss.needs() - given:
+    if "teacher_logprobs" in loss.needs() - sampler.gives():
         raise GFTValueError(
             f"`sampler.sources`: expected one that gives teacher_logprobs, which {type(loss).__name__} needs, got none "
             f"({', '.join(sampler.sources)}); give the SelfSource a teacher, or let a source of your own name them in "

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # heavy, where tensors are all that is wanted
 
 
 class ResponseGenerator(Protocol):
-    """What sources and samplers need of a policy: its responses, how likely others are, its texts, where tensors live."""
+    """What sources need of a policy: its responses, how likely others are, its texts, and where its tensors live."""
 
     @property
     def device(self) -> torch.device:
