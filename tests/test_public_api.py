@@ -35,6 +35,10 @@ CONSTRUCTORS = {
     "ArithmeticPolicy": "lora=None, rollout=None",
     "ContinuousCoefficientRectifier": "threshold=0.7, **kwargs",
     "DFTLoss": "reduction='token-mean'",
+    "DemonstrationTeacher": r"template='{prompt}\n\nThis is an example for a response to the question:\n"
+    r"{demonstration}\n\nNow answer with a response of your own, including the thinking process.', role='expert', "
+    "micro_batch_tokens=16384",
+    "DistillationLoss": "clip=2.0, reduction='token-mean', max_completion_length=None",
     "DynamicCoefficientRectifier": "threshold=0.7, **kwargs",
     "Evaluation": "num_samples=8, max_new_tokens=512, temperature=1.0, top_p=1.0, reward=None, "
     "correct_reward=1.0, kl=True, seed=0, min_new_tokens=0, stop_strings=''",
@@ -57,13 +61,14 @@ CONSTRUCTORS = {
     "num_workers=0, unfinished_demonstrations='drop', conversation_column=None, "
     "chat_template_kwargs=None, response_prefix=''",
     "GroupNormalizedAdvantage": "eps=1e-06, scale='group'",
-    "GroupSampler": "sources, rewards, advantage=None",
+    "GroupSampler": "sources, rewards, advantage=None, num_groups=None",
     "GroupWriter": "path",
     "HuggingFaceExport": "path=None, torch_dtype=None, merge=False",
     "IdentityRectifier": "**kwargs",
     "LeaveOneOutAdvantage": "",
     "LoRA": "r=16, alpha=32, dropout=0.0, target_modules='all-linear', use_rslora=False, "
     "use_dora=False, modules_to_save=None, adapter_path=None",
+    "ModelTeacher": "policy, micro_batch_tokens=16384",
     "ModelPolicy": "model, tokenizer, rollout=None, lora=None, chat_template=None",
     "NumericReward": "marker='', tolerance=1e-06, weight=1.0",
     "PretrainedPolicy": "model_name_or_path, torch_dtype='float32', attn_implementation=None, revision='main', "
@@ -77,7 +82,8 @@ CONSTRUCTORS = {
     "ScratchPolicy": "alphabet, model_type='qwen2', config=None, lora=None, rollout=None",
     "SelfBaselineAdvantage": "",
     "SelfSource": "num_generations=4, max_new_tokens=512, temperature=1.0, top_p=1.0, top_k=0, "
-    "min_p=None, min_new_tokens=0, stop_strings=''",
+    "min_p=None, min_new_tokens=0, stop_strings='', teacher=None",
+    "SoftOverlongReward": "max_completion_length, soft_punish_cache, weight=1.0",
     "TeacherSource": "num_responses=3",
     "TimeLimitedReward": "reward, seconds",
     "TransformersEngine": "max_batch_size=1024",
@@ -93,6 +99,7 @@ ABSTRACT = {
     "Reward",
     "RolloutEngine",
     "Schedule",
+    "Teacher",
 }
 """What users derive from."""
 MADE_BY_THE_PACKAGE = {"GroupBatch", "Policy", "PromptBatch", "Response", "Source", "TokenBatch"}

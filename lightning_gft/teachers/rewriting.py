@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lightning_gft.chat import ChatTemplate, Conversation, RenderError, TextError
 from lightning_gft.checks import shorten
+from lightning_gft.data.coverage import CoverageCheck
 
 _MARK = "0f7c1b5e"
 """A text that no chat template writes."""
@@ -34,6 +35,7 @@ class PromptRewriter:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
         self._end = _end_of_turn(tokenizer)
+        self._coverage = CoverageCheck(tokenizer)
 
     def rewrite(self, prompt_ids: Sequence[Sequence[int]], texts: Sequence[str], new: Sequence[str]) -> list[list[int]]:
         """Return the token ids of ``P`` prompts with other texts.
@@ -44,7 +46,8 @@ class PromptRewriter:
             new: What takes its place.
 
         Raises:
-            ValueError: If a prompt does not hold its text, or does not become the same token ids again.
+            ValueError: If a prompt does not hold its text or does not become the same token ids again, or the tokenizer
+                lacks tokens for what is new.
         """
         whole = [self._decode(ids) for ids in prompt_ids]
         for index, (ids, again) in enumerate(zip(prompt_ids, self._encode(whole), strict=True)):
@@ -54,7 +57,10 @@ class PromptRewriter:
                     "token ids",
                     index,
                 )
-        return self._encode([self._exchange(*given) for given in zip(whole, texts, new, range(len(new)), strict=True)])
+        rewritten = [self._exchange(*given) for given in zip(whole, texts, new, range(len(new)), strict=True)]
+        encoded = self._encode(rewritten)
+        self._coverage.check(rewritten, encoded)
+        return encoded
 
     def _exchange(self, whole: str, text: str, new: str, index: int) -> str:
         for written in (text.strip(), self._decode(self._encode([text.strip()])[0]).strip()):

@@ -112,7 +112,7 @@ def test_figures():
 @pytest.mark.parametrize("clip", [0.5, 0, -1, float("nan"), "2"])
 def test_a_clip_below_one_is_refused(clip: Any):
     with pytest.raises(
-        (ValueError, TypeError), match="`clip`.*: expected a number of at least 1, or null for no limit"
+        (ValueError, TypeError), match=r"`clip`.*: expected a number of at least 1, or null for no limit"
     ):
         DistillationLoss(clip)
 

@@ -128,7 +128,7 @@ def test_a_limited_penalty_is_one():
 def test_evaluation_does_not_take_a_penalty_for_accuracy():
     rewards: dict[str, Reward] = {"brief": SoftOverlongReward(8, 4), "accuracy": ExactMatchReward()}
     assert Evaluator(Evaluation()).reward_name(rewards) == "accuracy"
-    with pytest.raises(ValueError, match="`evaluation.reward`: expected one of accuracy, got 'brief'"):
+    with pytest.raises(ValueError, match=r"`evaluation.reward`: expected one of accuracy, got 'brief'"):
         Evaluator(Evaluation(reward="brief")).reward_name(rewards)
     del rewards["accuracy"]
     with pytest.raises(ValueError, match=r"`rewards`: expected one that tells .*, got penalties alone \(brief\); add"):

@@ -15,7 +15,10 @@ CHATML = (
     "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content | trim }}<|end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>\n{% if think is defined and not think %}<none>\n{% endif %}{% endif %}"
 )
-INST = "{% for m in messages %}{% if m.role == 'user' %}[I] {{ m.content }} [/I]{% else %}{{ m.content }}{% endif %}{% endfor %}"
+INST = (
+    "{% for m in messages %}{% if m.role == 'user' %}[I] {{ m.content }} [/I]{% else %}{{ m.content }}{% endif %}"
+    "{% endfor %}"
+)
 
 
 def tokenizer_with(template: str | None) -> Any:
