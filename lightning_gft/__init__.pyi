@@ -14,10 +14,14 @@ from lightning_gft.data import GroupDataModule as GroupDataModule
 from lightning_gft.data import PromptDataModule as PromptDataModule
 from lightning_gft.distributed import FSDP2Strategy as FSDP2Strategy
 from lightning_gft.evaluation import Evaluation as Evaluation
+from lightning_gft.losses import CISPOLoss as CISPOLoss
 from lightning_gft.losses import DFTLoss as DFTLoss
 from lightning_gft.losses import DistillationLoss as DistillationLoss
 from lightning_gft.losses import GFTLoss as GFTLoss
 from lightning_gft.losses import GroupLoss as GroupLoss
+from lightning_gft.losses import GRPOLoss as GRPOLoss
+from lightning_gft.losses import GSPOLoss as GSPOLoss
+from lightning_gft.losses import PSFTLoss as PSFTLoss
 from lightning_gft.losses import SFTLoss as SFTLoss
 from lightning_gft.module import GFTLitModule as GFTLitModule
 from lightning_gft.policy import LoRA as LoRA

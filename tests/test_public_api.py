@@ -33,12 +33,15 @@ CONSTRUCTORS = {
     "hard_operands=4, max_operand=30, num_teacher=3, teacher_slip=0.0, batch_size=16, "
     "eval_batch_size=128, shuffle=True, seed=0, num_workers=0",
     "ArithmeticPolicy": "lora=None, rollout=None",
+    "CISPOLoss": "epsilon_high=5.0, reduction='token-mean', max_completion_length=None, "
+    "mask_truncated_completions=False",
     "ContinuousCoefficientRectifier": "threshold=0.7, **kwargs",
     "DFTLoss": "reduction='token-mean'",
     "DemonstrationTeacher": r"template='{prompt}\n\nThis is an example for a response to the question:\n"
     r"{demonstration}\n\nNow answer with a response of your own, including the thinking process.', role='expert', "
     "micro_batch_tokens=16384",
-    "DistillationLoss": "clip=2.0, reduction='token-mean', max_completion_length=None",
+    "DistillationLoss": "clip=2.0, reduction='token-mean', max_completion_length=None, "
+    "mask_truncated_completions=False",
     "DynamicCoefficientRectifier": "threshold=0.7, **kwargs",
     "Evaluation": "num_samples=8, max_new_tokens=512, temperature=1.0, top_p=1.0, reward=None, "
     "correct_reward=1.0, kl=True, seed=0, min_new_tokens=0, stop_strings=''",
@@ -52,6 +55,9 @@ CONSTRUCTORS = {
     "updates_per_batch=1, micro_batch_tokens=16384, gradient_clip_val=1.0, "
     "max_nonfinite_updates=5, max_uninformative_batches=100",
     "GFTLoss": "rectifier=None, reduction='token-mean'",
+    "GRPOLoss": "epsilon=0.2, epsilon_high=None, delta=None, reduction='sequence-mean', max_completion_length=None, "
+    "mask_truncated_completions=False",
+    "GSPOLoss": "epsilon=0.0003, epsilon_high=0.0004, mask_truncated_completions=False",
     "GroupDataModule": "path, name=None, prompt_column='prompt', answer_column='answer', expert_column=None, "
     "teacher_column=None, prompt_template='{prompt}', use_chat_template=None, "
     "system_prompt='', answer_marker='', max_prompt_length=1024, max_response_length=2048, "
@@ -71,6 +77,7 @@ CONSTRUCTORS = {
     "ModelTeacher": "policy, micro_batch_tokens=16384",
     "ModelPolicy": "model, tokenizer, rollout=None, lora=None, chat_template=None",
     "NumericReward": "marker='', tolerance=1e-06, weight=1.0",
+    "PSFTLoss": "epsilon_high=0.28, reduction='token-mean'",
     "PretrainedPolicy": "model_name_or_path, torch_dtype='float32', attn_implementation=None, revision='main', "
     "gradient_checkpointing=False, trust_remote_code=False, dropout=None, "
     "chat_template=None, fp32_head=False, lora=None, quantization=None, rollout=None",

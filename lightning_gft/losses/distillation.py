@@ -4,33 +4,35 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 from typing_extensions import override
 
 from lightning_gft.checks import check_number
 from lightning_gft.functional import Reduction
-from lightning_gft.losses.base import GroupLoss
+from lightning_gft.losses.ratio import RatioLoss
 from lightning_gft.metrics import TeacherStatistics
-from lightning_gft.types import GroupBatch, Need, Source, TokenBatch
+from lightning_gft.types import GroupBatch, Need, TokenBatch
 
 
-class DistillationLoss(GroupLoss):
+class DistillationLoss(RatioLoss):
     r"""Reverse KL from a teacher on the policy's own samples, by the sampled token: OPD, and SDFT (arXiv 2601.19897).
 
-    .. math:: c_t = (l_{T,t} - l_t) \, \min(e^{l_t - l_{old,t}}, \text{clip})
+    The coefficient is ``(l_T - l) * min(r, clip)``, with the log-probabilities ``l`` of the policy and ``l_T`` of the
+    teacher, and ``r = p / p_old``: the gradient of :math:`KL(\pi \| T)` at each prefix, as the policy's own draws
+    estimate it. It is TRL's ``distillation_mode="sampled_token"``. Rewards play no part. A
+    :class:`~lightning_gft.SelfSource` with a teacher gives ``l_T``; own samples that it did not judge take no part.
 
-    With :math:`l` the log-probabilities under the policy, :math:`l_T` under the teacher and :math:`l_{old}` before the
-    first update on the batch: the gradient of :math:`KL(\pi \| T)` at each prefix, as its own draws estimate it (TRL's
-    ``distillation_mode="sampled_token"``). Rewards play no part. A :class:`~lightning_gft.SelfSource` with a teacher
-    gives :math:`l_T`; own samples without it, to a prompt without a demonstration, take no part.
+    Reports ``teacher_kl``, ``clip_ratio/high_mean`` (tokens with a ratio above ``clip``), ``ratio_mean``, ``ratio_max``.
 
     Args:
         clip: Largest ratio, TRL's ``distillation_is_clip``; ``None`` for no limit.
         reduction: What the mean is taken over.
         max_completion_length: Divides each response with ``reduction="constant-length"``.
+        mask_truncated_completions: Neither train on own samples that did not end before their limit, nor count them.
 
     Raises:
-        ValueError: If ``clip`` is below 1, or ``reduction`` unknown.
+        ValueError: If ``clip`` is below 1.
 
     Example:
         >>> sorted(DistillationLoss().needs())
@@ -38,41 +40,42 @@ class DistillationLoss(GroupLoss):
     """
 
     def __init__(
-        self, clip: float | None = 2.0, reduction: Reduction = "token-mean", max_completion_length: int | None = None
+        self,
+        clip: float | None = 2.0,
+        reduction: Reduction = "token-mean",
+        max_completion_length: int | None = None,
+        mask_truncated_completions: bool = False,
     ) -> None:
-        super().__init__(reduction, max_completion_length)
+        super().__init__((), reduction, max_completion_length, mask_truncated_completions)
         self.clip = math.inf if clip is None else check_number("clip", clip, least=1, otherwise="null for no limit")
-        self.statistics = TeacherStatistics()
-
-    @override
-    def takes_part(self, groups: GroupBatch) -> Tensor:
-        known = True if groups.teacher_logprobs is None else ~groups.teacher_logprobs.isnan().any(dim=1)
-        return (groups.source == Source.SELF) & known
+        self.statistics: TeacherStatistics = TeacherStatistics(["clip_ratio/high_mean"])
 
     @override
     def needs(self) -> frozenset[Need]:
         return frozenset({"old_logprobs", "teacher_logprobs"})
 
     @override
+    def takes_part(self, groups: GroupBatch) -> Tensor:
+        own = super().takes_part(groups)
+        return own if groups.teacher_logprobs is None else own & ~groups.teacher_logprobs.isnan().any(dim=1)
+
+    @override
+    def can_skip(self, groups: GroupBatch) -> Tensor:
+        return torch.zeros_like(groups.finished)
+
+    @override
     def coefficients(self, tokens: TokenBatch) -> Tensor:
-        difference, ratio = _compared(tokens)
-        return difference * ratio.clamp(max=self.clip)
+        return _difference(tokens) * self.logratio(tokens).exp().clamp(max=self.clip)
+
+    @override
+    def clipped(self, tokens: TokenBatch) -> tuple[Tensor, ...]:
+        return (self.logratio(tokens).exp() > self.clip,)
 
     @override
     def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:
-        difference, ratio = _compared(tokens)
-        self.statistics.update(-difference, ratio > self.clip)
-
-    @override
-    def compute(self) -> dict[str, Tensor | float]:
-        return dict(self.statistics.compute())
-
-    @override
-    def reset(self) -> None:
-        self.statistics.reset()
+        self.statistics.update(self.logratio(tokens), *self.clipped(tokens), difference=_difference(tokens))
 
 
-def _compared(tokens: TokenBatch) -> tuple[Tensor, Tensor]:
-    """Return ``l_T - l`` and the ratio, both ``[m]``."""
-    assert tokens.teacher_logprobs is not None and tokens.old_logprobs is not None  # noqa: S101, PT018 (needed)
-    return tokens.teacher_logprobs - tokens.logprobs, (tokens.logprobs - tokens.old_logprobs).exp()
+def _difference(tokens: TokenBatch) -> Tensor:
+    assert tokens.teacher_logprobs is not None  # noqa: S101 (the loss needs them)
+    return tokens.teacher_logprobs - tokens.logprobs

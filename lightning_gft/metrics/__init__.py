@@ -4,6 +4,7 @@ from lightning_gft.metrics.base import ExactMetric
 from lightning_gft.metrics.coefficient import CoefficientStatistics
 from lightning_gft.metrics.evaluation import PolicyEvaluation
 from lightning_gft.metrics.group import GroupStatistics
+from lightning_gft.metrics.ratio import RatioStatistics
 from lightning_gft.metrics.teacher import TeacherStatistics
 from lightning_gft.metrics.token import TokenStatistics
 
@@ -12,6 +13,7 @@ __all__ = [
     "ExactMetric",
     "GroupStatistics",
     "PolicyEvaluation",
+    "RatioStatistics",
     "TeacherStatistics",
     "TokenStatistics",
 ]
