@@ -165,7 +165,7 @@ class GroupSampler:
             return torch.tensor(list(values), dtype=torch.bool, device=device)
 
         groups = GroupBatch(
-            **_pad(rows, prompts, policy.pad_token_id, device),
+            **_pad(rows, prompts, policy.pad_token_id, device, "teacher_logprobs" in self.gives()),
             group_index=torch.tensor(of_row, dtype=torch.long, device=device),
             source=torch.tensor([row.source for row in rows], dtype=torch.long, device=device),
             rewards=rewards.to(device),
@@ -246,8 +246,10 @@ def _size_of_round(missing: int, tried: int, differing: int) -> int:
     return math.ceil(missing * tried / differing)
 
 
-def _pad(rows: list[_Row], prompts: PromptBatch, pad_token_id: int, device: torch.device) -> dict[str, Any]:
-    """Return the ``[N, T]`` tensors, right-padded."""
+def _pad(
+    rows: list[_Row], prompts: PromptBatch, pad_token_id: int, device: torch.device, taught: bool
+) -> dict[str, Any]:
+    """Return the ``[N, T]`` tensors, right-padded; a teacher's are there on every rank where a source may give them."""
     sequences = pad_sequences(
         [prompts.prompt_ids[row.prompt] for row in rows], [row.response.token_ids for row in rows], pad_token_id, device
     )
@@ -258,7 +260,7 @@ def _pad(rows: list[_Row], prompts: PromptBatch, pad_token_id: int, device: torc
         tokens = slice(start, start + len(row.response.token_ids))
         logprobs[n, tokens] = torch.tensor(row.response.logprobs or 0.0, dtype=dtype)
         teacher[n, tokens] = torch.tensor(row.response.teacher_logprobs or math.nan, dtype=dtype)
-    taught = any(row.response.teacher_logprobs is not None for row in rows) or not rows
+    taught = taught or not rows or any(row.response.teacher_logprobs is not None for row in rows)
     return {
         **vars(sequences),
         "sampling_logprobs": logprobs.to(device),

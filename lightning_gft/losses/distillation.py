@@ -18,12 +18,10 @@ from lightning_gft.types import GroupBatch, Need, TokenBatch
 class DistillationLoss(RatioLoss):
     r"""Reverse KL from a teacher on the policy's own samples, by the sampled token: OPD, and SDFT (arXiv 2601.19897).
 
-    The coefficient is ``(l_T - l) * min(r, clip)``, with the log-probabilities ``l`` of the policy and ``l_T`` of the
-    teacher, and ``r = p / p_old``: the gradient of :math:`KL(\pi \| T)` at each prefix, as the policy's own draws
-    estimate it. It is TRL's ``distillation_mode="sampled_token"``. Rewards play no part. A
-    :class:`~lightning_gft.SelfSource` with a teacher gives ``l_T``; own samples that it did not judge take no part.
-
-    Reports ``teacher_kl``, ``clip_ratio/high_mean`` (tokens with a ratio above ``clip``), ``ratio_mean``, ``ratio_max``.
+    The coefficient is ``(l_T - l) * min(r, clip)``, with ``l`` of the policy, ``l_T`` of the teacher, and ``r = p /
+    p_old``: on average the gradient of :math:`KL(\pi \| T)` at each prefix, TRL's ``"sampled_token"`` mode.
+    A :class:`~lightning_gft.SelfSource` with a teacher gives ``l_T``; own samples that it did not judge take no part.
+    Reports ``teacher_kl``, ``ratio_mean``, ``ratio_max``, ``clip_ratio/high_mean`` (the share above ``clip``).
 
     Args:
         clip: Largest ratio, TRL's ``distillation_is_clip``; ``None`` for no limit.

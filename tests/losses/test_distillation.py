@@ -117,6 +117,14 @@ def test_a_clip_below_one_is_refused(clip: Any):
         DistillationLoss(clip)
 
 
+def test_truncated_responses_may_be_left_out():
+    groups, *_ = taught(4)
+    own = groups.source == Source.SELF
+    groups = replace(groups, finished=torch.arange(len(groups)) % 2 == 0)
+    assert DistillationLoss(mask_truncated_completions=True).takes_part(groups).equal(own & groups.finished)
+    assert DistillationLoss().takes_part(groups).equal(own)
+
+
 def test_no_advantages_are_needed():
     assert "advantages" not in DistillationLoss().needs()
     assert "advantages" in GFTLoss().needs()

@@ -147,6 +147,14 @@ def test_own_responses_carry_what_the_teacher_says_and_demonstrations_do_not(pol
     assert DistillationLoss().takes_part(groups).tolist() == shown.tolist()
 
 
+def test_a_rank_whose_prompts_have_no_demonstration_is_not_refused(policy: Policy):
+    own = SelfSource(2, max_new_tokens=4, teacher=DemonstrationTeacher(TEMPLATE))
+    sampler = GroupSampler({"own": own}, {"accuracy": ExactMatchReward()})
+    groups = sampler.sample(replace(batch(policy)[2:], references=["3"]), policy, seed=0)
+    assert groups.teacher_logprobs[groups.response_mask].isnan().all()
+    assert not DistillationLoss().trained(groups).any()
+
+
 def test_without_a_teacher_no_response_carries_any(policy: Policy):
     sampler = GroupSampler({"own": SelfSource(3)}, {"accuracy": ExactMatchReward()})
     groups = sampler.sample(replace(batch(policy), references=["2", "60", "3"]), policy, seed=0)
