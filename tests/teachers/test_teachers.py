@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ import torch
 from lightning_gft import (
     DemonstrationTeacher,
     DistillationLoss,
+    Evaluation,
     ExactMatchReward,
     ExpertSource,
     GFTLitModule,
@@ -268,6 +270,16 @@ def test_a_run_trains_towards_the_teacher_and_frees_it(kind: str, other: Path):
     assert {"train/teacher_kl", "train/completions/without_teacher_ratio"} <= module.logged_names()
     assert any(not torch.equal(before[name], value) for name, value in weights(module).items())
     assert getattr(teacher, "_policy", None) is None
+
+
+@pytest.mark.parametrize("updates", [1, 3])
+def test_a_teacher_costs_one_more_forward(updates: int):
+    module = module_with(DemonstrationTeacher(TEMPLATE))
+    module.updates_per_batch = updates
+    module.evaluator.settings = Evaluation(kl=False)
+    with patch.object(Policy, "score", autospec=True, side_effect=Policy.score) as scored:
+        fit(module, Rows([*ROWS, *ROWS]))
+    assert scored.call_count == 2  # of two batches
 
 
 def weights_of(policy: Policy) -> dict[str, Any]:
