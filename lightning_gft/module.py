@@ -22,8 +22,8 @@ from lightning_gft.losses import GroupLoss
 from lightning_gft.optimization.optimizer import OptimizerFn
 from lightning_gft.parts import Part
 from lightning_gft.policy import Policy, PolicyLoader
-from lightning_gft.preflight import check_run, logged_names, prepare, warn_of_slow_bfloat16
-from lightning_gft.sampler import GroupSampler
+from lightning_gft.preflight import check_run, check_tokenizer, logged_names, prepare, warn_of_slow_bfloat16
+from lightning_gft.sampler import GroupSampler, SampleFn
 from lightning_gft.schedules import Schedule, SchedulerFn
 from lightning_gft.seeds import combine_seeds
 from lightning_gft.training import (
@@ -32,7 +32,7 @@ from lightning_gft.training import (
     TrainingStatistics,
     UpdateGuard,
     Updates,
-    check_group_size,
+    check_sampler,
     parts_of,
     plan_step,
 )
@@ -67,7 +67,7 @@ class GFTLitModule(LightningModule):
             exchanges the loss or moves the reference; ``None`` asks the first loss.
 
     Raises:
-        ValueError: If a number is out of range, or groups are too small for the advantage that the loss uses; when
+        ValueError: If a number is out of range, or the sampler does not give what the loss needs; when
             training starts, if a row of the data could not be scored or answered.
         TypeError: If the policy or the optimizer is of another kind.
 
@@ -108,7 +108,7 @@ class GFTLitModule(LightningModule):
         check_kind("sampler", sampler, GroupSampler, "GroupSampler(sources={...}, rewards={...})")
         check_kind("loss", loss, GroupLoss, "GFTLoss()")
         check_kind("evaluation", evaluation or Evaluation(), Evaluation, "Evaluation(num_samples=8)")
-        check_group_size(sampler, loss)
+        check_sampler(sampler, loss)
         self.policy_loader = policy
         self.sampler = sampler
         self.loss = loss
@@ -163,6 +163,7 @@ class GFTLitModule(LightningModule):
     def setup(self, stage: str) -> None:
         prepare(self.trainer)  # callbacks too that a subclass configures
         self.base_seed = torch.initial_seed()
+        check_tokenizer(self.sampler, self.tokenizer)
         self.life.begin(parts_of(self.sampler, self.loss), self.device)  # some demonstrations are scored now
         check_run(self.trainer, self, stage, own_code=type(self) is not GFTLitModule)
 
@@ -213,7 +214,7 @@ class GFTLitModule(LightningModule):
         started = time.perf_counter()
         self.run.restore_loss()
         reduce, parts = self.updates.reduce, self._begin_parts()
-        groups = self._sample(batch, self.current_epoch, batch_idx)
+        groups = self._sample(self.sampler.sample_for_training, batch, self.current_epoch, batch_idx)
         self.statistics.count_groups(self.loss, groups, len(batch))
         self.guard.check_groups(groups, self.loss, reduce)
         plan = plan_step(groups, self.loss, self.policy, self.micro_batch_tokens, reduce, self.trainer.world_size)
@@ -275,7 +276,7 @@ class GFTLitModule(LightningModule):
         """Return the scored groups of a batch of prompts."""
         check_kind("a batch of prediction", batch, PromptBatch, _BATCHES)
         self._begin_parts()
-        return self._sample(batch, dataloader_idx, batch_idx)
+        return self._sample(self.sampler.sample, batch, dataloader_idx, batch_idx)
 
     on_predict_epoch_end = on_validation_end
 
@@ -289,11 +290,11 @@ class GFTLitModule(LightningModule):
         """Return what all parts but the loss have counted in an evaluation."""
         return self.life.figures({prefix: part for prefix, part in self._begin_parts().items() if prefix})
 
-    def _sample(self, batch: PromptBatch, *position: int) -> GroupBatch:
+    def _sample(self, sample: SampleFn, batch: PromptBatch, *position: int) -> GroupBatch:
         # Sources may draw several times, and not as often on every rank.
         with self.policy.sharding.whole(*([self.policy.model] if self.sampler.draws() else [])):
             seed = combine_seeds(self.base_seed, *position, self._rank_of(batch))
-            return self.sampler.sample(batch, self.policy, seed)
+            return sample(batch, self.policy, seed)
 
     def _rank_of(self, batch: PromptBatch) -> int:
         """Return the number of this rank for random choices, which prompts with known positions do without."""

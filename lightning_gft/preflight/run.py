@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lightning_gft.data import PromptDataModule
 from lightning_gft.distributed import check_strategy
+from lightning_gft.errors import GFTValueError
 from lightning_gft.evaluation import Evaluator
 from lightning_gft.policy import PolicyLoader
 from lightning_gft.preflight.callbacks import prepare_callbacks
@@ -46,6 +47,23 @@ def prepare(trainer: Trainer) -> None:
     if trainer.state.fn == TrainerFn.FITTING:
         check_trainer_options(trainer)
     prepare_callbacks(trainer)
+
+
+def check_tokenizer(sampler: GroupSampler, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse sources that do not go with a policy's tokenizer, before they are set up.
+
+    Args:
+        sampler: Has the sources.
+        tokenizer: The policy's.
+
+    Raises:
+        ValueError: With the source, and what to do.
+    """
+    for name, source in sampler.sources.items():
+        try:
+            source.check_tokenizer(tokenizer)
+        except ValueError as error:
+            raise GFTValueError(f"sources[{name!r}]: {error}") from error
 
 
 def check_run(trainer: Trainer, module: Any, stage: str, own_code: bool) -> None:

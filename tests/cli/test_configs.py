@@ -54,7 +54,8 @@ def test_overlay_changes_what_it_names_and_nothing_else(path: Path, base, capsys
     named = _leaves(yaml.safe_load(path.read_text()))
     places = {key[:n] for key in named for n in range(len(key)) if base[config].get(key[:n], "") is None}
     places |= {key[: key.index("class_path")] for key in named if "class_path" in key}
-    places |= {key[: key.index(of_all) + 1] for key in named for of_all in ("sources", "rewards") if of_all in key}
+    # Parts by names of the user's choice: an overlay that names a set names all of it.
+    places |= {key[: key.index(name) + 1] for key in named for name in ("sources", "rewards") if name in key}
     for key in changed:
         assert any(key[: len(place)] == place for place in (*named, *places)), key
     assert changed
