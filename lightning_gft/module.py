@@ -173,7 +173,7 @@ class GFTLitModule(LightningModule):
 
     @override
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        return self.run.configure_optimizers()
+        return self.run.optimizer.configure()
 
     @override
     def on_fit_start(self) -> None:
@@ -182,7 +182,7 @@ class GFTLitModule(LightningModule):
     @override
     def on_train_start(self) -> None:
         self.run.start_training()
-        self.updates.start(self.run.trained_weights)
+        self.updates.start(self.run.optimizer.weights)
         self.life.reset()  # what was counted before training
 
     @override
