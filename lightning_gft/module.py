@@ -29,6 +29,7 @@ from lightning_gft.seeds import combine_seeds
 from lightning_gft.training import (
     PartsLife,
     Rows,
+    Stages,
     TrainingStatistics,
     UpdateGuard,
     Updates,
@@ -64,6 +65,7 @@ class GFTLitModule(LightningModule):
     Attributes:
         evaluator: Draws and measures; read when it is used, like ``sampler`` and ``loss``: a callback may exchange all
             three between two steps.
+        stages: What a :class:`~lightning_gft.callbacks.StageSchedule` puts in their places.
 
     Raises:
         ValueError: If a number is out of range, or groups are too small for the advantage that the loss uses; when
@@ -101,8 +103,7 @@ class GFTLitModule(LightningModule):
         max_uninformative_batches: int | None = 100,
     ) -> None:
         super().__init__()
-        # Only by hand can one normaliser span micro-batches and ranks.
-        self.automatic_optimization = False
+        self.automatic_optimization = False  # only by hand can one normaliser span micro-batches and ranks
         self.strict_loading = False  # what is frozen is not in checkpoints; the rest is checked when one is loaded
         check_kind("policy", policy, PolicyLoader, "PretrainedPolicy('path/or/name')")
         check_kind("sampler", sampler, GroupSampler, "GroupSampler(sources={...}, rewards={...})")
@@ -122,6 +123,7 @@ class GFTLitModule(LightningModule):
         self.run = Run(self, optimizer, lr_scheduler)
         self.rows = Rows(self, self.run.steps)
         self.life = PartsLife()
+        self.stages = Stages(self)
         self.base_seed = 0
 
     @property
@@ -131,7 +133,7 @@ class GFTLitModule(LightningModule):
 
     def logged_names(self) -> set[str]:
         """Return the names under which figures are logged while training; a subclass that logs more adds its own."""
-        return {*logged_names(self.trainer, self.loss, self.sampler, self.evaluator), *self.rows.progress_names}
+        return {*logged_names(self.trainer, self.stages.all(), self.evaluator), *self.rows.progress_names}
 
     @classmethod
     @override
@@ -156,7 +158,7 @@ class GFTLitModule(LightningModule):
     def setup(self, stage: str) -> None:
         prepare(self.trainer)  # callbacks too that a subclass configures
         self.base_seed = torch.initial_seed()
-        self.life.begin(parts_of(self.sampler, self.loss), self.device)  # some demonstrations are scored now
+        self.life.begin(self.stages.parts(), self.device)  # some demonstrations are scored now
         check_run(self.trainer, self, stage, own_code=type(self) is not GFTLitModule)
 
     @override
@@ -167,7 +169,7 @@ class GFTLitModule(LightningModule):
                 warn_of_slow_bfloat16(self.trainer, self.policy.parameters())
 
     def _load_policy(self) -> Policy:
-        self.policy = self.policy_loader.load(self.evaluator.settings.kl or "ref_logprobs" in self.loss.needs())
+        self.policy = self.policy_loader.load(self.evaluator.settings.kl or self.stages.need("ref_logprobs"))
         _ = self.run.frozen  # as they are now
         return self.policy
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
@@ -47,15 +48,33 @@ class GroupSampler:
         rewards: dict[str, Reward],
         advantage: AdvantageEstimator | None = None,
     ) -> None:
+        self._take(sources, rewards, advantage)
+
+    def with_parts(
+        self,
+        sources: dict[str, ResponseSource] | None = None,
+        rewards: dict[str, Reward] | None = None,
+        advantage: AdvantageEstimator | None = None,
+    ) -> Self:
+        """Return a sampler that is like this one but for the parts that are given."""
+        other = copy.copy(self)
+        other._take(
+            self.sources if sources is None else sources,
+            self.rewards if rewards is None else rewards,
+            self.advantage if advantage is None else advantage,
+        )
+        return other
+
+    def _take(self, sources: Any, rewards: Any, advantage: Any) -> None:
         _check_named("sources", sources, ResponseSource, "ExpertSource or SelfSource")
         if isinstance(rewards, Mapping):
             rewards = as_rewards(rewards)
         _check_named("rewards", rewards, Reward, "NumericReward() or ExactMatchReward()")
         if all(reward.weight == 0 for reward in rewards.values()):
             raise GFTValueError("`rewards`: expected one with a weight, got weight=0 for all; give one a weight")
-        self.sources = sources
-        self.rewards = rewards
-        self.advantage = advantage or GroupNormalizedAdvantage()
+        self.sources: dict[str, ResponseSource] = sources
+        self.rewards: dict[str, Reward] = rewards
+        self.advantage: AdvantageEstimator = advantage or GroupNormalizedAdvantage()
         check_kind("advantage", self.advantage, AdvantageEstimator, "GroupNormalizedAdvantage()")
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from lightning_gft.schedules import Schedule, SchedulerFn
 
 MEASURED_AT = "measured at step"
 """The key of the step beside the figures that were measured then."""
+_MEASURED = re.compile(r"([^/]+/)?(val|test)/")
+"""What the names of figures of an evaluation begin with, those under the name of a stage too."""
 _LOSS = "loss."
 """What the names of the loss's state begin with."""
 
@@ -40,6 +43,7 @@ class Run:
         optimizer: The optimizer and its schedule.
         on_resume: Gets the checkpoint of a fit that resumes, before anything of it is compared: a callback that
             exchanges parts brings back those that the checkpoint goes with.
+        earlier_parts: What the run was made of in earlier stages, in words.
 
     Raises:
         TypeError: If the optimizer is no function.
@@ -51,6 +55,7 @@ class Run:
         self._module: Any = module
         self.optimizer = RunOptimizer(module, optimizer, lr_scheduler)
         self.on_resume: Callable[[Mapping[str, Any]], None] = lambda checkpoint: None
+        self.earlier_parts: dict[str, str] = {}
         self._frozen: FrozenWeights | None = None
         self._measured_at = 0
         self._earlier_steps = 0
@@ -73,7 +78,7 @@ class Run:
     def measured(self) -> dict[str, float]:
         """Return what validation and test have last measured, or had when the checkpoint was written."""
         logged = {} if self._module._trainer is None else self._module._trainer.callback_metrics
-        own = {name: float(value) for name, value in logged.items() if name.startswith(("val/", "test/"))}
+        own = {name: float(value) for name, value in logged.items() if _MEASURED.match(name)}
         if own:
             own[MEASURED_AT] = float(self._measured_at)
         before = {} if self._resumed_from is None else self._resumed_from["measured"]
@@ -88,7 +93,14 @@ class Run:
         """Return in words what the module is made of now, by names that a card shows."""
         module = self._module
         data = None if module._trainer is None else getattr(module._trainer, "datamodule", None)
-        return describe_parts(module.policy_loader, module.sampler, module.loss, module.updates_per_batch, data)
+        now = describe_parts(module.policy_loader, module.sampler, module.loss, module.updates_per_batch, data)
+        return now | self.earlier_parts
+
+    def tell(self, since: int) -> str:
+        """Return in words what the run has been made of since an optimizer step, and how many it has taken."""
+        own = {k: v for k, v in self.parts_now().items() if k not in {"policy", "data", *self.earlier_parts}}
+        own |= self.optimizer_description() | {"optimizer steps": str(self.steps() - since)}
+        return "; ".join(f"{name}: {value}" for name, value in own.items())
 
     def optimizer_description(self) -> dict[str, str]:
         """Return optimizer and schedule in words, or those of the checkpoint that was loaded; empty without either."""
