@@ -16,6 +16,7 @@ UNTRACKED = {"runs", "build"}
 ORDER = [
     {"errors"},
     {"checks", "hub", "seeds", "parts"},
+    {"annealing"},
     {"sampling"},
     {"types"},
     {"functional", "optimization", "schedules", "chat"},

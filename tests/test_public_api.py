@@ -21,7 +21,8 @@ SIGNATURES = {
     "temperature=1.0, chunk_size=None, entropy=False",
     "pass_at_k": "num_samples, num_correct, k",
     "rectified_coefficients": "logprobs, threshold",
-    "reduction_weights": "response_mask, reduction='token-mean', group_index=None, dtype=torch.float32",
+    "reduction_weights": "response_mask, reduction='token-mean', group_index=None, dtype=torch.float32, "
+    "max_completion_length=None",
     "self_baseline_advantages": "rewards, group_index, is_self",
     "token_entropy": "logits",
     "token_logprobs": "logits, targets",

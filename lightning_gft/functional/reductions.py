@@ -7,9 +7,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from lightning_gft.checks import check_count
 from lightning_gft.errors import GFTValueError
 
-Reduction = Literal["token-mean", "sequence-mean", "group-mean"]
+Reduction = Literal["token-mean", "sequence-mean", "group-mean", "constant-length"]
 
 
 def reduction_weights(
@@ -17,6 +18,7 @@ def reduction_weights(
     reduction: Reduction = "token-mean",
     group_index: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
+    max_completion_length: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return per-sequence weights and a count, so that the loss is ``sum_n weight_n * sum_t loss_nt / count``.
 
@@ -27,18 +29,21 @@ def reduction_weights(
     * ``sequence-mean``: every response counts the same, whatever its length.
     * ``group-mean``: every prompt counts the same, whatever the number and length of its responses; within a group
       every token does.
+    * ``constant-length``: every response is divided by ``max_completion_length``, whatever its own length, so that
+      long wrong responses are not favoured (Dr. GRPO, arXiv 2503.20783).
 
     Args:
         response_mask: ``[N, T]``, true on response tokens.
         reduction: One of the above.
         group_index: ``[N]``, needed for ``group-mean``.
         dtype: Data type of the results.
+        max_completion_length: In tokens, needed for ``constant-length``.
 
     Returns:
         Weights ``[N]`` and a scalar count. A response without tokens counts for nothing.
 
     Raises:
-        ValueError: If ``reduction`` is unknown or ``group_index`` is missing.
+        ValueError: If ``reduction`` is unknown, or ``group_index`` or ``max_completion_length`` is missing.
 
     Example:
         >>> mask = torch.tensor([[True, True, True], [True, False, False]])
@@ -51,6 +56,8 @@ def reduction_weights(
         return present, tokens.sum()
     if reduction == "sequence-mean":
         return present / tokens.clamp(min=1), present.sum()
+    if reduction == "constant-length":
+        return present / check_length(reduction, max_completion_length), present.sum()
     if reduction == "group-mean":
         if group_index is None:
             raise GFTValueError(
@@ -61,3 +68,21 @@ def reduction_weights(
         group_tokens = tokens.new_zeros(groups).index_add(0, index, tokens)
         return present / group_tokens.clamp(min=1)[index], (group_tokens > 0).to(tokens.dtype).sum()
     raise GFTValueError(f"`reduction`: expected one of {', '.join(get_args(Reduction))}, got {reduction!r}; use one")
+
+
+def check_length(reduction: Reduction, max_completion_length: int | None) -> int:
+    """Return the constant that responses are divided by, which is asked for by ``constant-length`` alone.
+
+    Raises:
+        ValueError: If it is missing, below 1, or given for another reduction.
+
+    Example:
+        >>> check_length("constant-length", 512)
+        512
+    """
+    if (reduction == "constant-length") != (max_completion_length is not None):
+        raise GFTValueError(
+            f"`max_completion_length`: expected a number of tokens with reduction='constant-length' and null with "
+            f"another, got {max_completion_length} with {reduction!r}; set both or neither"
+        )
+    return check_count("max_completion_length", 1 if max_completion_length is None else max_completion_length)

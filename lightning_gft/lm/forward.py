@@ -29,7 +29,7 @@ def forward(
     """
     states = micro_batch.states(model, head)
     tokens = objective.tokens
-    if "sequence_logratio" in objective.needs:
+    if "sequence_logratio" in objective.needs and tokens.old_logprobs is not None:
         with torch.no_grad():
             _, logprobs, _ = _loss(model, head, states.detach(), micro_batch.targets, _no_coefficients)
         tokens = replace(tokens, logprobs=logprobs).with_sequence_logratio()
@@ -37,7 +37,7 @@ def forward(
     given: list[Tensor] = []
 
     def scaled(logprobs: Tensor, entropies: Tensor | None, index: slice) -> Tensor:
-        chunk = replace(tokens[index], logprobs=logprobs, entropy=entropies if with_entropy else None)
+        chunk = tokens[index].after_pass(logprobs, entropies if with_entropy else None, objective.needs)
         coefficients = objective.coefficients(chunk)
         check_coefficients(coefficients, len(chunk))
         given.append(coefficients.detach())

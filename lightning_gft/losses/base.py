@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lightning_gft.errors import GFTTypeError, GFTValueError
 from lightning_gft.functional import Reduction, masked_loss, reduction_weights, widen
 from lightning_gft.functional.head.linear_logprob import check_coefficients
+from lightning_gft.functional.reductions import check_length
 from lightning_gft.parts import Part
 from lightning_gft.types import GroupBatch, Need, TokenBatch, TokenObjective
 
@@ -27,18 +28,21 @@ class GroupLoss(Part, nn.Module, ABC):
 
     Args:
         reduction: What ``Z`` counts, see :func:`~lightning_gft.functional.reduction_weights`.
+        max_completion_length: Divides each response with ``reduction="constant-length"``.
 
     Raises:
-        ValueError: If ``reduction`` is unknown.
+        ValueError: If ``reduction`` is unknown, or the length does not go with it.
     """
 
-    def __init__(self, reduction: Reduction = "token-mean") -> None:
+    def __init__(self, reduction: Reduction = "token-mean", max_completion_length: int | None = None) -> None:
         super().__init__()
         if reduction not in get_args(Reduction):
             raise GFTValueError(
                 f"`reduction`: expected one of {', '.join(get_args(Reduction))}, got {reduction!r}; use one"
             )
         self.reduction: Reduction = reduction
+        check_length(reduction, max_completion_length)
+        self.max_completion_length = max_completion_length
 
     @abstractmethod
     def coefficients(self, tokens: TokenBatch) -> Tensor:
@@ -70,10 +74,33 @@ class GroupLoss(Part, nn.Module, ABC):
     def step(self) -> None:
         """Adapt after an optimizer step, on every rank."""
 
+    def shares(self, groups: GroupBatch) -> list[Tensor]:
+        """Return masks ``[N]``, which split the sequences into shares that each have their own ``Z``; one here."""
+        return [torch.ones_like(groups.source, dtype=torch.bool)]
+
     def reduce(self, groups: GroupBatch) -> tuple[Tensor, Tensor]:
-        """Return each sequence's weight ``[N]`` and the batch's share of ``Z``, which adds up over ranks."""
-        mask = groups.response_mask & self._taken(groups)[:, None]
-        return reduction_weights(mask, self.reduction, groups.group_index, dtype=widen(groups.advantages).dtype)
+        """Return each sequence's weight ``[N]`` and this batch's part of each share's ``Z`` ``[S]``, to be added up."""
+        mask, dtype = groups.response_mask & self._taken(groups)[:, None], widen(groups.advantages).dtype
+        weights, counts = torch.zeros_like(groups.advantages, dtype=dtype), list[Tensor]()
+        for share in self.shares(groups):
+            of_share, count = reduction_weights(
+                mask & share[:, None], self.reduction, groups.group_index, dtype, self.max_completion_length
+            )
+            weights, counts = weights + of_share, [*counts, count]
+        return weights, torch.stack(counts)
+
+    def normalize(self, groups: GroupBatch, weights: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """Return weights ``[N]`` under one common ``Z``, and that.
+
+        Args:
+            groups: As :meth:`reduce` got them.
+            weights: ``[N]``, from there.
+            counts: ``[S]``, from there, added up over all that is averaged over.
+        """
+        counts = counts.clamp(min=1)
+        for share, count in zip(self.shares(groups)[1:], counts[1:], strict=True):
+            weights = torch.where(share, weights * (counts[0] / count), weights)
+        return weights, counts[0]
 
     def trained(self, groups: GroupBatch) -> Tensor:
         """Return ``[N]``, true for sequences that may carry a gradient: only these run through the policy."""
@@ -81,7 +108,8 @@ class GroupLoss(Part, nn.Module, ABC):
         return self._taken(groups) & groups.response_mask.any(dim=1) & ~skipped
 
     def _taken(self, groups: GroupBatch) -> Tensor:
-        return _one_a_sequence(f"{type(self).__name__}.takes_part", self.takes_part(groups), groups)
+        taken = _one_a_sequence(f"{type(self).__name__}.takes_part", self.takes_part(groups), groups)
+        return taken if groups.set_aside is None else taken & ~groups.set_aside
 
     def objective(self, tokens: TokenBatch, normalizer: Tensor | float) -> TokenObjective:
         """Return what the policy needs to train on tokens.
@@ -103,7 +131,8 @@ class GroupLoss(Part, nn.Module, ABC):
         Raises:
             ValueError: If the loss needs something that is not given, or gives coefficients of another shape.
         """
-        logprobs, (weights, count) = widen(logprobs), self.reduce(groups)
+        logprobs = widen(logprobs)
+        weights, normalizer = self.normalize(groups, *self.reduce(groups))
         mask = groups.response_mask & self._taken(groups)[:, None]
         tokens = replace(groups, response_mask=mask).tokens(logprobs.detach()[mask], weights)
         tokens = replace(tokens, **{name: value.detach()[mask] for name, value in known.items()})
@@ -112,7 +141,7 @@ class GroupLoss(Part, nn.Module, ABC):
         check_known(self, tokens)
         coefficients = torch.zeros_like(logprobs)
         coefficients[mask] = check_coefficients(self.coefficients(tokens), len(tokens)).to(logprobs.dtype)
-        return masked_loss(logprobs, coefficients, mask, weights, count)
+        return masked_loss(logprobs, coefficients, mask, weights, normalizer)
 
 
 def check_known(loss: GroupLoss, tokens: TokenBatch, later: Collection[Need] = ()) -> None:

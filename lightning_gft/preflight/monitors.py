@@ -48,8 +48,6 @@ def training_names(loss: GroupLoss, sampler: GroupSampler) -> set[str]:
     one = torch.ones(len(groups))
     check_known(loss, groups.tokens(), later=get_args(Need))
     tokens = replace(groups.tokens(-one), **dict.fromkeys(loss.needs() - {"advantages", "sequence_logratio"}, -one))
-    if "sequence_logratio" in loss.needs():
-        tokens = replace(tokens, old_logprobs=-one)
     statistics.count_groups(groups, num_prompts=1)
     statistics.count_pass(loss, tokens, LossOutput(one.sum(), logprobs=-one, coefficients=one, entropy=one))
     figures = statistics.collect(groups.lengths.sum(), seconds=1.0, update=UpdateFigures.zeros())

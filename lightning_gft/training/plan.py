@@ -11,7 +11,7 @@ from torch import Tensor
 from lightning_gft.lm.micro_batch import MicroBatch
 from lightning_gft.losses import GroupLoss, check_known
 from lightning_gft.policy import Policy
-from lightning_gft.types import GroupBatch, TokenBatch
+from lightning_gft.types import OLD, GroupBatch, TokenBatch
 
 ReduceFn = Callable[[Tensor, str], Tensor]
 """Reduces a value over ranks, by "sum", "mean" or "max"."""
@@ -34,6 +34,15 @@ class StepPlan:
     normalizer: Tensor
     fresh: bool = True
 
+    def after_update(self, logprobs: Tensor) -> StepPlan:
+        """Return the plan of the next update, which compares with the log-probabilities ``[M]`` of the first.
+
+        Args:
+            logprobs: What the update's pass gave.
+        """
+        tokens = replace(self.tokens, old_logprobs=logprobs) if self.fresh else self.tokens
+        return replace(self, tokens=tokens, fresh=False)
+
 
 def plan_step(
     groups: GroupBatch, loss: GroupLoss, policy: Policy, max_tokens: int, reduce: ReduceFn, world_size: int
@@ -52,19 +61,16 @@ def plan_step(
         ValueError: If the loss needs what the sources have not given.
         RuntimeError: If the loss needs a reference, and the policy keeps none.
     """
-    weights, count = loss.reduce(groups)
-    normalizer = reduce(count, "sum").clamp(min=1) / world_size
+    weights, counts = loss.reduce(groups)
+    weights, normalizer = loss.normalize(groups, weights, reduce(counts, "sum"))
     rows = loss.trained(groups).nonzero().squeeze(1)
     chosen = groups.select(rows)
     micro_batches = policy.micro_batches(chosen, max_tokens)
     wanted = int(reduce(torch.tensor(max(len(micro_batches), 1), device=policy.device), "max"))
     micro_batches += [policy.empty_micro_batch() for _ in range(wanted - len(micro_batches))]
     tokens = chosen.tokens(weights=weights[rows])
-    needs = loss.needs()
-    if needs & {"old_logprobs", "sequence_logratio"}:
-        tokens = replace(tokens, old_logprobs=policy.score(micro_batches, len(tokens))[0])
-    if "ref_logprobs" in needs:
+    if "ref_logprobs" in loss.needs():
         with policy.reference():
             tokens = replace(tokens, ref_logprobs=policy.score(micro_batches, len(tokens))[0])
-    check_known(loss, tokens, later={"entropy", "sequence_logratio"})
-    return StepPlan(micro_batches, tokens, normalizer)
+    check_known(loss, tokens, later={"entropy", *OLD})
+    return StepPlan(micro_batches, tokens, normalizer / world_size)

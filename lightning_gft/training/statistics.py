@@ -65,8 +65,8 @@ class TrainingStatistics(nn.Module):
             output: What the pass gave.
             fresh: Whether the policy is still the one that drew the samples, so that both log-probabilities compare.
         """
-        tokens = replace(tokens, logprobs=output.logprobs, entropy=output.entropy)
-        if "sequence_logratio" in loss.needs():
+        tokens = tokens.after_pass(output.logprobs, output.entropy, loss.needs())
+        if "sequence_logratio" in loss.needs() and tokens.sequence_logratio is None:
             tokens = tokens.with_sequence_logratio()
         loss.update(tokens, output.coefficients)
         self.tokens.update(tokens if fresh else replace(tokens, sampling_logprobs=None), output.coefficients)

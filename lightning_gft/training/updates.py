@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -74,15 +73,18 @@ class Updates:
             # Dropout follows from the step's position alone: a resumed run draws the same.
             seed = combine_seeds(module.base_seed, module.current_epoch, batch_idx, number, module.global_rank)
             with seeded(seed, policy.device):
-                total = self._take(plan, loss, policy, count, batch_idx)
-            plan = replace(plan, fresh=False)
+                total, logprobs = self._take(plan, loss, policy, count, batch_idx)
+            plan = plan.after_update(logprobs)
         nonfinite = float(self.guard.nonfinite_updates)
         return UpdateFigures(self.reduce(total, "mean"), self.gradient_norm, learning_rate, nonfinite)
 
-    def _take(self, plan: StepPlan, loss: GroupLoss, policy: Policy, count: CountFn, batch_idx: int) -> Tensor:
-        """Take one optimizer step, accumulated over micro-batches, and return the loss."""
+    def _take(
+        self, plan: StepPlan, loss: GroupLoss, policy: Policy, count: CountFn, batch_idx: int
+    ) -> tuple[Tensor, Tensor]:
+        """Take one optimizer step, accumulated over micro-batches; return the loss and log-probabilities ``[M]``."""
         self._clear(batch_idx)
         total = torch.zeros((), device=policy.device)
+        logprobs = torch.full_like(plan.tokens.logprobs, torch.nan)
         for number, micro_batch in enumerate(plan.micro_batches, start=1):
             tokens = plan.tokens[micro_batch.index]
             with self._gradient_sync(last=number == len(plan.micro_batches)):
@@ -90,9 +92,10 @@ class Updates:
                 self.module.manual_backward(output.loss)
             count(loss, tokens, output, plan.fresh)
             total += output.loss.detach()
+            logprobs[micro_batch.index] = output.logprobs.to(logprobs.dtype)
         self._finish(batch_idx, policy)
         loss.step()
-        return total
+        return total, logprobs
 
     def reduce(self, value: Tensor, op: str) -> Tensor:
         """Return a value reduced over ranks."""

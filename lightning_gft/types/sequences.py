@@ -87,6 +87,7 @@ class GroupBatch(Sequences):
         responses: ``N`` response texts without special tokens, as rewards see them that do not ask for those.
         sampling_logprobs: ``[N, T]`` log-probabilities at sampling time; 0 for demonstrations.
         teacher_logprobs: ``[N, T]`` log-probabilities under a teacher; ``None`` unless every response has them.
+        set_aside: ``[N]``, true for sequences that are only counted: no loss trains on them or has them in ``Z``.
     """
 
     group_index: Tensor
@@ -99,6 +100,7 @@ class GroupBatch(Sequences):
     responses: list[str] = field(default_factory=list)
     sampling_logprobs: Tensor | None = None
     teacher_logprobs: Tensor | None = None
+    set_aside: Tensor | None = None
 
     def tokens(self, logprobs: Tensor | None = None, weights: Tensor | None = None) -> TokenBatch:
         """Return what is known of each response token, flattened to ``[M]``: sequence by sequence, in their order.

@@ -6,12 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from lightning_gft.errors import GFTValueError
 
 Need = Literal["advantages", "entropy", "old_logprobs", "ref_logprobs", "teacher_logprobs", "sequence_logratio"]
 """What a loss may need to know of its tokens, beside their log-probabilities; see :class:`TokenBatch`."""
+
+OLD: frozenset[Need] = frozenset({"old_logprobs", "sequence_logratio"})
+"""What follows from the log-probabilities before the first update on a batch."""
 
 
 @dataclass  # not frozen: see PromptBatch
@@ -27,7 +31,8 @@ class TokenBatch:
         weights: ``[m]``, the reduction's weight of the token's sequence.
         sampling_logprobs: ``[m]`` log-probabilities at sampling time; they mean nothing on demonstrations.
         entropy: ``[m]`` entropy of the distribution that the token stems from, in nats.
-        old_logprobs: ``[m]`` log-probabilities under the policy before the first update on this batch.
+        old_logprobs: ``[m]`` log-probabilities under the policy before the first update on this batch, as that update's
+            own pass gave them; within it they are ``logprobs``.
         ref_logprobs: ``[m]`` log-probabilities under the policy that training began with.
         teacher_logprobs: ``[m]`` log-probabilities under a teacher, which the response's source has given.
         sequence_logratio: ``[m]``, the mean of ``logprobs - old_logprobs`` over the token's response.
@@ -54,6 +59,23 @@ class TokenBatch:
     def __getitem__(self, index: slice | Tensor) -> TokenBatch:
         known = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
         return TokenBatch(**{name: value[index] for name, value in known.items()})
+
+    def after_pass(self, logprobs: Tensor, entropy: Tensor | None, needs: frozenset[Need]) -> TokenBatch:
+        """Return the tokens with what a pass of the policy gave.
+
+        Without ``old_logprobs`` this is the first update on a batch: the policy still is the old one, all ratios are 1.
+
+        Args:
+            logprobs: ``[m]``, without gradient.
+            entropy: ``[m]``, or ``None``.
+            needs: What a loss needs.
+        """
+        tokens = replace(self, logprobs=logprobs, entropy=entropy)
+        if self.old_logprobs is None and needs & OLD:
+            tokens = replace(tokens, old_logprobs=logprobs)
+            if "sequence_logratio" in needs:
+                tokens = replace(tokens, sequence_logratio=torch.zeros_like(logprobs))
+        return tokens
 
     def with_sequence_logratio(self) -> TokenBatch:
         """Return the tokens with ``sequence_logratio``, of whole responses in any order.

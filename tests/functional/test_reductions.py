@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from lightning_gft.functional import masked_loss, reduction_weights
+from lightning_gft.functional.reductions import check_length
 from tests import reference
 
 REDUCTIONS = ["token-mean", "sequence-mean", "group-mean"]
@@ -78,5 +79,21 @@ def test_group_mean_needs_group_index():
 
 
 def test_unknown_reduction_is_named():
-    with pytest.raises(ValueError, match=r"`reduction`: .* token-mean, sequence-mean, group-mean, got 'mean'"):
+    with pytest.raises(ValueError, match=r"`reduction`: .* token-mean, .*, constant-length, got 'mean'"):
         reduction_weights(torch.ones(2, 2, dtype=torch.bool), "mean")  # type: ignore[arg-type]
+
+
+def test_a_constant_length_divides_every_response_alike():
+    mask = torch.tensor([[True, True, True], [True, False, False], [False, False, False]])
+    weights, count = reduction_weights(mask, "constant-length", max_completion_length=4)
+    assert weights.tolist() == [0.25, 0.25, 0.0]
+    assert count == 2
+
+
+@pytest.mark.parametrize(
+    ("reduction", "length"), [("constant-length", None), ("token-mean", 4), ("constant-length", 0)]
+)
+def test_a_constant_length_is_given_where_it_is_used(reduction: str, length: int | None):
+    with pytest.raises(ValueError, match=r"^`max_completion_length`: expected") as raised:
+        check_length(reduction, length)  # type: ignore[arg-type]
+    assert "\n" not in str(raised.value)

@@ -110,7 +110,7 @@ def test_own_samples_take_no_part_in_imitation(kind: str, reduction: str, junk: 
     actual, gradient = with_gradient(loss(changed, groups), changed)
     torch.testing.assert_close(actual, loss(logprobs, groups), rtol=0, atol=0)
     assert (gradient[own] == 0).all()
-    weights, count = loss.reduce(groups)
+    weights, [count] = loss.reduce(groups)
     assert (weights[own] == 0).all()
     mask = groups.response_mask & ~own[:, None]
     present = mask.any(dim=1)
@@ -167,7 +167,7 @@ def test_skipping_sequences_changes_nothing_if_the_count_is_kept(kind: str, redu
     logprobs.requires_grad_()
     loss = LOSSES[kind](reduction=reduction)
     whole = with_gradient(loss(logprobs, groups), logprobs)
-    weights, count = loss.reduce(groups)
+    weights, [count] = loss.reduce(groups)
     rows = loss.trained(groups).nonzero()[:, 0]
     assert len(rows) < len(groups)
     kept = groups.select(rows)
@@ -188,7 +188,7 @@ def test_micro_batches_of_whole_groups_add_up(kind: str, reduction: str):
     for name in groups.group_index.unique():
         rows = (groups.group_index == name).nonzero()[:, 0]
         part = groups.select(rows)
-        share = loss.reduce(part)[1]
+        [share] = loss.reduce(part)[1]
         total = total + loss(logprobs[rows][:, : part.input_ids.shape[1]], part) * share
         count = count + share
     torch.testing.assert_close(total / count, loss(logprobs, groups), rtol=0, atol=1e-12)
@@ -236,7 +236,7 @@ def many_tokens(logprob_dtype: torch.dtype, advantage_dtype: torch.dtype) -> tup
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
 def test_counts_are_exact_whatever_the_dtype_of_advantages(reduction: str, dtype: torch.dtype):
     groups, _ = many_tokens(torch.float32, dtype)
-    weights, count = SFTLoss(reduction=reduction).reduce(groups)
+    weights, [count] = SFTLoss(reduction=reduction).reduce(groups)
     assert count.item() == {"token-mean": 1001, "sequence-mean": 7, "group-mean": 1}[reduction]
     assert (weights.double() @ groups.response_lengths.double() / count).item() == pytest.approx(1.0, abs=1e-6)
 

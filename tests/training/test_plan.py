@@ -97,6 +97,20 @@ def test_what_a_loss_needs_is_known_when_it_is_asked_and_when_it_counts():
         torch.testing.assert_close(asked.entropy, tokens.entropy)
 
 
+@pytest.mark.parametrize("updates", [1, 3])
+def test_old_logprobs_are_those_of_the_first_update_and_cost_no_pass(updates: int):
+    loss = Needing("old_logprobs", "sequence_logratio")
+    with patch.object(Policy, "score", side_effect=AssertionError("one more forward")):
+        fit(make_module(loss, updates_per_batch=updates, evaluation=None, micro_batch_tokens=60))
+    size = len(loss.counted) // updates
+    passes = [loss.counted[number * size : (number + 1) * size] for number in range(updates)]
+    first = torch.cat([tokens.logprobs for tokens in passes[0]])
+    for number, counted in enumerate(passes):
+        assert torch.equal(torch.cat([tokens.old_logprobs for tokens in counted]), first)
+        assert torch.equal(torch.cat([tokens.logprobs for tokens in counted]), first) == (number == 0)
+    assert all((tokens.sequence_logratio == 0).all() for tokens in passes[0])
+
+
 def test_sampling_logprobs_are_known_in_every_update_and_compared_in_the_first():
     loss, own = Needing(), SelfSource(4, max_new_tokens=4)
     trainer = fit(make_module(loss, {"own": own}, updates_per_batch=2))
