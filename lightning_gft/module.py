@@ -63,9 +63,9 @@ class GFTLitModule(LightningModule):
             ``None`` carries on.
 
     Attributes:
-        evaluator: Draws and measures; read when it is used, like ``sampler`` and ``loss``: a callback may exchange all
-            three between two steps.
+        evaluator: Draws and measures. A callback may exchange it, ``sampler`` and ``loss`` between two steps.
         stages: What a :class:`~lightning_gft.callbacks.StageSchedule` puts in their places.
+        needs_reference: A callback sets it in its ``setup`` if a loss to come needs the policy as it was loaded.
 
     Raises:
         ValueError: If a number is out of range, or groups are too small for the advantage that the loss uses; when
@@ -124,12 +124,17 @@ class GFTLitModule(LightningModule):
         self.rows = Rows(self, self.run.steps)
         self.life = PartsLife()
         self.stages = Stages(self)
-        self.base_seed = 0
+        self.base_seed, self.needs_reference = 0, False
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The policy's tokenizer, there before its weights are."""
         return self.policy_loader.tokenizer
+
+    @property
+    def keeps_reference(self) -> bool:
+        """Whether the policy is kept as it was loaded: for KL in evaluation, the first loss, or one to come."""
+        return self.evaluator.settings.kl or self.needs_reference or "ref_logprobs" in self.loss.needs()
 
     def logged_names(self) -> set[str]:
         """Return the names under which figures are logged while training; a subclass that logs more adds its own."""
@@ -164,14 +169,9 @@ class GFTLitModule(LightningModule):
     @override
     def configure_model(self) -> None:
         if not hasattr(self, "policy"):
-            self.policy = load_policy(self._load_policy, self._trainer)
+            self.policy = load_policy(self.run.load_policy, self._trainer)
             if self._trainer is not None:
                 warn_of_slow_bfloat16(self.trainer, self.policy.parameters())
-
-    def _load_policy(self) -> Policy:
-        self.policy = self.policy_loader.load(self.evaluator.settings.kl or self.stages.need("ref_logprobs"))
-        _ = self.run.frozen  # as they are now
-        return self.policy
 
     @override
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -18,6 +18,7 @@ from lightning_gft.checkpoint.describing import describe_parts
 from lightning_gft.checkpoint.files import check_checkpoint, load_checkpoint
 from lightning_gft.checkpoint.frozen import FrozenWeights
 from lightning_gft.checkpoint.optimizer import RunOptimizer
+from lightning_gft.checkpoint.references import take_moved, with_moved
 from lightning_gft.checkpoint.resuming import Resumption, check_same_path
 from lightning_gft.errors import GFTValueError
 from lightning_gft.optimization.optimizer import OptimizerFn, check_optimizer
@@ -66,10 +67,17 @@ class Run:
 
     @property
     def frozen(self) -> FrozenWeights:
-        """Weights that are not trained, as they were when this was first asked for: right after loading."""
+        """Weights that are not trained, as they were right after loading, or when this was first asked for."""
         if self._frozen is None:
             self._frozen = FrozenWeights(self._module)
         return self._frozen
+
+    def load_policy(self) -> Any:
+        """Load the module's policy, return it, and note the weights that are not trained."""
+        module = self._module
+        module.policy = module.policy_loader.load(module.keeps_reference)
+        self._frozen = FrozenWeights(module)
+        return module.policy
 
     def steps(self) -> int:
         """Return the optimizer steps taken in this fit; before its first, those of the last fit or the checkpoint."""
@@ -126,7 +134,7 @@ class Run:
     # The hooks of the module, in the order in which Lightning calls them
 
     def start_fit(self) -> None:
-        """Refuse more than one optimizer or schedule, as a subclass may have made."""
+        """Refuse more than one optimizer or schedule, as a subclass may have made, and a start that was not kept."""
         trainer = self._module.trainer
         if len(trainer.optimizers) != 1 or len(trainer.lr_scheduler_configs) > 1:
             raise GFTValueError(
@@ -135,6 +143,8 @@ class Run:
             )
         if self.optimizer.settings is None:  # a subclass has made its own
             check_optimizer(trainer.optimizers[0], self.optimizer.weights, "configure_optimizers")
+        if self._module.needs_reference:
+            self._module.policy.references.check_kept()
         if self._resumption is not None:
             self._resumption.lift_limit(trainer)
 
@@ -150,6 +160,7 @@ class Run:
         noted = checkpoint[NOTE]
         state = checkpoint["state_dict"]
         loss_state = {name: state.pop(name) for name in list(state) if name.startswith(_LOSS)}
+        moved = take_moved(state)
         there, here = noted["identity"], module.policy.identity
         differences = [
             f"{name} is {there.get(name)} there and {here.get(name)} here"
@@ -161,6 +172,7 @@ class Run:
         refuse_other_run(differences + self.frozen.differences(noted["frozen"]))
         if fits:  # see `restore_loss`
             self._loss_state = loss_state
+            module.policy.references.restore(moved)
         elif set(loss_state) == {f"{_LOSS}{name}" for name in module.loss.state_dict()}:
             state.update(loss_state)
         self._resumed_from = noted
@@ -216,6 +228,7 @@ class Run:
             "measured": self.measured(),
             "validated_batches": self._validated_batches,
         }
+        checkpoint["state_dict"] = with_moved(checkpoint["state_dict"], self._module.policy.references.state())
 
     def end_fit(self) -> None:
         """Keep the count of steps, for another trainer that counts from 0."""

@@ -8,7 +8,6 @@ from lightning_gft.losses import GroupLoss
 from lightning_gft.parts import Part
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.training.life import parts_of
-from lightning_gft.types import Need
 
 
 class StageParts(NamedTuple):
@@ -50,7 +49,3 @@ class Stages:
             for stage, (loss, sampler, _) in self.all().items()
             for prefix, part in parts_of(sampler, loss).items()
         }
-
-    def need(self, name: Need) -> bool:
-        """Return whether the loss of a stage needs something."""
-        return any(name in parts.loss.needs() for parts in self.all().values())

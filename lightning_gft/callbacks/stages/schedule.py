@@ -98,6 +98,8 @@ class StageSchedule(Callback):
         for name, each in self.stages.items():
             with _of_stage(name):
                 pl_module.stages.planned[name] = each.parts(copy.deepcopy(self._own.loss), self._own.sampler)
+        planned = pl_module.stages.planned.values()
+        pl_module.needs_reference = any("ref_logprobs" in parts.loss.needs() for parts in planned)
         pl_module.run.on_resume = partial(self._resume, trainer, pl_module)
         self._use(pl_module)
         pl_module.run.optimizer.choice = self._choices[self._progress.stage]
@@ -227,7 +229,10 @@ class StageSchedule(Callback):
             module.updates.end()
             run.optimizer.exchange(self._choices[name], keep=self.stage.keeps_optimizer)
             module.updates.start(run.optimizer.weights)
-        # REFERENCE
+        if self.stage.reference == "stage" and "ref_logprobs" in module.loss.needs():
+            module.policy.move_reference()
+        else:
+            module.policy.reset_reference()
 
     def _is_over(self, trainer: Trainer) -> bool:
         return self._progress.is_over(self.stage, trainer.global_step, _batches(trainer))
