@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from lightning.pytorch import Trainer
@@ -79,21 +79,25 @@ def num_steps(stage: Stage, begun: Progress, trainer: Trainer, updates_per_batch
     return max(min(known), 1)
 
 
-def warn_of_limit(stages: Mapping[str, Stage], trainer: Trainer, updates_per_batch: int) -> None:
+def warn_of_limit(stages: Mapping[str, Stage], trainer: Trainer, updates_per_batch: Callable[[str], int]) -> None:
     """Warn of a trainer that certainly ends the run before its last stage is over.
 
     Args:
         stages: By name.
         trainer: With its data set up.
-        updates_per_batch: The module's.
+        updates_per_batch: Returns the optimizer steps of a stage on a batch.
+
+    Raises:
+        ValueError: If a stage has the length of an epoch that has no end.
     """
     steps = batches = 0
     epoch = trainer.num_training_batches
     most_batches = math.inf if trainer.max_epochs in (None, -1) else trainer.max_epochs * epoch
     most_steps = math.inf if trainer.max_steps == -1 else trainer.max_steps
     for name, stage in stages.items():
-        updates = stage.updates_per_batch or updates_per_batch
-        own = 0 if stage.until is not None else stage.num_steps(epoch, updates) or 0
+        updates = updates_per_batch(name)
+        most = stage.num_steps(epoch, updates)
+        own = 0 if most is None or stage.until is not None else most
         steps, batches = steps + own, batches + math.ceil(own / updates)
         limit, value = ("max_steps", most_steps) if steps > most_steps else ("max_epochs", trainer.max_epochs)
         if steps > most_steps or batches > most_batches:

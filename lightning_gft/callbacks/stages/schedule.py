@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from itertools import chain, count
@@ -17,17 +14,12 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
-from lightning_gft.callbacks.stages.lengths import Progress, num_steps, warn_of_limit
+from lightning_gft.callbacks.stages.lengths import Progress, warn_of_limit
+from lightning_gft.callbacks.stages.plan import Plan, check_stages, of_stage
 from lightning_gft.callbacks.stages.stage import Stage
 from lightning_gft.checkpoint import OptimizerChoice
-from lightning_gft.checks import check_kind
-from lightning_gft.errors import GFTRuntimeError, GFTTypeError, GFTValueError
+from lightning_gft.errors import GFTRuntimeError, GFTValueError
 from lightning_gft.module import GFTLitModule
-from lightning_gft.schedules import as_schedule
-
-_NAME = re.compile(r"[A-Za-z0-9][\w-]*")
-_TAKEN = {"train", "val", "test", "predict", "epoch", "step", "reward", "tokens"}
-"""What the names of other figures are, or begin with."""
 
 
 class StageSchedule(Callback):
@@ -58,12 +50,12 @@ class StageSchedule(Callback):
     """
 
     def __init__(self, stages: dict[str, Stage], dirpath: str | None = None, save: bool = True) -> None:
-        _check_stages(stages)
+        check_stages(stages)
         self.stages = stages
         self.dirpath = None if dirpath is None else Path(dirpath)
         self.save = save
         self.paths: list[Path] = []
-        self._own: _Own | None = None
+        self._plan: Plan | None = None
         self._choices: dict[str, OptimizerChoice] = {}
         self._progress = Progress(next(iter(stages)))
         self._max_steps = -1
@@ -91,13 +83,11 @@ class StageSchedule(Callback):
         if stage != "fit":
             return
         assert isinstance(pl_module, GFTLitModule)  # noqa: S101 (this package's callbacks serve its module)
-        if self._own is None or self._own.module is not pl_module:
-            self._own = _Own(pl_module)
-        self._choices = dict(self._make_choices(trainer, self._own))
+        if self._plan is None or self._plan.module is not pl_module:
+            self._plan = Plan(self.stages, pl_module)
+        self._choices = self._plan.choices(trainer, self._begun)
         self.paths, self._max_steps, self._progress = [], trainer.max_steps, Progress(next(iter(self.stages)))
-        for name, each in self.stages.items():
-            with _of_stage(name):
-                pl_module.stages.planned[name] = each.parts(copy.deepcopy(self._own.loss), self._own.sampler)
+        pl_module.stages.planned = self._plan.parts()
         planned = pl_module.stages.planned.values()
         pl_module.needs_reference = any("ref_logprobs" in parts.loss.needs() for parts in planned)
         pl_module.run.on_resume = partial(self._resume, trainer, pl_module)
@@ -109,7 +99,7 @@ class StageSchedule(Callback):
         assert isinstance(pl_module, GFTLitModule)  # noqa: S101 (checked before)
         run = pl_module.run.optimizer
         for name, choice in self._choices.items():
-            with _of_stage(name):
+            with of_stage(name):
                 if run.settings is None and self.stages[name].sets_optimizer:
                     raise GFTValueError(
                         "`optimizer`: expected no setting of it beside configure_optimizers of your own module, got "
@@ -119,9 +109,8 @@ class StageSchedule(Callback):
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert self._own is not None  # noqa: S101 (since `setup`)
         self._progress.epoch_batches = trainer.num_training_batches
-        warn_of_limit(self.stages, trainer, self._own.updates_per_batch)
+        warn_of_limit(self.stages, trainer, self._updates_per_batch)
 
     @override
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -174,22 +163,13 @@ class StageSchedule(Callback):
         """Return the number of the stage, from 1."""
         return self._names.index(self._progress.stage) + 1
 
-    def _make_choices(self, trainer: Trainer, own: _Own) -> Iterator[tuple[str, OptimizerChoice]]:
-        optimizer = own.choice.optimizer
-        for name, stage in self.stages.items():
-            optimizer = stage.optimizer or optimizer
-            schedule = own.choice.schedule if stage.lr_scheduler is None else as_schedule(stage.lr_scheduler)
-            length = partial(self._num_steps, trainer, name)
-            yield name, OptimizerChoice(optimizer, schedule, length, stage.learning_rate)
-
-    def _num_steps(self, trainer: Trainer, name: str) -> int:
+    def _begun(self, name: str) -> Progress:
         # Where a later stage will begin may not be known.
-        begun = self._progress if name == self._progress.stage else Progress(name)
-        return num_steps(self.stages[name], begun, trainer, self._updates_per_batch(name))
+        return self._progress if name == self._progress.stage else Progress(name)
 
     def _updates_per_batch(self, name: str) -> int:
-        assert self._own is not None  # noqa: S101 (since `setup`)
-        return self.stages[name].updates_per_batch or self._own.updates_per_batch
+        assert self._plan is not None  # noqa: S101 (since `setup`)
+        return self._plan.updates_per_batch(name)
 
     def _resume(self, trainer: Trainer, module: GFTLitModule, checkpoint: Mapping[str, Any]) -> None:
         """Take the run to the stage of a checkpoint, before optimizer and loss get their state from it."""
@@ -263,39 +243,6 @@ class StageSchedule(Callback):
         module.run.on_resume = lambda checkpoint: None
 
 
-class _Own:
-    """What a module had before its first stage."""
-
-    def __init__(self, module: GFTLitModule) -> None:
-        self.module = module
-        self.loss, self.sampler = module.loss, module.sampler
-        self.choice = module.run.optimizer.choice
-        self.updates_per_batch = module.updates_per_batch
-
-
 def _batches(trainer: Trainer) -> int:
     total: Any = trainer.fit_loop.epoch_loop.batch_progress.total
     return int(total.processed)
-
-
-def _check_stages(stages: Any) -> None:
-    if not isinstance(stages, Mapping):
-        raise GFTTypeError(f"`stages`: expected a dict of stages by name, got a {type(stages).__name__}; give one")
-    if not stages:
-        raise GFTValueError("`stages`: expected at least one, got none; give one such as sft")
-    for name, stage in stages.items():
-        if not _NAME.fullmatch(str(name)) or name in _TAKEN:
-            raise GFTValueError(
-                f"`stages`: expected a name of letters, digits, - and _ that no figure has, got {name!r}; choose "
-                "another, such as sft"
-            )
-        check_kind(f"stages.{name}", stage, Stage, "Stage(SFTLoss(), max_steps=100)")
-
-
-@contextmanager
-def _of_stage(name: str) -> Iterator[None]:
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        kind = GFTTypeError if isinstance(error, TypeError) else GFTValueError
-        raise kind(f"stage {name}: {error}") from error
