@@ -72,10 +72,10 @@ class Plan:
 
 
 def check_stages(stages: Any) -> None:
-    """Refuse what are no stages, or have names that cannot be part of a figure's name.
+    """Refuse what are no stages, or do not work as such, and names that cannot be part of a figure's.
 
     Raises:
-        ValueError: If there is none, or a name is another's or has characters that mean something there.
+        ValueError: If there is none, one has no length, or a name is another's or has characters that mean something.
         TypeError: If they are something else.
     """
     if not isinstance(stages, Mapping):
@@ -89,6 +89,8 @@ def check_stages(stages: Any) -> None:
                 "another, such as sft"
             )
         check_kind(f"stages.{name}", stage, Stage, "Stage(SFTLoss(), max_steps=100)")
+        with of_stage(name):
+            stage.check()
 
 
 @contextmanager

@@ -37,9 +37,10 @@ class StageSchedule(Callback):
         save: Whether to write them.
 
     Raises:
-        ValueError: If there is no stage, or its name cannot be part of a figure's; when a run starts, if a stage cannot
-            be trained on the data, or waits for a figure that is never logged.
-        TypeError: If one is no stage.
+        ValueError: If there is no stage, one has no length or a value out of range, or a name cannot be part of a
+            figure's; when a run starts, if a stage cannot be trained on the data, or waits for a figure that is never
+            logged.
+        TypeError: If one is no stage, or a value is of another type.
 
     Example:
         >>> from lightning_gft import GFTLoss, SFTLoss
@@ -223,7 +224,7 @@ class StageSchedule(Callback):
             trainer.fit_loop.epoch_loop.max_steps = trainer.global_step
 
     def _keep(self, trainer: Trainer) -> None:
-        if not self.save or self._progress.kept or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if self._progress.kept or not self.save or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         folder = self.dirpath or Path(trainer.log_dir or trainer.default_root_dir) / "checkpoints"
         name = f"{self._number}-{self._progress.stage}"

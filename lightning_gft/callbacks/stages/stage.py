@@ -82,10 +82,6 @@ class Stage:
         max_epochs: The stage sees as many batches as this many epochs have.
         until: Ends the stage by a figure of validation.
 
-    Raises:
-        ValueError: If none of ``max_steps``, ``max_epochs`` and ``until`` is given, or a value lies outside its range.
-        TypeError: If a value is of another type.
-
     Example:
         >>> from lightning_gft import SFTLoss
         >>> Stage(loss=SFTLoss(), learning_rate=1e-4, max_steps=100).max_steps
@@ -106,25 +102,30 @@ class Stage:
     max_epochs: int | None = None
     until: Until | None = None
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Refuse settings that do not work.
+
+        Raises:
+            ValueError: If a value lies outside its range, or the stage has no length.
+            TypeError: If a value is of another type.
+        """
         for field in ("max_steps", "max_epochs", "updates_per_batch"):
             if (count := getattr(self, field)) is not None:
-                object.__setattr__(self, field, check_count(field, count, of="Stage"))
+                check_count(field, count)
         if self.max_steps is None and self.max_epochs is None and self.until is None:
-            raise GFTValueError("`max_steps` of Stage: expected a length, got none; set max_steps, max_epochs or until")
+            raise GFTValueError("`max_steps`: expected a length, got none; set max_steps, max_epochs or until")
+        if self.learning_rate is not None:
+            check_number("learning_rate", self.learning_rate, least=0)
+        if self.reference not in get_args(Reference):
+            raise GFTValueError(f"`reference`: expected run or stage, got {self.reference!r}; use one")
         if self.until is not None:
             check_kind("until", self.until, Until, "Until('val/pass@8')")
-        if self.learning_rate is not None:
-            rate = check_number("learning_rate", self.learning_rate, least=0, of="Stage")
-            object.__setattr__(self, "learning_rate", rate)
-        if self.reference not in get_args(Reference):
-            raise GFTValueError(f"`reference` of Stage: expected run or stage, got {self.reference!r}; use one")
         if self.loss is not None:
             check_kind("loss", self.loss, GroupLoss, "GFTLoss()")
         if self.optimizer is not None and not callable(self.optimizer):
             raise GFTTypeError(
-                f"`optimizer` of Stage: expected a function from parameters to an optimizer, got {self.optimizer!r}; "
-                "give one such as partial(AdamW, lr=1e-5)"
+                f"`optimizer`: expected a function from parameters to an optimizer, got {self.optimizer!r}; give one "
+                "such as partial(AdamW, lr=1e-5)"
             )
         if self.lr_scheduler is not None:
             as_schedule(self.lr_scheduler)
@@ -165,7 +166,7 @@ class Stage:
         if self.max_epochs is not None:
             if math.isinf(epoch_batches):
                 raise GFTValueError(
-                    "`max_epochs` of Stage: expected data of a known length, got data without an end; set max_steps"
+                    "`max_epochs`: expected data of a known length, got data without an end; set max_steps"
                 )
             lengths.append(int(epoch_batches) * self.max_epochs * updates_per_batch)
         return min(lengths, default=None)
