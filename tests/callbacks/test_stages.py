@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,30 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from torch import Tensor
 from torch.optim import SGD, AdamW
+from torch.optim.lr_scheduler import LinearLR
 
-from lightning_gft import DFTLoss, Evaluation, ExpertSource, GFTLitModule, GFTLoss, LoRA, SFTLoss, TeacherSource
-from lightning_gft import WarmupSchedule
+from lightning_gft import (
+    DFTLoss,
+    Evaluation,
+    ExpertSource,
+    GFTLitModule,
+    GFTLoss,
+    LoRA,
+    SFTLoss,
+    TeacherSource,
+    WarmupSchedule,
+)
 from lightning_gft.callbacks import Stage, StageSchedule, Until
 from lightning_gft.evaluation import Evaluator
 from lightning_gft.export.card import model_card
-from tests.callbacks.staged import SHORT, Finished, TowardsReference, adam, all_kinds, checkpoint
+from tests.callbacks.staged import SHORT, Finished, TowardsReference, adam, adaptive, all_kinds, checkpoint
 from tests.conftest import quick, tiny_loader
-from tests.module.runs import ROWS, Rows, fit, make_module, weights
+from tests.module.runs import ROWS, DigitSum, Rows, fit, make_module, weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual", "ignore:Be aware that when using")
+
+
+UNMEASURED = {"limit_val_batches": 0, "save": False}
 
 
 def same(one: GFTLitModule, other: GFTLitModule) -> bool:
@@ -54,7 +68,7 @@ def test_stages_are_fits_one_after_another(tmp_path: Path):
         (make_module(GFTLoss(), optimizer=lambda w: SGD(w, lr=0.1)), [*ROWS[1:], ROWS[0]]),
         (make_module(DFTLoss(), optimizer=adam(0.02)), ROWS[1:3]),
     )
-    staged = Finished(tmp_path, stages)
+    staged = Finished(tmp_path, stages, **UNMEASURED)
     assert same(staged.module, expected)
     assert staged.logged("train/stage") == [1, 2, 2, 2, 2, 3, 3]
     assert staged.trainer.global_step == 7
@@ -65,7 +79,7 @@ def test_an_optimizer_stays_with_its_state_or_begins_without(resets: bool, tmp_p
     def stages() -> dict[str, Stage]:
         return {"one": Stage(max_steps=2), "two": Stage(max_steps=2, reset_optimizer=resets)}
 
-    staged = Finished(tmp_path, stages, save=False)
+    staged = Finished(tmp_path, stages, **UNMEASURED)
     torch.manual_seed(0)
     at_once = chained((make_module(SFTLoss(), optimizer=adam()), ROWS))
     torch.manual_seed(0)
@@ -79,14 +93,14 @@ def test_learning_rates_and_schedules_are_those_of_the_stage(tmp_path: Path):
         return {
             "own": Stage(max_steps=2),
             "rate": Stage(learning_rate=0.4, max_steps=4),
-            "both": Stage(lr_scheduler=WarmupSchedule("constant", warmup_steps=1), max_steps=2),
+            "both": Stage(lr_scheduler=partial(LinearLR, start_factor=0.5, total_iters=1), max_steps=2),
             "another": Stage(optimizer=lambda w: SGD(w, lr=1.0), max_steps=2),
-            "stays": Stage(max_epochs=1, until=Until("val/entropy", patience=99)),
+            "stays": Stage(max_epochs=1),
         }
 
     module = make_module(SFTLoss(), evaluation=SHORT, optimizer=adam(0.2), lr_scheduler=WarmupSchedule("linear"))
-    staged = Finished(tmp_path, stages, module=module)
-    expected = [0.2, 0.1, 0.4, 0.3, 0.2, 0.1, 0.0, 0.2, 1.0, 0.5, 1.0, 0.75, 0.5, 0.25]
+    staged = Finished(tmp_path, stages, module=module, **UNMEASURED)
+    expected = [0.2, 0.1, 0.4, 0.3, 0.2, 0.1, 0.1, 0.2, 1.0, 0.5, 1.0, 0.75, 0.5, 0.25]
     assert staged.logged("train/learning_rate") == pytest.approx(expected)
     assert isinstance(staged.trainer.optimizers[0], SGD)
 
@@ -95,7 +109,7 @@ def test_a_stage_does_not_overshoot_its_length_within_a_batch(tmp_path: Path):
     def stages() -> dict[str, Stage]:
         return {"one": Stage(max_steps=3, updates_per_batch=2), "two": Stage(max_steps=1)}
 
-    staged = Finished(tmp_path, stages)
+    staged = Finished(tmp_path, stages, limit_val_batches=0)
     assert staged.trainer.global_step == 4
     assert staged.logged("train/stage") == [1, 1, 2]
     assert sorted(path.name for path in (tmp_path / "ends").iterdir()) == ["1-one.ckpt", "2-two.ckpt"]
@@ -170,11 +184,14 @@ def test_a_run_is_resumed_to_the_bit_within_stages_and_between_them(lora: LoRA |
         assert same(resumed.module, whole.module), name
         if (last := root / "ends/4-again.ckpt").exists():
             again = checkpoint(last)
-            for part in ("state_dict", "optimizer_states", "lr_schedulers", "lightning_gft", "update_guard"):
-                torch.testing.assert_close(again[part], end[part], rtol=0, atol=0, msg=f"{name}: {part}")
+            for part in ("state_dict", "optimizer_states"):
+                torch.testing.assert_close(again[part], end[part], rtol=0, atol=0)
+            for part in ("lr_schedulers", "lightning_gft", "update_guard"):
+                assert again[part] == end[part], f"{name}: {part}"
             assert again["callbacks"]["StageSchedule"] == end["callbacks"]["StageSchedule"]
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_with_a_stage_that_was_added(tmp_path: Path):
     def longer() -> dict[str, Stage]:
         return {**all_kinds(), "more": Stage(GFTLoss(), max_steps=2)}
@@ -189,17 +206,15 @@ def test_a_finished_run_goes_on_with_a_stage_that_was_added(tmp_path: Path):
 def test_what_losses_compare_with(reference: Any, tmp_path: Path):
     losses = [TowardsReference(), TowardsReference()]
     stages = {"one": Stage(losses[0], max_steps=2), "two": Stage(losses[1], max_steps=1, reference=reference)}
-    Finished(tmp_path, lambda: stages, save=False)
+    Finished(tmp_path, lambda: stages, **UNMEASURED)
     equal = [torch.equal(*loss.first) for loss in losses if loss.first is not None]
     assert equal == [True, reference == "stage"]
 
 
 def test_a_loss_of_the_module_begins_anew_in_each_stage(tmp_path: Path):
-    from tests.callbacks.staged import adaptive
-
     module = make_module(adaptive(), evaluation=SHORT)
     between = {"a": Stage(max_steps=3), "b": Stage(SFTLoss(), max_steps=1), "c": Stage(max_steps=2)}
-    Finished(tmp_path, lambda: between, module=module, save=False)
+    Finished(tmp_path, lambda: between, module=module, **UNMEASURED)
     assert module.loss.rectifier.num_steps == 2
 
 
@@ -214,6 +229,7 @@ def test_the_card_and_checkpoints_tell_of_all_stages(tmp_path: Path):
     assert {"stage `sft`", "stage `gft`"} & noted.keys() == {"stage `sft`"}
 
 
+@pytest.mark.slow
 def test_a_second_fit_begins_with_the_first_stage(tmp_path: Path):
     first = Finished(tmp_path / "a", lambda: {"sft": Stage(max_steps=1), "dft": Stage(DFTLoss(), max_steps=1)})
     assert first.module.rows.stage is None
@@ -230,14 +246,17 @@ def test_a_second_fit_begins_with_the_first_stage(tmp_path: Path):
     fit(first.module, Rows(batch_size=1), max_steps=1)  # without stages
 
 
+@pytest.mark.slow
 def test_a_trainer_that_ends_before_the_stages_is_warned_of(tmp_path: Path):
     with pytest.warns(UserWarning, match=r"trainer.max_steps=3 ends the run before the stage near is over"):
         staged = Finished(tmp_path, max_steps=3)
     assert [path.name for path in staged.schedule.paths] == ["1-sft.ckpt"]
+    epoch = {"one": Stage(max_steps=4), "more": Stage(max_steps=1)}
     with pytest.warns(UserWarning, match=r"trainer.max_epochs=1 ends the run before the stage more is over"):
-        Finished(tmp_path, lambda: {"one": Stage(max_steps=4), "more": Stage(max_steps=1)}, max_epochs=1)
+        Finished(tmp_path, lambda: epoch, max_epochs=1, **UNMEASURED)
 
 
+@pytest.mark.slow
 def test_checkpoints_that_are_there_stay(tmp_path: Path):
     for _ in range(2):
         staged = Finished(tmp_path, lambda: {"sft": Stage(max_steps=1)})
@@ -275,33 +294,38 @@ def test_an_end_that_does_not_work_is_refused(setting: str, value: Any):
         Until(**{"monitor": "val/kl", setting: value})
 
 
-REFUSED: dict[str, tuple[Stage, str]] = {
-    "unknown figure": (Stage(until=Until("val/pass@9")), r"stage b: until.monitor: expected a figure that is logged, got 'val/pass@9'; did you mean val/pass@2"),
-    "figure of training": (Stage(until=Until("train/loss")), r"stage b: until.monitor: expected a figure that is logged, got 'train/loss'"),
-    "one response": (Stage(GFTLoss(), {"e": ExpertSource()}, **STEP), r"stage b: `sampler`: expected at least 2 responses a prompt"),
-    "no sources": (Stage(sources={}, **STEP), r"stage b: `sources`: expected at least one, got none"),
-    "no reward": (Stage(rewards={}, **STEP), r"stage b: `rewards`: expected at least one, got none"),
-    "optimizer": (Stage(optimizer=lambda w: SGD(w, lr=-1.0), **STEP), r"stage b: model.optimizer: Invalid learning rate: -1.0"),
-    "schedule": (Stage(lr_scheduler=lambda o: 3, **STEP), r"stage b: lr_scheduler: expected a schedule from the given function, got 3"),
-    "schedule without end": (Stage(lr_scheduler=WarmupSchedule(), until=Until("val/kl")), r"stage b: lr_scheduler: the schedule lasts as long as the stage, which only a figure ends"),
-}  # fmt: skip
+NEVER, ENDLESS = Until("val/pass@9"), Until("val/kl")
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown figure": ({"until": NEVER}, "until.monitor: expected .*, got 'val/pass@9'; did you mean val/pass@2"),
+    "figure of training": ({"until": Until("train/loss")}, "until.monitor: expected .*, got 'train/loss'"),
+    "one response": (
+        {"loss": GFTLoss(), "sources": {"e": ExpertSource()}, **STEP},
+        "`sampler`: expected at least 2 responses a prompt",
+    ),
+    "no sources": ({"sources": {}, **STEP}, "`sources`: expected at least one, got none"),
+    "no reward": ({"rewards": {}, **STEP}, "`rewards`: expected at least one, got none"),
+    "another reward": ({"rewards": {"other": DigitSum()}, **STEP}, "`evaluation.reward`: expected one of other"),
+    "optimizer": (
+        {"optimizer": lambda weights: SGD(weights, lr=-1.0), **STEP},
+        "model.optimizer: Invalid learning rate: -1.0",
+    ),
+    "schedule": ({"lr_scheduler": lambda _: 3, **STEP}, "lr_scheduler: expected a schedule .*, got 3"),
+    "schedule without end": (
+        {"lr_scheduler": WarmupSchedule(), "until": ENDLESS},
+        "lr_scheduler: the schedule lasts as long as the stage, which only a figure ends",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_later_stage_that_cannot_run_is_refused_before_the_first(name: str):
-    stage, message = REFUSED[name]
-    trained: list[int] = []
-
-    class Trains(Callback):
-        def on_train_batch_start(self, *_: Any) -> None:
-            trained.append(1)
-
-    schedule = StageSchedule({"a": Stage(max_steps=1), "b": stage})
-    module = make_module(SFTLoss(), evaluation=Evaluation(num_samples=2, max_new_tokens=4))
-    with pytest.raises(ValueError, match=message) as raised:
-        fit(module, Rows(val_rows=ROWS), callbacks=[schedule, Trains()], max_epochs=-1)
+    settings, message = REFUSED[name]
+    schedule = StageSchedule({"a": Stage(max_steps=1), "b": Stage(**settings)})
+    module = make_module(SFTLoss(), evaluation=Evaluation(num_samples=2, max_new_tokens=4, reward="score"))
+    with pytest.raises((ValueError, TypeError), match=f"^stage b: {message}") as raised:
+        fit(module, Rows(val_rows=ROWS), callbacks=[schedule], max_epochs=-1)
     assert "\n" not in str(raised.value)
-    assert not trained
+    assert not module.sampler.made
     assert hasattr(module, "policy") == ("optimizer" in name or "schedule" in name)
 
 
@@ -337,6 +361,7 @@ def test_callbacks_may_watch_what_is_logged_from_the_first_stage_on():
         watching("c/train/loss")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_other_stages_is_refused(tmp_path: Path):
     Finished(tmp_path, lambda: {"sft": Stage(max_steps=1)})
     fit(make_module(SFTLoss(), evaluation=SHORT, optimizer=adam())).save_checkpoint(tmp_path / "plain.ckpt")
@@ -345,6 +370,7 @@ def test_a_checkpoint_of_other_stages_is_refused(tmp_path: Path):
             Finished(tmp_path, lambda: {"gft": Stage(max_steps=1)}, ckpt_path=tmp_path / f"{name}.ckpt")
 
 
+@pytest.mark.slow
 def test_a_module_with_an_optimizer_of_its_own_keeps_it(tmp_path: Path):
     class Own(GFTLitModule):
         def configure_optimizers(self) -> Any:
