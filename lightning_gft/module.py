@@ -29,6 +29,7 @@ from lightning_gft.seeds import combine_seeds
 from lightning_gft.training import (
     PartsLife,
     Rows,
+    Stages,
     TrainingStatistics,
     UpdateGuard,
     Updates,
@@ -62,13 +63,13 @@ class GFTLitModule(LightningModule):
             ``None`` carries on.
 
     Attributes:
-        evaluator: Draws and measures. Like ``sampler`` and ``loss`` a callback may exchange it between two steps.
-        needs_reference: Whether a loss compares with the policy as it was loaded, for the ``setup`` of a callback that
-            exchanges the loss or moves the reference; ``None`` asks the first loss.
+        evaluator: Draws and measures. A callback may exchange it, ``sampler`` and ``loss`` between two steps.
+        stages: What a :class:`~lightning_gft.callbacks.StageSchedule` puts in their places.
+        needs_reference: Whether any loss of the run needs the policy as it was loaded; ``None`` asks the first.
 
     Raises:
-        ValueError: If a number is out of range, or the sampler does not give what the loss needs; when
-            training starts, if a row of the data could not be scored or answered.
+        ValueError: If a number is out of range, or the sampler does not give what the loss needs; when training
+            starts, if a row of the data could not be scored or answered.
         TypeError: If the policy or the optimizer is of another kind.
 
     Example:
@@ -86,6 +87,7 @@ class GFTLitModule(LightningModule):
     """
 
     policy: Policy
+    needs_reference: bool | None = None
 
     def __init__(
         self,
@@ -109,9 +111,7 @@ class GFTLitModule(LightningModule):
         check_kind("loss", loss, GroupLoss, "GFTLoss()")
         check_kind("evaluation", evaluation or Evaluation(), Evaluation, "Evaluation(num_samples=8)")
         check_sampler(sampler, loss)
-        self.policy_loader = policy
-        self.sampler = sampler
-        self.loss = loss
+        self.policy_loader, self.sampler, self.loss = policy, sampler, loss
         self.evaluator = Evaluator(evaluation or Evaluation())
         self.evaluator.reward_name(sampler.rewards)
         self.updates_per_batch = check_count("updates_per_batch", updates_per_batch)
@@ -122,8 +122,8 @@ class GFTLitModule(LightningModule):
         self.run = Run(self, optimizer, lr_scheduler)
         self.rows = Rows(self, self.run.steps)
         self.life = PartsLife()
+        self.stages = Stages(self)
         self.base_seed = 0
-        self.needs_reference: bool | None = None
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -138,7 +138,7 @@ class GFTLitModule(LightningModule):
 
     def logged_names(self) -> set[str]:
         """Return the names under which figures are logged while training; a subclass that logs more adds its own."""
-        return {*logged_names(self.trainer, self.loss, self.sampler, self.evaluator), *self.rows.progress_names}
+        return {*logged_names(self.trainer, self.stages.all(), self.evaluator), *self.rows.progress_names}
 
     @classmethod
     @override
@@ -163,8 +163,8 @@ class GFTLitModule(LightningModule):
     def setup(self, stage: str) -> None:
         prepare(self.trainer)  # callbacks too that a subclass configures
         self.base_seed = torch.initial_seed()
-        check_tokenizer(self.sampler, self.tokenizer)
-        self.life.begin(parts_of(self.sampler, self.loss), self.device)  # some demonstrations are scored now
+        check_tokenizer(self.stages.samplers(), self.tokenizer)
+        self.life.begin(self.stages.parts(), self.device)  # some demonstrations are scored now
         check_run(self.trainer, self, stage, own_code=type(self) is not GFTLitModule)
 
     @override
@@ -176,7 +176,7 @@ class GFTLitModule(LightningModule):
 
     @override
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        return self.run.configure_optimizers()
+        return self.run.optimizer.configure()
 
     @override
     def on_fit_start(self) -> None:
@@ -185,7 +185,7 @@ class GFTLitModule(LightningModule):
     @override
     def on_train_start(self) -> None:
         self.run.start_training()
-        self.updates.start(self.run.trained_weights)
+        self.updates.start(self.run.optimizer.weights)
         self.life.reset()  # what was counted before training
 
     @override
@@ -219,8 +219,7 @@ class GFTLitModule(LightningModule):
         self.guard.check_groups(groups, self.loss, reduce)
         plan = plan_step(groups, self.loss, self.policy, self.micro_batch_tokens, reduce, self.trainer.world_size)
         update = self.updates.run(plan, self.loss, self.policy, self.statistics.count_pass, batch_idx)
-        num_tokens = reduce(groups.lengths.sum(), "sum")
-        figures = self.statistics.collect(num_tokens, time.perf_counter() - started, update)
+        figures = self.statistics.collect(reduce(groups.lengths.sum(), "sum"), time.perf_counter() - started, update)
         self.rows.step(figures | self.life.figures(parts, taken=figures))
         return {"loss": update.loss, "groups": groups}
 
