@@ -1,7 +1,8 @@
-"""Policy gradients against TRL's own losses, computed by its trainer from the same log-probabilities."""
+"""Policy gradients against TRL: its own losses of the same log-probabilities, and its updates on the same responses."""
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +11,14 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 from trl import GRPOConfig, GRPOTrainer
 
-from benchmarks.job import write_model
+from benchmarks import ours, peer, update
+from benchmarks.harness import StepLog
+from benchmarks.job import given_job, model_and_workplace, write_model
 from lightning_gft import CISPOLoss, GroupLoss, GRPOLoss, GSPOLoss, KLPenalty
 from lightning_gft.types import GroupBatch, Source
 from tests import reference
@@ -133,3 +137,41 @@ def test_gradient_and_figures_are_those_of_trl(name: str, make_trainer: MakeTrai
     assert shared or name == "sapo"  # for which TRL logs nothing
     assert all(value > 0 for value in shared.values())
     assert shared == {figure: pytest.approx(logged[figure][0], rel=1e-5) for figure in shared}
+
+
+class Gradients(StepLog):
+    """Keeps the gradient of every update."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.of_updates: list[dict[str, torch.Tensor]] = []
+
+    def before_optimizer(self, model: Any) -> None:
+        self._keep_gradient, self.gradient = True, {}
+        super().before_optimizer(model)
+        self.of_updates.append(self.gradient)
+
+
+class Clipped(Callback):
+    """Remembers the share of tokens that were clipped."""
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        self.share = float(trainer.callback_metrics["train/clip_ratio/region_mean"])
+
+
+def test_updates_on_a_batch_have_the_gradients_that_trl_trains_with():
+    sizes = {"group_size": 4, "prompt_length": 6, "rows_per_pass": 4, "steps": 1, "warmup": 0}
+    options = Namespace(size="minuscule", seed=0, vocab_size=None, device="cpu", **sizes)
+    mine, other, clipped = Gradients(), Gradients(), Clipped()
+    with model_and_workplace(options) as (model, workplace):
+        job = given_job(options, model, workplace, 2, (1, 9))
+        job = replace(job, max_grad_norm=None, updates_per_batch=4, learning_rate=5e-3)
+        ours.train(job, mine, clipped)
+        peer.train(job, other)
+    assert clipped.share > 0.1
+    assert len(mine.of_updates) == len(other.of_updates) == 4
+    same = {"cosine": pytest.approx(1, abs=1e-3), "norm_ratio": pytest.approx(1, abs=1e-2)}
+    for gradients in zip(other.of_updates, mine.of_updates, strict=True):
+        assert update.similarity(*gradients) == same
+    first, *_, last = mine.of_updates
+    assert update.similarity(last, first)["cosine"] < 0.9

@@ -161,10 +161,10 @@ def test_more_demonstrations_than_there_are_are_told():
 
 def test_a_column_of_demonstrations_that_no_source_reads_is_reported(recwarn):
     data, loader = GroupDataModule("rows.jsonl", expert_column="gold", teacher_column="drafts"), tiny_loader()
-    warn_of_unused(data, loader, GroupSampler({"a": ExpertSource(), "b": TeacherSource()}, {"score": DigitSum()}))
+    warn_of_unused(data, loader, [GroupSampler({"a": ExpertSource(), "b": TeacherSource()}, {"score": DigitSum()})])
     assert not recwarn.list
     with pytest.warns(UserWarning, match="`teacher_column`: .* the column 'drafts' has no effect; add a TeacherSource"):
-        warn_of_unused(data, loader, GroupSampler({"a": ExpertSource()}, {"score": DigitSum()}))
+        warn_of_unused(data, loader, [GroupSampler({"a": ExpertSource()}, {"score": DigitSum()})])
 
 
 def test_data_of_another_tokenizer_is_refused():
