@@ -7,6 +7,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_gft.functional import Reduction
+from lightning_gft.losses.composition import check_demonstrations
 from lightning_gft.losses.grpo import GRPOLoss
 from lightning_gft.types import GroupBatch, Need, Source, TokenBatch
 
@@ -37,6 +38,10 @@ class PSFTLoss(GRPOLoss):
     @override
     def advantages(self, tokens: TokenBatch) -> Tensor:
         return torch.ones_like(tokens.logprobs)
+
+    @override
+    def check_group(self, num_responses: int, num_own: int) -> None:
+        check_demonstrations(self, num_responses, num_own)
 
     @override
     def takes_part(self, groups: GroupBatch) -> Tensor:

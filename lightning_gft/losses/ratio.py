@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 from typing_extensions import override
 
 from lightning_gft.functional import Reduction
+from lightning_gft.functional.logprobs import log_ratio
 from lightning_gft.losses.base import GroupLoss
+from lightning_gft.losses.composition import check_own_samples
 from lightning_gft.metrics import RatioStatistics
 from lightning_gft.types import GroupBatch, Need, Source, TokenBatch
 
@@ -42,8 +43,11 @@ class RatioLoss(GroupLoss):
 
     def logratio(self, tokens: TokenBatch) -> Tensor:
         """Return ``log r``, ``[m]``; 0 where nothing has changed, also at probability 0."""
-        assert tokens.old_logprobs is not None  # noqa: S101 (stated below)
-        return torch.where(tokens.logprobs == tokens.old_logprobs, 0.0, tokens.logprobs - tokens.old_logprobs)
+        return log_ratio(tokens.logprobs, tokens.old_logprobs)
+
+    @override
+    def check_group(self, num_responses: int, num_own: int) -> None:
+        check_own_samples(self, num_own)
 
     @override
     def takes_part(self, groups: GroupBatch) -> Tensor:
