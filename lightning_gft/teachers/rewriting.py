@@ -13,6 +13,8 @@ from lightning_gft.data.coverage import CoverageCheck
 
 _MARK = "0f7c1b5e"
 """A text that no chat template writes."""
+_TEXTS_AT_ONCE = 4096
+"""A tokenizer's own records are many times the size of the ids."""
 
 
 class PromptRewriter:
@@ -78,10 +80,11 @@ class PromptRewriter:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
-        if not texts:
-            return []
-        encoded = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)
-        return [list(ids) for ids in encoded["input_ids"]]
+        ids: list[list[int]] = []
+        for start in range(0, len(texts), _TEXTS_AT_ONCE):
+            some = list(texts[start : start + _TEXTS_AT_ONCE])
+            ids += self.tokenizer(some, add_special_tokens=False, verbose=False)["input_ids"]
+        return ids
 
 
 def last_text(prompt: str, messages: Sequence[Mapping[str, Any]]) -> str:

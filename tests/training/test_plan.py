@@ -15,7 +15,6 @@ from lightning_gft import (
     GroupBatch,
     GroupLoss,
     SelfSource,
-    TeacherSource,
     TokenBatch,
 )
 from lightning_gft.policy import Policy
@@ -136,16 +135,9 @@ def test_what_a_loss_does_not_need_is_not_there():
     assert tokens.entropy is tokens.old_logprobs is tokens.ref_logprobs is tokens.sequence_logratio is None
 
 
-def test_a_teacher_must_have_given_its_logprobs():
+def test_a_source_must_give_what_a_teacher_says():
     with pytest.raises(ValueError, match=r"`sampler.sources`: expected one that gives teacher_logprobs, which Needing"):
         make_module(Needing("teacher_logprobs"))
-
-    class Promising(TeacherSource):
-        def gives(self):
-            return frozenset({"teacher_logprobs"})
-
-    with pytest.raises(ValueError, match=r"`Needing`: expected tokens with teacher_logprobs, got None; .*the source"):
-        fit(make_module(Needing("teacher_logprobs"), {"teacher": Promising(4)}))
 
 
 def test_an_unknown_need_is_refused_before_weights_are_loaded():
