@@ -44,6 +44,7 @@ _HELP = {
     "size": "architecture with random weights; 1.5b and 7b are Qwen2.5's, arithmetic is the package's own policy",
     "steps": "steps of a turn that count",
     "tokens": "tokens that carry a gradient",
+    "updates_per_batch": "optimizer steps on the responses of a step; TRL's num_iterations",
     "warmup": "steps of a turn before these",
 }
 _CHOICES = {

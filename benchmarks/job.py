@@ -57,6 +57,7 @@ class Job:
     autocast: bool = False  # to bfloat16
     gradient_checkpointing: bool = False
     max_grad_norm: float | None = 1.0
+    updates_per_batch: int = 1  # on the responses of a step
     rows_per_pass: int = 8  # sequences that a peer runs through the model at once with gradient
     micro_batch_tokens: int = 16384  # tokens that ours does
     optimizer: str = "AdamW"  # PyTorch's; or bitsandbytes' PagedAdamW8bit

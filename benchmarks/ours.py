@@ -1,4 +1,4 @@
-"""Our side: a ``GFTLitModule`` under a Lightning ``Trainer``, with the objective that GRPO has on fresh samples."""
+"""Our side: a ``GFTLitModule`` under a Lightning ``Trainer``, with GRPO's objective over tokens."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ def settings(job: Job) -> dict[str, Any]:
     """Return what is ours alone to set, for the record; all else is our default."""
     return {
         "library": "lightning_gft",
-        "loss": "GFTLoss(DynamicCoefficientRectifier(threshold=0))",
+        "loss": "GRPOLoss(reduction='token-mean')",
+        "updates_per_batch": job.updates_per_batch,
         "precision": "bf16-mixed" if job.autocast else "32-true",
         "gradient_checkpointing": job.gradient_checkpointing,
         "micro_batch_tokens": job.micro_batch_tokens,
@@ -116,9 +117,10 @@ def train(
             rewards={"score": job.score},
             advantage=gft.GroupNormalizedAdvantage(eps=ADVANTAGE_EPS),
         ),
-        loss=gft.GFTLoss(gft.DynamicCoefficientRectifier(threshold=0)),
+        loss=gft.GRPOLoss(reduction="token-mean"),
         optimizer=lambda parameters: _optimizer(job, parameters),
         evaluation=gft.Evaluation(kl=False),
+        updates_per_batch=job.updates_per_batch,
         micro_batch_tokens=job.micro_batch_tokens,
         gradient_clip_val=job.max_grad_norm,
     )
@@ -127,7 +129,7 @@ def train(
         devices=devices,  # type: ignore[arg-type]
         strategy=strategy,
         precision="bf16-mixed" if job.autocast else "32-true",
-        max_steps=job.steps,
+        max_steps=job.steps * job.updates_per_batch,
         callbacks=[NoteSteps(log), *callbacks],
         default_root_dir=job.workplace,
         logger=False,

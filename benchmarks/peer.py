@@ -17,31 +17,34 @@ _FIGURES = ("reward", "completions/mean_length")
 
 
 class NoteSteps(TrainerCallback):
-    """Notes each training step in a log."""
+    """Notes each training step in a log: a rollout, and all updates on it."""
 
-    def __init__(self, log: StepLog, pad_token_id: int) -> None:
+    def __init__(self, log: StepLog, pad_token_id: int, updates_per_batch: int) -> None:
         self.log = log
         self.pad_token_id = pad_token_id
+        self.updates_per_batch = updates_per_batch
 
     def on_train_begin(self, *_: Any, model: Any = None, **__: Any) -> None:
         """The model is loaded."""
         self.log.watch(model, self.pad_token_id)
 
-    def on_step_begin(self, *_: Any, **__: Any) -> None:
-        """Begin a step."""
-        self.log.begin()
+    def on_step_begin(self, args: Any, state: Any, *_: Any, **__: Any) -> None:
+        """Begin a step with the first update on a rollout."""
+        if state.global_step % self.updates_per_batch == 0:
+            self.log.begin()
 
     def on_pre_optimizer_step(self, *_: Any, model: Any = None, **__: Any) -> None:
         """Gradients are there."""
         self.log.before_optimizer(model)
 
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        """End a step."""
-        self.log.end()
+    def on_step_end(self, args: Any, state: Any, *_: Any, **__: Any) -> None:
+        """End a step with the last update on it."""
+        if state.global_step % self.updates_per_batch == 0:
+            self.log.end()
 
     def on_log(self, *_: Any, logs: dict[str, float] | None = None, **__: Any) -> None:
-        """Take the figures of the step that has just ended."""
-        if logs is not None and "reward" in logs:  # else it is the summary at the end
+        """Take the figures of a rollout, which come with the first update on it."""
+        if logs is not None and "reward" in logs:  # else it is a later update, or the summary at the end
             self.log.steps[-1] |= {name: float(logs[name]) for name in _FIGURES}
 
 
@@ -54,6 +57,7 @@ def settings(job: Job) -> dict[str, Any]:
         "top_k": 0,
         "beta": 0.0,
         "loss_type": "dapo",  # its default: the mean over all tokens of the step, as ours
+        "num_iterations": job.updates_per_batch,
         "lr_scheduler_type": "constant",
         "weight_decay": 0.01,
         "use_liger_kernel": False,
@@ -71,7 +75,7 @@ def settings(job: Job) -> dict[str, Any]:
         "optim": "adamw_torch" if job.optimizer == "AdamW" else "paged_adamw_8bit",
         "learning_rate": job.learning_rate,
         "max_grad_norm": job.max_grad_norm or 0.0,  # 0 does not clip
-        "max_steps": job.steps,
+        "max_steps": job.steps * job.updates_per_batch,
         "seed": job.seed,
     }
 
@@ -104,7 +108,7 @@ def train(job: Job, log: StepLog) -> None:
         reward_funcs=score,
         train_dataset=Dataset.from_list([row for rows in job.batches for row in rows]),
         processing_class=tokenizer,
-        callbacks=[NoteSteps(log, tokenizer.pad_token_id)],
+        callbacks=[NoteSteps(log, tokenizer.pad_token_id, job.updates_per_batch)],
         rollout_func=hand_out if job.responses else None,
         **_adapters(job),
     )

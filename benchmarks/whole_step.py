@@ -1,4 +1,4 @@
-"""Time of whole training steps, ours beside those of TRL's ``GRPOTrainer``: rollout, scoring and update.
+"""Time of whole GRPO steps, ours beside those of TRL's ``GRPOTrainer``: rollout, scoring and updates.
 
 python -m benchmarks.whole_step --device cpu --output whole_step.json
 
@@ -30,6 +30,7 @@ def main(args: Sequence[str] | None = None) -> int:
     options = harness.command_line(
         *(__doc__, "whole_step", args),
         **{"prompts": 32, "group_size": 8, "max_new_tokens": 48, "rows_per_pass": 64},
+        **{"updates_per_batch": 1},
         **{"rounds": 3, "steps": 10, "warmup": 2},
     )
     sequences = options.prompts * options.group_size
@@ -61,6 +62,7 @@ def make_job(options: Any, workplace: Path) -> Job:
         device=options.device,
         autocast=options.device == "cuda",
         rows_per_pass=options.rows_per_pass,
+        updates_per_batch=options.updates_per_batch,
         learning_rate=3e-5,
         seed=options.seed,
     )

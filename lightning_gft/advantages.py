@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import get_args
+from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor
 from typing_extensions import override
 
@@ -14,6 +15,7 @@ from lightning_gft.functional import (
     check_rewards,
     group_normalized_advantages,
     leave_one_out_advantages,
+    max_rl_advantages,
     self_baseline_advantages,
 )
 from lightning_gft.functional.advantages import AdvantageScale
@@ -52,12 +54,22 @@ class AdvantageEstimator(Part, ABC):
 class GroupNormalizedAdvantage(AdvantageEstimator):
     """The paper's: rewards standardised within their group, whatever their source.
 
+    Three papers differ in ``scale``: ``"group"`` is GRPO's (arXiv 2402.03300) and this method's, ``"none"`` Dr. GRPO's
+    (2503.20783), ``"batch"`` Lite PPO's (2508.08221). LUFFY (2504.14945) takes the whole mixed group without a scale;
+    objectives that compare own samples alone, as CHORD (2508.11408) and HPT (2509.04419) do, take ``over``.
+
+    With ``scale="batch"`` the standard deviation is that of the step's rewards on all ranks, so in training all ranks
+    must estimate together, as the sampler does. Without gradients, as in ``predict``, ranks do not keep in step: there
+    it is that of the rank's own batch.
+
     Args:
         eps: Added to the standard deviation.
-        scale: ``"group"`` divides by the group's standard deviation, ``"none"`` leaves it out.
+        scale: ``"group"`` divides by the group's standard deviation, ``"batch"`` by that of all rewards of the step,
+            ``"none"`` leaves it out.
+        over: What mean and standard deviation are taken over, ``"group"`` or ``"own"``, the policy's own.
 
     Raises:
-        ValueError: If ``eps`` is negative or ``scale`` unknown.
+        ValueError: If ``eps`` is negative, or ``scale`` or ``over`` is unknown.
 
     Example:
         >>> import torch
@@ -69,19 +81,34 @@ class GroupNormalizedAdvantage(AdvantageEstimator):
         tensor([-0.7071,  0.7071])
     """
 
-    def __init__(self, eps: float = 1e-6, scale: AdvantageScale = "group") -> None:
+    def __init__(
+        self,
+        eps: float = 1e-6,
+        scale: AdvantageScale = "group",
+        over: Literal["group", "own"] = "group",
+    ) -> None:
         self.eps = check_number("eps", eps, least=0, of=type(self).__name__)
-        if scale not in get_args(AdvantageScale):
-            raise GFTValueError(f"`scale`: expected {' or '.join(get_args(AdvantageScale))}, got {scale!r}; use one")
-        self.scale: AdvantageScale = scale
+        self.scale: AdvantageScale = _one_of("scale", scale, *get_args(AdvantageScale))
+        self.over = _one_of("over", over, "group", "own")
 
     @override
     def __call__(self, groups: GroupBatch) -> Tensor:
-        return group_normalized_advantages(groups.rewards, groups.group_index, eps=self.eps, scale=self.scale)
+        own = groups.source == Source.SELF if self.over == "own" else None
+        counted = groups.rewards if own is None else groups.rewards[own]
+        batch = _of_all_ranks(counted) if self.scale == "batch" else None
+        return group_normalized_advantages(groups.rewards, groups.group_index, self.eps, self.scale, own, batch)
+
+    @override
+    def check_group(self, num_responses: int, num_own: int) -> None:
+        super().check_group(num_responses, num_own)
+        if self.over == "own":
+            _check_own_samples(self, num_own)
 
 
 class LeaveOneOutAdvantage(AdvantageEstimator):
     """Each reward against the mean of the others of its group: an unbiased baseline for independent samples.
+
+    RLOO, arXiv 2402.14740.
 
     Example:
         >>> LeaveOneOutAdvantage().check_group(num_responses=8, num_own=4)
@@ -95,6 +122,9 @@ class LeaveOneOutAdvantage(AdvantageEstimator):
 class SelfBaselineAdvantage(AdvantageEstimator):
     """Each reward against the mean of the policy's own samples, so that demonstrations do not move the bar.
 
+    An own sample is compared with the *other* own samples, as in RLOO; with the mean of all of them it is
+    ``GroupNormalizedAdvantage(over="own", scale="none")``.
+
     Example:
         >>> SelfBaselineAdvantage().check_group(num_responses=8, num_own=2)
     """
@@ -106,9 +136,22 @@ class SelfBaselineAdvantage(AdvantageEstimator):
     @override
     def check_group(self, num_responses: int, num_own: int) -> None:
         super().check_group(num_responses, num_own)
-        if num_own < 2:
-            name = type(self).__name__
-            raise GFTValueError(f"expected at least 2 own samples a prompt for {name}, the baseline, got {num_own}")
+        _check_own_samples(self, num_own)
+
+
+class MaxRLAdvantage(AdvantageEstimator):
+    """Each reward against the mean of its group, as a share of that mean (MaxRL, arXiv 2602.02710).
+
+    Right answers count the more, the fewer of a prompt's responses are right; a group without any gets 0. Rewards must
+    be at least 0. See :func:`~lightning_gft.functional.max_rl_advantages`.
+
+    Example:
+        >>> MaxRLAdvantage().check_group(num_responses=8, num_own=8)
+    """
+
+    @override
+    def __call__(self, groups: GroupBatch) -> Tensor:
+        return max_rl_advantages(groups.rewards, groups.group_index)
 
 
 class RewardAdvantage(AdvantageEstimator):
@@ -125,3 +168,24 @@ class RewardAdvantage(AdvantageEstimator):
     @override
     def check_group(self, num_responses: int, num_own: int) -> None:
         pass  # nothing is compared
+
+
+def _one_of(field: str, value: Any, *values: str) -> Any:
+    if value not in values:
+        raise GFTValueError(f"`{field}`: expected {' or '.join(values)}, got {value!r}; use one")
+    return value
+
+
+def _check_own_samples(estimator: AdvantageEstimator, num_own: int) -> None:
+    if num_own < 2:
+        name = type(estimator).__name__
+        raise GFTValueError(f"expected at least 2 own samples a prompt for {name}, the baseline, got {num_own}")
+
+
+def _of_all_ranks(rewards: Tensor) -> Tensor:
+    """Return the rewards of all ranks in training, of this one elsewhere."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized() and torch.is_grad_enabled()):
+        return rewards
+    ranks: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(ranks, rewards.tolist())  # not as many on every rank
+    return rewards.new_tensor([reward for own in ranks for reward in own])

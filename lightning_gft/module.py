@@ -214,7 +214,7 @@ class GFTLitModule(LightningModule):
         self.run.restore_loss()
         reduce, parts = self.updates.reduce, self._begin_parts()
         groups = self._sample(batch, self.current_epoch, batch_idx)
-        self.statistics.count_groups(groups, len(batch))
+        self.statistics.count_groups(self.loss, groups, len(batch))
         self.guard.check_groups(groups, self.loss, reduce)
         plan = plan_step(groups, self.loss, self.policy, self.micro_batch_tokens, reduce, self.trainer.world_size)
         update = self.updates.run(plan, self.loss, self.policy, self.statistics.count_pass, batch_idx)

@@ -10,6 +10,7 @@ from lightning_gft.advantages import (
     AdvantageEstimator,
     GroupNormalizedAdvantage,
     LeaveOneOutAdvantage,
+    MaxRLAdvantage,
     RewardAdvantage,
     SelfBaselineAdvantage,
 )
@@ -22,6 +23,20 @@ ESTIMATORS = {
     "no-scale": (
         GroupNormalizedAdvantage(scale="none"),
         lambda r, g, s: reference.group_normalized(r, g, scale="none"),
+    ),
+    "batch-scale": (
+        GroupNormalizedAdvantage(scale="batch"),
+        lambda r, g, s: reference.group_normalized(r, g, scale="batch"),
+    ),
+    "own": (
+        GroupNormalizedAdvantage(over="own"),
+        lambda r, g, s: reference.group_normalized(r, g, is_self=[source == Source.SELF for source in s]),
+    ),
+    "own-batch-scale": (
+        GroupNormalizedAdvantage(scale="batch", over="own"),
+        lambda r, g, s: reference.group_normalized(
+            r, g, scale="batch", is_self=[source == Source.SELF for source in s]
+        ),
     ),
     "leave-one-out": (LeaveOneOutAdvantage(), lambda r, g, s: reference.leave_one_out(r, g)),
     "self-baseline": (
@@ -71,9 +86,29 @@ def test_smallest_group_that_means_something(estimator: AdvantageEstimator, orac
         estimator.check_group(num_responses=1, num_own=1)
 
 
-def test_a_baseline_of_own_samples_needs_two_of_them():
-    with pytest.raises(ValueError, match=r"at least 2 own samples a prompt for SelfBaselineAdvantage.*, got 1"):
-        SelfBaselineAdvantage().check_group(num_responses=9, num_own=1)
+@pytest.mark.parametrize("estimator", [SelfBaselineAdvantage(), GroupNormalizedAdvantage(over="own")])
+def test_a_baseline_of_own_samples_needs_two_of_them(estimator: AdvantageEstimator):
+    name = type(estimator).__name__
+    with pytest.raises(ValueError, match=rf"at least 2 own samples a prompt for {name}.*, got 1"):
+        estimator.check_group(num_responses=9, num_own=1)
+    GroupNormalizedAdvantage().check_group(num_responses=9, num_own=1)
+
+
+def test_unknown_choices_are_named():
+    with pytest.raises(ValueError, match="`scale`: expected group or batch or none, got 'std'; use one"):
+        GroupNormalizedAdvantage(scale="std")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="`over`: expected group or own, got 'self'; use one"):
+        GroupNormalizedAdvantage(over="self")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_max_rl_agrees_with_loops(seed: int):
+    groups, _ = reference.random_groups(seed)
+    groups = replace(groups, rewards=groups.rewards.abs())
+    expected = reference.max_rl(groups.rewards.tolist(), groups.group_index.tolist())
+    torch.testing.assert_close(MaxRLAdvantage()(groups).tolist(), expected, rtol=0, atol=1e-10)
+    with pytest.raises(ValueError, match="at least 2 responses a prompt for MaxRLAdvantage"):
+        MaxRLAdvantage().check_group(num_responses=1, num_own=1)
 
 
 def parse(**config) -> AdvantageEstimator:
@@ -91,7 +126,7 @@ def test_yaml():
     assert isinstance(parse(class_path="lightning_gft.advantages.LeaveOneOutAdvantage"), LeaveOneOutAdvantage)
 
 
-@pytest.mark.parametrize("init_args", [{"scale": "batch"}, {"epsilon": 0.1}], ids=str)
+@pytest.mark.parametrize("init_args", [{"scale": "std"}, {"over": "self"}, {"epsilon": 0.1}], ids=str)
 def test_mistakes_in_yaml_are_named(init_args):
     with pytest.raises(ArgumentError, match=next(iter(init_args))):
         parse(class_path="lightning_gft.advantages.GroupNormalizedAdvantage", init_args=init_args)

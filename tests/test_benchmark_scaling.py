@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 import torch
 
-pytest.importorskip("psutil", reason="comes with the extra `bench`")
-
 from benchmarks import estimate, scaling, worker
 from benchmarks.estimate import Circumstances, Model
 from benchmarks.job import model_and_workplace

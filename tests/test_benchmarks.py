@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from argparse import Namespace
 from collections.abc import Callable
@@ -13,16 +12,12 @@ from typing import Any
 import pytest
 import torch
 
-pytest.importorskip("psutil", reason="comes with the extra `bench`")
-
 from benchmarks import cost, harness, head, memory, ours, rollout, sampling_difference, update, whole_step
 from benchmarks.harness import StepLog
 from benchmarks.job import Job, describe, given_job, model_and_workplace
 from lightning_gft import PretrainedPolicy, Response
 from tests.cli.command import ROOT
 
-HAS_TRL = importlib.util.find_spec("trl") is not None
-needs_trl = pytest.mark.skipif(not HAS_TRL, reason="comes with the extra `bench`")
 WORK = ["--size=minuscule", "--group-size=4", "--prompt-length=6"]
 SHORT = [*WORK, "--mean-response=5", "--rounds=1", "--steps=1", "--warmup=0"]
 ROLLOUT = ["--size=minuscule", "--prompts=3", "--group-size=2", "--prompt-length=6", "--response-length=6"]
@@ -89,7 +84,7 @@ def test_head(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     for measured in record["measurements"]:
         assert measured["contestants"]["ours"]["ours_over_it"] == 1
         assert measured["contestants"].keys() | measured["did_not_run"].keys() == head.CONTESTANTS.keys()
-        assert ("TRL" in measured["did_not_run"]) != HAS_TRL
+        assert "TRL" not in measured["did_not_run"]
     assert "6 tokens" in capsys.readouterr().out
 
 
@@ -178,7 +173,7 @@ def test_ours_takes_the_plain_gradient_and_leaves_flat_groups_out(job: Job):
 
 def test_update(run: Run):
     record = run(update, *SHORT, "--prompts=2", "--rows-per-pass=4")
-    contestants = {"ours", "ours, padded", "plain"} | ({"TRL"} if HAS_TRL else set())
+    contestants = {"ours", "ours, padded", "plain", "TRL"}
     assert record["results"].keys() == record["seconds"].keys() == contestants
     assert all(row["cosine"] > 0.9999 for row in record["gradients"].values())
     tokens = {name: row["tokens_through_model"] for name, row in record["results"].items()}
@@ -191,11 +186,13 @@ def test_update_times_only_the_same_gradients(run: Run, monkeypatch: pytest.Monk
     assert not update.agree({"TRL": {"cosine": 1.0, "norm_ratio": 1.02}})
 
 
-def test_whole_step(run: Run, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("updates", [1, 3])
+def test_whole_step(updates: int, run: Run, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(whole_step, "difference", lambda *_: None)  # so few responses may differ by chance
     short = ["--prompts=2", "--group-size=4", "--max-new-tokens=12", "--rows-per-pass=8"]
-    record = run(whole_step, *short, "--rounds=1", "--steps=1", "--warmup=0")
-    assert record["results"].keys() == record["sides"].keys() == {"ours"} | ({"TRL"} if HAS_TRL else set())
+    record = run(whole_step, *short, "--rounds=1", "--steps=2", "--warmup=1", f"--updates-per-batch={updates}")
+    assert {name: len(seconds) for name, seconds in record["seconds"].items()} == {"ours": 2, "TRL": 2}
+    assert record["results"].keys() == record["sides"].keys() == {"ours", "TRL"}
     assert all(8 < side["generated_tokens"] <= 8 * 12 for side in record["results"].values())
 
 
@@ -240,7 +237,6 @@ def test_memory_of_our_side(method: str, run: Run, monkeypatch: pytest.MonkeyPat
     assert result["settings"]["gradient_checkpointing"]
 
 
-@needs_trl
 @pytest.mark.slow
 def test_memory_of_both_sides(run: Run, capsys: pytest.CaptureFixture[str]):
     record = run(memory, *WORK, "--method=lora", "--response-length=8")

@@ -37,7 +37,7 @@ def imported(folder: str) -> set[str]:
     """Return the distributions that the files of a folder import, except the standard library and this project."""
     roots = {module.split(".")[0] for file in (ROOT / folder).rglob("*.py") for module in modules(file)}
     installed = packages_distributions()
-    own = {"lightning_gft", "tests", "benchmarks", "grpo"}  # the last is an example beside another
+    own = {"lightning_gft", "tests", "benchmarks"}
     return {canonical(installed.get(root, [root])[0]) for root in roots - own - sys.stdlib_module_names}
 
 

@@ -15,10 +15,11 @@ from lightning_gft import functional
 SIGNATURES = {
     "continuous_coefficients": "logprobs, threshold",
     "gft_loss": "logprobs, advantages, response_mask, threshold=0.7, reduction='token-mean', group_index=None",
-    "group_normalized_advantages": "rewards, group_index, eps=1e-06, scale='group'",
+    "group_normalized_advantages": "rewards, group_index, eps=1e-06, scale='group', is_self=None, batch_rewards=None",
     "leave_one_out_advantages": "rewards, group_index",
     "linear_logprob_loss": "hidden, weight, targets, coefficients, *, bias=None, softcap=None, logit_scale=1.0, "
     "temperature=1.0, chunk_size=None, entropy=False",
+    "max_rl_advantages": "rewards, group_index",
     "pass_at_k": "num_samples, num_correct, k",
     "rectified_coefficients": "logprobs, threshold",
     "reduction_weights": "response_mask, reduction='token-mean', group_index=None, dtype=torch.float32, "
@@ -29,13 +30,21 @@ SIGNATURES = {
 }
 CONSTRUCTORS = {
     "AdaptiveCoefficientRectifier": "rectified_fraction=0.2, momentum=0.9, initial_threshold=0.7, **kwargs",
+    "AnchoredSFTLoss": "beta=0.05, floor=0.0, reduction='token-mean'",
+    "Annealing": "start, end, num_steps, shape='cosine'",
     "ArithmeticDataModule": "num_train=512, num_val=128, num_second_skill=64, num_hard=0, num_operands=3, "
     "hard_operands=4, max_operand=30, num_teacher=3, teacher_slip=0.0, batch_size=16, "
     "eval_batch_size=128, shuffle=True, seed=0, num_workers=0",
     "ArithmeticPolicy": "lora=None, rollout=None",
+    "CISPOLoss": "epsilon_high=5.0, reduction='token-mean', max_completion_length=None, "
+    "mask_truncated_completions=False",
+    "CHORDLoss": "mu=Annealing(start=0.9, end=0.05, num_steps=200, shape='cosine'), own=None, "
+    "reduction='token-mean', max_completion_length=None",
+    "CHORDPhiLoss": "mu=0.1, own=None, reduction='token-mean', max_completion_length=None",
     "ContinuousCoefficientRectifier": "threshold=0.7, **kwargs",
-    "DFTLoss": "reduction='token-mean'",
+    "DFTLoss": "reduction='token-mean', floor=0.0",
     "DynamicCoefficientRectifier": "threshold=0.7, **kwargs",
+    "EAFTLoss": "alpha=1.0, max_entropy=3.0, reduction='token-mean'",
     "Evaluation": "num_samples=8, max_new_tokens=512, temperature=1.0, top_p=1.0, reward=None, "
     "correct_reward=1.0, kl=True, seed=0, min_new_tokens=0, stop_strings=''",
     "ExactMatchReward": "marker='', strip=True, ignore_case=False, weight=1.0",
@@ -47,7 +56,10 @@ CONSTRUCTORS = {
     "GFTLitModule": "policy, sampler, loss, optimizer=Ellipsis, lr_scheduler=None, evaluation=None, "
     "updates_per_batch=1, micro_batch_tokens=16384, gradient_clip_val=1.0, "
     "max_nonfinite_updates=5, max_uninformative_batches=100",
-    "GFTLoss": "rectifier=None, reduction='token-mean'",
+    "GFTLoss": "rectifier=None, reduction='token-mean', rectify='all', otherwise=None, max_completion_length=None",
+    "GRPOLoss": "epsilon=0.2, epsilon_high=None, delta=None, reduction='sequence-mean', max_completion_length=None, "
+    "mask_truncated_completions=False",
+    "GSPOLoss": "epsilon=0.0003, epsilon_high=0.0004, mask_truncated_completions=False",
     "GroupDataModule": "path, name=None, prompt_column='prompt', answer_column='answer', expert_column=None, "
     "teacher_column=None, prompt_template='{prompt}', use_chat_template=None, "
     "system_prompt='', answer_marker='', max_prompt_length=1024, max_response_length=2048, "
@@ -56,21 +68,31 @@ CONSTRUCTORS = {
     "max_val_rows=None, batch_size=8, eval_batch_size=64, shuffle=True, seed=0, "
     "num_workers=0, unfinished_demonstrations='drop', conversation_column=None, "
     "chat_template_kwargs=None, response_prefix=''",
-    "GroupNormalizedAdvantage": "eps=1e-06, scale='group'",
+    "GroupNormalizedAdvantage": "eps=1e-06, scale='group', over='group'",
     "GroupSampler": "sources, rewards, advantage=None",
     "GroupWriter": "path",
+    "HPTLoss": "gate=0, correct_reward=1.0, own=None, reduction='group-mean'",
     "HuggingFaceExport": "path=None, torch_dtype=None, merge=False",
+    "IWSFTLoss": "min_weight=0.2, max_weight=1.8, reduction='token-mean'",
     "IdentityRectifier": "**kwargs",
+    "InfoSFTLoss": "cutoff=0.93, reduction='token-mean'",
+    "KLPenalty": "loss, beta=0.04, direction='forward'",
     "LeaveOneOutAdvantage": "",
+    "LUFFYLoss": "gamma=0.1, own=None, reduction='constant-length', max_completion_length=None",
     "LoRA": "r=16, alpha=32, dropout=0.0, target_modules='all-linear', use_rslora=False, "
     "use_dora=False, modules_to_save=None, adapter_path=None",
+    "MixedLoss": "demonstrations, own, reduction='token-mean', max_completion_length=None",
+    "MaxRLAdvantage": "",
     "ModelPolicy": "model, tokenizer, rollout=None, lora=None, chat_template=None",
     "NumericReward": "marker='', tolerance=1e-06, weight=1.0",
+    "PSFTLoss": "epsilon_high=0.28, reduction='token-mean'",
     "PretrainedPolicy": "model_name_or_path, torch_dtype='float32', attn_implementation=None, revision='main', "
     "gradient_checkpointing=False, trust_remote_code=False, dropout=None, "
     "chat_template=None, fp32_head=False, lora=None, quantization=None, rollout=None",
     "Quantization": "bits=4, quant_type='nf4', double_quant=True, compute_dtype='bfloat16', storage_dtype='uint8'",
+    "RFTLoss": "correct_reward=1.0, reduction='token-mean'",
     "RewardAdvantage": "",
+    "RoutedLoss": "correct_reward=1.0, own=None, reduction='group-mean'",
     "SFTLoss": "reduction='token-mean'",
     "SamplingParams": "max_new_tokens=256, temperature=1.0, top_p=1.0, top_k=0, min_p=None, "
     "min_new_tokens=0, stop_strings='', of='SamplingParams'",
@@ -87,6 +109,7 @@ ABSTRACT = {
     "AdvantageEstimator",
     "CoefficientRectifier",
     "GroupLoss",
+    "LossWrapper",
     "PolicyLoader",
     "PromptDataModule",
     "ResponseSource",

@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import nn
 
+from lightning_gft.parts import Part
+
 _PLAIN = (bool, int, float, str)
 
 
@@ -60,6 +62,8 @@ def _is_own(value: object) -> bool:
 
 
 def _shown(value: object) -> str:
-    """Return a value as Python writes it, but only the last part of a path, which means nothing elsewhere."""
+    """Return a value as Python writes it, a part in words; of a path the last part, as the rest means nothing."""
+    if isinstance(value, Part):  # a loss within a loss
+        return describe(value)
     is_path = isinstance(value, str) and "/" in value and Path(value).exists()
     return repr(Path(str(value)).name if is_path else value)

@@ -28,12 +28,12 @@ _MANY = 16  # arguments of a class, too many to list
 _TYPE = re.compile(r"<class '(?:\w+\.)*(\w+)'>|\btyping\.(?=Literal\[)")
 _MODULE = re.compile(r"\b(?:[a-z_]\w*\.)+(?=[A-Z])")
 _UNION = re.compile(  # none of whose types fits; where one fits but for a part of the value, that part is the reason
-    r"Does not validate against any of the Union subtypes\s+Subtypes: \[(.*)\]\s+Errors:(?:\s+- Expected a .*)*"
+    r"Does not validate against any of the Union subtypes\s+Subtypes: \[(.*)\]\s+Errors:(?:\s+- Expected .*)*"
     r"\s+Given value type: .*\s+Given value: (.*)"
 )
 _AROUND = re.compile(  # where jsonargparse was, not what is wrong
     r"Does not validate against any of the Union subtypes$|Subtypes: .*|Errors:$|Given value.*|Expected a path but .*|"
-    r"Expected a NoneType.*|Problem with given class_path '[\w.]+':$|Subclass types expect one of:$|"
+    r"Expected a NoneType.*|Expected a \w+$|Problem with given class_path '[\w.]+':$|Subclass types expect one of:$|"
     r"a class path \(str\)$|a dict with.*|\. Got value: Namespace\(.*|"
     r"Type collections\.abc\.Callable\[.*\] expects a function or a callable class: ?"
 )

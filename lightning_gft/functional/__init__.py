@@ -5,6 +5,7 @@ from lightning_gft.functional.advantages import (
     group_normalized_advantages,
     group_standard_deviations,
     leave_one_out_advantages,
+    max_rl_advantages,
     self_baseline_advantages,
 )
 from lightning_gft.functional.head.linear_logprob import linear_logprob_loss
@@ -32,6 +33,7 @@ __all__ = [
     "leave_one_out_advantages",
     "linear_logprob_loss",
     "masked_loss",
+    "max_rl_advantages",
     "pass_at_k",
     "rectified_coefficients",
     "reduction_weights",

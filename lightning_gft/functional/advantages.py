@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -12,23 +12,37 @@ from lightning_gft.checks import check_number
 from lightning_gft.errors import GFTValueError
 from lightning_gft.functional.precision import widen
 
-AdvantageScale = Literal["group", "none"]
+AdvantageScale = Literal["group", "batch", "none"]
 
 
 def group_normalized_advantages(
-    rewards: Tensor, group_index: Tensor, eps: float = 1e-6, scale: AdvantageScale = "group"
+    rewards: Tensor,
+    group_index: Tensor,
+    eps: float = 1e-6,
+    scale: AdvantageScale = "group",
+    is_self: Tensor | None = None,
+    batch_rewards: Tensor | None = None,
 ) -> Tensor:
     """Standardise rewards within each group: ``A = (R - mean) / (std + eps)``, std with ``n - 1``.
 
     A group whose rewards are all equal gets exactly 0; a group of one gets its reward (mean 0, std 1), since there is
-    nothing to compare it to. From "GFT: From Imitation to Reward Fine-Tuning", arXiv 2604.14258; ``scale="none"`` is
-    the variant of Dr. GRPO, arXiv 2503.20783.
+    nothing to compare it to. From "GFT: From Imitation to Reward Fine-Tuning", arXiv 2604.14258, as GRPO, arXiv
+    2402.03300. ``scale="none"`` is the variant of Dr. GRPO, arXiv 2503.20783; ``scale="batch"`` that of Lite PPO, arXiv
+    2508.08221: mean of the group, standard deviation of the batch. The names are those of TRL's ``scale_rewards``.
+
+    With ``is_self``, mean and standard deviation are those of the policy's own samples, and demonstrations are compared
+    with these. A group without any own sample gets its rewards. Where the own samples are all equal (or there is one)
+    they have no scale, and the difference from them is the advantage.
 
     Args:
         rewards: ``[N]``, of any numeric dtype.
         group_index: ``[N]`` integers; sequences with the same number form a group, in any order.
         eps: Added to the standard deviation.
-        scale: ``"group"`` divides by the group's standard deviation, ``"none"`` leaves it out.
+        scale: ``"group"`` divides by the group's standard deviation, ``"batch"`` by that of all rewards, ``"none"`` by
+            nothing.
+        is_self: ``[N]`` booleans, true for the policy's own samples; ``None`` compares with the whole group.
+        batch_rewards: ``[B]``, what ``scale="batch"`` takes the standard deviation of, where ``rewards`` are one rank's
+            share of the batch; default: ``rewards``, of own samples if these alone count.
 
     Returns:
         ``[N]`` advantages.
@@ -42,16 +56,60 @@ def group_normalized_advantages(
         >>> group_normalized_advantages(rewards, torch.tensor([0, 0, 1, 1]))
         tensor([ 0.7071, -0.7071,  0.0000,  0.0000])
     """
-    if scale not in ("group", "none"):
-        raise GFTValueError(f"`scale`: expected group or none, got {scale!r}; use one")
+    if scale not in get_args(AdvantageScale):
+        raise GFTValueError(f"`scale`: expected {', '.join(get_args(AdvantageScale))}, got {scale!r}; use one")
     eps = check_number("eps", eps, least=0)
     rewards, groups = _check_rewards(rewards, group_index)
-    deviation = rewards - groups.mean(rewards)[groups.index]
-    if scale == "group":
-        deviation = deviation / (groups.std(rewards) + eps)[groups.index]
+    counted, base = rewards, groups
+    if is_self is not None:
+        _check_is_self(is_self, rewards)
+        counted, base = rewards[is_self], groups.among(is_self)
     # Rounding in the mean must not be blown up by a standard deviation of almost nothing.
-    deviation = deviation.masked_fill(groups.all_equal(rewards)[groups.index], 0.0)
-    return torch.where(groups.size[groups.index] == 1, rewards, deviation)
+    equal, highest = base.all_equal(counted), base.highest(counted)
+    deviation = rewards - torch.where(equal, highest, base.mean(counted))[groups.index]
+    if scale == "group":
+        deviation = deviation / torch.where(equal, 1.0, base.std(counted) + eps)[groups.index]
+    elif scale == "batch":
+        deviation = deviation / _spread(counted if batch_rewards is None else check_rewards(batch_rewards), eps)
+    all_equal = groups.all_equal(rewards)
+    alone = (groups.size == 1) | ((base.size == 0) & ~all_equal)
+    return torch.where(alone[groups.index], rewards, deviation.masked_fill(all_equal[groups.index], 0.0))
+
+
+def max_rl_advantages(rewards: Tensor, group_index: Tensor) -> Tensor:
+    """Compare each reward with the mean of its group, as a share of it: ``A = (R - mean) / mean`` (MaxRL, 2602.02710).
+
+    The gradient of the *logarithm* of the probability of a right answer, where ``R - mean`` alone is that of the
+    probability: the fewer of a prompt's responses are right, the more each counts. The paper averages the scores of
+    the right samples and subtracts the mean score of all samples, so with rewards of 0 and 1 the ``k`` right ones of
+    ``n`` get ``(n - k) / k`` and the wrong ones -1. Without any right sample its estimate is 0, like that of a group
+    all right. The paper has own samples alone; demonstrations count in the mean as samples do.
+
+    Args:
+        rewards: ``[N]``, of any numeric dtype, at least 0.
+        group_index: ``[N]`` integers; sequences with the same number form a group, in any order.
+
+    Returns:
+        ``[N]`` advantages; all-equal groups get exactly 0 and a group of one gets its reward.
+
+    Raises:
+        ValueError: If shapes differ, or a reward is not finite or is negative: with a mean near 0 that is made of both
+            signs the share means nothing, and has no bound.
+
+    Example:
+        >>> max_rl_advantages(torch.tensor([1.0, 0.0, 0.0, 0.0]), torch.tensor([0, 0, 0, 0]))
+        tensor([ 3., -1., -1., -1.])
+    """
+    rewards, groups = _check_rewards(rewards, group_index)
+    if (negative := rewards < 0).any():
+        row = int(negative.nonzero()[0])
+        raise GFTValueError(
+            f"`rewards[{row}]`: expected at least 0 for MaxRL, got {rewards[row].item()}; score from 0 up"
+        )
+    mean = groups.mean(rewards)[groups.index]
+    equal = groups.all_equal(rewards)[groups.index]
+    advantages = ((rewards - mean) / mean).masked_fill(equal, 0.0)  # a mean of 0 is one of zeros
+    return torch.where(groups.size[groups.index] == 1, rewards, advantages)
 
 
 def leave_one_out_advantages(rewards: Tensor, group_index: Tensor) -> Tensor:
@@ -102,10 +160,7 @@ def self_baseline_advantages(rewards: Tensor, group_index: Tensor, is_self: Tens
         tensor([ 0.7500, -0.5000,  0.5000])
     """
     rewards, groups = _check_rewards(rewards, group_index)
-    if is_self.shape != rewards.shape:
-        raise GFTValueError(
-            f"`is_self`: expected the shape of rewards, {tuple(rewards.shape)}, got {tuple(is_self.shape)}; give them"
-        )
+    _check_is_self(is_self, rewards)
     own = is_self.to(rewards.dtype)
     others = (groups.sum(own)[groups.index] - own).clamp(min=1)
     baseline = (groups.sum(rewards * own)[groups.index] - rewards * own) / others
@@ -170,11 +225,27 @@ class _Groups:
         deviation = values - self.mean(values)[self.index]
         return (self.sum(deviation.square()) / (self.size - 1).clamp(min=1)).sqrt()
 
+    def highest(self, values: Tensor) -> Tensor:
+        return values.new_zeros(len(self.size)).scatter_reduce(0, self.index, values, "amax", include_self=False)
+
     def all_equal(self, values: Tensor) -> Tensor:
-        shape = values.new_zeros(len(self.size))
-        highest = shape.scatter_reduce(0, self.index, values, "amax", include_self=False)
-        lowest = shape.scatter_reduce(0, self.index, values, "amin", include_self=False)
-        return highest == lowest
+        return self.highest(values) == -self.highest(-values)
+
+    def among(self, chosen: Tensor) -> _Groups:
+        """Return the same groups of fewer sequences, so that a group may be empty."""
+        return _Groups(self.index[chosen], self.size.new_zeros(len(self.size)).index_add(0, self.index, chosen.long()))
+
+
+def _spread(rewards: Tensor, eps: float) -> Tensor:
+    """Return what ``scale="batch"`` divides by: 1 where no rewards differ."""
+    return rewards.double().std() + eps if len(rewards.unique()) > 1 else rewards.new_ones(())
+
+
+def _check_is_self(is_self: Tensor, rewards: Tensor) -> None:
+    if is_self.shape != rewards.shape:
+        raise GFTValueError(
+            f"`is_self`: expected the shape of rewards, {tuple(rewards.shape)}, got {tuple(is_self.shape)}; give them"
+        )
 
 
 def _check_rewards(rewards: Tensor, group_index: Tensor) -> tuple[Tensor, _Groups]:

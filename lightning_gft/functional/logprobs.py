@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lightning_gft.errors import GFTValueError
 from lightning_gft.functional.precision import widen
 
 
@@ -41,3 +42,23 @@ def token_entropy(logits: Tensor) -> Tensor:
     """
     probs = widen(logits).softmax(dim=-1)
     return -torch.xlogy(probs, probs).sum(dim=-1)
+
+
+def log_ratio(logprobs: Tensor, others: Tensor | None) -> Tensor:
+    """Return ``log(p / q)``, detached; 0 where both are the same, also at probability 0.
+
+    Args:
+        logprobs: ``log p``, of any shape, at least fp32.
+        others: ``log q``, same shape.
+
+    Raises:
+        ValueError: If there are no others.
+
+    Example:
+        >>> log_ratio(torch.tensor([-1.0, -torch.inf]), torch.tensor([-3.0, -torch.inf]))
+        tensor([2., 0.])
+    """
+    if others is None:
+        raise GFTValueError("`others`: expected log-probabilities, got None; name them in the needs() of the loss")
+    logprobs, others = logprobs.detach(), others.detach().to(logprobs.dtype)
+    return torch.where(logprobs == others, 0.0, logprobs - others)

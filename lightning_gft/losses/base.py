@@ -63,6 +63,20 @@ class GroupLoss(Part, nn.Module, ABC):
         """
         return frozenset()
 
+    def check_group(self, num_responses: int, num_own: int) -> None:
+        """Refuse groups that the loss cannot learn from, before a run begins; by default none.
+
+        Args:
+            num_responses: Responses of a group where no demonstration is missing.
+            num_own: Those of them that are the policy's own samples.
+
+        Raises:
+            ValueError: In one line, with the option or the source to change.
+        """
+
+    def update_groups(self, groups: GroupBatch) -> None:
+        """Count the groups of a step, once, before the first update on them."""
+
     def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:
         """Count the tokens of a pass.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 from typing_extensions import override
 
+from lightning_gft.checks import check_number
+from lightning_gft.functional import Reduction
 from lightning_gft.losses.imitation import ImitationLoss
 from lightning_gft.types import TokenBatch
 
@@ -12,17 +14,25 @@ from lightning_gft.types import TokenBatch
 class DFTLoss(ImitationLoss):
     """Likelihood of the demonstrations, each token weighted by its own probability (arXiv 2508.05629).
 
-    The weight hardly lets improbable tokens be learned, so it wants a larger learning rate than supervised
-    fine-tuning, and negative log-likelihood may rise while the loss falls.
+    The coefficient is ``max(p, floor)``. Without a floor, improbable tokens are hardly ever learned: it wants a larger
+    learning rate than supervised fine-tuning, and negative log-likelihood may rise while the loss falls.
 
     Args:
         reduction: What the mean is taken over.
+        floor: Smallest weight: 0 is the paper's, its authors advise 0.1 where tokens are not learned, 1 gives SFT.
+
+    Raises:
+        ValueError: If ``floor`` is not from 0 to 1.
 
     Example:
-        >>> DFTLoss(reduction="token-mean").needs()
-        frozenset()
+        >>> DFTLoss(floor=0.1).floor
+        0.1
     """
+
+    def __init__(self, reduction: Reduction = "token-mean", floor: float = 0.0) -> None:
+        super().__init__(reduction)
+        self.floor = check_number("floor", floor, least=0, most=1, of=type(self).__name__)
 
     @override
     def coefficients(self, tokens: TokenBatch) -> Tensor:
-        return tokens.logprobs.exp()
+        return tokens.logprobs.exp().clamp(min=self.floor)

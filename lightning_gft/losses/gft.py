@@ -6,33 +6,59 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_gft.functional import Reduction
-from lightning_gft.losses.base import GroupLoss
-from lightning_gft.rectifiers import CoefficientRectifier, DynamicCoefficientRectifier
+from lightning_gft.losses.chosen import Chosen
+from lightning_gft.losses.rectified import RectifiedLoss
+from lightning_gft.rectifiers import CoefficientRectifier
 from lightning_gft.types import GroupBatch, Need, TokenBatch
 
 
-class GFTLoss(GroupLoss):
+class GFTLoss(RectifiedLoss):
     """Group Fine-Tuning: the group's advantage times the rectified coefficient, ``A * C(p)`` (arXiv 2604.14258).
 
+    The paper rectifies every token. What this bounds, the weight ``1 / p``, is one of demonstrations: own samples are
+    drawn from ``p`` and have none, and rectified they hardly learn which of their unlikely tokens were wrong. So
+    ``rectify`` may choose tokens by source, by sign or by both; ``rectify="positive"`` with a rectifier ``otherwise``
+    gives each sign its own threshold.
+
     Args:
-        rectifier: Default: the paper's, ``DynamicCoefficientRectifier(threshold=0.7)``;
-            :class:`~lightning_gft.IdentityRectifier` leaves rectification out.
+        rectifier: Default: the paper's, ``DynamicCoefficientRectifier(threshold=0.7)``.
         reduction: What the mean is taken over.
+        rectify: The tokens that ``rectifier`` is for: ``"all"``, those of ``"demonstrations"`` or ``"own"`` samples,
+            those of ``"positive"`` or ``"negative"`` advantage, or both as in ``"positive_demonstrations"``.
+        otherwise: The rectifier of all other tokens, whose figures begin with ``otherwise/``; default
+            :class:`~lightning_gft.IdentityRectifier`, which leaves rectification out.
+        max_completion_length: Divides each response with ``reduction="constant-length"``.
+
+    Raises:
+        ValueError: If ``rectify`` is unknown, or leaves no tokens to ``otherwise``.
 
     Example:
-        >>> GFTLoss()
+        >>> GFTLoss(rectify="demonstrations")
         GFTLoss(
           (rectifier): DynamicCoefficientRectifier(threshold=0.7)
+          (otherwise): IdentityRectifier()
+          (statistics): CoefficientsBySource()
         )
     """
 
-    def __init__(self, rectifier: CoefficientRectifier | None = None, reduction: Reduction = "token-mean") -> None:
-        super().__init__(reduction)
-        self.rectifier = rectifier or DynamicCoefficientRectifier()
+    def __init__(
+        self,
+        rectifier: CoefficientRectifier | None = None,
+        reduction: Reduction = "token-mean",
+        rectify: Chosen = "all",
+        otherwise: CoefficientRectifier | None = None,
+        max_completion_length: int | None = None,
+    ) -> None:
+        super().__init__(rectifier, reduction, rectify, otherwise, max_completion_length)
 
     @override
     def coefficients(self, tokens: TokenBatch) -> Tensor:
-        return tokens.advantages * self.rectifier.rectify(tokens.logprobs)
+        return tokens.advantages * self.rectified(tokens)
+
+    @override
+    def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:
+        # A * 1 / A is exactly 1; with an advantage of 0 the quotient is NaN, and the token is not counted.
+        self.count(tokens, coefficients / tokens.advantages)
 
     @override
     def can_skip(self, groups: GroupBatch) -> Tensor:
@@ -41,20 +67,3 @@ class GFTLoss(GroupLoss):
     @override
     def needs(self) -> frozenset[Need]:
         return frozenset({"advantages"})
-
-    @override
-    def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:
-        # A * 1 / A is exactly 1; with an advantage of 0 the quotient is NaN, and the token is not counted.
-        self.rectifier.update(tokens.logprobs, coefficients / tokens.advantages)
-
-    @override
-    def compute(self) -> dict[str, Tensor | float]:
-        return dict(self.rectifier.compute())
-
-    @override
-    def reset(self) -> None:
-        self.rectifier.reset()
-
-    @override
-    def step(self) -> None:
-        self.rectifier.step()

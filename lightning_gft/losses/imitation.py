@@ -7,6 +7,7 @@ from typing_extensions import override
 
 from lightning_gft.functional import Reduction
 from lightning_gft.losses.base import GroupLoss
+from lightning_gft.losses.composition import check_demonstrations
 from lightning_gft.metrics import CoefficientStatistics
 from lightning_gft.types import GroupBatch, Source, TokenBatch
 
@@ -25,6 +26,10 @@ class ImitationLoss(GroupLoss):
     @override
     def takes_part(self, groups: GroupBatch) -> Tensor:
         return groups.source != Source.SELF
+
+    @override
+    def check_group(self, num_responses: int, num_own: int) -> None:
+        check_demonstrations(self, num_responses, num_own)
 
     @override
     def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:

@@ -8,10 +8,11 @@ from typing_extensions import override
 
 from lightning_gft.functional import Reduction
 from lightning_gft.losses.base import GroupLoss
-from lightning_gft.types import GroupBatch, Need, Source, TokenBatch
+from lightning_gft.losses.composite import CompositeLoss
+from lightning_gft.types import GroupBatch, Source, TokenBatch
 
 
-class MixedLoss(GroupLoss):
+class MixedLoss(CompositeLoss):
     """One objective for demonstrations and another for the policy's own samples, added up under one ``Z``.
 
     Figures of both are reported; where both have one of the same name, these begin with ``demonstrations_`` and
@@ -41,16 +42,16 @@ class MixedLoss(GroupLoss):
         self.own = own
 
     @override
+    def within(self) -> tuple[GroupLoss, ...]:
+        return self.demonstrations, self.own
+
+    @override
     def takes_part(self, groups: GroupBatch) -> Tensor:
         return self._by_source(groups.source, self.demonstrations.takes_part(groups), self.own.takes_part(groups))
 
     @override
     def can_skip(self, groups: GroupBatch) -> Tensor:
         return self._by_source(groups.source, self.demonstrations.can_skip(groups), self.own.can_skip(groups))
-
-    @override
-    def needs(self) -> frozenset[Need]:
-        return self.demonstrations.needs() | self.own.needs()
 
     @override
     def coefficients(self, tokens: TokenBatch) -> Tensor:
@@ -70,16 +71,6 @@ class MixedLoss(GroupLoss):
             for role, figures in (("demonstrations", demonstrations), ("own", own))
             for name, value in figures.items()
         }
-
-    @override
-    def reset(self) -> None:
-        self.demonstrations.reset()
-        self.own.reset()
-
-    @override
-    def step(self) -> None:
-        self.demonstrations.step()
-        self.own.step()
 
     @staticmethod
     def _by_source(source: Tensor, demonstrations: Tensor, own: Tensor) -> Tensor:

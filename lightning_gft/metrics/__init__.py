@@ -1,9 +1,20 @@
 """Metrics of groups, tokens and policies, reduced over ranks by torchmetrics."""
 
 from lightning_gft.metrics.base import ExactMetric
-from lightning_gft.metrics.coefficient import CoefficientStatistics
+from lightning_gft.metrics.coefficient import CoefficientsBySource, CoefficientStatistics
 from lightning_gft.metrics.evaluation import PolicyEvaluation
 from lightning_gft.metrics.group import GroupStatistics
+from lightning_gft.metrics.mean import ExactMean
+from lightning_gft.metrics.ratio import RatioStatistics
 from lightning_gft.metrics.token import TokenStatistics
 
-__all__ = ["CoefficientStatistics", "ExactMetric", "GroupStatistics", "PolicyEvaluation", "TokenStatistics"]
+__all__ = [
+    "CoefficientStatistics",
+    "CoefficientsBySource",
+    "ExactMean",
+    "ExactMetric",
+    "GroupStatistics",
+    "PolicyEvaluation",
+    "RatioStatistics",
+    "TokenStatistics",
+]

@@ -1,4 +1,4 @@
-"""Statistics of the weights that coefficients leave of the inverse probability."""
+"""Statistics of coefficients: of the weights that they leave of the inverse probability, and by source."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from lightning_gft.metrics.base import ExactMetric
+from lightning_gft.types import Source, TokenBatch
 
+_KINDS = [f"{source.name.lower()}_{sign}" for source in Source for sign in ("positive", "negative")]
 _LOWEST_LOGPROB = -600.0
 """Inverse probabilities are counted up to e^600, which leaves their sum room within the fp64 range."""
 
@@ -90,3 +92,55 @@ class CoefficientStatistics(ExactMetric):
         self.weight_sum += weight.sum()
         self.inverse_max = torch.maximum(self.inverse_max, inverse.max())
         self.weight_max = torch.maximum(self.weight_max, weight.max())
+
+
+class CoefficientsBySource(ExactMetric):
+    """What detached coefficients did to the tokens of each source, those with positive and negative advantages apart.
+
+    As input to ``update``:
+
+    - ``tokens`` (:class:`~lightning_gft.types.TokenBatch`): ``m`` trained tokens
+    - ``coefficients`` (:class:`~torch.Tensor`): ``[m]``, without the advantage; a token with NaN is not counted
+
+    As output of ``compute``, scalars over all tokens since the last ``reset`` and over all ranks, for ``<tokens>`` such
+    as ``expert_positive`` or ``self_negative``, where there were any:
+
+    - ``rectified_fraction_by_source/<tokens>``: share of tokens whose coefficient is not 1
+    - ``coefficient_mean_by_source/<tokens>``: mean of ``C(p)``
+
+    Example:
+        >>> statistics, source = CoefficientsBySource(), torch.tensor([Source.EXPERT, Source.SELF, Source.SELF])
+        >>> one = torch.ones(3)
+        >>> tokens = TokenBatch(-one, torch.tensor([1.0, -1.0, -1.0]), source, source, source, one)
+        >>> statistics.update(tokens, torch.tensor([1.0, 1.0, 0.5]))
+        >>> {name: value.item() for name, value in statistics.compute().items() if "fraction" in name}
+        {'rectified_fraction_by_source/expert_positive': 0.0, 'rectified_fraction_by_source/self_negative': 0.5}
+    """
+
+    is_differentiable = False
+    higher_is_better = None
+    full_state_update = False
+
+    sums: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        # One state, which ranks exchange at once: number of tokens, of those rectified, and sum of coefficients.
+        self.add_state("sums", torch.zeros(3, len(_KINDS), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:
+        """Count the tokens of one pass."""
+        known = ~coefficients.isnan()
+        kind = 2 * tokens.source + (tokens.advantages < 0)
+        counts = (known, known & (coefficients != 1), coefficients.masked_fill(~known, 0.0))
+        self.sums.index_add_(1, kind, torch.stack([count.double() for count in counts]))
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return the statistics described above."""
+        statistics = {}
+        _, rectified, coefficient = self.sums / self.sums[0]
+        for kind, (name, number) in enumerate(zip(_KINDS, self.sums[0].tolist(), strict=True)):
+            if number:
+                statistics[f"rectified_fraction_by_source/{name}"] = rectified[kind]
+                statistics[f"coefficient_mean_by_source/{name}"] = coefficient[kind]
+        return statistics

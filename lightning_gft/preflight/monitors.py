@@ -36,20 +36,22 @@ _OF_LIGHTNING = {"epoch", "step"}
 def training_names(loss: GroupLoss, sampler: GroupSampler) -> set[str]:
     """Return the names of all figures that training steps may log, those of rewards, sources and engine aside.
 
-    Copies of statistics and loss count one token of one response of each source; so the names are those of the code
-    that counts.
+    Copies of statistics and loss count one token of two responses of each source, one better and one worse than its
+    group; so the names are those of the code that counts.
 
     Args:
         loss: Counts, too.
         sampler: Says which sources and rewards there are.
     """
     statistics, loss = _local_copy(TrainingStatistics()), _local_copy(loss)
-    groups = _one_token_each([source.source for source in sampler.sources.values()], sampler.rewards)
-    one = torch.ones(len(groups))
+    sources = [source.source for source in sampler.sources.values()]
+    one = torch.ones(2 * len(sources))
+    signs = one.where(torch.arange(len(one)) < len(sources), -one)
+    groups = replace(_one_token_each(sources + sources, sampler.rewards), advantages=signs)
     check_known(loss, groups.tokens(), later=get_args(Need))
     tokens = replace(groups.tokens(-one), **dict.fromkeys(loss.needs() - {"advantages", "sequence_logratio"}, -one))
-    statistics.count_groups(groups, num_prompts=1)
-    statistics.count_pass(loss, tokens, LossOutput(one.sum(), logprobs=-one, coefficients=one, entropy=one))
+    statistics.count_groups(loss, groups, num_prompts=1)
+    statistics.count_pass(loss, tokens, LossOutput(one.sum(), logprobs=-one, coefficients=signs, entropy=one))
     figures = statistics.collect(groups.lengths.sum(), seconds=1.0, update=UpdateFigures.zeros())
     return {log_key("train", name) for name in {*figures, *loss.compute()}}
 

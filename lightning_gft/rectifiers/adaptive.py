@@ -76,13 +76,20 @@ class AdaptiveCoefficientRectifier(CoefficientRectifier):
 
     @override
     def update(self, logprobs: Tensor, coefficients: Tensor | None = None) -> None:
-        """Count the tokens with these log-probabilities, also towards the next ``step``."""
+        """Count the tokens with these log-probabilities, also towards the next ``step``.
+
+        Args:
+            logprobs: Log-probabilities, of any shape.
+            coefficients: What :meth:`rectify` gave for them, if it has been asked already; NaN leaves a token out.
+        """
         super().update(logprobs, coefficients)
-        logprobs = logprobs.detach().double().flatten()
-        logprobs = logprobs[~logprobs.isnan()].clamp(max=0)  # rounding may lift a certainty above 0
+        logprobs = logprobs.detach().double()
+        unknown = logprobs.isnan() if coefficients is None else logprobs.isnan() | coefficients.isnan()
+        logprobs = logprobs.masked_fill(unknown, 0.0).clamp(max=0)  # rounding may lift a certainty above 0
         log_odds = (logprobs - torch.log(-torch.expm1(logprobs))).clamp(-_LOGIT_RANGE, _LOGIT_RANGE)
         bins = ((log_odds + _LOGIT_RANGE) * (_NUM_BINS / (2 * _LOGIT_RANGE))).long().clamp(max=_NUM_BINS - 1)
-        self.histogram += bins.bincount(minlength=_NUM_BINS)
+        # Unlike `bincount` it does not wait for a GPU to tell how many bins there are.
+        self.histogram.index_add_(0, bins.flatten(), (~unknown).long().flatten())
 
     @override
     def compute(self) -> dict[str, Tensor]:
@@ -101,13 +108,6 @@ class AdaptiveCoefficientRectifier(CoefficientRectifier):
             self.num_steps = self.num_steps + 1
         self.histogram = torch.zeros_like(self.histogram)
         self._computed = None  # what compute() has cached holds the old threshold
-
-    @override
-    def reset(self) -> None:
-        """Clear the statistics; the threshold stays."""
-        kept = self.threshold, self.num_steps
-        super().reset()
-        self.threshold, self.num_steps = kept
 
     @override
     def extra_repr(self) -> str:

@@ -42,10 +42,18 @@ class CoefficientRectifier(CoefficientStatistics):
 
         Args:
             logprobs: Log-probabilities, of any shape.
-            coefficients: What :meth:`rectify` gave for them, if it has been asked already.
+            coefficients: What :meth:`rectify` gave for them, if it has been asked already; NaN leaves a token out.
         """
         logprobs = logprobs.detach()
         self._count(logprobs, self.rectify(widen(logprobs)) if coefficients is None else coefficients.detach())
 
     def step(self) -> None:
         """Adapt to the tokens counted since the last call. Every rank must call it; by default nothing adapts."""
+
+    @override
+    def reset(self) -> None:
+        """Clear the statistics; what is saved in checkpoints steers training, and stays."""
+        kept = {name: getattr(self, name) for name, persistent in self._persistent.items() if persistent}
+        super().reset()
+        for name, state in kept.items():
+            setattr(self, name, state)

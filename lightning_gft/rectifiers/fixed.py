@@ -1,4 +1,4 @@
-"""Coefficient rectifiers with a fixed threshold, or none."""
+"""Coefficient rectifiers with a threshold that is given, or none."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from lightning_gft.annealing import Annealing
 from lightning_gft.functional import check_threshold, continuous_coefficients, rectified_coefficients
 from lightning_gft.rectifiers.base import CoefficientRectifier
 
@@ -31,22 +32,57 @@ class IdentityRectifier(CoefficientRectifier):
 
 
 class _ThresholdRectifier(CoefficientRectifier):
-    """A rectifier with a fixed threshold."""
+    """A rectifier with a threshold that is fixed, or changes with the optimizer steps taken."""
 
-    def __init__(self, threshold: float = 0.7, **kwargs: Any) -> None:
+    num_steps: Tensor
+
+    def __init__(self, threshold: float | Annealing = 0.7, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.threshold = check_threshold(threshold, of=type(self).__name__)
+        name = type(self).__name__
+        self.annealing = threshold if isinstance(threshold, Annealing) else None
+        if self.annealing is not None:
+            check_threshold(self.annealing.start, "threshold.start", of=name)
+            check_threshold(self.annealing.end, "threshold.end", of=name)
+            self.add_state("num_steps", torch.tensor(0), dist_reduce_fx="max", persistent=True)  # equal on all ranks
+            threshold = self.annealing.at(0)
+        self.threshold = check_threshold(threshold, of=name)
+
+    @override
+    def compute(self) -> dict[str, Tensor]:
+        """Return the statistics, and the ``threshold`` if it changes."""
+        figures = super().compute()
+        if self.annealing is not None:
+            figures["threshold"] = torch.tensor(self.threshold, dtype=torch.float64, device=self.device)
+        return figures
+
+    @override
+    def step(self) -> None:
+        if self.annealing is not None:
+            self.num_steps = self.num_steps + 1
+            self._follow(self.annealing)
+            self._computed = None  # what compute() has cached holds the old threshold
+
+    @override
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        if self.annealing is not None:
+            self._follow(self.annealing)
+
+    def _follow(self, annealing: Annealing) -> None:
+        """Take the threshold of the step, as Python's own number: a tensor on a GPU would be waited for at each use."""
+        self.threshold = annealing.at(int(self.num_steps))
 
     @override
     def extra_repr(self) -> str:
-        return f"threshold={self.threshold}"
+        return f"threshold={self.annealing or self.threshold}"
 
 
 class DynamicCoefficientRectifier(_ThresholdRectifier):
     """The paper's Dynamic Coefficient Rectification, ``C = p if p < threshold else 1`` (arXiv 2604.14258).
 
     Args:
-        threshold: The paper's tau, a probability. 0 gives supervised fine-tuning's weights, above 1 those of DFT.
+        threshold: The paper's tau, a probability. 0 gives supervised fine-tuning's weights, above 1 those of DFT. An
+            ``Annealing`` moves it over optimizer steps and reports it; how far it is, is saved in checkpoints.
         kwargs: Passed on to :class:`torchmetrics.Metric`.
 
     Raises:
@@ -73,7 +109,7 @@ class ContinuousCoefficientRectifier(_ThresholdRectifier):
     """Rectification without a jump, ``C = min(1, p / threshold)``; bounds the weight by ``1 / threshold``.
 
     Args:
-        threshold: A probability.
+        threshold: A probability, or an ``Annealing`` that moves it over optimizer steps.
         kwargs: Passed on to :class:`torchmetrics.Metric`.
 
     Raises:

@@ -120,18 +120,19 @@ class UpdateGuard:
 
 
 def check_group_size(sampler: GroupSampler, loss: GroupLoss) -> None:
-    """Refuse groups that are too small for the advantage that the loss uses.
+    """Refuse groups that the loss cannot learn from, or that are too small for the advantage that it uses.
 
     Args:
-        sampler: Says how large groups are.
-        loss: Says whether advantages matter.
+        sampler: Says how large groups are, and of what.
+        loss: Says what it needs of them, and whether advantages matter.
 
     Raises:
-        ValueError: If groups are too small.
+        ValueError: If groups will not do.
     """
+    own = sum(source.num_responses for source in sampler.sources.values() if source.source == Source.SELF)
+    loss.check_group(sampler.group_size, own)
     if "advantages" not in loss.needs():
         return
-    own = sum(source.num_responses for source in sampler.sources.values() if source.source == Source.SELF)
     try:
         sampler.advantage.check_group(sampler.group_size, own)
     except ValueError as error:

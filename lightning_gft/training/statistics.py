@@ -50,8 +50,9 @@ class TrainingStatistics(nn.Module):
         self.tokens = TokenStatistics()
         self.register_buffer("num_tokens", torch.tensor(0))
 
-    def count_groups(self, groups: GroupBatch, num_prompts: int) -> None:
-        """Count sampled groups; their rewards may be others than those of the step before."""
+    def count_groups(self, loss: GroupLoss, groups: GroupBatch, num_prompts: int) -> None:
+        """Count sampled groups, here and in the loss; their rewards may be others than those of the step before."""
+        loss.update_groups(groups)
         if self.groups.reward_names != list(groups.reward_parts):
             self.groups = GroupStatistics(list(groups.reward_parts)).to(groups.rewards.device)
         self.groups.update(groups, num_prompts)

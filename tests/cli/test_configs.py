@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ def base() -> dict[str, dict[tuple[str, ...], Any]]:
 
 @pytest.mark.parametrize("path", sorted(OVERLAYS.glob("*.yaml")), ids=_name)
 def test_overlay_changes_what_it_names_and_nothing_else(path: Path, base, capsys):
-    config = GFT if "gft.yaml" in path.read_text() else GSM8K
+    named_base = re.search(r"--config (configs/quickstart/\S+)", path.read_text())
+    config = str(ROOT / named_base[1]) if named_base else GSM8K
     if config not in base:
         base[config] = _leaves(printed_config(capsys, "--config", config))
     layered = _leaves(printed_config(capsys, "--config", config, "--config", str(path)))
@@ -54,6 +56,7 @@ def test_overlay_changes_what_it_names_and_nothing_else(path: Path, base, capsys
     named = _leaves(yaml.safe_load(path.read_text()))
     places = {key[:n] for key in named for n in range(len(key)) if base[config].get(key[:n], "") is None}
     places |= {key[: key.index("class_path")] for key in named if "class_path" in key}
+    places |= {key[: key.index(of_all) + 1] for key in named for of_all in ("sources", "rewards") if of_all in key}
     for key in changed:
         assert any(key[: len(place)] == place for place in (*named, *places)), key
     assert changed

@@ -22,7 +22,11 @@ from tests.cli.command import GFT, SMALL, refused
         ),
         (["--model.loss=GFTLos"], "model.loss: Expected a dot import path string: GFTLos; did you mean GFTLoss?"),
         (["--trainer.callbacks=ModelCheckpont"], "Got value: ModelCheckpont; did you mean ModelCheckpoint?"),
-        (["--model.loss.foo=3"], "model.loss: Option 'foo' is not accepted; it has rectifier, reduction"),
+        (
+            ["--model.loss.foo=3"],
+            "model.loss: Option 'foo' is not accepted; it has rectifier, reduction, "
+            "rectify, otherwise, max_completion_length",
+        ),
         (["--model.loss=null"], "model.loss: Not a valid subclass of GroupLoss. Got value: None"),
         (["--trainer.devices=0"], "is not a valid input using cpu accelerator"),
         (["--trainer.gradient_clip_algorithm=value"], "trainer.gradient_clip_algorithm: expected 'norm', got 'value'"),
@@ -56,7 +60,38 @@ from tests.cli.command import GFT, SMALL, refused
         (["--ckpt_path=" + "n" * 300], "n: File name too long"),
         (["--trainer.strategy=fsdp_cpu_offload"], "got fsdp_cpu_offload; use lightning_gft.FSDP2Strategy"),
         (["--trainer.strategy=FSDPStrategy"], "FSDPStrategy; use lightning_gft.FSDP2Strategy, which shards weights"),
-        (["--model.loss.rectifier.threshold=a"], "model.loss.rectifier.threshold: Expected a float. Got value: a"),
+        (
+            ["--model.loss.rectifier.threshold=a"],
+            "error: model.loss.rectifier.threshold: Expected one of float, Annealing. Got value: a",
+        ),
+        (
+            ["--model.loss.rectifier.threshold={start: 0.7, ned: 0.1, num_steps: 200}"],
+            "error: model.loss.rectifier.threshold: Option 'ned' is not accepted; did you mean end?",
+        ),
+        (
+            ["--model.loss.rectifier.threshold={start: 0.7, end: 0.1}"],
+            "error: model.loss.rectifier.threshold: the following arguments are required: num_steps",
+        ),
+        (
+            ["--model.loss.rectifier.threshold={start: 0.7, end: 0.1, num_steps: x}"],
+            "error: model.loss.rectifier.threshold.num_steps: Expected a int. Got value: x",
+        ),
+        (
+            ["--model.loss.rectifier.threshold={start: 0.7, end: 0.1, num_steps: 0}"],
+            "error: `num_steps` of Annealing: expected a whole number of at least 1, got 0",
+        ),
+        (
+            ["--model.loss.rectifier.threshold={start: 0.7, end: -1, num_steps: 9}"],
+            "error: `threshold.end` of DynamicCoefficientRectifier: expected a number of at least 0, got -1.0; 0",
+        ),
+        (
+            ["--model.loss.rectify=positve"],
+            "error: model.loss.rectify: Expected a Literal['all', 'positive', 'negative', 'demonstrations', ",
+        ),
+        (
+            ["--model.loss.otherwise=IdentityRectifier"],
+            "error: `otherwise`: expected null with rectify='all', got IdentityRectifier; let `rectify` choose",
+        ),
         (
             ["--model.loss.rectifier.threshold=-7"],
             "`threshold` of DynamicCoefficientRectifier: expected a number",

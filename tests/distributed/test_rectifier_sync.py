@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from lightning_gft.annealing import Annealing
+from lightning_gft.losses import GFTLoss
 from lightning_gft.rectifiers import (
     AdaptiveCoefficientRectifier,
     CoefficientRectifier,
@@ -13,12 +15,14 @@ from lightning_gft.rectifiers import (
     DynamicCoefficientRectifier,
     IdentityRectifier,
 )
+from lightning_gft.types import Source, TokenBatch
 from tests.distributed.launch import run_two_processes
 
 RECTIFIERS: dict[str, Callable[[], CoefficientRectifier]] = {
     "identity": IdentityRectifier,
     "dynamic": lambda: DynamicCoefficientRectifier(0.5),
     "continuous": lambda: ContinuousCoefficientRectifier(0.5),
+    "annealed": lambda: DynamicCoefficientRectifier(Annealing(0.5, 0.1, 2)),
     "adaptive": lambda: AdaptiveCoefficientRectifier(0.3, momentum=0.6, initial_threshold=0.5),
 }
 
@@ -109,3 +113,39 @@ def test_rank_that_was_never_updated_stays_in_step():
     # A rank whose micro-batches were all empty may never have been asked to count.
     expected = never_updated_on_rank_1(0)
     assert run_two_processes(never_updated_on_rank_1) == [expected, expected]
+
+
+def tokens_of(rank: int, step: int) -> TokenBatch:
+    """Return tokens of all sources and signs on rank 0; on rank 1 there are no demonstrations."""
+    generator = torch.Generator().manual_seed(10 * step + rank)
+    number = (60, 25)[rank]
+    source = torch.arange(number) % len(Source) if rank == 0 else torch.full((number,), int(Source.SELF))
+    advantages = torch.randn(number, generator=generator, dtype=torch.float64)
+    logprobs = torch.rand(number, generator=generator, dtype=torch.float64).log()
+    return TokenBatch(logprobs, advantages, source, source, source, advantages)
+
+
+def loss_figures(rank: int, ranks: tuple[int, ...] = ()) -> list[dict[str, float]]:
+    loss = GFTLoss(
+        AdaptiveCoefficientRectifier(0.3, momentum=0.5),
+        rectify="positive_demonstrations",
+        otherwise=AdaptiveCoefficientRectifier(0.6, momentum=0.5),
+    )
+    record = []
+    for step in range(STEPS):
+        for one in ranks or (rank,):
+            tokens = tokens_of(one, step)
+            loss.update(tokens, loss.coefficients(tokens))
+        loss.step()
+        record.append({name: float(value) for name, value in loss.compute().items()})
+        loss.reset()
+    return record
+
+
+def test_a_loss_reports_what_all_ranks_counted_by_source_and_sign():
+    expected = loss_figures(0, ranks=(0, 1))
+    assert len([name for name in expected[0] if "_by_source/" in name]) == 12
+    assert expected[-1]["threshold"] != expected[-1]["otherwise/threshold"]
+    for record in run_two_processes(loss_figures):
+        for actual, figures in zip(record, expected, strict=True):
+            assert actual == pytest.approx(figures, rel=1e-12)

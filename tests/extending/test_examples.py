@@ -49,21 +49,24 @@ def test_an_example_is_short(file: Path):
     assert file.with_suffix(".yaml").exists()
 
 
-@pytest.mark.parametrize("name", ["grpo", "gspo"])
-def test_clipped_policy_gradients_log_their_clip_ratios(train, name: str):
-    rows = train(name)
-    ratios = column(rows, "train/clip_ratio/low_mean") + column(rows, "train/clip_ratio/high_mean")
-    assert all(0 <= ratio <= 1 for ratio in ratios)
-    assert max(ratios) > 0  # in the second update on a batch the policy has moved, and the ranges are narrow
+def test_a_policy_gradient_with_a_soft_gate(train):
+    rows = train("sapo")
+    assert all(0.5 < gate < 1 for gate in column(rows, "train/gate_mean"))  # of two updates, in the first it is 1
     assert all(norm > 0 for norm in column(rows, "train/grad_norm"))
 
 
-def test_a_penalty_goes_around_any_loss(train):
-    rows = train("kl", "--trainer.max_steps=3", "--trainer.val_check_interval=3")
-    first, *later = column(rows, "train/kl")
-    assert first == pytest.approx(0, abs=1e-9)
-    assert all(value > 0 for value in later)
-    assert column(rows, "train/rectified_weight_max")  # the loss within is heard
+def test_an_objective_on_top_of_one_of_the_package(train):
+    rows = train("off_policy_mask")
+    assert all(0 < share < 1 for share in column(rows, "train/off_policy_fraction"))
+    assert all(0 < share < 1 for share in column(rows, "train/clip_ratio/region_mean"))
+
+
+def test_a_wrapper_goes_around_any_loss(train):
+    rows = train("forking_tokens", "--trainer.limit_val_batches=0")
+    assert all(0 < share < 1 for share in column(rows, "train/frac_forking_tokens"))
+    assert all(norm > 0 for norm in column(rows, "train/grad_norm"))
+    # The loss within is heard, about the tokens that it was asked for.
+    assert all(weight > 0 for weight in column(rows, "train/rectified_weight_max"))
 
 
 def test_figures_by_source(train):

@@ -9,6 +9,7 @@ from torch import Tensor
 from lightning_gft.functional import (
     group_normalized_advantages,
     leave_one_out_advantages,
+    max_rl_advantages,
     self_baseline_advantages,
 )
 from tests import reference
@@ -28,6 +29,22 @@ ESTIMATES: dict[str, tuple[Estimate, Oracle]] = {
     "no-scale": (
         lambda r, g, s: group_normalized_advantages(r, g, scale="none"),
         lambda r, g, s: reference.group_normalized(r, g, scale="none"),
+    ),
+    "batch-scale": (
+        lambda r, g, s: group_normalized_advantages(r, g, scale="batch"),
+        lambda r, g, s: reference.group_normalized(r, g, scale="batch"),
+    ),
+    "own": (
+        lambda r, g, s: group_normalized_advantages(r, g, is_self=s),
+        lambda r, g, s: reference.group_normalized(r, g, is_self=s),
+    ),
+    "own-no-scale": (
+        lambda r, g, s: group_normalized_advantages(r, g, scale="none", is_self=s),
+        lambda r, g, s: reference.group_normalized(r, g, scale="none", is_self=s),
+    ),
+    "own-batch-scale": (
+        lambda r, g, s: group_normalized_advantages(r, g, scale="batch", is_self=s),
+        lambda r, g, s: reference.group_normalized(r, g, scale="batch", is_self=s),
     ),
     "leave-one-out": (
         lambda r, g, s: leave_one_out_advantages(r, g),
@@ -174,11 +191,98 @@ def test_wrong_shapes_are_named(estimate: Estimate, oracle: Oracle, rewards, ind
         estimate(torch.zeros(rewards), torch.zeros(index, dtype=torch.long), torch.ones(rewards, dtype=torch.bool))
 
 
-def test_wrong_is_self_shape_is_named():
+@pytest.mark.parametrize("of", [self_baseline_advantages, group_normalized_advantages], ids=["baseline", "group"])
+def test_wrong_is_self_shape_is_named(of):
     with pytest.raises(ValueError, match=r"`is_self`: .* got \(2,\)"):
-        self_baseline_advantages(torch.zeros(3), torch.zeros(3, dtype=torch.long), torch.ones(2, dtype=torch.bool))
+        of(torch.zeros(3), torch.zeros(3, dtype=torch.long), is_self=torch.ones(2, dtype=torch.bool))
 
 
 def test_unknown_scale_is_named():
-    with pytest.raises(ValueError, match="`scale`: expected group or none, got 'batch'"):
-        group_normalized_advantages(torch.zeros(2), torch.zeros(2, dtype=torch.long), scale="batch")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="`scale`: expected group, batch, none, got 'std'"):
+        group_normalized_advantages(torch.zeros(2), torch.zeros(2, dtype=torch.long), scale="std")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("scale", ["group", "batch", "none"])
+def test_a_demonstration_beside_equal_own_samples_gets_the_difference(scale):
+    # All own samples are wrong: there is no scale, and 1 / eps would drown every other gradient.
+    rewards, index = torch.tensor([1.0, 0.1, 0.1, 0.1]), torch.zeros(4, dtype=torch.long)
+    is_self = torch.tensor([False, True, True, True])
+    advantages = group_normalized_advantages(rewards, index, scale=scale, is_self=is_self)
+    torch.testing.assert_close(advantages, torch.tensor([0.9, 0.0, 0.0, 0.0]), rtol=1e-6, atol=0)
+    assert advantages[1:].tolist() == [0.0] * 3
+
+
+def test_own_samples_are_standardised_among_themselves_whatever_the_demonstration():
+    index, is_self = torch.zeros(4, dtype=torch.long), torch.tensor([False, True, True, True])
+    own = torch.tensor([0.0, 1.0, 0.5], dtype=torch.float64)
+    for expert in (-3.0, 1.0):
+        rewards = torch.cat([own.new_tensor([expert]), own])
+        advantages = group_normalized_advantages(rewards, index, is_self=is_self)
+        alone = group_normalized_advantages(own, index[1:])
+        torch.testing.assert_close(advantages[1:], alone, rtol=0, atol=1e-12)
+        assert advantages[0].item() == pytest.approx((expert - 0.5) / (0.5 + 1e-6))
+
+
+def test_equal_demonstrations_without_own_samples_get_zero():
+    rewards, index = torch.tensor([0.7, 0.7, 1.0, 0.0]), torch.tensor([0, 0, 1, 1])
+    advantages = group_normalized_advantages(rewards, index, is_self=torch.zeros(4, dtype=torch.bool))
+    assert advantages.tolist() == pytest.approx([0.0, 0.0, 1.0, 0.0])
+
+
+def test_batch_scale_of_a_share_is_that_of_the_whole():
+    rewards, index, _ = ragged(5, (4, 3, 5))
+    whole = group_normalized_advantages(rewards, index, scale="batch")
+    torch.testing.assert_close(
+        whole * (rewards.std() + 1e-6), group_normalized_advantages(rewards, index, scale="none"), rtol=0, atol=1e-12
+    )
+    for name in index.unique():
+        rows = index == name
+        share = group_normalized_advantages(rewards[rows], index[rows], scale="batch", batch_rewards=rewards)
+        torch.testing.assert_close(share, whole[rows], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("sizes", [(8,), (1, 1, 1), (1, 2, 3, 7, 4), (2, 2)], ids=str)
+@pytest.mark.parametrize("binary", [True, False], ids=["right-or-wrong", "graded"])
+def test_max_rl_agrees_with_loops(sizes, seed: int, binary: bool):
+    rewards, index, _ = ragged(seed, sizes)
+    rewards = (rewards > 0).double() if binary else rewards.abs()
+    expected = torch.tensor(reference.max_rl(rewards.tolist(), index.tolist()), dtype=torch.float64)
+    torch.testing.assert_close(max_rl_advantages(rewards, index), expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("right", range(9))
+def test_max_rl_of_right_and_wrong_answers_is_its_closed_form(right: int):
+    rewards = torch.tensor([1.0] * right + [0.0] * (8 - right), dtype=torch.float64)
+    advantages = max_rl_advantages(rewards, torch.zeros(8, dtype=torch.long))
+    expected = [0.0] * 8 if right in (0, 8) else [(8 - right) / right] * right + [-1.0] * (8 - right)
+    assert advantages.tolist() == pytest.approx(expected, abs=1e-12)
+    assert advantages.sum().item() == pytest.approx(0, abs=1e-12)
+
+
+def test_max_rl_is_the_gradient_of_the_log_probability_of_success():
+    # Of a policy over 4 answers, 2 of them right, as the mean over very many samples.
+    logits = torch.tensor([0.3, -0.4, 0.9, -0.2], dtype=torch.float64, requires_grad=True)
+    right = torch.tensor([1.0, 0.0, 0.0, 1.0], dtype=torch.float64)
+    (expected,) = torch.autograd.grad((logits.softmax(0) @ right).log(), logits)
+    samples = logits.detach().softmax(0).multinomial(200_000, True, generator=torch.Generator().manual_seed(0))
+    advantages = max_rl_advantages(right[samples], torch.zeros_like(samples))
+    (actual,) = torch.autograd.grad((advantages * logits.log_softmax(0)[samples]).mean(), logits)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=0.01)
+
+
+def test_max_rl_of_a_group_of_one_is_its_reward():
+    assert max_rl_advantages(torch.tensor([0.25, 0.0]), torch.tensor([3, 1])).tolist() == [0.25, 0.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("reward", [0.0, 0.1, 1 / 3, 1e-40])
+def test_max_rl_of_an_all_equal_group_is_exactly_zero(reward: float, dtype: torch.dtype):
+    rewards = torch.tensor([reward] * 7 + [1.0, 0.0]).to(dtype)
+    advantages = max_rl_advantages(rewards, torch.tensor([4] * 7 + [2, 2]))
+    assert advantages.tolist() == [0.0] * 7 + [1.0, -1.0]
+
+
+def test_max_rl_refuses_a_negative_reward():
+    with pytest.raises(ValueError, match=r"`rewards\[1\]`: expected at least 0 for MaxRL, got -0.5; score from 0 up"):
+        max_rl_advantages(torch.tensor([1.0, -0.5]), torch.zeros(2, dtype=torch.long))

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from lightning_gft import (
     AdaptiveCoefficientRectifier,
     ArithmeticDataModule,
+    ContinuousCoefficientRectifier,
     Evaluation,
     ExpertSource,
     GFTLitModule,
@@ -22,6 +23,7 @@ from lightning_gft import (
     SelfSource,
     TeacherSource,
 )
+from lightning_gft.annealing import Annealing
 from lightning_gft.arithmetic.problems import ARITHMETIC_ALPHABET
 from lightning_gft.policy import ScratchPolicy
 from tests.module.runs import ROWS, Rows, fit, make_module, sgd, weights
@@ -33,7 +35,11 @@ Finished = tuple[GFTLitModule, dict[str, Tensor]]
 def module_of_everything() -> GFTLitModule:
     """Return a module whose state is not in its weights alone."""
     return make_module(
-        GFTLoss(AdaptiveCoefficientRectifier(0.3, momentum=0.5)),
+        GFTLoss(
+            AdaptiveCoefficientRectifier(0.3, momentum=0.5),
+            rectify="demonstrations",
+            otherwise=ContinuousCoefficientRectifier(Annealing(0.7, 0.1, 20)),
+        ),
         {
             "expert": ExpertSource(),
             "teacher": TeacherSource(2),  # of 3: chosen by the seed
@@ -72,13 +78,17 @@ def whole() -> Finished:
 def assert_same(actual: Finished, expected: Finished) -> None:
     torch.testing.assert_close(weights(actual[0]), weights(expected[0]), rtol=0, atol=0)
     torch.testing.assert_close(actual[1], expected[1], rtol=0, atol=0)
-    assert actual[0].loss.rectifier.threshold == expected[0].loss.rectifier.threshold != 0.7
+    for rectifier in ("rectifier", "otherwise"):
+        thresholds = [getattr(module.loss, rectifier).threshold for module, _ in (actual, expected)]
+        assert thresholds[0] == thresholds[1] != 0.7
 
 
 def test_the_same_seed_repeats_the_run(whole: Finished):
     again = run(max_epochs=2)
     assert_same(again, whole)
-    assert {"train/reward", "train/threshold", "val/mean@2", "val/second_skill/kl"} <= set(again[1])
+    assert {"train/reward", "train/threshold", "train/otherwise/threshold", "val/mean@2", "val/second_skill/kl"} <= set(
+        again[1]
+    )
     assert [g.responses for g in again[0].sampler.made] == [g.responses for g in whole[0].sampler.made]
 
 

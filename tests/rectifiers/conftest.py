@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lightning_gft.annealing import Annealing
 from lightning_gft.rectifiers import (
     AdaptiveCoefficientRectifier,
     CoefficientRectifier,
@@ -21,6 +22,7 @@ RECTIFIERS: dict[str, tuple[Callable[[], CoefficientRectifier], Callable[[float]
     "identity": (IdentityRectifier, lambda p: 1.0),
     "dynamic": (lambda: DynamicCoefficientRectifier(0.5), lambda p: reference.rectified(p, 0.5)),
     "continuous": (lambda: ContinuousCoefficientRectifier(0.5), lambda p: reference.continuous(p, 0.5)),
+    "annealed": (lambda: DynamicCoefficientRectifier(Annealing(0.5, 0.5, 3)), lambda p: reference.rectified(p, 0.5)),
     "adaptive": (
         lambda: AdaptiveCoefficientRectifier(0.3, momentum=0.5, initial_threshold=0.5),
         lambda p: reference.rectified(p, 0.5),

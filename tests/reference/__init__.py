@@ -1,6 +1,6 @@
 """Slow, obvious oracles: plain Python numbers and loops, written from the formulas and not from the package."""
 
-from tests.reference.advantages import group_normalized, leave_one_out, self_baseline
+from tests.reference.advantages import group_normalized, leave_one_out, max_rl, self_baseline
 from tests.reference.batches import groups_with_shared_prompts, random_groups
 from tests.reference.coefficients import continuous, rectified
 from tests.reference.distributions import entropy, logprob
@@ -21,6 +21,7 @@ __all__ = [
     "groups_with_shared_prompts",
     "leave_one_out",
     "logprob",
+    "max_rl",
     "pass_at_k_by_counting",
     "pass_at_k_by_enumeration",
     "random_groups",

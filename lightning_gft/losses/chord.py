@@ -1,0 +1,72 @@
+"""Supervised fine-tuning and policy gradients under one changing weight."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from lightning_gft.annealing import Annealing
+from lightning_gft.functional import Reduction
+from lightning_gft.losses.annealed import Annealed
+from lightning_gft.losses.base import GroupLoss
+from lightning_gft.losses.grpo import GRPOLoss
+from lightning_gft.losses.mixed import MixedLoss
+from lightning_gft.losses.sft import SFTLoss
+from lightning_gft.types import GroupBatch, Source, TokenBatch
+
+_PAPER = Annealing(start=0.9, end=0.05, num_steps=200, shape="cosine")
+
+
+class CHORDLoss(MixedLoss):
+    """CHORD-mu (arXiv 2508.11408): ``(1 - mu) * GRPO + mu * SFT``, each averaged over its own tokens.
+
+    The coefficients are ``mu`` on demonstrations and ``(1 - mu)`` times GRPO's on own samples. The paper compares own
+    samples alone: choose such an advantage. Reports the ``mu`` of the last update, whose steps checkpoints count.
+
+    Args:
+        mu: A number from 0 to 1, or an :class:`~lightning_gft.Annealing`; default: the paper's, 0.9 to 0.05 in 200.
+        own: Objective on own samples; default :class:`~lightning_gft.GRPOLoss`.
+        reduction: What both means are taken over; those of ``own`` play no part.
+        max_completion_length: Divides each response with ``reduction="constant-length"``.
+
+    Raises:
+        ValueError: If ``mu`` is not from 0 to 1.
+
+    Example:
+        >>> CHORDLoss(mu=Annealing(start=0.5, end=0.02, num_steps=400)).mu.now
+        0.5
+    """
+
+    def __init__(
+        self,
+        mu: float | Annealing = _PAPER,
+        own: GroupLoss | None = None,
+        reduction: Reduction = "token-mean",
+        max_completion_length: int | None = None,
+    ) -> None:
+        super().__init__(SFTLoss(), own or GRPOLoss(), reduction, max_completion_length)
+        self.mu = Annealed("mu", mu, of=type(self).__name__, least=0, most=1)
+
+    @override
+    def shares(self, groups: GroupBatch) -> list[Tensor]:
+        own = groups.source == Source.SELF
+        return [~own, own]
+
+    @override
+    def coefficients(self, tokens: TokenBatch) -> Tensor:
+        coefficients, mu = super().coefficients(tokens), self.mu.now
+        return torch.where(tokens.source == Source.SELF, (1 - mu) * coefficients, mu * coefficients)
+
+    @override
+    def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:
+        super().update(tokens, super().coefficients(tokens))  # without mu
+
+    @override
+    def step(self) -> None:
+        super().step()
+        self.mu.step()
+
+    @override
+    def compute(self) -> dict[str, Tensor | float]:
+        return {**super().compute(), "mu": self.mu.num_steps.new_tensor(self.mu.last, dtype=torch.float64)}

@@ -1,0 +1,55 @@
+"""Clipped importance sampling policy optimization."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from typing_extensions import override
+
+from lightning_gft.checks import check_number
+from lightning_gft.functional import Reduction
+from lightning_gft.losses.ratio import RatioLoss
+from lightning_gft.types import TokenBatch
+
+
+class CISPOLoss(RatioLoss):
+    """CISPO (MiniMax-M1, arXiv 2506.13585): the coefficient is ``A * min(r, epsilon_high)``, ``r = p / p_old``.
+
+    A large ratio counts no more than the ceiling, but no token loses its gradient. As in TRL, the ceiling is
+    ``epsilon_high`` itself and there is no floor; verl limits the ratio to ``[1 - low, 1 + high]``, so that its
+    ``high=4`` is ``epsilon_high=5`` here. In the first update on a batch all ratios are 1.
+
+    Reports the share of trained tokens with a positive advantage and a ratio above the ceiling as ``cispo_clip_ratio``,
+    and ``ratio_mean`` and ``ratio_max``.
+
+    Args:
+        epsilon_high: Largest ratio; ScaleRL (2510.13786) advises 5.
+        reduction: What the mean is taken over.
+        max_completion_length: Divides each response with ``reduction="constant-length"``.
+        mask_truncated_completions: Neither train on own samples that did not end before their limit, nor count them.
+
+    Raises:
+        ValueError: If ``epsilon_high`` is below 1.
+
+    Example:
+        >>> CISPOLoss().epsilon_high
+        5.0
+    """
+
+    def __init__(
+        self,
+        epsilon_high: float = 5.0,
+        reduction: Reduction = "token-mean",
+        max_completion_length: int | None = None,
+        mask_truncated_completions: bool = False,
+    ) -> None:
+        super().__init__(["cispo_clip_ratio"], reduction, max_completion_length, mask_truncated_completions)
+        remedy = "it is the largest ratio itself, not its distance from 1"
+        self.epsilon_high = check_number("epsilon_high", epsilon_high, least=1, of=type(self).__name__, remedy=remedy)
+
+    @override
+    def coefficients(self, tokens: TokenBatch) -> Tensor:
+        return tokens.advantages * self.logratio(tokens).exp().clamp(max=self.epsilon_high)
+
+    @override
+    def clipped(self, tokens: TokenBatch) -> tuple[Tensor, ...]:
+        return ((self.logratio(tokens).exp() > self.epsilon_high) & (tokens.advantages > 0),)

@@ -1,0 +1,52 @@
+"""Objectives made of others."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from typing_extensions import override
+
+from lightning_gft.losses.base import GroupLoss
+from lightning_gft.types import GroupBatch, Need
+
+
+class CompositeLoss(GroupLoss):
+    """Hands on to the losses within what each of them has to hear."""
+
+    @abstractmethod
+    def within(self) -> tuple[GroupLoss, ...]:
+        """Return the losses that this one is made of."""
+
+    @override
+    def needs(self) -> frozenset[Need]:
+        return frozenset[Need]().union(*(loss.needs() for loss in self.within()))
+
+    @override
+    def check_group(self, num_responses: int, num_own: int) -> None:
+        for loss in self.within():
+            loss.check_group(num_responses, num_own)
+
+    @override
+    def setup(self) -> None:
+        for loss in self.within():
+            loss.setup()
+
+    @override
+    def close(self) -> None:
+        for loss in self.within():
+            loss.close()
+
+    @override
+    def update_groups(self, groups: GroupBatch) -> None:
+        for loss in self.within():
+            loss.update_groups(groups)
+
+    @override
+    def reset(self) -> None:
+        for loss in self.within():
+            loss.reset()
+
+    @override
+    def step(self) -> None:
+        for loss in self.within():
+            loss.step()

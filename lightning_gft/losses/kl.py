@@ -1,0 +1,79 @@
+"""A penalty on the divergence from the starting policy, around any objective."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+from typing_extensions import override
+
+from lightning_gft.checks import check_number
+from lightning_gft.errors import GFTValueError
+from lightning_gft.functional.logprobs import log_ratio
+from lightning_gft.losses.base import GroupLoss
+from lightning_gft.losses.wrapper import LossWrapper
+from lightning_gft.metrics import ExactMean
+from lightning_gft.types import GroupBatch, Need, TokenBatch
+
+
+class KLPenalty(LossWrapper):
+    """Any loss plus ``beta`` times an estimate of the divergence from the policy that training began with.
+
+    With ``d = log p - log p_ref``, what is subtracted from a token's coefficient, and what that is on own samples:
+
+    * ``"forward"``: ``beta * (1 - exp(-d))``, from Schulman's k3, ``exp(-d) - 1 + d``: the gradient of ``KL(ref || p)``
+    * ``"reverse"``: ``beta * d``, from k2, ``d ** 2 / 2``: the gradient of ``KL(p || ref)``
+
+    Both are unbiased in the first update on a batch, at the sampled prefixes, and neither is on demonstrations. GRPO
+    (arXiv 2402.03300) and TRL (``use_bias_correction_kl=False``) take ``"forward"``. Reports the mean of k3 as ``kl``.
+
+    Args:
+        loss: The objective, whose mean the penalty shares.
+        beta: Weight of the penalty, 0.04 in GRPO's paper.
+        direction: Which divergence it lowers: ``"forward"`` is ``KL(ref || p)``, ``"reverse"`` is ``KL(p || ref)``.
+
+    Raises:
+        ValueError: If ``beta`` is negative or ``direction`` unknown.
+
+    Example:
+        >>> from lightning_gft import SFTLoss
+        >>> KLPenalty(SFTLoss(), beta=0.04).needs()
+        frozenset({'ref_logprobs'})
+    """
+
+    def __init__(
+        self, loss: GroupLoss, beta: float = 0.04, direction: Literal["forward", "reverse"] = "forward"
+    ) -> None:
+        super().__init__(loss)
+        if direction not in ("forward", "reverse"):
+            raise GFTValueError(f"`direction`: expected forward or reverse, got {direction!r}; use one")
+        self.beta, self.direction = check_number("beta", beta, least=0, of=type(self).__name__), direction
+        self.kl = ExactMean()
+
+    @override
+    def can_skip(self, groups: GroupBatch) -> Tensor:
+        return GroupLoss.can_skip(self, groups)  # nothing: the penalty acts on every sequence
+
+    @override
+    def needs(self) -> frozenset[Need]:
+        return super().needs() | {"ref_logprobs"}
+
+    @override
+    def coefficients(self, tokens: TokenBatch) -> Tensor:
+        d = log_ratio(tokens.logprobs, tokens.ref_logprobs)
+        return self.loss.coefficients(tokens) - self.beta * (d if self.direction == "reverse" else -(-d).expm1())
+
+    @override
+    def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:
+        super().update(tokens, coefficients)
+        d = log_ratio(tokens.logprobs, tokens.ref_logprobs)
+        self.kl.update((-d).expm1() + d)
+
+    @override
+    def compute(self) -> dict[str, Tensor | float]:
+        return {**super().compute(), "kl": self.kl.compute()}
+
+    @override
+    def reset(self) -> None:
+        super().reset()
+        self.kl.reset()

@@ -1,0 +1,85 @@
+"""Objectives that rectify tokens, all or some."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from lightning_gft.errors import GFTValueError
+from lightning_gft.functional import Reduction
+from lightning_gft.losses.base import GroupLoss
+from lightning_gft.losses.chosen import Chosen, choose
+from lightning_gft.metrics import CoefficientsBySource
+from lightning_gft.rectifiers import CoefficientRectifier, DynamicCoefficientRectifier, IdentityRectifier
+from lightning_gft.types import TokenBatch
+
+
+class RectifiedLoss(GroupLoss):
+    """One rectifier for the tokens that are chosen, and perhaps another for all others; reports what both did.
+
+    Args:
+        rectifier: Default: the paper's, ``DynamicCoefficientRectifier(threshold=0.7)``.
+        reduction: What the mean is taken over.
+        rectify: The tokens that ``rectifier`` is for.
+        otherwise: For all other tokens; default :class:`~lightning_gft.IdentityRectifier`.
+        max_completion_length: Divides each response with ``reduction="constant-length"``.
+
+    Raises:
+        ValueError: If ``rectify`` is unknown, or leaves no tokens to ``otherwise``.
+    """
+
+    def __init__(
+        self,
+        rectifier: CoefficientRectifier | None = None,
+        reduction: Reduction = "token-mean",
+        rectify: Chosen = "all",
+        otherwise: CoefficientRectifier | None = None,
+        max_completion_length: int | None = None,
+    ) -> None:
+        super().__init__(reduction, max_completion_length)
+        if rectify not in get_args(Chosen):
+            raise GFTValueError(f"`rectify`: expected one of {', '.join(get_args(Chosen))}, got {rectify!r}; use one")
+        if rectify == "all" and otherwise is not None:
+            raise GFTValueError(
+                f"`otherwise`: expected null with rectify='all', got {type(otherwise).__name__}; let `rectify` choose "
+                "the tokens of `rectifier`, or leave `otherwise` out"
+            )
+        self.rectifier = rectifier or DynamicCoefficientRectifier()
+        self.rectify: Chosen = rectify
+        self.otherwise = None if rectify == "all" else otherwise or IdentityRectifier()
+        self.statistics = CoefficientsBySource()
+
+    def rectified(self, tokens: TokenBatch) -> Tensor:
+        """Return ``C(p)`` of tokens ``[m]``, detached."""
+        if self.otherwise is None:
+            return self.rectifier.rectify(tokens.logprobs)
+        given = self.rectifier.rectify(tokens.logprobs), self.otherwise.rectify(tokens.logprobs)
+        return torch.where(choose(self.rectify, tokens), *given)
+
+    def count(self, tokens: TokenBatch, rectified: Tensor) -> None:
+        """Count tokens with their ``C(p)``, ``[m]``; one with NaN is not counted."""
+        self.statistics.update(tokens, rectified)
+        if self.otherwise is not None:
+            chosen = choose(self.rectify, tokens)
+            self.otherwise.update(tokens.logprobs, rectified.masked_fill(chosen, torch.nan))
+            rectified = rectified.masked_fill(~chosen, torch.nan)
+        self.rectifier.update(tokens.logprobs, rectified)
+
+    @override
+    def compute(self) -> dict[str, Tensor | float]:
+        others = {} if self.otherwise is None else self.otherwise.compute()
+        others = {f"otherwise/{name}": figure for name, figure in others.items()}
+        return {**self.rectifier.compute(), **others, **self.statistics.compute()}
+
+    @override
+    def reset(self) -> None:
+        for metric in filter(None, (self.rectifier, self.otherwise, self.statistics)):
+            metric.reset()
+
+    @override
+    def step(self) -> None:
+        for rectifier in filter(None, (self.rectifier, self.otherwise)):
+            rectifier.step()

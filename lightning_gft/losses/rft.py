@@ -1,0 +1,48 @@
+"""Rejection-sampling fine-tuning."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from lightning_gft.checks import check_number
+from lightning_gft.functional import Reduction
+from lightning_gft.losses.composition import check_own_samples
+from lightning_gft.losses.imitation import ImitationLoss
+from lightning_gft.types import GroupBatch, Source, TokenBatch
+
+
+class RFTLoss(ImitationLoss):
+    """Maximum likelihood of the policy's own correct samples: rejection-sampling fine-tuning (RFT, arXiv 2308.01825).
+
+    The coefficient is 1. A sample is correct if its reward, the weighted sum of all rewards of the sampler, is at least
+    ``correct_reward``. Wrong samples and demonstrations are neither trained on nor counted in the mean.
+
+    Args:
+        correct_reward: Smallest reward of a correct sample.
+        reduction: What the mean is taken over.
+
+    Raises:
+        ValueError: If ``correct_reward`` is not finite; at the start of a run if no source draws own samples.
+
+    Example:
+        >>> RFTLoss(correct_reward=1.0).needs()
+        frozenset()
+    """
+
+    def __init__(self, correct_reward: float = 1.0, reduction: Reduction = "token-mean") -> None:
+        super().__init__(reduction)
+        self.correct_reward = check_number("correct_reward", correct_reward, of=type(self).__name__)
+
+    @override
+    def takes_part(self, groups: GroupBatch) -> Tensor:
+        return (groups.source == Source.SELF) & (groups.rewards >= self.correct_reward)
+
+    @override
+    def check_group(self, num_responses: int, num_own: int) -> None:
+        check_own_samples(self, num_own)
+
+    @override
+    def coefficients(self, tokens: TokenBatch) -> Tensor:
+        return torch.ones_like(tokens.logprobs)

@@ -1,0 +1,67 @@
+"""One objective around another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import Tensor
+from typing_extensions import override
+
+from lightning_gft.losses.base import GroupLoss
+from lightning_gft.losses.composite import CompositeLoss
+from lightning_gft.types import GroupBatch, TokenBatch
+
+
+class LossWrapper(CompositeLoss):
+    """Asks another loss wherever it does not say otherwise; a subclass gives :meth:`coefficients`.
+
+    One that changes coefficients of 0 overrides :meth:`can_skip`.
+
+    Args:
+        loss: The objective within.
+
+    Example:
+        >>> from lightning_gft import GFTLoss
+        >>> class Halved(LossWrapper):
+        ...     def coefficients(self, tokens):
+        ...         return 0.5 * self.loss.coefficients(tokens)
+        >>> sorted(Halved(GFTLoss()).needs())
+        ['advantages']
+    """
+
+    def __init__(self, loss: GroupLoss) -> None:
+        super().__init__(loss.reduction, loss.max_completion_length)
+        self.loss = loss
+
+    @override
+    def within(self) -> tuple[GroupLoss, ...]:
+        return (self.loss,)
+
+    @override
+    def takes_part(self, groups: GroupBatch) -> Tensor:
+        return self.loss.takes_part(groups)
+
+    @override
+    def can_skip(self, groups: GroupBatch) -> Tensor:
+        return self.loss.can_skip(groups)
+
+    @override
+    def shares(self, groups: GroupBatch) -> list[Tensor]:
+        return self.loss.shares(groups)
+
+    @override
+    def reduce(self, groups: GroupBatch) -> tuple[Tensor, Tensor]:
+        # The loss within reduces in its way, but over what takes part here.
+        return self.loss.reduce(replace(groups, set_aside=~self._taken(groups)))
+
+    @override
+    def normalize(self, groups: GroupBatch, weights: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        return self.loss.normalize(groups, weights, counts)
+
+    @override
+    def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:
+        self.loss.update(tokens, self.loss.coefficients(tokens))  # its own, not what became of them
+
+    @override
+    def compute(self) -> dict[str, Tensor | float]:
+        return self.loss.compute()
