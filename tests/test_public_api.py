@@ -100,6 +100,10 @@ CONSTRUCTORS = {
     "SelfBaselineAdvantage": "",
     "SelfSource": "num_generations=4, max_new_tokens=512, temperature=1.0, top_p=1.0, top_k=0, "
     "min_p=None, min_new_tokens=0, stop_strings=''",
+    "Stage": "loss=None, sources=None, rewards=None, advantage=None, optimizer=None, reset_optimizer=False, "
+    "learning_rate=None, lr_scheduler=None, updates_per_batch=None, reference='run', "
+    "max_steps=None, max_epochs=None, until=None",
+    "StageSchedule": "stages, dirpath=None, save=True",
     "TeacherSource": "num_responses=3",
     "TimeLimitedReward": "reward, seconds",
     "TransformersEngine": "max_batch_size=1024",

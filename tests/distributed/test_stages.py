@@ -11,7 +11,7 @@ from torch.optim import SGD, AdamW
 
 from lightning_gft import DFTLoss, Evaluation, ExpertSource, GFTLoss, LoRA, SelfSource, SFTLoss
 from lightning_gft.callbacks import Stage, StageSchedule, Until
-from tests.callbacks.staged import TowardsReference, adaptive
+from tests.callbacks.stages.runs import TowardsReference, adaptive
 from tests.conftest import quick
 from tests.distributed.launch import run_two_processes
 from tests.module.runs import ROWS, Rows, double_loader, fit, make_module, weights
