@@ -20,8 +20,8 @@ from lightning_gft import (
     Policy,
     PromptBatch,
     RewardAdvantage,
-    SelfSource,
     RFTLoss,
+    SelfSource,
     Source,
     TeacherSource,
 )

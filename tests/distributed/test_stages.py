@@ -11,7 +11,7 @@ from torch.optim import SGD, AdamW
 
 from lightning_gft import DFTLoss, Evaluation, ExpertSource, GFTLoss, LoRA, SelfSource, SFTLoss
 from lightning_gft.callbacks import Stage, StageSchedule, Until
-from tests.callbacks.staged import TowardsReference, adaptive
+from tests.callbacks.stages.runs import TowardsReference, adaptive
 from tests.conftest import quick
 from tests.distributed.launch import run_two_processes
 from tests.module.runs import ROWS, Rows, double_loader, fit, make_module, weights
@@ -53,14 +53,16 @@ def train(rank: int, root: str, strategy: str | None, lora: LoRA | None, ckpt_pa
         val_check_interval=2,
         **distributed,
     )
-    figures = {k: float(v) for k, v in trainer.callback_metrics.items() if not k.endswith("per_second")}
+    figures = {k: float(v) for k, v in trainer.callback_metrics.items() if not k.endswith(("per_second", "tokens/s"))}
     return weights(module), figures
 
 
-@pytest.mark.parametrize(
-    ("strategy", "lora"), quick([("ddp", None), ("fsdp", None), ("ddp", LoRA(r=2)), ("fsdp", LoRA(r=2))], ("ddp", None))
-)
-def test_two_ranks_run_stages_as_one_and_resume_them(strategy: str, lora: LoRA | None, tmp_path: Path):
+CASES = {"ddp": None, "fsdp": None, "ddp with adapters": LoRA(r=2), "fsdp with adapters": LoRA(r=2)}
+
+
+@pytest.mark.parametrize("case", quick(CASES, "ddp"))
+def test_two_ranks_run_stages_as_one_and_resume_them(case: str, tmp_path: Path):
+    strategy, lora = case.split()[0], CASES[case]
     expected, expected_figures = train(0, str(tmp_path / "alone"), None, lora)
     whole = run_two_processes(train, str(tmp_path / "whole"), strategy, lora)
     for own, figures in whole:
