@@ -12,6 +12,8 @@ from lightning_gft.arithmetic import ArithmeticDataModule as ArithmeticDataModul
 from lightning_gft.arithmetic import ArithmeticPolicy as ArithmeticPolicy
 from lightning_gft.callbacks import GroupWriter as GroupWriter
 from lightning_gft.callbacks import HuggingFaceExport as HuggingFaceExport
+from lightning_gft.callbacks import Stage as Stage
+from lightning_gft.callbacks import StageSchedule as StageSchedule
 from lightning_gft.data import GroupDataModule as GroupDataModule
 from lightning_gft.data import PromptDataModule as PromptDataModule
 from lightning_gft.distributed import FSDP2Strategy as FSDP2Strategy

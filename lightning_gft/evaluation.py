@@ -53,7 +53,8 @@ class Evaluation:
         stop_strings: A text, or several, whose appearance ends a response; give those of the ``SelfSource``.
         reward: Name of the reward that tells whether a response is correct; by default the first that is no penalty.
         correct_reward: A response with at least this reward is correct.
-        kl: Whether to measure the divergence from the starting policy, for which a frozen copy of it is kept.
+        kl: Whether to measure the divergence from the starting policy, for which a frozen copy of it is kept,
+            whatever the reference of the loss is.
         seed: The same in every evaluation, so that differences are the policy's.
 
     Raises:
@@ -154,7 +155,7 @@ class Evaluator:
 
         Args:
             policy: The policy.
-            reference: Whether its reference may be run, too.
+            reference: Whether the policy as it was loaded may be run, too.
         """
         self.leave()
         models = [policy.model, policy.reference_model if reference and self.settings.kl else None]
@@ -172,7 +173,7 @@ class Evaluator:
 
         Args:
             prompts: Those of one data set.
-            policy: With a reference where the divergence from it is wanted.
+            policy: Kept as it was loaded where the divergence from it is wanted.
             rewards: The rewards that training uses.
             seed: The seed of this batch.
             max_tokens: Tokens to run at once.
@@ -199,7 +200,7 @@ class Evaluator:
 
     def _divergence(self, policy: Policy, samples: GroupBatch, logprobs: Tensor, max_tokens: int) -> Tensor:
         """Schulman's k3 estimate, never negative and unbiased for samples drawn at temperature 1."""
-        with policy.reference():
+        with policy.as_loaded():
             ref_logprobs, _ = policy.token_logprobs(samples, max_tokens)
         log_ratio = (ref_logprobs - logprobs)[samples.response_mask]
         return log_ratio.exp() - 1 - log_ratio

@@ -29,6 +29,7 @@ from lightning_gft.seeds import combine_seeds
 from lightning_gft.training import (
     PartsLife,
     Rows,
+    Stages,
     TrainingStatistics,
     UpdateGuard,
     Updates,
@@ -62,12 +63,13 @@ class GFTLitModule(LightningModule):
             ``None`` carries on.
 
     Attributes:
-        evaluator: Draws and measures; read when it is used, like ``sampler`` and ``loss``: a callback may exchange all
-            three between two steps.
+        evaluator: Draws and measures. A callback may exchange it, ``sampler`` and ``loss`` between two steps.
+        stages: What a :class:`~lightning_gft.callbacks.StageSchedule` puts in their places.
+        needs_reference: Whether any loss of the run needs the policy as it was loaded; ``None`` asks the first.
 
     Raises:
-        ValueError: If a number is out of range, or the sampler does not give what the loss needs; when
-            training starts, if a row of the data could not be scored or answered.
+        ValueError: If a number is out of range, or the sampler does not give what the loss needs; when training
+            starts, if a row of the data could not be scored or answered.
         TypeError: If the policy or the optimizer is of another kind.
 
     Example:
@@ -85,6 +87,7 @@ class GFTLitModule(LightningModule):
     """
 
     policy: Policy
+    needs_reference: bool | None = None
 
     def __init__(
         self,
@@ -101,17 +104,14 @@ class GFTLitModule(LightningModule):
         max_uninformative_batches: int | None = 100,
     ) -> None:
         super().__init__()
-        # Only by hand can one normaliser span micro-batches and ranks.
-        self.automatic_optimization = False
+        self.automatic_optimization = False  # only by hand can one normaliser span micro-batches and ranks
         self.strict_loading = False  # what is frozen is not in checkpoints; the rest is checked when one is loaded
         check_kind("policy", policy, PolicyLoader, "PretrainedPolicy('path/or/name')")
         check_kind("sampler", sampler, GroupSampler, "GroupSampler(sources={...}, rewards={...})")
         check_kind("loss", loss, GroupLoss, "GFTLoss()")
         check_kind("evaluation", evaluation or Evaluation(), Evaluation, "Evaluation(num_samples=8)")
         check_sampler(sampler, loss)
-        self.policy_loader = policy
-        self.sampler = sampler
-        self.loss = loss
+        self.policy_loader, self.sampler, self.loss = policy, sampler, loss
         self.evaluator = Evaluator(evaluation or Evaluation())
         self.evaluator.reward_name(sampler.rewards)
         self.updates_per_batch = check_count("updates_per_batch", updates_per_batch)
@@ -122,6 +122,7 @@ class GFTLitModule(LightningModule):
         self.run = Run(self, optimizer, lr_scheduler)
         self.rows = Rows(self, self.run.steps)
         self.life = PartsLife()
+        self.stages = Stages(self)
         self.base_seed = 0
 
     @property
@@ -129,9 +130,15 @@ class GFTLitModule(LightningModule):
         """The policy's tokenizer, there before its weights are."""
         return self.policy_loader.tokenizer
 
+    @property
+    def keeps_reference(self) -> bool:
+        """Whether the policy is kept as it was loaded: for the KL of evaluation or the reference of a loss."""
+        needed = "ref_logprobs" in self.loss.needs() if self.needs_reference is None else self.needs_reference
+        return self.evaluator.settings.kl or needed
+
     def logged_names(self) -> set[str]:
         """Return the names under which figures are logged while training; a subclass that logs more adds its own."""
-        return {*logged_names(self.trainer, self.loss, self.sampler, self.evaluator), *self.rows.progress_names}
+        return {*logged_names(self.trainer, self.stages.all(), self.evaluator), *self.rows.progress_names}
 
     @classmethod
     @override
@@ -156,25 +163,20 @@ class GFTLitModule(LightningModule):
     def setup(self, stage: str) -> None:
         prepare(self.trainer)  # callbacks too that a subclass configures
         self.base_seed = torch.initial_seed()
-        check_tokenizer(self.sampler, self.tokenizer)
-        self.life.begin(parts_of(self.sampler, self.loss), self.device)  # some demonstrations are scored now
+        check_tokenizer(self.stages.samplers(), self.tokenizer)
+        self.life.begin(self.stages.parts(), self.device)  # some demonstrations are scored now
         check_run(self.trainer, self, stage, own_code=type(self) is not GFTLitModule)
 
     @override
     def configure_model(self) -> None:
         if not hasattr(self, "policy"):
-            self.policy = load_policy(self._load_policy, self._trainer)
+            self.policy = load_policy(self.run.load_policy, self._trainer)
             if self._trainer is not None:
                 warn_of_slow_bfloat16(self.trainer, self.policy.parameters())
 
-    def _load_policy(self) -> Policy:
-        self.policy = self.policy_loader.load(self.evaluator.settings.kl or "ref_logprobs" in self.loss.needs())
-        _ = self.run.frozen  # as they are now
-        return self.policy
-
     @override
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        return self.run.configure_optimizers()
+        return self.run.optimizer.configure()
 
     @override
     def on_fit_start(self) -> None:
@@ -183,7 +185,7 @@ class GFTLitModule(LightningModule):
     @override
     def on_train_start(self) -> None:
         self.run.start_training()
-        self.updates.start(self.run.trained_weights)
+        self.updates.start(self.run.optimizer.weights)
         self.life.reset()  # what was counted before training
 
     @override
@@ -217,8 +219,7 @@ class GFTLitModule(LightningModule):
         self.guard.check_groups(groups, self.loss, reduce)
         plan = plan_step(groups, self.loss, self.policy, self.micro_batch_tokens, reduce, self.trainer.world_size)
         update = self.updates.run(plan, self.loss, self.policy, self.statistics.count_pass, batch_idx)
-        num_tokens = reduce(groups.lengths.sum(), "sum")
-        figures = self.statistics.collect(num_tokens, time.perf_counter() - started, update)
+        figures = self.statistics.collect(reduce(groups.lengths.sum(), "sum"), time.perf_counter() - started, update)
         self.rows.step(figures | self.life.figures(parts, taken=figures))
         return {"loss": update.loss, "groups": groups}
 

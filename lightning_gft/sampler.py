@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
@@ -55,19 +56,39 @@ class GroupSampler:
         advantage: AdvantageEstimator | None = None,
         num_groups: int | None = None,
     ) -> None:
+        self._take(sources, rewards, advantage, num_groups)
+
+    def with_parts(
+        self,
+        sources: dict[str, ResponseSource] | None = None,
+        rewards: dict[str, Reward] | None = None,
+        advantage: AdvantageEstimator | None = None,
+        num_groups: int | None = None,
+    ) -> Self:
+        """Return a sampler with its own ``num_groups``, and with this one's parts but for those that are given."""
+        other = copy.copy(self)
+        other._take(
+            self.sources if sources is None else sources,
+            self.rewards if rewards is None else rewards,
+            self.advantage if advantage is None else advantage,
+            num_groups,
+        )
+        return other
+
+    def _take(self, sources: Any, rewards: Any, advantage: Any, num_groups: Any) -> None:
         _check_named("sources", sources, ResponseSource, "ExpertSource or SelfSource")
         if isinstance(rewards, Mapping):
             rewards = as_rewards(rewards)
         _check_named("rewards", rewards, Reward, "NumericReward() or ExactMatchReward()")
         if all(reward.weight == 0 for reward in rewards.values()):
             raise GFTValueError("`rewards`: expected one with a weight, got weight=0 for all; give one a weight")
-        self.sources = sources
-        self.rewards = rewards
-        self.advantage = advantage or GroupNormalizedAdvantage()
+        self.sources: dict[str, ResponseSource] = sources
+        self.rewards: dict[str, Reward] = rewards
+        self.advantage: AdvantageEstimator = advantage or GroupNormalizedAdvantage()
         check_kind("advantage", self.advantage, AdvantageEstimator, "GroupNormalizedAdvantage()")
         if num_groups is not None:
             num_groups = check_count("num_groups", num_groups, otherwise="null to sample all prompts")
-        self.num_groups = num_groups
+        self.num_groups: int | None = num_groups
 
     @property
     def group_size(self) -> int:

@@ -107,6 +107,11 @@ CONSTRUCTORS = {
     "SelfSource": "num_generations=4, max_new_tokens=512, temperature=1.0, top_p=1.0, top_k=0, "
     "min_p=None, min_new_tokens=0, stop_strings='', teacher=None",
     "SoftOverlongReward": "max_completion_length, soft_punish_cache, weight=1.0",
+    "Stage": "loss=None, sources=None, rewards=None, advantage=None, num_groups=None, optimizer=None, "
+    "reset_optimizer=False, "
+    "learning_rate=None, lr_scheduler=None, updates_per_batch=None, reference='run', "
+    "max_steps=None, max_epochs=None, until=None",
+    "StageSchedule": "stages, dirpath=None, save=True",
     "TeacherSource": "num_responses=3",
     "TimeLimitedReward": "reward, seconds",
     "TransformersEngine": "max_batch_size=1024",

@@ -94,5 +94,5 @@ def test_demonstrations_are_tried_on_the_text_that_a_reward_asks_for(policy: Pol
     ):
         sampler = GroupSampler({"expert": ExpertSource()}, {"format": reward}, RewardAdvantage())
         recwarn.clear()
-        check_data(data, sampler, 16, policy.tokenizer)
+        check_data(data, [sampler], 16, policy.tokenizer)
         assert len([w for w in recwarn if "demonstrations gets any reward" in str(w.message)]) == warnings

@@ -2,5 +2,6 @@
 
 from lightning_gft.callbacks.export import HuggingFaceExport
 from lightning_gft.callbacks.group_writer import GroupWriter
+from lightning_gft.callbacks.stages import Stage, StageSchedule, Until
 
-__all__ = ["GroupWriter", "HuggingFaceExport"]
+__all__ = ["GroupWriter", "HuggingFaceExport", "Stage", "StageSchedule", "Until"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lightning_gft.checkpoint.frozen import belongs_to, is_reference
+from lightning_gft.checkpoint.frozen import belongs_to
+from lightning_gft.checkpoint.references import is_reference
 from lightning_gft.errors import GFTValueError
 
 NOTE = "lightning_gft"

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from lightning_gft.checkpoint.references import is_reference
+
 _SAMPLED = 256  # values of a weight, spread over it
 _CHUNK = 1 << 24
 _SCALES_OF_8_BITS = ("SCB", "weight_format")  # bitsandbytes keeps them beside the weight; those of 4 bits, below it
@@ -105,15 +107,6 @@ def belongs_to(name: str, weights: Mapping[str, str]) -> bool:
         return f"{layer}.weight" in weights
     parts = name.split(".")
     return any(".".join(parts[:length]) in weights for length in range(1, len(parts)))
-
-
-def is_reference(name: str) -> bool:
-    """Tell whether an entry of a state is the reference policy's: whether a run keeps one is its own affair.
-
-    Args:
-        name: The name of the entry.
-    """
-    return name.startswith("policy.reference_model.") or ".reference." in name  # a copy, or peft's second adapter
 
 
 def _summary(weight: Tensor) -> tuple[int, Tensor]:

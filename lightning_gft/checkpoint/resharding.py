@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
+from lightning_gft.checkpoint.references import weight_name
+
 LayoutFn = Callable[[str, torch.Size, torch.dtype], Tensor]
 """What a tensor is read into, by the name of its weight, its whole shape and its data type."""
 
@@ -42,7 +44,7 @@ def layout_of(module: nn.Module) -> LayoutFn:
     own = module.state_dict()
 
     def layout(name: str, size: torch.Size, dtype: torch.dtype) -> Tensor:
-        weight = own.get(name)
+        weight = own.get(weight_name(name))
         if isinstance(weight, DTensor) and weight.shape == size:
             return torch.empty_like(weight, dtype=dtype)
         return whole_layout(name, size, dtype)
@@ -61,7 +63,7 @@ def split(checkpoint: dict[str, Any], module: nn.Module, names: Sequence[Sequenc
     own = module.state_dict()
 
     def shard(name: str, tensor: Any) -> Any:
-        weight = own.get(name)
+        weight = own.get(weight_name(name))
         if not isinstance(weight, DTensor) or not isinstance(tensor, Tensor) or tensor.shape != weight.shape:
             return tensor
         # Without a source: each rank has all of it.

@@ -134,6 +134,7 @@ class Resumption:
         Args:
             trainer: In ``on_train_start``, with the state of the checkpoint.
         """
+        _load_data_state(trainer)
         loop, position = trainer.fit_loop.epoch_loop, self.position
         due = _is_due(trainer, position.batches, position.batch, position.ends_epoch)
         validates = due and self._missing and sum(trainer.num_val_batches) > 0
@@ -160,6 +161,17 @@ class Resumption:
             trainer: The same.
         """
         trainer.fit_loop.epoch_loop.max_steps = self._max_steps
+
+
+def _load_data_state(trainer: Trainer) -> None:
+    """Take the data to where they were, if they were set up before: a schedule that lasts as long as the run does that.
+
+    Lightning loads their state only when it sets them up.
+    """
+    loop = trainer.fit_loop
+    if loop._combined_loader_states_to_load and loop._data_fetcher is not None:
+        loop._load_combined_loader_states()
+        iter(loop._data_fetcher)
 
 
 def _is_due(trainer: Trainer, batches: int, batch: int, ends_epoch: bool) -> bool:

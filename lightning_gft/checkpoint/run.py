@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +11,23 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_gft.checkpoint.contents import NOTE, check_contents, refuse_other_run, shape_differences
 from lightning_gft.checkpoint.describing import describe_parts
 from lightning_gft.checkpoint.files import check_checkpoint, load_checkpoint
 from lightning_gft.checkpoint.frozen import FrozenWeights
+from lightning_gft.checkpoint.optimizer import RunOptimizer
+from lightning_gft.checkpoint.references import take_moved, with_moved
 from lightning_gft.checkpoint.resuming import Resumption, check_same_path
-from lightning_gft.checkpoint.settings import OptimizerSettings
-from lightning_gft.errors import GFTTypeError, GFTValueError
-from lightning_gft.optimization.optimizer import OptimizerFn, check_optimizer, make_optimizer
-from lightning_gft.schedules import Schedule, SchedulerFn, as_schedule, make_scheduler, optimizer_steps
+from lightning_gft.errors import GFTValueError
+from lightning_gft.optimization.optimizer import OptimizerFn, check_optimizer
+from lightning_gft.schedules import Schedule, SchedulerFn
 
 MEASURED_AT = "measured at step"
 """The key of the step beside the figures that were measured then."""
+_MEASURED = re.compile(r"([^/]+/)?(val|test)/")
+"""What the names of figures of an evaluation begin with, those under the name of a stage too."""
 _LOSS = "loss."
 """What the names of the loss's state begin with."""
 
@@ -39,6 +40,12 @@ class Run:
         optimizer: Gets the trainable parameters.
         lr_scheduler: A schedule, or a function from an optimizer to one; stepped after every optimizer step.
 
+    Attributes:
+        optimizer: The optimizer and its schedule.
+        on_resume: Gets the checkpoint of a fit that resumes, before anything of it is compared: a callback that
+            exchanges parts brings back those that the checkpoint goes with.
+        earlier_parts: What the run was made of in earlier stages, in words.
+
     Raises:
         TypeError: If the optimizer is no function.
     """
@@ -46,15 +53,11 @@ class Run:
     def __init__(
         self, module: LightningModule, optimizer: OptimizerFn, lr_scheduler: Schedule | SchedulerFn | None
     ) -> None:
-        if not callable(optimizer):
-            raise GFTTypeError(
-                "optimizer must be a function from parameters to an optimizer, as in partial(AdamW, lr=1e-5)"
-            )
         self._module: Any = module
-        self.optimizer_fn = optimizer
-        self.schedule = None if lr_scheduler is None else as_schedule(lr_scheduler)
+        self.optimizer = RunOptimizer(module, optimizer, lr_scheduler)
+        self.on_resume: Callable[[Mapping[str, Any]], None] = lambda checkpoint: None
+        self.earlier_parts: dict[str, str] = {}
         self._frozen: FrozenWeights | None = None
-        self._settings: OptimizerSettings | None = None
         self._measured_at = 0
         self._earlier_steps = 0
         self._validated_batches = 0
@@ -64,15 +67,17 @@ class Run:
 
     @property
     def frozen(self) -> FrozenWeights:
-        """Weights that are not trained, as they were when this was first asked for: right after loading."""
+        """Weights that are not trained, as they were right after loading, or when this was first asked for."""
         if self._frozen is None:
             self._frozen = FrozenWeights(self._module)
         return self._frozen
 
-    @property
-    def trained_weights(self) -> list[nn.Parameter]:
-        """The parameters that train."""
-        return [weight for weight in self._module.parameters() if weight.requires_grad]
+    def load_policy(self) -> Any:
+        """Load the module's policy, return it, and note the weights that are not trained."""
+        module = self._module
+        module.policy = module.policy_loader.load(module.keeps_reference)
+        self._frozen = FrozenWeights(module)
+        return module.policy
 
     def steps(self) -> int:
         """Return the optimizer steps taken in this fit; before its first, those of the last fit or the checkpoint."""
@@ -81,7 +86,7 @@ class Run:
     def measured(self) -> dict[str, float]:
         """Return what validation and test have last measured, or had when the checkpoint was written."""
         logged = {} if self._module._trainer is None else self._module._trainer.callback_metrics
-        own = {name: float(value) for name, value in logged.items() if name.startswith(("val/", "test/"))}
+        own = {name: float(value) for name, value in logged.items() if _MEASURED.match(name)}
         if own:
             own[MEASURED_AT] = float(self._measured_at)
         before = {} if self._resumed_from is None else self._resumed_from["measured"]
@@ -90,18 +95,25 @@ class Run:
     def parts(self) -> dict[str, str]:
         """Return in words what was trained with: the module's parts, or those of a checkpoint that was only loaded."""
         noted = {} if self._resumed_from is None else self._resumed_from.get("parts", {})
-        return dict(noted) if noted and self._settings is None else self.parts_now()
+        return dict(noted) if noted and self.optimizer.settings is None else self.parts_now()
 
     def parts_now(self) -> dict[str, str]:
         """Return in words what the module is made of now, by names that a card shows."""
         module = self._module
         data = None if module._trainer is None else getattr(module._trainer, "datamodule", None)
-        return describe_parts(module.policy_loader, module.sampler, module.loss, module.updates_per_batch, data)
+        now = describe_parts(module.policy_loader, module.sampler, module.loss, module.updates_per_batch, data)
+        return now | self.earlier_parts
+
+    def tell(self, since: int) -> str:
+        """Return in words what the run has been made of since an optimizer step, and how many it has taken."""
+        own = {k: v for k, v in self.parts_now().items() if k not in {"policy", "data", *self.earlier_parts}}
+        own |= self.optimizer_description() | {"optimizer steps": str(self.steps() - since)}
+        return "; ".join(f"{name}: {value}" for name, value in own.items())
 
     def optimizer_description(self) -> dict[str, str]:
         """Return optimizer and schedule in words, or those of the checkpoint that was loaded; empty without either."""
-        if self._settings is not None:
-            return self._settings.describe()
+        if self.optimizer.settings is not None:
+            return self.optimizer.settings.describe()
         return {} if self._resumed_from is None else dict(self._resumed_from["description"])
 
     def load_weights(self, path: str | Path) -> None:
@@ -121,27 +133,18 @@ class Run:
 
     # The hooks of the module, in the order in which Lightning calls them
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Make optimizer and schedule."""
-        optimizer = make_optimizer(self.optimizer_fn, self.trained_weights)
-        scheduler = None if self.schedule is None else self._make_scheduler(optimizer)
-        self._settings = OptimizerSettings(optimizer, scheduler)
-        self._check_optimizer()
-        if scheduler is None:
-            return optimizer
-        # The module steps it; the interval is for LearningRateMonitor, which would log once an epoch.
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
     def start_fit(self) -> None:
-        """Refuse more than one optimizer or schedule, as a subclass may have made."""
+        """Refuse more than one optimizer or schedule, as a subclass may have made, and a start that was not kept."""
         trainer = self._module.trainer
         if len(trainer.optimizers) != 1 or len(trainer.lr_scheduler_configs) > 1:
             raise GFTValueError(
                 "configure_optimizers: expected one optimizer and at most one learning-rate schedule, got "
                 f"{len(trainer.optimizers)} and {len(trainer.lr_scheduler_configs)}"
             )
-        if self._settings is None:  # a subclass has made its own
-            check_optimizer(trainer.optimizers[0], self.trained_weights, "configure_optimizers")
+        if self.optimizer.settings is None:  # a subclass has made its own
+            check_optimizer(trainer.optimizers[0], self.optimizer.weights, "configure_optimizers")
+        if self._module.needs_reference:
+            self._module.policy.references.check_kept()
         if self._resumption is not None:
             self._resumption.lift_limit(trainer)
 
@@ -152,9 +155,12 @@ class Run:
             check_same_path(module.trainer)
         fits = module._trainer is not None and module.trainer.state.fn == TrainerFn.FITTING
         check_contents(checkpoint, resumes=fits)
+        if fits:
+            self.on_resume(checkpoint)
         noted = checkpoint[NOTE]
         state = checkpoint["state_dict"]
         loss_state = {name: state.pop(name) for name in list(state) if name.startswith(_LOSS)}
+        moved = take_moved(state)
         there, here = noted["identity"], module.policy.identity
         differences = [
             f"{name} is {there.get(name)} there and {here.get(name)} here"
@@ -166,12 +172,13 @@ class Run:
         refuse_other_run(differences + self.frozen.differences(noted["frozen"]))
         if fits:  # see `restore_loss`
             self._loss_state = loss_state
+            module.policy.references.restore(moved)
         elif set(loss_state) == {f"{_LOSS}{name}" for name in module.loss.state_dict()}:
             state.update(loss_state)
         self._resumed_from = noted
         self._earlier_steps = checkpoint["global_step"]
-        self._check_optimizer()  # where it is there already, as under a strategy that splits weights
         if fits:
+            self.optimizer.resume(noted["settings"])
             self._validated_batches = noted["validated_batches"]
             self._measured_at = int(noted["measured"].get(MEASURED_AT, 0))
             self._resumption = Resumption(checkpoint, self._validated_batches, module.trainer)
@@ -184,7 +191,7 @@ class Run:
         self.restore_loss(settled=False)
         if self._resumption is not None:
             self._resumption.restore_limit(trainer)  # a schedule may go by it
-        self._restore_settings()
+        self.optimizer.restore()
         if self._resumption is not None and self._resumed_from is not None:
             # What a callback monitors is known before the next validation, as it was before the stop.
             for name, value in self._resumed_from["measured"].items():
@@ -215,12 +222,13 @@ class Run:
         checkpoint[NOTE] = {
             "identity": self._module.policy.identity,
             "frozen": self.frozen.take_out(checkpoint["state_dict"], self._module),
-            "settings": self._settings and self._settings.noted(),
+            "settings": self.optimizer.settings and self.optimizer.settings.noted(),
             "description": self.optimizer_description(),
             "parts": parts,
             "measured": self.measured(),
             "validated_batches": self._validated_batches,
         }
+        checkpoint["state_dict"] = with_moved(checkpoint["state_dict"], self._module.policy.references.state())
 
     def end_fit(self) -> None:
         """Keep the count of steps, for another trainer that counts from 0."""
@@ -249,31 +257,3 @@ class Run:
         loss.load_state_dict({name.removeprefix(_LOSS): value for name, value in state.items()})
         if was and was.split("(")[0] != now.split("(")[0]:
             rank_zero_warn(f"`model.loss`: the run is resumed with {now}; its checkpoint was written with {was}")
-
-    def _restore_settings(self) -> None:
-        noted, settings = self._noted_settings(), self._settings
-        if noted is None or settings is None:
-            return
-        trainer = self._module.trainer
-        configs = trainer.lr_scheduler_configs
-        scheduler = configs[0].scheduler if configs else None
-        make: Callable[[Optimizer], LRScheduler] | None = None if self.schedule is None else self._make_scheduler
-        restored = settings.restore(noted, trainer.optimizers[0], scheduler, make)
-        if configs and restored is not None:
-            configs[0].scheduler = restored
-
-    def _make_scheduler(self, optimizer: Optimizer) -> LRScheduler:
-        assert self.schedule is not None  # noqa: S101 (asked for only where there is one)
-        module = self._module
-        return make_scheduler(
-            self.schedule, optimizer, lambda: optimizer_steps(module._trainer, module.updates_per_batch)
-        )
-
-    def _check_optimizer(self) -> None:
-        if self._settings is not None and (noted := self._noted_settings()) is not None:
-            self._settings.check(noted)
-
-    def _noted_settings(self) -> dict[str, Any] | None:
-        """Return the settings of the checkpoint that this fit resumes from; none for one that begins."""
-        resumed = self._resumed_from
-        return None if resumed is None or self._module.trainer.ckpt_path is None else resumed["settings"]

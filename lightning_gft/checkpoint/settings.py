@@ -79,6 +79,18 @@ class OptimizerSettings:
             return scheduler
         return self._replay(optimizer, make, num_steps=_num_steps(scheduler))
 
+    def begin(self, optimizer: Optimizer, make: SchedulerFn | None) -> LRScheduler | None:
+        """Give an optimizer that has taken steps the learning rate as configured, and return its schedule from there.
+
+        Args:
+            optimizer: Of the same kind, with what it has counted.
+            make: Makes a schedule; ``None`` for a constant learning rate.
+        """
+        if make is not None:
+            return self._replay(optimizer, make, num_steps=0)
+        self._begin_groups(optimizer, "lr")
+        return None
+
     def _schedule(self) -> str:
         # Its own settings, and the rates that it starts from.
         rates = [group.get("initial_lr") for group in self.groups]
@@ -86,16 +98,20 @@ class OptimizerSettings:
 
     def _replay(self, optimizer: Optimizer, make: SchedulerFn, num_steps: int) -> LRScheduler:
         """Return a schedule that is as far as if it had been there from the beginning."""
-        for group, own in zip(optimizer.param_groups, self.groups, strict=True):
-            group.update({name: own[name] for name in ("lr", "momentum", "betas") if name in own})
-            group["lr"] = own["initial_lr"]
-            group.pop("initial_lr", None)
+        self._begin_groups(optimizer, "initial_lr")
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*before.*optimizer.step.*")
             scheduler = make(optimizer)
             for _ in range(num_steps):
                 scheduler.step()
         return scheduler
+
+    def _begin_groups(self, optimizer: Optimizer, rate: str) -> None:
+        """Set all that a schedule may have changed as it was before the first step."""
+        for group, own in zip(optimizer.param_groups, self.groups, strict=True):
+            group.update({name: own[name] for name in ("momentum", "betas") if name in own})
+            group["lr"] = own[rate]
+            group.pop("initial_lr", None)
 
 
 def _described(scheduler: LRScheduler) -> str:

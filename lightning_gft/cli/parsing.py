@@ -100,7 +100,9 @@ def explain(message: str, options: Iterable[str] = ()) -> str:
         keys.update(dict.fromkeys(_KEY.findall(line)))
         if reason := _AROUND.sub("", _KEY.sub("", line).strip().removeprefix("- ")).strip():
             reasons[cut(reason, 2 * _LONG) + _remedy(reason, options, described[-1] if described else "")] = None
-    return ": ".join(filter(None, (".".join(keys), "; ".join(reasons)))) or message
+    # Where a part of one cannot be made, jsonargparse says that besides.
+    told = [reason for reason in reasons if not reason.startswith("Not a valid subclass of ")] or list(reasons)
+    return ": ".join(filter(None, (".".join(keys), "; ".join(told)))) or message
 
 
 def _join_union(match: re.Match[str]) -> str:

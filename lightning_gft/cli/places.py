@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from lightning_gft.callbacks import StageSchedule
 from lightning_gft.checks import cut
 from lightning_gft.errors import GFTValueError
 
@@ -29,7 +30,7 @@ def check_places(loggers: Iterable[Logger | bool], callbacks: Iterable[Callback]
         if place := getattr(logger, "log_dir", None) or logger.save_dir:
             check_writable(f"{type(logger).__name__}.save_dir", str(place))
     for callback in callbacks:
-        if isinstance(callback, ModelCheckpoint) and callback.dirpath:
+        if isinstance(callback, ModelCheckpoint | StageSchedule) and callback.dirpath:
             check_writable(f"{type(callback).__name__}.dirpath", str(callback.dirpath))
 
 

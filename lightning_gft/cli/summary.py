@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
-from lightning_gft.callbacks import HuggingFaceExport
+from lightning_gft.callbacks import HuggingFaceExport, StageSchedule
 from lightning_gft.cli.texts import short
 from lightning_gft.module import GFTLitModule
 
@@ -47,7 +47,8 @@ def print_kept(trainer: Trainer) -> None:
     """Print after a fit where the trained weights are, or that they are nowhere."""
     if "train/loss" not in trainer.callback_metrics:
         print(
-            f"Nothing was trained: trainer.max_steps or trainer.max_epochs ends at step {trainer.global_step} or before"
+            f"Nothing was trained: trainer.max_steps or trainer.max_epochs, or the last stage, ends at step "
+            f"{trainer.global_step} or before"
         )
         return
     module = trainer.lightning_module
@@ -59,9 +60,11 @@ def print_kept(trainer: Trainer) -> None:
         )
     keepers = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
     kept = [path for keeper in keepers if (path := keeper.last_model_path or keeper.best_model_path)]
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    kept += [str(path) for callback in callbacks if isinstance(callback, StageSchedule) for path in callback.paths]
     for path in kept:
         print(f"Checkpoint: {path}")
-    if kept or any(isinstance(callback, HuggingFaceExport) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+    if kept or any(isinstance(callback, HuggingFaceExport) for callback in callbacks):
         return
     if keepers:
         print("The trained weights are not kept: ModelCheckpoint waits for a validation; set its every_n_train_steps")

@@ -48,6 +48,14 @@ class Sharding(ABC):
             models: The policy's model, its reference, or both.
         """
 
+    @abstractmethod
+    def split(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Within this context a rank has its shards alone, which may change there; all ranks enter it together.
+
+        Args:
+            model: Whose weights may be whole around it.
+        """
+
     def gradient_norm(self) -> Tensor:
         """Return the norm of the policy's gradients over the shards of all ranks, the same on each of them."""
         norm = get_total_norm([weight.grad for weight in self._policy.parameters() if weight.grad is not None])
@@ -73,6 +81,10 @@ class Unsharded(Sharding):
 
     @override
     def whole(self, *models: nn.Module) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    @override
+    def split(self, model: nn.Module) -> AbstractContextManager[None]:
         return nullcontext()
 
 
@@ -156,6 +168,17 @@ class FullySharded(Sharding):
             if units and not self._whole and hasattr(self._root, "reset_iter_state"):  # in newer versions of torch
                 # FSDP expects a backward pass after these forward passes, and would prefetch for it.
                 self._root.reset_iter_state()
+
+    @override
+    @contextmanager
+    def split(self, model: nn.Module) -> Iterator[None]:
+        for unit in self._units[model]:
+            unit.reshard()
+        try:
+            yield
+        finally:
+            if model in self._whole:
+                self._root._gather(self._units[model])
 
 
 def _gather(policy: nn.Module, units: list[FSDPModule]) -> None:

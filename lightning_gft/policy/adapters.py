@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from lightning_gft.checks import check_count, check_number
-from lightning_gft.errors import GFTRuntimeError, GFTValueError
+from lightning_gft.errors import GFTValueError
 from lightning_gft.policy.adapter_files import check_adapter_folder, check_agreement, read_adapter_config
 from lightning_gft.policy.adapter_modules import (
     EMBEDDINGS,
@@ -33,11 +33,6 @@ if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
 
 _TRAINED, _REFERENCE, _OTHER = "default", "reference", "other"
-
-NO_REFERENCE = (
-    "`keep_reference`: expected True where the starting policy is needed, got False; in a run set model.evaluation.kl, "
-    "or begin with a loss that needs ref_logprobs"
-)
 
 
 @dataclass(frozen=True)
@@ -102,7 +97,7 @@ class Adapters:
 
     Args:
         model: A causal language model; it is frozen, and adapters are put into its layers.
-        keep_reference: Whether to keep what :meth:`reference` needs.
+        keep_reference: Whether to keep what :meth:`as_loaded` needs.
 
     Raises:
         ValueError: If the model has no such modules, or the adapter cannot be loaded into it.
@@ -137,21 +132,21 @@ class Adapters:
         scale = f"r={config.r}, alpha={config.lora_alpha}, use_rslora={config.use_rslora}, use_dora={config.use_dora}"
         return scale + (", begun from an adapter" if self._continues else "")
 
-    @contextmanager
-    def reference(self) -> Iterator[None]:
-        """Within this context the model is what it was when it was loaded.
+    @property
+    def keeps_reference(self) -> bool:
+        """Whether :meth:`as_loaded` is possible."""
+        return not self._continues or _REFERENCE in self.peft_model.peft_config
 
-        Raises:
-            RuntimeError: If it was loaded with an adapter and that one was not kept.
-        """
-        if not self._continues:
-            with self.peft_model.disable_adapter():
+    @contextmanager
+    def as_loaded(self) -> Iterator[None]:
+        """Within this context the model is what it was when it was loaded, if :attr:`keeps_reference`."""
+        trains = [(weight, weight.requires_grad) for weight in self._model.parameters()]
+        try:
+            with self._acting(_REFERENCE) if self._continues else self.peft_model.disable_adapter():
                 yield
-            return
-        if _REFERENCE not in self.peft_model.peft_config:
-            raise GFTRuntimeError(NO_REFERENCE)
-        with self._acting(_REFERENCE):
-            yield
+        finally:
+            for weight, requires_grad in trains:  # peft lets all that it has switched on train
+                weight.requires_grad_(requires_grad)
 
     @contextmanager
     def with_adapter(self, path: str | Path) -> Iterator[None]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lightning_gft.checks import check_count
 from lightning_gft.distributed.sharding import Sharding, Unsharded, compute_device
-from lightning_gft.errors import GFTRuntimeError
 from lightning_gft.lm.capabilities import evaluating, forget_capabilities
 from lightning_gft.lm.causal import check_causal
 from lightning_gft.lm.decoding.stopping import StopStrings
@@ -25,10 +24,11 @@ from lightning_gft.lm.heads import linear_head
 from lightning_gft.lm.micro_batch import MicroBatch
 from lightning_gft.lm.micro_batches import micro_batches
 from lightning_gft.lm.packable import longest_pack
-from lightning_gft.policy.adapters import NO_REFERENCE, Adapters, LoRA
+from lightning_gft.policy.adapters import Adapters, LoRA
 from lightning_gft.policy.checks import check_prompts, check_responses, check_vocabulary, check_window
 from lightning_gft.policy.ends import closing_tokens, end_tokens, name_ends, save_ends
 from lightning_gft.policy.quantization import is_quantised
+from lightning_gft.policy.references import References
 from lightning_gft.rollout import RolloutEngine, TransformersEngine
 from lightning_gft.sampling import SamplingParams
 from lightning_gft.seeds import response_seeds
@@ -42,7 +42,7 @@ class Policy(nn.Module):
         model: The language model. Its head is fused with the loss where it is linear; any other head works too.
         tokenizer: Its tokenizer, with an end-of-sequence and a padding token.
         engine: Draws responses; default :class:`~lightning_gft.TransformersEngine`.
-        keep_reference: Whether to keep the model as it is now, for :meth:`reference`: a frozen copy, or with adapters
+        keep_reference: Whether to keep the model as it is now, for :meth:`as_loaded`: a frozen copy, or with adapters
             at most one of theirs.
         lora: Adapters to put into the model, which is then frozen.
 
@@ -81,7 +81,7 @@ class Policy(nn.Module):
         copied = keep_reference and lora is None
         self.reference_model = copy.deepcopy(model).eval().requires_grad_(False) if copied else None
         self.sharding: Sharding = Unsharded(self)
-        self._uses_reference = False
+        self.references = References(self)
         self._stops: dict[tuple[str, ...], StopStrings] = {}
         self.engine.attach(self)
         self.register_load_state_dict_post_hook(lambda self, _: self.weights_changed())  # type: ignore[no-untyped-call]
@@ -163,7 +163,7 @@ class Policy(nn.Module):
         Raises:
             ValueError: If the objective lacks what it needs, or gives no coefficient for some token.
         """
-        return forward(self._acting_model, self.head, micro_batch, objective, entropy)
+        return forward(self.references.acting_model, self.head, micro_batch, objective, entropy)
 
     @torch.no_grad()
     def score(self, micro_batches: Sequence[MicroBatch], num_tokens: int) -> tuple[Tensor, Tensor]:
@@ -173,7 +173,7 @@ class Policy(nn.Module):
             micro_batches: From :meth:`micro_batches`.
             num_tokens: ``M``, response tokens of the sequences that the micro-batches come from.
         """
-        model = self._acting_model
+        model = self.references.acting_model
         dtype = torch.promote_types(model.dtype, torch.float32)  # not the default one, which may be half precision
         logprobs = torch.full((num_tokens,), torch.nan, dtype=dtype, device=self.device)
         entropies = logprobs.clone()
@@ -201,24 +201,28 @@ class Policy(nn.Module):
         """Tell the engine that the weights have changed: after every optimizer step and when weights are loaded."""
         self.engine.weights_changed()
 
-    @contextmanager
-    def reference(self) -> Iterator[None]:
-        """Within this context the policy scores and draws as it did when it was loaded.
+    def as_loaded(self) -> AbstractContextManager[None]:
+        """Return a context within which the policy scores and draws as it did when it was loaded.
 
         Raises:
-            RuntimeError: If no reference was kept, unless it is the model without its adapters.
+            RuntimeError: On entering it, if no reference was kept, unless it is the model without its adapters.
         """
-        if self.adapters is not None:
-            with self.adapters.reference():
-                yield
-            return
-        if self.reference_model is None:
-            raise GFTRuntimeError(NO_REFERENCE)
-        before, self._uses_reference = self._uses_reference, True
-        try:
-            yield
-        finally:
-            self._uses_reference = before
+        return self.references.acting("loaded")
+
+    def reference(self) -> AbstractContextManager[None]:
+        """Return a context within which the policy is what a loss compares it with: :meth:`as_loaded`, until moved.
+
+        With sharded weights all ranks enter and leave it together.
+        """
+        return self.references.acting("reference")
+
+    def move_reference(self) -> None:
+        """Let :meth:`reference` be the policy as it is now: a copy of what trains. All ranks call it together."""
+        self.references.move()
+
+    def reset_reference(self) -> None:
+        """Let :meth:`reference` be :meth:`as_loaded` again, and free the copy."""
+        self.references.reset()
 
     def generate(
         self,
@@ -251,7 +255,8 @@ class Policy(nn.Module):
         check_window(self.tokenizer, max(map(len, prompt_ids), default=0), sampling.max_new_tokens)
         seeds = response_seeds(seed, places or range(len(prompt_ids)), num_generations)
         end = replace(self.end, stop=self._stop(tuple(sampling.stop_strings)))
-        model = self._acting_model
+        model = self.references.acting_model
+        self.references.drawing()
         # Dropout would make each token one of another policy.
         with self.sharding.whole(model), evaluating(model):
             drawn = self.engine.generate(model, prompt_ids, num_generations, sampling, seeds, end, with_greedy)
@@ -292,9 +297,3 @@ class Policy(nn.Module):
     @cached_property
     def _closing(self) -> list[int]:
         return closing_tokens(self.tokenizer)
-
-    @property
-    def _acting_model(self) -> PreTrainedModel:
-        model = self.reference_model if self._uses_reference else self.model
-        assert model is not None  # noqa: S101 (the context above has checked)
-        return model

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from lightning.pytorch.utilities import rank_zero_warn
 from transformers import PreTrainedTokenizerBase
@@ -16,16 +17,20 @@ from lightning_gft.rewards import Reward, response_facts, score_responses
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.types import Source
 
+_Part = TypeVar("_Part")
 _TRIED = 32  # demonstrations that are scored: enough to tell a mistake from bad luck, even for a slow reward
 
 
 def check_data(
-    data: PromptDataModule, sampler: GroupSampler, evaluation_tokens: int, tokenizer: PreTrainedTokenizerBase
+    data: PromptDataModule,
+    samplers: Sequence[GroupSampler],
+    evaluation_tokens: int,
+    tokenizer: PreTrainedTokenizerBase,
 ) -> None:
     """Refuse rows that could not be scored or answered, and sources for which the data has nothing.
 
     Args:
-        sampler: Says what training draws, and scores all rows.
+        samplers: Say what training draws, one stage after another, and score all rows.
         evaluation_tokens: Longest response that validation and test draw.
         tokenizer: Its ``model_max_length`` is the model's window.
 
@@ -39,31 +44,41 @@ def check_data(
             "the datamodule has a tokenizer of its own, which is not the policy's: leave its `tokenizer` alone, or set "
             "it to that of the policy"
         )
-    _check_tokens(sampler.rewards, tokenizer)
-    if sampler.num_groups is not None and sampler.num_groups > data.batch_size:
-        raise GFTValueError(
-            f"`num_groups`: expected at most the data's batch_size={data.batch_size}, the prompts that a rank may try "
-            f"in a step, got {sampler.num_groups}; lower it, or raise batch_size"
-        )
+    for sampler in samplers:
+        if sampler.num_groups is not None and sampler.num_groups > data.batch_size:
+            raise GFTValueError(
+                f"`num_groups`: expected at most the data's batch_size={data.batch_size}, the prompts that a rank may "
+                f"try in a step, got {sampler.num_groups}; lower it, or raise batch_size"
+            )
+    sources = _distinct(source for sampler in samplers for source in sampler.sources.values())
+    rewards = _distinct(sampler.rewards for sampler in samplers)
+    for named in rewards:
+        _check_tokens(named, tokenizer)
     for split, datasets in data.examples.items():
-        drawn = [source.longest_response() for source in sampler.sources.values()]
+        drawn = [source.longest_response() for source in sources]
         lengths = drawn if split == "train" else [evaluation_tokens]
         for name, rows in datasets.items():
             where = data_name(split, name)
             if split == "train":
-                for source in sampler.sources.values():
+                for source in sources:
                     source.check_rows(rows)
                     source.check_prompts(rows, tokenizer)
-            _check_references(where, rows, sampler.rewards)
+            for named in rewards:
+                _check_references(where, rows, named)
             _check_room(where, rows, max(lengths, default=0), tokenizer)
-            if split == "train":
-                _warn_of_worthless_demonstrations(rows, sampler, tokenizer)
+            for named in rewards if split == "train" else ():
+                _warn_of_worthless_demonstrations(rows, named, tokenizer)
 
 
-def warn_of_unused(data: PromptDataModule, policy: PolicyLoader, sampler: GroupSampler) -> None:
+def warn_of_unused(data: PromptDataModule, policy: PolicyLoader, samplers: Sequence[GroupSampler]) -> None:
     """Warn of a chat template that no prompt goes through, and of a column of demonstrations that no source reads."""
     _warn_of_unused_template(data, policy)
-    _warn_of_unused_columns(data, sampler)
+    _warn_of_unused_columns(data, samplers)
+
+
+def _distinct(parts: Iterable[_Part]) -> list[_Part]:
+    """Return parts once each, in their order; stages may share them."""
+    return list({id(part): part for part in parts}.values())
 
 
 def _warn_of_unused_template(data: PromptDataModule, policy: PolicyLoader) -> None:
@@ -76,8 +91,9 @@ def _warn_of_unused_template(data: PromptDataModule, policy: PolicyLoader) -> No
         )
 
 
-def _warn_of_unused_columns(data: PromptDataModule, sampler: GroupSampler) -> None:
-    read = frozenset[str]().union(*(source.reads() for source in sampler.sources.values()))
+def _warn_of_unused_columns(data: PromptDataModule, samplers: Sequence[GroupSampler]) -> None:
+    sources = [source for sampler in samplers for source in sampler.sources.values()]
+    read = frozenset[str]().union(*(source.reads() for source in sources))
     for role in ("expert", "teacher"):
         column = getattr(getattr(data, "columns", None), f"{role}_column", None)
         if column is not None and role not in read:
@@ -118,14 +134,14 @@ def _check_room(where: str, rows: Sequence[Example], max_new_tokens: int, tokeni
 
 
 def _warn_of_worthless_demonstrations(
-    rows: Sequence[Example], sampler: GroupSampler, tokenizer: PreTrainedTokenizerBase
+    rows: Sequence[Example], rewards: Mapping[str, Reward], tokenizer: PreTrainedTokenizerBase
 ) -> None:
     """Score the first demonstrations: where none gets anything, most likely the reward looks for something else."""
     for role in rows[0].demonstrations:
         tried = [(example, answers[0]) for example in rows if (answers := example.demonstrations[role])][:_TRIED]
         texts = [str(tokenizer.decode(answer.token_ids, skip_special_tokens=True)) for _, answer in tried]
         scores, _ = score_responses(
-            sampler.rewards,
+            rewards,
             prompts=[example.prompt for example, _ in tried],
             responses=texts,
             references=[example.reference for example, _ in tried],

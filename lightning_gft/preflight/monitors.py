@@ -23,7 +23,7 @@ from lightning_gft.losses import GroupLoss, check_known
 from lightning_gft.parts import Part
 from lightning_gft.rewards import Reward
 from lightning_gft.sampler import GroupSampler
-from lightning_gft.training import TrainingStatistics, UpdateFigures, parts_of
+from lightning_gft.training import StageParts, TrainingStatistics, UpdateFigures, parts_of
 from lightning_gft.types import GroupBatch, LossOutput, Need, Source
 
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -84,19 +84,28 @@ def evaluation_names(
     return {log_key(stage, name, dataset) for name in metric.compute() for dataset in datasets}
 
 
-def logged_names(trainer: Trainer, loss: GroupLoss, sampler: GroupSampler, evaluator: Evaluator) -> set[str]:
+def logged_names(trainer: Trainer, stages: Mapping[str, StageParts], evaluator: Evaluator) -> set[str]:
     """Return the names of all figures that are logged while training.
 
     A name that ends in ``/`` means all that begin with it: what parts report is known when they do.
 
     Args:
         trainer: Has the data, and says whether validation runs.
-        loss: Counts, too.
-        sampler: Says which sources and rewards there are.
+        stages: What is trained by, by the names of the stages; one without a name is the whole run.
         evaluator: Says what is measured.
     """
-    parts = {prefix: part for prefix, part in parts_of(sampler, loss).items() if prefix}
-    speaking = [prefix for prefix, part in parts.items() if type(part).compute is not Part.compute]
+    names: set[str] = set()
+    for stage, parts in stages.items():
+        own = stage_names(trainer, parts, evaluator)
+        names |= own if not stage else {*own, *(log_key(stage, name) for name in own), "train/stage"}
+    return names
+
+
+def stage_names(trainer: Trainer, parts: StageParts, evaluator: Evaluator) -> set[str]:
+    """Return the names of all figures that are logged while training by a loss and a sampler, see `logged_names`."""
+    loss, sampler, _ = parts
+    others = {prefix: part for prefix, part in parts_of(sampler, loss).items() if prefix}
+    speaking = [prefix for prefix, part in others.items() if type(part).compute is not Part.compute]
     names = training_names(loss, sampler) | {f"train/{prefix}/" for prefix in (*speaking, "engine")}
     if trainer.limit_val_batches == 0:
         return names
@@ -106,36 +115,77 @@ def logged_names(trainer: Trainer, loss: GroupLoss, sampler: GroupSampler, evalu
     return names | evaluation_names(evaluator, sampler.rewards, "val", datasets)
 
 
-def check_monitors(trainer: Trainer, names: Collection[str], own_code: bool) -> None:
-    """Refuse callbacks that wait for a figure that is never logged.
+def check_monitors(
+    trainer: Trainer, names: Collection[str], own_code: bool, stages: Mapping[str, set[str]] | None = None
+) -> None:
+    """Refuse callbacks that wait for a figure that is never logged, or not from the first stage on.
 
     Args:
         trainer: Has the callbacks.
         names: Names of all figures that the module is known to log, see :func:`logged_names`.
         own_code: Whether the module may log others. Callbacks of other packages may, and data sets may have names that
             are not known before they are seen.
+        stages: Names of the figures of each stage, by the stage's name.
 
     Raises:
         ValueError: If a callback names another, and nothing else can log it; else that is a warning.
     """
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    known_data = isinstance(getattr(trainer, "datamodule", None), PromptDataModule)
-    certain = known_data and not own_code and all(_package(callback) in _WELL_KNOWN for callback in callbacks)
+    certain = is_certain(trainer, own_code)
     of_rates = any(isinstance(callback, LearningRateMonitor) for callback in callbacks)
-    beginnings = tuple(name for name in names if name.endswith("/"))
-    names = set(names).difference(beginnings)
     for callback in callbacks:
         for field, name in _monitored(callback):
-            if (
-                name in names
-                or name.startswith(beginnings)
-                or (isinstance(callback, ModelCheckpoint) and name in _OF_LIGHTNING)
-            ):
+            setting = f"{type(callback).__name__}.{field}"
+            if is_logged(name, names) or (isinstance(callback, ModelCheckpoint) and name in _OF_LIGHTNING):
+                if field == "monitor" and getattr(callback, "strict", True):
+                    _check_from_the_start(setting, name, stages or {})
                 continue
-            message = _unknown(f"{type(callback).__name__}.{field}", name, names)
+            message = _unknown(setting, name, names)
             if certain and getattr(callback, "strict", True) and not (of_rates and name.startswith("lr-")):
                 raise GFTValueError(message)
             rank_zero_warn(f"{message}. This is no error only if code of your own logs it")
+
+
+def check_stage_monitor(setting: str, monitor: str, names: Collection[str], certain: bool) -> None:
+    """Refuse a stage that waits for a figure that no validation measures.
+
+    Args:
+        setting: Names the stage.
+        monitor: The figure.
+        names: Names of the figures of the stage.
+        certain: Whether nothing else can log any; else that is a warning.
+
+    Raises:
+        ValueError: If there is no such figure.
+    """
+    measured = {name for name in names if name.startswith("val/")}
+    if is_logged(monitor, measured):
+        return
+    if certain:
+        raise GFTValueError(_unknown(setting, monitor, measured))
+    rank_zero_warn(f"{_unknown(setting, monitor, measured)}. This is no error only if code of your own logs it")
+
+
+def is_certain(trainer: Trainer, own_code: bool) -> bool:
+    """Return whether all figures that are logged are known, see :func:`check_monitors`."""
+    known_data = isinstance(getattr(trainer, "datamodule", None), PromptDataModule)
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return known_data and not own_code and all(_package(callback) in _WELL_KNOWN for callback in callbacks)
+
+
+def is_logged(name: str, names: Collection[str]) -> bool:
+    """Return whether a figure is one of those that are logged, see :func:`logged_names`."""
+    return name in names or name.startswith(tuple(other for other in names if other.endswith("/")))
+
+
+def _check_from_the_start(setting: str, name: str, stages: Mapping[str, set[str]]) -> None:
+    """Refuse to wait for a figure that only a later stage logs: Lightning would stop the run for want of it."""
+    first = next((stage for stage, names in stages.items() if is_logged(name, names)), "")
+    if first and first != next(iter(stages)):
+        raise GFTValueError(
+            f"{setting}: expected a figure that is logged from the first stage on, got {name!r}, which begins with the "
+            f"stage {first}; monitor another"
+        )
 
 
 def _package(callback: Callback) -> str:
@@ -152,6 +202,7 @@ def _monitored(callback: Callback) -> Iterator[tuple[str, str]]:
 
 
 def _unknown(setting: str, name: str, names: Collection[str]) -> str:
+    names = {other for other in names if not other.endswith("/")}
     remedy = did_you_mean(name, names) or ";"
     if name.startswith("val/") and not any(other.startswith("val/") for other in names):
         remedy = "; no validation runs: give the datamodule validation data."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from lightning.pytorch import Trainer
@@ -15,16 +16,17 @@ from lightning_gft.evaluation import Evaluator
 from lightning_gft.policy import PolicyLoader
 from lightning_gft.preflight.callbacks import prepare_callbacks
 from lightning_gft.preflight.data import check_data, warn_of_unused
-from lightning_gft.preflight.monitors import check_monitors
+from lightning_gft.preflight.monitors import check_monitors, check_stage_monitor, is_certain, logged_names
 from lightning_gft.preflight.trainer import check_not_compiled, check_precision, check_trainer_options
 from lightning_gft.sampler import GroupSampler
+from lightning_gft.training import Stages, check_sampler
 
 
 class Checked(Protocol):
     """What is looked at of a module."""
 
     policy_loader: PolicyLoader
-    sampler: GroupSampler
+    stages: Stages
     evaluator: Evaluator
 
     @property
@@ -49,17 +51,17 @@ def prepare(trainer: Trainer) -> None:
     prepare_callbacks(trainer)
 
 
-def check_tokenizer(sampler: GroupSampler, tokenizer: PreTrainedTokenizerBase) -> None:
+def check_tokenizer(samplers: Iterable[GroupSampler], tokenizer: PreTrainedTokenizerBase) -> None:
     """Refuse sources that do not go with a policy's tokenizer, before they are set up.
 
     Args:
-        sampler: Has the sources.
+        samplers: Have the sources.
         tokenizer: The policy's.
 
     Raises:
         ValueError: With the source, and what to do.
     """
-    for name, source in sampler.sources.items():
+    for name, source in (named for sampler in samplers for named in sampler.sources.items()):
         try:
             source.check_tokenizer(tokenizer)
         except ValueError as error:
@@ -83,9 +85,29 @@ def check_run(trainer: Trainer, module: Any, stage: str, own_code: bool) -> None
     check_strategy(trainer.strategy, trainer.precision)
     check_precision(trainer)
     checked.policy_loader.check_trainer(trainer.strategy, trainer.precision)
-    data = getattr(trainer, "datamodule", None)
+    data, samplers = getattr(trainer, "datamodule", None), checked.stages.samplers()
     if isinstance(data, PromptDataModule):
-        warn_of_unused(data, checked.policy_loader, checked.sampler)
-        check_data(data, checked.sampler, checked.evaluator.settings.max_new_tokens, checked.tokenizer)
+        warn_of_unused(data, checked.policy_loader, samplers)
+        check_data(data, samplers, checked.evaluator.settings.max_new_tokens, checked.tokenizer)
     if stage == "fit":
-        check_monitors(trainer, checked.logged_names(), own_code)
+        check_stages(trainer, checked, own_code)
+
+
+def check_stages(trainer: Trainer, checked: Checked, own_code: bool) -> None:
+    """Refuse a stage that cannot be trained or measured, and figures that callbacks and stages wait for in vain.
+
+    Raises:
+        ValueError: With the stage or callback, what was expected, and what to do.
+    """
+    names: dict[str, set[str]] = {}
+    for name, parts in checked.stages.planned.items():
+        where = f"stage {name}"
+        try:
+            check_sampler(parts.sampler, parts.loss)
+            checked.evaluator.reward_name(parts.sampler.rewards)
+        except ValueError as error:
+            raise GFTValueError(f"{where}: {error}") from error
+        names[name] = logged_names(trainer, {name: parts}, checked.evaluator)
+        if parts.monitor is not None:
+            check_stage_monitor(f"{where}: until.monitor", parts.monitor, names[name], is_certain(trainer, own_code))
+    check_monitors(trainer, checked.logged_names(), own_code, names)

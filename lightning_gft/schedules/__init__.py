@@ -3,6 +3,7 @@
 from typing import Any
 
 from lightning_gft.schedules.base import (
+    Length,
     Schedule,
     SchedulerFn,
     as_schedule,
@@ -15,6 +16,7 @@ from lightning_gft.schedules.warmup import WarmupSchedule
 
 __all__ = [
     "ChainedScheduler",
+    "Length",
     "Schedule",
     "SchedulerFn",
     "SequentialLR",

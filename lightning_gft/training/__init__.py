@@ -4,19 +4,21 @@ from lightning_gft.training.guards import UpdateGuard
 from lightning_gft.training.life import PartsLife, parts_of
 from lightning_gft.training.plan import StepPlan, plan_step
 from lightning_gft.training.rows import Rows
-from lightning_gft.training.sampler_checks import check_group_size, check_sampler
+from lightning_gft.training.sampler_checks import check_sampler
+from lightning_gft.training.stages import StageParts, Stages
 from lightning_gft.training.statistics import TrainingStatistics, UpdateFigures
 from lightning_gft.training.updates import Updates
 
 __all__ = [
     "PartsLife",
     "Rows",
+    "StageParts",
+    "Stages",
     "StepPlan",
     "TrainingStatistics",
     "UpdateFigures",
     "UpdateGuard",
     "Updates",
-    "check_group_size",
     "check_sampler",
     "parts_of",
     "plan_step",

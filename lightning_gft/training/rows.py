@@ -23,6 +23,7 @@ class Rows:
 
     Attributes:
         progress_names: What the progress bar shows.
+        stage: Number and name of the stage that a fit is in, under whose name all figures are logged besides.
     """
 
     progress_names = frozenset(_PROGRESS_BAR)
@@ -30,6 +31,7 @@ class Rows:
     def __init__(self, module: LightningModule, steps: Callable[[], int]) -> None:
         self.module = module
         self.steps = steps
+        self.stage: tuple[int, str] | None = None
 
     def write(self, row: Mapping[str, Tensor | float]) -> None:
         """Write figures of a fit to the loggers now, where Lightning would after callbacks have written checkpoints.
@@ -47,7 +49,9 @@ class Rows:
     def step(self, figures: Mapping[str, Tensor | float]) -> None:
         """Log a training step."""
         module, trainer = self.module, self.module.trainer
-        row = {log_key("train", name): value for name, value in figures.items()}
+        row = self._with_stage({log_key("train", name): value for name, value in figures.items()})
+        if self.stage is not None:
+            row["train/stage"] = float(self.stage[0])
         module.log_dict(row, logger=False, batch_size=1)  # for callbacks that monitor them
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # 0 for never, as in a barebones run
         if every and (trainer.fit_loop.total_batch_idx + 1) % every == 0:
@@ -66,6 +70,13 @@ class Rows:
             position = {"step": float(self.steps()), "epoch": float(module.current_epoch)}
             module.log_dict({**row, **position}, sync_dist=True)
             return
+        row = self._with_stage(row)
         module.log_dict(row, sync_dist=True, logger=False)
         if row and not trainer.sanity_checking:
             self.write(row)
+
+    def _with_stage(self, row: dict[str, Tensor | float]) -> dict[str, Tensor | float]:
+        """Return figures under their names, and under the name of the stage."""
+        if self.stage is None:
+            return row
+        return {**row, **{log_key(self.stage[1], name): value for name, value in row.items()}}

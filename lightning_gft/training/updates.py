@@ -31,6 +31,9 @@ class Updates:
         module: A LightningModule whose hooks are called as in automatic optimisation.
         guard: Counts gradients that are not finite, which are not applied.
         gradient_clip_val: Largest norm of the gradient; ``None`` does not clip.
+
+    Attributes:
+        max_steps: Optimizer step at which the stage of the run ends, maybe within a batch; -1 if it has no such end.
     """
 
     def __init__(self, module: Any, guard: UpdateGuard, gradient_clip_val: float | None) -> None:
@@ -42,6 +45,7 @@ class Updates:
             )
         self.gradient_clip_val = gradient_clip_val
         self.gradient_norm = torch.zeros(())
+        self.max_steps = -1
         self._movement = MovementProbe([])
 
     def start(self, weights: list[nn.Parameter]) -> None:
@@ -64,8 +68,8 @@ class Updates:
         """
         module, trainer = self.module, self.module.trainer
         learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
-        left = trainer.max_steps - module.global_step if trainer.max_steps >= 0 else module.updates_per_batch
-        for number in range(min(module.updates_per_batch, left)):
+        left = (limit - module.global_step for limit in (trainer.max_steps, self.max_steps) if limit >= 0)
+        for number in range(min(module.updates_per_batch, min(left, default=module.updates_per_batch))):
             # Dropout follows from the step's position alone: a resumed run draws the same.
             seed = combine_seeds(module.base_seed, module.current_epoch, batch_idx, number, module.global_rank)
             with seeded(seed, policy.device):

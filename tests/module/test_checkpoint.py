@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -244,7 +245,8 @@ def test_a_new_run_may_begin_with_a_loaded_module(checkpoint: Path):
     torch.manual_seed(0)
     module = make_module(optimizer=adamw())
     fit(module, ckpt_path=str(checkpoint), max_epochs=3)
-    module.run.optimizer_fn = lambda parameters: SGD(parameters, lr=0.1)
+    chosen = module.run.optimizer
+    chosen.choice = replace(chosen.choice, optimizer=lambda parameters: SGD(parameters, lr=0.1))
     make_trainer(max_epochs=1).fit(module, Rows())
     assert isinstance(module.trainer.optimizers[0], SGD)
 

@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import Logger
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LinearLR
 
-from lightning_gft import Evaluation, GFTLitModule
+from lightning_gft import Evaluation, GFTLitModule, WarmupSchedule
 from lightning_gft.checkpoint.resuming import check_same_path
 from tests.conftest import quick
 from tests.module.runs import ROWS, Row, Rows, fit, make_module, weights
@@ -79,11 +79,17 @@ class Finished:
     """What is left of a run: its rows, weights, best checkpoint, and the trainer."""
 
     def __init__(
-        self, root: Path, ckpt_path: Path | None = None, keep_at: int = 0, updates_per_batch: int = 1, **settings: Any
+        self,
+        root: Path,
+        ckpt_path: Path | None = None,
+        keep_at: int = 0,
+        updates_per_batch: int = 1,
+        lr_scheduler: Any = lambda optimizer: LinearLR(optimizer, total_iters=6),
+        **settings: Any,
     ) -> None:
         self.module: GFTLitModule = make_module(
             optimizer=lambda parameters: AdamW(parameters, lr=0.05),
-            lr_scheduler=lambda optimizer: LinearLR(optimizer, total_iters=6),
+            lr_scheduler=lr_scheduler,
             evaluation=Evaluation(num_samples=2, max_new_tokens=4),
             updates_per_batch=updates_per_batch,
         )
@@ -126,6 +132,16 @@ def test_from_wherever_a_checkpoint_was_written(name: str, tmp_path: Path):
         assert resumed.best.best_model_score == whole.best.best_model_score, hook
         assert Path(resumed.best.best_model_path).name == Path(whole.best.best_model_path).name
         torch.testing.assert_close(weights(resumed.module), weights(whole.module), rtol=0, atol=0)
+
+
+def test_the_data_of_a_schedule_that_lasts_as_long_as_the_run(tmp_path: Path):
+    settings = {"max_epochs": 2, "lr_scheduler": WarmupSchedule("linear", warmup_steps=1)}  # it counts the batches
+    whole = Finished(tmp_path / "whole", keep_at=2, **settings)
+    assert whole.keeper is not None
+    kept = whole.keeper.kept["on_train_batch_end"]
+    resumed = Finished(tmp_path / "rest", tmp_path / "whole/on_train_batch_end.ckpt", **settings)
+    assert resumed.rows == whole.rows[kept:]
+    torch.testing.assert_close(weights(resumed.module), weights(whole.module), rtol=0, atol=0)
 
 
 def test_one_count_of_steps(tmp_path: Path):

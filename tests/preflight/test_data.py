@@ -73,7 +73,9 @@ class NeverMet(FormatReward):
             "reward 'score': no response holds '<eos>'",
         ),
         (
-            module_with({"self": SelfSource(max_new_tokens=60)}, max_position_embeddings=64),
+            module_with(
+                {"self": SelfSource(max_new_tokens=60), "teacher": TeacherSource(4)}, max_position_embeddings=64
+            ),
             Rows(),
             r"train data, row 1 .*a prompt of 7 tokens and max_new_tokens=60 .*window of 64 tokens",
         ),
@@ -102,7 +104,8 @@ def test_a_policy_may_refuse_the_strategy():
 
 def test_what_just_fits_is_trained_on():
     module = make_module(
-        sources={"self": SelfSource(max_new_tokens=57)}, policy=tiny_loader(max_position_embeddings=64)
+        sources={"self": SelfSource(max_new_tokens=57), "teacher": TeacherSource(4)},
+        policy=tiny_loader(max_position_embeddings=64),
     )
     fit(module, max_steps=1)
 
@@ -161,10 +164,10 @@ def test_more_demonstrations_than_there_are_are_told():
 
 def test_a_column_of_demonstrations_that_no_source_reads_is_reported(recwarn):
     data, loader = GroupDataModule("rows.jsonl", expert_column="gold", teacher_column="drafts"), tiny_loader()
-    warn_of_unused(data, loader, GroupSampler({"a": ExpertSource(), "b": TeacherSource()}, {"score": DigitSum()}))
+    warn_of_unused(data, loader, [GroupSampler({"a": ExpertSource(), "b": TeacherSource()}, {"score": DigitSum()})])
     assert not recwarn.list
     with pytest.warns(UserWarning, match="`teacher_column`: .* the column 'drafts' has no effect; add a TeacherSource"):
-        warn_of_unused(data, loader, GroupSampler({"a": ExpertSource()}, {"score": DigitSum()}))
+        warn_of_unused(data, loader, [GroupSampler({"a": ExpertSource()}, {"score": DigitSum()})])
 
 
 def test_data_of_another_tokenizer_is_refused():

@@ -1,0 +1,103 @@
+"""What the stages of a run are made of, beside what the module has of its own."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from lightning.pytorch import Trainer
+
+from lightning_gft.callbacks.stages.lengths import Progress, num_steps
+from lightning_gft.callbacks.stages.stage import Stage
+from lightning_gft.checkpoint import OptimizerChoice
+from lightning_gft.checks import check_kind
+from lightning_gft.errors import GFTTypeError, GFTValueError
+from lightning_gft.module import GFTLitModule
+from lightning_gft.schedules import as_schedule
+from lightning_gft.training import StageParts
+
+_NAME = re.compile(r"[A-Za-z0-9][\w-]*")
+_TAKEN = {"train", "val", "test", "predict", "epoch", "step", "reward", "tokens"}
+"""What the names of other figures are, or begin with."""
+
+
+class Plan:
+    """The stages of a module's run.
+
+    Args:
+        stages: By name.
+        module: Before its first stage: what a stage leaves out is the module's.
+    """
+
+    def __init__(self, stages: Mapping[str, Stage], module: GFTLitModule) -> None:
+        self.stages = stages
+        self.module = module
+        self._loss, self._sampler = module.loss, module.sampler
+        self._choice = module.run.optimizer.choice
+        self._updates_per_batch = module.updates_per_batch
+
+    def parts(self) -> dict[str, StageParts]:
+        """Return loss and sampler of each stage; a loss that is the module's own begins anew in each."""
+        parts = {}
+        for name, stage in self.stages.items():
+            with of_stage(name):
+                parts[name] = stage.parts(copy.deepcopy(self._loss), self._sampler)
+        return parts
+
+    def choices(self, trainer: Trainer, begun: Callable[[str], Progress]) -> dict[str, OptimizerChoice]:
+        """Return what makes optimizer and schedule of each stage.
+
+        Args:
+            trainer: May end the run before a stage ends.
+            begun: Returns where a stage has begun.
+        """
+        optimizer, choices = self._choice.optimizer, {}
+        for name, stage in self.stages.items():
+            optimizer = stage.optimizer or optimizer
+            schedule = self._choice.schedule if stage.lr_scheduler is None else as_schedule(stage.lr_scheduler)
+            length = partial(self._num_steps, trainer, begun, name)
+            choices[name] = OptimizerChoice(optimizer, schedule, length, stage.learning_rate)
+        return choices
+
+    def updates_per_batch(self, name: str) -> int:
+        """Return the optimizer steps of a stage on a batch of groups."""
+        return self.stages[name].updates_per_batch or self._updates_per_batch
+
+    def _num_steps(self, trainer: Trainer, begun: Callable[[str], Progress], name: str) -> int:
+        return num_steps(self.stages[name], begun(name), trainer, self.updates_per_batch(name))
+
+
+def check_stages(stages: Any) -> None:
+    """Refuse what are no stages, or do not work as such, and names that cannot be part of a figure's.
+
+    Raises:
+        ValueError: If there is none, one has no length, or a name is another's or has characters that mean something.
+        TypeError: If they are something else.
+    """
+    if not isinstance(stages, Mapping):
+        raise GFTTypeError(f"`stages`: expected a dict of stages by name, got a {type(stages).__name__}; give one")
+    if not stages:
+        raise GFTValueError("`stages`: expected at least one, got none; give one such as sft")
+    for name, stage in stages.items():
+        if not _NAME.fullmatch(str(name)) or name in _TAKEN:
+            raise GFTValueError(
+                f"`stages`: expected a name of letters, digits, - and _ that no figure has, got {name!r}; choose "
+                "another, such as sft"
+            )
+        check_kind(f"stages.{name}", stage, Stage, "Stage(SFTLoss(), max_steps=100)")
+        with of_stage(name):
+            stage.check()
+
+
+@contextmanager
+def of_stage(name: str) -> Iterator[None]:
+    """Within this context an error names the stage."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        kind = GFTTypeError if isinstance(error, TypeError) else GFTValueError
+        raise kind(f"stage {name}: {error}") from error

@@ -1,0 +1,152 @@
+"""The optimizer of a run and its learning-rate schedule: made, exchanged, and brought back from a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from lightning_gft.checkpoint.settings import OptimizerSettings
+from lightning_gft.errors import GFTTypeError
+from lightning_gft.optimization.optimizer import OptimizerFn, make_optimizer
+from lightning_gft.schedules import Length, Schedule, SchedulerFn, as_schedule, make_scheduler, optimizer_steps
+
+
+@dataclass(frozen=True)
+class OptimizerChoice:
+    """An optimizer and its schedule, as functions.
+
+    Args:
+        optimizer: Gets the weights that train.
+        schedule: The learning rate over the steps; ``None`` for a constant one.
+        num_steps: How long a schedule lasts that does not say it itself.
+        learning_rate: Of all parameter groups, in the place of what the optimizer is made with.
+    """
+
+    optimizer: OptimizerFn
+    schedule: Schedule | None
+    num_steps: Length
+    learning_rate: float | None = None
+
+    def make(self, weights: Sequence[nn.Parameter]) -> tuple[Optimizer, LRScheduler | None]:
+        """Return both anew.
+
+        Args:
+            weights: Those that train.
+
+        Raises:
+            ValueError: If one of them cannot be made.
+            TypeError: Likewise.
+        """
+        optimizer = make_optimizer(self.optimizer, weights)
+        if self.learning_rate is not None:
+            for group in optimizer.param_groups:
+                group["lr"] = self.learning_rate
+        return optimizer, None if self.schedule is None else self.make_scheduler(optimizer)
+
+    def make_scheduler(self, optimizer: Optimizer) -> LRScheduler:
+        """Return the schedule, which there is, of an optimizer with the learning rate that it begins at."""
+        assert self.schedule is not None  # noqa: S101 (asked for only where there is one)
+        return make_scheduler(self.schedule, optimizer, self.num_steps)
+
+
+class RunOptimizer:
+    """The one optimizer of a module's run.
+
+    Args:
+        module: A :class:`~lightning_gft.GFTLitModule`.
+        optimizer: Gets the trainable parameters.
+        lr_scheduler: A schedule, or a function from an optimizer to one; stepped after every optimizer step.
+
+    Attributes:
+        choice: What makes optimizer and schedule.
+        settings: Those of both as they were made; ``None`` before, or if a subclass makes its own.
+
+    Raises:
+        TypeError: If the optimizer is no function.
+    """
+
+    def __init__(
+        self, module: LightningModule, optimizer: OptimizerFn, lr_scheduler: Schedule | SchedulerFn | None
+    ) -> None:
+        if not callable(optimizer):
+            raise GFTTypeError(
+                "optimizer must be a function from parameters to an optimizer, as in partial(AdamW, lr=1e-5)"
+            )
+        self._module: Any = module
+        schedule = None if lr_scheduler is None else as_schedule(lr_scheduler)
+        self.choice = OptimizerChoice(optimizer, schedule, self._num_steps)
+        self.settings: OptimizerSettings | None = None
+        self._kept: Optimizer | None = None
+        self._noted: Mapping[str, Any] | None = None
+
+    @property
+    def weights(self) -> list[nn.Parameter]:
+        """The parameters that train."""
+        return [weight for weight in self._module.parameters() if weight.requires_grad]
+
+    def configure(self) -> OptimizerLRScheduler:
+        """Make optimizer and schedule."""
+        optimizer, scheduler = self.choice.make(self.weights)
+        self.settings = OptimizerSettings(optimizer, scheduler)
+        if self._kept is not None:
+            optimizer, scheduler = self._kept, self.settings.begin(self._kept, self._make())
+        self._check()
+        if scheduler is None:
+            return optimizer
+        # The module steps it; the interval is for LearningRateMonitor, which would log once an epoch.
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def exchange(self, choice: OptimizerChoice, *, keep: bool) -> None:
+        """Exchange optimizer and schedule between two steps.
+
+        Args:
+            choice: What makes both.
+            keep: Whether the optimizer stays, with all that it has counted, and gets only the learning rate and the
+                schedule; a new one has no state.
+        """
+        strategy = self._module.trainer.strategy
+        self.choice, self._kept = choice, strategy.optimizers[0] if keep else None
+        strategy.setup_optimizers(self._module.trainer)
+        self._kept = None
+
+    def resume(self, noted: Mapping[str, Any] | None) -> None:
+        """Take what a checkpoint notes of both, to be compared with; its state is not loaded yet.
+
+        Args:
+            noted: The checkpoint's :meth:`OptimizerSettings.noted`; ``None`` if a subclass has made its own.
+
+        Raises:
+            ValueError: If the optimizer is there already, as under a strategy that splits weights, and is another one.
+        """
+        self._noted = noted
+        if self._module.trainer.strategy.restore_checkpoint_after_setup:
+            self._check()
+
+    def restore(self) -> None:
+        """Set what is configured otherwise than it was when the checkpoint was written, whose state is loaded."""
+        noted, self._noted = self._noted, None
+        if noted is None or self.settings is None:
+            return
+        trainer = self._module.trainer
+        configs = trainer.lr_scheduler_configs
+        scheduler = configs[0].scheduler if configs else None
+        restored = self.settings.restore(noted, trainer.optimizers[0], scheduler, self._make())
+        if configs and restored is not None:
+            configs[0].scheduler = restored
+
+    def _make(self) -> SchedulerFn | None:
+        return None if self.choice.schedule is None else self.choice.make_scheduler
+
+    def _num_steps(self) -> int:
+        return optimizer_steps(self._module._trainer, self._module.updates_per_batch)
+
+    def _check(self) -> None:
+        if self.settings is not None and self._noted is not None:
+            self.settings.check(self._noted)

@@ -1,0 +1,147 @@
+"""Stages that cannot run are refused in a line: when they are made, or before the first one trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lightning.pytorch.callbacks import EarlyStopping
+from torch.optim import SGD, AdamW
+
+from lightning_gft import (
+    DFTLoss,
+    Evaluation,
+    ExpertSource,
+    GFTLitModule,
+    GFTLoss,
+    SFTLoss,
+    WarmupSchedule,
+)
+from lightning_gft.callbacks import Stage, StageSchedule, Until
+from tests.callbacks.stages.runs import SHORT, Finished, adam
+from tests.module.runs import ROWS, DigitSum, Rows, fit, make_module
+
+pytestmark = pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual", "ignore:Be aware that when using")
+
+STEP = {"max_steps": 1}
+MADE_WRONG: dict[str, tuple[Any, str]] = {
+    "no stages": ({}, "`stages`: expected at least one, got none"),
+    "no dict": ([Stage(**STEP)], "`stages`: expected a dict of stages by name, got a list"),
+    "no stage": ({"a": SFTLoss()}, "`stages.a`: expected a Stage, got SFTLoss"),
+    "a folder": ({"a/b": Stage(**STEP)}, "`stages`: expected a name of letters, .*, got 'a/b'"),
+    "taken": ({"val": Stage(**STEP)}, "`stages`: expected a name .* that no figure has, got 'val'"),
+    "no length": ({"a": Stage()}, "stage a: `max_steps`: expected a length, got none"),
+    "zero": ({"a": Stage(max_steps=0)}, "stage a: `max_steps`: expected a whole number of at least 1, got 0"),
+    "epochs": ({"a": Stage(max_epochs=-1)}, "stage a: `max_epochs`: expected a whole number of at least 1, got -1"),
+    "rate": ({"a": Stage(learning_rate=-1.0, **STEP)}, "stage a: `learning_rate`: expected a number of at least 0"),
+    "reference": ({"a": Stage(reference="start", **STEP)}, "stage a: `reference`: expected run or stage, got 'start'"),  # type: ignore[arg-type]
+    "loss": ({"a": Stage(loss="sft", **STEP)}, "stage a: `loss`: expected a GroupLoss, got 'sft'"),  # type: ignore[arg-type]
+    "optimizer": ({"a": Stage(optimizer=3, **STEP)}, "stage a: `optimizer`: expected a function"),  # type: ignore[arg-type]
+    "until": ({"a": Stage(until="val/kl")}, "stage a: `until`: expected a Until, got 'val/kl'"),  # type: ignore[arg-type]
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MADE_WRONG)
+def test_stages_that_do_not_work_are_refused_when_they_are_made(name: str):
+    stages, message = MADE_WRONG[name]
+    with pytest.raises((ValueError, TypeError), match=message):
+        StageSchedule(stages)
+
+
+@pytest.mark.parametrize(("setting", "value"), [("mode", "up"), ("patience", 0), ("min_delta", -1.0), ("monitor", 3)])
+def test_an_end_that_does_not_work_is_refused(setting: str, value: Any):
+    with pytest.raises((ValueError, TypeError), match=f"`{setting}`"):
+        Until(**{"monitor": "val/kl", setting: value})
+
+
+NEVER, ENDLESS = Until("val/pass@9"), Until("val/kl")
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown figure": ({"until": NEVER}, "until.monitor: expected .*, got 'val/pass@9'; did you mean val/pass@2"),
+    "figure of training": ({"until": Until("train/loss")}, "until.monitor: expected .*, got 'train/loss'"),
+    "one response": (
+        {"loss": GFTLoss(), "sources": {"e": ExpertSource()}, **STEP},
+        "`sampler`: expected at least 2 responses a prompt",
+    ),
+    "no sources": ({"sources": {}, **STEP}, "`sources`: expected at least one, got none"),
+    "no reward": ({"rewards": {}, **STEP}, "`rewards`: expected at least one, got none"),
+    "another reward": ({"rewards": {"other": DigitSum()}, **STEP}, "`evaluation.reward`: expected one of other"),
+    "optimizer": (
+        {"optimizer": lambda weights: SGD(weights, lr=-1.0), **STEP},
+        "model.optimizer: Invalid learning rate: -1.0",
+    ),
+    "schedule": ({"lr_scheduler": lambda _: 3, **STEP}, "lr_scheduler: expected a schedule .*, got 3"),
+    "schedule without end": (
+        {"lr_scheduler": WarmupSchedule(), "until": ENDLESS},
+        "lr_scheduler: the schedule lasts as long as the stage, which only a figure ends",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_later_stage_that_cannot_run_is_refused_before_the_first(name: str):
+    settings, message = REFUSED[name]
+    schedule = StageSchedule({"a": Stage(max_steps=1), "b": Stage(**settings)})
+    module = make_module(SFTLoss(), evaluation=Evaluation(num_samples=2, max_new_tokens=4, reward="score"))
+    with pytest.raises((ValueError, TypeError), match=f"^stage b: {message}") as raised:
+        fit(module, Rows(val_rows=ROWS), callbacks=[schedule], max_epochs=-1)
+    assert "\n" not in str(raised.value)
+    assert not module.sampler.made
+    assert hasattr(module, "policy") == ("optimizer" in name or "schedule" in name)
+
+
+def test_a_figure_of_a_stage_without_any_validation_is_refused():
+    with pytest.raises(ValueError, match=r"until.monitor: .*'val/kl'; no validation runs"):
+        fit(make_module(), callbacks=[StageSchedule({"a": Stage(until=Until("val/kl"))})])
+
+
+def test_demonstrations_of_a_later_stage_that_the_data_lack_are_refused():
+    rows = [{"prompt": "1+1=", "answer": "2", "expert": "2"}] * 4
+    stages = {"a": Stage(sources={"e": ExpertSource()}, max_steps=1), "b": Stage(**STEP)}
+    with pytest.raises(ValueError, match=r"`teacher_column`: expected demonstrations for TeacherSource, got none"):
+        fit(make_module(SFTLoss()), Rows(rows), callbacks=[StageSchedule(stages)])
+
+
+def test_callbacks_may_watch_what_is_logged_from_the_first_stage_on():
+    stages = {"a": Stage(SFTLoss(), max_steps=1), "b": Stage(GFTLoss(), max_steps=1)}
+
+    def watching(monitor: str) -> None:
+        callbacks = [StageSchedule(stages), EarlyStopping(monitor, check_on_train_epoch_end=True)]
+        module = make_module(SFTLoss(), evaluation=SHORT)
+        fit(module, Rows(batch_size=1), callbacks=callbacks, max_epochs=-1)
+
+    watching("a/train/loss")
+    watching("train/stage")
+    with pytest.raises(
+        ValueError, match=r"EarlyStopping.monitor: .* got 'b/train/loss', which begins with the stage b"
+    ):
+        watching("b/train/loss")
+    with pytest.raises(
+        ValueError, match=r"EarlyStopping.monitor: expected a figure that is logged, got 'c/train/loss'"
+    ):
+        watching("c/train/loss")
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_other_stages_is_refused(tmp_path: Path):
+    Finished(tmp_path, lambda: {"sft": Stage(max_steps=1)})
+    fit(make_module(SFTLoss(), evaluation=SHORT, optimizer=adam())).save_checkpoint(tmp_path / "plain.ckpt")
+    for name, message in (("ends/1-sft", "`stages`: expected 'sft', in which"), ("plain", "one of a run without")):
+        with pytest.raises(ValueError, match=message):
+            Finished(tmp_path, lambda: {"gft": Stage(max_steps=1)}, ckpt_path=tmp_path / f"{name}.ckpt")
+
+
+@pytest.mark.slow
+def test_a_module_with_an_optimizer_of_its_own_keeps_it(tmp_path: Path):
+    class Own(GFTLitModule):
+        def configure_optimizers(self) -> Any:
+            return AdamW(self.parameters(), lr=0.1)
+
+    def make() -> GFTLitModule:
+        module = make_module(SFTLoss(), evaluation=SHORT)
+        module.__class__ = Own
+        return module
+
+    Finished(tmp_path, lambda: {"a": Stage(max_steps=1), "b": Stage(DFTLoss(), max_steps=1)}, module=make())
+    with pytest.raises(ValueError, match="stage b: `optimizer`: expected no setting of it beside configure_optimizers"):
+        Finished(tmp_path, lambda: {"a": Stage(max_steps=1), "b": Stage(learning_rate=1.0, max_steps=1)}, module=make())
