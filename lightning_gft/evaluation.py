@@ -14,6 +14,7 @@ from typing_extensions import override
 from lightning_gft.advantages import RewardAdvantage
 from lightning_gft.checks import check_count, check_number, check_seed
 from lightning_gft.errors import GFTValueError
+from lightning_gft.functional.logprobs import k3_divergence, log_ratio
 from lightning_gft.metrics import PolicyEvaluation
 from lightning_gft.policy import Policy
 from lightning_gft.rewards import Reward
@@ -202,8 +203,7 @@ class Evaluator:
         """Schulman's k3 estimate, never negative and unbiased for samples drawn at temperature 1."""
         with policy.as_loaded():
             ref_logprobs, _ = policy.token_logprobs(samples, max_tokens)
-        log_ratio = (ref_logprobs - logprobs)[samples.response_mask]
-        return log_ratio.exp() - 1 - log_ratio
+        return k3_divergence(log_ratio(logprobs, ref_logprobs)[samples.response_mask])
 
 
 class _GreedyAndSamples(SelfSource):

@@ -7,6 +7,10 @@ from torch import Tensor
 
 from lightning_gft.errors import GFTValueError
 from lightning_gft.functional.precision import widen
+from lightning_gft.functional.rectification import floor_logprobs
+
+_MAX_LOG_RATIO = 20.0
+"""What a log-ratio counts as at most where its exponential is taken."""
 
 
 def token_logprobs(logits: Tensor, targets: Tensor) -> Tensor:
@@ -45,10 +49,11 @@ def token_entropy(logits: Tensor) -> Tensor:
 
 
 def log_ratio(logprobs: Tensor, others: Tensor | None) -> Tensor:
-    """Return ``log(p / q)``, detached; 0 where both are the same, also at probability 0.
+    """Return ``log(p / q)``, detached and finite: 0 where both are the same, also at probability 0.
 
     Args:
-        logprobs: ``log p``, of any shape, at least fp32.
+        logprobs: ``log p``, of any shape, at least fp32; minus infinity counts as
+            :data:`~lightning_gft.functional.rectification.LOGPROB_FLOOR`.
         others: ``log q``, same shape.
 
     Raises:
@@ -60,5 +65,24 @@ def log_ratio(logprobs: Tensor, others: Tensor | None) -> Tensor:
     """
     if others is None:
         raise GFTValueError("`others`: expected log-probabilities, got None; name them in the needs() of the loss")
-    logprobs, others = logprobs.detach(), others.detach().to(logprobs.dtype)
-    return torch.where(logprobs == others, 0.0, logprobs - others)
+    return floor_logprobs(logprobs.detach()) - floor_logprobs(others.detach().to(logprobs.dtype))
+
+
+def bounded_ratio(log_ratio: Tensor) -> Tensor:
+    """Return ``p / q``, at most ``e ** 20``: no coefficient overflows, and none is the NaN of ``0 * inf``.
+
+    Example:
+        >>> bounded_ratio(torch.tensor([0.0, -torch.inf])), bounded_ratio(torch.tensor(1e4)).log()
+        (tensor([1., 0.]), tensor(20.))
+    """
+    return log_ratio.clamp(max=_MAX_LOG_RATIO).exp()
+
+
+def k3_divergence(log_ratio: Tensor) -> Tensor:
+    """Return Schulman's k3, ``q / p - 1 + log(p / q)``: at least 0, and on samples of ``p`` on average ``KL(p || q)``.
+
+    Example:
+        >>> k3_divergence(torch.tensor([0.5, 0.0, -0.5]))
+        tensor([0.1065, 0.0000, 0.1487])
+    """
+    return (-log_ratio).clamp(max=_MAX_LOG_RATIO).expm1() + log_ratio

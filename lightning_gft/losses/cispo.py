@@ -48,8 +48,8 @@ class CISPOLoss(RatioLoss):
 
     @override
     def coefficients(self, tokens: TokenBatch) -> Tensor:
-        return tokens.advantages * self.logratio(tokens).exp().clamp(max=self.epsilon_high)
+        return tokens.advantages * self.ratio(tokens).clamp(max=self.epsilon_high)
 
     @override
     def clipped(self, tokens: TokenBatch) -> tuple[Tensor, ...]:
-        return ((self.logratio(tokens).exp() > self.epsilon_high) & (tokens.advantages > 0),)
+        return ((self.ratio(tokens) > self.epsilon_high) & (tokens.advantages > 0),)

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from lightning_gft.checks import check_number
 from lightning_gft.functional import Reduction
+from lightning_gft.functional.logprobs import log_ratio
 from lightning_gft.losses.ratio import RatioLoss
 from lightning_gft.metrics import TeacherStatistics
 from lightning_gft.types import GroupBatch, Need, TokenBatch
@@ -45,7 +46,11 @@ class DistillationLoss(RatioLoss):
         mask_truncated_completions: bool = False,
     ) -> None:
         super().__init__((), reduction, max_completion_length, mask_truncated_completions)
-        self.clip = math.inf if clip is None else check_number("clip", clip, least=1, otherwise="null for no limit")
+        self.clip = (
+            math.inf
+            if clip is None
+            else check_number("clip", clip, least=1, of=type(self).__name__, otherwise="null for no limit")
+        )
         self.statistics: TeacherStatistics = TeacherStatistics(["clip_ratio/high_mean"])
 
     @override
@@ -63,11 +68,11 @@ class DistillationLoss(RatioLoss):
 
     @override
     def coefficients(self, tokens: TokenBatch) -> Tensor:
-        return _difference(tokens) * self.logratio(tokens).exp().clamp(max=self.clip)
+        return _difference(tokens) * self.ratio(tokens).clamp(max=self.clip)
 
     @override
     def clipped(self, tokens: TokenBatch) -> tuple[Tensor, ...]:
-        return (self.logratio(tokens).exp() > self.clip,)
+        return (self.ratio(tokens) > self.clip,)
 
     @override
     def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:
@@ -75,5 +80,4 @@ class DistillationLoss(RatioLoss):
 
 
 def _difference(tokens: TokenBatch) -> Tensor:
-    assert tokens.teacher_logprobs is not None  # noqa: S101 (the loss needs them)
-    return tokens.teacher_logprobs - tokens.logprobs
+    return -log_ratio(tokens.logprobs, tokens.teacher_logprobs)

@@ -69,11 +69,11 @@ class GRPOLoss(RatioLoss):
     @override
     def coefficients(self, tokens: TokenBatch) -> Tensor:
         *_, clipped = self.clipped(tokens)
-        return torch.where(clipped, 0.0, self.advantages(tokens) * self.logratio(tokens).exp())
+        return torch.where(clipped, 0.0, self.advantages(tokens) * self.ratio(tokens))
 
     @override
     def clipped(self, tokens: TokenBatch) -> tuple[Tensor, ...]:
-        ratio, advantages = self.logratio(tokens).exp(), self.advantages(tokens)
+        ratio, advantages = self.ratio(tokens), self.advantages(tokens)
         low = (ratio < 1 - self.epsilon) & (advantages < 0)
         high = (ratio > 1 + self.epsilon_high) & (advantages > 0)
         return low, high, low | high | ((ratio > self.delta) & (advantages < 0))

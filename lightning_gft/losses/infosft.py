@@ -38,7 +38,8 @@ class InfoSFTLoss(ImitationLoss):
 
     @override
     def coefficients(self, tokens: TokenBatch) -> Tensor:
-        p = tokens.logprobs.exp()
+        logprobs = tokens.logprobs.clamp(max=0)  # rounding may lift a certainty above 0
+        p = logprobs.exp()
         # p * log(p) is 0 at p = 0; at p = 1 the log-odds are infinite, and the coefficient is 0.
-        weighted_logit = torch.xlogy(p, p) - p * torch.log(-torch.expm1(tokens.logprobs))
+        weighted_logit = torch.xlogy(p, p) - p * torch.log(-torch.expm1(logprobs))
         return (p - weighted_logit / (math.log(self.cutoff) - math.log1p(-self.cutoff))).clamp(min=0)

@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from lightning_gft.checks import check_number
 from lightning_gft.functional import Reduction
-from lightning_gft.functional.logprobs import log_ratio
+from lightning_gft.functional.logprobs import bounded_ratio, log_ratio
 from lightning_gft.losses.imitation import ImitationLoss
 from lightning_gft.types import Need, TokenBatch
 
@@ -42,4 +42,4 @@ class IWSFTLoss(ImitationLoss):
 
     @override
     def coefficients(self, tokens: TokenBatch) -> Tensor:
-        return log_ratio(tokens.logprobs, tokens.ref_logprobs).exp().clamp(self.min_weight, self.max_weight)
+        return bounded_ratio(log_ratio(tokens.logprobs, tokens.ref_logprobs)).clamp(self.min_weight, self.max_weight)

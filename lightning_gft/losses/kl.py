@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from lightning_gft.checks import check_number
 from lightning_gft.errors import GFTValueError
-from lightning_gft.functional.logprobs import log_ratio
+from lightning_gft.functional.logprobs import bounded_ratio, k3_divergence, log_ratio
 from lightning_gft.losses.base import GroupLoss
 from lightning_gft.losses.wrapper import LossWrapper
 from lightning_gft.metrics import ExactMean
@@ -61,13 +61,14 @@ class KLPenalty(LossWrapper):
     @override
     def coefficients(self, tokens: TokenBatch) -> Tensor:
         d = log_ratio(tokens.logprobs, tokens.ref_logprobs)
-        return self.loss.coefficients(tokens) - self.beta * (d if self.direction == "reverse" else -(-d).expm1())
+        return self.loss.coefficients(tokens) - self.beta * (
+            d if self.direction == "reverse" else 1 - bounded_ratio(-d)
+        )
 
     @override
     def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:
         super().update(tokens, coefficients)
-        d = log_ratio(tokens.logprobs, tokens.ref_logprobs)
-        self.kl.update((-d).expm1() + d)
+        self.kl.update(k3_divergence(log_ratio(tokens.logprobs, tokens.ref_logprobs)))
 
     @override
     def compute(self) -> dict[str, Tensor | float]:

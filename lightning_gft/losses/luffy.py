@@ -68,7 +68,7 @@ class _Shaping(CoefficientRectifier):
 class _Unclipped(RatioLoss):
     @override
     def coefficients(self, tokens: TokenBatch) -> Tensor:
-        return tokens.advantages * self.logratio(tokens).exp()
+        return tokens.advantages * self.ratio(tokens)
 
     @override
     def clipped(self, tokens: TokenBatch) -> tuple[Tensor, ...]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_gft.functional import Reduction
-from lightning_gft.functional.logprobs import log_ratio
+from lightning_gft.functional.logprobs import bounded_ratio, log_ratio
 from lightning_gft.losses.base import GroupLoss
 from lightning_gft.losses.composition import check_own_samples
 from lightning_gft.metrics import RatioStatistics
@@ -42,8 +42,12 @@ class RatioLoss(GroupLoss):
         """Return masks ``[m]``, whose shares are reported."""
 
     def logratio(self, tokens: TokenBatch) -> Tensor:
-        """Return ``log r``, ``[m]``; 0 where nothing has changed, also at probability 0."""
+        """Return ``log r``, ``[m]``."""
         return log_ratio(tokens.logprobs, tokens.old_logprobs)
+
+    def ratio(self, tokens: TokenBatch) -> Tensor:
+        """Return ``r``, ``[m]``."""
+        return bounded_ratio(self.logratio(tokens))
 
     @override
     def check_group(self, num_responses: int, num_own: int) -> None:

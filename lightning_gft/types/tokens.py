@@ -17,6 +17,9 @@ Need = Literal["advantages", "entropy", "old_logprobs", "ref_logprobs", "teacher
 OLD: frozenset[Need] = frozenset({"old_logprobs", "sequence_logratio"})
 """What follows from the log-probabilities before the first update on a batch."""
 
+_FAR = 1e4
+"""What the log-ratio of a token that has become impossible, or was so, counts as."""
+
 
 @dataclass  # not frozen: see PromptBatch
 class TokenBatch:
@@ -60,6 +63,8 @@ class TokenBatch:
 
     def __getitem__(self, index: slice | Tensor) -> TokenBatch:
         known = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
+        if isinstance(index, Tensor) and index.dtype == torch.bool:
+            index = index.nonzero().squeeze(1)  # once, as it waits for the device
         return TokenBatch(**{name: value[index] for name, value in known.items()})
 
     def after_pass(self, logprobs: Tensor, entropy: Tensor | None, needs: frozenset[Need]) -> TokenBatch:
@@ -89,9 +94,15 @@ class TokenBatch:
             raise GFTValueError(
                 "`old_logprobs`: expected a tensor [m] where sequence_logratio is needed, got None; give both"
             )
-        _, number, counts = self.sequence.unique(return_inverse=True, return_counts=True)
-        difference = self.logprobs - self.old_logprobs.to(self.logprobs.dtype)
-        sums = difference.new_zeros(len(counts)).index_add(0, number, difference)
+        old = self.old_logprobs.to(self.logprobs.dtype)
+        # Equal at probability 0 too; far apart, as an impossible token is, without the NaN of inf - inf in a sum.
+        difference = torch.where(self.logprobs == old, 0.0, self.logprobs - old).clamp(-_FAR, _FAR)
+        # Unlike `unique` this does not wait for a GPU to tell how many responses there are.
+        number = torch.searchsorted(self.sequence.sort().values, self.sequence)
+        sums, counts = (
+            difference.new_zeros(len(self)).index_add(0, number, values)
+            for values in (difference, torch.ones_like(difference))
+        )
         return replace(self, sequence_logratio=(sums / counts)[number])
 
 

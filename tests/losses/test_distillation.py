@@ -69,6 +69,15 @@ def test_a_policy_that_is_its_teacher_stays():
     assert not gradient(loss, logprobs).any()
 
 
+def test_a_token_that_teacher_or_policy_rules_out_leaves_the_gradient_finite():
+    groups, given, old, teacher = taught(0)
+    given[:, ::2] = teacher[:, ::3] = -torch.inf
+    logprobs = given.requires_grad_()
+    loss = DistillationLoss(clip=None)(logprobs, groups, old_logprobs=old, teacher_logprobs=teacher)
+    assert loss.isfinite()
+    assert gradient(loss, logprobs).isfinite().all()
+
+
 def test_responses_that_no_teacher_has_judged_take_no_part():
     groups, given, old, teacher = taught(1)
     own = (groups.source == Source.SELF).nonzero().squeeze(1)

@@ -107,6 +107,12 @@ def test_infosft_is_zero_at_both_ends_and_from_its_cutoff_on(dtype: torch.dtype)
     assert 0 < given[4] < 1e-3
 
 
+def test_infosft_of_a_certainty_that_rounding_has_lifted_above_1_is_zero():
+    tokens = Scene().groups.tokens()[:1]
+    tokens.logprobs = torch.full((1,), 6e-8)
+    assert InfoSFTLoss().coefficients(tokens).tolist() == [0]
+
+
 def test_dft_lifts_what_is_improbable_to_its_floor():
     assert coefficients(DFTLoss(floor=0.1), [0.0, 0.05, 0.1, 0.4]).tolist() == pytest.approx([0.1, 0.1, 0.1, 0.4])
     assert coefficients(DFTLoss(), [0.0, 0.05]).tolist() == pytest.approx([0.0, 0.05])

@@ -54,6 +54,18 @@ def test_on_own_samples_the_expected_gradient_is_that_of_the_divergence(
     assert expected.abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_an_impossible_token_is_counted_and_leaves_coefficients_finite(direction: Any):
+    loss, never = KLPenalty(Nothing(), 0.3, direction), torch.full((), -torch.inf)
+    now, ref = torch.tensor([never, -1.0, never, -200.0]), torch.tensor([-1.0, never, never, -1.0])
+    tokens = each_token_once(now, ref)
+    coefficients = loss.coefficients(tokens)
+    assert coefficients.isfinite().all()
+    assert coefficients.sign().tolist() == [1, -1, 0, 1]  # back to where it was
+    loss.update(tokens, coefficients)
+    assert loss.compute()["kl"].isfinite()
+
+
 @pytest.mark.parametrize(("direction", "estimate"), [("forward", objectives.k3), ("reverse", objectives.k2)])
 @pytest.mark.parametrize("reduction", ["token-mean", "sequence-mean", "group-mean"])
 def test_the_penalty_is_the_estimate_differentiated_beside_the_loss(direction: Any, estimate: Any, reduction: Any):

@@ -169,9 +169,18 @@ def test_a_token_that_has_become_or_is_impossible_gives_a_finite_gradient(name: 
     now[:, ::2] = -torch.inf
     old[:, ::4] = -torch.inf  # half of them have always been
     value = loss(now.requires_grad_(), groups, old_logprobs=old)
-    if name != "gspo":  # the mean over a response with such a token is not defined
-        assert value.isfinite()
-        assert gradient(value, now).isfinite().all()
+    assert value.isfinite()
+    assert gradient(value, now).isfinite().all()
+
+
+@every_case
+@pytest.mark.parametrize("before", [-200.0, -torch.inf])
+def test_a_ratio_that_overflows_leaves_coefficients_finite(name: str, before: float):
+    loss, (groups, logprobs, _) = CASES[name].loss, batch(4)
+    assert (groups.advantages == 0).any()  # where 0 * inf would be NaN
+    tokens = groups.tokens(logprobs.float()[groups.response_mask])
+    tokens = replace(tokens, old_logprobs=torch.full_like(tokens.logprobs, before)).with_sequence_logratio()
+    assert loss.coefficients(tokens).isfinite().all()
 
 
 @pytest.mark.parametrize("kind", [GRPOLoss, GSPOLoss, CISPOLoss])

@@ -60,10 +60,17 @@ def test_a_sequence_without_response_has_no_token():
     assert len(replace(groups, response_mask=torch.zeros_like(mask)).tokens()) == 0
 
 
-@pytest.mark.parametrize("index", [slice(3, 8), torch.tensor([5, 0, 2])], ids=["slice", "numbers"])
+NINE = torch.arange(9)
+
+
+@pytest.mark.parametrize(
+    "index", [slice(3, 8), torch.tensor([5, 0, 2]), NINE % 3 == 0], ids=["slice", "numbers", "mask"]
+)
 def test_some_of_the_tokens(index: slice | torch.Tensor):
     groups, logprobs = random_groups(2)
     tokens = known(groups).tokens(logprobs[groups.response_mask])
+    if isinstance(index, torch.Tensor) and index.dtype == torch.bool:
+        tokens = tokens[: len(index)]
     some = tokens[index]
     for field in fields(TokenBatch):
         value = getattr(tokens, field.name)
@@ -95,6 +102,20 @@ def test_log_ratio_of_a_response(seed: int, shuffled: bool):
         tokens = tokens[torch.randperm(len(tokens))]
     assert tokens.with_sequence_logratio().sequence_logratio.tolist() == pytest.approx(logratios(tokens))
     assert tokens.sequence_logratio is None
+
+
+def test_log_ratio_of_a_response_with_impossible_tokens():
+    groups, logprobs = random_groups(0)
+    tokens = groups.tokens(logprobs[groups.response_mask])
+    now, old, never = tokens.logprobs.clone(), tokens.logprobs.clone(), -torch.inf
+    of = [(tokens.sequence == n).nonzero().squeeze(1) for n in range(4)]
+    assert min(map(len, of)) >= 2
+    now[of[0][0]] = old[of[0][0]] = never  # has been impossible before
+    now[of[1][0]] = old[of[2][0]] = never
+    now[of[3][0]] = old[of[3][1]] = never
+    ratio = replace(tokens, logprobs=now, old_logprobs=old).with_sequence_logratio().sequence_logratio
+    assert ratio.isfinite().all()
+    assert [ratio[rows[0]].sign().item() for rows in of] == [0, -1, 1, 0]
 
 
 def test_log_ratio_of_no_token():
