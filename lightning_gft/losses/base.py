@@ -78,10 +78,10 @@ class GroupLoss(Part, nn.Module, ABC):
         """Count the groups of a step, once, before the first update on them."""
 
     def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:
-        """Count the tokens of a pass.
+        """Count the tokens of an update, once, before :meth:`step`.
 
         Args:
-            tokens: ``m`` tokens, as :meth:`coefficients` got them.
+            tokens: All ``m`` tokens, as :meth:`coefficients` got them chunk by chunk.
             coefficients: ``[m]``, what it returned.
         """
 

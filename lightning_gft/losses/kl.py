@@ -61,9 +61,8 @@ class KLPenalty(LossWrapper):
     @override
     def coefficients(self, tokens: TokenBatch) -> Tensor:
         d = log_ratio(tokens.logprobs, tokens.ref_logprobs)
-        return self.loss.coefficients(tokens) - self.beta * (
-            d if self.direction == "reverse" else 1 - bounded_ratio(-d)
-        )
+        penalty = d if self.direction == "reverse" else 1 - bounded_ratio(-d)
+        return self.loss.coefficients(tokens) - self.beta * penalty
 
     @override
     def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:

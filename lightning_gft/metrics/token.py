@@ -70,7 +70,8 @@ class TokenStatistics(ExactMetric):
         if tokens.sampling_logprobs is not None:
             own = tokens.source == Source.SELF
             self.num_sampled += own.sum()
-            self.difference_sum += (tokens.logprobs - tokens.sampling_logprobs)[own].double().abs().sum()
+            difference = (tokens.logprobs - tokens.sampling_logprobs).double().abs()
+            self.difference_sum += torch.where(own, difference, 0.0).sum()
 
     def compute(self) -> dict[str, Tensor]:
         """Return the statistics described above."""

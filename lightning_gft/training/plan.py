@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from lightning_gft.lm.micro_batch import MicroBatch
 from lightning_gft.losses import GroupLoss, check_known
 from lightning_gft.policy import Policy
-from lightning_gft.types import OLD, GroupBatch, TokenBatch
+from lightning_gft.types import OLD, GroupBatch, LossOutput, TokenBatch
 
 ReduceFn = Callable[[Tensor, str], Tensor]
 """Reduces a value over ranks, by "sum", "mean" or "max"."""
@@ -43,6 +43,27 @@ class StepPlan:
         tokens = replace(self.tokens, old_logprobs=logprobs) if self.fresh else self.tokens
         return replace(self, tokens=tokens, fresh=False)
 
+    def joined(self, passes: Sequence[LossOutput]) -> LossOutput:
+        """Return the passes over all micro-batches as one, in the order of the tokens.
+
+        So tokens are counted once an update: counting may wait for a GPU, which should not stop between two passes.
+
+        Args:
+            passes: One for each micro-batch.
+        """
+        index = torch.cat([micro_batch.index for micro_batch in self.micro_batches])
+
+        def in_order(values: list[Tensor]) -> Tensor:
+            joined = torch.cat(values)
+            return torch.empty_like(joined).index_copy(0, index, joined)
+
+        return LossOutput(
+            torch.stack([each.loss for each in passes]).sum(),
+            in_order([each.logprobs for each in passes]),
+            in_order([each.coefficients for each in passes]),
+            in_order([each.entropy for each in passes if each.entropy is not None]),
+        )
+
 
 def plan_step(
     groups: GroupBatch, loss: GroupLoss, policy: Policy, max_tokens: int, reduce: ReduceFn, world_size: int
@@ -69,8 +90,8 @@ def plan_step(
     wanted = int(reduce(torch.tensor(max(len(micro_batches), 1), device=policy.device), "max"))
     micro_batches += [policy.empty_micro_batch() for _ in range(wanted - len(micro_batches))]
     tokens = chosen.tokens(weights=weights[rows])
+    check_known(loss, tokens, later={"entropy", "ref_logprobs", *OLD})
     if "ref_logprobs" in loss.needs():
         with policy.reference():
             tokens = replace(tokens, ref_logprobs=policy.score(micro_batches, len(tokens))[0])
-    check_known(loss, tokens, later={"entropy", *OLD})
     return StepPlan(micro_batches, tokens, normalizer / world_size)

@@ -58,12 +58,12 @@ class TrainingStatistics(nn.Module):
         self.groups.update(groups, num_prompts)
 
     def count_pass(self, loss: GroupLoss, tokens: TokenBatch, output: LossOutput, fresh: bool = True) -> None:
-        """Count the tokens of one pass through the policy, here and in the loss.
+        """Count the tokens of one update, here and in the loss.
 
         Args:
             loss: The objective.
             tokens: As planned.
-            output: What the pass gave.
+            output: What the policy gave for all of them.
             fresh: Whether the policy is still the one that drew the samples, so that both log-probabilities compare.
         """
         tokens = tokens.after_pass(output.logprobs, output.entropy, loss.needs())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -63,7 +64,7 @@ class Updates:
             plan: What runs in each of them.
             loss: Gives the coefficients.
             policy: Is trained.
-            count: Counts the tokens of a pass.
+            count: Counts the tokens of an update.
             batch_idx: Lightning's number of the batch.
         """
         module, trainer = self.module, self.module.trainer
@@ -83,19 +84,18 @@ class Updates:
     ) -> tuple[Tensor, Tensor]:
         """Take one optimizer step, accumulated over micro-batches; return the loss and log-probabilities ``[M]``."""
         self._clear(batch_idx)
-        total = torch.zeros((), device=policy.device)
-        logprobs = torch.full_like(plan.tokens.logprobs, torch.nan)
+        passes: list[LossOutput] = []
         for number, micro_batch in enumerate(plan.micro_batches, start=1):
-            tokens = plan.tokens[micro_batch.index]
+            objective = loss.objective(plan.tokens[micro_batch.index], plan.normalizer)
             with self._gradient_sync(last=number == len(plan.micro_batches)):
-                output = policy(micro_batch, loss.objective(tokens, plan.normalizer), entropy=True)
+                output = policy(micro_batch, objective, entropy=True)
                 self.module.manual_backward(output.loss)
-            count(loss, tokens, output, plan.fresh)
-            total += output.loss.detach()
-            logprobs[micro_batch.index] = output.logprobs.to(logprobs.dtype)
+            passes.append(replace(output, loss=output.loss.detach()))
         self._finish(batch_idx, policy)
+        output = plan.joined(passes)
+        count(loss, plan.tokens, output, plan.fresh)
         loss.step()
-        return total, logprobs
+        return output.loss, output.logprobs
 
     def reduce(self, value: Tensor, op: str) -> Tensor:
         """Return a value reduced over ranks."""
