@@ -23,7 +23,7 @@ class Annealed(nn.Module):
         most: Largest value allowed.
 
     Attributes:
-        now: The value of the next update, which costs no look at the device.
+        now: The value of the next update, a number of Python's, so that reading it does not wait for a GPU.
         last: The value of the update before.
 
     Raises:

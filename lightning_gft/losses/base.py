@@ -86,7 +86,7 @@ class GroupLoss(Part, nn.Module, ABC):
         """
 
     def step(self) -> None:
-        """Adapt after an optimizer step, on every rank."""
+        """Adapt after an optimizer step, on every rank; not after an update that was skipped."""
 
     def shares(self, groups: GroupBatch) -> list[Tensor]:
         """Return masks ``[N]``, which split the sequences into shares that each have their own ``Z``; one here."""

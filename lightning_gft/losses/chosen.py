@@ -1,4 +1,4 @@
-"""Tokens by who wrote them, and by whether they are pushed up or down."""
+"""Tokens by their source and by the sign of their advantage."""
 
 from __future__ import annotations
 

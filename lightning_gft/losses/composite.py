@@ -11,7 +11,7 @@ from lightning_gft.types import GroupBatch, Need
 
 
 class CompositeLoss(GroupLoss):
-    """Hands on to the losses within what each of them has to hear."""
+    """Calls the losses within wherever a call concerns each of them."""
 
     @abstractmethod
     def within(self) -> tuple[GroupLoss, ...]:

@@ -55,7 +55,7 @@ def by_source(source: Tensor, demonstrations: Tensor, own: Tensor) -> Tensor:
 
     Args:
         source: A :class:`~lightning_gft.Source` each.
-        demonstrations: Of the same shape.
+        demonstrations: Values of the same shape.
         own: The same.
 
     Example:

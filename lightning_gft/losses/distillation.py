@@ -46,11 +46,9 @@ class DistillationLoss(RatioLoss):
         mask_truncated_completions: bool = False,
     ) -> None:
         super().__init__((), reduction, max_completion_length, mask_truncated_completions)
-        self.clip = (
-            math.inf
-            if clip is None
-            else check_number("clip", clip, least=1, of=type(self).__name__, otherwise="null for no limit")
-        )
+        if clip is not None:
+            check_number("clip", clip, least=1, of=type(self).__name__, otherwise="null for no limit")
+        self.clip = math.inf if clip is None else clip
         self.statistics: TeacherStatistics = TeacherStatistics(["clip_ratio/high_mean"])
 
     @override
@@ -68,7 +66,7 @@ class DistillationLoss(RatioLoss):
 
     @override
     def coefficients(self, tokens: TokenBatch) -> Tensor:
-        return _difference(tokens) * self.ratio(tokens).clamp(max=self.clip)
+        return -log_ratio(tokens.logprobs, tokens.teacher_logprobs) * self.ratio(tokens).clamp(max=self.clip)
 
     @override
     def clipped(self, tokens: TokenBatch) -> tuple[Tensor, ...]:
@@ -76,8 +74,5 @@ class DistillationLoss(RatioLoss):
 
     @override
     def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:
-        self.statistics.update(self.logratio(tokens), *self.clipped(tokens), difference=_difference(tokens))
-
-
-def _difference(tokens: TokenBatch) -> Tensor:
-    return -log_ratio(tokens.logprobs, tokens.teacher_logprobs)
+        difference = -log_ratio(tokens.logprobs, tokens.teacher_logprobs)
+        self.statistics.update(self.logratio(tokens), *self.clipped(tokens), difference=difference)

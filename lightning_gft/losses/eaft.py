@@ -16,8 +16,8 @@ class EAFTLoss(ImitationLoss):
 
     The coefficient is ``min(1, H / max_entropy) ** alpha``: a token that contradicts a confident policy hardly counts,
     one that the policy is uncertain about does, however improbable both are. ``H`` is the entropy over the *whole*
-    vocabulary. The paper's is that of the 20 most probable tokens, renormalised, at most ``ln 20``, about 3, where ours
-    is bounded.
+    vocabulary. The paper's is over the 20 most probable tokens, renormalised, and so at most ``ln 20``, about 3; the
+    bound of 1 stands in for that.
 
     Args:
         alpha: Exponent, 1 in the paper; 0 gives supervised fine-tuning.

@@ -19,12 +19,12 @@ from lightning_gft.types import GroupBatch, Need, TokenBatch
 class KLPenalty(LossWrapper):
     """Any loss plus ``beta`` times an estimate of the divergence from the policy that training began with.
 
-    With ``d = log p - log p_ref``, what is subtracted from a token's coefficient, and what that is on own samples:
+    With ``d = log p - log p_ref``, what is subtracted from each coefficient, and what that descends on own samples:
 
-    * ``"forward"``: ``beta * (1 - exp(-d))``, from Schulman's k3, ``exp(-d) - 1 + d``: the gradient of ``KL(ref || p)``
-    * ``"reverse"``: ``beta * d``, from k2, ``d ** 2 / 2``: the gradient of ``KL(p || ref)``
+    * ``"forward"``: ``beta * (1 - exp(-d))``, the derivative of Schulman's k3, ``exp(-d) - 1 + d``: ``KL(ref || p)``
+    * ``"reverse"``: ``beta * d``, the derivative of k2, ``d ** 2 / 2``: ``KL(p || ref)``
 
-    Both are unbiased in the first update on a batch, at the sampled prefixes, and neither is on demonstrations. GRPO
+    Both hold in the first update on a batch, at the sampled prefixes, and neither on demonstrations. GRPO
     (arXiv 2402.03300) and TRL (``use_bias_correction_kl=False``) take ``"forward"``. Reports the mean of k3 as ``kl``.
 
     Args:

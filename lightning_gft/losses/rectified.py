@@ -18,18 +18,7 @@ from lightning_gft.types import TokenBatch
 
 
 class RectifiedLoss(GroupLoss):
-    """One rectifier for the tokens that are chosen, and perhaps another for all others; reports what both did.
-
-    Args:
-        rectifier: Default: the paper's, ``DynamicCoefficientRectifier(threshold=0.7)``.
-        reduction: What the mean is taken over.
-        rectify: The tokens that ``rectifier`` is for.
-        otherwise: For all other tokens; default :class:`~lightning_gft.IdentityRectifier`.
-        max_completion_length: Divides each response with ``reduction="constant-length"``.
-
-    Raises:
-        ValueError: If ``rectify`` is unknown, or leaves no tokens to ``otherwise``.
-    """
+    """One rectifier for the tokens that are chosen, and perhaps another for all others; reports what both did."""
 
     def __init__(
         self,

@@ -129,7 +129,7 @@ class CoefficientsBySource(ExactMetric):
         self.add_state("sums", torch.zeros(3, len(_KINDS), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:
-        """Count the tokens of one pass."""
+        """Count the tokens of one update."""
         known = ~coefficients.isnan()
         kind = 2 * tokens.source + (tokens.advantages < 0)
         counts = (known, known & (coefficients != 1), coefficients.masked_fill(~known, 0.0))

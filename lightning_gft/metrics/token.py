@@ -59,7 +59,7 @@ class TokenStatistics(ExactMetric):
             self.add_state(name, torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:
-        """Count the tokens of one pass."""
+        """Count the tokens of one update."""
         assert tokens.entropy is not None  # noqa: S101 (stated above)
         weight = (coefficients * tokens.weights).double()
         self.num_tokens += weight.numel()

@@ -19,7 +19,7 @@ def check_sampler(sampler: GroupSampler, loss: GroupLoss) -> None:
         ValueError: If groups are too small, no source gives log-probabilities of a teacher, or prompts are sampled
             until rewards differ that the loss does not look at.
     """
-    check_group_size(sampler, loss)
+    _check_group_size(sampler, loss)
     if sampler.num_groups is not None and "advantages" not in loss.needs():
         raise GFTValueError(
             f"`num_groups`: expected null for {type(loss).__name__}, which uses no advantages, got "
@@ -33,16 +33,8 @@ def check_sampler(sampler: GroupSampler, loss: GroupLoss) -> None:
         )
 
 
-def check_group_size(sampler: GroupSampler, loss: GroupLoss) -> None:
-    """Refuse groups that the loss cannot learn from, or that are too small for the advantage that it uses.
-
-    Args:
-        sampler: Says how large groups are, and of what.
-        loss: Says what it needs of them, and whether advantages matter.
-
-    Raises:
-        ValueError: If groups will not do.
-    """
+def _check_group_size(sampler: GroupSampler, loss: GroupLoss) -> None:
+    """Refuse groups that the loss cannot learn from, or that are too small for the advantage that it uses."""
     own = sum(source.num_responses for source in sampler.sources.values() if source.source == Source.SELF)
     loss.check_group(sampler.group_size, own)
     if "advantages" not in loss.needs():

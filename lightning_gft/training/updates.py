@@ -91,10 +91,11 @@ class Updates:
                 output = policy(micro_batch, objective, entropy=True)
                 self.module.manual_backward(output.loss)
             passes.append(replace(output, loss=output.loss.detach()))
-        self._finish(batch_idx, policy)
+        applied = self._finish(batch_idx, policy)
         output = plan.joined(passes)
         count(loss, plan.tokens, output, plan.fresh)
-        loss.step()
+        if applied:
+            loss.step()
         return output.loss, output.logprobs
 
     def reduce(self, value: Tensor, op: str) -> Tensor:
@@ -115,8 +116,8 @@ class Updates:
         module.on_before_zero_grad(optimizer)
         module.optimizer_zero_grad(module.current_epoch, batch_idx, optimizer)
 
-    def _finish(self, batch_idx: int, policy: Policy) -> None:
-        """Clip the gradient and step optimizer and schedule; a gradient that is not finite is not applied."""
+    def _finish(self, batch_idx: int, policy: Policy) -> bool:
+        """Clip the gradient and step optimizer and schedule, unless it is not finite; return whether it was applied."""
         self.gradient_norm = policy.sharding.gradient_norm()
         finite = bool(self.gradient_norm.isfinite())
         self.guard.check_gradient(finite)
@@ -127,6 +128,7 @@ class Updates:
             policy.weights_changed()
             if (scheduler := self.module.lr_schedulers()) is not None:
                 self.module.lr_scheduler_step(scheduler, None)  # there is one at most
+        return finite
 
     def _step(self, optimizer: LightningOptimizer, batch_idx: int, device: torch.device) -> None:
         learning_rate = max(float(group["lr"]) for group in optimizer.param_groups)

@@ -262,7 +262,7 @@ def test_state_dict_of_a_loss_with_an_adaptive_rectifier_round_trips(tmp_path):
     groups, logprobs = reference.random_groups(12)
     assert resumed(logprobs, groups) == trained(logprobs, groups)
     assert resumed(logprobs, groups) != GFTLoss()(logprobs, groups)
-    for loss in (trained, resumed):  # and it goes on the same
+    for loss in (trained, resumed):  # and continues the same
         loss.rectifier.update(logprobs)
         loss.rectifier.step()
     assert resumed.rectifier.threshold == trained.rectifier.threshold

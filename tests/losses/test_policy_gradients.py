@@ -204,7 +204,7 @@ def test_nothing_is_kept_in_a_checkpoint(name: str):
 
 
 @every_case
-def test_who_takes_part_and_what_is_skipped(name: str):
+def test_what_takes_part_and_what_is_skipped(name: str):
     loss, (groups, _, _) = CASES[name].loss, batch(6)
     demonstrations = groups.source != Source.SELF
     assert torch.equal(loss.takes_part(groups), demonstrations if "psft" in name else ~demonstrations)

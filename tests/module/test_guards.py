@@ -35,7 +35,10 @@ class ExplodesAt(SFTLoss):
 
     def __init__(self, updates: Collection[int], value: float) -> None:
         super().__init__()
-        self.updates, self.value, self.calls = updates, value, 0
+        self.updates, self.value, self.calls, self.steps = updates, value, 0, 0
+
+    def step(self) -> None:
+        self.steps += 1
 
     def coefficients(self, tokens: TokenBatch) -> Tensor:
         self.calls += 1  # once an update
@@ -67,6 +70,7 @@ def test_a_skipped_update_changes_nothing():
     module = make_module(ExplodesAt({0}, torch.nan))
     fit(module)
     torch.testing.assert_close(weights(module), fresh_weights(module), rtol=0, atol=0)
+    assert module.loss.steps == 0  # schedules of the loss move with those of the optimizer
 
 
 def test_too_many_in_a_row_stop_the_run():
