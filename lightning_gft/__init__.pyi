@@ -23,6 +23,7 @@ from lightning_gft.losses import CHORDLoss as CHORDLoss
 from lightning_gft.losses import CHORDPhiLoss as CHORDPhiLoss
 from lightning_gft.losses import CISPOLoss as CISPOLoss
 from lightning_gft.losses import DFTLoss as DFTLoss
+from lightning_gft.losses import DistillationLoss as DistillationLoss
 from lightning_gft.losses import EAFTLoss as EAFTLoss
 from lightning_gft.losses import GFTLoss as GFTLoss
 from lightning_gft.losses import GroupLoss as GroupLoss
@@ -57,6 +58,7 @@ from lightning_gft.rewards import FormatReward as FormatReward
 from lightning_gft.rewards import FunctionReward as FunctionReward
 from lightning_gft.rewards import NumericReward as NumericReward
 from lightning_gft.rewards import Reward as Reward
+from lightning_gft.rewards import SoftOverlongReward as SoftOverlongReward
 from lightning_gft.rewards import TimeLimitedReward as TimeLimitedReward
 from lightning_gft.rollout import RolloutEngine as RolloutEngine
 from lightning_gft.rollout import TransformersEngine as TransformersEngine
@@ -68,6 +70,9 @@ from lightning_gft.sources import ExpertSource as ExpertSource
 from lightning_gft.sources import ResponseSource as ResponseSource
 from lightning_gft.sources import SelfSource as SelfSource
 from lightning_gft.sources import TeacherSource as TeacherSource
+from lightning_gft.teachers import DemonstrationTeacher as DemonstrationTeacher
+from lightning_gft.teachers import ModelTeacher as ModelTeacher
+from lightning_gft.teachers import Teacher as Teacher
 from lightning_gft.types import GroupBatch as GroupBatch
 from lightning_gft.types import PromptBatch as PromptBatch
 from lightning_gft.types import Response as Response

@@ -51,9 +51,10 @@ class Evaluation:
         top_p: The same.
         min_new_tokens: No token that ends a response is drawn before that many others.
         stop_strings: A text, or several, whose appearance ends a response; give those of the ``SelfSource``.
-        reward: Name of the reward that tells whether a response is correct; by default the first.
+        reward: Name of the reward that tells whether a response is correct; by default the first that is no penalty.
         correct_reward: A response with at least this reward is correct.
-        kl: Whether to measure the divergence from the starting policy, for which a frozen copy of it is kept.
+        kl: Whether to measure the divergence from the starting policy, for which a frozen copy of it is kept,
+            whatever the reference of the loss is.
         seed: The same in every evaluation, so that differences are the policy's.
 
     Raises:
@@ -132,11 +133,17 @@ class Evaluator:
             rewards: The rewards that training uses.
 
         Raises:
-            ValueError: If the settings name another.
+            ValueError: If the settings name another, or a penalty, or there are only penalties.
         """
-        name = self.settings.reward or next(iter(rewards))
-        if name not in rewards:
-            raise GFTValueError(f"`evaluation.reward`: expected one of {', '.join(rewards)}, got {name!r}; name one")
+        measuring = [name for name, reward in rewards.items() if reward.measures()]
+        if not measuring:
+            raise GFTValueError(
+                f"`rewards`: expected one that tells whether a response is correct, got penalties alone "
+                f"({', '.join(rewards)}); add one such as NumericReward()"
+            )
+        name = self.settings.reward or measuring[0]
+        if name not in measuring:
+            raise GFTValueError(f"`evaluation.reward`: expected one of {', '.join(measuring)}, got {name!r}; name one")
         return name
 
     def metric(self, rewards: Mapping[str, Reward]) -> PolicyEvaluation:

@@ -22,8 +22,8 @@ from lightning_gft.losses import GroupLoss
 from lightning_gft.optimization.optimizer import OptimizerFn
 from lightning_gft.parts import Part
 from lightning_gft.policy import Policy, PolicyLoader
-from lightning_gft.preflight import check_run, logged_names, prepare, warn_of_slow_bfloat16
-from lightning_gft.sampler import GroupSampler
+from lightning_gft.preflight import check_run, check_tokenizer, logged_names, prepare, warn_of_slow_bfloat16
+from lightning_gft.sampler import GroupSampler, SampleFn
 from lightning_gft.schedules import Schedule, SchedulerFn
 from lightning_gft.seeds import combine_seeds
 from lightning_gft.training import (
@@ -33,7 +33,7 @@ from lightning_gft.training import (
     TrainingStatistics,
     UpdateGuard,
     Updates,
-    check_group_size,
+    check_sampler,
     parts_of,
     plan_step,
 )
@@ -65,11 +65,11 @@ class GFTLitModule(LightningModule):
     Attributes:
         evaluator: Draws and measures. A callback may exchange it, ``sampler`` and ``loss`` between two steps.
         stages: What a :class:`~lightning_gft.callbacks.StageSchedule` puts in their places.
-        needs_reference: A callback sets it in its ``setup`` if a loss to come needs the policy as it was loaded.
+        needs_reference: Whether any loss of the run needs the policy as it was loaded; ``None`` asks the first.
 
     Raises:
-        ValueError: If a number is out of range, or groups are too small for the advantage that the loss uses; when
-            training starts, if a row of the data could not be scored or answered.
+        ValueError: If a number is out of range, or the sampler does not give what the loss needs; when training
+            starts, if a row of the data could not be scored or answered.
         TypeError: If the policy or the optimizer is of another kind.
 
     Example:
@@ -87,6 +87,7 @@ class GFTLitModule(LightningModule):
     """
 
     policy: Policy
+    needs_reference: bool | None = None
 
     def __init__(
         self,
@@ -109,10 +110,8 @@ class GFTLitModule(LightningModule):
         check_kind("sampler", sampler, GroupSampler, "GroupSampler(sources={...}, rewards={...})")
         check_kind("loss", loss, GroupLoss, "GFTLoss()")
         check_kind("evaluation", evaluation or Evaluation(), Evaluation, "Evaluation(num_samples=8)")
-        check_group_size(sampler, loss)
-        self.policy_loader = policy
-        self.sampler = sampler
-        self.loss = loss
+        check_sampler(sampler, loss)
+        self.policy_loader, self.sampler, self.loss = policy, sampler, loss
         self.evaluator = Evaluator(evaluation or Evaluation())
         self.evaluator.reward_name(sampler.rewards)
         self.updates_per_batch = check_count("updates_per_batch", updates_per_batch)
@@ -124,7 +123,7 @@ class GFTLitModule(LightningModule):
         self.rows = Rows(self, self.run.steps)
         self.life = PartsLife()
         self.stages = Stages(self)
-        self.base_seed, self.needs_reference = 0, False
+        self.base_seed = 0
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -133,8 +132,9 @@ class GFTLitModule(LightningModule):
 
     @property
     def keeps_reference(self) -> bool:
-        """Whether the policy is kept as it was loaded: for KL in evaluation, the first loss, or one to come."""
-        return self.evaluator.settings.kl or self.needs_reference or "ref_logprobs" in self.loss.needs()
+        """Whether the policy is kept as it was loaded: for the KL of evaluation or the reference of a loss."""
+        needed = "ref_logprobs" in self.loss.needs() if self.needs_reference is None else self.needs_reference
+        return self.evaluator.settings.kl or needed
 
     def logged_names(self) -> set[str]:
         """Return the names under which figures are logged while training; a subclass that logs more adds its own."""
@@ -163,6 +163,7 @@ class GFTLitModule(LightningModule):
     def setup(self, stage: str) -> None:
         prepare(self.trainer)  # callbacks too that a subclass configures
         self.base_seed = torch.initial_seed()
+        check_tokenizer(self.stages.samplers(), self.tokenizer)
         self.life.begin(self.stages.parts(), self.device)  # some demonstrations are scored now
         check_run(self.trainer, self, stage, own_code=type(self) is not GFTLitModule)
 
@@ -213,13 +214,12 @@ class GFTLitModule(LightningModule):
         started = time.perf_counter()
         self.run.restore_loss()
         reduce, parts = self.updates.reduce, self._begin_parts()
-        groups = self._sample(batch, self.current_epoch, batch_idx)
+        groups = self._sample(self.sampler.sample_for_training, batch, self.current_epoch, batch_idx)
         self.statistics.count_groups(self.loss, groups, len(batch))
         self.guard.check_groups(groups, self.loss, reduce)
         plan = plan_step(groups, self.loss, self.policy, self.micro_batch_tokens, reduce, self.trainer.world_size)
         update = self.updates.run(plan, self.loss, self.policy, self.statistics.count_pass, batch_idx)
-        num_tokens = reduce(groups.lengths.sum(), "sum")
-        figures = self.statistics.collect(num_tokens, time.perf_counter() - started, update)
+        figures = self.statistics.collect(reduce(groups.lengths.sum(), "sum"), time.perf_counter() - started, update)
         self.rows.step(figures | self.life.figures(parts, taken=figures))
         return {"loss": update.loss, "groups": groups}
 
@@ -275,7 +275,7 @@ class GFTLitModule(LightningModule):
         """Return the scored groups of a batch of prompts."""
         check_kind("a batch of prediction", batch, PromptBatch, _BATCHES)
         self._begin_parts()
-        return self._sample(batch, dataloader_idx, batch_idx)
+        return self._sample(self.sampler.sample, batch, dataloader_idx, batch_idx)
 
     on_predict_epoch_end = on_validation_end
 
@@ -289,11 +289,11 @@ class GFTLitModule(LightningModule):
         """Return what all parts but the loss have counted in an evaluation."""
         return self.life.figures({prefix: part for prefix, part in self._begin_parts().items() if prefix})
 
-    def _sample(self, batch: PromptBatch, *position: int) -> GroupBatch:
+    def _sample(self, sample: SampleFn, batch: PromptBatch, *position: int) -> GroupBatch:
         # Sources may draw several times, and not as often on every rank.
         with self.policy.sharding.whole(*([self.policy.model] if self.sampler.draws() else [])):
             seed = combine_seeds(self.base_seed, *position, self._rank_of(batch))
-            return self.sampler.sample(batch, self.policy, seed)
+            return sample(batch, self.policy, seed)
 
     def _rank_of(self, batch: PromptBatch) -> int:
         """Return the number of this rank for random choices, which prompts with known positions do without."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self, cast
 
@@ -11,12 +12,15 @@ import torch
 from torch import Tensor
 
 from lightning_gft.advantages import AdvantageEstimator, GroupNormalizedAdvantage
-from lightning_gft.checks import check_kind, shorten
+from lightning_gft.checks import check_count, check_kind, shorten
 from lightning_gft.errors import GFTTypeError, GFTValueError
-from lightning_gft.rewards import Reward, as_rewards, score_responses
+from lightning_gft.rewards import Reward, as_rewards, response_facts, score_responses
 from lightning_gft.seeds import spawn_seeds
-from lightning_gft.sources import ResponseSource
-from lightning_gft.types import GroupBatch, PromptBatch, Response, ResponseGenerator, Source
+from lightning_gft.sources import ResponseSource, check_given
+from lightning_gft.types import GroupBatch, Need, PromptBatch, Response, ResponseGenerator, Source, pad_sequences
+
+SampleFn = Callable[[PromptBatch, ResponseGenerator, int], GroupBatch]
+"""Returns the scored groups of prompts, by a policy and from a seed."""
 
 
 class GroupSampler:
@@ -27,9 +31,12 @@ class GroupSampler:
         rewards: What a response is worth, by names that become log keys; their weighted sum counts. A plain function
             will do as well, see :class:`~lightning_gft.FunctionReward`.
         advantage: Turns rewards into advantages; default :class:`~lightning_gft.GroupNormalizedAdvantage`.
+        num_groups: DAPO's dynamic sampling (arXiv 2503.14476): training samples prompts of a rank's batch only until
+            this many groups have rewards that differ, and trains on no other group; the datamodule's ``batch_size``
+            bounds how many prompts are tried. ``None`` samples all of them.
 
     Raises:
-        ValueError: If there is no source or no reward.
+        ValueError: If there is no source or no reward, or ``num_groups`` is below 1.
         TypeError: If they are something else.
 
     Example:
@@ -47,25 +54,28 @@ class GroupSampler:
         sources: dict[str, ResponseSource],
         rewards: dict[str, Reward],
         advantage: AdvantageEstimator | None = None,
+        num_groups: int | None = None,
     ) -> None:
-        self._take(sources, rewards, advantage)
+        self._take(sources, rewards, advantage, num_groups)
 
     def with_parts(
         self,
         sources: dict[str, ResponseSource] | None = None,
         rewards: dict[str, Reward] | None = None,
         advantage: AdvantageEstimator | None = None,
+        num_groups: int | None = None,
     ) -> Self:
-        """Return a sampler that is like this one but for the parts that are given."""
+        """Return a sampler with its own ``num_groups``, and with this one's parts but for those that are given."""
         other = copy.copy(self)
         other._take(
             self.sources if sources is None else sources,
             self.rewards if rewards is None else rewards,
             self.advantage if advantage is None else advantage,
+            num_groups,
         )
         return other
 
-    def _take(self, sources: Any, rewards: Any, advantage: Any) -> None:
+    def _take(self, sources: Any, rewards: Any, advantage: Any, num_groups: Any) -> None:
         _check_named("sources", sources, ResponseSource, "ExpertSource or SelfSource")
         if isinstance(rewards, Mapping):
             rewards = as_rewards(rewards)
@@ -76,6 +86,9 @@ class GroupSampler:
         self.rewards: dict[str, Reward] = rewards
         self.advantage: AdvantageEstimator = advantage or GroupNormalizedAdvantage()
         check_kind("advantage", self.advantage, AdvantageEstimator, "GroupNormalizedAdvantage()")
+        if num_groups is not None:
+            num_groups = check_count("num_groups", num_groups, otherwise="null to sample all prompts")
+        self.num_groups: int | None = num_groups
 
     @property
     def group_size(self) -> int:
@@ -85,6 +98,10 @@ class GroupSampler:
     def draws(self) -> bool:
         """Return whether a source may ask the policy for responses."""
         return any(source.draws() for source in self.sources.values())
+
+    def gives(self) -> frozenset[Need]:
+        """Return what responses of some source carry beside their tokens."""
+        return frozenset[Need]().union(*(source.gives() for source in self.sources.values()))
 
     def sample(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> GroupBatch:
         """Return the scored groups of ``P`` prompts, one after the other.
@@ -101,11 +118,45 @@ class GroupSampler:
             ValueError: If a source lacks what it needs of the data.
             RewardError: If a reward fails.
         """
+        return self._build([self._draw(prompts, policy, seed)], prompts, policy)
+
+    def sample_for_training(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> GroupBatch:
+        """Return the scored groups of as many prompts as it takes until ``num_groups`` have rewards that differ.
+
+        Prompts come in rounds: first ``num_groups``, then as many as should yield what is missing, by the share that
+        differed so far. A response is the one that :meth:`sample` would draw. Groups that differ beyond ``num_groups``
+        are trained on, too, as they are paid for; where too few differ, training uses those that do. The others are
+        set aside, and the advantage is estimated once, with all of them.
+
+        Args:
+            prompts: The prompts.
+            policy: See :meth:`sample`.
+            seed: See :meth:`sample`.
+
+        Raises:
+            ValueError: As :meth:`sample` does.
+            RewardError: If a reward fails.
+        """
+        if self.num_groups is None:
+            return self.sample(prompts, policy, seed)
+        rounds: list[_Round] = []
+        differing: set[int] = set()
+        tried = 0
+        while tried < len(prompts) and (missing := self.num_groups - len(differing)) > 0:
+            chosen = prompts[tried : tried + _size_of_round(missing, tried, len(differing))]
+            rounds.append(self._draw(chosen, policy, seed, first=tried))
+            differing |= rounds[-1].differing()
+            tried += len(chosen)
+        return self._build(rounds, prompts, policy, differing, tried)
+
+    def _draw(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int, first: int = 0) -> _Round:
+        """Return scored responses to prompts, of which ``first`` is the first one's number in the batch."""
         rows = self._gather(prompts, policy, seed)
-        texts = [policy.decode(row.response.token_ids) for row in rows]
+        token_ids = [row.response.token_ids for row in rows]
+        texts = [policy.decode(ids) for ids in token_ids]
         raw_texts = None
         if any(reward.special_tokens for reward in self.rewards.values()):
-            raw_texts = [policy.decode(row.response.token_ids, skip_special_tokens=False) for row in rows]
+            raw_texts = [policy.decode(ids, skip_special_tokens=False) for ids in token_ids]
         of_row = [row.prompt for row in rows]
         rewards, parts = score_responses(
             self.rewards,
@@ -114,20 +165,40 @@ class GroupSampler:
             references=[prompts.references[i] for i in of_row],
             columns={name: [values[i] for i in of_row] for name, values in prompts.columns.items()},
             raw_responses=raw_texts,
+            facts=response_facts([row.response for row in rows], [row.source for row in rows]),
         )
+        return _Round([replace(row, prompt=first + row.prompt) for row in rows], texts, rewards, parts)
+
+    def _build(
+        self,
+        rounds: list[_Round],
+        prompts: PromptBatch,
+        policy: ResponseGenerator,
+        differing: set[int] | None = None,
+        tried: int | None = None,
+    ) -> GroupBatch:
+        rows = [row for of_round in rounds for row in of_round.rows]
+        rewards = torch.cat([of_round.rewards for of_round in rounds])
+        of_row = [row.prompt for row in rows]
         device = policy.device
-        group_index = torch.tensor(of_row, dtype=torch.long, device=device)
-        source = torch.tensor([row.source for row in rows], dtype=torch.long, device=device)
+
+        def flags(values: Iterable[bool]) -> Tensor:
+            return torch.tensor(list(values), dtype=torch.bool, device=device)
+
         groups = GroupBatch(
-            **_pad(rows, prompts, policy.pad_token_id, device),
-            group_index=group_index,
-            source=source,
+            **_pad(rows, prompts, policy.pad_token_id, device, "teacher_logprobs" in self.gives()),
+            group_index=torch.tensor(of_row, dtype=torch.long, device=device),
+            source=torch.tensor([row.source for row in rows], dtype=torch.long, device=device),
             rewards=rewards.to(device),
             advantages=torch.full_like(rewards, torch.nan, device=device),
-            finished=torch.tensor([row.response.finished for row in rows], dtype=torch.bool, device=device),
-            reward_parts={name: part.to(device) for name, part in parts.items()},
+            finished=flags(row.response.finished for row in rows),
+            reward_parts={
+                name: torch.cat([of_round.parts[name] for of_round in rounds]).to(device) for name in self.rewards
+            },
             prompts=[prompts.prompts[i] for i in of_row],
-            responses=texts,
+            responses=[text for of_round in rounds for text in of_round.texts],
+            set_aside=None if differing is None else flags(i not in differing for i in of_row),
+            num_tried=tried,
         )
         return replace(groups, advantages=_checked_advantages(self.advantage, groups))
 
@@ -136,7 +207,7 @@ class GroupSampler:
         seeds = spawn_seeds(seed, len(self.sources))
         for (name, source), source_seed in zip(self.sources.items(), seeds, strict=True):
             given = source.respond(prompts, policy, source_seed)
-            _check_given(f"sources[{name!r}]", source.num_responses, given, len(prompts))
+            check_given(f"sources[{name!r}]", source.num_responses, given, len(prompts))
             for i, responses in enumerate(given):
                 groups[i].extend(_Row(i, source.source, response) for response in responses if response.token_ids)
         return [row for group in groups for row in group]
@@ -165,34 +236,6 @@ def _checked_advantages(estimator: AdvantageEstimator, groups: GroupBatch) -> Te
     return cast(Tensor, advantages)
 
 
-def _check_given(where: str, most: int, given: Any, num_prompts: int) -> None:
-    """Refuse what is not at most ``most`` responses for each prompt, each with a log-probability a token or none."""
-    if not isinstance(given, list) or len(given) != num_prompts or not all(isinstance(each, list) for each in given):
-        raise GFTValueError(
-            f"`{where}`: expected a list of responses for each of {num_prompts} prompts, got {shorten(given)}; return "
-            "an empty list for a prompt without any"
-        )
-    for responses in given:
-        if len(responses) > most:
-            raise GFTValueError(
-                f"`{where}`: expected at most {most} responses a prompt, got {len(responses)}; raise its num_responses"
-            )
-        for response in responses:
-            _check_response(where, response)
-
-
-def _check_response(where: str, response: Any) -> None:
-    check_kind(where, response, Response, "Response(policy.encode(text))")
-    if not all(isinstance(token, int) and token >= 0 for token in response.token_ids):
-        raise GFTValueError(f"`{where}`: expected token ids, got {shorten(response.token_ids)}; use policy.encode")
-    for field in ("logprobs", "teacher_logprobs"):
-        values = getattr(response, field)
-        if values is not None and len(values) != len(response.token_ids):
-            raise GFTValueError(
-                f"`{where}`: expected {field} of {len(response.token_ids)} tokens, got {len(values)}; give one a token"
-            )
-
-
 @dataclass(frozen=True)
 class _Row:
     prompt: int
@@ -200,29 +243,47 @@ class _Row:
     response: Response
 
 
-def _pad(rows: list[_Row], prompts: PromptBatch, pad_token_id: int, device: torch.device) -> dict[str, Any]:
-    """Return the ``[N, T]`` tensors, right-padded; masks go by length, so any padding id will do."""
-    prompt_lengths = [len(prompts.prompt_ids[row.prompt]) for row in rows]
-    lengths = [prompt + len(row.response.token_ids) for prompt, row in zip(prompt_lengths, rows, strict=True)]
-    shape = len(rows), max(lengths, default=1)
-    input_ids = torch.full(shape, pad_token_id)
-    logprobs, teacher = torch.zeros(shape), torch.zeros(shape)
-    for n, (row, start, stop) in enumerate(zip(rows, prompt_lengths, lengths, strict=True)):
-        input_ids[n, :stop] = torch.tensor([*prompts.prompt_ids[row.prompt], *row.response.token_ids])
-        if row.response.logprobs is not None:
-            logprobs[n, start:stop] = torch.tensor(row.response.logprobs)
-        if row.response.teacher_logprobs is not None:
-            teacher[n, start:stop] = torch.tensor(row.response.teacher_logprobs)
-    attention_mask = _below(lengths, shape[1])
-    taught = all(row.response.teacher_logprobs is not None for row in rows)
+@dataclass(frozen=True)
+class _Round:
+    """Scored responses to some prompts of a batch."""
+
+    rows: list[_Row]
+    texts: list[str]
+    rewards: Tensor
+    parts: dict[str, Tensor]
+
+    def differing(self) -> set[int]:
+        """Return the prompts whose responses have not all the same reward."""
+        seen: dict[int, set[float]] = {}
+        for row, reward in zip(self.rows, self.rewards.tolist(), strict=True):
+            seen.setdefault(row.prompt, set()).add(reward)
+        return {prompt for prompt, rewards in seen.items() if len(rewards) > 1}
+
+
+def _size_of_round(missing: int, tried: int, differing: int) -> int:
+    """Return how many prompts should yield the missing groups; twice as many are tried in all while none differs."""
+    if not differing:
+        return tried or missing
+    return math.ceil(missing * tried / differing)
+
+
+def _pad(
+    rows: list[_Row], prompts: PromptBatch, pad_token_id: int, device: torch.device, taught: bool
+) -> dict[str, Any]:
+    """Return the ``[N, T]`` tensors, right-padded; a teacher's are there on every rank where a source may give them."""
+    sequences = pad_sequences(
+        [prompts.prompt_ids[row.prompt] for row in rows], [row.response.token_ids for row in rows], pad_token_id, device
+    )
+    dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
+    logprobs, teacher = (torch.zeros(sequences.input_ids.shape, dtype=dtype) for _ in range(2))
+    for n, row in enumerate(rows):
+        start = len(prompts.prompt_ids[row.prompt])
+        tokens = slice(start, start + len(row.response.token_ids))
+        logprobs[n, tokens] = torch.tensor(row.response.logprobs or 0.0, dtype=dtype)
+        teacher[n, tokens] = torch.tensor(row.response.teacher_logprobs or math.nan, dtype=dtype)
+    taught = taught or not rows or any(row.response.teacher_logprobs is not None for row in rows)
     return {
-        "input_ids": input_ids.to(device),
-        "attention_mask": attention_mask.to(device),
-        "response_mask": (attention_mask & ~_below(prompt_lengths, shape[1])).to(device),
+        **vars(sequences),
         "sampling_logprobs": logprobs.to(device),
         "teacher_logprobs": teacher.to(device) if taught else None,
     }
-
-
-def _below(lengths: list[int], width: int) -> Tensor:
-    return torch.arange(width) < torch.tensor(lengths, dtype=torch.long).unsqueeze(1)

@@ -24,6 +24,7 @@ ORDER = [
     {"lm", "rewards", "advantages", "rectifiers", "distributed"},
     {"rollout"},
     {"policy"},
+    {"teachers"},
     {"arithmetic", "sources", "losses"},
     {"sampler"},
     {"evaluation"},

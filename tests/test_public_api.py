@@ -43,6 +43,11 @@ CONSTRUCTORS = {
     "CHORDPhiLoss": "mu=0.1, own=None, reduction='token-mean', max_completion_length=None",
     "ContinuousCoefficientRectifier": "threshold=0.7, **kwargs",
     "DFTLoss": "reduction='token-mean', floor=0.0",
+    "DemonstrationTeacher": r"template='{prompt}\n\nThis is an example for a response to the question:\n"
+    r"{demonstration}\n\nNow answer with a response of your own, including the thinking process.', role='expert', "
+    "micro_batch_tokens=16384",
+    "DistillationLoss": "clip=2.0, reduction='token-mean', max_completion_length=None, "
+    "mask_truncated_completions=False",
     "DynamicCoefficientRectifier": "threshold=0.7, **kwargs",
     "EAFTLoss": "alpha=1.0, max_entropy=3.0, reduction='token-mean'",
     "Evaluation": "num_samples=8, max_new_tokens=512, temperature=1.0, top_p=1.0, reward=None, "
@@ -69,7 +74,7 @@ CONSTRUCTORS = {
     "num_workers=0, unfinished_demonstrations='drop', conversation_column=None, "
     "chat_template_kwargs=None, response_prefix=''",
     "GroupNormalizedAdvantage": "eps=1e-06, scale='group', over='group'",
-    "GroupSampler": "sources, rewards, advantage=None",
+    "GroupSampler": "sources, rewards, advantage=None, num_groups=None",
     "GroupWriter": "path",
     "HPTLoss": "gate=0, correct_reward=1.0, own=None, reduction='group-mean'",
     "HuggingFaceExport": "path=None, torch_dtype=None, merge=False",
@@ -83,6 +88,7 @@ CONSTRUCTORS = {
     "use_dora=False, modules_to_save=None, adapter_path=None",
     "MixedLoss": "demonstrations, own, reduction='token-mean', max_completion_length=None",
     "MaxRLAdvantage": "",
+    "ModelTeacher": "policy, micro_batch_tokens=16384",
     "ModelPolicy": "model, tokenizer, rollout=None, lora=None, chat_template=None",
     "NumericReward": "marker='', tolerance=1e-06, weight=1.0",
     "PSFTLoss": "epsilon_high=0.28, reduction='token-mean'",
@@ -99,8 +105,10 @@ CONSTRUCTORS = {
     "ScratchPolicy": "alphabet, model_type='qwen2', config=None, lora=None, rollout=None",
     "SelfBaselineAdvantage": "",
     "SelfSource": "num_generations=4, max_new_tokens=512, temperature=1.0, top_p=1.0, top_k=0, "
-    "min_p=None, min_new_tokens=0, stop_strings=''",
-    "Stage": "loss=None, sources=None, rewards=None, advantage=None, optimizer=None, reset_optimizer=False, "
+    "min_p=None, min_new_tokens=0, stop_strings='', teacher=None",
+    "SoftOverlongReward": "max_completion_length, soft_punish_cache, weight=1.0",
+    "Stage": "loss=None, sources=None, rewards=None, advantage=None, num_groups=None, optimizer=None, "
+    "reset_optimizer=False, "
     "learning_rate=None, lr_scheduler=None, updates_per_batch=None, reference='run', "
     "max_steps=None, max_epochs=None, until=None",
     "StageSchedule": "stages, dirpath=None, save=True",
@@ -120,6 +128,7 @@ ABSTRACT = {
     "Reward",
     "RolloutEngine",
     "Schedule",
+    "Teacher",
 }
 """What users derive from."""
 MADE_BY_THE_PACKAGE = {"GroupBatch", "Policy", "PromptBatch", "Response", "Source", "TokenBatch"}

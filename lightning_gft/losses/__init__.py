@@ -6,6 +6,7 @@ from lightning_gft.losses.chord import CHORDLoss
 from lightning_gft.losses.chord_phi import CHORDPhiLoss
 from lightning_gft.losses.cispo import CISPOLoss
 from lightning_gft.losses.dft import DFTLoss
+from lightning_gft.losses.distillation import DistillationLoss
 from lightning_gft.losses.eaft import EAFTLoss
 from lightning_gft.losses.gft import GFTLoss
 from lightning_gft.losses.grpo import GRPOLoss
@@ -28,6 +29,7 @@ __all__ = [
     "CHORDPhiLoss",
     "CISPOLoss",
     "DFTLoss",
+    "DistillationLoss",
     "EAFTLoss",
     "GFTLoss",
     "GRPOLoss",

@@ -10,6 +10,7 @@ from lightning_gft.annealing import Annealing
 from lightning_gft.functional import Reduction
 from lightning_gft.losses.annealed import Annealed
 from lightning_gft.losses.base import GroupLoss
+from lightning_gft.losses.composition import by_source
 from lightning_gft.losses.grpo import GRPOLoss
 from lightning_gft.losses.mixed import MixedLoss
 from lightning_gft.losses.sft import SFTLoss
@@ -56,7 +57,7 @@ class CHORDLoss(MixedLoss):
     @override
     def coefficients(self, tokens: TokenBatch) -> Tensor:
         coefficients, mu = super().coefficients(tokens), self.mu.now
-        return torch.where(tokens.source == Source.SELF, (1 - mu) * coefficients, mu * coefficients)
+        return by_source(tokens.source, mu * coefficients, (1 - mu) * coefficients)
 
     @override
     def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:

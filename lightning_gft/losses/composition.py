@@ -50,6 +50,21 @@ def check_own_samples(loss: object, num_own: int) -> None:
         )
 
 
+def by_source(source: Tensor, demonstrations: Tensor, own: Tensor) -> Tensor:
+    """Return the values of own samples where the source is the policy, those of demonstrations elsewhere.
+
+    Args:
+        source: A :class:`~lightning_gft.Source` each.
+        demonstrations: Of the same shape.
+        own: The same.
+
+    Example:
+        >>> by_source(torch.tensor([Source.EXPERT, Source.SELF]), torch.tensor([1, 2]), torch.tensor([3, 4]))
+        tensor([1, 4])
+    """
+    return torch.where(source == Source.SELF, own, demonstrations)
+
+
 def count_correct(groups: GroupBatch, correct_reward: float) -> tuple[Tensor, Tensor, Tensor]:
     """Return correct own samples ``[G]`` and own samples ``[G]`` of each prompt, and each sequence's prompt ``[N]``.
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from typing_extensions import override
 
 from lightning_gft.functional import Reduction
 from lightning_gft.losses.base import GroupLoss
 from lightning_gft.losses.composite import CompositeLoss
+from lightning_gft.losses.composition import by_source, check_demonstrations, check_own_samples
 from lightning_gft.types import GroupBatch, Source, TokenBatch
 
 
@@ -46,16 +46,22 @@ class MixedLoss(CompositeLoss):
         return self.demonstrations, self.own
 
     @override
+    def check_group(self, num_responses: int, num_own: int) -> None:
+        check_demonstrations(self, num_responses, num_own)
+        check_own_samples(self, num_own)
+        super().check_group(num_responses, num_own)
+
+    @override
     def takes_part(self, groups: GroupBatch) -> Tensor:
-        return self._by_source(groups.source, self.demonstrations.takes_part(groups), self.own.takes_part(groups))
+        return by_source(groups.source, self.demonstrations.takes_part(groups), self.own.takes_part(groups))
 
     @override
     def can_skip(self, groups: GroupBatch) -> Tensor:
-        return self._by_source(groups.source, self.demonstrations.can_skip(groups), self.own.can_skip(groups))
+        return by_source(groups.source, self.demonstrations.can_skip(groups), self.own.can_skip(groups))
 
     @override
     def coefficients(self, tokens: TokenBatch) -> Tensor:
-        return self._by_source(tokens.source, self.demonstrations.coefficients(tokens), self.own.coefficients(tokens))
+        return by_source(tokens.source, self.demonstrations.coefficients(tokens), self.own.coefficients(tokens))
 
     @override
     def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:
@@ -71,7 +77,3 @@ class MixedLoss(CompositeLoss):
             for role, figures in (("demonstrations", demonstrations), ("own", own))
             for name, value in figures.items()
         }
-
-    @staticmethod
-    def _by_source(source: Tensor, demonstrations: Tensor, own: Tensor) -> Tensor:
-        return torch.where(source == Source.SELF, own, demonstrations)

@@ -6,6 +6,7 @@ from lightning_gft.metrics.evaluation import PolicyEvaluation
 from lightning_gft.metrics.group import GroupStatistics
 from lightning_gft.metrics.mean import ExactMean
 from lightning_gft.metrics.ratio import RatioStatistics
+from lightning_gft.metrics.teacher import TeacherStatistics
 from lightning_gft.metrics.token import TokenStatistics
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "GroupStatistics",
     "PolicyEvaluation",
     "RatioStatistics",
+    "TeacherStatistics",
     "TokenStatistics",
 ]

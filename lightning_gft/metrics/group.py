@@ -28,8 +28,12 @@ class GroupStatistics(ExactMetric):
     - ``frac_reward_zero_std``: share of groups of several responses whose rewards are all equal
     - ``frac_groups_of_one``: share of groups of a single response
     - ``frac_prompts_without_group``: share of prompts that no source gave a response to
+    - ``sampling/frac_prompts_tried``, ``sampling/num_prompts_never_sampled``, ``sampling/frac_groups_set_aside``,
+      ``sampling/num_groups``: where prompts are sampled only until enough groups differ, share of prompts that were,
+      and number of those that were not; share of groups that no loss trains on, and number of the others
     - ``completions/mean_length``, ``completions/clipped_ratio``: tokens of the policy's own samples, and share of these
       that did not end in time
+    - ``completions/without_teacher_ratio``: where a teacher judges own samples, share of those that it did not
 
     Args:
         reward_names: Names of the rewards, as in ``GroupBatch.reward_parts``.
@@ -45,6 +49,8 @@ class GroupStatistics(ExactMetric):
     full_state_update = False
 
     num_prompts: Tensor
+    num_offered: Tensor
+    num_set_aside: Tensor
     num_groups: Tensor
     num_zero_std: Tensor
     num_single: Tensor
@@ -55,18 +61,24 @@ class GroupStatistics(ExactMetric):
     part_counts: Tensor
     self_tokens: Tensor
     self_clipped: Tensor
+    num_taught: Tensor
+    num_untaught: Tensor
 
     def __init__(self, reward_names: Sequence[str]) -> None:
         super().__init__()
         self.reward_names = list(reward_names)
         for name in (
             "num_prompts",
+            "num_offered",
+            "num_set_aside",
             "num_groups",
             "num_zero_std",
             "num_single",
             "std_sum",
             "self_tokens",
             "self_clipped",
+            "num_taught",
+            "num_untaught",
         ):
             self.add_state(name, torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
         for name, size in (
@@ -80,7 +92,10 @@ class GroupStatistics(ExactMetric):
     def update(self, groups: GroupBatch, num_prompts: int) -> None:
         """Count scored groups."""
         deviations = group_standard_deviations(groups.rewards, groups.group_index)
-        self.num_prompts += num_prompts
+        self.num_prompts += num_prompts if groups.num_tried is None else groups.num_tried
+        if groups.set_aside is not None:
+            self.num_offered += num_prompts
+            self.num_set_aside += len(groups.group_index[groups.set_aside].unique())
         self.num_groups += len(deviations)
         single = groups.group_index.unique(return_counts=True)[1] == 1
         self.num_single += single.sum()
@@ -94,6 +109,10 @@ class GroupStatistics(ExactMetric):
         own = groups.source == Source.SELF
         self.self_tokens += groups.response_lengths[own].sum()
         self.self_clipped += (~groups.finished[own]).sum()
+        if groups.teacher_logprobs is not None:
+            untaught = (groups.teacher_logprobs.isnan() & groups.response_mask).any(dim=1)
+            self.num_taught += (own & ~untaught).sum()
+            self.num_untaught += (own & untaught).sum()
 
     def compute(self) -> dict[str, Tensor]:
         """Return the statistics described above."""
@@ -106,6 +125,13 @@ class GroupStatistics(ExactMetric):
             "frac_groups_of_one": self.num_single / groups,
             "frac_prompts_without_group": 1 - self.num_groups / self.num_prompts.clamp(min=1),
         }
+        if self.num_offered:
+            statistics |= {
+                "sampling/frac_prompts_tried": self.num_prompts / self.num_offered,
+                "sampling/num_prompts_never_sampled": self.num_offered - self.num_prompts,
+                "sampling/frac_groups_set_aside": self.num_set_aside / groups,
+                "sampling/num_groups": self.num_groups - self.num_set_aside,
+            }
         for source in Source:
             if self.num_responses[source]:
                 mean = self.reward_sums[source] / self.num_responses[source]
@@ -116,4 +142,7 @@ class GroupStatistics(ExactMetric):
         if own := self.num_responses[Source.SELF]:
             statistics["completions/mean_length"] = self.self_tokens / own
             statistics["completions/clipped_ratio"] = self.self_clipped / own
+        if self.num_taught:
+            judged = self.num_taught + self.num_untaught
+            statistics["completions/without_teacher_ratio"] = self.num_untaught / judged
         return statistics

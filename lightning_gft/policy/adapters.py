@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,9 +137,16 @@ class Adapters:
         """Whether :meth:`as_loaded` is possible."""
         return not self._continues or _REFERENCE in self.peft_model.peft_config
 
-    def as_loaded(self) -> AbstractContextManager[None]:
-        """Return a context within which the model is what it was when it was loaded; :attr:`keeps_reference` holds."""
-        return self._acting(_REFERENCE) if self._continues else self.peft_model.disable_adapter()
+    @contextmanager
+    def as_loaded(self) -> Iterator[None]:
+        """Within this context the model is what it was when it was loaded, if :attr:`keeps_reference`."""
+        trains = [(weight, weight.requires_grad) for weight in self._model.parameters()]
+        try:
+            with self._acting(_REFERENCE) if self._continues else self.peft_model.disable_adapter():
+                yield
+        finally:
+            for weight, requires_grad in trains:  # peft lets all that it has switched on train
+                weight.requires_grad_(requires_grad)
 
     @contextmanager
     def with_adapter(self, path: str | Path) -> Iterator[None]:

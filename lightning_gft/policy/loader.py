@@ -60,7 +60,7 @@ class PolicyLoader(ABC):
         """Load the weights.
 
         Args:
-            keep_reference: Whether to keep the policy as loaded, see :class:`~lightning_gft.Policy`.
+            keep_reference: Whether to keep the policy as it is loaded, see :class:`~lightning_gft.Policy`.
         """
         return Policy(self.load_model(), self.tokenizer, self.rollout, keep_reference, self.lora)
 

@@ -95,13 +95,13 @@ class References:
             ValueError: If they are of another model.
         """
         with self._changing() as own:
-            names = [name for name, weight in own.items() if weight.requires_grad] if state else []
-            if {name: own[name].shape for name in names} != {name: value.shape for name, value in state.items()}:
+            wrong = [name for name, value in state.items() if name not in own or own[name].shape != value.shape]
+            if wrong:
                 raise GFTValueError(
-                    f"the checkpoint's moved reference: expected the {len(names)} weights that train, got {len(state)} "
-                    "of other names or shapes; use the configuration that it was written with"
+                    f"the checkpoint's moved reference: expected weights of this model, got {len(wrong)} of other "
+                    f"names or shapes, {wrong[0]} for one; use the configuration that it was written with"
                 )
-            self._moved = {name: own[name].clone().copy_(state[name]) for name in names}
+            self._moved = {name: own[name].clone().copy_(value) for name, value in state.items()}
 
     def drawing(self) -> None:
         """Let an engine know that it draws in another role than before, as it may have weights of its own."""

@@ -13,8 +13,9 @@ from lightning_gft.data.datamodule import data_name
 from lightning_gft.data.errors import row_name
 from lightning_gft.errors import GFTValueError
 from lightning_gft.policy import PolicyLoader, check_window
-from lightning_gft.rewards import Reward, score_responses
+from lightning_gft.rewards import Reward, response_facts, score_responses
 from lightning_gft.sampler import GroupSampler
+from lightning_gft.types import Source
 
 _Part = TypeVar("_Part")
 _TRIED = 32  # demonstrations that are scored: enough to tell a mistake from bad luck, even for a slow reward
@@ -43,6 +44,12 @@ def check_data(
             "the datamodule has a tokenizer of its own, which is not the policy's: leave its `tokenizer` alone, or set "
             "it to that of the policy"
         )
+    for sampler in samplers:
+        if sampler.num_groups is not None and sampler.num_groups > data.batch_size:
+            raise GFTValueError(
+                f"`num_groups`: expected at most the data's batch_size={data.batch_size}, the prompts that a rank may "
+                f"try in a step, got {sampler.num_groups}; lower it, or raise batch_size"
+            )
     sources = _distinct(source for sampler in samplers for source in sampler.sources.values())
     rewards = _distinct(sampler.rewards for sampler in samplers)
     for named in rewards:
@@ -55,6 +62,7 @@ def check_data(
             if split == "train":
                 for source in sources:
                     source.check_rows(rows)
+                    source.check_prompts(rows, tokenizer)
             for named in rewards:
                 _check_references(where, rows, named)
             _check_room(where, rows, max(lengths, default=0), tokenizer)
@@ -84,10 +92,11 @@ def _warn_of_unused_template(data: PromptDataModule, policy: PolicyLoader) -> No
 
 
 def _warn_of_unused_columns(data: PromptDataModule, samplers: Sequence[GroupSampler]) -> None:
-    drawn = {source.source.name.lower() for sampler in samplers for source in sampler.sources.values()}
+    sources = [source for sampler in samplers for source in sampler.sources.values()]
+    read = frozenset[str]().union(*(source.reads() for source in sources))
     for role in ("expert", "teacher"):
         column = getattr(getattr(data, "columns", None), f"{role}_column", None)
-        if column is not None and role not in drawn:
+        if column is not None and role not in read:
             kind = {"expert": "an ExpertSource", "teacher": "a TeacherSource"}[role]
             rank_zero_warn(
                 f"`{role}_column`: expected a source for {role} responses, got none in model.sampler.sources, so the "
@@ -139,6 +148,7 @@ def _warn_of_worthless_demonstrations(
             columns={name: [example.columns[name] for example, _ in tried] for name in rows[0].columns},
             # Without the token that ends it, as the policy decodes a response.
             raw_responses=[str(tokenizer.decode(answer.token_ids[:-1])) for _, answer in tried],
+            facts=response_facts([answer for _, answer in tried], [Source[role.upper()]] * len(tried)),
         )
         if tried and not scores.any():
             rank_zero_warn(

@@ -48,6 +48,10 @@ def training_names(loss: GroupLoss, sampler: GroupSampler) -> set[str]:
     one = torch.ones(2 * len(sources))
     signs = one.where(torch.arange(len(one)) < len(sources), -one)
     groups = replace(_one_token_each(sources + sources, sampler.rewards), advantages=signs)
+    if sampler.num_groups is not None:
+        groups = replace(groups, set_aside=groups.source < 0)
+    if "teacher_logprobs" in sampler.gives():
+        groups = replace(groups, teacher_logprobs=groups.sampling_logprobs)
     check_known(loss, groups.tokens(), later=get_args(Need))
     tokens = replace(groups.tokens(-one), **dict.fromkeys(loss.needs() - {"advantages", "sequence_logratio"}, -one))
     statistics.count_groups(loss, groups, num_prompts=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from lightning.pytorch import Trainer
@@ -17,7 +18,8 @@ from lightning_gft.preflight.callbacks import prepare_callbacks
 from lightning_gft.preflight.data import check_data, warn_of_unused
 from lightning_gft.preflight.monitors import check_monitors, check_stage_monitor, is_certain, logged_names
 from lightning_gft.preflight.trainer import check_not_compiled, check_precision, check_trainer_options
-from lightning_gft.training import Stages, check_group_size
+from lightning_gft.sampler import GroupSampler
+from lightning_gft.training import Stages, check_sampler
 
 
 class Checked(Protocol):
@@ -49,6 +51,23 @@ def prepare(trainer: Trainer) -> None:
     prepare_callbacks(trainer)
 
 
+def check_tokenizer(samplers: Iterable[GroupSampler], tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse sources that do not go with a policy's tokenizer, before they are set up.
+
+    Args:
+        samplers: Have the sources.
+        tokenizer: The policy's.
+
+    Raises:
+        ValueError: With the source, and what to do.
+    """
+    for name, source in (named for sampler in samplers for named in sampler.sources.items()):
+        try:
+            source.check_tokenizer(tokenizer)
+        except ValueError as error:
+            raise GFTValueError(f"sources[{name!r}]: {error}") from error
+
+
 def check_run(trainer: Trainer, module: Any, stage: str, own_code: bool) -> None:
     """Refuse a run that cannot do what is asked of it.
 
@@ -66,9 +85,8 @@ def check_run(trainer: Trainer, module: Any, stage: str, own_code: bool) -> None
     check_strategy(trainer.strategy, trainer.precision)
     check_precision(trainer)
     checked.policy_loader.check_trainer(trainer.strategy, trainer.precision)
-    data, stages = getattr(trainer, "datamodule", None), checked.stages.all()
+    data, samplers = getattr(trainer, "datamodule", None), checked.stages.samplers()
     if isinstance(data, PromptDataModule):
-        samplers = [parts.sampler for parts in stages.values()]
         warn_of_unused(data, checked.policy_loader, samplers)
         check_data(data, samplers, checked.evaluator.settings.max_new_tokens, checked.tokenizer)
     if stage == "fit":
@@ -85,7 +103,7 @@ def check_stages(trainer: Trainer, checked: Checked, own_code: bool) -> None:
     for name, parts in checked.stages.planned.items():
         where = f"stage {name}"
         try:
-            check_group_size(parts.sampler, parts.loss)
+            check_sampler(parts.sampler, parts.loss)
             checked.evaluator.reward_name(parts.sampler.rewards)
         except ValueError as error:
             raise GFTValueError(f"{where}: {error}") from error

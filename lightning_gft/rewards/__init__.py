@@ -5,7 +5,8 @@ from lightning_gft.rewards.exact import ExactMatchReward
 from lightning_gft.rewards.failures import RewardError
 from lightning_gft.rewards.format import FormatReward
 from lightning_gft.rewards.numeric import NumericReward
-from lightning_gft.rewards.scoring import score_responses
+from lightning_gft.rewards.overlong import SoftOverlongReward
+from lightning_gft.rewards.scoring import response_facts, score_responses
 from lightning_gft.rewards.workers import TimeLimitedReward
 
 __all__ = [
@@ -15,7 +16,9 @@ __all__ = [
     "NumericReward",
     "Reward",
     "RewardError",
+    "SoftOverlongReward",
     "TimeLimitedReward",
     "as_rewards",
+    "response_facts",
     "score_responses",
 ]

@@ -6,7 +6,7 @@ import inspect
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 from typing_extensions import override
@@ -15,6 +15,9 @@ from lightning_gft.checks import check_number
 from lightning_gft.errors import GFTImportError, GFTTypeError, GFTValueError
 from lightning_gft.parts import Part
 from lightning_gft.rewards.text import shown
+
+ResponseFact = Literal["response_tokens", "response_source"]
+"""What a reward may ask for: tokens of a response, its end included; and where it is from, such as ``"self"``."""
 
 
 class Reward(Part, ABC):
@@ -58,6 +61,14 @@ class Reward(Part, ABC):
             **columns: Every other column of the data, ``N`` entries each.
         """
 
+    def asks(self) -> frozenset[ResponseFact]:
+        """Return what the reward wants to know of responses beside their texts; it comes among the columns."""
+        return frozenset()
+
+    def measures(self) -> bool:
+        """Return whether evaluation may call a response correct by this reward; a mere penalty says no."""
+        return True
+
     def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:
         """Refuse a row of the data whose responses could not be scored; a run asks for every row before it starts.
 
@@ -84,7 +95,8 @@ class FunctionReward(Reward):
     """A reward from any function, so that a config needs no class.
 
     The function takes the keywords of :meth:`Reward.__call__`. Without ``**columns`` in its signature it is given only
-    what it names: ``def score(responses, difficulty)`` is enough. It returns one number for each response, or ``None``
+    what it names: ``def score(responses, difficulty)`` is enough. ``response_tokens`` and ``response_source`` it is
+    given where it names them. It returns one number for each response, or ``None``
     where it does not apply, as a list, an array or a tensor.
 
     Args:
@@ -126,8 +138,12 @@ class FunctionReward(Reward):
         return self._function(**self._select(keywords))  # type: ignore[no-any-return]
 
     @override
+    def asks(self) -> frozenset[ResponseFact]:
+        return frozenset(fact for fact in get_args(ResponseFact) if fact in self._accepted)
+
+    @override
     def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:
-        self._check_parameters({*columns, "prompts", "responses", "references"})
+        self._check_parameters({*columns, "prompts", "responses", "references", *self.asks()})
 
     def _select(self, keywords: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
         self._check_parameters(keywords.keys())

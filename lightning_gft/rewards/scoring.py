@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from lightning_gft.errors import GFTValueError
-from lightning_gft.rewards.base import Reward
+from lightning_gft.rewards.base import ResponseFact, Reward
 from lightning_gft.rewards.failures import RewardError, describe, stops_the_run
 from lightning_gft.rewards.isolation import call_reward
 from lightning_gft.rewards.text import shown
+from lightning_gft.types import Response, Source
 
 _Batch = dict[str, Sequence[Any]]
 _REMEDY = "Correct the reward or the data: a failure is never turned into a score."
@@ -28,6 +29,7 @@ def score_responses(
     references: Sequence[Any],
     columns: Mapping[str, Sequence[Any]],
     raw_responses: Sequence[str] | None = None,
+    facts: Mapping[ResponseFact, Sequence[Any]] | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the weighted sum of all rewards ``[N]``, and each reward unweighted ``[N]`` by its name.
 
@@ -44,9 +46,11 @@ def score_responses(
             ``responses``, ``references``, or Python's ``self``) is passed over: the keyword's meaning wins.
         raw_responses: ``N`` response texts with special tokens, for rewards that ask for them by
             their attribute ``special_tokens``; ``None`` if there are none.
+        facts: What else is known of the responses, from :func:`response_facts`, for rewards that ask for it.
 
     Raises:
-        ValueError: If there is no reward, or a column or another argument has not ``N`` entries.
+        ValueError: If there is no reward, a column or another argument has not ``N`` entries, or a reward asks for a
+            fact that is not given.
         RewardError: If a reward raises or exits, or gives something else than ``N`` finite scores or ``None``; if no
             reward with a weight applies to a response.
 
@@ -66,7 +70,10 @@ def score_responses(
     _check_lengths(batch)
     raw = batch if raw_responses is None else {**batch, "responses": raw_responses}
     _check_lengths(raw)
-    parts = {name: _score(name, reward, raw if reward.special_tokens else batch) for name, reward in rewards.items()}
+    parts = {
+        name: _score(name, reward, _with_facts(name, reward, raw if reward.special_tokens else batch, facts or {}))
+        for name, reward in rewards.items()
+    }
     total = torch.zeros(len(responses), dtype=torch.float32)
     applies = torch.full((len(responses),), all(reward.weight == 0 for reward in rewards.values()))
     for name, reward in rewards.items():
@@ -80,6 +87,35 @@ def score_responses(
             f"{_show(batch, first, ', ')}; give a reward that scores it"
         )
     return total, parts
+
+
+def response_facts(responses: Sequence[Response], sources: Sequence[Source]) -> dict[ResponseFact, list[Any]]:
+    """Return what rewards may ask for of ``N`` responses.
+
+    Args:
+        responses: As token ids.
+        sources: Where each is from.
+
+    Example:
+        >>> response_facts([Response([5, 2])], [Source.SELF])
+        {'response_tokens': [2], 'response_source': ['self']}
+    """
+    return {
+        "response_tokens": [len(response.token_ids) for response in responses],
+        "response_source": [source.name.lower() for source in sources],
+    }
+
+
+def _with_facts(name: str, reward: Reward, batch: _Batch, facts: Mapping[ResponseFact, Sequence[Any]]) -> _Batch:
+    if missing := sorted(reward.asks() - facts.keys()):
+        raise GFTValueError(
+            f"reward {name!r}: expected {', '.join(missing)} of the responses, got none; give `facts`, as "
+            "response_facts makes them"
+        )
+    known: _Batch = {**batch}
+    known.update((fact, facts[fact]) for fact in reward.asks())
+    _check_lengths(known)
+    return known
 
 
 def _check_lengths(batch: _Batch) -> None:

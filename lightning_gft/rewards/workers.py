@@ -23,7 +23,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_gft.checks import check_kind, check_number
-from lightning_gft.rewards.base import Reward, as_rewards
+from lightning_gft.rewards.base import ResponseFact, Reward, as_rewards
 from lightning_gft.rewards.failures import RewardError, describe
 from lightning_gft.rewards.isolation import call_reward
 
@@ -67,6 +67,14 @@ class TimeLimitedReward(Reward):
         self._worker: Worker | None = None
         self._lock = threading.RLock()
         self.reset()
+
+    @override
+    def asks(self) -> frozenset[ResponseFact]:
+        return self.reward.asks()
+
+    @override
+    def measures(self) -> bool:
+        return self.reward.measures()
 
     @override
     def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:

@@ -22,7 +22,8 @@ class RolloutEngine(Part, ABC):
     def weights_changed(self) -> None:
         """Learn that the policy's weights have changed: by an optimizer step, a checkpoint or an average.
 
-        A checkpoint is loaded before :meth:`setup`.
+        Also called before a draw from a reference, and before the next one from the policy; scoring within a reference
+        is none of an engine's business. A checkpoint is loaded before :meth:`setup`.
         """
 
     @abstractmethod
@@ -39,7 +40,7 @@ class RolloutEngine(Part, ABC):
         """Draw ``num_generations`` responses to each of ``P`` prompts.
 
         Args:
-            model: A causal language model.
+            model: A causal language model with the weights to draw from, those of a reference within its context.
             prompt_ids: ``P`` prompts.
             num_generations: Responses a prompt.
             sampling: How to draw.

@@ -6,10 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
+from transformers import PreTrainedTokenizerBase
+
 from lightning_gft.checks import check_count
 from lightning_gft.data import Example
 from lightning_gft.parts import Part
-from lightning_gft.types import PromptBatch, Response, ResponseGenerator, Source
+from lightning_gft.types import Need, PromptBatch, Response, ResponseGenerator, Source
 
 
 class ResponseSource(Part, ABC):
@@ -45,9 +47,38 @@ class ResponseSource(Part, ABC):
         """Return whether the policy may be asked to generate; weights that are sharded are gathered before."""
         return True
 
+    def gives(self) -> frozenset[Need]:
+        """Return what its responses carry beside their tokens: ``{"teacher_logprobs"}`` or nothing, as here."""
+        return frozenset()
+
+    def reads(self) -> frozenset[str]:
+        """Return the roles of the demonstrations that it reads; by default what its responses count as."""
+        return frozenset({self.source.name.lower()})
+
     def longest_response(self) -> int:
         """Return the most tokens of a response that the model's window must have room for; 0 for those of the data."""
         return 0
+
+    def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Refuse a policy by its tokenizer; a run asks before it sets the source up.
+
+        Args:
+            tokenizer: The policy's.
+
+        Raises:
+            ValueError: If there is a reason to.
+        """
+
+    def check_prompts(self, rows: Sequence[Example], tokenizer: PreTrainedTokenizerBase) -> None:
+        """Refuse training data whose prompts the source cannot use as they are; a run asks before it trains.
+
+        Args:
+            rows: All rows, tokenised; at least one.
+            tokenizer: The policy's.
+
+        Raises:
+            ValueError: With what is wrong, and what to do.
+        """
 
     def check_rows(self, rows: Sequence[Example]) -> None:
         """Refuse training data that the source cannot answer; a run asks before it trains.

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
-from lightning_gft.checks import check_count
+from lightning_gft.checks import check_count, check_kind
+from lightning_gft.data import Example
 from lightning_gft.errors import GFTValueError
 from lightning_gft.sampling import SamplingParams
 from lightning_gft.sources.base import ResponseSource
-from lightning_gft.types import PromptBatch, Response, ResponseGenerator, Source
+from lightning_gft.teachers import Teacher
+from lightning_gft.types import Need, PromptBatch, Response, ResponseGenerator, Source
 
 
 class SelfSource(ResponseSource):
@@ -27,6 +33,7 @@ class SelfSource(ResponseSource):
             same.
         stop_strings: A text, or several, whose appearance ends a response, which then counts as finished. The tokens
             of the stop string stay in it.
+        teacher: Says how likely it finds the responses, for a loss that needs ``teacher_logprobs``.
 
     Raises:
         ValueError: If a value lies outside its range.
@@ -49,12 +56,16 @@ class SelfSource(ResponseSource):
         min_p: float | None = None,
         min_new_tokens: int = 0,
         stop_strings: str | list[str] = "",
+        teacher: Teacher | None = None,
     ) -> None:
         name = type(self).__name__
         super().__init__(check_count("num_generations", num_generations, of=name))
         self.sampling = SamplingParams(
             max_new_tokens, temperature, top_p, top_k, min_p, min_new_tokens, stop_strings, of=name
         )
+        if teacher is not None:
+            check_kind("teacher", teacher, Teacher, "DemonstrationTeacher()")
+        self.teacher = teacher
         if self.sampling.greedy and self.num_responses > 1:
             raise GFTValueError(
                 f"`num_generations` of {name}: expected 1 with temperature=0, got {num_generations}; greedy decoding "
@@ -67,4 +78,52 @@ class SelfSource(ResponseSource):
 
     @override
     def respond(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[list[Response]]:
-        return policy.generate(prompts.prompt_ids, self.num_responses, self.sampling, seed, places=prompts.places)
+        drawn = policy.generate(prompts.prompt_ids, self.num_responses, self.sampling, seed, places=prompts.places)
+        if self.teacher is None:
+            return drawn
+        judged = self.teacher.logprobs(prompts, drawn, policy, seed)
+        return [
+            own if known is None else [_taught(*pair) for pair in zip(own, known, strict=True)]
+            for own, known in zip(drawn, judged, strict=True)
+        ]
+
+    @override
+    def gives(self) -> frozenset[Need]:
+        return frozenset() if self.teacher is None else frozenset({"teacher_logprobs"})
+
+    @override
+    def reads(self) -> frozenset[str]:
+        return frozenset() if self.teacher is None else self.teacher.reads()
+
+    @override
+    def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        if self.teacher is not None:
+            self.teacher.check_tokenizer(tokenizer)
+
+    @override
+    def check_prompts(self, rows: Sequence[Example], tokenizer: PreTrainedTokenizerBase) -> None:
+        if self.teacher is not None:
+            self.teacher.check_prompts(rows, tokenizer, self.sampling.max_new_tokens)
+
+    @override
+    def setup(self) -> None:
+        if self.teacher is not None:
+            self.teacher.setup()
+
+    @override
+    def close(self) -> None:
+        if self.teacher is not None:
+            self.teacher.close()
+
+    @override
+    def compute(self) -> dict[str, Tensor | float]:
+        return {} if self.teacher is None else self.teacher.compute()
+
+    @override
+    def reset(self) -> None:
+        if self.teacher is not None:
+            self.teacher.reset()
+
+
+def _taught(response: Response, logprobs: list[float]) -> Response:
+    return replace(response, teacher_logprobs=logprobs)

@@ -1,9 +1,10 @@
 """What a training step does beside sampling and scoring: updates, figures, guards, and the life of parts."""
 
-from lightning_gft.training.guards import UpdateGuard, check_group_size
+from lightning_gft.training.guards import UpdateGuard
 from lightning_gft.training.life import PartsLife, parts_of
 from lightning_gft.training.plan import StepPlan, plan_step
 from lightning_gft.training.rows import Rows
+from lightning_gft.training.sampler_checks import check_sampler
 from lightning_gft.training.stages import StageParts, Stages
 from lightning_gft.training.statistics import TrainingStatistics, UpdateFigures
 from lightning_gft.training.updates import Updates
@@ -18,7 +19,7 @@ __all__ = [
     "UpdateFigures",
     "UpdateGuard",
     "Updates",
-    "check_group_size",
+    "check_sampler",
     "parts_of",
     "plan_step",
 ]

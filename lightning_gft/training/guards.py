@@ -1,4 +1,4 @@
-"""Refusing a run that cannot succeed, and stopping one that no longer can, with the reason."""
+"""Stopping a run that can no longer succeed, with the reason."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightning_gft.checks import check_count
-from lightning_gft.errors import GFTRuntimeError, GFTValueError
+from lightning_gft.errors import GFTRuntimeError
 from lightning_gft.losses import GroupLoss
-from lightning_gft.sampler import GroupSampler
-from lightning_gft.types import GroupBatch, Source
+from lightning_gft.types import GroupBatch
 
 _COUNTED = (
     "nonfinite_updates",
@@ -117,29 +116,6 @@ class UpdateGuard:
                 "good from bad responses, raise the temperature or num_generations of the SelfSource, or use prompts "
                 "that the policy neither always nor never solves; null sets no limit"
             )
-
-
-def check_group_size(sampler: GroupSampler, loss: GroupLoss) -> None:
-    """Refuse groups that the loss cannot learn from, or that are too small for the advantage that it uses.
-
-    Args:
-        sampler: Says how large groups are, and of what.
-        loss: Says what it needs of them, and whether advantages matter.
-
-    Raises:
-        ValueError: If groups will not do.
-    """
-    own = sum(source.num_responses for source in sampler.sources.values() if source.source == Source.SELF)
-    loss.check_group(sampler.group_size, own)
-    if "advantages" not in loss.needs():
-        return
-    try:
-        sampler.advantage.check_group(sampler.group_size, own)
-    except ValueError as error:
-        raise GFTValueError(
-            f"`sampler`: {error} from the sources ({', '.join(sampler.sources)}); add a source, raise num_generations, "
-            "or use RewardAdvantage (the reward itself) or SFTLoss (no advantages)"
-        ) from None
 
 
 def _warn_of_small_groups(groups: GroupBatch, loss: GroupLoss) -> None:

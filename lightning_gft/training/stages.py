@@ -42,6 +42,10 @@ class Stages:
         """Return the stages by name; a run without has one, whose name is empty."""
         return self.planned or {"": StageParts(self._module.loss, self._module.sampler)}
 
+    def samplers(self) -> list[GroupSampler]:
+        """Return the samplers of all stages."""
+        return [sampler for _, sampler, _ in self.all().values()]
+
     def parts(self) -> dict[str, Part]:
         """Return the parts of all stages."""
         return {

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
+from torch import Tensor
 
 from lightning_gft.sampling import SamplingParams
 from lightning_gft.types.prompts import Response
+from lightning_gft.types.sequences import Sequences
+
+if TYPE_CHECKING:  # heavy, where tensors are all that is wanted
+    from transformers import PreTrainedTokenizerBase
 
 
 class ResponseGenerator(Protocol):
-    """What sources and samplers need of a policy: its own responses, its text, and where its tensors live."""
+    """What sources need of a policy: its responses, how likely others are, its texts, and where its tensors live."""
 
     @property
     def device(self) -> torch.device:
@@ -22,11 +27,18 @@ class ResponseGenerator(Protocol):
     def pad_token_id(self) -> int:
         """Token id that fills a row up."""
 
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The policy's tokenizer."""
+
     def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """Return the text of a response, with special tokens or without; never with those that end it."""
 
     def encode(self, response: str) -> list[int]:
         """Return the token ids of a whole response, ended by the token that ends responses in this policy's data."""
+
+    def token_logprobs(self, sequences: Sequences, max_tokens: int) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities and entropies of given responses, both ``[N, T]``, without gradient."""
 
     def generate(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
 
@@ -62,6 +62,26 @@ class PromptBatch:
 
     def __len__(self) -> int:
         return len(self.prompt_ids)
+
+    def __getitem__(self, index: slice) -> PromptBatch:
+        """Return some of the prompts, each with its position, so that it is answered as in the whole batch.
+
+        Example:
+            >>> batch = PromptBatch(prompt_ids=[[1], [2], [3]], prompts=["a", "b", "c"], references=[None] * 3)
+            >>> batch[1:].prompts, batch[1:].places
+            (['b', 'c'], [1, 2])
+        """
+        places = list(range(len(self))) if self.places is None else self.places
+        return replace(
+            self,
+            prompt_ids=self.prompt_ids[index],
+            prompts=self.prompts[index],
+            references=self.references[index],
+            demonstrations={role: given[index] for role, given in self.demonstrations.items()},
+            columns={name: values[index] for name, values in self.columns.items()},
+            messages=self.messages[index],
+            places=places[index],
+        )
 
     def to(self, *_: Any, **__: Any) -> PromptBatch:
         """Return the batch itself: it holds no tensors, which come about in the sampler, on the policy's device."""

@@ -86,8 +86,10 @@ class GroupBatch(Sequences):
         prompts: ``N`` prompt texts.
         responses: ``N`` response texts without special tokens, as rewards see them that do not ask for those.
         sampling_logprobs: ``[N, T]`` log-probabilities at sampling time; 0 for demonstrations.
-        teacher_logprobs: ``[N, T]`` log-probabilities under a teacher; ``None`` unless every response has them.
+        teacher_logprobs: ``[N, T]`` log-probabilities under a teacher, NaN on the tokens of a response without them;
+            ``None`` where no response has them.
         set_aside: ``[N]``, true for sequences that are only counted: no loss trains on them or has them in ``Z``.
+        num_tried: Prompts that were sampled, where not all of a batch need be; ``None`` for all of them.
     """
 
     group_index: Tensor
@@ -101,6 +103,7 @@ class GroupBatch(Sequences):
     sampling_logprobs: Tensor | None = None
     teacher_logprobs: Tensor | None = None
     set_aside: Tensor | None = None
+    num_tried: int | None = None
 
     def tokens(self, logprobs: Tensor | None = None, weights: Tensor | None = None) -> TokenBatch:
         """Return what is known of each response token, flattened to ``[M]``: sequence by sequence, in their order.

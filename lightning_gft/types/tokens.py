@@ -33,9 +33,10 @@ class TokenBatch:
         entropy: ``[m]`` entropy of the distribution that the token stems from, in nats.
         old_logprobs: ``[m]`` log-probabilities under the policy before the first update on this batch, as that update's
             own pass gave them; within it they are ``logprobs``.
-        ref_logprobs: ``[m]`` log-probabilities under the policy that training began with, or a later one of its stages
+        ref_logprobs: ``[m]`` log-probabilities under the reference: the policy that training began with, or a later one
             (:meth:`~lightning_gft.Policy.move_reference`).
-        teacher_logprobs: ``[m]`` log-probabilities under a teacher, which the response's source has given.
+        teacher_logprobs: ``[m]`` log-probabilities under a teacher, which the response's source has given; NaN where it
+            has not, so that a loss which needs them takes only responses that have them.
         sequence_logratio: ``[m]``, the mean of ``logprobs - old_logprobs`` over the token's response.
 
     The last five are ``None`` where the loss does not need them, see :meth:`lightning_gft.GroupLoss.needs`.

@@ -20,8 +20,8 @@ from lightning_gft import (
     Policy,
     PromptBatch,
     RewardAdvantage,
+    RFTLoss,
     SelfSource,
-    SFTLoss,
     Source,
     TeacherSource,
 )
@@ -30,7 +30,7 @@ from tests.conftest import prompt_batch, tiny_loader, tiny_policy
 
 
 def module_of(policy: Policy, sampler: GroupSampler) -> GFTLitModule:
-    module = GFTLitModule(tiny_loader(), sampler, SFTLoss())
+    module = GFTLitModule(tiny_loader(), sampler, RFTLoss())
     module.policy = policy
     return module
 
@@ -171,7 +171,7 @@ def test_prediction_goes_by_batch_size(tmp_path):
     sampler = GroupSampler({"self": SelfSource(2, max_new_tokens=2)}, {"accuracy": ExactMatchReward()})
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = Trainer(accelerator="cpu", default_root_dir=tmp_path, **quiet)
-    groups = trainer.predict(GFTLitModule(tiny_loader(), sampler, SFTLoss()), data)
+    groups = trainer.predict(GFTLitModule(tiny_loader(), sampler, RFTLoss()), data)
     assert [len(batch.group_index.unique()) for batch in groups] == [4, 4, 2]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -27,6 +28,12 @@ SMALL = (
     "--data.batch_size=4",
     "--model.evaluation.num_samples=2",
 )
+
+
+def base_of(overlay: Path) -> str | None:
+    """Return the quickstart's configuration that an overlay's own command layers it over, if it does."""
+    named = re.search(r"--config (configs/quickstart/\S+)", overlay.read_text())
+    return str(ROOT / named[1]) if named else None
 
 
 def printed_config(capsys: pytest.CaptureFixture[str], *args: str, subcommand: str = "fit") -> dict[str, Any]:

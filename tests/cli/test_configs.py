@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 import yaml
 
 from lightning_gft.cli import main
-from tests.cli.command import GFT, ROOT, printed_config, refused
+from tests.cli.command import GFT, ROOT, base_of, printed_config, refused
 
 CONFIGS = sorted(path for path in ROOT.glob("configs/**/*.yaml") if path.parent.name != "overlays")
 OVERLAYS = ROOT / "configs/overlays"
@@ -56,8 +55,7 @@ def base() -> dict[str, dict[tuple[str, ...], Any]]:
 
 @pytest.mark.parametrize("path", sorted(OVERLAYS.glob("*.yaml")), ids=_name)
 def test_overlay_changes_what_it_names_and_nothing_else(path: Path, base, capsys):
-    named_base = re.search(r"--config (configs/quickstart/\S+)", path.read_text())
-    config = str(ROOT / named_base[1]) if named_base else GSM8K
+    config = base_of(path) or GSM8K
     if config not in base:
         base[config] = _leaves(printed_config(capsys, "--config", config))
     layered = _leaves(printed_config(capsys, "--config", config, "--config", str(path)))
@@ -65,7 +63,8 @@ def test_overlay_changes_what_it_names_and_nothing_else(path: Path, base, capsys
     named = _leaves(yaml.safe_load(path.read_text()))
     places = {key[:n] for key in named for n in range(len(key)) if base[config].get(key[:n], "") is None}
     places |= {key[: key.index("class_path")] for key in named if "class_path" in key}
-    places |= {key[: key.index(of_all) + 1] for key in named for of_all in ("sources", "rewards") if of_all in key}
+    # Parts by names of the user's choice: an overlay that names a set names all of it.
+    places |= {key[: key.index(name) + 1] for key in named for name in ("sources", "rewards") if name in key}
     for key in changed:
         assert any(key[: len(place)] == place for place in (*named, *places)), key
     assert changed
@@ -159,6 +158,10 @@ def test_marker_that_looks_like_a_comment_is_kept(marker, capsys, tmp_path):
         ("--model.evaluation.num_sample=3", "num_sample"),
         ("--data.num_trian=8", "num_trian"),
         ("--model.loss.reduction=tokenmean", "reduction"),
+        (
+            '--model.loss={"class_path": "lightning_gft.GRPOLoss", "init_args": {"epsilon": -1}}',
+            "`epsilon` of GRPOLoss",
+        ),
         ("--trainer.gradient_clip_val=1.0", "model.gradient_clip_val"),
         ("--trainer.accumulate_grad_batches=2", "model.micro_batch_tokens"),
     ],

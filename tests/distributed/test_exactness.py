@@ -10,7 +10,18 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW
 
-from lightning_gft import Evaluation, ExpertSource, GFTLoss, LoRA, SelfSource, SFTLoss, TeacherSource
+from lightning_gft import (
+    Annealing,
+    CHORDLoss,
+    Evaluation,
+    ExpertSource,
+    GFTLoss,
+    HPTLoss,
+    LoRA,
+    SelfSource,
+    SFTLoss,
+    TeacherSource,
+)
 from tests.distributed.launch import run_two_processes
 from tests.module.runs import ROWS, Passes, Rows, double_loader, fit, fresh_weights, make_module, weights
 
@@ -34,18 +45,22 @@ OWN_SAMPLES = {"self": SelfSource(4, max_new_tokens=12), "expert": ExpertSource(
 CASES: dict[str, dict[str, Any]] = {
     "plain": {},
     "in-pieces": {"micro_batch_tokens": 20},
-    "sft-sequence-mean": {"sft": True, "reduction": "sequence-mean"},
+    "sft-sequence-mean": {"loss": SFTLoss, "reduction": "sequence-mean"},
     "several-updates": {"updates_per_batch": 2},
     "adam-clipped": {"optimizer": partial(AdamW, lr=1e-4), "gradient_clip_val": 0.01},
     "untied-group-mean": {"config": UNTIED, "reduction": "group-mean"},
     "adapters-untied": {"lora": LoRA(r=4, modules_to_save=["lm_head"]), "config": UNTIED},
     "adapters-tied": {"lora": LoRA(r=4, modules_to_save=["lm_head"])},
     "own-samples": {"sources": OWN_SAMPLES, "evaluation": Evaluation(num_samples=2, max_new_tokens=6)},
+    # Each source by its own mean, and each prompt by its own objective, of which a rank may have none.
+    "chord": {"loss": partial(CHORDLoss, Annealing(0.9, 0.1, 30)), "sources": OWN_SAMPLES, "updates_per_batch": 2},
+    "hpt": {"loss": partial(HPTLoss, 1), "reduction": "group-mean", "sources": OWN_SAMPLES, "updates_per_batch": 2},
 }
 SAME_FIGURES = (
     *("loss", "grad_norm", "reward", "reward_std", "rewards/score/mean", "frac_reward_zero_std", "num_tokens"),
     *("entropy", "negative/token_fraction", "rectified_fraction", "coefficient_mean"),
 )
+OF_LOSSES = ("mu", "frac_sft_prompts", "clip_ratio/high_mean")
 
 Result = tuple[dict[str, Tensor], dict[str, float]]
 
@@ -55,7 +70,7 @@ def train(rank: int, case: str, strategy: str | None = None) -> Result:
     evaluation = Evaluation(num_samples=2, max_new_tokens=6, kl=False)
     settings = {"micro_batch_tokens": 40, "evaluation": evaluation, **CASES[case]}
     reduction = settings.pop("reduction", "token-mean")
-    loss = SFTLoss(reduction) if settings.pop("sft", False) else GFTLoss(reduction=reduction)
+    loss = settings.pop("loss", GFTLoss)(reduction=reduction)
     policy = double_loader(**settings.pop("config", {}))
     policy.lora = settings.pop("lora", None)
     module = make_module(loss, policy=policy, **settings)
@@ -66,6 +81,7 @@ def train(rank: int, case: str, strategy: str | None = None) -> Result:
     assert trainer.global_step == STEPS * module.updates_per_batch
     logged = trainer.callback_metrics
     figures = {key: logged[f"train/{key}"].item() for key in SAME_FIGURES}
+    figures |= {key: logged[f"train/{key}"].item() for key in OF_LOSSES if f"train/{key}" in logged}
     return weights(module), figures | {key: value.item() for key, value in logged.items() if key.startswith("val/")}
 
 

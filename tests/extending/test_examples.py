@@ -69,6 +69,12 @@ def test_a_wrapper_goes_around_any_loss(train):
     assert all(weight > 0 for weight in column(rows, "train/rectified_weight_max"))
 
 
+def test_a_teacher_is_heard(train):
+    rows = train("hint_teacher")
+    assert column(rows, "train/sources/self/judged") == [8, 8]
+    assert all(divergence > 0 for divergence in column(rows, "train/teacher_kl"))
+
+
 def test_figures_by_source(train):
     rows = train("by_source")
     for source in ("expert", "teacher", "self"):

@@ -1,7 +1,8 @@
-"""Policy gradients against TRL's own losses, computed by its trainer from the same log-probabilities."""
+"""Policy gradients against TRL: its own losses of the same log-probabilities, and its updates on the same responses."""
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,15 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 from trl import GRPOConfig, GRPOTrainer
 
-from benchmarks.job import write_model
-from lightning_gft import CISPOLoss, GroupLoss, GRPOLoss, GSPOLoss
+from benchmarks import ours, peer, update
+from benchmarks.harness import StepLog
+from benchmarks.job import given_job, model_and_workplace, write_model
+from lightning_gft import CISPOLoss, GroupLoss, GRPOLoss, GSPOLoss, KLPenalty
 from lightning_gft.types import GroupBatch, Source
 from tests import reference
 from tests.extending.examples.off_policy_mask import OffPolicyMaskedGRPOLoss
@@ -36,6 +40,11 @@ CASES: dict[str, tuple[dict[str, Any], GroupLoss, float]] = {  # how far ratios 
         {"loss_type": "grpo", "importance_sampling_level": "sequence", "epsilon": 3e-4, "epsilon_high": 4e-4},
         GSPOLoss(),
         3e-3,
+    ),
+    "kl": (
+        {"loss_type": "grpo", "beta": 0.1, "use_bias_correction_kl": False},
+        KLPenalty(GRPOLoss(), beta=0.1, direction="forward"),
+        0.4,
     ),
     "sapo": ({"loss_type": "sapo"}, SAPOLoss(), 0.4),
     "off-policy mask": (
@@ -61,11 +70,10 @@ def make_trainer(tmp_path_factory: pytest.TempPathFactory) -> MakeTrainer:
                 report_to="none",
                 use_cpu=True,
                 bf16=False,
-                beta=0.0,
                 per_device_train_batch_size=NUMBER,
                 num_generations=NUMBER,
                 max_completion_length=LONGEST,
-                **settings,
+                **{"beta": 0.0, **settings},
             ),
             reward_funcs=lambda completions, **_: [0.0] * len(completions),
             train_dataset=Dataset.from_list([{"prompt": "w1"}]),
@@ -78,14 +86,16 @@ def make_trainer(tmp_path_factory: pytest.TempPathFactory) -> MakeTrainer:
     return make
 
 
-def own_samples(stray: float) -> tuple[GroupBatch, Tensor, Tensor]:
+def own_samples(stray: float) -> tuple[GroupBatch, Tensor, Tensor, Tensor]:
+    """Return groups and the log-probabilities of their tokens: now, before the first update, at the start."""
     groups, logprobs = reference.random_groups(0, sizes=(4, 9, 6, 5), length=LONGEST + 3)
     groups = replace(groups, source=torch.full_like(groups.source, Source.SELF))
-    noise = torch.randn(logprobs.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    return groups, logprobs.requires_grad_(), logprobs.detach() - stray * noise
+    noise = torch.randn((2, *logprobs.shape), dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    old, ref = logprobs.detach() - stray * noise
+    return groups, logprobs.requires_grad_(), old, ref
 
 
-def theirs(trainer: GRPOTrainer, groups: GroupBatch, logprobs: Tensor, old: Tensor) -> Tensor:
+def theirs(trainer: GRPOTrainer, groups: GroupBatch, logprobs: Tensor, old: Tensor, ref: Tensor) -> Tensor:
     """Return the loss that TRL's trainer computes, completions beginning in the first column as it has them."""
     mask = torch.arange(LONGEST) < groups.response_lengths[:, None]
 
@@ -98,6 +108,7 @@ def theirs(trainer: GRPOTrainer, groups: GroupBatch, logprobs: Tensor, old: Tens
     inputs = {
         **{"prompt_ids": prompt, "prompt_mask": prompt, "completion_ids": mask.long(), "completion_mask": mask.long()},
         **{"advantages": groups.advantages, "old_per_token_logps": completions(old)},
+        **{"ref_per_token_logps": completions(ref)},
         "num_items_in_batch": mask.sum(),
     }
     return trainer.compute_loss(trainer.model, inputs)
@@ -106,17 +117,18 @@ def theirs(trainer: GRPOTrainer, groups: GroupBatch, logprobs: Tensor, old: Tens
 @pytest.mark.parametrize("name", CASES)
 def test_gradient_and_figures_are_those_of_trl(name: str, make_trainer: MakeTrainer, tmp_path: Path):
     settings, loss, stray = CASES[name]
-    groups, logprobs, old = own_samples(stray)
+    groups, logprobs, old, ref = own_samples(stray)
     trainer = make_trainer(tmp_path, **settings)
-    expected = theirs(trainer, groups, logprobs, old)
-    ours = loss(logprobs, groups, old_logprobs=old)
+    expected = theirs(trainer, groups, logprobs, old, ref)
+    ours = loss(logprobs, groups, old_logprobs=old, ref_logprobs=ref)
     gradients = [torch.autograd.grad(value, logprobs)[0] for value in (ours, expected)]
     torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=1e-12)
     assert gradients[1].any(dim=1).sum() > NUMBER // 3
     if name == "cispo":  # of the others the gradient alone is the same
         torch.testing.assert_close(ours, expected, rtol=0, atol=1e-12)
-    tokens = groups.tokens(logprobs[groups.response_mask])
-    tokens = replace(tokens, old_logprobs=old[groups.response_mask]).with_sequence_logratio()
+    mask = groups.response_mask
+    tokens = replace(groups.tokens(logprobs[mask]), old_logprobs=old[mask], ref_logprobs=ref[mask])
+    tokens = tokens.with_sequence_logratio()
     loss.update(tokens, loss.coefficients(tokens))
     logged = trainer._metrics["train"]
     shared = {figure: value.item() for figure, value in loss.compute().items() if figure in logged}
@@ -125,3 +137,41 @@ def test_gradient_and_figures_are_those_of_trl(name: str, make_trainer: MakeTrai
     assert shared or name == "sapo"  # for which TRL logs nothing
     assert all(value > 0 for value in shared.values())
     assert shared == {figure: pytest.approx(logged[figure][0], rel=1e-5) for figure in shared}
+
+
+class Gradients(StepLog):
+    """Keeps the gradient of every update."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.of_updates: list[dict[str, torch.Tensor]] = []
+
+    def before_optimizer(self, model: Any) -> None:
+        self._keep_gradient, self.gradient = True, {}
+        super().before_optimizer(model)
+        self.of_updates.append(self.gradient)
+
+
+class Clipped(Callback):
+    """Remembers the share of tokens that were clipped."""
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        self.share = float(trainer.callback_metrics["train/clip_ratio/region_mean"])
+
+
+def test_updates_on_a_batch_have_the_gradients_that_trl_trains_with():
+    sizes = {"group_size": 4, "prompt_length": 6, "rows_per_pass": 4, "steps": 1, "warmup": 0}
+    options = Namespace(size="minuscule", seed=0, vocab_size=None, device="cpu", **sizes)
+    mine, other, clipped = Gradients(), Gradients(), Clipped()
+    with model_and_workplace(options) as (model, workplace):
+        job = given_job(options, model, workplace, 2, (1, 9))
+        job = replace(job, max_grad_norm=None, updates_per_batch=4, learning_rate=5e-3)
+        ours.train(job, mine, clipped)
+        peer.train(job, other)
+    assert clipped.share > 0.1
+    assert len(mine.of_updates) == len(other.of_updates) == 4
+    same = {"cosine": pytest.approx(1, abs=1e-3), "norm_ratio": pytest.approx(1, abs=1e-2)}
+    for gradients in zip(other.of_updates, mine.of_updates, strict=True):
+        assert update.similarity(*gradients) == same
+    first, *_, last = mine.of_updates
+    assert update.similarity(last, first)["cosine"] < 0.9

@@ -118,7 +118,7 @@ def test_a_gate_that_no_prompt_could_pass_is_refused_at_the_start(loss: GroupLos
     [
         (SFTLoss(), {"self": SelfSource(2)}, "expected demonstrations for SFTLoss, got own samples alone"),
         (RFTLoss(), {"teacher": TeacherSource(2)}, "expected own samples for RFTLoss, got demonstrations alone"),
-        (CHORDLoss(), {"teacher": TeacherSource(2)}, "expected own samples for GRPOLoss, got demonstrations alone"),
+        (CHORDLoss(), {"teacher": TeacherSource(2)}, "expected own samples for CHORDLoss, got demonstrations alone"),
     ],
 )
 def test_sources_without_what_a_loss_learns_from_are_refused_at_the_start(loss: GroupLoss, sources: Any, message: str):

@@ -199,10 +199,15 @@ def test_bad_settings_are_one_line(make: Any, message: str):
     assert str(raised.value) == message
 
 
-@pytest.mark.parametrize("loss", [CHORDLoss(), HPTLoss(), RoutedLoss()], ids=lambda loss: type(loss).__name__)
+@pytest.mark.parametrize(
+    "loss",
+    [LUFFYLoss(max_completion_length=9), CHORDLoss(), HPTLoss(), RoutedLoss()],
+    ids=lambda loss: type(loss).__name__,
+)
 def test_both_kinds_of_sources_are_needed(loss: GroupLoss):
+    name = type(loss).__name__
     loss.check_group(num_responses=8, num_own=7)
-    with pytest.raises(ValueError, match="expected demonstrations for SFTLoss, got own samples alone"):
+    with pytest.raises(ValueError, match=f"expected demonstrations for {name}, got own samples alone"):
         loss.check_group(num_responses=8, num_own=8)
-    with pytest.raises(ValueError, match="expected own samples for GRPOLoss, got demonstrations alone"):
+    with pytest.raises(ValueError, match=f"expected own samples for {name}, got demonstrations alone"):
         loss.check_group(num_responses=8, num_own=0)

@@ -189,6 +189,12 @@ def test_truncated_completions_are_left_out_as_if_they_were_not_there(kind: Any)
 
 
 @every_case
+def test_nothing_is_kept_in_a_checkpoint(name: str):
+    assert CASES[name].loss.state_dict() == {}
+    assert list(CASES[name].loss.parameters()) == []
+
+
+@every_case
 def test_who_takes_part_and_what_is_skipped(name: str):
     loss, (groups, _, _) = CASES[name].loss, batch(6)
     demonstrations = groups.source != Source.SELF

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_gft.losses import DFTLoss, GFTLoss, GroupLoss, SFTLoss, check_known
+from lightning_gft.losses import DFTLoss, GFTLoss, GroupLoss, KLPenalty, SFTLoss, check_known
 from lightning_gft.rectifiers import (
     AdaptiveCoefficientRectifier,
     ContinuousCoefficientRectifier,
@@ -33,24 +33,6 @@ class Plain(GroupLoss):
     def coefficients(self, tokens: TokenBatch) -> Tensor:
         self.seen.append(tokens)
         return torch.ones_like(tokens.logprobs)
-
-
-class KLPenalty(GroupLoss):
-    """Adds the gradient of ``beta * log(p / p_ref)`` to another loss, which is asked as it is."""
-
-    def __init__(self, loss: GroupLoss, beta: float) -> None:
-        super().__init__(loss.reduction)
-        self.loss, self.beta = loss, beta
-
-    def needs(self) -> frozenset[Need]:
-        return self.loss.needs() | {"ref_logprobs"}
-
-    def takes_part(self, groups: GroupBatch) -> Tensor:
-        return self.loss.takes_part(groups)
-
-    def coefficients(self, tokens: TokenBatch) -> Tensor:
-        assert tokens.ref_logprobs is not None
-        return self.loss.coefficients(tokens) - self.beta * (tokens.logprobs - tokens.ref_logprobs)
 
 
 def ones(groups: GroupBatch) -> Tensor:
@@ -88,7 +70,7 @@ def test_a_penalty_around_a_loss_is_a_sum_of_coefficients():
     groups, logprobs = reference.random_groups(3)
     ref = logprobs - 0.5 + torch.rand_like(logprobs)
     values = logprobs.clone().requires_grad_()
-    loss = KLPenalty(GFTLoss(), beta=0.3)(values, groups, ref_logprobs=ref)
+    loss = KLPenalty(GFTLoss(), 0.3, "reverse")(values, groups, ref_logprobs=ref)
     (gradient,) = torch.autograd.grad(loss, values)
     expected = torch.zeros_like(logprobs)
     total = int(groups.response_mask.sum())

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW
 
-from lightning_gft import LoRA, Policy, PretrainedPolicy, Quantization, SamplingParams, TransformersEngine
-from tests.conftest import quick, tiny_loader, tiny_policy
+from lightning_gft import LoRA, Policy, PretrainedPolicy, Quantization, SamplingParams
+from tests.conftest import quick, tiny_policy
 from tests.policy.passes import run
 from tests.policy.test_adapters import groups, scored, stir, trainable
 
@@ -133,6 +133,19 @@ def test_a_gradient_is_none_of_its_business(case: str, tmp_path: Path):
     assert all(value.abs().max() == 0 and not value.requires_grad for value in moved.values())
 
 
+@pytest.mark.parametrize("case", ["lora", "continued, start kept"])
+def test_an_adapter_that_was_frozen_stays_so(case: str, tmp_path: Path):
+    policy = make(case, tmp_path)
+    policy.move_reference()
+    frozen = next(name for name, weight in policy.named_parameters() if weight.requires_grad)
+    policy.get_parameter(frozen).requires_grad_(False)
+    training = trainable(policy)
+    for context in (policy.as_loaded, policy.reference):
+        with context():
+            pass
+        assert frozen not in training == trainable(policy)
+
+
 def test_an_optimizer_goes_on_with_its_parameters(tmp_path: Path):
     policy = make("lora", tmp_path)
     optimizer = AdamW([weight for weight in policy.parameters() if weight.requires_grad], lr=0.1)
@@ -250,51 +263,3 @@ def test_a_weight_that_trains_since_is_refused(tmp_path: Path):
     policy.move_reference()
     with policy.reference():
         torch.testing.assert_close(scored(policy), before, rtol=0, atol=0)
-
-
-class Server(TransformersEngine):
-    """Draws with weights of its own, which it takes over when it knows of a change."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.model: Any = None
-        self.transfers = 0
-
-    def weights_changed(self) -> None:
-        self.model = None
-
-    def generate(self, model: Any, *args: Any, **kwargs: Any) -> Any:
-        if self.model is None:
-            self.model = copy.deepcopy(model)
-            self.transfers += 1
-        return super().generate(self.model, *args, **kwargs)
-
-
-@pytest.mark.parametrize("lora", [None, LoRA(r=2)], ids=["full", "lora"])
-def test_an_engine_with_weights_of_its_own_draws_in_every_role(lora: LoRA | None):
-    loader = tiny_loader(vocab_size=64)
-    loader.lora = lora
-    torch.manual_seed(0)
-    policy, served = loader.load(keep_reference=True), Server()
-    expected = drawn(policy)
-    policy.engine = served
-    stir(policy)
-    policy.move_reference()
-    stir(policy)
-    policy.weights_changed()
-    for context in (policy.as_loaded, policy.reference):
-        policy.engine = TransformersEngine()
-        with context():
-            expected = drawn(policy)
-        now = drawn(policy)
-        policy.engine = served
-        with context():
-            scored(policy)
-        assert drawn(policy) == now
-        transfers = served.transfers
-        scored(policy)
-        with context():
-            assert drawn(policy) == expected
-            assert drawn(policy) == expected
-        assert drawn(policy) == now
-        assert served.transfers == transfers + 2

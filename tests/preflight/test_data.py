@@ -73,7 +73,9 @@ class NeverMet(FormatReward):
             "reward 'score': no response holds '<eos>'",
         ),
         (
-            module_with({"self": SelfSource(max_new_tokens=60)}, max_position_embeddings=64),
+            module_with(
+                {"self": SelfSource(max_new_tokens=60), "teacher": TeacherSource(4)}, max_position_embeddings=64
+            ),
             Rows(),
             r"train data, row 1 .*a prompt of 7 tokens and max_new_tokens=60 .*window of 64 tokens",
         ),
@@ -102,7 +104,8 @@ def test_a_policy_may_refuse_the_strategy():
 
 def test_what_just_fits_is_trained_on():
     module = make_module(
-        sources={"self": SelfSource(max_new_tokens=57)}, policy=tiny_loader(max_position_embeddings=64)
+        sources={"self": SelfSource(max_new_tokens=57), "teacher": TeacherSource(4)},
+        policy=tiny_loader(max_position_embeddings=64),
     )
     fit(module, max_steps=1)
 

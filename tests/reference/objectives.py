@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from tests.reference.policy_gradients import clipped
 from tests.reference.scenes import Objective, Response
 
 
@@ -63,9 +64,5 @@ def ratio(response: Response) -> Tensor:
 
 
 def grpo(epsilon: float) -> Objective:
-    def objective(response: Response) -> Tensor:
-        quotient = (response.now - response.old).exp()
-        clipped = quotient.clamp(1 - epsilon, 1 + epsilon)
-        return torch.minimum(quotient * response.advantage, clipped * response.advantage)
-
-    return objective
+    of_response = clipped(epsilon, epsilon)
+    return lambda response: of_response(response.now, response.old, response.advantage)

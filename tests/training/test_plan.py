@@ -9,7 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_gft import DynamicCoefficientRectifier, GFTLoss, GroupBatch, GroupLoss, SelfSource, TokenBatch
+from lightning_gft import (
+    DynamicCoefficientRectifier,
+    GFTLoss,
+    GroupBatch,
+    GroupLoss,
+    SelfSource,
+    TokenBatch,
+)
 from lightning_gft.policy import Policy
 from lightning_gft.types import Need
 from tests.module.runs import Passes, Rows, fit, make_module
@@ -128,9 +135,9 @@ def test_what_a_loss_does_not_need_is_not_there():
     assert tokens.entropy is tokens.old_logprobs is tokens.ref_logprobs is tokens.sequence_logratio is None
 
 
-def test_a_teacher_must_have_given_its_logprobs():
-    with pytest.raises(ValueError, match=r"`Needing`: expected tokens with teacher_logprobs, got None; .*the source"):
-        fit(make_module(Needing("teacher_logprobs")))
+def test_a_source_must_give_what_a_teacher_says():
+    with pytest.raises(ValueError, match=r"`sampler.sources`: expected one that gives teacher_logprobs, which Needing"):
+        make_module(Needing("teacher_logprobs"))
 
 
 def test_an_unknown_need_is_refused_before_weights_are_loaded():

@@ -70,6 +70,8 @@ class Stage:
         sources: Where responses come from; group size and temperature are theirs.
         rewards: What a response is worth.
         advantage: Turns rewards into advantages.
+        num_groups: Prompts are sampled only until this many groups have rewards that differ. If left out, a stage that
+            gives one of the three parts above samples all prompts.
         optimizer: A new optimizer, without state. If left out, that of the stage before stays with its state; that of
             the first stage is the module's.
         reset_optimizer: Whether the state of an optimizer that stays is forgotten.
@@ -93,6 +95,7 @@ class Stage:
     sources: dict[str, ResponseSource] | None = None
     rewards: dict[str, Reward] | None = None
     advantage: AdvantageEstimator | None = None
+    num_groups: int | None = None
     optimizer: OptimizerFn | None = None
     reset_optimizer: bool = False
     learning_rate: float | None = None
@@ -149,8 +152,8 @@ class Stage:
             loss: The module's own, of which the stage gets a copy.
             sampler: The module's own.
         """
-        if (self.sources, self.rewards, self.advantage) != (None, None, None):
-            sampler = sampler.with_parts(self.sources, self.rewards, self.advantage)
+        if (self.sources, self.rewards, self.advantage, self.num_groups) != (None, None, None, None):
+            sampler = sampler.with_parts(self.sources, self.rewards, self.advantage, self.num_groups)
         return StageParts(self.loss or copy.deepcopy(loss), sampler, None if self.until is None else self.until.monitor)
 
     def num_steps(self, epoch_batches: float, updates_per_batch: int) -> int | None:

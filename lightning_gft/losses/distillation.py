@@ -1,0 +1,79 @@
+"""On-policy distillation."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from lightning_gft.checks import check_number
+from lightning_gft.functional import Reduction
+from lightning_gft.losses.ratio import RatioLoss
+from lightning_gft.metrics import TeacherStatistics
+from lightning_gft.types import GroupBatch, Need, TokenBatch
+
+
+class DistillationLoss(RatioLoss):
+    r"""Reverse KL from a teacher on the policy's own samples, by the sampled token: OPD, and SDFT (arXiv 2601.19897).
+
+    The coefficient is ``(l_T - l) * min(r, clip)``, with ``l`` of the policy, ``l_T`` of the teacher, and ``r = p /
+    p_old``: on average the gradient of :math:`KL(\pi \| T)` at each prefix, TRL's ``"sampled_token"`` mode.
+    A :class:`~lightning_gft.SelfSource` with a teacher gives ``l_T``; own samples that it did not judge take no part.
+    Reports ``teacher_kl``, ``ratio_mean``, ``ratio_max``, ``clip_ratio/high_mean`` (the share above ``clip``).
+
+    Args:
+        clip: Largest ratio, TRL's ``distillation_is_clip``; ``None`` for no limit.
+        reduction: What the mean is taken over.
+        max_completion_length: Divides each response with ``reduction="constant-length"``.
+        mask_truncated_completions: Neither train on own samples that did not end before their limit, nor count them.
+
+    Raises:
+        ValueError: If ``clip`` is below 1.
+
+    Example:
+        >>> sorted(DistillationLoss().needs())
+        ['old_logprobs', 'teacher_logprobs']
+    """
+
+    def __init__(
+        self,
+        clip: float | None = 2.0,
+        reduction: Reduction = "token-mean",
+        max_completion_length: int | None = None,
+        mask_truncated_completions: bool = False,
+    ) -> None:
+        super().__init__((), reduction, max_completion_length, mask_truncated_completions)
+        self.clip = math.inf if clip is None else check_number("clip", clip, least=1, otherwise="null for no limit")
+        self.statistics: TeacherStatistics = TeacherStatistics(["clip_ratio/high_mean"])
+
+    @override
+    def needs(self) -> frozenset[Need]:
+        return frozenset({"old_logprobs", "teacher_logprobs"})
+
+    @override
+    def takes_part(self, groups: GroupBatch) -> Tensor:
+        own = super().takes_part(groups)
+        return own if groups.teacher_logprobs is None else own & ~groups.teacher_logprobs.isnan().any(dim=1)
+
+    @override
+    def can_skip(self, groups: GroupBatch) -> Tensor:
+        return torch.zeros_like(groups.finished)
+
+    @override
+    def coefficients(self, tokens: TokenBatch) -> Tensor:
+        return _difference(tokens) * self.logratio(tokens).exp().clamp(max=self.clip)
+
+    @override
+    def clipped(self, tokens: TokenBatch) -> tuple[Tensor, ...]:
+        return (self.logratio(tokens).exp() > self.clip,)
+
+    @override
+    def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:
+        self.statistics.update(self.logratio(tokens), *self.clipped(tokens), difference=_difference(tokens))
+
+
+def _difference(tokens: TokenBatch) -> Tensor:
+    assert tokens.teacher_logprobs is not None  # noqa: S101 (the loss needs them)
+    return tokens.teacher_logprobs - tokens.logprobs

@@ -1,0 +1,80 @@
+"""A penalty for long responses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+from typing_extensions import override
+
+from lightning_gft.checks import check_count
+from lightning_gft.rewards.base import ResponseFact, Reward
+from lightning_gft.types import Source
+
+
+class SoftOverlongReward(Reward):
+    r"""Soft overlong punishment (DAPO, arXiv 2503.14476, Eq. 13): 0 or below, by the tokens of an own sample.
+
+    With :math:`L` = ``max_completion_length`` and :math:`C` = ``soft_punish_cache``, a response of :math:`|y|` tokens,
+    its end included, gets
+
+    .. math::
+        R(y) = \begin{cases}
+            0 & |y| \le L - C \\
+            ((L - C) - |y|) / C & L - C < |y| \le L \\
+            -1 & |y| > L
+        \end{cases}
+
+    The paper's settings are ``max_new_tokens: 20480``, the same ``max_completion_length`` and a cache of 4096. As
+    there, it is for what the policy draws: it does not apply to demonstrations. Evaluation never calls a response
+    correct by it.
+
+    Args:
+        max_completion_length: Tokens from which on a response gets the whole punishment; mostly the source's
+            ``max_new_tokens``.
+        soft_punish_cache: Tokens before, over which the punishment grows; 0 for none but beyond the longest.
+        weight: What the score counts in the total.
+
+    Raises:
+        ValueError: If a length is out of range.
+        TypeError: If one is not a whole number.
+
+    Example:
+        >>> reward = SoftOverlongReward(max_completion_length=8, soft_punish_cache=4)
+        >>> texts = {"prompts": ["1+1="] * 3, "responses": [""] * 3, "references": ["2"] * 3}
+        >>> reward(**texts, response_tokens=[4, 5, 9], response_source=["self"] * 3)
+        [0.0, -0.25, -1.0]
+    """
+
+    def __init__(self, max_completion_length: int, soft_punish_cache: int, weight: float = 1.0) -> None:
+        super().__init__(weight)
+        of = type(self).__name__
+        self.max_completion_length = check_count("max_completion_length", max_completion_length, of=of)
+        self.soft_punish_cache = check_count(
+            "soft_punish_cache", soft_punish_cache, least=0, most=self.max_completion_length, of=of
+        )
+
+    def __call__(
+        self, *, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Any], **columns: Sequence[Any]
+    ) -> Tensor | Sequence[float | None]:
+        """Return ``N`` punishments; see :meth:`Reward.__call__`."""
+        own = Source.SELF.name.lower()
+        return [
+            self._punishment(length) if source == own else None
+            for length, source in zip(columns["response_tokens"], columns["response_source"], strict=True)
+        ]
+
+    @override
+    def asks(self) -> frozenset[ResponseFact]:
+        return frozenset({"response_tokens", "response_source"})
+
+    @override
+    def measures(self) -> bool:
+        return False
+
+    def _punishment(self, length: int) -> float:
+        if length > self.max_completion_length:
+            return -1.0
+        beyond = length - (self.max_completion_length - self.soft_punish_cache)
+        return -beyond / self.soft_punish_cache if beyond > 0 else 0.0

@@ -1,0 +1,32 @@
+"""The overlays of objectives train, with the figures that belong to them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lightning_gft.cli import main
+from tests.cli.command import ROOT, SMALL, base_of, column, logged
+from tests.conftest import quick
+
+CLIPPED = ("clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean")
+FIGURES = {
+    **dict.fromkeys(("grpo", "dapo", "dr_grpo", "gspo", "psft"), CLIPPED),
+    "cispo": ("cispo_clip_ratio",),
+}
+
+
+@pytest.mark.parametrize("name", quick(FIGURES, "gspo"))
+def test_a_policy_gradient_trains(name: str, tmp_path: Path):
+    overlay = ROOT / f"configs/overlays/{name}.yaml"
+    config = [f"--config={base_of(overlay)}", f"--config={overlay}"]
+    steps = ["--trainer.max_steps=8", "--trainer.val_check_interval=1", f"--trainer.default_root_dir={tmp_path}"]
+    main(["fit", *config, *SMALL, *steps])
+    rows = logged(tmp_path)
+    for figure in FIGURES[name]:
+        assert all(0 <= share <= 1 for share in column(rows, f"train/{figure}"))
+    moved = [ratio != 1 for ratio in column(rows, "train/ratio_max")]
+    assert all(moved) == (name not in ("grpo", "dr_grpo"))  # which take one update on a batch
+    assert any(norm > 0 for norm in column(rows, "train/grad_norm"))
+    assert column(rows, "val/greedy_accuracy")
