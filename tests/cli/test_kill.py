@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,7 +32,32 @@ RUN = (
 )
 
 
-def start(root: Path, *args: str) -> subprocess.Popen[bytes]:
+PART = "lightning_gft."
+STAGES = {
+    "class_path": "lightning_gft.callbacks.StageSchedule",
+    "init_args": {
+        "stages": {
+            "sft": {
+                "loss": {"class_path": PART + "SFTLoss"},
+                "sources": {"expert": {"class_path": PART + "ExpertSource"}},
+                "max_steps": 3,
+            },
+            "gft": {
+                "lr_scheduler": {"class_path": PART + "WarmupSchedule", "init_args": {"name": "linear"}},
+                "max_epochs": 1,
+            },
+            "grpo": {
+                "loss": {"class_path": PART + "GRPOLoss"},
+                "optimizer": {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.01, "momentum": 0.9}},
+                "max_steps": 2,
+            },
+        }
+    },
+}
+CALLBACKS: dict[str, list[Any]] = {"one objective": [], "stages": [STAGES]}
+
+
+def start(root: Path, callbacks: str, *args: str) -> subprocess.Popen[bytes]:
     keep = {
         "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
         "init_args": {
@@ -43,7 +69,7 @@ def start(root: Path, *args: str) -> subprocess.Popen[bytes]:
     }
     root.mkdir(exist_ok=True)
     overlay = root / "keep.yaml"
-    overlay.write_text(yaml.safe_dump({"trainer": {"callbacks": [keep]}}))
+    overlay.write_text(yaml.safe_dump({"trainer": {"callbacks": [*CALLBACKS[callbacks], keep]}}))
     command = [sys.executable, "-m", "lightning_gft", "fit", "--config", GFT, "--config", str(overlay)]
     return subprocess.Popen([*command, f"--trainer.default_root_dir={root}", *RUN, *args])
 
@@ -52,9 +78,9 @@ def newest(root: Path) -> Path:
     return max((root / "kept").glob("*.ckpt"))
 
 
-def kill_after(root: Path, updates: int, *args: str) -> None:
+def kill_after(root: Path, updates: int, callbacks: str, *args: str) -> None:
     """Run, and kill without warning as soon as a number of updates has been kept."""
-    process = start(root, *args)
+    process = start(root, callbacks, *args)
     wait_until((root / f"kept/step={updates:02d}.ckpt").exists, process)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
@@ -71,12 +97,13 @@ def figures(root: Path) -> dict[tuple[str, str], str]:
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path: Path):
+@pytest.mark.parametrize(("callbacks", "first"), [("one objective", 2), ("stages", 3)])
+def test_a_killed_run_goes_on_as_if_it_had_not_been(callbacks: str, first: int, tmp_path: Path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert start(whole).wait() == 0
-    kill_after(killed, 2)
-    kill_after(killed, 5, f"--ckpt_path={newest(killed)}")
-    assert start(killed, f"--ckpt_path={newest(killed)}").wait() == 0
+    assert start(whole, callbacks).wait() == 0
+    kill_after(killed, first, callbacks)
+    kill_after(killed, 5, callbacks, f"--ckpt_path={newest(killed)}")
+    assert start(killed, callbacks, f"--ckpt_path={newest(killed)}").wait() == 0
 
     states = [torch.load(newest(root), weights_only=True) for root in (whole, killed)]
     assert newest(killed).name == f"step={UPDATES:02d}.ckpt"
