@@ -1,6 +1,6 @@
 """Checkpoints: what they hold, that they are whole, and how a run resumes from one."""
 
-from lightning_gft.checkpoint.describing import describe, describe_parts
+from lightning_gft.checkpoint.describing import describe, describe_parts, stage_row, without_stages
 from lightning_gft.checkpoint.files import AtomicCheckpointIO, check_checkpoint, load_checkpoint, read_notes
 from lightning_gft.checkpoint.frozen import weight_digests
 from lightning_gft.checkpoint.loading import load_module
@@ -22,5 +22,7 @@ __all__ = [
     "load_module",
     "read_notes",
     "setting_differences",
+    "stage_row",
     "weight_digests",
+    "without_stages",
 ]

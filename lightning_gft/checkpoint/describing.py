@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,21 @@ def describe_parts(policy: object, sampler: Any, loss: Any, updates_per_batch: i
         "updates per batch": str(updates_per_batch),
         **({} if data is None else {"data": describe(data)}),
     }
+
+
+def stage_row(name: str) -> str:
+    """Return the name under which a card shows a stage that is over."""
+    return f"stage `{name}`"
+
+
+def without_stages(parts: Mapping[str, str]) -> dict[str, str]:
+    """Return what a run is made of now, without what it was made of in earlier stages.
+
+    Example:
+        >>> without_stages({"loss": "GFTLoss()", stage_row("sft"): "loss: SFTLoss()"})
+        {'loss': 'GFTLoss()'}
+    """
+    return {name: words for name, words in parts.items() if not name.startswith("stage")}
 
 
 def _is_own(value: object) -> bool:

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 
 from lightning_gft.checkpoint.contents import NOTE, check_contents, refuse_other_run, shape_differences
-from lightning_gft.checkpoint.describing import describe_parts
+from lightning_gft.checkpoint.describing import describe_parts, without_stages
 from lightning_gft.checkpoint.files import check_checkpoint, load_checkpoint
 from lightning_gft.checkpoint.frozen import FrozenWeights
 from lightning_gft.checkpoint.optimizer import RunOptimizer
@@ -44,7 +44,7 @@ class Run:
         optimizer: The optimizer and its schedule.
         on_resume: Gets the checkpoint of a fit that resumes, before anything of it is compared: a callback that
             exchanges parts brings back those that the checkpoint goes with.
-        earlier_parts: What the run was made of in earlier stages, in words.
+        stage_parts: The stage that the run is in, and what it was made of in earlier ones, in words.
 
     Raises:
         TypeError: If the optimizer is no function.
@@ -56,7 +56,7 @@ class Run:
         self._module: Any = module
         self.optimizer = RunOptimizer(module, optimizer, lr_scheduler)
         self.on_resume: Callable[[Mapping[str, Any]], None] = lambda checkpoint: None
-        self.earlier_parts: dict[str, str] = {}
+        self.stage_parts: dict[str, str] = {}
         self._frozen: FrozenWeights | None = None
         self._measured_at = 0
         self._earlier_steps = 0
@@ -102,13 +102,13 @@ class Run:
         module = self._module
         data = None if module._trainer is None else getattr(module._trainer, "datamodule", None)
         now = describe_parts(module.policy_loader, module.sampler, module.loss, module.updates_per_batch, data)
-        return now | self.earlier_parts
+        return now | self.stage_parts
 
     def tell(self, since: int) -> str:
         """Return in words what the run has been made of since an optimizer step, and how many it has taken."""
-        own = {k: v for k, v in self.parts_now().items() if k not in {"policy", "data", *self.earlier_parts}}
-        own |= self.optimizer_description() | {"optimizer steps": str(self.steps() - since)}
-        return "; ".join(f"{name}: {value}" for name, value in own.items())
+        own = without_stages(self.parts_now()) | self.optimizer_description()
+        own |= {"optimizer steps": str(self.steps() - since)}
+        return "; ".join(f"{name}: {words}" for name, words in own.items() if name not in ("policy", "data"))
 
     def optimizer_description(self) -> dict[str, str]:
         """Return optimizer and schedule in words, or those of the checkpoint that was loaded; empty without either."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 from lightning.pytorch.utilities import rank_zero_warn
 
-from lightning_gft.checkpoint import MEASURED_AT, describe, setting_differences
+from lightning_gft.checkpoint import MEASURED_AT, describe, setting_differences, without_stages
 from lightning_gft.export.recipes import loading_adapter, loading_model
 from lightning_gft.module import GFTLitModule
 
@@ -45,7 +45,7 @@ def model_card(
         "pipeline_tag": "text-generation",
         "tags": ["lightning-gft", "group-fine-tuning", *(["lora"] if is_adapter else [])],
     }
-    loss = type(module.loss).__name__
+    loss = module.run.parts()["loss"].partition("(")[0]
     sections = [
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
         f"# {name}, fine-tuned",
@@ -64,7 +64,7 @@ def model_card(
 def _settings(module: GFTLitModule, data: object) -> Iterator[tuple[str, str]]:
     now = {} if data is None else {"data": describe(data)}
     own, trained = module.run.parts_now() | now, now | module.run.parts()
-    if differences := setting_differences(trained, {"data": trained.get("data")} | own):
+    if differences := setting_differences(without_stages(trained), {"data": trained.get("data")} | without_stages(own)):
         rank_zero_warn(
             "the card lists the settings that the checkpoint was trained with; the configuration given now differs in "
             + ", ".join(differences)
@@ -77,6 +77,7 @@ def _settings(module: GFTLitModule, data: object) -> Iterator[tuple[str, str]]:
 def _results(module: GFTLitModule) -> Iterator[str]:
     figures = module.run.measured()
     step = figures.pop(MEASURED_AT, None)
+    figures = {name: value for name, value in figures.items() if name.startswith(("val/", "test/"))}  # of no stage
     if not figures:
         return
     yield "## Results"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -45,7 +44,7 @@ class Plan:
         parts = {}
         for name, stage in self.stages.items():
             with of_stage(name):
-                parts[name] = stage.parts(copy.deepcopy(self._loss), self._sampler)
+                parts[name] = stage.parts(self._loss, self._sampler)
         return parts
 
     def choices(self, trainer: Trainer, begun: Callable[[str], Progress]) -> dict[str, OptimizerChoice]:

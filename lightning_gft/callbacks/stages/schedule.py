@@ -17,7 +17,7 @@ from typing_extensions import override
 from lightning_gft.callbacks.stages.lengths import Progress, warn_of_limit
 from lightning_gft.callbacks.stages.plan import Plan, check_stages, of_stage
 from lightning_gft.callbacks.stages.stage import Stage
-from lightning_gft.checkpoint import OptimizerChoice
+from lightning_gft.checkpoint import OptimizerChoice, stage_row
 from lightning_gft.errors import GFTRuntimeError, GFTValueError
 from lightning_gft.module import GFTLitModule
 
@@ -197,11 +197,12 @@ class StageSchedule(Callback):
         module.updates_per_batch = self._updates_per_batch(progress.stage)
         module.updates.max_steps = -1 if stage.max_steps is None else progress.step + stage.max_steps
         module.rows.stage = self._number, progress.stage
-        module.run.earlier_parts = progress.earlier
+        within = f"{progress.stage}, {self._number} of {len(self.stages)}"
+        module.run.stage_parts = {**progress.earlier, "stage": within}
 
     def _enter(self, trainer: Trainer, module: GFTLitModule, name: str) -> None:
         before, run = self._progress, module.run
-        told = {f"stage `{before.stage}`": run.tell(since=before.step)}
+        told = {stage_row(before.stage): run.tell(since=before.step)}
         self._progress = Progress(
             name, trainer.global_step, _batches(trainer), before.epoch_batches, earlier={**before.earlier, **told}
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -148,12 +149,12 @@ class Stage:
         """Return what the stage trains by.
 
         Args:
-            loss: The module's own.
+            loss: The module's own, of which the stage gets a copy.
             sampler: The module's own.
         """
         if (self.sources, self.rewards, self.advantage, self.num_groups) != (None, None, None, None):
             sampler = sampler.with_parts(self.sources, self.rewards, self.advantage, self.num_groups)
-        return StageParts(self.loss or loss, sampler, None if self.until is None else self.until.monitor)
+        return StageParts(self.loss or copy.deepcopy(loss), sampler, None if self.until is None else self.until.monitor)
 
     def num_steps(self, epoch_batches: float, updates_per_batch: int) -> int | None:
         """Return the most optimizer steps of the stage, ``None`` if only a figure ends it.

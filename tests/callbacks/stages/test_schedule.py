@@ -224,6 +224,9 @@ def test_the_card_and_checkpoints_tell_of_all_stages(tmp_path: Path):
     assert "loss: SFTLoss(reduction='token-mean'); updates per batch: 1; optimizer: AdamW(lr=0.01," in card
     assert "optimizer steps: 2 |" in card
     assert "after training with lightning_gft (DFTLoss)" in card
+    assert "| stage | again, 4 of 4 |" in card
+    assert "`val/entropy`" in card
+    assert "again/val/entropy" not in card  # nor those of other stages
     noted = checkpoint(staged.schedule.paths[1])["lightning_gft"]["parts"]
     assert {"stage `sft`", "stage `gft`"} & noted.keys() == {"stage `sft`"}
 
