@@ -33,7 +33,7 @@ class GroupStatistics(ExactMetric):
       and number of those that were not; share of groups that no loss trains on, and number of the others
     - ``completions/mean_length``, ``completions/clipped_ratio``: tokens of the policy's own samples, and share of these
       that did not end in time
-    - ``completions/without_teacher_ratio``: where a teacher judges own samples, share of those that it did not
+    - ``completions/without_teacher_ratio``: where a source may have a teacher, share of own samples that it did not judge
 
     Args:
         reward_names: Names of the rewards, as in ``GroupBatch.reward_parts``.
@@ -142,7 +142,6 @@ class GroupStatistics(ExactMetric):
         if own := self.num_responses[Source.SELF]:
             statistics["completions/mean_length"] = self.self_tokens / own
             statistics["completions/clipped_ratio"] = self.self_clipped / own
-        if self.num_taught:
-            judged = self.num_taught + self.num_untaught
+        if judged := self.num_taught + self.num_untaught:
             statistics["completions/without_teacher_ratio"] = self.num_untaught / judged
         return statistics

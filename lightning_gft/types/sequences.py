@@ -87,7 +87,7 @@ class GroupBatch(Sequences):
         responses: ``N`` response texts without special tokens, as rewards see them that do not ask for those.
         sampling_logprobs: ``[N, T]`` log-probabilities at sampling time; 0 for demonstrations.
         teacher_logprobs: ``[N, T]`` log-probabilities under a teacher, NaN on the tokens of a response without them;
-            ``None`` where no response has them.
+            ``None`` where no source gives them.
         set_aside: ``[N]``, true for sequences that are only counted: no loss trains on them or has them in ``Z``.
         num_tried: Prompts that were sampled, where not all of a batch need be; ``None`` for all of them.
     """
