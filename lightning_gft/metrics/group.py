@@ -33,7 +33,7 @@ class GroupStatistics(ExactMetric):
       and number of those that were not; share of groups that no loss trains on, and number of the others
     - ``completions/mean_length``, ``completions/clipped_ratio``: tokens of the policy's own samples, and share of these
       that did not end in time
-    - ``completions/without_teacher_ratio``: where a source may have a teacher, share of own samples that it did not judge
+    - ``completions/without_teacher_ratio``: where a source has a teacher, share of own samples that it did not judge
 
     Args:
         reward_names: Names of the rewards, as in ``GroupBatch.reward_parts``.
