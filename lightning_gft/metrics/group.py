@@ -142,7 +142,6 @@ class GroupStatistics(ExactMetric):
         if own := self.num_responses[Source.SELF]:
             statistics["completions/mean_length"] = self.self_tokens / own
             statistics["completions/clipped_ratio"] = self.self_clipped / own
-        if self.num_taught:
-            judged = self.num_taught + self.num_untaught
+        if judged := self.num_taught + self.num_untaught:
             statistics["completions/without_teacher_ratio"] = self.num_untaught / judged
         return statistics

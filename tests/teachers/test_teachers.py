@@ -155,6 +155,9 @@ def test_a_rank_whose_prompts_have_no_demonstration_is_not_refused(policy: Polic
     groups = sampler.sample(replace(batch(policy)[2:], references=["3"]), policy, seed=0)
     assert groups.teacher_logprobs[groups.response_mask].isnan().all()
     assert not DistillationLoss().trained(groups).any()
+    statistics = GroupStatistics(["accuracy"])
+    statistics.update(groups, num_prompts=1)
+    assert statistics.compute()["completions/without_teacher_ratio"] == 1
 
 
 def test_without_a_teacher_no_response_carries_any(policy: Policy):
