@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from jsonargparse import Namespace
+from lightning.pytorch import Callback
 from lightning.pytorch.strategies import StrategyRegistry
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lightning_gft.checks import did_you_mean
 from lightning_gft.distributed import check_strategy_name
@@ -38,6 +41,18 @@ def _check_strategy(name: str) -> None:
     names = ["auto", *StrategyRegistry.available_strategies()]
     if name.lower() not in names and "." not in name:
         raise GFTValueError(f"`trainer.strategy`: expected {_CHOICES}, got {name}{did_you_mean(name, names)}")
+
+
+def check_callbacks(callbacks: Iterable[Callback]) -> None:
+    """Refuse two callbacks whose states would be one in a checkpoint, in a line where Lightning has a traceback."""
+    seen: dict[str, Callback] = {}
+    for callback in callbacks:
+        has_state = is_overridden("state_dict", instance=callback)
+        if has_state and seen.setdefault(callback.state_key, callback) is not callback:
+            raise GFTValueError(
+                f"`trainer.callbacks`: expected one {type(callback).__name__} with these settings, got two; leave one "
+                "out"
+            )
 
 
 def check_port(world_size: int) -> None:

@@ -19,7 +19,7 @@ from typing_extensions import override
 from lightning_gft.callbacks import GroupWriter
 from lightning_gft.checkpoint import AtomicCheckpointIO
 from lightning_gft.cli.checkpoints import find_checkpoint
-from lightning_gft.cli.checks import check_port, check_trainer
+from lightning_gft.cli.checks import check_callbacks, check_port, check_trainer
 from lightning_gft.cli.documents import check_files
 from lightning_gft.cli.outputs import KeepConfig, ShortProgressBar, default_loggers, quieten, remove_unused
 from lightning_gft.cli.parsing import Parser, load_value
@@ -89,6 +89,7 @@ class GFTCLI(LightningCLI):
         elif config["logger"] in (None, True) and not (config["fast_dev_run"] or config["barebones"]):
             kwargs["logger"] = self._own_loggers = default_loggers(root)
         callbacks, plugins, loggers = (self._given(name) for name in ("callbacks", "plugins", "logger"))
+        check_callbacks(callbacks)
         check_places(loggers, callbacks)
         shows_progress = config["enable_progress_bar"] is not False and not config["barebones"]
         if shows_progress and not any(isinstance(callback, ProgressBar) for callback in callbacks):

@@ -13,14 +13,23 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.optim import AdamW
 
-from lightning_gft import Evaluation, FSDP2Strategy, GFTLoss, LoRA, Policy, SamplingParams, SelfSource, TeacherSource
+from lightning_gft import (
+    Evaluation,
+    FSDP2Strategy,
+    GFTLoss,
+    KLPenalty,
+    LoRA,
+    Policy,
+    SamplingParams,
+    SelfSource,
+    TeacherSource,
+)
 from lightning_gft.checkpoint import AtomicCheckpointIO
 from lightning_gft.checkpoint.__main__ import main as consolidate
 from lightning_gft.distributed.sharding import FullySharded
 from tests.conftest import quick, tiny_policy
 from tests.distributed.launch import run_two_processes
 from tests.distributed.test_shards import ONE, Save
-from tests.extending.examples.kl import KLPenalty
 from tests.module.runs import ROWS, Rows, double_loader, fit, make_module, weights
 from tests.module.test_reference import MOVED, MovesReference
 from tests.policy.test_adapters import stir

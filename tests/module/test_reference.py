@@ -11,9 +11,8 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.optim import AdamW
 
-from lightning_gft import Evaluation, GFTLitModule, GFTLoss, LoRA, PretrainedPolicy, Quantization
+from lightning_gft import Evaluation, GFTLitModule, GFTLoss, KLPenalty, LoRA, PretrainedPolicy, Quantization
 from tests.conftest import quick, tiny_loader, tiny_policy
-from tests.extending.examples.kl import KLPenalty
 from tests.module.runs import ROWS, Rows, fit, make_module, make_trainer, weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual", "ignore:Be aware that when using")

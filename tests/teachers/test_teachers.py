@@ -250,7 +250,7 @@ def test_a_column_that_a_teacher_reads_has_an_effect(recwarn):
         columns = type("Columns", (), {"expert_column": "gold", "teacher_column": None})
 
     sampler = GroupSampler({"own": SelfSource(teacher=DemonstrationTeacher())}, {"score": DigitSum()})
-    warn_of_unused(Data(), tiny_loader(), sampler)  # type: ignore[arg-type]
+    warn_of_unused(Data(), tiny_loader(), [sampler])  # type: ignore[arg-type]
     assert not recwarn.list
 
 

@@ -1,0 +1,57 @@
+"""A run in stages through the real command line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lightning_gft.cli import main
+from tests.cli.command import GFT, ROOT, SMALL, column, logged, refused
+
+OVERLAY = ROOT / "configs/overlays/sft_gft_grpo.yaml"
+STAGES = "--trainer.callbacks.stages."
+
+
+@pytest.mark.slow
+def test_the_overlay_runs_all_stages(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    lengths = [f"{STAGES}{name}.max_steps={steps}" for name, steps in (("sft", 2), ("gft", 4), ("grpo", 1))]
+    small = [*SMALL, "--trainer.max_steps=-1"]
+    main(["fit", "--config", GFT, "--config", str(OVERLAY), f"--trainer.default_root_dir={tmp_path}", *small, *lengths])
+    rows, shown = logged(tmp_path), capsys.readouterr().out
+    stages = column(rows, "train/stage")
+    assert stages[:2] == [1, 1]
+    assert stages[-1] == 3
+    assert column(rows, "sft/train/loss") == column(rows, "train/loss")[:2]
+    assert column(rows, "grpo/train/clip_ratio/low_mean") == [0]
+    assert len(column(rows, "gft/val/greedy_accuracy")) >= 1
+    for name in ("1-sft", "2-gft", "3-grpo"):
+        (path,) = tmp_path.glob(f"**/checkpoints/{name}.ckpt")
+        assert f"Checkpoint: {path}" in shown
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("gft.until.monitor=val/greedy_acuracy", "stage gft: until.monitor: .* did you mean val/greedy_accuracy"),
+        ("sft.learning_rate=-1", "error: stage sft: `learning_rate`: expected a number of at least 0, got -1.0$"),
+        ("sft.max_step=3", "max_step"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_stage_is_told_in_a_line(setting: str, message: str, capsys, tmp_path: Path):
+    args = ("--config", GFT, "--config", str(OVERLAY), f"--trainer.default_root_dir={tmp_path}", *SMALL)
+    shown = refused(capsys, "fit", *args, f"{STAGES}{setting}")
+    (line,) = [line for line in shown.splitlines() if line.startswith("error: ")]
+    assert re.search(message, line)
+    assert "Traceback" not in shown
+
+
+def test_two_schedules_are_refused(capsys, tmp_path: Path):
+    config = yaml.safe_load(OVERLAY.read_text())
+    config["trainer"]["callbacks"] += config["trainer"]["callbacks"]
+    two = tmp_path / "two.yaml"
+    two.write_text(yaml.safe_dump(config))
+    shown = refused(capsys, "fit", "--config", GFT, "--config", str(two), *SMALL)
+    assert "error: `trainer.callbacks`: expected one StageSchedule with these settings, got two" in shown
