@@ -71,10 +71,10 @@ class Plan:
 
 
 def check_stages(stages: Any) -> None:
-    """Refuse what are no stages, or do not work as such, and names that cannot be part of a figure's.
+    """Refuse stages that cannot be used, and names of them that cannot begin a figure's.
 
     Raises:
-        ValueError: If there is none, one has no length, or a name is another's or has characters that mean something.
+        ValueError: If there is none, one has no length, or a name is taken or has other characters.
         TypeError: If they are something else.
     """
     if not isinstance(stages, Mapping):
