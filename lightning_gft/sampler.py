@@ -32,8 +32,8 @@ class GroupSampler:
             will do as well, see :class:`~lightning_gft.FunctionReward`.
         advantage: Turns rewards into advantages; default :class:`~lightning_gft.GroupNormalizedAdvantage`.
         num_groups: DAPO's dynamic sampling (arXiv 2503.14476): training samples prompts of a rank's batch only until
-            this many groups have rewards that differ, and trains on no other group; the datamodule's ``batch_size``
-            bounds how many prompts are tried. ``None`` samples all of them.
+            this many groups have rewards that differ, and trains on no other group, nor on its demonstrations; the
+            datamodule's ``batch_size`` bounds how many prompts are tried. ``None`` samples all of them.
 
     Raises:
         ValueError: If there is no source or no reward, or ``num_groups`` is below 1.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
 
 from lightning.pytorch.utilities import rank_zero_warn
 from transformers import PreTrainedTokenizerBase
@@ -17,7 +16,6 @@ from lightning_gft.rewards import Reward, response_facts, score_responses
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.types import Source
 
-_Part = TypeVar("_Part")
 _TRIED = 32  # demonstrations that are scored: enough to tell a mistake from bad luck, even for a slow reward
 
 
@@ -50,8 +48,9 @@ def check_data(
                 f"`num_groups`: expected at most the data's batch_size={data.batch_size}, the prompts that a rank may "
                 f"try in a step, got {sampler.num_groups}; lower it, or raise batch_size"
             )
-    sources = _distinct(source for sampler in samplers for source in sampler.sources.values())
-    rewards = _distinct(sampler.rewards for sampler in samplers)
+    # Stages may share them.
+    sources = list({id(source): source for sampler in samplers for source in sampler.sources.values()}.values())
+    rewards = list({tuple(map(id, sampler.rewards.values())): sampler.rewards for sampler in samplers}.values())
     for named in rewards:
         _check_tokens(named, tokenizer)
     for split, datasets in data.examples.items():
@@ -74,11 +73,6 @@ def warn_of_unused(data: PromptDataModule, policy: PolicyLoader, samplers: Seque
     """Warn of a chat template that no prompt goes through, and of a column of demonstrations that no source reads."""
     _warn_of_unused_template(data, policy)
     _warn_of_unused_columns(data, samplers)
-
-
-def _distinct(parts: Iterable[_Part]) -> list[_Part]:
-    """Return parts once each, in their order; stages may share them."""
-    return list({id(part): part for part in parts}.values())
 
 
 def _warn_of_unused_template(data: PromptDataModule, policy: PolicyLoader) -> None:

@@ -26,6 +26,7 @@ from lightning_gft import (
     SFTLoss,
     TeacherSource,
 )
+from lightning_gft.callbacks import Stage, StageSchedule
 from lightning_gft.module import GFTLitModule as Module
 from lightning_gft.preflight.data import warn_of_unused
 from tests.conftest import ALPHABET, tiny_loader, tiny_policy
@@ -175,6 +176,18 @@ def test_data_of_another_tokenizer_is_refused():
     data.tokenizer = ScratchPolicy(ALPHABET[::-1]).tokenizer
     with pytest.raises(ValueError, match="the datamodule has a tokenizer of its own, which is not the policy's"):
         fit(make_module(), data)
+
+
+def test_a_row_is_looked_at_once_for_all_stages_with_the_same_rewards():
+    seen = []
+
+    class Looks(DigitSum):
+        def check_row(self, reference, columns):
+            seen.append(reference)
+
+    stages = {"one": Stage(max_steps=1), "two": Stage(sources={"expert": ExpertSource()}, max_steps=1)}
+    fit(make_module(SFTLoss(), reward=Looks()), callbacks=[StageSchedule(stages, save=False)], max_epochs=-1)
+    assert seen == [row["answer"] for row in ROWS]
 
 
 def test_a_reward_that_fails_on_a_row_names_it():

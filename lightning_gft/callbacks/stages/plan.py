@@ -40,7 +40,7 @@ class Plan:
         self._updates_per_batch = module.updates_per_batch
 
     def parts(self) -> dict[str, StageParts]:
-        """Return loss and sampler of each stage; a loss that is the module's own begins anew in each."""
+        """Return loss and sampler of each stage."""
         parts = {}
         for name, stage in self.stages.items():
             with of_stage(name):
@@ -71,10 +71,10 @@ class Plan:
 
 
 def check_stages(stages: Any) -> None:
-    """Refuse what are no stages, or do not work as such, and names that cannot be part of a figure's.
+    """Refuse stages that cannot be used, and names of them that cannot begin a figure's.
 
     Raises:
-        ValueError: If there is none, one has no length, or a name is another's or has characters that mean something.
+        ValueError: If there is none, one has no length, or a name is taken or has other characters.
         TypeError: If they are something else.
     """
     if not isinstance(stages, Mapping):
@@ -82,7 +82,7 @@ def check_stages(stages: Any) -> None:
     if not stages:
         raise GFTValueError("`stages`: expected at least one, got none; give one such as sft")
     for name, stage in stages.items():
-        if not _NAME.fullmatch(str(name)) or name in _TAKEN:
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or name in _TAKEN:
             raise GFTValueError(
                 f"`stages`: expected a name of letters, digits, - and _ that no figure has, got {name!r}; choose "
                 "another, such as sft"

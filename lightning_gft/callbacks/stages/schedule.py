@@ -89,8 +89,10 @@ class StageSchedule(Callback):
         self._choices = self._plan.choices(trainer, self._begun)
         self.paths, self._max_steps, self._progress = [], trainer.max_steps, Progress(next(iter(self.stages)))
         pl_module.stages.planned = self._plan.parts()
-        planned = pl_module.stages.planned.values()
-        pl_module.needs_reference = any("ref_logprobs" in parts.loss.needs() for parts in planned)
+        pl_module.needs_reference = any(
+            "ref_logprobs" in parts.loss.needs() and self.stages[name].reference == "run"
+            for name, parts in pl_module.stages.planned.items()
+        )
         pl_module.run.on_resume = partial(self._resume, trainer, pl_module)
         self._use(pl_module)
         pl_module.run.optimizer.choice = self._choices[self._progress.stage]
@@ -110,7 +112,10 @@ class StageSchedule(Callback):
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, GFTLitModule)  # noqa: S101 (checked before)
         self._progress.epoch_batches = trainer.num_training_batches
+        if not _batches(trainer):  # else the checkpoint has brought it
+            self._set_reference(pl_module)
         warn_of_limit(self.stages, trainer, self._updates_per_batch)
 
     @override
@@ -211,6 +216,9 @@ class StageSchedule(Callback):
             module.updates.end()
             run.optimizer.exchange(self._choices[name], keep=self.stage.keeps_optimizer)
             module.updates.start(run.optimizer.weights)
+        self._set_reference(module)
+
+    def _set_reference(self, module: GFTLitModule) -> None:
         if self.stage.reference == "stage" and "ref_logprobs" in module.loss.needs():
             module.policy.move_reference()
         else:
@@ -242,6 +250,7 @@ class StageSchedule(Callback):
             return
         trainer.fit_loop.epoch_loop.max_steps = self._max_steps
         module.stages.planned, module.rows.stage, module.updates.max_steps = {}, None, -1
+        module.needs_reference = None
         module.run.on_resume = lambda checkpoint: None
 
 

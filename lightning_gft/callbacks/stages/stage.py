@@ -63,15 +63,15 @@ class Until:
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """A stage of a run. A part that is left out, or null, is the module's own.
+    """A stage of a run. A part that is left out, or null, is the module's own; a loss begins anew in each stage.
 
     Args:
         loss: The objective.
         sources: Where responses come from; group size and temperature are theirs.
         rewards: What a response is worth.
         advantage: Turns rewards into advantages.
-        num_groups: Prompts are sampled only until this many groups have rewards that differ. If left out, a stage that
-            gives one of the three parts above samples all prompts.
+        num_groups: Prompts are sampled only until this many groups have rewards that differ. If left out, it is the
+            module's for a loss that uses advantages; other losses get all prompts.
         optimizer: A new optimizer, without state. If left out, that of the stage before stays with its state; that of
             the first stage is the module's.
         reset_optimizer: Whether the state of an optimizer that stays is forgotten.
@@ -149,12 +149,17 @@ class Stage:
         """Return what the stage trains by.
 
         Args:
-            loss: The module's own, of which the stage gets a copy.
+            loss: The module's own.
             sampler: The module's own.
         """
-        if (self.sources, self.rewards, self.advantage, self.num_groups) != (None, None, None, None):
-            sampler = sampler.with_parts(self.sources, self.rewards, self.advantage, self.num_groups)
-        return StageParts(self.loss or copy.deepcopy(loss), sampler, None if self.until is None else self.until.monitor)
+        loss = copy.deepcopy(self.loss or loss)  # it begins anew, whatever fits there were before
+        num_groups = self.num_groups
+        if num_groups is None and "advantages" in loss.needs():
+            num_groups = sampler.num_groups
+        given = self.sources, self.rewards, self.advantage
+        if given != (None, None, None) or num_groups != sampler.num_groups:
+            sampler = sampler.with_parts(*given, num_groups)
+        return StageParts(loss, sampler, None if self.until is None else self.until.monitor)
 
     def num_steps(self, epoch_batches: float, updates_per_batch: int) -> int | None:
         """Return the most optimizer steps of the stage, ``None`` if only a figure ends it.

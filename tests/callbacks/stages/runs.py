@@ -53,6 +53,20 @@ class TowardsReference(SFTLoss):
             self.first = tokens.logprobs.clone(), tokens.ref_logprobs.clone()
 
 
+class Compared(Callback):
+    """Notes whether each batch was compared with the policy as it was then, and whether the reference has moved."""
+
+    def __init__(self) -> None:
+        self.equal: list[bool] = []
+        self.moved: list[bool] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        first: tuple[Tensor, Tensor] = pl_module.loss.first
+        pl_module.loss.first = None
+        self.equal.append(torch.equal(*first))
+        self.moved.append(bool(pl_module.policy.references.state()))
+
+
 def adaptive() -> GFTLoss:
     return GFTLoss(AdaptiveCoefficientRectifier(0.3, momentum=0.5))
 

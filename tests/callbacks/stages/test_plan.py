@@ -30,6 +30,7 @@ MADE_WRONG: dict[str, tuple[Any, str]] = {
     "no dict": ([Stage(**STEP)], "`stages`: expected a dict of stages by name, got a list"),
     "no stage": ({"a": SFTLoss()}, "`stages.a`: expected a Stage, got SFTLoss"),
     "a folder": ({"a/b": Stage(**STEP)}, "`stages`: expected a name of letters, .*, got 'a/b'"),
+    "a number": ({1: Stage(**STEP)}, "`stages`: expected a name of letters, .*, got 1;"),
     "taken": ({"val": Stage(**STEP)}, "`stages`: expected a name .* that no figure has, got 'val'"),
     "no length": ({"a": Stage()}, "stage a: `max_steps`: expected a length, got none"),
     "zero": ({"a": Stage(max_steps=0)}, "stage a: `max_steps`: expected a whole number of at least 1, got 0"),

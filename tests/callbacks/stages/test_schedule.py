@@ -26,7 +26,16 @@ from lightning_gft import (
 from lightning_gft.callbacks import Stage, Until
 from lightning_gft.evaluation import Evaluator
 from lightning_gft.export.card import model_card
-from tests.callbacks.stages.runs import SHORT, Finished, TowardsReference, adam, adaptive, all_kinds, checkpoint
+from tests.callbacks.stages.runs import (
+    SHORT,
+    Compared,
+    Finished,
+    TowardsReference,
+    adam,
+    adaptive,
+    all_kinds,
+    checkpoint,
+)
 from tests.conftest import quick, tiny_loader
 from tests.module.runs import ROWS, Rows, fit, make_module, weights
 
@@ -203,11 +212,13 @@ def test_a_finished_run_goes_on_with_a_stage_that_was_added(tmp_path: Path):
 
 @pytest.mark.parametrize("reference", ["run", "stage"])
 def test_what_losses_compare_with(reference: Any, tmp_path: Path):
-    losses = [TowardsReference(), TowardsReference()]
-    stages = {"one": Stage(losses[0], max_steps=2), "two": Stage(losses[1], max_steps=1, reference=reference)}
-    Finished(tmp_path, lambda: stages, **UNMEASURED)
-    equal = [torch.equal(*loss.first) for loss in losses if loss.first is not None]
-    assert equal == [True, reference == "stage"]
+    stages = {
+        "one": Stage(TowardsReference(), max_steps=2),
+        "two": Stage(TowardsReference(), max_steps=1, reference=reference),
+    }
+    compared = Compared()
+    Finished(tmp_path, lambda: stages, callbacks=(compared,), **UNMEASURED)
+    assert compared.equal == [True, False, reference == "stage"]
 
 
 def test_a_loss_of_the_module_begins_anew_in_each_stage(tmp_path: Path):
