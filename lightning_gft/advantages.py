@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import torch
@@ -20,6 +21,7 @@ from lightning_gft.functional import (
 )
 from lightning_gft.functional.advantages import AdvantageScale
 from lightning_gft.parts import Part
+from lightning_gft.rewards import Reward
 from lightning_gft.types import GroupBatch, Source
 
 
@@ -32,6 +34,16 @@ class AdvantageEstimator(Part, ABC):
 
         Args:
             groups: With rewards, group numbers, sources and lengths; its advantages are NaN yet.
+        """
+
+    def check_rewards(self, rewards: Mapping[str, Reward]) -> None:
+        """Refuse rewards that the estimate cannot use; by default none.
+
+        Args:
+            rewards: A sampler's, by their names.
+
+        Raises:
+            ValueError: In one line, with the reward.
         """
 
     def check_group(self, num_responses: int, num_own: int) -> None:
@@ -148,6 +160,15 @@ class MaxRLAdvantage(AdvantageEstimator):
     Example:
         >>> MaxRLAdvantage().check_group(num_responses=8, num_own=8)
     """
+
+    @override
+    def check_rewards(self, rewards: Mapping[str, Reward]) -> None:
+        for name, reward in rewards.items():
+            if reward.weight < 0 or (reward.weight > 0 and not reward.measures()):
+                raise GFTValueError(
+                    f"`rewards[{name!r}]`: expected a reward of at least 0 for MaxRLAdvantage, got a penalty, "
+                    f"{type(reward).__name__}; leave it out, or use another advantage"
+                )
 
     @override
     def __call__(self, groups: GroupBatch) -> Tensor:

@@ -86,6 +86,7 @@ class GroupSampler:
         self.rewards: dict[str, Reward] = rewards
         self.advantage: AdvantageEstimator = advantage or GroupNormalizedAdvantage()
         check_kind("advantage", self.advantage, AdvantageEstimator, "GroupNormalizedAdvantage()")
+        self.advantage.check_rewards(self.rewards)
         if num_groups is not None:
             num_groups = check_count("num_groups", num_groups, otherwise="null to sample all prompts")
         self.num_groups: int | None = num_groups

@@ -6,6 +6,7 @@ import pytest
 import torch
 from jsonargparse import ArgumentError, ArgumentParser
 
+from lightning_gft import ExactMatchReward, GroupSampler, SelfSource, SoftOverlongReward
 from lightning_gft.advantages import (
     AdvantageEstimator,
     GroupNormalizedAdvantage,
@@ -130,3 +131,10 @@ def test_yaml():
 def test_mistakes_in_yaml_are_named(init_args):
     with pytest.raises(ArgumentError, match=next(iter(init_args))):
         parse(class_path="lightning_gft.advantages.GroupNormalizedAdvantage", init_args=init_args)
+
+
+def test_max_rl_refuses_a_penalty_before_anything_is_scored():
+    rewards = {"accuracy": ExactMatchReward(), "overlong": SoftOverlongReward(48, 8)}
+    with pytest.raises(ValueError, match=r"^`rewards\['overlong'\]`: expected a reward of at least 0"):
+        GroupSampler({"self": SelfSource()}, rewards, MaxRLAdvantage())
+    GroupSampler({"self": SelfSource()}, rewards)

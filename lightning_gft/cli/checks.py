@@ -22,7 +22,9 @@ _PROCESSES = 8
 
 
 def check_trainer(config: dict[str, Any]) -> None:
-    """Refuse strategies that cannot work here, and more ranks than a machine can bear."""
+    """Refuse strategies that cannot work here, more ranks than a machine can bear, and a limit of null steps."""
+    if config["max_steps"] is None:
+        raise GFTValueError("`trainer.max_steps`: expected a number of steps, got null; set -1 for no limit")
     strategy = config["strategy"]
     if isinstance(strategy, str):
         _check_strategy(strategy)

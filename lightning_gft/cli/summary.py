@@ -46,10 +46,7 @@ def print_measured(ckpt_path: str | None) -> None:
 def print_kept(trainer: Trainer) -> None:
     """Print after a fit where the trained weights are, or that they are nowhere."""
     if "train/loss" not in trainer.callback_metrics:
-        print(
-            f"Nothing was trained: trainer.max_steps or trainer.max_epochs, or the last stage, ends at step "
-            f"{trainer.global_step} or before"
-        )
+        print(f"Nothing was trained: {_limit(trainer)} ends at step {trainer.global_step} or before")
         return
     module = trainer.lightning_module
     assert isinstance(module, GFTLitModule)  # noqa: S101 (the command line makes no other)
@@ -70,3 +67,10 @@ def print_kept(trainer: Trainer) -> None:
         print("The trained weights are not kept: ModelCheckpoint waits for a validation; set its every_n_train_steps")
     else:
         print("The trained weights are not kept: a ModelCheckpoint or HuggingFaceExport callback would keep them")
+
+
+def _limit(trainer: Trainer) -> str:
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    if any(isinstance(callback, StageSchedule) for callback in callbacks):
+        return "the last stage, or trainer.max_steps or trainer.max_epochs,"
+    return "trainer.max_steps or trainer.max_epochs"

@@ -104,7 +104,8 @@ def max_rl_advantages(rewards: Tensor, group_index: Tensor) -> Tensor:
     if (negative := rewards < 0).any():
         row = int(negative.nonzero()[0])
         raise GFTValueError(
-            f"`rewards[{row}]`: expected at least 0 for MaxRL, got {rewards[row].item()}; score from 0 up"
+            f"`rewards`: expected at least 0 for MaxRL, got {rewards[row].item():.4g} for response {row} of the batch; "
+            "let rewards begin at 0, and leave penalties out"
         )
     mean = groups.mean(rewards)[groups.index]
     equal = groups.all_equal(rewards)[groups.index]

@@ -49,7 +49,8 @@ class MixedLoss(CompositeLoss):
     def check_group(self, num_responses: int, num_own: int) -> None:
         check_demonstrations(self, num_responses, num_own)
         check_own_samples(self, num_own)
-        super().check_group(num_responses, num_own)
+        self.demonstrations.check_group(num_responses - num_own, 0)
+        self.own.check_group(num_own, num_own)
 
     @override
     def takes_part(self, groups: GroupBatch) -> Tensor:

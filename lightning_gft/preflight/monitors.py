@@ -161,9 +161,10 @@ def check_stage_monitor(setting: str, monitor: str, names: Collection[str], cert
     measured = {name for name in names if name.startswith("val/")}
     if is_logged(monitor, measured):
         return
+    complaint = _unknown(setting, monitor, measured, "a figure of validation")
     if certain:
-        raise GFTValueError(_unknown(setting, monitor, measured))
-    rank_zero_warn(f"{_unknown(setting, monitor, measured)}. This is no error only if code of your own logs it")
+        raise GFTValueError(complaint)
+    rank_zero_warn(f"{complaint}. This is no error only if code of your own logs it")
 
 
 def is_certain(trainer: Trainer, own_code: bool) -> bool:
@@ -201,15 +202,12 @@ def _monitored(callback: Callback) -> Iterator[tuple[str, str]]:
             yield "filename", name
 
 
-def _unknown(setting: str, name: str, names: Collection[str]) -> str:
-    names = {other for other in names if not other.endswith("/")}
-    remedy = did_you_mean(name, names) or ";"
-    if name.startswith("val/") and not any(other.startswith("val/") for other in names):
-        remedy = "; no validation runs: give the datamodule validation data."
-    return (
-        f"{setting}: expected a figure that is logged, got {name!r}{remedy} There are "
-        f"{', '.join(sorted(names, key=lambda other: (not other.startswith('val/'), other)))}"
-    )
+def _unknown(setting: str, name: str, names: Collection[str], expected: str = "a figure that is logged") -> str:
+    known = sorted((other for other in names if not other.endswith("/")), key=lambda n: (not n.startswith("val/"), n))
+    remedy = f"{did_you_mean(name, known) or ';'} there are {', '.join(known)}"
+    if name.startswith("val/") and not any(other.startswith("val/") for other in known):
+        remedy = "; no validation runs: give validation data, and a trainer.limit_val_batches above 0"
+    return f"{setting}: expected {expected}, got {name!r}{remedy}"
 
 
 def _local_copy(part: _Module) -> _Module:

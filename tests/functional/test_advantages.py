@@ -284,5 +284,5 @@ def test_max_rl_of_an_all_equal_group_is_exactly_zero(reward: float, dtype: torc
 
 
 def test_max_rl_refuses_a_negative_reward():
-    with pytest.raises(ValueError, match=r"`rewards\[1\]`: expected at least 0 for MaxRL, got -0.5; score from 0 up"):
+    with pytest.raises(ValueError, match=r"`rewards`: expected at least 0 for MaxRL, got -0.5 for response 1"):
         max_rl_advantages(torch.tensor([1.0, -0.5]), torch.zeros(2, dtype=torch.long))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_gft import GFTLoss, IdentityRectifier, SFTLoss
+from lightning_gft import GFTLoss, GRPOLoss, IdentityRectifier, SFTLoss
 from lightning_gft.losses.mixed import MixedLoss
 from lightning_gft.types import GroupBatch, Source
 from tests import reference
@@ -90,3 +90,9 @@ def test_sequences_that_are_set_aside_are_neither_trained_on_nor_in_the_mean():
     kept = groups.select(rest)
     expected = loss(logprobs[rest][:, : kept.input_ids.shape[1]], kept)
     torch.testing.assert_close(loss(logprobs, marked), expected, rtol=0, atol=1e-12)
+
+
+def test_objectives_whose_roles_are_exchanged_are_refused():
+    MixedLoss(SFTLoss(), GRPOLoss()).check_group(num_responses=8, num_own=4)
+    with pytest.raises(ValueError, match=r"^`sampler.sources`: expected own samples for GRPOLoss"):
+        MixedLoss(GRPOLoss(), SFTLoss()).check_group(num_responses=8, num_own=4)

@@ -64,9 +64,9 @@ def test_names_are_those_that_a_run_logs(kl):
     [
         (
             EarlyStopping("val/mean@8"),
-            r"EarlyStopping.monitor: .* got 'val/mean@8'; did you mean val/mean@2\? There are",
+            r"EarlyStopping.monitor: .* got 'val/mean@8'; did you mean val/mean@2\? there are",
         ),
-        (EarlyStopping("val_loss"), r"got 'val_loss'; .*There are val/entropy, val/greedy_accuracy, .*, train/loss"),
+        (EarlyStopping("val_loss"), r"got 'val_loss'; .*there are val/entropy, val/greedy_accuracy, .*, train/loss"),
         (ModelCheckpoint(monitor="train/rewards/accuracy/mean"), "did you mean train/rewards/score/mean"),
         (ModelCheckpoint(monitor="reward/self"), "did you mean"),
         (ModelCheckpoint(filename="{step}-{val/kl:.3f}"), r"ModelCheckpoint.filename: .* got 'val/kl'"),
