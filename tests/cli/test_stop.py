@@ -43,7 +43,7 @@ def test_a_stopped_run_keeps_a_checkpoint_closes_its_parts_and_says_that_it_was_
     monkeypatch.setenv("NOTE", str(tmp_path / "note"))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
     layer = f"--config={tmp_path / 'closed.yaml'}"
-    process = start(tmp_path, layer, "--trainer.max_steps=1000", "--trainer.val_check_interval=1000")
+    process = start(tmp_path, "one objective", layer, "--trainer.max_steps=1000", "--trainer.val_check_interval=1000")
     wait_until((tmp_path / "kept/step=01.ckpt").exists, process)
     process.send_signal(asked)
     assert process.wait(timeout=LIMIT) == 128 + asked

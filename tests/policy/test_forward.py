@@ -51,10 +51,17 @@ def test_entropy_and_log_ratio_of_a_response_reach_the_coefficients(name: str):
     assert len(given) > 1
 
 
-def test_a_log_ratio_without_old_logprobs_is_refused():
+def test_without_old_logprobs_the_policy_is_the_old_one():
     policy, groups = tiny_policy(vocab_size=VOCABULARY), random_groups(dtype=torch.float32)[0]
-    with pytest.raises(ValueError, match="`old_logprobs`: expected"):
-        run(policy, groups, needs={"sequence_logratio"})
+    given: list[TokenBatch] = []
+
+    def coefficients(tokens: TokenBatch) -> Tensor:
+        given.append(tokens)
+        return tokens.advantages
+
+    run(policy, groups, coefficients, needs={"old_logprobs", "sequence_logratio"})
+    assert all(torch.equal(tokens.old_logprobs, tokens.logprobs) for tokens in given)
+    assert all((tokens.sequence_logratio == 0).all() for tokens in given)
 
 
 def test_one_coefficient_for_all_tokens_is_refused():
