@@ -15,6 +15,8 @@ FIGURES = {
     **dict.fromkeys(("grpo", "dapo", "dr_grpo", "gspo", "psft"), CLIPPED),
     "cispo": ("cispo_clip_ratio",),
 }
+FEWER = {"dapo": ["--model.sampler.num_groups=2"]}
+"""Settings that follow the size of a batch."""
 
 
 @pytest.mark.parametrize("name", quick(FIGURES, "gspo"))
@@ -22,7 +24,7 @@ def test_a_policy_gradient_trains(name: str, tmp_path: Path):
     overlay = ROOT / f"configs/overlays/{name}.yaml"
     config = [f"--config={base_of(overlay)}", f"--config={overlay}"]
     steps = ["--trainer.max_steps=8", "--trainer.val_check_interval=1", f"--trainer.default_root_dir={tmp_path}"]
-    main(["fit", *config, *SMALL, *steps])
+    main(["fit", *config, *SMALL, *steps, *FEWER.get(name, [])])
     rows = logged(tmp_path)
     for figure in FIGURES[name]:
         assert all(0 <= share <= 1 for share in column(rows, f"train/{figure}"))
