@@ -77,7 +77,8 @@ class RunOptimizer:
     ) -> None:
         if not callable(optimizer):
             raise GFTTypeError(
-                "optimizer must be a function from parameters to an optimizer, as in partial(AdamW, lr=1e-5)"
+                "`optimizer`: expected a function from parameters to an optimizer, got "
+                f"{type(optimizer).__name__}; give one such as partial(AdamW, lr=1e-5)"
             )
         self._module: Any = module
         schedule = None if lr_scheduler is None else as_schedule(lr_scheduler)
@@ -130,7 +131,7 @@ class RunOptimizer:
             self._check()
 
     def restore(self) -> None:
-        """Set what is configured otherwise than it was when the checkpoint was written, whose state is loaded."""
+        """Let settings that have changed since the checkpoint win over its state, which is loaded already."""
         noted, self._noted = self._noted, None
         if noted is None or self.settings is None:
             return

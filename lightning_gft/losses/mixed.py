@@ -15,8 +15,7 @@ from lightning_gft.types import GroupBatch, Source, TokenBatch
 class MixedLoss(CompositeLoss):
     """One objective for demonstrations and another for the policy's own samples, added up under one ``Z``.
 
-    Figures of both are reported; where both have one of the same name, these begin with ``demonstrations_`` and
-    ``own_``.
+    Both report their figures; names that both have begin with ``demonstrations_`` and ``own_``.
 
     Args:
         demonstrations: For expert and teacher.

@@ -129,7 +129,10 @@ def test_exported_alphabet_still_knows_what_it_does_not_know(tmp_path: Path):
     ("settings", "message"),
     [
         ({"policy": "gpt2"}, "`policy`: expected a PolicyLoader, got 'gpt2'"),
-        ({"optimizer": SGD([tiny_loader().load().model.lm_head.weight], lr=0.1)}, "optimizer must be a function from"),
+        (
+            {"optimizer": SGD([tiny_loader().load().model.lm_head.weight], lr=0.1)},
+            "^`optimizer`: expected a function from parameters to an optimizer, got SGD; give",
+        ),
     ],
 )
 def test_parts_of_another_kind_are_refused(settings, message):

@@ -41,7 +41,7 @@ class Progress:
         """Return whether a stage has its length.
 
         Args:
-            stage: The one whose progress this is.
+            stage: The settings of :attr:`stage`.
             step: Optimizer steps of the run.
             batch: Batches that the run has trained on.
         """

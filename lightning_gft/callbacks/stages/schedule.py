@@ -28,8 +28,8 @@ class StageSchedule(Callback):
     A stage begins with the first batch after the one before has ended: a validation between them belongs to the
     former. All figures are logged as always, and besides under the stage's name (``sft/train/loss``);
     ``train/stage`` is its number. The run ends with its last stage, or before by the trainer's ``max_steps`` and
-    ``max_epochs``. At each end a checkpoint ``<number>-<name>.ckpt`` is written; a run resumed from it, or from one
-    within a stage, goes on as if it had not been interrupted.
+    ``max_epochs``. At each end a checkpoint ``<number>-<name>.ckpt`` is written. A run resumes from it, and from one
+    within a stage, to the bit.
 
     Args:
         stages: By names of your choice, in their order.
@@ -245,7 +245,7 @@ class StageSchedule(Callback):
         rank_zero_info(f"The stage {self._progress.stage} ended after step {trainer.global_step}: {path}")
 
     def _leave(self, trainer: Trainer, module: LightningModule) -> None:
-        """Leave the parts of the last stage, with whose state a checkpoint can be written, and all else as it was."""
+        """Put everything back but the parts of the last stage: a checkpoint may still be written with their state."""
         if not isinstance(module, GFTLitModule) or not module.stages.planned:
             return
         trainer.fit_loop.epoch_loop.max_steps = self._max_steps

@@ -119,7 +119,7 @@ class Stage:
         if self.max_steps is None and self.max_epochs is None and self.until is None:
             raise GFTValueError("`max_steps`: expected a length, got none; set max_steps, max_epochs or until")
         if self.learning_rate is not None:
-            check_number("learning_rate", self.learning_rate, least=0)
+            check_number("learning_rate", self.learning_rate, above=0)
         if self.reference not in get_args(Reference):
             raise GFTValueError(f"`reference`: expected run or stage, got {self.reference!r}; use one")
         if self.until is not None:
@@ -128,15 +128,15 @@ class Stage:
             check_kind("loss", self.loss, GroupLoss, "GFTLoss()")
         if self.optimizer is not None and not callable(self.optimizer):
             raise GFTTypeError(
-                f"`optimizer`: expected a function from parameters to an optimizer, got {self.optimizer!r}; give one "
-                "such as partial(AdamW, lr=1e-5)"
+                "`optimizer`: expected a function from parameters to an optimizer, got "
+                f"{type(self.optimizer).__name__}; give one such as partial(AdamW, lr=1e-5)"
             )
         if self.lr_scheduler is not None:
             as_schedule(self.lr_scheduler)
 
     @property
     def keeps_optimizer(self) -> bool:
-        """Whether the optimizer of the stage before goes on with its state."""
+        """Whether the optimizer of the stage before stays, with its state."""
         return self.optimizer is None and not self.reset_optimizer
 
     @property

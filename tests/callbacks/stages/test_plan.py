@@ -35,7 +35,7 @@ MADE_WRONG: dict[str, tuple[Any, str]] = {
     "no length": ({"a": Stage()}, "stage a: `max_steps`: expected a length, got none"),
     "zero": ({"a": Stage(max_steps=0)}, "stage a: `max_steps`: expected a whole number of at least 1, got 0"),
     "epochs": ({"a": Stage(max_epochs=-1)}, "stage a: `max_epochs`: expected a whole number of at least 1, got -1"),
-    "rate": ({"a": Stage(learning_rate=-1.0, **STEP)}, "stage a: `learning_rate`: expected a number of at least 0"),
+    "rate": ({"a": Stage(learning_rate=-1.0, **STEP)}, "stage a: `learning_rate`: expected a number above 0"),
     "reference": ({"a": Stage(reference="start", **STEP)}, "stage a: `reference`: expected run or stage, got 'start'"),  # type: ignore[arg-type]
     "loss": ({"a": Stage(loss="sft", **STEP)}, "stage a: `loss`: expected a GroupLoss, got 'sft'"),  # type: ignore[arg-type]
     "optimizer": ({"a": Stage(optimizer=3, **STEP)}, "stage a: `optimizer`: expected a function"),  # type: ignore[arg-type]
