@@ -29,5 +29,6 @@ def collate_examples(
         columns={name: [example.columns[name] for example in examples] for name in columns},
         messages=[example.messages for example in examples],
         dataset=dataset,
+        rows=[example.row for example in examples],
         places=None if rank is None else [number * num_replicas + rank for number in range(len(examples))],
     )

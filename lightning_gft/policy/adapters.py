@@ -25,7 +25,7 @@ from lightning_gft.policy.adapter_modules import (
     untie_adapted,
     warn_of_rank,
 )
-from lightning_gft.policy.extras import require
+from lightning_gft.extras import require
 from lightning_gft.policy.files import in_a_line
 from lightning_gft.policy.target_modules import check_modules, check_pattern
 

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from lightning_gft.errors import GFTValueError
-from lightning_gft.policy.extras import require
+from lightning_gft.extras import require
 
 _NOISY = ("autograd._functions", "backends.cpu.ops")
 """Loggers that tell of a cast at every call, and of kernels for the product that is avoided below."""

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
 
 from transformers import PreTrainedTokenizerBase
 
 from lightning_gft.checks import check_count
 from lightning_gft.data import Example
 from lightning_gft.parts import Part
-from lightning_gft.types import Need, PromptBatch, Response, ResponseGenerator, Source
+from lightning_gft.types import Candidate, Need, PromptBatch, Response, ResponseGenerator, Source
 
 
 class ResponseSource(Part, ABC):
     """Gives responses to prompts.
 
     Args:
-        num_responses: Most responses a prompt.
+        num_responses: Most responses a prompt that a group keeps.
 
     Attributes:
         source: What its responses count as.
@@ -28,19 +27,41 @@ class ResponseSource(Part, ABC):
         TypeError: If it is not a whole number.
     """
 
-    source: ClassVar[Source]
+    source: Source
 
     def __init__(self, num_responses: int) -> None:
         self.num_responses = check_count("num_responses", num_responses, of=type(self).__name__)
 
     @abstractmethod
     def respond(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[list[Response]]:
-        """Return for each of ``P`` prompts at most ``num_responses`` responses.
+        """Return for each of ``P`` prompts at most :meth:`most_given` responses.
 
         Args:
             prompts: The prompts, with the demonstrations that the data holds for them.
             policy: Draws responses, decodes and encodes.
             seed: Every random choice follows from it.
+        """
+
+    def most_given(self) -> int:
+        """Return how many responses a prompt gets at most from :meth:`respond`, of which :meth:`choose` keeps some."""
+        return self.num_responses
+
+    def choose(self, candidates: Sequence[Candidate], seed: int) -> Sequence[int]:
+        """Return the indices of at most ``num_responses`` responses to keep; here all.
+
+        Those left out have no part in the group: no advantage is compared with theirs, and nothing is trained on them.
+
+        Args:
+            candidates: Scored responses to one prompt, as :meth:`respond` gave them.
+            seed: Every random choice follows from it.
+        """
+        return range(len(candidates))
+
+    def prepare(self, prompts: PromptBatch) -> None:
+        """Begin what takes long, such as requests, for prompts of a later step; a hint that may be left alone.
+
+        Args:
+            prompts: As :meth:`respond` will get them, maybe with others.
         """
 
     def draws(self) -> bool:

@@ -63,7 +63,7 @@ class ExpertSource(DatasetSource):
         1
     """
 
-    source: ClassVar[Source] = Source.EXPERT
+    source = Source.EXPERT
     role: ClassVar[str] = "expert"
 
     def __init__(self, num_responses: int = 1) -> None:
@@ -81,7 +81,7 @@ class TeacherSource(DatasetSource):
         3
     """
 
-    source: ClassVar[Source] = Source.TEACHER
+    source = Source.TEACHER
     role: ClassVar[str] = "teacher"
 
     def __init__(self, num_responses: int = 3) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar
 
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
@@ -44,7 +43,7 @@ class SelfSource(ResponseSource):
         1.0
     """
 
-    source: ClassVar[Source] = Source.SELF
+    source = Source.SELF
 
     def __init__(
         self,

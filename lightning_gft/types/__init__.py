@@ -16,12 +16,13 @@ nothing before it, holds 0 and is always masked.
 
 from lightning_gft.types.generator import ResponseGenerator
 from lightning_gft.types.padding import pad_sequences
-from lightning_gft.types.prompts import PromptBatch, Response, Source
+from lightning_gft.types.prompts import Candidate, PromptBatch, Response, Source
 from lightning_gft.types.sequences import GroupBatch, Sequences
 from lightning_gft.types.tokens import OLD, CoefficientsFn, LossOutput, Need, TokenBatch, TokenObjective
 
 __all__ = [
     "OLD",
+    "Candidate",
     "CoefficientsFn",
     "GroupBatch",
     "LossOutput",

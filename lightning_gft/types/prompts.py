@@ -33,6 +33,23 @@ class Response:
     teacher_logprobs: list[float] | None = None
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A scored response that its source may keep or leave out.
+
+    Args:
+        response: The response.
+        text: As the rewards see it.
+        reward: Their weighted sum.
+        rewards: Each unweighted by its name; NaN where it does not apply.
+    """
+
+    response: Response
+    text: str
+    reward: float
+    rewards: dict[str, float]
+
+
 @dataclass  # not frozen: Lightning's plugins for precision and FSDP, and Fabric, rebuild batches field by field
 class PromptBatch:
     """``P`` prompts, with what a group is built from.
@@ -47,6 +64,7 @@ class PromptBatch:
         messages: The conversation of each prompt, as a server of chat completions takes it; without a chat template
             one message of the user.
         dataset: Name of the data set within a datamodule; empty for the main one. It becomes part of the log keys.
+        rows: Position of each prompt's row in the data, by which errors name it; empty where it is not known.
         places: Position of each prompt in the batch of all ranks. Its random choices follow from there, so that they
             do not depend on the number of ranks; ``None`` where positions are not known.
     """
@@ -58,6 +76,7 @@ class PromptBatch:
     columns: dict[str, list[Any]] = field(default_factory=dict)
     messages: list[list[dict[str, Any]]] = field(default_factory=list)
     dataset: str = ""
+    rows: list[int | str] = field(default_factory=list)
     places: list[int] | None = None
 
     def __len__(self) -> int:
@@ -80,6 +99,7 @@ class PromptBatch:
             demonstrations={role: given[index] for role, given in self.demonstrations.items()},
             columns={name: values[index] for name, values in self.columns.items()},
             messages=self.messages[index],
+            rows=self.rows[index],
             places=places[index],
         )
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Self, cast
 
 import torch
@@ -15,9 +14,11 @@ from lightning_gft.advantages import AdvantageEstimator, GroupNormalizedAdvantag
 from lightning_gft.checks import check_count, check_kind, shorten
 from lightning_gft.errors import GFTTypeError, GFTValueError
 from lightning_gft.rewards import Reward, as_rewards, response_facts, score_responses
+from lightning_gft.sampler.padding import pad_rows
+from lightning_gft.sampler.rounds import Round, Row, size_of_round
 from lightning_gft.seeds import spawn_seeds
 from lightning_gft.sources import ResponseSource, check_given
-from lightning_gft.types import GroupBatch, Need, PromptBatch, Response, ResponseGenerator, Source, pad_sequences
+from lightning_gft.types import GroupBatch, Need, PromptBatch, ResponseGenerator
 
 SampleFn = Callable[[PromptBatch, ResponseGenerator, int], GroupBatch]
 """Returns the scored groups of prompts, by a policy and from a seed."""
@@ -100,6 +101,11 @@ class GroupSampler:
         """Return whether a source may ask the policy for responses."""
         return any(source.draws() for source in self.sources.values())
 
+    def prepare(self, prompts: PromptBatch) -> None:
+        """Pass prompts of a later step on to the sources; see :meth:`ResponseSource.prepare`."""
+        for source in self.sources.values():
+            source.prepare(prompts)
+
     def gives(self) -> frozenset[Need]:
         """Return what responses of some source carry beside their tokens."""
         return frozenset[Need]().union(*(source.gives() for source in self.sources.values()))
@@ -140,17 +146,17 @@ class GroupSampler:
         """
         if self.num_groups is None:
             return self.sample(prompts, policy, seed)
-        rounds: list[_Round] = []
+        rounds: list[Round] = []
         differing: set[int] = set()
         tried = 0
         while tried < len(prompts) and (missing := self.num_groups - len(differing)) > 0:
-            chosen = prompts[tried : tried + _size_of_round(missing, tried, len(differing))]
+            chosen = prompts[tried : tried + size_of_round(missing, tried, len(differing))]
             rounds.append(self._draw(chosen, policy, seed, first=tried))
             differing |= rounds[-1].differing()
             tried += len(chosen)
         return self._build(rounds, prompts, policy, differing, tried)
 
-    def _draw(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int, first: int = 0) -> _Round:
+    def _draw(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int, first: int = 0) -> Round:
         """Return scored responses to prompts, of which ``first`` is the first one's number in the batch."""
         rows = self._gather(prompts, policy, seed)
         token_ids = [row.response.token_ids for row in rows]
@@ -168,11 +174,12 @@ class GroupSampler:
             raw_responses=raw_texts,
             facts=response_facts([row.response for row in rows], [row.source for row in rows]),
         )
-        return _Round([replace(row, prompt=first + row.prompt) for row in rows], texts, rewards, parts)
+        scored = Round(rows, texts, rewards, parts).chosen(self.sources, seed, prompts.places or range(len(prompts)))
+        return replace(scored, rows=[replace(row, prompt=first + row.prompt) for row in scored.rows])
 
     def _build(
         self,
-        rounds: list[_Round],
+        rounds: list[Round],
         prompts: PromptBatch,
         policy: ResponseGenerator,
         differing: set[int] | None = None,
@@ -187,7 +194,7 @@ class GroupSampler:
             return torch.tensor(list(values), dtype=torch.bool, device=device)
 
         groups = GroupBatch(
-            **_pad(rows, prompts, policy.pad_token_id, device, "teacher_logprobs" in self.gives()),
+            **pad_rows(rows, prompts, policy.pad_token_id, device, "teacher_logprobs" in self.gives()),
             group_index=torch.tensor(of_row, dtype=torch.long, device=device),
             source=torch.tensor([row.source for row in rows], dtype=torch.long, device=device),
             rewards=rewards.to(device),
@@ -203,14 +210,14 @@ class GroupSampler:
         )
         return replace(groups, advantages=_checked_advantages(self.advantage, groups))
 
-    def _gather(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[_Row]:
-        groups: list[list[_Row]] = [[] for _ in prompts.prompt_ids]
+    def _gather(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[Row]:
+        groups: list[list[Row]] = [[] for _ in prompts.prompt_ids]
         seeds = spawn_seeds(seed, len(self.sources))
         for (name, source), source_seed in zip(self.sources.items(), seeds, strict=True):
             given = source.respond(prompts, policy, source_seed)
-            check_given(f"sources[{name!r}]", source.num_responses, given, len(prompts))
+            check_given(f"sources[{name!r}]", source.most_given(), given, len(prompts))
             for i, responses in enumerate(given):
-                groups[i].extend(_Row(i, source.source, response) for response in responses if response.token_ids)
+                groups[i].extend(Row(i, name, source.source, response) for response in responses if response.token_ids)
         return [row for group in groups for row in group]
 
 
@@ -235,56 +242,3 @@ def _checked_advantages(estimator: AdvantageEstimator, groups: GroupBatch) -> Te
             f"{shorten(advantages)}; return a tensor [{len(groups)}]"
         )
     return cast(Tensor, advantages)
-
-
-@dataclass(frozen=True)
-class _Row:
-    prompt: int
-    source: Source
-    response: Response
-
-
-@dataclass(frozen=True)
-class _Round:
-    """Scored responses to some prompts of a batch."""
-
-    rows: list[_Row]
-    texts: list[str]
-    rewards: Tensor
-    parts: dict[str, Tensor]
-
-    def differing(self) -> set[int]:
-        """Return the prompts whose responses have not all the same reward."""
-        seen: dict[int, set[float]] = {}
-        for row, reward in zip(self.rows, self.rewards.tolist(), strict=True):
-            seen.setdefault(row.prompt, set()).add(reward)
-        return {prompt for prompt, rewards in seen.items() if len(rewards) > 1}
-
-
-def _size_of_round(missing: int, tried: int, differing: int) -> int:
-    """Return how many prompts should yield the missing groups; twice as many are tried in all while none differs."""
-    if not differing:
-        return tried or missing
-    return math.ceil(missing * tried / differing)
-
-
-def _pad(
-    rows: list[_Row], prompts: PromptBatch, pad_token_id: int, device: torch.device, taught: bool
-) -> dict[str, Any]:
-    """Return the ``[N, T]`` tensors, right-padded; a teacher's are there on every rank where a source may give them."""
-    sequences = pad_sequences(
-        [prompts.prompt_ids[row.prompt] for row in rows], [row.response.token_ids for row in rows], pad_token_id, device
-    )
-    dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
-    logprobs, teacher = (torch.zeros(sequences.input_ids.shape, dtype=dtype) for _ in range(2))
-    for n, row in enumerate(rows):
-        start = len(prompts.prompt_ids[row.prompt])
-        tokens = slice(start, start + len(row.response.token_ids))
-        logprobs[n, tokens] = torch.tensor(row.response.logprobs or 0.0, dtype=dtype)
-        teacher[n, tokens] = torch.tensor(row.response.teacher_logprobs or math.nan, dtype=dtype)
-    taught = taught or not rows or any(row.response.teacher_logprobs is not None for row in rows)
-    return {
-        **vars(sequences),
-        "sampling_logprobs": logprobs.to(device),
-        "teacher_logprobs": teacher.to(device) if taught else None,
-    }
