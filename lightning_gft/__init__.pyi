@@ -69,6 +69,7 @@ from lightning_gft.schedules import WarmupSchedule as WarmupSchedule
 from lightning_gft.sources import ExpertSource as ExpertSource
 from lightning_gft.sources import ResponseSource as ResponseSource
 from lightning_gft.sources import SelfSource as SelfSource
+from lightning_gft.sources import StoredSource as StoredSource
 from lightning_gft.sources import TeacherSource as TeacherSource
 from lightning_gft.teachers import DemonstrationTeacher as DemonstrationTeacher
 from lightning_gft.teachers import ModelTeacher as ModelTeacher

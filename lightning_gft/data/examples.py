@@ -12,6 +12,7 @@ from lightning_gft.checks import check_count, shorten
 from lightning_gft.data.columns import Columns, Row, TextExample
 from lightning_gft.data.errors import naming_rows, row_name
 from lightning_gft.data.prompts import prompt_text
+from lightning_gft.data.stored_responses import encode_stored
 from lightning_gft.data.tokenization import PromptEncoder
 from lightning_gft.errors import GFTValueError
 from lightning_gft.types import Response
@@ -34,6 +35,7 @@ class Example:
         row: Its position in the data as loaded, by which errors name it.
         messages: The prompt as a conversation: what the chat template rendered, or one message of the user.
         left_out: How many demonstrations count as missing, by what errors call them.
+        stored: Responses of an earlier run by what they were then, where the row is a group that was kept.
     """
 
     prompt_ids: list[int]
@@ -44,6 +46,7 @@ class Example:
     row: int | str
     messages: Messages = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
+    stored: dict[str, list[Response]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -116,15 +119,25 @@ class ExampleEncoder:
         with naming_rows([cell for *_, cell in given]):
             ids = self.prompts.encode_responses([prompt for prompt, *_ in given], [answer for _, answer, _ in given])
         responses = map(Response, ids)
+        stored = encode_stored(self.prompts, prompts, texts)
         examples, dropped = [], Counter[str]()
-        for text, prompt in zip(texts, prompts, strict=True):
+        for text, prompt, kept_before in zip(texts, prompts, stored, strict=True):
             mine = {role: [next(responses) for _ in answers] for role, answers in text.demonstrations.items()}
             size = len(prompt.token_ids)
             if not self._prompt_fits(text, size):
                 dropped["prompt"] += 1
                 continue
-            kept = {role: [r for r in answers if self._fits(r, role, text, size)] for role, answers in mine.items()}
+            columns = self.columns.demonstration_columns
+            kept = {
+                role: [r for r in answers if self._fits(r, f"{role} demonstration", columns[role], text, size)]
+                for role, answers in mine.items()
+            }
             dropped.update({role: len(mine[role]) - len(kept[role]) for role in mine})
+            fitting = {
+                source: [r for r in given if self._fits(r, f"stored {source} response", "completion", text, size)]
+                for source, given in kept_before.items()
+            }
+            dropped.update({f"stored {source}": len(kept_before[source]) - len(fitting[source]) for source in fitting})
             examples.append(
                 Example(
                     prompt_ids=prompt.token_ids,
@@ -135,6 +148,7 @@ class ExampleEncoder:
                     row=text.row,
                     messages=prompt.conversation.messages,
                     left_out=text.left_out,
+                    stored=fitting,
                 )
             )
         return examples, +dropped
@@ -160,12 +174,11 @@ class ExampleEncoder:
         beyond = f"to which {self._window_name()} leaves no room for an answer" if length >= self.window else ""
         return self._is_short(text, column, "prompt", length, "prompt", beyond)
 
-    def _fits(self, response: Response, role: str, text: TextExample, prompt_length: int) -> bool:
+    def _fits(self, response: Response, what: str, column: str, text: TextExample, prompt_length: int) -> bool:
         length = len(response.token_ids)
         whole = prompt_length + length
         beyond = f"{whole} with its prompt, more than {self._window_name()}" if whole > self.window else ""
-        column = self.columns.demonstration_columns[role]
-        return self._is_short(text, column, f"{role} demonstration", length, "response", beyond)
+        return self._is_short(text, column, what, length, "response", beyond)
 
     def _is_short(self, text: TextExample, column: str, what: str, length: int, part: str, beyond: str) -> bool:
         """Return whether a prompt or a response may stay, and refuse it where longer ones are errors."""
