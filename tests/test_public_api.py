@@ -57,7 +57,7 @@ CONSTRUCTORS = {
     "FSDP2Strategy": "reshard_after_forward=True, cpu_offload=False, save_distributed_checkpoint=True, "
     "process_group_backend=None, timeout=datetime.timedelta(seconds=1800)",
     "FormatReward": "pattern, full_match=True, weight=1.0, special_tokens=False",
-    "FunctionReward": "function, weight=1.0, special_tokens=False",
+    "FunctionReward": "function, weight=1.0, special_tokens=False, timeout=None, failed_score=0.0, memory_mb=None",
     "GFTLitModule": "policy, sampler, loss, optimizer=Ellipsis, lr_scheduler=None, evaluation=None, "
     "updates_per_batch=1, micro_batch_tokens=16384, gradient_clip_val=1.0, "
     "max_nonfinite_updates=5, max_uninformative_batches=100",
@@ -113,7 +113,7 @@ CONSTRUCTORS = {
     "max_steps=None, max_epochs=None, until=None",
     "StageSchedule": "stages, dirpath=None, save=True",
     "TeacherSource": "num_responses=3",
-    "TimeLimitedReward": "reward, seconds",
+    "TimeLimitedReward": "reward, seconds, failed_score=None, memory_mb=None",
     "TransformersEngine": "max_batch_size=1024",
     "WarmupSchedule": "name='cosine', warmup_steps=0, warmup_ratio=0.0, min_lr_ratio=0.0, decay_ratio=0.2",
 }

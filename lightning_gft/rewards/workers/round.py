@@ -25,15 +25,23 @@ _CHEAP_SECONDS = 0.005
 
 @dataclass(eq=False)
 class Attended:
-    """A worker, the items that it was sent and has not answered, and when it is late with the first of them."""
+    """A worker, the items that it was sent and has not answered, and when it is late with the first of them.
+
+    Its number is known once it is ready.
+    """
 
     process: Worker
     deadline: float
-    is_ready: bool = False
+    pid: int | None = None
     is_used: bool = False
     is_quick: bool = False
     began: float = 0.0
     sent: deque[int] = field(default_factory=deque)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the task is loaded and set up."""
+        return self.pid is not None
 
     def give(self, items: dict[int, bytes], seconds: float) -> None:
         """Send items, by their numbers; an idle worker begins with the first."""
@@ -116,7 +124,7 @@ class Round:
             return
         for kind, value in map(_read, messages):
             if kind == "ready":
-                worker.is_ready = True
+                worker.pid = value
             elif kind == "failed":
                 raise RewardError("could not be loaded: " + value)
             elif kind == "memory":
