@@ -13,6 +13,9 @@ from lightning_gft.rewards.pool import Failed as Failed
 from lightning_gft.rewards.pool import WorkerPool as WorkerPool
 from lightning_gft.rewards.scoring import response_facts as response_facts
 from lightning_gft.rewards.scoring import score_responses as score_responses
+from lightning_gft.rewards.total import GatedSum as GatedSum
+from lightning_gft.rewards.total import RewardTotal as RewardTotal
+from lightning_gft.rewards.total import WeightedSum as WeightedSum
 from lightning_gft.rewards.workers import TimeLimitedReward as TimeLimitedReward
 
 __all__: list[str]
