@@ -7,6 +7,7 @@ from lightning_gft.data.collate import collate_examples
 from lightning_gft.data.columns import Columns
 from lightning_gft.data.datamodule import PromptDataModule
 from lightning_gft.data.examples import Example, ExampleEncoder, LengthLimits
+from lightning_gft.data.prompt_loader import PromptLoader
 from lightning_gft.data.resumable import ResumableDataLoader
 from lightning_gft.data.tokenization import PromptEncoder
 
@@ -22,6 +23,7 @@ __all__ = [
     "LengthLimits",
     "PromptDataModule",
     "PromptEncoder",
+    "PromptLoader",
     "ResumableDataLoader",
     "collate_examples",
     "load_rows",

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from lightning.pytorch.utilities import rank_zero_warn
 from transformers import PreTrainedTokenizerBase
 
+from lightning_gft.chat import special_tokens
 from lightning_gft.data import Example, PromptDataModule
 from lightning_gft.data.datamodule import data_name
 from lightning_gft.data.errors import row_name
@@ -100,10 +101,10 @@ def _warn_of_unused_columns(data: PromptDataModule, samplers: Sequence[GroupSamp
 
 def _check_tokens(rewards: Mapping[str, Reward], tokenizer: PreTrainedTokenizerBase) -> None:
     """Refuse a reward that waits for a special token which responses are decoded without."""
-    added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    special = special_tokens(tokenizer)
     for name, reward in rewards.items():
         try:
-            reward.check_tokens({*tokenizer.all_special_tokens, *added})
+            reward.check_tokens(special)
         except ValueError as error:
             raise GFTValueError(f"reward {name!r}: {error}") from error
 
