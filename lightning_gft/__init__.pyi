@@ -66,7 +66,13 @@ from lightning_gft.sampler import GroupSampler as GroupSampler
 from lightning_gft.sampling import SamplingParams as SamplingParams
 from lightning_gft.schedules import Schedule as Schedule
 from lightning_gft.schedules import WarmupSchedule as WarmupSchedule
+from lightning_gft.sources import ByLength as ByLength
+from lightning_gft.sources import Choice as Choice
+from lightning_gft.sources import ChosenSource as ChosenSource
 from lightning_gft.sources import ExpertSource as ExpertSource
+from lightning_gft.sources import HighestReward as HighestReward
+from lightning_gft.sources import MostDifferent as MostDifferent
+from lightning_gft.sources import OnlyCorrect as OnlyCorrect
 from lightning_gft.sources import ResponseSource as ResponseSource
 from lightning_gft.sources import SelfSource as SelfSource
 from lightning_gft.sources import TeacherSource as TeacherSource
