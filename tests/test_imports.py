@@ -19,7 +19,7 @@ ORDER = [
     {"annealing"},
     {"sampling"},
     {"types"},
-    {"functional", "optimization", "schedules", "chat"},
+    {"functional", "optimization", "schedules", "chat", "stored"},
     {"metrics", "data", "checkpoint"},
     {"lm", "rewards", "rectifiers", "distributed"},
     {"rollout", "advantages"},
@@ -38,7 +38,7 @@ ORDER = [
 ]
 LAYER = {part: number for number, parts in enumerate(ORDER) for part in parts}
 APART: dict[str, set[str]] = {
-    "data": {"errors", "types", "checks", "functional", "hub", "chat"},
+    "data": {"errors", "types", "checks", "functional", "hub", "chat", "stored"},
     "report": {"errors"},
 }
 """Parts that import less than the order would allow."""

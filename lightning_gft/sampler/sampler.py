@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Self, cast
@@ -162,7 +163,9 @@ class GroupSampler:
 
     def _draw(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int, first: int = 0) -> Round:
         """Return scored responses to prompts, of which ``first`` is the first one's number in the batch."""
+        started = time.perf_counter()
         rows = self._gather(prompts, policy, seed)
+        drawn = time.perf_counter()
         token_ids = [row.response.token_ids for row in rows]
         texts = [policy.decode(ids) for ids in token_ids]
         raw_texts = None
@@ -178,7 +181,8 @@ class GroupSampler:
             raw_responses=raw_texts,
             facts=response_facts([row.response for row in rows], [row.source for row in rows]),
         )
-        scored = Round(rows, texts, rewards, parts).chosen(self.sources, seed, prompts.places or range(len(prompts)))
+        scored = Round(rows, texts, rewards, parts, drawn - started, time.perf_counter() - drawn)
+        scored = scored.chosen(self.sources, seed, prompts.places or range(len(prompts)))
         return replace(scored, rows=[replace(row, prompt=first + row.prompt) for row in scored.rows])
 
     def _build(
@@ -211,6 +215,8 @@ class GroupSampler:
             responses=[text for of_round in rounds for text in of_round.texts],
             set_aside=None if differing is None else flags(i not in differing for i in of_row),
             num_tried=tried,
+            sampling_seconds=sum(of_round.sampling_seconds for of_round in rounds),
+            scoring_seconds=sum(of_round.scoring_seconds for of_round in rounds),
         )
         return replace(groups, advantages=_checked_advantages(self.advantage, groups))
 
