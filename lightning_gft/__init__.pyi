@@ -15,7 +15,9 @@ from lightning_gft.callbacks import HuggingFaceExport as HuggingFaceExport
 from lightning_gft.callbacks import Stage as Stage
 from lightning_gft.callbacks import StageSchedule as StageSchedule
 from lightning_gft.data import GroupDataModule as GroupDataModule
+from lightning_gft.data import PassRateFilter as PassRateFilter
 from lightning_gft.data import PromptDataModule as PromptDataModule
+from lightning_gft.data import RowFilter as RowFilter
 from lightning_gft.distributed import FSDP2Strategy as FSDP2Strategy
 from lightning_gft.evaluation import Evaluation as Evaluation
 from lightning_gft.losses import AnchoredSFTLoss as AnchoredSFTLoss

@@ -74,7 +74,7 @@ CONSTRUCTORS = {
     "val_split=None, test_split=None, val_path=None, test_path=None, max_train_rows=None, "
     "max_val_rows=None, batch_size=8, eval_batch_size=64, shuffle=True, seed=0, "
     "num_workers=0, unfinished_demonstrations='drop', conversation_column=None, "
-    "chat_template_kwargs=None, response_prefix=''",
+    "chat_template_kwargs=None, response_prefix='', keep=None",
     "GroupNormalizedAdvantage": "eps=1e-06, scale='group', over='group'",
     "GroupSampler": "sources, rewards, advantage=None, num_groups=None",
     "GroupWriter": "path",
@@ -97,6 +97,8 @@ CONSTRUCTORS = {
     "NumericReward": "marker='', tolerance=1e-06, weight=1.0",
     "OnlyCorrect": "then=<factory>, reward=None, correct_reward=1.0",
     "PSFTLoss": "epsilon_high=0.28, reduction='token-mean'",
+    "PassRateFilter": "groups, reward=None, least=0.1, most=0.9, min_responses=1, unknown='keep', source='self', "
+    "correct_reward=1.0",
     "PretrainedPolicy": "model_name_or_path, torch_dtype='float32', attn_implementation=None, revision='main', "
     "gradient_checkpointing=False, trust_remote_code=False, dropout=None, "
     "chat_template=None, fp32_head=False, lora=None, quantization=None, rollout=None",
@@ -133,6 +135,7 @@ ABSTRACT = {
     "ResponseSource",
     "Reward",
     "RolloutEngine",
+    "RowFilter",
     "Schedule",
     "Teacher",
 }
