@@ -15,7 +15,9 @@ from lightning_gft.callbacks import HuggingFaceExport as HuggingFaceExport
 from lightning_gft.callbacks import Stage as Stage
 from lightning_gft.callbacks import StageSchedule as StageSchedule
 from lightning_gft.data import GroupDataModule as GroupDataModule
+from lightning_gft.data import PassRateFilter as PassRateFilter
 from lightning_gft.data import PromptDataModule as PromptDataModule
+from lightning_gft.data import RowFilter as RowFilter
 from lightning_gft.distributed import FSDP2Strategy as FSDP2Strategy
 from lightning_gft.evaluation import Evaluation as Evaluation
 from lightning_gft.losses import AnchoredSFTLoss as AnchoredSFTLoss
@@ -70,7 +72,13 @@ from lightning_gft.sampler import GroupSampler as GroupSampler
 from lightning_gft.sampling import SamplingParams as SamplingParams
 from lightning_gft.schedules import Schedule as Schedule
 from lightning_gft.schedules import WarmupSchedule as WarmupSchedule
+from lightning_gft.sources import ByLength as ByLength
+from lightning_gft.sources import Choice as Choice
+from lightning_gft.sources import ChosenSource as ChosenSource
 from lightning_gft.sources import ExpertSource as ExpertSource
+from lightning_gft.sources import HighestReward as HighestReward
+from lightning_gft.sources import MostDifferent as MostDifferent
+from lightning_gft.sources import OnlyCorrect as OnlyCorrect
 from lightning_gft.sources import ResponseSource as ResponseSource
 from lightning_gft.sources import SelfSource as SelfSource
 from lightning_gft.sources import TeacherSource as TeacherSource

@@ -80,7 +80,7 @@ def _is_own(value: object) -> bool:
 
 def _shown(value: object) -> str:
     """Return a value as Python writes it, a part in words; of a path the last part, as the rest means nothing."""
-    if isinstance(value, Part):  # a loss within a loss
+    if isinstance(value, Part):  # a loss within a loss, a source within a source
         return describe(value)
     is_path = isinstance(value, str) and "/" in value and Path(value).exists()
     return repr(Path(str(value)).name if is_path else value)

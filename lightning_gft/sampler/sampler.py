@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lightning_gft.advantages import AdvantageEstimator, GroupNormalizedAdvantage
 from lightning_gft.checks import check_count, check_kind, shorten
+from lightning_gft.data.errors import naming
 from lightning_gft.errors import GFTTypeError, GFTValueError
 from lightning_gft.rewards import Reward, RewardTotal, WeightedSum, as_rewards, response_facts, score_responses
 from lightning_gft.sampler.padding import pad_rows
@@ -97,6 +98,9 @@ class GroupSampler:
         self.total: RewardTotal = total or WeightedSum()
         check_kind("total", self.total, RewardTotal, "WeightedSum()")
         self.total.check_rewards(self.rewards)
+        for name, source in self.sources.items():
+            with naming(f"`sources[{name!r}]`"):
+                source.check_rewards(self.rewards)
         if num_groups is not None:
             num_groups = check_count("num_groups", num_groups, otherwise="null to sample all prompts")
         self.num_groups: int | None = num_groups
