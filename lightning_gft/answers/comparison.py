@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from lightning_gft.answers.numbers import Quantity, read_quantity
-from lightning_gft.answers.shapes import Shape
+from lightning_gft.answers.shapes import Shape, top_level
 from lightning_gft.answers.texts import may_be_product, read_words, same_text
 from lightning_gft.answers.units import read_unit
 from lightning_gft.answers.words import FUNCTIONS
@@ -22,6 +22,9 @@ _WITH_UNIT = re.compile(
     r"(?:\^\{?(?P<power>[0-9])\}?)?",
     re.DOTALL,
 )
+_BASED = re.compile(r"(?P<digits>[0-9][0-9A-Za-z]*)(?:_\{?(?P<base>[0-9]+)\}?)?")
+_LONGEST_FORMULA = 1_000
+"""Characters of a formula that may be an answer."""
 _DEGREES = re.compile(r" ?\^ ?(?:\{ ?\\circ ?\}|\\circ) ?")
 
 
@@ -106,6 +109,8 @@ class Comparer:
         """Say whether an answer that is one thing equals the expected one."""
         if same_text(answer, expected):
             return True
+        if (in_base := _in_base(answer, expected)) is not None:
+            return in_base
         number, wanted = read_quantity(answer), read_quantity(expected)
         if number is not None and wanted is not None:
             return self.same_quantity(number, wanted)
@@ -126,8 +131,10 @@ class Comparer:
         return None if products else False
 
     def _by_algebra(self, answer: str, expected: str, expects_number: bool) -> bool:
-        if "=" in answer and "=" not in expected:
-            return self.equal(answer.rpartition("=")[2].strip(), expected)
+        if len(sides := top_level(answer, "=")) > 1 and len(top_level(expected, "=")) == 1:
+            return self.equal(sides[-1], expected)
+        if len(answer) > _LONGEST_FORMULA:
+            return False
         if expects_number and not any(character.isdigit() or character in "\\ei" for character in answer):
             return False
         answer, unit = _without_unit(answer)
@@ -163,6 +170,15 @@ class Comparer:
         if value == wanted or not rounded:
             return value == wanted
         return abs(value - wanted) <= self.tolerance * min(Fraction(1), max(abs(value), abs(wanted)))
+
+
+def _in_base(answer: str, expected: str) -> bool | None:
+    """Compare numbers of which one has its base as an index, which may be left out."""
+    number, wanted = _BASED.fullmatch(answer), _BASED.fullmatch(expected)
+    if number is None or wanted is None or not (number["base"] or wanted["base"]):
+        return None
+    same_base = number["base"] == wanted["base"] or not (number["base"] and wanted["base"])
+    return same_base and number["digits"].upper() == wanted["digits"].upper()
 
 
 def _full(shape: Shape, other: Shape) -> str:

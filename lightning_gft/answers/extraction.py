@@ -26,12 +26,16 @@ _CLAUSE_ENDS = re.compile(
     r"\.(?=\s|$)|\n|(?:,\s*)?\b(?:because|since|so that|which|I hope)\b|,(?=\s*[^\W\d_]{2,}(?:\s+[^\s,]+){2})"
 )
 _FORMULA = re.compile(
-    r"\$\$(?P<a>[^$]+)\$\$|(?<![\\\w])\$(?P<b>[^\s$](?:[^$\n]*[^\s$])?)\$(?!\d)|\\\((?P<c>.+?)\\\)|\\\[(?P<d>.+?)\\\]",
+    r"\$\$(?P<a>[^$]+)\$\$|(?<![\\\w])\$(?P<b>[^\s$](?:[^$\n]*[^\s$])?)\$(?!\d)|\\\((?P<c>.+?)\\\)|\\\[(?P<d>.+?)\\\]"
+    r"|(?<![^\s=])(?P<e>(?:\\left ?[\[(] ?)?\\begin\{(?P<name>[a-zA-Z]?matrix|array)\}.+?\\end\{(?P=name)\}"
+    r"(?: ?\\right ?[\])])?)",
     re.DOTALL,
 )
 _JOINING_FORMULAS = re.compile(r"\s*(?:,|,?\s*(?:and|or))\s*")
 _DENIED = re.compile(r"\s*not\b", re.IGNORECASE)
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_PROSE = re.compile(r"(?!d[a-z]$)[^\W\d_]{2,}")
+"""A word that is no part of a formula, as the dx of an integral is."""
 _EMPHASIS = " \t*_`"
 _LONGEST = 20_000
 """Characters at the end of a response in which its answer is looked for, where no box or marker shows it."""
@@ -152,7 +156,7 @@ def _mathematics(clause: str, first: bool) -> str | None:
     chosen = first_of(found) if first else found[-1] if found else None
     if chosen is None:
         return None
-    is_prose = any(word.isalpha() and len(word) > 1 for word in others)
+    is_prose = any(_PROSE.fullmatch(word) for word in others)
     return " ".join(trimmed(chosen).texts) if is_prose else clause
 
 

@@ -13,7 +13,7 @@ from lightning_gft.answers.numbers import Quantity, read_quantity
 from lightning_gft.answers.shapes import Shape, read_shape
 from lightning_gft.answers.texts import choice_agrees, read_words, same_text
 
-_LONGEST = 2_000
+_LONGEST = 5_000
 """Characters of an answer; a longer one is right only where it is the reference's text."""
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from lightning_gft.answers.typography import spell_out_fractions
+
 _INVISIBLE = re.compile("[\u0000-\u0008\u000e-\u001f\u007f\u00ad\u200b-\u200f\u2060\ufeff\ud800-\udfff]")
 _CHARACTERS = {
     **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\uff0d"), "-"),
@@ -37,7 +39,7 @@ _SPELLINGS = {
     **dict.fromkeys(["vert", "lvert", "rvert"], "|"),
     **dict.fromkeys(["degree"], r"^\circ "),
     **dict.fromkeys([",", ";", ":", " ", "quad", "qquad", "hspace", "enspace", "thinspace"], " "),
-    **dict.fromkeys(["!", "(", ")", "[", "]", "$", "left", "right", "displaystyle", "textstyle", "limits", "big"], ""),
+    **dict.fromkeys(["!", "(", ")", "[", "]", "left", "right", "displaystyle", "textstyle", "limits", "big"], ""),
     **dict.fromkeys(["Big", "bigl", "bigr", "Bigl", "Bigr", "bigg", "Bigg", "biggl", "biggr", "boldmath"], ""),
 }
 _FONTS = "text(?:bf|it|rm|sf|tt|sc|normal|up)?|math(?:rm|bf|it|sf|tt|cal|normal)|mbox|hbox|emph|underline|boldsymbol|bm"
@@ -71,7 +73,7 @@ def tidy(text: str) -> str:
         >>> tidy("2*sqrt(3) <= x**2")
         '2*\\sqrt{3} \\leq x^2'
     """
-    text = _ascii(_INVISIBLE.sub("", text)).replace("{,}", ",").replace("$", "")
+    text = _ascii(_INVISIBLE.sub("", text)).replace("{,}", ",").replace("\\$", "").replace("$", "")
     if "\\" in text:
         text = _FONT.sub(r"\\text", text)
         text = _COMMAND.sub(lambda match: _SPELLINGS.get(match[1], match[0]), text)
@@ -99,11 +101,11 @@ def unwrapped(text: str) -> str:
 def _ascii(text: str) -> str:
     if text.isascii():
         return text
-    text = text.translate(_CHARACTERS)
+    text = spell_out_fractions(text).translate(_CHARACTERS)
     if text.isascii():
         return text
     digits = (str(unicodedata.decimal(character, character)) for character in text)
-    return unicodedata.normalize("NFKC", "".join(digits)).replace("\u2044", "/")
+    return unicodedata.normalize("NFKC", "".join(digits))
 
 
 def _without_braces(text: str) -> str:

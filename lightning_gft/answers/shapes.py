@@ -3,7 +3,6 @@ r"""The shape of an answer: one thing, or several in a list, a set, a tuple, an 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -133,23 +132,27 @@ def _items(text: str) -> list[str]:
     joined = _JOINING.sub(" , ", text)
     if re.search(r"[,;] ", joined):
         joined = _THOUSANDS.sub(r"\1", joined)  # "1,000, 2,000"
-    return [piece.strip() for piece in _parted(joined, ",;") if piece.strip()][:_MOST_PARTS]
+    return top_level(joined, ",;")[:_MOST_PARTS]
 
 
 def _split(text: str, command: str) -> list[str]:
-    if command not in text:
-        return [text]
-    return [piece for part in _parted(text.replace(command, "\0"), "\0") if (piece := part.strip())]
+    return top_level(text.replace(command, "\0"), "\0") if command in text else [text]
 
 
-def _parted(text: str, separators: str) -> Iterator[str]:
-    depth = start = 0
+def top_level(text: str, separators: str) -> list[str]:
+    """Return what separators part outside of brackets, without empty pieces.
+
+    Example:
+        >>> top_level("f(x, y), z", ",")
+        ['f(x, y)', 'z']
+    """
+    pieces, depth, start = [], 0, 0
     for index, character in enumerate(text):
         if character in "([{":
             depth += 1
         elif character in ")]}":
             depth -= 1
         elif depth == 0 and character in separators:
-            yield text[start:index]
+            pieces.append(text[start:index].strip())
             start = index + 1
-    yield text[start:]
+    return [piece for piece in [*pieces, text[start:].strip()] if piece]

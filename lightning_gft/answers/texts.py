@@ -10,9 +10,11 @@ from lightning_gft.answers.words import FUNCTIONS, MATHEMATICS
 _WORDS = re.compile(r"[^\W\d_]+(?:(?: |-|'|, )[^\W\d_]+)*[!?]?")
 _ARTICLE = re.compile(r"(?:the|an|a) (?=.)")
 _SINGLE_GROUP = re.compile(r"\{(\w)\}")
+_IDLE_SPACE = re.compile(r"(?<!\w) | (?!\w)")
 _LETTER = r"(?:\((?P<in>[A-Za-z])\)|(?P<bare>[A-Za-z])(?=[).:]|$))"
 _CHOICE = re.compile(rf"(?:(?:option|choice|answer) )?{_LETTER}[).:]* ?(?P<content>.*)", re.IGNORECASE | re.DOTALL)
-_FURTHER_LETTER = re.compile(r"(?:\bor\b|\band\b|[,/&;]) ?\(?[A-Za-z]\)?(?![A-Za-z])")
+_FURTHER_IDLE_SPACE = re.compile(r"(?<!\w) | (?!\w)")
+_LETTER = re.compile(r"(?:\bor\b|\band\b|[,/&;]) ?\(?[A-Za-z]\)?(?![A-Za-z])")
 _LONGEST_PRODUCT = 3
 """Letters that may be a product of variables."""
 
@@ -28,7 +30,7 @@ def same_text(answer: str, expected: str) -> bool:
 
 
 def _bare(text: str) -> str:
-    return _SINGLE_GROUP.sub(r"\1", unwrapped(text)).replace(" ", "")
+    return _IDLE_SPACE.sub("", _SINGLE_GROUP.sub(r"\1", unwrapped(text)))
 
 
 def read_words(text: str) -> str | None:
