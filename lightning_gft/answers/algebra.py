@@ -2,6 +2,7 @@ r"""Whether two formulas are equal by algebra, with math-verify. To be called wh
 
 from __future__ import annotations
 
+import logging
 import re
 from functools import lru_cache
 from typing import Any
@@ -37,6 +38,12 @@ def check_size(formula: str) -> None:
         raise TooLargeError(f"{expected} brackets {deepest} deep")
     if match := _LARGE_EXPONENT.search(formula) or _LARGE_BINOMIAL.search(formula):
         raise TooLargeError(f"{expected} a power of many digits at {match[0]!r}")
+
+
+def begin() -> None:
+    """Import math-verify and let it build what it needs for its first formula."""
+    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that others must limit its time: they do
+    equal_by_algebra(r"\frac{x^2-1}{x-1}", "x+1")
 
 
 @lru_cache(maxsize=2048)

@@ -23,6 +23,8 @@ _WITH_UNIT = re.compile(
     re.DOTALL,
 )
 _BASED = re.compile(r"(?P<digits>[0-9][0-9A-Za-z]*)(?:_\{?(?P<base>[0-9]+)\}?)?")
+_TWO_NUMBERS = re.compile(r"[0-9] [0-9]+(?![0-9]* ?/)")
+"""Numbers side by side, which math-verify would multiply."""
 _LONGEST_FORMULA = 1_000
 """Characters of a formula that may be an answer."""
 _DEGREES = re.compile(r" ?\^ ?(?:\{ ?\\circ ?\}|\\circ) ?")
@@ -133,7 +135,7 @@ class Comparer:
     def _by_algebra(self, answer: str, expected: str, expects_number: bool) -> bool:
         if len(sides := top_level(answer, "=")) > 1 and len(top_level(expected, "=")) == 1:
             return self.equal(sides[-1], expected)
-        if len(answer) > _LONGEST_FORMULA:
+        if len(answer) > _LONGEST_FORMULA or _TWO_NUMBERS.search(answer):
             return False
         if expects_number and not any(character.isdigit() or character in "\\ei" for character in answer):
             return False

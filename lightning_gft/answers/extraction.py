@@ -46,8 +46,8 @@ def find_answer(response: str) -> tuple[str, ...]:
     r"""Return the answer of a response, as it is written and then without words around it; nothing if it has none.
 
     Example:
-        >>> find_answer(r"so it is \boxed{\frac{3}{4}}"), find_answer("The answer is 12 of 20.")
-        (('\\frac{3}{4}',), ('12 of 20', '12'))
+        >>> find_answer(r"so it is \boxed{\frac{3}{4}}"), find_answer("The answer is 12, as they say.")
+        (('\\frac{3}{4}',), ('12, as they say', '12'))
     """
     response = response.rpartition(_THOUGHT_ENDS)[2]
     if (inside := in_boxes(response)) is not None:

@@ -3,9 +3,10 @@ r"""The verdict on a response: whether its answer is one of those that are accep
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from dataclasses import dataclass
+from functools import lru_cache
 
-from lightning_gft.answers.algebra import equal_by_algebra
+from lightning_gft.answers.algebra import begin, equal_by_algebra, parse_formula
 from lightning_gft.answers.comparison import Algebra, Comparer
 from lightning_gft.answers.extraction import find_answer, in_boxes
 from lightning_gft.answers.latex import tidy
@@ -15,49 +16,77 @@ from lightning_gft.answers.texts import choice_agrees, read_words, same_text
 
 _LONGEST = 5_000
 """Characters of an answer; a longer one is right only where it is the reference's text."""
+_MARKER = "####"
 
 
 class NeedsAlgebraError(Exception):
     """The verdict needs algebra, which this process does not do."""
 
 
-def judge(response: str, references: Sequence[str], *, float_rounding: int = 6, numeric_precision: int = 15) -> bool:
-    r"""Say whether the answer of a response is one of the references; may take long, and any amount of memory.
+@dataclass(frozen=True)
+class Judge:
+    r"""Compares answers, in a process of its own: it may take long, and any amount of memory.
+
+    Args:
+        float_rounding: Decimals up to which numbers agree of which one is written with decimals.
+        numeric_precision: Digits to which formulas are evaluated.
 
     Example:
-        >>> judge(r"so it is \boxed{\sqrt{12}}", [r"2\sqrt{3}"]), judge("3 or 4", ["3"])
-        (True, False)
+        >>> judge = Judge()
+        >>> judge.is_right(read_answer(r"so it is \boxed{\sqrt{12}}"), [r"2\sqrt{3}"])
+        True
+        >>> judge.is_right_cheaply(read_answer("3 or 4"), ["3"]), judge.is_right_cheaply(read_answer("2x"), ["x+x"])
+        (False, None)
     """
-    algebra = partial(equal_by_algebra, float_rounding=float_rounding, numeric_precision=numeric_precision)
-    return _verdict(response, references, algebra, float_rounding)
+
+    float_rounding: int = 6
+    numeric_precision: int = 15
+
+    def setup(self) -> None:
+        """Load what the first answer would else have to wait for."""
+        begin()
+
+    def __call__(self, item: tuple[Sequence[str], Sequence[str]] | str) -> float:
+        """Return 1 where an answer is one of the references, or where a reference can be read."""
+        return float(is_readable(item, _by_math_verify) if isinstance(item, str) else self.is_right(*item))
+
+    def is_right(self, answer: Sequence[str], references: Sequence[str]) -> bool:
+        """Say whether an answer, as :func:`read_answer` gives it, is one of the references."""
+
+        def algebra(formula: str, expected: str) -> bool:
+            return equal_by_algebra(
+                formula, expected, float_rounding=self.float_rounding, numeric_precision=self.numeric_precision
+            )
+
+        return _verdict(answer, references, Comparer(algebra, self.float_rounding))
+
+    def is_right_cheaply(self, answer: Sequence[str], references: Sequence[str]) -> bool | None:
+        """Return the verdict where it needs no algebra, else ``None``."""
+        try:
+            return _verdict(answer, references, Comparer(_refuse, self.float_rounding))
+        except NeedsAlgebraError:
+            return None
 
 
-def judge_cheaply(response: str, references: Sequence[str], *, float_rounding: int = 6) -> bool | None:
-    """Return the verdict where it needs no algebra, else ``None``.
+def read_answer(response: str) -> tuple[str, ...]:
+    r"""Return the answer of a response in one way of writing: as it is written, and without words around it.
 
     Example:
-        >>> judge_cheaply("1,234.0", ["1234"]), judge_cheaply("2x", ["x+x"]) is None
-        (True, True)
+        >>> read_answer(r"The answer is $\dfrac{3}{4}$ of it."), read_answer("")
+        (('\\frac{3}{4} of it', '\\frac{3}{4}'), ())
     """
-    try:
-        return _verdict(response, references, _refuse, float_rounding)
-    except NeedsAlgebraError:
-        return None
+    return tuple(dict.fromkeys(tidy(one) if len(one) <= _LONGEST else one for one in find_answer(response)))
 
 
-def _refuse(answer: str, expected: str) -> bool:
+def _refuse(*_: str) -> bool:
     raise NeedsAlgebraError
 
 
-def _verdict(response: str, references: Sequence[str], algebra: Algebra, float_rounding: int) -> bool:
-    answers = [tidy(one) if len(one) <= _LONGEST else one for one in find_answer(response)]
-    if not answers:
-        return False
-    comparer = Comparer(algebra, float_rounding)
+def _verdict(answer: Sequence[str], references: Sequence[str], comparer: Comparer) -> bool:
     undecided = False
-    for reference in references:
+    for reference in references if answer else ():
         try:
-            if _agrees(answers, reference, comparer):
+            if _agrees(answer, reference, comparer):
                 return True
         except NeedsAlgebraError:
             undecided = True  # another reference may decide
@@ -70,17 +99,15 @@ def _agrees(answers: Sequence[str], reference: str, comparer: Comparer) -> bool:
     expected, shape, quantity = read_expected(reference)
     if any(same_text(answer, expected) for answer in answers):
         return True
+    last = answers[-1]
+    if quantity is not None and last[:1] not in "([" and (number := read_quantity(last)) is not None:
+        return comparer.same_quantity(number, quantity)  # the most frequent case by far
     for answer in answers:
         if (chosen := choice_agrees(answer, expected)) is not None:
             return chosen
     if (words := read_words(expected)) is not None and any(read_words(answer) == words for answer in answers):
         return True
-    last = answers[-1]
-    if len(last) > _LONGEST:
-        return False
-    if quantity is not None and last[:1] not in "([" and (number := read_quantity(last)) is not None:
-        return comparer.same_quantity(number, quantity)  # the most frequent case by far
-    return comparer.agree(read_shape(last), shape)
+    return len(last) <= _LONGEST and comparer.agree(read_shape(last), shape)
 
 
 @lru_cache(maxsize=20_000)
@@ -98,6 +125,37 @@ def answer_in(reference: str) -> str:
         >>> answer_in("6 * 7 = 42\n#### 42"), answer_in("x + 1")
         (' 42', 'x + 1')
     """
-    if (inside := in_boxes(reference)) is not None:
-        return inside
-    return reference.rpartition("####")[2] if "####" in reference else reference
+    inside = in_boxes(reference)
+    return reference.rpartition(_MARKER)[2] if inside is None else inside
+
+
+def is_readable_cheaply(reference: str) -> bool | None:
+    """Say whether a reference can be read, ``None`` where that needs algebra.
+
+    Example:
+        >>> [is_readable_cheaply(text) for text in ("12 cm", "yes", "(B)", "", "x+1")]
+        [True, True, True, False, None]
+    """
+    try:
+        return is_readable(reference, _refuse)
+    except NeedsAlgebraError:
+        return None
+
+
+def is_readable(reference: str, algebra: Algebra) -> bool:
+    """Say whether a reference can be read; ``algebra`` says of a formula whether it is one."""
+    expected, shape, quantity = read_expected(reference)
+    if not expected:
+        return False
+    return quantity is not None or choice_agrees(expected, expected) is True or _all_readable(shape, algebra)
+
+
+def _all_readable(shape: Shape, algebra: Algebra) -> bool:
+    if shape.kind != "one":
+        return all(_all_readable(part, algebra) for part in shape.parts)
+    known = read_quantity(shape.text) is not None or read_words(shape.text) is not None
+    return known or algebra(shape.text, shape.text)
+
+
+def _by_math_verify(formula: str, _: str) -> bool:
+    return bool(parse_formula(formula))

@@ -13,8 +13,7 @@ _SINGLE_GROUP = re.compile(r"\{(\w)\}")
 _IDLE_SPACE = re.compile(r"(?<!\w) | (?!\w)")
 _LETTER = r"(?:\((?P<in>[A-Za-z])\)|(?P<bare>[A-Za-z])(?=[).:]|$))"
 _CHOICE = re.compile(rf"(?:(?:option|choice|answer) )?{_LETTER}[).:]* ?(?P<content>.*)", re.IGNORECASE | re.DOTALL)
-_FURTHER_IDLE_SPACE = re.compile(r"(?<!\w) | (?!\w)")
-_LETTER = re.compile(r"(?:\bor\b|\band\b|[,/&;]) ?\(?[A-Za-z]\)?(?![A-Za-z])")
+_FURTHER_LETTER = re.compile(r"(?:\bor\b|\band\b|[,/&;]) ?\(?[A-Za-z]\)?(?![A-Za-z])")
 _LONGEST_PRODUCT = 3
 """Letters that may be a product of variables."""
 
