@@ -15,6 +15,7 @@ UNTRACKED = {"runs", "build"}
 """Folders of what was made, beside those whose names begin with a dot."""
 ORDER = [
     {"errors", "lazy"},
+    {"answers"},
     {"checks", "extras", "hub", "seeds", "parts"},
     {"annealing"},
     {"sampling"},

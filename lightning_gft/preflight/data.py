@@ -111,6 +111,7 @@ def _check_tokens(rewards: Mapping[str, Reward], tokenizer: PreTrainedTokenizerB
 
 def _check_references(where: str, rows: Sequence[Example], rewards: Mapping[str, Reward]) -> None:
     for name, reward in rewards.items():
+        reward.read_ahead([example.reference for example in rows])
         for example in rows:
             try:
                 reward.check_row(example.reference, example.columns)
