@@ -121,6 +121,7 @@ ABSTRACT = {
     "AdvantageEstimator",
     "CoefficientRectifier",
     "GroupLoss",
+    "JudgedReward",
     "LossWrapper",
     "PolicyLoader",
     "PromptDataModule",
