@@ -60,7 +60,9 @@ def parse_formula(formula: str) -> tuple[Any, ...]:
         ),
     )
     one_line = " ".join(formula.split())
-    return tuple(parse(f"${one_line}$", [config], fallback_mode="no_fallback", parsing_timeout=None, raise_on_error=True))
+    return tuple(
+        parse(f"${one_line}$", [config], fallback_mode="no_fallback", parsing_timeout=None, raise_on_error=True)
+    )
 
 
 def equal_by_algebra(answer: str, expected: str, *, float_rounding: int = 6, numeric_precision: int = 15) -> bool:

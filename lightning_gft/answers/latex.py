@@ -10,14 +10,59 @@ from lightning_gft.answers.typography import spell_out_fractions
 _INVISIBLE = re.compile("[\u0000-\u0008\u000e-\u001f\u007f\u00ad\u200b-\u200f\u2060\ufeff\ud800-\udfff]")
 _CHARACTERS = {
     **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\uff0d"), "-"),
-    **{ord(character): command + " " for character, command in zip("×·⋅∙÷±∓≤≥≠≈∞∪∩∈∅ℝ∠", [
-        r"\times", r"\cdot", r"\cdot", r"\cdot", "/", r"\pm", r"\mp", r"\leq", r"\geq", r"\neq", r"\approx", r"\infty",
-        r"\cup", r"\cap", r"\in", r"\emptyset", r"\mathbb{R}", r"\angle",
-    ], strict=True)},
-    **{ord(character): rf"\{name} " for character, name in zip("αβγδεθλμπρστφωΔΣΩ", [
-        "alpha", "beta", "gamma", "delta", "epsilon", "theta", "lambda", "mu", "pi", "rho", "sigma", "tau", "phi",
-        "omega", "Delta", "Sigma", "Omega",
-    ], strict=True)},
+    **{
+        ord(character): command + " "
+        for character, command in zip(
+            "×·⋅∙÷±∓≤≥≠≈∞∪∩∈∅ℝ∠",
+            [
+                r"\times",
+                r"\cdot",
+                r"\cdot",
+                r"\cdot",
+                "/",
+                r"\pm",
+                r"\mp",
+                r"\leq",
+                r"\geq",
+                r"\neq",
+                r"\approx",
+                r"\infty",
+                r"\cup",
+                r"\cap",
+                r"\in",
+                r"\emptyset",
+                r"\mathbb{R}",
+                r"\angle",
+            ],
+            strict=True,
+        )
+    },
+    **{
+        ord(character): rf"\{name} "
+        for character, name in zip(
+            "αβγδεθλμπρστφωΔΣΩ",
+            [
+                "alpha",
+                "beta",
+                "gamma",
+                "delta",
+                "epsilon",
+                "theta",
+                "lambda",
+                "mu",
+                "pi",
+                "rho",
+                "sigma",
+                "tau",
+                "phi",
+                "omega",
+                "Delta",
+                "Sigma",
+                "Omega",
+            ],
+            strict=True,
+        )
+    },
     **{ord(character): f"^{{{digit}}}" for digit, character in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
     ord("°"): r"^\circ ",
     ord("√"): r"\sqrt ",
@@ -57,7 +102,7 @@ _WORDS = {
 _WORD = re.compile(rf"(?<![\\a-zA-Z])(?:{'|'.join(_WORDS)})(?![a-zA-Z])")
 _COMPARED = {"<=": r"\leq ", ">=": r"\geq ", "!=": r"\neq "}
 _SPACE = re.compile(r"\s+")
-_BEFORE = " ,;:`\"*_"
+_BEFORE = ' ,;:`"*_'
 _AFTER = _BEFORE + "."
 
 
@@ -112,7 +157,6 @@ def _without_braces(text: str) -> str:
     while text[:1] == "{" and text[-1:] == "}" and closing(text, 0) == len(text) - 1:
         text = text[1:-1].lstrip(_BEFORE).rstrip(_AFTER)
     return text
-
 
 
 def closing(text: str, start: int) -> int:

@@ -111,7 +111,9 @@ def running_no_code(kind: type) -> Iterator[None]:
         lightning_gft.errors.GFTValueError: expected a literal, got 'print(1)'
     """
     changed = _replacements(kind)
-    before = {module: {name: names[name] for name in safe if name in names} for module, (names, safe) in changed.items()}
+    before = {
+        module: {name: names[name] for name in safe if name in names} for module, (names, safe) in changed.items()
+    }
     for names, safe in changed.values():
         names.update(safe)
     try:

@@ -12,7 +12,6 @@ from typing import Any
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from lightning_gft.checks import shorten
-from lightning_gft.data.columns import Row
 from lightning_gft.errors import GFTValueError
 from lightning_gft.gym.entries import GymEntry
 from lightning_gft.gym.making import CHUNK, NONSENSE, Order
