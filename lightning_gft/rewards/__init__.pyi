@@ -9,10 +9,14 @@ from lightning_gft.rewards.function import FunctionReward as FunctionReward
 from lightning_gft.rewards.function import as_rewards as as_rewards
 from lightning_gft.rewards.judged import JudgedReward as JudgedReward
 from lightning_gft.rewards.limited import TimeLimitedReward as TimeLimitedReward
+from lightning_gft.rewards.math import MathAccuracyReward as MathAccuracyReward
 from lightning_gft.rewards.numeric import NumericReward as NumericReward
 from lightning_gft.rewards.overlong import SoftOverlongReward as SoftOverlongReward
 from lightning_gft.rewards.pool import WorkerPool as WorkerPool
 from lightning_gft.rewards.scoring import response_facts as response_facts
 from lightning_gft.rewards.scoring import score_responses as score_responses
+from lightning_gft.rewards.total import GatedSum as GatedSum
+from lightning_gft.rewards.total import RewardTotal as RewardTotal
+from lightning_gft.rewards.total import WeightedSum as WeightedSum
 
 __all__: list[str]

@@ -13,7 +13,7 @@ from typing_extensions import override
 from lightning_gft.checks import check_number
 from lightning_gft.errors import GFTImportError, GFTTypeError, GFTValueError
 from lightning_gft.rewards.base import ResponseFact, Reward
-from lightning_gft.rewards.judging import Judge
+from lightning_gft.rewards.items import ItemScorer
 from lightning_gft.rewards.pool import WorkerPool
 from lightning_gft.rewards.task import ScoreOfOne
 from lightning_gft.rewards.text import shown
@@ -76,11 +76,11 @@ class FunctionReward(Reward):
         self._accepts_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
         self._accepted = {p.name for p in named}
         self._required = {p.name for p in named if p.default is p.empty}
-        self._judge: Judge | None = None
+        self._scorer: ItemScorer | None = None
         if timeout is not None:
             task = ScoreOfOne(FunctionReward(self._function))
             pool = WorkerPool(task, seconds=check_number("timeout", timeout, above=0), memory_mb=memory_mb)
-            self._judge = Judge(pool, type(self).__name__, failed_score, cache_size=0, stops={"error"})
+            self._scorer = ItemScorer(pool, type(self).__name__, failed_score, cache_size=0, stops={"error"})
 
     def __call__(
         self, *, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Any], **columns: Sequence[Any]
@@ -88,29 +88,29 @@ class FunctionReward(Reward):
         """Return what the function returns; see :meth:`Reward.__call__`."""
         keywords = {**columns, "prompts": prompts, "responses": responses, "references": references}
         selected = self._select(keywords)
-        if self._judge is None:
+        if self._scorer is None:
             return self._function(**selected)  # type: ignore[no-any-return]
         single = [{name: [values[number]] for name, values in keywords.items()} for number in range(len(responses))]
-        return self._judge.scores(single, responses)
+        return self._scorer.scores(single, responses)
 
     @override
     def setup(self) -> None:
-        if self._judge is not None:
-            self._judge.failures.begin()
+        if self._scorer is not None:
+            self._scorer.failures.begin()
 
     @override
     def close(self) -> None:
-        if self._judge is not None:
-            self._judge.pool.close()
+        if self._scorer is not None:
+            self._scorer.pool.close()
 
     @override
     def compute(self) -> dict[str, Tensor | float]:
-        return {} if self._judge is None else {**self._judge.failures.compute()}
+        return {} if self._scorer is None else {**self._scorer.failures.compute()}
 
     @override
     def reset(self) -> None:
-        if self._judge is not None:
-            self._judge.failures.reset()
+        if self._scorer is not None:
+            self._scorer.failures.reset()
 
     @override
     def asks(self) -> frozenset[ResponseFact]:

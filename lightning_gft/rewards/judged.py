@@ -10,7 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_gft.rewards.base import Reward
-from lightning_gft.rewards.judging import Judge
+from lightning_gft.rewards.items import ItemScorer
 from lightning_gft.rewards.pool import WorkerPool
 
 
@@ -66,7 +66,7 @@ class JudgedReward(Reward):
     ) -> None:
         super().__init__(weight, special_tokens)
         self.pool = WorkerPool(task, seconds=seconds, memory_mb=memory_mb, workers=workers)
-        self._judge = Judge(self.pool, type(self).__name__, failed_score, cache_size)
+        self._scorer = ItemScorer(self.pool, type(self).__name__, failed_score, cache_size)
 
     @abstractmethod
     def item(self, response: str, reference: Any, columns: Mapping[str, Any]) -> Any:
@@ -88,11 +88,11 @@ class JudgedReward(Reward):
         """Return ``N`` scores; see :meth:`Reward.__call__`."""
         rows = [{name: values[number] for name, values in columns.items()} for number in range(len(responses))]
         items = [self.item(*of) for of in zip(responses, references, rows, strict=True)]
-        return self._judge.scores(items, responses, self.quick)
+        return self._scorer.scores(items, responses, self.quick)
 
     @override
     def setup(self) -> None:
-        self._judge.failures.begin()
+        self._scorer.failures.begin()
 
     @override
     def close(self) -> None:
@@ -100,8 +100,8 @@ class JudgedReward(Reward):
 
     @override
     def compute(self) -> dict[str, Tensor | float]:
-        return {**self._judge.failures.compute()}
+        return {**self._scorer.failures.compute()}
 
     @override
     def reset(self) -> None:
-        self._judge.failures.reset()
+        self._scorer.failures.reset()

@@ -13,7 +13,7 @@ from lightning_gft.checks import check_kind, check_number
 from lightning_gft.rewards.base import ResponseFact, Reward
 from lightning_gft.rewards.failures import Failed, RewardError
 from lightning_gft.rewards.function import as_rewards
-from lightning_gft.rewards.judging import FailureCounts
+from lightning_gft.rewards.items import FailureCounts
 from lightning_gft.rewards.pool import WorkerPool
 from lightning_gft.rewards.task import RewardTask
 from lightning_gft.rewards.text import shown
@@ -73,6 +73,10 @@ class TimeLimitedReward(Reward):
     @override
     def measures(self) -> bool:
         return self.reward.measures()
+
+    @override
+    def read_ahead(self, references: Sequence[Any]) -> None:
+        self.reward.read_ahead(references)
 
     @override
     def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:

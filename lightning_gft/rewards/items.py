@@ -63,7 +63,7 @@ class FailureCounts:
         self._counts: dict[str, float] = dict.fromkeys(_FIGURES.values(), 0)
 
 
-class Judge:
+class ItemScorer:
     """Asks a pool for the scores of items.
 
     Args:
