@@ -18,8 +18,8 @@ from lightning_gft.rewards.workers.round import START_SECONDS, Attended, Round
 
 __all__ = ["Failed", "WorkerPool"]
 
-_ALWAYS = {"OPENBLAS_NUM_THREADS": "1"}
-"""numpy starts other threads when it is imported, and what has threads cannot be forked."""
+_ALWAYS = {"OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+"""numpy starts other threads when it is imported, which cannot be forked. A set has the same order in every worker."""
 _BESIDE_OTHERS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -32,10 +32,11 @@ class WorkerPool:
     its own. This needs Linux or macOS.
 
     The task is sent once: by its name where it is in a module, by value where it belongs to the main script. On Linux
-    its module is imported once for all workers, which are forked from a process that has imported nothing else; if the
-    import starts threads or a GPU, each worker imports for itself. So import at the top of the module what the task
-    needs, but torch only if it does. Where the task is an object with a method ``setup``, each worker calls that before
-    its first item. The time of both does not count. ``SIGALRM`` is free to use, as a task runs in the main thread.
+    its module is imported once, in a fresh process from which the workers are forked; if that starts threads or a GPU,
+    each worker imports for itself. So import at the top of the module what the task needs, but torch only if it does. A
+    task that is an object may have a method ``preload``, called there as well, for imports of optional libraries and
+    what else all workers may share, and a method ``setup``, which each worker calls before its first item. The time of
+    all this does not count. ``SIGALRM`` is free to use, as a task runs in the main thread.
 
     Args:
         task: Function of one item. Items and results are pickled.

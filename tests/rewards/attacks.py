@@ -164,13 +164,23 @@ def returns_unreadable():
     return Unreadable()
 
 
-class WithSetup:
-    """Notes what its setup has seen."""
+def digit_sum(item):
+    response, misdeed = item
+    if misdeed is not None:
+        attack((misdeed,))
+    return sum(map(int, filter(str.isdigit, response))) / 10
 
-    seen = None
+
+class WithSetup:
+    """Notes where it was loaded and set up."""
+
+    loaded = seen = None
+
+    def preload(self):
+        self.loaded = os.getpid()
 
     def setup(self):
         self.seen = os.getpid()
 
     def __call__(self, item):
-        return self.seen == os.getpid()
+        return self.loaded, self.seen == os.getpid()

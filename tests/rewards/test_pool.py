@@ -225,9 +225,9 @@ def test_a_pool_pickles_without_its_workers(pool):
     assert not copy.is_running
 
 
-def test_a_task_is_set_up_in_each_worker():
+def test_a_task_is_loaded_once_and_set_up_in_each_worker():
     with WorkerPool(attacks.WithSetup(), seconds=ENOUGH, workers=2) as pool:
-        assert pool.map([0] * 8) == [True] * 8
+        assert pool.map([0] * 8) == [(pool._server.process.pid, True)] * 8
 
 
 def test_options_are_checked():

@@ -82,7 +82,13 @@ def _end_with_parent(pipe: int) -> None:
 
 
 def _loader(sent: bytes) -> Callable[[], Task]:
-    return lambda: dill.loads(sent)  # noqa: S301
+    def load() -> Task:
+        task: Task = dill.loads(sent)  # noqa: S301 (from our own process)
+        if hasattr(task, "preload"):
+            task.preload()
+        return task
+
+    return load
 
 
 def _preload(sent: bytes) -> Callable[[], Task]:
