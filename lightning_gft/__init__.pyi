@@ -58,10 +58,13 @@ from lightning_gft.rectifiers import IdentityRectifier as IdentityRectifier
 from lightning_gft.rewards import ExactMatchReward as ExactMatchReward
 from lightning_gft.rewards import FormatReward as FormatReward
 from lightning_gft.rewards import FunctionReward as FunctionReward
+from lightning_gft.rewards import GatedSum as GatedSum
 from lightning_gft.rewards import NumericReward as NumericReward
 from lightning_gft.rewards import Reward as Reward
+from lightning_gft.rewards import RewardTotal as RewardTotal
 from lightning_gft.rewards import SoftOverlongReward as SoftOverlongReward
 from lightning_gft.rewards import TimeLimitedReward as TimeLimitedReward
+from lightning_gft.rewards import WeightedSum as WeightedSum
 from lightning_gft.rollout import RolloutEngine as RolloutEngine
 from lightning_gft.rollout import TransformersEngine as TransformersEngine
 from lightning_gft.sampler import GroupSampler as GroupSampler

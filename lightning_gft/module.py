@@ -247,7 +247,7 @@ class GFTLitModule(LightningModule):
         check_kind("a batch of evaluation", batch, PromptBatch, _BATCHES)
         self._begin_parts()
         seed = combine_seeds(self.evaluator.settings.seed, dataloader_idx, batch_idx, self._rank_of(batch))
-        return self.evaluator.step(batch, self.policy, self.sampler.rewards, seed, self.micro_batch_tokens)
+        return self.evaluator.step(batch, self.policy, self.sampler, seed, self.micro_batch_tokens)
 
     @override
     def on_validation_epoch_end(self) -> None:

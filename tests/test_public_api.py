@@ -66,6 +66,7 @@ CONSTRUCTORS = {
     "GFTLoss": "rectifier=None, reduction='token-mean', rectify='all', otherwise=None, max_completion_length=None",
     "GRPOLoss": "epsilon=0.2, epsilon_high=None, delta=None, reduction='sequence-mean', max_completion_length=None, "
     "mask_truncated_completions=False",
+    "GatedSum": "gates, at_least=1.0",
     "GSPOLoss": "epsilon=0.0003, epsilon_high=0.0004, mask_truncated_completions=False",
     "GroupDataModule": "path, name=None, prompt_column='prompt', answer_column='answer', expert_column=None, "
     "teacher_column=None, prompt_template='{prompt}', use_chat_template=None, "
@@ -76,7 +77,7 @@ CONSTRUCTORS = {
     "num_workers=0, unfinished_demonstrations='drop', conversation_column=None, "
     "chat_template_kwargs=None, response_prefix='', keep=None",
     "GroupNormalizedAdvantage": "eps=1e-06, scale='group', over='group'",
-    "GroupSampler": "sources, rewards, advantage=None, num_groups=None",
+    "GroupSampler": "sources, rewards, advantage=None, num_groups=None, total=None",
     "GroupWriter": "path",
     "HPTLoss": "gate=0, correct_reward=1.0, own=None, reduction='group-mean'",
     "HighestReward": "reward=None",
@@ -117,11 +118,12 @@ CONSTRUCTORS = {
     "Stage": "loss=None, sources=None, rewards=None, advantage=None, num_groups=None, optimizer=None, "
     "reset_optimizer=False, "
     "learning_rate=None, lr_scheduler=None, updates_per_batch=None, reference='run', "
-    "max_steps=None, max_epochs=None, until=None",
+    "max_steps=None, max_epochs=None, until=None, total=None",
     "StageSchedule": "stages, dirpath=None, save=True",
     "TeacherSource": "num_responses=3",
     "TimeLimitedReward": "reward, seconds",
     "TransformersEngine": "max_batch_size=1024",
+    "WeightedSum": "",
     "WarmupSchedule": "name='cosine', warmup_steps=0, warmup_ratio=0.0, min_lr_ratio=0.0, decay_ratio=0.2",
 }
 ABSTRACT = {
@@ -134,6 +136,7 @@ ABSTRACT = {
     "PromptDataModule",
     "ResponseSource",
     "Reward",
+    "RewardTotal",
     "RolloutEngine",
     "RowFilter",
     "Schedule",

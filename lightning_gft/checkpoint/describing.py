@@ -51,6 +51,7 @@ def describe_parts(policy: object, sampler: Any, loss: Any, updates_per_batch: i
         "policy": describe(policy),
         **{name: f"{describe(source)}, {source.num_responses} a prompt" for name, source in sources.items()},
         **{f"reward `{name}`": describe(reward) for name, reward in sampler.rewards.items()},
+        "total": describe(sampler.total),
         "advantage": describe(sampler.advantage),
         "loss": describe(loss),
         "updates per batch": str(updates_per_batch),

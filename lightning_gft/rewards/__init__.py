@@ -7,17 +7,21 @@ from lightning_gft.rewards.format import FormatReward
 from lightning_gft.rewards.numeric import NumericReward
 from lightning_gft.rewards.overlong import SoftOverlongReward
 from lightning_gft.rewards.scoring import response_facts, score_responses
+from lightning_gft.rewards.total import GatedSum, RewardTotal, WeightedSum
 from lightning_gft.rewards.workers import TimeLimitedReward
 
 __all__ = [
     "ExactMatchReward",
     "FormatReward",
     "FunctionReward",
+    "GatedSum",
     "NumericReward",
     "Reward",
     "RewardError",
+    "RewardTotal",
     "SoftOverlongReward",
     "TimeLimitedReward",
+    "WeightedSum",
     "as_rewards",
     "response_facts",
     "score_responses",
