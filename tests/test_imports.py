@@ -30,6 +30,7 @@ ORDER = [
     {"evaluation"},
     {"training"},
     {"preflight"},
+    {"inspection", "rescoring"},
     {"module"},
     {"export"},
     {"callbacks"},

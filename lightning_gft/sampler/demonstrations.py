@@ -30,11 +30,12 @@ def score_demonstrations(
         RewardError: If a reward fails.
     """
     answers = [answer for _, answer in given]
-    # Without the token that ends it, as the policy decodes a response.
-    raw_texts = [str(tokenizer.decode(answer.token_ids[:-1])) for answer in answers]
+    raw_texts = None
+    if sampler.reads_special_tokens():  # without the token that ends it, as the policy decodes a response
+        raw_texts = [str(tokenizer.decode(answer.token_ids[:-1])) for answer in answers]
     return sampler.score(
         collate_examples([example for example, _ in given]),
         [Row(n, role, Source[role.upper()], answer) for n, answer in enumerate(answers)],
         [str(tokenizer.decode(answer.token_ids, skip_special_tokens=True)) for answer in answers],
-        raw_texts if sampler.reads_special_tokens() else None,
+        raw_texts,
     )
