@@ -66,6 +66,7 @@ class GFTLitModule(LightningModule):
         evaluator: Draws and measures. A callback may exchange it, ``sampler`` and ``loss`` between two steps.
         stages: What a :class:`~lightning_gft.callbacks.StageSchedule` puts in their places.
         needs_reference: Whether any loss of the run needs the policy as it was loaded; ``None`` asks the first.
+        stored_batches: Batches, by data loader and number, that :meth:`predict_step` leaves out: they are on disk.
 
     Raises:
         ValueError: If a number is out of range, or the sampler does not give what the loss needs; when training
@@ -74,20 +75,17 @@ class GFTLitModule(LightningModule):
 
     Example:
         >>> from lightning_gft import ExactMatchReward, ExpertSource, GFTLoss, ScratchPolicy, SelfSource
-        >>> module = GFTLitModule(
-        ...     policy=ScratchPolicy(alphabet="0123456789+-="),
-        ...     sampler=GroupSampler(
-        ...         sources={"expert": ExpertSource(), "self": SelfSource(num_generations=7)},
-        ...         rewards={"accuracy": ExactMatchReward()},
-        ...     ),
-        ...     loss=GFTLoss(),
+        >>> sampler = GroupSampler(
+        ...     sources={"expert": ExpertSource(), "self": SelfSource(7)}, rewards={"accuracy": ExactMatchReward()}
         ... )
+        >>> module = GFTLitModule(policy=ScratchPolicy("0123456789+-="), sampler=sampler, loss=GFTLoss())
         >>> module.automatic_optimization
         False
     """
 
     policy: Policy
     needs_reference: bool | None = None
+    stored_batches: frozenset[tuple[int, int]] = frozenset()
 
     def __init__(
         self,
@@ -271,9 +269,11 @@ class GFTLitModule(LightningModule):
         self.evaluator.start(self.policy, reference=False)
 
     @override
-    def predict_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> GroupBatch:
-        """Return the scored groups of a batch of prompts."""
+    def predict_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> GroupBatch | None:
+        """Return the scored groups of a batch of prompts; ``None`` where they are on disk already."""
         check_kind("a batch of prediction", batch, PromptBatch, _BATCHES)
+        if (dataloader_idx, batch_idx) in self.stored_batches:
+            return None
         self._begin_parts()
         return self._sample(self.sampler.sample, batch, dataloader_idx, batch_idx)
 

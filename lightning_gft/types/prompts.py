@@ -67,6 +67,8 @@ class PromptBatch:
         rows: Position of each prompt's row in the data, by which errors name it; empty where it is not known.
         places: Position of each prompt in the batch of all ranks. Its random choices follow from there, so that they
             do not depend on the number of ranks; ``None`` where positions are not known.
+        stored: Responses of an earlier run by what they were then, ``"expert"``, ``"teacher"`` and ``"self"``: for each
+            prompt any number of them. Empty unless the data are groups that were kept.
     """
 
     prompt_ids: list[list[int]]
@@ -78,6 +80,7 @@ class PromptBatch:
     dataset: str = ""
     rows: list[int | str] = field(default_factory=list)
     places: list[int] | None = None
+    stored: dict[str, list[list[Response]]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.prompt_ids)
@@ -98,6 +101,7 @@ class PromptBatch:
             references=self.references[index],
             demonstrations={role: given[index] for role, given in self.demonstrations.items()},
             columns={name: values[index] for name, values in self.columns.items()},
+            stored={source: given[index] for source, given in self.stored.items()},
             messages=self.messages[index],
             rows=self.rows[index],
             places=places[index],
