@@ -82,6 +82,7 @@ from lightning_gft.sources import MostDifferent as MostDifferent
 from lightning_gft.sources import OnlyCorrect as OnlyCorrect
 from lightning_gft.sources import ResponseSource as ResponseSource
 from lightning_gft.sources import SelfSource as SelfSource
+from lightning_gft.sources import StoredSource as StoredSource
 from lightning_gft.sources import TeacherSource as TeacherSource
 from lightning_gft.teachers import DemonstrationTeacher as DemonstrationTeacher
 from lightning_gft.teachers import ModelTeacher as ModelTeacher

@@ -31,6 +31,7 @@ ORDER = [
     {"evaluation"},
     {"training"},
     {"preflight"},
+    {"inspection", "rescoring"},
     {"module"},
     {"export"},
     {"callbacks"},

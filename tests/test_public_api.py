@@ -74,7 +74,7 @@ CONSTRUCTORS = {
     "overlong_prompts='error', overlong_demonstrations='drop', train_split='train', "
     "val_split=None, test_split=None, val_path=None, test_path=None, max_train_rows=None, "
     "max_val_rows=None, batch_size=8, eval_batch_size=64, shuffle=True, seed=0, "
-    "num_workers=0, unfinished_demonstrations='drop', conversation_column=None, "
+    "num_workers=0, conversation_column=None, "
     "chat_template_kwargs=None, response_prefix='', keep=None",
     "GroupNormalizedAdvantage": "eps=1e-06, scale='group', over='group'",
     "GroupSampler": "sources, rewards, advantage=None, num_groups=None, total=None",
@@ -120,6 +120,7 @@ CONSTRUCTORS = {
     "learning_rate=None, lr_scheduler=None, updates_per_batch=None, reference='run', "
     "max_steps=None, max_epochs=None, until=None, total=None",
     "StageSchedule": "stages, dirpath=None, save=True",
+    "StoredSource": "stored='self', as_source=None, num_responses=4",
     "TeacherSource": "num_responses=3",
     "TimeLimitedReward": "reward, seconds, failed_score=None, memory_mb=None",
     "TransformersEngine": "max_batch_size=1024",
