@@ -66,6 +66,7 @@ from lightning_gft.sampler import GroupSampler as GroupSampler
 from lightning_gft.sampling import SamplingParams as SamplingParams
 from lightning_gft.schedules import Schedule as Schedule
 from lightning_gft.schedules import WarmupSchedule as WarmupSchedule
+from lightning_gft.sources import EndpointSource as EndpointSource
 from lightning_gft.sources import ExpertSource as ExpertSource
 from lightning_gft.sources import ResponseSource as ResponseSource
 from lightning_gft.sources import SelfSource as SelfSource
