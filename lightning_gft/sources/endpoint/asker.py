@@ -96,8 +96,7 @@ class Asker:
                 self.counts["retries"] += 1
                 await asyncio.sleep(min(_FIRST_WAIT * 2**tried, _LONGEST_WAIT) * random.uniform(0.75, 1))
             try:
-                response = await self._client.post("/chat/completions", cast_to=httpx2.Response, body=question.body)
-                return read_reply(response.content)
+                return read_reply(await self._post(question.body))
             except MalformedReplyError as error:
                 fault = describe_malformed(error, self.server)
             except openai.BadRequestError as error:
@@ -108,6 +107,17 @@ class Asker:
                 return describe(error, self.server, question.body["model"])
         return fault
 
+    async def _post(self, body: dict[str, Any]) -> bytes:
+        key = self.server.key()
+        authorization = f"Bearer {key}" if key else openai.Omit()
+        response = await self._client.post(
+            "/chat/completions",
+            cast_to=httpx2.Response,
+            body=body,
+            options={"headers": {"Authorization": authorization}},
+        )
+        return response.content
+
 
 def _count_request(counts: Counter[str], is_retry: bool) -> None:
     counts["requests"] += 1
@@ -116,15 +126,12 @@ def _count_request(counts: Counter[str], is_retry: bool) -> None:
 
 def _make_client(server: Server, concurrency: int, count: Callable[[bool], None]) -> openai.AsyncOpenAI:
     server.warn_of_open_key()
-    key = server.key()
-    authorization: Any = f"Bearer {key}" if key else openai.Omit()
     seconds = server.timeout
     return openai.AsyncOpenAI(
         base_url=server.base_url,
         api_key="",  # or the client would look for one itself, and send it anywhere
         admin_api_key="",
         _enforce_credentials=False,
-        default_headers={"Authorization": authorization},
         max_retries=server.max_retries,
         timeout=httpx2.Timeout(seconds, connect=min(_CONNECT_SECONDS, seconds)),
         http_client=_TimedClient(seconds, count, limits=httpx2.Limits(max_connections=concurrency)),

@@ -78,8 +78,8 @@ def _status(status: int, message: str, server: Server, model: str) -> EndpointFa
         )
     if status < 500:
         return EndpointFault(
-            f"`extra_body` of {_OF}: expected a request for {model!r} that {url} takes, got {said}; correct it, or the "
-            "settings or the prompt that it names",
+            f"`model` or `extra_body` of {_OF}: expected a request for {model!r} that {url} takes, got {said}; correct "
+            "what it names, a setting or the prompt",
             of_prompt=True,
         )
     return EndpointFault(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_warn
@@ -48,6 +49,17 @@ class Figures:
     def add(self, name: str, amount: Any = 1) -> None:
         """Count something."""
         self.counts[name] += amount
+
+    def warn_of_equal(self, texts: Sequence[Sequence[str]]) -> None:
+        """Warn, of the first batch, if the server seems not to draw: equal responses teach no more than one."""
+        sizes = {len(given) for given in texts}
+        if "equal" not in self._warned and len(texts) > 1 and min(sizes) > 1 and all(len({*of}) == 1 for of in texts):
+            rank_zero_warn(
+                f"EndpointSource: all {max(sizes)} replies to each of {len(texts)} prompts are equal; let the server "
+                "draw (`transformers serve` does if generation_config.json says do_sample: true), or set "
+                "num_responses=1"
+            )
+        self._warned.add("equal")
 
     def left_out(self, name: str, why: str, text: str) -> None:
         """Count a reply that is no demonstration; the first of a name is warned of."""

@@ -38,10 +38,10 @@ class Server:
         self.api_key_env = api_key_env
         self.timeout = check_number("timeout", timeout, above=0, of=_OF)
         self.max_retries = check_count("max_retries", max_retries, least=0, of=_OF)
-        if not isinstance(api_key_env, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", api_key_env):
+        if not isinstance(api_key_env, str) or not re.fullmatch(r"[A-Z_][A-Z0-9_]*", api_key_env):
             raise GFTValueError(  # it is not shown: it may be the key
-                f"`api_key_env` of {_OF}: expected the name of an environment variable, such as OPENAI_API_KEY, got "
-                "something else; write the name here, and the key into the variable"
+                f"`api_key_env` of {_OF}: expected the name of an environment variable in capitals, such as "
+                "OPENAI_API_KEY, got something else; write the name here, and the key into the variable"
             )
 
     def key(self) -> str:

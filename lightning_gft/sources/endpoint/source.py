@@ -168,6 +168,8 @@ class EndpointSource(ResponseSource):
         self.prepare(prompts)
         replies = [self._replies(prompts, index, asked) for index, asked in enumerate(self._questions(prompts))]
         self._figures.add("seconds", time.perf_counter() - started)
+        if not self.params.sampling.greedy:
+            self._figures.warn_of_equal([[reply.text for reply in given] for given in replies])
         texts = [[text for reply in given if (text := self._demonstration(reply)) is not None] for given in replies]
         if prompts.encoder is None:
             return [[Response(policy.encode(text)) for text in given] for given in texts]
@@ -191,8 +193,8 @@ class EndpointSource(ResponseSource):
         try:
             replies = self._asking().replies(questions)
         except EndpointFault as fault:
-            where = f"{row_name(prompts.rows[index])}: " if fault.of_prompt and prompts.rows else ""
-            raise GFTRuntimeError(f"{where}{fault}. Replies that came are in {self._cache.path}") from None
+            where = f" of {row_name(prompts.rows[index])}" if fault.of_prompt and prompts.rows else ""
+            raise GFTRuntimeError(f"{fault}{where}. Replies that came are in {self._cache.path}") from None
         self._figures.add("replies", len(replies))
         self._figures.add("cached", sum(cached for _, cached in replies))
         return [reply for reply, _ in replies]
