@@ -67,6 +67,7 @@ class GFTLitModule(LightningModule):
         evaluator: Draws and measures. A callback may exchange it, ``sampler`` and ``loss`` between two steps.
         stages: What a :class:`~lightning_gft.callbacks.StageSchedule` puts in their places.
         needs_reference: Whether any loss of the run needs the policy as it was loaded; ``None`` asks the first.
+        stored_batches: Batches, by data loader and number, that :meth:`predict_step` leaves out: they are on disk.
 
     Raises:
         ValueError: If a number is out of range, or the sampler does not give what the loss needs; when training
@@ -89,6 +90,7 @@ class GFTLitModule(LightningModule):
 
     policy: Policy
     needs_reference: bool | None = None
+    stored_batches: frozenset[tuple[int, int]] = frozenset()
 
     def __init__(
         self,
@@ -249,7 +251,7 @@ class GFTLitModule(LightningModule):
         check_kind("a batch of evaluation", batch, PromptBatch, _BATCHES)
         self._begin_parts()
         seed = combine_seeds(self.evaluator.settings.seed, dataloader_idx, batch_idx, batch.seed_rank(self.global_rank))
-        return self.evaluator.step(batch, self.policy, self.sampler.rewards, seed, self.micro_batch_tokens)
+        return self.evaluator.step(batch, self.policy, self.sampler, seed, self.micro_batch_tokens)
 
     @override
     def on_validation_epoch_end(self) -> None:
@@ -273,9 +275,11 @@ class GFTLitModule(LightningModule):
         self.evaluator.start(self.policy, reference=False)
 
     @override
-    def predict_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> GroupBatch:
-        """Return the scored groups of a batch of prompts."""
+    def predict_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> GroupBatch | None:
+        """Return the scored groups of a batch of prompts; ``None`` where they are on disk already."""
         check_kind("a batch of prediction", batch, PromptBatch, _BATCHES)
+        if (dataloader_idx, batch_idx) in self.stored_batches:
+            return None
         self._begin_parts()
         prepare_ahead(self, batch, batch_idx, dataloader_idx)
         return self._sample(self.sampler.sample, batch, dataloader_idx, batch_idx)

@@ -14,12 +14,13 @@ ROOT = Path(__file__).parents[1]
 UNTRACKED = {"runs", "build"}
 """Folders of what was made, beside those whose names begin with a dot."""
 ORDER = [
-    {"errors"},
+    {"errors", "lazy"},
+    {"answers"},
     {"checks", "extras", "hub", "seeds", "parts"},
     {"annealing"},
     {"sampling"},
     {"types"},
-    {"functional", "optimization", "schedules", "chat"},
+    {"functional", "optimization", "schedules", "chat", "stored"},
     {"metrics", "data", "checkpoint"},
     {"lm", "rewards", "rectifiers", "distributed"},
     {"rollout", "advantages"},
@@ -38,7 +39,7 @@ ORDER = [
 ]
 LAYER = {part: number for number, parts in enumerate(ORDER) for part in parts}
 APART: dict[str, set[str]] = {
-    "data": {"errors", "types", "checks", "functional", "hub", "chat"},
+    "data": {"errors", "types", "checks", "functional", "hub", "chat", "stored"},
     "report": {"errors"},
 }
 """Parts that import less than the order would allow."""

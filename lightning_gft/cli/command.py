@@ -35,7 +35,7 @@ class GFTCLI(LightningCLI):
     """LightningCLI for :class:`~lightning_gft.GFTLitModule` and any datamodule.
 
     Logs go to CSV and TensorBoard below ``--trainer.default_root_dir`` unless the configuration names loggers, and what
-    ``predict`` samples goes to ``groups.parquet`` there.
+    ``predict`` samples goes to the folder ``groups`` there.
 
     Args:
         args: Command-line arguments; by default those of the process.
@@ -95,7 +95,7 @@ class GFTCLI(LightningCLI):
         if shows_progress and not any(isinstance(callback, ProgressBar) for callback in callbacks):
             callbacks.append(ShortProgressBar() if sys.stdout.isatty() else ProgressLines())
         if self.config["subcommand"] == "predict" and not any(isinstance(c, GroupWriter) for c in callbacks):
-            callbacks.append(GroupWriter(str(Path(root) / "groups.parquet")))
+            callbacks.append(GroupWriter(str(Path(root) / "groups")))
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(AtomicCheckpointIO())
         callbacks.append(StopBetweenSteps(self.stop_request))
@@ -126,7 +126,7 @@ class GFTCLI(LightningCLI):
         print_figures(self.trainer, "test")
 
     def predict(self, **kwargs: Any) -> None:
-        """Write groups; what was written is not kept in memory besides."""
+        """Write groups, but for those that are on disk; what was written is not kept in memory besides."""
         self.trainer.predict(return_predictions=False, **kwargs)
 
     @override

@@ -14,11 +14,12 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import Dataset, DistributedSampler
 from transformers import PreTrainedTokenizerBase
 
-from lightning_gft.checks import check_count, check_seed
+from lightning_gft.checks import check_count, check_kind, check_seed
 from lightning_gft.data.collate import collate_examples
-from lightning_gft.data.columns import Row
+from lightning_gft.data.columns import NumberedRows, Row
 from lightning_gft.data.errors import naming
 from lightning_gft.data.examples import Example, ExampleEncoder
+from lightning_gft.data.filters import RowFilter
 from lightning_gft.data.further import FurtherResponses
 from lightning_gft.data.prompt_loader import PromptLoader
 from lightning_gft.data.resumable import ResumableDataLoader
@@ -51,6 +52,7 @@ class PromptDataModule(LightningDataModule, ABC):
         shuffle: Whether to shuffle the training rows anew every epoch.
         seed: Seed of the order, which ``seed_everything`` changes too.
         num_workers: Workers of a rank that prepare batches; 0 prepares them in the rank itself.
+        keep: Says which of the training rows are used; ``None`` uses all.
 
     Raises:
         ValueError: If a batch size is not positive, or the number of workers is negative.
@@ -62,13 +64,25 @@ class PromptDataModule(LightningDataModule, ABC):
         dropped: How many prompts and demonstrations were too long and dropped, as in ``{"train/expert": 3}``.
     """
 
-    def __init__(self, *, batch_size: int, eval_batch_size: int, shuffle: bool, seed: int, num_workers: int) -> None:
+    def __init__(
+        self,
+        *,
+        batch_size: int,
+        eval_batch_size: int,
+        shuffle: bool,
+        seed: int,
+        num_workers: int,
+        keep: RowFilter | None = None,
+    ) -> None:
         super().__init__()
         self.batch_size = check_count("batch_size", batch_size)
         self.eval_batch_size = check_count("eval_batch_size", eval_batch_size)
         self.shuffle = shuffle
         self.seed = check_seed("seed", seed, of=type(self).__name__)
         self.num_workers = check_count("num_workers", num_workers, least=0)
+        if keep is not None:
+            check_kind("keep", keep, RowFilter, "PassRateFilter('groups')")
+        self.keep = keep
         self.tokenizer: PreTrainedTokenizerBase | None = None
         self.examples: dict[Split, dict[str, list[Example]]] = {}
         self.dropped: dict[str, int] = {}
@@ -108,7 +122,7 @@ class PromptDataModule(LightningDataModule, ABC):
         for split in _SPLITS[stage]:
             if split != "train":
                 encoder = encoder.without_demonstrations()  # only training reads them
-            rows = self.load_rows(split)
+            rows = self.wanted_rows(split)
             if not rows and stage in ("validate", "test"):
                 verb = "validate" if split == "val" else split
                 raise GFTValueError(f"no {split} data to {verb} on: see the `{split}_*` arguments of the datamodule")
@@ -163,21 +177,55 @@ class PromptDataModule(LightningDataModule, ABC):
             for name, examples in self._examples_of(split).items()
         ]
 
-    def _encode(self, encoder: ExampleEncoder, rows: list[Row], split: Split, name: str) -> list[Example]:
+    def wanted_rows(self, split: Split) -> dict[str, list[Row]]:
+        """Return the rows of each data set of a split, of the training rows those that ``keep`` keeps.
+
+        Args:
+            split: See :meth:`load_rows`.
+
+        Raises:
+            ValueError: If there are none.
+        """
+        rows = self.load_rows(split)
+        if split != "train" or self.keep is None:
+            return rows
+        with naming("train data"):
+            return {name: _kept(part, self.keep) for name, part in rows.items()}
+
+    def check_examples(
+        self, split: Split, name: str, encoder: ExampleEncoder, examples: list[Example], dropped: Counter[str]
+    ) -> None:
+        """Refuse a data set that is of no use, and warn of what it lacks.
+
+        Args:
+            split: What the data set belongs to.
+            name: Its name, which is empty for the main one.
+            encoder: Has tokenised it.
+            examples: What is left of it.
+            dropped: How many prompts and demonstrations of each role were too long and dropped.
+
+        Raises:
+            ValueError: If nothing is left, or a training column has no demonstration.
+        """
         where = data_name(split, name)
+        if dropped:
+            self.dropped |= {f"{where}/{part}": count for part, count in dropped.items()}
+            counts = ", ".join(f"{count} {part}" for part, count in dropped.items())
+            number = len(examples) + dropped["prompt"]
+            rank_zero_warn(f"{where} data: too long and dropped: {counts} (of {number} rows)")
         with naming(f"{where} data"):
-            if not rows:
-                raise GFTValueError("there are no rows")
-            examples, dropped = encoder.encode(rows)
-            if dropped:
-                self.dropped |= {f"{where}/{part}": count for part, count in dropped.items()}
-                counts = ", ".join(f"{count} {part}" for part, count in dropped.items())
-                rank_zero_warn(f"{where} data: too long and dropped: {counts} (of {len(rows)} rows)")
             if not examples:
                 limit = encoder.limit_name("prompt")
                 raise GFTValueError(f"every prompt is too long, nothing is left: the limit is {limit}")
             if split == "train":
                 self._check_demonstrations(encoder, examples)
+
+    def _encode(self, encoder: ExampleEncoder, rows: list[Row], split: Split, name: str) -> list[Example]:
+        with naming(f"{data_name(split, name)} data"):
+            if not rows:
+                raise GFTValueError("there are no rows")
+            examples, dropped = encoder.encode(rows)
+        self.check_examples(split, name, encoder, examples, dropped)
         return examples
 
     def _check_demonstrations(self, encoder: ExampleEncoder, examples: list[Example]) -> None:
@@ -235,6 +283,12 @@ def data_name(split: Split, name: str) -> str:
         ('val/easy', 'train')
     """
     return f"{split}/{name}" if name else split
+
+
+def _kept(rows: list[Row], choice: RowFilter) -> NumberedRows:
+    positions = rows.positions if isinstance(rows, NumberedRows) else range(len(rows))
+    kept = [place for place, wanted in enumerate(choice.keep(rows)) if wanted]
+    return NumberedRows([rows[place] for place in kept], [positions[place] for place in kept])
 
 
 def _as_dataset(examples: list[Example]) -> Dataset[Example]:

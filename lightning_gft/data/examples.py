@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from lightning_gft.chat import Messages
 from lightning_gft.checks import check_count, shorten
-from lightning_gft.data.columns import Columns, Row, TextExample
+from lightning_gft.data.columns import Columns, Row
 from lightning_gft.data.errors import naming_rows, row_name
 from lightning_gft.data.prompts import prompt_text
 from lightning_gft.data.tokenization import PromptEncoder
@@ -102,6 +102,16 @@ class ExampleEncoder:
 
     def encode(self, rows: Sequence[Row]) -> tuple[list[Example], Counter[str]]:
         """Return the tokenised rows, and how many prompts and demonstrations of each role were dropped."""
+        examples, dropped = [], Counter[str]()
+        for whole in self.tokenize(rows):
+            example, too_long = self.fit(whole)
+            dropped += too_long
+            if example is not None:
+                examples.append(example)
+        return examples, dropped
+
+    def tokenize(self, rows: Sequence[Row]) -> list[Example]:
+        """Return the tokenised rows, however long they are."""
         self.columns.check(list(rows[0]))
         texts = self.columns.read(rows)
         with naming_rows([(text.row, self.columns.prompt_source) for text in texts]):
@@ -116,28 +126,32 @@ class ExampleEncoder:
         with naming_rows([cell for *_, cell in given]):
             ids = self.prompts.encode_responses([prompt for prompt, *_ in given], [answer for _, answer, _ in given])
         responses = map(Response, ids)
-        examples, dropped = [], Counter[str]()
-        for text, prompt in zip(texts, prompts, strict=True):
-            mine = {role: [next(responses) for _ in answers] for role, answers in text.demonstrations.items()}
-            size = len(prompt.token_ids)
-            if not self._prompt_fits(text, size):
-                dropped["prompt"] += 1
-                continue
-            kept = {role: [r for r in answers if self._fits(r, role, text, size)] for role, answers in mine.items()}
-            dropped.update({role: len(mine[role]) - len(kept[role]) for role in mine})
-            examples.append(
-                Example(
-                    prompt_ids=prompt.token_ids,
-                    prompt=prompt_text(text.prompt),
-                    reference=text.reference,
-                    demonstrations=kept,
-                    columns=text.columns,
-                    row=text.row,
-                    messages=prompt.conversation.messages,
-                    left_out=text.left_out,
-                )
+        return [
+            Example(
+                prompt_ids=prompt.token_ids,
+                prompt=prompt_text(text.prompt),
+                reference=text.reference,
+                demonstrations={role: [next(responses) for _ in of] for role, of in text.demonstrations.items()},
+                columns=text.columns,
+                row=text.row,
+                messages=prompt.conversation.messages,
+                left_out=text.left_out,
             )
-        return examples, +dropped
+            for text, prompt in zip(texts, prompts, strict=True)
+        ]
+
+    def fit(self, example: Example) -> tuple[Example | None, Counter[str]]:
+        """Return an example without what is too long, ``None`` if its prompt is, and how much of what was dropped.
+
+        Raises:
+            ValueError: If something is too long that must not be dropped, or the prompt has no tokens.
+        """
+        if not self._prompt_fits(example):
+            return None, Counter({"prompt": 1})
+        given = example.demonstrations
+        kept = {role: [answer for answer in given[role] if self._fits(answer, role, example)] for role in given}
+        dropped = Counter({role: len(given[role]) - len(kept[role]) for role in given})
+        return replace(example, demonstrations=kept), +dropped
 
     @property
     def window(self) -> int:
@@ -158,21 +172,21 @@ class ExampleEncoder:
         limit = self.limits.max_response_length
         return (limit is None or response_length <= limit) and prompt_length + response_length <= self.window
 
-    def _prompt_fits(self, text: TextExample, length: int) -> bool:
-        column = self.columns.prompt_source
+    def _prompt_fits(self, example: Example) -> bool:
+        column, length = self.columns.prompt_source, len(example.prompt_ids)
         if length == 0:
-            raise GFTValueError(f"{row_name(text.row, column)}: the prompt has no tokens: {shorten(text.prompt)}")
+            raise GFTValueError(f"{row_name(example.row, column)}: the prompt has no tokens: {shorten(example.prompt)}")
         beyond = f"to which {self._window_name()} leaves no room for an answer" if length >= self.window else ""
-        return self._is_short(text, column, "prompt", length, "prompt", beyond)
+        return self._is_short(example, column, "prompt", length, "prompt", beyond)
 
-    def _fits(self, response: Response, role: str, text: TextExample, prompt_length: int) -> bool:
+    def _fits(self, response: Response, role: str, example: Example) -> bool:
         length = len(response.token_ids)
-        whole = prompt_length + length
+        whole = len(example.prompt_ids) + length
         beyond = f"{whole} with its prompt, more than {self._window_name()}" if whole > self.window else ""
         column = self.columns.demonstration_columns[role]
-        return self._is_short(text, column, f"{role} demonstration", length, "response", beyond)
+        return self._is_short(example, column, f"{role} demonstration", length, "response", beyond)
 
-    def _is_short(self, text: TextExample, column: str, what: str, length: int, part: str, beyond: str) -> bool:
+    def _is_short(self, example: Example, column: str, what: str, length: int, part: str, beyond: str) -> bool:
         """Return whether a prompt or a response may stay, and refuse it where longer ones are errors."""
         limit = getattr(self.limits, f"max_{part}_length")
         option = "overlong_prompts" if part == "prompt" else "overlong_demonstrations"
@@ -185,8 +199,8 @@ class ExampleEncoder:
         if getattr(self.limits, option) == "drop":
             return False
         raise GFTValueError(
-            f"{row_name(text.row, column)}: the {what} has {length} tokens, {fault}, or set `{option}: drop`. The "
-            f"prompt begins {shorten(prompt_text(text.prompt), 60)}"
+            f"{row_name(example.row, column)}: the {what} has {length} tokens, {fault}, or set `{option}: drop`. The "
+            f"prompt begins {shorten(example.prompt, 60)}"
         )
 
     def _window_name(self) -> str:

@@ -14,10 +14,10 @@ import pyarrow
 from pyarrow import parquet
 from typing_extensions import override
 
-from lightning_gft.data.cells import Padded
 from lightning_gft.data.columns import Row
 from lightning_gft.data.json_rows import parse_json
 from lightning_gft.errors import GFTValueError
+from lightning_gft.stored import Padded
 
 
 class Table(ABC):

@@ -51,9 +51,9 @@ def check_data(
             )
     # Stages may share them.
     sources = list({id(source): source for sampler in samplers for source in sampler.sources.values()}.values())
-    rewards = list({tuple(map(id, sampler.rewards.values())): sampler.rewards for sampler in samplers}.values())
-    for named in rewards:
-        _check_tokens(named, tokenizer)
+    worth = {(*map(id, sampler.rewards.values()), id(sampler.total)): sampler for sampler in samplers}.values()
+    for sampler in worth:
+        _check_tokens(sampler.rewards, tokenizer)
     for split, datasets in data.examples.items():
         drawn = [source.longest_response() for source in sources]
         lengths = drawn if split == "train" else [evaluation_tokens]
@@ -63,11 +63,11 @@ def check_data(
                 for source in sources:
                     source.check_rows(rows)
                     source.check_prompts(rows, tokenizer)
-            for named in rewards:
-                _check_references(where, rows, named)
+            for sampler in worth:
+                _check_references(where, rows, sampler.rewards)
             _check_room(where, rows, max(lengths, default=0), tokenizer)
-            for named in rewards if split == "train" else ():
-                _warn_of_worthless_demonstrations(rows, named, tokenizer)
+            for sampler in worth if split == "train" else ():
+                _warn_of_worthless_demonstrations(rows, sampler, tokenizer)
 
 
 def warn_of_unused(data: PromptDataModule, policy: PolicyLoader, samplers: Sequence[GroupSampler]) -> None:
@@ -111,6 +111,7 @@ def _check_tokens(rewards: Mapping[str, Reward], tokenizer: PreTrainedTokenizerB
 
 def _check_references(where: str, rows: Sequence[Example], rewards: Mapping[str, Reward]) -> None:
     for name, reward in rewards.items():
+        reward.read_ahead([example.reference for example in rows])
         for example in rows:
             try:
                 reward.check_row(example.reference, example.columns)
@@ -129,14 +130,14 @@ def _check_room(where: str, rows: Sequence[Example], max_new_tokens: int, tokeni
 
 
 def _warn_of_worthless_demonstrations(
-    rows: Sequence[Example], rewards: Mapping[str, Reward], tokenizer: PreTrainedTokenizerBase
+    rows: Sequence[Example], sampler: GroupSampler, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     """Score the first demonstrations: where none gets anything, most likely the reward looks for something else."""
     for role in rows[0].demonstrations:
         tried = [(example, answers[0]) for example in rows if (answers := example.demonstrations[role])][:_TRIED]
         texts = [str(tokenizer.decode(answer.token_ids, skip_special_tokens=True)) for _, answer in tried]
         scores, _ = score_responses(
-            rewards,
+            sampler.rewards,
             prompts=[example.prompt for example, _ in tried],
             responses=texts,
             references=[example.reference for example, _ in tried],
@@ -144,6 +145,7 @@ def _warn_of_worthless_demonstrations(
             # Without the token that ends it, as the policy decodes a response.
             raw_responses=[str(tokenizer.decode(answer.token_ids[:-1])) for _, answer in tried],
             facts=response_facts([answer for _, answer in tried], [Source[role.upper()]] * len(tried)),
+            total=sampler.total,
         )
         if tried and not scores.any():
             rank_zero_warn(

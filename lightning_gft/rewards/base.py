@@ -69,6 +69,13 @@ class Reward(Part, ABC):
         """Return whether evaluation may call a response correct by this reward; a mere penalty says no."""
         return True
 
+    def read_ahead(self, references: Sequence[Any]) -> None:
+        """Prepare for :meth:`check_row` of these rows, one that reads references slowly several at once.
+
+        Args:
+            references: Those of all rows; unfit ones raise no error yet.
+        """
+
     def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:
         """Refuse a row of the data whose responses could not be scored; a run asks for every row before it starts.
 

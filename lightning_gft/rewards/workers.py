@@ -77,6 +77,10 @@ class TimeLimitedReward(Reward):
         return self.reward.measures()
 
     @override
+    def read_ahead(self, references: Sequence[Any]) -> None:
+        self.reward.read_ahead(references)
+
+    @override
     def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:
         self.reward.check_row(reference, columns)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Self, cast
@@ -12,8 +13,9 @@ from torch import Tensor
 
 from lightning_gft.advantages import AdvantageEstimator, GroupNormalizedAdvantage
 from lightning_gft.checks import check_count, check_kind, shorten
+from lightning_gft.data.errors import naming
 from lightning_gft.errors import GFTTypeError, GFTValueError
-from lightning_gft.rewards import Reward, as_rewards, response_facts, score_responses
+from lightning_gft.rewards import Reward, RewardTotal, WeightedSum, as_rewards, response_facts, score_responses
 from lightning_gft.sampler.padding import pad_rows
 from lightning_gft.sampler.rounds import Round, Row, size_of_round
 from lightning_gft.seeds import spawn_seeds
@@ -29,15 +31,17 @@ class GroupSampler:
 
     Args:
         sources: Where responses come from, by names of your choice.
-        rewards: What a response is worth, by names that become log keys; their weighted sum counts. A plain function
-            will do as well, see :class:`~lightning_gft.FunctionReward`.
+        rewards: What a response is worth, by names that become log keys. A plain function will do as well, see
+            :class:`~lightning_gft.FunctionReward`.
         advantage: Turns rewards into advantages; default :class:`~lightning_gft.GroupNormalizedAdvantage`.
         num_groups: DAPO's dynamic sampling (arXiv 2503.14476): training samples prompts of a rank's batch only until
             this many groups have rewards that differ, and trains on no other group, nor on its demonstrations; the
             datamodule's ``batch_size`` bounds how many prompts are tried. ``None`` samples all of them.
+        total: Makes one number of a response's rewards; default :class:`~lightning_gft.WeightedSum`.
 
     Raises:
-        ValueError: If there is no source or no reward, or ``num_groups`` is below 1.
+        ValueError: If there is no source or no reward, ``num_groups`` is below 1, or ``total`` names a reward that
+            is not there.
         TypeError: If they are something else.
 
     Example:
@@ -56,8 +60,9 @@ class GroupSampler:
         rewards: dict[str, Reward],
         advantage: AdvantageEstimator | None = None,
         num_groups: int | None = None,
+        total: RewardTotal | None = None,
     ) -> None:
-        self._take(sources, rewards, advantage, num_groups)
+        self._take(sources, rewards, advantage, num_groups, total)
 
     def with_parts(
         self,
@@ -65,6 +70,7 @@ class GroupSampler:
         rewards: dict[str, Reward] | None = None,
         advantage: AdvantageEstimator | None = None,
         num_groups: int | None = None,
+        total: RewardTotal | None = None,
     ) -> Self:
         """Return a sampler with its own ``num_groups``, and with this one's parts but for those that are given."""
         other = copy.copy(self)
@@ -73,10 +79,11 @@ class GroupSampler:
             self.rewards if rewards is None else rewards,
             self.advantage if advantage is None else advantage,
             num_groups,
+            self.total if total is None else total,
         )
         return other
 
-    def _take(self, sources: Any, rewards: Any, advantage: Any, num_groups: Any) -> None:
+    def _take(self, sources: Any, rewards: Any, advantage: Any, num_groups: Any, total: Any) -> None:
         _check_named("sources", sources, ResponseSource, "ExpertSource or SelfSource")
         if isinstance(rewards, Mapping):
             rewards = as_rewards(rewards)
@@ -88,6 +95,12 @@ class GroupSampler:
         self.advantage: AdvantageEstimator = advantage or GroupNormalizedAdvantage()
         check_kind("advantage", self.advantage, AdvantageEstimator, "GroupNormalizedAdvantage()")
         self.advantage.check_rewards(self.rewards)
+        self.total: RewardTotal = total or WeightedSum()
+        check_kind("total", self.total, RewardTotal, "WeightedSum()")
+        self.total.check_rewards(self.rewards)
+        for name, source in self.sources.items():
+            with naming(f"`sources[{name!r}]`"):
+                source.check_rewards(self.rewards)
         if num_groups is not None:
             num_groups = check_count("num_groups", num_groups, otherwise="null to sample all prompts")
         self.num_groups: int | None = num_groups
@@ -163,7 +176,9 @@ class GroupSampler:
 
     def _draw(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int, first: int = 0) -> Round:
         """Return scored responses to prompts, of which ``first`` is the first one's number in the batch."""
+        started = time.perf_counter()
         rows = self._gather(prompts, policy, seed)
+        drawn = time.perf_counter()
         token_ids = [row.response.token_ids for row in rows]
         texts = [policy.decode(ids) for ids in token_ids]
         raw_texts = None
@@ -178,8 +193,10 @@ class GroupSampler:
             columns={name: [values[i] for i in of_row] for name, values in prompts.columns.items()},
             raw_responses=raw_texts,
             facts=response_facts([row.response for row in rows], [row.source for row in rows]),
+            total=self.total,
         )
-        scored = Round(rows, texts, rewards, parts).chosen(self.sources, seed, prompts.places or range(len(prompts)))
+        scored = Round(rows, texts, rewards, parts, drawn - started, time.perf_counter() - drawn)
+        scored = scored.chosen(self.sources, seed, prompts.places or range(len(prompts)))
         return replace(scored, rows=[replace(row, prompt=first + row.prompt) for row in scored.rows])
 
     def _build(
@@ -212,6 +229,8 @@ class GroupSampler:
             responses=[text for of_round in rounds for text in of_round.texts],
             set_aside=None if differing is None else flags(i not in differing for i in of_row),
             num_tried=tried,
+            sampling_seconds=sum(of_round.sampling_seconds for of_round in rounds),
+            scoring_seconds=sum(of_round.scoring_seconds for of_round in rounds),
         )
         return replace(groups, advantages=_checked_advantages(self.advantage, groups))
 

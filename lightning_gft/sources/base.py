@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
 from lightning_gft.checks import check_count
 from lightning_gft.data import Example
 from lightning_gft.parts import Part
+from lightning_gft.rewards import Reward
 from lightning_gft.types import Candidate, Need, PromptBatch, Response, ResponseGenerator, Source
 
 
@@ -88,6 +89,16 @@ class ResponseSource(Part, ABC):
     def longest_response(self) -> int:
         """Return the most tokens of a response that the model's window must have room for; 0 for those of the data."""
         return 0
+
+    def check_rewards(self, rewards: Mapping[str, Reward]) -> None:
+        """Refuse rewards that the source cannot choose by; a sampler asks when it is made.
+
+        Args:
+            rewards: The sampler's, by name.
+
+        Raises:
+            ValueError: If there is a reason to.
+        """
 
     def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Refuse a policy by its tokenizer; a run asks before it sets the source up.
