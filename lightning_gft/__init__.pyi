@@ -76,6 +76,7 @@ from lightning_gft.schedules import WarmupSchedule as WarmupSchedule
 from lightning_gft.sources import ByLength as ByLength
 from lightning_gft.sources import Choice as Choice
 from lightning_gft.sources import ChosenSource as ChosenSource
+from lightning_gft.sources import EndpointSource as EndpointSource
 from lightning_gft.sources import ExpertSource as ExpertSource
 from lightning_gft.sources import HighestReward as HighestReward
 from lightning_gft.sources import MostDifferent as MostDifferent

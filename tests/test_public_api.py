@@ -52,6 +52,9 @@ CONSTRUCTORS = {
     "mask_truncated_completions=False",
     "DynamicCoefficientRectifier": "threshold=0.7, **kwargs",
     "EAFTLoss": "alpha=1.0, max_entropy=3.0, reduction='token-mean'",
+    "EndpointSource": "model, base_url, num_responses=3, max_new_tokens=1024, temperature=1.0, top_p=1.0, seed=0, "
+    "system_prompt='', reasoning='drop', concurrency=16, timeout=600.0, max_retries=8, api_key_env='OPENAI_API_KEY', "
+    "cache='runs/endpoint', ahead=2, extra_body=None",
     "Evaluation": "num_samples=8, max_new_tokens=512, temperature=1.0, top_p=1.0, reward=None, "
     "correct_reward=1.0, kl=True, seed=0, min_new_tokens=0, stop_strings=''",
     "ExactMatchReward": "marker='', strip=True, ignore_case=False, weight=1.0",
@@ -210,7 +213,7 @@ assert set(ALL_ATTENTION_FUNCTIONS.valid_keys()) == functions
 assert warnings.filters == filters
 changed = {name: now for name, now in loggers().items() if now != before.get(name, (0, []))}
 assert not changed, changed
-seldom = loaded("bitsandbytes", "datasets", "pandas", "peft", "pyarrow", "tensorboard")
+seldom = loaded("bitsandbytes", "datasets", "openai", "pandas", "peft", "pyarrow", "tensorboard")
 assert not seldom, seldom
 """
 

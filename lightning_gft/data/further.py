@@ -35,7 +35,7 @@ class FurtherResponses:
 
     def __init__(self, examples: ExampleEncoder) -> None:
         self.examples = examples.without_demonstrations()
-        self._special = special_tokens(examples.prompts.tokenizer)
+        self._special = tuple(special_tokens(examples.prompts.tokenizer))
 
     def encode(self, prompts: PromptBatch, texts: Sequence[Sequence[str]]) -> list[list[EncodedText]]:
         """Return the texts that follow each of ``P`` prompts, encoded."""
@@ -62,8 +62,14 @@ class FurtherResponses:
 
     def _judge(self, pair: _Pair, ids: list[int], rendered: bool) -> EncodedText:
         prompt, text = pair
-        rendered = rendered and not any(token in text for token in self._special)
+        rendered = rendered and not self._holds_special(text)
         if not self.examples.has_room(len(prompt.token_ids), len(ids)):
             limit = self.examples.limit_name("response")
             return EncodedText(None, f"it has {len(ids)} tokens, and the limit is {limit}", rendered)
         return EncodedText(Response(ids), rendered=rendered)
+
+    def _holds_special(self, text: str) -> bool:
+        """Return whether a special token is written out before the end, where the data may have one too."""
+        while (text := text.rstrip()).endswith(self._special):
+            text = text.removesuffix(next(token for token in self._special if text.endswith(token)))
+        return any(token in text for token in self._special)
