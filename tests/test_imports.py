@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 UNTRACKED = {"runs", "build"}
 """Folders of what was made, beside those whose names begin with a dot."""
 ORDER = [
-    {"errors"},
+    {"errors", "lazy"},
     {"checks", "extras", "hub", "seeds", "parts"},
     {"annealing"},
     {"sampling"},

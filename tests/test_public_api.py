@@ -123,6 +123,7 @@ ABSTRACT = {
     "AdvantageEstimator",
     "CoefficientRectifier",
     "GroupLoss",
+    "JudgedReward",
     "LossWrapper",
     "PolicyLoader",
     "PromptDataModule",
