@@ -53,6 +53,7 @@ from lightning_gft.rectifiers import CoefficientRectifier as CoefficientRectifie
 from lightning_gft.rectifiers import ContinuousCoefficientRectifier as ContinuousCoefficientRectifier
 from lightning_gft.rectifiers import DynamicCoefficientRectifier as DynamicCoefficientRectifier
 from lightning_gft.rectifiers import IdentityRectifier as IdentityRectifier
+from lightning_gft.rewards import CodeExecutionReward as CodeExecutionReward
 from lightning_gft.rewards import ExactMatchReward as ExactMatchReward
 from lightning_gft.rewards import FormatReward as FormatReward
 from lightning_gft.rewards import FunctionReward as FunctionReward

@@ -15,7 +15,7 @@ UNTRACKED = {"runs", "build"}
 """Folders of what was made, beside those whose names begin with a dot."""
 ORDER = [
     {"errors", "lazy"},
-    {"checks", "extras", "hub", "seeds", "parts"},
+    {"checks", "extras", "hub", "seeds", "parts", "sandbox"},
     {"annealing"},
     {"sampling"},
     {"types"},

@@ -41,6 +41,8 @@ CONSTRUCTORS = {
     "CHORDLoss": "mu=Annealing(start=0.9, end=0.05, num_steps=200, shape='cosine'), own=None, "
     "reduction='token-mean', max_completion_length=None",
     "CHORDPhiLoss": "mu=0.1, own=None, reduction='token-mean', max_completion_length=None",
+    "CodeExecutionReward": "runs_model_code=False, tests_column=None, partial=False, seconds=6.0, memory_mb=1024, "
+    "workers=None, allow=(), weight=1.0",
     "ContinuousCoefficientRectifier": "threshold=0.7, **kwargs",
     "DFTLoss": "reduction='token-mean', floor=0.0",
     "DemonstrationTeacher": r"template='{prompt}\n\nThis is an example for a response to the question:\n"

@@ -123,7 +123,7 @@ class WorkerPool:
 
     def _start(self, count: int) -> None:
         idle = sum(not worker.sent for worker in self._workers)
-        room = (self.workers or _usable_cores()) - len(self._workers)
+        room = (self.workers or usable_cores()) - len(self._workers)
         missing = min(count - idle, room)
         if missing <= 0:
             return
@@ -237,7 +237,8 @@ class _Attended:
         self.deadline = self.began + seconds
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """Return the cores that this process may use, shared among the ranks of the machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(cores // _local_ranks(), 1)
 

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 from lightning_gft.sandbox.process import EndedError, Limits, OverTimeError, SandboxedProcess, SandboxError
 
 Reach = Literal["network", "files", "processes"]
-"""What a program must not reach: any socket; files other than Python's own and its folder's; processes, new or others."""
+"""What a program must not reach: sockets; files other than Python's own and its folder's; processes, new or others."""
 _SECONDS = 60.0
 _ATTEMPTS = """
 import json, os, resource, socket

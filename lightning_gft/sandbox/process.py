@@ -172,6 +172,10 @@ class SandboxedProcess:
         except subprocess.TimeoutExpired:
             raise OverTimeError from None
 
+    def has_ended(self) -> bool:
+        """Say whether the process is gone."""
+        return self.process.poll() is not None
+
     def close(self) -> None:
         """Kill the process, and remove what it has written."""
         if self.process.poll() is None:

@@ -18,8 +18,9 @@ _LAST_KNOWN = 462
 """Later system calls are refused unseen."""
 
 _EVERYWHERE = (424, 425, 428, 429, 430, 432, 433, 434, 438, 440, 442, 443, 447, 448, 452)
-"""Numbers that all architectures share: pidfd_send_signal, io_uring_setup, open_tree, move_mount, fsopen, fsmount, fspick,
-pidfd_open, pidfd_getfd, process_madvise, mount_setattr, quotactl_fd, memfd_secret, process_mrelease, fchmodat2."""
+"""Numbers that all architectures share: pidfd_send_signal, io_uring_setup, open_tree, move_mount, fsopen, fsmount,
+fspick, pidfd_open, pidfd_getfd, process_madvise, mount_setattr, quotactl_fd, memfd_secret, process_mrelease,
+fchmodat2."""
 _CLONE3 = 435
 _X86 = {
     "network": (41,),  # socket; a socketpair connects to nothing else
@@ -41,7 +42,7 @@ _ARM = {
     "namespaces and mounts": (39, 40, 41, 51, 97, 264, 265, 268),
     "the kernel": (92, 217, 218, 219, 241, 262, 280, 282),
 }
-# Architecture's number for the filter, calls refused, and the numbers of clone, kill, tgkill, prctl, prlimit64, socketpair.
+# The filter's number of the architecture; calls refused; clone, kill, tgkill, prctl, prlimit64, socketpair.
 _MACHINES = {
     "x86_64": (0xC000003E, _X86, (56, 62, 234, 157, 302, 53)),
     "aarch64": (0xC00000B7, _ARM, (220, 129, 131, 167, 261, 199)),

@@ -1,4 +1,4 @@
-"""Values that cross from a program to who judges it: plain data as JSON, which no class of the program's can imitate."""
+"""Values that leave a program: plain data as JSON, which no class of the program's can imitate."""
 
 from __future__ import annotations
 

@@ -18,7 +18,8 @@ _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _NEW_USER, _NEW_NET, _NEW_IPC, _NEW_MOUNTS = 0x10000000, 0x40000000, 0x08000000, 0x00020000
 _PRIVATE, _NO_SETUID, _NO_DEVICES = 0x44000, 2, 4
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
-_READ_FILE, _READ_DIR, _WRITE_FILE, _REMOVE_FILE, _MAKE_FILE, _TRUNCATE = 1 << 2, 1 << 3, 1 << 1, 1 << 5, 1 << 8, 1 << 14
+_WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 1, 1 << 2, 1 << 3
+_REMOVE_FILE, _MAKE_FILE, _TRUNCATE = 1 << 5, 1 << 8, 1 << 14
 _ACCESS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1}
 """All that Landlock can restrict, by its version."""
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
@@ -90,10 +91,10 @@ def _restrict_files(libc: ctypes.CDLL, folder: str, readable: list[str]) -> bool
     rules = libc.syscall(_CREATE_RULESET, struct.pack("QQQ", access, network, scope), 24, 0)
     if rules < 0:
         return False
-    allowed = {path: _READ_FILE | _READ_DIR for path in readable}
+    allowed = dict.fromkeys(readable, _READ_FILE | _READ_DIR)
     allowed |= dict.fromkeys(DEVICES, _READ_FILE | _WRITE_FILE)
     allowed[folder] = _READ_FILE | _READ_DIR | _WRITE_FILE | _REMOVE_FILE | _MAKE_FILE | _TRUNCATE
-    taken = all([_allow(libc, rules, path, rights & access) for path, rights in allowed.items()])
+    taken = all(_allow(libc, rules, path, rights & access) for path, rights in allowed.items())
     taken = taken and libc.syscall(_RESTRICT_SELF, rules, 0) == 0
     os.close(rules)
     return taken
@@ -106,6 +107,6 @@ def _allow(libc: ctypes.CDLL, rules: int, path: str, rights: int) -> bool:
         return True  # what is not there need not be read
     if not os.path.isdir(path):  # noqa: PTH112 (a process starts sooner without pathlib)
         rights &= ~_READ_DIR
-    taken = libc.syscall(_ADD_RULE, rules, 1, struct.pack("=Qi", rights, place), 0) == 0
+    taken = bool(libc.syscall(_ADD_RULE, rules, 1, struct.pack("=Qi", rights, place), 0) == 0)
     os.close(place)
     return taken
