@@ -7,6 +7,7 @@ from lightning_gft.rewards.code import CodeExecutionReward as CodeExecutionRewar
 from lightning_gft.rewards.exact import ExactMatchReward as ExactMatchReward
 from lightning_gft.rewards.failures import RewardError as RewardError
 from lightning_gft.rewards.format import FormatReward as FormatReward
+from lightning_gft.rewards.http import HTTPReward as HTTPReward
 from lightning_gft.rewards.judged import JudgedReward as JudgedReward
 from lightning_gft.rewards.numeric import NumericReward as NumericReward
 from lightning_gft.rewards.overlong import SoftOverlongReward as SoftOverlongReward
