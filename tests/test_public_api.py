@@ -43,6 +43,8 @@ CONSTRUCTORS = {
     "reduction='token-mean', max_completion_length=None",
     "CHORDPhiLoss": "mu=0.1, own=None, reduction='token-mean', max_completion_length=None",
     "ChosenSource": "within, num_responses, by=None, drop_duplicates=True",
+    "CodeExecutionReward": "runs_model_code=False, tests_column=None, partial=False, seconds=6.0, memory_mb=1024, "
+    "workers=None, allow=(), weight=1.0",
     "ContinuousCoefficientRectifier": "threshold=0.7, **kwargs",
     "DFTLoss": "reduction='token-mean', floor=0.0",
     "DemonstrationTeacher": r"template='{prompt}\n\nThis is an example for a response to the question:\n"
@@ -84,6 +86,8 @@ CONSTRUCTORS = {
     "GroupWriter": "path",
     "HPTLoss": "gate=0, correct_reward=1.0, own=None, reduction='group-mean'",
     "HighestReward": "reward=None",
+    "HTTPReward": "url, columns=(), batch_size=64, concurrency=4, timeout=60.0, max_retries=5, api_key_env=None, "
+    "weight=1.0, special_tokens=False",
     "HuggingFaceExport": "path=None, torch_dtype=None, merge=False",
     "IWSFTLoss": "min_weight=0.2, max_weight=1.8, reduction='token-mean'",
     "IdentityRectifier": "**kwargs",

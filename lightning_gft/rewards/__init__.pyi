@@ -1,12 +1,14 @@
 """The names of the package and where they are defined: for type checkers, and read by ``__init__.py``."""
 
 from lightning_gft.rewards.base import Reward as Reward
+from lightning_gft.rewards.code import CodeExecutionReward as CodeExecutionReward
 from lightning_gft.rewards.exact import ExactMatchReward as ExactMatchReward
 from lightning_gft.rewards.failures import Failed as Failed
 from lightning_gft.rewards.failures import RewardError as RewardError
 from lightning_gft.rewards.format import FormatReward as FormatReward
 from lightning_gft.rewards.function import FunctionReward as FunctionReward
 from lightning_gft.rewards.function import as_rewards as as_rewards
+from lightning_gft.rewards.http import HTTPReward as HTTPReward
 from lightning_gft.rewards.judged import JudgedReward as JudgedReward
 from lightning_gft.rewards.limited import TimeLimitedReward as TimeLimitedReward
 from lightning_gft.rewards.math import MathAccuracyReward as MathAccuracyReward

@@ -87,7 +87,7 @@ class WorkerPool:
     def start(self, count: int) -> None:
         """Have workers for so many items, as far as there may be, and do not wait for them."""
         with self._lock:
-            most = self.workers or _usable_cores()
+            most = self.workers or usable_cores()
             missing = min(count, most) - len(self._workers)
             if missing <= 0:
                 return
@@ -160,7 +160,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_leave_all)
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
     """Return the cores of this process: those that it may run on, shared among the ranks of the machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(cores // _local_ranks(), 1)
