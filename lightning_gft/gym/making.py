@@ -101,7 +101,8 @@ def _dataset(task: str, config: str, seed: int = 0, size: int = 1) -> Any:
 
     if task not in DATASETS:
         raise GFTValueError(
-            f"the entry's task: expected one of the installed reasoning-gym, got {task!r}" + did_you_mean(task, DATASETS)
+            f"the entry's task: expected one of the installed reasoning-gym, got {task!r}"
+            + did_you_mean(task, DATASETS)
         )
     return create_dataset(task, seed=seed, size=size, **json.loads(config))
 

@@ -54,6 +54,7 @@ class Worker:
                 [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), str(parent_pipe), search_path],
                 pass_fds=(theirs.fileno(), parent_pipe),
                 stdin=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONHASHSEED": "0"},  # a set of texts has the same order in every worker
                 start_new_session=True,  # Ctrl-C is for the run, which ends its workers
             )
         os.close(parent_pipe)
