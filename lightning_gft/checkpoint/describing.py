@@ -51,6 +51,7 @@ def describe_parts(policy: object, sampler: Any, loss: Any, updates_per_batch: i
         "policy": describe(policy),
         **{name: f"{describe(source)}, {source.num_responses} a prompt" for name, source in sources.items()},
         **{f"reward `{name}`": describe(reward) for name, reward in sampler.rewards.items()},
+        "total": describe(sampler.total),
         "advantage": describe(sampler.advantage),
         "loss": describe(loss),
         "updates per batch": str(updates_per_batch),
@@ -79,7 +80,7 @@ def _is_own(value: object) -> bool:
 
 def _shown(value: object) -> str:
     """Return a value as Python writes it, a part in words; of a path the last part, as the rest means nothing."""
-    if isinstance(value, Part):  # a loss within a loss
+    if isinstance(value, Part):  # a loss within a loss, a source within a source
         return describe(value)
     is_path = isinstance(value, str) and "/" in value and Path(value).exists()
     return repr(Path(str(value)).name if is_path else value)

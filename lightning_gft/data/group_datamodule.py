@@ -16,6 +16,7 @@ from lightning_gft.checks import check_count, check_number
 from lightning_gft.data.columns import Columns, NumberedRows, Row
 from lightning_gft.data.datamodule import PromptDataModule, Split
 from lightning_gft.data.examples import ExampleEncoder, LengthLimits, Overlong
+from lightning_gft.data.filters import RowFilter
 from lightning_gft.data.loading import SplitTables, find_splits
 from lightning_gft.data.selection import Rows, Spans, count_shared
 from lightning_gft.data.tokenization import PromptEncoder
@@ -66,6 +67,7 @@ class GroupDataModule(PromptDataModule):
         chat_template_kwargs: Variables of the chat template, such as ``{enable_thinking: false}``.
         response_prefix: What every response begins with, such as ``"<think>\n"``. It belongs to the prompt, for own
             samples and demonstrations alike; a demonstration that begins with it is not given it twice.
+        keep: Says which of the training rows are used, such as :class:`~lightning_gft.PassRateFilter`; null uses all.
 
     Raises:
         ValueError: If an option is out of range, or options contradict each other.
@@ -108,6 +110,7 @@ class GroupDataModule(PromptDataModule):
         conversation_column: str | None = None,
         chat_template_kwargs: dict[str, Any] | None = None,
         response_prefix: str = "",
+        keep: RowFilter | None = None,
     ) -> None:
         super().__init__(
             batch_size=batch_size,
@@ -115,6 +118,7 @@ class GroupDataModule(PromptDataModule):
             shuffle=shuffle,
             seed=seed,
             num_workers=num_workers,
+            keep=keep,
         )
         self.path, self.name = path, name
         self.train_split, self.val_split, self.test_split = train_split, val_split, test_split
