@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import pickle
 import re
 import resource
 import signal
@@ -62,6 +63,15 @@ def writes_to_descriptors():
     for number in range(3, 64):
         with contextlib.suppress(OSError):
             os.write(number, b"\xff" * 64)
+    return 1
+
+
+def answers_for_another():
+    """Send what looks like an answer on the connection, and give the answer proper after it."""
+    false = pickle.dumps(("result", 0, "false"))
+    for number in range(3, 64):
+        with contextlib.suppress(OSError):
+            os.write(number, len(false).to_bytes(8, "big") + false)
     return 1
 
 

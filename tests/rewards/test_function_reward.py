@@ -221,7 +221,7 @@ def test_with_a_timeout_a_failure_costs_the_response_alone():
         assert math.isnan(scores[2])
         assert scores[5] - 50 == pytest.approx(scores[0], abs=1e-4), "draws follow from the response"
         assert len(warned) == 3
-        assert "FunctionReward took longer than seconds=3" in str(warned[0].message)
+        assert "FunctionReward took longer than 3 s" in str(warned[0].message)
         assert reward.compute() == {"timeouts": 1, "crashes": 1, "memory": 1, "errors": 0}
         reward.reset()
         assert reward.compute()["timeouts"] == 0
