@@ -223,6 +223,7 @@ def naps(responses):
     return [1.0] * len(responses)
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_too_much_together_stops_the_run():
     reward = TimeLimitedReward(naps, seconds=1.5, failed_score=0)
     try:

@@ -22,6 +22,7 @@ START_SECONDS = 300.0
 _AHEAD = 32
 """Most items that a worker has been sent, where they are cheap."""
 _CHEAP_SECONDS = 0.005
+_DISTURBED = Failed("crash", "wrote to the connection of its process")
 
 
 @dataclass(eq=False)
@@ -122,13 +123,15 @@ class Round:
             messages = worker.process.receive()
         except EOFError:
             return self._lose(worker, self._loss(worker))
+        except ConnectionError:
+            return self._lose(worker, _DISTURBED)
         for kind, number, value in map(_read, messages):
             if kind == "ready":
                 worker.pid = value
             elif kind == "failed":
                 raise RewardError("could not be loaded: " + value)
             elif not worker.sent or number not in (worker.sent[0], None):
-                return self._lose(worker, Failed("crash", "wrote to the connection of its process"))
+                return self._lose(worker, _DISTURBED)
             elif kind == "memory":
                 return self._lose(worker, Failed("memory", f"needed more than {self.pool.memory_mb} MiB of memory"))
             else:
