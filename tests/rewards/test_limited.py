@@ -19,6 +19,7 @@ from lightning_gft.rewards import (
     TimeLimitedReward,
     score_responses,
 )
+from tests.rewards.attacks import attacks_all
 from tests.rewards.processes import alive
 
 
@@ -185,35 +186,21 @@ def test_what_cannot_leave_this_process_is_named():
         score(reward, "a")
 
 
-def misbehaves(responses):
-    """Score by the number of responses that came together, where none of them does any harm."""
-    for response in responses:
-        if response == "hangs":
-            re.match("(a+)+b", "a" * 40)
-        if response == "exits":
-            os._exit(3)
-        if response == "takes":
-            bytearray(2**30)
-        if response == "fails":
-            raise KeyError("boom")
-    return torch.full((len(responses),), float(len(responses)))
-
-
 def test_with_a_score_for_failures_only_the_responses_that_fail_have_it():
-    reward = TimeLimitedReward(misbehaves, seconds=3, failed_score=-1, memory_mb=512)
+    reward = TimeLimitedReward(attacks_all, seconds=3, failed_score=-1, memory_mb=512)
     try:
         with pytest.warns(UserWarning, match="failed_score=-1") as warned:
-            assert score(reward, "a", "hangs", "exits", "b", "takes", "exits", "c") == [3, -1, -1, 3, -1, -1, 3]
+            assert score(reward, "a", "hangs_in_c", "exits", "b", "takes", "exits", "c") == [3, -1, -1, 3, -1, -1, 3]
         assert score(reward, "exits") == [-1]
         texts = [str(warning.message) for warning in warned]
         assert len(texts) == 3, "the first of each kind"
-        assert re.search(r"TimeLimitedReward took longer than 3 s.*failed_score=-1.*response: 'hangs'", texts[0])
+        assert re.search(r"TimeLimitedReward took longer than 3 s.*failed_score=-1.*response: 'hangs_in_c'", texts[0])
         assert re.search(r"exit status 3.* counted as crashes. response: 'exits'", texts[1])
         assert re.search(r"needed more than 512 MiB of memory.* response: 'takes'", texts[2])
         figures = {"calls": 2, "timeouts": 1, "crashes": 3, "memory": 1, "errors": 0}
         assert reward.compute().items() >= figures.items()
-        with pytest.raises(RewardError, match=r"(?s)raised KeyError in misbehaves.*response: 'fails'"):
-            score(reward, "a", "fails", "exits")
+        with pytest.raises(RewardError, match=r"(?s)raised KeyError in raises.*response: 'raises'"):
+            score(reward, "a", "raises", "exits")
     finally:
         reward.close()
 

@@ -65,7 +65,7 @@ class ForkServer:
                 pass_fds=numbers,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C is for the run, which ends its workers
-                env={**os.environ, "PYTHONHASHSEED": "0", **environment},  # sets have one order in all workers
+                env={**os.environ, **environment},
             )
         os.close(parent_pipe)
         self._our_end = our_end
