@@ -36,6 +36,7 @@ from lightning_gft.training import (
     check_sampler,
     parts_of,
     plan_step,
+    prepare_ahead,
 )
 from lightning_gft.types import GroupBatch, PromptBatch
 
@@ -212,6 +213,7 @@ class GFTLitModule(LightningModule):
         started = time.perf_counter()
         self.run.restore_loss()
         reduce, parts = self.updates.reduce, self._begin_parts()
+        prepare_ahead(self, batch, batch_idx)
         groups = self._sample(self.sampler.sample_for_training, batch, self.current_epoch, batch_idx)
         self.statistics.count_groups(self.loss, groups, len(batch))
         self.guard.check_groups(groups, self.loss, reduce)
@@ -244,7 +246,7 @@ class GFTLitModule(LightningModule):
         """Return what was drawn; ``module.evaluator.evaluated`` keeps all of it until ``on_validation_end``."""
         check_kind("a batch of evaluation", batch, PromptBatch, _BATCHES)
         self._begin_parts()
-        seed = combine_seeds(self.evaluator.settings.seed, dataloader_idx, batch_idx, self._rank_of(batch))
+        seed = combine_seeds(self.evaluator.settings.seed, dataloader_idx, batch_idx, batch.seed_rank(self.global_rank))
         return self.evaluator.step(batch, self.policy, self.sampler, seed, self.micro_batch_tokens)
 
     @override
@@ -275,6 +277,7 @@ class GFTLitModule(LightningModule):
         if (dataloader_idx, batch_idx) in self.stored_batches:
             return None
         self._begin_parts()
+        prepare_ahead(self, batch, batch_idx, dataloader_idx)
         return self._sample(self.sampler.sample, batch, dataloader_idx, batch_idx)
 
     on_predict_epoch_end = on_validation_end
@@ -292,9 +295,5 @@ class GFTLitModule(LightningModule):
     def _sample(self, sample: SampleFn, batch: PromptBatch, *position: int) -> GroupBatch:
         # Sources may draw several times, and not as often on every rank.
         with self.policy.sharding.whole(*([self.policy.model] if self.sampler.draws() else [])):
-            seed = combine_seeds(self.base_seed, *position, self._rank_of(batch))
+            seed = combine_seeds(self.base_seed, *position, batch.seed_rank(self.global_rank))
             return sample(batch, self.policy, seed)
-
-    def _rank_of(self, batch: PromptBatch) -> int:
-        """Return the number of this rank for random choices, which prompts with known positions do without."""
-        return self.global_rank if batch.places is None else 0

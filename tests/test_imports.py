@@ -14,8 +14,9 @@ ROOT = Path(__file__).parents[1]
 UNTRACKED = {"runs", "build"}
 """Folders of what was made, beside those whose names begin with a dot."""
 ORDER = [
-    {"errors"},
-    {"checks", "extras", "hub", "seeds", "parts"},
+    {"errors", "lazy"},
+    {"answers"},
+    {"checks", "extras", "hub", "seeds", "parts", "sandbox"},
     {"annealing"},
     {"sampling"},
     {"types"},
@@ -25,7 +26,7 @@ ORDER = [
     {"rollout", "advantages"},
     {"policy"},
     {"teachers"},
-    {"arithmetic", "sources", "losses"},
+    {"arithmetic", "gym", "sources", "losses"},
     {"sampler"},
     {"evaluation"},
     {"training"},

@@ -43,6 +43,8 @@ CONSTRUCTORS = {
     "reduction='token-mean', max_completion_length=None",
     "CHORDPhiLoss": "mu=0.1, own=None, reduction='token-mean', max_completion_length=None",
     "ChosenSource": "within, num_responses, by=None, drop_duplicates=True",
+    "CodeExecutionReward": "runs_model_code=False, tests_column=None, partial=False, seconds=6.0, memory_mb=1024, "
+    "workers=None, allow=(), weight=1.0",
     "ContinuousCoefficientRectifier": "threshold=0.7, **kwargs",
     "DFTLoss": "reduction='token-mean', floor=0.0",
     "DemonstrationTeacher": r"template='{prompt}\n\nThis is an example for a response to the question:\n"
@@ -52,6 +54,9 @@ CONSTRUCTORS = {
     "mask_truncated_completions=False",
     "DynamicCoefficientRectifier": "threshold=0.7, **kwargs",
     "EAFTLoss": "alpha=1.0, max_entropy=3.0, reduction='token-mean'",
+    "EndpointSource": "model, base_url, num_responses=3, max_new_tokens=1024, temperature=1.0, top_p=1.0, seed=0, "
+    "system_prompt='', reasoning='drop', concurrency=16, timeout=600.0, max_retries=8, api_key_env='OPENAI_API_KEY', "
+    "cache='runs/endpoint', ahead=2, extra_body=None",
     "Evaluation": "num_samples=8, max_new_tokens=512, temperature=1.0, top_p=1.0, reward=None, "
     "correct_reward=1.0, kl=True, seed=0, min_new_tokens=0, stop_strings=''",
     "ExactMatchReward": "marker='', strip=True, ignore_case=False, weight=1.0",
@@ -59,7 +64,7 @@ CONSTRUCTORS = {
     "FSDP2Strategy": "reshard_after_forward=True, cpu_offload=False, save_distributed_checkpoint=True, "
     "process_group_backend=None, timeout=datetime.timedelta(seconds=1800)",
     "FormatReward": "pattern, full_match=True, weight=1.0, special_tokens=False",
-    "FunctionReward": "function, weight=1.0, special_tokens=False",
+    "FunctionReward": "function, weight=1.0, special_tokens=False, timeout=None, failed_score=0.0, memory_mb=None",
     "GFTLitModule": "policy, sampler, loss, optimizer=Ellipsis, lr_scheduler=None, evaluation=None, "
     "updates_per_batch=1, micro_batch_tokens=16384, gradient_clip_val=1.0, "
     "max_nonfinite_updates=5, max_uninformative_batches=100",
@@ -81,6 +86,8 @@ CONSTRUCTORS = {
     "GroupWriter": "path",
     "HPTLoss": "gate=0, correct_reward=1.0, own=None, reduction='group-mean'",
     "HighestReward": "reward=None",
+    "HTTPReward": "url, columns=(), batch_size=64, concurrency=4, timeout=60.0, max_retries=5, api_key_env=None, "
+    "weight=1.0, special_tokens=False",
     "HuggingFaceExport": "path=None, torch_dtype=None, merge=False",
     "IWSFTLoss": "min_weight=0.2, max_weight=1.8, reduction='token-mean'",
     "IdentityRectifier": "**kwargs",
@@ -122,7 +129,7 @@ CONSTRUCTORS = {
     "StageSchedule": "stages, dirpath=None, save=True",
     "StoredSource": "stored='self', as_source=None, num_responses=4",
     "TeacherSource": "num_responses=3",
-    "TimeLimitedReward": "reward, seconds",
+    "TimeLimitedReward": "reward, seconds, failed_score=None, memory_mb=None",
     "TransformersEngine": "max_batch_size=1024",
     "WeightedSum": "",
     "WarmupSchedule": "name='cosine', warmup_steps=0, warmup_ratio=0.0, min_lr_ratio=0.0, decay_ratio=0.2",
@@ -132,6 +139,7 @@ ABSTRACT = {
     "Choice",
     "CoefficientRectifier",
     "GroupLoss",
+    "JudgedReward",
     "LossWrapper",
     "PolicyLoader",
     "PromptDataModule",
@@ -209,7 +217,7 @@ assert set(ALL_ATTENTION_FUNCTIONS.valid_keys()) == functions
 assert warnings.filters == filters
 changed = {name: now for name, now in loggers().items() if now != before.get(name, (0, []))}
 assert not changed, changed
-seldom = loaded("bitsandbytes", "datasets", "pandas", "peft", "pyarrow", "tensorboard")
+seldom = loaded("bitsandbytes", "datasets", "openai", "pandas", "peft", "pyarrow", "tensorboard")
 assert not seldom, seldom
 """
 

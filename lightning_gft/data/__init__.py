@@ -9,6 +9,7 @@ from lightning_gft.data.datamodule import PromptDataModule
 from lightning_gft.data.examples import Example, ExampleEncoder, LengthLimits
 from lightning_gft.data.filters import RowFilter
 from lightning_gft.data.pass_rates import PassRateFilter
+from lightning_gft.data.prompt_loader import PromptLoader
 from lightning_gft.data.resumable import ResumableDataLoader
 from lightning_gft.data.tokenization import PromptEncoder
 
@@ -25,6 +26,7 @@ __all__ = [
     "PassRateFilter",
     "PromptDataModule",
     "PromptEncoder",
+    "PromptLoader",
     "ResumableDataLoader",
     "RowFilter",
     "collate_examples",

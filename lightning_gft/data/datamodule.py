@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from lightning.pytorch.utilities import rank_zero_warn
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import Dataset, DistributedSampler
 from transformers import PreTrainedTokenizerBase
 
 from lightning_gft.checks import check_count, check_kind, check_seed
@@ -20,6 +20,8 @@ from lightning_gft.data.columns import NumberedRows, Row
 from lightning_gft.data.errors import naming
 from lightning_gft.data.examples import Example, ExampleEncoder
 from lightning_gft.data.filters import RowFilter
+from lightning_gft.data.further import FurtherResponses
+from lightning_gft.data.prompt_loader import PromptLoader
 from lightning_gft.data.resumable import ResumableDataLoader
 from lightning_gft.errors import GFTRuntimeError, GFTValueError
 
@@ -84,6 +86,7 @@ class PromptDataModule(LightningDataModule, ABC):
         self.tokenizer: PreTrainedTokenizerBase | None = None
         self.examples: dict[Split, dict[str, list[Example]]] = {}
         self.dropped: dict[str, int] = {}
+        self._further: FurtherResponses | None = None
 
     @abstractmethod
     def load_rows(self, split: Split) -> dict[str, list[Row]]:
@@ -115,6 +118,7 @@ class PromptDataModule(LightningDataModule, ABC):
             TypeError: If a row's prompt or demonstration is of another type.
         """
         encoder = self.make_encoder(self._find_tokenizer())
+        self._further = FurtherResponses(encoder)
         for split in _SPLITS[stage]:
             if split != "train":
                 encoder = encoder.without_demonstrations()  # only training reads them
@@ -137,21 +141,22 @@ class PromptDataModule(LightningDataModule, ABC):
             sampler=sampler,
             num_workers=self.num_workers,
             collate_fn=partial(collate_examples, **self._replica()),
+            encoder=self._further,
         )
 
-    def val_dataloader(self) -> list[DataLoader[Example]]:
+    def val_dataloader(self) -> list[PromptLoader]:
         """Return a dataloader for each validation data set; none if there are no validation data."""
         return self._ordered_dataloaders("val", self.eval_batch_size)
 
-    def test_dataloader(self) -> list[DataLoader[Example]]:
+    def test_dataloader(self) -> list[PromptLoader]:
         """Return a dataloader for each test data set."""
         return self._ordered_dataloaders("test", self.eval_batch_size)
 
-    def predict_dataloader(self) -> list[DataLoader[Example]]:
+    def predict_dataloader(self) -> list[PromptLoader]:
         """Return the training prompts in the order of the data, to build groups of as training would."""
         return self._ordered_dataloaders("train", self.batch_size)
 
-    def _ordered_dataloaders(self, split: Split, batch_size: int) -> list[DataLoader[Example]]:
+    def _ordered_dataloaders(self, split: Split, batch_size: int) -> list[PromptLoader]:
         replica = self._replica()
         for name, examples in self._examples_of(split).items():
             if len(examples) < replica["num_replicas"]:
@@ -161,12 +166,13 @@ class PromptDataModule(LightningDataModule, ABC):
                 )
         # Unlike Lightning's own sampler, which repeats examples until every rank has as many.
         return [
-            DataLoader(
+            PromptLoader(
                 _as_dataset(examples),
                 sampler=UnrepeatedDistributedSampler(_as_dataset(examples), shuffle=False, **replica),
                 batch_size=batch_size,
                 num_workers=self.num_workers,
                 collate_fn=partial(collate_examples, dataset=name, **replica),
+                encoder=self._further,
             )
             for name, examples in self._examples_of(split).items()
         ]

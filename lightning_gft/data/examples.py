@@ -179,6 +179,11 @@ class ExampleEncoder:
             names.append(self._window_name())
         return " and ".join(names)
 
+    def has_room(self, prompt_length: int, response_length: int) -> bool:
+        """Return whether a response is within the limit, and fits into the model's window behind its prompt."""
+        limit = self.limits.max_response_length
+        return (limit is None or response_length <= limit) and prompt_length + response_length <= self.window
+
     def _prompt_fits(self, example: Example) -> bool:
         column, length = self.columns.prompt_source, len(example.prompt_ids)
         if length == 0:

@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch.utilities import rank_zero_warn
 from transformers import PreTrainedTokenizerBase
 
+from lightning_gft.chat import special_tokens
 from lightning_gft.data import Example, PromptDataModule
 from lightning_gft.data.datamodule import data_name
 from lightning_gft.data.errors import row_name
@@ -128,14 +129,15 @@ def _raised(check: Callable[..., None], *given: Any) -> Iterator[Exception]:
 
 def _faulty_tokens(rewards: Mapping[str, Reward], tokenizer: PreTrainedTokenizerBase) -> Iterator[Exception]:
     """Yield rewards that wait for a special token which responses are decoded without."""
-    added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    special = special_tokens(tokenizer)
     for name, reward in rewards.items():
-        for error in _raised(reward.check_tokens, {*tokenizer.all_special_tokens, *added}):
+        for error in _raised(reward.check_tokens, special):
             yield _caused(f"reward {name!r}: {error}", error)
 
 
 def _faulty_references(where: str, rows: Sequence[Example], rewards: Mapping[str, Reward]) -> Iterator[Exception]:
     for name, reward in rewards.items():
+        reward.read_ahead([example.reference for example in rows])
         for example in rows:
             try:
                 reward.check_row(example.reference, example.columns)

@@ -1,28 +1,17 @@
-"""Rewards: what scores a response, and how several of them make one number."""
+"""Rewards: what scores a response, and how several of them make one number.
 
-from lightning_gft.rewards.base import FunctionReward, Reward, as_rewards
-from lightning_gft.rewards.exact import ExactMatchReward
-from lightning_gft.rewards.failures import RewardError
-from lightning_gft.rewards.format import FormatReward
-from lightning_gft.rewards.numeric import NumericReward
-from lightning_gft.rewards.overlong import SoftOverlongReward
-from lightning_gft.rewards.scoring import response_facts, score_responses
-from lightning_gft.rewards.total import GatedSum, RewardTotal, WeightedSum
-from lightning_gft.rewards.workers import TimeLimitedReward
+The names stand in ``__init__.pyi`` and are imported when they are first asked for, so that a worker process which needs
+one module of this package imports that alone.
+"""
 
-__all__ = [
-    "ExactMatchReward",
-    "FormatReward",
-    "FunctionReward",
-    "GatedSum",
-    "NumericReward",
-    "Reward",
-    "RewardError",
-    "RewardTotal",
-    "SoftOverlongReward",
-    "TimeLimitedReward",
-    "WeightedSum",
-    "as_rewards",
-    "response_facts",
-    "score_responses",
-]
+from pathlib import Path
+
+from lightning_gft.lazy import homes, lazily
+
+_HOMES = homes(Path(__file__).with_suffix(".pyi"))
+__all__ = [*_HOMES]
+__getattr__ = lazily(globals(), _HOMES)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

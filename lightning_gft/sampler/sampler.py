@@ -113,9 +113,14 @@ class GroupSampler:
         return any(source.draws() for source in self.sources.values())
 
     def prepare(self, prompts: PromptBatch) -> None:
-        """Pass prompts of a later step on to the sources; see :meth:`ResponseSource.prepare`."""
+        """Pass prompts that are sampled now or later on to the sources; see :meth:`ResponseSource.prepare`."""
+        certain = prompts[: self.num_groups]  # of dynamic sampling the first round, without which there is none
         for source in self.sources.values():
-            source.prepare(prompts)
+            source.prepare(certain)
+
+    def looks_ahead(self) -> int:
+        """Return for how many later batches a source wants to prepare."""
+        return max(source.looks_ahead() for source in self.sources.values())
 
     def gives(self) -> frozenset[Need]:
         """Return what responses of some source carry beside their tokens."""

@@ -59,11 +59,20 @@ class ResponseSource(Part, ABC):
         return range(len(candidates))
 
     def prepare(self, prompts: PromptBatch) -> None:
-        """Begin what takes long, such as requests, for prompts of a later step; a hint that may be left alone.
+        """Begin what takes long, such as requests, for prompts of this step or a later one; a hint.
+
+        What fails here is raised by :meth:`respond`, which needs it.
 
         Args:
             prompts: As :meth:`respond` will get them, maybe with others.
         """
+
+    def looks_ahead(self) -> int:
+        """Return for how many later batches a run should call :meth:`prepare` before it asks for this one's responses.
+
+        A batch may come several times, and one that comes is not sure to be asked for.
+        """
+        return 0
 
     def draws(self) -> bool:
         """Return whether the policy may be asked to generate; weights that are sharded are gathered before."""

@@ -2,7 +2,7 @@ r"""The expressions of a text: what belongs together around its numbers.
 
 A text becomes *tokens*, each with a kind of one letter, and tokens that belong together become an *expression*, whose
 kinds are written one after the other: ``3 1/2`` is ``nn/n`` and ``2\sqrt{7}`` is ``nm(n)``. Whether an expression is a
-number is then a matter of grammar (:mod:`lightning_gft.rewards.numbers`), and no piece of one is ever read.
+number is then a matter of grammar (:mod:`lightning_gft.answers.numbers`), and no piece of one is ever read.
 
 | kind | token | kind | token |
 |---|---|---|---|
@@ -20,8 +20,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from lightning_gft.rewards.tokens import EXPONENT, TOKEN
-from lightning_gft.rewards.words import (
+from lightning_gft.answers.tokens import EXPONENT, TOKEN
+from lightning_gft.answers.words import (
     ARTICLES,
     FUNCTIONS,
     HEDGES,

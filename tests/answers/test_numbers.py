@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from lightning_gft.rewards.numbers import find_number, read_number
+from lightning_gft.answers.numbers import find_number, read_number
 
 NUMBERS = [
     *[

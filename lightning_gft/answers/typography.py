@@ -83,7 +83,7 @@ def plain(text: str) -> str:
     """
     text = text.replace("\\$", "")
     if not text.isascii():
-        text = _VULGAR.sub(_spelled_out, text)
+        text = spell_out_fractions(text)
     text = text.translate(_DECORATION)
     if not text.isascii():
         text = _SUPERSCRIPT.sub(lambda match: "^" + match[0].translate(_SUPERSCRIPTS), text)
@@ -104,8 +104,18 @@ def plain(text: str) -> str:
     return _SPACE.sub(" ", text) if "  " in text else text
 
 
+def spell_out_fractions(text: str) -> str:
+    """Return a text with fractions of a single character as ``1/2``, parted from a whole number before.
+
+    Example:
+        >>> spell_out_fractions("3\u00bd")
+        '3 1/2'
+    """
+    return _VULGAR.sub(_spelled_out, text)
+
+
 def _spelled_out(match: re.Match[str]) -> str:
-    fraction = unicodedata.normalize("NFKC", match[2])
+    fraction = unicodedata.normalize("NFKC", match[2]).replace("\u2044", "/")
     return f"{match[1].rstrip()} {fraction}" if match[1] else fraction
 
 

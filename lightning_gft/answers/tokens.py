@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from lightning_gft.rewards.words import CHANGING, LATIN, LINKING, NEGATING
+from lightning_gft.answers.words import CHANGING, LATIN, LINKING, NEGATING
 
 _DIGITS = r"[0-9]+(?:[.,'][0-9]+)*"
 EXPONENT = r"(?:\^\ ?(?:\{-?[0-9]\}|-?[0-9])|[0-9]+)"

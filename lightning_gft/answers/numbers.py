@@ -3,11 +3,12 @@ r"""Reading numbers: exactly where the text is one, and not at all where it is m
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from fractions import Fraction
 
-from lightning_gft.rewards.expressions import Expression, find_expressions
-from lightning_gft.rewards.typography import boxed, plain
-from lightning_gft.rewards.words import SCALES
+from lightning_gft.answers.expressions import Expression, find_expressions
+from lightning_gft.answers.typography import boxed, plain
+from lightning_gft.answers.words import SCALES
 
 _NUMBER = re.compile(
     r"""
@@ -15,7 +16,7 @@ _NUMBER = re.compile(
     (?: (?P<mixed>n)?(?P<fraction>f|n/n)
       | (?:n\*)?(?P<power>n\^[-+]?n)
       | (?P<plain>n) )
-    (?P<scales>s*) p? (?P<units>u*)
+    (?P<scales>s*) (?P<sign_after>p?) (?P<units>u*)
     """,
     re.VERBOSE,
 )
@@ -40,12 +41,24 @@ _MAY_SURROUND = frozenset('.;`"')
 _DANGLING = "-+*/^,:o("
 
 
-def read_number(text: str) -> Fraction | None:
-    r"""Return the number that a text is, ``None`` if it is anything else or holds anything else.
+@dataclass(frozen=True)
+class Quantity:
+    """A number with what is written around it."""
+
+    value: Fraction
+    percent: bool = False
+    unit: str = ""
+    """The words after the number, such as "km/h" or "red apples"."""
+    rounded: bool = False
+    """Whether it is written with decimals, which may be those of a number that has more."""
+
+
+def read_quantity(text: str) -> Quantity | None:
+    r"""Return the number that a text is, with its unit, ``None`` if it is anything else or holds anything else.
 
     Example:
-        >>> read_number(r"$-3\frac{1}{2}$ cm"), read_number(r"2\sqrt{7}"), read_number("7 or 14")
-        (Fraction(-7, 2), None, None)
+        >>> read_quantity(r"2.5 \text{ km/h}")
+        Quantity(value=Fraction(5, 2), percent=False, unit='km/h', rounded=True)
     """
     inside = boxed(text, first=False)
     found, others = find_expressions(plain(text if inside is None else inside))
@@ -53,7 +66,18 @@ def read_number(text: str) -> Fraction | None:
         return None
     if _NO_UNITS.intersection(found[0].texts):
         return None
-    return _value(found[0], trim=False)
+    return _quantity(found[0], trim=False)
+
+
+def read_number(text: str) -> Fraction | None:
+    r"""Return the number that a text is, ``None`` if it is anything else or holds anything else.
+
+    Example:
+        >>> read_number(r"$-3\frac{1}{2}$ cm"), read_number(r"2\sqrt{7}"), read_number("7 or 14")
+        (Fraction(-7, 2), None, None)
+    """
+    quantity = read_quantity(text)
+    return None if quantity is None else quantity.value
 
 
 def find_number(text: str, first: bool) -> Fraction | None:
@@ -67,11 +91,17 @@ def find_number(text: str, first: bool) -> Fraction | None:
     """
     inside = boxed(text, first)
     chosen = (_first if first else _last)(plain(text if inside is None else inside))
-    return None if chosen is None else _value(chosen, trim=True)
+    quantity = None if chosen is None else _quantity(chosen, trim=True)
+    return None if quantity is None else quantity.value
 
 
 def _first(text: str) -> Expression | None:
     found, _ = find_expressions(text)
+    return first_of(found)
+
+
+def first_of(found: list[Expression]) -> Expression | None:
+    """Return the first expression, followed through equals signs."""
     chosen = 0
     while chosen + 1 < len(found) and found[chosen + 1].continues:
         chosen += 1
@@ -90,11 +120,10 @@ def _last(text: str) -> Expression | None:
     return None
 
 
-def _value(expression: Expression, trim: bool) -> Fraction | None:
+def _quantity(expression: Expression, trim: bool) -> Quantity | None:
+    if trim:
+        expression = trimmed(expression)
     kinds, texts = expression.kinds, expression.texts
-    if trim:  # punctuation of the sentence around it
-        kinds = kinds.rstrip(_DANGLING)
-        kinds, texts = _without_open_brackets(kinds, texts[: len(kinds)])
     while kinds.startswith("(") and _closing(kinds) == len(kinds) - 1:
         kinds, texts = kinds[1:-1], texts[1:-1]
     match = _NUMBER.fullmatch(kinds)
@@ -105,14 +134,19 @@ def _value(expression: Expression, trim: bool) -> Fraction | None:
         return None
     for scale in texts[slice(*match.span("scales"))]:
         value *= SCALES[scale]
-    return -value if match["sign"] == "-" else value
+    unit = " ".join(texts[slice(*match.span("units"))])
+    percent = "%" in texts[slice(*match.span("sign_after"))] or unit == "percent"
+    rounded = any("." in text for text in texts[: match.start("units")])
+    return Quantity(-value if match["sign"] == "-" else value, percent, "" if percent else unit, rounded)
 
 
-def _without_open_brackets(kinds: str, texts: list[str]) -> tuple[str, list[str]]:
-    """Drop brackets at the beginning that are not closed, as of a remark that continues after the number."""
+def trimmed(expression: Expression) -> Expression:
+    """Return an expression without the punctuation of its sentence: operators at its end, brackets never closed."""
+    kinds = expression.kinds.rstrip(_DANGLING)
+    texts = expression.texts[: len(kinds)]
     while kinds.startswith("(") and _closing(kinds) is None:
         kinds, texts = kinds[1:], texts[1:]
-    return kinds, texts
+    return Expression(kinds, texts, expression.continues)
 
 
 def _closing(kinds: str) -> int | None:
