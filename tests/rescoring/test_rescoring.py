@@ -108,6 +108,9 @@ def test_the_total_is_the_samplers_own(folder: Path, tmp_path: Path):
     rewards: dict[str, Reward] = {"long": FormatReward("..+"), "exact": ExactMatchReward()}
     gated = GroupSampler(sampler().sources, rewards, total=GatedSum({"exact": "long"}))
     rescore_folder(gated, folder, tmp_path / "new")
+    open_gate = GroupSampler(sampler().sources, rewards, total=GatedSum({"long": "exact"}))
+    with pytest.raises(ValueError, match=r"whose groups have other settings \(total\); choose another"):
+        rescore_folder(open_gate, folder, tmp_path / "new")
     responses = [response for group in groups_of(tmp_path / "new") for response in group.responses]
     golden = [response for response in responses if response.source == "expert"]
     assert {response.rewards["exact"] for response in golden} == {1.0}
