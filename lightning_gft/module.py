@@ -76,14 +76,10 @@ class GFTLitModule(LightningModule):
 
     Example:
         >>> from lightning_gft import ExactMatchReward, ExpertSource, GFTLoss, ScratchPolicy, SelfSource
-        >>> module = GFTLitModule(
-        ...     policy=ScratchPolicy(alphabet="0123456789+-="),
-        ...     sampler=GroupSampler(
-        ...         sources={"expert": ExpertSource(), "self": SelfSource(num_generations=7)},
-        ...         rewards={"accuracy": ExactMatchReward()},
-        ...     ),
-        ...     loss=GFTLoss(),
+        >>> sampler = GroupSampler(
+        ...     sources={"expert": ExpertSource(), "self": SelfSource(7)}, rewards={"accuracy": ExactMatchReward()}
         ... )
+        >>> module = GFTLitModule(policy=ScratchPolicy("0123456789+-="), sampler=sampler, loss=GFTLoss())
         >>> module.automatic_optimization
         False
     """
