@@ -168,9 +168,8 @@ class EndpointSource(ResponseSource):
         self.prepare(prompts)
         replies = [self._replies(prompts, index, asked) for index, asked in enumerate(self._questions(prompts))]
         self._figures.add("seconds", time.perf_counter() - started)
-        if not self.params.sampling.greedy:
-            self._figures.warn_of_equal([[reply.text for reply in given] for given in replies])
         texts = [[text for reply in given if (text := self._demonstration(reply)) is not None] for given in replies]
+        self._figures.warn_of_equal(texts)
         if prompts.encoder is None:
             return [[Response(policy.encode(text)) for text in given] for given in texts]
         encoded = prompts.encoder.encode(prompts, texts)

@@ -189,7 +189,7 @@ def test_what_the_students_template_does_not_write_is_counted(tmp_path: Path):
 def test_equal_replies_are_told(tmp_path: Path):
     with serving(says("2")) as server:
         source = source_of(server, tmp_path, num_responses=2)
-        with pytest.warns(UserWarning, match="all 2 replies to each of 2 prompts are equal; let the server draw"):
+        with pytest.warns(UserWarning, match="the replies to each of 2 prompts are all equal; let the server draw"):
             texts(source, "1+1=", "2+0=")
         source.close()
 
