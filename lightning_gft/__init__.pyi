@@ -20,6 +20,9 @@ from lightning_gft.data import PromptDataModule as PromptDataModule
 from lightning_gft.data import RowFilter as RowFilter
 from lightning_gft.distributed import FSDP2Strategy as FSDP2Strategy
 from lightning_gft.evaluation import Evaluation as Evaluation
+from lightning_gft.gym.datamodule import ReasoningGymDataModule as ReasoningGymDataModule
+from lightning_gft.gym.reward import ReasoningGymReward as ReasoningGymReward
+from lightning_gft.gym.tasks import GymTask as GymTask
 from lightning_gft.losses import AnchoredSFTLoss as AnchoredSFTLoss
 from lightning_gft.losses import CHORDLoss as CHORDLoss
 from lightning_gft.losses import CHORDPhiLoss as CHORDPhiLoss
@@ -55,12 +58,14 @@ from lightning_gft.rectifiers import CoefficientRectifier as CoefficientRectifie
 from lightning_gft.rectifiers import ContinuousCoefficientRectifier as ContinuousCoefficientRectifier
 from lightning_gft.rectifiers import DynamicCoefficientRectifier as DynamicCoefficientRectifier
 from lightning_gft.rectifiers import IdentityRectifier as IdentityRectifier
+from lightning_gft.rewards import CodeExecutionReward as CodeExecutionReward
 from lightning_gft.rewards import ExactMatchReward as ExactMatchReward
 from lightning_gft.rewards import FormatReward as FormatReward
 from lightning_gft.rewards import FunctionReward as FunctionReward
 from lightning_gft.rewards import GatedSum as GatedSum
 from lightning_gft.rewards import JudgedReward as JudgedReward
 from lightning_gft.rewards import MathAccuracyReward as MathAccuracyReward
+from lightning_gft.rewards import HTTPReward as HTTPReward
 from lightning_gft.rewards import NumericReward as NumericReward
 from lightning_gft.rewards import Reward as Reward
 from lightning_gft.rewards import RewardTotal as RewardTotal
@@ -83,6 +88,7 @@ from lightning_gft.sources import MostDifferent as MostDifferent
 from lightning_gft.sources import OnlyCorrect as OnlyCorrect
 from lightning_gft.sources import ResponseSource as ResponseSource
 from lightning_gft.sources import SelfSource as SelfSource
+from lightning_gft.sources import StoredSource as StoredSource
 from lightning_gft.sources import TeacherSource as TeacherSource
 from lightning_gft.teachers import DemonstrationTeacher as DemonstrationTeacher
 from lightning_gft.teachers import ModelTeacher as ModelTeacher

@@ -43,6 +43,8 @@ CONSTRUCTORS = {
     "reduction='token-mean', max_completion_length=None",
     "CHORDPhiLoss": "mu=0.1, own=None, reduction='token-mean', max_completion_length=None",
     "ChosenSource": "within, num_responses, by=None, drop_duplicates=True",
+    "CodeExecutionReward": "runs_model_code=False, tests_column=None, partial=False, seconds=6.0, memory_mb=1024, "
+    "workers=None, allow=(), weight=1.0",
     "ContinuousCoefficientRectifier": "threshold=0.7, **kwargs",
     "DFTLoss": "reduction='token-mean', floor=0.0",
     "DemonstrationTeacher": r"template='{prompt}\n\nThis is an example for a response to the question:\n"
@@ -62,7 +64,7 @@ CONSTRUCTORS = {
     "FSDP2Strategy": "reshard_after_forward=True, cpu_offload=False, save_distributed_checkpoint=True, "
     "process_group_backend=None, timeout=datetime.timedelta(seconds=1800)",
     "FormatReward": "pattern, full_match=True, weight=1.0, special_tokens=False",
-    "FunctionReward": "function, weight=1.0, special_tokens=False",
+    "FunctionReward": "function, weight=1.0, special_tokens=False, timeout=None, failed_score=0.0, memory_mb=None",
     "GFTLitModule": "policy, sampler, loss, optimizer=Ellipsis, lr_scheduler=None, evaluation=None, "
     "updates_per_batch=1, micro_batch_tokens=16384, gradient_clip_val=1.0, "
     "max_nonfinite_updates=5, max_uninformative_batches=100",
@@ -77,13 +79,15 @@ CONSTRUCTORS = {
     "overlong_prompts='error', overlong_demonstrations='drop', train_split='train', "
     "val_split=None, test_split=None, val_path=None, test_path=None, max_train_rows=None, "
     "max_val_rows=None, batch_size=8, eval_batch_size=64, shuffle=True, seed=0, "
-    "num_workers=0, unfinished_demonstrations='drop', conversation_column=None, "
+    "num_workers=0, conversation_column=None, "
     "chat_template_kwargs=None, response_prefix='', keep=None",
     "GroupNormalizedAdvantage": "eps=1e-06, scale='group', over='group'",
     "GroupSampler": "sources, rewards, advantage=None, num_groups=None, total=None",
     "GroupWriter": "path",
     "HPTLoss": "gate=0, correct_reward=1.0, own=None, reduction='group-mean'",
     "HighestReward": "reward=None",
+    "HTTPReward": "url, columns=(), batch_size=64, concurrency=4, timeout=60.0, max_retries=5, api_key_env=None, "
+    "weight=1.0, special_tokens=False",
     "HuggingFaceExport": "path=None, torch_dtype=None, merge=False",
     "IWSFTLoss": "min_weight=0.2, max_weight=1.8, reduction='token-mean'",
     "IdentityRectifier": "**kwargs",
@@ -123,8 +127,9 @@ CONSTRUCTORS = {
     "learning_rate=None, lr_scheduler=None, updates_per_batch=None, reference='run', "
     "max_steps=None, max_epochs=None, until=None, total=None",
     "StageSchedule": "stages, dirpath=None, save=True",
+    "StoredSource": "stored='self', as_source=None, num_responses=4",
     "TeacherSource": "num_responses=3",
-    "TimeLimitedReward": "reward, seconds",
+    "TimeLimitedReward": "reward, seconds, failed_score=None, memory_mb=None",
     "TransformersEngine": "max_batch_size=1024",
     "WeightedSum": "",
     "WarmupSchedule": "name='cosine', warmup_steps=0, warmup_ratio=0.0, min_lr_ratio=0.0, decay_ratio=0.2",

@@ -42,7 +42,7 @@ class Judge:
     float_rounding: int = 6
     numeric_precision: int = 15
 
-    def setup(self) -> None:
+    def preload(self) -> None:
         """Load what the first answer would else have to wait for."""
         begin()
 

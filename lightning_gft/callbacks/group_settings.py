@@ -27,7 +27,7 @@ def prediction_info(trainer: Trainer, module: GFTLitModule) -> StoredInfo:
         module: With its policy loaded.
     """
     datasets = [getattr(loader, "dataset", None) for loader in _loaders(trainer)]
-    lengths = [len(rows) if hasattr(rows, "__len__") else None for rows in datasets]
+    lengths = [_length(rows) for rows in datasets]
     info = StoredInfo(
         tokenizer=tokenizer_fingerprint(module.policy.tokenizer),
         rewards={name: float(reward.weight) for name, reward in module.sampler.rewards.items()},
@@ -79,8 +79,12 @@ def _sampler_settings(module: GFTLitModule) -> dict[str, str]:
 def _describe_rows(rows: Any) -> str:
     """Return how many rows there are and, of this package's datamodules, a digest of all that is in them."""
     if not isinstance(rows, list) or not all(isinstance(row, Example) for row in rows):
-        return f"{type(rows).__name__} of {len(rows)} rows" if hasattr(rows, "__len__") else type(rows).__name__
+        return f"{type(rows).__name__} of {_length(rows)} rows"
     return f"{len(rows)} rows ({_digest(rows)})"
+
+
+def _length(rows: Any) -> int | None:
+    return len(rows) if hasattr(rows, "__len__") else None
 
 
 def _batch_size(loader: Any) -> str:

@@ -30,6 +30,11 @@ from lightning_gft.cli.summary import print_figures, print_kept, print_measured
 from lightning_gft.cli.trainer import GFTTrainer
 from lightning_gft.module import GFTLitModule
 
+_WITHOUT_WEIGHTS = ("inspect",)
+_WITHOUT_A_RUN = ("export", *_WITHOUT_WEIGHTS)
+_ON_ANY_MACHINE = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto", "precision": "32-true"}
+"""What a configuration for a cluster is looked at with, on a machine without GPUs too."""
+
 
 class GFTCLI(LightningCLI):
     """LightningCLI for :class:`~lightning_gft.GFTLitModule` and any datamodule.
@@ -76,7 +81,7 @@ class GFTCLI(LightningCLI):
         skipped["validate"].add("verbose")
         skipped["test"].add("verbose")
         skipped["predict"].add("return_predictions")
-        return {**skipped, "export": {"model", "datamodule"}}
+        return {**skipped, "export": {"model", "datamodule"}, "inspect": {"model", "datamodule"}}
 
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -84,7 +89,7 @@ class GFTCLI(LightningCLI):
         check_trainer(config)
         root = str(config["default_root_dir"] or Path.cwd())
         check_writable("trainer.default_root_dir", root)
-        if self.config["subcommand"] == "export":
+        if self.config["subcommand"] in _WITHOUT_A_RUN:
             kwargs["logger"] = False
         elif config["logger"] in (None, True) and not (config["fast_dev_run"] or config["barebones"]):
             kwargs["logger"] = self._own_loggers = default_loggers(root)
@@ -99,6 +104,8 @@ class GFTCLI(LightningCLI):
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(AtomicCheckpointIO())
         callbacks.append(StopBetweenSteps(self.stop_request))
+        if self.config["subcommand"] in _WITHOUT_WEIGHTS:
+            kwargs |= _ON_ANY_MACHINE
         trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
         check_port(trainer.world_size)
         return trainer
@@ -135,6 +142,6 @@ class GFTCLI(LightningCLI):
         config = self.config[self.config["subcommand"]]
         if "weights_only" in config and config["weights_only"] is None:
             config["weights_only"] = True  # Lightning would unpickle what comes from elsewhere
-        if config["ckpt_path"] is not None:
+        if config.get("ckpt_path") is not None:
             resumes = self.config["subcommand"] == "fit"
             config["ckpt_path"] = find_checkpoint(config["ckpt_path"], config["trainer"], resumes=resumes)

@@ -236,11 +236,9 @@ class PromptDataModule(LightningDataModule, ABC):
             missing = sum(not example.demonstrations[role] for example in examples)
             if missing == len(examples):
                 field, overlong = encoder.columns.field_of(role), self.dropped.get(f"train/{role}", 0)
-                unfinished = left_out[f"unfinished {role} responses"]
                 raise GFTValueError(
                     f"no row has a demonstration in {field}={column!r}"
                     + (f", {overlong} are too long (the limit is {encoder.limit_name('response')})" if overlong else "")
-                    + (f", {unfinished} are unfinished" if unfinished else "")
                     + f": correct the data{', raise the limit' if overlong else ''}, or set `{field}: null`"
                 )
             if missing:

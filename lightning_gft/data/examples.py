@@ -12,6 +12,7 @@ from lightning_gft.checks import check_count, shorten
 from lightning_gft.data.columns import Columns, Row
 from lightning_gft.data.errors import naming_rows, row_name
 from lightning_gft.data.prompts import prompt_text
+from lightning_gft.data.stored_responses import encode_stored
 from lightning_gft.data.tokenization import PromptEncoder
 from lightning_gft.errors import GFTValueError
 from lightning_gft.types import Response
@@ -34,6 +35,7 @@ class Example:
         row: Its position in the data as loaded, by which errors name it.
         messages: The prompt as a conversation: what the chat template rendered, or one message of the user.
         left_out: How many demonstrations count as missing, by what errors call them.
+        stored: Responses of an earlier run by what they were then, where the row is a group that was kept.
     """
 
     prompt_ids: list[int]
@@ -44,6 +46,7 @@ class Example:
     row: int | str
     messages: Messages = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
+    stored: dict[str, list[Response]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,7 @@ class ExampleEncoder:
         with naming_rows([cell for *_, cell in given]):
             ids = self.prompts.encode_responses([prompt for prompt, *_ in given], [answer for _, answer, _ in given])
         responses = map(Response, ids)
+        stored = encode_stored(self.prompts, prompts, texts)
         return [
             Example(
                 prompt_ids=prompt.token_ids,
@@ -136,8 +140,9 @@ class ExampleEncoder:
                 row=text.row,
                 messages=prompt.conversation.messages,
                 left_out=text.left_out,
+                stored=kept_before,
             )
-            for text, prompt in zip(texts, prompts, strict=True)
+            for text, prompt, kept_before in zip(texts, prompts, stored, strict=True)
         ]
 
     def fit(self, example: Example) -> tuple[Example | None, Counter[str]]:
@@ -148,10 +153,17 @@ class ExampleEncoder:
         """
         if not self._prompt_fits(example):
             return None, Counter({"prompt": 1})
-        given = example.demonstrations
-        kept = {role: [answer for answer in given[role] if self._fits(answer, role, example)] for role in given}
-        dropped = Counter({role: len(given[role]) - len(kept[role]) for role in given})
-        return replace(example, demonstrations=kept), +dropped
+        kept, dropped = {}, Counter[str]()
+        for role, given in example.demonstrations.items():
+            column = self.columns.demonstration_columns[role]
+            kept[role] = [each for each in given if self._fits(each, f"{role} demonstration", column, example)]
+            dropped[role] = len(given) - len(kept[role])
+        stored = {}
+        for source, given in example.stored.items():
+            what = f"stored {source} response"
+            stored[source] = [each for each in given if self._fits(each, what, "completion", example)]
+            dropped[f"stored {source}"] = len(given) - len(stored[source])
+        return replace(example, demonstrations=kept, stored=stored), +dropped
 
     @property
     def window(self) -> int:
@@ -179,12 +191,11 @@ class ExampleEncoder:
         beyond = f"to which {self._window_name()} leaves no room for an answer" if length >= self.window else ""
         return self._is_short(example, column, "prompt", length, "prompt", beyond)
 
-    def _fits(self, response: Response, role: str, example: Example) -> bool:
+    def _fits(self, response: Response, what: str, column: str, example: Example) -> bool:
         length = len(response.token_ids)
         whole = len(example.prompt_ids) + length
         beyond = f"{whole} with its prompt, more than {self._window_name()}" if whole > self.window else ""
-        column = self.columns.demonstration_columns[role]
-        return self._is_short(example, column, f"{role} demonstration", length, "response", beyond)
+        return self._is_short(example, column, what, length, "response", beyond)
 
     def _is_short(self, example: Example, column: str, what: str, length: int, part: str, beyond: str) -> bool:
         """Return whether a prompt or a response may stay, and refuse it where longer ones are errors."""

@@ -7,6 +7,7 @@ from lightning_gft.sources.chosen import ChosenSource
 from lightning_gft.sources.dataset import DatasetSource, ExpertSource, TeacherSource
 from lightning_gft.sources.endpoint import EndpointSource
 from lightning_gft.sources.policy import SelfSource
+from lightning_gft.sources.stored import StoredSource
 from lightning_gft.sources.wrapper import SourceWrapper
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "ResponseSource",
     "SelfSource",
     "SourceWrapper",
+    "StoredSource",
     "TeacherSource",
     "check_given",
 ]

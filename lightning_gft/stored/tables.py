@@ -88,7 +88,8 @@ def _written(name: str, value: Any, group: StoredGroup) -> str:
     try:
         return to_json(value)
     except TypeError as error:
-        raise GFTTypeError(f"column {name!r} of row {group.row}: {error}; take the column out of the data") from error
+        where = f"column {name!r}" if group.row is None else f"row {group.row} (counting from 0), column {name!r}"
+        raise GFTTypeError(f"{where}: {error}; take the column out of the data") from error
 
 
 def _by_group(rows: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

@@ -92,6 +92,8 @@ class PromptBatch:
         places: Position of each prompt in the batch of all ranks. Its random choices follow from there, so that they
             do not depend on the number of ranks; ``None`` where positions are not known.
         encoder: Encodes further responses; ``None`` where the batch is not one of this package's datamodules.
+        stored: Responses of an earlier run by what they were then, ``"expert"``, ``"teacher"`` and ``"self"``: for each
+            prompt any number of them. Empty unless the data are groups that were kept.
     """
 
     prompt_ids: list[list[int]]
@@ -104,6 +106,7 @@ class PromptBatch:
     rows: list[int | str] = field(default_factory=list)
     places: list[int] | None = None
     encoder: ResponseEncoder | None = field(default=None, repr=False, compare=False)
+    stored: dict[str, list[list[Response]]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.prompt_ids)
@@ -124,6 +127,7 @@ class PromptBatch:
             references=self.references[index],
             demonstrations={role: given[index] for role, given in self.demonstrations.items()},
             columns={name: values[index] for name, values in self.columns.items()},
+            stored={source: given[index] for source, given in self.stored.items()},
             messages=self.messages[index],
             rows=self.rows[index],
             places=places[index],
