@@ -17,13 +17,14 @@ Algebra = Callable[[str, str], bool]
 
 _SEVERAL = ("list", "set", "tuple", "interval", "union")
 _RELATION = re.compile(r"[<>]|\\(?:leq|geq|neq|in|subset)(?![a-z])")
+_OF_SETS = re.compile(_RELATION.pattern + r"|\\(?:mathbb|emptyset|cup|cap|setminus|mid)(?![a-z])|\\\{")
 _WITH_UNIT = re.compile(
     r"(?P<formula>.*[0-9})a-z]) ?(?:\\text\{ ?(?P<set>[^{}]*)\}|(?<=[0-9)}]) (?P<plain>[A-Za-z]{2,}(?:[ /][A-Za-z]+)*))"
     r"(?:\^\{?(?P<power>[0-9])\}?)?",
     re.DOTALL,
 )
 _BASED = re.compile(r"(?P<digits>[0-9][0-9A-Za-z]*)(?:_\{?(?P<base>[0-9]+)\}?)?")
-_TWO_NUMBERS = re.compile(r"[0-9] [0-9]+(?![0-9]* ?/)")
+_TWO_NUMBERS = re.compile(r"(?<![_^0-9.,])[0-9.,]*[0-9] [0-9]+(?![0-9]* ?/)")
 """Numbers side by side, which math-verify would multiply."""
 _LONGEST_FORMULA = 1_000
 """Characters of a formula that may be an answer."""
@@ -81,9 +82,9 @@ class Comparer:
         """Compare a set with a condition or a name: ``[3, \\infty)`` with ``x \\geq 3``."""
         if {answer.kind, expected.kind} in ({"tuple", "interval"}, {"tuple", "set"}):
             return False
-        return read_quantity((answer if answer.kind == "one" else expected).text) is None and self.algebra(
-            answer.text, expected.text
-        )
+        single = answer if answer.kind == "one" else expected
+        is_set = single.kind != "one" or _OF_SETS.search(single.text) is not None
+        return is_set and self.algebra(answer.text, expected.text)
 
     def _ordered(self, answers: Sequence[Shape], expected: Sequence[Shape]) -> bool:
         return len(answers) == len(expected) and all(map(self.agree, answers, expected))

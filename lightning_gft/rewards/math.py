@@ -14,6 +14,7 @@ from lightning_gft.checks import check_count
 from lightning_gft.errors import GFTValueError
 from lightning_gft.extras import require
 from lightning_gft.rewards.judged import JudgedReward
+from lightning_gft.rewards.math_task import MathTask
 from lightning_gft.rewards.pool import Failed
 from lightning_gft.rewards.text import alternatives, shown
 
@@ -68,7 +69,7 @@ class MathAccuracyReward(JudgedReward):
         self.numeric_precision = check_count("numeric_precision", numeric_precision, least=1, most=1000, of=of)
         self._judge_of = Judge(self.float_rounding, self.numeric_precision)
         super().__init__(
-            self._judge_of,
+            MathTask(self._judge_of, seconds),
             seconds=seconds,
             memory_mb=memory_mb,
             workers=workers,
