@@ -23,11 +23,12 @@ _WITH_UNIT = re.compile(
     r"(?:\^\{?(?P<power>[0-9])\}?)?",
     re.DOTALL,
 )
-_BASED = re.compile(r"(?P<digits>[0-9][0-9A-Za-z]*)(?:_\{?(?P<base>[0-9]+)\}?)?")
+_BASED = re.compile(r"(?P<digits>[0-9A-Fa-f]+)(?:_\{?(?P<base>[0-9]+)\}?)?")
 _TWO_NUMBERS = re.compile(r"(?<![_^0-9.,])[0-9.,]*[0-9] [0-9]+(?![0-9]* ?/)")
 """Numbers side by side, which math-verify would multiply."""
 _LONGEST_FORMULA = 1_000
 """Characters of a formula that may be an answer."""
+_VARIABLE = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z](?![a-zA-Z])")
 _DEGREES = re.compile(r" ?\^ ?(?:\{ ?\\circ ?\}|\\circ) ?")
 
 
@@ -80,7 +81,9 @@ class Comparer:
 
     def _as_sets(self, answer: Shape, expected: Shape) -> bool:
         """Compare a set with a condition or a name: ``[3, \\infty)`` with ``x \\geq 3``."""
-        if {answer.kind, expected.kind} in ({"tuple", "interval"}, {"tuple", "set"}):
+        if {answer.kind, expected.kind} == {"tuple", "interval"}:
+            return self._alike(answer, expected)  # an open one, and what is written as a tuple
+        if {answer.kind, expected.kind} == {"tuple", "set"}:
             return False
         single = answer if answer.kind == "one" else expected
         is_set = single.kind != "one" or _OF_SETS.search(single.text) is not None
@@ -135,10 +138,15 @@ class Comparer:
 
     def _by_algebra(self, answer: str, expected: str, expects_number: bool) -> bool:
         if len(sides := top_level(answer, "=")) > 1 and len(top_level(expected, "=")) == 1:
-            return self.equal(sides[-1], expected)
+            numbers = [number for side in sides[:-1] if (number := read_quantity(side)) is not None]
+            last = read_quantity(sides[-1])
+            is_true = last is None or all(self.same_quantity(number, last) for number in numbers)
+            return is_true and self.equal(sides[-1], expected)
         if len(answer) > _LONGEST_FORMULA or _TWO_NUMBERS.search(answer):
             return False
         if expects_number and not any(character.isdigit() or character in "\\ei" for character in answer):
+            return False
+        if _differ_in_case(answer, expected):
             return False
         answer, unit = _without_unit(answer)
         expected, wanted_unit = _without_unit(expected)
@@ -180,6 +188,8 @@ def _in_base(answer: str, expected: str) -> bool | None:
     number, wanted = _BASED.fullmatch(answer), _BASED.fullmatch(expected)
     if number is None or wanted is None or not (number["base"] or wanted["base"]):
         return None
+    if not (number["digits"] + wanted["digits"]).isdigit() and {number["base"], wanted["base"]} != {"16"}:
+        return None
     same_base = number["base"] == wanted["base"] or not (number["base"] and wanted["base"])
     return same_base and number["digits"].upper() == wanted["digits"].upper()
 
@@ -187,6 +197,12 @@ def _in_base(answer: str, expected: str) -> bool | None:
 def _full(shape: Shape, other: Shape) -> str:
     """Return a value with its name where the other is an equation without: "y = 2x + 1" beside "y - 2x = 1"."""
     return f"{shape.name} = {shape.text}" if shape.name and not other.name and "=" in other.text else shape.text
+
+
+def _differ_in_case(answer: str, expected: str) -> bool:
+    """Say whether a variable is large in one formula and small in the other, which is the same to math-verify."""
+    mine, theirs = (set(_VARIABLE.findall(text)) for text in (answer, expected))
+    return any(letter.swapcase() in theirs - mine for letter in mine - theirs)
 
 
 def _without_unit(text: str) -> tuple[str, str]:

@@ -44,6 +44,7 @@ _SPELLINGS = {
 }
 _FONTS = "text(?:bf|it|rm|sf|tt|sc|normal|up)?|math(?:rm|bf|it|sf|tt|cal|normal)|mbox|hbox|emph|underline|boldsymbol|bm"
 _FONT = re.compile(rf"\\(?:{_FONTS})\*?\s*(?=\{{)")
+_UNSEEN = re.compile(r"\\(?:[hv]?phantom|hspace|vspace|label|tag)\*?\{[^{}]*\}")
 _TEXT = re.compile(r"\\text\{([^{}]*)\}")
 _COMMAND = re.compile(r"\\([a-zA-Z]+|.)", re.DOTALL)
 _PYTHON_POWER = re.compile(r"(?<=[\w)}\]]) ?\*\* ?(?=[\w({\\-])")
@@ -75,7 +76,7 @@ def tidy(text: str) -> str:
     """
     text = _ascii(_INVISIBLE.sub("", text)).replace("{,}", ",").replace("\\$", "").replace("$", "")
     if "\\" in text:
-        text = _FONT.sub(r"\\text", text)
+        text = _FONT.sub(r"\\text", _UNSEEN.sub("", text))
         text = _COMMAND.sub(lambda match: _SPELLINGS.get(match[1], match[0]), text)
     if "*" in text:
         text = _STARS.sub("", _PYTHON_POWER.sub("^", text))
@@ -85,7 +86,9 @@ def tidy(text: str) -> str:
     if "sqrt" in text:
         text = _ROOT_OF_GROUP.sub(r"\\sqrt{\1}", _ROOT.sub(r"\\sqrt ", text))
     text = _WORD.sub(lambda match: _WORDS[match[0]], text)
-    return _without_braces(_SPACE.sub(" ", text).lstrip(_BEFORE).rstrip(_AFTER))
+    text = _SPACE.sub(" ", text).lstrip(_BEFORE).rstrip(_AFTER)
+    text = text.removeprefix(r"\approx ").lstrip("= ").rstrip("= ")
+    return _without_braces(text)
 
 
 def unwrapped(text: str) -> str:
