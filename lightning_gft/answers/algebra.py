@@ -64,7 +64,9 @@ def parse_formula(formula: str) -> tuple[Any, ...]:
         ),
     )
     one_line = " ".join(formula.split())
-    return tuple(parse(f"${one_line}$", [config], fallback_mode="no_fallback", parsing_timeout=None, raise_on_error=True))
+    return tuple(
+        parse(f"${one_line}$", [config], fallback_mode="no_fallback", parsing_timeout=None, raise_on_error=True)
+    )
 
 
 def equal_by_algebra(answer: str, expected: str, *, float_rounding: int = 6, numeric_precision: int = 15) -> bool:
@@ -140,8 +142,12 @@ def _value_at_a_point(formula: Any) -> Any:
 
     if not isinstance(formula, Expr) or formula.has(Integral, Sum, Product, Limit, Derivative, AppliedUndef):
         return None
-    point = {symbol: Float(0.3 + zlib.crc32(symbol.name.encode()) % 997 / 613, _DIGITS) for symbol in formula.free_symbols}
-    point.update((symbol, {"i": I, "e": E}[symbol.name]) for symbol in formula.free_symbols if symbol.name in ("i", "e"))
+    point = {
+        symbol: Float(0.3 + zlib.crc32(symbol.name.encode()) % 997 / 613, _DIGITS) for symbol in formula.free_symbols
+    }
+    point.update(
+        (symbol, {"i": I, "e": E}[symbol.name]) for symbol in formula.free_symbols if symbol.name in ("i", "e")
+    )
     real, imaginary = formula.subs(point).evalf(_DIGITS).as_real_imag()
     if not all(part.is_Number and part.is_finite for part in (real, imaginary)):
         return None

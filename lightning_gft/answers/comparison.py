@@ -80,7 +80,7 @@ class Comparer:
         return False
 
     def _as_sets(self, answer: Shape, expected: Shape) -> bool:
-        """Compare a set with a condition or a name: ``[3, \\infty)`` with ``x \\geq 3``."""
+        r"""Compare a set with a condition or a name: ``[3, \infty)`` with ``x \geq 3``."""
         if {answer.kind, expected.kind} == {"tuple", "interval"}:
             return self._alike(answer, expected)  # an open one, and what is written as a tuple
         if {answer.kind, expected.kind} == {"tuple", "set"}:

@@ -118,10 +118,8 @@ def _after_marker(text: str) -> str | None:
 
 
 def _after_phrase(text: str) -> str | None:
-    last = None
-    for last in _PHRASE.finditer(text):
-        pass
-    return None if last is None else text[last.end() :].lstrip(_EMPHASIS + "\n:=")
+    phrases = list(_PHRASE.finditer(text))
+    return text[phrases[-1].end() :].lstrip(_EMPHASIS + "\n:=") if phrases else None
 
 
 def _clause(text: str) -> str:

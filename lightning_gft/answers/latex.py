@@ -5,23 +5,19 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from lightning_gft.answers.typography import spell_out_fractions
+from lightning_gft.answers.typography import spell_out_fractions, spell_out_powers
 
 _INVISIBLE = re.compile("[\u0000-\u0008\u000e-\u001f\u007f\u00ad\u200b-\u200f\u2060\ufeff\ud800-\udfff]")
+_SIGNS = r"""
+    × \times; · \cdot; ⋅ \cdot; ∙ \cdot; ÷ /; ± \pm; ∓ \mp; ≤ \leq; ≥ \geq; ≠ \neq; ≈ \approx; ∞ \infty; ∪ \cup; ∩ \cap
+    ∈ \in; ∅ \emptyset; ℝ \mathbb{R}; ∠ \angle; √ \sqrt; ° ^\circ
+    α \alpha; β \beta; γ \gamma; δ \delta; ε \epsilon; θ \theta; λ \lambda; μ \mu; π \pi; ρ \rho; σ \sigma; τ \tau
+    φ \phi; ω \omega; Δ \Delta; Σ \Sigma; Ω \Omega
+"""  # noqa: RUF001
 _CHARACTERS = {
     **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\uff0d"), "-"),
-    **{ord(character): command + " " for character, command in zip("×·⋅∙÷±∓≤≥≠≈∞∪∩∈∅ℝ∠", [
-        r"\times", r"\cdot", r"\cdot", r"\cdot", "/", r"\pm", r"\mp", r"\leq", r"\geq", r"\neq", r"\approx", r"\infty",
-        r"\cup", r"\cap", r"\in", r"\emptyset", r"\mathbb{R}", r"\angle",
-    ], strict=True)},
-    **{ord(character): rf"\{name} " for character, name in zip("αβγδεθλμπρστφωΔΣΩ", [
-        "alpha", "beta", "gamma", "delta", "epsilon", "theta", "lambda", "mu", "pi", "rho", "sigma", "tau", "phi",
-        "omega", "Delta", "Sigma", "Omega",
-    ], strict=True)},
-    **{ord(character): f"^{{{digit}}}" for digit, character in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
-    ord("°"): r"^\circ ",
-    ord("√"): r"\sqrt ",
-    ord("₂"): "_2",
+    **{ord(sign): command + " " for sign, command in map(str.split, _SIGNS.replace("\n", ";").strip("; ").split(";"))},
+    **{ord(digit): f"_{number}" for number, digit in enumerate("₀₁₂₃₄₅₆₇₈₉")},
 }
 _SPELLINGS = {
     **dict.fromkeys(["dfrac", "tfrac", "cfrac"], r"\frac"),
@@ -58,7 +54,7 @@ _WORDS = {
 _WORD = re.compile(rf"(?<![\\a-zA-Z])(?:{'|'.join(_WORDS)})(?![a-zA-Z])")
 _COMPARED = {"<=": r"\leq ", ">=": r"\geq ", "!=": r"\neq "}
 _SPACE = re.compile(r"\s+")
-_BEFORE = " ,;:`\"*_"
+_BEFORE = ' ,;:`"*_'
 _AFTER = _BEFORE + "."
 
 
@@ -104,7 +100,7 @@ def unwrapped(text: str) -> str:
 def _ascii(text: str) -> str:
     if text.isascii():
         return text
-    text = spell_out_fractions(text).translate(_CHARACTERS)
+    text = spell_out_powers(spell_out_fractions(text)).translate(_CHARACTERS)
     if text.isascii():
         return text
     digits = (str(unicodedata.decimal(character, character)) for character in text)
@@ -115,7 +111,6 @@ def _without_braces(text: str) -> str:
     while text[:1] == "{" and text[-1:] == "}" and closing(text, 0) == len(text) - 1:
         text = text[1:-1].lstrip(_BEFORE).rstrip(_AFTER)
     return text
-
 
 
 def closing(text: str, start: int) -> int:

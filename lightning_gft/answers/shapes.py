@@ -11,19 +11,23 @@ from lightning_gft.answers.numbers import read_quantity
 
 Kind = Literal["one", "list", "set", "tuple", "interval", "union", "matrix", "ratio"]
 
+_ENVIRONMENT = r"\{(?:[pbvBV]?matrix|array)\}"
 _MATRIX = re.compile(
-    r"[(\[]? ?\\begin\{(?:[pbvBV]?matrix|array)\}(?:\{[clr| ]*\})?(?P<rows>.*)\\end\{(?:[pbvBV]?matrix|array)\} ?[)\]]?",
-    re.DOTALL,
+    rf"[(\[]? ?\\begin{_ENVIRONMENT}(?:\{{[clr| ]*\}})?(?P<rows>.*)\\end{_ENVIRONMENT} ?[)\]]?", re.DOTALL
 )
 _MEMBER = re.compile(r"[A-Za-z](?:_\w)? ?\\in ?(?![a-zA-Z])")
 _CONDITION = re.compile(
-    r"\\\{ ?(?P<name>[a-z]) ?(?:\\in ?\\mathbb\{R\} ?)?(?:\\mid(?![a-z])|[|:]) ?(?P<condition>(?P=name) .+|.+ (?P=name).*)\\\}"
+    r"\\\{ ?(?P<name>[a-z]) ?(?:\\in ?\\mathbb\{R\} ?)?(?:\\mid(?![a-z])|[|:]) ?"
+    r"(?P<condition>(?P=name) .+|.+ (?P=name).*)\\\}"
 )
 _BOUNDS = re.compile(
     r"(?:(?P<left>[^<>=,]+?) ?(?P<from><|>|\\leq|\\geq) ?)?(?P<name>[A-Za-z]) ?"
     r"(?:(?P<to><|>|\\leq|\\geq) ?(?P<right>[^<>=,]+))?"
 )
-_NAME = r"(?:[A-Za-z]'?(?:_(?:\w|\{\w+\}))?(?:\([a-z]\))?|\\(?:vec|overrightarrow) ?(?:\{[A-Za-z]+\}|[A-Za-z])|\\(?!frac)[a-z]+)"
+_NAME = (
+    r"(?:[A-Za-z]'?(?:_(?:\w|\{\w+\}))?(?:\([a-z]\))?"
+    r"|\\(?:vec|overrightarrow) ?(?:\{[A-Za-z]+\}|[A-Za-z])|\\(?!frac)[a-z]+)"
+)
 _NAMED = re.compile(rf"(?P<name>{_NAME}|\\angle [A-Z]+|[A-Z]+) ?(?:=|\\approx) ?(?P<value>.+)", re.DOTALL)
 _NAME_OF_SIDE = re.compile(r"(?<![\\a-z])[a-zA-Z](?![a-zA-Z])")
 _OR = re.compile(r" or |\\text\{ ?or ?\}|\\lor |\\vee ")
@@ -70,14 +74,15 @@ def read_shape(text: str, depth: int = 0) -> Shape:
         return bracketed
     if read_quantity(text) is not None:
         return Shape("one", text)
-    for kind, pieces in (("union", _split(text, r"\cup")), ("list", _items(text))):
+    several: tuple[tuple[Kind, list[str]], ...] = (("union", _split(text, r"\cup")), ("list", _items(text)))
+    for kind, pieces in several:
         if len(pieces) > 1:
-            return _together(kind, text, [read_shape(piece, depth + 1) for piece in pieces])  # type: ignore[arg-type]
+            return _together(kind, text, [read_shape(piece, depth + 1) for piece in pieces])
     return _single(text, depth)
 
 
 def _between(text: str, bounds: re.Match[str], depth: int) -> Shape:
-    """Return the interval of ``1 < x \\leq 2`` or ``x > 3``."""
+    r"""Return the interval of ``1 < x \leq 2`` or ``x > 3``."""
     sides = [bounds[group] for group in ("left", "from", "to", "right")]
     if sides == [None] * 4 or any(_NAME_OF_SIDE.search(side or "") for side in (sides[0], sides[3])):
         return _single(text, depth)
@@ -119,6 +124,7 @@ def _together(kind: Kind, text: str, parts: list[Shape]) -> Shape:
 
 
 def _bracketed(text: str, depth: int) -> Shape | None:
+    text = _without_repeated(text)
     while True:
         opening = next((mark for mark in _DELIMITERS if text.startswith(mark)), None)
         if opening is None:
@@ -144,6 +150,13 @@ def _bracketed(text: str, depth: int) -> Shape | None:
     square = "[" in opening or "]" in close
     ends = opening + close if opening in "([" else "()"
     return Shape("interval" if square and len(parts) == 2 else "tuple", text, parts, ends)
+
+
+def _without_repeated(text: str) -> str:
+    """Return ``(((x)))`` with one bracket, and everything else as it is."""
+    repeated = min(len(text) - len(text.lstrip("(")), len(text) - len(text.rstrip(")"))) - 1
+    inner = text[repeated:-repeated] if repeated > 0 else ""
+    return inner if inner and closing(inner, 0) == len(inner) - 1 else text
 
 
 def _set(text: str, inside: str, pieces: list[str], depth: int) -> Shape | None:

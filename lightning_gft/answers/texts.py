@@ -77,4 +77,6 @@ def choice_agrees(answer: str, expected: str) -> bool | None:
 
 
 def _chooses_several(answer: str, wanted: re.Match[str]) -> bool:
-    return not wanted["content"] and re.fullmatch(r"\(?[A-Z]\)?(?: ?(?:,|or|and|/|&) ?\(?[A-Z]\)?)+", answer) is not None
+    return (
+        not wanted["content"] and re.fullmatch(r"\(?[A-Z]\)?(?: ?(?:,|or|and|/|&) ?\(?[A-Z]\)?)+", answer) is not None
+    )

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from lightning_gft.checks import check_count, check_number
 from lightning_gft.errors import GFTValueError
+from lightning_gft.extras import require
 from lightning_gft.policy.adapter_files import check_adapter_folder, check_agreement, read_adapter_config
 from lightning_gft.policy.adapter_modules import (
     EMBEDDINGS,
@@ -25,7 +26,6 @@ from lightning_gft.policy.adapter_modules import (
     untie_adapted,
     warn_of_rank,
 )
-from lightning_gft.extras import require
 from lightning_gft.policy.files import in_a_line
 from lightning_gft.policy.target_modules import check_modules, check_pattern
 

@@ -59,7 +59,7 @@ class JudgedReward(Reward):
 
     def __init__(
         self,
-        task: Callable[[Any], float | None],
+        task: Callable[[Any], float | Failed | None],
         *,
         seconds: float = 5.0,
         memory_mb: int | None = 1024,

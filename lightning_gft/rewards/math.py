@@ -100,7 +100,9 @@ class MathAccuracyReward(JudgedReward):
                 self._read([text])
                 verdict = self._readable[text]
             if isinstance(verdict, Failed):
-                raise GFTValueError(f"{_EXPECTED}, got {shown(text)}, whose reading {verdict.message}; correct the data")
+                raise GFTValueError(
+                    f"{_EXPECTED}, got {shown(text)}, whose reading {verdict.message}; correct the data"
+                )
             if not verdict:
                 raise GFTValueError(
                     f"{_EXPECTED}, got {shown(text)}, which cannot be read; correct the data, or choose the column "

@@ -29,7 +29,8 @@ def _powers() -> Iterator[str]:
 
 def _factorials() -> Iterator[str]:
     return _formulas(
-        r"\binom{10^9}{10^8+N}", "N000000!", "(N!)!!", "((9!)!+N)!", r"\binom{N99999}{50000}", r"\frac{N00000!}{99999!}",
+        r"\binom{10^9}{10^8+N}", "N000000!", "(N!)!!", "((9!)!+N)!", r"\binom{N99999}{50000}",
+        r"\frac{N00000!}{99999!}",
         r"\prod_{k=1}^{1000000} (k+N)", r"\sum_{k=1}^{10^9} k^N", r"\sum_{k=1}^{\infty} \frac{1}{k^{N.5}}",
         r"\gcd(10^{5000}+N, 10^{4999})", r"\lfloor 10^{10^{N}} \rfloor", r"\sum_{a=1}^{999} \sum_{b=1}^{999} a^b+N",
     )  # fmt: skip
@@ -41,7 +42,8 @@ def _analysis() -> Iterator[str]:
         r"\lim_{x \to \infty} \left(1+\frac{1}{x}\right)^{x^N}", r"\sin(\sin(\sin(\sin(\sin(N^x)))))",
         r"\left(x+y+z+w\right)^{N0}", r"\left(a+b+c+d+e\right)^{20} - N", r"\frac{x^{N00}-1}{x-1}",
         r"\sqrt{2+\sqrt{3+\sqrt{5+\sqrt{7+\sqrt{11+\sqrt{N}}}}}}", r"x^{N} + x^{99} + x + 1 = 0",
-        r"\frac{d^{N0}}{dx^{N0}} e^{\sin x}", r"(1+i)^{N00}", r"\log_{1.000001} N", r"\cos(N^{40}) + \sqrt[N]{x^N + y^N}",
+        r"\frac{d^{N0}}{dx^{N0}} e^{\sin x}", r"(1+i)^{N00}", r"\log_{1.000001} N",
+        r"\cos(N^{40}) + \sqrt[N]{x^N + y^N}",
     )  # fmt: skip
 
 
