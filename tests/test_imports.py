@@ -16,11 +16,11 @@ UNTRACKED = {"runs", "build"}
 ORDER = [
     {"errors", "lazy"},
     {"answers"},
-    {"checks", "extras", "hub", "seeds", "parts"},
+    {"checks", "extras", "hub", "seeds", "parts", "sandbox"},
     {"annealing"},
     {"sampling"},
     {"types"},
-    {"functional", "optimization", "schedules", "chat"},
+    {"functional", "optimization", "schedules", "chat", "stored"},
     {"metrics", "data", "checkpoint"},
     {"lm", "rewards", "rectifiers", "distributed"},
     {"rollout", "advantages"},
@@ -31,6 +31,7 @@ ORDER = [
     {"evaluation"},
     {"training"},
     {"preflight"},
+    {"inspection", "rescoring"},
     {"module"},
     {"export"},
     {"callbacks"},
@@ -39,7 +40,7 @@ ORDER = [
 ]
 LAYER = {part: number for number, parts in enumerate(ORDER) for part in parts}
 APART: dict[str, set[str]] = {
-    "data": {"errors", "types", "checks", "functional", "hub", "chat"},
+    "data": {"errors", "types", "checks", "functional", "hub", "chat", "stored"},
     "report": {"errors"},
 }
 """Parts that import less than the order would allow."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from lightning_gft.answers.algebra import equal_by_algebra, parse_formula
+from lightning_gft.answers.algebra import begin, equal_by_algebra, parse_formula
 from lightning_gft.answers.comparison import Algebra, Comparer
 from lightning_gft.answers.extraction import find_answer, in_boxes
 from lightning_gft.answers.latex import tidy
@@ -25,7 +25,7 @@ class NeedsAlgebraError(Exception):
 
 @dataclass(frozen=True)
 class Judge:
-    r"""Compares answers. With algebra that may take long, and any amount of memory.
+    r"""Compares answers; a task for worker processes, as algebra may take long, and any amount of memory.
 
     Args:
         float_rounding: Decimals up to which numbers agree of which one is written with decimals.
@@ -41,6 +41,14 @@ class Judge:
 
     float_rounding: int = 6
     numeric_precision: int = 15
+
+    def preload(self) -> None:
+        """Load what the first answer would else have to wait for."""
+        begin()
+
+    def __call__(self, item: tuple[Sequence[str], Sequence[str]] | str) -> float:
+        """Return 1 where an answer is one of the references, or where a reference can be read."""
+        return float(is_readable(item) if isinstance(item, str) else self.is_right(*item))
 
     def is_right(self, answer: Sequence[str], references: Sequence[str]) -> bool:
         """Say whether an answer, as :func:`read_answer` gives it, is one of the references."""

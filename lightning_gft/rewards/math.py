@@ -14,7 +14,6 @@ from lightning_gft.checks import check_count
 from lightning_gft.errors import GFTValueError
 from lightning_gft.extras import require
 from lightning_gft.rewards.judged import JudgedReward
-from lightning_gft.rewards.math_task import MathTask
 from lightning_gft.rewards.pool import Failed
 from lightning_gft.rewards.text import alternatives, shown
 
@@ -69,7 +68,7 @@ class MathAccuracyReward(JudgedReward):
         self.numeric_precision = check_count("numeric_precision", numeric_precision, least=1, most=1000, of=of)
         self._judge_of = Judge(self.float_rounding, self.numeric_precision)
         super().__init__(
-            MathTask(self._judge_of, seconds),
+            self._judge_of,
             seconds=seconds,
             memory_mb=memory_mb,
             workers=workers,

@@ -1,13 +1,9 @@
 """A limit of time for any reward, kept by a process of its own."""
 
-import importlib
 import os
 import pickle
 import re
-import signal
-import subprocess
 import sys
-import textwrap
 import threading
 import time
 from pathlib import Path
@@ -15,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_gft import rewards
 from lightning_gft.rewards import (
     FormatReward,
     FunctionReward,
@@ -24,7 +19,7 @@ from lightning_gft.rewards import (
     TimeLimitedReward,
     score_responses,
 )
-from lightning_gft.rewards.workers import Worker
+from tests.rewards.processes import alive
 
 
 def behaves(responses, level=None):
@@ -56,13 +51,6 @@ def limited():
     reward = TimeLimitedReward(FunctionReward(behaves, weight=0.5, special_tokens=True), seconds=600)
     yield reward
     reward.close()
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_a_reward_within_limits_is_scored_as_ever_in_one_process(limited):
@@ -105,6 +93,11 @@ def test_a_hang_or_a_crash_costs_a_process_and_shows_the_response(limited, monke
     assert other != pid
 
 
+def pid_of(reward):
+    (worker,) = reward._pool._workers
+    return worker.pid
+
+
 class Counts(Reward):
     """Counts its calls in the process in which it runs, and notes its end."""
 
@@ -133,7 +126,8 @@ class Counts(Reward):
 
 def test_the_reward_within_lives_and_reports_in_its_process(tmp_path):
     reward = TimeLimitedReward(Counts(str(tmp_path / "notes")), seconds=20)
-    assert reward.compute() == {"calls": 0, "seconds": 0.0, "timeouts": 0}  # nothing is started to ask
+    failures = {"timeouts": 0, "memory": 0, "crashes": 0, "errors": 0}
+    assert reward.compute() == {"calls": 0, "seconds": 0.0, **failures}  # nothing is started to ask
     reward.setup()
     score(reward, "a", "b"), score(reward, "c")
     figures = reward.compute()
@@ -148,7 +142,7 @@ def test_the_reward_within_lives_and_reports_in_its_process(tmp_path):
     assert reward.compute().items() >= {"calls": 2, "timeouts": 1}.items()
     reward.seconds = 20
     score(reward, "e")
-    pid = reward._worker.process.pid
+    pid = pid_of(reward)
     reward.close()
     assert (tmp_path / "notes").read_text() == "closed after 1"
     assert not alive(pid)
@@ -165,8 +159,8 @@ class Lingers(Counts):
 def test_a_reward_that_hangs_when_it_is_closed_is_killed(tmp_path):
     reward = TimeLimitedReward(Lingers(str(tmp_path / "notes")), seconds=0.2)
     reward.setup()
-    pid = reward._worker.process.pid
-    with pytest.raises(RewardError, match=r"took longer than seconds=0\.2 for close, and its process was killed"):
+    pid = pid_of(reward)
+    with pytest.raises(RewardError, match=r"close took longer than seconds=0\.2, and its process was killed"):
         reward.close()
     assert not alive(pid)
 
@@ -191,74 +185,48 @@ def test_what_cannot_leave_this_process_is_named():
         score(reward, "a")
 
 
-@pytest.fixture
-def worker(limited):
-    score(limited, "a")
-    return limited._worker
+def misbehaves(responses):
+    """Score by the number of responses that came together, where none of them does any harm."""
+    for response in responses:
+        if response == "hangs":
+            re.match("(a+)+b", "a" * 40)
+        if response == "exits":
+            os._exit(3)
+        if response == "takes":
+            bytearray(2**30)
+        if response == "fails":
+            raise KeyError("boom")
+    return torch.full((len(responses),), float(len(responses)))
 
 
-def test_the_limit_covers_sending_to_a_process_that_reads_nothing(worker):
-    os.kill(worker.process.pid, signal.SIGSTOP)
-    with pytest.raises(TimeoutError):
-        worker.ask("score", {"responses": ["x" * 3_000_000]}, 0.5)
-    assert not worker.listens
-    assert worker.process.returncode == -signal.SIGKILL
-
-
-@pytest.mark.slow
-def test_an_interrupt_while_sending_ends_the_process(worker, monkeypatch):
-    def interrupt(number, frame):
-        raise KeyboardInterrupt
-
-    os.kill(worker.process.pid, signal.SIGSTOP)
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, 0.5)
+def test_with_a_score_for_failures_only_the_responses_that_fail_have_it():
+    reward = TimeLimitedReward(misbehaves, seconds=3, failed_score=-1, memory_mb=512)
     try:
-        with pytest.raises(KeyboardInterrupt):
-            worker.ask("score", {"responses": ["x" * 3_000_000]}, 600)
+        with pytest.warns(UserWarning, match="failed_score=-1") as warned:
+            assert score(reward, "a", "hangs", "exits", "b", "takes", "exits", "c") == [3, -1, -1, 3, -1, -1, 3]
+        assert score(reward, "exits") == [-1]
+        texts = [str(warning.message) for warning in warned]
+        assert len(texts) == 3, "the first of each kind"
+        assert re.search(r"TimeLimitedReward took longer than seconds=3.*failed_score=-1.*response: 'hangs'", texts[0])
+        assert re.search(r"exit status 3.* counted as crashes. response: 'exits'", texts[1])
+        assert re.search(r"needed more than memory_mb=512.* response: 'takes'", texts[2])
+        figures = {"calls": 2, "timeouts": 1, "crashes": 3, "memory": 1, "errors": 0}
+        assert reward.compute().items() >= figures.items()
+        with pytest.raises(RewardError, match=r"(?s)raised KeyError in misbehaves.*response: 'fails'"):
+            score(reward, "a", "fails", "exits")
     finally:
-        signal.signal(signal.SIGALRM, before)
-    assert not worker.listens
+        reward.close()
 
 
-def test_a_process_that_does_not_start_is_no_slow_call(monkeypatch):
-    monkeypatch.setattr("lightning_gft.rewards.workers._START_SECONDS", 0.01)
-    with pytest.raises(RewardError, match=r"did not start: its process took longer than 0\.01 s"):
-        Worker(FormatReward("a"))
+def naps(responses):
+    time.sleep(0.5 * len(responses))
+    return [1.0] * len(responses)
 
 
-def test_without_fcntl_the_module_imports_and_a_worker_says_what_it_lacks(monkeypatch):
-    monkeypatch.setitem(sys.modules, "fcntl", None)
-    monkeypatch.delitem(sys.modules, "lightning_gft.rewards.workers")
-    monkeypatch.setattr(rewards, "workers", None)  # which the import sets, and which is put back
-    fresh = importlib.import_module("lightning_gft.rewards.workers")
-    limited = fresh.TimeLimitedReward(FormatReward("a"), seconds=1)
-    with pytest.raises(RewardError, match="`TimeLimitedReward`: expected Linux or macOS"):
-        limited(prompts=["p"], responses=["a"], references=[None])
-
-
-@pytest.mark.slow
-def test_a_worker_ends_with_its_parent_even_where_it_hangs(tmp_path):
-    script = tmp_path / "main.py"
-    script.write_text(  # the main script has no guard, and is not run a second time
-        textwrap.dedent("""
-            import os, re
-            from lightning_gft.rewards import FunctionReward, TimeLimitedReward
-
-            def hangs(responses):
-                print(os.getpid(), flush=True)
-                re.match("(a+)+b", "a" * 60)
-
-            TimeLimitedReward(FunctionReward(hangs), 600)(prompts=["p"], responses=["r"], references=[None])
-        """)
-    )
-    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as parent:
-        worker = int(parent.stdout.readline())
-        assert alive(worker)
-        parent.send_signal(signal.SIGKILL)
-    for _ in range(6000):  # as only a worker that stays would need
-        if not alive(worker):
-            return
-        time.sleep(0.1)
-    os.kill(worker, signal.SIGKILL)
-    pytest.fail("the worker outlived its parent")
+def test_a_batch_that_is_too_much_together_stops_the_run():
+    reward = TimeLimitedReward(naps, seconds=1.5, failed_score=0)
+    try:
+        with pytest.raises(RewardError, match=r"took longer than seconds=1\.5"):
+            reward(prompts=["p"] * 4, responses=["r"] * 4, references=[None] * 4)
+    finally:
+        reward.close()
