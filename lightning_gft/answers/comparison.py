@@ -28,6 +28,8 @@ _TWO_NUMBERS = re.compile(r"(?<![_^0-9.,])[0-9.,]*[0-9] [0-9]+(?![0-9]* ?/)")
 """Numbers side by side, which math-verify would multiply."""
 _LONGEST_FORMULA = 1_000
 """Characters of a formula that may be an answer."""
+_INDEFINITE = re.compile(r"\\int(?![a-zA-Z_]| _)")
+"""An integral without bounds, which is the question once more."""
 _VARIABLE = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z](?![a-zA-Z])")
 _DEGREES = re.compile(r" ?\^ ?(?:\{ ?\\circ ?\}|\\circ) ?")
 
@@ -146,7 +148,9 @@ class Comparer:
             return False
         if expects_number and not any(character.isdigit() or character in "\\ei" for character in answer):
             return False
-        if _differ_in_case(answer, expected):
+        if _VARIABLE.fullmatch(answer) and _VARIABLE.fullmatch(expected):
+            return False
+        if _differ_in_case(answer, expected) or (_INDEFINITE.search(answer) and not _INDEFINITE.search(expected)):
             return False
         answer, unit = _without_unit(answer)
         expected, wanted_unit = _without_unit(expected)

@@ -157,5 +157,6 @@ def is_readable(reference: str, algebra: Algebra = _by_math_verify) -> bool:
 def _all_readable(shape: Shape, algebra: Algebra) -> bool:
     if shape.kind != "one":
         return all(_all_readable(part, algebra) for part in shape.parts)
-    known = read_quantity(shape.text) is not None or read_words(shape.text) is not None
-    return known or algebra(shape.text, shape.text)
+    text = shape.text
+    is_letter = len(text) == 1 and text.isalpha()
+    return is_letter or read_quantity(text) is not None or read_words(text) is not None or algebra(text, text)
