@@ -144,36 +144,23 @@ class Comparer:
             last = read_quantity(sides[-1])
             is_true = last is None or all(self.same_quantity(number, last) for number in numbers)
             return is_true and self.equal(sides[-1], expected)
-        if len(answer) > _LONGEST_FORMULA or _TWO_NUMBERS.search(answer):
+        if _certainly_differ(answer, expected, expects_number):
             return False
-        if expects_number and not any(character.isdigit() or character in "\\ei" for character in answer):
+        formula, unit = _without_unit(answer)
+        wanted, wanted_unit = _without_unit(expected)
+        if not unit and not wanted_unit:
+            return self.algebra(_in_radians(answer, expected), _in_radians(expected, answer))
+        ratio = _ratio_of_units(unit, wanted_unit)
+        if not ratio:
             return False
-        if _VARIABLE.fullmatch(answer) and _VARIABLE.fullmatch(expected):
-            return False
-        if _differ_in_case(answer, expected) or (_INDEFINITE.search(answer) and not _INDEFINITE.search(expected)):
-            return False
-        answer, unit = _without_unit(answer)
-        expected, wanted_unit = _without_unit(expected)
-        if unit and wanted_unit and unit != wanted_unit:
-            mine, theirs = read_unit(unit), read_unit(wanted_unit)
-            if mine is not None and theirs is not None:
-                if mine.kinds != theirs.kinds:
-                    return False
-                ratio = mine.size / theirs.size
-                answer = rf"({answer}) \cdot \frac{{{ratio.numerator}}}{{{ratio.denominator}}}"
-        if unit or wanted_unit:
-            return self.equal(answer, expected)
-        return self.algebra(_in_radians(answer, expected), _in_radians(expected, answer))
+        return self.equal(formula if ratio == 1 else rf"({formula}) \cdot {ratio}", wanted)
 
     def same_quantity(self, number: Quantity, wanted: Quantity) -> bool:
         """Say whether two numbers agree; a percentage is its number and its hundredth, a unit may be left out."""
-        value, other = number.value, wanted.value
-        if number.unit and wanted.unit and number.unit != wanted.unit:
-            mine, theirs = read_unit(number.unit), read_unit(wanted.unit)
-            if mine is not None and theirs is not None:
-                if mine.kinds != theirs.kinds:
-                    return False
-                value, other = value * mine.size, other * theirs.size
+        ratio = _ratio_of_units(number.unit, wanted.unit)
+        if not ratio:
+            return False
+        value, other = number.value * ratio, wanted.value
         rounded = number.rounded or wanted.rounded
         if self._near(value, other, rounded):
             return True
@@ -201,6 +188,27 @@ def _in_base(answer: str, expected: str) -> bool | None:
 def _full(shape: Shape, other: Shape) -> str:
     """Return a value with its name where the other is an equation without: "y = 2x + 1" beside "y - 2x = 1"."""
     return f"{shape.name} = {shape.text}" if shape.name and not other.name and "=" in other.text else shape.text
+
+
+def _ratio_of_units(unit: str, wanted: str) -> Fraction:
+    """Return how many of the wanted unit one is: 1 if one is left out or not known, 0 if they measure other things."""
+    mine, theirs = (None, None) if unit == wanted else (read_unit(unit), read_unit(wanted))
+    if mine is None or theirs is None:
+        return Fraction(1)
+    return mine.size / theirs.size if mine.kinds == theirs.kinds else Fraction(0)
+
+
+def _certainly_differ(answer: str, expected: str, expects_number: bool) -> bool:
+    """Say whether two formulas differ by what is in them, also where math-verify would read over it."""
+    if len(answer) > _LONGEST_FORMULA or _TWO_NUMBERS.search(answer):
+        return True
+    if expects_number and not any(character.isdigit() or character in "\\ei" for character in answer):
+        return True
+    if _VARIABLE.fullmatch(expected) and expected not in "ei":
+        return _VARIABLE.fullmatch(answer) is not None or read_quantity(answer) is not None
+    if _INDEFINITE.search(answer) and not _INDEFINITE.search(expected):
+        return True
+    return _differ_in_case(answer, expected)
 
 
 def _differ_in_case(answer: str, expected: str) -> bool:
