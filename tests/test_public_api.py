@@ -95,6 +95,7 @@ CONSTRUCTORS = {
     "MaxRLAdvantage": "",
     "ModelTeacher": "policy, micro_batch_tokens=16384",
     "ModelPolicy": "model, tokenizer, rollout=None, lora=None, chat_template=None",
+    "MultipleChoiceReward": "choices_column=None, marker='', weight=1.0",
     "NumericReward": "marker='', tolerance=1e-06, weight=1.0",
     "PSFTLoss": "epsilon_high=0.28, reduction='token-mean'",
     "PretrainedPolicy": "model_name_or_path, torch_dtype='float32', attn_implementation=None, revision='main', "

@@ -3,6 +3,7 @@
 from lightning_gft.rewards.base import FunctionReward as FunctionReward
 from lightning_gft.rewards.base import Reward as Reward
 from lightning_gft.rewards.base import as_rewards as as_rewards
+from lightning_gft.rewards.choices import MultipleChoiceReward as MultipleChoiceReward
 from lightning_gft.rewards.code import CodeExecutionReward as CodeExecutionReward
 from lightning_gft.rewards.exact import ExactMatchReward as ExactMatchReward
 from lightning_gft.rewards.failures import RewardError as RewardError
