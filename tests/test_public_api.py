@@ -103,6 +103,7 @@ CONSTRUCTORS = {
     "chat_template=None, fp32_head=False, lora=None, quantization=None, rollout=None",
     "Quantization": "bits=4, quant_type='nf4', double_quant=True, compute_dtype='bfloat16', storage_dtype='uint8'",
     "RFTLoss": "correct_reward=1.0, reduction='token-mean'",
+    "RepetitionPenalty": "ngram_size=3, max_penalty=-1.0, weight=1.0",
     "RewardAdvantage": "",
     "RoutedLoss": "correct_reward=1.0, own=None, reduction='group-mean'",
     "SFTLoss": "reduction='token-mean'",

@@ -14,6 +14,7 @@ from lightning_gft.rewards.numeric import NumericReward as NumericReward
 from lightning_gft.rewards.overlong import SoftOverlongReward as SoftOverlongReward
 from lightning_gft.rewards.pool import Failed as Failed
 from lightning_gft.rewards.pool import WorkerPool as WorkerPool
+from lightning_gft.rewards.repetition import RepetitionPenalty as RepetitionPenalty
 from lightning_gft.rewards.scoring import response_facts as response_facts
 from lightning_gft.rewards.scoring import score_responses as score_responses
 from lightning_gft.rewards.total import GatedSum as GatedSum
