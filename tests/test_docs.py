@@ -179,7 +179,7 @@ def test_the_flow_is_told_in_the_order_of_the_code():
     assert len(told) >= 10
     assert -1 not in places
     assert places == sorted(places)
-    assert len(ARCHITECTURE.read_text().splitlines()) <= 150
+    assert len(ARCHITECTURE.read_text().splitlines()) <= 165
 
 
 def test_every_part_of_the_package_has_its_line():

@@ -1,0 +1,114 @@
+"""What worker processes do with reasoning-gym: make entries and score answers."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from lightning_gft.checks import did_you_mean
+from lightning_gft.errors import GFTValueError
+from lightning_gft.gym.entries import GymEntry, read_entry
+from lightning_gft.gym.evaluators import running_no_code
+
+CHUNK = 1000
+"""Entries of a data set of reasoning-gym, of which some read all problems when they are made."""
+NONSENSE = "?"
+
+
+@dataclass(frozen=True)
+class Order:
+    """An entry to make.
+
+    Args:
+        task: Name of the task in reasoning-gym.
+        config: Its settings.
+        seed: Of the data set.
+        index: Within the data set.
+        tries_others: Whether to score other answers than its own.
+    """
+
+    task: str
+    config: Mapping[str, Any]
+    seed: int
+    index: int
+    tries_others: bool = False
+
+
+class _Worker:
+    """A task of a worker pool, which has imported reasoning-gym before its first item."""
+
+    def preload(self) -> None:
+        import reasoning_gym  # noqa: F401 (an extra, and slow)
+
+
+class EntryMaker(_Worker):
+    """Makes an entry, which follows from the order alone, as long as texts hash the same in every worker."""
+
+    def __call__(self, order: Order) -> GymEntry:
+        """Return the entry with the scores that its scorer gives."""
+        with _own_output():
+            dataset = _dataset(order.task, json.dumps(order.config), order.seed, CHUNK)
+            random.seed(order.seed + order.index)  # a task may draw from there, too
+            np.random.seed(order.seed + order.index)
+            entry = dataset[order.index]
+            answers = {"own": entry["answer"]}
+            if order.tries_others:
+                following = dataset[(order.index + 1) % CHUNK]["answer"]
+                answers |= {"nonsense": NONSENSE, "other": None if following == entry["answer"] else following}
+            scores = {name: _score(dataset, text, entry) for name, text in answers.items() if text is not None}
+        return GymEntry(order.task, order.config, entry, scores)
+
+
+class Judge(_Worker):
+    """Scores an answer by the task's own scorer, which runs no part of it as code.
+
+    Args:
+        threshold: A score of at least this is 1, any other 0; ``None`` keeps it.
+    """
+
+    def __init__(self, threshold: float | None) -> None:
+        self.threshold = threshold
+
+    def __call__(self, item: tuple[str, str]) -> float:
+        """Return the score of an answer; the item is the row's entry as it is written there, and the answer."""
+        text, answer = item
+        stored = read_entry(text)
+        with _own_output():
+            score = _score(_dataset(stored.task, json.dumps(stored.config)), answer, stored.entry)
+        return score if self.threshold is None else float(score >= self.threshold)
+
+
+def _score(dataset: Any, answer: str, entry: Mapping[str, Any]) -> float:
+    with running_no_code(type(dataset)):
+        score = float(dataset.score_answer(answer, {**entry}))
+    if not math.isfinite(score):
+        raise GFTValueError(f"the scorer of reasoning-gym: expected a finite score, got {score}")
+    return score
+
+
+@lru_cache(maxsize=256)
+def _dataset(task: str, config: str, seed: int = 0, size: int = 1) -> Any:
+    from reasoning_gym.factory import DATASETS, create_dataset
+
+    if task not in DATASETS:
+        raise GFTValueError(
+            f"the entry's task: expected one of the installed reasoning-gym, got {task!r}"
+            + did_you_mean(task, DATASETS)
+        )
+    return create_dataset(task, seed=seed, size=size, **json.loads(config))
+
+
+@contextmanager
+def _own_output() -> Iterator[None]:
+    """Keep to itself what a task prints."""
+    with redirect_stdout(io.StringIO()):
+        yield
