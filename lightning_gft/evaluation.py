@@ -168,25 +168,26 @@ class Evaluator:
         self.evaluated, self._metrics = {}, {}
 
     def step(
-        self, prompts: PromptBatch, policy: Policy, rewards: dict[str, Reward], seed: int, max_tokens: int
+        self, prompts: PromptBatch, policy: Policy, sampler: GroupSampler, seed: int, max_tokens: int
     ) -> Evaluated:
         """Measure a batch of prompts, and return what was drawn.
 
         Args:
             prompts: Those of one data set.
             policy: Kept as it was loaded where the divergence from it is wanted.
-            rewards: The rewards that training uses.
+            sampler: That of training, whose rewards and total count.
             seed: The seed of this batch.
             max_tokens: Tokens to run at once.
         """
-        drawn = GroupSampler({"evaluation": self._source}, rewards, RewardAdvantage()).sample(prompts, policy, seed)
+        drawing = GroupSampler({"evaluation": self._source}, sampler.rewards, RewardAdvantage(), total=sampler.total)
+        drawn = drawing.sample(prompts, policy, seed)
         row = torch.arange(len(drawn), device=drawn.source.device)
         is_greedy = row % self._source.num_responses == 0
         greedy, samples = (drawn.select(rows.nonzero().squeeze(1)) for rows in (is_greedy, ~is_greedy))
         logprobs, entropy = policy.token_logprobs(samples, max_tokens)
         kl = self._divergence(policy, samples, logprobs, max_tokens) if self.settings.kl else None
         if prompts.dataset not in self._metrics:
-            self._metrics[prompts.dataset] = self.metric(rewards).to(policy.device)
+            self._metrics[prompts.dataset] = self.metric(sampler.rewards).to(policy.device)
         self._metrics[prompts.dataset].update(greedy, samples, entropy[samples.response_mask], kl)
         kept = Evaluated(greedy.to("cpu"), samples.to("cpu"))
         self.evaluated.setdefault(prompts.dataset, []).append(kept)

@@ -36,6 +36,7 @@ from lightning_gft.training import (
     check_sampler,
     parts_of,
     plan_step,
+    prepare_ahead,
 )
 from lightning_gft.types import GroupBatch, PromptBatch
 
@@ -66,6 +67,7 @@ class GFTLitModule(LightningModule):
         evaluator: Draws and measures. A callback may exchange it, ``sampler`` and ``loss`` between two steps.
         stages: What a :class:`~lightning_gft.callbacks.StageSchedule` puts in their places.
         needs_reference: Whether any loss of the run needs the policy as it was loaded; ``None`` asks the first.
+        stored_batches: Batches, by data loader and number, that :meth:`predict_step` leaves out: they are on disk.
 
     Raises:
         ValueError: If a number is out of range, or the sampler does not give what the loss needs; when training
@@ -74,20 +76,17 @@ class GFTLitModule(LightningModule):
 
     Example:
         >>> from lightning_gft import ExactMatchReward, ExpertSource, GFTLoss, ScratchPolicy, SelfSource
-        >>> module = GFTLitModule(
-        ...     policy=ScratchPolicy(alphabet="0123456789+-="),
-        ...     sampler=GroupSampler(
-        ...         sources={"expert": ExpertSource(), "self": SelfSource(num_generations=7)},
-        ...         rewards={"accuracy": ExactMatchReward()},
-        ...     ),
-        ...     loss=GFTLoss(),
+        >>> sampler = GroupSampler(
+        ...     sources={"expert": ExpertSource(), "self": SelfSource(7)}, rewards={"accuracy": ExactMatchReward()}
         ... )
+        >>> module = GFTLitModule(policy=ScratchPolicy("0123456789+-="), sampler=sampler, loss=GFTLoss())
         >>> module.automatic_optimization
         False
     """
 
     policy: Policy
     needs_reference: bool | None = None
+    stored_batches: frozenset[tuple[int, int]] = frozenset()
 
     def __init__(
         self,
@@ -214,6 +213,7 @@ class GFTLitModule(LightningModule):
         started = time.perf_counter()
         self.run.restore_loss()
         reduce, parts = self.updates.reduce, self._begin_parts()
+        prepare_ahead(self, batch, batch_idx)
         groups = self._sample(self.sampler.sample_for_training, batch, self.current_epoch, batch_idx)
         self.statistics.count_groups(self.loss, groups, len(batch))
         self.guard.check_groups(groups, self.loss, reduce)
@@ -246,8 +246,8 @@ class GFTLitModule(LightningModule):
         """Return what was drawn; ``module.evaluator.evaluated`` keeps all of it until ``on_validation_end``."""
         check_kind("a batch of evaluation", batch, PromptBatch, _BATCHES)
         self._begin_parts()
-        seed = combine_seeds(self.evaluator.settings.seed, dataloader_idx, batch_idx, self._rank_of(batch))
-        return self.evaluator.step(batch, self.policy, self.sampler.rewards, seed, self.micro_batch_tokens)
+        seed = combine_seeds(self.evaluator.settings.seed, dataloader_idx, batch_idx, batch.seed_rank(self.global_rank))
+        return self.evaluator.step(batch, self.policy, self.sampler, seed, self.micro_batch_tokens)
 
     @override
     def on_validation_epoch_end(self) -> None:
@@ -271,10 +271,13 @@ class GFTLitModule(LightningModule):
         self.evaluator.start(self.policy, reference=False)
 
     @override
-    def predict_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> GroupBatch:
-        """Return the scored groups of a batch of prompts."""
+    def predict_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> GroupBatch | None:
+        """Return the scored groups of a batch of prompts; ``None`` where they are on disk already."""
         check_kind("a batch of prediction", batch, PromptBatch, _BATCHES)
+        if (dataloader_idx, batch_idx) in self.stored_batches:
+            return None
         self._begin_parts()
+        prepare_ahead(self, batch, batch_idx, dataloader_idx)
         return self._sample(self.sampler.sample, batch, dataloader_idx, batch_idx)
 
     on_predict_epoch_end = on_validation_end
@@ -292,9 +295,5 @@ class GFTLitModule(LightningModule):
     def _sample(self, sample: SampleFn, batch: PromptBatch, *position: int) -> GroupBatch:
         # Sources may draw several times, and not as often on every rank.
         with self.policy.sharding.whole(*([self.policy.model] if self.sampler.draws() else [])):
-            seed = combine_seeds(self.base_seed, *position, self._rank_of(batch))
+            seed = combine_seeds(self.base_seed, *position, batch.seed_rank(self.global_rank))
             return sample(batch, self.policy, seed)
-
-    def _rank_of(self, batch: PromptBatch) -> int:
-        """Return the number of this rank for random choices, which prompts with known positions do without."""
-        return self.global_rank if batch.places is None else 0

@@ -9,7 +9,18 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from lightning_gft import Evaluation, ExactMatchReward, FormatReward, Policy, Response, RolloutEngine, SamplingParams
+from lightning_gft import (
+    Evaluation,
+    ExactMatchReward,
+    FormatReward,
+    GatedSum,
+    GroupSampler,
+    Policy,
+    Response,
+    RolloutEngine,
+    SamplingParams,
+    SelfSource,
+)
 from lightning_gft.evaluation import Evaluator
 from lightning_gft.lm.decoding.stopping import EndTokens
 from tests.conftest import prompt_batch, tiny_loader, tiny_policy
@@ -17,6 +28,7 @@ from tests.conftest import prompt_batch, tiny_loader, tiny_policy
 PROMPTS = ["1+1=", "20+20=", "3="]
 REFERENCES = ["2", "40", "3"]
 REWARDS = {"digits": FormatReward("[0-9]+"), "accuracy": ExactMatchReward()}
+SAMPLER = GroupSampler({"self": SelfSource()}, REWARDS)
 
 
 class Scripted(RolloutEngine):
@@ -45,7 +57,7 @@ class Scripted(RolloutEngine):
 def evaluate(policy: Policy, settings: Evaluation, budget: int = 1000) -> dict[str, float]:
     evaluator = Evaluator(settings)
     evaluator.start(policy)
-    evaluator.step(prompt_batch(policy.tokenizer, PROMPTS, REFERENCES), policy, REWARDS, seed=0, max_tokens=budget)
+    evaluator.step(prompt_batch(policy.tokenizer, PROMPTS, REFERENCES), policy, SAMPLER, seed=0, max_tokens=budget)
     return {name: value.item() for name, value in evaluator.finish()[""].items()}
 
 
@@ -112,7 +124,7 @@ def test_kl_and_entropy_estimate_what_they_name():
 def test_kl_of_each_token_is_schulmans_k3():
     policy, settings = moved_policy(), Evaluation(num_samples=2, max_new_tokens=4)
     prompts = prompt_batch(policy.tokenizer, PROMPTS, REFERENCES)
-    drawn = Evaluator(settings).step(prompts, policy, REWARDS, seed=0, max_tokens=1000).samples
+    drawn = Evaluator(settings).step(prompts, policy, SAMPLER, seed=0, max_tokens=1000).samples
     terms = []
     for ids, mask in zip(drawn.input_ids.tolist(), drawn.response_mask.tolist(), strict=True):
         for t in (t for t, in_response in enumerate(mask) if in_response):
@@ -138,3 +150,18 @@ def test_reward_defaults_to_the_first_and_must_exist():
 def test_number_of_samples_is_checked():
     with pytest.raises(ValueError, match="`num_samples` of Evaluation: expected a whole number of at least 1, got 0"):
         Evaluation(num_samples=0)
+
+
+def test_gates_count_in_the_total_and_not_in_what_is_called_correct():
+    policy, settings = tiny_policy(), Evaluation(num_samples=1, max_new_tokens=4, kl=False, reward="accuracy")
+    policy.engine = Scripted(["2", "a", "b"], [["x"], ["40"], ["3"]])
+    sampler = GroupSampler(
+        {"self": SelfSource()},
+        {"accuracy": ExactMatchReward(), "two": FormatReward("[0-9]{2}", weight=0)},
+        total=GatedSum({"accuracy": "two"}),
+    )
+    evaluator = Evaluator(settings)
+    drawn = evaluator.step(prompt_batch(policy.tokenizer, PROMPTS, REFERENCES), policy, sampler, 0, 1000)
+    assert evaluator.finish()[""]["mean@1"].item() == pytest.approx(2 / 3)
+    assert drawn.samples.rewards.tolist() == [0, 1, 0]
+    assert sampler.total.compute() == {"accuracy/held_back": 2}

@@ -15,11 +15,12 @@ UNTRACKED = {"runs", "build"}
 """Folders of what was made, beside those whose names begin with a dot."""
 ORDER = [
     {"errors", "lazy"},
-    {"checks", "extras", "hub", "seeds", "parts"},
+    {"answers"},
+    {"checks", "extras", "hub", "seeds", "parts", "sandbox"},
     {"annealing"},
     {"sampling"},
     {"types"},
-    {"functional", "optimization", "schedules", "chat"},
+    {"functional", "optimization", "schedules", "chat", "stored"},
     {"metrics", "data", "checkpoint"},
     {"lm", "rewards", "rectifiers", "distributed"},
     {"rollout", "advantages"},
@@ -30,6 +31,7 @@ ORDER = [
     {"evaluation"},
     {"training"},
     {"preflight"},
+    {"inspection", "rescoring"},
     {"module"},
     {"export"},
     {"callbacks"},
@@ -38,7 +40,7 @@ ORDER = [
 ]
 LAYER = {part: number for number, parts in enumerate(ORDER) for part in parts}
 APART: dict[str, set[str]] = {
-    "data": {"errors", "types", "checks", "functional", "hub", "chat"},
+    "data": {"errors", "types", "checks", "functional", "hub", "chat", "stored"},
     "report": {"errors"},
 }
 """Parts that import less than the order would allow."""

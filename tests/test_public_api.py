@@ -36,11 +36,15 @@ CONSTRUCTORS = {
     "hard_operands=4, max_operand=30, num_teacher=3, teacher_slip=0.0, batch_size=16, "
     "eval_batch_size=128, shuffle=True, seed=0, num_workers=0",
     "ArithmeticPolicy": "lora=None, rollout=None",
+    "ByLength": "prefer='shortest'",
     "CISPOLoss": "epsilon_high=5.0, reduction='token-mean', max_completion_length=None, "
     "mask_truncated_completions=False",
     "CHORDLoss": "mu=Annealing(start=0.9, end=0.05, num_steps=200, shape='cosine'), own=None, "
     "reduction='token-mean', max_completion_length=None",
     "CHORDPhiLoss": "mu=0.1, own=None, reduction='token-mean', max_completion_length=None",
+    "ChosenSource": "within, num_responses, by=None, drop_duplicates=True",
+    "CodeExecutionReward": "runs_model_code=False, tests_column=None, partial=False, seconds=6.0, memory_mb=1024, "
+    "workers=None, allow=(), weight=1.0",
     "ContinuousCoefficientRectifier": "threshold=0.7, **kwargs",
     "DFTLoss": "reduction='token-mean', floor=0.0",
     "DemonstrationTeacher": r"template='{prompt}\n\nThis is an example for a response to the question:\n"
@@ -50,6 +54,9 @@ CONSTRUCTORS = {
     "mask_truncated_completions=False",
     "DynamicCoefficientRectifier": "threshold=0.7, **kwargs",
     "EAFTLoss": "alpha=1.0, max_entropy=3.0, reduction='token-mean'",
+    "EndpointSource": "model, base_url, num_responses=3, max_new_tokens=1024, temperature=1.0, top_p=1.0, seed=0, "
+    "system_prompt='', reasoning='drop', concurrency=16, timeout=600.0, max_retries=8, api_key_env='OPENAI_API_KEY', "
+    "cache='runs/endpoint', ahead=2, extra_body=None",
     "Evaluation": "num_samples=8, max_new_tokens=512, temperature=1.0, top_p=1.0, reward=None, "
     "correct_reward=1.0, kl=True, seed=0, min_new_tokens=0, stop_strings=''",
     "ExactMatchReward": "marker='', strip=True, ignore_case=False, weight=1.0",
@@ -57,13 +64,14 @@ CONSTRUCTORS = {
     "FSDP2Strategy": "reshard_after_forward=True, cpu_offload=False, save_distributed_checkpoint=True, "
     "process_group_backend=None, timeout=datetime.timedelta(seconds=1800)",
     "FormatReward": "pattern, full_match=True, weight=1.0, special_tokens=False",
-    "FunctionReward": "function, weight=1.0, special_tokens=False",
+    "FunctionReward": "function, weight=1.0, special_tokens=False, timeout=None, failed_score=0.0, memory_mb=None",
     "GFTLitModule": "policy, sampler, loss, optimizer=Ellipsis, lr_scheduler=None, evaluation=None, "
     "updates_per_batch=1, micro_batch_tokens=16384, gradient_clip_val=1.0, "
     "max_nonfinite_updates=5, max_uninformative_batches=100",
     "GFTLoss": "rectifier=None, reduction='token-mean', rectify='all', otherwise=None, max_completion_length=None",
     "GRPOLoss": "epsilon=0.2, epsilon_high=None, delta=None, reduction='sequence-mean', max_completion_length=None, "
     "mask_truncated_completions=False",
+    "GatedSum": "gates, at_least=1.0",
     "GSPOLoss": "epsilon=0.0003, epsilon_high=0.0004, mask_truncated_completions=False",
     "GroupDataModule": "path, name=None, prompt_column='prompt', answer_column='answer', expert_column=None, "
     "teacher_column=None, prompt_template='{prompt}', use_chat_template=None, "
@@ -71,12 +79,15 @@ CONSTRUCTORS = {
     "overlong_prompts='error', overlong_demonstrations='drop', train_split='train', "
     "val_split=None, test_split=None, val_path=None, test_path=None, max_train_rows=None, "
     "max_val_rows=None, batch_size=8, eval_batch_size=64, shuffle=True, seed=0, "
-    "num_workers=0, unfinished_demonstrations='drop', conversation_column=None, "
-    "chat_template_kwargs=None, response_prefix=''",
+    "num_workers=0, conversation_column=None, "
+    "chat_template_kwargs=None, response_prefix='', keep=None",
     "GroupNormalizedAdvantage": "eps=1e-06, scale='group', over='group'",
-    "GroupSampler": "sources, rewards, advantage=None, num_groups=None",
+    "GroupSampler": "sources, rewards, advantage=None, num_groups=None, total=None",
     "GroupWriter": "path",
     "HPTLoss": "gate=0, correct_reward=1.0, own=None, reduction='group-mean'",
+    "HighestReward": "reward=None",
+    "HTTPReward": "url, columns=(), batch_size=64, concurrency=4, timeout=60.0, max_retries=5, api_key_env=None, "
+    "weight=1.0, special_tokens=False",
     "HuggingFaceExport": "path=None, torch_dtype=None, merge=False",
     "IWSFTLoss": "min_weight=0.2, max_weight=1.8, reduction='token-mean'",
     "IdentityRectifier": "**kwargs",
@@ -87,11 +98,15 @@ CONSTRUCTORS = {
     "LoRA": "r=16, alpha=32, dropout=0.0, target_modules='all-linear', use_rslora=False, "
     "use_dora=False, modules_to_save=None, adapter_path=None",
     "MixedLoss": "demonstrations, own, reduction='token-mean', max_completion_length=None",
+    "MostDifferent": "ngram=5",
     "MaxRLAdvantage": "",
     "ModelTeacher": "policy, micro_batch_tokens=16384",
     "ModelPolicy": "model, tokenizer, rollout=None, lora=None, chat_template=None",
     "NumericReward": "marker='', tolerance=1e-06, weight=1.0",
+    "OnlyCorrect": "then=<factory>, reward=None, correct_reward=1.0",
     "PSFTLoss": "epsilon_high=0.28, reduction='token-mean'",
+    "PassRateFilter": "groups, reward=None, least=0.1, most=0.9, min_responses=1, unknown='keep', source='self', "
+    "correct_reward=1.0",
     "PretrainedPolicy": "model_name_or_path, torch_dtype='float32', attn_implementation=None, revision='main', "
     "gradient_checkpointing=False, trust_remote_code=False, dropout=None, "
     "chat_template=None, fp32_head=False, lora=None, quantization=None, rollout=None",
@@ -110,15 +125,18 @@ CONSTRUCTORS = {
     "Stage": "loss=None, sources=None, rewards=None, advantage=None, num_groups=None, optimizer=None, "
     "reset_optimizer=False, "
     "learning_rate=None, lr_scheduler=None, updates_per_batch=None, reference='run', "
-    "max_steps=None, max_epochs=None, until=None",
+    "max_steps=None, max_epochs=None, until=None, total=None",
     "StageSchedule": "stages, dirpath=None, save=True",
+    "StoredSource": "stored='self', as_source=None, num_responses=4",
     "TeacherSource": "num_responses=3",
-    "TimeLimitedReward": "reward, seconds",
+    "TimeLimitedReward": "reward, seconds, failed_score=None, memory_mb=None",
     "TransformersEngine": "max_batch_size=1024",
+    "WeightedSum": "",
     "WarmupSchedule": "name='cosine', warmup_steps=0, warmup_ratio=0.0, min_lr_ratio=0.0, decay_ratio=0.2",
 }
 ABSTRACT = {
     "AdvantageEstimator",
+    "Choice",
     "CoefficientRectifier",
     "GroupLoss",
     "JudgedReward",
@@ -127,7 +145,9 @@ ABSTRACT = {
     "PromptDataModule",
     "ResponseSource",
     "Reward",
+    "RewardTotal",
     "RolloutEngine",
+    "RowFilter",
     "Schedule",
     "Teacher",
 }
@@ -197,7 +217,7 @@ assert set(ALL_ATTENTION_FUNCTIONS.valid_keys()) == functions
 assert warnings.filters == filters
 changed = {name: now for name, now in loggers().items() if now != before.get(name, (0, []))}
 assert not changed, changed
-seldom = loaded("bitsandbytes", "datasets", "pandas", "peft", "pyarrow", "tensorboard")
+seldom = loaded("bitsandbytes", "datasets", "openai", "pandas", "peft", "pyarrow", "tensorboard")
 assert not seldom, seldom
 """
 

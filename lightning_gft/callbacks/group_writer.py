@@ -1,175 +1,143 @@
-"""Writing sampled groups to a file that a datamodule can read."""
+"""Writing sampled groups to a folder that a datamodule can read."""
 
 from __future__ import annotations
 
-import json
-import os
+import math
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
 from typing_extensions import override
 
-from lightning_gft.checks import shorten
+from lightning_gft.callbacks.group_settings import differing_settings, gathered, prediction_info
 from lightning_gft.errors import GFTValueError
-from lightning_gft.export import check_target, move_to_free
+from lightning_gft.export import check_target
 from lightning_gft.module import GFTLitModule
-from lightning_gft.types import GroupBatch, PromptBatch, Source
+from lightning_gft.stored import StoredInfo, is_stored, stored_groups, write_shard
+from lightning_gft.stored.reading import read_info
+from lightning_gft.stored.writing import remove_unfinished, unfinished_shards, written_steps
+from lightning_gft.types import GroupBatch, PromptBatch
 
 
 class GroupWriter(Callback):
-    """Writes the groups that ``predict`` samples, one row a prompt, as Parquet.
+    """Writes the groups that ``predict`` samples to a folder of Parquet files, one row a response.
 
-    A row holds all columns of the data and, for each source, these lists with an entry for each of its responses:
-
-    - ``<source>_responses``: text, with special tokens, without the token that ended it
-    - ``<source>_finished``: whether it ended before the length limit
-    - ``<source>_rewards``, ``<source>_advantages``: in total, and within the group
-    - ``<source>_rewards/<name>``: each reward unweighted
-
-    Distilling a teacher is ``predict`` with the teacher as the policy; training then reads the file with
-    ``teacher_column: self_responses``, where :class:`~lightning_gft.GroupDataModule` leaves out what is unfinished: as
-    a demonstration it would teach to stop in the middle.
-
-    The file gets its name when it is whole. What was sampled before an interruption goes to a file ``<name>-partial``.
-    Parquet has no type for a column that mixes texts and numbers, say; all rows then go to JSON Lines, with the suffix
-    ``.jsonl``, as they do if ``path`` has that suffix. What JSON does not know, such as a date, is a text there.
+    Each rank writes a file for each batch as soon as it is scored, so a run that is killed loses no more than the batch
+    in hand. The same run started again samples only what is missing, and the folder is as if it had never been
+    interrupted. :class:`~lightning_gft.GroupDataModule` reads the folder, :class:`~lightning_gft.StoredSource` gives
+    its responses, and any reader of Parquet sees one table.
 
     Args:
-        path: New file to write. Each of several ranks writes its own, its number before the suffix.
+        path: Folder to write to: new, empty, or begun by a run with the same policy, data, sampler, seed, batch size
+            and number of ranks.
 
     Raises:
-        FileExistsError: When a run starts, if there is something at ``path``.
+        FileExistsError: When a run starts, if there is something else at ``path``.
         PermissionError: Likewise, if it cannot be made.
+        ValueError: Likewise, if a run with other settings has begun it.
 
     Example:
-        >>> GroupWriter("groups.parquet").path.name
-        'groups.parquet'
+        >>> GroupWriter("runs/groups").path.name
+        'groups'
     """
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)
-        self.rows: list[dict[str, Any]] = []
-        self.responses = 0
-        self.unfinished = 0
+        self._info: StoredInfo | None = None
+        self._first_steps = [0]
+        self._counts = torch.zeros(3, dtype=torch.long)
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "predict":
-            check_target(self._own_path(trainer))
+        if stage == "predict" and not self._is_begun():
+            check_target(self.path)
 
     @override
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.rows, self.responses, self.unfinished = [], 0, 0
+        assert isinstance(pl_module, GFTLitModule)  # noqa: S101 (this package's callbacks serve its module)
+        self._counts.zero_()
+        self._info = prediction_info(trainer, pl_module)
+        self._check_begun(self._info)
+        remove_unfinished(self.path, trainer.global_rank)
+        pl_module.stored_batches = self._find_stored(trainer)
 
     @override
     def on_predict_batch_end(
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: GroupBatch,
+        outputs: GroupBatch | None,
         batch: PromptBatch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        assert isinstance(pl_module, GFTLitModule)  # noqa: S101 (this package's callbacks serve its module)
-        entries = _entries(outputs, pl_module)
-        # Every row gets every column: the file takes its columns from the first one.
-        wanted = sorted({source.source.name.lower() for source in pl_module.sampler.sources.values()})
-        new = [f"{source}_{what}" for source in wanted for what in entries]
-        if taken := [name for name in new if name in batch.columns]:
-            raise GFTValueError(
-                f"the data has a column {taken[0]!r} already, which would be lost: rename it, or leave it out"
-            )
-        rows = [{name: values[i] for name, values in batch.columns.items()} for i in range(len(batch))]
-        for row in rows:
-            row.update({name: [] for name in new})
-        sources = [Source(value).name.lower() for value in outputs.source.tolist()]
-        for n, (prompt, source) in enumerate(zip(outputs.group_index.tolist(), sources, strict=True)):
-            for what, values in entries.items():
-                rows[prompt][f"{source}_{what}"].append(values[n])
-        self.responses += len(outputs)
-        self.unfinished += entries["finished"].count(False)
-        self.rows += rows
+        if outputs is None:
+            return
+        assert isinstance(pl_module, GFTLitModule)  # noqa: S101
+        assert self._info is not None  # noqa: S101 (set when prediction started)
+        step = self._first_steps[dataloader_idx] + batch_idx
+        policy = pl_module.policy
+        groups = stored_groups(outputs, batch, lambda ids: policy.decode(ids, skip_special_tokens=False), step)
+        if groups:
+            write_shard(self.path, groups, self._info, step, trainer.global_rank)
+        unfinished = len(outputs) - int(outputs.finished.sum())
+        self._counts += torch.tensor([len(groups), len(outputs), unfinished])
 
     @override
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._write(trainer, together=True)
+        assert isinstance(pl_module, GFTLitModule)  # noqa: S101
+        pl_module.stored_batches = frozenset()
+        groups, responses, unfinished = torch.stack(gathered(self._counts)).sum(dim=0).tolist()
+        if not groups:
+            _tell(f"All groups are in {self.path} already: nothing was sampled")
+            return
+        _tell(f"{groups} groups written to {self.path}; {unfinished} of {responses} responses are unfinished")
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if self.rows:  # what was sampled before the failure is not lost
-            self._write(trainer, suffix="-partial")
+        if self._counts[0]:
+            _tell(f"What was sampled is in {self.path}: the same command resumes there")
 
-    def _write(self, trainer: Trainer, suffix: str = "", together: bool = False) -> None:
-        path = self._own_path(trainer)
-        path = path.with_stem(path.stem + suffix)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}-{os.getpid()}")
-        try:
-            hint = "" if path.suffix == ".jsonl" else _write_parquet(self.rows, unfinished)
-            fits = path.suffix != ".jsonl" and not hint
-            # All ranks write one format, so that one glob reads their files; after an exception the others may be gone.
-            if together and not trainer.strategy.reduce_boolean_decision(fits) and fits:
-                fits, hint = False, "; JSON Lines, as another rank has rows that Parquet cannot hold"
-            if not fits:
-                _write_json_lines(self.rows, unfinished)
-                path = path.with_suffix(".jsonl")
-            path = move_to_free(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)  # of a disk that is full, say
-        others = f", of {trainer.world_size} such files" if trainer.world_size > 1 else ""
-        print(  # every rank reports its own file
-            f"{len(self.rows)} groups written to {path}{others}; {self.unfinished} of {self.responses} responses are "
-            f"unfinished{hint}"
+    def _is_begun(self) -> bool:
+        """Return whether there are groups, or what a run leaves that is killed while it writes the first."""
+        unfinished = unfinished_shards(self.path)
+        return is_stored(self.path) or (bool(unfinished) and len(unfinished) == len([*self.path.iterdir()]))
+
+    def _check_begun(self, info: StoredInfo) -> None:
+        """Refuse to resume what a run with other settings has begun."""
+        shard = next(iter(sorted(self.path.glob("*.parquet"))), None)
+        if shard is None:
+            return
+        before = read_info(shard)
+        differences = differing_settings(before.settings, info.settings)
+        if before.tokenizer != info.tokenizer and not differences:
+            differences = ["tokenizer"]
+        if differences:
+            raise GFTValueError(
+                f"`path`: expected a new folder, or one that a run with the same settings has begun, got {self.path} "
+                f"with other {'; '.join(differences)}; choose another path, or the earlier settings"
+            )
+
+    def _find_stored(self, trainer: Trainer) -> frozenset[tuple[int, int]]:
+        """Return which batches, by data loader and number, all ranks have written.
+
+        No rank skips a batch that another one samples: what gathers weights or waits for all would hang.
+        """
+        own = [*map(float, trainer.num_predict_batches)], written_steps(self.path, trainer.global_rank)
+        of_ranks: list[tuple[list[float], set[int]]] = gathered(own)
+        longest = [max(numbers) for numbers in zip(*(counts for counts, _ in of_ranks), strict=True)]
+        self._first_steps = [int(first) for first in accumulate(longest[:-1], initial=0) if math.isfinite(first)]
+        return frozenset(
+            (loader, step - first)
+            for step in set().union(*(written for _, written in of_ranks))
+            for loader, first in enumerate(self._first_steps)
+            if 0 <= step - first < longest[loader]
+            and all(step in written or step - first >= counts[loader] for counts, written in of_ranks)
         )
 
-    def _own_path(self, trainer: Trainer) -> Path:
-        if trainer.world_size == 1:
-            return self.path
-        return self.path.with_stem(f"{self.path.stem}-{trainer.global_rank}")
 
-
-def _entries(groups: GroupBatch, module: GFTLitModule) -> dict[str, list[Any]]:
-    """Return what is written of ``N`` responses, by the end of its column's name."""
-    token_ids = [ids[mask].tolist() for ids, mask in zip(groups.input_ids, groups.response_mask, strict=True)]
-    return {
-        # With special tokens: they belong to what a demonstration teaches.
-        "responses": [module.policy.decode(ids, skip_special_tokens=False) for ids in token_ids],
-        "finished": groups.finished.tolist(),
-        "rewards": groups.rewards.tolist(),
-        "advantages": groups.advantages.tolist(),
-        **{f"rewards/{name}": part.tolist() for name, part in groups.reward_parts.items()},
-    }
-
-
-def _write_parquet(rows: list[dict[str, Any]], path: Path) -> str:
-    """Write rows as Parquet, or return why it cannot hold them as they are."""
-    import pyarrow as pa  # seldom needed, where all callbacks are imported
-    from pyarrow import parquet
-
-    # What Arrow raises where the values of a column have no type in common.
-    no_type = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError)
-    columns: dict[str, pa.Array] = {}
-    for name in rows[0] if rows else ():
-        values = [row[name] for row in rows]
-        try:
-            columns[name] = pa.array(values)
-        except no_type as error:
-            return f"; JSON Lines, as Parquet has no type for the column {name!r} ({str(error).splitlines()[0]})"
-        for value, other in zip(values, columns[name].to_pylist(), strict=True):
-            if repr(value) != repr(other):  # 1 as 1.0, or a nested key that only other rows have
-                return (
-                    f"; JSON Lines, as Parquet would write {shorten(value)} of the column {name!r} as {shorten(other)}"
-                )
-    try:
-        parquet.write_table(pa.table(columns), path)
-    except no_type as error:
-        return f"; JSON Lines, as Parquet cannot hold the rows ({str(error).splitlines()[0]})"
-    return ""
-
-
-def _write_json_lines(rows: list[dict[str, Any]], path: Path) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+@rank_zero_only
+def _tell(message: str) -> None:
+    print(message)

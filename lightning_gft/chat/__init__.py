@@ -1,6 +1,6 @@
 """Chat templates: rendered under a limit of time, with how they end a turn and what they leave out."""
 
-from lightning_gft.chat.ends import TurnEnd, find_turn_end, ids_of
+from lightning_gft.chat.ends import TurnEnd, find_turn_end, ids_of, special_tokens
 from lightning_gft.chat.left_out import LeftOutCheck
 from lightning_gft.chat.limit import OutOfTimeError, map_within
 from lightning_gft.chat.rendered import RenderedCheck
@@ -20,4 +20,5 @@ __all__ = [
     "ids_of",
     "map_within",
     "shared_prefix",
+    "special_tokens",
 ]

@@ -66,6 +66,12 @@ def any_token(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
     return re.compile("|".join(map(re.escape, sorted(tokens, key=len, reverse=True))) or "(?!)")
 
 
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> set[str]:
+    """Return the tokens that a response is decoded without."""
+    added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return {*tokenizer.all_special_tokens, *added}
+
+
 def ids_of(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> list[int]:
     """Return the ids of tokens."""
     ids = tokenizer.convert_tokens_to_ids(list(tokens))

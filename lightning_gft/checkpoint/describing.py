@@ -29,7 +29,7 @@ def describe(part: object) -> str:
     if is_dataclass(part):
         return repr(part)
     names = [name for name in inspect.signature(type(part).__init__).parameters if hasattr(part, name)]
-    kinds = (*_PLAIN, nn.Module)  # a module, such as a rectifier, shows itself
+    kinds = (*_PLAIN, nn.Module, Part)  # a module, such as a rectifier, shows itself
     shown = [f"{name}={_shown(getattr(part, name))}" for name in names if isinstance(getattr(part, name), kinds)]
     # Settings of this package; a model's configuration is one of transformers, which changes it when it saves a model.
     shown += [repr(value) for value in vars(part).values() if is_dataclass(value) and _is_own(value)]
@@ -51,6 +51,7 @@ def describe_parts(policy: object, sampler: Any, loss: Any, updates_per_batch: i
         "policy": describe(policy),
         **{name: f"{describe(source)}, {source.num_responses} a prompt" for name, source in sources.items()},
         **{f"reward `{name}`": describe(reward) for name, reward in sampler.rewards.items()},
+        "total": describe(sampler.total),
         "advantage": describe(sampler.advantage),
         "loss": describe(loss),
         "updates per batch": str(updates_per_batch),
@@ -79,7 +80,7 @@ def _is_own(value: object) -> bool:
 
 def _shown(value: object) -> str:
     """Return a value as Python writes it, a part in words; of a path the last part, as the rest means nothing."""
-    if isinstance(value, Part):  # a loss within a loss
+    if isinstance(value, Part):  # a loss within a loss, a source within a source
         return describe(value)
     is_path = isinstance(value, str) and "/" in value and Path(value).exists()
     return repr(Path(str(value)).name if is_path else value)

@@ -30,12 +30,17 @@ from lightning_gft.cli.summary import print_figures, print_kept, print_measured
 from lightning_gft.cli.trainer import GFTTrainer
 from lightning_gft.module import GFTLitModule
 
+_WITHOUT_WEIGHTS = ("inspect",)
+_WITHOUT_A_RUN = ("export", *_WITHOUT_WEIGHTS)
+_ON_ANY_MACHINE = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto", "precision": "32-true"}
+"""What a configuration for a cluster is looked at with, on a machine without GPUs too."""
+
 
 class GFTCLI(LightningCLI):
     """LightningCLI for :class:`~lightning_gft.GFTLitModule` and any datamodule.
 
     Logs go to CSV and TensorBoard below ``--trainer.default_root_dir`` unless the configuration names loggers, and what
-    ``predict`` samples goes to ``groups.parquet`` there.
+    ``predict`` samples goes to the folder ``groups`` there.
 
     Args:
         args: Command-line arguments; by default those of the process.
@@ -76,7 +81,7 @@ class GFTCLI(LightningCLI):
         skipped["validate"].add("verbose")
         skipped["test"].add("verbose")
         skipped["predict"].add("return_predictions")
-        return {**skipped, "export": {"model", "datamodule"}}
+        return {**skipped, "export": {"model", "datamodule"}, "inspect": {"model", "datamodule"}}
 
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -84,7 +89,7 @@ class GFTCLI(LightningCLI):
         check_trainer(config)
         root = str(config["default_root_dir"] or Path.cwd())
         check_writable("trainer.default_root_dir", root)
-        if self.config["subcommand"] == "export":
+        if self.config["subcommand"] in _WITHOUT_A_RUN:
             kwargs["logger"] = False
         elif config["logger"] in (None, True) and not (config["fast_dev_run"] or config["barebones"]):
             kwargs["logger"] = self._own_loggers = default_loggers(root)
@@ -95,10 +100,12 @@ class GFTCLI(LightningCLI):
         if shows_progress and not any(isinstance(callback, ProgressBar) for callback in callbacks):
             callbacks.append(ShortProgressBar() if sys.stdout.isatty() else ProgressLines())
         if self.config["subcommand"] == "predict" and not any(isinstance(c, GroupWriter) for c in callbacks):
-            callbacks.append(GroupWriter(str(Path(root) / "groups.parquet")))
+            callbacks.append(GroupWriter(str(Path(root) / "groups")))
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(AtomicCheckpointIO())
         callbacks.append(StopBetweenSteps(self.stop_request))
+        if self.config["subcommand"] in _WITHOUT_WEIGHTS:
+            kwargs |= _ON_ANY_MACHINE
         trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
         check_port(trainer.world_size)
         return trainer
@@ -126,7 +133,7 @@ class GFTCLI(LightningCLI):
         print_figures(self.trainer, "test")
 
     def predict(self, **kwargs: Any) -> None:
-        """Write groups; what was written is not kept in memory besides."""
+        """Write groups, but for those that are on disk; what was written is not kept in memory besides."""
         self.trainer.predict(return_predictions=False, **kwargs)
 
     @override
@@ -135,6 +142,6 @@ class GFTCLI(LightningCLI):
         config = self.config[self.config["subcommand"]]
         if "weights_only" in config and config["weights_only"] is None:
             config["weights_only"] = True  # Lightning would unpickle what comes from elsewhere
-        if config["ckpt_path"] is not None:
+        if config.get("ckpt_path") is not None:
             resumes = self.config["subcommand"] == "fit"
             config["ckpt_path"] = find_checkpoint(config["ckpt_path"], config["trainer"], resumes=resumes)

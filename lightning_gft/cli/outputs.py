@@ -40,6 +40,7 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*module.s. in eval mode.*")  # the frozen reference is meant to be
     warnings.filterwarnings("ignore", message="Total length of `list` across ranks is zero.*")  # no validation data
+    warnings.filterwarnings("ignore", message="predict returned None if.*")  # for batches that are on disk
     # The module's own loop has taken its step by then, so the checkpoint is as good as any.
     warnings.filterwarnings("ignore", message="Using ModelCheckpoint with manual optimization.*")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_tip)

@@ -1,18 +1,27 @@
-"""Lightning's trainer with one more thing that the command line can ask of it."""
+"""Lightning's trainer with what else the command line can ask of it."""
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
+from typing import cast
 
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, Trainer
 
+from lightning_gft.callbacks import StageSchedule
+from lightning_gft.checks import check_count, check_kind
+from lightning_gft.cli.inspecting import print_report
+from lightning_gft.data import PromptDataModule
+from lightning_gft.errors import GFTValueError
 from lightning_gft.export import check_target, export_policy
+from lightning_gft.inspection import inspect_data
 from lightning_gft.module import GFTLitModule
 from lightning_gft.policy import Dtype
 
 
 class GFTTrainer(Trainer):
-    """Lightning's trainer, which also exports."""
+    """Lightning's trainer, which also exports, and looks at data."""
 
     def export(
         self,
@@ -40,3 +49,47 @@ class GFTTrainer(Trainer):
         model.run.load_weights(ckpt_path)
         written = export_policy(model, Path(path), torch_dtype=torch_dtype, merge=merge, data=datamodule)
         print(f"Policy written to {written}")
+
+    def inspect(
+        self, model: GFTLitModule, datamodule: LightningDataModule, show: int = 3, output: str | None = None
+    ) -> None:
+        """Report on the data before training, without loading weights; exit status 1 if they would stop the run.
+
+        Args:
+            model: The module that would be trained.
+            datamodule: The data.
+            show: How many prompts, and how many of the answers that are not right, to print.
+            output: New .json file for the whole report.
+
+        Raises:
+            ValueError: If ``show`` is negative or ``output`` has another suffix.
+            TypeError: If the datamodule is none of this package's.
+        """
+        check_count("show", show, least=0)
+        check_kind("data", datamodule, PromptDataModule, "GroupDataModule(path='train.jsonl')")
+        path = None if output is None else _check_json(output)
+        plan_stages(self, model)
+        report = inspect_data(cast(PromptDataModule, datamodule), model, show)
+        print_report(report, show)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(report.to_dict(), ensure_ascii=False, indent=1, default=str), encoding="utf-8")
+            print(f"Report: {path}")
+        if report.problems:
+            sys.exit(1)
+
+
+def plan_stages(trainer: Trainer, model: GFTLitModule) -> None:
+    """Let a schedule say what the run's stages are, as it does when a fit begins."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    for callback in callbacks:
+        if isinstance(callback, StageSchedule):
+            callback.setup(trainer, model, "fit")
+
+
+def _check_json(output: str) -> Path:
+    path = Path(output)
+    if path.suffix != ".json":
+        raise GFTValueError(f"`output`: expected a .json file, got {output}; rename it")
+    check_target(path)
+    return path

@@ -7,6 +7,9 @@ from lightning_gft.data.collate import collate_examples
 from lightning_gft.data.columns import Columns
 from lightning_gft.data.datamodule import PromptDataModule
 from lightning_gft.data.examples import Example, ExampleEncoder, LengthLimits
+from lightning_gft.data.filters import RowFilter
+from lightning_gft.data.pass_rates import PassRateFilter
+from lightning_gft.data.prompt_loader import PromptLoader
 from lightning_gft.data.resumable import ResumableDataLoader
 from lightning_gft.data.tokenization import PromptEncoder
 
@@ -20,9 +23,12 @@ __all__ = [
     "ExampleEncoder",
     "GroupDataModule",
     "LengthLimits",
+    "PassRateFilter",
     "PromptDataModule",
     "PromptEncoder",
+    "PromptLoader",
     "ResumableDataLoader",
+    "RowFilter",
     "collate_examples",
     "load_rows",
 ]

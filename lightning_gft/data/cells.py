@@ -10,12 +10,9 @@ from typing import Any
 from lightning_gft.checks import shorten
 from lightning_gft.data.prompts import Answer, Prompt, as_answer, as_messages, check_prompt
 from lightning_gft.errors import GFTTypeError, GFTValueError
+from lightning_gft.stored import Padded
 
 _VARIABLES = ("tools", "documents")
-
-
-class Padded(dict[str, Any]):
-    """An object of a Parquet file or saved data set, where a null may be a key that only other rows have."""
 
 
 def read_conversation(cell: Any, *, splits: bool) -> tuple[Prompt, list[Answer]]:

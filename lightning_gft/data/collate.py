@@ -26,6 +26,7 @@ def collate_examples(
         prompts=[example.prompt for example in examples],
         references=[example.reference for example in examples],
         demonstrations={role: [example.demonstrations[role] for example in examples] for role in roles},
+        stored={source: [example.stored[source] for example in examples] for source in examples[0].stored},
         columns={name: [example.columns[name] for example in examples] for name in columns},
         messages=[example.messages for example in examples],
         dataset=dataset,

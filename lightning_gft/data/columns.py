@@ -5,15 +5,29 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from lightning_gft.checks import check_marker, did_you_mean, shorten
-from lightning_gft.data.cells import listed, read_answers, read_conversation, read_variables
+from lightning_gft.data.cells import read_answers, read_conversation, read_variables
 from lightning_gft.data.errors import naming, row_name
 from lightning_gft.data.prompts import Answer, Prompt, answer_text, is_blank, prompt_text
-from lightning_gft.errors import GFTTypeError, GFTValueError
+from lightning_gft.errors import GFTValueError
+from lightning_gft.stored import StoredGroup
 
 Row = dict[str, Any]
+
+
+class StoredRow(dict[str, Any]):
+    """The data's row of a group that was kept, with the group.
+
+    Args:
+        group: It holds the row.
+        tokenizer: Fingerprint of the tokenizer that its token ids belong to.
+    """
+
+    def __init__(self, group: StoredGroup, tokenizer: str) -> None:
+        super().__init__(group.columns)
+        self.group, self.tokenizer = group, tokenizer
 
 
 class NumberedRows(list[Row]):
@@ -42,6 +56,7 @@ class TextExample:
         row: Its position in the data as loaded.
         variables: What the chat template is given beside the messages: the row's ``tools`` and ``documents``.
         left_out: How many demonstrations count as missing, by what errors call them: ``{"blank expert texts": 1}``.
+        stored: The group that the row was kept as, if there is a use for its responses.
     """
 
     prompt: Prompt
@@ -51,6 +66,7 @@ class TextExample:
     row: int | str
     variables: Mapping[str, Any] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
+    stored: StoredRow | None = None
 
 
 @dataclass(frozen=True)
@@ -64,15 +80,12 @@ class Columns:
         teacher_column: A text, or a list of texts; ``None`` if the data has none.
         answer_marker: The reference is what follows the last of these in the answer, or in each text of a list; if
             empty, the whole answer is it, of whatever type.
-        unfinished_demonstrations: Drop a demonstration that the data call unfinished, or refuse it.
         conversation_column: Whole conversations, in place of prompt and expert: the last message is the expert's if it
             is the assistant's, and the others are the prompt. ``answer_column`` may name it too, for that message.
         reads_demonstrations: Whether there is a use for them.
 
     A demonstration is a text, a message of the assistant's, or a list of texts. A blank one counts as missing, as null
-    does: the end of sequence alone is no answer. A column ``<name>_responses`` may have a column ``<name>_finished``
-    beside it, a truth value for each of its texts, as :class:`~lightning_gft.callbacks.GroupWriter` writes it; a text
-    that is not finished counts as missing too, or is an error.
+    does: the end of sequence alone is no answer.
 
     Raises:
         ValueError: If ``answer_marker`` is null, or two columns are given for one thing.
@@ -89,7 +102,6 @@ class Columns:
     expert_column: str | None = None
     teacher_column: str | None = None
     answer_marker: str = ""
-    unfinished_demonstrations: Literal["error", "drop"] = "drop"
     conversation_column: str | None = None
     reads_demonstrations: bool = True
 
@@ -162,33 +174,12 @@ class Columns:
                 continue
             with naming(row_name(number, column)):
                 answers = read_answers(row[column])
-            flags = self._finished(row, column, len(answers), number)
-            flagged = zip(answers, flags, strict=True)
-            demonstrations[role] = [answer for answer, finished in flagged if finished and not is_blank(answer)]
+            demonstrations[role] = [answer for answer in answers if not is_blank(answer)]
             left_out[f"blank {role} texts"] = sum(map(is_blank, answers))
-            left_out[f"unfinished {role} responses"] = flags.count(False)
         used = {source, self.answer_column, *self.demonstration_columns.values()}
         variables = read_variables({name: cell for name, cell in row.items() if name not in used})
-        return TextExample(prompt, reference, demonstrations, row, number, variables, +left_out)
-
-    def _finished(self, row: Row, column: str, count: int, number: int | str) -> list[bool]:
-        """Return which of the responses in a column are finished; all, where no other column says so."""
-        name = column.removesuffix("_responses")
-        flag_column = f"{name}_finished"
-        if name == column or row.get(flag_column) is None:
-            return [True] * count
-        finished = listed(row[flag_column])
-        if len(finished) != count or not all(isinstance(flag, bool) for flag in finished):
-            raise GFTTypeError(
-                f"{row_name(number, flag_column)}: expected a truth value for each of {count} texts in "
-                f"{column!r}, got {shorten(row[flag_column])}; correct it, or take the column out"
-            )
-        if self.unfinished_demonstrations == "error" and not all(finished):
-            raise GFTValueError(
-                f"{row_name(number, column)}: expected finished responses, got one that {flag_column!r} calls "
-                "unfinished; take it out, or set `unfinished_demonstrations: drop`"
-            )
-        return finished
+        stored = row if isinstance(row, StoredRow) and self.reads_demonstrations else None
+        return TextExample(prompt, reference, demonstrations, row, number, variables, +left_out, stored)
 
     def _reference(self, row: Row, last: list[Answer]) -> Any:
         if self.answer_column is None:

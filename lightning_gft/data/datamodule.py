@@ -11,14 +11,17 @@ from typing import Any, Literal, cast
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from lightning.pytorch.utilities import rank_zero_warn
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import Dataset, DistributedSampler
 from transformers import PreTrainedTokenizerBase
 
-from lightning_gft.checks import check_count, check_seed
+from lightning_gft.checks import check_count, check_kind, check_seed
 from lightning_gft.data.collate import collate_examples
-from lightning_gft.data.columns import Row
+from lightning_gft.data.columns import NumberedRows, Row
 from lightning_gft.data.errors import naming
 from lightning_gft.data.examples import Example, ExampleEncoder
+from lightning_gft.data.filters import RowFilter
+from lightning_gft.data.further import FurtherResponses
+from lightning_gft.data.prompt_loader import PromptLoader
 from lightning_gft.data.resumable import ResumableDataLoader
 from lightning_gft.errors import GFTRuntimeError, GFTValueError
 
@@ -49,6 +52,7 @@ class PromptDataModule(LightningDataModule, ABC):
         shuffle: Whether to shuffle the training rows anew every epoch.
         seed: Seed of the order, which ``seed_everything`` changes too.
         num_workers: Workers of a rank that prepare batches; 0 prepares them in the rank itself.
+        keep: Says which of the training rows are used; ``None`` uses all.
 
     Raises:
         ValueError: If a batch size is not positive, or the number of workers is negative.
@@ -60,16 +64,29 @@ class PromptDataModule(LightningDataModule, ABC):
         dropped: How many prompts and demonstrations were too long and dropped, as in ``{"train/expert": 3}``.
     """
 
-    def __init__(self, *, batch_size: int, eval_batch_size: int, shuffle: bool, seed: int, num_workers: int) -> None:
+    def __init__(
+        self,
+        *,
+        batch_size: int,
+        eval_batch_size: int,
+        shuffle: bool,
+        seed: int,
+        num_workers: int,
+        keep: RowFilter | None = None,
+    ) -> None:
         super().__init__()
         self.batch_size = check_count("batch_size", batch_size)
         self.eval_batch_size = check_count("eval_batch_size", eval_batch_size)
         self.shuffle = shuffle
         self.seed = check_seed("seed", seed, of=type(self).__name__)
         self.num_workers = check_count("num_workers", num_workers, least=0)
+        if keep is not None:
+            check_kind("keep", keep, RowFilter, "PassRateFilter('groups')")
+        self.keep = keep
         self.tokenizer: PreTrainedTokenizerBase | None = None
         self.examples: dict[Split, dict[str, list[Example]]] = {}
         self.dropped: dict[str, int] = {}
+        self._further: FurtherResponses | None = None
 
     @abstractmethod
     def load_rows(self, split: Split) -> dict[str, list[Row]]:
@@ -101,10 +118,11 @@ class PromptDataModule(LightningDataModule, ABC):
             TypeError: If a row's prompt or demonstration is of another type.
         """
         encoder = self.make_encoder(self._find_tokenizer())
+        self._further = FurtherResponses(encoder)
         for split in _SPLITS[stage]:
             if split != "train":
                 encoder = encoder.without_demonstrations()  # only training reads them
-            rows = self.load_rows(split)
+            rows = self.wanted_rows(split)
             if not rows and stage in ("validate", "test"):
                 verb = "validate" if split == "val" else split
                 raise GFTValueError(f"no {split} data to {verb} on: see the `{split}_*` arguments of the datamodule")
@@ -123,21 +141,22 @@ class PromptDataModule(LightningDataModule, ABC):
             sampler=sampler,
             num_workers=self.num_workers,
             collate_fn=partial(collate_examples, **self._replica()),
+            encoder=self._further,
         )
 
-    def val_dataloader(self) -> list[DataLoader[Example]]:
+    def val_dataloader(self) -> list[PromptLoader]:
         """Return a dataloader for each validation data set; none if there are no validation data."""
         return self._ordered_dataloaders("val", self.eval_batch_size)
 
-    def test_dataloader(self) -> list[DataLoader[Example]]:
+    def test_dataloader(self) -> list[PromptLoader]:
         """Return a dataloader for each test data set."""
         return self._ordered_dataloaders("test", self.eval_batch_size)
 
-    def predict_dataloader(self) -> list[DataLoader[Example]]:
+    def predict_dataloader(self) -> list[PromptLoader]:
         """Return the training prompts in the order of the data, to build groups of as training would."""
         return self._ordered_dataloaders("train", self.batch_size)
 
-    def _ordered_dataloaders(self, split: Split, batch_size: int) -> list[DataLoader[Example]]:
+    def _ordered_dataloaders(self, split: Split, batch_size: int) -> list[PromptLoader]:
         replica = self._replica()
         for name, examples in self._examples_of(split).items():
             if len(examples) < replica["num_replicas"]:
@@ -147,31 +166,66 @@ class PromptDataModule(LightningDataModule, ABC):
                 )
         # Unlike Lightning's own sampler, which repeats examples until every rank has as many.
         return [
-            DataLoader(
+            PromptLoader(
                 _as_dataset(examples),
                 sampler=UnrepeatedDistributedSampler(_as_dataset(examples), shuffle=False, **replica),
                 batch_size=batch_size,
                 num_workers=self.num_workers,
                 collate_fn=partial(collate_examples, dataset=name, **replica),
+                encoder=self._further,
             )
             for name, examples in self._examples_of(split).items()
         ]
 
-    def _encode(self, encoder: ExampleEncoder, rows: list[Row], split: Split, name: str) -> list[Example]:
+    def wanted_rows(self, split: Split) -> dict[str, list[Row]]:
+        """Return the rows of each data set of a split, of the training rows those that ``keep`` keeps.
+
+        Args:
+            split: See :meth:`load_rows`.
+
+        Raises:
+            ValueError: If there are none.
+        """
+        rows = self.load_rows(split)
+        if split != "train" or self.keep is None:
+            return rows
+        with naming("train data"):
+            return {name: _kept(part, self.keep) for name, part in rows.items()}
+
+    def check_examples(
+        self, split: Split, name: str, encoder: ExampleEncoder, examples: list[Example], dropped: Counter[str]
+    ) -> None:
+        """Refuse a data set that is of no use, and warn of what it lacks.
+
+        Args:
+            split: What the data set belongs to.
+            name: Its name, which is empty for the main one.
+            encoder: Has tokenised it.
+            examples: What is left of it.
+            dropped: How many prompts and demonstrations of each role were too long and dropped.
+
+        Raises:
+            ValueError: If nothing is left, or a training column has no demonstration.
+        """
         where = data_name(split, name)
+        if dropped:
+            self.dropped |= {f"{where}/{part}": count for part, count in dropped.items()}
+            counts = ", ".join(f"{count} {part}" for part, count in dropped.items())
+            number = len(examples) + dropped["prompt"]
+            rank_zero_warn(f"{where} data: too long and dropped: {counts} (of {number} rows)")
         with naming(f"{where} data"):
-            if not rows:
-                raise GFTValueError("there are no rows")
-            examples, dropped = encoder.encode(rows)
-            if dropped:
-                self.dropped |= {f"{where}/{part}": count for part, count in dropped.items()}
-                counts = ", ".join(f"{count} {part}" for part, count in dropped.items())
-                rank_zero_warn(f"{where} data: too long and dropped: {counts} (of {len(rows)} rows)")
             if not examples:
                 limit = encoder.limit_name("prompt")
                 raise GFTValueError(f"every prompt is too long, nothing is left: the limit is {limit}")
             if split == "train":
                 self._check_demonstrations(encoder, examples)
+
+    def _encode(self, encoder: ExampleEncoder, rows: list[Row], split: Split, name: str) -> list[Example]:
+        with naming(f"{data_name(split, name)} data"):
+            if not rows:
+                raise GFTValueError("there are no rows")
+            examples, dropped = encoder.encode(rows)
+        self.check_examples(split, name, encoder, examples, dropped)
         return examples
 
     def _check_demonstrations(self, encoder: ExampleEncoder, examples: list[Example]) -> None:
@@ -182,11 +236,9 @@ class PromptDataModule(LightningDataModule, ABC):
             missing = sum(not example.demonstrations[role] for example in examples)
             if missing == len(examples):
                 field, overlong = encoder.columns.field_of(role), self.dropped.get(f"train/{role}", 0)
-                unfinished = left_out[f"unfinished {role} responses"]
                 raise GFTValueError(
                     f"no row has a demonstration in {field}={column!r}"
                     + (f", {overlong} are too long (the limit is {encoder.limit_name('response')})" if overlong else "")
-                    + (f", {unfinished} are unfinished" if unfinished else "")
                     + f": correct the data{', raise the limit' if overlong else ''}, or set `{field}: null`"
                 )
             if missing:
@@ -229,6 +281,12 @@ def data_name(split: Split, name: str) -> str:
         ('val/easy', 'train')
     """
     return f"{split}/{name}" if name else split
+
+
+def _kept(rows: list[Row], choice: RowFilter) -> NumberedRows:
+    positions = rows.positions if isinstance(rows, NumberedRows) else range(len(rows))
+    kept = [place for place, wanted in enumerate(choice.keep(rows)) if wanted]
+    return NumberedRows([rows[place] for place in kept], [positions[place] for place in kept])
 
 
 def _as_dataset(examples: list[Example]) -> Dataset[Example]:

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from lightning_gft.chat import Messages
 from lightning_gft.checks import check_count, shorten
-from lightning_gft.data.columns import Columns, Row, TextExample
+from lightning_gft.data.columns import Columns, Row
 from lightning_gft.data.errors import naming_rows, row_name
 from lightning_gft.data.prompts import prompt_text
+from lightning_gft.data.stored_responses import encode_stored
 from lightning_gft.data.tokenization import PromptEncoder
 from lightning_gft.errors import GFTValueError
 from lightning_gft.types import Response
@@ -34,6 +35,7 @@ class Example:
         row: Its position in the data as loaded, by which errors name it.
         messages: The prompt as a conversation: what the chat template rendered, or one message of the user.
         left_out: How many demonstrations count as missing, by what errors call them.
+        stored: Responses of an earlier run by what they were then, where the row is a group that was kept.
     """
 
     prompt_ids: list[int]
@@ -44,6 +46,7 @@ class Example:
     row: int | str
     messages: Messages = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
+    stored: dict[str, list[Response]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,16 @@ class ExampleEncoder:
 
     def encode(self, rows: Sequence[Row]) -> tuple[list[Example], Counter[str]]:
         """Return the tokenised rows, and how many prompts and demonstrations of each role were dropped."""
+        examples, dropped = [], Counter[str]()
+        for whole in self.tokenize(rows):
+            example, too_long = self.fit(whole)
+            dropped += too_long
+            if example is not None:
+                examples.append(example)
+        return examples, dropped
+
+    def tokenize(self, rows: Sequence[Row]) -> list[Example]:
+        """Return the tokenised rows, however long they are."""
         self.columns.check(list(rows[0]))
         texts = self.columns.read(rows)
         with naming_rows([(text.row, self.columns.prompt_source) for text in texts]):
@@ -116,28 +129,41 @@ class ExampleEncoder:
         with naming_rows([cell for *_, cell in given]):
             ids = self.prompts.encode_responses([prompt for prompt, *_ in given], [answer for _, answer, _ in given])
         responses = map(Response, ids)
-        examples, dropped = [], Counter[str]()
-        for text, prompt in zip(texts, prompts, strict=True):
-            mine = {role: [next(responses) for _ in answers] for role, answers in text.demonstrations.items()}
-            size = len(prompt.token_ids)
-            if not self._prompt_fits(text, size):
-                dropped["prompt"] += 1
-                continue
-            kept = {role: [r for r in answers if self._fits(r, role, text, size)] for role, answers in mine.items()}
-            dropped.update({role: len(mine[role]) - len(kept[role]) for role in mine})
-            examples.append(
-                Example(
-                    prompt_ids=prompt.token_ids,
-                    prompt=prompt_text(text.prompt),
-                    reference=text.reference,
-                    demonstrations=kept,
-                    columns=text.columns,
-                    row=text.row,
-                    messages=prompt.conversation.messages,
-                    left_out=text.left_out,
-                )
+        stored = encode_stored(self.prompts, prompts, texts)
+        return [
+            Example(
+                prompt_ids=prompt.token_ids,
+                prompt=prompt_text(text.prompt),
+                reference=text.reference,
+                demonstrations={role: [next(responses) for _ in of] for role, of in text.demonstrations.items()},
+                columns=text.columns,
+                row=text.row,
+                messages=prompt.conversation.messages,
+                left_out=text.left_out,
+                stored=kept_before,
             )
-        return examples, +dropped
+            for text, prompt, kept_before in zip(texts, prompts, stored, strict=True)
+        ]
+
+    def fit(self, example: Example) -> tuple[Example | None, Counter[str]]:
+        """Return an example without what is too long, ``None`` if its prompt is, and how much of what was dropped.
+
+        Raises:
+            ValueError: If something is too long that must not be dropped, or the prompt has no tokens.
+        """
+        if not self._prompt_fits(example):
+            return None, Counter({"prompt": 1})
+        kept, dropped = {}, Counter[str]()
+        for role, given in example.demonstrations.items():
+            column = self.columns.demonstration_columns[role]
+            kept[role] = [each for each in given if self._fits(each, f"{role} demonstration", column, example)]
+            dropped[role] = len(given) - len(kept[role])
+        stored = {}
+        for source, given in example.stored.items():
+            what = f"stored {source} response"
+            stored[source] = [each for each in given if self._fits(each, what, "completion", example)]
+            dropped[f"stored {source}"] = len(given) - len(stored[source])
+        return replace(example, demonstrations=kept, stored=stored), +dropped
 
     @property
     def window(self) -> int:
@@ -153,21 +179,25 @@ class ExampleEncoder:
             names.append(self._window_name())
         return " and ".join(names)
 
-    def _prompt_fits(self, text: TextExample, length: int) -> bool:
-        column = self.columns.prompt_source
+    def has_room(self, prompt_length: int, response_length: int) -> bool:
+        """Return whether a response is within the limit, and fits into the model's window behind its prompt."""
+        limit = self.limits.max_response_length
+        return (limit is None or response_length <= limit) and prompt_length + response_length <= self.window
+
+    def _prompt_fits(self, example: Example) -> bool:
+        column, length = self.columns.prompt_source, len(example.prompt_ids)
         if length == 0:
-            raise GFTValueError(f"{row_name(text.row, column)}: the prompt has no tokens: {shorten(text.prompt)}")
+            raise GFTValueError(f"{row_name(example.row, column)}: the prompt has no tokens: {shorten(example.prompt)}")
         beyond = f"to which {self._window_name()} leaves no room for an answer" if length >= self.window else ""
-        return self._is_short(text, column, "prompt", length, "prompt", beyond)
+        return self._is_short(example, column, "prompt", length, "prompt", beyond)
 
-    def _fits(self, response: Response, role: str, text: TextExample, prompt_length: int) -> bool:
+    def _fits(self, response: Response, what: str, column: str, example: Example) -> bool:
         length = len(response.token_ids)
-        whole = prompt_length + length
+        whole = len(example.prompt_ids) + length
         beyond = f"{whole} with its prompt, more than {self._window_name()}" if whole > self.window else ""
-        column = self.columns.demonstration_columns[role]
-        return self._is_short(text, column, f"{role} demonstration", length, "response", beyond)
+        return self._is_short(example, column, what, length, "response", beyond)
 
-    def _is_short(self, text: TextExample, column: str, what: str, length: int, part: str, beyond: str) -> bool:
+    def _is_short(self, example: Example, column: str, what: str, length: int, part: str, beyond: str) -> bool:
         """Return whether a prompt or a response may stay, and refuse it where longer ones are errors."""
         limit = getattr(self.limits, f"max_{part}_length")
         option = "overlong_prompts" if part == "prompt" else "overlong_demonstrations"
@@ -180,8 +210,8 @@ class ExampleEncoder:
         if getattr(self.limits, option) == "drop":
             return False
         raise GFTValueError(
-            f"{row_name(text.row, column)}: the {what} has {length} tokens, {fault}, or set `{option}: drop`. The "
-            f"prompt begins {shorten(prompt_text(text.prompt), 60)}"
+            f"{row_name(example.row, column)}: the {what} has {length} tokens, {fault}, or set `{option}: drop`. The "
+            f"prompt begins {shorten(example.prompt, 60)}"
         )
 
     def _window_name(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from os import PathLike
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
@@ -16,6 +16,7 @@ from lightning_gft.checks import check_count, check_number
 from lightning_gft.data.columns import Columns, NumberedRows, Row
 from lightning_gft.data.datamodule import PromptDataModule, Split
 from lightning_gft.data.examples import ExampleEncoder, LengthLimits, Overlong
+from lightning_gft.data.filters import RowFilter
 from lightning_gft.data.loading import SplitTables, find_splits
 from lightning_gft.data.selection import Rows, Spans, count_shared
 from lightning_gft.data.tokenization import PromptEncoder
@@ -29,8 +30,9 @@ class GroupDataModule(PromptDataModule):
 
     Args:
         path: A .json, .jsonl, .csv, .tsv or .parquet file, a glob or folder of them, a folder written by
-            ``save_to_disk``, or the name of a data set on the hub. A file is one split, ``"train"``. Values stay what
-            they are there: the text ``"007"`` does not become a number.
+            ``save_to_disk``, the name of a data set on the hub, or a folder of groups that ``predict`` has written: its
+            rows are those that the groups were sampled for. A file is one split, ``"train"``, and so are groups.
+            Values stay what they are there: the text ``"007"`` does not become a number.
         name: Configuration of a data set on the hub.
         prompt_column: Column with the prompt, a text or a list of messages.
         answer_column: Column with what a verifier compares to; null if there is none.
@@ -59,14 +61,13 @@ class GroupDataModule(PromptDataModule):
         shuffle: Whether to shuffle the training rows anew every epoch.
         seed: What the order, and the rows held out, are drawn from.
         num_workers: Workers of a rank that prepare batches; 0 prepares them in the rank itself.
-        unfinished_demonstrations: Drop a demonstration that the data call unfinished, as ``self_finished`` does for
-            ``self_responses`` in a file that ``predict`` has written, or refuse it.
         conversation_column: Column with whole conversations (``messages``, ShareGPT's ``conversations``), in place of
             ``prompt_column`` and ``expert_column``: a last message of the assistant's is the expert's demonstration,
             those before it are the prompt. ``answer_column`` may name it too, to read the reference from that message.
         chat_template_kwargs: Variables of the chat template, such as ``{enable_thinking: false}``.
         response_prefix: What every response begins with, such as ``"<think>\n"``. It belongs to the prompt, for own
             samples and demonstrations alike; a demonstration that begins with it is not given it twice.
+        keep: Says which of the training rows are used, such as :class:`~lightning_gft.PassRateFilter`; null uses all.
 
     Raises:
         ValueError: If an option is out of range, or options contradict each other.
@@ -106,10 +107,10 @@ class GroupDataModule(PromptDataModule):
         shuffle: bool = True,
         seed: int = 0,
         num_workers: int = 0,
-        unfinished_demonstrations: Literal["error", "drop"] = "drop",
         conversation_column: str | None = None,
         chat_template_kwargs: dict[str, Any] | None = None,
         response_prefix: str = "",
+        keep: RowFilter | None = None,
     ) -> None:
         super().__init__(
             batch_size=batch_size,
@@ -117,6 +118,7 @@ class GroupDataModule(PromptDataModule):
             shuffle=shuffle,
             seed=seed,
             num_workers=num_workers,
+            keep=keep,
         )
         self.path, self.name = path, name
         self.train_split, self.val_split, self.test_split = train_split, val_split, test_split
@@ -135,7 +137,6 @@ class GroupDataModule(PromptDataModule):
             expert_column,
             teacher_column,
             answer_marker,
-            unfinished_demonstrations,
             conversation_column,
         )
         self.limits = LengthLimits(max_prompt_length, max_response_length, overlong_prompts, overlong_demonstrations)

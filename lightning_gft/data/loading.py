@@ -6,7 +6,7 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,12 +19,17 @@ from lightning_gft.checks import shorten
 from lightning_gft.data.files import KINDS, DataFile, suffix_of
 from lightning_gft.data.repositories import Splits, find_in_folder, find_on_hub
 from lightning_gft.data.selection import Piece, Rows
+from lightning_gft.data.stored_table import StoredTable
 from lightning_gft.data.tables import DatasetTable, JoinedTable, Table
 from lightning_gft.errors import GFTValueError
+from lightning_gft.stored import is_stored
+
+Found = Mapping[str, Sequence[DataFile] | datasets.Dataset | Table]
+"""Where the rows of each split are."""
 
 _SOURCES = (
     f"a {', '.join(list(KINDS)[:-1])} or {list(KINDS)[-1]} file, a glob or folder of them, a folder written by "
-    "`save_to_disk`, or the name of a data set on the hub"
+    "`save_to_disk` or by `lightning-gft predict`, or the name of a data set on the hub"
 )
 _SLICES = "a split, slices such as 'train[:1000]' or 'train[80%:]', or a sum of them such as 'train+test[:10%]'"
 _SPLIT_NAME = re.compile(r"[\[(]")
@@ -46,7 +51,8 @@ def load_rows(
 
     Args:
         path: A file of one of :data:`~lightning_gft.data.files.KINDS`, which may be compressed (.gz, .bz2, .xz), a glob
-            or folder of them, a folder written by ``save_to_disk``, or the name of a data set on the hub.
+            or folder of them, a folder written by ``save_to_disk`` or ``lightning-gft predict``, or the name of a data
+            set on the hub.
         name: Configuration of a data set on the hub, or of a folder's README.md.
         split: A split, slices such as ``train[:1000]`` or ``train[80%:]``, or a sum of them such as ``train+test``;
             ``None`` takes the only split that there is.
@@ -79,7 +85,7 @@ def find_splits(path: str | os.PathLike[str], name: str | None = None, path_fiel
         return SplitTables(_find_splits(path, name, where), where)
 
 
-def _find_splits(path: str, name: str | None, where: str) -> Splits:
+def _find_splits(path: str, name: str | None, where: str) -> Found:
     local = os.path.expanduser(path)  # noqa: PTH111  # `Path.expanduser` raises for a user that is not there
     if "://" in path:
         raise FileNotFoundError(_remote(path, where))
@@ -120,9 +126,15 @@ def _may_be_on_hub(path: str) -> bool:
     return True
 
 
-def _find_in_folder(folder: Path, name: str | None, where: str) -> Splits:
+def _find_in_folder(folder: Path, name: str | None, where: str) -> Found:
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
         return _load_saved(folder, where)
+    if is_stored(folder):
+        if name is not None:
+            raise GFTValueError(
+                f"name={name!r} chooses a configuration of a data set, but {where} is groups: leave it out"
+            )
+        return {"train": StoredTable(folder)}
     files = sorted(
         file for file in folder.rglob("*") if suffix_of(file) in KINDS and _is_data(file.relative_to(folder))
     )
@@ -196,10 +208,16 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(map(repr, names))
 
 
+def _table(source: Sequence[DataFile] | datasets.Dataset | Table) -> Table:
+    if isinstance(source, Table):
+        return source
+    return DatasetTable(source) if isinstance(source, datasets.Dataset) else _read_files(source)
+
+
 class SplitTables:
     """The rows of each split, which are read once, when they are first asked for."""
 
-    def __init__(self, splits: Splits, where: str) -> None:
+    def __init__(self, splits: Found, where: str) -> None:
         self._splits, self._where = splits, where
         self._read: dict[str, Table] = {}
 
@@ -250,6 +268,5 @@ class SplitTables:
         if split not in self._read:
             source = self._splits[split]
             with _named(self._where):
-                is_loaded = isinstance(source, datasets.Dataset)
-                self._read[split] = DatasetTable(source) if is_loaded else _read_files(source)
+                self._read[split] = _table(source)
         return self._read[split]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from lightning.pytorch.utilities import rank_zero_warn
 from transformers import PreTrainedTokenizerBase
@@ -29,6 +29,13 @@ class EncodedPrompt:
     conversation: Conversation
 
 
+class Written(NamedTuple):
+    """A text that follows a prompt, and whether the chat template writes all of the answer that it was given."""
+
+    text: str
+    rendered: bool = True
+
+
 class ResponseWriter:
     """Writes given responses as the policy would have written them after its prompt, each with one end.
 
@@ -49,10 +56,12 @@ class ResponseWriter:
         ends = [str(self.tokenizer.eos_token), *self._turn_end.tokens[-1:]]
         return set(ids_of(self.tokenizer, ends))
 
-    def write(self, prompts: Sequence[EncodedPrompt], answers: Sequence[Answer]) -> list[str]:
+    def write(self, prompts: Sequence[EncodedPrompt], answers: Sequence[Answer]) -> list[Written]:
         """Return for each answer the text that follows its prompt, with its end if the template writes one."""
         if self.template is None:
-            return [self._after_prefix(str(self._without_end(text, index))) for index, text in enumerate(answers)]
+            return [
+                Written(self._after_prefix(str(self._without_end(text, index)))) for index, text in enumerate(answers)
+            ]
         self._find_end(self.template, prompts[0].conversation)
         bodies = [self._without_end(answer, index) for index, answer in enumerate(answers)]
         rendered = self.template.render_all(
@@ -99,19 +108,19 @@ class ResponseWriter:
         rest = _after(self.prefix, text)
         return text if rest is None else rest
 
-    def _response(self, prompt: EncodedPrompt, body: Answer, whole: str, index: int) -> str:
+    def _response(self, prompt: EncodedPrompt, body: Answer, whole: str, index: int) -> Written:
         if whole.startswith(prompt.text):
             response = whole[len(prompt.text) :]
             if isinstance(body, str) and not _holds(response, self._after_prefix(body)):
-                return self._after_prefix(body) + self._turn_end.closing
-            return self._end_once(response, index)
+                return Written(self._after_prefix(body) + self._turn_end.closing, rendered=False)
+            return Written(self._end_once(response, index))
         shared = shared_prefix(prompt.text, whole)
         opened = prompt.text[len(shared) :]
         if isinstance(body, str):
             if self.prefix and opened.endswith(self.prefix):
-                return self._after_prefix(body) + self._turn_end.closing
+                return Written(self._after_prefix(body) + self._turn_end.closing)
             if opened.strip() and (rest := _after(opened, body)) is not None:
-                return rest + self._turn_end.closing
+                return Written(rest + self._turn_end.closing)
         raise TextError(
             "the chat template renders a prompt differently once it is answered, so demonstrations would not follow "
             f"the prompt that the policy is given. After {shared[-40:]!r} the prompt has {opened[:40]!r}, the "

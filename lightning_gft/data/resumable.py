@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
+from collections.abc import Sized
 from typing import Any, cast
 
-from torch.utils.data import DataLoader
+from typing_extensions import override
 
-from lightning_gft.data.examples import Example
+from lightning_gft.data.prompt_loader import Position, PromptLoader
 from lightning_gft.errors import GFTValueError
-from lightning_gft.types import PromptBatch
 
 
-class ResumableDataLoader(DataLoader[Example]):
-    """A ``DataLoader`` whose position in the epoch is part of Lightning's checkpoints.
+class ResumableDataLoader(PromptLoader):
+    """A ``PromptLoader`` whose position in the epoch is part of Lightning's checkpoints.
 
     Lightning saves and restores any training dataloader that has ``state_dict`` and ``load_state_dict``. The order of
     an epoch follows from the sampler's seed and epoch, so the number of batches handed out is the position.
@@ -27,8 +26,7 @@ class ResumableDataLoader(DataLoader[Example]):
         (['a'], 1)
     """
 
-    _position: tuple[int | None, int] = (None, 0)
-    _resume_from: tuple[int | None, int] = (None, 0)
+    _resume_from: Position = (None, 0)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the sampler's epoch, how many of its batches were handed out, and what makes them what they are."""
@@ -58,13 +56,8 @@ class ResumableDataLoader(DataLoader[Example]):
             "order_seed": getattr(sampler, "seed", 0),
         }
 
-    def __iter__(self) -> Iterator[PromptBatch]:  # type: ignore[override]  # a generator is all that is asked of it
-        # Lightning asks for the iterator before it sets the epoch of the sampler. A generator looks when it is used.
-        epoch = getattr(self.sampler, "epoch", None)
+    @override
+    def _skip(self, epoch: int | None) -> int:
         resume_epoch, resume_batches = self._resume_from
-        skipped = resume_batches if epoch is not None and epoch == resume_epoch else 0
         self._resume_from = (None, 0)
-        for number, batch in enumerate(super().__iter__(), start=1):
-            if number > skipped:
-                self._position = (epoch, number)
-                yield batch
+        return resume_batches if epoch is not None and epoch == resume_epoch else 0

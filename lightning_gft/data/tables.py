@@ -14,10 +14,10 @@ import pyarrow
 from pyarrow import parquet
 from typing_extensions import override
 
-from lightning_gft.data.cells import Padded
 from lightning_gft.data.columns import Row
 from lightning_gft.data.json_rows import parse_json
 from lightning_gft.errors import GFTValueError
+from lightning_gft.stored import Padded
 
 
 class Table(ABC):
@@ -118,7 +118,9 @@ class JoinedTable(Table):
     def take(self, positions: Sequence[int]) -> list[Row]:
         parts = by_part(positions, map(len, self._tables))
         rows = (row for part, here in parts for row in self._tables[part].take(here))
-        return [{column: row.get(column) for column in self.columns} for row in rows]
+        known = set(self.columns)
+        # A whole row is kept as it is, since it may know more than its columns.
+        return [row if row.keys() == known else {column: row.get(column) for column in self.columns} for row in rows]
 
 
 def by_part(positions: Sequence[int], lengths: Iterable[int]) -> Iterator[tuple[int, list[int]]]:

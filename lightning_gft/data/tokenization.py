@@ -87,17 +87,33 @@ class PromptEncoder:
         ids = self._texts.encode_prompts([text for text, _ in rendered])
         return [EncodedPrompt(text, row, conversation) for (text, conversation), row in zip(rendered, ids, strict=True)]
 
+    def known_prompts(
+        self, prompts: Sequence[Prompt], variables: Sequence[Variables], token_ids: Sequence[list[int]]
+    ) -> list[EncodedPrompt]:
+        """Return prompts that were encoded before, with their ids, without looking for faults once more."""
+        rendered = self._renderer.render(prompts, variables)
+        return [EncodedPrompt(text, ids, talk) for (text, talk), ids in zip(rendered, token_ids, strict=True)]
+
     def encode_responses(self, prompts: Sequence[EncodedPrompt], answers: Sequence[Answer]) -> list[list[int]]:
         """Return the ids of each given response: what follows its prompt, and one end."""
+        return [ids for ids, _ in self.encode_written(prompts, answers)]
+
+    def encode_written(
+        self, prompts: Sequence[EncodedPrompt], answers: Sequence[Answer]
+    ) -> list[tuple[list[int], bool]]:
+        """Return the ids of each given response, and whether the chat template writes all of it."""
         if not answers:
             return []
-        texts = self._writer.write(prompts, answers)
+        written = self._writer.write(prompts, answers)
         self._renderer.check_answers(prompts, answers)
         ids = self._texts.encode_after(
-            [prompt.text for prompt in prompts], [prompt.token_ids for prompt in prompts], texts
+            [prompt.text for prompt in prompts], [prompt.token_ids for prompt in prompts], [text for text, _ in written]
         )
         stops = self._writer.stops
-        return [self._ended(row, stops, index) for index, row in enumerate(ids)]
+        return [
+            (self._ended(row, stops, index), rendered)
+            for index, (row, (_, rendered)) in enumerate(zip(ids, written, strict=True))
+        ]
 
     def _ended(self, ids: list[int], stops: set[int], index: int) -> list[int]:
         ended = ids if ids and ids[-1] in stops else [*ids, self._eos_token_id]

@@ -46,7 +46,7 @@ class Order:
 class _Worker:
     """A task of a worker pool, which has imported reasoning-gym before its first item."""
 
-    def setup(self) -> None:
+    def preload(self) -> None:
         import reasoning_gym  # noqa: F401 (an extra, and slow)
 
 

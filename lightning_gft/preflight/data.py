@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_warn
 from transformers import PreTrainedTokenizerBase
 
+from lightning_gft.chat import special_tokens
 from lightning_gft.data import Example, PromptDataModule
 from lightning_gft.data.datamodule import data_name
 from lightning_gft.data.errors import row_name
 from lightning_gft.errors import GFTValueError
 from lightning_gft.policy import PolicyLoader, check_window
-from lightning_gft.rewards import Reward, response_facts, score_responses
-from lightning_gft.sampler import GroupSampler
-from lightning_gft.types import Source
+from lightning_gft.rewards import Reward
+from lightning_gft.sampler import GroupSampler, score_demonstrations
 
 _TRIED = 32  # demonstrations that are scored: enough to tell a mistake from bad luck, even for a slow reward
 
@@ -37,36 +38,51 @@ def check_data(
             tokenised with another tokenizer.
         RewardError: If a reward fails on demonstrations.
     """
+    for fault in find_faults(data, samplers, evaluation_tokens, tokenizer):
+        raise fault
+    for sampler in _by_worth(samplers):
+        for rows in data.examples.get("train", {}).values():
+            _warn_of_worthless_demonstrations(rows, sampler, tokenizer)
+
+
+def find_faults(
+    data: PromptDataModule,
+    samplers: Sequence[GroupSampler],
+    evaluation_tokens: int,
+    tokenizer: PreTrainedTokenizerBase,
+) -> Iterator[Exception]:
+    """Yield what :func:`check_data` refuses, one after another, but for rewards that fail on demonstrations.
+
+    Args:
+        samplers: See :func:`check_data`, as for ``evaluation_tokens`` and ``tokenizer``.
+    """
     if data.tokenizer is not None and data.tokenizer.get_vocab() != tokenizer.get_vocab():
-        raise GFTValueError(
+        yield GFTValueError(
             "the datamodule has a tokenizer of its own, which is not the policy's: leave its `tokenizer` alone, or set "
             "it to that of the policy"
         )
     for sampler in samplers:
         if sampler.num_groups is not None and sampler.num_groups > data.batch_size:
-            raise GFTValueError(
+            yield GFTValueError(
                 f"`num_groups`: expected at most the data's batch_size={data.batch_size}, the prompts that a rank may "
                 f"try in a step, got {sampler.num_groups}; lower it, or raise batch_size"
             )
     # Stages may share them.
     sources = list({id(source): source for sampler in samplers for source in sampler.sources.values()}.values())
-    rewards = list({tuple(map(id, sampler.rewards.values())): sampler.rewards for sampler in samplers}.values())
-    for named in rewards:
-        _check_tokens(named, tokenizer)
+    worth = _by_worth(samplers)
+    for sampler in worth:
+        yield from _faulty_tokens(sampler.rewards, tokenizer)
     for split, datasets in data.examples.items():
         drawn = [source.longest_response() for source in sources]
-        lengths = drawn if split == "train" else [evaluation_tokens]
+        longest = max(drawn if split == "train" else [evaluation_tokens], default=0)
         for name, rows in datasets.items():
             where = data_name(split, name)
-            if split == "train":
-                for source in sources:
-                    source.check_rows(rows)
-                    source.check_prompts(rows, tokenizer)
-            for named in rewards:
-                _check_references(where, rows, named)
-            _check_room(where, rows, max(lengths, default=0), tokenizer)
-            for named in rewards if split == "train" else ():
-                _warn_of_worthless_demonstrations(rows, named, tokenizer)
+            for source in sources if split == "train" else ():
+                yield from _raised(source.check_rows, rows)
+                yield from _raised(source.check_prompts, rows, tokenizer)
+            for sampler in worth:
+                yield from _faulty_references(where, rows, sampler.rewards)
+            yield from _faulty_lengths(where, rows, longest, tokenizer)
 
 
 def warn_of_unused(data: PromptDataModule, policy: PolicyLoader, samplers: Sequence[GroupSampler]) -> None:
@@ -98,55 +114,68 @@ def _warn_of_unused_columns(data: PromptDataModule, samplers: Sequence[GroupSamp
             )
 
 
-def _check_tokens(rewards: Mapping[str, Reward], tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuse a reward that waits for a special token which responses are decoded without."""
-    added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
-    for name, reward in rewards.items():
-        try:
-            reward.check_tokens({*tokenizer.all_special_tokens, *added})
-        except ValueError as error:
-            raise GFTValueError(f"reward {name!r}: {error}") from error
+def _by_worth(samplers: Sequence[GroupSampler]) -> list[GroupSampler]:
+    """Return one of all samplers that score alike, as those of several stages may."""
+    alike = {(*map(id, sampler.rewards.values()), id(sampler.total)): sampler for sampler in samplers}
+    return list(alike.values())
 
 
-def _check_references(where: str, rows: Sequence[Example], rewards: Mapping[str, Reward]) -> None:
+def _raised(check: Callable[..., None], *given: Any) -> Iterator[Exception]:
+    try:
+        check(*given)
+    except ValueError as error:
+        yield error
+
+
+def _faulty_tokens(rewards: Mapping[str, Reward], tokenizer: PreTrainedTokenizerBase) -> Iterator[Exception]:
+    """Yield rewards that wait for a special token which responses are decoded without."""
+    special = special_tokens(tokenizer)
     for name, reward in rewards.items():
+        for error in _raised(reward.check_tokens, special):
+            yield _caused(f"reward {name!r}: {error}", error)
+
+
+def _faulty_references(where: str, rows: Sequence[Example], rewards: Mapping[str, Reward]) -> Iterator[Exception]:
+    for name, reward in rewards.items():
+        reward.read_ahead([example.reference for example in rows])
         for example in rows:
             try:
                 reward.check_row(example.reference, example.columns)
-            except Exception as error:
-                raise GFTValueError(
-                    f"{where} data, {row_name(example.row)}: reward {name!r} cannot score it: {error}"
-                ) from error
+            except Exception as error:  # noqa: BLE001 (of a user's reward, any may come)
+                yield _caused(f"{where} data, {row_name(example.row)}: reward {name!r} cannot score it: {error}", error)
 
 
-def _check_room(where: str, rows: Sequence[Example], max_new_tokens: int, tokenizer: PreTrainedTokenizerBase) -> None:
-    longest = max(rows, key=lambda example: len(example.prompt_ids))
-    try:
-        check_window(tokenizer, len(longest.prompt_ids), max_new_tokens)
-    except ValueError as error:
-        raise GFTValueError(f"{where} data, {row_name(longest.row)}: {error}") from error
+def _faulty_lengths(
+    where: str, rows: Sequence[Example], max_new_tokens: int, tokenizer: PreTrainedTokenizerBase
+) -> Iterator[Exception]:
+    """Yield prompts that leave too little room for a response, the longest first."""
+    for example in sorted(rows, key=lambda example: -len(example.prompt_ids)):
+        try:
+            check_window(tokenizer, len(example.prompt_ids), max_new_tokens)
+        except ValueError as error:
+            yield _caused(f"{where} data, {row_name(example.row)}: {error}", error)
+        else:
+            return
+
+
+def _caused(message: str, error: Exception) -> Exception:
+    fault = GFTValueError(message)
+    fault.__cause__ = error
+    return fault
 
 
 def _warn_of_worthless_demonstrations(
-    rows: Sequence[Example], rewards: Mapping[str, Reward], tokenizer: PreTrainedTokenizerBase
+    rows: Sequence[Example], sampler: GroupSampler, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     """Score the first demonstrations: where none gets anything, most likely the reward looks for something else."""
     for role in rows[0].demonstrations:
         tried = [(example, answers[0]) for example in rows if (answers := example.demonstrations[role])][:_TRIED]
-        texts = [str(tokenizer.decode(answer.token_ids, skip_special_tokens=True)) for _, answer in tried]
-        scores, _ = score_responses(
-            rewards,
-            prompts=[example.prompt for example, _ in tried],
-            responses=texts,
-            references=[example.reference for example, _ in tried],
-            columns={name: [example.columns[name] for example, _ in tried] for name in rows[0].columns},
-            # Without the token that ends it, as the policy decodes a response.
-            raw_responses=[str(tokenizer.decode(answer.token_ids[:-1])) for _, answer in tried],
-            facts=response_facts([answer for _, answer in tried], [Source[role.upper()]] * len(tried)),
-        )
-        if tried and not scores.any():
+        if not tried:
+            continue
+        scored = score_demonstrations(sampler, tried, role, tokenizer)
+        if not scored.rewards.any():
             rank_zero_warn(
-                f"none of the first {len(tried)} {role} demonstrations gets any reward, as {texts[0]!r} with the "
-                f"reference {tried[0][0].reference!r}: look at the rewards' settings (their marker, say) and at the "
-                "columns of the data"
+                f"none of the first {len(tried)} {role} demonstrations gets any reward, as {scored.texts[0]!r} with "
+                f"the reference {tried[0][0].reference!r}: look at the rewards' settings (their marker, say) and at "
+                "the columns of the data"
             )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import signal
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from lightning_gft.errors import GFTRuntimeError
 from lightning_gft.rewards.text import shorten_text
@@ -23,6 +25,27 @@ class RewardError(GFTRuntimeError):
         Traceback (most recent call last):
         lightning_gft.rewards.failures.RewardError: reward 'accuracy' (NumericReward) raised GFTValueError: ...
     """
+
+
+FailureKind = Literal["timeout", "memory", "crash", "error"]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """What became of an item of a :class:`~lightning_gft.rewards.pool.WorkerPool` that has no result.
+
+    Attributes:
+        kind: ``"timeout"`` and ``"memory"`` for the limits, ``"crash"`` where the process ended, ``"error"`` where the
+            task raised, or an item or a result cannot be sent.
+        message: What happened, and where.
+
+    Example:
+        >>> Failed("timeout", "took longer than seconds=5, and its process was killed").kind
+        'timeout'
+    """
+
+    kind: FailureKind
+    message: str
 
 
 def describe(error: BaseException) -> str:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import pickle
 from abc import abstractmethod
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_gft.checks import check_count, check_number
 from lightning_gft.rewards.base import Reward
-from lightning_gft.rewards.counting import FailureCounts
-from lightning_gft.rewards.failures import RewardError
-from lightning_gft.rewards.pool import Failed, WorkerPool
+from lightning_gft.rewards.items import ItemScorer
+from lightning_gft.rewards.pool import WorkerPool
 
 
 class JudgedReward(Reward):
@@ -70,12 +65,8 @@ class JudgedReward(Reward):
         special_tokens: bool = False,
     ) -> None:
         super().__init__(weight, special_tokens)
-        of = type(self).__name__
-        self.failed_score = check_number("failed_score", failed_score, of=of)
-        self.cache_size = check_count("cache_size", cache_size, least=0, of=of)
         self.pool = WorkerPool(task, seconds=seconds, memory_mb=memory_mb, workers=workers)
-        self._failures = FailureCounts(of)
-        self._scores: OrderedDict[bytes, float | None] = OrderedDict()
+        self._scorer = ItemScorer(self.pool, type(self).__name__, failed_score, cache_size)
 
     @abstractmethod
     def item(self, response: str, reference: Any, columns: Mapping[str, Any]) -> Any:
@@ -91,21 +82,17 @@ class JudgedReward(Reward):
         """Return the score of an item that needs no process, or ``None`` for the others."""
         return None
 
-    def stops(self, failure: Failed) -> bool:
-        """Return whether a failure stops the run, with the response shown, instead of scoring ``failed_score``."""
-        return False
-
     def __call__(
         self, *, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Any], **columns: Sequence[Any]
     ) -> Tensor | Sequence[float | None]:
         """Return ``N`` scores; see :meth:`Reward.__call__`."""
         rows = [{name: values[number] for name, values in columns.items()} for number in range(len(responses))]
-        verdicts = self._judge([self.item(*of) for of in zip(responses, references, rows, strict=True)])
-        return [self._score(verdict, response) for verdict, response in zip(verdicts, responses, strict=True)]
+        items = [self.item(*of) for of in zip(responses, references, rows, strict=True)]
+        return self._scorer.scores(items, responses, self.quick)
 
     @override
     def setup(self) -> None:
-        self._failures.begin()
+        self._scorer.failures.begin()
 
     @override
     def close(self) -> None:
@@ -113,36 +100,8 @@ class JudgedReward(Reward):
 
     @override
     def compute(self) -> dict[str, Tensor | float]:
-        return {**self._failures.compute()}
+        return {**self._scorer.failures.compute()}
 
     @override
     def reset(self) -> None:
-        self._failures.reset()
-
-    def _score(self, verdict: float | Failed | None, response: str) -> float | None:
-        if not isinstance(verdict, Failed):
-            return verdict
-        if self.stops(verdict):
-            raise RewardError(verdict.message)
-        self._failures.add(verdict, response, self.failed_score)
-        return self.failed_score
-
-    def _judge(self, items: Sequence[Any]) -> list[float | Failed | None]:
-        keys = [hashlib.blake2b(pickle.dumps(item), digest_size=16).digest() for item in items]
-        different = dict(zip(keys, items, strict=True))
-        known: dict[bytes, Any] = {key: self._scores[key] for key in different.keys() & self._scores.keys()}
-        for key in different.keys() - known.keys():
-            if (score := self.quick(different[key])) is not None:
-                known[key] = score
-        asked = [key for key in different if key not in known]
-        known.update(zip(asked, self.pool.map([different[key] for key in asked]), strict=True))
-        self._remember(known)
-        return [known[key] for key in keys]
-
-    def _remember(self, scores: Mapping[bytes, Any]) -> None:
-        for key, score in scores.items():
-            if not isinstance(score, Failed):
-                self._scores[key] = score
-                self._scores.move_to_end(key)  # those used last stay
-        while len(self._scores) > self.cache_size:
-            self._scores.popitem(last=False)
+        self._scorer.failures.reset()

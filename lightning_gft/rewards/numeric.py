@@ -10,9 +10,9 @@ from typing import Any
 
 from typing_extensions import override
 
+from lightning_gft.answers.numbers import find_number, read_number
 from lightning_gft.checks import check_number
 from lightning_gft.errors import GFTValueError
-from lightning_gft.rewards.numbers import find_number, read_number
 from lightning_gft.rewards.references import ReferenceReward
 from lightning_gft.rewards.text import after_marker, shown
 

@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_gft.checks import shorten
 from lightning_gft.errors import GFTValueError
 from lightning_gft.rewards.base import ResponseFact, Reward
 from lightning_gft.rewards.failures import RewardError, describe, stops_the_run
 from lightning_gft.rewards.isolation import call_reward
 from lightning_gft.rewards.text import shown
+from lightning_gft.rewards.total import RewardTotal, WeightedSum
 from lightning_gft.types import Response, Source
 
 _Batch = dict[str, Sequence[Any]]
@@ -30,8 +32,9 @@ def score_responses(
     columns: Mapping[str, Sequence[Any]],
     raw_responses: Sequence[str] | None = None,
     facts: Mapping[ResponseFact, Sequence[Any]] | None = None,
+    total: RewardTotal | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the weighted sum of all rewards ``[N]``, and each reward unweighted ``[N]`` by its name.
+    """Return what responses are worth in all ``[N]``, and each reward unweighted ``[N]`` by its name.
 
     Each reward is called once, with all ``N`` responses, and not at all where there are none. Only when it raises is it
     called again, one response at a time, to find the one to show. Where a reward gives ``None``, it does not apply to
@@ -47,12 +50,13 @@ def score_responses(
         raw_responses: ``N`` response texts with special tokens, for rewards that ask for them by
             their attribute ``special_tokens``; ``None`` if there are none.
         facts: What else is known of the responses, from :func:`response_facts`, for rewards that ask for it.
+        total: Makes one number of the rewards; default :class:`~lightning_gft.WeightedSum`.
 
     Raises:
         ValueError: If there is no reward, a column or another argument has not ``N`` entries, or a reward asks for a
             fact that is not given.
         RewardError: If a reward raises or exits, or gives something else than ``N`` finite scores or ``None``; if no
-            reward with a weight applies to a response.
+            reward with a weight applies to a response, or the total is not ``N`` finite numbers.
 
     Example:
         >>> from lightning_gft.rewards import FormatReward, NumericReward
@@ -74,19 +78,31 @@ def score_responses(
         name: _score(name, reward, _with_facts(name, reward, raw if reward.special_tokens else batch, facts or {}))
         for name, reward in rewards.items()
     }
-    total = torch.zeros(len(responses), dtype=torch.float32)
-    applies = torch.full((len(responses),), all(reward.weight == 0 for reward in rewards.values()))
-    for name, reward in rewards.items():
-        if reward.weight:
-            total += reward.weight * parts[name].nan_to_num()
-            applies |= ~parts[name].isnan()
+    weights = {name: reward.weight for name, reward in rewards.items()}
+    _check_some_applies(parts, weights, batch)
+    return _total(total or WeightedSum(), parts, weights), parts
+
+
+def _total(make: RewardTotal, parts: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    expected = len(next(iter(parts.values())))
+    total: Any = make({name: part.clone() for name, part in parts.items()}, weights)
+    if not (isinstance(total, Tensor) and total.shape == (expected,) and total.isfinite().all()):
+        raise RewardError(
+            f"`total`: expected {expected} finite numbers of {type(make).__name__}, got {shorten(total)}; return a "
+            f"tensor [{expected}]"
+        )
+    return total.detach().to("cpu", torch.float32)
+
+
+def _check_some_applies(parts: Mapping[str, Tensor], weights: Mapping[str, float], batch: _Batch) -> None:
+    counted = [~parts[name].isnan() for name, weight in weights.items() if weight]
+    applies = torch.stack(counted or [torch.ones(len(batch["responses"]), dtype=torch.bool)]).any(dim=0)
     if not applies.all():
         first = int((~applies).nonzero()[0])
         raise RewardError(
-            f"no reward applies to a response: {', '.join(rewards)} gave None for it, or count nothing. "
+            f"no reward applies to a response: {', '.join(weights)} gave None for it, or count nothing. "
             f"{_show(batch, first, ', ')}; give a reward that scores it"
         )
-    return total, parts
 
 
 def response_facts(responses: Sequence[Response], sources: Sequence[Source]) -> dict[ResponseFact, list[Any]]:

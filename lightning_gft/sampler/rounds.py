@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -27,12 +27,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Round:
-    """Scored responses to some prompts of a batch."""
+    """Scored responses to some prompts of a batch, and the seconds that it took to get and to score them."""
 
     rows: list[Row]
     texts: list[str]
     rewards: Tensor
     parts: dict[str, Tensor]
+    sampling_seconds: float = 0.0
+    scoring_seconds: float = 0.0
 
     def differing(self) -> set[int]:
         """Return the prompts whose responses have not all the same reward."""
@@ -61,11 +63,12 @@ class Round:
         if len(kept) == len(self.rows):
             return self
         left = sorted(kept)
-        return Round(
-            [self.rows[n] for n in left],
-            [self.texts[n] for n in left],
-            self.rewards[left],
-            {name: part[left] for name, part in self.parts.items()},
+        return replace(
+            self,
+            rows=[self.rows[n] for n in left],
+            texts=[self.texts[n] for n in left],
+            rewards=self.rewards[left],
+            parts={name: part[left] for name, part in self.parts.items()},
         )
 
     def _candidate(self, n: int) -> Candidate:

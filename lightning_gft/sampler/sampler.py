@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Self, cast
-
-import torch
-from torch import Tensor
+from typing import Any, Self
 
 from lightning_gft.advantages import AdvantageEstimator, GroupNormalizedAdvantage
-from lightning_gft.checks import check_count, check_kind, shorten
+from lightning_gft.checks import check_count, check_kind
+from lightning_gft.data.errors import naming
 from lightning_gft.errors import GFTTypeError, GFTValueError
-from lightning_gft.rewards import Reward, as_rewards, response_facts, score_responses
-from lightning_gft.sampler.padding import pad_rows
+from lightning_gft.rewards import Reward, RewardTotal, WeightedSum, as_rewards, response_facts, score_responses
+from lightning_gft.sampler.grouping import build_groups
 from lightning_gft.sampler.rounds import Round, Row, size_of_round
 from lightning_gft.seeds import spawn_seeds
 from lightning_gft.sources import ResponseSource, check_given
@@ -29,15 +28,17 @@ class GroupSampler:
 
     Args:
         sources: Where responses come from, by names of your choice.
-        rewards: What a response is worth, by names that become log keys; their weighted sum counts. A plain function
-            will do as well, see :class:`~lightning_gft.FunctionReward`.
+        rewards: What a response is worth, by names that become log keys. A plain function will do as well, see
+            :class:`~lightning_gft.FunctionReward`.
         advantage: Turns rewards into advantages; default :class:`~lightning_gft.GroupNormalizedAdvantage`.
         num_groups: DAPO's dynamic sampling (arXiv 2503.14476): training samples prompts of a rank's batch only until
             this many groups have rewards that differ, and trains on no other group, nor on its demonstrations; the
             datamodule's ``batch_size`` bounds how many prompts are tried. ``None`` samples all of them.
+        total: Makes one number of a response's rewards; default :class:`~lightning_gft.WeightedSum`.
 
     Raises:
-        ValueError: If there is no source or no reward, or ``num_groups`` is below 1.
+        ValueError: If there is no source or no reward, ``num_groups`` is below 1, or ``total`` names a reward that
+            is not there.
         TypeError: If they are something else.
 
     Example:
@@ -56,8 +57,9 @@ class GroupSampler:
         rewards: dict[str, Reward],
         advantage: AdvantageEstimator | None = None,
         num_groups: int | None = None,
+        total: RewardTotal | None = None,
     ) -> None:
-        self._take(sources, rewards, advantage, num_groups)
+        self._take(sources, rewards, advantage, num_groups, total)
 
     def with_parts(
         self,
@@ -65,6 +67,7 @@ class GroupSampler:
         rewards: dict[str, Reward] | None = None,
         advantage: AdvantageEstimator | None = None,
         num_groups: int | None = None,
+        total: RewardTotal | None = None,
     ) -> Self:
         """Return a sampler with its own ``num_groups``, and with this one's parts but for those that are given."""
         other = copy.copy(self)
@@ -73,10 +76,11 @@ class GroupSampler:
             self.rewards if rewards is None else rewards,
             self.advantage if advantage is None else advantage,
             num_groups,
+            self.total if total is None else total,
         )
         return other
 
-    def _take(self, sources: Any, rewards: Any, advantage: Any, num_groups: Any) -> None:
+    def _take(self, sources: Any, rewards: Any, advantage: Any, num_groups: Any, total: Any) -> None:
         _check_named("sources", sources, ResponseSource, "ExpertSource or SelfSource")
         if isinstance(rewards, Mapping):
             rewards = as_rewards(rewards)
@@ -88,6 +92,12 @@ class GroupSampler:
         self.advantage: AdvantageEstimator = advantage or GroupNormalizedAdvantage()
         check_kind("advantage", self.advantage, AdvantageEstimator, "GroupNormalizedAdvantage()")
         self.advantage.check_rewards(self.rewards)
+        for name, source in self.sources.items():
+            with naming(f"`sources[{name!r}]`"):
+                source.check_rewards(self.rewards)
+        self.total: RewardTotal = total or WeightedSum()
+        check_kind("total", self.total, RewardTotal, "WeightedSum()")
+        self.total.check_rewards(self.rewards)
         if num_groups is not None:
             num_groups = check_count("num_groups", num_groups, otherwise="null to sample all prompts")
         self.num_groups: int | None = num_groups
@@ -102,9 +112,14 @@ class GroupSampler:
         return any(source.draws() for source in self.sources.values())
 
     def prepare(self, prompts: PromptBatch) -> None:
-        """Pass prompts of a later step on to the sources; see :meth:`ResponseSource.prepare`."""
+        """Pass prompts that are sampled now or later on to the sources; see :meth:`ResponseSource.prepare`."""
+        certain = prompts[: self.num_groups]  # of dynamic sampling the first round, without which there is none
         for source in self.sources.values():
-            source.prepare(prompts)
+            source.prepare(certain)
+
+    def looks_ahead(self) -> int:
+        """Return for how many later batches a source wants to prepare."""
+        return max(source.looks_ahead() for source in self.sources.values())
 
     def gives(self) -> frozenset[Need]:
         """Return what responses of some source carry beside their tokens."""
@@ -156,14 +171,25 @@ class GroupSampler:
             tried += len(chosen)
         return self._build(rounds, prompts, policy, differing, tried)
 
-    def _draw(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int, first: int = 0) -> Round:
-        """Return scored responses to prompts, of which ``first`` is the first one's number in the batch."""
-        rows = self._gather(prompts, policy, seed)
-        token_ids = [row.response.token_ids for row in rows]
-        texts = [policy.decode(ids) for ids in token_ids]
-        raw_texts = None
-        if any(reward.special_tokens for reward in self.rewards.values()):
-            raw_texts = [policy.decode(ids, skip_special_tokens=False) for ids in token_ids]
+    def reads_special_tokens(self) -> bool:
+        """Return whether a reward wants texts with special tokens, which :meth:`score` must be given then."""
+        return any(reward.special_tokens for reward in self.rewards.values())
+
+    def score(
+        self, prompts: PromptBatch, rows: Sequence[Row], texts: Sequence[str], raw_texts: Sequence[str] | None = None
+    ) -> Round:
+        """Return responses with what they are worth; all that scores a response by a sampler's rewards does it here.
+
+        Args:
+            prompts: What they answer.
+            rows: ``N`` responses, wherever they come from.
+            texts: Their texts, without special tokens.
+            raw_texts: Their texts with special tokens, without those that end them; see :meth:`reads_special_tokens`.
+
+        Raises:
+            RewardError: If a reward fails.
+        """
+        started = time.perf_counter()
         of_row = [row.prompt for row in rows]
         rewards, parts = score_responses(
             self.rewards,
@@ -173,9 +199,23 @@ class GroupSampler:
             columns={name: [values[i] for i in of_row] for name, values in prompts.columns.items()},
             raw_responses=raw_texts,
             facts=response_facts([row.response for row in rows], [row.source for row in rows]),
+            total=self.total,
         )
-        scored = Round(rows, texts, rewards, parts).chosen(self.sources, seed, prompts.places or range(len(prompts)))
-        return replace(scored, rows=[replace(row, prompt=first + row.prompt) for row in scored.rows])
+        return Round([*rows], [*texts], rewards, parts, scoring_seconds=time.perf_counter() - started)
+
+    def _draw(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int, first: int = 0) -> Round:
+        """Return scored responses to prompts, of which ``first`` is the first one's number in the batch."""
+        started = time.perf_counter()
+        rows = self._gather(prompts, policy, seed)
+        seconds = time.perf_counter() - started
+        token_ids = [row.response.token_ids for row in rows]
+        raw_texts = None
+        if self.reads_special_tokens():
+            raw_texts = [policy.decode(ids, skip_special_tokens=False) for ids in token_ids]
+        scored = self.score(prompts, rows, [policy.decode(ids) for ids in token_ids], raw_texts)
+        scored = scored.chosen(self.sources, seed, prompts.places or range(len(prompts)))
+        in_batch = [replace(row, prompt=first + row.prompt) for row in scored.rows]
+        return replace(scored, rows=in_batch, sampling_seconds=seconds)
 
     def _build(
         self,
@@ -185,30 +225,10 @@ class GroupSampler:
         differing: set[int] | None = None,
         tried: int | None = None,
     ) -> GroupBatch:
-        rows = [row for of_round in rounds for row in of_round.rows]
-        rewards = torch.cat([of_round.rewards for of_round in rounds])
-        of_row = [row.prompt for row in rows]
-        device = policy.device
-
-        def flags(values: Iterable[bool]) -> Tensor:
-            return torch.tensor(list(values), dtype=torch.bool, device=device)
-
-        groups = GroupBatch(
-            **pad_rows(rows, prompts, policy.pad_token_id, device, "teacher_logprobs" in self.gives()),
-            group_index=torch.tensor(of_row, dtype=torch.long, device=device),
-            source=torch.tensor([row.source for row in rows], dtype=torch.long, device=device),
-            rewards=rewards.to(device),
-            advantages=torch.full_like(rewards, torch.nan, device=device),
-            finished=flags(row.response.finished for row in rows),
-            reward_parts={
-                name: torch.cat([of_round.parts[name] for of_round in rounds]).to(device) for name in self.rewards
-            },
-            prompts=[prompts.prompts[i] for i in of_row],
-            responses=[text for of_round in rounds for text in of_round.texts],
-            set_aside=None if differing is None else flags(i not in differing for i in of_row),
-            num_tried=tried,
+        taught = "teacher_logprobs" in self.gives()
+        return build_groups(
+            self.advantage, rounds, prompts, policy.pad_token_id, policy.device, taught, differing, tried
         )
-        return replace(groups, advantages=_checked_advantages(self.advantage, groups))
 
     def _gather(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[Row]:
         groups: list[list[Row]] = [[] for _ in prompts.prompt_ids]
@@ -230,15 +250,3 @@ def _check_named(field: str, parts: Any, kind: type, examples: str) -> None:
         raise GFTValueError(f"`{field}`: expected at least one, got none; give one such as {examples}")
     for name, part in parts.items():
         check_kind(f"{field}[{name!r}]", part, kind, examples)
-
-
-def _checked_advantages(estimator: AdvantageEstimator, groups: GroupBatch) -> Tensor:
-    """Return advantages ``[N]``, or refuse others: one that is not finite would spoil every later update."""
-    advantages: Any = estimator(groups)
-    is_right = isinstance(advantages, Tensor) and advantages.shape == groups.rewards.shape
-    if not (is_right and advantages.isfinite().all()):
-        raise GFTValueError(
-            f"`advantage`: expected {len(groups)} finite advantages of {type(estimator).__name__}, got "
-            f"{shorten(advantages)}; return a tensor [{len(groups)}]"
-        )
-    return cast(Tensor, advantages)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
 from lightning_gft.checks import check_count
 from lightning_gft.data import Example
 from lightning_gft.parts import Part
+from lightning_gft.rewards import Reward
 from lightning_gft.types import Candidate, Need, PromptBatch, Response, ResponseGenerator, Source
 
 
@@ -58,11 +59,20 @@ class ResponseSource(Part, ABC):
         return range(len(candidates))
 
     def prepare(self, prompts: PromptBatch) -> None:
-        """Begin what takes long, such as requests, for prompts of a later step; a hint that may be left alone.
+        """Begin what takes long, such as requests, for prompts of this step or a later one; a hint.
+
+        What fails here is raised by :meth:`respond`, which needs it.
 
         Args:
             prompts: As :meth:`respond` will get them, maybe with others.
         """
+
+    def looks_ahead(self) -> int:
+        """Return for how many later batches a run should call :meth:`prepare` before it asks for this one's responses.
+
+        A batch may come several times, and one that comes is not sure to be asked for.
+        """
+        return 0
 
     def draws(self) -> bool:
         """Return whether the policy may be asked to generate; weights that are sharded are gathered before."""
@@ -79,6 +89,16 @@ class ResponseSource(Part, ABC):
     def longest_response(self) -> int:
         """Return the most tokens of a response that the model's window must have room for; 0 for those of the data."""
         return 0
+
+    def check_rewards(self, rewards: Mapping[str, Reward]) -> None:
+        """Refuse rewards that the source cannot choose by; a sampler asks when it is made.
+
+        Args:
+            rewards: The sampler's, by name.
+
+        Raises:
+            ValueError: If there is a reason to.
+        """
 
     def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Refuse a policy by its tokenizer; a run asks before it sets the source up.

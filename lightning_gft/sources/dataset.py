@@ -38,11 +38,7 @@ class DatasetSource(ResponseSource):
     @override
     def respond(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[list[Response]]:
         self._check_roles(prompts.demonstrations)
-        seeds = response_seeds(seed, prompts.places or range(len(prompts)), num_generations=1)
-        return [
-            given if len(given) <= self.num_responses else random.Random(own_seed).sample(given, self.num_responses)
-            for given, own_seed in zip(prompts.demonstrations[self.role], seeds, strict=True)
-        ]
+        return some_of_each(prompts.demonstrations[self.role], self.most_given(), prompts, seed)
 
     def _check_roles(self, roles: Collection[str]) -> None:
         if self.role not in roles:
@@ -50,6 +46,22 @@ class DatasetSource(ResponseSource):
                 f"`{self.role}_column`: expected demonstrations for {type(self).__name__}, got none in the data; set "
                 "it in the datamodule, or take this source out of the sampler"
             )
+
+
+def some_of_each(given: Sequence[list[Response]], most: int, prompts: PromptBatch, seed: int) -> list[list[Response]]:
+    """Return for each prompt what is given, or a random choice where that is more than ``most``.
+
+    Args:
+        given: Responses to each prompt.
+        most: Responses a prompt.
+        prompts: Their places count, so that a choice does not depend on the number of ranks.
+        seed: Every random choice follows from it.
+    """
+    seeds = response_seeds(seed, prompts.places or range(len(prompts)), num_generations=1)
+    return [
+        responses if len(responses) <= most else random.Random(own_seed).sample(responses, most)
+        for responses, own_seed in zip(given, seeds, strict=True)
+    ]
 
 
 class ExpertSource(DatasetSource):

@@ -2,6 +2,7 @@
 
 from lightning_gft.training.guards import UpdateGuard
 from lightning_gft.training.life import PartsLife, parts_of
+from lightning_gft.training.look_ahead import prepare_ahead
 from lightning_gft.training.plan import StepPlan, plan_step
 from lightning_gft.training.rows import Rows
 from lightning_gft.training.sampler_checks import check_sampler
@@ -22,4 +23,5 @@ __all__ = [
     "check_sampler",
     "parts_of",
     "plan_step",
+    "prepare_ahead",
 ]

@@ -26,7 +26,7 @@ def parts_of(sampler: GroupSampler, loss: GroupLoss, engine: RolloutEngine | Non
     """Return the parts of a run by the prefix of their figures' names, which is empty for a loss.
 
     Args:
-        sampler: Has sources, rewards and an advantage estimator.
+        sampler: Has sources, rewards, their total and an advantage estimator.
         loss: The objective.
         engine: The policy's, once it is loaded.
     """
@@ -34,6 +34,7 @@ def parts_of(sampler: GroupSampler, loss: GroupLoss, engine: RolloutEngine | Non
         "": loss,
         **{f"rewards/{name}": reward for name, reward in sampler.rewards.items()},
         **{f"sources/{name}": source for name, source in sampler.sources.items()},
+        "total": sampler.total,
         "advantage": sampler.advantage,
         **({} if engine is None else {"engine": engine}),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -69,8 +70,7 @@ class Updates:
         """
         module, trainer = self.module, self.module.trainer
         learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
-        left = (limit - module.global_step for limit in (trainer.max_steps, self.max_steps) if limit >= 0)
-        for number in range(min(module.updates_per_batch, min(left, default=module.updates_per_batch))):
+        for number in range(int(min(module.updates_per_batch, self.steps_left()))):
             # Dropout follows from the step's position alone: a resumed run draws the same.
             seed = combine_seeds(module.base_seed, module.current_epoch, batch_idx, number, module.global_rank)
             with seeded(seed, policy.device):
@@ -78,6 +78,11 @@ class Updates:
             plan = plan.after_update(logprobs)
         nonfinite = float(self.guard.nonfinite_updates)
         return UpdateFigures(self.reduce(total, "mean"), self.gradient_norm, learning_rate, nonfinite)
+
+    def steps_left(self) -> float:
+        """Return how many optimizer steps the stage of the run may still take; infinitely many without a limit."""
+        limits = (self.module.trainer.max_steps, self.max_steps)
+        return min((limit - self.module.global_step for limit in limits if limit >= 0), default=math.inf)
 
     def _take(
         self, plan: StepPlan, loss: GroupLoss, policy: Policy, count: CountFn, batch_idx: int

@@ -16,7 +16,7 @@ nothing before it, holds 0 and is always masked.
 
 from lightning_gft.types.generator import ResponseGenerator
 from lightning_gft.types.padding import pad_sequences
-from lightning_gft.types.prompts import Candidate, PromptBatch, Response, Source
+from lightning_gft.types.prompts import Candidate, EncodedText, PromptBatch, Response, ResponseEncoder, Source
 from lightning_gft.types.sequences import GroupBatch, Sequences
 from lightning_gft.types.tokens import OLD, CoefficientsFn, LossOutput, Need, TokenBatch, TokenObjective
 
@@ -24,11 +24,13 @@ __all__ = [
     "OLD",
     "Candidate",
     "CoefficientsFn",
+    "EncodedText",
     "GroupBatch",
     "LossOutput",
     "Need",
     "PromptBatch",
     "Response",
+    "ResponseEncoder",
     "ResponseGenerator",
     "Sequences",
     "Source",

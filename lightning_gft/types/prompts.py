@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Any
+from typing import Any, Protocol
 
 
 class Source(IntEnum):
@@ -50,6 +51,29 @@ class Candidate:
     rewards: dict[str, float]
 
 
+@dataclass(frozen=True)
+class EncodedText:
+    """A text as a response of the data would be.
+
+    Args:
+        response: Its tokens; ``None`` where the text is no demonstration.
+        fault: Why it is none.
+        rendered: Whether the policy's chat template writes all of the text, and none of the policy's special tokens is
+            written out in it.
+    """
+
+    response: Response | None
+    fault: str = ""
+    rendered: bool = True
+
+
+class ResponseEncoder(Protocol):
+    """Encodes texts that came later than the data exactly as the data's own demonstrations are encoded."""
+
+    def encode(self, prompts: PromptBatch, texts: Sequence[Sequence[str]]) -> list[list[EncodedText]]:
+        """Return the texts that follow each of ``P`` prompts, encoded."""
+
+
 @dataclass  # not frozen: Lightning's plugins for precision and FSDP, and Fabric, rebuild batches field by field
 class PromptBatch:
     """``P`` prompts, with what a group is built from.
@@ -67,6 +91,9 @@ class PromptBatch:
         rows: Position of each prompt's row in the data, by which errors name it; empty where it is not known.
         places: Position of each prompt in the batch of all ranks. Its random choices follow from there, so that they
             do not depend on the number of ranks; ``None`` where positions are not known.
+        encoder: Encodes further responses; ``None`` where the batch is not one of this package's datamodules.
+        stored: Responses of an earlier run by what they were then, ``"expert"``, ``"teacher"`` and ``"self"``: for each
+            prompt any number of them. Empty unless the data are groups that were kept.
     """
 
     prompt_ids: list[list[int]]
@@ -78,6 +105,8 @@ class PromptBatch:
     dataset: str = ""
     rows: list[int | str] = field(default_factory=list)
     places: list[int] | None = None
+    encoder: ResponseEncoder | None = field(default=None, repr=False, compare=False)
+    stored: dict[str, list[list[Response]]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.prompt_ids)
@@ -98,10 +127,21 @@ class PromptBatch:
             references=self.references[index],
             demonstrations={role: given[index] for role, given in self.demonstrations.items()},
             columns={name: values[index] for name, values in self.columns.items()},
+            stored={source: given[index] for source, given in self.stored.items()},
             messages=self.messages[index],
             rows=self.rows[index],
             places=places[index],
         )
+
+    def seed_rank(self, rank: int) -> int:
+        """Return the number of a rank for random choices, which prompts with known positions do without.
+
+        Example:
+            >>> batch = PromptBatch(prompt_ids=[[1]], prompts=["a"], references=[None])
+            >>> batch.seed_rank(1), replace(batch, places=[1]).seed_rank(1)
+            (1, 0)
+        """
+        return rank if self.places is None else 0
 
     def to(self, *_: Any, **__: Any) -> PromptBatch:
         """Return the batch itself: it holds no tensors, which come about in the sampler, on the policy's device."""

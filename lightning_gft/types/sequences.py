@@ -90,6 +90,8 @@ class GroupBatch(Sequences):
             ``None`` where no source gives them.
         set_aside: ``[N]``, true for sequences that are only counted: no loss trains on them or has them in ``Z``.
         num_tried: Prompts that were sampled, where not all of a batch need be; ``None`` for all of them.
+        sampling_seconds: What it took until all responses were there, on this rank.
+        scoring_seconds: What the rewards took.
     """
 
     group_index: Tensor
@@ -104,6 +106,8 @@ class GroupBatch(Sequences):
     teacher_logprobs: Tensor | None = None
     set_aside: Tensor | None = None
     num_tried: int | None = None
+    sampling_seconds: float = 0.0
+    scoring_seconds: float = 0.0
 
     def tokens(self, logprobs: Tensor | None = None, weights: Tensor | None = None) -> TokenBatch:
         """Return what is known of each response token, flattened to ``[M]``: sequence by sequence, in their order.

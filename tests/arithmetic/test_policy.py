@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import lightning_gft
-from lightning_gft import ArithmeticDataModule, ArithmeticPolicy, Evaluation, ExactMatchReward
+from lightning_gft import ArithmeticDataModule, ArithmeticPolicy, Evaluation, ExactMatchReward, GroupSampler, SelfSource
 from lightning_gft.arithmetic import ARITHMETIC_ALPHABET
 from lightning_gft.evaluation import Evaluator
 
@@ -21,11 +21,12 @@ def figures() -> dict[str, dict[str, float]]:
     data = ArithmeticDataModule(num_val=128, num_second_skill=64)
     data.tokenizer = policy.tokenizer
     data.setup("validate")
-    evaluator, rewards = Evaluator(Evaluation(max_new_tokens=48, kl=False)), {"accuracy": ExactMatchReward(marker="#")}
+    evaluator = Evaluator(Evaluation(max_new_tokens=48, kl=False))
+    sampler = GroupSampler({"self": SelfSource()}, {"accuracy": ExactMatchReward(marker="#")})
     evaluator.start(policy)
     for loader in data.val_dataloader():
         for batch in loader:
-            evaluator.step(batch, policy, rewards, seed=0, max_tokens=16384)
+            evaluator.step(batch, policy, sampler, seed=0, max_tokens=16384)
     figures = evaluator.finish()
     return {dataset: {name: value.item() for name, value in of.items()} for dataset, of in figures.items()}
 

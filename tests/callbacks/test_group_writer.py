@@ -1,14 +1,20 @@
-"""Groups that predict has sampled, as a file."""
+"""Groups that predict has sampled, as a folder of shards."""
 
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
-import pyarrow.parquet as pq
+import datasets
+import pandas as pd
 import pytest
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningDataModule, Trainer, seed_everything
+from pyarrow import parquet
+from torch.utils.data import DataLoader
 
 from lightning_gft import (
     ExactMatchReward,
@@ -17,189 +23,310 @@ from lightning_gft import (
     GroupBatch,
     GroupDataModule,
     GroupSampler,
-    Policy,
+    NumericReward,
     PromptBatch,
+    Reward,
     RewardAdvantage,
     RFTLoss,
     SelfSource,
     Source,
     TeacherSource,
+    TransformersEngine,
 )
 from lightning_gft.callbacks import GroupWriter
-from tests.conftest import prompt_batch, tiny_loader, tiny_policy
+from lightning_gft.rewards import RewardError
+from lightning_gft.stored import StoredGroup, StoredGroups
+from tests.conftest import prompt_batch, tiny_loader
+
+QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+NUM_ROWS, BATCH = 10, 4
 
 
-def module_of(policy: Policy, sampler: GroupSampler) -> GFTLitModule:
-    module = GFTLitModule(tiny_loader(), sampler, RFTLoss())
-    module.policy = policy
-    return module
+class Counting(TransformersEngine):
+    """Notes how many prompts it is asked about."""
+
+    asked = 0
+
+    def generate(self, model: Any, prompt_ids: Any, *args: Any, **kwargs: Any) -> Any:
+        type(self).asked += len(prompt_ids)
+        return super().generate(model, prompt_ids, *args, **kwargs)
 
 
-def write(
-    path: Path,
-    batches: list[tuple[GroupBatch, PromptBatch]],
-    module: GFTLitModule,
-    world_size: int = 1,
-    others_fit: bool = True,
-) -> None:
-    # What the other rank decides is `others_fit`.
-    strategy = SimpleNamespace(reduce_boolean_decision=lambda fits: fits and others_fit)
-    trainer = SimpleNamespace(world_size=world_size, global_rank=world_size - 1, strategy=strategy)
-    writer = GroupWriter(str(path))
-    writer.on_predict_start(trainer, module)
-    for groups, batch in batches:
-        writer.on_predict_batch_end(trainer, module, groups, batch, 0)
-    writer.on_predict_end(trainer, module)
+@pytest.fixture(autouse=True)
+def _count_anew() -> None:
+    Counting.asked = 0
 
 
-@pytest.mark.parametrize("world_size", [1, 2])
-def test_every_response_is_written_with_what_became_of_it(world_size, tmp_path, capsys):
-    policy = tiny_policy()
-    batch = prompt_batch(policy.tokenizer, ["1+1=", "2+2="], ["2", "4"], {"teacher": [["2"], ["5", "4"]]})
-    batch.columns.update(question=["1+1=", "2+2="])
-    sampler = GroupSampler(
-        {"teacher": TeacherSource(), "self": SelfSource(num_generations=20, max_new_tokens=12)},
-        {"accuracy": ExactMatchReward(), "digits": FormatReward("[0-9]+", weight=0.5)},
-    )
-    groups = sampler.sample(batch, policy, seed=0)
-    unfinished = int((~groups.finished).sum())
-    assert 0 < unfinished < 40
-
-    write(tmp_path / "out/groups.parquet", [(groups, batch)], module_of(policy, sampler), world_size)
-
-    name = "groups.parquet" if world_size == 1 else "groups-1.parquet"
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
-    assert f"{unfinished} of 43 responses are unfinished" in capsys.readouterr().out
-    rows = pq.read_table(tmp_path / "out" / name).to_pylist()
-    assert [row["question"] for row in rows] == ["1+1=", "2+2="]
-    assert [row["teacher_responses"] for row in rows] == [["2"], ["5", "4"]]
-    assert [row["teacher_finished"] for row in rows] == [[True], [True, True]]
-    assert [row["teacher_rewards"] for row in rows] == [[1.5], [0.5, 1.5]]
-    assert [row["teacher_rewards/accuracy"] for row in rows] == [[1.0], [0.0, 1.0]]
-    own = groups.source == Source.SELF
-    for number, row in enumerate(rows):
-        chosen = own & (groups.group_index == number)
-        assert row["self_finished"] == groups.finished[chosen].tolist()
-        assert row["self_rewards"] == groups.rewards[chosen].tolist()
-        assert row["self_advantages"] == groups.advantages[chosen].tolist()
-        assert row["self_rewards/digits"] == groups.reward_parts["digits"][chosen].tolist()
-        for text, n in zip(row["self_responses"], chosen.nonzero().flatten().tolist(), strict=True):
-            ids = groups.input_ids[n][groups.response_mask[n]].tolist()
-            ended = [policy.tokenizer.eos_token_id] if groups.finished[n] else []
-            assert policy.tokenizer.encode(text) + ended == ids  # special tokens too
-
-
-def test_a_datamodule_reads_the_finished_responses_back_as_they_were_drawn(tmp_path):
-    policy = tiny_policy()
-    batch = prompt_batch(policy.tokenizer, ["1+1=", "2+2="], ["2", "4"])
-    batch.columns.update(prompt=batch.prompts, answer=["2", "4"])
-    sampler = GroupSampler(
-        {"self": SelfSource(12, max_new_tokens=12)}, {"accuracy": ExactMatchReward()}, RewardAdvantage()
-    )
-    groups = sampler.sample(batch, policy, seed=0)
-    write(tmp_path / "groups.parquet", [(groups, batch)], module_of(policy, sampler))
-    unfinished = int((~groups.finished).sum())
-
-    settings = {"path": str(tmp_path / "groups.parquet"), "teacher_column": "self_responses"}
-    data = GroupDataModule(**settings)
-    data.tokenizer = policy.tokenizer
-    with pytest.warns(UserWarning, match=rf"train data: .*\b{unfinished} unfinished teacher responses were left out"):
-        data.setup("fit")
-    read = [
-        response.token_ids for example in data.examples["train"][""] for response in example.demonstrations["teacher"]
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.jsonl"
+    lines = [
+        {"prompt": f"{n}+1=", "answer": n + 1, "teacher": [str(n)] * (n % 3), "given": "007" if n % 2 else n}
+        for n in range(NUM_ROWS)
     ]
-    drawn = [
-        ids[mask].tolist()
-        for ids, mask, finished in zip(groups.input_ids, groups.response_mask, groups.finished, strict=True)
-        if finished and mask.sum() > 1  # an end alone is no demonstration
-    ]
-    assert read == drawn
-
-    data = GroupDataModule(**settings, unfinished_demonstrations="error")
-    data.tokenizer = policy.tokenizer
-    with pytest.raises(ValueError, match="expected finished responses, got one that 'self_finished' calls unfinished"):
-        data.setup("fit")
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return path
 
 
-MIXED = {
-    "texts and numbers": ["007", 7],
-    "lists and texts": [["2"], "2"],
-    "large numbers": [10**30, 1],
-    "whole numbers and fractions": [1, 2.5],
-    "nothing within": [{}, {}],
-    "keys that others lack": [{"x": 1}, {"y": "1"}],
-    "fractions within": [{"x": 1}, {"x": 0.5}],
+def module_of(reward: Reward | None = None, temperature: float = 1.0, **config: Any) -> GFTLitModule:
+    loader = tiny_loader(**config)
+    loader.rollout = Counting()
+    sampler = GroupSampler(
+        {"teacher": TeacherSource(), "self": SelfSource(6, max_new_tokens=8, temperature=temperature)},
+        {"accuracy": reward or NumericReward(), "digits": FormatReward("[0-9]+", weight=0.5)},
+    )
+    return GFTLitModule(loader, sampler, RFTLoss())
+
+
+def predict(rows: Path, out: Path, module: GFTLitModule | None = None, seed: int = 0, **options: Any) -> list[Any]:
+    data = GroupDataModule(str(rows), **{"teacher_column": "teacher", "batch_size": BATCH, **options})
+    seed_everything(seed, verbose=False)
+    trainer = Trainer(accelerator="cpu", callbacks=[GroupWriter(str(out))], **QUIET)  # type: ignore[arg-type]
+    predictions = trainer.predict(module or module_of(), data)
+    assert predictions is not None
+    return predictions
+
+
+def untimed(folder: Path) -> list[StoredGroup]:
+    return [replace(group, sampling_seconds=0.0, scoring_seconds=0.0) for group in StoredGroups(folder)]
+
+
+def test_every_response_is_written_with_what_became_of_it(rows: Path, tmp_path: Path, capsys):
+    module = module_of()
+    predictions = predict(rows, tmp_path / "deep/groups", module)
+
+    written = StoredGroups(tmp_path / "deep/groups")
+    unfinished = sum(int((~groups.finished).sum()) for groups in predictions)
+    responses = sum(map(len, predictions))
+    assert 0 < unfinished < responses
+    told = f"10 groups written to {tmp_path}/deep/groups; {unfinished} of {responses} responses are unfinished"
+    assert told in capsys.readouterr().out
+    assert [shard.name for shard in written.shards] == [f"groups-{step:06d}-000.parquet" for step in range(3)]
+    assert [(group.step, group.place, group.row) for group in written] == [(n // 4, n % 4, str(n)) for n in range(10)]
+    assert [group.columns["given"] for group in written] == ["007" if n % 2 else n for n in range(10)]
+    assert (written.info.rewards, written.info.prompts) == ({"accuracy": 1.0, "digits": 0.5}, 10)
+    for step, groups in enumerate(predictions):
+        here = [group for group in written if group.step == step]
+        assert {group.sampling_seconds for group in here} == {groups.sampling_seconds}
+        assert {group.scoring_seconds for group in here} == {groups.scoring_seconds}
+        assert min(groups.sampling_seconds, groups.scoring_seconds) > 0
+        kept = [response for group in here for response in group.responses]
+        assert [response.reward for response in kept] == groups.rewards.tolist()
+        assert [response.advantage for response in kept] == groups.advantages.tolist()
+        assert [response.finished for response in kept] == groups.finished.tolist()
+        assert [Source[response.source.upper()] for response in kept] == groups.source.tolist()
+        assert [response.completion for response in kept] == groups.responses
+        for name, part in groups.reward_parts.items():
+            assert [response.rewards[name] for response in kept] == part.tolist()
+        assert groups.sampling_logprobs is not None
+        for n, response in enumerate(kept):
+            mask = groups.response_mask[n]
+            assert response.token_ids == groups.input_ids[n][mask].tolist()
+            own = response.source == "self"
+            assert response.logprobs == (groups.sampling_logprobs[n][mask].tolist() if own else None)
+            raw = module.policy.decode(response.token_ids, skip_special_tokens=False)
+            assert response.raw_completion == raw
+
+
+TRL = ["step", "prompt", "completion", "accuracy", "digits", "advantage"]
+
+
+def test_plain_readers_see_one_table_with_the_columns_of_trl(rows: Path, tmp_path: Path):
+    predictions = predict(rows, tmp_path / "groups")
+    responses = sum(map(len, predictions))
+    table = pd.read_parquet(tmp_path / "groups")
+    files = str(tmp_path / "groups/*.parquet")
+    loaded = datasets.load_dataset("parquet", data_files=files, cache_dir=str(tmp_path / "cache"))["train"]
+    assert len(table) == len(loaded) == responses
+    assert list(table.columns[: len(TRL)]) == loaded.column_names[: len(TRL)] == TRL
+    assert table["advantage"].notna().all()
+    assert set(table["finish_reason"]) == {"stop", "length"}
+    assert (table["completion_length"] == table["completion_token_ids"].map(len)).all()
+    assert json.loads(table["columns"][0])["prompt"] == "0+1="
+
+
+@pytest.mark.parametrize("missing", [[0], [1, 2], [0, 1, 2]], ids=str)
+def test_a_run_that_resumes_samples_what_is_missing_and_nothing_else(missing: list[int], rows: Path, tmp_path: Path):
+    predict(rows, tmp_path / "groups")
+    whole = untimed(tmp_path / "groups")
+    for step in missing:
+        (tmp_path / f"groups/groups-{step:06d}-000.parquet").unlink()
+    (tmp_path / "groups/.groups-000001-000.parquet-4711").write_bytes(b"PAR1")  # what it was writing when it was killed
+    Counting.asked = 0
+    predictions = predict(rows, tmp_path / "groups")
+    assert [groups is not None for groups in predictions] == [step in missing for step in range(3)]
+    assert Counting.asked == sum([4, 4, 2][step] for step in missing)
+    assert untimed(tmp_path / "groups") == whole
+    assert len(list((tmp_path / "groups").iterdir())) == 3
+
+
+def test_a_complete_folder_says_so_and_is_left_alone(rows: Path, tmp_path: Path, capsys):
+    predict(rows, tmp_path / "groups")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "groups").iterdir()}
+    Counting.asked = 0
+    assert predict(rows, tmp_path / "groups") == [None] * 3
+    assert f"All groups are in {tmp_path}/groups already: nothing was sampled" in capsys.readouterr().out
+    assert Counting.asked == 0
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "groups").iterdir()} == before
+
+
+def test_the_module_samples_everything_again_after_a_prediction_that_skipped(rows: Path, tmp_path: Path):
+    module = module_of()
+    predict(rows, tmp_path / "groups", module)
+    predict(rows, tmp_path / "groups", module)
+    assert all(isinstance(groups, GroupBatch) for groups in predict(rows, tmp_path / "others", module))
+    assert untimed(tmp_path / "others") == untimed(tmp_path / "groups")
+
+
+class Picky(NumericReward):
+    """Fails on one prompt, which has no demonstration that is scored before the run, while it shall."""
+
+    fails = False
+
+    def __call__(self, *, prompts: Sequence[str], **rest: Any) -> Any:
+        if self.fails and "6+1=" in prompts:
+            raise RuntimeError("the verifier is down")
+        return super().__call__(prompts=prompts, **rest)
+
+
+def test_what_was_sampled_before_a_failure_is_kept(rows: Path, tmp_path: Path, capsys, monkeypatch):
+    predict(rows, tmp_path / "whole", module_of(Picky()))
+    monkeypatch.setattr(Picky, "fails", True)
+    with pytest.raises(RewardError, match="the verifier is down"):
+        predict(rows, tmp_path / "groups", module_of(Picky()))
+    assert f"What was sampled is in {tmp_path}/groups: the same command resumes there" in capsys.readouterr().out
+    assert len(StoredGroups(tmp_path / "groups")) == 4
+    monkeypatch.setattr(Picky, "fails", False)
+    predict(rows, tmp_path / "groups", module_of(Picky()))
+    assert untimed(tmp_path / "groups") == untimed(tmp_path / "whole")
+
+
+def other_rows(rows: Path) -> Path:
+    """Return data of which the last row has another type in a column that nothing reads."""
+    other = rows.with_name("others.jsonl")
+    other.write_text(rows.read_text().replace('"given": "007"', '"given": 7'))
+    return other
+
+
+OTHERS: dict[str, tuple[str, Any]] = {
+    "seed": ("seed: 1 (was 0)", {"seed": 1}),
+    "batch size": ("batch_size: 5 (was 4)", {"batch_size": 5}),
+    "fewer rows": ("data: 9 rows", {"max_train_rows": 9}),
+    "another column": ("data: 10 rows", {"teacher_column": None, "module": "no teacher"}),
+    "temperature": ("source `self`: SelfSource(SamplingParams(max_new_tokens=8, temperature=0.7", "temperature"),
+    "reward": ("reward `accuracy`: ExactMatchReward", "reward"),
+    "advantage": ("advantage: RewardAdvantage", "advantage"),
+    "weights": ("weights: ", "weights"),
+    "values of the data": ("data: 10 rows", "rows"),
 }
 
 
-@pytest.mark.parametrize("kind", MIXED)
-def test_columns_that_parquet_would_change_go_to_json_lines(kind, tmp_path, capsys):
-    policy = tiny_policy()
-    batch = prompt_batch(policy.tokenizer, ["1+1=", "2+2="], ["2", "4"])
-    batch.columns.update(given=MIXED[kind])
-    sampler = GroupSampler({"self": SelfSource(2, max_new_tokens=4)}, {"accuracy": ExactMatchReward()})
-    groups = sampler.sample(batch, policy, seed=0)
-    write(tmp_path / "groups.parquet", [(groups, batch)], module_of(policy, sampler))
-    assert [path.name for path in tmp_path.iterdir()] == ["groups.jsonl"]
-    rows = [json.loads(line) for line in (tmp_path / "groups.jsonl").read_text().splitlines()]
-    assert repr([row["given"] for row in rows]) == repr(MIXED[kind])
-    assert [len(row["self_responses"]) for row in rows] == [2, 2]
-    assert "groups.jsonl; " in (told := capsys.readouterr().out)
-    assert "JSON Lines, as Parquet" in told
+@pytest.mark.parametrize("what", OTHERS)
+def test_another_run_is_refused_with_what_differs(what: str, rows: Path, tmp_path: Path):
+    predict(rows, tmp_path / "groups")
+    (tmp_path / "groups/groups-000002-000.parquet").unlink()
+    before = untimed(tmp_path / "groups")
+    message, change = OTHERS[what]
+    options: dict[str, Any] = {}
+    module, data = module_of(), rows
+    if isinstance(change, dict):
+        options = {name: value for name, value in change.items() if name != "module"}
+        if "module" in change:
+            module.sampler = module.sampler.with_parts(sources={"self": module.sampler.sources["self"]})
+    elif change == "temperature":
+        module = module_of(temperature=0.7)
+    elif change == "reward":
+        module = module_of(ExactMatchReward())
+    elif change == "advantage":
+        module.sampler = module.sampler.with_parts(advantage=RewardAdvantage())
+    elif change == "weights":
+        module = module_of(initializer_range=0.31)
+    else:
+        data = other_rows(rows)
+    Counting.asked = 0
+    with pytest.raises(ValueError, match="`path`: expected a new folder, or one that a run") as error:
+        predict(data, tmp_path / "groups", module, **options)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert Counting.asked == 0
+    assert untimed(tmp_path / "groups") == before
 
 
-def test_a_write_that_fails_leaves_nothing_half(tmp_path, monkeypatch):
-    policy = tiny_policy()
-    batch = prompt_batch(policy.tokenizer, ["1+1="], ["2"])
-    sampler = GroupSampler({"self": SelfSource(2, max_new_tokens=4)}, {"accuracy": ExactMatchReward()})
-    groups = sampler.sample(batch, policy, seed=0)
+def test_something_else_at_the_path_is_left_alone(rows: Path, tmp_path: Path):
+    for name in ("file", "folder/file.parquet", "other/file"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    for name in ("file", "folder", "other"):
+        with pytest.raises(FileExistsError, match=f"{name} is there already"):
+            predict(rows, tmp_path / name)
+    assert Counting.asked == 0
+    assert [(tmp_path / name).read_text() for name in ("file", "folder/file.parquet", "other/file")] == ["mine"] * 3
 
-    def half(table, path):
-        Path(path).write_bytes(b"PAR1")
+
+def test_a_write_that_fails_leaves_nothing_half(rows: Path, tmp_path: Path, monkeypatch):
+    def half(table: Any, file: Any, **options: Any) -> None:
+        file.write(b"PAR1")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(pq, "write_table", half)
-    with pytest.raises(OSError, match="No space left"):
-        write(tmp_path / "groups.parquet", [(groups, batch)], module_of(policy, sampler))
-    assert not list(tmp_path.iterdir())
+    with monkeypatch.context() as patched:
+        patched.setattr(parquet, "write_table", half)
+        with pytest.raises(OSError, match="No space left"):
+            predict(rows, tmp_path / "groups")
+    assert not list((tmp_path / "groups").iterdir())
+    predict(rows, tmp_path / "groups")
+    assert len(StoredGroups(tmp_path / "groups")) == 10
 
 
-def test_prediction_goes_by_batch_size(tmp_path):
-    rows = "\n".join(json.dumps({"prompt": f"{n}+1=", "answer": str(n + 1)}) for n in range(10))
-    (tmp_path / "rows.jsonl").write_text(rows)
-    data = GroupDataModule(str(tmp_path / "rows.jsonl"), batch_size=4, eval_batch_size=3)
-    sampler = GroupSampler({"self": SelfSource(2, max_new_tokens=2)}, {"accuracy": ExactMatchReward()})
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    trainer = Trainer(accelerator="cpu", default_root_dir=tmp_path, **quiet)
-    groups = trainer.predict(GFTLitModule(tiny_loader(), sampler, RFTLoss()), data)
-    assert [len(batch.group_index.unique()) for batch in groups] == [4, 4, 2]
+def test_a_reward_may_not_be_called_like_a_column(rows: Path, tmp_path: Path):
+    module = module_of()
+    module.sampler = module.sampler.with_parts(rewards={"prompt": NumericReward()})
+    with pytest.raises(ValueError, match=r"`rewards\['prompt'\]`: expected a name that is no column of stored groups"):
+        predict(rows, tmp_path / "groups", module)
 
 
-def test_what_was_sampled_before_a_failure_is_kept_with_every_column(tmp_path):
-    policy = tiny_policy()
-    sampler = GroupSampler(
-        {"teacher": TeacherSource(), "self": SelfSource(2, max_new_tokens=4)},
-        {"accuracy": ExactMatchReward()},
-        RewardAdvantage(),
-    )
-    module, trainer = module_of(policy, sampler), SimpleNamespace(world_size=1, global_rank=0)
-    writer = GroupWriter(str(tmp_path / "groups.parquet"))
-    writer.on_predict_start(trainer, module)
-    for teacher in ([], ["2"]):  # the first batch has no teacher's response
-        batch = prompt_batch(policy.tokenizer, ["1+1="], ["2"], {"teacher": [teacher]})
-        batch.columns.update(question=["1+1="])
-        writer.on_predict_batch_end(trainer, module, sampler.sample(batch, policy, seed=0), batch, 0)
-    writer.on_exception(trainer, module, RuntimeError("out of memory"))
-    assert not (tmp_path / "groups.parquet").exists()
-    rows = pq.read_table(tmp_path / "groups-partial.parquet").to_pylist()
-    assert [row["teacher_responses"] for row in rows] == [[], ["2"]]
+class Foreign(LightningDataModule):
+    """Someone else's: two data loaders, and batches that know neither rows nor places."""
+
+    def __init__(self, batches: list[PromptBatch]) -> None:
+        super().__init__()
+        self.batches = batches
+
+    def predict_dataloader(self) -> list[DataLoader[Any]]:
+        return [DataLoader(self.batches[:2], batch_size=None), DataLoader(self.batches[2:], batch_size=None)]  # type: ignore[arg-type]
 
 
-def test_all_ranks_write_one_format(tmp_path, capsys):
-    policy = tiny_policy()
-    batch = prompt_batch(policy.tokenizer, ["1+1="], ["2"])
-    sampler = GroupSampler({"self": SelfSource(2, max_new_tokens=4)}, {"accuracy": ExactMatchReward()})
-    groups = sampler.sample(batch, policy, seed=0)
-    write(tmp_path / "groups.parquet", [(groups, batch)], module_of(policy, sampler), world_size=2, others_fit=False)
-    assert [path.name for path in tmp_path.iterdir()] == ["groups-1.jsonl"]
-    assert "another rank has rows that Parquet cannot hold" in capsys.readouterr().out
+def test_data_loaders_of_others_are_resumed_too(tmp_path: Path):
+    module = module_of()
+    module.sampler = module.sampler.with_parts(sources={"self": SelfSource(2, max_new_tokens=4)})
+    batches = [prompt_batch(module.tokenizer, [f"{n}+1=", f"{n}+2="], [1, 2]) for n in range(3)]
+
+    def run() -> Any:
+        seed_everything(0, verbose=False)
+        trainer = Trainer(accelerator="cpu", callbacks=[GroupWriter(str(tmp_path / "groups"))], **QUIET)  # type: ignore[arg-type]
+        return trainer.predict(module, Foreign(batches))
+
+    run()
+    whole = untimed(tmp_path / "groups")
+    assert [group.prompt for group in whole] == [f"{n}+{more}=" for n in range(3) for more in (1, 2)]
+    (tmp_path / "groups/groups-000001-000.parquet").unlink()
+    first, second = run()
+    assert [groups is None for groups in (*first, *second)] == [True, False, True]
+    assert untimed(tmp_path / "groups") == whole
+
+
+def test_a_value_that_cannot_be_kept_is_named_with_its_column(tmp_path: Path):
+    module = module_of()
+    module.sampler = module.sampler.with_parts(sources={"self": SelfSource(2, max_new_tokens=4)})
+    batch = prompt_batch(module.tokenizer, ["1+1="], [2])
+    batch.columns.update(level=[1], image=[object()])
+    trainer = Trainer(accelerator="cpu", callbacks=[GroupWriter(str(tmp_path / "groups"))], **QUIET)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^column 'image': expected texts, numbers, .*; take the column out"):
+        trainer.predict(module, Foreign([batch, batch, batch]))
+
+
+def test_a_folder_that_was_copied_is_resumed_where_it_is(rows: Path, tmp_path: Path):
+    predict(rows, tmp_path / "groups")
+    shutil.copytree(tmp_path / "groups", tmp_path / "copied")
+    (tmp_path / "copied/groups-000000-000.parquet").unlink()
+    predict(rows, tmp_path / "copied")
+    assert untimed(tmp_path / "copied") == untimed(tmp_path / "groups")

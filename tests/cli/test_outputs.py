@@ -46,10 +46,10 @@ def test_a_logger_without_versions_keeps_every_configuration(tmp_path):
 
 
 def test_groups_are_not_written_over(tmp_path, capsys):
-    (tmp_path / "groups.parquet").write_text("mine")
+    (tmp_path / "groups").write_text("mine")
     shown = refused(capsys, "predict", "--config", GFT, f"--trainer.default_root_dir={tmp_path}", *SMALL)
-    assert f"error: {tmp_path}/groups.parquet is there already; choose another path" in shown
-    assert (tmp_path / "groups.parquet").read_text() == "mine"
+    assert f"error: {tmp_path}/groups is there already; choose another path" in shown
+    assert (tmp_path / "groups").read_text() == "mine"
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
+from collections import Counter
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lightning_gft import ArithmeticPolicy
@@ -51,26 +54,45 @@ def test_validate_and_test_measure_the_embedded_policy(tmp_path):
         assert float(row[f"{prefix}/kl"]) == 0
 
 
-def test_predict_writes_groups_that_can_be_trained_on(tmp_path):
+NEVER = """
+from lightning_gft import TransformersEngine
+class Never(TransformersEngine):
+    def generate(self, *args, **kwargs):
+        raise AssertionError("training from stored groups generates nothing")
+"""
+
+
+def test_predict_writes_groups_that_can_be_trained_on_without_generating(tmp_path, monkeypatch):
     main(["predict", "--config", GFT, f"--trainer.default_root_dir={tmp_path}", *SMALL])
-    groups = pq.read_table(tmp_path / "groups.parquet").to_pylist()
-    assert len(groups) == 8
-    assert all(len(row["teacher_responses"]) == len(row["teacher_rewards"]) == 3 for row in groups)
-    answer = re.compile("#" + re.escape(groups[0]["answer"]) + "$")
-    for text, reward in zip(groups[0]["self_responses"], groups[0]["self_rewards"], strict=True):
-        assert reward == float(bool(answer.search(text)))
-    data = {
-        "class_path": "lightning_gft.GroupDataModule",
-        "path": str(tmp_path / "groups.parquet"),
-        "expert_column": "expert",
-        "teacher_column": "self_responses",
-        "batch_size": "4",
+    rows = pq.read_table(tmp_path / "groups").to_pylist()
+    assert Counter(row["source"] for row in rows) == {"expert": 8, "teacher": 24, "self": 32}
+    for row in rows:
+        answer = re.compile("#" + re.escape(json.loads(row["reference"])) + "$")
+        assert row["reward"] == row["accuracy"] == float(bool(answer.search(row["completion"])))
+
+    stored = {"class_path": "lightning_gft.StoredSource"}
+    sources = {
+        "expert": {"class_path": "lightning_gft.ExpertSource"},
+        "teacher": {**stored, "init_args": {"stored": "self", "as_source": "teacher", "num_responses": 3}},
+        "own": {**stored, "init_args": {"stored": "self"}},
     }
-    args = [f"--data{'' if key == 'class_path' else '.' + key}={value}" for key, value in data.items()]
-    root = tmp_path / "distilled"
-    small = [arg for arg in SMALL if not arg.startswith("--data") and "val_check" not in arg]
-    main(["fit", "--config", GFT, f"--trainer.default_root_dir={root}", *args, *small])
-    assert len(column(logged(root), "train/reward_by_source/teacher")) == 2
+    read = {"path": str(tmp_path / "groups"), "expert_column": "expert", "batch_size": 4}
+    overlay = {
+        "data": {"class_path": "lightning_gft.GroupDataModule", "init_args": read},
+        "model": {
+            "policy": {"init_args": {"rollout": {"class_path": "never.Never"}}},
+            "sampler": {"init_args": {"sources": sources}},
+            "evaluation": {"num_samples": 2},
+        },
+    }
+    (tmp_path / "stored.yaml").write_text(yaml.safe_dump(overlay))
+    (tmp_path / "never.py").write_text(NEVER)
+    monkeypatch.syspath_prepend(tmp_path)
+    root, layer = tmp_path / "distilled", str(tmp_path / "stored.yaml")
+    limits = ("--trainer.max_steps=2", "--trainer.val_check_interval=null", "--trainer.enable_progress_bar=false")
+    main(["fit", "--config", GFT, "--config", layer, f"--trainer.default_root_dir={root}", *limits])
+    for source in ("expert", "teacher", "self"):
+        assert len(column(logged(root), f"train/reward_by_source/{source}")) == 2
 
 
 def test_export_is_a_plain_transformers_model(tmp_path):

@@ -7,10 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 from lightning_gft.checkpoint import check_checkpoint
+from lightning_gft.stored import StoredGroups
 from tests.cli.command import GFT, wait_until
 from tests.cli.test_kill import start
 
@@ -76,5 +76,4 @@ def test_a_stopped_prediction_keeps_what_it_has_sampled(tmp_path: Path, monkeypa
     wait_until(note.exists, process)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=LIMIT) == 128 + signal.SIGTERM
-    assert 0 < len(pq.read_table(tmp_path / "groups-partial.parquet")) < 512
-    assert not (tmp_path / "groups.parquet").exists()
+    assert 0 < len(StoredGroups(tmp_path / "groups")) < 512

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from lightning_gft.data import Columns
@@ -244,30 +242,3 @@ def test_tools_and_documents_go_to_the_template(cells: dict[str, object], variab
 def test_columns_that_play_a_part_do_not_go_to_the_template() -> None:
     [example] = Columns("tools", None).read([{"tools": [{"role": "user", "content": "hi"}]}])
     assert example.variables == {}
-
-
-class TestUnfinished:
-    COLUMNS = Columns(answer_column=None, expert_column="gold", teacher_column="self_responses")
-
-    def row(self, finished, **other) -> dict:
-        return {"prompt": "1+1=", "gold": "2", "self_responses": ["2", "", "1+"], "self_finished": finished, **other}
-
-    def test_they_count_as_missing(self):
-        rows = [self.row([True, True, False]), self.row([False, False, False]), self.row(None)]
-        rows.append(self.row([True], self_responses=["3"], gold_finished=7))  # not a column of responses
-        read = self.COLUMNS.read(rows)
-        texts = [text.demonstrations for text in read]
-        assert [text["teacher"] for text in texts] == [["2"], [], ["2", "1+"], ["3"]]
-        assert [text["expert"] for text in texts] == [["2"]] * 4
-        assert [text.left_out["unfinished teacher responses"] for text in read] == [1, 3, 0, 0]
-
-    def test_they_are_refused_where_that_is_asked_for(self):
-        strict = replace(self.COLUMNS, unfinished_demonstrations="error")
-        assert strict.read([self.row([True] * 3)])[0].demonstrations["teacher"] == ["2", "1+"]
-        with pytest.raises(ValueError, match="expected finished responses, got one that 'self_finished' calls unfin"):
-            strict.read([self.row([True, True, False])])
-
-    @pytest.mark.parametrize("finished", [[True], [1, 1, 0], "yes", [True] * 4], ids=str)
-    def test_other_flags_are_named(self, finished):
-        with pytest.raises(TypeError, match="expected a truth value for each of 3 texts in 'self_responses', got"):
-            self.COLUMNS.read([self.row(finished)])

@@ -207,4 +207,4 @@ def test_the_prompt_s_ids_stay_where_a_token_would_span_both() -> None:
     ],
 )
 def test_a_prefix_is_taken_off_where_it_stands_whole(prefix: str, text: str, rest: str) -> None:
-    assert ResponseWriter(chat_tokenizer(known.CHATML), None, prefix).write([], [text]) == [rest]
+    assert ResponseWriter(chat_tokenizer(known.CHATML), None, prefix).write([], [text]) == [(rest, True)]

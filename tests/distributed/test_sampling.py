@@ -11,12 +11,15 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from lightning_gft import (
+    ChosenSource,
     DemonstrationTeacher,
     DistillationLoss,
     GFTLitModule,
     GFTLoss,
     GroupSampler,
     ModelTeacher,
+    MostDifferent,
+    ResponseSource,
     Reward,
     SelfSource,
     TeacherSource,
@@ -49,11 +52,13 @@ def train(rank: int, kind: str, strategy: str | None = None) -> tuple[dict[str, 
     other = double_loader()
     other.__class__ = Other
     teachers = {"shown": DemonstrationTeacher("{demonstration}#{prompt}"), "model": ModelTeacher(other)}
-    own = SelfSource(3, max_new_tokens=6, teacher=teachers.get(kind))
+    own: ResponseSource = SelfSource(3, max_new_tokens=6, teacher=teachers.get(kind))
+    if kind == "chosen":
+        own = ChosenSource(SelfSource(8, max_new_tokens=6), 3, MostDifferent(1))
     sources = {"own": own, "teacher": TeacherSource(2)}
     rounds = kind == "rounds"
     sampler = GroupSampler(sources, {"length": Length()}, num_groups=(1 if strategy else 8) if rounds else None)
-    loss = GFTLoss() if rounds else DistillationLoss()
+    loss = GFTLoss() if kind in ("rounds", "chosen") else DistillationLoss()
     module = GFTLitModule(double_loader(), sampler, loss, optimizer=sgd(), gradient_clip_val=None)
     distributed = {"strategy": strategy, "devices": 2} if strategy else {}
     data = Rows(DATA, batch_size=4 if strategy else 8)
@@ -66,6 +71,7 @@ def train(rank: int, kind: str, strategy: str | None = None) -> tuple[dict[str, 
     [
         ("rounds", "fsdp"),
         ("shown", "fsdp"),
+        ("chosen", "ddp"),
         pytest.param("rounds", "ddp", marks=pytest.mark.slow),
         pytest.param("model", "fsdp", marks=pytest.mark.slow),
     ],
@@ -80,6 +86,11 @@ def test_two_ranks_train_as_one_process_does(kind: str, strategy: str):
             assert of_rank["train/sampling/num_prompts_never_sampled"] == 3
             assert of_rank["train/sampling/frac_prompts_tried"] == pytest.approx(5 / 8)
             assert figures["train/grad_norm"] > 0
+        elif kind == "chosen":
+            counts = [f"train/sources/own/{name}" for name in ("given", "duplicates", "left_out")]
+            assert [of_rank[name] for name in counts] == [figures[name] for name in counts]
+            assert figures["train/sources/own/given"] == 64
+            assert figures["train/sources/own/left_out"] > 0
         else:
             assert of_rank["train/teacher_kl"] == pytest.approx(figures["train/teacher_kl"], abs=1e-5)
             assert figures["train/teacher_kl"] != 0

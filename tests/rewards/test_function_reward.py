@@ -1,6 +1,9 @@
 import functools
 import math
+import os
 import pickle
+import random
+import re
 
 import numpy as np
 import pytest
@@ -184,3 +187,63 @@ def test_a_weight_that_is_not_finite_is_refused(weight):
 def test_the_base_is_abstract():
     with pytest.raises(TypeError, match="abstract"):
         Reward()
+
+
+def misbehaves(responses, level):
+    (response,) = responses
+    if response == "hangs":
+        re.match("(a+)+b", "a" * 40)
+    if response == "exits":
+        os._exit(3)
+    if response == "takes":
+        bytearray(2**30)
+    if response == "fails":
+        raise KeyError("boom")
+    return {"none": [None], "two": [1.0, 2.0]}.get(response, torch.tensor([random.random() + level[0]]))
+
+
+def score_within_limits(reward, *responses):
+    batch = {"prompts": ["p"] * len(responses), "responses": responses, "references": [None] * len(responses)}
+    return score_responses(
+        {"mine": reward, "other": FunctionReward(lambda responses: [0.0] * len(responses))},
+        **batch,
+        columns={"level": [10 * n for n in range(len(responses))], "other": ["x"] * len(responses)},
+    )[1]["mine"].tolist()
+
+
+def test_with_a_timeout_a_failure_costs_the_response_alone():
+    reward = FunctionReward(misbehaves, timeout=3, failed_score=-1, memory_mb=512)
+    reward.setup()
+    try:
+        with pytest.warns(UserWarning, match="failed_score=-1") as warned:
+            scores = score_within_limits(reward, "a", "hangs", "none", "exits", "takes", "a")
+        assert [math.floor(score) for score in scores if not math.isnan(score)] == [0, -1, -1, -1, 50]
+        assert math.isnan(scores[2])
+        assert scores[5] - 50 == pytest.approx(scores[0], abs=1e-4), "draws follow from the response"
+        assert len(warned) == 3
+        assert "FunctionReward took longer than seconds=3" in str(warned[0].message)
+        assert reward.compute() == {"timeouts": 1, "crashes": 1, "memory": 1, "errors": 0}
+        reward.reset()
+        assert reward.compute()["timeouts"] == 0
+        with pytest.raises(RewardError, match=r"(?s)raised KeyError in misbehaves, .*index 1.*response: 'fails'"):
+            score_within_limits(reward, "a", "fails")
+        with pytest.raises(RewardError, match=r"(?s)returned \[1\.0, 2\.0\] for one response.*response: 'two'"):
+            score_within_limits(reward, "two")
+    finally:
+        reward.close()
+
+
+def test_without_a_timeout_there_is_no_process_and_nothing_is_counted():
+    reward = FunctionReward(only_named)
+    reward.setup()
+    assert reward(**BATCH) == [1, 3]
+    assert reward.compute() == {}
+    reward.reset()
+    reward.close()
+
+
+def test_limits_of_a_function_are_checked():
+    with pytest.raises(ValueError, match="`timeout`: expected a number above 0, got 0"):
+        FunctionReward(array, timeout=0)
+    with pytest.raises(TypeError, match="`failed_score` of FunctionReward: expected a finite number, got 'a'"):
+        FunctionReward(array, timeout=1, failed_score="a")

@@ -12,7 +12,7 @@ from lightning_gft.checks import check_count, check_kind, check_number
 from lightning_gft.errors import GFTTypeError, GFTValueError
 from lightning_gft.losses import GroupLoss
 from lightning_gft.optimization.optimizer import OptimizerFn
-from lightning_gft.rewards import Reward
+from lightning_gft.rewards import Reward, RewardTotal
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.schedules import Schedule, SchedulerFn, as_schedule
 from lightning_gft.sources import ResponseSource
@@ -84,6 +84,7 @@ class Stage:
         max_steps: Optimizer steps of the stage.
         max_epochs: The stage sees as many batches as this many epochs have.
         until: Ends the stage by a figure of validation.
+        total: Makes one number of a response's rewards.
 
     Example:
         >>> from lightning_gft import SFTLoss
@@ -105,6 +106,7 @@ class Stage:
     max_steps: int | None = None
     max_epochs: int | None = None
     until: Until | None = None
+    total: RewardTotal | None = None
 
     def check(self) -> None:
         """Refuse settings that do not work.
@@ -157,8 +159,8 @@ class Stage:
         if num_groups is None and "advantages" in loss.needs():
             num_groups = sampler.num_groups
         given = self.sources, self.rewards, self.advantage
-        if given != (None, None, None) or num_groups != sampler.num_groups:
-            sampler = sampler.with_parts(*given, num_groups)
+        if any(part is not None for part in (*given, self.total)) or num_groups != sampler.num_groups:
+            sampler = sampler.with_parts(*given, num_groups, self.total)
         return StageParts(loss, sampler, None if self.until is None else self.until.monitor)
 
     def num_steps(self, epoch_batches: float, updates_per_batch: int) -> int | None:

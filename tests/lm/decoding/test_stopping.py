@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from lightning_gft import Evaluation, ExactMatchReward, Policy, Response, SamplingParams, SelfSource
+from lightning_gft import Evaluation, ExactMatchReward, GroupSampler, Policy, Response, SamplingParams, SelfSource
 from lightning_gft.evaluation import Evaluator
 from lightning_gft.lm.decoding.shareable import shares_prompts
 from lightning_gft.lm.decoding.stopping import StopStrings
@@ -103,8 +103,9 @@ def test_no_end_is_drawn_before_the_least_length(temperature: float):
 def test_logprobs_under_a_least_length_are_those_of_the_policy_itself():
     policy = tiny_policy()
     settings = Evaluation(3, 12, min_new_tokens=8, kl=False)
-    prompts, rewards = prompt_batch(policy.tokenizer, PROMPTS, ["1"] * 4), {"accuracy": ExactMatchReward()}
-    groups = Evaluator(settings).step(prompts, policy, rewards, seed=0, max_tokens=10_000).samples
+    prompts = prompt_batch(policy.tokenizer, PROMPTS, ["1"] * 4)
+    sampler = GroupSampler({"self": SelfSource()}, {"accuracy": ExactMatchReward()})
+    groups = Evaluator(settings).step(prompts, policy, sampler, seed=0, max_tokens=10_000).samples
     expected, _ = policy.token_logprobs(groups, 10_000)
     torch.testing.assert_close(groups.sampling_logprobs, expected, rtol=0, atol=1e-4)
 
@@ -117,7 +118,8 @@ def test_evaluation_and_source_pass_on_how_responses_end():
     assert source.sampling == sampling
     assert source.respond(prompts, policy, 5) == policy.generate(prompts.prompt_ids, 12, sampling, 5)
     evaluator = Evaluator(Evaluation(2, 20, min_new_tokens=2, stop_strings="5", kl=False))
-    evaluated = evaluator.step(prompts, policy, {"accuracy": ExactMatchReward()}, seed=0, max_tokens=10_000)
+    sampler = GroupSampler({"self": source}, {"accuracy": ExactMatchReward()})
+    evaluated = evaluator.step(prompts, policy, sampler, seed=0, max_tokens=10_000)
     for groups in (evaluated.greedy, evaluated.samples):
         assert (groups.response_lengths >= 3).all() or any(text.endswith("5") for text in groups.responses)
         assert all("5" not in text[:-1] for text in groups.responses)

@@ -1,0 +1,1 @@
+"""Answers: found in a text, read, and compared with what is expected. Nothing here needs torch."""

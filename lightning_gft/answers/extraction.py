@@ -1,0 +1,176 @@
+r"""Finding the answer that a response gives: in its box, after its marker or its own words, or at its end."""
+
+from __future__ import annotations
+
+import re
+
+from lightning_gft.answers.expressions import find_expressions
+from lightning_gft.answers.numbers import first_of, trimmed
+from lightning_gft.answers.typography import plain
+
+_MARKER = "####"
+"""What the answer follows in a worked solution of the GSM8K kind."""
+_THOUGHT_ENDS = "</think>"
+_BOXES = (r"\boxed", r"\fbox")
+_MOST_BOXES = 50
+_BETWEEN_BOXES = re.compile(
+    r"(?:[\s$.,;:&]|\\[()\[\]]|\\text(?=\{)|[{}]|\b(?:and|or|maybe|perhaps|possibly|also)\b){1,40}"
+)
+_JOINS = re.compile(r"[,;&]|\b(?:and|or)\b")
+_SAYS = r"(?:\s*(?:\*\*|__))?\s*(?::|=|is\b|are\b|equals\b)\s*:?"
+_PHRASE = re.compile(
+    rf"\b(?:answers?(?:\s+(?:to|for)\b[^.:=\n]{{0,80}}?)?{_SAYS}|(?:option|choice)\s+is\b|final\s+answer\b(?=\W*\n))",
+    re.IGNORECASE,
+)
+_CLAUSE_ENDS = re.compile(
+    r"\.(?=\s|$)|\n|(?:,\s*)?\b(?:because|since|so that|which|I hope)\b|,(?=\s*[^\W\d_]{2,}(?:\s+[^\s,]+){2})"
+)
+_FORMULA = re.compile(
+    r"\$\$(?P<a>[^$]+)\$\$|(?<![\\\w])\$(?P<b>[^\s$](?:[^$\n]*[^\s$])?)\$(?!\d)|\\\((?P<c>.+?)\\\)|\\\[(?P<d>.+?)\\\]"
+    r"|(?<![^\s=])(?P<e>(?:\\left ?[\[(] ?)?\\begin\{(?P<name>[a-zA-Z]?matrix|array)\}.+?\\end\{(?P=name)\}"
+    r"(?: ?\\right ?[\])])?)",
+    re.DOTALL,
+)
+_JOINING_FORMULAS = re.compile(r"\s*(?:,|,?\s*(?:and|or))\s*")
+_DENIED = re.compile(r"\s*not\b", re.IGNORECASE)
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_PROSE = re.compile(r"(?!d[a-z]$)[^\W\d_]{2,}")
+"""A word that is no part of a formula, as the dx of an integral is."""
+_EMPHASIS = " \t*_`"
+_LONGEST = 20_000
+"""Characters at the end of a response in which its answer is looked for, where no box or marker shows it."""
+_LONGEST_CLAUSE = 2_000
+
+
+def find_answer(response: str) -> tuple[str, ...]:
+    r"""Return the answer of a response, as it is written and then without words around it; nothing if it has none.
+
+    Example:
+        >>> find_answer(r"so it is \boxed{\frac{3}{4}}"), find_answer("The answer is 12, as they say.")
+        (('\\frac{3}{4}',), ('12, as they say', '12'))
+    """
+    response = response.rpartition(_THOUGHT_ENDS)[2]
+    if (inside := in_boxes(response)) is not None:
+        return _of_clause(inside, first=True) if _PHRASE.search(inside) else (inside,)
+    if (marked := _after_marker(response)) is not None:
+        return _of_clause(marked, first=True)
+    response = response[-_LONGEST:]
+    if (said := _after_phrase(response)) is not None:
+        return () if _DENIED.match(said) else _of_clause(_clause(said), first=True)
+    return _at_the_end(response)
+
+
+def in_boxes(text: str) -> str | None:
+    r"""Return what the last box of a text holds, with those before it that belong to it: ``\boxed{1}, \boxed{2}``.
+
+    Where boxes are nested, the innermost is meant. One that is never closed reaches to the end.
+
+    Example:
+        >>> in_boxes(r"\boxed{1}? No, \fbox{2}."), in_boxes(r"\boxed{1} or \boxed{2}")
+        ('2', '1, 2')
+    """
+    found: list[str] = []
+    stop = len(text)
+    while len(found) < _MOST_BOXES:
+        start = max(text.rfind(command, 0, stop) for command in _BOXES)
+        if start < 0:
+            break
+        inside, end = _inside(text, start)
+        between = text[end:stop]
+        if found and not (end <= stop and _BETWEEN_BOXES.fullmatch(between) and _JOINS.search(between)):
+            break
+        if inside not in found:
+            found.insert(0, inside)
+        stop = start
+    return ", ".join(found) if found else None
+
+
+def _inside(text: str, start: int) -> tuple[str, int]:
+    opening = start + len(_BOXES[0] if text.startswith(_BOXES[0], start) else _BOXES[1])
+    while text[opening : opening + 1] == " ":
+        opening += 1
+    if text[opening : opening + 1] != "{":
+        return text[opening : opening + 1], opening + 1
+    end = _closing_brace(text, opening)
+    return (text[opening + 1 :], len(text)) if end < 0 else (text[opening + 1 : end], end + 1)
+
+
+def _closing_brace(text: str, start: int) -> int:
+    depth = 0
+    for match in _BRACE.finditer(text, start):
+        depth += {"{": 1, "}": -1}.get(match[0], 0)
+        if depth == 0:
+            return match.start()
+    return -1
+
+
+def _after_marker(text: str) -> str | None:
+    """Return the line after the last marker, ``None`` where there is none but a heading such as "#### Step 1"."""
+    before, found, after = text.rpartition(_MARKER)
+    if not found:
+        return None
+    line, _, rest = after.lstrip(" ").partition("\n")
+    if re.match(r"[^\W\d_]{3,}", line) and rest.strip() and not _PHRASE.match(line):
+        return _after_marker(before) if _MARKER in before else None
+    return line
+
+
+def _after_phrase(text: str) -> str | None:
+    last = None
+    for last in _PHRASE.finditer(text):
+        pass
+    return None if last is None else text[last.end() :].lstrip(_EMPHASIS + "\n:=")
+
+
+def _clause(text: str) -> str:
+    """Return the beginning of a text up to the end of its clause, which a formula at its beginning does not end."""
+    text = text[:_LONGEST_CLAUSE]
+    formula = _FORMULA.match(text)
+    end = _CLAUSE_ENDS.search(text, formula.end() if formula else 0)
+    return text[: end.start()] if end else text
+
+
+def _of_clause(clause: str, first: bool) -> tuple[str, ...]:
+    clause = clause.strip(_EMPHASIS)[:_LONGEST_CLAUSE]
+    if not clause:
+        return ()
+    mathematics = _mathematics(clause, first)
+    return (clause,) if mathematics in (None, clause) else (clause, mathematics or "")
+
+
+def _at_the_end(response: str) -> tuple[str, ...]:
+    """Return the last line, its first clause, and the last expression, which may be in a line before."""
+    lines = [line.strip(_EMPHASIS)[-_LONGEST_CLAUSE:] for line in response.splitlines()]
+    lines = [line for line in lines if line]
+    if not lines:
+        return ()
+    found = next((answer for line in reversed(lines) if (answer := _mathematics(line, first=False))), None)
+    return (lines[-1], _clause(lines[-1]), *([] if found is None else [found]))
+
+
+def _mathematics(clause: str, first: bool) -> str | None:
+    """Return the first or last expression or formula of a clause, all of it where there are no words around it."""
+    if formulas := list(_FORMULA.finditer(clause)):
+        return _formulas(clause, formulas, first)
+    found, others = find_expressions(plain(clause))
+    chosen = first_of(found) if first else found[-1] if found else None
+    if chosen is None:
+        return None
+    is_prose = any(_PROSE.fullmatch(word) for word in others)
+    return " ".join(trimmed(chosen).texts) if is_prose else clause
+
+
+def _formulas(clause: str, formulas: list[re.Match[str]], first: bool) -> str:
+    """Return formulas that words join, or the first or last of a clause, with a unit after it."""
+    chosen = [formulas[0 if first else -1]]
+    for other in formulas[1:] if first else reversed(formulas[:-1]):
+        one, two = (chosen[-1], other) if first else (other, chosen[0])
+        if not _JOINING_FORMULAS.fullmatch(clause, one.end(), two.start()):
+            break
+        chosen.insert(len(chosen) if first else 0, other)
+    after = clause[chosen[-1].end() :]
+    found, others = find_expressions(plain(after))
+    if found and not first:  # a number comes after
+        return " ".join(trimmed(found[-1]).texts)
+    inside = ", ".join(next(group for group in match.groups() if group) for match in chosen)
+    return inside + after if len(others) <= 1 and not found else inside

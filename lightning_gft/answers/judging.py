@@ -1,0 +1,161 @@
+r"""The verdict on a response: whether its answer is one of those that are acceptable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from lightning_gft.answers.algebra import begin, equal_by_algebra, parse_formula
+from lightning_gft.answers.comparison import Algebra, Comparer
+from lightning_gft.answers.extraction import find_answer, in_boxes
+from lightning_gft.answers.latex import tidy
+from lightning_gft.answers.numbers import Quantity, read_quantity
+from lightning_gft.answers.shapes import Shape, read_shape
+from lightning_gft.answers.texts import choice_agrees, read_words, same_text
+
+_LONGEST = 5_000
+"""Characters of an answer; a longer one is right only where it is the reference's text."""
+_MARKER = "####"
+
+
+class NeedsAlgebraError(Exception):
+    """The verdict needs algebra, which this process does not do."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    r"""Compares answers, in a process of its own: it may take long, and any amount of memory.
+
+    Args:
+        float_rounding: Decimals up to which numbers agree of which one is written with decimals.
+        numeric_precision: Digits to which formulas are evaluated.
+
+    Example:
+        >>> judge = Judge()
+        >>> judge.is_right(read_answer(r"so it is \boxed{\sqrt{12}}"), [r"2\sqrt{3}"])
+        True
+        >>> judge.is_right_cheaply(read_answer("3 or 4"), ["3"]), judge.is_right_cheaply(read_answer("2x"), ["x+x"])
+        (False, None)
+    """
+
+    float_rounding: int = 6
+    numeric_precision: int = 15
+
+    def preload(self) -> None:
+        """Load what the first answer would else have to wait for."""
+        begin()
+
+    def __call__(self, item: tuple[Sequence[str], Sequence[str]] | str) -> float:
+        """Return 1 where an answer is one of the references, or where a reference can be read."""
+        return float(is_readable(item, _by_math_verify) if isinstance(item, str) else self.is_right(*item))
+
+    def is_right(self, answer: Sequence[str], references: Sequence[str]) -> bool:
+        """Say whether an answer, as :func:`read_answer` gives it, is one of the references."""
+
+        def algebra(formula: str, expected: str) -> bool:
+            return equal_by_algebra(
+                formula, expected, float_rounding=self.float_rounding, numeric_precision=self.numeric_precision
+            )
+
+        return _verdict(answer, references, Comparer(algebra, self.float_rounding))
+
+    def is_right_cheaply(self, answer: Sequence[str], references: Sequence[str]) -> bool | None:
+        """Return the verdict where it needs no algebra, else ``None``."""
+        try:
+            return _verdict(answer, references, Comparer(_refuse, self.float_rounding))
+        except NeedsAlgebraError:
+            return None
+
+
+def read_answer(response: str) -> tuple[str, ...]:
+    r"""Return the answer of a response in one way of writing: as it is written, and without words around it.
+
+    Example:
+        >>> read_answer(r"The answer is $\dfrac{3}{4}$ of it."), read_answer("")
+        (('\\frac{3}{4} of it', '\\frac{3}{4}'), ())
+    """
+    return tuple(dict.fromkeys(tidy(one) if len(one) <= _LONGEST else one for one in find_answer(response)))
+
+
+def _refuse(*_: str) -> bool:
+    raise NeedsAlgebraError
+
+
+def _verdict(answer: Sequence[str], references: Sequence[str], comparer: Comparer) -> bool:
+    undecided = False
+    for reference in references if answer else ():
+        try:
+            if _agrees(answer, reference, comparer):
+                return True
+        except NeedsAlgebraError:
+            undecided = True  # another reference may decide
+    if undecided:
+        raise NeedsAlgebraError
+    return False
+
+
+def _agrees(answers: Sequence[str], reference: str, comparer: Comparer) -> bool:
+    expected, shape, quantity = read_expected(reference)
+    if any(same_text(answer, expected) for answer in answers):
+        return True
+    last = answers[-1]
+    if quantity is not None and last[:1] not in "([" and (number := read_quantity(last)) is not None:
+        return comparer.same_quantity(number, quantity)  # the most frequent case by far
+    for answer in answers:
+        if (chosen := choice_agrees(answer, expected)) is not None:
+            return chosen
+    if (words := read_words(expected)) is not None and any(read_words(answer) == words for answer in answers):
+        return True
+    return len(last) <= _LONGEST and comparer.agree(read_shape(last), shape)
+
+
+@lru_cache(maxsize=20_000)
+def read_expected(reference: str) -> tuple[str, Shape, Quantity | None]:
+    """Return a reference as a tidied text, as a shape, and as a number where it is one."""
+    expected = tidy(answer_in(reference))
+    shape = read_shape(expected)
+    return expected, shape, read_quantity(expected) if shape.kind == "one" and not shape.name else None
+
+
+def answer_in(reference: str) -> str:
+    r"""Return the answer in a reference: that of a worked solution, in its box or after its marker, or all of it.
+
+    Example:
+        >>> answer_in("6 * 7 = 42\n#### 42"), answer_in("x + 1")
+        (' 42', 'x + 1')
+    """
+    inside = in_boxes(reference)
+    return reference.rpartition(_MARKER)[2] if inside is None else inside
+
+
+def is_readable_cheaply(reference: str) -> bool | None:
+    """Say whether a reference can be read, ``None`` where that needs algebra.
+
+    Example:
+        >>> [is_readable_cheaply(text) for text in ("12 cm", "yes", "(B)", "", "x+1")]
+        [True, True, True, False, None]
+    """
+    try:
+        return is_readable(reference, _refuse)
+    except NeedsAlgebraError:
+        return None
+
+
+def is_readable(reference: str, algebra: Algebra) -> bool:
+    """Say whether a reference can be read; ``algebra`` says of a formula whether it is one."""
+    expected, shape, quantity = read_expected(reference)
+    if not expected:
+        return False
+    return quantity is not None or choice_agrees(expected, expected) is True or _all_readable(shape, algebra)
+
+
+def _all_readable(shape: Shape, algebra: Algebra) -> bool:
+    if shape.kind != "one":
+        return all(_all_readable(part, algebra) for part in shape.parts)
+    known = read_quantity(shape.text) is not None or read_words(shape.text) is not None
+    return known or algebra(shape.text, shape.text)
+
+
+def _by_math_verify(formula: str, _: str) -> bool:
+    return bool(parse_formula(formula))

@@ -1,0 +1,177 @@
+r"""Answers in one way of writing: what only sets a formula goes, and what has several spellings gets one."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from lightning_gft.answers.typography import spell_out_fractions
+
+_INVISIBLE = re.compile("[\u0000-\u0008\u000e-\u001f\u007f\u00ad\u200b-\u200f\u2060\ufeff\ud800-\udfff]")
+_CHARACTERS = {
+    **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\uff0d"), "-"),
+    **{
+        ord(character): command + " "
+        for character, command in zip(
+            "×·⋅∙÷±∓≤≥≠≈∞∪∩∈∅ℝ∠",
+            [
+                r"\times",
+                r"\cdot",
+                r"\cdot",
+                r"\cdot",
+                "/",
+                r"\pm",
+                r"\mp",
+                r"\leq",
+                r"\geq",
+                r"\neq",
+                r"\approx",
+                r"\infty",
+                r"\cup",
+                r"\cap",
+                r"\in",
+                r"\emptyset",
+                r"\mathbb{R}",
+                r"\angle",
+            ],
+            strict=True,
+        )
+    },
+    **{
+        ord(character): rf"\{name} "
+        for character, name in zip(
+            "αβγδεθλμπρστφωΔΣΩ",
+            [
+                "alpha",
+                "beta",
+                "gamma",
+                "delta",
+                "epsilon",
+                "theta",
+                "lambda",
+                "mu",
+                "pi",
+                "rho",
+                "sigma",
+                "tau",
+                "phi",
+                "omega",
+                "Delta",
+                "Sigma",
+                "Omega",
+            ],
+            strict=True,
+        )
+    },
+    **{ord(character): f"^{{{digit}}}" for digit, character in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
+    ord("°"): r"^\circ ",
+    ord("√"): r"\sqrt ",
+    ord("₂"): "_2",
+}
+_SPELLINGS = {
+    **dict.fromkeys(["dfrac", "tfrac", "cfrac"], r"\frac"),
+    **dict.fromkeys(["le", "leqslant", "leq"], r"\leq "),
+    **dict.fromkeys(["ge", "geqslant", "geq"], r"\geq "),
+    **dict.fromkeys(["ne", "neq"], r"\neq "),
+    **dict.fromkeys(["lt"], "<"),
+    **dict.fromkeys(["gt"], ">"),
+    **dict.fromkeys(["sim", "simeq", "approx", "doteq"], r"\approx "),
+    **dict.fromkeys(["varnothing", "emptyset"], r"\emptyset "),
+    **dict.fromkeys(["lbrace"], r"\{"),
+    **dict.fromkeys(["rbrace"], r"\}"),
+    **dict.fromkeys(["lbrack"], "["),
+    **dict.fromkeys(["rbrack"], "]"),
+    **dict.fromkeys(["vert", "lvert", "rvert"], "|"),
+    **dict.fromkeys(["degree"], r"^\circ "),
+    **dict.fromkeys([",", ";", ":", " ", "quad", "qquad", "hspace", "enspace", "thinspace"], " "),
+    **dict.fromkeys(["!", "(", ")", "[", "]", "left", "right", "displaystyle", "textstyle", "limits", "big"], ""),
+    **dict.fromkeys(["Big", "bigl", "bigr", "Bigl", "Bigr", "bigg", "Bigg", "biggl", "biggr", "boldmath"], ""),
+}
+_FONTS = "text(?:bf|it|rm|sf|tt|sc|normal|up)?|math(?:rm|bf|it|sf|tt|cal|normal)|mbox|hbox|emph|underline|boldsymbol|bm"
+_FONT = re.compile(rf"\\(?:{_FONTS})\*?\s*(?=\{{)")
+_TEXT = re.compile(r"\\text\{([^{}]*)\}")
+_COMMAND = re.compile(r"\\([a-zA-Z]+|.)", re.DOTALL)
+_PYTHON_POWER = re.compile(r"(?<=[\w)}\]]) ?\*\* ?(?=[\w({\\-])")
+_STARS = re.compile(r"\*\*+")
+_ROOT = re.compile(r"(?<![\\a-zA-Z])sqrt ?(?=[({0-9a-zA-Z\\])")
+_ROOT_OF_GROUP = re.compile(r"\\sqrt ?\(([^()]*)\)")
+_WORDS = {
+    **dict.fromkeys(["infinity", "inf", "oo"], r"\infty "),
+    **{name: rf"\{name} " for name in ("pi", "sin", "cos", "tan", "log", "ln", "exp", "theta", "alpha", "beta")},
+}
+_WORD = re.compile(rf"(?<![\\a-zA-Z])(?:{'|'.join(_WORDS)})(?![a-zA-Z])")
+_COMPARED = {"<=": r"\leq ", ">=": r"\geq ", "!=": r"\neq "}
+_SPACE = re.compile(r"\s+")
+_BEFORE = ' ,;:`"*_'
+_AFTER = _BEFORE + "."
+
+
+def tidy(text: str) -> str:
+    r"""Return an answer as LaTeX in one way of writing.
+
+    Digits of all scripts become ASCII, common characters their commands and plain text such as ``sqrt(3)`` LaTeX;
+    commands that only set or size go. ``\text{}`` takes the place of every font.
+
+    Example:
+        >>> tidy(r"$\displaystyle\left(\dfrac{1}{2},\,-3\right)$.")
+        '(\\frac{1}{2}, -3)'
+        >>> tidy("2*sqrt(3) <= x**2")
+        '2*\\sqrt{3} \\leq x^2'
+    """
+    text = _ascii(_INVISIBLE.sub("", text)).replace("{,}", ",").replace("\\$", "").replace("$", "")
+    if "\\" in text:
+        text = _FONT.sub(r"\\text", text)
+        text = _COMMAND.sub(lambda match: _SPELLINGS.get(match[1], match[0]), text)
+    if "*" in text:
+        text = _STARS.sub("", _PYTHON_POWER.sub("^", text))
+    if "=" in text:
+        for written, command in _COMPARED.items():
+            text = text.replace(written, command)
+    if "sqrt" in text:
+        text = _ROOT_OF_GROUP.sub(r"\\sqrt{\1}", _ROOT.sub(r"\\sqrt ", text))
+    text = _WORD.sub(lambda match: _WORDS[match[0]], text)
+    return _without_braces(_SPACE.sub(" ", text).lstrip(_BEFORE).rstrip(_AFTER))
+
+
+def unwrapped(text: str) -> str:
+    r"""Return a tidied answer with the words of its ``\text{}`` in place.
+
+    Example:
+        >>> unwrapped(r"\text{(B)} 12")
+        '(B) 12'
+    """
+    return _SPACE.sub(" ", _TEXT.sub(r" \1 ", text)).lstrip(_BEFORE).rstrip(_AFTER)
+
+
+def _ascii(text: str) -> str:
+    if text.isascii():
+        return text
+    text = spell_out_fractions(text).translate(_CHARACTERS)
+    if text.isascii():
+        return text
+    digits = (str(unicodedata.decimal(character, character)) for character in text)
+    return unicodedata.normalize("NFKC", "".join(digits))
+
+
+def _without_braces(text: str) -> str:
+    while text[:1] == "{" and text[-1:] == "}" and closing(text, 0) == len(text) - 1:
+        text = text[1:-1].lstrip(_BEFORE).rstrip(_AFTER)
+    return text
+
+
+def closing(text: str, start: int) -> int:
+    r"""Return where the bracket closes that opens at ``start``, -1 where it does not; ``(`` may be closed by ``]``.
+
+    Example:
+        >>> closing("[1, (2)) + 3", 0)
+        7
+    """
+    depth = 0
+    for index in range(start, len(text)):
+        if text[index] in "([{":
+            depth += 1
+        elif text[index] in ")]}":
+            depth -= 1
+            if depth == 0:
+                return index
+    return -1

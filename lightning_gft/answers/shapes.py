@@ -1,0 +1,158 @@
+r"""The shape of an answer: one thing, or several in a list, a set, a tuple, an interval, a union or a matrix."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from lightning_gft.answers.latex import closing, tidy, unwrapped
+from lightning_gft.answers.numbers import read_quantity
+
+Kind = Literal["one", "list", "set", "tuple", "interval", "union", "matrix", "ratio"]
+
+_MATRIX = re.compile(
+    r"[(\[]? ?\\begin\{(?:[pbvBV]?matrix|array)\}(?:\{[clr| ]*\})?(?P<rows>.*)\\end\{(?:[pbvBV]?matrix|array)\} ?[)\]]?",
+    re.DOTALL,
+)
+_MEMBER = re.compile(r"[A-Za-z](?:_\w)? ?\\in ?(?![a-zA-Z])")
+_NAME = r"(?:[A-Za-z]'?(?:_(?:\w|\{\w+\}))?(?:\([a-z]\))?|\\(?:vec|overrightarrow) ?(?:\{[A-Za-z]+\}|[A-Za-z])|\\(?!frac)[a-z]+)"
+_NAMED = re.compile(rf"(?P<name>{_NAME}|\\angle [A-Z]+|[A-Z]+) ?(?:=|\\approx) ?(?P<value>.+)", re.DOTALL)
+_RATIO = re.compile(r"[0-9]+(?:\.[0-9]+)?(?: ?: ?[0-9]+(?:\.[0-9]+)?)+")
+_JOINING = re.compile(r"(?:,? ?\\text\{ ?(?:and|or) ?\}|,? (?:and|or) (?:(?:maybe|perhaps|possibly|also) )?)")
+_THOUSANDS = re.compile(r"(?<![0-9])([0-9]{1,3}),(?=[0-9]{3}(?![0-9]))")
+_DELIMITERS = {"(": ")", "[": "]", r"\{": r"\}", r"\langle": r"\rangle", "<": ">"}
+_MOST_PARTS = 200
+_DEEPEST = 8
+
+
+@dataclass(frozen=True)
+class Shape:
+    """An answer with its parts."""
+
+    kind: Kind
+    text: str
+    parts: tuple[Shape, ...] = ()
+    ends: str = ""
+    """Its brackets, ``[)``, or the sizes of a matrix."""
+    name: str = ""
+    """The variable that is set equal to it."""
+
+
+def read_shape(text: str, depth: int = 0) -> Shape:
+    r"""Return the shape of a tidied answer.
+
+    Example:
+        >>> read_shape(r"[1, \infty )").kind, [part.text for part in read_shape("x = 1 or x = 2").parts]
+        ('interval', ['1', '2'])
+    """
+    text = text.strip()
+    if depth > _DEEPEST:
+        return Shape("one", text)
+    if match := _MATRIX.fullmatch(text):
+        return _matrix(text, match["rows"], depth)
+    if member := _MEMBER.match(text):
+        return read_shape(text[member.end() :], depth + 1)
+    if (bracketed := _bracketed(text, depth)) is not None:
+        return bracketed
+    if read_quantity(text) is not None:
+        return Shape("one", text)
+    for kind, pieces in (("union", _split(text, r"\cup")), ("list", _items(text))):
+        if len(pieces) > 1:
+            return _together(kind, text, [read_shape(piece, depth + 1) for piece in pieces])  # type: ignore[arg-type]
+    return _single(text, depth)
+
+
+def _single(text: str, depth: int) -> Shape:
+    if named := _NAMED.fullmatch(text):
+        value = read_shape(named["value"], depth + 1)
+        return Shape(value.kind, value.text, value.parts, value.ends, named["name"])
+    if text.count(r"\pm") == 1 and not any(sign in text for sign in "=<>"):
+        signed = [tidy(text.replace(r"\pm", sign)) for sign in "+-"]
+        return Shape("list", text, tuple(Shape("one", one.removeprefix("+")) for one in signed))
+    if _RATIO.fullmatch(text):
+        return Shape("ratio", text, tuple(Shape("one", part) for part in text.split(":")))
+    inner = unwrapped(text)
+    if inner != text and text.startswith(r"\text{") and closing(text, 5) == len(text) - 1:
+        return read_shape(inner, depth + 1)
+    return Shape("one", text)
+
+
+def _together(kind: Kind, text: str, parts: list[Shape]) -> Shape:
+    """Return a list whose parts have no names where all are the same: "x = 1 or x = 2"."""
+    names = {part.name for part in parts}
+    if kind == "list" and len(names) == 1:
+        parts = [Shape(part.kind, part.text, part.parts, part.ends) for part in parts]
+    return Shape(kind, text, tuple(parts))
+
+
+def _bracketed(text: str, depth: int) -> Shape | None:
+    while True:
+        opening = next((mark for mark in _DELIMITERS if text.startswith(mark)), None)
+        if opening is None:
+            return None
+        end = closing(text, len(opening) - 1) if opening in ("(", "[", r"\{") else len(text) - 1
+        close = r"\}" if opening == r"\{" else text[end : end + 1]
+        if opening in (r"\langle", "<") and not text.endswith(close := _DELIMITERS[opening]):
+            return None
+        if end != len(text) - 1 or (opening == r"\{") != text.endswith(r"\}"):
+            return None
+        inside = text[len(opening) : len(text) - len(close)].strip()
+        pieces = _items(inside)
+        if opening == r"\{":
+            return _set(text, inside, pieces, depth)
+        if len(pieces) > 1:
+            break
+        if opening != "(" or close != ")":
+            return None
+        text = inside  # a bracket around one thing
+        if not text.startswith("("):
+            return read_shape(text, depth + 1)
+    parts = tuple(read_shape(piece, depth + 1) for piece in pieces)
+    square = "[" in opening or "]" in close
+    return Shape("interval" if square and len(parts) == 2 else "tuple", text, parts, opening[-1] + close[-1])
+
+
+def _set(text: str, inside: str, pieces: list[str], depth: int) -> Shape | None:
+    if any(mark in inside for mark in (r"\mid", "|", " : ", r"\ldots", r"\dots", r"\cdots")):
+        return None  # its elements are said by a condition, or left out
+    return Shape("set", text, tuple(read_shape(piece, depth + 1) for piece in pieces))
+
+
+def _matrix(text: str, rows: str, depth: int) -> Shape:
+    cells = [row.split("&") for row in rows.split(r"\\") if row.strip()]
+    if len({len(row) for row in cells}) != 1:
+        return Shape("one", text)
+    parts = tuple(read_shape(tidy(cell), depth + 1) for row in cells for cell in row)
+    return Shape("matrix", text, parts, f"{len(cells)}x{len(cells[0])}")
+
+
+def _items(text: str) -> list[str]:
+    """Return what commas, semicolons, "and" and "or" part, outside of brackets."""
+    joined = _JOINING.sub(" , ", text)
+    if re.search(r"[,;] ", joined):
+        joined = _THOUSANDS.sub(r"\1", joined)  # "1,000, 2,000"
+    return top_level(joined, ",;")[:_MOST_PARTS]
+
+
+def _split(text: str, command: str) -> list[str]:
+    return top_level(text.replace(command, "\0"), "\0") if command in text else [text]
+
+
+def top_level(text: str, separators: str) -> list[str]:
+    """Return what separators part outside of brackets, without empty pieces.
+
+    Example:
+        >>> top_level("f(x, y), z", ",")
+        ['f(x, y)', 'z']
+    """
+    pieces, depth, start = [], 0, 0
+    for index, character in enumerate(text):
+        if character in "([{":
+            depth += 1
+        elif character in ")]}":
+            depth -= 1
+        elif depth == 0 and character in separators:
+            pieces.append(text[start:index].strip())
+            start = index + 1
+    return [piece for piece in [*pieces, text[start:].strip()] if piece]

@@ -1,0 +1,82 @@
+r"""Answers in words, and the letters of multiple choice."""
+
+from __future__ import annotations
+
+import re
+
+from lightning_gft.answers.latex import tidy, unwrapped
+from lightning_gft.answers.words import FUNCTIONS, MATHEMATICS
+
+_WORDS = re.compile(r"[^\W\d_]+(?:(?: |-|'|, )[^\W\d_]+)*[!?]?")
+_ARTICLE = re.compile(r"(?:the|an|a) (?=.)")
+_SINGLE_GROUP = re.compile(r"\{(\w)\}")
+_IDLE_SPACE = re.compile(r"(?<!\w) | (?!\w)")
+_LETTER = r"(?:\((?P<in>[A-Za-z])\)|(?P<bare>[A-Za-z])(?=[).:]|$))"
+_CHOICE = re.compile(rf"(?:(?:option|choice|answer) )?{_LETTER}[).:]* ?(?P<content>.*)", re.IGNORECASE | re.DOTALL)
+_FURTHER_LETTER = re.compile(r"(?:\bor\b|\band\b|[,/&;]) ?\(?[A-Za-z]\)?(?![A-Za-z])")
+_LONGEST_PRODUCT = 3
+"""Letters that may be a product of variables."""
+
+
+def same_text(answer: str, expected: str) -> bool:
+    r"""Say whether two tidied answers are written alike but for spaces and braces that make no difference.
+
+    Example:
+        >>> same_text("101_{2}", "101_2"), same_text(r"\text{yes}", "yes"), same_text("", "")
+        (True, True, False)
+    """
+    return bool(answer) and (answer == expected or _bare(answer) == _bare(expected) != "")
+
+
+def _bare(text: str) -> str:
+    return _IDLE_SPACE.sub("", _SINGLE_GROUP.sub(r"\1", unwrapped(text)))
+
+
+def read_words(text: str) -> str | None:
+    r"""Return the words that a tidied answer consists of, in lower case, ``None`` where it is mathematics.
+
+    Example:
+        >>> read_words(r"\text{No solution}"), read_words("the Circle"), read_words("xy")
+        ('no solution', 'circle', None)
+    """
+    text = unwrapped(text)
+    if not _WORDS.fullmatch(text):
+        return None
+    words = text.casefold().rstrip("!?")
+    names = re.split("[ ',-]+", words)
+    if all(len(name) < _LONGEST_PRODUCT for name in names) and words not in ("no", "a no"):
+        return None
+    if any(name in MATHEMATICS or name in FUNCTIONS for name in names):
+        return None
+    return _ARTICLE.sub("", words, count=1)
+
+
+def may_be_product(words: str) -> bool:
+    """Say whether words may be a product of variables: "abc"."""
+    return words.isalpha() and len(words) <= _LONGEST_PRODUCT and words != "no"
+
+
+def choice_agrees(answer: str, expected: str) -> bool | None:
+    r"""Say whether an answer chooses the expected letter, ``None`` where no letter is expected or none is chosen.
+
+    Example:
+        >>> choice_agrees(r"\textbf{(B)}\ 12", "B"), choice_agrees("B or C", "B"), choice_agrees("12", "B")
+        (True, False, None)
+    """
+    wanted = _CHOICE.fullmatch(unwrapped(tidy(expected)))
+    chosen = _CHOICE.fullmatch(unwrapped(tidy(answer)))
+    if wanted is None or not (wanted["in"] or wanted["bare"]).isupper():
+        return None
+    if wanted["content"] and not wanted["in"]:
+        return None
+    if chosen is None:
+        return False if _chooses_several(answer, wanted) else None
+    if _FURTHER_LETTER.match(chosen["content"]):
+        return False
+    return (chosen["in"] or chosen["bare"]).upper() == (wanted["in"] or wanted["bare"])
+
+
+def _chooses_several(answer: str, wanted: re.Match[str]) -> bool:
+    return (
+        not wanted["content"] and re.fullmatch(r"\(?[A-Z]\)?(?: ?(?:,|or|and|/|&) ?\(?[A-Z]\)?)+", answer) is not None
+    )

@@ -1,0 +1,31 @@
+"""Which rows of the data are used."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from lightning_gft.data.columns import Row
+
+
+class RowFilter(ABC):
+    """Says which of the training rows are used; a datamodule asks after splits, slices and held-out rows are taken.
+
+    Example:
+        >>> class Short(RowFilter):
+        ...     def keep(self, rows):
+        ...         return [len(row["prompt"]) < 10 for row in rows]
+        >>> Short().keep([{"prompt": "1 + 1?"}])
+        [True]
+    """
+
+    @abstractmethod
+    def keep(self, rows: Sequence[Row]) -> Sequence[bool]:
+        """Return for each row whether it is used.
+
+        Args:
+            rows: All training rows, as the data have them.
+
+        Raises:
+            ValueError: If none is.
+        """

@@ -1,0 +1,78 @@
+"""Responses of groups that were kept, as token ids of this policy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lightning.pytorch.utilities import rank_zero_info
+
+from lightning_gft.data.columns import TextExample
+from lightning_gft.data.errors import naming_rows
+from lightning_gft.data.prompts import is_blank
+from lightning_gft.data.responses import EncodedPrompt
+from lightning_gft.data.tokenization import PromptEncoder
+from lightning_gft.stored import StoredResponse, tokenizer_fingerprint
+from lightning_gft.types import Response, Source
+
+StoredBySource = dict[str, list[Response]]
+
+
+def encode_stored(
+    encoder: PromptEncoder, prompts: Sequence[EncodedPrompt], texts: Sequence[TextExample]
+) -> list[StoredBySource]:
+    """Return the stored responses to each prompt by what they were; an empty dictionary where nothing is stored.
+
+    Token ids are used as they are if they mean the same to this tokenizer. Otherwise texts are encoded behind their
+    prompts as demonstrations are, without log-probabilities, which were those of other tokens. Those that are
+    unfinished or blank then count as missing, in ``left_out`` of the texts.
+
+    Args:
+        encoder: Has the tokenizer.
+        prompts: Those of the texts.
+        texts: Rows, of which some may have been kept as groups.
+    """
+    if all(text.stored is None for text in texts):
+        return [{} for _ in texts]
+    own = tokenizer_fingerprint(encoder.tokenizer)
+    others = [i for i, text in enumerate(texts) if text.stored is not None and text.stored.tokenizer != own]
+    encoded = _encode(encoder, [prompts[i] for i in others], [texts[i] for i in others])
+    anew = dict(zip(others, encoded, strict=True))
+    return [anew[i] if i in anew else _as_they_are(text) for i, text in enumerate(texts)]
+
+
+def _as_they_are(text: TextExample) -> StoredBySource:
+    if text.stored is None:
+        return {}
+    given = _no_responses()
+    for response in text.stored.group.responses:
+        given[response.source].append(Response(response.token_ids, response.finished, response.logprobs))
+    return given
+
+
+def _encode(
+    encoder: PromptEncoder, prompts: Sequence[EncodedPrompt], texts: Sequence[TextExample]
+) -> list[StoredBySource]:
+    chosen: list[tuple[int, StoredResponse]] = []
+    for i, text in enumerate(texts):
+        for response in text.stored.group.responses if text.stored else ():
+            if reason := _reason_to_leave_out(response):
+                text.left_out[f"{reason} stored {response.source} responses of another tokenizer"] += 1
+            else:
+                chosen.append((i, response))
+    answers = [response.raw_completion for _, response in chosen]
+    with naming_rows([(texts[i].row, "completion") for i, _ in chosen]):
+        ids = encoder.encode_responses([prompts[i] for i, _ in chosen], answers)
+    if chosen:
+        rank_zero_info(f"{len(chosen)} stored responses are of another tokenizer: their texts were encoded anew")
+    given = [_no_responses() for _ in texts]
+    for (i, response), token_ids in zip(chosen, ids, strict=True):
+        given[i][response.source].append(Response(token_ids))
+    return given
+
+
+def _reason_to_leave_out(response: StoredResponse) -> str:
+    return "unfinished" if not response.finished else "blank" if is_blank(response.raw_completion) else ""
+
+
+def _no_responses() -> StoredBySource:
+    return {source.name.lower(): [] for source in Source}

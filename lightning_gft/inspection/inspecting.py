@@ -1,0 +1,122 @@
+"""Looking at the data as a run would, without the policy's weights."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from lightning_gft.data import ExampleEncoder, PromptDataModule
+from lightning_gft.data.datamodule import Split
+from lightning_gft.evaluation import Evaluator
+from lightning_gft.inspection.problems import Problems
+from lightning_gft.inspection.rendering import render
+from lightning_gft.inspection.report import DataReport
+from lightning_gft.inspection.steps import plan_steps
+from lightning_gft.inspection.tokenizing import shared_prompts, tokenize_data_set
+from lightning_gft.inspection.verdicts import judge
+from lightning_gft.policy import PolicyLoader
+from lightning_gft.preflight import check_tokenizer, find_faults, warn_of_unused
+from lightning_gft.training import PartsLife, Stages
+
+_SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
+class Inspected(Protocol):
+    """What is looked at of a module."""
+
+    policy_loader: PolicyLoader
+    stages: Stages
+    evaluator: Evaluator
+    micro_batch_tokens: int
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The policy's."""
+
+
+def inspect_data(data: PromptDataModule, module: Inspected, show: int = 3) -> DataReport:
+    """Return what there is to say of the data before training; neither weights are loaded nor responses drawn.
+
+    What would stop the run is reported in full as far as possible, not its first error alone.
+
+    Args:
+        data: The run's.
+        module: The run's.
+        show: Prompts to render.
+    """
+    report, problems = DataReport(), Problems()
+    with _warnings_told(report):
+        encoder = None
+        with problems.collecting():
+            encoder = data.make_encoder(module.tokenizer)
+        if encoder is not None:
+            _look_at_rows(data, encoder, report, problems)
+            _look_at_parts(data, module, report, problems)
+    rows = data.examples.get("train", {}).get("", [])
+    report.rendered = [render(example, module.tokenizer) for example in rows[:show]]
+    report.problems = problems.lines()
+    return report
+
+
+def _look_at_rows(data: PromptDataModule, encoder: ExampleEncoder, report: DataReport, problems: Problems) -> None:
+    data.examples, data.dropped = {}, {}
+    for split in _SPLITS:
+        if split != "train":
+            encoder = encoder.without_demonstrations()  # only training reads them
+        with problems.collecting():
+            for name, rows in data.wanted_rows(split).items():
+                report.datasets.append(tokenize_data_set(data, split, name, encoder, rows, problems))
+    trained_on = data.examples.get("train", {}).get("", [])
+    named = {dataset.name: dataset for dataset in report.datasets}
+    for split, datasets in data.examples.items():
+        for name, examples in datasets.items() if split != "train" else ():
+            named[f"{split}/{name}" if name else split].shared = shared_prompts(examples, trained_on)
+
+
+def _look_at_parts(data: PromptDataModule, module: Inspected, report: DataReport, problems: Problems) -> None:
+    samplers, tokenizer = module.stages.samplers(), module.tokenizer
+    with problems.collecting():
+        check_tokenizer(samplers, tokenizer)
+    warn_of_unused(data, module.policy_loader, samplers)
+    life = PartsLife()
+    try:
+        # Sources stay as they are: one may start a server, or load a teacher's weights.
+        named = {
+            f"{stage}/{name}" if stage else name: reward
+            for stage, (_, sampler, _) in module.stages.all().items()
+            for name, reward in sampler.rewards.items()
+        }
+        with problems.collecting():
+            life.begin(named, torch.device("cpu"))
+            for fault in find_faults(data, samplers, module.evaluator.settings.max_new_tokens, tokenizer):
+                problems.add(fault)
+            _judge(data, module, report, problems)
+            counted = life.figures(named)
+            report.figures = {name: float(value) for name, value in counted.items() if value}
+    finally:
+        life.end()
+
+
+def _judge(data: PromptDataModule, module: Inspected, report: DataReport, problems: Problems) -> None:
+    rows = data.examples.get("train", {}).get("", [])
+    for stage, (_, sampler, _) in module.stages.all().items():
+        for role in rows[0].demonstrations if rows else ():
+            with problems.collecting():
+                verdict = judge(stage, sampler, rows, role, module.evaluator, module.tokenizer)
+                report.verdicts += [] if verdict is None else [verdict]
+        if rows:
+            report.steps.append(plan_steps(stage, sampler, data, rows, module.micro_batch_tokens))
+
+
+@contextmanager
+def _warnings_told(report: DataReport) -> Iterator[None]:
+    """Within this context warnings go to the report, each once."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    report.warnings = list(dict.fromkeys(str(warning.message) for warning in caught))

@@ -1,0 +1,66 @@
+"""What is wrong with the data, all of it and each kind briefly."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lightning_gft.errors import GFTError
+
+_OF_A_KIND = 10
+_LISTED = 200
+_ROW = re.compile(r"row .*?\(counting from 0\)")
+FAULTS = (GFTError, ValueError, TypeError, OSError)
+"""What is raised about data; any other error is a mistake in code, which shows with its traceback."""
+
+
+class Problems:
+    """Collects errors; of those that differ by their row alone it lists the first few and counts the others.
+
+    Example:
+        >>> problems = Problems()
+        >>> for row in range(12):
+        ...     problems.add(ValueError(f"row {row} (counting from 0): expected a text, got {row}"))
+        >>> len(problems), problems.lines()[-1]
+        (12, '... and 2 more like it: row 11 (counting from 0): expected a text, got 11')
+    """
+
+    def __init__(self) -> None:
+        self._kinds: Counter[str] = Counter()
+        self._lines: dict[str, list[str]] = {}
+        self._last: dict[str, str] = {}
+
+    def __len__(self) -> int:
+        return self._kinds.total()
+
+    def add(self, error: BaseException) -> None:
+        """Add an error."""
+        line = " ".join(str(error).split())
+        kind = _ROW.sub("row", line).split(" got ")[0][:80]
+        if kind not in self._kinds and len(self._kinds) == _LISTED // _OF_A_KIND:
+            kind = "others"
+        self._kinds[kind] += 1
+        here = self._lines.setdefault(kind, [])
+        if len(here) < _OF_A_KIND:
+            here.append(line)
+        else:
+            self._last[kind] = line
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Within this context an error about the data ends the block and is added."""
+        try:
+            yield
+        except FAULTS as error:
+            self.add(error)
+
+    def lines(self) -> list[str]:
+        """Return a line for each, and one for the others of a kind of which there are many."""
+        lines: list[str] = []
+        for kind, here in self._lines.items():
+            lines += here
+            if kind in self._last:
+                lines.append(f"... and {self._kinds[kind] - len(here)} more like it: {self._last[kind]}")
+        return lines

@@ -1,0 +1,157 @@
+"""Tokenising data of which some rows may be unfit: the others are looked at all the same."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from lightning_gft.data import Example, ExampleEncoder, PromptDataModule
+from lightning_gft.data.columns import NumberedRows, Row
+from lightning_gft.data.datamodule import Split, data_name
+from lightning_gft.data.errors import naming
+from lightning_gft.errors import GFTValueError
+from lightning_gft.inspection.problems import FAULTS, Problems
+from lightning_gft.inspection.report import Counted, DataSetReport, Lengths
+
+_MOST_UNFIT = 200
+"""Rows that are looked for one by one; a column of another type makes all of them unfit."""
+
+
+def tokenize_data_set(
+    data: PromptDataModule, split: Split, name: str, encoder: ExampleEncoder, rows: Sequence[Row], problems: Problems
+) -> DataSetReport:
+    """Return what is said of a data set, and leave its examples in the datamodule where there are any.
+
+    Args:
+        data: Gets the examples.
+        split: What the data set belongs to.
+        name: Its name, which is empty for the main one.
+        encoder: Tokenises it.
+        rows: The data set.
+        problems: Gets what is wrong with it.
+    """
+    where = data_name(split, name)
+    report = DataSetReport(where, rows=len(rows))
+    with problems.collecting(), naming(f"{where} data"):
+        if not rows:
+            raise GFTValueError("there are no rows")
+        encoder.columns.check(list(rows[0]))
+        whole = _fit_rows(encoder, rows, where, problems)
+        if not whole:
+            return report
+        examples, dropped = _within_limits(encoder, whole, report, where, problems)
+        report.prompts = Lengths.of([len(example.prompt_ids) for example in whole])
+        for role in whole[0].demonstrations:
+            lengths = [len(answer.token_ids) for example in whole for answer in example.demonstrations[role]]
+            if lengths:
+                report.demonstrations[role] = Lengths.of(lengths)
+        _count_left_out(report, whole)
+        report.used = len(examples)
+        report.repeated = _repeated(examples)
+    with problems.collecting():
+        if report.prompts is not None:
+            if examples:
+                data.examples.setdefault(split, {})[name] = examples
+            data.check_examples(split, name, encoder, examples, dropped)
+    return report
+
+
+def shared_prompts(examples: Sequence[Example], others: Sequence[Example]) -> Counted:
+    """Return how many prompts are among others, token for token.
+
+    Args:
+        examples: Are counted.
+        others: Are compared with.
+    """
+    known, shared = {tuple(example.prompt_ids) for example in others}, Counted()
+    for example in examples:
+        if tuple(example.prompt_ids) in known:
+            shared.add(example.row)
+    return shared
+
+
+def _fit_rows(encoder: ExampleEncoder, rows: Sequence[Row], where: str, problems: Problems) -> list[Example]:
+    """Return the rows that can be tokenised, and add what is wrong with the others."""
+    numbered = rows if isinstance(rows, NumberedRows) else NumberedRows(rows, range(len(rows)))
+    unfit: dict[int, str] = {}
+    try:
+        with _told_at_the_end():
+            return encoder.tokenize(numbered)
+    except FAULTS:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            left = _look(encoder, numbered, range(len(rows)), unfit)
+    for message in unfit.values():
+        problems.add(GFTValueError(f"{where} data: {message}"))
+    if left:
+        problems.add(GFTValueError(f"{where} data: {left} more rows were not looked at, after {len(unfit)} unfit ones"))
+    if left or len(unfit) == len(rows):
+        return []
+    return encoder.tokenize(_taken(numbered, [place for place in range(len(rows)) if place not in unfit]))
+
+
+@contextmanager
+def _told_at_the_end() -> Iterator[None]:
+    """Within this context warnings wait; they are lost with an error, after which all is done again."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        warnings.warn(warning.message, stacklevel=3)
+
+
+def _look(encoder: ExampleEncoder, rows: NumberedRows, places: range, unfit: dict[int, str]) -> int:
+    """Add rows that cannot be tokenised, found by halving, and return how many rows were not looked at."""
+    if len(unfit) >= _MOST_UNFIT:
+        return len(places)
+    try:
+        encoder.tokenize(_taken(rows, places))
+    except FAULTS as error:
+        if len(places) == 1:
+            unfit[places[0]] = str(error)
+            return 0
+        half = len(places) // 2
+        return sum(_look(encoder, rows, part, unfit) for part in (places[:half], places[half:]))
+    return 0
+
+
+def _taken(rows: NumberedRows, places: Sequence[int]) -> NumberedRows:
+    return NumberedRows([rows[place] for place in places], [rows.positions[place] for place in places])
+
+
+def _within_limits(
+    encoder: ExampleEncoder, whole: Sequence[Example], report: DataSetReport, where: str, problems: Problems
+) -> tuple[list[Example], Counter[str]]:
+    examples, dropped = [], Counter[str]()
+    for each in whole:
+        with problems.collecting(), naming(f"{where} data"):
+            example, too_long = encoder.fit(each)
+            dropped += too_long
+            for part, count in too_long.items():
+                what = "prompts" if part == "prompt" else f"{part} demonstrations"
+                report.dropped.setdefault(f"overlong {what}", Counted()).add(each.row, count)
+            if example is not None:
+                examples.append(example)
+    return examples, dropped
+
+
+def _count_left_out(report: DataSetReport, whole: Sequence[Example]) -> None:
+    for example in whole:
+        for what, count in example.left_out.items():
+            report.dropped.setdefault(what, Counted()).add(example.row, count)
+        for role, given in example.demonstrations.items():
+            if not given:
+                report.dropped.setdefault(f"rows without a demonstration for {role}", Counted()).add(example.row)
+
+
+def _repeated(examples: Sequence[Example]) -> Counted:
+    seen: set[tuple[int, ...]] = set()
+    repeated = Counted()
+    for example in examples:
+        prompt = tuple(example.prompt_ids)
+        if prompt in seen:
+            repeated.add(example.row)
+        seen.add(prompt)
+    return repeated

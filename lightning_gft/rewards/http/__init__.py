@@ -1,0 +1,5 @@
+"""A reward that a service gives: a reward model or a judge behind an address."""
+
+from lightning_gft.rewards.http.reward import HTTPReward
+
+__all__ = ["HTTPReward"]

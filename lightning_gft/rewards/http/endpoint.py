@@ -1,0 +1,213 @@
+"""Asking a service by HTTP, again where it makes sense, and saying in one line what went wrong."""
+
+from __future__ import annotations
+
+import email.utils
+import os
+import random
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+import httpx2
+
+from lightning_gft.errors import GFTValueError
+from lightning_gft.rewards.failures import RewardError
+from lightning_gft.rewards.text import shown
+
+_AGAIN = {408, 425, 429, *range(500, 600)}
+"""Status codes after which the same request may succeed."""
+_FIRST_WAIT, _LONGEST_WAIT, _LONGEST_ASKED = 0.5, 30.0, 600.0
+"""Seconds between attempts, and the longest that a server may ask to wait."""
+_MOST_BYTES = 64 << 20
+
+
+class _AgainError(Exception):
+    """An attempt failed in a way that may pass."""
+
+    def __init__(self, message: str, wait: float = 0.0) -> None:
+        super().__init__(message)
+        self.wait = wait
+
+
+@dataclass
+class Counts:
+    """What was asked: attempts, those that followed one that had failed, and the seconds of all of them."""
+
+    requests: int = 0
+    retries: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class Endpoint:
+    """A service at an address; any thread may ask.
+
+    Args:
+        url: Its address.
+        timeout: Longest time of an attempt, in seconds.
+        max_retries: Further attempts after one that has failed.
+        api_key_env: Environment variable that holds the key.
+
+    Raises:
+        ValueError: If the address is none, or holds a user or a password.
+    """
+
+    url: str
+    timeout: float
+    max_retries: int
+    api_key_env: str | None
+    counts: Counts = field(default_factory=Counts)
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url) if isinstance(self.url, str) else None
+        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+            raise GFTValueError(
+                f"`url`: expected an address such as http://localhost:8000/score, got {shown(self.url)}; correct it"
+            )
+        if parts.username or parts.password:
+            raise GFTValueError(
+                f"`url`: expected an address without user and password, got one with, at {parts.hostname}; name the "
+                "environment variable that holds the key as api_key_env"
+            )
+        self.name = parts._replace(query="", fragment="").geturl()
+        self._lock = threading.Lock()
+        self._client: httpx2.Client | None = None
+        self._owner = 0
+
+    def open(self) -> None:
+        """Read the key, and prepare connections.
+
+        Raises:
+            RewardError: If the environment variable is not set.
+        """
+        with self._lock:
+            if self._client is not None and self._owner == os.getpid():
+                return  # a process that was forked must not share connections
+            headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "lightning-gft"}
+            if key := self._key():
+                headers["Authorization"] = f"Bearer {key}"
+            self._client, self._owner = httpx2.Client(headers=headers, timeout=self.timeout), os.getpid()
+
+    def close(self) -> None:
+        """End all connections; a later :meth:`open` makes new ones."""
+        with self._lock:
+            if self._client is not None and self._owner == os.getpid():
+                self._client.close()
+            self._client = None
+
+    def post(self, body: bytes, stopped: threading.Event) -> tuple[bytes, str]:
+        """Return what the service answers to a request, and its content type.
+
+        Args:
+            body: What is sent.
+            stopped: Ends the wait for a further attempt when it is set.
+
+        Raises:
+            RewardError: If all attempts fail, or the service says that the request is wrong.
+        """
+        self.open()
+        for attempt in range(self.max_retries + 1):
+            start = time.monotonic()
+            try:
+                return self._attempt(body)
+            except _AgainError as error:
+                last = error
+            finally:
+                self._count(attempt, time.monotonic() - start)
+            if attempt < self.max_retries and stopped.wait(_pause(attempt, last.wait)):
+                break
+        raise RewardError(self.complaint(f"failed {attempt + 1} times, at last: {last}"))
+
+    def complaint(self, what: str) -> str:
+        """Return a sentence about the service."""
+        return f"`url`: the service at {self.name} {what}"
+
+    def excerpt(self, said: object) -> str:
+        """Return what the service said, cut where it is long, and without the key where it repeats that."""
+        text = said.decode(errors="replace") if isinstance(said, bytes) else str(said)
+        key = self._key(required=False)
+        return shown(text.replace(key, "***") if key else text)
+
+    def _attempt(self, body: bytes) -> tuple[bytes, str]:
+        if self._client is None:
+            raise RewardError(self.complaint("was closed"))
+        deadline = time.monotonic() + self.timeout
+        try:
+            with self._client.stream("POST", self.url, content=body) as answer:
+                text = _read(answer, deadline)
+        except httpx2.TimeoutException:
+            raise _AgainError(f"no answer within timeout={self.timeout:g} s") from None
+        except httpx2.RequestError as error:
+            raise _AgainError(f"{type(error).__name__}: {self.excerpt(error)}") from None
+        said = f"status {answer.status_code}, {self.excerpt(text)}"
+        if answer.status_code in _AGAIN:
+            raise _AgainError(said, _asked_to_wait(answer.headers.get("Retry-After")))
+        if answer.has_redirect_location:
+            raise RewardError(
+                self.complaint(f"redirects to {self.excerpt(answer.headers['Location'])}; give that address")
+            )
+        if answer.status_code != 200:
+            raise RewardError(self.complaint(f"refuses the request: {said}"))
+        return text, answer.headers.get("Content-Type", "no content type")
+
+    def _count(self, attempt: int, seconds: float) -> None:
+        with self._lock:
+            self.counts.requests += 1
+            self.counts.retries += attempt > 0
+            self.counts.seconds += seconds
+
+    def _key(self, required: bool = True) -> str:
+        if self.api_key_env is None:
+            return ""
+        key = os.environ.get(self.api_key_env, "").strip()
+        if required and not (key and key.isascii() and key.isprintable()):
+            state = "holds characters that no header may" if key else "is not set"
+            raise RewardError(
+                f"`api_key_env`: expected an environment variable that holds the key of {self.name}, got "
+                f"{self.api_key_env!r}, which {state}; set it"
+            )
+        return key
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in vars(self).items() if name not in ("_client", "_lock")}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        vars(self).update(state, _client=None, _lock=threading.Lock())
+
+
+def _read(answer: httpx2.Response, deadline: float) -> bytes:
+    text = bytearray()
+    for part in answer.iter_bytes():
+        text += part
+        if time.monotonic() > deadline:  # the client's own limit is for each part alone
+            raise httpx2.ReadTimeout("")
+        if len(text) > _MOST_BYTES:
+            raise _AgainError(f"an answer of more than {_MOST_BYTES >> 20} MiB")
+    return bytes(text)
+
+
+def _pause(attempt: int, asked: float) -> float:
+    """Return seconds until the next attempt: twice as many each time, and by chance, as all ranks come at once."""
+    return max(asked, min(_LONGEST_WAIT, _FIRST_WAIT * 2.0**attempt) * random.Random().uniform(0.5, 1.0))
+
+
+def _asked_to_wait(retry_after: str | None) -> float:
+    """Return the seconds of a Retry-After header, which may also name a time.
+
+    Example:
+        >>> _asked_to_wait("7"), _asked_to_wait("Wed, 21 Oct 2015 07:28:00 GMT"), _asked_to_wait("soon")
+        (7.0, 0.0, 0.0)
+    """
+    if not retry_after:
+        return 0.0
+    try:
+        seconds = float(retry_after)
+    except ValueError:
+        try:
+            seconds = (email.utils.parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):
+            return 0.0
+    return min(max(seconds, 0.0), _LONGEST_ASKED) if seconds == seconds else 0.0

@@ -1,0 +1,173 @@
+"""A reward that a service gives."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, get_args
+
+from torch import Tensor
+from typing_extensions import override
+
+from lightning_gft.checks import check_count, check_number, check_texts
+from lightning_gft.errors import GFTValueError
+from lightning_gft.rewards.base import ResponseFact, Reward
+from lightning_gft.rewards.failures import RewardError
+from lightning_gft.rewards.http.endpoint import Counts, Endpoint
+
+
+class HTTPReward(Reward):
+    """What a service says: a reward model or a judge that answers HTTP.
+
+    It is sent JSON by POST, for up to ``batch_size`` responses at once, ::
+
+        {"prompts": ["1+1="], "responses": ["2"], "references": ["2"], "columns": {"level": [3]}}
+
+    and answers ``{"scores": [1.0]}``: a number for each response in their order, or null where it has no score, which
+    means that the reward does not apply. An attempt that meets no server, takes too long or gets status 408, 425, 429
+    or 5xx is made again, after pauses that double and a ``Retry-After``. Anything else stops the run with what the
+    service said. ``requests``, ``retries`` and their ``seconds`` in all are reported.
+
+    Args:
+        url: The service's address, ``http`` or ``https``.
+        columns: Columns of the data that are sent; also ``response_tokens`` and ``response_source``.
+        batch_size: Most responses of a request.
+        concurrency: Most requests at once, from each rank.
+        timeout: Longest time of an attempt, in seconds.
+        max_retries: Further attempts after one that has failed.
+        api_key_env: Name of an environment variable; its value is sent as ``Authorization: Bearer ...``, and is
+            neither logged nor saved.
+        weight: What the score counts in the total.
+        special_tokens: Whether the responses keep their special tokens.
+
+    Raises:
+        ValueError: If ``url`` is no address, or a number is out of range.
+        TypeError: If a number is none.
+        RewardError: If the key is not set before training; on a call, if the service gives no scores.
+
+    Example:
+        >>> reward = HTTPReward("http://localhost:8000/score", columns=["level"], api_key_env="JUDGE_KEY")
+        >>> reward.timeout
+        60.0
+    """
+
+    def __init__(
+        self,
+        url: str,
+        columns: Sequence[str] = (),
+        batch_size: int = 64,
+        concurrency: int = 4,
+        timeout: float = 60.0,
+        max_retries: int = 5,
+        api_key_env: str | None = None,
+        weight: float = 1.0,
+        special_tokens: bool = False,
+    ) -> None:
+        super().__init__(weight, special_tokens)
+        of = type(self).__name__
+        self.url = url
+        self.columns = check_texts("columns", columns, of)
+        self.batch_size = check_count("batch_size", batch_size, of=of)
+        self.concurrency = check_count("concurrency", concurrency, of=of)
+        self.timeout = check_number("timeout", timeout, above=0, of=of)
+        self.max_retries = check_count("max_retries", max_retries, least=0, of=of)
+        self.api_key_env = api_key_env
+        self._endpoint = Endpoint(url, self.timeout, self.max_retries, api_key_env)
+
+    def __call__(
+        self, *, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Any], **columns: Sequence[Any]
+    ) -> Tensor | Sequence[float | None]:
+        """Return ``N`` scores; see :meth:`Reward.__call__`."""
+        sent = {name: self._column(name, columns) for name in self.columns}
+        batches = [slice(start, start + self.batch_size) for start in range(0, len(responses), self.batch_size)]
+        bodies = [
+            {
+                "prompts": [*prompts[batch]],
+                "responses": [*responses[batch]],
+                "references": [*references[batch]],
+                "columns": {name: [*values[batch]] for name, values in sent.items()},
+            }
+            for batch in batches
+        ]
+        return [score for scores in self._ask_all([_packed(body) for body in bodies], bodies) for score in scores]
+
+    @override
+    def asks(self) -> frozenset[ResponseFact]:
+        return frozenset(fact for fact in get_args(ResponseFact) if fact in self.columns)
+
+    @override
+    def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:
+        row = {name: self._column(name, columns) for name in self.columns if name not in self.asks()}
+        _packed({"references": reference, "columns": row})
+
+    @override
+    def setup(self) -> None:
+        self._endpoint.open()
+
+    @override
+    def close(self) -> None:
+        self._endpoint.close()
+
+    @override
+    def compute(self) -> dict[str, Tensor | float]:
+        return {**vars(self._endpoint.counts)}
+
+    @override
+    def reset(self) -> None:
+        self._endpoint.counts = Counts()
+
+    def _ask_all(self, packed: Sequence[bytes], bodies: Sequence[dict[str, Any]]) -> list[list[float | None]]:
+        stopped = threading.Event()
+        with ThreadPoolExecutor(self.concurrency) as threads:
+            asked = [threads.submit(self._endpoint.post, body, stopped) for body in packed]
+            try:
+                answers = [each.result() for each in asked]
+            except BaseException:
+                stopped.set()
+                threads.shutdown(wait=False, cancel_futures=True)
+                raise
+        return [self._scores(*of, len(body["responses"])) for of, body in zip(answers, bodies, strict=True)]
+
+    def _scores(self, text: bytes, content_type: str, count: int) -> list[float | None]:
+        try:
+            answer = json.loads(text)
+        except (ValueError, RecursionError):
+            answer = None
+        scores = answer.get("scores") if isinstance(answer, dict) else None
+        if not isinstance(scores, list):
+            got = f"{content_type}: {self._endpoint.excerpt(text)}"
+            raise RewardError(self._endpoint.complaint(f'must answer JSON such as {{"scores": [0.5]}}, got {got}'))
+        if len(scores) != count:
+            raise RewardError(self._endpoint.complaint(f"must answer {count} scores, got {len(scores)}"))
+        for number, score in enumerate(scores):
+            if score is not None and not _is_finite(score):
+                got = f"{self._endpoint.excerpt(score)} as number {number} of {count}"
+                raise RewardError(self._endpoint.complaint(f"must answer finite numbers or null, got {got}"))
+        return scores
+
+    def _column(self, name: str, columns: Mapping[str, Any]) -> Any:
+        if name not in columns:
+            raise GFTValueError(f"`columns`: expected columns of the data ({', '.join(columns)}), got {name!r}")
+        return columns[name]
+
+
+def _packed(body: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(body, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise GFTValueError(
+            f"HTTPReward: expected references and columns that JSON can hold, got others ({error}); turn them into "
+            "text or numbers"
+        ) from error
+
+
+def _is_finite(score: object) -> bool:
+    if not isinstance(score, int | float) or isinstance(score, bool):
+        return False
+    try:
+        return math.isfinite(score)
+    except OverflowError:
+        return False

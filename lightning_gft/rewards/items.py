@@ -1,0 +1,130 @@
+"""Scores of single items from a pool: equal ones asked for once, remembered, and failures counted and warned of."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from lightning_gft.checks import check_count, check_number
+from lightning_gft.rewards.failures import Failed, FailureKind, RewardError
+from lightning_gft.rewards.pool import WorkerPool
+from lightning_gft.rewards.text import shown
+
+_FIGURES: dict[FailureKind, str] = {"timeout": "timeouts", "memory": "memory", "crash": "crashes", "error": "errors"}
+
+
+class FailureCounts:
+    """Counts of failures by their kind, and a warning of the first of each kind in a run.
+
+    Args:
+        of: The reward, as the warning names it.
+
+    Example:
+        >>> counts = FailureCounts("NumericReward")
+        >>> counts.add(Failed("timeout", "took too long"))
+        >>> counts.compute()
+        {'timeouts': 1, 'memory': 0, 'crashes': 0, 'errors': 0}
+    """
+
+    def __init__(self, of: str) -> None:
+        self.of = of
+        self._warned: set[FailureKind] = set()
+        self.reset()
+
+    def begin(self) -> None:
+        """Warn anew, as a run begins."""
+        self._warned.clear()
+
+    def add(self, failure: Failed) -> None:
+        """Count a failure."""
+        self._counts[_FIGURES[failure.kind]] += 1
+
+    def warn(self, failure: Failed, response: str, failed_score: float) -> None:
+        """Warn of a failure if it is the first of its kind."""
+        if failure.kind in self._warned:
+            return
+        self._warned.add(failure.kind)
+        warnings.warn(  # on every rank: another rank may never see one
+            f"{self.of} {failure.message}; the response scores failed_score={failed_score:g}, and every such one is "
+            f"counted as {_FIGURES[failure.kind]}. response: {shown(response)}",
+            stacklevel=2,
+        )
+
+    def compute(self) -> dict[str, float]:
+        """Return the counts since :meth:`reset`."""
+        return dict(self._counts)
+
+    def reset(self) -> None:
+        """Begin to count anew."""
+        self._counts: dict[str, float] = dict.fromkeys(_FIGURES.values(), 0)
+
+
+class ItemScorer:
+    """Asks a pool for the scores of items.
+
+    Args:
+        pool: Its task returns the score of an item, or ``None`` where there is none.
+        of: The reward, as errors and warnings name it.
+        failed_score: What an item scores that fails.
+        cache_size: Number of scores that are remembered; failures are not, as the machine may only have been busy.
+        stops: Kinds of failures that are raised instead.
+    """
+
+    def __init__(
+        self, pool: WorkerPool, of: str, failed_score: float, cache_size: int, stops: Collection[FailureKind] = ()
+    ) -> None:
+        self.pool, self.stops = pool, stops
+        self.failed_score = check_number("failed_score", failed_score, of=of)
+        self.cache_size = check_count("cache_size", cache_size, least=0, of=of)
+        self.failures = FailureCounts(of)
+        self._known: OrderedDict[bytes, float | None] = OrderedDict()
+
+    def scores(
+        self, items: Sequence[Any], responses: Sequence[str], quick: Callable[[Any], float | None] = lambda item: None
+    ) -> list[float | None]:
+        """Return the score of each item.
+
+        Args:
+            items: Picklable; equal ones score the same.
+            responses: The texts that a warning shows.
+            quick: Returns the score of an item that needs no process, else ``None``.
+
+        Raises:
+            RewardError: If a failure stops the run.
+        """
+        keys = [hashlib.blake2b(pickle.dumps(item), digest_size=16).digest() for item in items]
+        results = self._results(dict(zip(keys, items, strict=True)), quick)
+        return [self._score(results[key], response) for key, response in zip(keys, responses, strict=True)]
+
+    def _results(self, items: Mapping[bytes, Any], quick: Callable[[Any], float | None]) -> dict[bytes, Any]:
+        results: dict[bytes, Any] = {}
+        for key, item in items.items():
+            if key in self._known:
+                results[key] = self._known[key]
+            elif (score := quick(item)) is not None:
+                results[key] = score
+        asked = {key: item for key, item in items.items() if key not in results}
+        results.update(zip(asked, self.pool.map(list(asked.values())), strict=True))
+        self._remember(results)
+        return results
+
+    def _remember(self, results: Mapping[bytes, Any]) -> None:
+        for key, result in results.items():
+            if not isinstance(result, Failed):
+                self._known[key] = result
+                self._known.move_to_end(key)  # those used last stay
+        while len(self._known) > self.cache_size:
+            self._known.popitem(last=False)
+
+    def _score(self, result: float | Failed | None, response: str) -> float | None:
+        if not isinstance(result, Failed):
+            return result
+        self.failures.add(result)
+        if result.kind in self.stops:
+            raise RewardError(result.message)
+        self.failures.warn(result, response, self.failed_score)
+        return self.failed_score

@@ -1,0 +1,136 @@
+"""A reward for an answer that is right as mathematics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from numbers import Real
+from typing import Any
+
+from typing_extensions import override
+
+from lightning_gft.answers.judging import Judge, is_readable_cheaply, read_answer
+from lightning_gft.checks import check_count
+from lightning_gft.errors import GFTValueError
+from lightning_gft.extras import require
+from lightning_gft.rewards.judged import JudgedReward
+from lightning_gft.rewards.pool import Failed
+from lightning_gft.rewards.text import alternatives, shown
+
+_Item = tuple[tuple[str, ...], tuple[str, ...]]
+
+
+class MathAccuracyReward(JudgedReward):
+    r"""1 where the response's answer equals the reference as mathematics, else 0.
+
+    The answer is what the last ``\boxed{}`` holds, or else follows the last ``####`` or "the answer is", or else is the
+    last expression. Numbers, texts, lists, sets, intervals, tuples, matrices and the letters of multiple choice are
+    compared in this process, exactly; formulas by math-verify in worker processes, each within ``seconds`` and
+    ``memory_mb``. A list of references means any of them. The documentation of the rewards says what is read as what.
+
+    Args:
+        float_rounding: Decimals to which numbers agree if one is written with decimals; math-verify's.
+        numeric_precision: Digits to which formulas are evaluated; math-verify's.
+        seconds: Longest time of a comparison.
+        memory_mb: Most memory, in MiB, that a worker may take beyond what it has after its start; ``None`` for no
+            limit.
+        workers: Number of processes; by default the cores that this process may use.
+        failed_score: What a response scores whose comparison takes too long, fails or runs out of memory. Each is
+            counted.
+        weight: What the score counts in the total.
+
+    Raises:
+        ValueError: If a number is out of range; on a call, if a reference is neither text nor a number.
+        TypeError: If one is no number.
+        ModuleNotFoundError: If math-verify is not installed.
+
+    Example:
+        >>> reward = MathAccuracyReward(workers=1)
+        >>> responses = [r"So it is \boxed{\frac{x^2-1}{x-1}}", "The answer is 1 + x.", "x - 1"]
+        >>> reward(prompts=["?"] * 3, responses=responses, references=["x+1"] * 3)
+        [1.0, 1.0, 0.0]
+        >>> reward.close()
+    """
+
+    def __init__(
+        self,
+        float_rounding: int = 6,
+        numeric_precision: int = 15,
+        seconds: float = 5.0,
+        memory_mb: int | None = 1024,
+        workers: int | None = None,
+        failed_score: float = 0.0,
+        weight: float = 1.0,
+    ) -> None:
+        require("math_verify", setting=type(self).__name__, extra="math")
+        of = type(self).__name__
+        self.float_rounding = check_count("float_rounding", float_rounding, least=0, most=15, of=of)
+        self.numeric_precision = check_count("numeric_precision", numeric_precision, least=1, most=1000, of=of)
+        self._judge_of = Judge(self.float_rounding, self.numeric_precision)
+        super().__init__(
+            self._judge_of,
+            seconds=seconds,
+            memory_mb=memory_mb,
+            workers=workers,
+            failed_score=failed_score,
+            weight=weight,
+        )
+        self._readable: dict[str, bool | Failed] = {}
+
+    @override
+    def item(self, response: str, reference: Any, columns: Mapping[str, Any]) -> _Item:
+        return read_answer(response), _texts(reference)
+
+    @override
+    def quick(self, item: _Item) -> float | None:
+        verdict = self._judge_of.is_right_cheaply(*item)
+        return None if verdict is None else float(verdict)
+
+    @override
+    def read_ahead(self, references: Sequence[Any]) -> None:
+        texts = {text for reference in references for text in _texts_or_none(reference)}
+        self._read(sorted(text for text in texts if is_readable_cheaply(text) is None))
+
+    @override
+    def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:
+        for text in _texts(reference):
+            verdict: bool | Failed | None = is_readable_cheaply(text)
+            if verdict is None:
+                self._read([text])
+                verdict = self._readable[text]
+            if isinstance(verdict, Failed):
+                raise GFTValueError(
+                    f"{_EXPECTED}, got {shown(text)}, whose reading {verdict.message}; correct the data"
+                )
+            if not verdict:
+                raise GFTValueError(
+                    f"{_EXPECTED}, got {shown(text)}, which cannot be read; correct the data, or choose the column "
+                    "that holds the answer"
+                )
+
+    def _read(self, texts: Sequence[str]) -> None:
+        unread = [text for text in texts if text not in self._readable]
+        verdicts = self.pool.map(unread)
+        self._readable.update(zip(unread, (v if isinstance(v, Failed) else bool(v) for v in verdicts), strict=True))
+
+
+_EXPECTED = "the reference of MathAccuracyReward: expected a number, a formula, a choice or words"
+
+
+def _texts_or_none(reference: Any) -> tuple[str, ...]:
+    try:
+        return _texts(reference)
+    except GFTValueError:
+        return ()  # its row says so when it is checked
+
+
+def _texts(reference: Any) -> tuple[str, ...]:
+    return tuple(_text(one) for one in alternatives(reference))
+
+
+def _text(reference: Any) -> str:
+    if isinstance(reference, str):
+        return reference
+    if isinstance(reference, Real | Decimal) and not isinstance(reference, bool):
+        return str(reference)
+    raise GFTValueError(f"{_EXPECTED}, got {shown(reference)}; give a text or a number, or a list of some")

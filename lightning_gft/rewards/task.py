@@ -1,0 +1,57 @@
+"""What a worker does for a reward."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from lightning_gft.rewards.base import Reward
+from lightning_gft.rewards.failures import RewardError
+from lightning_gft.rewards.isolation import call_reward
+from lightning_gft.rewards.text import shown
+
+_Batch = Mapping[str, Sequence[Any]]
+
+
+class _Task:
+    def __init__(self, reward: Reward) -> None:
+        self.reward = reward
+
+    def setup(self) -> None:
+        """Set the reward up, in its worker."""
+        self.reward.setup()
+
+    def _score(self, batch: _Batch) -> Any:
+        return call_reward(f"reward {type(self.reward).__name__}", self.reward, batch)
+
+
+class RewardTask(_Task):
+    """A reward that lives in a worker, and is asked for what its methods give."""
+
+    def __call__(self, asked: tuple[str, _Batch]) -> Any:
+        """Return what a method of the reward gives; ``"score"`` is a call with a batch."""
+        method, batch = asked
+        return _on_cpu(self._score(batch) if method == "score" else getattr(self.reward, method)())
+
+
+class ScoreOfOne(_Task):
+    """A reward that is called for one response at a time."""
+
+    def __call__(self, batch: _Batch) -> Any:
+        """Return the score of a batch of one response."""
+        given = self._score(batch)
+        scores = given.tolist() if hasattr(given, "tolist") else given
+        if not isinstance(scores, list | tuple) or len(scores) != 1:
+            raise RewardError(
+                f"returned {shown(given)} for one response; expected a list, a tensor or an array of one number, or "
+                "None in it where the reward does not apply"
+            )
+        return scores[0]
+
+
+def _on_cpu(answer: Any) -> Any:
+    if isinstance(answer, dict):
+        return {name: _on_cpu(value) for name, value in answer.items()}
+    return answer.detach().cpu() if isinstance(answer, Tensor) else answer

@@ -1,0 +1,156 @@
+"""From several rewards to the one number that a response is worth."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from lightning_gft.checks import check_number, did_you_mean, shorten
+from lightning_gft.errors import GFTTypeError, GFTValueError
+from lightning_gft.parts import Part
+
+
+class RewardTotal(Part, ABC):
+    """Makes one number of the rewards of a response.
+
+    Example:
+        >>> class Product(RewardTotal):
+        ...     def __call__(self, parts, weights):
+        ...         return torch.stack([part.nan_to_num(1.0) for part in parts.values()]).prod(dim=0)
+        >>> Product()({"accuracy": torch.tensor([1.0, 1.0]), "brief": torch.tensor([0.5, 0.0])}, weights={})
+        tensor([0.5000, 0.0000])
+    """
+
+    @abstractmethod
+    def __call__(self, parts: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+        """Return what ``N`` responses are worth, ``[N]``.
+
+        Args:
+            parts: Each reward's scores ``[N]`` by its name, without the weight; NaN where it does not apply.
+            weights: Each reward's weight by its name.
+        """
+
+    def check_rewards(self, rewards: Collection[str]) -> None:
+        """Refuse rewards by whose names the total cannot be made; a sampler asks when it is made.
+
+        Args:
+            rewards: Their names.
+
+        Raises:
+            ValueError: In one line, with the name.
+        """
+
+
+class WeightedSum(RewardTotal):
+    """The sum of the rewards that apply, each times its weight.
+
+    Example:
+        >>> parts = {"accuracy": torch.tensor([1.0]), "length": torch.tensor([-0.5])}
+        >>> WeightedSum()(parts, {"accuracy": 1.0, "length": 2.0})
+        tensor([0.])
+    """
+
+    @override
+    def __call__(self, parts: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+        total = torch.zeros_like(next(iter(parts.values())))
+        for name, part in parts.items():
+            if weights[name]:
+                total += weights[name] * part.nan_to_num()
+        return total
+
+
+class GatedSum(WeightedSum):
+    """The weighted sum, in which a reward counts only where others, its gates, score enough; else it counts 0.
+
+    A gate that is itself held back by its own gates holds back too. A gate that does not apply to a response holds
+    nothing back. The weight of a gate may be 0: then it is a gate alone. ``<name>/held_back`` counts responses with a
+    score other than 0 that did not count.
+
+    Args:
+        gates: The gate, or several, of each reward that has any, by names among the sampler's ``rewards``.
+        at_least: What a gate must score, without its weight.
+
+    Raises:
+        TypeError: If ``gates`` is something else.
+        ValueError: If there is no gate, a reward gates itself, at once or through others, or ``at_least`` is not
+            finite.
+
+    Example:
+        >>> total = GatedSum({"accuracy": "format"})
+        >>> parts = {"format": torch.tensor([1.0, 0.0]), "accuracy": torch.tensor([1.0, 1.0])}
+        >>> total(parts, {"format": 0.1, "accuracy": 1.0})
+        tensor([1.1000, 0.0000])
+        >>> total.compute()
+        {'accuracy/held_back': 1}
+    """
+
+    def __init__(self, gates: dict[str, str | list[str]], at_least: float = 1.0) -> None:
+        self.gates = _read_gates(gates)
+        self.at_least = check_number("at_least", at_least, of=type(self).__name__)
+        _check_acyclic(self.gates)
+        self.reset()
+
+    @override
+    def __call__(self, parts: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+        gated = {}
+        for name in parts:
+            held_back = ~self._is_open(name, parts) & ~parts[name].isnan()
+            gated[name] = parts[name].masked_fill(held_back, 0.0)
+            if name in self._held_back:
+                self._held_back[name] += int((held_back & (parts[name] != 0)).sum())
+        return super().__call__(gated, weights)
+
+    @override
+    def check_rewards(self, rewards: Collection[str]) -> None:
+        for name in dict.fromkeys([*self.gates, *(gate for gates in self.gates.values() for gate in gates)]):
+            if name not in rewards:
+                raise GFTValueError(
+                    f"`gates`: expected names among the rewards ({', '.join(rewards)}), got {name!r}"
+                    f"{did_you_mean(name, rewards) or '; name one of them'}"
+                )
+
+    @override
+    def compute(self) -> dict[str, Tensor | float]:
+        return {f"{name}/held_back": count for name, count in self._held_back.items()}
+
+    @override
+    def reset(self) -> None:
+        self._held_back = dict.fromkeys(self.gates, 0)
+
+    def _is_open(self, name: str, parts: Mapping[str, Tensor]) -> Tensor:
+        """Say for which responses all gates of a reward, and their gates, score enough ``[N]``."""
+        opened = torch.ones_like(parts[name], dtype=torch.bool)
+        for gate in self.gates.get(name, ()):
+            opened &= (parts[gate].isnan() | (parts[gate] >= self.at_least)) & self._is_open(gate, parts)
+        return opened
+
+
+def _read_gates(gates: object) -> dict[str, list[str]]:
+    if not isinstance(gates, Mapping):
+        raise GFTTypeError(
+            f"`gates`: expected a dict from the name of a reward to that of its gate, got {shorten(gates)}; write "
+            "{accuracy: format}"
+        )
+    read = {name: [of] if isinstance(of, str) else of for name, of in gates.items()}
+    if not read or not all(read.values()):
+        raise GFTValueError(f"`gates`: expected a gate for each reward named, got {shorten(gates)}; name one")
+    for of in read.values():
+        if not isinstance(of, list | tuple) or not all(isinstance(gate, str) for gate in of):
+            raise GFTTypeError(f"`gates`: expected the name of a gate or a list of names, got {shorten(of)}")
+    return {name: [*of] for name, of in read.items()}
+
+
+def _check_acyclic(gates: Mapping[str, list[str]]) -> None:
+    def follow(name: str, path: tuple[str, ...]) -> None:
+        if name in path:
+            circle = " <- ".join([*path[path.index(name) :], name])
+            raise GFTValueError(f"`gates`: expected gates that do not gate themselves, got {circle}; leave one out")
+        for gate in gates.get(name, ()):
+            follow(gate, (*path, name))
+
+    for name in gates:
+        follow(name, ())

@@ -1,0 +1,213 @@
+"""A run's side of its worker processes: starting them, and talking to many from one thread."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+import dill
+
+from lightning_gft.rewards.failures import RewardError
+from lightning_gft.rewards.workers.messages import HEADER, MOST_BYTES
+
+_PROGRAM = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from lightning_gft.rewards.workers.server import serve; serve(*map(int, sys.argv[2:]))"
+)
+_END_SECONDS = 10.0
+"""Time for a guard to end its worker and what that has started, on a machine that is busy; mostly milliseconds."""
+_CLOSE_SECONDS = 2.0
+"""Time between the end of a worker's channel and its own, unless the task has closed the channel."""
+
+
+def pack(task: Callable[[Any], Any], memory_mb: int | None) -> bytes:
+    """Return a task as it is sent to a process: by value where it belongs to the main script, else by its name."""
+    if importlib.util.find_spec("fcntl") is None:
+        raise RewardError(f"worker processes: expected Linux or macOS, got {sys.platform}; score without a limit")
+    try:
+        return pickle.dumps((dill.dumps(task, recurse=True), memory_mb))
+    except Exception as error:
+        raise RewardError(
+            f"cannot be sent to a process of its own ({type(error).__name__}: {error}); "
+            "open files, connections and the like when it is first called"
+        ) from error
+
+
+class ForkServer:
+    """A fresh interpreter that has a task and forks workers: no thread, lock or CUDA context of the run comes along.
+
+    No main script is run again. It ends with this object, or with this process.
+
+    Args:
+        packed: The task, from :func:`pack`.
+        environment: Variables that differ from those of this process.
+        seconds: Time for it to begin to read.
+    """
+
+    def __init__(self, packed: bytes, environment: Mapping[str, str], seconds: float) -> None:
+        self.control, theirs = socket.socketpair()
+        self.control.settimeout(seconds)
+        parent_pipe, our_end = os.pipe()
+        search_path = json.dumps([str(entry) for entry in sys.path])
+        numbers = theirs.fileno(), parent_pipe
+        with theirs:
+            self.process = subprocess.Popen(  # noqa: S603 (this interpreter)
+                [sys.executable, "-P", "-c", _PROGRAM, search_path, *map(str, numbers)],
+                pass_fds=numbers,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for the run, which ends its workers
+                env={**os.environ, "PYTHONHASHSEED": "0", **environment},  # sets have one order in all workers
+            )
+        os.close(parent_pipe)
+        self._our_end = our_end
+        self.kill = weakref.finalize(self, _end_server, self.process, self.control, our_end, os.getpid())
+        self._say(lambda: self.control.sendall(HEADER.pack(len(packed)) + packed))
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it can be asked for a worker."""
+        return self.kill.alive and self.process.poll() is None
+
+    def leave(self) -> None:
+        """Close this process's ends, as a fork must whose parent has the server."""
+        self.control.close()
+        os.close(self._our_end)
+
+    def fork(self, channel: socket.socket, line: socket.socket) -> None:
+        """Ask for a worker with these ends."""
+        self._say(lambda: socket.send_fds(self.control, [b"w"], [channel.fileno(), line.fileno()]))
+
+    def _say(self, send: Callable[[], Any]) -> None:
+        try:
+            send()
+        except OSError:  # it has ended, or does not read; so will the workers tell, which it does not start
+            self.kill()
+
+
+class Worker:
+    """A process that runs one task on item after item, until it is killed, or this object or this process is gone.
+
+    No call but :meth:`kill` waits for it, so that one thread may attend to many.
+    """
+
+    def __init__(self, server: ForkServer) -> None:
+        self.channel, channel = socket.socketpair()
+        self.line, line = socket.socketpair()
+        self.channel.setblocking(False)
+        with channel, line:
+            server.fork(channel, line)
+        self._outgoing, self._incoming = bytearray(), bytearray()
+        self._end = weakref.finalize(self, _end_worker, self.channel, self.line, os.getpid())
+
+    def fileno(self) -> int:
+        """Return what to wait on for an answer, or for room to send."""
+        return self.channel.fileno()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the process can still answer."""
+        try:
+            return bool(self.channel.recv(1, socket.MSG_PEEK))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether something is left to send."""
+        return bool(self._outgoing)
+
+    def post(self, *messages: bytes) -> None:
+        """Send messages, as far as the process takes them now; :meth:`flush` sends the rest."""
+        for message in messages:
+            self._outgoing += HEADER.pack(len(message))
+            self._outgoing += message
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what the process takes now."""
+        try:
+            while self._outgoing:
+                del self._outgoing[: self.channel.send(self._outgoing)]
+        except BlockingIOError:
+            pass
+        except OSError:  # it has ended, as reading will tell
+            self._outgoing.clear()
+
+    def receive(self) -> list[bytes]:
+        """Return the messages that have come.
+
+        Raises:
+            EOFError: If none is left and the process has ended.
+        """
+        ended = self._read()
+        messages = list(self._split())
+        if ended and not messages:
+            raise EOFError
+        return messages
+
+    def status(self) -> int | None:
+        """Return the exit status of a process that ends by itself; ``None`` if it does not, or was not there."""
+        try:
+            self.line.settimeout(_CLOSE_SECONDS)
+            return int(self.line.recv(2**12))
+        except (OSError, ValueError):
+            return None
+
+    def kill(self) -> None:
+        """End the process and all that it has started."""
+        self._end()
+
+    def leave(self) -> None:
+        """Close this process's ends, as a fork must whose parent has the worker."""
+        self.channel.close()
+        self.line.close()
+
+    def _read(self) -> bool:
+        try:
+            while data := self.channel.recv(2**20):
+                self._incoming += data
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+        return True
+
+    def _split(self) -> Iterator[bytes]:
+        while len(self._incoming) >= HEADER.size:
+            end = HEADER.size + HEADER.unpack_from(self._incoming)[0]
+            if end > 2 * MOST_BYTES:
+                raise EOFError  # something else has written to the channel
+            if len(self._incoming) < end:
+                return
+            yield bytes(self._incoming[HEADER.size : end])
+            del self._incoming[:end]
+
+
+def _end_worker(channel: socket.socket, line: socket.socket, owner: int) -> None:
+    if os.getpid() != owner:
+        return  # a forked copy of the object has gone
+    with channel, line, suppress(OSError):
+        line.settimeout(_END_SECONDS)
+        line.shutdown(socket.SHUT_WR)
+        while line.recv(2**12):  # until its guard has gone too
+            pass
+
+
+def _end_server(process: subprocess.Popen[bytes], control: socket.socket, pipe: int, owner: int) -> None:
+    if os.getpid() != owner:
+        return
+    process.kill()
+    process.wait()
+    control.close()
+    os.close(pipe)

@@ -1,0 +1,175 @@
+"""One round of items through the workers of a pool, attended to from one thread."""
+
+from __future__ import annotations
+
+import pickle
+import selectors
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lightning_gft.rewards.failures import Failed, RewardError
+from lightning_gft.rewards.workers.process import Worker
+
+if TYPE_CHECKING:
+    from lightning_gft.rewards.pool import WorkerPool
+
+START_SECONDS = 300.0
+"""Time for a process to import what its task needs, on a machine that is busy."""
+_AHEAD = 32
+"""Most items that a worker has been sent, where they are cheap."""
+_CHEAP_SECONDS = 0.005
+
+
+@dataclass(eq=False)
+class Attended:
+    """A worker, the items that it was sent and has not answered, and when it is late with the first of them.
+
+    Its number is known once it is ready.
+    """
+
+    process: Worker
+    deadline: float
+    pid: int | None = None
+    is_used: bool = False
+    is_quick: bool = False
+    began: float = 0.0
+    sent: deque[int] = field(default_factory=deque)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the task is loaded and set up."""
+        return self.pid is not None
+
+    def give(self, items: dict[int, bytes], seconds: float) -> None:
+        """Send items, by their numbers; an idle worker begins with the first."""
+        if not self.sent:
+            self._begin(seconds)
+        self.sent.extend(items)
+        self.process.post(*items.values())
+
+    def take(self, seconds: float) -> int:
+        """Return the number of the item whose result has come: the next is under way."""
+        self.is_used, self.is_quick = True, time.monotonic() - self.began < _CHEAP_SECONDS
+        self._begin(seconds)
+        return self.sent.popleft()
+
+    def _begin(self, seconds: float) -> None:
+        self.began = time.monotonic()
+        self.deadline = self.began + seconds
+
+
+class Round:
+    """The items of one call on their way through the workers."""
+
+    def __init__(self, items: Sequence[Any], workers: list[Attended], pool: WorkerPool) -> None:
+        self.items, self.workers, self.pool = items, workers, pool
+        self.results: list[Any] = [None] * len(items)
+        self.waiting = deque(range(len(items)))
+        self.again: set[int] = set()
+
+    def run(self) -> list[Any]:
+        """Return the result of each item."""
+        while self.waiting or any(worker.sent for worker in self.workers):
+            self.pool.start(len(self.waiting) + sum(bool(worker.sent) for worker in self.workers))
+            self._feed()
+            self._attend_all()
+        return self.results
+
+    def settle(self) -> None:
+        """Wait until every worker is ready."""
+        while not all(worker.is_ready for worker in self.workers):
+            self._attend_all()
+
+    def _attend_all(self) -> None:
+        for worker in self._wait():
+            self._attend(worker)
+
+    def _feed(self) -> None:
+        for worker in self.workers:
+            fair = -(-len(self.waiting) // len(self.workers))
+            most = min(_AHEAD, fair) if worker.is_quick else 1
+            if worker.is_ready and self.waiting and len(worker.sent) <= most // 2:
+                worker.give(self._next(most - len(worker.sent)), self.pool.seconds)
+
+    def _next(self, count: int) -> dict[int, bytes]:
+        taken: dict[int, bytes] = {}
+        while self.waiting and len(taken) < count:
+            number = self.waiting.popleft()
+            try:
+                taken[number] = pickle.dumps(self.items[number])
+            except Exception as error:  # noqa: BLE001 -- is the item's result
+                self.results[number] = Failed("error", f"cannot be sent ({type(error).__name__}: {error})")
+        return taken
+
+    def _wait(self) -> list[Attended]:
+        """Return the workers that have said something or take what is sent, and those that are late."""
+        busy = [worker for worker in self.workers if worker.sent or not worker.is_ready]
+        with selectors.DefaultSelector() as selector:
+            for worker in busy:
+                events = selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.process.is_sending else 0)
+                selector.register(worker.process, events, worker)
+            until = min((worker.deadline for worker in busy), default=0.0)
+            said = [key.data for key, _ in selector.select(max(until - time.monotonic(), 0))]
+        return said + [worker for worker in busy if worker not in said and worker.deadline <= time.monotonic()]
+
+    def _attend(self, worker: Attended) -> None:
+        worker.process.flush()
+        try:
+            messages = worker.process.receive()
+        except EOFError:
+            self._lose(worker, self._loss(worker))
+            return
+        for kind, value in map(_read, messages):
+            if kind == "ready":
+                worker.pid = value
+            elif kind == "failed":
+                raise RewardError("could not be loaded: " + value)
+            elif kind == "memory":
+                self._lose(worker, Failed("memory", f"needed more than memory_mb={self.pool.memory_mb}"))
+                return
+            else:
+                self.results[worker.take(self.pool.seconds)] = Failed("error", value) if kind == "error" else value
+        if not messages and worker.deadline <= time.monotonic():
+            self._lose(worker, self._lateness(worker))
+
+    def _loss(self, worker: Attended) -> Failed:
+        status = worker.process.status()
+        if not worker.is_ready:
+            raise RewardError(f"did not start: its process ended, with exit status {status}, while it was loaded")
+        if status == -9:
+            return Failed("memory", "had its process killed, as the kernel does where memory runs out")
+        if status is None:
+            return Failed("crash", "closed the connection of its process")
+        return Failed("crash", f"ended its process, with exit status {status}")
+
+    def _lateness(self, worker: Attended) -> Failed:
+        if not worker.is_ready:
+            raise RewardError(
+                f"did not start: its process took longer than {START_SECONDS:g} s to import it and was killed; make "
+                "the import faster, or run fewer processes on this machine"
+            )
+        return Failed("timeout", f"took longer than seconds={self.pool.seconds:g}, and its process was killed")
+
+    def _lose(self, worker: Attended, failure: Failed) -> None:
+        """Kill a worker, whose other items are waiting again.
+
+        What crashed or ran out of memory where other items had been before may be due to those: it gets a second try.
+        """
+        worker.process.kill()
+        self.workers.remove(worker)
+        waiting = list(worker.sent)
+        if waiting and (failure.kind == "timeout" or not worker.is_used or waiting[0] in self.again):
+            self.results[waiting.pop(0)] = failure
+        elif waiting:
+            self.again.add(waiting[0])
+        self.waiting.extendleft(reversed(waiting))
+
+
+def _read(message: bytes) -> tuple[str, Any]:
+    try:
+        return pickle.loads(message)  # type: ignore[no-any-return]  # noqa: S301 (from our own process)
+    except Exception as error:  # noqa: BLE001 -- is the item's result
+        return "error", f"gave a result that cannot be read here ({type(error).__name__}: {error})"

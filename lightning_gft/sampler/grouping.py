@@ -1,0 +1,81 @@
+"""From scored responses to groups, compared within each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from lightning_gft.advantages import AdvantageEstimator
+from lightning_gft.checks import shorten
+from lightning_gft.errors import GFTValueError
+from lightning_gft.sampler.padding import pad_rows
+from lightning_gft.sampler.rounds import Round
+from lightning_gft.types import GroupBatch, PromptBatch
+
+
+def build_groups(
+    estimator: AdvantageEstimator,
+    rounds: Sequence[Round],
+    prompts: PromptBatch,
+    pad_token_id: int,
+    device: torch.device,
+    taught: bool = False,
+    differing: set[int] | None = None,
+    tried: int | None = None,
+) -> GroupBatch:
+    """Return scored responses as groups, with an advantage that is estimated once, of all together.
+
+    Args:
+        estimator: Turns rewards into advantages.
+        rounds: At least one.
+        prompts: What they answer.
+        pad_token_id: Fills rows up.
+        device: Where tensors go.
+        taught: Whether log-probabilities of a teacher belong to the batch, whoever has them.
+        differing: Prompts whose rewards differ, where the others are set aside.
+        tried: Prompts that were sampled, where not all need be.
+
+    Raises:
+        ValueError: If an advantage is not finite.
+    """
+    rows = [row for of_round in rounds for row in of_round.rows]
+    rewards = torch.cat([of_round.rewards for of_round in rounds])
+    of_row = [row.prompt for row in rows]
+
+    def flags(values: Iterable[bool]) -> Tensor:
+        return torch.tensor(list(values), dtype=torch.bool, device=device)
+
+    groups = GroupBatch(
+        **pad_rows(rows, prompts, pad_token_id, device, taught),
+        group_index=torch.tensor(of_row, dtype=torch.long, device=device),
+        source=torch.tensor([row.source for row in rows], dtype=torch.long, device=device),
+        rewards=rewards.to(device),
+        advantages=torch.full_like(rewards, torch.nan, device=device),
+        finished=flags(row.response.finished for row in rows),
+        reward_parts={
+            name: torch.cat([of_round.parts[name] for of_round in rounds]).to(device) for name in rounds[0].parts
+        },
+        prompts=[prompts.prompts[i] for i in of_row],
+        responses=[text for of_round in rounds for text in of_round.texts],
+        set_aside=None if differing is None else flags(i not in differing for i in of_row),
+        num_tried=tried,
+        sampling_seconds=sum(of_round.sampling_seconds for of_round in rounds),
+        scoring_seconds=sum(of_round.scoring_seconds for of_round in rounds),
+    )
+    return replace(groups, advantages=_checked_advantages(estimator, groups))
+
+
+def _checked_advantages(estimator: AdvantageEstimator, groups: GroupBatch) -> Tensor:
+    """Return advantages ``[N]``, or refuse others: one that is not finite would spoil every later update."""
+    advantages: Any = estimator(groups)
+    is_right = isinstance(advantages, Tensor) and advantages.shape == groups.rewards.shape
+    if not (is_right and advantages.isfinite().all()):
+        raise GFTValueError(
+            f"`advantage`: expected {len(groups)} finite advantages of {type(estimator).__name__}, got "
+            f"{shorten(advantages)}; return a tensor [{len(groups)}]"
+        )
+    return cast(Tensor, advantages)

@@ -1,0 +1,97 @@
+"""What runs in the process of a program: walls first, then the program."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import types
+from typing import IO, Any
+
+from lightning_gft.sandbox.values import UnreadableError, encode
+from lightning_gft.sandbox.walls import put_up
+
+
+def main(settings: str) -> None:
+    """Put the walls up, say so, and do what is asked: run a whole program, or define one and answer for it.
+
+    Args:
+        settings: As JSON, those of :func:`lightning_gft.sandbox.walls.put_up`, folders of installed ``packages``, and
+            the numbers of two pipes: ``requests`` to read from and ``answers`` to write to.
+    """
+    given = json.loads(settings)
+    requests, answers = os.fdopen(given["requests"]), os.fdopen(given["answers"], "w")
+    try:
+        walls = put_up(given)
+    except Exception as error:  # noqa: BLE001 (the process that asks raises it)
+        return _write(answers, {"failed": f"{type(error).__name__}: {error}"})
+    _write(answers, {"walls": walls})
+    request = json.loads(requests.readline())
+    sys.path += given["packages"]
+    sys.argv[:] = ["solution.py"]
+    if request["kind"] == "program":
+        requests.close()
+        return _run_program(request["code"], answers)
+    return _answer(request, requests, answers)
+
+
+def _run_program(code: str, answers: IO[str]) -> None:
+    module = types.ModuleType("__main__")
+    sys.modules["__main__"] = module
+    try:
+        exec(_compiled(code, "solution.py", "exec"), vars(module))  # noqa: S102 (what the walls are for)
+    except MemoryError:
+        _write(answers, {"kind": "memory"})
+        raise
+
+
+def _answer(request: dict[str, Any], requests: IO[str], answers: IO[str]) -> None:
+    """Do what each request asks in one namespace. What a program may have replaced by then is not used here."""
+    namespace: dict[str, Any] = {"__name__": "solution"}
+    kinds = {"define": _define, "run": _run, "value": _value, "truth": _truth}
+    load, dump, memory = json.loads, json.dumps, MemoryError
+    while request:
+        answer: dict[str, Any] = {"id": request["id"]}
+        try:
+            answer |= kinds[request["kind"]](request["code"], namespace)
+        except memory:
+            answer["kind"] = "memory"
+        except BaseException as error:  # noqa: BLE001 (SystemExit, too: the program has not done what was asked)
+            answer |= {"kind": "raised", "message": type(error).__name__}
+        answers.write(dump(answer) + "\n")
+        answers.flush()
+        line = requests.readline()
+        request = load(line) if line else {}
+    os._exit(0)  # without what the program has left for the end
+
+
+def _define(code: str, namespace: dict[str, Any]) -> dict[str, Any]:
+    exec(_compiled(code, "solution.py", "exec"), namespace)  # noqa: S102
+    return {"kind": "done"}
+
+
+def _run(code: str, namespace: dict[str, Any]) -> dict[str, Any]:
+    exec(_compiled(code, "<test>", "exec"), namespace)  # noqa: S102
+    return {"kind": "done"}
+
+
+def _value(code: str, namespace: dict[str, Any]) -> dict[str, Any]:
+    value = eval(_compiled(code, "<test>", "eval"), namespace)  # noqa: S307
+    try:
+        return {"kind": "value", "value": encode(value)}
+    except UnreadableError as error:
+        return {"kind": "unreadable", "message": str(error)}
+
+
+def _truth(code: str, namespace: dict[str, Any]) -> dict[str, Any]:
+    value = eval(_compiled(code, "<test>", "eval"), namespace)  # noqa: S307
+    return {"kind": "value", "value": encode(not not value)}  # noqa: SIM208 (bool may be the program's)
+
+
+def _compiled(code: str, name: str, mode: str) -> types.CodeType:
+    return compile(code, name, mode, dont_inherit=True)
+
+
+def _write(answers: IO[str], answer: dict[str, Any]) -> None:
+    answers.write(json.dumps(answer) + "\n")
+    answers.flush()

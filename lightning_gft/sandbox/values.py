@@ -1,0 +1,110 @@
+"""Values that leave a program: plain data as JSON, which no class of the program's can imitate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Set
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+_MOST_HASHED = 10_000
+"""Entries of sets and dicts that are read: with as many of one hash, reading still takes a second."""
+
+
+class UnreadableError(Exception):
+    """A value is no plain data."""
+
+
+def encode(value: Any) -> str:
+    """Return plain data as JSON: what Python has literals for, fractions, decimals and numpy's scalars.
+
+    Raises:
+        UnreadableError: If it is, or holds, something else.
+
+    Example:
+        >>> encode({"a": (1, 2.5)})
+        '{"dict": [["a", {"tuple": [1, 2.5]}]]}'
+        >>> encode(object())
+        Traceback (most recent call last):
+        lightning_gft.sandbox.values.UnreadableError: object
+    """
+    try:
+        return json.dumps(_tagged(value))
+    except (RecursionError, ValueError) as error:
+        raise UnreadableError(str(error)) from None
+
+
+def decode(text: str) -> Any:
+    """Return the data of a text by :func:`encode`, or by a program that wants to do harm.
+
+    Raises:
+        UnreadableError: If it is none.
+
+    Example:
+        >>> decode('{"dict": [["a", {"tuple": [1, 2.5]}]]}')
+        {'a': (1, 2.5)}
+    """
+    try:
+        return _Reader().read(json.loads(text))
+    except (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise UnreadableError(str(error)) from None
+
+
+def _tagged(value: Any) -> Any:
+    if value is None or isinstance(value, bool | float):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int(value) if abs(value) < 1 << 64 else {"int": hex(value)}
+    if isinstance(value, list):
+        return [_tagged(entry) for entry in value]
+    for name, (kind, write, _) in _KINDS.items():
+        if isinstance(value, kind):
+            return {name: write(value)}
+    if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:
+        return _tagged(value.item())
+    raise UnreadableError(type(value).__name__)
+
+
+def _entries(value: Any) -> list[Any]:
+    return [_tagged(entry) for entry in value]
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self._hashed = 0
+
+    def read(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self.read(entry) for entry in value]
+        if not isinstance(value, dict):
+            return value
+        ((name, written),) = value.items()
+        kind, _, make = _KINDS[name]
+        if isinstance(written, list):
+            if kind in (dict, Set, frozenset):
+                self._hashed += len(written)
+            if self._hashed > _MOST_HASHED:
+                raise UnreadableError("too many entries")
+            written = self.read(written)
+        return make(written)
+
+
+_KINDS: dict[str, tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "int": (int, hex, lambda text: int(text, 16)),
+    "tuple": (tuple, _entries, tuple),
+    "dict": (dict, lambda value: [[_tagged(key), _tagged(entry)] for key, entry in value.items()], dict),
+    "frozenset": (frozenset, _entries, frozenset),
+    "set": (Set, _entries, set),
+    "bytes": (bytes, lambda value: value.decode("latin-1"), lambda text: text.encode("latin-1")),
+    "complex": (complex, lambda value: [value.real, value.imag], lambda pair: complex(*pair)),
+    "fraction": (Fraction, lambda value: [hex(value.numerator), hex(value.denominator)], lambda pair: _fraction(*pair)),
+    "decimal": (Decimal, str, Decimal),
+}
+"""How each kind is written and read."""
+
+
+def _fraction(numerator: str, denominator: str) -> Fraction:
+    return Fraction(int(numerator, 16), int(denominator, 16))

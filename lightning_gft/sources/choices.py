@@ -1,0 +1,200 @@
+"""Which responses of a source a group keeps."""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from typing_extensions import override
+
+from lightning_gft.checks import check_count, check_kind, check_number
+from lightning_gft.errors import GFTValueError
+from lightning_gft.types import Candidate
+
+Length = Literal["shortest", "longest", "median"]
+
+
+class Choice(ABC):
+    """Says which responses to a prompt come first; a :class:`~lightning_gft.ChosenSource` keeps the first few."""
+
+    @abstractmethod
+    def order(self, candidates: Sequence[Candidate], seed: int) -> Iterable[int]:
+        """Return indices of the candidates, those to keep first; one that must not be kept is not among them.
+
+        The result is read no further than needed.
+
+        Args:
+            candidates: Scored responses of one source to one prompt.
+            seed: Every random choice follows from it.
+        """
+
+    def reads(self) -> frozenset[str]:
+        """Return the names of the rewards that it goes by; here none, as those do that go by the total."""
+        return frozenset()
+
+
+@dataclass(frozen=True)
+class HighestReward(Choice):
+    """Best reward first; equal ones in an order drawn from the seed.
+
+    Args:
+        reward: Name of the reward to go by; ``None`` goes by the total. A response to which it does not apply comes
+            last.
+
+    Example:
+        >>> from lightning_gft.types import Response
+        >>> given = [Candidate(Response([n, 2]), str(n), reward=n % 3, rewards={}) for n in range(5)]
+        >>> list(HighestReward().order(given, seed=0))
+        [2, 4, 1, 3, 0]
+    """
+
+    reward: str | None = None
+
+    @override
+    def order(self, candidates: Sequence[Candidate], seed: int) -> Iterable[int]:
+        scores = [_score(candidate, self.reward) for candidate in candidates]
+        worst_last = [-math.inf if math.isnan(score) else score for score in scores]
+        return sorted(_shuffled(len(candidates), seed), key=lambda index: -worst_last[index])
+
+    @override
+    def reads(self) -> frozenset[str]:
+        return _named(self.reward)
+
+
+@dataclass(frozen=True)
+class ByLength(Choice):
+    """Shortest first, longest first, or closest to the median first; equal ones in an order drawn from the seed.
+
+    A response that the length limit has cut is as long as the limit.
+
+    Args:
+        prefer: What comes first. Lengths are counted in tokens, and the median is that of the candidates.
+
+    Raises:
+        ValueError: If it is something else.
+
+    Example:
+        >>> from lightning_gft.types import Response
+        >>> given = [Candidate(Response([7] * n), "7" * n, reward=1.0, rewards={}) for n in (4, 1, 9)]
+        >>> [next(iter(ByLength(prefer).order(given, seed=0))) for prefer in ("shortest", "longest", "median")]
+        [1, 2, 0]
+    """
+
+    prefer: Length = "shortest"
+
+    def __post_init__(self) -> None:
+        if self.prefer not in get_args(Length):
+            raise GFTValueError(f"`prefer`: expected one of {', '.join(get_args(Length))}, got {self.prefer!r}")
+
+    @override
+    def order(self, candidates: Sequence[Candidate], seed: int) -> Iterable[int]:
+        lengths = [len(candidate.response.token_ids) for candidate in candidates]
+        wanted = {"shortest": min(lengths), "longest": max(lengths), "median": statistics.median(lengths)}[self.prefer]
+        return sorted(_shuffled(len(lengths), seed), key=lambda index: abs(lengths[index] - wanted))
+
+
+@dataclass(frozen=True)
+class MostDifferent(Choice):
+    """Each next one is as far as possible from those before it; the first is drawn from the seed.
+
+    The distance of two texts is the Jaccard distance of their sets of character n-grams (shingles; Broder 1997), in
+    lower case and with white space made one space: 0 where they share all, 1 where they share none. It needs no model,
+    and serves code and any language. To take the farthest from all that are taken, by its distance to the nearest of
+    them, is the greedy rule of max-min dispersion, whose smallest distance is at least half of the best one's
+    (Gonzalez 1985; Ravi et al. 1994).
+
+    Args:
+        ngram: Characters of an n-gram.
+
+    Raises:
+        ValueError: If it is below 1.
+        TypeError: If it is not a whole number.
+
+    Example:
+        >>> from lightning_gft.types import Response
+        >>> texts = ["2 plus 2 is 4", "2 plus 2 = 4", "two and two make four"]
+        >>> given = [Candidate(Response([1, 2]), text, reward=1.0, rewards={}) for text in texts]
+        >>> [2 in list(MostDifferent().order(given, seed))[:2] for seed in range(3)]
+        [True, True, True]
+    """
+
+    ngram: int = 5
+
+    def __post_init__(self) -> None:
+        check_count("ngram", self.ngram, of="MostDifferent")
+
+    @override
+    def order(self, candidates: Sequence[Candidate], seed: int) -> Iterator[int]:
+        grams = [self._grams(candidate.text) for candidate in candidates]
+        # To the nearest of those taken; of several as far, the first by the seed's order is taken.
+        nearest = dict.fromkeys(_shuffled(len(grams), seed), math.inf)
+        while nearest:
+            taken = max(nearest, key=nearest.__getitem__)
+            del nearest[taken]
+            yield taken
+            for index, distance in nearest.items():
+                nearest[index] = min(distance, _jaccard(grams[index], grams[taken]))
+
+    def _grams(self, text: str) -> frozenset[str]:
+        plain = " ".join(text.casefold().split())
+        return frozenset(plain[start : start + self.ngram] for start in range(max(1, len(plain) - self.ngram + 1)))
+
+
+@dataclass(frozen=True)
+class OnlyCorrect(Choice):
+    """Right responses alone, in the order of another choice; a prompt without any keeps none.
+
+    Args:
+        then: Orders the right ones.
+        reward: Name of the reward that says what is right; ``None`` goes by the total.
+        correct_reward: Least of it that a right response gets.
+
+    Raises:
+        ValueError: If ``correct_reward`` is infinite or NaN.
+        TypeError: If ``then`` is no choice.
+
+    Example:
+        >>> from lightning_gft.types import Response
+        >>> given = [Candidate(Response([n, 2]), f"{n}", reward=n % 2, rewards={}) for n in range(4)]
+        >>> sorted(OnlyCorrect().order(given, seed=0))
+        [1, 3]
+    """
+
+    then: Choice = field(default_factory=MostDifferent)
+    reward: str | None = None
+    correct_reward: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_kind("then", self.then, Choice, "MostDifferent()")
+        check_number("correct_reward", self.correct_reward, of="OnlyCorrect")
+
+    @override
+    def order(self, candidates: Sequence[Candidate], seed: int) -> Iterator[int]:
+        right = [n for n, candidate in enumerate(candidates) if _score(candidate, self.reward) >= self.correct_reward]
+        return (right[index] for index in self.then.order([candidates[n] for n in right], seed)) if right else iter(())
+
+    @override
+    def reads(self) -> frozenset[str]:
+        return _named(self.reward) | self.then.reads()
+
+
+def _score(candidate: Candidate, reward: str | None) -> float:
+    """Return what a choice goes by; NaN where a reward by name does not apply."""
+    return candidate.reward if reward is None else candidate.rewards[reward]
+
+
+def _shuffled(count: int, seed: int) -> list[int]:
+    return random.Random(seed).sample(range(count), count)
+
+
+def _jaccard(one: frozenset[str], other: frozenset[str]) -> float:
+    return 1 - len(one & other) / len(one | other)
+
+
+def _named(reward: str | None) -> frozenset[str]:
+    return frozenset() if reward is None else frozenset({reward})

@@ -1,0 +1,177 @@
+"""Asking a server in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import weakref
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from functools import partial
+from threading import Thread, current_thread
+from typing import Any
+
+import httpx2
+import openai
+
+from lightning_gft.sources.endpoint.cache import ReplyCache
+from lightning_gft.sources.endpoint.faults import EndpointFault, describe, describe_malformed
+from lightning_gft.sources.endpoint.questions import Question
+from lightning_gft.sources.endpoint.replies import MalformedReplyError, Reply, read_reply
+from lightning_gft.sources.endpoint.server import Server
+
+_CONNECT_SECONDS = 10.0
+_JOIN_SECONDS = 10.0
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 8.0
+"""Seconds between tries, doubled each time, as the client does it."""
+
+
+class Asker:
+    """Puts questions to a server, several at once, each of them once, and keeps the replies on disk.
+
+    One thread of its own has the connections, so any thread may ask, whatever event loop it has. It ends with the
+    process, and what is under way then is given up. The client retries what may pass: no connection, 408, 409, 429 and
+    5xx, after the time that the server names or one that doubles. A body that cannot be read is asked for again too.
+
+    Args:
+        server: Is asked.
+        cache: Knows earlier replies, and is given each new one before anything else happens to it.
+        concurrency: Most requests at once.
+        counts: ``requests``, ``retries`` and ``tokens`` are added to; nothing else may add to these.
+    """
+
+    def __init__(self, server: Server, cache: ReplyCache, concurrency: int, counts: Counter[str]) -> None:
+        self.server, self.cache, self.counts = server, cache, counts
+        self.process = os.getpid()  # a fork has the object and not the thread
+        self._futures: dict[str, Future[tuple[Reply, bool]]] = {}
+        self._slots = asyncio.Semaphore(concurrency)
+        self._client = _make_client(server, concurrency, partial(_count_request, counts))
+        loop = asyncio.new_event_loop()
+        thread = Thread(target=_run, args=(loop, self._client), name="EndpointSource", daemon=True)
+        self._loop = loop
+        self.close = weakref.finalize(self, _stop, loop, thread, self.process)
+        thread.start()
+
+    def ask(self, questions: Sequence[Question]) -> None:
+        """Begin with those that are not answered, in their order; do not wait."""
+        for question in questions:
+            if question.key in self._futures:
+                continue
+            if (known := self.cache.get(question.key)) is not None:
+                future: Future[tuple[Reply, bool]] = Future()
+                future.set_result((known, True))
+            else:
+                future = asyncio.run_coroutine_threadsafe(self._answer(question), self._loop)
+            self._futures[question.key] = future
+
+    def replies(self, questions: Sequence[Question]) -> list[tuple[Reply, bool]]:
+        """Return each reply, with whether it was on disk before; wait for those that are missing.
+
+        Raises:
+            EndpointFault: Where there is none. Asked again, the question is sent again.
+        """
+        self.ask(questions)
+        futures = {question.key: self._futures[question.key] for question in questions}
+        try:
+            return [futures[question.key].result() for question in questions]
+        finally:
+            for key, future in futures.items():
+                if future.done():
+                    del self._futures[key]
+
+    async def _answer(self, question: Question) -> tuple[Reply, bool]:
+        async with self._slots:
+            outcome = await self._ask(question)
+        if isinstance(outcome, EndpointFault):
+            raise outcome  # outside of what it was caught in: the client's errors have the headers with the key
+        self.cache.put(question.key, outcome)
+        self.counts["tokens"] += outcome.tokens
+        return outcome, False
+
+    async def _ask(self, question: Question) -> Reply | EndpointFault:
+        for tried in range(self.server.max_retries + 1):
+            if tried:
+                self.counts["retries"] += 1
+                await asyncio.sleep(min(_FIRST_WAIT * 2**tried, _LONGEST_WAIT) * random.uniform(0.75, 1))
+            try:
+                return read_reply(await self._post(question.body))
+            except MalformedReplyError as error:
+                fault = describe_malformed(error, self.server)
+            except openai.BadRequestError as error:
+                if error.code == "content_filter":  # so some say that they filtered the prompt
+                    return Reply("", "", "content_filter")
+                return describe(error, self.server, question.body["model"])
+            except Exception as error:  # noqa: BLE001 (raised where the reply is needed, in words without the key)
+                return describe(error, self.server, question.body["model"])
+        return fault
+
+    async def _post(self, body: dict[str, Any]) -> bytes:
+        key = self.server.key()
+        authorization = f"Bearer {key}" if key else openai.Omit()
+        response = await self._client.post(
+            "/chat/completions",
+            cast_to=httpx2.Response,
+            body=body,
+            options={"headers": {"Authorization": authorization}},
+        )
+        return response.content
+
+
+def _count_request(counts: Counter[str], is_retry: bool) -> None:
+    counts["requests"] += 1
+    counts["retries"] += is_retry
+
+
+def _make_client(server: Server, concurrency: int, count: Callable[[bool], None]) -> openai.AsyncOpenAI:
+    server.warn_of_open_key()
+    seconds = server.timeout
+    return openai.AsyncOpenAI(
+        base_url=server.base_url,
+        api_key="",  # or the client would look for one itself, and send it anywhere
+        admin_api_key="",
+        _enforce_credentials=False,
+        max_retries=server.max_retries,
+        timeout=httpx2.Timeout(seconds, connect=min(_CONNECT_SECONDS, seconds)),
+        http_client=_TimedClient(seconds, count, limits=httpx2.Limits(max_connections=concurrency)),
+    )
+
+
+class _TimedClient(openai.DefaultAsyncHttpxClient):
+    """Limits a request as a whole, where the library limits each wait within it, and counts."""
+
+    def __init__(self, seconds: float, count: Callable[[bool], None], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._seconds, self._count = seconds, count
+
+    async def send(self, request: httpx2.Request, **kwargs: Any) -> httpx2.Response:
+        self._count(request.headers.get("x-stainless-retry-count", "0") != "0")
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await super().send(request, **kwargs)
+        except TimeoutError:
+            raise httpx2.ReadTimeout("the request took too long", request=request) from None
+
+
+def _run(loop: asyncio.AbstractEventLoop, client: openai.AsyncOpenAI) -> None:
+    try:
+        loop.run_forever()
+    finally:
+        loop.run_until_complete(_give_up(client))
+        loop.close()
+
+
+async def _give_up(client: openai.AsyncOpenAI) -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await client.close()
+
+
+def _stop(loop: asyncio.AbstractEventLoop, thread: Thread, process: int) -> None:
+    if os.getpid() == process and not loop.is_closed():
+        loop.call_soon_threadsafe(loop.stop)
+        if thread is not current_thread():  # which may have found the asker to be garbage
+            thread.join(_JOIN_SECONDS)

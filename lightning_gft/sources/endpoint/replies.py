@@ -1,0 +1,101 @@
+"""What a server answered."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lightning_gft.checks import shorten
+from lightning_gft.errors import GFTTypeError
+
+_REASONING = ("reasoning_content", "reasoning")
+"""What servers call the thoughts that they send apart."""
+
+
+class MalformedReplyError(Exception):
+    """What a server sent is no chat completion."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One reply.
+
+    Args:
+        text: Its content; empty where there is none.
+        reasoning: What a reasoning model thought before, where the server sends it apart.
+        finish_reason: ``"stop"`` for a whole reply, ``"length"`` for one that was cut, or why there is none.
+        tokens: Tokens that the server has generated, if it says so.
+    """
+
+    text: str
+    reasoning: str
+    finish_reason: str
+    tokens: int = 0
+
+    def to_json(self) -> str:
+        """Return the reply as a text."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Reply:
+        """Return a reply from its text.
+
+        Raises:
+            ValueError: If it is something else.
+            TypeError: If a part has another type.
+
+        Example:
+            >>> reply = Reply("2", "1 and 1", "stop", 7)
+            >>> Reply.from_json(reply.to_json()) == reply
+            True
+        """
+        reply = cls(**json.loads(text))
+        kinds = {"text": str, "reasoning": str, "finish_reason": str, "tokens": int}
+        if not all(isinstance(getattr(reply, name), kind) for name, kind in kinds.items()):
+            raise GFTTypeError(f"expected {kinds}, got {shorten(reply)}")
+        return reply
+
+
+def read_reply(content: bytes) -> Reply:
+    """Return the reply in the body of a chat completion.
+
+    Raises:
+        MalformedReplyError: If it has none.
+
+    Example:
+        >>> read_reply(b'{"choices": [{"message": {"content": "2"}, "finish_reason": "stop"}]}').text
+        '2'
+    """
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        raise MalformedReplyError(f"no JSON: {shorten(content[:200].decode(errors='replace'))}") from None
+    try:
+        choice = body["choices"][0]
+        message, reason = choice["message"], choice["finish_reason"]
+        text, reasoning = message.get("content") or "", _reasoning(message)
+        if message.get("refusal"):
+            reason = "refusal"
+        elif message.get("tool_calls"):
+            reason = "tool_calls"
+        if not all(isinstance(part, str) for part in (text, reasoning, reason)):
+            raise MalformedReplyError(f"other types than texts: {shorten(choice)}")
+        return Reply(text, reasoning, reason, _tokens(body.get("usage")))
+    except (LookupError, TypeError, AttributeError):
+        error = body.get("error") if isinstance(body, dict) else None
+        what = (
+            f"an error: {shorten(error, 200)}"
+            if error
+            else f"JSON without a choice, its message and finish_reason: {shorten(body)}"
+        )
+        raise MalformedReplyError(what) from None
+
+
+def _reasoning(message: dict[str, Any]) -> str:
+    return next((message[name] for name in _REASONING if message.get(name)), "")
+
+
+def _tokens(usage: Any) -> int:
+    tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    return tokens if isinstance(tokens, int) else 0

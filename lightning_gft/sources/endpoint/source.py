@@ -1,0 +1,233 @@
+"""Responses of a teacher behind a server."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from torch import Tensor
+from typing_extensions import override
+
+from lightning_gft.checks import check_count, check_seed, shorten
+from lightning_gft.data.errors import row_name
+from lightning_gft.errors import GFTRuntimeError, GFTTypeError, GFTValueError
+from lightning_gft.extras import require
+from lightning_gft.sampling import SamplingParams
+from lightning_gft.sources.base import ResponseSource
+from lightning_gft.sources.endpoint.cache import ReplyCache
+from lightning_gft.sources.endpoint.figures import Figures
+from lightning_gft.sources.endpoint.questions import ChatParams, Question
+from lightning_gft.sources.endpoint.replies import Reply
+from lightning_gft.sources.endpoint.server import Server
+from lightning_gft.types import EncodedText, PromptBatch, Response, ResponseGenerator, Source
+
+if TYPE_CHECKING:
+    from lightning_gft.sources.endpoint.asker import Asker
+
+_OWN_FIELDS = ("model", "messages", "n", "stream")
+
+
+class EndpointSource(ResponseSource):
+    """Responses of a teacher behind a server of OpenAI's chat completions: vLLM, ``transformers serve``, a vendor.
+
+    Each response is a request of its own with its own seed, which every server understands, and is asked for once: the
+    reply lies on disk before anything is done with it. A run asks for later batches while it trains on this one.
+
+    A reply that the server has finished is a demonstration, encoded as one of the data would be. One that was cut,
+    filtered or refused, that calls a tool, that is empty, or longer than the data's demonstrations may be, is none: its
+    group has one response less.
+
+    It counts, for ``train/sources/<name>/``: ``replies`` that a step was due, and how many of these were ``cached`` on
+    disk, ``cut`` by ``max_new_tokens``, ``dropped`` for another reason, or ``not_rerendered`` by the policy's chat
+    template (it leaves a part out, so the text stands as it is, or the text holds the policy's special tokens);
+    ``requests`` sent, ``retries`` among them, ``tokens`` that the teacher has drawn, and ``seconds`` that the step has
+    waited, all of them added up over ranks.
+
+    Args:
+        model: The teacher, as the server calls it.
+        base_url: Address of the server, up to ``/v1``.
+        num_responses: Responses a prompt.
+        max_new_tokens: Longest reply, in the teacher's tokens.
+        temperature: 1 draws from the teacher itself; 0 is greedy decoding.
+        top_p: Keep the smallest set of tokens whose probabilities reach ``top_p``; 1 keeps all.
+        seed: What the seeds of all requests are drawn from; null sends none. Another seed gives other replies.
+        system_prompt: Takes the place of the data's system message; empty leaves that.
+        reasoning: Whether to drop what a reasoning model thought and its server sends apart, or to keep it before the
+            answer, between ``<think>`` and ``</think>``.
+        concurrency: Most requests of a rank at once.
+        timeout: Seconds that one request may take.
+        max_retries: How often a request is sent again that found no connection, took too long, or got 408, 409, 429,
+            5xx or an unreadable reply. The waits are the server's ``Retry-After``, or double from 0.5 to 8 seconds.
+        api_key_env: Environment variable with the key; where it is not set, no key is sent.
+        cache: Folder of the replies, for all ranks and later runs. The key of a reply is made of messages, model,
+            settings and its number, not of the address.
+        ahead: For how many later batches the teacher is asked while one is trained on.
+        extra_body: More fields of a request, such as ``{top_k: 20}`` for vLLM; a field that is null is not sent.
+
+    Raises:
+        ValueError: If a setting is out of range, or an address holds a user, a password or a query.
+        TypeError: If a setting is of another type.
+        ModuleNotFoundError: If the ``openai`` library is not installed.
+
+    Example:
+        >>> source = EndpointSource("Qwen/Qwen2.5-7B-Instruct", "http://localhost:8000/v1", num_responses=3)
+        >>> source.draws(), source.looks_ahead()
+        (False, 2)
+    """
+
+    source = Source.TEACHER
+
+    def __init__(
+        self,
+        model: str,
+        base_url: str,
+        num_responses: int = 3,
+        max_new_tokens: int = 1024,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        seed: int | None = 0,
+        system_prompt: str = "",
+        reasoning: Literal["drop", "keep"] = "drop",
+        concurrency: int = 16,
+        timeout: float = 600.0,
+        max_retries: int = 8,
+        api_key_env: str = "OPENAI_API_KEY",
+        cache: str = "runs/endpoint",
+        ahead: int = 2,
+        extra_body: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(num_responses)
+        name = type(self).__name__
+        require("openai", setting=name, extra="endpoint")
+        sampling = SamplingParams(max_new_tokens, temperature, top_p, of=name)
+        if sampling.greedy and self.num_responses > 1:
+            raise GFTValueError(
+                f"`num_responses` of {name}: expected 1 with temperature=0, got {num_responses}; greedy decoding gives "
+                "the same response each time, so set num_responses=1 or a temperature above 0"
+            )
+        for field, text, least in (("model", model, 1), ("system_prompt", system_prompt, 0), ("cache", cache, 1)):
+            if not isinstance(text, str | os.PathLike) or len(str(text).strip()) < least:
+                raise GFTTypeError(f"`{field}` of {name}: expected a text, got {shorten(text)}; write one")
+        if reasoning not in ("drop", "keep"):
+            raise GFTValueError(f"`reasoning` of {name}: expected drop or keep, got {reasoning!r}; choose one")
+        seed = None if seed is None else check_seed("seed", seed, of=name)
+        self.params = ChatParams(model, sampling, seed, system_prompt, _checked_body(extra_body))
+        self.reasoning = reasoning
+        self.concurrency = check_count("concurrency", concurrency, of=name)
+        self.ahead = check_count("ahead", ahead, least=0, of=name)
+        self._server = Server(base_url, api_key_env, timeout, max_retries)
+        self._cache = ReplyCache(cache)
+        self._asker: Asker | None = None
+        self._figures = Figures()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave connections to the process that has them, and what another thread counts."""
+        return {**self.__dict__, "_asker": None, "_figures": Figures()}
+
+    @override
+    def draws(self) -> bool:
+        return False
+
+    @override
+    def reads(self) -> frozenset[str]:
+        return frozenset()
+
+    @override
+    def looks_ahead(self) -> int:
+        return self.ahead
+
+    @override
+    def setup(self) -> None:
+        self._cache.open()
+        self._server.key()
+        self._asking()
+
+    @override
+    def close(self) -> None:
+        if self._asker is not None:
+            self._asker.close()
+        self._asker = None
+
+    @override
+    def compute(self) -> dict[str, Tensor | float]:
+        return {**self._figures.compute()}
+
+    @override
+    def reset(self) -> None:
+        self._figures.reset()
+
+    @override
+    def prepare(self, prompts: PromptBatch) -> None:
+        self._asking().ask([question for of_prompt in self._questions(prompts) for question in of_prompt])
+
+    @override
+    def respond(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[list[Response]]:
+        started = time.perf_counter()
+        self.prepare(prompts)
+        replies = [self._replies(prompts, index, asked) for index, asked in enumerate(self._questions(prompts))]
+        self._figures.add("seconds", time.perf_counter() - started)
+        if not self.params.sampling.greedy:
+            self._figures.warn_of_equal([[reply.text for reply in given] for given in replies])
+        texts = [[text for reply in given if (text := self._demonstration(reply)) is not None] for given in replies]
+        if prompts.encoder is None:
+            return [[Response(policy.encode(text)) for text in given] for given in texts]
+        encoded = prompts.encoder.encode(prompts, texts)
+        return [self._kept(*of_prompt) for of_prompt in zip(texts, encoded, strict=True)]
+
+    def _asking(self) -> Asker:
+        if self._asker is None or self._asker.process != os.getpid():
+            from lightning_gft.sources.endpoint.asker import Asker  # the library is loaded where it is used
+
+            self._asker = Asker(self._server, self._cache, self.concurrency, self._figures.counts)
+        return self._asker
+
+    def _questions(self, prompts: PromptBatch) -> list[list[Question]]:
+        messages = prompts.messages or [[{"role": "user", "content": prompt}] for prompt in prompts.prompts]
+        return [[self.params.question(one, number) for number in range(self.num_responses)] for one in messages]
+
+    def _replies(self, prompts: PromptBatch, index: int, questions: Sequence[Question]) -> list[Reply]:
+        from lightning_gft.sources.endpoint.faults import EndpointFault
+
+        try:
+            replies = self._asking().replies(questions)
+        except EndpointFault as fault:
+            where = f" of {row_name(prompts.rows[index])}" if fault.of_prompt and prompts.rows else ""
+            raise GFTRuntimeError(f"{fault}{where}. Replies that came are in {self._cache.path}") from None
+        self._figures.add("replies", len(replies))
+        self._figures.add("cached", sum(cached for _, cached in replies))
+        return [reply for reply, _ in replies]
+
+    def _demonstration(self, reply: Reply) -> str | None:
+        if reply.finish_reason == "length":
+            self._figures.left_out("cut", "was cut at its longest (raise max_new_tokens)", reply.text)
+            return None
+        if reply.finish_reason != "stop":
+            self._figures.left_out("dropped", f"ended by {reply.finish_reason!r}", reply.text)
+            return None
+        if self.reasoning == "keep" and reply.reasoning:
+            return f"<think>\n{reply.reasoning.strip()}\n</think>\n\n{reply.text.lstrip()}"
+        return reply.text
+
+    def _kept(self, texts: Sequence[str], encoded: Sequence[EncodedText]) -> list[Response]:
+        for text, one in zip(texts, encoded, strict=True):
+            self._figures.add("not_rerendered", not one.rendered)
+            if one.response is None:
+                self._figures.left_out("dropped", f"is no demonstration ({one.fault})", text)
+        return [one.response for one in encoded if one.response is not None]
+
+
+def _checked_body(extra_body: object) -> dict[str, Any]:
+    body = {} if extra_body is None else extra_body
+    if not isinstance(body, dict) or not all(isinstance(name, str) for name in body):
+        raise GFTTypeError(
+            f"`extra_body` of EndpointSource: expected fields by name, got {shorten(body)}; write a dict"
+        )
+    for name in _OWN_FIELDS:
+        if name in body:
+            raise GFTValueError(
+                f"`extra_body` of EndpointSource: expected fields beside {', '.join(_OWN_FIELDS)}, got {name!r}; leave "
+                "it out"
+            )
+    return dict(body)

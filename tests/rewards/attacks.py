@@ -1,0 +1,186 @@
+"""Tasks that misbehave, for worker processes: this module imports little, as they do."""
+
+import contextlib
+import ctypes
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+KEPT = []
+
+
+def attack(item):
+    """Do what the item says; a plain item is returned."""
+    if not isinstance(item, tuple):
+        return item
+    name, *arguments = item
+    return globals()[name](*arguments)
+
+
+def pid():
+    return os.getpid()
+
+
+def modules(*names):
+    return [name for name in names if name in sys.modules]
+
+
+def hangs_in_c():
+    re.match("(a+)+b", "a" * 60)
+
+
+def ignores_signals(then="hangs_in_c"):
+    for number in signal.valid_signals():
+        with contextlib.suppress(OSError):
+            signal.signal(number, signal.SIG_IGN)
+    globals()[then]()
+
+
+def hangs_with_threads():
+    for _ in range(4):
+        threading.Thread(target=hangs_in_c).start()
+    hangs_in_c()
+
+
+def hangs_without_descriptors():
+    os.closerange(0, 4096)
+    hangs_in_c()
+
+
+def closes_descriptors():
+    os.closerange(3, 4096)
+    return 1
+
+
+def writes_to_descriptors():
+    for number in range(3, 64):
+        with contextlib.suppress(OSError):
+            os.write(number, b"\xff" * 64)
+    return 1
+
+
+def closes_streams():
+    print("x" * 100_000)
+    sys.stdout.close()
+    sys.stderr.close()
+    os.closerange(0, 3)
+    return 1
+
+
+def spawns(note, then=None):
+    """Leave behind a child in a session of its own and an orphan that ignores signals; note their numbers."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+    if os.fork() == 0:
+        if os.fork() == 0:
+            os.setsid()
+            Path(note).write_text(f"{child.pid} {os.getpid()}")
+            ignores_signals("hangs_in_c")
+        os._exit(0)
+    while not Path(note).exists() or len(Path(note).read_text().split()) < 2:
+        time.sleep(0.01)
+    return globals()[then]() if then else Path(note).read_text()
+
+
+def forks_and_returns():
+    return "child" if os.fork() == 0 else "parent"
+
+
+def exits(status=3):
+    os._exit(status)
+
+
+def sys_exits():
+    sys.exit(0)
+
+
+def segfaults():
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.string_at(0)
+
+
+def is_killed():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kills_its_parent():
+    os.kill(os.getppid(), signal.SIGKILL)
+    hangs_in_c()
+
+
+def leaves_its_session():
+    try:
+        os.setsid()
+    except PermissionError:
+        os.setpgid(0, os.getpgid(os.getppid()))
+    hangs_in_c()
+
+
+def takes(mebibytes):
+    return len(bytearray(mebibytes * 2**20))
+
+
+def keeps(mebibytes):
+    KEPT.append(bytearray(mebibytes * 2**20))
+
+
+def deletes_modules():
+    sys.modules.clear()
+    return 1
+
+
+def raises():
+    raise KeyError("boom")
+
+
+class UnprintableError(Exception):
+    def __str__(self):
+        raise ValueError
+
+
+def raises_unprintable():
+    raise UnprintableError
+
+
+def returns_unpicklable():
+    return lambda: 1
+
+
+def returns_huge():
+    return bytes(300 * 2**20)
+
+
+class Unreadable:
+    def __reduce__(self):
+        return (int, ("not a number",))
+
+
+def returns_unreadable():
+    return Unreadable()
+
+
+def digit_sum(item):
+    response, misdeed = item
+    if misdeed is not None:
+        attack((misdeed,))
+    return sum(map(int, filter(str.isdigit, response))) / 10
+
+
+class WithSetup:
+    """Notes where it was loaded and set up."""
+
+    loaded = seen = None
+
+    def preload(self):
+        self.loaded = os.getpid()
+
+    def setup(self):
+        self.seen = os.getpid()
+
+    def __call__(self, item):
+        return self.loaded, self.seen == os.getpid()

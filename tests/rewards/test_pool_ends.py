@@ -1,0 +1,60 @@
+"""However a run ends, its workers end too, with all that they have started."""
+
+import signal
+import sys
+import textwrap
+import time
+
+import pytest
+
+from tests.distributed.jobs import running, wait_for
+
+BUSY = """
+import sys, threading
+from lightning_gft.rewards.pool import WorkerPool
+from tests.rewards.attacks import attack
+
+def tasks(item):  # of the main script, which has no guard and is not run again
+    if not isinstance(item, tuple):
+        return FACTOR * item
+    return attack(item)
+
+FACTOR = 2
+pool = WorkerPool(tasks, seconds=600, workers=4)
+assert pool.map([1, 2, 3, 4]) == [2, 4, 6, 8]
+spawns = ("spawns", sys.argv[1], "ignores_signals")
+busy = [spawns, ("ignores_signals",), ("leaves_its_session",), ("hangs_with_threads",)]
+"""
+ENDS = {
+    "kill": (signal.SIGKILL, "pool.map(busy)"),
+    "terminate": (signal.SIGTERM, "pool.map(busy)"),
+    "ctrl-c": (signal.SIGINT, "pool.map(busy)"),
+    "exit in a thread": (None, "threading.Thread(target=pool.map, args=(busy,), daemon=True).start()\nwait()"),
+    "without close": (None, "print(pool.map([('spawns', sys.argv[1])]))"),
+}
+PROCESSES = {"kill": 1 + 1 + 4 + 4 + 2}
+"""The run, its fork server, guards, workers, and what one of them has started."""
+WAIT = """
+import os, time
+
+def wait():
+    while not os.path.exists(sys.argv[1]):
+        time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_no_process_is_left(tmp_path, end):
+    script, note = tmp_path / "main.py", tmp_path / "pids"
+    number, last = ENDS[end]
+    script.write_text(textwrap.dedent(BUSY + WAIT) + last + "\n")
+    with running([sys.executable, str(script), str(note)], tmp_path / "log") as job:
+        wait_for(note, job)
+        if number is not None:
+            while len(job.pids()) < PROCESSES["kill"]:
+                assert job.process.poll() is None, job.written()
+                time.sleep(0.05)
+            job.process.send_signal(number)
+        status = job.wait()
+        assert (status == 0) == (number is None), job.written()
+        job.wait_until_gone()
