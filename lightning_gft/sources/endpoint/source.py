@@ -118,8 +118,9 @@ class EndpointSource(ResponseSource):
         seed = None if seed is None else check_seed("seed", seed, of=name)
         self.params = ChatParams(model, sampling, seed, system_prompt, _checked_body(extra_body))
         self.reasoning = reasoning
-        self.concurrency = check_count("concurrency", concurrency, of=name)
-        self.ahead = check_count("ahead", ahead, least=0, of=name)
+        # Not shown in cards, nor compared when a prediction resumes: replies do not follow from these.
+        self._concurrency = check_count("concurrency", concurrency, of=name)
+        self._ahead = check_count("ahead", ahead, least=0, of=name)
         self._server = Server(base_url, api_key_env, timeout, max_retries)
         self._cache = ReplyCache(cache)
         self._asker: Asker | None = None
@@ -139,7 +140,7 @@ class EndpointSource(ResponseSource):
 
     @override
     def looks_ahead(self) -> int:
-        return self.ahead
+        return self._ahead
 
     @override
     def setup(self) -> None:
@@ -183,7 +184,7 @@ class EndpointSource(ResponseSource):
             if self._asker is None or self._asker.process != os.getpid():
                 from lightning_gft.sources.endpoint.asker import Asker  # the library is loaded where it is used
 
-                self._asker = Asker(self._server, self._cache, self.concurrency, self._figures.counts)
+                self._asker = Asker(self._server, self._cache, self._concurrency, self._figures.counts)
             return self._asker
 
     def _questions(self, prompts: PromptBatch) -> list[list[Question]]:

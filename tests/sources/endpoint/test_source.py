@@ -341,7 +341,11 @@ def test_a_key_that_cannot_be_sent_and_one_that_goes_in_the_open(tmp_path: Path,
 
 
 def test_a_card_names_the_teacher_and_not_its_address(tmp_path: Path):
-    shown = describe(source_of("http://intern.example:8000/v1", tmp_path, extra_body={"secret": "hidden"}))
+    first = source_of("http://intern.example:8000/v1", tmp_path, extra_body={"secret": "hidden"})
+    shown = describe(first)
+    other = {"timeout": 5.0, "max_retries": 3, "concurrency": 2, "ahead": 0, "cache": "elsewhere"}
+    assert describe(source_of("http://other:8000/v1", tmp_path, **other)) == shown  # so a prediction resumes with it
+    assert describe(source_of("http://other:8000/v1", tmp_path, temperature=0.5)) != shown
     assert "model='teacher'" in shown
     assert "temperature=1.0" in shown
     assert "intern.example" not in shown
