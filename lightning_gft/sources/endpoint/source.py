@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
 from lightning_gft.checks import check_count, check_seed, shorten
+from lightning_gft.data import Example
 from lightning_gft.data.errors import row_name
 from lightning_gft.errors import GFTRuntimeError, GFTTypeError, GFTValueError
 from lightning_gft.extras import require
@@ -141,6 +143,14 @@ class EndpointSource(ResponseSource):
     @override
     def looks_ahead(self) -> int:
         return self._ahead
+
+    @override
+    def check_prompts(self, rows: Sequence[Example], tokenizer: PreTrainedTokenizerBase) -> None:
+        for row in rows:
+            try:
+                self.params.question(row.messages, number=0)
+            except TypeError as error:
+                raise GFTValueError(f"train data, {row_name(row.row)}: {error}") from error
 
     @override
     def setup(self) -> None:
