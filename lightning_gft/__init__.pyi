@@ -20,6 +20,9 @@ from lightning_gft.data import PromptDataModule as PromptDataModule
 from lightning_gft.data import RowFilter as RowFilter
 from lightning_gft.distributed import FSDP2Strategy as FSDP2Strategy
 from lightning_gft.evaluation import Evaluation as Evaluation
+from lightning_gft.gym.datamodule import ReasoningGymDataModule as ReasoningGymDataModule
+from lightning_gft.gym.reward import ReasoningGymReward as ReasoningGymReward
+from lightning_gft.gym.tasks import GymTask as GymTask
 from lightning_gft.losses import AnchoredSFTLoss as AnchoredSFTLoss
 from lightning_gft.losses import CHORDLoss as CHORDLoss
 from lightning_gft.losses import CHORDPhiLoss as CHORDPhiLoss
@@ -63,7 +66,9 @@ from lightning_gft.rewards import GatedSum as GatedSum
 from lightning_gft.rewards import HTTPReward as HTTPReward
 from lightning_gft.rewards import JudgedReward as JudgedReward
 from lightning_gft.rewards import MathAccuracyReward as MathAccuracyReward
+from lightning_gft.rewards import MultipleChoiceReward as MultipleChoiceReward
 from lightning_gft.rewards import NumericReward as NumericReward
+from lightning_gft.rewards import RepetitionPenalty as RepetitionPenalty
 from lightning_gft.rewards import Reward as Reward
 from lightning_gft.rewards import RewardTotal as RewardTotal
 from lightning_gft.rewards import SoftOverlongReward as SoftOverlongReward

@@ -26,7 +26,7 @@ ORDER = [
     {"rollout", "advantages"},
     {"policy"},
     {"teachers"},
-    {"arithmetic", "sources", "losses"},
+    {"arithmetic", "gym", "sources", "losses"},
     {"sampler"},
     {"evaluation"},
     {"training"},

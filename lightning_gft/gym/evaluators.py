@@ -96,7 +96,7 @@ class _Library(ModuleType):
 
 @contextmanager
 def running_no_code(kind: type) -> Iterator[None]:
-    """Within this context the modules of a class evaluate answers safely: a module's own name comes before the builtin.
+    r"""Within this context the modules of a class evaluate answers safely: a module's name comes before the builtin.
 
     It changes them for the whole process: use it in one that does nothing else at the time.
 

@@ -11,21 +11,21 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from lightning_gft.checks import shorten
+from lightning_gft.checks import cut
 from lightning_gft.errors import GFTValueError
 from lightning_gft.gym.entries import GymEntry
 from lightning_gft.gym.making import CHUNK, NONSENSE, Order
 from lightning_gft.gym.tasks import Task
 from lightning_gft.rewards.pool import Failed
 
-_AHEAD = 32
-"""Entries that are made at once."""
+_AHEAD, _SHORT_SECONDS = 32, 0.5
+"""Entries that are made at once, and more of them as long as this takes no longer."""
 _PROBED = 8
 """Entries of a task on which its scorer is tried."""
 _FAULTS = 20
 """Unfit entries before the first fit one, after which a task counts as unfit altogether."""
-_COMPARED = 5
-"""Entries that are compared with the answer to another."""
+_TRIED = 5
+"""Answers that tell how its scorer is."""
 _PATIENCE = 50
 """Questions in a row that are there already, before the split repeats its own."""
 _EXHAUSTED = 1000
@@ -53,11 +53,11 @@ class Deck:
     ) -> None:
         self.task, self.repeated = task, 0
         self._orders = _orders(task.task, config, key)
-        self._left, self._make = size, make
+        self._left, self._ahead, self._make = size, _AHEAD, make
         self._others, self._own = others, own
         self._made: deque[GymEntry | Failed] = deque()
         self._fit, self._faults = 0, Counter[str]()
-        self._others_right: list[bool] = []
+        self._accepted: dict[str, list[bool]] = {"nonsense": [], "other": []}
         self._repeats = False
 
     def draw(self) -> GymEntry:
@@ -83,21 +83,25 @@ class Deck:
 
     def _fit_entry(self) -> GymEntry:
         while True:
-            if not self._made:
-                self._made.extend(self._make(list(islice(self._orders, max(1, min(self._left, _AHEAD))))))
-            made = self._made.popleft()
+            made = self._next()
             if isinstance(made, Failed) and made.kind != "error":
                 # To leave it out would make the rows depend on the machine.
                 raise GFTValueError(
                     f"`tasks.{self.task.name}`: expected entries that can be made, got one that {made.message}; choose "
                     "smaller settings"
                 )
-            fault = f"making it {made.message}" if isinstance(made, Failed) else _fault(made)
-            if isinstance(made, GymEntry) and not fault:
+            if isinstance(made, GymEntry) and made.scores.get("own", 1.0) == 1.0:
                 self._fit += 1
-                self._compare(made)
+                self._try_scorer(made.scores)
                 return made
-            self._count(fault)
+            self._count(_fault(made))
+
+    def _next(self) -> GymEntry | Failed:
+        if not self._made:
+            began = time.monotonic()
+            self._made.extend(self._make(list(islice(self._orders, max(1, min(self._left, self._ahead))))))
+            self._ahead *= 2 if self._ahead < CHUNK and time.monotonic() - began < _SHORT_SECONDS else 1
+        return self._made.popleft()
 
     def _count(self, fault: str) -> None:
         self._faults[fault] += 1
@@ -108,31 +112,36 @@ class Deck:
         if self._fit == 0:
             raise GFTValueError(
                 f"`tasks.{self.task.name}`: expected a task with fit entries, got {self.task.task}, where "
-                f"{shorten(first, 300)} in {often} of the first {total}; leave it out, or change its settings"
+                f"{cut(first, 300)} in {often} of the first {total}; leave it out, or change its settings"
             )
         if total == _FAULTS:
             rank_zero_warn(
                 f"tasks.{self.task.name}: {total} of the first {total + self._fit} entries were left out, {often} of "
-                f"them because {shorten(first, 300)}"
+                f"them because {cut(first, 300)}"
             )
 
-    def _compare(self, made: GymEntry) -> None:
-        """Warn of a scorer that accepts answers to other questions."""
-        if "other" not in made.scores:
-            return
-        self._others_right.append(made.scores["other"] >= 1.0)
-        if len(self._others_right) == _COMPARED and all(self._others_right):
+    def _try_scorer(self, scores: Mapping[str, float]) -> None:
+        """Refuse a scorer that accepts anything, and warn of one that accepts answers to other questions."""
+        for answer, right in self._accepted.items():
+            if answer in scores:
+                right.append(scores[answer] >= 1.0)
+            if answer not in scores or len(right) != _TRIED or not all(right):
+                continue
+            if answer == "nonsense":
+                raise GFTValueError(
+                    f"`tasks.{self.task.name}`: expected a task whose scorer tells right from wrong, got "
+                    f"{self.task.task}, where the answer {NONSENSE!r} gets the full score; leave it out"
+                )
             rank_zero_warn(
                 f"tasks.{self.task.name}: the scorer of {self.task.task} accepts answers to other questions; a policy "
                 "may learn one answer for all"
             )
 
 
-def _fault(made: GymEntry) -> str:
-    own, nonsense = made.scores.get("own", 1.0), made.scores.get("nonsense", 0.0)
-    if own != 1.0:
-        return f"its own answer scores {own:g}"
-    return f"the answer {NONSENSE!r} scores {nonsense:g}" if nonsense >= 1.0 else ""
+def _fault(made: GymEntry | Failed) -> str:
+    if isinstance(made, Failed):
+        return f"making one {made.message}"
+    return f"its own answer scores {made.scores['own']:g}"
 
 
 def _orders(task: str, config: Mapping[str, Any], key: str) -> Iterator[Order]:

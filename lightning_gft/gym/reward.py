@@ -18,7 +18,7 @@ from lightning_gft.rewards.judged import JudgedReward
 
 
 class ReasoningGymReward(JudgedReward):
-    """What a task's own scorer gives the answer of a response, for rows of a ``ReasoningGymDataModule``.
+    r"""What a task's own scorer gives the answer of a response, for rows of a ``ReasoningGymDataModule``.
 
     The rows may come from there, or from files that were made of them, as ``predict`` does. Scorers work in processes
     of their own, within limits of time and memory; nine of them would run an answer as Python, and here do not. A
@@ -28,15 +28,15 @@ class ReasoningGymReward(JudgedReward):
     number, even to nothing. So a response gets 1 by default only where the scorer gives its full score.
 
     Args:
-        answer_template: Text around the answer, ``{answer}``, as the prompt asks for it: ``"<answer>{answer}</answer>"``
-            for tags, ``"####{answer}"`` for what follows a marker, ``"\\\\boxed{{answer}}"``, or ``"{answer}"`` for the
-            whole response. The last one in a response counts.
+        answer_template: Text around the answer, ``{answer}``, as the prompt asks for it: ``<answer>{answer}</answer>``
+            for tags, ``####{answer}`` for what follows a marker, ``\boxed{{answer}}``, or ``{answer}`` for the whole
+            response. The last one in a response counts.
         threshold: A score of at least this is 1, any other 0; null keeps partial scores.
         seconds: Longest time to score a response.
         memory_mb: Most memory that scoring a response may take, in MiB; null for no limit.
         workers: Number of processes; by default the cores that this process may use.
-        failed_score: What a response scores whose check hangs, crashes, raises or runs out of memory. Some scorers raise
-            where an answer is not what they expect.
+        failed_score: What a response scores whose check hangs, crashes, raises or runs out of memory. Some scorers
+            raise where an answer is not what they expect.
         weight: What the score counts in the total.
         special_tokens: Whether the responses keep their special tokens.
 

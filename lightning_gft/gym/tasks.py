@@ -124,11 +124,11 @@ class Task:
             curriculum.set_attr_level(name, chosen)
         with self._naming("levels", level):
             generated = curriculum.generate_configuration()
-        settings = [
-            name
+        settings: list[str] = [
+            getattr(attribute, end)
             for attribute in curriculum.attributes.values()
             for end in ("field_name", "lower_field_name", "upper_field_name")
-            if (name := getattr(attribute, end, None)) is not None
+            if hasattr(attribute, end)
         ]
         return {name: getattr(generated, name) for name in settings}
 

@@ -58,6 +58,10 @@ class SourceWrapper(ResponseSource):
         self.within.prepare(prompts)
 
     @override
+    def looks_ahead(self) -> int:
+        return self.within.looks_ahead()
+
+    @override
     def draws(self) -> bool:
         return self.within.draws()
 

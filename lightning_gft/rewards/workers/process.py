@@ -149,6 +149,7 @@ class Worker:
 
         Raises:
             EOFError: If none is left and the process has ended.
+            ConnectionError: If something else than messages has come.
         """
         ended = self._read()
         messages = list(self._split())
@@ -187,7 +188,7 @@ class Worker:
         while len(self._incoming) >= HEADER.size:
             end = HEADER.size + HEADER.unpack_from(self._incoming)[0]
             if end > 2 * MOST_BYTES:
-                raise EOFError  # something else has written to the channel
+                raise ConnectionError  # the task has written to the channel
             if len(self._incoming) < end:
                 return
             yield bytes(self._incoming[HEADER.size : end])
