@@ -99,6 +99,8 @@ CONSTRUCTORS = {
     "use_dora=False, modules_to_save=None, adapter_path=None",
     "MixedLoss": "demonstrations, own, reduction='token-mean', max_completion_length=None",
     "MostDifferent": "ngram=5",
+    "MathAccuracyReward": "float_rounding=6, numeric_precision=15, seconds=5.0, memory_mb=1024, workers=None, "
+    "failed_score=0.0, weight=1.0",
     "MaxRLAdvantage": "",
     "ModelTeacher": "policy, micro_batch_tokens=16384",
     "ModelPolicy": "model, tokenizer, rollout=None, lora=None, chat_template=None",

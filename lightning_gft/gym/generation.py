@@ -11,7 +11,7 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from lightning_gft.checks import shorten
+from lightning_gft.checks import cut
 from lightning_gft.errors import GFTValueError
 from lightning_gft.gym.entries import GymEntry
 from lightning_gft.gym.making import CHUNK, NONSENSE, Order
@@ -112,12 +112,12 @@ class Deck:
         if self._fit == 0:
             raise GFTValueError(
                 f"`tasks.{self.task.name}`: expected a task with fit entries, got {self.task.task}, where "
-                f"{shorten(first, 300)} in {often} of the first {total}; leave it out, or change its settings"
+                f"{cut(first, 300)} in {often} of the first {total}; leave it out, or change its settings"
             )
         if total == _FAULTS:
             rank_zero_warn(
                 f"tasks.{self.task.name}: {total} of the first {total + self._fit} entries were left out, {often} of "
-                f"them because {shorten(first, 300)}"
+                f"them because {cut(first, 300)}"
             )
 
     def _try_scorer(self, scores: Mapping[str, float]) -> None:
@@ -140,7 +140,7 @@ class Deck:
 
 def _fault(made: GymEntry | Failed) -> str:
     if isinstance(made, Failed):
-        return f"making it {made.message}"
+        return f"making one {made.message}"
     return f"its own answer scores {made.scores['own']:g}"
 
 

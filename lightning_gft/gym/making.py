@@ -60,11 +60,13 @@ class EntryMaker(_Worker):
             random.seed(order.seed + order.index)  # a task may draw from there, too
             np.random.seed(order.seed + order.index)
             entry = dataset[order.index]
-            answers = {"own": entry["answer"]}
+            own = entry["answer"]
+            scores = {} if own is None else {"own": _score(dataset, own, entry)}
             if order.tries_others:
-                following = dataset[(order.index + 1) % CHUNK]["answer"]
-                answers |= {"nonsense": NONSENSE, "other": None if following == entry["answer"] else following}
-            scores = {name: _score(dataset, text, entry) for name, text in answers.items() if text is not None}
+                scores["nonsense"] = _try(dataset, NONSENSE, entry)
+                other = dataset[(order.index + 1) % CHUNK]["answer"]
+                if other not in (None, own):
+                    scores["other"] = _try(dataset, other, entry)
         return GymEntry(order.task, order.config, entry, scores)
 
 
@@ -93,6 +95,14 @@ def _score(dataset: Any, answer: str, entry: Mapping[str, Any]) -> float:
     if not math.isfinite(score):
         raise GFTValueError(f"the scorer of reasoning-gym: expected a finite score, got {score}")
     return score
+
+
+def _try(dataset: Any, answer: str, entry: Mapping[str, Any]) -> float:
+    """Return the score of an answer which may make the scorer raise."""
+    try:
+        return _score(dataset, answer, entry)
+    except Exception:  # noqa: BLE001 (as some do where an answer is not what they expect)
+        return 0.0
 
 
 @lru_cache(maxsize=256)
