@@ -57,16 +57,12 @@ def test_a_run_counts_what_they_do(service):
 def test_a_service_that_is_wrong_stops_the_run(service):
     service.behaviours[:] = [lambda handler, _: handler.send_error(404)]
     rewards = {"tests": CodeExecutionReward(runs_model_code=True, seconds=60), "judge": service.reward()}
-    with pytest.raises(
-        GFTError, match=f"reward 'judge' .* the service at {service.url} refuses the request: status 404"
-    ):
-        fit(module_with(rewards), Rows(ROWS), trainer=make_trainer())
+    with pytest.raises(GFTError, match=f"reward 'judge' .* {service.url} refuses the request: status 404"):
+        fit(module_with(rewards), Rows(ROWS))
 
 
 def test_a_row_whose_tests_cannot_be_read_stops_the_run_before_it_begins():
     rewards = {"tests": CodeExecutionReward(runs_model_code=True), "judge": RepetitionPenalty()}
     rows = [*ROWS, {"prompt": "3=", "answer": "def check(f): assert f", "teacher": ["1"] * 4}]
-    with pytest.raises(
-        GFTError, match=r"row 2 .*reward 'tests' cannot score it: the unit tests of CodeExecutionReward"
-    ):
+    with pytest.raises(GFTError, match=r"row 2 .*reward 'tests' cannot score it: the unit tests of Code"):
         fit(module_with(rewards), Rows(rows))
