@@ -63,10 +63,12 @@ from lightning_gft.rewards import ExactMatchReward as ExactMatchReward
 from lightning_gft.rewards import FormatReward as FormatReward
 from lightning_gft.rewards import FunctionReward as FunctionReward
 from lightning_gft.rewards import GatedSum as GatedSum
+from lightning_gft.rewards import HTTPReward as HTTPReward
 from lightning_gft.rewards import JudgedReward as JudgedReward
 from lightning_gft.rewards import MathAccuracyReward as MathAccuracyReward
-from lightning_gft.rewards import HTTPReward as HTTPReward
+from lightning_gft.rewards import MultipleChoiceReward as MultipleChoiceReward
 from lightning_gft.rewards import NumericReward as NumericReward
+from lightning_gft.rewards import RepetitionPenalty as RepetitionPenalty
 from lightning_gft.rewards import Reward as Reward
 from lightning_gft.rewards import RewardTotal as RewardTotal
 from lightning_gft.rewards import SoftOverlongReward as SoftOverlongReward

@@ -6,8 +6,9 @@ from torch import Tensor
 
 
 class Part:
-    """A reward, source, engine, advantage estimator or loss of a run; a part overrides what it needs, maybe nothing.
+    """A reward, total of rewards, source, engine, advantage estimator or loss of a run.
 
+    A part overrides what it needs, maybe nothing.
     A run calls :meth:`setup` before it first uses a part and :meth:`close` when it ends, however it ends.
     :meth:`compute` and :meth:`reset` come after every training step, on every rank.
 

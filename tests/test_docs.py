@@ -30,7 +30,7 @@ EXTENDING = ROOT / "docs/extending.md"
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE_NAME = re.compile(r"# ([\w-]+\.\w+)$")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
-COMMAND = re.compile(r"(?:\w+=\S+ )*(?:\S+/)?lightning-gft (?=fit|validate|test|predict)")
+COMMAND = re.compile(r"(?:\w+=\S+ )*(?:\S+/)?lightning-gft (?=fit|validate|test|predict|inspect|rescore)")
 OWN_PATH = re.compile(r"`((?:lightning_gft|configs|tests|docs|notebooks|benchmarks)/[\w./-]*)`")
 
 
@@ -73,7 +73,7 @@ def is_whole(config: dict[str, Any]) -> bool:
 
 
 def commands(page: Path) -> Iterator[list[str]]:
-    """Yield the arguments of every call of the command line that trains or measures."""
+    """Yield the arguments of every call of the command line that takes a configuration."""
     for block in blocks(page, "bash"):
         for line in block.text.replace("\\\n", " ").splitlines():
             if match := COMMAND.match(line):

@@ -100,9 +100,12 @@ CONSTRUCTORS = {
     "use_dora=False, modules_to_save=None, adapter_path=None",
     "MixedLoss": "demonstrations, own, reduction='token-mean', max_completion_length=None",
     "MostDifferent": "ngram=5",
+    "MathAccuracyReward": "float_rounding=6, numeric_precision=15, seconds=5.0, memory_mb=1024, workers=None, "
+    "failed_score=0.0, weight=1.0",
     "MaxRLAdvantage": "",
     "ModelTeacher": "policy, micro_batch_tokens=16384",
     "ModelPolicy": "model, tokenizer, rollout=None, lora=None, chat_template=None",
+    "MultipleChoiceReward": "choices_column=None, marker='', weight=1.0",
     "NumericReward": "marker='', tolerance=1e-06, weight=1.0",
     "OnlyCorrect": "then=<factory>, reward=None, correct_reward=1.0",
     "PSFTLoss": "epsilon_high=0.28, reduction='token-mean'",
@@ -120,6 +123,7 @@ CONSTRUCTORS = {
     "eval_batch_size=64, shuffle=True, seed=0, num_workers=0",
     "ReasoningGymReward": "answer_template='<answer>{answer}</answer>', threshold=1.0, seconds=10.0, memory_mb=1024, "
     "workers=None, failed_score=0.0, weight=1.0, special_tokens=False",
+    "RepetitionPenalty": "ngram_size=3, max_penalty=-1.0, weight=1.0",
     "RewardAdvantage": "",
     "RoutedLoss": "correct_reward=1.0, own=None, reduction='group-mean'",
     "SFTLoss": "reduction='token-mean'",

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import re
+import zlib
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
 from lightning_gft.errors import GFTValueError
 
-_DEEPEST = 30
+_DEEPEST = 15
+_DIGITS = 50
+"""Of a value at a point: so many that what cancels leaves enough."""
 _LARGE_EXPONENT = re.compile(r"\^ ?\{? ?-?[0-9]{5,}|\^ ?\{[^{}]*[\^!]|[0-9]{6,} ?!|![ )}]*!")
 _LARGE_BINOMIAL = re.compile(r"\\[dt]?binom ?\{[^{}]*(?:[0-9]{5,}|\^)")
 
@@ -73,29 +77,78 @@ def equal_by_algebra(answer: str, expected: str, *, float_rounding: int = 6, num
         (True, False)
     """
     gold, target = parse_formula(expected), parse_formula(answer)
-    if not gold or not target:
+    if not gold or not target or differ_at_a_point(gold[0], target[0], 10.0**-float_rounding):
         return False
     settings = {"float_rounding": float_rounding, "numeric_precision": numeric_precision}
-    return _verify(gold, target, settings) or (
-        any(map(_has_i, (*gold, *target)))
-        and _verify(tuple(map(_complex, gold)), tuple(map(_complex, target)), settings)
+    return any(
+        _verify([reading(one) for one in gold], [reading(one) for one in target], settings)
+        for reading in _readings(*gold, *target)
     )
 
 
-def _verify(gold: tuple[Any, ...], target: tuple[Any, ...], settings: dict[str, int]) -> bool:
+def _verify(gold: list[Any], target: list[Any], settings: dict[str, int]) -> bool:
     from math_verify import verify
 
-    pair = list(gold), list(target)
     how: dict[str, Any] = {"allow_set_relation_comp": True, "timeout_seconds": None, "raise_on_error": True}
-    return bool(verify(*pair, **settings, **how))
+    return bool(verify(gold, target, **settings, **how))
 
 
-def _has_i(formula: Any) -> bool:
-    return any(symbol.name == "i" for symbol in getattr(formula, "free_symbols", ()))
+def _readings(*formulas: Any) -> Iterator[Callable[[Any], Any]]:
+    """Yield how variables may be understood: as math-verify does; i as the imaginary unit; those under roots positive.
+
+    A variable under a root or logarithm cannot be negative, so that log(xy) is log(x) + log(y).
+    """
+    from sympy import I, Symbol
+
+    symbols = {symbol for formula in formulas for symbol in getattr(formula, "free_symbols", ())}
+    positive = {symbol for formula in formulas if hasattr(formula, "atoms") for symbol in _positive(formula)}
+    yield lambda formula: formula
+    if imaginary := {symbol: I for symbol in symbols if symbol.name == "i"}:
+        yield lambda formula: formula.subs(imaginary)
+    if positive:
+        renamed = {symbol: Symbol(symbol.name, positive=True) for symbol in positive}
+        yield lambda formula: formula.subs(renamed)
 
 
-def _complex(formula: Any) -> Any:
-    """Return a formula with the imaginary unit for its letter i, which math-verify leaves a variable."""
-    from sympy import I
+def _positive(formula: Any) -> set[Any]:
+    from sympy import Mul, Pow, Rational, log
 
-    return formula.subs({symbol: I for symbol in formula.free_symbols if symbol.name == "i"})
+    roots = {power.base for power in formula.atoms(Pow) if power.exp == Rational(1, 2)}
+    inside = roots | {logarithm.args[0] for logarithm in formula.atoms(log)}
+    products = {factor for one in inside for factor in (one.args if isinstance(one, Mul) else (one,))}
+    return {factor for factor in products if factor.is_Symbol}
+
+
+def differ_at_a_point(one: Any, other: Any, tolerance: float) -> bool:
+    """Say whether two expressions certainly differ, as their values do where each variable has some positive number.
+
+    Most answers that are wrong are so here, which spares sympy the attempt to simplify their difference. What cannot be
+    evaluated, such as a set or an integral, does not differ.
+
+    Example:
+        >>> differ_at_a_point(*parse_formula("(x+1)^2"), *parse_formula("x^2+1"), 1e-6)
+        True
+    """
+    values = [_value_at_a_point(formula) for formula in (one, other)]
+    if None in values:
+        return False
+    difference, largest = abs(values[0] - values[1]), max(map(abs, values))
+    return bool(difference > max(2 * tolerance, largest * 1e-9))
+
+
+def _value_at_a_point(formula: Any) -> Any:
+    from sympy import E, Expr, Float, I, Integral, Limit, Product, Sum
+    from sympy.core.function import AppliedUndef, Derivative
+
+    if not isinstance(formula, Expr) or formula.has(Integral, Sum, Product, Limit, Derivative, AppliedUndef):
+        return None
+    point = {
+        symbol: Float(0.3 + zlib.crc32(symbol.name.encode()) % 997 / 613, _DIGITS) for symbol in formula.free_symbols
+    }
+    point.update(
+        (symbol, {"i": I, "e": E}[symbol.name]) for symbol in formula.free_symbols if symbol.name in ("i", "e")
+    )
+    real, imaginary = formula.subs(point).evalf(_DIGITS).as_real_imag()
+    if not all(part.is_Number and part.is_finite for part in (real, imaginary)):
+        return None
+    return real + I * imaginary

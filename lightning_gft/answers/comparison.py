@@ -17,16 +17,20 @@ Algebra = Callable[[str, str], bool]
 
 _SEVERAL = ("list", "set", "tuple", "interval", "union")
 _RELATION = re.compile(r"[<>]|\\(?:leq|geq|neq|in|subset)(?![a-z])")
+_OF_SETS = re.compile(_RELATION.pattern + r"|\\(?:mathbb|emptyset|cup|cap|setminus|mid)(?![a-z])|\\\{")
 _WITH_UNIT = re.compile(
     r"(?P<formula>.*[0-9})a-z]) ?(?:\\text\{ ?(?P<set>[^{}]*)\}|(?<=[0-9)}]) (?P<plain>[A-Za-z]{2,}(?:[ /][A-Za-z]+)*))"
     r"(?:\^\{?(?P<power>[0-9])\}?)?",
     re.DOTALL,
 )
-_BASED = re.compile(r"(?P<digits>[0-9][0-9A-Za-z]*)(?:_\{?(?P<base>[0-9]+)\}?)?")
-_TWO_NUMBERS = re.compile(r"[0-9] [0-9]+(?![0-9]* ?/)")
+_BASED = re.compile(r"(?P<digits>[0-9A-Fa-f]+)(?:_\{?(?P<base>[0-9]+)\}?)?")
+_TWO_NUMBERS = re.compile(r"(?<![_^0-9.,])[0-9.,]*[0-9] [0-9]+(?![0-9]* ?/)")
 """Numbers side by side, which math-verify would multiply."""
 _LONGEST_FORMULA = 1_000
 """Characters of a formula that may be an answer."""
+_INDEFINITE = re.compile(r"\\int(?![a-zA-Z_]| _)")
+"""An integral without bounds, which is the question once more."""
+_VARIABLE = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z](?![a-zA-Z])")
 _DEGREES = re.compile(r" ?\^ ?(?:\{ ?\\circ ?\}|\\circ) ?")
 
 
@@ -78,12 +82,14 @@ class Comparer:
         return False
 
     def _as_sets(self, answer: Shape, expected: Shape) -> bool:
-        """Compare a set with a condition or a name: ``[3, \\infty)`` with ``x \\geq 3``."""
-        if {answer.kind, expected.kind} in ({"tuple", "interval"}, {"tuple", "set"}):
+        r"""Compare a set with a condition or a name: ``[3, \infty)`` with ``x \geq 3``."""
+        if {answer.kind, expected.kind} == {"tuple", "interval"}:
+            return self._alike(answer, expected)  # an open one, and what is written as a tuple
+        if {answer.kind, expected.kind} == {"tuple", "set"}:
             return False
-        return read_quantity((answer if answer.kind == "one" else expected).text) is None and self.algebra(
-            answer.text, expected.text
-        )
+        single = answer if answer.kind == "one" else expected
+        is_set = single.kind != "one" or _OF_SETS.search(single.text) is not None
+        return is_set and self.algebra(answer.text, expected.text)
 
     def _ordered(self, answers: Sequence[Shape], expected: Sequence[Shape]) -> bool:
         return len(answers) == len(expected) and all(map(self.agree, answers, expected))
@@ -134,33 +140,27 @@ class Comparer:
 
     def _by_algebra(self, answer: str, expected: str, expects_number: bool) -> bool:
         if len(sides := top_level(answer, "=")) > 1 and len(top_level(expected, "=")) == 1:
-            return self.equal(sides[-1], expected)
-        if len(answer) > _LONGEST_FORMULA or _TWO_NUMBERS.search(answer):
+            numbers = [number for side in sides[:-1] if (number := read_quantity(side)) is not None]
+            last = read_quantity(sides[-1])
+            is_true = last is None or all(self.same_quantity(number, last) for number in numbers)
+            return is_true and self.equal(sides[-1], expected)
+        if _certainly_differ(answer, expected, expects_number):
             return False
-        if expects_number and not any(character.isdigit() or character in "\\ei" for character in answer):
+        formula, unit = _without_unit(answer)
+        wanted, wanted_unit = _without_unit(expected)
+        if not unit and not wanted_unit:
+            return self.algebra(_in_radians(answer, expected), _in_radians(expected, answer))
+        ratio = _ratio_of_units(unit, wanted_unit)
+        if not ratio:
             return False
-        answer, unit = _without_unit(answer)
-        expected, wanted_unit = _without_unit(expected)
-        if unit and wanted_unit and unit != wanted_unit:
-            mine, theirs = read_unit(unit), read_unit(wanted_unit)
-            if mine is not None and theirs is not None:
-                if mine.kinds != theirs.kinds:
-                    return False
-                ratio = mine.size / theirs.size
-                answer = rf"({answer}) \cdot \frac{{{ratio.numerator}}}{{{ratio.denominator}}}"
-        if unit or wanted_unit:
-            return self.equal(answer, expected)
-        return self.algebra(_in_radians(answer, expected), _in_radians(expected, answer))
+        return self.equal(formula if ratio == 1 else rf"({formula}) \cdot {ratio}", wanted)
 
     def same_quantity(self, number: Quantity, wanted: Quantity) -> bool:
         """Say whether two numbers agree; a percentage is its number and its hundredth, a unit may be left out."""
-        value, other = number.value, wanted.value
-        if number.unit and wanted.unit and number.unit != wanted.unit:
-            mine, theirs = read_unit(number.unit), read_unit(wanted.unit)
-            if mine is not None and theirs is not None:
-                if mine.kinds != theirs.kinds:
-                    return False
-                value, other = value * mine.size, other * theirs.size
+        ratio = _ratio_of_units(number.unit, wanted.unit)
+        if not ratio:
+            return False
+        value, other = number.value * ratio, wanted.value
         rounded = number.rounded or wanted.rounded
         if self._near(value, other, rounded):
             return True
@@ -179,6 +179,8 @@ def _in_base(answer: str, expected: str) -> bool | None:
     number, wanted = _BASED.fullmatch(answer), _BASED.fullmatch(expected)
     if number is None or wanted is None or not (number["base"] or wanted["base"]):
         return None
+    if not (number["digits"] + wanted["digits"]).isdigit() and {number["base"], wanted["base"]} != {"16"}:
+        return None
     same_base = number["base"] == wanted["base"] or not (number["base"] and wanted["base"])
     return same_base and number["digits"].upper() == wanted["digits"].upper()
 
@@ -186,6 +188,33 @@ def _in_base(answer: str, expected: str) -> bool | None:
 def _full(shape: Shape, other: Shape) -> str:
     """Return a value with its name where the other is an equation without: "y = 2x + 1" beside "y - 2x = 1"."""
     return f"{shape.name} = {shape.text}" if shape.name and not other.name and "=" in other.text else shape.text
+
+
+def _ratio_of_units(unit: str, wanted: str) -> Fraction:
+    """Return how many of the wanted unit one is: 1 if one is left out or not known, 0 if they measure other things."""
+    mine, theirs = (None, None) if unit == wanted else (read_unit(unit), read_unit(wanted))
+    if mine is None or theirs is None:
+        return Fraction(1)
+    return mine.size / theirs.size if mine.kinds == theirs.kinds else Fraction(0)
+
+
+def _certainly_differ(answer: str, expected: str, expects_number: bool) -> bool:
+    """Say whether two formulas differ by what is in them, also where math-verify would read over it."""
+    if len(answer) > _LONGEST_FORMULA or _TWO_NUMBERS.search(answer):
+        return True
+    if expects_number and not any(character.isdigit() or character in "\\ei" for character in answer):
+        return True
+    if _VARIABLE.fullmatch(expected) and expected not in "ei":
+        return _VARIABLE.fullmatch(answer) is not None or read_quantity(answer) is not None
+    if _INDEFINITE.search(answer) and not _INDEFINITE.search(expected):
+        return True
+    return _differ_in_case(answer, expected)
+
+
+def _differ_in_case(answer: str, expected: str) -> bool:
+    """Say whether a variable is large in one formula and small in the other, which is the same to math-verify."""
+    mine, theirs = (set(_VARIABLE.findall(text)) for text in (answer, expected))
+    return any(letter.swapcase() in theirs - mine for letter in mine - theirs)
 
 
 def _without_unit(text: str) -> tuple[str, str]:

@@ -31,11 +31,13 @@ _FORMULA = re.compile(
     r"(?: ?\\right ?[\])])?)",
     re.DOTALL,
 )
+_IS = re.compile(r"\b(?:is|are)\s")
 _JOINING_FORMULAS = re.compile(r"\s*(?:,|,?\s*(?:and|or))\s*")
 _DENIED = re.compile(r"\s*not\b", re.IGNORECASE)
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
-_PROSE = re.compile(r"(?!d[a-z]$)[^\W\d_]{2,}")
-"""A word that is no part of a formula, as the dx of an integral is."""
+_SHORT_WORDS = "rs is of to in so we it at by as an be he if no on up us my do go"
+_PROSE = re.compile(rf"(?!and$|[A-Z]+$)[^\W\d_]{{3,}}|(?i:{_SHORT_WORDS.replace(' ', '|')})")
+"""A word that is no part of an answer, as names of variables and what joins two answers are."""
 _EMPHASIS = " \t*_`"
 _LONGEST = 20_000
 """Characters at the end of a response in which its answer is looked for, where no box or marker shows it."""
@@ -116,10 +118,8 @@ def _after_marker(text: str) -> str | None:
 
 
 def _after_phrase(text: str) -> str | None:
-    last = None
-    for last in _PHRASE.finditer(text):
-        pass
-    return None if last is None else text[last.end() :].lstrip(_EMPHASIS + "\n:=")
+    phrases = list(_PHRASE.finditer(text))
+    return text[phrases[-1].end() :].lstrip(_EMPHASIS + "\n:=") if phrases else None
 
 
 def _clause(text: str) -> str:
@@ -139,13 +139,14 @@ def _of_clause(clause: str, first: bool) -> tuple[str, ...]:
 
 
 def _at_the_end(response: str) -> tuple[str, ...]:
-    """Return the last line, its first clause, and the last expression, which may be in a line before."""
+    """Return the last line, its first clause, what it says is, and the last expression, maybe of a line before."""
     lines = [line.strip(_EMPHASIS)[-_LONGEST_CLAUSE:] for line in response.splitlines()]
     lines = [line for line in lines if line]
     if not lines:
         return ()
     found = next((answer for line in reversed(lines) if (answer := _mathematics(line, first=False))), None)
-    return (lines[-1], _clause(lines[-1]), *([] if found is None else [found]))
+    clause = _clause(lines[-1])
+    return (lines[-1], clause, _IS.split(clause)[-1], *([] if found is None else [found]))
 
 
 def _mathematics(clause: str, first: bool) -> str | None:

@@ -25,7 +25,7 @@ class NeedsAlgebraError(Exception):
 
 @dataclass(frozen=True)
 class Judge:
-    r"""Compares answers, in a process of its own: it may take long, and any amount of memory.
+    r"""Compares answers; a task for worker processes, as algebra may take long, and any amount of memory.
 
     Args:
         float_rounding: Decimals up to which numbers agree of which one is written with decimals.
@@ -48,7 +48,7 @@ class Judge:
 
     def __call__(self, item: tuple[Sequence[str], Sequence[str]] | str) -> float:
         """Return 1 where an answer is one of the references, or where a reference can be read."""
-        return float(is_readable(item, _by_math_verify) if isinstance(item, str) else self.is_right(*item))
+        return float(is_readable(item) if isinstance(item, str) else self.is_right(*item))
 
     def is_right(self, answer: Sequence[str], references: Sequence[str]) -> bool:
         """Say whether an answer, as :func:`read_answer` gives it, is one of the references."""
@@ -142,7 +142,11 @@ def is_readable_cheaply(reference: str) -> bool | None:
         return None
 
 
-def is_readable(reference: str, algebra: Algebra) -> bool:
+def _by_math_verify(formula: str, _: str) -> bool:
+    return bool(parse_formula(formula))
+
+
+def is_readable(reference: str, algebra: Algebra = _by_math_verify) -> bool:
     """Say whether a reference can be read; ``algebra`` says of a formula whether it is one."""
     expected, shape, quantity = read_expected(reference)
     if not expected:
@@ -153,9 +157,6 @@ def is_readable(reference: str, algebra: Algebra) -> bool:
 def _all_readable(shape: Shape, algebra: Algebra) -> bool:
     if shape.kind != "one":
         return all(_all_readable(part, algebra) for part in shape.parts)
-    known = read_quantity(shape.text) is not None or read_words(shape.text) is not None
-    return known or algebra(shape.text, shape.text)
-
-
-def _by_math_verify(formula: str, _: str) -> bool:
-    return bool(parse_formula(formula))
+    text = shape.text
+    is_letter = len(text) == 1 and text.isalpha()
+    return is_letter or read_quantity(text) is not None or read_words(text) is not None or algebra(text, text)

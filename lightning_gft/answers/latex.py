@@ -5,68 +5,19 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from lightning_gft.answers.typography import spell_out_fractions
+from lightning_gft.answers.typography import spell_out_fractions, spell_out_powers
 
 _INVISIBLE = re.compile("[\u0000-\u0008\u000e-\u001f\u007f\u00ad\u200b-\u200f\u2060\ufeff\ud800-\udfff]")
+_SIGNS = r"""
+    × \times; · \cdot; ⋅ \cdot; ∙ \cdot; ÷ /; ± \pm; ∓ \mp; ≤ \leq; ≥ \geq; ≠ \neq; ≈ \approx; ∞ \infty; ∪ \cup; ∩ \cap
+    ∈ \in; ∅ \emptyset; ℝ \mathbb{R}; ∠ \angle; √ \sqrt; ° ^\circ
+    α \alpha; β \beta; γ \gamma; δ \delta; ε \epsilon; θ \theta; λ \lambda; μ \mu; π \pi; ρ \rho; σ \sigma; τ \tau
+    φ \phi; ω \omega; Δ \Delta; Σ \Sigma; Ω \Omega
+"""  # noqa: RUF001
 _CHARACTERS = {
     **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\uff0d"), "-"),
-    **{
-        ord(character): command + " "
-        for character, command in zip(
-            "×·⋅∙÷±∓≤≥≠≈∞∪∩∈∅ℝ∠",
-            [
-                r"\times",
-                r"\cdot",
-                r"\cdot",
-                r"\cdot",
-                "/",
-                r"\pm",
-                r"\mp",
-                r"\leq",
-                r"\geq",
-                r"\neq",
-                r"\approx",
-                r"\infty",
-                r"\cup",
-                r"\cap",
-                r"\in",
-                r"\emptyset",
-                r"\mathbb{R}",
-                r"\angle",
-            ],
-            strict=True,
-        )
-    },
-    **{
-        ord(character): rf"\{name} "
-        for character, name in zip(
-            "αβγδεθλμπρστφωΔΣΩ",
-            [
-                "alpha",
-                "beta",
-                "gamma",
-                "delta",
-                "epsilon",
-                "theta",
-                "lambda",
-                "mu",
-                "pi",
-                "rho",
-                "sigma",
-                "tau",
-                "phi",
-                "omega",
-                "Delta",
-                "Sigma",
-                "Omega",
-            ],
-            strict=True,
-        )
-    },
-    **{ord(character): f"^{{{digit}}}" for digit, character in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
-    ord("°"): r"^\circ ",
-    ord("√"): r"\sqrt ",
-    ord("₂"): "_2",
+    **{ord(sign): command + " " for sign, command in map(str.split, _SIGNS.replace("\n", ";").strip("; ").split(";"))},
+    **{ord(digit): f"_{number}" for number, digit in enumerate("₀₁₂₃₄₅₆₇₈₉")},
 }
 _SPELLINGS = {
     **dict.fromkeys(["dfrac", "tfrac", "cfrac"], r"\frac"),
@@ -89,6 +40,7 @@ _SPELLINGS = {
 }
 _FONTS = "text(?:bf|it|rm|sf|tt|sc|normal|up)?|math(?:rm|bf|it|sf|tt|cal|normal)|mbox|hbox|emph|underline|boldsymbol|bm"
 _FONT = re.compile(rf"\\(?:{_FONTS})\*?\s*(?=\{{)")
+_UNSEEN = re.compile(r"\\(?:[hv]?phantom|hspace|vspace|label|tag)\*?\{[^{}]*\}")
 _TEXT = re.compile(r"\\text\{([^{}]*)\}")
 _COMMAND = re.compile(r"\\([a-zA-Z]+|.)", re.DOTALL)
 _PYTHON_POWER = re.compile(r"(?<=[\w)}\]]) ?\*\* ?(?=[\w({\\-])")
@@ -120,7 +72,7 @@ def tidy(text: str) -> str:
     """
     text = _ascii(_INVISIBLE.sub("", text)).replace("{,}", ",").replace("\\$", "").replace("$", "")
     if "\\" in text:
-        text = _FONT.sub(r"\\text", text)
+        text = _FONT.sub(r"\\text", _UNSEEN.sub("", text))
         text = _COMMAND.sub(lambda match: _SPELLINGS.get(match[1], match[0]), text)
     if "*" in text:
         text = _STARS.sub("", _PYTHON_POWER.sub("^", text))
@@ -130,7 +82,9 @@ def tidy(text: str) -> str:
     if "sqrt" in text:
         text = _ROOT_OF_GROUP.sub(r"\\sqrt{\1}", _ROOT.sub(r"\\sqrt ", text))
     text = _WORD.sub(lambda match: _WORDS[match[0]], text)
-    return _without_braces(_SPACE.sub(" ", text).lstrip(_BEFORE).rstrip(_AFTER))
+    text = _SPACE.sub(" ", text).lstrip(_BEFORE).rstrip(_AFTER)
+    text = text.removeprefix(r"\approx ").lstrip("= ").rstrip("= ")
+    return _without_braces(text)
 
 
 def unwrapped(text: str) -> str:
@@ -146,7 +100,7 @@ def unwrapped(text: str) -> str:
 def _ascii(text: str) -> str:
     if text.isascii():
         return text
-    text = spell_out_fractions(text).translate(_CHARACTERS)
+    text = spell_out_powers(spell_out_fractions(text)).translate(_CHARACTERS)
     if text.isascii():
         return text
     digits = (str(unicodedata.decimal(character, character)) for character in text)

@@ -11,13 +11,26 @@ from lightning_gft.answers.numbers import read_quantity
 
 Kind = Literal["one", "list", "set", "tuple", "interval", "union", "matrix", "ratio"]
 
+_ENVIRONMENT = r"\{(?:[pbvBV]?matrix|array)\}"
 _MATRIX = re.compile(
-    r"[(\[]? ?\\begin\{(?:[pbvBV]?matrix|array)\}(?:\{[clr| ]*\})?(?P<rows>.*)\\end\{(?:[pbvBV]?matrix|array)\} ?[)\]]?",
-    re.DOTALL,
+    rf"[(\[]? ?\\begin{_ENVIRONMENT}(?:\{{[clr| ]*\}})?(?P<rows>.*)\\end{_ENVIRONMENT} ?[)\]]?", re.DOTALL
 )
 _MEMBER = re.compile(r"[A-Za-z](?:_\w)? ?\\in ?(?![a-zA-Z])")
-_NAME = r"(?:[A-Za-z]'?(?:_(?:\w|\{\w+\}))?(?:\([a-z]\))?|\\(?:vec|overrightarrow) ?(?:\{[A-Za-z]+\}|[A-Za-z])|\\(?!frac)[a-z]+)"
+_CONDITION = re.compile(
+    r"\\\{ ?(?P<name>[a-z]) ?(?:\\in ?\\mathbb\{R\} ?)?(?:\\mid(?![a-z])|[|:]) ?"
+    r"(?P<condition>(?P=name) .+|.+ (?P=name).*)\\\}"
+)
+_BOUNDS = re.compile(
+    r"(?:(?P<left>[^<>=,]+?) ?(?P<from><|>|\\leq|\\geq) ?)?(?P<name>[A-Za-z]) ?"
+    r"(?:(?P<to><|>|\\leq|\\geq) ?(?P<right>[^<>=,]+))?"
+)
+_NAME = (
+    r"(?:[A-Za-z]'?(?:_(?:\w|\{\w+\}))?(?:\([a-z]\))?"
+    r"|\\(?:vec|overrightarrow) ?(?:\{[A-Za-z]+\}|[A-Za-z])|\\(?!frac)[a-z]+)"
+)
 _NAMED = re.compile(rf"(?P<name>{_NAME}|\\angle [A-Z]+|[A-Z]+) ?(?:=|\\approx) ?(?P<value>.+)", re.DOTALL)
+_NAME_OF_SIDE = re.compile(r"(?<![\\a-z])[a-zA-Z](?![a-zA-Z])")
+_OR = re.compile(r" or |\\text\{ ?or ?\}|\\lor |\\vee ")
 _RATIO = re.compile(r"[0-9]+(?:\.[0-9]+)?(?: ?: ?[0-9]+(?:\.[0-9]+)?)+")
 _JOINING = re.compile(r"(?:,? ?\\text\{ ?(?:and|or) ?\}|,? (?:and|or) (?:(?:maybe|perhaps|possibly|also) )?)")
 _THOUSANDS = re.compile(r"(?<![0-9])([0-9]{1,3}),(?=[0-9]{3}(?![0-9]))")
@@ -53,14 +66,36 @@ def read_shape(text: str, depth: int = 0) -> Shape:
         return _matrix(text, match["rows"], depth)
     if member := _MEMBER.match(text):
         return read_shape(text[member.end() :], depth + 1)
+    if condition := _CONDITION.fullmatch(text):
+        return read_shape(condition["condition"], depth + 1)
+    if bounds := _BOUNDS.fullmatch(text):
+        return _between(text, bounds, depth)
     if (bracketed := _bracketed(text, depth)) is not None:
         return bracketed
     if read_quantity(text) is not None:
         return Shape("one", text)
-    for kind, pieces in (("union", _split(text, r"\cup")), ("list", _items(text))):
+    several: tuple[tuple[Kind, list[str]], ...] = (("union", _split(text, r"\cup")), ("list", _items(text)))
+    for kind, pieces in several:
         if len(pieces) > 1:
-            return _together(kind, text, [read_shape(piece, depth + 1) for piece in pieces])  # type: ignore[arg-type]
+            return _together(kind, text, [read_shape(piece, depth + 1) for piece in pieces])
     return _single(text, depth)
+
+
+def _between(text: str, bounds: re.Match[str], depth: int) -> Shape:
+    r"""Return the interval of ``1 < x \leq 2`` or ``x > 3``."""
+    sides = [bounds[group] for group in ("left", "from", "to", "right")]
+    if sides == [None] * 4 or any(_NAME_OF_SIDE.search(side or "") for side in (sides[0], sides[3])):
+        return _single(text, depth)
+    left, first, second, right = sides
+    ascending = {mark for mark in (first, second) if mark} <= {"<", r"\leq"}
+    if not ascending:
+        if {mark for mark in (first, second) if mark} & {"<", r"\leq"}:
+            return _single(text, depth)
+        left, first, second, right = right, second, first, left
+    low, high = read_shape(left or r"-\infty", depth + 1), read_shape(right or r"\infty", depth + 1)
+    closed = (r"\leq", r"\geq")
+    ends = ("[" if first in closed else "(") + ("]" if second in closed else ")")
+    return Shape("interval", text, (low, high), ends, bounds["name"])
 
 
 def _single(text: str, depth: int) -> Shape:
@@ -79,14 +114,17 @@ def _single(text: str, depth: int) -> Shape:
 
 
 def _together(kind: Kind, text: str, parts: list[Shape]) -> Shape:
-    """Return a list whose parts have no names where all are the same: "x = 1 or x = 2"."""
+    """Return a list whose parts have no names where all have the same: "x = 1 or x = 2"."""
+    if kind == "list" and _OR.search(text) and all(part.kind == "interval" and part.name for part in parts):
+        kind = "union"
     names = {part.name for part in parts}
-    if kind == "list" and len(names) == 1:
+    if len(names) == 1:
         parts = [Shape(part.kind, part.text, part.parts, part.ends) for part in parts]
     return Shape(kind, text, tuple(parts))
 
 
 def _bracketed(text: str, depth: int) -> Shape | None:
+    text = _without_repeated(text)
     while True:
         opening = next((mark for mark in _DELIMITERS if text.startswith(mark)), None)
         if opening is None:
@@ -110,7 +148,15 @@ def _bracketed(text: str, depth: int) -> Shape | None:
             return read_shape(text, depth + 1)
     parts = tuple(read_shape(piece, depth + 1) for piece in pieces)
     square = "[" in opening or "]" in close
-    return Shape("interval" if square and len(parts) == 2 else "tuple", text, parts, opening[-1] + close[-1])
+    ends = opening + close if opening in "([" else "()"
+    return Shape("interval" if square and len(parts) == 2 else "tuple", text, parts, ends)
+
+
+def _without_repeated(text: str) -> str:
+    """Return ``(((x)))`` with one bracket, and everything else as it is."""
+    repeated = min(len(text) - len(text.lstrip("(")), len(text) - len(text.rstrip(")"))) - 1
+    inner = text[repeated:-repeated] if repeated > 0 else ""
+    return inner if inner and closing(inner, 0) == len(inner) - 1 else text
 
 
 def _set(text: str, inside: str, pieces: list[str], depth: int) -> Shape | None:

@@ -86,7 +86,7 @@ def plain(text: str) -> str:
         text = spell_out_fractions(text)
     text = text.translate(_DECORATION)
     if not text.isascii():
-        text = _SUPERSCRIPT.sub(lambda match: "^" + match[0].translate(_SUPERSCRIPTS), text)
+        text = spell_out_powers(text)
     if "\\" in text:
         text = _DEGREES.sub("°", text)
         text = _WRAPPED.sub(r" \1", text)
@@ -112,6 +112,16 @@ def spell_out_fractions(text: str) -> str:
         '3 1/2'
     """
     return _VULGAR.sub(_spelled_out, text)
+
+
+def spell_out_powers(text: str) -> str:
+    """Return a text with superscripts as ``^{12}``.
+
+    Example:
+        >>> spell_out_powers("x\u00b9\u00b2")
+        'x^{12}'
+    """
+    return _SUPERSCRIPT.sub(lambda match: f"^{{{match[0].translate(_SUPERSCRIPTS)}}}", text)
 
 
 def _spelled_out(match: re.Match[str]) -> str:

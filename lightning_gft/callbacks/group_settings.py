@@ -72,6 +72,7 @@ def _sampler_settings(module: GFTLitModule) -> dict[str, str]:
             for name, source in sampler.sources.items()
         },
         **{f"reward `{name}`": describe(reward) for name, reward in sampler.rewards.items()},
+        "total": describe(sampler.total),
         "advantage": describe(sampler.advantage),
     }
 

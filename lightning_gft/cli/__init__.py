@@ -1,4 +1,4 @@
-"""The command line: ``lightning-gft fit | validate | test | predict | export``."""
+"""The command line: ``lightning-gft fit | validate | test | predict | export | inspect | rescore``."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -30,7 +30,7 @@ from lightning_gft.cli.summary import print_figures, print_kept, print_measured
 from lightning_gft.cli.trainer import GFTTrainer
 from lightning_gft.module import GFTLitModule
 
-_WITHOUT_WEIGHTS = ("inspect",)
+_WITHOUT_WEIGHTS = ("inspect", "rescore")
 _WITHOUT_A_RUN = ("export", *_WITHOUT_WEIGHTS)
 _ON_ANY_MACHINE = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto", "precision": "32-true"}
 """What a configuration for a cluster is looked at with, on a machine without GPUs too."""
@@ -81,7 +81,7 @@ class GFTCLI(LightningCLI):
         skipped["validate"].add("verbose")
         skipped["test"].add("verbose")
         skipped["predict"].add("return_predictions")
-        return {**skipped, "export": {"model", "datamodule"}, "inspect": {"model", "datamodule"}}
+        return {**skipped, **{name: {"model", "datamodule"} for name in _WITHOUT_A_RUN}}
 
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

@@ -8,20 +8,26 @@ from pathlib import Path
 from typing import cast
 
 from lightning.pytorch import Callback, LightningDataModule, Trainer
+from rich.console import Console
+from rich.progress import Progress
 
 from lightning_gft.callbacks import StageSchedule
-from lightning_gft.checks import check_count, check_kind
+from lightning_gft.checks import check_count, check_kind, check_number
 from lightning_gft.cli.inspecting import print_report
+from lightning_gft.cli.rescoring import print_changes
+from lightning_gft.cli.texts import short
 from lightning_gft.data import PromptDataModule
 from lightning_gft.errors import GFTValueError
 from lightning_gft.export import check_target, export_policy
 from lightning_gft.inspection import inspect_data
 from lightning_gft.module import GFTLitModule
 from lightning_gft.policy import Dtype
+from lightning_gft.rescoring import rescore_folder
+from lightning_gft.training import PartsLife
 
 
 class GFTTrainer(Trainer):
-    """Lightning's trainer, which also exports, and looks at data."""
+    """Lightning's trainer, which also exports, looks at data, and scores stored groups."""
 
     def export(
         self,
@@ -77,6 +83,49 @@ class GFTTrainer(Trainer):
             print(f"Report: {path}")
         if report.problems:
             sys.exit(1)
+
+    def rescore(
+        self,
+        model: GFTLitModule,
+        groups: str,
+        output: str,
+        show: int = 3,
+        tolerance: float = 1e-6,
+        datamodule: LightningDataModule | None = None,
+    ) -> None:
+        """Score stored groups by the rewards of the configuration, without drawing or loading anything.
+
+        The same command resumes where it was interrupted.
+
+        Args:
+            model: The module whose sampler has the rewards, their total and the advantage.
+            groups: Folder of groups, as predict writes it.
+            output: New folder for the same groups with their new rewards and advantages.
+            show: How many responses that are worth something else to print.
+            tolerance: Scores that differ by no more are the same.
+            datamodule: Is not looked at.
+
+        Raises:
+            ValueError: If a folder holds something else, or the data of a group are unfit for a reward.
+        """
+        check_count("show", show, least=0)
+        check_number("tolerance", tolerance, least=0)
+        parts, life = model.sampler.scorers(), PartsLife()
+        try:
+            life.begin(parts, model.device)
+            with Progress(console=Console(stderr=True), transient=True) as progress:
+                task = progress.add_task("Scoring")
+
+                def tell(done: int, of: int) -> None:
+                    progress.update(task, completed=done, total=of)
+
+                changes = rescore_folder(model.sampler, Path(groups), Path(output), tolerance, tell)
+            print_changes(changes, show)
+            for name, value in life.figures(parts).items():
+                print(f"{name}: {short(float(value))}")
+        finally:
+            life.end()
+        print(f"Groups: {output}")
 
 
 def plan_stages(trainer: Trainer, model: GFTLitModule) -> None:

@@ -179,7 +179,8 @@ class Columns:
         used = {source, self.answer_column, *self.demonstration_columns.values()}
         variables = read_variables({name: cell for name, cell in row.items() if name not in used})
         stored = row if isinstance(row, StoredRow) and self.reads_demonstrations else None
-        return TextExample(prompt, reference, demonstrations, row, number, variables, +left_out, stored)
+        # The row alone: what was kept of the group is freed when its responses are encoded.
+        return TextExample(prompt, reference, demonstrations, dict(row), number, variables, +left_out, stored)
 
     def _reference(self, row: Row, last: list[Answer]) -> Any:
         if self.answer_column is None:

@@ -41,8 +41,8 @@ class PromptLoader(DataLoader[Example]):
         Nothing is taken from the iterator, and no random number is drawn. An order that cannot be gone through a
         second time, as a ``RandomSampler``'s, gives none.
         """
-        batches: Any = self.batch_sampler  # torch's, or Lightning's around it in prediction
-        order = getattr(batches, "sampler", None)
+        batches: Any = self.batch_sampler
+        order = self._order
         if not isinstance(order, DistributedSampler | SequentialSampler):
             return []
         epoch, handed_out = self._position
@@ -52,12 +52,17 @@ class PromptLoader(DataLoader[Example]):
 
     def __iter__(self) -> Iterator[PromptBatch]:  # type: ignore[override]  # a generator is all that is asked of it
         # Lightning asks for the iterator before it sets the epoch of the sampler. A generator looks when it is used.
-        epoch = getattr(self.sampler, "epoch", None)
+        epoch = getattr(self._order, "epoch", None)
         skipped = self._skip(epoch)
         for number, batch in enumerate(super().__iter__(), start=1):
             if number > skipped:
                 self._position = (epoch, number)
                 yield batch if self.encoder is None else replace(batch, encoder=self.encoder)
+
+    @property
+    def _order(self) -> Any:
+        """The sampler of rows; in prediction it is within Lightning's, and ``self.sampler`` is another."""
+        return getattr(self.batch_sampler, "sampler", None)
 
     def _skip(self, epoch: int | None) -> int:
         """Return how many batches of an epoch have been handed out in an earlier run."""

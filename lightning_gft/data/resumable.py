@@ -31,11 +31,11 @@ class ResumableDataLoader(PromptLoader):
     def state_dict(self) -> dict[str, Any]:
         """Return the sampler's epoch, how many of its batches were handed out, and what makes them what they are."""
         epoch, batches = self._position
-        return {"epoch": epoch, "batches": batches, "order": self._order()}
+        return {"epoch": epoch, "batches": batches, "order": self._identity()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Let the next pass over the same epoch begin where the saved one was."""
-        there, here = state_dict["order"], self._order()
+        there, here = state_dict["order"], self._identity()
         if there != here and 0 < state_dict["batches"] < there["batches_an_epoch"]:
             differences = [
                 f"{name} was {there.get(name)} and is {here[name]}" for name in here if there.get(name) != here[name]
@@ -47,7 +47,7 @@ class ResumableDataLoader(PromptLoader):
             )
         self._position = self._resume_from = (state_dict["epoch"], state_dict["batches"])
 
-    def _order(self) -> dict[str, int]:
+    def _identity(self) -> dict[str, int]:
         sampler: Any = self.sampler
         return {
             "rows": len(cast(Sized, self.dataset)),

@@ -12,6 +12,7 @@ from lightning_gft.checks import check_count, shorten
 from lightning_gft.data.columns import Columns, Row
 from lightning_gft.data.datamodule import PromptDataModule, Split, data_name
 from lightning_gft.data.examples import ExampleEncoder, LengthLimits, Overlong
+from lightning_gft.data.filters import RowFilter
 from lightning_gft.data.tokenization import PromptEncoder
 from lightning_gft.errors import GFTTypeError, GFTValueError
 from lightning_gft.extras import require
@@ -58,6 +59,7 @@ class ReasoningGymDataModule(PromptDataModule):
         shuffle: Whether to shuffle the training rows anew every epoch; false where levels shall rise.
         seed: What questions and order are drawn from.
         num_workers: Workers of a rank that prepare batches; 0 prepares them in the rank itself.
+        keep: Says which of the training rows are used, such as :class:`~lightning_gft.PassRateFilter`; null uses all.
 
     Raises:
         ModuleNotFoundError: If reasoning-gym is not installed.
@@ -92,6 +94,7 @@ class ReasoningGymDataModule(PromptDataModule):
         shuffle: bool = True,
         seed: int = 0,
         num_workers: int = 0,
+        keep: RowFilter | None = None,
     ) -> None:
         require("reasoning_gym", setting="ReasoningGymDataModule", extra="gym")
         super().__init__(
@@ -100,6 +103,7 @@ class ReasoningGymDataModule(PromptDataModule):
             shuffle=shuffle,
             seed=seed,
             num_workers=num_workers,
+            keep=keep,
         )
         self.sizes: dict[Split, int] = {
             "val": check_count("val_size", val_size, least=0),

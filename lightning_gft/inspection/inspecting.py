@@ -87,9 +87,9 @@ def _look_at_parts(data: PromptDataModule, module: Inspected, report: DataReport
     try:
         # Sources stay as they are: one may start a server, or load a teacher's weights.
         named = {
-            f"{stage}/{name}" if stage else name: reward
+            f"{stage}/{prefix}" if stage else prefix: part
             for stage, (_, sampler, _) in module.stages.all().items()
-            for name, reward in sampler.rewards.items()
+            for prefix, part in sampler.scorers().items()
         }
         with problems.collecting():
             life.begin(named, torch.device("cpu"))

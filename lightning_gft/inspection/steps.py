@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import chain
 
 from lightning_gft.data import Example, PromptDataModule
 from lightning_gft.inspection.report import StepReport
@@ -44,7 +45,8 @@ def _responses(sampler: GroupSampler, example: Example) -> list[int]:
     lengths: list[int] = []
     for source in sampler.sources.values():
         own = source.longest_response()
-        given = [len(answer.token_ids) for answer in example.demonstrations.get(source.source.name.lower(), [])]
+        answers = example.demonstrations.get(source.source.name.lower()) or chain(*example.stored.values())
+        given = [len(answer.token_ids) for answer in answers]
         lengths += [own] * source.num_responses if own else sorted(given, reverse=True)[: source.num_responses]
     return lengths
 

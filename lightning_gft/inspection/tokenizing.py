@@ -43,10 +43,7 @@ def tokenize_data_set(
             return report
         examples, dropped = _within_limits(encoder, whole, report, where, problems)
         report.prompts = Lengths.of([len(example.prompt_ids) for example in whole])
-        for role in whole[0].demonstrations:
-            lengths = [len(answer.token_ids) for example in whole for answer in example.demonstrations[role]]
-            if lengths:
-                report.demonstrations[role] = Lengths.of(lengths)
+        report.demonstrations = _lengths(whole)
         _count_left_out(report, whole)
         report.used = len(examples)
         report.repeated = _repeated(examples)
@@ -135,6 +132,15 @@ def _within_limits(
             if example is not None:
                 examples.append(example)
     return examples, dropped
+
+
+def _lengths(whole: Sequence[Example]) -> dict[str, Lengths]:
+    lengths = {
+        role: [len(r.token_ids) for row in whole for r in row.demonstrations[role]] for role in whole[0].demonstrations
+    }
+    for source in whole[0].stored:
+        lengths[f"stored {source}"] = [len(r.token_ids) for row in whole for r in row.stored.get(source, [])]
+    return {name: Lengths.of(of_name) for name, of_name in lengths.items() if of_name}
 
 
 def _count_left_out(report: DataSetReport, whole: Sequence[Example]) -> None:

@@ -40,7 +40,7 @@ class Failed:
         message: What happened, and where.
 
     Example:
-        >>> Failed("timeout", "took longer than seconds=5, and its process was killed").kind
+        >>> Failed("timeout", "took longer than 5 s, and its process was killed").kind
         'timeout'
     """
 

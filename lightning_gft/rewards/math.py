@@ -110,7 +110,7 @@ class MathAccuracyReward(JudgedReward):
 
     def _read(self, texts: Sequence[str]) -> None:
         unread = [text for text in texts if text not in self._readable]
-        verdicts = self.pool.map(unread)
+        verdicts = self.pool.map(unread) if unread else []
         self._readable.update(zip(unread, (v if isinstance(v, Failed) else bool(v) for v in verdicts), strict=True))
 
 

@@ -18,8 +18,11 @@ from lightning_gft.rewards.workers.round import START_SECONDS, Attended, Round
 
 __all__ = ["Failed", "WorkerPool"]
 
-_ALWAYS = {"OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
-"""numpy starts other threads when it is imported, which cannot be forked. A set has the same order in every worker."""
+_ALWAYS = {
+    "OPENBLAS_NUM_THREADS": "1",  # numpy would start threads when it is imported, which cannot be forked
+    "PYTHONHASHSEED": "0",  # a set has the same order in every worker
+    "PYTHONUNBUFFERED": "1",  # what a task prints is there when its worker is killed
+}
 _BESIDE_OTHERS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -63,6 +64,17 @@ class WeightedSum(RewardTotal):
         return total
 
 
+@dataclass(frozen=True)
+class Gates:
+    """Which rewards hold back which, as checkpoints and stored groups tell it.
+
+    Args:
+        of: The gates of each reward that has any.
+    """
+
+    of: dict[str, list[str]]
+
+
 class GatedSum(WeightedSum):
     """The weighted sum, in which a reward counts only where others, its gates, score enough; else it counts 0.
 
@@ -90,6 +102,7 @@ class GatedSum(WeightedSum):
 
     def __init__(self, gates: dict[str, str | list[str]], at_least: float = 1.0) -> None:
         self.gates = _read_gates(gates)
+        self.told = Gates(self.gates)
         self.at_least = check_number("at_least", at_least, of=type(self).__name__)
         _check_acyclic(self.gates)
         self.reset()

@@ -12,6 +12,7 @@ from lightning_gft.advantages import AdvantageEstimator, GroupNormalizedAdvantag
 from lightning_gft.checks import check_count, check_kind
 from lightning_gft.data.errors import naming
 from lightning_gft.errors import GFTTypeError, GFTValueError
+from lightning_gft.parts import Part
 from lightning_gft.rewards import Reward, RewardTotal, WeightedSum, as_rewards, response_facts, score_responses
 from lightning_gft.sampler.grouping import build_groups
 from lightning_gft.sampler.rounds import Round, Row, size_of_round
@@ -170,6 +171,11 @@ class GroupSampler:
             differing |= rounds[-1].differing()
             tried += len(chosen)
         return self._build(rounds, prompts, policy, differing, tried)
+
+    def scorers(self) -> dict[str, Part]:
+        """Return the parts that :meth:`score` and the advantage take, by the prefix of their figures' names."""
+        rewards = {f"rewards/{name}": reward for name, reward in self.rewards.items()}
+        return {**rewards, "total": self.total, "advantage": self.advantage}
 
     def reads_special_tokens(self) -> bool:
         """Return whether a reward wants texts with special tokens, which :meth:`score` must be given then."""

@@ -40,10 +40,22 @@ def write_shard(
         TypeError: If the data holds a value that cannot be kept.
         OSError: If the disk does not take it; then nothing is left behind.
     """
+    path = shard_path(folder, groups[0].step if step is None else step, rank)
+    write_groups(path, groups, info)
+    return path
+
+
+def write_groups(path: Path, groups: Sequence[StoredGroup], info: StoredInfo) -> None:
+    """Write groups as the shard of a path; see :func:`write_shard`.
+
+    Args:
+        path: Its folder is made if it does not exist.
+        groups: At least one.
+        info: See :func:`write_shard`.
+    """
     from pyarrow import parquet  # seldom needed, where all callbacks are imported
 
-    folder.mkdir(parents=True, exist_ok=True)
-    path = shard_path(folder, groups[0].step if step is None else step, rank)
+    path.parent.mkdir(parents=True, exist_ok=True)
     table = to_table(groups, info)
     unfinished = path.with_name(f".{path.name}-{os.getpid()}")
     try:
@@ -54,8 +66,7 @@ def write_shard(
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
-    _settle(folder)
-    return path
+    _settle(path.parent)
 
 
 def written_steps(folder: Path, rank: int = 0) -> set[int]:

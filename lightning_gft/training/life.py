@@ -32,10 +32,8 @@ def parts_of(sampler: GroupSampler, loss: GroupLoss, engine: RolloutEngine | Non
     """
     return {
         "": loss,
-        **{f"rewards/{name}": reward for name, reward in sampler.rewards.items()},
+        **sampler.scorers(),
         **{f"sources/{name}": source for name, source in sampler.sources.items()},
-        "total": sampler.total,
-        "advantage": sampler.advantage,
         **({} if engine is None else {"engine": engine}),
     }
 

@@ -14,7 +14,8 @@ from lightning_gft.types import PromptBatch
 def prepare_ahead(module: Any, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
     """Let the sources of a module prepare for a batch, and for as many later ones of this rank as they want.
 
-    Batches that the run will not reach are left out. Dataloaders of others do not tell what comes next.
+    Batches that the run will not reach, or whose groups are on disk, are left out. Dataloaders of others do not tell
+    what comes next.
 
     Args:
         module: A :class:`~lightning_gft.GFTLitModule` in training or prediction.
@@ -28,7 +29,7 @@ def prepare_ahead(module: Any, batch: PromptBatch, batch_idx: int, dataloader_id
 
 
 def _upcoming(module: Any, wanted: int, batch_idx: int, dataloader_idx: int) -> list[PromptBatch]:
-    trainer = module.trainer
+    trainer, stored = module.trainer, set[int]()
     if trainer.state.fn == TrainerFn.FITTING:
         loader, batches = trainer.train_dataloader, trainer.num_training_batches
         left = math.ceil(min(module.updates.steps_left() / module.updates_per_batch, wanted + 1)) - 1
@@ -36,5 +37,7 @@ def _upcoming(module: Any, wanted: int, batch_idx: int, dataloader_idx: int) -> 
         loaders, batches = trainer.predict_dataloaders, trainer.num_predict_batches[dataloader_idx]
         loader = loaders[dataloader_idx] if isinstance(loaders, list) else loaders
         left = wanted
+        stored = {number for loader_idx, number in module.stored_batches if loader_idx == dataloader_idx}
     left = min(left, batches - batch_idx - 1)
-    return loader.upcoming(left) if isinstance(loader, PromptLoader) and left > 0 else []
+    upcoming = loader.upcoming(left) if isinstance(loader, PromptLoader) and left > 0 else []
+    return [prompts for number, prompts in enumerate(upcoming, start=batch_idx + 1) if number not in stored]

@@ -139,6 +139,15 @@ def test_other_splits_stay_whole_and_errors_name_rows_of_the_data(tmp_path: Path
     assert len(data.examples["val"][""]) == 6
 
 
+def test_stored_groups_are_filtered_by_themselves(folder: str, tokenizer: Any):
+    data = GroupDataModule(folder, keep=PassRateFilter(folder, "accuracy", unknown="drop"))
+    data.tokenizer = tokenizer
+    data.setup("fit")
+    examples = data.examples["train"][""]
+    assert [example.columns["level"] for example in examples] == [1, 2]
+    assert all(len(example.stored["self"]) == 4 for example in examples)
+
+
 def test_something_else_is_no_filter(tmp_path: Path, tokenizer: Any):
     with pytest.raises(TypeError, match=r"`keep`: expected a RowFilter, got 'groups'; give one such as PassRateFilter"):
         data_module(tmp_path, tokenizer, "groups")  # type: ignore[arg-type]

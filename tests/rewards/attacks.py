@@ -3,6 +3,8 @@
 import contextlib
 import ctypes
 import os
+import pickle
+import random
 import re
 import resource
 import signal
@@ -65,6 +67,15 @@ def writes_to_descriptors():
     return 1
 
 
+def answers_for_another():
+    """Send what looks like an answer on the connection, and give the answer proper after it."""
+    false = pickle.dumps(("result", 0, "false"))
+    for number in range(3, 64):
+        with contextlib.suppress(OSError):
+            os.write(number, len(false).to_bytes(8, "big") + false)
+    return 1
+
+
 def closes_streams():
     print("x" * 100_000)
     sys.stdout.close()
@@ -121,7 +132,7 @@ def leaves_its_session():
     hangs_in_c()
 
 
-def takes(mebibytes):
+def takes(mebibytes=1024):
     return len(bytearray(mebibytes * 2**20))
 
 
@@ -169,6 +180,21 @@ def digit_sum(item):
     if misdeed is not None:
         attack((misdeed,))
     return sum(map(int, filter(str.isdigit, response))) / 10
+
+
+def attacks_all(responses):
+    """Score by the number of responses that came together, where none of them does any harm."""
+    for response in responses:
+        if response in globals():
+            attack((response,))
+    return [float(len(responses))] * len(responses)
+
+
+def attacks_one(responses, level):
+    """Score a single response by a column, and by chance."""
+    attacks_all(responses)
+    (response,) = responses
+    return {"none": [None], "two": [1.0, 2.0]}.get(response, [random.random() + level[0]])
 
 
 class WithSetup:

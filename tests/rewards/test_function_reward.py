@@ -1,9 +1,6 @@
 import functools
 import math
-import os
 import pickle
-import random
-import re
 
 import numpy as np
 import pytest
@@ -11,6 +8,7 @@ import torch
 
 from lightning_gft import ExactMatchReward, ExpertSource, GroupSampler
 from lightning_gft.rewards import FunctionReward, Reward, RewardError, score_responses
+from tests.rewards.attacks import attacks_one
 
 BATCH = {"prompts": ["p", "q"], "responses": ["a", "bcd"], "references": ["x", None]}
 NOT_A_FUNCTION = 3
@@ -189,19 +187,6 @@ def test_the_base_is_abstract():
         Reward()
 
 
-def misbehaves(responses, level):
-    (response,) = responses
-    if response == "hangs":
-        re.match("(a+)+b", "a" * 40)
-    if response == "exits":
-        os._exit(3)
-    if response == "takes":
-        bytearray(2**30)
-    if response == "fails":
-        raise KeyError("boom")
-    return {"none": [None], "two": [1.0, 2.0]}.get(response, torch.tensor([random.random() + level[0]]))
-
-
 def score_within_limits(reward, *responses):
     batch = {"prompts": ["p"] * len(responses), "responses": responses, "references": [None] * len(responses)}
     return score_responses(
@@ -212,21 +197,21 @@ def score_within_limits(reward, *responses):
 
 
 def test_with_a_timeout_a_failure_costs_the_response_alone():
-    reward = FunctionReward(misbehaves, timeout=3, failed_score=-1, memory_mb=512)
+    reward = FunctionReward(attacks_one, timeout=3, failed_score=-1, memory_mb=512)
     reward.setup()
     try:
         with pytest.warns(UserWarning, match="failed_score=-1") as warned:
-            scores = score_within_limits(reward, "a", "hangs", "none", "exits", "takes", "a")
+            scores = score_within_limits(reward, "a", "hangs_in_c", "none", "exits", "takes", "a")
         assert [math.floor(score) for score in scores if not math.isnan(score)] == [0, -1, -1, -1, 50]
         assert math.isnan(scores[2])
         assert scores[5] - 50 == pytest.approx(scores[0], abs=1e-4), "draws follow from the response"
         assert len(warned) == 3
-        assert "FunctionReward took longer than seconds=3" in str(warned[0].message)
+        assert "FunctionReward took longer than 3 s" in str(warned[0].message)
         assert reward.compute() == {"timeouts": 1, "crashes": 1, "memory": 1, "errors": 0}
         reward.reset()
         assert reward.compute()["timeouts"] == 0
-        with pytest.raises(RewardError, match=r"(?s)raised KeyError in misbehaves, .*index 1.*response: 'fails'"):
-            score_within_limits(reward, "a", "fails")
+        with pytest.raises(RewardError, match=r"(?s)raised KeyError in raises, .*index 1.*response: 'raises'"):
+            score_within_limits(reward, "a", "raises")
         with pytest.raises(RewardError, match=r"(?s)returned \[1\.0, 2\.0\] for one response.*response: 'two'"):
             score_within_limits(reward, "two")
     finally:

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from tests.distributed.jobs import running, wait_for
+from tests.rewards.processes import wait_until
 
 BUSY = """
 import sys, threading
@@ -58,3 +59,29 @@ def test_no_process_is_left(tmp_path, end):
         status = job.wait()
         assert (status == 0) == (number is None), job.written()
         job.wait_until_gone()
+
+
+FORKED = """
+import os, sys, time
+from lightning_gft.rewards.pool import WorkerPool
+from tests.rewards.attacks import attack
+
+pool = WorkerPool(attack, seconds=600, workers=1)
+pool.map([1])
+child = os.fork()
+if child == 0:
+    time.sleep(600)
+with open(sys.argv[1], "w") as note:
+    note.write(str(child))
+pool.map([("hangs_in_c",)])
+"""
+
+
+def test_what_the_run_has_forked_keeps_no_worker(tmp_path):
+    script, note = tmp_path / "main.py", tmp_path / "pid"
+    script.write_text(FORKED)
+    with running([sys.executable, str(script), str(note)], tmp_path / "log") as job:
+        child = int(wait_for(note, job).read_text())
+        job.process.send_signal(signal.SIGKILL)
+        job.wait()
+        wait_until(lambda: job.pids() == [child], "workers outlived their run")

@@ -8,6 +8,10 @@ REWARDS = {
     "ExactMatchReward": {"marker": "A:", "strip": False, "ignore_case": True},
     "NumericReward": {"marker": "####", "tolerance": 0.001},
     "FormatReward": {"pattern": ".*", "full_match": False},
+    "RepetitionPenalty": {"ngram_size": 2, "max_penalty": -0.5},
+    "MultipleChoiceReward": {"choices_column": "choices", "marker": "A:"},
+    "HTTPReward": {"url": "http://localhost:1/score", "columns": ["level"], "api_key_env": "KEY", "timeout": 3},
+    "CodeExecutionReward": {"runs_model_code": True, "partial": True, "allow": ["files"]},
 }
 
 

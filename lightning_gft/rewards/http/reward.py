@@ -71,7 +71,7 @@ class HTTPReward(Reward):
         self.url = url
         self.columns = check_texts("columns", columns, of)
         self.batch_size = check_count("batch_size", batch_size, of=of)
-        self.concurrency = check_count("concurrency", concurrency, of=of)
+        self._concurrency = check_count("concurrency", concurrency, of=of)
         self.timeout = check_number("timeout", timeout, above=0, of=of)
         self.max_retries = check_count("max_retries", max_retries, least=0, of=of)
         self.api_key_env = api_key_env
@@ -121,7 +121,7 @@ class HTTPReward(Reward):
 
     def _ask_all(self, packed: Sequence[bytes], bodies: Sequence[dict[str, Any]]) -> list[list[float | None]]:
         stopped = threading.Event()
-        with ThreadPoolExecutor(self.concurrency) as threads:
+        with ThreadPoolExecutor(self._concurrency) as threads:
             asked = [threads.submit(self._endpoint.post, body, stopped) for body in packed]
             try:
                 answers = [each.result() for each in asked]

@@ -67,8 +67,10 @@ def _watch(worker: int, line: socket.socket, woken: socket.socket) -> int | None
 def _end_descendants(worker: int) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(worker, signal.SIGKILL)
-    with suppress(ChildProcessError):
+    with suppress(ChildProcessError):  # none is left
         while _LINUX:  # where orphans become children of this process, one generation after another
+            if os.waitpid(-1, os.WNOHANG)[0]:
+                continue
             for child in _children():
                 with suppress(ProcessLookupError):
                     os.kill(child, signal.SIGKILL)

@@ -7,7 +7,7 @@ import struct
 from typing import Any
 
 HEADER = struct.Struct("!Q")
-"""Goes before each message: its length in bytes."""
+"""A number that goes before a message, its length in bytes, and before an item, its place among the others."""
 MOST_BYTES = 256 * 2**20
 """Longest answer of a worker."""
 

@@ -65,7 +65,7 @@ class ForkServer:
                 pass_fds=numbers,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C is for the run, which ends its workers
-                env={**os.environ, "PYTHONHASHSEED": "0", **environment},  # sets have one order in all workers
+                env={**os.environ, **environment},
             )
         os.close(parent_pipe)
         self._our_end = our_end
@@ -149,6 +149,7 @@ class Worker:
 
         Raises:
             EOFError: If none is left and the process has ended.
+            ConnectionError: If something else than messages has come.
         """
         ended = self._read()
         messages = list(self._split())
@@ -187,7 +188,7 @@ class Worker:
         while len(self._incoming) >= HEADER.size:
             end = HEADER.size + HEADER.unpack_from(self._incoming)[0]
             if end > 2 * MOST_BYTES:
-                raise EOFError  # something else has written to the channel
+                raise ConnectionError  # the task has written to the channel
             if len(self._incoming) < end:
                 return
             yield bytes(self._incoming[HEADER.size : end])

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lightning_gft.rewards.failures import Failed, RewardError
+from lightning_gft.rewards.workers.messages import HEADER
 from lightning_gft.rewards.workers.process import Worker
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ START_SECONDS = 300.0
 _AHEAD = 32
 """Most items that a worker has been sent, where they are cheap."""
 _CHEAP_SECONDS = 0.005
+_DISTURBED = Failed("crash", "wrote to the connection of its process")
 
 
 @dataclass(eq=False)
@@ -99,7 +101,7 @@ class Round:
         while self.waiting and len(taken) < count:
             number = self.waiting.popleft()
             try:
-                taken[number] = pickle.dumps(self.items[number])
+                taken[number] = HEADER.pack(number) + pickle.dumps(self.items[number])
             except Exception as error:  # noqa: BLE001 -- is the item's result
                 self.results[number] = Failed("error", f"cannot be sent ({type(error).__name__}: {error})")
         return taken
@@ -120,20 +122,23 @@ class Round:
         try:
             messages = worker.process.receive()
         except EOFError:
-            self._lose(worker, self._loss(worker))
-            return
-        for kind, value in map(_read, messages):
+            return self._lose(worker, self._loss(worker))
+        except ConnectionError:
+            return self._lose(worker, _DISTURBED)
+        for kind, number, value in map(_read, messages):
             if kind == "ready":
                 worker.pid = value
             elif kind == "failed":
                 raise RewardError("could not be loaded: " + value)
+            elif not worker.sent or number not in (worker.sent[0], None):
+                return self._lose(worker, _DISTURBED)
             elif kind == "memory":
-                self._lose(worker, Failed("memory", f"needed more than memory_mb={self.pool.memory_mb}"))
-                return
+                return self._lose(worker, Failed("memory", f"needed more than {self.pool.memory_mb} MiB of memory"))
             else:
                 self.results[worker.take(self.pool.seconds)] = Failed("error", value) if kind == "error" else value
         if not messages and worker.deadline <= time.monotonic():
             self._lose(worker, self._lateness(worker))
+        return None
 
     def _loss(self, worker: Attended) -> Failed:
         status = worker.process.status()
@@ -151,7 +156,7 @@ class Round:
                 f"did not start: its process took longer than {START_SECONDS:g} s to import it and was killed; make "
                 "the import faster, or run fewer processes on this machine"
             )
-        return Failed("timeout", f"took longer than seconds={self.pool.seconds:g}, and its process was killed")
+        return Failed("timeout", f"took longer than {self.pool.seconds:g} s, and its process was killed")
 
     def _lose(self, worker: Attended, failure: Failed) -> None:
         """Kill a worker, whose other items are waiting again.
@@ -168,8 +173,10 @@ class Round:
         self.waiting.extendleft(reversed(waiting))
 
 
-def _read(message: bytes) -> tuple[str, Any]:
+def _read(message: bytes) -> tuple[str, int | None, Any]:
+    """Return what a worker says: its kind, the item that it is about, and a result or a text."""
     try:
-        return pickle.loads(message)  # type: ignore[no-any-return]  # noqa: S301 (from our own process)
+        kind, number, value = pickle.loads(message)  # noqa: S301 (from our own process)
     except Exception as error:  # noqa: BLE001 -- is the item's result
-        return "error", f"gave a result that cannot be read here ({type(error).__name__}: {error})"
+        return "error", None, f"gave a result that cannot be read here ({type(error).__name__}: {error})"
+    return kind, number, value

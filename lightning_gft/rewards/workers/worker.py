@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from lightning_gft.rewards.failures import describe
-from lightning_gft.rewards.workers.messages import MOST_BYTES, read, send
+from lightning_gft.rewards.workers.messages import HEADER, MOST_BYTES, read, send
 
 _LINUX = sys.platform == "linux"
-_OUT_OF_MEMORY = pickle.dumps(("memory", None))
+_OUT_OF_MEMORY = pickle.dumps(("memory", None, None))
 
 
 def work(channel: socket.socket, start: Callable[[], Callable[[Any], Any]]) -> None:
@@ -37,8 +37,8 @@ def work(channel: socket.socket, start: Callable[[], Callable[[Any], Any]]) -> N
         try:
             task = start()
         except BaseException as error:  # noqa: BLE001 -- the process that asks raises it
-            return send(channel, pickle.dumps(("failed", describe(error))))
-        send(channel, pickle.dumps(("ready", own)))
+            return send(channel, pickle.dumps(("failed", None, describe(error))))
+        send(channel, pickle.dumps(("ready", None, own)))
         while True:
             reply = _reply(task, read(stream))
             if os.getpid() != own:
@@ -72,13 +72,15 @@ def _limit_memory(more: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (taken + more, taken + more))
 
 
-def _reply(task: Callable[[Any], Any], item: bytes) -> bytes:
+def _reply(task: Callable[[Any], Any], message: bytes) -> bytes:
+    """Return what becomes of an item, with its number, which goes before it."""
+    (number,) = HEADER.unpack_from(message)
     try:
-        reply = pickle.dumps(("result", task(pickle.loads(item))))  # noqa: S301 (from our own process)
+        reply = pickle.dumps(("result", number, task(pickle.loads(message[HEADER.size :]))))  # noqa: S301 (from our run)
     except MemoryError:
         return _OUT_OF_MEMORY
     except BaseException as error:  # noqa: BLE001 -- the process that asks counts or raises it
-        return pickle.dumps(("error", describe(error)))
+        return pickle.dumps(("error", number, describe(error)))
     if len(reply) > MOST_BYTES:
-        return pickle.dumps(("error", f"gave a result of {len(reply)} bytes, more than {MOST_BYTES}"))
+        return pickle.dumps(("error", number, f"gave a result of {len(reply)} bytes, more than {MOST_BYTES}"))
     return reply

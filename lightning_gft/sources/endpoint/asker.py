@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
-from threading import Thread, current_thread
+from threading import Lock, Thread, current_thread
 from typing import Any
 
 import httpx2
@@ -22,6 +22,7 @@ from lightning_gft.sources.endpoint.questions import Question
 from lightning_gft.sources.endpoint.replies import MalformedReplyError, Reply, read_reply
 from lightning_gft.sources.endpoint.server import Server
 
+_FutureReply = Future[tuple[Reply, bool]]
 _CONNECT_SECONDS = 10.0
 _JOIN_SECONDS = 10.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 8.0
@@ -45,7 +46,8 @@ class Asker:
     def __init__(self, server: Server, cache: ReplyCache, concurrency: int, counts: Counter[str]) -> None:
         self.server, self.cache, self.counts = server, cache, counts
         self.process = os.getpid()  # a fork has the object and not the thread
-        self._futures: dict[str, Future[tuple[Reply, bool]]] = {}
+        self._lock = Lock()
+        self._futures: dict[str, _FutureReply] = {}
         self._slots = asyncio.Semaphore(concurrency)
         self._client = _make_client(server, concurrency, partial(_count_request, counts))
         loop = asyncio.new_event_loop()
@@ -56,15 +58,7 @@ class Asker:
 
     def ask(self, questions: Sequence[Question]) -> None:
         """Begin with those that are not answered, in their order; do not wait."""
-        for question in questions:
-            if question.key in self._futures:
-                continue
-            if (known := self.cache.get(question.key)) is not None:
-                future: Future[tuple[Reply, bool]] = Future()
-                future.set_result((known, True))
-            else:
-                future = asyncio.run_coroutine_threadsafe(self._answer(question), self._loop)
-            self._futures[question.key] = future
+        self._begin(questions)
 
     def replies(self, questions: Sequence[Question]) -> list[tuple[Reply, bool]]:
         """Return each reply, with whether it was on disk before; wait for those that are missing.
@@ -72,14 +66,29 @@ class Asker:
         Raises:
             EndpointFault: Where there is none. Asked again, the question is sent again.
         """
-        self.ask(questions)
-        futures = {question.key: self._futures[question.key] for question in questions}
+        futures = self._begin(questions)
         try:
-            return [futures[question.key].result() for question in questions]
+            return [future.result() for future in futures]
         finally:
-            for key, future in futures.items():
-                if future.done():
-                    del self._futures[key]
+            with self._lock:
+                for question, future in zip(questions, futures, strict=True):
+                    if future.done() and self._futures.get(question.key) is future:
+                        del self._futures[question.key]
+
+    def _begin(self, questions: Sequence[Question]) -> list[_FutureReply]:
+        with self._lock:
+            for question in questions:
+                if question.key not in self._futures:
+                    self._futures[question.key] = self._start(question)
+            return [self._futures[question.key] for question in questions]
+
+    def _start(self, question: Question) -> _FutureReply:
+        known = self.cache.get(question.key)
+        if known is None:
+            return asyncio.run_coroutine_threadsafe(self._answer(question), self._loop)
+        future: _FutureReply = Future()
+        future.set_result((known, True))
+        return future
 
     async def _answer(self, question: Question) -> tuple[Reply, bool]:
         async with self._slots:

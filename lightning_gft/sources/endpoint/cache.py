@@ -30,7 +30,7 @@ class ReplyCache:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).expanduser()
+        self.path = Path(path).expanduser().absolute()  # a run may change its folder
 
     def open(self) -> None:
         """Make the folder.

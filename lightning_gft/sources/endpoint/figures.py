@@ -52,12 +52,11 @@ class Figures:
 
     def warn_of_equal(self, texts: Sequence[Sequence[str]]) -> None:
         """Warn, of the first batch, if the server seems not to draw: equal responses teach no more than one."""
-        sizes = {len(given) for given in texts}
-        if "equal" not in self._warned and len(texts) > 1 and min(sizes) > 1 and all(len({*of}) == 1 for of in texts):
+        several = [given for given in texts if len(given) > 1]
+        if "equal" not in self._warned and len(several) > 1 and all(len({*given}) == 1 for given in several):
             rank_zero_warn(
-                f"EndpointSource: all {max(sizes)} replies to each of {len(texts)} prompts are equal; let the server "
-                "draw (`transformers serve` does if generation_config.json says do_sample: true), or set "
-                "num_responses=1"
+                f"EndpointSource: the replies to each of {len(several)} prompts are all equal; let the server draw "
+                "(`transformers serve` does if generation_config.json says do_sample: true), or set num_responses=1"
             )
         self._warned.add("equal")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,6 +27,8 @@ from lightning_gft.types import EncodedText, PromptBatch, Response, ResponseGene
 if TYPE_CHECKING:
     from lightning_gft.sources.endpoint.asker import Asker
 
+_STARTING = threading.Lock()
+"""Held while a source gets its thread; no attribute, so that a source can be copied."""
 _OWN_FIELDS = ("model", "messages", "n", "stream")
 
 
@@ -168,20 +171,20 @@ class EndpointSource(ResponseSource):
         self.prepare(prompts)
         replies = [self._replies(prompts, index, asked) for index, asked in enumerate(self._questions(prompts))]
         self._figures.add("seconds", time.perf_counter() - started)
-        if not self.params.sampling.greedy:
-            self._figures.warn_of_equal([[reply.text for reply in given] for given in replies])
         texts = [[text for reply in given if (text := self._demonstration(reply)) is not None] for given in replies]
+        self._figures.warn_of_equal(texts)
         if prompts.encoder is None:
             return [[Response(policy.encode(text)) for text in given] for given in texts]
         encoded = prompts.encoder.encode(prompts, texts)
         return [self._kept(*of_prompt) for of_prompt in zip(texts, encoded, strict=True)]
 
     def _asking(self) -> Asker:
-        if self._asker is None or self._asker.process != os.getpid():
-            from lightning_gft.sources.endpoint.asker import Asker  # the library is loaded where it is used
+        with _STARTING:
+            if self._asker is None or self._asker.process != os.getpid():
+                from lightning_gft.sources.endpoint.asker import Asker  # the library is loaded where it is used
 
-            self._asker = Asker(self._server, self._cache, self.concurrency, self._figures.counts)
-        return self._asker
+                self._asker = Asker(self._server, self._cache, self._concurrency, self._figures.counts)
+            return self._asker
 
     def _questions(self, prompts: PromptBatch) -> list[list[Question]]:
         messages = prompts.messages or [[{"role": "user", "content": prompt}] for prompt in prompts.prompts]

@@ -9,7 +9,7 @@ from lightning_gft.types import ResponseGenerator
 
 
 class ServerSource(ResponseSource):
-    """Asks a server for one response a prompt, by the prompt's messages.
+    """Asks a server for one response a prompt, by the prompt's messages; `EndpointSource` is this for a real run.
 
     Args:
         url: Address of the server's chat completions.

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.cli.command import ROOT
 from tests.sources.endpoint.cases import POLICY, batch, source_of, texts
 from tests.sources.endpoint.servers import Body, FakeServer, completion, says, serving
 
@@ -148,3 +152,27 @@ def test_processes_share_a_folder(tmp_path: Path):
         assert again.compute()["cached"] == 8
         again.close()
     assert len(server.asked) == asked
+
+
+LEAVES = """
+import sys
+from tests.sources.endpoint.cases import batch, source_of
+source = source_of(sys.argv[1], sys.argv[2])
+source.prepare(batch("a", "b"))
+sys.stdin.readline()  # until they are under way
+"""
+
+
+@pytest.mark.slow
+def test_a_program_that_forgets_to_close_ends_all_the_same(tmp_path: Path):
+    released = threading.Event()
+    with serving(lambda handler, body, number: released.wait(300)) as server:
+        command = [sys.executable, "-c", LEAVES, server.url, str(tmp_path)]
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        with subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            while len(server.asked) < 2:
+                assert process.poll() is None
+                time.sleep(0.01)
+            _, told = process.communicate(b"\n", timeout=120)
+        released.set()
+    assert (process.returncode, told) == (0, b"")

@@ -1,0 +1,138 @@
+"""What another verifier changes in groups that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lightning_gft.stored import StoredGroup, StoredResponse
+
+TOTAL = "reward"
+"""What the total is called, as among the columns of stored groups, where no reward has that name."""
+_LISTED = 100
+
+
+@dataclass
+class RewardChange:
+    """What became of one reward, or of the total.
+
+    Args:
+        responses: How many it applies to, before and now.
+        total: Sum of what it gives these, before and now.
+        up: Responses whose score rose by more than the tolerance.
+        down: Responses whose score fell by more than that.
+        same: Responses whose score stayed.
+        other: Responses to which it applies now and did not before, or the other way round.
+    """
+
+    responses: list[int] = field(default_factory=lambda: [0, 0])
+    total: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    up: int = 0
+    down: int = 0
+    same: int = 0
+    other: int = 0
+
+    def add(self, before: float | None, now: float | None, tolerance: float) -> None:
+        """Count a response."""
+        for when, score in enumerate((before, now)):
+            if score is not None:
+                self.responses[when] += 1
+                self.total[when] += score
+        if before is None or now is None:
+            self.same += before is now
+            self.other += before is not now
+        elif abs(now - before) <= tolerance:
+            self.same += 1
+        elif now > before:
+            self.up += 1
+        else:
+            self.down += 1
+
+    def mean(self, when: int) -> float | None:
+        """Return the mean before (0) or now (1); ``None`` where the reward applies to nothing."""
+        return self.total[when] / self.responses[when] if self.responses[when] else None
+
+
+@dataclass(frozen=True)
+class Example:
+    """A response that is worth something else now.
+
+    Args:
+        row: Position of its prompt's row in the data; ``None`` where it is not known.
+        prompt: Text of the prompt.
+        text: Text of the response.
+        reference: What a verifier compares to.
+        before: Rewards by name, and the total as ``reward``.
+        now: Likewise.
+    """
+
+    row: str | None
+    prompt: str
+    text: str
+    reference: Any
+    before: dict[str, float | None]
+    now: dict[str, float | None]
+
+
+@dataclass
+class Changes:
+    """What was compared.
+
+    Args:
+        tolerance: Scores that differ by no more are the same.
+        groups: How many groups were compared.
+        responses: How many responses.
+        rewards: What became of the total, and of each reward that is there before and now, by name.
+        only_before: Means of rewards that are gone, by name.
+        only_now: Means of rewards that are new, by name.
+        differ_now: Groups whose totals differ now and did not before.
+        equal_now: Groups whose totals differed before and do not now.
+        differing: Groups whose totals differ, before and now.
+        examples: The first responses whose total has changed.
+    """
+
+    tolerance: float = 1e-6
+    groups: int = 0
+    responses: int = 0
+    rewards: dict[str, RewardChange] = field(default_factory=dict)
+    only_before: dict[str, RewardChange] = field(default_factory=dict)
+    only_now: dict[str, RewardChange] = field(default_factory=dict)
+    differ_now: int = 0
+    equal_now: int = 0
+    differing: list[int] = field(default_factory=lambda: [0, 0])
+    examples: list[Example] = field(default_factory=list)
+
+    def add(self, before: Sequence[StoredGroup], now: Sequence[StoredGroup]) -> None:
+        """Count groups, and the same ones scored anew.
+
+        Args:
+            before: As stored.
+            now: The same responses with other rewards.
+        """
+        for old, new in zip(before, now, strict=True):
+            self.groups += 1
+            differed, differs = _differs(old), _differs(new)
+            self.differing = [self.differing[0] + differed, self.differing[1] + differs]
+            self.differ_now += differs and not differed
+            self.equal_now += differed and not differs
+            for one, other in zip(old.responses, new.responses, strict=True):
+                self._compare(old, one, other)
+
+    @property
+    def changed(self) -> int:
+        """How many responses have another total."""
+        return self.responses - self.rewards[TOTAL].same if self.responses else 0
+
+    def _compare(self, group: StoredGroup, before: StoredResponse, now: StoredResponse) -> None:
+        self.responses += 1
+        old, new = ({TOTAL: each.reward, **each.rewards} for each in (before, now))
+        for name in {**old, **new}:
+            kind = self.rewards if name in old and name in new else self.only_before if name in old else self.only_now
+            kind.setdefault(name, RewardChange()).add(old.get(name), new.get(name), self.tolerance)
+        if abs(before.reward - now.reward) > self.tolerance and len(self.examples) < _LISTED:
+            self.examples.append(Example(group.row, group.prompt, now.completion, group.reference, old, new))
+
+
+def _differs(group: StoredGroup) -> bool:
+    return len({response.reward for response in group.responses}) > 1

@@ -1,0 +1,96 @@
+"""What stored groups are worth by the rewards of now."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from lightning_gft.data.errors import row_name
+from lightning_gft.errors import GFTValueError
+from lightning_gft.sampler import GroupSampler, Round, Row, build_groups
+from lightning_gft.stored import StoredGroup, StoredResponse
+from lightning_gft.types import GroupBatch, PromptBatch, Response, Source
+
+
+def check_groups(sampler: GroupSampler, groups: Sequence[StoredGroup]) -> None:
+    """Refuse groups whose responses a reward cannot score, before any is.
+
+    Args:
+        sampler: Has the rewards.
+        groups: As stored.
+
+    Raises:
+        ValueError: With the first such group's row and the reward.
+    """
+    for group in groups:
+        for name, reward in sampler.rewards.items():
+            try:
+                reward.check_row(group.reference, group.columns)
+            except Exception as error:
+                raise GFTValueError(
+                    f"stored groups, {row_name(group.row or group.place)}: reward {name!r} cannot score it: {error}"
+                ) from error
+
+
+def rescore_groups(sampler: GroupSampler, groups: Sequence[StoredGroup]) -> list[StoredGroup]:
+    """Return groups of one batch with rewards and advantages as a sampler would give them now.
+
+    Token ids, texts and log-probabilities stay as they are. Sources choose nothing: all that was kept stays.
+
+    Args:
+        sampler: Has the rewards, their total and the advantage.
+        groups: Those that one rank sampled together, as an advantage may compare over the batch.
+
+    Raises:
+        RewardError: If a reward fails.
+    """
+    given = [(n, response) for n, group in enumerate(groups) for response in group.responses]
+    if not given:
+        return [*groups]
+    prompts = _prompts(groups)
+    scored = sampler.score(
+        prompts,
+        [_row(n, response) for n, response in given],
+        [response.completion for _, response in given],
+        [response.raw_completion for _, response in given],
+    )
+    batch = build_groups(sampler.advantage, [scored], prompts, pad_token_id=0, device=torch.device("cpu"))
+    new = iter(_replaced([response for _, response in given], scored, batch))
+    return [
+        replace(group, responses=[next(new) for _ in group.responses], scoring_seconds=scored.scoring_seconds)
+        for group in groups
+    ]
+
+
+def _prompts(groups: Sequence[StoredGroup]) -> PromptBatch:
+    names = dict.fromkeys(name for group in groups for name in group.columns)
+    return PromptBatch(
+        prompt_ids=[group.prompt_token_ids for group in groups],
+        prompts=[group.prompt for group in groups],
+        references=[group.reference for group in groups],
+        columns={name: [group.columns.get(name) for group in groups] for name in names},
+        messages=[group.messages for group in groups],
+    )
+
+
+def _row(prompt: int, response: StoredResponse) -> Row:
+    source = Source[response.source.upper()]
+    return Row(prompt, response.source, source, Response(response.token_ids, response.finished, response.logprobs))
+
+
+def _replaced(responses: Sequence[StoredResponse], scored: Round, batch: GroupBatch) -> list[StoredResponse]:
+    parts = {name: part.tolist() for name, part in scored.parts.items()}
+    return [
+        replace(
+            response,
+            reward=reward,
+            advantage=advantage,
+            rewards={name: None if math.isnan(part[n]) else part[n] for name, part in parts.items()},
+        )
+        for n, (response, reward, advantage) in enumerate(
+            zip(responses, scored.rewards.tolist(), batch.advantages.tolist(), strict=True)
+        )
+    ]

@@ -1,0 +1,77 @@
+"""A reward for multiple choice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from lightning_gft.checks import check_marker
+from lightning_gft.errors import GFTValueError
+from lightning_gft.rewards.base import Reward
+from lightning_gft.rewards.choices.options import ANY_LETTER, Choices, read_choices, read_reference
+from lightning_gft.rewards.choices.reading import given_choices
+from lightning_gft.rewards.text import after_marker, alternatives
+
+
+class MultipleChoiceReward(Reward):
+    r"""1 where a response gives the right choice of several, and no other, else 0.
+
+    Read are ``(B)``, ``B.``, ``**B**``, ``Answer: B``, ``\boxed{B}``, ``The answer is B) Paris``, and the whole text of
+    a choice where the data has the texts. What counts is the last box, else the last "answer is", else the whole
+    response or its last line; two choices there are wrong. A small letter counts where it stands alone or in a bracket.
+
+    Args:
+        choices_column: Column with the choices: a list of texts, or ``{"text": [...], "label": [...]}``. Without it a
+            choice is known by its letter alone.
+        marker: The answer is what follows the last marker, and a response without one scores 0.
+        weight: What the score counts in the total.
+
+    Raises:
+        ValueError: If the weight is not finite; on a call and before training, if a reference is none of a label, a
+            position from 0 and the text of one choice, or choices are no texts.
+
+    Example:
+        >>> reward = MultipleChoiceReward(choices_column="choices")
+        >>> responses = ["The answer is (B).", "paris", "A or B", "A"]
+        >>> batch = {"prompts": ["Capital of France?"] * 4, "responses": responses, "references": ["B"] * 4}
+        >>> reward(**batch, choices=[["Rome", "Paris"]] * 4)
+        tensor([1., 1., 0., 0.])
+    """
+
+    def __init__(self, choices_column: str | None = None, marker: str = "", weight: float = 1.0) -> None:
+        super().__init__(weight)
+        check_marker("marker", marker)
+        self.choices_column = choices_column
+        self.marker = marker
+
+    def __call__(
+        self, *, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Any], **columns: Sequence[Any]
+    ) -> Tensor:
+        """Return ``[N]`` zeros and ones; see :meth:`Reward.__call__`."""
+        offered = [None] * len(responses) if self.choices_column is None else self._column(columns)
+        rows = zip(responses, references, offered, strict=True)
+        return torch.tensor([self._is_right(*row) for row in rows], dtype=torch.float32)
+
+    @override
+    def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:
+        self._expected(reference, None if self.choices_column is None else self._column(columns))
+
+    def _is_right(self, response: str, reference: Any, offered: Any) -> bool:
+        choices, expected = self._expected(reference, offered)
+        answer = after_marker(response, self.marker)
+        return answer is not None and not expected.isdisjoint(given_choices(answer, choices))
+
+    def _expected(self, reference: Any, offered: Any) -> tuple[Choices, frozenset[str]]:
+        choices = ANY_LETTER if self.choices_column is None else read_choices(offered)
+        return choices, frozenset(read_reference(one, choices) for one in alternatives(reference))
+
+    def _column(self, columns: Mapping[str, Any]) -> Any:
+        if self.choices_column not in columns:
+            raise GFTValueError(
+                f"`choices_column`: expected a column of the data ({', '.join(columns)}), got {self.choices_column!r}"
+            )
+        return columns[self.choices_column or ""]

@@ -1,0 +1,63 @@
+"""`lightning-gft rescore`: another verifier without drawing again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightning_gft import ArithmeticPolicy
+from lightning_gft.cli import main
+from lightning_gft.stored import StoredGroups
+from tests.cli.command import GFT, SMALL, refused
+
+OWN = SMALL[2:]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Groups of eight prompts in two shards."""
+    root = tmp_path_factory.mktemp("predicted")
+    main(["predict", "--config", GFT, *OWN, "--data.teacher_slip=0.5", f"--trainer.default_root_dir={root}"])
+    return root / "groups"
+
+
+@pytest.fixture(autouse=True)
+def _no_weights(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    def load(self: Any) -> Any:
+        raise AssertionError("weights are loaded")
+
+    monkeypatch.setattr(ArithmeticPolicy, "load_model", load)
+
+
+def test_the_same_rewards_change_nothing(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    output = tmp_path / "new"
+    main(["rescore", "--config", GFT, f"--groups={folder}", f"--output={output}", "--tolerance=0"])
+    shown = capsys.readouterr().out
+    assert "0 of 64 responses in 8 groups have another total" in shown
+    before, now = ([replace(g, scoring_seconds=0.0) for g in StoredGroups(path)] for path in (folder, output))
+    assert before == now
+    assert not (tmp_path / "lightning_logs").exists()
+
+
+def test_a_changed_verifier_is_seen_and_what_it_writes_is_read(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    output = tmp_path / "new"
+    other = "--model.sampler.rewards.accuracy.marker=N"
+    main(["rescore", "--config", GFT, f"--groups={folder}", f"--output={output}", other, "--show=2"])
+    shown = capsys.readouterr().out
+    assert "accuracy 1 -> reward 0, accuracy 0; prompt" in shown
+    assert shown.count(" -> ") == 2
+    assert all(response.reward == 0 for group in StoredGroups(output) for response in group.responses)
+    main(["rescore", "--config", GFT, f"--groups={folder}", f"--output={output}", other])  # all is there already
+    assert "have another total" in capsys.readouterr().out
+
+
+def test_what_is_wrong_is_one_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    args = ["rescore", "--config", GFT, f"--output={tmp_path}"]
+    assert "expected a folder that `lightning-gft predict` has written" in refused(capsys, *args, "--groups=nowhere")
+    shown = refused(capsys, *args, f"--groups={folder}", f"--output={folder}")
+    assert "error: `output`: expected another folder than groups" in shown
