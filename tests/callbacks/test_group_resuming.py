@@ -149,6 +149,17 @@ def test_data_loaders_of_others_are_resumed_too(tmp_path: Path):
     assert untimed(tmp_path / "groups") == whole
 
 
+def test_a_module_whose_prediction_failed_samples_every_batch_again(rows: Path, tmp_path: Path, monkeypatch):
+    module = module_of(Picky())
+    predict(rows, tmp_path / "groups", module, limit=1)
+    monkeypatch.setattr(Picky, "fails", True)
+    with pytest.raises(RewardError, match="the verifier is down"):
+        predict(rows, tmp_path / "groups", module)  # skips the first batch, fails in the second
+    monkeypatch.setattr(Picky, "fails", False)
+    assert None not in predict(rows, tmp_path / "others", module)
+    assert module.stored_batches == frozenset()
+
+
 def test_a_folder_that_was_copied_is_resumed_where_it_is(rows: Path, tmp_path: Path):
     predict(rows, tmp_path / "groups")
     shutil.copytree(tmp_path / "groups", tmp_path / "copied")
