@@ -8,13 +8,14 @@ import random
 import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from functools import partial
 from threading import Lock, Thread, current_thread
 from typing import Any
 
 import httpx2
 import openai
+from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_gft.sources.endpoint.cache import ReplyCache
 from lightning_gft.sources.endpoint.faults import EndpointFault, describe, describe_malformed
@@ -25,6 +26,7 @@ from lightning_gft.sources.endpoint.server import Server
 _FutureReply = Future[tuple[Reply, bool]]
 _CONNECT_SECONDS = 10.0
 _JOIN_SECONDS = 10.0
+_TELL_SECONDS = 60.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 8.0
 """Seconds between tries, doubled each time, as the client does it."""
 
@@ -68,12 +70,19 @@ class Asker:
         """
         futures = self._begin(questions)
         try:
-            return [future.result() for future in futures]
+            return [self._await(future) for future in futures]
         finally:
             with self._lock:
                 for question, future in zip(questions, futures, strict=True):
                     if future.done() and self._futures.get(question.key) is future:
                         del self._futures[question.key]
+
+    def _await(self, future: _FutureReply) -> tuple[Reply, bool]:
+        """Return a reply, and say from time to time that it is waited for."""
+        while not wait([future], _TELL_SECONDS).done:
+            missing = sum(not other.done() for other in self._futures.copy().values())
+            rank_zero_info(f"EndpointSource: waiting for {missing} replies of {self.server.base_url}")
+        return future.result()
 
     def _begin(self, questions: Sequence[Question]) -> list[_FutureReply]:
         with self._lock:

@@ -113,7 +113,7 @@ class EndpointSource(ResponseSource):
                 "the same response each time, so set num_responses=1 or a temperature above 0"
             )
         for field, text, least in (("model", model, 1), ("system_prompt", system_prompt, 0), ("cache", cache, 1)):
-            if not isinstance(text, str | os.PathLike) or len(str(text).strip()) < least:
+            if not isinstance(text, str) or len(text.strip()) < least:
                 raise GFTTypeError(f"`{field}` of {name}: expected a text, got {shorten(text)}; write one")
         if reasoning not in ("drop", "keep"):
             raise GFTValueError(f"`reasoning` of {name}: expected drop or keep, got {reasoning!r}; choose one")
@@ -219,6 +219,9 @@ class EndpointSource(ResponseSource):
             return None
         if reply.finish_reason != "stop":
             self._figures.left_out("dropped", f"ended by {reply.finish_reason!r}", reply.text)
+            return None
+        if not reply.text.strip():
+            self._figures.left_out("dropped", "is blank", reply.reasoning or reply.text)
             return None
         if self.reasoning == "keep" and reply.reasoning:
             return f"<think>\n{reply.reasoning.strip()}\n</think>\n\n{reply.text.lstrip()}"
