@@ -8,12 +8,14 @@ import warnings
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from lightning_gft import MathAccuracyReward
 from lightning_gft.answers.judging import Judge, read_answer
+from lightning_gft.preflight.data import _check_references
 from lightning_gft.rewards import Failed
 from tests.rewards.math_attacks import attacks
 from tests.rewards.processes import alive, wait_until
@@ -142,7 +144,7 @@ def test_a_thousand_malicious_answers_have_their_verdicts_and_leave_no_process(m
 def test_an_answer_that_takes_too_long_is_counted_and_costs_itself_alone():
     reward = MathAccuracyReward(workers=1, seconds=1.5, failed_score=-0.5)
     slow = r"\boxed{\int \frac{\sin x^3}{\ln \cos x} dx}"
-    with pytest.warns(UserWarning, match=r"took longer than seconds=1.5.*failed_score=-0.5.*counted as timeouts"):
+    with pytest.warns(UserWarning, match=r"took longer than 1.5 s.*failed_score=-0.5.*counted as timeouts"):
         given = scores(reward, [slow, r"\boxed{\sqrt{12}}"], [r"\int x^2 dx", r"2\sqrt{3}"])
     assert given == [-0.5, 1.0]
     assert reward.compute()["timeouts"] == 1
@@ -176,6 +178,14 @@ def test_a_reference_that_cannot_be_read_is_an_error_before_training(reward, ref
     reward.read_ahead([reference, "42"])
     with pytest.raises(ValueError, match=got):
         reward.check_row(reference, {})
+
+
+def test_the_check_before_training_names_the_row_of_an_unreadable_reference():
+    rows = [SimpleNamespace(reference=text, columns={}, row=number) for number, text in enumerate(["42", r"\frac{1}{"])]
+    with pytest.raises(
+        ValueError, match=r"train data, row 1.*reward 'accuracy' cannot score it: the reference of Math"
+    ):
+        _check_references("train", rows, {"accuracy": MathAccuracyReward(workers=1)})
 
 
 def test_references_are_read_together_and_once(reward, monkeypatch):
