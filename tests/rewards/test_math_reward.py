@@ -8,12 +8,14 @@ import warnings
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from lightning_gft import MathAccuracyReward
 from lightning_gft.answers.judging import Judge, read_answer
+from lightning_gft.preflight.data import _faulty_references
 from lightning_gft.rewards import Failed
 from tests.rewards.math_attacks import attacks
 from tests.rewards.processes import alive, wait_until
@@ -176,6 +178,15 @@ def test_a_reference_that_cannot_be_read_is_an_error_before_training(reward, ref
     reward.read_ahead([reference, "42"])
     with pytest.raises(ValueError, match=got):
         reward.check_row(reference, {})
+
+
+def test_the_check_before_training_names_the_row_of_an_unreadable_reference():
+    rows = [SimpleNamespace(reference=text, columns={}, row=number) for number, text in enumerate(["42", r"\frac{1}{"])]
+    (fault,) = _faulty_references("train", rows, {"accuracy": MathAccuracyReward(workers=1)})
+    expected = (
+        r"train data, row .*1.*: reward 'accuracy' cannot score it: the reference of MathAccuracyReward: expected"
+    )
+    assert re.match(expected, str(fault))
 
 
 def test_references_are_read_together_and_once(reward, monkeypatch):

@@ -8,6 +8,7 @@ REWARDS = {
     "ExactMatchReward": {"marker": "A:", "strip": False, "ignore_case": True},
     "NumericReward": {"marker": "####", "tolerance": 0.001},
     "FormatReward": {"pattern": ".*", "full_match": False},
+    "MathAccuracyReward": {"float_rounding": 4, "seconds": 2, "memory_mb": None, "workers": 1, "failed_score": -1.0},
     "RepetitionPenalty": {"ngram_size": 2, "max_penalty": -0.5},
     "MultipleChoiceReward": {"choices_column": "choices", "marker": "A:"},
     "HTTPReward": {"url": "http://localhost:1/score", "columns": ["level"], "api_key_env": "KEY", "timeout": 3},
