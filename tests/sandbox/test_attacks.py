@@ -264,8 +264,9 @@ process.output("import time; time.sleep(1e6)", 1e6, 10)
 """
 
 
-def test_a_program_ends_with_the_run_however_that_ends():
-    run_itself = subprocess.Popen([sys.executable, "-c", START], stdout=subprocess.PIPE)
+def test_a_program_ends_with_the_run_however_that_ends(tmp_path: Path):
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}  # where a run that is killed leaves the folder of a program
+    run_itself = subprocess.Popen([sys.executable, "-c", START], stdout=subprocess.PIPE, env=environment)
     assert run_itself.stdout is not None
     program = int(run_itself.stdout.readline())
     os.kill(run_itself.pid, signal.SIGKILL)
