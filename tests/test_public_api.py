@@ -120,7 +120,7 @@ CONSTRUCTORS = {
     "expert_template='<answer>{answer}</answer>', prompt_template='{prompt}', use_chat_template=None, "
     "system_prompt='', chat_template_kwargs=None, response_prefix='', max_prompt_length=2048, "
     "max_response_length=2048, overlong_prompts='error', overlong_demonstrations='drop', batch_size=8, "
-    "eval_batch_size=64, shuffle=True, seed=0, num_workers=0",
+    "eval_batch_size=64, shuffle=True, seed=0, num_workers=0, keep=None",
     "ReasoningGymReward": "answer_template='<answer>{answer}</answer>', threshold=1.0, seconds=10.0, memory_mb=1024, "
     "workers=None, failed_score=0.0, weight=1.0, special_tokens=False",
     "RepetitionPenalty": "ngram_size=3, max_penalty=-1.0, weight=1.0",

@@ -14,7 +14,10 @@ from lightning_gft.errors import GFTValueError
 _DEEPEST = 15
 _DIGITS = 50
 """Of a value at a point: so many that what cancels leaves enough."""
-_LARGE_EXPONENT = re.compile(r"\^ ?\{? ?-?[0-9]{5,}|\^ ?\{[^{}]*[\^!]|[0-9]{6,} ?!|![ )}]*!")
+_LARGE_EXPONENT = re.compile(r"\^ ?\{? ?-?[0-9]{6,}|[0-9]{6,} ?!|![ )}]*!")
+_TOWER = re.compile(r"(?=\^ ?[{(]? ?-?(?P<base>[0-9]+) ?[)}]? ?\^ ?[{(]? ?-?(?P<power>[0-9]+))")
+"""A power of which the exponent is one of numbers; lookahead, as the next may begin within it."""
+_MOST_DIGITS = 5
 _LARGE_BINOMIAL = re.compile(r"\\[dt]?binom ?\{[^{}]*(?:[0-9]{5,}|\^)")
 
 
@@ -42,6 +45,9 @@ def check_size(formula: str) -> None:
         raise TooLargeError(f"{expected} brackets {deepest} deep")
     if match := _LARGE_EXPONENT.search(formula) or _LARGE_BINOMIAL.search(formula):
         raise TooLargeError(f"{expected} a power of many digits at {match[0]!r}")
+    for tower in _TOWER.finditer(formula):
+        if len(tower["base"]) * float(tower["power"][:9]) > _MOST_DIGITS and int(tower["base"][:9]) > 1:
+            raise TooLargeError(f"{expected} a power of many digits at {formula[tower.start() : tower.end('power')]!r}")
 
 
 def begin() -> None:

@@ -7,6 +7,8 @@ import re
 from lightning_gft.answers.expressions import find_expressions
 from lightning_gft.answers.numbers import first_of, trimmed
 from lightning_gft.answers.typography import plain
+from lightning_gft.answers.units import read_unit
+from lightning_gft.answers.words import UNITS
 
 _MARKER = "####"
 """What the answer follows in a worked solution of the GSM8K kind."""
@@ -38,6 +40,8 @@ _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _SHORT_WORDS = "rs is of to in so we it at by as an be he if no on up us my do go"
 _PROSE = re.compile(rf"(?!and$|[A-Z]+$)[^\W\d_]{{3,}}|(?i:{_SHORT_WORDS.replace(' ', '|')})")
 """A word that is no part of an answer, as names of variables and what joins two answers are."""
+_WORKED = re.compile(r"[0-9)] ?=.*\b(?:and|or)\b")
+"""A calculation and another: the last counts, as in "3 + 4 = 7 and 7 * 2 = 14"."""
 _EMPHASIS = " \t*_`"
 _LONGEST = 20_000
 """Characters at the end of a response in which its answer is looked for, where no box or marker shows it."""
@@ -157,7 +161,7 @@ def _mathematics(clause: str, first: bool) -> str | None:
     chosen = first_of(found) if first else found[-1] if found else None
     if chosen is None:
         return None
-    is_prose = any(_PROSE.fullmatch(word) for word in others)
+    is_prose = _WORKED.search(clause) or any(_PROSE.fullmatch(word) for word in others)
     return " ".join(trimmed(chosen).texts) if is_prose else clause
 
 
@@ -170,8 +174,9 @@ def _formulas(clause: str, formulas: list[re.Match[str]], first: bool) -> str:
             break
         chosen.insert(len(chosen) if first else 0, other)
     after = clause[chosen[-1].end() :]
-    found, others = find_expressions(plain(after))
+    found, _ = find_expressions(plain(after))
     if found and not first:  # a number comes after
         return " ".join(trimmed(found[-1]).texts)
     inside = ", ".join(next(group for group in match.groups() if group) for match in chosen)
-    return inside + after if len(others) <= 1 and not found else inside
+    unit = after.strip(_EMPHASIS + ".,")
+    return f"{inside} {unit}" if unit and (unit in UNITS or read_unit(unit)) else inside

@@ -13,7 +13,8 @@ _SINGLE_GROUP = re.compile(r"\{(\w)\}")
 _IDLE_SPACE = re.compile(r"(?<!\w) | (?!\w)")
 _LETTER = r"(?:\((?P<in>[A-Za-z])\)|(?P<bare>[A-Za-z])(?=[).:]|$))"
 _CHOICE = re.compile(rf"(?:(?:option|choice|answer) )?{_LETTER}[).:]* ?(?P<content>.*)", re.IGNORECASE | re.DOTALL)
-_FURTHER_LETTER = re.compile(r"(?:\bor\b|\band\b|[,/&;]) ?\(?[A-Za-z]\)?(?![A-Za-z])")
+_FURTHER = re.compile(r"(?:or\b|and\b|[,/&;])")
+"""What comes between a choice and another one."""
 _LONGEST_PRODUCT = 3
 """Letters that may be a product of variables."""
 
@@ -71,7 +72,7 @@ def choice_agrees(answer: str, expected: str) -> bool | None:
         return None
     if chosen is None:
         return False if _chooses_several(answer, wanted) else None
-    if _FURTHER_LETTER.match(chosen["content"]):
+    if _FURTHER.match(chosen["content"]):
         return False
     return (chosen["in"] or chosen["bare"]).upper() == (wanted["in"] or wanted["bare"])
 
