@@ -71,7 +71,9 @@ def _trainer(folder: Path, **arguments: Any) -> Trainer:
     )
 
 
-def _fit(tokenizer: PreTrainedTokenizerFast, folder: Path, data: Countdown | None = None, **arguments: Any) -> Recorder:
+def _fit(
+    tokenizer: PreTrainedTokenizerFast, folder: Path, data: PromptDataModule | None = None, **arguments: Any
+) -> Recorder:
     module, checkpoint = Recorder(tokenizer), arguments.pop("ckpt_path", None)
     _trainer(folder, **arguments).fit(module, datamodule=data or Countdown(), ckpt_path=checkpoint)
     return module

@@ -134,17 +134,17 @@ def test_rows_go_in_order_where_levels_rise(make_data: MakeData) -> None:
 
 def test_prompts_are_rendered_as_other_data_are(make_data: MakeData, make_tokenizer: TokenizerFactory) -> None:
     data = make_data({"sums": SUMS}, system_prompt="Be brief.", expert_template="#{answer}")
-    data.tokenizer = make_tokenizer(chat_template=CHATML)
+    data.tokenizer = tokenizer = make_tokenizer(chat_template=CHATML)
     data.setup("fit")
     example = data.examples["train"][""][0]
-    text = "".join(data.tokenizer.convert_ids_to_tokens(example.prompt_ids))
+    text = "".join(tokenizer.convert_ids_to_tokens(example.prompt_ids))
     assert text == f"<|system|>Be brief.</s><|user|>{example.prompt}</s><|assistant|>"
     (response,) = example.demonstrations["expert"]
-    assert "".join(data.tokenizer.convert_ids_to_tokens(response.token_ids)) == f"#{example.reference}</s>"
+    assert "".join(tokenizer.convert_ids_to_tokens(response.token_ids)) == f"#{example.reference}</s>"
     plain = make_data({"sums": SUMS}, prompt_template="Q: {prompt} A:", response_prefix=" so")
     plain.setup("fit")
     example = plain.examples["train"][""][0]
-    assert "".join(plain.tokenizer.convert_ids_to_tokens(example.prompt_ids)) == f"Q: {example.prompt} A: so"
+    assert "".join(tokenizer.convert_ids_to_tokens(example.prompt_ids)) == f"Q: {example.prompt} A: so"
 
 
 def test_tasks_without_answers_have_no_demonstrations(make_data: MakeData) -> None:
