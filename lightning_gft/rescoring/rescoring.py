@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
-from lightning_gft.checkpoint import describe
+from lightning_gft.checkpoint import describe_scoring, identify
 from lightning_gft.errors import GFTValueError
 from lightning_gft.rescoring.changes import Changes
 from lightning_gft.rescoring.scoring import check_groups, rescore_groups
@@ -69,10 +69,8 @@ def rescored_info(sampler: GroupSampler, info: StoredInfo) -> StoredInfo:
         info: Of the shards as they are.
     """
     kept = {name: words for name, words in info.settings.items() if not name.startswith("reward `")}
-    rewards = {f"reward `{name}`": describe(reward) for name, reward in sampler.rewards.items()}
-    worth = {**rewards, "advantage": describe(sampler.advantage), "total": describe(sampler.total)}
     weights = {name: float(reward.weight) for name, reward in sampler.rewards.items()}
-    return replace(info, rewards=weights, settings={**kept, **worth})
+    return replace(info, rewards=weights, settings={**kept, **describe_scoring(sampler, identify)})
 
 
 def check_output(groups: Path, output: Path, info: StoredInfo) -> None:
