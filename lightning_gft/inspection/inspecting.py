@@ -50,7 +50,7 @@ def inspect_data(data: PromptDataModule, module: Inspected, show: int = 3) -> Da
         show: Prompts to render.
     """
     report, problems = DataReport(), Problems()
-    with _warnings_told(report):
+    with _warnings_caught(report):
         encoder = None
         with problems.collecting():
             encoder = data.make_encoder(module.tokenizer)
@@ -114,7 +114,7 @@ def _judge(data: PromptDataModule, module: Inspected, report: DataReport, proble
 
 
 @contextmanager
-def _warnings_told(report: DataReport) -> Iterator[None]:
+def _warnings_caught(report: DataReport) -> Iterator[None]:
     """Within this context warnings go to the report, each once."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -164,7 +164,7 @@ class StepReport:
         prompts: Prompts a step and rank.
         sequences: Responses a step and rank, at most.
         tokens: Tokens a step and rank, at most: of the prompts that need most, with own responses as long as they may
-            be, each with its prompt.
+            be, each with its prompt. Responses whose length is not known before count as 0 tokens.
         longest: Tokens of the longest of these, with its prompt.
         micro_batches: How many micro-batches these are; fewer where responses share the run of their prompt.
         steps: Steps an epoch on one rank.

@@ -23,10 +23,11 @@ def check_groups(sampler: GroupSampler, groups: Sequence[StoredGroup]) -> None:
         groups: As stored.
 
     Raises:
-        ValueError: With the first such group's row and the reward.
+        ValueError: With the reward, and the row of the first group that it cannot score.
     """
-    for group in groups:
-        for name, reward in sampler.rewards.items():
+    for name, reward in sampler.rewards.items():
+        reward.read_ahead([group.reference for group in groups])
+        for group in groups:
             try:
                 reward.check_row(group.reference, group.columns)
             except Exception as error:
