@@ -82,7 +82,7 @@ def _verdicts(report: DataReport) -> Table:
 
 
 def _named(reward: str, verdict: Verdict) -> str:
-    return f"{reward} (tells what is right)" if reward == verdict.measured_by else reward
+    return f"{reward} (decides what is right)" if reward == verdict.measured_by else reward
 
 
 def _said(said: RewardReport) -> tuple[str, str, str]:

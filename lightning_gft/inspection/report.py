@@ -130,7 +130,7 @@ class Verdict:
     Args:
         stage: Name of the stage; empty in a run without.
         role: ``"expert"`` or ``"teacher"``.
-        measured_by: Name of the reward that tells what is right, as in evaluation.
+        measured_by: Name of the reward that evaluation measures by.
         count: How many demonstrations there are.
         total: Mean of what they are worth in all.
         rewards: What each reward says, by name.

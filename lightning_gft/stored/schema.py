@@ -86,7 +86,7 @@ class StoredInfo:
         rewards: Weights of the rewards by their names, which are columns.
         settings: What the groups follow from, in words.
         prompts: Number of prompts in the whole data; ``None`` where that is not known.
-        version: Of this layout.
+        version: Version of this layout.
     """
 
     tokenizer: str
