@@ -61,6 +61,6 @@ def test_what_is_declared_is_imported():
     assert declared() - imported("lightning_gft") == ONLY_USED_BY_OTHERS
 
 
-def test_only_extras_bring_what_few_policies_need():
-    assert imported("lightning_gft") - declared() == {"peft", "bitsandbytes"}
+def test_only_extras_bring_what_few_parts_need():
+    assert imported("lightning_gft") - declared() == declared("endpoint", "gym", "math", "qlora") - declared() - {"lightning-gft"}
     assert imported("lightning_gft/policy") >= {"peft", "bitsandbytes"}

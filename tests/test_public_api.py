@@ -84,6 +84,7 @@ CONSTRUCTORS = {
     "GroupNormalizedAdvantage": "eps=1e-06, scale='group', over='group'",
     "GroupSampler": "sources, rewards, advantage=None, num_groups=None, total=None",
     "GroupWriter": "path",
+    "GymTask": "task=None, weight=1.0, config=None, levels=None",
     "HPTLoss": "gate=0, correct_reward=1.0, own=None, reduction='group-mean'",
     "HighestReward": "reward=None",
     "HTTPReward": "url, columns=(), batch_size=64, concurrency=4, timeout=60.0, max_retries=5, api_key_env=None, "
@@ -115,6 +116,13 @@ CONSTRUCTORS = {
     "chat_template=None, fp32_head=False, lora=None, quantization=None, rollout=None",
     "Quantization": "bits=4, quant_type='nf4', double_quant=True, compute_dtype='bfloat16', storage_dtype='uint8'",
     "RFTLoss": "correct_reward=1.0, reduction='token-mean'",
+    "ReasoningGymDataModule": "tasks, size=1024, val_size=64, test_size=64, val_by_task=True, "
+    "expert_template='<answer>{answer}</answer>', prompt_template='{prompt}', use_chat_template=None, "
+    "system_prompt='', chat_template_kwargs=None, response_prefix='', max_prompt_length=2048, "
+    "max_response_length=2048, overlong_prompts='error', overlong_demonstrations='drop', batch_size=8, "
+    "eval_batch_size=64, shuffle=True, seed=0, num_workers=0, keep=None",
+    "ReasoningGymReward": "answer_template='<answer>{answer}</answer>', threshold=1.0, seconds=10.0, memory_mb=1024, "
+    "workers=None, failed_score=0.0, weight=1.0, special_tokens=False",
     "RepetitionPenalty": "ngram_size=3, max_penalty=-1.0, weight=1.0",
     "RewardAdvantage": "",
     "RoutedLoss": "correct_reward=1.0, own=None, reduction='group-mean'",

@@ -87,9 +87,8 @@ class GroupWriter(Callback):
 
     @override
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, GFTLitModule)  # noqa: S101
-        pl_module.stored_batches = frozenset()
         groups, responses, unfinished = torch.stack(gathered(self._counts)).sum(dim=0).tolist()
+        self._leave(pl_module)
         if not groups:
             _tell(f"All groups are in {self.path} already: nothing was sampled")
             return
@@ -99,6 +98,13 @@ class GroupWriter(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if self._counts[0]:
             _tell(f"What was sampled is in {self.path}: the same command resumes there")
+        self._leave(pl_module)
+
+    def _leave(self, module: LightningModule) -> None:
+        """Let the module sample every batch again, in whatever it does next."""
+        assert isinstance(module, GFTLitModule)  # noqa: S101
+        module.stored_batches = frozenset()
+        self._counts.zero_()
 
     def _is_begun(self) -> bool:
         """Return whether there are groups, or what a run leaves that is killed while it writes the first."""

@@ -86,7 +86,8 @@ class GFTCLI(LightningCLI):
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self.config[self.config["subcommand"]]["trainer"]
-        check_trainer(config)
+        if self.config["subcommand"] not in _WITHOUT_WEIGHTS:
+            check_trainer(config)
         root = str(config["default_root_dir"] or Path.cwd())
         check_writable("trainer.default_root_dir", root)
         if self.config["subcommand"] in _WITHOUT_A_RUN:

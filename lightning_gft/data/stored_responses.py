@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from lightning_gft.data.columns import TextExample
 from lightning_gft.data.errors import naming_rows
 from lightning_gft.data.prompts import is_blank
 from lightning_gft.data.responses import EncodedPrompt
 from lightning_gft.data.tokenization import PromptEncoder
-from lightning_gft.stored import StoredResponse, tokenizer_fingerprint
+from lightning_gft.stored import StoredGroup, StoredResponse, tokenizer_fingerprint
 from lightning_gft.types import Response, Source
 
 StoredBySource = dict[str, list[Response]]
@@ -29,41 +29,52 @@ def encode_stored(
     Args:
         encoder: Has the tokenizer.
         prompts: Those of the texts.
-        texts: Rows, of which some may have been kept as groups.
+        texts: Rows of one table: all of them were kept as groups, or none.
     """
-    if all(text.stored is None for text in texts):
+    rows = [text.stored for text in texts if text.stored is not None]
+    if not rows:
         return [{} for _ in texts]
-    own = tokenizer_fingerprint(encoder.tokenizer)
-    others = [i for i, text in enumerate(texts) if text.stored is not None and text.stored.tokenizer != own]
-    encoded = _encode(encoder, [prompts[i] for i in others], [texts[i] for i in others])
-    anew = dict(zip(others, encoded, strict=True))
-    return [anew[i] if i in anew else _as_they_are(text) for i, text in enumerate(texts)]
+    groups = [row.group for row in rows]
+    if rows[0].tokenizer != tokenizer_fingerprint(encoder.tokenizer):
+        return _encode(encoder, prompts, texts, groups)
+    _check_prompts(prompts, groups)
+    return [_as_they_are(group) for group in groups]
 
 
-def _as_they_are(text: TextExample) -> StoredBySource:
-    if text.stored is None:
-        return {}
+def _check_prompts(prompts: Sequence[EncodedPrompt], groups: Sequence[StoredGroup]) -> None:
+    """Warn of prompts that are not those which the responses were drawn for."""
+    pairs = zip(prompts, groups, strict=True)
+    if other := sum(prompt.token_ids != group.prompt_token_ids for prompt, group in pairs):
+        rank_zero_warn(
+            f"{other} of {len(groups)} prompts are written otherwise than when their groups were sampled (another "
+            "template, system prompt or column): the stored responses were drawn for other prompts"
+        )
+
+
+def _as_they_are(group: StoredGroup) -> StoredBySource:
     given = _no_responses()
-    for response in text.stored.group.responses:
+    for response in group.responses:
         given[response.source].append(Response(response.token_ids, response.finished, response.logprobs))
     return given
 
 
 def _encode(
-    encoder: PromptEncoder, prompts: Sequence[EncodedPrompt], texts: Sequence[TextExample]
+    encoder: PromptEncoder,
+    prompts: Sequence[EncodedPrompt],
+    texts: Sequence[TextExample],
+    groups: Sequence[StoredGroup],
 ) -> list[StoredBySource]:
     chosen: list[tuple[int, StoredResponse]] = []
-    for i, text in enumerate(texts):
-        for response in text.stored.group.responses if text.stored else ():
+    for i, group in enumerate(groups):
+        for response in group.responses:
             if reason := _reason_to_leave_out(response):
-                text.left_out[f"{reason} stored {response.source} responses of another tokenizer"] += 1
+                texts[i].left_out[f"{reason} stored {response.source} responses of another tokenizer"] += 1
             else:
                 chosen.append((i, response))
     answers = [response.raw_completion for _, response in chosen]
     with naming_rows([(texts[i].row, "completion") for i, _ in chosen]):
         ids = encoder.encode_responses([prompts[i] for i, _ in chosen], answers)
-    if chosen:
-        rank_zero_info(f"{len(chosen)} stored responses are of another tokenizer: their texts were encoded anew")
+    rank_zero_info(f"{len(chosen)} stored responses are of another tokenizer: their texts were encoded anew")
     given = [_no_responses() for _ in texts]
     for (i, response), token_ids in zip(chosen, ids, strict=True):
         given[i][response.source].append(Response(token_ids))

@@ -47,10 +47,16 @@ def rescore_folder(
     for shard in stored.shards:
         if not (output / shard.name).exists():
             check_groups(sampler, stored.read(shard))
-    changes = Changes(tolerance)
+    changes, written = Changes(tolerance), StoredGroups(output) if is_stored(output) else None
     for done, shard in enumerate(stored.shards, start=1):
         before = stored.read(shard)
-        changes.add(before, _rescored(sampler, shard, before, output, info))
+        if written is not None and (output / shard.name).exists():
+            now = _same_prompts(before, written.read(output / shard.name), shard)
+        else:
+            batches = [[*batch] for _, batch in groupby(before, key=lambda group: group.step)]
+            now = [group for batch in batches for group in rescore_groups(sampler, batch)]
+            write_groups(output / shard.name, now, info)
+        changes.add(before, now)
         tell(done, len(stored.shards))
     return changes
 
@@ -96,21 +102,13 @@ def check_output(groups: Path, output: Path, info: StoredInfo) -> None:
             )
 
 
-def _rescored(
-    sampler: GroupSampler, shard: Path, before: Sequence[StoredGroup], output: Path, info: StoredInfo
-) -> Sequence[StoredGroup]:
-    """Return the groups of a shard as they are scored now, from the disk where they are there."""
-    if (output / shard.name).exists():
-        written = StoredGroups(output).read(output / shard.name)
-        if [group.prompt_token_ids for group in written] != [group.prompt_token_ids for group in before]:
-            raise GFTValueError(
-                f"`output`: expected groups of the same prompts in {shard.name}, got others; choose another"
-            )
-        return written
-    batches = [[*batch] for _, batch in groupby(before, key=lambda group: group.step)]
-    now = [group for batch in batches for group in rescore_groups(sampler, batch)]
-    write_groups(output / shard.name, now, info)
-    return now
+def _same_prompts(before: Sequence[StoredGroup], written: list[StoredGroup], shard: Path) -> list[StoredGroup]:
+    """Return what was written before, unless it is of other groups."""
+    if [group.prompt_token_ids for group in written] != [group.prompt_token_ids for group in before]:
+        raise GFTValueError(
+            f"`output`: expected groups of the same prompts in {shard.name}, got others; choose another folder"
+        )
+    return written
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -24,8 +24,9 @@ class JudgedReward(Reward):
     text.
 
     Put the task in a module that imports what it needs at its top, and neither torch nor this one: workers import it,
-    and then start in a moment. Items must be picklable and should be small. Equal items are judged once, and their
-    scores are remembered; failures are not, as the machine may only have been busy.
+    and then start in a moment. What is optional an object's ``preload`` imports, see
+    :class:`~lightning_gft.rewards.pool.WorkerPool`. Items must be picklable and should be small. Equal items are judged
+    once, and their scores are remembered; failures are not, as the machine may only have been busy.
 
     Args:
         task: Function of one item, or an object that can be called; see

@@ -19,11 +19,12 @@ from typing import Any, Self
 
 from lightning_gft.errors import GFTRuntimeError
 
-_PROGRAM = (
-    "import sys; sys.path.insert(0, sys.argv[2]); from lightning_gft.sandbox.inside import main; "
-    "del sys.path[0]; main(sys.argv[1])"
+_PROGRAM = (  # the package itself is not imported: only so does a process start in a moment
+    "import sys; sys.modules['lightning_gft'] = type(sys)('lightning_gft'); "
+    "sys.modules['lightning_gft'].__path__ = [sys.argv[2]]; from lightning_gft.sandbox.inside import main; "
+    "main(sys.argv[1])"
 )
-_ROOT = Path(__file__).parents[2]
+_PACKAGE = Path(__file__).parents[1]
 _START_SECONDS = 120.0
 """Time for an interpreter to start, on a machine that is busy."""
 _MOST_ANSWERED = 1 << 20
@@ -88,7 +89,7 @@ class SandboxedProcess:
                 file.seek(0)
                 settings = json.dumps(_settings(self._folder.name, limits, theirs_in, theirs_out))
                 self.process = subprocess.Popen(  # noqa: S603 (this interpreter)
-                    [sys.executable, "-I", "-S", "-X", "utf8", "-c", _PROGRAM, settings, str(_ROOT)],
+                    [sys.executable, "-I", "-S", "-X", "utf8", "-c", _PROGRAM, settings, str(_PACKAGE)],
                     pass_fds=(theirs_in, theirs_out),
                     stdin=file,
                     stdout=subprocess.PIPE if captures else subprocess.DEVNULL,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import struct
 
 _ALLOW, _KILL, _REFUSE, _UNKNOWN = 0x7FFF0000, 0x80000000, 0x00050000 | 1, 0x00050000 | 38
@@ -51,9 +50,10 @@ _MACHINES = {
 
 def refuse_calls(libc: ctypes.CDLL) -> bool:
     """Put the filter up for this process, and return whether the kernel has taken it."""
-    if platform.machine() not in _MACHINES:
+    machine = os.uname().machine
+    if machine not in _MACHINES:
         return False
-    code = _filter(platform.machine(), os.getpid())
+    code = _filter(machine, os.getpid())
     buffer = ctypes.create_string_buffer(code, len(code))
     program = struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(buffer))
     return bool(libc.prctl(22, 2, ctypes.c_char_p(program), 0, 0) == 0)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Set
-from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 
 _MOST_HASHED = 10_000
@@ -63,9 +61,19 @@ def _tagged(value: Any) -> Any:
     for name, (kind, write, _) in _KINDS.items():
         if isinstance(value, kind):
             return {name: write(value)}
-    if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:
+    return _tagged_number(value)
+
+
+def _tagged_number(value: Any) -> Any:
+    """Return a number of a module that only few programs import."""
+    module, name = type(value).__module__, type(value).__name__
+    if (module, name) == ("fractions", "Fraction"):
+        return {"fraction": [hex(value.numerator), hex(value.denominator)]}
+    if (module, name) == ("decimal", "Decimal"):
+        return {"decimal": str(value)}
+    if module == "numpy" and getattr(value, "ndim", None) == 0:
         return _tagged(value.item())
-    raise UnreadableError(type(value).__name__)
+    raise UnreadableError(name)
 
 
 def _entries(value: Any) -> list[Any]:
@@ -82,6 +90,8 @@ class _Reader:
         if not isinstance(value, dict):
             return value
         ((name, written),) = value.items()
+        if name in _NUMBERS:
+            return _NUMBERS[name](written)
         kind, _, make = _KINDS[name]
         if isinstance(written, list):
             if kind in (dict, Set, frozenset):
@@ -100,11 +110,20 @@ _KINDS: dict[str, tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = {
     "set": (Set, _entries, set),
     "bytes": (bytes, lambda value: value.decode("latin-1"), lambda text: text.encode("latin-1")),
     "complex": (complex, lambda value: [value.real, value.imag], lambda pair: complex(*pair)),
-    "fraction": (Fraction, lambda value: [hex(value.numerator), hex(value.denominator)], lambda pair: _fraction(*pair)),
-    "decimal": (Decimal, str, Decimal),
 }
 """How each kind is written and read."""
 
 
-def _fraction(numerator: str, denominator: str) -> Fraction:
-    return Fraction(int(numerator, 16), int(denominator, 16))
+def _fraction(pair: list[str]) -> Any:
+    from fractions import Fraction
+
+    return Fraction(*(int(number, 16) for number in pair))
+
+
+def _decimal(text: str) -> Any:
+    from decimal import Decimal
+
+    return Decimal(text)
+
+
+_NUMBERS: dict[str, Callable[[Any], Any]] = {"fraction": _fraction, "decimal": _decimal}

@@ -9,7 +9,6 @@ import resource
 import signal
 import struct
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from lightning_gft.sandbox.seccomp import refuse_calls
@@ -69,9 +68,10 @@ def _leave_namespaces(libc: ctypes.CDLL, folder: str, size: int) -> bool:
     if libc.unshare(_NEW_USER | _NEW_NET | _NEW_IPC | _NEW_MOUNTS) != 0:
         return False
     with contextlib.suppress(OSError):  # without, the program has no user, and no file system is laid over
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
-        Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
+        maps = {"setgroups": "deny", "uid_map": f"{user} {user} 1", "gid_map": f"{group} {group} 1"}
+        for name, text in maps.items():
+            with open(f"/proc/self/{name}", "w") as file:  # noqa: PTH123 (a process starts sooner without pathlib)
+                file.write(text)
     libc.mount(b"none", b"/", None, _PRIVATE, None)
     options = f"size={4 * size},nr_inodes=1024,mode=700".encode()
     return bool(libc.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", _NO_SETUID | _NO_DEVICES, options) == 0)
@@ -105,7 +105,7 @@ def _allow(libc: ctypes.CDLL, rules: int, path: str, rights: int) -> bool:
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
         return True  # what is not there need not be read
-    if not os.path.isdir(path):  # noqa: PTH112 (a process starts sooner without pathlib)
+    if not os.path.isdir(path):  # noqa: PTH112
         rights &= ~_READ_DIR
     taken = bool(libc.syscall(_ADD_RULE, rules, 1, struct.pack("=Qi", rights, place), 0) == 0)
     os.close(place)

@@ -50,12 +50,14 @@ def module_of(reward: Reward | None = None, temperature: float = 1.0, **config: 
     return GFTLitModule(loader, sampler, RFTLoss())
 
 
-def predict(rows: Path, out: Path, module: GFTLitModule | None = None, seed: int = 0, **options: Any) -> list[Any]:
+def predict(
+    rows: Path, out: Path, module: GFTLitModule | None = None, seed: int = 0, limit: int | None = None, **options: Any
+) -> list[Any]:
     """Return what a prediction returns; ``Counting.asked`` is how many prompts it has asked the engine about."""
     Counting.asked = 0
     data = GroupDataModule(str(rows), **{"teacher_column": "teacher", "batch_size": BATCH, **options})
     seed_everything(seed, verbose=False)
-    trainer = Trainer(accelerator="cpu", callbacks=[GroupWriter(str(out))], **QUIET)  # type: ignore[arg-type]
+    trainer = Trainer(accelerator="cpu", callbacks=[GroupWriter(str(out))], limit_predict_batches=limit, **QUIET)  # type: ignore[arg-type]
     predictions = trainer.predict(module or module_of(), data)
     assert predictions is not None
     return predictions

@@ -14,7 +14,7 @@ from lightning_gft import ExactMatchReward, GroupBatch, NumericReward, RewardAdv
 from lightning_gft.callbacks import GroupWriter
 from lightning_gft.rewards import RewardError
 from lightning_gft.stored import StoredGroups
-from tests.callbacks.predictions import QUIET, Counting, Foreign, module_of, predict, untimed
+from tests.callbacks.predictions import BATCH, QUIET, Counting, Foreign, module_of, predict, untimed
 from tests.conftest import prompt_batch
 
 
@@ -30,6 +30,14 @@ def test_a_run_that_resumes_samples_what_is_missing_and_nothing_else(missing: li
     assert Counting.asked == sum([4, 4, 2][step] for step in missing)
     assert untimed(tmp_path / "groups") == whole
     assert len(list((tmp_path / "groups").iterdir())) == 3
+
+
+def test_the_first_batches_can_be_looked_at_before_the_others_are_sampled(rows: Path, tmp_path: Path):
+    predict(rows, tmp_path / "groups", limit=1)
+    assert len(StoredGroups(tmp_path / "groups")) == BATCH
+    assert [groups is None for groups in predict(rows, tmp_path / "groups")] == [True, False, False]
+    predict(rows, tmp_path / "whole")
+    assert untimed(tmp_path / "groups") == untimed(tmp_path / "whole")
 
 
 def test_a_complete_folder_says_so_and_is_left_alone(rows: Path, tmp_path: Path, capsys):

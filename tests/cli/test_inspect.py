@@ -93,7 +93,7 @@ def faulty(tmp_path: Path) -> list[str]:
     train.write_text("\n".join(map(json.dumps, FAULTS)))
     val.write_text("\n".join(map(json.dumps, VAL)))
     config = {
-        "trainer": {"accelerator": "gpu", "devices": 8, "strategy": "fsdp2", "precision": "bf16-mixed"},  # elsewhere
+        "trainer": {"accelerator": "gpu", "devices": 64, "strategy": "fsdp2", "precision": "bf16-mixed"},  # elsewhere
         "model": {
             "policy": {"class_path": "lightning_gft.ScratchPolicy", "init_args": {"alphabet": "0123456789+-="}},
             "sampler": {

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from lightning_gft import ArithmeticPolicy
 from lightning_gft.cli import main
 from lightning_gft.stored import StoredGroups
-from tests.cli.command import GFT, SMALL, refused
+from tests.cli.command import GFT, ROOT, SMALL, refused, wait_until
 
 OWN = SMALL[2:]
 
@@ -61,3 +65,49 @@ def test_what_is_wrong_is_one_line(folder: Path, tmp_path: Path, capsys: pytest.
     assert "expected a folder that `lightning-gft predict` has written" in refused(capsys, *args, "--groups=nowhere")
     shown = refused(capsys, *args, f"--groups={folder}", f"--output={folder}")
     assert "error: `output`: expected another folder than groups" in shown
+
+
+HANGING = """
+import os, time
+from pathlib import Path
+
+calls = 0
+
+def length(responses):
+    global calls
+    calls += 1
+    marker = os.environ.get("HANGS")
+    if marker and calls == 2:
+        Path(marker).touch()
+        time.sleep(3600)
+    return [len(response) / 7 for response in responses]
+"""
+
+
+@pytest.mark.slow
+def test_what_a_killed_rescoring_has_written_is_not_scored_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "hanging_reward.py").write_text(HANGING)
+    overlay = tmp_path / "overlay.yaml"
+    length = {"class_path": "lightning_gft.FunctionReward", "init_args": {"function": "hanging_reward.length"}}
+    overlay.write_text(yaml.safe_dump({"model": {"sampler": {"rewards": {"length": length}}}}))
+    args = ["rescore", "--config", GFT, "--config", str(overlay), f"--groups={folder}"]
+    marker, output, whole = (tmp_path / name for name in ("hangs", "killed", "whole"))
+    path = os.pathsep.join([str(tmp_path), str(ROOT), *sys.path])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lightning_gft", *args, f"--output={output}"],
+        env={**os.environ, "HANGS": str(marker), "PYTHONPATH": path},
+        cwd=tmp_path,
+    )
+    wait_until(marker.exists, process)
+    process.kill()
+    process.wait()
+    assert [path.name for path in output.glob("*.parquet")] == ["groups-000000-000.parquet"]
+    monkeypatch.syspath_prepend(tmp_path)
+    main([*args, f"--output={output}"])
+    told = capsys.readouterr().out
+    main([*args, f"--output={whole}"])
+    assert told.replace(str(output), str(whole)) == capsys.readouterr().out
+    resumed, undisturbed = ([replace(g, scoring_seconds=0.0) for g in StoredGroups(path)] for path in (output, whole))
+    assert resumed == undisturbed

@@ -149,6 +149,13 @@ def test_the_same_vocabulary_with_another_end_is_another_tokenizer(folder: Path)
     assert all(response.token_ids[-1] == other.eos_token_id for e in examples for response in e.stored["expert"])
 
 
+def test_prompts_that_are_written_otherwise_are_warned_of(folder: Path, recwarn: pytest.WarningsRecorder):
+    loaded(folder / "groups")
+    assert not [warning for warning in recwarn if "written otherwise" in str(warning.message)]
+    with pytest.warns(UserWarning, match="8 of 8 prompts are written otherwise than when their groups were sampled"):
+        loaded(folder / "groups", prompt_template="a{prompt}")
+
+
 def test_stored_responses_are_dropped_beyond_the_limit_and_counted(folder: Path):
     with pytest.warns(UserWarning, match=r"too long and dropped: .*\d+ stored self"):
         data = loaded(folder / "groups", max_response_length=4)

@@ -88,11 +88,11 @@ def test_generating_leaves_the_generators_of_the_run_alone(tokenizer: PreTrained
 
 @pytest.mark.slow
 def test_rows_are_the_same_in_every_process() -> None:
-    """The sets of texts in these tasks have another order in every process, and so had their questions."""
+    """The sets of texts in three of these tasks have another order in every process, and so had their questions."""
     program = """
 import json, sys
 from lightning_gft import ReasoningGymDataModule
-names = ("isomorphic_strings", "knight_swap", "polynomial_multiplication", "ransom_note", "word_ladder", "pool_matrix")
+names = ("isomorphic_strings", "ransom_note", "word_ladder", "pool_matrix")
 data = ReasoningGymDataModule(dict.fromkeys(names), size=24, val_size=0, test_size=0)
 print(json.dumps(data.load_rows("train")))
 """

@@ -9,8 +9,8 @@ from types import ModuleType
 
 import pytest
 import reasoning_gym
-import sympy
 from reasoning_gym import create_dataset
+from reasoning_gym.games.puzzle24 import parse_expr
 
 from lightning_gft.gym.entries import GymEntry
 from lightning_gft.gym.evaluators import evaluate_literal, parse_expression, running_no_code
@@ -120,7 +120,7 @@ def test_expressions_are_parsed(text: str) -> None:
 )
 def test_everything_else_is_no_expression(text: str) -> None:
     with pytest.raises(ValueError, match="expected an expression"):
-        parse_expression(sympy.parse_expr)(text)
+        parse_expression(parse_expr)(text)
 
 
 def test_modules_are_as_they_were_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,9 +128,9 @@ def test_modules_are_as_they_were_afterwards(monkeypatch: pytest.MonkeyPatch) ->
     exec("import sympy\ndef helper(x): return eval(x)\nclass Scorer:\n    score = staticmethod(helper)", vars(module))  # noqa: S102
     module.Scorer.__module__ = "one_scorer"
     monkeypatch.setitem(sys.modules, "one_scorer", module)
-    before = dict(vars(module))
+    before, symbol = dict(vars(module)), module.sympy.Symbol("x")
     with running_no_code(module.Scorer):
-        assert module.sympy.Symbol("x") == sympy.Symbol("x")
+        assert module.sympy.Symbol("x") == symbol
         with pytest.raises(ValueError, match="literal"):
             module.Scorer.score("len('ab')")
     assert vars(module) == before

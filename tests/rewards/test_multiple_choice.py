@@ -78,6 +78,10 @@ RIGHT = [  # B, Paris
     *("The answer is B because Paris is in France.", "The answer is B, since A is in Italy.", "Answer: B (Paris)."),
     *("The answer is B. Rome is in Italy.", "The answer is Paris. It is in France.", "The answer is B, not A."),
     *(
+        "The answer is B. This option is correct.",
+        "Answer: B. The other option is A.",
+        "The answer is B) Paris. The wrong choice is A.",
+        "Answer: B\nThis answer is right.",
         "The answer is therefore B.",
         "The answer would be B",
         "Answer = B",

@@ -1,4 +1,4 @@
-"""However a run ends, its workers end too, with all that they have started."""
+"""Whole runs with workers: however a run ends, they end too, with all that they have started."""
 
 import signal
 import sys
@@ -85,3 +85,38 @@ def test_what_the_run_has_forked_keeps_no_worker(tmp_path):
         job.process.send_signal(signal.SIGKILL)
         job.wait()
         wait_until(lambda: job.pids() == [child], "workers outlived their run")
+
+
+SPAWNED = """
+import multiprocessing
+from lightning_gft.rewards.pool import WorkerPool
+
+FACTOR = 3
+
+def task(item):
+    return FACTOR * item
+
+def run(pool, results):
+    with pool:
+        results.put(pool.map([1, 2]))
+
+if __name__ == "__main__":
+    with WorkerPool(task, seconds=600, workers=1) as pool:
+        assert pool.map([1]) == [3]
+        for method in ("spawn", "fork", "forkserver"):
+            context = multiprocessing.get_context(method)
+            results = context.Queue()
+            process = context.Process(target=run, args=(pool, results))
+            process.start()
+            assert results.get() == [3, 6], method
+            process.join()
+        assert pool.map([2]) == [6]
+"""
+
+
+def test_processes_that_are_spawned_or_forked_run_a_task_of_the_main_script(tmp_path):
+    script = tmp_path / "main.py"
+    script.write_text(SPAWNED)
+    with running([sys.executable, str(script)], tmp_path / "log") as job:
+        assert job.wait() == 0, job.written()
+        job.wait_until_gone()

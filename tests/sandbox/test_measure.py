@@ -23,7 +23,7 @@ def without(monkeypatch):
 
     def leave_out(*names: str) -> None:
         out = "; ".join(["from lightning_gft.sandbox import walls", *(WITHOUT[name] for name in names)])
-        program = process._PROGRAM.replace("del sys.path", f"{out}; del sys.path")
+        program = process._PROGRAM.replace("main(sys.argv[1])", f"{out}; main(sys.argv[1])")
         assert program != process._PROGRAM
         monkeypatch.setattr(process, "_PROGRAM", program)
         measure.cache_clear()
@@ -87,8 +87,7 @@ def test_a_wall_that_falls_later_stops_the_run(without):
     [
         ("import sys; sys.exit(3)", "ended at its start, with exit status 3"),
         (
-            "import sys; sys.path.insert(0, sys.argv[2]); from lightning_gft.sandbox import walls; import os; "
-            "walls.os = None; from lightning_gft.sandbox.inside import main; main(sys.argv[1])",
+            process._PROGRAM.replace("main(sys", "from lightning_gft.sandbox import walls; walls.os = None; main(sys"),
             "its walls could not be put up: AttributeError",
         ),
     ],

@@ -24,7 +24,7 @@ def test_parts_of_a_run_and_where_their_figures_stand():
     events: list[str] = []
     module = module_of(events)
     parts = parts_of(module.sampler, module.loss)
-    assert list(parts) == ["", "rewards/score", "sources/teacher", "total", "advantage"]
+    assert list(parts) == ["", "rewards/score", "total", "advantage", "sources/teacher"]
     assert parts[""] is module.loss
     engine: Any = Told(events, "engine")
     assert parts_of(module.sampler, module.loss, engine)["engine"] is engine

@@ -11,8 +11,9 @@ from lightning_gft.rewards.choices.options import Choices
 _NONE: frozenset[str] = frozenset()
 _MARKUP = re.compile(r"\\(?:text|textbf|mathbf|mathrm|rm|bf|textit)\s*(?=\{)|[*_`$#{}]+|\\[(){}\[\]]|</?[a-z]+>")
 _STATEMENT = re.compile(
-    r"\b(?:answer|option|choice)\b[*_`\s]*(?:\([^)\n]{0,20}\)[*_`\s]*)?"
+    r"(?<!other )(?<!wrong )(?<!incorrect )\b(?:answer|option|choice)\b[*_`\s]*(?:\([^)\n]{0,20}\)[*_`\s]*)?"
     r"(?::|=|\bis\b|\bwould be\b|\bshould be\b|\bmust be\b|\bthus\b)"
+    r"(?!\s*(?:not\s+)?(?:the\s+)?(?:correct|right|wrong|incorrect|true|false|valid|best|better|also)\b)"
     r"(?:[*_`\s:]|\b(?:definitely|clearly|therefore|thus|option|choice|letter|number)\b)*([^\n]*)",
     re.IGNORECASE,
 )

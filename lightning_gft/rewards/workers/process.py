@@ -11,7 +11,7 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import dill
@@ -34,12 +34,24 @@ def pack(task: Callable[[Any], Any], memory_mb: int | None) -> bytes:
     if importlib.util.find_spec("fcntl") is None:
         raise RewardError(f"worker processes: expected Linux or macOS, got {sys.platform}; score without a limit")
     try:
-        return pickle.dumps((dill.dumps(task, recurse=True), memory_mb))
+        with _spawned_main_by_value():
+            return pickle.dumps((dill.dumps(task, recurse=True), memory_mb))
     except Exception as error:
         raise RewardError(
             f"cannot be sent to a process of its own ({type(error).__name__}: {error}); "
             "open files, connections and the like when it is first called"
         ) from error
+
+
+@contextmanager
+def _spawned_main_by_value() -> Iterator[None]:
+    """Hide the name that the main script has in a spawned process: no worker finds it, so dill must send values."""
+    module = sys.modules.pop("__mp_main__", None)
+    try:
+        yield
+    finally:
+        if module is not None:
+            sys.modules["__mp_main__"] = module
 
 
 class ForkServer:

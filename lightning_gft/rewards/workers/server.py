@@ -38,7 +38,7 @@ def serve(control_number: int, parent_pipe: int, kept: int | None = None) -> Non
         kept: File with the task, if an earlier server could not be forked.
     """
     _end_with_parent(parent_pipe)
-    _keep(control_number, parent_pipe)
+    _close_on_exec(control_number, parent_pipe)
     control = socket.socket(fileno=control_number)
     message = read(control.makefile("rb", buffering=0)) if kept is None else Path(f"/dev/fd/{kept}").read_bytes()
     sent, memory_mb = pickle.loads(message)  # noqa: S301 (from our own process)
@@ -52,7 +52,7 @@ def serve(control_number: int, parent_pipe: int, kept: int | None = None) -> Non
         asked, numbers, *_ = socket.recv_fds(control, 1, 2)
         if not asked:
             return
-        _keep(*numbers)
+        _close_on_exec(*numbers)
         if os.fork() == 0:
             control.close()
             os.close(parent_pipe)
@@ -66,9 +66,9 @@ def _become_guard(numbers: list[int], start: Callable[[], Task]) -> NoReturn:
     guard(line, lambda: work(channel, start), channel)
 
 
-def _keep(*numbers: int) -> None:
+def _close_on_exec(*numbers: int) -> None:
     for number in numbers:
-        os.set_inheritable(number, False)  # by programs that the task runs
+        os.set_inheritable(number, False)  # that a task runs
 
 
 def _end_with_parent(pipe: int) -> None:

@@ -82,7 +82,7 @@ class ChatParams:
 
 def _digest(asked: dict[str, Any]) -> str:
     try:
-        written = json.dumps(asked, sort_keys=True)
+        written = json.dumps(asked, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError):
         raise GFTTypeError(
             f"`messages`: expected what JSON can write, got {shorten(asked['messages'])}; leave the rest out of the "

@@ -35,7 +35,7 @@ class Reply:
 
     def to_json(self) -> str:
         """Return the reply as a text."""
-        return json.dumps(asdict(self), ensure_ascii=False)
+        return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Reply:
@@ -81,7 +81,7 @@ def read_reply(content: bytes) -> Reply:
             reason = "tool_calls"
         if not all(isinstance(part, str) for part in (text, reasoning, reason)):
             raise MalformedReplyError(f"other types than texts: {shorten(choice)}")
-        return Reply(text, reasoning, reason, _tokens(body.get("usage")))
+        return Reply(_whole(text), _whole(reasoning), reason, _tokens(body.get("usage")))
     except (LookupError, TypeError, AttributeError):
         error = body.get("error") if isinstance(body, dict) else None
         what = (
@@ -94,6 +94,11 @@ def read_reply(content: bytes) -> Reply:
 
 def _reasoning(message: dict[str, Any]) -> str:
     return next((message[name] for name in _REASONING if message.get(name)), "")
+
+
+def _whole(text: str) -> str:
+    """Return a text without halves of a character, which JSON can write and no tokenizer reads."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _tokens(usage: Any) -> int:

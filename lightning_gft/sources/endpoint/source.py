@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
 from lightning_gft.checks import check_count, check_seed, shorten
+from lightning_gft.data import Example
 from lightning_gft.data.errors import row_name
 from lightning_gft.errors import GFTRuntimeError, GFTTypeError, GFTValueError
 from lightning_gft.extras import require
@@ -118,8 +120,9 @@ class EndpointSource(ResponseSource):
         seed = None if seed is None else check_seed("seed", seed, of=name)
         self.params = ChatParams(model, sampling, seed, system_prompt, _checked_body(extra_body))
         self.reasoning = reasoning
-        self.concurrency = check_count("concurrency", concurrency, of=name)
-        self.ahead = check_count("ahead", ahead, least=0, of=name)
+        # Not shown in cards, nor compared when a prediction resumes: replies do not follow from these.
+        self._concurrency = check_count("concurrency", concurrency, of=name)
+        self._ahead = check_count("ahead", ahead, least=0, of=name)
         self._server = Server(base_url, api_key_env, timeout, max_retries)
         self._cache = ReplyCache(cache)
         self._asker: Asker | None = None
@@ -139,7 +142,15 @@ class EndpointSource(ResponseSource):
 
     @override
     def looks_ahead(self) -> int:
-        return self.ahead
+        return self._ahead
+
+    @override
+    def check_prompts(self, rows: Sequence[Example], tokenizer: PreTrainedTokenizerBase) -> None:
+        for row in rows:
+            try:
+                self.params.question(row.messages, number=0)
+            except TypeError as error:
+                raise GFTValueError(f"train data, {row_name(row.row)}: {error}") from error
 
     @override
     def setup(self) -> None:

@@ -134,7 +134,24 @@ def test_programs_run_at_once(monkeypatch):
     together = threading.Barrier(8, timeout=PATIENCE)
     ask = SandboxedProcess.ask
     monkeypatch.setattr(SandboxedProcess, "ask", lambda *of: (together.wait(), ask(*of))[1])
-    assert score_with(reward(workers=8), "assert add(1, 2) == 3", *[ADD] * 8) == [1] * 8
+    programs = [f"{ADD}# {number}" for number in range(8)]
+    assert score_with(reward(workers=8), "assert add(1, 2) == 3", *programs) == [1] * 8
+
+
+def test_what_is_said_twice_is_run_once(monkeypatch):
+    started = []
+    start = SandboxedProcess.__init__
+    monkeypatch.setattr(SandboxedProcess, "__init__", lambda *of, **how: (started.append(of), start(*of, **how))[1])
+    scorer = reward()
+    batch = {
+        "prompts": ["p"] * 4,
+        "responses": [ADD, ADD, "```c\n```", ADD],
+        "references": ["assert add(1, 2) == 3"] * 4,
+    }
+    batch["references"][3] = "assert add(1, 2) == 4"
+    assert scorer(**batch) == [1, 1, 0, 0]
+    assert len(started) == 2
+    assert (scorer.compute()["programs"], scorer.compute()["no_code"]) == (3, 1)
 
 
 def test_memory_is_each_programs_own():

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from lightning_gft.data import Example
 from tests.cli.command import ROOT
 from tests.sources.endpoint.cases import POLICY, batch, source_of, texts
 from tests.sources.endpoint.servers import Body, FakeServer, completion, says, serving
@@ -82,8 +83,12 @@ def test_a_disk_that_takes_no_more_does_not_stop_a_run(tmp_path: Path):
 def test_a_prompt_that_json_cannot_write_is_named(tmp_path: Path):
     prompts = batch("1+1=")
     prompts.messages = [[{"role": "user", "content": b"bytes"}]]
+    source = source_of("http://localhost:8000/v1", tmp_path)
     with pytest.raises(TypeError, match=r"`messages`: expected what JSON can write, got \[\{'role'"):
-        source_of("http://localhost:8000/v1", tmp_path).respond(prompts, POLICY, 0)
+        source.respond(prompts, POLICY, 0)
+    rows = [Example([1], "a", None, {}, {}, row=7, messages=messages) for messages in prompts.messages]
+    with pytest.raises(ValueError, match=r"train data, row 7 \(counting from 0\): `messages`: expected what JSON"):
+        source.check_prompts(rows, None)  # type: ignore[arg-type]  # before training
 
 
 def _ask(url: str, cache: Path, prompts: tuple[str, ...]) -> None:

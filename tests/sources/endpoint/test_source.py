@@ -1,25 +1,19 @@
-"""What a teacher behind a server gives, counts, keeps on disk and keeps to itself."""
+"""What a teacher behind a server is asked, gives and counts."""
 
 from __future__ import annotations
 
 import asyncio
 import copy
-import json
-import logging
 import pickle
 import threading
-import traceback
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lightning_gft import GroupDataModule, Source
-from lightning_gft.checkpoint.describing import describe
-from tests.chat import templates as known
-from tests.chat.templates import chat_tokenizer
-from tests.sources.endpoint.cases import KEY, POLICY, batch, source_of, texts
-from tests.sources.endpoint.servers import Body, completion, fails, says, serving
+from lightning_gft import Source
+from tests.sources.endpoint.cases import POLICY, batch, source_of, texts
+from tests.sources.endpoint.servers import Body, completion, says, serving
 
 
 def echo(handler: Any, body: Body, number: int) -> None:
@@ -97,6 +91,14 @@ def test_what_is_no_whole_reply_is_no_demonstration(figure: str, answer: Any, tm
     }
 
 
+def test_half_a_character_is_no_text_that_a_tokenizer_reads(tmp_path: Path):
+    with serving(says("2 \ud83d and \U0001f600")) as server:
+        for _ in range(2):  # from disk too
+            source = source_of(server, tmp_path)
+            assert texts(source, "1+1=") == [["2 \ufffd and \U0001f600"]]
+            source.close()
+
+
 def test_figures_are_those_since_the_last_step(tmp_path: Path):
     with serving() as server:
         source = source_of(server, tmp_path, num_responses=2)
@@ -128,62 +130,6 @@ def test_thoughts_that_come_apart_are_dropped_or_kept(field: str, tmp_path: Path
         assert len(server.asked) == 1  # the same reply
         dropping.close()
         keeping.close()
-
-
-def data_of(tmp_path: Path, template: str, answers: list[str], **settings: Any) -> Any:
-    """Return a datamodule whose only row has the answers as its teacher's."""
-    file = tmp_path / "rows.json"
-    file.write_text(json.dumps([{"prompt": "hi", "answer": "5", "teacher": answers}]))
-    data = GroupDataModule(str(file), teacher_column="teacher", batch_size=1, **settings)
-    data.tokenizer = chat_tokenizer(template)
-    data.setup("fit")
-    return data
-
-
-TEXTS = ["five", " five\n", "<think>\none\n</think>\n\nfive", "five<|im_end|>", "five <eos> ", "The answer: 5"]
-
-
-@pytest.mark.parametrize("prefix", ["", "<think>\n", "The "])
-@pytest.mark.parametrize("template", [known.CHATML, known.QWEN3, known.GEMMA, known.LLAMA2, None])
-def test_a_reply_is_encoded_as_the_data_encode_it(template: str | None, prefix: str, tmp_path: Path):
-    settings: dict[str, Any] = {"response_prefix": prefix}
-    if template is None:
-        settings |= {"use_chat_template": False, "prompt_template": "Q: {prompt} A: "}
-    data = data_of(tmp_path, template or known.CHATML, TEXTS, **settings)
-    (prompts,) = data.train_dataloader()
-    with serving(lambda handler, body, number: handler.send(completion(TEXTS[number - 1]))) as server:
-        source = source_of(server, tmp_path / "cache", num_responses=len(TEXTS), concurrency=1)
-        [given] = source.respond(prompts, POLICY, 0)
-        source.close()
-    assert [response.token_ids for response in given] == [
-        response.token_ids for response in prompts.demonstrations["teacher"][0]
-    ]
-    assert len(given) == len(TEXTS)
-
-
-def test_what_the_students_template_does_not_write_is_counted(tmp_path: Path):
-    kept = {
-        "five": 0,
-        "<think>\none\n</think>\n\nfive": 1,  # the template drops it, so the text stands as it is
-        "five<eos>": 0,
-        "<|im_start|>five": 1,
-    }
-    dropped = {"five<eos>six": 1, " ": 0, "five" * 20: 0, "f\u00fcnf \u4e94": 1}
-    answers = {**kept, **dropped}
-    data = data_of(tmp_path, known.QWEN3, ["five"], max_response_length=40)
-    (prompts,) = data.train_dataloader()
-    for text, rendered in answers.items():
-        with serving(says(text)) as server:
-            source = source_of(server, tmp_path / f"cache{len(text)}{rendered}")
-            if text in dropped:
-                with pytest.warns(UserWarning, match="a teacher's reply is no demonstration"):
-                    [given] = source.respond(prompts, POLICY, 0)
-            else:
-                [given] = source.respond(prompts, POLICY, 0)
-            source.close()
-        figures = source.compute()
-        assert (len(given), figures["dropped"]) == ((1, 0) if text in kept else (0, 1)), text
-        assert figures["not_rerendered"] == rendered, text
 
 
 def test_equal_replies_are_told(tmp_path: Path):
@@ -281,68 +227,3 @@ def test_a_copy_has_connections_of_its_own(tmp_path: Path):
             assert other.compute()["cached"] == 1
             other.close()
         source.close()
-
-
-def test_the_key_is_sent_and_nowhere_else(tmp_path: Path, monkeypatch, caplog, capfd):
-    caplog.set_level(logging.DEBUG)
-    monkeypatch.setenv("TEACHER_KEY", f" {KEY}\n")
-    monkeypatch.setenv("OPENAI_API_KEY", "another")
-    shown: list[str] = []
-    with serving(fails(400, f"Bearer {KEY} and {KEY[:20]}{KEY[20:]}")) as server:
-        source = source_of(server, tmp_path)
-        source.setup()
-        with pytest.raises(RuntimeError) as raised:
-            texts(source, "1+1=")
-        shown += traceback.format_exception(raised.value)
-        error: BaseException | None = raised.value
-        while error is not None:  # what a debugger or a service that collects errors finds
-            shown += [repr(vars(error)), repr(error)]
-            error = error.__cause__ or error.__context__
-        server.answer = says("2")
-        texts(source, "2+2=")
-        shown += [
-            repr(source),
-            repr(vars(source)),
-            repr(vars(source._server)),
-            describe(source),
-            str(pickle.dumps(source)),
-        ]
-        source.close()
-    assert {headers["authorization"] for headers in server.headers} == {f"Bearer {KEY}"}
-    files = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
-    assert files
-    out = capfd.readouterr()
-    for text in (*shown, *files, caplog.text, out.out, out.err, *(str(body) for body in server.asked)):
-        assert KEY not in text
-
-
-def test_without_a_key_none_is_sent_and_no_other_either(tmp_path: Path, monkeypatch):
-    monkeypatch.delenv("TEACHER_KEY", raising=False)
-    monkeypatch.setenv("OPENAI_API_KEY", "another")
-    monkeypatch.setenv("OPENAI_ADMIN_KEY", "another")
-    with serving() as server:
-        source = source_of(server, tmp_path)
-        texts(source, "1+1=")
-        source.close()
-    assert "authorization" not in {name.lower() for name in server.headers[0]}
-    assert "another" not in str(server.headers)
-
-
-def test_a_key_that_cannot_be_sent_and_one_that_goes_in_the_open(tmp_path: Path, monkeypatch):
-    monkeypatch.setenv("TEACHER_KEY", "two words")
-    with pytest.raises(ValueError, match=r"`api_key_env` .*variable TEACHER_KEY, got a text with spaces") as raised:
-        source_of("http://localhost:8000/v1", tmp_path).setup()
-    assert "two words" not in str(raised.value)
-    monkeypatch.setenv("TEACHER_KEY", KEY)
-    source = source_of("http://teacher.example:8000/v1", tmp_path)
-    with pytest.warns(UserWarning, match="the key in TEACHER_KEY goes unencrypted to teacher.example; use https"):
-        source.setup()
-    source.close()
-
-
-def test_a_card_names_the_teacher_and_not_its_address(tmp_path: Path):
-    shown = describe(source_of("http://intern.example:8000/v1", tmp_path, extra_body={"secret": "hidden"}))
-    assert "model='teacher'" in shown
-    assert "temperature=1.0" in shown
-    assert "intern.example" not in shown
-    assert "hidden" not in shown

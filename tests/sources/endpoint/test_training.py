@@ -11,20 +11,23 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, seed_everything
 from torch.utils.data import DataLoader
 
 from lightning_gft import (
     ChosenSource,
     GFTLitModule,
+    GroupDataModule,
     GroupSampler,
+    GroupWriter,
     HighestReward,
     PromptBatch,
     RewardAdvantage,
     SFTLoss,
     Source,
+    StoredSource,
 )
-from tests.conftest import prompt_batch
+from tests.conftest import prompt_batch, tiny_policy
 from tests.module.runs import DigitSum, Rows, fit, make_module, make_trainer, tiny_loader, weights
 from tests.sources.endpoint.cases import source_of
 from tests.sources.endpoint.servers import Body, FakeServer, completion, fails, serving
@@ -181,6 +184,44 @@ def test_predict_looks_ahead(tmp_path: Path):
         module = make_module(sources={"teacher": source_of(server, tmp_path, ahead=2)}, advantage=RewardAdvantage())
         given = make_trainer().predict(module, datamodule=Rows(ROWS, batch_size=1))
         assert len(given) == 6
+
+
+def test_texts_collected_by_predict_are_trained_on_later(tmp_path: Path):
+    def breaks_down(handler: Any, body: Body, number: int) -> None:
+        if prompt_of(body) == PROMPTS[0]:
+            handler.send(completion("12", "length"))  # a prompt without any demonstration
+        elif prompt_of(body) == PROMPTS[4] and not mended.is_set():
+            fails(500)(handler, body, number)
+        else:
+            digits(handler, body, number)
+
+    def predict() -> None:
+        source = source_of(server, tmp_path / "cache", num_responses=2, max_retries=0, ahead=0)
+        module = make_module(sources={"teacher": source}, advantage=RewardAdvantage())
+        make_trainer(callbacks=[GroupWriter(str(tmp_path / "groups"))]).predict(
+            module, datamodule=Rows(ROWS, batch_size=1)
+        )
+
+    mended = threading.Event()
+    with serving(breaks_down) as server:
+        seed_everything(1, verbose=False)
+        with pytest.raises(RuntimeError, match="500"):
+            predict()
+        mended.set()
+        seed_everything(1, verbose=False)
+        predict()
+        answered = Counter(map(prompt_of, server.asked))
+        assert {answered[prompt] for prompt in PROMPTS if prompt != PROMPTS[4]} == {2}
+    data = GroupDataModule(str(tmp_path / "groups"), use_chat_template=False, batch_size=6, shuffle=False)
+    data.tokenizer = tiny_loader().tokenizer
+    data.setup("fit")
+    (prompts,) = data.train_dataloader()
+    stored = StoredSource("teacher", num_responses=2).respond(prompts, tiny_policy(), 0)
+    assert [len(given) for given in stored] == [0, 2, 2, 2, 2, 2]
+    decode = data.tokenizer.decode
+    asked = {(prompt_of(body), str(body["seed"])[:4]) for body in server.asked}
+    texts = {(prompt, decode(one.token_ids[:-1])) for prompt, of in zip(PROMPTS, stored, strict=True) for one in of}
+    assert texts <= asked
 
 
 def test_an_error_ends_the_run_and_what_is_under_way(tmp_path: Path):

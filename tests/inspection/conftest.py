@@ -1,0 +1,1 @@
+from tests.data.conftest import make_tokenizer, tokenizer  # noqa: F401 (fixtures)
