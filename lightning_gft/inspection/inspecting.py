@@ -40,7 +40,7 @@ class Inspected(Protocol):
 
 
 def inspect_data(data: PromptDataModule, module: Inspected, show: int = 3) -> DataReport:
-    """Return what there is to say of the data before training; neither weights are loaded nor responses drawn.
+    """Return the report of the data before training; no weights are loaded, and no responses drawn.
 
     What would stop the run is reported in full as far as possible, not its first error alone.
 

@@ -214,7 +214,7 @@ class Rendered:
 
 @dataclass
 class DataReport:
-    """All that is said of the data.
+    """A report of the data before training.
 
     Args:
         datasets: One for each data set of each split, the training data first.

@@ -1,4 +1,4 @@
-"""What rewards say of the answers that the data hold."""
+"""Scores of the data's own demonstrations."""
 
 from __future__ import annotations
 

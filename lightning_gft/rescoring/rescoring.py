@@ -74,7 +74,7 @@ def rescored_info(sampler: GroupSampler, info: StoredInfo) -> StoredInfo:
 
 
 def check_output(groups: Path, output: Path, info: StoredInfo) -> None:
-    """Refuse a folder that holds something else than what the same rescoring has begun.
+    """Refuse a folder that holds anything but what the same rescoring has begun.
 
     Args:
         groups: Folder that is read.

@@ -1,4 +1,4 @@
-"""What stored groups are worth by the rewards of now."""
+"""Stored groups scored by a sampler's rewards."""
 
 from __future__ import annotations
 
