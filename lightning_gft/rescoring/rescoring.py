@@ -14,7 +14,7 @@ from lightning_gft.rescoring.scoring import check_groups, rescore_groups
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.stored import StoredGroup, StoredGroups, StoredInfo, is_stored
 from lightning_gft.stored.reading import read_info
-from lightning_gft.stored.writing import unfinished_shards, write_groups
+from lightning_gft.stored.writing import remove_unfinished, write_groups
 
 
 def rescore_folder(
@@ -42,8 +42,7 @@ def rescore_folder(
     stored = StoredGroups(groups)
     info = rescored_info(sampler, stored.info)
     check_output(groups, output, info)
-    for unfinished in unfinished_shards(output):
-        unfinished.unlink()
+    remove_unfinished(output)
     for shard in stored.shards:
         if not (output / shard.name).exists():
             check_groups(sampler, stored.read(shard))

@@ -135,7 +135,7 @@ def test_what_is_scored_is_not_scored_again(folder: Path, tmp_path: Path):
         rescore_folder(sampler(other=Failing(3)), folder, tmp_path / "new")
     written = sorted(path.name for path in (tmp_path / "new").iterdir())
     assert written == [path.name for path in sorted(folder.iterdir())][:2]
-    (tmp_path / "new" / ".groups-000002-000.parquet-17").write_text("what a kill leaves")
+    (tmp_path / "new" / ".groups-000002-000.parquet-4194317").write_text("what a kill leaves")
     resumed = Failing(99)
     changes = rescore_folder(sampler(other=resumed), folder, tmp_path / "new")
     assert resumed.seen == 1
