@@ -133,8 +133,8 @@ class GroupWriter(Callback):
         if found := self._settings.find_other(info):
             self._counts.zero_()  # to resume here is no advice
             raise GFTValueError(
-                f"`path`: expected a folder that no other run writes to, got {self.path}, where one with other settings "
-                f"has written {found[0].name} meanwhile ({'; '.join(found[1])}); give each run a path of its own"
+                f"`path`: expected a folder that no other run writes to, got {self.path}, where one with other "
+                f"settings has written {found[0].name} meanwhile ({'; '.join(found[1])}); give each its own path"
             )
 
     def _find_stored(self, trainer: Trainer) -> frozenset[tuple[int, int]]:
