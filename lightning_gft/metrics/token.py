@@ -26,8 +26,8 @@ class TokenStatistics(ExactMetric):
     - ``negative/token_fraction``: share of tokens whose coefficient is negative
     - ``negative/weight_fraction``: their share of the sum of absolute coefficients
     - ``sampling/logprob_difference``: mean absolute difference between the log-probabilities of the policy's own tokens
-      in training and at sampling time; only over tokens whose latter are known. More than rounding means that the rollout
-      engine draws from another policy than the one that is trained.
+      in training and at sampling time; where the latter are known. More than rounding means that the rollout engine
+      draws from another policy than the one that is trained.
 
     Example:
         >>> statistics, one = TokenStatistics(), torch.ones(3)

@@ -55,6 +55,7 @@ def rescore_folder(
             batches = [[*batch] for _, batch in groupby(before, key=lambda group: group.step)]
             now = [group for batch in batches for group in rescore_groups(sampler, batch)]
             write_groups(output / shard.name, now, info)
+            changes.scored += len(now)
         changes.add(before, now)
         report(done, len(stored.shards))
     return changes
@@ -85,6 +86,8 @@ def check_output(groups: Path, output: Path, info: StoredInfo) -> None:
     """
     if output.resolve() == groups.resolve():
         raise GFTValueError(f"`output`: expected another folder than groups, got {output}; the scores there are kept")
+    if groups.resolve() in output.resolve().parents:
+        raise GFTValueError(f"`output`: expected a folder outside of groups, got {output}; choose one beside {groups}")
     shards = sorted(output.glob("*.parquet")) if is_stored(output) else []
     if not shards and output.exists() and (not output.is_dir() or any(_visible(output))):
         raise GFTValueError(f"`output`: expected a new or empty folder, got {output}, which holds other things")

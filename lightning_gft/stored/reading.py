@@ -36,6 +36,13 @@ def is_stored(folder: Path) -> bool:
     return any(map(is_shard, named or files[:1]))
 
 
+def folder_nearby(path: Path) -> Path | None:
+    """Return the folder of groups that a path close to it means: one of its shards, or the run's folder."""
+    if path.is_file():
+        return path.parent if is_shard(path) else None
+    return path / "groups" if is_stored(path / "groups") else None
+
+
 def is_shard(file: Path) -> bool:
     """Tell whether a file is a shard of groups that can be read."""
     try:
@@ -65,10 +72,11 @@ class StoredGroups(Sequence[StoredGroup]):
     def __init__(self, folder: Path) -> None:
         self.shards = _shards(folder)
         if not is_stored(folder):
-            found = "another" if folder.is_dir() else "a file" if folder.exists() else "nothing there"
+            found = "another" if folder.is_dir() else "a file" if folder.exists() else "one that does not exist"
+            near = folder_nearby(folder)
+            advice = f"give {near}" if near else "correct the path, or write the groups first"
             raise GFTValueError(
-                f"{folder}: expected a folder that `lightning-gft predict` has written, got {found}; correct the path, "
-                "or write the groups first"
+                f"{folder}: expected a folder that `lightning-gft predict` has written, got {found}; {advice}"
             )
         infos = [read_info(shard) for shard in self.shards]
         self.info = infos[0]
