@@ -16,7 +16,7 @@ from lightning_gft.errors import GFTValueError
 from lightning_gft.gym.entries import GymEntry
 from lightning_gft.gym.making import CHUNK, NONSENSE, Order
 from lightning_gft.gym.tasks import Task
-from lightning_gft.rewards.pool import Failed
+from lightning_gft.rewards.failures import Failed
 
 _AHEAD, _SHORT_SECONDS = 32, 0.5
 """Entries that are made at once, and more of them as long as this takes no longer."""

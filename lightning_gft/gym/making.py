@@ -31,8 +31,8 @@ class Order:
     Args:
         task: Name of the task in reasoning-gym.
         config: Its settings.
-        seed: Of the data set.
-        index: Within the data set.
+        seed: The data set's.
+        index: Its place in the data set.
         tries_others: Whether to score other answers than its own.
     """
 
@@ -70,7 +70,7 @@ class EntryMaker(_Worker):
         return GymEntry(order.task, order.config, entry, scores)
 
 
-class Judge(_Worker):
+class AnswerScorer(_Worker):
     """Scores an answer by the task's own scorer, which runs no part of it as code.
 
     Args:

@@ -13,7 +13,7 @@ from lightning_gft.gym.entries import GymEntry
 from lightning_gft.gym.generation import draw_mixture
 from lightning_gft.gym.making import EntryMaker, Order
 from lightning_gft.gym.tasks import GymTask, Task
-from lightning_gft.rewards.pool import Failed
+from lightning_gft.rewards.failures import Failed
 
 Make = Callable[[Sequence[Order]], list[Any]]
 

@@ -91,7 +91,7 @@ def test_what_is_no_address(url):
 def test_rows_that_cannot_be_sent_are_refused_before_training(service):
     reward = service.reward(columns=["level"])
     reward.check_row("r", {"level": 3})
-    with pytest.raises(ValueError, match=r"`columns`: expected columns of the data \(other\), got 'level'"):
+    with pytest.raises(ValueError, match=r"`columns`: expected a column of the data \(other\), got 'level'"):
         reward.check_row("r", {"other": 3})
     for unfit in (float("nan"), b"x", {1, 2}):
         with pytest.raises(ValueError, match="expected references and columns that JSON can hold"):

@@ -44,7 +44,7 @@ class _FailedError(Exception):
 
 
 @dataclass(frozen=True)
-class Judge:
+class ProgramTester:
     """Runs programs against unit tests.
 
     Args:
@@ -104,7 +104,7 @@ class Judge:
         with SandboxedProcess(limits) as process:
             _check_walls(process)
             try:
-                self._ask(process, "define", code)
+                self._ask(process, "run", code)
                 for test in tests:
                     run += 1
                     try:
