@@ -27,7 +27,7 @@ class Judge:
     r"""Compares answers; a task for worker processes, as algebra may take long, and any amount of memory.
 
     Args:
-        float_rounding: Decimals up to which numbers agree of which one is written with decimals.
+        float_rounding: Decimals that must agree where one of two numbers is written with decimals.
         numeric_precision: Digits to which formulas are evaluated.
 
     Example:

@@ -20,7 +20,7 @@ from lightning_gft.gym.entries import GymEntry, read_entry
 from lightning_gft.gym.evaluators import running_no_code
 
 CHUNK = 1000
-"""Entries of a data set of reasoning-gym, of which some read all problems when they are made."""
+"""Entries of a data set of reasoning-gym: making one is slow for some tasks, as they read all their problems."""
 NONSENSE = "?"
 
 
