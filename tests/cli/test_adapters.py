@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 
 import lightning_gft
 from lightning_gft.cli import GFTCLI, main
-from lightning_gft.policy import extras
+from lightning_gft import extras
 from tests.cli.command import GFT, SMALL, column, logged, printed_config, refused
 
 slow = pytest.mark.slow

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from lightning_gft import LoRA, Policy, PretrainedPolicy
-from lightning_gft.policy import extras
+from lightning_gft import extras
 from tests.conftest import quick, tiny_loader, tiny_policy
 from tests.policy.passes import run
 from tests.policy.test_adapters import VARIANTS, groups, scored, stir, trainable
