@@ -25,7 +25,7 @@ NONSENSE = "?"
 
 
 @dataclass(frozen=True)
-class Order:
+class EntryRequest:
     """An entry to make.
 
     Args:
@@ -51,23 +51,23 @@ class _Worker:
 
 
 class EntryMaker(_Worker):
-    """Makes an entry, which follows from the order alone, as long as texts hash the same in every worker."""
+    """Makes an entry, which follows from the request alone, as long as texts hash the same in every worker."""
 
-    def __call__(self, order: Order) -> GymEntry:
+    def __call__(self, request: EntryRequest) -> GymEntry:
         """Return the entry with the scores that its scorer gives."""
         with _own_output():
-            dataset = _dataset(order.task, json.dumps(order.config), order.seed, CHUNK)
-            random.seed(order.seed + order.index)  # a task may draw from there, too
-            np.random.seed(order.seed + order.index)
-            entry = dataset[order.index]
+            dataset = _dataset(request.task, json.dumps(request.config), request.seed, CHUNK)
+            random.seed(request.seed + request.index)  # a task may draw from there, too
+            np.random.seed(request.seed + request.index)
+            entry = dataset[request.index]
             own = entry["answer"]
             scores = {} if own is None else {"own": _score(dataset, own, entry)}
-            if order.tries_others:
+            if request.tries_others:
                 scores["nonsense"] = _try(dataset, NONSENSE, entry)
-                other = dataset[(order.index + 1) % CHUNK]["answer"]
+                other = dataset[(request.index + 1) % CHUNK]["answer"]
                 if other not in (None, own):
                     scores["other"] = _try(dataset, other, entry)
-        return GymEntry(order.task, order.config, entry, scores)
+        return GymEntry(request.task, request.config, entry, scores)
 
 
 class AnswerScorer(_Worker):

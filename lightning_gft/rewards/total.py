@@ -153,7 +153,7 @@ def _read_gates(gates: object) -> dict[str, list[str]]:
         raise GFTValueError(f"`gates`: expected a gate for each reward named, got {shorten(gates)}; name one")
     for of in read.values():
         if not isinstance(of, list | tuple) or not all(isinstance(gate, str) for gate in of):
-            raise GFTTypeError(f"`gates`: expected the name of a gate or a list of names, got {shorten(of)}")
+            raise GFTTypeError(f"`gates`: expected the name of a gate or a list of names, got {shorten(of)}; name one")
     return {name: [*of] for name, of in read.items()}
 
 

@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from lightning_gft.data.loading import load_rows
 from lightning_gft.gym.entries import GymEntry
-from lightning_gft.gym.making import AnswerScorer, EntryMaker, Order
+from lightning_gft.gym.making import AnswerScorer, EntryMaker, EntryRequest
 from lightning_gft.gym.reward import ReasoningGymReward
 from lightning_gft.rewards import score_responses
 
@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 
 def _row(task: str, index: int = 0, **config: Any) -> Row:
-    made = EntryMaker()(Order(task, config, 5, index, tries_others=True))
+    made = EntryMaker()(EntryRequest(task, config, 5, index, tries_others=True))
     return {"prompt": made.entry["question"], "answer": made.entry["answer"], "entry": made.write()}
 
 
