@@ -75,6 +75,7 @@ class ReasoningGymReward(JudgedReward):
             weight=weight,
             special_tokens=special_tokens,
         )
+        self.answer_template = answer_template
         self.answer = AnswerTemplate(answer_template)
         self.threshold = threshold
         self._unanswered = 0

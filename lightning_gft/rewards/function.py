@@ -84,6 +84,11 @@ class FunctionReward(Reward):
             pool = WorkerPool(task, seconds=check_number("timeout", timeout, above=0), memory_mb=memory_mb)
             self._scorer = ItemScorer(pool, type(self).__name__, failed_score, cache_size=0, stops={"error"})
 
+    @property
+    def failed_score(self) -> float | None:
+        """What a response scores on which the function fails; ``None`` where there is no ``timeout``."""
+        return None if self._scorer is None else self._scorer.failed_score
+
     def __call__(
         self, *, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Any], **columns: Sequence[Any]
     ) -> Tensor | Sequence[float | None]:
