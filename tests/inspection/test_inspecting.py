@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from lightning_gft import (
     ChosenSource,
+    EndpointSource,
     Evaluation,
     ExactMatchReward,
     ExpertSource,
@@ -148,3 +149,15 @@ def test_parts_that_do_not_go_with_the_data_are_all_named(tokenizer: PreTrainedT
         "row 0 (counting from 0): a prompt of 4 tokens and max_new_tokens=90 are more than",
     ):
         assert any(reason in line for line in told), reason
+
+
+def test_responses_of_a_server_are_counted_without_their_tokens(make_tokenizer: TokenizerFactory, tmp_path: Path):
+    taught = EndpointSource("teacher", "http://localhost:8000/v1", num_responses=3, cache=str(tmp_path / "cache"))
+    sampler = GroupSampler({"taught": taught, "own": SelfSource(2, max_new_tokens=5)}, {"exact": ExactMatchReward()})
+    rows = [{"prompt": "1+1=", "answer": "2", "teacher": ["2", "22", "222"]}]
+    report = report_of(tmp_path, make_tokenizer(), rows, sampler, expert_column=None, teacher_column="teacher")
+    [step] = report.steps
+    prompt = report.datasets[0].prompts
+    assert prompt is not None
+    assert (step.sequences, step.tokens) == (5, 5 * prompt.most + 2 * 5), "the data's teacher is another"
+    assert step.sources["taught"] == "3 by EndpointSource, teacher, their tokens not counted"
