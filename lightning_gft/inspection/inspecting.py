@@ -95,14 +95,14 @@ def _look_at_parts(data: PromptDataModule, module: Inspected, report: DataReport
             life.begin(named, torch.device("cpu"))
             for fault in find_faults(data, samplers, module.evaluator.settings.max_new_tokens, tokenizer):
                 problems.add(fault)
-            _judge(data, module, report, problems)
+            _look_at_stages(data, module, report, problems)
             counted = life.figures(named)
             report.figures = {name: float(value) for name, value in counted.items() if value}
     finally:
         life.end()
 
 
-def _judge(data: PromptDataModule, module: Inspected, report: DataReport, problems: Problems) -> None:
+def _look_at_stages(data: PromptDataModule, module: Inspected, report: DataReport, problems: Problems) -> None:
     rows = data.examples.get("train", {}).get("", [])
     for stage, (_, sampler, _) in module.stages.all().items():
         for role in rows[0].demonstrations if rows else ():

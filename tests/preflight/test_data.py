@@ -58,7 +58,7 @@ def test_a_chat_template_that_the_data_do_not_use_is_told(tmp_path: Path):
 class NeverMet(FormatReward):
     def check_tokens(self, special_tokens: Collection[str]) -> None:
         for token in special_tokens:
-            if token in self.pattern.pattern:
+            if token in self.pattern:
                 raise ValueError(f"no response holds {token!r}")
 
 
