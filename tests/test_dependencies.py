@@ -62,5 +62,7 @@ def test_what_is_declared_is_imported():
 
 
 def test_only_extras_bring_what_few_parts_need():
-    assert imported("lightning_gft") - declared() == declared("endpoint", "gym", "math", "qlora") - declared() - {"lightning-gft"}
+    assert imported("lightning_gft") - declared() == declared("endpoint", "gym", "math", "qlora") - declared() - {
+        "lightning-gft"
+    }
     assert imported("lightning_gft/policy") >= {"peft", "bitsandbytes"}
