@@ -193,7 +193,7 @@ class PromptDataModule(LightningDataModule, ABC):
         with naming("train data"):
             kept = {name: _kept(part, self.keep) for name, part in rows.items()}
         self.set_aside = {name: _others(part, kept[name]) for name, part in rows.items()}
-        return kept
+        return {**kept}
 
     def check_examples(
         self, split: Split, name: str, encoder: ExampleEncoder, examples: list[Example], dropped: Counter[str]
