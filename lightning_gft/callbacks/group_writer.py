@@ -45,6 +45,8 @@ class GroupWriter(Callback):
     """
 
     def __init__(self, path: str) -> None:
+        if not str(path).strip():
+            raise GFTValueError("`path` of GroupWriter: expected a folder to write to, got an empty text; name one")
         self.path = Path(path)
         self._info: StoredInfo | None = None
         self._settings = ShardSettings(self.path)
