@@ -83,6 +83,19 @@ def test_a_key_that_is_not_set_or_no_key(service, monkeypatch):
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("pasted", ["sk-hidden", "hf_hidden", "9HIDDEN", "A HIDDEN", "", "HIDDEN\n", 5])
+def test_a_key_in_the_place_of_its_variable_is_not_shown(pasted):
+    with pytest.raises(ValueError, match="`api_key_env` of HTTPReward: expected the name of an environment") as caught:
+        HTTPReward("http://localhost:1", api_key_env=pasted)
+    assert "hidden" not in str(caught.value).lower()
+
+
+def test_a_variable_in_small_letters_is_one_where_it_is_set(service, monkeypatch):
+    monkeypatch.setenv("judge_key", "sk-very-secret")
+    assert score(service.reward(api_key_env="judge_key"), "abc") == [3]
+    assert service.headers[0]["Authorization"] == "Bearer sk-very-secret"
+
+
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://x/y", "http://", "", None, 5, "http://user:secret@host/x"])
 def test_what_is_no_address(url):
     with pytest.raises(ValueError, match="`url`: expected an address") as caught:
