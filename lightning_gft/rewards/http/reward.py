@@ -139,15 +139,18 @@ class HTTPReward(Reward):
             answer = None
         scores = answer.get("scores") if isinstance(answer, dict) else None
         if not isinstance(scores, list):
-            got = f"{content_type}: {self._endpoint.excerpt(text)}"
-            raise RewardError(self._endpoint.complaint(f'must answer JSON such as {{"scores": [0.5]}}, got {got}'))
+            kind = f" ({content_type})" if content_type else ""
+            raise self._wrong(f"{self._endpoint.excerpt(text)}{kind}", 'a JSON object such as {"scores": [0.5]}')
         if len(scores) != count:
-            raise RewardError(self._endpoint.complaint(f"must answer {count} scores, got {len(scores)}"))
+            raise self._wrong(f"{len(scores)} scores", f"{count}, one for each response")
         for number, score in enumerate(scores):
             if score is not None and not _is_finite(score):
                 got = f"{self._endpoint.excerpt(score)} as number {number} of {count}"
-                raise RewardError(self._endpoint.complaint(f"must answer finite numbers or null, got {got}"))
+                raise self._wrong(got, "finite numbers, or null where it has no score")
         return scores
+
+    def _wrong(self, got: str, expected: str) -> RewardError:
+        return RewardError(self._endpoint.complaint(f"answered {got}; expected {expected}"))
 
 
 def _packed(body: Mapping[str, Any]) -> bytes:
