@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from lightning.pytorch.utilities import rank_zero_warn
 
-from lightning_gft.checks import check_count, check_number, cut, shorten
+from lightning_gft.checks import check_count, check_number, check_variable, cut, shorten
 from lightning_gft.errors import GFTValueError
 from lightning_gft.sources.endpoint.replies import KEY_ECHOED, Reply
 
@@ -40,14 +40,9 @@ class Server:
 
     def __init__(self, base_url: str, api_key_env: str, timeout: float, max_retries: int) -> None:
         self.base_url = _checked(base_url)
-        self.api_key_env = api_key_env
+        self.api_key_env = check_variable("api_key_env", api_key_env, _OF)
         self.timeout = check_number("timeout", timeout, above=0, of=_OF)
         self.max_retries = check_count("max_retries", max_retries, least=0, of=_OF)
-        if not isinstance(api_key_env, str) or not re.fullmatch(r"[A-Z_][A-Z0-9_]*", api_key_env):
-            raise GFTValueError(  # it is not shown: it may be the key
-                f"`api_key_env` of {_OF}: expected the name of an environment variable in capitals, such as "
-                "OPENAI_API_KEY, got something else; write the name here, and the key into the variable"
-            )
 
     def key(self) -> str:
         """Return the key; empty where the variable is not set.
