@@ -134,7 +134,9 @@ def _is_settings(value: object) -> bool:
 def _hidden(part: Any) -> dict[str, Any]:
     """Return by name what :func:`describe` leaves out of a part, and of the parts and settings within it."""
     if is_dataclass(part):
-        hidden = {field.name: _plain(getattr(part, field.name)) for field in fields(part) if not field.repr}
+        hidden = {
+            field.name: _plain(getattr(part, field.name)) for field in fields(part) if field.init and not field.repr
+        }
     else:
         arguments, settings = _arguments(part), _own_settings(part)
         within = {name: value for name, value in arguments.items() if isinstance(value, Part)} | settings
