@@ -4,8 +4,8 @@ python -m benchmarks.rewards --output rewards.json
 
 Verdicts are those on the table of pairs that the tests use, with what a careful person says. Each answer of a peer is
 judged in a process that is killed after `--seconds`: one that hangs has no verdict. Peers get each reference between
-dollar signs, as they want it. TRL reads only what is in a box or
-after an anchor, so the pairs of mathematics alone are judged once more with each answer in a box.
+dollar signs, as they want it. TRL reads only what is in a box or after an anchor, so the pairs of mathematics alone are
+judged once more with each answer in a box.
 """
 
 from __future__ import annotations

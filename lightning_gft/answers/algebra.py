@@ -13,10 +13,10 @@ from lightning_gft.errors import GFTValueError
 
 _DEEPEST = 15
 _DIGITS = 50
-"""Of a value at a point: so many that what cancels leaves enough."""
+"""Digits of a value at a point: so many that enough are left where large terms cancel."""
 _LARGE_EXPONENT = re.compile(r"\^ ?\{? ?-?[0-9]{6,}|[0-9]{6,} ?!|![ )}]*!")
 _TOWER = re.compile(r"(?=\^ ?[{(]? ?-?(?P<base>[0-9]+) ?[)}]? ?\^ ?[{(]? ?-?(?P<power>[0-9]+))")
-"""A power of which the exponent is one of numbers; lookahead, as the next may begin within it."""
+"""A power whose exponent is a power of numbers; a lookahead, because the next one may begin within it."""
 _MOST_DIGITS = 5
 _LARGE_BINOMIAL = re.compile(r"\\[dt]?binom ?\{[^{}]*(?:[0-9]{5,}|\^)")
 

@@ -38,7 +38,7 @@ class Comparer:
     """Compares answers.
 
     Args:
-        float_rounding: Decimals up to which numbers agree of which one is written with decimals.
+        float_rounding: Decimals that must agree where one of two numbers is written with decimals.
     """
 
     def __init__(self, algebra: Algebra, float_rounding: int = 6) -> None:
@@ -175,7 +175,7 @@ class Comparer:
 
 
 def _in_base(answer: str, expected: str) -> bool | None:
-    """Compare numbers of which one has its base as an index, which may be left out."""
+    """Compare numbers where one has its base as an index: the other may leave it out."""
     number, wanted = _BASED.fullmatch(answer), _BASED.fullmatch(expected)
     if number is None or wanted is None or not (number["base"] or wanted["base"]):
         return None

@@ -6,11 +6,11 @@ import re
 
 from lightning_gft.answers.expressions import find_expressions
 from lightning_gft.answers.numbers import first_of, trimmed
-from lightning_gft.answers.typography import plain
+from lightning_gft.answers.typography import plain, read_box
 from lightning_gft.answers.units import read_unit
 from lightning_gft.answers.words import UNITS
 
-_MARKER = "####"
+SOLUTION_MARKER = "####"
 """What the answer follows in a worked solution of the GSM8K kind."""
 _THOUGHT_ENDS = "</think>"
 _BOXES = (r"\boxed", r"\fbox")
@@ -36,7 +36,6 @@ _FORMULA = re.compile(
 _IS = re.compile(r"\b(?:is|are)\s")
 _JOINING_FORMULAS = re.compile(r"\s*(?:,|,?\s*(?:and|or))\s*")
 _DENIED = re.compile(r"\s*not\b", re.IGNORECASE)
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _SHORT_WORDS = "rs is of to in so we it at by as an be he if no on up us my do go"
 _PROSE = re.compile(rf"(?!and$|[A-Z]+$)[^\W\d_]{{3,}}|(?i:{_SHORT_WORDS.replace(' ', '|')})")
 """A word that is no part of an answer, as names of variables and what joins two answers are."""
@@ -52,8 +51,8 @@ def find_answer(response: str) -> tuple[str, ...]:
     r"""Return the answer of a response, as it is written and then without words around it; nothing if it has none.
 
     Example:
-        >>> find_answer(r"so it is \boxed{\frac{3}{4}}"), find_answer("The answer is 12, as they say.")
-        (('\\frac{3}{4}',), ('12, as they say', '12'))
+        >>> find_answer(r"so it is \boxed{\frac{3}{4}}"), find_answer("The answer is the number 12.")
+        (('\\frac{3}{4}',), ('the number 12', '12'))
     """
     response = response.rpartition(_THOUGHT_ENDS)[2]
     if (inside := in_boxes(response)) is not None:
@@ -81,7 +80,7 @@ def in_boxes(text: str) -> str | None:
         start = max(text.rfind(command, 0, stop) for command in _BOXES)
         if start < 0:
             break
-        inside, end = _inside(text, start)
+        inside, end = read_box(text, start)
         between = text[end:stop]
         if found and not (end <= stop and _BETWEEN_BOXES.fullmatch(between) and _JOINS.search(between)):
             break
@@ -91,33 +90,14 @@ def in_boxes(text: str) -> str | None:
     return ", ".join(found) if found else None
 
 
-def _inside(text: str, start: int) -> tuple[str, int]:
-    opening = start + len(_BOXES[0] if text.startswith(_BOXES[0], start) else _BOXES[1])
-    while text[opening : opening + 1] == " ":
-        opening += 1
-    if text[opening : opening + 1] != "{":
-        return text[opening : opening + 1], opening + 1
-    end = _closing_brace(text, opening)
-    return (text[opening + 1 :], len(text)) if end < 0 else (text[opening + 1 : end], end + 1)
-
-
-def _closing_brace(text: str, start: int) -> int:
-    depth = 0
-    for match in _BRACE.finditer(text, start):
-        depth += {"{": 1, "}": -1}.get(match[0], 0)
-        if depth == 0:
-            return match.start()
-    return -1
-
-
 def _after_marker(text: str) -> str | None:
     """Return the line after the last marker, ``None`` where there is none but a heading such as "#### Step 1"."""
-    before, found, after = text.rpartition(_MARKER)
+    before, found, after = text.rpartition(SOLUTION_MARKER)
     if not found:
         return None
     line, _, rest = after.lstrip(" ").partition("\n")
     if re.match(r"[^\W\d_]{3,}", line) and rest.strip() and not _PHRASE.match(line):
-        return _after_marker(before) if _MARKER in before else None
+        return _after_marker(before) if SOLUTION_MARKER in before else None
     return line
 
 

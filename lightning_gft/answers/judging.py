@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from lightning_gft.answers.algebra import begin, equal_by_algebra, parse_formula
 from lightning_gft.answers.comparison import Algebra, Comparer
-from lightning_gft.answers.extraction import find_answer, in_boxes
+from lightning_gft.answers.extraction import SOLUTION_MARKER, find_answer, in_boxes
 from lightning_gft.answers.latex import tidy
 from lightning_gft.answers.numbers import Quantity, read_quantity
 from lightning_gft.answers.shapes import Shape, read_shape
@@ -16,7 +16,6 @@ from lightning_gft.answers.texts import choice_agrees, read_words, same_text
 
 _LONGEST = 5_000
 """Characters of an answer; a longer one is right only where it is the reference's text."""
-_MARKER = "####"
 
 
 class NeedsAlgebraError(Exception):
@@ -28,7 +27,7 @@ class Judge:
     r"""Compares answers; a task for worker processes, as algebra may take long, and any amount of memory.
 
     Args:
-        float_rounding: Decimals up to which numbers agree of which one is written with decimals.
+        float_rounding: Decimals that must agree where one of two numbers is written with decimals.
         numeric_precision: Digits to which formulas are evaluated.
 
     Example:
@@ -126,7 +125,7 @@ def answer_in(reference: str) -> str:
         (' 42', 'x + 1')
     """
     inside = in_boxes(reference)
-    return reference.rpartition(_MARKER)[2] if inside is None else inside
+    return reference.rpartition(SOLUTION_MARKER)[2] if inside is None else inside
 
 
 def is_readable_cheaply(reference: str) -> bool | None:

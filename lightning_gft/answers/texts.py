@@ -43,13 +43,13 @@ def read_words(text: str) -> str | None:
     text = unwrapped(text)
     if not _WORDS.fullmatch(text):
         return None
-    words = text.casefold().rstrip("!?")
+    words = _ARTICLE.sub("", text.casefold().rstrip("!?"), count=1)
     names = re.split("[ ',-]+", words)
-    if all(len(name) < _LONGEST_PRODUCT for name in names) and words not in ("no", "a no"):
+    if all(len(name) < _LONGEST_PRODUCT for name in names) and words != "no":
         return None
     if any(name in MATHEMATICS or name in FUNCTIONS for name in names):
         return None
-    return _ARTICLE.sub("", words, count=1)
+    return words
 
 
 def may_be_product(words: str) -> bool:

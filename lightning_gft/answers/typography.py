@@ -140,15 +140,23 @@ def boxed(text: str, first: bool) -> str | None:
     """
     command = "\\boxed" if "\\boxed" in text else "\\fbox"
     start = text.find(command) if first else text.rfind(command)
-    if start < 0:
-        return None
+    return None if start < 0 else read_box(text, start)[0]
+
+
+def read_box(text: str, start: int) -> tuple[str, int]:
+    r"""Return what the box holds that begins at ``start``, and where it ends; see :func:`boxed`.
+
+    Example:
+        >>> read_box(r"\boxed{7} apples", 0)
+        ('7', 9)
+    """
     depth = 0
     for match in _BOX.finditer(text, start):
         if match["box"]:
             start, depth = match.end(), 1
             if not match["open"]:
-                return text[start : start + 1]
+                return text[start : start + 1], start + 1
         depth += {"{": 1, "}": -1}.get(match[0], 0)
         if depth == 0:
-            return text[start : match.start()]
-    return text[start:]
+            return text[start : match.start()], match.end()
+    return text[start:], len(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 LATIN = "A-Za-z\u00b5\u00c0-\u024f\u0370-\u03ff"
-"""Letters, as in a regular expression, of which a single one is a variable."""
+"""Letters, as in a regular expression; a single one is a variable."""
 SCALES = {
     **{"dozen": 12, "dozens": 12, "hundred": 100, "thousand": 1000},
     **{"million": 10**6, "billion": 10**9, "trillion": 10**12},

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 
-from lightning_gft.checkpoint import weight_digests
-from lightning_gft.checkpoint.describing import describe
+from lightning_gft.checkpoint import describe_sampler, identify, weight_digests
 from lightning_gft.data import Example
 from lightning_gft.module import GFTLitModule
 from lightning_gft.stored import StoredInfo, tokenizer_fingerprint
@@ -33,7 +32,7 @@ def prediction_info(trainer: Trainer, module: GFTLitModule) -> StoredInfo:
         rewards={name: float(reward.weight) for name, reward in module.sampler.rewards.items()},
         settings={
             **_policy_settings(module),
-            **_sampler_settings(module),
+            **describe_sampler(module.sampler, identify),
             "data": ", ".join(map(_describe_rows, datasets)),
             "batch_size": ", ".join(map(_batch_size, _loaders(trainer))),
             "ranks": str(trainer.world_size),
@@ -61,20 +60,7 @@ def differing_settings(before: Mapping[str, str], now: Mapping[str, str]) -> lis
 
 def _policy_settings(module: GFTLitModule) -> dict[str, str]:
     digests = weight_digests(module.policy.model)
-    return {"policy": describe(module.policy_loader), "weights": _digest(sorted(digests.items()))}
-
-
-def _sampler_settings(module: GFTLitModule) -> dict[str, str]:
-    sampler = module.sampler
-    return {
-        **{
-            f"source `{name}`": f"{describe(source)}, {source.num_responses} a prompt"
-            for name, source in sampler.sources.items()
-        },
-        **{f"reward `{name}`": describe(reward) for name, reward in sampler.rewards.items()},
-        "total": describe(sampler.total),
-        "advantage": describe(sampler.advantage),
-    }
+    return {"policy": identify(module.policy_loader), "weights": _digest(sorted(digests.items()))}
 
 
 def _describe_rows(rows: Any) -> str:

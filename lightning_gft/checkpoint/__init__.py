@@ -1,6 +1,14 @@
 """Checkpoints: what they hold, that they are whole, and how a run resumes from one."""
 
-from lightning_gft.checkpoint.describing import describe, describe_parts, stage_row, without_stages
+from lightning_gft.checkpoint.describing import (
+    describe,
+    describe_parts,
+    describe_sampler,
+    describe_scoring,
+    identify,
+    stage_row,
+    without_stages,
+)
 from lightning_gft.checkpoint.files import AtomicCheckpointIO, check_checkpoint, load_checkpoint, read_notes
 from lightning_gft.checkpoint.frozen import weight_digests
 from lightning_gft.checkpoint.loading import load_module
@@ -17,6 +25,9 @@ __all__ = [
     "check_checkpoint",
     "describe",
     "describe_parts",
+    "describe_sampler",
+    "describe_scoring",
+    "identify",
     "join_state",
     "load_checkpoint",
     "load_module",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
-from collections.abc import Mapping
-from dataclasses import is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from torch import nn
 from lightning_gft.parts import Part
 
 _PLAIN = (bool, int, float, str)
+_SHOWN = (*_PLAIN, nn.Module, Part)  # a module, such as a rectifier, shows itself
+_DIGITS = 12
 
 
 def describe(part: object) -> str:
@@ -28,12 +31,55 @@ def describe(part: object) -> str:
     """
     if is_dataclass(part):
         return repr(part)
-    names = [name for name in inspect.signature(type(part).__init__).parameters if hasattr(part, name)]
-    kinds = (*_PLAIN, nn.Module, Part)  # a module, such as a rectifier, shows itself
-    shown = [f"{name}={_shown(getattr(part, name))}" for name in names if isinstance(getattr(part, name), kinds)]
-    # Settings of this package; a model's configuration is one of transformers, which changes it when it saves a model.
-    shown += [repr(value) for value in vars(part).values() if is_dataclass(value) and _is_own(value)]
+    shown = [f"{name}={_shown(value)}" for name, value in _arguments(part).items() if isinstance(value, _SHOWN)]
+    shown += map(repr, _own_settings(part).values())
     return f"{type(part).__name__}({', '.join(shown)})"
+
+
+def identify(part: object) -> str:
+    """Return :func:`describe`, and a digest of the settings that it leaves out: those that are not plain, or not shown.
+
+    Args:
+        part: See :func:`describe`.
+
+    Example:
+        >>> from lightning_gft import HTTPReward
+        >>> one, other = (HTTPReward("http://localhost:9000/score", columns=[name]) for name in ("level", "topic"))
+        >>> describe(one) == describe(other), identify(one) == identify(other)
+        (True, False)
+    """
+    hidden = _hidden(part)
+    if not hidden:
+        return describe(part)
+    return f"{describe(part)}, other settings {hashlib.sha256(repr(hidden).encode()).hexdigest()[:_DIGITS]}"
+
+
+def describe_scoring(sampler: Any, of_part: Callable[[object], str] = describe) -> dict[str, str]:
+    """Return in words what responses are worth.
+
+    Args:
+        sampler: A ``GroupSampler``.
+        of_part: Returns the words for a part.
+    """
+    return {
+        **{f"reward `{name}`": of_part(reward) for name, reward in sampler.rewards.items()},
+        "total": of_part(sampler.total),
+        "advantage": of_part(sampler.advantage),
+    }
+
+
+def describe_sampler(sampler: Any, of_part: Callable[[object], str] = describe) -> dict[str, str]:
+    """Return in words what builds groups.
+
+    Args:
+        sampler: A ``GroupSampler``.
+        of_part: Returns the words for a part.
+    """
+    sources = {f"source `{name}`": source for name, source in sampler.sources.items()}
+    return {
+        **{name: f"{of_part(source)}, {source.num_responses} a prompt" for name, source in sources.items()},
+        **describe_scoring(sampler, of_part),
+    }
 
 
 def describe_parts(policy: object, sampler: Any, loss: Any, updates_per_batch: int, data: object) -> dict[str, str]:
@@ -46,13 +92,9 @@ def describe_parts(policy: object, sampler: Any, loss: Any, updates_per_batch: i
         updates_per_batch: Optimizer steps on each batch of groups.
         data: Its datamodule, if there is one.
     """
-    sources = {f"source `{name}`": source for name, source in sampler.sources.items()}
     return {
         "policy": describe(policy),
-        **{name: f"{describe(source)}, {source.num_responses} a prompt" for name, source in sources.items()},
-        **{f"reward `{name}`": describe(reward) for name, reward in sampler.rewards.items()},
-        "total": describe(sampler.total),
-        "advantage": describe(sampler.advantage),
+        **describe_sampler(sampler),
         "loss": describe(loss),
         "updates per batch": str(updates_per_batch),
         **({} if data is None else {"data": describe(data)}),
@@ -74,8 +116,45 @@ def without_stages(parts: Mapping[str, str]) -> dict[str, str]:
     return {name: words for name, words in parts.items() if not name.startswith("stage")}
 
 
-def _is_own(value: object) -> bool:
-    return type(value).__module__.startswith("lightning_gft.")
+def _arguments(part: object) -> dict[str, Any]:
+    names = inspect.signature(type(part).__init__).parameters
+    return {name: getattr(part, name) for name in names if hasattr(part, name)}
+
+
+def _own_settings(part: object) -> dict[str, Any]:
+    """Return settings of this package; a model's configuration is one of transformers, which changes when it saves."""
+    return {name: value for name, value in vars(part).items() if _is_settings(value)}
+
+
+def _is_settings(value: object) -> bool:
+    return is_dataclass(value) and type(value).__module__.startswith("lightning_gft.")
+
+
+def _hidden(part: Any) -> dict[str, Any]:
+    """Return by name what :func:`describe` leaves out of a part, and of the parts and settings within it."""
+    if is_dataclass(part):
+        hidden = {field.name: _plain(getattr(part, field.name)) for field in fields(part) if not field.repr}
+    else:
+        arguments, settings = _arguments(part), _own_settings(part)
+        within = {name: value for name, value in arguments.items() if isinstance(value, Part)} | settings
+        others = {name: value for name, value in arguments.items() if not isinstance(value, _SHOWN)}
+        hidden = {name: _plain(value) for name, value in others.items() if name not in settings}
+        hidden |= {name: _hidden(value) for name, value in within.items()}
+    return {name: value for name, value in sorted(hidden.items()) if value not in (None, {}, [])}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value so that it reads the same in every process: what is not plain by the name of its class."""
+    if value is None or isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, Mapping):
+        return {repr(key): _plain(value[key]) for key in sorted(value, key=repr)}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted(repr(_plain(item)) for item in value)
+    named = value if hasattr(value, "__qualname__") else type(value)  # a function has a name of its own
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def _shown(value: object) -> str:

@@ -34,7 +34,7 @@ from lightning_gft.module import GFTLitModule
 _WITHOUT_WEIGHTS = ("inspect", "rescore")
 _WITHOUT_A_RUN = ("export", *_WITHOUT_WEIGHTS)
 _ON_ANY_MACHINE = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto", "precision": "32-true"}
-"""What a configuration for a cluster is looked at with, on a machine without GPUs too."""
+"""Settings with which a configuration that was written for a cluster works on any machine."""
 
 
 class GFTCLI(LightningCLI):

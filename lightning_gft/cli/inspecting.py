@@ -1,4 +1,4 @@
-"""How the report of the data is printed."""
+"""Printing the report of the data."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lightning_gft.checks import cut, shorten
-from lightning_gft.cli.texts import short
+from lightning_gft.checks import shorten
+from lightning_gft.cli.texts import indented, reward_line, short, short_or_dash
 from lightning_gft.inspection import DataReport
 from lightning_gft.inspection.report import Counted, DataSetReport, Lengths, Rendered, RewardReport, Token, Verdict
 
 _BARS = "▁▂▃▄▅▆▇█"
-_LONG = 600
-"""Characters of a text that are shown, its beginning and its end."""
 
 
 def print_report(report: DataReport, show: int) -> None:
@@ -37,8 +35,8 @@ def print_report(report: DataReport, show: int) -> None:
         console.print(Text(f"warning: {warning}"))
     for problem in report.problems:
         console.print(Text(f"error: {problem}", style="red"))
-    told = "would stop the run: see the errors above" if report.problems else "nothing found that would stop the run"
-    console.print(Text(f"The data: {told}"))
+    outcome = "would stop the run: see the errors above" if report.problems else "nothing found that would stop the run"
+    console.print(Text(f"The data: {outcome}"))
 
 
 def _datasets(datasets: Sequence[DataSetReport]) -> Table:
@@ -84,11 +82,11 @@ def _verdicts(report: DataReport) -> Table:
 
 
 def _named(reward: str, verdict: Verdict) -> str:
-    return f"{reward} (tells what is right)" if reward == verdict.measured_by else reward
+    return f"{reward} (decides what is right)" if reward == verdict.measured_by else reward
 
 
 def _said(said: RewardReport) -> tuple[str, str, str]:
-    return "-" if said.mean is None else short(said.mean), str(said.right), str(said.applies)
+    return short_or_dash(said.mean), str(said.right), str(said.applies)
 
 
 def _counted(figures: Mapping[str, float]) -> Table:
@@ -114,12 +112,13 @@ def _steps(report: DataReport) -> Table:
 
 def _print_wrong(console: Console, verdict: Verdict, show: int) -> None:
     name = f"{verdict.stage} {verdict.role}".strip()
-    told = f"{verdict.measured_by}: {verdict.right} of {verdict.count} {name} demonstrations are right"
-    console.print(Text(told, style="bold"))
+    title = f"{verdict.measured_by}: {verdict.right} of {verdict.count} {name} demonstrations are right"
+    console.print(Text(title, style="bold"))
     for wrong in verdict.examples[:show]:
-        rewards = ", ".join(f"{name} {'-' if score is None else short(score)}" for name, score in wrong.rewards.items())
-        console.print(Text(f"  row {wrong.row}: {rewards}; reference {shorten(wrong.reference)}; text:"))
-        console.print(Text(_indented(wrong.text)))
+        console.print(
+            Text(f"  row {wrong.row}: {reward_line(wrong.rewards)}; reference {shorten(wrong.reference)}; text:")
+        )
+        console.print(Text(indented(wrong.text)))
     if verdict.wrong > show:
         more = f"... and {verdict.wrong - show} others" if show else f"{verdict.wrong} are not"
         rows = Counted(verdict.wrong, [wrong.row for wrong in verdict.examples[show:]])
@@ -130,11 +129,11 @@ def _print_rendered(console: Console, rendered: Rendered) -> None:
     console.print(
         Text(f"Row {rendered.row} as the policy is given it; reference {shorten(rendered.reference)}", "bold")
     )
-    console.print(Text(_indented(rendered.prompt)))
+    console.print(Text(indented(rendered.prompt)))
     for role, texts in rendered.responses.items():
         for text in texts:
             console.print(Text(f"  [{role} response begins here]", style="cyan"))
-            console.print(Text(_indented(text), style="cyan"))
+            console.print(Text(indented(text), style="cyan"))
     before = _ends([], rendered.last_prompt_tokens, rendered.num_tokens["prompt"])
     for role, first in rendered.first_tokens.items():
         answer = _ends(first, rendered.last_tokens[role], rendered.num_tokens[role])
@@ -150,10 +149,6 @@ def _ends(first: Sequence[Token], last: Sequence[Token], count: int) -> str:
 
 def _tokens(tokens: Sequence[Token]) -> str:
     return " ".join(f"{token.text!r}={token.id}" for token in tokens)
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"    {line}" for line in cut(text, _LONG).split("\n"))
 
 
 def _rows(counted: Counted) -> str:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+from lightning_gft.checks import cut
+
+_LONG = 600
+"""Characters of a text that are shown, its beginning and its end."""
 
 
 def short(value: Any) -> str:
@@ -15,3 +21,33 @@ def short(value: Any) -> str:
     if not isinstance(value, float):
         return str(value)
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def short_or_dash(value: float | None) -> str:
+    """Return a figure as :func:`short` does; a dash where there is none.
+
+    Example:
+        >>> short_or_dash(0.5), short_or_dash(None)
+        ('0.5', '-')
+    """
+    return "-" if value is None else short(value)
+
+
+def reward_line(rewards: Mapping[str, float | None]) -> str:
+    """Return rewards by name in one line.
+
+    Example:
+        >>> reward_line({"accuracy": 1.0, "format": None})
+        'accuracy 1, format -'
+    """
+    return ", ".join(f"{name} {short_or_dash(score)}" for name, score in rewards.items())
+
+
+def indented(text: str) -> str:
+    """Return a text, cut where it is long, with each line indented.
+
+    Example:
+        >>> indented("2+2 is 4")
+        '    2+2 is 4'
+    """
+    return "\n".join(f"    {line}" for line in cut(text, _LONG).split("\n"))

@@ -116,10 +116,10 @@ class GFTTrainer(Trainer):
             with Progress(console=Console(stderr=True), transient=True) as progress:
                 task = progress.add_task("Scoring")
 
-                def tell(done: int, of: int) -> None:
+                def report(done: int, of: int) -> None:
                     progress.update(task, completed=done, total=of)
 
-                changes = rescore_folder(model.sampler, Path(groups), Path(output), tolerance, tell)
+                changes = rescore_folder(model.sampler, Path(groups), Path(output), tolerance, report)
             print_changes(changes, show)
             for name, value in life.figures(parts).items():
                 print(f"{name}: {short(float(value))}")

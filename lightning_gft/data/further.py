@@ -16,8 +16,8 @@ _Pair = tuple[EncodedPrompt, str]
 class FurtherResponses:
     """Encodes texts that follow the prompts of a batch, token for token as if they stood in the data.
 
-    A text that is blank, that holds a token at which generation stops, that the tokenizer has no tokens for or that is
-    longer than a demonstration may be is none.
+    A text is no demonstration if it is blank, holds a token at which generation stops, is longer than demonstrations
+    may be, or has characters that the tokenizer lacks.
 
     Args:
         examples: Has encoded the rows.

@@ -131,9 +131,7 @@ def _find_in_folder(folder: Path, name: str | None, where: str) -> Found:
         return _load_saved(folder, where)
     if is_stored(folder):
         if name is not None:
-            raise GFTValueError(
-                f"name={name!r} chooses a configuration of a data set, but {where} is groups: leave it out"
-            )
+            raise GFTValueError(f"`name`: expected none for {where}, a folder of groups, got {name!r}; set it to null")
         return {"train": StoredTable(folder)}
     files = sorted(
         file for file in folder.rglob("*") if suffix_of(file) in KINDS and _is_data(file.relative_to(folder))

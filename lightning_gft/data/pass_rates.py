@@ -10,13 +10,12 @@ from typing import Literal, get_args
 from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
-from lightning_gft.checks import check_count, check_number, did_you_mean
+from lightning_gft.checks import check_count, check_number, did_you_mean, shorten
 from lightning_gft.data.columns import Row
 from lightning_gft.data.filters import RowFilter
 from lightning_gft.errors import GFTValueError
-from lightning_gft.stored import StoredGroups, to_json
+from lightning_gft.stored import Origin, StoredGroups, to_json
 
-Origin = Literal["self", "teacher", "expert"]
 Unknown = Literal["keep", "drop"]
 
 
@@ -66,7 +65,10 @@ class PassRateFilter(RowFilter):
         self.correct_reward = check_number("correct_reward", correct_reward, of=of)
         for field, value, choices in (("unknown", unknown, Unknown), ("source", source, Origin)):
             if value not in get_args(choices):
-                raise GFTValueError(f"`{field}` of {of}: expected {' or '.join(get_args(choices))}, got {value!r}")
+                raise GFTValueError(
+                    f"`{field}` of {of}: expected {' or '.join(get_args(choices))}, got {shorten(value)}; write one of "
+                    "them"
+                )
         self.unknown, self.source = unknown, source
 
     @override
@@ -79,22 +81,22 @@ class PassRateFilter(RowFilter):
                 f"{self.groups}; give the groups that were sampled for them, or another `source`"
             )
         verdicts = [self._verdict(of_row) for of_row in known]
-        kept = [verdict == "right" or (verdict == "unknown" and self.unknown == "keep") for verdict in verdicts]
-        told = (
+        kept = [verdict == "fit" or (verdict == "unknown" and self.unknown == "keep") for verdict in verdicts]
+        counts = (
             f"{sum(kept)} of {len(rows)} rows kept by their pass rates in {self.groups}: "
             f"{verdicts.count('easy')} too easy (above {self.most:g}), {verdicts.count('hard')} too hard (below "
             f"{self.least:g}), {verdicts.count('unknown')} unknown ({'kept' if self.unknown == 'keep' else 'dropped'})"
         )
         if not any(kept):
-            raise GFTValueError(f"`keep`: expected rows to train on, got {told}; widen its range")
-        rank_zero_info(f"train data: {told}")
+            raise GFTValueError(f"`keep`: expected rows to train on, got {counts}; widen its range")
+        rank_zero_info(f"train data: {counts}")
         return kept
 
-    def _verdict(self, right: Sequence[bool]) -> Literal["right", "easy", "hard", "unknown"]:
+    def _verdict(self, right: Sequence[bool]) -> Literal["fit", "easy", "hard", "unknown"]:
         if len(right) < self.min_responses:
             return "unknown"
         share = sum(right) / len(right)
-        return "hard" if share < self.least else "easy" if share > self.most else "right"
+        return "hard" if share < self.least else "easy" if share > self.most else "fit"
 
     def _right_by_row(self) -> dict[str, list[bool]]:
         """Return for each row with stored responses which of them are right."""

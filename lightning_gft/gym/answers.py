@@ -12,7 +12,7 @@ GYM_TEMPLATE = f"<answer>{_PLACE}</answer>"
 class AnswerTemplate:
     r"""The text around an answer, by which demonstrations are written and responses are read.
 
-    Of several answers in a response the last one is read.
+    The last answer in a response is read.
 
     Args:
         template: The answer takes the place of ``{answer}``. Without any text before it the whole response is the

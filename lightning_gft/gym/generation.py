@@ -14,9 +14,9 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning_gft.checks import cut
 from lightning_gft.errors import GFTValueError
 from lightning_gft.gym.entries import GymEntry
-from lightning_gft.gym.making import CHUNK, NONSENSE, Order
+from lightning_gft.gym.making import CHUNK, NONSENSE, EntryRequest
 from lightning_gft.gym.tasks import Task
-from lightning_gft.rewards.pool import Failed
+from lightning_gft.rewards.failures import Failed
 
 _AHEAD, _SHORT_SECONDS = 32, 0.5
 """Entries that are made at once, and more of them as long as this takes no longer."""
@@ -32,10 +32,10 @@ _EXHAUSTED = 1000
 """Questions in a row that only other splits may have, after which there are no others."""
 _QUIET_SECONDS = 10.0
 
-Make = Callable[[Sequence[Order]], list[GymEntry | Failed]]
+Make = Callable[[Sequence[EntryRequest]], list[GymEntry | Failed]]
 
 
-class Deck:
+class EntryStream:
     """Entries of one task, drawn one by one: fit ones, with questions that are not there yet.
 
     Args:
@@ -52,7 +52,7 @@ class Deck:
         self, task: Task, config: Mapping[str, Any], key: str, size: int, make: Make, others: set[str], own: set[str]
     ) -> None:
         self.task, self.repeated = task, 0
-        self._orders = _orders(task.task, config, key)
+        self._requests = _requests(task.task, config, key)
         self._left, self._ahead, self._make = size, _AHEAD, make
         self._others, self._own = others, own
         self._made: deque[GymEntry | Failed] = deque()
@@ -99,7 +99,7 @@ class Deck:
     def _next(self) -> GymEntry | Failed:
         if not self._made:
             began = time.monotonic()
-            self._made.extend(self._make(list(islice(self._orders, max(1, min(self._left, self._ahead))))))
+            self._made.extend(self._make(list(islice(self._requests, max(1, min(self._left, self._ahead))))))
             self._ahead *= 2 if self._ahead < CHUNK and time.monotonic() - began < _SHORT_SECONDS else 1
         return self._made.popleft()
 
@@ -144,12 +144,12 @@ def _fault(made: GymEntry | Failed) -> str:
     return f"its own answer scores {made.scores['own']:g}"
 
 
-def _orders(task: str, config: Mapping[str, Any], key: str) -> Iterator[Order]:
+def _requests(task: str, config: Mapping[str, Any], key: str) -> Iterator[EntryRequest]:
     for chunk in count():
         # Far apart: entry i of seed s is most often entry i - 1 of seed s + 1.
         seed = Random(f"{key}/{chunk}").randrange(2**31)
         for index in range(CHUNK):
-            yield Order(task, config, seed, index, tries_others=chunk == 0 and index < _PROBED)
+            yield EntryRequest(task, config, seed, index, tries_others=chunk == 0 and index < _PROBED)
 
 
 def draw_mixture(
@@ -172,8 +172,8 @@ def draw_mixture(
     plan = [number for number, share in enumerate(_shares(tasks, size)) for _ in range(share)]
     Random(f"{key}/order").shuffle(plan)
     wanted = [(number, place * len(tasks[number].configs) // size) for place, number in enumerate(plan)]
-    decks = {
-        (number, level): Deck(
+    streams = {
+        (number, level): EntryStream(
             tasks[number],
             tasks[number].configs[level],
             f"{key}/{tasks[number].name}/{level}",
@@ -186,9 +186,9 @@ def draw_mixture(
     }
     progress, drawn = _Progress(what, size), []
     for number, level in wanted:
-        drawn.append((tasks[number], decks[number, level].draw()))
+        drawn.append((tasks[number], streams[number, level].draw()))
         progress.say(len(drawn), tasks[number].name)
-    if repeated := sum(deck.repeated for deck in decks.values()):
+    if repeated := sum(stream.repeated for stream in streams.values()):
         rank_zero_warn(
             f"{what} data: {repeated} of {size} rows repeat a question of another row, as a task has no more; to have "
             "each once, lower its weight or the size, or widen its config"

@@ -20,19 +20,19 @@ from lightning_gft.gym.entries import GymEntry, read_entry
 from lightning_gft.gym.evaluators import running_no_code
 
 CHUNK = 1000
-"""Entries of a data set of reasoning-gym, of which some read all problems when they are made."""
+"""Entries of a data set of reasoning-gym: making one is slow for some tasks, as they read all their problems."""
 NONSENSE = "?"
 
 
 @dataclass(frozen=True)
-class Order:
+class EntryRequest:
     """An entry to make.
 
     Args:
         task: Name of the task in reasoning-gym.
         config: Its settings.
-        seed: Of the data set.
-        index: Within the data set.
+        seed: The data set's.
+        index: Its place in the data set.
         tries_others: Whether to score other answers than its own.
     """
 
@@ -51,26 +51,26 @@ class _Worker:
 
 
 class EntryMaker(_Worker):
-    """Makes an entry, which follows from the order alone, as long as texts hash the same in every worker."""
+    """Makes an entry, which follows from the request alone, as long as texts hash the same in every worker."""
 
-    def __call__(self, order: Order) -> GymEntry:
+    def __call__(self, request: EntryRequest) -> GymEntry:
         """Return the entry with the scores that its scorer gives."""
         with _own_output():
-            dataset = _dataset(order.task, json.dumps(order.config), order.seed, CHUNK)
-            random.seed(order.seed + order.index)  # a task may draw from there, too
-            np.random.seed(order.seed + order.index)
-            entry = dataset[order.index]
+            dataset = _dataset(request.task, json.dumps(request.config), request.seed, CHUNK)
+            random.seed(request.seed + request.index)  # a task may draw from there, too
+            np.random.seed(request.seed + request.index)
+            entry = dataset[request.index]
             own = entry["answer"]
             scores = {} if own is None else {"own": _score(dataset, own, entry)}
-            if order.tries_others:
+            if request.tries_others:
                 scores["nonsense"] = _try(dataset, NONSENSE, entry)
-                other = dataset[(order.index + 1) % CHUNK]["answer"]
+                other = dataset[(request.index + 1) % CHUNK]["answer"]
                 if other not in (None, own):
                     scores["other"] = _try(dataset, other, entry)
-        return GymEntry(order.task, order.config, entry, scores)
+        return GymEntry(request.task, request.config, entry, scores)
 
 
-class Judge(_Worker):
+class AnswerScorer(_Worker):
     """Scores an answer by the task's own scorer, which runs no part of it as code.
 
     Args:

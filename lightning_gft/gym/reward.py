@@ -13,7 +13,7 @@ from lightning_gft.errors import GFTValueError
 from lightning_gft.extras import require
 from lightning_gft.gym.answers import GYM_TEMPLATE, AnswerTemplate
 from lightning_gft.gym.entries import ENTRY_COLUMN, read_entry
-from lightning_gft.gym.making import Judge
+from lightning_gft.gym.making import AnswerScorer
 from lightning_gft.rewards.judged import JudgedReward
 
 
@@ -67,7 +67,7 @@ class ReasoningGymReward(JudgedReward):
                 "threshold", threshold, above=0, most=1, otherwise="null for partial scores", of=type(self).__name__
             )
         super().__init__(
-            Judge(threshold),
+            AnswerScorer(threshold),
             seconds=seconds,
             memory_mb=memory_mb,
             workers=workers,
@@ -75,6 +75,7 @@ class ReasoningGymReward(JudgedReward):
             weight=weight,
             special_tokens=special_tokens,
         )
+        self.answer_template = answer_template
         self.answer = AnswerTemplate(answer_template)
         self.threshold = threshold
         self._unanswered = 0

@@ -138,7 +138,9 @@ class Task:
             check_count(field, level, least=0, most=max(highest.values()))
             return {name: min(level, most) for name, most in highest.items()}
         if not isinstance(level, dict):
-            raise GFTTypeError(f"`{field}`: expected a number, or one for each attribute, got {shorten(level)}")
+            raise GFTTypeError(
+                f"`{field}`: expected a number, or one for each attribute, got {shorten(level)}; give one"
+            )
         for name in level:
             if name not in {*highest, _OTHERS}:
                 raise GFTValueError(

@@ -41,7 +41,7 @@ class Inspected(Protocol):
 
 
 def inspect_data(data: PromptDataModule, module: Inspected, show: int = 3) -> DataReport:
-    """Return what there is to say of the data before training; neither weights are loaded nor responses drawn.
+    """Return the report of the data before training; no weights are loaded, and no responses drawn.
 
     What would stop the run is reported in full as far as possible, not its first error alone.
 
@@ -51,7 +51,7 @@ def inspect_data(data: PromptDataModule, module: Inspected, show: int = 3) -> Da
         show: Prompts to render.
     """
     report, problems = DataReport(), Problems()
-    with _warnings_told(report):
+    with _warnings_caught(report):
         encoder = None
         with problems.collecting():
             encoder = data.make_encoder(module.tokenizer)
@@ -96,14 +96,14 @@ def _look_at_parts(data: PromptDataModule, module: Inspected, report: DataReport
             life.begin(named, torch.device("cpu"))
             for fault in find_faults(data, samplers, module.evaluator.settings.max_new_tokens, tokenizer):
                 problems.add(fault)
-            _judge(data, module, report, problems)
+            _look_at_stages(data, module, report, problems)
             counted = life.figures(named)
             report.figures = {name: float(value) for name, value in counted.items() if value}
     finally:
         life.end()
 
 
-def _judge(data: PromptDataModule, module: Inspected, report: DataReport, problems: Problems) -> None:
+def _look_at_stages(data: PromptDataModule, module: Inspected, report: DataReport, problems: Problems) -> None:
     rows = data.examples.get("train", {}).get("", [])
     for stage, (_, sampler, _) in module.stages.all().items():
         scorable = _scorable(sampler, rows, report)
@@ -130,7 +130,7 @@ def _scorable(sampler: GroupSampler, rows: Sequence[Example], report: DataReport
 
 
 @contextmanager
-def _warnings_told(report: DataReport) -> Iterator[None]:
+def _warnings_caught(report: DataReport) -> Iterator[None]:
     """Within this context warnings go to the report, each once."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -131,7 +131,7 @@ class Verdict:
     Args:
         stage: Name of the stage; empty in a run without.
         role: ``"expert"`` or ``"teacher"``.
-        measured_by: Name of the reward that tells what is right, as in evaluation.
+        measured_by: Name of the reward that evaluation measures by.
         count: How many demonstrations there are.
         total: Mean of what they are worth in all.
         rewards: What each reward says, by name.
@@ -165,7 +165,7 @@ class StepReport:
         prompts: Prompts a step and rank.
         sequences: Responses a step and rank, at most.
         tokens: Tokens a step and rank, at most: of the prompts that need most, with own responses as long as they may
-            be, each with its prompt.
+            be, each with its prompt. Responses whose length is not known before count as 0 tokens.
         longest: Tokens of the longest of these, with its prompt.
         micro_batches: How many micro-batches these are; fewer where responses share the run of their prompt.
         steps: Steps an epoch on one rank.
@@ -217,7 +217,7 @@ class Rendered:
 
 @dataclass
 class DataReport:
-    """All that is said of the data.
+    """A report of the data before training.
 
     Args:
         datasets: One for each data set of each split, the training data first.

@@ -21,7 +21,7 @@ def plan_steps(
         stage: Its name.
         sampler: Says what a group is.
         data: Says how many prompts a step has.
-        rows: The training data.
+        rows: The training data; at least one.
         micro_batch_tokens: Tokens that run at once.
     """
     lengths = [(len(example.prompt_ids), _responses(sampler, example)) for example in rows]
@@ -29,7 +29,7 @@ def plan_steps(
     sequences = [prompt + length for prompt, responses in most for length in responses]
     return StepReport(
         stage,
-        sources={name: _words(source) for name, source in sampler.sources.items()},
+        sources={name: _words(source, bool(rows[0].stored)) for name, source in sampler.sources.items()},
         group_size=sampler.group_size,
         prompts=min(data.batch_size, len(rows)),
         sequences=len(sequences),
@@ -42,17 +42,23 @@ def plan_steps(
 
 def _responses(sampler: GroupSampler, example: Example) -> list[int]:
     """Return the most tokens that each response of a row's group can have."""
-    lengths: list[int] = []
-    for source in sampler.sources.values():
-        own = source.longest_response()
-        answers = example.demonstrations.get(source.source.name.lower()) or chain(*example.stored.values())
-        given = [len(answer.token_ids) for answer in answers]
-        lengths += [own] * source.num_responses if own else sorted(given, reverse=True)[: source.num_responses]
-    return lengths
+    return [length for source in sampler.sources.values() for length in _lengths(source, example)]
 
 
-def _words(source: ResponseSource) -> str:
+def _lengths(source: ResponseSource, example: Example) -> list[int]:
+    if longest := source.longest_response():
+        return [longest] * source.num_responses
+    if not (source.reads() or example.stored):  # those of a server, say, are as long as they come
+        return [0] * source.num_responses
+    of_roles = chain(*(example.demonstrations.get(role, []) for role in source.reads()))
+    given = of_roles if source.reads() else chain(*example.stored.values())
+    return sorted((len(answer.token_ids) for answer in given), reverse=True)[: source.num_responses]
+
+
+def _words(source: ResponseSource, has_stored: bool) -> str:
     longest = source.longest_response()
     choice = f", of {source.most_given()}" if source.most_given() > source.num_responses else ""
     limit = f", up to {longest} tokens each" if longest else ""
+    if not (longest or has_stored or source.reads()):
+        limit = ", their tokens not counted"
     return f"{source.num_responses} by {type(source).__name__}{choice}, {source.source.name.lower()}{limit}"

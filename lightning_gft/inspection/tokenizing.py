@@ -76,7 +76,7 @@ def _fit_rows(encoder: ExampleEncoder, rows: Sequence[Row], where: str, problems
     numbered = rows if isinstance(rows, NumberedRows) else NumberedRows(rows, range(len(rows)))
     unfit: dict[int, str] = {}
     try:
-        with _told_at_the_end():
+        with _warning_at_the_end():
             return encoder.tokenize(numbered)
     except FAULTS:
         with warnings.catch_warnings():
@@ -92,7 +92,7 @@ def _fit_rows(encoder: ExampleEncoder, rows: Sequence[Row], where: str, problems
 
 
 @contextmanager
-def _told_at_the_end() -> Iterator[None]:
+def _warning_at_the_end() -> Iterator[None]:
     """Within this context warnings wait; they are lost with an error, after which all is done again."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

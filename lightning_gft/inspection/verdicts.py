@@ -1,4 +1,4 @@
-"""What rewards say of the answers that the data hold."""
+"""Scores of the data's own demonstrations."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def judge(
         sampler: Has the rewards.
         rows: The training data.
         role: ``"expert"`` or ``"teacher"``.
-        evaluator: Says which reward tells what is right, and from what score on.
+        evaluator: Says which reward decides what is right, and from what score on.
         tokenizer: The policy's.
 
     Raises:

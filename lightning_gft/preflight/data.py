@@ -15,7 +15,7 @@ from lightning_gft.data.errors import row_name
 from lightning_gft.errors import GFTValueError
 from lightning_gft.policy import PolicyLoader, check_window
 from lightning_gft.rewards import Reward
-from lightning_gft.sampler import GroupSampler, score_demonstrations
+from lightning_gft.sampler import GroupSampler, find_unfit, score_demonstrations
 
 _TRIED = 32  # demonstrations that are scored: enough to tell a mistake from bad luck, even for a slow reward
 
@@ -56,6 +56,25 @@ def find_faults(
     Args:
         samplers: See :func:`check_data`, as for ``evaluation_tokens`` and ``tokenizer``.
     """
+    yield from _faulty_settings(data, samplers, tokenizer)
+    # Stages may share them.
+    sources = list({id(source): source for sampler in samplers for source in sampler.sources.values()}.values())
+    for split, datasets in data.examples.items():
+        drawn = [source.longest_response() for source in sources]
+        longest = max(drawn if split == "train" else [evaluation_tokens], default=0)
+        for name, rows in datasets.items():
+            where = data_name(split, name)
+            for source in sources if split == "train" else ():
+                yield from _raised(source.check_rows, rows)
+                yield from _raised(source.check_prompts, rows, tokenizer)
+            for sampler in _by_worth(samplers):
+                yield from _faulty_references(where, rows, sampler.rewards)
+            yield from _faulty_lengths(where, rows, longest, tokenizer)
+
+
+def _faulty_settings(
+    data: PromptDataModule, samplers: Sequence[GroupSampler], tokenizer: PreTrainedTokenizerBase
+) -> Iterator[Exception]:
     if data.tokenizer is not None and data.tokenizer.get_vocab() != tokenizer.get_vocab():
         yield GFTValueError(
             "the datamodule has a tokenizer of its own, which is not the policy's: leave its `tokenizer` alone, or set "
@@ -67,22 +86,8 @@ def find_faults(
                 f"`num_groups`: expected at most the data's batch_size={data.batch_size}, the prompts that a rank may "
                 f"try in a step, got {sampler.num_groups}; lower it, or raise batch_size"
             )
-    # Stages may share them.
-    sources = list({id(source): source for sampler in samplers for source in sampler.sources.values()}.values())
-    worth = _by_worth(samplers)
-    for sampler in worth:
+    for sampler in _by_worth(samplers):
         yield from _faulty_tokens(sampler.rewards, tokenizer)
-    for split, datasets in data.examples.items():
-        drawn = [source.longest_response() for source in sources]
-        longest = max(drawn if split == "train" else [evaluation_tokens], default=0)
-        for name, rows in datasets.items():
-            where = data_name(split, name)
-            for source in sources if split == "train" else ():
-                yield from _raised(source.check_rows, rows)
-                yield from _raised(source.check_prompts, rows, tokenizer)
-            for sampler in worth:
-                yield from _faulty_references(where, rows, sampler.rewards)
-            yield from _faulty_lengths(where, rows, longest, tokenizer)
 
 
 def warn_of_unused(data: PromptDataModule, policy: PolicyLoader, samplers: Sequence[GroupSampler]) -> None:
@@ -136,13 +141,9 @@ def _faulty_tokens(rewards: Mapping[str, Reward], tokenizer: PreTrainedTokenizer
 
 
 def _faulty_references(where: str, rows: Sequence[Example], rewards: Mapping[str, Reward]) -> Iterator[Exception]:
-    for name, reward in rewards.items():
-        reward.read_ahead([example.reference for example in rows])
-        for example in rows:
-            try:
-                reward.check_row(example.reference, example.columns)
-            except Exception as error:  # noqa: BLE001 (of a user's reward, any may come)
-                yield _caused(f"{where} data, {row_name(example.row)}: reward {name!r} cannot score it: {error}", error)
+    references, columns = [example.reference for example in rows], [example.columns for example in rows]
+    for position, message, error in find_unfit(rewards, references, columns):
+        yield _caused(f"{where} data, {row_name(rows[position].row)}: {message}", error)
 
 
 def can_score(rewards: Mapping[str, Reward], example: Example) -> bool:

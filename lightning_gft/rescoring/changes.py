@@ -1,4 +1,4 @@
-"""What another verifier changes in groups that are there."""
+"""What other rewards change in stored groups."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LISTED = 100
 
 @dataclass
 class RewardChange:
-    """What became of one reward, or of the total.
+    """Change of one reward, or of the total.
 
     Args:
         responses: How many it applies to, before and now.
@@ -83,7 +83,7 @@ class Changes:
         tolerance: Scores that differ by no more are the same.
         groups: How many groups were compared.
         responses: How many responses.
-        rewards: What became of the total, and of each reward that is there before and now, by name.
+        rewards: Changes of the total, and of each reward that is there before and now, by name.
         only_before: Means of rewards that are gone, by name.
         only_now: Means of rewards that are new, by name.
         differ_now: Groups whose totals differ now and did not before.

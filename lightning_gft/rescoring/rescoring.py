@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
-from lightning_gft.checkpoint import describe
+from lightning_gft.checkpoint import describe_scoring, identify
 from lightning_gft.errors import GFTValueError
 from lightning_gft.rescoring.changes import Changes
 from lightning_gft.rescoring.scoring import check_groups, rescore_groups
@@ -22,7 +22,7 @@ def rescore_folder(
     groups: Path,
     output: Path,
     tolerance: float = 1e-6,
-    tell: Callable[[int, int], None] = lambda done, of: None,
+    report: Callable[[int, int], None] = lambda done, of: None,
 ) -> Changes:
     """Write stored groups with the rewards of a sampler to another folder, and return what has changed.
 
@@ -33,7 +33,7 @@ def rescore_folder(
         groups: Folder of stored groups.
         output: Folder to write to: new, empty, or begun by the same rescoring.
         tolerance: Scores that differ by no more are the same.
-        tell: Is called with the number of shards that are done, and of all, after each.
+        report: Called after each shard, with the number of shards that are done and the number of all.
 
     Raises:
         ValueError: If a folder holds something else, or the data of a group are unfit for a reward.
@@ -57,7 +57,7 @@ def rescore_folder(
             now = [group for batch in batches for group in rescore_groups(sampler, batch)]
             write_groups(output / shard.name, now, info)
         changes.add(before, now)
-        tell(done, len(stored.shards))
+        report(done, len(stored.shards))
     return changes
 
 
@@ -66,17 +66,15 @@ def rescored_info(sampler: GroupSampler, info: StoredInfo) -> StoredInfo:
 
     Args:
         sampler: Has the rewards, their total and the advantage.
-        info: Of the shards as they are.
+        info: That of the shards as they are.
     """
     kept = {name: words for name, words in info.settings.items() if not name.startswith("reward `")}
-    rewards = {f"reward `{name}`": describe(reward) for name, reward in sampler.rewards.items()}
-    worth = {**rewards, "advantage": describe(sampler.advantage), "total": describe(sampler.total)}
     weights = {name: float(reward.weight) for name, reward in sampler.rewards.items()}
-    return replace(info, rewards=weights, settings={**kept, **worth})
+    return replace(info, rewards=weights, settings={**kept, **describe_scoring(sampler, identify)})
 
 
 def check_output(groups: Path, output: Path, info: StoredInfo) -> None:
-    """Refuse a folder that holds something else than what the same rescoring has begun.
+    """Refuse a folder that holds anything but what the same rescoring has begun.
 
     Args:
         groups: Folder that is read.

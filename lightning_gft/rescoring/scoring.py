@@ -1,4 +1,4 @@
-"""What stored groups are worth by the rewards of now."""
+"""Stored groups scored by a sampler's rewards."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from lightning_gft.data.errors import row_name
 from lightning_gft.errors import GFTValueError
-from lightning_gft.sampler import GroupSampler, Round, Row, build_groups
+from lightning_gft.sampler import GroupSampler, Round, Row, build_groups, find_unfit
 from lightning_gft.stored import StoredGroup, StoredResponse
 from lightning_gft.types import GroupBatch, PromptBatch, Response, Source
 
@@ -23,16 +23,12 @@ def check_groups(sampler: GroupSampler, groups: Sequence[StoredGroup]) -> None:
         groups: As stored.
 
     Raises:
-        ValueError: With the first such group's row and the reward.
+        ValueError: With the reward, and the row of the first group that it cannot score.
     """
-    for group in groups:
-        for name, reward in sampler.rewards.items():
-            try:
-                reward.check_row(group.reference, group.columns)
-            except Exception as error:
-                raise GFTValueError(
-                    f"stored groups, {row_name(group.row or group.place)}: reward {name!r} cannot score it: {error}"
-                ) from error
+    references, columns = [group.reference for group in groups], [group.columns for group in groups]
+    for position, message, error in find_unfit(sampler.rewards, references, columns):
+        group = groups[position]
+        raise GFTValueError(f"stored groups, {row_name(group.row or group.place)}: {message}") from error
 
 
 def rescore_groups(sampler: GroupSampler, groups: Sequence[StoredGroup]) -> list[StoredGroup]:

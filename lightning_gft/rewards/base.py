@@ -65,10 +65,10 @@ class Reward(Part, ABC):
         return True
 
     def read_ahead(self, references: Sequence[Any]) -> None:
-        """Prepare for :meth:`check_row` of these rows, one that reads references slowly several at once.
+        """Read references before :meth:`check_row` asks for each row: several at once, where reading one is slow.
 
         Args:
-            references: Those of all rows; unfit ones raise no error yet.
+            references: Those of all rows; an unfit one raises no error here.
         """
 
     def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:

@@ -42,8 +42,9 @@ class FormatReward(Reward):
         self, pattern: str, full_match: bool = True, weight: float = 1.0, special_tokens: bool = False
     ) -> None:
         super().__init__(weight, special_tokens)
+        self.pattern = pattern
         try:
-            self.pattern = regex.compile(pattern, regex.DOTALL)
+            self._compiled = regex.compile(pattern, regex.DOTALL)
         except regex.error as error:
             raise GFTValueError(
                 f"`pattern`: expected a regular expression, got {shown(pattern)} ({error}); correct it"
@@ -58,22 +59,22 @@ class FormatReward(Reward):
 
     @override
     def check_tokens(self, special_tokens: Collection[str]) -> None:
-        named = [token for token in special_tokens if token.strip() and regex.escape(token) in self.pattern.pattern]
+        named = [token for token in special_tokens if token.strip() and regex.escape(token) in self.pattern]
         if named and not self.special_tokens:
             from lightning.pytorch.utilities import rank_zero_warn
 
             rank_zero_warn(
-                f"`pattern`: {self.pattern.pattern!r} names {max(named, key=len)!r}, a special token of the tokenizer, "
+                f"`pattern`: {self.pattern!r} names {max(named, key=len)!r}, a special token of the tokenizer, "
                 "which is taken out of every response before this reward sees it; set special_tokens: true if the "
                 "response must hold it"
             )
 
     def _matches(self, response: str) -> bool:
-        match = self.pattern.fullmatch if self.full_match else self.pattern.search
+        match = self._compiled.fullmatch if self.full_match else self._compiled.search
         try:
             return match(response, timeout=_SECONDS) is not None
         except TimeoutError as error:
             raise TimeoutError(
-                f"`pattern`: matching {self.pattern.pattern!r} took more than {_SECONDS:g} s on {shown(response)}; "
+                f"`pattern`: matching {self.pattern!r} took more than {_SECONDS:g} s on {shown(response)}; "
                 "write it without repetitions within repetitions"
             ) from error

@@ -22,10 +22,10 @@ from lightning_gft.rewards.text import shown
 class FunctionReward(Reward):
     """A reward from any function, so that a config needs no class.
 
-    The function takes the keywords of :meth:`Reward.__call__`. Without ``**columns`` in its signature it is given only
-    what it names: ``def score(responses, difficulty)`` is enough. ``response_tokens`` and ``response_source`` it is
-    given where it names them. It returns one number for each response, or ``None``
-    where it does not apply, as a list, an array or a tensor.
+    The function takes the keywords of :meth:`Reward.__call__`. Without ``**columns`` in its signature it gets only what
+    it names: ``def score(responses, difficulty)`` is enough. It gets ``response_tokens`` and ``response_source`` where
+    it names them. It returns one number for each response, or ``None`` where it does not apply, as a list, an array or
+    a tensor.
 
     With ``timeout`` it is called for each response by itself, in :class:`~lightning_gft.rewards.pool.WorkerPool`'s
     processes. A response on which it hangs, crashes or runs out of memory then scores ``failed_score``, is counted as
@@ -39,14 +39,14 @@ class FunctionReward(Reward):
         special_tokens: Whether the responses keep their special tokens.
         timeout: Longest time of one response, in seconds; ``None`` to call the function in this process, with all
             responses at once.
-        failed_score: What a response scores on which the function hangs, crashes or runs out of memory; with
-            ``timeout`` alone.
+        failed_score: What a response scores on which the function hangs, crashes or runs out of memory; only with
+            ``timeout``.
         memory_mb: Most memory, in MiB, that a process may take beyond what it has after its start; ``None`` for no
-            limit. With ``timeout`` alone.
+            limit. Only with ``timeout``.
 
     Raises:
-        ValueError: If ``function`` is no dotted path, or a number is out of range; on a call, if a parameter of the
-            function is neither a keyword of a reward nor a column of the data.
+        ValueError: If ``function`` is no dotted path, a number is out of range, or a limit is set without ``timeout``;
+            on a call, if a parameter of the function is neither a keyword of a reward nor a column of the data.
         ImportError: If the module cannot be imported, or has no such function.
         TypeError: If what the path names cannot be called.
 
@@ -77,20 +77,28 @@ class FunctionReward(Reward):
         self._accepted = {p.name for p in named}
         self._required = {p.name for p in named if p.default is p.empty}
         self._scorer: ItemScorer | None = None
-        if timeout is not None:
+        if timeout is None:
+            _check_unlimited(failed_score=failed_score, memory_mb=memory_mb)
+        else:
             task = ScoreOfOne(FunctionReward(self._function))
             pool = WorkerPool(task, seconds=check_number("timeout", timeout, above=0), memory_mb=memory_mb)
             self._scorer = ItemScorer(pool, type(self).__name__, failed_score, cache_size=0, stops={"error"})
+
+    @property
+    def failed_score(self) -> float | None:
+        """What a response scores on which the function fails; ``None`` where there is no ``timeout``."""
+        return None if self._scorer is None else self._scorer.failed_score
 
     def __call__(
         self, *, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Any], **columns: Sequence[Any]
     ) -> Tensor | Sequence[float | None]:
         """Return what the function returns; see :meth:`Reward.__call__`."""
-        keywords = {**columns, "prompts": prompts, "responses": responses, "references": references}
-        selected = self._select(keywords)
+        texts = {"prompts": prompts, "responses": responses, "references": references}
+        selected = self._select({**columns, **texts})
         if self._scorer is None:
             return self._function(**selected)  # type: ignore[no-any-return]
-        single = [{name: [values[number]] for name, values in keywords.items()} for number in range(len(responses))]
+        sent = {**selected, **texts}  # and no column that the function does not name
+        single = [{name: [values[number]] for name, values in sent.items()} for number in range(len(responses))]
         return self._scorer.scores(single, responses)
 
     @override
@@ -147,6 +155,13 @@ def as_rewards(rewards: Mapping[str, Any]) -> dict[str, Any]:
         1.0
     """
     return {name: FunctionReward(part) if _is_function(part) else part for name, part in rewards.items()}
+
+
+def _check_unlimited(**limits: float | None) -> None:
+    """Refuse settings that only count within a limit of time."""
+    for name, value in limits.items():
+        if value:
+            raise GFTValueError(f"`{name}` of FunctionReward: expected none without timeout, got {value}; set timeout")
 
 
 def _is_function(part: Any) -> bool:

@@ -69,6 +69,11 @@ class JudgedReward(Reward):
         self.pool = WorkerPool(task, seconds=seconds, memory_mb=memory_mb, workers=workers)
         self._scorer = ItemScorer(self.pool, type(self).__name__, failed_score, cache_size)
 
+    @property
+    def failed_score(self) -> float:
+        """What a response scores whose check fails."""
+        return self._scorer.failed_score
+
     @abstractmethod
     def item(self, response: str, reference: Any, columns: Mapping[str, Any]) -> Any:
         """Return what the task is given for a response; equal items score the same.

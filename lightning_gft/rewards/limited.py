@@ -161,7 +161,7 @@ class TimeLimitedReward(Reward):
         return answer
 
     def _tell(self, method: str, batch: _Batch) -> Any:
-        self._pool.seconds = self.seconds
+        self._pool.seconds = self.seconds  # a run may have changed it
         return self._pool.map([(method, batch)])[0]
 
     def _numbers(self, scores: Any, count: int) -> list[Any]:

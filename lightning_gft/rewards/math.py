@@ -13,8 +13,8 @@ from lightning_gft.answers.judging import Judge, is_readable_cheaply, read_answe
 from lightning_gft.checks import check_count
 from lightning_gft.errors import GFTValueError
 from lightning_gft.extras import require
+from lightning_gft.rewards.failures import Failed
 from lightning_gft.rewards.judged import JudgedReward
-from lightning_gft.rewards.pool import Failed
 from lightning_gft.rewards.text import alternatives, shown
 
 _Item = tuple[tuple[str, ...], tuple[str, ...]]

@@ -10,14 +10,12 @@ from typing import Any
 
 from typing_extensions import override
 
+from lightning_gft.answers.extraction import SOLUTION_MARKER
 from lightning_gft.answers.numbers import find_number, read_number
 from lightning_gft.checks import check_number
 from lightning_gft.errors import GFTValueError
 from lightning_gft.rewards.references import ReferenceReward
 from lightning_gft.rewards.text import after_marker, shown
-
-_SOLUTION_MARKER = "####"
-"""What the answer follows in a worked solution of the GSM8K kind."""
 
 
 class NumericReward(ReferenceReward[Fraction]):
@@ -78,7 +76,7 @@ class NumericReward(ReferenceReward[Fraction]):
         return number
 
     def _answer_in(self, reference: str) -> str:
-        for marker in filter(None, (self.marker, _SOLUTION_MARKER)):
+        for marker in filter(None, (self.marker, SOLUTION_MARKER)):
             if (answer := after_marker(reference, marker)) is not None:
                 return answer
         return reference

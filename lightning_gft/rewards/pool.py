@@ -12,11 +12,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from lightning_gft.checks import check_count, check_number
-from lightning_gft.rewards.failures import Failed
-from lightning_gft.rewards.workers.process import ForkServer, Worker, pack
-from lightning_gft.rewards.workers.round import START_SECONDS, Attended, Round
-
-__all__ = ["Failed", "WorkerPool"]
+from lightning_gft.rewards.workers.process import ForkServer, WorkerProcess, pack
+from lightning_gft.rewards.workers.round import START_SECONDS, Round, Worker
 
 _ALWAYS = {
     "OPENBLAS_NUM_THREADS": "1",  # numpy would start threads when it is imported, which cannot be forked
@@ -27,7 +24,7 @@ _BESIDE_OTHERS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 class WorkerPool:
-    """Worker processes that run one task on many items; what an item does to its process costs that item alone.
+    """WorkerProcess processes that run one task on many items; what an item does to its process costs that item alone.
 
     A process that takes too long is killed from outside, with all that it has started, and another takes its place, in
     milliseconds. Processes start with the first items, no more than there are items, and end with :meth:`close`, with
@@ -69,7 +66,7 @@ class WorkerPool:
         self.workers = None if workers is None else check_count("workers", workers)
         self._lock = threading.RLock()
         self._server: ForkServer | None = None
-        self._workers: list[Attended] = []
+        self._workers: list[Worker] = []
         _POOLS.add(self)
 
     @property
@@ -98,7 +95,7 @@ class WorkerPool:
                 environment = {**_ALWAYS, **(_BESIDE_OTHERS if most > 1 else {})}
                 self._server = ForkServer(pack(self.task, self.memory_mb), environment, START_SECONDS)
             late = time.monotonic() + START_SECONDS
-            self._workers += [Attended(Worker(self._server), late) for _ in range(missing)]
+            self._workers += [Worker(WorkerProcess(self._server), late) for _ in range(missing)]
 
     def wait(self) -> None:
         """Wait until the workers that have been started are ready for items.

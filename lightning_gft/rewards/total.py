@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -66,7 +67,7 @@ class WeightedSum(RewardTotal):
 
 @dataclass(frozen=True)
 class Gates:
-    """Which rewards hold back which, as checkpoints and stored groups tell it.
+    """Which rewards hold back which: a dataclass, so that checkpoints, cards and stored groups show it.
 
     Args:
         of: The gates of each reward that has any.
@@ -101,10 +102,9 @@ class GatedSum(WeightedSum):
     """
 
     def __init__(self, gates: dict[str, str | list[str]], at_least: float = 1.0) -> None:
-        self.gates = _read_gates(gates)
-        self.told = Gates(self.gates)
+        self.gates = Gates(_read_gates(gates))
         self.at_least = check_number("at_least", at_least, of=type(self).__name__)
-        _check_acyclic(self.gates)
+        _check_acyclic(self.gates.of)
         self.reset()
 
     @override
@@ -119,7 +119,7 @@ class GatedSum(WeightedSum):
 
     @override
     def check_rewards(self, rewards: Collection[str]) -> None:
-        for name in dict.fromkeys([*self.gates, *(gate for gates in self.gates.values() for gate in gates)]):
+        for name in dict.fromkeys([*self.gates.of, *chain.from_iterable(self.gates.of.values())]):
             if name not in rewards:
                 raise GFTValueError(
                     f"`gates`: expected names among the rewards ({', '.join(rewards)}), got {name!r}"
@@ -132,12 +132,12 @@ class GatedSum(WeightedSum):
 
     @override
     def reset(self) -> None:
-        self._held_back = dict.fromkeys(self.gates, 0)
+        self._held_back = dict.fromkeys(self.gates.of, 0)
 
     def _is_open(self, name: str, parts: Mapping[str, Tensor]) -> Tensor:
         """Say for which responses all gates of a reward, and their gates, score enough ``[N]``."""
         opened = torch.ones_like(parts[name], dtype=torch.bool)
-        for gate in self.gates.get(name, ()):
+        for gate in self.gates.of.get(name, ()):
             opened &= (parts[gate].isnan() | (parts[gate] >= self.at_least)) & self._is_open(gate, parts)
         return opened
 
@@ -153,7 +153,7 @@ def _read_gates(gates: object) -> dict[str, list[str]]:
         raise GFTValueError(f"`gates`: expected a gate for each reward named, got {shorten(gates)}; name one")
     for of in read.values():
         if not isinstance(of, list | tuple) or not all(isinstance(gate, str) for gate in of):
-            raise GFTTypeError(f"`gates`: expected the name of a gate or a list of names, got {shorten(of)}")
+            raise GFTTypeError(f"`gates`: expected the name of a gate or a list of names, got {shorten(of)}; name one")
     return {name: [*of] for name, of in read.items()}
 
 

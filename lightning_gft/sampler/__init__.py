@@ -4,5 +4,6 @@ from lightning_gft.sampler.demonstrations import score_demonstrations
 from lightning_gft.sampler.grouping import build_groups
 from lightning_gft.sampler.rounds import Round, Row
 from lightning_gft.sampler.sampler import GroupSampler, SampleFn
+from lightning_gft.sampler.unfit import find_unfit
 
-__all__ = ["GroupSampler", "Round", "Row", "SampleFn", "build_groups", "score_demonstrations"]
+__all__ = ["GroupSampler", "Round", "Row", "SampleFn", "build_groups", "find_unfit", "score_demonstrations"]

@@ -35,7 +35,7 @@ def build_groups(
         prompts: What they answer.
         pad_token_id: Fills rows up.
         device: Where tensors go.
-        taught: Whether log-probabilities of a teacher belong to the batch, whoever has them.
+        taught: Whether the batch has log-probabilities of a teacher, also where no response here has any.
         differing: Prompts whose rewards differ, where the others are set aside.
         tried: Prompts that were sampled, where not all need be.
 

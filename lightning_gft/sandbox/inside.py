@@ -13,7 +13,7 @@ from lightning_gft.sandbox.walls import put_up
 
 
 def main(settings: str) -> None:
-    """Put the walls up, say so, and do what is asked: run a whole program, or define one and answer for it.
+    """Put the walls up, say so, and do what is asked: run a whole program, or answer for what one has defined.
 
     Args:
         settings: As JSON, those of :func:`lightning_gft.sandbox.walls.put_up`, folders of installed ``packages``, and
@@ -39,7 +39,7 @@ def _run_program(code: str, answers: IO[str]) -> None:
     module = types.ModuleType("__main__")
     sys.modules["__main__"] = module
     try:
-        exec(_compiled(code, "solution.py", "exec"), vars(module))  # noqa: S102 (what the walls are for)
+        exec(_compiled(code, "exec"), vars(module))  # noqa: S102 (what the walls are for)
     except MemoryError:
         _write(answers, {"kind": "memory"})
         raise
@@ -48,7 +48,7 @@ def _run_program(code: str, answers: IO[str]) -> None:
 def _answer(request: dict[str, Any], requests: IO[str], answers: IO[str]) -> None:
     """Do what each request asks in one namespace. What a program may have replaced by then is not used here."""
     namespace: dict[str, Any] = {"__name__": "solution"}
-    kinds = {"define": _define, "run": _run, "value": _value, "truth": _truth}
+    kinds = {"run": _run, "value": _value, "truth": _truth}
     load, dump, memory = json.loads, json.dumps, MemoryError
     while request:
         answer: dict[str, Any] = {"id": request["id"]}
@@ -65,18 +65,13 @@ def _answer(request: dict[str, Any], requests: IO[str], answers: IO[str]) -> Non
     os._exit(0)  # without what the program has left for the end
 
 
-def _define(code: str, namespace: dict[str, Any]) -> dict[str, Any]:
-    exec(_compiled(code, "solution.py", "exec"), namespace)  # noqa: S102
-    return {"kind": "done"}
-
-
 def _run(code: str, namespace: dict[str, Any]) -> dict[str, Any]:
-    exec(_compiled(code, "<test>", "exec"), namespace)  # noqa: S102
+    exec(_compiled(code, "exec"), namespace)  # noqa: S102
     return {"kind": "done"}
 
 
 def _value(code: str, namespace: dict[str, Any]) -> dict[str, Any]:
-    value = eval(_compiled(code, "<test>", "eval"), namespace)  # noqa: S307
+    value = eval(_compiled(code, "eval"), namespace)  # noqa: S307
     try:
         return {"kind": "value", "value": encode(value)}
     except UnreadableError as error:
@@ -84,12 +79,12 @@ def _value(code: str, namespace: dict[str, Any]) -> dict[str, Any]:
 
 
 def _truth(code: str, namespace: dict[str, Any]) -> dict[str, Any]:
-    value = eval(_compiled(code, "<test>", "eval"), namespace)  # noqa: S307
+    value = eval(_compiled(code, "eval"), namespace)  # noqa: S307
     return {"kind": "value", "value": encode(not not value)}  # noqa: SIM208 (bool may be the program's)
 
 
-def _compiled(code: str, name: str, mode: str) -> types.CodeType:
-    return compile(code, name, mode, dont_inherit=True)
+def _compiled(code: str, mode: str) -> types.CodeType:
+    return compile(code, "solution.py", mode, dont_inherit=True)
 
 
 def _write(answers: IO[str], answer: dict[str, Any]) -> None:

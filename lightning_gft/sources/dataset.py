@@ -28,12 +28,7 @@ class DatasetSource(ResponseSource):
     @override
     def check_rows(self, rows: Sequence[Example]) -> None:
         self._check_roles(rows[0].demonstrations)
-        most = max(len(row.demonstrations[self.role]) for row in rows)
-        if self.num_responses > most:
-            rank_zero_warn(
-                f"{type(self).__name__}(num_responses={self.num_responses}), but no row has more than {most}: groups "
-                "are smaller than asked for"
-            )
+        warn_of_few(self, f"{self.role} demonstrations", max(len(row.demonstrations[self.role]) for row in rows))
 
     @override
     def respond(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[list[Response]]:
@@ -46,6 +41,22 @@ class DatasetSource(ResponseSource):
                 f"`{self.role}_column`: expected demonstrations for {type(self).__name__}, got none in the data; set "
                 "it in the datamodule, or take this source out of the sampler"
             )
+
+
+def warn_of_few(source: ResponseSource, what: str, most: int) -> None:
+    """Warn of a source that can never give what it is asked for.
+
+    Args:
+        source: Reads the data.
+        what: Name of what it reads.
+        most: Number of these in the row that has most.
+    """
+    if source.num_responses > most:
+        name = type(source).__name__
+        rank_zero_warn(
+            f"`num_responses` of {name}: expected rows with {source.num_responses} {what}, got at most {most}; "
+            "it gives fewer"
+        )
 
 
 def some_of_each(given: Sequence[list[Response]], most: int, prompts: PromptBatch, seed: int) -> list[list[Response]]:

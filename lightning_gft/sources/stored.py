@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 from lightning.pytorch.utilities import rank_zero_warn
 from typing_extensions import override
@@ -12,10 +12,9 @@ from lightning_gft.checks import shorten
 from lightning_gft.data import Example
 from lightning_gft.errors import GFTValueError
 from lightning_gft.sources.base import ResponseSource
-from lightning_gft.sources.dataset import some_of_each
+from lightning_gft.sources.dataset import some_of_each, warn_of_few
+from lightning_gft.stored import Origin
 from lightning_gft.types import PromptBatch, Response, ResponseGenerator, Source
-
-Origin = Literal["self", "teacher", "expert"]
 
 
 class StoredSource(ResponseSource):
@@ -48,7 +47,7 @@ class StoredSource(ResponseSource):
             if value not in get_args(Origin):
                 raise GFTValueError(
                     f"`{field}` of StoredSource: expected one of {', '.join(get_args(Origin))}, got {shorten(value)}; "
-                    "use one"
+                    "write one of them"
                 )
         self.source = Source[(as_source or stored).upper()]
 
@@ -77,11 +76,7 @@ class StoredSource(ResponseSource):
                 f"{count - left} of {count} stored {self.stored} responses are unfinished or empty, and left out as "
                 f"{self.source.name.lower()} demonstrations"
             )
-        if self.num_responses > (most := max(map(len, usable))):
-            rank_zero_warn(
-                f"StoredSource(num_responses={self.num_responses}), but no row has more than {most} stored "
-                f"{self.stored} responses: groups are smaller than asked for"
-            )
+        warn_of_few(self, f"stored {self.stored} responses", max(map(len, usable)))
 
     @override
     def respond(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[list[Response]]:

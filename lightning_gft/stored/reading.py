@@ -52,7 +52,11 @@ class StoredGroups(Sequence[StoredGroup]):
     def __init__(self, folder: Path) -> None:
         self.shards = _shards(folder)
         if not is_stored(folder):
-            raise GFTValueError(f"{folder}: expected a folder that `lightning-gft predict` has written, got another")
+            found = "another" if folder.is_dir() else "a file" if folder.exists() else "nothing there"
+            raise GFTValueError(
+                f"{folder}: expected a folder that `lightning-gft predict` has written, got {found}; correct the path, "
+                "or write the groups first"
+            )
         infos = [read_info(shard) for shard in self.shards]
         self.info = infos[0]
         for shard, info in zip(self.shards, infos, strict=True):

@@ -1,4 +1,4 @@
-"""From a batch that was sampled to what is kept of it."""
+"""From a sampled batch to stored groups."""
 
 from __future__ import annotations
 

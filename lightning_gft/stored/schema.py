@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_gft.errors import GFTValueError
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 VERSION = 1
+
+Origin = Literal["self", "teacher", "expert"]
+"""What a stored response counted as in the run that wrote it."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,8 @@ class StoredInfo:
         tokenizer: :func:`tokenizer_fingerprint` of the policy's, to which all token ids belong.
         rewards: Weights of the rewards by their names, which are columns.
         settings: What the groups follow from, in words.
-        prompts: How many the whole data have; ``None`` where that is not known.
-        version: Of this layout.
+        prompts: Number of prompts in the whole data; ``None`` where that is not known.
+        version: Version of this layout.
     """
 
     tokenizer: str
@@ -141,5 +144,5 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
         >>> few == many
         False
     """
-    told = [sorted(tokenizer.get_vocab().items()), tokenizer.eos_token_id, tokenizer.chat_template]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    meaning = [sorted(tokenizer.get_vocab().items()), tokenizer.eos_token_id, tokenizer.chat_template]
+    return hashlib.sha256(json.dumps(meaning).encode()).hexdigest()

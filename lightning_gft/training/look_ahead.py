@@ -14,7 +14,7 @@ from lightning_gft.types import PromptBatch
 def prepare_ahead(module: Any, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
     """Let the sources of a module prepare for a batch, and for as many later ones of this rank as they want.
 
-    Batches that the run will not reach, or whose groups are on disk, are left out. Dataloaders of others do not tell
+    Batches that the run will not reach, or whose groups are on disk, are left out. Dataloaders of others do not say
     what comes next.
 
     Args:

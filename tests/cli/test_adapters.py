@@ -10,8 +10,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 
 import lightning_gft
-from lightning_gft.cli import GFTCLI, main
 from lightning_gft import extras
+from lightning_gft.cli import GFTCLI, main
 from tests.cli.command import GFT, SMALL, column, logged, printed_config, refused
 
 slow = pytest.mark.slow

@@ -98,7 +98,7 @@ def test_settings_are_checked(settings: dict[str, Any], message: str):
 def test_what_is_wrong_with_the_groups_is_said(folder: str, tmp_path: Path):
     with pytest.raises(ValueError, match=r"expected one of those in .*groups, accuracy, brief, got 'accuracies'; did"):
         PassRateFilter(folder, "accuracies").keep(ROWS)
-    with pytest.raises(ValueError, match=r"expected a folder that `lightning-gft predict` has written, got another"):
+    with pytest.raises(ValueError, match=r"expected a folder that `lightning-gft predict` has written, got nothing"):
         PassRateFilter(str(tmp_path / "nothing")).keep(ROWS)
 
 

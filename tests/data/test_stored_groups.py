@@ -174,7 +174,7 @@ def test_a_folder_that_is_not_complete_says_so(folder: Path, tmp_path: Path):
 
 
 def test_a_configuration_is_refused(folder: Path):
-    with pytest.raises(ValueError, match="name='main' chooses a configuration"):
+    with pytest.raises(ValueError, match=r"`name`: expected none for .*, a folder of groups, got 'main'; set"):
         loaded(folder / "groups", name="main")
 
 

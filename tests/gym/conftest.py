@@ -10,8 +10,7 @@ import pytest
 from lightning_gft.gym import datamodule
 from lightning_gft.gym.datamodule import ReasoningGymDataModule
 from lightning_gft.gym.tasks import GymTask
-from lightning_gft.rewards.failures import describe
-from lightning_gft.rewards.pool import Failed
+from lightning_gft.rewards.failures import Failed, describe
 from tests.data.conftest import _cache, make_tokenizer, tokenizer
 
 __all__ = ["_cache", "in_process", "make_data", "make_tokenizer", "tokenizer"]

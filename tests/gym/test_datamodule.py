@@ -112,9 +112,7 @@ def test_ranks_take_turns_at_one_order(make_data: MakeData) -> None:
     assert not {*first} & {*second}
 
 
-def test_resuming_in_mid_epoch_goes_on_where_it_stopped(
-    make_data: MakeData, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
-) -> None:
+def test_a_run_resumes_in_mid_epoch(make_data: MakeData, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     whole = _fit(tokenizer, tmp_path, make_data(val_size=0), max_epochs=2).seen
     saver = ModelCheckpoint(tmp_path, every_n_train_steps=1, save_top_k=-1, filename="{step}")
     arguments = {"max_steps": 4, "callbacks": [saver], "enable_checkpointing": True}

@@ -14,7 +14,7 @@ from reasoning_gym.games.puzzle24 import parse_expr
 
 from lightning_gft.gym.entries import GymEntry
 from lightning_gft.gym.evaluators import evaluate_literal, parse_expression, running_no_code
-from lightning_gft.gym.making import Judge
+from lightning_gft.gym.making import AnswerScorer
 
 RUN_ANSWERS = (
     *("binary_matrix", "countdown", "intermediate_integration", "n_queens", "polynomial_multiplication"),
@@ -39,7 +39,7 @@ def test_no_answer_runs(task: str, tmp_path: Path) -> None:
     dataset = create_dataset(task, seed=3, size=3)
     entry = GymEntry(task, {}, dataset[0])
     attacks = [attack.replace("{mark!r}", repr(str(mark))).replace("{mark}", str(mark)) for attack in ATTACKS]
-    judge = Judge(threshold=1.0)
+    judge = AnswerScorer(threshold=1.0)
     assert [judge((entry.write(), attack)) for attack in attacks] == [0.0] * len(attacks)
     assert not mark.exists()
     assert judge((entry.write(), dataset[0]["answer"])) == 1.0

@@ -11,23 +11,23 @@ import pytest
 from lightning_gft.gym import generation
 from lightning_gft.gym.entries import GymEntry
 from lightning_gft.gym.generation import draw_mixture
-from lightning_gft.gym.making import EntryMaker, Order
+from lightning_gft.gym.making import EntryMaker, EntryRequest
 from lightning_gft.gym.tasks import GymTask, Task
-from lightning_gft.rewards.pool import Failed
+from lightning_gft.rewards.failures import Failed
 
-Make = Callable[[Sequence[Order]], list[Any]]
+Make = Callable[[Sequence[EntryRequest]], list[Any]]
 
 
 def _task(name: str = "chain_sum", **settings: Any) -> Task:
     return Task(name, GymTask(**{"task": "chain_sum", **settings}))
 
 
-def _make(orders: Sequence[Order]) -> list[Any]:
-    return [*map(EntryMaker(), orders)]
+def _make(requests: Sequence[EntryRequest]) -> list[Any]:
+    return [*map(EntryMaker(), requests)]
 
 
-def _making(change: Callable[[Order, GymEntry], Any]) -> Make:
-    return lambda orders: [change(order, made) for order, made in zip(orders, _make(orders), strict=True)]
+def _making(change: Callable[[EntryRequest, GymEntry], Any]) -> Make:
+    return lambda requests: [change(request, made) for request, made in zip(requests, _make(requests), strict=True)]
 
 
 def _questions(drawn: Sequence[tuple[Task, GymEntry]]) -> list[str]:
@@ -85,7 +85,7 @@ def test_questions_are_repeated_where_there_are_no_others() -> None:
 def test_other_splits_may_not_have_all_questions() -> None:
     task = _task(config={"max_terms": 2, "max_digits": 1})
     every = {*_questions(draw_mixture([task], 200, "0", _make, set()))}
-    everything = _making(lambda order, made: GymEntry(made.task, {}, {**made.entry, "question": min(every)}))
+    everything = _making(lambda request, made: GymEntry(made.task, {}, {**made.entry, "question": min(every)}))
     with pytest.raises(ValueError, match=r"`tasks.chain_sum`: expected more different questions than those of valid"):
         draw_mixture([task], 1, "1", everything, every)
 
@@ -100,8 +100,8 @@ def test_levels_rise_from_the_first_row_to_the_last() -> None:
 
 
 def test_entries_whose_own_answer_fails_are_left_out() -> None:
-    def spoil(order: Order, made: GymEntry) -> GymEntry:
-        return GymEntry(made.task, {}, made.entry, {**made.scores, "own": 0.5 if order.index % 3 else 1.0})
+    def spoil(request: EntryRequest, made: GymEntry) -> GymEntry:
+        return GymEntry(made.task, {}, made.entry, {**made.scores, "own": 0.5 if request.index % 3 else 1.0})
 
     with pytest.warns(UserWarning, match=r"tasks.chain_sum: 20 of the first 3\d entries were left out, 20 of .* 0.5"):
         drawn = draw_mixture([_task()], 30, "0", _making(spoil), set())
@@ -109,15 +109,15 @@ def test_entries_whose_own_answer_fails_are_left_out() -> None:
 
 
 def test_a_task_without_fit_entries_is_refused() -> None:
-    spoil = _making(lambda order, made: Failed("error", "raised ValueError: no words"))
+    spoil = _making(lambda request, made: Failed("error", "raised ValueError: no words"))
     with pytest.raises(ValueError, match=r"`tasks.chain_sum`: .*where making one raised ValueError: no words in 20 of"):
         draw_mixture([_task()], 30, "0", spoil, set())
 
 
 @pytest.mark.parametrize("kind", ["timeout", "memory", "crash"])
 def test_an_entry_that_depends_on_the_machine_is_refused(kind: Any) -> None:
-    def spoil(order: Order, made: GymEntry) -> Any:
-        return Failed(kind, "took longer than seconds=120") if order.index == 9 else made
+    def spoil(request: EntryRequest, made: GymEntry) -> Any:
+        return Failed(kind, "took longer than seconds=120") if request.index == 9 else made
 
     with pytest.raises(ValueError, match=r"`tasks.chain_sum`: expected entries that can be made, got one that took"):
         draw_mixture([_task()], 30, "0", _making(spoil), set())
@@ -129,7 +129,7 @@ def test_a_scorer_that_accepts_anything_is_refused() -> None:
 
 
 def test_a_scorer_that_does_not_read_the_question_is_warned_of() -> None:
-    swap = _making(lambda order, made: GymEntry(made.task, {}, made.entry, {**made.scores, "other": 1.0}))
+    swap = _making(lambda request, made: GymEntry(made.task, {}, made.entry, {**made.scores, "other": 1.0}))
     with pytest.warns(UserWarning, match="the scorer of chain_sum accepts answers to other questions"):
         draw_mixture([_task()], 12, "0", swap, set())
 

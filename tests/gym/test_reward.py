@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from lightning_gft.data.loading import load_rows
 from lightning_gft.gym.entries import GymEntry
-from lightning_gft.gym.making import EntryMaker, Judge, Order
+from lightning_gft.gym.making import AnswerScorer, EntryMaker, EntryRequest
 from lightning_gft.gym.reward import ReasoningGymReward
 from lightning_gft.rewards import score_responses
 
@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 
 def _row(task: str, index: int = 0, **config: Any) -> Row:
-    made = EntryMaker()(Order(task, config, 5, index, tries_others=True))
+    made = EntryMaker()(EntryRequest(task, config, 5, index, tries_others=True))
     return {"prompt": made.entry["question"], "answer": made.entry["answer"], "entry": made.write()}
 
 
@@ -58,14 +58,16 @@ def test_an_answer_among_others_gets_part_of_the_score_only_where_asked_for(rewa
     row = _row("caesar_cipher")
     among = f"{row['answer']} or something else"
     assert _scores(reward, [row], _tagged(among)) == [0.0]
-    share = Judge(threshold=None)((row["entry"], among))
+    share = AnswerScorer(threshold=None)((row["entry"], among))
     assert 0 < share < 1
-    assert [Judge(share)((row["entry"], answer)) for answer in (among, "")] == [1.0, 0.0]
+    assert [AnswerScorer(share)((row["entry"], answer)) for answer in (among, "")] == [1.0, 0.0]
 
 
 def test_the_settings_of_a_task_reach_its_scorer() -> None:
     entries = [GymEntry("puzzle24", {"max_value": most}, {"answer": "", "metadata": {}}).write() for most in (10, 6)]
-    assert [Judge(1.0)((entry, "(10 - 2) * 3 * 1")) for entry in entries] == [1.0, 0.0]  # 10 is not one of its numbers
+    score = AnswerScorer(1.0)
+    # With the second, 10 is none of the task's numbers.
+    assert [score((entry, "(10 - 2) * 3 * 1")) for entry in entries] == [1.0, 0.0]
 
 
 def test_what_hangs_or_raises_is_counted_and_costs_itself_alone() -> None:

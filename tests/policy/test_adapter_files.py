@@ -11,8 +11,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from lightning_gft import LoRA, Policy, PretrainedPolicy
-from lightning_gft import extras
+from lightning_gft import LoRA, Policy, PretrainedPolicy, extras
 from tests.conftest import quick, tiny_loader, tiny_policy
 from tests.policy.passes import run
 from tests.policy.test_adapters import VARIANTS, groups, scored, stir, trainable

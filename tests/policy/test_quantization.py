@@ -12,8 +12,7 @@ from bitsandbytes.functional import dequantize_4bit
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 
-from lightning_gft import LoRA, Policy, PretrainedPolicy, Quantization, SamplingParams
-from lightning_gft import extras
+from lightning_gft import LoRA, Policy, PretrainedPolicy, Quantization, SamplingParams, extras
 from tests.conftest import quick, tiny_policy
 from tests.policy.passes import run
 from tests.policy.test_adapters import groups, scored, stir, trainable

@@ -58,7 +58,7 @@ def test_a_chat_template_that_the_data_do_not_use_is_told(tmp_path: Path):
 class NeverMet(FormatReward):
     def check_tokens(self, special_tokens: Collection[str]) -> None:
         for token in special_tokens:
-            if token in self.pattern.pattern:
+            if token in self.pattern:
                 raise ValueError(f"no response holds {token!r}")
 
 
@@ -162,7 +162,7 @@ def test_demonstrations_without_any_reward_are_told():
 
 
 def test_more_demonstrations_than_there_are_are_told():
-    with pytest.warns(UserWarning, match=r"TeacherSource\(num_responses=9\), but no row has more than 4"):
+    with pytest.warns(UserWarning, match="expected rows with 9 teacher demonstrations, got at most 4"):
         fit(make_module(sources={"teacher": TeacherSource(9)}), max_steps=1)
 
 

@@ -164,6 +164,21 @@ def test_folders_that_hold_something_else_are_refused(folder: Path, tmp_path: Pa
     assert not (tmp_path / "more").exists()
 
 
+def test_a_setting_that_is_a_list_is_noticed_too(folder: Path, tmp_path: Path):
+    class Words(Reward):
+        def __init__(self, words: list[str]) -> None:
+            super().__init__()
+            self.words = words
+
+        def __call__(self, *, responses: Sequence[str], **rest: Any) -> list[float]:
+            return [float(text in self.words) for text in responses]
+
+    rescore_folder(sampler(words=Words(["1"])), folder, tmp_path / "new")
+    rescore_folder(sampler(words=Words(["1"])), folder, tmp_path / "new")
+    with pytest.raises(ValueError, match=r"other settings \(reward `words`\); choose another"):
+        rescore_folder(sampler(words=Words(["1", "2"])), folder, tmp_path / "new")
+
+
 def test_data_that_a_reward_cannot_score_is_an_error_before_any_is(folder: Path, tmp_path: Path):
     class Levels(Reward):
         def check_row(self, reference: Any, columns: Any) -> None:

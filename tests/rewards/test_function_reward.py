@@ -230,5 +230,8 @@ def test_without_a_timeout_there_is_no_process_and_nothing_is_counted():
 def test_limits_of_a_function_are_checked():
     with pytest.raises(ValueError, match="`timeout`: expected a number above 0, got 0"):
         FunctionReward(array, timeout=0)
+    for limit in ({"memory_mb": 512}, {"failed_score": -1.0}):
+        with pytest.raises(ValueError, match="` of FunctionReward: expected none without timeout"):
+            FunctionReward(array, **limit)
     with pytest.raises(TypeError, match="`failed_score` of FunctionReward: expected a finite number, got 'a'"):
         FunctionReward(array, timeout=1, failed_score="a")

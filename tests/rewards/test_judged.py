@@ -3,9 +3,10 @@
 import re
 
 import pytest
-import torch
 
-from lightning_gft.rewards import Failed, JudgedReward, score_responses
+from lightning_gft import ReasoningGymReward
+from lightning_gft.checkpoint.describing import describe
+from lightning_gft.rewards import FormatReward, FunctionReward, JudgedReward, MathAccuracyReward, score_responses
 from tests.rewards.attacks import attack
 
 
@@ -95,10 +96,16 @@ def test_none_says_that_a_reward_does_not_apply():
     reward.close()
 
 
+def test_what_decides_a_score_is_among_the_settings_of_a_run():
+    assert describe(MathAccuracyReward(failed_score=-0.5)).count("failed_score=-0.5") == 1
+    assert "failed_score=-1" in describe(FunctionReward(attack, timeout=1, failed_score=-1))
+    assert "failed_score" not in describe(FunctionReward(attack))
+    assert "pattern='a+'" in describe(FormatReward("a+"))
+    assert "answer_template='#{answer}'" in describe(ReasoningGymReward("#{answer}"))
+
+
 def test_options_are_checked():
     with pytest.raises(ValueError, match="`cache_size` of Attacked: expected a whole number of at least 0, got -1"):
         Attacked(cache_size=-1)
     with pytest.raises(TypeError, match="`failed_score` of Attacked: expected a finite number, got None"):
         Attacked(failed_score=None)
-    assert Failed("crash", "text") == Failed("crash", "text")
-    assert torch.tensor(Attacked(weight=0.5).weight) == 0.5

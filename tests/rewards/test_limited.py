@@ -205,16 +205,16 @@ def test_with_a_score_for_failures_only_the_responses_that_fail_have_it():
         reward.close()
 
 
-def naps(responses):
-    time.sleep(0.5 * len(responses))
+def hangs_on_several(responses):
+    time.sleep(600 if len(responses) > 1 else 0)
     return [1.0] * len(responses)
 
 
 @pytest.mark.slow
 def test_a_batch_that_is_too_much_together_stops_the_run():
-    reward = TimeLimitedReward(naps, seconds=1.5, failed_score=0)
+    reward = TimeLimitedReward(hangs_on_several, seconds=5, failed_score=0)
     try:
-        with pytest.raises(RewardError, match=r"took longer than 1\.5 s"):
+        with pytest.raises(RewardError, match="took longer than 5 s"):
             reward(prompts=["p"] * 4, responses=["r"] * 4, references=[None] * 4)
     finally:
         reward.close()

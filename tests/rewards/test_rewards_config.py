@@ -40,7 +40,7 @@ def test_a_limit_of_time_goes_around_any_reward(parser):
     within = entry("FormatReward", pattern=".*", weight=0.5)
     config = {"format": entry("TimeLimitedReward", reward=within, seconds=10)}
     reward = parser.instantiate(parser.parse_object({"rewards": config})).rewards["format"]
-    assert (reward.seconds, reward.weight, reward.reward.pattern.pattern) == (10, 0.5, ".*")
+    assert (reward.seconds, reward.weight, reward.reward.pattern) == (10, 0.5, ".*")
 
 
 def test_one_entry_is_overridden_from_the_command_line(parser):

@@ -76,7 +76,7 @@ def test_a_wall_that_falls_later_stops_the_run(without):
     without("seccomp")
     measuring.measure.cache_clear()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lightning_gft.rewards.code.judging.measure", lambda: known)
+        patch.setattr("lightning_gft.rewards.code.testing.measure", lambda: known)
         patch.setattr("lightning_gft.rewards.code.reward.measure", lambda: known)
         with pytest.raises(SandboxError, match=r'"seccomp".* did not stand'):
             reward()(**BATCH)

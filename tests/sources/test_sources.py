@@ -88,7 +88,7 @@ def test_rows_without_the_role_are_refused_before_training():
     SelfSource().check_rows(rows(0))
     with pytest.raises(ValueError, match=r"`expert_column`: expected demonstrations for ExpertSource, got none"):
         ExpertSource().check_rows(rows(1))
-    with pytest.warns(UserWarning, match=r"TeacherSource\(num_responses=4\), but no row has more than 3"):
+    with pytest.warns(UserWarning, match="expected rows with 4 teacher demonstrations, got at most 3"):
         TeacherSource(4).check_rows(rows(2, 3))
 
 

@@ -114,7 +114,7 @@ def test_data_are_looked_at_before_training(recwarn):
     assert not recwarn.list
     with pytest.warns(UserWarning, match="2 of 4 stored self responses are unfinished or empty, and left out as teach"):
         StoredSource("self", as_source="teacher", num_responses=1).check_rows(rows(STORED))
-    with pytest.warns(UserWarning, match=r"StoredSource\(num_responses=4\), but no row has more than 3 stored self"):
+    with pytest.warns(UserWarning, match="of StoredSource: expected rows with 4 stored self responses, got at most 3"):
         StoredSource("self", num_responses=4).check_rows(rows(STORED))
 
 

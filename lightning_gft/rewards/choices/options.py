@@ -21,8 +21,8 @@ class Choices:
     """What a question offers.
 
     Args:
-        labels: Of each choice, capital letters mostly.
-        texts: Of each choice; empty where the data does not have them.
+        labels: One for each choice, mostly a capital letter.
+        texts: One for each choice; empty where the data does not have them.
     """
 
     labels: tuple[str, ...]
@@ -34,9 +34,9 @@ class Choices:
 
     def with_text(self, text: str) -> frozenset[str]:
         """Return the labels of the choices that have a text; seldom more than one."""
-        wanted = plain(text)
+        wanted = comparable(text)
         pairs = zip(self.labels, self.texts, strict=False)
-        return frozenset(label for label, own in pairs if wanted and plain(own) == wanted)
+        return frozenset(label for label, own in pairs if wanted and comparable(own) == wanted)
 
 
 ANY_LETTER = Choices(tuple(string.ascii_uppercase))
@@ -97,11 +97,11 @@ def read_reference(reference: Any, choices: Choices) -> str:
     return str(named.pop())
 
 
-def plain(text: str) -> str:
+def comparable(text: str) -> str:
     """Return a text as it is compared: in one case, without white space and punctuation around it.
 
     Example:
-        >>> plain(' "Paris." ')
+        >>> comparable(' "Paris." ')
         'paris'
     """
     text = " ".join(unicodedata.normalize("NFKC", text).casefold().split())

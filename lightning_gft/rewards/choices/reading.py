@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
+from lightning_gft.answers.typography import boxed
 from lightning_gft.rewards.choices.options import Choices
 
 _NONE: frozenset[str] = frozenset()
@@ -44,8 +45,8 @@ def given_choices(response: str, choices: Choices) -> frozenset[str]:
         []
     """
     response = unicodedata.normalize("NFKC", response)
-    if (boxed := _last_boxed(response)) is not None:
-        return _read(boxed, choices)
+    if (inside := boxed(response, first=False)) is not None:
+        return _read(inside, choices)
     if statements := _STATEMENT.findall(response):
         return _read_statement(statements[-1], choices)
     if whole := _read(response, choices):
@@ -122,16 +123,3 @@ def _leading(line: str, choices: Choices) -> Iterator[str]:
             label = found["label"] or found.groupdict().get("half") or ""
             yield from _known(label, choices)
             return
-
-
-def _last_boxed(text: str) -> str | None:
-    start = text.rfind("\\boxed{")
-    if start < 0:
-        return None
-    depth = 0
-    begin = start + len("\\boxed{")
-    for position in range(begin - 1, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[position], 0)
-        if depth == 0:
-            return text[begin:position]
-    return text[begin:]

@@ -10,10 +10,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_gft.checks import check_marker
-from lightning_gft.errors import GFTValueError
 from lightning_gft.rewards.base import Reward
 from lightning_gft.rewards.choices.options import ANY_LETTER, Choices, read_choices, read_reference
 from lightning_gft.rewards.choices.reading import given_choices
+from lightning_gft.rewards.columns import named_column
 from lightning_gft.rewards.text import after_marker, alternatives
 
 
@@ -52,13 +52,13 @@ class MultipleChoiceReward(Reward):
         self, *, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Any], **columns: Sequence[Any]
     ) -> Tensor:
         """Return ``[N]`` zeros and ones; see :meth:`Reward.__call__`."""
-        offered = [None] * len(responses) if self.choices_column is None else self._column(columns)
-        rows = zip(responses, references, offered, strict=True)
+        offered = self._offered(columns)
+        rows = zip(responses, references, [None] * len(responses) if offered is None else offered, strict=True)
         return torch.tensor([self._is_right(*row) for row in rows], dtype=torch.float32)
 
     @override
     def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:
-        self._expected(reference, None if self.choices_column is None else self._column(columns))
+        self._expected(reference, self._offered(columns))
 
     def _is_right(self, response: str, reference: Any, offered: Any) -> bool:
         choices, expected = self._expected(reference, offered)
@@ -69,9 +69,6 @@ class MultipleChoiceReward(Reward):
         choices = ANY_LETTER if self.choices_column is None else read_choices(offered)
         return choices, frozenset(read_reference(one, choices) for one in alternatives(reference))
 
-    def _column(self, columns: Mapping[str, Any]) -> Any:
-        if self.choices_column not in columns:
-            raise GFTValueError(
-                f"`choices_column`: expected a column of the data ({', '.join(columns)}), got {self.choices_column!r}"
-            )
-        return columns[self.choices_column or ""]
+    def _offered(self, columns: Mapping[str, Any]) -> Any:
+        """Return the choices as the data has them, of one row or of a batch; ``None`` without a column of them."""
+        return None if self.choices_column is None else named_column(columns, self.choices_column, "choices_column")

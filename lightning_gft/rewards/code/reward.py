@@ -15,8 +15,9 @@ from lightning_gft.checks import check_count, check_number, shorten
 from lightning_gft.errors import GFTValueError
 from lightning_gft.rewards.base import Reward
 from lightning_gft.rewards.code.extraction import find_code
-from lightning_gft.rewards.code.judging import Judge, Verdict
+from lightning_gft.rewards.code.testing import ProgramTester, Verdict
 from lightning_gft.rewards.code.unit_tests import UnitTests, read_tests
+from lightning_gft.rewards.columns import named_column
 from lightning_gft.rewards.failures import RewardError
 from lightning_gft.rewards.pool import usable_cores
 from lightning_gft.sandbox.measure import Reach, measure
@@ -94,12 +95,11 @@ class CodeExecutionReward(Reward):
         self, *, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Any], **columns: Sequence[Any]
     ) -> Tensor | Sequence[float | None]:
         """Return ``N`` scores; see :meth:`Reward.__call__`."""
-        given = references if self.tests_column is None else self._column(columns)
-        tests = [read_tests(one) for one in given]
+        tests = [read_tests(one) for one in self._given(references, columns)]
         self._check_sandbox()
         codes = [find_code(response) for response in responses]
         start = time.monotonic()
-        verdicts = self._judge(codes, tests)
+        verdicts = self._run(codes, tests)
         self._counts["seconds"] += time.monotonic() - start
         for verdict in verdicts:
             self._count(verdict)
@@ -107,11 +107,11 @@ class CodeExecutionReward(Reward):
 
     @override
     def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:
-        read_tests(reference if self.tests_column is None else self._column(columns))
+        read_tests(self._given(reference, columns))
 
     @override
     def setup(self) -> None:
-        from lightning.pytorch.utilities import rank_zero_warn
+        from lightning.pytorch.utilities import rank_zero_warn  # slow to import, and no other method needs it
 
         self._check_sandbox()
         reached = f", but not from {', '.join(sorted(measure().open))}" if measure().open else ""
@@ -142,18 +142,18 @@ class CodeExecutionReward(Reward):
                 f"x86-64 or aarch64, with Landlock and seccomp allowed, or set allow: [{', '.join(reached)}]"
             )
 
-    def _judge(self, codes: Sequence[str | None], tests: Sequence[UnitTests]) -> list[Verdict | None]:
+    def _run(self, codes: Sequence[str | None], tests: Sequence[UnitTests]) -> list[Verdict | None]:
         stopped = threading.Event()
-        judge = Judge(self.seconds, self.memory_mb, not self.partial, stopped)
+        test = ProgramTester(self.seconds, self.memory_mb, not self.partial, stopped)
         with ThreadPoolExecutor(self.workers or usable_cores()) as threads:
             running: list[Future[Verdict] | None] = []
             begun = [*zip(codes, tests, strict=True)]
             for number, (code, of) in enumerate(begun):
                 first = begun.index((code, of))  # a policy often says the same twice
                 known = running[first] if first < number else None
-                running.append(known if known or code is None else threads.submit(judge, code, of))
+                running.append(known if known or code is None else threads.submit(test, code, of))
             try:
-                return [None if verdict is None else verdict.result() for verdict in running]
+                return [None if future is None else future.result() for future in running]
             except BaseException:
                 stopped.set()
                 threads.shutdown(wait=False, cancel_futures=True)
@@ -169,9 +169,6 @@ class CodeExecutionReward(Reward):
         if verdict is not None and verdict.end != "done":
             self._counts[verdict.end] += 1
 
-    def _column(self, columns: Mapping[str, Any]) -> Any:
-        if self.tests_column is None or self.tests_column not in columns:
-            raise GFTValueError(
-                f"`tests_column`: expected a column of the data ({', '.join(columns)}), got {self.tests_column!r}"
-            )
-        return columns[self.tests_column]
+    def _given(self, references: Any, columns: Mapping[str, Any]) -> Any:
+        """Return where the tests are, of one row or of a batch."""
+        return references if self.tests_column is None else named_column(columns, self.tests_column, "tests_column")

@@ -120,7 +120,10 @@ def _calls(data: Mapping[str, Any]) -> list[CallTest]:
     """Return a call for each input, which is a list of arguments; the function may be a method of ``Solution``."""
     name = data["fn_name"]
     if not isinstance(name, str) or not name.isidentifier():
-        raise GFTValueError(f"the unit tests of CodeExecutionReward: expected a function's name, got {shown(name)}")
+        raise GFTValueError(
+            f"the unit tests of CodeExecutionReward: expected a function's name as fn_name, got {shown(name)}; correct "
+            "the data"
+        )
     function = f"(Solution().{name} if 'Solution' in globals() and {name!r} not in globals() else {name})"
     tests = []
     for arguments, expected in zip(data["inputs"], data["outputs"], strict=True):

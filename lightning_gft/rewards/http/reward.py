@@ -15,6 +15,7 @@ from typing_extensions import override
 from lightning_gft.checks import check_count, check_number, check_texts
 from lightning_gft.errors import GFTValueError
 from lightning_gft.rewards.base import ResponseFact, Reward
+from lightning_gft.rewards.columns import named_column
 from lightning_gft.rewards.failures import RewardError
 from lightning_gft.rewards.http.endpoint import Counts, Endpoint
 
@@ -81,7 +82,7 @@ class HTTPReward(Reward):
         self, *, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Any], **columns: Sequence[Any]
     ) -> Tensor | Sequence[float | None]:
         """Return ``N`` scores; see :meth:`Reward.__call__`."""
-        sent = {name: self._column(name, columns) for name in self.columns}
+        sent = {name: named_column(columns, name, "columns") for name in self.columns}
         batches = [slice(start, start + self.batch_size) for start in range(0, len(responses), self.batch_size)]
         bodies = [
             {
@@ -100,7 +101,7 @@ class HTTPReward(Reward):
 
     @override
     def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:
-        row = {name: self._column(name, columns) for name in self.columns if name not in self.asks()}
+        row = {name: named_column(columns, name, "columns") for name in self.columns if name not in self.asks()}
         _packed({"references": reference, "columns": row})
 
     @override
@@ -147,11 +148,6 @@ class HTTPReward(Reward):
                 got = f"{self._endpoint.excerpt(score)} as number {number} of {count}"
                 raise RewardError(self._endpoint.complaint(f"must answer finite numbers or null, got {got}"))
         return scores
-
-    def _column(self, name: str, columns: Mapping[str, Any]) -> Any:
-        if name not in columns:
-            raise GFTValueError(f"`columns`: expected columns of the data ({', '.join(columns)}), got {name!r}")
-        return columns[name]
 
 
 def _packed(body: Mapping[str, Any]) -> bytes:

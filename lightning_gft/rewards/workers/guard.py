@@ -25,7 +25,7 @@ def guard(line: socket.socket, work: Callable[[], None], channel: socket.socket)
     Args:
         line: Is closed by the run where the worker should end, by the kernel where the run has ended.
         work: What the worker does.
-        channel: The worker's, of which this process keeps nothing.
+        channel: The worker's; this process closes its copy.
     """
     try:
         os.setsid()

@@ -101,11 +101,11 @@ class ForkServer:
     def _say(self, send: Callable[[], Any]) -> None:
         try:
             send()
-        except OSError:  # it has ended, or does not read; so will the workers tell, which it does not start
+        except OSError:  # it has ended or does not read: workers that do not start will tell
             self.kill()
 
 
-class Worker:
+class WorkerProcess:
     """A process that runs one task on item after item, until it is killed, or this object or this process is gone.
 
     No call but :meth:`kill` waits for it, so that one thread may attend to many.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_gft.rewards.failures import Failed, RewardError
 from lightning_gft.rewards.workers.messages import HEADER
-from lightning_gft.rewards.workers.process import Worker
+from lightning_gft.rewards.workers.process import WorkerProcess
 
 if TYPE_CHECKING:
     from lightning_gft.rewards.pool import WorkerPool
@@ -26,13 +26,14 @@ _DISTURBED = Failed("crash", "wrote to the connection of its process")
 
 
 @dataclass(eq=False)
-class Attended:
+class Worker:
     """A worker, the items that it was sent and has not answered, and when it is late with the first of them.
 
-    Its number is known once it is ready.
+    Attributes:
+        pid: Of its process, from when it is ready.
     """
 
-    process: Worker
+    process: WorkerProcess
     deadline: float
     pid: int | None = None
     is_used: bool = False
@@ -66,7 +67,7 @@ class Attended:
 class Round:
     """The items of one call on their way through the workers."""
 
-    def __init__(self, items: Sequence[Any], workers: list[Attended], pool: WorkerPool) -> None:
+    def __init__(self, items: Sequence[Any], workers: list[Worker], pool: WorkerPool) -> None:
         self.items, self.workers, self.pool = items, workers, pool
         self.results: list[Any] = [None] * len(items)
         self.waiting = deque(range(len(items)))
@@ -106,7 +107,7 @@ class Round:
                 self.results[number] = Failed("error", f"cannot be sent ({type(error).__name__}: {error})")
         return taken
 
-    def _wait(self) -> list[Attended]:
+    def _wait(self) -> list[Worker]:
         """Return the workers that have said something or take what is sent, and those that are late."""
         busy = [worker for worker in self.workers if worker.sent or not worker.is_ready]
         with selectors.DefaultSelector() as selector:
@@ -117,7 +118,7 @@ class Round:
             said = [key.data for key, _ in selector.select(max(until - time.monotonic(), 0))]
         return said + [worker for worker in busy if worker not in said and worker.deadline <= time.monotonic()]
 
-    def _attend(self, worker: Attended) -> None:
+    def _attend(self, worker: Worker) -> None:
         worker.process.flush()
         try:
             messages = worker.process.receive()
@@ -140,7 +141,7 @@ class Round:
             self._lose(worker, self._lateness(worker))
         return None
 
-    def _loss(self, worker: Attended) -> Failed:
+    def _loss(self, worker: Worker) -> Failed:
         status = worker.process.status()
         if not worker.is_ready:
             raise RewardError(f"did not start: its process ended, with exit status {status}, while it was loaded")
@@ -150,7 +151,7 @@ class Round:
             return Failed("crash", "closed the connection of its process")
         return Failed("crash", f"ended its process, with exit status {status}")
 
-    def _lateness(self, worker: Attended) -> Failed:
+    def _lateness(self, worker: Worker) -> Failed:
         if not worker.is_ready:
             raise RewardError(
                 f"did not start: its process took longer than {START_SECONDS:g} s to import it and was killed; make "
@@ -158,7 +159,7 @@ class Round:
             )
         return Failed("timeout", f"took longer than {self.pool.seconds:g} s, and its process was killed")
 
-    def _lose(self, worker: Attended, failure: Failed) -> None:
+    def _lose(self, worker: Worker, failure: Failed) -> None:
         """Kill a worker, whose other items are waiting again.
 
         What crashed or ran out of memory where other items had been before may be due to those: it gets a second try.

@@ -35,7 +35,7 @@ def serve(control_number: int, parent_pipe: int, kept: int | None = None) -> Non
         control_number: Socket that brings the task, and then for each worker a byte with two sockets: its channel, for
             items and results, and its line, which the parent closes to end it.
         parent_pipe: Closes when the parent ends. The kernel then ends this process, even within an import.
-        kept: File with the task, if an earlier server could not be forked.
+        kept: File with the task, if an earlier server could not fork.
     """
     _end_with_parent(parent_pipe)
     _close_on_exec(control_number, parent_pipe)
@@ -68,7 +68,7 @@ def _become_guard(numbers: list[int], start: Callable[[], Task]) -> NoReturn:
 
 def _close_on_exec(*numbers: int) -> None:
     for number in numbers:
-        os.set_inheritable(number, False)  # that a task runs
+        os.set_inheritable(number, False)  # programs that a task starts must not hold it
 
 
 def _end_with_parent(pipe: int) -> None:

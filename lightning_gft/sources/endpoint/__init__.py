@@ -1,4 +1,4 @@
-"""A teacher behind a server: what is asked, what came back, and who asks."""
+"""A teacher behind a server: its address, requests, replies, and the client."""
 
 from lightning_gft.sources.endpoint.source import EndpointSource
 

@@ -15,7 +15,7 @@ class EndpointFault(Exception):  # noqa: N818 (what a source raises for it is an
     """Why there is no reply.
 
     Args:
-        text: What to tell.
+        text: The whole message.
         of_prompt: Whether it may be this prompt that the server does not take.
     """
 

@@ -1,4 +1,4 @@
-"""What a teacher behind a server is counted by."""
+"""Figures of a teacher behind a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server is asked, and by which key its reply is known again."""
+"""Requests, and the keys by which their replies are found again."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ChatParams:
     sampling: SamplingParams
     seed: int | None = 0
     system_prompt: str = ""
-    extra_body: Mapping[str, Any] = field(default_factory=dict, repr=False)  # it may hold what is no one else's concern
+    extra_body: Mapping[str, Any] = field(default_factory=dict, repr=False)  # it may hold what is private
 
     def question(self, messages: Sequence[Message], number: int) -> Question:
         """Return the request for one of the replies to a conversation.

@@ -1,4 +1,4 @@
-"""What a server answered."""
+"""Replies of a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a teacher is, and the key to it."""
+"""A server's address, and the key to it."""
 
 from __future__ import annotations
 

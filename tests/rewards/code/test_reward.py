@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from lightning_gft.rewards import CodeExecutionReward, RewardError, score_responses
-from lightning_gft.rewards.code.judging import Judge, Verdict
+from lightning_gft.rewards.code.testing import ProgramTester, Verdict
 from lightning_gft.rewards.code.unit_tests import read_tests
 from lightning_gft.sandbox.process import SandboxedProcess
 from tests.rewards.code.programs import ADD, PATIENCE, reward, score, score_with
@@ -121,12 +121,12 @@ def test_a_wrong_answer_is_no_failure():
 
 
 def test_after_a_test_that_takes_too_long_the_others_are_not_run():
-    judge = Judge(seconds=2, memory_mb=1024, whole=False, stopped=threading.Event())
+    tester = ProgramTester(seconds=2, memory_mb=1024, stops_early=False, stopped=threading.Event())
     slow = "import time\ndef add(a, b):\n    if a == 2: time.sleep(1e6)\n    return a + b"
-    verdict = judge(slow, read_tests([f"assert add({n}, 0) == {n}" for n in range(1, 20)]))
+    verdict = tester(slow, read_tests([f"assert add({n}, 0) == {n}" for n in range(1, 20)]))
     assert verdict.end == "timeouts"
     assert verdict.run <= 2  # fewer on a machine so busy that the definition took too long
-    verdict = judge("while True: pass", read_tests(PAIRS))
+    verdict = tester("while True: pass", read_tests(PAIRS))
     assert verdict == Verdict(passed=0, run=1, end="timeouts")
 
 

@@ -19,6 +19,7 @@ from tests.rewards.http.service import PATIENCE, answer, score
 def test_batches_are_sent_with_what_is_asked_for(service):
     reward = service.reward(columns=["level", "response_source"], batch_size=2)
     assert reward.asks() == {"response_source"}
+    described = describe(reward)
     columns = {"level": [1, None, {"a": [2]}], "other": ["x"] * 3, "response_source": ["self"] * 3}
     assert score(reward, "a", "", "écc\n", **columns) == [1, 0, 4]
     bodies = sorted(service.bodies, key=lambda body: body["responses"])
@@ -29,6 +30,7 @@ def test_batches_are_sent_with_what_is_asked_for(service):
         "columns": {"level": [1, None], "response_source": ["self", "self"]},
     }
     assert bodies[1]["responses"] == ["écc\n"]
+    assert describe(reward) == described, "what it counts is no setting"
     counts = reward.compute()
     assert counts.pop("seconds") > 0
     assert counts == {"requests": 2, "retries": 0}
@@ -91,7 +93,7 @@ def test_what_is_no_address(url):
 def test_rows_that_cannot_be_sent_are_refused_before_training(service):
     reward = service.reward(columns=["level"])
     reward.check_row("r", {"level": 3})
-    with pytest.raises(ValueError, match=r"`columns`: expected columns of the data \(other\), got 'level'"):
+    with pytest.raises(ValueError, match=r"`columns`: expected a column of the data \(other\), got 'level'"):
         reward.check_row("r", {"other": 3})
     for unfit in (float("nan"), b"x", {1, 2}):
         with pytest.raises(ValueError, match="expected references and columns that JSON can hold"):

@@ -44,19 +44,19 @@ class _FailedError(Exception):
 
 
 @dataclass(frozen=True)
-class Judge:
+class ProgramTester:
     """Runs programs against unit tests.
 
     Args:
         seconds: Longest time of a test.
         memory_mb: Most memory of a program.
-        whole: Whether the tests after one that fails need not be run.
+        stops_early: Whether one test that fails is enough, so that the others are not run.
         stopped: Set where no further test shall be run.
     """
 
     seconds: float
     memory_mb: int
-    whole: bool
+    stops_early: bool
     stopped: threading.Event
 
     def __call__(self, code: str, tests: UnitTests) -> Verdict:
@@ -79,7 +79,7 @@ class Judge:
                 right, last = False, failed.end
             passed += right
             end = last if end == "done" else end
-            if last in ("timeouts", "memory") or (self.whole and not right) or self.stopped.is_set():
+            if last in ("timeouts", "memory") or (self.stops_early and not right) or self.stopped.is_set():
                 return Verdict(passed, number, end)
         return Verdict(passed, len(tests), end)
 
@@ -104,7 +104,7 @@ class Judge:
         with SandboxedProcess(limits) as process:
             _check_walls(process)
             try:
-                self._ask(process, "define", code)
+                self._ask(process, "run", code)
                 for test in tests:
                     run += 1
                     try:
@@ -114,7 +114,7 @@ class Judge:
                         if failed.end != "errors" or process.has_ended():
                             break
                     passed += right
-                    if (self.whole and not right) or self.stopped.is_set():
+                    if (self.stops_early and not right) or self.stopped.is_set():
                         break
             except _FailedError as failed:
                 end = failed.end

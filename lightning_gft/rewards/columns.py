@@ -1,0 +1,28 @@
+"""Columns of the data that a reward's settings name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lightning_gft.errors import GFTValueError
+
+
+def named_column(columns: Mapping[str, Any], name: str, setting: str) -> Any:
+    """Return a column, or one row's entry of it.
+
+    Args:
+        setting: The setting that names the column, for the error.
+
+    Raises:
+        ValueError: If the data has no such column.
+
+    Example:
+        >>> named_column({"tests": ["assert f(1)"]}, "tests", setting="tests_column")
+        ['assert f(1)']
+    """
+    if name not in columns:
+        raise GFTValueError(
+            f"`{setting}`: expected a column of the data ({', '.join(columns)}), got {name!r}; name one of these"
+        )
+    return columns[name]
