@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import subprocess
 import sys
@@ -72,10 +73,9 @@ def test_a_killed_prediction_resumes_to_the_bit(
     assert untimed(killed / "groups") == untimed(whole / "groups")
 
 
-def test_a_prediction_of_no_batches_says_so_and_a_folder_needs_a_name(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-):
+def test_a_prediction_of_no_batches_says_so_and_a_folder_needs_a_name(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO)
     main([*command(tmp_path), "--trainer.limit_predict_batches=0"])
-    assert "Nothing was sampled: trainer.limit_predict_batches is 0" in "".join(capfd.readouterr())
+    assert "Nothing was sampled: trainer.limit_predict_batches is 0" in caplog.messages
     with pytest.raises(ValueError, match="`path` of GroupWriter: expected a folder to write to, got an empty text"):
         GroupWriter(path="")

@@ -155,18 +155,6 @@ def test_parts_that_do_not_go_with_the_data_are_all_named(tokenizer: PreTrainedT
         assert any(reason in line for line in told), reason
 
 
-def test_responses_of_a_server_are_counted_without_their_tokens(make_tokenizer: TokenizerFactory, tmp_path: Path):
-    taught = EndpointSource("teacher", "http://localhost:8000/v1", num_responses=3, cache=str(tmp_path / "cache"))
-    sampler = GroupSampler({"taught": taught, "own": SelfSource(2, max_new_tokens=5)}, {"exact": ExactMatchReward()})
-    rows = [{"prompt": "1+1=", "answer": "2", "teacher": ["2", "22", "222"]}]
-    report = report_of(tmp_path, make_tokenizer(), rows, sampler, expert_column=None, teacher_column="teacher")
-    [step] = report.steps
-    prompt = report.datasets[0].prompts
-    assert prompt is not None
-    assert (step.sequences, step.tokens) == (5, 5 * prompt.most + 2 * 5), "the data's teacher is another"
-    assert step.sources["taught"] == "3 by EndpointSource, teacher, their tokens not counted"
-
-
 def test_rows_that_cannot_be_scored_hide_no_verdict(tmp_path: Path):
     data = rows(6)
     data[2]["answer"], data[4]["expert"] = "", "9"
@@ -236,3 +224,15 @@ def test_what_is_wrong_is_named_by_its_row_where_no_text_is_shown(tmp_path: Path
     assert "exact: 4 of 6 expert demonstrations are right\n  2 are not (rows 3, 5)\n" in capsys.readouterr().out
     print_report(report, show=1)
     assert "... and 1 others (rows 5)" in capsys.readouterr().out
+
+
+def test_responses_of_a_server_are_counted_without_their_tokens(make_tokenizer: TokenizerFactory, tmp_path: Path):
+    taught = EndpointSource("teacher", "http://localhost:8000/v1", num_responses=3, cache=str(tmp_path / "cache"))
+    sampler = GroupSampler({"taught": taught, "own": SelfSource(2, max_new_tokens=5)}, {"exact": ExactMatchReward()})
+    rows = [{"prompt": "1+1=", "answer": "2", "teacher": ["2", "22", "222"]}]
+    report = report_of(tmp_path, make_tokenizer(), rows, sampler, expert_column=None, teacher_column="teacher")
+    [step] = report.steps
+    prompt = report.datasets[0].prompts
+    assert prompt is not None
+    assert (step.sequences, step.tokens) == (5, 5 * prompt.most + 2 * 5), "the data's teacher is another"
+    assert step.sources["taught"] == "3 by EndpointSource, teacher, their tokens not counted"
