@@ -61,7 +61,7 @@ class Endpoint:
     timeout: float
     max_retries: int
     api_key_env: str | None
-    counts: Counts = field(default_factory=Counts, repr=False)  # a description is of settings
+    counts: Counts = field(init=False, default_factory=Counts, repr=False)  # a description is of settings
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url) if isinstance(self.url, str) else None
