@@ -40,7 +40,7 @@ def check_entries(scores: Any, count: int, by: str = "") -> Any:
     )
 
 
-def check_finite(scores: Any, by: str = "") -> Any:
+def check_finite(scores: Any) -> Any:
     """Return scores that :func:`check_entries` has let through, or refuse those that hold NaN or infinity.
 
     Raises:
@@ -54,8 +54,8 @@ def check_finite(scores: Any, by: str = "") -> Any:
     for number, score in enumerate(numbers):
         if score is not None and not math.isfinite(float(score)):
             raise RewardError(
-                f"returned {float(score)} for response {number} of {len(numbers)}{by and f', by {by}'}; return a finite "
-                "number, or None where the reward does not apply"
+                f"returned {float(score)} for response {number} of {len(numbers)}; return a finite number, or None "
+                "where the reward does not apply"
             )
     return scores
 

@@ -52,10 +52,18 @@ def describe(error: BaseException) -> str:
     """Say what went wrong and, in a function of the user's, where; what this package raises says it in words."""
     if isinstance(error, RewardError):
         return str(error)
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    own = Path(last.filename).is_relative_to(_PACKAGE)
-    where = "" if own else f" in {last.name}, {last.filename}:{last.lineno}"
-    return f"raised {type(error).__name__}{where}: {_in_one_line(shorten_text(error))}"
+    return f"raised {type(error).__name__}{_where(error)}: {_in_one_line(shorten_text(error))}"
+
+
+def _where(error: BaseException) -> str:
+    """Say in which function of the user's, and in which function that this one calls, if it is another."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [Path(frame.filename).is_relative_to(_PACKAGE) for frame in frames]
+    if own[-1]:
+        return ""
+    entry, last = frames[len(own) - own[::-1].index(True) if any(own) else 0], frames[-1]
+    called = "" if entry is last else f", called from {entry.name}, {entry.filename}:{entry.lineno}"
+    return f" in {last.name}, {last.filename}:{last.lineno}{called}"
 
 
 def _in_one_line(text: str) -> str:

@@ -13,6 +13,7 @@ from typing_extensions import override
 from lightning_gft.checks import check_number
 from lightning_gft.errors import GFTImportError, GFTTypeError, GFTValueError
 from lightning_gft.rewards.base import ResponseFact, Reward
+from lightning_gft.rewards.entries import check_entries
 from lightning_gft.rewards.items import ItemScorer
 from lightning_gft.rewards.pool import WorkerPool
 from lightning_gft.rewards.task import ScoreOfOne
@@ -92,11 +93,17 @@ class FunctionReward(Reward):
     def __call__(
         self, *, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Any], **columns: Sequence[Any]
     ) -> Tensor | Sequence[float | None]:
-        """Return what the function returns; see :meth:`Reward.__call__`."""
+        """Return what the function returns; see :meth:`Reward.__call__`.
+
+        Raises:
+            RewardError: If that is no number for each response; with ``timeout``, if the function raises.
+        """
         texts = {"prompts": prompts, "responses": responses, "references": references}
         selected = self._select({**columns, **texts})
         if self._scorer is None:
-            return self._function(**selected)  # type: ignore[no-any-return]
+            scores = self._function(**selected)
+            check_entries(scores, len(responses), self.function)
+            return scores  # type: ignore[no-any-return]
         sent = {**selected, **texts}  # and no column that the function does not name
         single = [{name: [values[number]] for name, values in sent.items()} for number in range(len(responses))]
         return self._scorer.scores(single, responses)

@@ -36,7 +36,7 @@ class RewardTask(_Task):
         method, batch = asked
         if method != "score":
             return _on_cpu(getattr(self.reward, method)())
-        return _on_cpu(check_entries(self._score(batch), len(batch["responses"])))
+        return _on_cpu(check_finite(check_entries(self._score(batch), len(batch["responses"]))))
 
 
 class ScoreOfOne(_Task):

@@ -1,4 +1,5 @@
 import functools
+import json
 import math
 import pickle
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from lightning_gft import ExactMatchReward, ExpertSource, GroupSampler
-from lightning_gft.rewards import FunctionReward, Reward, RewardError, score_responses
+from lightning_gft.rewards import FunctionReward, Reward, RewardError, TimeLimitedReward, score_responses
 from tests.rewards.attacks import attacks_one
 
 BATCH = {"prompts": ["p", "q"], "responses": ["a", "bcd"], "references": ["x", None]}
@@ -216,6 +217,54 @@ def test_with_a_timeout_a_failure_costs_the_response_alone():
             score_within_limits(reward, "two")
     finally:
         reward.close()
+
+
+def odd(responses):
+    values = {"text": "good", "dict": {}, "nan": math.nan, "list": [1.0], "number": 1.0, "none": None}
+    return [values[response] for response in responses]
+
+
+def lines(responses):
+    raise ValueError("my fault\n\n  second line\n")
+
+
+def parses(responses):
+    return [json.loads(response) for response in responses]
+
+
+def direct(reward, *responses):
+    return reward(prompts=["p"] * len(responses), responses=responses, references=[None] * len(responses))
+
+
+def test_what_is_no_number_is_one_error_of_a_direct_call_with_a_timeout_too():
+    limited = FunctionReward(odd, timeout=600)
+    within = TimeLimitedReward(FunctionReward(odd), seconds=600)
+    try:
+        for reward in (FunctionReward(odd), limited, within):
+            assert direct(reward, "number", "none") == [1.0, None]
+            for response in ("text", "dict", "list"):
+                message = rf"^returned .*, a list, by {__name__}.odd; expected one number for each of"
+                with pytest.raises(RewardError, match=message) as caught:
+                    direct(reward, "number", response)
+                assert "\n" not in str(caught.value)
+        for reward in (limited, within):
+            with pytest.raises(RewardError, match=r"^returned nan for response . of .; return a finite number"):
+                direct(reward, "number", "nan")
+            with pytest.raises(RewardError, match=r"(?s)returned nan.*response: 'nan'"):
+                score_within_limits(reward, "number", "nan")
+    finally:
+        limited.close()
+        within.close()
+
+
+def test_the_text_of_an_exception_is_one_line_and_names_the_function():
+    with pytest.raises(RewardError) as caught:
+        score_within_limits(FunctionReward(lines), "a")
+    first = str(caught.value).splitlines()[0]
+    assert first.startswith("reward 'mine' (FunctionReward) raised ValueError in lines, ")
+    assert first.endswith(": my fault second line")
+    with pytest.raises(RewardError, match=r"raised JSONDecodeError in raw_decode, .*, called from .*parses"):
+        score_within_limits(FunctionReward(parses), "a")
 
 
 def test_without_a_timeout_there_is_no_process_and_nothing_is_counted():
