@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import re
 import sys
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ from lightning_gft.errors import GFTTypeError, GFTValueError
 _MOST_SHOWN = 60
 """Characters of a wrong value that an error shows."""
 
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LATEX = "nabla|natural|ne|neg|neq|newline|ngeq|ni|nleq|nmid|noindent|nolimits|nonumber|not|notin|nu|null"
 _WRITTEN_BREAK = re.compile(rf"\\(?!(?:{_LATEX})(?![A-Za-z]))n")
 
@@ -179,6 +181,29 @@ def check_texts(field: str, texts: object, of: str = "") -> tuple[str, ...]:
     if not all(given):
         raise GFTValueError(_complaint(field, of, "texts of at least one character", texts, "leave the empty one out"))
     return tuple(given)
+
+
+def check_variable(field: str, name: object, of: str = "") -> str:
+    """Return the name of an environment variable, or refuse what is none without showing it: it may be the secret.
+
+    Capitals are a name; small letters only where such a variable is set, as tokens often look like a name.
+
+    Raises:
+        ValueError: If it is none.
+
+    Example:
+        >>> check_variable("api_key_env", "OPENAI_API_KEY")
+        'OPENAI_API_KEY'
+        >>> check_variable("api_key_env", "sk-1234", of="HTTPReward")
+        Traceback (most recent call last):
+        lightning_gft.errors.GFTValueError: `api_key_env` of HTTPReward: expected the name of an environment ...
+    """
+    if isinstance(name, str) and _VARIABLE.fullmatch(name) and (name == name.upper() or name in os.environ):
+        return name
+    raise GFTValueError(
+        f"`{field}`{of and f' of {of}'}: expected the name of an environment variable, such as OPENAI_API_KEY, got a "
+        "text that is none (not shown, as it may be a key); write the name here, and the key into the variable"
+    )
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ UNTRACKED = {"runs", "build"}
 ORDER = [
     {"errors", "lazy"},
     {"answers"},
-    {"checks", "extras", "hub", "seeds", "parts", "sandbox"},
+    {"checks", "extras", "hub", "seeds", "parts", "sandbox", "waiting"},
     {"annealing"},
     {"sampling"},
     {"types"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -42,20 +42,6 @@ def prediction_info(trainer: Trainer, module: GFTLitModule) -> StoredInfo:
         prompts=None if None in lengths else sum(length for length in lengths if length is not None),
     )
     return trainer.strategy.broadcast(info)
-
-
-def differing_settings(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Return the settings in which two predictions differ, those of the earlier one in brackets.
-
-    Example:
-        >>> differing_settings({"seed": "0", "ranks": "1"}, {"seed": "1", "ranks": "1"})
-        ['seed: 1 (was 0)']
-    """
-    return [
-        f"{name}: {now.get(name)} (was {before.get(name)})"
-        for name in {**before, **now}
-        if before.get(name) != now.get(name)
-    ]
 
 
 def _policy_settings(module: GFTLitModule) -> dict[str, str]:

@@ -12,13 +12,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from typing_extensions import override
 
-from lightning_gft.callbacks.group_settings import differing_settings, gathered, prediction_info
+from lightning_gft.callbacks.group_settings import gathered, prediction_info
 from lightning_gft.errors import GFTValueError
-from lightning_gft.export import check_target
+from lightning_gft.export import check_target, check_writable_folder
 from lightning_gft.module import GFTLitModule
 from lightning_gft.stored import StoredInfo, is_stored, stored_groups, write_shard
-from lightning_gft.stored.reading import read_info
-from lightning_gft.stored.writing import remove_unfinished, unfinished_shards, written_steps
+from lightning_gft.stored.folder import ShardSettings, set_aside_damaged
+from lightning_gft.stored.writing import is_named_as_shard, remove_unfinished, written_shards
 from lightning_gft.types import GroupBatch, PromptBatch
 
 
@@ -45,8 +45,11 @@ class GroupWriter(Callback):
     """
 
     def __init__(self, path: str) -> None:
+        if not str(path).strip():
+            raise GFTValueError("`path` of GroupWriter: expected a folder to write to, got an empty text; name one")
         self.path = Path(path)
         self._info: StoredInfo | None = None
+        self._settings = ShardSettings(self.path)
         self._first_steps = [0]
         self._counts = torch.zeros(3, dtype=torch.long)
 
@@ -60,8 +63,13 @@ class GroupWriter(Callback):
         assert isinstance(pl_module, GFTLitModule)  # noqa: S101 (this package's callbacks serve its module)
         self._counts.zero_()
         self._info = prediction_info(trainer, pl_module)
+        self._settings = ShardSettings(self.path)
         self._check_begun(self._info)
-        remove_unfinished(self.path, trainer.global_rank)
+        trainer.strategy.barrier()  # until all ranks have looked at the folder, it stays as it is
+        if self._is_begun():
+            remove_unfinished(self.path, trainer.global_rank)
+            for fault in set_aside_damaged(self.path, trainer.global_rank):
+                print(f"{fault}; its batch is sampled again")
         pl_module.stored_batches = self._find_stored(trainer)
 
     @override
@@ -82,6 +90,7 @@ class GroupWriter(Callback):
         policy = pl_module.policy
         groups = stored_groups(outputs, batch, lambda ids: policy.decode(ids, skip_special_tokens=False), step)
         if groups:
+            self._check_not_mixed(self._info)
             write_shard(self.path, groups, self._info, step, trainer.global_rank)
         unfinished = len(outputs) - int(outputs.finished.sum())
         self._counts += torch.tensor([len(groups), len(outputs), unfinished])
@@ -108,22 +117,26 @@ class GroupWriter(Callback):
 
     def _is_begun(self) -> bool:
         """Return whether there are groups, or what a run leaves that is killed while it writes the first."""
-        unfinished = unfinished_shards(self.path)
-        return is_stored(self.path) or (bool(unfinished) and len(unfinished) == len([*self.path.iterdir()]))
+        if not self.path.is_dir():
+            return False
+        files = [*self.path.iterdir()]
+        return is_stored(self.path) or (bool(files) and all(map(is_named_as_shard, files)))
 
     def _check_begun(self, info: StoredInfo) -> None:
         """Refuse to resume what a run with other settings has begun."""
-        shard = next(iter(sorted(self.path.glob("*.parquet"))), None)
-        if shard is None:
-            return
-        before = read_info(shard)
-        differences = differing_settings(before.settings, info.settings)
-        if before.tokenizer != info.tokenizer and not differences:
-            differences = ["tokenizer"]
-        if differences:
+        if found := self._settings.find_other(info):
             raise GFTValueError(
                 f"`path`: expected a new folder, or one that a run with the same settings has begun, got {self.path} "
-                f"with other {'; '.join(differences)}; choose another path, or the earlier settings"
+                f"with other {'; '.join(found[1])}; choose another path, or the earlier settings"
+            )
+
+    def _check_not_mixed(self, info: StoredInfo) -> None:
+        """Stop before groups are mixed with those of another run that writes here at the same time."""
+        if found := self._settings.find_other(info):
+            self._counts.zero_()  # to resume here is no advice
+            raise GFTValueError(
+                f"`path`: expected a folder that no other run writes to, got {self.path}, where one with other "
+                f"settings has written {found[0].name} meanwhile ({'; '.join(found[1])}); give each its own path"
             )
 
     def _find_stored(self, trainer: Trainer) -> frozenset[tuple[int, int]]:
@@ -131,17 +144,20 @@ class GroupWriter(Callback):
 
         No rank skips a batch that another one samples: what gathers weights or waits for all would hang.
         """
-        own = [*map(float, trainer.num_predict_batches)], written_steps(self.path, trainer.global_rank)
+        own = [*map(float, trainer.num_predict_batches)], {*written_shards(self.path, trainer.global_rank)}
         of_ranks: list[tuple[list[float], set[int]]] = gathered(own)
         longest = [max(numbers) for numbers in zip(*(counts for counts, _ in of_ranks), strict=True)]
         self._first_steps = [int(first) for first in accumulate(longest[:-1], initial=0) if math.isfinite(first)]
-        return frozenset(
+        stored = frozenset(
             (loader, step - first)
             for step in set().union(*(written for _, written in of_ranks))
             for loader, first in enumerate(self._first_steps)
             if 0 <= step - first < longest[loader]
             and all(step in written or step - first >= counts[loader] for counts, written in of_ranks)
         )
+        if len(stored) < sum(longest):
+            check_writable_folder(self.path)  # before anything is sampled
+        return stored
 
 
 @rank_zero_only

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from lightning_gft.checkpoint.code import code_digest
 from lightning_gft.parts import Part
 
 _PLAIN = (bool, int, float, str)
@@ -37,7 +38,7 @@ def describe(part: object) -> str:
 
 
 def identify(part: object) -> str:
-    """Return :func:`describe`, and a digest of the settings that it leaves out: those that are not plain, or not shown.
+    """Return :func:`describe`, and a digest of what it leaves out: settings that are not plain or not shown, own code.
 
     Args:
         part: See :func:`describe`.
@@ -133,18 +134,22 @@ def _is_settings(value: object) -> bool:
 def _hidden(part: Any) -> dict[str, Any]:
     """Return by name what :func:`describe` leaves out of a part, and of the parts and settings within it."""
     if is_dataclass(part):
-        hidden = {field.name: _plain(getattr(part, field.name)) for field in fields(part) if not field.repr}
+        hidden = {
+            field.name: _plain(getattr(part, field.name)) for field in fields(part) if field.init and not field.repr
+        }
     else:
         arguments, settings = _arguments(part), _own_settings(part)
         within = {name: value for name, value in arguments.items() if isinstance(value, Part)} | settings
         others = {name: value for name, value in arguments.items() if not isinstance(value, _SHOWN)}
         hidden = {name: _plain(value) for name, value in others.items() if name not in settings}
         hidden |= {name: _hidden(value) for name, value in within.items()}
+        functions = [value for value in vars(part).values() if callable(value) and not isinstance(value, Part)]
+        hidden["code"] = sorted(filter(None, map(code_digest, [type(part), *functions])))  # the user's alone
     return {name: value for name, value in sorted(hidden.items()) if value not in (None, {}, [])}
 
 
 def _plain(value: Any) -> Any:
-    """Return a value so that it reads the same in every process: what is not plain by the name of its class."""
+    """Return a value so that it reads the same in every process: what is not plain by its class and own code."""
     if value is None or isinstance(value, _PLAIN):
         return value
     if isinstance(value, Mapping):
@@ -154,7 +159,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, set | frozenset):
         return sorted(repr(_plain(item)) for item in value)
     named = value if hasattr(value, "__qualname__") else type(value)  # a function has a name of its own
-    return f"{named.__module__}.{named.__qualname__}"
+    return f"{named.__module__}.{named.__qualname__}, {code_digest(value)}"
 
 
 def _shown(value: object) -> str:

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins import CheckpointIO
+from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
 from lightning_gft.callbacks import GroupWriter
@@ -136,6 +137,8 @@ class GFTCLI(LightningCLI):
     def predict(self, **kwargs: Any) -> None:
         """Write groups, but for those that are on disk; what was written is not kept in memory besides."""
         self.trainer.predict(return_predictions=False, **kwargs)
+        if self.trainer.limit_predict_batches == 0:
+            rank_zero_info("Nothing was sampled: trainer.limit_predict_batches is 0")
 
     @override
     def _parse_ckpt_path(self) -> None:

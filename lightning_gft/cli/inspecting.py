@@ -120,7 +120,9 @@ def _print_wrong(console: Console, verdict: Verdict, show: int) -> None:
         )
         console.print(Text(indented(wrong.text)))
     if verdict.wrong > show:
-        console.print(Text(f"  ... and {verdict.wrong - show} others"))
+        more = f"... and {verdict.wrong - show} others" if show else f"{verdict.wrong} are not"
+        rows = Counted(verdict.wrong, [wrong.row for wrong in verdict.examples[show:]])
+        console.print(Text(f"  {more} (rows {_listed(rows)})" if rows.rows else f"  {more}"))
 
 
 def _print_rendered(console: Console, rendered: Rendered) -> None:
@@ -132,11 +134,17 @@ def _print_rendered(console: Console, rendered: Rendered) -> None:
         for text in texts:
             console.print(Text(f"  [{role} response begins here]", style="cyan"))
             console.print(Text(indented(text), style="cyan"))
-    last = _tokens(rendered.last_prompt_tokens)
+    before = _ends([], rendered.last_prompt_tokens, rendered.num_tokens["prompt"])
     for role, first in rendered.first_tokens.items():
-        console.print(
-            Text(f"  tokens: ... {last} | {_tokens(first)} ... {_tokens(rendered.last_tokens[role])} ({role})")
-        )
+        answer = _ends(first, rendered.last_tokens[role], rendered.num_tokens[role])
+        console.print(Text(f"  tokens: {before} | {answer} ({role})"))
+
+
+def _ends(first: Sequence[Token], last: Sequence[Token], count: int) -> str:
+    """Return the first and the last of a text's tokens, each token once."""
+    if (twice := len(first) + len(last) - count) >= 0:
+        return _tokens([*first, *last[twice:]])
+    return f"{_tokens(first)} ... {_tokens(last)}".strip()
 
 
 def _tokens(tokens: Sequence[Token]) -> str:

@@ -38,6 +38,7 @@ _AROUND = re.compile(  # where jsonargparse was, not what is wrong
     r"Type collections\.abc\.Callable\[.*\] expects a function or a callable class: ?"
 )
 _KEY = re.compile(r'Parser key "([^"]*)":')
+_MISSING = re.compile(r"(the following arguments are required: )([\w.]+(?:, [\w.]+)*)")
 _UNKNOWN = re.compile(
     r"unrecognized arguments: (?P<option>--[^=\s]*)|does not accept option '(?P<setting>\w+)|"
     r"module '(?P<module>[\w.]+)' has no attribute '(?P<attribute>\w+)'|Option '(?P<argument>\w+)' is not accepted|"
@@ -82,6 +83,9 @@ class Parser(LightningArgumentParser):
         parser = getattr(ex, "subcommand_parser", None) or self
         options = [option for action in parser._actions for option in action.option_strings]
         command = parser.prog.replace(" [options]", "")
+        message, subcommand = _by_option(message)
+        if subcommand and not command.endswith(f" {subcommand}"):
+            command = f"{command} {subcommand}"
         sys.stderr.write(f"error: {explain(message, options)}\nWhat there is: {command} --help\n")
         self.exit(2)
 
@@ -121,7 +125,7 @@ def _remedy(reason: str, options: Iterable[str], described: str) -> str:
     names = {
         "option": options,
         "setting": [option.removeprefix("--").split(".")[0] for option in options],
-        "attribute": dir(sys.modules.get(unknown["module"])),
+        "attribute": _members(str(unknown["module"])),
         "argument": arguments,
         "part": _PARTS,
     }
@@ -129,6 +133,23 @@ def _remedy(reason: str, options: Iterable[str], described: str) -> str:
     if remedy := did_you_mean(unknown[kind], names[kind]):
         return remedy
     return f"; it has {', '.join(arguments)}" if kind == "argument" and 0 < len(arguments) <= _MANY else ""
+
+
+def _by_option(message: str) -> tuple[str, str]:
+    """Return an error with arguments that are missing as options of their subcommand, and the subcommand's name."""
+    if not (missing := _MISSING.fullmatch(message.strip())):
+        return message, ""
+    names = [name.partition(".") for name in missing[2].split(", ")]
+    options = [f"--{name}" for _, _, name in names]
+    if len({subcommand for subcommand, _, _ in names}) > 1 or "--" in options:
+        return message, ""
+    return missing[1] + ", ".join(options), names[0][0]
+
+
+def _members(module: str) -> list[str]:
+    """Return what a module has beside other modules, of which none is a part of a run."""
+    names = dir(sys.modules.get(module))
+    return [name for name in names if f"{module}.{name}" not in sys.modules and not name.startswith("_")]
 
 
 def _arguments(class_path: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,15 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from typing_extensions import override
 
+from lightning_gft.waiting import ending_waits
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_GRACE = 30.0
+"""Seconds that one of several ranks waits on, so that a step which is nearly there ends with all ranks."""
+
+
+class StoppedWaitingError(SystemExit):
+    """A step was given up while it waited for a server; nothing has been trained on it."""
 
 
 class StopRequest:
@@ -30,6 +39,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.asked: int | None = None
+        self._asked_at = 0.0
         self._work: str | None = None  # finished before the stop; None stops at once
         self._active = False
 
@@ -49,7 +59,8 @@ class StopRequest:
             os.register_at_fork(after_in_child=self._leave_to_parent)
         self.listen()
         try:
-            yield
+            with ending_waits(self._check_wait):
+                yield
         finally:
             self._active = False
             signal.set_wakeup_fd(wakeup_before)
@@ -75,7 +86,7 @@ class StopRequest:
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.asked is not None:  # Lightning has put this handler back
             os._exit(128 + number)
-        self.asked = number
+        self.asked, self._asked_at = number, time.monotonic()
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_DFL)
         if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
@@ -83,6 +94,21 @@ class StopRequest:
             os.write(2, f"{what}\n".encode())  # as `print` may have been interrupted
         if self._work is None:
             raise SystemExit(128 + number)
+
+    def _check_wait(self) -> None:
+        """End a step that waits for a server: what has come is kept, and a resumed run asks for the rest."""
+        if self.asked is None:
+            return
+        several = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if not (several and torch.distributed.get_world_size() > 1):
+            raise StoppedWaitingError(128 + self.asked)
+        self._end_alone()
+
+    def _end_alone(self) -> None:
+        """End this process as a second signal does: ranks in a step cannot agree to keep a checkpoint."""
+        if time.monotonic() - self._asked_at > _GRACE:
+            os.write(2, b"Stopped in a step that waits for a server; resume from the last checkpoint\n")
+            os._exit(128 + (self.asked or signal.SIGTERM))
 
     def _leave_to_parent(self) -> None:
         """Let a forked process, as of a data loader, be ended by its parent and not by Ctrl-C."""
@@ -105,6 +131,7 @@ class StopBetweenSteps(Callback):
     """Ends a run when it was asked to, with exit status 128 plus the signal's number.
 
     Training ends after its step, when the step's figures are logged, and keeps a checkpoint if the run keeps any. A
+    step that still waits for a server is given up, and the checkpoint is that of the step before. A
     validation within it is not finished: a resumed run makes it up. All else ends after its batch; what `predict` has
     sampled is written.
     """
@@ -162,6 +189,11 @@ class StopBetweenSteps(Callback):
             self._end(trainer)
 
     @override
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, StoppedWaitingError):
+            self._keep(trainer)
+
+    @override
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.request.release()
 
@@ -181,6 +213,10 @@ class StopBetweenSteps(Callback):
         return bool(trainer.strategy.reduce_boolean_decision(self.request.asked is not None, all=False))
 
     def _end(self, trainer: Trainer) -> None:
+        self._keep(trainer)
+        raise SystemExit(128 + (self.request.asked or signal.SIGTERM))
+
+    def _keep(self, trainer: Trainer) -> None:
         if trainer.state.fn == TrainerFn.FITTING and trainer.checkpoint_callback is None:
             rank_zero_info("Stopped; nothing is kept, because trainer.enable_checkpointing is off")
         elif trainer.state.fn == TrainerFn.FITTING:
@@ -188,4 +224,3 @@ class StopBetweenSteps(Callback):
             path = folder / f"stopped-step={trainer.global_step}.ckpt"
             trainer.save_checkpoint(path, weights_only=False)
             rank_zero_info(f"Stopped; resume by --ckpt_path={path}")
-        raise SystemExit(128 + (self.request.asked or signal.SIGTERM))

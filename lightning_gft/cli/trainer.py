@@ -18,7 +18,7 @@ from lightning_gft.cli.rescoring import print_changes
 from lightning_gft.cli.texts import short
 from lightning_gft.data import PromptDataModule
 from lightning_gft.errors import GFTValueError
-from lightning_gft.export import check_target, export_policy
+from lightning_gft.export import check_target, check_writable_folder, export_policy
 from lightning_gft.inspection import inspect_data
 from lightning_gft.module import GFTLitModule
 from lightning_gft.policy import Dtype
@@ -110,6 +110,10 @@ class GFTTrainer(Trainer):
         """
         check_count("show", show, least=0)
         check_number("tolerance", tolerance, least=0)
+        for field, folder in (("groups", groups), ("output", output)):
+            if not folder.strip():
+                raise GFTValueError(f"`{field}`: expected a folder, got an empty text; give its path")
+        check_writable_folder(Path(output))
         parts, life = model.sampler.scorers(), PartsLife()
         try:
             life.begin(parts, model.device)
@@ -125,6 +129,8 @@ class GFTTrainer(Trainer):
                 print(f"{name}: {short(float(value))}")
         finally:
             life.end()
+        if changes.groups and not changes.scored:
+            print(f"All groups in {output} were scored already: nothing was done")
         print(f"Groups: {output}")
 
 

@@ -86,6 +86,7 @@ class PromptDataModule(LightningDataModule, ABC):
         self.tokenizer: PreTrainedTokenizerBase | None = None
         self.examples: dict[Split, dict[str, list[Example]]] = {}
         self.dropped: dict[str, int] = {}
+        self.set_aside: dict[str, list[int | str]] = {}  # positions of training rows that ``keep`` does not keep
         self._further: FurtherResponses | None = None
 
     @abstractmethod
@@ -190,7 +191,9 @@ class PromptDataModule(LightningDataModule, ABC):
         if split != "train" or self.keep is None:
             return rows
         with naming("train data"):
-            return {name: _kept(part, self.keep) for name, part in rows.items()}
+            kept = {name: _kept(part, self.keep) for name, part in rows.items()}
+        self.set_aside = {name: _others(part, kept[name]) for name, part in rows.items()}
+        return {**kept}
 
     def check_examples(
         self, split: Split, name: str, encoder: ExampleEncoder, examples: list[Example], dropped: Counter[str]
@@ -287,6 +290,12 @@ def _kept(rows: list[Row], choice: RowFilter) -> NumberedRows:
     positions = rows.positions if isinstance(rows, NumberedRows) else range(len(rows))
     kept = [place for place, wanted in enumerate(choice.keep(rows)) if wanted]
     return NumberedRows([rows[place] for place in kept], [positions[place] for place in kept])
+
+
+def _others(rows: list[Row], kept: NumberedRows) -> list[int | str]:
+    positions = rows.positions if isinstance(rows, NumberedRows) else range(len(rows))
+    left = {*kept.positions}
+    return [position for position in positions if position not in left]
 
 
 def _as_dataset(examples: list[Example]) -> Dataset[Example]:

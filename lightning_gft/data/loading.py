@@ -23,6 +23,7 @@ from lightning_gft.data.stored_table import StoredTable
 from lightning_gft.data.tables import DatasetTable, JoinedTable, Table
 from lightning_gft.errors import GFTValueError
 from lightning_gft.stored import is_stored
+from lightning_gft.stored.reading import folder_nearby, is_shard
 
 Found = Mapping[str, Sequence[DataFile] | datasets.Dataset | Table]
 """Where the rows of each split are."""
@@ -96,12 +97,14 @@ def _find_splits(path: str, name: str | None, where: str) -> Found:
     if name is not None and (is_file or is_glob):
         raise GFTValueError(f"name={name!r} chooses a configuration of a data set, but {where} is files: leave it out")
     if is_file:
+        _check_no_shard([Path(local)], where)
         return {"train": _data_files([Path(local)], where)}
     if is_glob:
         found = sorted(glob.glob(local, recursive=True))  # noqa: PTH207  # `Path.glob` takes no absolute pattern
         files = [Path(file) for file in found if Path(file).is_file()]
         if not files:
             raise FileNotFoundError(f"{where} matches no file: give {_SOURCES}")
+        _check_no_shard(files, where)
         return {"train": _data_files(files, where)}
     if os.path.lexists(local):
         what = "a link to a file that does not exist" if os.path.islink(local) else "neither a file nor a folder"  # noqa: PTH114
@@ -109,6 +112,13 @@ def _find_splits(path: str, name: str | None, where: str) -> Found:
     if suffix_of(Path(local)) in KINDS or not _may_be_on_hub(path):
         raise FileNotFoundError(f"{where} does not exist: give {_SOURCES}")
     return find_on_hub(path, name, where)
+
+
+def _check_no_shard(files: Sequence[Path], where: str) -> None:
+    """Refuse shards of groups, which by themselves would be rows of responses."""
+    first = files[0]  # looked at alone, as there may be thousands
+    if suffix_of(first) == ".parquet" and is_shard(first):
+        raise GFTValueError(f"{where}: expected data, got groups that predict has written; give {first.parent}")
 
 
 def _remote(path: str, where: str) -> str:
@@ -133,6 +143,8 @@ def _find_in_folder(folder: Path, name: str | None, where: str) -> Found:
         if name is not None:
             raise GFTValueError(f"`name`: expected none for {where}, a folder of groups, got {name!r}; set it to null")
         return {"train": StoredTable(folder)}
+    if near := folder_nearby(folder):
+        raise GFTValueError(f"{where}: expected data, got a folder that has groups in it; give {near}")
     files = sorted(
         file for file in folder.rglob("*") if suffix_of(file) in KINDS and _is_data(file.relative_to(folder))
     )

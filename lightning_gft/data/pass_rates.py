@@ -76,6 +76,7 @@ class PassRateFilter(RowFilter):
         right = self._right_by_row()
         known = [right.get(_content(row), []) for row in rows]
         if not any(known):
+            self._check_columns(rows)
             raise GFTValueError(
                 f"`groups` of PassRateFilter: expected {self.source} responses to rows of these data, got none in "
                 f"{self.groups}; give the groups that were sampled for them, or another `source`"
@@ -97,6 +98,17 @@ class PassRateFilter(RowFilter):
             return "unknown"
         share = sum(right) / len(right)
         return "hard" if share < self.least else "easy" if share > self.most else "fit"
+
+    def _check_columns(self, rows: Sequence[Row]) -> None:
+        """Name the columns in which rows differ from those of the groups: a row is found by all of its columns."""
+        of_data, of_groups = {*rows[0]}, {*StoredGroups(Path(self.groups))[0].columns}
+        if of_data != of_groups:
+            more, fewer = (", ".join(sorted(names)) for names in (of_data - of_groups, of_groups - of_data))
+            raise GFTValueError(
+                f"`groups` of PassRateFilter: expected rows with the columns of the groups in {self.groups}, got rows "
+                f"{' and '.join(filter(None, [more and f'with {more} more', fewer and f'without {fewer}']))}; give the "
+                "data that the groups were sampled for"
+            )
 
     def _right_by_row(self) -> dict[str, list[bool]]:
         """Return for each row with stored responses which of them are right."""

@@ -22,6 +22,15 @@ def check_target(path: Path) -> None:
     """
     if not is_free(path):
         raise FileExistsError(f"{path} is there already; choose another path, or move it away")
+    check_writable_folder(path)
+
+
+def check_writable_folder(path: Path) -> None:
+    """Refuse a folder that files cannot be written to, be it there or to be made.
+
+    Raises:
+        PermissionError: With the reason.
+    """
     existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
     reason = "is no folder" if not existing.is_dir() else "" if os.access(existing, os.W_OK) else "cannot be written to"
     if reason:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from lightning_gft.data import ExampleEncoder, PromptDataModule
+from lightning_gft.data import Example, ExampleEncoder, PromptDataModule
 from lightning_gft.data.datamodule import Split
 from lightning_gft.evaluation import Evaluator
 from lightning_gft.inspection.problems import Problems
 from lightning_gft.inspection.rendering import render
-from lightning_gft.inspection.report import DataReport
+from lightning_gft.inspection.report import Counted, DataReport
 from lightning_gft.inspection.steps import plan_steps
 from lightning_gft.inspection.tokenizing import shared_prompts, tokenize_data_set
 from lightning_gft.inspection.verdicts import judge
 from lightning_gft.policy import PolicyLoader
-from lightning_gft.preflight import check_tokenizer, find_faults, warn_of_unused
+from lightning_gft.preflight import can_score, check_tokenizer, find_faults, warn_of_unused
+from lightning_gft.sampler import GroupSampler
 from lightning_gft.training import PartsLife, Stages
 
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -105,12 +106,27 @@ def _look_at_parts(data: PromptDataModule, module: Inspected, report: DataReport
 def _look_at_stages(data: PromptDataModule, module: Inspected, report: DataReport, problems: Problems) -> None:
     rows = data.examples.get("train", {}).get("", [])
     for stage, (_, sampler, _) in module.stages.all().items():
+        scorable = _scorable(sampler, rows, report)
         for role in rows[0].demonstrations if rows else ():
             with problems.collecting():
-                verdict = judge(stage, sampler, rows, role, module.evaluator, module.tokenizer)
+                verdict = judge(stage, sampler, scorable, role, module.evaluator, module.tokenizer)
                 report.verdicts += [] if verdict is None else [verdict]
         if rows:
             report.steps.append(plan_steps(stage, sampler, data, rows, module.micro_batch_tokens))
+
+
+def _scorable(sampler: GroupSampler, rows: Sequence[Example], report: DataReport) -> list[Example]:
+    """Return the rows that all rewards can score, and count the others, each of which is a problem of its own."""
+    scorable, unfit = [], Counted()
+    for row in rows:
+        if can_score(sampler.rewards, row):
+            scorable.append(row)
+        else:
+            unfit.add(row.row)
+    if unfit.count:
+        train = next(dataset for dataset in report.datasets if dataset.name == "train")
+        train.dropped["rows that a reward cannot score"] = unfit
+    return scorable
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from lightning_gft.errors import GFTError
 
 _OF_A_KIND = 10
 _LISTED = 200
+_WHERE = re.compile(r"(?:train|val|test)(?:/[^:,\s]+)? data[:,] ")
 _ROW = re.compile(r"row .*?\(counting from 0\)")
 FAULTS = (GFTError, ValueError, TypeError, OSError)
 """What is raised about data; any other error is a mistake in code, which shows with its traceback."""
@@ -31,13 +32,19 @@ class Problems:
         self._kinds: Counter[str] = Counter()
         self._lines: dict[str, list[str]] = {}
         self._last: dict[str, str] = {}
+        self._known: dict[str, set[str]] = {}  # what was said, and of which data sets
 
     def __len__(self) -> int:
         return self._kinds.total()
 
     def add(self, error: BaseException) -> None:
-        """Add an error."""
-        line = " ".join(str(error).split())
+        """Add an error, unless the same was added, with or without the name of its data set."""
+        line = _one_line(str(error))
+        where = match[0][:-2] if (match := _WHERE.match(line)) else ""
+        of = self._known.setdefault(line[match.end() :] if match else line, set())
+        if of and (where in of or "" in of or not where):
+            return
+        of.add(where)
         kind = _ROW.sub("row", line).split(" got ")[0][:80]
         if kind not in self._kinds and len(self._kinds) == _LISTED // _OF_A_KIND:
             kind = "others"
@@ -64,3 +71,9 @@ class Problems:
             if kind in self._last:
                 lines.append(f"... and {self._kinds[kind] - len(here)} more like it: {self._last[kind]}")
         return lines
+
+
+def _one_line(text: str) -> str:
+    """Return a text in one line; what was a line of its own is set off."""
+    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+    return " ".join([*(line if line[-1] in ".,:;?!" else f"{line}." for line in lines[:-1]), *lines[-1:]])

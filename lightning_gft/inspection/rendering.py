@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerBase
 from lightning_gft.data import Example
 from lightning_gft.inspection.report import Rendered, Token
 
-_SHOWN = 5
+_SHOWN = 8
 """Tokens on either side of where a response begins, and before its end."""
 
 
@@ -27,6 +27,7 @@ def render(example: Example, tokenizer: PreTrainedTokenizerBase) -> Rendered:
             for role, answers in example.demonstrations.items()
         },
         example.reference,
+        {"prompt": len(example.prompt_ids), **{role: len(ids) for role, ids in first.items()}},
         _tokens(example.prompt_ids[-_SHOWN:], tokenizer),
         {role: _tokens(ids[:_SHOWN], tokenizer) for role, ids in first.items()},
         {role: _tokens(ids[-_SHOWN:], tokenizer) for role, ids in first.items()},

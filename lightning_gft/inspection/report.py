@@ -72,7 +72,8 @@ class DataSetReport:
 
     Args:
         name: ``"train"``, ``"val"``, ``"val/hard"`` and so on.
-        rows: How many there are, after slices, held-out rows and filters.
+        rows: How many there are, after slices, held-out rows and filters (those that ``keep`` leaves out are in
+            ``dropped``).
         used: How many of them a run uses.
         prompts: Lengths of all prompts, before any is dropped.
         demonstrations: Lengths of all demonstrations by role, likewise.
@@ -198,6 +199,7 @@ class Rendered:
         prompt: Text of the prompt's tokens, special tokens included; a response begins where it ends.
         responses: Text of the demonstrations' tokens by role, with their end.
         reference: What a verifier compares to.
+        num_tokens: How many tokens the prompt has (``"prompt"``), and each role's first demonstration.
         last_prompt_tokens: The prompt's last tokens.
         first_tokens: The first tokens of each role's first demonstration.
         last_tokens: The last ones, its end included.
@@ -207,6 +209,7 @@ class Rendered:
     prompt: str
     responses: dict[str, list[str]]
     reference: Any
+    num_tokens: dict[str, int]
     last_prompt_tokens: list[Token]
     first_tokens: dict[str, list[Token]]
     last_tokens: dict[str, list[Token]]

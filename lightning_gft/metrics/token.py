@@ -26,8 +26,8 @@ class TokenStatistics(ExactMetric):
     - ``negative/token_fraction``: share of tokens whose coefficient is negative
     - ``negative/weight_fraction``: their share of the sum of absolute coefficients
     - ``sampling/logprob_difference``: mean absolute difference between the log-probabilities of the policy's own tokens
-      in training and at sampling time; only where they carry the latter. More than rounding means that the rollout
-      engine draws from another policy than the one that is trained.
+      in training and at sampling time; where the latter are known. More than rounding means that the rollout engine
+      draws from another policy than the one that is trained.
 
     Example:
         >>> statistics, one = TokenStatistics(), torch.ones(3)
@@ -68,7 +68,7 @@ class TokenStatistics(ExactMetric):
         self.weight_sum += weight.abs().sum()
         self.negative_weight += weight.clamp(max=0).abs().sum()
         if tokens.sampling_logprobs is not None:
-            own = tokens.source == Source.SELF
+            own = (tokens.source == Source.SELF) & ~tokens.sampling_logprobs.isnan()
             self.num_sampled += own.sum()
             difference = (tokens.logprobs - tokens.sampling_logprobs).double().abs()
             self.difference_sum += torch.where(own, difference, 0.0).sum()

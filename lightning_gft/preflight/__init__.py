@@ -1,11 +1,12 @@
 """Before a run: data, callbacks, monitored figures and Trainer options are checked, and callbacks made to fit."""
 
-from lightning_gft.preflight.data import find_faults, warn_of_unused
+from lightning_gft.preflight.data import can_score, find_faults, warn_of_unused
 from lightning_gft.preflight.monitors import logged_names
 from lightning_gft.preflight.run import check_run, check_tokenizer, prepare
 from lightning_gft.preflight.trainer import warn_of_slow_bfloat16
 
 __all__ = [
+    "can_score",
     "check_run",
     "check_tokenizer",
     "find_faults",

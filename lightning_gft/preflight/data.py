@@ -146,6 +146,16 @@ def _faulty_references(where: str, rows: Sequence[Example], rewards: Mapping[str
         yield _caused(f"{where} data, {row_name(rows[position].row)}: {message}", error)
 
 
+def can_score(rewards: Mapping[str, Reward], example: Example) -> bool:
+    """Return whether no reward refuses a row; :func:`find_faults` says what is wrong with one that is refused."""
+    try:
+        for reward in rewards.values():
+            reward.check_row(example.reference, example.columns)
+    except Exception:  # noqa: BLE001 (of a user's reward, any may come)
+        return False
+    return True
+
+
 def _faulty_lengths(
     where: str, rows: Sequence[Example], max_new_tokens: int, tokenizer: PreTrainedTokenizerBase
 ) -> Iterator[Exception]:

@@ -90,6 +90,7 @@ class Changes:
         equal_now: Groups whose totals differed before and do not now.
         differing: Groups whose totals differ, before and now.
         examples: The first responses whose total has changed.
+        scored: Groups that were scored now; the others an earlier run had scored.
     """
 
     tolerance: float = 1e-6
@@ -102,6 +103,7 @@ class Changes:
     equal_now: int = 0
     differing: list[int] = field(default_factory=lambda: [0, 0])
     examples: list[Example] = field(default_factory=list)
+    scored: int = field(default=0, compare=False)
 
     def add(self, before: Sequence[StoredGroup], now: Sequence[StoredGroup]) -> None:
         """Count groups, and the same ones scored anew.

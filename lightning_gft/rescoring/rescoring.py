@@ -14,7 +14,7 @@ from lightning_gft.rescoring.scoring import check_groups, rescore_groups
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.stored import StoredGroup, StoredGroups, StoredInfo, is_stored
 from lightning_gft.stored.reading import read_info
-from lightning_gft.stored.writing import unfinished_shards, write_groups
+from lightning_gft.stored.writing import remove_unfinished, write_groups
 
 
 def rescore_folder(
@@ -42,8 +42,7 @@ def rescore_folder(
     stored = StoredGroups(groups)
     info = rescored_info(sampler, stored.info)
     check_output(groups, output, info)
-    for unfinished in unfinished_shards(output):
-        unfinished.unlink()
+    remove_unfinished(output)
     for shard in stored.shards:
         if not (output / shard.name).exists():
             check_groups(sampler, stored.read(shard))
@@ -56,6 +55,7 @@ def rescore_folder(
             batches = [[*batch] for _, batch in groupby(before, key=lambda group: group.step)]
             now = [group for batch in batches for group in rescore_groups(sampler, batch)]
             write_groups(output / shard.name, now, info)
+            changes.scored += len(now)
         changes.add(before, now)
         report(done, len(stored.shards))
     return changes
@@ -86,6 +86,8 @@ def check_output(groups: Path, output: Path, info: StoredInfo) -> None:
     """
     if output.resolve() == groups.resolve():
         raise GFTValueError(f"`output`: expected another folder than groups, got {output}; the scores there are kept")
+    if groups.resolve() in output.resolve().parents:
+        raise GFTValueError(f"`output`: expected a folder outside of groups, got {output}; choose one beside {groups}")
     shards = sorted(output.glob("*.parquet")) if is_stored(output) else []
     if not shards and output.exists() and (not output.is_dir() or any(_visible(output))):
         raise GFTValueError(f"`output`: expected a new or empty folder, got {output}, which holds other things")

@@ -22,7 +22,7 @@ def named_column(columns: Mapping[str, Any], name: str, setting: str) -> Any:
         ['assert f(1)']
     """
     if name not in columns:
-        raise GFTValueError(
-            f"`{setting}`: expected a column of the data ({', '.join(columns)}), got {name!r}; name one of these"
-        )
+        there = f" ({', '.join(columns)}), got {name!r}; name one of these"
+        alone = f", got {name!r}, and no columns are given; give them by name beside prompts, responses and references"
+        raise GFTValueError(f"`{setting}`: expected a column of the data{there if columns else alone}")
     return columns[name]

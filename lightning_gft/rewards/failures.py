@@ -55,7 +55,11 @@ def describe(error: BaseException) -> str:
     last = traceback.extract_tb(error.__traceback__)[-1]
     own = Path(last.filename).is_relative_to(_PACKAGE)
     where = "" if own else f" in {last.name}, {last.filename}:{last.lineno}"
-    return f"raised {type(error).__name__}{where}: {shorten_text(error)}"
+    return f"raised {type(error).__name__}{where}: {_in_one_line(shorten_text(error))}"
+
+
+def _in_one_line(text: str) -> str:
+    return " ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
 def stops_the_run(error: BaseException) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from numbers import Real
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 from lightning_gft.checks import shorten
 from lightning_gft.errors import GFTValueError
 from lightning_gft.rewards.base import ResponseFact, Reward
+from lightning_gft.rewards.entries import check_entries
 from lightning_gft.rewards.failures import RewardError, describe, stops_the_run
 from lightning_gft.rewards.isolation import call_reward
 from lightning_gft.rewards.text import shown
@@ -159,20 +159,17 @@ def _score(name: str, reward: Reward, batch: _Batch) -> Tensor:
 def _check_scores(title: str, scores: Any, batch: _Batch) -> Tensor:
     """Return the scores as float32 on the CPU, NaN where the reward does not apply."""
     expected = len(batch["responses"])
-    if hasattr(scores, "tolist") and not isinstance(scores, Tensor):
-        scores = scores.tolist()  # of numpy or pandas
+    try:
+        scores = check_entries(scores, expected)
+    except RewardError as error:
+        raise RewardError(f"{title} {error}") from None
     if isinstance(scores, Tensor):
         shape = list(scores.shape)
         values, applies = scores.detach().to("cpu", torch.float32).flatten(), torch.tensor(True)
-    elif isinstance(scores, list | tuple) and all(_is_score(score) for score in scores):
+    else:
         shape = [len(scores)]
         values = torch.tensor([math.nan if score is None else float(score) for score in scores], dtype=torch.float32)
         applies = torch.tensor([score is not None for score in scores])
-    else:
-        raise RewardError(
-            f"{title} returned {shown(scores)}, a {type(scores).__name__}; expected one number for each of "
-            f"{expected} responses, or None where the reward does not apply, as a tensor, a list or an array"
-        )
     if shape != [expected]:
         raise RewardError(
             f"{title} returned shape {shape}, expected [{expected}]; return one score for each response, in their order"
@@ -185,10 +182,6 @@ def _check_scores(title: str, scores: Any, batch: _Batch) -> Tensor:
             "apply, or raise where there is no score."
         )
     return values
-
-
-def _is_score(score: Any) -> bool:
-    return score is None or isinstance(score, Real) or (isinstance(score, Tensor) and score.numel() == 1)
 
 
 def _show_culprit(title: str, reward: Reward, batch: _Batch) -> str:

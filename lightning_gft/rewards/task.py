@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from lightning_gft.rewards.base import Reward
+from lightning_gft.rewards.entries import check_entries, check_finite
 from lightning_gft.rewards.failures import RewardError
 from lightning_gft.rewards.isolation import call_reward
 from lightning_gft.rewards.text import shown
@@ -33,7 +34,9 @@ class RewardTask(_Task):
     def __call__(self, asked: tuple[str, _Batch]) -> Any:
         """Return what a method of the reward gives; ``"score"`` is a call with a batch."""
         method, batch = asked
-        return _on_cpu(self._score(batch) if method == "score" else getattr(self.reward, method)())
+        if method != "score":
+            return _on_cpu(getattr(self.reward, method)())
+        return _on_cpu(check_entries(self._score(batch), len(batch["responses"])))
 
 
 class ScoreOfOne(_Task):
@@ -41,8 +44,8 @@ class ScoreOfOne(_Task):
 
     def __call__(self, batch: _Batch) -> Any:
         """Return the score of a batch of one response."""
-        given = self._score(batch)
-        scores = given.tolist() if hasattr(given, "tolist") else given
+        given = check_finite(check_entries(self._score(batch), 1))
+        scores = given.tolist() if isinstance(given, Tensor) else given
         if not isinstance(scores, list | tuple) or len(scores) != 1:
             raise RewardError(
                 f"returned {shown(given)} for one response; expected a list, a tensor or an array of one number, or "

@@ -24,7 +24,7 @@ def pad_rows(
     for n, row in enumerate(rows):
         start = len(prompts.prompt_ids[row.prompt])
         tokens = slice(start, start + len(row.response.token_ids))
-        logprobs[n, tokens] = torch.tensor(row.response.logprobs or 0.0, dtype=dtype)
+        logprobs[n, tokens] = torch.tensor(row.response.logprobs or math.nan, dtype=dtype)
         teacher[n, tokens] = torch.tensor(row.response.teacher_logprobs or math.nan, dtype=dtype)
     taught = taught or not rows or any(row.response.teacher_logprobs is not None for row in rows)
     return {

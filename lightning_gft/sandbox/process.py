@@ -33,6 +33,8 @@ _LIBRARIES = (
     *("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", "/etc/localtime"),
     *("/etc/ld.so.cache", "/etc/ld.so.conf"),
 )
+_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+"""All that a program has, and none of the run's; else each thread reserves 64 MiB, and address space is limited."""
 
 
 class SandboxError(GFTRuntimeError):
@@ -94,7 +96,7 @@ class SandboxedProcess:
                     stdin=file,
                     stdout=subprocess.PIPE if captures else subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
-                    env={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},  # and none of the run's
+                    env=_ENVIRONMENT,
                     start_new_session=True,
                 )
         except BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import ctypes
 import os
@@ -19,6 +20,8 @@ _PRIVATE, _NO_SETUID, _NO_DEVICES = 0x44000, 2, 4
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 1, 1 << 2, 1 << 3
 _REMOVE_FILE, _MAKE_FILE, _TRUNCATE = 1 << 5, 1 << 8, 1 << 14
+_MOST_THREADS, _SMALLEST_STACK, _LARGEST_STACK = 128, 512 << 10, 8 << 20
+"""Threads, and bytes of a thread's stack: the smallest holds a recursion of Python's own limit, with C in between."""
 _ACCESS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1}
 """All that Landlock can restrict, by its version."""
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
@@ -55,11 +58,13 @@ def _set_limits(settings: Mapping[str, Any], separate: bool) -> None:
         resource.RLIMIT_CPU: seconds,
     }
     if separate:  # else all processes of the user count
-        limits[resource.RLIMIT_NPROC] = 128
+        limits[resource.RLIMIT_NPROC] = _MOST_THREADS
     for limit, most in limits.items():
         _, hard = resource.getrlimit(limit)
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(limit, (most, most))
+    share = settings["memory_bytes"] // (2 * _MOST_THREADS)  # all stacks take half of it at most
+    _thread.stack_size(min(max(share, _SMALLEST_STACK), _LARGEST_STACK) & -4096)
 
 
 def _leave_namespaces(libc: ctypes.CDLL, folder: str, size: int) -> bool:

@@ -25,7 +25,8 @@ class StoredSource(ResponseSource):
 
     Token ids are used as they are if the tokenizer is the same; otherwise texts are encoded anew. As demonstrations,
     unfinished responses and those that hold nothing but their end are left out, with a warning that counts them. As
-    own samples all are kept, with the log-probabilities at sampling time.
+    own samples all are kept, and count as drawn by the policy as it is now: no loss corrects for the policy that drew
+    them. Their log-probabilities at sampling time only go into ``sampling/logprob_difference``.
 
     Args:
         stored: What the responses were in the run that wrote them.

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, overload
 
 from lightning_gft.errors import GFTValueError
 from lightning_gft.stored.schema import StoredGroup, StoredInfo
-from lightning_gft.stored.tables import METADATA, from_table
+from lightning_gft.stored.tables import METADATA, SEAL, arrow_schema, from_table, seal
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+_ANEW = "remove it and run the same prediction again, which writes it anew"
 
 
 class _Place(NamedTuple):
@@ -25,14 +30,29 @@ class _Place(NamedTuple):
 
 
 def is_stored(folder: Path) -> bool:
-    """Tell whether a folder holds groups that this package has written."""
-    shard = next(iter(_shards(folder)), None) if folder.is_dir() else None
-    if shard is None:
-        return False
+    """Tell whether a folder holds groups that this package has written, also if some of them are damaged."""
+    files = _shards(folder) if folder.is_dir() else []
+    named = [file for file in files if file.name.startswith("groups-")]
+    return any(map(is_shard, named or files[:1]))
+
+
+def folder_nearby(path: Path) -> Path | None:
+    """Return the folder of groups that a path close to it means: one of its shards, or the run's folder."""
+    if path.is_file():
+        return path.parent if is_shard(path) else None
+    return path / "groups" if is_stored(path / "groups") else None
+
+
+def is_shard(file: Path) -> bool:
+    """Tell whether a file is a shard of groups that can be read."""
     try:
-        return METADATA in _metadata(shard)
-    except GFTValueError:  # a damaged file of someone else's, about which its reader complains
+        return METADATA in _metadata(file)
+    except (GFTValueError, OSError):  # a damaged file of someone else's, about which its reader complains
         return False
+
+
+class DamagedShardError(GFTValueError):
+    """A shard cannot be read, or is not what its name says."""
 
 
 class StoredGroups(Sequence[StoredGroup]):
@@ -46,26 +66,33 @@ class StoredGroups(Sequence[StoredGroup]):
         shards: The files, in the order of their names.
 
     Raises:
-        ValueError: If it holds no groups, shards of different runs, or one that is damaged.
+        ValueError: If it holds no groups, shards of different runs, a group twice, or a shard that is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
         self.shards = _shards(folder)
         if not is_stored(folder):
-            found = "another" if folder.is_dir() else "a file" if folder.exists() else "nothing there"
+            found = "another" if folder.is_dir() else "a file" if folder.exists() else "one that does not exist"
+            near = folder_nearby(folder)
+            advice = f"give {near}" if near else "correct the path, or write the groups first"
             raise GFTValueError(
-                f"{folder}: expected a folder that `lightning-gft predict` has written, got {found}; correct the path, "
-                "or write the groups first"
+                f"{folder}: expected a folder that `lightning-gft predict` has written, got {found}; {advice}"
             )
         infos = [read_info(shard) for shard in self.shards]
         self.info = infos[0]
         for shard, info in zip(self.shards, infos, strict=True):
-            if (info.tokenizer, info.rewards) != (self.info.tokenizer, self.info.rewards):
+            if differing := self.info.differing(info):
                 raise GFTValueError(
-                    f"{shard.name}: expected the tokenizer and the rewards of {self.shards[0].name}, got others; keep "
-                    "the groups of each run in a folder of their own"
+                    f"{shard.name}: expected the settings of {self.shards[0].name}, got others ({'; '.join(differing)})"
+                    "; keep the groups of each run in a folder of their own"
                 )
         self._places = sorted(place for number, shard in enumerate(self.shards) for place in _places(number, shard))
+        for one, other in pairwise(self._places):
+            if (one.step, one.place) == (other.step, other.place):
+                raise GFTValueError(
+                    f"{self.shards[other.shard].name}: expected groups that are nowhere else, got one (step "
+                    f"{one.step}, place {one.place}) that is in {self.shards[one.shard].name} too; take the copy out"
+                )
 
     def __len__(self) -> int:
         return len(self._places)
@@ -94,12 +121,42 @@ def read_info(shard: Path) -> StoredInfo:
     """Return what a shard says of the run that wrote it.
 
     Raises:
-        ValueError: If it is damaged, or a file of another kind.
+        DamagedShardError: If it is damaged, or a file of another kind.
+        ValueError: If a later version of the package has written it.
     """
-    metadata = _metadata(shard)
+    return _info(shard, _metadata(shard))
+
+
+def _info(shard: Path, metadata: Mapping[bytes, bytes]) -> StoredInfo:
     if METADATA not in metadata:
-        raise GFTValueError(f"{shard.name}: expected a shard of groups, got another Parquet file; take it out")
-    return StoredInfo.from_json(metadata[METADATA])
+        raise DamagedShardError(f"{shard.name}: expected a shard of groups, got another Parquet file; take it out")
+    info = metadata[METADATA]
+    if SEAL in metadata and metadata[SEAL].split()[-1:] != seal("", info).split():
+        raise DamagedShardError(f"{shard.name}: expected metadata as they were written, got others; {_ANEW}")
+    try:
+        return StoredInfo.from_json(info)
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DamagedShardError(f"{shard.name}: expected metadata that can be read, got {error}; {_ANEW}") from error
+
+
+def find_fault(shard: Path) -> str | None:
+    """Return what is wrong with a shard that is to stand under its name; ``None`` if all of it is as it was written.
+
+    Raises:
+        ValueError: If a later version of the package has written it.
+        OSError: If the system does not let it be read.
+    """
+    if not shard.is_file():
+        return f"{shard.name}: expected a file, got a folder"
+    try:
+        table = _read(shard)
+        metadata = table.schema.metadata or {}
+        if not table.schema.equals(arrow_schema(_info(shard, metadata))):
+            return f"{shard.name}: expected the columns of stored groups, got {', '.join(table.column_names)}"
+    except DamagedShardError as error:
+        return f"{error}"
+    written = metadata.get(SEAL, b"").split(b" ")[0].decode(errors="replace")
+    return f"{shard.name}: expected its own groups, got those of {written}" if written not in ("", shard.name) else None
 
 
 def _shards(folder: Path) -> list[Path]:
@@ -122,8 +179,8 @@ def _metadata(shard: Path) -> dict[bytes, bytes]:
 def _read(shard: Path, columns: list[str] | None = None) -> pa.Table:
     from pyarrow import parquet
 
-    with _reading(shard):
-        return parquet.ParquetFile(shard).read(columns)
+    with _reading(shard), parquet.ParquetFile(shard, page_checksum_verification=True) as file:
+        return file.read(columns)
 
 
 @contextmanager
@@ -135,7 +192,6 @@ def _reading(shard: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        raise GFTValueError(
-            f"{shard.name}: expected a whole Parquet file, got one that cannot be read ({error}); remove it and "
-            "run the same prediction again, which writes it anew"
+        raise DamagedShardError(
+            f"{shard.name}: expected a whole Parquet file, got one that cannot be read ({error}); {_ANEW}"
         ) from error

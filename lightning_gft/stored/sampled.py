@@ -48,7 +48,7 @@ def _responses(groups: GroupBatch, decode_raw: Callable[[list[int]], str]) -> li
     logprobs: list[list[float] | None] = [None] * len(groups)
     if groups.sampling_logprobs is not None:
         of_row = zip(groups.sampling_logprobs, groups.response_mask, strict=True)
-        logprobs = [values[mask].tolist() if values.any() else None for values, mask in of_row]
+        logprobs = [None if values[mask].isnan().any() else values[mask].tolist() for values, mask in of_row]
     parts = {name: part.tolist() for name, part in groups.reward_parts.items()}
     return [
         StoredResponse(

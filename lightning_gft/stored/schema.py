@@ -103,6 +103,22 @@ class StoredInfo:
                     f"another than {', '.join(COLUMNS)}"
                 )
 
+    def differing(self, other: StoredInfo) -> list[str]:
+        """Return what differs in another run, its own in brackets; empty if both write the same groups.
+
+        Example:
+            >>> StoredInfo("abc", {}, {"seed": "0"}).differing(StoredInfo("abc", {}, {"seed": "1"}))
+            ['seed: 1 (was 0)']
+        """
+        names = {**self.settings, **other.settings}
+        before, now = self.settings, other.settings
+        differing = [f"{n}: {now.get(n)} (was {before.get(n)})" for n in names if before.get(n) != now.get(n)]
+        if not differing and self.tokenizer != other.tokenizer:
+            differing = ["tokenizer"]
+        if not differing and self.rewards != other.rewards:
+            differing = [f"rewards: {other.rewards} (was {self.rewards})"]
+        return differing
+
     def to_json(self) -> str:
         """Return it as a JSON text."""
         return json.dumps(asdict(self), ensure_ascii=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 METADATA = b"lightning_gft"
 """Key of a shard's metadata under which a :class:`StoredInfo` stands."""
+SEAL = b"lightning_gft_shard"
+"""Key under which a shard has its name and a digest of its info, so that a copy or a damaged one is found."""
 _STOP, _LENGTH = "stop", "length"  # as servers of chat completions call them
 
 
@@ -33,12 +36,25 @@ def arrow_schema(info: StoredInfo) -> pa.Schema:
     return pa.schema([(name, types[name]) for name in names], {METADATA: info.to_json().encode()})
 
 
-def to_table(groups: Sequence[StoredGroup], info: StoredInfo) -> pa.Table:
-    """Return groups as a table; one without any response is a row in which all of a response is null."""
+def seal(name: str, info: bytes) -> bytes:
+    """Return what stands under :data:`SEAL` in the shard of a file name, with its info as JSON."""
+    return f"{name} {hashlib.sha256(info).hexdigest()}".encode()
+
+
+def to_table(groups: Sequence[StoredGroup], info: StoredInfo, name: str) -> pa.Table:
+    """Return groups as the table of a shard; a group without responses is a row in which all of a response is null.
+
+    Args:
+        groups: At least one.
+        info: Goes into the metadata.
+        name: File name of the shard.
+    """
     import pyarrow as pa
 
     rows = [row for group in groups for row in _rows(group, info)]
-    return pa.Table.from_pylist(rows, schema=arrow_schema(info))
+    table = pa.Table.from_pylist(rows, schema=arrow_schema(info))
+    noted = table.schema.metadata
+    return table.replace_schema_metadata({**noted, SEAL: seal(name, noted[METADATA])})
 
 
 def from_table(table: pa.Table, info: StoredInfo) -> list[StoredGroup]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import socket
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +13,10 @@ from lightning_gft.stored.schema import StoredGroup, StoredInfo
 from lightning_gft.stored.tables import to_table
 
 _NAME = re.compile(r"groups-(\d{6,})-(\d{3,})\.parquet")
+_NAMED = re.compile(r"groups-\d{6,}-\d{3,}\.(parquet|damaged-)")
+"""Begin of the name of a shard, of an unfinished one or of one that was set aside."""
+_ABANDONED = 3600.0
+"""Seconds after which a file that another machine was writing is taken for one that it left behind."""
 
 
 def shard_path(folder: Path, step: int, rank: int = 0) -> Path:
@@ -56,36 +62,71 @@ def write_groups(path: Path, groups: Sequence[StoredGroup], info: StoredInfo) ->
     from pyarrow import parquet  # seldom needed, where all callbacks are imported
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = to_table(groups, info)
-    unfinished = path.with_name(f".{path.name}-{os.getpid()}")
+    table = to_table(groups, info, path.name)
+    unfinished = path.with_name(f".{path.name}-{socket.gethostname()}-{os.getpid()}")
     try:
         with unfinished.open("wb") as file:
-            parquet.write_table(table, file, compression="zstd")
+            parquet.write_table(table, file, compression="zstd", write_page_checksum=True)
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)
+    except OSError as error:
+        reason = error.strerror or f"{error}"
+        raise type(error)(
+            error.errno, f"cannot write {path} ({reason}); make room or change the folder's rights, and run again"
+        ) from error
     finally:
         unfinished.unlink(missing_ok=True)
     _settle(path.parent)
 
 
-def written_steps(folder: Path, rank: int = 0) -> set[int]:
-    """Return the numbers of the batches of which a rank's shard is in a folder."""
-    names = (_NAME.fullmatch(path.name) for path in folder.glob("groups-*.parquet"))
-    return {int(name[1]) for name in names if name and int(name[2]) == rank}
+def written_shards(folder: Path, rank: int = 0) -> dict[int, Path]:
+    """Return the paths of a rank's shards in a folder by the numbers of their batches."""
+    names = ((_NAME.fullmatch(path.name), path) for path in folder.glob("groups-*.parquet"))
+    return {int(name[1]): path for name, path in names if name and int(name[2]) == rank}
 
 
-def remove_unfinished(folder: Path, rank: int = 0) -> None:
-    """Remove what a rank was writing when it was killed."""
+def remove_unfinished(folder: Path, rank: int | None = None) -> None:
+    """Remove what a run was writing when it was killed, but not what another run is writing now.
+
+    Args:
+        folder: With shards.
+        rank: Whose files are removed; ``None`` for those of all ranks.
+    """
     for path in unfinished_shards(folder):
         name = _NAME.match(path.name[1:])
-        if name and int(name[2]) == rank:
+        if name and rank in (None, int(name[2])) and not _is_being_written(path):
             path.unlink(missing_ok=True)
 
 
 def unfinished_shards(folder: Path) -> list[Path]:
     """Return the files of shards that were not finished."""
     return [path for path in folder.glob(".groups-*") if _NAME.match(path.name[1:])]
+
+
+def is_named_as_shard(path: Path) -> bool:
+    """Tell whether a name is that of a shard, of an unfinished one or of one that was set aside."""
+    return _NAMED.match(path.name.removeprefix(".")) is not None
+
+
+def _is_being_written(unfinished: Path) -> bool:
+    host, _, process = unfinished.name.partition(".parquet-")[2].rpartition("-")
+    if os.name != "posix" or host not in ("", socket.gethostname()):  # processes cannot be seen from here
+        try:
+            return time.time() - unfinished.stat().st_mtime < _ABANDONED
+        except FileNotFoundError:
+            return False
+    return process.isdigit() and int(process) != os.getpid() and _is_alive(int(process))
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # another user's
+        return True
+    return True
 
 
 def _settle(folder: Path) -> None:

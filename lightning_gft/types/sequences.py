@@ -85,7 +85,7 @@ class GroupBatch(Sequences):
         reward_parts: ``[N]`` for each reward by its name, unweighted; NaN where it does not apply.
         prompts: ``N`` prompt texts.
         responses: ``N`` response texts without special tokens, as rewards see them that do not ask for those.
-        sampling_logprobs: ``[N, T]`` log-probabilities at sampling time; 0 for demonstrations.
+        sampling_logprobs: ``[N, T]`` log-probabilities at sampling time, NaN on the tokens of a response without them.
         teacher_logprobs: ``[N, T]`` log-probabilities under a teacher, NaN on the tokens of a response without them;
             ``None`` where no source gives them.
         set_aside: ``[N]``, true for sequences that are only counted: no loss trains on them or has them in ``Z``.

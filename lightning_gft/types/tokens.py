@@ -32,7 +32,7 @@ class TokenBatch:
         sequence: ``[m]``, the number of the token's sequence in its batch.
         position: ``[m]``, the token's position in its response, from 0.
         weights: ``[m]``, the reduction's weight of the token's sequence.
-        sampling_logprobs: ``[m]`` log-probabilities at sampling time; they mean nothing on demonstrations.
+        sampling_logprobs: ``[m]`` log-probabilities at sampling time; NaN where not known, as on demonstrations.
         entropy: ``[m]`` entropy of the distribution that the token stems from, in nats.
         old_logprobs: ``[m]`` log-probabilities under the policy before the first update on this batch, as that update's
             own pass gave them; within it they are ``logprobs``.

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from lightning.pytorch import Trainer, seed_everything
+from pyarrow import parquet
 
 from lightning_gft import ExactMatchReward, GroupBatch, NumericReward, RewardAdvantage, SelfSource
 from lightning_gft.callbacks import GroupWriter
 from lightning_gft.rewards import RewardError
-from lightning_gft.stored import StoredGroups
+from lightning_gft.stored import StoredGroups, write_shard
 from tests.callbacks.predictions import BATCH, QUIET, Counting, Foreign, module_of, predict, untimed
 from tests.conftest import prompt_batch
 
@@ -24,7 +28,9 @@ def test_a_run_that_resumes_samples_what_is_missing_and_nothing_else(missing: li
     whole = untimed(tmp_path / "groups")
     for step in missing:
         (tmp_path / f"groups/groups-{step:06d}-000.parquet").unlink()
-    (tmp_path / "groups/.groups-000001-000.parquet-4711").write_bytes(b"PAR1")  # what it was writing when it was killed
+    (tmp_path / "groups/.groups-000001-000.parquet-4194711").write_bytes(
+        b"PAR1"
+    )  # what it was writing when it was killed
     predictions = predict(rows, tmp_path / "groups")
     assert [groups is not None for groups in predictions] == [step in missing for step in range(3)]
     assert Counting.asked == sum([4, 4, 2][step] for step in missing)
@@ -166,3 +172,78 @@ def test_a_folder_that_was_copied_is_resumed_where_it_is(rows: Path, tmp_path: P
     (tmp_path / "copied/groups-000000-000.parquet").unlink()
     predict(rows, tmp_path / "copied")
     assert untimed(tmp_path / "copied") == untimed(tmp_path / "groups")
+
+
+def truncate(shard: Path) -> None:
+    shard.write_bytes(shard.read_bytes()[:-100])
+
+
+def change_footer(shard: Path) -> None:
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-6] + bytes([whole[-6] ^ 255]) + whole[-5:])
+
+
+def make_folder(shard: Path) -> None:
+    shard.unlink()
+    (shard / "inner").mkdir(parents=True)
+
+
+DAMAGES: dict[str, Callable[[Path], Any]] = {
+    "cut": truncate,
+    "empty": lambda shard: shard.write_bytes(b""),
+    "footer": change_footer,
+    "foreign": lambda shard: parquet.write_table(pa.table({"prompt": ["1+1="]}), shard),
+    "copy": lambda shard: shutil.copy(shard.with_name("groups-000001-000.parquet"), shard),
+    "folder": make_folder,
+}
+
+
+@pytest.mark.parametrize("step", [0, 2])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_shard_is_set_aside_and_sampled_again(damage: str, step: int, rows: Path, tmp_path: Path, capsys):
+    predict(rows, tmp_path / "groups")
+    whole = untimed(tmp_path / "groups")
+    DAMAGES[damage](tmp_path / f"groups/groups-{step:06d}-000.parquet")
+    predictions = predict(rows, tmp_path / "groups")
+    assert [groups is not None for groups in predictions] == [number == step for number in range(3)]
+    assert untimed(tmp_path / "groups") == whole
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "set aside" in line]
+    assert line.startswith(f"groups-{step:06d}-000.parquet: expected ")
+    assert line.endswith(f"set aside as groups-{step:06d}-000.damaged-0; its batch is sampled again")
+    assert (tmp_path / f"groups/groups-{step:06d}-000.damaged-0").exists()
+
+
+def test_a_folder_with_damaged_shards_alone_is_resumed(rows: Path, tmp_path: Path):
+    predict(rows, tmp_path / "groups", limit=1)
+    truncate(tmp_path / "groups/groups-000000-000.parquet")
+    assert None not in predict(rows, tmp_path / "groups")
+    assert len(StoredGroups(tmp_path / "groups")) == 10
+
+
+def test_two_predictions_at_once_with_other_settings_are_not_mixed(rows: Path, tmp_path: Path, capsys):
+    """A second run, with another seed, begins and ends while the first has sampled one batch."""
+
+    class Meddled(NumericReward):
+        def __call__(self, *, prompts: Sequence[str], **rest: Any) -> Any:
+            begun = (tmp_path / "groups/groups-000000-000.parquet").exists()
+            if begun and "4+1=" in prompts and not (tmp_path / "groups/groups-000001-000.parquet").exists():
+                other = StoredGroups(tmp_path / "groups")
+                info = replace(other.info, settings={**other.info.settings, "seed": "7"})
+                write_shard(tmp_path / "groups", [replace(other[0], step=1)], info)
+            return super().__call__(prompts=prompts, **rest)
+
+    with pytest.raises(ValueError, match=r"that no other run writes to.*groups-000001-000\.parquet meanwhile \(seed: "):
+        predict(rows, tmp_path / "groups", module_of(Meddled()))
+    assert "the same command resumes there" not in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"groups-000001-000\.parquet: expected the settings of groups-000000-000"):
+        StoredGroups(tmp_path / "groups")
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_sampling(rows: Path, tmp_path: Path, monkeypatch):
+    predict(rows, tmp_path / "groups", limit=1)
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path / "groups" and access(path, mode))
+    with pytest.raises(PermissionError, match="groups cannot be written to; choose another path"):
+        predict(rows, tmp_path / "groups")
+    assert Counting.asked == 0
+    assert predict(rows, tmp_path / "groups", limit=1) == [None]  # which writes nothing

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lightning_gft import ChosenSource, EndpointSource, ExactMatchReward, HTTPReward, NumericReward, Reward, SelfSource
+from lightning_gft import (
+    ChosenSource,
+    EndpointSource,
+    ExactMatchReward,
+    FunctionReward,
+    HTTPReward,
+    NumericReward,
+    Reward,
+    SelfSource,
+)
 from lightning_gft.checkpoint import describe, identify
 
 URL = "http://localhost:9000/v1"
@@ -65,3 +75,64 @@ def test_settings_of_a_part_within_and_settings_that_are_not_shown_count(tmp_pat
     assert describe(one) == describe(other)
     assert identify(one) != identify(other)
     assert identify(endpoint(tmp_path, top_k=20)) != identify(endpoint(tmp_path))
+
+
+CODE = """
+import torch
+from lightning_gft import Reward
+
+LIMIT = 3
+
+
+def judge(text):
+    return float(len(text) < LIMIT)
+
+
+def score(responses):
+    return [judge(text) for text in responses]
+
+
+def other(responses):
+    return torch.ones(len(responses))
+
+
+class Own(Reward):
+    def __call__(self, *, responses, **rest):
+        return score(responses)
+"""
+
+
+def identified(folder: Path, monkeypatch: pytest.MonkeyPatch, code: str, what: str) -> str:
+    """Return how a reward is identified in a process that begins with this code."""
+    (folder / "own_rewards.py").write_text(code)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "own_rewards", raising=False)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    if what != "Own":
+        return identify(FunctionReward(f"own_rewards.{what}"))
+    import own_rewards  # type: ignore[import-not-found]
+
+    return identify(own_rewards.Own())
+
+
+@pytest.mark.parametrize("what", ["score", "Own"])
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ("LIMIT = 3", "LIMIT = 4"),
+        ("len(text) <", "len(text) >"),
+        ("for text in responses]", "for text in responses[:]]"),
+    ],
+)
+def test_code_of_ones_own_counts_with_what_it_names(what: str, before: str, now: str, tmp_path: Path, monkeypatch):
+    first = identified(tmp_path, monkeypatch, CODE, what)
+    changed = identified(tmp_path, monkeypatch, CODE.replace(before, now), what)
+    assert first != changed
+    assert "len(" not in first + changed
+    assert identified(tmp_path, monkeypatch, CODE.replace("torch.ones", "torch.zeros"), what) == first
+
+
+def test_code_without_a_source_is_its_name_alone() -> None:
+    assert identify(FunctionReward(eval("lambda responses: [1.0]"))) == identify(  # noqa: S307
+        FunctionReward(eval("lambda responses: [2.0]"))  # noqa: S307
+    )

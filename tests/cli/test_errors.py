@@ -168,7 +168,17 @@ def test_path_that_is_no_configuration_is_named(path, message, capsys):
 
 def test_settings_that_are_missing_are_named(capsys):
     shown = refused(capsys, "fit")
-    assert "arguments are required: fit.model.policy, fit.model.sampler, fit.model.loss, fit.data\n" in shown
+    assert "arguments are required: --model.policy, --model.sampler, --model.loss, --data\n" in shown
+    assert "What there is: lightning-gft fit --help\n" in shown
+    shown = refused(capsys, "rescore", "--config", GFT, "--groups=groups")
+    assert "arguments are required: --output\nWhat there is: lightning-gft rescore --help\n" in shown
+
+
+@pytest.mark.parametrize("name", ["lightning_gft.advantage", "lightning_gft.Advantages"])
+def test_no_module_is_proposed_as_a_part(name, capsys, tmp_path):
+    shown = refused(capsys, "fit", "--config", GFT, *SMALL, f"--model.sampler.advantage={name}")
+    assert "did you mean advantages?" not in shown
+    assert "error: model.sampler.advantage: " in shown
 
 
 def test_template_on_the_command_line_stays_a_text(capsys, tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet
 
+from lightning_gft import GroupWriter
 from lightning_gft.cli import main
 from lightning_gft.stored import StoredGroup, StoredGroups
 from tests.cli.command import GFT, refused, wait_until
@@ -69,3 +70,12 @@ def test_a_killed_prediction_resumes_to_the_bit(
     assert shown.count("\n") <= 3
     assert "temperature=0.5" in shown
     assert untimed(killed / "groups") == untimed(whole / "groups")
+
+
+def test_a_prediction_of_no_batches_says_so_and_a_folder_needs_a_name(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    main([*command(tmp_path), "--trainer.limit_predict_batches=0"])
+    assert "Nothing was sampled: trainer.limit_predict_batches is 0" in "".join(capfd.readouterr())
+    with pytest.raises(ValueError, match="`path` of GroupWriter: expected a folder to write to, got an empty text"):
+        GroupWriter(path="")

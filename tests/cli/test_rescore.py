@@ -57,7 +57,9 @@ def test_a_changed_verifier_is_seen_and_what_it_writes_is_read(
     assert shown.count(" -> ") == 2
     assert all(response.reward == 0 for group in StoredGroups(output) for response in group.responses)
     main(["rescore", "--config", GFT, f"--groups={folder}", f"--output={output}", other])  # all is there already
-    assert "have another total" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "have another total" in shown
+    assert f"All groups in {output} were scored already: nothing was done" in shown
 
 
 def test_what_is_wrong_is_one_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -65,6 +67,9 @@ def test_what_is_wrong_is_one_line(folder: Path, tmp_path: Path, capsys: pytest.
     assert "expected a folder that `lightning-gft predict` has written" in refused(capsys, *args, "--groups=nowhere")
     shown = refused(capsys, *args, f"--groups={folder}", f"--output={folder}")
     assert "error: `output`: expected another folder than groups" in shown
+    assert "`groups`: expected a folder, got an empty text" in refused(capsys, *args, "--groups=")
+    shown = refused(capsys, *args, f"--groups={folder}", "--output=/dev/null/new")
+    assert "cannot write to /dev/null/new, because /dev/null is no folder" in shown
 
 
 HANGING = """

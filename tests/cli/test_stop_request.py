@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch.optim import AdamW
 
-from lightning_gft import Evaluation, GFTLitModule
+from lightning_gft import Evaluation, GFTLitModule, RewardAdvantage
 from lightning_gft.cli import processes
 from lightning_gft.cli.stopping import StopBetweenSteps, StopRequest
 from tests.module.runs import ROWS, Rows, fit, make_module, make_trainer, weights
 from tests.module.test_resuming import Recorder
+from tests.sources.endpoint.cases import source_of
+from tests.sources.endpoint.servers import completion, serving
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual", "ignore:Be aware that when using")
 
@@ -82,6 +85,55 @@ def test_training(number: int, hook: str, call: int, step: int, tmp_path: Path):
     assert stopped.rows + rest.rows == logged.rows  # none is lost, none is there twice
     torch.testing.assert_close(weights(resumed), weights(whole), rtol=0, atol=0)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_step_that_waits_for_a_server_is_given_up(number: int, tmp_path: Path):
+    stuck = threading.Event()
+
+    def answer(handler: Any, body: Any, asked: int) -> None:
+        if body["messages"][-1]["content"] == ROWS[2]["prompt"] and not mended.is_set():
+            stuck.wait(120)
+        handler.send(completion(str(body["seed"])[:4]))
+
+    def stop_at_third() -> None:
+        while not any(body["messages"][-1]["content"] == ROWS[2]["prompt"] for body in server.asked):
+            time.sleep(0.01)
+        time.sleep(0.2)
+        os.kill(os.getpid(), number)
+
+    def train(root: Path, *callbacks: Callback, **settings: Any) -> tuple[GFTLitModule, Recorder]:
+        recorder = Recorder()
+        source = source_of(server, tmp_path / "replies", num_responses=2, ahead=0)
+        trained = make_module(
+            sources={"teacher": source}, advantage=RewardAdvantage(), optimizer=lambda weights: AdamW(weights, lr=0.05)
+        )
+        callbacks = (*callbacks, ModelCheckpoint(root, every_n_train_steps=100))
+        settings = {"log_every_n_steps": 1, "default_root_dir": root, "logger": recorder, **settings}
+        try:
+            fit(trained, Rows(ROWS, batch_size=1), callbacks=[*callbacks], enable_checkpointing=True, **settings)
+        finally:
+            logged.append(
+                [(step, {k: v for k, v in row.items() if "/sources/" not in k}) for step, row in recorder.rows]
+            )
+        return trained, recorder
+
+    mended, request, logged = threading.Event(), StopRequest(), []
+    with serving(answer) as server:
+        observer = threading.Thread(target=stop_at_third, daemon=True)
+        started = time.monotonic()
+        observer.start()
+        with pytest.raises(SystemExit) as end, request.listening():
+            train(tmp_path / "stopped", StopBetweenSteps(request))
+        assert time.monotonic() - started < 60  # half of what the server takes
+        assert end.value.code == 128 + number
+        mended.set()
+        stuck.set()
+        (path,) = tmp_path.glob("stopped/checkpoints/stopped-step=2.ckpt")
+        resumed, _ = train(tmp_path / "resumed", ckpt_path=str(path))
+        whole, _ = train(tmp_path / "whole")
+    assert logged[0] + logged[1] == logged[2]
+    torch.testing.assert_close(weights(resumed), weights(whole), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("stage", ["validate", "test", "predict"])

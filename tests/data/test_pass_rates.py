@@ -12,6 +12,7 @@ import pytest
 from lightning_gft import PassRateFilter
 from lightning_gft.data import GroupDataModule, RowFilter
 from lightning_gft.data.columns import Row
+from lightning_gft.data.loading import load_rows
 from lightning_gft.stored import StoredGroup, StoredInfo, StoredResponse, write_shard
 
 INFO = StoredInfo("tokenizer", {"accuracy": 1.0, "brief": 0.5})
@@ -98,7 +99,9 @@ def test_settings_are_checked(settings: dict[str, Any], message: str):
 def test_what_is_wrong_with_the_groups_is_said(folder: str, tmp_path: Path):
     with pytest.raises(ValueError, match=r"expected one of those in .*groups, accuracy, brief, got 'accuracies'; did"):
         PassRateFilter(folder, "accuracies").keep(ROWS)
-    with pytest.raises(ValueError, match=r"expected a folder that `lightning-gft predict` has written, got nothing"):
+    with pytest.raises(
+        ValueError, match=r"expected a folder that `lightning-gft predict` has written, got one that does not"
+    ):
         PassRateFilter(str(tmp_path / "nothing")).keep(ROWS)
 
 
@@ -151,3 +154,18 @@ def test_stored_groups_are_filtered_by_themselves(folder: str, tokenizer: Any):
 def test_something_else_is_no_filter(tmp_path: Path, tokenizer: Any):
     with pytest.raises(TypeError, match=r"`keep`: expected a RowFilter, got 'groups'; give one such as PassRateFilter"):
         data_module(tmp_path, tokenizer, "groups")  # type: ignore[arg-type]
+
+
+def test_rows_that_differ_in_their_columns_are_told_so(folder: str):
+    changed = [{"prompt": row["prompt"], "answer": row["answer"], "hint": 1} for row in ROWS]
+    with pytest.raises(
+        ValueError, match=r"with the columns of the groups in .*, got rows with hint more and without le"
+    ):
+        PassRateFilter(folder).keep(changed)
+
+
+@pytest.mark.parametrize("near", ["", "groups/groups-000000-000.parquet", "groups/*.parquet"])
+def test_a_path_near_a_folder_of_groups_is_answered_with_the_folder(near: str, folder: str):
+    assert len(load_rows(folder)) == 5
+    with pytest.raises(ValueError, match=f"expected data, got .*groups.*; give .*{folder}$"):
+        load_rows(Path(folder).parent / near)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,8 +28,11 @@ from lightning_gft import (
     StoredSource,
     TeacherSource,
 )
+from lightning_gft.cli.inspecting import print_report
+from lightning_gft.data import RowFilter
 from lightning_gft.evaluation import Evaluator
 from lightning_gft.inspection import DataReport, inspect_data
+from lightning_gft.inspection.problems import Problems
 from lightning_gft.training import StageParts
 from tests.data.conftest import CHATML, TokenizerFactory
 
@@ -161,3 +165,74 @@ def test_responses_of_a_server_are_counted_without_their_tokens(make_tokenizer: 
     assert prompt is not None
     assert (step.sequences, step.tokens) == (5, 5 * prompt.most + 2 * 5), "the data's teacher is another"
     assert step.sources["taught"] == "3 by EndpointSource, teacher, their tokens not counted"
+
+
+def test_rows_that_cannot_be_scored_hide_no_verdict(tmp_path: Path):
+    data = rows(6)
+    data[2]["answer"], data[4]["expert"] = "", "9"
+    report = report_of(tmp_path, ScratchPolicy("0123456789+=").tokenizer, data)
+    (verdict,) = report.verdicts
+    assert (verdict.right, verdict.count) == (4, 5)
+    assert [wrong.row for wrong in verdict.examples] == [4]
+    assert report.datasets[0].dropped["rows that a reward cannot score"].rows == [2]
+    (problem,) = report.problems
+    assert "row 2 (counting from 0): reward 'exact' cannot score it" in problem
+
+
+def test_rows_that_a_filter_leaves_out_are_listed(tmp_path: Path):
+    class Odd(RowFilter):
+        def keep(self, rows: Any) -> list[bool]:
+            return [int(row["answer"]) % 2 == 1 for row in rows]
+
+    report = report_of(tmp_path, ScratchPolicy("0123456789+=").tokenizer, rows(6), keep=Odd())
+    assert (report.datasets[0].rows, report.datasets[0].used) == (3, 3)
+    left_out = report.to_dict()["datasets"][0]["dropped"]
+    assert left_out == {"rows that `keep` leaves out": {"count": 3, "rows": [0, 2, 4]}}
+
+
+def test_no_fault_is_told_twice_and_each_line_of_one_is_set_off():
+    problems = Problems()
+    for text in (
+        "train data: row 1 (counting from 0): no text",
+        "row 1 (counting from 0): no text",
+        "train data, row 1 (counting from 0): no text",
+        "val data: row 1 (counting from 0): no text",
+        "no server",
+        "no server",
+        "give every row a reference\nThe first that fails:\n  row 3",
+    ):
+        problems.add(ValueError(text))
+    assert problems.lines() == [
+        "train data: row 1 (counting from 0): no text",
+        "val data: row 1 (counting from 0): no text",
+        "no server",
+        "give every row a reference. The first that fails: row 3",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer", "shown"),
+    [
+        ("1+0=", "1", "tokens: '1'=.. '+'=.. '0'=.. '='=.. | '1'=.. '<eos>'=.. (expert)"),
+        (
+            "1+0=" * 3,
+            "1" * 15,
+            "tokens: ... '1'=.. '+'=.. '0'=.. '='=.. '1'=.. '+'=.. '0'=.. '='=.. | " + "'1'=.. " * 15,
+        ),
+        ("1", "2" * 20, "| " + "'2'=.. " * 8 + "... " + "'2'=.. " * 7 + "'<eos>'=.. (expert)"),
+    ],
+)
+def test_each_token_is_shown_once(prompt: str, answer: str, shown: str, tmp_path: Path, capsys):
+    data = [{"prompt": prompt, "answer": answer, "expert": answer}]
+    print_report(report_of(tmp_path, ScratchPolicy("0123456789+=").tokenizer, data), show=3)
+    assert shown in re.sub(r"'=\d+", "'=..", capsys.readouterr().out)
+
+
+def test_what_is_wrong_is_named_by_its_row_where_no_text_is_shown(tmp_path: Path, capsys):
+    data = rows(6)
+    data[3]["expert"] = data[5]["expert"] = "9"
+    report = report_of(tmp_path, ScratchPolicy("0123456789+=").tokenizer, data)
+    print_report(report, show=0)
+    assert "exact: 4 of 6 expert demonstrations are right\n  2 are not (rows 3, 5)\n" in capsys.readouterr().out
+    print_report(report, show=1)
+    assert "... and 1 others (rows 5)" in capsys.readouterr().out

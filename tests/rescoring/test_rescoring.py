@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -135,7 +136,7 @@ def test_what_is_scored_is_not_scored_again(folder: Path, tmp_path: Path):
         rescore_folder(sampler(other=Failing(3)), folder, tmp_path / "new")
     written = sorted(path.name for path in (tmp_path / "new").iterdir())
     assert written == [path.name for path in sorted(folder.iterdir())][:2]
-    (tmp_path / "new" / ".groups-000002-000.parquet-17").write_text("what a kill leaves")
+    (tmp_path / "new" / ".groups-000002-000.parquet-4194317").write_text("what a kill leaves")
     resumed = Failing(99)
     changes = rescore_folder(sampler(other=resumed), folder, tmp_path / "new")
     assert resumed.seen == 1
@@ -220,3 +221,18 @@ def test_what_has_changed_is_counted(folder: Path):
     within = Changes(tolerance=0.5)
     within.add(before, now)
     assert within.rewards["a"].down == 0
+
+
+def test_paths_that_cannot_be_meant_are_refused(folder: Path, tmp_path: Path):
+    with pytest.raises(ValueError, match="`output`: expected a folder outside of groups, got"):
+        rescore_folder(sampler(), folder, folder / "new")
+    with pytest.raises(ValueError, match="got one that does not exist; correct the path"):
+        rescore_folder(sampler(), tmp_path / "nowhere", tmp_path / "new")
+    shutil.copytree(folder, tmp_path / "run/groups")
+    with pytest.raises(ValueError, match=f"got another; give {tmp_path}/run/groups$"):
+        rescore_folder(sampler(), tmp_path / "run", tmp_path / "new")
+
+
+def test_what_was_scored_before_is_counted(folder: Path, tmp_path: Path):
+    assert rescore_folder(sampler(), folder, tmp_path / "new").scored == 6
+    assert rescore_folder(sampler(), folder, tmp_path / "new").scored == 0

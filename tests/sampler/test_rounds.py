@@ -106,7 +106,7 @@ def test_what_is_tried_is_the_beginning_of_the_whole_batch(differing, wanted, pl
     expected = whole.select(kept)
     for name in ("input_ids", "attention_mask", "response_mask", "group_index", "source", "rewards", "finished"):
         assert torch.equal(getattr(groups, name), getattr(expected, name)), name
-    torch.testing.assert_close(groups.sampling_logprobs, expected.sampling_logprobs, rtol=0, atol=1e-5)
+    torch.testing.assert_close(groups.sampling_logprobs, expected.sampling_logprobs, rtol=0, atol=1e-5, equal_nan=True)
     torch.testing.assert_close(groups.advantages, expected.advantages)
     assert (groups.prompts, groups.responses) == (expected.prompts, expected.responses)
     assert groups.set_aside.tolist() == [not differs[i] for i in groups.group_index.tolist()]

@@ -100,6 +100,7 @@ def test_nothing_is_asked_of_the_policy_and_no_demonstration_of_the_data(policy)
     assert groups.finished.tolist() == [True, False, True, True, True]
     assert groups.sampling_logprobs is not None
     assert groups.sampling_logprobs[0][groups.response_mask[0]].tolist() == [-1.0, -2.0]
+    assert groups.sampling_logprobs.isnan().any(dim=1).tolist() == [False, False, True, True, False]  # not known
 
 
 def rows(stored: dict[str, list[list[Response]]]) -> list[Example]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
+import shutil
+import socket
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -13,8 +17,8 @@ import pytest
 from pyarrow import parquet
 
 from lightning_gft.stored import StoredGroup, StoredGroups, StoredInfo, StoredResponse, is_stored, write_shard
-from lightning_gft.stored.reading import read_info
-from lightning_gft.stored.writing import remove_unfinished, written_steps
+from lightning_gft.stored.reading import find_fault, read_info
+from lightning_gft.stored.writing import remove_unfinished, written_shards
 
 INFO = StoredInfo("abc", {"accuracy": 1.0, "brief": 0.5}, {"seed": "0"}, prompts=8)
 
@@ -84,7 +88,7 @@ def test_ranks_take_turns_in_the_order_of_the_data(tmp_path: Path):
     read = StoredGroups(tmp_path)
     assert [(one.step, one.place) for one in read] == [(step, place) for step in (0, 1) for place in range(5)]
     assert [(one.step, one.place) for one in read.take([7, 1, 4])] == [(1, 2), (0, 1), (0, 4)]
-    assert (written_steps(tmp_path, 0), written_steps(tmp_path, 2)) == ({0, 1}, set())
+    assert (written_shards(tmp_path, 0).keys(), written_shards(tmp_path, 2)) == ({0, 1}, {})
 
 
 def test_only_a_folder_of_groups_is_one(tmp_path: Path):
@@ -109,7 +113,9 @@ def test_a_damaged_shard_is_named(tmp_path: Path):
 def test_shards_of_two_kinds_are_refused(tmp_path: Path):
     write_shard(tmp_path, GROUPS, INFO, step=0)
     write_shard(tmp_path, GROUPS, replace(INFO, tokenizer="def"), step=1)
-    with pytest.raises(ValueError, match=r"groups-000001-000\.parquet: expected the tokenizer and the rewards of"):
+    with pytest.raises(
+        ValueError, match=r"groups-000001-000\.parquet: expected the settings of groups-000000-000\.parquet, got others"
+    ):
         StoredGroups(tmp_path)
     parquet.write_table(pa.table({"prompt": ["1+1="]}), tmp_path / "groups-000001-000.parquet")
     with pytest.raises(ValueError, match="expected a shard of groups, got another Parquet file; take it out"):
@@ -129,12 +135,16 @@ def test_a_response_without_a_reward_is_refused(tmp_path: Path):
 
 
 def test_each_rank_removes_what_it_has_not_finished(tmp_path: Path):
-    for name in (".groups-000000-000.parquet-7", ".groups-000003-001.parquet-8", ".other-000000-000.parquet-7"):
+    for name in (
+        ".groups-000000-000.parquet-4194311",
+        ".groups-000003-001.parquet-4194312",
+        ".other-000000-000.parquet-4194311",
+    ):
         (tmp_path / name).touch()
     remove_unfinished(tmp_path, rank=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        ".groups-000000-000.parquet-7",
-        ".other-000000-000.parquet-7",
+        ".groups-000000-000.parquet-4194311",
+        ".other-000000-000.parquet-4194311",
     ]
 
 
@@ -145,3 +155,56 @@ def test_numbers_are_exact(tmp_path: Path):
     [read] = StoredGroups(tmp_path)[0].responses
     assert repr(read) == repr(exact)
     assert read_info(tmp_path / "groups-000000-000.parquet") == INFO
+
+
+def test_what_a_live_run_is_writing_is_left_alone(tmp_path: Path):
+    host = socket.gethostname()
+    names = {
+        f".groups-000000-000.parquet-{host}-{os.getppid()}": True,
+        f".groups-000001-000.parquet-{host}-4194311": False,
+        f".groups-000002-000.parquet-{host}-{os.getpid()}": False,  # a process before this one had its number
+        ".groups-000003-000.parquet-another-host-4194311": True,
+        ".groups-000004-000.parquet-another-host-4194312": False,
+    }
+    for name in names:
+        (tmp_path / name).touch()
+    os.utime(tmp_path / ".groups-000004-000.parquet-another-host-4194312", (0, 0))
+    remove_unfinished(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {name for name, left in names.items() if left}
+
+
+def test_shards_with_other_settings_are_refused_with_both_names(tmp_path: Path):
+    write_shard(tmp_path, [group(0, 0, response())], INFO)
+    write_shard(tmp_path, [group(1, 0, response())], replace(INFO, settings={"seed": "7"}))
+    with pytest.raises(
+        ValueError, match=r"groups-000001-000\.parquet: .* of groups-000000-000\.parquet.*seed: 7 \(was"
+    ):
+        StoredGroups(tmp_path)
+
+
+def test_the_same_group_twice_is_refused(tmp_path: Path):
+    first = write_shard(tmp_path, GROUPS, INFO)
+    shutil.copy(first, tmp_path / "groups-000001-000.parquet")
+    with pytest.raises(ValueError, match=r"groups-000001-000\.parquet: expected groups that are nowhere else, got one"):
+        StoredGroups(tmp_path)
+
+
+def test_a_byte_that_has_changed_is_found(tmp_path: Path):
+    """Wherever it is, a shard with it is not taken for a whole one, nor for one with other settings."""
+    shard = write_shard(tmp_path, GROUPS[:1], INFO)
+    whole = shard.read_bytes()
+    assert find_fault(shard) is None
+    settings = whole.index(b'"seed": "0"')
+    for place in (settings + 9, len(whole) - 2, len(whole) - 6, whole.index(b"PAR1") + 40):
+        shard.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert find_fault(shard), place
+
+
+def test_a_full_disk_is_told_with_the_path_and_what_to_do(tmp_path: Path, monkeypatch):
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"cannot write .*groups-000000-000\.parquet \(No space.*make room.*run again"):
+        write_shard(tmp_path, GROUPS, INFO)
+    assert not list(tmp_path.iterdir())

@@ -6,6 +6,8 @@ import math
 import operator
 import re
 from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from lightning_gft.rewards.code.unit_tests import Operation
@@ -22,6 +24,8 @@ def holds(value: Any, operation: Operation, expected: Any) -> bool:
         (True, False, False)
         >>> holds((1, 2), "json", [1, 2]), holds(3, "json", [3])
         (True, True)
+        >>> holds(0.1 + 0.2, "json", 0.3), holds(0.1 + 0.2, "==", 0.3)
+        (True, False)
     """
     try:
         return bool(_COMPARED[operation](value, expected))
@@ -58,12 +62,25 @@ def _same_word(word: str, wanted: str) -> bool:
 
 def _equal_as_json(value: Any, expected: Any) -> bool:
     """Compare as JSON has it, where tuples are lists, and an output may stand in a list of its own."""
-    value = _listed(value)
-    return bool(value == expected or (isinstance(expected, list) and len(expected) == 1 and value == expected[0]))
+    return _alike(value, expected) or (isinstance(expected, list) and len(expected) == 1 and _alike(value, expected[0]))
 
 
-def _listed(value: Any) -> Any:
-    return [_listed(entry) for entry in value] if isinstance(value, list | tuple) else value
+def _alike(value: Any, expected: Any) -> bool:
+    if isinstance(expected, list | tuple):
+        return isinstance(value, list | tuple) and len(value) == len(expected) and all(map(_alike, value, expected))
+    if isinstance(expected, dict):
+        return (
+            isinstance(value, dict)
+            and value.keys() == expected.keys()
+            and all(_alike(value[key], entry) for key, entry in expected.items())
+        )
+    if isinstance(expected, float) and _is_number(value):
+        return math.isclose(float(value), expected, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
+    return bool(value == expected)  # whole numbers are exact
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | Fraction | Decimal)
 
 
 def _identical(value: Any, expected: Any) -> bool:

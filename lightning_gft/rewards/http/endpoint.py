@@ -5,11 +5,12 @@ from __future__ import annotations
 import email.utils
 import os
 import random
+import re
 import threading
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 
@@ -21,6 +22,7 @@ _AGAIN = {408, 425, 429, *range(500, 600)}
 """Status codes after which the same request may succeed."""
 _FIRST_WAIT, _LONGEST_WAIT, _LONGEST_ASKED = 0.5, 30.0, 600.0
 """Seconds between attempts, and the longest that a server may ask to wait."""
+_SECRET = re.compile(r"(?i)key|token|secret|passw|credential|signature|^(pwd|sig|auth)$")
 _MOST_BYTES = 64 << 20
 
 
@@ -59,7 +61,7 @@ class Endpoint:
     timeout: float
     max_retries: int
     api_key_env: str | None
-    counts: Counts = field(default_factory=Counts, repr=False)  # a description is of settings
+    counts: Counts = field(init=False, default_factory=Counts, repr=False)  # a description is of settings
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url) if isinstance(self.url, str) else None
@@ -73,6 +75,7 @@ class Endpoint:
                 "environment variable that holds the key as api_key_env"
             )
         self.name = parts._replace(query="", fragment="").geturl()
+        _warn_of_key(parts.query)
         self._lock = threading.Lock()
         self._client: httpx2.Client | None = None
         self._owner = 0
@@ -99,7 +102,7 @@ class Endpoint:
             self._client = None
 
     def post(self, body: bytes, stopped: threading.Event) -> tuple[bytes, str]:
-        """Return what the service answers to a request, and its content type.
+        """Return what the service answers to a request, and its content type, empty where it names none.
 
         Args:
             body: What is sent.
@@ -122,8 +125,8 @@ class Endpoint:
         raise RewardError(self.complaint(f"failed {attempt + 1} times, at last: {last}"))
 
     def complaint(self, what: str) -> str:
-        """Return a sentence about the service."""
-        return f"`url`: the service at {self.name} {what}"
+        """Return a sentence about the service, not about a setting; it follows the reward's name in an error."""
+        return f"got no scores: the service at {self.name} {what}"
 
     def excerpt(self, said: object) -> str:
         """Return what the service said, cut where it is long, and without the key where it repeats that."""
@@ -147,11 +150,11 @@ class Endpoint:
             raise _AgainError(said, _asked_to_wait(answer.headers.get("Retry-After")))
         if answer.has_redirect_location:
             raise RewardError(
-                self.complaint(f"redirects to {self.excerpt(answer.headers['Location'])}; give that address")
+                self.complaint(f"redirects to {self.excerpt(answer.headers['Location'])}; give that address as `url`")
             )
         if answer.status_code != 200:
             raise RewardError(self.complaint(f"refuses the request: {said}"))
-        return text, answer.headers.get("Content-Type", "no content type")
+        return text, answer.headers.get("Content-Type", "")
 
     def _count(self, attempt: int, seconds: float) -> None:
         with self._lock:
@@ -176,6 +179,16 @@ class Endpoint:
 
     def __setstate__(self, state: dict[str, object]) -> None:
         vars(self).update(state, _client=None, _lock=threading.Lock())
+
+
+def _warn_of_key(query: str) -> None:
+    if names := [name for name, _ in parse_qsl(query, keep_blank_values=True) if _SECRET.search(name)]:
+        from lightning.pytorch.utilities import rank_zero_warn  # slow to import, and hardly ever needed
+
+        rank_zero_warn(
+            f"`url` of HTTPReward: its query holds {', '.join(names)}, which stays in the config, checkpoints and "
+            "card; if it is secret, leave it out and name the environment variable that holds it as api_key_env"
+        )
 
 
 def _read(answer: httpx2.Response, deadline: float) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any, get_args
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_gft.checks import check_count, check_number, check_texts
+from lightning_gft.checks import check_count, check_number, check_texts, check_variable
 from lightning_gft.errors import GFTValueError
 from lightning_gft.rewards.base import ResponseFact, Reward
 from lightning_gft.rewards.columns import named_column
@@ -45,7 +45,7 @@ class HTTPReward(Reward):
         special_tokens: Whether the responses keep their special tokens.
 
     Raises:
-        ValueError: If ``url`` is no address, or a number is out of range.
+        ValueError: If ``url`` is no address, ``api_key_env`` no variable's name, or a number out of range.
         TypeError: If a number is none.
         RewardError: If the key is not set before training; on a call, if the service gives no scores.
 
@@ -75,8 +75,8 @@ class HTTPReward(Reward):
         self._concurrency = check_count("concurrency", concurrency, of=of)
         self.timeout = check_number("timeout", timeout, above=0, of=of)
         self.max_retries = check_count("max_retries", max_retries, least=0, of=of)
-        self.api_key_env = api_key_env
-        self._endpoint = Endpoint(url, self.timeout, self.max_retries, api_key_env)
+        self.api_key_env = None if api_key_env is None else check_variable("api_key_env", api_key_env, of)
+        self._endpoint = Endpoint(url, self.timeout, self.max_retries, self.api_key_env)
 
     def __call__(
         self, *, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Any], **columns: Sequence[Any]
@@ -139,15 +139,18 @@ class HTTPReward(Reward):
             answer = None
         scores = answer.get("scores") if isinstance(answer, dict) else None
         if not isinstance(scores, list):
-            got = f"{content_type}: {self._endpoint.excerpt(text)}"
-            raise RewardError(self._endpoint.complaint(f'must answer JSON such as {{"scores": [0.5]}}, got {got}'))
+            kind = f" ({content_type})" if content_type else ""
+            raise self._wrong(f"{self._endpoint.excerpt(text)}{kind}", 'a JSON object such as {"scores": [0.5]}')
         if len(scores) != count:
-            raise RewardError(self._endpoint.complaint(f"must answer {count} scores, got {len(scores)}"))
+            raise self._wrong(f"{len(scores)} scores", f"{count}, one for each response")
         for number, score in enumerate(scores):
             if score is not None and not _is_finite(score):
                 got = f"{self._endpoint.excerpt(score)} as number {number} of {count}"
-                raise RewardError(self._endpoint.complaint(f"must answer finite numbers or null, got {got}"))
+                raise self._wrong(got, "finite numbers, or null where it has no score")
         return scores
+
+    def _wrong(self, got: str, expected: str) -> RewardError:
+        return RewardError(self._endpoint.complaint(f"answered {got}; expected {expected}"))
 
 
 def _packed(body: Mapping[str, Any]) -> bytes:

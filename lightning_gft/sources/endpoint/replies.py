@@ -11,6 +11,8 @@ from lightning_gft.errors import GFTTypeError
 
 _REASONING = ("reasoning_content", "reasoning")
 """What servers call the thoughts that they send apart."""
+KEY_ECHOED = "key_echoed"
+"""Why there is no text of a reply that held the key."""
 
 
 class MalformedReplyError(Exception):

@@ -8,13 +8,18 @@ from urllib.parse import urlsplit
 
 from lightning.pytorch.utilities import rank_zero_warn
 
-from lightning_gft.checks import check_count, check_number, cut, shorten
+from lightning_gft.checks import check_count, check_number, check_variable, cut, shorten
 from lightning_gft.errors import GFTValueError
+from lightning_gft.sources.endpoint.replies import KEY_ECHOED, Reply
 
 _OF = "EndpointSource"
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
 _BEARER = re.compile(r"(?i)(bearer|basic)\s+[^\s'\",}]+")
 _LONGEST = 300
+_HIDDEN = "[key of EndpointSource]"
+_SECRET = 8
+"""Fewest characters of a key that is looked for in replies."""
+_COMPLETIONS = re.compile(r"(/chat)?/completions$")
 
 
 class Server:
@@ -35,14 +40,9 @@ class Server:
 
     def __init__(self, base_url: str, api_key_env: str, timeout: float, max_retries: int) -> None:
         self.base_url = _checked(base_url)
-        self.api_key_env = api_key_env
+        self.api_key_env = check_variable("api_key_env", api_key_env, _OF)
         self.timeout = check_number("timeout", timeout, above=0, of=_OF)
         self.max_retries = check_count("max_retries", max_retries, least=0, of=_OF)
-        if not isinstance(api_key_env, str) or not re.fullmatch(r"[A-Z_][A-Z0-9_]*", api_key_env):
-            raise GFTValueError(  # it is not shown: it may be the key
-                f"`api_key_env` of {_OF}: expected the name of an environment variable in capitals, such as "
-                "OPENAI_API_KEY, got something else; write the name here, and the key into the variable"
-            )
 
     def key(self) -> str:
         """Return the key; empty where the variable is not set.
@@ -66,6 +66,17 @@ class Server:
                 f"`base_url` of {_OF}: the key in {self.api_key_env} goes unencrypted to {address.hostname}; use "
                 "https, or unset the variable if the server needs no key"
             )
+
+    def hide_key(self, content: bytes) -> bytes:
+        """Return what a server has sent without the key; a short one, such as ``EMPTY``, is no secret but a word."""
+        key = self.key().encode()
+        return content.replace(key, _HIDDEN.encode()) if len(key) >= _SECRET else content
+
+    def keyless(self, reply: Reply) -> Reply:
+        """Return a reply, or in the place of one that holds the key one that is no demonstration."""
+        key, told = self.key(), f"{reply.text} {reply.reasoning} {reply.finish_reason}"
+        echoed = _HIDDEN in told or (len(key) >= _SECRET and key in told)  # JSON may have written it in another way
+        return Reply("", "", KEY_ECHOED, reply.tokens) if echoed else reply
 
     def scrub(self, text: object) -> str:
         """Return a text in one line, cut, and without the key: some servers send back what they were sent."""
@@ -91,4 +102,9 @@ def _checked(base_url: object) -> str:
         )
     if address.scheme not in ("http", "https") or not has_host:
         raise GFTValueError(f"{expected}, got {shorten(base_url)}; begin it with http:// or https:// and the host")
-    return base_url.strip().rstrip("/")
+    url = base_url.strip().rstrip("/")
+    if any(character.isspace() or not character.isprintable() for character in url):
+        raise GFTValueError(f"{expected}, got {shorten(url)} with a space; leave it out")
+    if called := _COMPLETIONS.search(url):
+        raise GFTValueError(f"{expected}, got {shorten(url)}; give the part before {called[0]}")
+    return url

@@ -22,7 +22,7 @@ from lightning_gft.sources.base import ResponseSource
 from lightning_gft.sources.endpoint.cache import ReplyCache
 from lightning_gft.sources.endpoint.figures import Figures
 from lightning_gft.sources.endpoint.questions import ChatParams, Question
-from lightning_gft.sources.endpoint.replies import Reply
+from lightning_gft.sources.endpoint.replies import KEY_ECHOED, Reply
 from lightning_gft.sources.endpoint.server import Server
 from lightning_gft.types import EncodedText, PromptBatch, Response, ResponseGenerator, Source
 
@@ -216,6 +216,9 @@ class EndpointSource(ResponseSource):
     def _demonstration(self, reply: Reply) -> str | None:
         if reply.finish_reason == "length":
             self._figures.left_out("cut", "was cut at its longest (raise max_new_tokens)", reply.text)
+            return None
+        if reply.finish_reason == KEY_ECHOED:
+            self._figures.left_out("dropped", "holds the key that was sent, so its text is not kept", reply.text)
             return None
         if reply.finish_reason != "stop":
             self._figures.left_out("dropped", f"ended by {reply.finish_reason!r}", reply.text)

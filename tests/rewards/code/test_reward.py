@@ -85,6 +85,12 @@ def test_functions_by_name():
     assert score(tests, ADD, method, "def ad(a, b): return 0", "add = 3") == [1, 1, 0, 0]
 
 
+def test_decimals_by_name_are_compared_as_in_written_output():
+    tests = {"fn_name": "add", "inputs": [[0.1, 0.2]], "outputs": [0.3]}
+    assert score(tests, ADD, "def add(a, b):\n    return a + b + 0.001") == [1, 0]
+    assert score("assert add(0.1, 0.2) == 0.3", ADD) == [0]
+
+
 def test_failures_are_counted_by_kind():
     scorer = reward(seconds=3, memory_mb=300)
     programs = [
@@ -159,6 +165,37 @@ def test_memory_is_each_programs_own():
     assert score({"inputs": ["", ""], "outputs": ["3", "3"]}, hog, hog, memory_mb=400) == [1, 1]
 
 
+@pytest.mark.parametrize(("threads", "memory_mb"), [(20, 512), (100, 256)])
+def test_threads_do_not_use_up_the_memory(threads, memory_mb):
+    program = f"""
+    import threading
+    def f(x):
+        together = threading.Barrier({threads} + 1)
+        threads = [threading.Thread(target=together.wait) for _ in range({threads})]
+        for thread in threads:
+            thread.start()
+        together.wait()
+        return x + 1
+    """
+    assert score("assert f(1) == 2", program, memory_mb=memory_mb) == [1]
+
+
+def test_a_thread_recurses_as_deep_as_python_lets_it():
+    program = """
+    import functools, threading
+    @functools.cache
+    def depth(n):
+        return n and 1 + depth(n - 1)
+    def f(n):
+        found = []
+        thread = threading.Thread(target=lambda: found.append(depth(n)))
+        thread.start()
+        thread.join()
+        return found
+    """
+    assert score("assert f(400) == [400]", program, memory_mb=64) == [1]
+
+
 def test_tests_of_a_column():
     scorer = reward(tests_column="tests")
     batch = {"prompts": ["p"], "responses": [ADD], "references": [None]}
@@ -190,3 +227,13 @@ def test_it_travels_between_processes():
 def test_an_unreadable_row_in_mid_run_is_an_error_and_no_zero():
     with pytest.raises(RewardError, match="the unit tests of CodeExecutionReward"):
         score_responses({"code": reward()}, prompts=["p"], responses=[ADD], references=["x ="], columns={})
+
+
+@pytest.mark.parametrize(
+    "attempt", ["os.mkdir('a')", "os.chmod('f', 0o600)", "os.utime('f')", "subprocess.run(['true'])"]
+)
+def test_what_a_right_program_cannot_do_is_an_error(attempt):
+    program = f"import os, subprocess\ndef f():\n    open('f', 'w').close()\n    {attempt}\n    return 1"
+    scorer = reward()
+    assert score_with(scorer, "assert f() == 1", program, program.replace(attempt, "os.rename('f', 'g')")) == [0, 1]
+    assert scorer.compute()["errors"] == 1

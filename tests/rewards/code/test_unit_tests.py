@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from decimal import Decimal
 
 import pytest
 
@@ -122,3 +124,38 @@ def test_comparisons_are_pythons_own():
     assert not holds(float("nan"), "==", float("nan"))
     assert holds([(1, 2)], "json", [[1, 2]])
     assert not holds([3], "json", 3)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected", "same"),
+    [
+        (0.1 + 0.2, 0.3, True),
+        (Decimal("0.3"), 0.3, True),
+        (2, 2.0, True),
+        (1e12 + 1, 1e12, True),
+        (0.3001, 0.3, False),
+        (math.nan, 0.3, False),
+        (math.inf, 1e300, False),
+        ("0.3", 0.3, False),
+        (2.0000001, 2, False),
+        (2.0, 2, True),
+        (True, 1, True),
+        (True, [True], True),
+        (1, True, True),
+        (1, "1", False),
+        (None, 0.0, False),
+        ((1, (0.1 + 0.2,)), [1, [0.3]], True),
+        ([0.3], [0.3, 0.3], False),
+        ([1, 2], [[1, 2]], True),
+        ({"a": (0.1 + 0.2,)}, {"a": [0.3]}, True),
+        ({"a": 0.3, "b": 1}, {"a": 0.3}, False),
+        ({1}, [1], False),
+    ],
+)
+def test_results_of_calls_are_compared_as_json_has_them(value, expected, same):
+    assert holds(value, "json", expected) is same
+
+
+@pytest.mark.parametrize(("value", "expected"), [(0.1 + 0.2, 0.3), ((1, 2), [1, 2])])
+def test_what_is_asserted_means_what_it_does_in_python(value, expected):
+    assert not holds(value, "==", expected)

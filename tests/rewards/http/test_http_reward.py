@@ -6,6 +6,7 @@ import asyncio
 import os
 import pickle
 import threading
+import warnings
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
@@ -83,11 +84,43 @@ def test_a_key_that_is_not_set_or_no_key(service, monkeypatch):
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("pasted", ["sk-hidden", "hf_hidden", "9HIDDEN", "A HIDDEN", "", "HIDDEN\n", 5])
+def test_a_key_in_the_place_of_its_variable_is_not_shown(pasted):
+    with pytest.raises(ValueError, match="`api_key_env` of HTTPReward: expected the name of an environment") as caught:
+        HTTPReward("http://localhost:1", api_key_env=pasted)
+    assert "hidden" not in str(caught.value).lower()
+
+
+def test_a_variable_in_small_letters_is_one_where_it_is_set(service, monkeypatch):
+    monkeypatch.setenv("judge_key", "sk-very-secret")
+    assert score(service.reward(api_key_env="judge_key"), "abc") == [3]
+    assert service.headers[0]["Authorization"] == "Bearer sk-very-secret"
+
+
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://x/y", "http://", "", None, 5, "http://user:secret@host/x"])
 def test_what_is_no_address(url):
     with pytest.raises(ValueError, match="`url`: expected an address") as caught:
         HTTPReward(url)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("query", ["key=hidden", "a=1&api_key=hidden", "access_token=hidden", "sig=hidden"])
+def test_a_key_in_the_query_is_warned_of_without_being_shown(query):
+    with pytest.warns(UserWarning, match="`url` of HTTPReward: its query holds .*api_key_env") as caught:
+        HTTPReward(f"http://localhost:1/score?{query}")
+    assert "hidden" not in str(caught[0].message)
+
+
+def test_another_query_is_not_warned_of():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        HTTPReward("http://localhost:1/score?model=judge&signal=1")
+
+
+def test_a_column_that_a_call_is_not_given(service):
+    with pytest.raises(ValueError, match="`columns`: expected a column of the data, got 'nope', and no columns are"):
+        score(service.reward(columns=["nope"]), "a")
+    assert not service.bodies
 
 
 def test_rows_that_cannot_be_sent_are_refused_before_training(service):

@@ -62,25 +62,40 @@ def test_a_service_that_is_not_there(service):
         (answer("no such model", 404), "refuses the request: status 404, 'no such model'"),
         (answer("", 401), "refuses the request: status 401"),
         (answer("", 204), "refuses the request: status 204"),
-        (answer("", 307, Location="http://evil.example/x"), "redirects to 'http://evil.example/x'; give that address"),
-        (answer("<html>Hi</html>", Content_Type="text/html"), "must answer JSON such as .*, got text/html: '<html>Hi"),
-        (answer('{"scores": [1'), "must answer JSON"),
-        (answer("[1]"), "must answer JSON"),
-        (answer('{"score": [1]}'), "must answer JSON"),
-        (answer('{"scores": 1}'), "must answer JSON"),
-        (answer('{"scores": []}'), "must answer 1 scores, got 0"),
-        (answer('{"scores": [1, 2]}'), "must answer 1 scores, got 2"),
-        (answer('{"scores": [NaN]}'), "must answer finite numbers or null, got 'nan' as number 0 of 1"),
-        (answer('{"scores": ["1"]}'), "must answer finite numbers or null"),
-        (answer('{"scores": [true]}'), "must answer finite numbers or null"),
-        (answer('{"scores": [1e999]}'), "must answer finite numbers or null"),
+        (
+            answer("", 307, Location="http://evil.example/x"),
+            "redirects to 'http://evil.example/x'; give that",
+        ),
+        (answer("<html>Hi</html>", Content_Type="text/html"), "answered '<html>Hi.*text/html.; expected a JSON obj"),
+        (answer('{"scores": [1'), "answered .*; expected a JSON object"),
+        (
+            answer("[0.5, 0.5]"),
+            r"answered '\[0.5, 0.5\]' \(application/json\); expected a JSON object such as {\"scores",
+        ),
+        (answer('{"score": [1]}'), "answered .*; expected a JSON object"),
+        (answer('{"scores": 1}'), "answered .*; expected a JSON object"),
+        (answer('{"scores": []}'), "answered 0 scores; expected 1, one for each response"),
+        (answer('{"scores": [1, 2]}'), "answered 2 scores; expected 1, one for each response"),
+        (answer('{"scores": [NaN]}'), "answered 'nan' as number 0 of 1; expected finite numbers, or null"),
+        (answer('{"scores": ["1"]}'), "answered .*; expected finite numbers, or null"),
+        (answer('{"scores": [true]}'), "answered .*; expected finite numbers, or null"),
+        (answer('{"scores": [1e999]}'), "answered .*; expected finite numbers, or null"),
     ],
 )
 def test_what_is_wrong_stops_the_run_in_one_line(behaviour, message, service):
     service.behaviours = [behaviour]
-    with pytest.raises(RewardError, match=f"^`url`: the service at {service.url} {message}") as caught:
+    with pytest.raises(RewardError, match=f"^got no scores: the service at {service.url} {message}") as caught:
         score(service.reward(max_retries=2), "abc")
     assert "\n" not in str(caught.value)
+
+
+def test_a_list_without_a_content_type(service):
+    def behave(handler: BaseHTTPRequestHandler, _: dict[str, Any]) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n[0.5, 0.5]")
+
+    service.behaviours = [behave]
+    with pytest.raises(RewardError, match=r"answered '\[0.5, 0.5\]'; expected a JSON object such as {\"scores"):
+        score(service.reward(), "abc", "b")
 
 
 def test_one_batch_that_fails_ends_the_waits_of_the_others(service, monkeypatch):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import re
 import socket
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lightning_gft.errors import GFTRuntimeError
+from lightning_gft.sources.endpoint.telling import Teller
 from tests.sources.endpoint.cases import batch, source_of, texts
 from tests.sources.endpoint.servers import (
     Answer,
@@ -59,6 +62,62 @@ def test_what_may_pass_is_retried(first: str, tmp_path: Path):
         source.close()
     assert (figures["requests"], figures["retries"], len(server.asked)) == (2, 1, 2)
     assert server.asked[0] == server.asked[1]
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [[fails(500, Retry_After="0.05"), fails(500), raw(b"[]"), fails(500)], [raw(b""), fails(429), raw(b"{}")]],
+)
+def test_a_question_is_sent_once_and_max_retries_times_at_most(answers: list[Answer], tmp_path: Path):
+    with serving(in_turn(*answers)) as server:
+        source = source_of(server, tmp_path, max_retries=2)
+        with pytest.raises(GFTRuntimeError, match="with max_retries=2"):
+            texts(source, "1+1=")
+        assert len(server.asked) == 3
+        figures = source.compute()
+        assert (figures["requests"], figures["retries"]) == (3, 2)
+        source.close()
+
+
+def test_failures_and_waits_are_told_at_growing_intervals(tmp_path: Path, caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    now = [1000.0]
+    monkeypatch.setattr("lightning_gft.sources.endpoint.telling.time.monotonic", lambda: now[0])
+    teller = Teller("http://host/v1", max_retries=8)
+    for second in range(100):
+        now[0] = 1000.0 + second
+        teller.failed("status 500")
+        teller.waiting(1000.0, 3)
+    told = [line.removeprefix("EndpointSource: http://host/v1: ") for line in caplog.messages]
+    assert [line[:10] for line in told] == ["status 500"] * 4  # after 0, 10, 30 and 70 seconds
+    teller = Teller("http://host/v1", max_retries=8)
+    now[0] = 1009.0
+    teller.waiting(1000.0, 3)
+    now[0] = 1010.0
+    teller.waiting(1000.0, 3)
+    assert caplog.messages[4:] == ["EndpointSource: http://host/v1: waiting for 3 replies, for 10 s now"]
+
+
+def test_the_first_failure_of_a_run_and_a_long_wait_are_told(tmp_path: Path, caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("lightning_gft.sources.endpoint.telling._QUIET", 0.1)
+
+    def answer(handler: Any, body: Any, number: int) -> None:
+        time.sleep(2)
+        says("2")(handler, body, number)
+
+    with serving(in_turn(fails(503, Retry_After="0.05"), answer)) as server:
+        source = source_of(server, tmp_path)
+        texts(source, "1+1=")
+        source.close()
+    first, second, *_ = [line for line in caplog.messages if line.startswith("EndpointSource")]
+    assert first == (
+        f"EndpointSource: {server.url}: status 503, Retry-After: 0.05; requests that fail are sent again, up to "
+        "max_retries=1 times each"
+    )
+    assert re.fullmatch(
+        rf"EndpointSource: {server.url}: waiting for 1 replies, for \d+ s now; last failure: status 503.*", second
+    )
 
 
 def test_a_request_that_takes_too_long_is_given_up_and_sent_again(tmp_path: Path):
@@ -164,6 +223,10 @@ def test_what_is_wrong_with_a_prompt_to_come_is_raised_at_its_turn_and_may_pass(
         ({"base_url": "localhost:8000/v1"}, ValueError, "got 'localhost:8000/v1'; begin it with http:// or https://"),
         ({"base_url": "http://host:port/v1"}, ValueError, "got one that cannot be read"),
         ({"base_url": None}, ValueError, "got None; write one"),
+        ({"base_url": "http://host:8000/v 1"}, ValueError, "got 'http://host:8000/v 1' with a space; leave it out"),
+        ({"base_url": "http://ho st/v1"}, ValueError, "with a space; leave it out"),
+        ({"base_url": "http://host/v1/chat/completions/"}, ValueError, "; give the part before /chat/completions"),
+        ({"base_url": "http://host/v1/completions"}, ValueError, "; give the part before /completions"),
         ({"api_key_env": "sk-hidden"}, ValueError, "`api_key_env` .*expected the name of an environment variable"),
         ({"api_key_env": "hf_hidden"}, ValueError, "`api_key_env` .*expected the name of an environment variable"),
         ({"model": ""}, TypeError, "`model` of EndpointSource: expected a text"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import pickle
 import traceback
@@ -11,7 +12,7 @@ import pytest
 
 from lightning_gft.checkpoint.describing import describe
 from tests.sources.endpoint.cases import KEY, source_of, texts
-from tests.sources.endpoint.servers import fails, says, serving
+from tests.sources.endpoint.servers import Body, Handler, completion, fails, says, serving
 
 
 def test_the_key_is_sent_and_nowhere_else(tmp_path: Path, monkeypatch, caplog, capfd):
@@ -45,6 +46,40 @@ def test_the_key_is_sent_and_nowhere_else(tmp_path: Path, monkeypatch, caplog, c
     out = capfd.readouterr()
     for text in (*shown, *files, caplog.text, out.out, out.err, *(str(body) for body in server.asked)):
         assert KEY not in text
+
+
+@pytest.mark.parametrize("escaped", [False, True])
+def test_a_reply_that_holds_the_key_is_no_demonstration_and_not_on_disk(escaped: bool, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("TEACHER_KEY", KEY)
+
+    def answer(handler: Handler, body: Body, number: int) -> None:
+        content = json.dumps(completion(f"You sent {KEY}", id=KEY))
+        handler.send(content.replace("sk-", r"\u0073k-" if escaped else "sk-").encode())
+
+    with serving(answer) as server:
+        source = source_of(server, tmp_path)
+        with pytest.warns(UserWarning, match="holds the key that was sent") as warned:
+            assert texts(source, "1+1=") == [[]]
+        assert source.compute()["dropped"] == 1
+        source.close()
+    written = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) == 1
+    assert not any("0123456789" in text for text in (*written, *(str(one.message) for one in warned)))
+
+
+def test_a_key_that_is_a_word_is_found_in_no_reply_and_one_elsewhere_in_the_body_does_no_harm(
+    tmp_path: Path, monkeypatch
+):
+    monkeypatch.setenv("TEACHER_KEY", "EMPTY")
+    with serving(says("EMPTY")) as server:
+        source = source_of(server, tmp_path / "word")
+        assert texts(source, "1+1=") == [["EMPTY"]]
+        source.close()
+        monkeypatch.setenv("TEACHER_KEY", KEY)
+        server.answer = lambda handler, body, number: handler.send(completion("2") | {"id": KEY})
+        source = source_of(server, tmp_path / "elsewhere")
+        assert texts(source, "1+1=") == [["2"]]
+        source.close()
 
 
 def test_without_a_key_none_is_sent_and_no_other_either(tmp_path: Path, monkeypatch):
