@@ -125,6 +125,20 @@ def _positive(formula: Any) -> set[Any]:
     return {factor for factor in products if factor.is_Symbol}
 
 
+def is_undefined(formula: Any) -> bool:
+    r"""Say whether a formula has no value, as a division by zero has none.
+
+    Example:
+        >>> is_undefined(parse_formula(r"\frac{1}{0}")[0]), is_undefined(parse_formula(r"\infty")[0])
+        (True, False)
+    """
+    from sympy import Expr, nan, zoo
+
+    if not isinstance(formula, Expr) or _is_left_alone(formula):
+        return False
+    return bool(formula.has(nan, zoo) or formula.doit().has(nan, zoo))
+
+
 def differ_at_a_point(one: Any, other: Any, tolerance: float) -> bool:
     """Say whether two expressions certainly differ, as their values do where each variable has some positive number.
 
@@ -143,10 +157,9 @@ def differ_at_a_point(one: Any, other: Any, tolerance: float) -> bool:
 
 
 def _value_at_a_point(formula: Any) -> Any:
-    from sympy import E, Expr, Float, I, Integral, Limit, Product, Sum
-    from sympy.core.function import AppliedUndef, Derivative
+    from sympy import E, Expr, Float, I
 
-    if not isinstance(formula, Expr) or formula.has(Integral, Sum, Product, Limit, Derivative, AppliedUndef):
+    if not isinstance(formula, Expr) or _is_left_alone(formula):
         return None
     point = {
         symbol: Float(0.3 + zlib.crc32(symbol.name.encode()) % 997 / 613, _DIGITS) for symbol in formula.free_symbols
@@ -158,3 +171,11 @@ def _value_at_a_point(formula: Any) -> Any:
     if not all(part.is_Number and part.is_finite for part in (real, imaginary)):
         return None
     return real + I * imaginary
+
+
+def _is_left_alone(formula: Any) -> bool:
+    """Say whether a formula holds what takes more than arithmetic to evaluate."""
+    from sympy import Integral, Limit, Product, Sum
+    from sympy.core.function import AppliedUndef, Derivative
+
+    return bool(formula.has(Integral, Sum, Product, Limit, Derivative, AppliedUndef))

@@ -12,8 +12,9 @@ from lightning_gft.answers.words import UNITS
 
 SOLUTION_MARKER = "####"
 """What the answer follows in a worked solution of the GSM8K kind."""
-_THOUGHT_ENDS = "</think>"
+THOUGHT_ENDS = "</think>"
 _BOXES = (r"\boxed", r"\fbox")
+_ESCAPED = re.compile(r"\\.", re.DOTALL)
 _MOST_BOXES = 50
 _BETWEEN_BOXES = re.compile(
     r"(?:[\s$.,;:&]|\\[()\[\]]|\\text(?=\{)|[{}]|\b(?:and|or|maybe|perhaps|possibly|also)\b){1,40}"
@@ -41,6 +42,7 @@ _PROSE = re.compile(rf"(?!and$|[A-Z]+$)[^\W\d_]{{3,}}|(?i:{_SHORT_WORDS.replace(
 """A word that is no part of an answer, as names of variables and what joins two answers are."""
 _WORKED = re.compile(r"[0-9)] ?=.*\b(?:and|or)\b")
 """A calculation and another: the last counts, as in "3 + 4 = 7 and 7 * 2 = 14"."""
+_HEADING = re.compile(r"[^\W\d_]{3,}")
 _EMPHASIS = " \t*_`"
 _LONGEST = 20_000
 """Characters at the end of a response in which its answer is looked for, where no box or marker shows it."""
@@ -54,7 +56,7 @@ def find_answer(response: str) -> tuple[str, ...]:
         >>> find_answer(r"so it is \boxed{\frac{3}{4}}"), find_answer("The answer is the number 12.")
         (('\\frac{3}{4}',), ('the number 12', '12'))
     """
-    response = response.rpartition(_THOUGHT_ENDS)[2]
+    response = response.rpartition(THOUGHT_ENDS)[2]
     if (inside := in_boxes(response)) is not None:
         return _of_clause(inside, first=True) if _PHRASE.search(inside) else (inside,)
     if (marked := _after_marker(response)) is not None:
@@ -90,15 +92,29 @@ def in_boxes(text: str) -> str | None:
     return ", ".join(found) if found else None
 
 
+def is_box_open(text: str) -> bool:
+    r"""Say whether the last box of a text is never closed.
+
+    Example:
+        >>> is_box_open(r"\boxed{\frac{1}{2}"), is_box_open(r"\boxed{\frac{1}{2}}"), is_box_open("1/2")
+        (True, False, False)
+    """
+    start = max(map(text.rfind, _BOXES))
+    if start < 0:
+        return False
+    box = _ESCAPED.sub("", text[start : read_box(text, start)[1]])
+    return box.count("{") > box.count("}")
+
+
 def _after_marker(text: str) -> str | None:
     """Return the line after the last marker, ``None`` where there is none but a heading such as "#### Step 1"."""
-    before, found, after = text.rpartition(SOLUTION_MARKER)
-    if not found:
-        return None
-    line, _, rest = after.lstrip(" ").partition("\n")
-    if re.match(r"[^\W\d_]{3,}", line) and rest.strip() and not _PHRASE.match(line):
-        return _after_marker(before) if SOLUTION_MARKER in before else None
-    return line
+    stop = len(text)
+    while (start := text.rfind(SOLUTION_MARKER, 0, stop)) >= 0:
+        line, _, rest = text[start + len(SOLUTION_MARKER) : stop].lstrip(" ").partition("\n")
+        if not (_HEADING.match(line) and rest.strip()) or _PHRASE.match(line):
+            return line
+        stop = start
+    return None
 
 
 def _after_phrase(text: str) -> str | None:

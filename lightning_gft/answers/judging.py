@@ -2,24 +2,33 @@ r"""The verdict on a response: whether its answer is one of those that are accep
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from lightning_gft.answers.algebra import begin, equal_by_algebra, parse_formula
+from lightning_gft.answers.algebra import begin, equal_by_algebra, is_undefined, parse_formula
 from lightning_gft.answers.comparison import Algebra, Comparer
-from lightning_gft.answers.extraction import SOLUTION_MARKER, find_answer, in_boxes
+from lightning_gft.answers.extraction import SOLUTION_MARKER, THOUGHT_ENDS, find_answer, in_boxes, is_box_open
 from lightning_gft.answers.latex import tidy
 from lightning_gft.answers.numbers import Quantity, read_quantity
 from lightning_gft.answers.shapes import Shape, read_shape
 from lightning_gft.answers.texts import choice_agrees, read_words, same_text
+from lightning_gft.errors import GFTValueError
 
-_LONGEST = 5_000
-"""Characters of an answer; a longer one is right only where it is the reference's text."""
+LONGEST_ANSWER = 5_000
+"""Characters of an answer; a longer one is right where it is the reference's text, and else not judged."""
+
+_THOUGHT_BEGINS = "<think>"
+_MORE_FOLLOWS = re.compile(r"[=,;] ?\$?$")
 
 
 class NeedsAlgebraError(Exception):
     """The verdict needs algebra, which this process does not do."""
+
+
+class TooLongError(GFTValueError):
+    """An answer that is longer than any that is judged."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,11 @@ class Judge:
         return _verdict(answer, references, Comparer(algebra, self.float_rounding))
 
     def is_right_cheaply(self, answer: Sequence[str], references: Sequence[str]) -> bool | None:
-        """Return the verdict where it needs no algebra, else ``None``."""
+        """Return the verdict where it needs no algebra, else ``None``.
+
+        Raises:
+            TooLongError: If the answer is longer than ``LONGEST_ANSWER`` and not a reference's text.
+        """
         try:
             return _verdict(answer, references, Comparer(_refuse, self.float_rounding))
         except NeedsAlgebraError:
@@ -74,7 +87,7 @@ def read_answer(response: str) -> tuple[str, ...]:
         >>> read_answer(r"The answer is $\dfrac{3}{4}$ of it."), read_answer("")
         (('\\frac{3}{4} of it', '\\frac{3}{4}'), ())
     """
-    return tuple(dict.fromkeys(tidy(one) if len(one) <= _LONGEST else one for one in find_answer(response)))
+    return tuple(dict.fromkeys(tidy(one) if len(one) <= LONGEST_ANSWER else one for one in find_answer(response)))
 
 
 def _refuse(*_: str) -> bool:
@@ -82,6 +95,10 @@ def _refuse(*_: str) -> bool:
 
 
 def _verdict(answer: Sequence[str], references: Sequence[str], comparer: Comparer) -> bool:
+    if answer and (length := max(map(len, answer))) > LONGEST_ANSWER:
+        if any(one == answer_in(reference) for one in answer for reference in references):
+            return True
+        raise TooLongError(f"expected an answer of at most {LONGEST_ANSWER} characters, got one of {length}")
     undecided = False
     for reference in references if answer else ():
         try:
@@ -95,7 +112,9 @@ def _verdict(answer: Sequence[str], references: Sequence[str], comparer: Compare
 
 
 def _agrees(answers: Sequence[str], reference: str, comparer: Comparer) -> bool:
-    expected, shape, quantity = read_expected(reference)
+    if (read := read_expected(reference)) is None:
+        return False
+    expected, shape, quantity = read
     if any(same_text(answer, expected) for answer in answers):
         return True
     last = answers[-1]
@@ -106,13 +125,16 @@ def _agrees(answers: Sequence[str], reference: str, comparer: Comparer) -> bool:
             return chosen
     if (words := read_words(expected)) is not None and any(read_words(answer) == words for answer in answers):
         return True
-    return len(last) <= _LONGEST and comparer.agree(read_shape(last), shape)
+    return comparer.agree(read_shape(last), shape)
 
 
 @lru_cache(maxsize=20_000)
-def read_expected(reference: str) -> tuple[str, Shape, Quantity | None]:
-    """Return a reference as a tidied text, as a shape, and as a number where it is one."""
-    expected = tidy(answer_in(reference))
+def read_expected(reference: str) -> tuple[str, Shape, Quantity | None] | None:
+    """Return a reference as a tidied text, as a shape, and as a number where it is one; ``None`` if it is too long."""
+    answer = answer_in(reference)
+    if len(answer) > LONGEST_ANSWER:
+        return None
+    expected = tidy(answer)
     shape = read_shape(expected)
     return expected, shape, read_quantity(expected) if shape.kind == "one" and not shape.name else None
 
@@ -120,10 +142,13 @@ def read_expected(reference: str) -> tuple[str, Shape, Quantity | None]:
 def answer_in(reference: str) -> str:
     r"""Return the answer in a reference: that of a worked solution, in its box or after its marker, or all of it.
 
+    As in a response, thoughts do not count.
+
     Example:
         >>> answer_in("6 * 7 = 42\n#### 42"), answer_in("x + 1")
         (' 42', 'x + 1')
     """
+    reference = reference.rpartition(THOUGHT_ENDS)[2]
     inside = in_boxes(reference)
     return reference.rpartition(SOLUTION_MARKER)[2] if inside is None else inside
 
@@ -142,15 +167,23 @@ def is_readable_cheaply(reference: str) -> bool | None:
 
 
 def _by_math_verify(formula: str, _: str) -> bool:
-    return bool(parse_formula(formula))
+    parsed = parse_formula(formula)
+    return bool(parsed) and not is_undefined(parsed[0])
 
 
 def is_readable(reference: str, algebra: Algebra = _by_math_verify) -> bool:
     """Say whether a reference can be read; ``algebra`` says of a formula whether it is one."""
-    expected, shape, quantity = read_expected(reference)
-    if not expected:
+    read = read_expected(reference)
+    if read is None or not read[0] or _is_unfinished(reference):
         return False
+    expected, shape, quantity = read
     return quantity is not None or choice_agrees(expected, expected) is True or _all_readable(shape, algebra)
+
+
+def _is_unfinished(reference: str) -> bool:
+    """Say whether the end of an answer is missing: after an equals sign or a comma, in a box or in a thought."""
+    answer = answer_in(reference)
+    return is_box_open(reference) or _THOUGHT_BEGINS in answer or _MORE_FOLLOWS.search(answer.strip()) is not None
 
 
 def _all_readable(shape: Shape, algebra: Algebra) -> bool:

@@ -108,9 +108,43 @@ def _ascii(text: str) -> str:
 
 
 def _without_braces(text: str) -> str:
-    while text[:1] == "{" and text[-1:] == "}" and closing(text, 0) == len(text) - 1:
-        text = text[1:-1].lstrip(_BEFORE).rstrip(_AFTER)
-    return text
+    return text[slice(*peeled(text, "{}", _BEFORE, _AFTER)[-1])]
+
+
+def peeled(text: str, pair: str, before: str, after: str) -> list[tuple[int, int]]:
+    r"""Return where a text begins and ends without each further pair of brackets around all of it, in one pass.
+
+    Args:
+        text: The text, which may have none.
+        pair: The opening and the closing bracket.
+        before: Characters that go too at the beginning of what a bracket holds.
+        after: Those that go at its end.
+
+    Example:
+        >>> [slice(*span) for span in peeled("((1) )", "()", " ", " ")]
+        [slice(0, 6, None), slice(1, 4, None), slice(2, 3, None)]
+    """
+    spans, start, stop = [(0, len(text))], 0, len(text)
+    partners = _partners(text) if text[:1] == pair[0] and text[-1:] == pair[1] else {}
+    while start < stop and text[start] == pair[0] and text[stop - 1] == pair[1] and partners.get(start) == stop - 1:
+        start, stop = start + 1, stop - 1
+        while start < stop and text[start] in before:
+            start += 1
+        while start < stop and text[stop - 1] in after:
+            stop -= 1
+        spans.append((start, stop))
+    return spans
+
+
+def _partners(text: str) -> dict[int, int]:
+    """Return where each bracket closes, as :func:`closing` says."""
+    opened, partners = [], {}
+    for index, character in enumerate(text):
+        if character in "([{":
+            opened.append(index)
+        elif character in ")]}" and opened:
+            partners[opened.pop()] = index
+    return partners
 
 
 def closing(text: str, start: int) -> int:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from lightning_gft.answers.latex import closing, tidy, unwrapped
+from lightning_gft.answers.latex import closing, peeled, tidy, unwrapped
 from lightning_gft.answers.numbers import read_quantity
 
 Kind = Literal["one", "list", "set", "tuple", "interval", "union", "matrix", "ratio"]
@@ -154,9 +154,8 @@ def _bracketed(text: str, depth: int) -> Shape | None:
 
 def _without_repeated(text: str) -> str:
     """Return ``(((x)))`` with one bracket, and everything else as it is."""
-    repeated = min(len(text) - len(text.lstrip("(")), len(text) - len(text.rstrip(")"))) - 1
-    inner = text[repeated:-repeated] if repeated > 0 else ""
-    return inner if inner and closing(inner, 0) == len(inner) - 1 else text
+    *_, outer, _ = [(0, len(text)), *peeled(text, "()", " ", " ")]
+    return text[slice(*outer)]
 
 
 def _set(text: str, inside: str, pieces: list[str], depth: int) -> Shape | None:

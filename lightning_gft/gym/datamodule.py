@@ -105,10 +105,11 @@ class ReasoningGymDataModule(PromptDataModule):
             num_workers=num_workers,
             keep=keep,
         )
+        of = type(self).__name__
         self.sizes: dict[Split, int] = {
-            "val": check_count("val_size", val_size, least=0),
-            "test": check_count("test_size", test_size, least=0),
-            "train": check_count("size", size),
+            "val": check_count("val_size", val_size, least=0, of=of),
+            "test": check_count("test_size", test_size, least=0, of=of),
+            "train": check_count("size", size, of=of),
         }
         self.val_by_task = val_by_task
         self.demonstration = None if expert_template is None else AnswerTemplate(expert_template, "expert_template")

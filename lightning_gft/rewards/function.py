@@ -82,8 +82,10 @@ class FunctionReward(Reward):
             _check_unlimited(failed_score=failed_score, memory_mb=memory_mb)
         else:
             task = ScoreOfOne(FunctionReward(self._function))
-            pool = WorkerPool(task, seconds=check_number("timeout", timeout, above=0), memory_mb=memory_mb)
-            self._scorer = ItemScorer(pool, type(self).__name__, failed_score, cache_size=0, stops={"error"})
+            of = type(self).__name__
+            seconds = check_number("timeout", timeout, above=0, otherwise="null for none", of=of)
+            pool = WorkerPool(task, seconds=seconds, memory_mb=memory_mb, of=of)
+            self._scorer = ItemScorer(pool, of, failed_score, cache_size=0, stops={"error"})
 
     @property
     def failed_score(self) -> float | None:

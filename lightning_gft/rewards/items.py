@@ -84,14 +84,17 @@ class ItemScorer:
         self._known: OrderedDict[bytes, float | None] = OrderedDict()
 
     def scores(
-        self, items: Sequence[Any], responses: Sequence[str], quick: Callable[[Any], float | None] = lambda item: None
+        self,
+        items: Sequence[Any],
+        responses: Sequence[str],
+        quick: Callable[[Any], float | Failed | None] = lambda item: None,
     ) -> list[float | None]:
         """Return the score of each item.
 
         Args:
             items: Picklable; equal ones score the same.
             responses: The texts that a warning shows.
-            quick: Returns the score of an item that needs no process, else ``None``.
+            quick: Returns the score, or the failure, of an item that needs no process, else ``None``.
 
         Raises:
             RewardError: If a failure stops the run.
@@ -100,7 +103,7 @@ class ItemScorer:
         results = self._results(dict(zip(keys, items, strict=True)), quick)
         return [self._score(results[key], response) for key, response in zip(keys, responses, strict=True)]
 
-    def _results(self, items: Mapping[bytes, Any], quick: Callable[[Any], float | None]) -> dict[bytes, Any]:
+    def _results(self, items: Mapping[bytes, Any], quick: Callable[[Any], float | Failed | None]) -> dict[bytes, Any]:
         results: dict[bytes, Any] = {}
         for key, item in items.items():
             if key in self._known:

@@ -10,6 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_gft.rewards.base import Reward
+from lightning_gft.rewards.failures import Failed
 from lightning_gft.rewards.items import ItemScorer
 from lightning_gft.rewards.pool import WorkerPool
 
@@ -66,8 +67,9 @@ class JudgedReward(Reward):
         special_tokens: bool = False,
     ) -> None:
         super().__init__(weight, special_tokens)
-        self.pool = WorkerPool(task, seconds=seconds, memory_mb=memory_mb, workers=workers)
-        self._scorer = ItemScorer(self.pool, type(self).__name__, failed_score, cache_size)
+        of = type(self).__name__
+        self.pool = WorkerPool(task, seconds=seconds, memory_mb=memory_mb, workers=workers, of=of)
+        self._scorer = ItemScorer(self.pool, of, failed_score, cache_size)
 
     @property
     def failed_score(self) -> float:
@@ -84,8 +86,8 @@ class JudgedReward(Reward):
             columns: Its row of the data, by column, and what the reward asks for.
         """
 
-    def quick(self, item: Any) -> float | None:
-        """Return the score of an item that needs no process, or ``None`` for the others."""
+    def quick(self, item: Any) -> float | Failed | None:
+        """Return what becomes of an item that needs no process: its score, or a failure; ``None`` for the others."""
         return None
 
     def __call__(

@@ -62,7 +62,7 @@ class TimeLimitedReward(Reward):
         self.reward = reward
         self.seconds = check_number("seconds", seconds, above=0, of=of)
         self.failed_score = None if failed_score is None else check_number("failed_score", failed_score, of=of)
-        self._pool = WorkerPool(RewardTask(reward), seconds=seconds, memory_mb=memory_mb, workers=1)
+        self._pool = WorkerPool(RewardTask(reward), seconds=seconds, memory_mb=memory_mb, workers=1, of=of)
         self._failures = FailureCounts(of)
         self.reset()
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from numbers import Real
+from numbers import Rational, Real
 from typing import Any
 
 from typing_extensions import override
 
-from lightning_gft.answers.judging import Judge, is_readable_cheaply, read_answer
+from lightning_gft.answers.judging import Judge, TooLongError, is_readable_cheaply, read_answer
 from lightning_gft.checks import check_count
 from lightning_gft.errors import GFTValueError
 from lightning_gft.extras import require
-from lightning_gft.rewards.failures import Failed
+from lightning_gft.rewards.failures import Failed, describe
 from lightning_gft.rewards.judged import JudgedReward
 from lightning_gft.rewards.text import alternatives, shown
 
@@ -27,6 +28,7 @@ class MathAccuracyReward(JudgedReward):
     last expression. Numbers, texts, lists, sets, intervals, tuples, matrices and the letters of multiple choice are
     compared in this process, exactly; formulas by math-verify in worker processes, each within ``seconds`` and
     ``memory_mb``. A list of references means any of them. The documentation of the rewards says what is read as what.
+    An answer of more than 5,000 characters that is not the reference's text is not judged: it fails as an error does.
 
     Args:
         float_rounding: Decimals to which numbers agree if one is written with decimals; math-verify's.
@@ -40,7 +42,7 @@ class MathAccuracyReward(JudgedReward):
         weight: What the score counts in the total.
 
     Raises:
-        ValueError: If a number is out of range; on a call, if a reference is neither text nor a number.
+        ValueError: If a number is out of range; on a call, if a reference is neither text nor a finite number.
         TypeError: If one is no number.
         ModuleNotFoundError: If math-verify is not installed.
 
@@ -82,8 +84,11 @@ class MathAccuracyReward(JudgedReward):
         return read_answer(response), _texts(reference)
 
     @override
-    def quick(self, item: _Item) -> float | None:
-        verdict = self._judge_of.is_right_cheaply(*item)
+    def quick(self, item: _Item) -> float | Failed | None:
+        try:
+            verdict = self._judge_of.is_right_cheaply(*item)
+        except TooLongError as error:
+            return Failed("error", describe(error))
         return None if verdict is None else float(verdict)
 
     @override
@@ -132,5 +137,7 @@ def _text(reference: Any) -> str:
     if isinstance(reference, str):
         return reference
     if isinstance(reference, Real | Decimal) and not isinstance(reference, bool):
+        if not (isinstance(reference, Rational) or math.isfinite(reference)):
+            raise GFTValueError(f"{_EXPECTED}, got {shown(reference)}; correct the data")
         return str(reference)
     raise GFTValueError(f"{_EXPECTED}, got {shown(reference)}; give a text or a number, or a list of some")

@@ -45,6 +45,7 @@ class WorkerPool:
             for no limit.
         workers: Number of processes; by default the cores that this process may use, shared among the ranks of the
             machine. Where there are several, each runs one thread.
+        of: The part whose options these are, as errors name it.
 
     Raises:
         ValueError: If a number is out of range.
@@ -58,12 +59,23 @@ class WorkerPool:
     """
 
     def __init__(
-        self, task: Callable[[Any], Any], *, seconds: float, memory_mb: int | None = 1024, workers: int | None = None
+        self,
+        task: Callable[[Any], Any],
+        *,
+        seconds: float,
+        memory_mb: int | None = 1024,
+        workers: int | None = None,
+        of: str = "WorkerPool",
     ) -> None:
         self.task = task
-        self.seconds = check_number("seconds", seconds, above=0)
-        self.memory_mb = None if memory_mb is None else check_count("memory_mb", memory_mb)
-        self.workers = None if workers is None else check_count("workers", workers)
+        self.of = of
+        self.seconds = check_number("seconds", seconds, above=0, of=of)
+        self.memory_mb = (
+            None if memory_mb is None else check_count("memory_mb", memory_mb, otherwise="null for no limit", of=of)
+        )
+        self.workers = (
+            None if workers is None else check_count("workers", workers, otherwise="null for one a core", of=of)
+        )
         self._lock = threading.RLock()
         self._server: ForkServer | None = None
         self._workers: list[Worker] = []
@@ -134,7 +146,7 @@ class WorkerPool:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("task", "seconds", "memory_mb", "workers")}
+        return {name: getattr(self, name) for name in ("task", "seconds", "memory_mb", "workers", "of")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]

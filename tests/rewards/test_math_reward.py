@@ -1,6 +1,7 @@
 """Answers judged as mathematics, by the reward and its real worker processes."""
 
 import json
+import math
 import re
 import sys
 import uuid
@@ -157,7 +158,7 @@ def test_an_answer_that_takes_too_long_is_counted_and_costs_itself_alone():
     "reference",
     [
         *("42", 42, 42.0, np.int64(42), Decimal("42.0"), Fraction(42), ["41", 42], ("x", "42")),
-        *(r"so \boxed{42}", "1+41 #### 42"),
+        *(r"so \boxed{42}", "1+41 #### 42", "<think>or 41</think> 42", r"\boxed{\boxed{42}}"),
     ],
 )
 def test_a_reference_may_be_text_or_number_and_a_list_means_any(reference):
@@ -171,6 +172,20 @@ def test_a_reference_may_be_text_or_number_and_a_list_means_any(reference):
     [
         *((wrong, "give a text or a number") for wrong in (None, True, b"42", {"value": 42}, [["42"]], 1j)),
         *((wrong, "cannot be read") for wrong in ("", "  ", "####", r"\boxed{}", r"\frac{1}{", "x^{2", "1 +* 2")),
+        *(
+            (wrong, "cannot be read")
+            for wrong in ("x=", "$x = $", "5,", "5;", r"\boxed{5,}", "x" * 100_000, "{" * 5_001)
+        ),
+        *(
+            (wrong, "cannot be read")
+            for wrong in ("1/0", "0/0", r"\frac{x}{2-2}", r"\infty-\infty", "x = 1/0", "(1/0, 2)")
+        ),
+        *(
+            (wrong, "cannot be read")
+            for wrong in ("<think>5</think>", "<think>5", r"\boxed{5", r"1, \boxed{\frac{1}{2}")
+        ),
+        *((wrong, re.escape(f"got {wrong!r}; correct the data")) for wrong in (math.nan, -math.inf, np.float32("inf"))),
+        (Decimal("NaN"), r"got Decimal\('NaN'\); correct the data"),
         ([], "expected at least one answer"),
     ],
 )
@@ -178,6 +193,40 @@ def test_a_reference_that_cannot_be_read_is_an_error_before_training(reward, ref
     reward.read_ahead([reference, "42"])
     with pytest.raises(ValueError, match=got):
         reward.check_row(reference, {})
+
+
+@pytest.mark.parametrize("reference", ["see figure", r"\infty", r"\frac{1}{x}", "0^0", 10**400, r"\{1, 2\}", "1,234"])
+def test_a_reference_that_is_unusual_is_accepted(reward, reference):
+    reward.check_row(reference, {})
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        r"\boxed{" + "{" * 1_000_000 + "}" * 1_000_000 + "}",  # each takes hours where a pair takes a scan
+        r"\boxed{" + "(" * 1_000_000 + ")" * 1_000_000 + "}",
+        r"\boxed{" + "1+" * 500_000 + "1}",
+        r"\boxed{" + "1" * 5_001 + "}",
+        r"\boxed{" * 2 + "x" * 6_000,
+        r"\fbox{" + "7 " * 100_000,
+    ],
+    ids=lambda response: response[:12],
+)
+def test_an_answer_beyond_any_length_is_counted_and_not_judged(response):
+    reward = MathAccuracyReward(failed_score=-0.5)
+    with pytest.warns(UserWarning, match="expected an answer of at most 5000 characters, got .*counted as errors"):
+        given = scores(reward, [response, r"\boxed{42}"], ["42", "42"])
+    assert given == [-0.5, 1.0]
+    assert reward.compute()["errors"] == 1
+    assert not reward.pool.is_running
+
+
+def test_an_answer_of_any_length_is_right_where_it_is_the_reference_s_text():
+    text = "1+" * 50_000 + "1"
+    reward = MathAccuracyReward()
+    assert scores(reward, [rf"\boxed{{{text}}}"] * 2, [text, ["42", rf"\boxed{{{text}}}"]]) == [1.0, 1.0]
+    assert scores(reward, ["1"], [text]) == [0.0]
+    assert set(reward.compute().values()) == {0}
 
 
 def test_the_check_before_training_names_the_row_of_an_unreadable_reference():
@@ -212,10 +261,10 @@ def test_a_reference_whose_reading_fails_says_how(reward, monkeypatch):
     [
         ({"float_rounding": -1}, "`float_rounding` of MathAccuracyReward: expected"),
         ({"numeric_precision": 0}, "`numeric_precision` of MathAccuracyReward: expected"),
-        ({"seconds": 0}, "`seconds`"),
-        ({"memory_mb": 0}, "`memory_mb`"),
-        ({"workers": 0}, "`workers`"),
-        ({"failed_score": float("nan")}, "`failed_score`"),
+        ({"seconds": 0}, "`seconds` of MathAccuracyReward: expected a number above 0, got 0"),
+        ({"memory_mb": 0}, "`memory_mb` of MathAccuracyReward: expected"),
+        ({"workers": 0}, "`workers` of MathAccuracyReward: expected"),
+        ({"failed_score": float("nan")}, "`failed_score` of MathAccuracyReward: expected"),
     ],
 )
 def test_an_option_out_of_range_is_refused(options, message):
