@@ -102,11 +102,7 @@ class PromptDataModule(LightningDataModule, ABC):
 
     @abstractmethod
     def make_encoder(self, tokenizer: PreTrainedTokenizerBase) -> ExampleEncoder:
-        """Return what turns rows into tokenised examples.
-
-        Args:
-            tokenizer: The policy's.
-        """
+        """Return what turns rows into tokenised examples, by the policy's tokenizer."""
 
     def setup(self, stage: str | None = None) -> None:
         """Load and tokenise what a stage needs.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ def identified(folder: Path, monkeypatch: pytest.MonkeyPatch, code: str, what: s
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     if what != "Own":
         return identify(FunctionReward(f"own_rewards.{what}"))
-    import own_rewards  # type: ignore[import-not-found]
+    own_rewards = importlib.import_module("own_rewards")
 
     return identify(own_rewards.Own())
 
