@@ -50,7 +50,6 @@ def endpoint(tmp_path: Path, **extra_body: Any) -> EndpointSource:
         ({"by": describe}, {"by": identify}),
         ([], ["a"]),
     ],
-    ids=str,
 )
 def test_settings_that_are_not_plain_tell_parts_apart(one: Any, other: Any) -> None:
     assert describe(Listed(one)) == describe(Listed(other))
@@ -66,7 +65,11 @@ def test_the_order_of_a_dict_tells_nothing_apart() -> None:
     assert identify(Listed({"a": 1, "b": 2})) == identify(Listed({"b": 2, "a": 1}))
 
 
-@pytest.mark.parametrize("part", [ExactMatchReward(), NumericReward("####"), SelfSource(2), HTTPReward(URL)], ids=repr)
+@pytest.mark.parametrize(
+    "part",
+    [ExactMatchReward(), NumericReward("####"), SelfSource(2), HTTPReward(URL)],
+    ids=lambda part: type(part).__name__,
+)
 def test_a_part_that_shows_all_is_only_described(part: Any) -> None:
     assert identify(part) == describe(part)
 
