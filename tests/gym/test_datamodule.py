@@ -169,8 +169,8 @@ def test_files_of_its_rows_are_read_as_they_are(make_data: MakeData, tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"size": 0}, "`size`: expected a whole number of at least 1, got 0"),
-        ({"val_size": -1}, "`val_size`: expected a whole number of at least 0, got -1"),
+        ({"size": 0}, "`size` of ReasoningGymDataModule: expected a whole number of at least 1, got 0"),
+        ({"val_size": -1}, "`val_size` of ReasoningGymDataModule: expected a whole number of at least 0, got -1"),
         ({"expert_template": "none"}, "`expert_template`: expected a text with {answer} in it"),
         ({"batch_size": 0}, "`batch_size`: expected a whole number of at least 1"),
     ],

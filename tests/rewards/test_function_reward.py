@@ -277,7 +277,9 @@ def test_without_a_timeout_there_is_no_process_and_nothing_is_counted():
 
 
 def test_limits_of_a_function_are_checked():
-    with pytest.raises(ValueError, match="`timeout`: expected a number above 0, got 0"):
+    with pytest.raises(
+        ValueError, match="`timeout` of FunctionReward: expected a number above 0, or null for none, got 0"
+    ):
         FunctionReward(array, timeout=0)
     for limit in ({"memory_mb": 512}, {"failed_score": -1.0}):
         with pytest.raises(ValueError, match="` of FunctionReward: expected none without timeout"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import logging
 import pickle
 import threading
 from pathlib import Path
@@ -157,21 +156,6 @@ def test_asked_ahead_is_asked_once_and_several_at_once(tmp_path: Path):
         assert len({text for given in texts(source, "2+2=", "1+1=") for text in given}) == 4
         source.close()
     assert len(server.asked) == 4
-
-
-def test_a_long_wait_is_told(tmp_path: Path, monkeypatch, caplog):
-    caplog.set_level(logging.INFO)
-    monkeypatch.setattr("lightning_gft.sources.endpoint.asker._TELL_SECONDS", 0.01)
-
-    def waits(handler: Any, body: Body, number: int) -> None:
-        while "waiting for 2 replies of http" not in caplog.text:
-            threading.Event().wait(0.01)
-        echo(handler, body, number)
-
-    with serving(waits) as server:
-        source = source_of(server, tmp_path, num_responses=2)
-        texts(source, "1+1=")
-        source.close()
 
 
 def test_no_more_requests_at_once_than_allowed(tmp_path: Path):
