@@ -234,7 +234,7 @@ def test_a_task_is_loaded_once_and_set_up_in_each_worker():
 def test_options_are_checked():
     with pytest.raises(ValueError, match="`seconds` of WorkerPool: expected a number above 0, got 0"):
         WorkerPool(math.sqrt, seconds=0)
-    with pytest.raises(ValueError, match="`workers` of WorkerPool: expected a whole number of at least 1, .* got 0"):
+    with pytest.raises(ValueError, match=r"`workers` of WorkerPool: expected a whole number of at least 1, .* got 0"):
         WorkerPool(math.sqrt, seconds=1, workers=0)
 
 
