@@ -208,7 +208,7 @@ class GFTLitModule(LightningModule):
 
     @override
     def training_step(self, batch: PromptBatch, batch_idx: int) -> dict[str, Any]:
-        """Return the loss of the last update and the groups, which callbacks get in ``on_train_batch_end``."""
+        """Return ``loss``, ``groups`` and ``trained``, the last update's tokens, which callbacks get as ``outputs``."""
         check_kind("a batch of training", batch, PromptBatch, _BATCHES)
         started = time.perf_counter()
         self.run.restore_loss()
@@ -218,10 +218,10 @@ class GFTLitModule(LightningModule):
         self.statistics.count_groups(self.loss, groups, len(batch))
         self.guard.check_groups(groups, self.loss, reduce)
         plan = plan_step(groups, self.loss, self.policy, self.micro_batch_tokens, reduce, self.trainer.world_size)
-        update = self.updates.run(plan, self.loss, self.policy, self.statistics.count_pass, batch_idx)
+        update, trained = self.updates.run(plan, self.loss, self.policy, self.statistics.count_pass, batch_idx)
         figures = self.statistics.collect(reduce(groups.lengths.sum(), "sum"), time.perf_counter() - started, update)
         self.rows.step(figures | self.life.figures(parts, taken=figures))
-        return {"loss": update.loss, "groups": groups}
+        return {"loss": update.loss, "groups": groups, "trained": trained}
 
     @override
     def configure_gradient_clipping(

@@ -85,6 +85,19 @@ class GroupLoss(Part, nn.Module, ABC):
             coefficients: ``[m]``, what it returned.
         """
 
+    def factors(self, tokens: TokenBatch, coefficients: Tensor) -> Tensor:
+        """Return ``[m]`` what the loss makes of each token's weight ``1 / p`` beside its advantage.
+
+        1 leaves the weight of maximum likelihood, as in SFT. Figures, tables and reports compare with that. By default
+        coefficients are divided by the advantage where the loss needs it.
+
+        Args:
+            tokens: All ``m`` tokens of an update.
+            coefficients: ``[m]``, of :meth:`coefficients`; with an advantage of 0 the factor is NaN, as not known.
+        """
+        # A * 1 / A is exactly 1.
+        return coefficients / tokens.advantages if "advantages" in self.needs() else coefficients
+
     def step(self) -> None:
         """Adapt after an optimizer step, on every rank; not after an update that was skipped."""
 

@@ -57,8 +57,7 @@ class GFTLoss(RectifiedLoss):
 
     @override
     def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:
-        # A * 1 / A is exactly 1; with an advantage of 0 the quotient is NaN, and the token is not counted.
-        self.count(tokens, coefficients / tokens.advantages)
+        self.count(tokens, self.factors(tokens, coefficients))
 
     @override
     def can_skip(self, groups: GroupBatch) -> Tensor:

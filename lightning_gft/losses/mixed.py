@@ -64,6 +64,11 @@ class MixedLoss(CompositeLoss):
         return by_source(tokens.source, self.demonstrations.coefficients(tokens), self.own.coefficients(tokens))
 
     @override
+    def factors(self, tokens: TokenBatch, coefficients: Tensor) -> Tensor:
+        of_loss = (loss.factors(tokens, coefficients) for loss in self.within())
+        return by_source(tokens.source, *of_loss)
+
+    @override
     def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:
         own = tokens.source == Source.SELF
         self.demonstrations.update(tokens[~own], coefficients[~own])

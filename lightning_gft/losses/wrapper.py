@@ -59,6 +59,10 @@ class LossWrapper(CompositeLoss):
         return self.loss.normalize(groups, weights, counts)
 
     @override
+    def factors(self, tokens: TokenBatch, coefficients: Tensor) -> Tensor:
+        return self.loss.factors(tokens, coefficients)
+
+    @override
     def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:
         self.loss.update(tokens, self.loss.coefficients(tokens))  # its own, not what became of them
 

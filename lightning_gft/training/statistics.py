@@ -57,8 +57,8 @@ class TrainingStatistics(nn.Module):
             self.groups = GroupStatistics(list(groups.reward_parts)).to(groups.rewards.device)
         self.groups.update(groups, num_prompts)
 
-    def count_pass(self, loss: GroupLoss, tokens: TokenBatch, output: LossOutput, fresh: bool = True) -> None:
-        """Count the tokens of one update, here and in the loss.
+    def count_pass(self, loss: GroupLoss, tokens: TokenBatch, output: LossOutput, fresh: bool = True) -> TokenBatch:
+        """Count the tokens of one update, here and in the loss, and return them with what the pass gave.
 
         Args:
             loss: The objective.
@@ -71,6 +71,7 @@ class TrainingStatistics(nn.Module):
             tokens = tokens.with_sequence_logratio()
         loss.update(tokens, output.coefficients)
         self.tokens.update(tokens if fresh else replace(tokens, sampling_logprobs=None), output.coefficients)
+        return tokens
 
     def collect(self, num_tokens: Tensor, seconds: float, update: UpdateFigures) -> dict[str, Tensor | float]:
         """Return all figures over all ranks, by the names they are logged under, and begin anew.

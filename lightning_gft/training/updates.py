@@ -21,9 +21,9 @@ from lightning_gft.seeds import combine_seeds, seeded
 from lightning_gft.training.guards import UpdateGuard
 from lightning_gft.training.plan import StepPlan
 from lightning_gft.training.statistics import UpdateFigures
-from lightning_gft.types import LossOutput, TokenBatch
+from lightning_gft.types import LossOutput, TokenBatch, TrainedTokens
 
-CountFn = Callable[[GroupLoss, TokenBatch, LossOutput, bool], None]
+CountFn = Callable[[GroupLoss, TokenBatch, LossOutput, bool], TokenBatch]
 
 
 class Updates:
@@ -58,8 +58,10 @@ class Updates:
         """Judge what was watched: a run may end within its warm-up."""
         self._movement.conclude()
 
-    def run(self, plan: StepPlan, loss: GroupLoss, policy: Policy, count: CountFn, batch_idx: int) -> UpdateFigures:
-        """Take the optimizer steps on a batch of groups, and return the figures of the last one.
+    def run(
+        self, plan: StepPlan, loss: GroupLoss, policy: Policy, count: CountFn, batch_idx: int
+    ) -> tuple[UpdateFigures, TrainedTokens]:
+        """Take the optimizer steps on a batch of groups, and return the figures and the tokens of the last one.
 
         Args:
             plan: What runs in each of them.
@@ -74,10 +76,13 @@ class Updates:
             # Dropout follows from the step's position alone: a resumed run draws the same.
             seed = combine_seeds(module.base_seed, module.current_epoch, batch_idx, number, module.global_rank)
             with seeded(seed, policy.device):
-                total, logprobs = self._take(plan, loss, policy, count, batch_idx)
-            plan = plan.after_update(logprobs)
+                output, tokens = self._take(plan, loss, policy, count, batch_idx)
+            plan = plan.after_update(output.logprobs)
         nonfinite = float(self.guard.nonfinite_updates)
-        return UpdateFigures(self.reduce(total, "mean"), self.gradient_norm, learning_rate, nonfinite)
+        figures = UpdateFigures(self.reduce(output.loss, "mean"), self.gradient_norm, learning_rate, nonfinite)
+        factors = loss.factors(tokens, output.coefficients)
+        tokens = replace(tokens, sequence=plan.rows[tokens.sequence])
+        return figures, TrainedTokens(tokens, output.coefficients, factors)
 
     def steps_left(self) -> float:
         """Return how many optimizer steps the stage of the run may still take; infinitely many without a limit."""
@@ -86,8 +91,8 @@ class Updates:
 
     def _take(
         self, plan: StepPlan, loss: GroupLoss, policy: Policy, count: CountFn, batch_idx: int
-    ) -> tuple[Tensor, Tensor]:
-        """Take one optimizer step, accumulated over micro-batches; return the loss and log-probabilities ``[M]``."""
+    ) -> tuple[LossOutput, TokenBatch]:
+        """Take one optimizer step, accumulated over micro-batches; return what the policy gave, and its tokens."""
         self._clear(batch_idx)
         passes: list[LossOutput] = []
         for number, micro_batch in enumerate(plan.micro_batches, start=1):
@@ -98,10 +103,10 @@ class Updates:
             passes.append(replace(output, loss=output.loss.detach()))
         applied = self._finish(batch_idx, policy)
         output = plan.joined(passes)
-        count(loss, plan.tokens, output, plan.fresh)
+        tokens = count(loss, plan.tokens, output, plan.fresh)
         if applied:
             loss.step()
-        return output.loss, output.logprobs
+        return output, tokens
 
     def reduce(self, value: Tensor, op: str) -> Tensor:
         """Return a value reduced over ranks."""

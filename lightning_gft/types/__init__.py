@@ -18,7 +18,7 @@ from lightning_gft.types.generator import ResponseGenerator
 from lightning_gft.types.padding import pad_sequences
 from lightning_gft.types.prompts import Candidate, EncodedText, PromptBatch, Response, ResponseEncoder, Source
 from lightning_gft.types.sequences import GroupBatch, Sequences
-from lightning_gft.types.tokens import OLD, CoefficientsFn, LossOutput, Need, TokenBatch, TokenObjective
+from lightning_gft.types.tokens import OLD, CoefficientsFn, LossOutput, Need, TokenBatch, TokenObjective, TrainedTokens
 
 __all__ = [
     "OLD",
@@ -36,5 +36,6 @@ __all__ = [
     "Source",
     "TokenBatch",
     "TokenObjective",
+    "TrainedTokens",
     "pad_sequences",
 ]

@@ -134,6 +134,22 @@ class TokenObjective:  # no dataclass: Fabric would round the tensors of one amo
 
 
 @dataclass  # not frozen: see PromptBatch
+class TrainedTokens:
+    """What an update did with the ``m`` response tokens that it trained on, of this rank.
+
+    Args:
+        tokens: As the loss counted them; ``tokens.sequence`` numbers the rows of the step's groups.
+        coefficients: ``[m]``, what the loss gave and the policy's head used, before weights and normaliser.
+        factors: ``[m]``, what the loss makes of the weight ``1 / p`` beside the advantage, see
+            :meth:`lightning_gft.GroupLoss.factors`; NaN where that is not known.
+    """
+
+    tokens: TokenBatch
+    coefficients: Tensor
+    factors: Tensor
+
+
+@dataclass  # not frozen: see PromptBatch
 class LossOutput:
     """What one pass of the policy over a micro-batch gives.
 

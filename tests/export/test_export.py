@@ -166,9 +166,7 @@ def test_command_line_exports_what_a_checkpoint_holds(tmp_path: Path, capsys: py
     assert "As measured after 2 optimizer steps." in card
     assert len(list(tmp_path.rglob("version_*"))) == 1  # exporting is no run
     assert "the following arguments are required: --path, --ckpt_path" in refused(capsys, *export)
-    assert "the following arguments are required: --ckpt_path" in refused(
-        capsys, *export, f"--path={tmp_path / 'new'}"
-    )
+    assert "the following arguments are required: --ckpt_path" in refused(capsys, *export, f"--path={tmp_path / 'new'}")
     shown = refused(capsys, *export, f"--path={tmp_path / 'adapter'}", f"--ckpt_path={checkpoint}")
     assert f"{tmp_path / 'adapter'} is there already" in shown
     assert "cut short" in refused(capsys, *export, f"--path={tmp_path / 'new'}", f"--ckpt_path={config}")
