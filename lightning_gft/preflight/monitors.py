@@ -23,7 +23,14 @@ from lightning_gft.losses import GroupLoss, check_known
 from lightning_gft.parts import Part
 from lightning_gft.rewards import Reward
 from lightning_gft.sampler import GroupSampler
-from lightning_gft.training import StageParts, TrainingStatistics, UpdateFigures, parts_of
+from lightning_gft.training import (
+    RUN_NAMES,
+    UPDATE_NAMES,
+    StageParts,
+    TrainingStatistics,
+    UpdateFigures,
+    parts_of,
+)
 from lightning_gft.types import GroupBatch, LossOutput, Need, Source
 
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -35,6 +42,8 @@ _OF_LIGHTNING = {"epoch", "step"}
 
 def training_names(loss: GroupLoss, sampler: GroupSampler) -> set[str]:
     """Return the names of all figures that training steps may log, those of rewards, sources and engine aside.
+
+    A name that ends in ``/`` is the begin of several.
 
     Copies of statistics and loss count one token of two responses of each source, one better and one worse than its
     group; so the names are those of the code that counts.
@@ -57,7 +66,7 @@ def training_names(loss: GroupLoss, sampler: GroupSampler) -> set[str]:
     statistics.count_groups(loss, groups, num_prompts=1)
     statistics.count_pass(loss, tokens, LossOutput(one.sum(), logprobs=-one, coefficients=signs, entropy=one))
     figures = statistics.collect(groups.lengths.sum(), seconds=1.0, update=UpdateFigures.zeros())
-    return {log_key("train", name) for name in {*figures, *loss.compute()}}
+    return {log_key("train", name) for name in {*figures, *loss.compute(), *UPDATE_NAMES, *RUN_NAMES}}
 
 
 def evaluation_names(
