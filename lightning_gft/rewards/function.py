@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from lightning_gft.checks import check_number
 from lightning_gft.errors import GFTImportError, GFTTypeError, GFTValueError
+from lightning_gft.parts import CompositePart, Part
 from lightning_gft.rewards.base import ResponseFact, Reward
 from lightning_gft.rewards.entries import check_entries
 from lightning_gft.rewards.items import ItemScorer
@@ -20,7 +21,7 @@ from lightning_gft.rewards.task import ScoreOfOne
 from lightning_gft.rewards.text import shown
 
 
-class FunctionReward(Reward):
+class FunctionReward(CompositePart, Reward):
     """A reward from any function, so that a config needs no class.
 
     The function takes the keywords of :meth:`Reward.__call__`. Without ``**columns`` in its signature it gets only what
@@ -111,23 +112,8 @@ class FunctionReward(Reward):
         return self._scorer.scores(single, responses)
 
     @override
-    def setup(self) -> None:
-        if self._scorer is not None:
-            self._scorer.failures.begin()
-
-    @override
-    def close(self) -> None:
-        if self._scorer is not None:
-            self._scorer.pool.close()
-
-    @override
-    def compute(self) -> dict[str, Tensor | float]:
-        return {} if self._scorer is None else {**self._scorer.failures.compute()}
-
-    @override
-    def reset(self) -> None:
-        if self._scorer is not None:
-            self._scorer.failures.reset()
+    def within(self) -> tuple[Part, ...]:
+        return () if self._scorer is None else (self._scorer,)
 
     @override
     def asks(self) -> frozenset[ResponseFact]:
