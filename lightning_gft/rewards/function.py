@@ -14,7 +14,7 @@ from lightning_gft.checks import check_number
 from lightning_gft.errors import GFTImportError, GFTTypeError, GFTValueError
 from lightning_gft.parts import CompositePart, Part
 from lightning_gft.rewards.base import ResponseFact, Reward
-from lightning_gft.rewards.entries import check_entries
+from lightning_gft.rewards.entries import check_entries, check_finite
 from lightning_gft.rewards.items import ItemScorer
 from lightning_gft.rewards.pool import WorkerPool
 from lightning_gft.rewards.task import ScoreOfOne
@@ -99,13 +99,13 @@ class FunctionReward(CompositePart, Reward):
         """Return what the function returns; see :meth:`Reward.__call__`.
 
         Raises:
-            RewardError: If that is no number for each response; with ``timeout``, if the function raises.
+            RewardError: If that is no finite number for each response; with ``timeout``, if the function raises.
         """
         texts = {"prompts": prompts, "responses": responses, "references": references}
         selected = self._select({**columns, **texts})
         if self._scorer is None:
             scores = self._function(**selected)
-            check_entries(scores, len(responses), self.function)
+            check_finite(check_entries(scores, len(responses), self.function))
             return scores  # type: ignore[no-any-return]
         sent = {**selected, **texts}  # and no column that the function does not name
         single = [{name: [values[number]] for name, values in sent.items()} for number in range(len(responses))]
