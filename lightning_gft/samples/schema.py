@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,6 +28,17 @@ class TokenFigures:
     coefficients: list[float]
     factors: list[float]
     entropies: list[float] | None = None
+
+    @property
+    def rectified(self) -> list[bool]:
+        """Whether the loss made something else of the weight ``1 / p`` of each token; false where not known."""
+        return [factor != 1 and not math.isnan(factor) for factor in self.factors]
+
+    @property
+    def rectified_fraction(self) -> float | None:
+        """Share of the tokens that were rectified; ``None`` if that is not known of all."""
+        known = bool(self.factors) and not any(map(math.isnan, self.factors))
+        return sum(self.rectified) / len(self.factors) if known else None
 
 
 @dataclass(frozen=True)

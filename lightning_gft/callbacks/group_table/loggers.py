@@ -57,13 +57,12 @@ def _table(groups: Sequence[SampledGroup]) -> LoggedTable:
 
 
 def _row(group: SampledGroup, response: SampledResponse) -> list[Any]:
-    factors = [] if response.trained is None else response.trained.factors
     return [
         *(group.step, group.dataset, group.group, visible(group.prompt, _LONG)),
         "greedy" if response.greedy else response.source,
         *(visible(response.completion, _LONG), response.finish_reason, response.reward, *response.rewards.values()),
         response.advantage,
-        sum(factor != 1 for factor in factors) / len(factors) if factors else None,
+        None if response.trained is None else response.trained.rectified_fraction,
     ]
 
 

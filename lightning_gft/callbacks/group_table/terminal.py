@@ -26,7 +26,7 @@ def print_groups(groups: Sequence[SampledGroup]) -> None:
     """
     console = Console(file=sys.stdout)
     for group in groups:
-        console.print(render(group))
+        console.print(render(group), "", sep="\n")
 
 
 def render(group: SampledGroup) -> RenderableType:
@@ -35,7 +35,7 @@ def render(group: SampledGroup) -> RenderableType:
     kind = "training" if group.kind == "train" else "validation"
     title = f"Step {group.step}, {kind}, prompt {group.group}{of}: {len(group.responses)} of {group.size} responses"
     trained = any(response.trained is not None for response in group.responses)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, title_justify="left")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("source")
     table.add_column("response", ratio=1, overflow="fold")
     table.add_column("reward", max_width=20, overflow="fold")
@@ -56,12 +56,12 @@ def _source(response: SampledResponse) -> Text:
 
 def _completion(response: SampledResponse) -> Text:
     """Return the response; where its tokens are known and it is short, with those in colour that were rectified."""
-    shown = Text(visible(response.completion, _LONG))
-    if response.trained is not None and len(response.completion) <= _LONG:
-        colours = ("" if factor == 1 else _RECTIFIED for factor in response.trained.factors)
-        shown = Text.assemble(
-            *((visible(text), colour) for text, colour in zip(response.trained.tokens, colours, strict=True))
-        )
+    trained = response.trained
+    if trained is None or len(trained.tokens) < response.completion_length or sum(map(len, trained.tokens)) > _LONG:
+        shown = Text(visible(response.completion, _LONG))
+    else:
+        tokens = zip(trained.tokens, trained.rectified, strict=True)
+        shown = Text.assemble(*((visible(text), _RECTIFIED if rectified else "") for text, rectified in tokens))
     if response.finish_reason == "length":
         shown.append(f" [cut at {response.completion_length} tokens]", style="dim")
     return shown
@@ -77,9 +77,8 @@ def _rewards(response: SampledResponse) -> Text:
 
 
 def _share(trained: TokenFigures | None) -> str:
-    if trained is None or not trained.factors:
-        return "-"
-    return f"{sum(factor != 1 for factor in trained.factors) / len(trained.factors):.0%}"
+    fraction = None if trained is None else trained.rectified_fraction
+    return "-" if fraction is None else f"{fraction:.0%}"
 
 
 def _number(value: float | None) -> str:
