@@ -20,8 +20,8 @@ ORDER = [
     {"annealing"},
     {"sampling"},
     {"types"},
-    {"functional", "optimization", "schedules", "chat", "stored", "samples"},
-    {"metrics", "data", "checkpoint"},
+    {"functional", "optimization", "schedules", "chat", "stored", "record"},
+    {"metrics", "data", "checkpoint", "samples"},
     {"lm", "rewards", "rectifiers", "distributed"},
     {"rollout", "advantages"},
     {"policy"},
@@ -41,7 +41,7 @@ ORDER = [
 LAYER = {part: number for number, parts in enumerate(ORDER) for part in parts}
 APART: dict[str, set[str]] = {
     "data": {"errors", "types", "checks", "functional", "hub", "chat", "stored"},
-    "report": {"errors", "samples"},
+    "report": {"errors", "record", "samples"},
 }
 """Parts that import less than the order would allow."""
 

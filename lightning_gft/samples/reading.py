@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightning_gft.errors import GFTValueError
+from lightning_gft.record import SAMPLES
 from lightning_gft.samples.schema import Kind, SampledGroup
 from lightning_gft.samples.tables import from_table, read_notes
 
-FOLDER = "samples"
-"""Name of the folder beside a run's logs."""
 _NAME = re.compile(r"(train|val)-(\d{6,})\.parquet")
 
 
@@ -64,7 +63,7 @@ def read_samples(folder: Path) -> list[SampledGroup]:
         []
     """
     groups = []
-    for file in sample_files(folder / FOLDER):
+    for file in sample_files(folder / SAMPLES):
         try:
             groups += _read(file.path)
         except FileNotFoundError:  # thinned out since

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -16,11 +15,12 @@ from lightning_gft.callbacks.group_table.files import SampleFolder
 from lightning_gft.callbacks.group_table.loggers import log_groups
 from lightning_gft.callbacks.group_table.rows import evaluated_groups, trained_groups
 from lightning_gft.callbacks.group_table.terminal import print_groups
+from lightning_gft.callbacks.run_record import record_folder
 from lightning_gft.checks import check_count
 from lightning_gft.errors import GFTValueError
 from lightning_gft.module import GFTLitModule
+from lightning_gft.record import SAMPLES
 from lightning_gft.samples import Kind, SampledGroup
-from lightning_gft.samples.reading import FOLDER
 from lightning_gft.types import PromptBatch
 
 
@@ -76,9 +76,11 @@ class GroupTable(Callback):
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         if sum(isinstance(callback, GroupTable) for callback in callbacks) > 1:
             raise GFTValueError("`trainer.callbacks`: expected one GroupTable, got two; leave one out")
-        log_dir = trainer.log_dir  # asked of all ranks at once
-        keeps = self.keep and trainer.loggers and log_dir is not None and trainer.is_global_zero
-        self._folder = SampleFolder(Path(str(log_dir)) / FOLDER, self.keep) if keeps else None
+        folder = record_folder(trainer) if stage in ("fit", "validate") and self.keep else None
+        self._folder = None
+        if folder is not None and trainer.is_global_zero:
+            self._folder = SampleFolder(folder / SAMPLES, self.keep)
+        self._shown_at = None
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
