@@ -61,6 +61,11 @@ class Run:
         log = (trained or list(logs))[-1]
         return cls(name, log, logs[log])
 
+    @property
+    def folder(self) -> Path:
+        """Where the log is, and the run's record beside it."""
+        return self.log.parent
+
     def series(self, key: str) -> Series:
         """Return the values that were logged under ``key``."""
         return [(int(row["step"]), float(row[key])) for row in self.rows if row.get(key)]
