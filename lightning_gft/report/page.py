@@ -45,7 +45,9 @@ def build_page(runs: Sequence[Run]) -> str:
 
 def _policy(style: str, script: str) -> str:
     """Return what the page may load and run: nothing but its own style and script, so no ``style=`` or ``on...=``."""
-    return f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
+    return (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
+    )
 
 
 def _hash(text: str) -> str:
