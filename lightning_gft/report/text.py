@@ -15,7 +15,7 @@ import regex
 LONGEST = 100_000
 """Characters of one text that a page shows unless its caller says how many."""
 _UNSEEN = regex.compile(r"(?V1)[[\p{C}\p{Zl}\p{Zp}\u115F\u1160\u3164\uFFA0]--[\n\t]]")
-"""Controls, format characters, surrogates, private and unassigned ones, other line ends, and letters without a shape."""
+"""Controls, format characters, surrogates, private and unassigned ones, line ends, and letters without a shape."""
 _JOINER = regex.compile(r"(?<=[^\x00-\x7F])[\u200C\u200D](?=[^\x00-\x7F])")
 """Joiners where scripts and emoji need them, between two characters that are not ASCII."""
 
@@ -29,11 +29,11 @@ def visible(text: object, limit: int = LONGEST) -> str:
 
     Example:
         >>> visible("\x1b[31mred\u202e")
-        '␛[31mred⟨U+202E⟩'
+        '[U+001B][31mred[U+202E]'
         >>> visible("abcdef", limit=2)
         'ab… (6 characters, 2 shown)'
         >>> visible(b"caf\xe9")
-        'caf⟨byte E9⟩'
+        'caf[byte E9]'
     """
     whole = text.decode("utf-8", errors="surrogateescape") if isinstance(text, bytes) else str(text)
     kept = whole[:limit]
@@ -63,14 +63,14 @@ def isolated(text: object, limit: int = LONGEST) -> str:
 
 
 def json_block(data: object) -> str:
-    """Return data as JSON that stands in a ``<script type="application/json">``, its texts made visible.
+    r"""Return data as JSON that stands in a ``<script type="application/json">``, its texts made visible.
 
     Raises:
         ValueError: If a number is not finite, which JSON does not know; pass ``None``.
 
     Example:
         >>> print(json_block({"text": "</script>", "values": [1, None]}))
-        {"text":"\\u003c/script>","values":[1,null]}
+        {"text":"\u003c/script>","values":[1,null]}
     """
     # Without "<" no markup begins. What else is not ASCII is escaped by json itself.
     return json.dumps(_all_visible(data), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
@@ -78,11 +78,8 @@ def json_block(data: object) -> str:
 
 def _written_out(character: str) -> str:
     code = ord(character)
-    if code < 0x20:
-        return chr(0x2400 + code)
-    if 0xDC80 <= code <= 0xDCFF:  # where Python keeps bytes that are not UTF-8
-        return f"⟨byte {code - 0xDC00:02X}⟩"
-    return "␡" if code == 0x7F else f"⟨U+{code:04X}⟩"
+    is_byte = 0xDC80 <= code <= 0xDCFF  # where Python keeps bytes that are not UTF-8
+    return f"[byte {code - 0xDC00:02X}]" if is_byte else f"[U+{code:04X}]"
 
 
 def _all_visible(data: object) -> object:

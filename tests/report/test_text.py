@@ -54,14 +54,14 @@ def test_every_character_without_a_shape_is_written_out():
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("right\u202eleft\u2066", "right⟨U+202E⟩left⟨U+2066⟩"),
-        ("4\u200d2", "4⟨U+200D⟩2"),  # a joiner that joins nothing
+        ("right\u202eleft\u2066", "right[U+202E]left[U+2066]"),
+        ("4\u200d2", "4[U+200D]2"),  # a joiner that joins nothing
         ("👩\u200d🔬", "👩\u200d🔬"),
-        ("می\u200cخواهم", "می\u200cخواهم"),
-        ("\ufeffa\u00ad\x00\x7f\r\n\t", "⟨U+FEFF⟩a⟨U+00AD⟩␀␡␍\n\t"),
-        ("\ud800", "⟨U+D800⟩"),
-        (b"\xff\xc3\xa9", "⟨byte FF⟩é"),
-        ("\u3164", "⟨U+3164⟩"),
+        ("\u06cc\u200c\u062e", "\u06cc\u200c\u062e"),
+        ("\ufeffa\u00ad\x00\x7f\r\n\t", "[U+FEFF]a[U+00AD][U+0000][U+007F][U+000D]\n\t"),
+        ("\ud800", "[U+D800]"),
+        (b"\xff\xc3\xa9", "[byte FF]é"),
+        ("\u3164", "[U+3164]"),
         (3.5, "3.5"),
     ],
 )
@@ -72,4 +72,4 @@ def test_what_is_shown(text, shown):
 def test_long_text_is_cut_and_says_its_length():
     assert visible("x" * 1_000_000, 50) == "x" * 50 + "… (1,000,000 characters, 50 shown)"
     assert visible("x" * 50, 50) == "x" * 50
-    assert len(escape("\u202e" * 1_000_000)) < 2_000_000
+    assert len(escape("\u202e" * 1_000_000)) < 1_000_000
