@@ -32,7 +32,14 @@ class Scale:
 
     @classmethod
     def around(
-        cls, values: Iterable[float], start: float, end: float, *, log: bool = False, tight: bool = False, ticks: int = 5
+        cls,
+        values: Iterable[float],
+        start: float,
+        end: float,
+        *,
+        log: bool = False,
+        tight: bool = False,
+        ticks: int = 5,
     ) -> Scale:
         """Return a scale that holds all values that can be drawn, and ends at ticks unless it is ``tight``."""
         drawn = [value for value in values if can_draw(value, log)]
@@ -42,7 +49,9 @@ class Scale:
             return cls(low, high if high > low else low * 10, start, end, log)
         if high == low:
             margin = abs(high) / 2 or 1.0
-            low, high = (low, low + 1) if tight else (low - margin if low < 0 else max(0.0, low - margin), high + margin)
+            low, high = (
+                (low, low + 1) if tight else (low - margin if low < 0 else max(0.0, low - margin), high + margin)
+            )
         if not tight:
             step = nice_step((high - low) / ticks)
             low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
