@@ -21,7 +21,7 @@ ORDER = [
     {"sampling"},
     {"types"},
     {"functional", "optimization", "schedules", "chat", "stored", "record"},
-    {"metrics", "data", "checkpoint"},
+    {"metrics", "data", "checkpoint", "samples"},
     {"lm", "rewards", "rectifiers", "distributed"},
     {"rollout", "advantages"},
     {"policy"},
@@ -41,7 +41,7 @@ ORDER = [
 LAYER = {part: number for number, parts in enumerate(ORDER) for part in parts}
 APART: dict[str, set[str]] = {
     "data": {"errors", "types", "checks", "functional", "hub", "chat", "stored"},
-    "report": {"errors", "record"},
+    "report": {"errors", "record", "samples"},
 }
 """Parts that import less than the order would allow."""
 
