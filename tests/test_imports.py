@@ -34,7 +34,7 @@ ORDER = [
     {"inspection", "rescoring"},
     {"module"},
     {"export"},
-    {"callbacks"},
+    {"callbacks", "report"},
     {"cli"},
     {"__main__"},
 ]
