@@ -18,6 +18,8 @@ from lightning_gft.report.plot import save_plot
 from lightning_gft.report.runs import Run, read_runs
 from lightning_gft.report.table import print_table
 
+DESCRIPTION = "Compare runs in a table, a plot and a page, also while they run."
+
 _PROG = "lightning-gft report"
 _PAGE = (".html", ".htm")
 
@@ -52,7 +54,7 @@ def main(args: Sequence[str] | None = None) -> None:
     Args:
         args: Arguments of the command; by default those of the process.
     """
-    parser = _Parser(prog=_PROG, description="Compare runs in a table, a plot and a page, also while they run.")
+    parser = _Parser(prog=_PROG, description=DESCRIPTION)
     describe(parser)
     given = parser.parse_args(args)
     try:
