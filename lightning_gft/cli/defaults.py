@@ -8,11 +8,12 @@ from typing import Any
 
 from lightning.pytorch import Callback
 
-from lightning_gft.callbacks import GroupTable, RunRecord
+from lightning_gft.callbacks import GroupTable, RunRecord, Watchdog
 
 _OF_A_FIT: dict[type[Callback], Callable[[], Callback]] = {
     RunRecord: RunRecord,
     GroupTable: partial(GroupTable, log=False),
+    Watchdog: Watchdog,
 }
 
 
