@@ -14,6 +14,7 @@ from lightning_gft.data.errors import naming
 from lightning_gft.errors import GFTTypeError, GFTValueError
 from lightning_gft.parts import Part
 from lightning_gft.rewards import Reward, RewardTotal, WeightedSum, as_rewards, response_facts, score_responses
+from lightning_gft.rewards.answers import read_answers
 from lightning_gft.sampler.grouping import build_groups
 from lightning_gft.sampler.rounds import Round, Row, size_of_round
 from lightning_gft.seeds import spawn_seeds
@@ -197,17 +198,19 @@ class GroupSampler:
         """
         started = time.perf_counter()
         of_row = [row.prompt for row in rows]
+        columns = {name: [values[i] for i in of_row] for name, values in prompts.columns.items()}
         rewards, parts = score_responses(
             self.rewards,
             prompts=[prompts.prompts[i] for i in of_row],
             responses=texts,
             references=[prompts.references[i] for i in of_row],
-            columns={name: [values[i] for i in of_row] for name, values in prompts.columns.items()},
+            columns=columns,
             raw_responses=raw_texts,
             facts=response_facts([row.response for row in rows], [row.source for row in rows]),
             total=self.total,
         )
-        return Round([*rows], [*texts], rewards, parts, scoring_seconds=time.perf_counter() - started)
+        answers = read_answers(self.rewards, texts, columns, raw_texts)
+        return Round([*rows], [*texts], rewards, parts, answers, scoring_seconds=time.perf_counter() - started)
 
     def _draw(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int, first: int = 0) -> Round:
         """Return scored responses to prompts, of which ``first`` is the first one's number in the batch."""
