@@ -37,7 +37,9 @@ class Drawing:
 
 def test_it_estimates_the_divergence_of_the_start():
     # One-token responses: it is a plain sum over the vocabulary, for each prompt.
-    policy = moved_policy()
+    policy = tiny_policy(keep_reference=True, initializer_range=0.1)
+    with torch.no_grad():
+        policy.model.model.norm.weight.mul_(3)  # sharper, so that the directions differ
     prompts = prompt_batch(policy.tokenizer, PROMPTS * 700)
     estimates = StartSamples(SamplingParams(max_new_tokens=1)).divergence(prompts, policy, seed=0, max_tokens=4000)
     exact, other = [], []
@@ -46,7 +48,7 @@ def test_it_estimates_the_divergence_of_the_start():
         exact.append((start.exp() * (start - now)).sum().item())
         other.append((now.exp() * (now - start)).sum().item())
     assert estimates.mean().item() == pytest.approx(sum(exact) / 3, rel=0.1)
-    assert sum(exact) != pytest.approx(sum(other), rel=0.02)  # the other direction would be noticed
+    assert sum(exact) != pytest.approx(sum(other), rel=0.2)  # the other direction would be noticed
 
 
 @pytest.mark.parametrize("case", quick(KEPT, "full, start kept", "lora", "continued, start kept", "4 bits"))

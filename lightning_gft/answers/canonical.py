@@ -47,7 +47,7 @@ def _text(shape: Shape) -> str:
         return _single(shape.text) or bare(shape.text)
     if shape.kind == "ratio":
         return ":".join(_in_proportion([Fraction(part.text.strip()) for part in shape.parts]))
-    parts = [_text(part) for part in shape.parts]
+    parts = [f"{part.name}={_text(part)}" if part.name else _text(part) for part in shape.parts]
     if len(parts) == 1:
         return parts[0]
     if shape.kind in _UNORDERED:
