@@ -147,12 +147,8 @@ def test_nothing_else_is_on_the_page():
     assert [entry for entry in entries() if not any(map(entry.fits, logged()))] == []
 
 
-@pytest.mark.parametrize(
-    ("section", "cells"), [*rows()], ids=lambda value: value[0] if isinstance(value, list) else None
-)
-def test_every_row_says_what_it_is_and_what_is_healthy(section: str, cells: list[str]):
-    assert len(cells) == 3
-    assert all(cells), cells
+def test_every_row_says_what_it_is_and_what_is_healthy():
+    assert [cells for _, cells in rows() if len(cells) != 3 or not all(cells)] == []
 
 
 def test_every_part_that_reports_something_is_looked_at():
