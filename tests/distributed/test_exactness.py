@@ -60,6 +60,7 @@ SAME_FIGURES = (
     *("loss", "grad_norm", "reward", "reward_std", "rewards/score/mean", "frac_reward_zero_std", "num_tokens"),
     *("entropy", "negative/token_fraction", "rectified_fraction", "coefficient_mean"),
 )
+OF_GROUPS = ("train/frac_", "train/distinct", "train/reward_by", "train/advantage", "train/length", "train/clipped_")
 OF_LOSSES = ("mu", "frac_sft_prompts", "clip_ratio/high_mean")
 
 Result = tuple[dict[str, Tensor], dict[str, float]]
@@ -82,6 +83,7 @@ def train(rank: int, case: str, strategy: str | None = None) -> Result:
     logged = trainer.callback_metrics
     figures = {key: logged[f"train/{key}"].item() for key in SAME_FIGURES}
     figures |= {key: logged[f"train/{key}"].item() for key in OF_LOSSES if f"train/{key}" in logged}
+    figures |= {key: value.item() for key, value in logged.items() if key.startswith(OF_GROUPS)}
     return weights(module), figures | {key: value.item() for key, value in logged.items() if key.startswith("val/")}
 
 
