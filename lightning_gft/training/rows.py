@@ -24,6 +24,7 @@ class Rows:
     Attributes:
         progress_names: What the progress bar shows.
         stage: Number and name of the stage that a fit is in, under whose name all figures are logged besides.
+        latest: What the last step or evaluation has logged, by name, and nothing of those before it; for callbacks.
     """
 
     progress_names = frozenset(_PROGRESS_BAR)
@@ -32,6 +33,7 @@ class Rows:
         self.module = module
         self.steps = steps
         self.stage: tuple[int, str] | None = None
+        self.latest: dict[str, Tensor | float] = {}
 
     def write(self, row: Mapping[str, Tensor | float]) -> None:
         """Write figures of a fit to the loggers now, where Lightning would after callbacks have written checkpoints.
@@ -52,6 +54,7 @@ class Rows:
         row = self._with_stage({log_key("train", name): value for name, value in figures.items()})
         if self.stage is not None:
             row["train/stage"] = float(self.stage[0])
+        self.latest = row
         module.log_dict(row, logger=False, batch_size=1)  # for callbacks that monitor them
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # 0 for never, as in a barebones run
         if every and (trainer.fit_loop.total_batch_idx + 1) % every == 0:
@@ -70,7 +73,7 @@ class Rows:
             position = {"step": float(self.steps()), "epoch": float(module.current_epoch)}
             module.log_dict({**row, **position}, sync_dist=True)
             return
-        row = self._with_stage(row)
+        self.latest = row = self._with_stage(row)
         module.log_dict(row, sync_dist=True, logger=False)
         if row and not trainer.sanity_checking:
             self.write(row)
