@@ -20,7 +20,7 @@ ORDER = [
     {"annealing"},
     {"sampling"},
     {"types"},
-    {"functional", "optimization", "schedules", "chat", "stored"},
+    {"functional", "optimization", "schedules", "chat", "stored", "record"},
     {"metrics", "data", "checkpoint"},
     {"lm", "rewards", "rectifiers", "distributed"},
     {"rollout", "advantages"},
@@ -41,7 +41,7 @@ ORDER = [
 LAYER = {part: number for number, parts in enumerate(ORDER) for part in parts}
 APART: dict[str, set[str]] = {
     "data": {"errors", "types", "checks", "functional", "hub", "chat", "stored"},
-    "report": {"errors"},
+    "report": {"errors", "record"},
 }
 """Parts that import less than the order would allow."""
 

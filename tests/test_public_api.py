@@ -126,6 +126,7 @@ CONSTRUCTORS = {
     "RepetitionPenalty": "ngram_size=3, max_penalty=-1.0, weight=1.0",
     "RewardAdvantage": "",
     "RoutedLoss": "correct_reward=1.0, own=None, reduction='group-mean'",
+    "RunRecord": "",
     "SFTLoss": "reduction='token-mean'",
     "SamplingParams": "max_new_tokens=256, temperature=1.0, top_p=1.0, top_k=0, min_p=None, "
     "min_new_tokens=0, stop_strings='', of='SamplingParams'",

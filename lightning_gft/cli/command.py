@@ -21,6 +21,7 @@ from lightning_gft.callbacks import GroupWriter
 from lightning_gft.checkpoint import AtomicCheckpointIO
 from lightning_gft.cli.checkpoints import find_checkpoint
 from lightning_gft.cli.checks import check_callbacks, check_port, check_trainer
+from lightning_gft.cli.defaults import default_callbacks
 from lightning_gft.cli.documents import check_files
 from lightning_gft.cli.outputs import KeepConfig, ShortProgressBar, default_loggers, quieten, remove_unused
 from lightning_gft.cli.parsing import Parser, load_value
@@ -103,6 +104,7 @@ class GFTCLI(LightningCLI):
             callbacks.append(ShortProgressBar() if sys.stdout.isatty() else ProgressLines())
         if self.config["subcommand"] == "predict" and not any(isinstance(c, GroupWriter) for c in callbacks):
             callbacks.append(GroupWriter(str(Path(root) / "groups")))
+        callbacks += default_callbacks(self.config["subcommand"], config, callbacks)
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(AtomicCheckpointIO())
         callbacks.append(StopBetweenSteps(self.stop_request))
