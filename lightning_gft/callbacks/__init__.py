@@ -3,7 +3,16 @@
 from lightning_gft.callbacks.advice import Advice
 from lightning_gft.callbacks.export import HuggingFaceExport
 from lightning_gft.callbacks.group_writer import GroupWriter
-from lightning_gft.callbacks.run_record import RunRecord
+from lightning_gft.callbacks.run_record import RunRecord, record_folder
 from lightning_gft.callbacks.stages import Stage, StageSchedule, Until
 
-__all__ = ["Advice", "GroupWriter", "HuggingFaceExport", "RunRecord", "Stage", "StageSchedule", "Until"]
+__all__ = [
+    "Advice",
+    "GroupWriter",
+    "HuggingFaceExport",
+    "RunRecord",
+    "Stage",
+    "StageSchedule",
+    "Until",
+    "record_folder",
+]

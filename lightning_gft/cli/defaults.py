@@ -7,9 +7,9 @@ from typing import Any
 
 from lightning.pytorch import Callback
 
-from lightning_gft.callbacks import RunRecord
+from lightning_gft.callbacks import Advice, RunRecord
 
-_OF_A_FIT: tuple[type[Callback], ...] = (RunRecord,)
+_OF_A_FIT: tuple[type[Callback], ...] = (RunRecord, Advice)
 
 
 def default_callbacks(subcommand: str, trainer: Mapping[str, Any], given: Sequence[Callback]) -> list[Callback]:

@@ -12,6 +12,7 @@ from typing_extensions import override
 from lightning_gft.checks import check_count, check_kind
 from lightning_gft.data import Example
 from lightning_gft.errors import GFTValueError
+from lightning_gft.phases import phase
 from lightning_gft.sampling import SamplingParams
 from lightning_gft.sources.base import ResponseSource
 from lightning_gft.teachers import Teacher
@@ -80,7 +81,8 @@ class SelfSource(ResponseSource):
         drawn = policy.generate(prompts.prompt_ids, self.num_responses, self.sampling, seed, places=prompts.places)
         if self.teacher is None:
             return drawn
-        judged = self.teacher.logprobs(prompts, drawn, policy, seed)
+        with phase("teacher"):
+            judged = self.teacher.logprobs(prompts, drawn, policy, seed)
         return [
             own if known is None else [_taught(*pair) for pair in zip(own, known, strict=True)]
             for own, known in zip(drawn, judged, strict=True)

@@ -12,10 +12,12 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from typing_extensions import override
 
+from lightning_gft import record
 from lightning_gft.callbacks.advice.history import History
-from lightning_gft.callbacks.advice.record import Said, tell, write
+from lightning_gft.callbacks.advice.record import Said, tell
 from lightning_gft.callbacks.advice.rule import Finding, Rule
 from lightning_gft.callbacks.advice.rules import RULES
+from lightning_gft.callbacks.run_record import record_folder
 from lightning_gft.checks import did_you_mean
 from lightning_gft.errors import GFTTypeError, GFTValueError
 from lightning_gft.module import GFTLitModule
@@ -67,12 +69,12 @@ class Advice(Callback):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        said = [record._asdict() for record in self.said]
+        said = [each._asdict() for each in self.said]
         return {"stage": self._stage, "said": said, "history": self._history.state_dict()}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._stage, self.said = state_dict["stage"], [Said(**record) for record in state_dict["said"]]
+        self._stage, self.said = state_dict["stage"], [Said(**each) for each in state_dict["said"]]
         self._history.load_state_dict(state_dict["history"])
 
     @override
@@ -82,9 +84,12 @@ class Advice(Callback):
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        log_dir = trainer.log_dir  # asked of all ranks at once
-        self._path = Path(log_dir) / "advice.jsonl" if trainer.is_global_zero and trainer.loggers and log_dir else None
-        write(self._path, self.said)
+        folder = record_folder(trainer)
+        self._path = None if folder is None or not trainer.is_global_zero else folder / record.ADVICE
+        if self._path is not None and (self.said or self._path.exists()):
+            # What a run that was killed has said after its last checkpoint goes: the resumed run says it again.
+            record.write_whole(self._path, "")
+            self._write(self.said)
 
     @override
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
@@ -104,12 +109,16 @@ class Advice(Callback):
         self._history.uses_advantages = "advantages" in module.loss.needs()
         self._history.add(self._read(module.rows.latest))
         new = [self._said(module, rule, finding) for rule, finding in self._findings()]
-        if new and trainer.is_global_zero:
-            write(self._path, self.said)
+        self._write(new)
         if self._ends:
             asked = any(said.name in self._ends for said in new)
             # Figures are the same on all ranks; no rank ever trains on alone.
             trainer.should_stop |= trainer.strategy.reduce_boolean_decision(asked, all=False)
+
+    def _write(self, new: Sequence[Said]) -> None:
+        if self._path is not None:
+            for said in new:
+                record.append_row(self._path, said.row())
 
     def _read(self, row: Mapping[str, Tensor | float]) -> dict[str, float]:
         """Return the figures that any rule reads."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +16,7 @@ from lightning_gft.data import Example
 from lightning_gft.data.errors import row_name
 from lightning_gft.errors import GFTRuntimeError, GFTTypeError, GFTValueError
 from lightning_gft.extras import require
+from lightning_gft.phases import phase
 from lightning_gft.sampling import SamplingParams
 from lightning_gft.sources.base import ResponseSource
 from lightning_gft.sources.endpoint.cache import ReplyCache
@@ -178,10 +178,10 @@ class EndpointSource(ResponseSource):
 
     @override
     def respond(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[list[Response]]:
-        started = time.perf_counter()
-        self.prepare(prompts)
-        replies = [self._replies(prompts, index, asked) for index, asked in enumerate(self._questions(prompts))]
-        self._figures.add("seconds", time.perf_counter() - started)
+        with phase("teacher") as waiting:
+            self.prepare(prompts)
+            replies = [self._replies(prompts, index, asked) for index, asked in enumerate(self._questions(prompts))]
+        self._figures.add("seconds", waiting.seconds)
         texts = [[text for reply in given if (text := self._demonstration(reply)) is not None] for given in replies]
         self._figures.warn_of_equal(texts)
         if prompts.encoder is None:
