@@ -129,7 +129,7 @@ def test_each_stage_has_a_history_of_its_own(tmp_path, capsys):
 
 
 def test_figures_of_an_earlier_stage_are_not_taken_for_those_of_a_later_one(tmp_path):
-    stages = {"all": Stage(SFTLoss(), max_steps=2), "expert": Stage(sources={"expert": ExpertSource()}, max_steps=9)}
+    stages = {"all": Stage(SFTLoss(), max_steps=2), "expert": Stage(SFTLoss(), {"expert": ExpertSource()}, max_steps=9)}
     run(advice := Advice(), StageSchedule(stages, save=False), max_steps=-1)
     assert {said.name for said in advice.said} >= {"expert_scores_zero"}
     assert ZERO not in {said.name for said in advice.said}
