@@ -10,8 +10,9 @@ from torch import Tensor
 
 from lightning_gft.evaluation import log_key
 
-_PROGRESS_BAR = {"reward": "reward", "tokens/s": "tokens_per_second"}
-"""What the progress bar shows, under names short enough for a line of 80 columns."""
+_ACCURACY = "accuracy"
+_PROGRESS_BAR = {"reward": "reward", "rectified": "rectified_fraction", "tokens/s": "tokens_per_second"}
+"""What a progress bar shows of a step, under names short enough for a line of 80 columns."""
 
 
 class Rows:
@@ -27,7 +28,7 @@ class Rows:
         latest: What the last step or evaluation has logged, by name, and nothing of those before it; for callbacks.
     """
 
-    progress_names = frozenset(_PROGRESS_BAR)
+    progress_names = frozenset({*_PROGRESS_BAR, _ACCURACY})
 
     def __init__(self, module: LightningModule, steps: Callable[[], int]) -> None:
         self.module = module
@@ -60,7 +61,8 @@ class Rows:
         if every and (trainer.fit_loop.total_batch_idx + 1) % every == 0:
             self.write(row)
         for shown, name in _PROGRESS_BAR.items():
-            module.log(shown, figures[name], prog_bar=True, logger=False, batch_size=1)
+            if name in figures:
+                module.log(shown, figures[name], prog_bar=True, logger=False, batch_size=1)
 
     def evaluation(
         self, stage: str, figures: Mapping[str, Mapping[str, Tensor]], parts: Mapping[str, Tensor | float]
@@ -77,6 +79,8 @@ class Rows:
         module.log_dict(row, sync_dist=True, logger=False)
         if row and not trainer.sanity_checking:
             self.write(row)
+        if (accuracy := row.get(log_key(stage, "greedy_accuracy"))) is not None:  # of the main data set
+            module.log(_ACCURACY, accuracy, prog_bar=True, logger=False, sync_dist=True)
 
     def _with_stage(self, row: dict[str, Tensor | float]) -> dict[str, Tensor | float]:
         """Return figures under their names, and under the name of the stage."""

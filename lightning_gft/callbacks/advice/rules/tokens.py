@@ -34,10 +34,13 @@ class EntropyCollapse(Rule):
         if found is None or found[2] >= (0.2 if found[0] == _OWN_ENTROPY else 0.1) * found[1]:
             return None
         name, before, now = found
+        if name == _OWN_ENTROPY:
+            remedy = "raise the temperature or epsilon_high, add a KL penalty (KLPenalty), or lower the learning rate"
+        else:
+            remedy = "stop earlier, lower the learning rate, or train by GFTLoss, which limits rare tokens' weight"
         return Finding(
             {name: now},
-            f"{name} fell from {before:.3g} to {now:.3g} nats, so samples become all alike; lower the learning rate, "
-            "stop earlier, add a KL penalty (KLPenalty), raise GRPO's epsilon_high, or train by GFTLoss",
+            f"{name} fell from {before:.3g} to {now:.3g} nats, so samples become all alike; {remedy}",
         )
 
 
