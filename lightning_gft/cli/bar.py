@@ -85,15 +85,17 @@ class ShortProgressBar(FollowedProgress):
     def _started(self) -> _Display | None:
         if self.enabled and self._display is None:
             self._display = _Display(self.clock)
+            before = sys.stderr
             self._display.start()
-            _log_to(sys.stderr)  # which is above the rows now
+            _move_log(before, sys.stderr)  # which is above the rows now
         return self._display
 
     def _stop(self) -> None:
         if self._display is not None:
             self._display.phases = None
+            above = sys.stderr
             self._display.stop()
-            _log_to(sys.stderr)
+            _move_log(above, sys.stderr)
         self._display = self._training = self._evaluating = None
 
     def _move(self, task: TaskID | None, done: int, left: float | None, note: str = "") -> None:
@@ -107,11 +109,11 @@ class ShortProgressBar(FollowedProgress):
             self._display.figures = ", ".join(shown)
 
 
-def _log_to(stream: TextIO) -> None:
+def _move_log(before: TextIO, now: TextIO) -> None:
     """Let Lightning's log, which keeps the standard error that it began with, follow where that goes."""
     for handler in logging.getLogger("lightning.pytorch").handlers:
-        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
-            handler.setStream(stream)
+        if isinstance(handler, logging.StreamHandler) and handler.stream is before:
+            handler.setStream(now)
 
 
 def _brief(value: float) -> str:

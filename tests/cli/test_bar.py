@@ -65,11 +65,13 @@ def run(width: int = 80, *others: lightning.Callback, **arguments: Any) -> Scree
 @pytest.mark.parametrize("width", [80, 120])
 def test_rows_of_training_and_of_an_evaluation(width):
     screen = run(width, val_check_interval=1)
-    training, figures, *_ = screen.steps[3]
-    assert re.fullmatch(r"Training +━+╸?━* +4/8 0:06:00 left", training), training  # 3 steps with 2 batches each
+    training, figures, *_ = screen.steps[3]  # after 4 steps of 40 s, and 3 validations of 80 s
+    assert re.fullmatch(r"Training +━+╸? +4/8 0:06:40 left", training), (
+        training
+    )
     assert re.fullmatch(r"reward [\d.]+, rectified [\d.]+, tokens/s \d+, accuracy 0", figures), figures
     first, second = screen.batches[:2]
-    assert re.search(r"Validation +━+╸?━* +1/2 0:00:40 left accuracy 0 so far", first[1]), first
+    assert re.search(r"Validation +━+╸? +1/2 0:00:40 left accuracy 0 so far", first[1]), first
     assert "2/2" in second[1]
     assert max(len(line) for look in (*screen.steps, *screen.batches) for line in look) <= width
 
@@ -110,7 +112,8 @@ def test_lines_of_the_log_go_above_the_rows_and_the_terminal_is_left_as_it_was(t
             rank_zero_info("said by the log")
             print("said by print", file=sys.stderr)
 
-    handler = logging.StreamHandler(bare := io.StringIO())
+    monkeypatch.setattr(sys, "stderr", bare := io.StringIO())
+    handler = logging.StreamHandler(bare)
     monkeypatch.setattr(logging.getLogger("lightning.pytorch"), "handlers", [handler])
     run(80, Says(), max_steps=1, limit_val_batches=0)
     assert "said by the log" not in bare.getvalue()
@@ -118,7 +121,7 @@ def test_lines_of_the_log_go_above_the_rows_and_the_terminal_is_left_as_it_was(t
     assert re.search(r"(^|\n|\x1b\[2K|\r)said by the log\n", shown)
     assert re.search(r"(^|\n|\x1b\[2K|\r)said by print\n", shown)
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1
-    assert handler.stream is sys.stderr
+    assert handler.stream is bare is sys.stderr
 
 
 @pytest.mark.usefixtures("terminal")
