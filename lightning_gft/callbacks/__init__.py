@@ -1,8 +1,18 @@
 """Callbacks for Lightning's Trainer."""
 
 from lightning_gft.callbacks.export import HuggingFaceExport
+from lightning_gft.callbacks.group_table import GroupTable
 from lightning_gft.callbacks.group_writer import GroupWriter
 from lightning_gft.callbacks.run_record import RunRecord, record_folder
 from lightning_gft.callbacks.stages import Stage, StageSchedule, Until
 
-__all__ = ["GroupWriter", "HuggingFaceExport", "RunRecord", "Stage", "StageSchedule", "Until", "record_folder"]
+__all__ = [
+    "GroupTable",
+    "GroupWriter",
+    "HuggingFaceExport",
+    "RunRecord",
+    "Stage",
+    "StageSchedule",
+    "Until",
+    "record_folder",
+]
