@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_gft.losses import GroupLoss
-from lightning_gft.metrics import CoefficientsBySource, GroupStatistics, TokenStatistics
+from lightning_gft.metrics import CoefficientsBySource, Correctness, GroupStatistics, TokenStatistics
 from lightning_gft.phases import phase
 from lightning_gft.types import GroupBatch, LossOutput, TokenBatch, TrainedTokens
 
@@ -56,12 +56,21 @@ class TrainingStatistics(nn.Module):
         self.coefficients = CoefficientsBySource()
         self.register_buffer("num_tokens", torch.tensor(0))
 
-    def count_groups(self, loss: GroupLoss, groups: GroupBatch, num_prompts: int) -> None:
-        """Count sampled groups, here and in the loss; their rewards may be others than those of the step before."""
+    def count_groups(
+        self, loss: GroupLoss, groups: GroupBatch, num_prompts: int, correctness: Correctness | None = None
+    ) -> None:
+        """Count sampled groups, here and in the loss; their rewards may be others than those of the step before.
+
+        Args:
+            loss: The objective.
+            groups: As sampled.
+            num_prompts: Prompts that they were sampled for.
+            correctness: Which responses are correct.
+        """
         loss.update_groups(groups)
         if self.groups.reward_names != list(groups.reward_parts):
             self.groups = GroupStatistics(list(groups.reward_parts)).to(groups.rewards.device)
-        self.groups.update(groups, num_prompts)
+        self.groups.update(groups, num_prompts, correctness)
 
     def count_pass(self, loss: GroupLoss, tokens: TokenBatch, output: LossOutput, fresh: bool = True) -> TrainedTokens:
         """Count the tokens of one update, here and in the loss, and return them with what the pass gave.

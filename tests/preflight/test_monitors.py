@@ -56,7 +56,7 @@ def with_callbacks(*callbacks: Callback, module: Any = None, **arguments: Any) -
 def test_names_are_those_that_a_run_logs(kl):
     evaluation = Evaluation(num_samples=3, max_new_tokens=4, kl=kl)
     module = make_module(GFTLoss(CountingRectifier()), dict(SAMPLED), evaluation=evaluation)
-    names = training_names(module.loss, module.sampler)
+    names = training_names(module.loss, module.sampler, module.evaluator.correctness(module.sampler.rewards))
     assert module.loss.rectifier.lowest == 0
     assert "train/lowest" in names
     names |= evaluation_names(module.evaluator, module.sampler.rewards, "val", [""]) | {"reward", "tokens/s"}
