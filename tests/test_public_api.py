@@ -19,6 +19,7 @@ SIGNATURES = {
     "leave_one_out_advantages": "rewards, group_index",
     "linear_logprob_loss": "hidden, weight, targets, coefficients, *, bias=None, softcap=None, logit_scale=1.0, "
     "temperature=1.0, chunk_size=None, entropy=False",
+    "maj_at_k": "answers, correct",
     "max_rl_advantages": "rewards, group_index",
     "pass_at_k": "num_samples, num_correct, k",
     "rectified_coefficients": "logprobs, threshold",

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from lightning.pytorch import Callback
 
-from lightning_gft.callbacks import Advice, RunRecord
+from lightning_gft.callbacks import Advice, GroupTable, RunRecord
 
-_OF_A_FIT: tuple[type[Callback], ...] = (RunRecord, Advice)
+_OF_A_FIT: dict[type[Callback], Callable[[], Callback]] = {
+    RunRecord: RunRecord,
+    Advice: Advice,
+    GroupTable: partial(GroupTable, log=False),
+}
 
 
 def default_callbacks(subcommand: str, trainer: Mapping[str, Any], given: Sequence[Callback]) -> list[Callback]:
@@ -22,4 +27,5 @@ def default_callbacks(subcommand: str, trainer: Mapping[str, Any], given: Sequen
     """
     if subcommand != "fit" or trainer["fast_dev_run"] or trainer["barebones"]:
         return []
-    return [kind() for kind in _OF_A_FIT if not any(isinstance(callback, kind) for callback in given)]
+    missing = [kind for kind in _OF_A_FIT if not any(isinstance(callback, kind) for callback in given)]
+    return [_OF_A_FIT[kind]() for kind in missing]

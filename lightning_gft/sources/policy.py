@@ -11,7 +11,6 @@ from typing_extensions import override
 
 from lightning_gft.checks import check_count, check_kind
 from lightning_gft.data import Example
-from lightning_gft.errors import GFTValueError
 from lightning_gft.phases import phase
 from lightning_gft.sampling import SamplingParams
 from lightning_gft.sources.base import ResponseSource
@@ -66,11 +65,7 @@ class SelfSource(ResponseSource):
         if teacher is not None:
             check_kind("teacher", teacher, Teacher, "DemonstrationTeacher()")
         self.teacher = teacher
-        if self.sampling.greedy and self.num_responses > 1:
-            raise GFTValueError(
-                f"`num_generations` of {name}: expected 1 with temperature=0, got {num_generations}; greedy decoding "
-                "gives the same response each time, so set num_generations=1 or a temperature above 0"
-            )
+        self.sampling.check_several("num_generations", self.num_responses, of=name)
 
     @override
     def longest_response(self) -> int:
