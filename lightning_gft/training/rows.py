@@ -10,8 +10,9 @@ from torch import Tensor
 
 from lightning_gft.evaluation import log_key
 
-_PROGRESS_BAR = {"reward": "reward", "tokens/s": "tokens_per_second"}
-"""What the progress bar shows, under names short enough for a line of 80 columns."""
+_ACCURACY = "accuracy"
+_PROGRESS_BAR = {"reward": "reward", "rectified": "rectified_fraction", "tokens/s": "tokens_per_second"}
+"""What a progress bar shows of a step, under names short enough for a line of 80 columns."""
 
 
 class Rows:
@@ -24,14 +25,23 @@ class Rows:
     Attributes:
         progress_names: What the progress bar shows.
         stage: Number and name of the stage that a fit is in, under whose name all figures are logged besides.
+        latest: What the last step or evaluation has logged, by name, and nothing of those before it; for callbacks.
     """
 
-    progress_names = frozenset(_PROGRESS_BAR)
+    progress_names = frozenset({*_PROGRESS_BAR, _ACCURACY})
 
     def __init__(self, module: LightningModule, steps: Callable[[], int]) -> None:
         self.module = module
         self.steps = steps
         self.stage: tuple[int, str] | None = None
+        self.latest: dict[str, Tensor | float] = {}
+
+    @property
+    def due(self) -> bool:
+        """Whether the figures of the training step in hand go to the loggers."""
+        trainer = self.module.trainer
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # 0 for never, as in a barebones run
+        return every > 0 and (trainer.fit_loop.total_batch_idx + 1) % every == 0
 
     def write(self, row: Mapping[str, Tensor | float]) -> None:
         """Write figures of a fit to the loggers now, where Lightning would after callbacks have written checkpoints.
@@ -48,16 +58,17 @@ class Rows:
 
     def step(self, figures: Mapping[str, Tensor | float]) -> None:
         """Log a training step."""
-        module, trainer = self.module, self.module.trainer
+        module = self.module
         row = self._with_stage({log_key("train", name): value for name, value in figures.items()})
         if self.stage is not None:
             row["train/stage"] = float(self.stage[0])
+        self.latest = row
         module.log_dict(row, logger=False, batch_size=1)  # for callbacks that monitor them
-        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # 0 for never, as in a barebones run
-        if every and (trainer.fit_loop.total_batch_idx + 1) % every == 0:
+        if self.due:
             self.write(row)
         for shown, name in _PROGRESS_BAR.items():
-            module.log(shown, figures[name], prog_bar=True, logger=False, batch_size=1)
+            if name in figures:
+                module.log(shown, figures[name], prog_bar=True, logger=False, batch_size=1)
 
     def evaluation(
         self, stage: str, figures: Mapping[str, Mapping[str, Tensor]], parts: Mapping[str, Tensor | float]
@@ -70,10 +81,12 @@ class Rows:
             position = {"step": float(self.steps()), "epoch": float(module.current_epoch)}
             module.log_dict({**row, **position}, sync_dist=True)
             return
-        row = self._with_stage(row)
+        self.latest = row = self._with_stage(row)
         module.log_dict(row, sync_dist=True, logger=False)
         if row and not trainer.sanity_checking:
             self.write(row)
+        if (accuracy := row.get(log_key(stage, "greedy_accuracy"))) is not None:  # of the main data set
+            module.log(_ACCURACY, accuracy, prog_bar=True, logger=False, sync_dist=True)
 
     def _with_stage(self, row: dict[str, Tensor | float]) -> dict[str, Tensor | float]:
         """Return figures under their names, and under the name of the stage."""
