@@ -40,14 +40,31 @@ class Track:
     points: Sequence[tuple[float, float, float]]
 
 
-def line_chart(title: str, lines: Sequence[Line], *, about: str = "", x: str = "step", log: bool = False) -> str:
-    """Return a chart of those lines that have points; nothing where none has."""
+def line_chart(
+    title: str,
+    lines: Sequence[Line],
+    *,
+    about: str = "",
+    x: str = "step",
+    log: bool = False,
+    doubling: bool = False,
+) -> str:
+    """Return a chart of those lines that have points; nothing where none has.
+
+    Args:
+        title: What it shows.
+        lines: Those to draw.
+        about: What the figure is.
+        x: What lies on the x axis.
+        log: Whether the y axis is logarithmic.
+        doubling: Whether the x axis is, with a tick at each point.
+    """
     lines = [line for line in lines if any(can_draw(value, log) for _, value in line.points)]
     if not lines:
         return ""
     steps = sorted({step for line in lines for step, _ in line.points})
     ends = [value + sign * margin for line in lines for value, margin, sign in _ends(line)]
-    across, up = plane(steps, ends, [line.label for line in lines], log_y=log)
+    across, up = plane(steps, ends, [line.label for line in lines], log_x=doubling, log_y=log)
     frame = Frame(across, up, x)
     width = (steps[-1] - steps[0]) / MOST if max(len(line.points) for line in lines) > MOST else 0
     drawn = "".join(_curve(line, frame, width, log) for line in lines)
@@ -56,7 +73,7 @@ def line_chart(title: str, lines: Sequence[Line], *, about: str = "", x: str = "
     rows = [[int(step), *(of.get(step) for of in whole.values())] for step in steps]
     return chart(
         title,
-        frame.axes() + drawn + frame.labels(last),
+        frame.axes(steps if doubling else None) + drawn + frame.labels(last),
         about=about,
         description=" ".join(_described(line, x) for line in lines),
         numbers=numbers_table([x, *whole], rows),

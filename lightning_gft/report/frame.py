@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ class Frame:
     x_title: str
     y_title: str = ""
 
-    def axes(self, x_text: Callable[[float], str] = number, x_ticks: Sequence[float] | None = None) -> str:
+    def axes(self, x_ticks: Sequence[float] | None = None) -> str:
         """Return grid, ticks and titles."""
         left, right, bottom = self.x.start, self.x.end, self.y.start
         rows = "".join(
@@ -40,7 +40,7 @@ class Frame:
         )
         columns = "".join(
             f'<path class="notch" d="M{self.x(tick):.1f} {bottom:.0f}v4"/>'
-            f'<text x="{self.x(tick):.1f}" y="{bottom + 17:.0f}" class="tick mid">{escape(x_text(tick))}</text>'
+            f'<text x="{self.x(tick):.1f}" y="{bottom + 17:.0f}" class="tick mid">{number(tick)}</text>'
             for tick in (self.x.ticks() if x_ticks is None else x_ticks)
         )
         titles = f'<text x="{right:.0f}" y="{bottom + 32:.0f}" class="tick end">{escape(self.x_title)}</text>'
@@ -53,7 +53,8 @@ class Frame:
         ordered = sorted(ends, key=lambda end: end[2])
         places = spread_out([place for _, _, place in ordered], _LINE, _TOP - 4, self.y.start)
         return "".join(
-            f'<text x="{self.x.end + 8:.0f}" y="{place + 4:.1f}" class="label s{style % STYLES}">{escape(_cut(name))}</text>'
+            f'<text x="{self.x.end + 8:.0f}" y="{place + 4:.1f}" class="label s{style % STYLES}">'
+            f"{escape(_cut(name))}</text>"
             for (name, style, _), place in zip(ordered, places, strict=True)
         )
 
@@ -73,12 +74,12 @@ def plane(
     return x, Scale.around(ys, HEIGHT - _BOTTOM, _TOP, log=log_y, ticks=4)
 
 
-def chart(title: str, inside: str, *, about: str, description: str, numbers: str) -> str:
+def chart(title: str, inside: str, *, about: str, description: str, numbers: str, height: int = HEIGHT) -> str:
     """Return a figure: ``inside`` as SVG, with a description and a table of numbers for those who do not see it."""
     note = f' <span class="about">{escape(about)}</span>' if about else ""
     return (
         f'<figure class="chart"><figcaption><b>{escape(title)}</b>{note}</figcaption>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img"><title>{escape(title)}</title>'
+        f'<svg viewBox="0 0 {WIDTH} {height}" role="img"><title>{escape(title)}</title>'
         f"<desc>{escape(description)}</desc>{inside}</svg>{numbers}</figure>\n"
     )
 

@@ -7,14 +7,24 @@ import hashlib
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 
+from lightning_gft.report.advice import advice_section
+from lightning_gft.report.curves import curves_section
+from lightning_gft.report.draws import draws_section
 from lightning_gft.report.runs import Run
 from lightning_gft.report.samples import samples_section
 from lightning_gft.report.text import escape
+from lightning_gft.report.tradeoffs import tradeoffs_section
+from lightning_gft.report.verdict import verdict_section
 
 Section = Callable[[Sequence[Run]], str]
 """Returns the inside of a section in HTML, without its heading; nothing where the runs have nothing of it."""
 
 _SECTIONS: dict[str, tuple[str, Section]] = {
+    "verdict": ("What came of it", verdict_section),
+    "advice": ("Advice", advice_section),
+    "curves": ("Curves", curves_section),
+    "tradeoffs": ("What accuracy cost", tradeoffs_section),
+    "draws": ("More samples", draws_section),
     "samples": ("Samples", samples_section),
 }
 """By its anchor the heading of each section and what makes it, in the order of the page."""

@@ -44,6 +44,8 @@ class Scale:
         """Return a scale that holds all values that can be drawn, and ends at ticks unless it is ``tight``."""
         drawn = [value for value in values if can_draw(value, log)]
         low, high = (min(drawn), max(drawn)) if drawn else (1.0, 10.0) if log else (0.0, 1.0)
+        if log and tight:
+            return cls(low, high if high > low else low * 10, start, end, log)
         if log:
             low, high = 10.0 ** math.floor(_log10(low)), 10.0 ** math.ceil(_log10(high))
             return cls(low, high if high > low else low * 10, start, end, log)
