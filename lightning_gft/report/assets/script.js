@@ -181,17 +181,24 @@
 
   const tokenOf = ({ target }) => (drawn.has(target) ? target : null);
 
+  // The token with the focus, or none.
+  function rest() {
+    if (drawn.has(document.activeElement)) point(document.activeElement);
+    else panel.hidden = true;
+  }
+
   function leave(event) {
-    tokenOf(event)?.removeAttribute("aria-describedby");
-    panel.hidden = true;
+    const token = tokenOf(event);
+    if (!token) return;
+    token.removeAttribute("aria-describedby");
+    rest();
   }
 
   for (const kind of ["mouseover", "focusin"]) {
     list.addEventListener(kind, (event) => tokenOf(event) && point(event.target));
   }
   for (const kind of ["mouseout", "focusout"]) list.addEventListener(kind, leave);
-  const follow = () => (drawn.has(document.activeElement) ? point(document.activeElement) : (panel.hidden = true));
-  addEventListener("scroll", () => panel.hidden || follow(), { capture: true, passive: true });
+  addEventListener("scroll", () => panel.hidden || rest(), { capture: true, passive: true });
 
   list.addEventListener("keydown", (event) => {
     const token = tokenOf(event);
