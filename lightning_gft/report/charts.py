@@ -23,12 +23,14 @@ class Line:
         style: Number of its colour and dash pattern.
         points: By step.
         margins: By step half the width of an interval around the point.
+        faint: Whether it stands behind the others.
     """
 
     label: str
     style: int
     points: Sequence[tuple[float, float]]
     margins: Mapping[float, float] = field(default_factory=dict)
+    faint: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ def line_chart(
         return ""
     steps = sorted({step for line in lines for step, _ in line.points})
     ends = [value + sign * margin for line in lines for value, margin, sign in _ends(line)]
-    across, up = plane(steps, ends, [line.label for line in lines], log_x=doubling, log_y=log)
+    begins = [0.0] if not doubling and 0 < 2 * steps[0] <= steps[-1] else []
+    across, up = plane([*begins, *steps], ends, [line.label for line in lines], log_x=doubling, log_y=log)
     frame = Frame(across, up, x)
     width = (steps[-1] - steps[0]) / MOST if max(len(line.points) for line in lines) > MOST else 0
     drawn = "".join(_curve(line, frame, width, log) for line in lines)
@@ -121,7 +124,7 @@ def _curve(line: Line, frame: Frame, width: float, log: bool) -> str:
         margin = f" ± {number(line.margins[step])}" if step in line.margins else ""
         about = escape(f"{line.label}, {frame.x_title} {number(step)}: {number(value)}{margin}")
         drawn.append(_mark(frame.x(step), frame.y(value), about))
-    return f'<g class="s{line.style % STYLES}">{"".join(drawn)}</g>'
+    return f'<g class="s{line.style % STYLES}{" faint" if line.faint else ""}">{"".join(drawn)}</g>'
 
 
 def _path(piece: Sequence[Stretch], frame: Frame) -> str:

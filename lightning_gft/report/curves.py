@@ -8,6 +8,7 @@ from lightning_gft.report.bars import share_bars
 from lightning_gft.report.charts import Line, line_chart
 from lightning_gft.report.figures import most_draws
 from lightning_gft.report.logs import Series
+from lightning_gft.report.markup import charts
 from lightning_gft.report.measures import NOISE, errors, key
 from lightning_gft.report.runs import Run
 
@@ -18,7 +19,7 @@ _PHASES = "train/time/"
 
 def curves_section(runs: Sequence[Run]) -> str:
     """Return the charts of everything that is logged by step."""
-    parts = {
+    parts: dict[str, Iterable[str]] = {
         "What it learns": _learning(runs),
         "Diversity and drift": _diversity(runs),
         "What tokens weigh": _weights(runs),
@@ -26,8 +27,8 @@ def curves_section(runs: Sequence[Run]) -> str:
         "Groups and responses": _groups(runs),
         "Speed": _speed(runs),
     }
-    filled = {title: inside for title, charts in parts.items() if (inside := "".join(charts))}
-    return "\n".join(f'<h3>{title}</h3>\n<div class="charts">\n{inside}</div>' for title, inside in filled.items())
+    filled = {title: inside for title, made in parts.items() if (inside := charts(*made))}
+    return "\n".join(f"<h3>{title}</h3>\n{inside}" for title, inside in filled.items())
 
 
 def _learning(runs: Sequence[Run]) -> Iterable[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lightning_gft.report.markup import table
 from lightning_gft.report.scales import Scale, number
 from lightning_gft.report.text import escape
 
@@ -87,16 +88,10 @@ def chart(title: str, inside: str, *, about: str, description: str, numbers: str
 def numbers_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Return a table that opens when asked: of many rows some, evenly, the first and the last among them."""
     shown = evenly(rows, _MOST_ROWS)
-    some = f"<caption>{len(shown)} of {len(rows):,} rows</caption>" if len(shown) < len(rows) else ""
-    cells = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
-    body = "".join(
-        f'<tr><th scope="row">{_cell(row[0])}</th>{"".join(f"<td>{_cell(value)}</td>" for value in row[1:])}</tr>'
-        for row in shown
-    )
-    return (
-        f'<details class="numbers"><summary>Numbers</summary><div class="scroll"><table>{some}'
-        f"<thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div></details>"
-    )
+    some = f"{len(shown)} of {len(rows):,} rows" if len(shown) < len(rows) else ""
+    cells = [[_cell(value) for value in row] for row in shown]
+    inside = table([escape(name) for name in head], cells, caption=some)
+    return f'<details class="numbers"><summary>Numbers</summary>{inside}</details>'
 
 
 def evenly(items: Sequence[Any], most: int) -> Sequence[Any]:

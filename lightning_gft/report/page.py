@@ -7,9 +7,13 @@ import hashlib
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 
+from lightning_gft.report.about import about_section
 from lightning_gft.report.advice import advice_section
+from lightning_gft.report.configuration import configuration_section
 from lightning_gft.report.curves import curves_section
 from lightning_gft.report.draws import draws_section
+from lightning_gft.report.histograms import histograms_section
+from lightning_gft.report.listing import listing_section
 from lightning_gft.report.runs import Run
 from lightning_gft.report.samples import samples_section
 from lightning_gft.report.text import escape
@@ -20,12 +24,16 @@ Section = Callable[[Sequence[Run]], str]
 """Returns the inside of a section in HTML, without its heading; nothing where the runs have nothing of it."""
 
 _SECTIONS: dict[str, tuple[str, Section]] = {
+    "about": ("What was run", about_section),
     "verdict": ("What came of it", verdict_section),
     "advice": ("Advice", advice_section),
     "curves": ("Curves", curves_section),
     "tradeoffs": ("What accuracy cost", tradeoffs_section),
     "draws": ("More samples", draws_section),
+    "weights": ("Weights of tokens", histograms_section),
     "samples": ("Samples", samples_section),
+    "figures": ("All figures", listing_section),
+    "configuration": ("Configuration", configuration_section),
 }
 """By its anchor the heading of each section and what makes it, in the order of the page."""
 

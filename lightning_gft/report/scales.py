@@ -50,10 +50,7 @@ class Scale:
             low, high = 10.0 ** math.floor(_log10(low)), 10.0 ** math.ceil(_log10(high))
             return cls(low, high if high > low else low * 10, start, end, log)
         if high == low:
-            margin = abs(high) / 2 or 1.0
-            low, high = (
-                (low, low + 1) if tight else (low - margin if low < 0 else max(0.0, low - margin), high + margin)
-            )
+            low, high = (low, low + 1) if tight or not low else (min(low, 0.0), max(high, 0.0))
         if not tight:
             step = nice_step((high - low) / ticks)
             low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step

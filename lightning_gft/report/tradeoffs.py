@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lightning_gft.report.charts import Track, track_chart
+from lightning_gft.report.markup import charts
 from lightning_gft.report.measures import key
 from lightning_gft.report.runs import Run
 
@@ -13,15 +14,15 @@ _ABOUT = "from the hollow mark to the full one"
 
 def tradeoffs_section(runs: Sequence[Run]) -> str:
     """Return charts of accuracy against KL and against each other data set."""
-    charts = [
+    made = [
         _against(runs, "Accuracy against KL to the start", "KL, nats a token", key("kl")),
         _against(runs, "Accuracy against KL of the start", "KL of the start's samples", key("kl_start")),
     ]
     for name in dict.fromkeys(name for run in runs for name in run.datasets):
-        charts.append(_against(runs, f"Accuracy against {name}", f"accuracy on {name}", key("greedy_accuracy", name)))
-    inside = "".join(charts)
+        made.append(_against(runs, f"Accuracy against {name}", f"accuracy on {name}", key("greedy_accuracy", name)))
     about = "<p>Best is up and to the left for KL, up and to the right for other data.</p>"
-    return inside and f'{about}\n<div class="charts">\n{inside}</div>'
+    inside = charts(*made)
+    return inside and f"{about}\n{inside}"
 
 
 def _against(runs: Sequence[Run], title: str, x_title: str, x: str) -> str:

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lightning_gft.report.figures import most_draws
+from lightning_gft.report.markup import run_heads, table
 from lightning_gft.report.measures import Measure, Reference, measure, reference
 from lightning_gft.report.runs import Run
 from lightning_gft.report.scales import number
 from lightning_gft.report.sentences import sentence
-from lightning_gft.report.text import escape, isolated
+from lightning_gft.report.text import escape
+
+_CAPTION = "The last validation of each run. ± is a standard error over prompts."
 
 
 @dataclass(frozen=True)
@@ -39,21 +42,11 @@ def verdict_section(runs: Sequence[Run]) -> str:
     draws = most_draws(runs)
     told = [f'<li class="s{number}">{sentence(run, runs, draws)}</li>' for number, run in enumerate(runs)]
     rows = [row for row in _rows(runs, draws) if any(measure(run, row.figure, row.dataset) for run in runs)]
-    compared = {run.name: _compared(run, runs) for run in runs}
-    names = "".join(
-        f'<th scope="col" class="s{number}">{isolated(run.name)}{_against(compared[run.name])}</th>'
-        for number, run in enumerate(runs)
-    )
-    body = "".join(
-        f'<tr><th scope="row">{escape(row.title)}<small>{escape(row.about)}</small></th>'
-        f"{''.join(_cell(run, row, compared[run.name]) for run in runs)}</tr>"
-        for row in rows
-    )
-    return (
-        f'<ul class="verdict">{"".join(told)}</ul>\n<div class="scroll"><table class="measured">'
-        f"<caption>The last validation of each run. ± is a standard error over prompts.</caption>"
-        f'<thead><tr><th scope="col">figure</th>{names}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
+    compared = [_compared(run, runs) for run in runs]
+    heads = [f"{head}{_against(of)}" for head, of in zip(run_heads(runs), compared, strict=True)]
+    body = [[_title(row), *(_cell(run, row, of) for run, of in zip(runs, compared, strict=True))] for row in rows]
+    measured = table(["figure", *heads], body, caption=_CAPTION, kind="measured")
+    return f'<ul class="verdict">{"".join(told)}</ul>\n{measured}'
 
 
 def _rows(runs: Sequence[Run], draws: Sequence[int]) -> list[_Row]:
@@ -80,6 +73,10 @@ def _compared(run: Run, runs: Sequence[Run]) -> Reference | None:
     return Reference(first, -1, first.name, is_start=not first.trained) if run is not first else reference(run, runs)
 
 
+def _title(row: _Row) -> str:
+    return f"{escape(row.title)}<small>{escape(row.about)}</small>"
+
+
 def _against(other: Reference | None) -> str:
     return f"<small>against {escape(other.name)}</small>" if other else ""
 
@@ -87,10 +84,10 @@ def _against(other: Reference | None) -> str:
 def _cell(run: Run, row: _Row, other: Reference | None) -> str:
     now = measure(run, row.figure, row.dataset)
     if now is None:
-        return "<td>&ndash;</td>"
+        return "&ndash;"
     error = "" if now.error is None else f' <small class="error">± {number(now.error)}</small>'
     then = measure(other.run, row.figure, row.dataset, other.place) if other else None
-    return f"<td>{number(now.value)}{error}{'' if then is None else _difference(now, then, row.good)}</td>"
+    return f"{number(now.value)}{error}{'' if then is None else _difference(now, then, row.good)}"
 
 
 def _difference(now: Measure, then: Measure, good: int) -> str:
