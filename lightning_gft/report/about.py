@@ -30,7 +30,7 @@ def _method(run: Run) -> str:
 
 
 def _sources(run: Run) -> str:
-    sources = run.config.get("model", {}).get("sampler", {}).get("sources", {})
+    sources = _given(run.config.get("model", {}).get("sampler"), "sources")
     if not run.trained or not isinstance(sources, Mapping):
         return ""
     return ", ".join(f"{name}{_times(source)}" for name, source in sources.items())
@@ -125,7 +125,8 @@ def _class(part: Any) -> str:
 
 
 def _given(part: Any, name: str) -> Any:
-    return (part.get("init_args") or {}).get(name) if isinstance(part, Mapping) else None
+    """Return an argument of a part, which stands in its ``init_args``, or in itself where its class is fixed."""
+    return {**part, **(part.get("init_args") or {})}.get(name) if isinstance(part, Mapping) else None
 
 
 _FACTS: dict[str, Callable[[Run], str]] = {

@@ -24,13 +24,15 @@ class Line:
         points: By step.
         margins: By step half the width of an interval around the point.
         faint: Whether it stands behind the others.
+        level: Whether its only value holds for every step, as that of a run that was not trained.
     """
 
     label: str
     style: int
-    points: Sequence[tuple[float, float]]
-    margins: Mapping[float, float] = field(default_factory=dict)
+    points: Sequence[tuple[int, float]]
+    margins: Mapping[int, float] = field(default_factory=dict)
     faint: bool = False
+    level: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def track_chart(title: str, tracks: Sequence[Track], *, about: str, x: str, y: s
     )
 
 
-def _drawable(line: Line, log: bool) -> list[tuple[float, float]]:
+def _drawable(line: Line, log: bool) -> list[tuple[int, float]]:
     return [point for point in line.points if can_draw(point[1], log)]
 
 
@@ -113,6 +115,10 @@ def _ends(line: Line) -> list[tuple[float, float, int]]:
 
 
 def _curve(line: Line, frame: Frame, width: float, log: bool) -> str:
+    if line.level:
+        height = frame.y(_drawable(line, log)[-1][1])
+        line_across = f"M{frame.x.start:.1f} {height:.1f}H{frame.x.end:.1f}"
+        return f'<g class="s{line.style % STYLES} level"><path class="line" d="{line_across}"/></g>'
     pieces = [list(stretches(piece, width)) for piece in unbroken(line.points, log)]
     drawn = [f'<path class="line" d="{"".join(_path(piece, frame) for piece in pieces)}"/>']
     if width:
@@ -133,7 +139,7 @@ def _path(piece: Sequence[Stretch], frame: Frame) -> str:
     return "M" + "L".join(f"{frame.x(of.x):.1f} {frame.y(of.mean):.1f}" for of in piece)
 
 
-def _interval(line: Line, piece: Sequence[tuple[float, float]]) -> list[tuple[float, float, float]]:
+def _interval(line: Line, piece: Sequence[tuple[int, float]]) -> list[tuple[float, float, float]]:
     return [(x, y - line.margins.get(x, 0.0), y + line.margins.get(x, 0.0)) for x, y in piece]
 
 

@@ -36,7 +36,7 @@ def _chart(runs: Sequence[Run], dataset: str) -> str:
                 for k, of in figures.items()
                 if (value := dict(run.series(key(of, dataset))).get(step)) is not None
             ]
-            margins: dict[float, float] = {
+            margins: dict[int, float] = {
                 k: NOISE * error for k, of in figures.items() if (error := errors(run, of, dataset).get(step))
             }
             label = f"{run.name} at {step}" if is_first else run.name

@@ -42,7 +42,8 @@ def build_page(runs: Sequence[Run]) -> str:
     """Return the page of ``runs``, of which the first is what the others are compared with."""
     made = {anchor: (title, section(runs)) for anchor, (title, section) in _SECTIONS.items()}
     made = {anchor: (title, inside) for anchor, (title, inside) in made.items() if inside}
-    title = " and ".join(run.name for run in runs)
+    *others, last = [run.name for run in runs]
+    title = f"{', '.join(others)} and {last}" if others else last
     links = "".join(f'<li><a href="#{anchor}">{escape(heading)}</a></li>' for anchor, (heading, _) in made.items())
     body = "\n".join(
         f'<section id="{anchor}" aria-labelledby="{anchor}-title"><h2 id="{anchor}-title">{escape(heading)}</h2>\n'

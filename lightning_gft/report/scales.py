@@ -119,5 +119,15 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
+def figure(value: float) -> str:
+    """Return a figure of an evaluation in three digits behind the point, so that those of a column compare.
+
+    Example:
+        >>> figure(0.5), figure(21.74), figure(1234.0)
+        ('0.500', '21.7', '1,234')
+    """
+    return f"{value:.3f}" if abs(value) < 10 else number(value)
+
+
 def _log10(value: float) -> float:
     return math.log10(value)

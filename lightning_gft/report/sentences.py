@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lightning_gft.report.measures import Measure, Reference, measure, reference
 from lightning_gft.report.runs import Run
-from lightning_gft.report.scales import number
+from lightning_gft.report.scales import figure
 from lightning_gft.report.text import isolated
 
 _LESS, _MORE = 0.8, 1.25
@@ -62,6 +62,10 @@ def _diversity(run: Run, against: Reference, draws: Sequence[int]) -> list[str]:
         how = "less varied" if ratio < _LESS else "more varied" if ratio > _MORE else "about as varied"
         said.append(f"its samples are {how} (entropy {_from(entropy, before, against)})")
     for k in draws:
+        right, was = measure(run, f"mean@{k}"), measure(against.run, f"mean@{k}", "", against.place)
+        if right and was:
+            often = "as often" if right.same(was) else "more often" if right.value > was.value else "less often"
+            said.append(f"a sample is right {often} (mean@{k} {_from(right, was, against)})")
         solved, other = measure(run, f"pass@{k}"), measure(against.run, f"pass@{k}", "", against.place)
         if solved and other:
             much = "as many" if solved.same(other) else "more" if solved.value > other.value else "fewer"
@@ -98,8 +102,8 @@ def _pair(now: Measure, then: Measure, against: Reference) -> str:
 
 def _from(now: Measure, then: Measure, against: Reference) -> str:
     if against.is_start:
-        return f"{number(then.value)} → {number(now.value)}"
-    return f"{number(now.value)} against {number(then.value)}"
+        return f"{figure(then.value)} → {figure(now.value)}"
+    return f"{figure(now.value)} against {figure(then.value)}"
 
 
 def _percent(share: Measure) -> str:

@@ -9,7 +9,7 @@ from lightning_gft.report.figures import most_draws
 from lightning_gft.report.markup import run_heads, table
 from lightning_gft.report.measures import Measure, Reference, measure, reference
 from lightning_gft.report.runs import Run
-from lightning_gft.report.scales import number
+from lightning_gft.report.scales import figure
 from lightning_gft.report.sentences import sentence
 from lightning_gft.report.text import escape
 
@@ -40,7 +40,7 @@ def verdict_section(runs: Sequence[Run]) -> str:
     if not any(measure(run, "greedy_accuracy") for run in runs):
         return '<p class="note">No run has finished a validation yet, so there is nothing to say of its accuracy.</p>'
     draws = most_draws(runs)
-    told = [f'<li class="s{number}">{sentence(run, runs, draws)}</li>' for number, run in enumerate(runs)]
+    told = [f'<li class="s{place}">{sentence(run, runs, draws)}</li>' for place, run in enumerate(runs)]
     rows = [row for row in _rows(runs, draws) if any(measure(run, row.figure, row.dataset) for run in runs)]
     compared = [_compared(run, runs) for run in runs]
     heads = [f"{head}{_against(of)}" for head, of in zip(run_heads(runs), compared, strict=True)]
@@ -85,14 +85,14 @@ def _cell(run: Run, row: _Row, other: Reference | None) -> str:
     now = measure(run, row.figure, row.dataset)
     if now is None:
         return "&ndash;"
-    error = "" if now.error is None else f' <small class="error">± {number(now.error)}</small>'
+    error = "" if now.error is None else f' <small class="error">± {figure(now.error)}</small>'
     then = measure(other.run, row.figure, row.dataset, other.place) if other else None
-    return f"{number(now.value)}{error}{'' if then is None else _difference(now, then, row.good)}"
+    return f"{figure(now.value)}{error}{'' if then is None else _difference(now, then, row.good)}"
 
 
 def _difference(now: Measure, then: Measure, good: int) -> str:
     change = now.value - then.value
     kind = "same" if not good or now.same(then) else "better" if change * good > 0 else "worse"
     mark = {"better": "▲ ", "worse": "▼ "}.get(kind, "") if good > 0 else ""
-    text = f"{'+' if change >= 0 else '−'}{number(abs(change))}"  # noqa: RUF001 (a minus sign, as wide as a plus)
+    text = f"{'+' if change >= 0 else '−'}{figure(abs(change))}"  # noqa: RUF001 (a minus sign, as wide as a plus)
     return f'<small class="{kind}">{mark}{text}</small>'
