@@ -24,6 +24,8 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from transformers import PreTrainedModel
 from typing_extensions import override
 
+from lightning_gft.phases import phase
+
 
 class Sharding(ABC):
     """How the weights of a policy are distributed over the ranks that train it.
@@ -181,6 +183,7 @@ class FullySharded(Sharding):
                 self._root._gather(self._units[model])
 
 
+@phase("collective")
 def _gather(policy: nn.Module, units: list[FSDPModule]) -> None:
     for unit in units:
         unit.set_reshard_after_forward(False, recurse=False)

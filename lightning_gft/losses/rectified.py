@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from lightning_gft.checks import check_choice
 from lightning_gft.errors import GFTValueError
 from lightning_gft.functional import Reduction
 from lightning_gft.losses.base import GroupLoss
@@ -29,8 +30,7 @@ class RectifiedLoss(GroupLoss):
         max_completion_length: int | None = None,
     ) -> None:
         super().__init__(reduction, max_completion_length)
-        if rectify not in get_args(Chosen):
-            raise GFTValueError(f"`rectify`: expected one of {', '.join(get_args(Chosen))}, got {rectify!r}; use one")
+        check_choice("rectify", rectify, get_args(Chosen))
         if rectify == "all" and otherwise is not None:
             raise GFTValueError(
                 f"`otherwise`: expected null with rectify='all', got {type(otherwise).__name__}; let `rectify` choose "

@@ -1,5 +1,6 @@
 """What a training step does beside sampling and scoring: updates, figures, guards, and the life of parts."""
 
+from lightning_gft.training.clock import RunClock
 from lightning_gft.training.guards import UpdateGuard
 from lightning_gft.training.life import PartsLife, parts_of
 from lightning_gft.training.look_ahead import prepare_ahead
@@ -13,6 +14,7 @@ from lightning_gft.training.updates import Updates
 __all__ = [
     "PartsLife",
     "Rows",
+    "RunClock",
     "StageParts",
     "Stages",
     "StepPlan",

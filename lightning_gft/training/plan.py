@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lightning_gft.lm.micro_batch import MicroBatch
 from lightning_gft.losses import GroupLoss, check_known
+from lightning_gft.phases import phase
 from lightning_gft.policy import Policy
 from lightning_gft.types import OLD, GroupBatch, LossOutput, TokenBatch
 
@@ -67,6 +68,7 @@ class StepPlan:
         )
 
 
+@phase("update")
 def plan_step(
     groups: GroupBatch, loss: GroupLoss, policy: Policy, max_tokens: int, reduce: ReduceFn, world_size: int
 ) -> StepPlan:

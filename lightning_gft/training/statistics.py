@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from lightning_gft.losses import GroupLoss
 from lightning_gft.metrics import GroupStatistics, TokenStatistics
+from lightning_gft.phases import phase
 from lightning_gft.types import GroupBatch, LossOutput, TokenBatch
 
 
@@ -83,8 +85,10 @@ class TrainingStatistics(nn.Module):
         """
         self.num_tokens += num_tokens
         figures: dict[str, Tensor | float] = {}
-        for metric in (self.groups, self.tokens):
-            figures |= metric.compute()
-            metric.reset()
+        several = torch.distributed.is_available() and torch.distributed.is_initialized()
+        with phase("collective") if several else nullcontext():  # metrics wait for those of all ranks
+            for metric in (self.groups, self.tokens):
+                figures |= metric.compute()
+                metric.reset()
         counts = {"num_tokens": self.num_tokens.float(), "tokens_per_second": num_tokens / seconds}
         return {**figures, **counts, **update._asdict()}

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lightning_gft.checks import check_number
 from lightning_gft.losses import GroupLoss
 from lightning_gft.optimization.movement import MovementProbe
+from lightning_gft.phases import phase
 from lightning_gft.policy import Policy
 from lightning_gft.seeds import combine_seeds, seeded
 from lightning_gft.training.guards import UpdateGuard
@@ -58,6 +59,7 @@ class Updates:
         """Judge what was watched: a run may end within its warm-up."""
         self._movement.conclude()
 
+    @phase("update")
     def run(
         self, plan: StepPlan, loss: GroupLoss, policy: Policy, count: CountFn, batch_idx: int
     ) -> tuple[UpdateFigures, TrainedTokens]:
@@ -108,6 +110,7 @@ class Updates:
             loss.step()
         return output, tokens
 
+    @phase("collective")
     def reduce(self, value: Tensor, op: str) -> Tensor:
         """Return a value reduced over ranks."""
         reduced = self.module.trainer.strategy.reduce(value.clone(), reduce_op=op)

@@ -228,7 +228,7 @@ def test_the_state_of_both_rectifiers_is_saved(tmp_path: Any):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"rectify": "teacher"}, "`rectify`: expected one of all, positive, negative, demonstrations, .*got 'teacher'"),
+        ({"rectify": "teacher"}, "`rectify`: expected all, positive, negative, demonstrations.*got 'teacher'"),
         ({"otherwise": IdentityRectifier()}, "`otherwise`: expected null with rectify='all', got IdentityRectifier; "),
     ],
 )

@@ -152,7 +152,7 @@ def test_the_loss_within_adapts_begins_ends_and_is_asked_about_sources():
     [
         ({"beta": -0.1}, "`beta` of KLPenalty: expected a number of at least 0, got -0.1"),
         ({"beta": float("inf")}, "`beta` of KLPenalty: expected a number of at least 0, got inf"),
-        ({"direction": "k3"}, "`direction`: expected forward or reverse, got 'k3'; use one"),
+        ({"direction": "k3"}, "`direction`: expected forward or reverse, got 'k3'; choose one"),
     ],
 )
 def test_bad_settings_are_one_line(settings: dict[str, Any], message: str):
