@@ -33,6 +33,13 @@ class Rows:
         self.steps = steps
         self.stage: tuple[int, str] | None = None
 
+    @property
+    def due(self) -> bool:
+        """Whether the figures of the training step in hand go to the loggers."""
+        trainer = self.module.trainer
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # 0 for never, as in a barebones run
+        return every > 0 and (trainer.fit_loop.total_batch_idx + 1) % every == 0
+
     def write(self, row: Mapping[str, Tensor | float]) -> None:
         """Write figures of a fit to the loggers now, where Lightning would after callbacks have written checkpoints.
 
@@ -48,13 +55,12 @@ class Rows:
 
     def step(self, figures: Mapping[str, Tensor | float]) -> None:
         """Log a training step."""
-        module, trainer = self.module, self.module.trainer
+        module = self.module
         row = self._with_stage({log_key("train", name): value for name, value in figures.items()})
         if self.stage is not None:
             row["train/stage"] = float(self.stage[0])
         module.log_dict(row, logger=False, batch_size=1)  # for callbacks that monitor them
-        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # 0 for never, as in a barebones run
-        if every and (trainer.fit_loop.total_batch_idx + 1) % every == 0:
+        if self.due:
             self.write(row)
         for shown, name in _PROGRESS_BAR.items():
             module.log(shown, figures[name], prog_bar=True, logger=False, batch_size=1)
