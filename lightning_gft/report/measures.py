@@ -61,7 +61,7 @@ def measure(run: Run, figure: str, dataset: str = "", place: int = -1) -> Measur
 
 def errors(run: Run, figure: str, dataset: str = "") -> dict[int, float]:
     """Return the standard errors of a figure by step."""
-    return dict(run.series(key(f"stderr/{figure}", dataset)))
+    return dict(run.series(key(f"{figure}_stderr", dataset)))
 
 
 def key(figure: str, dataset: str = "") -> str:
