@@ -90,11 +90,7 @@ class Evaluation:
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
-        if sampling.greedy and self.num_samples > 1:
-            raise GFTValueError(
-                f"`num_samples` of {of}: expected 1 with temperature=0, got {self.num_samples}; greedy decoding gives "
-                "the same response each time, so set num_samples: 1 or a temperature above 0"
-            )
+        sampling.check_several("num_samples", self.num_samples, of=of)
 
 
 @dataclass

@@ -14,6 +14,7 @@ import lightning_gft
 from lightning_gft import (
     AdaptiveCoefficientRectifier,
     ChosenSource,
+    CISPOLoss,
     CodeExecutionReward,
     DemonstrationTeacher,
     EndpointSource,
@@ -54,7 +55,7 @@ STANDS_FOR = {"source": "(?:expert|teacher|self)", "sign": "(?:positive|negative
 LOSSES: dict[str, GroupLoss] = {
     "LUFFYLoss": LUFFYLoss(max_completion_length=64),
     "KLPenalty": KLPenalty(SFTLoss()),
-    "MixedLoss": MixedLoss(SFTLoss(), SFTLoss()),
+    "MixedLoss": MixedLoss(CISPOLoss(), CISPOLoss()),
     "with two rectifiers": GFTLoss(AdaptiveCoefficientRectifier(), rectify="negative"),
 }
 """Those that are not made without arguments, and one that reports more with some."""

@@ -16,12 +16,12 @@ UNTRACKED = {"runs", "build"}
 ORDER = [
     {"errors", "lazy"},
     {"answers"},
-    {"checks", "extras", "hub", "seeds", "parts", "sandbox", "waiting"},
+    {"checks", "extras", "hub", "markers", "seeds", "parts", "phases", "sandbox", "waiting"},
     {"annealing"},
     {"sampling"},
     {"types"},
-    {"functional", "optimization", "schedules", "chat", "stored"},
-    {"metrics", "data", "checkpoint"},
+    {"functional", "optimization", "schedules", "chat", "stored", "record"},
+    {"metrics", "data", "checkpoint", "samples"},
     {"lm", "rewards", "rectifiers", "distributed"},
     {"rollout", "advantages"},
     {"policy"},
@@ -34,14 +34,14 @@ ORDER = [
     {"inspection", "rescoring"},
     {"module"},
     {"export"},
-    {"callbacks"},
+    {"callbacks", "report"},
     {"cli"},
     {"__main__"},
 ]
 LAYER = {part: number for number, parts in enumerate(ORDER) for part in parts}
 APART: dict[str, set[str]] = {
-    "data": {"errors", "types", "checks", "functional", "hub", "chat", "stored"},
-    "report": {"errors"},
+    "data": {"errors", "types", "checks", "functional", "hub", "phases", "chat", "markers", "stored"},
+    "report": {"errors", "record", "samples"},
 }
 """Parts that import less than the order would allow."""
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_gft.checks import check_kind, check_number
+from lightning_gft.parts import CompositePart, Part
 from lightning_gft.rewards.base import ResponseFact, Reward
 from lightning_gft.rewards.failures import Failed, RewardError
 from lightning_gft.rewards.function import as_rewards
@@ -21,7 +22,7 @@ from lightning_gft.rewards.text import shown
 _Batch = Mapping[str, Sequence[Any]]
 
 
-class TimeLimitedReward(Reward):
+class TimeLimitedReward(CompositePart, Reward):
     """Any reward, with a limit on the time of a call.
 
     The reward runs in a process of its own, from its ``setup`` to its ``close``. Where a call takes longer than the
@@ -107,8 +108,12 @@ class TimeLimitedReward(Reward):
             self._counts["seconds"] += time.monotonic() - start
 
     @override
+    def within(self) -> tuple[Part, ...]:
+        return (self._failures,)  # the reward itself is in its process
+
+    @override
     def setup(self) -> None:
-        self._failures.begin()
+        super().setup()
         self._begin()
 
     @override
@@ -121,13 +126,13 @@ class TimeLimitedReward(Reward):
 
     @override
     def compute(self) -> dict[str, Tensor | float]:
-        within = self._ask("compute") if self._pool.is_running else {}
-        return {**within, **self._counts, **self._failures.compute()}
+        figures = self._ask("compute") if self._pool.is_running else {}
+        return {**figures, **self._counts, **super().compute()}
 
     @override
     def reset(self) -> None:
+        super().reset()
         self._counts = {"calls": 0, "seconds": 0.0}
-        self._failures.reset()
         if self._pool.is_running:
             self._ask("reset")
 

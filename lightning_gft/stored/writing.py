@@ -8,9 +8,13 @@ import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lightning_gft.stored.schema import StoredGroup, StoredInfo
 from lightning_gft.stored.tables import to_table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _NAME = re.compile(r"groups-(\d{6,})-(\d{3,})\.parquet")
 _NAMED = re.compile(r"groups-\d{6,}-\d{3,}\.(parquet|damaged-)")
@@ -59,10 +63,22 @@ def write_groups(path: Path, groups: Sequence[StoredGroup], info: StoredInfo) ->
         groups: At least one.
         info: See :func:`write_shard`.
     """
+    write_table(path, to_table(groups, info, path.name))
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a table as the Parquet file of a path, under another name until it is whole and on the disk.
+
+    Args:
+        path: Its folder is made if it does not exist.
+        table: All of the file.
+
+    Raises:
+        OSError: If the disk does not take it; then nothing is left behind.
+    """
     from pyarrow import parquet  # seldom needed, where all callbacks are imported
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = to_table(groups, info, path.name)
     unfinished = path.with_name(f".{path.name}-{socket.gethostname()}-{os.getpid()}")
     try:
         with unfinished.open("wb") as file:

@@ -8,11 +8,12 @@ from tests.reference.linear_head import full_logits, full_logits_loss
 from tests.reference.losses import finite_differences, gft_gradient, gft_loss, token_weights
 from tests.reference.majority import maj_at_k_by_precedence
 from tests.reference.pass_at_k import pass_at_k_by_counting, pass_at_k_by_enumeration
-from tests.reference.rectifier import rectifier_statistics
+from tests.reference.rectifier import exact_quantile, rectifier_statistics, weight_statistics
 
 __all__ = [
     "continuous",
     "entropy",
+    "exact_quantile",
     "finite_differences",
     "full_logits",
     "full_logits_loss",
@@ -31,4 +32,5 @@ __all__ = [
     "rectifier_statistics",
     "self_baseline",
     "token_weights",
+    "weight_statistics",
 ]

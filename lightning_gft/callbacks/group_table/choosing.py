@@ -1,0 +1,67 @@
+"""Which groups of a batch are looked at, and which of their responses."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from typing import Literal, NamedTuple
+
+from lightning_gft.checks import check_count
+from lightning_gft.types import GroupBatch, Source
+
+Responses = int | Literal["best_and_worst", "all"]
+"""How many responses of a group are looked at: the best, the worst, the second best, and so on in turns."""
+
+_BEST_AND_WORST = 2
+
+
+class Choice(NamedTuple):
+    """How much of a batch is looked at.
+
+    Args:
+        num_groups: The first groups of the batch: a fair sample, as nothing of what became of them counts.
+        responses: Responses of a group; ``None`` for all.
+    """
+
+    num_groups: int
+    responses: int | None
+
+    @classmethod
+    def of(cls, num_groups: int, responses: Responses) -> Choice:
+        """Return what the options of a callback mean.
+
+        Raises:
+            ValueError: If a number is below 1.
+            TypeError: If one is no whole number, or the responses are another text.
+        """
+        count = _BEST_AND_WORST if responses == "best_and_worst" else None if responses == "all" else responses
+        if count is not None:
+            count = check_count("responses", count, otherwise="best_and_worst or all", of="GroupTable")
+        return cls(check_count("num_groups", num_groups, of="GroupTable"), count)
+
+    def rows(self, groups: GroupBatch, trained: Set[int] = frozenset()) -> list[list[int]]:
+        """Return the rows of each chosen group, in their order in the batch.
+
+        Args:
+            groups: On any device.
+            trained: Rows of the responses that a loss has trained on, which come first among equals.
+        """
+        of_group: dict[int, list[int]] = {}
+        for row, group in enumerate(groups.group_index.tolist()):
+            of_group.setdefault(group, []).append(row)
+        rewards, sources = groups.rewards.tolist(), groups.source.tolist()
+        return [
+            self._responses(rows, {row: (rewards[row], row in trained, sources[row] == Source.SELF) for row in rows})
+            for rows in [*of_group.values()][: self.num_groups]
+        ]
+
+    def _responses(self, rows: list[int], worth: dict[int, tuple[float, bool, bool]]) -> list[int]:
+        """Return some of a group's rows; among equal rewards those that were trained on, then the policy's own."""
+        if self.responses is None or self.responses >= len(rows):
+            return rows
+        left, chosen = list(rows), set()
+        for number in range(self.responses):
+            best = number % 2 == 0
+            row = max(left, key=lambda row: (worth[row][0] if best else -worth[row][0], *worth[row][1:], -row))
+            chosen.add(row)
+            left.remove(row)
+        return [row for row in rows if row in chosen]

@@ -1,0 +1,111 @@
+"""Groups as tables of the trainer's loggers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from lightning.pytorch.loggers import Logger, MLFlowLogger
+
+from lightning_gft.callbacks.group_table.texts import markdown, visible
+from lightning_gft.samples import SampledGroup, SampledResponse
+
+_LONG = 4000
+"""Characters of a prompt or a response that are logged."""
+
+
+class LoggedTable(NamedTuple):
+    """Groups as a logger takes them.
+
+    Args:
+        key: Name of the table, ``samples/train`` or ``samples/val``.
+        columns: Their names.
+        rows: A value for each, of responses of all groups.
+        step: Optimizer steps taken.
+    """
+
+    key: str
+    columns: list[str]
+    rows: list[list[Any]]
+    step: int
+
+    def escaped(self) -> list[list[Any]]:
+        """Return the rows for a viewer that takes texts for Markdown."""
+        return [[markdown(value) if isinstance(value, str) else value for value in row] for row in self.rows]
+
+
+def log_groups(loggers: Sequence[Logger], groups: Sequence[SampledGroup]) -> None:
+    """Hand groups to each logger that takes tables or texts; others get nothing.
+
+    Args:
+        loggers: The trainer's, on rank 0.
+        groups: At least one; all of one step and of one kind.
+    """
+    table = _table(groups)
+    for logger in loggers:
+        if (log := _way(logger)) is not None:
+            log(logger, table)
+
+
+def _table(groups: Sequence[SampledGroup]) -> LoggedTable:
+    first = groups[0]
+    names = [visible(name) for name in first.weights]
+    columns = ["step", "dataset", "group", "prompt", "source", "completion", "finish_reason", "reward"]
+    columns += [*(f"rewards/{name}" for name in names), "advantage", "rectified"]
+    rows = [_row(group, response) for group in groups for response in group.responses]
+    return LoggedTable(f"samples/{first.kind}", columns, rows, first.step)
+
+
+def _row(group: SampledGroup, response: SampledResponse) -> list[Any]:
+    return [
+        *(group.step, group.dataset, group.group, visible(group.prompt, _LONG)),
+        "greedy" if response.greedy else response.source,
+        *(visible(response.completion, _LONG), response.finish_reason, response.reward, *response.rewards.values()),
+        response.advantage,
+        None if response.trained is None else response.trained.rectified_fraction,
+    ]
+
+
+def _way(logger: Any) -> Callable[[Any, LoggedTable], None] | None:
+    """Return how a logger takes a table; ``None`` if it does not.
+
+    Only methods are asked for, but of MLflow's client, whose ``log_table`` takes something else than Comet's.
+    """
+    if hasattr(logger, "log_table"):
+        return _by_log_table
+    if isinstance(logger, MLFlowLogger):
+        return _to_mlflow
+    experiment = getattr(logger, "experiment", None)
+    if hasattr(experiment, "add_text"):
+        return _to_tensorboard
+    if type(experiment).__module__.partition(".")[0] == "trackio" or getattr(experiment, "__name__", "") == "trackio":
+        return _to_trackio
+    return None
+
+
+def _by_log_table(logger: Any, table: LoggedTable) -> None:
+    """As in :class:`~lightning.pytorch.loggers.WandbLogger`."""
+    logger.log_table(key=table.key, columns=table.columns, data=table.rows, step=table.step)
+
+
+def _to_mlflow(logger: Any, table: LoggedTable) -> None:
+    # MLflow reads a file whole to add to it, so each step has its own.
+    name = f"{table.key}-{table.step:06d}.json"
+    data = {column: [row[number] for row in table.rows] for number, column in enumerate(table.columns)}
+    logger.experiment.log_table(logger.run_id, data, name)
+
+
+def _to_tensorboard(logger: Any, table: LoggedTable) -> None:
+    lines = [map(markdown, table.columns), ["---"] * len(table.columns), *table.escaped()]
+    text = "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
+    logger.experiment.add_text(table.key, text, table.step)
+
+
+def _to_trackio(logger: Any, table: LoggedTable) -> None:
+    from trackio import Table  # whose run the logger has
+
+    logger.experiment.log({table.key: Table(columns=table.columns, data=table.escaped())}, step=table.step)
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

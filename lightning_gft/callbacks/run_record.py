@@ -1,0 +1,146 @@
+"""What was run, and what became of its weights, as files beside the logs."""
+
+from __future__ import annotations
+
+import json
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+from typing_extensions import override
+
+from lightning_gft import record
+from lightning_gft.data import PromptDataModule
+from lightning_gft.errors import GFTValueError
+from lightning_gft.metrics.histogram import sparse
+from lightning_gft.module import GFTLitModule
+from lightning_gft.types import Source
+
+_LIBRARIES = {"lightning_gft": "lightning-gft", **{name: name for name in ("torch", "transformers", "lightning")}}
+
+
+class RunRecord(Callback):
+    """Writes what was run to ``run.json`` beside the logs, and at each logged step a row to ``weights.jsonl``.
+
+    :mod:`lightning_gft.record` says what is in them; ``lightning-gft report`` reads them. Nothing of the environment is
+    among it but versions and the kind of device. On by default in the command line.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> trainer = Trainer(callbacks=[RunRecord()], accelerator="cpu", logger=False)
+    """
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, GFTLitModule)  # noqa: S101 (this package's callbacks serve its module)
+        self._folder = record_folder(trainer)
+        if self._folder is not None and trainer.is_global_zero:
+            description = describe_run(trainer, pl_module)
+            description["starts"] = self._starts(trainer.global_step, description["started"])
+            record.write_whole(self._folder / record.RUN, json.dumps(description, indent=2) + "\n")
+            record.drop_rows_after(self._folder / record.WEIGHTS, trainer.global_step)
+
+    @override
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, GFTLitModule)  # noqa: S101
+        if self._folder is not None and trainer.is_global_zero and pl_module.rows.due:
+            histograms = pl_module.statistics.coefficients.histograms.cpu()
+            row = {"step": pl_module.run.steps(), **_weights(histograms)}
+            record.append_row(self._folder / record.WEIGHTS, row)
+
+    def _starts(self, step: int, started: str) -> list[dict[str, Any]]:
+        """Return the starts of a fit; one that begins at step 0 has no earlier ones, whatever was run here before."""
+        assert self._folder is not None  # noqa: S101 (asked where there is one)
+        path = self._folder / record.RUN
+        earlier = _read(path)["starts"] if path.exists() else []
+        return [*(earlier if step else []), {"started": started, "step": step}]
+
+
+def record_folder(trainer: Trainer) -> Path | None:
+    """Return the folder that the record of a run belongs to; ``None`` where it has none. All ranks ask together.
+
+    It is that of the logs; a run that is not logged, or not on this machine, leaves no record.
+
+    Args:
+        trainer: Has the loggers.
+    """
+    if not trainer.loggers or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        return None
+    log_dir, logger = trainer.log_dir, trainer.loggers[0]
+    if log_dir is None or "://" in log_dir:
+        rank_zero_warn(f"The run leaves no record: it is not logged to a folder of this machine ({log_dir})")
+        return None
+    if isinstance(logger, CSVLogger | TensorBoardLogger):
+        return Path(log_dir)
+    return Path(log_dir) / trainer.strategy.broadcast(f"{logger.name}/{logger.version}")  # where checkpoints are, too
+
+
+def describe_run(trainer: Trainer, module: GFTLitModule) -> dict[str, Any]:
+    """Return what ``run.json`` says of a run that starts now.
+
+    Args:
+        trainer: About to train.
+        module: With its policy.
+    """
+    model = module.policy.model
+    return {
+        "version": record.VERSION,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {
+            **{name: version(distribution) for name, distribution in _LIBRARIES.items()},
+            "python": platform.python_version(),
+        },
+        "device": _device(trainer),
+        "world_size": trainer.world_size,
+        "precision": str(trainer.precision),
+        "parameters": model.num_parameters(),
+        "trainable": model.num_parameters(only_trainable=True),
+        "model": type(module.policy_loader).__name__,
+        "data": _data(trainer),
+    }
+
+
+def _weights(histograms: Tensor) -> dict[str, dict[str, dict[str, int]]]:
+    """Return weights before and after by source, where it gave any; all ranks have the same, ``[sources, 2, bins]``."""
+    of_sources = {source.name.lower(): histograms[source] for source in Source if bool(histograms[source].any())}
+    return {
+        when: {name: sparse(of_source[number]) for name, of_source in of_sources.items()}
+        for number, when in enumerate(("before", "after"))
+    }
+
+
+def _device(trainer: Trainer) -> dict[str, Any]:
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {"kind": device.type, "name": name, "count": trainer.num_devices * trainer.num_nodes}
+
+
+def _data(trainer: Trainer) -> dict[str, Any]:
+    """Return how many prompts there are; those of other datamodules are not known."""
+    data = getattr(trainer, "datamodule", None)
+    if not isinstance(data, PromptDataModule):
+        return {"train": None, "val": {}}
+    numbers = {split: {name: len(rows) for name, rows in datasets.items()} for split, datasets in data.examples.items()}
+    return {"train": sum(numbers.get("train", {}).values()) or None, "val": numbers.get("val", {})}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        written = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        written = None
+    if not isinstance(written, dict) or not isinstance(written.get("starts"), list):
+        raise GFTValueError(f"`{path}`: expected what an earlier run has left, got another file; move it elsewhere")
+    return written
