@@ -31,6 +31,7 @@ SIGNATURES = {
 }
 CONSTRUCTORS = {
     "AdaptiveCoefficientRectifier": "rectified_fraction=0.2, momentum=0.9, initial_threshold=0.7, **kwargs",
+    "Advice": "stop=False, off=None",
     "AnchoredSFTLoss": "beta=0.05, floor=0.0, reduction='token-mean'",
     "Annealing": "start, end, num_steps, shape='cosine'",
     "ArithmeticDataModule": "num_train=512, num_val=128, num_second_skill=64, num_hard=0, num_operands=3, "

@@ -23,12 +23,16 @@ class Line:
         style: Number of its colour and dash pattern.
         points: By step.
         margins: By step half the width of an interval around the point.
+        faint: Whether it stands behind the others.
+        level: Whether its only value holds for every step, as that of a run that was not trained.
     """
 
     label: str
     style: int
-    points: Sequence[tuple[float, float]]
-    margins: Mapping[float, float] = field(default_factory=dict)
+    points: Sequence[tuple[int, float]]
+    margins: Mapping[int, float] = field(default_factory=dict)
+    faint: bool = False
+    level: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,14 +44,32 @@ class Track:
     points: Sequence[tuple[float, float, float]]
 
 
-def line_chart(title: str, lines: Sequence[Line], *, about: str = "", x: str = "step", log: bool = False) -> str:
-    """Return a chart of those lines that have points; nothing where none has."""
+def line_chart(
+    title: str,
+    lines: Sequence[Line],
+    *,
+    about: str = "",
+    x: str = "step",
+    log: bool = False,
+    doubling: bool = False,
+) -> str:
+    """Return a chart of those lines that have points; nothing where none has.
+
+    Args:
+        title: What it shows.
+        lines: Those to draw.
+        about: What the figure is.
+        x: What lies on the x axis.
+        log: Whether the y axis is logarithmic.
+        doubling: Whether the x axis is, with a tick at each point.
+    """
     lines = [line for line in lines if any(can_draw(value, log) for _, value in line.points)]
     if not lines:
         return ""
     steps = sorted({step for line in lines for step, _ in line.points})
     ends = [value + sign * margin for line in lines for value, margin, sign in _ends(line)]
-    across, up = plane(steps, ends, [line.label for line in lines], log_y=log)
+    begins = [0.0] if not doubling and 0 < 2 * steps[0] <= steps[-1] else []
+    across, up = plane([*begins, *steps], ends, [line.label for line in lines], log_x=doubling, log_y=log)
     frame = Frame(across, up, x)
     width = (steps[-1] - steps[0]) / MOST if max(len(line.points) for line in lines) > MOST else 0
     drawn = "".join(_curve(line, frame, width, log) for line in lines)
@@ -56,7 +78,7 @@ def line_chart(title: str, lines: Sequence[Line], *, about: str = "", x: str = "
     rows = [[int(step), *(of.get(step) for of in whole.values())] for step in steps]
     return chart(
         title,
-        frame.axes() + drawn + frame.labels(last),
+        frame.axes(steps if doubling else None) + drawn + frame.labels(last),
         about=about,
         description=" ".join(_described(line, x) for line in lines),
         numbers=numbers_table([x, *whole], rows),
@@ -84,7 +106,7 @@ def track_chart(title: str, tracks: Sequence[Track], *, about: str, x: str, y: s
     )
 
 
-def _drawable(line: Line, log: bool) -> list[tuple[float, float]]:
+def _drawable(line: Line, log: bool) -> list[tuple[int, float]]:
     return [point for point in line.points if can_draw(point[1], log)]
 
 
@@ -93,6 +115,10 @@ def _ends(line: Line) -> list[tuple[float, float, int]]:
 
 
 def _curve(line: Line, frame: Frame, width: float, log: bool) -> str:
+    if line.level:
+        height = frame.y(_drawable(line, log)[-1][1])
+        line_across = f"M{frame.x.start:.1f} {height:.1f}H{frame.x.end:.1f}"
+        return f'<g class="s{line.style % STYLES} level"><path class="line" d="{line_across}"/></g>'
     pieces = [list(stretches(piece, width)) for piece in unbroken(line.points, log)]
     drawn = [f'<path class="line" d="{"".join(_path(piece, frame) for piece in pieces)}"/>']
     if width:
@@ -104,7 +130,7 @@ def _curve(line: Line, frame: Frame, width: float, log: bool) -> str:
         margin = f" ± {number(line.margins[step])}" if step in line.margins else ""
         about = escape(f"{line.label}, {frame.x_title} {number(step)}: {number(value)}{margin}")
         drawn.append(_mark(frame.x(step), frame.y(value), about))
-    return f'<g class="s{line.style % STYLES}">{"".join(drawn)}</g>'
+    return f'<g class="s{line.style % STYLES}{" faint" if line.faint else ""}">{"".join(drawn)}</g>'
 
 
 def _path(piece: Sequence[Stretch], frame: Frame) -> str:
@@ -113,7 +139,7 @@ def _path(piece: Sequence[Stretch], frame: Frame) -> str:
     return "M" + "L".join(f"{frame.x(of.x):.1f} {frame.y(of.mean):.1f}" for of in piece)
 
 
-def _interval(line: Line, piece: Sequence[tuple[float, float]]) -> list[tuple[float, float, float]]:
+def _interval(line: Line, piece: Sequence[tuple[int, float]]) -> list[tuple[float, float, float]]:
     return [(x, y - line.margins.get(x, 0.0), y + line.margins.get(x, 0.0)) for x, y in piece]
 
 
