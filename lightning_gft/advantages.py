@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_gft.checks import check_number
+from lightning_gft.checks import check_choice, check_number
 from lightning_gft.errors import GFTValueError
 from lightning_gft.functional import (
     check_rewards,
@@ -100,8 +100,9 @@ class GroupNormalizedAdvantage(AdvantageEstimator):
         over: Literal["group", "own"] = "group",
     ) -> None:
         self.eps = check_number("eps", eps, least=0, of=type(self).__name__)
-        self.scale: AdvantageScale = _one_of("scale", scale, *get_args(AdvantageScale))
-        self.over = _one_of("over", over, "group", "own")
+        check_choice("scale", scale, get_args(AdvantageScale), of=type(self).__name__)
+        check_choice("over", over, ("group", "own"), of=type(self).__name__)
+        self.scale, self.over = scale, over
 
     @override
     def __call__(self, groups: GroupBatch) -> Tensor:
@@ -189,12 +190,6 @@ class RewardAdvantage(AdvantageEstimator):
     @override
     def check_group(self, num_responses: int, num_own: int) -> None:
         pass  # nothing is compared
-
-
-def _one_of(field: str, value: Any, *values: str) -> Any:
-    if value not in values:
-        raise GFTValueError(f"`{field}`: expected {' or '.join(values)}, got {value!r}; use one")
-    return value
 
 
 def _check_own_samples(estimator: AdvantageEstimator, num_own: int) -> None:

@@ -6,8 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from lightning_gft.checks import check_count, check_number
-from lightning_gft.errors import GFTValueError
+from lightning_gft.checks import check_choice, check_count, check_number
 
 Shape = Literal["linear", "cosine"]
 
@@ -41,10 +40,7 @@ class Annealing:
         check_number("start", self.start, of="Annealing")
         check_number("end", self.end, of="Annealing")
         check_count("num_steps", self.num_steps, of="Annealing")
-        if self.shape not in get_args(Shape):
-            raise GFTValueError(
-                f"`shape` of Annealing: expected {' or '.join(get_args(Shape))}, got {self.shape!r}; use one"
-            )
+        check_choice("shape", self.shape, get_args(Shape), of="Annealing")
 
     def at(self, step: int) -> float:
         """Return the value of the update that follows ``step`` optimizer steps."""

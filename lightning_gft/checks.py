@@ -13,12 +13,9 @@ from typing import Any, cast
 
 from lightning_gft.errors import GFTTypeError, GFTValueError
 
-_MOST_SHOWN = 60
-"""Characters of a wrong value that an error shows."""
+_MOST_SHOWN = 60  # characters of a wrong value
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_LATEX = "nabla|natural|ne|neg|neq|newline|ngeq|ni|nleq|nmid|noindent|nolimits|nonumber|not|notin|nu|null"
-_WRITTEN_BREAK = re.compile(rf"\\(?!(?:{_LATEX})(?![A-Za-z]))n")
 
 
 def check_number(
@@ -112,6 +109,23 @@ def check_seed(field: str, seed: object, of: str = "") -> int:
     return check_count(field, seed, least=0, most=2**32 - 1, of=of)
 
 
+def check_choice(field: str, value: object, choices: tuple[str, ...], of: str = "") -> None:
+    """Refuse what is none of a few values.
+
+    Raises:
+        ValueError: If it is something else.
+
+    Example:
+        >>> check_choice("prefer", "long", ("shortest", "longest", "median"))
+        Traceback (most recent call last):
+        lightning_gft.errors.GFTValueError: `prefer`: expected shortest, longest or median, got 'long'; choose one
+    """
+    if not isinstance(value, str) or value not in choices:
+        *others, last = choices
+        expected = f"{', '.join(others)} or {last}" if others else last
+        raise GFTValueError(_complaint(field, of, expected, value, "choose one"))
+
+
 def check_kind(field: str, value: object, kind: type, example: str) -> None:
     """Refuse a part of another kind, which would fail somewhere else and later.
 
@@ -123,41 +137,6 @@ def check_kind(field: str, value: object, kind: type, example: str) -> None:
     """
     if not isinstance(value, kind):
         raise GFTTypeError(_complaint(field, "", f"a {kind.__name__}", value, f"give one such as {example}"))
-
-
-def check_marker(field: str, marker: object) -> None:
-    """Refuse a marker that is no text; most often it is a ``#`` that plain YAML took for the start of a comment.
-
-    Raises:
-        ValueError: If the marker is null.
-
-    Example:
-        >>> check_marker("answer_marker", "####")
-    """
-    if marker is None:
-        raise GFTValueError(
-            f'{field} is null: in YAML, quote a value that begins with #, as in {field}: "####"; an empty text means '
-            "no marker"
-        )
-    if isinstance(marker, str):
-        warn_of_written_break(field, marker)
-
-
-def warn_of_written_break(field: str, text: str) -> None:
-    r"""Warn of a backslash and an n, which stand for a line break in double quotes alone.
-
-    The text stays as it is, since the two may be meant; LaTeX's commands are not warned of.
-
-    Example:
-        >>> warn_of_written_break("system_prompt", r"Write $\nu \neq 0$.")
-    """
-    if _WRITTEN_BREAK.search(text):
-        from lightning.pytorch.utilities import rank_zero_warn  # heavy, where pure functions import this
-
-        rank_zero_warn(
-            f"{field}={text!r} holds a backslash and an n, not a line break: for a line break write the text in double "
-            f'quotes in YAML, {field}: "...\\n", and on a command line in both kinds, --...{field}=\'"...\\n"\''
-        )
 
 
 def check_texts(field: str, texts: object, of: str = "") -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,6 +28,7 @@ from lightning_gft.seeds import combine_seeds
 from lightning_gft.training import (
     PartsLife,
     Rows,
+    RunClock,
     Stages,
     TrainingStatistics,
     UpdateGuard,
@@ -119,7 +119,8 @@ class GFTLitModule(LightningModule):
         self.statistics = TrainingStatistics()
         self.updates = Updates(self, self.guard, gradient_clip_val)
         self.run = Run(self, optimizer, lr_scheduler)
-        self.rows = Rows(self, self.run.steps)
+        self.clock = RunClock()
+        self.rows = Rows(self, self.run.steps, self.clock)
         self.life = PartsLife()
         self.stages = Stages(self)
         self.base_seed = 0
@@ -156,7 +157,7 @@ class GFTLitModule(LightningModule):
     @override
     def configure_callbacks(self) -> list[Callback]:
         prepare(self.trainer)  # the one hook before Lightning's own checks, and before callbacks are set up
-        return [self.life]
+        return [self.life, self.clock]
 
     @override
     def setup(self, stage: str) -> None:
@@ -210,16 +211,15 @@ class GFTLitModule(LightningModule):
     def training_step(self, batch: PromptBatch, batch_idx: int) -> dict[str, Any]:
         """Return ``loss``, ``groups`` and ``trained``, the last update's tokens, which callbacks get as ``outputs``."""
         check_kind("a batch of training", batch, PromptBatch, _BATCHES)
-        started = time.perf_counter()
         self.run.restore_loss()
         reduce, parts = self.updates.reduce, self._begin_parts()
         prepare_ahead(self, batch, batch_idx)
         groups = self._sample(self.sampler.sample_for_training, batch, self.current_epoch, batch_idx)
-        self.statistics.count_groups(self.loss, groups, len(batch))
+        self.statistics.count_groups(self.loss, groups, len(batch), self.evaluator.correctness(self.sampler.rewards))
         self.guard.check_groups(groups, self.loss, reduce)
         plan = plan_step(groups, self.loss, self.policy, self.micro_batch_tokens, reduce, self.trainer.world_size)
         update, trained = self.updates.run(plan, self.loss, self.policy, self.statistics.count_pass, batch_idx)
-        figures = self.statistics.collect(reduce(groups.lengths.sum(), "sum"), time.perf_counter() - started, update)
+        figures = self.statistics.collect(reduce(groups.lengths.sum(), "sum"), self.clock.step_seconds(), update)
         self.rows.step(figures | self.life.figures(parts, taken=figures))
         return {"loss": update.loss, "groups": groups, "trained": trained}
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Sequence
+
 from torch import Tensor
+from typing_extensions import override
 
 
 class Part:
@@ -39,3 +43,41 @@ class Part:
 
     def reset(self) -> None:
         """Begin to count anew."""
+
+
+class CompositePart(Part):
+    """A part made of others, which begin, report, count anew and end with it.
+
+    Example:
+        >>> class Verifier(Part):
+        ...     def compute(self):
+        ...         return {"timeouts": 1}
+        >>> class Judge(CompositePart):
+        ...     def within(self):
+        ...         return (Verifier(),)
+        >>> Judge().compute()
+        {'timeouts': 1}
+    """
+
+    @abstractmethod
+    def within(self) -> Sequence[Part]:
+        """Return the parts that this one is made of, with figures of different names."""
+
+    @override
+    def setup(self) -> None:
+        for part in self.within():
+            part.setup()
+
+    @override
+    def close(self) -> None:
+        for part in self.within():
+            part.close()
+
+    @override
+    def compute(self) -> dict[str, Tensor | float]:
+        return {name: figure for part in self.within() for name, figure in part.compute().items()}
+
+    @override
+    def reset(self) -> None:
+        for part in self.within():
+            part.reset()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import InitVar, dataclass
 
 from lightning_gft.checks import check_count, check_number, check_texts
+from lightning_gft.errors import GFTValueError
 
 _MIN_NEW_TOKENS = "it can be no more than max_new_tokens"
 
@@ -68,3 +69,20 @@ class SamplingParams:
     def greedy(self) -> bool:
         """Whether the likeliest token is taken at every position."""
         return self.temperature == 0
+
+    def check_several(self, field: str, count: int, of: str) -> None:
+        """Refuse several responses to a prompt where each would be the same.
+
+        Args:
+            field: Option that says how many there are.
+            count: Its value.
+            of: The part that it belongs to.
+
+        Raises:
+            ValueError: If there are several and decoding is greedy.
+        """
+        if self.greedy and count > 1:
+            raise GFTValueError(
+                f"`{field}` of {of}: expected 1 with temperature=0, got {count}; greedy decoding gives the same "
+                f"response each time, so set {field}=1 or a temperature above 0"
+            )

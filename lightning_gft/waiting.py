@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
-_checks: list[Callable[[], None]] = []
+_check: ContextVar[Callable[[], None]] = ContextVar("check", default=lambda: None)
+"""A thread has its own: what a check raises ends the run only where the run is."""
 
 
 @contextmanager
@@ -15,11 +17,11 @@ def ending_waits(check: Callable[[], None]) -> Iterator[None]:
     Args:
         check: Is called about once a second, in the thread that waits.
     """
-    _checks.append(check)
+    token = _check.set(check)
     try:
         yield
     finally:
-        _checks.remove(check)
+        _check.reset(token)
 
 
 def check_wait() -> None:
@@ -34,5 +36,4 @@ def check_wait() -> None:
         SystemExit: 143
         >>> check_wait()
     """
-    for check in tuple(_checks):
-        check()
+    _check.get()()

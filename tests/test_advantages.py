@@ -96,9 +96,11 @@ def test_a_baseline_of_own_samples_needs_two_of_them(estimator: AdvantageEstimat
 
 
 def test_unknown_choices_are_named():
-    with pytest.raises(ValueError, match="`scale`: expected group or batch or none, got 'std'; use one"):
+    with pytest.raises(
+        ValueError, match="`scale` of GroupNormalizedAdvantage: expected group, batch or none, got 'std'"
+    ):
         GroupNormalizedAdvantage(scale="std")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="`over`: expected group or own, got 'self'; use one"):
+    with pytest.raises(ValueError, match="`over` of GroupNormalizedAdvantage: expected group or own, got 'self'"):
         GroupNormalizedAdvantage(over="self")  # type: ignore[arg-type]
 
 

@@ -26,7 +26,7 @@ from lightning_gft import (
     SelfSource,
     TransformersEngine,
 )
-from lightning_gft.checks import check_count, check_number, check_seed, check_texts
+from lightning_gft.checks import check_choice, check_count, check_number, check_seed, check_texts
 from lightning_gft.functional import gft_loss, group_normalized_advantages, linear_logprob_loss, rectified_coefficients
 
 
@@ -212,3 +212,14 @@ def test_a_threshold_of_another_type_is_named_by_the_functions_too(threshold):
 def test_coefficients_of_another_shape_are_named(returned, words):
     with pytest.raises(ValueError, match=rf"`coefficients`: expected a tensor \[2\], got {words}; return one"):
         linear_logprob_loss(torch.eye(2), torch.eye(2), torch.tensor([0, 1]), lambda logprobs, index: returned)
+
+
+@pytest.mark.parametrize(
+    ("choices", "words"),
+    [(("a",), "expected a, got"), (("a", "b"), "expected a or b, got"), (("a", "b", "c"), "expected a, b or c, got")],
+)
+def test_choices_are_named(choices, words):
+    check_choice("x", "a", choices)
+    for wrong in ("d", "A", None, ["a"], np.array([1, 2])):
+        with pytest.raises(ValueError, match=f"^`x` of Part: {words}"):
+            check_choice("x", wrong, choices, of="Part")

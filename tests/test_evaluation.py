@@ -164,4 +164,4 @@ def test_gates_count_in_the_total_and_not_in_what_is_called_correct():
     drawn = evaluator.step(prompt_batch(policy.tokenizer, PROMPTS, REFERENCES), policy, sampler, 0, 1000)
     assert evaluator.finish()[""]["mean@1"].item() == pytest.approx(2 / 3)
     assert drawn.samples.rewards.tolist() == [0, 1, 0]
-    assert sampler.total.compute() == {"accuracy/held_back": 2}
+    assert sampler.total.compute() == {"accuracy/gated": 2}

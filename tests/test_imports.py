@@ -16,7 +16,7 @@ UNTRACKED = {"runs", "build"}
 ORDER = [
     {"errors", "lazy"},
     {"answers"},
-    {"checks", "extras", "hub", "seeds", "parts", "sandbox", "waiting"},
+    {"checks", "extras", "hub", "markers", "seeds", "parts", "phases", "sandbox", "waiting"},
     {"annealing"},
     {"sampling"},
     {"types"},
@@ -27,20 +27,20 @@ ORDER = [
     {"policy"},
     {"teachers"},
     {"arithmetic", "gym", "sources", "losses"},
-    {"sampler"},
+    {"sampler", "start_samples"},
     {"evaluation"},
     {"training"},
     {"preflight"},
     {"inspection", "rescoring"},
     {"module"},
     {"export"},
-    {"callbacks"},
+    {"callbacks", "report"},
     {"cli"},
     {"__main__"},
 ]
 LAYER = {part: number for number, parts in enumerate(ORDER) for part in parts}
 APART: dict[str, set[str]] = {
-    "data": {"errors", "types", "checks", "functional", "hub", "chat", "stored"},
+    "data": {"errors", "types", "checks", "functional", "hub", "phases", "chat", "markers", "stored"},
     "report": {"errors", "record", "samples"},
 }
 """Parts that import less than the order would allow."""

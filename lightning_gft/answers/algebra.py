@@ -3,21 +3,24 @@ r"""Whether two formulas are equal by algebra, with math-verify. To be called wh
 from __future__ import annotations
 
 import logging
+import math
 import re
-import zlib
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
+from lightning_gft.answers.values import differ_at_a_point, needs_more_than_arithmetic
 from lightning_gft.errors import GFTValueError
 
 _DEEPEST = 15
-_DIGITS = 50
-"""Digits of a value at a point: so many that enough are left where large terms cancel."""
 _LARGE_EXPONENT = re.compile(r"\^ ?\{? ?-?[0-9]{6,}|[0-9]{6,} ?!|![ )}]*!")
 _TOWER = re.compile(r"(?=\^ ?[{(]? ?-?(?P<base>[0-9]+) ?[)}]? ?\^ ?[{(]? ?-?(?P<power>[0-9]+))")
 """A power whose exponent is a power of numbers; a lookahead, because the next one may begin within it."""
 _MOST_DIGITS = 5
+_HIGHEST = 3
+"""Exponents upon exponents: e to the e to the e to the e has more digits than fit into memory."""
+_MOST_TERMS = 20_000
+"""Terms of sums within sums; a single sum mostly has a closed form."""
 _LARGE_BINOMIAL = re.compile(r"\\[dt]?binom ?\{[^{}]*(?:[0-9]{5,}|\^)")
 
 
@@ -29,7 +32,8 @@ def check_size(formula: str) -> None:
     """Refuse a formula that is certainly too large to be worked out.
 
     Raises:
-        TooLargeError: If it is too deep, or has a power, factorial or binomial of too many digits.
+        TooLargeError: If it is too deep, or has a power, factorial or binomial of too many digits, or exponents upon
+            exponents.
 
     Example:
         >>> check_size("9^{9^{9^9}}")
@@ -43,11 +47,29 @@ def check_size(formula: str) -> None:
         deepest = max(deepest, depth)
     if deepest > _DEEPEST:
         raise TooLargeError(f"{expected} brackets {deepest} deep")
+    if (levels := _exponents(formula)) > _HIGHEST:
+        raise TooLargeError(f"{expected} {levels} exponents upon each other")
     if match := _LARGE_EXPONENT.search(formula) or _LARGE_BINOMIAL.search(formula):
         raise TooLargeError(f"{expected} a power of many digits at {match[0]!r}")
     for tower in _TOWER.finditer(formula):
         if len(tower["base"]) * float(tower["power"][:9]) > _MOST_DIGITS and int(tower["base"][:9]) > 1:
             raise TooLargeError(f"{expected} a power of many digits at {formula[tower.start() : tower.end('power')]!r}")
+
+
+def _exponents(formula: str) -> int:
+    """Return how many exponents stand upon each other."""
+    most = 0
+    opened: list[bool] = []  # for each open bracket, whether it is one of an exponent
+    raised = False
+    for character in formula.replace(" ", ""):
+        if character == "^":
+            most = max(most, sum(opened) + 1)
+        if character in "([{":
+            opened.append(raised)
+        elif character in ")]}" and opened:
+            opened.pop()
+        raised = character == "^"
+    return most
 
 
 def begin() -> None:
@@ -70,9 +92,25 @@ def parse_formula(formula: str) -> tuple[Any, ...]:
         ),
     )
     one_line = " ".join(formula.split())
-    return tuple(
+    read = tuple(
         parse(f"${one_line}$", [config], fallback_mode="no_fallback", parsing_timeout=None, raise_on_error=True)
     )
+    if (terms := max(map(_terms, read), default=1)) > _MOST_TERMS:
+        raise TooLargeError(f"expected a formula that can be worked out, got sums within sums of {terms} terms")
+    return read
+
+
+def _terms(formula: Any, outer: int = 1, levels: int = 0) -> int:
+    """Return how many terms sums and products within others have together."""
+    from sympy import Basic, Product, Sum
+
+    if not isinstance(formula, Basic):
+        return 1
+    if isinstance(formula, Sum | Product):
+        lengths = [last - first + 1 for _, first, last in formula.limits]
+        levels += len(lengths)
+        outer *= math.prod(int(length) for length in lengths if length.is_Integer and length > 0)
+    return max([outer if levels > 1 else 1, *(_terms(part, outer, levels) for part in formula.args)])
 
 
 def equal_by_algebra(answer: str, expected: str, *, float_rounding: int = 6, numeric_precision: int = 15) -> bool:
@@ -134,48 +172,6 @@ def is_undefined(formula: Any) -> bool:
     """
     from sympy import Expr, nan, zoo
 
-    if not isinstance(formula, Expr) or _is_left_alone(formula):
+    if not isinstance(formula, Expr) or needs_more_than_arithmetic(formula):
         return False
     return bool(formula.has(nan, zoo) or formula.doit().has(nan, zoo))
-
-
-def differ_at_a_point(one: Any, other: Any, tolerance: float) -> bool:
-    """Say whether two expressions certainly differ, as their values do where each variable has some positive number.
-
-    Most answers that are wrong are so here, which spares sympy the attempt to simplify their difference. What cannot be
-    evaluated, such as a set or an integral, does not differ.
-
-    Example:
-        >>> differ_at_a_point(*parse_formula("(x+1)^2"), *parse_formula("x^2+1"), 1e-6)
-        True
-    """
-    values = [_value_at_a_point(formula) for formula in (one, other)]
-    if None in values:
-        return False
-    difference, largest = abs(values[0] - values[1]), max(map(abs, values))
-    return bool(difference > max(2 * tolerance, largest * 1e-9))
-
-
-def _value_at_a_point(formula: Any) -> Any:
-    from sympy import E, Expr, Float, I
-
-    if not isinstance(formula, Expr) or _is_left_alone(formula):
-        return None
-    point = {
-        symbol: Float(0.3 + zlib.crc32(symbol.name.encode()) % 997 / 613, _DIGITS) for symbol in formula.free_symbols
-    }
-    point.update(
-        (symbol, {"i": I, "e": E}[symbol.name]) for symbol in formula.free_symbols if symbol.name in ("i", "e")
-    )
-    real, imaginary = formula.subs(point).evalf(_DIGITS).as_real_imag()
-    if not all(part.is_Number and part.is_finite for part in (real, imaginary)):
-        return None
-    return real + I * imaginary
-
-
-def _is_left_alone(formula: Any) -> bool:
-    """Say whether a formula holds what takes more than arithmetic to evaluate."""
-    from sympy import Integral, Limit, Product, Sum
-    from sympy.core.function import AppliedUndef, Derivative
-
-    return bool(formula.has(Integral, Sum, Product, Limit, Derivative, AppliedUndef))

@@ -6,6 +6,7 @@ import re
 
 from lightning_gft.answers.expressions import find_expressions
 from lightning_gft.answers.numbers import first_of, trimmed
+from lightning_gft.answers.statements import after_statement, begins_with_statement, says_answer
 from lightning_gft.answers.typography import plain, read_box
 from lightning_gft.answers.units import read_unit
 from lightning_gft.answers.words import UNITS
@@ -20,11 +21,6 @@ _BETWEEN_BOXES = re.compile(
     r"(?:[\s$.,;:&]|\\[()\[\]]|\\text(?=\{)|[{}]|\b(?:and|or|maybe|perhaps|possibly|also)\b){1,40}"
 )
 _JOINS = re.compile(r"[,;&]|\b(?:and|or)\b")
-_SAYS = r"(?:\s*(?:\*\*|__))?\s*(?::|=|is\b|are\b|equals\b)\s*:?"
-_PHRASE = re.compile(
-    rf"\b(?:answers?(?:\s+(?:to|for)\b[^.:=\n]{{0,80}}?)?{_SAYS}|(?:option|choice)\s+is\b|final\s+answer\b(?=\W*\n))",
-    re.IGNORECASE,
-)
 _CLAUSE_ENDS = re.compile(
     r"\.(?=\s|$)|\n|(?:,\s*)?\b(?:because|since|so that|which|I hope)\b|,(?=\s*[^\W\d_]{2,}(?:\s+[^\s,]+){2})"
 )
@@ -58,11 +54,12 @@ def find_answer(response: str) -> tuple[str, ...]:
     """
     response = response.rpartition(THOUGHT_ENDS)[2]
     if (inside := in_boxes(response)) is not None:
-        return _of_clause(inside, first=True) if _PHRASE.search(inside) else (inside,)
+        return _of_clause(inside, first=True) if says_answer(inside) else (inside,)
     if (marked := _after_marker(response)) is not None:
         return _of_clause(marked, first=True)
     response = response[-_LONGEST:]
-    if (said := _after_phrase(response)) is not None:
+    if (said := after_statement(response)) is not None:
+        said = said.lstrip(_EMPHASIS + "\n:=")
         return () if _DENIED.match(said) else _of_clause(_clause(said), first=True)
     return _at_the_end(response)
 
@@ -111,15 +108,10 @@ def _after_marker(text: str) -> str | None:
     stop = len(text)
     while (start := text.rfind(SOLUTION_MARKER, 0, stop)) >= 0:
         line, _, rest = text[start + len(SOLUTION_MARKER) : stop].lstrip(" ").partition("\n")
-        if not (_HEADING.match(line) and rest.strip()) or _PHRASE.match(line):
+        if not (_HEADING.match(line) and rest.strip()) or begins_with_statement(line):
             return line
         stop = start
     return None
-
-
-def _after_phrase(text: str) -> str | None:
-    phrases = list(_PHRASE.finditer(text))
-    return text[phrases[-1].end() :].lstrip(_EMPHASIS + "\n:=") if phrases else None
 
 
 def _clause(text: str) -> str:

@@ -1,5 +1,6 @@
-"""The command line: ``lightning-gft fit | validate | test | predict | export | inspect | rescore``."""
+"""The command line: ``lightning-gft fit | validate | test | predict | export | inspect | rescore | report``."""
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from lightning_gft.cli.leaving import quiet_ends
@@ -16,7 +17,13 @@ def main(args: list[str] | None = None) -> None:
     Args:
         args: Command-line arguments; by default those of the process.
     """
+    given = sys.argv[1:] if args is None else args
     with quiet_ends():
+        if given[:1] == ["report"]:  # needs no model, so it does not wait for what imports one
+            from lightning_gft.report.command import main as report
+
+            report(given[1:])
+            return
         from lightning_gft.cli.running import run  # takes seconds, in which Ctrl-C may come
 
         run(args)

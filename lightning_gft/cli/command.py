@@ -11,7 +11,7 @@ import yaml
 from jsonargparse import set_loader
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.utilities import rank_zero_info
@@ -19,14 +19,16 @@ from typing_extensions import override
 
 from lightning_gft.callbacks import GroupWriter
 from lightning_gft.checkpoint import AtomicCheckpointIO
+from lightning_gft.cli.bar import ShortProgressBar
 from lightning_gft.cli.checkpoints import find_checkpoint
 from lightning_gft.cli.checks import check_callbacks, check_port, check_trainer
 from lightning_gft.cli.defaults import default_callbacks
 from lightning_gft.cli.documents import check_files
-from lightning_gft.cli.outputs import KeepConfig, ShortProgressBar, default_loggers, quieten, remove_unused
+from lightning_gft.cli.outputs import KeepConfig, default_loggers, quieten, remove_unused
 from lightning_gft.cli.parsing import Parser, load_value
 from lightning_gft.cli.places import check_places, check_writable
 from lightning_gft.cli.progress import ProgressLines
+from lightning_gft.cli.reporting import check_not_report, list_report
 from lightning_gft.cli.stopping import StopBetweenSteps, StopRequest
 from lightning_gft.cli.summary import print_figures, print_kept, print_measured
 from lightning_gft.cli.trainer import GFTTrainer
@@ -84,6 +86,16 @@ class GFTCLI(LightningCLI):
         skipped["test"].add("verbose")
         skipped["predict"].add("return_predictions")
         return {**skipped, **{name: {"model", "datamodule"} for name in _WITHOUT_A_RUN}}
+
+    @override
+    def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
+        super()._add_subcommands(parser, **kwargs)
+        list_report(parser, self.init_parser())
+
+    @override
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        super().parse_arguments(parser, args)
+        check_not_report(self.config)
 
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

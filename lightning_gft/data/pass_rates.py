@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
-from lightning_gft.checks import check_count, check_number, did_you_mean, shorten
+from lightning_gft.checks import check_choice, check_count, check_number, did_you_mean
 from lightning_gft.data.columns import Row
 from lightning_gft.data.filters import RowFilter
 from lightning_gft.errors import GFTValueError
@@ -64,11 +64,7 @@ class PassRateFilter(RowFilter):
         self.min_responses = check_count("min_responses", min_responses, of=of)
         self.correct_reward = check_number("correct_reward", correct_reward, of=of)
         for field, value, choices in (("unknown", unknown, Unknown), ("source", source, Origin)):
-            if value not in get_args(choices):
-                raise GFTValueError(
-                    f"`{field}` of {of}: expected {' or '.join(get_args(choices))}, got {shorten(value)}; write one of "
-                    "them"
-                )
+            check_choice(field, value, get_args(choices), of)
         self.unknown, self.source = unknown, source
 
     @override

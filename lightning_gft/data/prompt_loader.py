@@ -10,6 +10,7 @@ from typing import Any
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, SequentialSampler
 
 from lightning_gft.data.examples import Example
+from lightning_gft.phases import phase
 from lightning_gft.types import PromptBatch, ResponseEncoder
 
 Position = tuple[int | None, int]
@@ -54,7 +55,7 @@ class PromptLoader(DataLoader[Example]):
         # Lightning asks for the iterator before it sets the epoch of the sampler. A generator looks when it is used.
         epoch = getattr(self._order, "epoch", None)
         skipped = self._skip(epoch)
-        for number, batch in enumerate(super().__iter__(), start=1):
+        for number, batch in enumerate(_awaited(super().__iter__()), start=1):
             if number > skipped:
                 self._position = (epoch, number)
                 yield batch if self.encoder is None else replace(batch, encoder=self.encoder)
@@ -67,3 +68,13 @@ class PromptLoader(DataLoader[Example]):
     def _skip(self, epoch: int | None) -> int:
         """Return how many batches of an epoch have been handed out in an earlier run."""
         return 0
+
+
+def _awaited(batches: Iterator[Any]) -> Iterator[Any]:
+    end = object()
+    while True:
+        with phase("waiting"):
+            batch = next(batches, end)
+        if batch is end:
+            return
+        yield batch

@@ -10,10 +10,11 @@ from lightning.pytorch.utilities import rank_zero_warn
 from transformers import PreTrainedTokenizerBase
 
 from lightning_gft.chat import ChatTemplate, Conversation, LeftOutCheck, Messages, RenderedCheck, RenderError, TextError
-from lightning_gft.checks import did_you_mean, shorten, warn_of_written_break
+from lightning_gft.checks import did_you_mean, shorten
 from lightning_gft.data.prompts import Answer, Prompt, Variables, check_prompt
 from lightning_gft.data.responses import EncodedPrompt
 from lightning_gft.errors import GFTValueError
+from lightning_gft.markers import warn_of_written_break
 
 Rendered = tuple[str, Conversation]
 """A prompt's text, and the conversation that it renders; one message of the user where no chat template is in use."""

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from lightning_gft.checks import check_number
+from lightning_gft.checks import check_choice, check_number
 from lightning_gft.errors import GFTValueError
 from lightning_gft.functional.precision import widen
 
@@ -56,8 +56,7 @@ def group_normalized_advantages(
         >>> group_normalized_advantages(rewards, torch.tensor([0, 0, 1, 1]))
         tensor([ 0.7071, -0.7071,  0.0000,  0.0000])
     """
-    if scale not in get_args(AdvantageScale):
-        raise GFTValueError(f"`scale`: expected {', '.join(get_args(AdvantageScale))}, got {scale!r}; use one")
+    check_choice("scale", scale, get_args(AdvantageScale))
     eps = check_number("eps", eps, least=0)
     rewards, groups = _check_rewards(rewards, group_index)
     counted, base = rewards, groups

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from lightning_gft.checks import check_count
+from lightning_gft.checks import check_choice, check_count
 from lightning_gft.errors import GFTValueError
 
 Reduction = Literal["token-mean", "sequence-mean", "group-mean", "constant-length"]
@@ -50,6 +50,7 @@ def reduction_weights(
         >>> reduction_weights(mask, "sequence-mean")
         (tensor([0.3333, 1.0000]), tensor(2.))
     """
+    check_choice("reduction", reduction, get_args(Reduction))
     tokens = response_mask.sum(dim=1).to(dtype)
     present = (tokens > 0).to(tokens.dtype)
     if reduction == "token-mean":
@@ -58,16 +59,14 @@ def reduction_weights(
         return present / tokens.clamp(min=1), present.sum()
     if reduction == "constant-length":
         return present / check_length(reduction, max_completion_length), present.sum()
-    if reduction == "group-mean":
-        if group_index is None:
-            raise GFTValueError(
-                "`group_index`: expected [N] with reduction='group-mean', got None; give the group of each sequence"
-            )
-        index = torch.unique(group_index, return_inverse=True)[1]
-        groups = int(index.max()) + 1 if len(index) else 0
-        group_tokens = tokens.new_zeros(groups).index_add(0, index, tokens)
-        return present / group_tokens.clamp(min=1)[index], (group_tokens > 0).to(tokens.dtype).sum()
-    raise GFTValueError(f"`reduction`: expected one of {', '.join(get_args(Reduction))}, got {reduction!r}; use one")
+    if group_index is None:
+        raise GFTValueError(
+            "`group_index`: expected [N] with reduction='group-mean', got None; give the group of each sequence"
+        )
+    index = torch.unique(group_index, return_inverse=True)[1]
+    groups = int(index.max()) + 1 if len(index) else 0
+    group_tokens = tokens.new_zeros(groups).index_add(0, index, tokens)
+    return present / group_tokens.clamp(min=1)[index], (group_tokens > 0).to(tokens.dtype).sum()
 
 
 def check_length(reduction: Reduction, max_completion_length: int | None) -> int:

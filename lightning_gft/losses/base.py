@@ -10,6 +10,7 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
+from lightning_gft.checks import check_choice
 from lightning_gft.errors import GFTTypeError, GFTValueError
 from lightning_gft.functional import Reduction, masked_loss, reduction_weights, widen
 from lightning_gft.functional.head.linear_logprob import check_coefficients
@@ -36,10 +37,7 @@ class GroupLoss(Part, nn.Module, ABC):
 
     def __init__(self, reduction: Reduction = "token-mean", max_completion_length: int | None = None) -> None:
         super().__init__()
-        if reduction not in get_args(Reduction):
-            raise GFTValueError(
-                f"`reduction`: expected one of {', '.join(get_args(Reduction))}, got {reduction!r}; use one"
-            )
+        check_choice("reduction", reduction, get_args(Reduction))
         self.reduction: Reduction = reduction
         check_length(reduction, max_completion_length)
         self.max_completion_length = max_completion_length

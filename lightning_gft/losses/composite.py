@@ -7,10 +7,11 @@ from abc import abstractmethod
 from typing_extensions import override
 
 from lightning_gft.losses.base import GroupLoss
+from lightning_gft.parts import CompositePart
 from lightning_gft.types import GroupBatch, Need
 
 
-class CompositeLoss(GroupLoss):
+class CompositeLoss(CompositePart, GroupLoss):
     """Calls the losses within wherever a call concerns each of them."""
 
     @abstractmethod
@@ -27,24 +28,9 @@ class CompositeLoss(GroupLoss):
             loss.check_group(num_responses, num_own)
 
     @override
-    def setup(self) -> None:
-        for loss in self.within():
-            loss.setup()
-
-    @override
-    def close(self) -> None:
-        for loss in self.within():
-            loss.close()
-
-    @override
     def update_groups(self, groups: GroupBatch) -> None:
         for loss in self.within():
             loss.update_groups(groups)
-
-    @override
-    def reset(self) -> None:
-        for loss in self.within():
-            loss.reset()
 
     @override
     def step(self) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_gft.checks import check_number
-from lightning_gft.errors import GFTValueError
+from lightning_gft.checks import check_choice, check_number
 from lightning_gft.functional.logprobs import bounded_ratio, k3_divergence, log_ratio
 from lightning_gft.losses.base import GroupLoss
 from lightning_gft.losses.wrapper import LossWrapper
 from lightning_gft.metrics import ExactMean
 from lightning_gft.types import GroupBatch, Need, TokenBatch
+
+Direction = Literal["forward", "reverse"]
 
 
 class KLPenalty(LossWrapper):
@@ -41,12 +42,9 @@ class KLPenalty(LossWrapper):
         frozenset({'ref_logprobs'})
     """
 
-    def __init__(
-        self, loss: GroupLoss, beta: float = 0.04, direction: Literal["forward", "reverse"] = "forward"
-    ) -> None:
+    def __init__(self, loss: GroupLoss, beta: float = 0.04, direction: Direction = "forward") -> None:
         super().__init__(loss)
-        if direction not in ("forward", "reverse"):
-            raise GFTValueError(f"`direction`: expected forward or reverse, got {direction!r}; use one")
+        check_choice("direction", direction, get_args(Direction))
         self.beta, self.direction = check_number("beta", beta, least=0, of=type(self).__name__), direction
         self.kl = ExactMean()
 
@@ -63,6 +61,11 @@ class KLPenalty(LossWrapper):
         d = log_ratio(tokens.logprobs, tokens.ref_logprobs)
         penalty = d if self.direction == "reverse" else 1 - bounded_ratio(-d)
         return self.loss.coefficients(tokens) - self.beta * penalty
+
+    @override
+    def factors(self, tokens: TokenBatch, coefficients: Tensor) -> Tensor:
+        # Those of the loss within: the penalty is a term beside it, and no factor.
+        return self.loss.factors(tokens, self.loss.coefficients(tokens))
 
     @override
     def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:

@@ -25,7 +25,7 @@ from transformers import (
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from typing_extensions import override
 
-from lightning_gft.checks import check_number
+from lightning_gft.checks import check_choice, check_number
 from lightning_gft.errors import GFTValueError
 from lightning_gft.hub import hub_or_cache
 from lightning_gft.lm.heads import widen_head
@@ -105,9 +105,7 @@ class PretrainedPolicy(PolicyLoader):
         super().__init__(rollout, lora)
         if dropout is not None:
             dropout = check_number("dropout", dropout, least=0, below=1, of=type(self).__name__)
-        dtypes = ("auto", *get_args(Dtype))
-        if torch_dtype not in dtypes:
-            raise GFTValueError(f"`torch_dtype`: expected one of {', '.join(dtypes)}, got {torch_dtype!r}")
+        check_choice("torch_dtype", torch_dtype, ("auto", *get_args(Dtype)), of=type(self).__name__)
         if quantization is not None and quantization.bits == 8 and lora is not None and lora.use_dora:
             raise GFTValueError(
                 "lora.use_dora does not go with quantization.bits=8; use bits: 4, or leave use_dora out"

@@ -1,90 +1,174 @@
-"""What was logged of a run, and what is compared."""
+"""A run, read from its logs."""
 
 from __future__ import annotations
 
-import csv
+import json
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-Series = list[tuple[int, float]]
-"""Values of one figure by optimizer step."""
+import yaml
+
+from lightning_gft import record
+from lightning_gft.errors import GFTValueError
+from lightning_gft.report.logs import Series, in_order, is_training, read_log
+
+_LOG = "metrics.csv"
+_VERSION = "version_"
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One row of the table, one panel of the plot.
+class Part:
+    """What one start of a run has left behind.
 
     Args:
-        title: What to call it.
-        key: Name in the log; the table shows its last value.
-        largest: Show the largest value of the run instead.
-        digits: Digits behind the point.
+        folder: Where its log and its record are.
+        until: First step that a later start has trained anew, so that nothing here counts from there on.
     """
 
-    title: str
-    key: str
-    largest: bool = False
-    digits: int = 2
-
-    def show(self, run: Run) -> str:
-        """Return the figure of ``run`` as text, or a dash where it was not logged."""
-        values = [value for _, value in run.series(self.key)]
-        if not values:
-            return "-"
-        return f"{max(values) if self.largest else values[-1]:,.{self.digits}f}"
+    folder: Path
+    until: float = math.inf
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run.
+    """A run, finished or not.
 
     Args:
         name: What to call it.
-        log: Where it was read from.
-        rows: Rows of its log.
+        parts: Its starts, in their order; more than one where it was resumed.
+        figures: Values by step of everything that it has logged.
     """
 
     name: str
-    log: Path
-    rows: list[dict[str, str]]
+    parts: tuple[Part, ...]
+    figures: dict[str, Series]
 
     @classmethod
     def read(cls, name: str, folder: Path) -> Run:
-        """Read the newest log of a training run below ``folder``, or the newest of any run if nothing was trained."""
-        logs = {path: _read_log(path) for path in sorted(folder.glob("**/metrics.csv"), key=_age)}
-        # A validation after it must not take the place of the training run.
-        trained = [path for path, rows in logs.items() if rows and any(key.startswith("train/") for key in rows[0])]
+        """Read the newest training run below ``folder``, or the newest run of any kind if nothing was trained.
+
+        Raises:
+            ValueError: If there is no log, or one that cannot be read.
+        """
+        if not folder.is_dir():
+            raise GFTValueError(f"`RUN`: expected a folder, got {str(folder)!r}; give a run's trainer.default_root_dir")
+        logs = [(path, read_log(path)) for path in sorted(folder.glob(f"**/{_LOG}"), key=_age)]
         if not logs:
-            raise FileNotFoundError(
-                f"no metrics.csv below {folder}; run lightning-gft with this default_root_dir first"
+            raise GFTValueError(
+                f"`RUN`: expected a folder with {_LOG} in it or below, got {str(folder)!r}; give the "
+                "trainer.default_root_dir of a run that has begun"
             )
-        log = (trained or list(logs))[-1]
-        return cls(name, log, logs[log])
+        trained = [(path, log) for path, log in logs if log.train_steps]
+        starts = [logs[-1]] if not trained else [trained[-1]]  # a validation after it does not take its place
+        for path, log in reversed(trained[:-1]):
+            if _resumed(starts[0][0].parent) is not False and starts[0][1].continues(log):
+                starts.insert(0, (path, log))
+        untils = [log.train_steps[0] for _, log in starts[1:]]
+        parts = [Part(path.parent, until) for (path, _), until in zip(starts, [*untils, math.inf], strict=True)]
+        return cls(name, tuple(parts), in_order([log for _, log in starts]))
+
+    @property
+    def log(self) -> Path:
+        """The newest of its logs."""
+        return self.parts[-1].folder / _LOG
 
     def series(self, key: str) -> Series:
         """Return the values that were logged under ``key``."""
-        return [(int(row["step"]), float(row[key])) for row in self.rows if row.get(key)]
+        return self.figures.get(key, [])
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """Return the rows of a file of its record, but for those of steps that were trained anew."""
+        return [row for part in self.parts for row in record.read_rows(part.folder / name) if row["step"] < part.until]
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """What it ran, and on what; empty for a run without a record."""
+        return _description(self.parts[-1].folder)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """Its configuration; empty where none was kept."""
+        kept = sorted(self.parts[-1].folder.glob("config*.yaml"), key=lambda path: (len(path.name), path.name))
+        if not kept:
+            return {}
+        try:
+            config = yaml.safe_load(kept[-1].read_text(encoding="utf-8"))
+        except yaml.YAMLError:
+            config = None
+        if not isinstance(config, dict):
+            raise GFTValueError(
+                f"`RUN`: expected a configuration in {kept[-1]}, got other text; move the file elsewhere"
+            )
+        return config
+
+    @cached_property
+    def trained(self) -> bool:
+        """Whether it was trained, not only measured."""
+        return is_training(self.figures)
+
+    @cached_property
+    def last_step(self) -> int:
+        """The last step that it has logged; 0 where it has none."""
+        return max((series[-1][0] for series in self.figures.values()), default=0)
+
+    @cached_property
+    def datasets(self) -> list[str]:
+        """Data sets that it was measured on beside the main one."""
+        keys = (key.split("/") for key in self.figures)
+        return [key[1] for key in keys if len(key) == 3 and (key[0], key[2]) == ("val", "greedy_accuracy")]
+
+
+def read_runs(given: Sequence[str]) -> list[Run]:
+    """Read runs that were given as ``FOLDER`` or ``NAME=FOLDER``.
+
+    Raises:
+        ValueError: If one cannot be read, or two have the same name.
+    """
+    runs: list[Run] = []
+    for argument in given:
+        name, equals, folder = argument.partition("=")
+        named = bool(equals) and not Path(argument).exists()  # a folder's own name may have one
+        path = Path(folder if named else argument)
+        name = name if named else _name(path)
+        if any(run.name == name for run in runs):
+            raise GFTValueError(
+                f"`RUN`: expected a name of its own for each, got {name!r} twice; name one by NAME=FOLDER"
+            )
+        runs.append(Run.read(name, path))
+    return runs
+
+
+def _resumed(folder: Path) -> bool | None:
+    """Return whether a run began at a checkpoint's step; ``None`` where it has no record."""
+    starts = _description(folder).get("starts")
+    return starts[0]["step"] > 0 if starts else None
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    path = folder / record.RUN
+    if not path.exists():
+        return {}
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        description = None
+    if not isinstance(description, dict):
+        raise GFTValueError(
+            f"`RUN`: expected the description of a run in {path}, got other text; move the file elsewhere"
+        )
+    return description
+
+
+def _name(folder: Path) -> str:
+    """Return a run's name: that of its folder, or of what the logger's folder is in."""
+    parts = folder.resolve().parts
+    own = [part for part in parts if not part.startswith(_VERSION) and part != "lightning_logs"]
+    return own[-1]
 
 
 def _age(path: Path) -> float:
     return path.stat().st_mtime
-
-
-def _read_log(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def figures(num_samples: int) -> list[Figure]:
-    """Return what is compared."""
-    return [
-        Figure("greedy", "val/greedy_accuracy"),
-        Figure(f"mean@{num_samples}", f"val/mean@{num_samples}"),
-        Figure(f"pass@{num_samples}", f"val/pass@{num_samples}"),
-        Figure("entropy", "val/entropy", digits=3),
-        Figure("KL to base", "val/kl", digits=3),
-        Figure("2nd skill", "val/second_skill/greedy_accuracy"),
-        Figure("max weight C/p", "train/rectified_weight_max", largest=True, digits=1),
-        Figure("max grad norm", "train/grad_norm", largest=True),
-        Figure("tokens", "train/num_tokens", digits=0),
-    ]

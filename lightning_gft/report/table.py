@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from lightning_gft.report.runs import Figure, Run
+from lightning_gft.report.figures import Figure
+from lightning_gft.report.runs import Run
 
 
-def print_table(runs: list[Run], rows: list[Figure]) -> None:
+def print_table(runs: Sequence[Run], rows: Sequence[Figure]) -> None:
     """Print one row a figure and one column a run: a narrow terminal holds them."""
     table = Table()
     table.add_column("")
     for run in runs:
-        table.add_column(run.name, justify="right")
+        table.add_column(Text(run.name), justify="right")
     for figure in rows:
-        table.add_row(figure.title, *(figure.show(run) for run in runs))
+        table.add_row(Text(figure.title), *(figure.show(run) for run in runs))
     console = Console(soft_wrap=True)
     console.print(table)
     for run in runs:
-        console.print(f"{run.name}: {run.log}", highlight=False)
+        console.print(Text(f"{run.name}: {run.log}"))

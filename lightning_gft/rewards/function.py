@@ -12,15 +12,16 @@ from typing_extensions import override
 
 from lightning_gft.checks import check_number
 from lightning_gft.errors import GFTImportError, GFTTypeError, GFTValueError
+from lightning_gft.parts import CompositePart, Part
 from lightning_gft.rewards.base import ResponseFact, Reward
-from lightning_gft.rewards.entries import check_entries
+from lightning_gft.rewards.entries import check_entries, check_finite
 from lightning_gft.rewards.items import ItemScorer
 from lightning_gft.rewards.pool import WorkerPool
 from lightning_gft.rewards.task import ScoreOfOne
 from lightning_gft.rewards.text import shown
 
 
-class FunctionReward(Reward):
+class FunctionReward(CompositePart, Reward):
     """A reward from any function, so that a config needs no class.
 
     The function takes the keywords of :meth:`Reward.__call__`. Without ``**columns`` in its signature it gets only what
@@ -98,36 +99,21 @@ class FunctionReward(Reward):
         """Return what the function returns; see :meth:`Reward.__call__`.
 
         Raises:
-            RewardError: If that is no number for each response; with ``timeout``, if the function raises.
+            RewardError: If that is no finite number for each response; with ``timeout``, if the function raises.
         """
         texts = {"prompts": prompts, "responses": responses, "references": references}
         selected = self._select({**columns, **texts})
         if self._scorer is None:
             scores = self._function(**selected)
-            check_entries(scores, len(responses), self.function)
+            check_finite(check_entries(scores, len(responses), self.function))
             return scores  # type: ignore[no-any-return]
         sent = {**selected, **texts}  # and no column that the function does not name
         single = [{name: [values[number]] for name, values in sent.items()} for number in range(len(responses))]
         return self._scorer.scores(single, responses)
 
     @override
-    def setup(self) -> None:
-        if self._scorer is not None:
-            self._scorer.failures.begin()
-
-    @override
-    def close(self) -> None:
-        if self._scorer is not None:
-            self._scorer.pool.close()
-
-    @override
-    def compute(self) -> dict[str, Tensor | float]:
-        return {} if self._scorer is None else {**self._scorer.failures.compute()}
-
-    @override
-    def reset(self) -> None:
-        if self._scorer is not None:
-            self._scorer.failures.reset()
+    def within(self) -> tuple[Part, ...]:
+        return () if self._scorer is None else (self._scorer,)
 
     @override
     def asks(self) -> frozenset[ResponseFact]:

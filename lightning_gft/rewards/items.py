@@ -9,7 +9,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from torch import Tensor
+from typing_extensions import override
+
 from lightning_gft.checks import check_count, check_number
+from lightning_gft.parts import CompositePart, Part
 from lightning_gft.rewards.failures import Failed, FailureKind, RewardError
 from lightning_gft.rewards.pool import WorkerPool
 from lightning_gft.rewards.text import shown
@@ -17,7 +21,7 @@ from lightning_gft.rewards.text import shown
 _FIGURES: dict[FailureKind, str] = {"timeout": "timeouts", "memory": "memory", "crash": "crashes", "error": "errors"}
 
 
-class FailureCounts:
+class FailureCounts(Part):
     """Counts of failures by their kind, and a warning of the first of each kind in a run.
 
     Args:
@@ -35,9 +39,9 @@ class FailureCounts:
         self._warned: set[FailureKind] = set()
         self.reset()
 
-    def begin(self) -> None:
-        """Warn anew, as a run begins."""
-        self._warned.clear()
+    @override
+    def setup(self) -> None:
+        self._warned.clear()  # a run begins
 
     def add(self, failure: Failed) -> None:
         """Count a failure."""
@@ -54,16 +58,16 @@ class FailureCounts:
             stacklevel=2,
         )
 
-    def compute(self) -> dict[str, float]:
-        """Return the counts since :meth:`reset`."""
+    @override
+    def compute(self) -> dict[str, Tensor | float]:
         return dict(self._counts)
 
+    @override
     def reset(self) -> None:
-        """Begin to count anew."""
-        self._counts: dict[str, float] = dict.fromkeys(_FIGURES.values(), 0)
+        self._counts: dict[str, Tensor | float] = dict.fromkeys(_FIGURES.values(), 0)
 
 
-class ItemScorer:
+class ItemScorer(CompositePart):
     """Asks a pool for the scores of items.
 
     Args:
@@ -82,6 +86,15 @@ class ItemScorer:
         self.cache_size = check_count("cache_size", cache_size, least=0, of=of)
         self.failures = FailureCounts(of)
         self._known: OrderedDict[bytes, float | None] = OrderedDict()
+
+    @override
+    def within(self) -> tuple[Part, ...]:
+        return (self.failures,)
+
+    @override
+    def close(self) -> None:
+        super().close()
+        self.pool.close()
 
     def scores(
         self,

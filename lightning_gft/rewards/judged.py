@@ -9,13 +9,14 @@ from typing import Any
 from torch import Tensor
 from typing_extensions import override
 
+from lightning_gft.parts import CompositePart, Part
 from lightning_gft.rewards.base import Reward
 from lightning_gft.rewards.failures import Failed
 from lightning_gft.rewards.items import ItemScorer
 from lightning_gft.rewards.pool import WorkerPool
 
 
-class JudgedReward(Reward):
+class JudgedReward(CompositePart, Reward):
     """Scores each response by a task in a :class:`~lightning_gft.rewards.pool.WorkerPool`.
 
     A subclass hands its task to this constructor and says in :meth:`item` what the task is given for a response; the
@@ -99,17 +100,5 @@ class JudgedReward(Reward):
         return self._scorer.scores(items, responses, self.quick)
 
     @override
-    def setup(self) -> None:
-        self._scorer.failures.begin()
-
-    @override
-    def close(self) -> None:
-        self.pool.close()
-
-    @override
-    def compute(self) -> dict[str, Tensor | float]:
-        return {**self._scorer.failures.compute()}
-
-    @override
-    def reset(self) -> None:
-        self._scorer.failures.reset()
+    def within(self) -> tuple[Part, ...]:
+        return (self._scorer,)

@@ -10,6 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_gft.checks import check_kind, check_number
+from lightning_gft.parts import CompositePart, Part
 from lightning_gft.rewards.base import ResponseFact, Reward
 from lightning_gft.rewards.failures import Failed, RewardError
 from lightning_gft.rewards.function import as_rewards
@@ -21,7 +22,7 @@ from lightning_gft.rewards.text import shown
 _Batch = Mapping[str, Sequence[Any]]
 
 
-class TimeLimitedReward(Reward):
+class TimeLimitedReward(CompositePart, Reward):
     """Any reward, with a limit on the time of a call.
 
     The reward runs in a process of its own, from its ``setup`` to its ``close``. Where a call takes longer than the
@@ -75,6 +76,14 @@ class TimeLimitedReward(Reward):
         return self.reward.measures()
 
     @override
+    def reads_answers(self) -> bool:
+        return self.reward.reads_answers()
+
+    @override
+    def read_answer(self, response: str, columns: Mapping[str, Any]) -> str | None:
+        return self.reward.read_answer(response, columns)  # in this process: cheap, as that of every reward
+
+    @override
     def read_ahead(self, references: Sequence[Any]) -> None:
         self.reward.read_ahead(references)
 
@@ -99,8 +108,12 @@ class TimeLimitedReward(Reward):
             self._counts["seconds"] += time.monotonic() - start
 
     @override
+    def within(self) -> tuple[Part, ...]:
+        return (self._failures,)  # the reward itself is in its process
+
+    @override
     def setup(self) -> None:
-        self._failures.begin()
+        super().setup()
         self._begin()
 
     @override
@@ -113,13 +126,13 @@ class TimeLimitedReward(Reward):
 
     @override
     def compute(self) -> dict[str, Tensor | float]:
-        within = self._ask("compute") if self._pool.is_running else {}
-        return {**within, **self._counts, **self._failures.compute()}
+        figures = self._ask("compute") if self._pool.is_running else {}
+        return {**figures, **self._counts, **super().compute()}
 
     @override
     def reset(self) -> None:
+        super().reset()
         self._counts = {"calls": 0, "seconds": 0.0}
-        self._failures.reset()
         if self._pool.is_running:
             self._ask("reset")
 

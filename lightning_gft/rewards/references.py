@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_gft.checks import check_marker
+from lightning_gft.markers import check_marker
 from lightning_gft.rewards.base import Reward
 from lightning_gft.rewards.text import alternatives
 

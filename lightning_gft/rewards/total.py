@@ -67,7 +67,7 @@ class WeightedSum(RewardTotal):
 
 @dataclass(frozen=True)
 class Gates:
-    """Which rewards hold back which: a dataclass, so that checkpoints, cards and stored groups show it.
+    """Which rewards gate which: a dataclass, so that checkpoints, cards and stored groups show it.
 
     Args:
         of: The gates of each reward that has any.
@@ -77,11 +77,11 @@ class Gates:
 
 
 class GatedSum(WeightedSum):
-    """The weighted sum, in which a reward counts only where others, its gates, score enough; else it counts 0.
+    """The weighted sum, in which a reward counts where its gates, which are other rewards, score enough, and else 0.
 
-    A gate that is itself held back by its own gates holds back too. A gate that does not apply to a response holds
-    nothing back. The weight of a gate may be 0: then it is a gate alone. ``<name>/held_back`` counts responses with a
-    score other than 0 that did not count.
+    A gate is closed where its score is too low or one of its own gates is closed; it is open where it does not apply. A
+    gate of weight 0 adds nothing to the sum. ``<name>/gated`` counts the responses whose score, other than 0, was set
+    to 0.
 
     Args:
         gates: The gate, or several, of each reward that has any, by names among the sampler's ``rewards``.
@@ -98,7 +98,7 @@ class GatedSum(WeightedSum):
         >>> total(parts, {"format": 0.1, "accuracy": 1.0})
         tensor([1.1000, 0.0000])
         >>> total.compute()
-        {'accuracy/held_back': 1}
+        {'accuracy/gated': 1}
     """
 
     def __init__(self, gates: dict[str, str | list[str]], at_least: float = 1.0) -> None:
@@ -109,13 +109,13 @@ class GatedSum(WeightedSum):
 
     @override
     def __call__(self, parts: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-        gated = {}
+        counted = {}
         for name in parts:
-            held_back = ~self._is_open(name, parts) & ~parts[name].isnan()
-            gated[name] = parts[name].masked_fill(held_back, 0.0)
-            if name in self._held_back:
-                self._held_back[name] += int((held_back & (parts[name] != 0)).sum())
-        return super().__call__(gated, weights)
+            closed = ~self._is_open(name, parts) & ~parts[name].isnan()
+            counted[name] = parts[name].masked_fill(closed, 0.0)
+            if name in self._gated:
+                self._gated[name] += int((closed & (parts[name] != 0)).sum())
+        return super().__call__(counted, weights)
 
     @override
     def check_rewards(self, rewards: Collection[str]) -> None:
@@ -128,14 +128,14 @@ class GatedSum(WeightedSum):
 
     @override
     def compute(self) -> dict[str, Tensor | float]:
-        return {f"{name}/held_back": count for name, count in self._held_back.items()}
+        return {f"{name}/gated": count for name, count in self._gated.items()}
 
     @override
     def reset(self) -> None:
-        self._held_back = dict.fromkeys(self.gates.of, 0)
+        self._gated = dict.fromkeys(self.gates.of, 0)
 
     def _is_open(self, name: str, parts: Mapping[str, Tensor]) -> Tensor:
-        """Say for which responses all gates of a reward, and their gates, score enough ``[N]``."""
+        """Return for which responses all gates of a reward are open ``[N]``."""
         opened = torch.ones_like(parts[name], dtype=torch.bool)
         for gate in self.gates.of.get(name, ()):
             opened &= (parts[gate].isnan() | (parts[gate] >= self.at_least)) & self._is_open(gate, parts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
@@ -13,7 +12,9 @@ from lightning_gft.checks import check_count, check_kind
 from lightning_gft.data.errors import naming
 from lightning_gft.errors import GFTTypeError, GFTValueError
 from lightning_gft.parts import Part
+from lightning_gft.phases import phase
 from lightning_gft.rewards import Reward, RewardTotal, WeightedSum, as_rewards, response_facts, score_responses
+from lightning_gft.rewards.answers import read_answers
 from lightning_gft.sampler.grouping import build_groups
 from lightning_gft.sampler.rounds import Round, Row, size_of_round
 from lightning_gft.seeds import spawn_seeds
@@ -195,25 +196,26 @@ class GroupSampler:
         Raises:
             RewardError: If a reward fails.
         """
-        started = time.perf_counter()
         of_row = [row.prompt for row in rows]
-        rewards, parts = score_responses(
-            self.rewards,
-            prompts=[prompts.prompts[i] for i in of_row],
-            responses=texts,
-            references=[prompts.references[i] for i in of_row],
-            columns={name: [values[i] for i in of_row] for name, values in prompts.columns.items()},
-            raw_responses=raw_texts,
-            facts=response_facts([row.response for row in rows], [row.source for row in rows]),
-            total=self.total,
-        )
-        return Round([*rows], [*texts], rewards, parts, scoring_seconds=time.perf_counter() - started)
+        columns = {name: [values[i] for i in of_row] for name, values in prompts.columns.items()}
+        with phase("reward") as scoring:
+            rewards, parts = score_responses(
+                self.rewards,
+                prompts=[prompts.prompts[i] for i in of_row],
+                responses=texts,
+                references=[prompts.references[i] for i in of_row],
+                columns=columns,
+                raw_responses=raw_texts,
+                facts=response_facts([row.response for row in rows], [row.source for row in rows]),
+                total=self.total,
+            )
+            answers = read_answers(self.rewards, texts, columns, raw_texts)
+        return Round([*rows], [*texts], rewards, parts, answers, scoring_seconds=scoring.seconds)
 
     def _draw(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int, first: int = 0) -> Round:
         """Return scored responses to prompts, of which ``first`` is the first one's number in the batch."""
-        started = time.perf_counter()
-        rows = self._gather(prompts, policy, seed)
-        seconds = time.perf_counter() - started
+        with phase("rollout") as drawing:
+            rows = self._gather(prompts, policy, seed)
         token_ids = [row.response.token_ids for row in rows]
         raw_texts = None
         if self.reads_special_tokens():
@@ -221,7 +223,7 @@ class GroupSampler:
         scored = self.score(prompts, rows, [policy.decode(ids) for ids in token_ids], raw_texts)
         scored = scored.chosen(self.sources, seed, prompts.places or range(len(prompts)))
         in_batch = [replace(row, prompt=first + row.prompt) for row in scored.rows]
-        return replace(scored, rows=in_batch, sampling_seconds=seconds)
+        return replace(scored, rows=in_batch, sampling_seconds=drawing.seconds)
 
     def _build(
         self,

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from typing_extensions import override
 
-from lightning_gft.checks import check_count, check_number
+from lightning_gft.checks import check_choice, check_count, check_number
 from lightning_gft.errors import GFTValueError
 from lightning_gft.schedules.base import Length, Schedule
 
@@ -60,8 +60,7 @@ class WarmupSchedule(Schedule):
         min_lr_ratio: float = 0.0,
         decay_ratio: float = 0.2,
     ) -> None:
-        if name not in get_args(Shape):
-            raise GFTValueError(f"lr_scheduler.name: expected one of {', '.join(get_args(Shape))}, got {name!r}")
+        check_choice("lr_scheduler.name", name, get_args(Shape))
         if warmup_steps and warmup_ratio:
             raise GFTValueError(
                 f"lr_scheduler.warmup_ratio: expected 0 beside warmup_steps={warmup_steps}, got {warmup_ratio}; give "

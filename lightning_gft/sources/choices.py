@@ -12,8 +12,7 @@ from typing import Literal, get_args
 
 from typing_extensions import override
 
-from lightning_gft.checks import check_count, check_kind, check_number, shorten
-from lightning_gft.errors import GFTValueError
+from lightning_gft.checks import check_choice, check_count, check_kind, check_number
 from lightning_gft.types import Candidate
 
 Length = Literal["shortest", "longest", "median"]
@@ -88,10 +87,7 @@ class ByLength(Choice):
     prefer: Length = "shortest"
 
     def __post_init__(self) -> None:
-        if self.prefer not in get_args(Length):
-            raise GFTValueError(
-                f"`prefer`: expected one of {', '.join(get_args(Length))}, got {shorten(self.prefer)}; write one"
-            )
+        check_choice("prefer", self.prefer, get_args(Length), of="ByLength")
 
     @override
     def order(self, candidates: Sequence[Candidate], seed: int) -> Iterable[int]:

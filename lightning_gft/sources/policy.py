@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from lightning_gft.checks import check_count, check_kind
 from lightning_gft.data import Example
-from lightning_gft.errors import GFTValueError
+from lightning_gft.phases import phase
 from lightning_gft.sampling import SamplingParams
 from lightning_gft.sources.base import ResponseSource
 from lightning_gft.teachers import Teacher
@@ -65,11 +65,7 @@ class SelfSource(ResponseSource):
         if teacher is not None:
             check_kind("teacher", teacher, Teacher, "DemonstrationTeacher()")
         self.teacher = teacher
-        if self.sampling.greedy and self.num_responses > 1:
-            raise GFTValueError(
-                f"`num_generations` of {name}: expected 1 with temperature=0, got {num_generations}; greedy decoding "
-                "gives the same response each time, so set num_generations=1 or a temperature above 0"
-            )
+        self.sampling.check_several("num_generations", self.num_responses, of=name)
 
     @override
     def longest_response(self) -> int:
@@ -80,7 +76,8 @@ class SelfSource(ResponseSource):
         drawn = policy.generate(prompts.prompt_ids, self.num_responses, self.sampling, seed, places=prompts.places)
         if self.teacher is None:
             return drawn
-        judged = self.teacher.logprobs(prompts, drawn, policy, seed)
+        with phase("teacher"):
+            judged = self.teacher.logprobs(prompts, drawn, policy, seed)
         return [
             own if known is None else [_taught(*pair) for pair in zip(own, known, strict=True)]
             for own, known in zip(drawn, judged, strict=True)

@@ -8,7 +8,7 @@ from typing import get_args
 from lightning.pytorch.utilities import rank_zero_warn
 from typing_extensions import override
 
-from lightning_gft.checks import shorten
+from lightning_gft.checks import check_choice
 from lightning_gft.data import Example
 from lightning_gft.errors import GFTValueError
 from lightning_gft.sources.base import ResponseSource
@@ -45,11 +45,7 @@ class StoredSource(ResponseSource):
         super().__init__(num_responses)
         self.stored, self.as_source = stored, as_source
         for field, value in (("stored", stored), ("as_source", stored if as_source is None else as_source)):
-            if value not in get_args(Origin):
-                raise GFTValueError(
-                    f"`{field}` of StoredSource: expected one of {', '.join(get_args(Origin))}, got {shorten(value)}; "
-                    "write one of them"
-                )
+            check_choice(field, value, get_args(Origin), of="StoredSource")
         self.source = Source[(as_source or stored).upper()]
 
     @override

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
-from lightning_gft.checks import shorten
+from lightning_gft.checks import check_choice, shorten
 from lightning_gft.data import Example
 from lightning_gft.data.errors import row_name
 from lightning_gft.errors import GFTValueError
@@ -55,8 +55,7 @@ class DemonstrationTeacher(Teacher):
                 f"`template` of DemonstrationTeacher: expected a text with {{prompt}} and {{demonstration}}, got "
                 f"{shorten(template)}; write them where they belong"
             )
-        if role not in ("expert", "teacher"):
-            raise GFTValueError(f"`role` of DemonstrationTeacher: expected expert or teacher, got {role!r}; use one")
+        check_choice("role", role, ("expert", "teacher"), of="DemonstrationTeacher")
         self.template = template
         self.role = role
 

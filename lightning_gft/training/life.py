@@ -18,6 +18,7 @@ from lightning_gft.checks import shorten
 from lightning_gft.errors import GFTTypeError, GFTValueError
 from lightning_gft.losses import GroupLoss
 from lightning_gft.parts import Part
+from lightning_gft.phases import phase
 from lightning_gft.rollout import RolloutEngine
 from lightning_gft.sampler import GroupSampler
 
@@ -139,7 +140,8 @@ def _added_up(counts: dict[str, float], tensors: list[str]) -> dict[str, float]:
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return counts
     ranks: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(ranks, (counts, zlib.crc32("/".join(tensors).encode())))  # few bytes a step
+    with phase("collective"):  # of few bytes a step
+        torch.distributed.all_gather_object(ranks, (counts, zlib.crc32("/".join(tensors).encode())))
     if len({names for _, names in ranks}) > 1:
         raise GFTValueError(
             f"`compute`: expected the same tensors on all ranks, got {tensors} on this one, others elsewhere; report "

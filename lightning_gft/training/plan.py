@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lightning_gft.lm.micro_batch import MicroBatch
 from lightning_gft.losses import GroupLoss, check_known
+from lightning_gft.phases import phase
 from lightning_gft.policy import Policy
 from lightning_gft.types import OLD, GroupBatch, LossOutput, TokenBatch
 
@@ -26,13 +27,15 @@ class StepPlan:
         tokens: What is known of the ``M`` response tokens; each micro-batch has the numbers of its own.
         normalizer: ``Z`` over all micro-batches and ranks, divided by the number of ranks: strategies average
             gradients over ranks, where the sum is wanted.
-        rows: ``[n]``, the rows of the step's groups that run.
+        groups: All of the step.
+        rows: ``[n]``, those of the groups that run.
         fresh: Whether the policy is still the one that drew the groups, as in the first update.
     """
 
     micro_batches: list[MicroBatch]
     tokens: TokenBatch
     normalizer: Tensor
+    groups: GroupBatch
     rows: Tensor
     fresh: bool = True
 
@@ -67,6 +70,7 @@ class StepPlan:
         )
 
 
+@phase("update")
 def plan_step(
     groups: GroupBatch, loss: GroupLoss, policy: Policy, max_tokens: int, reduce: ReduceFn, world_size: int
 ) -> StepPlan:
@@ -96,4 +100,4 @@ def plan_step(
     if "ref_logprobs" in loss.needs():
         with policy.reference():
             tokens = replace(tokens, ref_logprobs=policy.score(micro_batches, len(tokens))[0])
-    return StepPlan(micro_batches, tokens, normalizer / world_size, rows)
+    return StepPlan(micro_batches, tokens, normalizer / world_size, groups, rows)

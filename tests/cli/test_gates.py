@@ -1,4 +1,4 @@
-"""The overlay of a gate trains, and counts what the gate held back."""
+"""The overlay of a gate trains, and counts what the gate closes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ def test_an_answer_counts_where_its_form_is_right(tmp_path: Path):
     form = "--model.sampler.rewards.format.init_args.pattern=P.*"  # the expert's, not the teacher's
     main(["fit", f"--config={GFT}", f"--config={overlay}", *SMALL, form, f"--trainer.default_root_dir={tmp_path}"])
     rows = logged(tmp_path)
-    total, accuracy, formed, held_back = (
+    total, accuracy, formed, gated = (
         column(rows, f"train/{name}")
-        for name in ("reward", "rewards/accuracy/mean", "rewards/format/mean", "total/accuracy/held_back")
+        for name in ("reward", "rewards/accuracy/mean", "rewards/format/mean", "total/accuracy/gated")
     )
-    assert len(total) == len(held_back) == 2
-    assert min(held_back) >= 4 * 3  # the teacher's are all right
+    assert len(total) == len(gated) == 2
+    assert min(gated) >= 4 * 3  # the teacher's are all right
     for n in range(2):
-        counted = accuracy[n] - held_back[n] / 32  # 4 prompts x 8 responses
+        counted = accuracy[n] - gated[n] / 32  # 4 prompts x 8 responses
         assert abs(total[n] - (counted + 0.1 * formed[n])) < 1e-6

@@ -198,7 +198,7 @@ def test_wrong_is_self_shape_is_named(of):
 
 
 def test_unknown_scale_is_named():
-    with pytest.raises(ValueError, match="`scale`: expected group, batch, none, got 'std'"):
+    with pytest.raises(ValueError, match="`scale`: expected group, batch or none, got 'std'"):
         group_normalized_advantages(torch.zeros(2), torch.zeros(2, dtype=torch.long), scale="std")  # type: ignore[arg-type]
 
 

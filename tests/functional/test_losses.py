@@ -252,7 +252,7 @@ def test_wrong_shapes_are_named(logprobs, advantages, mask):
     [
         ({"threshold": -1.0}, "`threshold`: expected a number of at least 0, got -1.0"),
         ({"threshold": float("nan")}, "`threshold`: expected a number of at least 0, got nan"),
-        ({"reduction": "sum"}, "`reduction`: expected one of .*, got 'sum'"),
+        ({"reduction": "sum"}, "`reduction`: expected token-mean, .* or constant-length, got 'sum'"),
         ({"reduction": "group-mean"}, "group_index"),
     ],
     ids=str,

@@ -79,7 +79,7 @@ def test_group_mean_needs_group_index():
 
 
 def test_unknown_reduction_is_named():
-    with pytest.raises(ValueError, match=r"`reduction`: .* token-mean, .*, constant-length, got 'mean'"):
+    with pytest.raises(ValueError, match=r"`reduction`: expected token-mean, .* or constant-length, got .mean."):
         reduction_weights(torch.ones(2, 2, dtype=torch.bool), "mean")  # type: ignore[arg-type]
 
 

@@ -134,7 +134,7 @@ def test_rewards_count_as_in_a_group(tmp_path: Path):
     assert (verdict.right, verdict.count, verdict.wrong) == (10, 12, 2)
     assert (verdict.rewards["length"].mean, verdict.rewards["length"].applies) == (None, 0)
     assert verdict.rewards["exact"].right == 11
-    assert verdict.total == pytest.approx(9 / 12), "rows 10 and 11 are right, and held back by their format"
+    assert verdict.total == pytest.approx(9 / 12), "rows 10 and 11 are right, and gated by their format"
     assert [(wrong.row, wrong.text, wrong.rewards["length"]) for wrong in verdict.examples] == [
         (10, "10", None),
         (11, "11", None),

@@ -143,7 +143,7 @@ def test_a_run_that_goes_on_to_another_end_has_the_schedule_of_that_end(schedule
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "cosin"}, r"lr_scheduler.name: expected one of cosine, .*got 'cosin'"),
+        ({"name": "cosin"}, r"`lr_scheduler.name`: expected cosine, .*got 'cosin'"),
         ({"warmup_steps": -1}, r"`lr_scheduler.warmup_steps`: expected a whole number of at least 0, got -1"),
         ({"warmup_steps": 2.5}, r"`lr_scheduler.warmup_steps`: expected a whole number of at least 0, got 2.5"),
         ({"warmup_ratio": 1.5}, r"`lr_scheduler.warmup_ratio`: expected a number from 0 to 1, got 1.5"),

@@ -247,9 +247,9 @@ def test_what_is_no_number_is_one_error_of_a_direct_call_with_a_timeout_too():
                 with pytest.raises(RewardError, match=message) as caught:
                     direct(reward, "number", response)
                 assert "\n" not in str(caught.value)
-        for reward in (limited, within):
             with pytest.raises(RewardError, match=r"^returned nan for response . of .; return a finite number"):
                 direct(reward, "number", "nan")
+        for reward in (limited, within):
             with pytest.raises(RewardError, match=r"(?s)returned nan.*response: 'nan'"):
                 score_within_limits(reward, "number", "nan")
     finally:

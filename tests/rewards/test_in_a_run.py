@@ -48,7 +48,7 @@ def test_a_run_counts_what_they_do(service):
     # The first demonstrations were scored before the run, too, which its figures leave out.
     assert (figures["train/rewards/tests/programs"], figures["train/rewards/tests/errors"]) == (8, 4)
     assert figures["train/rewards/judge/requests"] == 1
-    assert figures["train/total/judge/held_back"] == 4
+    assert figures["train/total/judge/gated"] == 4
     lengths, repeats = 3 + 1 + 2 + 3, 1 / 3 + 1 / 3 + 1 / 2  # of programs that run; of all
     assert figures["train/reward"] == pytest.approx((4 + 0.1 * lengths - 0.5 * repeats) / 8)
     assert rewards["judge"]._endpoint._client is None  # closed

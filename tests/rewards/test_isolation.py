@@ -202,5 +202,5 @@ def test_a_response_to_which_no_reward_applies_is_shown(weight):
 
 
 def test_nan_is_not_none():
-    with pytest.raises(RewardError, match="returned nan; 1 of 2 scores are not finite"):
+    with pytest.raises(RewardError, match="returned nan for response 1 of 2"):
         score(lambda responses: [None, float("nan")])

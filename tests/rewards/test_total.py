@@ -66,12 +66,12 @@ def test_the_weighted_sum_is_what_it_was_to_the_bit():
     [
         ({"accuracy": "format"}, 1.0, {"accuracy": [1, 1, 0.5], "format": [1, 0, 1]}, [2, 0, 1.5]),
         ({"accuracy": "format"}, 0.5, {"accuracy": [1, 1, 1], "format": [0.5, 0.4, 1]}, [1.5, 0.4, 2]),
-        # A gate that does not apply holds nothing back; nor does one hold back what does not apply.
+        # A gate that does not apply is open; a closed one changes nothing where the reward does not apply.
         ({"accuracy": "format"}, 1.0, {"accuracy": [1, NAN], "format": [NAN, 0]}, [1, 0]),
         ({"accuracy": ["a", "b"]}, 1.0, {"a": [1, 1, 0], "b": [1, 0, 1], "accuracy": [4, 4, 4]}, [6, 1, 1]),
-        # b is held back by a, so it holds back c, although it scores enough itself.
+        # a closes b, so b is closed for c, although it scores enough itself.
         ({"c": "b", "b": "a"}, 1.0, {"a": [0, 1, 1], "b": [1, 1, 0], "c": [1, 1, 1]}, [0, 3, 1]),
-        # A penalty that is held back counts 0, too.
+        # A gated penalty counts 0, too.
         ({"length": "accuracy"}, 1.0, {"accuracy": [0, 1], "length": [-0.5, -0.5]}, [0, 0.5]),
     ],
 )
@@ -80,16 +80,16 @@ def test_a_reward_counts_where_its_gates_are_open(gates, at_least, scores, expec
     assert total(parts(**scores), dict.fromkeys(scores, 1.0)).tolist() == pytest.approx(expected)
 
 
-def test_a_gate_may_count_nothing_itself_and_what_it_holds_back_is_counted():
+def test_a_gate_may_have_weight_0_and_gated_responses_are_counted():
     total = GatedSum({"accuracy": "format"})
     rewards = {"accuracy": Given(1, 1, 0, None, weight=2), "format": Given(1, 0, 0, 0, weight=0)}
     with pytest.raises(RewardError, match="no reward applies"):
         total_of(total, **rewards)
     rewards["accuracy"].scores = (1, 1, 0, 1)
     assert total_of(total, **rewards) == [2, 0, 0, 0]
-    assert total.compute() == {"accuracy/held_back": 2}
+    assert total.compute() == {"accuracy/gated": 2}
     total.reset()
-    assert total.compute() == {"accuracy/held_back": 0}
+    assert total.compute() == {"accuracy/gated": 0}
 
 
 def test_rewards_by_name_stay_as_they_are():

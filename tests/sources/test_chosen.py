@@ -108,7 +108,7 @@ def test_only_right_ones_are_kept_in_the_order_of_another_choice():
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: ByLength("long"), ValueError, "`prefer`: expected one of shortest, longest, median, got 'long'"),  # type: ignore[arg-type]
+        (lambda: ByLength("long"), ValueError, "`prefer` of ByLength: expected shortest, longest or median"),  # type: ignore[arg-type]
         (lambda: MostDifferent(0), ValueError, "`ngram` of MostDifferent: expected a whole number of at"),
         (lambda: OnlyCorrect("best"), TypeError, "`then`: expected a Choice, got 'best'"),  # type: ignore[arg-type]
         (lambda: OnlyCorrect(correct_reward=float("nan")), ValueError, "`correct_reward` of OnlyCorrect"),

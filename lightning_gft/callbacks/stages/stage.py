@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from lightning_gft.advantages import AdvantageEstimator
-from lightning_gft.checks import check_count, check_kind, check_number
+from lightning_gft.checks import check_choice, check_count, check_kind, check_number
 from lightning_gft.errors import GFTTypeError, GFTValueError
 from lightning_gft.losses import GroupLoss
 from lightning_gft.optimization.optimizer import OptimizerFn
@@ -49,8 +49,7 @@ class Until:
 
     def __post_init__(self) -> None:
         check_kind("monitor", self.monitor, str, "'val/pass@8'")
-        if self.mode not in get_args(Mode):
-            raise GFTValueError(f"`mode` of Until: expected max or min, got {self.mode!r}; use one")
+        check_choice("mode", self.mode, get_args(Mode), of="Until")
         object.__setattr__(self, "patience", check_count("patience", self.patience, of="Until"))
         object.__setattr__(self, "min_delta", check_number("min_delta", self.min_delta, least=0, of="Until"))
 
@@ -122,8 +121,7 @@ class Stage:
             raise GFTValueError("`max_steps`: expected a length, got none; set max_steps, max_epochs or until")
         if self.learning_rate is not None:
             check_number("learning_rate", self.learning_rate, above=0)
-        if self.reference not in get_args(Reference):
-            raise GFTValueError(f"`reference`: expected run or stage, got {self.reference!r}; use one")
+        check_choice("reference", self.reference, get_args(Reference))
         if self.until is not None:
             check_kind("until", self.until, Until, "Until('val/pass@8')")
         if self.loss is not None:

@@ -6,17 +6,14 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
+from lightning_gft.answers.statements import after_statement
 from lightning_gft.answers.typography import boxed
 from lightning_gft.rewards.choices.options import Choices
 
 _NONE: frozenset[str] = frozenset()
 _MARKUP = re.compile(r"\\(?:text|textbf|mathbf|mathrm|rm|bf|textit)\s*(?=\{)|[*_`$#{}]+|\\[(){}\[\]]|</?[a-z]+>")
-_STATEMENT = re.compile(
-    r"(?<!other )(?<!wrong )(?<!incorrect )\b(?:answer|option|choice)\b[*_`\s]*(?:\([^)\n]{0,20}\)[*_`\s]*)?"
-    r"(?::|=|\bis\b|\bwould be\b|\bshould be\b|\bmust be\b|\bthus\b)"
-    r"(?!\s*(?:not\s+)?(?:the\s+)?(?:correct|right|wrong|incorrect|true|false|valid|best|better|also)\b)"
-    r"(?:[*_`\s:]|\b(?:definitely|clearly|therefore|thus|option|choice|letter|number)\b)*([^\n]*)",
-    re.IGNORECASE,
+_IDLE = re.compile(
+    r"(?:[*_`\s:]|\b(?:definitely|clearly|therefore|thus|option|choice|letter|number)\b)*", re.IGNORECASE
 )
 _OPENED, _CLOSED = r"[(\[<]?\s*", r"\s*[)\]>]?"
 _LABEL = r"(?P<label>[A-Za-z]|[0-9]{1,2})"
@@ -47,8 +44,8 @@ def given_choices(response: str, choices: Choices) -> frozenset[str]:
     response = unicodedata.normalize("NFKC", response)
     if (inside := boxed(response, first=False)) is not None:
         return _read(inside, choices)
-    if statements := _STATEMENT.findall(response):
-        return _read_statement(statements[-1], choices)
+    if (said := after_statement(response)) is not None:
+        return _read_statement(said, choices)
     if whole := _read(response, choices):
         return whole
     lines = [line for line in response.splitlines() if line.strip()]
@@ -59,6 +56,7 @@ def given_choices(response: str, choices: Choices) -> frozenset[str]:
 
 def _read_statement(text: str, choices: Choices) -> frozenset[str]:
     """Read what follows "the answer is", up to the end of the line or of the first sentence."""
+    text = _IDLE.sub("", text, count=1).partition("\n")[0]
     first = re.split(r"(?<=\w)[.!?]\s", text, maxsplit=1)[0]
     return _read(text, choices) or (_read(first, choices) if len(first) > 2 else _NONE)
 

@@ -8,13 +8,16 @@ import random
 import re
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
+from torch import Tensor
+from typing_extensions import override
 
 from lightning_gft.errors import GFTValueError
+from lightning_gft.parts import Part
 from lightning_gft.rewards.failures import RewardError
 from lightning_gft.rewards.text import shown
 
@@ -35,17 +38,10 @@ class _AgainError(Exception):
 
 
 @dataclass
-class Counts:
-    """What was asked: attempts, those that followed one that had failed, and the seconds of all of them."""
-
-    requests: int = 0
-    retries: int = 0
-    seconds: float = 0.0
-
-
-@dataclass
-class Endpoint:
+class Endpoint(Part):
     """A service at an address; any thread may ask.
+
+    It counts ``requests``, which are attempts, ``retries`` among them, and the ``seconds`` of all.
 
     Args:
         url: Its address.
@@ -61,7 +57,6 @@ class Endpoint:
     timeout: float
     max_retries: int
     api_key_env: str | None
-    counts: Counts = field(init=False, default_factory=Counts, repr=False)  # a description is of settings
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url) if isinstance(self.url, str) else None
@@ -79,8 +74,10 @@ class Endpoint:
         self._lock = threading.Lock()
         self._client: httpx2.Client | None = None
         self._owner = 0
+        self.reset()
 
-    def open(self) -> None:
+    @override
+    def setup(self) -> None:
         """Read the key, and prepare connections.
 
         Raises:
@@ -94,12 +91,20 @@ class Endpoint:
                 headers["Authorization"] = f"Bearer {key}"
             self._client, self._owner = httpx2.Client(headers=headers, timeout=self.timeout), os.getpid()
 
+    @override
     def close(self) -> None:
-        """End all connections; a later :meth:`open` makes new ones."""
         with self._lock:
             if self._client is not None and self._owner == os.getpid():
                 self._client.close()
             self._client = None
+
+    @override
+    def compute(self) -> dict[str, Tensor | float]:
+        return dict(self._counts)
+
+    @override
+    def reset(self) -> None:
+        self._counts: dict[str, Tensor | float] = {"requests": 0, "retries": 0, "seconds": 0.0}
 
     def post(self, body: bytes, stopped: threading.Event) -> tuple[bytes, str]:
         """Return what the service answers to a request, and its content type, empty where it names none.
@@ -111,7 +116,7 @@ class Endpoint:
         Raises:
             RewardError: If all attempts fail, or the service says that the request is wrong.
         """
-        self.open()
+        self.setup()
         for attempt in range(self.max_retries + 1):
             start = time.monotonic()
             try:
@@ -158,9 +163,9 @@ class Endpoint:
 
     def _count(self, attempt: int, seconds: float) -> None:
         with self._lock:
-            self.counts.requests += 1
-            self.counts.retries += attempt > 0
-            self.counts.seconds += seconds
+            self._counts["requests"] += 1
+            self._counts["retries"] += attempt > 0
+            self._counts["seconds"] += seconds
 
     def _key(self, required: bool = True) -> str:
         if self.api_key_env is None:

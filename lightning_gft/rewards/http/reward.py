@@ -14,13 +14,14 @@ from typing_extensions import override
 
 from lightning_gft.checks import check_count, check_number, check_texts, check_variable
 from lightning_gft.errors import GFTValueError
+from lightning_gft.parts import CompositePart, Part
 from lightning_gft.rewards.base import ResponseFact, Reward
 from lightning_gft.rewards.columns import named_column
 from lightning_gft.rewards.failures import RewardError
-from lightning_gft.rewards.http.endpoint import Counts, Endpoint
+from lightning_gft.rewards.http.endpoint import Endpoint
 
 
-class HTTPReward(Reward):
+class HTTPReward(CompositePart, Reward):
     """What a service says: a reward model or a judge that answers HTTP.
 
     It is sent JSON by POST, for up to ``batch_size`` responses at once, ::
@@ -105,20 +106,8 @@ class HTTPReward(Reward):
         _packed({"references": reference, "columns": row})
 
     @override
-    def setup(self) -> None:
-        self._endpoint.open()
-
-    @override
-    def close(self) -> None:
-        self._endpoint.close()
-
-    @override
-    def compute(self) -> dict[str, Tensor | float]:
-        return {**vars(self._endpoint.counts)}
-
-    @override
-    def reset(self) -> None:
-        self._endpoint.counts = Counts()
+    def within(self) -> tuple[Part, ...]:
+        return (self._endpoint,)
 
     def _ask_all(self, packed: Sequence[bytes], bodies: Sequence[dict[str, Any]]) -> list[list[float | None]]:
         stopped = threading.Event()

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
-from lightning_gft.checks import check_count, check_seed, shorten
+from lightning_gft.checks import check_choice, check_count, check_seed, shorten
 from lightning_gft.data import Example
 from lightning_gft.data.errors import row_name
 from lightning_gft.errors import GFTRuntimeError, GFTTypeError, GFTValueError
 from lightning_gft.extras import require
+from lightning_gft.phases import phase
 from lightning_gft.sampling import SamplingParams
 from lightning_gft.sources.base import ResponseSource
 from lightning_gft.sources.endpoint.cache import ReplyCache
@@ -28,6 +28,8 @@ from lightning_gft.types import EncodedText, PromptBatch, Response, ResponseGene
 
 if TYPE_CHECKING:
     from lightning_gft.sources.endpoint.asker import Asker
+
+Reasoning = Literal["drop", "keep"]
 
 _STARTING = threading.Lock()
 """Held while a source gets its thread; no attribute, so that a source can be copied."""
@@ -94,7 +96,7 @@ class EndpointSource(ResponseSource):
         top_p: float = 1.0,
         seed: int | None = 0,
         system_prompt: str = "",
-        reasoning: Literal["drop", "keep"] = "drop",
+        reasoning: Reasoning = "drop",
         concurrency: int = 16,
         timeout: float = 600.0,
         max_retries: int = 8,
@@ -107,16 +109,11 @@ class EndpointSource(ResponseSource):
         name = type(self).__name__
         require("openai", setting=name, extra="endpoint")
         sampling = SamplingParams(max_new_tokens, temperature, top_p, of=name)
-        if sampling.greedy and self.num_responses > 1:
-            raise GFTValueError(
-                f"`num_responses` of {name}: expected 1 with temperature=0, got {num_responses}; greedy decoding gives "
-                "the same response each time, so set num_responses=1 or a temperature above 0"
-            )
+        sampling.check_several("num_responses", self.num_responses, of=name)
         for field, text, least in (("model", model, 1), ("system_prompt", system_prompt, 0), ("cache", cache, 1)):
             if not isinstance(text, str) or len(text.strip()) < least:
                 raise GFTTypeError(f"`{field}` of {name}: expected a text, got {shorten(text)}; write one")
-        if reasoning not in ("drop", "keep"):
-            raise GFTValueError(f"`reasoning` of {name}: expected drop or keep, got {reasoning!r}; choose one")
+        check_choice("reasoning", reasoning, get_args(Reasoning), of=name)
         seed = None if seed is None else check_seed("seed", seed, of=name)
         self.params = ChatParams(model, sampling, seed, system_prompt, _checked_body(extra_body))
         self.reasoning = reasoning
@@ -178,10 +175,10 @@ class EndpointSource(ResponseSource):
 
     @override
     def respond(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[list[Response]]:
-        started = time.perf_counter()
-        self.prepare(prompts)
-        replies = [self._replies(prompts, index, asked) for index, asked in enumerate(self._questions(prompts))]
-        self._figures.add("seconds", time.perf_counter() - started)
+        with phase("teacher") as waiting:
+            self.prepare(prompts)
+            replies = [self._replies(prompts, index, asked) for index, asked in enumerate(self._questions(prompts))]
+        self._figures.add("seconds", waiting.seconds)
         texts = [[text for reply in given if (text := self._demonstration(reply)) is not None] for given in replies]
         self._figures.warn_of_equal(texts)
         if prompts.encoder is None:

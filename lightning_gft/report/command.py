@@ -1,0 +1,85 @@
+"""``lightning-gft report``: runs side by side, as a table, a plot and a page."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+from rich.text import Text
+
+from lightning_gft.errors import GFTError, GFTValueError
+from lightning_gft.report.figures import compared
+from lightning_gft.report.page import build_page
+from lightning_gft.report.plot import save_plot
+from lightning_gft.report.runs import Run, read_runs
+from lightning_gft.report.table import print_table
+
+DESCRIPTION = "Compare runs in a table, a plot and a page, also while they run."
+
+_PROG = "lightning-gft report"
+_PAGE = (".html", ".htm")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports an error as the other subcommands do."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}\nWhat there is: {_PROG} --help\n")
+
+
+def describe(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command to a parser."""
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="folder of a run (its trainer.default_root_dir), or NAME=FOLDER; the others are compared with the first",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("report.html"),
+        metavar="FILE",
+        help="page to write; the plot goes beside it, as .png (default: %(default)s)",
+    )
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Print a table of runs, and write their plot and their page.
+
+    Args:
+        args: Arguments of the command; by default those of the process.
+    """
+    parser = _Parser(prog=_PROG, description=DESCRIPTION)
+    describe(parser)
+    given = parser.parse_args(args)
+    try:
+        runs = read_runs(given.runs)
+        figures = compared(runs)
+        print_table(runs, figures)
+        _write(runs, given.output)
+    except GFTError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(1)
+
+
+def _write(runs: Sequence[Run], page: Path) -> None:
+    if page.suffix.lower() not in _PAGE:
+        raise GFTValueError(
+            f"`--output`: expected a file that ends in .html, got {str(page)!r}; name the page, as report.html"
+        )
+    plot = page.with_suffix(".png")
+    console = Console(soft_wrap=True)
+    try:
+        save_plot(runs, compared(runs)[:-1], plot)
+        console.print(Text(f"Plot: {plot}"))
+        page.write_text(build_page(runs), encoding="utf-8")
+        console.print(Text(f"Page: {page}"))
+    except OSError as error:
+        raise GFTValueError(
+            f"`--output`: expected a file that can be written, got {str(page)!r} ({error.strerror}); name another"
+        ) from error

@@ -1,0 +1,73 @@
+"""Which figures of a run are compared, and how they are written."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lightning_gft.report.runs import Run
+
+_DRAWS = re.compile(r"val/(?:mean|pass)@(\d+)")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One row of the table, one panel of the plot.
+
+    Args:
+        title: What to call it.
+        key: Name in the log; the table shows its last value.
+        largest: Show the largest value of the run instead.
+        digits: Digits behind the point.
+        log: Draw it on a logarithmic scale.
+    """
+
+    title: str
+    key: str
+    largest: bool = False
+    digits: int = 2
+    log: bool = False
+
+    def value(self, run: Run) -> float | None:
+        """Return the figure of ``run``, ``None`` where it was not logged."""
+        values = [value for _, value in run.series(self.key)]
+        if not values:
+            return None
+        return (
+            max((value for value in values if not math.isnan(value)), default=math.nan) if self.largest else values[-1]
+        )
+
+    def show(self, run: Run) -> str:
+        """Return the figure of ``run`` as text, or a dash where it was not logged."""
+        value = self.value(run)
+        return "-" if value is None else f"{value:,.{self.digits}f}"
+
+
+def compared(runs: Sequence[Run]) -> list[Figure]:
+    """Return what the table compares, of what the runs have logged."""
+    draws = most_draws(runs)
+    datasets = dict.fromkeys(name for run in runs for name in run.datasets)
+    return [
+        Figure("greedy", "val/greedy_accuracy"),
+        *(
+            figure
+            for k in draws
+            for figure in (Figure(f"mean@{k}", f"val/mean@{k}"), Figure(f"pass@{k}", f"val/pass@{k}"))
+        ),
+        Figure("entropy", "val/entropy", digits=3),
+        Figure("KL to start", "val/kl", digits=3),
+        *(Figure(name, f"val/{name}/greedy_accuracy") for name in datasets),
+        Figure("max weight C/p", "train/rectified_weight_max", largest=True, digits=1, log=True),
+        Figure("max grad norm", "train/grad_norm", largest=True),
+        Figure("tokens", "train/num_tokens", digits=0),
+    ]
+
+
+def most_draws(runs: Sequence[Run]) -> list[int]:
+    """Return the largest ``k`` of ``pass@k`` that all runs have measured, or that of each where they share none."""
+    draws = [of for run in runs if (of := {int(found[1]) for key in run.figures if (found := _DRAWS.fullmatch(key))})]
+    if shared := set.intersection(*draws) if draws else set():
+        return [max(shared)]
+    return sorted({max(of) for of in draws})

@@ -1,0 +1,88 @@
+"""Logs of the command line, also of runs that are not finished."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from lightning_gft.errors import GFTValueError
+
+Series = list[tuple[int, float]]
+"""Values of one figure by optimizer step, in the order of steps."""
+
+
+@dataclass(frozen=True)
+class Log:
+    """The rows of a ``metrics.csv``: a step, and the figures that were logged then."""
+
+    rows: list[tuple[int, dict[str, float]]]
+
+    @cached_property
+    def train_steps(self) -> list[int]:
+        """Steps that figures of training were logged at."""
+        return [step for step, row in self.rows if is_training(row)]
+
+    def continues(self, earlier: Log) -> bool:
+        """Whether the run was resumed from a checkpoint of an earlier one, by the steps that they have logged.
+
+        A run that begins anew logs its first row after as many steps as lie between any two.
+        """
+        own, others = self.train_steps, earlier.train_steps
+        longer = own if len(own) > 1 else others
+        every = longer[1] - longer[0] if len(longer) > 1 else 1
+        return own[0] > every and others[0] < own[0] <= others[-1] + every
+
+
+def read_log(path: Path) -> Log:
+    """Read a log; a last line that is not finished does not count, as the run may be writing it.
+
+    Raises:
+        ValueError: If it holds something else.
+    """
+    text = path.read_text(encoding="utf-8", errors="replace")
+    lines = text[: text.rfind("\n") + 1].splitlines()
+    rows = []
+    for number, row in enumerate(csv.DictReader(lines), start=2):
+        try:
+            step = int(float(row["step"]))
+            figures = {key: float(value) for key, value in row.items() if key and key not in _POSITION and value}
+        except (KeyError, TypeError, ValueError):
+            raise GFTValueError(
+                f"`RUN`: expected a number under each name of {path}, got none in line {number}; delete the line, or "
+                "the file if lightning-gft has not written it"
+            ) from None
+        rows.append((step, figures))
+    return Log(rows)
+
+
+_POSITION = ("step", "epoch")
+
+
+def in_order(logs: Iterable[Log]) -> dict[str, Series]:
+    """Return the figures of a run from the logs of its starts.
+
+    A step that was trained again after a checkpoint counts once, as it was last, and what had come after it not at all.
+    """
+    figures: dict[str, dict[int, float]] = {}
+    last = 0
+    for log in logs:
+        for step, row in log.rows:
+            if is_training(row):
+                if step < last:
+                    figures = {key: _before(of, step) for key, of in figures.items()}
+                last = step
+            for key, value in row.items():
+                figures.setdefault(key, {})[step] = value
+    return {key: sorted(of.items()) for key, of in figures.items() if of}
+
+
+def is_training(row: Iterable[str]) -> bool:
+    """Whether a row of a log, or the names of its figures, are of a training step."""
+    return any(key.startswith("train/") for key in row)
+
+
+def _before(figure: dict[int, float], step: int) -> dict[int, float]:
+    return {earlier: value for earlier, value in figure.items() if earlier < step}

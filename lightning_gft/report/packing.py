@@ -1,0 +1,108 @@
+"""The tokens of a response as a page holds them: its text once, and beside it small columns of rounded numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from lightning_gft.report.text import visible
+from lightning_gft.samples import SampledResponse, TokenFigures
+
+Column = list[Any] | float | None
+"""One number a token, or a single one that all tokens have."""
+BYTES_A_TOKEN = 13
+"""About what the columns of a token take."""
+_LONGEST_TOKEN = 200
+"""Characters of one token that are shown."""
+
+
+class Packed(NamedTuple):
+    """A response's tokens.
+
+    Args:
+        text: All that is shown of it; the tokens come first.
+        columns: How many ``tokens`` there are; the ``length`` of each in UTF-16 units, as browsers count; ``nll`` in
+            thousandths of a nat; ``factor``; ``coefficient``, but ``null`` where it is ``scale`` times the factor;
+            ``entropy`` in hundredths of a nat. What is not known is ``null``.
+        rectified: Tokens whose factor is not 1, of all.
+    """
+
+    text: str
+    columns: dict[str, Column]
+    rectified: int
+
+
+def pack(response: SampledResponse, trained: TokenFigures, limit: int) -> Packed:
+    """Return the tokens of a response.
+
+    Args:
+        response: One that ran.
+        trained: What was done with its tokens.
+        limit: Characters that are shown.
+
+    Example:
+        >>> trained = TokenFigures(["4", "2"], [-0.5, -2.0], [0.8, 0.1082], [1.0, 0.1353])
+        >>> response = SampledResponse(0, "self", "42", "stop", 2, 1.0, {}, advantage=0.8, trained=trained)
+        >>> text, columns, rectified = pack(response, trained, limit=100)
+        >>> text, columns["length"], columns["nll"], columns["factor"], rectified
+        ('42', 1, [500, 2000], [1, 0.1353], 1)
+        >>> columns["scale"], columns["coefficient"]
+        (0.8, None)
+    """
+    texts = _shown_texts(trained.tokens, limit)
+    kept = len(texts)
+    scale = _scale(trained, response.advantage)
+    columns: dict[str, Column] = {
+        "tokens": kept,
+        "length": _column([len(text.encode("utf-16-le")) // 2 for text in texts], round),
+        "nll": _column(trained.logprobs[:kept], lambda logprob: round(-1000 * logprob)),
+        "factor": _column(trained.factors[:kept], _unlike_one),
+        "coefficient": None if scale is not None else _column(trained.coefficients[:kept], _rounded),
+        "scale": scale,
+        "entropy": _column((trained.entropies or [])[:kept], lambda entropy: round(100 * entropy)),
+    }
+    rectified = sum(factor != 1 and not math.isnan(factor) for factor in trained.factors)
+    return Packed("".join(texts) + _rest(response, kept), columns, rectified)
+
+
+def _shown_texts(tokens: Sequence[str], limit: int) -> list[str]:
+    texts = list[str]()
+    for token in tokens:
+        texts.append(visible(token, _LONGEST_TOKEN))
+        limit -= len(texts[-1])
+        if limit <= 0:
+            break
+    return texts
+
+
+def _rest(response: SampledResponse, kept: int) -> str:
+    return "" if kept >= response.completion_length else f"… ({response.completion_length:,} tokens, {kept:,} shown)"
+
+
+def _scale(trained: TokenFigures, advantage: float | None) -> float | None:
+    """Return by what factors are multiplied to give the coefficients; ``None`` if they follow from something else."""
+    for scale in (advantage, 1.0):
+        if scale is not None and all(
+            math.isclose(scale * factor, coefficient, rel_tol=1e-3)  # not where the factor is not known
+            for factor, coefficient in zip(trained.factors, trained.coefficients, strict=True)
+        ):
+            return _rounded(scale)
+    return None
+
+
+def _column(values: Sequence[float], rounded: Callable[[float], float]) -> Column:
+    known = [rounded(value) if math.isfinite(value) else None for value in values]
+    return known[0] if len(set(known)) == 1 else known or None
+
+
+def _rounded(value: float) -> float:
+    """Return a value to four digits, a whole one as an integer, which is shorter."""
+    short = float(f"{value:.4g}")
+    return int(short) if short.is_integer() else short
+
+
+def _unlike_one(factor: float) -> float:
+    """Return a factor to four digits, but never as 1 where it is not: 1 says that a token was not rectified."""
+    short = _rounded(factor)
+    return factor if short == 1 and factor != 1 else short

@@ -1,0 +1,162 @@
+"""Groups that runs kept: each prompt with its responses, run beside run, with their tokens in colour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from lightning_gft.report.frame import evenly
+from lightning_gft.report.packing import BYTES_A_TOKEN, pack
+from lightning_gft.report.runs import Run
+from lightning_gft.report.samples_controls import controls
+from lightning_gft.report.text import escape, isolated, json_block
+from lightning_gft.samples import SampledGroup, SampledResponse, read_samples
+
+MOST_GROUPS = 500
+MOST_BYTES = 4_000_000
+_BYTES_A_RESPONSE = 700
+"""What surrounds the text of one."""
+_LIMITS = (20_000, 10_000, 5_000, 3_000, 2_000, 1_500, 1_000, 750, 500, 300, 200)
+"""Characters of one text that are shown: the most with which all samples stay below ``MOST_BYTES``."""
+_KINDS = {"train": "training", "val": "validation"}
+
+
+class Key(NamedTuple):
+    """What groups of several runs have in common that stand side by side."""
+
+    step: int
+    kind: str
+    dataset: str
+    group: int
+    prompt: str
+
+
+Entry = Mapping[int, SampledGroup]
+"""The same group by the number of each run that kept it."""
+
+
+def samples_section(runs: Sequence[Run]) -> str:
+    """Return the groups that were kept of each run, in HTML; empty where none were."""
+    every = side_by_side([_groups(run) for run in runs])
+    entries = dict(evenly(list(every.items()), MOST_GROUPS))
+    if not entries:
+        return ""
+    names = [run.name for run in runs]
+    limit = fitting_limit(entries)
+    items = "\n".join(_entry(key, entry, names, limit) for key, entry in entries.items())
+    note = f'<p class="note">{len(entries):,} of {len(every):,} kept groups, evenly over the steps.</p>\n'
+    return (
+        f"{note if len(entries) < len(every) else ''}"
+        f"{controls(names, {key.kind: _KINDS[key.kind] for key in entries}, _sources(entries))}\n"
+        f'<div class="groups">\n{items}\n</div>\n<button type="button" class="more" hidden>Show more</button>\n'
+    )
+
+
+def _groups(run: Run) -> list[SampledGroup]:
+    """Return what the starts of a run kept, without what a later one has trained anew."""
+    return [group for part in run.parts for group in read_samples(part.folder) if group.step < part.until]
+
+
+def side_by_side(groups: Sequence[Sequence[SampledGroup]]) -> dict[Key, Entry]:
+    """Return the groups of each run by what they have in common, in the order of steps."""
+    entries: dict[Key, dict[int, SampledGroup]] = {}
+    for number, of_run in enumerate(groups):
+        for group in of_run:
+            key = Key(group.step, group.kind, group.dataset, group.group, group.prompt)
+            entries.setdefault(key, {})[number] = group
+    return dict(sorted(entries.items()))
+
+
+def fitting_limit(entries: Mapping[Key, Entry]) -> int:
+    """Return how many characters of each text are shown, so that the page stays small."""
+    fits = (limit for limit in _LIMITS if _size(entries, limit) <= MOST_BYTES)
+    return next(fits, _LIMITS[-1])
+
+
+def _size(entries: Mapping[Key, Entry], limit: int) -> float:
+    """Return about how many bytes the texts and the columns take."""
+    size = float(sum(min(len(key.prompt.encode(errors="replace")), limit) for key in entries))
+    for response in _responses(entries):
+        shown = min(1.0, limit / max(1, len(response.completion)))
+        tokens = len(response.trained.tokens) if response.trained else 0
+        size += _BYTES_A_RESPONSE
+        size += shown * (len(response.completion.encode(errors="replace")) + BYTES_A_TOKEN * tokens)
+    return size
+
+
+def _responses(entries: Mapping[Key, Entry]) -> list[SampledResponse]:
+    return [response for entry in entries.values() for group in entry.values() for response in group.responses]
+
+
+def _sources(entries: Mapping[Key, Entry]) -> list[str]:
+    return sorted({response.source for response in _responses(entries)})
+
+
+def _entry(key: Key, entry: Entry, names: Sequence[str], limit: int) -> str:
+    rewards = [response.reward for group in entry.values() for response in group.responses]
+    low, high = min(rewards), max(rewards)
+    where = " · ".join([f"step {key.step}", _KINDS[key.kind], *filter(None, [key.dataset]), f"group {key.group}"])
+    spread = _number(low) if low == high else f"{_number(low)} to {_number(high)}"
+    columns = "".join(_column(number, group, names, limit) for number, group in entry.items())
+    return (
+        f'<details class="group" data-kind="{escape(key.kind)}" data-step="{key.step}" '
+        f'data-reward="{sum(rewards) / len(rewards):.6g}" data-spread="{high - low:.6g}">'
+        f'<summary><h3>{escape(where)}</h3> <bdi class="preview">{escape(key.prompt, 100)}</bdi> '
+        f'<span class="range">reward {spread}</span></summary>\n'
+        f'<div class="text prompt" dir="auto">{escape(key.prompt, limit)}</div>\n'
+        f'<div class="side">{columns}</div></details>'
+    )
+
+
+def _column(number: int, group: SampledGroup, names: Sequence[str], limit: int) -> str:
+    heading = f'<h4 class="s{number}">{isolated(names[number])}</h4>' if len(names) > 1 else ""
+    some = len(group.responses) < group.size
+    count = f'<p class="count">{len(group.responses)} of {group.size} responses kept</p>' if some else ""
+    responses = "".join(map(partial(_response, group=group, number=number, limit=limit), group.responses))
+    return f'<div class="of-run">{heading}{count}{responses}</div>'
+
+
+def _response(response: SampledResponse, group: SampledGroup, number: int, limit: int) -> str:
+    if response.trained is None:
+        rectified, about = 0, "no gradient" if group.kind == "train" else ""
+        text = f'<div class="text" dir="auto">{escape(response.completion, limit)}</div>'
+    else:
+        packed = pack(response, response.trained, limit)
+        rectified, about = packed.rectified, f"{packed.rectified:,} rectified"
+        text = (
+            f'<div class="text tokens" dir="auto">{escape(packed.text, len(packed.text))}</div>'
+            f'<script type="application/json">{json_block(packed.columns)}</script>'
+        )
+    return (
+        f'<div class="response" data-run="{number}" data-source="{escape(response.source)}" '
+        f'data-rectified="{rectified}">{_facts(response, group.weights, about)}{text}</div>\n'
+    )
+
+
+def _facts(response: SampledResponse, weights: Mapping[str, float | None], about: str) -> str:
+    """Return the figures of a response, in one line above its text."""
+    parts = [
+        f"{isolated(name)} {_number(value)}{_times(value, weights.get(name))}"
+        for name, value in response.rewards.items()
+    ]
+    in_parts = f" ({', '.join(parts)})" if parts else ""
+    facts = [
+        "greedy" if response.greedy else "",
+        f"<b>reward {_number(response.reward)}</b>{in_parts}",
+        "" if response.advantage is None else f"advantage {_number(response.advantage, '+')}",
+        f"{response.completion_length:,} tokens{', cut off' if response.finish_reason == 'length' else ''}",
+        about,
+    ]
+    shown = "".join(f"<li>{fact}</li>" for fact in facts if fact)
+    source = escape(response.source)
+    return f'<ul class="facts"><li class="source {source}">{source}</li>{shown}</ul>'
+
+
+def _times(value: float | None, weight: float | None) -> str:
+    return "" if value is None or weight in (None, 1) else f" &times; {weight:g}"
+
+
+def _number(value: float | None, sign: str = "") -> str:
+    """Return a number with two digits behind the point, and a dash where there is none."""
+    return "&ndash;" if value is None else f"{value:{sign}.2f}".replace("-", "&minus;")
