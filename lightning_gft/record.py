@@ -7,7 +7,7 @@
                        ``train`` and by name of ``val``; the name of the main data set is empty
 ``weights.jsonl``      ``step``, and the weights of its tokens ``before`` and ``after`` rectification: by source, how
                        many are in each bin, by its number (:func:`bin_edges`); bins without any are left out
-``advice.jsonl``       ``step``, ``name``, ``figures`` by name, and ``text``
+``advice.jsonl``       ``step``, ``name``, ``figures`` by name, and ``text``; ``stage`` in a run in stages
 ``samples/*.parquet``  groups, one row a response
 =====================  =================================================================================================
 

@@ -1,5 +1,6 @@
 """Callbacks for Lightning's Trainer."""
 
+from lightning_gft.callbacks.advice import Advice
 from lightning_gft.callbacks.export import HuggingFaceExport
 from lightning_gft.callbacks.group_table import GroupTable
 from lightning_gft.callbacks.group_writer import GroupWriter
@@ -7,6 +8,7 @@ from lightning_gft.callbacks.run_record import RunRecord, record_folder
 from lightning_gft.callbacks.stages import Stage, StageSchedule, Until
 
 __all__ = [
+    "Advice",
     "GroupTable",
     "GroupWriter",
     "HuggingFaceExport",

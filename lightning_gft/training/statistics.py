@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from lightning_gft.losses import GroupLoss
-from lightning_gft.metrics import CoefficientsBySource, GroupStatistics, TokenStatistics
+from lightning_gft.metrics import CoefficientsBySource, Correctness, GroupStatistics, TokenStatistics
 from lightning_gft.phases import phase
 from lightning_gft.types import GroupBatch, LossOutput, TokenBatch, TrainedTokens
 
@@ -23,12 +25,14 @@ class UpdateFigures(NamedTuple):
         grad_norm: Norm of the gradient before clipping.
         learning_rate: The first parameter group's, as the step began.
         nonfinite_updates: Updates of the run so far whose gradient was not finite.
+        measured: What is measured where the step's row is written, by name.
     """
 
     loss: Tensor
     grad_norm: Tensor
     learning_rate: float
     nonfinite_updates: float
+    measured: Mapping[str, Tensor] = MappingProxyType({})
 
     @classmethod
     def zeros(cls) -> UpdateFigures:
@@ -56,12 +60,21 @@ class TrainingStatistics(nn.Module):
         self.coefficients = CoefficientsBySource()
         self.register_buffer("num_tokens", torch.tensor(0))
 
-    def count_groups(self, loss: GroupLoss, groups: GroupBatch, num_prompts: int) -> None:
-        """Count sampled groups, here and in the loss; their rewards may be others than those of the step before."""
+    def count_groups(
+        self, loss: GroupLoss, groups: GroupBatch, num_prompts: int, correctness: Correctness | None = None
+    ) -> None:
+        """Count sampled groups, here and in the loss; their rewards may be others than those of the step before.
+
+        Args:
+            loss: The objective.
+            groups: As sampled.
+            num_prompts: Prompts that they were sampled for.
+            correctness: Which responses are correct.
+        """
         loss.update_groups(groups)
         if self.groups.reward_names != list(groups.reward_parts):
             self.groups = GroupStatistics(list(groups.reward_parts)).to(groups.rewards.device)
-        self.groups.update(groups, num_prompts)
+        self.groups.update(groups, num_prompts, correctness)
 
     def count_pass(self, loss: GroupLoss, tokens: TokenBatch, output: LossOutput, fresh: bool = True) -> TrainedTokens:
         """Count the tokens of one update, here and in the loss, and return them with what the pass gave.
@@ -97,4 +110,5 @@ class TrainingStatistics(nn.Module):
                 figures |= metric.compute()
                 metric.reset()
         counts = {"num_tokens": self.num_tokens.float(), "tokens_per_second": num_tokens / seconds}
-        return {**figures, **counts, **update._asdict()}
+        own = update._asdict()
+        return {**figures, **counts, **own.pop("measured"), **own}

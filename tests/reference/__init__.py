@@ -6,6 +6,7 @@ from tests.reference.coefficients import continuous, rectified
 from tests.reference.distributions import entropy, logprob
 from tests.reference.linear_head import full_logits, full_logits_loss
 from tests.reference.losses import finite_differences, gft_gradient, gft_loss, token_weights
+from tests.reference.majority import maj_at_k_by_precedence
 from tests.reference.pass_at_k import pass_at_k_by_counting, pass_at_k_by_enumeration
 from tests.reference.rectifier import exact_quantile, rectifier_statistics, weight_statistics
 
@@ -22,6 +23,7 @@ __all__ = [
     "groups_with_shared_prompts",
     "leave_one_out",
     "logprob",
+    "maj_at_k_by_precedence",
     "max_rl",
     "pass_at_k_by_counting",
     "pass_at_k_by_enumeration",

@@ -32,6 +32,6 @@ _LOW = """() => {
 
 
 def low_contrasts(page: Page) -> list[list[str]]:
-    """Return contrast, class and text of those texts that are seen and whose contrast is below 4.5, or 3 where they are large."""
-    low: list[str] = page.evaluate(_LOW)
+    """Return contrast, class and text of what is seen with a contrast below 4.5, or below 3 where it is large."""
+    low: list[list[str]] = page.evaluate(_LOW)
     return low
