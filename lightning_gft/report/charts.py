@@ -69,7 +69,7 @@ def line_chart(
     if not lines:
         return ""
     steps = sorted({step for line in lines for step, _ in line.points})
-    ends = [value + sign * margin for line in lines for value, margin, sign in _ends(line)]
+    ends = [value + sign * margin for line in lines for value, margin, sign in _ends(line, log)]
     middle = (min(ends) + max(ends)) / 2 if span else 0.0
     ends += [middle - span / 2, middle + span / 2] if span else []
     begins = [0.0] if not doubling and 0 < 2 * steps[0] <= steps[-1] else []
@@ -114,8 +114,8 @@ def _drawable(line: Line, log: bool) -> list[tuple[int, float]]:
     return [point for point in line.points if can_draw(point[1], log)]
 
 
-def _ends(line: Line) -> list[tuple[float, float, int]]:
-    return [(value, line.margins.get(step, 0.0), sign) for step, value in line.points for sign in (-1, 1)]
+def _ends(line: Line, log: bool) -> list[tuple[float, float, int]]:
+    return [(value, line.margins.get(step, 0.0), sign) for step, value in _drawable(line, log) for sign in (-1, 1)]
 
 
 def _curve(line: Line, frame: Frame, width: float, log: bool) -> str:
