@@ -10,7 +10,7 @@ from lightning_gft.report.runs import Run
 
 NOISE = 2.0
 """Standard errors within which two figures count as the same."""
-_ROUNDING = 0.02
+_ROUNDING = 0.03
 """The same for shares whose standard errors are not known."""
 
 
