@@ -119,9 +119,9 @@ class GFTLitModule(LightningModule):
         self.statistics = TrainingStatistics()
         self.updates = Updates(self, self.guard, gradient_clip_val)
         self.run = Run(self, optimizer, lr_scheduler)
-        self.rows = Rows(self, self.run.steps)
-        self.life = PartsLife()
         self.clock = RunClock()
+        self.rows = Rows(self, self.run.steps, self.clock)
+        self.life = PartsLife()
         self.stages = Stages(self)
         self.base_seed = 0
 

@@ -60,8 +60,16 @@ class Sharding(ABC):
 
     def gradient_norm(self) -> Tensor:
         """Return the norm of the policy's gradients over the shards of all ranks, the same on each of them."""
-        norm = get_total_norm([weight.grad for weight in self._policy.parameters() if weight.grad is not None])
-        return norm.full_tensor() if isinstance(norm, DTensor) else norm
+        return self.norms([[weight.grad for weight in self._policy.parameters()]])[0]
+
+    def norms(self, gradients: Sequence[Sequence[Tensor | None]]) -> Tensor:
+        """Return the norm ``[n]`` of each of ``n`` lists of gradients over the shards of all ranks.
+
+        Args:
+            gradients: Of the policy's weights; ``None`` where there is none. All ranks have lists of the same weights.
+        """
+        norms = torch.stack([get_total_norm(_local(some)).to(compute_device(self._policy)) for some in gradients])
+        return norms.to(torch.promote_types(norms.dtype, torch.float32))
 
     def clip_gradients(self, limit: float, norm: Tensor) -> None:
         """Scale the policy's gradients so that their norm is at most ``limit``.
@@ -115,6 +123,7 @@ class FullySharded(Sharding):
         compute_dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(policy)
+        self._mesh = mesh
         self._reshards = reshard_after_forward
         self._whole: set[nn.Module] = set()
         # Half precision is too coarse to reduce gradients in.
@@ -151,6 +160,12 @@ class FullySharded(Sharding):
     @override
     def is_split(self) -> bool:
         return True
+
+    @override
+    def norms(self, gradients: Sequence[Sequence[Tensor | None]]) -> Tensor:
+        squares = super().norms(gradients).square()
+        torch.distributed.all_reduce(squares, group=self._mesh.get_group())
+        return squares.sqrt()
 
     @override
     @contextmanager
@@ -190,7 +205,13 @@ def _gather(policy: nn.Module, units: list[FSDPModule]) -> None:
         unit.unshard()
 
 
-def compute_device(model: PreTrainedModel) -> torch.device:
+def _local(gradients: Sequence[Tensor | None]) -> list[Tensor]:
+    """Return what this rank holds of gradients."""
+    known = [gradient for gradient in gradients if gradient is not None]
+    return [gradient.to_local() if isinstance(gradient, DTensor) else gradient for gradient in known]
+
+
+def compute_device(model: nn.Module) -> torch.device:
     """Return the device on which a model runs, though its weights may be offloaded to the CPU.
 
     Args:
@@ -215,7 +236,8 @@ def transformer_blocks(model: PreTrainedModel) -> list[nn.Module]:
         4
     """
     named = set(model._no_split_modules or ())
-    blocks = [module for module in model.modules() if type(module).__name__ in named]
+    # FSDP puts a class of its own before a block's.
+    blocks = [module for module in model.modules() if named & {kind.__name__ for kind in type(module).__mro__}]
     if blocks:
         return blocks
     stacks = (module for module in model.modules() if isinstance(module, nn.ModuleList))

@@ -60,7 +60,7 @@ class FSDP2Strategy(ModelParallelStrategy):
         if self._data_parallel_size == "auto":
             self._data_parallel_size = self.num_nodes * self.num_processes
         if self.cpu_offload and self.root_device.type == "cuda" and self._process_group_backend is None:
-            self._process_group_backend = "cpu:gloo,cuda:nccl"  # norms of gradients, which are on the CPU, need gloo
+            self._process_group_backend = "cpu:gloo,cuda:nccl"  # shards, which are on the CPU, need gloo
         super().setup_environment()
 
     @override

@@ -24,7 +24,14 @@ from lightning_gft.metrics import Correctness
 from lightning_gft.parts import Part
 from lightning_gft.rewards import Reward
 from lightning_gft.sampler import GroupSampler
-from lightning_gft.training import StageParts, TrainingStatistics, UpdateFigures, parts_of
+from lightning_gft.training import (
+    RUN_NAMES,
+    UPDATE_NAMES,
+    StageParts,
+    TrainingStatistics,
+    UpdateFigures,
+    parts_of,
+)
 from lightning_gft.types import GroupBatch, LossOutput, Need, Source
 
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -36,6 +43,8 @@ _OF_LIGHTNING = {"epoch", "step"}
 
 def training_names(loss: GroupLoss, sampler: GroupSampler, correctness: Correctness) -> set[str]:
     """Return the names of all figures that training steps may log, those of rewards, sources and engine aside.
+
+    A name that ends in ``/`` is the begin of several.
 
     Copies of statistics and loss count one token of two responses of each source, one better and one worse than its
     group; so the names are those of the code that counts.
@@ -59,7 +68,7 @@ def training_names(loss: GroupLoss, sampler: GroupSampler, correctness: Correctn
     statistics.count_groups(loss, groups, 1, correctness)
     statistics.count_pass(loss, tokens, LossOutput(one.sum(), logprobs=-one, coefficients=signs, entropy=one))
     figures = statistics.collect(groups.lengths.sum(), seconds=1.0, update=UpdateFigures.zeros())
-    return {log_key("train", name) for name in {*figures, *loss.compute()}}
+    return {log_key("train", name) for name in {*figures, *loss.compute(), *UPDATE_NAMES, *RUN_NAMES}}
 
 
 def evaluation_names(

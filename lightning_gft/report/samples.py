@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from lightning_gft.report.frame import evenly
 from lightning_gft.report.packing import BYTES_A_TOKEN, pack
 from lightning_gft.report.runs import Run
 from lightning_gft.report.samples_controls import controls
@@ -13,10 +14,10 @@ from lightning_gft.report.text import escape, isolated, json_block
 from lightning_gft.samples import SampledGroup, SampledResponse, read_samples
 
 MOST_GROUPS = 500
-MOST_BYTES = 3_500_000
+MOST_BYTES = 4_000_000
 _BYTES_A_RESPONSE = 700
 """What surrounds the text of one."""
-_LIMITS = (20_000, 10_000, 5_000, 2_000, 1_000, 500, 200)
+_LIMITS = (20_000, 10_000, 5_000, 3_000, 2_000, 1_500, 1_000, 750, 500, 300, 200)
 """Characters of one text that are shown: the most with which all samples stay below ``MOST_BYTES``."""
 _KINDS = {"train": "training", "val": "validation"}
 
@@ -38,7 +39,7 @@ Entry = Mapping[int, SampledGroup]
 def samples_section(runs: Sequence[Run]) -> str:
     """Return the groups that were kept of each run, in HTML; empty where none were."""
     every = side_by_side([_groups(run) for run in runs])
-    entries = evenly(every, MOST_GROUPS)
+    entries = dict(evenly(list(every.items()), MOST_GROUPS))
     if not entries:
         return ""
     names = [run.name for run in runs]
@@ -65,14 +66,6 @@ def side_by_side(groups: Sequence[Sequence[SampledGroup]]) -> dict[Key, Entry]:
             key = Key(group.step, group.kind, group.dataset, group.group, group.prompt)
             entries.setdefault(key, {})[number] = group
     return dict(sorted(entries.items()))
-
-
-def evenly(entries: Mapping[Key, Entry], most: int) -> Mapping[Key, Entry]:
-    """Return ``most`` of the entries, the first and the last among them."""
-    if len(entries) <= most:
-        return entries
-    keys = list(entries)
-    return {key: entries[key] for key in (keys[n * (len(keys) - 1) // (most - 1)] for n in range(most))}
 
 
 def fitting_limit(entries: Mapping[Key, Entry]) -> int:

@@ -4,14 +4,17 @@ from lightning_gft.training.clock import RunClock
 from lightning_gft.training.guards import UpdateGuard
 from lightning_gft.training.life import PartsLife, parts_of
 from lightning_gft.training.look_ahead import prepare_ahead
+from lightning_gft.training.measures import UPDATE_NAMES
 from lightning_gft.training.plan import StepPlan, plan_step
-from lightning_gft.training.rows import Rows
+from lightning_gft.training.rows import RUN_NAMES, Rows
 from lightning_gft.training.sampler_checks import check_sampler
 from lightning_gft.training.stages import StageParts, Stages
 from lightning_gft.training.statistics import TrainingStatistics, UpdateFigures
 from lightning_gft.training.updates import Updates
 
 __all__ = [
+    "RUN_NAMES",
+    "UPDATE_NAMES",
     "PartsLife",
     "Rows",
     "RunClock",

@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from typing_extensions import override
 
-from lightning_gft.phases import PhaseClock
+from lightning_gft.phases import PHASES, Phase, PhaseClock
 
 
 class RunClock(PhaseClock, Callback):
@@ -27,14 +27,31 @@ class RunClock(PhaseClock, Callback):
         super().__init__(now)
         self._before: PhaseClock | None = None
         self._step_began = now()
+        self._begin_row()
 
     def step_seconds(self) -> float:
         """Return for how long the training step has lasted."""
         return self.now() - self._step_began
 
+    def take_shares(self) -> dict[Phase, float]:
+        """Return the share that each phase has of the time since the last call; validation is left out of both."""
+        began, before, read = self._row_began, self._row_before, self.read()
+        self._begin_row()
+        seconds = {name: read[name] - before[name] for name in PHASES}
+        whole = self._row_began - began - seconds.pop("validation")
+        return {name: of_phase / whole for name, of_phase in seconds.items()}
+
+    def _begin_row(self) -> None:
+        self._row_before = self.read()
+        self._row_began = self.now()
+
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._before = self.start()
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._begin_row()
 
     @override
     def on_train_batch_start(self, trainer: Trainer, *args: Any) -> None:

@@ -27,13 +27,15 @@ class StepPlan:
         tokens: What is known of the ``M`` response tokens; each micro-batch has the numbers of its own.
         normalizer: ``Z`` over all micro-batches and ranks, divided by the number of ranks: strategies average
             gradients over ranks, where the sum is wanted.
-        rows: ``[n]``, the rows of the step's groups that run.
+        groups: All of the step.
+        rows: ``[n]``, those of the groups that run.
         fresh: Whether the policy is still the one that drew the groups, as in the first update.
     """
 
     micro_batches: list[MicroBatch]
     tokens: TokenBatch
     normalizer: Tensor
+    groups: GroupBatch
     rows: Tensor
     fresh: bool = True
 
@@ -98,4 +100,4 @@ def plan_step(
     if "ref_logprobs" in loss.needs():
         with policy.reference():
             tokens = replace(tokens, ref_logprobs=policy.score(micro_batches, len(tokens))[0])
-    return StepPlan(micro_batches, tokens, normalizer / world_size, rows)
+    return StepPlan(micro_batches, tokens, normalizer / world_size, groups, rows)

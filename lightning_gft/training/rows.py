@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from lightning_gft.evaluation import log_key
+from lightning_gft.phases import PHASES
+from lightning_gft.training.clock import RunClock
+from lightning_gft.training.memory import take_peak_memory
+
+RUN_NAMES = (*(f"time/{name}" for name in PHASES if name != "validation"), "memory_gb")
+"""Names of the figures of a run since the row before."""
 
 _ACCURACY = "accuracy"
 _PROGRESS_BAR = {"reward": "reward", "rectified": "rectified_fraction", "tokens/s": "tokens_per_second"}
@@ -21,6 +28,7 @@ class Rows:
     Args:
         module: The module that logs them.
         steps: Returns the optimizer steps taken.
+        clock: Times the phases of the run.
 
     Attributes:
         progress_names: What the progress bar shows.
@@ -30,18 +38,19 @@ class Rows:
 
     progress_names = frozenset({*_PROGRESS_BAR, _ACCURACY})
 
-    def __init__(self, module: LightningModule, steps: Callable[[], int]) -> None:
+    def __init__(self, module: LightningModule, steps: Callable[[], int], clock: RunClock) -> None:
         self.module = module
         self.steps = steps
+        self._clock = clock
         self.stage: tuple[int, str] | None = None
         self.latest: dict[str, Tensor | float] = {}
 
     @property
     def due(self) -> bool:
-        """Whether the figures of the training step in hand go to the loggers."""
+        """Whether the row of the training step in hand is written: some figures are measured only then."""
         trainer = self.module.trainer
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # 0 for never, as in a barebones run
-        return every > 0 and (trainer.fit_loop.total_batch_idx + 1) % every == 0
+        return bool(every) and (trainer.fit_loop.total_batch_idx + 1) % every == 0
 
     def write(self, row: Mapping[str, Tensor | float]) -> None:
         """Write figures of a fit to the loggers now, where Lightning would after callbacks have written checkpoints.
@@ -58,13 +67,15 @@ class Rows:
 
     def step(self, figures: Mapping[str, Tensor | float]) -> None:
         """Log a training step."""
-        module = self.module
+        module, due = self.module, self.due
+        if due:
+            figures = {**figures, **self._since_the_row_before()}
         row = self._with_stage({log_key("train", name): value for name, value in figures.items()})
         if self.stage is not None:
             row["train/stage"] = float(self.stage[0])
         self.latest = row
         module.log_dict(row, logger=False, batch_size=1)  # for callbacks that monitor them
-        if self.due:
+        if due:
             self.write(row)
         for shown, name in _PROGRESS_BAR.items():
             if name in figures:
@@ -87,6 +98,15 @@ class Rows:
             self.write(row)
         if (accuracy := row.get(log_key(stage, "greedy_accuracy"))) is not None:  # of the main data set
             module.log(_ACCURACY, accuracy, prog_bar=True, logger=False, sync_dist=True)
+
+    def _since_the_row_before(self) -> dict[str, Tensor | float]:
+        """Return shares of time, on average over ranks, and memory, the most of any rank."""
+        reduce, device = self.module.trainer.strategy.reduce, self.module.device
+        shares = self._clock.take_shares()
+        of_ranks = reduce(torch.tensor([*shares.values()], device=device), reduce_op="mean")
+        memory = reduce(torch.tensor(take_peak_memory(device), device=device), reduce_op="max")
+        assert isinstance(of_ranks, Tensor)  # noqa: S101 (a tensor reduces to a tensor)
+        return dict(zip(RUN_NAMES, [*of_ranks.unbind(), memory], strict=True))
 
     def _with_stage(self, row: dict[str, Tensor | float]) -> dict[str, Tensor | float]:
         """Return figures under their names, and under the name of the stage."""

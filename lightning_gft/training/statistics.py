@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -23,12 +25,14 @@ class UpdateFigures(NamedTuple):
         grad_norm: Norm of the gradient before clipping.
         learning_rate: The first parameter group's, as the step began.
         nonfinite_updates: Updates of the run so far whose gradient was not finite.
+        measured: What is measured where the step's row is written, by name.
     """
 
     loss: Tensor
     grad_norm: Tensor
     learning_rate: float
     nonfinite_updates: float
+    measured: Mapping[str, Tensor] = MappingProxyType({})
 
     @classmethod
     def zeros(cls) -> UpdateFigures:
@@ -106,4 +110,5 @@ class TrainingStatistics(nn.Module):
                 figures |= metric.compute()
                 metric.reset()
         counts = {"num_tokens": self.num_tokens.float(), "tokens_per_second": num_tokens / seconds}
-        return {**figures, **counts, **update._asdict()}
+        own = update._asdict()
+        return {**figures, **counts, **own.pop("measured"), **own}

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from lightning_gft.checks import check_number
 from lightning_gft.losses import GroupLoss
-from lightning_gft.optimization.movement import MovementProbe
+from lightning_gft.optimization.movement import MovementProbe, WeightSample
 from lightning_gft.phases import phase
 from lightning_gft.policy import Policy
 from lightning_gft.seeds import combine_seeds, seeded
 from lightning_gft.training.guards import UpdateGuard
+from lightning_gft.training.measures import StepDivergence, norms_by_block
 from lightning_gft.training.plan import StepPlan
 from lightning_gft.training.statistics import UpdateFigures
 from lightning_gft.types import LossOutput, TokenBatch, TrainedTokens
@@ -49,10 +50,13 @@ class Updates:
         self.gradient_clip_val = gradient_clip_val
         self.gradient_norm = torch.zeros(())
         self.max_steps = -1
+        self._weights: list[nn.Parameter] = []
         self._movement = MovementProbe([])
+        self._measured: dict[str, Tensor] | None = None
 
     def start(self, weights: list[nn.Parameter]) -> None:
-        """Begin to watch whether updates move the weights that train."""
+        """Begin to watch how far updates move the weights that train."""
+        self._weights = weights
         self._movement = MovementProbe(weights)
 
     def end(self) -> None:
@@ -74,14 +78,21 @@ class Updates:
         """
         module, trainer = self.module, self.module.trainer
         learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self._measured = {} if module.rows.due else None
+        divergence = StepDivergence(policy, plan.groups) if module.rows.due else None
+        steps_before = module.global_step
         for number in range(int(min(module.updates_per_batch, self.steps_left()))):
             # Dropout follows from the step's position alone: a resumed run draws the same.
             seed = combine_seeds(module.base_seed, module.current_epoch, batch_idx, number, module.global_rank)
             with seeded(seed, policy.device):
                 output, trained = self._take(plan, loss, policy, count, batch_idx)
             plan = plan.after_update(output.logprobs)
+        measured = self._measured or {}
+        if divergence is not None and module.global_step > steps_before:
+            measured["kl_step"] = divergence.measure(self.reduce)
         nonfinite = float(self.guard.nonfinite_updates)
-        figures = UpdateFigures(self.reduce(output.loss, "mean"), self.gradient_norm, learning_rate, nonfinite)
+        loss_value = self.reduce(output.loss, "mean")
+        figures = UpdateFigures(loss_value, self.gradient_norm, learning_rate, nonfinite, measured)
         tokens = replace(trained.tokens, sequence=plan.rows[trained.tokens.sequence])
         return figures, replace(trained, tokens=tokens)
 
@@ -131,6 +142,8 @@ class Updates:
     def _finish(self, batch_idx: int, policy: Policy) -> bool:
         """Clip the gradient and step optimizer and schedule, unless it is not finite; return whether it was applied."""
         self.gradient_norm = policy.sharding.gradient_norm()
+        if self._measured is not None:
+            self._measured = norms_by_block(policy)
         finite = bool(self.gradient_norm.isfinite())
         self.guard.check_gradient(finite)
         if finite:
@@ -144,12 +157,16 @@ class Updates:
 
     def _step(self, optimizer: LightningOptimizer, batch_idx: int, device: torch.device) -> None:
         learning_rate = max(float(group["lr"]) for group in optimizer.param_groups)
-        samples = self._movement.sample(learning_rate)
+        judges = self._movement.measures(learning_rate)
+        sample = WeightSample(self._weights) if judges or self._measured is not None else None
         module = self.module
         module.optimizer_step(module.current_epoch, batch_idx, optimizer, lambda: None)  # the gradient is there
-        if samples is not None:
-            changed, total = self.reduce(self._movement.count(samples).to(device), "sum").tolist()
+        if sample is not None and judges:
+            changed, total = self.reduce(sample.moved().to(device), "sum").tolist()
             self._movement.judge(module.global_step, learning_rate, changed, total)
+        if sample is not None and self._measured is not None:
+            change, before = self.reduce(sample.change().to(device), "sum")
+            self._measured["update_ratio"] = (change / before).sqrt()
 
     def _optimizer(self) -> LightningOptimizer:
         optimizer: Any = self.module.optimizers()

@@ -66,9 +66,7 @@ def run(width: int = 80, *others: lightning.Callback, **arguments: Any) -> Scree
 def test_rows_of_training_and_of_an_evaluation(width):
     screen = run(width, val_check_interval=1)
     training, figures, *_ = screen.steps[3]  # after 4 steps of 40 s, and 3 validations of 80 s
-    assert re.fullmatch(r"Training +━+╸? +4/8 0:06:40 left", training), (
-        training
-    )
+    assert re.fullmatch(r"Training +━+╸? +4/8 0:06:40 left", training), training
     assert re.fullmatch(r"reward [\d.]+, rectified [\d.]+, tokens/s \d+, accuracy 0", figures), figures
     first, second = screen.batches[:2]
     assert re.search(r"Validation +━+╸? +1/2 0:00:40 left accuracy 0 so far", first[1]), first

@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import AdamW
 
 from lightning_gft import LoRA, WarmupSchedule
-from lightning_gft.optimization.movement import MovementProbe
+from lightning_gft.optimization.movement import MovementProbe, WeightSample
 from tests.conftest import tiny_loader
 from tests.module.runs import Rows, fit, make_module
 
@@ -65,16 +65,41 @@ def test_during_a_warm_up_nothing_is_judged():
 
 
 def test_share_is_of_values_with_a_gradient():
-    moved, stuck, idle = (nn.Parameter(torch.ones(600, dtype=torch.bfloat16)) for _ in range(3))
+    moved, stuck, idle, without = (nn.Parameter(torch.ones(600, dtype=torch.bfloat16)) for _ in range(4))
     single = nn.Parameter(torch.ones(600))
     for weight in (moved, stuck, single):
         weight.grad = torch.ones_like(weight)
     idle.grad = torch.zeros_like(idle)
-    probe = MovementProbe([moved, stuck, idle, single])
-    samples = probe.sample(0.1)
-    assert samples is not None
+    probe, sample = MovementProbe([single, moved]), WeightSample([moved, stuck, idle, without, single])
     with torch.no_grad():
         moved -= 0.1
         single -= 0.1
-    assert probe.count(samples).tolist() == [300, 600]
-    assert probe.sample(0.0) is None
+    assert sample.moved().tolist() == [600, 1200]
+    assert (probe.measures(0.1), probe.measures(0.0), MovementProbe([single]).measures(0.1)) == (True, False, False)
+
+
+def test_change_is_exact_where_all_is_sampled():
+    torch.manual_seed(0)
+    weights = [nn.Parameter(torch.randn(*shape)) for shape in ((70, 100), (8000,), (1,))]
+    before = [weight.detach().clone() for weight in weights]
+    sample = WeightSample(weights)
+    with torch.no_grad():
+        for weight in weights:
+            weight += 0.1 * torch.randn_like(weight)
+    pairs = [(weight.double(), old.double()) for weight, old in zip(weights, before, strict=True)]
+    expected = [sum((new - old).square().sum() for new, old in pairs), sum(old.square().sum() for _, old in pairs)]
+    assert torch.allclose(sample.change().double(), torch.stack(expected))
+
+
+def test_change_of_large_weights_is_estimated_from_all_of_their_columns():
+    """One column has most of the change; a stride that divides the row's length would meet it always or never."""
+    torch.manual_seed(0)
+    weight, small = nn.Parameter(torch.randn(4096, 64)), nn.Parameter(torch.randn(64))
+    sample = WeightSample([weight, small])
+    change = 0.01 * torch.randn(4096, 64)
+    change[:, 0] *= 30
+    squares = weight.detach().square().sum() + small.detach().square().sum()
+    with torch.no_grad():
+        weight += change
+    assert len(sample._before) < 9000
+    assert torch.allclose(sample.change(), torch.stack([change.square().sum(), squares]), rtol=0.15)

@@ -294,7 +294,7 @@ def test_nothing_moves_where_motion_is_not_wanted(visit, path):
 
 
 def test_five_hundred_groups_are_below_five_megabytes_and_open_at_once(visit, tmp_path):
-    groups = many(500, tokens=200)
+    groups = many(500, tokens=200, a_step=100)
     path = tmp_path / "report.html"
     path.write_text(build_page([run("gft", tmp_path, groups)]), encoding="utf-8")
     assert path.stat().st_size < 5_000_000
