@@ -10,8 +10,8 @@ from lightning_gft.report.scales import can_draw, number
 from lightning_gft.report.text import escape
 from lightning_gft.report.thinning import MOST, Stretch, stretches, unbroken
 
-_MOST_MARKS = 30
-"""Points of a curve that are marked, each with its value to hover on."""
+_MOST_MARKS, _MOST_LARGE = 30, 10
+"""Points of a curve that are marked, each with its value to hover on, and that are marked large."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ def line_chart(
     x: str = "step",
     log: bool = False,
     doubling: bool = False,
+    span: float = 0.0,
 ) -> str:
     """Return a chart of those lines that have points; nothing where none has.
 
@@ -62,12 +63,15 @@ def line_chart(
         x: What lies on the x axis.
         log: Whether the y axis is logarithmic.
         doubling: Whether the x axis is, with a tick at each point.
+        span: Least that the y axis spans, so that noise does not look like more.
     """
     lines = [line for line in lines if any(can_draw(value, log) for _, value in line.points)]
     if not lines:
         return ""
     steps = sorted({step for line in lines for step, _ in line.points})
-    ends = [value + sign * margin for line in lines for value, margin, sign in _ends(line)]
+    ends = [value + sign * margin for line in lines for value, margin, sign in _ends(line, log)]
+    middle = (min(ends) + max(ends)) / 2 if span else 0.0
+    ends += [middle - span / 2, middle + span / 2] if span else []
     begins = [0.0] if not doubling and 0 < 2 * steps[0] <= steps[-1] else []
     across, up = plane([*begins, *steps], ends, [line.label for line in lines], log_x=doubling, log_y=log)
     frame = Frame(across, up, x)
@@ -110,8 +114,8 @@ def _drawable(line: Line, log: bool) -> list[tuple[int, float]]:
     return [point for point in line.points if can_draw(point[1], log)]
 
 
-def _ends(line: Line) -> list[tuple[float, float, int]]:
-    return [(value, line.margins.get(step, 0.0), sign) for step, value in line.points for sign in (-1, 1)]
+def _ends(line: Line, log: bool) -> list[tuple[float, float, int]]:
+    return [(value, line.margins.get(step, 0.0), sign) for step, value in _drawable(line, log) for sign in (-1, 1)]
 
 
 def _curve(line: Line, frame: Frame, width: float, log: bool) -> str:
@@ -129,7 +133,7 @@ def _curve(line: Line, frame: Frame, width: float, log: bool) -> str:
     for step, value in points if len(points) <= _MOST_MARKS else []:
         margin = f" ± {number(line.margins[step])}" if step in line.margins else ""
         about = escape(f"{line.label}, {frame.x_title} {number(step)}: {number(value)}{margin}")
-        drawn.append(_mark(frame.x(step), frame.y(value), about))
+        drawn.append(_mark(frame.x(step), frame.y(value), about, small=len(points) > _MOST_LARGE))
     return f'<g class="s{line.style % STYLES}{" faint" if line.faint else ""}">{"".join(drawn)}</g>'
 
 
@@ -150,8 +154,9 @@ def _area(bounds: Sequence[tuple[float, float, float]], frame: Frame) -> str:
     return f'<path class="band" d="M{there}L{back}Z"/>'
 
 
-def _mark(x: float, y: float, about: str, kind: str = "mark") -> str:
-    return f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="3"><title>{about}</title></circle>'
+def _mark(x: float, y: float, about: str, kind: str = "mark", small: bool = False) -> str:
+    radius = 1.6 if small else 3
+    return f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"><title>{about}</title></circle>'
 
 
 def _path_of(track: Track, frame: Frame) -> str:

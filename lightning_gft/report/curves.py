@@ -15,6 +15,8 @@ from lightning_gft.report.runs import Run
 
 _WIDE = 30
 """A positive figure whose values differ by more than this factor is drawn on a logarithmic scale."""
+_LEAST_SPAN = 0.1
+"""Least that the axis of an accuracy spans."""
 _WEIGHTS = {
     "1/p, largest": "train/inverse_probability_max",
     "after, largest": "train/rectified_weight_max",
@@ -93,7 +95,7 @@ def _whole(runs: Sequence[Run], figure: _Figure) -> str:
     if len(runs) > 1:
         return _chart(figure.title, figure.about, {run.name: run for run in runs}, {run.name: whole for run in runs})
     sources = {source: f"{figure.name}_by_source/{source}" for source in _sources(runs, figure)}
-    names = {"all": whole, **sources} if len(sources) != 1 else sources
+    names = {"all": whole, **sources} if len(sources) > 1 else sources or {runs[0].name: whole}
     return _chart(figure.title, figure.about, dict.fromkeys(names, runs[0]), names)
 
 
@@ -107,17 +109,22 @@ def _by_source(runs: Sequence[Run], figure: _Figure) -> Iterable[str]:
 
 def _sources(runs: Sequence[Run], figure: _Figure) -> list[str]:
     prefix = f"{figure.name}_by_source/"
-    return sorted({name.removeprefix(prefix) for run in runs for name in run.figures if name.startswith(prefix)})
+    names = {name.removeprefix(prefix) for run in runs for name in run.figures if name.startswith(prefix)}
+    return sorted(name for name in names if not any(name.startswith(f"{other}_") for other in names))  # parts of one
 
 
 def _accuracies(runs: Sequence[Run]) -> Iterable[str]:
-    yield _measured(runs, "Greedy accuracy", "greedy_accuracy", "validation, the most likely answer")
+    figures = [("Greedy accuracy", "greedy_accuracy", "validation, the most likely answer", "")]
     for k in most_draws(runs):
-        yield _measured(runs, f"mean@{k}", f"mean@{k}", "validation, share of samples that are right")
-        yield _measured(runs, f"pass@{k}", f"pass@{k}", f"validation, at least one of {k} samples is right")
-        yield _measured(runs, f"maj@{k}", f"maj@{k}", f"validation, the commonest of {k} answers is right")
+        figures += [
+            (f"mean@{k}", f"mean@{k}", "validation, share of samples that are right", ""),
+            (f"pass@{k}", f"pass@{k}", f"validation, at least one of {k} samples is right", ""),
+            (f"maj@{k}", f"maj@{k}", f"validation, the commonest of {k} answers is right", ""),
+        ]
     for name in dict.fromkeys(name for run in runs for name in run.datasets):
-        yield _measured(runs, f"Greedy accuracy on {name}", "greedy_accuracy", "other data: what is forgotten", name)
+        figures.append((f"Greedy accuracy on {name}", "greedy_accuracy", "other data: what is forgotten", name))
+    for title, figure, about, dataset in figures:
+        yield _measured(runs, title, figure, about, dataset, span=_LEAST_SPAN)
 
 
 def _evaluations(runs: Sequence[Run]) -> Iterable[str]:
@@ -126,12 +133,12 @@ def _evaluations(runs: Sequence[Run]) -> Iterable[str]:
     yield _measured(runs, "KL of the start", "kl_start", "on the start's samples, in nats a token: forgetting")
 
 
-def _measured(runs: Sequence[Run], title: str, figure: str, about: str, dataset: str = "") -> str:
+def _measured(runs: Sequence[Run], title: str, figure: str, about: str, dataset: str = "", span: float = 0.0) -> str:
     """Return a chart with intervals of 95% around each evaluation, where its standard error is known."""
     margins = {run.name: {step: NOISE * error for step, error in errors(run, figure, dataset).items()} for run in runs}
     shaded = "; shaded: 95% interval" if any(margins.values()) else ""
     names = {run.name: key(figure, dataset) for run in runs}
-    return _chart(title, about + shaded, {run.name: run for run in runs}, names, margins)
+    return _chart(title, about + shaded, {run.name: run for run in runs}, names, margins, span=span)
 
 
 def _weights(runs: Sequence[Run]) -> Iterable[str]:
@@ -148,6 +155,7 @@ def _chart(
     names: Mapping[str, str],
     margins: Mapping[str, Mapping[int, float]] | None = None,
     always_log: bool = False,
+    span: float = 0.0,
 ) -> str:
     """Return a chart with one line for each label: a figure of a run. A run that was not trained is a level."""
     lines = [
@@ -156,4 +164,6 @@ def _chart(
     ]
     values = [value for line in lines for _, value in line.points if math.isfinite(value)]
     log = always_log or (bool(values) and min(values) > 0 and max(values) / min(values) > _WIDE)
-    return line_chart(title, lines, about=", ".join(filter(None, (about, "log scale" if log else ""))), log=log)
+    return line_chart(
+        title, lines, about=", ".join(filter(None, (about, "log scale" if log else ""))), log=log, span=span
+    )

@@ -10,10 +10,10 @@ from lightning_gft.report.markup import table
 from lightning_gft.report.scales import Scale, number
 from lightning_gft.report.text import escape
 
-WIDTH, HEIGHT = 400, 236
+WIDTH, HEIGHT = 400, 240
 STYLES = 8
 """Colours and dash patterns; ``s<n>`` in the style sheets."""
-_TOP, _BOTTOM, _LEFT = 12, 36, 50
+_TOP, _BOTTOM, _LEFT = 20, 36, 50
 _LABEL = 7.2
 """Pixels of a label's character."""
 _LONGEST = 15
@@ -46,7 +46,7 @@ class Frame:
         )
         titles = f'<text x="{right:.0f}" y="{bottom + 32:.0f}" class="tick end">{escape(self.x_title)}</text>'
         if self.y_title:
-            titles += f'<text x="2" y="9" class="tick">{escape(self.y_title)}</text>'
+            titles += f'<text x="{left:.0f}" y="9" class="tick">{escape(self.y_title)}</text>'
         return f'{rows}<path class="axis" d="M{left:.0f} {bottom:.0f}H{right:.0f}"/>{columns}{titles}'
 
     def labels(self, ends: Iterable[tuple[str, int, float]]) -> str:

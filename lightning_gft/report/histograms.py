@@ -64,7 +64,7 @@ def _histogram(title: str, counts: Mapping[str, Counts]) -> str:
     edges = [bin_edges(place * width)[0] for of in bars.values() for place in of]
     ends = [bin_edges((place + 1) * width)[0] for of in bars.values() for place in of]
     shares = [share for of in bars.values() for share in of.values()]
-    across, up = plane([*edges, *ends], shares, _SIDES, log_x=True, log_y=True, tight=False)
+    across, up = plane([*edges, *ends], shares, _SIDES, log_x=True, log_y=True)
     frame = Frame(across, up, "weight", "share of tokens")
     drawn = "".join(_outline(side, bars[side], width, frame) for side in _SIDES)
     tops = [(side, style, up(bars[side][max(bars[side])])) for side, style in _SIDES.items() if bars[side]]

@@ -10,7 +10,7 @@ from lightning_gft.report.runs import Run
 
 NOISE = 2.0
 """Standard errors within which two figures count as the same."""
-_ROUNDING = 0.02
+_ROUNDING = 0.03
 """The same for shares whose standard errors are not known."""
 
 
@@ -61,7 +61,7 @@ def measure(run: Run, figure: str, dataset: str = "", place: int = -1) -> Measur
 
 def errors(run: Run, figure: str, dataset: str = "") -> dict[int, float]:
     """Return the standard errors of a figure by step."""
-    return dict(run.series(key(f"stderr/{figure}", dataset)))
+    return dict(run.series(key(f"{figure}_stderr", dataset)))
 
 
 def key(figure: str, dataset: str = "") -> str:

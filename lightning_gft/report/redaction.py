@@ -28,7 +28,7 @@ _KEYS = re.compile(
 """Texts that look like keys, by their known beginnings or as a long word with digits in it."""
 _URL = re.compile(r"\b([a-z][a-z0-9+.-]*)://[^\s\"'<>]*", re.IGNORECASE)
 _PATH = re.compile(
-    r"(?<![\w.:/<~$}])(?:~|\$\w+|\$\{\w+\})?(?:/[\w.@+=,%-]+){2,}/?|(?<!\w)[A-Za-z]:\\[\w.@+=,%\\ -]+|\\\\[\w.$\\-]+"
+    r"(?<![\w./<~$}])(?:~|\$\w+|\$\{\w+\})?(?:/[\w.@+=,%-]+){2,}/?|(?<!\w)[A-Za-z]:\\[\w.@+=,%\\ -]+|\\\\[\w.$\\-]+"
 )
 _ADDRESS = re.compile(
     r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?(?![\w.])|\b[\w.+-]+@[\w-]+\.[\w.-]+|\b[\w-]+(?:\.[\w-]+)*\.(?:local|internal|lan|corp)\b"
@@ -50,7 +50,9 @@ def redacted(value: Any, name: str = "") -> Any:
         'http://(removed)'
     """
     if isinstance(value, Mapping):
-        return {redacted(str(key)): redacted(of, str(key)) for key, of in value.items()}
+        return {
+            redacted(str(key)): redacted(of, name if _SECRET.search(name) else str(key)) for key, of in value.items()
+        }
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [redacted(of, name) for of in value]
     if not isinstance(value, str):

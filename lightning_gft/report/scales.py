@@ -67,8 +67,8 @@ class Scale:
     def ticks(self, most: int = 5) -> list[float]:
         """Return the values to mark."""
         if self.log:
-            first, last = round(_log10(self.low)), round(_log10(self.high))
-            every = -(-(last - first) // _MOST_DECADES)
+            first, last = math.ceil(_log10(self.low) - 1e-9), math.floor(_log10(self.high) + 1e-9)
+            every = max(1, -(-(last - first) // _MOST_DECADES))
             return [10.0**power for power in range(first, last + 1, every)]
         step = nice_step((self.high - self.low) / most)
         first = math.ceil(self.low / step - 1e-9)
