@@ -98,7 +98,7 @@ def validation(step: int) -> dict[str, float]:
     """Return figures of a validation."""
     return {
         "val/greedy_accuracy": 0.4 + step / 1000,
-        "val/stderr/greedy_accuracy": 0.013,
+        "val/greedy_accuracy_stderr": 0.013,
         "val/mean@8": 0.3 + step / 1000,
         "val/pass@8": 0.7,
         "val/pass@1": 0.3,
