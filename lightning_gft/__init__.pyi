@@ -17,6 +17,7 @@ from lightning_gft.callbacks import HuggingFaceExport as HuggingFaceExport
 from lightning_gft.callbacks import RunRecord as RunRecord
 from lightning_gft.callbacks import Stage as Stage
 from lightning_gft.callbacks import StageSchedule as StageSchedule
+from lightning_gft.callbacks import Watchdog as Watchdog
 from lightning_gft.data import GroupDataModule as GroupDataModule
 from lightning_gft.data import PassRateFilter as PassRateFilter
 from lightning_gft.data import PromptDataModule as PromptDataModule

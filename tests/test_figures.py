@@ -118,7 +118,8 @@ def logged() -> frozenset[str]:
     names = {f"train/{prefix}/{name}" for prefix, part in PARTS.items() for name in part.compute()}
     losses = {**{name: made() for name, made in public(GroupLoss).items() if name not in LOSSES}, **LOSSES}
     for loss in losses.values():
-        names |= training_names(loss, SAMPLER, EVALUATOR.correctness(SAMPLER.rewards))
+        known = training_names(loss, SAMPLER, EVALUATOR.correctness(SAMPLER.rewards))
+        names |= {name for name in known if not name.endswith("/")}  # the run logs those that begin so
     return frozenset(names | evaluation_names(EVALUATOR, SAMPLER.rewards, "val", [""]) | of_a_run())
 
 

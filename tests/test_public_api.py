@@ -146,6 +146,7 @@ CONSTRUCTORS = {
     "TeacherSource": "num_responses=3",
     "TimeLimitedReward": "reward, seconds, failed_score=None, memory_mb=None",
     "TransformersEngine": "max_batch_size=1024",
+    "Watchdog": "factor=5.0, least_seconds=60.0",
     "WeightedSum": "",
     "WarmupSchedule": "name='cosine', warmup_steps=0, warmup_ratio=0.0, min_lr_ratio=0.0, decay_ratio=0.2",
 }

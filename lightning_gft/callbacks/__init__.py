@@ -6,6 +6,7 @@ from lightning_gft.callbacks.group_table import GroupTable
 from lightning_gft.callbacks.group_writer import GroupWriter
 from lightning_gft.callbacks.run_record import RunRecord, record_folder
 from lightning_gft.callbacks.stages import Stage, StageSchedule, Until
+from lightning_gft.callbacks.watchdog import Watchdog
 
 __all__ = [
     "Advice",
@@ -16,5 +17,6 @@ __all__ = [
     "Stage",
     "StageSchedule",
     "Until",
+    "Watchdog",
     "record_folder",
 ]

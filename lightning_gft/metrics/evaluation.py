@@ -32,7 +32,7 @@ class PolicyEvaluation(ExactMetric):
     - ``pass@j`` for j = 2, 4, 8, ... and k: chance that one of ``j`` samples is correct, unbiased (arXiv 2107.03374)
     - ``maj@k``: chance that the most frequent answer is correct, ties decided at random (arXiv 2203.11171), where the
       reward reads answers
-    - ``stderr/<figure>``: standard error of each of these over prompts, where there are several
+    - ``<figure>_stderr``: standard error of each of these over prompts, where there are several
     - ``response_length``: mean tokens of a sample
     - ``entropy``: mean entropy of a sampled token's distribution, in nats
     - ``kl``: mean divergence of a sampled token from the starting policy, in nats
@@ -110,7 +110,7 @@ class PolicyEvaluation(ExactMetric):
             if prompts or not name.startswith("maj@"):
                 figures[name] = mean[n]
             if prompts > 1:
-                errors[f"stderr/{name}"] = error[n]
+                errors[f"{name}_stderr"] = error[n]
         tokens, sums = self.tokens
         figures["response_length"] = tokens[0] / self.num_responses.clamp(min=1)
         of_tokens = sums / tokens.clamp(min=1)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lightning_gft.report.runs import ERRORS, Run
+from lightning_gft.report.runs import Run
 
 NOISE = 2.0
 """Standard errors within which two figures count as the same."""
@@ -61,7 +61,7 @@ def measure(run: Run, figure: str, dataset: str = "", place: int = -1) -> Measur
 
 def errors(run: Run, figure: str, dataset: str = "") -> dict[int, float]:
     """Return the standard errors of a figure by step."""
-    return dict(run.series(key(f"{ERRORS}/{figure}", dataset)))
+    return dict(run.series(key(f"{figure}_stderr", dataset)))
 
 
 def key(figure: str, dataset: str = "") -> str:

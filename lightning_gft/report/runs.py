@@ -18,8 +18,6 @@ from lightning_gft.report.logs import Series, in_order, is_training, read_log
 
 _LOG = "metrics.csv"
 _VERSION = "version_"
-ERRORS = "stderr"
-"""Before the name of an evaluation's figure, in that of its standard error."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,7 @@ class Run:
     @cached_property
     def datasets(self) -> list[str]:
         """Data sets that it was measured on beside the main one."""
-        keys = (key.split("/") for key in self.figures if not key.startswith(f"val/{ERRORS}/"))
+        keys = (key.split("/") for key in self.figures)
         return [key[1] for key in keys if len(key) == 3 and (key[0], key[2]) == ("val", "greedy_accuracy")]
 
 

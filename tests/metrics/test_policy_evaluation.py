@@ -65,7 +65,7 @@ class Slow:
         }
         return {
             **{name: fmean(values) for name, values in of_prompts.items()},
-            **{f"stderr/{name}": stdev(values) / sqrt(len(values)) for name, values in of_prompts.items()},
+            **{f"{name}_stderr": stdev(values) / sqrt(len(values)) for name, values in of_prompts.items()},
             "response_length": fmean(self.lengths),
             **{name: fmean(values) for name, values in self.of_tokens.items()},
         }
@@ -102,10 +102,10 @@ def test_what_was_not_measured_is_left_out():
 def test_a_single_prompt_has_no_standard_error():
     metric, slow = PolicyEvaluation(3, "accuracy"), Slow(3)
     metric.update(*slow.batch(0, 1))
-    assert not [name for name in metric.compute() if name.startswith("stderr/")]
+    assert not [name for name in metric.compute() if name.endswith("_stderr")]
     metric.update(*slow.batch(1, 1))
-    assert {name for name in metric.compute() if name.startswith("stderr/")} == {
-        f"stderr/{name}" for name in ("greedy_accuracy", "mean@3", "pass@2", "pass@3", "maj@3")
+    assert {name for name in metric.compute() if name.endswith("_stderr")} == {
+        f"{name}_stderr" for name in ("greedy_accuracy", "mean@3", "pass@2", "pass@3", "maj@3")
     }
 
 
@@ -113,7 +113,7 @@ def test_equal_prompts_have_a_standard_error_of_zero():
     metric = PolicyEvaluation(3, "accuracy")
     drawn = correct([1.0, 0.0, 0.0] * 7)
     metric.update(correct([1.0] * 7), drawn, torch.zeros(int(drawn.response_mask.sum())), None)
-    assert metric.compute()["stderr/mean@3"].item() == pytest.approx(0, abs=1e-7)
+    assert metric.compute()["mean@3_stderr"].item() == pytest.approx(0, abs=1e-7)
 
 
 def test_correct_means_at_least_the_correct_reward():

@@ -23,7 +23,7 @@ from lightning_gft.evaluation import Evaluated
 from tests.module.runs import ROWS, Rows, fit, make_module, make_trainer, weights
 
 ACCURACIES = {"greedy_accuracy", "mean@8", "pass@2", "pass@4", "pass@8", "maj@8"}
-FIGURES = {*ACCURACIES, *(f"stderr/{name}" for name in ACCURACIES), "response_length", "entropy"}
+FIGURES = {*ACCURACIES, *(f"{name}_stderr" for name in ACCURACIES), "response_length", "entropy"}
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48, "initializer_range": 0.3}
 
 

@@ -8,7 +8,19 @@ _LOW = """() => {
   const channels = (colour) => (colour.match(/[\\d.]+/g) ?? []).map(Number);
   const linear = (value) => (value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4);
   const luminance = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+  // In a drawing the last shape before the text that reaches over its middle.
+  const shape = (text) => {
+    const { left, right, top, bottom } = text.getBoundingClientRect();
+    const [x, y] = [(left + right) / 2, (top + bottom) / 2];
+    const over = ({ left, right, top, bottom }) => left <= x && x <= right && top <= y && y <= bottom;
+    const precedes = (rect) => rect.compareDocumentPosition(text) & Node.DOCUMENT_POSITION_FOLLOWING;
+    const rects = [...text.ownerSVGElement.querySelectorAll("rect")];
+    const before = rects.filter((rect) => precedes(rect) && over(rect.getBoundingClientRect()));
+    return before.length ? getComputedStyle(before.at(-1)).fill : "";
+  };
   const behind = (element) => {
+    const fill = element.closest("svg text") && shape(element.closest("text"));
+    if (fill) return channels(fill);
     for (let at = element; at; at = at.parentElement) {
       const colour = channels(getComputedStyle(at).backgroundColor);
       if (colour.length === 3 || colour[3] === 1) return colour;

@@ -78,5 +78,5 @@ def long_log(steps: int, figures: int, seed: int = 0) -> list[dict[str, float]]:
         rows.append(train(step, **by_source, **weights, **{name: draw.random() for name in names}))
         if step % 100 == 0:
             draws = {"mean@8": 0.4, "pass@8": 0.9, "entropy": 0.1, "kl": 0.01 * step}
-            rows.append(val(step, draw.random(), **draws, **{"stderr/greedy_accuracy": 0.02}))
+            rows.append(val(step, draw.random(), **draws, **{"greedy_accuracy_stderr": 0.02}))
     return rows

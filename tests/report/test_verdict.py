@@ -32,7 +32,7 @@ def cells(*runs: Run) -> dict[str, list[str]]:
     return {heading[0]: [" ".join(cell) for cell in of] for heading, *of in split}
 
 
-STDERR = {"stderr/greedy_accuracy": 0.02}
+STDERR = {"greedy_accuracy_stderr": 0.02}
 
 
 def test_a_run_is_compared_with_its_own_start(tmp_path):

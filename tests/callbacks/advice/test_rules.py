@@ -71,7 +71,7 @@ SPEAKS: dict[str, tuple[Values, str]] = {
     "clipped_tokens": ({"train/clip_ratio/region_mean": [0.9] * 10}, "90% of tokens are clipped"),
     "reward_fell": ({SELF: ROUGH * 4 + [0.1, 0.0] * 5}, "fell from 0.4 to 0.05"),
     "accuracy_fell": (
-        {"val/greedy_accuracy": [0.9, 0.95, 0.6], "val/stderr/greedy_accuracy": [0.02] * 3},
+        {"val/greedy_accuracy": [0.9, 0.95, 0.6], "val/greedy_accuracy_stderr": [0.02] * 3},
         "fell from 0.95 to 0.6; .*monitor=val/greedy_accuracy",
     ),
     "flat_reward": ({SELF: ROUGH * 20, RATE: [1e-5] * 100}, "not risen in 100 steps: 0.4 at first, 0.4 now"),
@@ -142,7 +142,7 @@ SILENT: dict[str, tuple[str, Values]] = {
     "a bad batch": ("reward_fell", {SELF: ROUGH * 5 + [0.0] + ROUGH}),
     "validation is noisy": (
         "accuracy_fell",
-        {"val/greedy_accuracy": [0.9, 0.7], "val/stderr/greedy_accuracy": [0.1] * 2},
+        {"val/greedy_accuracy": [0.9, 0.7], "val/greedy_accuracy_stderr": [0.1] * 2},
     ),
     "the reward has risen": ("flat_reward", changed("flat_reward", SELF, ROUGH * 10 + [0.6, 0.5] * 25)),
     "as good as the expert": ("flat_reward", changed("flat_reward", EXPERT, [0.4] * 100)),

@@ -9,7 +9,7 @@ from typing_extensions import override
 from lightning_gft.callbacks.advice.history import History
 from lightning_gft.callbacks.advice.rule import Finding, Rule
 
-_ACCURACY, _ERROR = "val/greedy_accuracy", "val/stderr/greedy_accuracy"
+_ACCURACY, _ERROR = "val/greedy_accuracy", "val/greedy_accuracy_stderr"
 
 
 class AccuracyFell(Rule):
