@@ -10,6 +10,7 @@ from lightning_gft.advantages import SelfBaselineAdvantage as SelfBaselineAdvant
 from lightning_gft.annealing import Annealing as Annealing
 from lightning_gft.arithmetic import ArithmeticDataModule as ArithmeticDataModule
 from lightning_gft.arithmetic import ArithmeticPolicy as ArithmeticPolicy
+from lightning_gft.callbacks import Advice as Advice
 from lightning_gft.callbacks import GroupTable as GroupTable
 from lightning_gft.callbacks import GroupWriter as GroupWriter
 from lightning_gft.callbacks import HuggingFaceExport as HuggingFaceExport

@@ -15,12 +15,13 @@ from lightning_gft.advantages import RewardAdvantage
 from lightning_gft.checks import check_count, check_number, check_seed
 from lightning_gft.errors import GFTValueError
 from lightning_gft.functional.logprobs import k3_divergence, log_ratio
-from lightning_gft.metrics import PolicyEvaluation
+from lightning_gft.metrics import Correctness, PolicyEvaluation
 from lightning_gft.policy import Policy
 from lightning_gft.rewards import Reward
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.sampling import SamplingParams
 from lightning_gft.sources import SelfSource
+from lightning_gft.start_samples import StartSamples
 from lightning_gft.types import GroupBatch, PromptBatch, Response, ResponseGenerator
 
 _DRAWN = ("max_new_tokens", "temperature", "top_p", "min_new_tokens", "stop_strings")
@@ -46,7 +47,7 @@ class Evaluation:
     """How validation and test measure the policy.
 
     Args:
-        num_samples: Samples a prompt, for ``mean@k`` and ``pass@k``.
+        num_samples: Samples a prompt, for ``mean@k``, ``pass@k`` and ``maj@k``.
         max_new_tokens: Longest response, in tokens.
         temperature: How samples are drawn, see :class:`~lightning_gft.SelfSource`.
         top_p: The same.
@@ -54,8 +55,8 @@ class Evaluation:
         stop_strings: A text, or several, whose appearance ends a response; give those of the ``SelfSource``.
         reward: Name of the reward that tells whether a response is correct; by default the first that is no penalty.
         correct_reward: A response with at least this reward is correct.
-        kl: Whether to measure the divergence from the starting policy, for which a frozen copy of it is kept,
-            whatever the reference of the loss is.
+        kl: Whether to measure the divergence from the starting policy, on own samples and on a sample a prompt of the
+            starting policy; for that a frozen copy of it is kept, whatever the reference of the loss is.
         seed: The same in every evaluation, so that differences are the policy's.
 
     Raises:
@@ -122,6 +123,7 @@ class Evaluator:
         self._whole = ExitStack()
         sampling = {name: getattr(settings, name) for name in _DRAWN}
         self._source = _GreedyAndSamples(settings.num_samples, **sampling)
+        self._start = StartSamples(self._source.sampling)
 
     def reward_name(self, rewards: Mapping[str, Reward]) -> str:
         """Return the name of the reward that tells whether a response is correct.
@@ -143,6 +145,17 @@ class Evaluator:
             raise GFTValueError(f"`evaluation.reward`: expected one of {', '.join(measuring)}, got {name!r}; name one")
         return name
 
+    def correctness(self, rewards: Mapping[str, Reward]) -> Correctness:
+        """Return what makes a response correct.
+
+        Args:
+            rewards: The rewards that training uses.
+
+        Raises:
+            ValueError: As :meth:`reward_name`.
+        """
+        return Correctness(self.reward_name(rewards), self.settings.correct_reward)
+
     def metric(self, rewards: Mapping[str, Reward]) -> PolicyEvaluation:
         """Return an empty metric of what is measured."""
         return PolicyEvaluation(self.settings.num_samples, self.reward_name(rewards), self.settings.correct_reward)
@@ -155,6 +168,7 @@ class Evaluator:
             reference: Whether the policy as it was loaded may be run, too.
         """
         self.leave()
+        self._start.begin(policy)
         models = [policy.model, policy.reference_model if reference and self.settings.kl else None]
         self._whole.enter_context(policy.sharding.whole(*(model for model in models if model is not None)))
 
@@ -184,7 +198,8 @@ class Evaluator:
         kl = self._divergence(policy, samples, logprobs, max_tokens) if self.settings.kl else None
         if prompts.dataset not in self._metrics:
             self._metrics[prompts.dataset] = self.metric(sampler.rewards).to(policy.device)
-        self._metrics[prompts.dataset].update(greedy, samples, entropy[samples.response_mask], kl)
+        kl_start = self._start.divergence(prompts, policy, seed, max_tokens) if self.settings.kl else None
+        self._metrics[prompts.dataset].update(greedy, samples, entropy[samples.response_mask], kl, kl_start)
         kept = Evaluated(greedy.to("cpu"), samples.to("cpu"))
         self.evaluated.setdefault(prompts.dataset, []).append(kept)
         return kept
@@ -192,6 +207,7 @@ class Evaluator:
     def finish(self) -> dict[str, dict[str, Tensor]]:
         """Return the figures of each data set, over all ranks; what was drawn stays until :meth:`leave`."""
         self._whole.close()
+        self._start.end()
         figures = {dataset: metric.compute() for dataset, metric in self._metrics.items()}
         self._metrics = {}
         return figures

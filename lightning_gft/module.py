@@ -215,7 +215,7 @@ class GFTLitModule(LightningModule):
         reduce, parts = self.updates.reduce, self._begin_parts()
         prepare_ahead(self, batch, batch_idx)
         groups = self._sample(self.sampler.sample_for_training, batch, self.current_epoch, batch_idx)
-        self.statistics.count_groups(self.loss, groups, len(batch))
+        self.statistics.count_groups(self.loss, groups, len(batch), self.evaluator.correctness(self.sampler.rewards))
         self.guard.check_groups(groups, self.loss, reduce)
         plan = plan_step(groups, self.loss, self.policy, self.micro_batch_tokens, reduce, self.trainer.world_size)
         update, trained = self.updates.run(plan, self.loss, self.policy, self.statistics.count_pass, batch_idx)

@@ -7,7 +7,7 @@
                        ``train`` and by name of ``val``; the name of the main data set is empty
 ``weights.jsonl``      ``step``, and the weights of its tokens ``before`` and ``after`` rectification: by source, how
                        many are in each bin, by its number (:func:`bin_edges`); bins without any are left out
-``advice.jsonl``       ``step``, ``name``, ``figures`` by name, and ``text``
+``advice.jsonl``       ``step``, ``name``, ``figures`` by name, and ``text``; ``stage`` in a run in stages
 ``samples/*.parquet``  groups, one row a response
 =====================  =================================================================================================
 
@@ -81,7 +81,7 @@ def quantile(counts: Mapping[int, float], share: float) -> float:
 
 
 def bin_middle(number: int) -> float:
-    """Return the value that stands for a bin: its middle, and of an open one its only edge.
+    """Return the value that stands for a bin.
 
     Args:
         number: From :data:`ZERO` to :data:`ABOVE`.
@@ -90,8 +90,7 @@ def bin_middle(number: int) -> float:
         >>> bin_middle(0), bin_middle(8), bin_middle(ZERO)
         (1.0, 2.0, 0.0)
     """
-    low, high = bin_edges(number)
-    return {ZERO: 0.0, BELOW: high, ABOVE: low}.get(number, math.exp2(number / BINS_PER_OCTAVE))
+    return 0.0 if number == ZERO else math.exp2(number / BINS_PER_OCTAVE)
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -27,7 +27,7 @@ ORDER = [
     {"policy"},
     {"teachers"},
     {"arithmetic", "gym", "sources", "losses"},
-    {"sampler"},
+    {"sampler", "start_samples"},
     {"evaluation"},
     {"training"},
     {"preflight"},

@@ -19,6 +19,7 @@ SIGNATURES = {
     "leave_one_out_advantages": "rewards, group_index",
     "linear_logprob_loss": "hidden, weight, targets, coefficients, *, bias=None, softcap=None, logit_scale=1.0, "
     "temperature=1.0, chunk_size=None, entropy=False",
+    "maj_at_k": "answers, correct",
     "max_rl_advantages": "rewards, group_index",
     "pass_at_k": "num_samples, num_correct, k",
     "rectified_coefficients": "logprobs, threshold",
@@ -30,6 +31,7 @@ SIGNATURES = {
 }
 CONSTRUCTORS = {
     "AdaptiveCoefficientRectifier": "rectified_fraction=0.2, momentum=0.9, initial_threshold=0.7, **kwargs",
+    "Advice": "stop=False, off=None",
     "AnchoredSFTLoss": "beta=0.05, floor=0.0, reduction='token-mean'",
     "Annealing": "start, end, num_steps, shape='cosine'",
     "ArithmeticDataModule": "num_train=512, num_val=128, num_second_skill=64, num_hard=0, num_operands=3, "
@@ -83,6 +85,7 @@ CONSTRUCTORS = {
     "chat_template_kwargs=None, response_prefix='', keep=None",
     "GroupNormalizedAdvantage": "eps=1e-06, scale='group', over='group'",
     "GroupSampler": "sources, rewards, advantage=None, num_groups=None, total=None",
+    "GroupTable": "num_groups=2, responses='best_and_worst', keep=500, log=True, show=False, every_n_steps=100",
     "GroupWriter": "path",
     "GymTask": "task=None, weight=1.0, config=None, levels=None",
     "HPTLoss": "gate=0, correct_reward=1.0, own=None, reduction='group-mean'",

@@ -34,6 +34,7 @@ _INSIDE = re.compile(r"-?\ *[0-9][0-9.,']*")
 # Longer than any answer, and so short that exact arithmetic costs nothing on a response that repeats a digit forever.
 _MAX_CHARACTERS = 1000
 _MAX_EXPONENT_CHARACTERS = 4
+_MOST_BITS = 2000
 _OTHER_WORDS = "if else less more than above below not but at least most of out"
 _NO_UNITS = frozenset(_OTHER_WORDS.split())
 """Words after a number that begin another statement and are no unit."""
@@ -78,6 +79,18 @@ def read_number(text: str) -> Fraction | None:
     """
     quantity = read_quantity(text)
     return None if quantity is None else quantity.value
+
+
+def write_number(number: Fraction) -> str:
+    """Return the text of a number; beyond 600 digits or so in hexadecimal ones, as Python writes few long ones else.
+
+    Example:
+        >>> write_number(Fraction("0.50"))
+        '1/2'
+    """
+    if max(number.numerator.bit_length(), number.denominator.bit_length()) > _MOST_BITS:
+        return f"{number.numerator:#x}/{number.denominator:#x}"
+    return str(number)
 
 
 def find_number(text: str, first: bool) -> Fraction | None:

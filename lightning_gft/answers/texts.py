@@ -26,10 +26,16 @@ def same_text(answer: str, expected: str) -> bool:
         >>> same_text("101_{2}", "101_2"), same_text(r"\text{yes}", "yes"), same_text("", "")
         (True, True, False)
     """
-    return bool(answer) and (answer == expected or _bare(answer) == _bare(expected) != "")
+    return bool(answer) and (answer == expected or bare(answer) == bare(expected) != "")
 
 
-def _bare(text: str) -> str:
+def bare(text: str) -> str:
+    r"""Return a tidied answer without what makes no difference to :func:`same_text`.
+
+    Example:
+        >>> bare(r"\text{x + y}"), bare("101_{2}")
+        ('x+y', '101_2')
+    """
     return _IDLE_SPACE.sub("", _SINGLE_GROUP.sub(r"\1", unwrapped(text)))
 
 
@@ -75,6 +81,22 @@ def choice_agrees(answer: str, expected: str) -> bool | None:
     if _FURTHER.match(chosen["content"]):
         return False
     return (chosen["in"] or chosen["bare"]).upper() == (wanted["in"] or wanted["bare"])
+
+
+def read_choice(answer: str) -> str | None:
+    r"""Return the letter that an answer chooses, in upper case, ``None`` where it may be something else.
+
+    Example:
+        >>> read_choice("(b)"), read_choice(r"\textbf{(B)}\ 12"), read_choice("(x) + 1"), read_choice("A or B")
+        ('B', 'B', None, None)
+    """
+    chosen = _CHOICE.fullmatch(unwrapped(tidy(answer)))
+    if chosen is None or _FURTHER.match(chosen["content"]):
+        return None
+    letter = str(chosen["in"] or chosen["bare"])
+    if chosen["content"]:
+        return letter if chosen["in"] and letter.isupper() and chosen["content"][0].isalnum() else None
+    return letter.upper() if chosen["in"] or letter.isupper() else None
 
 
 def _chooses_several(answer: str, wanted: re.Match[str]) -> bool:

@@ -1,5 +1,6 @@
 """Callbacks for Lightning's Trainer."""
 
+from lightning_gft.callbacks.advice import Advice
 from lightning_gft.callbacks.export import HuggingFaceExport
 from lightning_gft.callbacks.group_table import GroupTable
 from lightning_gft.callbacks.group_writer import GroupWriter
@@ -8,6 +9,7 @@ from lightning_gft.callbacks.stages import Stage, StageSchedule, Until
 from lightning_gft.callbacks.watchdog import Watchdog
 
 __all__ = [
+    "Advice",
     "GroupTable",
     "GroupWriter",
     "HuggingFaceExport",

@@ -13,12 +13,15 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
 from typing_extensions import override
 
 from lightning_gft import record
 from lightning_gft.data import PromptDataModule
 from lightning_gft.errors import GFTValueError
+from lightning_gft.metrics.histogram import sparse
 from lightning_gft.module import GFTLitModule
+from lightning_gft.types import Source
 
 _LIBRARIES = {"lightning_gft": "lightning-gft", **{name: name for name in ("torch", "transformers", "lightning")}}
 
@@ -46,6 +49,16 @@ class RunRecord(Callback):
             description["starts"] = self._starts(trainer.global_step, description["started"])
             record.write_whole(self._folder / record.RUN, json.dumps(description, indent=2) + "\n")
             record.drop_rows_after(self._folder / record.WEIGHTS, trainer.global_step)
+
+    @override
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, GFTLitModule)  # noqa: S101
+        if self._folder is not None and trainer.is_global_zero and pl_module.rows.due:
+            histograms = pl_module.statistics.coefficients.histograms.cpu()
+            row = {"step": pl_module.run.steps(), **_weights(histograms)}
+            record.append_row(self._folder / record.WEIGHTS, row)
 
     def _starts(self, step: int, started: str) -> list[dict[str, Any]]:
         """Return the starts of a fit; one that begins at step 0 has no earlier ones, whatever was run here before."""
@@ -96,6 +109,15 @@ def describe_run(trainer: Trainer, module: GFTLitModule) -> dict[str, Any]:
         "trainable": model.num_parameters(only_trainable=True),
         "model": type(module.policy_loader).__name__,
         "data": _data(trainer),
+    }
+
+
+def _weights(histograms: Tensor) -> dict[str, dict[str, dict[str, int]]]:
+    """Return weights before and after by source, where it gave any; all ranks have the same, ``[sources, 2, bins]``."""
+    of_sources = {source.name.lower(): histograms[source] for source in Source if bool(histograms[source].any())}
+    return {
+        when: {name: sparse(of_source[number]) for name, of_source in of_sources.items()}
+        for number, when in enumerate(("before", "after"))
     }
 
 

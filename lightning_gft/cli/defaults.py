@@ -8,10 +8,11 @@ from typing import Any
 
 from lightning.pytorch import Callback
 
-from lightning_gft.callbacks import GroupTable, RunRecord, Watchdog
+from lightning_gft.callbacks import Advice, GroupTable, RunRecord, Watchdog
 
 _OF_A_FIT: dict[type[Callback], Callable[[], Callback]] = {
     RunRecord: RunRecord,
+    Advice: Advice,
     GroupTable: partial(GroupTable, log=False),
     Watchdog: Watchdog,
 }

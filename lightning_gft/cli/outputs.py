@@ -1,4 +1,4 @@
-"""What a run leaves behind and shows while it runs: logs, its configuration, a progress bar."""
+"""What a run leaves behind: logs and its configuration."""
 
 from __future__ import annotations
 
@@ -16,17 +16,13 @@ import transformers
 import yaml
 from jsonargparse import Namespace
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
-from rich.progress import BarColumn
 from typing_extensions import override
 
 from lightning_gft.checkpoint import setting_differences
-from lightning_gft.cli.texts import short
 
-_BAR_WIDTH = 8
 _OF_A_CALL = ("ckpt_path", "weights_only")
 _CONFIG_KEY = "lightning_gft_config"
 _COMPARED = ("seed_everything", "model", "data")  # how long and where to train may well change
@@ -127,24 +123,3 @@ class KeepConfig(SaveConfigCallback):
     def _settings(self) -> dict[str, Any]:
         settings = yaml.safe_load(self.parser.dump(self.config, skip_unset=False))
         return {name: settings[name] for name in _COMPARED}
-
-
-class ShortProgressBar(RichProgressBar):
-    """Lightning's, made to fit into 80 columns."""
-
-    @override
-    def configure_columns(self, trainer: Trainer) -> list[Any]:
-        columns = super().configure_columns(trainer)
-        for column in columns:
-            if isinstance(column, BarColumn):
-                column.bar_width = _BAR_WIDTH
-        return columns
-
-    @override
-    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        metrics = super().get_metrics(trainer, pl_module)
-        return {name: short(value) for name, value in metrics.items() if name != "v_num"}
-
-    @override
-    def _get_train_description(self, current_epoch: int) -> str:
-        return f"Epoch {current_epoch}"

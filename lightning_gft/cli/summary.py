@@ -14,15 +14,19 @@ from lightning_gft.callbacks import HuggingFaceExport, StageSchedule
 from lightning_gft.cli.texts import short
 from lightning_gft.module import GFTLitModule
 
+_ERROR = "_stderr"
+
 
 def print_figures(trainer: Trainer, stage: str) -> None:
     """Print what a validation or a test has measured: a row a figure, a column a data set."""
     figures: dict[str, dict[str, str]] = {}
-    for key, value in trainer.callback_metrics.items():
+    measured = {key: short(float(value)) for key, value in trainer.callback_metrics.items()}
+    for key, value in measured.items():
         kind, *rest = key.split("/")
-        if kind == stage:
+        if kind == stage and not key.endswith(_ERROR):
             *dataset, figure = rest
-            figures.setdefault(figure, {})["/".join(dataset)] = short(float(value))
+            error = measured.get(f"{key}{_ERROR}")
+            figures.setdefault(figure, {})["/".join(dataset)] = f"{value} ± {error}" if error else value
     log_dir = trainer.log_dir  # asked of all ranks at once
     if not trainer.is_global_zero:
         return

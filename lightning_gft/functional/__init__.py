@@ -11,6 +11,7 @@ from lightning_gft.functional.advantages import (
 from lightning_gft.functional.head.linear_logprob import linear_logprob_loss
 from lightning_gft.functional.logprobs import token_entropy, token_logprobs
 from lightning_gft.functional.losses import gft_loss, masked_loss
+from lightning_gft.functional.maj_at_k import maj_at_k
 from lightning_gft.functional.pass_at_k import pass_at_k
 from lightning_gft.functional.precision import widen
 from lightning_gft.functional.rectification import (
@@ -32,6 +33,7 @@ __all__ = [
     "group_standard_deviations",
     "leave_one_out_advantages",
     "linear_logprob_loss",
+    "maj_at_k",
     "masked_loss",
     "max_rl_advantages",
     "pass_at_k",

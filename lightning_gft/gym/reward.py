@@ -91,6 +91,14 @@ class ReasoningGymReward(JudgedReward):
         return 0.0 if item[1] is None else None
 
     @override
+    def reads_answers(self) -> bool:
+        return True
+
+    @override
+    def read_answer(self, response: str, columns: Mapping[str, Any]) -> str | None:
+        return self.answer.read(response) or None
+
+    @override
     def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:
         from reasoning_gym.factory import DATASETS
 

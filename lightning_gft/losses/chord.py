@@ -60,6 +60,11 @@ class CHORDLoss(MixedLoss):
         return by_source(tokens.source, mu * coefficients, (1 - mu) * coefficients)
 
     @override
+    def factors(self, tokens: TokenBatch, coefficients: Tensor) -> Tensor:
+        # Without mu, which weighs the means against each other, and not the tokens of one.
+        return super().factors(tokens, super().coefficients(tokens))
+
+    @override
     def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:
         super().update(tokens, super().coefficients(tokens))  # without mu
 

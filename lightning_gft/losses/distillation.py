@@ -66,7 +66,14 @@ class DistillationLoss(RatioLoss):
 
     @override
     def coefficients(self, tokens: TokenBatch) -> Tensor:
-        return -log_ratio(tokens.logprobs, tokens.teacher_logprobs) * self.ratio(tokens).clamp(max=self.clip)
+        return -log_ratio(tokens.logprobs, tokens.teacher_logprobs) * self._clipped_ratio(tokens)
+
+    @override
+    def factors(self, tokens: TokenBatch, coefficients: Tensor) -> Tensor:
+        return self._clipped_ratio(tokens)  # what the teacher says of the token is its advantage
+
+    def _clipped_ratio(self, tokens: TokenBatch) -> Tensor:
+        return self.ratio(tokens).clamp(max=self.clip)
 
     @override
     def clipped(self, tokens: TokenBatch) -> tuple[Tensor, ...]:

@@ -37,7 +37,6 @@ class GFTLoss(RectifiedLoss):
         GFTLoss(
           (rectifier): DynamicCoefficientRectifier(threshold=0.7)
           (otherwise): IdentityRectifier()
-          (statistics): CoefficientsBySource()
         )
     """
 

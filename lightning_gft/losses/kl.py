@@ -63,6 +63,11 @@ class KLPenalty(LossWrapper):
         return self.loss.coefficients(tokens) - self.beta * penalty
 
     @override
+    def factors(self, tokens: TokenBatch, coefficients: Tensor) -> Tensor:
+        # Those of the loss within: the penalty is a term beside it, and no factor.
+        return self.loss.factors(tokens, self.loss.coefficients(tokens))
+
+    @override
     def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:
         super().update(tokens, coefficients)
         self.kl.update(k3_divergence(log_ratio(tokens.logprobs, tokens.ref_logprobs)))

@@ -13,13 +13,12 @@ from lightning_gft.errors import GFTValueError
 from lightning_gft.functional import Reduction
 from lightning_gft.losses.base import GroupLoss
 from lightning_gft.losses.chosen import Chosen, choose
-from lightning_gft.metrics import CoefficientsBySource
 from lightning_gft.rectifiers import CoefficientRectifier, DynamicCoefficientRectifier, IdentityRectifier
 from lightning_gft.types import TokenBatch
 
 
 class RectifiedLoss(GroupLoss):
-    """One rectifier for the tokens that are chosen, and perhaps another for all others; reports what both did."""
+    """One rectifier for the tokens that are chosen, and perhaps another for all others, which reports what it did."""
 
     def __init__(
         self,
@@ -39,7 +38,7 @@ class RectifiedLoss(GroupLoss):
         self.rectifier = rectifier or DynamicCoefficientRectifier()
         self.rectify: Chosen = rectify
         self.otherwise = None if rectify == "all" else otherwise or IdentityRectifier()
-        self.statistics = CoefficientsBySource()
+        self.rectifier.counts_tokens = False  # a run does, for every loss
 
     def rectified(self, tokens: TokenBatch) -> Tensor:
         """Return ``C(p)`` of tokens ``[m]``, detached."""
@@ -49,8 +48,7 @@ class RectifiedLoss(GroupLoss):
         return torch.where(choose(self.rectify, tokens), *given)
 
     def count(self, tokens: TokenBatch, rectified: Tensor) -> None:
-        """Count tokens with their ``C(p)``, ``[m]``; one with NaN is not counted."""
-        self.statistics.update(tokens, rectified)
+        """Let the rectifiers see tokens with their ``C(p)``, ``[m]``, but for those with NaN."""
         if self.otherwise is not None:
             chosen = choose(self.rectify, tokens)
             self.otherwise.update(tokens.logprobs, rectified.masked_fill(chosen, torch.nan))
@@ -61,11 +59,11 @@ class RectifiedLoss(GroupLoss):
     def compute(self) -> dict[str, Tensor | float]:
         others = {} if self.otherwise is None else self.otherwise.compute()
         others = {f"otherwise/{name}": figure for name, figure in others.items()}
-        return {**self.rectifier.compute(), **others, **self.statistics.compute()}
+        return {**self.rectifier.compute(), **others}
 
     @override
     def reset(self) -> None:
-        for metric in filter(None, (self.rectifier, self.otherwise, self.statistics)):
+        for metric in filter(None, (self.rectifier, self.otherwise)):
             metric.reset()
 
     @override

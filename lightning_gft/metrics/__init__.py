@@ -2,9 +2,11 @@
 
 from lightning_gft.metrics.base import ExactMetric
 from lightning_gft.metrics.coefficient import CoefficientsBySource, CoefficientStatistics
+from lightning_gft.metrics.correctness import Correctness
 from lightning_gft.metrics.evaluation import PolicyEvaluation
 from lightning_gft.metrics.group import GroupStatistics
 from lightning_gft.metrics.mean import ExactMean
+from lightning_gft.metrics.means import NamedMeans, Totals
 from lightning_gft.metrics.ratio import RatioStatistics
 from lightning_gft.metrics.teacher import TeacherStatistics
 from lightning_gft.metrics.token import TokenStatistics
@@ -12,11 +14,14 @@ from lightning_gft.metrics.token import TokenStatistics
 __all__ = [
     "CoefficientStatistics",
     "CoefficientsBySource",
+    "Correctness",
     "ExactMean",
     "ExactMetric",
     "GroupStatistics",
+    "NamedMeans",
     "PolicyEvaluation",
     "RatioStatistics",
     "TeacherStatistics",
     "TokenStatistics",
+    "Totals",
 ]

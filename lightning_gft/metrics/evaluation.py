@@ -7,9 +7,12 @@ from torch import Tensor
 
 from lightning_gft.checks import check_count, check_number
 from lightning_gft.errors import GFTValueError
-from lightning_gft.functional import pass_at_k
+from lightning_gft.functional import maj_at_k, pass_at_k
 from lightning_gft.metrics.base import ExactMetric
+from lightning_gft.metrics.correctness import Correctness
 from lightning_gft.types import GroupBatch
+
+_TOKENS = ("entropy", "kl", "kl_start")
 
 
 class PolicyEvaluation(ExactMetric):
@@ -20,15 +23,20 @@ class PolicyEvaluation(ExactMetric):
     - ``greedy`` (:class:`~lightning_gft.types.GroupBatch`): one greedy response to each of ``P`` prompts
     - ``samples`` (:class:`~lightning_gft.types.GroupBatch`): ``k`` samples for each of them
     - ``entropy``, ``kl`` (:class:`~torch.Tensor`): ``[M]``, of the samples' tokens; ``kl`` may be ``None``
+    - ``kl_start`` (:class:`~torch.Tensor`): of the tokens of other samples, those of the starting policy, or ``None``
 
     As output of ``compute``, scalars over all prompts since the last ``reset`` and over all ranks:
 
     - ``greedy_accuracy``: share of prompts whose greedy response is correct
     - ``mean@k``: share of samples that are correct
     - ``pass@j`` for j = 2, 4, 8, ... and k: chance that one of ``j`` samples is correct, unbiased (arXiv 2107.03374)
+    - ``maj@k``: chance that the most frequent answer is correct, ties decided at random (arXiv 2203.11171), where the
+      reward reads answers
+    - ``<figure>_stderr``: standard error of each of these over prompts, where there are several
     - ``response_length``: mean tokens of a sample
     - ``entropy``: mean entropy of a sampled token's distribution, in nats
     - ``kl``: mean divergence of a sampled token from the starting policy, in nats
+    - ``kl_start``: mean divergence of the starting policy from this one, of a token that the former has drawn
 
     Args:
         num_samples: Samples a prompt, ``k``.
@@ -48,64 +56,82 @@ class PolicyEvaluation(ExactMetric):
     higher_is_better = True
     full_state_update = False
 
-    num_prompts: Tensor
-    greedy_correct: Tensor
-    mean_sum: Tensor
-    pass_sums: Tensor
+    prompts: Tensor
+    tokens: Tensor
     num_responses: Tensor
-    num_tokens: Tensor
-    entropy_sum: Tensor
-    kl_sum: Tensor
-    num_kl_tokens: Tensor
 
     def __init__(self, num_samples: int, reward_name: str, correct_reward: float = 1.0) -> None:
         super().__init__()
         self.num_samples = num_samples = check_count("num_samples", num_samples)
-        self.reward_name = reward_name
-        self.correct_reward = check_number("correct_reward", correct_reward)
-        for name in (
-            *("num_prompts", "greedy_correct", "mean_sum"),
-            *("num_responses", "num_tokens", "entropy_sum", "kl_sum", "num_kl_tokens"),
-        ):
-            self.add_state(name, torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+        self.correctness = Correctness(reward_name, check_number("correct_reward", correct_reward))
         self.draws = sorted({2**i for i in range(1, num_samples.bit_length()) if 2**i < num_samples} | {num_samples})
-        self.add_state("pass_sums", torch.zeros(len(self.draws), dtype=torch.float64), dist_reduce_fx="sum")
+        passed = (f"pass@{k}" for k in self.draws)
+        self.accuracies = ["greedy_accuracy", f"mean@{num_samples}", *passed, f"maj@{num_samples}"]
+        shapes: dict[str, tuple[int, ...]] = {
+            "prompts": (3, len(self.accuracies)),  # their number, sum and sum of squares of each accuracy
+            "tokens": (2, len(_TOKENS)),  # their number and sum of each of their figures
+            "num_responses": (),
+        }
+        for name, shape in shapes.items():
+            self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(self, greedy: GroupBatch, samples: GroupBatch, entropy: Tensor, kl: Tensor | None) -> None:
+    def update(
+        self,
+        greedy: GroupBatch,
+        samples: GroupBatch,
+        entropy: Tensor,
+        kl: Tensor | None,
+        kl_start: Tensor | None = None,
+    ) -> None:
         """Count the responses to a batch of prompts."""
-        correct = self._correct(samples).view(-1, self.num_samples).sum(dim=1)
-        self.num_prompts += len(correct)
-        self.greedy_correct += self._correct(greedy).sum()
-        self.mean_sum += (correct / self.num_samples).sum()
-        self.pass_sums += torch.stack([pass_at_k(self.num_samples, correct, k).sum() for k in self.draws])
+        judged = self._correct(samples).view(-1, self.num_samples)
+        correct = judged.sum(dim=1)
+        accuracies = [
+            self._correct(greedy),
+            correct / self.num_samples,
+            *(pass_at_k(self.num_samples, correct, k) for k in self.draws),
+            self._voted(samples, judged),
+        ]
+        for n, values in enumerate(accuracies):
+            self.prompts[:, n] += torch.stack([torch.ones_like(values), values, values**2]).sum(dim=1)
+        for n, of_tokens in enumerate((entropy, kl, kl_start)):
+            if of_tokens is not None:
+                self.tokens[:, n] += torch.stack([torch.ones_like(of_tokens), of_tokens]).double().sum(dim=1)
         self.num_responses += len(samples)
-        self.num_tokens += len(entropy)
-        self.entropy_sum += entropy.double().sum()
-        if kl is not None:
-            self.num_kl_tokens += len(kl)
-            self.kl_sum += kl.double().sum()
 
     def compute(self) -> dict[str, Tensor]:
-        """Return the figures described above; ``kl`` only where it was measured."""
-        prompts, tokens = self.num_prompts.clamp(min=1), self.num_tokens.clamp(min=1)
-        figures = {
-            "greedy_accuracy": self.greedy_correct / prompts,
-            f"mean@{self.num_samples}": self.mean_sum / prompts,
-            **{f"pass@{k}": total / prompts for k, total in zip(self.draws, self.pass_sums, strict=True)},
-            "response_length": self.num_tokens / self.num_responses.clamp(min=1),
-            "entropy": self.entropy_sum / tokens,
-        }
-        if self.num_kl_tokens:
-            figures["kl"] = self.kl_sum / self.num_kl_tokens
-        return figures
+        """Return the figures described above; those that were not measured are absent."""
+        number, total, squares = self.prompts
+        mean = total / number.clamp(min=1)
+        variance = (squares - total * mean).clamp(min=0) / (number - 1).clamp(min=1)
+        error = (variance / number.clamp(min=1)).sqrt()
+        figures, errors = {}, {}
+        for n, (name, prompts) in enumerate(zip(self.accuracies, number.tolist(), strict=True)):
+            if prompts or not name.startswith("maj@"):
+                figures[name] = mean[n]
+            if prompts > 1:
+                errors[f"{name}_stderr"] = error[n]
+        tokens, sums = self.tokens
+        figures["response_length"] = tokens[0] / self.num_responses.clamp(min=1)
+        of_tokens = sums / tokens.clamp(min=1)
+        measured = {name: of_tokens[n] for n, name in enumerate(_TOKENS) if name == "entropy" or tokens[n]}
+        return {**figures, **errors, **measured}
 
     def _correct(self, groups: GroupBatch) -> Tensor:
-        rewards = groups.reward_parts[self.reward_name]
-        if rewards.isnan().any():
-            first = int(rewards.isnan().nonzero()[0])
+        name = self.correctness.reward
+        judged = self.correctness.judged(groups.reward_parts[name])
+        if judged.isnan().any():
+            first = int(judged.isnan().nonzero()[0])
             raise GFTValueError(
-                f"`evaluation.reward`: {self.reward_name!r} gave None (not applicable) for a response to the prompt "
+                f"`evaluation.reward`: {name!r} gave None (not applicable) for a response to the prompt "
                 f"{groups.prompts[first][:200]!r}, so whether it is correct is not known; name a reward that "
                 "applies to every response"
             )
-        return (rewards >= self.correct_reward).double()
+        return judged
+
+    def _voted(self, samples: GroupBatch, judged: Tensor) -> Tensor:
+        """Return the accuracy of the majority for each prompt; nothing where the reward reads no answers."""
+        answers, k = samples.answers.get(self.correctness.reward, []), self.num_samples
+        voters = [answers[start : start + k] for start in range(0, len(answers), k)]
+        voted = [maj_at_k(given, correct) for given, correct in zip(voters, judged.tolist(), strict=False)]
+        return torch.tensor(voted, dtype=torch.float64, device=judged.device)

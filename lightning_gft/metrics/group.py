@@ -1,39 +1,56 @@
-"""Statistics of sampled groups: rewards, lengths, and how many groups teach anything."""
+"""Statistics of sampled groups: rewards, sources, lengths, and how many groups teach anything."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
+from typing_extensions import override
 
-from lightning_gft.functional import group_standard_deviations
-from lightning_gft.metrics.base import ExactMetric
+from lightning_gft.metrics.correctness import Correctness
+from lightning_gft.metrics.counted import CountedGroups
+from lightning_gft.metrics.group_totals import prompt_totals, reward_totals, source_totals
+from lightning_gft.metrics.means import NamedMeans, Totals
+from lightning_gft.metrics.own_totals import answer_totals, difficulty_totals, duplicate_totals
 from lightning_gft.types import GroupBatch, Source
 
+_ALWAYS = ("reward", "reward_std", "frac_reward_zero_std", "frac_groups_of_one", "frac_prompts_without_group")
+_SUMS = ("sampling/num_prompts_never_sampled", "sampling/num_groups")
+_BY_SOURCE = ("reward", "advantage", "length", "clipped_ratio")
+_OTHERS = (
+    *("sampling/frac_prompts_tried", "sampling/frac_groups_set_aside"),
+    *("completions/mean_length", "completions/clipped_ratio", "completions/without_teacher_ratio"),
+    *("frac_groups_all_right", "frac_groups_all_wrong", "frac_groups_mixed", "frac_duplicates", "distinct_answers"),
+)
 
-class GroupStatistics(ExactMetric):
-    """What a step's groups look like, under the names that TRL logs.
+
+class GroupStatistics(NamedMeans):
+    """What a step's groups look like, under the names that TRL logs where it has one.
 
     As input to ``update``:
 
     - ``groups`` (:class:`~lightning_gft.types.GroupBatch`): scored groups
     - ``num_prompts`` (int): prompts that they were built for
+    - ``correctness`` (:class:`Correctness`): which responses are correct; ``None`` leaves out what needs it
 
     As output of ``compute``, scalars over all groups since the last ``reset`` and over all ranks:
 
     - ``reward``, ``reward_std``: mean reward of a response; mean standard deviation within a group
-    - ``reward_by_source/<source>``: mean reward of the responses of each source that gave any
     - ``rewards/<name>/mean``: mean of each reward, unweighted, over the responses that it applies to, if there are any
     - ``frac_reward_zero_std``: share of groups of several responses whose rewards are all equal
     - ``frac_groups_of_one``: share of groups of a single response
     - ``frac_prompts_without_group``: share of prompts that no source gave a response to
+    - ``reward_by_source/<source>``, ``advantage_by_source/<source>``, ``length_by_source/<source>``,
+      ``clipped_ratio_by_source/<source>``: mean reward, advantage and tokens of the responses of each source that gave
+      any, and share of those that did not end in time
+    - ``completions/mean_length``, ``completions/clipped_ratio``: the last two of the policy's own samples
+    - ``frac_groups_all_right``, ``frac_groups_all_wrong``, ``frac_groups_mixed``: share of groups whose own samples are
+      all correct, all wrong, or neither, among those that have own samples
+    - ``frac_duplicates``: share of own samples whose text an earlier response of their group has
+    - ``distinct_answers``: different answers of a group's own samples, on average, where the reward reads answers
+    - ``completions/without_teacher_ratio``: where a source has a teacher, share of own samples that it did not judge
     - ``sampling/frac_prompts_tried``, ``sampling/num_prompts_never_sampled``, ``sampling/frac_groups_set_aside``,
       ``sampling/num_groups``: where prompts are sampled only until enough groups differ, share of prompts that were,
       and number of those that were not; share of groups that no loss trains on, and number of the others
-    - ``completions/mean_length``, ``completions/clipped_ratio``: tokens of the policy's own samples, and share of these
-      that did not end in time
-    - ``completions/without_teacher_ratio``: where a source has a teacher, share of own samples that it did not judge
 
     Args:
         reward_names: Names of the rewards, as in ``GroupBatch.reward_parts``.
@@ -44,104 +61,31 @@ class GroupStatistics(ExactMetric):
         0.0
     """
 
-    is_differentiable = False
-    higher_is_better = None
-    full_state_update = False
-
-    num_prompts: Tensor
-    num_offered: Tensor
-    num_set_aside: Tensor
-    num_groups: Tensor
-    num_zero_std: Tensor
-    num_single: Tensor
-    std_sum: Tensor
-    num_responses: Tensor
-    reward_sums: Tensor
-    part_sums: Tensor
-    part_counts: Tensor
-    self_tokens: Tensor
-    self_clipped: Tensor
-    num_taught: Tensor
-    num_untaught: Tensor
-
     def __init__(self, reward_names: Sequence[str]) -> None:
-        super().__init__()
+        by_source = [f"{figure}_by_source/{source.name.lower()}" for figure in _BY_SOURCE for source in Source]
+        of_rewards = [f"rewards/{name}/mean" for name in reward_names]
+        super().__init__([*_ALWAYS, *of_rewards, *by_source, *_SUMS, *_OTHERS], always=_ALWAYS, sums=_SUMS)
         self.reward_names = list(reward_names)
-        for name in (
-            "num_prompts",
-            "num_offered",
-            "num_set_aside",
-            "num_groups",
-            "num_zero_std",
-            "num_single",
-            "std_sum",
-            "self_tokens",
-            "self_clipped",
-            "num_taught",
-            "num_untaught",
-        ):
-            self.add_state(name, torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
-        for name, size in (
-            ("num_responses", len(Source)),
-            ("reward_sums", len(Source)),
-            ("part_sums", len(reward_names)),
-            ("part_counts", len(reward_names)),
-        ):
-            self.add_state(name, torch.zeros(size, dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(self, groups: GroupBatch, num_prompts: int) -> None:
+    @override
+    def update(  # type: ignore[override]  # other input
+        self, groups: GroupBatch, num_prompts: int, correctness: Correctness | None = None
+    ) -> None:
         """Count scored groups."""
-        deviations = group_standard_deviations(groups.rewards, groups.group_index)
-        self.num_prompts += num_prompts if groups.num_tried is None else groups.num_tried
-        if groups.set_aside is not None:
-            self.num_offered += num_prompts
-            self.num_set_aside += len(groups.group_index[groups.set_aside].unique())
-        self.num_groups += len(deviations)
-        single = groups.group_index.unique(return_counts=True)[1] == 1
-        self.num_single += single.sum()
-        self.num_zero_std += ((deviations == 0) & ~single).sum()
-        self.std_sum += deviations.sum()
-        self.num_responses += groups.source.bincount(minlength=len(Source))
-        self.reward_sums.index_add_(0, groups.source, groups.rewards.double())
-        parts = torch.stack([groups.reward_parts[name].double() for name in self.reward_names])
-        self.part_sums += parts.nansum(dim=1)
-        self.part_counts += (~parts.isnan()).sum(dim=1)
-        own = groups.source == Source.SELF
-        self.self_tokens += groups.response_lengths[own].sum()
-        self.self_clipped += (~groups.finished[own]).sum()
-        if groups.teacher_logprobs is not None:
-            untaught = (groups.teacher_logprobs.isnan() & groups.response_mask).any(dim=1)
-            self.num_taught += (own & ~untaught).sum()
-            self.num_untaught += (own & untaught).sum()
-
-    def compute(self) -> dict[str, Tensor]:
-        """Return the statistics described above."""
-        responses = self.num_responses.sum().clamp(min=1)
-        groups = self.num_groups.clamp(min=1)
-        statistics = {
-            "reward": self.reward_sums.sum() / responses,
-            "reward_std": self.std_sum / groups,
-            "frac_reward_zero_std": self.num_zero_std / groups,
-            "frac_groups_of_one": self.num_single / groups,
-            "frac_prompts_without_group": 1 - self.num_groups / self.num_prompts.clamp(min=1),
+        counted = CountedGroups.of(groups, self.reward_names)
+        totals: Totals = {
+            **reward_totals(counted, self.reward_names),
+            **source_totals(counted),
+            **prompt_totals(counted, num_prompts, groups.num_tried, groups.set_aside is not None),
         }
-        if self.num_offered:
-            statistics |= {
-                "sampling/frac_prompts_tried": self.num_prompts / self.num_offered,
-                "sampling/num_prompts_never_sampled": self.num_offered - self.num_prompts,
-                "sampling/frac_groups_set_aside": self.num_set_aside / groups,
-                "sampling/num_groups": self.num_groups - self.num_set_aside,
-            }
-        for source in Source:
-            if self.num_responses[source]:
-                mean = self.reward_sums[source] / self.num_responses[source]
-                statistics[f"reward_by_source/{source.name.lower()}"] = mean
-        for name, total, count in zip(self.reward_names, self.part_sums, self.part_counts, strict=True):
-            if count:
-                statistics[f"rewards/{name}/mean"] = total / count
-        if own := self.num_responses[Source.SELF]:
-            statistics["completions/mean_length"] = self.self_tokens / own
-            statistics["completions/clipped_ratio"] = self.self_clipped / own
-        if judged := self.num_taught + self.num_untaught:
-            statistics["completions/without_teacher_ratio"] = self.num_untaught / judged
-        return statistics
+        if groups.teacher_logprobs is not None:
+            untaught = float(counted.untaught[counted.own].sum())
+            totals["completions/without_teacher_ratio"] = (untaught, float(counted.own.sum()))
+        if groups.responses:
+            totals |= duplicate_totals(counted, groups.responses)
+        if correctness is not None:
+            part = counted.parts[self.reward_names.index(correctness.reward)]
+            totals |= difficulty_totals(counted, correctness.judged(part))
+            if correctness.reward in groups.answers:
+                totals |= answer_totals(counted, groups.answers[correctness.reward])
+        super().update(totals)

@@ -1,12 +1,17 @@
-"""Statistics of trained tokens: entropy, and how much pushes down rather than up."""
+"""Statistics of trained tokens: likelihood, entropy, and how much pushes down rather than up."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from lightning_gft.functional.rectification import floor_logprobs
 from lightning_gft.metrics.base import ExactMetric
 from lightning_gft.types import Source, TokenBatch
+
+_NUM_SUMS = 8
+"""Sums of a source: tokens, negative ones, entropy, negative log-likelihood, weight, negative weight, sampled tokens
+whose log-probabilities are known, and their difference."""
 
 
 class TokenStatistics(ExactMetric):
@@ -23,64 +28,77 @@ class TokenStatistics(ExactMetric):
     As output of ``compute``, scalars over all tokens since the last ``reset`` and over all ranks:
 
     - ``entropy``: mean entropy, in nats
+    - ``nll``: mean negative log-likelihood, in nats
     - ``negative/token_fraction``: share of tokens whose coefficient is negative
-    - ``negative/weight_fraction``: their share of the sum of absolute coefficients
+    - ``negative/weight_fraction``: their share of the sum of absolute coefficients, each times its token's weight in
+      the mean
+    - each of them as ``<figure>_by_source/<source>``, among the tokens of each source that gave any
     - ``sampling/logprob_difference``: mean absolute difference between the log-probabilities of the policy's own tokens
       in training and at sampling time; where the latter are known. More than rounding means that the rollout engine
       draws from another policy than the one that is trained.
 
     Example:
         >>> statistics, one = TokenStatistics(), torch.ones(3)
-        >>> entropy = torch.tensor([1.0, 2.0, 3.0])
-        >>> tokens = TokenBatch(-one, one, one.long(), one.long(), one.long(), one, entropy=entropy)
+        >>> entropy, source = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([Source.EXPERT, Source.SELF, Source.SELF])
+        >>> tokens = TokenBatch(-one, one, source, one.long(), one.long(), one, entropy=entropy)
         >>> statistics.update(tokens, torch.tensor([1.0, 2.0, -1.0]))
-        >>> {name: round(value.item(), 2) for name, value in statistics.compute().items()}
-        {'entropy': 2.0, 'negative/token_fraction': 0.33, 'negative/weight_fraction': 0.25}
+        >>> {name: round(value.item(), 2) for name, value in statistics.compute().items() if "negative" in name}
+        {'negative/token_fraction': 0.33, 'negative/weight_fraction': 0.25,
+        'negative/token_fraction_by_source/expert': 0.0, 'negative/weight_fraction_by_source/expert': 0.0,
+        'negative/token_fraction_by_source/self': 0.5, 'negative/weight_fraction_by_source/self': 0.33}
     """
 
     is_differentiable = False
     higher_is_better = None
     full_state_update = False
 
-    num_tokens: Tensor
-    num_negative: Tensor
-    entropy_sum: Tensor
-    weight_sum: Tensor
-    negative_weight: Tensor
-    num_sampled: Tensor
-    difference_sum: Tensor
+    sums: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        for name in (
-            *("num_tokens", "num_negative", "entropy_sum", "weight_sum", "negative_weight"),
-            *("num_sampled", "difference_sum"),
-        ):
-            self.add_state(name, torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+        # One state, which ranks exchange at once.
+        self.add_state("sums", torch.zeros(len(Source), _NUM_SUMS, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:
         """Count the tokens of one update."""
         assert tokens.entropy is not None  # noqa: S101 (stated above)
         weight = (coefficients * tokens.weights).double()
-        self.num_tokens += weight.numel()
-        self.num_negative += (weight < 0).sum()
-        self.entropy_sum += tokens.entropy.double().sum()
-        self.weight_sum += weight.abs().sum()
-        self.negative_weight += weight.clamp(max=0).abs().sum()
-        if tokens.sampling_logprobs is not None:
-            own = (tokens.source == Source.SELF) & ~tokens.sampling_logprobs.isnan()
-            self.num_sampled += own.sum()
-            difference = (tokens.logprobs - tokens.sampling_logprobs).double().abs()
-            self.difference_sum += torch.where(own, difference, 0.0).sum()
+        sampled, difference = _compare(tokens)
+        nll = -floor_logprobs(tokens.logprobs)
+        terms = (torch.ones_like(weight), weight < 0, tokens.entropy, nll, weight.abs(), -weight.clamp(max=0))
+        values = torch.stack([term.double() for term in (*terms, sampled, difference)])
+        index = _NUM_SUMS * tokens.source + torch.arange(_NUM_SUMS, device=weight.device)[:, None]
+        self.sums.view(-1).index_add_(0, index.flatten(), values.flatten())
 
     def compute(self) -> dict[str, Tensor]:
         """Return the statistics described above."""
-        tokens = self.num_tokens.clamp(min=1)
-        statistics = {
-            "entropy": self.entropy_sum / tokens,
-            "negative/token_fraction": self.num_negative / tokens,
-            "negative/weight_fraction": self.negative_weight / self.weight_sum.clamp(min=torch.finfo().tiny),
-        }
-        if self.num_sampled:
-            statistics["sampling/logprob_difference"] = self.difference_sum / self.num_sampled
+        *_, num_sampled, difference = total = self.sums.sum(dim=0)
+        statistics = _figures(total)
+        # One transfer tells which figures there are.
+        *numbers, sampled = torch.cat([self.sums[:, 0], num_sampled[None]]).tolist()
+        for source, number in zip(Source, numbers, strict=True):
+            if number:
+                of_source = _figures(self.sums[source])
+                statistics |= {f"{name}_by_source/{source.name.lower()}": value for name, value in of_source.items()}
+        if sampled:
+            statistics["sampling/logprob_difference"] = difference / num_sampled
         return statistics
+
+
+def _compare(tokens: TokenBatch) -> tuple[Tensor, Tensor]:
+    """Return which tokens are own samples whose log-probabilities are known, and how far those are from now, else 0."""
+    if tokens.sampling_logprobs is None:
+        return torch.zeros_like(tokens.logprobs), torch.zeros_like(tokens.logprobs)
+    own = (tokens.source == Source.SELF) & ~tokens.sampling_logprobs.isnan()
+    return own, torch.where(own, (tokens.logprobs - tokens.sampling_logprobs).abs(), 0.0)
+
+
+def _figures(sums: Tensor) -> dict[str, Tensor]:
+    number, negative, entropy, nll, weight, negative_weight, *_ = sums
+    tokens = number.clamp(min=1)
+    return {
+        "entropy": entropy / tokens,
+        "nll": nll / tokens,
+        "negative/token_fraction": negative / tokens,
+        "negative/weight_fraction": negative_weight / weight.clamp(min=torch.finfo().tiny),
+    }

@@ -20,6 +20,7 @@ from lightning_gft.data import PromptDataModule
 from lightning_gft.errors import GFTValueError
 from lightning_gft.evaluation import Evaluator, log_key
 from lightning_gft.losses import GroupLoss, check_known
+from lightning_gft.metrics import Correctness
 from lightning_gft.parts import Part
 from lightning_gft.rewards import Reward
 from lightning_gft.sampler import GroupSampler
@@ -40,7 +41,7 @@ _OF_LIGHTNING = {"epoch", "step"}
 """What a checkpoint may be named by, besides what is logged."""
 
 
-def training_names(loss: GroupLoss, sampler: GroupSampler) -> set[str]:
+def training_names(loss: GroupLoss, sampler: GroupSampler, correctness: Correctness) -> set[str]:
     """Return the names of all figures that training steps may log, those of rewards, sources and engine aside.
 
     A name that ends in ``/`` is the begin of several.
@@ -51,6 +52,7 @@ def training_names(loss: GroupLoss, sampler: GroupSampler) -> set[str]:
     Args:
         loss: Counts, too.
         sampler: Says which sources and rewards there are.
+        correctness: Which responses are correct.
     """
     statistics, loss = _local_copy(TrainingStatistics()), _local_copy(loss)
     sources = [source.source for source in sampler.sources.values()]
@@ -63,7 +65,7 @@ def training_names(loss: GroupLoss, sampler: GroupSampler) -> set[str]:
         groups = replace(groups, teacher_logprobs=groups.sampling_logprobs)
     check_known(loss, groups.tokens(), later=get_args(Need))
     tokens = replace(groups.tokens(-one), **dict.fromkeys(loss.needs() - {"advantages", "sequence_logratio"}, -one))
-    statistics.count_groups(loss, groups, num_prompts=1)
+    statistics.count_groups(loss, groups, 1, correctness)
     statistics.count_pass(loss, tokens, LossOutput(one.sum(), logprobs=-one, coefficients=signs, entropy=one))
     figures = statistics.collect(groups.lengths.sum(), seconds=1.0, update=UpdateFigures.zeros())
     return {log_key("train", name) for name in {*figures, *loss.compute(), *UPDATE_NAMES, *RUN_NAMES}}
@@ -87,9 +89,11 @@ def evaluation_names(
         ['val/entropy', 'val/greedy_accuracy', 'val/hard/entropy', 'val/hard/greedy_accuracy']
     """
     metric = _local_copy(evaluator.metric(rewards))
-    greedy, samples = (_one_token_each([Source.SELF] * number, rewards) for number in (1, metric.num_samples))
+    # Two prompts, as one has no standard error.
+    greedy, samples = (_one_token_each([Source.SELF] * 2 * number, rewards) for number in (1, metric.num_samples))
     one = torch.ones(len(samples))
-    metric.update(greedy, samples, one, one if evaluator.settings.kl else None)
+    kl = one if evaluator.settings.kl else None
+    metric.update(greedy, samples, one, kl, kl)
     return {log_key(stage, name, dataset) for name in metric.compute() for dataset in datasets}
 
 
@@ -115,7 +119,8 @@ def stage_names(trainer: Trainer, parts: StageParts, evaluator: Evaluator) -> se
     loss, sampler, _ = parts
     others = {prefix: part for prefix, part in parts_of(sampler, loss).items() if prefix}
     speaking = [prefix for prefix, part in others.items() if type(part).compute is not Part.compute]
-    names = training_names(loss, sampler) | {f"train/{prefix}/" for prefix in (*speaking, "engine")}
+    names = training_names(loss, sampler, evaluator.correctness(sampler.rewards))
+    names |= {f"train/{prefix}/" for prefix in (*speaking, "engine")}
     if trainer.limit_val_batches == 0:
         return names
     data = getattr(trainer, "datamodule", None)
@@ -228,7 +233,7 @@ def _local_copy(part: _Module) -> _Module:
     return part
 
 
-def _one_token_each(sources: list[Source], rewards: Iterable[str]) -> GroupBatch:
+def _one_token_each(sources: list[Source], rewards: Mapping[str, Reward]) -> GroupBatch:
     """Return a group of one response from each source, which is one token that follows a prompt of one token."""
     number = len(sources)
     one, both = torch.ones(number), torch.ones(number, 2)
@@ -244,5 +249,6 @@ def _one_token_each(sources: list[Source], rewards: Iterable[str]) -> GroupBatch
         reward_parts=dict.fromkeys(rewards, one),
         prompts=[""] * number,
         responses=[""] * number,
+        answers={name: [None] * number for name, reward in rewards.items() if reward.reads_answers()},
         sampling_logprobs=-both,
     )

@@ -21,14 +21,19 @@ class CoefficientRectifier(CoefficientStatistics):
 
     ``rectify`` is pure: it neither counts nor changes anything. Call ``update`` once for the tokens of a step, with the
     coefficients that were used for them, and ``step`` after each optimizer step. ``compute`` returns the figures of
-    :class:`~lightning_gft.metrics.CoefficientStatistics`.
+    :class:`~lightning_gft.metrics.CoefficientStatistics`. Within a loss they are left out: a run counts the tokens of
+    every loss, whatever rectifies them.
 
     Args:
         kwargs: Passed on to :class:`torchmetrics.Metric`.
+
+    Attributes:
+        counts_tokens: Whether it counts those statistics; false within a loss.
     """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.counts_tokens = True
         # MetricCollection merges metrics whose states agree after a batch; two rectifiers may, and still differ.
         self.add_state("serial_number", torch.tensor(next(_serial_numbers)), dist_reduce_fx="max")
 
@@ -44,8 +49,14 @@ class CoefficientRectifier(CoefficientStatistics):
             logprobs: Log-probabilities, of any shape.
             coefficients: What :meth:`rectify` gave for them, if it has been asked already; NaN leaves a token out.
         """
-        logprobs = logprobs.detach()
-        self._count(logprobs, self.rectify(widen(logprobs)) if coefficients is None else coefficients.detach())
+        if self.counts_tokens:
+            logprobs = logprobs.detach()
+            self._count(logprobs, self.rectify(widen(logprobs)) if coefficients is None else coefficients)
+
+    @override
+    def compute(self) -> dict[str, Tensor]:
+        """Return the statistics, if it counts them."""
+        return super().compute() if self.counts_tokens else {}
 
     def step(self) -> None:
         """Adapt to the tokens counted since the last call. Every rank must call it; by default nothing adapts."""

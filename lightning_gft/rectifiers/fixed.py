@@ -97,7 +97,8 @@ class DynamicCoefficientRectifier(_ThresholdRectifier):
         >>> rectifier.update(logprobs)
         >>> {name: round(value.item(), 2) for name, value in rectifier.compute().items()}
         {'rectified_fraction': 0.5, 'coefficient_mean': 0.55, 'inverse_probability_mean': 5.63,
-        'inverse_probability_max': 10.0, 'rectified_weight_mean': 1.12, 'rectified_weight_max': 1.25}
+        'inverse_probability_p99': 10.0, 'inverse_probability_max': 10.0, 'rectified_weight_mean': 1.12,
+        'rectified_weight_p99': 1.25, 'rectified_weight_max': 1.25}
     """
 
     @override

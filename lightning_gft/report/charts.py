@@ -10,8 +10,8 @@ from lightning_gft.report.scales import can_draw, number
 from lightning_gft.report.text import escape
 from lightning_gft.report.thinning import MOST, Stretch, stretches, unbroken
 
-_MOST_MARKS = 30
-"""Points of a curve that are marked, each with its value to hover on."""
+_MOST_MARKS, _MOST_LARGE = 30, 10
+"""Points of a curve that are marked, each with its value to hover on, and that are marked large."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,16 @@ class Line:
         style: Number of its colour and dash pattern.
         points: By step.
         margins: By step half the width of an interval around the point.
+        faint: Whether it stands behind the others.
+        level: Whether its only value holds for every step, as that of a run that was not trained.
     """
 
     label: str
     style: int
-    points: Sequence[tuple[float, float]]
-    margins: Mapping[float, float] = field(default_factory=dict)
+    points: Sequence[tuple[int, float]]
+    margins: Mapping[int, float] = field(default_factory=dict)
+    faint: bool = False
+    level: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,14 +44,36 @@ class Track:
     points: Sequence[tuple[float, float, float]]
 
 
-def line_chart(title: str, lines: Sequence[Line], *, about: str = "", x: str = "step", log: bool = False) -> str:
-    """Return a chart of those lines that have points; nothing where none has."""
+def line_chart(
+    title: str,
+    lines: Sequence[Line],
+    *,
+    about: str = "",
+    x: str = "step",
+    log: bool = False,
+    doubling: bool = False,
+    span: float = 0.0,
+) -> str:
+    """Return a chart of those lines that have points; nothing where none has.
+
+    Args:
+        title: What it shows.
+        lines: Those to draw.
+        about: What the figure is.
+        x: What lies on the x axis.
+        log: Whether the y axis is logarithmic.
+        doubling: Whether the x axis is, with a tick at each point.
+        span: Least that the y axis spans, so that noise does not look like more.
+    """
     lines = [line for line in lines if any(can_draw(value, log) for _, value in line.points)]
     if not lines:
         return ""
     steps = sorted({step for line in lines for step, _ in line.points})
-    ends = [value + sign * margin for line in lines for value, margin, sign in _ends(line)]
-    across, up = plane(steps, ends, [line.label for line in lines], log_y=log)
+    ends = [value + sign * margin for line in lines for value, margin, sign in _ends(line, log)]
+    middle = (min(ends) + max(ends)) / 2 if span else 0.0
+    ends += [middle - span / 2, middle + span / 2] if span else []
+    begins = [0.0] if not doubling and 0 < 2 * steps[0] <= steps[-1] else []
+    across, up = plane([*begins, *steps], ends, [line.label for line in lines], log_x=doubling, log_y=log)
     frame = Frame(across, up, x)
     width = (steps[-1] - steps[0]) / MOST if max(len(line.points) for line in lines) > MOST else 0
     drawn = "".join(_curve(line, frame, width, log) for line in lines)
@@ -56,7 +82,7 @@ def line_chart(title: str, lines: Sequence[Line], *, about: str = "", x: str = "
     rows = [[int(step), *(of.get(step) for of in whole.values())] for step in steps]
     return chart(
         title,
-        frame.axes() + drawn + frame.labels(last),
+        frame.axes(steps if doubling else None) + drawn + frame.labels(last),
         about=about,
         description=" ".join(_described(line, x) for line in lines),
         numbers=numbers_table([x, *whole], rows),
@@ -84,15 +110,19 @@ def track_chart(title: str, tracks: Sequence[Track], *, about: str, x: str, y: s
     )
 
 
-def _drawable(line: Line, log: bool) -> list[tuple[float, float]]:
+def _drawable(line: Line, log: bool) -> list[tuple[int, float]]:
     return [point for point in line.points if can_draw(point[1], log)]
 
 
-def _ends(line: Line) -> list[tuple[float, float, int]]:
-    return [(value, line.margins.get(step, 0.0), sign) for step, value in line.points for sign in (-1, 1)]
+def _ends(line: Line, log: bool) -> list[tuple[float, float, int]]:
+    return [(value, line.margins.get(step, 0.0), sign) for step, value in _drawable(line, log) for sign in (-1, 1)]
 
 
 def _curve(line: Line, frame: Frame, width: float, log: bool) -> str:
+    if line.level:
+        height = frame.y(_drawable(line, log)[-1][1])
+        line_across = f"M{frame.x.start:.1f} {height:.1f}H{frame.x.end:.1f}"
+        return f'<g class="s{line.style % STYLES} level"><path class="line" d="{line_across}"/></g>'
     pieces = [list(stretches(piece, width)) for piece in unbroken(line.points, log)]
     drawn = [f'<path class="line" d="{"".join(_path(piece, frame) for piece in pieces)}"/>']
     if width:
@@ -103,8 +133,8 @@ def _curve(line: Line, frame: Frame, width: float, log: bool) -> str:
     for step, value in points if len(points) <= _MOST_MARKS else []:
         margin = f" ± {number(line.margins[step])}" if step in line.margins else ""
         about = escape(f"{line.label}, {frame.x_title} {number(step)}: {number(value)}{margin}")
-        drawn.append(_mark(frame.x(step), frame.y(value), about))
-    return f'<g class="s{line.style % STYLES}">{"".join(drawn)}</g>'
+        drawn.append(_mark(frame.x(step), frame.y(value), about, small=len(points) > _MOST_LARGE))
+    return f'<g class="s{line.style % STYLES}{" faint" if line.faint else ""}">{"".join(drawn)}</g>'
 
 
 def _path(piece: Sequence[Stretch], frame: Frame) -> str:
@@ -113,7 +143,7 @@ def _path(piece: Sequence[Stretch], frame: Frame) -> str:
     return "M" + "L".join(f"{frame.x(of.x):.1f} {frame.y(of.mean):.1f}" for of in piece)
 
 
-def _interval(line: Line, piece: Sequence[tuple[float, float]]) -> list[tuple[float, float, float]]:
+def _interval(line: Line, piece: Sequence[tuple[int, float]]) -> list[tuple[float, float, float]]:
     return [(x, y - line.margins.get(x, 0.0), y + line.margins.get(x, 0.0)) for x, y in piece]
 
 
@@ -124,8 +154,9 @@ def _area(bounds: Sequence[tuple[float, float, float]], frame: Frame) -> str:
     return f'<path class="band" d="M{there}L{back}Z"/>'
 
 
-def _mark(x: float, y: float, about: str, kind: str = "mark") -> str:
-    return f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="3"><title>{about}</title></circle>'
+def _mark(x: float, y: float, about: str, kind: str = "mark", small: bool = False) -> str:
+    radius = 1.6 if small else 3
+    return f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"><title>{about}</title></circle>'
 
 
 def _path_of(track: Track, frame: Frame) -> str:

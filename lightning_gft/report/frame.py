@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lightning_gft.report.markup import table
 from lightning_gft.report.scales import Scale, number
 from lightning_gft.report.text import escape
 
-WIDTH, HEIGHT = 400, 236
+WIDTH, HEIGHT = 400, 240
 STYLES = 8
 """Colours and dash patterns; ``s<n>`` in the style sheets."""
-_TOP, _BOTTOM, _LEFT = 12, 36, 50
+_TOP, _BOTTOM, _LEFT = 20, 36, 50
 _LABEL = 7.2
 """Pixels of a label's character."""
 _LONGEST = 15
@@ -30,7 +31,7 @@ class Frame:
     x_title: str
     y_title: str = ""
 
-    def axes(self, x_text: Callable[[float], str] = number, x_ticks: Sequence[float] | None = None) -> str:
+    def axes(self, x_ticks: Sequence[float] | None = None) -> str:
         """Return grid, ticks and titles."""
         left, right, bottom = self.x.start, self.x.end, self.y.start
         rows = "".join(
@@ -40,12 +41,12 @@ class Frame:
         )
         columns = "".join(
             f'<path class="notch" d="M{self.x(tick):.1f} {bottom:.0f}v4"/>'
-            f'<text x="{self.x(tick):.1f}" y="{bottom + 17:.0f}" class="tick mid">{escape(x_text(tick))}</text>'
+            f'<text x="{self.x(tick):.1f}" y="{bottom + 17:.0f}" class="tick mid">{number(tick)}</text>'
             for tick in (self.x.ticks() if x_ticks is None else x_ticks)
         )
         titles = f'<text x="{right:.0f}" y="{bottom + 32:.0f}" class="tick end">{escape(self.x_title)}</text>'
         if self.y_title:
-            titles += f'<text x="2" y="9" class="tick">{escape(self.y_title)}</text>'
+            titles += f'<text x="{left:.0f}" y="9" class="tick">{escape(self.y_title)}</text>'
         return f'{rows}<path class="axis" d="M{left:.0f} {bottom:.0f}H{right:.0f}"/>{columns}{titles}'
 
     def labels(self, ends: Iterable[tuple[str, int, float]]) -> str:
@@ -53,7 +54,8 @@ class Frame:
         ordered = sorted(ends, key=lambda end: end[2])
         places = spread_out([place for _, _, place in ordered], _LINE, _TOP - 4, self.y.start)
         return "".join(
-            f'<text x="{self.x.end + 8:.0f}" y="{place + 4:.1f}" class="label s{style % STYLES}">{escape(_cut(name))}</text>'
+            f'<text x="{self.x.end + 8:.0f}" y="{place + 4:.1f}" class="label s{style % STYLES}">'
+            f"{escape(_cut(name))}</text>"
             for (name, style, _), place in zip(ordered, places, strict=True)
         )
 
@@ -73,12 +75,12 @@ def plane(
     return x, Scale.around(ys, HEIGHT - _BOTTOM, _TOP, log=log_y, ticks=4)
 
 
-def chart(title: str, inside: str, *, about: str, description: str, numbers: str) -> str:
+def chart(title: str, inside: str, *, about: str, description: str, numbers: str, height: int = HEIGHT) -> str:
     """Return a figure: ``inside`` as SVG, with a description and a table of numbers for those who do not see it."""
     note = f' <span class="about">{escape(about)}</span>' if about else ""
     return (
         f'<figure class="chart"><figcaption><b>{escape(title)}</b>{note}</figcaption>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img"><title>{escape(title)}</title>'
+        f'<svg viewBox="0 0 {WIDTH} {height}" role="img"><title>{escape(title)}</title>'
         f"<desc>{escape(description)}</desc>{inside}</svg>{numbers}</figure>\n"
     )
 
@@ -86,16 +88,10 @@ def chart(title: str, inside: str, *, about: str, description: str, numbers: str
 def numbers_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Return a table that opens when asked: of many rows some, evenly, the first and the last among them."""
     shown = evenly(rows, _MOST_ROWS)
-    some = f"<caption>{len(shown)} of {len(rows):,} rows</caption>" if len(shown) < len(rows) else ""
-    cells = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
-    body = "".join(
-        f'<tr><th scope="row">{_cell(row[0])}</th>{"".join(f"<td>{_cell(value)}</td>" for value in row[1:])}</tr>'
-        for row in shown
-    )
-    return (
-        f'<details class="numbers"><summary>Numbers</summary><div class="scroll"><table>{some}'
-        f"<thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div></details>"
-    )
+    some = f"{len(shown)} of {len(rows):,} rows" if len(shown) < len(rows) else ""
+    cells = [[_cell(value) for value in row] for row in shown]
+    inside = table([escape(name) for name in head], cells, caption=some)
+    return f'<details class="numbers"><summary>Numbers</summary>{inside}</details>'
 
 
 def evenly(items: Sequence[Any], most: int) -> Sequence[Any]:

@@ -7,15 +7,33 @@ import hashlib
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 
+from lightning_gft.report.about import about_section
+from lightning_gft.report.advice import advice_section
+from lightning_gft.report.configuration import configuration_section
+from lightning_gft.report.curves import curves_section
+from lightning_gft.report.draws import draws_section
+from lightning_gft.report.histograms import histograms_section
+from lightning_gft.report.listing import listing_section
 from lightning_gft.report.runs import Run
 from lightning_gft.report.samples import samples_section
 from lightning_gft.report.text import escape
+from lightning_gft.report.tradeoffs import tradeoffs_section
+from lightning_gft.report.verdict import verdict_section
 
 Section = Callable[[Sequence[Run]], str]
 """Returns the inside of a section in HTML, without its heading; nothing where the runs have nothing of it."""
 
 _SECTIONS: dict[str, tuple[str, Section]] = {
+    "about": ("What was run", about_section),
+    "verdict": ("What came of it", verdict_section),
+    "advice": ("Advice", advice_section),
+    "curves": ("Curves", curves_section),
+    "tradeoffs": ("What accuracy cost", tradeoffs_section),
+    "draws": ("More samples", draws_section),
+    "weights": ("Weights of tokens", histograms_section),
     "samples": ("Samples", samples_section),
+    "figures": ("All figures", listing_section),
+    "configuration": ("Configuration", configuration_section),
 }
 """By its anchor the heading of each section and what makes it, in the order of the page."""
 
@@ -24,7 +42,8 @@ def build_page(runs: Sequence[Run]) -> str:
     """Return the page of ``runs``, of which the first is what the others are compared with."""
     made = {anchor: (title, section(runs)) for anchor, (title, section) in _SECTIONS.items()}
     made = {anchor: (title, inside) for anchor, (title, inside) in made.items() if inside}
-    title = " and ".join(run.name for run in runs)
+    *others, last = [run.name for run in runs]
+    title = f"{', '.join(others)} and {last}" if others else last
     links = "".join(f'<li><a href="#{anchor}">{escape(heading)}</a></li>' for anchor, (heading, _) in made.items())
     body = "\n".join(
         f'<section id="{anchor}" aria-labelledby="{anchor}-title"><h2 id="{anchor}-title">{escape(heading)}</h2>\n'

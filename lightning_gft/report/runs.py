@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import yaml
+
+from lightning_gft import record
 from lightning_gft.errors import GFTValueError
 from lightning_gft.report.logs import Series, in_order, is_training, read_log
 
@@ -60,7 +65,7 @@ class Run:
         trained = [(path, log) for path, log in logs if log.train_steps]
         starts = [logs[-1]] if not trained else [trained[-1]]  # a validation after it does not take its place
         for path, log in reversed(trained[:-1]):
-            if starts[0][1].continues(log):
+            if _resumed(starts[0][0].parent) is not False and starts[0][1].continues(log):
                 starts.insert(0, (path, log))
         untils = [log.train_steps[0] for _, log in starts[1:]]
         parts = [Part(path.parent, until) for (path, _), until in zip(starts, [*untils, math.inf], strict=True)]
@@ -74,6 +79,31 @@ class Run:
     def series(self, key: str) -> Series:
         """Return the values that were logged under ``key``."""
         return self.figures.get(key, [])
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """Return the rows of a file of its record, but for those of steps that were trained anew."""
+        return [row for part in self.parts for row in record.read_rows(part.folder / name) if row["step"] < part.until]
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """What it ran, and on what; empty for a run without a record."""
+        return _description(self.parts[-1].folder)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """Its configuration; empty where none was kept."""
+        kept = sorted(self.parts[-1].folder.glob("config*.yaml"), key=lambda path: (len(path.name), path.name))
+        if not kept:
+            return {}
+        try:
+            config = yaml.safe_load(kept[-1].read_text(encoding="utf-8"))
+        except yaml.YAMLError:
+            config = None
+        if not isinstance(config, dict):
+            raise GFTValueError(
+                f"`RUN`: expected a configuration in {kept[-1]}, got other text; move the file elsewhere"
+            )
+        return config
 
     @cached_property
     def trained(self) -> bool:
@@ -110,6 +140,27 @@ def read_runs(given: Sequence[str]) -> list[Run]:
             )
         runs.append(Run.read(name, path))
     return runs
+
+
+def _resumed(folder: Path) -> bool | None:
+    """Return whether a run began at a checkpoint's step; ``None`` where it has no record."""
+    starts = _description(folder).get("starts")
+    return starts[0]["step"] > 0 if starts else None
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    path = folder / record.RUN
+    if not path.exists():
+        return {}
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        description = None
+    if not isinstance(description, dict):
+        raise GFTValueError(
+            f"`RUN`: expected the description of a run in {path}, got other text; move the file elsewhere"
+        )
+    return description
 
 
 def _name(folder: Path) -> str:

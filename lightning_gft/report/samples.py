@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from lightning_gft.report.frame import evenly
 from lightning_gft.report.packing import BYTES_A_TOKEN, pack
 from lightning_gft.report.runs import Run
 from lightning_gft.report.samples_controls import controls
@@ -13,10 +14,10 @@ from lightning_gft.report.text import escape, isolated, json_block
 from lightning_gft.samples import SampledGroup, SampledResponse, read_samples
 
 MOST_GROUPS = 500
-MOST_BYTES = 3_500_000
+MOST_BYTES = 4_000_000
 _BYTES_A_RESPONSE = 700
 """What surrounds the text of one."""
-_LIMITS = (20_000, 10_000, 5_000, 2_000, 1_000, 500, 200)
+_LIMITS = (20_000, 10_000, 5_000, 3_000, 2_000, 1_500, 1_000, 750, 500, 300, 200)
 """Characters of one text that are shown: the most with which all samples stay below ``MOST_BYTES``."""
 _KINDS = {"train": "training", "val": "validation"}
 
@@ -38,7 +39,7 @@ Entry = Mapping[int, SampledGroup]
 def samples_section(runs: Sequence[Run]) -> str:
     """Return the groups that were kept of each run, in HTML; empty where none were."""
     every = side_by_side([_groups(run) for run in runs])
-    entries = evenly(every, MOST_GROUPS)
+    entries = dict(evenly(list(every.items()), MOST_GROUPS))
     if not entries:
         return ""
     names = [run.name for run in runs]
@@ -48,7 +49,7 @@ def samples_section(runs: Sequence[Run]) -> str:
     return (
         f"{note if len(entries) < len(every) else ''}"
         f"{controls(names, {key.kind: _KINDS[key.kind] for key in entries}, _sources(entries))}\n"
-        f'<div class="groups">\n{items}\n</div>\n<button type="button" class="more" hidden>Show more</button>\n'
+        f'<div class="groups">\n{items}\n</div>\n<button type="button" class="more" hidden>Show more groups</button>\n'
     )
 
 
@@ -65,14 +66,6 @@ def side_by_side(groups: Sequence[Sequence[SampledGroup]]) -> dict[Key, Entry]:
             key = Key(group.step, group.kind, group.dataset, group.group, group.prompt)
             entries.setdefault(key, {})[number] = group
     return dict(sorted(entries.items()))
-
-
-def evenly(entries: Mapping[Key, Entry], most: int) -> Mapping[Key, Entry]:
-    """Return ``most`` of the entries, the first and the last among them."""
-    if len(entries) <= most:
-        return entries
-    keys = list(entries)
-    return {key: entries[key] for key in (keys[n * (len(keys) - 1) // (most - 1)] for n in range(most))}
 
 
 def fitting_limit(entries: Mapping[Key, Entry]) -> int:
@@ -104,12 +97,15 @@ def _entry(key: Key, entry: Entry, names: Sequence[str], limit: int) -> str:
     rewards = [response.reward for group in entry.values() for response in group.responses]
     low, high = min(rewards), max(rewards)
     where = " · ".join([f"step {key.step}", _KINDS[key.kind], *filter(None, [key.dataset]), f"group {key.group}"])
+    # Of a group that all runs have kept the columns say whose is what.
+    whose = [f'<bdi class="s{number}">{escape(names[number])}</bdi>' for number in entry if len(entry) < len(names)]
+    heading = " &middot; ".join([escape(where), *whose])
     spread = _number(low) if low == high else f"{_number(low)} to {_number(high)}"
     columns = "".join(_column(number, group, names, limit) for number, group in entry.items())
     return (
         f'<details class="group" data-kind="{escape(key.kind)}" data-step="{key.step}" '
         f'data-reward="{sum(rewards) / len(rewards):.6g}" data-spread="{high - low:.6g}">'
-        f'<summary><h3>{escape(where)}</h3> <bdi class="preview">{escape(key.prompt, 100)}</bdi> '
+        f'<summary><h3>{heading}</h3> <bdi class="preview">{escape(key.prompt, 100)}</bdi> '
         f'<span class="range">reward {spread}</span></summary>\n'
         f'<div class="text prompt" dir="auto">{escape(key.prompt, limit)}</div>\n'
         f'<div class="side">{columns}</div></details>'
@@ -147,13 +143,13 @@ def _facts(response: SampledResponse, weights: Mapping[str, float | None], about
         f"{isolated(name)} {_number(value)}{_times(value, weights.get(name))}"
         for name, value in response.rewards.items()
     ]
+    cut_off = "cut off" if response.finish_reason == "length" else ""
     in_parts = f" ({', '.join(parts)})" if parts else ""
     facts = [
         "greedy" if response.greedy else "",
         f"<b>reward {_number(response.reward)}</b>{in_parts}",
         "" if response.advantage is None else f"advantage {_number(response.advantage, '+')}",
-        f"{response.completion_length:,} tokens{', cut off' if response.finish_reason == 'length' else ''}",
-        about,
+        ", ".join(filter(None, [f"{response.completion_length:,} tokens", cut_off, about])),
     ]
     shown = "".join(f"<li>{fact}</li>" for fact in facts if fact)
     source = escape(response.source)

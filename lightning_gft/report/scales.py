@@ -44,23 +44,22 @@ class Scale:
         """Return a scale that holds all values that can be drawn, and ends at ticks unless it is ``tight``."""
         drawn = [value for value in values if can_draw(value, log)]
         low, high = (min(drawn), max(drawn)) if drawn else (1.0, 10.0) if log else (0.0, 1.0)
+        if log and tight:
+            return cls(low, high if high > low else low * 10, start, end, log)
         if log:
             low, high = 10.0 ** math.floor(_log10(low)), 10.0 ** math.ceil(_log10(high))
             return cls(low, high if high > low else low * 10, start, end, log)
         if high == low:
-            margin = abs(high) / 2 or 1.0
-            low, high = (
-                (low, low + 1) if tight else (low - margin if low < 0 else max(0.0, low - margin), high + margin)
-            )
+            low, high = (low, low + 1) if tight or not low else (min(low, 0.0), max(high, 0.0))
         if not tight:
             step = nice_step((high - low) / ticks)
             low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
         return cls(low, high, start, end)
 
     def __call__(self, value: float) -> float:
-        """Return the pixel of a value."""
+        """Return the pixel of a value; that of the lowest where a logarithmic scale has no place for it."""
         if self.log:
-            share = (_log10(value) - _log10(self.low)) / (_log10(self.high) - _log10(self.low))
+            share = (_log10(max(value, self.low)) - _log10(self.low)) / (_log10(self.high) - _log10(self.low))
         else:
             share = (value - self.low) / (self.high - self.low)
         return self.start + share * (self.end - self.start)
@@ -68,8 +67,8 @@ class Scale:
     def ticks(self, most: int = 5) -> list[float]:
         """Return the values to mark."""
         if self.log:
-            first, last = round(_log10(self.low)), round(_log10(self.high))
-            every = -(-(last - first) // _MOST_DECADES)
+            first, last = math.ceil(_log10(self.low) - 1e-9), math.floor(_log10(self.high) + 1e-9)
+            every = max(1, -(-(last - first) // _MOST_DECADES))
             return [10.0**power for power in range(first, last + 1, every)]
         step = nice_step((self.high - self.low) / most)
         first = math.ceil(self.low / step - 1e-9)
@@ -118,6 +117,16 @@ def number(value: float) -> str:
     if 0 < size < _SMALL:
         return f"{value:.2g}".replace("e-0", "e-")
     return f"{value:.3g}"
+
+
+def figure(value: float) -> str:
+    """Return a figure of an evaluation in three digits behind the point, so that those of a column compare.
+
+    Example:
+        >>> figure(0.5), figure(21.74), figure(1234.0)
+        ('0.500', '21.7', '1,234')
+    """
+    return f"{value:.3f}" if abs(value) < 10 else number(value)
 
 
 def _log10(value: float) -> float:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Mapping, Sequence
 
 import regex
 
@@ -37,9 +36,9 @@ def visible(text: object, limit: int = LONGEST) -> str:
     """
     whole = text.decode("utf-8", errors="surrogateescape") if isinstance(text, bytes) else str(text)
     kept = whole[:limit]
-    joiners = {match.start() for match in _JOINER.finditer(kept)}
-    shown = _UNSEEN.sub(lambda match: match[0] if match.start() in joiners else _written_out(match[0]), kept)
-    return shown if len(whole) <= limit else f"{shown}… ({len(whole):,} characters, {limit:,} shown)"
+    if not (kept.isascii() and kept.isprintable()):  # which most tokens are
+        kept = _written_out(kept)
+    return kept if len(whole) <= limit else f"{kept}… ({len(whole):,} characters, {limit:,} shown)"
 
 
 def escape(text: object, limit: int = LONGEST) -> str:
@@ -76,7 +75,13 @@ def json_block(data: object) -> str:
     return json.dumps(_all_visible(data), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def _written_out(character: str) -> str:
+def _written_out(text: str) -> str:
+    joiners = {match.start() for match in _JOINER.finditer(text)}
+    shown: str = _UNSEEN.sub(lambda match: match[0] if match.start() in joiners else _named(match[0]), text)
+    return shown
+
+
+def _named(character: str) -> str:
     code = ord(character)
     is_byte = 0xDC80 <= code <= 0xDCFF  # where Python keeps bytes that are not UTF-8
     return f"[byte {code - 0xDC00:02X}]" if is_byte else f"[U+{code:04X}]"
@@ -85,8 +90,8 @@ def _written_out(character: str) -> str:
 def _all_visible(data: object) -> object:
     if isinstance(data, str | bytes):
         return visible(data)
-    if isinstance(data, Mapping):
+    if isinstance(data, dict):
         return {visible(key): _all_visible(value) for key, value in data.items()}
-    if isinstance(data, Sequence):
-        return [_all_visible(value) for value in data]
+    if isinstance(data, list | tuple):
+        return [value if isinstance(value, int | float) else _all_visible(value) for value in data]
     return data

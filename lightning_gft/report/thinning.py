@@ -21,14 +21,14 @@ class Stretch:
     high: float
 
 
-def unbroken(points: Sequence[tuple[float, float]], log: bool = False) -> list[list[tuple[float, float]]]:
+def unbroken(points: Sequence[tuple[int, float]], log: bool = False) -> list[list[tuple[int, float]]]:
     """Return the pieces of a curve between values that cannot be drawn, such as NaN.
 
     Example:
         >>> unbroken([(0, 1.0), (1, float("nan")), (2, 3.0), (3, 4.0)])
         [[(0, 1.0)], [(2, 3.0), (3, 4.0)]]
     """
-    pieces: list[list[tuple[float, float]]] = [[]]
+    pieces: list[list[tuple[int, float]]] = [[]]
     for point in points:
         if can_draw(point[1], log):
             pieces[-1].append(point)
@@ -37,14 +37,14 @@ def unbroken(points: Sequence[tuple[float, float]], log: bool = False) -> list[l
     return [piece for piece in pieces if piece]
 
 
-def stretches(points: Sequence[tuple[float, float]], width: float) -> Iterator[Stretch]:
+def stretches(points: Sequence[tuple[int, float]], width: float) -> Iterator[Stretch]:
     """Yield what is to be drawn of an unbroken piece: a stretch for every ``width`` of the axis; each point at 0.
 
     Example:
         >>> list(stretches([(0, 1.0), (1, 5.0), (2, 3.0)], 2))
         [Stretch(x=0.5, mean=3.0, low=1.0, high=5.0), Stretch(x=2.0, mean=3.0, low=3.0, high=3.0)]
     """
-    group: list[tuple[float, float]] = []
+    group: list[tuple[int, float]] = []
     for point in points:
         if group and (not width or point[0] // width != group[0][0] // width):
             yield _stretch(group)
@@ -54,6 +54,6 @@ def stretches(points: Sequence[tuple[float, float]], width: float) -> Iterator[S
         yield _stretch(group)
 
 
-def _stretch(group: Sequence[tuple[float, float]]) -> Stretch:
+def _stretch(group: Sequence[tuple[int, float]]) -> Stretch:
     ys = [y for _, y in group]
     return Stretch(sum(x for x, _ in group) / len(group), sum(ys) / len(ys), min(ys), max(ys))

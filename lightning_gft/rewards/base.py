@@ -64,6 +64,22 @@ class Reward(Part, ABC):
         """Return whether evaluation may call a response correct by this reward; a mere penalty says no."""
         return True
 
+    def reads_answers(self) -> bool:
+        """Return whether the reward reads an answer in a response, see :meth:`read_answer`."""
+        return False
+
+    def read_answer(self, response: str, columns: Mapping[str, Any]) -> str | None:
+        """Return the answer of a response, ``None`` where it has none: for majority votes and figures of diversity.
+
+        Answers that are the same must be the same text, such as ``"1/2"`` for 0.5. Every response is read once more
+        than it is scored, so reading should be cheap, and needs no :meth:`setup`.
+
+        Args:
+            response: The response's text.
+            columns: Its row of the data, by column.
+        """
+        return None
+
     def read_ahead(self, references: Sequence[Any]) -> None:
         """Read references before :meth:`check_row` asks for each row: several at once, where reading one is slow.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -43,8 +43,16 @@ class ExactMatchReward(ReferenceReward[str]):
 
     @override
     def agrees(self, response: str, expected: Sequence[str]) -> bool:
+        return self.read_answer(response, {}) in expected
+
+    @override
+    def reads_answers(self) -> bool:
+        return True
+
+    @override
+    def read_answer(self, response: str, columns: Mapping[str, Any]) -> str | None:
         answer = after_marker(response, self.marker)
-        return answer is not None and self._normalize(answer) in expected
+        return None if answer is None else self._normalize(answer) or None
 
     @override
     def read_reference(self, reference: Any) -> str:

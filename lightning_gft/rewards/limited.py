@@ -76,6 +76,14 @@ class TimeLimitedReward(CompositePart, Reward):
         return self.reward.measures()
 
     @override
+    def reads_answers(self) -> bool:
+        return self.reward.reads_answers()
+
+    @override
+    def read_answer(self, response: str, columns: Mapping[str, Any]) -> str | None:
+        return self.reward.read_answer(response, columns)  # in this process: cheap, as that of every reward
+
+    @override
     def read_ahead(self, references: Sequence[Any]) -> None:
         self.reward.read_ahead(references)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from numbers import Rational, Real
 from typing import Any
 
 from typing_extensions import override
 
+from lightning_gft.answers.canonical import canonical_answer
 from lightning_gft.answers.judging import Judge, TooLongError, is_readable_cheaply, read_answer
 from lightning_gft.checks import check_count
 from lightning_gft.errors import GFTValueError
@@ -81,7 +83,15 @@ class MathAccuracyReward(JudgedReward):
 
     @override
     def item(self, response: str, reference: Any, columns: Mapping[str, Any]) -> _Item:
-        return read_answer(response), _texts(reference)
+        return _read_answer(response), _texts(reference)
+
+    @override
+    def reads_answers(self) -> bool:
+        return True
+
+    @override
+    def read_answer(self, response: str, columns: Mapping[str, Any]) -> str | None:
+        return canonical_answer(_read_answer(response))
 
     @override
     def quick(self, item: _Item) -> float | Failed | None:
@@ -119,6 +129,7 @@ class MathAccuracyReward(JudgedReward):
         self._readable.update(zip(unread, (v if isinstance(v, Failed) else bool(v) for v in verdicts), strict=True))
 
 
+_read_answer = lru_cache(maxsize=4096)(read_answer)  # a response is scored, and then its answer is read
 _EXPECTED = "the reference of MathAccuracyReward: expected a number, a formula, a choice or words"
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from numbers import Real
 from typing import Any
 
 from typing_extensions import override
 
 from lightning_gft.answers.extraction import SOLUTION_MARKER
-from lightning_gft.answers.numbers import find_number, read_number
+from lightning_gft.answers.numbers import find_number, read_number, write_number
 from lightning_gft.checks import check_number
 from lightning_gft.errors import GFTValueError
 from lightning_gft.rewards.references import ReferenceReward
@@ -56,8 +57,7 @@ class NumericReward(ReferenceReward[Fraction]):
 
     @override
     def agrees(self, response: str, expected: Sequence[Fraction]) -> bool:
-        text = after_marker(response, self.marker)
-        answer = None if text is None else find_number(text, first=bool(self.marker))
+        answer = self._number(response)
         tolerance = Fraction(self.tolerance)
         return answer is not None and any(_equal(answer, one, tolerance) for one in expected)
 
@@ -75,11 +75,27 @@ class NumericReward(ReferenceReward[Fraction]):
             )
         return number
 
+    @override
+    def reads_answers(self) -> bool:
+        return True
+
+    @override
+    def read_answer(self, response: str, columns: Mapping[str, Any]) -> str | None:
+        number = self._number(response)
+        return None if number is None else write_number(number)
+
+    def _number(self, response: str) -> Fraction | None:
+        text = after_marker(response, self.marker)
+        return None if text is None else _find_number(text, bool(self.marker))
+
     def _answer_in(self, reference: str) -> str:
         for marker in filter(None, (self.marker, SOLUTION_MARKER)):
             if (answer := after_marker(reference, marker)) is not None:
                 return answer
         return reference
+
+
+_find_number = lru_cache(maxsize=4096)(find_number)  # a response is scored, and then its answer is read
 
 
 def _equal(answer: Fraction, expected: Fraction, tolerance: Fraction) -> bool:

@@ -61,6 +61,9 @@ def build_groups(
         },
         prompts=[prompts.prompts[i] for i in of_row],
         responses=[text for of_round in rounds for text in of_round.texts],
+        answers={
+            name: [answer for of_round in rounds for answer in of_round.answers[name]] for name in rounds[0].answers
+        },
         set_aside=None if differing is None else flags(i not in differing for i in of_row),
         num_tried=tried,
         sampling_seconds=sum(of_round.sampling_seconds for of_round in rounds),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -27,12 +27,23 @@ class Row:
 
 @dataclass(frozen=True)
 class Round:
-    """Scored responses to some prompts of a batch, and the seconds that it took to get and to score them."""
+    """Scored responses to some prompts of a batch, and the seconds that it took to get and to score them.
+
+    Args:
+        rows: The ``N`` responses.
+        texts: Their texts.
+        rewards: ``[N]``, what they are worth in total.
+        parts: ``[N]`` for each reward by its name.
+        answers: See :class:`~lightning_gft.GroupBatch`.
+        sampling_seconds: Of this rank.
+        scoring_seconds: Of this rank.
+    """
 
     rows: list[Row]
     texts: list[str]
     rewards: Tensor
     parts: dict[str, Tensor]
+    answers: dict[str, list[str | None]] = field(default_factory=dict)
     sampling_seconds: float = 0.0
     scoring_seconds: float = 0.0
 
@@ -69,6 +80,7 @@ class Round:
             texts=[self.texts[n] for n in left],
             rewards=self.rewards[left],
             parts={name: part[left] for name, part in self.parts.items()},
+            answers={name: [answers[n] for n in left] for name, answers in self.answers.items()},
         )
 
     def _candidate(self, n: int) -> Candidate:

@@ -14,6 +14,7 @@ from lightning_gft.errors import GFTTypeError, GFTValueError
 from lightning_gft.parts import Part
 from lightning_gft.phases import phase
 from lightning_gft.rewards import Reward, RewardTotal, WeightedSum, as_rewards, response_facts, score_responses
+from lightning_gft.rewards.answers import read_answers
 from lightning_gft.sampler.grouping import build_groups
 from lightning_gft.sampler.rounds import Round, Row, size_of_round
 from lightning_gft.seeds import spawn_seeds
@@ -196,18 +197,20 @@ class GroupSampler:
             RewardError: If a reward fails.
         """
         of_row = [row.prompt for row in rows]
+        columns = {name: [values[i] for i in of_row] for name, values in prompts.columns.items()}
         with phase("reward") as scoring:
             rewards, parts = score_responses(
                 self.rewards,
                 prompts=[prompts.prompts[i] for i in of_row],
                 responses=texts,
                 references=[prompts.references[i] for i in of_row],
-                columns={name: [values[i] for i in of_row] for name, values in prompts.columns.items()},
+                columns=columns,
                 raw_responses=raw_texts,
                 facts=response_facts([row.response for row in rows], [row.source for row in rows]),
                 total=self.total,
             )
-        return Round([*rows], [*texts], rewards, parts, scoring_seconds=scoring.seconds)
+            answers = read_answers(self.rewards, texts, columns, raw_texts)
+        return Round([*rows], [*texts], rewards, parts, answers, scoring_seconds=scoring.seconds)
 
     def _draw(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int, first: int = 0) -> Round:
         """Return scored responses to prompts, of which ``first`` is the first one's number in the batch."""

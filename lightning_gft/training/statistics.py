@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from lightning_gft.losses import GroupLoss
-from lightning_gft.metrics import GroupStatistics, TokenStatistics
+from lightning_gft.metrics import CoefficientsBySource, Correctness, GroupStatistics, TokenStatistics
 from lightning_gft.phases import phase
-from lightning_gft.types import GroupBatch, LossOutput, TokenBatch
+from lightning_gft.types import GroupBatch, LossOutput, TokenBatch, TrainedTokens
 
 
 class UpdateFigures(NamedTuple):
@@ -43,6 +43,9 @@ class UpdateFigures(NamedTuple):
 class TrainingStatistics(nn.Module):
     """Counts groups and tokens between two calls of :meth:`collect`, and all tokens since the beginning.
 
+    Attributes:
+        coefficients: Has the histograms of weights, over all ranks, of the last :meth:`collect`.
+
     Example:
         >>> TrainingStatistics().num_tokens
         tensor(0)
@@ -54,16 +57,26 @@ class TrainingStatistics(nn.Module):
         super().__init__()
         self.groups = GroupStatistics([])
         self.tokens = TokenStatistics()
+        self.coefficients = CoefficientsBySource()
         self.register_buffer("num_tokens", torch.tensor(0))
 
-    def count_groups(self, loss: GroupLoss, groups: GroupBatch, num_prompts: int) -> None:
-        """Count sampled groups, here and in the loss; their rewards may be others than those of the step before."""
+    def count_groups(
+        self, loss: GroupLoss, groups: GroupBatch, num_prompts: int, correctness: Correctness | None = None
+    ) -> None:
+        """Count sampled groups, here and in the loss; their rewards may be others than those of the step before.
+
+        Args:
+            loss: The objective.
+            groups: As sampled.
+            num_prompts: Prompts that they were sampled for.
+            correctness: Which responses are correct.
+        """
         loss.update_groups(groups)
         if self.groups.reward_names != list(groups.reward_parts):
             self.groups = GroupStatistics(list(groups.reward_parts)).to(groups.rewards.device)
-        self.groups.update(groups, num_prompts)
+        self.groups.update(groups, num_prompts, correctness)
 
-    def count_pass(self, loss: GroupLoss, tokens: TokenBatch, output: LossOutput, fresh: bool = True) -> TokenBatch:
+    def count_pass(self, loss: GroupLoss, tokens: TokenBatch, output: LossOutput, fresh: bool = True) -> TrainedTokens:
         """Count the tokens of one update, here and in the loss, and return them with what the pass gave.
 
         Args:
@@ -76,8 +89,10 @@ class TrainingStatistics(nn.Module):
         if "sequence_logratio" in loss.needs() and tokens.sequence_logratio is None:
             tokens = tokens.with_sequence_logratio()
         loss.update(tokens, output.coefficients)
+        factors = loss.factors(tokens, output.coefficients)
         self.tokens.update(tokens if fresh else replace(tokens, sampling_logprobs=None), output.coefficients)
-        return tokens
+        self.coefficients.update(tokens, factors, signed="advantages" in loss.needs())
+        return TrainedTokens(tokens, output.coefficients, factors)
 
     def collect(self, num_tokens: Tensor, seconds: float, update: UpdateFigures) -> dict[str, Tensor | float]:
         """Return all figures over all ranks, by the names they are logged under, and begin anew.
@@ -91,7 +106,7 @@ class TrainingStatistics(nn.Module):
         figures: dict[str, Tensor | float] = {}
         several = torch.distributed.is_available() and torch.distributed.is_initialized()
         with phase("collective") if several else nullcontext():  # metrics wait for those of all ranks
-            for metric in (self.groups, self.tokens):
+            for metric in (self.groups, self.tokens, self.coefficients):
                 figures |= metric.compute()
                 metric.reset()
         counts = {"num_tokens": self.num_tokens.float(), "tokens_per_second": num_tokens / seconds}

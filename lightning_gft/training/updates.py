@@ -25,7 +25,7 @@ from lightning_gft.training.plan import StepPlan
 from lightning_gft.training.statistics import UpdateFigures
 from lightning_gft.types import LossOutput, TokenBatch, TrainedTokens
 
-CountFn = Callable[[GroupLoss, TokenBatch, LossOutput, bool], TokenBatch]
+CountFn = Callable[[GroupLoss, TokenBatch, LossOutput, bool], TrainedTokens]
 
 
 class Updates:
@@ -85,7 +85,7 @@ class Updates:
             # Dropout follows from the step's position alone: a resumed run draws the same.
             seed = combine_seeds(module.base_seed, module.current_epoch, batch_idx, number, module.global_rank)
             with seeded(seed, policy.device):
-                output, tokens = self._take(plan, loss, policy, count, batch_idx)
+                output, trained = self._take(plan, loss, policy, count, batch_idx)
             plan = plan.after_update(output.logprobs)
         measured = self._measured or {}
         if divergence is not None and module.global_step > steps_before:
@@ -93,9 +93,8 @@ class Updates:
         nonfinite = float(self.guard.nonfinite_updates)
         loss_value = self.reduce(output.loss, "mean")
         figures = UpdateFigures(loss_value, self.gradient_norm, learning_rate, nonfinite, measured)
-        factors = loss.factors(tokens, output.coefficients)
-        tokens = replace(tokens, sequence=plan.rows[tokens.sequence])
-        return figures, TrainedTokens(tokens, output.coefficients, factors)
+        tokens = replace(trained.tokens, sequence=plan.rows[trained.tokens.sequence])
+        return figures, replace(trained, tokens=tokens)
 
     def steps_left(self) -> float:
         """Return how many optimizer steps the stage of the run may still take; infinitely many without a limit."""
@@ -104,7 +103,7 @@ class Updates:
 
     def _take(
         self, plan: StepPlan, loss: GroupLoss, policy: Policy, count: CountFn, batch_idx: int
-    ) -> tuple[LossOutput, TokenBatch]:
+    ) -> tuple[LossOutput, TrainedTokens]:
         """Take one optimizer step, accumulated over micro-batches; return what the policy gave, and its tokens."""
         self._clear(batch_idx)
         passes: list[LossOutput] = []
@@ -116,10 +115,10 @@ class Updates:
             passes.append(replace(output, loss=output.loss.detach()))
         applied = self._finish(batch_idx, policy)
         output = plan.joined(passes)
-        tokens = count(loss, plan.tokens, output, plan.fresh)
+        trained = count(loss, plan.tokens, output, plan.fresh)
         if applied:
             loss.step()
-        return output, tokens
+        return output, trained
 
     @phase("collective")
     def reduce(self, value: Tensor, op: str) -> Tensor:

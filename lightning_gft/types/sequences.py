@@ -63,7 +63,10 @@ class Sequences:
             if isinstance(value, Tensor):
                 changed[f.name] = of_tensor(value)
             elif isinstance(value, dict):
-                changed[f.name] = {name: of_tensor(tensor) for name, tensor in value.items()}
+                changed[f.name] = {
+                    name: of_tensor(of_row) if isinstance(of_row, Tensor) else of_list(of_row)
+                    for name, of_row in value.items()
+                }
             elif isinstance(value, list):
                 changed[f.name] = of_list(value)
         return replace(self, **changed)
@@ -85,6 +88,8 @@ class GroupBatch(Sequences):
         reward_parts: ``[N]`` for each reward by its name, unweighted; NaN where it does not apply.
         prompts: ``N`` prompt texts.
         responses: ``N`` response texts without special tokens, as rewards see them that do not ask for those.
+        answers: ``N`` answers that a reward reads in the responses, ``None`` where it finds none, by the reward's name;
+            a reward that reads no answers is absent.
         sampling_logprobs: ``[N, T]`` log-probabilities at sampling time, NaN on the tokens of a response without them.
         teacher_logprobs: ``[N, T]`` log-probabilities under a teacher, NaN on the tokens of a response without them;
             ``None`` where no source gives them.
@@ -102,6 +107,7 @@ class GroupBatch(Sequences):
     reward_parts: dict[str, Tensor] = field(default_factory=dict)
     prompts: list[str] = field(default_factory=list)
     responses: list[str] = field(default_factory=list)
+    answers: dict[str, list[str | None]] = field(default_factory=dict)
     sampling_logprobs: Tensor | None = None
     teacher_logprobs: Tensor | None = None
     set_aside: Tensor | None = None

@@ -166,7 +166,7 @@ def test_predictions_reach_a_writer():
 def test_no_name_that_is_logged_is_a_folder_of_another():
     sources = {"expert": ExpertSource(), "teacher": TeacherSource(4), "self": SelfSource(2, max_new_tokens=4)}
     module = make_module(sources=sources, evaluation=SHORT)
-    names = training_names(module.loss, module.sampler)
+    names = training_names(module.loss, module.sampler, module.evaluator.correctness(module.sampler.rewards))
     for stage in ("val", "test"):
         names |= evaluation_names(module.evaluator, module.sampler.rewards, stage, ["", "second_skill"])
     assert {"train/reward", "train/reward_by_source/expert", "val/second_skill/kl"} <= names

@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
-from lightning_gft import RunRecord, __version__
+from lightning_gft import GFTLoss, RunRecord, __version__, record
 from lightning_gft.callbacks import record_folder
 from lightning_gft.errors import GFTValueError
+from lightning_gft.types import TrainedTokens
 from tests.module.runs import ROWS, Rows, fit, make_module, make_trainer
 
 
@@ -79,6 +82,61 @@ def test_a_resumed_run_appends_its_start(tmp_path):
     assert [start["step"] for start in run_json(folder)["starts"]] == [0, 2, 2]
     run(1)
     assert [start["step"] for start in run_json(folder)["starts"]] == [0]
+
+
+def weight_rows(folder: Path) -> list[dict[str, Any]]:
+    return record.read_rows(folder / record.WEIGHTS)
+
+
+def test_weights_before_and_after_of_each_logged_step(tmp_path):
+    seen: list[TrainedTokens] = []
+
+    class Tokens(Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, *_: Any) -> None:
+            seen.append(outputs["trained"])
+
+    module, logger = make_module(GFTLoss()), CSVLogger(str(tmp_path), name="", version="a")
+    fit(module, Rows(batch_size=1), logger=logger, callbacks=[Tokens(), RunRecord()], log_every_n_steps=2)
+    rows = weight_rows(tmp_path / "a")
+    assert [row["step"] for row in rows] == [2, 4]
+    for row, trained in zip(rows, seen[1::2], strict=True):
+        assert row.keys() == {"step", "before", "after"}
+        before = (-trained.tokens.logprobs.double()).exp()
+        for when, weights in (("before", before), ("after", before * trained.factors.double())):
+            expected: dict[str, int] = {}
+            for weight in weights.tolist():
+                edges = ((number, *record.bin_edges(number)) for number in range(record.BELOW, record.ABOVE + 1))
+                (number,) = (number for number, low, high in edges if low <= weight < high)
+                expected[str(number)] = expected.get(str(number), 0) + 1
+            assert row[when] == {"teacher": expected}
+    metrics = (tmp_path / "a/metrics.csv").read_text().splitlines()
+    assert len(metrics) == 1 + len(rows)
+
+
+def test_rows_of_a_run_that_was_killed_do_not_come_twice(tmp_path):
+    def run(max_steps: int, **arguments: Any) -> None:
+        logger = CSVLogger(str(tmp_path), name="", version="a")
+        callbacks = [RunRecord(), ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)]
+        fit(
+            make_module(),
+            Rows(batch_size=1),
+            max_steps=max_steps,
+            callbacks=callbacks,
+            enable_checkpointing=True,
+            log_every_n_steps=1,
+            logger=logger,
+            **arguments,
+        )
+
+    run(4)
+    whole = weight_rows(tmp_path / "a")
+    assert [row["step"] for row in whole] == [1, 2, 3, 4]
+    with (tmp_path / "a/weights.jsonl").open("a") as file:
+        file.write('{"step": 5, "bef')  # as far as it came
+    run(3, ckpt_path=str(tmp_path / "step=2.ckpt"))
+    assert weight_rows(tmp_path / "a") == whole[:3]
+    run(1)
+    assert weight_rows(tmp_path / "a") == whole[:1]
 
 
 def test_runs_that_are_not_logged_leave_nothing(tmp_path, monkeypatch):

@@ -18,6 +18,9 @@ from tests.module.runs import ROWS, Rows, fit, make_module
 EVALUATION = Evaluation(num_samples=2, max_new_tokens=4, kl=False)
 
 
+LAST = "greedy_accuracy 0 so far"
+
+
 class Clock(Callback):
     """Advances by ``pace`` seconds with every batch of training and of validation."""
 
@@ -65,10 +68,25 @@ def test_validation_begins_and_ends(capsys):
     run(pace=40.0, max_steps=2)
     begins, *batches, ends, again, _, last = said(capsys, "Validation")
     assert begins == "Validation at step 1 begins"
-    assert batches == ["Validation: batch 1 of 1"]
+    assert batches == ["Validation: batch 1 of 1, greedy_accuracy 0 so far"]
     assert ends.startswith("Validation took 0:00:40, greedy_accuracy 0")
     assert again == "Validation at step 2 begins"
     assert "mean@2 " in last
+
+
+def test_long_validation_tells_its_own_time_left(capsys):
+    data = Rows(val_rows=[*ROWS, *ROWS])
+    data.eval_batch_size = 2
+    clock = Clock(40.0)
+    fit(
+        make_module(evaluation=EVALUATION),
+        data,
+        max_steps=1,
+        enable_progress_bar=True,
+        callbacks=[clock, ProgressLines(clock)],
+    )
+    batches = [line for line in said(capsys, "Validation") if "batch" in line]
+    assert [line.split(", ")[-1] for line in batches] == ["0:02:00 left", "0:01:20 left", "0:00:40 left", LAST]
 
 
 def test_end_follows_from_epochs_and_updates_too(capsys):

@@ -58,8 +58,9 @@ CASES: dict[str, dict[str, Any]] = {
 }
 SAME_FIGURES = (
     *("loss", "grad_norm", "reward", "reward_std", "rewards/score/mean", "frac_reward_zero_std", "num_tokens"),
-    *("entropy", "negative/token_fraction", "rectified_fraction", "coefficient_mean"),
 )
+OF_TOKENS = ("entropy", "nll", "negative/", "rectified_", "inverse_probability_", "coefficient_mean")
+OF_GROUPS = ("train/frac_", "train/distinct", "train/reward_by", "train/advantage", "train/length", "train/clipped_")
 OF_LOSSES = ("mu", "frac_sft_prompts", "clip_ratio/high_mean")
 
 Result = tuple[dict[str, Tensor], dict[str, float]]
@@ -82,6 +83,10 @@ def train(rank: int, case: str, strategy: str | None = None) -> Result:
     logged = trainer.callback_metrics
     figures = {key: logged[f"train/{key}"].item() for key in SAME_FIGURES}
     figures |= {key: logged[f"train/{key}"].item() for key in OF_LOSSES if f"train/{key}" in logged}
+    of_tokens = {key for key in logged if key.startswith(tuple(f"train/{name}" for name in OF_TOKENS))}
+    assert len(of_tokens) >= 8 + 12, of_tokens  # by one source at least
+    figures |= {key: logged[key].item() for key in of_tokens}
+    figures |= {key: value.item() for key, value in logged.items() if key.startswith(OF_GROUPS)}
     return weights(module), figures | {key: value.item() for key, value in logged.items() if key.startswith("val/")}
 
 

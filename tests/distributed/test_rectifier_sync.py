@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from lightning_gft.annealing import Annealing
 from lightning_gft.losses import GFTLoss
+from lightning_gft.metrics import CoefficientsBySource, TokenStatistics
 from lightning_gft.rectifiers import (
     AdaptiveCoefficientRectifier,
     CoefficientRectifier,
@@ -126,6 +128,8 @@ def tokens_of(rank: int, step: int) -> TokenBatch:
 
 
 def loss_figures(rank: int, ranks: tuple[int, ...] = ()) -> list[dict[str, float]]:
+    """Return what a run reports of tokens after each step, with what the loss does, and the histograms of weights."""
+    statistics, tokens_seen = CoefficientsBySource(), TokenStatistics()
     loss = GFTLoss(
         AdaptiveCoefficientRectifier(0.3, momentum=0.5),
         rectify="positive_demonstrations",
@@ -134,17 +138,24 @@ def loss_figures(rank: int, ranks: tuple[int, ...] = ()) -> list[dict[str, float
     record = []
     for step in range(STEPS):
         for one in ranks or (rank,):
-            tokens = tokens_of(one, step)
-            loss.update(tokens, loss.coefficients(tokens))
+            tokens = replace(tokens_of(one, step), entropy=torch.ones(()).expand((60, 25)[one]))
+            coefficients = loss.coefficients(tokens)
+            loss.update(tokens, coefficients)
+            statistics.update(tokens, loss.factors(tokens, coefficients))
+            tokens_seen.update(tokens, coefficients)
         loss.step()
-        record.append({name: float(value) for name, value in loss.compute().items()})
-        loss.reset()
+        figures = {**statistics.compute(), **tokens_seen.compute(), **loss.compute()}
+        figures |= {f"bin {place}": count for place, count in enumerate(statistics.histograms.flatten())}
+        record.append({name: float(value) for name, value in figures.items()})
+        for metric in (statistics, tokens_seen, loss):
+            metric.reset()
     return record
 
 
-def test_a_loss_reports_what_all_ranks_counted_by_source_and_sign():
+def test_a_run_reports_what_all_ranks_counted_by_source_and_sign():
     expected = loss_figures(0, ranks=(0, 1))
-    assert len([name for name in expected[0] if "_by_source/" in name]) == 12
+    assert len([name for name in expected[0] if "_by_source/" in name]) == 12 + 3 * 8 + 3 * 4
+    assert sum(count for name, count in expected[0].items() if name.startswith("bin ")) == 2 * 85
     assert expected[-1]["threshold"] != expected[-1]["otherwise/threshold"]
     for record in run_two_processes(loss_figures):
         for actual, figures in zip(record, expected, strict=True):

@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 import torch
 
+from lightning_gft import GroupDataModule
 from lightning_gft.checkpoint import load_checkpoint
 from lightning_gft.cli import main
+from lightning_gft.samples import read_samples
 from tests.cli.command import GFT, ROOT, SMALL, column, logged
 
 EXAMPLES = Path(__file__).parent / "examples"
@@ -146,15 +148,20 @@ def test_a_source_asks_a_server_with_the_messages_of_the_prompt(train):
     assert all(messages[-1]["role"] == "user" and messages[-1]["content"] for messages in asked)
 
 
-def test_a_callback_writes_the_groups_of_a_step_as_a_table(train):
-    train("group_table")
-    text = Path("groups.md").read_text()
-    assert {line for line in text.splitlines() if line.startswith("##")} == {
-        *("## step 1", "## step 2"),
-        *("## validation", "## validation second_skill"),
+def test_a_callback_writes_the_prompts_that_are_not_solved(train, tmp_path: Path):
+    table = ("--trainer.callbacks+=lightning_gft.GroupTable", "--trainer.callbacks.num_groups=4")
+    once = "--model.sampler.sources.self.num_generations=1"
+    train("unsolved", "--trainer.limit_val_batches=0", *table, "--trainer.callbacks.responses=all", once)
+    kept = {
+        group.prompt: max(response.reward for response in group.responses if response.source == "self")
+        for group in read_samples(tmp_path / "run/lightning_logs/version_0")
     }
-    assert text.count("| expert |") == 8
-    assert text.count("| self |") == 32 + 8 * 2
+    rows = {row["prompt"]: row for row in map(json.loads, Path("unsolved.jsonl").read_text().splitlines())}
+    assert {prompt: prompt not in rows for prompt in kept} == {prompt: best >= 1 for prompt, best in kept.items()}
+    assert 0 < len(rows) < len(kept)
+    data = GroupDataModule("unsolved.jsonl")
+    assert all(row["answer"] for row in rows.values())
+    assert data.load_rows("train")[""][0]["prompt"] in rows
 
 
 KILL = """

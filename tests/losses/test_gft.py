@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lightning_gft.losses import GFTLoss
 from lightning_gft.losses.chosen import Chosen
+from lightning_gft.metrics import CoefficientsBySource
 from lightning_gft.rectifiers import (
     AdaptiveCoefficientRectifier,
     CoefficientRectifier,
@@ -112,26 +113,32 @@ def test_by_default_the_other_tokens_are_not_rectified():
 
 
 def two_passes(loss: GFTLoss, tokens: TokenBatch) -> dict[str, float]:
+    """Return what a run reports of weights, and what the loss does."""
+    statistics = CoefficientsBySource()
     for part in (slice(0, 7), slice(7, 7), slice(7, None)):
-        loss.update(tokens[part], loss.coefficients(tokens[part]))
-    return {name: float(value) for name, value in loss.compute().items()}
+        coefficients = loss.coefficients(tokens[part])
+        loss.update(tokens[part], coefficients)
+        statistics.update(tokens[part], loss.factors(tokens[part], coefficients))
+    return {name: float(value) for name, value in {**statistics.compute(), **loss.compute()}.items()}
 
 
 @every_choice
-def test_each_rectifier_reports_its_own_tokens(rectify: Chosen):
+def test_the_run_reports_all_tokens_and_the_rectifier_of_the_others_its_own(rectify: Chosen):
     groups, logprobs = mixed_groups(3)
     tokens = tokens_of(groups, logprobs)
     figures = two_passes(made(rectify), tokens)
     chosen, counted = where_chosen(rectify, tokens), tokens.advantages != 0
-    of_rectifier = reference.rectifier_statistics(
-        tokens.logprobs[chosen & counted].tolist(), lambda p: reference.rectified(p, 0.6)
-    )
+    coefficients = [
+        reference.rectified(p, 0.6) if by_rectifier else reference.continuous(p, 0.4)
+        for p, by_rectifier in zip(tokens.logprobs[counted].exp().tolist(), chosen[counted].tolist(), strict=True)
+    ]
+    of_all = reference.weight_statistics(tokens.logprobs[counted].tolist(), coefficients)
     of_otherwise = reference.rectifier_statistics(
         tokens.logprobs[~chosen & counted].tolist(), lambda p: reference.continuous(p, 0.4)
     )
-    expected = {**of_rectifier, **{f"otherwise/{name}": value for name, value in of_otherwise.items()}}
+    expected = {**of_all, **{f"otherwise/{name}": value for name, value in of_otherwise.items()}}
     if rectify == "all":
-        expected = of_rectifier
+        expected = of_all
     assert {name: value for name, value in figures.items() if "_by_source/" not in name} == pytest.approx(expected)
 
 
@@ -152,7 +159,8 @@ def test_figures_by_source_and_sign_are_those_of_loops(rectify: Chosen):
             name = f"{source.name.lower()}_{sign}"
             expected[f"rectified_fraction_by_source/{name}"] = sum(c != 1 for c in given) / len(given)
             expected[f"coefficient_mean_by_source/{name}"] = sum(given) / len(given)
-    assert {name: value for name, value in figures.items() if "_by_source/" in name} == pytest.approx(expected)
+    by_sign = {name: value for name, value in figures.items() if name.endswith(("_positive", "_negative"))}
+    assert by_sign == pytest.approx(expected)
 
 
 def test_only_sources_and_signs_that_were_seen_are_reported():
@@ -160,13 +168,10 @@ def test_only_sources_and_signs_that_were_seen_are_reported():
     tokens = tokens_of(groups, logprobs)
     seen = tokens[(tokens.source == Source.SELF) & (tokens.advantages < 0)]
     figures = two_passes(loss := GFTLoss(), seen)
-    assert {name for name in figures if "_by_source/" in name} == {
-        "rectified_fraction_by_source/self_negative",
-        "coefficient_mean_by_source/self_negative",
-    }
-    assert figures["rectified_fraction_by_source/self_negative"] == pytest.approx(figures["rectified_fraction"])
-    loss.reset()
-    assert not any("_by_source/" in name for name in loss.compute())
+    assert {name.partition("_by_source/")[2] for name in figures} == {"", "self", "self_negative"}
+    for kind in ("self", "self_negative"):
+        assert figures[f"rectified_fraction_by_source/{kind}"] == pytest.approx(figures["rectified_fraction"])
+    assert not loss.compute()  # a rectifier within a loss leaves that to the run
 
 
 def test_the_paper_s_figures_keep_their_names():

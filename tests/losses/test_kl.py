@@ -102,21 +102,21 @@ def test_without_weight_it_is_the_loss(within: GroupLoss):
 def test_it_reports_the_mean_of_k3_and_what_the_loss_within_does():
     scene = Scene(seed=4)
     groups, mask = scene.groups, scene.groups.response_mask
-    loss = KLPenalty(GFTLoss(), beta=0.5, direction="reverse")
+    loss = KLPenalty(GFTLoss(AdaptiveCoefficientRectifier()), beta=0.5, direction="reverse")
     tokens = replace(groups.tokens(scene.logprobs[mask]), ref_logprobs=scene.ref[mask])
     for half in (slice(0, 20), slice(20, None)):
         loss.update(tokens[half], loss.coefficients(tokens[half]))
     figures = loss.compute()
     k3 = torch.cat([objectives.k3(scene.response(n)) for n in range(len(groups))])
     assert figures.pop("kl") == pytest.approx(k3.mean().item())
-    alone = GFTLoss()
+    alone = GFTLoss(AdaptiveCoefficientRectifier())
     alone.update(tokens, alone.coefficients(tokens))
-    assert {name: float(value) for name, value in figures.items()} == pytest.approx(
-        {name: float(value) for name, value in alone.compute().items()}
-    )
+    assert figures == alone.compute() == {"threshold": 0.7}
+    alone.step()
+    loss.step()
+    assert loss.compute()["threshold"] == alone.compute()["threshold"] != 0.7
     loss.reset()
     assert loss.compute()["kl"] == 0
-    assert loss.compute()["rectified_weight_max"] == 0
 
 
 def test_the_loss_within_adapts_begins_ends_and_is_asked_about_sources():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_gft import GFTLoss, GRPOLoss, IdentityRectifier, SFTLoss
+from lightning_gft import AdaptiveCoefficientRectifier, GFTLoss, GRPOLoss, IdentityRectifier, SFTLoss
 from lightning_gft.losses.mixed import MixedLoss
 from lightning_gft.types import GroupBatch, Source
 from tests import reference
@@ -61,14 +61,11 @@ def test_a_share_may_be_empty(absent: Source):
 
 def test_figures_of_one_name_are_told_apart():
     groups, logprobs = reference.random_groups(4)
-    loss = MixedLoss(SFTLoss(), GFTLoss())
+    adaptive = [AdaptiveCoefficientRectifier(initial_threshold=threshold) for threshold in (0.2, 0.4)]
+    loss = MixedLoss(*map(GFTLoss, adaptive))
     tokens = groups.tokens(logprobs[groups.response_mask])
     loss.update(tokens, loss.coefficients(tokens))
-    figures = loss.compute()
-    assert figures["demonstrations_coefficient_mean"] == 1
-    assert figures["own_coefficient_mean"] < 1
-    loss.reset()
-    assert loss.compute()["own_coefficient_mean"] == 0
+    assert loss.compute() == {"demonstrations_threshold": 0.2, "own_threshold": 0.4}
     assert "clip" in MixedLoss(SFTLoss(), Clipping()).compute()
 
 

@@ -20,6 +20,7 @@ from lightning_gft import (
     SFTLoss,
     Source,
 )
+from lightning_gft.types import TokenBatch
 from tests.reference import objectives
 from tests.reference.scenes import Objective, Response, Scene
 
@@ -101,13 +102,20 @@ def test_mu_follows_its_schedule_and_resumes_exactly():
     assert loss.to(torch.bfloat16).mu.num_steps == 4  # which half precision leaves as it is
 
 
-def test_chord_counts_the_coefficients_of_its_parts_without_mu():
+def test_chord_hands_its_parts_their_coefficients_without_mu():
+    heard: list[torch.Tensor] = []
+
+    class Heard(SFTLoss):
+        def update(self, tokens: TokenBatch, coefficients: torch.Tensor) -> None:
+            heard.append(coefficients)
+
     scene, loss = Scene(seed=7), CHORDLoss(mu=0.25)
+    loss.demonstrations = Heard()
     mask = scene.groups.response_mask
     tokens = scene.groups.tokens(scene.logprobs[mask])
     tokens.old_logprobs = scene.old[mask]
     loss.update(tokens, loss.coefficients(tokens))
-    assert loss.compute()["coefficient_mean"] == 1
+    assert set(heard[0].tolist()) == {1.0}
     assert "clip_ratio/high_mean" in loss.compute()
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_gft.losses import DFTLoss, GFTLoss, GroupLoss, KLPenalty, SFTLoss, check_known
+from lightning_gft.metrics import CoefficientStatistics
 from lightning_gft.rectifiers import (
     AdaptiveCoefficientRectifier,
     ContinuousCoefficientRectifier,
@@ -133,10 +134,13 @@ def test_the_log_ratio_of_a_response_follows_from_old_logprobs():
         loss(logprobs, groups)
 
 
-def counted(loss: GroupLoss) -> dict[str, float]:
-    """Return what a loss reports of all tokens together."""
-    figures = {name: float(value) for name, value in loss.compute().items() if name != "threshold"}
-    return {name: value for name, value in figures.items() if "_by_source/" not in name}
+def counted(loss: GroupLoss, *parts: tuple[TokenBatch, Tensor]) -> dict[str, float]:
+    """Return what a run reports of the weights of tokens with their coefficients, of all together."""
+    statistics = CoefficientStatistics()
+    for tokens, coefficients in parts:
+        loss.update(tokens, coefficients)
+        statistics.update(tokens.logprobs, loss.factors(tokens, coefficients))
+    return {name: float(value) for name, value in statistics.compute().items()}
 
 
 @pytest.mark.parametrize(
@@ -157,13 +161,10 @@ def test_gft_counts_what_was_used_and_no_token_without_advantage(rectifier, coef
     assert 0 < without.sum() < len(tokens)
     coefficients = loss.coefficients(tokens)
     loss.rectifier.rectify = lambda logprobs: pytest.fail("the coefficients are known")  # type: ignore[method-assign]
-    for half in (slice(0, 9), slice(9, None)):
-        loss.update(tokens[half], coefficients[half])
+    halves = [(tokens[half], coefficients[half]) for half in (slice(0, 9), slice(9, None))]
     expected = reference.rectifier_statistics(tokens.logprobs[~without].tolist(), coefficient)
-    assert counted(loss) == pytest.approx(expected, rel=1e-6)
-    loss.reset()
-    loss.update(tokens[without], coefficients[without])
-    assert set(counted(loss).values()) == {0.0}
+    assert counted(loss, *halves) == pytest.approx(expected, rel=1e-6)
+    assert set(counted(loss, (tokens[without], coefficients[without])).values()) == {0.0}
 
 
 def test_a_coefficient_of_1_is_recovered_from_any_advantage():
@@ -173,22 +174,17 @@ def test_a_coefficient_of_1_is_recovered_from_any_advantage():
     tokens = groups.tokens()[torch.zeros(10_000, dtype=torch.long)]
     tokens = replace(tokens, advantages=advantages, logprobs=torch.full((10_000,), -0.1))
     loss = GFTLoss()
-    loss.update(tokens, loss.coefficients(tokens))
-    assert counted(loss)["rectified_fraction"] == 0
-    assert counted(loss)["coefficient_mean"] == 1
+    figures = counted(loss, (tokens, loss.coefficients(tokens)))
+    assert figures["rectified_fraction"] == 0
+    assert figures["coefficient_mean"] == 1
 
 
-@pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")
 @pytest.mark.parametrize(("loss", "coefficient"), [(SFTLoss(), lambda p: 1.0), (DFTLoss(), lambda p: p)])
-def test_imitation_reports_what_gft_does(loss: GroupLoss, coefficient):
+def test_of_imitation_the_same_is_reported_as_of_gft(loss: GroupLoss, coefficient):
     groups, logprobs = reference.random_groups(9)
     tokens = groups.tokens(logprobs[groups.response_mask])
-    loss.reset()
-    loss.update(tokens, loss.coefficients(tokens))
-    assert counted(loss) == pytest.approx(reference.rectifier_statistics(tokens.logprobs.tolist(), coefficient))
-    assert set(counted(loss)) == set(counted(GFTLoss()))
-    loss.reset()
-    assert set(counted(loss).values()) == {0.0}
+    figures = counted(loss, (tokens, loss.coefficients(tokens)))
+    assert figures == pytest.approx(reference.rectifier_statistics(tokens.logprobs.tolist(), coefficient))
     loss.step()  # nothing adapts
 
 

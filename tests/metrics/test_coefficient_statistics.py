@@ -7,8 +7,10 @@ import math
 import pytest
 import torch
 
+from lightning_gft import record
 from lightning_gft.metrics import CoefficientStatistics
-from tests.reference import rectifier_statistics
+from lightning_gft.metrics.histogram import NUM_BINS, places, quantiles, sparse
+from tests.reference import exact_quantile, rectifier_statistics
 
 
 def draw(number: int = 30, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -52,6 +54,31 @@ def test_nothing_counted_gives_zeros():
     assert set(figures(statistics).values()) == {0.0}
     statistics.update(torch.zeros(2), torch.full((2,), torch.nan))
     assert set(figures(statistics).values()) == {0.0}
+
+
+@pytest.mark.parametrize("share", [0.9, 0.99, 1.0])
+def test_a_percentile_is_within_five_percent_of_the_exact_one(share: float):
+    generator = torch.Generator().manual_seed(1)
+    weights = (3 * torch.randn(4, 2000, generator=generator, dtype=torch.float64)).exp()
+    weights[1] = 1.0
+    weights[2, :1000] = 0.0
+    weights[3] = 0.0
+    histograms = torch.zeros(4, NUM_BINS)
+    for row, values in enumerate(weights):
+        histograms[row].index_add_(0, places(values), torch.ones(len(values)))
+    actual = quantiles(histograms, weights.amax(dim=1), share).tolist()
+    for value, row in zip(actual, weights.tolist(), strict=True):
+        assert value == pytest.approx(exact_quantile(row, share), rel=0.045)
+    rows = [{int(number): count for number, count in sparse(histogram).items()} for histogram in histograms]
+    assert [record.quantile(row, share) for row in rows] == pytest.approx(actual, rel=0.045)
+    assert actual[1::2] == [1.0, 0.0]
+
+
+def test_one_rounded_weight_is_one():
+    # p / p is 1 but for rounding, on either side.
+    statistics, logprobs = CoefficientStatistics(), -20 * torch.rand(1000)
+    statistics.update(logprobs, logprobs.exp())
+    assert figures(statistics)["rectified_weight_p99"] == 1.0
 
 
 def test_counts_outlast_a_change_of_data_type():

@@ -41,11 +41,17 @@ ROWS: list[Row] = [
 
 
 class DigitSum(Reward):
-    """A tenth of the sum of the response's digits."""
+    """A tenth of the sum of the response's digits, which are its answer."""
 
     def __call__(self, *, prompts: Any, responses: Any, references: Any, **columns: Any) -> Tensor:
         sums = [sum(map(int, filter(str.isdigit, text))) / 10 for text in responses]
         return torch.tensor(sums, dtype=torch.float32)
+
+    def reads_answers(self) -> bool:
+        return True
+
+    def read_answer(self, response: str, columns: Any) -> str | None:
+        return "".join(filter(str.isdigit, response)) or None
 
 
 class Rows(PromptDataModule):

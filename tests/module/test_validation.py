@@ -22,7 +22,8 @@ from lightning_gft.arithmetic.problems import ARITHMETIC_ALPHABET
 from lightning_gft.evaluation import Evaluated
 from tests.module.runs import ROWS, Rows, fit, make_module, make_trainer, weights
 
-FIGURES = {"greedy_accuracy", "mean@8", "pass@2", "pass@4", "pass@8", "response_length", "entropy"}
+ACCURACIES = {"greedy_accuracy", "mean@8", "pass@2", "pass@4", "pass@8", "maj@8"}
+FIGURES = {*ACCURACIES, *(f"{name}_stderr" for name in ACCURACIES), "response_length", "entropy"}
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48, "initializer_range": 0.3}
 
 
@@ -40,13 +41,13 @@ def test_every_data_set_has_every_figure(stage: str, kl: bool):
     module, data = arithmetic(kl=kl)
     trainer = make_trainer()
     getattr(trainer, stage)(module, datamodule=data, verbose=False)
-    figures = FIGURES | ({"kl"} if kl else set())
+    figures = FIGURES | ({"kl", "kl_start"} if kl else set())
     name = {"validate": "val", "test": "test"}[stage]
     metrics = trainer.callback_metrics
     figured = set(metrics) - {"step", "epoch"}  # where Lightning puts the row
     assert figured == {f"{name}/{part}{figure}" for part in ("", "second_skill/") for figure in figures}
     if kl:
-        assert metrics[f"{name}/kl"] == metrics[f"{name}/second_skill/kl"] == 0
+        assert all(metrics[f"{name}/{part}{kl}"] == 0 for part in ("", "second_skill/") for kl in ("kl", "kl_start"))
     else:
         assert module.policy.reference_model is None
 
@@ -55,6 +56,7 @@ def test_kl_is_measured_from_where_training_started():
     module, data = arithmetic()
     metrics = fit(module, data).callback_metrics
     assert metrics["val/kl"] > 1e-4
+    assert metrics["val/kl_start"] > 1e-4
     assert {"train/loss", "val/greedy_accuracy", "val/second_skill/mean@8"} <= set(metrics)
 
 

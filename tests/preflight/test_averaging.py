@@ -69,8 +69,9 @@ def test_weights_in_the_end_and_in_validation_are_the_averages(callback: Any, de
     torch.testing.assert_close(trace.measured[0], average(trace.after[:2], decay))
     moved = max((trace.after[-1][name] - value).abs().max() for name, value in weights(module).items())
     assert moved > 1e-3
-    # Four steps, two validations that begin and end, and the end of training.
-    assert engine.changes == 4 + 2 * 2 + 1
+    # Four steps, two validations that begin and end, and the end of training; the first validation draws from the
+    # starting policy, too.
+    assert engine.changes == 4 + 2 * 2 + 1 + 2
     plain = Trace()
     fit(make_module(evaluation=SHORT), Rows(**DATA), callbacks=[plain])
     torch.testing.assert_close(trace.after, plain.after)  # averaging does not change the training

@@ -21,8 +21,16 @@ SHORT = Evaluation(num_samples=2, max_new_tokens=4, kl=False)
 class CountingRectifier(DynamicCoefficientRectifier):
     """Reports a figure of its own, once it has counted."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("lowest", torch.tensor(0.0), dist_reduce_fx="min")
+
+    def update(self, logprobs: Tensor, coefficients: Tensor | None = None) -> None:
+        super().update(logprobs, coefficients)
+        self.lowest = torch.minimum(self.lowest, logprobs.min())
+
     def compute(self) -> dict[str, Tensor]:
-        own = {"lowest": self.inverse_max} if self.num_tokens else {}
+        own = {"lowest": self.lowest} if self.lowest else {}
         return {**super().compute(), **own}
 
 
@@ -48,11 +56,12 @@ def with_callbacks(*callbacks: Callback, module: Any = None, **arguments: Any) -
 def test_names_are_those_that_a_run_logs(kl):
     evaluation = Evaluation(num_samples=3, max_new_tokens=4, kl=kl)
     module = make_module(GFTLoss(CountingRectifier()), dict(SAMPLED), evaluation=evaluation)
-    names = training_names(module.loss, module.sampler)
-    assert module.loss.rectifier.num_tokens == 0
+    names = training_names(module.loss, module.sampler, module.evaluator.correctness(module.sampler.rewards))
+    assert module.loss.rectifier.lowest == 0
     assert "train/lowest" in names
-    names |= evaluation_names(module.evaluator, module.sampler.rewards, "val", [""]) | {"reward", "tokens/s"}
+    names |= evaluation_names(module.evaluator, module.sampler.rewards, "val", [""]) | module.rows.progress_names
     by_source = {f"{source}_{sign}" for source in ("teacher", "self") for sign in ("positive", "negative")}
+    by_source |= {"teacher", "self"}
     may_come = {name for name in names if name.rpartition("/")[2] in by_source}
     assert {name.rpartition("/")[2] for name in may_come} == by_source
     several = {name for name in names if name.endswith("/")}

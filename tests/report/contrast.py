@@ -8,7 +8,19 @@ _LOW = """() => {
   const channels = (colour) => (colour.match(/[\\d.]+/g) ?? []).map(Number);
   const linear = (value) => (value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4);
   const luminance = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+  // In a drawing the last shape before the text that reaches over its middle.
+  const shape = (text) => {
+    const { left, right, top, bottom } = text.getBoundingClientRect();
+    const [x, y] = [(left + right) / 2, (top + bottom) / 2];
+    const over = ({ left, right, top, bottom }) => left <= x && x <= right && top <= y && y <= bottom;
+    const precedes = (rect) => rect.compareDocumentPosition(text) & Node.DOCUMENT_POSITION_FOLLOWING;
+    const rects = [...text.ownerSVGElement.querySelectorAll("rect")];
+    const before = rects.filter((rect) => precedes(rect) && over(rect.getBoundingClientRect()));
+    return before.length ? getComputedStyle(before.at(-1)).fill : "";
+  };
   const behind = (element) => {
+    const fill = element.closest("svg text") && shape(element.closest("text"));
+    if (fill) return channels(fill);
     for (let at = element; at; at = at.parentElement) {
       const colour = channels(getComputedStyle(at).backgroundColor);
       if (colour.length === 3 || colour[3] === 1) return colour;
@@ -32,6 +44,6 @@ _LOW = """() => {
 
 
 def low_contrasts(page: Page) -> list[list[str]]:
-    """Return contrast, class and text of those texts that are seen and whose contrast is below 4.5, or 3 where they are large."""
-    low: list[str] = page.evaluate(_LOW)
+    """Return contrast, class and text of what is seen with a contrast below 4.5, or below 3 where it is large."""
+    low: list[list[str]] = page.evaluate(_LOW)
     return low

@@ -11,9 +11,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from lightning_gft.record import SAMPLES
 from lightning_gft.report.runs import Part, Run
 from lightning_gft.samples import SampledGroup, SampledResponse, TokenFigures, to_table
-from lightning_gft.samples.reading import FOLDER, sample_path
+from lightning_gft.samples.reading import sample_path
 
 THRESHOLD = 0.7
 
@@ -57,13 +58,13 @@ def group(*responses: SampledResponse, **values: Any) -> SampledGroup:
 
 def write_groups(folder: Path, groups: Iterable[SampledGroup]) -> Path:
     """Write groups to the record of the run whose log is in ``folder``, and return that."""
-    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+    (folder / SAMPLES).mkdir(parents=True, exist_ok=True)
 
     def place(of: SampledGroup) -> tuple[Any, int]:
         return of.kind, of.step
 
     for (kind, step), of_step in groupby(sorted(groups, key=place), key=place):
-        pq.write_table(to_table(list(of_step)), sample_path(folder / FOLDER, kind, step))
+        pq.write_table(to_table(list(of_step)), sample_path(folder / SAMPLES, kind, step))
     return folder
 
 
@@ -72,7 +73,7 @@ def run(name: str, folder: Path, groups: Iterable[SampledGroup] = ()) -> Run:
     return Run(name, (Part(write_groups(folder, groups)),), {})
 
 
-def many(groups: int, tokens: int, seed: int = 0) -> list[SampledGroup]:
+def many(groups: int, tokens: int, seed: int = 0, a_step: int = 4) -> list[SampledGroup]:
     """Return trained groups like those of a run, with figures that differ from token to token."""
     draw = random.Random(seed)
     words = ["the ", "answer ", "is ", "4", "2", " so ", "we ", "add ", "them", ".\n"]
@@ -85,8 +86,8 @@ def many(groups: int, tokens: int, seed: int = 0) -> list[SampledGroup]:
         group(
             drawn("expert", 1.0),
             drawn("self", 0.0),
-            step=10 * (number // 4),
-            group=number % 4,
+            step=10 * (number // a_step),
+            group=number % a_step,
             prompt=f"Question {number}: what is {number} + 42?",
         )
         for number in range(groups)

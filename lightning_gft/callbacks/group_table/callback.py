@@ -66,7 +66,7 @@ class GroupTable(Callback):
             raise GFTValueError(
                 f"`keep` of GroupTable: expected 0, or at least num_groups={num_groups}, got {keep}; raise it"
             )
-        self.log, self.show = log, show
+        self.show, self.logs = show, log  # Lightning puts a function of its own into `log`
         self.every_n_steps = check_count("every_n_steps", every_n_steps, of="GroupTable")
         self._folder: SampleFolder | None = None
         self._shown_at: int | None = None
@@ -117,7 +117,7 @@ class GroupTable(Callback):
         self, kind: Kind, step: int, is_due: bool, trainer: Trainer, make: Callable[[], list[SampledGroup]]
     ) -> None:
         """Keep, show and log groups, which are made if one of that is wanted."""
-        shows, logs = is_due and self.show, is_due and self.log and bool(trainer.loggers)
+        shows, logs = is_due and self.show, is_due and self.logs and bool(trainer.loggers)
         keeps = self._folder is not None and self._folder.wants(kind, step)
         if not (keeps or shows or logs) or not (groups := make()):
             return

@@ -89,10 +89,10 @@ def _by_log_table(logger: Any, table: LoggedTable) -> None:
 
 
 def _to_mlflow(logger: Any, table: LoggedTable) -> None:
-    # MLflow reads a file whole to add to it, so each step has its own.
-    name = f"{table.key}-{table.step:06d}.json"
+    # One table that grows: MLflow lists the names of a run's tables in a tag, cuts that at 8,000 characters, and cannot
+    # read it then.
     data = {column: [row[number] for row in table.rows] for number, column in enumerate(table.columns)}
-    logger.experiment.log_table(logger.run_id, data, name)
+    logger.experiment.log_table(logger.run_id, data, f"{table.key}.json")
 
 
 def _to_tensorboard(logger: Any, table: LoggedTable) -> None:

@@ -23,10 +23,15 @@ def print_groups(groups: Sequence[SampledGroup]) -> None:
 
     Args:
         groups: Their texts may be anything: rich takes none of it for markup, and the terminal for none of its codes.
+
+    Raises:
+        OSError: If nobody reads it.
     """
     console = Console(file=sys.stdout)
-    for group in groups:
-        console.print(render(group), "", sep="\n")
+    with console.capture() as capture:  # rich ends the process where it cannot write
+        for group in groups:
+            console.print(render(group), "", sep="\n")
+    print(capture.get(), end="", flush=True)
 
 
 def render(group: SampledGroup) -> RenderableType:

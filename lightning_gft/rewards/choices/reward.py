@@ -57,6 +57,15 @@ class MultipleChoiceReward(Reward):
         return torch.tensor([self._is_right(*row) for row in rows], dtype=torch.float32)
 
     @override
+    def reads_answers(self) -> bool:
+        return True
+
+    @override
+    def read_answer(self, response: str, columns: Mapping[str, Any]) -> str | None:
+        answer = after_marker(response, self.marker)
+        return None if answer is None else ", ".join(sorted(given_choices(answer, self._choices(columns)))) or None
+
+    @override
     def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:
         self._expected(reference, self._offered(columns))
 
@@ -68,6 +77,9 @@ class MultipleChoiceReward(Reward):
     def _expected(self, reference: Any, offered: Any) -> tuple[Choices, frozenset[str]]:
         choices = ANY_LETTER if self.choices_column is None else read_choices(offered)
         return choices, frozenset(read_reference(one, choices) for one in alternatives(reference))
+
+    def _choices(self, columns: Mapping[str, Any]) -> Choices:
+        return ANY_LETTER if self.choices_column is None else read_choices(self._offered(columns))
 
     def _offered(self, columns: Mapping[str, Any]) -> Any:
         """Return the choices as the data has them, of one row or of a batch; ``None`` without a column of them."""

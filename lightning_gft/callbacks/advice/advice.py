@@ -1,0 +1,163 @@
+"""Saying once what goes wrong in a run, and what to try."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
+from typing_extensions import override
+
+from lightning_gft import record
+from lightning_gft.callbacks.advice.history import History
+from lightning_gft.callbacks.advice.record import Said, tell
+from lightning_gft.callbacks.advice.rule import Finding, Rule
+from lightning_gft.callbacks.advice.rules import RULES
+from lightning_gft.callbacks.run_record import record_folder
+from lightning_gft.checks import did_you_mean
+from lightning_gft.errors import GFTTypeError, GFTValueError
+from lightning_gft.module import GFTLitModule
+
+
+class Advice(Callback):
+    """Says once, in one line, what goes wrong in a run, with the figure and what to try.
+
+    Small rules look at the figures of every step and of every validation; each speaks once a stage. The lines go to
+    standard error and, where the run has a folder, to ``advice.jsonl`` there. A resumed run says nothing again, and
+    what it says later is what it would have said without the stop.
+
+    A rule looks at means over 5 to 50 steps, and compares with the first 10 or 20 steps of the run or its stage, so no
+    single batch brings it up; ``docs/training.md`` lists rules, figures and windows.
+
+    Args:
+        stop: Whether the run ends at the first advice, as by ``EarlyStopping``: with a last validation, its checkpoints
+            and exports, and exit status 0; or the names of the rules that end it. ``min_steps`` of the trainer holds.
+            With ``true``, rules that only explain a figure do not end it.
+        off: Names of rules that are left out.
+
+    Attributes:
+        rules: Those in use, in the order in which they are asked; others may be added before a run.
+        said: What has been said.
+
+    Raises:
+        ValueError: If a name is not a rule's, or ``stop`` names one that is off.
+        TypeError: If a setting is of another type.
+
+    Example:
+        >>> advice = Advice(stop=["entropy_collapse"], off=["small_loss"])
+        >>> "small_loss" in [rule.name for rule in advice.rules]
+        False
+    """
+
+    def __init__(self, stop: bool | list[str] = False, off: list[str] | None = None) -> None:
+        left_out = _checked("off", off or [])
+        self.rules = [rule for rule in RULES if rule.name not in left_out]
+        faults = [rule.name for rule in self.rules if not rule.explains]
+        self._ends = _checked("stop", (faults if stop else []) if isinstance(stop, bool) else stop)
+        if unheard := sorted(self._ends & left_out):
+            raise GFTValueError(
+                f"`stop` of Advice: expected rules that are not off, got {', '.join(unheard)}; leave them on"
+            )
+        self.said: list[Said] = []
+        self._history = History()
+        self._stage = ""
+        self._path: Path | None = None
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        said = [each._asdict() for each in self.said]
+        return {"stage": self._stage, "said": said, "history": self._history.state_dict()}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._stage, self.said = state_dict["stage"], [Said(**each) for each in state_dict["said"]]
+        self._history.load_state_dict(state_dict["history"])
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit":  # a checkpoint is read after this
+            self.said, self._history, self._stage = [], History(), ""
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        folder = record_folder(trainer)
+        self._path = None if folder is None or not trainer.is_global_zero else folder / record.ADVICE
+        if self._path is not None and (self.said or self._path.exists()):
+            # What a run that was killed has said after its last checkpoint goes: the resumed run says it again.
+            record.write_whole(self._path, "")
+            self._write(self.said)
+
+    @override
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        self._look(trainer, pl_module)
+
+    @override
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            self._look(trainer, pl_module)
+
+    def _look(self, trainer: Trainer, module: LightningModule) -> None:
+        """Take the newest figures, say what there is to say, and end the run if that was asked for."""
+        assert isinstance(module, GFTLitModule)  # noqa: S101 (this package's callbacks serve its module)
+        stage = "" if module.rows.stage is None else module.rows.stage[1]
+        if stage != self._stage:
+            self._stage, self._history = stage, History()
+        self._history.uses_advantages = "advantages" in module.loss.needs()
+        self._history.add(self._read(module.rows.latest))
+        new = [self._said(module, rule, finding) for rule, finding in self._findings()]
+        self._write(new)
+        if self._ends:
+            asked = any(said.name in self._ends for said in new)
+            # Figures are the same on all ranks; no rank ever trains on alone.
+            trainer.should_stop |= trainer.strategy.reduce_boolean_decision(asked, all=False)
+
+    def _write(self, new: Sequence[Said]) -> None:
+        if self._path is not None:
+            for said in new:
+                record.append_row(self._path, said.row())
+
+    def _read(self, row: Mapping[str, Tensor | float]) -> dict[str, float]:
+        """Return the figures that any rule reads."""
+        return {name: float(value) for name, value in row.items() if self._is_read(name)}
+
+    def _is_read(self, name: str) -> bool:
+        return any(fnmatchcase(name, pattern) for rule in self.rules for pattern in rule.figures)
+
+    def _findings(self) -> Iterator[tuple[Rule, Finding]]:
+        heard = {said.name for said in self.said if said.stage == self._stage}
+        for rule in self.rules:
+            if rule.name in heard or heard.intersection(rule.after):
+                continue
+            if (finding := rule.find(self._history)) is not None:
+                heard.add(rule.name)
+                yield rule, finding
+
+    def _said(self, module: GFTLitModule, rule: Rule, finding: Finding) -> Said:
+        ends = "; the run ends here, as `stop` asks" if rule.name in self._ends else ""
+        said = Said(module.rows.steps(), rule.name, dict(finding.figures), finding.text + ends, self._stage)
+        self.said.append(said)
+        tell(said)
+        return said
+
+
+def _checked(field: str, names: object) -> frozenset[str]:
+    """Return names of rules.
+
+    Raises:
+        ValueError: If one is no rule's.
+        TypeError: If they are no list of texts.
+    """
+    if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise GFTTypeError(f"`{field}` of Advice: expected a list of names of rules, got {names!r}; give [small_loss]")
+    known = [rule.name for rule in RULES]
+    for name in names:
+        if name not in known:
+            raise GFTValueError(
+                f"`{field}` of Advice: expected names of rules, got {name!r}{did_you_mean(name, known) or ';'} there "
+                f"are {', '.join(known)}"
+            )
+    return frozenset(names)

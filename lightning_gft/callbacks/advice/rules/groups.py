@@ -1,0 +1,110 @@
+"""What is wrong with groups and their rewards."""
+
+from __future__ import annotations
+
+from math import sqrt
+from statistics import fmean, variance
+
+from typing_extensions import override
+
+from lightning_gft.callbacks.advice.history import History
+from lightning_gft.callbacks.advice.rule import Finding, Rule
+
+OWN_REWARD = "train/reward_by_source/self"
+"""Demonstrations score the same whatever is learnt, so what the policy gains shows in its own samples."""
+
+
+class EqualGroups(Rule):
+    """Over 20 steps, 75% of groups had rewards that are all equal, and the loss learns from differences."""
+
+    name = "equal_groups"
+    figures = ("train/frac_reward_zero_std", "train/frac_groups_all_right", "train/frac_groups_all_wrong")
+
+    @override
+    def find(self, history: History) -> Finding | None:
+        means = {name: value for name in self.figures if (value := history.mean(name, 20)) is not None}
+        equal = means.get(self.figures[0], 0.0)
+        if not history.uses_advantages or equal < 0.75:
+            return None
+        right, wrong = (means.get(name, 0.0) for name in self.figures[1:])
+        if right > wrong:
+            remedy = "most are solved: use harder prompts, or fewer that the policy always solves (PassRateFilter)"
+        elif wrong > right:
+            remedy = "most are never solved: use easier prompts, demonstrations (ExpertSource) or more num_generations"
+        else:
+            remedy = "raise num_generations or the temperature, or set num_groups to sample on until groups differ"
+        return Finding(means, f"{equal:.0%} of groups have rewards that are all equal and teach nothing; {remedy}")
+
+
+class Duplicates(Rule):
+    """Over 20 steps, 80% of own samples repeat another one of their group."""
+
+    name = "duplicates"
+    figures = ("train/frac_duplicates",)
+
+    @override
+    def find(self, history: History) -> Finding | None:
+        share = history.mean(self.figures[0], 20)
+        if share is None or share < 0.8:
+            return None
+        return Finding(
+            {self.figures[0]: share},
+            f"{share:.0%} of samples repeat another one of their group, so the group explores nothing; raise the "
+            "temperature or top_p of the SelfSource, lower the learning rate, or use harder prompts",
+        )
+
+
+class RewardFell(Rule):
+    """The reward of own samples is below half of what it was in the first 20 steps, over 10 steps, beyond noise."""
+
+    name = "reward_fell"
+    figures = (OWN_REWARD,)
+    after = ("cut_off", "large_steps")
+
+    @override
+    def find(self, history: History) -> Finding | None:
+        before, now = history.first(OWN_REWARD, 20), history.last(OWN_REWARD, 10)
+        if history.count(OWN_REWARD) < 30 or fmean(now) >= fmean(before) - 3 * _deviation(before, now):
+            return None
+        if fmean(now) >= fmean(before) / 2:
+            return None
+        return Finding(
+            {OWN_REWARD: fmean(now)},
+            f"the reward of own samples fell from {fmean(before):.3g} to {fmean(now):.3g}; lower the learning rate, "
+            "add a KL penalty (KLPenalty), or resume from an earlier checkpoint",
+        )
+
+
+class FlatReward(Rule):
+    """After 100 steps, the reward of own samples is where it was in the first 20, within noise.
+
+    It is the mean of the last 50 steps that counts; a warm-up of the learning rate does not. What has risen before may
+    be flat, and so may what is as good as the demonstrations.
+    """
+
+    name = "flat_reward"
+    figures = (OWN_REWARD, "train/reward_by_source/expert", "train/frac_groups_all_right", "train/learning_rate")
+    after = ("still_weights", "equal_groups", "expert_scores_zero", "reward_fell", "large_steps")
+
+    @override
+    def find(self, history: History) -> Finding | None:
+        before, now = history.first(OWN_REWARD, 20), history.last(OWN_REWARD, 50)
+        if history.count(OWN_REWARD) < 100 or not history.at_full_rate(50):
+            return None
+        if fmean(now) > fmean(before) + _deviation(before, now) or self._is_solved(history, fmean(now)):
+            return None
+        return Finding(
+            {OWN_REWARD: fmean(now)},
+            f"the reward of own samples has not risen in {history.count(OWN_REWARD)} steps: {fmean(before):.3g} at "
+            f"first, {fmean(now):.3g} now; raise the learning rate or the batch size, or check that the reward tells "
+            "better from worse (lightning-gft inspect)",
+        )
+
+    def _is_solved(self, history: History, reward: float) -> bool:
+        expert, right = history.mean("train/reward_by_source/expert", 20), history.mean(self.figures[2], 20)
+        return (right or 0.0) > 0.5 or (expert is not None and 0 < 0.9 * expert <= reward)
+
+
+def _deviation(before: list[float], now: list[float]) -> float:
+    """Return the standard error of the difference of two means."""
+    return sqrt(variance(before) / len(before) + variance(now) / len(now))

@@ -1,0 +1,122 @@
+"""What is wrong with the probabilities of tokens."""
+
+from __future__ import annotations
+
+from typing_extensions import override
+
+from lightning_gft.callbacks.advice.history import History
+from lightning_gft.callbacks.advice.rule import Finding, Rule
+
+_OWN_ENTROPY, _ENTROPY = "train/entropy_by_source/self", "train/entropy"
+
+
+def _entropies(history: History) -> tuple[str, float, float] | None:
+    """Return name, first and last mean of the entropy of own samples, of all trained tokens where there are none."""
+    name = _OWN_ENTROPY if history.count(_OWN_ENTROPY) else _ENTROPY
+    before, now = history.first_mean(name, 10), history.mean(name, 10)
+    if before is None or now is None or history.count(name) < 20:
+        return None
+    return name, before, now
+
+
+class EntropyCollapse(Rule):
+    """Entropy is below 20% of what it was in the first 10 steps, over 10 steps.
+
+    It is that of own samples; in a run without any that of demonstrations, which may fall to 10%, as they are learnt.
+    """
+
+    name = "entropy_collapse"
+    figures = (_OWN_ENTROPY, _ENTROPY)
+
+    @override
+    def find(self, history: History) -> Finding | None:
+        found = _entropies(history)
+        if found is None or found[2] >= (0.2 if found[0] == _OWN_ENTROPY else 0.1) * found[1]:
+            return None
+        name, before, now = found
+        if name == _OWN_ENTROPY:
+            remedy = "raise the temperature or epsilon_high, add a KL penalty (KLPenalty), or lower the learning rate"
+        else:
+            remedy = "stop earlier, lower the learning rate, or train by GFTLoss, which limits rare tokens' weight"
+        return Finding(
+            {name: now},
+            f"{name} fell from {before:.3g} to {now:.3g} nats, so samples become all alike; {remedy}",
+        )
+
+
+class EntropyRise(Rule):
+    """Entropy is above 3 times what it was in the first 10 steps, over 10 steps, and above 0.5 nats."""
+
+    name = "entropy_rise"
+    figures = (_OWN_ENTROPY, _ENTROPY)
+    after = ("large_steps",)
+
+    @override
+    def find(self, history: History) -> Finding | None:
+        found = _entropies(history)
+        if found is None or found[2] <= max(3 * found[1], 0.5):
+            return None
+        name, before, now = found
+        return Finding(
+            {name: now},
+            f"{name} rose from {before:.3g} to {now:.3g} nats, so the policy unlearns what it knew; lower the learning "
+            "rate, or the share of negative coefficients (fewer own samples, SelfBaselineAdvantage)",
+        )
+
+
+class SamplingMismatch(Rule):
+    """In each of 5 steps, log-probabilities of sampling and of training differ by 0.1 nats a token."""
+
+    name = "sampling_mismatch"
+    figures = ("train/sampling/logprob_difference",)
+
+    @override
+    def find(self, history: History) -> Finding | None:
+        (name,) = self.figures
+        differences = history.last(name, 5)
+        if not differences or min(differences) < 0.1:
+            return None
+        difference = sum(differences) / len(differences)
+        return Finding(
+            {name: difference},
+            f"log-probabilities of sampling and of training differ by {difference:.3g} nats a token, so another policy "
+            "is sampled than the one that trains; check the engine's weights, its precision and its chat template",
+        )
+
+
+class NegativeWeight(Rule):
+    """Over 20 steps, 80% of the weight of trained tokens pushes down, which has no lower bound."""
+
+    name = "negative_weight"
+    figures = ("train/negative/weight_fraction",)
+
+    @override
+    def find(self, history: History) -> Finding | None:
+        (name,) = self.figures
+        share = history.mean(name, 20)
+        if share is None or share < 0.8:
+            return None
+        return Finding(
+            {name: share},
+            f"{share:.0%} of the weight pushes responses down, from which a policy can collapse; add demonstrations "
+            "(ExpertSource), use GroupNormalizedAdvantage, or lower the learning rate",
+        )
+
+
+class ClippedTokens(Rule):
+    """Over 10 steps, 40% of tokens lie outside the loss's clip range, and carry no gradient."""
+
+    name = "clipped_tokens"
+    figures = ("train/clip_ratio/region_mean",)
+
+    @override
+    def find(self, history: History) -> Finding | None:
+        (name,) = self.figures
+        share = history.mean(name, 10)
+        if share is None or share < 0.4:
+            return None
+        return Finding(
+            {name: share},
+            f"{share:.0%} of tokens are clipped and teach nothing; lower the learning rate or updates_per_batch, or "
+            "widen epsilon",
+        )

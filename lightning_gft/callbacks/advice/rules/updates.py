@@ -1,0 +1,125 @@
+"""What is wrong with gradients and updates."""
+
+from __future__ import annotations
+
+from statistics import fmean, median
+
+from typing_extensions import override
+
+from lightning_gft.callbacks.advice.history import History
+from lightning_gft.callbacks.advice.rule import Finding, Rule
+
+_NORM, _RATE = "train/grad_norm", "train/learning_rate"
+_RATIO, _KL = "train/update_ratio", "train/kl_step"
+_LOSS, _SKIPPED = "train/loss", "train/nonfinite_updates"
+
+
+class StillWeights(Rule):
+    """In each of 3 logged steps, an update changed the weights by less than a millionth of their norm.
+
+    A warm-up of the learning rate does not count, nor the end of its decay, nor a step without a gradient.
+    """
+
+    name = "still_weights"
+    figures = (_RATIO, _KL, _NORM, _RATE)
+
+    @override
+    def find(self, history: History) -> Finding | None:
+        ratios, norms = history.last(_RATIO, 3), history.last(_NORM, 3)
+        if not (ratios and norms and history.at_full_rate(3)) or max(ratios) >= 1e-6 or min(norms) == 0:
+            return None
+        figures = {_RATIO: fmean(ratios), _RATE: history.last(_RATE, 1)[0]}
+        moved = ""
+        if (kl := history.mean(_KL, 1)) is not None:
+            figures[_KL], moved = kl, f" and the policy by {kl:.2g} nats"
+        return Finding(
+            figures,
+            f"an update moves the weights by {figures[_RATIO]:.1g} of their norm{moved}: with learning rate "
+            f"{figures[_RATE]:.3g} nothing is learnt; raise it (1e-6 to 1e-5 for all weights, 1e-5 to 2e-4 for "
+            "adapters)",
+        )
+
+
+class LargeSteps(Rule):
+    """In 3 logged steps in a row, a single update took the policy 0.3 nats a token away from itself."""
+
+    name = "large_steps"
+    figures = (_KL, _RATE)
+
+    @override
+    def find(self, history: History) -> Finding | None:
+        steps = history.last(_KL, 3)
+        if not steps or min(steps) < 0.3:
+            return None
+        rate = history.last(_RATE, 1)
+        return Finding(
+            {_KL: fmean(steps), **({_RATE: rate[0]} if rate else {})},
+            f"one update moves the policy by {fmean(steps):.3g} nats a token, more than a step can learn from its "
+            f"samples; lower the learning rate{f' of {rate[0]:.3g}' if rate else ''}, or gradient_clip_val",
+        )
+
+
+class SkippedUpdates(Rule):
+    """The gradient of an update was not finite, and was not applied."""
+
+    name = "skipped_updates"
+    figures = (_SKIPPED,)
+
+    @override
+    def find(self, history: History) -> Finding | None:
+        skipped = history.mean(_SKIPPED, 1)
+        if not skipped:
+            return None
+        return Finding(
+            {_SKIPPED: skipped},
+            f"{skipped:.0f} updates had a gradient that is not finite and were left out; lower the learning rate, or "
+            "use trainer.precision bf16-mixed or 32-true",
+        )
+
+
+class GradientSpikes(Rule):
+    """In 3 of 20 steps, the norm of the gradient was above 10 times its median over the 50 steps before."""
+
+    name = "gradient_spikes"
+    figures = (_NORM,)
+
+    @override
+    def find(self, history: History) -> Finding | None:
+        norms = history.last(_NORM, 70)
+        if not norms or not (usual := median(norms[:50])):
+            return None
+        spikes = [norm for norm in norms[50:] if norm > 10 * usual]
+        if len(spikes) < 3:
+            return None
+        return Finding(
+            {_NORM: max(spikes)},
+            f"the norm of the gradient was {max(spikes):.3g} and above 10 times its median {usual:.3g} in "
+            f"{len(spikes)} of 20 steps; lower the learning rate or gradient_clip_val, or train by GFTLoss, which "
+            "limits the weight of improbable tokens (train/inverse_probability_max shows them)",
+        )
+
+
+class SmallLoss(Rule):
+    """Over 10 steps with a gradient, the loss of a group method was near 0, below 0.002 in absolute value."""
+
+    name = "small_loss"
+    figures = (_LOSS, _NORM, "train/reward", "train/nll_by_source/self")
+    explains = True
+
+    @override
+    def find(self, history: History) -> Finding | None:
+        losses, norms, reward = history.last(_LOSS, 10), history.last(_NORM, 10), history.mean("train/reward", 10)
+        if not history.uses_advantages or not losses or not norms or reward is None:
+            return None
+        loss = fmean(abs(value) for value in losses)
+        if loss > 2e-3 or min(norms) == 0:
+            return None
+        figures = {"train/reward": reward}
+        if (nll := history.mean("train/nll_by_source/self", 10)) is not None:
+            figures["train/nll_by_source/self"] = nll
+        shown = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
+        return Finding(
+            {**figures, _LOSS: fmean(losses), _NORM: fmean(norms)},
+            f"{shown} tell how training goes; the loss ({loss:.1g}) is near 0 because the advantages of a group "
+            f"cancel, which is no fault: the gradient's norm is {fmean(norms):.3g}",
+        )

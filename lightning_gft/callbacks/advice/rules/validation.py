@@ -1,0 +1,33 @@
+"""What validation shows to be wrong."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+from typing_extensions import override
+
+from lightning_gft.callbacks.advice.history import History
+from lightning_gft.callbacks.advice.rule import Finding, Rule
+
+_ACCURACY, _ERROR = "val/greedy_accuracy", "val/greedy_accuracy_stderr"
+
+
+class AccuracyFell(Rule):
+    """Greedy accuracy is below the best validation of the stage, by 3 standard errors and by a tenth."""
+
+    name = "accuracy_fell"
+    figures = (_ACCURACY, _ERROR)
+
+    @override
+    def find(self, history: History) -> Finding | None:
+        accuracies, errors = (history.recent(name) for name in self.figures)
+        if not accuracies or not errors:
+            return None
+        best, now = max(accuracies), accuracies[-1]
+        if best - now <= max(3 * sqrt(2) * max(errors), 0.1 * best):
+            return None
+        return Finding(
+            {_ACCURACY: now},
+            f"{_ACCURACY} fell from {best:.3g} to {now:.3g}; keep the best weights (ModelCheckpoint with "
+            f"monitor={_ACCURACY}, mode=max), train for fewer steps, or lower the learning rate",
+        )

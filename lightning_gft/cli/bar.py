@@ -1,0 +1,172 @@
+"""The progress bar of a terminal."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterable
+from typing import Any, TextIO
+
+from lightning.pytorch import LightningModule, Trainer
+from rich import get_console
+from rich.console import RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.text import Text
+from typing_extensions import override
+
+from lightning_gft.cli.following import FollowedProgress
+from lightning_gft.cli.pace import Clock, duration
+from lightning_gft.module import GFTLitModule
+from lightning_gft.phases import PhaseClock
+
+_BAR_WIDTH = 20
+_REFRESHES = 4
+"""A second: the phase and the time left move on between two steps."""
+
+
+class ShortProgressBar(FollowedProgress):
+    """Shows a run in two lines that fit into 80 columns, and an evaluation in a third while it lasts.
+
+    The first has the step, the time left and the phase that the run is in; the second has the reward, the accuracy at
+    the last validation, the share of rectified tokens, and the tokens a second.
+
+    Args:
+        clock: Returns the time in seconds.
+    """
+
+    def __init__(self, clock: Clock = time.monotonic) -> None:
+        super().__init__(clock)
+        self._display: _Display | None = None
+        self._training: TaskID | None = None
+        self._evaluating: TaskID | None = None
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        if (display := self._started()) is not None:
+            display.phases = pl_module.clock if isinstance(pl_module, GFTLitModule) else None
+            total = self.total_steps(trainer, pl_module)
+            self._training = display.add_task("Training", total=total, completed=trainer.global_step)
+
+    @override
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        total, step = self.total_steps(trainer, pl_module), trainer.global_step
+        self._move(self._training, step, self.pace.seconds_left(step, total))
+        self._show_figures(trainer, pl_module)
+
+    @override
+    def evaluation_begins(self, trainer: Trainer, what: str) -> None:
+        if (display := self._started()) is not None:
+            total = sum(self.evaluation.totals)
+            self._evaluating = display.add_task(what, total=total if total < float("inf") else None)
+
+    @override
+    def batch_ends(self, trainer: Trainer, what: str) -> None:
+        accuracy = self.evaluation.accuracy
+        note = "" if accuracy is None else f"accuracy {_brief(accuracy)} so far"
+        self._move(self._evaluating, self.evaluation.done, self.evaluation.left(), note)
+
+    @override
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._display is not None and self._evaluating is not None:
+            self._display.remove_task(self._evaluating)
+        if not trainer.sanity_checking:
+            self._show_figures(trainer, pl_module)
+
+    @override
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._stop()
+
+    @override
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._stop()
+
+    def _started(self) -> _Display | None:
+        if self.enabled and self._display is None:
+            self._display = _Display(self.clock)
+            before = sys.stderr
+            self._display.start()
+            _move_log(before, sys.stderr)  # which is above the rows now
+        return self._display
+
+    def _stop(self) -> None:
+        if self._display is not None:
+            self._display.phases = None
+            above = sys.stderr
+            self._display.stop()
+            _move_log(above, sys.stderr)
+        self._display = self._training = self._evaluating = None
+
+    def _move(self, task: TaskID | None, done: int, left: float | None, note: str = "") -> None:
+        if self._display is not None and task is not None:
+            ends = None if left is None else self.clock() + left
+            self._display.update(task, completed=done, ends=ends, note=note)
+
+    def _show_figures(self, trainer: Trainer, module: LightningModule) -> None:
+        if self._display is not None and self._training is not None:
+            shown = (f"{name} {_brief(value)}" for name, value in self.figures(trainer, module).items())
+            self._display.figures = ", ".join(shown)
+
+
+def _move_log(before: TextIO, now: TextIO) -> None:
+    """Let Lightning's log, which keeps the standard error that it began with, follow where that goes."""
+    for handler in logging.getLogger("lightning.pytorch").handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is before:
+            handler.setStream(now)
+
+
+def _brief(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+class _Display(Progress):
+    """The rows of training and of an evaluation, and a line of figures below them.
+
+    Attributes:
+        phases: Tells the phase that the run is in; read by the thread that refreshes.
+        figures: The line of figures.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.phases: PhaseClock | None = None
+        self.figures = ""
+        super().__init__(
+            TextColumn("{task.description}"),
+            BarColumn(_BAR_WIDTH),
+            MofNCompleteColumn(),
+            _TimeLeft(clock),
+            _Note(self),
+            console=get_console(),
+            refresh_per_second=_REFRESHES,
+        )
+
+    @override
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        yield Text(self.figures, no_wrap=True, overflow="ellipsis")
+
+
+class _TimeLeft(ProgressColumn):
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    @override
+    def render(self, task: Task) -> Text:
+        ends = task.fields.get("ends")
+        return Text("" if ends is None else f"{duration(max(ends - self._clock(), 0))} left")
+
+
+class _Note(ProgressColumn):
+    """What a row has to say; where it is nothing, the phase."""
+
+    def __init__(self, display: _Display) -> None:
+        super().__init__()
+        self._display = display
+
+    @override
+    def render(self, task: Task) -> Text:
+        phases = self._display.phases
+        phase = phases.current()[0] if phases is not None and task.description == "Training" else None
+        return Text(task.fields.get("note") or phase or "", style="dim", no_wrap=True)

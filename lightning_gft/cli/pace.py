@@ -1,0 +1,96 @@
+"""How far a run is, for what shows it: time left, and the accuracy of an evaluation that is not over."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from lightning.pytorch import LightningModule
+
+from lightning_gft.evaluation import Evaluated
+from lightning_gft.module import GFTLitModule
+
+Clock = Callable[[], float]
+
+
+class Pace:
+    """How long what remains takes, if it goes on as so far.
+
+    Args:
+        clock: Returns the time in seconds.
+        done: What was done before.
+
+    Example:
+        >>> times = iter([0.0, 30.0])
+        >>> Pace(lambda: next(times), done=10).seconds_left(13, 16)
+        30.0
+    """
+
+    def __init__(self, clock: Clock, done: int = 0) -> None:
+        self._clock, self._before, self._began = clock, done, clock()
+
+    def elapsed(self) -> float:
+        """Return the seconds since it began."""
+        return self._clock() - self._began
+
+    def seconds_left(self, done: int, total: float | None) -> float | None:
+        """Return how long the rest takes, ``None`` if that is not known or nothing remains."""
+        if total is None or not math.isfinite(total) or done >= total or done <= self._before:
+            return None
+        return self.elapsed() / (done - self._before) * (total - done)
+
+
+class EvaluationPace(Pace):
+    """The pace of a validation, a test or a prediction, and what it has found so far.
+
+    Args:
+        clock: Returns the time in seconds.
+        totals: Batches of each data set.
+
+    Attributes:
+        dataset: Number of the data set that is being evaluated.
+        batch: Batches of it that are done.
+        done: Batches of all data sets that are done.
+    """
+
+    def __init__(self, clock: Clock, totals: Sequence[float] = ()) -> None:
+        super().__init__(clock)
+        self.totals = totals
+        self.dataset = self.batch = 0
+        self.done = self._correct = self._judged = 0
+
+    def add(self, module: LightningModule, outputs: Any, batch_idx: int, dataset: int = 0) -> None:
+        """Count a batch, on this rank."""
+        if dataset != self.dataset:
+            self._correct = self._judged = 0
+        self.dataset, self.batch, self.done = dataset, batch_idx + 1, self.done + 1
+        if isinstance(outputs, Evaluated) and isinstance(module, GFTLitModule):
+            rewards = outputs.greedy.reward_parts[module.evaluator.reward_name(module.sampler.rewards)]
+            self._correct += int((rewards >= module.evaluator.settings.correct_reward).sum())
+            self._judged += len(rewards)
+
+    @property
+    def total(self) -> float:
+        """Batches of the data set that is being evaluated."""
+        return self.totals[self.dataset] if self.totals else math.inf
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of its greedy responses that were correct so far, on this rank."""
+        return self._correct / self._judged if self._judged else None
+
+    def left(self) -> float | None:
+        """Return how many seconds all that remains takes."""
+        return self.seconds_left(self.done, sum(self.totals))
+
+
+def duration(seconds: float) -> str:
+    """Return a time in hours, minutes and seconds.
+
+    Example:
+        >>> duration(75.4)
+        '0:01:15'
+    """
+    return str(timedelta(seconds=round(seconds)))

@@ -1,0 +1,37 @@
+"""The accuracy of a majority vote."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean as mean
+
+from lightning_gft.errors import GFTValueError
+
+
+def maj_at_k(answers: Sequence[str | None], correct: Sequence[float]) -> float:
+    """Return the chance that the most frequent of ``k`` answers is correct, ties decided at random.
+
+    Self-consistency, Wang et al. 2022, arXiv 2203.11171. A sample without an answer has no vote; where none has one,
+    the vote is wrong. Where samples of one answer are not all judged alike, the answer is as correct as they are on
+    average.
+
+    Args:
+        answers: Of the ``k`` samples of a prompt.
+        correct: 1 for each that is correct, else 0.
+
+    Raises:
+        ValueError: If there are not as many of both.
+
+    Example:
+        >>> maj_at_k(["7", "7", "5", None], [1, 1, 0, 0]), maj_at_k(["7", "5"], [1, 0])
+        (1.0, 0.5)
+    """
+    if len(answers) != len(correct):
+        raise GFTValueError(f"`correct`: expected one for each of {len(answers)} answers, got {len(correct)}")
+    judged: dict[str, list[float]] = {}
+    for answer, value in zip(answers, correct, strict=True):
+        if answer is not None:
+            judged.setdefault(answer, []).append(float(value))
+    most = max(map(len, judged.values()), default=0)
+    winners = [mean(values) for values in judged.values() if len(values) == most]
+    return mean(winners) if winners else 0.0

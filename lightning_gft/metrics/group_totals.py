@@ -1,0 +1,74 @@
+"""Sums and numbers of what groups are: rewards, and what each source gave."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from lightning_gft.functional import group_standard_deviations
+from lightning_gft.metrics.counted import CountedGroups
+from lightning_gft.metrics.means import Totals
+from lightning_gft.types import Source
+
+
+def reward_totals(counted: CountedGroups, reward_names: Sequence[str]) -> Totals:
+    """Return those of rewards, and of how they differ within groups."""
+    deviations = group_standard_deviations(counted.rewards, counted.group)
+    single = counted.sizes == 1
+    groups = float(len(deviations))
+    return {
+        "reward": _mean(counted.rewards),
+        "reward_std": _mean(deviations),
+        "frac_reward_zero_std": (float(((deviations == 0) & ~single).sum()), groups),
+        "frac_groups_of_one": (float(single.sum()), groups),
+        **{
+            f"rewards/{name}/mean": _mean(part[~part.isnan()])
+            for name, part in zip(reward_names, counted.parts, strict=True)
+        },
+    }
+
+
+def source_totals(counted: CountedGroups) -> Totals:
+    """Return those of the responses of each source."""
+    totals: Totals = {}
+    for source in Source:
+        rows, name = counted.source == source, source.name.lower()
+        totals |= {
+            f"reward_by_source/{name}": _mean(counted.rewards[rows]),
+            f"advantage_by_source/{name}": _mean(counted.advantages[rows]),
+            f"length_by_source/{name}": _mean(counted.lengths[rows]),
+            f"clipped_ratio_by_source/{name}": _mean(counted.clipped[rows]),
+        }
+    return {
+        **totals,
+        "completions/mean_length": totals["length_by_source/self"],
+        "completions/clipped_ratio": totals["clipped_ratio_by_source/self"],
+    }
+
+
+def prompt_totals(counted: CountedGroups, offered: int, tried: int | None, sets_aside: bool) -> Totals:
+    """Return those of prompts: how many have groups, and how many were not sampled or are not trained on.
+
+    Args:
+        counted: The groups.
+        offered: Prompts of the batch.
+        tried: Prompts that were sampled; ``None`` for all of them.
+        sets_aside: Whether prompts are sampled only until enough groups differ.
+    """
+    groups = len(counted.sizes)
+    prompts = offered if tried is None else tried
+    totals: Totals = {"frac_prompts_without_group": (float(prompts - groups), float(prompts))}
+    if sets_aside:
+        aside = len(counted.group[counted.set_aside > 0].unique())
+        totals |= {
+            "sampling/frac_prompts_tried": (float(prompts), float(offered)),
+            "sampling/num_prompts_never_sampled": (float(offered - prompts), 1.0),
+            "sampling/frac_groups_set_aside": (float(aside), float(groups)),
+            "sampling/num_groups": (float(groups - aside), 1.0),
+        }
+    return totals
+
+
+def _mean(values: Tensor) -> tuple[float, float]:
+    return float(values.sum()), float(len(values))

@@ -1,0 +1,56 @@
+"""Histograms of weights, in the bins of a run's record."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lightning_gft import record
+
+NUM_BINS = record.ABOVE - record.ZERO + 1
+"""Bins of a histogram ``[..., NUM_BINS]``; place ``i`` counts what is in bin ``record.ZERO + i``."""
+
+
+def places(values: Tensor) -> Tensor:
+    """Return where a histogram counts each value: whole numbers, of the same shape.
+
+    Args:
+        values: At least 0, of any shape.
+
+    Example:
+        >>> (places(torch.tensor([0.0, 1.0, 2.0])) + record.ZERO).tolist() == [record.ZERO, 0, 8]
+        True
+    """
+    numbers = (values.log2() * record.BINS_PER_OCTAVE).round().clamp(record.BELOW, record.ABOVE)
+    return numbers.masked_fill(values == 0, record.ZERO).long() - record.ZERO
+
+
+def quantiles(histograms: Tensor, largest: Tensor, share: float) -> Tensor:
+    """Return the quantile of each histogram, within 4.5%, as :func:`lightning_gft.record.quantile` does; 0 of nothing.
+
+    Args:
+        histograms: ``[..., NUM_BINS]``, counts.
+        largest: ``[...]``, the largest value that each one counted, which no quantile exceeds.
+        share: From 0 to 1.
+    """
+    wanted = share * histograms.sum(dim=-1, keepdim=True)
+    number = (histograms.cumsum(dim=-1) < wanted).sum(dim=-1) + record.ZERO
+    values = (number / record.BINS_PER_OCTAVE).exp2().to(largest.dtype).masked_fill(number == record.ZERO, 0.0)
+    return torch.where(number == record.ABOVE, largest, values.minimum(largest))
+
+
+def sparse(histogram: Tensor) -> dict[str, int]:
+    """Return a histogram as a row of the record has it: counts by the number of a bin, where there are any.
+
+    Args:
+        histogram: ``[NUM_BINS]``, on the CPU.
+
+    Example:
+        >>> counts = torch.zeros(NUM_BINS)
+        >>> counts[places(torch.tensor(1.0))] = 3
+        >>> sparse(counts)
+        {'0': 3}
+    """
+    filled = histogram.nonzero().squeeze(1)
+    numbers, counts = (filled + record.ZERO).tolist(), histogram[filled].tolist()
+    return {str(number): int(count) for number, count in zip(numbers, counts, strict=True)}

@@ -1,0 +1,143 @@
+"""What was run, and on what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from lightning_gft.report.markup import run_heads, table
+from lightning_gft.report.redaction import redacted
+from lightning_gft.report.runs import Run
+from lightning_gft.report.scales import number
+from lightning_gft.report.text import escape
+
+_NONE = "–"  # noqa: RUF001 (a dash)
+
+
+def about_section(runs: Sequence[Run]) -> str:
+    """Return a table with a column a run."""
+    rows = {title: [of(run) for run in runs] for title, of in _FACTS.items()}
+    rows = {title: cells for title, cells in rows.items() if any(cells)}
+    body = [[escape(title), *(escape(cell or _NONE) for cell in cells)] for title, cells in rows.items()]
+    return table(["", *run_heads(runs)], body, kind="about")
+
+
+def _method(run: Run) -> str:
+    model = run.config.get("model", {})
+    parts = [_class(model.get("loss"))]
+    parts += [_class(_given(model.get("loss"), "rectifier"))]
+    return ", ".join(filter(None, parts)) if run.trained else "measured only, not trained"
+
+
+def _sources(run: Run) -> str:
+    sources = _given(run.config.get("model", {}).get("sampler"), "sources")
+    if not run.trained or not isinstance(sources, Mapping):
+        return ""
+    return ", ".join(f"{name}{_times(source)}" for name, source in sources.items())
+
+
+def _times(source: Any) -> str:
+    count = _given(source, "num_responses") or _given(source, "num_generations")
+    return f" × {count}" if isinstance(count, int) and count > 1 else ""  # noqa: RUF001 (a multiplication sign)
+
+
+def _model(run: Run) -> str:
+    parameters, trainable = run.description.get("parameters"), run.description.get("trainable")
+    name = run.description.get("model") or _class(run.config.get("model", {}).get("policy"))
+    path = _given(run.config.get("model", {}).get("policy"), "model_name_or_path")
+    size = f"{number(parameters)} parameters" if parameters else ""
+    share = f"{trainable / parameters:.1%} of them trained" if parameters and trainable != parameters else ""
+    return ", ".join(filter(None, (name, path and str(redacted(path)), size, share)))
+
+
+def _data(run: Run) -> str:
+    data = run.description.get("data", {})
+    train = data.get("train")
+    parts = [_class(run.config.get("data")), f"{train:,} prompts to train on" if train else ""]
+    for name, count in (data.get("val") or {}).items():
+        parts.append(f"{count:,} to validate on{f' of {name}' if name else ''}")
+    return ", ".join(filter(None, parts))
+
+
+def _steps(run: Run) -> str:
+    most = run.config.get("trainer", {}).get("max_steps")
+    if not run.trained:
+        return ""
+    if not isinstance(most, int) or most < 0:
+        return f"{run.last_step:,}"
+    open_end = "" if run.last_step >= most else ": goes on, or was ended"
+    return f"{run.last_step:,} of {most:,}{open_end}"
+
+
+def _tokens(run: Run) -> str:
+    counts = run.series("train/num_tokens")
+    return number(counts[-1][1]) if counts else ""
+
+
+def _time(run: Run) -> str:
+    """Return the time of training steps, from tokens and tokens a second; of steps not logged the mean counts."""
+    counts, speeds = dict(run.series("train/num_tokens")), dict(run.series("train/tokens_per_second"))
+    seconds, before = 0.0, 0.0
+    for step, count in counts.items():
+        if speeds.get(step, 0.0) > 0:
+            seconds += (count - before) / speeds[step]
+        before = count
+    return duration(seconds) if seconds else ""
+
+
+def duration(seconds: float) -> str:
+    """Return a time in its two largest units.
+
+    Example:
+        >>> duration(5), duration(125), duration(7380)
+        ('5 s', '2 min 5 s', '2 h 3 min')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _device(run: Run) -> str:
+    device = run.description.get("device", {})
+    if not device:
+        return ""
+    count = f"{device.get('count')} × " if device.get("count", 1) != 1 else ""  # noqa: RUF001 (a multiplication sign)
+    ranks = run.description.get("world_size", 1)
+    of = f"{count}{device.get('name')} ({device.get('kind')})"
+    return ", ".join(
+        filter(None, (of, f"{ranks} ranks" if ranks != 1 else "", str(run.description.get("precision", ""))))
+    )
+
+
+def _versions(run: Run) -> str:
+    return ", ".join(f"{name} {version}" for name, version in run.description.get("versions", {}).items())
+
+
+def _started(run: Run) -> str:
+    starts = run.description.get("starts") or []
+    resumed = [f"resumed at step {start['step']:,}" for start in starts if start["step"]]
+    when = str(run.description.get("started", ""))[:16].replace("T", " ")
+    return ", ".join(filter(None, (when and f"{when} UTC", *resumed)))
+
+
+def _class(part: Any) -> str:
+    return str(part.get("class_path", "")).rpartition(".")[2] if isinstance(part, Mapping) else ""
+
+
+def _given(part: Any, name: str) -> Any:
+    """Return an argument of a part, which stands in its ``init_args``, or in itself where its class is fixed."""
+    return {**part, **(part.get("init_args") or {})}.get(name) if isinstance(part, Mapping) else None
+
+
+_FACTS: dict[str, Callable[[Run], str]] = {
+    "Method": _method,
+    "Responses to a prompt": _sources,
+    "Model": _model,
+    "Data": _data,
+    "Steps": _steps,
+    "Tokens": _tokens,
+    "Time in steps": _time,
+    "Device": _device,
+    "Versions": _versions,
+    "Began": _started,
+}

@@ -1,0 +1,23 @@
+"""The advice that runs were given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lightning_gft.record import ADVICE
+from lightning_gft.report.runs import Run
+from lightning_gft.report.text import escape, isolated
+
+
+def advice_section(runs: Sequence[Run]) -> str:
+    """Return a list of what each run was told, in the order of steps; empty where there was no advice."""
+    rows = [(number, run, row) for number, run in enumerate(runs) for row in run.rows(ADVICE)]
+    items = "".join(
+        f'<li class="s{number}">{_whose(run, runs)}<b>step {row["step"]:,}</b> {escape(row.get("text", ""))}</li>'
+        for number, run, row in rows
+    )
+    return items and f'<ul class="advice">{items}</ul>'
+
+
+def _whose(run: Run, runs: Sequence[Run]) -> str:
+    return f'<span class="run">{isolated(run.name)}</span> ' if len(runs) > 1 else ""

@@ -1,0 +1,169 @@
+"""Curves by step: a chart a figure, with one line a run, or one a source where there is a single run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from lightning_gft.report.bars import share_bars
+from lightning_gft.report.charts import Line, line_chart
+from lightning_gft.report.figures import most_draws
+from lightning_gft.report.markup import charts
+from lightning_gft.report.measures import NOISE, errors, key
+from lightning_gft.report.runs import Run
+
+_WIDE = 30
+"""A positive figure whose values differ by more than this factor is drawn on a logarithmic scale."""
+_LEAST_SPAN = 0.1
+"""Least that the axis of an accuracy spans."""
+_WEIGHTS = {
+    "1/p, largest": "train/inverse_probability_max",
+    "after, largest": "train/rectified_weight_max",
+    "1/p, 99%": "train/inverse_probability_p99",
+    "after, 99%": "train/rectified_weight_p99",
+}
+
+
+class _Figure(NamedTuple):
+    """A figure of training.
+
+    Args:
+        title: What to call it.
+        name: Its name in the log, and before ``_by_source/<source>`` that of each source.
+        about: What it is.
+        whole: Its name in the log over all sources, where that is another.
+    """
+
+    title: str
+    name: str
+    about: str = ""
+    whole: str = ""
+
+
+_REWARD = _Figure("Reward", "train/reward", "mean of the responses trained on")
+_DRIFT = [
+    _Figure("Entropy in training", "train/entropy", "of a trained token, in nats"),
+    _Figure("Negative log-likelihood", "train/nll", "of a trained token, in nats"),
+]
+_TOKENS = [
+    _Figure("Rectified tokens", "train/rectified_fraction", "share whose weight was changed"),
+    _Figure("Negative tokens", "train/negative/token_fraction", "share of all trained tokens"),
+    _Figure("Weight of negative tokens", "train/negative/weight_fraction", "share of all coefficients"),
+]
+_UPDATES = [
+    _Figure("Gradient norm", "train/grad_norm", "before clipping"),
+    _Figure("Learning rate", "train/learning_rate"),
+    _Figure("Update ratio", "train/update_ratio", "change of the weights over the weights"),
+    _Figure("KL of a step", "train/kl_step", "from the policy before the update, in nats a token"),
+]
+_GROUPS = [
+    _Figure("Length", "train/length", "tokens of a response", "train/completions/mean_length"),
+    _Figure("Cut off", "train/clipped_ratio", "share of responses that are", "train/completions/clipped_ratio"),
+    _Figure("Advantage", "train/advantage", "mean"),
+    _Figure("Groups without a difference", "train/frac_reward_zero_std", "share whose rewards are all equal"),
+    _Figure("Different answers", "train/distinct_answers", "in a group"),
+]
+_SPEED = [
+    _Figure("Tokens a second", "train/tokens_per_second", "of prompts and responses"),
+    _Figure("Memory", "train/memory_gb", "GB"),
+]
+
+
+def curves_section(runs: Sequence[Run]) -> str:
+    """Return the charts of everything that is logged by step."""
+    parts = {
+        "What it learns": [_whole(runs, _REWARD), *_by_source(runs, _REWARD), *_accuracies(runs)],
+        "Diversity and drift": [*_evaluations(runs), *(_whole(runs, figure) for figure in _DRIFT)],
+        "What tokens weigh": [*_weights(runs), *(_whole(runs, figure) for figure in _TOKENS)],
+        "Updates": [_whole(runs, figure) for figure in _UPDATES],
+        "Groups and responses": [_whole(runs, figure) for figure in _GROUPS],
+        "Speed": [
+            share_bars("Where the time went", runs, "train/time/", "share of the time of training"),
+            *(_whole(runs, figure) for figure in _SPEED),
+        ],
+    }
+    filled = {title: inside for title, made in parts.items() if (inside := charts(*made))}
+    whole = "\n".join(f"<h3>{title}</h3>\n{inside}" for title, inside in filled.items())
+    apart = charts(*(made for figure in (*_DRIFT, *_TOKENS, *_GROUPS) for made in _by_source(runs, figure)))
+    return whole + (apart and f"<details><summary>By source</summary>\n{apart}</details>")
+
+
+def _whole(runs: Sequence[Run], figure: _Figure) -> str:
+    """Return a figure over all sources, with a line a run, or of a single run with a line for each source besides."""
+    whole = figure.whole or figure.name
+    if len(runs) > 1:
+        return _chart(figure.title, figure.about, {run.name: run for run in runs}, {run.name: whole for run in runs})
+    sources = {source: f"{figure.name}_by_source/{source}" for source in _sources(runs, figure)}
+    names = {"all": whole, **sources} if len(sources) > 1 else sources or {runs[0].name: whole}
+    return _chart(figure.title, figure.about, dict.fromkeys(names, runs[0]), names)
+
+
+def _by_source(runs: Sequence[Run], figure: _Figure) -> Iterable[str]:
+    """Yield of several runs a chart for each of several sources, with a line a run."""
+    sources = _sources(runs, figure)
+    for source in sources if len(runs) > 1 and len(sources) > 1 else []:
+        of = _Figure(f"{figure.title}: {source}", f"{figure.name}_by_source/{source}", figure.about)
+        yield _whole(runs, of)
+
+
+def _sources(runs: Sequence[Run], figure: _Figure) -> list[str]:
+    prefix = f"{figure.name}_by_source/"
+    names = {name.removeprefix(prefix) for run in runs for name in run.figures if name.startswith(prefix)}
+    return sorted(name for name in names if not any(name.startswith(f"{other}_") for other in names))  # parts of one
+
+
+def _accuracies(runs: Sequence[Run]) -> Iterable[str]:
+    figures = [("Greedy accuracy", "greedy_accuracy", "validation, the most likely answer", "")]
+    for k in most_draws(runs):
+        figures += [
+            (f"mean@{k}", f"mean@{k}", "validation, share of samples that are right", ""),
+            (f"pass@{k}", f"pass@{k}", f"validation, at least one of {k} samples is right", ""),
+            (f"maj@{k}", f"maj@{k}", f"validation, the commonest of {k} answers is right", ""),
+        ]
+    for name in dict.fromkeys(name for run in runs for name in run.datasets):
+        figures.append((f"Greedy accuracy on {name}", "greedy_accuracy", "other data: what is forgotten", name))
+    for title, figure, about, dataset in figures:
+        yield _measured(runs, title, figure, about, dataset, span=_LEAST_SPAN)
+
+
+def _evaluations(runs: Sequence[Run]) -> Iterable[str]:
+    yield _measured(runs, "Entropy in validation", "entropy", "of a token of own samples, in nats")
+    yield _measured(runs, "KL to the start", "kl", "on own samples, in nats a token")
+    yield _measured(runs, "KL of the start", "kl_start", "on the start's samples, in nats a token: forgetting")
+
+
+def _measured(runs: Sequence[Run], title: str, figure: str, about: str, dataset: str = "", span: float = 0.0) -> str:
+    """Return a chart with intervals of 95% around each evaluation, where its standard error is known."""
+    margins = {run.name: {step: NOISE * error for step, error in errors(run, figure, dataset).items()} for run in runs}
+    shaded = "; shaded: 95% interval" if any(margins.values()) else ""
+    names = {run.name: key(figure, dataset) for run in runs}
+    return _chart(title, about + shaded, {run.name: run for run in runs}, names, margins, span=span)
+
+
+def _weights(runs: Sequence[Run]) -> Iterable[str]:
+    for run in runs:
+        title = f"Weights of {run.name}" if len(runs) > 1 else "Weights"
+        about = "of tokens, before and after rectification"
+        yield _chart(title, about, dict.fromkeys(_WEIGHTS, run), _WEIGHTS, always_log=True)
+
+
+def _chart(
+    title: str,
+    about: str,
+    runs: Mapping[str, Run],
+    names: Mapping[str, str],
+    margins: Mapping[str, Mapping[int, float]] | None = None,
+    always_log: bool = False,
+    span: float = 0.0,
+) -> str:
+    """Return a chart with one line for each label: a figure of a run. A run that was not trained is a level."""
+    lines = [
+        Line(label, style, run.series(names[label]), (margins or {}).get(label, {}), level=not run.trained)
+        for style, (label, run) in enumerate(runs.items())
+    ]
+    values = [value for line in lines for _, value in line.points if math.isfinite(value)]
+    log = always_log or (not span and bool(values) and min(values) > 0 and max(values) / min(values) > _WIDE)
+    return line_chart(
+        title, lines, about=", ".join(filter(None, (about, "log scale" if log else ""))), log=log, span=span
+    )

@@ -1,0 +1,60 @@
+"""pass@k by k: what more samples solve."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from lightning_gft.report.charts import Line, line_chart
+from lightning_gft.report.markup import charts
+from lightning_gft.report.measures import NOISE, errors, key
+from lightning_gft.report.runs import Run
+
+_PASS = re.compile(r"pass@(\d+)")
+
+
+def draws_section(runs: Sequence[Run]) -> str:
+    """Return a chart a data set, with a line for the first and the last evaluation of each run."""
+    names = ["", *dict.fromkeys(name for run in runs for name in run.datasets)]
+    inside = charts(*(_chart(runs, name) for name in names))
+    about = (
+        "<p>Prompts of which at least one of k samples is right. A policy that has become surer, but knows less, is "
+        "higher on the left and lower on the right.</p>"
+    )
+    return inside and f"{about}\n{inside}"
+
+
+def _chart(runs: Sequence[Run], dataset: str) -> str:
+    lines: list[Line] = []
+    for style, run in enumerate(runs):
+        figures = _figures(run, dataset)
+        steps = sorted({step for of in figures.values() for step, _ in run.series(key(of, dataset))})
+        for step in dict.fromkeys([*steps[:1], *steps[-1:]]):
+            is_first = step != steps[-1]
+            points = [
+                (k, value)
+                for k, of in figures.items()
+                if (value := dict(run.series(key(of, dataset))).get(step)) is not None
+            ]
+            margins: dict[int, float] = {
+                k: NOISE * error for k, of in figures.items() if (error := errors(run, of, dataset).get(step))
+            }
+            label = f"{run.name} at {step}" if is_first else run.name
+            lines.append(Line(label, style, points, margins, faint=is_first))
+    title = f"pass@k on {dataset}" if dataset else "pass@k"
+    many = any(len(line.points) > 1 for line in lines)
+    return (
+        line_chart(title, lines, about="last validation of each run, and faint its first", x="k", doubling=True)
+        if many
+        else ""
+    )
+
+
+def _figures(run: Run, dataset: str) -> dict[int, str]:
+    """Return the names of what was measured by number of samples; a single one is a mean."""
+    of = key("", dataset)
+    names = [name.removeprefix(f"{of}/") for name in run.figures if name.startswith(f"{of}/")]
+    found = {int(match[1]): name for name in names if (match := _PASS.fullmatch(name))}
+    if found:
+        found[1] = f"mean@{max(found)}"
+    return dict(sorted(found.items()))

@@ -1,0 +1,38 @@
+"""Pieces of HTML that several sections use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lightning_gft.report.runs import Run
+from lightning_gft.report.text import isolated
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str = "", kind: str = "") -> str:
+    """Return a table that scrolls within itself, with the first cell of each row as its heading.
+
+    Args:
+        head: HTML of the cells above.
+        rows: HTML of all others.
+        caption: HTML of what the table says.
+        kind: Its class.
+    """
+    above = "".join(f'<th scope="col">{cell}</th>' if cell else "<td></td>" for cell in head)
+    body = "".join(
+        f'<tr><th scope="row">{title}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+        for title, *cells in rows
+    )
+    named = f'<table class="{kind}">' if kind else "<table>"
+    told = f"<caption>{caption}</caption>" if caption else ""
+    return f'<div class="scroll">{named}{told}<thead><tr>{above}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def charts(*made: str) -> str:
+    """Return charts beside each other; nothing where there is none."""
+    inside = "".join(made)
+    return inside and f'<div class="charts">\n{inside}</div>\n'
+
+
+def run_heads(runs: Sequence[Run]) -> list[str]:
+    """Return the names of runs, each in its colour, as cells above a table."""
+    return [f'<span class="name s{place}">{isolated(run.name)}</span>' for place, run in enumerate(runs)]
