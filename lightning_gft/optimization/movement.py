@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
@@ -29,7 +29,8 @@ class WeightSample:
 
     def __init__(self, weights: Sequence[nn.Parameter]) -> None:
         self._weights = list(weights)
-        self._before = self._values()
+        values = [_values(weight) for weight in self._weights]
+        self._sizes, self._before = [len(of_weight) for of_weight in values], torch.cat(values)
         half = [weight for weight in self._weights if _is_half(weight)]
         self._graded = torch.cat([_graded(weight) for weight in half]) if half else torch.zeros(0, dtype=torch.bool)
 
@@ -38,25 +39,24 @@ class WeightSample:
 
         Both are of what this rank holds: exact where it is all sampled, else estimated.
         """
-        stands_for = self._each(lambda weight: len(_flat(weight)) / max(len(_values(weight)), 1))
+        held = (_flat(weight).numel() for weight in self._weights)
+        stands_for = self._each([number / max(size, 1) for number, size in zip(held, self._sizes, strict=True)])
         dtype = torch.promote_types(self._before.dtype, torch.float32)
         before = self._before.to(dtype)
         return torch.stack([self._values().to(dtype) - before, before]).square() @ stands_for.to(dtype)
 
     def moved(self) -> Tensor:
         """Return ``[2]``: how many of the values in half precision with a gradient have changed, how many there are."""
-        is_half = self._each(_is_half).bool()
+        is_half = self._each([float(_is_half(weight)) for weight in self._weights]).bool()
         changed = (self._values() != self._before)[is_half] & self._graded
         return torch.stack([changed.sum(), self._graded.sum()])
 
     def _values(self) -> Tensor:
         return torch.cat([_values(weight) for weight in self._weights])
 
-    def _each(self, of_weight: Callable[[nn.Parameter], float]) -> Tensor:
+    def _each(self, of_weights: Sequence[float]) -> Tensor:
         """Return for each value what holds for its weight."""
-        sizes = torch.tensor([len(_values(weight)) for weight in self._weights])
-        each = torch.tensor([float(of_weight(weight)) for weight in self._weights]).repeat_interleave(sizes)
-        return each.to(self._before.device)
+        return torch.tensor(of_weights).repeat_interleave(torch.tensor(self._sizes)).to(self._before.device)
 
 
 class MovementProbe:
