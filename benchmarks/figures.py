@@ -68,8 +68,7 @@ class NoteSteps(Callback):
 def main(args: Sequence[str] | None = None) -> int:
     """Time all in turn, print a table and write the record; return 1 if they did not train alike."""
     options = harness.command_line(
-        *(__doc__, "figures", args),
-        **{"prompts": 16, "max_new_tokens": 48, "rounds": 3, "steps": 10, "warmup": 2},
+        __doc__, "figures", args, prompts=16, max_new_tokens=48, rounds=3, steps=10, warmup=2
     )
     trainings = {name: partial(train, options, *setting) for name, setting in CONTESTANTS.items()}
     turns = harness.take_turns(trainings, options.rounds, options.device, warmup_steps=options.warmup)

@@ -30,7 +30,8 @@ class WeightSample:
     def __init__(self, weights: Sequence[nn.Parameter]) -> None:
         self._weights = list(weights)
         self._before = self._values()
-        self._graded = torch.cat([_graded(weight) for weight in self._weights])
+        half = [weight for weight in self._weights if _is_half(weight)]
+        self._graded = torch.cat([_graded(weight) for weight in half]) if half else torch.zeros(0, dtype=torch.bool)
 
     def change(self) -> Tensor:
         """Return ``[2]``: the sums of squares of what all weights have changed by, and of what they were.
@@ -44,9 +45,9 @@ class WeightSample:
 
     def moved(self) -> Tensor:
         """Return ``[2]``: how many of the values in half precision with a gradient have changed, how many there are."""
-        watched = self._each(_is_half).bool() & self._graded
-        changed = (self._values() != self._before) & watched
-        return torch.stack([changed.sum(), watched.sum()])
+        is_half = self._each(_is_half).bool()
+        changed = (self._values() != self._before)[is_half] & self._graded
+        return torch.stack([changed.sum(), self._graded.sum()])
 
     def _values(self) -> Tensor:
         return torch.cat([_values(weight) for weight in self._weights])

@@ -19,6 +19,8 @@ ReduceFn = Callable[[Tensor, str], Tensor]
 BLOCK_NORMS = "grad_norm_by_block/"
 UPDATE_NAMES = ("update_ratio", "kl_step", BLOCK_NORMS)
 """Names of the figures; one that ends in ``/`` is the begin of several."""
+DIVERGENCE_EACH = 10
+"""Steps from one measurement of the divergence to the next, at least: it takes two passes of ``_TOKENS``."""
 _TOKENS = 256  # tokens, prompts too, that the divergence of a step is measured on
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -48,9 +49,18 @@ class Rows:
     @property
     def due(self) -> bool:
         """Whether the row of the training step in hand is written: some figures are measured only then."""
+        return self.due_each(1)
+
+    def due_each(self, steps: int) -> bool:
+        """Return whether the row of the step in hand is written, and is one of those in which a figure has its turn.
+
+        Args:
+            steps: Least number of steps from turn to turn; the first row has one.
+        """
         trainer = self.module.trainer
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # 0 for never, as in a barebones run
-        return bool(every) and (trainer.fit_loop.total_batch_idx + 1) % every == 0
+        number, left = divmod(trainer.fit_loop.total_batch_idx + 1, every) if every else (0, 1)
+        return not left and (number - 1) % math.ceil(steps / every) == 0
 
     def write(self, row: Mapping[str, Tensor | float]) -> None:
         """Write figures of a fit to the loggers now, where Lightning would after callbacks have written checkpoints.

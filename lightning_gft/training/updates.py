@@ -20,7 +20,7 @@ from lightning_gft.phases import phase
 from lightning_gft.policy import Policy
 from lightning_gft.seeds import combine_seeds, seeded
 from lightning_gft.training.guards import UpdateGuard
-from lightning_gft.training.measures import StepDivergence, norms_by_block
+from lightning_gft.training.measures import DIVERGENCE_EACH, StepDivergence, norms_by_block
 from lightning_gft.training.plan import StepPlan
 from lightning_gft.training.statistics import UpdateFigures
 from lightning_gft.types import LossOutput, TokenBatch, TrainedTokens
@@ -79,7 +79,7 @@ class Updates:
         module, trainer = self.module, self.module.trainer
         learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
         self._measured = {} if module.rows.due else None
-        divergence = StepDivergence(policy, plan.groups) if module.rows.due else None
+        divergence = StepDivergence(policy, plan.groups) if module.rows.due_each(DIVERGENCE_EACH) else None
         steps_before = module.global_step
         for number in range(int(min(module.updates_per_batch, self.steps_left()))):
             # Dropout follows from the step's position alone: a resumed run draws the same.

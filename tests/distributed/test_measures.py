@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from lightning_gft import LoRA, SelfSource, TeacherSource
-from lightning_gft.training import RUN_NAMES
+from lightning_gft.training import RUN_NAMES, updates
 from tests.conftest import tiny_loader
 from tests.distributed.launch import run_two_processes
 from tests.module.runs import ROWS, Rows, fit, make_module
@@ -22,7 +23,8 @@ def train(rank: int, strategy: str, adapters: bool, ranks: int = 2) -> tuple[lis
     module = make_module(sources=sources, policy=loader, micro_batch_tokens=40)
     distributed: dict[str, Any] = {"strategy": strategy, "devices": 2} if ranks == 2 else {}
     data = Rows(ROWS, batch_size=2 // ranks)
-    trainer = fit(module, data, callbacks=[slow], log_every_n_steps=1, use_distributed_sampler=False, **distributed)
+    with patch.object(updates, "DIVERGENCE_EACH", 1):
+        trainer = fit(module, data, callbacks=[slow], log_every_n_steps=1, use_distributed_sampler=False, **distributed)
     return slow.logged, slow.figures, {name: float(trainer.callback_metrics[f"train/{name}"]) for name in RUN_NAMES}
 
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import Callback
 from torch.optim import AdamW
 
 from lightning_gft import GroupBatch, LoRA, SelfSource, SFTLoss, Source, TeacherSource
 from lightning_gft.training.measures import _few
 from tests.conftest import tiny_loader
-from tests.module.runs import Rows, fit, make_module, sgd, weights
+from tests.module.runs import ROWS, Rows, fit, make_module, sgd, weights
 from tests.module.test_guards import ExplodesAt
 from tests.training.measured import Measured
 
@@ -26,6 +27,12 @@ def measured(policy: Any = None, lora: LoRA | None = None, steps: int = 3, **set
     module = make_module(policy=loader, sources=settings.pop("sources", dict(SOURCES)), **settings)
     fit(module, Rows(batch_size=1), callbacks=[slow], max_steps=steps, **{"log_every_n_steps": 1, **arguments})
     return module, slow
+
+
+@pytest.fixture(autouse=True)
+def _each_row(monkeypatch):
+    """Let each row have the divergence."""
+    monkeypatch.setattr("lightning_gft.training.updates.DIVERGENCE_EACH", 1)
 
 
 CASES: dict[str, dict[str, Any]] = {
@@ -73,6 +80,21 @@ def test_figures_are_there_on_logged_steps_alone():
     _, slow = measured(log_every_n_steps=2)
     assert [bool(own) for own in slow.logged] == [False, True, True]  # what a callback monitors stays
     assert slow.logged[2] == slow.logged[1]
+
+
+@pytest.mark.parametrize(("every", "expected"), [(1, [1, 4, 7, 10]), (2, [2, 6, 10]), (4, [4, 8])])
+def test_the_divergence_has_its_turn_in_some_rows(every, expected, monkeypatch):
+    """At least three steps lie between two, whatever rows are written."""
+    monkeypatch.setattr("lightning_gft.training.updates.DIVERGENCE_EACH", 3)
+    measured_at = []
+
+    class Turns(Callback):
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            if trainer.callback_metrics.pop("train/kl_step", None) is not None:
+                measured_at.append(trainer.global_step)
+
+    fit(make_module(), Rows(ROWS[:1] * 10, batch_size=1), callbacks=[Turns()], log_every_n_steps=every)
+    assert measured_at == expected
 
 
 def test_measuring_changes_nothing():
