@@ -19,9 +19,9 @@ help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 quickstart: $(RUNS)/base/.done $(RUNS)/sft/.done $(RUNS)/gft/.done ## Fine-tune a small model by SFT and by GFT and compare them (4 to 9 minutes; again: seconds)
-	@$(BIN)/python -m lightning_gft.report base=$(RUNS)/base SFT=$(RUNS)/sft GFT=$(RUNS)/gft --output $(RUNS)/comparison.png
 	@echo "Logs: $(BIN)/tensorboard --logdir $(RUNS)"
 	@echo "To train again: make clean quickstart"
+	@$(BIN)/lightning-gft report base=$(RUNS)/base SFT=$(RUNS)/sft GFT=$(RUNS)/gft --output $(RUNS)/report.html
 
 test: $(INSTALLED) ## Run the tests but for those marked slow
 	$(PYTEST) -m "not slow"

@@ -163,7 +163,7 @@ def _chart(
         for style, (label, run) in enumerate(runs.items())
     ]
     values = [value for line in lines for _, value in line.points if math.isfinite(value)]
-    log = always_log or (bool(values) and min(values) > 0 and max(values) / min(values) > _WIDE)
+    log = always_log or (not span and bool(values) and min(values) > 0 and max(values) / min(values) > _WIDE)
     return line_chart(
         title, lines, about=", ".join(filter(None, (about, "log scale" if log else ""))), log=log, span=span
     )

@@ -23,7 +23,7 @@ _KEYS = re.compile(
     r"\b(?:hf|sk|pk|rk|gh[pousr]|glpat|xox[abpors]|AKIA|ASIA|ya29|github_pat|dop_v1|nvapi|wandb_v1)[_.-]?[A-Za-z0-9_.-]{12,}"
     r"|\beyJ[\w-]{8,}\.[\w.-]+"
     r"|(?i:\bbearer\s+)\S+"
-    r"|\b(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9+/_]{32,}={0,2}"
+    r"|\b(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9+]{32,}={0,2}"
 )
 """Texts that look like keys, by their known beginnings or as a long word with digits in it."""
 _URL = re.compile(r"\b([a-z][a-z0-9+.-]*)://[^\s\"'<>]*", re.IGNORECASE)

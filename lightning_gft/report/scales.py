@@ -57,9 +57,9 @@ class Scale:
         return cls(low, high, start, end)
 
     def __call__(self, value: float) -> float:
-        """Return the pixel of a value."""
+        """Return the pixel of a value; that of the lowest where a logarithmic scale has no place for it."""
         if self.log:
-            share = (_log10(value) - _log10(self.low)) / (_log10(self.high) - _log10(self.low))
+            share = (_log10(max(value, self.low)) - _log10(self.low)) / (_log10(self.high) - _log10(self.low))
         else:
             share = (value - self.low) / (self.high - self.low)
         return self.start + share * (self.end - self.start)

@@ -115,6 +115,12 @@ def test_an_interval_surrounds_its_curve():
         assert {round(px) for px, _ in band} >= {round(x)}
 
 
+def test_an_interval_may_reach_below_a_logarithmic_axis():
+    chart = line_chart("", [Line("gft", 0, [(0, 0.01), (1, 10.0)], {0: 0.1, 1: 0.1})], log=True)
+    [band] = paths(chart, "band")
+    assert all(0 <= y <= HEIGHT for _, y in band)
+
+
 def test_a_path_begins_hollow_and_ends_full():
     chart = parsed(
         track_chart("", [Track("gft", 0, [(0, 0.0, 0.1), (1, 0.1, 0.2), (2, 0.3, 0.4)])], about="", x="KL", y="a")

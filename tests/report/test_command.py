@@ -1,0 +1,101 @@
+"""``lightning-gft report``: what it prints, what it writes, and what it says of wrong arguments."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from lightning_gft.cli import main as cli
+from lightning_gft.report.command import main
+from lightning_gft.report.figures import compared
+from lightning_gft.report.runs import Run
+from tests.report.logged import train, val, write_log
+
+BASE = [val(0, 0.25, **{"mean@4": 0.125})]
+GFT = [train(1, grad_norm=3.0, num_tokens=1000), val(1, 0.5), train(2, grad_norm=1.0, num_tokens=2000)]
+GFT += [val(2, 0.75, **{"mean@4": 0.5, "hard/greedy_accuracy": 0.5})]
+
+
+def test_figures_are_last_values_or_largest_ones(tmp_path):
+    write_log(tmp_path, GFT)
+    run = Run.read("gft", tmp_path)
+    shown = {figure.title: figure.show(run) for figure in compared([run])}
+    assert (shown["greedy"], shown["mean@4"], shown["pass@4"], shown["hard"]) == ("0.75", "0.50", "-", "0.50")
+    assert (shown["max grad norm"], shown["tokens"]) == ("3.00", "2,000")
+
+
+def test_it_prints_every_run_and_writes_plot_and_page(tmp_path, capsys):
+    write_log(tmp_path / "base", BASE)
+    log = write_log(tmp_path / "gft", GFT)
+    page = tmp_path / "out/page.html"
+    cli(["report", str(tmp_path / "base"), f"GFT={tmp_path / 'gft'}", f"--output={page}"])
+    printed = capsys.readouterr().out
+    assert "mean@4" in printed  # found in the logs
+    assert "greedy │ 0.25 │ 0.75" in " ".join(printed.split())
+    assert str(log) in printed
+    assert max(map(len, printed.split("base:")[0].splitlines())) <= 80
+    assert printed.endswith(f"Plot: {page.with_suffix('.png')}\nPage: {page}\n")
+    assert page.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    assert "<title>base and GFT</title>" in page.read_text()
+
+
+@pytest.mark.parametrize("rows", [[], [train(1)], [val(0, 0.5)], [{"step": 0, "test/greedy_accuracy": 0.5}]])
+def test_a_run_that_has_hardly_begun_has_a_report(tmp_path, rows):
+    write_log(tmp_path, rows)
+    main([str(tmp_path), f"--output={tmp_path}/report.html"])
+    assert "<title>" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["nowhere"], "error: `RUN`: expected a folder, got 'nowhere'; give a run's trainer.default_root_dir\n"),
+        (["x=nowhere"], "error: `RUN`: expected a folder, got 'nowhere'; give a run's trainer.default_root_dir\n"),
+        (["{tmp}"], "expected a folder with metrics.csv in it or below"),
+        (["{tmp}/gft", "{tmp}/gft"], "got 'gft' twice"),
+        (["{tmp}/gft", "--output=x.png"], "error: `--output`: expected a file that ends in .html, got 'x.png'"),
+        (["{tmp}/gft", "--output=/dev/null/x.html"], "error: `--output`: expected a file that can be written"),
+    ],
+)
+def test_an_argument_that_does_not_work_is_named_in_one_line(tmp_path, capsys, args, message):
+    (tmp_path / "empty").mkdir()
+    write_log(tmp_path / "gft", GFT)
+    given = [arg.replace("{tmp}", str(tmp_path / "empty" if arg == "{tmp}" else tmp_path)) for arg in args]
+    with pytest.raises(SystemExit) as stop:
+        main(given)
+    told = capsys.readouterr().err
+    assert stop.value.code == 1
+    assert message in told
+    assert told.count("\n") == 1
+
+
+def test_a_wrong_option_points_to_the_help(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["gft", "--num_sample=4"])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: unrecognized arguments: --num_sample=4\nWhat there is: lightning-gft report --help\n"
+    )
+
+
+def test_it_waits_for_no_library_that_only_training_needs(tmp_path):
+    write_log(tmp_path / "gft", GFT)
+    code = (
+        "import sys; from lightning_gft.cli import main; main(['report', *sys.argv[1:]]);"
+        "print('imported:', sorted({'torch', 'lightning', 'transformers', 'datasets'} & set(sys.modules)))"
+    )
+    args = [sys.executable, "-c", code, str(tmp_path / "gft"), f"--output={tmp_path / 'report.html'}"]
+    ended = subprocess.run(args, capture_output=True, text=True, check=True)
+    assert ended.stdout.endswith("imported: []\n")
+
+
+def test_the_help_lists_it_and_it_comes_first(capsys):
+    from lightning_gft.cli.command import GFTCLI
+
+    with pytest.raises(SystemExit):
+        GFTCLI(["--help"])
+    assert "report              Compare runs in a table, a plot and a page" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="`report`: expected as the first argument"):
+        GFTCLI(["report", "runs/gft"])
