@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from os.path import commonprefix
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -49,5 +50,6 @@ def token_texts(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) ->
 
 
 def _decoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[list[int]], str]:
-    backend = getattr(tokenizer, "backend_tokenizer", None)  # several times as fast; one in Python has none
-    return partial((tokenizer if backend is None else backend).decode, skip_special_tokens=False)
+    # The backend's is several times as fast; a tokenizer in Python has none.
+    decoding: Any = getattr(tokenizer, "backend_tokenizer", None) or tokenizer
+    return partial(decoding.decode, skip_special_tokens=False)
