@@ -81,7 +81,9 @@ class Entry(NamedTuple):
 
     def fits(self, figure: str) -> bool:
         """Tell whether a figure, with its stage in front, has this name."""
-        stage = {"Evaluation": "val", "Parts": "(?:train|val)"}.get(self.section, "train")
+        stage = "val" if self.section == "Evaluation" else "train"
+        if "<name>/" in self.name:  # a part that is used in evaluations, too
+            stage = "(?:train|val)"
         words = re.split("<([a-z]+)>", self.name)  # what stands for something comes at odd places
         pattern = "".join(STANDS_FOR.get(w, "[^/]+") if n % 2 else re.escape(w) for n, w in enumerate(words))
         return re.fullmatch(f"{stage}/{pattern}", figure) is not None

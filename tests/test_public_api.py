@@ -85,6 +85,7 @@ CONSTRUCTORS = {
     "chat_template_kwargs=None, response_prefix='', keep=None",
     "GroupNormalizedAdvantage": "eps=1e-06, scale='group', over='group'",
     "GroupSampler": "sources, rewards, advantage=None, num_groups=None, total=None",
+    "GroupTable": "num_groups=2, responses='best_and_worst', keep=500, log=True, show=False, every_n_steps=100",
     "GroupWriter": "path",
     "GymTask": "task=None, weight=1.0, config=None, levels=None",
     "HPTLoss": "gate=0, correct_reward=1.0, own=None, reduction='group-mean'",

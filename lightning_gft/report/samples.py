@@ -49,7 +49,7 @@ def samples_section(runs: Sequence[Run]) -> str:
     return (
         f"{note if len(entries) < len(every) else ''}"
         f"{controls(names, {key.kind: _KINDS[key.kind] for key in entries}, _sources(entries))}\n"
-        f'<div class="groups">\n{items}\n</div>\n<button type="button" class="more" hidden>Show more</button>\n'
+        f'<div class="groups">\n{items}\n</div>\n<button type="button" class="more" hidden>Show more groups</button>\n'
     )
 
 
@@ -97,12 +97,15 @@ def _entry(key: Key, entry: Entry, names: Sequence[str], limit: int) -> str:
     rewards = [response.reward for group in entry.values() for response in group.responses]
     low, high = min(rewards), max(rewards)
     where = " · ".join([f"step {key.step}", _KINDS[key.kind], *filter(None, [key.dataset]), f"group {key.group}"])
+    # Of a group that all runs have kept the columns say whose is what.
+    whose = [f'<bdi class="s{number}">{escape(names[number])}</bdi>' for number in entry if len(entry) < len(names)]
+    heading = " &middot; ".join([escape(where), *whose])
     spread = _number(low) if low == high else f"{_number(low)} to {_number(high)}"
     columns = "".join(_column(number, group, names, limit) for number, group in entry.items())
     return (
         f'<details class="group" data-kind="{escape(key.kind)}" data-step="{key.step}" '
         f'data-reward="{sum(rewards) / len(rewards):.6g}" data-spread="{high - low:.6g}">'
-        f'<summary><h3>{escape(where)}</h3> <bdi class="preview">{escape(key.prompt, 100)}</bdi> '
+        f'<summary><h3>{heading}</h3> <bdi class="preview">{escape(key.prompt, 100)}</bdi> '
         f'<span class="range">reward {spread}</span></summary>\n'
         f'<div class="text prompt" dir="auto">{escape(key.prompt, limit)}</div>\n'
         f'<div class="side">{columns}</div></details>'
@@ -140,13 +143,13 @@ def _facts(response: SampledResponse, weights: Mapping[str, float | None], about
         f"{isolated(name)} {_number(value)}{_times(value, weights.get(name))}"
         for name, value in response.rewards.items()
     ]
+    cut_off = "cut off" if response.finish_reason == "length" else ""
     in_parts = f" ({', '.join(parts)})" if parts else ""
     facts = [
         "greedy" if response.greedy else "",
         f"<b>reward {_number(response.reward)}</b>{in_parts}",
         "" if response.advantage is None else f"advantage {_number(response.advantage, '+')}",
-        f"{response.completion_length:,} tokens{', cut off' if response.finish_reason == 'length' else ''}",
-        about,
+        ", ".join(filter(None, [f"{response.completion_length:,} tokens", cut_off, about])),
     ]
     shown = "".join(f"<li>{fact}</li>" for fact in facts if fact)
     source = escape(response.source)

@@ -150,7 +150,8 @@ def test_a_source_asks_a_server_with_the_messages_of_the_prompt(train):
 
 def test_a_callback_writes_the_prompts_that_are_not_solved(train, tmp_path: Path):
     table = ("--trainer.callbacks+=lightning_gft.GroupTable", "--trainer.callbacks.num_groups=4")
-    train("unsolved", "--trainer.limit_val_batches=0", *table, "--trainer.callbacks.responses=all")
+    once = "--model.sampler.sources.self.num_generations=1"
+    train("unsolved", "--trainer.limit_val_batches=0", *table, "--trainer.callbacks.responses=all", once)
     kept = {
         group.prompt: max(response.reward for response in group.responses if response.source == "self")
         for group in read_samples(tmp_path / "run/lightning_logs/version_0")

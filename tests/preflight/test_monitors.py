@@ -59,7 +59,7 @@ def test_names_are_those_that_a_run_logs(kl):
     names = training_names(module.loss, module.sampler, module.evaluator.correctness(module.sampler.rewards))
     assert module.loss.rectifier.lowest == 0
     assert "train/lowest" in names
-    names |= evaluation_names(module.evaluator, module.sampler.rewards, "val", [""]) | {"reward", "tokens/s"}
+    names |= evaluation_names(module.evaluator, module.sampler.rewards, "val", [""]) | module.rows.progress_names
     by_source = {f"{source}_{sign}" for source in ("teacher", "self") for sign in ("positive", "negative")}
     by_source |= {"teacher", "self"}
     may_come = {name for name in names if name.rpartition("/")[2] in by_source}

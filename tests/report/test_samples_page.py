@@ -72,7 +72,7 @@ def choose(page: Page, name: str, value: str) -> None:
 def open_last(page: Page) -> Locator:
     """Open the group with the hostile texts, which is of the last step."""
     choose(page, "order", "-step")
-    found = shown(page).filter(has=page.get_by_role("heading", name="step 1000 · training · group 0", exact=True))
+    found = shown(page).filter(has=page.get_by_role("heading", name="step 1000 · training · group 0"))
     found.locator("summary").click()
     return found
 
@@ -170,6 +170,7 @@ def test_runs_stand_side_by_side(visit, path):
     first = shown(page).first
     first.locator("summary").click()
     assert first.locator("h4").all_inner_texts() == ["sft", "<b>gft</b>"]
+    assert first.locator("h3").inner_text() == "step 0 · training · group 0"
     boxes = [column.bounding_box() for column in first.locator(".of-run").all()]
     assert boxes[0]["y"] == boxes[1]["y"]
     assert boxes[0]["x"] + boxes[0]["width"] < boxes[1]["x"]
@@ -179,7 +180,7 @@ def test_filters(visit, path):
     page = visit(path)
     status = page.get_by_role("status")
     expect(status).to_have_text("20 of 33 matching groups shown")
-    page.get_by_role("button", name="Show more").click()
+    page.get_by_role("button", name="Show more groups").click()
     expect(shown(page)).to_have_count(33)
     expect(shown(page).nth(20).locator("summary")).to_be_focused()
     choose(page, "run", "0")
@@ -189,6 +190,7 @@ def test_filters(visit, path):
     choose(page, "run", "")
     choose(page, "source", "teacher")
     expect(shown(page)).to_have_count(1)
+    assert shown(page).locator("h3").inner_text() == "step 1000 · training · group 0 · <b>gft</b>"
     choose(page, "source", "")
     choose(page, "kind", "val")
     expect(shown(page)).to_have_count(1)
@@ -239,11 +241,13 @@ def test_print_holds_the_groups_that_are_shown(visit, path):
     page = visit(path)
     choose(page, "source", "teacher")
     closed = shown(page).first
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<details id=other><p>closed</p></details>')")
     expect(closed.locator(".prompt")).to_be_hidden()
     page.emulate_media(media="print")
     expect(closed.locator(".prompt")).to_be_visible()
     expect(closed.locator("[data-source=teacher] .text")).to_be_visible()
     expect(page.locator(".controls")).to_be_hidden()
+    expect(page.locator("#other p")).to_be_hidden()
     pages = page.pdf(format="A4").count(b"/Type /Page\n")
     page.emulate_media(media="screen")
     choose(page, "source", "")
@@ -268,16 +272,17 @@ def test_keyboard_reaches_everything_and_shows_where_it_is(visit, path):
     assert skip.get_attribute("href") == "#main"
     assert skip.bounding_box()["x"] >= 0
     names = list[str]()
-    for _ in range(12):
+    for _ in range(20):
         page.keyboard.press("Tab")
         focused = page.locator(":focus")
         assert focused.evaluate("element => getComputedStyle(element).outlineStyle") == "solid"
         names.append(focused.evaluate("element => element.name || element.tagName"))
-    assert names[1:] == [
+    assert [name for name in names if name != "A"] == [
         *("run", "kind", "source", "order", "rectified", "colour"),
-        *["SUMMARY"] * (len(names) - 7),
+        *["SUMMARY"] * names.count("SUMMARY"),
     ]
     page.keyboard.press("Enter")
+    assert names.count("SUMMARY") >= 3
     assert page.locator(":focus").evaluate("element => element.parentElement.open")
 
 
@@ -293,6 +298,7 @@ def test_nothing_moves_where_motion_is_not_wanted(visit, path):
     assert page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
 
 
+@pytest.mark.slow
 def test_five_hundred_groups_are_below_five_megabytes_and_open_at_once(visit, tmp_path):
     groups = many(500, tokens=200, a_step=100)
     path = tmp_path / "report.html"

@@ -85,7 +85,7 @@ def test_a_run_goes_through_its_phases():
     assert set(seen) == set(PHASES)
     assert module.clock.current() == (None, 0)
     total = sum(float(metrics[f"train/{name}"]) for name in SHARES)
-    assert 0.5 < total <= 1
+    assert 0 < total <= 1
     outside = PhaseClock()
     with outside.running(), phase("reward"):
         assert module.clock.current() == (None, 0)

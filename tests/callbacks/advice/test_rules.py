@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -35,7 +36,7 @@ SPEAKS: dict[str, tuple[Values, str]] = {
     "expert_scores_zero": ({EXPERT: [0.0] * 5}, "the expert's responses score 0 in every step"),
     "teacher_scores_zero": ({"train/reward_by_source/teacher": [-1.0] * 5}, "the teacher's responses score -1"),
     "scoring_fails": ({"train/rewards/math/timeouts": [2.0] * 10}, r"the reward math fails on 2 responses .*timeouts"),
-    "unjudged_samples": ({"train/completions/without_teacher_ratio": [0.5] * 5}, "no token of 50% of own samples"),
+    "unjudged_samples": ({"train/completions/without_teacher_ratio": [0.5] * 5}, "did not judge 50% of own samples"),
     "sampling_mismatch": ({"train/sampling/logprob_difference": [0.3] * 5}, "differ by 0.3 nats"),
     "still_weights": (
         {
@@ -200,6 +201,17 @@ def test_rules_read_what_they_name():
         return {name for name in history.names_read if not name.startswith("train/rewards/")}
 
     assert {rule.name: read(rule) - set(rule.figures) for rule in RULES} == {rule.name: set() for rule in RULES}
+
+
+def test_page_tells_of_every_rule_and_its_figures():
+    page = (Path(__file__).parents[3] / "docs/advice.md").read_text().split("## Rules")[1]
+    rows = {name: row for row in page.splitlines() for name in re.findall(r"`(\w+)`", row.split(" | ")[0])}
+    assert {name for name in rows if name in BY_NAME} == set(BY_NAME)
+    assert set(rows) - set(BY_NAME) <= {"update_ratio", "kl_step"}  # of the text above the table
+    for name, rule in BY_NAME.items():
+        first = rule.figures[0].removeprefix("train/").replace("*", "<name>")
+        first = first.replace("/expert", "/<source>").replace("/teacher", "/<source>")
+        assert f"`{first}`" in rows[name] or rows[name].split(" | ")[1] == "the same", name
 
 
 def test_history_is_kept_as_it_was():

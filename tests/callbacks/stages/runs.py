@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -108,9 +109,8 @@ class Finished:
             self.module, Rows(val_rows=ROWS[:1], batch_size=1), ckpt_path=ckpt_path and str(ckpt_path), logger=recorder,
             callbacks=[*callbacks, self.schedule, kept], enable_checkpointing=True, **{**defaults, **settings},
         )  # fmt: skip
-        self.rows = [
-            {name: value for name, value in row.items() if not name.endswith("per_second")} for row in recorder.rows
-        ]
+        machine = re.compile(r".*(tokens_per_second|time/\w+|memory_gb)")
+        self.rows = [{name: row[name] for name in row if not machine.fullmatch(name)} for row in recorder.rows]
 
     def logged(self, name: str) -> list[float]:
         return [row[name] for row in self.rows if name in row]

@@ -40,7 +40,7 @@ class TeacherScoresZero(ExpertScoresZero):
 
 
 class UnjudgedSamples(Rule):
-    """Over 5 steps, the teacher gave no log-probabilities for 10% of own samples, which are not trained on."""
+    """Over 5 steps, the teacher did not judge 10% of own samples, which are not trained on."""
 
     name = "unjudged_samples"
     figures = ("train/completions/without_teacher_ratio",)
@@ -53,8 +53,8 @@ class UnjudgedSamples(Rule):
             return None
         return Finding(
             {name: share},
-            f"the teacher judges no token of {share:.0%} of own samples (its log-probabilities are not finite or it "
-            "has no demonstration), and they teach nothing; check the teacher's precision and its demonstrations",
+            f"the teacher did not judge {share:.0%} of own samples, which teach nothing: their prompts lack what it "
+            "reads, or its log-probabilities are not finite; check its demonstrations and its precision",
         )
 
 

@@ -104,7 +104,7 @@ class NegativeWeight(Rule):
 
 
 class ClippedTokens(Rule):
-    """Over 10 steps, 80% of tokens lie outside the loss's clip range, and carry no gradient."""
+    """Over 10 steps, 40% of tokens lie outside the loss's clip range, and carry no gradient."""
 
     name = "clipped_tokens"
     figures = ("train/clip_ratio/region_mean",)
@@ -113,7 +113,7 @@ class ClippedTokens(Rule):
     def find(self, history: History) -> Finding | None:
         (name,) = self.figures
         share = history.mean(name, 10)
-        if share is None or share < 0.8:
+        if share is None or share < 0.4:
             return None
         return Finding(
             {name: share},

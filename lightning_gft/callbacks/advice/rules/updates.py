@@ -15,9 +15,9 @@ _LOSS, _SKIPPED = "train/loss", "train/nonfinite_updates"
 
 
 class StillWeights(Rule):
-    """In each of 5 steps with a gradient, an update changed the weights by less than a millionth of their norm.
+    """In each of 3 logged steps, an update changed the weights by less than a millionth of their norm.
 
-    A warm-up of the learning rate does not count, nor the end of its decay.
+    A warm-up of the learning rate does not count, nor the end of its decay, nor a step without a gradient.
     """
 
     name = "still_weights"
@@ -25,8 +25,8 @@ class StillWeights(Rule):
 
     @override
     def find(self, history: History) -> Finding | None:
-        ratios, norms = history.last(_RATIO, 5), history.last(_NORM, 5)
-        if not (ratios and norms and history.at_full_rate(5)) or max(ratios) >= 1e-6 or min(norms) == 0:
+        ratios, norms = history.last(_RATIO, 3), history.last(_NORM, 3)
+        if not (ratios and norms and history.at_full_rate(3)) or max(ratios) >= 1e-6 or min(norms) == 0:
             return None
         figures = {_RATIO: fmean(ratios), _RATE: history.last(_RATE, 1)[0]}
         moved = ""
@@ -41,7 +41,7 @@ class StillWeights(Rule):
 
 
 class LargeSteps(Rule):
-    """In 3 steps in a row, a single update took the policy 0.3 nats a token away from itself."""
+    """In 3 logged steps in a row, a single update took the policy 0.3 nats a token away from itself."""
 
     name = "large_steps"
     figures = (_KL, _RATE)
