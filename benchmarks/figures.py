@@ -25,7 +25,7 @@ from benchmarks import harness
 from benchmarks.harness import StepLog
 from lightning_gft.losses import GroupLoss
 from lightning_gft.training import TrainingStatistics, UpdateFigures
-from lightning_gft.types import GroupBatch, LossOutput, TokenBatch
+from lightning_gft.types import GroupBatch, LossOutput, TokenBatch, TrainedTokens
 
 GOAL = 0.02
 """Largest share of a step that figures may take."""
@@ -39,9 +39,10 @@ class NoStatistics(TrainingStatistics):
     def count_groups(self, loss: GroupLoss, groups: GroupBatch, num_prompts: int) -> None:
         """Count nothing."""
 
-    def count_pass(self, loss: GroupLoss, tokens: TokenBatch, output: LossOutput, fresh: bool = True) -> TokenBatch:
+    def count_pass(self, loss: GroupLoss, tokens: TokenBatch, output: LossOutput, fresh: bool = True) -> TrainedTokens:
         """Return the tokens with what the pass gave."""
-        return tokens.after_pass(output.logprobs, output.entropy, loss.needs())
+        tokens = tokens.after_pass(output.logprobs, output.entropy, loss.needs())
+        return TrainedTokens(tokens, output.coefficients, output.coefficients)
 
     def collect(self, num_tokens: Tensor, seconds: float, update: UpdateFigures) -> dict[str, Tensor | float]:
         """Return what the progress bar asks for."""

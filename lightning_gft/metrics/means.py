@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_gft.errors import GFTValueError
 from lightning_gft.metrics.base import ExactMetric
 
 Totals = dict[str, tuple[float, float]]
@@ -44,7 +45,13 @@ class NamedMeans(ExactMetric):
         self.add_state("totals", torch.zeros(2, len(self.names), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, totals: Mapping[str, tuple[float, float]]) -> None:
-        """Count sums and numbers; a name that is absent counts nothing."""
+        """Count sums and numbers; a name that is absent counts nothing.
+
+        Raises:
+            ValueError: If a name is not one of those that there may be.
+        """
+        if unknown := totals.keys() - self.names:
+            raise GFTValueError(f"`totals`: expected names among {', '.join(self.names)}, got {', '.join(unknown)}")
         columns = [totals.get(name, (0.0, 0.0)) for name in self.names]
         self.totals += torch.tensor(columns, dtype=torch.float64).T.to(self.totals.device, non_blocking=True)
 

@@ -9,7 +9,7 @@ from lightning_gft.report.frame import STYLES, WIDTH, chart, numbers_table
 from lightning_gft.report.runs import Run
 from lightning_gft.report.text import escape
 
-_HEIGHT, _GAP, _TOP = 26, 62, 28
+_HEIGHT, _GAP, _TOP = 26, 72, 28
 _LEAST = 0.13
 """Share of a part that is wide enough to be named within the bar."""
 

@@ -63,15 +63,15 @@ def line_chart(
         x: What lies on the x axis.
         log: Whether the y axis is logarithmic.
         doubling: Whether the x axis is, with a tick at each point.
-        span: Least that the y axis spans, so that noise does not look like more.
+        span: For shares: least that the y axis spans, so that noise does not look like more.
     """
     lines = [line for line in lines if any(can_draw(value, log) for _, value in line.points)]
     if not lines:
         return ""
     steps = sorted({step for line in lines for step, _ in line.points})
     ends = [value + sign * margin for line in lines for value, margin, sign in _ends(line, log)]
-    middle = (min(ends) + max(ends)) / 2 if span else 0.0
-    ends += [middle - span / 2, middle + span / 2] if span else []
+    top = min(1.0, (min(ends) + max(ends) + span) / 2)
+    ends = [min(max(end, 0.0), 1.0) for end in [*ends, top, top - span]] if span else ends
     begins = [0.0] if not doubling and 0 < 2 * steps[0] <= steps[-1] else []
     across, up = plane([*begins, *steps], ends, [line.label for line in lines], log_x=doubling, log_y=log)
     frame = Frame(across, up, x)

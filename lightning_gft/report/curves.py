@@ -14,7 +14,7 @@ from lightning_gft.report.measures import NOISE, errors, key
 from lightning_gft.report.runs import Run
 
 _WIDE = 30
-"""A positive figure whose values differ by more than this factor is drawn on a logarithmic scale."""
+"""Of a figure that may differ by orders of magnitude, the factor from which on it is drawn on a logarithmic scale."""
 _LEAST_SPAN = 0.1
 """Least that the axis of an accuracy spans."""
 _WEIGHTS = {
@@ -33,12 +33,14 @@ class _Figure(NamedTuple):
         name: Its name in the log, and before ``_by_source/<source>`` that of each source.
         about: What it is.
         whole: Its name in the log over all sources, where that is another.
+        wide: Whether it may differ by orders of magnitude, and is drawn on a logarithmic scale then.
     """
 
     title: str
     name: str
     about: str = ""
     whole: str = ""
+    wide: bool = False
 
 
 _REWARD = _Figure("Reward", "train/reward", "mean of the responses trained on")
@@ -52,10 +54,10 @@ _TOKENS = [
     _Figure("Weight of negative tokens", "train/negative/weight_fraction", "share of all coefficients"),
 ]
 _UPDATES = [
-    _Figure("Gradient norm", "train/grad_norm", "before clipping"),
+    _Figure("Gradient norm", "train/grad_norm", "before clipping", wide=True),
     _Figure("Learning rate", "train/learning_rate"),
-    _Figure("Update ratio", "train/update_ratio", "change of the weights over the weights"),
-    _Figure("KL of a step", "train/kl_step", "from the policy before the update, in nats a token"),
+    _Figure("Update ratio", "train/update_ratio", "change of the weights over the weights", wide=True),
+    _Figure("KL of a step", "train/kl_step", "from the policy before the update, in nats a token", wide=True),
 ]
 _GROUPS = [
     _Figure("Length", "train/length", "tokens of a response", "train/completions/mean_length"),
@@ -93,10 +95,16 @@ def _whole(runs: Sequence[Run], figure: _Figure) -> str:
     """Return a figure over all sources, with a line a run, or of a single run with a line for each source besides."""
     whole = figure.whole or figure.name
     if len(runs) > 1:
-        return _chart(figure.title, figure.about, {run.name: run for run in runs}, {run.name: whole for run in runs})
+        return _chart(
+            figure.title,
+            figure.about,
+            {run.name: run for run in runs},
+            {run.name: whole for run in runs},
+            wide=figure.wide,
+        )
     sources = {source: f"{figure.name}_by_source/{source}" for source in _sources(runs, figure)}
     names = {"all": whole, **sources} if len(sources) > 1 else sources or {runs[0].name: whole}
-    return _chart(figure.title, figure.about, dict.fromkeys(names, runs[0]), names)
+    return _chart(figure.title, figure.about, dict.fromkeys(names, runs[0]), names, wide=figure.wide)
 
 
 def _by_source(runs: Sequence[Run], figure: _Figure) -> Iterable[str]:
@@ -145,7 +153,7 @@ def _weights(runs: Sequence[Run]) -> Iterable[str]:
     for run in runs:
         title = f"Weights of {run.name}" if len(runs) > 1 else "Weights"
         about = "of tokens, before and after rectification"
-        yield _chart(title, about, dict.fromkeys(_WEIGHTS, run), _WEIGHTS, always_log=True)
+        yield _chart(title, about, dict.fromkeys(_WEIGHTS, run), _WEIGHTS, wide=True)
 
 
 def _chart(
@@ -154,7 +162,7 @@ def _chart(
     runs: Mapping[str, Run],
     names: Mapping[str, str],
     margins: Mapping[str, Mapping[int, float]] | None = None,
-    always_log: bool = False,
+    wide: bool = False,
     span: float = 0.0,
 ) -> str:
     """Return a chart with one line for each label: a figure of a run. A run that was not trained is a level."""
@@ -163,7 +171,7 @@ def _chart(
         for style, (label, run) in enumerate(runs.items())
     ]
     values = [value for line in lines for _, value in line.points if math.isfinite(value)]
-    log = always_log or (not span and bool(values) and min(values) > 0 and max(values) / min(values) > _WIDE)
+    log = wide and (bool(values) and min(values) > 0 and max(values) / min(values) > _WIDE)
     return line_chart(
         title, lines, about=", ".join(filter(None, (about, "log scale" if log else ""))), log=log, span=span
     )

@@ -85,7 +85,7 @@ def _checked(path: Path, read: Any) -> Any:
         return read()
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError, KeyError, json.JSONDecodeError) as error:
+    except (pa.ArrowException, OSError, KeyError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise GFTValueError(f"{path}: expected a whole file of groups, got {error}; take it out") from error
     except GFTValueError as error:
         raise GFTValueError(f"{path}: {error}") from error

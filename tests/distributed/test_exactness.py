@@ -52,6 +52,7 @@ CASES: dict[str, dict[str, Any]] = {
     "adapters-untied": {"lora": LoRA(r=4, modules_to_save=["lm_head"]), "config": UNTIED},
     "adapters-tied": {"lora": LoRA(r=4, modules_to_save=["lm_head"])},
     "own-samples": {"sources": OWN_SAMPLES, "evaluation": Evaluation(num_samples=2, max_new_tokens=6)},
+    "own-samples-adapters": {"sources": OWN_SAMPLES, "evaluation": Evaluation(2, 6), "lora": LoRA(r=4)},
     # Each source by its own mean, and each prompt by its own objective, of which a rank may have none.
     "chord": {"loss": partial(CHORDLoss, Annealing(0.9, 0.1, 30)), "sources": OWN_SAMPLES, "updates_per_batch": 2},
     "hpt": {"loss": partial(HPTLoss, 1), "reduction": "group-mean", "sources": OWN_SAMPLES, "updates_per_batch": 2},

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,24 +9,12 @@ from typing import Any
 
 import yaml
 
-from lightning_gft import record
+from lightning_gft.record import ADVICE, WEIGHTS
 from lightning_gft.samples import SampledGroup
+from tests.report.logged import write_log, write_rows, write_run_json
 from tests.report.written import many, write_groups
 
 SOURCES = ("expert", "teacher", "self")
-DESCRIPTION = {
-    "version": record.VERSION,
-    "started": "2026-11-29T10:00:00+00:00",
-    "starts": [{"started": "2026-11-29T10:00:00+00:00", "step": 0}],
-    "versions": {"lightning_gft": "0.9", "torch": "2.13.0", "python": "3.11.7"},
-    "device": {"kind": "cuda", "name": "NVIDIA H200", "count": 2},
-    "world_size": 2,
-    "precision": "bf16-mixed",
-    "parameters": 1_540_000_000,
-    "trainable": 1_540_000_000,
-    "model": "PretrainedPolicy",
-    "data": {"train": 7473, "val": {"": 1319, "second_skill": 200}},
-}
 CONFIG: dict[str, Any] = {
     "seed_everything": 0,
     "trainer": {"max_steps": 2000, "precision": "bf16-mixed"},
@@ -47,22 +33,14 @@ def record_run(
     advice: str = "Entropy fell to 0.01; try a lower learning rate or more own samples.",
 ) -> Path:
     """Write a run below ``folder``, and return that."""
-    log = folder / "lightning_logs/version_0"
-    log.mkdir(parents=True)
     rows = [{"step": step, **training(step)} for step in range(1, steps + 1)]
     rows += [{"step": step, **validation(step)} for step in range(0, steps + 1, max(1, steps // 10))]
-    with (log / "metrics.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["step", *dict.fromkeys(name for row in rows for name in row if name != "step")])
-        writer.writeheader()
-        writer.writerows(rows)
+    log = write_log(folder, rows).parent
     (log / "config.yaml").write_text(yaml.safe_dump(dict(config)))
-    (log / record.RUN).write_text(json.dumps(DESCRIPTION))
-    for step in range(1, steps + 1):
-        record.append_row(log / record.WEIGHTS, {"step": step, **weights(step)})
-    record.append_row(
-        log / record.ADVICE,
-        {"step": steps, "name": "entropy_collapse", "figures": {"train/entropy": 0.01}, "text": advice},
-    )
+    write_run_json(log)
+    write_rows(log, WEIGHTS, ({"step": step, **weights(step)} for step in range(1, steps + 1)))
+    figures = {"train/entropy": 0.01}
+    write_rows(log, ADVICE, [{"step": steps, "name": "entropy_collapse", "figures": figures, "text": advice}])
     write_groups(log, many(20, tokens=12) if groups is None else groups)
     return folder
 

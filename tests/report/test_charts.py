@@ -115,6 +115,14 @@ def test_an_interval_surrounds_its_curve():
         assert {round(px) for px, _ in band} >= {round(x)}
 
 
+@pytest.mark.parametrize("shares", [[0.5, 0.501], [0.999, 1.0], [0.0, 0.001], [1.0, 1.0]])
+def test_noise_of_shares_looks_like_noise(shares):
+    [points] = paths(line_chart("", [Line("gft", 0, list(enumerate(shares)), {0: 0.5})], span=0.1))
+    drawn = HEIGHT - 36 - 20
+    assert abs(points[0][1] - points[1][1]) <= 0.02 * drawn
+    assert all(20 <= y <= HEIGHT - 36 for _, y in points)
+
+
 def test_an_interval_may_reach_below_a_logarithmic_axis():
     chart = line_chart("", [Line("gft", 0, [(0, 0.01), (1, 10.0)], {0: 0.1, 1: 0.1})], log=True)
     [band] = paths(chart, "band")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from lightning_gft.errors import GFTValueError
+from lightning_gft.record import SAMPLES
 from lightning_gft.report.packing import pack
 from lightning_gft.report.runs import Part, Run
 from lightning_gft.report.samples import MOST_BYTES, MOST_GROUPS, fitting_limit, samples_section, side_by_side
@@ -111,3 +113,14 @@ def test_parts_of_the_reward_stand_with_their_weights(tmp_path: Path):
     assert "reward 1.10 (exact 1.00, format 0.50 &times; 0.2, length &ndash;)" in shown
     assert "2 tokens, cut off, no gradient" in shown
     assert "responses kept" not in shown
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda whole: whole[:200], lambda whole: whole.replace(b"PLAIN TEXT", b"PLAIN \xff\xff\xff\xff")]
+)
+def test_a_damaged_file_is_named(tmp_path: Path, damage):
+    kept = [run("gft", tmp_path, [group(response("PLAIN TEXT"))])]
+    (file,) = (tmp_path / SAMPLES).iterdir()
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(GFTValueError, match=r"train-000010\.parquet"):
+        samples_section(kept)

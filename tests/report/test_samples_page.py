@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -284,18 +283,6 @@ def test_keyboard_reaches_everything_and_shows_where_it_is(visit, path):
     page.keyboard.press("Enter")
     assert names.count("SUMMARY") >= 3
     assert page.locator(":focus").evaluate("element => element.parentElement.open")
-
-
-def test_headings_are_in_order(visit, path):
-    levels = visit(path).evaluate("[...document.querySelectorAll('h1, h2, h3, h4')].map(e => +e.tagName[1])")
-    assert levels[0] == 1
-    assert levels.count(1) == 1
-    assert all(after <= before + 1 for before, after in pairwise(levels))
-
-
-def test_nothing_moves_where_motion_is_not_wanted(visit, path):
-    page = visit(path, reduced_motion="reduce")
-    assert page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
 
 
 @pytest.mark.slow

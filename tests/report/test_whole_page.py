@@ -139,3 +139,8 @@ def test_nothing_of_the_machine_is_in_the_page(tmp_path: Path, monkeypatch: pyte
     assert not {text for text in kept if text in page}
     assert "data.jsonl" in page  # what a run read is its user's to see, without its folder
     assert f"/{getpass.getuser()}/" not in page
+
+
+def test_nothing_moves_where_motion_is_not_wanted(visit: Visit, path: Path):
+    page = visit(path, reduced_motion="reduce")
+    assert page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -78,7 +79,7 @@ def _way(logger: Any) -> Callable[[Any, LoggedTable], None] | None:
     experiment = getattr(logger, "experiment", None)
     if hasattr(experiment, "add_text"):
         return _to_tensorboard
-    if type(experiment).__module__.partition(".")[0] == "trackio" or getattr(experiment, "__name__", "") == "trackio":
+    if _trackio(experiment) is not None:
         return _to_trackio
     return None
 
@@ -102,9 +103,14 @@ def _to_tensorboard(logger: Any, table: LoggedTable) -> None:
 
 
 def _to_trackio(logger: Any, table: LoggedTable) -> None:
-    from trackio import Table  # whose run the logger has
+    shown = _trackio(logger.experiment).Table(columns=table.columns, data=table.escaped())
+    logger.experiment.log({table.key: shown}, step=table.step)
 
-    logger.experiment.log({table.key: Table(columns=table.columns, data=table.escaped())}, step=table.step)
+
+def _trackio(experiment: Any) -> Any:
+    """Return the module trackio, loaded by the logger, if the experiment is that or a run of it; else ``None``."""
+    module = sys.modules.get("trackio")
+    return module if experiment is module or type(experiment).__module__.partition(".")[0] == "trackio" else None
 
 
 def _cell(value: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 from torch.optim import AdamW
@@ -72,8 +73,8 @@ class OffByOne(GFTLitModule):
         self.policy.engine.generate = generate  # type: ignore[method-assign]
 
 
-def two_of(group: list[float]) -> Scores:
-    return Scores(lambda _, number: group * (number // len(group)))
+def always(score: float) -> Scores:
+    return Scores(lambda _, number: [score] * number)
 
 
 def adam(lr: float) -> Any:
@@ -94,9 +95,9 @@ MADE: dict[str, tuple[int, dict[str, Any]]] = {
             "optimizer": sgd(1e-12),
         },
     ),
-    "negative_weight": (21, {"reward": two_of([-1.0]), "advantage": RewardAdvantage(), "optimizer": sgd(1e-6)}),
+    "negative_weight": (21, {"reward": always(-1.0), "advantage": RewardAdvantage(), "optimizer": sgd(1e-6)}),
     "scoring_fails": (11, {"reward": Scores(lambda _, number: [0.0, 1.0] * (number // 2), {"timeouts": 1})}),
-    "equal_groups": (21, {"reward": two_of([1.0])}),
+    "equal_groups": (21, {"reward": always(1.0)}),
     "cut_off": (11, {"sources": {"self": SelfSource(4, max_new_tokens=1)}}),
     "duplicates": (21, {"sources": {"self": SelfSource(8, max_new_tokens=3, temperature=1e-3)}, "reward": NOISE}),
     "unjudged_samples": (
@@ -147,11 +148,17 @@ def test_a_reward_that_does_not_rise(name, rate):
     assert name in {said.name for said in advice.said}
 
 
+class Spoils(Callback):
+    """Lets all responses be wrong after the first validation."""
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        pl_module.sampler.rewards["score"].score = lambda asked, number: [0.0] * number
+
+
 def test_accuracy_that_falls():
-    score = Scores(lambda asked, number: [float(asked <= 2)] * number)  # a step, a validation, and so on
-    module = make_module(reward=score, evaluation=Evaluation(num_samples=2, max_new_tokens=2, kl=False))
+    module = make_module(reward=always(1.0), evaluation=Evaluation(num_samples=2, max_new_tokens=2, kl=False))
     settings = {"max_steps": 3, "max_epochs": -1, "val_check_interval": 1}
-    fit(module, Rows(val_rows=ROWS), callbacks=[advice := Advice()], **settings)
+    fit(module, Rows(val_rows=ROWS), callbacks=[advice := Advice(), Spoils()], **settings)
     assert "accuracy_fell" in {said.name for said in advice.said}
 
 

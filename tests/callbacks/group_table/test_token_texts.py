@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -24,6 +26,33 @@ def words_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>")  # noqa: S106
+
+
+def bytes_fallback_tokenizer() -> PreTrainedTokenizerFast:
+    """Return one that writes what it does not know as bytes, as Llama's first one does."""
+    vocabulary = {
+        name: number for number, name in enumerate(("<unk>", "▁a", "b", *(f"<0x{n:02X}>" for n in range(256))))
+    }
+    tokenizer = Tokenizer(models.BPE(vocabulary, [], byte_fallback=True, unk_token="<unk>"))  # noqa: S106
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>")  # noqa: S106
+
+
+@pytest.mark.parametrize("make", [bytes_tokenizer, bytes_fallback_tokenizer, words_tokenizer])
+def test_whatever_a_policy_draws(make):
+    tokenizer, whole = make(), 0
+    for seed in range(400):
+        draw = random.Random(seed)
+        # Models often have more ids than their tokenizer has tokens.
+        ids = [draw.randrange(len(tokenizer) + 3) for _ in range(draw.randrange(1, 30))]
+        texts, text = token_texts(tokenizer, ids), tokenizer.backend_tokenizer.decode(ids, skip_special_tokens=False)
+        assert len(texts) == len(ids)
+        if "\ufffd" not in text:
+            whole += 1
+            assert "".join(texts) == text
+    assert whole
 
 
 def test_a_character_of_several_tokens_stands_with_the_last():
@@ -55,7 +84,7 @@ def test_together_they_are_the_text(text: str):
 
 def test_a_tokenizer_in_python_decodes_each_by_itself():
     class InPython:
-        def decode(self, ids: list[int]) -> str:
+        def decode(self, ids: list[int], skip_special_tokens: bool) -> str:
             return "".join(chr(token) for token in ids)
 
     assert token_texts(InPython(), [97, 98]) == ["a", "b"]  # type: ignore[arg-type]
