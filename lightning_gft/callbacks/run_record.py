@@ -143,8 +143,9 @@ def _read_starts(path: Path) -> list[dict[str, Any]]:
         written = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         written = None
-    if isinstance(written, dict) and isinstance(written.get("starts"), list):
-        return written["starts"]
+    starts = written.get("starts") if isinstance(written, dict) else None
+    if isinstance(starts, list):
+        return starts
     aside = set_aside(path).name
     rank_zero_warn(f"`{path}`: expected what an earlier run has left, got another file; set aside as {aside}")
     return []

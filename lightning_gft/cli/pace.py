@@ -67,9 +67,10 @@ class EvaluationPace(Pace):
             self._correct = self._judged = 0
         self.dataset, self.batch, self.done = dataset, batch_idx + 1, self.done + 1
         if isinstance(outputs, Evaluated) and isinstance(module, GFTLitModule):
-            rewards = outputs.greedy.reward_parts[module.evaluator.reward_name(module.sampler.rewards)]
-            self._correct += int((rewards >= module.evaluator.settings.correct_reward).sum())
-            self._judged += len(rewards)
+            correctness = module.evaluator.correctness(module.sampler.rewards)
+            judged = correctness.judged(outputs.greedy.reward_parts[correctness.reward])
+            self._correct += int(judged.nansum())
+            self._judged += int(judged.isfinite().sum())
 
     @property
     def total(self) -> float:
