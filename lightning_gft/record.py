@@ -11,7 +11,7 @@
 ``samples/*.parquet``  groups, one row a response
 =====================  =================================================================================================
 
-Rows are appended and a file is written whole, so all of them can be read while the run goes on. A fit that starts at a
+Rows are appended and a file is written whole, so all of them can be read while the run lasts. A fit that starts at a
 step drops the rows after it (:func:`drop_rows_after`): those of a run that was killed there, or of another run.
 """
 
@@ -119,7 +119,7 @@ def append_row(path: Path, row: Mapping[str, Any]) -> None:
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write a file of lines of JSON anew; a reader finds the rows of before or these.
+    """Write all rows of a file of lines of JSON; a reader finds the old ones or these.
 
     Args:
         path: Its folder is made.

@@ -16,7 +16,7 @@ Clock = Callable[[], float]
 
 
 class Pace:
-    """How long what remains takes, if it goes on as so far.
+    """How long the rest takes, at the pace so far.
 
     Args:
         clock: Returns the time in seconds.

@@ -31,7 +31,7 @@ class Advice(Callback):
     what it says later is what it would have said without the stop.
 
     A rule looks at means over 5 to 50 steps, and compares with the first 10 or 20 steps of the run or its stage, so no
-    single batch brings it up; ``docs/training.md`` lists rules, figures and windows.
+    single batch brings it up; ``docs/advice.md`` lists rules, figures and windows.
 
     Args:
         stop: Whether the run ends at the first advice, as by ``EarlyStopping``: with a last validation, its checkpoints
