@@ -21,8 +21,8 @@ def check_marker(field: str, marker: object) -> None:
     """
     if marker is None:
         raise GFTValueError(
-            f'`{field}`: expected a text, got null; in YAML, quote a value that begins with #, as in {field}: "####" (an '
-            "empty text means no marker)"
+            f'`{field}`: expected a text, got null; in YAML, quote a value that begins with #, as in {field}: "####" '
+            "(an empty text means no marker)"
         )
     if isinstance(marker, str):
         warn_of_written_break(field, marker)
