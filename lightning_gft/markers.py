@@ -11,7 +11,7 @@ _WRITTEN_BREAK = re.compile(rf"\\(?!(?:{_LATEX})(?![A-Za-z]))n")
 
 
 def check_marker(field: str, marker: object) -> None:
-    """Refuse a marker that is no text; most often it is a ``#`` that plain YAML took for the start of a comment.
+    """Refuse a marker that is null; most often it is a ``#`` that plain YAML took for the start of a comment.
 
     Raises:
         ValueError: If the marker is null.
@@ -21,8 +21,8 @@ def check_marker(field: str, marker: object) -> None:
     """
     if marker is None:
         raise GFTValueError(
-            f'{field} is null: in YAML, quote a value that begins with #, as in {field}: "####"; an empty text means '
-            "no marker"
+            f'`{field}`: expected a text, got null; in YAML, quote a value that begins with #, as in {field}: "####" '
+            "(an empty text means no marker)"
         )
     if isinstance(marker, str):
         warn_of_written_break(field, marker)

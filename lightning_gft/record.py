@@ -11,7 +11,7 @@
 ``samples/*.parquet``  groups, one row a response
 =====================  =================================================================================================
 
-Rows are appended and a file is written whole, so all of them can be read while the run goes on. A fit that starts at a
+Rows are appended and a file is written whole, so all of them can be read while the run lasts. A fit that starts at a
 step drops the rows after it (:func:`drop_rows_after`): those of a run that was killed there, or of another run.
 """
 
@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,17 @@ def append_row(path: Path, row: Mapping[str, Any]) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row, separators=(",", ":")) + "\n")
+        file.write(_line(row))
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write all rows of a file of lines of JSON; a reader finds the old ones or these.
+
+    Args:
+        path: Its folder is made.
+        rows: Each has a ``step``.
+    """
+    write_whole(path, "".join(map(_line, rows)))
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -127,30 +137,44 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     Raises:
         ValueError: If a line is no row.
     """
+    rows, fault = _read(path)
+    if fault is not None:
+        raise GFTValueError(f"{fault}; delete the line")
+    return rows
+
+
+def drop_rows_after(path: Path, step: int) -> str | None:
+    """Drop the rows after a step, a line that was never finished, and lines that are no rows.
+
+    Args:
+        path: One of those that :func:`append_row` writes, or none yet.
+        step: The last one that stays.
+
+    Returns:
+        What is wrong with the first line that is no row; ``None`` if all are, as in every file that is not damaged.
+    """
     if not path.exists():
-        return []
-    *lines, _ = path.read_text(encoding="utf-8").split("\n")
-    rows = []
+        return None
+    rows, fault = _read(path)
+    write_rows(path, (row for row in rows if row["step"] <= step))
+    return fault
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, separators=(",", ":")) + "\n"
+
+
+def _read(path: Path) -> tuple[list[dict[str, Any]], str | None]:
+    """Return the rows that can be read, and what is wrong with the first line that is none."""
+    rows, fault = [], None
+    *lines, _ = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else [""]
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
         except ValueError:
             row = None
-        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
-            raise GFTValueError(
-                f"`{path}`: expected JSON with a step in line {number}, got {line[:80]!r}; delete the line"
-            )
-        rows.append(row)
-    return rows
-
-
-def drop_rows_after(path: Path, step: int) -> None:
-    """Drop the rows after a step, and a line that was never finished.
-
-    Args:
-        path: One of those that :func:`append_row` writes, or none yet.
-        step: The last one that stays.
-    """
-    if path.exists():
-        kept = [row for row in read_rows(path) if row["step"] <= step]
-        write_whole(path, "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in kept))
+        if isinstance(row, dict) and isinstance(row.get("step"), int):
+            rows.append(row)
+        elif fault is None:
+            fault = f"`{path}`: expected JSON with a step in line {number}, got {line[:80]!r}"
+    return rows, fault

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from itertools import pairwise
 
 import pytest
@@ -74,5 +75,8 @@ def test_rows_after_a_step_are_dropped_with_a_line_that_was_never_finished(tmp_p
 def test_a_line_that_is_no_row_is_named(tmp_path, line: str):
     path = tmp_path / record.WEIGHTS
     path.write_text(json.dumps({"step": 1}) + f"\n{line}\n")
-    with pytest.raises(GFTValueError, match=r"`.*weights.jsonl`: expected JSON with a step in line 2"):
+    fault = r"`.*weights.jsonl`: expected JSON with a step in line 2, got '.*'"
+    with pytest.raises(GFTValueError, match=f"{fault}; delete the line"):
         record.read_rows(path)
+    assert re.fullmatch(fault, str(record.drop_rows_after(path, 1)))
+    assert record.read_rows(path) == [{"step": 1}]

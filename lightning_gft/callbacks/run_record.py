@@ -18,9 +18,9 @@ from typing_extensions import override
 
 from lightning_gft import record
 from lightning_gft.data import PromptDataModule
-from lightning_gft.errors import GFTValueError
 from lightning_gft.metrics.histogram import sparse
 from lightning_gft.module import GFTLitModule
+from lightning_gft.stored.writing import set_aside
 from lightning_gft.types import Source
 
 _LIBRARIES = {"lightning_gft": "lightning-gft", **{name: name for name in ("torch", "transformers", "lightning")}}
@@ -48,7 +48,8 @@ class RunRecord(Callback):
             description = describe_run(trainer, pl_module)
             description["starts"] = self._starts(trainer.global_step, description["started"])
             record.write_whole(self._folder / record.RUN, json.dumps(description, indent=2) + "\n")
-            record.drop_rows_after(self._folder / record.WEIGHTS, trainer.global_step)
+            if (fault := record.drop_rows_after(self._folder / record.WEIGHTS, trainer.global_step)) is not None:
+                rank_zero_warn(f"{fault}; what is no row is left out")
 
     @override
     def on_train_batch_end(
@@ -64,7 +65,7 @@ class RunRecord(Callback):
         """Return the starts of a fit; one that begins at step 0 has no earlier ones, whatever was run here before."""
         assert self._folder is not None  # noqa: S101 (asked where there is one)
         path = self._folder / record.RUN
-        earlier = _read(path)["starts"] if path.exists() else []
+        earlier = _read_starts(path) if path.exists() else []
         return [*(earlier if step else []), {"started": started, "step": step}]
 
 
@@ -136,11 +137,15 @@ def _data(trainer: Trainer) -> dict[str, Any]:
     return {"train": sum(numbers.get("train", {}).values()) or None, "val": numbers.get("val", {})}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_starts(path: Path) -> list[dict[str, Any]]:
+    """Return the starts that a ``run.json`` has; another file, or a damaged one, is kept under another name."""
     try:
         written = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         written = None
-    if not isinstance(written, dict) or not isinstance(written.get("starts"), list):
-        raise GFTValueError(f"`{path}`: expected what an earlier run has left, got another file; move it elsewhere")
-    return written
+    starts = written.get("starts") if isinstance(written, dict) else None
+    if isinstance(starts, list):
+        return starts
+    aside = set_aside(path).name
+    rank_zero_warn(f"`{path}`: expected what an earlier run has left, got another file; set aside as {aside}")
+    return []

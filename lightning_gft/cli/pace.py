@@ -16,7 +16,7 @@ Clock = Callable[[], float]
 
 
 class Pace:
-    """How long what remains takes, if it goes on as so far.
+    """How long the rest takes, at the pace so far.
 
     Args:
         clock: Returns the time in seconds.
@@ -67,9 +67,10 @@ class EvaluationPace(Pace):
             self._correct = self._judged = 0
         self.dataset, self.batch, self.done = dataset, batch_idx + 1, self.done + 1
         if isinstance(outputs, Evaluated) and isinstance(module, GFTLitModule):
-            rewards = outputs.greedy.reward_parts[module.evaluator.reward_name(module.sampler.rewards)]
-            self._correct += int((rewards >= module.evaluator.settings.correct_reward).sum())
-            self._judged += len(rewards)
+            correctness = module.evaluator.correctness(module.sampler.rewards)
+            judged = correctness.judged(outputs.greedy.reward_parts[correctness.reward])
+            self._correct += int(judged.nansum())
+            self._judged += int(judged.isfinite().sum())
 
     @property
     def total(self) -> float:

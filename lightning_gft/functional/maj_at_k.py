@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import fmean as mean
+from statistics import fmean
 
 from lightning_gft.errors import GFTValueError
 
@@ -33,5 +33,5 @@ def maj_at_k(answers: Sequence[str | None], correct: Sequence[float]) -> float:
         if answer is not None:
             judged.setdefault(answer, []).append(float(value))
     most = max(map(len, judged.values()), default=0)
-    winners = [mean(values) for values in judged.values() if len(values) == most]
-    return mean(winners) if winners else 0.0
+    winners = [fmean(values) for values in judged.values() if len(values) == most]
+    return fmean(winners) if winners else 0.0

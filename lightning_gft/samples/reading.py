@@ -50,7 +50,7 @@ def count_groups(path: Path) -> int:
 def read_samples(folder: Path) -> list[SampledGroup]:
     """Return the groups that a run has kept, by their steps; empty if it has kept none.
 
-    A run that goes on may thin out its files meanwhile; one that is gone when it is opened is left out.
+    A run may thin out its files meanwhile; one that is gone when it is opened is left out.
 
     Args:
         folder: The run's log folder, as ``lightning_logs/version_0``.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import count
 from pathlib import Path
 
 from lightning_gft.stored.reading import DamagedShardError, find_fault, read_info
 from lightning_gft.stored.schema import StoredInfo
-from lightning_gft.stored.writing import written_shards
+from lightning_gft.stored.writing import set_aside, written_shards
 
 
 class ShardSettings:
@@ -57,7 +56,5 @@ def set_aside_damaged(folder: Path, rank: int = 0) -> list[str]:
     faults = []
     for _, shard in sorted(written_shards(folder, rank).items()):
         if fault := find_fault(shard):
-            aside = next(path for n in count() if not (path := shard.with_suffix(f".damaged-{n}")).exists())
-            shard.rename(aside)
-            faults.append(f"{fault.partition('; remove it')[0]}; set aside as {aside.name}")
+            faults.append(f"{fault.partition('; remove it')[0]}; set aside as {set_aside(shard).name}")
     return faults

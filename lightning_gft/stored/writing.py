@@ -7,6 +7,7 @@ import re
 import socket
 import time
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,6 +95,12 @@ def write_table(path: Path, table: pa.Table) -> None:
     finally:
         unfinished.unlink(missing_ok=True)
     _settle(path.parent)
+
+
+def set_aside(path: Path) -> Path:
+    """Give a damaged file another name beside its own, so that it is kept and can be written anew; return its path."""
+    aside = next(free for n in count() if not (free := path.with_suffix(f".damaged-{n}")).exists())
+    return path.rename(aside)
 
 
 def written_shards(folder: Path, rank: int = 0) -> dict[int, Path]:

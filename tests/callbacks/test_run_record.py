@@ -17,7 +17,6 @@ from lightning.pytorch.loggers import CSVLogger
 
 from lightning_gft import GFTLoss, RunRecord, __version__, record
 from lightning_gft.callbacks import record_folder
-from lightning_gft.errors import GFTValueError
 from lightning_gft.types import TrainedTokens
 from tests.module.runs import ROWS, Rows, fit, make_module, make_trainer
 
@@ -135,6 +134,11 @@ def test_rows_of_a_run_that_was_killed_do_not_come_twice(tmp_path):
         file.write('{"step": 5, "bef')  # as far as it came
     run(3, ckpt_path=str(tmp_path / "step=2.ckpt"))
     assert weight_rows(tmp_path / "a") == whole[:3]
+    with (tmp_path / "a/weights.jsonl").open("ab") as file:
+        file.write(b'{"step": 3, "b\xff\0\n')  # as a disk may leave it
+    with pytest.warns(UserWarning, match=r"weights.jsonl`: expected JSON with a step in line 4.* is left out"):
+        run(3, ckpt_path=str(tmp_path / "step=2.ckpt"))
+    assert weight_rows(tmp_path / "a") == whole[:3]
     run(1)
     assert weight_rows(tmp_path / "a") == whole[:1]
 
@@ -151,10 +155,11 @@ def test_logs_that_are_elsewhere_are_warned_of():
         assert record_folder(make_trainer(logger=CSVLogger("memory://logs"))) is None
 
 
-@pytest.mark.parametrize("text", ["mine", "[]", '{"mine": 1}'])
-def test_a_file_of_another_kind_is_left_alone(tmp_path, text: str):
+@pytest.mark.parametrize("text", ["", "mine", "[]", '{"mine": 1}'])
+def test_a_file_of_another_kind_is_kept_under_another_name(tmp_path, text: str):
     (tmp_path / "a").mkdir()
     (tmp_path / "a/run.json").write_text(text)
-    with pytest.raises(GFTValueError, match=r"run.json`: expected what an earlier run has left"):
+    with pytest.warns(UserWarning, match=r"run.json`: expected what an earlier run has left, .*as run.damaged-0"):
         logged_fit(tmp_path, "a", max_steps=1)
-    assert (tmp_path / "a/run.json").read_text() == text
+    assert (tmp_path / "a/run.damaged-0").read_text() == text
+    assert [start["step"] for start in run_json(tmp_path / "a")["starts"]] == [0]

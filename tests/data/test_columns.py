@@ -89,7 +89,8 @@ def test_marker_in_a_list_of_answers_and_in_what_is_no_text() -> None:
 
 def test_marker_that_yaml_took_for_a_comment_is_refused() -> None:
     with pytest.raises(
-        ValueError, match=r'answer_marker is null: in YAML, quote .* as in answer_marker: "####"; an empty'
+        ValueError,
+        match=r'`answer_marker`: expected a text, got null; in YAML, quote .* as in answer_marker: "####" .an empty',
     ):
         Columns(answer_marker=None)  # type: ignore[arg-type]
 

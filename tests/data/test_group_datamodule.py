@@ -196,7 +196,7 @@ def test_bad_input_is_refused_in_setup(make: Make, arguments: dict[str, Any], wo
         ({"batch_size": 0}, "`batch_size`: expected a whole number of at least 1.*, got 0"),
         ({"num_workers": -1}, "`num_workers`: expected a whole number of at least 0.*, got -1"),
         ({"val_split": 1}, "`val_split`: expected a number above 0 and below 1, or the name of a split, got 1"),
-        ({"answer_marker": None}, "answer_marker is null: in YAML, quote"),
+        ({"answer_marker": None}, "`answer_marker`: expected a text, got null; in YAML, quote"),
     ],
 )
 def test_bad_options_are_refused_at_once(make: Make, arguments: dict[str, Any], words: str) -> None:

@@ -72,7 +72,7 @@ def test_exact_match_refuses_a_reference_that_no_response_could_equal(reference)
 
 @pytest.mark.parametrize("reward", [ExactMatchReward, NumericReward])
 def test_a_marker_that_yaml_has_read_as_a_comment_is_refused(reward):
-    with pytest.raises(ValueError, match="marker is null: in YAML, quote"):
+    with pytest.raises(ValueError, match="`marker`: expected a text, got null; in YAML, quote"):
         reward(marker=None)
 
 

@@ -31,7 +31,7 @@ class Advice(Callback):
     what it says later is what it would have said without the stop.
 
     A rule looks at means over 5 to 50 steps, and compares with the first 10 or 20 steps of the run or its stage, so no
-    single batch brings it up; ``docs/training.md`` lists rules, figures and windows.
+    single batch brings it up; ``docs/advice.md`` lists rules, figures and windows.
 
     Args:
         stop: Whether the run ends at the first advice, as by ``EarlyStopping``: with a last validation, its checkpoints
@@ -88,8 +88,7 @@ class Advice(Callback):
         self._path = None if folder is None or not trainer.is_global_zero else folder / record.ADVICE
         if self._path is not None and (self.said or self._path.exists()):
             # What a run that was killed has said after its last checkpoint goes: the resumed run says it again.
-            record.write_whole(self._path, "")
-            self._write(self.said)
+            record.write_rows(self._path, [said.row() for said in self.said])
 
     @override
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -85,7 +86,9 @@ class GroupTable(Callback):
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._folder is not None:
-            self._folder.begin(trainer.global_step)
+            with self._keeping() as folder:
+                if faults := folder.begin(trainer.global_step):
+                    rank_zero_warn("\n".join(faults))
 
     @override
     def on_train_batch_end(
@@ -122,17 +125,19 @@ class GroupTable(Callback):
         if not (keeps or shows or logs) or not (groups := make()):
             return
         if keeps:
-            self._keep(groups)
+            with self._keeping() as folder:
+                folder.write(groups)
         if shows:
             self._print(groups)
         if logs:
             log_groups(trainer.loggers, groups)
 
-    def _keep(self, groups: list[SampledGroup]) -> None:
-        """Write groups; a disk that does not take them is no reason to lose the run."""
+    @contextmanager
+    def _keeping(self) -> Iterator[SampleFolder]:
+        """Within this context the folder is used; a disk that fails is no reason to lose the run."""
         assert self._folder is not None  # noqa: S101 (asked before)
         try:
-            self._folder.write(groups)
+            yield self._folder
         except OSError as error:
             rank_zero_warn(f"GroupTable keeps no more groups: {error}")
             self._folder = None

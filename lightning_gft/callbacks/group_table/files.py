@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from lightning_gft.errors import GFTValueError
 from lightning_gft.samples import Kind, SampledGroup, to_table
 from lightning_gft.samples.reading import SampleFile, count_groups, sample_files, sample_path
-from lightning_gft.stored.writing import write_table
+from lightning_gft.stored.writing import set_aside, write_table
 
 
 class SampleFolder:
@@ -28,21 +29,31 @@ class SampleFolder:
         self._strides: dict[Kind, int] = {"train": 1, "val": 1}
         self._counts: dict[SampleFile, int] = {}
 
-    def begin(self, step: int) -> None:
+    def begin(self, step: int) -> list[str]:
         """Take on what is there of a run that resumes; what it wrote after that step comes again, and is removed.
 
         Args:
             step: Optimizer steps taken by the run as it begins; 0 for one that is new.
+
+        Returns:
+            What is wrong with each file that cannot be read, and where it is now.
+
+        Raises:
+            OSError: If a file cannot be removed or renamed.
         """
         for path in self.folder.glob(".*.parquet-*"):  # what a run was writing when it was killed
             path.unlink(missing_ok=True)
-        self._counts = {}
+        self._counts, faults = {}, []
         for file in sample_files(self.folder):
             if file.step > step:
                 file.path.unlink(missing_ok=True)
-            else:
+                continue
+            try:
                 self._counts[file] = count_groups(file.path)
+            except GFTValueError as fault:
+                faults.append(f"{str(fault).rpartition('; ')[0]}; set aside as {set_aside(file.path).name}")
         self._thin_out()
+        return faults
 
     def wants(self, kind: Kind, step: int) -> bool:
         """Tell whether the groups of a step are to be kept."""

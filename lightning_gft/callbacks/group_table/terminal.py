@@ -25,7 +25,7 @@ def print_groups(groups: Sequence[SampledGroup]) -> None:
         groups: Their texts may be anything: rich takes none of it for markup, and the terminal for none of its codes.
 
     Raises:
-        OSError: If nobody reads it.
+        OSError: If the other end of the pipe is closed.
     """
     console = Console(file=sys.stdout)
     with console.capture() as capture:  # rich ends the process where it cannot write

@@ -1,4 +1,4 @@
-"""Texts of a model or of someone's data, made safe to look at."""
+"""Texts of a model or of data, made safe to look at."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import unicodedata
 from lightning_gft.checks import cut
 
 _UNSEEN = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}
-"""Categories of characters that a terminal obeys, or that nobody sees: control, direction, private, line separators."""
+"""Categories of characters that a terminal obeys, or that are not seen: control, direction, private, separators."""
 _MARKDOWN = re.compile(r"[&<>\\`*_{}\[\]()#+\-.!|~$:]")
 """What a Markdown viewer might take for markup, or for the address of an image that it then loads."""
 

@@ -43,7 +43,7 @@ def token_texts(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) ->
         texts.append(text[len(commonprefix([before, text])) :])  # noqa: RUF071 (character by character is meant)
         if last := decode(list(token_ids[done:end])):
             begin, before = done, last
-        else:  # an id that no token has is nothing to stand behind
+        else:  # an id that no token has gives no text for the next one to stand behind
             before = text
         done = end
     return texts

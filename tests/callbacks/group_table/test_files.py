@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lightning_gft.callbacks.group_table.files import SampleFolder
-from lightning_gft.samples.reading import sample_files
+from lightning_gft.samples.reading import sample_files, sample_path
 from tests.samples.making import group
 
 
@@ -78,6 +79,23 @@ def test_a_run_that_resumes_writes_what_it_wrote_before_anew(tmp_path: Path):
     steps = kept(tmp_path)["train"]
     assert len(steps) == len(set(steps)) <= 8
     assert steps[-1] > 30
+
+
+def test_a_damaged_file_is_kept_under_another_name(tmp_path: Path):
+    run(SampleFolder(tmp_path, 8), range(1, 5))
+    damaged, other = sample_path(tmp_path, "train", 2), sample_path(tmp_path, "train", 3)
+    half = damaged.read_bytes()[:100]
+    damaged.write_bytes(half)
+    other.write_bytes(b"")
+    folder = SampleFolder(tmp_path, 8)
+    first, second = folder.begin(4)
+    assert re.fullmatch(r".*000002.parquet: expected a whole file .*[^;]; set aside as train-000002.damaged-0", first)
+    assert "set aside as train-000003.damaged-0" in second
+    assert (tmp_path / "train-000002.damaged-0").read_bytes() == half
+    assert kept(tmp_path)["train"] == [1, 4]
+    run(folder, [2, 5])
+    assert kept(tmp_path)["train"] == [1, 2, 4, 5]
+    assert not SampleFolder(tmp_path, 8).begin(5)
 
 
 def test_a_new_run_in_the_same_folder_begins_anew_but_leaves_what_is_not_its_own(tmp_path: Path):

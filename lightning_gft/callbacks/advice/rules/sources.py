@@ -1,4 +1,4 @@
-"""What is wrong with demonstrations, and with those who judge."""
+"""What is wrong with demonstrations, teachers and rewards."""
 
 from __future__ import annotations
 
@@ -74,6 +74,6 @@ class ScoringFails(Rule):
                 return Finding(
                     {name: mean},
                     f"the reward {reward} fails on {mean:.3g} responses a step ({kind}), which score failed_score; "
-                    "the first warning shows one: raise its seconds or memory_mb, or mend it",
+                    "the first warning shows one: raise its seconds or memory_mb, or correct it",
                 )
         return None
