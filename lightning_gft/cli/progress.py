@@ -50,7 +50,8 @@ class ProgressLines(FollowedProgress):
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         figures = {name.removeprefix("val/"): value for name, value in trainer.callback_metrics.items()}
-        shown = [f", {name} {short(float(figures[name]))}" for name in figures if name.startswith(_SHOWN)]
+        names = [name for name in figures if name.startswith(_SHOWN) and not name.endswith("_stderr")]
+        shown = [f", {name} {short(float(figures[name]))}" for name in names]
         if not trainer.sanity_checking:
             self._say(trainer, f"Validation took {duration(self.evaluation.elapsed())}{''.join(shown)}")
 
