@@ -50,7 +50,9 @@ def verdict_section(runs: Sequence[Run]) -> str:
     compared = [_compared(run, runs) for run in runs]
     heads = [f"{head}{_about(run, of)}" for head, run, of in zip(run_heads(runs), runs, compared, strict=True)]
     body = [[_title(row), *(_cell(run, row, of) for run, of in zip(runs, compared, strict=True))] for row in rows]
-    measured = table(["figure", *heads], body, caption=_CAPTION, kind="measured", whose=run_heads(runs))
+    measured = table(
+        ["figure", *heads], body, caption=_CAPTION, kind="measured", whose=run_heads(runs) if len(runs) > 1 else ()
+    )
     return f'<ul class="verdict">{"".join(told)}</ul>\n{measured}'
 
 
