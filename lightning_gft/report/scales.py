@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _STEPS = (1, 2, 2.5, 5, 10)
 _SUFFIXES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k"))
 _MOST_DECADES = 6
 _SMALL = 1e-4
+_TICK = 0.01
+"""Least of a largest tick that is written with all its digits."""
 _LEAST = 5e-4
 """Least that is not zero in three digits behind the point."""
 
@@ -119,6 +121,22 @@ def number(value: float) -> str:
     if 0 < size < _SMALL:
         return f"{value:.2g}".replace("e-0", "e-")
     return f"{value:.3g}"
+
+
+def tick_labels(ticks: Sequence[float], log: bool = False) -> list[str]:
+    """Return evenly spaced ticks with as many digits behind the point each.
+
+    Example:
+        >>> tick_labels([0.13, 0.1325, 0.135]), tick_labels([0.0, 500.0, 1000.0]), tick_labels([0.001, 1.0], log=True)
+        (['0.1300', '0.1325', '0.1350'], ['0', '500', '1,000'], ['0.001', '1'])
+    """
+    largest = max(map(abs, ticks), default=0.0)
+    if log or not _TICK <= largest < 1000:
+        return [number(tick) for tick in ticks]
+    digits = next(
+        digits for digits in range(13) if all(math.isclose(tick, round(tick, digits), abs_tol=1e-12) for tick in ticks)
+    )
+    return [f"{tick:.{digits}f}" for tick in ticks]
 
 
 def figure(value: float) -> str:
