@@ -141,4 +141,4 @@ def odd(value: Measure) -> str:
 def _chance(now: Measure, then: Measure) -> str:
     """Return the largest difference that may be chance, in points."""
     noise = now.noise(then)
-    return "" if noise is None else f", ± {100 * noise:.{0 if noise >= 0.01 else 1}f}"
+    return "" if noise is None else f", ±\u00a0{100 * noise:.{0 if noise >= 0.01 else 1}f}"

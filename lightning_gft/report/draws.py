@@ -10,7 +10,7 @@ from lightning_gft.report.markup import charts
 from lightning_gft.report.measures import NOISE, errors, key
 from lightning_gft.report.runs import Run
 
-_ABOUT = "last validation of each run, and faint its first; shaded: 95% interval"
+_ABOUT = "last validation of each run, and faint its first"
 _PASS = re.compile(r"pass@(\d+)")
 
 
@@ -43,8 +43,9 @@ def _chart(runs: Sequence[Run], dataset: str) -> str:
             label = f"{run.name} at {step}" if is_first else run.name
             lines.append(Line(label, style, points, margins, faint=is_first))
     title = f"pass@k on {dataset}" if dataset else "pass@k"
+    shaded = "; shaded: 95% interval" if any(line.margins for line in lines) else ""
     many = any(len(line.points) > 1 for line in lines)
-    return line_chart(title, lines, about=_ABOUT, x="k", doubling=True, span=LEAST_SPAN) if many else ""
+    return line_chart(title, lines, about=_ABOUT + shaded, x="k", doubling=True, span=LEAST_SPAN) if many else ""
 
 
 def _figures(run: Run, dataset: str) -> dict[int, str]:

@@ -53,6 +53,27 @@ def test_a_value_that_is_no_number_is_a_gap():
     assert "inf" not in chart
 
 
+def test_every_value_with_an_error_has_its_interval_and_that_of_a_share_ends_at_one():
+    level = Line("base", 0, [(0, 0.5)], {0: 0.1}, level=True)
+    single = Line("gft", 1, [(40, 0.95)], {40: 0.2})
+    chart = line_chart("", [level, single, Line("sft", 2, [(0, 0.5), (40, 0.9)], {0: 0.1, 40: 0.3})], span=0.1)
+    kinds = [path.get("class") for path in parsed(chart).iter("path")]
+    assert (kinds.count("band"), kinds.count("whisker")) == (2, 1)
+    labels = [text.text for text in parsed(chart).iter("text") if text.get("class") == "tick end"]
+    assert "1.0" in labels
+    assert not {"1.2", "1.25"} & set(labels)
+    assert min(y for path in paths(chart, "band") for _, y in path) >= 20  # the top of the axis
+
+
+def test_charts_side_by_side_share_a_scale():
+    low, high = [(0, 1.0), (1, 2.0)], [(0, 1.0), (1, 1000.0)]
+    values = [value for _, value in low + high]
+    charts = [line_chart("", [Line("", 0, points)], log=True, beside=values) for points in (low, high)]
+    first, second = ([text.text for text in parsed(chart).iter("text")] for chart in charts)
+    assert first == second
+    assert "log scale" in first
+
+
 @pytest.mark.parametrize("points", [[], [(0, math.nan)]])
 def test_nothing_is_drawn_of_no_values(points):
     assert line_chart("", [Line("gft", 0, points)]) == ""

@@ -51,7 +51,7 @@ def test_a_run_is_compared_with_its_own_start(tmp_path):
     [
         (0.75, "By step 1, gft raised greedy accuracy from 50% to 75%."),
         (0.25, "By step 1, gft lowered greedy accuracy from 50% to 25%."),
-        (0.54, "By step 1, gft shows no clear change in greedy accuracy (50% → 54%, ± 6)."),
+        (0.54, "By step 1, gft shows no clear change in greedy accuracy (50% → 54%, ±\u00a06)."),
     ],
 )
 def test_only_a_change_beyond_chance_is_one(tmp_path, greedy, said):
@@ -98,7 +98,7 @@ def test_nothing_is_kept_that_could_not_be_told_apart(tmp_path):
     skill = {"second_skill/greedy_accuracy": 0.969, "second_skill/greedy_accuracy_stderr": 0.022}
     later = {"second_skill/greedy_accuracy": 0.875, "second_skill/greedy_accuracy_stderr": 0.042}
     [sentence] = told(run(tmp_path, "sft", val(0, 0.5, **skill), train(1), val(1, 0.5, **later)))
-    assert sentence.endswith("no clear change on second_skill (97% → 88%, ± 9).")
+    assert sentence.endswith("no clear change on second_skill (97% → 88%, ±\u00a09).")
 
 
 def test_steps_are_named(tmp_path):
