@@ -25,7 +25,7 @@ class Rule(ABC):
     """Looks for one thing that goes wrong in training; has no state of its own.
 
     Attributes:
-        name: Under which it is switched off, recorded, and asked to stop a run.
+        name: Under which it is ignored, recorded, and asked to stop a run.
         figures: Names of the figures that it reads, where ``*`` stands for any part. A run that does not log them
             never hears of the rule.
         after: Rules that tell the cause of the same thing: once one of them has spoken, this one is silent.
