@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lightning_gft.record import ADVICE
+from lightning_gft.report.rows import advice_row
 from lightning_gft.report.runs import Run
 from lightning_gft.report.text import escape, isolated
 
 
 def advice_section(runs: Sequence[Run]) -> str:
     """Return a list of what each run was told, in the order of steps; empty where there was no advice."""
-    rows = [(number, run, row) for number, run in enumerate(runs) for row in run.rows(ADVICE)]
+    rows = [(number, run, row) for number, run in enumerate(runs) for row in run.rows(ADVICE, advice_row)]
     items = "".join(
-        f'<li class="s{number}">{_whose(run, runs)}<b>step {row["step"]:,}</b> {escape(row.get("text", ""))}</li>'
+        f'<li class="s{number}">{_whose(run, runs)}<b>step {row.step:,}</b> {escape(row.text)}</li>'
         for number, run, row in rows
     )
     return items and f'<ul class="advice">{items}</ul>'
