@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lightning_gft.report.markup import run_heads, table
-from lightning_gft.report.redaction import redacted
+from lightning_gft.report.redaction import HIDDEN
 from lightning_gft.report.runs import Run
 from lightning_gft.report.scales import number
 from lightning_gft.report.text import escape
@@ -47,7 +47,7 @@ def _model(run: Run) -> str:
     path = _given(run.config.get("model", {}).get("policy"), "model_name_or_path")
     size = f"{number(parameters)} parameters" if parameters else ""
     share = f"{trainable / parameters:.1%} of them trained" if parameters and trainable != parameters else ""
-    return ", ".join(filter(None, (name, path and str(redacted(path)), size, share)))
+    return ", ".join(filter(None, (name, path if path != HIDDEN else None, size, share)))
 
 
 def _data(run: Run) -> str:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from lightning_gft.record import ADVICE
+from lightning_gft.report.private import without_owner
 from lightning_gft.report.runs import Run
 from lightning_gft.report.text import escape, isolated
+
+_LONGEST = 1000
+"""Characters of one advice."""
 
 
 def advice_section(runs: Sequence[Run]) -> str:
     """Return a list of what each run was told, in the order of steps; empty where there was no advice."""
     rows = [(number, run, row) for number, run in enumerate(runs) for row in run.rows(ADVICE)]
     items = "".join(
-        f'<li class="s{number}">{_whose(run, runs)}<b>step {row["step"]:,}</b> {escape(row.get("text", ""))}</li>'
+        f'<li class="s{number}">{_whose(run, runs)}<b>step {row["step"]:,}</b> {_text(row)}</li>'
         for number, run, row in rows
     )
     return items and f'<ul class="advice">{items}</ul>'
+
+
+def _text(row: Mapping[str, Any]) -> str:
+    return escape(without_owner(str(row.get("text", ""))[:_LONGEST]))
 
 
 def _whose(run: Run, runs: Sequence[Run]) -> str:

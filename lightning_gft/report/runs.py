@@ -15,6 +15,7 @@ import yaml
 from lightning_gft import record
 from lightning_gft.errors import GFTValueError
 from lightning_gft.report.logs import Series, in_order, is_training, read_log
+from lightning_gft.report.redaction import described, redacted
 
 _LOG = "metrics.csv"
 _VERSION = "version_"
@@ -86,12 +87,12 @@ class Run:
 
     @cached_property
     def description(self) -> dict[str, Any]:
-        """What it ran, and on what; empty for a run without a record."""
-        return _description(self.parts[-1].folder)
+        """What it ran, and on what, as a page may show it; empty for a run without a record."""
+        return described(_description(self.parts[-1].folder))
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """Its configuration; empty where none was kept."""
+        """Its configuration, as a page may show it; empty where none was kept."""
         kept = sorted(self.parts[-1].folder.glob("config*.yaml"), key=lambda path: (len(path.name), path.name))
         if not kept:
             return {}
@@ -103,7 +104,7 @@ class Run:
             raise GFTValueError(
                 f"`RUN`: expected a configuration in {kept[-1]}, got other text; move the file elsewhere"
             )
-        return config
+        return dict(redacted(config))
 
     @cached_property
     def trained(self) -> bool:
