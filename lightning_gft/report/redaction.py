@@ -62,11 +62,10 @@ def described(description: Mapping[str, Any]) -> dict[str, Any]:
     """
     kept: dict[str, Any] = {}
     for name, value in description.items():
-        if name in ("device", "versions") and isinstance(value, Mapping):
-            form = _DEVICE if name == "device" else _VERSION
-            kept[name] = {
-                key: of for key, of in value.items() if _is(key, _IDENTIFIER) and (_is_number(of) or _is(of, form))
-            }
+        if name == "device" and isinstance(value, Mapping):
+            kept[name] = {key: of if _is_number(of) or _is(of, _DEVICE) else HIDDEN for key, of in value.items()}
+        elif name == "versions" and isinstance(value, Mapping):
+            kept[name] = {key: of for key, of in value.items() if _is(key, _IDENTIFIER) and _is(of, _VERSION)}
         elif name not in _FIELDS or not isinstance(value, str):
             kept |= {name: value} if name in ("data", "starts") or _is_number(value) else {}
         elif _is(value, _FIELDS[name]):

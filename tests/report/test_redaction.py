@@ -171,8 +171,8 @@ def test_of_a_description_what_its_fields_hold_is_shown():
     ("given", "shown"),
     [
         ({"model": "/home/joe/model", "hostname": "node7", "precision": "/x/y", "started": "by joe"}, {}),
-        ({"device": {"name": "/home/joe gpu", "kind": "joe@box"}}, {"device": {}}),
-        ({"device": {"name": "node7.example.com", "count": 2}}, {"device": {"count": 2}}),
+        ({"device": {"name": "/home/joe gpu", "kind": "joe@box"}}, {"device": {"name": HIDDEN, "kind": HIDDEN}}),
+        ({"device": {"name": "node7.example.com", "count": 2}}, {"device": {"name": HIDDEN, "count": 2}}),
         (
             {"versions": {"git": "file:///home/joe/x", "/home/joe": "1.0", "torch": "2.1"}},
             {"versions": {"torch": "2.1"}},
