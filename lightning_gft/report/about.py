@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lightning_gft.report.markup import run_heads, table
-from lightning_gft.report.redaction import redacted
+from lightning_gft.report.redaction import HIDDEN
 from lightning_gft.report.runs import Run
 from lightning_gft.report.scales import number
 from lightning_gft.report.text import escape
@@ -52,7 +52,7 @@ def _model(run: Run) -> str:
         if parameters and trainable not in (None, parameters)
         else ""
     )
-    return ", ".join(filter(None, (name, path and str(redacted(path)), size, share)))
+    return ", ".join(filter(None, (name, path if path != HIDDEN else None, size, share)))
 
 
 def _data(run: Run) -> str:

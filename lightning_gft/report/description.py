@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lightning_gft.record import RUN, VERSION
+from lightning_gft.report.redaction import described
 from lightning_gft.report.side_files import Faults, Fields, kind_of
 
 
@@ -51,7 +52,7 @@ class Description:
 
 
 def read_description(folder: Path, faults: Faults) -> Description:
-    """Read the description of the run whose log is in ``folder``; an empty one where there is none."""
+    """Read the description of the run whose log is in ``folder``, as a page may show it; empty where there is none."""
     path = folder / RUN
     if not path.exists():
         return Description()
@@ -70,7 +71,7 @@ def read_description(folder: Path, faults: Faults) -> Description:
     if read.get("version") != VERSION:
         tell(f"`version`: expected {VERSION}, got {kind_of(read.get('version'))}")
         return Description()
-    return _described(Fields(read, tell))
+    return _described(Fields(described(read), tell))
 
 
 def _described(fields: Fields) -> Description:

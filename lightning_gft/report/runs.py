@@ -121,12 +121,12 @@ class Run:
 
     @cached_property
     def description(self) -> Description:
-        """What it ran, and on what; empty for a run without a record."""
+        """What it ran, and on what, as a page may show it; empty for a run without a record."""
         return read_description(self.parts[-1].folder, self.faults)
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """Its configuration; empty where none was kept."""
+        """Its configuration, as a page may show it; empty where none was kept."""
         return read_config(self.parts[-1].folder, self.faults)
 
     @cached_property

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from lightning_gft.report.redaction import redacted
 from lightning_gft.report.side_files import Faults, kind_of
 
 _DEEPEST = 50
@@ -21,7 +22,7 @@ _UNREADABLE = (
 
 
 def read_config(folder: Path, faults: Faults) -> dict[str, Any]:
-    """Read the newest configuration in the folder of a run's log; empty where none was kept or none can be read.
+    """Read the newest configuration of a run, as a page may show it; empty where none was kept or none can be read.
 
     All of it is plain: mappings whose names are texts, lists, texts, numbers, truth values and ``None``.
     """
@@ -37,7 +38,8 @@ def read_config(folder: Path, faults: Faults) -> dict[str, Any]:
     if not isinstance(read, dict):
         faults.note(folder, place, f"expected a configuration, got {kind_of(read)}")
         return {}
-    return _Plain(lambda text: faults.note(folder, place, text)).mapping(read, (), 0)
+    plain = _Plain(lambda text: faults.note(folder, place, text)).mapping(read, (), 0)
+    return dict(redacted(plain))
 
 
 class _Plain:
