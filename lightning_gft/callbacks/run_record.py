@@ -42,11 +42,12 @@ class RunRecord(Callback):
 
     def __init__(self) -> None:
         self._folder: Path | None = None
+        self._last = -1  # step of the last row
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, GFTLitModule)  # noqa: S101 (this package's callbacks serve its module)
-        self._folder = record_folder(trainer)
+        self._folder, self._last = record_folder(trainer), trainer.global_step
         if self._folder is not None and trainer.is_global_zero:
             with self._writing() as folder:
                 description = describe_run(trainer, pl_module)
@@ -62,9 +63,12 @@ class RunRecord(Callback):
         assert isinstance(pl_module, GFTLitModule)  # noqa: S101
         if self._folder is not None and trainer.is_global_zero and pl_module.rows.due:
             histograms = pl_module.statistics.coefficients.histograms.cpu()
-            row = {"step": pl_module.run.steps(), **_weights(histograms)}
+            step, before = pl_module.run.steps(), self._last
+            self._last = step
             with self._writing() as folder:
-                record.append_row(folder / record.WEIGHTS, row)
+                if step == before:  # an update was skipped, and the newest row of a step counts
+                    record.drop_rows_after(folder / record.WEIGHTS, step - 1)
+                record.append_row(folder / record.WEIGHTS, {"step": step, **_weights(histograms)})
 
     @contextmanager
     def _writing(self) -> Iterator[Path]:
