@@ -67,6 +67,7 @@ class ScoringFails(Rule):
                 return Finding(
                     {name: mean},
                     f"the reward {reward} fails on {mean:.3g} responses a step ({kind}), which score failed_score; "
-                    "the first warning shows one: raise its seconds or memory_mb, or correct it",
+                    "the first warning shows one: raise its `timeout` (`seconds` of TimeLimitedReward) or "
+                    "`memory_mb`, or correct it",
                 )
         return None
