@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +19,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_gft import record
+from lightning_gft.callbacks.writing import giving_up
 from lightning_gft.data import PromptDataModule
 from lightning_gft.metrics.histogram import sparse
 from lightning_gft.module import GFTLitModule
@@ -39,17 +42,19 @@ class RunRecord(Callback):
 
     def __init__(self) -> None:
         self._folder: Path | None = None
+        self._last = -1  # step of the last row
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, GFTLitModule)  # noqa: S101 (this package's callbacks serve its module)
-        self._folder = record_folder(trainer)
+        self._folder, self._last = record_folder(trainer), trainer.global_step
         if self._folder is not None and trainer.is_global_zero:
-            description = describe_run(trainer, pl_module)
-            description["starts"] = self._starts(trainer.global_step, description["started"])
-            record.write_whole(self._folder / record.RUN, json.dumps(description, indent=2) + "\n")
-            if (fault := record.drop_rows_after(self._folder / record.WEIGHTS, trainer.global_step)) is not None:
-                rank_zero_warn(f"{fault}; what is no row is left out")
+            with self._writing() as folder:
+                description = describe_run(trainer, pl_module)
+                description["starts"] = _starts(folder / record.RUN, trainer.global_step, description["started"])
+                record.write_whole(folder / record.RUN, json.dumps(description, indent=2) + "\n")
+                if (fault := record.drop_rows_after(folder / record.WEIGHTS, trainer.global_step)) is not None:
+                    rank_zero_warn(f"{fault}; what is no row is left out")
 
     @override
     def on_train_batch_end(
@@ -58,15 +63,21 @@ class RunRecord(Callback):
         assert isinstance(pl_module, GFTLitModule)  # noqa: S101
         if self._folder is not None and trainer.is_global_zero and pl_module.rows.due:
             histograms = pl_module.statistics.coefficients.histograms.cpu()
-            row = {"step": pl_module.run.steps(), **_weights(histograms)}
-            record.append_row(self._folder / record.WEIGHTS, row)
+            step, before = pl_module.run.steps(), self._last
+            self._last = step
+            with self._writing() as folder:
+                if step == before:  # an update was skipped, and the newest row of a step counts
+                    record.drop_rows_after(folder / record.WEIGHTS, step - 1)
+                record.append_row(folder / record.WEIGHTS, {"step": step, **_weights(histograms)})
 
-    def _starts(self, step: int, started: str) -> list[dict[str, Any]]:
-        """Return the starts of a fit; one that begins at step 0 has no earlier ones, whatever was run here before."""
-        assert self._folder is not None  # noqa: S101 (asked where there is one)
-        path = self._folder / record.RUN
-        earlier = _read_starts(path) if path.exists() else []
-        return [*(earlier if step else []), {"started": started, "step": step}]
+    @contextmanager
+    def _writing(self) -> Iterator[Path]:
+        def give_up() -> None:
+            self._folder = None
+
+        assert self._folder is not None  # noqa: S101 (asked before)
+        with giving_up("RunRecord writes no more", give_up):
+            yield self._folder
 
 
 def record_folder(trainer: Trainer) -> Path | None:
@@ -135,6 +146,12 @@ def _data(trainer: Trainer) -> dict[str, Any]:
         return {"train": None, "val": {}}
     numbers = {split: {name: len(rows) for name, rows in datasets.items()} for split, datasets in data.examples.items()}
     return {"train": sum(numbers.get("train", {}).values()) or None, "val": numbers.get("val", {})}
+
+
+def _starts(path: Path, step: int, started: str) -> list[dict[str, Any]]:
+    """Return the starts of a fit; one that begins at step 0 has no earlier ones, whatever was run here before."""
+    earlier = _read_starts(path) if path.exists() else []
+    return [*(earlier if step else []), {"started": started, "step": step}]
 
 
 def _read_starts(path: Path) -> list[dict[str, Any]]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from lightning.pytorch import Callback
 
 from lightning_gft.callbacks import Advice, GroupTable, RunRecord, Watchdog
 
-_OF_A_FIT: dict[type[Callback], Callable[[], Callback]] = {
-    RunRecord: RunRecord,
-    Advice: Advice,
-    GroupTable: partial(GroupTable, log=False),
-    Watchdog: Watchdog,
+DefaultCallback = Literal["RunRecord", "Advice", "GroupTable", "Watchdog"]
+
+_OF_A_FIT: dict[DefaultCallback, tuple[type[Callback], Callable[[], Callback]]] = {
+    "RunRecord": (RunRecord, RunRecord),
+    "Advice": (Advice, Advice),
+    "GroupTable": (GroupTable, partial(GroupTable, log=False)),
+    "Watchdog": (Watchdog, Watchdog),
 }
 
 
@@ -28,5 +30,7 @@ def default_callbacks(subcommand: str, trainer: Mapping[str, Any], given: Sequen
     """
     if subcommand != "fit" or trainer["fast_dev_run"] or trainer["barebones"]:
         return []
-    missing = [kind for kind in _OF_A_FIT if not any(isinstance(callback, kind) for callback in given)]
-    return [_OF_A_FIT[kind]() for kind in missing]
+    wanted = trainer["default_callbacks"]
+    names = wanted if isinstance(wanted, list) else _OF_A_FIT if wanted else ()
+    wanted_kinds = [_OF_A_FIT[name] for name in dict.fromkeys(names)]
+    return [make() for kind, make in wanted_kinds if not any(isinstance(callback, kind) for callback in given)]

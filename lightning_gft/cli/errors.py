@@ -28,7 +28,7 @@ _CONFIGURED = ("lightning", "jsonargparse")
 """Packages whose own errors of value are about the configuration."""
 
 _OF_PLACES = {
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+    *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
     *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EFBIG, errno.ELOOP),
 }
 """What the operating system says of a place that is no mistake in the code."""

@@ -8,16 +8,16 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only
 from typing_extensions import override
 
+from lightning_gft.callbacks.stopped import keep_stopped
 from lightning_gft.waiting import ending_waits
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -217,10 +217,5 @@ class StopBetweenSteps(Callback):
         raise SystemExit(128 + (self.request.asked or signal.SIGTERM))
 
     def _keep(self, trainer: Trainer) -> None:
-        if trainer.state.fn == TrainerFn.FITTING and trainer.checkpoint_callback is None:
-            rank_zero_info("Stopped; nothing is kept, because trainer.enable_checkpointing is off")
-        elif trainer.state.fn == TrainerFn.FITTING:
-            folder = Path(trainer.log_dir or trainer.default_root_dir) / "checkpoints"
-            path = folder / f"stopped-step={trainer.global_step}.ckpt"
-            trainer.save_checkpoint(path, weights_only=False)
-            rank_zero_info(f"Stopped; resume by --ckpt_path={path}")
+        if trainer.state.fn == TrainerFn.FITTING:
+            keep_stopped(trainer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from rich.console import Console
@@ -13,6 +13,7 @@ from rich.progress import Progress
 
 from lightning_gft.callbacks import StageSchedule
 from lightning_gft.checks import check_count, check_kind, check_number
+from lightning_gft.cli.defaults import DefaultCallback
 from lightning_gft.cli.inspecting import print_report
 from lightning_gft.cli.rescoring import print_changes
 from lightning_gft.cli.texts import short
@@ -27,7 +28,15 @@ from lightning_gft.training import PartsLife
 
 
 class GFTTrainer(Trainer):
-    """Lightning's trainer, which also exports, looks at data, and scores stored groups."""
+    """Lightning's trainer, which also exports, looks at data, and scores stored groups.
+
+    Args:
+        default_callbacks: Whether a fit has RunRecord, Advice, GroupTable and Watchdog with their own settings; or the
+            names of those that it has. One that is among the callbacks is not added.
+    """
+
+    def __init__(self, *args: Any, default_callbacks: bool | list[DefaultCallback] = True, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)  # the command line has added them to the callbacks
 
     def export(
         self,

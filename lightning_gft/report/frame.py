@@ -106,8 +106,8 @@ def evenly(items: Sequence[Any], most: int) -> Sequence[Any]:
         >>> evenly(range(100), 3)
         [0, 49, 99]
     """
-    if len(items) <= most:
-        return items
+    if len(items) <= most or most < 2:
+        return items[:most]
     return [items[place * (len(items) - 1) // (most - 1)] for place in range(most)]
 
 

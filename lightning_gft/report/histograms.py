@@ -9,6 +9,7 @@ from typing import Any
 from lightning_gft.record import WEIGHTS, ZERO, bin_edges, bin_middle, quantile
 from lightning_gft.report.frame import Frame, chart, numbers_table, plane
 from lightning_gft.report.markup import charts
+from lightning_gft.report.rows import Weights, weights_row
 from lightning_gft.report.runs import Run
 from lightning_gft.report.scales import number
 from lightning_gft.report.text import escape
@@ -32,8 +33,8 @@ def histograms_section(runs: Sequence[Run]) -> str:
 
 
 def _of_run(run: Run, by_source: bool) -> Iterable[str]:
-    rows = run.rows(WEIGHTS)
-    sources = dict.fromkeys(source for row in rows for source in row["before"])
+    rows = run.rows(WEIGHTS, weights_row)
+    sources = dict.fromkeys(source for row in rows for source in row.before)
     counts = {source: {side: _total(rows, side, source) for side in _SIDES} for source in sources}
     whole = {side: sum((Counter(of[side]) for of in counts.values()), Counter()) for side in _SIDES}
     if not whole["before"]:
@@ -44,11 +45,10 @@ def _of_run(run: Run, by_source: bool) -> Iterable[str]:
             yield _histogram(f"Weights: {source}", of)
 
 
-def _total(rows: Iterable[Mapping[str, Any]], side: str, source: str) -> Counter[int]:
+def _total(rows: Iterable[Weights], side: str, source: str) -> Counter[int]:
     total: Counter[int] = Counter()
     for row in rows:
-        for place, count in row[side].get(source, {}).items():
-            total[int(place)] += count
+        total.update((row.before if side == "before" else row.after).get(source, {}))
     return total
 
 

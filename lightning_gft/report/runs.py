@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import Any, TypeVar
 
 from lightning_gft import record
 from lightning_gft.errors import GFTValueError
+from lightning_gft.report.description import Description, read_description
 from lightning_gft.report.logs import Series, in_order, is_training, read_log
+from lightning_gft.report.setup import read_config
+from lightning_gft.report.side_files import Faults
 from lightning_gft.report.text import visible
+
+Row = TypeVar("Row")
 
 _LOG = "metrics.csv"
 _VERSION = "version_"
@@ -45,11 +47,13 @@ class Run:
         name: What to call it.
         parts: Its starts, in their order; more than one where it was resumed.
         figures: Values by step of everything that it has logged.
+        faults: What was found damaged beside its logs, so far as it was read.
     """
 
     name: str
     parts: tuple[Part, ...]
     figures: dict[str, Series]
+    faults: Faults = field(default_factory=Faults, compare=False)
 
     @classmethod
     def read(cls, name: str, folder: Path) -> Run:
@@ -73,14 +77,15 @@ class Run:
                 f"`RUN`: expected a folder with {_LOG} in it or below, got {str(folder)!r}; give the "
                 "trainer.default_root_dir of a run that has begun"
             )
+        faults = Faults()
         trained = [(path, log) for path, log in logs if log.train_steps]
         starts = [logs[-1]] if not trained else [trained[-1]]  # a validation after it does not take its place
         for path, log in reversed(trained[:-1]):
-            if _resumed(starts[0][0].parent) is not False and starts[0][1].continues(log):
+            if _resumed(starts[0][0].parent, faults) is not False and starts[0][1].continues(log):
                 starts.insert(0, (path, log))
         untils = [log.train_steps[0] for _, log in starts[1:]]
         parts = [Part(path.parent, until) for (path, _), until in zip(starts, [*untils, math.inf], strict=True)]
-        return cls(name, tuple(parts), in_order([log for _, log in starts]))
+        return cls(name, tuple(parts), in_order([log for _, log in starts]), faults)
 
     @property
     def log(self) -> Path:
@@ -91,30 +96,38 @@ class Run:
         """Return the values that were logged under ``key``."""
         return self.figures.get(key, [])
 
-    def rows(self, name: str) -> list[dict[str, Any]]:
-        """Return the rows of a file of its record, but for those of steps that were trained anew."""
-        return [row for part in self.parts for row in record.read_rows(part.folder / name) if row["step"] < part.until]
+    def rows(self, name: str, parse: Callable[[Mapping[str, Any]], Row]) -> list[Row]:
+        """Return the rows of a file of its record, but for damaged ones and those of steps that were trained anew.
+
+        Args:
+            name: Of the file.
+            parse: Makes a row of known types, or raises a ``ValueError`` that says why it cannot.
+        """
+        rows = []
+        for part in self.parts:
+            try:
+                found, fault = record.read_rows(part.folder / name)
+            except OSError as error:
+                found, fault = [], f"expected a file, got {error.strerror}"
+            if fault is not None:
+                self.faults.note(part.folder, name, fault)
+            for row in found:
+                try:
+                    if row["step"] < part.until:
+                        rows.append(parse(row))
+                except GFTValueError as error:
+                    self.faults.note(part.folder, name, str(error))
+        return rows
 
     @cached_property
-    def description(self) -> dict[str, Any]:
-        """What it ran, and on what; empty for a run without a record."""
-        return _description(self.parts[-1].folder)
+    def description(self) -> Description:
+        """What it ran, and on what, as a page may show it; empty for a run without a record."""
+        return read_description(self.parts[-1].folder, self.faults)
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """Its configuration; empty where none was kept."""
-        kept = sorted(self.parts[-1].folder.glob("config*.yaml"), key=lambda path: (len(path.name), path.name))
-        if not kept:
-            return {}
-        try:
-            config = yaml.safe_load(kept[-1].read_text(encoding="utf-8"))
-        except yaml.YAMLError:
-            config = None
-        if not isinstance(config, dict):
-            raise GFTValueError(
-                f"`RUN`: expected a configuration in {kept[-1]}, got other text; move the file elsewhere"
-            )
-        return config
+        """Its configuration, as a page may show it; empty where none was kept."""
+        return read_config(self.parts[-1].folder, self.faults)
 
     @cached_property
     def trained(self) -> bool:
@@ -150,25 +163,10 @@ def read_runs(given: Sequence[str]) -> list[Run]:
     return runs
 
 
-def _resumed(folder: Path) -> bool | None:
-    """Return whether a run began at a checkpoint's step; ``None`` where it has no record."""
-    starts = _description(folder).get("starts")
-    return starts[0]["step"] > 0 if starts else None
-
-
-def _description(folder: Path) -> dict[str, Any]:
-    path = folder / record.RUN
-    if not path.exists():
-        return {}
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        description = None
-    if not isinstance(description, dict):
-        raise GFTValueError(
-            f"`RUN`: expected the description of a run in {path}, got other text; move the file elsewhere"
-        )
-    return description
+def _resumed(folder: Path, faults: Faults) -> bool | None:
+    """Return whether a run began at a checkpoint's step; ``None`` where it has no record of that."""
+    starts = read_description(folder, faults).starts
+    return starts[0] > 0 if starts else None
 
 
 def _split(argument: str) -> tuple[str, Path]:

@@ -84,7 +84,7 @@ def test_a_resumed_run_appends_its_start(tmp_path):
 
 
 def weight_rows(folder: Path) -> list[dict[str, Any]]:
-    return record.read_rows(folder / record.WEIGHTS)
+    return record.read_rows(folder / record.WEIGHTS)[0]
 
 
 def test_weights_before_and_after_of_each_logged_step(tmp_path):
@@ -163,3 +163,20 @@ def test_a_file_of_another_kind_is_kept_under_another_name(tmp_path, text: str):
         logged_fit(tmp_path, "a", max_steps=1)
     assert (tmp_path / "a/run.damaged-0").read_text() == text
     assert [start["step"] for start in run_json(tmp_path / "a")["starts"]] == [0]
+
+
+@pytest.mark.parametrize("name", ["run.json", "weights.jsonl"])
+def test_a_record_that_cannot_be_written_does_not_end_the_run(tmp_path, name: str):
+    (tmp_path / "a" / name).mkdir(parents=True)
+    with pytest.warns(UserWarning, match=rf"RunRecord writes no more: .*{name}") as warned:
+        assert logged_fit(tmp_path, "a", max_steps=3).is_dir()
+    assert len([each for each in warned if "RunRecord" in str(each.message)]) == 1
+
+
+def test_a_disk_that_fills_up_does_not_end_the_run(tmp_path, monkeypatch):
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(record, "append_row", full)
+    with pytest.warns(UserWarning, match="RunRecord writes no more: .*No space left on device"):
+        assert run_json(logged_fit(tmp_path, "a", max_steps=3))["starts"]

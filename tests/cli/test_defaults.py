@@ -8,7 +8,7 @@ from lightning.pytorch import Callback
 from lightning_gft import RunRecord
 from lightning_gft.cli.defaults import default_callbacks
 
-PLAIN = {"fast_dev_run": False, "barebones": False}
+PLAIN = {"fast_dev_run": False, "barebones": False, "default_callbacks": True}
 
 
 class Own(RunRecord):
@@ -28,6 +28,13 @@ def test_what_is_given_does_not_come_twice(given: Callback):
     added = kinds(default_callbacks("fit", PLAIN, [given]))
     assert RunRecord not in added
     assert {*added} == {*kinds(default_callbacks("fit", PLAIN, []))} - {RunRecord}
+
+
+@pytest.mark.parametrize("names", [[], ["Advice"], ["Watchdog", "RunRecord"]])
+def test_some_of_them_or_none(names: list[str]):
+    added = kinds(default_callbacks("fit", {**PLAIN, "default_callbacks": names}, []))
+    assert [kind.__name__ for kind in added] == names
+    assert default_callbacks("fit", {**PLAIN, "default_callbacks": False}, []) == []
 
 
 @pytest.mark.parametrize("setting", ["fast_dev_run", "barebones"])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-from operator import attrgetter
 
 import pytest
 
 from lightning_gft.errors import GFTValueError
 from lightning_gft.record import ADVICE
+from lightning_gft.report.rows import advice_row
 from lightning_gft.report.runs import Run, read_runs
 from tests.report.logged import train, val, write_log, write_rows, write_run_json
 
@@ -118,8 +118,8 @@ def test_rows_of_a_record_that_were_trained_anew_are_left_out(tmp_path):
         path = write_log(tmp_path, [train(step) for step in range(first, first + 4)], version=version)
         os.utime(path, (2**31 + version, 2**31 + version))
         write_rows(path.parent, ADVICE, [{"step": step, "text": str(version)} for step in (first, first + 3)])
-    rows = Run.read("gft", tmp_path).rows(ADVICE)
-    assert [(row["step"], row["text"]) for row in rows] == [(1, "0"), (3, "1"), (6, "1")]
+    rows = Run.read("gft", tmp_path).rows(ADVICE, advice_row)
+    assert rows == [(1, "0"), (3, "1"), (6, "1")]
 
 
 def test_data_sets_are_those_that_were_measured(tmp_path):
@@ -129,7 +129,12 @@ def test_data_sets_are_those_that_were_measured(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("a,b\n1,2\n", "in line 2"), ("step,train/loss\n1,0.5\n2,many\n", "in line 3"), ("step\nx\n", "in line 2")],
+    [
+        ("a,b\n1,2\n", "in line 2"),
+        ("step,train/loss\n1,0.5\nmany,2\n", "in line 3"),
+        *((f"step\n{step}\n", "in line 2") for step in ("x", "inf", "nan", "1e30", "-5")),
+        ("step,train/loss\n1,0.5\n" + "1" * 200_000 + "\n", "in line 3"),
+    ],
 )
 def test_a_file_that_is_no_log_is_named(tmp_path, content, message):
     write_log(tmp_path, []).write_text(content)
@@ -137,15 +142,11 @@ def test_a_file_that_is_no_log_is_named(tmp_path, content, message):
         Run.read("gft", tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("name", "ask"), [("run.json", attrgetter("description")), ("config.yaml", attrgetter("config"))]
-)
-def test_a_damaged_file_of_the_record_is_named(tmp_path, name, ask):
-    path = write_log(tmp_path, [train(1)])
-    run = Run.read("gft", tmp_path)
-    (path.parent / name).write_text("{")
-    with pytest.raises(GFTValueError, match=name):
-        ask(run)
+def test_a_figure_that_is_no_number_is_a_gap(tmp_path):
+    write_log(tmp_path, []).write_text("step,train/loss\n1,0.5\n2,many\n3,0.25\n")
+    (_, first), (_, second), (_, third) = Run.read("gft", tmp_path).series("train/loss")
+    assert (first, third) == (0.5, 0.25)
+    assert math.isnan(second)
 
 
 def test_names_are_given_or_those_of_folders(tmp_path):

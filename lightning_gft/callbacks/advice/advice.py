@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from lightning_gft.callbacks.advice.record import Said, tell
 from lightning_gft.callbacks.advice.rule import Finding, Rule
 from lightning_gft.callbacks.advice.rules import RULES
 from lightning_gft.callbacks.run_record import record_folder
+from lightning_gft.callbacks.stopped import KeepStopped
+from lightning_gft.callbacks.writing import giving_up
 from lightning_gft.checks import did_you_mean
 from lightning_gft.errors import GFTTypeError, GFTValueError
 from lightning_gft.module import GFTLitModule
@@ -36,36 +39,39 @@ class Advice(Callback):
     Args:
         stop: Whether the run ends at the first advice, as by ``EarlyStopping``: with a last validation, its checkpoints
             and exports, and exit status 0; or the names of the rules that end it. ``min_steps`` of the trainer holds.
-            With ``true``, rules that only explain a figure do not end it.
-        off: Names of rules that are left out.
+            With ``true``, rules that only explain a figure do not end it. A run that keeps checkpoints keeps one of
+            that step, ``stopped-step=<step>.ckpt``; a run resumed from it does not end there again.
+        ignore: Names of rules that are left out.
 
     Attributes:
         rules: Those in use, in the order in which they are asked; others may be added before a run.
         said: What has been said.
 
     Raises:
-        ValueError: If a name is not a rule's, or ``stop`` names one that is off.
+        ValueError: If a name is not a rule's, or ``stop`` names one that is left out.
         TypeError: If a setting is of another type.
 
     Example:
-        >>> advice = Advice(stop=["entropy_collapse"], off=["small_loss"])
+        >>> advice = Advice(stop=["entropy_collapse"], ignore=["small_loss"])
         >>> "small_loss" in [rule.name for rule in advice.rules]
         False
     """
 
-    def __init__(self, stop: bool | list[str] = False, off: list[str] | None = None) -> None:
-        left_out = _checked("off", off or [])
+    def __init__(self, stop: bool | list[str] = False, ignore: list[str] | None = None) -> None:
+        left_out = _checked("ignore", ignore or [])
         self.rules = [rule for rule in RULES if rule.name not in left_out]
         faults = [rule.name for rule in self.rules if not rule.explains]
         self._ends = _checked("stop", (faults if stop else []) if isinstance(stop, bool) else stop)
         if unheard := sorted(self._ends & left_out):
             raise GFTValueError(
-                f"`stop` of Advice: expected rules that are not off, got {', '.join(unheard)}; leave them on"
+                f"`stop` of Advice: expected rules that `ignore` does not name, got {', '.join(unheard)}; take them out"
             )
         self.said: list[Said] = []
         self._history = History()
         self._stage = ""
         self._path: Path | None = None
+        self._asked = False
+        self._keeper = KeepStopped(lambda: self._asked)
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -80,7 +86,10 @@ class Advice(Callback):
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit":  # a checkpoint is read after this
-            self.said, self._history, self._stage = [], History(), ""
+            self.said, self._history, self._stage, self._asked = [], History(), "", False
+            callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+            if self._ends and self._keeper not in callbacks:
+                callbacks.append(self._keeper)  # after all others, whose state it keeps
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -88,7 +97,8 @@ class Advice(Callback):
         self._path = None if folder is None or not trainer.is_global_zero else folder / record.ADVICE
         if self._path is not None and (self.said or self._path.exists()):
             # What a run that was killed has said after its last checkpoint goes: the resumed run says it again.
-            record.write_rows(self._path, [said.row() for said in self.said])
+            with self._writing():
+                record.write_rows(self._path, [said.row() for said in self.said])
 
     @override
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
@@ -112,12 +122,20 @@ class Advice(Callback):
         if self._ends:
             asked = any(said.name in self._ends for said in new)
             # Figures are the same on all ranks; no rank ever trains on alone.
-            trainer.should_stop |= trainer.strategy.reduce_boolean_decision(asked, all=False)
+            self._asked |= trainer.strategy.reduce_boolean_decision(asked, all=False)
+            trainer.should_stop |= self._asked
 
     def _write(self, new: Sequence[Said]) -> None:
-        if self._path is not None:
-            for said in new:
-                record.append_row(self._path, said.row())
+        for said in new:
+            if self._path is not None:
+                with self._writing():
+                    record.append_row(self._path, said.row())
+
+    def _writing(self) -> AbstractContextManager[None]:
+        def give_up() -> None:
+            self._path = None
+
+        return giving_up("Advice is no longer written to the run's folder", give_up)
 
     def _read(self, row: Mapping[str, Tensor | float]) -> dict[str, float]:
         """Return the figures that any rule reads."""

@@ -17,6 +17,7 @@ from lightning_gft.callbacks.group_table.loggers import log_groups
 from lightning_gft.callbacks.group_table.rows import evaluated_groups, trained_groups
 from lightning_gft.callbacks.group_table.terminal import print_groups
 from lightning_gft.callbacks.run_record import record_folder
+from lightning_gft.callbacks.writing import giving_up
 from lightning_gft.checks import check_count
 from lightning_gft.errors import GFTValueError
 from lightning_gft.module import GFTLitModule
@@ -134,13 +135,12 @@ class GroupTable(Callback):
 
     @contextmanager
     def _keeping(self) -> Iterator[SampleFolder]:
-        """Within this context the folder is used; a disk that fails is no reason to lose the run."""
-        assert self._folder is not None  # noqa: S101 (asked before)
-        try:
-            yield self._folder
-        except OSError as error:
-            rank_zero_warn(f"GroupTable keeps no more groups: {error}")
+        def give_up() -> None:
             self._folder = None
+
+        assert self._folder is not None  # noqa: S101 (asked before)
+        with giving_up("GroupTable keeps no more groups", give_up):
+            yield self._folder
 
     def _print(self, groups: list[SampledGroup]) -> None:
         try:

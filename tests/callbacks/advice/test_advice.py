@@ -56,8 +56,8 @@ def test_says_once_in_one_line(tmp_path, capsys):
     assert [said.name for said in advice.said].count(ZERO) == 1
 
 
-def test_rule_that_is_off_is_silent():
-    run(advice := Advice(off=[ZERO]))
+def test_rule_that_is_ignored_is_silent():
+    run(advice := Advice(ignore=[ZERO]))
     assert ZERO not in [said.name for said in advice.said]
 
 
@@ -121,6 +121,34 @@ def test_run_that_stopped_can_be_resumed(tmp_path):
     assert run(Advice(stop=[ZERO]), ckpt_path=str(tmp_path / "step=5.ckpt")).global_step == 12
 
 
+@pytest.mark.parametrize("settings", [{}, {"limit_val_batches": 0}, {"min_steps": 8}])
+def test_stop_keeps_its_own_step_from_which_the_run_trains_on(settings, tmp_path, capsys):
+    keeper = ModelCheckpoint(tmp_path / "kept", "{step}", every_n_train_steps=3, save_top_k=-1)
+    run(Advice(stop=True), Counter(), keeper, root=tmp_path, enable_checkpointing=True, **settings)
+    at = settings.get("min_steps", 5)
+    (path,) = tmp_path.rglob("stopped-*.ckpt")
+    assert path == tmp_path / f"run/checkpoints/stopped-step={at}.ckpt"
+    capsys.readouterr()
+    again = run(Advice(stop=True), counter := Counter(), root=tmp_path, version="again", ckpt_path=str(path))
+    assert again.global_step == 12
+    assert counter.batches == 12  # callbacks that come after Advice have counted the step, too
+    assert ZERO not in capsys.readouterr().err
+    assert [row["step"] for row in advised(tmp_path / "again") if row["name"] == ZERO] == [5]
+
+
+def test_stop_of_a_run_without_checkpoints_leaves_none(tmp_path):
+    run(Advice(stop=True), root=tmp_path, enable_checkpointing=False)
+    assert not [*tmp_path.rglob("*.ckpt")]
+
+
+def test_advice_that_cannot_be_written_is_given_all_the_same(tmp_path, capsys):
+    (tmp_path / "run/advice.jsonl").mkdir(parents=True)
+    with pytest.warns(UserWarning, match=r"Advice is no longer written to the run's folder: .*advice.jsonl") as warned:
+        assert run(Advice(), root=tmp_path).global_step == 12
+    assert len([each for each in warned if "no longer written" in str(each.message)]) == 1
+    assert ZERO in capsys.readouterr().err
+
+
 def test_second_fit_begins_anew(tmp_path):
     advice = Advice()
     run(advice, root=tmp_path)
@@ -149,10 +177,10 @@ def test_figures_of_an_earlier_stage_are_not_taken_for_those_of_a_later_one(tmp_
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"off": ["entropy_colapse"]}, r"`off` of Advice: .*'entropy_colapse'; did you mean entropy_collapse\?"),
+        ({"ignore": ["entropy_colapse"]}, r"`ignore` of Advice: .*'entropy_colapse'; did you mean entropy_collapse\?"),
         ({"stop": ["x"]}, r"`stop` of Advice: .* there are .*small_loss"),
         ({"stop": "entropy_collapse"}, r"`stop` of Advice: expected a list of names"),
-        ({"stop": ["small_loss"], "off": ["small_loss"]}, "expected rules that are not off, got small_loss"),
+        ({"stop": ["small_loss"], "ignore": ["small_loss"]}, "`stop` of Advice: expected rules that .* got small_loss"),
     ],
 )
 def test_settings_that_do_not_work(settings, message):
@@ -167,6 +195,21 @@ def test_stop_leaves_out_what_is_no_fault():
 
 def judged() -> SelfSource:
     return SelfSource(2, max_new_tokens=4, teacher=DemonstrationTeacher("{prompt}{demonstration}"))
+
+
+class Counter(Callback):
+    """Counts batches over all fits of a run."""
+
+    batches = 0
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.batches += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"batches": self.batches}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.batches = state_dict["batches"]
 
 
 class Names(Callback):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lightning_gft.callbacks.advice import RULES, Finding, History, Rule
+from lightning_gft.report.private import without_owner
 
 BY_NAME = {rule.name: rule for rule in RULES}
 SELF, EXPERT = "train/reward_by_source/self", "train/reward_by_source/expert"
@@ -48,7 +49,7 @@ SPEAKS: dict[str, tuple[Values, str]] = {
         "by 1e-08 of their norm and the policy by 1e-12 nats: with learning rate 1e-09 nothing is learnt",
     ),
     "large_steps": ({"train/kl_step": [0.5] * 3, RATE: [0.1] * 3}, "by 0.5 nats a token.*learning rate of 0.1"),
-    "skipped_updates": ({"train/nonfinite_updates": [0.0, 2.0]}, "2 updates had a gradient that is not finite"),
+    "skipped_updates": ({"train/nonfinite_updates": [0.0, 2.0]}, r"2 update\(s\) skipped: gradient not finite"),
     "gradient_spikes": (
         {"train/grad_norm": [1.0] * 60 + [30.0, 1.0, 20.0, 40.0] + [1.0] * 6},
         "was 40 and above 10 times its median 1 in 3 of 20 steps",
@@ -83,7 +84,8 @@ SPEAKS: dict[str, tuple[Values, str]] = {
             "train/reward": [0.4] * 10,
             "train/nll_by_source/self": [0.2] * 10,
         },
-        r"train/reward 0.4, train/nll_by_source/self 0.2 tell how .* loss \(0.001\) is near 0 because .* norm is 0.5",
+        r"a loss near 0 is normal here: the advantages of a group cancel; "
+        r"watch train/reward \(0.4\) and train/nll_by_source/self \(0.2\) instead",
     ),
 }
 
@@ -100,6 +102,7 @@ def test_rule_speaks_in_one_line_with_the_figure(name):
     assert re.search(text, finding.text), finding.text
     assert "\n" not in finding.text
     assert finding.figures
+    assert without_owner(finding.text) == finding.text  # as a page shows it
 
 
 @pytest.mark.parametrize("name", BY_NAME)
@@ -123,6 +126,8 @@ SILENT: dict[str, tuple[str, Values]] = {
     "the end of a decay": ("still_weights", changed("still_weights", RATE, [1e-5, 1e-9, 1e-9, 1e-9, 1e-9, 1e-9])),
     "nothing to learn": ("still_weights", changed("still_weights", "train/grad_norm", [0.0] * 5)),
     "Adam at 1e-6": ("still_weights", changed("still_weights", "train/update_ratio", [5e-5] * 5)),
+    "one large step": ("large_steps", {"train/kl_step": [0.0, 0.5, 0.4], "train/update_ratio": [0.1] * 3}),
+    "all that trains began at 0": ("large_steps", {"train/kl_step": [0.01], "train/update_ratio": [2.0]}),
     "all is finite": ("skipped_updates", {"train/nonfinite_updates": [0.0] * 9}),
     "two spikes": ("gradient_spikes", {"train/grad_norm": [1.0] * 60 + [30.0, 20.0] + [1.0] * 8}),
     "a gradient that grows": ("gradient_spikes", {"train/grad_norm": [1.0 + 0.05 * n for n in range(70)]}),
@@ -172,6 +177,33 @@ def test_equal_groups_are_solved_or_never_solved(right, wrong, remedy):
     finding = asked("equal_groups", {**SPEAKS["equal_groups"][0], **figures})
     assert finding is not None
     assert remedy in finding.text
+
+
+@pytest.mark.parametrize(
+    ("figures", "text"),
+    [
+        ({"train/kl_step": [2042.0], "train/update_ratio": [169.0]}, "by 2.04e.03 nats a token and .* by 169 times"),
+        ({"train/kl_step": [0.0, 0.0, 3.5]}, "the policy by 3.5 nats a token, more"),
+        ({"train/kl_step": [float("nan")], "train/update_ratio": [1.5]}, "moves the weights by 1.5 times their norm"),
+    ],
+)
+def test_one_update_far_too_large_is_enough(figures, text):
+    finding = asked("large_steps", figures)
+    assert finding is not None
+    assert re.search(text, finding.text), finding.text
+
+
+@pytest.mark.parametrize("reward", [0.0, 1.0])
+def test_reward_that_tells_nothing_is_not_taken_for_prompts_that_are_solved(reward):
+    shares = {"train/frac_groups_all_right": [reward] * 30, "train/frac_groups_all_wrong": [1 - reward] * 30}
+    equal = {"train/frac_reward_zero_std": [1.0] * 30, **shares, EXPERT: [reward] * 30}
+    finding = asked("equal_groups", {**equal, SELF: [reward] * 30})
+    assert finding is not None
+    assert "does not tell better from worse" in finding.text
+    for own in ([0.5, *[reward] * 29], []):  # learnt, and no other source
+        finding = asked("equal_groups", {**equal, SELF: own})
+        assert finding is not None
+        assert "does not tell" not in finding.text
 
 
 def test_causes_silence_effects_that_there_are():

@@ -8,7 +8,7 @@ from statistics import fmean, variance
 from typing_extensions import override
 
 from lightning_gft.callbacks.advice.history import History
-from lightning_gft.callbacks.advice.rule import Finding, Rule
+from lightning_gft.callbacks.advice.rule import Finding, LimitRule, Rule
 
 OWN_REWARD = "train/reward_by_source/self"
 """Demonstrations score the same whatever is learnt, so what the policy gains shows in its own samples."""
@@ -18,7 +18,10 @@ class EqualGroups(Rule):
     """Over 20 steps, 75% of groups had rewards that are all equal, and the loss learns from differences."""
 
     name = "equal_groups"
-    figures = ("train/frac_reward_zero_std", "train/frac_groups_all_right", "train/frac_groups_all_wrong")
+    figures = (
+        *("train/frac_reward_zero_std", "train/frac_groups_all_right", "train/frac_groups_all_wrong"),
+        *(f"train/reward_by_source/{source}" for source in ("expert", "teacher", "self")),
+    )
 
     @override
     def find(self, history: History) -> Finding | None:
@@ -26,32 +29,37 @@ class EqualGroups(Rule):
         equal = means.get(self.figures[0], 0.0)
         if not history.uses_advantages or equal < 0.75:
             return None
-        right, wrong = (means.get(name, 0.0) for name in self.figures[1:])
-        if right > wrong:
-            remedy = "most are solved: use harder prompts, or fewer that the policy always solves (PassRateFilter)"
+        right, wrong = (means.get(name, 0.0) for name in self.figures[1:3])
+        if self._is_constant(history):
+            remedy = (
+                "from the first step on, all responses of all sources score the same: the reward does not tell better "
+                "from worse; check it (lightning-gft inspect)"
+            )
+        elif right > wrong:
+            remedy = "most are solved: use harder prompts, or drop those always solved (PassRateFilter)"
         elif wrong > right:
             remedy = "most are never solved: use easier prompts, demonstrations (ExpertSource) or more num_generations"
         else:
             remedy = "raise num_generations or the temperature, or set num_groups to sample on until groups differ"
         return Finding(means, f"{equal:.0%} of groups have rewards that are all equal and teach nothing; {remedy}")
 
+    def _is_constant(self, history: History) -> bool:
+        """Return whether several sources had one reward from the first step on; a policy that has learnt did not."""
+        sources = [name for name in self.figures[3:] if history.last(name, 20)]
+        rewards = {value for name in sources for value in (*history.first(name, 20), *history.last(name, 20))}
+        return len(sources) > 1 and len(rewards) == 1
 
-class Duplicates(Rule):
+
+class Duplicates(LimitRule):
     """Over 20 steps, 80% of own samples repeat another one of their group."""
 
     name = "duplicates"
     figures = ("train/frac_duplicates",)
-
-    @override
-    def find(self, history: History) -> Finding | None:
-        share = history.mean(self.figures[0], 20)
-        if share is None or share < 0.8:
-            return None
-        return Finding(
-            {self.figures[0]: share},
-            f"{share:.0%} of samples repeat another one of their group, so the group explores nothing; raise the "
-            "temperature or top_p of the SelfSource, lower the learning rate, or use harder prompts",
-        )
+    steps, limit = 20, 0.8
+    text = (
+        "{value:.0%} of samples repeat another one of their group, so the group explores nothing; raise the "
+        "temperature or top_p of the SelfSource, lower the learning rate, or use harder prompts"
+    )
 
 
 class RewardFell(Rule):

@@ -41,21 +41,31 @@ class StillWeights(Rule):
 
 
 class LargeSteps(Rule):
-    """In 3 logged steps in a row, a single update took the policy 0.3 nats a token away from itself."""
+    """A single update took the policy far away from itself: 0.3 nats a token in 3 logged steps in a row, or 3 in one.
+
+    So does an update that is larger than the weights, unless the policy has hardly moved, as where all that trains
+    began at 0.
+    """
 
     name = "large_steps"
-    figures = (_KL, _RATE)
+    figures = (_KL, _RATIO, _RATE)
 
     @override
     def find(self, history: History) -> Finding | None:
+        figures = {name: values[0] for name in self.figures if (values := history.last(name, 1))}
+        kl, ratio = figures.get(_KL), figures.get(_RATIO)
         steps = history.last(_KL, 3)
-        if not steps or min(steps) < 0.3:
+        if steps and min(steps) >= 0.3:
+            figures[_KL] = kl = fmean(steps)
+        elif not (kl is not None and kl >= 3) and not (ratio is not None and ratio > 1 and (kl is None or kl >= 0.3)):
             return None
-        rate = history.last(_RATE, 1)
+        moved = [] if kl is None else [f"the policy by {kl:.3g} nats a token"]
+        moved += [f"the weights by {ratio:.3g} times their norm"] if ratio is not None and ratio > 1 else []
+        rate = f" of {figures[_RATE]:.3g}" if _RATE in figures else ""
         return Finding(
-            {_KL: fmean(steps), **({_RATE: rate[0]} if rate else {})},
-            f"one update moves the policy by {fmean(steps):.3g} nats a token, more than a step can learn from its "
-            f"samples; lower the learning rate{f' of {rate[0]:.3g}' if rate else ''}, or gradient_clip_val",
+            figures,
+            f"one update moves {' and '.join(moved)}, more than a step can learn from its samples; lower the learning "
+            f"rate{rate}, or gradient_clip_val",
         )
 
 
@@ -72,8 +82,8 @@ class SkippedUpdates(Rule):
             return None
         return Finding(
             {_SKIPPED: skipped},
-            f"{skipped:.0f} updates had a gradient that is not finite and were left out; lower the learning rate, or "
-            "use trainer.precision bf16-mixed or 32-true",
+            f"{skipped:.0f} update(s) skipped: gradient not finite; lower the learning rate, or, with half precision, "
+            "raise trainer.precision to bf16-mixed or 32-true",
         )
 
 
@@ -117,9 +127,8 @@ class SmallLoss(Rule):
         figures = {"train/reward": reward}
         if (nll := history.mean("train/nll_by_source/self", 10)) is not None:
             figures["train/nll_by_source/self"] = nll
-        shown = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
+        shown = " and ".join(f"{name} ({value:.3g})" for name, value in figures.items())
         return Finding(
             {**figures, _LOSS: fmean(losses), _NORM: fmean(norms)},
-            f"{shown} tell how training goes; the loss ({loss:.1g}) is near 0 because the advantages of a group "
-            f"cancel, which is no fault: the gradient's norm is {fmean(norms):.3g}",
+            f"a loss near 0 is normal here: the advantages of a group cancel; watch {shown} instead",
         )
