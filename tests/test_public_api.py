@@ -8,6 +8,7 @@ import sys
 from importlib.metadata import version
 
 import pytest
+import yaml
 
 import lightning_gft
 from lightning_gft import functional
@@ -31,7 +32,7 @@ SIGNATURES = {
 }
 CONSTRUCTORS = {
     "AdaptiveCoefficientRectifier": "rectified_fraction=0.2, momentum=0.9, initial_threshold=0.7, **kwargs",
-    "Advice": "stop=False, off=None",
+    "Advice": "stop=False, ignore=None",
     "AnchoredSFTLoss": "beta=0.05, floor=0.0, reduction='token-mean'",
     "Annealing": "start, end, num_steps, shape='cosine'",
     "ArithmeticDataModule": "num_train=512, num_val=128, num_second_skill=64, num_hard=0, num_operands=3, "
@@ -196,6 +197,12 @@ def test_every_public_class_that_is_made_by_users_has_a_frozen_constructor():
     others = {*ABSTRACT, *MADE_BY_THE_PACKAGE, "functional", "__version__"}
     assert {*CONSTRUCTORS} | others == {*lightning_gft.__all__}
     assert all(inspect.isabstract(getattr(lightning_gft, name)) for name in ABSTRACT)
+
+
+def test_yaml_reads_the_names_of_settings_as_text():
+    """Plain YAML takes a key such as ``off`` or ``no`` for a truth value."""
+    names = {name for kind in CONSTRUCTORS for name in inspect.signature(getattr(lightning_gft, kind)).parameters}
+    assert [name for name in names if yaml.safe_load(f"{name}: 1") != {name: 1}] == []
 
 
 def test_everything_public_is_there_and_documented():

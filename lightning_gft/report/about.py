@@ -19,7 +19,7 @@ def about_section(runs: Sequence[Run]) -> str:
     rows = {title: [of(run) for run in runs] for title, of in _FACTS.items()}
     rows = {title: cells for title, cells in rows.items() if any(cells)}
     body = [[escape(title), *(escape(cell or _NONE) for cell in cells)] for title, cells in rows.items()]
-    return table(["", *run_heads(runs)], body, kind="about")
+    return table(["", *run_heads(runs)], body, kind="about", whose=run_heads(runs) if len(runs) > 1 else ())
 
 
 def _method(run: Run) -> str:
@@ -65,7 +65,7 @@ def _steps(run: Run) -> str:
         return ""
     if not isinstance(most, int) or most < 0:
         return f"{run.last_step:,}"
-    open_end = "" if run.last_step >= most else ": goes on, or was ended"
+    open_end = "" if run.last_step >= most else ": running or stopped early"
     return f"{run.last_step:,} of {most:,}{open_end}"
 
 

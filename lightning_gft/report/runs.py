@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,9 +17,12 @@ from lightning_gft import record
 from lightning_gft.errors import GFTValueError
 from lightning_gft.report.logs import Series, in_order, is_training, read_log
 from lightning_gft.report.redaction import described, redacted
+from lightning_gft.report.text import visible
 
 _LOG = "metrics.csv"
 _VERSION = "version_"
+_MOST_NAMED = 5
+_LONGEST_NAME = 60
 
 
 @dataclass(frozen=True)
@@ -50,14 +54,21 @@ class Run:
 
     @classmethod
     def read(cls, name: str, folder: Path) -> Run:
-        """Read the newest training run below ``folder``, or the newest run of any kind if nothing was trained.
+        """Read the newest version of a run that was trained, or the newest of any kind if nothing was trained.
 
         Raises:
-            ValueError: If there is no log, or one that cannot be read.
+            ValueError: If there is no log, one that cannot be read, or those of several runs.
         """
-        if not folder.is_dir():
+        if not os.path.isdir(folder):  # noqa: PTH112 (false for names that no file can have)
             raise GFTValueError(f"`RUN`: expected a folder, got {str(folder)!r}; give a run's trainer.default_root_dir")
-        logs = [(path, read_log(path)) for path in sorted(folder.glob(f"**/{_LOG}"), key=_age)]
+        paths = list(folder.glob(f"**/{_LOG}"))
+        roots = sorted({_root(path) for path in paths})
+        if len(roots) > 1:
+            raise GFTValueError(
+                f"`RUN`: expected one run in {str(folder)!r}, got {len(roots)}; give each by itself: "
+                f"{', '.join(str(root) for root in roots[:_MOST_NAMED])}{' ...' if roots[_MOST_NAMED:] else ''}"
+            )
+        logs = [(path, read_log(path)) for path in sorted(paths, key=_age)]
         if not logs:
             raise GFTValueError(
                 f"`RUN`: expected a folder with {_LOG} in it or below, got {str(folder)!r}; give the "
@@ -131,15 +142,12 @@ def read_runs(given: Sequence[str]) -> list[Run]:
     """
     runs: list[Run] = []
     for argument in given:
-        name, equals, folder = argument.partition("=")
-        named = bool(equals) and not Path(argument).exists()  # a folder's own name may have one
-        path = Path(folder if named else argument)
-        name = name if named else _name(path)
+        name, folder = _split(argument)
         if any(run.name == name for run in runs):
             raise GFTValueError(
                 f"`RUN`: expected a name of its own for each, got {name!r} twice; name one by NAME=FOLDER"
             )
-        runs.append(Run.read(name, path))
+        runs.append(Run.read(name, folder))
     return runs
 
 
@@ -164,12 +172,33 @@ def _description(folder: Path) -> dict[str, Any]:
     return description
 
 
+def _split(argument: str) -> tuple[str, Path]:
+    """Return the name of a run, as it can be shown, and its folder."""
+    name, equals, folder = argument.partition("=")
+    named = bool(equals) and not os.path.exists(argument)  # a folder's own name may have one  # noqa: PTH110 (of any text)
+    if not (folder and name.strip() if named else argument):
+        raise GFTValueError(f"`RUN`: expected FOLDER or NAME=FOLDER, got {visible(argument, _LONGEST_NAME)!r}")
+    path = Path(folder if named else argument)
+    return visible(name if named else _name(path), _LONGEST_NAME), path
+
+
 def _name(folder: Path) -> str:
     """Return a run's name: that of its folder, or of what the logger's folder is in."""
-    parts = folder.resolve().parts
-    own = [part for part in parts if not part.startswith(_VERSION) and part != "lightning_logs"]
-    return own[-1]
+    return _outer(Path(os.path.abspath(folder))).name  # noqa: PTH100 (of any text, and a link keeps its name)
 
 
-def _age(path: Path) -> float:
-    return path.stat().st_mtime
+def _root(log: Path) -> Path:
+    """Return what the logger's folder is in: all logs of a run are below the same one."""
+    return _outer(log.parent)
+
+
+def _outer(folder: Path) -> Path:
+    while folder.name.startswith(_VERSION) or folder.name == "lightning_logs":
+        folder = folder.parent
+    return folder
+
+
+def _age(path: Path) -> tuple[bool, int, float]:
+    """Return what orders logs from the oldest on: numbers of versions, which a copy keeps, before times of files."""
+    number = path.parent.name.removeprefix(_VERSION)
+    return (True, int(number), 0.0) if number.isdecimal() else (False, 0, path.stat().st_mtime)

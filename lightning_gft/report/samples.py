@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -95,16 +96,18 @@ def _sources(entries: Mapping[Key, Entry]) -> list[str]:
 
 def _entry(key: Key, entry: Entry, names: Sequence[str], limit: int) -> str:
     rewards = [response.reward for group in entry.values() for response in group.responses]
-    low, high = min(rewards), max(rewards)
+    rewards = [reward for reward in rewards if math.isfinite(reward)]
+    low, high = min(rewards, default=math.nan), max(rewards, default=math.nan)
+    mean = sum(rewards) / len(rewards) if rewards else math.nan
     where = " · ".join([f"step {key.step}", _KINDS[key.kind], *filter(None, [key.dataset]), f"group {key.group}"])
     # Of a group that all runs have kept the columns say whose is what.
     whose = [f'<bdi class="s{number}">{escape(names[number])}</bdi>' for number in entry if len(entry) < len(names)]
     heading = " &middot; ".join([escape(where), *whose])
-    spread = _number(low) if low == high else f"{_number(low)} to {_number(high)}"
+    spread = _number(low) if low == high or not rewards else f"{_number(low)} to {_number(high)}"
     columns = "".join(_column(number, group, names, limit) for number, group in entry.items())
     return (
         f'<details class="group" data-kind="{escape(key.kind)}" data-step="{key.step}" '
-        f'data-reward="{sum(rewards) / len(rewards):.6g}" data-spread="{high - low:.6g}">'
+        f'data-reward="{mean:.6g}" data-spread="{high - low:.6g}">'
         f'<summary><h3>{heading}</h3> <bdi class="preview">{escape(key.prompt, 100)}</bdi> '
         f'<span class="range">reward {spread}</span></summary>\n'
         f'<div class="text prompt" dir="auto">{escape(key.prompt, limit)}</div>\n'
@@ -162,4 +165,5 @@ def _times(value: float | None, weight: float | None) -> str:
 
 def _number(value: float | None, sign: str = "") -> str:
     """Return a number with two digits behind the point, and a dash where there is none."""
-    return "&ndash;" if value is None else f"{value:{sign}.2f}".replace("-", "&minus;")
+    shown = value is not None and math.isfinite(value)
+    return f"{value:{sign}.2f}".replace("-", "&minus;") if shown else "&ndash;"

@@ -31,10 +31,17 @@ def test_figures_are_read_by_step(tmp_path):
     assert (run.trained, run.last_step) == (True, 2)
 
 
-def test_newest_version_counts(tmp_path):
-    write_log(tmp_path, [val(1, 0.25)], version=10)
-    make_newest(write_log(tmp_path, [val(1, 0.75)], version=9))
+def test_the_last_version_counts_whatever_the_times_of_files(tmp_path):
+    write_log(tmp_path, [val(1, 0.75)], version=10)
+    make_newest(write_log(tmp_path, [val(1, 0.25)], version=9))  # as a copy may leave them
     assert Run.read("gft", tmp_path).series("val/greedy_accuracy") == [(1, 0.75)]
+
+
+def test_a_folder_of_several_runs_is_no_run(tmp_path):
+    for name in ("sft", "gft"):
+        write_log(tmp_path / name, [train(1)])
+    with pytest.raises(GFTValueError, match=r"expected one run in .*, got 2; give each by itself: .*/gft, .*/sft$"):
+        Run.read("both", tmp_path)
 
 
 def test_a_validation_does_not_stand_for_the_training_run(tmp_path):
@@ -151,6 +158,19 @@ def test_names_are_given_or_those_of_folders(tmp_path):
         f"{tmp_path}/gft/lightning_logs/version_0",
     ]
     assert [run.name for run in read_runs(given)] == ["sft", "lr=0.1", "My GFT", "gft"]
+
+
+@pytest.mark.parametrize("given", ["", "a=", "={tmp}", " ={tmp}"])
+def test_a_run_has_a_name_and_a_folder(tmp_path, given):
+    write_log(tmp_path, [train(1)])
+    with pytest.raises(GFTValueError, match="expected FOLDER or NAME=FOLDER, got"):
+        read_runs([given.replace("{tmp}", str(tmp_path))])
+
+
+@pytest.mark.parametrize("given", ["x" * 5000, "\0"])
+def test_a_folder_that_cannot_be_is_not_there(given):
+    with pytest.raises(GFTValueError, match="expected a folder, got"):
+        read_runs([given])
 
 
 def test_a_name_may_be_there_only_once(tmp_path):

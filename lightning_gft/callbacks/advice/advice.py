@@ -37,30 +37,30 @@ class Advice(Callback):
         stop: Whether the run ends at the first advice, as by ``EarlyStopping``: with a last validation, its checkpoints
             and exports, and exit status 0; or the names of the rules that end it. ``min_steps`` of the trainer holds.
             With ``true``, rules that only explain a figure do not end it.
-        off: Names of rules that are left out.
+        ignore: Names of rules that are left out.
 
     Attributes:
         rules: Those in use, in the order in which they are asked; others may be added before a run.
         said: What has been said.
 
     Raises:
-        ValueError: If a name is not a rule's, or ``stop`` names one that is off.
+        ValueError: If a name is not a rule's, or ``stop`` names one that is left out.
         TypeError: If a setting is of another type.
 
     Example:
-        >>> advice = Advice(stop=["entropy_collapse"], off=["small_loss"])
+        >>> advice = Advice(stop=["entropy_collapse"], ignore=["small_loss"])
         >>> "small_loss" in [rule.name for rule in advice.rules]
         False
     """
 
-    def __init__(self, stop: bool | list[str] = False, off: list[str] | None = None) -> None:
-        left_out = _checked("off", off or [])
+    def __init__(self, stop: bool | list[str] = False, ignore: list[str] | None = None) -> None:
+        left_out = _checked("ignore", ignore or [])
         self.rules = [rule for rule in RULES if rule.name not in left_out]
         faults = [rule.name for rule in self.rules if not rule.explains]
         self._ends = _checked("stop", (faults if stop else []) if isinstance(stop, bool) else stop)
         if unheard := sorted(self._ends & left_out):
             raise GFTValueError(
-                f"`stop` of Advice: expected rules that are not off, got {', '.join(unheard)}; leave them on"
+                f"`stop` of Advice: expected rules that `ignore` does not name, got {', '.join(unheard)}; take them out"
             )
         self.said: list[Said] = []
         self._history = History()

@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
+from typing_extensions import override
+
 from lightning_gft.callbacks.advice.history import History
 
 
@@ -25,7 +27,7 @@ class Rule(ABC):
     """Looks for one thing that goes wrong in training; has no state of its own.
 
     Attributes:
-        name: Under which it is switched off, recorded, and asked to stop a run.
+        name: Under which it is ignored, recorded, and asked to stop a run.
         figures: Names of the figures that it reads, where ``*`` stands for any part. A run that does not log them
             never hears of the rule.
         after: Rules that tell the cause of the same thing: once one of them has spoken, this one is silent.
@@ -44,3 +46,25 @@ class Rule(ABC):
         Args:
             history: The figures of the stage so far, those of the newest step or validation included.
         """
+
+
+class LimitRule(Rule):
+    """Speaks when the mean of a figure reaches a limit.
+
+    Attributes:
+        steps: Over which the mean is taken.
+        limit: Least mean at which the rule speaks.
+        text: One line, with ``{value}`` for the mean.
+    """
+
+    steps: ClassVar[int]
+    limit: ClassVar[float]
+    text: ClassVar[str]
+
+    @override
+    def find(self, history: History) -> Finding | None:
+        (name,) = self.figures
+        value = history.mean(name, self.steps)
+        if value is None or value < self.limit:
+            return None
+        return Finding({name: value}, self.text.format(value=value))

@@ -56,8 +56,8 @@ def test_says_once_in_one_line(tmp_path, capsys):
     assert [said.name for said in advice.said].count(ZERO) == 1
 
 
-def test_rule_that_is_off_is_silent():
-    run(advice := Advice(off=[ZERO]))
+def test_rule_that_is_ignored_is_silent():
+    run(advice := Advice(ignore=[ZERO]))
     assert ZERO not in [said.name for said in advice.said]
 
 
@@ -149,10 +149,10 @@ def test_figures_of_an_earlier_stage_are_not_taken_for_those_of_a_later_one(tmp_
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"off": ["entropy_colapse"]}, r"`off` of Advice: .*'entropy_colapse'; did you mean entropy_collapse\?"),
+        ({"ignore": ["entropy_colapse"]}, r"`ignore` of Advice: .*'entropy_colapse'; did you mean entropy_collapse\?"),
         ({"stop": ["x"]}, r"`stop` of Advice: .* there are .*small_loss"),
         ({"stop": "entropy_collapse"}, r"`stop` of Advice: expected a list of names"),
-        ({"stop": ["small_loss"], "off": ["small_loss"]}, "expected rules that are not off, got small_loss"),
+        ({"stop": ["small_loss"], "ignore": ["small_loss"]}, "`stop` of Advice: expected rules that .* got small_loss"),
     ],
 )
 def test_settings_that_do_not_work(settings, message):

@@ -141,7 +141,7 @@ def test_a_reward_that_does_not_rise(name, rate):
     module = make_module(sources=SELF, reward=score, optimizer=sgd(rate))
     fit(
         module,
-        callbacks=[advice := Advice(off=["cut_off", "equal_groups", "large_steps"])],
+        callbacks=[advice := Advice(ignore=["cut_off", "equal_groups", "large_steps"])],
         max_steps=110,
         max_epochs=-1,
     )

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from lightning_gft import ArithmeticDataModule, ArithmeticPolicy, EndpointSource, ExactMatchReward
+from lightning_gft import ArithmeticDataModule, ArithmeticPolicy, EndpointSource, ExactMatchReward, Policy
 from lightning_gft.cli import main
+from lightning_gft.types import PromptBatch
 from tests.cli.command import GFT, SMALL, column, logged
 from tests.distributed.launch import free_port
 
@@ -67,12 +68,18 @@ def is_up(url: str) -> bool:
         return False
 
 
-def test_a_teacher_answers_as_a_demonstration_of_the_data(served: tuple[str, str], tmp_path: Path):
+def asked(number: int) -> tuple[Policy, PromptBatch]:
+    """Return the small policy, and a batch of prompts of its data."""
     policy = ArithmeticPolicy().load()
-    data = ArithmeticDataModule(num_train=4, batch_size=4)
+    data = ArithmeticDataModule(num_train=number, batch_size=number)
     data.tokenizer = policy.tokenizer
     data.setup("fit")
     (prompts,) = data.train_dataloader()
+    return policy, prompts
+
+
+def test_a_teacher_answers_as_a_demonstration_of_the_data(served: tuple[str, str], tmp_path: Path):
+    policy, prompts = asked(4)
     source = EndpointSource(*served, num_responses=4, max_new_tokens=48, cache=str(tmp_path))
     source.setup()
     given = source.respond(prompts, policy, seed=0)
@@ -94,11 +101,7 @@ def test_a_teacher_answers_as_a_demonstration_of_the_data(served: tuple[str, str
 
 
 def test_cut_replies_are_none(served: tuple[str, str], tmp_path: Path):
-    policy = ArithmeticPolicy().load()
-    data = ArithmeticDataModule(num_train=2, batch_size=2)
-    data.tokenizer = policy.tokenizer
-    data.setup("fit")
-    (prompts,) = data.train_dataloader()
+    policy, prompts = asked(2)
     source = EndpointSource(*served, num_responses=2, max_new_tokens=3, cache=str(tmp_path))
     with pytest.warns(UserWarning, match="was cut at its longest"):
         assert source.respond(prompts, policy, seed=0) == [[], []]
@@ -107,11 +110,7 @@ def test_cut_replies_are_none(served: tuple[str, str], tmp_path: Path):
 
 
 def test_another_model_is_refused_by_name(served: tuple[str, str], tmp_path: Path):
-    policy = ArithmeticPolicy().load()
-    data = ArithmeticDataModule(num_train=1, batch_size=1)
-    data.tokenizer = policy.tokenizer
-    data.setup("fit")
-    (prompts,) = data.train_dataloader()
+    policy, prompts = asked(1)
     source = EndpointSource("another", served[1], num_responses=1, cache=str(tmp_path))
     with pytest.raises(RuntimeError, match=r"`model` or `extra_body` .* 'another' .*400: Server is pinned to"):
         source.respond(prompts, policy, seed=0)
