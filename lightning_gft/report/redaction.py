@@ -67,7 +67,7 @@ def described(description: Mapping[str, Any]) -> dict[str, Any]:
         elif name == "versions" and isinstance(value, Mapping):
             kept[name] = {key: of for key, of in value.items() if _is(key, _IDENTIFIER) and _is(of, _VERSION)}
         elif name not in _FIELDS or not isinstance(value, str):
-            kept |= {name: value} if name in ("data", "starts") or _is_number(value) else {}
+            kept |= {name: redacted(value)} if name in ("data", "starts") or _is_number(value) else {}
         elif _is(value, _FIELDS[name]):
             kept[name] = value
     return kept
@@ -111,7 +111,7 @@ _KINDS: Sequence[tuple[frozenset[str], Callable[[str], str | None]]] = (
 def _keys(names: Sequence[str]) -> list[str]:
     """Return the names of settings; those that are more than an identifier are numbered."""
     return [
-        name if _is(name, _IDENTIFIER) or name.isdecimal() else f"(name {number})"
+        name if not name or _is(name, _IDENTIFIER) or name.isdecimal() else f"(name {number})"
         for number, name in enumerate(names, start=1)
     ]
 

@@ -164,13 +164,14 @@ def test_of_a_description_what_its_fields_hold_is_shown():
         "data": {"train": 512, "val": {"": 128}},
         "starts": [{"started": "2026-11-29T12:05:39+00:00", "step": 0}],
     }
-    assert described(description) == description
+    assert described(description) == description | {"starts": [{"started": HIDDEN, "step": 0}]}
 
 
 @pytest.mark.parametrize(
     ("given", "shown"),
     [
         ({"model": "/home/joe/model", "hostname": "node7", "precision": "/x/y", "started": "by joe"}, {}),
+        ({"data": {"val": {"/home/joe": 1, "x": "/joe"}}}, {"data": {"val": {"(name 1)": 1, "x": HIDDEN}}}),
         ({"device": {"name": "/home/joe gpu", "kind": "joe@box"}}, {"device": {"name": HIDDEN, "kind": HIDDEN}}),
         ({"device": {"name": "node7.example.com", "count": 2}}, {"device": {"name": HIDDEN, "count": 2}}),
         (
