@@ -128,19 +128,27 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     write_whole(path, "".join(map(_line, rows)))
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path) -> tuple[list[dict[str, Any]], str | None]:
     """Return the rows of a file of lines of JSON, without one that is being written; none where there is no file.
 
     Args:
         path: One of those that :func:`append_row` writes.
 
-    Raises:
-        ValueError: If a line is no row.
+    Returns:
+        The rows, each with an integer ``step``, and what is wrong with the first line that is no row, or ``None``.
     """
-    rows, fault = _read(path)
-    if fault is not None:
-        raise GFTValueError(f"{fault}; delete the line")
-    return rows
+    rows, fault = [], None
+    *lines, _ = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else [""]
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if isinstance(row, dict) and isinstance(row.get("step"), int):
+            rows.append(row)
+        elif fault is None:
+            fault = f"expected JSON with a step in line {number}, got {line[:80]!r}"
+    return rows, fault
 
 
 def drop_rows_after(path: Path, step: int) -> str | None:
@@ -155,26 +163,10 @@ def drop_rows_after(path: Path, step: int) -> str | None:
     """
     if not path.exists():
         return None
-    rows, fault = _read(path)
+    rows, fault = read_rows(path)
     write_rows(path, (row for row in rows if row["step"] <= step))
-    return fault
+    return fault and f"`{path}`: {fault}"
 
 
 def _line(row: Mapping[str, Any]) -> str:
     return json.dumps(row, separators=(",", ":")) + "\n"
-
-
-def _read(path: Path) -> tuple[list[dict[str, Any]], str | None]:
-    """Return the rows that can be read, and what is wrong with the first line that is none."""
-    rows, fault = [], None
-    *lines, _ = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else [""]
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if isinstance(row, dict) and isinstance(row.get("step"), int):
-            rows.append(row)
-        elif fault is None:
-            fault = f"`{path}`: expected JSON with a step in line {number}, got {line[:80]!r}"
-    return rows, fault

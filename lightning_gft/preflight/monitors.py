@@ -44,7 +44,7 @@ _OF_LIGHTNING = {"epoch", "step"}
 def training_names(loss: GroupLoss, sampler: GroupSampler, correctness: Correctness) -> set[str]:
     """Return the names of all figures that training steps may log, those of rewards, sources and engine aside.
 
-    A name that ends in ``/`` is the begin of several.
+    A name that ends in ``/`` is the beginning of several.
 
     Copies of statistics and loss count one token of two responses of each source, one better and one worse than its
     group; so the names are those of the code that counts.

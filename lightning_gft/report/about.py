@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lightning_gft.report.markup import run_heads, table
-from lightning_gft.report.redaction import redacted
+from lightning_gft.report.redaction import HIDDEN
 from lightning_gft.report.runs import Run
 from lightning_gft.report.scales import number
 from lightning_gft.report.text import escape
@@ -19,18 +20,18 @@ def about_section(runs: Sequence[Run]) -> str:
     rows = {title: [of(run) for run in runs] for title, of in _FACTS.items()}
     rows = {title: cells for title, cells in rows.items() if any(cells)}
     body = [[escape(title), *(escape(cell or _NONE) for cell in cells)] for title, cells in rows.items()]
-    return table(["", *run_heads(runs)], body, kind="about")
+    return table(["", *run_heads(runs)], body, kind="about", whose=run_heads(runs) if len(runs) > 1 else ())
 
 
 def _method(run: Run) -> str:
-    model = run.config.get("model", {})
+    model = _part(run, "model")
     parts = [_class(model.get("loss"))]
     parts += [_class(_given(model.get("loss"), "rectifier"))]
     return ", ".join(filter(None, parts)) if run.trained else "measured only, not trained"
 
 
 def _sources(run: Run) -> str:
-    sources = _given(run.config.get("model", {}).get("sampler"), "sources")
+    sources = _given(_part(run, "model").get("sampler"), "sources")
     if not run.trained or not isinstance(sources, Mapping):
         return ""
     return ", ".join(f"{name}{_times(source)}" for name, source in sources.items())
@@ -42,47 +43,54 @@ def _times(source: Any) -> str:
 
 
 def _model(run: Run) -> str:
-    parameters, trainable = run.description.get("parameters"), run.description.get("trainable")
-    name = run.description.get("model") or _class(run.config.get("model", {}).get("policy"))
-    path = _given(run.config.get("model", {}).get("policy"), "model_name_or_path")
+    parameters, trainable = run.description.parameters, run.description.trainable
+    name = run.description.model or _class(_part(run, "model").get("policy"))
+    path = _given(_part(run, "model").get("policy"), "model_name_or_path")
     size = f"{number(parameters)} parameters" if parameters else ""
-    share = f"{trainable / parameters:.1%} of them trained" if parameters and trainable != parameters else ""
-    return ", ".join(filter(None, (name, path and str(redacted(path)), size, share)))
+    share = (
+        f"{(trainable or 0) / parameters:.1%} of them trained"
+        if parameters and trainable not in (None, parameters)
+        else ""
+    )
+    return ", ".join(filter(None, (name, path if path != HIDDEN else None, size, share)))
 
 
 def _data(run: Run) -> str:
-    data = run.description.get("data", {})
-    train = data.get("train")
+    train = run.description.train
     parts = [_class(run.config.get("data")), f"{train:,} prompts to train on" if train else ""]
-    for name, count in (data.get("val") or {}).items():
+    for name, count in run.description.val.items():
         parts.append(f"{count:,} to validate on{f' of {name}' if name else ''}")
     return ", ".join(filter(None, parts))
 
 
 def _steps(run: Run) -> str:
-    most = run.config.get("trainer", {}).get("max_steps")
+    most = _part(run, "trainer").get("max_steps")
     if not run.trained:
         return ""
     if not isinstance(most, int) or most < 0:
         return f"{run.last_step:,}"
-    open_end = "" if run.last_step >= most else ": goes on, or was ended"
+    open_end = "" if run.last_step >= most else ": running or stopped early"
     return f"{run.last_step:,} of {most:,}{open_end}"
 
 
 def _tokens(run: Run) -> str:
-    counts = run.series("train/num_tokens")
-    return number(counts[-1][1]) if counts else ""
+    counts = list(_finite(run, "train/num_tokens").values())
+    return number(counts[-1]) if counts else ""
 
 
 def _time(run: Run) -> str:
     """Return the time of training steps, from tokens and tokens a second; of steps not logged the mean counts."""
-    counts, speeds = dict(run.series("train/num_tokens")), dict(run.series("train/tokens_per_second"))
+    counts, speeds = _finite(run, "train/num_tokens"), _finite(run, "train/tokens_per_second")
     seconds, before = 0.0, 0.0
     for step, count in counts.items():
         if speeds.get(step, 0.0) > 0:
             seconds += (count - before) / speeds[step]
         before = count
     return duration(seconds) if seconds else ""
+
+
+def _finite(run: Run, key: str) -> dict[int, float]:
+    return {step: value for step, value in run.series(key) if math.isfinite(value)}
 
 
 def duration(seconds: float) -> str:
@@ -98,26 +106,28 @@ def duration(seconds: float) -> str:
 
 
 def _device(run: Run) -> str:
-    device = run.description.get("device", {})
-    if not device:
-        return ""
-    count = f"{device.get('count')} × " if device.get("count", 1) != 1 else ""  # noqa: RUF001 (a multiplication sign)
-    ranks = run.description.get("world_size", 1)
-    of = f"{count}{device.get('name')} ({device.get('kind')})"
+    device, ranks = run.description.device, run.description.world_size
+    count = f"{device.count} × " if device.count != 1 else ""  # noqa: RUF001 (a multiplication sign)
+    kind = f"({device.kind})" if device.kind else ""
+    of = " ".join(filter(None, (device.name, kind)))
     return ", ".join(
-        filter(None, (of, f"{ranks} ranks" if ranks != 1 else "", str(run.description.get("precision", ""))))
+        filter(None, (of and f"{count}{of}", f"{ranks} ranks" if ranks != 1 else "", run.description.precision))
     )
 
 
 def _versions(run: Run) -> str:
-    return ", ".join(f"{name} {version}" for name, version in run.description.get("versions", {}).items())
+    return ", ".join(f"{name} {version}" for name, version in run.description.versions.items())
 
 
 def _started(run: Run) -> str:
-    starts = run.description.get("starts") or []
-    resumed = [f"resumed at step {start['step']:,}" for start in starts if start["step"]]
-    when = str(run.description.get("started", ""))[:16].replace("T", " ")
+    resumed = [f"resumed at step {step:,}" for step in run.description.starts if step]
+    when = run.description.started[:16].replace("T", " ")
     return ", ".join(filter(None, (when and f"{when} UTC", *resumed)))
+
+
+def _part(run: Run, name: str) -> Mapping[str, Any]:
+    part: Mapping[str, Any] = run.config.get(name) or {}
+    return part
 
 
 def _class(part: Any) -> str:

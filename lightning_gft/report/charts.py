@@ -12,6 +12,8 @@ from lightning_gft.report.thinning import MOST, Stretch, stretches, unbroken
 
 _MOST_MARKS, _MOST_LARGE = 30, 10
 """Points of a curve that are marked, each with its value to hover on, and that are marked large."""
+LEAST_SPAN = 0.1
+"""Least that the axis of an accuracy spans."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ def line_chart(
     log: bool = False,
     doubling: bool = False,
     span: float = 0.0,
+    beside: Sequence[float] = (),
 ) -> str:
     """Return a chart of those lines that have points; nothing where none has.
 
@@ -64,17 +67,19 @@ def line_chart(
         log: Whether the y axis is logarithmic.
         doubling: Whether the x axis is, with a tick at each point.
         span: For shares: least that the y axis spans, so that noise does not look like more.
+        beside: Values of charts beside it that the y axis holds too.
     """
     lines = [line for line in lines if any(can_draw(value, log) for _, value in line.points)]
     if not lines:
         return ""
     steps = sorted({step for line in lines for step, _ in line.points})
     ends = [value + sign * margin for line in lines for value, margin, sign in _ends(line, log)]
+    ends += [value for value in beside if can_draw(value, log)]
     top = min(1.0, (min(ends) + max(ends) + span) / 2)
     ends = [min(max(end, 0.0), 1.0) for end in [*ends, top, top - span]] if span else ends
     begins = [0.0] if not doubling and 0 < 2 * steps[0] <= steps[-1] else []
     across, up = plane([*begins, *steps], ends, [line.label for line in lines], log_x=doubling, log_y=log)
-    frame = Frame(across, up, x)
+    frame = Frame(across, up, x, "log scale" if log else "")
     width = (steps[-1] - steps[0]) / MOST if max(len(line.points) for line in lines) > MOST else 0
     drawn = "".join(_curve(line, frame, width, log) for line in lines)
     last = [(line.label, line.style, up(_drawable(line, log)[-1][1])) for line in lines]
@@ -122,13 +127,15 @@ def _curve(line: Line, frame: Frame, width: float, log: bool) -> str:
     if line.level:
         height = frame.y(_drawable(line, log)[-1][1])
         line_across = f"M{frame.x.start:.1f} {height:.1f}H{frame.x.end:.1f}"
-        return f'<g class="s{line.style % STYLES} level"><path class="line" d="{line_across}"/></g>'
+        [(_, low, high)] = _interval(line, _drawable(line, log)[-1:], frame)
+        band = _box(frame.x.start, frame.x.end, frame.y(low), frame.y(high)) if line.margins else ""
+        return f'<g class="s{line.style % STYLES} level"><path class="line" d="{line_across}"/>{band}</g>'
     pieces = [list(stretches(piece, width)) for piece in unbroken(line.points, log)]
     drawn = [f'<path class="line" d="{"".join(_path(piece, frame) for piece in pieces)}"/>']
     if width:
         drawn += [_area([(s.x, s.low, s.high) for s in piece], frame) for piece in pieces]
     if line.margins:
-        drawn += [_area(_interval(line, piece), frame) for piece in unbroken(line.points, log)]
+        drawn += [_area(_interval(line, piece, frame), frame) for piece in unbroken(line.points, log)]
     points = _drawable(line, log)
     for step, value in points if len(points) <= _MOST_MARKS else []:
         margin = f" ± {number(line.margins[step])}" if step in line.margins else ""
@@ -143,15 +150,24 @@ def _path(piece: Sequence[Stretch], frame: Frame) -> str:
     return "M" + "L".join(f"{frame.x(of.x):.1f} {frame.y(of.mean):.1f}" for of in piece)
 
 
-def _interval(line: Line, piece: Sequence[tuple[int, float]]) -> list[tuple[float, float, float]]:
-    return [(x, y - line.margins.get(x, 0.0), y + line.margins.get(x, 0.0)) for x, y in piece]
+def _interval(line: Line, piece: Sequence[tuple[int, float]], frame: Frame) -> list[tuple[float, float, float]]:
+    """Return the intervals around points, within the axis, which ends where a share does."""
+    margins = [(x, y, line.margins.get(x, 0.0)) for x, y in piece]
+    return [(x, max(y - margin, frame.y.low), min(y + margin, frame.y.high)) for x, y, margin in margins]
 
 
 def _area(bounds: Sequence[tuple[float, float, float]], frame: Frame) -> str:
-    """Return the area between a lower and an upper bound."""
+    """Return the area between a lower and an upper bound; of a single place a bar."""
+    if len(bounds) == 1:
+        [(x, low, high)] = bounds
+        return f'<path class="whisker" d="M{frame.x(x):.1f} {frame.y(low):.1f}V{frame.y(high):.1f}"/>'
     there = "L".join(f"{frame.x(x):.1f} {frame.y(high):.1f}" for x, _, high in bounds)
     back = "L".join(f"{frame.x(x):.1f} {frame.y(low):.1f}" for x, low, _ in reversed(bounds))
     return f'<path class="band" d="M{there}L{back}Z"/>'
+
+
+def _box(left: float, right: float, low: float, high: float) -> str:
+    return f'<path class="band" d="M{left:.1f} {low:.1f}H{right:.1f}V{high:.1f}H{left:.1f}Z"/>'
 
 
 def _mark(x: float, y: float, about: str, kind: str = "mark", small: bool = False) -> str:

@@ -17,6 +17,7 @@ from lightning_gft.report.page import build_page
 from lightning_gft.report.plot import save_plot
 from lightning_gft.report.runs import Run, read_runs
 from lightning_gft.report.table import print_table
+from lightning_gft.report.text import visible
 
 DESCRIPTION = "Compare runs in a table, a plot and a page, also while they run."
 
@@ -79,6 +80,8 @@ def _write(runs: Sequence[Run], page: Path) -> None:
         console.print(Text(f"Plot: {plot}"))
         page.write_text(build_page(runs), encoding="utf-8")
         console.print(Text(f"Page: {page}"))
+        for fault in (fault for run in runs for fault in run.faults.by_kind.values()):
+            sys.stderr.write(f"warning: {visible(fault.path)}: {visible(fault)}\n")
     except OSError as error:
         raise GFTValueError(
             f"`--output`: expected a file that can be written, got {str(page)!r} ({error.strerror}); name another"

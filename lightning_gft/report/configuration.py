@@ -1,4 +1,4 @@
-"""The configuration of runs, without what is nobody else's business, and how they differ."""
+"""The configuration of runs, and how they differ."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import yaml
 
 from lightning_gft.report.markup import table
-from lightning_gft.report.redaction import redacted
 from lightning_gft.report.runs import Run
 from lightning_gft.report.text import escape, isolated
 
@@ -17,10 +16,10 @@ _NONE = "–"  # noqa: RUF001 (a dash)
 
 def configuration_section(runs: Sequence[Run]) -> str:
     """Return what differs between the configurations of trained runs, and each configuration as YAML."""
-    configs = {run.name: redacted(run.config) for run in runs if run.config}
+    configs = {run.name: run.config for run in runs if run.config}
     if not configs:
         return ""
-    trained = {run.name: configs[run.name] for run in runs if run.config and run.trained}
+    trained = {run.name: configs[run.name] for run in runs if run.name in configs and run.trained}
     whole = "\n".join(
         f"<details><summary>{isolated(name)}</summary><pre>{escape(_yaml(config))}</pre></details>"
         for name, config in configs.items()
@@ -31,7 +30,7 @@ def configuration_section(runs: Sequence[Run]) -> str:
 def _differences(configs: Mapping[str, Mapping[str, Any]]) -> str:
     differing = differences([dict(settings(config)) for config in configs.values()])
     if not differing:
-        return "<p>The configurations are the same.</p>\n"
+        return "<p>The settings shown are the same.</p>\n"
     rows = [[f"<code>{escape(name)}</code>", *map(escape, row)] for name, row in differing.items()]
     compared = table(["setting", *map(isolated, configs)], rows, kind="settings")
     return f"<h3>What differs</h3>\n{compared}\n<h3>All settings</h3>\n"
@@ -64,7 +63,8 @@ def settings(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield f"{prefix}{name}", value
         elif "class_path" in value:
             yield f"{prefix}{name}", str(value["class_path"]).rpartition(".")[2]
-            yield from settings(value.get("init_args") or {}, f"{prefix}{name}.")
+            given = value.get("init_args")
+            yield from settings(given if isinstance(given, Mapping) else {}, f"{prefix}{name}.")
         else:
             yield from settings(value, f"{prefix}{name}.")
 

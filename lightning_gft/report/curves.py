@@ -7,16 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from lightning_gft.report.bars import share_bars
-from lightning_gft.report.charts import Line, line_chart
+from lightning_gft.report.charts import LEAST_SPAN, Line, line_chart
 from lightning_gft.report.figures import most_draws
 from lightning_gft.report.markup import charts
-from lightning_gft.report.measures import NOISE, errors, key
+from lightning_gft.report.measures import NOISE, errors, key, with_start
 from lightning_gft.report.runs import Run
 
 _WIDE = 30
 """Of a figure that may differ by orders of magnitude, the factor from which on it is drawn on a logarithmic scale."""
-_LEAST_SPAN = 0.1
-"""Least that the axis of an accuracy spans."""
 _WEIGHTS = {
     "1/p, largest": "train/inverse_probability_max",
     "after, largest": "train/rectified_weight_max",
@@ -132,46 +130,50 @@ def _accuracies(runs: Sequence[Run]) -> Iterable[str]:
     for name in dict.fromkeys(name for run in runs for name in run.datasets):
         figures.append((f"Greedy accuracy on {name}", "greedy_accuracy", "other data: what is forgotten", name))
     for title, figure, about, dataset in figures:
-        yield _measured(runs, title, figure, about, dataset, span=_LEAST_SPAN)
+        yield _measured(runs, title, figure, about, dataset, span=LEAST_SPAN)
 
 
 def _evaluations(runs: Sequence[Run]) -> Iterable[str]:
     yield _measured(runs, "Entropy in validation", "entropy", "of a token of own samples, in nats")
-    yield _measured(runs, "KL to the start", "kl", "on own samples, in nats a token")
-    yield _measured(runs, "KL of the start", "kl_start", "on the start's samples, in nats a token: forgetting")
+    yield _measured(runs, "Drift", "kl", "KL from the start on its own samples, in nats a token")
+    yield _measured(runs, "Forgetting", "kl_start", "KL from the start on the start's samples, in nats a token")
 
 
 def _measured(runs: Sequence[Run], title: str, figure: str, about: str, dataset: str = "", span: float = 0.0) -> str:
     """Return a chart with intervals of 95% around each evaluation, where its standard error is known."""
     margins = {run.name: {step: NOISE * error for step, error in errors(run, figure, dataset).items()} for run in runs}
     shaded = "; shaded: 95% interval" if any(margins.values()) else ""
-    names = {run.name: key(figure, dataset) for run in runs}
-    return _chart(title, about + shaded, {run.name: run for run in runs}, names, margins, span=span)
+    name = key(figure, dataset)
+    lines = [
+        Line(run.name, style, with_start(run, runs, name), margins[run.name], level=not run.trained)
+        for style, run in enumerate(runs)
+    ]
+    return line_chart(title, lines, about=about + shaded, span=span)
 
 
 def _weights(runs: Sequence[Run]) -> Iterable[str]:
-    for run in runs:
+    """Yield a chart a run, all on the same scale."""
+    of_runs = [
+        [Line(label, style, run.series(name)) for style, (label, name) in enumerate(_WEIGHTS.items(), start=4)]
+        for run in runs
+    ]
+    values = [value for lines in of_runs for line in lines for _, value in line.points]
+    log = _is_wide(values)
+    for run, lines in zip(runs, of_runs, strict=True):
         title = f"Weights of {run.name}" if len(runs) > 1 else "Weights"
-        about = "of tokens, before and after rectification"
-        yield _chart(title, about, dict.fromkeys(_WEIGHTS, run), _WEIGHTS, wide=True)
+        yield line_chart(title, lines, about="of tokens, before and after rectification", log=log, beside=values)
 
 
-def _chart(
-    title: str,
-    about: str,
-    runs: Mapping[str, Run],
-    names: Mapping[str, str],
-    margins: Mapping[str, Mapping[int, float]] | None = None,
-    wide: bool = False,
-    span: float = 0.0,
-) -> str:
+def _chart(title: str, about: str, runs: Mapping[str, Run], names: Mapping[str, str], wide: bool = False) -> str:
     """Return a chart with one line for each label: a figure of a run. A run that was not trained is a level."""
     lines = [
-        Line(label, style, run.series(names[label]), (margins or {}).get(label, {}), level=not run.trained)
+        Line(label, style, run.series(names[label]), level=not run.trained)
         for style, (label, run) in enumerate(runs.items())
     ]
-    values = [value for line in lines for _, value in line.points if math.isfinite(value)]
-    log = wide and (bool(values) and min(values) > 0 and max(values) / min(values) > _WIDE)
-    return line_chart(
-        title, lines, about=", ".join(filter(None, (about, "log scale" if log else ""))), log=log, span=span
-    )
+    log = wide and _is_wide([value for line in lines for _, value in line.points])
+    return line_chart(title, lines, about=about, log=log)
+
+
+def _is_wide(values: Sequence[float]) -> bool:
+    finite = [value for value in values if math.isfinite(value)]
+    return bool(finite) and min(finite) > 0 and max(finite) / min(finite) > _WIDE

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from lightning_gft.report.charts import Line, line_chart
+from lightning_gft.report.charts import LEAST_SPAN, Line, line_chart
 from lightning_gft.report.markup import charts
 from lightning_gft.report.measures import NOISE, errors, key
 from lightning_gft.report.runs import Run
 
+_ABOUT = "last validation of each run, and faint its first; shaded: 95% interval"
 _PASS = re.compile(r"pass@(\d+)")
 
 
@@ -43,11 +44,7 @@ def _chart(runs: Sequence[Run], dataset: str) -> str:
             lines.append(Line(label, style, points, margins, faint=is_first))
     title = f"pass@k on {dataset}" if dataset else "pass@k"
     many = any(len(line.points) > 1 for line in lines)
-    return (
-        line_chart(title, lines, about="last validation of each run, and faint its first", x="k", doubling=True)
-        if many
-        else ""
-    )
+    return line_chart(title, lines, about=_ABOUT, x="k", doubling=True, span=LEAST_SPAN) if many else ""
 
 
 def _figures(run: Run, dataset: str) -> dict[int, str]:

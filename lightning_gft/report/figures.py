@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lightning_gft.report.runs import Run
+from lightning_gft.report.scales import number
 
 _DRAWS = re.compile(r"val/(?:mean|pass)@(\d+)")
 
@@ -42,7 +43,10 @@ class Figure:
     def show(self, run: Run) -> str:
         """Return the figure of ``run`` as text, or a dash where it was not logged."""
         value = self.value(run)
-        return "-" if value is None else f"{value:,.{self.digits}f}"
+        if value is None:
+            return "-"
+        shown = f"{value:,.{self.digits}f}"
+        return shown if value == 0 or shown.strip("-0.") else number(value)  # what is not zero does not look so
 
 
 def compared(runs: Sequence[Run]) -> list[Figure]:

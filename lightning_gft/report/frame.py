@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightning_gft.report.markup import table
-from lightning_gft.report.scales import Scale, number
+from lightning_gft.report.scales import Scale, number, tick_labels
 from lightning_gft.report.text import escape
 
 WIDTH, HEIGHT = 400, 240
@@ -34,10 +34,11 @@ class Frame:
     def axes(self, x_ticks: Sequence[float] | None = None) -> str:
         """Return grid, ticks and titles."""
         left, right, bottom = self.x.start, self.x.end, self.y.start
+        heights = self.y.ticks()
         rows = "".join(
             f'<path class="grid" d="M{left:.0f} {self.y(tick):.1f}H{right:.0f}"/>'
-            f'<text x="{left - 6:.0f}" y="{self.y(tick) + 4:.1f}" class="tick end">{number(tick)}</text>'
-            for tick in self.y.ticks()
+            f'<text x="{left - 6:.0f}" y="{self.y(tick) + 4:.1f}" class="tick end">{text}</text>'
+            for tick, text in zip(heights, tick_labels(heights, self.y.log), strict=True)
         )
         columns = "".join(
             f'<path class="notch" d="M{self.x(tick):.1f} {bottom:.0f}v4"/>'
@@ -49,12 +50,16 @@ class Frame:
             titles += f'<text x="{left:.0f}" y="9" class="tick">{escape(self.y_title)}</text>'
         return f'{rows}<path class="axis" d="M{left:.0f} {bottom:.0f}H{right:.0f}"/>{columns}{titles}'
 
-    def labels(self, ends: Iterable[tuple[str, int, float]]) -> str:
-        """Return names at the right edge, each with its style and as near to its height as the others let it be."""
+    def labels(self, ends: Iterable[tuple[str, int, float]], kinds: Sequence[str] = ()) -> str:
+        """Return names at the right edge, each with its style and as near to its height as the others let it be.
+
+        Classes ``kinds`` stand for styles where they are given.
+        """
         ordered = sorted(ends, key=lambda end: end[2])
         places = spread_out([place for _, _, place in ordered], _LINE, _TOP - 4, self.y.start)
+        kinds = kinds or [f"s{number}" for number in range(STYLES)]
         return "".join(
-            f'<text x="{self.x.end + 8:.0f}" y="{place + 4:.1f}" class="label s{style % STYLES}">'
+            f'<text x="{self.x.end + 8:.0f}" y="{place + 4:.1f}" class="label {kinds[style % len(kinds)]}">'
             f"{escape(_cut(name))}</text>"
             for (name, style, _), place in zip(ordered, places, strict=True)
         )
@@ -101,8 +106,8 @@ def evenly(items: Sequence[Any], most: int) -> Sequence[Any]:
         >>> evenly(range(100), 3)
         [0, 49, 99]
     """
-    if len(items) <= most:
-        return items
+    if len(items) <= most or most < 2:
+        return items[:most]
     return [items[place * (len(items) - 1) // (most - 1)] for place in range(most)]
 
 

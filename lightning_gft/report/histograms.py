@@ -9,13 +9,14 @@ from typing import Any
 from lightning_gft.record import WEIGHTS, ZERO, bin_edges, bin_middle, quantile
 from lightning_gft.report.frame import Frame, chart, numbers_table, plane
 from lightning_gft.report.markup import charts
+from lightning_gft.report.rows import Weights, weights_row
 from lightning_gft.report.runs import Run
 from lightning_gft.report.scales import number
 from lightning_gft.report.text import escape
 
 _MOST_BARS = 40
-_SIDES = {"before": 1, "after": 0}
-"""Both sides of a histogram, with their styles."""
+_SIDES = ("after", "before")
+"""Both sides of a histogram, in the order in which they are drawn: the line of one shows on the area of the other."""
 _LEAST_SHARE = 1e-6
 
 Counts = Mapping[int, float]
@@ -25,15 +26,15 @@ def histograms_section(runs: Sequence[Run]) -> str:
     """Return a chart a run, and where there is one run a chart a source; empty where nothing was recorded."""
     inside = charts(*(made for run in runs for made in _of_run(run, len(runs) == 1)))
     about = (
-        "<p>Shares of all trained tokens by their weight: 1/p before, what the loss has made of it after. Each step to "
-        "the right is a token that pulls harder; a bar far out on the right is a gradient that explodes.</p>"
+        "<p>Shares of all trained tokens by their weight: 1/p before, what the loss has made of it after. Further "
+        "right, a token pulls harder; a bar far out on the right is a gradient that explodes.</p>"
     )
     return inside and f"{about}\n{inside}"
 
 
 def _of_run(run: Run, by_source: bool) -> Iterable[str]:
-    rows = run.rows(WEIGHTS)
-    sources = dict.fromkeys(source for row in rows for source in row["before"])
+    rows = run.rows(WEIGHTS, weights_row)
+    sources = dict.fromkeys(source for row in rows for source in row.before)
     counts = {source: {side: _total(rows, side, source) for side in _SIDES} for source in sources}
     whole = {side: sum((Counter(of[side]) for of in counts.values()), Counter()) for side in _SIDES}
     if not whole["before"]:
@@ -44,11 +45,10 @@ def _of_run(run: Run, by_source: bool) -> Iterable[str]:
             yield _histogram(f"Weights: {source}", of)
 
 
-def _total(rows: Iterable[Mapping[str, Any]], side: str, source: str) -> Counter[int]:
+def _total(rows: Iterable[Weights], side: str, source: str) -> Counter[int]:
     total: Counter[int] = Counter()
     for row in rows:
-        for place, count in row[side].get(source, {}).items():
-            total[int(place)] += count
+        total.update((row.before if side == "before" else row.after).get(source, {}))
     return total
 
 
@@ -67,11 +67,11 @@ def _histogram(title: str, counts: Mapping[str, Counts]) -> str:
     across, up = plane([*edges, *ends], shares, _SIDES, log_x=True, log_y=True)
     frame = Frame(across, up, "weight", "share of tokens")
     drawn = "".join(_outline(side, bars[side], width, frame) for side in _SIDES)
-    tops = [(side, style, up(bars[side][max(bars[side])])) for side, style in _SIDES.items() if bars[side]]
-    rows = [[side, *_facts(counts[side])] for side in _SIDES]
+    tops = [(side, style, up(bars[side][max(bars[side])])) for style, side in enumerate(_SIDES) if bars[side]]
+    rows = [[side, *_facts(counts[side])] for side in reversed(_SIDES)]
     return chart(
         title,
-        frame.axes() + drawn + frame.labels(tops),
+        frame.axes() + drawn + frame.labels(tops, _SIDES),
         about=_about(counts),
         description=f"{title}: {_about(counts)}",
         numbers=numbers_table(["", "median", "99%", "99.9%", "largest", "weight of 0"], rows),
@@ -99,7 +99,7 @@ def _outline(side: str, bars: Mapping[int, float], width: int, frame: Frame) -> 
         steps += f"V{height:.1f}H{right:.1f}"
         last = place
     shape = f'<path class="line shape" d="{steps}V{base:.1f}"><title>{escape(side)}</title></path>'
-    return f'<g class="s{_SIDES[side]} {side}">{shape}</g>'
+    return f'<g class="{side}">{shape}</g>'
 
 
 def _about(counts: Mapping[str, Counts]) -> str:

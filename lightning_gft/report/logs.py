@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from lightning_gft.errors import GFTValueError
+from lightning_gft.report.side_files import MOST
 
 Series = list[tuple[int, float]]
 """Values of one figure by optimizer step, in the order of steps."""
@@ -40,22 +42,32 @@ def read_log(path: Path) -> Log:
     """Read a log; a last line that is not finished does not count, as the run may be writing it.
 
     Raises:
-        ValueError: If it holds something else.
+        ValueError: If a line has no step, or is none.
     """
     text = path.read_text(encoding="utf-8", errors="replace")
-    lines = text[: text.rfind("\n") + 1].splitlines()
-    rows = []
-    for number, row in enumerate(csv.DictReader(lines), start=2):
-        try:
-            step = int(float(row["step"]))
-            figures = {key: float(value) for key, value in row.items() if key and key not in _POSITION and value}
-        except (KeyError, TypeError, ValueError):
-            raise GFTValueError(
-                f"`RUN`: expected a number under each name of {path}, got none in line {number}; delete the line, or "
-                "the file if lightning-gft has not written it"
-            ) from None
-        rows.append((step, figures))
-    return Log(rows)
+    reader = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
+    try:
+        return Log([_row(row) for row in reader])
+    except (csv.Error, KeyError, TypeError, ValueError, OverflowError):
+        raise GFTValueError(
+            f"`RUN`: expected a step and figures in each line of {path}, got something else in line "
+            f"{reader.line_num}; delete the line, or the file if lightning-gft has not written it"
+        ) from None
+
+
+def _row(row: Mapping[str, str]) -> tuple[int, dict[str, float]]:
+    step = int(float(row["step"]))
+    if not 0 <= step <= MOST:
+        raise GFTValueError(f"`step`: expected a count, got {step}")
+    return step, {key: _figure(value) for key, value in row.items() if key and key not in _POSITION and value}
+
+
+def _figure(value: str) -> float:
+    """Return a figure; NaN for what is no number, as a logger's own text, which charts leave out."""
+    try:
+        return float(value)
+    except ValueError:
+        return math.nan
 
 
 _POSITION = ("step", "epoch")

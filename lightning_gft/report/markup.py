@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 
 from lightning_gft.report.runs import Run
 from lightning_gft.report.text import isolated
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str = "", kind: str = "") -> str:
+def table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    caption: str = "",
+    kind: str = "",
+    whose: Sequence[str] = (),
+) -> str:
     """Return a table that scrolls within itself, with the first cell of each row as its heading.
 
     Args:
@@ -16,15 +24,18 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str = 
         rows: HTML of all others.
         caption: HTML of what the table says.
         kind: Its class.
+        whose: HTML that names each column, for a narrow screen where cells stand below each other.
     """
+    names = [f'<span class="whose">{name}</span>' for name in whose]
     above = "".join(f'<th scope="col">{cell}</th>' if cell else "<td></td>" for cell in head)
-    body = "".join(
-        f'<tr><th scope="row">{title}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
-        for title, *cells in rows
-    )
+    body = "".join(f'<tr><th scope="row">{title}</th>{"".join(_cells(cells, names))}</tr>' for title, *cells in rows)
     named = f'<table class="{kind}">' if kind else "<table>"
     told = f"<caption>{caption}</caption>" if caption else ""
     return f'<div class="scroll">{named}{told}<thead><tr>{above}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _cells(cells: Sequence[str], names: Sequence[str]) -> Iterable[str]:
+    return (f"<td>{name}{cell}</td>" for name, cell in zip_longest(names[: len(cells)], cells, fillvalue=""))
 
 
 def charts(*made: str) -> str:

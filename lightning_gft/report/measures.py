@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lightning_gft.report.logs import Series
 from lightning_gft.report.runs import Run
 
 NOISE = 2.0
@@ -20,17 +21,32 @@ class Measure:
 
     Args:
         value: Its value.
+        step: When it was measured.
         error: Its standard error, ``None`` where it was not logged.
     """
 
     value: float
+    step: int = 0
     error: float | None = None
 
-    def same(self, other: Measure) -> bool:
-        """Whether the difference may be chance."""
-        if self.error is None or other.error is None:
-            return abs(self.value - other.value) <= _ROUNDING
-        return abs(self.value - other.value) <= NOISE * math.hypot(self.error, other.error)
+    @property
+    def finite(self) -> bool:
+        """Whether it is a number that compares."""
+        return math.isfinite(self.value)
+
+    def noise(self, other: Measure) -> float | None:
+        """Return the largest difference that may be chance; ``None`` where a standard error is not known."""
+        if self.error is None or other.error is None or not math.isfinite(self.error + other.error):
+            return None
+        return NOISE * math.hypot(self.error, other.error)
+
+    def change(self, other: Measure) -> int:
+        """Return 1 where it is clearly above another, -1 where it is clearly below, 0 where that may be chance."""
+        noise = self.noise(other)
+        difference = self.value - other.value
+        if abs(difference) <= (_ROUNDING if noise is None else noise):
+            return 0
+        return 1 if difference > 0 else -1
 
 
 @dataclass(frozen=True)
@@ -38,25 +54,26 @@ class Reference:
     """What a run is compared with.
 
     Args:
-        run: The run, or another one.
-        place: Which of its evaluations: 0 for the first, -1 for the last.
+        run: The run itself, or another one.
         name: What to call it.
-        is_start: Whether the run began from there, so that differences are what it has changed.
+        step: Of which of its evaluations; by default of the last.
+        is_start: Whether the run began from there, so that differences are what training has changed.
     """
 
     run: Run
-    place: int
     name: str
-    is_start: bool
+    step: int | None = None
+    is_start: bool = False
 
 
-def measure(run: Run, figure: str, dataset: str = "", place: int = -1) -> Measure | None:
-    """Return a figure of the evaluation at a place, by default the last; ``None`` where it was not logged."""
+def measure(run: Run, figure: str, dataset: str = "", step: int | None = None) -> Measure | None:
+    """Return a figure of the evaluation at a step, by default the last; ``None`` where it was not logged."""
     series = run.series(key(figure, dataset))
-    if not series:
+    value = dict(series).get(step) if step is not None else series[-1][1] if series else None
+    if value is None:
         return None
-    step, value = series[place]
-    return Measure(value, errors(run, figure, dataset).get(step))
+    at = series[-1][0] if step is None else step
+    return Measure(value, at, errors(run, figure, dataset).get(at))
 
 
 def errors(run: Run, figure: str, dataset: str = "") -> dict[int, float]:
@@ -74,16 +91,28 @@ def key(figure: str, dataset: str = "") -> str:
     return "/".join(filter(None, ("val", dataset, figure)))
 
 
+def validations(run: Run) -> list[int]:
+    """Return the steps at which a run was validated, on any data set."""
+    return sorted({step for name, series in run.figures.items() if name.startswith("val/") for step, _ in series})
+
+
 def reference(run: Run, runs: Sequence[Run]) -> Reference | None:
     """Return what a run is compared with; ``None`` where there is nothing.
 
-    That is its own start if it was measured then, else the first run if that is another, else its first evaluation.
+    That is its own start if it was measured then, else the first run if that is another, else its first validation.
     """
-    evaluations = run.series(key("greedy_accuracy"))
-    if run.trained and len(evaluations) > 1 and evaluations[0][0] == 0:
-        return Reference(run, 0, "its start", is_start=True)
-    if run is not runs[0]:
-        return Reference(runs[0], -1, runs[0].name, is_start=not runs[0].trained)
-    if len(evaluations) > 1:
-        return Reference(run, 0, f"step {evaluations[0][0]}", is_start=True)
-    return None
+    steps = validations(run)
+    if run.trained and len(steps) > 1 and steps[0] == 0:
+        return Reference(run, "its start", 0, is_start=True)
+    first = runs[0]
+    if run is not first and validations(first):
+        return Reference(first, first.name, is_start=run.trained and not first.trained)
+    return Reference(run, f"its step {steps[0]}", steps[0]) if len(steps) > 1 else None
+
+
+def with_start(run: Run, runs: Sequence[Run], name: str) -> Series:
+    """Return a figure by step, from the first run on where that was only measured, as the others began there."""
+    series, first = run.series(name), runs[0]
+    if not series or series[0][0] == 0 or not run.trained or first.trained:
+        return series
+    return [*((0, value) for _, value in first.series(name)[-1:]), *series]

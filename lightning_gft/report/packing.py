@@ -11,8 +11,6 @@ from lightning_gft.samples import SampledResponse, TokenFigures
 
 Column = list[Any] | float | None
 """One number a token, or a single one that all tokens have."""
-BYTES_A_TOKEN = 13
-"""About what the columns of a token take."""
 _LONGEST_TOKEN = 200
 """Characters of one token that are shown."""
 

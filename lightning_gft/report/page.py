@@ -14,9 +14,10 @@ from lightning_gft.report.curves import curves_section
 from lightning_gft.report.draws import draws_section
 from lightning_gft.report.histograms import histograms_section
 from lightning_gft.report.listing import listing_section
+from lightning_gft.report.redaction import redacted
 from lightning_gft.report.runs import Run
 from lightning_gft.report.samples import samples_section
-from lightning_gft.report.text import escape
+from lightning_gft.report.text import escape, isolated
 from lightning_gft.report.tradeoffs import tradeoffs_section
 from lightning_gft.report.verdict import verdict_section
 
@@ -42,6 +43,7 @@ def build_page(runs: Sequence[Run]) -> str:
     """Return the page of ``runs``, of which the first is what the others are compared with."""
     made = {anchor: (title, section(runs)) for anchor, (title, section) in _SECTIONS.items()}
     made = {anchor: (title, inside) for anchor, (title, inside) in made.items() if inside}
+    noted = "".join(f'<p class="note">{line}</p>\n' for line in _faults(runs))
     *others, last = [run.name for run in runs]
     title = f"{', '.join(others)} and {last}" if others else last
     links = "".join(f'<li><a href="#{anchor}">{escape(heading)}</a></li>' for anchor, (heading, _) in made.items())
@@ -58,8 +60,17 @@ def build_page(runs: Sequence[Run]) -> str:
         f"<title>{escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n"
         f'<a class="skip" href="#main">To the content</a>\n'
         f'<header><h1>{escape(title)}</h1>\n<nav aria-label="Sections"><ul>{links}</ul></nav></header>\n'
-        f'<main id="main">\n{body}\n</main>\n<script>{script}</script>\n</body>\n</html>\n'
+        f'<main id="main">\n{noted}{body}\n</main>\n<script>{script}</script>\n</body>\n</html>\n'
     )
+
+
+def _faults(runs: Sequence[Run]) -> list[str]:
+    """Return what could not be read of runs, which is known once their sections are made."""
+    return [
+        f"{isolated(run.name)}: <code>{escape(fault.place)}</code>: {escape(redacted(str(fault)))}"
+        for run in runs
+        for fault in run.faults.by_kind.values()
+    ]
 
 
 def _policy(style: str, script: str) -> str:

@@ -1,90 +1,128 @@
-"""What a page leaves out of a configuration: whose machine a run was on, and what opens something there."""
+"""What a page shows of a configuration and of a run's record: what is known to be harmless, and nothing else."""
 
 from __future__ import annotations
 
-import getpass
 import re
-import socket
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from functools import cache
-from pathlib import PurePosixPath, PureWindowsPath
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-REMOVED = "(removed)"
-_SECRET = re.compile(
-    r"(?:^|[_.-])(?:api_?key|access_?key|private_?key|secret|token|password|passwd|passphrase|credentials?|auth|authorization|"
-    r"user|username|user_name|email|entity|account|host|hostname|host_name|master_addr|address|ip|dsn|headers?|env|"
-    r"environ|environment)$",
-    re.IGNORECASE,
+from lightning_gft.report.known_settings import CHOICES, FIGURES, PLACES, PROSE, SCHEDULES
+from lightning_gft.report.private import last_part, without_owner
+
+HIDDEN = "(text)"
+_DEEPEST, _LONGEST = 30, 5000
+_OPENS = re.compile(
+    r"(?:^|[_.-])(?:(?:key|pass|passwd|password|passphrase|phone|pin|pwd|secret)s?|token)$", re.IGNORECASE
 )
-"""Names of settings whose texts are never shown."""
-_KEYS = re.compile(
-    r"\b(?:hf|sk|pk|rk|gh[pousr]|glpat|xox[abpors]|AKIA|ASIA|ya29|github_pat|dop_v1|nvapi|wandb_v1)[_.-]?[A-Za-z0-9_.-]{12,}"
-    r"|\beyJ[\w-]{8,}\.[\w.-]+"
-    r"|(?i:\bbearer\s+)\S+"
-    r"|\b(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9+]{32,}={0,2}"
-)
-"""Texts that look like keys, by their known beginnings or as a long word with digits in it."""
-_URL = re.compile(r"\b([a-z][a-z0-9+.-]*)://[^\s\"'<>]*", re.IGNORECASE)
-_PATH = re.compile(
-    r"(?<![\w./<~$}])(?:~|\$\w+|\$\{\w+\})?(?:/[\w.@+=,%-]+){2,}/?|(?<!\w)[A-Za-z]:\\[\w.@+=,%\\ -]+|\\\\[\w.$\\-]+"
-)
-_ADDRESS = re.compile(
-    r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?(?![\w.])|\b[\w.+-]+@[\w-]+\.[\w.-]+|\b[\w-]+(?:\.[\w-]+)*\.(?:local|internal|lan|corp)\b"
-)
-_REVISION = re.compile(r"(?:^|[_.-])(?:revision|commit|sha)$")
+"""Settings whose numbers may open something."""
+_WORD = re.compile(r"[\w.+=*-]{1,64}(?:[,:]\d+)*")
+_IDENTIFIER = re.compile(r"[A-Za-z_][\w-]{0,63}")
+_CLASS = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
+_FIGURE = re.compile(r"(?:(?:train|val|test)/)?\w[\w@/.+-]{0,99}")
+_HUB = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+_COMMIT = re.compile(r"[0-9a-f]{7,40}|main")
+_VERSION = re.compile(r"\d+(?:\.\w+)*(?:[+-][A-Za-z0-9]+(?:\.\w+)*)?")
+_DEVICE = re.compile(r"(?:[A-Za-z0-9 ()_+-]|(?<=\w)\.(?=\d)){1,64}")
 
 
-def redacted(value: Any, name: str = "") -> Any:
-    """Return a configuration without what belongs to a person or a machine.
+def redacted(value: Any, name: str = "", depth: int = 0) -> Any:
+    """Return a configuration in which texts are replaced, but for those that are known to be harmless.
 
     Args:
         value: A part of it.
         name: The name of the setting.
+        depth: How many settings it is below.
 
     Example:
-        >>> redacted({"path": "/home/joe/data/train.jsonl", "api_key": "abc", "lr": 0.1})
-        {'path': 'train.jsonl', 'api_key': '(removed)', 'lr': 0.1}
-        >>> redacted("http://joe:pw@10.0.0.7:8000/v1?key=1")
-        'http://(removed)'
+        >>> redacted({"path": "/home/joe/data/train.jsonl", "api_key": "abc", "lr": 0.1, "precision": "bf16-true"})
+        {'path': 'train.jsonl', 'api_key': '(text)', 'lr': 0.1, 'precision': 'bf16-true'}
     """
-    if isinstance(value, Mapping):
-        return {
-            redacted(str(key)): redacted(of, name if _SECRET.search(name) else str(key)) for key, of in value.items()
-        }
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [redacted(of, name) for of in value]
-    if not isinstance(value, str):
+    if depth < _DEEPEST and isinstance(value, Mapping):
+        keys = _keys([str(key) for key in value])
+        inner = [name if name == "gates" or _OPENS.search(name) else str(key) for key in value]  # gates: by reward
+        return {key: redacted(of, at, depth + 1) for key, at, of in zip(keys, inner, value.values(), strict=True)}
+    if depth < _DEEPEST and isinstance(value, list | tuple):
+        return [redacted(of, name, depth + 1) for of in value]
+    if value is None or isinstance(value, bool):
         return value
-    if _SECRET.search(name):
-        return REMOVED
-    return _without_owner(value) if _REVISION.search(name) else _without_owner(_KEYS.sub(REMOVED, value))
+    if isinstance(value, int | float):
+        return HIDDEN if _OPENS.search(name) else value
+    return _shown(value, name) if isinstance(value, str) else HIDDEN
 
 
-def _without_owner(text: str) -> str:
-    if re.fullmatch(r"(?:~|/)[^\n<>]*", text) and "\n" not in text and len(text) > 1:
-        return _last(text)
-    text = _URL.sub(lambda match: f"{match[1]}://{REMOVED}", text)
-    text = _PATH.sub(lambda match: _last(match[0]), text)
-    text = _ADDRESS.sub(REMOVED, text)
-    return (
-        re.sub(rf"(?<!\w)(?:{'|'.join(map(re.escape, _own_names()))})(?!\w)", REMOVED, text) if _own_names() else text
-    )
+def described(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the description of a run without texts that are not what its fields hold.
+
+    Args:
+        description: What ``run.json`` has.
+
+    Example:
+        >>> described({"model": "/home/joe/m", "device": {"kind": "cuda", "name": "NVIDIA H200"}, "host": "gpu7"})
+        {'device': {'kind': 'cuda', 'name': 'NVIDIA H200'}}
+    """
+    kept: dict[str, Any] = {}
+    for name, value in description.items():
+        if name == "device" and isinstance(value, Mapping):
+            kept[name] = {key: of if _is_number(of) or _is(of, _DEVICE) else HIDDEN for key, of in value.items()}
+        elif name == "versions" and isinstance(value, Mapping):
+            kept[name] = {key: of for key, of in value.items() if _is(key, _IDENTIFIER) and _is(of, _VERSION)}
+        elif name not in _FIELDS or not isinstance(value, str):
+            kept |= {name: value} if name in ("data", "starts") or _is_number(value) else {}
+        elif _is(value, _FIELDS[name]):
+            kept[name] = value
+    return kept
 
 
-def _last(path: str) -> str:
-    return PureWindowsPath(path).name if "\\" in path else PurePosixPath(path).name or path
+_FIELDS = {"model": _CLASS, "precision": _WORD, "started": re.compile(r"[\d:T+. -]{10,40}Z?")}
+"""Forms of the texts in a run's description."""
 
 
-@cache
-def _own_names() -> tuple[str, ...]:
-    """Return the names of this machine and of whoever writes the page, which may be those of the run."""
-    names = {socket.gethostname(), socket.gethostname().partition(".")[0]}
-    with suppress(OSError, KeyError, ImportError):  # a process may have no user with a name
-        names.add(getpass.getuser())
-    return tuple(sorted((name for name in names if len(name) > 2 and name not in _COMMON), key=len, reverse=True))
+def _shown(text: str, name: str) -> str:
+    for names, shown in _KINDS if text else ():
+        if name in names:
+            return shown(text) or HIDDEN
+    return text and HIDDEN
 
 
-_COMMON = ("root", "localhost", "user", "admin", "main")
-"""Names that tell of no one, and stand in configurations with other meanings."""
+def _place(path: str) -> str | None:
+    if _is(path, _HUB) and last_part(path) and _is_harmless(path):
+        return path
+    last = last_part(path)
+    return last if last and "://" not in path and _is(last, _WORD) else None
+
+
+def _in_form(form: re.Pattern[str]) -> Callable[[str], str | None]:
+    return lambda text: text if _is(text, form) else None
+
+
+_KINDS: Sequence[tuple[frozenset[str], Callable[[str], str | None]]] = (
+    (frozenset({"class_path", "function"}), _in_form(_CLASS)),
+    (frozenset({"revision"}), lambda text: text if _COMMIT.fullmatch(text) else None),
+    (frozenset({"name"}), lambda text: text if text in SCHEDULES else None),
+    (CHOICES, _in_form(_WORD)),
+    (FIGURES, _in_form(_FIGURE)),
+    (PLACES, _place),
+    (frozenset({"alphabet"}), lambda text: text if len(set(text)) == len(text) else None),
+    (PROSE, lambda text: text if _is_harmless(text) else None),
+)
+"""How texts of settings are shown, by their names."""
+
+
+def _keys(names: Sequence[str]) -> list[str]:
+    """Return the names of settings; those that are more than an identifier are numbered."""
+    return [
+        name if _is(name, _IDENTIFIER) or name.isdecimal() else f"(name {number})"
+        for number, name in enumerate(names, start=1)
+    ]
+
+
+def _is(text: Any, form: re.Pattern[str]) -> bool:
+    return isinstance(text, str) and form.fullmatch(text) is not None and _is_harmless(text)
+
+
+def _is_harmless(text: str) -> bool:
+    return len(text) <= _LONGEST and without_owner(text) == text
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or isinstance(value, int | float)

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from lightning_gft.errors import GFTValueError
+from lightning_gft.record import SAMPLES
 from lightning_gft.report.frame import evenly
-from lightning_gft.report.packing import BYTES_A_TOKEN, pack
+from lightning_gft.report.packing import pack
 from lightning_gft.report.runs import Run
 from lightning_gft.report.samples_controls import controls
 from lightning_gft.report.text import escape, isolated, json_block
-from lightning_gft.samples import SampledGroup, SampledResponse, read_samples
+from lightning_gft.samples import SampledGroup, SampledResponse
+from lightning_gft.samples.reading import read_file, sample_files
 
 MOST_GROUPS = 500
 MOST_BYTES = 4_000_000
-_BYTES_A_RESPONSE = 700
-"""What surrounds the text of one."""
-_LIMITS = (20_000, 10_000, 5_000, 3_000, 2_000, 1_500, 1_000, 750, 500, 300, 200)
-"""Characters of one text that are shown: the most with which all samples stay below ``MOST_BYTES``."""
+"""Bytes that all samples take in the page."""
+_LIMITS = (200, 300, 500, 750, 1_000, 1_500, 2_000, 3_000, 5_000, 10_000, 20_000)
+"""Characters of one text that are shown: the most with which there is room for all; with the fewest, for some."""
+_LONGEST_NAME = 100
 _KINDS = {"train": "training", "val": "validation"}
 
 
@@ -39,23 +43,29 @@ Entry = Mapping[int, SampledGroup]
 def samples_section(runs: Sequence[Run]) -> str:
     """Return the groups that were kept of each run, in HTML; empty where none were."""
     every = side_by_side([_groups(run) for run in runs])
-    entries = dict(evenly(list(every.items()), MOST_GROUPS))
-    if not entries:
+    if not every:
         return ""
     names = [run.name for run in runs]
-    limit = fitting_limit(entries)
-    items = "\n".join(_entry(key, entry, names, limit) for key, entry in entries.items())
+    entries, items = fitting(every, names)
+    shown = "\n".join(items)
     note = f'<p class="note">{len(entries):,} of {len(every):,} kept groups, evenly over the steps.</p>\n'
     return (
         f"{note if len(entries) < len(every) else ''}"
         f"{controls(names, {key.kind: _KINDS[key.kind] for key in entries}, _sources(entries))}\n"
-        f'<div class="groups">\n{items}\n</div>\n<button type="button" class="more" hidden>Show more groups</button>\n'
+        f'<div class="groups">\n{shown}\n</div>\n<button type="button" class="more" hidden>Show more groups</button>\n'
     )
 
 
 def _groups(run: Run) -> list[SampledGroup]:
     """Return what the starts of a run kept, without what a later one has trained anew."""
-    return [group for part in run.parts for group in read_samples(part.folder) if group.step < part.until]
+    groups = []
+    for part in run.parts:
+        for file in sample_files(part.folder / SAMPLES):
+            try:
+                groups += [group for group in read_file(file) if group.step < part.until]
+            except GFTValueError as error:
+                run.faults.note(part.folder, f"{SAMPLES}/{file.path.name}", str(error).removeprefix(f"{file.path}: "))
+    return groups
 
 
 def side_by_side(groups: Sequence[Sequence[SampledGroup]]) -> dict[Key, Entry]:
@@ -68,21 +78,42 @@ def side_by_side(groups: Sequence[Sequence[SampledGroup]]) -> dict[Key, Entry]:
     return dict(sorted(entries.items()))
 
 
-def fitting_limit(entries: Mapping[Key, Entry]) -> int:
-    """Return how many characters of each text are shown, so that the page stays small."""
-    fits = (limit for limit in _LIMITS if _size(entries, limit) <= MOST_BYTES)
-    return next(fits, _LIMITS[-1])
+def fitting(every: Mapping[Key, Entry], names: Sequence[str]) -> tuple[dict[Key, Entry], list[str]]:
+    """Return the groups that there is room for, evenly over the steps, and the HTML of each.
+
+    Args:
+        every: All that were kept.
+        names: Of the runs.
+    """
+    entries, items = _fewer(every, names)
+    for limit in _LIMITS[1:]:
+        longer = list(_within(entries, names, limit))
+        if len(longer) < len(entries):
+            break
+        items = longer
+    return entries, items
 
 
-def _size(entries: Mapping[Key, Entry], limit: int) -> float:
-    """Return about how many bytes the texts and the columns take."""
-    size = float(sum(min(len(key.prompt.encode(errors="replace")), limit) for key in entries))
-    for response in _responses(entries):
-        shown = min(1.0, limit / max(1, len(response.completion)))
-        tokens = len(response.trained.tokens) if response.trained else 0
-        size += _BYTES_A_RESPONSE
-        size += shown * (len(response.completion.encode(errors="replace")) + BYTES_A_TOKEN * tokens)
-    return size
+def _fewer(every: Mapping[Key, Entry], names: Sequence[str]) -> tuple[dict[Key, Entry], list[str]]:
+    """Return as many groups as there is room for where texts are shortest."""
+    count = min(len(every), MOST_GROUPS)
+    while True:
+        entries = dict(evenly(list(every.items()), count))
+        items = list(_within(entries, names, _LIMITS[0]))
+        if len(items) == count:
+            return entries, items
+        count = len(items)
+
+
+def _within(entries: Mapping[Key, Entry], names: Sequence[str], limit: int) -> Iterator[str]:
+    """Yield the HTML of groups until there is no room for the next."""
+    left = MOST_BYTES
+    for key, entry in entries.items():
+        item = _entry(key, entry, names, limit)
+        left -= len(item.encode()) + 1
+        if left < 0:
+            return
+        yield item
 
 
 def _responses(entries: Mapping[Key, Entry]) -> list[SampledResponse]:
@@ -95,16 +126,20 @@ def _sources(entries: Mapping[Key, Entry]) -> list[str]:
 
 def _entry(key: Key, entry: Entry, names: Sequence[str], limit: int) -> str:
     rewards = [response.reward for group in entry.values() for response in group.responses]
-    low, high = min(rewards), max(rewards)
-    where = " · ".join([f"step {key.step}", _KINDS[key.kind], *filter(None, [key.dataset]), f"group {key.group}"])
+    rewards = [reward for reward in rewards if math.isfinite(reward)]
+    low, high = min(rewards, default=math.nan), max(rewards, default=math.nan)
+    mean = sum(rewards) / len(rewards) if rewards else math.nan
+    where = " · ".join(
+        [f"step {key.step}", _KINDS[key.kind], *filter(None, [key.dataset[:_LONGEST_NAME]]), f"group {key.group}"]
+    )
     # Of a group that all runs have kept the columns say whose is what.
     whose = [f'<bdi class="s{number}">{escape(names[number])}</bdi>' for number in entry if len(entry) < len(names)]
     heading = " &middot; ".join([escape(where), *whose])
-    spread = _number(low) if low == high else f"{_number(low)} to {_number(high)}"
+    spread = _number(low) if low == high or not rewards else f"{_number(low)} to {_number(high)}"
     columns = "".join(_column(number, group, names, limit) for number, group in entry.items())
     return (
         f'<details class="group" data-kind="{escape(key.kind)}" data-step="{key.step}" '
-        f'data-reward="{sum(rewards) / len(rewards):.6g}" data-spread="{high - low:.6g}">'
+        f'data-reward="{mean:.6g}" data-spread="{high - low:.6g}">'
         f'<summary><h3>{heading}</h3> <bdi class="preview">{escape(key.prompt, 100)}</bdi> '
         f'<span class="range">reward {spread}</span></summary>\n'
         f'<div class="text prompt" dir="auto">{escape(key.prompt, limit)}</div>\n'
@@ -140,7 +175,7 @@ def _response(response: SampledResponse, group: SampledGroup, number: int, limit
 def _facts(response: SampledResponse, weights: Mapping[str, float | None], about: str) -> str:
     """Return the figures of a response, in one line above its text."""
     parts = [
-        f"{isolated(name)} {_number(value)}{_times(value, weights.get(name))}"
+        f"{isolated(name, _LONGEST_NAME)} {_number(value)}{_times(value, weights.get(name))}"
         for name, value in response.rewards.items()
     ]
     cut_off = "cut off" if response.finish_reason == "length" else ""
@@ -152,7 +187,7 @@ def _facts(response: SampledResponse, weights: Mapping[str, float | None], about
         ", ".join(filter(None, [f"{response.completion_length:,} tokens", cut_off, about])),
     ]
     shown = "".join(f"<li>{fact}</li>" for fact in facts if fact)
-    source = escape(response.source)
+    source = escape(response.source, _LONGEST_NAME)
     return f'<ul class="facts"><li class="source {source}">{source}</li>{shown}</ul>'
 
 
@@ -162,4 +197,5 @@ def _times(value: float | None, weight: float | None) -> str:
 
 def _number(value: float | None, sign: str = "") -> str:
     """Return a number with two digits behind the point, and a dash where there is none."""
-    return "&ndash;" if value is None else f"{value:{sign}.2f}".replace("-", "&minus;")
+    shown = value is not None and math.isfinite(value)
+    return f"{value:{sign}.2f}".replace("-", "&minus;") if shown else "&ndash;"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _STEPS = (1, 2, 2.5, 5, 10)
 _SUFFIXES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k"))
 _MOST_DECADES = 6
 _SMALL = 1e-4
+_TICK = 0.01
+"""Least of a largest tick that is written with all its digits."""
+_LEAST = 5e-4
+"""Least that is not zero in three digits behind the point."""
 
 
 @dataclass(frozen=True)
@@ -119,14 +123,45 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
+def tick_labels(ticks: Sequence[float], log: bool = False) -> list[str]:
+    """Return evenly spaced ticks with as many digits behind the point each.
+
+    Example:
+        >>> tick_labels([0.13, 0.1325, 0.135]), tick_labels([0.0, 500.0, 1000.0]), tick_labels([0.001, 1.0], log=True)
+        (['0.1300', '0.1325', '0.1350'], ['0', '500', '1,000'], ['0.001', '1'])
+    """
+    largest = max(map(abs, ticks), default=0.0)
+    if log or not _TICK <= largest < 1000:
+        return [number(tick) for tick in ticks]
+    digits = next(
+        digits for digits in range(13) if all(math.isclose(tick, round(tick, digits), abs_tol=1e-12) for tick in ticks)
+    )
+    return [f"{tick:.{digits}f}" for tick in ticks]
+
+
 def figure(value: float) -> str:
     """Return a figure of an evaluation in three digits behind the point, so that those of a column compare.
 
     Example:
-        >>> figure(0.5), figure(21.74), figure(1234.0)
-        ('0.500', '21.7', '1,234')
+        >>> figure(0.5), figure(21.74), figure(1234.0), figure(1e-5)
+        ('0.500', '21.7', '1,234', '1e-5')
     """
-    return f"{value:.3f}" if abs(value) < 10 else number(value)
+    return f"{value:.3f}" if value == 0 or _LEAST <= abs(value) < 10 else number(value)
+
+
+def share(value: float, digits: int = 0) -> str:
+    """Return a share in percent, which is 0 or 100 only where the share is 0 or 1.
+
+    Example:
+        >>> share(0.5), share(0.977, digits=1), share(0.9999), share(1.0), share(0.004)
+        ('50%', '97.7%', 'over 99%', '100%', 'under 1%')
+    """
+    if not math.isfinite(value):
+        return number(value)
+    least = 10.0**-digits
+    if 0 < value < 1 and not least / 2 <= 100 * value < 100 - least / 2:
+        return f"under {least:g}%" if value < 0.5 else f"over {100 - least:g}%"
+    return f"{value:.{digits}%}" if value not in (0, 1) else f"{value:.0%}"
 
 
 def _log10(value: float) -> float:

@@ -9,18 +9,18 @@ from lightning_gft.report.markup import charts
 from lightning_gft.report.measures import key
 from lightning_gft.report.runs import Run
 
-_ABOUT = "from the hollow mark to the full one"
+_ABOUT = "hollow: first validation, full: last"
 
 
 def tradeoffs_section(runs: Sequence[Run]) -> str:
     """Return charts of accuracy against KL and against each other data set."""
     made = [
-        _against(runs, "Accuracy against KL to the start", "KL, nats a token", key("kl")),
-        _against(runs, "Accuracy against KL of the start", "KL of the start's samples", key("kl_start")),
+        _against(runs, "Accuracy against drift", "drift (KL on its own samples)", key("kl")),
+        _against(runs, "Accuracy against forgetting", "forgetting (KL on the start's samples)", key("kl_start")),
     ]
     for name in dict.fromkeys(name for run in runs for name in run.datasets):
         made.append(_against(runs, f"Accuracy against {name}", f"accuracy on {name}", key("greedy_accuracy", name)))
-    about = "<p>Best is up and to the left for KL, up and to the right for other data.</p>"
+    about = "<p>Best is up and to the left for KL (in nats a token), up and to the right for other data.</p>"
     inside = charts(*made)
     return inside and f"{about}\n{inside}"
 

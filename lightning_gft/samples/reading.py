@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lightning_gft.errors import GFTValueError
 from lightning_gft.record import SAMPLES
 from lightning_gft.samples.schema import Kind, SampledGroup
 from lightning_gft.samples.tables import from_table, read_notes
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _NAME = re.compile(r"(train|val)-(\d{6,})\.parquet")
 
@@ -62,20 +64,26 @@ def read_samples(folder: Path) -> list[SampledGroup]:
         >>> read_samples(Path("nowhere"))
         []
     """
-    groups = []
-    for file in sample_files(folder / SAMPLES):
-        try:
-            groups += _read(file.path)
-        except FileNotFoundError:  # thinned out since
-            continue
-    return groups
+    return [group for file in sample_files(folder / SAMPLES) for group in read_file(file)]
 
 
-def _read(path: Path) -> list[SampledGroup]:
+def read_file(file: SampleFile) -> list[SampledGroup]:
+    """Return the groups of a file; none where it is gone when it is opened, since the run has thinned it out.
+
+    Raises:
+        ValueError: If it is damaged, or a later version of the package has written it.
+    """
+    try:
+        return list(_checked(file.path, lambda: from_table(_table(file.path))))
+    except FileNotFoundError:
+        return []
+
+
+def _table(path: Path) -> pa.Table:
     from pyarrow import parquet
 
     with path.open("rb") as file:
-        return list(_checked(path, lambda: from_table(parquet.ParquetFile(file).read())))
+        return parquet.ParquetFile(file).read()
 
 
 def _checked(path: Path, read: Any) -> Any:
@@ -85,7 +93,7 @@ def _checked(path: Path, read: Any) -> Any:
         return read()
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError, KeyError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
         raise GFTValueError(f"{path}: expected a whole file of groups, got {error}; take it out") from error
     except GFTValueError as error:
         raise GFTValueError(f"{path}: {error}") from error

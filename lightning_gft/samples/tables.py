@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,8 @@ VERSION = 1
 _OF_GROUP = ("step", "kind", "dataset", "group", "prompt")
 _OF_RESPONSE = ("completion", "advantage", "reward", "source", "finish_reason", "completion_length", "greedy")
 _OF_TOKENS = ("tokens", "logprobs", "coefficients", "factors", "entropies")
+_ALWAYS = (*_OF_GROUP, *(name for name in _OF_RESPONSE if name != "advantage"), "group_size", "response")
+"""Columns that have a value in each row."""
 COLUMNS = (
     *("step", "prompt", "completion", "advantage"),  # with the rewards by name these are TRL's
     *("reward", "source", "kind", "dataset", "group", "group_size", "response"),
@@ -38,20 +40,27 @@ def to_table(groups: Sequence[SampledGroup]) -> pa.Table:
     import pyarrow as pa  # seldom needed, where all callbacks are imported
 
     columns = _reward_columns(list(groups[0].weights))
+    names = [*COLUMNS[:3], *columns.values(), *COLUMNS[3:]]
+    rewards = {name: {"column": columns[name], "weight": weight} for name, weight in groups[0].weights.items()}
+    noted = json.dumps({"version": VERSION, "groups": len(groups), "rewards": rewards}).encode()
+    schema = _schema(names, columns.values()).with_metadata({METADATA: noted})
+    return pa.Table.from_pylist([row for group in groups for row in _rows(group, columns)], schema=schema)
+
+
+def _schema(names: Sequence[str], rewards: Iterable[str]) -> pa.Schema:
+    """Return the types of columns, those of rewards among them."""
+    import pyarrow as pa
+
     types: dict[str, pa.DataType] = {
         **dict.fromkeys(COLUMNS, pa.string()),
         "step": pa.int64(),
         **dict.fromkeys(("group", "group_size", "response", "completion_length"), pa.int32()),
-        **dict.fromkeys(("advantage", "reward", *columns.values()), pa.float64()),
+        **dict.fromkeys(("advantage", "reward", *rewards), pa.float64()),
         "greedy": pa.bool_(),
         "tokens": pa.list_(pa.string()),
         **dict.fromkeys(_OF_TOKENS[1:], pa.list_(pa.float32())),
     }
-    names = [*COLUMNS[:3], *columns.values(), *COLUMNS[3:]]
-    rewards = {name: {"column": columns[name], "weight": weight} for name, weight in groups[0].weights.items()}
-    noted = json.dumps({"version": VERSION, "groups": len(groups), "rewards": rewards}).encode()
-    schema = pa.schema([(name, types[name]) for name in names], {METADATA: noted})
-    return pa.Table.from_pylist([row for group in groups for row in _rows(group, columns)], schema=schema)
+    return pa.schema([(name, types[name]) for name in names])
 
 
 def from_table(table: pa.Table) -> list[SampledGroup]:
@@ -60,10 +69,11 @@ def from_table(table: pa.Table) -> list[SampledGroup]:
     Raises:
         ValueError: If a later version of the package has written it, or something else.
     """
-    rewards: dict[str, dict[str, Any]] = read_notes(table.schema.metadata or {})["rewards"]
-    columns = {name: str(noted["column"]) for name, noted in rewards.items()}
+    rewards = read_notes(table.schema.metadata or {})["rewards"]
+    columns = {name: noted["column"] for name, noted in rewards.items()}
     weights = {name: noted["weight"] for name, noted in rewards.items()}
-    of_group = groupby(table.to_pylist(), key=lambda row: tuple(row[name] for name in (*_OF_GROUP, "group_size")))
+    rows = _typed(table, list(columns.values())).to_pylist()
+    of_group = groupby(rows, key=lambda row: tuple(row[name] for name in (*_OF_GROUP, "group_size")))
     return [
         SampledGroup(
             **dict(zip(_OF_GROUP, key[:-1], strict=True)),
@@ -83,13 +93,51 @@ def read_notes(metadata: dict[bytes, bytes]) -> dict[str, Any]:
     """
     if METADATA not in metadata:
         raise GFTValueError("expected groups that GroupTable has written, got another Parquet file; take it out")
-    notes: dict[str, Any] = json.loads(metadata[METADATA])
-    if notes["version"] != VERSION:
+    try:
+        notes: dict[str, Any] = json.loads(metadata[METADATA])
+        version = notes["version"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise GFTValueError("expected notes of GroupTable in the metadata, got other text; take it out") from None
+    if version != VERSION:
         raise GFTValueError(
-            f"expected groups in layout {VERSION}, got layout {notes['version']}; read them with the version of "
+            f"expected groups in layout {VERSION}, got layout {version}; read them with the version of "
             "lightning-gft that wrote them"
         )
+    rewards = notes.get("rewards")
+    if (
+        not isinstance(notes.get("groups"), int)
+        or not isinstance(rewards, dict)
+        or not all(map(_is_noted, rewards.values()))
+    ):
+        raise GFTValueError(
+            "expected a number of groups and columns of rewards in the metadata, got others; take it out"
+        )
     return notes
+
+
+def _is_noted(reward: object) -> bool:
+    if not isinstance(reward, dict) or not isinstance(reward.get("column"), str):
+        return False
+    return reward.get("weight", "") is None or type(reward.get("weight")) in (int, float)
+
+
+def _typed(table: pa.Table, rewards: Sequence[str]) -> pa.Table:
+    """Return the columns that groups are made of, each of its type.
+
+    Raises:
+        ValueError: If a column is missing, of another type, or empty where it may not be.
+    """
+    names = list(dict.fromkeys((*COLUMNS, *rewards)))
+    typed = table.select(names).cast(_schema(names, rewards).remove_metadata())
+    for name in _ALWAYS:
+        if typed[name].null_count:
+            raise GFTValueError(
+                f"`{name}`: expected a value in each row, got none in {typed[name].null_count}; take it out"
+            )
+    for name, known in {"kind": ("train", "val"), "finish_reason": ("stop", "length")}.items():
+        if others := set(typed[name].unique().to_pylist()).difference(known):
+            raise GFTValueError(f"`{name}`: expected {' or '.join(known)}, got {sorted(others)[0][:20]!r}; take it out")
+    return typed
 
 
 def _reward_columns(names: Sequence[str]) -> dict[str, str]:
@@ -119,7 +167,14 @@ def _rows(group: SampledGroup, columns: dict[str, str]) -> list[dict[str, Any]]:
 
 
 def _response(row: dict[str, Any], columns: dict[str, str]) -> SampledResponse:
-    trained = None if row["tokens"] is None else TokenFigures(**{name: row[name] for name in _OF_TOKENS})
+    of_tokens = {name: row[name] for name in _OF_TOKENS}
+    trained = None if row["tokens"] is None else TokenFigures(**of_tokens)
+    if trained is not None and not all(
+        values is not None and len(values) == len(trained.tokens) and None not in values
+        for name, values in of_tokens.items()
+        if name != "entropies" or values is not None
+    ):
+        raise GFTValueError("`tokens`: expected as many of each figure as tokens, got others; take it out")
     return SampledResponse(
         **{name: row[name] for name in _OF_RESPONSE},
         number=row["response"],

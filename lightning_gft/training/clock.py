@@ -13,7 +13,7 @@ from lightning_gft.phases import PHASES, Phase, PhaseClock
 
 
 class RunClock(PhaseClock, Callback):
-    """Knows which phase a run is in, from the begin of a fit, validation, test or prediction to its end.
+    """Knows which phase a run is in, from the beginning of a fit, validation, test or prediction to its end.
 
     Args:
         now: Returns the time in seconds.

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor
 
 from lightning_gft.checks import check_count
 from lightning_gft.errors import GFTRuntimeError
 from lightning_gft.losses import GroupLoss
+from lightning_gft.training.plan import ReduceFn
 from lightning_gft.types import GroupBatch
 
 _COUNTED = (
@@ -83,7 +83,7 @@ class UpdateGuard:
                 "precision bf16-mixed or 32-true; train/grad_norm and train/inverse_probability_max show when it began"
             )
 
-    def check_groups(self, groups: GroupBatch, loss: GroupLoss, reduce: Callable[[Tensor, str], Tensor]) -> None:
+    def check_groups(self, groups: GroupBatch, loss: GroupLoss, reduce: ReduceFn) -> None:
         """Count a batch of groups over all ranks, see :meth:`check_batch`."""
         counts = torch.stack([torch.tensor(len(groups), device=groups.source.device), loss.trained(groups).sum()])
         num_responses, num_trained = reduce(counts, "sum").tolist()

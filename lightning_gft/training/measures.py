@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,14 +10,12 @@ from torch import Tensor, nn
 from lightning_gft.distributed.sharding import transformer_blocks
 from lightning_gft.functional.logprobs import k3_divergence, log_ratio
 from lightning_gft.policy import Policy
+from lightning_gft.training.plan import ReduceFn
 from lightning_gft.types import GroupBatch, Source
-
-ReduceFn = Callable[[Tensor, str], Tensor]
-"""Reduces a value over ranks, by "sum", "mean" or "max"."""
 
 BLOCK_NORMS = "grad_norm_by_block/"
 UPDATE_NAMES = ("update_ratio", "kl_step", BLOCK_NORMS)
-"""Names of the figures; one that ends in ``/`` is the begin of several."""
+"""Names of the figures; one that ends in ``/`` is the beginning of several."""
 DIVERGENCE_EACH = 20
 """Steps from one measurement of the divergence to the next, at least: it takes two passes of ``_TOKENS``."""
 _TOKENS = 256  # tokens, prompts too, that the divergence of a step is measured on

@@ -84,7 +84,7 @@ def test_a_resumed_run_appends_its_start(tmp_path):
 
 
 def weight_rows(folder: Path) -> list[dict[str, Any]]:
-    return record.read_rows(folder / record.WEIGHTS)
+    return record.read_rows(folder / record.WEIGHTS)[0]
 
 
 def test_weights_before_and_after_of_each_logged_step(tmp_path):

@@ -11,6 +11,7 @@ from lightning_gft.cli import main as cli
 from lightning_gft.report.command import main
 from lightning_gft.report.figures import compared
 from lightning_gft.report.runs import Run
+from lightning_gft.report.text import visible
 from tests.report.logged import train, val, write_log
 
 BASE = [val(0, 0.25, **{"mean@4": 0.125})]
@@ -39,6 +40,14 @@ def test_it_prints_every_run_and_writes_plot_and_page(tmp_path, capsys):
     assert printed.endswith(f"Plot: {page.with_suffix('.png')}\nPage: {page}\n")
     assert page.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     assert "<title>base and GFT</title>" in page.read_text()
+
+
+@pytest.mark.parametrize("name", [r"$\frac$", "\udcff", "_x", "x" * 5000, "\x1b[31m"])
+def test_a_run_may_have_any_name(tmp_path, capsys, name):
+    write_log(tmp_path / "run", GFT)
+    main([f"{name}={tmp_path / 'run'}", f"--output={tmp_path}/report.html"])
+    assert visible(name, 60) in (tmp_path / "report.html").read_text()
+    assert "\x1b" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("rows", [[], [train(1)], [val(0, 0.5)], [{"step": 0, "test/greedy_accuracy": 0.5}]])

@@ -88,8 +88,8 @@ def test_everything_recorded_has_its_section(tmp_path):
         "2 × H200 (cuda), 2 ranks, bf16-true",  # noqa: RUF001
         "2M parameters, 25.0% of them trained",
         "512 prompts to train on, 128 to validate on, 64 to validate on of second_skill",
-        "1 of 2: goes on, or was ended",
-        "lost some of hard",
+        "1 of 2: running or stopped early",
+        "it forgot some of hard",
         "entropy is low: try a lower rate",
         "largest 1,024 before, 1 after",
         "train/time/rollout",

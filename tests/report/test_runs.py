@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-from operator import attrgetter
 
 import pytest
 
 from lightning_gft.errors import GFTValueError
 from lightning_gft.record import ADVICE
+from lightning_gft.report.rows import advice_row
 from lightning_gft.report.runs import Run, read_runs
 from tests.report.logged import train, val, write_log, write_rows, write_run_json
 
@@ -31,10 +31,17 @@ def test_figures_are_read_by_step(tmp_path):
     assert (run.trained, run.last_step) == (True, 2)
 
 
-def test_newest_version_counts(tmp_path):
-    write_log(tmp_path, [val(1, 0.25)], version=10)
-    make_newest(write_log(tmp_path, [val(1, 0.75)], version=9))
+def test_the_last_version_counts_whatever_the_times_of_files(tmp_path):
+    write_log(tmp_path, [val(1, 0.75)], version=10)
+    make_newest(write_log(tmp_path, [val(1, 0.25)], version=9))  # as a copy may leave them
     assert Run.read("gft", tmp_path).series("val/greedy_accuracy") == [(1, 0.75)]
+
+
+def test_a_folder_of_several_runs_is_no_run(tmp_path):
+    for name in ("sft", "gft"):
+        write_log(tmp_path / name, [train(1)])
+    with pytest.raises(GFTValueError, match=r"expected one run in .*, got 2; give each by itself: .*/gft, .*/sft$"):
+        Run.read("both", tmp_path)
 
 
 def test_a_validation_does_not_stand_for_the_training_run(tmp_path):
@@ -111,8 +118,8 @@ def test_rows_of_a_record_that_were_trained_anew_are_left_out(tmp_path):
         path = write_log(tmp_path, [train(step) for step in range(first, first + 4)], version=version)
         os.utime(path, (2**31 + version, 2**31 + version))
         write_rows(path.parent, ADVICE, [{"step": step, "text": str(version)} for step in (first, first + 3)])
-    rows = Run.read("gft", tmp_path).rows(ADVICE)
-    assert [(row["step"], row["text"]) for row in rows] == [(1, "0"), (3, "1"), (6, "1")]
+    rows = Run.read("gft", tmp_path).rows(ADVICE, advice_row)
+    assert rows == [(1, "0"), (3, "1"), (6, "1")]
 
 
 def test_data_sets_are_those_that_were_measured(tmp_path):
@@ -122,7 +129,12 @@ def test_data_sets_are_those_that_were_measured(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("a,b\n1,2\n", "in line 2"), ("step,train/loss\n1,0.5\n2,many\n", "in line 3"), ("step\nx\n", "in line 2")],
+    [
+        ("a,b\n1,2\n", "in line 2"),
+        ("step,train/loss\n1,0.5\nmany,2\n", "in line 3"),
+        *((f"step\n{step}\n", "in line 2") for step in ("x", "inf", "nan", "1e30", "-5")),
+        ("step,train/loss\n1,0.5\n" + "1" * 200_000 + "\n", "in line 3"),
+    ],
 )
 def test_a_file_that_is_no_log_is_named(tmp_path, content, message):
     write_log(tmp_path, []).write_text(content)
@@ -130,15 +142,11 @@ def test_a_file_that_is_no_log_is_named(tmp_path, content, message):
         Run.read("gft", tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("name", "ask"), [("run.json", attrgetter("description")), ("config.yaml", attrgetter("config"))]
-)
-def test_a_damaged_file_of_the_record_is_named(tmp_path, name, ask):
-    path = write_log(tmp_path, [train(1)])
-    run = Run.read("gft", tmp_path)
-    (path.parent / name).write_text("{")
-    with pytest.raises(GFTValueError, match=name):
-        ask(run)
+def test_a_figure_that_is_no_number_is_a_gap(tmp_path):
+    write_log(tmp_path, []).write_text("step,train/loss\n1,0.5\n2,many\n3,0.25\n")
+    (_, first), (_, second), (_, third) = Run.read("gft", tmp_path).series("train/loss")
+    assert (first, third) == (0.5, 0.25)
+    assert math.isnan(second)
 
 
 def test_names_are_given_or_those_of_folders(tmp_path):
@@ -151,6 +159,19 @@ def test_names_are_given_or_those_of_folders(tmp_path):
         f"{tmp_path}/gft/lightning_logs/version_0",
     ]
     assert [run.name for run in read_runs(given)] == ["sft", "lr=0.1", "My GFT", "gft"]
+
+
+@pytest.mark.parametrize("given", ["", "a=", "={tmp}", " ={tmp}"])
+def test_a_run_has_a_name_and_a_folder(tmp_path, given):
+    write_log(tmp_path, [train(1)])
+    with pytest.raises(GFTValueError, match="expected FOLDER or NAME=FOLDER, got"):
+        read_runs([given.replace("{tmp}", str(tmp_path))])
+
+
+@pytest.mark.parametrize("given", ["x" * 5000, "\0"])
+def test_a_folder_that_cannot_be_is_not_there(given):
+    with pytest.raises(GFTValueError, match="expected a folder, got"):
+        read_runs([given])
 
 
 def test_a_name_may_be_there_only_once(tmp_path):

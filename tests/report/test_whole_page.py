@@ -129,7 +129,8 @@ def test_nothing_of_the_machine_is_in_the_page(tmp_path: Path, monkeypatch: pyte
             "teacher": {"base_url": f"http://{socket.gethostname()}:8000/v1", "key": secrets["HF_TOKEN"]},
         },
         "data": {
-            "train_files": [f"{Path.home()}/data.jsonl", f"~{getpass.getuser()}/data.jsonl", f"{Path.cwd()}/a b.csv"]
+            "path": f"{Path.home()}/projects/train.jsonl",
+            "train_files": [f"{Path.home()}/data.jsonl", f"~{getpass.getuser()}/data.jsonl", f"{Path.cwd()}/a b.csv"],
         },
     }
     page = build_page([Run.read("gft", record_run(tmp_path / "run", config=config))])
@@ -137,7 +138,8 @@ def test_nothing_of_the_machine_is_in_the_page(tmp_path: Path, monkeypatch: pyte
     parts = {part for value in paths for part in value.split(os.pathsep) if part.startswith(os.sep) and len(part) > 3}
     kept = {*secrets.values(), str(Path.home()), str(Path.cwd()), socket.gethostname(), str(tmp_path), *parts}
     assert not {text for text in kept if text in page}
-    assert "data.jsonl" in page  # what a run read is its user's to see, without its folder
+    assert "data.jsonl" not in page
+    assert "train.jsonl" in page  # what a run read is its user's to see, without its folder
     assert f"/{getpass.getuser()}/" not in page
 
 

@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
+from typing_extensions import override
+
 from lightning_gft.callbacks.advice.history import History
 
 
@@ -44,3 +46,25 @@ class Rule(ABC):
         Args:
             history: The figures of the stage so far, those of the newest step or validation included.
         """
+
+
+class LimitRule(Rule):
+    """Speaks when the mean of a figure reaches a limit.
+
+    Attributes:
+        steps: Over which the mean is taken.
+        limit: Least mean at which the rule speaks.
+        text: One line, with ``{value}`` for the mean.
+    """
+
+    steps: ClassVar[int]
+    limit: ClassVar[float]
+    text: ClassVar[str]
+
+    @override
+    def find(self, history: History) -> Finding | None:
+        (name,) = self.figures
+        value = history.mean(name, self.steps)
+        if value is None or value < self.limit:
+            return None
+        return Finding({name: value}, self.text.format(value=value))

@@ -8,7 +8,7 @@ from statistics import fmean, variance
 from typing_extensions import override
 
 from lightning_gft.callbacks.advice.history import History
-from lightning_gft.callbacks.advice.rule import Finding, Rule
+from lightning_gft.callbacks.advice.rule import Finding, LimitRule, Rule
 
 OWN_REWARD = "train/reward_by_source/self"
 """Demonstrations score the same whatever is learnt, so what the policy gains shows in its own samples."""
@@ -50,22 +50,16 @@ class EqualGroups(Rule):
         return len(sources) > 1 and len(rewards) == 1
 
 
-class Duplicates(Rule):
+class Duplicates(LimitRule):
     """Over 20 steps, 80% of own samples repeat another one of their group."""
 
     name = "duplicates"
     figures = ("train/frac_duplicates",)
-
-    @override
-    def find(self, history: History) -> Finding | None:
-        share = history.mean(self.figures[0], 20)
-        if share is None or share < 0.8:
-            return None
-        return Finding(
-            {self.figures[0]: share},
-            f"{share:.0%} of samples repeat another one of their group, so the group explores nothing; raise the "
-            "temperature or top_p of the SelfSource, lower the learning rate, or use harder prompts",
-        )
+    steps, limit = 20, 0.8
+    text = (
+        "{value:.0%} of samples repeat another one of their group, so the group explores nothing; raise the "
+        "temperature or top_p of the SelfSource, lower the learning rate, or use harder prompts"
+    )
 
 
 class RewardFell(Rule):

@@ -7,7 +7,7 @@ from typing import ClassVar
 from typing_extensions import override
 
 from lightning_gft.callbacks.advice.history import History
-from lightning_gft.callbacks.advice.rule import Finding, Rule
+from lightning_gft.callbacks.advice.rule import Finding, LimitRule, Rule
 
 
 class ExpertScoresZero(Rule):
@@ -39,23 +39,16 @@ class TeacherScoresZero(ExpertScoresZero):
     figures = ("train/reward_by_source/teacher",)
 
 
-class UnjudgedSamples(Rule):
+class UnjudgedSamples(LimitRule):
     """Over 5 steps, the teacher did not judge 10% of own samples, which are not trained on."""
 
     name = "unjudged_samples"
     figures = ("train/completions/without_teacher_ratio",)
-
-    @override
-    def find(self, history: History) -> Finding | None:
-        (name,) = self.figures
-        share = history.mean(name, 5)
-        if share is None or share < 0.1:
-            return None
-        return Finding(
-            {name: share},
-            f"the teacher did not judge {share:.0%} of own samples, which teach nothing: their prompts lack what it "
-            "reads, or its log-probabilities are not finite; check its demonstrations and its precision",
-        )
+    steps, limit = 5, 0.1
+    text = (
+        "the teacher did not judge {value:.0%} of own samples, which teach nothing: their prompts lack what it "
+        "reads, or its log-probabilities are not finite; check its demonstrations and its precision"
+    )
 
 
 class ScoringFails(Rule):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing_extensions import override
 
 from lightning_gft.callbacks.advice.history import History
-from lightning_gft.callbacks.advice.rule import Finding, Rule
+from lightning_gft.callbacks.advice.rule import Finding, LimitRule, Rule
 
 _OWN_ENTROPY, _ENTROPY = "train/entropy_by_source/self", "train/entropy"
 
@@ -84,39 +84,25 @@ class SamplingMismatch(Rule):
         )
 
 
-class NegativeWeight(Rule):
+class NegativeWeight(LimitRule):
     """Over 20 steps, 80% of the weight of trained tokens pushes down, which has no lower bound."""
 
     name = "negative_weight"
     figures = ("train/negative/weight_fraction",)
-
-    @override
-    def find(self, history: History) -> Finding | None:
-        (name,) = self.figures
-        share = history.mean(name, 20)
-        if share is None or share < 0.8:
-            return None
-        return Finding(
-            {name: share},
-            f"{share:.0%} of the weight pushes responses down, from which a policy can collapse; add demonstrations "
-            "(ExpertSource), use GroupNormalizedAdvantage, or lower the learning rate",
-        )
+    steps, limit = 20, 0.8
+    text = (
+        "{value:.0%} of the weight pushes responses down, from which a policy can collapse; add demonstrations "
+        "(ExpertSource), use GroupNormalizedAdvantage, or lower the learning rate"
+    )
 
 
-class ClippedTokens(Rule):
+class ClippedTokens(LimitRule):
     """Over 10 steps, 40% of tokens lie outside the loss's clip range, and carry no gradient."""
 
     name = "clipped_tokens"
     figures = ("train/clip_ratio/region_mean",)
-
-    @override
-    def find(self, history: History) -> Finding | None:
-        (name,) = self.figures
-        share = history.mean(name, 10)
-        if share is None or share < 0.4:
-            return None
-        return Finding(
-            {name: share},
-            f"{share:.0%} of tokens are clipped and teach nothing; lower the learning rate or updates_per_batch, or "
-            "widen epsilon",
-        )
+    steps, limit = 10, 0.4
+    text = (
+        "{value:.0%} of tokens are clipped and teach nothing; lower the learning rate or updates_per_batch, or "
+        "widen epsilon"
+    )

@@ -127,9 +127,8 @@ class SmallLoss(Rule):
         figures = {"train/reward": reward}
         if (nll := history.mean("train/nll_by_source/self", 10)) is not None:
             figures["train/nll_by_source/self"] = nll
-        shown = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
+        shown = " and ".join(f"{name} ({value:.3g})" for name, value in figures.items())
         return Finding(
             {**figures, _LOSS: fmean(losses), _NORM: fmean(norms)},
-            f"{shown} tell how training goes; the loss ({loss:.1g}) is near 0 because the advantages of a group "
-            f"cancel, which is no fault: the gradient's norm is {fmean(norms):.3g}",
+            f"a loss near 0 is normal here: the advantages of a group cancel; watch {shown} instead",
         )

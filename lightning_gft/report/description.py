@@ -1,0 +1,92 @@
+"""What ``run.json`` says of a run, in values of known types."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lightning_gft.record import RUN, VERSION
+from lightning_gft.report.redaction import described
+from lightning_gft.report.side_files import Faults, Fields, kind_of
+
+
+@dataclass(frozen=True)
+class Device:
+    """What a run ran on."""
+
+    kind: str = ""
+    name: str = ""
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a run ran, and on what; what is not known is empty or ``None``.
+
+    Args:
+        started: When its fit began, in ISO 8601.
+        starts: Steps that its starts began at.
+        versions: Of libraries.
+        device: Of each rank.
+        world_size: Ranks.
+        precision: As the trainer names it.
+        parameters: Of the model.
+        trainable: Those that are trained.
+        model: Class of the policy.
+        train: Prompts that it trains on.
+        val: Prompts of each data set that validates it; the main one has no name.
+    """
+
+    started: str = ""
+    starts: tuple[int, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+    device: Device = Device()
+    world_size: int = 1
+    precision: str = ""
+    parameters: int | None = None
+    trainable: int | None = None
+    model: str = ""
+    train: int | None = None
+    val: dict[str, int] = field(default_factory=dict)
+
+
+def read_description(folder: Path, faults: Faults) -> Description:
+    """Read the description of the run whose log is in ``folder``, as a page may show it; empty where there is none."""
+    path = folder / RUN
+    if not path.exists():
+        return Description()
+
+    def tell(text: str) -> None:
+        faults.note(folder, RUN, text)
+
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        tell(f"expected JSON, got other text ({type(error).__name__})")
+        return Description()
+    if not isinstance(read, dict):
+        tell(f"expected the description of a run, got {kind_of(read)}")
+        return Description()
+    if read.get("version") != VERSION:
+        tell(f"`version`: expected {VERSION}, got {kind_of(read.get('version'))}")
+        return Description()
+    return _described(Fields(described(read), tell))
+
+
+def _described(fields: Fields) -> Description:
+    device, data = fields.part("device"), fields.part("data")
+    starts = [start.count("step") for start in fields.parts("starts")]
+    return Description(
+        started=fields.text("started"),
+        starts=tuple(step for step in starts if step is not None),
+        versions=fields.part("versions").texts(),
+        device=Device(device.text("kind"), device.text("name"), device.count("count") or 1),
+        world_size=fields.count("world_size") or 1,
+        precision=fields.text("precision"),
+        parameters=fields.count("parameters"),
+        trainable=fields.count("trainable"),
+        model=fields.text("model"),
+        train=data.count("train"),
+        val=data.part("val").counts(),
+    )

@@ -1,0 +1,76 @@
+"""The configuration that a run has kept, as plain settings of known shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lightning_gft.report.redaction import redacted
+from lightning_gft.report.side_files import Faults, kind_of
+
+_DEEPEST = 50
+_MOST = 50_000
+"""Settings of one configuration, counting each time that an alias stands for one."""
+_MAPPINGS = ("model", "trainer", "data", "init_args")
+_UNREADABLE = (
+    *(yaml.YAMLError, OSError, RecursionError),
+    *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError),  # of tagged values that are none
+)
+
+
+def read_config(folder: Path, faults: Faults) -> dict[str, Any]:
+    """Read the newest configuration of a run, as a page may show it; empty where none was kept or none can be read.
+
+    All of it is plain: mappings whose names are texts, lists, texts, numbers, truth values and ``None``.
+    """
+    kept = sorted(folder.glob("config*.yaml"), key=lambda path: (len(path.name), path.name))
+    if not kept:
+        return {}
+    place = kept[-1].name
+    try:
+        read = yaml.safe_load(kept[-1].read_text(encoding="utf-8"))
+    except _UNREADABLE as error:
+        faults.note(folder, place, f"expected YAML, got other text ({type(error).__name__})")
+        return {}
+    if not isinstance(read, dict):
+        faults.note(folder, place, f"expected a configuration, got {kind_of(read)}")
+        return {}
+    plain = _Plain(lambda text: faults.note(folder, place, text)).mapping(read, (), 0)
+    return dict(redacted(plain))
+
+
+class _Plain:
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._left = _MOST
+
+    def mapping(self, values: Mapping[Any, Any], path: tuple[str, ...], depth: int) -> dict[str, Any]:
+        plain: dict[str, Any] = {}
+        for key, value in values.items():
+            name = str(key)
+            within = (*path, name)
+            self._left -= 1
+            if self._left <= 0 or depth >= _DEEPEST:
+                self._out(within, f"at most {_MOST:,} settings, {_DEEPEST} deep", "more")
+                break
+            if name in _MAPPINGS and not isinstance(value, Mapping | None):
+                self._out(within, "settings by their names", kind_of(value))
+            elif name == "class_path" and not isinstance(value, str):
+                self._out(within, "the path of a class", kind_of(value))
+            else:
+                plain[name] = self._value(value, within, depth + 1)
+        return plain
+
+    def _value(self, value: Any, path: tuple[str, ...], depth: int) -> Any:
+        if isinstance(value, Mapping):
+            return self.mapping(value, path, depth)
+        if isinstance(value, list | tuple | set):
+            named = self.mapping(dict(enumerate(value)), path, depth)
+            return list(named.values())
+        return value if isinstance(value, str | int | float | None) else str(value)
+
+    def _out(self, path: tuple[str, ...], expected: str, got: str) -> None:
+        self._tell(f"`{'.'.join(path[:_DEEPEST])}`: expected {expected}, got {got}")
