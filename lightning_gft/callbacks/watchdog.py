@@ -20,7 +20,8 @@ _REMEMBERED = 20  # steps, of which the median is usual
 _LOOK_AT: dict[Phase, str] = {
     "rollout": "responses may run to their limit (train/completions/mean_length), or the engine does not answer",
     "teacher": "the endpoint may not answer: look at its log, and at train/sources/<name>/retries of the rows before",
-    "reward": "a reward may hang: wrap it in TimeLimitedReward, which ends a call that takes too long",
+    "reward": "a reward may hang: give FunctionReward a `timeout`, or wrap it in TimeLimitedReward with `failed_score` "
+    "(without it the run stops)",
     "update": "the device may hang, or swap memory; of several ranks another may be late: look for its line",
     "collective": "another rank may be late or gone: look for its line, which names its phase",
     "waiting": "the data may hang: look at the workers of the data loader, and at the disk",
@@ -49,9 +50,9 @@ class Watchdog(Callback):
     """
 
     def __init__(self, factor: float = 5.0, least_seconds: float = 60.0) -> None:
-        of = type(self).__name__
-        self.factor = check_number("factor", factor, above=1, of=of)
-        self.least_seconds = check_number("least_seconds", least_seconds, above=0, of=of)
+        of, remedy = type(self).__name__, "60 is the default; trainer.default_callbacks leaves the watchdog out"
+        self.factor = check_number("factor", factor, above=1, of=of, remedy="5 is the default")
+        self.least_seconds = check_number("least_seconds", least_seconds, above=0, of=of, remedy=remedy)
         self._clock: PhaseClock
         self._rows: Rows
         self._rank = 0

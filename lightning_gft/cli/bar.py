@@ -58,6 +58,8 @@ class ShortProgressBar(FollowedProgress):
     @override
     def evaluation_begins(self, trainer: Trainer, what: str) -> None:
         if (display := self._started()) is not None:
+            if self._training is not None:
+                display.update(self._training, ends=None)  # as that of an evaluation is shown, which it does not hold
             total = sum(self.evaluation.totals)
             self._evaluating = display.add_task(what, total=total if total < float("inf") else None)
 

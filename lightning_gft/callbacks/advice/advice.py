@@ -169,7 +169,8 @@ def _checked(field: str, names: object) -> frozenset[str]:
         TypeError: If they are no list of texts.
     """
     if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
-        raise GFTTypeError(f"`{field}` of Advice: expected a list of names of rules, got {names!r}; give [small_loss]")
+        choices = "true, false or a list" if field == "stop" else "a list"
+        raise GFTTypeError(f"`{field}` of Advice: expected {choices} of names of rules, got {names!r}; give [cut_off]")
     known = [rule.name for rule in RULES]
     for name in names:
         if name not in known:

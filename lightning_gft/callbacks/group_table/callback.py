@@ -18,7 +18,7 @@ from lightning_gft.callbacks.group_table.rows import evaluated_groups, trained_g
 from lightning_gft.callbacks.group_table.terminal import print_groups
 from lightning_gft.callbacks.run_record import record_folder
 from lightning_gft.callbacks.writing import giving_up
-from lightning_gft.checks import check_count
+from lightning_gft.checks import check_count, check_kind
 from lightning_gft.errors import GFTValueError
 from lightning_gft.module import GFTLitModule
 from lightning_gft.record import SAMPLES
@@ -63,13 +63,16 @@ class GroupTable(Callback):
         every_n_steps: int = 100,
     ) -> None:
         self.choice = Choice.of(num_groups, responses)
-        self.keep = check_count("keep", keep, least=0, of="GroupTable")
+        self.keep = check_count("keep", keep, least=0, of="GroupTable", remedy="0 keeps none")
         if 0 < self.keep < num_groups:
             raise GFTValueError(
                 f"`keep` of GroupTable: expected 0, or at least num_groups={num_groups}, got {keep}; raise it"
             )
+        check_kind("show", show, bool, "True")
+        check_kind("log", log, bool, "False")
         self.show, self.logs = show, log  # Lightning puts a function of its own into `log`
-        self.every_n_steps = check_count("every_n_steps", every_n_steps, of="GroupTable")
+        remedy = "log=False and show=False make no tables"
+        self.every_n_steps = check_count("every_n_steps", every_n_steps, of="GroupTable", remedy=remedy)
         self._folder: SampleFolder | None = None
         self._shown_at: int | None = None
 

@@ -33,10 +33,12 @@ class Choice(NamedTuple):
             ValueError: If a number is below 1.
             TypeError: If one is no whole number, or the responses are another text.
         """
-        count = _BEST_AND_WORST if responses == "best_and_worst" else None if responses == "all" else responses
-        if count is not None:
-            count = check_count("responses", count, otherwise="best_and_worst or all", of="GroupTable")
-        return cls(check_count("num_groups", num_groups, of="GroupTable"), count)
+        of, remedy = "GroupTable", "keep=0 keeps none at all"
+        num_groups = check_count("num_groups", num_groups, of=of, remedy=remedy)
+        if responses == "all":
+            return cls(num_groups, None)
+        count = _BEST_AND_WORST if responses == "best_and_worst" else responses
+        return cls(num_groups, check_count("responses", count, otherwise="best_and_worst or all", of=of, remedy=remedy))
 
     def rows(self, groups: GroupBatch, trained: Set[int] = frozenset()) -> list[list[int]]:
         """Return the rows of each chosen group, in their order in the batch.

@@ -179,7 +179,7 @@ def test_figures_of_an_earlier_stage_are_not_taken_for_those_of_a_later_one(tmp_
     [
         ({"ignore": ["entropy_colapse"]}, r"`ignore` of Advice: .*'entropy_colapse'; did you mean entropy_collapse\?"),
         ({"stop": ["x"]}, r"`stop` of Advice: .* there are .*small_loss"),
-        ({"stop": "entropy_collapse"}, r"`stop` of Advice: expected a list of names"),
+        ({"stop": "entropy_collapse"}, r"`stop` of Advice: expected true, false or a list of names"),
         ({"stop": ["small_loss"], "ignore": ["small_loss"]}, "`stop` of Advice: expected rules that .* got small_loss"),
     ],
 )

@@ -273,3 +273,19 @@ def test_two_of_them_are_refused():
 def test_numbers_out_of_range(options: dict[str, int], message: str):
     with pytest.raises(GFTValueError, match=message):
         GroupTable(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"show": "yes"}, "`show`: expected a bool, got 'yes'"),
+        ({"log": "no"}, "`log`: expected a bool, got 'no'"),
+        ({"responses": None}, "`responses` of GroupTable: .* best_and_worst or all, got None"),
+        ({"num_groups": 0}, "got 0; keep=0 keeps none at all"),
+        ({"keep": -1}, "got -1; 0 keeps none"),
+        ({"every_n_steps": 0}, "got 0; log=False and show=False make no tables"),
+    ],
+)
+def test_settings_of_another_kind_are_refused(settings: dict[str, Any], message: str):
+    with pytest.raises((TypeError, ValueError), match=message):
+        GroupTable(**settings)
