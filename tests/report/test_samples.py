@@ -16,7 +16,7 @@ from lightning_gft.report.runs import Part, Run
 from lightning_gft.report.samples import MOST_BYTES, MOST_GROUPS, fitting, samples_section, side_by_side
 from lightning_gft.report.text import json_block
 from lightning_gft.samples import SampledResponse, TokenFigures
-from tests.report.written import group, many, response, run, trained, write_groups
+from tests.report.written import group, response, run, trained, write_groups
 
 
 def packed(of: SampledResponse, limit: int = 1000):
