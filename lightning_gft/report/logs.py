@@ -48,10 +48,11 @@ def read_log(path: Path) -> Log:
     reader = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
     try:
         return Log([_row(row) for row in reader])
-    except (csv.Error, KeyError, TypeError, ValueError, OverflowError):
+    except (csv.Error, KeyError, TypeError, ValueError, OverflowError) as error:
+        line = reader.line_num + isinstance(error, csv.Error)  # which has not been read
         raise GFTValueError(
             f"`RUN`: expected a step and figures in each line of {path}, got something else in line "
-            f"{reader.line_num}; delete the line, or the file if lightning-gft has not written it"
+            f"{line}; delete the line, or the file if lightning-gft has not written it"
         ) from None
 
 

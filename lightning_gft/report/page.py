@@ -43,7 +43,7 @@ def build_page(runs: Sequence[Run]) -> str:
     """Return the page of ``runs``, of which the first is what the others are compared with."""
     made = {anchor: (title, section(runs)) for anchor, (title, section) in _SECTIONS.items()}
     made = {anchor: (title, inside) for anchor, (title, inside) in made.items() if inside}
-    noted = "".join(f'<p class="note">{line}</p>\n' for line in _faults(runs))
+    noted = "".join(f'<p class="note fault">{line}</p>\n' for line in _faults(runs))
     *others, last = [run.name for run in runs]
     title = f"{', '.join(others)} and {last}" if others else last
     links = "".join(f'<li><a href="#{anchor}">{escape(heading)}</a></li>' for anchor, (heading, _) in made.items())

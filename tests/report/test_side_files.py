@@ -34,6 +34,6 @@ def test_a_damaged_file_costs_its_own_section(tmp_path, capsys, name, content):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"warning: {path}: ")
     page = (tmp_path / "report.html").read_text()
-    assert page.count('class="note"') == 1
+    assert page.count('class="note fault"') == 1
     assert f"<code>{name}</code>" in page
     assert str(tmp_path) not in page
