@@ -87,7 +87,7 @@ def test_a_response_without_the_reward_does_not_count_and_rows_that_are_there_tw
         ({"least": 0.9, "most": 0.1}, r"`most` of PassRateFilter: expected a number from 0.9 to 1, got 0.1"),
         ({"least": -1}, r"`least` of PassRateFilter: expected a number from 0 to 1, got -1"),
         ({"unknown": "both"}, r"`unknown` of PassRateFilter: expected keep or drop, got 'both'"),
-        ({"source": "own"}, r"`source` of PassRateFilter: expected self or teacher or expert, got 'own'"),
+        ({"source": "own"}, r"`source` of PassRateFilter: expected self, teacher or expert, got 'own'"),
         ({"min_responses": 0}, r"`min_responses` of PassRateFilter: expected a whole number of at least 1"),
     ],
 )

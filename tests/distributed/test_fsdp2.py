@@ -236,7 +236,7 @@ def test_updates_of_sharded_weights_are_measured_on_all_ranks(folder: str):
     (texts, rates), (others, other_rates) = run_two_processes(rounded_away, folder, 2)
     assert [each.split(" changed ")[0] for each in (text, *texts, *others)] == [ROUNDED] * 2
     least, total = (int(each.split("% of ")[1].split()[0]) for each in (text, *texts))
-    assert total > least  # each rank samples what it holds
+    assert total == least  # each rank samples what it holds, together all of weights this small
     assert rates == other_rates == expected == [5e-7, 0.0]  # the schedule lasts as many steps on each
 
 

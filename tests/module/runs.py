@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -38,6 +39,12 @@ ROWS: list[Row] = [
     {"prompt": "5=", "answer": "5", "expert": "5", "teacher": ["27", "333", "9", "1224"]},  # all worth the same
     {"prompt": "a-b=", "answer": "1", "expert": "1", "teacher": ["81234", "7", "0", "23"]},
 ]
+
+
+def of_the_run(row: Mapping[str, float]) -> dict[str, float]:
+    """Return the figures of a row that follow from the run alone, not from the machine."""
+    machine = re.compile(r".*(tokens_per_second|time/\w+|memory_gb)")
+    return {name: value for name, value in row.items() if not machine.fullmatch(name)}
 
 
 class DigitSum(Reward):

@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LinearLR
 from lightning_gft import Evaluation, GFTLitModule, WarmupSchedule
 from lightning_gft.checkpoint.resuming import check_same_path
 from tests.conftest import quick
-from tests.module.runs import ROWS, Row, Rows, fit, make_module, weights
+from tests.module.runs import ROWS, Row, Rows, fit, make_module, of_the_run, weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual", "ignore:Be aware that when using")
 
@@ -53,7 +53,7 @@ class Recorder(Logger):
         pass
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        self.rows.append((step, {k: v for k, v in metrics.items() if not k.endswith("per_second")}))
+        self.rows.append((step, of_the_run(metrics)))
 
 
 class KeepAt(Checkpoint):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from lightning_gft import (
     WarmupSchedule,
 )
 from lightning_gft.callbacks import Stage, StageSchedule, Until
-from tests.module.runs import ROWS, Rows, fit, make_module
+from tests.module.runs import ROWS, Rows, fit, make_module, of_the_run
 from tests.training.test_exchange import Recorder
 
 Stages = Callable[[], dict[str, Stage]]
@@ -109,8 +108,7 @@ class Finished:
             self.module, Rows(val_rows=ROWS[:1], batch_size=1), ckpt_path=ckpt_path and str(ckpt_path), logger=recorder,
             callbacks=[*callbacks, self.schedule, kept], enable_checkpointing=True, **{**defaults, **settings},
         )  # fmt: skip
-        machine = re.compile(r".*(tokens_per_second|time/\w+|memory_gb)")
-        self.rows = [{name: row[name] for name in row if not machine.fullmatch(name)} for row in recorder.rows]
+        self.rows = [of_the_run(row) for row in recorder.rows]
 
     def logged(self, name: str) -> list[float]:
         return [row[name] for row in self.rows if name in row]
