@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from tests.cli.command import GFT, wait_until
+from tests.module.runs import of_the_run
 
 UPDATES = 8
 RUN = (
@@ -93,7 +94,7 @@ def figures(root: Path) -> dict[tuple[str, str], str]:
         with path.open(newline="") as file:
             for row in csv.DictReader(file):
                 found.update({(row["step"], name): value for name, value in row.items() if value})
-    return {key: value for key, value in found.items() if not key[1].endswith("tokens_per_second")}
+    return {key: value for key, value in found.items() if of_the_run({key[1]: 0.0})}
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from lightning_gft.callbacks import Stage, StageSchedule, Until
 from tests.callbacks.stages.runs import TowardsReference, adaptive
 from tests.conftest import quick
 from tests.distributed.launch import run_two_processes
-from tests.module.runs import ROWS, Rows, double_loader, fit, make_module, weights
+from tests.module.runs import ROWS, Rows, double_loader, fit, make_module, of_the_run, weights
 
 
 def stages() -> dict[str, Stage]:
@@ -53,7 +53,7 @@ def train(rank: int, root: str, strategy: str | None, lora: LoRA | None, ckpt_pa
         val_check_interval=2,
         **distributed,
     )
-    figures = {k: float(v) for k, v in trainer.callback_metrics.items() if not k.endswith(("per_second", "tokens/s"))}
+    figures = {k: float(v) for k, v in of_the_run(trainer.callback_metrics).items() if k != "tokens/s"}
     return weights(module), figures
 
 

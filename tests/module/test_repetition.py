@@ -26,7 +26,7 @@ from lightning_gft import (
 from lightning_gft.annealing import Annealing
 from lightning_gft.arithmetic.problems import ARITHMETIC_ALPHABET
 from lightning_gft.policy import ScratchPolicy
-from tests.module.runs import ROWS, Rows, fit, make_module, sgd, weights
+from tests.module.runs import ROWS, Rows, fit, make_module, of_the_run, sgd, weights
 
 Finished = tuple[GFTLitModule, dict[str, Tensor]]
 """A module after its run, and what it logged last."""
@@ -65,9 +65,7 @@ def data() -> ArithmeticDataModule:
 def run(seed: int = 0, **arguments: Any) -> Finished:
     module = module_of_everything()
     trainer = fit(module, data(), seed=seed, **arguments)
-    return module, {
-        k: v for k, v in trainer.callback_metrics.items() if not k.endswith(("tokens_per_second", "tokens/s"))
-    }
+    return module, {k: v for k, v in of_the_run(trainer.callback_metrics).items() if k != "tokens/s"}
 
 
 @pytest.fixture(scope="module")
