@@ -86,7 +86,7 @@ def evaluation_names(
         >>> from lightning_gft import Evaluation, NumericReward
         >>> evaluator = Evaluator(Evaluation(num_samples=2, kl=False))
         >>> sorted(evaluation_names(evaluator, {"accuracy": NumericReward()}, "val", ["", "hard"]))[:4]
-        ['val/entropy', 'val/greedy_accuracy', 'val/hard/entropy', 'val/hard/greedy_accuracy']
+        ['val/entropy', 'val/greedy_accuracy', 'val/greedy_accuracy_stderr', 'val/hard/entropy']
     """
     metric = _local_copy(evaluator.metric(rewards))
     # Two prompts, as one has no standard error.

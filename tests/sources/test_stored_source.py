@@ -137,7 +137,7 @@ def test_data_without_such_responses_are_refused(source: StoredSource, stored: A
 
 @pytest.mark.parametrize("option", ["stored", "as_source"])
 def test_another_origin_is_refused(option: str):
-    with pytest.raises(ValueError, match=f"`{option}` of StoredSource: expected one of self, teacher, expert, got 'x'"):
+    with pytest.raises(ValueError, match=f"`{option}` of StoredSource: expected self, teacher or expert, got 'x'"):
         StoredSource(**{option: "x"})
     with pytest.raises(ValueError, match="`num_responses` of StoredSource: expected a whole number of at least 1"):
         StoredSource(num_responses=0)
