@@ -15,7 +15,7 @@ _LONGEST = 1000
 
 
 def advice_section(runs: Sequence[Run]) -> str:
-    """Return a list of what each run was told, in the order of steps; empty where there was no advice."""
+    """Return a list of the advice to each run, in the order of steps; empty where there was no advice."""
     rows = [(number, run, row) for number, run in enumerate(runs) for row in run.rows(ADVICE, advice_row)]
     items = "".join(
         f'<li class="s{number}">{_whose(run, runs)}<b>step {row.step:,}</b> {_text(row.text)}</li>'

@@ -81,7 +81,7 @@ def plane(
 
 
 def chart(title: str, inside: str, *, about: str, description: str, numbers: str, height: int = HEIGHT) -> str:
-    """Return a figure: ``inside`` as SVG, with a description and a table of numbers for those who do not see it."""
+    """Return a figure: ``inside`` as SVG, with a description and a table of numbers for screen readers."""
     note = f' <span class="about">{escape(about)}</span>' if about else ""
     return (
         f'<figure class="chart"><figcaption><b>{escape(title)}</b>{note}</figcaption>'

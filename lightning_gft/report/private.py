@@ -77,7 +77,7 @@ def last_part(path: str) -> str | None:
 
 @cache
 def _own_names() -> tuple[str, ...]:
-    """Return the names of this machine and of whoever writes the page, which may be those of the run."""
+    """Return the names of this machine and of the user who writes the page, which may be those of the run."""
     names = {socket.gethostname(), socket.gethostname().partition(".")[0]}
     with suppress(OSError, KeyError, ImportError):  # a process may have no user with a name
         names.add(getpass.getuser())

@@ -174,7 +174,9 @@ def _split(argument: str) -> tuple[str, Path]:
     name, equals, folder = argument.partition("=")
     named = bool(equals) and not os.path.exists(argument)  # a folder's own name may have one  # noqa: PTH110 (of any text)
     if not (folder and name.strip() if named else argument):
-        raise GFTValueError(f"`RUN`: expected FOLDER or NAME=FOLDER, got {visible(argument, _LONGEST_NAME)!r}")
+        raise GFTValueError(
+            f"`RUN`: expected FOLDER or NAME=FOLDER, got {visible(argument, _LONGEST_NAME)!r}; give both"
+        )
     path = Path(folder if named else argument)
     return visible(name if named else _name(path), _LONGEST_NAME), path
 

@@ -43,7 +43,7 @@ class _Row:
 def verdict_section(runs: Sequence[Run]) -> str:
     """Return a sentence about each run, and a table of what was measured last."""
     if not any(map(validations, runs)):
-        return '<p class="note">No run has finished a validation yet, so there is nothing to say of its accuracy.</p>'
+        return '<p class="note">No run has finished a validation yet, so its accuracy is not known.</p>'
     draws = most_draws(runs)
     told = [f'<li class="s{place}">{sentence(run, runs, draws)}</li>' for place, run in enumerate(runs)]
     rows = [row for row in _rows(runs, draws) if any(measure(run, row.figure, row.dataset) for run in runs)]
