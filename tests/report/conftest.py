@@ -1,4 +1,4 @@
-"""A real browser, started once, and pages that tell what they load and what goes wrong."""
+"""A real browser, started once a file, and pages that tell what they load and what goes wrong."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ OPTIONS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Return a browser that ends with its file: while it is open, this thread has a running event loop."""
     found = CHROMIUM if Path(CHROMIUM).exists() else shutil.which("chromium") or shutil.which("google-chrome")
     if found is None:
         pytest.skip("there is no chromium to open pages with")
