@@ -83,15 +83,22 @@ def command_line(doc: str, script: str, args: Sequence[str] | None, **defaults: 
     return options
 
 
+def provenance(device: str = "cpu") -> dict[str, Any]:
+    """Return when, on what and with which versions something runs."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "hardware": _hardware(device),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}},
+    }
+
+
 def write_record(options: argparse.Namespace, **figures: Any) -> None:
     """Write figures with command, date, commit, hardware and versions as JSON, where a file is given."""
     setting = {name: value for name, value in vars(options).items() if not isinstance(value, Path)}
     record = {
         "command": setting.pop("command"),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
-        "hardware": _hardware(options.device),
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}},
+        **provenance(options.device),
         "setting": setting,
         **figures,
     }

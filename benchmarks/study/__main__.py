@@ -1,0 +1,81 @@
+"""The study's command line: ``python -m benchmarks.study run | status | tables | plots PLAN ...``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+
+from benchmarks.study.choice import choose
+from benchmarks.study.plan import Plan, PlanError, Run, read_plan
+from benchmarks.study.results import RESULTS, Results
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line.
+
+    Args:
+        args: Arguments; by default those of the process.
+    """
+    options = _parser().parse_args(args)
+    try:
+        plans = [read_plan(name) for name in options.plans]
+        getattr(sys.modules[__name__], options.command)(plans, options)
+    except PlanError as error:
+        sys.exit(str(error))
+
+
+def run(plans: Sequence[Plan], options: argparse.Namespace) -> None:
+    """Train what the plans ask for and the results do not hold."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from benchmarks.study.pool import Pool
+
+    results = Results(options.results)
+    pool = Pool(results, options.folder, options.workers, options.threads, options.minutes, options.limit)
+    all_ended = pool.train(lambda: wanted(plans, results))
+    status(plans, options)
+    print("all runs have ended" if all_ended else "runs are left: the same command continues")
+
+
+def wanted(plans: Sequence[Plan], results: Results) -> Iterator[Run]:
+    """Yield all runs of plans: what chooses learning rates first, then seed by seed those whose choice is made.
+
+    Args:
+        plans: Earlier ones come first.
+        results: All runs that have ended.
+    """
+    for plan in plans:
+        yield from chain(plan.tuning(), plan.final(choose(plan, results)))
+
+
+def status(plans: Sequence[Plan], options: argparse.Namespace) -> None:
+    """Print how far the plans are, and the learning rates that are chosen."""
+    results = Results(options.results)
+    for plan in plans:
+        choices = choose(plan, results)
+        for role, runs in (("tuning", [*plan.tuning()]), ("final", [*plan.final(choices)])):
+            ended = sum(run in results for run in runs)
+            print(f"{plan.name}, {role}: {ended} of {len(runs)} runs have ended")
+        for (variant, method), rate in choices.items():
+            print(f"  {' '.join(part for part in (variant, method) if part)}: learning rate {rate:g}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.study", description=__doc__)
+    parser.add_argument("command", choices=("run", "status"))
+    parser.add_argument("plans", nargs="+", help="names of files in benchmarks/study/plans, or paths of YAML files")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="Parquet file of all runs")
+    parser.add_argument("--folder", type=Path, default=Path("runs/study"), help="for logs of runs under way or failed")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="runs at once")
+    parser.add_argument("--threads", type=int, default=1, help="threads of a run")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="no run begins after that time")
+    parser.add_argument("--limit", type=float, default=30.0, help="minutes after which a run has failed")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""What a study runs: a YAML file that names methods, learning rates and seeds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+"""The repository: files that a plan names are looked for here."""
+
+PLANS = Path(__file__).parent / "plans"
+
+Settings = dict[str, Any]
+Choices = Mapping[tuple[str, str], float]
+"""The chosen learning rate by variant and method."""
+
+
+class PlanError(ValueError):
+    """A plan that cannot be run, in one line."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """An objective with what it trains on.
+
+    Args:
+        name: Name in tables and pictures.
+        responses: Responses a prompt, so that all methods train on equally many sequences an update.
+        updates_per_batch: Updates that are taken on a batch.
+        layers: Configurations that are laid over the base, the last on top.
+        label: Name in words; default ``name``.
+    """
+
+    name: str
+    responses: int
+    updates_per_batch: int = 1
+    layers: tuple[Settings, ...] = ()
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training, and all that decides how it ends.
+
+    Args:
+        plan: The plan that asked for it first.
+        variant: Name of the variant; empty where a plan has one.
+        method: Name of the method.
+        learning_rate: Of the optimizer.
+        seed: Of data, order and samples.
+        role: ``"tuning"`` or ``"final"``.
+        layers: Configurations of ``lightning-gft fit``, the last on top.
+        sequences: Sequences an update.
+        final_samples: Samples a prompt of the test at the end.
+    """
+
+    plan: str
+    variant: str
+    method: str
+    learning_rate: float
+    seed: int
+    role: str
+    layers: tuple[Settings, ...] = field(repr=False)
+    sequences: int
+    final_samples: int
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A name made of the settings alone: two plans that ask for the same training share its rows."""
+        decides = json.dumps([self.layers, self.sequences, self.final_samples], sort_keys=True)
+        return hashlib.sha256(decides.encode()).hexdigest()[:16]
+
+    @property
+    def title(self) -> str:
+        """The run in a few words, for a line of the terminal."""
+        parts = (self.plan, self.variant, self.method, f"lr {self.learning_rate:g}", f"seed {self.seed}")
+        return " ".join(part for part in parts if part)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Methods that are compared under the same conditions.
+
+    Args:
+        name: Name of the file.
+        base: Configuration that all runs share.
+        methods: By name.
+        variants: Layers over the base by name, under each of which all methods run.
+        sequences: Sequences an update.
+        updates: Updates a run.
+        evaluations: Validations a run, beside the one before training.
+        learning_rates: Those among which one is chosen for each method and variant.
+        tuning_seeds: Seeds of the runs that choose.
+        seeds: Seeds of the runs that count.
+        choose_by: Validation figure whose mean at the end of training decides.
+        choice_of: Another plan, whose chosen learning rates are taken; no choosing then.
+        final_samples: Samples a prompt of the test at the end.
+    """
+
+    name: str
+    base: Settings
+    methods: dict[str, Method]
+    variants: dict[str, Settings]
+    sequences: int
+    updates: int
+    evaluations: int
+    learning_rates: tuple[float, ...]
+    tuning_seeds: tuple[int, ...]
+    seeds: tuple[int, ...]
+    choose_by: str = "mean"
+    choice_of: str = ""
+    final_samples: int = 64
+
+    def tuning(self) -> Iterator[Run]:
+        """Yield the runs that choose learning rates."""
+        for seed in self.tuning_seeds:
+            for rate in self.learning_rates:
+                for variant in self.variants:
+                    for method in self.methods.values():
+                        yield self._run(variant, method, rate, seed, "tuning")
+
+    def final(self, choices: Choices) -> Iterator[Run]:
+        """Yield the runs that count, of methods whose learning rate is chosen; all methods of a seed together.
+
+        Args:
+            choices: Learning rates by variant and method.
+        """
+        for seed in self.seeds:
+            for variant in self.variants:
+                for method in self.methods.values():
+                    if (rate := choices.get((variant, method.name))) is not None:
+                        yield self._run(variant, method, rate, seed, "final")
+
+    def _run(self, variant: str, method: Method, rate: float, seed: int, role: str) -> Run:
+        batches = self.updates // method.updates_per_batch
+        conditions: Settings = {
+            "seed_everything": seed,
+            "trainer": {"max_steps": self.updates, "val_check_interval": max(1, batches // self.evaluations)},
+            "model": {"updates_per_batch": method.updates_per_batch, "optimizer": {"init_args": {"lr": rate}}},
+            "data": {"init_args": {"seed": seed, "batch_size": self.sequences // method.responses}},
+        }
+        layers = (self.base, conditions, self.variants[variant], *method.layers)
+        return Run(self.name, variant, method.name, rate, seed, role, layers, self.sequences, self.final_samples)
+
+
+def read_plan(name: str) -> Plan:
+    """Return a plan from its file.
+
+    Args:
+        name: Name of a file in ``benchmarks/study/plans`` without ``.yaml``, or the path of another.
+
+    Raises:
+        PlanError: If the file is missing or does not say what is needed.
+    """
+    path = PLANS / f"{name}.yaml" if "/" not in name and not name.endswith(".yaml") else Path(name)
+    given = _read(path)
+    try:
+        methods = {key: _method(key, value) for key, value in given.pop("methods").items()}
+        base = _layer(given.pop("base"))
+        variants = {str(key): _layer(value) for key, value in given.pop("variants", {"": {}}).items()}
+        lists = {key: tuple(given.pop(key, ())) for key in ("learning_rates", "tuning_seeds", "seeds")}
+        plan = Plan(name=path.stem, base=base, methods=methods, variants=variants, **lists, **given)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise PlanError(f"`{path}`: expected the settings of a plan, got {error}; see plans/main.yaml") from None
+    for method in methods.values():
+        if plan.sequences % method.responses:
+            raise PlanError(
+                f"`methods.{method.name}.responses`: expected a divisor of sequences={plan.sequences}, got "
+                f"{method.responses}; change either"
+            )
+    if overlap := set(plan.tuning_seeds) & set(plan.seeds):
+        raise PlanError(f"`seeds`: expected none of tuning_seeds, got {sorted(overlap)}; choose on other seeds")
+    return plan
+
+
+def _method(name: str, given: Mapping[str, Any]) -> Method:
+    layers = tuple(_layer(layer) for layer in given.get("layers", ()))
+    return Method(name=name, **{**given, "layers": layers})
+
+
+def _layer(given: str | Settings) -> Settings:
+    """Return a configuration that is written in the plan, or is a file of the repository."""
+    return _read(ROOT / given) if isinstance(given, str) else given
+
+
+def _read(path: Path) -> Settings:
+    try:
+        found = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise PlanError(f"`{path}`: expected a YAML file, got {error.strerror}; name another") from None
+    except yaml.YAMLError as error:
+        raise PlanError(f"`{path}`: expected YAML, got {' '.join(str(error).split())}; mend the file") from None
+    if not isinstance(found, dict):
+        raise PlanError(f"`{path}`: expected settings by name, got {type(found).__name__}; mend the file")
+    return found

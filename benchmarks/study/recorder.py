@@ -1,0 +1,109 @@
+"""Records a run's evaluations, line by line, so that a run that breaks keeps what it had."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from typing_extensions import override
+
+FILE = "evaluations.jsonl"
+
+_LARGEST = {"grad_norm_max": "grad_norm", "weight_max": "rectified_weight_max", "nonfinite": "nonfinite_updates"}
+_MEANS = {
+    "grad_norm": "grad_norm",
+    "train_reward": "reward_by_source/self",
+    "train_entropy": "entropy",
+    "rectified_fraction": "rectified_fraction",
+    "flat_groups": "frac_reward_zero_std",
+}
+"""Figures of the training steps since the evaluation before, by their names in a row."""
+
+
+class Recorder(Callback):
+    """Writes a line of JSON for each evaluation, with what training has cost until then.
+
+    Seconds are those of training steps alone, by the clock and by the processor; evaluations are left out.
+
+    Args:
+        folder: Folder of the run.
+        sequences: Sequences of an update.
+    """
+
+    def __init__(self, folder: Path, sequences: int) -> None:
+        self.path = folder / FILE
+        self.sequences = sequences
+        self.seconds = self.processor_seconds = 0.0
+        self.tokens = 0
+        self._steps: list[dict[str, float]] = []
+        self._began = (0.0, 0.0)
+
+    @override
+    def on_train_batch_start(self, trainer: Trainer, *args: Any) -> None:
+        self._began = time.perf_counter(), time.process_time()
+
+    @override
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        self.seconds += time.perf_counter() - self._began[0]
+        self.processor_seconds += time.process_time() - self._began[1]
+        latest = {name.removeprefix("train/"): float(value) for name, value in pl_module.rows.latest.items()}  # type: ignore[union-attr]
+        self.tokens = int(latest.get("num_tokens", 0))
+        self._steps.append(latest)
+
+    @override
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._write("val", trainer, pl_module)
+
+    @override
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._write("test", trainer, pl_module)
+
+    def _write(self, split: str, trainer: Trainer, module: LightningModule) -> None:
+        fitting = trainer.state.fn == TrainerFn.FITTING
+        logged = module.rows.latest if fitting else trainer.callback_metrics  # type: ignore[union-attr]
+        step = module.run.steps()  # type: ignore[operator, union-attr]
+        row = {
+            "split": split,
+            "step": step,
+            "sequences": step * self.sequences,
+            "tokens": self.tokens,
+            "seconds": self.seconds,
+            "processor_seconds": self.processor_seconds,
+            **self._of_training(),
+            **{_column(name, split): float(value) for name, value in logged.items() if name.startswith(f"{split}/")},
+        }
+        append(self.path, row)
+
+    def _of_training(self) -> dict[str, float]:
+        steps, self._steps = self._steps, []
+        figures = {}
+        for row, name in _LARGEST.items():
+            values = [step[name] for step in steps if math.isfinite(step.get(name, math.nan))]
+            figures |= {row: max(values)} if values else {}
+        for row, name in _MEANS.items():
+            values = [step[name] for step in steps if math.isfinite(step.get(name, math.nan))]
+            figures |= {row: sum(values) / len(values)} if values else {}
+        return figures
+
+
+def append(path: Path, row: dict[str, Any]) -> None:
+    """Add a line to a file of JSON lines."""
+    with path.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
+    """Return the lines that a run has written."""
+    path = folder / FILE
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _column(name: str, split: str) -> str:
+    """Return a figure's name in a row: estimates of the same thing have one name, however many samples they take."""
+    return re.sub(r"\b(mean|maj)@\d+", r"\1", name.removeprefix(f"{split}/"))

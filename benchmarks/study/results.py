@@ -1,0 +1,85 @@
+"""The Parquet file of a study: a row a run and evaluation."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.harness import provenance
+from benchmarks.study.plan import Run
+
+RESULTS = Path(__file__).parents[1] / "results" / "study.parquet"
+
+_NEEDED = ["run", "status", "split", "step"]
+"""Columns that are there before the first run."""
+
+
+class Results:
+    """Rows of all runs that have ended, kept on disk after each run.
+
+    Args:
+        path: Parquet file; made with the first run.
+    """
+
+    def __init__(self, path: Path = RESULTS) -> None:
+        self.path = path
+        self.rows = pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=_NEEDED)
+
+    def __contains__(self, run: Run) -> bool:
+        return bool((self.rows["run"] == run.fingerprint).any())
+
+    def add(self, run: Run, evaluations: Iterable[Mapping[str, Any]], status: str, error: str) -> None:
+        """Keep a run that has ended; one without an evaluation has a row, too.
+
+        Args:
+            run: The run.
+            evaluations: Its rows.
+            status: ``"finished"`` or ``"failed"``.
+            error: Why it failed.
+        """
+        about = {
+            "run": run.fingerprint,
+            "plan": run.plan,
+            "variant": run.variant,
+            "method": run.method,
+            "learning_rate": run.learning_rate,
+            "seed": run.seed,
+            "role": run.role,
+            "status": status,
+            "error": error,
+            "settings": json.dumps(run.layers),
+            **{name: value if isinstance(value, str) else json.dumps(value) for name, value in provenance().items()},
+        }
+        added = pd.DataFrame([{**about, **row} for row in (*evaluations,) or ({"split": "val", "step": 0},)])
+        self.rows = added if self.rows.empty else pd.concat([self.rows, added], ignore_index=True)
+        self._write()
+
+    def of(self, runs: Iterable[Run]) -> pd.DataFrame:
+        """Return the rows of runs under the names that these have now; runs that have not ended are left out."""
+        names = pd.DataFrame(
+            [
+                {
+                    "run": run.fingerprint,
+                    "variant": run.variant,
+                    "method": run.method,
+                    "learning_rate": run.learning_rate,
+                    "seed": run.seed,
+                    "role": run.role,
+                }
+                for run in runs
+            ],
+            columns=["run", "variant", "method", "learning_rate", "seed", "role"],
+        ).drop_duplicates(["run", "method", "variant"])
+        figures = self.rows.drop(columns=[*names.columns[1:], "plan"], errors="ignore")
+        return names.merge(figures, on="run", how="inner")
+
+    def _write(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        beside = self.path.with_suffix(".writing")
+        self.rows.to_parquet(beside, index=False)
+        os.replace(beside, self.path)  # noqa: PTH105 (one step, whatever happens)
