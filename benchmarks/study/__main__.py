@@ -35,7 +35,8 @@ def run(plans: Sequence[Plan], options: argparse.Namespace) -> None:
     from benchmarks.study.pool import Pool
 
     results = Results(options.results)
-    pool = Pool(results, options.folder, options.workers, options.threads, options.minutes, options.limit)
+    limits = {name: getattr(options, name) for name in ("workers", "threads", "minutes", "limit")}
+    pool = Pool(results, options.folder, **limits)
     all_ended = pool.train(lambda: wanted(plans, results))
     status(plans, options)
     print("all runs have ended" if all_ended else "runs are left: the same command continues")

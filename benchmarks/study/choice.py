@@ -20,8 +20,12 @@ def choose(plan: Plan, results: Results) -> Choices:
     """
     if plan.choice_of:
         chosen = choose(read_plan(plan.choice_of), results)
-        return {(variant, name): chosen[own] for variant in plan.variants for name in plan.methods
-                if (own := _own(chosen, variant, name)) is not None}
+        return {
+            (variant, name): chosen[own]
+            for variant in plan.variants
+            for name in plan.methods
+            if (own := _own(chosen, variant, name)) is not None
+        }
     rows = results.of(plan.tuning())
     last = rows[rows["split"] == "val"].sort_values("step").groupby("run", as_index=False).last()
     wanted = len(plan.learning_rates) * len(plan.tuning_seeds)

@@ -146,7 +146,7 @@ class Plan:
             "model": {"updates_per_batch": method.updates_per_batch, "optimizer": {"init_args": {"lr": rate}}},
             "data": {"init_args": {"seed": seed, "batch_size": self.sequences // method.responses}},
         }
-        layers = (self.base, conditions, self.variants[variant], *method.layers)
+        layers = (self.base, self.variants[variant], *method.layers, conditions)
         return Run(self.name, variant, method.name, rate, seed, role, layers, self.sequences, self.final_samples)
 
 

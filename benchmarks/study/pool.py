@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -14,8 +15,10 @@ from pathlib import Path
 from benchmarks.study import recorder
 from benchmarks.study.plan import PlanError, Run
 from benchmarks.study.results import Results
+from benchmarks.study.worker import RESULT, work
 
-RESULT = "result.jsonl"
+_SHOWN = ("mean", "greedy_accuracy", "kl", "second_skill/greedy_accuracy")
+"""Figures of a run that has ended, for the terminal."""
 
 
 @dataclass
@@ -36,16 +39,26 @@ class Pool:
         threads: Threads of each.
         minutes: No run begins after that many minutes.
         limit: A run that takes more minutes than this is ended, and has failed.
+        work: Trains one run.
     """
 
     def __init__(
-        self, results: Results, folder: Path, workers: int, threads: int, minutes: float, limit: float
+        self,
+        results: Results,
+        folder: Path,
+        *,
+        workers: int = 1,
+        threads: int = 1,
+        minutes: float = math.inf,
+        limit: float = 30.0,
+        work: Callable[[Run, Path, int], None] = work,
     ) -> None:
         self.results, self.folder = results, folder
         self.workers, self.threads = workers, threads
         self.ends, self.limit = time.monotonic() + 60 * minutes, limit
         self._context = get_context("forkserver")  # libraries are imported once, in a process without threads
         self._context.set_forkserver_preload(["benchmarks.study.worker"])
+        self._work = work
         self._running: list[_Started] = []
 
     def train(self, wanted: Callable[[], Iterator[Run]]) -> bool:
@@ -76,12 +89,10 @@ class Pool:
         return next((run for run in wanted() if run not in self.results and run.fingerprint not in under_way), None)
 
     def _start(self, run: Run) -> None:
-        from benchmarks.study.worker import work
-
         folder = self.folder / run.fingerprint
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        process = self._context.Process(target=work, args=(run, folder, self.threads))
+        process = self._context.Process(target=self._work, args=(run, folder, self.threads))
         process.start()
         self._running.append(_Started(run, folder, process, time.monotonic()))
 
@@ -104,9 +115,9 @@ class Pool:
             raise PlanError(f"{run.title}: expected settings of a run, got {end['error']}; {folder / 'log'} has all")
         self.results.add(run, evaluations, **end)
         last = evaluations[-1]
-        minutes = (time.monotonic() - started.since) / 60
-        print(f"{time.strftime('%H:%M:%S')} {run.title}: {end['status']} in {minutes:.1f} min, mean {last.get('mean', 0):.3f},"  # noqa: E501
-              f" greedy {last.get('greedy_accuracy', 0):.3f}, kl {last.get('kl', 0):.3f} {end['error']}", flush=True)
+        took = f"{(time.monotonic() - started.since) / 60:.1f} min"
+        figures = ", ".join(f"{name} {last[name]:.3f}" for name in _SHOWN if name in last)
+        print(f"{time.strftime('%H:%M')} {run.title}: {end['status']} in {took}; {figures} {end['error']}", flush=True)
         if end["status"] == "finished":
             shutil.rmtree(folder)
 

@@ -7,11 +7,14 @@ import math
 import re
 import time
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from typing_extensions import override
+
+from lightning_gft import GFTLitModule
 
 FILE = "evaluations.jsonl"
 
@@ -52,22 +55,22 @@ class Recorder(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         self.seconds += time.perf_counter() - self._began[0]
         self.processor_seconds += time.process_time() - self._began[1]
-        latest = {name.removeprefix("train/"): float(value) for name, value in pl_module.rows.latest.items()}  # type: ignore[union-attr]
+        latest = {name.removeprefix("train/"): float(value) for name, value in _gft(pl_module).rows.latest.items()}
         self.tokens = int(latest.get("num_tokens", 0))
         self._steps.append(latest)
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._write("val", trainer, pl_module)
+        self._write("val", trainer, _gft(pl_module))
 
     @override
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._write("test", trainer, pl_module)
+        self._write("test", trainer, _gft(pl_module))
 
-    def _write(self, split: str, trainer: Trainer, module: LightningModule) -> None:
+    def _write(self, split: str, trainer: Trainer, module: GFTLitModule) -> None:
         fitting = trainer.state.fn == TrainerFn.FITTING
-        logged = module.rows.latest if fitting else trainer.callback_metrics  # type: ignore[union-attr]
-        step = module.run.steps()  # type: ignore[operator, union-attr]
+        logged = module.rows.latest if fitting else trainer.callback_metrics
+        step = module.run.steps()
         row = {
             "split": split,
             "step": step,
@@ -82,14 +85,17 @@ class Recorder(Callback):
 
     def _of_training(self) -> dict[str, float]:
         steps, self._steps = self._steps, []
-        figures = {}
-        for row, name in _LARGEST.items():
-            values = [step[name] for step in steps if math.isfinite(step.get(name, math.nan))]
-            figures |= {row: max(values)} if values else {}
-        for row, name in _MEANS.items():
-            values = [step[name] for step in steps if math.isfinite(step.get(name, math.nan))]
-            figures |= {row: sum(values) / len(values)} if values else {}
+        figures: dict[str, float] = {}
+        for names, summarise in ((_LARGEST, max), (_MEANS, fmean)):
+            for row, name in names.items():
+                values = [step[name] for step in steps if math.isfinite(step.get(name, math.nan))]
+                figures |= {row: summarise(values)} if values else {}
         return figures
+
+
+def _gft(module: LightningModule) -> GFTLitModule:
+    assert isinstance(module, GFTLitModule)  # noqa: S101 (the command line makes no other)
+    return module
 
 
 def append(path: Path, row: dict[str, Any]) -> None:

@@ -31,7 +31,6 @@ class StudyCLI(GFTCLI):
 
     def __init__(self, args: list[str], recorder: Recorder, final_samples: int) -> None:
         self.recorder, self.final_samples = recorder, final_samples
-        self.began = False
         super().__init__(args)
 
     def before_fit(self) -> None:
@@ -60,7 +59,7 @@ def work(run: Run, folder: Path, threads: int) -> None:
     torch.set_num_threads(threads)
     try:
         StudyCLI(arguments(run, folder), Recorder(folder, run.sequences), run.final_samples)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 (however it ends, the row says so)
         append(folder / RESULT, {"status": "failed", "error": one_line(error)})
         traceback.print_exc()
         raise SystemExit(1) from None

@@ -1,0 +1,1 @@
+"""The study: plans, choice, processes and the Parquet file."""
