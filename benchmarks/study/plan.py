@@ -153,6 +153,8 @@ class Plan:
 def read_plan(name: str) -> Plan:
     """Return a plan from its file.
 
+    ``like`` names another plan, whose settings count where the file gives none; ``only`` lists the methods to keep.
+
     Args:
         name: Name of a file in ``benchmarks/study/plans`` without ``.yaml``, or the path of another.
 
@@ -161,8 +163,11 @@ def read_plan(name: str) -> Plan:
     """
     path = PLANS / f"{name}.yaml" if "/" not in name and not name.endswith(".yaml") else Path(name)
     given = _read(path)
+    if "like" in given:
+        given = {**_read(PLANS / f"{given.pop('like')}.yaml"), **given}
     try:
         methods = {key: _method(key, value) for key, value in given.pop("methods").items()}
+        methods = {key: methods[key] for key in given.pop("only", methods)}
         base = _layer(given.pop("base"))
         variants = {str(key): _layer(value) for key, value in given.pop("variants", {"": {}}).items()}
         lists = {key: tuple(given.pop(key, ())) for key in ("learning_rates", "tuning_seeds", "seeds")}
