@@ -1,0 +1,141 @@
+"""How pictures look: colours that colour-blind readers tell apart, names beside lines, files that come out the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from scipy.optimize import isotonic_regression
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's, without the yellow, which is too pale for lines on white."""
+
+MARKERS = "osD^vPX"
+GREY = "#C4C4C4"
+INK = "#333333"
+
+STYLE: Any = {
+    "font.size": 11,
+    "text.color": INK,
+    "axes.edgecolor": "#999999",
+    "axes.labelcolor": INK,
+    "axes.titlesize": 12,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#EDEDED",
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "lines.solid_capstyle": "round",
+    "figure.constrained_layout.w_pad": 0.08,
+    "figure.constrained_layout.h_pad": 0.08,
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a method is drawn.
+
+    Args:
+        name: Its name; empty for one that is not named.
+        colour: Of lines and points.
+        marker: Of points and ends of lines.
+    """
+
+    name: str = ""
+    colour: str = GREY
+    marker: str = "."
+
+    @property
+    def layer(self) -> int:
+        """Named methods lie over the others."""
+        return 4 if self.name else 2
+
+    @property
+    def width(self) -> float:
+        """Of a line that counts."""
+        return 2.2 if self.name else 1.4
+
+
+@dataclass(frozen=True)
+class End:
+    """The end of a line, in the panel's units."""
+
+    look: Look
+    x: float
+    y: float
+
+    def draw(self, axes: Axes) -> None:
+        """Draw the method's marker there."""
+        look = self.look
+        axes.plot(self.x, self.y, marker=look.marker, ms=9, color=look.colour, mec="white", zorder=look.layer + 1)
+
+
+def new_figure(
+    rows: int, columns: int, width: float, height: float, share_y: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure of a size in inches, with its panels, row by row."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, [*figure.subplots(rows, columns, squeeze=False, sharey=share_y).flat]
+
+
+def name_ends(axes: Axes, ends: Sequence[End]) -> None:
+    """Write the names of lines right of the panel, at the heights of their ends or, where those are close, apart.
+
+    Args:
+        axes: The panel; its limits must be final.
+        ends: Ends of lines; those without a name are left out. One at the panel's edge is joined with its name.
+    """
+    axes.figure.draw_without_rendering()  # type: ignore[union-attr]  # now panels have their sizes
+    named = sorted((end for end in ends if end.look.name), key=lambda end: end.y)
+    points = axes.get_window_extent().height / axes.figure.dpi * 72
+    scale = axes.transData + axes.transAxes.inverted()
+    places = [scale.transform((end.x, end.y)) for end in named]
+    beside = []
+    for end, (x, y), height in zip(named, places, apart([y for _, y in places], 15 / points), strict=True):
+        look = end.look
+        if x > 0.99:
+            beside.append(Line2D([1, 1.06], [y, height], lw=0.8, color=look.colour))
+        beside.append(Line2D([1.06], [height], marker=look.marker, ms=7, mec="white", color=look.colour))
+        axes.text(1.09, height, look.name, color=look.colour, va="center_baseline", transform=axes.transAxes)
+    for line in beside:  # not by `plot`, which would widen the panel's limits
+        line.set(transform=axes.transAxes, clip_on=False)
+        axes.add_artist(line)
+
+
+def legend(figure: Figure, looks: Mapping[str, Look]) -> None:
+    """Write the names of methods over all panels, each with its marker; the grey ones share a name."""
+    shown = [look for look in looks.values() if look.name]
+    if len(shown) < len(looks):
+        shown.append(Look("others"))
+    handles = [Line2D([], [], color=look.colour, marker=look.marker, lw=2, ms=7, label=look.name) for look in shown]
+    columns = len(shown) if sum(len(look.name) for look in shown) < 70 else -(-len(shown) // 2)
+    figure.legend(handles=handles, loc="outside upper left", ncols=columns, frameon=False, columnspacing=1.4)
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a picture; the same picture is the same file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150, metadata={"Software": None})
+    return path
+
+
+def apart(heights: Sequence[float], distance: float) -> list[float]:
+    """Return heights, given in rising order, moved as little as keeps a distance and all of them between 0 and 1.
+
+    Example:
+        >>> [round(height, 2) for height in apart([0.2, 0.2, 0.5, 1.0, 1.0], 0.1)]
+        [0.15, 0.25, 0.5, 0.9, 1.0]
+    """
+    if not heights:
+        return []
+    steps = distance * np.arange(len(heights))
+    kept = isotonic_regression(np.asarray(heights) - steps).x
+    return [float(height) for height in np.clip(kept, 0, max(0.0, 1 - steps[-1])) + steps]
