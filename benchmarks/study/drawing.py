@@ -86,28 +86,17 @@ def new_figure(
     return figure, [*figure.subplots(rows, columns, squeeze=False, sharey=share_y).flat]
 
 
-def name_ends(axes: Axes, ends: Sequence[End]) -> None:
-    """Write the names of lines right of the panel, at the heights of their ends or, where those are close, apart.
+def name_ends(figure: Figure, ends: Mapping[Axes, Sequence[End]]) -> None:
+    """Write the names of lines right of panels, at the heights of their ends or, where those are close, apart.
 
     Args:
-        axes: The panel; its limits must be final.
-        ends: Ends of lines; those without a name are left out. One at the panel's edge is joined with its name.
+        figure: The figure, complete but for the names.
+        ends: Ends of lines by panel; those without a name are left out. One at the panel's edge is joined with its
+            name.
     """
-    axes.figure.draw_without_rendering()  # type: ignore[union-attr]  # now panels have their sizes
-    named = sorted((end for end in ends if end.look.name), key=lambda end: end.y)
-    points = axes.get_window_extent().height / axes.figure.dpi * 72
-    scale = axes.transData + axes.transAxes.inverted()
-    places = [scale.transform((end.x, end.y)) for end in named]
-    beside = []
-    for end, (x, y), height in zip(named, places, apart([y for _, y in places], 15 / points), strict=True):
-        look = end.look
-        if x > 0.99:
-            beside.append(Line2D([1, 1.06], [y, height], lw=0.8, color=look.colour))
-        beside.append(Line2D([1.06], [height], marker=look.marker, ms=7, mec="white", color=look.colour))
-        axes.text(1.09, height, look.name, color=look.colour, va="center_baseline", transform=axes.transAxes)
-    for line in beside:  # not by `plot`, which would widen the panel's limits
-        line.set(transform=axes.transAxes, clip_on=False)
-        axes.add_artist(line)
+    figure.draw_without_rendering()  # now panels have their sizes and limits
+    for axes, of_panel in ends.items():
+        _name_ends(axes, of_panel)
 
 
 def legend(figure: Figure, looks: Mapping[str, Look]) -> None:
@@ -139,3 +128,20 @@ def apart(heights: Sequence[float], distance: float) -> list[float]:
     steps = distance * np.arange(len(heights))
     kept = isotonic_regression(np.asarray(heights) - steps).x
     return [float(height) for height in np.clip(kept, 0, max(0.0, 1 - steps[-1])) + steps]
+
+
+def _name_ends(axes: Axes, ends: Sequence[End]) -> None:
+    named = sorted((end for end in ends if end.look.name), key=lambda end: end.y)
+    points = axes.get_window_extent().height / axes.figure.dpi * 72
+    scale = axes.transData + axes.transAxes.inverted()
+    places = [scale.transform((end.x, end.y)) for end in named]
+    beside = []
+    for end, (x, y), height in zip(named, places, apart([y for _, y in places], 15 / points), strict=True):
+        look = end.look
+        if x > 0.99:
+            beside.append(Line2D([1, 1.06], [y, height], lw=0.8, color=look.colour))
+        beside.append(Line2D([1.06], [height], marker=look.marker, ms=7, mec="white", color=look.colour))
+        axes.text(1.09, height, look.name, color=look.colour, va="center_baseline", transform=axes.transAxes)
+    for line in beside:  # not by `plot`, which would widen the panel's limits
+        line.set(transform=axes.transAxes, clip_on=False)
+        axes.add_artist(line)

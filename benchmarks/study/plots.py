@@ -58,16 +58,15 @@ def frontier(outcome: Outcome, variant: str) -> Figure:
     the chosen rates set its limits.
     """
     figure, panels = new_figure(1, 3, 10.5, 4.2, share_y=True)
-    ends: list[End] = []
+    ends: dict[Axes, list[End]] = {axes: [] for axes in panels}
     for axes, (cost, (title, direction)) in zip(panels, COSTS.items(), strict=True):
         begins: list[float] = []
-        ends = []
         for look, rows in _methods(outcome, outcome.final, variant):
             chosen = _averaged(rows)
             axes.plot(chosen[cost], chosen["mean"], color=look.colour, lw=look.width, zorder=look.layer)
             begins += chosen["mean"].head(1).to_list()
-            ends += [End(look, *place) for place in chosen[[cost, "mean"]].tail(1).to_numpy()]
-        for end in ends:
+            ends[axes] += [End(look, *place) for place in chosen[[cost, "mean"]].tail(1).to_numpy()]
+        for end in ends[axes]:
             end.draw(axes)
         if begins:
             axes.plot(0, sum(begins) / len(begins), marker="o", ms=9, color="white", mec=INK, mew=1.5, zorder=7)
@@ -78,7 +77,7 @@ def frontier(outcome: Outcome, variant: str) -> Figure:
         axes.locator_params("x", nbins=4)
         axes.xaxis.set_major_formatter("{x:g}")
     panels[0].set_ylabel(f"accuracy of samples, mean@{outcome.samples}")
-    name_ends(panels[-1], ends)
+    name_ends(figure, {panels[-1]: ends[panels[-1]]})
     return figure
 
 
@@ -91,23 +90,23 @@ def curves(outcome: Outcome, variant: str) -> Figure:
         "entropy": "entropy of a token",
     }
     figure, panels = new_figure(2, 2, 10.5, 6.6)
+    ends: dict[Axes, list[End]] = {axes: [] for axes in panels}
     for axes, (name, title) in zip(panels, shown.items(), strict=True):
-        ends = []
         for look, rows in _methods(outcome, outcome.final, variant):
             by_step = {step: estimate(values) for step, values in validations(rows).groupby("sequences")[name]}
             means = pd.Series({step: value.mean for step, value in by_step.items()}, dtype=float)
             axes.plot(means, color=look.colour, lw=look.width, zorder=look.layer)
             if look.name and len(means):
-                ends.append(End(look, means.index[-1], means.iloc[-1]))
+                ends[axes].append(End(look, means.index[-1], means.iloc[-1]))
                 edges = [value.low for value in by_step.values()], [value.high for value in by_step.values()]
                 axes.fill_between(means.index, *edges, color=look.colour, alpha=0.15, lw=0, zorder=look.layer - 1)
         axes.set_title(title)
         axes.margins(x=0)
         axes.locator_params("x", nbins=5)
         axes.xaxis.set_major_formatter("{x:,.0f}")
-        name_ends(axes, ends)
     for axes in panels[2:]:
         axes.set_xlabel("sequences")
+    name_ends(figure, ends)
     return figure
 
 
