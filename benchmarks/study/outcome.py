@@ -60,13 +60,17 @@ class Outcome:
     @cached_property
     def test_samples(self) -> int:
         """Samples a prompt of the test at the end."""
-        return _largest_k(self.final[self.final["split"] == "test"])
+        return _largest_k(self.final[self.final["split"] == "test"]) or self.plan.final_samples
 
     @cached_property
     def samples(self) -> int:
         """Samples a prompt of the validations."""
         rows = pd.concat([self.tuning, self.final])
         return _largest_k(rows[rows["split"] == "val"])
+
+    def measures(self, figure: str) -> bool:
+        """Return whether validations have a figure."""
+        return any(figure in rows and rows[figure].notna().any() for rows in (self.tuning, self.final))
 
 
 def read(plan: Plan, results: Results) -> Outcome:

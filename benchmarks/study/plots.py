@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -30,17 +31,18 @@ COSTS = {
 
 
 def save_all(outcome: Outcome, folder: Path) -> list[Path]:
-    """Draw all pictures of a plan, each variant's for itself; that of learning rates only where some were tried.
+    """Draw all pictures of a plan, each variant's for itself.
+
+    That of learning rates is drawn where some were tried, and that of forgetting, like panels of the second skill in
+    others, where there is one.
 
     Args:
         outcome: The plan's runs.
         folder: Where ``PLAN[-VARIANT]-PICTURE.png`` are written.
     """
-    pictures: dict[str, Callable[[Outcome, str], Figure]] = {
-        "frontier": frontier,
-        "curves": curves,
-        "forgetting": forgetting,
-    }
+    pictures: dict[str, Callable[[Outcome, str], Figure]] = {"frontier": frontier, "curves": curves}
+    if outcome.measures(SECOND):
+        pictures["forgetting"] = forgetting
     if len(outcome.tuning):
         pictures["stability"] = stability
     with mpl.rc_context(STYLE):
@@ -57,9 +59,10 @@ def frontier(outcome: Outcome, variant: str) -> Figure:
     Thin lines are the other learning rates of highlighted methods, on the seeds of tuning. They may leave the panel:
     the chosen rates set its limits.
     """
-    figure, panels = new_figure(1, 3, 10.5, 4.2, share_y=True)
+    costs = {cost: words for cost, words in COSTS.items() if cost != LOST or outcome.measures(SECOND)}
+    figure, panels = new_figure(1, len(costs), 10.5, 4.2, share_y=True)
     ends: dict[Axes, list[End]] = {axes: [] for axes in panels}
-    for axes, (cost, (title, direction)) in zip(panels, COSTS.items(), strict=True):
+    for axes, (cost, (title, direction)) in zip(panels, costs.items(), strict=True):
         begins: list[float] = []
         for look, rows in _methods(outcome, outcome.final, variant):
             chosen = _averaged(rows)
@@ -89,9 +92,12 @@ def curves(outcome: Outcome, variant: str) -> Figure:
         SECOND: "second skill, greedy accuracy",
         "entropy": "entropy of a token",
     }
+    shown = {name: title for name, title in shown.items() if outcome.measures(name)}
     figure, panels = new_figure(2, 2, 10.5, 6.6)
-    ends: dict[Axes, list[End]] = {axes: [] for axes in panels}
-    for axes, (name, title) in zip(panels, shown.items(), strict=True):
+    for axes in panels[len(shown) :]:
+        axes.remove()
+    ends: dict[Axes, list[End]] = {axes: [] for axes in panels[: len(shown)]}
+    for axes, (name, title) in zip(ends, shown.items(), strict=True):
         for look, rows in _methods(outcome, outcome.final, variant):
             by_step = {step: estimate(values) for step, values in validations(rows).groupby("sequences")[name]}
             means = pd.Series({step: value.mean for step, value in by_step.items()}, dtype=float)
@@ -104,7 +110,6 @@ def curves(outcome: Outcome, variant: str) -> Figure:
         axes.margins(x=0)
         axes.locator_params("x", nbins=5)
         axes.xaxis.set_major_formatter("{x:,.0f}")
-    for axes in panels[2:]:
         axes.set_xlabel("sequences")
     name_ends(figure, ends)
     return figure
@@ -120,7 +125,8 @@ def stability(outcome: Outcome, variant: str) -> Figure:
         SECOND: "second skill at the end",
         "grad_norm_max": "largest gradient norm",
     }
-    figure, panels = new_figure(1, 3, 10.5, 4.2)
+    shown = {name: title for name, title in shown.items() if outcome.measures(name)}
+    figure, panels = new_figure(1, len(shown), 10.5, 4.2)
     base = validations(outcome.tuning[outcome.tuning["variant"] == variant]).query("step == 0")
     for axes, (name, title) in zip(panels, shown.items(), strict=True):
         axes.set_xscale("log")
@@ -137,10 +143,10 @@ def stability(outcome: Outcome, variant: str) -> Figure:
         axes.set_title(title)
         axes.set_xlabel("learning rate")
         _failures(axes, outcome, variant)
-    panels[2].set_yscale("log")
-    panels[2].yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
-    panels[2].yaxis.set_major_formatter("{x:g}")
-    panels[2].set_yticks([], minor=True)
+    panels[-1].set_yscale("log")
+    panels[-1].yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+    panels[-1].yaxis.set_major_formatter("{x:g}")
+    panels[-1].set_yticks([], minor=True)
     legend(figure, _looks(outcome))
     return figure
 
@@ -178,7 +184,9 @@ def _averaged(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_lost(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return validations with what has been lost of the second skill since the first of their run."""
+    """Return validations with what has been lost of the second skill, if there is one, since the first of their run."""
+    if SECOND not in rows:
+        return rows.assign(**{LOST: math.nan})
     return rows.assign(**{LOST: rows.groupby("run")[SECOND].transform("first") - rows[SECOND]})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,12 @@ import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks.study import plots
 from benchmarks.study.__main__ import main
 from benchmarks.study.drawing import COLOURS, GREY, Look, legend, new_figure, save
 from benchmarks.study.outcome import Outcome
 from benchmarks.study.plan import read_plan
-from benchmarks.study.plots import curves, forgetting, frontier, stability
+from benchmarks.study.plots import SECOND, curves, forgetting, frontier, stability
 from tests.benchmarks.study.synthetic import outcome_of, plan_of
 
 METHODS = ("sft", "grpo", "luffy")
@@ -71,6 +73,15 @@ def test_forgetting_has_a_point_a_validation_of_all_runs(outcome: Outcome):
         assert "one curve: R² = 0." in axes.texts[0].get_text()
 
 
+def test_pictures_leave_out_a_second_skill_that_there_is_not(outcome: Outcome, monkeypatch: pytest.MonkeyPatch):
+    without = {name: getattr(outcome, name).drop(columns=SECOND) for name in ("tuning", "final")}
+    drawn: list[Figure] = []
+    monkeypatch.setattr(plots, "save", lambda figure, path: drawn.append(figure) or path)
+    written = plots.save_all(replace(outcome, **without), Path())
+    assert [path.name for path in written] == ["main-frontier.png", "main-curves.png", "main-stability.png"]
+    assert [len(figure.axes) for figure in drawn] == [2, 3, 2]
+
+
 def test_methods_that_are_not_highlighted_share_a_name():
     figure, _ = new_figure(1, 1, 4, 3)
     legend(figure, {"a": Look("A", COLOURS[0], "o"), "b": Look(), "c": Look()})
@@ -98,6 +109,6 @@ def test_commands_write_tables_and_pictures(tmp_path: Path, capsys: pytest.Captu
     assert written == {f"small-{name}.png" for name in ("frontier", "curves", "forgetting", "stability")}
 
 
-def test_the_same_picture_is_the_same_file(outcome: Outcome, tmp_path: Path):
-    first, second = (save(forgetting(outcome, ""), tmp_path / name).read_bytes() for name in ("a.png", "b.png"))
+def test_the_same_picture_is_the_same_file(tmp_path: Path):
+    first, second = (save(new_figure(1, 1, 2, 2)[0], tmp_path / name).read_bytes() for name in ("a.png", "b.png"))
     assert first == second
