@@ -172,7 +172,9 @@ def forgetting(outcome: Outcome, variant: str) -> Figure:
         axes.set_title(title)
         axes.set_xlabel(direction)
         text = f"one curve: R² = {one:.2f}\na curve for each method: R² = {several:.2f}"
-        axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", linespacing=1.5)
+        axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", linespacing=1.5, zorder=7).set_bbox(
+            {"facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+        )
     panels[0].set_ylabel("second skill lost (greedy accuracy)")
     legend(figure, _looks(outcome))
     return figure
