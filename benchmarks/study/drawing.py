@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,10 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 """Okabe and Ito's, without the yellow, which is too pale for lines on white."""
 
 MARKERS = "osD^vPX"
+
+LETTERS = 20
+"""Letters of a name beside a panel before it goes on below."""
+
 GREY = "#C4C4C4"
 INK = "#333333"
 
@@ -105,7 +111,8 @@ def legend(figure: Figure, looks: Mapping[str, Look]) -> None:
     if len(shown) < len(looks):
         shown.append(Look("others"))
     handles = [Line2D([], [], color=look.colour, marker=look.marker, lw=2, ms=7, label=look.name) for look in shown]
-    columns = len(shown) if sum(len(look.name) for look in shown) < 70 else -(-len(shown) // 2)
+    rows = math.ceil(sum(len(look.name) + 4 for look in shown) / 100)
+    columns = math.ceil(len(shown) / rows)
     figure.legend(handles=handles, loc="outside upper left", ncols=columns, frameon=False, columnspacing=1.4)
 
 
@@ -116,32 +123,39 @@ def save(figure: Figure, path: Path) -> Path:
     return path
 
 
-def apart(heights: Sequence[float], distance: float) -> list[float]:
-    """Return heights, given in rising order, moved as little as keeps a distance and all of them between 0 and 1.
+def apart(heights: Sequence[float], sizes: Sequence[float]) -> list[float]:
+    """Return middles of texts, moved as little as keeps them apart and between 0 and 1.
+
+    Args:
+        heights: Where the middles belong, in rising order.
+        sizes: Heights of the texts.
 
     Example:
-        >>> [round(height, 2) for height in apart([0.2, 0.2, 0.5, 1.0, 1.0], 0.1)]
+        >>> [round(height, 2) for height in apart([0.2, 0.2, 0.5, 1.0, 1.0], [0.1] * 5)]
         [0.15, 0.25, 0.5, 0.9, 1.0]
     """
     if not heights:
         return []
-    steps = distance * np.arange(len(heights))
+    halves = np.asarray(sizes) / 2
+    steps = np.concatenate([[0], np.cumsum(halves[:-1] + halves[1:])])
     kept = isotonic_regression(np.asarray(heights) - steps).x
     return [float(height) for height in np.clip(kept, 0, max(0.0, 1 - steps[-1])) + steps]
 
 
 def _name_ends(axes: Axes, ends: Sequence[End]) -> None:
     named = sorted((end for end in ends if end.look.name), key=lambda end: end.y)
+    texts = [textwrap.fill(end.look.name, LETTERS) for end in named]
     points = axes.get_window_extent().height / axes.figure.dpi * 72
     scale = axes.transData + axes.transAxes.inverted()
     places = [scale.transform((end.x, end.y)) for end in named]
+    sizes = [(2 + 13 * len(text.splitlines())) / points for text in texts]
     beside = []
-    for end, (x, y), height in zip(named, places, apart([y for _, y in places], 15 / points), strict=True):
+    for end, text, (x, y), height in zip(named, texts, places, apart([y for _, y in places], sizes), strict=True):
         look = end.look
         if x > 0.99:
             beside.append(Line2D([1, 1.06], [y, height], lw=0.8, color=look.colour))
         beside.append(Line2D([1.06], [height], marker=look.marker, ms=7, mec="white", color=look.colour))
-        axes.text(1.09, height, look.name, color=look.colour, va="center_baseline", transform=axes.transAxes)
+        axes.text(1.1, height, text, color=look.colour, va="center", transform=axes.transAxes, linespacing=1)
     for line in beside:  # not by `plot`, which would widen the panel's limits
         line.set(transform=axes.transAxes, clip_on=False)
         axes.add_artist(line)

@@ -17,7 +17,7 @@ from benchmarks.study.drawing import COLOURS, GREY, Look, legend, new_figure, sa
 from benchmarks.study.outcome import Outcome
 from benchmarks.study.plan import read_plan
 from benchmarks.study.plots import SECOND, curves, forgetting, frontier, stability
-from tests.benchmarks.study.synthetic import outcome_of, plan_of
+from tests.study.synthetic import outcome_of, plan_of
 
 METHODS = ("sft", "grpo", "luffy")
 RATES = (1e-4, 1e-3)

@@ -17,7 +17,7 @@ from benchmarks.study.plateau import find_plateau
 from benchmarks.study.results import Results
 from benchmarks.study.stability import assess
 from benchmarks.study.tables import all_tables
-from tests.benchmarks.study.synthetic import outcome_of, plan_of
+from tests.study.synthetic import outcome_of, plan_of
 
 PLAN = plan_of(("grpo", "gft"), seeds=(0, 1, 2), tuning_seeds=(100,), learning_rates=(1e-4, 1e-3), updates=40)
 
