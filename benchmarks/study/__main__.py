@@ -65,9 +65,32 @@ def status(plans: Sequence[Plan], options: argparse.Namespace) -> None:
             print(f"  {' '.join(part for part in (variant, method) if part)}: learning rate {rate:g}")
 
 
+def tables(plans: Sequence[Plan], options: argparse.Namespace) -> None:
+    """Print the plans' tables, and write them into the marked places of a page."""
+    from benchmarks.study.markdown import fill
+    from benchmarks.study.outcome import read
+    from benchmarks.study.tables import all_tables
+
+    for plan in plans:
+        made = all_tables(read(plan, Results(options.results)))
+        print("\n\n".join(f"**{plan.name}, {name}.** {table.text()}" for name, table in made.items()))
+        if options.docs:
+            options.docs.write_text(fill(options.docs.read_text(), plan.name, made))
+
+
+def plots(plans: Sequence[Plan], options: argparse.Namespace) -> None:
+    """Draw the plans' pictures."""
+    from benchmarks.study.outcome import read
+    from benchmarks.study.plots import save_all
+
+    for plan in plans:
+        for path in save_all(read(plan, Results(options.results)), options.output):
+            print(path)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.study", description=__doc__)
-    parser.add_argument("command", choices=("run", "status"))
+    parser.add_argument("command", choices=("run", "status", "tables", "plots"))
     parser.add_argument("plans", nargs="+", help="names of files in benchmarks/study/plans, or paths of YAML files")
     parser.add_argument("--results", type=Path, default=RESULTS, help="Parquet file of all runs")
     parser.add_argument("--folder", type=Path, default=Path("runs/study"), help="for logs of runs under way or failed")
@@ -75,6 +98,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=1, help="threads of a run")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="no run begins after that time")
     parser.add_argument("--limit", type=float, default=30.0, help="minutes after which a run has failed")
+    parser.add_argument("--docs", type=Path, help="tables: page whose marked places are filled")
+    parser.add_argument("--output", type=Path, default=Path("docs"), help="plots: folder for pictures")
     return parser
 
 

@@ -102,6 +102,8 @@ class Plan:
         choose_by: Validation figure whose mean at the end of training decides.
         choice_of: Another plan, whose chosen learning rates are taken; no choosing then.
         final_samples: Samples a prompt of the test at the end.
+        reference: Method that others are compared with in tables; default the first.
+        highlighted: Methods that pictures colour and name, at most seven; default the first six.
     """
 
     name: str
@@ -117,6 +119,8 @@ class Plan:
     choose_by: str = "mean"
     choice_of: str = ""
     final_samples: int = 64
+    reference: str = ""
+    highlighted: tuple[str, ...] = ()
 
     def tuning(self) -> Iterator[Run]:
         """Yield the runs that choose learning rates."""
@@ -170,7 +174,9 @@ def read_plan(name: str) -> Plan:
         methods = {key: methods[key] for key in given.pop("only", methods)}
         base = _layer(given.pop("base"))
         variants = {str(key): _layer(value) for key, value in given.pop("variants", {"": {}}).items()}
-        lists = {key: tuple(given.pop(key, ())) for key in ("learning_rates", "tuning_seeds", "seeds")}
+        lists: Settings = {key: tuple(given.pop(key, ())) for key in ("learning_rates", "tuning_seeds", "seeds")}
+        given["reference"] = given.get("reference") or next(iter(methods), "")
+        given["highlighted"] = tuple(given.get("highlighted") or [*methods][:6])
         plan = Plan(name=path.stem, base=base, methods=methods, variants=variants, **lists, **given)
     except (KeyError, TypeError, AttributeError) as error:
         raise PlanError(f"`{path}`: expected the settings of a plan, got {error}; see plans/main.yaml") from None
@@ -180,6 +186,8 @@ def read_plan(name: str) -> Plan:
                 f"`methods.{method.name}.responses`: expected a divisor of sequences={plan.sequences}, got "
                 f"{method.responses}; change either"
             )
+    if unknown := {plan.reference, *plan.highlighted} - {*plan.methods}:
+        raise PlanError(f"`reference`, `highlighted`: expected names of methods, got {sorted(unknown)}; change them")
     if overlap := set(plan.tuning_seeds) & set(plan.seeds):
         raise PlanError(f"`seeds`: expected none of tuning_seeds, got {sorted(overlap)}; choose on other seeds")
     return plan

@@ -1,0 +1,152 @@
+"""What a plan's runs came to, as tables and pictures ask for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.study.choice import choose
+from benchmarks.study.plan import Choices, Plan, PlanError
+from benchmarks.study.results import Results
+from benchmarks.study.statistics import Estimate, estimate
+
+
+class Contestant(NamedTuple):
+    """A method under a variant."""
+
+    variant: str
+    method: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A plan with the rows of its runs.
+
+    Args:
+        plan: The plan.
+        choices: Chosen learning rates.
+        tuning: Rows of the runs that chose them.
+        final: Rows of the runs that count.
+    """
+
+    plan: Plan
+    choices: Choices
+    tuning: pd.DataFrame
+    final: pd.DataFrame
+
+    def contestants(self) -> Iterator[Contestant]:
+        """Yield all methods under all variants, in the plan's order, whether they have runs or not."""
+        for variant in self.plan.variants:
+            for method in self.plan.methods:
+                yield Contestant(variant, method)
+
+    def name(self, contestant: Contestant) -> str:
+        """Return a contestant's name in words."""
+        method = self.plan.methods[contestant.method]
+        return ", ".join(part for part in (contestant.variant, method.label or method.name) if part)
+
+    @cached_property
+    def clock(self) -> str:
+        """The column of training seconds: the processor's on a CPU, where runs side by side slow each other down."""
+        on_cpu = self.plan.base.get("trainer", {}).get("accelerator") == "cpu"
+        return "processor_seconds" if on_cpu else "seconds"
+
+    @cached_property
+    def test_samples(self) -> int:
+        """Samples a prompt of the test at the end."""
+        return _largest_k(self.final[self.final["split"] == "test"]) or self.plan.final_samples
+
+    @cached_property
+    def samples(self) -> int:
+        """Samples a prompt of the validations."""
+        rows = pd.concat([self.tuning, self.final])
+        return _largest_k(rows[rows["split"] == "val"])
+
+    def measures(self, figure: str) -> bool:
+        """Return whether validations have a figure."""
+        return any(figure in rows and rows[figure].notna().any() for rows in (self.tuning, self.final))
+
+
+def read(plan: Plan, results: Results) -> Outcome:
+    """Return what has come of a plan so far.
+
+    Args:
+        plan: The plan.
+        results: All runs that have ended.
+
+    Raises:
+        PlanError: If no run has ended.
+    """
+    choices = choose(plan, results)
+    outcome = Outcome(plan, choices, results.of(plan.tuning()), results.of(plan.final(choices)))
+    if outcome.tuning.empty and outcome.final.empty:
+        raise PlanError(f"`{results.path}`: expected runs of {plan.name}, got none; run the plan first")
+    return outcome
+
+
+def of(rows: pd.DataFrame, contestant: Contestant) -> pd.DataFrame:
+    """Return a contestant's rows."""
+    return rows[(rows["variant"] == contestant.variant) & (rows["method"] == contestant.method)]
+
+
+def finished(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of runs that have finished."""
+    return rows[rows["status"] == "finished"]
+
+
+def tests(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the tests of finished runs, by seed."""
+    found = finished(rows)
+    return found[found["split"] == "test"].set_index("seed")
+
+
+def validations(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the validations of finished runs, in the order of their steps."""
+    found = finished(rows)
+    return found[found["split"] == "val"].sort_values("step")
+
+
+def begins_and_ends(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the first and the last validation of finished runs, by run."""
+    by_run = validations(rows).groupby("run")
+    return by_run.head(1).set_index("run"), by_run.tail(1).set_index("run")
+
+
+def seeds_mean(rows: pd.DataFrame, figure: str) -> Estimate:
+    """Return the mean of a figure over rows, one a seed; a figure that none of them has is no value."""
+    return estimate(rows[figure] if figure in rows and rows[figure].notna().any() else ())
+
+
+def reached(rows: pd.DataFrame, figure: str, axis: str, budget: float) -> Estimate:
+    """Return the mean over finished runs of a figure after a budget.
+
+    Args:
+        rows: Rows of a contestant's runs.
+        figure: Column of the figure.
+        axis: Column that the budget is of.
+        budget: Where to look. Between two validations the figure is on the straight line; past the last one it is kept
+            for at most the distance to the one before; a run that ended earlier takes no part.
+    """
+    values = [_at(run[axis].to_numpy(), run[figure].to_numpy(), budget) for _, run in validations(rows).groupby("run")]
+    return estimate(value for value in values if value is not None)
+
+
+def budgets(longest: float, shares: Iterable[float]) -> list[float]:
+    """Return shares of the longest budget, to three digits: tables say exactly where figures were taken."""
+    return [float(f"{longest * share:.3g}") for share in shares]
+
+
+def _at(places: np.ndarray, heights: np.ndarray, budget: float) -> float | None:
+    step = places[-1] - places[-2] if len(places) > 1 else 0.0
+    return float(np.interp(budget, places, heights)) if budget <= places[-1] + step else None
+
+
+def _largest_k(rows: pd.DataFrame) -> int:
+    taken = rows.dropna(axis="columns", how="all").columns if len(rows) else ()
+    return max((int(found[1]) for name in taken if (found := re.fullmatch(r"pass@(\d+)", name))), default=0)

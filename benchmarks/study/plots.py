@@ -1,0 +1,239 @@
+"""The pictures of a plan: what accuracy costs, curves, learning rates, and forgetting against divergence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.study import outcome as rows_of
+from benchmarks.study.drawing import COLOURS, INK, MARKERS, STYLE, End, Look, legend, name_ends, new_figure, save
+from benchmarks.study.markdown import rate
+from benchmarks.study.outcome import Contestant, Outcome, validations
+from benchmarks.study.statistics import estimate, explained, rising_curve
+
+SECOND = "second_skill/greedy_accuracy"
+LOST = "lost"
+"""Greedy accuracy of the second skill before training, less that now."""
+
+FURTHER = "further from the base →"
+COSTS = {
+    "kl": ("KL(policy‖base)", FURTHER),
+    "kl_start": ("KL(base‖policy)", FURTHER),
+    LOST: ("second skill lost", "more forgotten →"),
+}
+"""Titles and directions."""
+
+
+def save_all(outcome: Outcome, folder: Path) -> list[Path]:
+    """Draw all pictures of a plan, each variant's for itself.
+
+    That of learning rates is drawn where some were tried, and that of forgetting, like panels of the second skill in
+    others, where there is one.
+
+    Args:
+        outcome: The plan's runs.
+        folder: Where ``PLAN[-VARIANT]-PICTURE.png`` are written.
+    """
+    pictures: dict[str, Callable[[Outcome, str], Figure]] = {"frontier": frontier, "curves": curves}
+    if outcome.measures(SECOND):
+        pictures["forgetting"] = forgetting
+    if len(outcome.tuning):
+        pictures["stability"] = stability
+    with mpl.rc_context(STYLE):
+        return [
+            save(draw(outcome, variant), folder / f"{'-'.join(filter(None, (outcome.plan.name, variant, name)))}.png")
+            for variant in outcome.plan.variants
+            for name, draw in pictures.items()
+        ]
+
+
+def frontier(outcome: Outcome, variant: str) -> Figure:
+    """Draw accuracy over what is lost: a line a method, from the base through its validations at the chosen rate.
+
+    Thin lines are the other learning rates of highlighted methods, on the seeds of tuning. They may leave the panel:
+    the chosen rates set its limits.
+    """
+    costs = {cost: words for cost, words in COSTS.items() if cost != LOST or outcome.measures(SECOND)}
+    figure, panels = new_figure(1, len(costs), 10.5, 4.2, share_y=True)
+    ends: dict[Axes, list[End]] = {axes: [] for axes in panels}
+    for axes, (cost, (title, direction)) in zip(panels, costs.items(), strict=True):
+        begins: list[float] = []
+        for look, rows in _methods(outcome, outcome.final, variant):
+            chosen = _averaged(rows)
+            axes.plot(chosen[cost], chosen["mean"], color=look.colour, lw=look.width, zorder=look.layer)
+            begins += chosen["mean"].head(1).to_list()
+            ends[axes] += [End(look, *place) for place in chosen[[cost, "mean"]].tail(1).to_numpy()]
+        for end in ends[axes]:
+            end.draw(axes)
+        if begins:
+            axes.plot(0, sum(begins) / len(begins), marker="o", ms=9, color="white", mec=INK, mew=1.5, zorder=7)
+            axes.annotate("base", (0, sum(begins) / len(begins)), (9, -5), textcoords="offset points")
+        _other_rates(axes, outcome, variant, cost)
+        axes.set_title(title)
+        axes.set_xlabel(direction)
+        axes.locator_params("x", nbins=4)
+        axes.xaxis.set_major_formatter("{x:g}")
+    panels[0].set_ylabel(f"accuracy of samples, mean@{outcome.samples}")
+    name_ends(figure, {panels[-1]: ends[panels[-1]]})
+    return figure
+
+
+def curves(outcome: Outcome, variant: str) -> Figure:
+    """Draw figures over sequences at the chosen learning rate, with 95% intervals over seeds."""
+    shown = {
+        "mean": f"accuracy of samples, mean@{outcome.samples}",
+        "greedy_accuracy": "greedy accuracy",
+        SECOND: "second skill, greedy accuracy",
+        "entropy": "entropy of a token",
+    }
+    shown = {name: title for name, title in shown.items() if outcome.measures(name)}
+    figure, panels = new_figure(2, 2, 10.5, 6.6)
+    for axes in panels[len(shown) :]:
+        axes.remove()
+    ends: dict[Axes, list[End]] = {axes: [] for axes in panels[: len(shown)]}
+    for axes, (name, title) in zip(ends, shown.items(), strict=True):
+        for look, rows in _methods(outcome, outcome.final, variant):
+            by_step = {step: estimate(values) for step, values in validations(rows).groupby("sequences")[name]}
+            means = pd.Series({step: value.mean for step, value in by_step.items()}, dtype=float)
+            axes.plot(means, color=look.colour, lw=look.width, zorder=look.layer)
+            if look.name and len(means):
+                ends[axes].append(End(look, means.index[-1], means.iloc[-1]))
+                edges = [value.low for value in by_step.values()], [value.high for value in by_step.values()]
+                axes.fill_between(means.index, *edges, color=look.colour, alpha=0.15, lw=0, zorder=look.layer - 1)
+        axes.set_title(title)
+        axes.margins(x=0)
+        axes.locator_params("x", nbins=5)
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.set_xlabel("sequences")
+    name_ends(figure, ends)
+    return figure
+
+
+def stability(outcome: Outcome, variant: str) -> Figure:
+    """Draw what learning rates do: a line through the means of runs, a point a run, a cross for each that failed.
+
+    Dashed lines are the base.
+    """
+    shown = {
+        "mean": f"mean@{outcome.samples} at the end",
+        SECOND: "second skill at the end",
+        "grad_norm_max": "largest gradient norm",
+    }
+    shown = {name: title for name, title in shown.items() if outcome.measures(name)}
+    figure, panels = new_figure(1, len(shown), 10.5, 4.2)
+    base = validations(outcome.tuning[outcome.tuning["variant"] == variant]).query("step == 0")
+    for axes, (name, title) in zip(panels, shown.items(), strict=True):
+        axes.set_xscale("log")
+        axes.set_xticks(outcome.plan.learning_rates, [rate(value) for value in outcome.plan.learning_rates])
+        axes.set_xticks([], minor=True)
+        for look, rows in _methods(outcome, outcome.tuning, variant):
+            runs = _of_runs(rows, name)
+            axes.plot(
+                runs.groupby("learning_rate")["value"].mean(), color=look.colour, lw=look.width, zorder=look.layer
+            )
+            _points(axes, look, runs["learning_rate"], runs["value"], 5)
+        if name in base and base[name].notna().any():
+            axes.axhline(base[name].mean(), color=INK, lw=1, ls=(0, (5, 3)), zorder=1.9)
+        axes.set_title(title)
+        axes.set_xlabel("learning rate")
+        _failures(axes, outcome, variant)
+    panels[-1].set_yscale("log")
+    panels[-1].yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+    panels[-1].yaxis.set_major_formatter("{x:g}")
+    panels[-1].set_yticks([], minor=True)
+    legend(figure, _looks(outcome))
+    return figure
+
+
+def forgetting(outcome: Outcome, variant: str) -> Figure:
+    """Draw what is lost of the second skill over both divergences: a point a validation, of all methods and rates.
+
+    The line goes through the steps of the curve that never falls and is nearest to all points. R² says how much of the
+    variance that curve explains, and how much a curve for each method does.
+    """
+    figure, panels = new_figure(1, 2, 10.5, 4.6, share_y=True)
+    rows = pd.concat([outcome.tuning, outcome.final])
+    points = _with_lost(validations(rows[rows["variant"] == variant])).query("step > 0")
+    for axes, cost in zip(panels, ("kl", "kl_start"), strict=True):
+        for look, of_method in _methods(outcome, points, variant):
+            _points(axes, look, of_method[cost], of_method[LOST], 4.5)
+        one, several = explained(points[cost], points[LOST]), explained(points[cost], points[LOST], points["method"])
+        steps = points[cost].groupby(rising_curve(points[cost], points[LOST])).median()
+        axes.plot(steps, steps.index, color=INK, lw=1.5, zorder=6)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        title, direction = COSTS[cost]
+        axes.set_title(title)
+        axes.set_xlabel(direction)
+        text = f"one curve: R² = {one:.2f}\na curve for each method: R² = {several:.2f}"
+        axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", linespacing=1.5, zorder=7).set_bbox(
+            {"facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+        )
+    panels[0].set_ylabel("second skill lost (greedy accuracy)")
+    legend(figure, _looks(outcome))
+    return figure
+
+
+def _averaged(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the validations of a method at one learning rate, averaged over the seeds that have finished."""
+    return _with_lost(validations(rows)).groupby("step")[["mean", *COSTS]].mean()
+
+
+def _with_lost(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return validations with what has been lost of the second skill, if there is one, since the first of their run."""
+    if SECOND not in rows:
+        return rows.assign(**{LOST: math.nan})
+    return rows.assign(**{LOST: rows.groupby("run")[SECOND].transform("first") - rows[SECOND]})
+
+
+def _looks(outcome: Outcome) -> dict[str, Look]:
+    """Return how methods are drawn: those that the plan highlights in colours and with names, the others in grey."""
+    colours = dict(zip(outcome.plan.highlighted, zip(COLOURS, MARKERS, strict=True), strict=False))
+    return {
+        name: Look(method.label or name, *colours[name]) if name in colours else Look()
+        for name, method in outcome.plan.methods.items()
+    }
+
+
+def _methods(outcome: Outcome, rows: pd.DataFrame, variant: str) -> Iterator[tuple[Look, pd.DataFrame]]:
+    """Yield how each method of a variant is drawn, with its rows."""
+    for method, look in _looks(outcome).items():
+        yield look, rows_of.of(rows, Contestant(variant, method))
+
+
+def _other_rates(axes: Axes, outcome: Outcome, variant: str, cost: str) -> None:
+    limits = axes.axis()
+    for look, rows in _methods(outcome, outcome.tuning, variant):
+        for value, of_rate in rows.groupby("learning_rate") if look.name else ():
+            if value != outcome.choices.get((variant, of_rate["method"].iloc[0])):
+                other = _averaged(of_rate)
+                axes.plot(other[cost], other["mean"], color=look.colour, lw=0.9, alpha=0.4, zorder=look.layer - 1)
+    axes.axis(limits)
+
+
+def _points(axes: Axes, look: Look, x: pd.Series, y: pd.Series, size: float) -> None:
+    axes.plot(x, y, ls="", color=look.colour, marker=look.marker, ms=size, mew=0, alpha=0.65, zorder=look.layer)
+
+
+def _failures(axes: Axes, outcome: Outcome, variant: str) -> None:
+    """Draw a cross at the bottom for each run that failed, those of one learning rate side by side."""
+    failed_at: dict[float, int] = {}
+    for look, rows in _methods(outcome, outcome.tuning, variant):
+        for value in rows[rows["status"] == "failed"].drop_duplicates("run")["learning_rate"]:
+            x = value * 0.93 ** failed_at.setdefault(value, 0)
+            failed_at[value] += 1
+            axes.plot(x, 0.03, ls="", marker="x", mew=2, ms=8, color=look.colour, transform=axes.get_xaxis_transform())
+
+
+def _of_runs(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return a figure of each run: the largest, of failed ones too, or the last validation's of those that finished."""
+    largest = name.endswith("_max")
+    by_run = (rows if largest else validations(rows)).groupby("run")
+    value = by_run[name].max() if largest else by_run[name].last()
+    return pd.DataFrame({"learning_rate": by_run["learning_rate"].first(), "value": value})

@@ -1,0 +1,184 @@
+"""The tables of a plan. Means are over the seeds whose runs have finished; how many those are stands in each row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import pandas as pd
+
+from benchmarks.study import outcome as rows_of
+from benchmarks.study.markdown import NOTHING, Table, difference, interval, rate
+from benchmarks.study.outcome import Contestant, Outcome, budgets, reached, seeds_mean, tests, validations
+from benchmarks.study.plateau import LAST, WINDOW, find_plateau
+from benchmarks.study.stability import WORKS, assess
+from benchmarks.study.statistics import LEVEL, paired
+
+SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+"""Budgets of sequences, as shares of a run."""
+
+SECONDS_SHARES = (0.25, 0.5, 1.0)
+"""Budgets of seconds, as shares of the run that took the fewest."""
+
+MEAN = "mean ± half of the 95% interval over seeds"
+
+
+def all_tables(outcome: Outcome) -> dict[str, Table]:
+    """Return the tables of a plan by name; those about learning rates only where the plan has tried some."""
+    makers: dict[str, Callable[[Outcome], Table]] = {
+        "final": final,
+        "differences": differences,
+        "sequences": sequences,
+        "seconds": seconds,
+        "plateau": plateau,
+    }
+    if len(outcome.tuning):
+        makers["stability"] = stability
+    return {name: make(outcome) for name, make in makers.items()}
+
+
+def final(outcome: Outcome) -> Table:
+    """Return the table of tests at the end."""
+    test_k, val_k = outcome.test_samples, outcome.samples
+    columns = {
+        "greedy": "greedy_accuracy",
+        f"mean@{test_k}": "mean",
+        f"pass@{val_k}": f"pass@{val_k}",
+        f"pass@{test_k}": f"pass@{test_k}",
+        "entropy": "entropy",
+        "KL(policy‖base)": "kl",
+        "KL(base‖policy)": "kl_start",
+        "second skill": "second_skill/greedy_accuracy",
+    }
+    lines = [*_before_training(outcome, columns)]
+    for contestant, rows, about in _contestants(outcome):
+        chosen = outcome.choices.get(contestant)
+        figures = [interval(seeds_mean(tests(rows), figure)) for figure in columns.values()]
+        lines.append([about[0], rate(chosen) if chosen else NOTHING, *figures, *about[1:]])
+    caption = (
+        f"Test at the end of training, {test_k} samples a prompt: {MEAN}. The base's row is the validation before "
+        f"training, {val_k} samples a prompt."
+    )
+    return Table(caption, ["method", "learning rate", *columns, "finished", "failed"], lines)
+
+
+def differences(outcome: Outcome) -> Table:
+    """Return the table of differences to the reference method, seed by seed."""
+    test_k = outcome.test_samples
+    columns = {
+        f"mean@{test_k}": "mean",
+        f"pass@{test_k}": f"pass@{test_k}",
+        "KL(base‖policy)": "kl_start",
+        "second skill": "second_skill/greedy_accuracy",
+    }
+    lines = []
+    for contestant, rows, about in _contestants(outcome):
+        if contestant.method == outcome.plan.reference:
+            continue
+        own = tests(rows)
+        other = tests(rows_of.of(outcome.final, Contestant(contestant.variant, outcome.plan.reference)))
+        both = len(own.index.intersection(other.index))
+        cells = [
+            difference(paired(own[figure], other[figure])) if figure in own else NOTHING for figure in columns.values()
+        ]
+        lines.append([about[0], *cells, str(both), about[2]])
+    method = outcome.plan.methods[outcome.plan.reference]
+    comparisons = len(lines) * len(columns)
+    caption = (
+        f"Difference to {method.label or method.name} on the same seeds: mean, half of the 95% interval, and p of a "
+        "paired t-test. A difference whose interval holds zero is called none. Where no method differed at all, chance "
+        f"would still leave about {comparisons * (1 - LEVEL):.1f} of these {comparisons} comparisons outside."
+    )
+    return Table(caption, ["method", *columns, "seeds of both", "failed"], lines)
+
+
+def sequences(outcome: Outcome) -> Table:
+    """Return the table of accuracy at equal numbers of sequences."""
+    longest = outcome.plan.updates * outcome.plan.sequences
+    caption = f"mean@{outcome.samples} on validation prompts after equally many sequences: {MEAN}."
+    return _at_budgets(outcome, caption, "sequences", budgets(longest, SHARES), "{:,.0f}")
+
+
+def seconds(outcome: Outcome) -> Table:
+    """Return the table of accuracy at equal training time."""
+    clock = outcome.clock
+    ended = validations(outcome.final).groupby("run")[clock].max()
+    shortest = float(ended.min()) if len(ended) else 0.0
+    what = "seconds of the processor" if clock == "processor_seconds" else "seconds by the clock"
+    caption = (
+        f"mean@{outcome.samples} on validation prompts after equally long training, in {what} without evaluations: "
+        f"{MEAN}. The shortest run sets the longest budget; what a whole run takes stands beside it."
+    )
+    return _at_budgets(outcome, caption, clock, budgets(shortest, SECONDS_SHARES), "{:,.3g} s", whole_run=True)
+
+
+def plateau(outcome: Outcome) -> Table:
+    """Return the table of how far methods rise, and whether they had stopped."""
+    lines = []
+    for _, rows, about in _contestants(outcome):
+        found = find_plateau(validations(rows))
+        cells = (
+            [interval(found.height), f"{found.sequences:,.0f}", f"{found.trend} ({interval(found.gain)})"]
+            if found
+            else [NOTHING] * 3
+        )
+        lines.append([about[0], *cells, *about[1:]])
+    caption = (
+        f"mean@{outcome.samples} over the highest stretch of {WINDOW} validations in a row, found on the mean curve of "
+        f"all seeds: {MEAN}. In brackets what the straight line through the last {LAST} validations gains over them; "
+        "where the interval of that holds zero, the method is level."
+    )
+    return Table(caption, ["method", "highest", "at sequences", "at the end", "finished", "failed"], lines)
+
+
+def stability(outcome: Outcome) -> Table:
+    """Return the table of what learning rates do to a method."""
+    lines = []
+    for contestant in outcome.contestants():
+        rows = rows_of.of(outcome.tuning, contestant)
+        found = assess(rows, outcome.plan.learning_rates)
+        basin = NOTHING
+        if found.basin:
+            low, high = found.basin
+            basin = f"{rate(low)} to {rate(high)} ({high / low:.3g}x{' or more' if found.at_edge else ''})"
+        cells = [f"{found.best:.3f}", f"{found.grad_norm:.2f}", f"{found.weight:,.1f}"]
+        ended = f"{found.ended} of {len(outcome.plan.learning_rates) * len(outcome.plan.tuning_seeds)}"
+        lines.append([outcome.name(contestant), *cells, basin, ended, str(found.failed), str(found.collapsed)])
+    caption = (
+        f"All learning rates that were tried, from {rate(min(outcome.plan.learning_rates))} to "
+        f"{rate(max(outcome.plan.learning_rates))}, on other seeds ({len(outcome.plan.tuning_seeds)}). Best: "
+        f"mean@{outcome.samples} at the end, at the best rate. Rates that work: those around the best that end at "
+        f"{WORKS:.0%} of it or above. A run has collapsed if it ends below where it began."
+    )
+    columns = ["method", "best", "largest gradient norm", "largest weight", "rates that work", "ended", "failed"]
+    return Table(caption, [*columns, "collapsed"], lines)
+
+
+def _contestants(outcome: Outcome) -> Iterator[tuple[Contestant, pd.DataFrame, list[str]]]:
+    """Yield contestants with their final rows and three cells: name, finished runs of those planned, failed runs."""
+    for contestant in outcome.contestants():
+        rows = rows_of.of(outcome.final, contestant)
+        status = rows.drop_duplicates("run")["status"]
+        done, failed = int((status == "finished").sum()), int((status == "failed").sum())
+        yield contestant, rows, [outcome.name(contestant), f"{done} of {len(outcome.plan.seeds)}", str(failed)]
+
+
+def _before_training(outcome: Outcome, columns: dict[str, str]) -> Iterator[list[str]]:
+    for variant in outcome.plan.variants:
+        rows = validations(outcome.final[outcome.final["variant"] == variant])
+        base = rows[rows["step"] == 0].drop_duplicates("seed")
+        figures = [interval(seeds_mean(base, figure)) for figure in columns.values()]
+        name = ", ".join(part for part in (variant, "base") if part)
+        yield [name, NOTHING, *figures, f"{len(base)} of {len(outcome.plan.seeds)}", "0"]
+
+
+def _at_budgets(
+    outcome: Outcome, caption: str, axis: str, places: Sequence[float], form: str, whole_run: bool = False
+) -> Table:
+    lines = []
+    for _, rows, about in _contestants(outcome):
+        cells = [interval(reached(rows, "mean", axis, budget)) for budget in places]
+        if whole_run:
+            cells.append(interval(seeds_mean(validations(rows).groupby("run").tail(1), axis), digits=0))
+        lines.append([about[0], *cells, *about[1:]])
+    columns = ["method", *(form.format(budget) for budget in places), *(["a whole run, s"] if whole_run else [])]
+    return Table(caption, [*columns, "finished", "failed"], lines)
