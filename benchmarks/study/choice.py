@@ -27,7 +27,7 @@ def choose(plan: Plan, results: Results) -> Choices:
             if (own := _own(chosen, variant, name)) is not None
         }
     rows = results.of(plan.tuning())
-    last = rows[rows["split"] == "val"].sort_values("step").groupby("run", as_index=False).last()
+    last = rows[rows["split"] == "val"].sort_values("step").groupby("run").tail(1)
     wanted = len(plan.learning_rates) * len(plan.tuning_seeds)
     choices = {}
     for key, of_method in last.groupby(["variant", "method"]):

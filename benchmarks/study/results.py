@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.harness import provenance
 from benchmarks.study.plan import Run
 
 RESULTS = Path(__file__).parents[1] / "results" / "study.parquet"
@@ -42,6 +41,8 @@ class Results:
             status: ``"finished"`` or ``"failed"``.
             error: Why it failed.
         """
+        from benchmarks.harness import provenance  # imports torch, which those who read do not wait for
+
         about = {
             "run": run.fingerprint,
             "plan": run.plan,
