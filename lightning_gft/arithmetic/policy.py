@@ -10,10 +10,10 @@ from lightning_gft.rollout import RolloutEngine
 
 
 class ArithmeticPolicy(PretrainedPolicy):
-    """A pretrained policy of 0.86 million parameters for :class:`~lightning_gft.ArithmeticDataModule`.
+    """A pretrained policy of 0.13 million parameters for :class:`~lightning_gft.ArithmeticDataModule`.
 
     It knows sums of three numbers but is blunt: each step of a sampled solution has a slip about three times in ten.
-    It also reverses and sorts letters. ``configs/quickstart/base.yaml`` made it.
+    It also reverses and sorts letters. ``configs/quickstart/base.yaml`` says how it was made.
 
     Args:
         lora: Adapters to train instead of the model.
