@@ -167,11 +167,10 @@ def read_plan(name: str) -> Plan:
     """
     path = PLANS / f"{name}.yaml" if "/" not in name and not name.endswith(".yaml") else Path(name)
     given = _read(path)
-    if "like" in given:
-        given = {**_read(PLANS / f"{given.pop('like')}.yaml"), **given}
     try:
+        if "like" in given:
+            given = _like(_read(PLANS / f"{given.pop('like')}.yaml"), given)
         methods = {key: _method(key, value) for key, value in given.pop("methods").items()}
-        methods = {key: methods[key] for key in given.pop("only", methods)}
         base = _layer(given.pop("base"))
         variants = {str(key): _layer(value) for key, value in given.pop("variants", {"": {}}).items()}
         lists: Settings = {key: tuple(given.pop(key, ())) for key in ("learning_rates", "tuning_seeds", "seeds")}
@@ -191,6 +190,13 @@ def read_plan(name: str) -> Plan:
     if overlap := set(plan.tuning_seeds) & set(plan.seeds):
         raise PlanError(f"`seeds`: expected none of tuning_seeds, got {sorted(overlap)}; choose on other seeds")
     return plan
+
+
+def _like(other: Settings, given: Settings) -> Settings:
+    """Return the settings of another plan with those that are given on top, of the methods that are to be kept."""
+    methods = {key: other["methods"][key] for key in given.pop("only", other["methods"])}
+    pictured = [key for key in other.get("highlighted", ()) if key in methods]
+    return {**other, "methods": methods, "highlighted": pictured, **given}
 
 
 def _method(name: str, given: Mapping[str, Any]) -> Method:
