@@ -36,14 +36,12 @@ class Recorder(Callback):
 
     Args:
         folder: Folder of the run.
-        sequences: Sequences of an update.
     """
 
-    def __init__(self, folder: Path, sequences: int) -> None:
+    def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
-        self.sequences = sequences
         self.seconds = self.processor_seconds = 0.0
-        self.tokens = 0
+        self.sequences = self.tokens = 0
         self._steps: list[dict[str, float]] = []
         self._began = (0.0, 0.0)
 
@@ -52,9 +50,10 @@ class Recorder(Callback):
         self._began = time.perf_counter(), time.process_time()
 
     @override
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *args: Any) -> None:
         self.seconds += time.perf_counter() - self._began[0]
         self.processor_seconds += time.process_time() - self._began[1]
+        self.sequences += len(outputs["groups"]) * _gft(pl_module).updates_per_batch
         latest = {name.removeprefix("train/"): float(value) for name, value in _gft(pl_module).rows.latest.items()}
         self.tokens = int(latest.get("num_tokens", 0))
         self._steps.append(latest)
@@ -70,11 +69,10 @@ class Recorder(Callback):
     def _write(self, split: str, trainer: Trainer, module: GFTLitModule) -> None:
         fitting = trainer.state.fn == TrainerFn.FITTING
         logged = module.rows.latest if fitting else trainer.callback_metrics
-        step = module.run.steps()
         row = {
             "split": split,
-            "step": step,
-            "sequences": step * self.sequences,
+            "step": module.run.steps(),
+            "sequences": self.sequences,
             "tokens": self.tokens,
             "seconds": self.seconds,
             "processor_seconds": self.processor_seconds,
