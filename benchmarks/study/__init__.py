@@ -1,0 +1,1 @@
+"""The study: methods of fine-tuning compared along their whole curves."""
