@@ -191,6 +191,6 @@ def _check_weights(tasks: list[Task], trained: list[Task], apart: bool) -> None:
     if len(trained) < len(tasks) and not apart:
         name = next(task.name for task in tasks if task.weight == 0)
         raise GFTValueError(
-            f"`tasks.{name}.weight`: expected a share of the mixture with val_by_task=false, got 0; leave the task out, "
-            "or set val_by_task to true, and it is a validation set of its own"
+            f"`tasks.{name}.weight`: expected a share of the mixture with val_by_task=false, got 0; leave the task "
+            "out, or set val_by_task to true, and it is a validation set of its own"
         )
