@@ -122,6 +122,8 @@ class ReasoningGymDataModule(PromptDataModule):
         }
         self.limits = LengthLimits(max_prompt_length, max_response_length, overlong_prompts, overlong_demonstrations)
         self.tasks = _as_tasks(tasks)
+        self._trained = [task for task in self.tasks if task.weight > 0]
+        _check_weights(self.tasks, self._trained, val_by_task)
         self._rows: dict[Split, dict[str, list[Row]]] = {}
         self._questions: set[str] = set()
 
@@ -152,7 +154,7 @@ class ReasoningGymDataModule(PromptDataModule):
         if self.sizes[split] == 0:
             return {}
         apart = split != "train" and self.val_by_task and len(self.tasks) > 1
-        mixtures = {task.name: [task] for task in self.tasks} if apart else {"": self.tasks}
+        mixtures = {task.name: [task] for task in self.tasks} if apart else {"": self._trained}
         rows = {}
         for name, tasks in mixtures.items():
             key, what = f"{self.seed}/{split}", data_name(split, name)
@@ -179,3 +181,16 @@ def _as_tasks(tasks: Mapping[str, GymTask | None]) -> list[Task]:
             "{chain_sum: null}, say"
         )
     return [Task(name, settings or GymTask()) for name, settings in tasks.items()]
+
+
+def _check_weights(tasks: list[Task], trained: list[Task], apart: bool) -> None:
+    if not trained:
+        raise GFTValueError(
+            f"`tasks`: expected a weight above 0 for at least one, got 0 for all {len(tasks)}; raise one"
+        )
+    if len(trained) < len(tasks) and not apart:
+        name = next(task.name for task in tasks if task.weight == 0)
+        raise GFTValueError(
+            f"`tasks.{name}.weight`: expected a share of the mixture with val_by_task=false, got 0; leave the task "
+            "out, or set val_by_task to true, and it is a validation set of its own"
+        )

@@ -199,6 +199,8 @@ def draw_mixture(
 
 def _shares(tasks: Sequence[Task], size: int) -> list[int]:
     """Return the rows of each task, by largest remainder."""
+    if len(tasks) == 1:
+        return [size]  # whatever its weight is
     total = sum(task.weight for task in tasks)
     exact = [size * task.weight / total for task in tasks]
     shares = [int(share) for share in exact]

@@ -23,14 +23,15 @@ class GymTask:
 
     Args:
         task: Its name in reasoning-gym; null for the name that it has in the mixture.
-        weight: Its share of the training rows, relative to the weights of the other tasks.
+        weight: Its share of the training rows, relative to the weights of the other tasks; 0 for a task that is
+            measured and not trained on.
         config: Settings of the task's own, such as ``{min_terms: 2, max_terms: 3}`` of ``chain_sum``. They win over
             what levels say.
         levels: Levels of the task's curriculum, from 0: a number for all of its attributes, or one for each by name
             (``{num_terms: 2, "*": 0}``). A list of them gives the first part of the rows the first entry, and so on.
 
     Raises:
-        ValueError: If the weight is not positive.
+        ValueError: If the weight is negative.
         TypeError: If it is not a number.
 
     Example:
@@ -44,7 +45,7 @@ class GymTask:
     levels: Levels | list[Levels] | None = None
 
     def __post_init__(self) -> None:
-        check_number("weight", self.weight, above=0, of="GymTask", remedy="leave the task out")
+        check_number("weight", self.weight, least=0, of="GymTask", remedy="0 measures without training")
 
 
 class Task:

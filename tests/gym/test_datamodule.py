@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -47,6 +48,17 @@ def test_rows_hold_what_training_and_scoring_need(make_data: MakeData) -> None:
             "sums": ("chain_sum", SUMS.config),
             "words": ("spell_backward", WORDS.config),
         }[row["task"]]
+
+
+def test_a_task_of_weight_0_is_measured_and_not_trained_on(make_data: MakeData) -> None:
+    untrained = replace(WORDS, weight=0)
+    data = make_data(tasks={"sums": SUMS, "words": untrained}, size=6)
+    assert {row["task"] for row in data.load_rows("train")[""]} == {"sums"}
+    assert {name: len(rows) for name, rows in data.load_rows("val").items()} == {"sums": 4, "words": 4}
+    with pytest.raises(ValueError, match="`tasks`: expected a weight above 0 for at least one, got 0 for all 1"):
+        make_data(tasks={"words": untrained})
+    with pytest.raises(ValueError, match=r"`tasks.words.weight`: expected a share of the mixture .*, got 0; leave"):
+        make_data(tasks={"sums": SUMS, "words": untrained}, val_by_task=False)
 
 
 def test_each_task_is_a_validation_set_or_all_are_one(make_data: MakeData) -> None:
