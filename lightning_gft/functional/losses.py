@@ -21,7 +21,8 @@ def gft_loss(
 ) -> Tensor:
     """Group Fine-Tuning: ``L = -(1 / Z) * sum_k A_k * sum_t C(p_kt) * log p_kt`` (arXiv 2604.14258, Eq. 21).
 
-    ``C`` is :func:`~lightning_gft.functional.rectified_coefficients`. Gradient flows through ``log p`` alone.
+    ``C`` is :func:`~lightning_gft.functional.rectified_coefficients` of every token, as in the paper;
+    :class:`~lightning_gft.GFTLoss` knows sources. Gradient flows through ``log p`` alone.
 
     Args:
         logprobs: ``[N, T]`` log-probabilities of the tokens; values outside the mask are never read.

@@ -15,28 +15,34 @@ from lightning_gft.types import GroupBatch, Need, TokenBatch
 class GFTLoss(RectifiedLoss):
     """Group Fine-Tuning: the group's advantage times the rectified coefficient, ``A * C(p)`` (arXiv 2604.14258).
 
-    The paper rectifies every token. What this bounds, the weight ``1 / p``, is one of demonstrations: own samples are
-    drawn from ``p`` and have none, and rectified they hardly learn which of their unlikely tokens were wrong. So
-    ``rectify`` may choose tokens by source, by sign or by both; ``rectify="positive"`` with a rectifier ``otherwise``
-    gives each sign its own threshold.
+    What a rectifier bounds, the weight ``1 / p``, is one of demonstrations: own samples are drawn from ``p`` and have
+    none, and rectified they hardly learn which of their unlikely tokens were wrong. So demonstrations alone are
+    rectified by default, and the coefficient of own samples is ``A``. The paper rectifies every token:
+    ``rectify="all"``. Tokens may be chosen by source, by sign or by both; ``rectify="positive"`` with a rectifier
+    ``otherwise`` gives each sign its own threshold.
 
     Args:
         rectifier: Default: the paper's, ``DynamicCoefficientRectifier(threshold=0.7)``.
         reduction: What the mean is taken over.
-        rectify: The tokens that ``rectifier`` is for: ``"all"``, those of ``"demonstrations"`` or ``"own"`` samples,
-            those of ``"positive"`` or ``"negative"`` advantage, or both as in ``"positive_demonstrations"``.
-        otherwise: The rectifier of all other tokens, whose figures begin with ``otherwise/``; default
-            :class:`~lightning_gft.IdentityRectifier`, which leaves rectification out.
+        rectify: The tokens that ``rectifier`` is for: those of ``"demonstrations"`` or ``"own"`` samples, those of
+            ``"positive"`` or ``"negative"`` advantage, both as in ``"positive_demonstrations"``, or ``"all"``, as in the
+            paper.
+        otherwise: The rectifier of all other tokens, whose figures begin with ``otherwise/``; by default they are not
+            rectified.
         max_completion_length: Divides each response with ``reduction="constant-length"``.
 
     Raises:
         ValueError: If ``rectify`` is unknown, or leaves no tokens to ``otherwise``.
 
     Example:
-        >>> GFTLoss(rectify="demonstrations")
+        >>> GFTLoss()
         GFTLoss(
           (rectifier): DynamicCoefficientRectifier(threshold=0.7)
           (otherwise): IdentityRectifier()
+        )
+        >>> GFTLoss(rectify="all")  # GFT as published
+        GFTLoss(
+          (rectifier): DynamicCoefficientRectifier(threshold=0.7)
         )
     """
 
@@ -44,7 +50,7 @@ class GFTLoss(RectifiedLoss):
         self,
         rectifier: CoefficientRectifier | None = None,
         reduction: Reduction = "token-mean",
-        rectify: Chosen = "all",
+        rectify: Chosen = "demonstrations",
         otherwise: CoefficientRectifier | None = None,
         max_completion_length: int | None = None,
     ) -> None:

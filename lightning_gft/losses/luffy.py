@@ -48,7 +48,7 @@ class LUFFYLoss(MixedLoss):
     ) -> None:
         gamma = check_number("gamma", gamma, above=0, of=type(self).__name__)
         own = own or _Unclipped([], reduction="token-mean")
-        super().__init__(GFTLoss(_Shaping(gamma)), own, reduction, max_completion_length)
+        super().__init__(GFTLoss(_Shaping(gamma), rectify="all"), own, reduction, max_completion_length)
         self.gamma = gamma
 
 

@@ -22,11 +22,11 @@ class RectifiedLoss(GroupLoss):
 
     def __init__(
         self,
-        rectifier: CoefficientRectifier | None = None,
-        reduction: Reduction = "token-mean",
-        rectify: Chosen = "all",
-        otherwise: CoefficientRectifier | None = None,
-        max_completion_length: int | None = None,
+        rectifier: CoefficientRectifier | None,
+        reduction: Reduction,
+        rectify: Chosen,
+        otherwise: CoefficientRectifier | None,
+        max_completion_length: int | None,
     ) -> None:
         super().__init__(reduction, max_completion_length)
         check_choice("rectify", rectify, get_args(Chosen))
@@ -39,6 +39,8 @@ class RectifiedLoss(GroupLoss):
         self.rectify: Chosen = rectify
         self.otherwise = None if rectify == "all" else otherwise or IdentityRectifier()
         self.rectifier.counts_tokens = False  # a run does, for every loss
+        if self.otherwise is not None and otherwise is None:
+            self.otherwise.counts_tokens = False  # figures of tokens that are left alone would repeat those of the run
 
     def rectified(self, tokens: TokenBatch) -> Tensor:
         """Return ``C(p)`` of tokens ``[m]``, detached."""

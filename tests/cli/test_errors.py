@@ -89,7 +89,7 @@ from tests.cli.command import GFT, SMALL, refused
             "error: model.loss.rectify: Expected a Literal['all', 'positive', 'negative', 'demonstrations', ",
         ),
         (
-            ["--model.loss.otherwise=IdentityRectifier"],
+            ["--model.loss.rectify=all", "--model.loss.otherwise=IdentityRectifier"],
             "error: `otherwise`: expected null with rectify='all', got IdentityRectifier; let `rectify` choose",
         ),
         (

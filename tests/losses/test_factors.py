@@ -72,14 +72,15 @@ CASES: dict[str, tuple[Callable[[], GroupLoss], Factor]] = {
     "DFTLoss": (losses.DFTLoss, p),
     "DFTLoss with a floor": (lambda: losses.DFTLoss(floor=0.3), lambda token: max(token.p, 0.3)),
     "AnchoredSFTLoss": (losses.AnchoredSFTLoss, p),
-    "GFTLoss": (losses.GFTLoss, rectified),
+    "GFTLoss": (losses.GFTLoss, apart(rectified, one)),
+    "GFTLoss as published": (lambda: losses.GFTLoss(rectify="all"), rectified),
     "GFTLoss by sign": (
         lambda: losses.GFTLoss(
             DynamicCoefficientRectifier(0.7), rectify="positive", otherwise=ContinuousCoefficientRectifier(0.4)
         ),
         lambda token: rectified(token) if token.advantage > 0 else min(1.0, token.p / 0.4),
     ),
-    "KLPenalty": (lambda: losses.KLPenalty(losses.GFTLoss(), beta=0.5), rectified),
+    "KLPenalty": (lambda: losses.KLPenalty(losses.GFTLoss(rectify="all"), beta=0.5), rectified),
     "GRPOLoss": (losses.GRPOLoss, GRPO),
     "GSPOLoss": (lambda: losses.GSPOLoss(0.2, 0.2), clipped(0.2, 0.2, of_response=True)),
     "CISPOLoss": (lambda: losses.CISPOLoss(epsilon_high=1.1), lambda token: min(token.ratio, 1.1)),
@@ -91,7 +92,7 @@ CASES: dict[str, tuple[Callable[[], GroupLoss], Factor]] = {
         lambda token: token.p * max(0.0, 1 - logit(token.p) / logit(0.93)),
     ),
     "DistillationLoss": (losses.DistillationLoss, lambda token: min(token.ratio, 2.0)),
-    "MixedLoss": (lambda: losses.MixedLoss(losses.SFTLoss(), losses.GFTLoss()), apart(one, rectified)),
+    "MixedLoss": (lambda: losses.MixedLoss(losses.SFTLoss(), losses.GFTLoss(rectify="all")), apart(one, rectified)),
     "HPTLoss": (losses.HPTLoss, apart(one, GRPO)),
     "RoutedLoss": (losses.RoutedLoss, apart(one, GRPO)),
     "CHORDLoss": (lambda: losses.CHORDLoss(mu=0.25), apart(one, GRPO)),

@@ -99,14 +99,16 @@ def test_the_same_rectifier_for_both_is_the_paper_s_loss_to_the_bit(rectify: Cho
     tokens = tokens_of(groups, logprobs)
     paper = tokens.advantages * DynamicCoefficientRectifier(0.7).rectify(tokens.logprobs)
     assert torch.equal(loss.coefficients(tokens), paper)
-    assert torch.equal(GFTLoss().coefficients(tokens), paper)
+    assert torch.equal(GFTLoss(rectify="all").coefficients(tokens), paper)
 
 
-def test_by_default_the_other_tokens_are_not_rectified():
+@pytest.mark.parametrize("settings", [{}, {"rectify": "demonstrations"}], ids=["default", "explicit"])
+def test_own_samples_have_their_advantage_and_demonstrations_are_rectified(settings: dict[str, Any]):
     groups, logprobs = mixed_groups(2)
     tokens = tokens_of(groups, logprobs)
-    loss = GFTLoss(DynamicCoefficientRectifier(2.0), rectify="demonstrations")
+    loss = GFTLoss(DynamicCoefficientRectifier(2.0), **settings)
     own = tokens.source == Source.SELF
+    assert 0 < own.sum() < len(tokens)
     coefficients = loss.coefficients(tokens)
     assert torch.equal(coefficients[own], tokens.advantages[own])
     assert torch.equal(coefficients[~own], (tokens.advantages * tokens.logprobs.exp())[~own])
@@ -167,16 +169,17 @@ def test_only_sources_and_signs_that_were_seen_are_reported():
     groups, logprobs = mixed_groups(5)
     tokens = tokens_of(groups, logprobs)
     seen = tokens[(tokens.source == Source.SELF) & (tokens.advantages < 0)]
-    figures = two_passes(loss := GFTLoss(), seen)
+    figures = two_passes(loss := GFTLoss(rectify="all"), seen)
     assert {name.partition("_by_source/")[2] for name in figures} == {"", "self", "self_negative"}
     for kind in ("self", "self_negative"):
         assert figures[f"rectified_fraction_by_source/{kind}"] == pytest.approx(figures["rectified_fraction"])
     assert not loss.compute()  # a rectifier within a loss leaves that to the run
 
 
-def test_the_paper_s_figures_keep_their_names():
+@pytest.mark.parametrize("loss", [GFTLoss(), GFTLoss(rectify="all"), GFTLoss(rectify="positive")])
+def test_without_a_second_rectifier_figures_have_no_other_names(loss: GFTLoss):
     groups, logprobs = mixed_groups(6)
-    names = {name for name in two_passes(GFTLoss(), tokens_of(groups, logprobs)) if "_by_source/" not in name}
+    names = {name for name in two_passes(loss, tokens_of(groups, logprobs)) if "_by_source/" not in name}
     assert names == set(DynamicCoefficientRectifier().compute())
 
 
@@ -234,7 +237,7 @@ def test_the_state_of_both_rectifiers_is_saved(tmp_path: Any):
     ("settings", "message"),
     [
         ({"rectify": "teacher"}, "`rectify`: expected all, positive, negative, demonstrations.*got 'teacher'"),
-        ({"otherwise": IdentityRectifier()}, "`otherwise`: expected null with rectify='all', got IdentityRectifier; "),
+        ({"rectify": "all", "otherwise": IdentityRectifier()}, "`otherwise`: expected null with rectify='all', got IdentityRectifier; "),
     ],
 )
 def test_bad_settings_are_one_line(settings: dict[str, Any], message: str):
@@ -247,5 +250,5 @@ def test_a_constant_length_divides_each_response():
     groups, logprobs = mixed_groups(9)
     terms = groups.advantages[:, None] * DynamicCoefficientRectifier().rectify(logprobs) * logprobs
     expected = -(terms * groups.response_mask).sum() / 40 / len(groups)
-    loss = GFTLoss(reduction="constant-length", max_completion_length=40)
+    loss = GFTLoss(rectify="all", reduction="constant-length", max_completion_length=40)
     torch.testing.assert_close(loss(logprobs, groups), expected, rtol=0, atol=1e-14)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from lightning_gft.types import GroupBatch, Source, TokenBatch
 from tests import reference
 
 REDUCTIONS = ["token-mean", "sequence-mean", "group-mean"]
-LOSSES = {"sft": SFTLoss, "dft": DFTLoss, "gft": GFTLoss}
+LOSSES = {"sft": SFTLoss, "dft": DFTLoss, "gft": partial(GFTLoss, rectify="all")}
 every_loss = pytest.mark.parametrize("kind", LOSSES)
 every_reduction = pytest.mark.parametrize("reduction", REDUCTIONS)
 
@@ -61,7 +62,7 @@ def test_forward_equals_the_function(kind: str, reduction: str, seed: int):
 @pytest.mark.parametrize("threshold", [0.0, 0.2, 0.5, 2.0])
 def test_gft_takes_its_threshold_from_the_rectifier(threshold: float):
     groups, logprobs = reference.random_groups(1)
-    loss = GFTLoss(DynamicCoefficientRectifier(threshold))(logprobs, groups)
+    loss = GFTLoss(DynamicCoefficientRectifier(threshold), rectify="all")(logprobs, groups)
     torch.testing.assert_close(loss, expected_loss("gft", logprobs, groups, "token-mean", threshold))
 
 
@@ -78,7 +79,8 @@ def test_gft_with_any_rectifier(rectifier: CoefficientRectifier, coefficient):
     groups, logprobs = reference.random_groups(2)
     coefficients = torch.tensor([[coefficient(p) for p in row] for row in logprobs.exp().tolist()], dtype=torch.float64)
     terms = (groups.advantages[:, None] * coefficients * logprobs)[groups.response_mask]
-    torch.testing.assert_close(GFTLoss(rectifier)(logprobs, groups), -terms.sum() / len(terms), rtol=0, atol=1e-12)
+    loss = GFTLoss(rectifier, rectify="all")(logprobs, groups)
+    torch.testing.assert_close(loss, -terms.sum() / len(terms), rtol=0, atol=1e-12)
 
 
 @every_reduction

@@ -71,7 +71,7 @@ def test_a_penalty_around_a_loss_is_a_sum_of_coefficients():
     groups, logprobs = reference.random_groups(3)
     ref = logprobs - 0.5 + torch.rand_like(logprobs)
     values = logprobs.clone().requires_grad_()
-    loss = KLPenalty(GFTLoss(), 0.3, "reverse")(values, groups, ref_logprobs=ref)
+    loss = KLPenalty(GFTLoss(rectify="all"), 0.3, "reverse")(values, groups, ref_logprobs=ref)
     (gradient,) = torch.autograd.grad(loss, values)
     expected = torch.zeros_like(logprobs)
     total = int(groups.response_mask.sum())
@@ -155,7 +155,7 @@ def counted(loss: GroupLoss, *parts: tuple[TokenBatch, Tensor]) -> dict[str, flo
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_gft_counts_what_was_used_and_no_token_without_advantage(rectifier, coefficient, dtype: torch.dtype):
     groups, logprobs = reference.random_groups(7, sizes=(4, 4, 4, 4), dtype=dtype)
-    loss = GFTLoss(rectifier())
+    loss = GFTLoss(rectifier(), rectify="all")
     tokens = groups.tokens(logprobs[groups.response_mask])
     without = tokens.advantages == 0
     assert 0 < without.sum() < len(tokens)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -59,8 +60,12 @@ def starting_model(module: GFTLitModule) -> PreTrainedModel:
     return model.eval()
 
 
-def gft(groups: GroupBatch, n: int, prob: float) -> float:
+def published_gft(groups: GroupBatch, n: int, prob: float) -> float:
     return groups.advantages[n].item() * rectified(prob, 0.7)
+
+
+def gft(groups: GroupBatch, n: int, prob: float) -> float:
+    return groups.advantages[n].item() if groups.source[n] == Source.SELF else published_gft(groups, n, prob)
 
 
 MIXED: dict[str, Any] = {
@@ -73,11 +78,16 @@ MIXED: dict[str, Any] = {
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize(
     ("loss", "coefficient", "own_samples"),
-    [(GFTLoss, gft, True), (SFTLoss, lambda *_: 1.0, False), (DFTLoss, lambda _, __, prob: prob, False)],
-    ids=["gft", "sft", "dft"],
+    [
+        (GFTLoss, gft, True),
+        (partial(GFTLoss, rectify="all"), published_gft, True),
+        (SFTLoss, lambda *_: 1.0, False),
+        (DFTLoss, lambda _, __, prob: prob, False),
+    ],
+    ids=["gft", "published gft", "sft", "dft"],
 )
 def test_update_equals_a_full_pass_over_all_sequences(
-    loss: type, coefficient: Coefficient, own_samples: bool, reduction: str
+    loss: Callable[..., GroupLoss], coefficient: Coefficient, own_samples: bool, reduction: str
 ):
     module = make_module(loss(reduction=reduction), MIXED, micro_batch_tokens=40)
     trainer = fit(module, precision="64-true")
