@@ -56,7 +56,9 @@ LOSSES: dict[str, GroupLoss] = {
     "LUFFYLoss": LUFFYLoss(max_completion_length=64),
     "KLPenalty": KLPenalty(SFTLoss()),
     "MixedLoss": MixedLoss(CISPOLoss(), CISPOLoss()),
-    "with two rectifiers": GFTLoss(AdaptiveCoefficientRectifier(), rectify="negative", otherwise=AdaptiveCoefficientRectifier()),
+    "with two rectifiers": GFTLoss(
+        AdaptiveCoefficientRectifier(), rectify="negative", otherwise=AdaptiveCoefficientRectifier()
+    ),
 }
 """Those that are not made without arguments, and one that reports more with some."""
 PARTS: dict[str, Part] = {

@@ -71,7 +71,8 @@ CONSTRUCTORS = {
     "GFTLitModule": "policy, sampler, loss, optimizer=Ellipsis, lr_scheduler=None, evaluation=None, "
     "updates_per_batch=1, micro_batch_tokens=16384, gradient_clip_val=1.0, "
     "max_nonfinite_updates=5, max_uninformative_batches=100",
-    "GFTLoss": "rectifier=None, reduction='token-mean', rectify='demonstrations', otherwise=None, max_completion_length=None",
+    "GFTLoss": "rectifier=None, reduction='token-mean', rectify='demonstrations', otherwise=None, "
+    "max_completion_length=None",
     "GRPOLoss": "epsilon=0.2, epsilon_high=None, delta=None, reduction='sequence-mean', max_completion_length=None, "
     "mask_truncated_completions=False",
     "GatedSum": "gates, at_least=1.0",

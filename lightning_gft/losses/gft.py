@@ -25,8 +25,7 @@ class GFTLoss(RectifiedLoss):
         rectifier: Default: the paper's, ``DynamicCoefficientRectifier(threshold=0.7)``.
         reduction: What the mean is taken over.
         rectify: The tokens that ``rectifier`` is for: those of ``"demonstrations"`` or ``"own"`` samples, those of
-            ``"positive"`` or ``"negative"`` advantage, both as in ``"positive_demonstrations"``, or ``"all"``, as in the
-            paper.
+            ``"positive"`` or ``"negative"`` advantage, both as in ``"positive_demonstrations"``, or ``"all"``.
         otherwise: The rectifier of all other tokens, whose figures begin with ``otherwise/``; by default they are not
             rectified.
         max_completion_length: Divides each response with ``reduction="constant-length"``.

@@ -237,7 +237,10 @@ def test_the_state_of_both_rectifiers_is_saved(tmp_path: Any):
     ("settings", "message"),
     [
         ({"rectify": "teacher"}, "`rectify`: expected all, positive, negative, demonstrations.*got 'teacher'"),
-        ({"rectify": "all", "otherwise": IdentityRectifier()}, "`otherwise`: expected null with rectify='all', got IdentityRectifier; "),
+        (
+            {"rectify": "all", "otherwise": IdentityRectifier()},
+            "`otherwise`: expected null with rectify='all', got IdentityRectifier; ",
+        ),
     ],
 )
 def test_bad_settings_are_one_line(settings: dict[str, Any], message: str):

@@ -105,7 +105,7 @@ class GradientSpikes(Rule):
             {_NORM: max(spikes)},
             f"the norm of the gradient was {max(spikes):.3g} and above 10 times its median {usual:.3g} in "
             f"{len(spikes)} of 20 steps; lower the learning rate or gradient_clip_val, or train by GFTLoss, which "
-            "limits the weight of improbable tokens (train/inverse_probability_max shows them)",
+            "limits the weight of demonstrations' improbable tokens (train/inverse_probability_max shows them)",
         )
 
 
