@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.study.choice import choose
 from benchmarks.study.plan import Plan, PlanError, Run, read_plan
-from benchmarks.study.results import RESULTS, Results
+from benchmarks.study.results import RESULTS, Results, written_by_one
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -23,7 +23,7 @@ def main(args: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(args)
     try:
         plans = [read_plan(name) for name in options.plans]
-        getattr(sys.modules[__name__], options.command)(plans, options)
+        COMMANDS[options.command](plans, options)
     except PlanError as error:
         sys.exit(str(error))
 
@@ -34,10 +34,10 @@ def run(plans: Sequence[Plan], options: argparse.Namespace) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from benchmarks.study.pool import Pool
 
-    results = Results(options.results)
     limits = {name: getattr(options, name) for name in ("workers", "threads", "minutes", "limit")}
-    pool = Pool(results, options.folder, **limits)
-    all_ended = pool.train(lambda: wanted(plans, results))
+    with written_by_one(options.results):
+        results = Results(options.results)
+        all_ended = Pool(results, options.folder, **limits).train(lambda: wanted(plans, results))
     status(plans, options)
     print("all runs have ended" if all_ended else "runs are left: the same command continues")
 
@@ -88,9 +88,12 @@ def plots(plans: Sequence[Plan], options: argparse.Namespace) -> None:
             print(path)
 
 
+COMMANDS = {"run": run, "status": status, "tables": tables, "plots": plots}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.study", description=__doc__)
-    parser.add_argument("command", choices=("run", "status", "tables", "plots"))
+    parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("plans", nargs="+", help="names of files in benchmarks/study/plans, or paths of YAML files")
     parser.add_argument("--results", type=Path, default=RESULTS, help="Parquet file of all runs")
     parser.add_argument("--folder", type=Path, default=Path("runs/study"), help="for logs of runs under way or failed")

@@ -56,7 +56,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def check_gguf() -> None:
-    """Refuse to go on without the library by which transformers reads GGUF.
+    """Check that the library by which transformers reads GGUF is installed.
 
     Raises:
         ModuleNotFoundError: If it is not installed.

@@ -4,18 +4,45 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock, Timeout
 
-from benchmarks.study.plan import Run
+from benchmarks.study.plan import PlanError, Run
 
 RESULTS = Path(__file__).parents[1] / "results" / "study.parquet"
 
 _NEEDED = ["run", "status", "split", "step"]
 """Columns that are there before the first run."""
+
+
+@contextmanager
+def written_by_one(path: Path) -> Iterator[None]:
+    """Keep other studies from writing a file of results within this context, whose rows they would lose.
+
+    Args:
+        path: The Parquet file.
+
+    Raises:
+        PlanError: If another study writes it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_suffix(".lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise PlanError(
+            f"`--results`: expected a file of this study alone, got {path}, which another one writes; "
+            "wait for it, or name another file"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class Results:

@@ -40,6 +40,8 @@ class StudyCLI(GFTCLI):
 
     @override
     def after_fit(self) -> None:
+        if (steps := self.model.run.steps()) < self.trainer.max_steps:
+            raise RuntimeError(f"stopped after update {steps} of {self.trainer.max_steps}")
         settings = replace(self.model.evaluator.settings, num_samples=self.final_samples)
         self.model.evaluator = Evaluator(settings)
         self.trainer.test(self.model, self.datamodule, verbose=False)

@@ -16,7 +16,7 @@ from benchmarks.study.__main__ import main, wanted
 from benchmarks.study.plan import Plan, PlanError, Run
 from benchmarks.study.pool import Pool
 from benchmarks.study.recorder import FILE
-from benchmarks.study.results import Results
+from benchmarks.study.results import Results, written_by_one
 from benchmarks.study.worker import RESULT, work
 from tests.study.test_plan import written
 
@@ -105,6 +105,16 @@ def test_wrong_settings_end_the_study_in_one_line(plan: Plan, tmp_path: Path):
     ):
         Pool(results, tmp_path / "runs", work=fail_at_once).train(lambda: runs(plan, results))
     assert results.rows.empty
+
+
+def test_two_studies_do_not_write_one_file(plan: Plan, tmp_path: Path):
+    path = tmp_path / "study.parquet"
+    with (
+        written_by_one(path),
+        pytest.raises(SystemExit, match=r"`--results`: expected a file of this study alone, got"),
+    ):
+        main(["run", str(tmp_path / "plan.yaml"), "--results", str(path), "--minutes=-1"])
+    main(["run", str(tmp_path / "plan.yaml"), "--results", str(path), "--minutes=-1"])
 
 
 OWN = """
