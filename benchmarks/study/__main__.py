@@ -34,6 +34,9 @@ def run(plans: Sequence[Plan], options: argparse.Namespace) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from benchmarks.study.pool import Pool
 
+    for name in ("workers", "threads"):
+        if (given := getattr(options, name)) < 1:
+            raise PlanError(f"`--{name}`: expected at least 1, got {given}; raise it")
     limits = {name: getattr(options, name) for name in ("workers", "threads", "minutes", "limit")}
     with written_by_one(options.results):
         results = Results(options.results)
@@ -71,6 +74,8 @@ def tables(plans: Sequence[Plan], options: argparse.Namespace) -> None:
     from benchmarks.study.outcome import read
     from benchmarks.study.tables import all_tables
 
+    if options.docs and not options.docs.is_file():
+        raise PlanError(f"`--docs`: expected a page with marked places, got {options.docs}; name another")
     for plan in plans:
         made = all_tables(read(plan, Results(options.results)))
         print("\n\n".join(f"**{plan.name}, {name}.** {table.text()}" for name, table in made.items()))

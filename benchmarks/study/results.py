@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 from filelock import FileLock, Timeout
+from pyarrow import ArrowException
 
 from benchmarks.study.plan import PlanError, Run
 
@@ -50,11 +51,14 @@ class Results:
 
     Args:
         path: Parquet file; made with the first run.
+
+    Raises:
+        PlanError: If there is a file that is not one of a study.
     """
 
     def __init__(self, path: Path = RESULTS) -> None:
         self.path = path
-        self.rows = pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=_NEEDED)
+        self.rows = _read(path) if path.exists() else pd.DataFrame(columns=_NEEDED)
 
     def __contains__(self, run: Run) -> bool:
         return bool((self.rows["run"] == run.fingerprint).any())
@@ -111,3 +115,13 @@ class Results:
         beside = self.path.with_suffix(".writing")
         self.rows.to_parquet(beside, index=False)
         os.replace(beside, self.path)  # noqa: PTH105 (one step, whatever happens)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        rows = pd.read_parquet(path)
+    except (ArrowException, OSError) as error:
+        raise PlanError(f"`--results`: expected a Parquet file, got {path} ({error}); name another") from None
+    if missing := [name for name in _NEEDED if name not in rows]:
+        raise PlanError(f"`--results`: expected rows of a study, got {path} without {missing}; name another")
+    return rows

@@ -117,6 +117,25 @@ def test_two_studies_do_not_write_one_file(plan: Plan, tmp_path: Path):
     main(["run", str(tmp_path / "plan.yaml"), "--results", str(path), "--minutes=-1"])
 
 
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["run", "--workers=0"], r"`--workers`: expected at least 1, got 0"),
+        (["run", "--threads=-1"], r"`--threads`: expected at least 1, got -1"),
+        (["status", "--results=plan.yaml"], r"`--results`: expected a Parquet file, got plan.yaml \(.*; name another"),
+        (["status", "--results=other.parquet"], r"`--results`: expected rows of a study, got other.parquet without"),
+        (["tables", "--docs=none.md"], r"`--docs`: expected a page with marked places, got none.md"),
+        (["plots", "--results=none.parquet"], r"`none.parquet`: expected runs of plan, got none"),
+    ],
+)
+def test_wrong_arguments_are_one_line(plan: Plan, tmp_path: Path, monkeypatch, args: list[str], message: str):
+    monkeypatch.chdir(tmp_path)
+    pd.DataFrame({"x": [1]}).to_parquet("other.parquet")
+    with pytest.raises(SystemExit, match=message) as error:
+        main([args[0], "./plan.yaml", *args[1:]])
+    assert "\n" not in str(error.value)
+
+
 OWN = """
 import torch
 from lightning_gft.losses import SFTLoss
