@@ -160,7 +160,7 @@ def test_command_line_exports_what_a_checkpoint_holds(tmp_path: Path, capsys: py
     ids = torch.arange(9)[None]
     torch.testing.assert_close(adapted.model(ids).logits, merged(ids).logits)
     card = (tmp_path / "adapter/README.md").read_text()
-    assert "AdamW(lr=3e-05" in card
+    assert "AdamW(lr=0.0003" in card
     assert "`val/mean@2`" in card
     assert "| optimizer steps | 2 |" in card
     assert "As measured after 2 optimizer steps." in card
