@@ -18,7 +18,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --dura
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-quickstart: $(RUNS)/base/.done $(RUNS)/sft/.done $(RUNS)/gft/.done ## Fine-tune a small model by SFT and by GFT and compare them (about five minutes; again: seconds)
+quickstart: $(RUNS)/base/.done $(RUNS)/sft/.done $(RUNS)/gft/.done ## Fine-tune a small model by SFT and by GFT and compare them (5 to 10 minutes; again: seconds)
 	@echo "Logs: $(BIN)/tensorboard --logdir $(RUNS)"
 	@echo "To train again: make clean quickstart"
 	@$(BIN)/lightning-gft report base=$(RUNS)/base SFT=$(RUNS)/sft GFT=$(RUNS)/gft --output $(RUNS)/report.html
