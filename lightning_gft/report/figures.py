@@ -63,7 +63,10 @@ def compared(runs: Sequence[Run]) -> list[Figure]:
         Figure("entropy", "val/entropy", digits=3),
         Figure("KL to start", "val/kl", digits=3),
         *(Figure(name, f"val/{name}/greedy_accuracy") for name in datasets),
-        Figure("max weight C/p", "train/rectified_weight_max", largest=True, digits=1, log=True),
+        # Demonstrations alone have this weight: own samples are drawn from p.
+        Figure(
+            "max weight C/p, expert", "train/rectified_weight_max_by_source/expert", largest=True, digits=1, log=True
+        ),
         Figure("max grad norm", "train/grad_norm", largest=True),
         Figure("tokens", "train/num_tokens", digits=0),
     ]

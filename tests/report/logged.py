@@ -73,6 +73,7 @@ def long_log(steps: int, figures: int, seed: int = 0) -> list[dict[str, float]]:
         weights = {
             "inverse_probability_max": math.exp(5 * draw.random()),
             "rectified_weight_max": 1.4 + 0.1 * draw.random(),
+            "rectified_weight_max_by_source/expert": 1.4,
             "grad_norm": math.exp(draw.gauss(0, 1)),
         }
         rows.append(train(step, **by_source, **weights, **{name: draw.random() for name in names}))

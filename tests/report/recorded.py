@@ -60,6 +60,7 @@ def training(step: int) -> dict[str, float]:
         "train/loss": wave,
         "train/inverse_probability_max": 10 ** (4 + wave),
         "train/rectified_weight_max": 1.4,
+        "train/rectified_weight_max_by_source/expert": 1.4,
         "train/rectified_fraction": 0.2 + wave,
         "train/frac_groups_all_right": 0.2,
         "train/frac_groups_all_wrong": 0.3,
