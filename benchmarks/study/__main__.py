@@ -12,6 +12,8 @@ from pathlib import Path
 from benchmarks.study.choice import choose
 from benchmarks.study.plan import Plan, PlanError, Run, read_plan
 from benchmarks.study.results import RESULTS, Results, written_by_one
+from lightning_gft.checks import check_count
+from lightning_gft.errors import GFTError
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -24,7 +26,7 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         plans = [read_plan(name) for name in options.plans]
         COMMANDS[options.command](plans, options)
-    except PlanError as error:
+    except GFTError as error:
         sys.exit(str(error))
 
 
@@ -35,8 +37,7 @@ def run(plans: Sequence[Plan], options: argparse.Namespace) -> None:
     from benchmarks.study.pool import Pool
 
     for name in ("workers", "threads"):
-        if (given := getattr(options, name)) < 1:
-            raise PlanError(f"`--{name}`: expected at least 1, got {given}; raise it")
+        check_count(f"--{name}", getattr(options, name))
     limits = {name: getattr(options, name) for name in ("workers", "threads", "minutes", "limit")}
     with written_by_one(options.results):
         results = Results(options.results)

@@ -12,8 +12,14 @@ from typing import Any
 
 import yaml
 
+from lightning_gft.checks import check_count, check_number, check_seed
+from lightning_gft.errors import GFTError, GFTValueError
+
 ROOT = Path(__file__).parents[2]
 """The repository: files that a plan names are looked for here."""
+
+_MOST_HIGHLIGHTED = 7
+"""Pictures have as many colours."""
 
 PLANS = Path(__file__).parent / "plans"
 
@@ -22,7 +28,7 @@ Choices = Mapping[tuple[str, str], float]
 """The chosen learning rate by variant and method."""
 
 
-class PlanError(ValueError):
+class PlanError(GFTValueError):
     """A plan that cannot be run, in one line."""
 
 
@@ -44,6 +50,10 @@ class Method:
     layers: tuple[Settings, ...] = ()
     label: str = ""
 
+    def __post_init__(self) -> None:
+        for name in ("responses", "updates_per_batch"):
+            check_count(f"methods.{self.name}.{name}", getattr(self, name))
+
 
 @dataclass(frozen=True)
 class Run:
@@ -53,11 +63,10 @@ class Run:
         plan: The plan that asked for it first.
         variant: Name of the variant; empty where a plan has one.
         method: Name of the method.
-        learning_rate: Of the optimizer.
-        seed: Of data, order and samples.
+        learning_rate: The optimizer's.
+        seed: What data, order and samples are drawn from.
         role: ``"tuning"`` or ``"final"``.
         layers: Configurations of ``lightning-gft fit``, the last on top.
-        sequences: Sequences an update.
         final_samples: Samples a prompt of the test at the end.
     """
 
@@ -68,14 +77,25 @@ class Run:
     seed: int
     role: str
     layers: tuple[Settings, ...] = field(repr=False)
-    sequences: int
     final_samples: int
 
     @cached_property
     def fingerprint(self) -> str:
         """A name made of the settings alone: two plans that ask for the same training share its rows."""
-        decides = json.dumps([self.layers, self.sequences, self.final_samples], sort_keys=True)
+        decides = json.dumps([self.layers, self.final_samples], sort_keys=True)
         return hashlib.sha256(decides.encode()).hexdigest()[:16]
+
+    @property
+    def names(self) -> dict[str, str | float]:
+        """What a plan calls the run, and its fingerprint: columns of a row."""
+        return {
+            "run": self.fingerprint,
+            "variant": self.variant,
+            "method": self.method,
+            "learning_rate": self.learning_rate,
+            "seed": self.seed,
+            "role": self.role,
+        }
 
     @property
     def title(self) -> str:
@@ -95,7 +115,8 @@ class Plan:
         variants: Layers over the base by name, under each of which all methods run.
         sequences: Sequences an update.
         updates: Updates a run.
-        evaluations: Validations a run, beside the one before training.
+        evaluations: Validations a run, beside the one before training. Where they do not divide its batches, the last
+            one comes before its end.
         learning_rates: Those among which one is chosen for each method and variant.
         tuning_seeds: Seeds of the runs that choose.
         seeds: Seeds of the runs that count.
@@ -121,6 +142,30 @@ class Plan:
     final_samples: int = 64
     reference: str = ""
     highlighted: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("sequences", "updates", "evaluations", "final_samples"):
+            check_count(name, getattr(self, name))
+        for rate in self.learning_rates:
+            check_number("learning_rates", rate, above=0)
+        for seed in (*self.tuning_seeds, *self.seeds):
+            check_seed("seeds", seed)
+        for method in self.methods.values():
+            if self.sequences % method.responses:
+                raise PlanError(
+                    f"`methods.{method.name}.responses`: expected a divisor of sequences={self.sequences}, got "
+                    f"{method.responses}; change either"
+                )
+        if unknown := {self.reference, *self.highlighted} - {*self.methods}:
+            raise PlanError(
+                f"`reference`, `highlighted`: expected names of methods, got {sorted(unknown)}; change them"
+            )
+        if len(self.highlighted) > _MOST_HIGHLIGHTED:
+            raise PlanError(
+                f"`highlighted`: expected at most {_MOST_HIGHLIGHTED} methods, got {len(self.highlighted)}; drop some"
+            )
+        if overlap := {*self.tuning_seeds} & {*self.seeds}:
+            raise PlanError(f"`seeds`: expected none of tuning_seeds, got {sorted(overlap)}; choose on other seeds")
 
     def tuning(self) -> Iterator[Run]:
         """Yield the runs that choose learning rates."""
@@ -151,7 +196,7 @@ class Plan:
             "data": {"init_args": {"seed": seed, "batch_size": self.sequences // method.responses}},
         }
         layers = (self.base, self.variants[variant], *method.layers, conditions)
-        return Run(self.name, variant, method.name, rate, seed, role, layers, self.sequences, self.final_samples)
+        return Run(self.name, variant, method.name, rate, seed, role, layers, self.final_samples)
 
 
 def read_plan(name: str) -> Plan:
@@ -176,20 +221,11 @@ def read_plan(name: str) -> Plan:
         lists: Settings = {key: tuple(given.pop(key, ())) for key in ("learning_rates", "tuning_seeds", "seeds")}
         given["reference"] = given.get("reference") or next(iter(methods), "")
         given["highlighted"] = tuple(given.get("highlighted") or [*methods][:6])
-        plan = Plan(name=path.stem, base=base, methods=methods, variants=variants, **lists, **given)
+        return Plan(name=path.stem, base=base, methods=methods, variants=variants, **lists, **given)
+    except GFTError as error:
+        raise PlanError(f"{path}: {error}") from None
     except (KeyError, TypeError, AttributeError) as error:
         raise PlanError(f"`{path}`: expected the settings of a plan, got {error}; see plans/main.yaml") from None
-    for method in methods.values():
-        if plan.sequences % method.responses:
-            raise PlanError(
-                f"`methods.{method.name}.responses`: expected a divisor of sequences={plan.sequences}, got "
-                f"{method.responses}; change either"
-            )
-    if unknown := {plan.reference, *plan.highlighted} - {*plan.methods}:
-        raise PlanError(f"`reference`, `highlighted`: expected names of methods, got {sorted(unknown)}; change them")
-    if overlap := set(plan.tuning_seeds) & set(plan.seeds):
-        raise PlanError(f"`seeds`: expected none of tuning_seeds, got {sorted(overlap)}; choose on other seeds")
-    return plan
 
 
 def _like(other: Settings, given: Settings) -> Settings:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from benchmarks.study import outcome as rows_of
 from benchmarks.study.drawing import COLOURS, INK, MARKERS, STYLE, End, Look, legend, name_ends, new_figure, save
 from benchmarks.study.markdown import rate
-from benchmarks.study.outcome import Contestant, Outcome, validations
+from benchmarks.study.outcome import Contestant, Outcome, begins_and_ends, validations
 from benchmarks.study.statistics import estimate, explained, rising_curve
 
 SECOND = "second_skill/greedy_accuracy"
@@ -169,12 +169,8 @@ def forgetting(outcome: Outcome, variant: str) -> Figure:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
         title, direction = COSTS[cost]
-        axes.set_title(title)
+        axes.set_title(f"{title}\nR² of one curve {one:.2f}, of a curve for each method {several:.2f}")
         axes.set_xlabel(direction)
-        text = f"one curve: R² = {one:.2f}\na curve for each method: R² = {several:.2f}"
-        axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", linespacing=1.5, zorder=7).set_bbox(
-            {"facecolor": "white", "edgecolor": "none", "alpha": 0.8}
-        )
     panels[0].set_ylabel("second skill lost (greedy accuracy)")
     legend(figure, _looks(outcome))
     return figure
@@ -234,6 +230,8 @@ def _failures(axes: Axes, outcome: Outcome, variant: str) -> None:
 def _of_runs(rows: pd.DataFrame, name: str) -> pd.DataFrame:
     """Return a figure of each run: the largest, of failed ones too, or the last validation's of those that finished."""
     largest = name.endswith("_max")
-    by_run = (rows if largest else validations(rows)).groupby("run")
-    value = by_run[name].max() if largest else by_run[name].last()
-    return pd.DataFrame({"learning_rate": by_run["learning_rate"].first(), "value": value})
+    if largest:
+        by_run = rows.groupby("run")
+        return pd.DataFrame({"learning_rate": by_run["learning_rate"].first(), "value": by_run[name].max()})
+    ends = begins_and_ends(rows)[1]
+    return pd.DataFrame({"learning_rate": ends["learning_rate"], "value": ends[name]})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import time
@@ -12,8 +11,9 @@ from multiprocessing import connection, get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from benchmarks.study import recorder
+from benchmarks.study.lines import read
 from benchmarks.study.plan import PlanError, Run
+from benchmarks.study.recorder import FILE
 from benchmarks.study.results import Results
 from benchmarks.study.worker import RESULT, work
 
@@ -68,7 +68,7 @@ class Pool:
             wanted: Returns the runs by priority; asked anew before each run, as results choose what follows.
 
         Raises:
-            PlanError: If a run fails before it has begun to train: its settings are wrong.
+            PlanError: If a run raises an error before it has measured the base: its settings are wrong.
         """
         try:
             while True:
@@ -108,13 +108,13 @@ class Pool:
 
     def _keep(self, started: _Started) -> None:
         run, folder = started.run, started.folder
-        evaluations = recorder.read(folder)
-        result = folder / RESULT
-        end = json.loads(result.read_text()) if result.exists() else self._ended_from_outside(started)
-        if end["status"] == "failed" and not evaluations:
+        evaluations = read(folder / FILE)
+        end = next(iter(read(folder / RESULT)), None)
+        if end is not None and end["status"] == "failed" and not evaluations:
             raise PlanError(f"{run.title}: expected settings of a run, got {end['error']}; {folder / 'log'} has all")
+        end = end or self._ended_from_outside(started)
         self.results.add(run, evaluations, **end)
-        last = evaluations[-1]
+        last = evaluations[-1] if evaluations else {}
         took = f"{(time.monotonic() - started.since) / 60:.1f} min"
         figures = ", ".join(f"{name} {last[name]:.3f}" for name in _SHOWN if name in last)
         print(f"{time.strftime('%H:%M')} {run.title}: {end['status']} in {took}; {figures} {end['error']}", flush=True)

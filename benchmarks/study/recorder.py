@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import time
@@ -14,11 +13,17 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from typing_extensions import override
 
+from benchmarks.study.lines import append
 from lightning_gft import GFTLitModule
 
 FILE = "evaluations.jsonl"
 
-_LARGEST = {"grad_norm_max": "grad_norm", "weight_max": "rectified_weight_max", "nonfinite": "nonfinite_updates"}
+_LARGEST = {
+    "grad_norm_max": "grad_norm",
+    "weight_max": "rectified_weight_max",
+    "expert_weight_max": "rectified_weight_max_by_source/expert",
+    "nonfinite": "nonfinite_updates",
+}
 _MEANS = {
     "grad_norm": "grad_norm",
     "train_reward": "reward_by_source/self",
@@ -94,18 +99,6 @@ class Recorder(Callback):
 def _gft(module: LightningModule) -> GFTLitModule:
     assert isinstance(module, GFTLitModule)  # noqa: S101 (the command line makes no other)
     return module
-
-
-def append(path: Path, row: dict[str, Any]) -> None:
-    """Add a line to a file of JSON lines."""
-    with path.open("a") as file:
-        file.write(json.dumps(row) + "\n")
-
-
-def read(folder: Path) -> list[dict[str, Any]]:
-    """Return the lines that a run has written."""
-    path = folder / FILE
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def _column(name: str, split: str) -> str:

@@ -17,6 +17,9 @@ from benchmarks.study.plan import PlanError, Run
 
 RESULTS = Path(__file__).parents[1] / "results" / "study.parquet"
 
+_NAMES = ["run", "variant", "method", "learning_rate", "seed", "role"]
+"""Columns that say what a plan calls a run."""
+
 _NEEDED = ["run", "status", "split", "step"]
 """Columns that are there before the first run."""
 
@@ -75,13 +78,8 @@ class Results:
         from benchmarks.harness import provenance  # imports torch, which those who read do not wait for
 
         about = {
-            "run": run.fingerprint,
+            **run.names,
             "plan": run.plan,
-            "variant": run.variant,
-            "method": run.method,
-            "learning_rate": run.learning_rate,
-            "seed": run.seed,
-            "role": run.role,
             "status": status,
             "error": error,
             "settings": json.dumps(run.layers),
@@ -93,21 +91,9 @@ class Results:
 
     def of(self, runs: Iterable[Run]) -> pd.DataFrame:
         """Return the rows of runs under the names that these have now; runs that have not ended are left out."""
-        names = pd.DataFrame(
-            [
-                {
-                    "run": run.fingerprint,
-                    "variant": run.variant,
-                    "method": run.method,
-                    "learning_rate": run.learning_rate,
-                    "seed": run.seed,
-                    "role": run.role,
-                }
-                for run in runs
-            ],
-            columns=["run", "variant", "method", "learning_rate", "seed", "role"],
-        ).drop_duplicates(["run", "method", "variant"])
-        figures = self.rows.drop(columns=[*names.columns[1:], "plan"], errors="ignore")
+        called = {(run.fingerprint, run.variant, run.method): run.names for run in runs}
+        names = pd.DataFrame(called.values(), columns=_NAMES)
+        figures = self.rows.drop(columns=[*_NAMES[1:], "plan"], errors="ignore")
         return names.merge(figures, on="run", how="inner")
 
     def _write(self) -> None:

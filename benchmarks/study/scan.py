@@ -16,7 +16,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import torch
 from rich.progress import track
 
 from benchmarks.harness import print_table
+from benchmarks.study.lines import append, read
 from lightning_gft import GymTask, PretrainedPolicy, ReasoningGymDataModule, ReasoningGymReward, SamplingParams
 from lightning_gft.errors import GFTError, GFTValueError
 from lightning_gft.functional import pass_at_k
@@ -52,13 +53,13 @@ def main(args: Sequence[str] | None = None) -> int:
     torch.set_num_threads(options.threads)
     try:
         tasks = dict(map(read_task, known_tasks() if options.tasks == ["all"] else options.tasks))
-        rows = {row["task"]: row for row in read_rows(options.output)}
+        rows = {row["task"]: row for row in read(options.output)}
         scan = Scan(options)
         ends = time.monotonic() + 60 * options.minutes
         for name, task in track(tasks.items(), description="scan", disable=not sys.stdout.isatty()):
             if name not in rows and time.monotonic() < ends:
                 rows[name] = scan.measure(name, task)
-                append_row(options.output, rows[name])
+                append(options.output, rows[name])
         scan.close()
     except GFTError as error:
         sys.exit(str(error))
@@ -100,27 +101,6 @@ def read_task(text: str) -> tuple[str, GymTask]:
         raise GFTValueError(
             f'`tasks`: expected a name, a name@level or a name{{"setting": value}}, got {text!r} ({error}); correct it'
         ) from error
-
-
-def read_rows(file: Path) -> list[dict[str, Any]]:
-    """Return the rows that a file has, none if there is no file.
-
-    Args:
-        file: One JSON object a line.
-    """
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-
-
-def append_row(file: Path, row: Mapping[str, Any]) -> None:
-    """Add a row to a file.
-
-    Args:
-        file: One JSON object a line; made if there is none.
-        row: The row.
-    """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a") as lines:
-        lines.write(json.dumps(row) + "\n")
 
 
 class Scan:

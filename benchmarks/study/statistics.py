@@ -1,6 +1,6 @@
 """Means over seeds with 95% intervals, paired differences, and how much one curve explains.
 
-Intervals are Student's t. With five seeds a 95% bootstrap interval of a mean holds the truth in about 83 of 100
+Intervals are Student's t. With five seeds a 95% bootstrap interval of a mean holds the truth in about 84 of 100
 studies, percentile and BCa alike: it resamples five values and does not know how little five say about their spread.
 Student's t holds it in 95 of 100 where values are normal, and in about 92 where they are as skewed as shares near 0.9;
 a test counts that again. Neither is good for a figure that stands at 1 in nearly all seeds.

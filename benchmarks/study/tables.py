@@ -147,7 +147,8 @@ def stability(outcome: Outcome) -> Table:
         f"All learning rates that were tried, from {rate(min(outcome.plan.learning_rates))} to "
         f"{rate(max(outcome.plan.learning_rates))}, on other seeds ({len(outcome.plan.tuning_seeds)}). Best: "
         f"mean@{outcome.samples} at the end, at the best rate. Rates that work: those around the best that end at "
-        f"{WORKS:.0%} of it or above. A run has collapsed if it ends below where it began."
+        f"{WORKS:.0%} of it or above. The largest weight is that of any source; own samples count at 1/p, though they "
+        "are drawn from p. A run has collapsed if it ends below where it began."
     )
     columns = ["method", "best", "largest gradient norm", "largest weight", "rates that work", "ended", "failed"]
     return Table(caption, [*columns, "collapsed"], lines)

@@ -12,8 +12,9 @@ import torch
 import yaml
 from typing_extensions import override
 
+from benchmarks.study.lines import append
 from benchmarks.study.plan import Run
-from benchmarks.study.recorder import Recorder, append
+from benchmarks.study.recorder import Recorder
 from lightning_gft.cli import GFTCLI
 from lightning_gft.evaluation import Evaluator
 

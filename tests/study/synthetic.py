@@ -43,7 +43,7 @@ def plan_of(methods: tuple[str, ...] = (*CHARACTERS,), **given: Any) -> Plan:
         "tuning_seeds": (100, 101),
         "seeds": (0, 1, 2, 3, 4),
         "reference": "grpo",
-        "highlighted": HIGHLIGHTED,
+        "highlighted": tuple(name for name in HIGHLIGHTED if name in methods),
         "methods": {name: Method(name, 8, layers=({"name": name},), label=CHARACTERS[name][0]) for name in methods},
     }
     return Plan(**{**settings, **given})

@@ -85,6 +85,18 @@ def test_other_settings_are_another_run(tmp_path: Path, change: dict[str, Any]):
         ({"method": {}}, r"expected the settings of a plan, got .*'method'"),
         ({"methods": {"gft": {"layer": []}}}, r"expected the settings of a plan, got .*'layer'"),
         ({"base": "configs/none.yaml"}, r"`.*configs/none.yaml`: expected a YAML file, got No such file"),
+        ({"like": "none"}, r"`.*none.yaml`: expected a YAML file, got No such file"),
+        ({"like": "main", "only": ["sfft"]}, r"expected the settings of a plan, got 'sfft'"),
+        ({"highlighted": ["sfft"]}, r"`highlighted`: expected names of methods, got \['sfft'\]"),
+        ({"highlighted": ["gft"] * 8}, r"`highlighted`: expected at most 7 methods, got 8"),
+        ({"learning_rates": ["1e-4"]}, r"`learning_rates`: expected a number above 0, got '1e-4'"),
+        ({"seeds": [0.5]}, r"`seeds`: expected .*, got 0.5"),
+        ({"sequences": "64"}, r"`sequences`: expected .*, got '64'"),
+        ({"evaluations": 0}, r"`evaluations`: expected a whole number of at least 1, got 0"),
+        (
+            {"methods": {"gft": {"responses": 0}}},
+            r"`methods.gft.responses`: expected a whole number of at least 1, got 0",
+        ),
     ],
 )
 def test_a_wrong_plan_is_one_line(tmp_path: Path, change: dict[str, Any], message: str):

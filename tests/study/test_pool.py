@@ -13,6 +13,8 @@ import pandas as pd
 import pytest
 
 from benchmarks.study.__main__ import main, wanted
+from benchmarks.study.choice import choose
+from benchmarks.study.lines import append
 from benchmarks.study.plan import Plan, PlanError, Run
 from benchmarks.study.pool import Pool
 from benchmarks.study.recorder import FILE
@@ -27,8 +29,9 @@ def pretend(run: Run, folder: Path, threads: int) -> None:
         {"split": "val", "step": step, "mean": 0.5 + (run.learning_rate < 0.1) * step / 100, "sequences": step}
         for step in (0, 4, 8)
     ]
-    (folder / FILE).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / RESULT).write_text(json.dumps({"status": "finished", "error": ""}))
+    for row in rows:
+        append(folder / FILE, row)
+    append(folder / RESULT, {"status": "finished", "error": ""})
 
 
 def die_at_a_rate_of_a_tenth(run: Run, folder: Path, threads: int) -> None:
@@ -39,12 +42,12 @@ def die_at_a_rate_of_a_tenth(run: Run, folder: Path, threads: int) -> None:
 
 
 def hang(run: Run, folder: Path, threads: int) -> None:
-    (folder / FILE).write_text(json.dumps({"split": "val", "step": 0, "mean": 0.5}) + "\n")
+    append(folder / FILE, {"split": "val", "step": 0, "mean": 0.5})
     time.sleep(600)
 
 
 def fail_at_once(run: Run, folder: Path, threads: int) -> None:
-    (folder / RESULT).write_text(json.dumps({"status": "failed", "error": "ValueError: no such loss"}))
+    append(folder / RESULT, {"status": "failed", "error": "ValueError: no such loss"})
 
 
 @pytest.fixture
@@ -120,8 +123,8 @@ def test_two_studies_do_not_write_one_file(plan: Plan, tmp_path: Path):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["run", "--workers=0"], r"`--workers`: expected at least 1, got 0"),
-        (["run", "--threads=-1"], r"`--threads`: expected at least 1, got -1"),
+        (["run", "--workers=0"], r"`--workers`: expected a whole number of at least 1, got 0"),
+        (["run", "--threads=-1"], r"`--threads`: expected a whole number of at least 1, got -1"),
         (["status", "--results=plan.yaml"], r"`--results`: expected a Parquet file, got plan.yaml \(.*; name another"),
         (["status", "--results=other.parquet"], r"`--results`: expected rows of a study, got other.parquet without"),
         (["tables", "--docs=none.md"], r"`--docs`: expected a page with marked places, got none.md"),
@@ -148,6 +151,38 @@ class BrokenLoss(SFTLoss):
     def coefficients(self, tokens):
         raise RuntimeError("broken at once")
 """
+
+
+def die_at_once(run: Run, folder: Path, threads: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_while_writing(run: Run, folder: Path, threads: int) -> None:
+    pretend(run, folder, threads)
+    for name in (FILE, RESULT):
+        (folder / name).write_text((folder / name).read_text().removesuffix("\n")[:-3])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(("work", "steps"), [(die_at_once, [0]), (die_while_writing, [0, 4])])
+def test_a_run_that_is_killed_early_or_while_it_writes_is_a_row(plan: Plan, tmp_path: Path, work, steps: list[int]):
+    results = Results(tmp_path / "study.parquet")
+    first = next(runs(plan, results))
+    assert Pool(results, tmp_path / "runs", work=work).train(lambda: iter([first]))
+    assert results.rows["step"].tolist() == steps
+    assert set(results.rows["error"]) == {"ended with exit code -9"}
+    assert first in Results(tmp_path / "study.parquet")
+
+
+def test_rates_are_taken_from_another_plan(plan: Plan, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("benchmarks.study.plan.PLANS", tmp_path)
+    variants = {"few": {"data": {"init_args": {"num_train": 32}}}, "": {}}
+    follows = written(tmp_path, name="follows", choice_of="plan", tuning_seeds=[], variants=variants)
+    results = Results(tmp_path / "study.parquet")
+    Pool(results, tmp_path / "runs", workers=2, work=pretend).train(plan.tuning)
+    assert choose(follows, results) == {(variant, method): 0.01 for variant in ("few", "") for method in ("gft", "sft")}
+    shared = {run.fingerprint for run in plan.final(choose(plan, results))}
+    assert shared < {run.fingerprint for run in follows.final(choose(follows, results))}
 
 
 @pytest.mark.slow
