@@ -70,7 +70,7 @@ def test_forgetting_has_a_point_a_validation_of_all_runs(outcome: Outcome):
     for axes in panels(forgetting(outcome, "")):
         clouds = [len(line.get_xdata()) for line in axes.get_lines() if line.get_linestyle() == "None"]
         assert clouds == [50, 60, 60]  # two rates on two seeds, the chosen one on two; one of SFT's has failed
-        assert "R² of one curve 0." in axes.get_title("left")
+        assert "R² of one curve 0." in axes.get_title()
 
 
 def test_pictures_leave_out_a_second_skill_that_there_is_not(outcome: Outcome, monkeypatch: pytest.MonkeyPatch):
