@@ -9,7 +9,7 @@ from benchmarks.study.results import Results
 
 
 def choose(plan: Plan, results: Results) -> Choices:
-    """Return the learning rate whose last validation is best, on average over the seeds of tuning.
+    """Return the learning rate whose last validation is best, on average over the seeds of tuning; a single one as it is.
 
     A rate counts when all of its runs have ended; one with a run that failed is not chosen. A method is chosen for when
     all of its rates have ended.
@@ -26,6 +26,8 @@ def choose(plan: Plan, results: Results) -> Choices:
             for name in plan.methods
             if (own := _own(chosen, variant, name)) is not None
         }
+    if len(plan.learning_rates) == 1:
+        return {(variant, name): plan.learning_rates[0] for variant in plan.variants for name in plan.methods}
     rows = results.of(plan.tuning())
     last = rows[rows["split"] == "val"].sort_values("step").groupby("run").tail(1)
     wanted = len(plan.learning_rates) * len(plan.tuning_seeds)

@@ -40,6 +40,7 @@ class Method:
         name: Name in tables and pictures.
         responses: Responses a prompt, so that all methods train on equally many sequences an update.
         updates_per_batch: Updates that are taken on a batch.
+        updates: Updates of a run, where stages with smaller updates make it another number than the plan's.
         layers: Configurations that are laid over the base, the last on top.
         label: Name in words; default ``name``.
     """
@@ -47,11 +48,12 @@ class Method:
     name: str
     responses: int
     updates_per_batch: int = 1
+    updates: int | None = None
     layers: tuple[Settings, ...] = ()
     label: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("responses", "updates_per_batch"):
+        for name in ("responses", "updates_per_batch", *(["updates"] if self.updates is not None else [])):
             check_count(f"methods.{self.name}.{name}", getattr(self, name))
 
 
@@ -117,7 +119,7 @@ class Plan:
         updates: Updates a run.
         evaluations: Validations a run, beside the one before training. Where they do not divide its batches, the last
             one comes before its end.
-        learning_rates: Those among which one is chosen for each method and variant.
+        learning_rates: Those among which one is chosen for each method and variant. A single one needs no choosing.
         tuning_seeds: Seeds of the runs that choose.
         seeds: Seeds of the runs that count.
         choose_by: Validation figure whose mean at the end of training decides.
@@ -146,6 +148,7 @@ class Plan:
     def __post_init__(self) -> None:
         for name in ("sequences", "updates", "evaluations", "final_samples"):
             check_count(name, getattr(self, name))
+        self._check_choice()
         for rate in self.learning_rates:
             check_number("learning_rates", rate, above=0)
         for seed in (*self.tuning_seeds, *self.seeds):
@@ -167,9 +170,21 @@ class Plan:
         if overlap := {*self.tuning_seeds} & {*self.seeds}:
             raise PlanError(f"`seeds`: expected none of tuning_seeds, got {sorted(overlap)}; choose on other seeds")
 
+    def _check_choice(self) -> None:
+        """Check that each method comes to a learning rate."""
+        if self.choice_of:
+            return
+        if not self.learning_rates:
+            raise PlanError("`learning_rates`: expected at least one, got none; give some, or choice_of")
+        if len(self.learning_rates) > 1 and not self.tuning_seeds:
+            raise PlanError(
+                f"`tuning_seeds`: expected a seed to choose among {len(self.learning_rates)} learning rates on, got "
+                "none; give one, a single learning rate, or choice_of"
+            )
+
     def tuning(self) -> Iterator[Run]:
-        """Yield the runs that choose learning rates."""
-        for seed in self.tuning_seeds:
+        """Yield the runs that choose learning rates; none where there is no choice."""
+        for seed in () if self.choice_of or len(self.learning_rates) == 1 else self.tuning_seeds:
             for rate in self.learning_rates:
                 for variant in self.variants:
                     for method in self.methods.values():
@@ -188,10 +203,11 @@ class Plan:
                         yield self._run(variant, method, rate, seed, "final")
 
     def _run(self, variant: str, method: Method, rate: float, seed: int, role: str) -> Run:
-        batches = self.updates // method.updates_per_batch
+        updates = method.updates or self.updates
+        batches = updates // method.updates_per_batch
         conditions: Settings = {
             "seed_everything": seed,
-            "trainer": {"max_steps": self.updates, "val_check_interval": max(1, batches // self.evaluations)},
+            "trainer": {"max_steps": updates, "val_check_interval": max(1, batches // self.evaluations)},
             "model": {"updates_per_batch": method.updates_per_batch, "optimizer": {"init_args": {"lr": rate}}},
             "data": {"init_args": {"seed": seed, "batch_size": self.sequences // method.responses}},
         }

@@ -58,7 +58,8 @@ def outcome_of(plan: Plan, path: Path, failing: tuple[str, float, int] | None = 
         failing: Method, learning rate and seed of a run that fails half-way; a rate of 0 stands for the chosen one.
     """
     rows = [row for run in plan.tuning() for row in rows_of(run, plan, failing)]
-    pd.DataFrame(rows).to_parquet(path)
+    if rows:
+        pd.DataFrame(rows).to_parquet(path)
     choices = choose(plan, Results(path))
     rows += [row for run in plan.final(choices) for row in rows_of(run, plan, failing)]
     pd.DataFrame(rows).to_parquet(path)

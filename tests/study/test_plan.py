@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from benchmarks.study.choice import choose
 from benchmarks.study.plan import PLANS, Plan, PlanError, read_plan
+from benchmarks.study.results import Results
 from benchmarks.study.worker import arguments
 from lightning_gft.cli import GFTCLI
 
@@ -54,6 +56,21 @@ def test_updates_are_evaluated_as_often_whatever_a_batch_is_trained_for(tmp_path
     assert trainers["four"] == {"max_steps": 8, "val_check_interval": 1}  # batches
 
 
+def test_a_method_in_stages_has_a_length_of_its_own(tmp_path: Path):
+    plan = written(tmp_path, methods={"one": {"responses": 8}, "staged": {"responses": 8, "updates": 20}})
+    trainers = {run.method: run.layers[-1]["trainer"] for run in plan.tuning()}
+    assert trainers == {
+        "one": {"max_steps": 8, "val_check_interval": 4},
+        "staged": {"max_steps": 20, "val_check_interval": 10},
+    }
+
+
+def test_a_single_learning_rate_is_not_tuned(tmp_path: Path):
+    plan = written(tmp_path, learning_rates=[0.1], tuning_seeds=[100])
+    assert [*plan.tuning()] == []
+    assert choose(plan, Results(tmp_path / "none.parquet")) == {("", "gft"): 0.1, ("", "sft"): 0.1}
+
+
 def test_the_same_settings_are_the_same_run_under_any_name(tmp_path: Path):
     one, other = written(tmp_path), written(tmp_path, name="other", methods={"mine": {"responses": 8, "label": "Mine"}})
     prints = {run.method: run.fingerprint for run in one.tuning()}
@@ -90,6 +107,8 @@ def test_other_settings_are_another_run(tmp_path: Path, change: dict[str, Any]):
         ({"highlighted": ["sfft"]}, r"`highlighted`: expected names of methods, got \['sfft'\]"),
         ({"highlighted": ["gft"] * 8}, r"`highlighted`: expected at most 7 methods, got 8"),
         ({"learning_rates": ["1e-4"]}, r"`learning_rates`: expected a number above 0, got '1e-4'"),
+        ({"learning_rates": []}, r"`learning_rates`: expected at least one, got none"),
+        ({"tuning_seeds": []}, r"`tuning_seeds`: expected a seed to choose among 2 learning rates on, got none"),
         ({"seeds": [0.5]}, r"`seeds`: expected .*, got 0.5"),
         ({"sequences": "64"}, r"`sequences`: expected .*, got '64'"),
         ({"evaluations": 0}, r"`evaluations`: expected a whole number of at least 1, got 0"),
@@ -133,7 +152,7 @@ ALL = [
 def test_the_command_line_parses_what_comes_with_the_project(name: str, method: str, tmp_path: Path, monkeypatch):
     plan = read_plan(name)
     monkeypatch.setattr("sys.argv", ["lightning-gft"])
-    run = next(run for run in plan.tuning() if run.method == method) if plan.tuning_seeds else None
+    run = next((run for run in plan.tuning() if run.method == method), None)
     if run is None:
         run = next(
             run
