@@ -9,7 +9,9 @@ from benchmarks.study.results import Results
 
 
 def choose(plan: Plan, results: Results) -> Choices:
-    """Return the learning rate whose last validation is best, on average over the seeds of tuning; a single one as it is.
+    """Return the learning rate whose last validation is best, on average over the seeds of tuning.
+
+    A single rate is taken as it is.
 
     A rate counts when all of its runs have ended; one with a run that failed is not chosen. A method is chosen for when
     all of its rates have ended.
