@@ -54,8 +54,9 @@ class Outcome:
     @cached_property
     def clock(self) -> str:
         """The column of training seconds: the processor's on a CPU, where runs side by side slow each other down."""
-        on_cpu = self.plan.base.get("trainer", {}).get("accelerator") == "cpu"
-        return "processor_seconds" if on_cpu else "seconds"
+        layers = (self.plan.base, *self.plan.variants.values())
+        accelerators = {layer["trainer"]["accelerator"] for layer in layers if "accelerator" in layer.get("trainer", {})}
+        return "processor_seconds" if accelerators == {"cpu"} else "seconds"
 
     @cached_property
     def test_samples(self) -> int:

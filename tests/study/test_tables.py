@@ -199,3 +199,5 @@ def test_the_clock_is_the_processors_on_a_cpu_alone():
     assert made.clock == "processor_seconds"
     on_gpu = replace(made, plan=replace(PLAN, base={"trainer": {"accelerator": "cuda"}}))
     assert on_gpu.clock == "seconds"
+    variant = replace(made, plan=replace(PLAN, variants={"": {"trainer": {"accelerator": "auto"}}}))
+    assert variant.clock == "seconds"
