@@ -54,8 +54,8 @@ class Outcome:
     @cached_property
     def clock(self) -> str:
         """The column of training seconds: the processor's on a CPU, where runs side by side slow each other down."""
-        layers = (self.plan.base, *self.plan.variants.values())
-        accelerators = {layer["trainer"]["accelerator"] for layer in layers if "accelerator" in layer.get("trainer", {})}
+        trainers = [layer.get("trainer", {}) for layer in (self.plan.base, *self.plan.variants.values())]
+        accelerators = {trainer["accelerator"] for trainer in trainers if "accelerator" in trainer}
         return "processor_seconds" if accelerators == {"cpu"} else "seconds"
 
     @cached_property
