@@ -1,4 +1,4 @@
-"""A model card: what a policy started from, how it was trained, what was measured, and how to load it."""
+"""The model card of an export: base model, training settings, measured figures, and how to load it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _PACKAGES = ("lightning-gft", "torch", "lightning", "transformers", "peft", "bit
 def model_card(
     module: GFTLitModule, *, data: object = None, is_adapter: bool = False, tokenizer_class: str = "AutoTokenizer"
 ) -> str:
-    """Return the card of a trained policy, as Markdown with the metadata that the hub reads.
+    """Return the card of a trained policy, as Markdown with the metadata of the Hugging Face hub.
 
     Args:
-        module: What was trained.
-        data: The datamodule as it is configured now, where the module's trainer does not know it.
-        is_adapter: Whether the card is of an adapter rather than a whole model.
-        tokenizer_class: What loads the tokenizer beside the card.
+        module: Module with the trained policy and the record of its run.
+        data: Datamodule of the current configuration, for a module whose trainer has none.
+        is_adapter: Whether the export is an adapter rather than a whole model.
+        tokenizer_class: Class in transformers whose ``from_pretrained`` loads the exported tokenizer.
 
     Example:
         >>> from lightning_gft import ArithmeticPolicy, ExactMatchReward, ExpertSource, GroupSampler, SFTLoss
@@ -38,7 +38,7 @@ def model_card(
     """
     base = module.policy_loader.base_name()
     name = type(module.policy_loader).__name__ if base is None else Path(base).name
-    on_hub = base is not None and not Path(base).exists()  # a folder of this machine says nothing elsewhere
+    on_hub = base is not None and not Path(base).exists()  # a local folder is no name elsewhere
     head = {
         **({"base_model": base} if on_hub else {}),
         "library_name": "peft" if is_adapter else "transformers",
@@ -53,9 +53,9 @@ def model_card(
         "## Training",
         _table(_settings(module, data), "part", "setting"),
         *_results(module),
-        "## Load it",
+        "## How to load it",
         *(loading_adapter(base, module, tokenizer_class) if is_adapter else [loading_model(tokenizer_class)]),
-        "## Made with",
+        "## Versions",
         _table(_versions(), "package", "version"),
     ]
     return "\n\n".join(sections) + "\n"
@@ -66,7 +66,7 @@ def _settings(module: GFTLitModule, data: object) -> Iterator[tuple[str, str]]:
     own, trained = module.run.parts_now() | now, now | module.run.parts()
     if differences := setting_differences(without_stages(trained), {"data": trained.get("data")} | without_stages(own)):
         rank_zero_warn(
-            "the card lists the settings that the checkpoint was trained with; the configuration given now differs in "
+            "the card lists the settings of the run that wrote the checkpoint; the current configuration differs in "
             + ", ".join(differences)
         )
     yield from trained.items()
@@ -82,7 +82,7 @@ def _results(module: GFTLitModule) -> Iterator[str]:
         return
     yield "## Results"
     if step is not None:
-        yield f"As measured after {step:.0f} optimizer steps."
+        yield f"Measured after {step:.0f} optimizer steps."
     yield _table(((f"`{name}`", f"{value:.4g}") for name, value in figures.items()), "figure", "value")
 
 

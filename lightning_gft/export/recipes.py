@@ -27,18 +27,18 @@ def loading_adapter(base: str | None, module: GFTLitModule, tokenizer_class: str
     """
     if base is None:
         into_it = _python("from peft import PeftModel", "", f"model = PeftModel.from_pretrained(base, {_HERE})")
-        return ["The adapter needs its base, a model that was in memory and is known by no name: keep it.", into_it]
+        return ["The adapter needs its base model, which was in memory and has no name: keep that model.", into_it]
     is_folder = Path(base).exists()
     where = f"path/of/{Path(base).name}" if is_folder else base
     quantization = getattr(module.policy_loader, "quantization", None)
-    needs = f"The adapter needs its base, `{Path(base).name if is_folder else base}`"
+    needs = f"The adapter needs its base model, `{Path(base).name if is_folder else base}`"
     if is_folder:
-        needs += ", a folder of the machine that it was trained on, whose path adapter_config.json names"
+        needs += ", a folder on the training machine; adapter_config.json has its path"
     needs += "."
     if quantization is not None:
         needs += (
-            f" It was trained on weights of {quantization.bits} bits, and can be loaded on such as well as on those in "
-            "full precision; what it says differs a little between the two."
+            f" It was trained on weights of {quantization.bits} bits. It also loads on full-precision weights, with "
+            "slightly different outputs."
         )
     with_base = _python(
         "from peft import AutoPeftModelForCausalLM",
@@ -54,7 +54,7 @@ def loading_adapter(base: str | None, module: GFTLitModule, tokenizer_class: str
         f'base = AutoModelForCausalLM.from_pretrained("{where}")',
         f"model = PeftModel.from_pretrained(base, {_HERE})",
     )
-    return [needs, with_base, "Or into a base from elsewhere:", into_base]
+    return [needs, with_base, "Or load the base model first:", into_base]
 
 
 def _tokenizer(tokenizer_class: str) -> str:

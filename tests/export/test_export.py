@@ -163,7 +163,7 @@ def test_command_line_exports_what_a_checkpoint_holds(tmp_path: Path, capsys: py
     assert "AdamW(lr=0.0003" in card
     assert "`val/mean@2`" in card
     assert "| optimizer steps | 2 |" in card
-    assert "As measured after 2 optimizer steps." in card
+    assert "Measured after 2 optimizer steps." in card
     assert len(list(tmp_path.rglob("version_*"))) == 1  # exporting is no run
     assert "the following arguments are required: --path, --ckpt_path" in refused(capsys, *export)
     assert "the following arguments are required: --ckpt_path" in refused(capsys, *export, f"--path={tmp_path / 'new'}")
