@@ -105,7 +105,7 @@ def _lost(error: Exception) -> str | None:
 
 
 def _message(error: Exception) -> str | None:
-    """Return the message that takes the place of an error's traceback, ``None`` if it may be a mistake in the code."""
+    """Return the message that replaces an error's traceback, or ``None`` if the code may be at fault."""
     if isinstance(error, torch.OutOfMemoryError):
         return f"{error}\n{_MEMORY}"
     if isinstance(error, _OF_MEETING):

@@ -36,7 +36,7 @@ class Pace:
         return self._clock() - self._began
 
     def seconds_left(self, done: int, total: float | None) -> float | None:
-        """Return how long the rest takes, ``None`` if that is not known or nothing remains."""
+        """Return how long the rest takes, or ``None`` if that is not known or nothing remains."""
         if total is None or not math.isfinite(total) or done >= total or done <= self._before:
             return None
         return self.elapsed() / (done - self._before) * (total - done)

@@ -76,5 +76,5 @@ def failing_alone() -> Iterator[None]:
 
 
 def _was_asked(error: BaseException) -> bool:
-    """Say whether a process ends well, or because all of them were asked to, by a signal."""
+    """Return whether a process ends well, or because all of them were asked to, by a signal."""
     return isinstance(error, SystemExit) and (not error.code or (isinstance(error.code, int) and error.code > 128))

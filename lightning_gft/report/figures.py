@@ -32,7 +32,7 @@ class Figure:
     log: bool = False
 
     def value(self, run: Run) -> float | None:
-        """Return the figure of ``run``, ``None`` where it was not logged."""
+        """Return the figure of ``run``, or ``None`` if it was not logged."""
         values = [value for _, value in run.series(self.key)]
         if not values:
             return None

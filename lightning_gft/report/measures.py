@@ -22,7 +22,7 @@ class Measure:
     Args:
         value: Its value.
         step: When it was measured.
-        error: Its standard error, ``None`` where it was not logged.
+        error: Its standard error, or ``None`` if it was not logged.
     """
 
     value: float

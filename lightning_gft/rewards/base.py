@@ -47,7 +47,7 @@ class Reward(Part, ABC):
     def __call__(
         self, *, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Any], **columns: Sequence[Any]
     ) -> Tensor | Sequence[float | None]:
-        """Return ``N`` scores without the weight, in the order of the responses, ``None`` where it does not apply.
+        """Return ``N`` scores without the weight, in the order of the responses, or ``None`` if it does not apply.
 
         Args:
             prompts: ``N`` prompt texts.
@@ -69,7 +69,7 @@ class Reward(Part, ABC):
         return False
 
     def read_answer(self, response: str, columns: Mapping[str, Any]) -> str | None:
-        """Return the answer of a response, ``None`` where it has none: for majority votes and figures of diversity.
+        """Return the answer of a response, or ``None`` if it has none: for majority votes and figures of diversity.
 
         Answers that are the same must be the same text, such as ``"1/2"`` for 0.5. Every response is read once more
         than it is scored, so reading should be cheap, and needs no :meth:`setup`.

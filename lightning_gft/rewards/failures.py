@@ -71,7 +71,7 @@ def _in_one_line(text: str) -> str:
 
 
 def stops_the_run(error: BaseException) -> bool:
-    """Say whether an error is a request to stop, by a signal, that only arrived while a reward was running.
+    """Return whether an error is a request to stop, by a signal, that only arrived while a reward was running.
 
     A ``SystemExit`` of the reward's own is none: it would end the run as if it had done its work.
     """

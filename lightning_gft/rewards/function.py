@@ -26,7 +26,7 @@ class FunctionReward(CompositePart, Reward):
 
     The function takes the keywords of :meth:`Reward.__call__`. Without ``**columns`` in its signature it gets only what
     it names: ``def score(responses, difficulty)`` is enough. It gets ``response_tokens`` and ``response_source`` where
-    it names them. It returns one number for each response, or ``None`` where it does not apply, as a list, an array or
+    it names them. It returns one number for each response, or ``None`` if it does not apply, as a list, an array or
     a tensor.
 
     With ``timeout`` it is called for each response by itself, in :class:`~lightning_gft.rewards.pool.WorkerPool`'s

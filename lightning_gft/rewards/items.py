@@ -71,7 +71,7 @@ class ItemScorer(CompositePart):
     """Asks a pool for the scores of items.
 
     Args:
-        pool: Its task returns the score of an item, or ``None`` where there is none.
+        pool: Its task returns the score of an item, or ``None`` if there is none.
         of: The reward, as errors and warnings name it.
         failed_score: What an item scores that fails.
         cache_size: Number of scores that are remembered; failures are not, as the machine may only have been busy.

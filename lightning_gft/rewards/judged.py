@@ -20,7 +20,7 @@ class JudgedReward(CompositePart, Reward):
     """Scores each response by a task in a :class:`~lightning_gft.rewards.pool.WorkerPool`.
 
     A subclass hands its task to this constructor and says in :meth:`item` what the task is given for a response; the
-    task returns the score, or ``None`` where the reward does not apply. It may answer in :meth:`quick` what needs no
+    task returns the score, or ``None`` if the reward does not apply. It may answer in :meth:`quick` what needs no
     process. A response whose check hangs, crashes, raises or runs out of memory scores ``failed_score``. It is counted
     as ``timeouts``, ``crashes``, ``errors`` or ``memory``, and the first of each kind in a run is warned of with its
     text.

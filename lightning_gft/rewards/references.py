@@ -31,7 +31,7 @@ class ReferenceReward(Reward, Generic[Expected]):
 
     @abstractmethod
     def agrees(self, response: str, expected: Sequence[Expected]) -> bool:
-        """Say whether a response agrees with any of what its references are read as."""
+        """Return whether a response agrees with any of what its references are read as."""
 
     def __call__(
         self, *, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Any], **columns: Sequence[Any]

@@ -13,7 +13,7 @@ _SHOWN_OF_ERROR = 1000
 
 
 def after_marker(text: str, marker: str) -> str | None:
-    """Return what follows the last marker, ``None`` where it is absent, or the whole text if the marker is empty.
+    """Return what follows the last marker, or ``None`` if it is absent, or the whole text if the marker is empty.
 
     Example:
         >>> after_marker("2 + 2 = 4 #### 4", "####")

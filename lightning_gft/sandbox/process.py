@@ -145,7 +145,7 @@ class SandboxedProcess:
         return answer if isinstance(answer, dict) else {}
 
     def ran_out_of_memory(self) -> bool:
-        """Say whether a whole program has ended for want of memory."""
+        """Return whether a whole program has ended for want of memory."""
         try:
             return self._receive(time.monotonic()).get("kind") == "memory"
         except (OverTimeError, EndedError):
@@ -176,7 +176,7 @@ class SandboxedProcess:
             raise OverTimeError from None
 
     def has_ended(self) -> bool:
-        """Say whether the process is gone."""
+        """Return whether the process is gone."""
         return self.process.poll() is not None
 
     def close(self) -> None:

@@ -110,7 +110,7 @@ def _names_another(label: str, rest: str, choices: Choices) -> bool:
 
 
 def _lists_choices(lines: list[str], choices: Choices) -> bool:
-    """Say whether lines begin with different labels: the question's choices, written once more."""
+    """Return whether lines begin with different labels: the question's choices, written once more."""
     return len({label for line in {*lines} for label in _leading(line, choices)}) > 1
 
 

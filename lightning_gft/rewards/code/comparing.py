@@ -17,7 +17,7 @@ _TOLERANCE = 1e-6
 
 
 def holds(value: Any, operation: Operation, expected: Any) -> bool:
-    """Say whether a comparison of plain data holds; one that cannot be made does not.
+    """Return whether a comparison of plain data holds; one that cannot be made does not.
 
     Example:
         >>> holds((1, 2), "==", (1, 2)), holds((1, 2), "==", [1, 2]), holds("a", "<", 3)
@@ -34,7 +34,7 @@ def holds(value: Any, operation: Operation, expected: Any) -> bool:
 
 
 def same_output(written: str, expected: str) -> bool:
-    r"""Say whether a program has written what it should: the same words on the same lines, decimals up to 1e-6.
+    r"""Return whether a program has written what it should: the same words on the same lines, decimals up to 1e-6.
 
     White space at the end of lines and of the whole does not matter.
 

@@ -105,7 +105,7 @@ def _preload(sent: bytes) -> Callable[[], Task]:
 
 
 def _may_fork() -> bool:
-    """Say whether the import has started no thread, as that of a GPU does: a fork would be without it, and hang."""
+    """Return whether the import has started no thread, as that of a GPU does: a fork would be without it, and hang."""
     return not _LINUX or len(list(Path("/proc/self/task").iterdir())) == 1
 
 
