@@ -59,7 +59,7 @@ def test_a_changed_verifier_is_seen_and_what_it_writes_is_read(
     main(["rescore", "--config", GFT, f"--groups={folder}", f"--output={output}", other])  # all is there already
     shown = capsys.readouterr().out
     assert "have another total" in shown
-    assert f"All groups in {output} were scored already: nothing was done" in shown
+    assert f"All groups in {output} were scored already: none was scored again" in shown
 
 
 def test_what_is_wrong_is_one_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
