@@ -1,4 +1,4 @@
-"""Scores of the data's own demonstrations."""
+"""Scores the demonstrations of the data."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def judge(
     evaluator: Evaluator,
     tokenizer: PreTrainedTokenizerBase,
 ) -> Verdict | None:
-    """Return what a stage's rewards say of all demonstrations of a role; ``None`` where there are none.
+    """Return the scores of all demonstrations of a role by a stage's rewards, or ``None`` without demonstrations.
 
     Args:
-        stage: Its name.
-        sampler: Has the rewards.
+        stage: Name of the stage.
+        sampler: The sampler with the rewards.
         rows: The training data.
         role: ``"expert"`` or ``"teacher"``.
-        evaluator: Says which reward decides what is right, and from what score on.
-        tokenizer: The policy's.
+        evaluator: Determines which reward decides whether a demonstration is right, and from which score on.
+        tokenizer: The policy's tokenizer.
 
     Raises:
         RewardError: If a reward fails.
