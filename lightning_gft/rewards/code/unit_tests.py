@@ -170,7 +170,7 @@ def _test(statements: Sequence[ast.stmt]) -> CallTest:
 
 
 def _checks_something(statements: Sequence[ast.stmt]) -> bool:
-    """Return whether a statement is more than a definition: nothing can fail in a test that is defined but not called."""
+    """Return whether a statement is more than a definition: nothing can fail in a test that is defined only."""
     return any(
         not isinstance(statement, _DEFINITIONS)
         and not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))
