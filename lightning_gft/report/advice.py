@@ -1,4 +1,4 @@
-"""The advice that runs were given."""
+"""Shows the advice that runs got."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from lightning_gft.report.runs import Run
 from lightning_gft.report.text import escape, isolated
 
 _LONGEST = 1000
-"""Characters of one advice."""
+"""Characters of one piece of advice to show."""
 
 
 def advice_section(runs: Sequence[Run]) -> str:
-    """Return a list of the advice to each run, in the order of steps; empty where there was no advice."""
+    """Return a list of the advice to each run in the order of steps, or an empty text without any."""
     rows = [(number, run, row) for number, run in enumerate(runs) for row in run.rows(ADVICE, advice_row)]
     items = "".join(
         f'<li class="s{number}">{_whose(run, runs)}<b>step {row.step:,}</b> {_text(row.text)}</li>'
