@@ -131,7 +131,7 @@ def test_evaluation_does_not_take_a_penalty_for_accuracy():
     with pytest.raises(ValueError, match=r"`evaluation.reward`: expected one of accuracy, got 'brief'"):
         Evaluator(Evaluation(reward="brief")).reward_name(rewards)
     del rewards["accuracy"]
-    with pytest.raises(ValueError, match=r"`rewards`: expected one that decides .*, got penalties alone \(brief\); add"):
+    with pytest.raises(ValueError, match=r"`rewards`: expected one .*, got penalties alone \(brief\); add"):
         Evaluator(Evaluation()).reward_name(rewards)
 
 
