@@ -56,7 +56,7 @@ def test_the_cards_recipe_gives_the_policys_ids(merge: bool | None, base: str, t
     assert ids_by_the_card(tmp_path / "policy") == module.tokenizer.encode(TEXT)
 
 
-@pytest.mark.filterwarnings("error:AutoTokenizer makes")
+@pytest.mark.filterwarnings("error:AutoTokenizer loads")
 def test_a_tokenizer_that_is_loaded_as_it_is_takes_the_usual_class(base: str, tmp_path: Path):
     export_policy(adapter := loaded(PretrainedPolicy(base, lora=LoRA(r=2))), tmp_path / "adapter")
     assert ids_by_the_card(tmp_path / "adapter") == adapter.tokenizer.encode(TEXT)

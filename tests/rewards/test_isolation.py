@@ -75,7 +75,7 @@ def test_what_is_changed_for_the_whole_process_is_put_back_and_told(name, raises
 
     before = state()
     ends = pytest.raises(RewardError, match="after the change") if raises else nullcontext()
-    with pytest.warns(UserWarning, match=f"reward 'bad' .* changed {name} for the whole process.*put back"), ends:
+    with pytest.warns(UserWarning, match=f"reward 'bad' .* changed {name} for the whole process.*restored"), ends:
         score(changes)
     assert state() == before
 

@@ -66,7 +66,7 @@ def test_a_machine_that_does_not_contain_programs_is_an_error_before_training(wi
     with pytest.raises(RewardError, match="expected a machine that keeps programs from files"):
         reward()(**BATCH)
     allowing = reward(allow=["files"])
-    with pytest.warns(UserWarning, match="kept from network, processes, but not from files"):
+    with pytest.warns(UserWarning, match="them from network, processes, but not from files"):
         allowing.setup()
     assert allowing(**BATCH) == [1.0]
 
