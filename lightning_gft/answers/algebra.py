@@ -38,17 +38,17 @@ def check_size(formula: str) -> None:
     Example:
         >>> check_size("9^{9^{9^9}}")
         Traceback (most recent call last):
-        lightning_gft.answers.algebra.TooLargeError: expected a formula that can be worked out, got a power of ...
+        lightning_gft.answers.algebra.TooLargeError: expected a formula that can be evaluated, got a power of ...
     """
-    expected = "expected a formula that can be worked out, got"
+    expected = "expected a formula that can be evaluated, got"
     depth = deepest = 0
     for character in formula:
         depth += (character in "([{") - (character in ")]}")
         deepest = max(deepest, depth)
     if deepest > _DEEPEST:
-        raise TooLargeError(f"{expected} brackets {deepest} deep")
+        raise TooLargeError(f"{expected} {deepest} nested levels of brackets")
     if (levels := _exponents(formula)) > _HIGHEST:
-        raise TooLargeError(f"{expected} {levels} exponents upon each other")
+        raise TooLargeError(f"{expected} {levels} nested levels of exponents")
     if match := _LARGE_EXPONENT.search(formula) or _LARGE_BINOMIAL.search(formula):
         raise TooLargeError(f"{expected} a power of many digits at {match[0]!r}")
     for tower in _TOWER.finditer(formula):
@@ -96,7 +96,7 @@ def parse_formula(formula: str) -> tuple[Any, ...]:
         parse(f"${one_line}$", [config], fallback_mode="no_fallback", parsing_timeout=None, raise_on_error=True)
     )
     if (terms := max(map(_terms, read), default=1)) > _MOST_TERMS:
-        raise TooLargeError(f"expected a formula that can be worked out, got sums within sums of {terms} terms")
+        raise TooLargeError(f"expected a formula that can be evaluated, got nested sums of {terms} terms")
     return read
 
 

@@ -18,10 +18,10 @@ def check_target(path: Path) -> None:
     Example:
         >>> check_target(Path("/dev/null/policy"))
         Traceback (most recent call last):
-        PermissionError: cannot write to /dev/null/policy, because /dev/null is no folder; choose another path
+        PermissionError: /dev/null/policy: expected a writable path, got /dev/null, which is no folder; choose another
     """
     if not is_free(path):
-        raise FileExistsError(f"{path} is there already; choose another path, or move it away")
+        raise FileExistsError(f"{path}: expected a new path or an empty folder, got existing files; choose another")
     check_writable_folder(path)
 
 
@@ -34,13 +34,14 @@ def check_writable_folder(path: Path) -> None:
     existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
     reason = "is no folder" if not existing.is_dir() else "" if os.access(existing, os.W_OK) else "cannot be written to"
     if reason:
-        raise PermissionError(f"cannot write to {path}, because {existing} {reason}; choose another path")
+        raise PermissionError(f"{path}: expected a writable path, got {existing}, which {reason}; choose another")
     try:
         with TemporaryDirectory(dir=existing, prefix=".unfinished-"):
             pass  # fails on a full disk, or in a folder such as those of /proc, which take no files
     except OSError as error:
         raise PermissionError(
-            f"cannot write to {path}, because nothing can be made in {existing} ({error.strerror}); choose another path"
+            f"{path}: expected a writable path, got {existing}, where no file can be created ({error.strerror}); "
+            "choose another"
         ) from error
 
 

@@ -87,8 +87,8 @@ def export_policy(
                 written = _move(folder, path, Path(unfinished).name)
     except (OSError, SafetensorError) as error:
         raise OSError(
-            f"the policy could not be written to {path} ({error}); free the disk or choose another path, and export a "
-            "checkpoint by `lightning-gft export`"
+            f"`path`: expected a folder that the policy can be written to, got {path} ({error}); free space or choose "
+            "another, and export a checkpoint by `lightning-gft export`"
         ) from error
     return _checked(written, path, whole.comparison)
 

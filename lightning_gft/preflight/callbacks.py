@@ -57,5 +57,7 @@ def prepare_callbacks(trainer: Trainer) -> None:
             # The name by which Lightning 2.6 restores the state that it saved.
             callback.running = callback.running_mean  # type: ignore[attr-defined]
         if reason is not None:
-            raise GFTValueError(f"trainer.callbacks: {type(callback).__name__} is not supported: {reason}")
+            raise GFTValueError(
+                f"`trainer.callbacks`: expected supported callbacks, got {type(callback).__name__}: {reason}"
+            )
     callbacks.sort(key=lambda callback: not isinstance(callback, WeightAveraging))

@@ -22,22 +22,22 @@ def check_trainer_options(trainer: Trainer) -> None:
     Example:
         >>> check_trainer_options(Trainer(gradient_clip_val=0.5, logger=False, accelerator="cpu"))
         Traceback (most recent call last):
-        lightning_gft.errors.GFTValueError: trainer.gradient_clip_val: expected None, got 0.5; the module clips ...
+        lightning_gft.errors.GFTValueError: `trainer.gradient_clip_val`: expected None, got 0.5; the module clips ...
     """
     if trainer.gradient_clip_val is not None:
         raise GFTValueError(
-            f"trainer.gradient_clip_val: expected None, got {trainer.gradient_clip_val}; the module clips itself, set "
-            "model.gradient_clip_val"
+            f"`trainer.gradient_clip_val`: expected None, got {trainer.gradient_clip_val}; the module clips itself, "
+            "set model.gradient_clip_val"
         )
     algorithm = trainer.gradient_clip_algorithm
     if algorithm is not None and algorithm != "norm":
         raise GFTValueError(
-            f"trainer.gradient_clip_algorithm: expected 'norm', got {algorithm.value!r}; the module clips by the norm, "
-            "to model.gradient_clip_val"
+            f"`trainer.gradient_clip_algorithm`: expected 'norm', got {algorithm.value!r}; the module clips by the "
+            "norm, set model.gradient_clip_val"
         )
     if trainer.accumulate_grad_batches != 1:
         raise GFTValueError(
-            f"trainer.accumulate_grad_batches: expected 1, got {trainer.accumulate_grad_batches}; an update takes "
+            f"`trainer.accumulate_grad_batches`: expected 1, got {trainer.accumulate_grad_batches}; an update takes "
             "data.batch_size prompts, in micro-batches of model.micro_batch_tokens tokens: raise the former for a "
             "larger update, lower the latter for less memory"
         )
@@ -79,6 +79,7 @@ def check_not_compiled(module: LightningModule) -> None:
     """
     if getattr(module, "_compiler_ctx", None) is not None:  # set by Lightning for a compiled module
         raise GFTValueError(
-            "torch.compile(module): expected the module as it is, since a step samples and scores text and cannot be "
-            "compiled; compile the language model: module.configure_model(); module.policy.model.compile()"
+            "`module`: expected one without torch.compile, got a compiled one, whose step cannot be compiled because "
+            "it samples and scores text; compile the language model: module.configure_model(); "
+            "module.policy.model.compile()"
         )

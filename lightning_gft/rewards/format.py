@@ -75,6 +75,6 @@ class FormatReward(Reward):
             return match(response, timeout=_SECONDS) is not None
         except TimeoutError as error:
             raise TimeoutError(
-                f"`pattern`: matching {self.pattern!r} took more than {_SECONDS:g} s on {shown(response)}; "
-                "write it without repetitions within repetitions"
+                f"`pattern`: expected a match within {_SECONDS:g} s, got none by {self.pattern!r} on "
+                f"{shown(response)}; write it without nested repetitions"
             ) from error

@@ -101,8 +101,8 @@ def _check_some_applies(parts: Mapping[str, Tensor], weights: Mapping[str, float
     if not applies.all():
         first = int((~applies).nonzero()[0])
         raise RewardError(
-            f"no reward applies to a response: {', '.join(weights)} gave None for it, or count nothing. "
-            f"{_show(batch, first, ', ')}; give a reward that scores it"
+            f"`rewards`: expected one with a weight that applies to each response, got None or no weight from "
+            f"{', '.join(weights)}. {_show(batch, first, ', ')}; give a reward that scores it"
         )
 
 

@@ -91,7 +91,7 @@ def measure() -> Measured:
         True
     """
     if sys.platform != "linux":
-        raise SandboxError(f"it needs Linux, got {sys.platform}")
+        raise SandboxError(f"expected Linux, got {sys.platform}")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "file"
         file.write_text("secret")

@@ -55,8 +55,8 @@ class PromptRewriter:
         for index, (ids, again) in enumerate(zip(prompt_ids, self._encode(whole), strict=True)):
             if list(ids) != again:
                 raise TextError(
-                    f"the prompt {shorten(texts[index])} cannot be rewritten: decoding and encoding it changes its "
-                    "token ids",
+                    "expected a prompt with the same token ids when it is decoded and encoded again, got "
+                    f"{shorten(texts[index])}",
                     index,
                 )
         rewritten = [self._exchange(*given) for given in zip(whole, texts, new, range(len(new)), strict=True)]
@@ -71,7 +71,7 @@ class PromptRewriter:
                 if written and start >= 0:
                     return whole[:start] + new + whole[start + len(written) :]
         raise TextError(
-            f"the prompt {shorten(text)} cannot be rewritten: the policy's prompt does not contain it, "
+            f"expected the user's text within the policy's prompt, got {shorten(text)}, which is not in "
             f"{shorten(whole)}",
             index,
         )

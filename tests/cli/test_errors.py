@@ -29,7 +29,10 @@ from tests.cli.command import GFT, SMALL, refused
         ),
         (["--model.loss=null"], "model.loss: Not a valid subclass of GroupLoss. Got value: None"),
         (["--trainer.devices=0"], "is not a valid input using cpu accelerator"),
-        (["--trainer.gradient_clip_algorithm=value"], "trainer.gradient_clip_algorithm: expected 'norm', got 'value'"),
+        (
+            ["--trainer.gradient_clip_algorithm=value"],
+            "`trainer.gradient_clip_algorithm`: expected 'norm', got 'value'",
+        ),
         (["--trainer.default_root_dir=/dev/null/run"], "got /dev/null/run (Not a directory); choose another"),
         (
             ["--trainer.default_root_dir=" + "n" * 300],

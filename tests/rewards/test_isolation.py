@@ -195,7 +195,8 @@ def test_a_response_to_which_no_reward_applies_is_shown(weight):
     if weight:
         del rewards["brief"]
     with pytest.raises(
-        RewardError, match=r"no reward applies to a response: code.*prompt: 'p1', response: 'r1'"
+        RewardError,
+        match=r"that applies to each response, got None or no weight from code.*prompt: 'p1', response: 'r1'",
     ) as told:
         score_responses(rewards, **BATCH, columns={})
     assert "\n" not in str(told.value)

@@ -134,7 +134,9 @@ class CodeExecutionReward(Reward):
         try:
             reached = sorted(measure().open - {*self.allow})
         except SandboxError as error:
-            raise RewardError(f"`runs_model_code`: no sandbox can be had on this machine, as {error}") from error
+            raise RewardError(
+                f"`runs_model_code`: expected a machine with a working sandbox, got an error: {error}"
+            ) from error
         if reached:
             raise RewardError(
                 f"`runs_model_code`: expected a machine that keeps programs from {', '.join(reached)}, got one that "
