@@ -75,7 +75,7 @@ class Judge:
             TooLongError: If the answer is longer than ``LONGEST_ANSWER`` and not identical to a reference.
         """
         try:
-            return _verdict(answer, references, Comparer(_refuse, self.float_rounding))
+            return _verdict(answer, references, Comparer(_without_algebra, self.float_rounding))
         except NeedsAlgebraError:
             return None
 
@@ -90,7 +90,7 @@ def read_answer(response: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(tidy(one) if len(one) <= LONGEST_ANSWER else one for one in find_answer(response)))
 
 
-def _refuse(*_: str) -> bool:
+def _without_algebra(*_: str) -> bool:
     raise NeedsAlgebraError
 
 
@@ -161,7 +161,7 @@ def is_readable_cheaply(reference: str) -> bool | None:
         [True, True, True, False, None]
     """
     try:
-        return is_readable(reference, _refuse)
+        return is_readable(reference, _without_algebra)
     except NeedsAlgebraError:
         return None
 

@@ -100,14 +100,16 @@ class GroupWriter(Callback):
         groups, responses, unfinished = torch.stack(gathered(self._counts)).sum(dim=0).tolist()
         self._leave(pl_module)
         if not groups:
-            _tell(f"All groups are in {self.path} already: nothing was sampled")
+            _print_on_first_rank(f"All groups are in {self.path} already: nothing was sampled")
             return
-        _tell(f"{groups} groups written to {self.path}; {unfinished} of {responses} responses are unfinished")
+        _print_on_first_rank(
+            f"{groups} groups written to {self.path}; {unfinished} of {responses} responses are unfinished"
+        )
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if self._counts[0]:
-            _tell(f"What was sampled is in {self.path}: the same command resumes there")
+            _print_on_first_rank(f"What was sampled is in {self.path}: the same command resumes there")
         self._leave(pl_module)
 
     def _leave(self, module: Any) -> None:
@@ -161,5 +163,5 @@ class GroupWriter(Callback):
 
 
 @rank_zero_only
-def _tell(message: str) -> None:
+def _print_on_first_rank(message: str) -> None:
     print(message)

@@ -58,7 +58,7 @@ class Watchdog(Callback):
         self._rank = 0
         self._step = 0
         self._stage: tuple[int, str] | None = None
-        self._told = False
+        self._reported = False
         self._usual: tuple[float, ...] = ()
         # Seconds in each phase at the end of the last step and at the start of this one (None between steps).
         self._marks: tuple[Mapping[Phase, float], Mapping[Phase, float] | None] = ({}, None)
@@ -69,7 +69,7 @@ class Watchdog(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, GFTLitModule)  # noqa: S101 (this package's callbacks serve its module)
         self._clock, self._rows, self._rank = pl_module.clock, pl_module.rows, trainer.global_rank
-        self._usual, self._told, self._marks = (), False, (self._clock.read(), None)
+        self._usual, self._reported, self._marks = (), False, (self._clock.read(), None)
         self._ended = Event()
         self._thread = Thread(target=self._watch, args=(self._ended,), name="watchdog", daemon=True)
         self._thread.start()
@@ -83,7 +83,7 @@ class Watchdog(Callback):
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
         before = self._usual if self._rows.stage == self._stage else ()
         self._usual, self._stage = (*before, self._seconds())[-_REMEMBERED:], self._rows.stage
-        self._marks, self._told = (self._clock.read(), None), False
+        self._marks, self._reported = (self._clock.read(), None), False
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -105,12 +105,12 @@ class Watchdog(Callback):
         phase, lasted = self._clock.current()
         is_first = not self._usual or self._rows.stage != self._stage
         between = self._marks[1] is None and phase != "waiting"
-        if phase is None or phase == "validation" or between or is_first or self._told:
+        if phase is None or phase == "validation" or between or is_first or self._reported:
             return None
         seconds, usual = self._seconds(), median(self._usual)
         if seconds < max(self.least_seconds, self.factor * usual):
             return None
-        self._told = True
+        self._reported = True
         return (
             f"Rank {self._rank} stalls after optimizer step {self._step}: {seconds:.0f} s, usually {usual:.2g} s; it "
             f"has been in phase {phase} for {lasted:.0f} s: {_LOOK_AT[phase]}"

@@ -88,13 +88,13 @@ def check_files(args: Iterable[str]) -> None:
             check_yaml(text)
             settings = yaml.load(text, _StrictLoader)  # noqa: S506 (a subclass of the safe loader)
         except OSError as error:
-            raise _refused(name, f"expected a YAML file, got {error.strerror}; give another path") from error
+            raise _config_error(name, f"expected a YAML file, got {error.strerror}; give another path") from error
         except (yaml.YAMLError, ValueError) as error:
             hint = "; quote a value that begins with #" if _UNQUOTED.search(text) else ""
-            raise _refused(name, " ".join(str(error).split()) + hint) from error
+            raise _config_error(name, " ".join(str(error).split()) + hint) from error
         if not isinstance(settings, dict):
-            raise _refused(name, "expected settings such as `seed_everything: 1`, got none")
+            raise _config_error(name, "expected settings such as `seed_everything: 1`, got none")
 
 
-def _refused(name: str, reason: str) -> GFTValueError:
+def _config_error(name: str, reason: str) -> GFTValueError:
     return GFTValueError(f"--config={cut(name, _SHOWN)}: {reason}")

@@ -27,7 +27,7 @@ TRACEBACK_VARIABLE = "LIGHTNING_GFT_TRACEBACK"
 _CONFIGURED = ("lightning", "jsonargparse")
 """Packages whose own value errors concern the configuration."""
 
-_OF_PLACES = {
+_PATH_ERRNOS = {
     *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
     *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EFBIG, errno.ELOOP),
 }
@@ -39,11 +39,13 @@ _MEMORY = (
     "Lower model.micro_batch_tokens if training ran out of memory, or max_batch_size of the policy's rollout if "
     "sampling did."
 )
-_OF_MEETING = (distributed.DistNetworkError, distributed.DistStoreError)
-_MEETING = "Start all of them with the same MASTER_ADDR and MASTER_PORT: the machine of rank 0, and a free port on it."
+_RENDEZVOUS_ERRORS = (distributed.DistNetworkError, distributed.DistStoreError)
+_RENDEZVOUS = (
+    "Start all of them with the same MASTER_ADDR and MASTER_PORT: the machine of rank 0, and a free port on it."
+)
 _FIRST = "If another rank has reported an error, that is the reason; otherwise"
 _TIMED_OUT = f"{_FIRST} one of them hangs, or takes longer for its share than the strategy's timeout."
-_GONE = f"{_FIRST} one of them was killed, for example because the machine ran out of memory."
+_RANK_ENDED = f"{_FIRST} one of them was killed, for example because the machine ran out of memory."
 _FROM_GLOO = re.compile(r"\[[^]]*/gloo/[^]]*\] (.*?)(?: This is typically .*)?", re.DOTALL)
 _FROM_NCCL = re.compile(
     r"remote process exit|ncclRemoteError|communicator was aborted|collective operation timeout|before timing out"
@@ -92,24 +94,24 @@ def _lost(error: Exception) -> str | None:
         text = match[1]
     elif not (
         (isinstance(error, distributed.DistBackendError) and _FROM_NCCL.search(text))
-        or (isinstance(error, _OF_MEETING) and distributed.is_initialized())
+        or (isinstance(error, _RENDEZVOUS_ERRORS) and distributed.is_initialized())
     ):
         return None
     what = text.strip().splitlines()[0].rstrip(".")
     if re.search("tim(ed|ing) ?out|timeout", text, re.IGNORECASE):
         return f"another rank did not answer in time ({what}). {_TIMED_OUT}"
-    return f"another rank is gone ({what}). {_GONE}"
+    return f"another rank is gone ({what}). {_RANK_ENDED}"
 
 
 def _message(error: Exception) -> str | None:
     """Return the message that replaces an error's traceback, or ``None`` if the code may be at fault."""
     if isinstance(error, torch.OutOfMemoryError):
         return f"{error}\n{_MEMORY}"
-    if isinstance(error, _OF_MEETING):
-        return f"the ranks of this run have not met: {str(error).splitlines()[0].rstrip('.')}. {_MEETING}"
+    if isinstance(error, _RENDEZVOUS_ERRORS):
+        return f"the ranks of this run have not met: {str(error).splitlines()[0].rstrip('.')}. {_RENDEZVOUS}"
     if isinstance(error, GFTError | MisconfigurationException):
         return str(error)
-    if isinstance(error, OSError) and error.errno in _OF_PLACES:
+    if isinstance(error, OSError) and error.errno in _PATH_ERRNOS:
         return f"{error.filename or 'a file of this run'}: {error.strerror}"
     if isinstance(error, OSError) and error.errno is None:  # raised by Python code, not by the operating system
         return str(error) or None

@@ -76,7 +76,7 @@ def _verdicts(report: DataReport) -> Table:
     for verdict in report.verdicts:
         name = f"{verdict.stage} {verdict.role}".strip()
         for reward, said in verdict.rewards.items():
-            table.add_row(name, _named(reward, verdict), *_said(said))
+            table.add_row(name, _named(reward, verdict), *_score_cells(said))
         table.add_row(name, "total", short(verdict.total), "", str(verdict.count))
     return table
 
@@ -85,7 +85,7 @@ def _named(reward: str, verdict: Verdict) -> str:
     return f"{reward} (decides what is right)" if reward == verdict.measured_by else reward
 
 
-def _said(said: RewardReport) -> tuple[str, str, str]:
+def _score_cells(said: RewardReport) -> tuple[str, str, str]:
     return short_or_dash(said.mean), str(said.right), str(said.applies)
 
 

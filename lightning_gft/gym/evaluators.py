@@ -132,7 +132,7 @@ def _replacements(kind: type) -> dict[str, tuple[dict[str, Any], dict[str, Any]]
     found = {}
     for module in sorted(modules):
         names = vars(sys.modules[module])
-        safe: dict[str, Any] = {"eval": evaluate_literal, "exec": _refuse, "compile": _refuse}
+        safe: dict[str, Any] = {"eval": evaluate_literal, "exec": _reject_code, "compile": _reject_code}
         for name, value in names.items():
             if isinstance(value, ModuleType) and value.__name__ == "sympy":
                 safe[name] = _Library(value)
@@ -142,5 +142,5 @@ def _replacements(kind: type) -> dict[str, tuple[dict[str, Any], dict[str, Any]]
     return found
 
 
-def _refuse(*_: Any, **__: Any) -> None:
+def _reject_code(*_: Any, **__: Any) -> None:
     raise GFTValueError("expected a scorer that runs no code, got one that does; leave the task out")

@@ -221,15 +221,15 @@ class _Progress:
 
     def __init__(self, what: str, size: int) -> None:
         self._what, self._size = what, size
-        self._began = self._said = self._last = time.monotonic()
+        self._began = self._reported = self._last = time.monotonic()
         self._seconds: dict[str, float] = {}
 
     def say(self, done: int, task: str) -> None:
         now = time.monotonic()
         self._seconds[task] = self._seconds.get(task, 0.0) + now - self._last
         self._last = now
-        if now - self._said >= _QUIET_SECONDS:
-            self._said = now
+        if now - self._reported >= _QUIET_SECONDS:
+            self._reported = now
             slowest = max(self._seconds, key=lambda name: self._seconds[name])
             rank_zero_info(
                 f"reasoning-gym: {done} of {self._size} {self._what} rows after {now - self._began:.0f} s, "

@@ -56,15 +56,15 @@ def inspect_data(data: PromptDataModule, module: Inspected, show: int = 3) -> Da
         with problems.collecting():
             encoder = data.make_encoder(module.tokenizer)
         if encoder is not None:
-            _look_at_rows(data, encoder, report, problems)
-            _look_at_parts(data, module, report, problems)
+            _inspect_rows(data, encoder, report, problems)
+            _inspect_parts(data, module, report, problems)
     rows = data.examples.get("train", {}).get("", [])
     report.rendered = [render(example, module.tokenizer) for example in rows[:show]]
     report.problems = problems.lines()
     return report
 
 
-def _look_at_rows(data: PromptDataModule, encoder: ExampleEncoder, report: DataReport, problems: Problems) -> None:
+def _inspect_rows(data: PromptDataModule, encoder: ExampleEncoder, report: DataReport, problems: Problems) -> None:
     data.examples, data.dropped = {}, {}
     for split in _SPLITS:
         if split != "train":
@@ -79,7 +79,7 @@ def _look_at_rows(data: PromptDataModule, encoder: ExampleEncoder, report: DataR
             named[f"{split}/{name}" if name else split].shared = shared_prompts(examples, trained_on)
 
 
-def _look_at_parts(data: PromptDataModule, module: Inspected, report: DataReport, problems: Problems) -> None:
+def _inspect_parts(data: PromptDataModule, module: Inspected, report: DataReport, problems: Problems) -> None:
     samplers, tokenizer = module.stages.samplers(), module.tokenizer
     with problems.collecting():
         check_tokenizer(samplers, tokenizer)
@@ -96,14 +96,14 @@ def _look_at_parts(data: PromptDataModule, module: Inspected, report: DataReport
             life.begin(named, torch.device("cpu"))
             for fault in find_faults(data, samplers, module.evaluator.settings.max_new_tokens, tokenizer):
                 problems.add(fault)
-            _look_at_stages(data, module, report, problems)
+            _inspect_stages(data, module, report, problems)
             counted = life.figures(named)
             report.figures = {name: float(value) for name, value in counted.items() if value}
     finally:
         life.end()
 
 
-def _look_at_stages(data: PromptDataModule, module: Inspected, report: DataReport, problems: Problems) -> None:
+def _inspect_stages(data: PromptDataModule, module: Inspected, report: DataReport, problems: Problems) -> None:
     rows = data.examples.get("train", {}).get("", [])
     for stage, (_, sampler, _) in module.stages.all().items():
         scorable = _scorable(sampler, rows, report)

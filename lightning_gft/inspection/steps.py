@@ -29,7 +29,7 @@ def plan_steps(
     sequences = [prompt + length for prompt, responses in most for length in responses]
     return StepReport(
         stage,
-        sources={name: _words(source, bool(rows[0].stored)) for name, source in sampler.sources.items()},
+        sources={name: _describe_source(source, bool(rows[0].stored)) for name, source in sampler.sources.items()},
         group_size=sampler.group_size,
         prompts=min(data.batch_size, len(rows)),
         sequences=len(sequences),
@@ -55,7 +55,7 @@ def _lengths(source: ResponseSource, example: Example) -> list[int]:
     return sorted((len(answer.token_ids) for answer in given), reverse=True)[: source.num_responses]
 
 
-def _words(source: ResponseSource, has_stored: bool) -> str:
+def _describe_source(source: ResponseSource, has_stored: bool) -> str:
     longest = source.longest_response()
     choice = f", of {source.most_given()}" if source.most_given() > source.num_responses else ""
     limit = f", up to {longest} tokens each" if longest else ""

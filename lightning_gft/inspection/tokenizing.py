@@ -81,14 +81,14 @@ def _fit_rows(encoder: ExampleEncoder, rows: Sequence[Row], where: str, problems
     except FAULTS:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            left = _look(encoder, numbered, range(len(rows)), unfit)
+            left = _find_unfit(encoder, numbered, range(len(rows)), unfit)
     for message in unfit.values():
         problems.add(GFTValueError(f"{where} data: {message}"))
     if left:
         problems.add(GFTValueError(f"{where} data: {left} more rows were not checked, after {len(unfit)} unfit ones"))
     if left or len(unfit) == len(rows):
         return []
-    return encoder.tokenize(_taken(numbered, [place for place in range(len(rows)) if place not in unfit]))
+    return encoder.tokenize(_subset(numbered, [place for place in range(len(rows)) if place not in unfit]))
 
 
 @contextmanager
@@ -101,22 +101,22 @@ def _warning_at_the_end() -> Iterator[None]:
         warnings.warn(warning.message, stacklevel=3)
 
 
-def _look(encoder: ExampleEncoder, rows: NumberedRows, places: range, unfit: dict[int, str]) -> int:
+def _find_unfit(encoder: ExampleEncoder, rows: NumberedRows, places: range, unfit: dict[int, str]) -> int:
     """Find rows that cannot be tokenised by bisection, and return the number of rows that were not checked."""
     if len(unfit) >= _MOST_UNFIT:
         return len(places)
     try:
-        encoder.tokenize(_taken(rows, places))
+        encoder.tokenize(_subset(rows, places))
     except FAULTS as error:
         if len(places) == 1:
             unfit[places[0]] = str(error)
             return 0
         half = len(places) // 2
-        return sum(_look(encoder, rows, part, unfit) for part in (places[:half], places[half:]))
+        return sum(_find_unfit(encoder, rows, part, unfit) for part in (places[:half], places[half:]))
     return 0
 
 
-def _taken(rows: NumberedRows, places: Sequence[int]) -> NumberedRows:
+def _subset(rows: NumberedRows, places: Sequence[int]) -> NumberedRows:
     return NumberedRows([rows[place] for place in places], [rows.positions[place] for place in places])
 
 

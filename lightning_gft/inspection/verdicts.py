@@ -54,7 +54,7 @@ def judge(
         measured_by,
         count=len(given),
         total=float(torch.cat([of_part.rewards for of_part in scored]).mean()),
-        rewards={name: _said(scores, least) for name, scores in rewards.items()},
+        rewards={name: _reward_report(scores, least) for name, scores in rewards.items()},
     )
     texts = [text for of_part in scored for text in of_part.texts]
     wrong = (~(rewards[measured_by] >= least)).nonzero().flatten().tolist()
@@ -63,7 +63,7 @@ def judge(
     return verdict
 
 
-def _said(scores: Tensor, least: float) -> RewardReport:
+def _reward_report(scores: Tensor, least: float) -> RewardReport:
     applying = scores[~scores.isnan()]
     mean = float(applying.mean()) if len(applying) else None
     return RewardReport(mean, len(applying), int((applying >= least).sum()))

@@ -40,9 +40,9 @@ def check_data(
     """
     for fault in find_faults(data, samplers, evaluation_tokens, tokenizer):
         raise fault
-    for sampler in _by_worth(samplers):
+    for sampler in _one_of_each_scoring(samplers):
         for rows in data.examples.get("train", {}).values():
-            _warn_of_worthless_demonstrations(rows, sampler, tokenizer)
+            _warn_of_unrewarded_demonstrations(rows, sampler, tokenizer)
 
 
 def find_faults(
@@ -65,9 +65,9 @@ def find_faults(
         for name, rows in datasets.items():
             where = data_name(split, name)
             for source in sources if split == "train" else ():
-                yield from _raised(source.check_rows, rows)
-                yield from _raised(source.check_prompts, rows, tokenizer)
-            for sampler in _by_worth(samplers):
+                yield from _errors_of(source.check_rows, rows)
+                yield from _errors_of(source.check_prompts, rows, tokenizer)
+            for sampler in _one_of_each_scoring(samplers):
                 yield from _faulty_references(where, rows, sampler.rewards)
             yield from _faulty_lengths(where, rows, longest, tokenizer)
 
@@ -86,7 +86,7 @@ def _faulty_settings(
                 f"`num_groups`: expected at most the data's batch_size={data.batch_size}, the prompts that a rank may "
                 f"try in a step, got {sampler.num_groups}; lower it, or raise batch_size"
             )
-    for sampler in _by_worth(samplers):
+    for sampler in _one_of_each_scoring(samplers):
         yield from _faulty_tokens(sampler.rewards, tokenizer)
 
 
@@ -119,13 +119,13 @@ def _warn_of_unused_columns(data: PromptDataModule, samplers: Sequence[GroupSamp
             )
 
 
-def _by_worth(samplers: Sequence[GroupSampler]) -> list[GroupSampler]:
+def _one_of_each_scoring(samplers: Sequence[GroupSampler]) -> list[GroupSampler]:
     """Return one of each samplers that score alike; several stages often share their rewards."""
     alike = {(*map(id, sampler.rewards.values()), id(sampler.total)): sampler for sampler in samplers}
     return list(alike.values())
 
 
-def _raised(check: Callable[..., None], *given: Any) -> Iterator[Exception]:
+def _errors_of(check: Callable[..., None], *given: Any) -> Iterator[Exception]:
     try:
         check(*given)
     except ValueError as error:
@@ -136,14 +136,14 @@ def _faulty_tokens(rewards: Mapping[str, Reward], tokenizer: PreTrainedTokenizer
     """Yield an error for each reward that expects a special token which responses are decoded without."""
     special = special_tokens(tokenizer)
     for name, reward in rewards.items():
-        for error in _raised(reward.check_tokens, special):
-            yield _caused(f"reward {name!r}: {error}", error)
+        for error in _errors_of(reward.check_tokens, special):
+            yield _with_cause(f"reward {name!r}: {error}", error)
 
 
 def _faulty_references(where: str, rows: Sequence[Example], rewards: Mapping[str, Reward]) -> Iterator[Exception]:
     references, columns = [example.reference for example in rows], [example.columns for example in rows]
     for position, message, error in find_unfit(rewards, references, columns):
-        yield _caused(f"{where} data, {row_name(rows[position].row)}: {message}", error)
+        yield _with_cause(f"{where} data, {row_name(rows[position].row)}: {message}", error)
 
 
 def can_score(rewards: Mapping[str, Reward], example: Example) -> bool:
@@ -164,18 +164,18 @@ def _faulty_lengths(
         try:
             check_window(tokenizer, len(example.prompt_ids), max_new_tokens)
         except ValueError as error:
-            yield _caused(f"{where} data, {row_name(example.row)}: {error}", error)
+            yield _with_cause(f"{where} data, {row_name(example.row)}: {error}", error)
         else:
             return
 
 
-def _caused(message: str, error: Exception) -> Exception:
+def _with_cause(message: str, error: Exception) -> Exception:
     fault = GFTValueError(message)
     fault.__cause__ = error
     return fault
 
 
-def _warn_of_worthless_demonstrations(
+def _warn_of_unrewarded_demonstrations(
     rows: Sequence[Example], sampler: GroupSampler, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     """Score the first demonstrations and warn if none is rewarded: the reward probably expects something else."""

@@ -55,7 +55,7 @@ def pack(response: SampledResponse, trained: TokenFigures, limit: int) -> Packed
         "tokens": kept,
         "length": _column([len(text.encode("utf-16-le")) // 2 for text in texts], round),
         "nll": _column(trained.logprobs[:kept], lambda logprob: round(-1000 * logprob)),
-        "factor": _column(trained.factors[:kept], _unlike_one),
+        "factor": _column(trained.factors[:kept], _rounded_factor),
         "coefficient": None if scale is not None else _column(trained.coefficients[:kept], _rounded),
         "scale": scale,
         "entropy": _column((trained.entropies or [])[:kept], lambda entropy: round(100 * entropy)),
@@ -100,7 +100,7 @@ def _rounded(value: float) -> float:
     return int(short) if short.is_integer() else short
 
 
-def _unlike_one(factor: float) -> float:
+def _rounded_factor(factor: float) -> float:
     """Return a factor rounded to four digits, but never to 1 unless it is 1, which marks tokens not rectified."""
     short = _rounded(factor)
     return factor if short == 1 and factor != 1 else short

@@ -144,7 +144,7 @@ class TimeLimitedReward(CompositePart, Reward):
     def _score(self, batch: _Batch) -> Tensor | Sequence[float | None]:
         if self.failed_score is None:
             return self._ask("score", batch)  # type: ignore[no-any-return]
-        scores = self._tell("score", batch)
+        scores = self._call("score", batch)
         if not isinstance(scores, Failed):
             return scores  # type: ignore[no-any-return]
         failures = self._failing(batch, scores)
@@ -158,7 +158,7 @@ class TimeLimitedReward(CompositePart, Reward):
     def _failing(self, batch: _Batch, failure: Failed) -> dict[int, Failed]:
         """Return the responses of a failed batch that fail by themselves, by their index."""
         count = len(batch["responses"])
-        alone = [failure] if count == 1 else [self._tell("score", _chosen(batch, [n])) for n in range(count)]
+        alone = [failure] if count == 1 else [self._call("score", _chosen(batch, [n])) for n in range(count)]
         failures = {number: result for number, result in enumerate(alone) if isinstance(result, Failed)}
         stopping = [one for one in failures.values() if one.kind == "error"]
         if stopping or not failures:
@@ -167,13 +167,13 @@ class TimeLimitedReward(CompositePart, Reward):
         return failures
 
     def _ask(self, method: str, batch: _Batch | None = None) -> Any:
-        answer = self._tell(method, batch or {})
+        answer = self._call(method, batch or {})
         if isinstance(answer, Failed):
             self._failures.add(answer)
             raise RewardError(answer.message if method == "score" else f"{method} {answer.message}")
         return answer
 
-    def _tell(self, method: str, batch: _Batch) -> Any:
+    def _call(self, method: str, batch: _Batch) -> Any:
         self._pool.seconds = self.seconds  # may have changed during the run
         return self._pool.map([(method, batch)])[0]
 

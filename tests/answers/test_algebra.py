@@ -31,7 +31,7 @@ def test_exponents_beside_each_other_are_not(formula):
     ],
 )
 def test_sums_within_sums_of_many_terms_are_too_large(formula):
-    with pytest.raises(TooLargeError, match=r"got sums within sums of \d+ terms"):
+    with pytest.raises(TooLargeError, match=r"got nested sums of \d+ terms"):
         parse_formula(formula)
 
 

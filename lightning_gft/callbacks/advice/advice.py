@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from lightning_gft import record
 from lightning_gft.callbacks.advice.history import History
-from lightning_gft.callbacks.advice.record import Said, tell
+from lightning_gft.callbacks.advice.record import Said, print_advice
 from lightning_gft.callbacks.advice.rule import Finding, Rule
 from lightning_gft.callbacks.advice.rules import RULES
 from lightning_gft.callbacks.run_record import record_folder
@@ -103,14 +103,14 @@ class Advice(Callback):
 
     @override
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        self._look(trainer, pl_module)
+        self._evaluate_rules(trainer, pl_module)
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
-            self._look(trainer, pl_module)
+            self._evaluate_rules(trainer, pl_module)
 
-    def _look(self, trainer: Trainer, module: LightningModule) -> None:
+    def _evaluate_rules(self, trainer: Trainer, module: LightningModule) -> None:
         """Add the newest figures to the history, give advice, and end the run if ``stop`` asks for it."""
         assert isinstance(module, GFTLitModule)  # noqa: S101 (this package's callbacks serve its module)
         stage = "" if module.rows.stage is None else module.rows.stage[1]
@@ -118,7 +118,7 @@ class Advice(Callback):
             self._stage, self._history = stage, History()
         self._history.uses_advantages = "advantages" in module.loss.needs()
         self._history.add(self._read(module.rows.latest))
-        new = [self._said(module, rule, finding) for rule, finding in self._findings()]
+        new = [self._make_advice(module, rule, finding) for rule, finding in self._findings()]
         self._write(new)
         if self._ends:
             asked = any(said.name in self._ends for said in new)
@@ -154,11 +154,11 @@ class Advice(Callback):
                 heard.add(rule.name)
                 yield rule, finding
 
-    def _said(self, module: GFTLitModule, rule: Rule, finding: Finding) -> Said:
+    def _make_advice(self, module: GFTLitModule, rule: Rule, finding: Finding) -> Said:
         ends = "; the run ends here, as `stop` asks" if rule.name in self._ends else ""
         said = Said(module.rows.steps(), rule.name, dict(finding.figures), finding.text + ends, self._stage)
         self.said.append(said)
-        tell(said)
+        print_advice(said)
         return said
 
 

@@ -33,7 +33,7 @@ class Said(NamedTuple):
 
 
 @rank_zero_only
-def tell(said: Said) -> None:
+def print_advice(said: Said) -> None:
     """Print advice in one line, above a progress bar if there is one."""
     where = f" of stage {said.stage}" if said.stage else ""
     with suppress(OSError):  # the reader of the lines is gone, which must not end the run

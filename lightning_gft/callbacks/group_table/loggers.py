@@ -44,7 +44,7 @@ def log_groups(loggers: Sequence[Logger], groups: Sequence[SampledGroup]) -> Non
     """
     table = _table(groups)
     for logger in loggers:
-        if (log := _way(logger)) is not None:
+        if (log := _log_function(logger)) is not None:
             log(logger, table)
 
 
@@ -67,7 +67,7 @@ def _row(group: SampledGroup, response: SampledResponse) -> list[Any]:
     ]
 
 
-def _way(logger: Any) -> Callable[[Any, LoggedTable], None] | None:
+def _log_function(logger: Any) -> Callable[[Any, LoggedTable], None] | None:
     """Return the function that logs a table with a logger, or ``None`` if the logger supports none.
 
     The logger's methods decide, except for MLflow's client: its ``log_table`` has another signature than Comet's.

@@ -121,7 +121,7 @@ class ProgramTester:
         return Verdict(passed, run, end)
 
     def _passes(self, process: SandboxedProcess, test: CallTest) -> bool:
-        return all(_comes_out_right(step, self._ask(process, step.kind, step.code)) for step in test.steps)
+        return all(_succeeds(step, self._ask(process, step.kind, step.code)) for step in test.steps)
 
     def _ask(self, process: SandboxedProcess, kind: str, code: str) -> dict[str, Any]:
         number = secrets.token_hex(8)
@@ -138,7 +138,7 @@ class ProgramTester:
         return answer
 
 
-def _comes_out_right(step: Step, answer: dict[str, Any]) -> bool:
+def _succeeds(step: Step, answer: dict[str, Any]) -> bool:
     if step.kind == "run":
         return answer.get("kind") == "done"
     try:

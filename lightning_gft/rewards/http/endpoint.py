@@ -21,7 +21,7 @@ from lightning_gft.parts import Part
 from lightning_gft.rewards.failures import RewardError
 from lightning_gft.rewards.text import shown
 
-_AGAIN = {408, 425, 429, *range(500, 600)}
+_RETRIED = {408, 425, 429, *range(500, 600)}
 """Status codes after which the same request may succeed."""
 _FIRST_WAIT, _LONGEST_WAIT, _LONGEST_ASKED = 0.5, 30.0, 600.0
 """Shortest and longest seconds between attempts, and the longest wait that a server may ask for."""
@@ -29,7 +29,7 @@ _SECRET = re.compile(r"(?i)key|token|secret|passw|credential|signature|^(pwd|sig
 _MOST_BYTES = 64 << 20
 
 
-class _AgainError(Exception):
+class _RetryError(Exception):
     """An attempt failed with an error that may be temporary."""
 
     def __init__(self, message: str, wait: float = 0.0) -> None:
@@ -121,7 +121,7 @@ class Endpoint(Part):
             start = time.monotonic()
             try:
                 return self._attempt(body)
-            except _AgainError as error:
+            except _RetryError as error:
                 last = error
             finally:
                 self._count(attempt, time.monotonic() - start)
@@ -147,12 +147,12 @@ class Endpoint(Part):
             with self._client.stream("POST", self.url, content=body) as answer:
                 text = _read(answer, deadline)
         except httpx2.TimeoutException:
-            raise _AgainError(f"no answer within timeout={self.timeout:g} s") from None
+            raise _RetryError(f"no answer within timeout={self.timeout:g} s") from None
         except httpx2.RequestError as error:
-            raise _AgainError(f"{type(error).__name__}: {self.excerpt(error)}") from None
+            raise _RetryError(f"{type(error).__name__}: {self.excerpt(error)}") from None
         said = f"status {answer.status_code}, {self.excerpt(text)}"
-        if answer.status_code in _AGAIN:
-            raise _AgainError(said, _asked_to_wait(answer.headers.get("Retry-After")))
+        if answer.status_code in _RETRIED:
+            raise _RetryError(said, _retry_after(answer.headers.get("Retry-After")))
         if answer.has_redirect_location:
             raise RewardError(
                 self.complaint(f"redirects to {self.excerpt(answer.headers['Location'])}; give that address as `url`")
@@ -203,7 +203,7 @@ def _read(answer: httpx2.Response, deadline: float) -> bytes:
         if time.monotonic() > deadline:  # the client's own limit applies only to each part
             raise httpx2.ReadTimeout("")
         if len(text) > _MOST_BYTES:
-            raise _AgainError(f"an answer of more than {_MOST_BYTES >> 20} MiB")
+            raise _RetryError(f"an answer of more than {_MOST_BYTES >> 20} MiB")
     return bytes(text)
 
 
@@ -212,11 +212,11 @@ def _pause(attempt: int, asked: float) -> float:
     return max(asked, min(_LONGEST_WAIT, _FIRST_WAIT * 2.0**attempt) * random.Random().uniform(0.5, 1.0))
 
 
-def _asked_to_wait(retry_after: str | None) -> float:
+def _retry_after(retry_after: str | None) -> float:
     """Return the seconds of a Retry-After header, which may also hold a date; 0 for anything but seconds.
 
     Example:
-        >>> _asked_to_wait("7"), _asked_to_wait("Wed, 21 Oct 2015 07:28:00 GMT"), _asked_to_wait("soon")
+        >>> _retry_after("7"), _retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), _retry_after("soon")
         (7.0, 0.0, 0.0)
     """
     if not retry_after:
