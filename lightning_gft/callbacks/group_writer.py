@@ -109,7 +109,7 @@ class GroupWriter(Callback):
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if self._counts[0]:
-            _print_on_first_rank(f"What was sampled is in {self.path}: the same command resumes there")
+            _print_on_first_rank(f"The groups sampled so far are in {self.path}; the same command resumes there")
         self._leave(pl_module)
 
     def _leave(self, module: Any) -> None:

@@ -30,7 +30,7 @@ class EntryRequest:
 
     Args:
         task: Name of the task in reasoning-gym.
-        config: Settings of the task, as JSON.
+        config: Settings of the task by name.
         seed: Seed of the task's data set.
         index: Position of the entry in the data set.
         tries_others: Whether to also score answers other than the entry's own.

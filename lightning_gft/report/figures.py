@@ -63,7 +63,7 @@ def compared(runs: Sequence[Run]) -> list[Figure]:
         Figure("entropy", "val/entropy", digits=3),
         Figure("KL to start", "val/kl", digits=3),
         *(Figure(name, f"val/{name}/greedy_accuracy") for name in datasets),
-        # Of the expert only: its tokens have this weight, while own samples are drawn from p.
+        # Only the expert's tokens have this weight: own samples are drawn from p.
         Figure(
             "max weight C/p, expert", "train/rectified_weight_max_by_source/expert", largest=True, digits=1, log=True
         ),

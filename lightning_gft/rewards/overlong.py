@@ -31,8 +31,8 @@ class SoftOverlongReward(Reward):
     correctness.
 
     Args:
-        max_completion_length: Tokens beyond which a response gets the full punishment; usually the source's
-            ``max_new_tokens``.
+        max_completion_length: Length, in tokens, from which on a response gets the full punishment; usually the
+            source's ``max_new_tokens``.
         soft_punish_cache: Number of tokens below that length over which the punishment grows; 0 punishes only longer
             responses.
         weight: Weight of the score in the total.

@@ -213,7 +213,7 @@ def _pause(attempt: int, asked: float) -> float:
 
 
 def _retry_after(retry_after: str | None) -> float:
-    """Return the seconds of a Retry-After header, which may also hold a date; 0 for anything but seconds.
+    """Return the seconds that a Retry-After header asks to wait, as a number or until a date; 0 for anything else.
 
     Example:
         >>> _retry_after("7"), _retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), _retry_after("soon")
