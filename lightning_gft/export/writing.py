@@ -109,7 +109,7 @@ def _checked(written: Path, path: Path, comparison: Comparison) -> Path:
 
 
 def _write_own(module: GFTLitModule, whole: WholePolicy, folder: Path, torch_dtype: Dtype | None) -> None:
-    """Write the model, or the adapter alone, and compare it with the policy."""
+    """Write the model, or only the adapter, and compare it with the policy."""
     policy, attempt = whole.policy, whole.comparison.attempt
     policy.save_pretrained(folder, torch_dtype)
     if policy.adapters is None:
@@ -120,11 +120,11 @@ def _write_own(module: GFTLitModule, whole: WholePolicy, folder: Path, torch_dty
 
 
 def _write_merged(module: GFTLitModule, whole: WholePolicy, folder: Path, torch_dtype: Dtype | None) -> None:
-    """Write a model with the adapters in its weights, and compare it with adapters beside them."""
+    """Write a model with merged adapters, and compare it with the policy before the merge."""
     policy, attempt = whole.policy, whole.comparison.attempt
     adapters = module.policy_loader.full_precision(policy)
     expected, dtype = attempt(probe_logits, adapters.model, torch.device("cpu")), coarsest(adapters.model)
-    if not policy.is_quantised:  # else the model in full precision is another, if only a little
+    if not policy.is_quantised:  # the full-precision model of a quantised one differs a little
         attempt(check_logits, expected, whole.logits, whole.dtype)
     merged = adapters.merge()
     policy.save_pretrained(folder, torch_dtype or str(policy.model.dtype).removeprefix("torch."), merged)
@@ -132,9 +132,9 @@ def _write_merged(module: GFTLitModule, whole: WholePolicy, folder: Path, torch_
 
 
 def _move(folder: Path, path: Path, unfinished: str) -> Path:
-    """Move a folder to its path: an empty one is filled, and beside one with content the name gets a number."""
+    """Move a folder to its path: fill an empty folder there, or add a number to the name if it is taken."""
     if not path.is_dir() or [other for other in path.iterdir() if other.name != unfinished]:
         return move_to_free(folder, path)
-    for file in sorted(folder.iterdir(), key=lambda file: file.name == "config.json"):  # what makes it a model, last
+    for file in sorted(folder.iterdir(), key=lambda file: file.name == "config.json"):  # last the file that completes a model
         file.replace(path / file.name)
     return path
