@@ -135,6 +135,6 @@ def _move(folder: Path, path: Path, unfinished: str) -> Path:
     """Move a folder to its path: fill an empty folder there, or add a number to the name if it is taken."""
     if not path.is_dir() or [other for other in path.iterdir() if other.name != unfinished]:
         return move_to_free(folder, path)
-    for file in sorted(folder.iterdir(), key=lambda file: file.name == "config.json"):  # last
+    for file in sorted(folder.iterdir(), key=lambda file: file.name == "config.json"):  # it completes a model
         file.replace(path / file.name)
     return path
