@@ -1,4 +1,4 @@
-"""``python -m lightning_gft`` is ``lightning-gft``."""
+"""Runs the command line by ``python -m lightning_gft``."""
 
 from lightning_gft.cli import main
 

@@ -1,4 +1,4 @@
-"""Advantage estimators: what is configured around the functions of :mod:`lightning_gft.functional.advantages`."""
+"""Advantage estimators: configurable parts around the functions of :mod:`lightning_gft.functional.advantages`."""
 
 from __future__ import annotations
 
@@ -26,35 +26,35 @@ from lightning_gft.types import GroupBatch, Source
 
 
 class AdvantageEstimator(Part, ABC):
-    """Turns the rewards of a batch of groups into advantages."""
+    """Computes advantages from the rewards of a batch of groups."""
 
     @abstractmethod
     def __call__(self, groups: GroupBatch) -> Tensor:
-        """Return advantages ``[N]`` of ``N`` scored responses.
+        """Return the advantages ``[N]`` of ``N`` scored responses.
 
         Args:
-            groups: With rewards, group numbers, sources and lengths; its advantages are NaN yet.
+            groups: Batch with rewards, group numbers, sources and lengths; its advantages are still NaN.
         """
 
     def check_rewards(self, rewards: Mapping[str, Reward]) -> None:
-        """Refuse rewards that the estimate cannot use; by default none.
+        """Raise an error for rewards that the estimator cannot use; by default it accepts all.
 
         Args:
-            rewards: A sampler's, by their names.
+            rewards: The sampler's rewards by name.
 
         Raises:
-            ValueError: In one line, with the reward.
+            ValueError: If a reward cannot be used, with its name.
         """
 
     def check_group(self, num_responses: int, num_own: int) -> None:
-        """Refuse a group that is too small for the estimate to mean something; by default one of one response.
+        """Raise an error for a group that is too small for the estimator; by default one of a single response.
 
         Args:
-            num_responses: Responses of the group.
-            num_own: Those of them that are the policy's own samples.
+            num_responses: Number of responses of the group.
+            num_own: Number of the policy's own samples among them.
 
         Raises:
-            ValueError: Says what was expected, and what there is.
+            ValueError: If the group is too small, with the expected and the actual number.
         """
         if num_responses < 2:
             name = type(self).__name__
@@ -64,21 +64,23 @@ class AdvantageEstimator(Part, ABC):
 
 
 class GroupNormalizedAdvantage(AdvantageEstimator):
-    """The paper's: rewards standardised within their group, whatever their source.
+    """The paper's advantage: rewards standardised within their group, whatever their source.
 
-    Three papers differ in ``scale``: ``"group"`` is GRPO's (arXiv 2402.03300) and this method's, ``"none"`` Dr. GRPO's
-    (2503.20783), ``"batch"`` Lite PPO's (2508.08221). LUFFY (2504.14945) takes the whole mixed group without a scale;
-    objectives that compare own samples alone, as CHORD (2508.11408) and HPT (2509.04419) do, take ``over``.
+    Three papers differ in ``scale``: ``"group"`` is GRPO's (arXiv 2402.03300) and this method's, ``"none"`` is Dr.
+    GRPO's (2503.20783), ``"batch"`` is Lite PPO's (2508.08221). LUFFY (2504.14945) standardises the whole mixed group
+    without a scale. Objectives that compare own samples only, such as CHORD (2508.11408) and HPT (2509.04419), set
+    ``over="own"``.
 
-    With ``scale="batch"`` the standard deviation is that of the step's rewards on all ranks, so in training all ranks
-    must estimate together, as the sampler does. Without gradients, as in ``predict``, ranks do not keep in step: there
-    it is that of the rank's own batch.
+    With ``scale="batch"`` the standard deviation is that of the step's rewards on all ranks, so during training all
+    ranks must call the estimator together, as the sampler does. Without gradients, as in ``predict``, ranks do not run
+    in step, and the standard deviation is that of the rank's own batch.
 
     Args:
-        eps: Added to the standard deviation.
+        eps: Constant added to the standard deviation.
         scale: ``"group"`` divides by the group's standard deviation, ``"batch"`` by that of all rewards of the step,
-            ``"none"`` leaves it out.
-        over: What mean and standard deviation are taken over, ``"group"`` or ``"own"``, the policy's own.
+            ``"none"`` does not divide.
+        over: Responses behind the mean and the standard deviation: the whole ``"group"``, or the policy's ``"own"``
+            samples.
 
     Raises:
         ValueError: If ``eps`` is negative, or ``scale`` or ``over`` is unknown.
@@ -119,9 +121,9 @@ class GroupNormalizedAdvantage(AdvantageEstimator):
 
 
 class LeaveOneOutAdvantage(AdvantageEstimator):
-    """Each reward against the mean of the others of its group: an unbiased baseline for independent samples.
+    """Each reward minus the mean of the others in its group: an unbiased baseline for independent samples.
 
-    RLOO, arXiv 2402.14740.
+    This is RLOO, arXiv 2402.14740.
 
     Example:
         >>> LeaveOneOutAdvantage().check_group(num_responses=8, num_own=4)
@@ -133,9 +135,9 @@ class LeaveOneOutAdvantage(AdvantageEstimator):
 
 
 class SelfBaselineAdvantage(AdvantageEstimator):
-    """Each reward against the mean of the policy's own samples, so that demonstrations do not move the bar.
+    """Each reward minus the mean of the policy's own samples, so that demonstrations do not move the baseline.
 
-    An own sample is compared with the *other* own samples, as in RLOO; with the mean of all of them it is
+    An own sample is compared with the *other* own samples, as in RLOO. For the mean of all own samples use
     ``GroupNormalizedAdvantage(over="own", scale="none")``.
 
     Example:
@@ -153,10 +155,10 @@ class SelfBaselineAdvantage(AdvantageEstimator):
 
 
 class MaxRLAdvantage(AdvantageEstimator):
-    """Each reward against the mean of its group, as a share of that mean (MaxRL, arXiv 2602.02710).
+    """Each reward minus the mean of its group, divided by that mean (MaxRL, arXiv 2602.02710).
 
-    Right answers count the more, the fewer of a prompt's responses are right; a group without any gets 0. Rewards must
-    be at least 0. See :func:`~lightning_gft.functional.max_rl_advantages`.
+    The fewer of a prompt's responses are right, the more each right one counts; a group without any gets 0. Rewards
+    must be at least 0. See :func:`~lightning_gft.functional.max_rl_advantages`.
 
     Example:
         >>> MaxRLAdvantage().check_group(num_responses=8, num_own=8)
@@ -177,7 +179,7 @@ class MaxRLAdvantage(AdvantageEstimator):
 
 
 class RewardAdvantage(AdvantageEstimator):
-    """The reward itself, without a baseline: what a group of one is left with.
+    """The reward itself, without a baseline; also works for groups of a single response.
 
     Example:
         >>> RewardAdvantage().check_group(num_responses=1, num_own=0)
@@ -189,7 +191,7 @@ class RewardAdvantage(AdvantageEstimator):
 
     @override
     def check_group(self, num_responses: int, num_own: int) -> None:
-        pass  # nothing is compared
+        pass  # no responses are compared
 
 
 def _check_own_samples(estimator: AdvantageEstimator, num_own: int) -> None:
@@ -199,9 +201,9 @@ def _check_own_samples(estimator: AdvantageEstimator, num_own: int) -> None:
 
 
 def _of_all_ranks(rewards: Tensor) -> Tensor:
-    """Return the rewards of all ranks in training, of this one elsewhere."""
+    """Return the rewards of all ranks during training, otherwise those of this rank."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized() and torch.is_grad_enabled()):
         return rewards
     ranks: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(ranks, rewards.tolist())  # not as many on every rank
+    torch.distributed.all_gather_object(ranks, rewards.tolist())  # ranks may have different numbers of rewards
     return rewards.new_tensor([reward for own in ranks for reward in own])

@@ -1,4 +1,4 @@
-"""A setting that changes while a run trains."""
+"""A setting that changes over the optimizer steps of a run."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ Shape = Literal["linear", "cosine"]
 
 @dataclass(frozen=True)
 class Annealing:
-    """A value that moves from one number to another over a number of optimizer steps, and stays there.
+    """A value that moves from one number to another over a number of optimizer steps, and then stays there.
 
     Args:
         start: Value of the first optimizer step.
         end: Value once ``num_steps`` steps have been taken.
-        num_steps: Length of the way, in optimizer steps.
-        shape: ``"cosine"`` leaves and arrives slowly, half a period of a cosine.
+        num_steps: Number of optimizer steps from ``start`` to ``end``.
+        shape: ``"linear"``, or ``"cosine"``, half a period of a cosine, which starts and ends slowly.
 
     Raises:
         ValueError: If a number is not finite, ``num_steps`` is below 1, or ``shape`` is unknown.
-        TypeError: If a number is none.
+        TypeError: If a value that must be a number is none.
 
     Example:
         >>> mu = Annealing(start=0.9, end=0.1, num_steps=4, shape="linear")

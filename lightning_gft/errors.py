@@ -1,7 +1,7 @@
-"""The errors that this package raises on purpose, with a message for the person who can put it right.
+"""The errors that this package raises on purpose, with a message for the person who can correct the cause.
 
-Each is also the builtin error that Python code catches. The command line shows the message alone, and a traceback for
-every other error.
+Each is also a builtin error, which Python code can catch. The command line shows only their message, and a traceback
+for every other error.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ __all__ = ["GFTError", "GFTImportError", "GFTRuntimeError", "GFTTypeError", "GFT
 
 
 class GFTError(Exception):
-    """Base of the errors below.
+    """Base class of the errors below.
 
     Example:
         >>> from lightning_gft.checks import check_count
@@ -23,7 +23,7 @@ class GFTError(Exception):
 
 
 class GFTValueError(GFTError, ValueError):
-    """A setting, a file or a row has a value that does not work.
+    """A setting, a file or a row has an invalid value.
 
     Example:
         >>> raise GFTValueError("`marker`: expected a text of at least one character, got ''")
@@ -33,7 +33,7 @@ class GFTValueError(GFTError, ValueError):
 
 
 class GFTTypeError(GFTError, TypeError):
-    """A value is of another type than the one expected.
+    """A value has another type than expected.
 
     Example:
         >>> issubclass(GFTTypeError, TypeError)
@@ -51,7 +51,7 @@ class GFTRuntimeError(GFTError, RuntimeError):
 
 
 class GFTImportError(GFTError, ModuleNotFoundError):
-    """A library that a setting needs is not installed.
+    """A library that a setting requires is not installed.
 
     Example:
         >>> issubclass(GFTImportError, ImportError)

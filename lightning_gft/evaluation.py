@@ -1,4 +1,4 @@
-"""Evaluation: what is drawn from a policy to find out what it can do."""
+"""Evaluation: samples responses from a policy and measures its abilities."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def log_key(stage: str, figure: str, dataset: str = "") -> str:
 
     Args:
         stage: ``"train"``, ``"val"`` or ``"test"``.
-        figure: The figure.
+        figure: Name of the figure within the stage.
         dataset: Name of the data set; empty for the main one.
 
     Example:
@@ -44,24 +44,24 @@ def log_key(stage: str, figure: str, dataset: str = "") -> str:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How validation and test measure the policy.
+    """Settings of validation and test.
 
     Args:
-        num_samples: Samples a prompt, for ``mean@k``, ``pass@k`` and ``maj@k``.
+        num_samples: Number of samples per prompt, for ``mean@k``, ``pass@k`` and ``maj@k``.
         max_new_tokens: Longest response, in tokens.
-        temperature: How samples are drawn, see :class:`~lightning_gft.SelfSource`.
-        top_p: The same.
-        min_new_tokens: No token that ends a response is drawn before that many others.
-        stop_strings: A text, or several, whose appearance ends a response; give those of the ``SelfSource``.
-        reward: Name of the reward that tells whether a response is correct; by default the first that is no penalty.
-        correct_reward: A response with at least this reward is correct.
-        kl: Whether to measure the divergence from the starting policy, on own samples and on a sample a prompt of the
-            starting policy; for that a frozen copy of it is kept, whatever the reference of the loss is.
-        seed: The same in every evaluation, so that differences are the policy's.
+        temperature: Temperature of the samples, see :class:`~lightning_gft.SelfSource`.
+        top_p: Probability mass to sample from, see :class:`~lightning_gft.SelfSource`.
+        min_new_tokens: Number of tokens before which no token that ends a response is drawn.
+        stop_strings: One or several texts that end a response; give those of the ``SelfSource``.
+        reward: Name of the reward that decides whether a response is correct; by default the first that is no penalty.
+        correct_reward: Least score of a correct response under that reward.
+        kl: Whether to measure the KL divergence from the starting policy, on own samples and on one sample per prompt
+            of the starting policy. This keeps a frozen copy of it, whatever the loss uses as its reference.
+        seed: Seed of the samples, the same in every evaluation, so that only the policy causes differences.
 
     Raises:
         ValueError: If ``num_samples`` is below 1 or another number is out of range.
-        TypeError: If one is not a number.
+        TypeError: If a value that must be a number is none.
 
     Example:
         >>> Evaluation(num_samples=16).temperature
@@ -95,11 +95,11 @@ class Evaluation:
 
 @dataclass
 class Evaluated:
-    """What was drawn for a batch of ``P`` prompts, on the CPU.
+    """The responses to a batch of ``P`` prompts, on the CPU.
 
     Args:
-        greedy: One greedy response a prompt.
-        samples: ``k`` samples a prompt.
+        greedy: One greedy response per prompt.
+        samples: ``k`` samples per prompt.
     """
 
     greedy: GroupBatch
@@ -107,13 +107,13 @@ class Evaluated:
 
 
 class Evaluator:
-    """Draws a greedy response and samples for each prompt, counts what they are worth, and keeps them until its end.
+    """Draws a greedy response and samples for each prompt, measures them, and keeps them until the evaluation's end.
 
     Args:
-        settings: What to draw.
+        settings: Settings of the evaluation.
 
     Attributes:
-        evaluated: What was drawn since :meth:`start`, by data set; for callbacks.
+        evaluated: Responses drawn since :meth:`start`, by data set; for callbacks.
     """
 
     def __init__(self, settings: Evaluation) -> None:
@@ -126,18 +126,18 @@ class Evaluator:
         self._start = StartSamples(self._source.sampling)
 
     def reward_name(self, rewards: Mapping[str, Reward]) -> str:
-        """Return the name of the reward that tells whether a response is correct.
+        """Return the name of the reward that decides whether a response is correct.
 
         Args:
-            rewards: The rewards that training uses.
+            rewards: The training rewards by name.
 
         Raises:
-            ValueError: If the settings name another, or a penalty, or there are only penalties.
+            ValueError: If the settings name another reward or a penalty, or all rewards are penalties.
         """
         measuring = [name for name, reward in rewards.items() if reward.measures()]
         if not measuring:
             raise GFTValueError(
-                f"`rewards`: expected one that tells whether a response is correct, got penalties alone "
+                f"`rewards`: expected one that decides whether a response is correct, got penalties alone "
                 f"({', '.join(rewards)}); add one such as NumericReward()"
             )
         name = self.settings.reward or measuring[0]
@@ -146,26 +146,26 @@ class Evaluator:
         return name
 
     def correctness(self, rewards: Mapping[str, Reward]) -> Correctness:
-        """Return what makes a response correct.
+        """Return the criterion of a correct response.
 
         Args:
-            rewards: The rewards that training uses.
+            rewards: The training rewards by name.
 
         Raises:
-            ValueError: As :meth:`reward_name`.
+            ValueError: As in :meth:`reward_name`.
         """
         return Correctness(self.reward_name(rewards), self.settings.correct_reward)
 
     def metric(self, rewards: Mapping[str, Reward]) -> PolicyEvaluation:
-        """Return an empty metric of what is measured."""
+        """Return an empty metric of the figures to measure."""
         return PolicyEvaluation(self.settings.num_samples, self.reward_name(rewards), self.settings.correct_reward)
 
     def start(self, policy: Policy, reference: bool = True) -> None:
-        """Begin an evaluation: weights stay whole until its end, as ranks may have different numbers of batches.
+        """Begin an evaluation. Sharded weights stay gathered until its end, as ranks may differ in their batches.
 
         Args:
-            policy: The policy.
-            reference: Whether the policy as it was loaded may be run, too.
+            policy: The policy to evaluate.
+            reference: Whether the policy as it was loaded is run as well.
         """
         self.leave()
         self._start.begin(policy)
@@ -173,21 +173,21 @@ class Evaluator:
         self._whole.enter_context(policy.sharding.whole(*(model for model in models if model is not None)))
 
     def leave(self) -> None:
-        """Forget what was drawn, and end an evaluation that is not finished."""
+        """Discard the drawn responses, and end an evaluation that is not finished."""
         self._whole.close()
         self.evaluated, self._metrics = {}, {}
 
     def step(
         self, prompts: PromptBatch, policy: Policy, sampler: GroupSampler, seed: int, max_tokens: int
     ) -> Evaluated:
-        """Measure a batch of prompts, and return what was drawn.
+        """Evaluate a batch of prompts, and return the drawn responses.
 
         Args:
-            prompts: Those of one data set.
-            policy: Kept as it was loaded where the divergence from it is wanted.
-            sampler: That of training, whose rewards and total count.
+            prompts: A batch of prompts of one data set.
+            policy: The policy to evaluate; must keep its loaded weights if the KL divergence is measured.
+            sampler: The training sampler, whose rewards and total are used.
             seed: The seed of this batch.
-            max_tokens: Tokens to run at once.
+            max_tokens: Most tokens of one forward pass.
         """
         drawing = GroupSampler({"evaluation": self._source}, sampler.rewards, RewardAdvantage(), total=sampler.total)
         drawn = drawing.sample(prompts, policy, seed)
@@ -205,7 +205,7 @@ class Evaluator:
         return kept
 
     def finish(self) -> dict[str, dict[str, Tensor]]:
-        """Return the figures of each data set, over all ranks; what was drawn stays until :meth:`leave`."""
+        """Return the figures of each data set over all ranks; drawn responses are kept until :meth:`leave`."""
         self._whole.close()
         self._start.end()
         figures = {dataset: metric.compute() for dataset, metric in self._metrics.items()}
@@ -213,14 +213,14 @@ class Evaluator:
         return figures
 
     def _divergence(self, policy: Policy, samples: GroupBatch, logprobs: Tensor, max_tokens: int) -> Tensor:
-        """Schulman's k3 estimate, never negative and unbiased for samples drawn at temperature 1."""
+        """Return Schulman's k3 estimate, which is never negative, and unbiased for samples at temperature 1."""
         with policy.as_loaded():
             ref_logprobs, _ = policy.token_logprobs(samples, max_tokens)
         return k3_divergence(log_ratio(logprobs, ref_logprobs)[samples.response_mask])
 
 
 class _GreedyAndSamples(SelfSource):
-    """The policy's samples, and before them its greedy response, from one prefill of the prompt."""
+    """Draws the greedy response and the samples of each prompt from one prefill."""
 
     def __init__(self, num_samples: int, **sampling: Any) -> None:
         super().__init__(num_samples, **sampling)

@@ -1,4 +1,4 @@
-"""Checks of texts that YAML reads otherwise than they were meant."""
+"""Checks texts that YAML may have read differently than intended."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _WRITTEN_BREAK = re.compile(rf"\\(?!(?:{_LATEX})(?![A-Za-z]))n")
 
 
 def check_marker(field: str, marker: object) -> None:
-    """Refuse a marker that is null; most often it is a ``#`` that plain YAML took for the start of a comment.
+    """Raise an error for a marker that is null, usually a ``#`` that YAML has read as the start of a comment.
 
     Raises:
         ValueError: If the marker is null.
@@ -29,17 +29,17 @@ def check_marker(field: str, marker: object) -> None:
 
 
 def warn_of_written_break(field: str, text: str) -> None:
-    r"""Warn of a backslash and an n, which stand for a line break in double quotes alone.
+    r"""Warn of a backslash followed by an n, which means a line break only within double quotes.
 
-    The text stays as it is, since the two may be meant; LaTeX's commands are not warned of.
+    The text stays unchanged, since both characters may be intended. Commands of LaTeX cause no warning.
 
     Example:
         >>> warn_of_written_break("system_prompt", r"Write $\nu \neq 0$.")
     """
     if _WRITTEN_BREAK.search(text):
-        from lightning.pytorch.utilities import rank_zero_warn  # heavy, where pure functions import this
+        from lightning.pytorch.utilities import rank_zero_warn  # slow to import, and pure functions import this module
 
         rank_zero_warn(
-            f"{field}={text!r} holds a backslash and an n, not a line break: for a line break write the text in double "
+            f"{field}={text!r} holds a backslash and an n, not a line break; for a line break write the text in double "
             f'quotes in YAML, {field}: "...\\n", and on a command line in both kinds, --...{field}=\'"...\\n"\''
         )

@@ -1,4 +1,4 @@
-"""Which phase a run is in, and how long each took."""
+"""Tracks the phase of a run, and measures the time in each phase."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from typing import Literal, NamedTuple, get_args
 
 Phase = Literal["rollout", "teacher", "reward", "update", "collective", "waiting", "validation"]
 """The policy samples; a teacher answers or scores; rewards score; a forward pass, a backward pass or the optimizer
-runs; the other ranks are waited for; data is waited for between two steps; all of a validation."""
+runs; the rank waits for other ranks; the rank waits for data between two steps; a whole validation."""
 PHASES: tuple[Phase, ...] = get_args(Phase)
 
 
 @dataclass
 class Span:
-    """How many seconds a phase took from its begin to its end, other phases within it too."""
+    """Seconds from the begin to the end of a phase, including the phases within it."""
 
     seconds: float = 0.0
 
 
 class _State(NamedTuple):
-    """All that a clock knows, exchanged as a whole, so that another thread never reads one half of a change.
+    """The state of a clock, replaced as a whole, so that another thread never reads a partial change.
 
     Args:
         totals: Seconds in each phase until ``since``.
-        open: Phases that have begun and when, the innermost last.
-        since: When the innermost phase began or was returned to.
+        open: Phases that have begun, with their start times; the innermost is last.
+        since: Time at which the innermost phase began or continued.
     """
 
     totals: dict[Phase, float]
@@ -37,10 +37,10 @@ class _State(NamedTuple):
 
 
 class PhaseClock:
-    """Counts the time of a run by phases. A phase within another interrupts it, so that no second counts twice.
+    """Measures the time of a run by phases. An inner phase interrupts the outer one, so no second counts twice.
 
-    All of a validation is one phase, whatever begins within it. Any thread may read the clock; the one that runs the
-    phases moves it.
+    A whole validation is one phase, whatever begins within it. Any thread may read the clock; only the thread that runs
+    the phases advances it.
 
     Args:
         now: Returns the time in seconds.
@@ -61,15 +61,15 @@ class PhaseClock:
 
     @property
     def totals(self) -> dict[Phase, float]:
-        """Seconds in each phase that have been counted; those in the phase that lasts are added when it changes."""
+        """Seconds in each phase that have been counted; the current phase is added when it changes."""
         return dict(self._state.totals)
 
     def read(self) -> dict[Phase, float]:
-        """Return the seconds in each phase until now."""
+        """Return the seconds in each phase until now, including the current phase."""
         return self._settled(self._state, self.now())
 
     def current(self) -> tuple[Phase | None, float]:
-        """Return the innermost phase, ``None`` between two, and for how many seconds it has lasted."""
+        """Return the innermost phase, or ``None`` between two phases, and its seconds so far."""
         open_phases = self._state.open
         if not open_phases:
             return None, 0.0
@@ -78,7 +78,7 @@ class PhaseClock:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Within this context :func:`phase` moves this clock."""
+        """Context in which :func:`phase` advances this clock."""
         before = self.start()
         try:
             yield
@@ -86,13 +86,13 @@ class PhaseClock:
             self.stop(before)
 
     def start(self) -> PhaseClock | None:
-        """Let :func:`phase` move this clock from now on, and return the clock that it moved before."""
+        """Let :func:`phase` advance this clock from now on, and return the clock that it advanced before."""
         before = _running.get()
         _running.set(self)
         return before
 
     def stop(self, before: PhaseClock | None = None) -> None:
-        """Let :func:`phase` move another clock, or none, and end all phases that have begun."""
+        """Let :func:`phase` advance another clock, or none, and end all open phases."""
         while self._state.open:
             self.leave()
         _running.set(before)
@@ -104,7 +104,7 @@ class PhaseClock:
         self._state = _State(self._settled(state, now), (*state.open, (name, now)), now)
 
     def leave(self) -> None:
-        """End the innermost phase, and return to the one around it."""
+        """End the innermost phase, and continue the one around it."""
         state, now = self._state, self.now()
         self._state = _State(self._settled(state, now), state.open[:-1], now)
 
@@ -121,10 +121,10 @@ _running: ContextVar[PhaseClock | None] = ContextVar("phase_clock", default=None
 
 @contextmanager
 def phase(name: Phase) -> Iterator[Span]:
-    """Within this context, or this decorated function, the run is in a phase; without a run only the span is timed.
+    """Context, or decorator, in which the run is in a phase; without a run only the span is timed.
 
     Args:
-        name: Of the phase.
+        name: Name of the phase.
 
     Example:
         >>> with phase("reward") as scoring:

@@ -1,4 +1,4 @@
-"""How responses are drawn."""
+"""Parameters for sampling responses."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ _MIN_NEW_TOKENS = "it can be no more than max_new_tokens"
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How responses are drawn, under the names that ``transformers`` gives them.
+    """Sampling parameters, with the names that ``transformers`` uses.
 
-    The order is that of ``generate``: ends are masked until ``min_new_tokens``, then temperature, ``top_k``, ``top_p``
-    and ``min_p`` apply, one to what the other has left. The log-probabilities of a response are those before all of it.
+    They apply in the order of ``generate``: tokens that end a response are masked until ``min_new_tokens``; then
+    temperature, ``top_k``, ``top_p`` and ``min_p`` apply, each to the tokens left by the previous one. The
+    log-probabilities of a response are those before any of this.
 
     Args:
-        max_new_tokens: Longest response, in tokens, the token that ends it included.
-        temperature: Divides the logits. 0 is greedy decoding, and any temperature near 0 takes the likeliest token.
-        top_p: Keep the smallest set of tokens whose probabilities reach ``top_p``; 1 keeps all.
-        top_k: Keep the ``top_k`` likeliest tokens; 0 keeps all.
-        min_p: Keep tokens at least ``min_p`` times as likely as the likeliest; ``None`` keeps all.
-        min_new_tokens: No token that ends a response is drawn before that many others.
-        stop_strings: A text, or several, whose appearance ends a response; its tokens stay. Empty means none.
-        of: The part whose options these are, as errors name it.
+        max_new_tokens: Longest response, in tokens, including the token that ends it.
+        temperature: Divisor of the logits. 0 is greedy decoding; near 0 the most likely token is drawn as well.
+        top_p: Keeps the smallest set of tokens whose probabilities sum to at least ``top_p``; 1 keeps all.
+        top_k: Keeps the ``top_k`` most likely tokens; 0 keeps all.
+        min_p: Keeps tokens at least ``min_p`` times as likely as the most likely one; ``None`` keeps all.
+        min_new_tokens: Number of tokens before which no token that ends a response is drawn.
+        stop_strings: One or several texts that end a response and remain in it; empty for none.
+        of: The part whose options these are, for errors.
 
     Raises:
         TypeError: If a value is not a number, or a stop string not a text.
-        ValueError: If a number lies outside its range, or a stop string is empty.
+        ValueError: If a number is out of range, or a stop string is empty.
 
     Example:
         >>> SamplingParams(max_new_tokens=16, temperature=0.0).greedy
@@ -67,19 +68,19 @@ class SamplingParams:
 
     @property
     def greedy(self) -> bool:
-        """Whether the likeliest token is taken at every position."""
+        """Whether decoding takes the most likely token at every position."""
         return self.temperature == 0
 
     def check_several(self, field: str, count: int, of: str) -> None:
-        """Refuse several responses to a prompt where each would be the same.
+        """Raise an error for several responses per prompt if decoding is greedy and all would be equal.
 
         Args:
-            field: Option that says how many there are.
-            count: Its value.
-            of: The part that it belongs to.
+            field: Name of the option with the number of responses.
+            count: Value of the option.
+            of: The part that has the option.
 
         Raises:
-            ValueError: If there are several and decoding is greedy.
+            ValueError: If the number is above 1 and decoding is greedy.
         """
         if self.greedy and count > 1:
             raise GFTValueError(

@@ -1,4 +1,4 @@
-"""Samples of the policy that a run began with, by which an evaluation tells what was forgotten."""
+"""Samples of the starting policy, by which an evaluation measures forgetting."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from lightning_gft.types import PromptBatch, Sequences, pad_sequences
 
 
 class _Drawn(NamedTuple):
-    """Sequences of the starting policy, and their log-probabilities under it, ``[N, T]``."""
+    """Sequences of the starting policy, with their log-probabilities under it, ``[N, T]``."""
 
     sequences: Sequences
     logprobs: Tensor
 
 
 class StartSamples:
-    """One sample a prompt of the policy as it was loaded, drawn and scored once and kept on the CPU.
+    """One sample per prompt of the policy as it was loaded; drawn and scored once, and kept on the CPU.
 
-    A run that is resumed draws the same again, as they follow from the evaluation's seed and the starting weights.
-    Those of batches that an evaluation does not see are forgotten at its end.
+    A resumed run draws the same samples again, as the evaluation's seed and the starting weights determine them.
+    Samples of batches that an evaluation does not use are discarded at its end.
 
     Args:
-        sampling: How they are drawn.
+        sampling: Sampling parameters.
     """
 
     def __init__(self, sampling: SamplingParams) -> None:
@@ -39,26 +39,26 @@ class StartSamples:
         self._used: dict[Hashable, _Drawn] = {}
 
     def begin(self, policy: Policy) -> None:
-        """Begin an evaluation of a policy; the samples of another are forgotten."""
+        """Begin an evaluation of a policy; samples of any other policy are discarded."""
         if self._policy is None or self._policy() is not policy:
             self._policy, self._kept = ref(policy), {}
         self._used = {}
 
     def end(self) -> None:
-        """End an evaluation that has seen all batches."""
+        """End an evaluation that has processed all batches."""
         self._kept = self._used
 
     def divergence(self, prompts: PromptBatch, policy: Policy, seed: int, max_tokens: int) -> Tensor:
-        """Return estimates of ``KL(start || policy)`` for each token of the samples, ``[M]``: Schulman's k3.
+        """Return estimates of ``KL(start || policy)`` for each token of the samples, ``[M]``, by Schulman's k3.
 
         Args:
-            prompts: A batch of them.
-            policy: Must be kept as it was loaded.
+            prompts: A batch of prompts.
+            policy: The policy to evaluate; must keep its loaded weights.
             seed: The seed of this batch.
-            max_tokens: Tokens to run at once.
+            max_tokens: Most tokens of one forward pass.
 
         Raises:
-            RuntimeError: If the policy keeps nothing of its start.
+            RuntimeError: If the policy does not keep its loaded weights.
         """
         key = (seed, *map(tuple, prompts.prompt_ids))
         drawn = self._kept.get(key) or self._draw(prompts, policy, seed, max_tokens)

@@ -1,1 +1,1 @@
-"""Answers: found in a text, read, and compared with what is expected. Nothing here needs torch."""
+"""Extracts answers from texts, parses them and compares them with the expected ones. This package needs no torch."""

@@ -1,4 +1,4 @@
-r"""Whether two formulas are equal by algebra, with math-verify. To be called where it may be killed."""
+r"""Compares two formulas by algebra, with math-verify. Call it only where the process may be killed."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ from lightning_gft.errors import GFTValueError
 _DEEPEST = 15
 _LARGE_EXPONENT = re.compile(r"\^ ?\{? ?-?[0-9]{6,}|[0-9]{6,} ?!|![ )}]*!")
 _TOWER = re.compile(r"(?=\^ ?[{(]? ?-?(?P<base>[0-9]+) ?[)}]? ?\^ ?[{(]? ?-?(?P<power>[0-9]+))")
-"""A power whose exponent is a power of numbers; a lookahead, because the next one may begin within it."""
+"""A power whose exponent is a power of numbers. A lookahead, because the next tower may begin within this one."""
 _MOST_DIGITS = 5
 _HIGHEST = 3
-"""Exponents upon exponents: e to the e to the e to the e has more digits than fit into memory."""
+"""Levels of exponents: e to the e to the e to the e has more digits than fit into memory."""
 _MOST_TERMS = 20_000
-"""Terms of sums within sums; a single sum mostly has a closed form."""
+"""Terms of nested sums. A single sum mostly has a closed form, so it is not limited."""
 _LARGE_BINOMIAL = re.compile(r"\\[dt]?binom ?\{[^{}]*(?:[0-9]{5,}|\^)")
 
 
 class TooLargeError(GFTValueError):
-    """A formula that nothing could work out in the time that an answer has."""
+    """A formula that cannot be evaluated within the time limit of an answer."""
 
 
 def check_size(formula: str) -> None:
-    """Refuse a formula that is certainly too large to be worked out.
+    """Raise an error if a formula is certainly too large to be evaluated.
 
     Raises:
-        TooLargeError: If it is too deep, or has a power, factorial or binomial of too many digits, or exponents upon
-            exponents.
+        TooLargeError: If its brackets are nested too deeply, if it holds a power, factorial or binomial of too many
+            digits, or if it has too many levels of exponents.
 
     Example:
         >>> check_size("9^{9^{9^9}}")
         Traceback (most recent call last):
-        lightning_gft.answers.algebra.TooLargeError: expected a formula that can be worked out, got a power of ...
+        lightning_gft.answers.algebra.TooLargeError: expected a formula that can be evaluated, got a power of ...
     """
-    expected = "expected a formula that can be worked out, got"
+    expected = "expected a formula that can be evaluated, got"
     depth = deepest = 0
     for character in formula:
         depth += (character in "([{") - (character in ")]}")
         deepest = max(deepest, depth)
     if deepest > _DEEPEST:
-        raise TooLargeError(f"{expected} brackets {deepest} deep")
+        raise TooLargeError(f"{expected} {deepest} nested levels of brackets")
     if (levels := _exponents(formula)) > _HIGHEST:
-        raise TooLargeError(f"{expected} {levels} exponents upon each other")
+        raise TooLargeError(f"{expected} {levels} nested levels of exponents")
     if match := _LARGE_EXPONENT.search(formula) or _LARGE_BINOMIAL.search(formula):
         raise TooLargeError(f"{expected} a power of many digits at {match[0]!r}")
     for tower in _TOWER.finditer(formula):
@@ -57,9 +57,9 @@ def check_size(formula: str) -> None:
 
 
 def _exponents(formula: str) -> int:
-    """Return how many exponents stand upon each other."""
+    """Return the number of nested levels of exponents."""
     most = 0
-    opened: list[bool] = []  # for each open bracket, whether it is one of an exponent
+    opened: list[bool] = []  # for each open bracket: whether it encloses an exponent
     raised = False
     for character in formula.replace(" ", ""):
         if character == "^":
@@ -73,14 +73,14 @@ def _exponents(formula: str) -> int:
 
 
 def begin() -> None:
-    """Import math-verify and let it build what it needs for its first formula."""
-    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that others must limit its time: they do
+    """Import math-verify and let it build its parsers, which it does on its first formula."""
+    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that it has no timeout; the caller has one
     equal_by_algebra(r"\frac{x^2-1}{x-1}", "x+1")
 
 
 @lru_cache(maxsize=2048)
 def parse_formula(formula: str) -> tuple[Any, ...]:
-    """Return what math-verify reads in a formula: sympy's objects, none where it reads nothing."""
+    """Return the sympy objects that math-verify parses from a formula, or an empty tuple if it parses none."""
     from latex2sympy2_extended import NormalizationConfig
     from math_verify import LatexExtractionConfig, parse
 
@@ -96,12 +96,12 @@ def parse_formula(formula: str) -> tuple[Any, ...]:
         parse(f"${one_line}$", [config], fallback_mode="no_fallback", parsing_timeout=None, raise_on_error=True)
     )
     if (terms := max(map(_terms, read), default=1)) > _MOST_TERMS:
-        raise TooLargeError(f"expected a formula that can be worked out, got sums within sums of {terms} terms")
+        raise TooLargeError(f"expected a formula that can be evaluated, got nested sums of {terms} terms")
     return read
 
 
 def _terms(formula: Any, outer: int = 1, levels: int = 0) -> int:
-    """Return how many terms sums and products within others have together."""
+    """Return the number of terms of nested sums and products, multiplied over their levels."""
     from sympy import Basic, Product, Sum
 
     if not isinstance(formula, Basic):
@@ -114,7 +114,7 @@ def _terms(formula: Any, outer: int = 1, levels: int = 0) -> int:
 
 
 def equal_by_algebra(answer: str, expected: str, *, float_rounding: int = 6, numeric_precision: int = 15) -> bool:
-    """Say whether an answer equals the expected formula by algebra.
+    """Return whether algebra shows an answer to equal the expected formula.
 
     Example:
         >>> equal_by_algebra("(x+1)^2", "x^2+2x+1"), equal_by_algebra("(x+1)^2", "x^2+1")
@@ -138,9 +138,10 @@ def _verify(gold: list[Any], target: list[Any], settings: dict[str, int]) -> boo
 
 
 def _readings(*formulas: Any) -> Iterator[Callable[[Any], Any]]:
-    """Yield how variables may be understood: as math-verify does; i as the imaginary unit; those under roots positive.
+    """Yield the interpretations of the variables to try.
 
-    A variable under a root or logarithm cannot be negative, so that log(xy) is log(x) + log(y).
+    The first leaves the formulas as math-verify parses them. The second reads ``i`` as the imaginary unit. The third
+    takes variables under a root or logarithm as positive, so that log(xy) is log(x) + log(y).
     """
     from sympy import I, Symbol
 
@@ -164,7 +165,7 @@ def _positive(formula: Any) -> set[Any]:
 
 
 def is_undefined(formula: Any) -> bool:
-    r"""Say whether a formula has no value, as a division by zero has none.
+    r"""Return whether a formula has no value, such as a division by zero.
 
     Example:
         >>> is_undefined(parse_formula(r"\frac{1}{0}")[0]), is_undefined(parse_formula(r"\infty")[0])

@@ -1,4 +1,4 @@
-r"""One way of writing for answers that say the same, as far as that can be told without algebra."""
+r"""Canonical texts of answers: equal answers share one, as far as arithmetic without algebra can find out."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ _UNORDERED = ("list", "set", "union")
 
 
 def canonical_answer(answer: Sequence[str]) -> str | None:
-    r"""Return an answer as a text that equal ones share: a number as a fraction, without unit, a set in one order.
+    r"""Return the canonical text of an answer.
 
-    Equal formulas that are written otherwise, such as ``x + 1`` and ``1 + x``, remain two.
+    A number becomes a fraction without its unit; the elements of a set are sorted. Formulas that are equal only by
+    algebra, such as ``x + 1`` and ``1 + x``, keep different texts.
 
     Args:
-        answer: From :func:`~lightning_gft.answers.judging.read_answer`.
+        answer: The answer's readings, as :func:`~lightning_gft.answers.judging.read_answer` returns them.
 
     Returns:
-        The text; ``None`` where there is no answer, or one of more than ``LONGEST_ANSWER`` characters.
+        The text, or ``None`` if there is no answer or it has more than ``LONGEST_ANSWER`` characters.
 
     Example:
         >>> canonical_answer((r"\frac{1}{2} cm",)), canonical_answer(("x = 0.50",)), canonical_answer((r"\{3, 1\}",))
@@ -35,7 +36,7 @@ def canonical_answer(answer: Sequence[str]) -> str | None:
 
 
 def _single(text: str) -> str | None:
-    """Return a number or words; ``None`` for anything else."""
+    """Return the canonical text of a number or of words, or ``None`` for anything else."""
     quantity = read_quantity(text) if text[:1] not in "([" else None
     if quantity is not None:
         return write_number(quantity.value) + "%" * quantity.percent

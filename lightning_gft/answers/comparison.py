@@ -1,4 +1,4 @@
-r"""Whether two answers are equal: by their shapes, and what is one thing as a number, a text, or by algebra."""
+r"""Compares answers: their shapes first, then each single value as a number, as text or by algebra."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lightning_gft.answers.units import read_unit
 from lightning_gft.answers.words import FUNCTIONS
 
 Algebra = Callable[[str, str], bool]
-"""Says whether a formula equals the expected one, both in LaTeX."""
+"""Returns whether a formula equals the expected one; both are LaTeX."""
 
 _SEVERAL = ("list", "set", "tuple", "interval", "union")
 _RELATION = re.compile(r"[<>]|\\(?:leq|geq|neq|in|subset)(?![a-z])")
@@ -25,20 +25,21 @@ _WITH_UNIT = re.compile(
 )
 _BASED = re.compile(r"(?P<digits>[0-9A-Fa-f]+)(?:_\{?(?P<base>[0-9]+)\}?)?")
 _TWO_NUMBERS = re.compile(r"(?<![_^0-9.,])[0-9.,]*[0-9] [0-9]+(?![0-9]* ?/)")
-"""Numbers side by side, which math-verify would multiply."""
+"""Two numbers side by side. math-verify would multiply them."""
 _LONGEST_FORMULA = 1_000
-"""Characters of a formula that may be an answer."""
+"""Characters of the longest formula that is compared by algebra."""
 _INDEFINITE = re.compile(r"\\int(?![a-zA-Z_]| _)")
-"""An integral without bounds, which is the question once more."""
+"""An integral without bounds, which only repeats the question."""
 _VARIABLE = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z](?![a-zA-Z])")
 _DEGREES = re.compile(r" ?\^ ?(?:\{ ?\\circ ?\}|\\circ) ?")
 
 
 class Comparer:
-    """Compares answers.
+    """Compares answers with expected ones.
 
     Args:
-        float_rounding: Decimals that must agree where one of two numbers is written with decimals.
+        algebra: Returns whether two LaTeX formulas are equal; called only if nothing simpler decides.
+        float_rounding: Decimals that must agree if one of two numbers is written with decimals.
     """
 
     def __init__(self, algebra: Algebra, float_rounding: int = 6) -> None:
@@ -46,7 +47,7 @@ class Comparer:
         self.tolerance = Fraction(1, 10**float_rounding)
 
     def agree(self, answer: Shape, expected: Shape) -> bool:
-        """Say whether an answer equals the expected one."""
+        """Return whether an answer equals the expected one, whatever their shapes."""
         if answer.name and expected.name and not same_text(answer.name, expected.name):
             return False
         kinds = answer.kind, expected.kind
@@ -82,9 +83,9 @@ class Comparer:
         return False
 
     def _as_sets(self, answer: Shape, expected: Shape) -> bool:
-        r"""Compare a set with a condition or a name: ``[3, \infty)`` with ``x \geq 3``."""
+        r"""Compare a set with a condition or a name, such as ``[3, \infty)`` with ``x \geq 3``."""
         if {answer.kind, expected.kind} == {"tuple", "interval"}:
-            return self._alike(answer, expected)  # an open one, and what is written as a tuple
+            return self._alike(answer, expected)  # an open interval looks like a tuple
         if {answer.kind, expected.kind} == {"tuple", "set"}:
             return False
         single = answer if answer.kind == "one" else expected
@@ -114,7 +115,7 @@ class Comparer:
         )
 
     def equal(self, answer: str, expected: str) -> bool:
-        """Say whether an answer that is one thing equals the expected one."""
+        """Return whether an answer of a single value equals the expected one."""
         if same_text(answer, expected):
             return True
         if (in_base := _in_base(answer, expected)) is not None:
@@ -156,7 +157,7 @@ class Comparer:
         return self.equal(formula if ratio == 1 else rf"({formula}) \cdot {ratio}", wanted)
 
     def same_quantity(self, number: Quantity, wanted: Quantity) -> bool:
-        """Say whether two numbers agree; a percentage is its number and its hundredth, a unit may be left out."""
+        """Return whether two numbers agree: 50% equals both 50 and 0.5, and a missing unit is ignored."""
         ratio = _ratio_of_units(number.unit, wanted.unit)
         if not ratio:
             return False
@@ -175,7 +176,7 @@ class Comparer:
 
 
 def _in_base(answer: str, expected: str) -> bool | None:
-    """Compare numbers where one has its base as an index: the other may leave it out."""
+    """Compare numbers of which one has its base as a subscript; the other may omit it."""
     number, wanted = _BASED.fullmatch(answer), _BASED.fullmatch(expected)
     if number is None or wanted is None or not (number["base"] or wanted["base"]):
         return None
@@ -186,12 +187,12 @@ def _in_base(answer: str, expected: str) -> bool | None:
 
 
 def _full(shape: Shape, other: Shape) -> str:
-    """Return a value with its name where the other is an equation without: "y = 2x + 1" beside "y - 2x = 1"."""
+    """Return a value with its name if the other is an equation without one: "y = 2x + 1" beside "y - 2x = 1"."""
     return f"{shape.name} = {shape.text}" if shape.name and not other.name and "=" in other.text else shape.text
 
 
 def _ratio_of_units(unit: str, wanted: str) -> Fraction:
-    """Return how many of the wanted unit one is: 1 if one is left out or not known, 0 if they measure other things."""
+    """Return the size of a unit in the wanted one: 1 if either is missing or unknown, 0 if their kinds differ."""
     mine, theirs = (None, None) if unit == wanted else (read_unit(unit), read_unit(wanted))
     if mine is None or theirs is None:
         return Fraction(1)
@@ -199,7 +200,7 @@ def _ratio_of_units(unit: str, wanted: str) -> Fraction:
 
 
 def _certainly_differ(answer: str, expected: str, expects_number: bool) -> bool:
-    """Say whether two formulas differ by what is in them, also where math-verify would read over it."""
+    """Return whether two formulas differ by their symbols alone, including cases that math-verify overlooks."""
     if len(answer) > _LONGEST_FORMULA or _TWO_NUMBERS.search(answer):
         return True
     if expects_number and not any(character.isdigit() or character in "\\ei" for character in answer):
@@ -212,7 +213,7 @@ def _certainly_differ(answer: str, expected: str, expects_number: bool) -> bool:
 
 
 def _differ_in_case(answer: str, expected: str) -> bool:
-    """Say whether a variable is large in one formula and small in the other, which is the same to math-verify."""
+    """Return whether a variable is upper case in one formula and lower case in the other; math-verify ignores case."""
     mine, theirs = (set(_VARIABLE.findall(text)) for text in (answer, expected))
     return any(letter.swapcase() in theirs - mine for letter in mine - theirs)
 
@@ -226,7 +227,7 @@ def _without_unit(text: str) -> tuple[str, str]:
 
 
 def _in_radians(text: str, other: str) -> str:
-    """Return an angle in radians where it is the argument of a function, or where the other is one by its pi."""
+    """Convert an angle to radians if it is a function's argument or the other formula contains pi."""
     if r"\circ" not in text:
         return text
     if r"\circ" not in other and (r"\pi" in other or re.search(r"\\(?:sin|cos|tan|cot|sec|csc)", text)):

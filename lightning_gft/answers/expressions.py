@@ -1,8 +1,9 @@
-r"""The expressions of a text: what belongs together around its numbers.
+r"""Splits a text into expressions: a number together with everything that belongs to it.
 
-A text becomes *tokens*, each with a kind of one letter, and tokens that belong together become an *expression*, whose
-kinds are written one after the other: ``3 1/2`` is ``nn/n`` and ``2\sqrt{7}`` is ``nm(n)``. Whether an expression is a
-number is then a matter of grammar (:mod:`lightning_gft.answers.numbers`), and no piece of one is ever read.
+A text is split into *tokens*, each with a kind of one letter. Tokens that belong together form an *expression*, whose
+``kinds`` is the string of their letters: ``3 1/2`` is ``nn/n`` and ``2\sqrt{7}`` is ``nm(n)``. A grammar over these
+strings (:mod:`lightning_gft.answers.numbers`) then decides whether an expression is a number. A part of an expression
+is never read as a number by itself.
 
 | kind | token | kind | token |
 |---|---|---|---|
@@ -41,14 +42,20 @@ _EQUAL_FOLLOWS = re.compile(" ?=")
 _EQUAL = frozenset("=≈≃≅→⇒")
 
 _LONGEST = 200
-"""Tokens of an expression that are kept."""
+"""Tokens of an expression that are kept; further ones overwrite the last."""
 _MOST_UNITS = 3
-"""Words that one unit has at most, as in "miles per hour"."""
+"""Words of the longest unit, such as "miles per hour"."""
 
 
 @dataclass
 class Expression:
-    """Tokens that belong together."""
+    """Tokens that belong together.
+
+    Args:
+        kinds: One letter for each token, as in the module's table.
+        texts: The tokens' texts, in the same order.
+        continues: Whether an equals sign or an arrow precedes the expression.
+    """
 
     kinds: str = ""
     texts: list[str] = field(default_factory=list)
@@ -56,7 +63,7 @@ class Expression:
 
 
 def find_expressions(text: str) -> tuple[list[Expression], list[str]]:
-    """Return the expressions of a text that hold a number or mathematics, and the tokens that belong to none.
+    """Return the expressions that hold a number or mathematics, and the tokens outside of any expression.
 
     Example:
         >>> found, others = find_expressions("so x = 3 1/2 cm")
@@ -71,7 +78,7 @@ def find_expressions(text: str) -> tuple[list[Expression], list[str]]:
 
 
 class _Reader:
-    """Puts tokens together, one after the other."""
+    """Groups tokens into expressions, in one pass from left to right."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -80,9 +87,9 @@ class _Reader:
         self.current = Expression()
         self.depth = 0
         self.stop = 0
-        """Where the token before ends."""
+        """End of the previous token."""
         self.gap = False
-        """Whether there is space between the token before and this one."""
+        """Whether white space separates the previous token from this one."""
 
     def take(self, match: re.Match[str]) -> None:
         group = match.lastgroup or ""
@@ -94,7 +101,7 @@ class _Reader:
         self.stop = match.end()
 
     def end(self, by: str = "") -> None:
-        """End the current expression, at a token that belongs to none."""
+        """End the current expression, at the token ``by`` if one is given, which joins no expression."""
         current, self.depth = self.current, 0
         if current.kinds:
             if any(kind in "nfm" for kind in current.kinds):
@@ -110,7 +117,7 @@ class _Reader:
 
     def _add(self, kind: str, text: str) -> None:
         current = self.current
-        if len(current.kinds) >= _LONGEST:  # certainly no number: only what comes last matters for what follows
+        if len(current.kinds) >= _LONGEST:  # too long for a number: only the last token matters for what follows
             current.kinds, current.texts[-1] = current.kinds[:-1] + kind, text
         else:
             current.kinds += kind
@@ -128,7 +135,7 @@ class _Reader:
         self._add(match.lastgroup or "n", match[0])
 
     def _is_continued(self, last: str) -> bool:
-        r"""Say whether a number after white space belongs to what is before: ``5 feet 3``, ``\log_2 8``."""
+        r"""Return whether a number continues the expression before the white space: ``5 feet 3``, ``\log_2 8``."""
         texts = self.current.texts
         if last == "u":
             return texts[-1].lower() in MEASURES
@@ -136,7 +143,7 @@ class _Reader:
 
     def _take_changing(self, match: re.Match[str]) -> None:
         if self._last == "," and not self.depth:
-            self.end()  # a remark
+            self.end()  # a remark follows
         self._add("w", match[0])
 
     def _take_linking(self, match: re.Match[str]) -> None:
@@ -162,7 +169,7 @@ class _Reader:
         if last == "o" and word in HEDGES:
             return
         if last == "p" and word in "CF":
-            self._add("u", word)  # degrees
+            self._add("u", word)  # degrees Celsius or Fahrenheit
         elif (after_number or last == ")") and not self.gap:
             self._add(kind_of_attached(word), word)
         elif after_number:

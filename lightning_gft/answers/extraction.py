@@ -1,4 +1,4 @@
-r"""Finding the answer that a response gives: in its box, after its marker or its own words, or at its end."""
+r"""Extracts the answer of a response: from its box, after a marker or a statement, or from its end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lightning_gft.answers.units import read_unit
 from lightning_gft.answers.words import UNITS
 
 SOLUTION_MARKER = "####"
-"""What the answer follows in a worked solution of the GSM8K kind."""
+"""Precedes the answer in worked solutions, as in GSM8K."""
 THOUGHT_ENDS = "</think>"
 _BOXES = (r"\boxed", r"\fbox")
 _ESCAPED = re.compile(r"\\.", re.DOTALL)
@@ -35,18 +35,18 @@ _JOINING_FORMULAS = re.compile(r"\s*(?:,|,?\s*(?:and|or))\s*")
 _DENIED = re.compile(r"\s*not\b", re.IGNORECASE)
 _SHORT_WORDS = "rs is of to in so we it at by as an be he if no on up us my do go"
 _PROSE = re.compile(rf"(?!and$|[A-Z]+$)[^\W\d_]{{3,}}|(?i:{_SHORT_WORDS.replace(' ', '|')})")
-"""A word that is no part of an answer, as names of variables and what joins two answers are."""
+"""A word of prose, which cannot be a part of an answer; a variable's name or a joining word can."""
 _WORKED = re.compile(r"[0-9)] ?=.*\b(?:and|or)\b")
-"""A calculation and another: the last counts, as in "3 + 4 = 7 and 7 * 2 = 14"."""
+"""A calculation and a further one, of which the last counts, as in "3 + 4 = 7 and 7 * 2 = 14"."""
 _HEADING = re.compile(r"[^\W\d_]{3,}")
 _EMPHASIS = " \t*_`"
 _LONGEST = 20_000
-"""Characters at the end of a response in which its answer is looked for, where no box or marker shows it."""
+"""Characters at the end of a response that are searched if it has no box and no marker."""
 _LONGEST_CLAUSE = 2_000
 
 
 def find_answer(response: str) -> tuple[str, ...]:
-    r"""Return the answer of a response, as it is written and then without words around it; nothing if it has none.
+    r"""Return the readings of a response's answer: as written, then without surrounding words; empty without one.
 
     Example:
         >>> find_answer(r"so it is \boxed{\frac{3}{4}}"), find_answer("The answer is the number 12.")
@@ -65,9 +65,9 @@ def find_answer(response: str) -> tuple[str, ...]:
 
 
 def in_boxes(text: str) -> str | None:
-    r"""Return what the last box of a text holds, with those before it that belong to it: ``\boxed{1}, \boxed{2}``.
+    r"""Return the content of a text's last box, joined with the boxes just before it: ``\boxed{1}, \boxed{2}``.
 
-    Where boxes are nested, the innermost is meant. One that is never closed reaches to the end.
+    The innermost of nested boxes counts. A box that is never closed extends to the end of the text.
 
     Example:
         >>> in_boxes(r"\boxed{1}? No, \fbox{2}."), in_boxes(r"\boxed{1} or \boxed{2}")
@@ -90,7 +90,7 @@ def in_boxes(text: str) -> str | None:
 
 
 def is_box_open(text: str) -> bool:
-    r"""Say whether the last box of a text is never closed.
+    r"""Return whether the last box of a text is never closed.
 
     Example:
         >>> is_box_open(r"\boxed{\frac{1}{2}"), is_box_open(r"\boxed{\frac{1}{2}}"), is_box_open("1/2")
@@ -104,7 +104,7 @@ def is_box_open(text: str) -> bool:
 
 
 def _after_marker(text: str) -> str | None:
-    """Return the line after the last marker, ``None`` where there is none but a heading such as "#### Step 1"."""
+    """Return the line after the last marker that is no heading such as "#### Step 1", or ``None`` without one."""
     stop = len(text)
     while (start := text.rfind(SOLUTION_MARKER, 0, stop)) >= 0:
         line, _, rest = text[start + len(SOLUTION_MARKER) : stop].lstrip(" ").partition("\n")
@@ -115,7 +115,7 @@ def _after_marker(text: str) -> str | None:
 
 
 def _clause(text: str) -> str:
-    """Return the beginning of a text up to the end of its clause, which a formula at its beginning does not end."""
+    """Return the first clause of a text; punctuation within a formula at its beginning does not end it."""
     text = text[:_LONGEST_CLAUSE]
     formula = _FORMULA.match(text)
     end = _CLAUSE_ENDS.search(text, formula.end() if formula else 0)
@@ -131,7 +131,7 @@ def _of_clause(clause: str, first: bool) -> tuple[str, ...]:
 
 
 def _at_the_end(response: str) -> tuple[str, ...]:
-    """Return the last line, its first clause, what it says is, and the last expression, maybe of a line before."""
+    """Return the last line, its first clause, the part after its last "is", and the last expression of any line."""
     lines = [line.strip(_EMPHASIS)[-_LONGEST_CLAUSE:] for line in response.splitlines()]
     lines = [line for line in lines if line]
     if not lines:
@@ -142,7 +142,7 @@ def _at_the_end(response: str) -> tuple[str, ...]:
 
 
 def _mathematics(clause: str, first: bool) -> str | None:
-    """Return the first or last expression or formula of a clause, all of it where there are no words around it."""
+    """Return the first or last expression or formula of a clause, or the whole clause if it holds no prose."""
     if formulas := list(_FORMULA.finditer(clause)):
         return _formulas(clause, formulas, first)
     found, others = find_expressions(plain(clause))
@@ -154,7 +154,7 @@ def _mathematics(clause: str, first: bool) -> str | None:
 
 
 def _formulas(clause: str, formulas: list[re.Match[str]], first: bool) -> str:
-    """Return formulas that words join, or the first or last of a clause, with a unit after it."""
+    """Return the first or last formula of a clause, with formulas that words join to it and the unit after it."""
     chosen = [formulas[0 if first else -1]]
     for other in formulas[1:] if first else reversed(formulas[:-1]):
         one, two = (chosen[-1], other) if first else (other, chosen[0])
@@ -163,7 +163,7 @@ def _formulas(clause: str, formulas: list[re.Match[str]], first: bool) -> str:
         chosen.insert(len(chosen) if first else 0, other)
     after = clause[chosen[-1].end() :]
     found, _ = find_expressions(plain(after))
-    if found and not first:  # a number comes after
+    if found and not first:  # a number follows the formulas
         return " ".join(trimmed(found[-1]).texts)
     inside = ", ".join(next(group for group in match.groups() if group) for match in chosen)
     unit = after.strip(_EMPHASIS + ".,")

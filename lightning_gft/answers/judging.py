@@ -1,4 +1,4 @@
-r"""The verdict on a response: whether its answer is one of those that are acceptable."""
+r"""Judges a response: whether its answer equals one of the references."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from lightning_gft.answers.texts import choice_agrees, read_words, same_text
 from lightning_gft.errors import GFTValueError
 
 LONGEST_ANSWER = 5_000
-"""Characters of an answer; a longer one is right where it is the reference's text, and else not judged."""
+"""Characters of the longest answer to judge. A longer one is right only if it is identical to a reference."""
 
 _THOUGHT_BEGINS = "<think>"
 _MORE_FOLLOWS = re.compile(r"[=,;] ?\$?$")
 
 
 class NeedsAlgebraError(Exception):
-    """The verdict needs algebra, which this process does not do."""
+    """The verdict needs algebra, which this process does not run."""
 
 
 class TooLongError(GFTValueError):
-    """An answer that is longer than any that is judged."""
+    """An answer that is too long to be judged."""
 
 
 @dataclass(frozen=True)
 class Judge:
-    r"""Compares answers; a task for worker processes, as algebra may take long, and any amount of memory.
+    r"""Compares answers with references. A task for worker processes, as algebra may need much time and memory.
 
     Args:
-        float_rounding: Decimals that must agree where one of two numbers is written with decimals.
-        numeric_precision: Digits to which formulas are evaluated.
+        float_rounding: Decimals that must agree if one of two numbers is written with decimals.
+        numeric_precision: Digits to which math-verify evaluates formulas.
 
     Example:
         >>> judge = Judge()
@@ -51,15 +51,15 @@ class Judge:
     numeric_precision: int = 15
 
     def preload(self) -> None:
-        """Load what the first answer would else have to wait for."""
+        """Import and initialise what the first answer would otherwise wait for."""
         begin()
 
     def __call__(self, item: tuple[Sequence[str], Sequence[str]] | str) -> float:
-        """Return 1 where an answer is one of the references, or where a reference can be read."""
+        """Return 1 if an answer equals one of its references or, for a single text, if that reference is readable."""
         return float(is_readable(item) if isinstance(item, str) else self.is_right(*item))
 
     def is_right(self, answer: Sequence[str], references: Sequence[str]) -> bool:
-        """Say whether an answer, as :func:`read_answer` gives it, is one of the references."""
+        """Return whether an answer, as :func:`read_answer` returns it, equals one of the references."""
 
         def algebra(formula: str, expected: str) -> bool:
             return equal_by_algebra(
@@ -69,19 +69,19 @@ class Judge:
         return _verdict(answer, references, Comparer(algebra, self.float_rounding))
 
     def is_right_cheaply(self, answer: Sequence[str], references: Sequence[str]) -> bool | None:
-        """Return the verdict where it needs no algebra, else ``None``.
+        """Return the verdict, or ``None`` if it needs algebra.
 
         Raises:
-            TooLongError: If the answer is longer than ``LONGEST_ANSWER`` and not a reference's text.
+            TooLongError: If the answer is longer than ``LONGEST_ANSWER`` and not identical to a reference.
         """
         try:
-            return _verdict(answer, references, Comparer(_refuse, self.float_rounding))
+            return _verdict(answer, references, Comparer(_without_algebra, self.float_rounding))
         except NeedsAlgebraError:
             return None
 
 
 def read_answer(response: str) -> tuple[str, ...]:
-    r"""Return the answer of a response in one way of writing: as it is written, and without words around it.
+    r"""Return the normalised readings of a response's answer: as written, and without surrounding words.
 
     Example:
         >>> read_answer(r"The answer is $\dfrac{3}{4}$ of it."), read_answer("")
@@ -90,7 +90,7 @@ def read_answer(response: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(tidy(one) if len(one) <= LONGEST_ANSWER else one for one in find_answer(response)))
 
 
-def _refuse(*_: str) -> bool:
+def _without_algebra(*_: str) -> bool:
     raise NeedsAlgebraError
 
 
@@ -130,7 +130,7 @@ def _agrees(answers: Sequence[str], reference: str, comparer: Comparer) -> bool:
 
 @lru_cache(maxsize=20_000)
 def read_expected(reference: str) -> tuple[str, Shape, Quantity | None] | None:
-    """Return a reference as a tidied text, as a shape, and as a number where it is one; ``None`` if it is too long."""
+    """Return a reference as a normalised text, a shape and, if it is one, a number; ``None`` if it is too long."""
     answer = answer_in(reference)
     if len(answer) > LONGEST_ANSWER:
         return None
@@ -140,9 +140,9 @@ def read_expected(reference: str) -> tuple[str, Shape, Quantity | None] | None:
 
 
 def answer_in(reference: str) -> str:
-    r"""Return the answer in a reference: that of a worked solution, in its box or after its marker, or all of it.
+    r"""Return the answer in a reference: the one in its box or after the marker of a worked solution, or all of it.
 
-    As in a response, thoughts do not count.
+    Text before the end of a thought is ignored, as in a response.
 
     Example:
         >>> answer_in("6 * 7 = 42\n#### 42"), answer_in("x + 1")
@@ -154,14 +154,14 @@ def answer_in(reference: str) -> str:
 
 
 def is_readable_cheaply(reference: str) -> bool | None:
-    """Say whether a reference can be read, ``None`` where that needs algebra.
+    """Return whether a reference is readable, or ``None`` if that needs algebra.
 
     Example:
         >>> [is_readable_cheaply(text) for text in ("12 cm", "yes", "(B)", "", "x+1")]
         [True, True, True, False, None]
     """
     try:
-        return is_readable(reference, _refuse)
+        return is_readable(reference, _without_algebra)
     except NeedsAlgebraError:
         return None
 
@@ -172,7 +172,7 @@ def _by_math_verify(formula: str, _: str) -> bool:
 
 
 def is_readable(reference: str, algebra: Algebra = _by_math_verify) -> bool:
-    """Say whether a reference can be read; ``algebra`` says of a formula whether it is one."""
+    """Return whether a reference is readable; ``algebra`` decides whether a single text is a formula."""
     read = read_expected(reference)
     if read is None or not read[0] or _is_unfinished(reference):
         return False
@@ -181,7 +181,7 @@ def is_readable(reference: str, algebra: Algebra = _by_math_verify) -> bool:
 
 
 def _is_unfinished(reference: str) -> bool:
-    """Say whether the end of an answer is missing: after an equals sign or a comma, in a box or in a thought."""
+    """Return whether the end of an answer is missing: after an equals sign or a comma, in a box or in a thought."""
     answer = answer_in(reference)
     return is_box_open(reference) or _THOUGHT_BEGINS in answer or _MORE_FOLLOWS.search(answer.strip()) is not None
 

@@ -1,4 +1,4 @@
-r"""Answers in one way of writing: what only sets a formula goes, and what has several spellings gets one."""
+r"""Normalises answers as LaTeX: drops commands that only affect the layout, and picks one of several spellings."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ _AFTER = _BEFORE + "."
 
 
 def tidy(text: str) -> str:
-    r"""Return an answer as LaTeX in one way of writing.
+    r"""Return an answer as normalised LaTeX.
 
-    Digits of all scripts become ASCII, common characters their commands and plain text such as ``sqrt(3)`` LaTeX;
-    commands that only set or size go. ``\text{}`` takes the place of every font.
+    Digits of all scripts become ASCII, common characters become commands and plain text such as ``sqrt(3)`` becomes
+    LaTeX. Commands for layout and size are removed. ``\text{}`` replaces every font.
 
     Example:
         >>> tidy(r"$\displaystyle\left(\dfrac{1}{2},\,-3\right)$.")
@@ -88,7 +88,7 @@ def tidy(text: str) -> str:
 
 
 def unwrapped(text: str) -> str:
-    r"""Return a tidied answer with the words of its ``\text{}`` in place.
+    r"""Return a normalised answer with each ``\text{}`` replaced by its words.
 
     Example:
         >>> unwrapped(r"\text{(B)} 12")
@@ -112,13 +112,13 @@ def _without_braces(text: str) -> str:
 
 
 def peeled(text: str, pair: str, before: str, after: str) -> list[tuple[int, int]]:
-    r"""Return where a text begins and ends without each further pair of brackets around all of it, in one pass.
+    r"""Return the spans of a text without each further pair of brackets around all of it, in one pass.
 
     Args:
-        text: The text, which may have none.
-        pair: The opening and the closing bracket.
-        before: Characters that go too at the beginning of what a bracket holds.
-        after: Those that go at its end.
+        text: Text with any number of surrounding pairs, or none.
+        pair: The opening and the closing bracket, as two characters.
+        before: Characters to strip at the start of a bracket's content.
+        after: Characters to strip at its end.
 
     Example:
         >>> [slice(*span) for span in peeled("((1) )", "()", " ", " ")]
@@ -137,7 +137,7 @@ def peeled(text: str, pair: str, before: str, after: str) -> list[tuple[int, int
 
 
 def _partners(text: str) -> dict[int, int]:
-    """Return where each bracket closes, as :func:`closing` says."""
+    """Return the index of the closing bracket for that of each opening one, paired as in :func:`closing`."""
     opened, partners = [], {}
     for index, character in enumerate(text):
         if character in "([{":
@@ -148,7 +148,7 @@ def _partners(text: str) -> dict[int, int]:
 
 
 def closing(text: str, start: int) -> int:
-    r"""Return where the bracket closes that opens at ``start``, -1 where it does not; ``(`` may be closed by ``]``.
+    r"""Return the index of the bracket that closes the one at ``start``, or -1 without one; ``]`` may close ``(``.
 
     Example:
         >>> closing("[1, (2)) + 3", 0)

@@ -1,4 +1,4 @@
-r"""Reading numbers: exactly where the text is one, and not at all where it is more or less than that."""
+r"""Parses numbers exactly, and only from texts that are a number as a whole."""
 
 from __future__ import annotations
 
@@ -31,31 +31,36 @@ _DIGITS = re.compile(
     re.VERBOSE,
 )
 _INSIDE = re.compile(r"-?\ *[0-9][0-9.,']*")
-# Longer than any answer, and so short that exact arithmetic costs nothing on a response that repeats a digit forever.
+# Longer than any answer, yet short enough for cheap exact arithmetic on a response that repeats a digit forever.
 _MAX_CHARACTERS = 1000
 _MAX_EXPONENT_CHARACTERS = 4
 _MOST_BITS = 2000
 _OTHER_WORDS = "if else less more than above below not but at least most of out"
 _NO_UNITS = frozenset(_OTHER_WORDS.split())
-"""Words after a number that begin another statement and are no unit."""
+"""Words after a number that begin another statement and so are no unit."""
 _MAY_SURROUND = frozenset('.;`"')
 _DANGLING = "-+*/^,:o("
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number with what is written around it."""
+    """A number with its notation.
+
+    Args:
+        value: The exact value; that of a percentage is the number before its sign.
+        percent: Whether it is a percentage.
+    """
 
     value: Fraction
     percent: bool = False
     unit: str = ""
     """The words after the number, such as "km/h" or "red apples"."""
     rounded: bool = False
-    """Whether it is written with decimals, which may be those of a number that has more."""
+    """Whether it is written with decimals, so that it may be rounded."""
 
 
 def read_quantity(text: str) -> Quantity | None:
-    r"""Return the number that a text is, with its unit, ``None`` if it is anything else or holds anything else.
+    r"""Return the number that makes up a text, with its unit, or ``None`` if the text holds anything else.
 
     Example:
         >>> read_quantity(r"2.5 \text{ km/h}")
@@ -71,7 +76,7 @@ def read_quantity(text: str) -> Quantity | None:
 
 
 def read_number(text: str) -> Fraction | None:
-    r"""Return the number that a text is, ``None`` if it is anything else or holds anything else.
+    r"""Return the number that makes up a text, or ``None`` if the text holds anything else.
 
     Example:
         >>> read_number(r"$-3\frac{1}{2}$ cm"), read_number(r"2\sqrt{7}"), read_number("7 or 14")
@@ -82,7 +87,7 @@ def read_number(text: str) -> Fraction | None:
 
 
 def write_number(number: Fraction) -> str:
-    """Return the text of a number; beyond 600 digits or so in hexadecimal ones, as Python writes few long ones else.
+    """Return the text of a number, as a fraction; in hexadecimal from about 600 digits, where Python limits decimals.
 
     Example:
         >>> write_number(Fraction("0.50"))
@@ -94,7 +99,7 @@ def write_number(number: Fraction) -> str:
 
 
 def find_number(text: str, first: bool) -> Fraction | None:
-    r"""Return the number at which a text arrives, ``None`` where its last expression is not a number or there is none.
+    r"""Return a text's final number, or ``None`` if it has no expression or the last one is no number.
 
     Example:
         >>> find_number("3 - 15 = -12. So the answer is $-12$.", first=False)
@@ -114,7 +119,7 @@ def _first(text: str) -> Expression | None:
 
 
 def first_of(found: list[Expression]) -> Expression | None:
-    """Return the first expression, followed through equals signs."""
+    """Return the first expression, or the last one of the equals signs that follow it."""
     chosen = 0
     while chosen + 1 < len(found) and found[chosen + 1].continues:
         chosen += 1
@@ -122,7 +127,7 @@ def first_of(found: list[Expression]) -> Expression | None:
 
 
 def _last(text: str) -> Expression | None:
-    """Return the last expression, reading from the last line on: no expression goes over the end of a line."""
+    """Return the last expression. Lines are read from the last backwards, as no expression spans two of them."""
     stop = len(text)
     while stop > 0:
         start = max(text.rfind("\n", 0, stop), 0)
@@ -154,7 +159,7 @@ def _quantity(expression: Expression, trim: bool) -> Quantity | None:
 
 
 def trimmed(expression: Expression) -> Expression:
-    """Return an expression without the punctuation of its sentence: operators at its end, brackets never closed."""
+    """Return an expression without a sentence's punctuation: operators at its end, brackets that are never closed."""
     kinds = expression.kinds.rstrip(_DANGLING)
     texts = expression.texts[: len(kinds)]
     while kinds.startswith("(") and _closing(kinds) is None:
@@ -163,7 +168,7 @@ def trimmed(expression: Expression) -> Expression:
 
 
 def _closing(kinds: str) -> int | None:
-    """Return where the bracket closes that ``kinds`` begins with."""
+    """Return the index of the bracket that closes the first one of ``kinds``, or ``None`` without one."""
     depth = 0
     for index, kind in enumerate(kinds):
         depth += (kind == "(") - (kind == ")")
@@ -173,7 +178,7 @@ def _closing(kinds: str) -> int | None:
 
 
 def _magnitude(match: re.Match[str], texts: list[str]) -> Fraction | None:
-    """Return the value without sign and scale."""
+    """Return the value without its sign and scale, or ``None`` if it is no exact number."""
     if match["plain"]:
         return _exact(texts[match.start("plain")])
     if match["power"]:
@@ -192,7 +197,7 @@ def _magnitude(match: re.Match[str], texts: list[str]) -> Fraction | None:
 
 
 def _spread(fraction: str) -> str:
-    r"""Part the digits of ``\frac34``."""
+    r"""Separate the digits of ``\frac34`` by spaces."""
     return fraction if "{" in fraction else " ".join(fraction.removeprefix("\\frac"))
 
 

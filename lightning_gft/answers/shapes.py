@@ -1,4 +1,4 @@
-r"""The shape of an answer: one thing, or several in a list, a set, a tuple, an interval, a union or a matrix."""
+r"""Parses the shape of an answer: a single value, or a list, set, tuple, interval, union, matrix or ratio of values."""
 
 from __future__ import annotations
 
@@ -41,19 +41,25 @@ _DEEPEST = 8
 
 @dataclass(frozen=True)
 class Shape:
-    """An answer with its parts."""
+    """An answer with its parts.
+
+    Args:
+        kind: What the parts form; ``"one"`` is a single value without parts.
+        text: The normalised text.
+        parts: The shapes of the elements, in order.
+    """
 
     kind: Kind
     text: str
     parts: tuple[Shape, ...] = ()
     ends: str = ""
-    """Its brackets, ``[)``, or the sizes of a matrix."""
+    """Brackets such as ``[)``, or the size of a matrix such as ``2x3``."""
     name: str = ""
-    """The variable that is set equal to it."""
+    """The variable on the other side of its equals sign."""
 
 
 def read_shape(text: str, depth: int = 0) -> Shape:
-    r"""Return the shape of a tidied answer.
+    r"""Return the shape of a normalised answer.
 
     Example:
         >>> read_shape(r"[1, \infty )").kind, [part.text for part in read_shape("x = 1 or x = 2").parts]
@@ -114,7 +120,7 @@ def _single(text: str, depth: int) -> Shape:
 
 
 def _together(kind: Kind, text: str, parts: list[Shape]) -> Shape:
-    """Return a list whose parts have no names where all have the same: "x = 1 or x = 2"."""
+    """Return a list of parts; a name that all share is dropped: "x = 1 or x = 2"."""
     if kind == "list" and _OR.search(text) and all(part.kind == "interval" and part.name for part in parts):
         kind = "union"
     names = {part.name for part in parts}
@@ -143,7 +149,7 @@ def _bracketed(text: str, depth: int) -> Shape | None:
             break
         if opening != "(" or close != ")":
             return None
-        text = inside  # a bracket around one thing
+        text = inside  # brackets around a single value
         if not text.startswith("("):
             return read_shape(text, depth + 1)
     parts = tuple(read_shape(piece, depth + 1) for piece in pieces)
@@ -153,14 +159,14 @@ def _bracketed(text: str, depth: int) -> Shape | None:
 
 
 def _without_repeated(text: str) -> str:
-    """Return ``(((x)))`` with one bracket, and everything else as it is."""
+    """Return ``(((x)))`` with a single pair of brackets, and any other text unchanged."""
     *_, outer, _ = [(0, len(text)), *peeled(text, "()", " ", " ")]
     return text[slice(*outer)]
 
 
 def _set(text: str, inside: str, pieces: list[str], depth: int) -> Shape | None:
     if any(mark in inside for mark in (r"\mid", "|", " : ", r"\ldots", r"\dots", r"\cdots")):
-        return None  # its elements are said by a condition, or left out
+        return None  # a condition describes its elements, or some are omitted
     return Shape("set", text, tuple(read_shape(piece, depth + 1) for piece in pieces))
 
 
@@ -173,7 +179,7 @@ def _matrix(text: str, rows: str, depth: int) -> Shape:
 
 
 def _items(text: str) -> list[str]:
-    """Return what commas, semicolons, "and" and "or" part, outside of brackets."""
+    """Split at commas, semicolons, "and" and "or" outside of brackets."""
     joined = _JOINING.sub(" , ", text)
     if re.search(r"[,;] ", joined):
         joined = _THOUSANDS.sub(r"\1", joined)  # "1,000, 2,000"
@@ -185,7 +191,7 @@ def _split(text: str, command: str) -> list[str]:
 
 
 def top_level(text: str, separators: str) -> list[str]:
-    """Return what separators part outside of brackets, without empty pieces.
+    """Split a text at separators outside of brackets; empty pieces are dropped.
 
     Example:
         >>> top_level("f(x, y), z", ",")

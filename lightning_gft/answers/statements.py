@@ -1,4 +1,4 @@
-"""Where a response says what its answer is: "the answer is", "Answer:", "the correct option is" and the like."""
+"""Finds the statements of an answer in a response: "the answer is", "Answer:", "the correct option is" and the like."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _STATEMENT = re.compile(
     r"|final\s+answer\b(?=\W*\n))",
     re.IGNORECASE,
 )
-"""Not what judges an answer, as in "this answer is right", nor "first choice: 5 ways". The last one is a heading."""
+"""Neither a verdict on an answer ("this answer is right") nor "first choice: 5 ways". The last branch is a heading."""
 
 
 def says_answer(text: str) -> bool:
-    """Say whether a text states an answer.
+    """Return whether a text states an answer.
 
     Example:
         >>> says_answer("So the answer to the first part is 5."), says_answer("This answer is correct.")
@@ -32,7 +32,7 @@ def says_answer(text: str) -> bool:
 
 
 def begins_with_statement(text: str) -> bool:
-    """Say whether a text begins with a statement of an answer.
+    """Return whether a text begins with a statement of an answer.
 
     Example:
         >>> begins_with_statement("Answer: 5"), begins_with_statement("So the answer is 5")
@@ -42,7 +42,7 @@ def begins_with_statement(text: str) -> bool:
 
 
 def after_statement(text: str) -> str | None:
-    """Return what follows the last statement of an answer, ``None`` where there is none.
+    """Return what follows the last statement of an answer, or ``None`` if there is none.
 
     Example:
         >>> after_statement("The answer is 5. This answer is right."), after_statement("5")

@@ -1,4 +1,4 @@
-r"""Answers in words, and the letters of multiple choice."""
+r"""Parses answers in words and the letters of multiple choice."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _IDLE_SPACE = re.compile(r"(?<!\w) | (?!\w)")
 _LETTER = r"(?:\((?P<in>[A-Za-z])\)|(?P<bare>[A-Za-z])(?=[).:]|$))"
 _CHOICE = re.compile(rf"(?:(?:option|choice|answer) )?{_LETTER}[).:]* ?(?P<content>.*)", re.IGNORECASE | re.DOTALL)
 _FURTHER = re.compile(r"(?:or\b|and\b|[,/&;])")
-"""What comes between a choice and another one."""
+"""What joins a choice to a further one."""
 _LONGEST_PRODUCT = 3
-"""Letters that may be a product of variables."""
+"""Letters of the longest product of variables."""
 
 
 def same_text(answer: str, expected: str) -> bool:
-    r"""Say whether two tidied answers are written alike but for spaces and braces that make no difference.
+    r"""Return whether two normalised answers are written alike, apart from meaningless spaces and braces.
 
     Example:
         >>> same_text("101_{2}", "101_2"), same_text(r"\text{yes}", "yes"), same_text("", "")
@@ -30,7 +30,7 @@ def same_text(answer: str, expected: str) -> bool:
 
 
 def bare(text: str) -> str:
-    r"""Return a tidied answer without what makes no difference to :func:`same_text`.
+    r"""Return a normalised answer without the spaces and braces that :func:`same_text` ignores.
 
     Example:
         >>> bare(r"\text{x + y}"), bare("101_{2}")
@@ -40,7 +40,7 @@ def bare(text: str) -> str:
 
 
 def read_words(text: str) -> str | None:
-    r"""Return the words that a tidied answer consists of, in lower case, ``None`` where it is mathematics.
+    r"""Return the words of a normalised answer in lower case, or ``None`` if it is mathematics.
 
     Example:
         >>> read_words(r"\text{No solution}"), read_words("the Circle"), read_words("xy")
@@ -59,12 +59,12 @@ def read_words(text: str) -> str | None:
 
 
 def may_be_product(words: str) -> bool:
-    """Say whether words may be a product of variables: "abc"."""
+    """Return whether a text may be a product of variables, such as "abc"."""
     return words.isalpha() and len(words) <= _LONGEST_PRODUCT and words != "no"
 
 
 def choice_agrees(answer: str, expected: str) -> bool | None:
-    r"""Say whether an answer chooses the expected letter, ``None`` where no letter is expected or none is chosen.
+    r"""Return whether an answer chooses the expected letter, or ``None`` if no letter is expected or chosen.
 
     Example:
         >>> choice_agrees(r"\textbf{(B)}\ 12", "B"), choice_agrees("B or C", "B"), choice_agrees("12", "B")
@@ -84,7 +84,7 @@ def choice_agrees(answer: str, expected: str) -> bool | None:
 
 
 def read_choice(answer: str) -> str | None:
-    r"""Return the letter that an answer chooses, in upper case, ``None`` where it may be something else.
+    r"""Return the letter that an answer chooses in upper case, or ``None`` if it may be anything else.
 
     Example:
         >>> read_choice("(b)"), read_choice(r"\textbf{(B)}\ 12"), read_choice("(x) + 1"), read_choice("A or B")

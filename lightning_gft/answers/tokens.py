@@ -1,4 +1,4 @@
-"""The tokens of a text in plain characters: a regular expression whose group names their kind."""
+"""The regular expression of the tokens of a plain text; the name of the matched group is a token's kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""Numbers as people and LaTeX set them, in plain characters: ``\dfrac{3}{4}``, ``1\,234``, ``½`` and ``−5``."""
+r"""Converts typeset numbers and LaTeX to plain characters: ``\dfrac{3}{4}``, ``1\,234``, ``½`` and ``−5``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CHARACTERS = {
     **dict.fromkeys(map(ord, "\u2018\u2019\u02bc"), "'"),
 }
 _VULGAR = re.compile("([0-9] ?)?([\u00bc-\u00be\u2150-\u215e])")
-"""A fraction of a single character, after a whole number or not."""
+"""A fraction of a single character, optionally after a whole number."""
 _DECORATION = str.maketrans(_CHARACTERS)
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
 _SUPERSCRIPT = re.compile("[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
@@ -64,16 +64,16 @@ _BRACED = re.compile(r"\^ ?[{(] ?([-+]? ?[0-9]+) ?[})]")
 _BOLD = re.compile(r"(?<![\w)\]}])\*\*|\*\*(?![\w(\[{\\])")
 _SPACE = re.compile(" {2,}")
 _BOX = re.compile(r"(?P<box>\\(?:boxed|fbox)\s*+(?P<open>\{?))|\\.|[{}]", re.DOTALL)
-# A tag's name is parted from what follows by its attributes alone, so that "a <b and c> 5" stays as it is.
-# Possessive: an attribute that no ">" follows is scanned once, however many spaces it holds.
+# Only attributes separate a tag's name from its end, so that "a <b and c> 5" stays unchanged.
+# Possessive: an attribute without a closing ">" is scanned once, however many spaces it holds.
 _TAG = re.compile(r"</?[A-Za-z][\w-]*+(?:\s++[\w-]++=[^<>]*+)?+\s*+/?>|<\|[^<>|\s]{1,40}\|>")
 
 
 def plain(text: str) -> str:
-    r"""Return a text in plain characters, without currency signs and what only sets it.
+    r"""Return a text in plain characters, without currency signs and layout.
 
-    Minus signs, spaces, full-width forms, fractions of a single character and superscripts become ASCII; LaTeX's
-    spaces, fonts, delimiters and operators become what they show; what LaTeX knows and this does not stays.
+    Minus signs, spaces, full-width forms, fractions of a single character and superscripts become ASCII. LaTeX's
+    spaces, fonts, delimiters and operators become the characters that they print. Unknown commands stay.
 
     Example:
         >>> plain("\u2212$1\\,234{,}5 \\text{ cm}\u00b2")
@@ -105,7 +105,7 @@ def plain(text: str) -> str:
 
 
 def spell_out_fractions(text: str) -> str:
-    """Return a text with fractions of a single character as ``1/2``, parted from a whole number before.
+    """Write fractions of a single character as ``1/2``, after a space if a whole number precedes them.
 
     Example:
         >>> spell_out_fractions("3\u00bd")
@@ -115,7 +115,7 @@ def spell_out_fractions(text: str) -> str:
 
 
 def spell_out_powers(text: str) -> str:
-    """Return a text with superscripts as ``^{12}``.
+    """Write superscripts as ``^{12}``.
 
     Example:
         >>> spell_out_powers("x\u00b9\u00b2")
@@ -130,9 +130,9 @@ def _spelled_out(match: re.Match[str]) -> str:
 
 
 def boxed(text: str, first: bool) -> str | None:
-    r"""Return what the first or the last ``\boxed`` of a text holds, ``None`` where there is none.
+    r"""Return the content of the first or the last ``\boxed`` of a text, or ``None`` if there is none.
 
-    Where boxes are nested, the innermost is meant. One that is never closed reaches to the end of the text.
+    The innermost of nested boxes counts. A box that is never closed extends to the end of the text.
 
     Example:
         >>> boxed(r"so \boxed{\frac{3}{4}}", first=False)
@@ -144,7 +144,7 @@ def boxed(text: str, first: bool) -> str | None:
 
 
 def read_box(text: str, start: int) -> tuple[str, int]:
-    r"""Return what the box holds that begins at ``start``, and where it ends; see :func:`boxed`.
+    r"""Return the content of the box that begins at ``start``, and the index after it; see :func:`boxed`.
 
     Example:
         >>> read_box(r"\boxed{7} apples", 0)

@@ -1,4 +1,4 @@
-"""Units of measurement: whether two are of the same kind, and how many of one make the other."""
+"""Units of measurement: their kinds, and their sizes relative to others of the same kind."""
 
 from __future__ import annotations
 
@@ -34,15 +34,19 @@ _WORD = re.compile(r"([A-Za-z]+)\^?([0-9]?)")
 
 @dataclass(frozen=True)
 class Unit:
-    """A product of units with powers, such as km/h."""
+    """A product of units with powers, such as km/h.
+
+    Args:
+        kinds: The kinds, such as ``"length"``, with their powers.
+    """
 
     kinds: frozenset[tuple[str, int]]
     size: Fraction
-    """How many of the first unit of its kind it is."""
+    """The size as a multiple of the first unit of its kind."""
 
 
 def read_unit(text: str) -> Unit | None:
-    """Return a unit, ``None`` where a word is none that is known.
+    """Return the unit that a text names, or ``None`` if it holds an unknown word.
 
     Example:
         >>> read_unit("cm^2") == read_unit("square centimeters"), read_unit("red apples")

@@ -1,4 +1,4 @@
-"""Whether two of sympy's expressions have different values at a point."""
+"""Compares two sympy expressions by their values at a point."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import zlib
 from typing import Any
 
 _DIGITS = 50
-"""Digits of a value at a point: so many that enough are left where large terms cancel."""
+"""Digits of a value at a point: enough of them remain where large terms cancel."""
 _ROUGHLY = 1e-4
-"""Relative accuracy of an integral by quadrature, which no verdict of "equal" follows from."""
+"""Relative accuracy of an integral by quadrature; no verdict of "equal" relies on it."""
 
 
 def differ_at_a_point(one: Any, other: Any, tolerance: float) -> bool:
-    """Say whether two expressions certainly differ, as their values do where each variable has some positive number.
+    """Return whether two expressions certainly differ because their values at one point do.
 
-    Most answers that are wrong are so here, which spares sympy the attempt to simplify their difference. What cannot be
-    evaluated, such as a set or an integral without bounds, does not differ.
+    Each variable takes some positive number. Most wrong answers differ here already, which saves sympy the attempt to
+    simplify the difference. An expression that cannot be evaluated, such as a set or an integral without bounds,
+    counts as not different.
 
     Example:
         >>> from sympy import symbols
@@ -33,7 +34,7 @@ def differ_at_a_point(one: Any, other: Any, tolerance: float) -> bool:
 
 
 def _value_at_a_point(formula: Any) -> tuple[Any, float] | None:
-    """Return a value and its relative accuracy."""
+    """Return the value at the point and its relative accuracy, or ``None`` if it cannot be evaluated."""
     from sympy import E, Expr, Float, I
 
     if not isinstance(formula, Expr):
@@ -56,14 +57,14 @@ def _value_at_a_point(formula: Any) -> tuple[Any, float] | None:
 
 
 def _integrals(formula: Any) -> dict[Any, Any]:
-    """Return the integrals of one real function between numbers, with their values as far as they are sure."""
+    """Return the values of the definite integrals of one variable, as far as they are reliable."""
     from sympy import Integral
 
     return {one: value for one in formula.atoms(Integral) if (value := _quadrature(one)) is not None}
 
 
 def _quadrature(integral: Any) -> Any:
-    """Return a value on which two rules agree, as they do not where an integral diverges or is hard."""
+    """Return a value on which two quadrature rules agree; they disagree where an integral diverges or is hard."""
     import mpmath
     from sympy import Float
 
@@ -86,13 +87,13 @@ def _quadrature(integral: Any) -> Any:
     try:
         value, other = (mpmath.quad(at, ends, method=rule, maxdegree=6) for rule in ("tanh-sinh", "gauss-legendre"))
     except (ArithmeticError, AttributeError, TypeError, ValueError):
-        return None  # a function that has no number there
+        return None  # the function has no numeric value at some point
     is_sure = mpmath.isfinite(value) and value != 0 and abs(value - other) <= _ROUGHLY / 100 * abs(value)
     return Float(value.real) if is_sure and abs(value.imag) <= _ROUGHLY * abs(value) else None
 
 
 def needs_more_than_arithmetic(formula: Any) -> bool:
-    """Say whether a formula holds what takes more than arithmetic to evaluate."""
+    """Return whether evaluating a formula takes more than arithmetic: an integral, a limit, a derivative, ..."""
     from sympy import Integral, Limit, Product, Sum
     from sympy.core.function import AppliedUndef, Derivative
 

@@ -1,4 +1,4 @@
-"""An embedded task, arithmetic in small steps, with its data and a small policy."""
+"""An embedded task, arithmetic in small steps, with its data and a small pretrained policy."""
 
 from lightning_gft.arithmetic.datamodule import ArithmeticDataModule, ArithmeticPretrainingDataModule
 from lightning_gft.arithmetic.policy import ArithmeticPolicy

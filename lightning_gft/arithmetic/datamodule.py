@@ -1,4 +1,4 @@
-"""Datamodules of the arithmetic task: generated from a seed, without any file."""
+"""Datamodules of the arithmetic task, generated from a seed without any file."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from lightning_gft.errors import GFTValueError
 
 
 class ArithmeticDataModule(PromptDataModule):
-    """Sums to work out step by step, with an expert's and a teacher's solutions.
+    """Sums to solve step by step, with solutions of an expert and a teacher.
 
-    No problem of the training, validation and test sets occurs twice. Beside the main validation set there are
-    ``second_skill``, which shows what is forgotten, and if asked for ``hard``, which shows what carries over. The test
-    sets are as large as the validation sets.
+    The training, validation and test sets share no problem. Further validation sets measure what the policy forgets
+    (``second_skill``) and what carries over to harder sums (``hard``, off by default). Each test set is as large as
+    its validation set.
 
     Args:
-        num_train: Training problems.
-        num_val: Validation problems.
-        num_second_skill: Validation problems of the second skill; 0 leaves it out.
-        num_hard: Validation problems of the harder variant; 0 leaves it out.
-        num_operands: Numbers of a problem.
-        hard_operands: Numbers of a problem of the harder variant.
-        max_operand: Largest number.
-        num_teacher: Solutions that the teacher gives to a problem.
-        teacher_slip: Probability that one of the teacher's steps is wrong.
+        num_train: Number of training problems.
+        num_val: Number of validation problems; the test set has as many.
+        num_second_skill: Number of validation problems of the second skill; 0 omits this set.
+        num_hard: Number of validation problems of the harder variant; 0 omits this set.
+        num_operands: Numbers that a problem adds and subtracts.
+        hard_operands: The same for the harder variant; more than ``num_operands``.
+        max_operand: Largest number in a problem; the smallest is 0.
+        num_teacher: Teacher's solutions for each problem; 0 leaves out their column.
+        teacher_slip: Probability that a step of the teacher's is wrong.
         batch_size: Prompts per step and rank in training and prediction.
         eval_batch_size: Prompts per step and rank in validation and test.
-        shuffle: Whether to shuffle the training rows anew every epoch.
-        seed: What the problems and the order are drawn from.
-        num_workers: Workers of a rank that prepare batches; 0 prepares them in the rank itself.
+        shuffle: Whether to reshuffle the training rows in every epoch.
+        seed: Determines the problems and their order.
+        num_workers: Worker processes of each rank that prepare batches; 0 prepares them in the rank itself.
 
     Raises:
-        ValueError: If an option is out of range, or there are not as many different problems.
+        ValueError: If an option is out of range, or the task has fewer different problems than asked for.
 
     Example:
         >>> row = ArithmeticDataModule(num_train=2).load_rows("train")[""][0]
@@ -93,7 +93,7 @@ class ArithmeticDataModule(PromptDataModule):
 
     @override
     def load_rows(self, split: Split) -> dict[str, list[Row]]:
-        # Validation comes first in the sizes: it stays the same whatever the training set's size.
+        # Validation comes first, so that it does not depend on the size of the training set.
         sizes = {"val": self.num_val, "test": self.num_val, "train": self.num_train}
         rows = {"": self._arithmetic_rows("", split, sizes, self.num_operands)}
         if split != "train" and self.num_second_skill > 0:
@@ -118,24 +118,24 @@ class ArithmeticDataModule(PromptDataModule):
 
 
 class ArithmeticPretrainingDataModule(PromptDataModule):
-    """The mixture that the embedded base policy is trained on, by supervised fine-tuning.
+    """The mixture that the embedded base policy is trained on by supervised fine-tuning.
 
-    A training row has one demonstration, the expert's. Its validation and test sets are those of
-    :class:`ArithmeticDataModule` with the same arguments; training problems may be among them.
+    Each training row has one demonstration, the expert's. The validation and test sets equal those of
+    :class:`ArithmeticDataModule` with the same arguments; the training set may contain some of their problems.
 
     Args:
-        num_examples: Training rows.
+        num_examples: Number of training rows.
         slip: Probability that a step of a demonstration is wrong.
-        second_skill_fraction: Share of rows of the second skill.
-        expert_style_fraction: Share of sums that are solved in the expert's style.
-        num_val: Validation problems.
-        num_second_skill: Validation problems of the second skill; 0 leaves it out.
-        num_operands: Numbers of a problem.
-        max_operand: Largest number.
+        second_skill_fraction: Share of the rows with a problem of the second skill.
+        expert_style_fraction: Share of the sums with a solution in the expert's style.
+        num_val: Number of validation problems; the test set has as many.
+        num_second_skill: Number of validation problems of the second skill; 0 omits this set.
+        num_operands: Numbers that a problem adds and subtracts.
+        max_operand: Largest number in a problem; the smallest is 0.
         batch_size: Prompts per step and rank in training and prediction.
         eval_batch_size: Prompts per step and rank in validation and test.
-        seed: What the problems are drawn from.
-        num_workers: Workers of a rank that prepare batches; 0 prepares them in the rank itself.
+        seed: Determines the problems.
+        num_workers: Worker processes of each rank that prepare batches; 0 prepares them in the rank itself.
 
     Raises:
         ValueError: If an option is out of range.
@@ -161,7 +161,7 @@ class ArithmeticPretrainingDataModule(PromptDataModule):
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
-        # The rows come in random order as it is.
+        # The rows are drawn in random order already.
         super().__init__(
             batch_size=batch_size, eval_batch_size=eval_batch_size, shuffle=False, seed=seed, num_workers=num_workers
         )
@@ -206,7 +206,7 @@ def _plain_encoder(tokenizer: PreTrainedTokenizerBase, columns: Columns) -> Exam
 
 
 def _check_problems(num_train: int, num_val: int, field: str, num_operands: int, max_operand: int) -> None:
-    """Refuse sizes for which there are not enough different problems."""
+    """Raise an error if the task has fewer different problems than asked for."""
     check_count(field, num_operands, least=2)
     check_count("max_operand", max_operand, least=1)
     check_count("num_val", num_val, least=1)
@@ -214,6 +214,7 @@ def _check_problems(num_train: int, num_val: int, field: str, num_operands: int,
     wanted = num_train + 2 * num_val
     if wanted > possible:
         raise GFTValueError(
-            f"{wanted} different problems are wanted for training, validation and test, but {field}={num_operands} and "
-            f"max_operand={max_operand} allow {possible}"
+            f"`{field}`, `max_operand`: expected to allow {wanted} different problems for training, validation and "
+            f"test, got {possible} with {field}={num_operands} and max_operand={max_operand}; raise them, or ask for "
+            "fewer problems"
         )

@@ -1,4 +1,4 @@
-"""The small policy that comes with the package."""
+"""The small policy that ships with the package."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from lightning_gft.rollout import RolloutEngine
 class ArithmeticPolicy(PretrainedPolicy):
     """A pretrained policy of 0.13 million parameters for :class:`~lightning_gft.ArithmeticDataModule`.
 
-    It knows sums of three numbers but is blunt: each step of a sampled solution has a slip about three times in ten.
-    It also reverses and sorts letters. ``configs/quickstart/base.yaml`` says how it was made.
+    It solves sums of three numbers, but makes a mistake in about three of ten sampled steps. It also reverses and
+    sorts letters. ``configs/quickstart/base.yaml`` reproduces it.
 
     Args:
-        lora: Adapters to train instead of the model.
-        rollout: Draws responses; default :class:`~lightning_gft.TransformersEngine`.
+        lora: Adapters to train in place of the model's weights.
+        rollout: Engine that draws responses; default :class:`~lightning_gft.TransformersEngine`.
 
     Example:
         >>> from lightning_gft import SamplingParams

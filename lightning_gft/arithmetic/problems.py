@@ -1,17 +1,16 @@
-"""A task small enough to learn in minutes: sums worked out step by step, and an unrelated second skill.
+"""The problems of a task that a small model learns in minutes: sums solved step by step, and an unrelated second skill.
 
-A problem is a chain of sums and differences, ``12+7-5=``. Its solution writes down every step and ends in ``#`` and the
+A problem is a chain of sums and differences, ``12+7-5=``. Its solution writes down every step, then ``#`` and the
 answer, in one of two styles:
 
-* *left to right*, as the base policy and the teacher do it: ``12+7=19,19-5=14,#14``
-* *signs apart*, as the expert does it: what is added is summed up after ``P``, what is subtracted after ``N``, and the
-  two are put together: ``P12+7=19N5=5,19-5=14,#14``. Each sum goes step by step, a single number is written as
-  equal to itself and an empty side is 0: ``P3+4=7,7+5=12N0=0,12+0=12,#12``.
+* *left to right*, the style of the base policy and the teacher: ``12+7=19,19-5=14,#14``
+* *signs apart*, the style of the expert: ``P`` precedes the sum of the added numbers, ``N`` that of the subtracted
+  ones, and the last step combines the two: ``P12+7=19N5=5,19-5=14,#14``. Each sum proceeds step by step; a single
+  number is written as equal to itself, and an empty side is 0: ``P3+4=7,7+5=12N0=0,12+0=12,#12``.
 
-So every step puts two numbers together. A *slip* makes a step's result wrong by a little, and later steps carry on from
-it.
+So every step combines two numbers. A *slip* is a step with a slightly wrong result; later steps continue from it.
 
-The second skill is to reverse or to sort letters, ``rev:hdkle=`` and ``sort:hdkle=``. It is unlike sums,
+The second skill is to reverse or to sort letters, ``rev:hdkle=`` and ``sort:hdkle=``. It has no relation to sums,
 so it shows what a policy forgets while it trains on them.
 """
 
@@ -24,7 +23,7 @@ from random import Random
 from typing import Literal
 
 ANSWER_MARKER = "#"
-"""Text before a solution's answer."""
+"""Text before the answer of a solution."""
 
 ARITHMETIC_ALPHABET = string.digits + string.ascii_lowercase + "+-=,:NP" + ANSWER_MARKER
 """All characters of prompts and solutions."""
@@ -32,11 +31,11 @@ ARITHMETIC_ALPHABET = string.digits + string.ascii_lowercase + "+-=,:NP" + ANSWE
 _SMALL_ERRORS = (-3, -2, -1, 1, 2, 3)
 
 StepError = Callable[[], int]
-"""What the next step's result is off by."""
+"""Returns the error to add to the next step's result."""
 
 
 def no_slips() -> int:
-    """Return 0: every step is right.
+    """Return 0, the error of a correct step.
 
     Example:
         >>> no_slips()
@@ -46,7 +45,7 @@ def no_slips() -> int:
 
 
 def slips(probability: float, random: Random) -> StepError:
-    """Return a source of small mistakes.
+    """Return a function that draws the error of each step: a slip with the given probability, else 0.
 
     Example:
         >>> always = slips(1.0, Random(0))
@@ -73,21 +72,21 @@ class ArithmeticProblem:
 
     @property
     def prompt(self) -> str:
-        """The problem as text."""
+        """The problem as text, up to the equals sign."""
         return f"{self.terms[0]}{''.join(f'{term:+d}' for term in self.terms[1:])}="
 
     @property
     def answer(self) -> str:
-        """The right result as text."""
+        """The correct result as text."""
         return str(sum(self.terms))
 
     def left_to_right(self, error: StepError = no_slips) -> str:
-        """Return a solution as the base policy and the teacher write it."""
+        """Return a solution in the style of the base policy and the teacher."""
         steps, result = _sum_up(self.terms, error)
         return f"{steps},{ANSWER_MARKER}{result}"
 
     def signs_apart(self, error: StepError = no_slips) -> str:
-        """Return a solution as the expert writes it."""
+        """Return a solution in the style of the expert."""
         added, positive = _sum_up([term for term in self.terms if term >= 0], error)
         subtracted, negative = _sum_up([-term for term in self.terms if term < 0] or [0], error)
         last, result = _sum_up((positive, -negative), error)
@@ -99,8 +98,8 @@ class LetterProblem:
     """Letters to reverse or to sort.
 
     Args:
-        skill: What to do with the letters.
-        letters: Lowercase letters.
+        skill: ``"rev"`` reverses the letters, ``"sort"`` sorts them.
+        letters: Lowercase letters without separators.
 
     Example:
         >>> problem = LetterProblem("sort", "hdkle")
@@ -113,17 +112,17 @@ class LetterProblem:
 
     @property
     def prompt(self) -> str:
-        """The problem as text."""
+        """The problem as text, up to the equals sign."""
         return f"{self.skill}:{self.letters}="
 
     @property
     def answer(self) -> str:
-        """The right result as text."""
+        """The correct result as text."""
         return self.letters[::-1] if self.skill == "rev" else "".join(sorted(self.letters))
 
     @property
     def solution(self) -> str:
-        """The answer behind its marker; there are no steps to write."""
+        """The answer after its marker; this skill has no intermediate steps."""
         return ANSWER_MARKER + self.answer
 
 
@@ -150,7 +149,7 @@ def draw_letters(random: Random) -> LetterProblem:
 
 
 def _sum_up(numbers: Sequence[int], error: StepError) -> tuple[str, int]:
-    """Return the steps that add the numbers one by one, and where they lead."""
+    """Return the steps that add the numbers one by one, and their result."""
     result = numbers[0]
     if len(numbers) == 1:
         return f"{result}={result}", result

@@ -1,4 +1,4 @@
-"""Rows of the arithmetic task: splits that share no problem, and the mixture that a base policy learns from."""
+"""Rows of the arithmetic task: splits without a common problem, and the mixture that trains a base policy."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _Problem = TypeVar("_Problem", ArithmeticProblem, LetterProblem)
 
 
 def draw_splits(draw: Callable[[Random], _Problem], sizes: Mapping[str, int], seed: str) -> dict[str, list[_Problem]]:
-    """Draw problems for several splits, no problem twice.
+    """Draw the problems of several splits, none of them twice.
 
-    Each split has a random stream of its own, and avoids only what the splits before it hold: the first depends on no
-    other's size.
+    Each split has its own random stream and avoids only the problems of the splits before it. The first split
+    therefore does not depend on the sizes of the others.
 
     Example:
         >>> splits = draw_splits(draw_letters, {"val": 2, "train": 3}, seed="0")
@@ -46,7 +46,7 @@ def draw_splits(draw: Callable[[Random], _Problem], sizes: Mapping[str, int], se
 
 
 def arithmetic_row(problem: ArithmeticProblem, num_teacher: int, error: StepError = no_slips) -> Row:
-    """Return a problem with the expert's solution and the teacher's.
+    """Return the row of a problem, with one solution of the expert and ``num_teacher`` of the teacher.
 
     Example:
         >>> arithmetic_row(ArithmeticProblem((1, 2)), num_teacher=1)
@@ -61,7 +61,7 @@ def arithmetic_row(problem: ArithmeticProblem, num_teacher: int, error: StepErro
 
 
 def letter_row(problem: LetterProblem, num_teacher: int) -> Row:
-    """Return a problem of the second skill with its solution, the same from expert and teacher.
+    """Return the row of a problem of the second skill; expert and teacher give the same solution.
 
     Example:
         >>> letter_row(LetterProblem("rev", "abc"), num_teacher=1)
@@ -85,7 +85,7 @@ def mixture_rows(
     max_operand: int,
     seed: int,
 ) -> list[Row]:
-    """Return what a base policy learns from: mostly the left-to-right style, with slips, and a little of all the rest.
+    """Return the rows that train a base policy: mostly left to right with slips, and a few of the other kinds.
 
     Example:
         >>> rows = mixture_rows(

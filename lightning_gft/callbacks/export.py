@@ -1,4 +1,4 @@
-"""Writing the trained policy in Hugging Face's format."""
+"""Exports the trained policy in Hugging Face's format."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from lightning_gft.policy import Dtype
 
 
 class HuggingFaceExport(Callback):
-    """Writes the policy at the end of training, with tokenizer and model card, to be loaded with transformers or peft.
+    """Exports the policy at the end of training, with tokenizer and model card, for transformers or peft.
 
     Args:
         path: Folder to write to, new or empty; by default ``policy`` beside the logs of the run.
-        torch_dtype: Data type of the written weights; by default the one that they were trained in.
-        merge: Add adapters to the full-precision weights that they belong to, and write a plain model; else the adapter
-            alone is written.
+        torch_dtype: Data type of the written weights; by default that of the trained weights.
+        merge: Whether to merge adapters into their full-precision base weights and write a plain model, instead of the
+            adapter alone.
 
     Raises:
-        ValueError: When a run starts, if ``merge`` is asked for and there are no adapters.
-        FileExistsError: Likewise, if there is something at ``path``.
-        PermissionError: Likewise, if it cannot be made.
-        ValueError: When training ends, if what was written is not the policy; the files are kept, see
+        ValueError: When a run starts, if ``merge`` is set for a policy without adapters.
+        FileExistsError: When a run starts, if ``path`` exists and is not an empty folder.
+        PermissionError: When a run starts, if ``path`` cannot be created.
+        ValueError: When training ends, if the written policy differs from the trained one; the files are kept, see
             :func:`~lightning_gft.export.export_policy`.
 
     Example:
@@ -57,5 +57,5 @@ class HuggingFaceExport(Callback):
             rank_zero_info(f"Policy written to {path}")
 
     def _target(self, trainer: Trainer) -> Path:
-        folder = trainer.log_dir or trainer.default_root_dir  # asked of all ranks at once
+        folder = trainer.log_dir or trainer.default_root_dir  # a collective: all ranks read it together
         return self.path or Path(folder) / "policy"

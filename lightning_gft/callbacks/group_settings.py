@@ -1,4 +1,4 @@
-"""What the groups of a prediction follow from, in words: two runs that agree in it write the same groups."""
+"""Describes all settings that determine a prediction's groups: two runs with equal settings write equal groups."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _SHOWN = 12
 
 
 def prediction_info(trainer: Trainer, module: GFTLitModule) -> StoredInfo:
-    """Return what the shards of a prediction say of it; the same on all ranks, which call together.
+    """Return the description that the shards of a prediction store. All ranks must call this; it is equal on all.
 
     Args:
-        trainer: Predicting.
-        module: With its policy loaded.
+        trainer: A trainer that predicts.
+        module: The module with its policy loaded.
     """
     datasets = [getattr(loader, "dataset", None) for loader in _loaders(trainer)]
     lengths = [_length(rows) for rows in datasets]
@@ -50,7 +50,7 @@ def _policy_settings(module: GFTLitModule) -> dict[str, str]:
 
 
 def _describe_rows(rows: Any) -> str:
-    """Return how many rows there are and, of this package's datamodules, a digest of all that is in them."""
+    """Return the number of rows and, for this package's datamodules, a digest of their contents."""
     if not isinstance(rows, list) or not all(isinstance(row, Example) for row in rows):
         return f"{type(rows).__name__} of {_length(rows)} rows"
     return f"{len(rows)} rows ({_digest(rows)})"
@@ -61,7 +61,7 @@ def _length(rows: Any) -> int | None:
 
 
 def _batch_size(loader: Any) -> str:
-    # Lightning gives data loaders of prediction a batch sampler, and then they have no batch size of their own.
+    # Lightning gives data loaders of prediction a batch sampler; they then have no batch size of their own.
     return str(getattr(getattr(loader, "batch_sampler", None), "batch_size", None))
 
 
@@ -78,7 +78,7 @@ def _loaders(trainer: Trainer) -> list[Any]:
 
 
 def gathered(value: Any) -> list[Any]:
-    """Return a value of each rank, in the order of the ranks, which call together."""
+    """Return a value of each rank, in the order of the ranks. All ranks must call this together."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return [value]
     values = [value] * torch.distributed.get_world_size()

@@ -1,4 +1,4 @@
-"""Writing sampled groups to a folder that a datamodule can read."""
+"""Writes sampled groups to a folder that a datamodule can read."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from lightning_gft.types import GroupBatch, PromptBatch
 
 
 class GroupWriter(Callback):
-    """Writes the groups that ``predict`` samples to a folder of Parquet files, one row a response.
+    """Writes the groups that ``predict`` samples to a folder of Parquet files, with one row for each response.
 
-    Each rank writes a file for each batch as soon as it is scored, so a run that is killed loses no more than the batch
-    in hand. The same run started again samples only what is missing, and the folder is as if it had never been
-    interrupted. :class:`~lightning_gft.GroupDataModule` reads the folder, :class:`~lightning_gft.StoredSource` gives
+    Each rank writes a file for each batch as soon as it is scored, so a killed run loses at most the current batch. The
+    same run, started again, samples only the missing batches and completes the folder as if it had never been
+    interrupted. :class:`~lightning_gft.GroupDataModule` reads the folder, :class:`~lightning_gft.StoredSource` supplies
     its responses, and any reader of Parquet sees one table.
 
     Args:
@@ -35,9 +35,9 @@ class GroupWriter(Callback):
             and number of ranks.
 
     Raises:
-        FileExistsError: When a run starts, if there is something else at ``path``.
-        PermissionError: Likewise, if it cannot be made.
-        ValueError: Likewise, if a run with other settings has begun it.
+        FileExistsError: When a run starts, if ``path`` is a file or holds anything else.
+        PermissionError: When a run starts, if ``path`` cannot be created.
+        ValueError: When a run starts, if a run with other settings has begun the folder.
 
     Example:
         >>> GroupWriter("runs/groups").path.name
@@ -65,7 +65,7 @@ class GroupWriter(Callback):
         self._info = prediction_info(trainer, pl_module)
         self._settings = ShardSettings(self.path)
         self._check_begun(self._info)
-        trainer.strategy.barrier()  # until all ranks have looked at the folder, it stays as it is
+        trainer.strategy.barrier()  # no rank writes before all ranks have read the folder
         if self._is_begun():
             remove_unfinished(self.path, trainer.global_rank)
             for fault in set_aside_damaged(self.path, trainer.global_rank):
@@ -100,30 +100,32 @@ class GroupWriter(Callback):
         groups, responses, unfinished = torch.stack(gathered(self._counts)).sum(dim=0).tolist()
         self._leave(pl_module)
         if not groups:
-            _tell(f"All groups are in {self.path} already: nothing was sampled")
+            _print_on_first_rank(f"All groups are in {self.path} already: nothing was sampled")
             return
-        _tell(f"{groups} groups written to {self.path}; {unfinished} of {responses} responses are unfinished")
+        _print_on_first_rank(
+            f"{groups} groups written to {self.path}; {unfinished} of {responses} responses are unfinished"
+        )
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if self._counts[0]:
-            _tell(f"What was sampled is in {self.path}: the same command resumes there")
+            _print_on_first_rank(f"The groups sampled so far are in {self.path}; the same command resumes there")
         self._leave(pl_module)
 
     def _leave(self, module: Any) -> None:
-        """Let the module sample every batch again, in whatever it does next."""
+        """Let the module sample every batch again in whatever it does next."""
         module.stored_batches = frozenset()
         self._counts.zero_()
 
     def _is_begun(self) -> bool:
-        """Return whether there are groups, or what a run leaves that is killed while it writes the first."""
+        """Return whether the folder holds groups, or a partial file of a run that was killed at its first batch."""
         if not self.path.is_dir():
             return False
         files = [*self.path.iterdir()]
         return is_stored(self.path) or (bool(files) and all(map(is_named_as_shard, files)))
 
     def _check_begun(self, info: StoredInfo) -> None:
-        """Refuse to resume what a run with other settings has begun."""
+        """Raise an error if a run with other settings has begun the folder."""
         if found := self._settings.find_other(info):
             raise GFTValueError(
                 f"`path`: expected a new folder, or one that a run with the same settings has begun, got {self.path} "
@@ -131,18 +133,18 @@ class GroupWriter(Callback):
             )
 
     def _check_not_mixed(self, info: StoredInfo) -> None:
-        """Stop before groups are mixed with those of another run that writes here at the same time."""
+        """Raise an error if another run with other settings writes to the folder at the same time."""
         if found := self._settings.find_other(info):
-            self._counts.zero_()  # to resume here is no advice
+            self._counts.zero_()  # so that `on_exception` does not advise to resume here
             raise GFTValueError(
                 f"`path`: expected a folder that no other run writes to, got {self.path}, where one with other "
                 f"settings has written {found[0].name} meanwhile ({'; '.join(found[1])}); give each its own path"
             )
 
     def _find_stored(self, trainer: Trainer) -> frozenset[tuple[int, int]]:
-        """Return which batches, by data loader and number, all ranks have written.
+        """Return the batches that all ranks have written, by data loader and number.
 
-        No rank skips a batch that another one samples: what gathers weights or waits for all would hang.
+        A batch that one rank skips and another samples would leave the collectives within sampling hanging.
         """
         own = [*map(float, trainer.num_predict_batches)], {*written_shards(self.path, trainer.global_rank)}
         of_ranks: list[tuple[list[float], set[int]]] = gathered(own)
@@ -156,10 +158,10 @@ class GroupWriter(Callback):
             and all(step in written or step - first >= counts[loader] for counts, written in of_ranks)
         )
         if len(stored) < sum(longest):
-            check_writable_folder(self.path)  # before anything is sampled
+            check_writable_folder(self.path)  # before sampling
         return stored
 
 
 @rank_zero_only
-def _tell(message: str) -> None:
+def _print_on_first_rank(message: str) -> None:
     print(message)

@@ -1,4 +1,4 @@
-"""What was run, and what became of its weights, as files beside the logs."""
+"""Records the settings of a run and the weights of its tokens in files beside the logs."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _LIBRARIES = {"lightning_gft": "lightning-gft", **{name: name for name in ("torc
 
 
 class RunRecord(Callback):
-    """Writes what was run to ``run.json`` beside the logs, and at each logged step a row to ``weights.jsonl``.
+    """Writes a description of the run to ``run.json`` beside the logs, and a row to ``weights.jsonl`` per logged step.
 
-    :mod:`lightning_gft.record` says what is in them; ``lightning-gft report`` reads them. Nothing of the environment is
-    among it but versions and the kind of device. On by default in the command line.
+    :mod:`lightning_gft.record` documents the contents; ``lightning-gft report`` reads them. The record holds nothing of
+    the environment except versions and the kind of device. On by default in the command line.
 
     Example:
         >>> from lightning.pytorch import Trainer
@@ -42,7 +42,7 @@ class RunRecord(Callback):
 
     def __init__(self) -> None:
         self._folder: Path | None = None
-        self._last = -1  # step of the last row
+        self._last = -1  # step of the newest row
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -54,7 +54,7 @@ class RunRecord(Callback):
                 description["starts"] = _starts(folder / record.RUN, trainer.global_step, description["started"])
                 record.write_whole(folder / record.RUN, json.dumps(description, indent=2) + "\n")
                 if (fault := record.drop_rows_after(folder / record.WEIGHTS, trainer.global_step)) is not None:
-                    rank_zero_warn(f"{fault}; what is no row is left out")
+                    rank_zero_warn(f"{fault}; lines that are no rows are left out")
 
     @override
     def on_train_batch_end(
@@ -66,7 +66,7 @@ class RunRecord(Callback):
             step, before = pl_module.run.steps(), self._last
             self._last = step
             with self._writing() as folder:
-                if step == before:  # an update was skipped, and the newest row of a step counts
+                if step == before:  # the update was skipped; only the newest row of a step counts
                     record.drop_rows_after(folder / record.WEIGHTS, step - 1)
                 record.append_row(folder / record.WEIGHTS, {"step": step, **_weights(histograms)})
 
@@ -75,36 +75,36 @@ class RunRecord(Callback):
         def give_up() -> None:
             self._folder = None
 
-        assert self._folder is not None  # noqa: S101 (asked before)
+        assert self._folder is not None  # noqa: S101 (the caller has checked it)
         with giving_up("RunRecord writes no more", give_up):
             yield self._folder
 
 
 def record_folder(trainer: Trainer) -> Path | None:
-    """Return the folder that the record of a run belongs to; ``None`` where it has none. All ranks ask together.
+    """Return the folder for the record of a run, or ``None`` without one. All ranks must call this together.
 
-    It is that of the logs; a run that is not logged, or not on this machine, leaves no record.
+    It is the folder of the logs; a run without logs, or with logs on another machine, has no record.
 
     Args:
-        trainer: Has the loggers.
+        trainer: The trainer with its loggers.
     """
     if not trainer.loggers or trainer.fast_dev_run:  # type: ignore[attr-defined]
         return None
     log_dir, logger = trainer.log_dir, trainer.loggers[0]
     if log_dir is None or "://" in log_dir:
-        rank_zero_warn(f"The run leaves no record: it is not logged to a folder of this machine ({log_dir})")
+        rank_zero_warn(f"The run leaves no record: its logs are in no folder of this machine ({log_dir})")
         return None
     if isinstance(logger, CSVLogger | TensorBoardLogger):
         return Path(log_dir)
-    return Path(log_dir) / trainer.strategy.broadcast(f"{logger.name}/{logger.version}")  # where checkpoints are, too
+    return Path(log_dir) / trainer.strategy.broadcast(f"{logger.name}/{logger.version}")  # the checkpoints' folder
 
 
 def describe_run(trainer: Trainer, module: GFTLitModule) -> dict[str, Any]:
-    """Return what ``run.json`` says of a run that starts now.
+    """Return the description of a starting run for ``run.json``.
 
     Args:
-        trainer: About to train.
-        module: With its policy.
+        trainer: A trainer that is about to train.
+        module: The module with its policy loaded.
     """
     model = module.policy.model
     return {
@@ -125,7 +125,7 @@ def describe_run(trainer: Trainer, module: GFTLitModule) -> dict[str, Any]:
 
 
 def _weights(histograms: Tensor) -> dict[str, dict[str, dict[str, int]]]:
-    """Return weights before and after by source, where it gave any; all ranks have the same, ``[sources, 2, bins]``."""
+    """Return histograms of the weights by source, ``[sources, 2, bins]``, without empty ones; equal on all ranks."""
     of_sources = {source.name.lower(): histograms[source] for source in Source if bool(histograms[source].any())}
     return {
         when: {name: sparse(of_source[number]) for name, of_source in of_sources.items()}
@@ -140,7 +140,7 @@ def _device(trainer: Trainer) -> dict[str, Any]:
 
 
 def _data(trainer: Trainer) -> dict[str, Any]:
-    """Return how many prompts there are; those of other datamodules are not known."""
+    """Return the numbers of prompts; those of datamodules outside this package are not known."""
     data = getattr(trainer, "datamodule", None)
     if not isinstance(data, PromptDataModule):
         return {"train": None, "val": {}}
@@ -149,13 +149,13 @@ def _data(trainer: Trainer) -> dict[str, Any]:
 
 
 def _starts(path: Path, step: int, started: str) -> list[dict[str, Any]]:
-    """Return the starts of a fit; one that begins at step 0 has no earlier ones, whatever was run here before."""
+    """Return the starts of a fit; a fit that begins at step 0 has no earlier ones, even in a used folder."""
     earlier = _read_starts(path) if path.exists() else []
     return [*(earlier if step else []), {"started": started, "step": step}]
 
 
 def _read_starts(path: Path) -> list[dict[str, Any]]:
-    """Return the starts that a ``run.json`` has; another file, or a damaged one, is kept under another name."""
+    """Return the starts in a ``run.json``; another or a damaged file is set aside under a new name."""
     try:
         written = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
@@ -164,5 +164,5 @@ def _read_starts(path: Path) -> list[dict[str, Any]]:
     if isinstance(starts, list):
         return starts
     aside = set_aside(path).name
-    rank_zero_warn(f"`{path}`: expected what an earlier run has left, got another file; set aside as {aside}")
+    rank_zero_warn(f"`{path}`: expected the record of an earlier run, got another file; set aside as {aside}")
     return []

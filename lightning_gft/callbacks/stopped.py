@@ -1,4 +1,4 @@
-"""The checkpoint of a run that ends early, which a later run resumes from."""
+"""Writes the checkpoint of a run that ends early, so that a later run can resume from it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing_extensions import override
 
 
 def keep_stopped(trainer: Trainer) -> None:
-    """Write the checkpoint of a fit that stops here, if it keeps any, and say how to resume. All ranks call it.
+    """Write a checkpoint of a fit that stops here, if it keeps any, and report how to resume. All ranks must call this.
 
     Args:
-        trainer: Between two steps.
+        trainer: A trainer between two steps.
     """
     if trainer.checkpoint_callback is None:
-        rank_zero_info("Stopped; nothing is kept, because trainer.enable_checkpointing is off")
+        rank_zero_info("Stopped without a checkpoint, because trainer.enable_checkpointing is off")
         return
     folder = Path(trainer.log_dir or trainer.default_root_dir) / "checkpoints"
     path = folder / f"stopped-step={trainer.global_step}.ckpt"
@@ -28,13 +28,13 @@ def keep_stopped(trainer: Trainer) -> None:
 
 
 class KeepStopped(Callback):
-    """Keeps the step at which a callback ends the run, once all callbacks have counted it.
+    """Writes a checkpoint of the step at which a callback ends the run, after all callbacks have counted the step.
 
-    Lightning's own checkpoints come when they are due, and one that is older than what ended the run would end there
-    again.
+    Lightning's own checkpoints follow their schedule. A run that resumes from one older than the reason of the end
+    would end at the same step again.
 
     Args:
-        asked: Returns whether the run is to end; the same on all ranks.
+        asked: Returns whether the run is to end; must agree on all ranks.
     """
 
     def __init__(self, asked: Callable[[], bool]) -> None:
@@ -56,7 +56,7 @@ class KeepStopped(Callback):
 
     def _keep(self, trainer: Trainer) -> None:
         reached = trainer.global_step >= (trainer.min_steps or 0)
-        reached &= trainer.current_epoch >= (trainer.min_epochs or 0)  # until then the run lasts
+        reached &= trainer.current_epoch >= (trainer.min_epochs or 0)  # the trainer continues until then
         if self.asked() and reached and not self._kept:
             self._kept = True
             keep_stopped(trainer)

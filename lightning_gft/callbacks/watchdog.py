@@ -1,4 +1,4 @@
-"""Saying where a run hangs."""
+"""Reports where a run hangs."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from lightning_gft.module import GFTLitModule
 from lightning_gft.phases import Phase, PhaseClock
 from lightning_gft.training import Rows
 
-_REMEMBERED = 20  # steps, of which the median is usual
+_REMEMBERED = 20  # steps, whose median is the usual duration
 _LOOK_AT: dict[Phase, str] = {
     "rollout": "responses may run to their limit (train/completions/mean_length), or the engine does not answer",
     "teacher": "the endpoint may not answer: look at its log, and at train/sources/<name>/retries of the rows before",
     "reward": "a reward may hang: give FunctionReward a `timeout`, or wrap it in TimeLimitedReward with `failed_score` "
     "(without it the run stops)",
-    "update": "the device may hang, or swap memory; of several ranks another may be late: look for its line",
-    "collective": "another rank may be late or gone: look for its line, which names its phase",
+    "update": "the device may hang, or swap memory; with several ranks another may be late: look for its line",
+    "collective": "another rank may be late or dead: look for its line, which names its phase",
     "waiting": "the data may hang: look at the workers of the data loader, and at the disk",
 }
 
 
 class Watchdog(Callback):
-    """Says on stderr, in one line and once a stall, when a step takes far longer than those before it, and in what.
+    """Reports on stderr that a step takes far longer than the steps before it, and in which phase it hangs.
 
-    Every rank watches itself, in a thread that also speaks while the step is blocked: the rank that is late names what
-    it does, and the others that they wait for it. The first step of a run or of a stage, validation, checkpoints and
-    export are not watched. Code that holds Python's global lock, such as a regular expression that backtracks without
-    end, holds the thread up, too.
+    Each stall gets one line. Every rank watches itself in a thread of its own, so it reports even while the step is
+    blocked: the late rank names its phase, and the others name the collective that waits for it. The first step of a
+    run or stage, validation, checkpoints and export are not watched. Code that holds Python's global lock blocks the
+    thread too, such as a regular expression that backtracks without end.
 
     Args:
-        factor: A step stalls if it takes this many times as long as usual, the median of the 20 steps before it.
-        least_seconds: And at least so many seconds.
+        factor: A step stalls if it takes at least this many times the median duration of the 20 steps before it.
+        least_seconds: A step stalls only if it also takes at least this many seconds.
 
     Raises:
         ValueError: If ``factor`` is not above 1, or ``least_seconds`` not above 0.
-        TypeError: If one is no number.
+        TypeError: If either is not a number.
 
     Example:
         >>> Watchdog(factor=10).least_seconds
@@ -58,9 +58,9 @@ class Watchdog(Callback):
         self._rank = 0
         self._step = 0
         self._stage: tuple[int, str] | None = None
-        self._told = False
+        self._reported = False
         self._usual: tuple[float, ...] = ()
-        # Seconds in each phase when the last step ended, and when this one began, None between two.
+        # Seconds in each phase at the end of the last step and at the start of this one (None between steps).
         self._marks: tuple[Mapping[Phase, float], Mapping[Phase, float] | None] = ({}, None)
         self._ended = Event()
         self._thread: Thread | None = None
@@ -69,7 +69,7 @@ class Watchdog(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, GFTLitModule)  # noqa: S101 (this package's callbacks serve its module)
         self._clock, self._rows, self._rank = pl_module.clock, pl_module.rows, trainer.global_rank
-        self._usual, self._told, self._marks = (), False, (self._clock.read(), None)
+        self._usual, self._reported, self._marks = (), False, (self._clock.read(), None)
         self._ended = Event()
         self._thread = Thread(target=self._watch, args=(self._ended,), name="watchdog", daemon=True)
         self._thread.start()
@@ -83,7 +83,7 @@ class Watchdog(Callback):
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
         before = self._usual if self._rows.stage == self._stage else ()
         self._usual, self._stage = (*before, self._seconds())[-_REMEMBERED:], self._rows.stage
-        self._marks, self._told = (self._clock.read(), None), False
+        self._marks, self._reported = (self._clock.read(), None), False
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -98,26 +98,26 @@ class Watchdog(Callback):
         self._end()
 
     def look(self) -> str | None:
-        """Return what is to be said now, which is said once a stall; ``None`` if nothing is.
+        """Return the line to report now, or ``None``; a stall is reported once.
 
-        Any thread may call it.
+        Any thread may call this method.
         """
         phase, lasted = self._clock.current()
         is_first = not self._usual or self._rows.stage != self._stage
         between = self._marks[1] is None and phase != "waiting"
-        if phase is None or phase == "validation" or between or is_first or self._told:
+        if phase is None or phase == "validation" or between or is_first or self._reported:
             return None
         seconds, usual = self._seconds(), median(self._usual)
         if seconds < max(self.least_seconds, self.factor * usual):
             return None
-        self._told = True
+        self._reported = True
         return (
             f"Rank {self._rank} stalls after optimizer step {self._step}: {seconds:.0f} s, usually {usual:.2g} s; it "
             f"has been in phase {phase} for {lasted:.0f} s: {_LOOK_AT[phase]}"
         )
 
     def _seconds(self) -> float:
-        """Return for how long data was waited for since the last step, and this one has lasted."""
+        """Return the seconds of waiting for data since the last step, plus those that this step has taken."""
         ended, began = self._marks
         read = self._clock.read()
         waited = read["waiting"] - ended["waiting"]
@@ -127,7 +127,7 @@ class Watchdog(Callback):
     def _watch(self, ended: Event) -> None:
         while not ended.wait(min(1.0, self.least_seconds / 4)):
             if (line := self.look()) is not None:
-                os.write(2, f"{line}\n".encode())  # as the main thread may be in the midst of a print
+                os.write(2, f"{line}\n".encode())  # not `print`: the main thread may be in the middle of one
 
     def _end(self) -> None:
         self._ended.set()

@@ -1,4 +1,4 @@
-"""What becomes of a callback's files where they cannot be written."""
+"""Handles a callback's files that cannot be written."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 @contextmanager
 def giving_up(what: str, give_up: Callable[[], None]) -> Iterator[None]:
-    """Within this context files are written; a disk that fails ends the writing with a warning, and never the run.
+    """Context for writing files: a failing disk ends the writing with a warning, but never the run.
 
     Args:
-        what: Says of what there is no more, as the beginning of the warning.
-        give_up: Sees to it that nothing more is written.
+        what: What ends, as the beginning of the warning.
+        give_up: Called after the failure; must disable further writing.
     """
     try:
         yield

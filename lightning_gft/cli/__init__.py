@@ -12,19 +12,19 @@ __all__ = ["GFTCLI", "main"]
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command line.
+    """Run the command line; errors end the process.
 
     Args:
-        args: Command-line arguments; by default those of the process.
+        args: Command-line arguments, without the program's name; by default those of the process.
     """
     given = sys.argv[1:] if args is None else args
     with quiet_ends():
-        if given[:1] == ["report"]:  # needs no model, so it does not wait for what imports one
+        if given[:1] == ["report"]:  # needs no model, so skip the imports that one takes
             from lightning_gft.report.command import main as report
 
             report(given[1:])
             return
-        from lightning_gft.cli.running import run  # takes seconds, in which Ctrl-C may come
+        from lightning_gft.cli.running import run  # takes seconds, during which Ctrl-C may come
 
         run(args)
 

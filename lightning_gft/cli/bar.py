@@ -1,4 +1,4 @@
-"""The progress bar of a terminal."""
+"""The progress bar for a terminal."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from lightning_gft.phases import PhaseClock
 
 _BAR_WIDTH = 20
 _REFRESHES = 4
-"""A second: the phase and the time left move on between two steps."""
+"""Refreshes per second: the phase and the remaining time change between two steps."""
 
 
 class ShortProgressBar(FollowedProgress):
-    """Shows a run in two lines that fit into 80 columns, and an evaluation in a third while it lasts.
+    """Shows a run in two lines of at most 80 columns, and an evaluation in a third line while it lasts.
 
-    The first has the step, the time left and the phase that the run is in; the second has the reward, the accuracy at
-    the last validation, the share of rectified tokens, and the tokens a second.
+    The first line has the step, the remaining time and the current phase. The second has the reward, the accuracy of
+    the last validation, the share of rectified tokens, and the tokens per second.
 
     Args:
         clock: Returns the time in seconds.
@@ -59,7 +59,7 @@ class ShortProgressBar(FollowedProgress):
     def evaluation_begins(self, trainer: Trainer, what: str) -> None:
         if (display := self._started()) is not None:
             if self._training is not None:
-                display.update(self._training, ends=None)  # as that of an evaluation is shown, which it does not hold
+                display.update(self._training, ends=None)  # the remaining time excludes evaluations
             total = sum(self.evaluation.totals)
             self._evaluating = display.add_task(what, total=total if total < float("inf") else None)
 
@@ -89,7 +89,7 @@ class ShortProgressBar(FollowedProgress):
             self._display = _Display(self.clock)
             before = sys.stderr
             self._display.start()
-            _move_log(before, sys.stderr)  # which is above the rows now
+            _move_log(before, sys.stderr)  # which now prints above the bar
         return self._display
 
     def _stop(self) -> None:
@@ -112,7 +112,7 @@ class ShortProgressBar(FollowedProgress):
 
 
 def _move_log(before: TextIO, now: TextIO) -> None:
-    """Let Lightning's log, which keeps the standard error that it began with, follow where that goes."""
+    """Redirect Lightning's log, which holds on to the original standard error, to the current one."""
     for handler in logging.getLogger("lightning.pytorch").handlers:
         if isinstance(handler, logging.StreamHandler) and handler.stream is before:
             handler.setStream(now)
@@ -126,8 +126,8 @@ class _Display(Progress):
     """The rows of training and of an evaluation, and a line of figures below them.
 
     Attributes:
-        phases: Tells the phase that the run is in; read by the thread that refreshes.
-        figures: The line of figures.
+        phases: Returns the current phase of the run; read by the thread that refreshes.
+        figures: Text of the line of figures.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -161,7 +161,7 @@ class _TimeLeft(ProgressColumn):
 
 
 class _Note(ProgressColumn):
-    """What a row has to say; where it is nothing, the phase."""
+    """The note of a row, or the current phase if it has none."""
 
     def __init__(self, display: _Display) -> None:
         super().__init__()

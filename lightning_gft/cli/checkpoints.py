@@ -1,4 +1,4 @@
-"""Which checkpoint ``--ckpt_path`` names."""
+"""Finds the checkpoint that ``--ckpt_path`` names."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _CHOICES = "a checkpoint's file or folder, `last`, `best` or `hpc`"
 
 
 def find_checkpoint(choice: str, trainer: Mapping[str, Any], *, resumes: bool) -> str:
-    """Return the path of a checkpoint that can be used, and say which it is where a name was given.
+    """Return the path of a usable checkpoint, and report it if ``choice`` is a name.
 
-    ``last`` is the newest checkpoint of the runs below the root directory, or where loggers and callbacks are
-    configured to write; ``best`` is the best that the ``ModelCheckpoint`` of that run remembers; ``hpc`` is the newest
-    that Lightning has written when SLURM ended a job. A run can only be resumed from more than weights.
+    ``last`` is the newest checkpoint of the runs below the root directory, or in the folders of the configured loggers
+    and callbacks. ``best`` is the best one by the ``ModelCheckpoint`` of that run. ``hpc`` is the newest one that
+    Lightning has written when SLURM ended a job. A run cannot resume from a checkpoint that holds only weights.
     """
-    if "://" in choice:  # not of this machine
+    if "://" in choice:  # on another machine
         return choice
     if choice == "" or choice.startswith("registry"):
         raise GFTValueError(
@@ -34,7 +34,7 @@ def find_checkpoint(choice: str, trainer: Mapping[str, Any], *, resumes: bool) -
         rank_zero_info(f"ckpt_path={choice} is {path}")
     else:
         path = Path(choice)
-    if choice not in ("last", "hpc"):  # which have been looked at
+    if choice not in ("last", "hpc"):  # these have been checked already
         check_checkpoint(path, resumes=resumes)
     return str(path)
 
@@ -60,14 +60,15 @@ def _newest(choice: str, trainer: Mapping[str, Any], resumes: bool) -> Path:
 def _age(path: Path) -> float:
     try:
         return path.lstat().st_mtime
-    except FileNotFoundError:  # another run has just deleted it
+    except FileNotFoundError:  # another run has deleted it in the meantime
         return 0.0
 
 
 def _searched(trainer: Mapping[str, Any]) -> list[tuple[Path, str]]:
-    """Return the folders that runs keep checkpoints in, each with a pattern for the folders below it.
+    """Return the folders that may hold checkpoints of runs, each with a pattern for the folders below it.
 
-    The working directory holds more than runs: without a root directory only what Lightning makes there is searched.
+    The working directory holds more than runs: without a root directory, only the folders that Lightning creates there
+    are searched.
     """
     here, root = Path.cwd(), trainer["default_root_dir"]
     made = [(here, ""), (here / "checkpoints", "**/"), (here / "lightning_logs", "**/")]
@@ -78,19 +79,19 @@ def _searched(trainer: Mapping[str, Any]) -> list[tuple[Path, str]]:
 
 
 def _configured(parts: Any, setting: str) -> list[str]:
-    """Return what loggers or callbacks are configured with under a name."""
+    """Return the values of a setting in the configured loggers or callbacks."""
     settings = [getattr(part, "init_args", None) for part in (parts if isinstance(parts, list) else [parts])]
     return [str(given[setting]) for given in settings if given is not None and given.get(setting)]
 
 
 def _best(newest: Path) -> Path:
-    """Return what the run of the newest checkpoint has found best so far."""
+    """Return the best checkpoint so far of the run that wrote the newest one."""
     states = read_notes(newest).get("callbacks", {}).values()
     kept = [state for state in states if isinstance(state, Mapping) and state.get("best_model_score") is not None]
     if not kept:
         raise GFTValueError(
-            "`ckpt_path`: expected a run whose ModelCheckpoint has a monitor that was measured, got best and that of "
-            f"{newest}; use last, or give a path"
+            "`ckpt_path`: expected a run whose ModelCheckpoint has measured its monitor, got best, but the run of "
+            f"{newest} has not; use last, or give a path"
         )
     if len(kept) > 1:
         monitors = ", ".join(str(state["monitor"]) for state in kept)
@@ -98,6 +99,6 @@ def _best(newest: Path) -> Path:
     path = Path(kept[0]["best_model_path"])
     if not path.exists():
         raise GFTValueError(
-            f"`ckpt_path`: expected the best by {kept[0]['monitor']}, got {path}, which is gone; give another"
+            f"`ckpt_path`: expected the best by {kept[0]['monitor']}, got {path}, which does not exist; give another"
         )
     return path

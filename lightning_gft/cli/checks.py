@@ -1,4 +1,4 @@
-"""Trainer settings that Lightning would take, or refuse in words that do not help here."""
+"""Checks trainer settings that Lightning would accept, or reject with an unhelpful message."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from lightning_gft.errors import GFTValueError
 
 _CHOICES = "auto, ddp or fsdp2"
 _PROCESSES = 8
-"""As many ranks may share the cores of any machine, to try something."""
+"""Ranks that may share the cores of any machine, for trials."""
 
 
 def check_trainer(config: dict[str, Any]) -> None:
-    """Refuse strategies that cannot work here, more ranks than a machine can bear, and a limit of null steps."""
+    """Raise an error for a strategy that cannot work here, too many ranks for the machine, or a null ``max_steps``."""
     if config["max_steps"] is None:
         raise GFTValueError("`trainer.max_steps`: expected a number of steps, got null; set -1 for no limit")
     strategy = config["strategy"]
@@ -46,19 +46,18 @@ def _check_strategy(name: str) -> None:
 
 
 def check_callbacks(callbacks: Iterable[Callback]) -> None:
-    """Refuse two callbacks whose states would be one in a checkpoint, in a line where Lightning has a traceback."""
+    """Raise an error if two callbacks would share one state in a checkpoint; Lightning would print a traceback."""
     seen: dict[str, Callback] = {}
     for callback in callbacks:
         has_state = is_overridden("state_dict", instance=callback)
         if has_state and seen.setdefault(callback.state_key, callback) is not callback:
             raise GFTValueError(
-                f"`trainer.callbacks`: expected one {type(callback).__name__} with these settings, got two; leave one "
-                "out"
+                f"`trainer.callbacks`: expected one {type(callback).__name__} with these settings, got two; remove one"
             )
 
 
 def check_port(world_size: int) -> None:
-    """Refuse a ``MASTER_PORT`` at which several ranks cannot meet."""
+    """Raise an error for a ``MASTER_PORT`` at which several ranks cannot meet."""
     port = os.environ.get("MASTER_PORT", "0")
     if world_size > 1 and not (port.isdecimal() and int(port) < 2**16):
         raise GFTValueError(f"`MASTER_PORT`: expected a port such as 29500, got {port!r}; set it, or unset it")

@@ -37,20 +37,20 @@ from lightning_gft.module import GFTLitModule
 _WITHOUT_WEIGHTS = ("inspect", "rescore")
 _WITHOUT_A_RUN = ("export", *_WITHOUT_WEIGHTS)
 _ON_ANY_MACHINE = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto", "precision": "32-true"}
-"""Settings with which a configuration that was written for a cluster works on any machine."""
+"""Settings that let a configuration written for a cluster work on any machine."""
 
 
 class GFTCLI(LightningCLI):
     """LightningCLI for :class:`~lightning_gft.GFTLitModule` and any datamodule.
 
-    Logs go to CSV and TensorBoard below ``--trainer.default_root_dir`` unless the configuration names loggers, and what
-    ``predict`` samples goes to the folder ``groups`` there.
+    Unless the configuration names loggers, logs are written as CSV and for TensorBoard below
+    ``--trainer.default_root_dir``. ``predict`` writes its groups to the folder ``groups`` there.
 
     Args:
-        args: Command-line arguments; by default those of the process.
+        args: Command-line arguments, without the program's name; by default those of the process.
 
     Raises:
-        GFTError: If a setting, a configuration file or a checkpoint does not work.
+        GFTError: If a setting, a configuration file or a checkpoint is invalid.
     """
 
     def __init__(self, args: list[str] | None = None) -> None:
@@ -80,7 +80,7 @@ class GFTCLI(LightningCLI):
     @staticmethod
     @override
     def subcommands() -> dict[str, set[str]]:
-        # What `validate` and `test` print, and that `predict` writes instead of returning, is settled below.
+        # Left out: `verbose` and `return_predictions`, which the methods below set.
         skipped = LightningCLI.subcommands()
         skipped["validate"].add("verbose")
         skipped["test"].add("verbose")
@@ -127,39 +127,39 @@ class GFTCLI(LightningCLI):
         return trainer
 
     def _given(self, name: str) -> list[Any]:
-        """Return what the configuration gives the trainer of something that it may have several of."""
+        """Return the configured objects of a trainer setting that accepts one or several."""
         given = self._get(self.config_init, "trainer")[name]
         return [] if given is None else [*given] if isinstance(given, list) else [given]
 
     def after_fit(self) -> None:
-        """Print what the last validation measured, and where the weights are."""
+        """Print the figures of the last validation and the location of the weights."""
         print_figures(self.trainer, "val")
         print_kept(self.trainer)
 
     def validate(self, **kwargs: Any) -> None:
-        """Measure the policy on the validation data and print the figures."""
+        """Evaluate the policy on the validation data and print the figures."""
         self.trainer.validate(verbose=False, **kwargs)
         print_measured(kwargs["ckpt_path"])
         print_figures(self.trainer, "val")
 
     def test(self, **kwargs: Any) -> None:
-        """Measure the policy on the test data and print the figures."""
+        """Evaluate the policy on the test data and print the figures."""
         self.trainer.test(verbose=False, **kwargs)
         print_measured(kwargs["ckpt_path"])
         print_figures(self.trainer, "test")
 
     def predict(self, **kwargs: Any) -> None:
-        """Write groups, but for those that are on disk; what was written is not kept in memory besides."""
+        """Sample groups and write them, except those on disk already; they are not kept in memory."""
         self.trainer.predict(return_predictions=False, **kwargs)
         if self.trainer.limit_predict_batches == 0:
-            rank_zero_info("Nothing was sampled: trainer.limit_predict_batches is 0")
+            rank_zero_info("Sampled no groups: trainer.limit_predict_batches is 0")
 
     @override
     def _parse_ckpt_path(self) -> None:
-        # Lightning's would put the checkpoint's settings in the place of those that were just given.
+        # Lightning's method would replace the given settings by those of the checkpoint.
         config = self.config[self.config["subcommand"]]
         if "weights_only" in config and config["weights_only"] is None:
-            config["weights_only"] = True  # Lightning would unpickle what comes from elsewhere
+            config["weights_only"] = True  # Lightning would unpickle checkpoints from elsewhere
         if config.get("ckpt_path") is not None:
             resumes = self.config["subcommand"] == "fit"
             config["ckpt_path"] = find_checkpoint(config["ckpt_path"], config["trainer"], resumes=resumes)

@@ -1,4 +1,4 @@
-"""Callbacks that a run has unless its configuration gives its own."""
+"""Callbacks that a run gets unless its configuration has them already."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _OF_A_FIT: dict[DefaultCallback, tuple[type[Callback], Callable[[], Callback]]] 
 
 
 def default_callbacks(subcommand: str, trainer: Mapping[str, Any], given: Sequence[Callback]) -> list[Callback]:
-    """Return the callbacks that are on by default, but for those that are given.
+    """Return the default callbacks that the configuration does not contain.
 
     Args:
-        subcommand: What the command line does.
+        subcommand: The subcommand of the command line.
         trainer: The trainer's settings.
         given: The callbacks of the configuration.
     """

@@ -1,4 +1,4 @@
-"""YAML as users give it: what is no configuration, or would never end, is refused in a line."""
+"""Reads YAML of users, and rejects in one line what is no configuration or would take for ever to read."""
 
 from __future__ import annotations
 
@@ -20,45 +20,45 @@ _UNQUOTED = re.compile(r":\s#[^\n]*[},]")
 _MAX_CHARACTERS = 2**20
 _MAX_DEPTH = 100
 _MAX_VALUES = 100_000
-"""Far more than a configuration has, and so few that reading them takes a second."""
+"""Values of the largest document: far more than a configuration has, yet read within a second."""
 _SHOWN = 200
 
 
 class _StrictLoader(_SafeLoader):  # type: ignore[misc]
-    """Refuses a setting that is there twice, of which YAML would take the last."""
+    """Raises an error for a setting that is given twice, of which YAML would take the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = Counter(repr(key.value) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge")
         for key, count in keys.items():
             if count > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"{key} is there twice", node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"{key} is given twice", node.start_mark)
         mapping: dict[Any, Any] = super().construct_mapping(node, deep)
         return mapping
 
 
 def check_yaml(text: str) -> None:
-    """Refuse YAML that is too large, too deep, or contains itself.
+    """Raise an error if YAML is too large, too deep, or contains itself.
 
-    An alias counts as much as its anchor, which a few lines of aliases of aliases make astronomical.
+    An alias counts as many values as its anchor: a few lines of nested aliases can expand to astronomical sizes.
 
     Example:
         >>> check_yaml("{a: &all [1, 2], b: *all}")
         >>> check_yaml("&all [*all]")
         Traceback (most recent call last):
-        lightning_gft.errors.GFTValueError: the alias *all is within its own anchor; write it out
+        lightning_gft.errors.GFTValueError: expected no alias within its own anchor, got *all; write it out
     """
     if len(text) > _MAX_CHARACTERS:
         raise GFTValueError(f"expected at most {_MAX_CHARACTERS} characters of YAML, got more")
     sizes: dict[str | None, int] = {}
-    opened: list[str | None] = []  # anchors of the collections around an event
-    counts = [0]  # of values in each of them
+    opened: list[str | None] = []  # anchors of the collections that enclose an event
+    counts = [0]  # values in each of these collections
     for event in yaml.parse(text, Loader=_SafeLoader):
         if isinstance(event, yaml.CollectionStartEvent):
             opened.append(event.anchor)
             counts.append(0)
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor in opened:
-                raise GFTValueError(f"the alias *{event.anchor} is within its own anchor; write it out")
+                raise GFTValueError(f"expected no alias within its own anchor, got *{event.anchor}; write it out")
             counts[-1] += sizes.get(event.anchor, 1)
         elif isinstance(event, yaml.ScalarEvent):
             sizes[event.anchor] = 1
@@ -68,33 +68,33 @@ def check_yaml(text: str) -> None:
             sizes[opened.pop()] = size
             counts[-1] += size
         if len(opened) > _MAX_DEPTH:
-            raise GFTValueError(f"expected at most {_MAX_DEPTH} levels of YAML within each other, got more")
+            raise GFTValueError(f"expected at most {_MAX_DEPTH} nested levels of YAML, got more; flatten it")
         if counts[-1] > _MAX_VALUES:
-            raise GFTValueError(f"expected at most {_MAX_VALUES} values in YAML, aliases written out, got more")
+            raise GFTValueError(f"expected at most {_MAX_VALUES} values in YAML, aliases expanded, got more")
 
 
 def check_files(args: Iterable[str]) -> None:
-    """Refuse files of ``--config`` that are no configuration, by their names."""
+    """Raise an error that names the file if a ``--config`` file is no configuration."""
     args = list(args)
     named = [value for flag, value in pairwise(args) if flag in ("--config", "-c")]
     named += [arg.removeprefix("--config=") for arg in args if arg.startswith("--config=")]
     for name in named:
         text = ""
         try:
-            if Path(name).is_fifo():  # which can be read once
+            if Path(name).is_fifo():  # a pipe can be read only once
                 continue
             with Path(name).open(encoding="utf-8") as file:
-                text = file.read(_MAX_CHARACTERS + 1)  # some devices never end
+                text = file.read(_MAX_CHARACTERS + 1)  # limited, as some devices never end
             check_yaml(text)
-            settings = yaml.load(text, _StrictLoader)  # noqa: S506 (a safe loader that refuses more)
+            settings = yaml.load(text, _StrictLoader)  # noqa: S506 (a subclass of the safe loader)
         except OSError as error:
-            raise _refused(name, f"expected a YAML file, got what cannot be read ({error.strerror})") from error
+            raise _config_error(name, f"expected a YAML file, got {error.strerror}; give another path") from error
         except (yaml.YAMLError, ValueError) as error:
             hint = "; quote a value that begins with #" if _UNQUOTED.search(text) else ""
-            raise _refused(name, " ".join(str(error).split()) + hint) from error
+            raise _config_error(name, " ".join(str(error).split()) + hint) from error
         if not isinstance(settings, dict):
-            raise _refused(name, "holds no settings, which are lines such as `seed_everything: 1`")
+            raise _config_error(name, "expected settings such as `seed_everything: 1`, got none")
 
 
-def _refused(name: str, reason: str) -> GFTValueError:
+def _config_error(name: str, reason: str) -> GFTValueError:
     return GFTValueError(f"--config={cut(name, _SHOWN)}: {reason}")

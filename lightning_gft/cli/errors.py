@@ -1,4 +1,4 @@
-"""One line for what the user can put right, a traceback for everything else."""
+"""Shows mistakes of the user in one line, and all other errors with their traceback."""
 
 from __future__ import annotations
 
@@ -22,46 +22,45 @@ from lightning_gft.cli.processes import this_process
 from lightning_gft.errors import GFTError
 
 TRACEBACK_VARIABLE = "LIGHTNING_GFT_TRACEBACK"
-"""Environment variable that asks for the traceback of every error."""
+"""Environment variable that shows the traceback of every error."""
 
 _CONFIGURED = ("lightning", "jsonargparse")
-"""Packages whose own errors of value are about the configuration."""
+"""Packages whose own value errors concern the configuration."""
 
-_OF_PLACES = {
+_PATH_ERRNOS = {
     *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
     *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EFBIG, errno.ELOOP),
 }
-"""What the operating system says of a place that is no mistake in the code."""
+"""Error numbers of the operating system about a path, which point to no mistake in the code."""
 _LONGEST = 4000
-"""Most characters of an error's message to show: some hold the data that they are about."""
+"""Characters of an error's message to show: some errors include the data that they are about."""
 
 _MEMORY = (
-    "Lower model.micro_batch_tokens if it was training that ran out of memory, max_batch_size of the policy's rollout "
-    "if it was sampling."
+    "Lower model.micro_batch_tokens if training ran out of memory, or max_batch_size of the policy's rollout if "
+    "sampling did."
 )
-_OF_MEETING = (distributed.DistNetworkError, distributed.DistStoreError)
-_MEETING = (
-    "Start all of them, with the same MASTER_ADDR and MASTER_PORT: the machine of rank 0, and a port that is free on "
-    "it."
+_RENDEZVOUS_ERRORS = (distributed.DistNetworkError, distributed.DistStoreError)
+_RENDEZVOUS = (
+    "Start all of them with the same MASTER_ADDR and MASTER_PORT: the machine of rank 0, and a free port on it."
 )
-_FIRST = "If another rank has reported an error, that is the reason; if none has,"
+_FIRST = "If another rank has reported an error, that is the reason; otherwise"
 _TIMED_OUT = f"{_FIRST} one of them hangs, or takes longer for its share than the strategy's timeout."
-_GONE = f"{_FIRST} one of them was killed, as when the machine's memory runs out."
+_RANK_ENDED = f"{_FIRST} one of them was killed, for example because the machine ran out of memory."
 _FROM_GLOO = re.compile(r"\[[^]]*/gloo/[^]]*\] (.*?)(?: This is typically .*)?", re.DOTALL)
 _FROM_NCCL = re.compile(
     r"remote process exit|ncclRemoteError|communicator was aborted|collective operation timeout|before timing out"
 )
 _HEAD_START = 1.1
-"""Seconds by which the first error is ahead in torchrun's summary, which counts whole ones."""
+"""Seconds by which the first error precedes the others in torchrun's summary, which counts whole seconds."""
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Within this context an error that the user can put right ends the program with its message alone.
+    """Context in which an error that the user can correct ends the program with only its message.
 
-    Any other comes with its traceback, and so does every one if ``LIGHTNING_GFT_TRACEBACK`` is set. One of several
-    ranks says which it is, and whether another one's error is the reason. A process that torchrun has started leaves
-    its error for torchrun's summary.
+    Any other error is shown with its traceback, and so is every error if ``LIGHTNING_GFT_TRACEBACK`` is set. If the run
+    has several ranks, the line names this one, and says whether another rank's error may be the reason. A process that
+    torchrun has started also records its error for torchrun's summary.
     """
     try:
         yield
@@ -82,12 +81,12 @@ def one_line_errors() -> Iterator[None]:
 
 
 def _record(error: Exception) -> None:
-    """Leave an error where torchrun, if it started this process, looks for it."""
+    """Record an error for torchrun, if it started this process."""
     get_error_handler().record_exception(error)
 
 
 def _lost(error: Exception) -> str | None:
-    """Return the message of an error that only follows from one of another rank, ``None`` for all others."""
+    """Return the message of an error that another rank's failure has caused, or ``None`` for any other error."""
     if not isinstance(error, RuntimeError):
         return None
     text = str(error)
@@ -95,26 +94,26 @@ def _lost(error: Exception) -> str | None:
         text = match[1]
     elif not (
         (isinstance(error, distributed.DistBackendError) and _FROM_NCCL.search(text))
-        or (isinstance(error, _OF_MEETING) and distributed.is_initialized())
+        or (isinstance(error, _RENDEZVOUS_ERRORS) and distributed.is_initialized())
     ):
         return None
     what = text.strip().splitlines()[0].rstrip(".")
     if re.search("tim(ed|ing) ?out|timeout", text, re.IGNORECASE):
         return f"another rank did not answer in time ({what}). {_TIMED_OUT}"
-    return f"another rank is gone ({what}). {_GONE}"
+    return f"another rank is gone ({what}). {_RANK_ENDED}"
 
 
 def _message(error: Exception) -> str | None:
-    """Return the message that takes the place of an error's traceback, ``None`` if it may be a mistake in the code."""
+    """Return the message that replaces an error's traceback, or ``None`` if the code may be at fault."""
     if isinstance(error, torch.OutOfMemoryError):
         return f"{error}\n{_MEMORY}"
-    if isinstance(error, _OF_MEETING):
-        return f"the ranks of this run have not met: {str(error).splitlines()[0].rstrip('.')}. {_MEETING}"
+    if isinstance(error, _RENDEZVOUS_ERRORS):
+        return f"the ranks of this run have not met: {str(error).splitlines()[0].rstrip('.')}. {_RENDEZVOUS}"
     if isinstance(error, GFTError | MisconfigurationException):
         return str(error)
-    if isinstance(error, OSError) and error.errno in _OF_PLACES:
+    if isinstance(error, OSError) and error.errno in _PATH_ERRNOS:
         return f"{error.filename or 'a file of this run'}: {error.strerror}"
-    if isinstance(error, OSError) and error.errno is None:  # worded by Python code, not by the operating system
+    if isinstance(error, OSError) and error.errno is None:  # raised by Python code, not by the operating system
         return str(error) or None
     if isinstance(error, ValueError | ImportError) and _raised_by(error) in _CONFIGURED:
         return explain(str(error))
@@ -122,6 +121,6 @@ def _message(error: Exception) -> str | None:
 
 
 def _raised_by(error: Exception) -> str:
-    """Return the package of the innermost function that an error came out of."""
+    """Return the package of the innermost function in an error's traceback."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     return str(frame.f_globals.get("__name__", "")).partition(".")[0]

@@ -1,4 +1,4 @@
-"""Following a run step by step and batch by batch, for what shows its progress."""
+"""Follows a run step by step and batch by batch, for progress displays."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lightning_gft.schedules import known_steps
 
 
 class FollowedProgress(ProgressBar):
-    """Knows how far a run is; what extends it shows that.
+    """Tracks the progress of a run; subclasses display it.
 
     Args:
         clock: Returns the time in seconds.
@@ -39,18 +39,18 @@ class FollowedProgress(ProgressBar):
 
     @abstractmethod
     def evaluation_begins(self, trainer: Trainer, what: str) -> None:
-        """A validation, a test or a prediction begins."""
+        """Handle the start of a validation, a test or a prediction, which ``what`` names."""
 
     @abstractmethod
     def batch_ends(self, trainer: Trainer, what: str) -> None:
-        """A batch of it has ended; ``self.evaluation`` says where it is."""
+        """Handle the end of one of its batches; ``self.evaluation`` holds the progress."""
 
     def figures(self, trainer: Trainer, module: LightningModule) -> dict[str, Any]:
-        """Return what is worth a place beside the number of the step, by short names."""
+        """Return the figures to show beside the number of the step, by short names."""
         return {name: value for name, value in self.get_metrics(trainer, module).items() if name != "v_num"}
 
     def total_steps(self, trainer: Trainer, module: LightningModule) -> int | None:
-        """Return the optimizer step at which the run ends, if that is known."""
+        """Return the optimizer step at which the run ends, or ``None`` if it is not known."""
         return known_steps(trainer, getattr(module, "updates_per_batch", 1))
 
     @override

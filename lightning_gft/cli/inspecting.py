@@ -1,4 +1,4 @@
-"""Printing the report of the data."""
+"""Prints the report of the data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 
 def print_report(report: DataReport, show: int) -> None:
-    """Print a report of the data; of what is listed the first ``show``."""
+    """Print a report of the data; lists of examples show the first ``show``."""
     console = Console(file=sys.stdout, soft_wrap=True)
     console.print(_datasets(report.datasets))
     if any(dataset.prompts for dataset in report.datasets):
@@ -40,7 +40,7 @@ def print_report(report: DataReport, show: int) -> None:
 
 
 def _datasets(datasets: Sequence[DataSetReport]) -> Table:
-    table = Table("data", "rows", "used", "prompts there before", "prompts of train", title="Rows")
+    table = Table("data", "rows", "used", "repeated prompts", "prompts also in train", title="Rows")
     for each in datasets:
         shared = "-" if each.name == "train" else _rows(each.shared)
         table.add_row(each.name, str(each.rows), str(each.used), _rows(each.repeated), shared)
@@ -64,7 +64,7 @@ def _bars(lengths: Lengths) -> str:
 
 
 def _left_out(datasets: Sequence[DataSetReport]) -> Table:
-    table = Table("data", "left out or missing", "number", "rows", title="What is left out and why")
+    table = Table("data", "left out or missing", "number", "rows", title="Omitted data, with the reasons")
     for dataset in datasets:
         for reason, counted in dataset.dropped.items():
             table.add_row(dataset.name, reason, str(counted.count), _listed(counted))
@@ -72,11 +72,11 @@ def _left_out(datasets: Sequence[DataSetReport]) -> Table:
 
 
 def _verdicts(report: DataReport) -> Table:
-    table = Table("demonstrations", "reward", "mean", "right", "of", title="What the rewards say of the data's answers")
+    table = Table("demonstrations", "reward", "mean", "right", "of", title="Rewards of the data's own answers")
     for verdict in report.verdicts:
         name = f"{verdict.stage} {verdict.role}".strip()
         for reward, said in verdict.rewards.items():
-            table.add_row(name, _named(reward, verdict), *_said(said))
+            table.add_row(name, _named(reward, verdict), *_score_cells(said))
         table.add_row(name, "total", short(verdict.total), "", str(verdict.count))
     return table
 
@@ -85,19 +85,19 @@ def _named(reward: str, verdict: Verdict) -> str:
     return f"{reward} (decides what is right)" if reward == verdict.measured_by else reward
 
 
-def _said(said: RewardReport) -> tuple[str, str, str]:
+def _score_cells(said: RewardReport) -> tuple[str, str, str]:
     return short_or_dash(said.mean), str(said.right), str(said.applies)
 
 
 def _counted(figures: Mapping[str, float]) -> Table:
-    table = Table("counted", "number", title="What rewards counted while they scored")
+    table = Table("counted", "number", title="Counts of the rewards while they scored")
     for name, value in figures.items():
         table.add_row(name, short(value))
     return table
 
 
 def _steps(report: DataReport) -> Table:
-    table = Table(title="A step of training, of one rank", show_header=False)
+    table = Table(title="A training step of one rank", show_header=False)
     for step in report.steps:
         for name, words in step.sources.items():
             table.add_row(f"{step.stage} source {name}".strip(), words)
@@ -106,7 +106,7 @@ def _steps(report: DataReport) -> Table:
         tokens = f"at most {step.tokens}, {step.longest} in the longest sequence"
         table.add_row("tokens, with each response's prompt", tokens)
         table.add_row("micro-batches", f"at most {step.micro_batches}")
-        table.add_row("steps an epoch", str(step.steps))
+        table.add_row("steps per epoch", str(step.steps))
     return table
 
 
@@ -126,9 +126,7 @@ def _print_wrong(console: Console, verdict: Verdict, show: int) -> None:
 
 
 def _print_rendered(console: Console, rendered: Rendered) -> None:
-    console.print(
-        Text(f"Row {rendered.row} as the policy is given it; reference {shorten(rendered.reference)}", "bold")
-    )
+    console.print(Text(f"Row {rendered.row} as the policy reads it; reference {shorten(rendered.reference)}", "bold"))
     console.print(Text(indented(rendered.prompt)))
     for role, texts in rendered.responses.items():
         for text in texts:
@@ -141,7 +139,7 @@ def _print_rendered(console: Console, rendered: Rendered) -> None:
 
 
 def _ends(first: Sequence[Token], last: Sequence[Token], count: int) -> str:
-    """Return the first and the last of a text's tokens, each token once."""
+    """Return the first and the last of a text's tokens, without repeating any."""
     if (twice := len(first) + len(last) - count) >= 0:
         return _tokens([*first, *last[twice:]])
     return f"{_tokens(first)} ... {_tokens(last)}".strip()

@@ -1,4 +1,4 @@
-"""Ends that are no failure of the program: Ctrl-C, and a reader of its output that has left."""
+"""Handles ends that are no failure of the program: Ctrl-C, and a closed pipe of its output."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_ends() -> Iterator[None]:
-    """Within this context Ctrl-C ends the program with a line, and a closed standard output without any.
+    """Context in which Ctrl-C ends the program with one line, and a closed standard output without any.
 
-    The exit status is 128 plus the number of the signal, SIGINT or SIGPIPE, as shells have it.
+    The exit status is 128 plus the number of the signal, SIGINT or SIGPIPE, as in shells.
     """
     try:
         try:
             yield
         finally:
-            sys.stdout.flush()  # here, where a closed pipe is known from a failure, not as the interpreter ends
+            sys.stdout.flush()  # here, where a closed pipe can be caught, not while the interpreter exits
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted\n")
         sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:
         if not _output_is_closed():
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # discard the remaining output
         sys.exit(128 + signal.SIGPIPE)
 
 

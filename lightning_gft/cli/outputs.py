@@ -1,4 +1,4 @@
-"""What a run leaves behind: logs and its configuration."""
+"""The files of a run: its logs and its configuration."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from lightning_gft.checkpoint import setting_differences
 
 _OF_A_CALL = ("ckpt_path", "weights_only")
 _CONFIG_KEY = "lightning_gft_config"
-_COMPARED = ("seed_everything", "model", "data")  # how long and where to train may well change
+_COMPARED = ("seed_everything", "model", "data")  # the length of training and its devices may well change
 
 
 def quieten() -> None:
-    """Keep the terminal for what is about the run: no bars for reading files, no advice that a user cannot follow."""
+    """Silence progress bars for reading files, and warnings that do not apply to this command line."""
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-    warnings.filterwarnings("ignore", message=".*module.s. in eval mode.*")  # the frozen reference is meant to be
+    warnings.filterwarnings("ignore", message=".*module.s. in eval mode.*")  # the frozen reference is in it on purpose
     warnings.filterwarnings("ignore", message="Total length of `list` across ranks is zero.*")  # no validation data
-    warnings.filterwarnings("ignore", message="predict returned None if.*")  # for batches that are on disk
-    # The module's own loop has taken its step by then, so the checkpoint is as good as any.
+    warnings.filterwarnings("ignore", message="predict returned None if.*")  # for batches that are already on disk
+    # The module's own loop has completed its step by then, so such a checkpoint is valid.
     warnings.filterwarnings("ignore", message="Using ModelCheckpoint with manual optimization.*")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_tip)
 
@@ -47,9 +47,9 @@ def _is_no_tip(record: logging.LogRecord) -> bool:
 
 
 def default_loggers(root: str) -> list[Logger]:
-    """Return loggers that write to a folder of their own below ``root``."""
+    """Return loggers that write to a new folder below ``root``."""
     csv = CSVLogger(root)
-    if "://" in root:  # not of this machine, so no folder can be claimed
+    if "://" in root:  # on another machine, where no folder can be claimed
         return [csv, TensorBoardLogger(root, version=csv.version)]
     if rank_zero_only.rank == 0:  # type: ignore[attr-defined]  # the other ranks write nothing
         csv = CSVLogger(root, version=_claim_version(Path(root) / "lightning_logs", first=csv.version))
@@ -57,7 +57,7 @@ def default_loggers(root: str) -> list[Logger]:
 
 
 def _claim_version(folder: Path, first: int | str) -> int:
-    """Make the first folder that is free; of two runs that start at once only one can."""
+    """Create the first version folder that does not exist; of two runs that start together only one can."""
     folder.mkdir(parents=True, exist_ok=True)
     number = int(first)
     while True:
@@ -70,18 +70,18 @@ def _claim_version(folder: Path, first: int | str) -> int:
 
 
 def remove_unused(loggers: Iterable[Logger]) -> None:
-    """Remove the folders, of :func:`default_loggers`, of a run that ended before its configuration was kept there."""
+    """Remove the folders of :func:`default_loggers` if the run ended before it saved its configuration there."""
     for folder in {Path(log_dir) for logger in loggers if (log_dir := getattr(logger, "log_dir", None))}:
         if folder.is_dir() and not any(folder.glob("config*.yaml")):
             shutil.rmtree(folder, ignore_errors=True)
-            with suppress(OSError):  # which other runs use
+            with suppress(OSError):  # another run uses a parent folder
                 folder.parent.rmdir()
 
 
 class KeepConfig(SaveConfigCallback):
-    """Keeps the run's configuration beside its logs, never in the place of a file that is there.
+    """Saves the run's configuration beside its logs, without ever overwriting a file.
 
-    What belongs to a single call, the checkpoint to resume from, is left out, so that every subcommand can read it.
+    The checkpoint to resume from is left out, as it belongs to a single call: every subcommand can read the file.
     """
 
     def __init__(self, parser: LightningArgumentParser, config: Namespace, **kwargs: Any) -> None:
@@ -92,7 +92,7 @@ class KeepConfig(SaveConfigCallback):
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write nothing yet: the run may still be refused."""
+        """Save nothing yet: a later check may still reject the run."""
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -101,7 +101,7 @@ class KeepConfig(SaveConfigCallback):
     on_validation_start = on_test_start = on_predict_start = on_fit_start
 
     def _keep(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        log_dir = trainer.log_dir  # asked of all ranks at once
+        log_dir = trainer.log_dir  # a collective: all ranks read it together
         if not trainer.loggers or log_dir is None or self.already_saved:
             return
         folder = Path(log_dir)
@@ -115,7 +115,7 @@ class KeepConfig(SaveConfigCallback):
 
     @override
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Say which settings are not those that the checkpoint was written with; what is given now wins."""
+        """Report the settings that differ from those of the checkpoint; the current ones apply."""
         own = self._settings()
         for difference in setting_differences(checkpoint.get(_CONFIG_KEY, own), own):
             rank_zero_info(f"Resuming with {difference}")

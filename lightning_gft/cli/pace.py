@@ -1,4 +1,4 @@
-"""How far a run is, for what shows it: time left, and the accuracy of an evaluation that is not over."""
+"""The pace of a run, for its progress display: the time left, and the accuracy of an evaluation so far."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Clock = Callable[[], float]
 
 
 class Pace:
-    """How long the rest takes, at the pace so far.
+    """Estimates the remaining time from the pace so far.
 
     Args:
         clock: Returns the time in seconds.
-        done: What was done before.
+        done: Units of work, such as steps, that were done before.
 
     Example:
         >>> times = iter([0.0, 30.0])
@@ -32,26 +32,26 @@ class Pace:
         self._clock, self._before, self._began = clock, done, clock()
 
     def elapsed(self) -> float:
-        """Return the seconds since it began."""
+        """Return the seconds since this object was created."""
         return self._clock() - self._began
 
     def seconds_left(self, done: int, total: float | None) -> float | None:
-        """Return how long the rest takes, ``None`` if that is not known or nothing remains."""
+        """Return the estimated seconds left, or ``None`` if they are not known or nothing remains."""
         if total is None or not math.isfinite(total) or done >= total or done <= self._before:
             return None
         return self.elapsed() / (done - self._before) * (total - done)
 
 
 class EvaluationPace(Pace):
-    """The pace of a validation, a test or a prediction, and what it has found so far.
+    """The pace of a validation, a test or a prediction, and its accuracy so far.
 
     Args:
         clock: Returns the time in seconds.
-        totals: Batches of each data set.
+        totals: Number of batches of each data set.
 
     Attributes:
-        dataset: Number of the data set that is being evaluated.
-        batch: Batches of it that are done.
+        dataset: Index of the current data set.
+        batch: Batches of the current data set that are done.
         done: Batches of all data sets that are done.
     """
 
@@ -62,7 +62,7 @@ class EvaluationPace(Pace):
         self.done = self._correct = self._judged = 0
 
     def add(self, module: LightningModule, outputs: Any, batch_idx: int, dataset: int = 0) -> None:
-        """Count a batch, on this rank."""
+        """Count a batch on this rank."""
         if dataset != self.dataset:
             self._correct = self._judged = 0
         self.dataset, self.batch, self.done = dataset, batch_idx + 1, self.done + 1
@@ -74,21 +74,21 @@ class EvaluationPace(Pace):
 
     @property
     def total(self) -> float:
-        """Batches of the data set that is being evaluated."""
+        """Number of batches of the current data set."""
         return self.totals[self.dataset] if self.totals else math.inf
 
     @property
     def accuracy(self) -> float | None:
-        """Share of its greedy responses that were correct so far, on this rank."""
+        """Share of correct greedy responses to the current data set so far, on this rank."""
         return self._correct / self._judged if self._judged else None
 
     def left(self) -> float | None:
-        """Return how many seconds all that remains takes."""
+        """Return the estimated seconds until all data sets are done."""
         return self.seconds_left(self.done, sum(self.totals))
 
 
 def duration(seconds: float) -> str:
-    """Return a time in hours, minutes and seconds.
+    """Return a duration as hours, minutes and seconds.
 
     Example:
         >>> duration(75.4)

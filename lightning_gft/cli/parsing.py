@@ -1,4 +1,4 @@
-"""Reading configurations, and passing on in a line what jsonargparse says is wrong with one."""
+"""Reads configurations, and reports jsonargparse's errors in a line."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _load_yaml = get_loader("yaml")
 
 _PARTS = [*lightning_gft.__all__, *callbacks.__all__, *loggers.__all__]
 """Classes that a configuration can name without their module."""
-_LONG = 200  # characters of a value, too many to show
-_MANY = 16  # arguments of a class, too many to list
+_LONG = 200  # characters of a value to show
+_MANY = 16  # arguments of a class to list
 
 _TYPE = re.compile(r"<class '(?:\w+\.)*(\w+)'>|\btyping\.(?=Literal\[)")
 _MODULE = re.compile(r"\b(?:[a-z_]\w*\.)+(?=[A-Z])")
-_UNION = re.compile(  # none of whose types fits; where one fits but for a part of the value, that part is the reason
+_UNION = re.compile(  # for a value that fits none of the types; one that fits in part has a more specific reason
     r"Does not validate against any of the Union subtypes\s+Subtypes: \[(.*)\]\s+Errors:(?:\s+- Expected .*)*"
     r"\s+Given value type: .*\s+Given value: (.*)"
 )
-_AROUND = re.compile(  # where jsonargparse was, not what is wrong
+_AROUND = re.compile(  # lines that say where jsonargparse was, but not what is wrong
     r"Does not validate against any of the Union subtypes$|Subtypes: .*|Errors:$|Given value.*|Expected a path but .*|"
     r"Expected a NoneType.*|Expected a \w+$|Problem with given class_path '[\w.]+':$|Subclass types expect one of:$|"
     r"a class path \(str\)$|a dict with.*|\. Got value: Namespace\(.*|"
@@ -47,10 +47,10 @@ _UNKNOWN = re.compile(
 
 
 def load_value(text: str) -> Any:
-    r"""Load YAML, but take for what they are texts that YAML misreads on a command line.
+    r"""Load YAML, but keep the texts that YAML misreads on a command line.
 
-    An answer marker, ``####``, is no comment, and a template, ``Q: {prompt}``, no mapping. YAML makes a space of a line
-    break within a text, which a shell passes on as it was typed.
+    An answer marker, ``####``, is no comment, and a template, ``Q: {prompt}``, is no mapping. YAML would replace a line
+    break within a text by a space, but a shell passes it on as typed.
 
     Example:
         >>> load_value("####"), load_value("Q: {prompt}"), load_value("3"), load_value("Q {prompt}\nA")
@@ -66,19 +66,19 @@ def load_value(text: str) -> Any:
 
 
 class Parser(LightningArgumentParser):
-    """Reports an error in a line or two, where jsonargparse prints every option that there is."""
+    """Reports an error in a line or two, where jsonargparse prints every option."""
 
     @override
     def parse_args(self, args: Any = None, *rest: Any, **settings: Any) -> Any:
         args = sys.argv[1:] if args is None else args
-        if isinstance(args, list):  # a path on the command line is not read as YAML
+        if isinstance(args, list):  # so that a path on the command line is not parsed as YAML
             pairs = [arg.rpartition("=") for arg in args]
             args = [f"{option}{equals}{borrow_schedules(value)}" for option, equals, value in pairs]
         return super().parse_args(args, *rest, **settings)
 
     @override
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        if not self.exit_on_error:  # it only tries
+        if not self.exit_on_error:  # jsonargparse only tries whether the arguments parse
             super().error(message, ex)
         parser = getattr(ex, "subcommand_parser", None) or self
         options = [option for action in parser._actions for option in action.option_strings]
@@ -86,25 +86,25 @@ class Parser(LightningArgumentParser):
         message, subcommand = _by_option(message)
         if subcommand and not command.endswith(f" {subcommand}"):
             command = f"{command} {subcommand}"
-        sys.stderr.write(f"error: {explain(message, options)}\nWhat there is: {command} --help\n")
+        sys.stderr.write(f"error: {explain(message, options)}\nSee: {command} --help\n")
         self.exit(2)
 
 
 def explain(message: str, options: Iterable[str] = ()) -> str:
-    r"""Return an error of jsonargparse in one line: the whole key, what is wrong, and the name that is closest.
+    r"""Return an error of jsonargparse in one line: the full key, the fault, and the closest valid name.
 
     Example:
         >>> explain('Parser key "model.loss":\n  Parser key "weight":\n    Expected a <class \'float\'>. Got value: a')
         'model.loss.weight: Expected a float. Got value: a'
     """
     described = re.findall(r"class_path[ =]'([\w.]+)'", message)
-    keys: dict[str, None] = {}  # in order, each once: the types of a union may all complain
+    keys: dict[str, None] = {}  # ordered, without repeats: several types of a union may report the same key
     reasons: dict[str, None] = {}
     for line in _UNION.sub(_join_union, _TYPE.sub(r"\1", message)).splitlines():
         keys.update(dict.fromkeys(_KEY.findall(line)))
         if reason := _AROUND.sub("", _KEY.sub("", line).strip().removeprefix("- ")).strip():
             reasons[cut(reason, 2 * _LONG) + _remedy(reason, options, described[-1] if described else "")] = None
-    # Where a part of one cannot be made, jsonargparse says that besides.
+    # If a part of a class cannot be instantiated, jsonargparse reports the class as well.
     told = [reason for reason in reasons if not reason.startswith("Not a valid subclass of ")] or list(reasons)
     return ": ".join(filter(None, (".".join(keys), "; ".join(told)))) or message
 
@@ -116,7 +116,7 @@ def _join_union(match: re.Match[str]) -> str:
 
 
 def _remedy(reason: str, options: Iterable[str], described: str) -> str:
-    """Return the end of a reason: the name that was probably meant, or those that there are."""
+    """Return the end of a reason: the name that was probably meant, or all valid names."""
     if "Expected an instantiatable class" in reason:
         return "; a new entry, or one whose name is misspelt, needs a class_path"
     if not (unknown := _UNKNOWN.search(reason)):
@@ -136,7 +136,7 @@ def _remedy(reason: str, options: Iterable[str], described: str) -> str:
 
 
 def _by_option(message: str) -> tuple[str, str]:
-    """Return an error with arguments that are missing as options of their subcommand, and the subcommand's name."""
+    """Return an error with missing arguments written as options of their subcommand, and the subcommand's name."""
     if not (missing := _MISSING.fullmatch(message.strip())):
         return message, ""
     names = [name.partition(".") for name in missing[2].split(", ")]
@@ -147,7 +147,7 @@ def _by_option(message: str) -> tuple[str, str]:
 
 
 def _members(module: str) -> list[str]:
-    """Return what a module has beside other modules, of which none is a part of a run."""
+    """Return the members of a module except other modules, none of which is a part of a run."""
     names = dir(sys.modules.get(module))
     return [name for name in names if f"{module}.{name}" not in sys.modules and not name.startswith("_")]
 

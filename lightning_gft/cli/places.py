@@ -1,4 +1,4 @@
-"""Places that a run writes to while it trains: tried before, as what was trained would be lost."""
+"""Checks the paths that a run writes to before it trains, so that no trained weights are lost."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from lightning_gft.checks import cut
 from lightning_gft.errors import GFTValueError
 
 _TRIED = 2**16
-"""Bytes that are written to see whether there is room: a full disk still makes files, as long as they are empty."""
+"""Bytes of a trial file: a full disk still creates files as long as they are empty."""
 _SHOWN = 200
 
 
 @rank_zero_only
 def check_places(loggers: Iterable[Logger | bool], callbacks: Iterable[Callback]) -> None:
-    """Refuse places for logs and checkpoints that could not be written to, by the setting and the reason."""
+    """Raise an error that names the setting and the reason if logs or checkpoints could not be written."""
     for logger in loggers:
-        if isinstance(logger, bool):  # whether there are to be any
+        if isinstance(logger, bool):  # whether to have loggers, not one of them
             continue
-        # The first is the folder of this run below the second, of loggers that write to a folder by themselves.
+        # For loggers that write files themselves, the first is the run's folder below the second.
         if place := getattr(logger, "log_dir", None) or logger.save_dir:
             check_writable(f"{type(logger).__name__}.save_dir", str(place))
     for callback in callbacks:
@@ -35,7 +35,7 @@ def check_places(loggers: Iterable[Logger | bool], callbacks: Iterable[Callback]
 
 
 def check_writable(setting: str, folder: str) -> None:
-    """Refuse a folder on this machine, there or to be made, that could not be written to.
+    """Raise an error if a local folder, existing or new, could not be written to.
 
     Example:
         >>> check_writable("dirpath", "/dev/null/run")

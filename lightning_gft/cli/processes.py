@@ -1,4 +1,4 @@
-"""Several processes of one run: each says which it is, and none outlives the others for long."""
+"""The processes of one run: each names its rank in messages, and ends soon after the others."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ import torch.distributed
 from lightning.pytorch.utilities import rank_zero_only
 
 _LAUNCHER = "LIGHTNING_GFT_LAUNCHER"
-"""Environment variable by which a process finds the one that started it, and not some other parent."""
+"""Environment variable that holds the process id of the launcher, which may not be the parent."""
 
 _INTERVAL = 1.0
 _GRACE = 5.0
-"""Seconds for a process to notice by itself that the one that started it is gone, and to clean up."""
+"""Seconds for a process to notice the end of its launcher by itself, and to clean up."""
 
 
 def this_process() -> str:
-    """Return which of several ranks this process is, and where; empty if it is the only one."""
+    """Return the rank and the host of this process, or an empty text if the run has only one."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         rank, number = torch.distributed.get_rank(), torch.distributed.get_world_size()
     else:
@@ -33,16 +33,16 @@ def this_process() -> str:
 
 
 def end_with_launcher() -> None:
-    """End this process soon after the one that started it as a part of the same run.
+    """End this process soon after the process that launched it as a part of the same run.
 
-    Lightning's launcher ends its children when one fails, but not when it is killed itself: a child in a collective or
-    in a reward that does not return would run for ever, and on a GPU keep its memory.
+    Lightning's launcher ends its children when one of them fails, but not when it is killed itself. A child in a
+    collective, or in a reward that does not return, would then run for ever and keep its GPU memory.
     """
     launcher = int(os.environ.get(_LAUNCHER, 0)) if "LOCAL_RANK" in os.environ else 0
     if torch.distributed.is_available() and torch.distributed.is_torchelastic_launched():
         launcher = os.getppid()
     os.environ[_LAUNCHER] = str(os.getpid())
-    # An earlier run of this process leaves both variables behind, since Lightning sets LOCAL_RANK in rank 0 as well.
+    # An earlier run in this process leaves both variables behind, since Lightning sets LOCAL_RANK in rank 0 as well.
     if launcher not in (0, os.getpid()):
         threading.Thread(target=_wait_and_end, args=(launcher,), name="launcher-observer", daemon=True).start()
 
@@ -51,24 +51,24 @@ def _wait_and_end(launcher: int) -> None:
     while os.getppid() == launcher:
         time.sleep(_INTERVAL)
     time.sleep(_GRACE)
-    sys.stderr.write(f"error: {this_process() or 'this process'} ends, because the one that started it is gone\n")
+    sys.stderr.write(f"error: {this_process() or 'this process'} ends, because its launcher is gone\n")
     sys.stderr.flush()
-    os.kill(os.getpid(), signal.SIGKILL)  # whatever it may be waiting for
+    os.kill(os.getpid(), signal.SIGKILL)  # a gentler signal may be blocked by what it waits for
 
 
 @contextmanager
 def failing_alone() -> Iterator[None]:
-    """Within this context a failure ends one of several processes at once, whatever the others do.
+    """Context in which a failure ends one of several processes at once, whatever the others do.
 
-    An ordinary end closes the connections, for which NCCL waits for all processes: the others would learn of the
-    failure only when they run into the timeout.
+    A regular exit closes the connections, for which NCCL waits for all processes. The other ranks would then notice
+    the failure only after their timeout.
     """
     try:
         yield
     except BaseException as error:
         if not (torch.distributed.is_available() and torch.distributed.is_initialized()) or _was_asked(error):
             raise
-        if not isinstance(error, SystemExit):  # which has been reported already
+        if not isinstance(error, SystemExit):  # an exit has reported its error already
             sys.excepthook(type(error), error, error.__traceback__)
         sys.stdout.flush()
         sys.stderr.flush()
@@ -76,5 +76,5 @@ def failing_alone() -> Iterator[None]:
 
 
 def _was_asked(error: BaseException) -> bool:
-    """Say whether a process ends well, or because all of them were asked to, by a signal."""
+    """Return whether a process ends regularly, or on a signal that asked all of them to end."""
     return isinstance(error, SystemExit) and (not error.code or (isinstance(error.code, int) and error.code > 128))

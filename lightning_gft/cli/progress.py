@@ -1,4 +1,4 @@
-"""What a run says of its progress where no terminal shows a bar: a line now and then."""
+"""Reports a run's progress in lines where no terminal shows a bar."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from lightning_gft.cli.texts import short
 
 _INTERVAL = 30.0
 _SHOWN = ("greedy_accuracy", "mean@", "pass@")
-"""How the figures of a validation begin that are worth a place in its line."""
+"""Prefixes of the validation figures to print."""
 
 
 class ProgressLines(FollowedProgress):
     """Prints a line after the first step, after the last, and at most every half a minute between them.
 
-    A line goes out at once, also into a file or a pipe. When whatever reads it has left, training does not end.
+    Each line is flushed at once, also into a file or a pipe. Training continues if the reader of the pipe is gone.
     """
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
@@ -84,7 +84,7 @@ class ProgressLines(FollowedProgress):
             return
         try:
             print(line, flush=True)
-        except OSError:  # whatever read it has left, or the disk is full: no reason to lose the run
+        except OSError:  # the reader of the pipe is gone or the disk is full, which must not end the run
             self.disable()
 
 

@@ -1,4 +1,4 @@
-"""``lightning-gft report`` in the list of subcommands; it runs before what the others need is imported."""
+"""Lists ``lightning-gft report`` among the subcommands; it runs before the imports that the others need."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ NAME = "report"
 
 
 def list_report(parser: ArgumentParser, own: ArgumentParser) -> None:
-    """List the command in the help of ``parser``, with ``own`` for its arguments."""
+    """List the command in the help of ``parser``; ``own`` describes its arguments."""
     describe(own)
     [subcommands] = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     subcommands.add_subcommand(NAME, own, help=DESCRIPTION)  # type: ignore[attr-defined]  # jsonargparse's own kind
 
 
 def check_not_report(config: Namespace) -> None:
-    """Raise if the command is not the first argument, and so came with options of a run."""
+    """Raise an error if the command is not the first argument, so that options of a run precede it."""
     if config["subcommand"] == NAME:
         raise GFTValueError(
-            f"`{NAME}`: expected as the first argument, got others before it; do lightning-gft {NAME} RUN"
+            f"`{NAME}`: expected as the first argument, got others before it; run lightning-gft {NAME} RUN"
         )

@@ -1,4 +1,4 @@
-"""Printing what other rewards change."""
+"""Prints what other rewards change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lightning_gft.rescoring.changes import TOTAL
 
 
 def print_changes(changes: Changes, show: int) -> None:
-    """Print what has changed, and the first ``show`` responses that are worth something else now."""
+    """Print the changes of the scores, and the first ``show`` responses whose total has changed."""
     console = Console(file=sys.stdout, soft_wrap=True)
     console.print(_table(changes))
     before, now = changes.differing

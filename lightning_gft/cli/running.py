@@ -1,4 +1,4 @@
-"""A run of the command line, from its arguments to its end."""
+"""Runs the command line, from its arguments to the end of the process."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ def run(args: list[str] | None = None) -> None:
     end_with_launcher()
     with failing_alone(), quiet_ends(), one_line_errors():
         command = GFTCLI(args)
-        command.trainer.strategy.barrier()  # a run has succeeded when all of its ranks have
+        command.trainer.strategy.barrier()  # a run succeeds only if all of its ranks do
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()  # its threads may abort a process that just ends
+        torch.distributed.destroy_process_group()  # otherwise its threads may abort the exiting process

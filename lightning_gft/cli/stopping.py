@@ -1,4 +1,4 @@
-"""Stopping a run by Ctrl-C or SIGTERM between two steps, with a checkpoint."""
+"""Stops a run on Ctrl-C or SIGTERM between two steps, with a checkpoint."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ from lightning_gft.waiting import ending_waits
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _GRACE = 30.0
-"""Seconds that one of several ranks waits on, so that a step which is nearly there ends with all ranks."""
+"""Seconds that a rank waits for the step to end on all ranks, before it gives up."""
 
 
 class StoppedWaitingError(SystemExit):
-    """A step was given up while it waited for a server; nothing has been trained on it."""
+    """A step was abandoned while it waited for a server; it has trained nothing."""
 
 
 class StopRequest:
-    """What Ctrl-C and SIGTERM ask of this process: to end, at once or when the work in hand is done.
+    """A request by Ctrl-C or SIGTERM to end this process, at once or after the current work.
 
-    A second signal, of either kind, ends the process at once, whatever it is in: Python runs no handler while it is
-    in C code, so from the first signal on both have their default effect, and a thread ends the process if the handler
-    did not get to run at all, as in a collective that other ranks do not join.
+    A second signal of either kind always ends the process at once. Python runs no handler while it executes C code, so
+    the first signal restores the default effect of both. If the handler could not run at all, a thread ends the
+    process, for example in a collective that other ranks never join.
     """
 
     def __init__(self) -> None:
         self.asked: int | None = None
         self._asked_at = 0.0
-        self._work: str | None = None  # finished before the stop; None stops at once
+        self._work: str | None = None  # to be finished before the stop; None stops at once
         self._active = False
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Within this context signals are requests."""
-        if threading.current_thread() is not threading.main_thread():  # where Python lets no handler be set
+        """Context in which signals become requests."""
+        if threading.current_thread() is not threading.main_thread():  # Python sets handlers only in the main thread
             yield
             return
         before = {number: signal.getsignal(number) for number in _SIGNALS}
@@ -55,7 +55,7 @@ class StopRequest:
         os.set_blocking(sent, False)
         wakeup_before = signal.set_wakeup_fd(sent, warn_on_full_buffer=False)
         threading.Thread(target=self._end_at_second, args=(received,), name="signal-observer", daemon=True).start()
-        if hasattr(os, "register_at_fork"):  # where processes fork
+        if hasattr(os, "register_at_fork"):  # on platforms that fork
             os.register_at_fork(after_in_child=self._leave_to_parent)
         self.listen()
         try:
@@ -69,13 +69,13 @@ class StopRequest:
                 signal.signal(number, handler)
 
     def listen(self) -> None:
-        """Set the handlers again where other code has replaced them in the meantime, as Lightning does."""
+        """Set the handlers again if other code has replaced them in the meantime, as Lightning does."""
         if self._active and self.asked is None:
             for number in _SIGNALS:
                 signal.signal(number, self._ask)
 
     def finish(self, work: str) -> None:
-        """Let a request wait until the work in hand, such as a ``"step"``, is done."""
+        """Delay requests until the current work, such as a ``"step"``, is done."""
         self._work = work
         self.listen()
 
@@ -84,19 +84,19 @@ class StopRequest:
         self._work = None
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked is not None:  # Lightning has put this handler back
+        if self.asked is not None:  # Lightning has restored this handler
             os._exit(128 + number)
         self.asked, self._asked_at = number, time.monotonic()
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_DFL)
         if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
             what = "Stopped" if self._work is None else f"Stopping after this {self._work}; once more to stop at once"
-            os.write(2, f"{what}\n".encode())  # as `print` may have been interrupted
+            os.write(2, f"{what}\n".encode())  # not `print`: the signal may have interrupted one
         if self._work is None:
             raise SystemExit(128 + number)
 
     def _check_wait(self) -> None:
-        """End a step that waits for a server: what has come is kept, and a resumed run asks for the rest."""
+        """End a step that waits for a server: completed answers are kept, and a resumed run requests the rest."""
         if self.asked is None:
             return
         several = torch.distributed.is_available() and torch.distributed.is_initialized()
@@ -105,20 +105,20 @@ class StopRequest:
         self._end_alone()
 
     def _end_alone(self) -> None:
-        """End this process as a second signal does: ranks in a step cannot agree to keep a checkpoint."""
+        """End this process as a second signal does: ranks within a step cannot agree on a checkpoint."""
         if time.monotonic() - self._asked_at > _GRACE:
             os.write(2, b"Stopped in a step that waits for a server; resume from the last checkpoint\n")
             os._exit(128 + (self.asked or signal.SIGTERM))
 
     def _leave_to_parent(self) -> None:
-        """Let a forked process, as of a data loader, be ended by its parent and not by Ctrl-C."""
+        """Let the parent, not Ctrl-C, end a forked process such as a worker of a data loader."""
         if self._active:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def _end_at_second(self, received: int) -> None:
-        """End the process at the second signal, until listening ends and closes the other end of the pipe."""
+        """End the process at the second signal; returns when the end of listening closes the pipe."""
         numbers: list[int] = []
         while content := os.read(received, 64):
             numbers += [number for number in content if number in _SIGNALS]
@@ -128,12 +128,12 @@ class StopRequest:
 
 
 class StopBetweenSteps(Callback):
-    """Ends a run when it was asked to, with exit status 128 plus the signal's number.
+    """Ends a run on request, with exit status 128 plus the signal's number.
 
-    Training ends after its step, when the step's figures are logged, and keeps a checkpoint if the run keeps any. A
-    step that still waits for a server is given up, and the checkpoint is that of the step before. A
-    validation within it is not finished: a resumed run makes it up. All else ends after its batch; what `predict` has
-    sampled is written.
+    Training ends after its step, once the step's figures are logged, and writes a checkpoint if the run keeps any. A
+    step that still waits for a server is abandoned, and the checkpoint is that of the step before. A validation within
+    the step is not finished; a resumed run repeats it. Other subcommands end after their batch; `predict` has written
+    the groups sampled so far.
     """
 
     def __init__(self, request: StopRequest) -> None:
@@ -150,7 +150,7 @@ class StopBetweenSteps(Callback):
 
     @override
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        # Not at the end of the batch: its figures are logged after that.
+        # Not at the end of the batch: its figures are logged later.
         if self._all_stop(trainer):
             self._end(trainer)
 
@@ -198,7 +198,7 @@ class StopBetweenSteps(Callback):
         self.request.release()
 
     def _start(self, trainer: Trainer, module: LightningModule, num_batches: Sequence[float]) -> None:
-        """Count the batches that all ranks have, after which they can agree; the few others are finished."""
+        """Count the batches that every rank has, after which ranks can agree; further ones are always finished."""
         if trainer.state.fn != TrainerFn.FITTING:
             self.request.finish("batch")
         own = torch.tensor(float(sum(num_batches)), device=module.device)
@@ -209,7 +209,7 @@ class StopBetweenSteps(Callback):
         return self._shared_batches >= 0 and self._all_stop(trainer)
 
     def _all_stop(self, trainer: Trainer) -> bool:
-        # Ranks receive a signal at different times, and all of them must take part in what follows.
+        # Ranks receive a signal at different times, but all of them must take part in the collectives that follow.
         return bool(trainer.strategy.reduce_boolean_decision(self.request.asked is not None, all=False))
 
     def _end(self, trainer: Trainer) -> None:

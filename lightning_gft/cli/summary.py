@@ -1,4 +1,4 @@
-"""What the command line says at the end of a run."""
+"""Prints the results at the end of a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ERROR = "_stderr"
 
 
 def print_figures(trainer: Trainer, stage: str) -> None:
-    """Print what a validation or a test has measured: a row a figure, a column a data set."""
+    """Print the figures of a validation or a test as a table: a row per figure, a column per data set."""
     figures: dict[str, dict[str, str]] = {}
     measured = {key: short(float(value)) for key, value in trainer.callback_metrics.items()}
     for key, value in measured.items():
@@ -27,7 +27,7 @@ def print_figures(trainer: Trainer, stage: str) -> None:
             *dataset, figure = rest
             error = measured.get(f"{key}{_ERROR}")
             figures.setdefault(figure, {})["/".join(dataset)] = f"{value} ± {error}" if error else value
-    log_dir = trainer.log_dir  # asked of all ranks at once
+    log_dir = trainer.log_dir  # a collective: all ranks read it together
     if not trainer.is_global_zero:
         return
     names = list(dict.fromkeys(name for row in figures.values() for name in row))
@@ -42,22 +42,22 @@ def print_figures(trainer: Trainer, stage: str) -> None:
 
 @rank_zero_only
 def print_measured(ckpt_path: str | None) -> None:
-    """Print whose figures follow: a policy that was only loaded has learnt nothing."""
-    print(f"Measured: {ckpt_path or 'the policy as it is loaded, before any training'}")
+    """Print which policy the figures belong to: without a checkpoint it is untrained."""
+    print(f"Measured: {ckpt_path or 'the policy as loaded, before any training'}")
 
 
 @rank_zero_only
 def print_kept(trainer: Trainer) -> None:
-    """Print after a fit where the trained weights are, or that they are nowhere."""
+    """Print after a fit where the trained weights are, or that they were not kept."""
     if "train/loss" not in trainer.callback_metrics:
         print(f"Nothing was trained: {_limit(trainer)} ends at step {trainer.global_step} or before")
         return
     module = trainer.lightning_module
-    assert isinstance(module, GFTLitModule)  # noqa: S101 (the command line makes no other)
+    assert isinstance(module, GFTLitModule)  # noqa: S101 (the command line creates no other)
     if not module.guard.informative_batches:
         print(
-            "Nothing was learnt: no sequence carried a gradient, as where rewards do not differ within groups, or the "
-            "loss skips all. Look at train/rewards and the data"
+            "Nothing was learnt: no sequence carried a gradient, for example because rewards do not differ within "
+            "groups or the loss skips all responses. Check train/rewards and the data"
         )
     keepers = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
     kept = [path for keeper in keepers if (path := keeper.last_model_path or keeper.best_model_path)]

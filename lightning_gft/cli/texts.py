@@ -1,4 +1,4 @@
-"""Texts for a terminal."""
+"""Formats texts for a terminal."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from lightning_gft.checks import cut
 
 _LONG = 600
-"""Characters of a text that are shown, its beginning and its end."""
+"""Characters of a text to show, from its beginning and its end."""
 
 
 def short(value: Any) -> str:
-    """Return a figure in four digits or more, without an exponent, and anything else as it is written.
+    """Return a number with four digits or more and no exponent; any other value as its text.
 
     Example:
         >>> short(0.123456), short(12345.6), short("3/7")
@@ -24,7 +24,7 @@ def short(value: Any) -> str:
 
 
 def short_or_dash(value: float | None) -> str:
-    """Return a figure as :func:`short` does; a dash where there is none.
+    """Return a number as :func:`short` does, or a dash for ``None``.
 
     Example:
         >>> short_or_dash(0.5), short_or_dash(None)
@@ -34,7 +34,7 @@ def short_or_dash(value: float | None) -> str:
 
 
 def reward_line(rewards: Mapping[str, float | None]) -> str:
-    """Return rewards by name in one line.
+    """Return rewards by name as one line.
 
     Example:
         >>> reward_line({"accuracy": 1.0, "format": None})
@@ -44,7 +44,7 @@ def reward_line(rewards: Mapping[str, float | None]) -> str:
 
 
 def indented(text: str) -> str:
-    """Return a text, cut where it is long, with each line indented.
+    """Return a text with each line indented; a long text is shortened.
 
     Example:
         >>> indented("2+2 is 4")

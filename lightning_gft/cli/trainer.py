@@ -1,4 +1,4 @@
-"""Lightning's trainer with what else the command line can ask of it."""
+"""Lightning's trainer, with the further subcommands of the command line."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from lightning_gft.training import PartsLife
 
 
 class GFTTrainer(Trainer):
-    """Lightning's trainer, which also exports, looks at data, and scores stored groups.
+    """Lightning's trainer, which also exports policies, inspects data and rescores stored groups.
 
     Args:
-        default_callbacks: Whether a fit has RunRecord, Advice, GroupTable and Watchdog with their own settings; or the
-            names of those that it has. One that is among the callbacks is not added.
+        default_callbacks: Whether a fit gets RunRecord, Advice, GroupTable and Watchdog with their default settings, or
+            the names of those that it gets. A callback of the configuration replaces the default of its class.
     """
 
     def __init__(self, *args: Any, default_callbacks: bool | list[DefaultCallback] = True, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)  # the command line has added them to the callbacks
+        super().__init__(*args, **kwargs)  # the command line has already added the default callbacks
 
     def export(
         self,
@@ -47,16 +47,16 @@ class GFTTrainer(Trainer):
         merge: bool = False,
         datamodule: LightningDataModule | None = None,
     ) -> None:
-        """Write the policy in Hugging Face's format, as a checkpoint holds it.
+        """Write a checkpoint's policy in Hugging Face's format.
 
         Args:
-            model: The module whose policy it is.
+            model: The module with the policy.
             path: Folder to write to, new or empty.
             ckpt_path: Checkpoint to take the weights from.
-            torch_dtype: Data type of the written weights; by default the one that they were trained in.
-            merge: Add adapters to the full-precision weights that they belong to, and write a plain model; else the
-                adapter alone is written.
-            datamodule: Named in the model card.
+            torch_dtype: Data type of the written weights; by default that of the trained weights.
+            merge: Whether to merge adapters into their full-precision base weights and write a plain model, instead of
+                the adapter alone.
+            datamodule: Data to name in the model card.
         """
         check_target(Path(path))
         if merge:
@@ -71,10 +71,10 @@ class GFTTrainer(Trainer):
         """Report on the data before training, without loading weights; exit status 1 if they would stop the run.
 
         Args:
-            model: The module that would be trained.
-            datamodule: The data.
-            show: How many prompts, and how many of the answers that are not right, to print.
-            output: New .json file for the whole report.
+            model: The module to train.
+            datamodule: The data to inspect.
+            show: Number of prompts, and of demonstrations that are not right, to print.
+            output: New .json file for the complete report.
 
         Raises:
             ValueError: If ``show`` is negative or ``output`` has another suffix.
@@ -102,20 +102,20 @@ class GFTTrainer(Trainer):
         tolerance: float = 1e-6,
         datamodule: LightningDataModule | None = None,
     ) -> None:
-        """Score stored groups by the rewards of the configuration, without drawing or loading anything.
+        """Score stored groups with the rewards of the configuration, without sampling or loading a policy.
 
-        The same command resumes where it was interrupted.
+        The same command resumes after an interruption.
 
         Args:
-            model: The module whose sampler has the rewards, their total and the advantage.
-            groups: Folder of groups, as predict writes it.
+            model: The module whose sampler holds the rewards, their total and the advantage.
+            groups: Folder of groups, as written by predict.
             output: New folder for the same groups with their new rewards and advantages.
-            show: How many responses that are worth something else to print.
-            tolerance: Scores that differ by no more are the same.
-            datamodule: Is not looked at.
+            show: Number of responses with a changed total to print.
+            tolerance: Largest difference of two scores that count as equal.
+            datamodule: Ignored; accepted so that a configuration of a run works unchanged.
 
         Raises:
-            ValueError: If a folder holds something else, or the data of a group are unfit for a reward.
+            ValueError: If a folder holds anything else, or the data of a group do not suit a reward.
         """
         check_count("show", show, least=0)
         check_number("tolerance", tolerance, least=0)
@@ -139,12 +139,12 @@ class GFTTrainer(Trainer):
         finally:
             life.end()
         if changes.groups and not changes.scored:
-            print(f"All groups in {output} were scored already: nothing was done")
+            print(f"All groups in {output} were scored already: none was scored again")
         print(f"Groups: {output}")
 
 
 def plan_stages(trainer: Trainer, model: GFTLitModule) -> None:
-    """Let a schedule say what the run's stages are, as it does when a fit begins."""
+    """Let a stage schedule set up the run's stages, as it does at the start of a fit."""
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     for callback in callbacks:
         if isinstance(callback, StageSchedule):

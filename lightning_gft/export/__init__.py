@@ -1,4 +1,4 @@
-"""Writing a trained policy in Hugging Face's format, with a card that says how it was trained."""
+"""Exports a trained policy in Hugging Face's format, with a model card that describes its training."""
 
 from lightning_gft.export.card import model_card
 from lightning_gft.export.targets import check_target, check_writable_folder, move_to_free

@@ -1,4 +1,4 @@
-"""Comparing what was written with the policy that it was written from, on a few tokens."""
+"""Compares an exported policy with the trained one on a few tokens."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Result = TypeVar("Result")
 _ROWS, _TOKENS = 2, 8
 _ROUNDING = {torch.float64: 1e-3, torch.float32: 1e-3}
 _HALF_PRECISION = 5e-2
-"""Relative differences of logits that rounding explains, over devices and many layers; what is wrong gives far more."""
+"""Relative difference of logits that rounding explains, over devices and many layers; wrong weights cause far more."""
 
 
 class DifferenceError(GFTValueError):
-    """What was written is not the policy."""
+    """The exported policy differs from the trained one."""
 
 
 class Comparison:
-    """The steps of a comparison and its outcome, which is raised when the files have been moved.
+    """The steps of a comparison and its outcome, which is raised only after the files have been moved.
 
     Example:
         >>> comparison = Comparison()
@@ -44,24 +44,24 @@ class Comparison:
         """Why the two could not be compared; empty if they could."""
 
     def attempt(self, step: Callable[..., Result], *args: Any) -> Result | None:
-        """Return what a step returns, or ``None`` if it or an earlier one failed."""
+        """Return the result of a step, or ``None`` if this step or an earlier one has failed."""
         if self.difference or self.obstacle:
             return None
         try:
             return step(*args)
         except DifferenceError as error:
             self.difference = f"{error}"
-        except Exception as error:  # noqa: BLE001 (whatever it is, the weights are worth more than the comparison)
+        except Exception as error:  # noqa: BLE001 (no failed comparison may cost the weights)
             self.obstacle = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         return None
 
 
 @torch.no_grad()
 def probe_logits(model: PreTrainedModel, device: torch.device, autocast: torch.dtype | None = None) -> Tensor:
-    """Return what a model says to a few tokens, computed in the precision of its weights.
+    """Return a model's logits of a few tokens, computed in the precision of its weights.
 
     Args:
-        autocast: Data type to take products in, where weights are of several.
+        autocast: Data type of matrix products for weights of several data types.
 
     Returns:
         Logits ``[P, T, V]`` in float32, on the CPU.
@@ -79,17 +79,17 @@ def probe_logits(model: PreTrainedModel, device: torch.device, autocast: torch.d
 
 
 def check_model(folder: Path, model: PreTrainedModel, expected: Tensor, dtype: torch.dtype) -> None:
-    """Refuse a written model that transformers loads as another one than was meant.
+    """Raise an error if transformers loads a written model as a different one.
 
-    It is loaded onto the CPU, beside ``model``.
+    The written model is loaded onto the CPU, beside ``model``.
 
     Args:
-        model: What it was written from; says how it is loaded.
+        model: The model that was written; determines how the files are loaded.
         expected: :func:`probe_logits` of the policy.
-        dtype: The coarsest that had a part in ``expected``.
+        dtype: The least precise data type used for ``expected``.
 
     Raises:
-        DifferenceError: If it cannot be loaded, or its logits differ by more than rounding.
+        DifferenceError: If the files cannot be loaded, or the logits differ by more than rounding.
     """
     automatic = type(model.config) in MODEL_FOR_CAUSAL_LM_MAPPING
     loader: Any = AutoModelForCausalLM if automatic else type(model)
@@ -99,17 +99,17 @@ def check_model(folder: Path, model: PreTrainedModel, expected: Tensor, dtype: t
 
 
 def check_adapter(folder: Path, policy: Policy, expected: Tensor, dtype: torch.dtype) -> None:
-    """Refuse a written adapter that peft loads as another one than the policy has.
+    """Raise an error if peft loads a written adapter as a different one.
 
-    It is loaded into the policy's own model, for as long as this takes.
+    The adapter is loaded into the policy's own model for the duration of the check.
 
     Args:
-        dtype: The coarsest that had a part in ``expected``, or that the adapter was written in.
+        dtype: The least precise data type used for ``expected`` or for the written adapter.
 
     Raises:
-        DifferenceError: If it cannot be loaded, or its logits differ by more than rounding.
+        DifferenceError: If the files cannot be loaded, or the logits differ by more than rounding.
     """
-    assert policy.adapters is not None  # noqa: S101 (it was written from them)
+    assert policy.adapters is not None  # noqa: S101 (they have just been written)
     with ExitStack() as loaded:
         with _loading("peft"):
             loaded.enter_context(policy.adapters.with_adapter(folder))
@@ -118,12 +118,12 @@ def check_adapter(folder: Path, policy: Policy, expected: Tensor, dtype: torch.d
 
 
 def coarsest(model: PreTrainedModel) -> torch.dtype:
-    """Return the data type of fewest bits among those of a model's weights, packed ones left out."""
+    """Return the data type with the fewest bits among a model's weights, except packed ones."""
     return coarser(*(weight.dtype for weight in model.parameters() if weight.is_floating_point()))
 
 
 def coarser(*dtypes: torch.dtype) -> torch.dtype:
-    """Return the data type of fewest bits.
+    """Return the data type with the fewest bits.
 
     Example:
         >>> coarser(torch.float32, torch.bfloat16)
@@ -133,15 +133,15 @@ def coarser(*dtypes: torch.dtype) -> torch.dtype:
 
 
 def check_logits(logits: Tensor, expected: Tensor, dtype: torch.dtype) -> None:
-    """Refuse logits that differ from others by more than a data type rounds.
+    """Raise an error if logits differ from the expected ones by more than rounding.
 
     Args:
-        logits: ``[P, T, V]``, of what was written.
-        expected: ``[P, T, V]``, of the policy.
-        dtype: The coarsest that had a part in either.
+        logits: ``[P, T, V]``, of the written policy.
+        expected: ``[P, T, V]``, of the trained policy.
+        dtype: The least precise data type used for either.
 
     Raises:
-        DifferenceError: If they do.
+        DifferenceError: If the logits differ by more than rounding, or in shape.
 
     Example:
         >>> check_logits(torch.tensor([[[0.0, 2.0]]]), torch.tensor([[[0.0, 1.0]]]), torch.float32)
@@ -149,8 +149,8 @@ def check_logits(logits: Tensor, expected: Tensor, dtype: torch.dtype) -> None:
         lightning_gft.export.comparison.DifferenceError: log-probabilities that differ by up to 0.81, which ...
     """
     if logits.shape != expected.shape:
-        raise DifferenceError(f"{logits.shape[-1]} logits a token in place of {expected.shape[-1]}")
-    # A median, since rounding may send a token to another expert of a mixture, and then that token's logits differ.
+        raise DifferenceError(f"{logits.shape[-1]} logits per token in place of {expected.shape[-1]}")
+    # The median, since rounding may route a token to another expert of a mixture, which changes that token's logits.
     centred, spread = (values - values.mean(dim=-1, keepdim=True) for values in (logits - expected, expected))
     relative = float((centred.norm(dim=-1) / spread.norm(dim=-1).clamp(min=1e-6)).median())
     if not relative <= _ROUNDING.get(dtype, _HALF_PRECISION):
@@ -163,22 +163,22 @@ def check_logits(logits: Tensor, expected: Tensor, dtype: torch.dtype) -> None:
 
 @contextmanager
 def _loading(library: str) -> Iterator[None]:
-    """Blame the files for an error that is neither for lack of memory nor of a package."""
+    """Attribute an error in this context to the files, unless memory or a package is missing."""
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError, ImportError):
         raise
     except Exception as error:
-        if "allocate memory" in str(error):  # torch's, on a CPU
+        if "allocate memory" in str(error):  # how torch reports it on a CPU
             raise
         raise DifferenceError(f"files that {library} cannot load ({error})") from error
 
 
 @contextmanager
 def _exact_products() -> Iterator[None]:
-    """Let a GPU take products of float32 in float32, whatever the run allowed."""
+    """Let a GPU compute float32 products in float32, whatever the run has allowed."""
     matmul: Any = torch.backends.cuda.matmul
-    # Once a run has set the newer of the two, torch refuses to read the older one.
+    # Once a run has set the newer of the two flags, torch raises an error on reading the older one.
     name, exact = ("fp32_precision", "ieee") if hasattr(matmul, "fp32_precision") else ("allow_tf32", False)
     allowed = getattr(matmul, name)
     setattr(matmul, name, exact)

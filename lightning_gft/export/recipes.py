@@ -1,4 +1,4 @@
-"""How an exported folder is loaded, as its card shows it."""
+"""Code for the model card that loads an exported folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _HERE = '"path/of/this/folder"'
 
 
 def loading_model(tokenizer_class: str) -> str:
-    """Return what loads a whole model."""
+    """Return code that loads a complete model."""
     return _python(
         f"from transformers import {', '.join(sorted(('AutoModelForCausalLM', tokenizer_class)))}",
         "",
@@ -20,10 +20,10 @@ def loading_model(tokenizer_class: str) -> str:
 
 
 def loading_adapter(base: str | None, module: GFTLitModule, tokenizer_class: str) -> list[str]:
-    """Return what loads an adapter, with its base and into one that is loaded already, and what that base must be.
+    """Return the adapter's requirements, and code that loads it: with its base, and into a base loaded already.
 
     Args:
-        base: Name or folder of the model that the adapter belongs to, if it has one.
+        base: Name or folder of the adapter's base model; ``None`` for a model that was only in memory.
     """
     if base is None:
         into_it = _python("from peft import PeftModel", "", f"model = PeftModel.from_pretrained(base, {_HERE})")

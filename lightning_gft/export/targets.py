@@ -1,4 +1,4 @@
-"""Paths that a run writes to at its end: free, writable, and each taken by one run alone."""
+"""Paths that a run writes to at its end: free, writable, and each claimed by a single run."""
 
 from __future__ import annotations
 
@@ -9,43 +9,44 @@ from tempfile import TemporaryDirectory
 
 
 def check_target(path: Path) -> None:
-    """Refuse a file or folder that holds something already, or that could not be made.
+    """Raise an error if a path holds something already, or could not be created.
 
     Raises:
-        FileExistsError: If there is something.
-        PermissionError: If it cannot be made.
+        FileExistsError: If the path is a file or a folder with content.
+        PermissionError: If the path could not be created.
 
     Example:
         >>> check_target(Path("/dev/null/policy"))
         Traceback (most recent call last):
-        PermissionError: cannot write to /dev/null/policy, because /dev/null is no folder; choose another path
+        PermissionError: /dev/null/policy: expected a writable path, got /dev/null, which is no folder; choose another
     """
     if not is_free(path):
-        raise FileExistsError(f"{path} is there already; choose another path, or move it away")
+        raise FileExistsError(f"{path}: expected a new path or an empty folder, got existing files; choose another")
     check_writable_folder(path)
 
 
 def check_writable_folder(path: Path) -> None:
-    """Refuse a folder that files cannot be written to, be it there or to be made.
+    """Raise an error if files could not be written to a folder, whether it exists or has to be created.
 
     Raises:
-        PermissionError: With the reason.
+        PermissionError: If files could not be written, with the reason.
     """
     existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
     reason = "is no folder" if not existing.is_dir() else "" if os.access(existing, os.W_OK) else "cannot be written to"
     if reason:
-        raise PermissionError(f"cannot write to {path}, because {existing} {reason}; choose another path")
+        raise PermissionError(f"{path}: expected a writable path, got {existing}, which {reason}; choose another")
     try:
         with TemporaryDirectory(dir=existing, prefix=".unfinished-"):
-            pass  # a full disk, say, or a folder that only seems to be one, as those in /proc
+            pass  # fails on a full disk, or in a folder such as those of /proc, which take no files
     except OSError as error:
         raise PermissionError(
-            f"cannot write to {path}, because nothing can be made in {existing} ({error.strerror}); choose another path"
+            f"{path}: expected a writable path, got {existing}, where no file can be created ({error.strerror}); "
+            "choose another"
         ) from error
 
 
 def is_free(path: Path) -> bool:
-    """Tell whether nothing is there, or an empty folder.
+    """Return whether a path is unused or an empty folder.
 
     Example:
         >>> is_free(Path("/dev"))
@@ -55,7 +56,7 @@ def is_free(path: Path) -> bool:
 
 
 def free_path(path: Path) -> Path:
-    """Return a path, or one with a number where something has come to be there since the run began.
+    """Return a path, with a number if the original has been taken since the run began.
 
     Example:
         >>> free_path(Path("/dev/null")).name
@@ -66,14 +67,14 @@ def free_path(path: Path) -> Path:
 
 
 def move_to_free(made: Path, path: Path) -> Path:
-    """Move a file or a folder to a path, or to one with a number where another run has been faster; return which.
+    """Move a file or a folder to a path, and return the final path: it gets a number if another run has taken the path.
 
     Args:
-        made: What was made, on the same disk.
+        made: The file or folder to move; must be on the same disk.
     """
     while True:
         target = free_path(path)
-        try:  # of two that want the same name only one can make it
+        try:  # of two runs that want the same name, only one can create it
             if not made.is_dir() and _linked(made, target):
                 return target
             target.mkdir(exist_ok=True) if made.is_dir() else target.touch(exist_ok=False)
@@ -84,7 +85,7 @@ def move_to_free(made: Path, path: Path) -> Path:
 
 
 def _linked(made: Path, target: Path) -> bool:
-    """Give a file its name at once, so that it is whole whenever it is there; false where a disk knows no links."""
+    """Name a file in one step, so that readers never see a part of it; false if the disk supports no hard links."""
     try:
         target.hardlink_to(made)
     except FileExistsError:

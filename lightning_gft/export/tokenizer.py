@@ -1,4 +1,4 @@
-"""Making sure that an exported tokenizer is loaded as the one that the policy was trained with."""
+"""Ensures that an exported tokenizer is loaded as the one that the policy was trained with."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from lightning.pytorch.utilities import rank_zero_warn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 _PROBE = "Natalia sold 48 clips; she didn't.\n\nIs 12.5 x 1,024 + 7?  def f(x):\n\treturn x**2  # naïve \u4f60\u597d"
-_PIECES = 1024  # of the vocabulary, spread over it
+_PIECES = 1024  # tokens to probe, spread over the vocabulary
 
 
 def loading_class(folder: Path, tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return the class that loads the tokenizer in an exported folder as it is, and warn if that is not the usual one.
+    """Return the class that loads an exported tokenizer unchanged, and warn if ``AutoTokenizer`` does not.
 
-    For some architectures ``AutoTokenizer`` goes by the model's type, whatever class the folder names, and builds a
-    tokenizer that splits texts otherwise. Nothing that could be written keeps it from that.
+    For some architectures ``AutoTokenizer`` ignores the class that the folder names, chooses one by the model's type,
+    and builds a tokenizer that splits texts differently. No setting in the folder prevents this.
     """
-    if "auto_map" in tokenizer.init_kwargs:  # code of its own, which is run only where it is trusted
+    if "auto_map" in tokenizer.init_kwargs:  # custom code, which is run only if it is trusted
         return "AutoTokenizer"
     automatic = AutoTokenizer.from_pretrained(folder)
     if all(_agree(tokenizer, automatic, text) for text in _probes(tokenizer)):
         return "AutoTokenizer"
     own = type(tokenizer)
-    name = "PreTrainedTokenizerFast" if own is PreTrainedTokenizerFast else own.__name__  # it goes by another one too
+    name = "PreTrainedTokenizerFast" if own is PreTrainedTokenizerFast else own.__name__  # the class has an alias
     rank_zero_warn(
-        f"AutoTokenizer makes a {type(automatic).__name__} of the exported tokenizer, because of the model's type, and "
-        f"that one splits texts otherwise than the policy was trained with: load it by {name}.from_pretrained, as the "
-        "README.md beside it shows"
+        f"AutoTokenizer loads the exported tokenizer as {type(automatic).__name__}, because of the model's type, and "
+        f"splits texts differently than in training; load it by {name}.from_pretrained, as the README.md beside it "
+        "shows"
     )
     return name
 
@@ -43,5 +43,5 @@ def _probes(tokenizer: PreTrainedTokenizerBase) -> Iterator[str]:
 def _agree(own: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase, text: str) -> bool:
     ids = own.encode(text)
     if own.unk_token_id in ids:
-        return True  # no text that it was trained on
+        return True  # the policy was trained on no such text
     return bool(ids == other.encode(text) and own.decode(ids) == other.decode(ids))

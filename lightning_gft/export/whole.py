@@ -1,4 +1,4 @@
-"""A policy with all of its weights on one rank, to be written."""
+"""A policy with unsharded weights on one rank, ready to be written."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from lightning_gft.policy import Policy
 
 @dataclass(frozen=True)
 class WholePolicy:
-    """A policy with all of its weights, and what it says.
+    """A policy with unsharded weights, and the logits of the trained policy.
 
     Args:
-        comparison: How the export compares with the policy that was trained.
-        logits: ``[P, T, V]``, what the policy that was trained says to a few tokens; ``None`` if it could not be run.
-        dtype: The coarsest data type that had a part in ``logits``.
+        comparison: Comparison of the export with the trained policy.
+        logits: ``[P, T, V]``, the trained policy's logits of a few tokens; ``None`` if it could not be run.
+        dtype: The least precise data type that was used to compute ``logits``.
     """
 
     policy: Policy
@@ -30,18 +30,18 @@ class WholePolicy:
 
 
 def whole_policy(module: GFTLitModule, is_first: bool = True) -> WholePolicy | None:
-    """Return a module's policy with all of its weights, on rank 0; all ranks ask for it together.
+    """Return a module's policy with unsharded weights on rank 0. All ranks must call this together.
 
-    Where weights are split, rank 0 loads the policy anew and copies into it what was trained.
+    If weights are sharded, rank 0 loads the policy again and copies the trained weights into it.
 
     Args:
-        is_first: Whether this is rank 0; the others get ``None``.
+        is_first: Whether this is rank 0; other ranks get ``None``.
     """
     policy, comparison = module.policy, Comparison()
     is_split = policy.sharding.is_split
     with policy.sharding.whole(policy.model):
         dtype = coarsest(policy.model)
-        # Blocks may be gathered in half precision though embeddings and head are not: autocast casts between them.
+        # FSDP may gather blocks, but not embeddings and head, in half precision: autocast casts between them.
         autocast = dtype if is_split and dtype.itemsize < torch.float32.itemsize else None
         logits = comparison.attempt(probe_logits, policy.model, policy.device, autocast)
     if is_split:
@@ -51,7 +51,7 @@ def whole_policy(module: GFTLitModule, is_first: bool = True) -> WholePolicy | N
         if is_first:
             trained = {name.removeprefix("policy."): weight for name, weight in joined.items()}
             policy = module.policy_loader.load()
-            for name, weight in policy.named_parameters():  # data types that the trainer's precision has set
+            for name, weight in policy.named_parameters():  # the trainer's precision may have changed data types
                 if name in trained and weight.requires_grad:
                     weight.data = weight.data.to(trained[name].dtype)
             policy.load_state_dict(trained, strict=False)

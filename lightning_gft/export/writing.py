@@ -1,4 +1,4 @@
-"""Writing a folder that transformers, peft and inference engines load."""
+"""Writes a folder that transformers, peft and inference engines can load."""
 
 from __future__ import annotations
 
@@ -38,35 +38,35 @@ def export_policy(
 ) -> Path:
     """Write weights (safetensors), configuration, tokenizer, chat template and model card.
 
-    What was written is loaded again and compared with the policy on a few tokens before it gets its name. If the two
-    differ, the files are kept under another name, ``<path>-unchecked``; if they cannot be compared, for lack of memory,
-    say, a warning says so. A new folder appears when it is whole; into an empty one, files are moved when all are
-    written. Where another run has written to it in the meantime, a number is added.
+    The written weights are loaded again and compared with the policy on a few tokens before the folder gets its name.
+    If the two differ, the files are kept as ``<path>-unchecked``. If they cannot be compared, for example for lack of
+    memory, a warning says so. A new folder appears only once it is complete; an empty folder is filled with the
+    completed files. If another run has written to the path in the meantime, the name gets a number.
 
     Args:
-        module: Has the policy.
-        path: Folder, new or empty.
-        whole: The policy with all of its weights; by default :func:`~lightning_gft.export.whole_policy` of the module,
-            on one rank.
-        torch_dtype: Data type of the written weights; by default the one that they were trained in.
-        merge: Add adapters to the weights that they belong to, in full precision, and write a plain model; else the
-            adapter alone is written.
-        data: The datamodule, for the card of what was trained elsewhere.
+        module: The module with the policy.
+        path: Folder to write to, new or empty.
+        whole: The policy with unsharded weights; by default :func:`~lightning_gft.export.whole_policy` of the module,
+            which is then on a single rank.
+        torch_dtype: Data type of the written weights; by default that of the trained weights.
+        merge: Whether to merge adapters into their full-precision base weights and write a plain model, instead of the
+            adapter alone.
+        data: The datamodule to describe in the card of a policy that was trained elsewhere.
 
     Returns:
-        The folder.
+        The folder of the files.
 
     Raises:
-        ValueError: If ``merge`` is asked for and there are no adapters, or what was written is not the policy.
-        OSError: If the disk is full, say.
+        ValueError: If ``merge`` is set for a policy without adapters, or the written policy differs from the module's.
+        OSError: If the files cannot be written, for example to a full disk.
     """
     if merge:
         module.policy_loader.check_merge()
     whole = whole or whole_policy(module)
-    assert whole is not None  # noqa: S101 (this is rank 0)
+    assert whole is not None  # noqa: S101 (only rank 0 calls this)
     path = path.resolve()
     try:
-        parent = path if path.is_dir() else path.parent  # what is there may be all that is writable
+        parent = path if path.is_dir() else path.parent  # an existing folder may be the only writable one
         parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=parent, prefix=".unfinished-") as unfinished:
             folder = Path(unfinished) / path.name
@@ -75,8 +75,8 @@ def export_policy(
             is_adapter = whole.policy.adapters is not None and not merge
             if is_adapter and module.policy_loader.base_name() is None:
                 rank_zero_warn(
-                    "`path`: the exported adapter belongs to a model that is stored nowhere; keep that model, or "
-                    "export with `merge: true`"
+                    "`path`: expected an adapter whose base model is stored, got one of a model in memory; keep that "
+                    "model, or export with `merge: true`"
                 )
             tokenizer_class = loading_class(folder, module.tokenizer)
             card = model_card(module, data=data, is_adapter=is_adapter, tokenizer_class=tokenizer_class)
@@ -87,18 +87,18 @@ def export_policy(
                 written = _move(folder, path, Path(unfinished).name)
     except (OSError, SafetensorError) as error:
         raise OSError(
-            f"the policy could not be written to {path} ({error}); a checkpoint is written there, or elsewhere, by "
-            "`lightning-gft export`"
+            f"`path`: expected a folder that the policy can be written to, got {path} ({error}); free space or choose "
+            "another, and export a checkpoint by `lightning-gft export`"
         ) from error
     return _checked(written, path, whole.comparison)
 
 
 def _checked(written: Path, path: Path, comparison: Comparison) -> Path:
-    """Return where an export is if it is the policy, as far as could be seen."""
+    """Return the folder of an export, after an error or a warning if its comparison asks for one."""
     if comparison.difference:
         raise GFTValueError(
             f"`path`: expected an export to {path} equal to the policy, got {comparison.difference}; the files are in "
-            f"{written}, find out why before you use them"
+            f"{written}, find the reason before you use them"
         )
     if comparison.obstacle:
         rank_zero_warn(
@@ -109,7 +109,7 @@ def _checked(written: Path, path: Path, comparison: Comparison) -> Path:
 
 
 def _write_own(module: GFTLitModule, whole: WholePolicy, folder: Path, torch_dtype: Dtype | None) -> None:
-    """Write the model, or the adapter alone, and compare it with the policy."""
+    """Write the model, or only the adapter, and compare it with the policy."""
     policy, attempt = whole.policy, whole.comparison.attempt
     policy.save_pretrained(folder, torch_dtype)
     if policy.adapters is None:
@@ -120,11 +120,11 @@ def _write_own(module: GFTLitModule, whole: WholePolicy, folder: Path, torch_dty
 
 
 def _write_merged(module: GFTLitModule, whole: WholePolicy, folder: Path, torch_dtype: Dtype | None) -> None:
-    """Write a model with the adapters in its weights, and compare it with adapters beside them."""
+    """Write a model with merged adapters, and compare it with the policy before the merge."""
     policy, attempt = whole.policy, whole.comparison.attempt
     adapters = module.policy_loader.full_precision(policy)
     expected, dtype = attempt(probe_logits, adapters.model, torch.device("cpu")), coarsest(adapters.model)
-    if not policy.is_quantised:  # else the model in full precision is another, if only a little
+    if not policy.is_quantised:  # the full-precision model of a quantised one differs a little
         attempt(check_logits, expected, whole.logits, whole.dtype)
     merged = adapters.merge()
     policy.save_pretrained(folder, torch_dtype or str(policy.model.dtype).removeprefix("torch."), merged)
@@ -132,9 +132,9 @@ def _write_merged(module: GFTLitModule, whole: WholePolicy, folder: Path, torch_
 
 
 def _move(folder: Path, path: Path, unfinished: str) -> Path:
-    """Move a folder to its path: an empty one is filled, and beside one with content the name gets a number."""
+    """Move a folder to its path: fill an empty folder there, or add a number to the name if it is taken."""
     if not path.is_dir() or [other for other in path.iterdir() if other.name != unfinished]:
         return move_to_free(folder, path)
-    for file in sorted(folder.iterdir(), key=lambda file: file.name == "config.json"):  # what makes it a model, last
+    for file in sorted(folder.iterdir(), key=lambda file: file.name == "config.json"):  # it completes a model
         file.replace(path / file.name)
     return path

@@ -1,4 +1,4 @@
-"""Tasks of reasoning-gym: generated prompts, and the reward that scores answers to them.
+"""Tasks of reasoning-gym: generated prompts, and the reward that scores their responses.
 
-It imports nothing, so that worker processes start in a moment.
+This package imports nothing, so that worker processes start quickly.
 """

@@ -1,4 +1,4 @@
-"""Where a response has its answer."""
+"""Finds the answer in a response by a template."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from lightning_gft.errors import GFTValueError
 
 _PLACE = "{answer}"
 GYM_TEMPLATE = f"<answer>{_PLACE}</answer>"
-"""How reasoning-gym's own system prompts ask for the answer."""
+"""The form of an answer that reasoning-gym's own system prompts ask for."""
 
 
 class AnswerTemplate:
-    r"""The text around an answer, by which demonstrations are written and responses are read.
+    r"""The text around an answer, used to write demonstrations and to read responses.
 
-    The last answer in a response is read.
+    The last answer in a response counts.
 
     Args:
-        template: The answer takes the place of ``{answer}``. Without any text before it the whole response is the
-            answer, without any after it all that follows.
-        field: What errors call it.
+        template: Text with ``{answer}`` in the place of the answer. Without a text before it, the whole response is
+            the answer; without one after it, the answer extends to the end.
+        field: Name of the setting in errors.
 
     Raises:
-        ValueError: If it has no place for the answer, more than one, or a text after it alone.
+        ValueError: If the template has no place for the answer or several, or a text only after it.
 
     Example:
         >>> AnswerTemplate("<answer>{answer}</answer>").read("<answer>5</answer> No: <answer> 6 </answer>.")
@@ -42,14 +42,14 @@ class AnswerTemplate:
         self.before, self.after = before.strip(), after.strip()
 
     def write(self, answer: str) -> str:
-        """Return a response with an answer."""
+        """Return the text of a response with the given answer."""
         return self.template.replace(_PLACE, answer)
 
     def read(self, response: str) -> str | None:
-        """Return the answer of a response without white space around it; ``None`` where there is none."""
+        """Return the answer of a response without surrounding white space, or ``None`` if it has none."""
         if self.before.endswith("{") and self.after.startswith("}"):
             return self._read_braces(response)
-        end = response.rfind(self.after)  # what comes after it is no whole answer
+        end = response.rfind(self.after)  # an answer that begins later has no end
         start = response.rfind(self.before, 0, end) if self.before else 0
         if min(start, end) < 0:
             return None

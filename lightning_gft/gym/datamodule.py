@@ -1,4 +1,4 @@
-"""Data from reasoning-gym: generated from a seed, without any file."""
+"""Data from reasoning-gym, generated from a seed without any file."""
 
 from __future__ import annotations
 
@@ -24,47 +24,49 @@ from lightning_gft.gym.tasks import GymTask, Task
 from lightning_gft.rewards.pool import WorkerPool
 
 _ENTRY_SECONDS = 120.0
-"""Longest time to make an entry; the slowest of the defaults takes four."""
+"""Most seconds to generate an entry; the slowest task needs four with its default settings."""
 _ENTRY_MB = 4096
 
 
 class ReasoningGymDataModule(PromptDataModule):
     """Prompts from tasks of reasoning-gym, with the gym's answers as demonstrations.
 
-    Everything follows from ``seed``, on any number of ranks. No training question is one of validation or test, and
-    these stay the same whatever ``size`` is. Rows whose own answer does not get the full score are passed over.
-    Score responses by :class:`~lightning_gft.ReasoningGymReward`; docs/gym.md says what is known of each task.
+    ``seed`` determines all data, on any number of ranks. No training question is also one of validation or test, and
+    these two do not depend on ``size``. An entry whose own answer does not get the full score is skipped. Score the
+    responses by :class:`~lightning_gft.ReasoningGymReward`; docs/gym.md documents each task.
 
     Args:
-        tasks: The mixture: settings by task, null for none: ``{chain_sum: {weight: 2, config: {max_terms: 3}},
-            spell_backward: null}``. A name of your own may take the place of the task's, which ``task`` then names.
-        size: Training rows.
-        val_size: Validation rows of each task, or of the mixture; 0 for no validation.
-        test_size: Likewise for test.
-        val_by_task: Whether each of several tasks is a validation and test set of its own, ``val/<task>/...`` in the
-            logs, or one set has the mixture.
-        expert_template: Text around the answer in a demonstration, which takes the place of ``{answer}``; null for no
+        tasks: The mixture: the settings of each task by its name, or null for its defaults, such as
+            ``{chain_sum: {weight: 2, config: {max_terms: 3}}, spell_backward: null}``. The key may be any name if
+            ``task`` names the task.
+        size: Number of training rows.
+        val_size: Number of validation rows of each task, or of the mixture; 0 disables validation.
+        test_size: Number of test rows of each task, or of the mixture; 0 disables the test.
+        val_by_task: Whether each of several tasks has its own validation and test set, logged as ``val/<task>/...``;
+            otherwise one set holds the mixture.
+        expert_template: Text of a demonstration, with ``{answer}`` in the place of the answer; null for no
             demonstrations.
-        prompt_template: Text around the prompt, which takes the place of ``{prompt}``; for use without a chat template.
-        use_chat_template: Whether prompts go through the tokenizer's chat template; null means if it has one.
-        system_prompt: System message put before every conversation; for use with a chat template.
+        prompt_template: Text around the prompt, with ``{prompt}`` in its place; for use without a chat template.
+        use_chat_template: Whether to apply the tokenizer's chat template; null applies it if there is one.
+        system_prompt: System message at the start of every conversation; for use with a chat template.
         chat_template_kwargs: Variables of the chat template, such as ``{enable_thinking: false}``.
-        response_prefix: What every response begins with; it belongs to the prompt.
+        response_prefix: Text that every response begins with; it is a part of the prompt.
         max_prompt_length: Longest prompt, in tokens.
-        max_response_length: Longest demonstration, in tokens, the end-of-sequence token included.
-        overlong_prompts: Refuse a longer prompt, or drop its row. Nothing is ever cut.
-        overlong_demonstrations: Drop a longer demonstration from its group, or refuse it. Nothing is ever cut.
+        max_response_length: Longest demonstration, in tokens, including the end-of-sequence token.
+        overlong_prompts: Whether a longer prompt raises an error or drops its row; no prompt is ever truncated.
+        overlong_demonstrations: Whether a longer demonstration is dropped from its group or raises an error; none is
+            ever truncated.
         batch_size: Prompts per step and rank in training and prediction.
         eval_batch_size: Prompts per step and rank in validation and test.
-        shuffle: Whether to shuffle the training rows anew every epoch; false where levels shall rise.
-        seed: What questions and order are drawn from.
-        num_workers: Workers of a rank that prepare batches; 0 prepares them in the rank itself.
-        keep: Says which of the training rows are used, such as :class:`~lightning_gft.PassRateFilter`; null uses all.
+        shuffle: Whether to reshuffle the training rows in every epoch; set false if levels are to rise.
+        seed: Determines the questions and their order.
+        num_workers: Worker processes of each rank that prepare batches; 0 prepares them in the rank itself.
+        keep: Filter of the training rows, such as :class:`~lightning_gft.PassRateFilter`; null uses all rows.
 
     Raises:
         ModuleNotFoundError: If reasoning-gym is not installed.
-        ValueError: If there is no such task, setting or level, or an option is out of range.
-        TypeError: If an option is of another type.
+        ValueError: If a task, setting or level does not exist, or an option is out of range.
+        TypeError: If an option has another type.
 
     Example:
         >>> data = ReasoningGymDataModule({"spell_backward": GymTask(config={"max_word_len": 4})}, size=2, val_size=1)
@@ -132,11 +134,11 @@ class ReasoningGymDataModule(PromptDataModule):
         try:
             super().setup(stage)
         finally:
-            self._rows, self._questions = {}, set()  # kept for one setup alone
+            self._rows, self._questions = {}, set()  # kept only within one setup
 
     @override
     def load_rows(self, split: Split) -> dict[str, list[Row]]:
-        # The order of the sizes: what is measured does not depend on how much is trained on.
+        # In the order of `sizes`, so that validation and test do not depend on the number of training rows.
         wanted = [*self.sizes][: [*self.sizes].index(split) + 1]
         if split not in self._rows:
             with WorkerPool(EntryMaker(), seconds=_ENTRY_SECONDS, memory_mb=_ENTRY_MB) as pool:
@@ -178,7 +180,7 @@ def _as_tasks(tasks: Mapping[str, GymTask | None]) -> list[Task]:
     if not isinstance(tasks, Mapping) or not tasks:
         raise GFTTypeError(
             f"`tasks`: expected settings of at least one task by its name, got {shorten(tasks)}; write "
-            "{chain_sum: null}, say"
+            "{chain_sum: null}, for example"
         )
     return [Task(name, settings or GymTask()) for name, settings in tasks.items()]
 
@@ -192,5 +194,5 @@ def _check_weights(tasks: list[Task], trained: list[Task], apart: bool) -> None:
         name = next(task.name for task in tasks if task.weight == 0)
         raise GFTValueError(
             f"`tasks.{name}.weight`: expected a share of the mixture with val_by_task=false, got 0; leave the task "
-            "out, or set val_by_task to true, and it is a validation set of its own"
+            "out, or set val_by_task to true, which makes it a validation set of its own"
         )

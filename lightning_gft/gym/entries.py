@@ -1,4 +1,4 @@
-"""What a row keeps of an entry of reasoning-gym: one JSON text, which every file format holds as it is."""
+"""The text that a row stores of an entry of reasoning-gym: JSON, which every file format preserves."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from lightning_gft.checks import shorten
 from lightning_gft.errors import GFTValueError
 
 ENTRY_COLUMN = "entry"
-"""The column of a row that holds its entry."""
+"""Column of the rows with the entry."""
 _TUPLE, _PAIRS = "__tuple__", "__pairs__"
 
 
 @dataclass(frozen=True)
 class GymEntry:
-    """An entry, and what made it: all that a scorer needs.
+    """An entry together with the settings that generated it, as its scorer needs them.
 
     Args:
         task: Name of the task in reasoning-gym.
-        config: The task's settings where they differ from its defaults; some scorers read them.
-        entry: What the task gave: ``question``, ``answer`` and ``metadata``.
-        scores: What its scorer gives some answers, by name: ``own`` is the entry's, unless it has none.
+        config: Settings of the task that differ from its defaults; some scorers read them.
+        entry: The generated ``question``, ``answer`` and ``metadata``.
+        scores: The scorer's scores of some answers by name; ``own`` is the entry's own answer, if it has one.
     """
 
     task: str
@@ -32,10 +32,10 @@ class GymEntry:
     scores: Mapping[str, float] = field(default_factory=dict)
 
     def write(self) -> str:
-        """Return a JSON text; :func:`read_entry` gives back the same, tuples and keys of dicts included.
+        """Return a JSON text, which :func:`read_entry` restores exactly, including tuples and keys of dicts.
 
         Raises:
-            TypeError: If the entry holds an object that JSON does not know.
+            TypeError: If JSON cannot represent an object of the entry.
 
         Example:
             >>> GymEntry("chain_sum", {}, {"answer": "2", "metadata": {"num_terms": (2, 6)}}, {"own": 1.0}).write()
@@ -46,10 +46,10 @@ class GymEntry:
 
 
 def read_entry(text: Any) -> GymEntry:
-    """Return the entry of a row.
+    """Return the entry that a row stores.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If the text is no entry.
 
     Example:
         >>> read_entry(GymEntry("chain_sum", {}, {"answer": "2", "metadata": {3: (1, 2)}}).write()).entry["metadata"]

@@ -1,4 +1,4 @@
-"""Evaluators that run no code, for scorers of reasoning-gym that would run a response as Python."""
+"""Evaluators that run no code, for scorers of reasoning-gym that would otherwise run a response as Python."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ _NAMES = (
 _EXPRESSION = re.compile(
     rf"(?:\s|(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?(?![\w.])|\d++(?=[A-Za-z])|(?:{_NAMES})(?![\w.])|[-+*/^(),])*+"
 )
-"""Numbers, letters, functions, operators and brackets: no attribute, no text, no word of Python's."""
+"""Numbers, letters, functions, operators and brackets, but no attribute, no text and no keyword of Python."""
 
 
 def evaluate_literal(text: str) -> Any:
-    """Return what a literal of Python or a sum of whole numbers is, in place of ``eval``.
+    """Return the value of a Python literal or a sum of whole numbers; a replacement for ``eval``.
 
     Raises:
-        ValueError: If it is anything else.
-        SyntaxError: If it is not Python.
+        ValueError: If the text is anything else.
+        SyntaxError: If the text is not Python.
 
     Example:
         >>> evaluate_literal("[[1, 0], [0, 1]]"), evaluate_literal("(0x12 + 0x1) << 0x1")
@@ -62,7 +62,7 @@ def _value(node: ast.expr) -> Any:
 
 
 def parse_expression(parse: Callable[..., Any]) -> Callable[..., Any]:
-    """Return sympy's ``parse_expr``, which compiles and runs what it is given, for expressions of mathematics alone.
+    """Wrap sympy's ``parse_expr``, which compiles and runs its input, so that it accepts mathematics only.
 
     Example:
         >>> read = parse_expression(lambda text: text)
@@ -82,7 +82,7 @@ def parse_expression(parse: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _Library(ModuleType):
-    """Sympy, with parsers that run no code."""
+    """A stand-in for sympy whose parsers run no code."""
 
     def __init__(self, library: ModuleType) -> None:
         super().__init__(library.__name__)
@@ -96,9 +96,9 @@ class _Library(ModuleType):
 
 @contextmanager
 def running_no_code(kind: type) -> Iterator[None]:
-    r"""Within this context the modules of a class evaluate answers safely: a module's name comes before the builtin.
+    r"""Context in which the modules of a class evaluate answers safely: module-level names shadow the builtins.
 
-    It changes them for the whole process: use it in one that does nothing else at the time.
+    The modules change for the whole process, so use the context only in a process that does nothing else meanwhile.
 
     Example:
         >>> scorer = ModuleType("scorer")
@@ -127,12 +127,12 @@ def running_no_code(kind: type) -> Iterator[None]:
 
 @lru_cache(maxsize=256)
 def _replacements(kind: type) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    """Return the names of each module of a class, and what takes their place."""
+    """Return, for each module of a class, its names to replace and their replacements."""
     modules = {base.__module__ for base in kind.__mro__} - {"abc", "builtins", "collections.abc", "typing"}
     found = {}
     for module in sorted(modules):
         names = vars(sys.modules[module])
-        safe: dict[str, Any] = {"eval": evaluate_literal, "exec": _refuse, "compile": _refuse}
+        safe: dict[str, Any] = {"eval": evaluate_literal, "exec": _reject_code, "compile": _reject_code}
         for name, value in names.items():
             if isinstance(value, ModuleType) and value.__name__ == "sympy":
                 safe[name] = _Library(value)
@@ -142,5 +142,5 @@ def _replacements(kind: type) -> dict[str, tuple[dict[str, Any], dict[str, Any]]
     return found
 
 
-def _refuse(*_: Any, **__: Any) -> None:
+def _reject_code(*_: Any, **__: Any) -> None:
     raise GFTValueError("expected a scorer that runs no code, got one that does; leave the task out")

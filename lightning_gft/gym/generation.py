@@ -1,4 +1,4 @@
-"""Entries of one task after another, and of a mixture of them: no question that another split has."""
+"""Generates the entries of one task, or of a mixture of tasks, without questions of other splits."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ from lightning_gft.gym.tasks import Task
 from lightning_gft.rewards.failures import Failed
 
 _AHEAD, _SHORT_SECONDS = 32, 0.5
-"""Entries that are made at once, and more of them as long as this takes no longer."""
+"""Entries of the first request; requests double as long as one takes no longer than this many seconds."""
 _PROBED = 8
-"""Entries of a task on which its scorer is tried."""
+"""First entries of a task whose scorer is tested."""
 _FAULTS = 20
-"""Unfit entries before the first fit one, after which a task counts as unfit altogether."""
+"""Rejected entries before the first valid one, after which the whole task is rejected."""
 _TRIED = 5
-"""Answers that tell how its scorer is."""
+"""Scores of other answers that decide on a scorer."""
 _PATIENCE = 50
-"""Questions in a row that are there already, before the split repeats its own."""
+"""Known questions in a row, after which the split repeats its own."""
 _EXHAUSTED = 1000
-"""Questions in a row that only other splits may have, after which there are no others."""
+"""Questions in a row that cannot be used, after which the task counts as exhausted."""
 _QUIET_SECONDS = 10.0
 
 Make = Callable[[Sequence[EntryRequest]], list[GymEntry | Failed]]
 
 
 class EntryStream:
-    """Entries of one task, drawn one by one: fit ones, with questions that are not there yet.
+    """Entries of one task, drawn one by one, with new questions and valid answers.
 
     Args:
-        task: The task.
-        config: Its settings.
-        key: What they follow from.
-        size: How many will be drawn, if all are fit.
-        make: Makes entries.
-        others: Questions of other splits, which are passed over.
-        own: Questions of this split, which are passed over while there are others; those drawn are added.
+        task: The task that generates entries.
+        config: Settings of the task.
+        key: Seed of the entries, as a text.
+        size: Number of entries to draw.
+        make: Generates entries from requests.
+        others: Questions of other splits, which are never drawn.
+        own: Questions of this split, which are drawn again only if no others are left; updated by each draw.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class EntryStream:
         """Return the next entry.
 
         Raises:
-            ValueError: If the task has no fit entries, or other splits have all questions that there are.
+            ValueError: If the task has no valid entries, or other splits hold all of its questions.
         """
         for missed in range(_EXHAUSTED):
             entry = self._fit_entry()
@@ -78,17 +78,17 @@ class EntryStream:
             return entry
         raise GFTValueError(
             f"`tasks.{self.task.name}`: expected more different questions than those of validation and test, got "
-            f"{_EXHAUSTED} of them in a row; lower val_size and test_size, or widen the task's config"
+            f"{_EXHAUSTED} known ones in a row; lower val_size and test_size, or widen the task's config"
         )
 
     def _fit_entry(self) -> GymEntry:
         while True:
             made = self._next()
             if isinstance(made, Failed) and made.kind != "error":
-                # To leave it out would make the rows depend on the machine.
+                # Omitting it would make the rows depend on the speed and memory of the machine.
                 raise GFTValueError(
-                    f"`tasks.{self.task.name}`: expected entries that can be made, got one that {made.message}; choose "
-                    "smaller settings"
+                    f"`tasks.{self.task.name}`: expected entries that can be generated, got one that {made.message}; "
+                    "choose smaller settings"
                 )
             if isinstance(made, GymEntry) and made.scores.get("own", 1.0) == 1.0:
                 self._fit += 1
@@ -111,7 +111,7 @@ class EntryStream:
         first, often = self._faults.most_common(1)[0]
         if self._fit == 0:
             raise GFTValueError(
-                f"`tasks.{self.task.name}`: expected a task with fit entries, got {self.task.task}, where "
+                f"`tasks.{self.task.name}`: expected a task with valid entries, got {self.task.task}, where "
                 f"{cut(first, 300)} in {often} of the first {total}; leave it out, or change its settings"
             )
         if total == _FAULTS:
@@ -121,7 +121,7 @@ class EntryStream:
             )
 
     def _try_scorer(self, scores: Mapping[str, float]) -> None:
-        """Refuse a scorer that accepts anything, and warn of one that accepts answers to other questions."""
+        """Raise an error if the scorer accepts any answer, and warn if it accepts answers to other questions."""
         for answer, right in self._accepted.items():
             if answer in scores:
                 right.append(scores[answer] >= 1.0)
@@ -133,8 +133,8 @@ class EntryStream:
                     f"{self.task.task}, where the answer {NONSENSE!r} gets the full score; leave it out"
                 )
             rank_zero_warn(
-                f"tasks.{self.task.name}: the scorer of {self.task.task} accepts answers to other questions; a policy "
-                "may learn one answer for all"
+                f"tasks.{self.task.name}: the scorer of {self.task.task} accepts answers to other questions, so a "
+                "policy may learn one answer for all"
             )
 
 
@@ -146,7 +146,7 @@ def _fault(made: GymEntry | Failed) -> str:
 
 def _requests(task: str, config: Mapping[str, Any], key: str) -> Iterator[EntryRequest]:
     for chunk in count():
-        # Far apart: entry i of seed s is most often entry i - 1 of seed s + 1.
+        # Seeds lie far apart: entry i of seed s usually equals entry i - 1 of seed s + 1.
         seed = Random(f"{key}/{chunk}").randrange(2**31)
         for index in range(CHUNK):
             yield EntryRequest(task, config, seed, index, tries_others=chunk == 0 and index < _PROBED)
@@ -155,18 +155,18 @@ def _requests(task: str, config: Mapping[str, Any], key: str) -> Iterator[EntryR
 def draw_mixture(
     tasks: Sequence[Task], size: int, key: str, make: Make, others: set[str], what: str = "train"
 ) -> list[tuple[Task, GymEntry]]:
-    """Return entries of several tasks in a random order, each task in the share of its weight.
+    """Return entries of several tasks in a random order; the weight of a task determines its share.
 
     Args:
-        tasks: The tasks. One with a list of levels goes through it, from the first entry to the last.
-        size: Entries in all.
-        key: What they follow from.
-        make: Makes entries.
-        others: Questions that none may have; those of the entries are added.
-        what: What progress and warnings call them.
+        tasks: The tasks. A task with a list of levels proceeds from its first level to its last one.
+        size: Number of entries in total.
+        key: Seed of the entries and their order, as a text.
+        make: Generates entries from requests.
+        others: Questions that no entry may have; the questions of the entries are added to it.
+        what: Name of the entries in progress lines and warnings.
 
     Raises:
-        ValueError: If a task's share is less than an entry, or it has no fit entry.
+        ValueError: If a task's share is less than one entry, or a task has no valid entry.
     """
     own: set[str] = set()
     plan = [number for number, share in enumerate(_shares(tasks, size)) for _ in range(share)]
@@ -190,17 +190,17 @@ def draw_mixture(
         progress.say(len(drawn), tasks[number].name)
     if repeated := sum(stream.repeated for stream in streams.values()):
         rank_zero_warn(
-            f"{what} data: {repeated} of {size} rows repeat a question of another row, as a task has no more; to have "
-            "each once, lower its weight or the size, or widen its config"
+            f"{what} data: {repeated} of {size} rows repeat a question of another row, as their task has no more; to "
+            "avoid this, lower the task's weight or the size, or widen its config"
         )
     others |= own
     return drawn
 
 
 def _shares(tasks: Sequence[Task], size: int) -> list[int]:
-    """Return the rows of each task, by largest remainder."""
+    """Return the number of rows of each task, by the largest-remainder method."""
     if len(tasks) == 1:
-        return [size]  # whatever its weight is
+        return [size]  # whatever the weight is
     total = sum(task.weight for task in tasks)
     exact = [size * task.weight / total for task in tasks]
     shares = [int(share) for share in exact]
@@ -217,19 +217,19 @@ def _shares(tasks: Sequence[Task], size: int) -> list[int]:
 
 
 class _Progress:
-    """Says how far generation is, if it takes long."""
+    """Reports the progress of generation if it takes long."""
 
     def __init__(self, what: str, size: int) -> None:
         self._what, self._size = what, size
-        self._began = self._said = self._last = time.monotonic()
+        self._began = self._reported = self._last = time.monotonic()
         self._seconds: dict[str, float] = {}
 
     def say(self, done: int, task: str) -> None:
         now = time.monotonic()
         self._seconds[task] = self._seconds.get(task, 0.0) + now - self._last
         self._last = now
-        if now - self._said >= _QUIET_SECONDS:
-            self._said = now
+        if now - self._reported >= _QUIET_SECONDS:
+            self._reported = now
             slowest = max(self._seconds, key=lambda name: self._seconds[name])
             rank_zero_info(
                 f"reasoning-gym: {done} of {self._size} {self._what} rows after {now - self._began:.0f} s, "

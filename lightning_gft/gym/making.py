@@ -1,4 +1,4 @@
-"""What worker processes do with reasoning-gym: make entries and score answers."""
+"""Tasks of worker processes with reasoning-gym: generating entries and scoring answers."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from lightning_gft.gym.entries import GymEntry, read_entry
 from lightning_gft.gym.evaluators import running_no_code
 
 CHUNK = 1000
-"""Entries of a data set of reasoning-gym: making one is slow for some tasks, as they read all their problems."""
+"""Entries of a data set of reasoning-gym. Creating a data set is slow for tasks that read all their problems."""
 NONSENSE = "?"
 
 
 @dataclass(frozen=True)
 class EntryRequest:
-    """An entry to make.
+    """A request to generate an entry.
 
     Args:
         task: Name of the task in reasoning-gym.
-        config: Its settings.
-        seed: The data set's.
-        index: Its place in the data set.
-        tries_others: Whether to score other answers than its own.
+        config: Settings of the task by name.
+        seed: Seed of the task's data set.
+        index: Position of the entry in the data set.
+        tries_others: Whether to also score answers other than the entry's own.
     """
 
     task: str
@@ -44,20 +44,20 @@ class EntryRequest:
 
 
 class _Worker:
-    """A task of a worker pool, which has imported reasoning-gym before its first item."""
+    """A task for a worker pool; imports reasoning-gym before its first item."""
 
     def preload(self) -> None:
         import reasoning_gym  # noqa: F401 (an extra, and slow)
 
 
 class EntryMaker(_Worker):
-    """Makes an entry, which follows from the request alone, as long as texts hash the same in every worker."""
+    """Generates an entry, which depends only on the request if texts hash equally in every worker."""
 
     def __call__(self, request: EntryRequest) -> GymEntry:
-        """Return the entry with the scores that its scorer gives."""
+        """Return the entry, with the scores that its scorer gives to some answers."""
         with _own_output():
             dataset = _dataset(request.task, json.dumps(request.config), request.seed, CHUNK)
-            random.seed(request.seed + request.index)  # a task may draw from there, too
+            random.seed(request.seed + request.index)  # for tasks that draw from the global generator
             np.random.seed(request.seed + request.index)
             entry = dataset[request.index]
             own = entry["answer"]
@@ -71,17 +71,17 @@ class EntryMaker(_Worker):
 
 
 class AnswerScorer(_Worker):
-    """Scores an answer by the task's own scorer, which runs no part of it as code.
+    """Scores an answer with the task's own scorer, which runs no part of the answer as code.
 
     Args:
-        threshold: A score of at least this is 1, any other 0; ``None`` keeps it.
+        threshold: Least score that counts as 1; lower ones count as 0. ``None`` keeps the score.
     """
 
     def __init__(self, threshold: float | None) -> None:
         self.threshold = threshold
 
     def __call__(self, item: tuple[str, str]) -> float:
-        """Return the score of an answer; the item is the row's entry as it is written there, and the answer."""
+        """Return the score of an answer; the item is the entry's text in its row, and the answer."""
         text, answer = item
         stored = read_entry(text)
         with _own_output():
@@ -101,7 +101,7 @@ def _try(dataset: Any, answer: str, entry: Mapping[str, Any]) -> float:
     """Return the score of an answer which may make the scorer raise."""
     try:
         return _score(dataset, answer, entry)
-    except Exception:  # noqa: BLE001 (as some do where an answer is not what they expect)
+    except Exception:  # noqa: BLE001 (some scorers raise for an answer of another form)
         return 0.0
 
 
@@ -119,6 +119,6 @@ def _dataset(task: str, config: str, seed: int = 0, size: int = 1) -> Any:
 
 @contextmanager
 def _own_output() -> Iterator[None]:
-    """Keep to itself what a task prints."""
+    """Suppress the output that a task prints."""
     with redirect_stdout(io.StringIO()):
         yield

@@ -1,4 +1,4 @@
-"""The reward for tasks of reasoning-gym: their own scorers."""
+"""The reward for tasks of reasoning-gym, by their own scorers."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from lightning_gft.rewards.judged import JudgedReward
 
 
 class ReasoningGymReward(JudgedReward):
-    r"""What a task's own scorer gives the answer of a response, for rows of a ``ReasoningGymDataModule``.
+    r"""Scores a response with its task's own scorer, for rows of a ``ReasoningGymDataModule``.
 
-    The rows may come from there, or from files that were made of them, as ``predict`` does. Scorers work in processes
-    of their own, within limits of time and memory; nine of them would run an answer as Python, and here do not. A
-    response without an answer scores 0, and is counted as ``no_answer``.
+    The rows may also come from files made from them, for example by ``predict``. Scorers run in worker processes with
+    limits of time and memory. Nine of the gym's scorers would run an answer as Python; here they do not. A response
+    without an answer scores 0 and is counted as ``no_answer``.
 
-    Many scorers give a part of the score for a wrong answer: to a text that holds the right one somewhere, to any
-    number, even to nothing. So a response gets 1 by default only where the scorer gives its full score.
+    Many scorers give a partial score to wrong answers: to a text that contains the right one, to any number, or even to
+    an empty answer. By default a response therefore scores 1 only if the scorer gives its full score.
 
     Args:
-        answer_template: Text around the answer, ``{answer}``, as the prompt asks for it: ``<answer>{answer}</answer>``
-            for tags, ``####{answer}`` for what follows a marker, ``\boxed{{answer}}``, or ``{answer}`` for the whole
-            response. The last one in a response counts.
-        threshold: A score of at least this is 1, any other 0; null keeps partial scores.
+        answer_template: Text around the answer, ``{answer}``, in the form that the prompt asks for:
+            ``<answer>{answer}</answer>`` for tags, ``####{answer}`` for the text after a marker, ``\boxed{{answer}}``,
+            or ``{answer}`` for the whole response. The last answer in a response counts.
+        threshold: Least score that counts as 1; lower ones count as 0. Null keeps partial scores.
         seconds: Longest time to score a response.
-        memory_mb: Most memory that scoring a response may take, in MiB; null for no limit.
-        workers: Number of processes; by default the cores that this process may use.
-        failed_score: What a response scores whose check hangs, crashes, raises or runs out of memory. Some scorers
-            raise where an answer is not what they expect.
-        weight: What the score counts in the total.
-        special_tokens: Whether the responses keep their special tokens.
+        memory_mb: Most memory for scoring a response, in MiB; null for no limit.
+        workers: Number of worker processes; by default the number of cores that this process may use.
+        failed_score: Score of a response whose check hangs, crashes, raises or runs out of memory. Some scorers raise
+            for an answer of an unexpected form.
+        weight: Weight of the score in the total.
+        special_tokens: Whether responses are decoded with their special tokens.
 
     Raises:
         ModuleNotFoundError: If reasoning-gym is not installed.
         ValueError: If the template has no place for an answer, or a number is out of range.
-        TypeError: If a number is none.
+        TypeError: If a value that must be a number is none.
 
     Example:
         >>> ReasoningGymReward(answer_template="#{answer}").answer.read("2 + 2 = 4 #4")
@@ -111,7 +111,7 @@ class ReasoningGymReward(JudgedReward):
         if (own := stored.scores.get("own", 1.0)) != 1.0:
             raise GFTValueError(
                 f"the column {ENTRY_COLUMN!r}: expected an entry of {stored.task} whose own answer scores 1, got one "
-                f"whose answer scores {own:g}; take the row out"
+                f"whose answer scores {own:g}; remove the row"
             )
 
     @override

@@ -1,4 +1,4 @@
-"""Tasks of reasoning-gym by name, with settings that are checked before anything is generated."""
+"""Tasks of reasoning-gym by name, whose settings are checked before any entry is generated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lightning_gft.extras import require
 
 Levels = int | dict[str, int]
 _OURS = ("seed", "size")
-"""Settings of every task that the datamodule chooses."""
+"""Settings of every task that only the datamodule sets."""
 _OTHERS = "*"
 
 
@@ -22,13 +22,13 @@ class GymTask:
     """A task of a mixture.
 
     Args:
-        task: Its name in reasoning-gym; null for the name that it has in the mixture.
-        weight: Its share of the training rows, relative to the weights of the other tasks; 0 for a task that is
-            measured and not trained on.
-        config: Settings of the task's own, such as ``{min_terms: 2, max_terms: 3}`` of ``chain_sum``. They win over
-            what levels say.
-        levels: Levels of the task's curriculum, from 0: a number for all of its attributes, or one for each by name
-            (``{num_terms: 2, "*": 0}``). A list of them gives the first part of the rows the first entry, and so on.
+        task: Name of the task in reasoning-gym; null for its name in the mixture.
+        weight: Share of the training rows, relative to the weights of the other tasks; a task with weight 0 is
+            evaluated but not trained on.
+        config: Settings of the task, such as ``{min_terms: 2, max_terms: 3}`` of ``chain_sum``. They override those
+            of the levels.
+        levels: Levels of the task's curriculum, from 0: one number for all of its attributes, or one for each by name
+            (``{num_terms: 2, "*": 0}``). With a list, the first part of the rows has its first entry, and so on.
 
     Raises:
         ValueError: If the weight is negative.
@@ -49,18 +49,18 @@ class GymTask:
 
 
 class Task:
-    """A task that can be generated.
+    """A task whose settings have been checked, ready to generate entries.
 
     Args:
-        name: What the mixture calls it.
-        settings: What is asked for.
+        name: Name of the task in the mixture.
+        settings: The user's settings of the task.
 
     Raises:
-        ValueError: If there is no such task, setting, attribute or level.
+        ValueError: If the task, a setting, an attribute or a level does not exist.
         TypeError: If a level is not a number.
 
     Attributes:
-        configs: The task's settings, one entry for each of its levels in a list.
+        configs: Settings of the task, one entry for each item of a list of levels.
     """
 
     def __init__(self, name: str, settings: GymTask) -> None:
@@ -78,7 +78,7 @@ class Task:
             self.build(config, seed=0, size=1)
 
     def build(self, config: Mapping[str, Any], seed: int, size: int) -> Any:
-        """Return a data set of reasoning-gym, which generates its entries when they are asked for."""
+        """Return a data set of reasoning-gym; it generates each entry on access."""
         from reasoning_gym import create_dataset
 
         with self._naming("config", config):
@@ -112,7 +112,7 @@ class Task:
                 )
 
     def _of_level(self, level: Levels | None) -> dict[str, Any]:
-        """Return the settings that the levels of a curriculum stand for."""
+        """Return the task's settings at a level of its curriculum."""
         if level is None:
             return {}
         from reasoning_gym.factory import CURRICULA, create_curriculum
@@ -160,7 +160,7 @@ class Task:
         try:
             yield
         except Exception as error:
-            reason = str(error) or type(error).__name__  # an assertion may have no text
+            reason = str(error) or type(error).__name__  # an assertion may have no message
             raise GFTValueError(
                 f"`{self._field}.{part}`: expected what {self.task} accepts, got {shorten(value, 200)} ({reason}); "
                 "correct it"

@@ -1,4 +1,4 @@
-"""A report of the data before training."""
+"""Reports on the data before training."""
 
 from lightning_gft.inspection.inspecting import inspect_data
 from lightning_gft.inspection.report import DataReport

@@ -1,4 +1,4 @@
-"""Looking at the data as a run would, without the policy's weights."""
+"""Inspects the data as a run would read it, without the policy's weights."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 class Inspected(Protocol):
-    """What is looked at of a module."""
+    """The parts of a module that are inspected."""
 
     policy_loader: PolicyLoader
     stages: Stages
@@ -37,18 +37,18 @@ class Inspected(Protocol):
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The policy's."""
+        """The policy's tokenizer."""
 
 
 def inspect_data(data: PromptDataModule, module: Inspected, show: int = 3) -> DataReport:
-    """Return the report of the data before training; no weights are loaded, and no responses drawn.
+    """Return a report of the data before training; loads no weights and samples no responses.
 
-    What would stop the run is reported in full as far as possible, not its first error alone.
+    As far as possible, the report contains all errors that would stop the run, not only the first.
 
     Args:
-        data: The run's.
-        module: The run's.
-        show: Prompts to render.
+        data: The run's datamodule.
+        module: The run's module.
+        show: Number of prompts to render.
     """
     report, problems = DataReport(), Problems()
     with _warnings_caught(report):
@@ -56,19 +56,19 @@ def inspect_data(data: PromptDataModule, module: Inspected, show: int = 3) -> Da
         with problems.collecting():
             encoder = data.make_encoder(module.tokenizer)
         if encoder is not None:
-            _look_at_rows(data, encoder, report, problems)
-            _look_at_parts(data, module, report, problems)
+            _inspect_rows(data, encoder, report, problems)
+            _inspect_parts(data, module, report, problems)
     rows = data.examples.get("train", {}).get("", [])
     report.rendered = [render(example, module.tokenizer) for example in rows[:show]]
     report.problems = problems.lines()
     return report
 
 
-def _look_at_rows(data: PromptDataModule, encoder: ExampleEncoder, report: DataReport, problems: Problems) -> None:
+def _inspect_rows(data: PromptDataModule, encoder: ExampleEncoder, report: DataReport, problems: Problems) -> None:
     data.examples, data.dropped = {}, {}
     for split in _SPLITS:
         if split != "train":
-            encoder = encoder.without_demonstrations()  # only training reads them
+            encoder = encoder.without_demonstrations()  # only training reads demonstrations
         with problems.collecting():
             for name, rows in data.wanted_rows(split).items():
                 report.datasets.append(tokenize_data_set(data, split, name, encoder, rows, problems))
@@ -79,14 +79,14 @@ def _look_at_rows(data: PromptDataModule, encoder: ExampleEncoder, report: DataR
             named[f"{split}/{name}" if name else split].shared = shared_prompts(examples, trained_on)
 
 
-def _look_at_parts(data: PromptDataModule, module: Inspected, report: DataReport, problems: Problems) -> None:
+def _inspect_parts(data: PromptDataModule, module: Inspected, report: DataReport, problems: Problems) -> None:
     samplers, tokenizer = module.stages.samplers(), module.tokenizer
     with problems.collecting():
         check_tokenizer(samplers, tokenizer)
     warn_of_unused(data, module.policy_loader, samplers)
     life = PartsLife()
     try:
-        # Sources stay as they are: one may start a server, or load a teacher's weights.
+        # Sources are not set up: one may start a server, or load a teacher's weights.
         named = {
             f"{stage}/{prefix}" if stage else prefix: part
             for stage, (_, sampler, _) in module.stages.all().items()
@@ -96,14 +96,14 @@ def _look_at_parts(data: PromptDataModule, module: Inspected, report: DataReport
             life.begin(named, torch.device("cpu"))
             for fault in find_faults(data, samplers, module.evaluator.settings.max_new_tokens, tokenizer):
                 problems.add(fault)
-            _look_at_stages(data, module, report, problems)
+            _inspect_stages(data, module, report, problems)
             counted = life.figures(named)
             report.figures = {name: float(value) for name, value in counted.items() if value}
     finally:
         life.end()
 
 
-def _look_at_stages(data: PromptDataModule, module: Inspected, report: DataReport, problems: Problems) -> None:
+def _inspect_stages(data: PromptDataModule, module: Inspected, report: DataReport, problems: Problems) -> None:
     rows = data.examples.get("train", {}).get("", [])
     for stage, (_, sampler, _) in module.stages.all().items():
         scorable = _scorable(sampler, rows, report)
@@ -116,7 +116,7 @@ def _look_at_stages(data: PromptDataModule, module: Inspected, report: DataRepor
 
 
 def _scorable(sampler: GroupSampler, rows: Sequence[Example], report: DataReport) -> list[Example]:
-    """Return the rows that all rewards can score, and count the others, each of which is a problem of its own."""
+    """Return the rows that all rewards can score, and count the others; each of them is a problem of its own."""
     scorable, unfit = [], Counted()
     for row in rows:
         if can_score(sampler.rewards, row):
@@ -131,7 +131,7 @@ def _scorable(sampler: GroupSampler, rows: Sequence[Example], report: DataReport
 
 @contextmanager
 def _warnings_caught(report: DataReport) -> Iterator[None]:
-    """Within this context warnings go to the report, each once."""
+    """Context in which warnings are added to the report, each of them once."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield

@@ -1,4 +1,4 @@
-"""What is wrong with the data, all of it and each kind briefly."""
+"""Collects the errors about the data, and lists those of each kind briefly."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _LISTED = 200
 _WHERE = re.compile(r"(?:train|val|test)(?:/[^:,\s]+)? data[:,] ")
 _ROW = re.compile(r"row .*?\(counting from 0\)")
 FAULTS = (GFTError, ValueError, TypeError, OSError)
-"""What is raised about data; any other error is a mistake in code, which shows with its traceback."""
+"""Errors about the data. Any other error is a mistake in the code and keeps its traceback."""
 
 
 class Problems:
-    """Collects errors; of those that differ by their row alone it lists the first few and counts the others.
+    """Collects errors; of those that differ only in their row, it lists the first few and counts the others.
 
     Example:
         >>> problems = Problems()
@@ -32,13 +32,13 @@ class Problems:
         self._kinds: Counter[str] = Counter()
         self._lines: dict[str, list[str]] = {}
         self._last: dict[str, str] = {}
-        self._known: dict[str, set[str]] = {}  # what was said, and of which data sets
+        self._known: dict[str, set[str]] = {}  # messages, with the names of their data sets
 
     def __len__(self) -> int:
         return self._kinds.total()
 
     def add(self, error: BaseException) -> None:
-        """Add an error, unless the same was added, with or without the name of its data set."""
+        """Add an error, unless the same error is known, with or without the name of its data set."""
         line = _one_line(str(error))
         where = match[0][:-2] if (match := _WHERE.match(line)) else ""
         of = self._known.setdefault(line[match.end() :] if match else line, set())
@@ -57,14 +57,14 @@ class Problems:
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
-        """Within this context an error about the data ends the block and is added."""
+        """Context that ends at an error about the data and adds it."""
         try:
             yield
         except FAULTS as error:
             self.add(error)
 
     def lines(self) -> list[str]:
-        """Return a line for each, and one for the others of a kind of which there are many."""
+        """Return one line for each error, and a summary line for a kind with many errors."""
         lines: list[str] = []
         for kind, here in self._lines.items():
             lines += here
@@ -74,6 +74,6 @@ class Problems:
 
 
 def _one_line(text: str) -> str:
-    """Return a text in one line; what was a line of its own is set off."""
+    """Return a text as one line, with separators in place of line breaks."""
     lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
     return " ".join([*(line if line[-1] in ".,:;?!" else f"{line}." for line in lines[:-1]), *lines[-1:]])

@@ -1,4 +1,4 @@
-"""Prompts and demonstrations as the policy is given them."""
+"""Renders prompts and demonstrations as the policy reads them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from lightning_gft.data import Example
 from lightning_gft.inspection.report import Rendered, Token
 
 _SHOWN = 8
-"""Tokens on either side of where a response begins, and before its end."""
+"""Tokens to show before and after the start of a response, and before its end."""
 
 
 def render(example: Example, tokenizer: PreTrainedTokenizerBase) -> Rendered:
-    """Return a row as the policy is given it.
+    """Return a row as the policy reads it.
 
     Args:
-        example: The row, tokenised.
-        tokenizer: The policy's.
+        example: The tokenised row.
+        tokenizer: The policy's tokenizer.
     """
     first = {role: answers[0].token_ids for role, answers in example.demonstrations.items() if answers}
     return Rendered(

@@ -1,4 +1,4 @@
-"""What a report of the data holds; all of it can be written as JSON."""
+"""The contents of a report of the data; all of it can be written as JSON."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ RowNumber = int | str
 
 _BINS = 16
 _LISTED = 100
-"""Most rows that are listed of one kind; all are counted."""
+"""Rows of one kind to list; all of them are counted."""
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """How long texts are, in tokens.
+    """Statistics of the lengths of texts, in tokens.
 
     Args:
-        count: How many there are.
-        least: The shortest.
-        median: Half of them are no longer.
-        q95: 95 of 100 are no longer.
-        most: The longest.
-        histogram: How many there are in each of a few equal ranges from the shortest to the longest.
+        count: Number of texts.
+        least: Length of the shortest text.
+        median: Median length.
+        q95: 95th percentile of the lengths.
+        most: Length of the longest text.
+        histogram: Number of texts in each of a few equal ranges from the shortest to the longest length.
 
     Example:
         >>> Lengths.of([1, 2, 3, 100]).median
@@ -41,7 +41,7 @@ class Lengths:
 
     @classmethod
     def of(cls, lengths: Sequence[int]) -> Lengths:
-        """Return what is said of some lengths, at least one."""
+        """Return the statistics of one or more lengths."""
         counts, _ = np.histogram(lengths, bins=min(_BINS, max(lengths) - min(lengths) + 1))
         median, q95 = np.quantile(lengths, [0.5, 0.95]).tolist()
         return cls(len(lengths), min(lengths), median, q95, max(lengths), counts.tolist())
@@ -49,18 +49,18 @@ class Lengths:
 
 @dataclass
 class Counted:
-    """How many rows something is true of, and which.
+    """A number of rows, and the first of them.
 
     Args:
-        count: How many.
-        rows: The first of them, by their positions in the data.
+        count: Number of occurrences in all rows.
+        rows: Positions of the first rows in the data.
     """
 
     count: int = 0
     rows: list[RowNumber] = field(default_factory=list)
 
     def add(self, row: RowNumber, count: int = 1) -> None:
-        """Count a row, maybe for several things in it."""
+        """Count a row with one or more occurrences."""
         self.count += count
         if len(self.rows) < _LISTED:
             self.rows.append(row)
@@ -68,18 +68,17 @@ class Counted:
 
 @dataclass
 class DataSetReport:
-    """One data set of a split.
+    """A data set of a split.
 
     Args:
         name: ``"train"``, ``"val"``, ``"val/hard"`` and so on.
-        rows: How many there are, after slices, held-out rows and filters (those that ``keep`` leaves out are in
-            ``dropped``).
-        used: How many of them a run uses.
+        rows: Number of rows after slices, held-out rows and filters. Rows that ``keep`` leaves out are in ``dropped``.
+        used: Number of rows that a run uses.
         prompts: Lengths of all prompts, before any is dropped.
-        demonstrations: Lengths of all demonstrations by role, likewise.
-        dropped: What is left out and why.
-        repeated: Prompts that an earlier row has too, token for token.
-        shared: Prompts that are among those to train on, token for token.
+        demonstrations: Lengths of all demonstrations by role, before any is dropped.
+        dropped: Rows and demonstrations that are left out, by the reason.
+        repeated: Prompts that are equal to an earlier row's, token for token.
+        shared: Prompts that are equal to a training prompt, token for token.
     """
 
     name: str
@@ -94,12 +93,12 @@ class DataSetReport:
 
 @dataclass(frozen=True)
 class RewardReport:
-    """What one reward says of demonstrations.
+    """Scores of demonstrations by one reward.
 
     Args:
-        mean: Over those to which it applies; ``None`` where there are none.
-        applies: How many these are.
-        right: How many get at least evaluation's ``correct_reward``.
+        mean: Mean score of the demonstrations to which the reward applies; ``None`` if there are none.
+        applies: Number of these demonstrations.
+        right: Number of demonstrations that score at least evaluation's ``correct_reward``.
     """
 
     mean: float | None
@@ -113,9 +112,9 @@ class Wrong:
 
     Args:
         row: Position of its row in the data.
-        text: The demonstration, without special tokens.
-        reference: What it was compared to.
-        rewards: What it gets, by name; ``None`` where a reward does not apply.
+        text: Text of the demonstration, without special tokens.
+        reference: The reference of the row.
+        rewards: Scores by reward; ``None`` if a reward does not apply.
     """
 
     row: RowNumber
@@ -126,16 +125,16 @@ class Wrong:
 
 @dataclass
 class Verdict:
-    """What a stage's rewards say of the demonstrations of one role.
+    """Scores of the demonstrations of one role by a stage's rewards.
 
     Args:
-        stage: Name of the stage; empty in a run without.
+        stage: Name of the stage; empty in a run without stages.
         role: ``"expert"`` or ``"teacher"``.
-        measured_by: Name of the reward that evaluation measures by.
-        count: How many demonstrations there are.
-        total: Mean of what they are worth in all.
-        rewards: What each reward says, by name.
-        wrong: How many are not right.
+        measured_by: Name of the reward that decides whether a demonstration is right, as in evaluation.
+        count: Number of demonstrations.
+        total: Mean of their total rewards.
+        rewards: Scores by each reward, by its name.
+        wrong: Number of demonstrations that are not right.
         examples: The first of these.
     """
 
@@ -150,25 +149,25 @@ class Verdict:
 
     @property
     def right(self) -> int:
-        """How many are right."""
+        """Number of demonstrations that are right."""
         return self.count - self.wrong
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """What a step of training will run.
+    """The size of a training step.
 
     Args:
-        stage: Name of the stage; empty in a run without.
-        sources: What each source gives to a prompt, by name.
-        group_size: Responses of a group where no demonstration is missing.
-        prompts: Prompts a step and rank.
-        sequences: Responses a step and rank, at most.
-        tokens: Tokens a step and rank, at most: of the prompts that need most, with own responses as long as they may
-            be, each with its prompt. Responses whose length is not known before count as 0 tokens.
-        longest: Tokens of the longest of these, with its prompt.
-        micro_batches: How many micro-batches these are; fewer where responses share the run of their prompt.
-        steps: Steps an epoch on one rank.
+        stage: Name of the stage; empty in a run without stages.
+        sources: Description of each source's responses to a prompt, by its name.
+        group_size: Responses of a group if no demonstration is missing.
+        prompts: Prompts per step and rank.
+        sequences: Most responses per step and rank.
+        tokens: Most tokens per step and rank: those of the longest prompts and responses together, with own samples
+            at their limit and each response with its prompt. Responses of unknown length count as 0 tokens.
+        longest: Tokens of the longest response together with its prompt.
+        micro_batches: Number of micro-batches for these tokens; fewer if responses share the run of their prompt.
+        steps: Steps per epoch on one rank.
     """
 
     stage: str
@@ -184,7 +183,7 @@ class StepReport:
 
 @dataclass(frozen=True)
 class Token:
-    """A token as it is in the vocabulary, with its id."""
+    """A token of the vocabulary, with its id."""
 
     id: int
     text: str
@@ -192,17 +191,17 @@ class Token:
 
 @dataclass(frozen=True)
 class Rendered:
-    """A prompt and its demonstrations as the policy is given them.
+    """A prompt and its demonstrations as the policy reads them.
 
     Args:
         row: Position of the row in the data.
-        prompt: Text of the prompt's tokens, special tokens included; a response begins where it ends.
-        responses: Text of the demonstrations' tokens by role, with their end.
-        reference: What a verifier compares to.
-        num_tokens: How many tokens the prompt has (``"prompt"``), and each role's first demonstration.
-        last_prompt_tokens: The prompt's last tokens.
+        prompt: Text of the prompt's tokens, including special tokens; the response follows directly.
+        responses: Texts of the demonstrations' tokens by role, including their end-of-sequence tokens.
+        reference: The reference that a verifier compares with.
+        num_tokens: Number of tokens of the prompt (``"prompt"``), and of each role's first demonstration.
+        last_prompt_tokens: The last tokens of the prompt.
         first_tokens: The first tokens of each role's first demonstration.
-        last_tokens: The last ones, its end included.
+        last_tokens: The last tokens of it, including its end.
     """
 
     row: RowNumber
@@ -220,13 +219,13 @@ class DataReport:
     """A report of the data before training.
 
     Args:
-        datasets: One for each data set of each split, the training data first.
-        verdicts: What rewards say of demonstrations.
-        figures: What rewards counted while they scored, such as timeouts, where that is not 0.
-        steps: What a step will run, by stage.
-        rendered: A few prompts as the policy is given them.
-        problems: What would stop the run, each in a line.
-        warnings: What the run would warn of.
+        datasets: Reports of the data sets of each split, the training data first.
+        verdicts: Scores of the demonstrations by the rewards.
+        figures: Counts of the rewards while they scored, such as timeouts, except those that are 0.
+        steps: Sizes of a training step, by stage.
+        rendered: A few prompts as the policy reads them.
+        problems: Errors that would stop the run, one line each.
+        warnings: Warnings that the run would issue.
     """
 
     datasets: list[DataSetReport] = field(default_factory=list)
@@ -238,5 +237,5 @@ class DataReport:
     warnings: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain values; what JSON does not know stays as it is in the data."""
+        """Return the report as plain values; values of the data that JSON does not know stay as they are."""
         return asdict(self)

@@ -1,4 +1,4 @@
-"""Tokenising data of which some rows may be unfit: the others are looked at all the same."""
+"""Tokenises data with unfit rows, so that the other rows can still be inspected."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from lightning_gft.inspection.problems import FAULTS, Problems
 from lightning_gft.inspection.report import Counted, DataSetReport, Lengths
 
 _MOST_UNFIT = 200
-"""Rows that are looked for one by one; a column of another type makes all of them unfit."""
+"""Unfit rows to find one by one; a column of a wrong type would make all rows unfit."""
 
 
 def tokenize_data_set(
     data: PromptDataModule, split: Split, name: str, encoder: ExampleEncoder, rows: Sequence[Row], problems: Problems
 ) -> DataSetReport:
-    """Return what is said of a data set, and leave its examples in the datamodule where there are any.
+    """Return the report of a data set, and store its examples in the datamodule if there are any.
 
     Args:
-        data: Gets the examples.
-        split: What the data set belongs to.
-        name: Its name, which is empty for the main one.
-        encoder: Tokenises it.
-        rows: The data set.
-        problems: Gets what is wrong with it.
+        data: The datamodule that stores the examples.
+        split: The split of the data set.
+        name: Name of the data set; empty for the main one.
+        encoder: Tokenises the rows.
+        rows: Rows of the data set.
+        problems: Collects the errors.
     """
     where = data_name(split, name)
     report = DataSetReport(where, rows=len(rows))
@@ -38,7 +38,7 @@ def tokenize_data_set(
         report.dropped.setdefault("rows that `keep` leaves out", Counted()).add(row)
     with problems.collecting(), naming(f"{where} data"):
         if not rows:
-            raise GFTValueError("there are no rows")
+            raise GFTValueError("expected at least one row, got none")
         encoder.columns.check(list(rows[0]))
         whole = _fit_rows(encoder, rows, where, problems)
         if not whole:
@@ -58,11 +58,11 @@ def tokenize_data_set(
 
 
 def shared_prompts(examples: Sequence[Example], others: Sequence[Example]) -> Counted:
-    """Return how many prompts are among others, token for token.
+    """Return the prompts that others also contain, token for token.
 
     Args:
-        examples: Are counted.
-        others: Are compared with.
+        examples: Examples to count.
+        others: Examples to compare with.
     """
     known, shared = {tuple(example.prompt_ids) for example in others}, Counted()
     for example in examples:
@@ -72,7 +72,7 @@ def shared_prompts(examples: Sequence[Example], others: Sequence[Example]) -> Co
 
 
 def _fit_rows(encoder: ExampleEncoder, rows: Sequence[Row], where: str, problems: Problems) -> list[Example]:
-    """Return the rows that can be tokenised, and add what is wrong with the others."""
+    """Return the rows that can be tokenised, and add the errors of the others to ``problems``."""
     numbered = rows if isinstance(rows, NumberedRows) else NumberedRows(rows, range(len(rows)))
     unfit: dict[int, str] = {}
     try:
@@ -81,19 +81,19 @@ def _fit_rows(encoder: ExampleEncoder, rows: Sequence[Row], where: str, problems
     except FAULTS:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            left = _look(encoder, numbered, range(len(rows)), unfit)
+            left = _find_unfit(encoder, numbered, range(len(rows)), unfit)
     for message in unfit.values():
         problems.add(GFTValueError(f"{where} data: {message}"))
     if left:
-        problems.add(GFTValueError(f"{where} data: {left} more rows were not looked at, after {len(unfit)} unfit ones"))
+        problems.add(GFTValueError(f"{where} data: {left} more rows were not checked, after {len(unfit)} unfit ones"))
     if left or len(unfit) == len(rows):
         return []
-    return encoder.tokenize(_taken(numbered, [place for place in range(len(rows)) if place not in unfit]))
+    return encoder.tokenize(_subset(numbered, [place for place in range(len(rows)) if place not in unfit]))
 
 
 @contextmanager
 def _warning_at_the_end() -> Iterator[None]:
-    """Within this context warnings wait; they are lost with an error, after which all is done again."""
+    """Context that delays warnings to its end; an error discards them, as the rows are then tokenised again."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
@@ -101,22 +101,22 @@ def _warning_at_the_end() -> Iterator[None]:
         warnings.warn(warning.message, stacklevel=3)
 
 
-def _look(encoder: ExampleEncoder, rows: NumberedRows, places: range, unfit: dict[int, str]) -> int:
-    """Add rows that cannot be tokenised, found by halving, and return how many rows were not looked at."""
+def _find_unfit(encoder: ExampleEncoder, rows: NumberedRows, places: range, unfit: dict[int, str]) -> int:
+    """Find rows that cannot be tokenised by bisection, and return the number of rows that were not checked."""
     if len(unfit) >= _MOST_UNFIT:
         return len(places)
     try:
-        encoder.tokenize(_taken(rows, places))
+        encoder.tokenize(_subset(rows, places))
     except FAULTS as error:
         if len(places) == 1:
             unfit[places[0]] = str(error)
             return 0
         half = len(places) // 2
-        return sum(_look(encoder, rows, part, unfit) for part in (places[:half], places[half:]))
+        return sum(_find_unfit(encoder, rows, part, unfit) for part in (places[:half], places[half:]))
     return 0
 
 
-def _taken(rows: NumberedRows, places: Sequence[int]) -> NumberedRows:
+def _subset(rows: NumberedRows, places: Sequence[int]) -> NumberedRows:
     return NumberedRows([rows[place] for place in places], [rows.positions[place] for place in places])
 
 

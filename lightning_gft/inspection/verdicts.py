@@ -1,4 +1,4 @@
-"""Scores of the data's own demonstrations."""
+"""Scores the demonstrations of the data."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def judge(
     evaluator: Evaluator,
     tokenizer: PreTrainedTokenizerBase,
 ) -> Verdict | None:
-    """Return what a stage's rewards say of all demonstrations of a role; ``None`` where there are none.
+    """Return the scores of all demonstrations of a role by a stage's rewards, or ``None`` without demonstrations.
 
     Args:
-        stage: Its name.
-        sampler: Has the rewards.
+        stage: Name of the stage.
+        sampler: The sampler with the rewards.
         rows: The training data.
         role: ``"expert"`` or ``"teacher"``.
-        evaluator: Says which reward decides what is right, and from what score on.
-        tokenizer: The policy's.
+        evaluator: Determines which reward decides whether a demonstration is right, and from which score on.
+        tokenizer: The policy's tokenizer.
 
     Raises:
         RewardError: If a reward fails.
@@ -54,7 +54,7 @@ def judge(
         measured_by,
         count=len(given),
         total=float(torch.cat([of_part.rewards for of_part in scored]).mean()),
-        rewards={name: _said(scores, least) for name, scores in rewards.items()},
+        rewards={name: _reward_report(scores, least) for name, scores in rewards.items()},
     )
     texts = [text for of_part in scored for text in of_part.texts]
     wrong = (~(rewards[measured_by] >= least)).nonzero().flatten().tolist()
@@ -63,7 +63,7 @@ def judge(
     return verdict
 
 
-def _said(scores: Tensor, least: float) -> RewardReport:
+def _reward_report(scores: Tensor, least: float) -> RewardReport:
     applying = scores[~scores.isnan()]
     mean = float(applying.mean()) if len(applying) else None
     return RewardReport(mean, len(applying), int((applying >= least).sum()))

@@ -1,4 +1,4 @@
-"""Before a run: data, callbacks, monitored figures and Trainer options are checked, and callbacks made to fit."""
+"""Checks data, callbacks, monitored figures and Trainer options before a run, and adapts callbacks to the module."""
 
 from lightning_gft.preflight.data import can_score, find_faults, warn_of_unused
 from lightning_gft.preflight.monitors import logged_names

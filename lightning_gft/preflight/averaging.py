@@ -1,4 +1,4 @@
-"""Lightning's averages of weights, of those alone that train."""
+"""Restricts Lightning's weight averaging to the weights that are trained."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing_extensions import override
 
 
 def average_what_trains(callback: WeightAveraging) -> None:
-    """Let a callback average the weights that train, instead of a copy of the whole module.
+    """Let a callback average the trained weights instead of a copy of the whole module.
 
-    Frozen weights need no average: a base model would be held twice, quantised bits would be averaged as numbers, and
-    checkpoints leave both out. Half precision is averaged in float32, in which a decay of 0.999 still moves something.
+    Frozen weights need no average: a base model would be held in memory twice, quantised weights would be averaged as
+    numbers, and checkpoints omit both. Half precision is averaged in float32, where a decay of 0.999 still has effect.
 
     Example:
         >>> from lightning.pytorch.callbacks import EMAWeightAveraging
@@ -28,9 +28,9 @@ def average_what_trains(callback: WeightAveraging) -> None:
     """
     kind = type(callback)
     if not issubclass(kind, _TrainedWeightAveraging):
-        # Lightning's methods copy the whole module, and no hook lets another object decide what they copy. So they are
-        # overridden on the user's own callback: what a subclass of theirs overrides still applies. The class keeps its
-        # name, by which a checkpoint finds the callback's state.
+        # Lightning's methods copy the whole module, and no hook lets another object choose the weights. So the methods
+        # are overridden on the user's own callback, where the overrides of a user's subclass still apply. The class
+        # keeps its name, by which a checkpoint finds the callback's state.
         body = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
         callback.__class__ = type(kind.__name__, (_TrainedWeightAveraging, kind), body)
 
@@ -38,7 +38,7 @@ def average_what_trains(callback: WeightAveraging) -> None:
 class _TrainedWeightAveraging(WeightAveraging):
     _average_model: AveragedModel | None
     _current: list[Tensor] | None = None
-    """The module's own weights, while it holds the averages: in a validation, and once training has ended."""
+    """The module's own weights while it holds the averages: during a validation, and after the end of training."""
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -49,14 +49,14 @@ class _TrainedWeightAveraging(WeightAveraging):
         super().on_fit_start(trainer, pl_module)
         if self._average_model is None:
             self._average_model = self._begin(pl_module)
-        self._average_model.to(self._device or pl_module.device)  # a checkpoint is read before the module is moved
+        self._average_model.to(self._device or pl_module.device)  # a checkpoint is loaded before the module is moved
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._average_model is not None and not self._average_model.n_averaged:
             rank_zero_warn(
-                f"trainer.callbacks: {type(self).__name__} has not averaged once, so the weights stay as trained; it "
-                "begins too late, or its steps fall between those that it sees, one a batch"
+                f"trainer.callbacks: {type(self).__name__} has averaged no weights, so they stay as trained; it begins "
+                "too late, or its steps fall between those that it sees, one per batch"
             )
         super().on_train_end(trainer, pl_module)
 
@@ -81,11 +81,11 @@ class _TrainedWeightAveraging(WeightAveraging):
     @override
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn != "fit":
-            return  # the averages are what there is to measure
+            return  # the averages are the weights to evaluate
         self._average_model = self._begin(pl_module)
         if "averaging_state" not in checkpoint:
             rank_zero_warn(
-                f"trainer.callbacks: the checkpoint was written without {type(self).__name__}: averages begin anew"
+                f"trainer.callbacks: the checkpoint was written without {type(self).__name__}: averages start again"
             )
             return
         self._average_model.n_averaged.copy_(checkpoint["averaging_state"]["n_averaged"])
@@ -111,7 +111,7 @@ class _TrainedWeightAveraging(WeightAveraging):
         _copy(self._averages(), pl_module)
 
     def _averages(self) -> list[Tensor]:
-        """Return the averages; none before the first update, when they would be the weights of the beginning."""
+        """Return the averages; none before the first update, as they would equal the initial weights."""
         if self._average_model is None or not self._average_model.n_averaged:
             return []
         return [weight.detach() for weight in self._average_model.module.parameters()]
@@ -121,7 +121,7 @@ class _TrainedWeightAveraging(WeightAveraging):
 
 
 class _Weights(nn.Module):
-    """The weights of a module that train, in float32 at least."""
+    """The trained weights of a module, in float32 at least."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ def _weights(module: nn.Module) -> list[nn.Parameter]:
 
 
 def _trained(module: nn.Module) -> dict[str, int]:
-    """Return the number of the weight that each name has, of those that train; tied ones have several names."""
+    """Return the index of the weight of each name, for trained weights; a tied weight has several names."""
     indices = {id(weight): index for index, weight in enumerate(_weights(module))}
     named = module.named_parameters(remove_duplicate=False)
     return {name: indices[id(weight)] for name, weight in named if id(weight) in indices}
@@ -148,11 +148,11 @@ def _trained(module: nn.Module) -> dict[str, int]:
 
 @torch.no_grad()
 def _copy(values: list[Tensor], module: nn.Module) -> None:
-    for weight, value in zip(_weights(module), values, strict=False):  # no averages: they stay
+    for weight, value in zip(_weights(module), values, strict=False):  # without averages the weights stay
         weight.copy_(value)
     _announce(module)
 
 
 def _announce(module: Any) -> None:
-    """Let the policy's engine know that weights have changed."""
+    """Notify the policy's engine that the weights have changed."""
     module.policy.weights_changed()

@@ -1,4 +1,4 @@
-"""Other people's callbacks: those that cannot do their work here are refused, and averages are made to fit."""
+"""Rejects callbacks that cannot work with this package's module, and adapts those that average weights."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ _REFUSED: dict[type[Callback], str] = {
 
 
 def prepare_callbacks(trainer: Trainer) -> None:
-    """Refuse callbacks that cannot do their work, and let those that average weights come first.
+    """Raise an error for callbacks that cannot work here, and move those that average weights to the front.
 
-    First, so that whatever else looks at the weights when training or an evaluation ends finds the averages, and
-    checkpoints that are written after a step hold it.
+    At the front they swap in the averages before other callbacks read the weights, at the end of training or of an
+    evaluation. Checkpoints that are written after a step then hold the averages of that step.
 
     Raises:
-        ValueError: If a callback cannot do its work.
+        ValueError: If a callback cannot work with the module.
     """
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     for callback in callbacks:
@@ -54,8 +54,10 @@ def prepare_callbacks(trainer: Trainer) -> None:
             else:
                 average_what_trains(callback)
         if isinstance(callback, SpikeDetection) and not hasattr(callback, "running"):
-            # The name by which Lightning 2.6 restores what it saved.
+            # The name by which Lightning 2.6 restores the state that it saved.
             callback.running = callback.running_mean  # type: ignore[attr-defined]
         if reason is not None:
-            raise GFTValueError(f"trainer.callbacks: {type(callback).__name__} is not supported: {reason}")
+            raise GFTValueError(
+                f"`trainer.callbacks`: expected supported callbacks, got {type(callback).__name__}: {reason}"
+            )
     callbacks.sort(key=lambda callback: not isinstance(callback, WeightAveraging))

@@ -1,4 +1,4 @@
-"""Looking at every row of the data before training, for what would stop the run when its turn comes."""
+"""Checks every row of the data before training, so that no row stops the run later."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lightning_gft.policy import PolicyLoader, check_window
 from lightning_gft.rewards import Reward
 from lightning_gft.sampler import GroupSampler, find_unfit, score_demonstrations
 
-_TRIED = 32  # demonstrations that are scored: enough to tell a mistake from bad luck, even for a slow reward
+_TRIED = 32  # demonstrations to score: enough to tell a mistake from bad luck, even with a slow reward
 
 
 def check_data(
@@ -26,12 +26,12 @@ def check_data(
     evaluation_tokens: int,
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
-    """Refuse rows that could not be scored or answered, and sources for which the data has nothing.
+    """Raise an error for rows that cannot be scored or answered, and for sources without data.
 
     Args:
-        samplers: Say what training draws, one stage after another, and score all rows.
-        evaluation_tokens: Longest response that validation and test draw.
-        tokenizer: Its ``model_max_length`` is the model's window.
+        samplers: Samplers of the stages in order; they determine the responses of training and score all rows.
+        evaluation_tokens: Longest response of validation and test, in tokens.
+        tokenizer: The policy's tokenizer, whose ``model_max_length`` is the model's context window.
 
     Raises:
         ValueError: If a row is unfit, with its number; if a source lacks its demonstrations; or if the data was
@@ -40,9 +40,9 @@ def check_data(
     """
     for fault in find_faults(data, samplers, evaluation_tokens, tokenizer):
         raise fault
-    for sampler in _by_worth(samplers):
+    for sampler in _one_of_each_scoring(samplers):
         for rows in data.examples.get("train", {}).values():
-            _warn_of_worthless_demonstrations(rows, sampler, tokenizer)
+            _warn_of_unrewarded_demonstrations(rows, sampler, tokenizer)
 
 
 def find_faults(
@@ -51,13 +51,13 @@ def find_faults(
     evaluation_tokens: int,
     tokenizer: PreTrainedTokenizerBase,
 ) -> Iterator[Exception]:
-    """Yield what :func:`check_data` refuses, one after another, but for rewards that fail on demonstrations.
+    """Yield the errors of :func:`check_data` one after another, except rewards that fail on demonstrations.
 
     Args:
-        samplers: See :func:`check_data`, as for ``evaluation_tokens`` and ``tokenizer``.
+        samplers: As in :func:`check_data`; so are ``evaluation_tokens`` and ``tokenizer``.
     """
     yield from _faulty_settings(data, samplers, tokenizer)
-    # Stages may share them.
+    # Stages may share sources.
     sources = list({id(source): source for sampler in samplers for source in sampler.sources.values()}.values())
     for split, datasets in data.examples.items():
         drawn = [source.longest_response() for source in sources]
@@ -65,9 +65,9 @@ def find_faults(
         for name, rows in datasets.items():
             where = data_name(split, name)
             for source in sources if split == "train" else ():
-                yield from _raised(source.check_rows, rows)
-                yield from _raised(source.check_prompts, rows, tokenizer)
-            for sampler in _by_worth(samplers):
+                yield from _errors_of(source.check_rows, rows)
+                yield from _errors_of(source.check_prompts, rows, tokenizer)
+            for sampler in _one_of_each_scoring(samplers):
                 yield from _faulty_references(where, rows, sampler.rewards)
             yield from _faulty_lengths(where, rows, longest, tokenizer)
 
@@ -77,8 +77,8 @@ def _faulty_settings(
 ) -> Iterator[Exception]:
     if data.tokenizer is not None and data.tokenizer.get_vocab() != tokenizer.get_vocab():
         yield GFTValueError(
-            "the datamodule has a tokenizer of its own, which is not the policy's: leave its `tokenizer` alone, or set "
-            "it to that of the policy"
+            "`tokenizer` of the datamodule: expected the policy's, got another one; omit it, or set it to that of the "
+            "policy"
         )
     for sampler in samplers:
         if sampler.num_groups is not None and sampler.num_groups > data.batch_size:
@@ -86,12 +86,12 @@ def _faulty_settings(
                 f"`num_groups`: expected at most the data's batch_size={data.batch_size}, the prompts that a rank may "
                 f"try in a step, got {sampler.num_groups}; lower it, or raise batch_size"
             )
-    for sampler in _by_worth(samplers):
+    for sampler in _one_of_each_scoring(samplers):
         yield from _faulty_tokens(sampler.rewards, tokenizer)
 
 
 def warn_of_unused(data: PromptDataModule, policy: PolicyLoader, samplers: Sequence[GroupSampler]) -> None:
-    """Warn of a chat template that no prompt goes through, and of a column of demonstrations that no source reads."""
+    """Warn of a chat template that no prompt uses, and of a column of demonstrations that no source reads."""
     _warn_of_unused_template(data, policy)
     _warn_of_unused_columns(data, samplers)
 
@@ -101,8 +101,8 @@ def _warn_of_unused_template(data: PromptDataModule, policy: PolicyLoader) -> No
         return
     if not data.make_encoder(policy.tokenizer).prompts.uses_chat_template:
         rank_zero_warn(
-            "the policy's chat_template has no effect: the data do not go through any. Leave use_chat_template alone "
-            "or set it to true, or leave chat_template out"
+            "`chat_template` of the policy: expected prompts that use it, got data without a chat template; omit "
+            "use_chat_template or set it to true, or omit chat_template"
         )
 
 
@@ -119,13 +119,13 @@ def _warn_of_unused_columns(data: PromptDataModule, samplers: Sequence[GroupSamp
             )
 
 
-def _by_worth(samplers: Sequence[GroupSampler]) -> list[GroupSampler]:
-    """Return one of all samplers that score alike, as those of several stages may."""
+def _one_of_each_scoring(samplers: Sequence[GroupSampler]) -> list[GroupSampler]:
+    """Return one of each samplers that score alike; several stages often share their rewards."""
     alike = {(*map(id, sampler.rewards.values()), id(sampler.total)): sampler for sampler in samplers}
     return list(alike.values())
 
 
-def _raised(check: Callable[..., None], *given: Any) -> Iterator[Exception]:
+def _errors_of(check: Callable[..., None], *given: Any) -> Iterator[Exception]:
     try:
         check(*given)
     except ValueError as error:
@@ -133,25 +133,25 @@ def _raised(check: Callable[..., None], *given: Any) -> Iterator[Exception]:
 
 
 def _faulty_tokens(rewards: Mapping[str, Reward], tokenizer: PreTrainedTokenizerBase) -> Iterator[Exception]:
-    """Yield rewards that wait for a special token which responses are decoded without."""
+    """Yield an error for each reward that expects a special token which responses are decoded without."""
     special = special_tokens(tokenizer)
     for name, reward in rewards.items():
-        for error in _raised(reward.check_tokens, special):
-            yield _caused(f"reward {name!r}: {error}", error)
+        for error in _errors_of(reward.check_tokens, special):
+            yield _with_cause(f"reward {name!r}: {error}", error)
 
 
 def _faulty_references(where: str, rows: Sequence[Example], rewards: Mapping[str, Reward]) -> Iterator[Exception]:
     references, columns = [example.reference for example in rows], [example.columns for example in rows]
     for position, message, error in find_unfit(rewards, references, columns):
-        yield _caused(f"{where} data, {row_name(rows[position].row)}: {message}", error)
+        yield _with_cause(f"{where} data, {row_name(rows[position].row)}: {message}", error)
 
 
 def can_score(rewards: Mapping[str, Reward], example: Example) -> bool:
-    """Return whether no reward refuses a row; :func:`find_faults` says what is wrong with one that is refused."""
+    """Return whether all rewards accept a row; :func:`find_faults` yields the errors of the others."""
     try:
         for reward in rewards.values():
             reward.check_row(example.reference, example.columns)
-    except Exception:  # noqa: BLE001 (of a user's reward, any may come)
+    except Exception:  # noqa: BLE001 (a user's reward may raise any)
         return False
     return True
 
@@ -159,26 +159,26 @@ def can_score(rewards: Mapping[str, Reward], example: Example) -> bool:
 def _faulty_lengths(
     where: str, rows: Sequence[Example], max_new_tokens: int, tokenizer: PreTrainedTokenizerBase
 ) -> Iterator[Exception]:
-    """Yield prompts that leave too little room for a response, the longest first."""
+    """Yield an error for each prompt that leaves too little room for a response, the longest first."""
     for example in sorted(rows, key=lambda example: -len(example.prompt_ids)):
         try:
             check_window(tokenizer, len(example.prompt_ids), max_new_tokens)
         except ValueError as error:
-            yield _caused(f"{where} data, {row_name(example.row)}: {error}", error)
+            yield _with_cause(f"{where} data, {row_name(example.row)}: {error}", error)
         else:
             return
 
 
-def _caused(message: str, error: Exception) -> Exception:
+def _with_cause(message: str, error: Exception) -> Exception:
     fault = GFTValueError(message)
     fault.__cause__ = error
     return fault
 
 
-def _warn_of_worthless_demonstrations(
+def _warn_of_unrewarded_demonstrations(
     rows: Sequence[Example], sampler: GroupSampler, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """Score the first demonstrations: where none gets anything, most likely the reward looks for something else."""
+    """Score the first demonstrations and warn if none is rewarded: the reward probably expects something else."""
     for role in rows[0].demonstrations:
         tried = [(example, answers[0]) for example in rows if (answers := example.demonstrations[role])][:_TRIED]
         if not tried:
@@ -186,7 +186,7 @@ def _warn_of_worthless_demonstrations(
         scored = score_demonstrations(sampler, tried, role, tokenizer)
         if not scored.rewards.any():
             rank_zero_warn(
-                f"none of the first {len(tried)} {role} demonstrations gets any reward, as {scored.texts[0]!r} with "
-                f"the reference {tried[0][0].reference!r}: look at the rewards' settings (their marker, say) and at "
-                "the columns of the data"
+                f"none of the first {len(tried)} {role} demonstrations gets any reward, for example "
+                f"{scored.texts[0]!r} with the reference {tried[0][0].reference!r}: check the rewards' settings (their "
+                "marker, for example) and the columns of the data"
             )

@@ -1,4 +1,4 @@
-"""The names under which a run logs its figures, and callbacks that monitor one that there is not."""
+"""Determines the names of the figures that a run logs, and rejects callbacks that monitor any other."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ _Module = TypeVar("_Module", bound=nn.Module)
 
 _WELL_KNOWN = ("lightning", "lightning_gft")
 _OF_LIGHTNING = {"epoch", "step"}
-"""What a checkpoint may be named by, besides what is logged."""
+"""Names that a checkpoint's file name may contain in addition to logged figures."""
 
 
 def training_names(loss: GroupLoss, sampler: GroupSampler, correctness: Correctness) -> set[str]:
-    """Return the names of all figures that training steps may log, those of rewards, sources and engine aside.
+    """Return the names of all figures that training steps may log, except those of rewards, sources and the engine.
 
-    A name that ends in ``/`` is the beginning of several.
+    A name that ends in ``/`` is the prefix of several names.
 
-    Copies of statistics and loss count one token of two responses of each source, one better and one worse than its
-    group; so the names are those of the code that counts.
+    Copies of the statistics and the loss count one token each of two responses per source, one better and one worse
+    than its group. The names are therefore those of the code that counts.
 
     Args:
-        loss: Counts, too.
-        sampler: Says which sources and rewards there are.
-        correctness: Which responses are correct.
+        loss: The loss, which may log figures of its own.
+        sampler: Determines the sources and the rewards.
+        correctness: Determines which responses are correct.
     """
     statistics, loss = _local_copy(TrainingStatistics()), _local_copy(loss)
     sources = [source.source for source in sampler.sources.values()]
@@ -77,8 +77,8 @@ def evaluation_names(
     """Return the names of all figures that validation or test logs.
 
     Args:
-        evaluator: Says what is measured.
-        rewards: Those that training uses.
+        evaluator: Determines the figures to measure.
+        rewards: Rewards of the training, by name.
         stage: ``"val"`` or ``"test"``.
         datasets: Names of the data sets; empty for the main one.
 
@@ -89,7 +89,7 @@ def evaluation_names(
         ['val/entropy', 'val/greedy_accuracy', 'val/greedy_accuracy_stderr', 'val/hard/entropy']
     """
     metric = _local_copy(evaluator.metric(rewards))
-    # Two prompts, as one has no standard error.
+    # Two prompts, as a single one has no standard error.
     greedy, samples = (_one_token_each([Source.SELF] * 2 * number, rewards) for number in (1, metric.num_samples))
     one = torch.ones(len(samples))
     kl = one if evaluator.settings.kl else None
@@ -98,14 +98,14 @@ def evaluation_names(
 
 
 def logged_names(trainer: Trainer, stages: Mapping[str, StageParts], evaluator: Evaluator) -> set[str]:
-    """Return the names of all figures that are logged while training.
+    """Return the names of all figures that are logged during training.
 
-    A name that ends in ``/`` means all that begin with it: what parts report is known when they do.
+    A name that ends in ``/`` is the prefix of names that are not known before the parts report them.
 
     Args:
-        trainer: Has the data, and says whether validation runs.
-        stages: What is trained by, by the names of the stages; one without a name is the whole run.
-        evaluator: Says what is measured.
+        trainer: The trainer with its data; determines whether validation runs.
+        stages: Loss and sampler of each stage by its name; a single stage without a name is the whole run.
+        evaluator: Determines the figures to measure.
     """
     names: set[str] = set()
     for stage, parts in stages.items():
@@ -115,7 +115,7 @@ def logged_names(trainer: Trainer, stages: Mapping[str, StageParts], evaluator: 
 
 
 def stage_names(trainer: Trainer, parts: StageParts, evaluator: Evaluator) -> set[str]:
-    """Return the names of all figures that are logged while training by a loss and a sampler, see `logged_names`."""
+    """Return the names of all figures logged while training with a loss and a sampler, as in :func:`logged_names`."""
     loss, sampler, _ = parts
     others = {prefix: part for prefix, part in parts_of(sampler, loss).items() if prefix}
     speaking = [prefix for prefix, part in others.items() if type(part).compute is not Part.compute]
@@ -132,17 +132,17 @@ def stage_names(trainer: Trainer, parts: StageParts, evaluator: Evaluator) -> se
 def check_monitors(
     trainer: Trainer, names: Collection[str], own_code: bool, stages: Mapping[str, set[str]] | None = None
 ) -> None:
-    """Refuse callbacks that wait for a figure that is never logged, or not from the first stage on.
+    """Raise an error for callbacks that monitor a figure which is never logged, or not from the first stage on.
 
     Args:
-        trainer: Has the callbacks.
+        trainer: The trainer with its callbacks.
         names: Names of all figures that the module is known to log, see :func:`logged_names`.
-        own_code: Whether the module may log others. Callbacks of other packages may, and data sets may have names that
-            are not known before they are seen.
+        own_code: Whether the module may log other figures. Callbacks of other packages may as well, and names of data
+            sets may be unknown before the data is loaded.
         stages: Names of the figures of each stage, by the stage's name.
 
     Raises:
-        ValueError: If a callback names another, and nothing else can log it; else that is a warning.
+        ValueError: If a callback monitors another figure. If other code might log it, this is a warning.
     """
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     certain = is_certain(trainer, own_code)
@@ -161,21 +161,21 @@ def check_monitors(
 
 
 def check_stage_monitor(setting: str, monitor: str, names: Collection[str], certain: bool) -> None:
-    """Refuse a stage that waits for a figure that no validation measures.
+    """Raise an error for a stage that waits for a figure which no validation measures.
 
     Args:
-        setting: Names the stage.
-        monitor: The figure.
+        setting: The setting that names the figure, for errors.
+        monitor: Name of the figure.
         names: Names of the figures of the stage.
-        certain: Whether nothing else can log any; else that is a warning.
+        certain: Whether no other code can log a figure; otherwise the error is a warning.
 
     Raises:
-        ValueError: If there is no such figure.
+        ValueError: If the figure is not measured.
     """
     measured = {name for name in names if name.startswith("val/")}
     if is_logged(monitor, measured):
         return
-    complaint = _unknown(setting, monitor, measured, "a figure of validation")
+    complaint = _unknown(setting, monitor, measured, "a validation figure")
     if certain:
         raise GFTValueError(complaint)
     rank_zero_warn(f"{complaint}. This is no error only if code of your own logs it")
@@ -194,7 +194,7 @@ def is_logged(name: str, names: Collection[str]) -> bool:
 
 
 def _check_from_the_start(setting: str, name: str, stages: Mapping[str, set[str]]) -> None:
-    """Refuse to wait for a figure that only a later stage logs: Lightning would stop the run for want of it."""
+    """Raise an error for a figure that only a later stage logs: Lightning would stop the run in the first one."""
     first = next((stage for stage, names in stages.items() if is_logged(name, names)), "")
     if first and first != next(iter(stages)):
         raise GFTValueError(
@@ -211,7 +211,7 @@ def _monitored(callback: Callback) -> Iterator[tuple[str, str]]:
     monitor: Any = getattr(callback, "monitor", None)
     if isinstance(monitor, str):
         yield "monitor", monitor
-    if isinstance(callback, ModelCheckpoint):  # which writes a 0 for a name that it does not know
+    if isinstance(callback, ModelCheckpoint):  # it would write a 0 for an unknown name
         for name in re.findall(r"\{(.*?)[:}]", callback.filename or ""):
             yield "filename", name
 
@@ -225,7 +225,7 @@ def _unknown(setting: str, name: str, names: Collection[str], expected: str = "a
 
 
 def _local_copy(part: _Module) -> _Module:
-    """Return a copy that counts by itself, on the CPU, and does not ask other ranks."""
+    """Return a copy on the CPU with counts of its own, which does not synchronise with other ranks."""
     part = deepcopy(part).cpu()
     for module in part.modules():
         if isinstance(module, Metric):
@@ -234,7 +234,7 @@ def _local_copy(part: _Module) -> _Module:
 
 
 def _one_token_each(sources: list[Source], rewards: Mapping[str, Reward]) -> GroupBatch:
-    """Return a group of one response from each source, which is one token that follows a prompt of one token."""
+    """Return a group with one response of each source; prompts and responses have one token each."""
     number = len(sources)
     one, both = torch.ones(number), torch.ones(number, 2)
     return GroupBatch(

@@ -1,4 +1,4 @@
-"""All that is looked at before a run begins."""
+"""Runs all checks before a run begins."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lightning_gft.training import Stages, check_sampler
 
 
 class Checked(Protocol):
-    """What is looked at of a module."""
+    """The parts of a module that are checked."""
 
     policy_loader: PolicyLoader
     stages: Stages
@@ -31,20 +31,20 @@ class Checked(Protocol):
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The policy's."""
+        """The policy's tokenizer."""
 
     def logged_names(self) -> set[str]:
-        """Return the names of all figures that are logged while training."""
+        """Return the names of all figures that are logged during training."""
 
 
 def prepare(trainer: Trainer) -> None:
-    """Refuse options and callbacks of a trainer that cannot do their work here, and make the others fit.
+    """Raise an error for options and callbacks of a trainer that cannot work here, and adapt the others.
 
     Args:
-        trainer: About to run.
+        trainer: A trainer that is about to run.
 
     Raises:
-        ValueError: With the option or callback, and what to do.
+        ValueError: If an option or a callback cannot work, with its name and a remedy.
     """
     if trainer.state.fn == TrainerFn.FITTING:
         check_trainer_options(trainer)
@@ -52,14 +52,14 @@ def prepare(trainer: Trainer) -> None:
 
 
 def check_tokenizer(samplers: Iterable[GroupSampler], tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuse sources that do not go with a policy's tokenizer, before they are set up.
+    """Raise an error for sources that do not fit a policy's tokenizer, before they are set up.
 
     Args:
-        samplers: Have the sources.
-        tokenizer: The policy's.
+        samplers: Samplers with the sources.
+        tokenizer: The policy's tokenizer.
 
     Raises:
-        ValueError: With the source, and what to do.
+        ValueError: If a source does not fit, with its name and a remedy.
     """
     for name, source in (named for sampler in samplers for named in sampler.sources.items()):
         try:
@@ -69,16 +69,16 @@ def check_tokenizer(samplers: Iterable[GroupSampler], tokenizer: PreTrainedToken
 
 
 def check_run(trainer: Trainer, module: Any, stage: str, own_code: bool) -> None:
-    """Refuse a run that cannot do what is asked of it.
+    """Raise an error for a run that cannot do what its settings ask for.
 
     Args:
-        trainer: Its ranks started, its data set up.
+        trainer: A trainer whose ranks have started and whose data is set up.
         module: A LightningModule that is :class:`Checked`.
         stage: ``"fit"``, ``"validate"``, ``"test"`` or ``"predict"``.
         own_code: Whether the module may log figures that are not known here.
 
     Raises:
-        ValueError: With the setting, what was expected, and what to do.
+        ValueError: If a setting cannot work, with the expected value and a remedy.
     """
     checked: Checked = module
     check_not_compiled(module)
@@ -94,10 +94,10 @@ def check_run(trainer: Trainer, module: Any, stage: str, own_code: bool) -> None
 
 
 def check_stages(trainer: Trainer, checked: Checked, own_code: bool) -> None:
-    """Refuse a stage that cannot be trained or measured, and figures that callbacks and stages wait for in vain.
+    """Raise an error for a stage that cannot be trained or evaluated, and for monitored figures that never come.
 
     Raises:
-        ValueError: With the stage or callback, what was expected, and what to do.
+        ValueError: If a stage or a callback cannot work, with the expected value and a remedy.
     """
     names: dict[str, set[str]] = {}
     for name, parts in checked.stages.planned.items():

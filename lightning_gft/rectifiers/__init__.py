@@ -1,4 +1,4 @@
-"""Coefficient rectifiers: torchmetrics that bound the inverse-probability weight and count what they did."""
+"""Coefficient rectifiers: metrics that bound inverse-probability weights and measure their effect."""
 
 from lightning_gft.rectifiers.adaptive import AdaptiveCoefficientRectifier
 from lightning_gft.rectifiers.base import CoefficientRectifier

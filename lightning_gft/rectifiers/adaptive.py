@@ -1,4 +1,4 @@
-"""A coefficient rectifier whose threshold follows the model."""
+"""A coefficient rectifier whose threshold adapts to the model."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _NUM_BINS = 8192
 class AdaptiveCoefficientRectifier(CoefficientRectifier):
     """The paper's rectification with a threshold that keeps a chosen share of tokens rectified.
 
-    The right threshold depends on how sure the model is, which differs between models and changes in training. After
-    every optimizer step the threshold moves towards the ``rectified_fraction`` quantile of the token probabilities of
-    that step, over all ranks. It is saved in checkpoints, and ``reset`` clears the statistics but not the
-    threshold, which steers training: call ``step`` before it.
+    The right threshold depends on the model's confidence, which differs between models and changes during training.
+    After every optimizer step the threshold moves towards the ``rectified_fraction`` quantile of the step's token
+    probabilities over all ranks. Checkpoints save the threshold. ``reset`` clears the statistics but not the threshold,
+    which steers training; call ``step`` before it.
 
     Args:
         rectified_fraction: Share of tokens to rectify, between 0 and 1.
-        momentum: Weight of the past, from 0 (follow each step) to just below 1. The first step's quantile is taken
-            whole.
+        momentum: Weight of the previous threshold, from 0 (follow each step) to just below 1. The first step sets the
+            threshold to its quantile.
         initial_threshold: Threshold of the first step.
         kwargs: Passed on to :class:`torchmetrics.Metric`.
 
     Raises:
-        ValueError: If a number lies outside its range.
-        TypeError: If one is not a number.
+        ValueError: If a number is out of range.
+        TypeError: If a value is not a number.
 
     Example:
         >>> rectifier = AdaptiveCoefficientRectifier(rectified_fraction=0.25)
@@ -76,19 +76,20 @@ class AdaptiveCoefficientRectifier(CoefficientRectifier):
 
     @override
     def update(self, logprobs: Tensor, coefficients: Tensor | None = None) -> None:
-        """Count the tokens with these log-probabilities, also towards the next ``step``.
+        """Count the tokens with these log-probabilities, also for the next ``step``.
 
         Args:
             logprobs: Log-probabilities, of any shape.
-            coefficients: What :meth:`rectify` gave for them, if it has been asked already; NaN leaves a token out.
+            coefficients: The result of :meth:`rectify` for them, if it is known already; a token whose coefficient is
+                NaN is not counted.
         """
         super().update(logprobs, coefficients)
         logprobs = logprobs.detach().double()
         unknown = logprobs.isnan() if coefficients is None else logprobs.isnan() | coefficients.isnan()
-        logprobs = logprobs.masked_fill(unknown, 0.0).clamp(max=0)  # rounding may lift a certainty above 0
+        logprobs = logprobs.masked_fill(unknown, 0.0).clamp(max=0)  # rounding may lift a probability above 1
         log_odds = (logprobs - torch.log(-torch.expm1(logprobs))).clamp(-_LOGIT_RANGE, _LOGIT_RANGE)
         bins = ((log_odds + _LOGIT_RANGE) * (_NUM_BINS / (2 * _LOGIT_RANGE))).long().clamp(max=_NUM_BINS - 1)
-        # Unlike `bincount` it does not wait for a GPU to tell how many bins there are.
+        # Unlike `bincount` this does not synchronise with a GPU to learn the number of bins.
         self.histogram.index_add_(0, bins.flatten(), (~unknown).long().flatten())
 
     @override
@@ -98,7 +99,7 @@ class AdaptiveCoefficientRectifier(CoefficientRectifier):
 
     @override
     def step(self) -> None:
-        """Move the threshold towards the quantile of the tokens since the last call, the same on every rank."""
+        """Move the threshold towards the quantile of the tokens since the last call; equal on every rank."""
         with self.sync_context(should_sync=not self._is_synced, distributed_available=self.distributed_available_fn):
             histogram = self.histogram.clone()
         if histogram.any():
@@ -107,7 +108,7 @@ class AdaptiveCoefficientRectifier(CoefficientRectifier):
             self.threshold = momentum * self.threshold + (1 - momentum) * quantile
             self.num_steps = self.num_steps + 1
         self.histogram = torch.zeros_like(self.histogram)
-        self._computed = None  # what compute() has cached holds the old threshold
+        self._computed = None  # the cache of compute() holds the old threshold
 
     @override
     def extra_repr(self) -> str:

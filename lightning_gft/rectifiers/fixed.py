@@ -1,4 +1,4 @@
-"""Coefficient rectifiers with a threshold that is given, or none."""
+"""Coefficient rectifiers with a given threshold, or without one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lightning_gft.rectifiers.base import CoefficientRectifier
 
 
 class IdentityRectifier(CoefficientRectifier):
-    """Rectifies nothing, ``C = 1``: supervised fine-tuning's weights, with the same statistics.
+    """Rectifies nothing, ``C = 1``: the weights of supervised fine-tuning, with the same statistics.
 
     Args:
         kwargs: Passed on to :class:`torchmetrics.Metric`.
@@ -32,7 +32,7 @@ class IdentityRectifier(CoefficientRectifier):
 
 
 class _ThresholdRectifier(CoefficientRectifier):
-    """A rectifier with a threshold that is fixed, or changes with the optimizer steps taken."""
+    """A rectifier with a threshold that is fixed or changes with the optimizer steps."""
 
     num_steps: Tensor
 
@@ -49,7 +49,7 @@ class _ThresholdRectifier(CoefficientRectifier):
 
     @override
     def compute(self) -> dict[str, Tensor]:
-        """Return the statistics, and the ``threshold`` if it changes."""
+        """Return the statistics, and the ``threshold`` if it changes over the steps."""
         figures = super().compute()
         if self.annealing is not None:
             figures["threshold"] = torch.tensor(self.threshold, dtype=torch.float64, device=self.device)
@@ -60,7 +60,7 @@ class _ThresholdRectifier(CoefficientRectifier):
         if self.annealing is not None:
             self.num_steps = self.num_steps + 1
             self._follow(self.annealing)
-            self._computed = None  # what compute() has cached holds the old threshold
+            self._computed = None  # the cache of compute() holds the old threshold
 
     @override
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
@@ -69,7 +69,7 @@ class _ThresholdRectifier(CoefficientRectifier):
             self._follow(self.annealing)
 
     def _follow(self, annealing: Annealing) -> None:
-        """Take the threshold of the step, as Python's own number: a tensor on a GPU would be waited for at each use."""
+        """Set the step's threshold as a Python number: reading a tensor on a GPU would synchronise at each use."""
         self.threshold = annealing.at(int(self.num_steps))
 
     @override
@@ -81,8 +81,8 @@ class DynamicCoefficientRectifier(_ThresholdRectifier):
     """The paper's Dynamic Coefficient Rectification, ``C = p if p < threshold else 1`` (arXiv 2604.14258).
 
     Args:
-        threshold: The paper's tau, a probability. 0 gives supervised fine-tuning's weights, above 1 those of DFT. An
-            ``Annealing`` moves it over optimizer steps and reports it; how far it is, is saved in checkpoints.
+        threshold: The paper's tau, a probability. 0 gives the weights of supervised fine-tuning, a value above 1 those
+            of DFT. An ``Annealing`` changes it over the optimizer steps and logs it; checkpoints save its progress.
         kwargs: Passed on to :class:`torchmetrics.Metric`.
 
     Raises:
@@ -110,7 +110,7 @@ class ContinuousCoefficientRectifier(_ThresholdRectifier):
     """Rectification without a jump, ``C = min(1, p / threshold)``; bounds the weight by ``1 / threshold``.
 
     Args:
-        threshold: A probability, or an ``Annealing`` that moves it over optimizer steps.
+        threshold: A probability, or an ``Annealing`` that changes it over the optimizer steps.
         kwargs: Passed on to :class:`torchmetrics.Metric`.
 
     Raises:

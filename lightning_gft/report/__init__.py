@@ -1,1 +1,1 @@
-"""Runs side by side, read from their logs."""
+"""Reports that compare runs by their logs."""

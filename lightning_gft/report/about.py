@@ -1,4 +1,4 @@
-"""What was run, and on what."""
+"""Shows the settings and the device of each run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NONE = "–"  # noqa: RUF001 (a dash)
 
 
 def about_section(runs: Sequence[Run]) -> str:
-    """Return a table with a column a run."""
+    """Return a table with one column per run."""
     rows = {title: [of(run) for run in runs] for title, of in _FACTS.items()}
     rows = {title: cells for title, cells in rows.items() if any(cells)}
     body = [[escape(title), *(escape(cell or _NONE) for cell in cells)] for title, cells in rows.items()]
@@ -27,7 +27,7 @@ def _method(run: Run) -> str:
     model = _part(run, "model")
     parts = [_class(model.get("loss"))]
     parts += [_class(_given(model.get("loss"), "rectifier"))]
-    return ", ".join(filter(None, parts)) if run.trained else "measured only, not trained"
+    return ", ".join(filter(None, parts)) if run.trained else "evaluated only, not trained"
 
 
 def _sources(run: Run) -> str:
@@ -57,9 +57,9 @@ def _model(run: Run) -> str:
 
 def _data(run: Run) -> str:
     train = run.description.train
-    parts = [_class(run.config.get("data")), f"{train:,} prompts to train on" if train else ""]
+    parts = [_class(run.config.get("data")), f"{train:,} training prompts" if train else ""]
     for name, count in run.description.val.items():
-        parts.append(f"{count:,} to validate on{f' of {name}' if name else ''}")
+        parts.append(f"{count:,} validation prompts{f' of {name}' if name else ''}")
     return ", ".join(filter(None, parts))
 
 
@@ -79,7 +79,7 @@ def _tokens(run: Run) -> str:
 
 
 def _time(run: Run) -> str:
-    """Return the time of training steps, from tokens and tokens a second; of steps not logged the mean counts."""
+    """Return the time of training steps, from tokens and tokens per second; steps without a log count as the mean."""
     counts, speeds = _finite(run, "train/num_tokens"), _finite(run, "train/tokens_per_second")
     seconds, before = 0.0, 0.0
     for step, count in counts.items():
@@ -94,7 +94,7 @@ def _finite(run: Run, key: str) -> dict[int, float]:
 
 
 def duration(seconds: float) -> str:
-    """Return a time in its two largest units.
+    """Return a duration in its two largest units.
 
     Example:
         >>> duration(5), duration(125), duration(7380)
@@ -135,18 +135,18 @@ def _class(part: Any) -> str:
 
 
 def _given(part: Any, name: str) -> Any:
-    """Return an argument of a part, which stands in its ``init_args``, or in itself where its class is fixed."""
+    """Return an argument of a part, from its ``init_args``, or from the part itself if its class is fixed."""
     return {**part, **(part.get("init_args") or {})}.get(name) if isinstance(part, Mapping) else None
 
 
 _FACTS: dict[str, Callable[[Run], str]] = {
     "Method": _method,
-    "Responses to a prompt": _sources,
+    "Responses per prompt": _sources,
     "Model": _model,
     "Data": _data,
     "Steps": _steps,
     "Tokens": _tokens,
-    "Time in steps": _time,
+    "Time in training steps": _time,
     "Device": _device,
     "Versions": _versions,
     "Began": _started,

@@ -1,4 +1,4 @@
-"""Shares of a whole as bars, one bar a run."""
+"""Charts of shares: one bar per run."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from lightning_gft.report.text import escape
 
 _HEIGHT, _GAP, _TOP = 26, 72, 28
 _LEAST = 0.13
-"""Share of a part that is wide enough to be named within the bar."""
+"""Least share of a part whose name fits into the bar."""
 
 
 def share_bars(title: str, runs: Sequence[Run], prefix: str, about: str) -> str:
-    """Return a chart with the mean of each figure below ``prefix``, as a part of its run's bar."""
+    """Return a chart with a bar per run, divided by the mean of each figure whose name begins with ``prefix``."""
     names = dict.fromkeys(key.removeprefix(prefix) for run in runs for key in run.figures if key.startswith(prefix))
     shares = {run.name: {name: _mean(run, prefix + name) for name in names} for run in runs}
     shares = {name: of for name, of in shares.items() if sum(of.values()) > 0}

@@ -1,4 +1,4 @@
-"""Curves by step, and paths in a plane, as SVG."""
+"""Draws curves by step, and paths in a plane, as SVG."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from lightning_gft.report.text import escape
 from lightning_gft.report.thinning import MOST, Stretch, stretches, unbroken
 
 _MOST_MARKS, _MOST_LARGE = 30, 10
-"""Points of a curve that are marked, each with its value to hover on, and that are marked large."""
+"""Points of a curve that get a mark with its value on hover, and points up to which marks are large."""
 LEAST_SPAN = 0.1
-"""Least that the axis of an accuracy spans."""
+"""Least range of an accuracy's axis."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,12 @@ class Line:
     """A curve.
 
     Args:
-        label: What to call it.
-        style: Number of its colour and dash pattern.
-        points: By step.
-        margins: By step half the width of an interval around the point.
-        faint: Whether it stands behind the others.
-        level: Whether its only value holds for every step, as that of a run that was not trained.
+        label: Name of the curve.
+        style: Index of its colour and dash pattern.
+        points: Values by step.
+        margins: Half the width of the interval around each point, by step.
+        faint: Whether the curve is drawn behind the others.
+        level: Whether its only value holds for every step, for a run that was not trained.
     """
 
     label: str
@@ -39,7 +39,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Track:
-    """The path of a run in a plane: step, x and y of each place."""
+    """The path of a run in a plane: step, x and y of each point."""
 
     label: str
     style: int
@@ -57,17 +57,17 @@ def line_chart(
     span: float = 0.0,
     beside: Sequence[float] = (),
 ) -> str:
-    """Return a chart of those lines that have points; nothing where none has.
+    """Return a chart of the lines that have points, or an empty text if none has.
 
     Args:
-        title: What it shows.
-        lines: Those to draw.
-        about: What the figure is.
-        x: What lies on the x axis.
+        title: Title of the chart.
+        lines: Lines to draw.
+        about: Short explanation of the figure.
+        x: Name of the x axis.
         log: Whether the y axis is logarithmic.
-        doubling: Whether the x axis is, with a tick at each point.
-        span: For shares: least that the y axis spans, so that noise does not look like more.
-        beside: Values of charts beside it that the y axis holds too.
+        doubling: Whether the x axis is logarithmic, with a tick at each point.
+        span: Least range of the y axis for shares, so that noise does not look large.
+        beside: Values of neighbouring charts that the y axis must cover as well.
     """
     lines = [line for line in lines if any(can_draw(value, log) for _, value in line.points)]
     if not lines:
@@ -95,7 +95,7 @@ def line_chart(
 
 
 def track_chart(title: str, tracks: Sequence[Track], *, about: str, x: str, y: str) -> str:
-    """Return a chart of paths, each from a hollow mark at its first step to a full one at its last."""
+    """Return a chart of paths, each from a hollow mark at its first step to a filled one at its last."""
     whole = [Track(t.label, t.style, [p for p in t.points if can_draw(p[1]) and can_draw(p[2])]) for t in tracks]
     tracks = [track for track in whole if track.points]
     if not tracks:
@@ -151,13 +151,13 @@ def _path(piece: Sequence[Stretch], frame: Frame) -> str:
 
 
 def _interval(line: Line, piece: Sequence[tuple[int, float]], frame: Frame) -> list[tuple[float, float, float]]:
-    """Return the intervals around points, within the axis, which ends where a share does."""
+    """Return the intervals around points, clipped to the axis, which ends where a share does."""
     margins = [(x, y, line.margins.get(x, 0.0)) for x, y in piece]
     return [(x, max(y - margin, frame.y.low), min(y + margin, frame.y.high)) for x, y, margin in margins]
 
 
 def _area(bounds: Sequence[tuple[float, float, float]], frame: Frame) -> str:
-    """Return the area between a lower and an upper bound; of a single place a bar."""
+    """Return the area between a lower and an upper bound; a single point gets a bar."""
     if len(bounds) == 1:
         [(x, low, high)] = bounds
         return f'<path class="whisker" d="M{frame.x(x):.1f} {frame.y(low):.1f}V{frame.y(high):.1f}"/>'

@@ -1,4 +1,4 @@
-"""``lightning-gft report``: runs side by side, as a table, a plot and a page."""
+"""``lightning-gft report``: compares runs in a table, a plot and a page."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _PAGE = (".html", ".htm")
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports an error as the other subcommands do."""
+    """Reports an error in the form of the other subcommands."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}\nWhat there is: {_PROG} --help\n")
+        self.exit(2, f"error: {message}\nSee: {_PROG} --help\n")
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +53,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """Print a table of runs, and write their plot and their page.
 
     Args:
-        args: Arguments of the command; by default those of the process.
+        args: Arguments of the command, without its name; by default those of the process.
     """
     parser = _Parser(prog=_PROG, description=DESCRIPTION)
     describe(parser)
@@ -71,7 +71,7 @@ def main(args: Sequence[str] | None = None) -> None:
 def _write(runs: Sequence[Run], page: Path) -> None:
     if page.suffix.lower() not in _PAGE:
         raise GFTValueError(
-            f"`--output`: expected a file that ends in .html, got {str(page)!r}; name the page, as report.html"
+            f"`--output`: expected a file that ends in .html, got {str(page)!r}; choose a name such as report.html"
         )
     plot = page.with_suffix(".png")
     console = Console(soft_wrap=True)

@@ -1,4 +1,4 @@
-"""What tells a run from what it is compared with, in words."""
+"""Describes in words how a run differs from the evaluation it is compared with."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from lightning_gft.report.scales import figure, share
 from lightning_gft.report.text import isolated
 
 _LESS, _MORE = 0.8, 1.25
-"""Entropies within these bounds of each other are much the same."""
+"""Ratios of entropies that count as about the same."""
 
 
 class Comparison:
-    """A run beside what it is compared with.
+    """A run together with the evaluation it is compared with.
 
     Args:
-        run: The run.
-        against: What it is compared with.
-        last: Step of its last validation.
+        run: The run to describe.
+        against: The evaluation to compare with.
+        last: Step of the run's last validation.
     """
 
     def __init__(self, run: Run, against: Reference, last: int) -> None:
@@ -28,10 +28,10 @@ class Comparison:
         self._other = isolated(against.name)
         self._own = against.run is run
         self._changed = against.is_start or self._own
-        """Whether differences are what training has changed, not differences between two runs."""
+        """Whether training caused the differences, rather than a choice of another run."""
 
     def sentence(self, name: str, draws: Sequence[int]) -> str:
-        """Return the sentence that begins with a name; ``draws`` are values of ``k`` in ``pass@k``."""
+        """Return a sentence that begins with ``name``; ``draws`` are values of ``k`` in ``pass@k``."""
         datasets = dict.fromkeys([*self.run.datasets, *self.against.run.datasets])
         clauses = [self._accuracy(), *map(self._right, draws), self._diversity(draws), *map(self._skill, datasets)]
         return f"{self._when()}{name} {'; '.join(filter(None, clauses))}."
@@ -62,7 +62,7 @@ class Comparison:
     def _right(self, k: int) -> str:
         now, then = self._pair(f"mean@{k}")
         if not (now and then and now.finite and then.finite):
-            return ""  # the clause on diversity says what was not measured
+            return ""  # the clause on diversity reports what was not measured
         often = ("about as often", "more often", "less often")[now.change(then)]
         return f"a sample is right {often} (mean@{k} {self._values(now, then, share)})"
 
@@ -90,7 +90,7 @@ class Comparison:
         return f"{many} prompts are solved by one of {k} samples (pass@{k} {self._values(now, then, share)})"
 
     def _skill(self, dataset: str) -> str:
-        """Return what has become of another data set."""
+        """Return a clause about the accuracy on another data set."""
         now, then = self._pair("greedy_accuracy", dataset)
         title = isolated(dataset)
         if now is None:
@@ -110,19 +110,19 @@ class Comparison:
         return measure(self.run, name, dataset), measure(self.against.run, name, dataset, self.against.step)
 
     def _values(self, now: Measure, then: Measure, show: Callable[[float], str]) -> str:
-        """Return two values: from one to the other, or one against the other."""
+        """Return two values: as a change from one to the other, or one against the other."""
         if self._changed:
             return f"{show(then.value)} → {show(now.value)}{self._at(now)}"
         return f"{show(now.value)}{self._at(now)} against {show(then.value)}"
 
     def _at(self, now: Measure) -> str:
-        """Return when a figure was measured, where that was not at the last validation."""
+        """Return the step of a figure unless it is that of the last validation."""
         return "" if now.step == self.last else f" at step {now.step}"
 
     def _lone(
         self, title: str, now: Measure, then: Measure | None, show: Callable[[float], str], that: bool = False
     ) -> str:
-        """Return a value that compares with no other, and why; ``that`` makes of it what a run has."""
+        """Return a value without a comparison, and the reason; ``that`` words it as a property of the run."""
         if not now.finite:
             return f"{title} {'that ' if that else ''}{odd(now)}{self._at(now)}"
         if then is None:
@@ -134,7 +134,7 @@ class Comparison:
 
 
 def odd(value: Measure) -> str:
-    """Return what is wrong with a value that is not finite."""
+    """Return a phrase for a value that is not finite."""
     return "was not a number" if math.isnan(value.value) else "was infinite"
 
 

@@ -1,4 +1,4 @@
-"""The configuration of runs, and how they differ."""
+"""Shows the configurations of runs and their differences."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NONE = "–"  # noqa: RUF001 (a dash)
 
 
 def configuration_section(runs: Sequence[Run]) -> str:
-    """Return what differs between the configurations of trained runs, and each configuration as YAML."""
+    """Return the differences between the configurations of trained runs, and each configuration as YAML."""
     configs = {run.name: run.config for run in runs if run.config}
     if not configs:
         return ""
@@ -37,10 +37,10 @@ def _differences(configs: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Return the settings whose values differ; of parts of different classes the classes, not what each is given.
+    """Return the settings whose values differ; parts of different classes are compared by class only.
 
     Args:
-        configs: Settings by their dotted names, of each run.
+        configs: Settings of each run by their dotted names.
 
     Example:
         >>> differences([{"lr": 1, "loss": "SFTLoss"}, {"lr": 2, "loss": "GFTLoss", "loss.threshold": 0.7}])
@@ -52,7 +52,7 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
 
 
 def settings(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the settings of a configuration by their dotted names; a part's own name has its class.
+    """Yield the settings of a configuration by their dotted names; the name of a part holds its class.
 
     Example:
         >>> dict(settings({"loss": {"class_path": "a.GFTLoss", "init_args": {"threshold": 0.7}}, "seed": 0}))

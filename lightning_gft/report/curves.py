@@ -1,4 +1,4 @@
-"""Curves by step: a chart a figure, with one line a run, or one a source where there is a single run."""
+"""Curves by step: a chart per figure with one line per run, or one per source for a single run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lightning_gft.report.measures import NOISE, errors, key, with_start
 from lightning_gft.report.runs import Run
 
 _WIDE = 30
-"""Of a figure that may differ by orders of magnitude, the factor from which on it is drawn on a logarithmic scale."""
+"""Ratio of the largest to the smallest value from which a figure with ``wide`` gets a logarithmic scale."""
 _WEIGHTS = {
     "1/p, largest": "train/inverse_probability_max",
     "after, largest": "train/rectified_weight_max",
@@ -27,11 +27,11 @@ class _Figure(NamedTuple):
     """A figure of training.
 
     Args:
-        title: What to call it.
-        name: Its name in the log, and before ``_by_source/<source>`` that of each source.
-        about: What it is.
-        whole: Its name in the log over all sources, where that is another.
-        wide: Whether it may differ by orders of magnitude, and is drawn on a logarithmic scale then.
+        title: Title of the chart.
+        name: Name in the log; ``_by_source/<source>`` is appended for each source.
+        about: Short explanation.
+        whole: Name in the log of the figure over all sources, if it is another.
+        wide: Whether values that differ by orders of magnitude are drawn on a logarithmic scale.
     """
 
     title: str
@@ -54,24 +54,24 @@ _TOKENS = [
 _UPDATES = [
     _Figure("Gradient norm", "train/grad_norm", "before clipping", wide=True),
     _Figure("Learning rate", "train/learning_rate"),
-    _Figure("Update ratio", "train/update_ratio", "change of the weights over the weights", wide=True),
-    _Figure("KL of a step", "train/kl_step", "from the policy before the update, in nats a token", wide=True),
+    _Figure("Update ratio", "train/update_ratio", "norm of the update over that of the weights", wide=True),
+    _Figure("KL of a step", "train/kl_step", "from the policy before the update, in nats per token", wide=True),
 ]
 _GROUPS = [
     _Figure("Length", "train/length", "tokens of a response", "train/completions/mean_length"),
-    _Figure("Cut off", "train/clipped_ratio", "share of responses that are", "train/completions/clipped_ratio"),
+    _Figure("Cut off", "train/clipped_ratio", "share of unfinished responses", "train/completions/clipped_ratio"),
     _Figure("Advantage", "train/advantage", "mean"),
-    _Figure("Groups without a difference", "train/frac_reward_zero_std", "share whose rewards are all equal"),
+    _Figure("Groups with equal rewards", "train/frac_reward_zero_std", "share of groups"),
     _Figure("Different answers", "train/distinct_answers", "in a group"),
 ]
 _SPEED = [
-    _Figure("Tokens a second", "train/tokens_per_second", "of prompts and responses"),
+    _Figure("Tokens per second", "train/tokens_per_second", "of prompts and responses"),
     _Figure("Memory", "train/memory_gb", "GB"),
 ]
 
 
 def curves_section(runs: Sequence[Run]) -> str:
-    """Return the charts of everything that is logged by step."""
+    """Return the charts of all figures that are logged by step."""
     parts = {
         "What it learns": [_whole(runs, _REWARD), *_by_source(runs, _REWARD), *_accuracies(runs)],
         "Diversity and drift": [*_evaluations(runs), *(_whole(runs, figure) for figure in _DRIFT)],
@@ -90,7 +90,7 @@ def curves_section(runs: Sequence[Run]) -> str:
 
 
 def _whole(runs: Sequence[Run], figure: _Figure) -> str:
-    """Return a figure over all sources, with a line a run, or of a single run with a line for each source besides."""
+    """Return a chart of a figure over all sources: a line per run, and for a single run also a line per source."""
     whole = figure.whole or figure.name
     if len(runs) > 1:
         return _chart(
@@ -106,7 +106,7 @@ def _whole(runs: Sequence[Run], figure: _Figure) -> str:
 
 
 def _by_source(runs: Sequence[Run], figure: _Figure) -> Iterable[str]:
-    """Yield of several runs a chart for each of several sources, with a line a run."""
+    """Yield a chart per source with a line per run, for several runs with several sources."""
     sources = _sources(runs, figure)
     for source in sources if len(runs) > 1 and len(sources) > 1 else []:
         of = _Figure(f"{figure.title}: {source}", f"{figure.name}_by_source/{source}", figure.about)
@@ -116,7 +116,7 @@ def _by_source(runs: Sequence[Run], figure: _Figure) -> Iterable[str]:
 def _sources(runs: Sequence[Run], figure: _Figure) -> list[str]:
     prefix = f"{figure.name}_by_source/"
     names = {name.removeprefix(prefix) for run in runs for name in run.figures if name.startswith(prefix)}
-    return sorted(name for name in names if not any(name.startswith(f"{other}_") for other in names))  # parts of one
+    return sorted(name for name in names if not any(name.startswith(f"{other}_") for other in names))  # subfigures
 
 
 def _accuracies(runs: Sequence[Run]) -> Iterable[str]:
@@ -125,22 +125,22 @@ def _accuracies(runs: Sequence[Run]) -> Iterable[str]:
         figures += [
             (f"mean@{k}", f"mean@{k}", "validation, share of samples that are right", ""),
             (f"pass@{k}", f"pass@{k}", f"validation, at least one of {k} samples is right", ""),
-            (f"maj@{k}", f"maj@{k}", f"validation, the commonest of {k} answers is right", ""),
+            (f"maj@{k}", f"maj@{k}", f"validation, the most common of {k} answers is right", ""),
         ]
     for name in dict.fromkeys(name for run in runs for name in run.datasets):
-        figures.append((f"Greedy accuracy on {name}", "greedy_accuracy", "other data: what is forgotten", name))
+        figures.append((f"Greedy accuracy on {name}", "greedy_accuracy", "other data: shows forgetting", name))
     for title, figure, about, dataset in figures:
         yield _measured(runs, title, figure, about, dataset, span=LEAST_SPAN)
 
 
 def _evaluations(runs: Sequence[Run]) -> Iterable[str]:
     yield _measured(runs, "Entropy in validation", "entropy", "of a token of own samples, in nats")
-    yield _measured(runs, "Drift", "kl", "KL from the start on its own samples, in nats a token")
-    yield _measured(runs, "Forgetting", "kl_start", "KL from the start on the start's samples, in nats a token")
+    yield _measured(runs, "Drift", "kl", "KL from the start on its own samples, in nats per token")
+    yield _measured(runs, "Forgetting", "kl_start", "KL from the start on the start's samples, in nats per token")
 
 
 def _measured(runs: Sequence[Run], title: str, figure: str, about: str, dataset: str = "", span: float = 0.0) -> str:
-    """Return a chart with intervals of 95% around each evaluation, where its standard error is known."""
+    """Return a chart with 95% intervals around each evaluation whose standard error is known."""
     margins = {run.name: {step: NOISE * error for step, error in errors(run, figure, dataset).items()} for run in runs}
     shaded = "; shaded: 95% interval" if any(margins.values()) else ""
     name = key(figure, dataset)
@@ -152,7 +152,7 @@ def _measured(runs: Sequence[Run], title: str, figure: str, about: str, dataset:
 
 
 def _weights(runs: Sequence[Run]) -> Iterable[str]:
-    """Yield a chart a run, all on the same scale."""
+    """Yield a chart per run, all with the same scale."""
     of_runs = [
         [Line(label, style, run.series(name)) for style, (label, name) in enumerate(_WEIGHTS.items(), start=4)]
         for run in runs
@@ -165,7 +165,7 @@ def _weights(runs: Sequence[Run]) -> Iterable[str]:
 
 
 def _chart(title: str, about: str, runs: Mapping[str, Run], names: Mapping[str, str], wide: bool = False) -> str:
-    """Return a chart with one line for each label: a figure of a run. A run that was not trained is a level."""
+    """Return a chart with one line for each label: a run's figure. A run that was not trained is a horizontal line."""
     lines = [
         Line(label, style, run.series(names[label]), level=not run.trained)
         for style, (label, run) in enumerate(runs.items())

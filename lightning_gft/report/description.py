@@ -1,4 +1,4 @@
-"""What ``run.json`` says of a run, in values of known types."""
+"""Reads ``run.json``, the description of a run, into values of known types."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lightning_gft.report.side_files import Faults, Fields, kind_of
 
 @dataclass(frozen=True)
 class Device:
-    """What a run ran on."""
+    """The device of a run."""
 
     kind: str = ""
     name: str = ""
@@ -22,20 +22,20 @@ class Device:
 
 @dataclass(frozen=True)
 class Description:
-    """What a run ran, and on what; what is not known is empty or ``None``.
+    """The settings and the device of a run; unknown values are empty or ``None``.
 
     Args:
-        started: When its fit began, in ISO 8601.
-        starts: Steps that its starts began at.
-        versions: Of libraries.
-        device: Of each rank.
-        world_size: Ranks.
-        precision: As the trainer names it.
-        parameters: Of the model.
-        trainable: Those that are trained.
+        started: Start of the fit, in ISO 8601.
+        starts: Optimizer steps at which the fit was started or resumed.
+        versions: Versions of libraries by name.
+        device: Device of each rank.
+        world_size: Number of ranks.
+        precision: Precision as named by the trainer.
+        parameters: Number of the model's parameters.
+        trainable: Number of those that are trained.
         model: Class of the policy.
-        train: Prompts that it trains on.
-        val: Prompts of each data set that validates it; the main one has no name.
+        train: Number of training prompts.
+        val: Number of prompts of each validation data set; the main one has an empty name.
     """
 
     started: str = ""
@@ -52,7 +52,7 @@ class Description:
 
 
 def read_description(folder: Path, faults: Faults) -> Description:
-    """Read the description of the run whose log is in ``folder``, as a page may show it; empty where there is none."""
+    """Read and redact the description of the run whose log is in ``folder``; without a file all values are empty."""
     path = folder / RUN
     if not path.exists():
         return Description()

@@ -1,4 +1,4 @@
-"""pass@k by k: what more samples solve."""
+"""Charts of pass@k over k: the gain from more samples."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _PASS = re.compile(r"pass@(\d+)")
 
 
 def draws_section(runs: Sequence[Run]) -> str:
-    """Return a chart a data set, with a line for the first and the last evaluation of each run."""
+    """Return a chart per data set, with a line for the first and the last evaluation of each run."""
     names = ["", *dict.fromkeys(name for run in runs for name in run.datasets)]
     inside = charts(*(_chart(runs, name) for name in names))
     about = (
-        "<p>Prompts of which at least one of k samples is right. A policy that has become surer, but knows less, is "
-        "higher on the left and lower on the right.</p>"
+        "<p>Share of prompts for which at least one of k samples is right. A policy that is more certain, but knows "
+        "less, is higher on the left and lower on the right.</p>"
     )
     return inside and f"{about}\n{inside}"
 
@@ -49,7 +49,7 @@ def _chart(runs: Sequence[Run], dataset: str) -> str:
 
 
 def _figures(run: Run, dataset: str) -> dict[int, str]:
-    """Return the names of what was measured by number of samples; a single one is a mean."""
+    """Return the names of the measured figures by number of samples; for a single one it is the mean."""
     of = key("", dataset)
     names = [name.removeprefix(f"{of}/") for name in run.figures if name.startswith(f"{of}/")]
     found = {int(match[1]): name for name in names if (match := _PASS.fullmatch(name))}

@@ -1,4 +1,4 @@
-"""Which figures of a run are compared, and how they are written."""
+"""The figures of a run that are compared, and their formats."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _DRAWS = re.compile(r"val/(?:mean|pass)@(\d+)")
 
 @dataclass(frozen=True)
 class Figure:
-    """One row of the table, one panel of the plot.
+    """A row of the table, and a panel of the plot.
 
     Args:
-        title: What to call it.
+        title: Title of the row and the panel.
         key: Name in the log; the table shows its last value.
-        largest: Show the largest value of the run instead.
-        digits: Digits behind the point.
-        log: Draw it on a logarithmic scale.
+        largest: Whether the table shows the run's largest value instead.
+        digits: Decimals to show.
+        log: Whether the panel has a logarithmic scale.
     """
 
     title: str
@@ -32,7 +32,7 @@ class Figure:
     log: bool = False
 
     def value(self, run: Run) -> float | None:
-        """Return the figure of ``run``, ``None`` where it was not logged."""
+        """Return the figure of ``run``, or ``None`` if it was not logged."""
         values = [value for _, value in run.series(self.key)]
         if not values:
             return None
@@ -41,16 +41,16 @@ class Figure:
         )
 
     def show(self, run: Run) -> str:
-        """Return the figure of ``run`` as text, or a dash where it was not logged."""
+        """Return the figure of ``run`` as text, or a dash if it was not logged."""
         value = self.value(run)
         if value is None:
             return "-"
         shown = f"{value:,.{self.digits}f}"
-        return shown if value == 0 or shown.strip("-0.") else number(value)  # what is not zero does not look so
+        return shown if value == 0 or shown.strip("-0.") else number(value)  # show no small value as zero
 
 
 def compared(runs: Sequence[Run]) -> list[Figure]:
-    """Return what the table compares, of what the runs have logged."""
+    """Return the figures to compare, among those that the runs have logged."""
     draws = most_draws(runs)
     datasets = dict.fromkeys(name for run in runs for name in run.datasets)
     return [
@@ -63,7 +63,7 @@ def compared(runs: Sequence[Run]) -> list[Figure]:
         Figure("entropy", "val/entropy", digits=3),
         Figure("KL to start", "val/kl", digits=3),
         *(Figure(name, f"val/{name}/greedy_accuracy") for name in datasets),
-        # Demonstrations alone have this weight: own samples are drawn from p.
+        # Only the expert's tokens have this weight: own samples are drawn from p.
         Figure(
             "max weight C/p, expert", "train/rectified_weight_max_by_source/expert", largest=True, digits=1, log=True
         ),
@@ -73,7 +73,7 @@ def compared(runs: Sequence[Run]) -> list[Figure]:
 
 
 def most_draws(runs: Sequence[Run]) -> list[int]:
-    """Return the largest ``k`` of ``pass@k`` that all runs have measured, or that of each where they share none."""
+    """Return the largest ``k`` of ``pass@k`` that all runs have measured, or each run's own if they share none."""
     draws = [of for run in runs if (of := {int(found[1]) for key in run.figures if (found := _DRAWS.fullmatch(key))})]
     if shared := set.intersection(*draws) if draws else set():
         return [max(shared)]

@@ -1,4 +1,4 @@
-"""What every chart has: a frame with axes, a name and a description, and its numbers in a table."""
+"""The common parts of all charts: a frame with axes, a title, a description and a table of the numbers."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from lightning_gft.report.text import escape
 
 WIDTH, HEIGHT = 400, 240
 STYLES = 8
-"""Colours and dash patterns; ``s<n>`` in the style sheets."""
+"""Number of colours and dash patterns; ``s<n>`` in the style sheets."""
 _TOP, _BOTTOM, _LEFT = 20, 36, 50
 _LABEL = 7.2
-"""Pixels of a label's character."""
+"""Width of a label's character, in pixels."""
 _LONGEST = 15
 _LINE = 14
-"""Pixels from one label to the next."""
+"""Distance of neighbouring labels, in pixels."""
 _MOST_ROWS = 12
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The plane of a chart, and the text at its edges."""
+    """The plane of a chart, and the texts at its edges."""
 
     x: Scale
     y: Scale
@@ -32,7 +32,7 @@ class Frame:
     y_title: str = ""
 
     def axes(self, x_ticks: Sequence[float] | None = None) -> str:
-        """Return grid, ticks and titles."""
+        """Return the grid, the ticks and the titles of the axes."""
         left, right, bottom = self.x.start, self.x.end, self.y.start
         heights = self.y.ticks()
         rows = "".join(
@@ -51,9 +51,9 @@ class Frame:
         return f'{rows}<path class="axis" d="M{left:.0f} {bottom:.0f}H{right:.0f}"/>{columns}{titles}'
 
     def labels(self, ends: Iterable[tuple[str, int, float]], kinds: Sequence[str] = ()) -> str:
-        """Return names at the right edge, each with its style and as near to its height as the others let it be.
+        """Return names at the right edge, in their styles, each as close to its height as the other names allow.
 
-        Classes ``kinds`` stand for styles where they are given.
+        If ``kinds`` are given, these classes replace the styles.
         """
         ordered = sorted(ends, key=lambda end: end[2])
         places = spread_out([place for _, _, place in ordered], _LINE, _TOP - 4, self.y.start)
@@ -74,14 +74,14 @@ def plane(
     log_y: bool = False,
     tight: bool = True,
 ) -> tuple[Scale, Scale]:
-    """Return scales for a chart with ``names`` at its right edge; ``tight`` ends the x axis where values end."""
+    """Return scales for a chart with ``names`` at its right edge; ``tight`` ends the x axis at the last value."""
     room = max((len(_cut(name)) * _LABEL + 8 for name in names), default=0)
     x = Scale.around(xs, _LEFT, WIDTH - 10 - room, log=log_x, tight=tight)
     return x, Scale.around(ys, HEIGHT - _BOTTOM, _TOP, log=log_y, ticks=4)
 
 
 def chart(title: str, inside: str, *, about: str, description: str, numbers: str, height: int = HEIGHT) -> str:
-    """Return a figure: ``inside`` as SVG, with a description and a table of numbers for screen readers."""
+    """Return a figure: ``inside`` as SVG, with a description and a table of the numbers for screen readers."""
     note = f' <span class="about">{escape(about)}</span>' if about else ""
     return (
         f'<figure class="chart"><figcaption><b>{escape(title)}</b>{note}</figcaption>'
@@ -91,7 +91,7 @@ def chart(title: str, inside: str, *, about: str, description: str, numbers: str
 
 
 def numbers_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Return a table that opens when asked: of many rows some, evenly, the first and the last among them."""
+    """Return a collapsible table; of many rows it shows some, evenly spread, including the first and the last."""
     shown = evenly(rows, _MOST_ROWS)
     some = f"{len(shown)} of {len(rows):,} rows" if len(shown) < len(rows) else ""
     cells = [[_cell(value) for value in row] for row in shown]
@@ -100,7 +100,7 @@ def numbers_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def evenly(items: Sequence[Any], most: int) -> Sequence[Any]:
-    """Return ``most`` of some items, the first and the last among them.
+    """Return ``most`` of the items, evenly spread, including the first and the last.
 
     Example:
         >>> evenly(range(100), 3)
@@ -112,7 +112,7 @@ def evenly(items: Sequence[Any], most: int) -> Sequence[Any]:
 
 
 def spread_out(places: Sequence[float], least: float, low: float, high: float) -> list[float]:
-    """Return rising places moved apart to ``least`` at least, within ``low`` and ``high`` where there is room.
+    """Move ascending positions apart to a distance of ``least``, within ``low`` and ``high`` if there is room.
 
     Example:
         >>> spread_out([10, 12, 99], 10, 0, 100)

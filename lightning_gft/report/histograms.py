@@ -16,18 +16,18 @@ from lightning_gft.report.text import escape
 
 _MOST_BARS = 40
 _SIDES = ("after", "before")
-"""Both sides of a histogram, in the order in which they are drawn: the line of one shows on the area of the other."""
+"""Both sides of a histogram in drawing order: the line of one is drawn over the area of the other."""
 _LEAST_SHARE = 1e-6
 
 Counts = Mapping[int, float]
 
 
 def histograms_section(runs: Sequence[Run]) -> str:
-    """Return a chart a run, and where there is one run a chart a source; empty where nothing was recorded."""
+    """Return a chart per run, and for a single run a chart per source; empty if no weights were recorded."""
     inside = charts(*(made for run in runs for made in _of_run(run, len(runs) == 1)))
     about = (
-        "<p>Shares of all trained tokens by their weight: 1/p before, what the loss has made of it after. Further "
-        "right, a token pulls harder; a bar far out on the right is a gradient that explodes.</p>"
+        "<p>Shares of all trained tokens by their weight: 1/p before rectification, the loss's weight after it. Tokens "
+        "further to the right have more influence; a bar far out on the right is an exploding gradient.</p>"
     )
     return inside and f"{about}\n{inside}"
 

@@ -1,4 +1,4 @@
-"""Settings whose texts a page shows: what is written there names no person, machine or key.
+"""Settings whose texts a page may show, because they name no person, machine or key.
 
 Numbers, booleans and class paths need no entry. An option whose type is a choice of texts does.
 """
@@ -23,14 +23,14 @@ CHOICES = _names(
     "attn_implementation bias compute_dtype experts_implementation init_lora_weights lr_scheduler_type model_type",
     "modules_to_save quant_type storage_dtype target_modules torch_dtype",
 )
-"""Their texts are one word, which the code or the data set gives."""
+"""Settings whose text is one word, defined by the code or the data set."""
 SCHEDULES = _names("constant cosine inverse_sqrt linear warmup_stable_decay")
-"""Choices of a setting ``name``, which elsewhere names a run or a project."""
+"""Values of a setting ``name`` that are shown; in other parts, ``name`` names a run or a project."""
 FIGURES = _names("figures monitor shares")
 PLACES = _names("adapter_path model model_name_or_path path test_path tokenizer train_path val_path")
-"""Models and data: the name at a hub, or the last part of a path."""
+"""Models and data: the name on a hub, or the last part of a path."""
 PROSE = _names(
     "answer_marker answer_template expert_template marker pattern prompt_template response_prefix separator",
     "stop_strings system_prompt template",
 )
-"""What stands in prompts and responses, as the samples show them."""
+"""Texts within prompts and responses, which the samples show as well."""

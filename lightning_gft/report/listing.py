@@ -1,4 +1,4 @@
-"""Every figure that was logged, those of a user's own parts too."""
+"""Lists every logged figure, including those of a user's own parts."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from lightning_gft.report.text import escape
 
 
 def listing_section(runs: Sequence[Run]) -> str:
-    """Return a table of all figures, which opens when asked."""
+    """Return a collapsible table of all figures."""
     names = sorted({name for run in runs for name in run.figures})
     if not names:
-        return '<p class="note">Nothing has been logged yet.</p>'
+        return '<p class="note">No figures have been logged yet.</p>'
     rows = [[f"<code>{escape(name)}</code>", *(_summary(run.series(name)) for run in runs)] for name in names]
-    inside = table(["figure", *run_heads(runs)], rows, caption="First and last value, and between which all are.")
+    inside = table(["figure", *run_heads(runs)], rows, caption="First and last value, and the range of all values.")
     return f"<details><summary>{len(names)} figures</summary>{inside}</details>"
 
 

@@ -1,4 +1,4 @@
-"""Logs of the command line, also of runs that are not finished."""
+"""Reads logs of the command line, also those of unfinished runs."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from lightning_gft.errors import GFTValueError
 from lightning_gft.report.side_files import MOST
 
 Series = list[tuple[int, float]]
-"""Values of one figure by optimizer step, in the order of steps."""
+"""Values of one figure with their optimizer steps, in the order of steps."""
 
 
 @dataclass(frozen=True)
 class Log:
-    """The rows of a ``metrics.csv``: a step, and the figures that were logged then."""
+    """The rows of a ``metrics.csv``: optimizer steps with the figures logged at each."""
 
     rows: list[tuple[int, dict[str, float]]]
 
     @cached_property
     def train_steps(self) -> list[int]:
-        """Steps that figures of training were logged at."""
+        """Steps at which figures of training were logged."""
         return [step for step, row in self.rows if is_training(row)]
 
     def continues(self, earlier: Log) -> bool:
-        """Whether the run was resumed from a checkpoint of an earlier one, by the steps that they have logged.
+        """Return whether the run resumed from a checkpoint of an earlier one, judged by the logged steps.
 
-        A run that begins anew logs its first row after as many steps as lie between any two.
+        A new run logs its first row after as many steps as lie between any two rows.
         """
         own, others = self.train_steps, earlier.train_steps
         longer = own if len(own) > 1 else others
@@ -39,20 +39,20 @@ class Log:
 
 
 def read_log(path: Path) -> Log:
-    """Read a log; a last line that is not finished does not count, as the run may be writing it.
+    """Read a log; an unfinished last line is ignored, as the run may still be writing it.
 
     Raises:
-        ValueError: If a line has no step, or is none.
+        ValueError: If a line has no step, or does not fit the header.
     """
     text = path.read_text(encoding="utf-8", errors="replace")
     reader = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
     try:
         return Log([_row(row) for row in reader])
     except (csv.Error, KeyError, TypeError, ValueError, OverflowError) as error:
-        line = reader.line_num + isinstance(error, csv.Error)  # which has not been read
+        line = reader.line_num + isinstance(error, csv.Error)  # the reader has not counted the faulty line
         raise GFTValueError(
-            f"`RUN`: expected a step and figures in each line of {path}, got something else in line "
-            f"{line}; delete the line, or the file if lightning-gft has not written it"
+            f"`RUN`: expected a step and figures in each line of {path}, got anything else in line {line}; delete the "
+            "line, or the file if lightning-gft has not written it"
         ) from None
 
 
@@ -64,7 +64,7 @@ def _row(row: Mapping[str, str]) -> tuple[int, dict[str, float]]:
 
 
 def _figure(value: str) -> float:
-    """Return a figure; NaN for what is no number, as a logger's own text, which charts leave out."""
+    """Return a figure; any text that is no number becomes NaN, which charts leave out."""
     try:
         return float(value)
     except ValueError:
@@ -77,7 +77,8 @@ _POSITION = ("step", "epoch")
 def in_order(logs: Iterable[Log]) -> dict[str, Series]:
     """Return the figures of a run from the logs of its starts.
 
-    A step that was trained again after a checkpoint counts once, as it was last, and what had come after it not at all.
+    A step that was trained again after a checkpoint counts once, with its last values; later steps of the earlier start
+    are dropped.
     """
     figures: dict[str, dict[int, float]] = {}
     last = 0
@@ -93,7 +94,7 @@ def in_order(logs: Iterable[Log]) -> dict[str, Series]:
 
 
 def is_training(row: Iterable[str]) -> bool:
-    """Whether a row of a log, or the names of its figures, are of a training step."""
+    """Return whether a row of a log, or a collection of figure names, belongs to a training step."""
     return any(key.startswith("train/") for key in row)
 
 

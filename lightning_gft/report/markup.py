@@ -1,4 +1,4 @@
-"""Pieces of HTML that several sections use."""
+"""HTML elements that several sections share."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def table(
     kind: str = "",
     whose: Sequence[str] = (),
 ) -> str:
-    """Return a table that scrolls within itself, with the first cell of each row as its heading.
+    """Return a table with its own scroll bar; the first cell of each row is the row's heading.
 
     Args:
-        head: HTML of the cells above.
-        rows: HTML of all others.
-        caption: HTML of what the table says.
-        kind: Its class.
-        whose: HTML that names each column, for a narrow screen where cells stand below each other.
+        head: HTML of the cells in the head.
+        rows: HTML of all other cells, row by row.
+        caption: HTML of the caption.
+        kind: CSS class of the table.
+        whose: HTML of each column's name, for narrow screens that stack the cells.
     """
     names = [f'<span class="whose">{name}</span>' for name in whose]
     above = "".join(f'<th scope="col">{cell}</th>' if cell else "<td></td>" for cell in head)
@@ -39,11 +39,11 @@ def _cells(cells: Sequence[str], names: Sequence[str]) -> Iterable[str]:
 
 
 def charts(*made: str) -> str:
-    """Return charts beside each other; nothing where there is none."""
+    """Return charts side by side, or an empty text without any."""
     inside = "".join(made)
     return inside and f'<div class="charts">\n{inside}</div>\n'
 
 
 def run_heads(runs: Sequence[Run]) -> list[str]:
-    """Return the names of runs, each in its colour, as cells above a table."""
+    """Return the names of runs in their colours, as the cells of a table's head."""
     return [f'<span class="name s{place}">{isolated(run.name)}</span>' for place, run in enumerate(runs)]

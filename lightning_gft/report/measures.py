@@ -1,4 +1,4 @@
-"""What evaluations have measured of a run: with its standard error, at its start and at its end."""
+"""Figures of a run's evaluations, with their standard errors, and the evaluations to compare them with."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from lightning_gft.report.logs import Series
 from lightning_gft.report.runs import Run
 
 NOISE = 2.0
-"""Standard errors within which two figures count as the same."""
+"""Standard errors within which two figures count as equal."""
 _ROUNDING = 0.03
-"""The same for shares whose standard errors are not known."""
+"""Difference within which two shares without a standard error count as equal."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Measure:
     """A figure of one evaluation.
 
     Args:
-        value: Its value.
-        step: When it was measured.
-        error: Its standard error, ``None`` where it was not logged.
+        value: The figure's value; may be NaN or infinite.
+        step: Optimizer step of the evaluation.
+        error: Standard error of the value, or ``None`` if it was not logged.
     """
 
     value: float
@@ -31,17 +31,17 @@ class Measure:
 
     @property
     def finite(self) -> bool:
-        """Whether it is a number that compares."""
+        """Whether the value is finite and so can be compared."""
         return math.isfinite(self.value)
 
     def noise(self, other: Measure) -> float | None:
-        """Return the largest difference that may be chance; ``None`` where a standard error is not known."""
+        """Return the largest difference that may be chance, or ``None`` if a standard error is not known."""
         if self.error is None or other.error is None or not math.isfinite(self.error + other.error):
             return None
         return NOISE * math.hypot(self.error, other.error)
 
     def change(self, other: Measure) -> int:
-        """Return 1 where it is clearly above another, -1 where it is clearly below, 0 where that may be chance."""
+        """Return 1 if the value is clearly above another's, -1 if it is clearly below, 0 if that may be chance."""
         noise = self.noise(other)
         difference = self.value - other.value
         if abs(difference) <= (_ROUNDING if noise is None else noise):
@@ -51,13 +51,13 @@ class Measure:
 
 @dataclass(frozen=True)
 class Reference:
-    """What a run is compared with.
+    """The evaluation that a run is compared with.
 
     Args:
         run: The run itself, or another one.
-        name: What to call it.
-        step: Of which of its evaluations; by default of the last.
-        is_start: Whether the run began from there, so that differences are what training has changed.
+        name: Name of the evaluation in sentences.
+        step: Step of the evaluation; by default the run's last.
+        is_start: Whether the run began from the evaluated policy, so that training caused the differences.
     """
 
     run: Run
@@ -67,7 +67,7 @@ class Reference:
 
 
 def measure(run: Run, figure: str, dataset: str = "", step: int | None = None) -> Measure | None:
-    """Return a figure of the evaluation at a step, by default the last; ``None`` where it was not logged."""
+    """Return a figure of the evaluation at a step, by default the last, or ``None`` if it was not logged."""
     series = run.series(key(figure, dataset))
     value = dict(series).get(step) if step is not None else series[-1][1] if series else None
     if value is None:
@@ -82,7 +82,7 @@ def errors(run: Run, figure: str, dataset: str = "") -> dict[int, float]:
 
 
 def key(figure: str, dataset: str = "") -> str:
-    """Return the name that an evaluation's figure is logged under.
+    """Return the name under which an evaluation logs a figure.
 
     Example:
         >>> key("entropy"), key("entropy", "hard")
@@ -92,14 +92,15 @@ def key(figure: str, dataset: str = "") -> str:
 
 
 def validations(run: Run) -> list[int]:
-    """Return the steps at which a run was validated, on any data set."""
+    """Return the steps at which a run was validated on any data set."""
     return sorted({step for name, series in run.figures.items() if name.startswith("val/") for step, _ in series})
 
 
 def reference(run: Run, runs: Sequence[Run]) -> Reference | None:
-    """Return what a run is compared with; ``None`` where there is nothing.
+    """Return the evaluation that a run is compared with, or ``None`` without one.
 
-    That is its own start if it was measured then, else the first run if that is another, else its first validation.
+    It is the run's own start if that was evaluated, otherwise the first run if this is another one, otherwise the run's
+    own first validation.
     """
     steps = validations(run)
     if run.trained and len(steps) > 1 and steps[0] == 0:
@@ -111,7 +112,7 @@ def reference(run: Run, runs: Sequence[Run]) -> Reference | None:
 
 
 def with_start(run: Run, runs: Sequence[Run], name: str) -> Series:
-    """Return a figure by step, from the first run on where that was only measured, as the others began there."""
+    """Return a figure by step; it starts with the first run's value if that run was only evaluated."""
     series, first = run.series(name), runs[0]
     if not series or series[0][0] == 0 or not run.trained or first.trained:
         return series

@@ -1,4 +1,4 @@
-"""The tokens of a response as a page holds them: its text once, and beside it small columns of rounded numbers."""
+"""Packs the tokens of a response for a page: the text once, with compact columns of rounded numbers."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from lightning_gft.report.text import visible
 from lightning_gft.samples import SampledResponse, TokenFigures
 
 Column = list[Any] | float | None
-"""One number a token, or a single one that all tokens have."""
+"""One number per token, or a single one if all tokens share it."""
 _LONGEST_TOKEN = 200
-"""Characters of one token that are shown."""
+"""Characters of one token to show."""
 
 
 class Packed(NamedTuple):
-    """A response's tokens.
+    """The packed tokens of a response.
 
     Args:
-        text: All that is shown of it; the tokens come first.
-        columns: How many ``tokens`` there are; the ``length`` of each in UTF-16 units, as browsers count; ``nll`` in
-            thousandths of a nat; ``factor``; ``coefficient``, but ``null`` where it is ``scale`` times the factor;
-            ``entropy`` in hundredths of a nat. What is not known is ``null``.
-        rectified: Tokens whose factor is not 1, of all.
+        text: The text to show; the tokens come first.
+        columns: Number of ``tokens``; the ``length`` of each in UTF-16 units, as in browsers; ``nll`` in thousandths
+            of a nat; ``factor``; ``coefficient``, or ``null`` if it is ``scale`` times the factor; ``entropy`` in
+            hundredths of a nat. Unknown values are ``null``.
+        rectified: Number of tokens whose factor is not 1, among all tokens.
     """
 
     text: str
@@ -32,12 +32,12 @@ class Packed(NamedTuple):
 
 
 def pack(response: SampledResponse, trained: TokenFigures, limit: int) -> Packed:
-    """Return the tokens of a response.
+    """Pack the tokens of a response.
 
     Args:
-        response: One that ran.
-        trained: What was done with its tokens.
-        limit: Characters that are shown.
+        response: A response that was trained on.
+        trained: The figures of its tokens.
+        limit: Characters to show.
 
     Example:
         >>> trained = TokenFigures(["4", "2"], [-0.5, -2.0], [0.8, 0.1082], [1.0, 0.1353])
@@ -55,7 +55,7 @@ def pack(response: SampledResponse, trained: TokenFigures, limit: int) -> Packed
         "tokens": kept,
         "length": _column([len(text.encode("utf-16-le")) // 2 for text in texts], round),
         "nll": _column(trained.logprobs[:kept], lambda logprob: round(-1000 * logprob)),
-        "factor": _column(trained.factors[:kept], _unlike_one),
+        "factor": _column(trained.factors[:kept], _rounded_factor),
         "coefficient": None if scale is not None else _column(trained.coefficients[:kept], _rounded),
         "scale": scale,
         "entropy": _column((trained.entropies or [])[:kept], lambda entropy: round(100 * entropy)),
@@ -79,10 +79,10 @@ def _rest(response: SampledResponse, kept: int) -> str:
 
 
 def _scale(trained: TokenFigures, advantage: float | None) -> float | None:
-    """Return by what factors are multiplied to give the coefficients; ``None`` if they follow from something else."""
+    """Return the number that multiplies the factors to the coefficients, or ``None`` if there is none."""
     for scale in (advantage, 1.0):
         if scale is not None and all(
-            math.isclose(scale * factor, coefficient, rel_tol=1e-3)  # not where the factor is not known
+            math.isclose(scale * factor, coefficient, rel_tol=1e-3)  # false if the factor is not known
             for factor, coefficient in zip(trained.factors, trained.coefficients, strict=True)
         ):
             return _rounded(scale)
@@ -95,12 +95,12 @@ def _column(values: Sequence[float], rounded: Callable[[float], float]) -> Colum
 
 
 def _rounded(value: float) -> float:
-    """Return a value to four digits, a whole one as an integer, which is shorter."""
+    """Return a value rounded to four digits; a whole number becomes an integer, which is shorter."""
     short = float(f"{value:.4g}")
     return int(short) if short.is_integer() else short
 
 
-def _unlike_one(factor: float) -> float:
-    """Return a factor to four digits, but never as 1 where it is not: 1 says that a token was not rectified."""
+def _rounded_factor(factor: float) -> float:
+    """Return a factor rounded to four digits, but never to 1 unless it is 1, which marks tokens not rectified."""
     short = _rounded(factor)
     return factor if short == 1 and factor != 1 else short

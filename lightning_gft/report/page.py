@@ -1,4 +1,4 @@
-"""The page of one run or of several side by side: one HTML file that needs no network."""
+"""The page of one run, or of several side by side: a single HTML file that needs no network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lightning_gft.report.tradeoffs import tradeoffs_section
 from lightning_gft.report.verdict import verdict_section
 
 Section = Callable[[Sequence[Run]], str]
-"""Returns the inside of a section in HTML, without its heading; nothing where the runs have nothing of it."""
+"""Returns the HTML inside a section, without its heading; an empty text if the runs have no data for it."""
 
 _SECTIONS: dict[str, tuple[str, Section]] = {
     "about": ("What was run", about_section),
@@ -36,11 +36,11 @@ _SECTIONS: dict[str, tuple[str, Section]] = {
     "figures": ("All figures", listing_section),
     "configuration": ("Configuration", configuration_section),
 }
-"""By its anchor the heading of each section and what makes it, in the order of the page."""
+"""Heading and builder of each section by its anchor, in the order of the page."""
 
 
 def build_page(runs: Sequence[Run]) -> str:
-    """Return the page of ``runs``, of which the first is what the others are compared with."""
+    """Return the page of ``runs``; the others are compared with the first."""
     made = {anchor: (title, section(runs)) for anchor, (title, section) in _SECTIONS.items()}
     made = {anchor: (title, inside) for anchor, (title, inside) in made.items() if inside}
     noted = "".join(f'<p class="note fault">{line}</p>\n' for line in _faults(runs))
@@ -65,7 +65,7 @@ def build_page(runs: Sequence[Run]) -> str:
 
 
 def _faults(runs: Sequence[Run]) -> list[str]:
-    """Return what could not be read of runs, which is known once their sections are made."""
+    """Return the faults of the runs' files; all are known only after the sections have been built."""
     return [
         f"{isolated(run.name)}: <code>{escape(fault.place)}</code>: {escape(redacted(str(fault)))}"
         for run in runs
@@ -74,7 +74,7 @@ def _faults(runs: Sequence[Run]) -> list[str]:
 
 
 def _policy(style: str, script: str) -> str:
-    """Return what the page may load and run: nothing but its own style and script, so no ``style=`` or ``on...=``."""
+    """Return the content security policy: only the page's own style and script, so no ``style=`` and no ``on...=``."""
     return (
         f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
     )

@@ -1,4 +1,4 @@
-"""Runs side by side, as curves."""
+"""Plots runs side by side as curves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _COLUMNS = 4
 
 
 def save_plot(runs: Sequence[Run], panels: Sequence[Figure], output: Path) -> None:
-    """Save one panel a figure; a first run that was only measured is a dashed line, from which the others begin."""
+    """Save one panel per figure; a first run that was only evaluated is a dashed line, where the others begin."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -40,7 +40,7 @@ def save_plot(runs: Sequence[Run], panels: Sequence[Figure], output: Path) -> No
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     if handles:
-        # Lists of labels also name those that begin with an underscore.
+        # Explicit labels, since legends otherwise skip those that begin with an underscore.
         legend = fig.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=min(len(runs), 6))
         for text in legend.get_texts():
             text.set_parse_math(False)

@@ -1,4 +1,4 @@
-"""What in a text belongs to a person or a machine."""
+"""Finds the parts of a text that belong to a person or a machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KEYS = re.compile(
     r"|\b(?=[A-Za-z+/]*\d)(?=[\d+/]*[A-Za-z])[A-Za-z0-9+]{32,}={0,2}"
     r"|\b(?=[a-z\d+/]*[A-Z])(?=[A-Z\d+/]*[a-z])(?=[A-Za-z+/]*\d)[A-Za-z0-9+/]{40,}={0,2}"
 )
-"""Texts that look like keys, by their known beginnings, by what stands before them, or as a long word with digits."""
+"""Texts that look like keys: by a known prefix, by the text before them, or as a long word with digits."""
 _URL = re.compile(r"\b([a-z][a-z0-9+.-]*)://[^\s\"'<>]*", re.IGNORECASE)
 _PATH = re.compile(
     r"(?<![\w./<~$}])(?:~\w*|\$\w+|\$\{\w+\}|\.\.?)?(?:/[\w.@+=,%-]+){2,}/?"
@@ -33,13 +33,13 @@ _ADDRESS = re.compile(
     r"|\b[\w-]+(?:\.[\w-]+)*\.(?:local|internal|lan|corp|com|org|net|edu|gov|io|ai|dev|cloud)\b(?::\d+)?"
 )
 _HOMES = {"home", "homes", "user", "users", "people", ".."}
-"""Folders of a person's folder."""
+"""Names of folders that hold the folders of persons."""
 _COMMON = ("root", "localhost", "user", "admin", "main")
-"""Names that tell of no one, and stand in configurations with other meanings."""
+"""Names that identify no one, and have other meanings in configurations."""
 
 
 def without_owner(text: str) -> str:
-    """Return a text without paths, keys, hosts and addresses, and without the names of this machine and its user.
+    """Remove paths, keys, hosts and addresses from a text, and the names of this machine and its user.
 
     Example:
         >>> without_owner("no row in /home/joe/runs/gft; look at val/pass@8")
@@ -55,7 +55,7 @@ def without_owner(text: str) -> str:
 
 
 def last_part(path: str) -> str | None:
-    r"""Return the last part of a path, unless it may be the folder of a person.
+    r"""Return the last part of a path, or ``None`` if it may be the folder of a person.
 
     Example:
         >>> last_part("/home/joe/data/train.jsonl"), last_part(r"C:\Users\joe\runs")
@@ -69,7 +69,7 @@ def last_part(path: str) -> str | None:
     homes = [number for number, part in enumerate(parts) if part.lower() in _HOMES]
     if homes:
         own = parts[homes[-1] + 1 :]
-        own = own[1:] if own and len(own[0]) == 1 else own  # a letter sorts the folders of persons
+        own = own[1:] if own and len(own[0]) == 1 else own  # a folder of one letter groups persons by initial
         return parts[-1] if len(own) > 1 and parts[-1] != own[0] else None
     anchored = re.match(r"[\\/]|[A-Za-z]:[\\/]", path) is not None
     return parts[-1] if len(parts) > 2 or not anchored else None
@@ -77,8 +77,8 @@ def last_part(path: str) -> str | None:
 
 @cache
 def _own_names() -> tuple[str, ...]:
-    """Return the names of this machine and of the user who writes the page, which may be those of the run."""
+    """Return the names of this machine and of its user, who may also have made the run."""
     names = {socket.gethostname(), socket.gethostname().partition(".")[0]}
-    with suppress(OSError, KeyError, ImportError):  # a process may have no user with a name
+    with suppress(OSError, KeyError, ImportError):  # a process may have no named user
         names.add(getpass.getuser())
     return tuple(sorted((name for name in names if len(name) > 2 and name not in _COMMON), key=len, reverse=True))

@@ -1,4 +1,4 @@
-"""What a page shows of a configuration and of a run's record: what is known to be harmless, and nothing else."""
+"""Redacts a configuration and a run's record: a page shows only what is known to be harmless."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DEEPEST, _LONGEST = 30, 5000
 _OPENS = re.compile(
     r"(?:^|[_.-])(?:(?:key|pass|passwd|password|passphrase|phone|pin|pwd|secret)s?|token)$", re.IGNORECASE
 )
-"""Settings whose numbers may open something."""
+"""Settings whose numbers may be secrets, such as a PIN or a password."""
 _WORD = re.compile(r"[\w.+=*-]{1,64}(?:[,:]\d+)*")
 _IDENTIFIER = re.compile(r"[A-Za-z_][\w-]{0,63}")
 _CLASS = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
@@ -26,12 +26,12 @@ _DEVICE = re.compile(r"(?:[A-Za-z0-9 ()_+-]|(?<=\w)\.(?=\d)){1,64}")
 
 
 def redacted(value: Any, name: str = "", depth: int = 0) -> Any:
-    """Return a configuration in which texts are replaced, but for those that are known to be harmless.
+    """Return a configuration with its texts replaced, except those that are known to be harmless.
 
     Args:
-        value: A part of it.
-        name: The name of the setting.
-        depth: How many settings it is below.
+        value: A configuration, or a part of it.
+        name: Name of the setting.
+        depth: Number of settings around it.
 
     Example:
         >>> redacted({"path": "/home/joe/data/train.jsonl", "api_key": "abc", "lr": 0.1, "precision": "bf16-true"})
@@ -51,10 +51,10 @@ def redacted(value: Any, name: str = "", depth: int = 0) -> Any:
 
 
 def described(description: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the description of a run without texts that are not what its fields hold.
+    """Return the description of a run without texts of an unexpected form.
 
     Args:
-        description: What ``run.json`` has.
+        description: Contents of ``run.json``.
 
     Example:
         >>> described({"model": "/home/joe/m", "device": {"kind": "cuda", "name": "NVIDIA H200"}, "host": "gpu7"})
@@ -74,7 +74,7 @@ def described(description: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _FIELDS = {"model": _CLASS, "precision": _WORD, "started": re.compile(r"[\d:T+. -]{10,40}Z?")}
-"""Forms of the texts in a run's description."""
+"""Forms of the texts in a run's description, by field."""
 
 
 def _shown(text: str, name: str) -> str:
@@ -105,11 +105,11 @@ _KINDS: Sequence[tuple[frozenset[str], Callable[[str], str | None]]] = (
     (frozenset({"alphabet"}), lambda text: text if len(set(text)) == len(text) else None),
     (PROSE, lambda text: text if _is_harmless(text) else None),
 )
-"""How texts of settings are shown, by their names."""
+"""Functions that show the texts of settings, by the settings' names."""
 
 
 def _keys(names: Sequence[str]) -> list[str]:
-    """Return the names of settings; those that are more than an identifier are numbered."""
+    """Return the names of settings; a name that is no identifier is replaced by a number."""
     return [
         name if not name or _is(name, _IDENTIFIER) or name.isdecimal() else f"(name {number})"
         for number, name in enumerate(names, start=1)

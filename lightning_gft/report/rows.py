@@ -1,4 +1,4 @@
-"""Rows of a run's record, in values of known types."""
+"""Parses rows of a run's record into values of known types."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lightning_gft.record import ABOVE, ZERO
 from lightning_gft.report.side_files import is_count, kind_of
 
 Bins = dict[str, dict[int, int]]
-"""By source, how many weights are in each bin."""
+"""Number of weights in each bin, by source."""
 
 
 class Weights(NamedTuple):
@@ -29,19 +29,19 @@ class Advice(NamedTuple):
 
 
 def weights_row(row: Mapping[str, Any]) -> Weights:
-    """Return a row of weights.
+    """Parse a row of weights.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If a field is missing or has a wrong type.
     """
     return Weights(_step(row), _bins(row, "before"), _bins(row, "after"))
 
 
 def advice_row(row: Mapping[str, Any]) -> Advice:
-    """Return a row of advice.
+    """Parse a row of advice.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If a field is missing or has a wrong type.
     """
     step, text = _step(row), row.get("text")
     if not isinstance(text, str):

@@ -1,4 +1,4 @@
-"""A run, read from its logs."""
+"""Reads a run from its logs."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _LONGEST_NAME = 60
 
 @dataclass(frozen=True)
 class Part:
-    """What one start of a run has left behind.
+    """The files of one start of a run.
 
     Args:
-        folder: Where its log and its record are.
-        until: First step that a later start has trained anew, so that nothing here counts from there on.
+        folder: Folder of the log and the record.
+        until: First step that a later start has trained again; the rows from it on are ignored.
     """
 
     folder: Path
@@ -44,10 +44,10 @@ class Run:
     """A run, finished or not.
 
     Args:
-        name: What to call it.
-        parts: Its starts, in their order; more than one where it was resumed.
-        figures: Values by step of everything that it has logged.
-        faults: What was found damaged beside its logs, so far as it was read.
+        name: Name to show.
+        parts: The run's starts, in their order; more than one if the run was resumed.
+        figures: All logged figures, as values by step.
+        faults: Faults of the files beside the logs; updated as these are read.
     """
 
     name: str
@@ -57,10 +57,10 @@ class Run:
 
     @classmethod
     def read(cls, name: str, folder: Path) -> Run:
-        """Read the newest version of a run that was trained, or the newest of any kind if nothing was trained.
+        """Read the newest version that was trained, or the newest of any kind if none was.
 
         Raises:
-            ValueError: If there is no log, one that cannot be read, or those of several runs.
+            ValueError: If there is no log, a log cannot be read, or the folder holds logs of several runs.
         """
         if not os.path.isdir(folder):  # noqa: PTH112 (false for names that no file can have)
             raise GFTValueError(f"`RUN`: expected a folder, got {str(folder)!r}; give a run's trainer.default_root_dir")
@@ -79,7 +79,7 @@ class Run:
             )
         faults = Faults()
         trained = [(path, log) for path, log in logs if log.train_steps]
-        starts = [logs[-1]] if not trained else [trained[-1]]  # a validation after it does not take its place
+        starts = [logs[-1]] if not trained else [trained[-1]]  # a later validation does not replace a training run
         for path, log in reversed(trained[:-1]):
             if _resumed(starts[0][0].parent, faults) is not False and starts[0][1].continues(log):
                 starts.insert(0, (path, log))
@@ -89,19 +89,19 @@ class Run:
 
     @property
     def log(self) -> Path:
-        """The newest of its logs."""
+        """The newest log."""
         return self.parts[-1].folder / _LOG
 
     def series(self, key: str) -> Series:
-        """Return the values that were logged under ``key``."""
+        """Return the values logged under ``key``."""
         return self.figures.get(key, [])
 
     def rows(self, name: str, parse: Callable[[Mapping[str, Any]], Row]) -> list[Row]:
-        """Return the rows of a file of its record, but for damaged ones and those of steps that were trained anew.
+        """Return the rows of a file of the record, except damaged ones and those of steps that were trained again.
 
         Args:
-            name: Of the file.
-            parse: Makes a row of known types, or raises a ``ValueError`` that says why it cannot.
+            name: Name of the file.
+            parse: Converts a row to known types, or raises a ``ValueError`` with the reason why it cannot.
         """
         rows = []
         for part in self.parts:
@@ -121,36 +121,36 @@ class Run:
 
     @cached_property
     def description(self) -> Description:
-        """What it ran, and on what, as a page may show it; empty for a run without a record."""
+        """Redacted settings and device of the run; empty for a run without a record."""
         return read_description(self.parts[-1].folder, self.faults)
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """Its configuration, as a page may show it; empty where none was kept."""
+        """Redacted configuration of the run; empty if none was saved."""
         return read_config(self.parts[-1].folder, self.faults)
 
     @cached_property
     def trained(self) -> bool:
-        """Whether it was trained, not only measured."""
+        """Whether the run was trained, not only evaluated."""
         return is_training(self.figures)
 
     @cached_property
     def last_step(self) -> int:
-        """The last step that it has logged; 0 where it has none."""
+        """The last logged step; 0 if there is none."""
         return max((series[-1][0] for series in self.figures.values()), default=0)
 
     @cached_property
     def datasets(self) -> list[str]:
-        """Data sets that it was measured on beside the main one."""
+        """Data sets of evaluations other than the main one."""
         keys = (key.split("/") for key in self.figures)
         return [key[1] for key in keys if len(key) == 3 and (key[0], key[2]) == ("val", "greedy_accuracy")]
 
 
 def read_runs(given: Sequence[str]) -> list[Run]:
-    """Read runs that were given as ``FOLDER`` or ``NAME=FOLDER``.
+    """Read runs from arguments of the form ``FOLDER`` or ``NAME=FOLDER``.
 
     Raises:
-        ValueError: If one cannot be read, or two have the same name.
+        ValueError: If a run cannot be read, or two runs have the same name.
     """
     runs: list[Run] = []
     for argument in given:
@@ -164,15 +164,15 @@ def read_runs(given: Sequence[str]) -> list[Run]:
 
 
 def _resumed(folder: Path, faults: Faults) -> bool | None:
-    """Return whether a run began at a checkpoint's step; ``None`` where it has no record of that."""
+    """Return whether a run resumed from a checkpoint, or ``None`` if its record does not say."""
     starts = read_description(folder, faults).starts
     return starts[0] > 0 if starts else None
 
 
 def _split(argument: str) -> tuple[str, Path]:
-    """Return the name of a run, as it can be shown, and its folder."""
+    """Return the name of a run, made visible, and its folder."""
     name, equals, folder = argument.partition("=")
-    named = bool(equals) and not os.path.exists(argument)  # a folder's own name may have one  # noqa: PTH110 (of any text)
+    named = bool(equals) and not os.path.exists(argument)  # a folder's name may hold "="  # noqa: PTH110 (of any text)
     if not (folder and name.strip() if named else argument):
         raise GFTValueError(
             f"`RUN`: expected FOLDER or NAME=FOLDER, got {visible(argument, _LONGEST_NAME)!r}; give both"
@@ -182,12 +182,12 @@ def _split(argument: str) -> tuple[str, Path]:
 
 
 def _name(folder: Path) -> str:
-    """Return a run's name: that of its folder, or of what the logger's folder is in."""
+    """Return a run's name: that of its folder, or of the folder that holds the logger's."""
     return _outer(Path(os.path.abspath(folder))).name  # noqa: PTH100 (of any text, and a link keeps its name)
 
 
 def _root(log: Path) -> Path:
-    """Return what the logger's folder is in: all logs of a run are below the same one."""
+    """Return the folder that holds the logger's folder; all logs of a run are below the same one."""
     return _outer(log.parent)
 
 
@@ -198,6 +198,6 @@ def _outer(folder: Path) -> Path:
 
 
 def _age(path: Path) -> tuple[bool, int, float]:
-    """Return what orders logs from the oldest on: numbers of versions, which a copy keeps, before times of files."""
+    """Return a key that orders logs by age: version numbers, which a copy keeps, before modification times."""
     number = path.parent.name.removeprefix(_VERSION)
     return (True, int(number), 0.0) if number.isdecimal() else (False, 0, path.stat().st_mtime)

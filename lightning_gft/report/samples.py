@@ -1,4 +1,4 @@
-"""Groups that runs kept: each prompt with its responses, run beside run, with their tokens in colour."""
+"""The groups that runs kept: prompts and responses, runs side by side, with their tokens in colour."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from lightning_gft.samples.reading import read_file, sample_files
 
 MOST_GROUPS = 500
 MOST_BYTES = 4_000_000
-"""Bytes that all samples take in the page."""
+"""Bytes of all samples in the page."""
 _LIMITS = (200, 300, 500, 750, 1_000, 1_500, 2_000, 3_000, 5_000, 10_000, 20_000)
-"""Characters of one text that are shown: the most with which there is room for all; with the fewest, for some."""
+"""Characters of one text to show: the highest limit at which all groups fit; if none does, the lowest."""
 _LONGEST_NAME = 100
 _KINDS = {"train": "training", "val": "validation"}
 
 
 class Key(NamedTuple):
-    """What groups of several runs have in common that stand side by side."""
+    """The properties that groups of several runs share when they are shown side by side."""
 
     step: int
     kind: str
@@ -37,11 +37,11 @@ class Key(NamedTuple):
 
 
 Entry = Mapping[int, SampledGroup]
-"""The same group by the number of each run that kept it."""
+"""The same group of several runs, by the index of the run."""
 
 
 def samples_section(runs: Sequence[Run]) -> str:
-    """Return the groups that were kept of each run, in HTML; empty where none were."""
+    """Return the kept groups of each run as HTML, or an empty text if there are none."""
     every = side_by_side([_groups(run) for run in runs])
     if not every:
         return ""
@@ -57,7 +57,7 @@ def samples_section(runs: Sequence[Run]) -> str:
 
 
 def _groups(run: Run) -> list[SampledGroup]:
-    """Return what the starts of a run kept, without what a later one has trained anew."""
+    """Return the groups that the run's starts kept, without steps that a later start has trained again."""
     groups = []
     for part in run.parts:
         for file in sample_files(part.folder / SAMPLES):
@@ -69,7 +69,7 @@ def _groups(run: Run) -> list[SampledGroup]:
 
 
 def side_by_side(groups: Sequence[Sequence[SampledGroup]]) -> dict[Key, Entry]:
-    """Return the groups of each run by what they have in common, in the order of steps."""
+    """Return the groups of all runs by their shared properties, in the order of steps."""
     entries: dict[Key, dict[int, SampledGroup]] = {}
     for number, of_run in enumerate(groups):
         for group in of_run:
@@ -79,11 +79,11 @@ def side_by_side(groups: Sequence[Sequence[SampledGroup]]) -> dict[Key, Entry]:
 
 
 def fitting(every: Mapping[Key, Entry], names: Sequence[str]) -> tuple[dict[Key, Entry], list[str]]:
-    """Return the groups that there is room for, evenly over the steps, and the HTML of each.
+    """Return the groups that fit into the page, evenly spread over the steps, and the HTML of each.
 
     Args:
-        every: All that were kept.
-        names: Of the runs.
+        every: All kept groups.
+        names: Names of the runs.
     """
     entries, items = _fewer(every, names)
     for limit in _LIMITS[1:]:
@@ -95,7 +95,7 @@ def fitting(every: Mapping[Key, Entry], names: Sequence[str]) -> tuple[dict[Key,
 
 
 def _fewer(every: Mapping[Key, Entry], names: Sequence[str]) -> tuple[dict[Key, Entry], list[str]]:
-    """Return as many groups as there is room for where texts are shortest."""
+    """Return as many groups as fit if each text has the lowest limit."""
     count = min(len(every), MOST_GROUPS)
     while True:
         entries = dict(evenly(list(every.items()), count))
@@ -106,7 +106,7 @@ def _fewer(every: Mapping[Key, Entry], names: Sequence[str]) -> tuple[dict[Key, 
 
 
 def _within(entries: Mapping[Key, Entry], names: Sequence[str], limit: int) -> Iterator[str]:
-    """Yield the HTML of groups until there is no room for the next."""
+    """Yield the HTML of groups until the next one does not fit."""
     left = MOST_BYTES
     for key, entry in entries.items():
         item = _entry(key, entry, names, limit)
@@ -132,7 +132,7 @@ def _entry(key: Key, entry: Entry, names: Sequence[str], limit: int) -> str:
     where = " · ".join(
         [f"step {key.step}", _KINDS[key.kind], *filter(None, [key.dataset[:_LONGEST_NAME]]), f"group {key.group}"]
     )
-    # Of a group that all runs have kept the columns say whose is what.
+    # Names are needed only if some runs lack the group; otherwise the columns show whose each response is.
     whose = [f'<bdi class="s{number}">{escape(names[number])}</bdi>' for number in entry if len(entry) < len(names)]
     heading = " &middot; ".join([escape(where), *whose])
     spread = _number(low) if low == high or not rewards else f"{_number(low)} to {_number(high)}"
@@ -173,7 +173,7 @@ def _response(response: SampledResponse, group: SampledGroup, number: int, limit
 
 
 def _facts(response: SampledResponse, weights: Mapping[str, float | None], about: str) -> str:
-    """Return the figures of a response, in one line above its text."""
+    """Return the figures of a response in one line, to show above its text."""
     parts = [
         f"{isolated(name, _LONGEST_NAME)} {_number(value)}{_times(value, weights.get(name))}"
         for name, value in response.rewards.items()
@@ -196,6 +196,6 @@ def _times(value: float | None, weight: float | None) -> str:
 
 
 def _number(value: float | None, sign: str = "") -> str:
-    """Return a number with two digits behind the point, and a dash where there is none."""
+    """Return a number with two decimals, or a dash for ``None``."""
     shown = value is not None and math.isfinite(value)
     return f"{value:{sign}.2f}".replace("-", "&minus;") if shown else "&ndash;"

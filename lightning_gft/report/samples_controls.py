@@ -1,4 +1,4 @@
-"""What stands above the sample groups: filters, the order, and the legend of the colours."""
+"""The controls above the sample groups: filters, the order, and the legend of the colours."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ _BY_PROBABILITY = {
     "p3": "0.01 to 0.1",
     "p4": "&lt; 0.01",
 }
-"""Classes of style.css, which script.js gives to tokens within the same bounds."""
+"""Classes of style.css; script.js assigns them to tokens by the same bounds."""
 
 
 def controls(runs: Sequence[str], kinds: Mapping[str, str], sources: Sequence[str]) -> str:
-    """Return filters, order and legend; hidden until the script shows them, since without it they do nothing.
+    """Return filters, order and legend; hidden until the script runs, as they have no effect without it.
 
     Args:
-        runs: Names.
-        kinds: What to call each.
-        sources: Of all responses.
+        runs: Names of the runs.
+        kinds: Titles of the kinds of groups, by kind.
+        sources: Sources of all responses.
     """
     return (
         '<form class="controls" hidden>'
@@ -62,7 +62,7 @@ def controls(runs: Sequence[str], kinds: Mapping[str, str], sources: Sequence[st
 
 
 def _filter(title: str, name: str, values: Mapping[str, str]) -> str:
-    """Return a choice among values or all of them; nothing where there is no choice."""
+    """Return a choice among all values or one of them; an empty text if there is only one."""
     return _select(title, name, {"": "all", **values}) if len(values) > 1 else ""
 
 

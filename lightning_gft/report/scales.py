@@ -1,4 +1,4 @@
-"""From values to places in a chart: sensible ticks, and numbers as one writes them."""
+"""Maps values to positions in a chart, chooses ticks and formats numbers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _SUFFIXES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k"))
 _MOST_DECADES = 6
 _SMALL = 1e-4
 _TICK = 0.01
-"""Least of a largest tick that is written with all its digits."""
+"""Least ratio of a tick to the largest one for which all digits are shown."""
 _LEAST = 5e-4
-"""Least that is not zero in three digits behind the point."""
+"""Least value that three decimals do not round to zero."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Values from ``low`` to ``high``, on pixels from ``start`` to ``end``.
+    """A linear or logarithmic map of values from ``low`` to ``high`` to pixels from ``start`` to ``end``.
 
     Example:
         >>> scale = Scale.around([0, 7], 0, 100)
@@ -45,7 +45,7 @@ class Scale:
         tight: bool = False,
         ticks: int = 5,
     ) -> Scale:
-        """Return a scale that holds all values that can be drawn, and ends at ticks unless it is ``tight``."""
+        """Return a scale that covers all values that can be drawn; it ends at ticks unless it is ``tight``."""
         drawn = [value for value in values if can_draw(value, log)]
         low, high = (min(drawn), max(drawn)) if drawn else (1.0, 10.0) if log else (0.0, 1.0)
         if log and tight:
@@ -61,7 +61,7 @@ class Scale:
         return cls(low, high, start, end)
 
     def __call__(self, value: float) -> float:
-        """Return the pixel of a value; that of the lowest where a logarithmic scale has no place for it."""
+        """Return the pixel of a value; a logarithmic scale maps values of 0 and less to its lower end."""
         if self.log:
             share = (_log10(max(value, self.low)) - _log10(self.low)) / (_log10(self.high) - _log10(self.low))
         else:
@@ -69,7 +69,7 @@ class Scale:
         return self.start + share * (self.end - self.start)
 
     def ticks(self, most: int = 5) -> list[float]:
-        """Return the values to mark."""
+        """Return the values to mark, about ``most`` of them."""
         if self.log:
             first, last = math.ceil(_log10(self.low) - 1e-9), math.floor(_log10(self.high) + 1e-9)
             every = max(1, -(-(last - first) // _MOST_DECADES))
@@ -80,7 +80,7 @@ class Scale:
 
 
 def can_draw(value: float, log: bool = False) -> bool:
-    """Whether a value has a place on a scale.
+    """Return whether a value has a position on a scale.
 
     Example:
         >>> can_draw(0.0), can_draw(0.0, log=True), can_draw(float("nan"))
@@ -90,7 +90,7 @@ def can_draw(value: float, log: bool = False) -> bool:
 
 
 def nice_step(least: float) -> float:
-    """Return the smallest step of at least ``least`` that counts well.
+    """Return the smallest round step of at least ``least``.
 
     Example:
         >>> nice_step(0.13), nice_step(3), nice_step(2000)
@@ -102,7 +102,7 @@ def nice_step(least: float) -> float:
 
 
 def number(value: float) -> str:
-    """Return a number in three digits or so.
+    """Return a number with about three digits.
 
     Example:
         >>> [number(value) for value in (0, 0.12345, 7.0, 1234, 51200, 3e-5, float("nan"), -0.5)]
@@ -124,7 +124,7 @@ def number(value: float) -> str:
 
 
 def tick_labels(ticks: Sequence[float], log: bool = False) -> list[str]:
-    """Return evenly spaced ticks with as many digits behind the point each.
+    """Return the labels of evenly spaced ticks, all with the same number of decimals.
 
     Example:
         >>> tick_labels([0.13, 0.1325, 0.135]), tick_labels([0.0, 500.0, 1000.0]), tick_labels([0.001, 1.0], log=True)
@@ -140,7 +140,7 @@ def tick_labels(ticks: Sequence[float], log: bool = False) -> list[str]:
 
 
 def figure(value: float) -> str:
-    """Return a figure of an evaluation in three digits behind the point, so that those of a column compare.
+    """Return a figure of an evaluation with three decimals, so that the values of a column line up.
 
     Example:
         >>> figure(0.5), figure(21.74), figure(1234.0), figure(1e-5)
@@ -150,7 +150,7 @@ def figure(value: float) -> str:
 
 
 def share(value: float, digits: int = 0) -> str:
-    """Return a share in percent, which is 0 or 100 only where the share is 0 or 1.
+    """Return a share in percent; it reads 0% or 100% only if the share is exactly 0 or 1.
 
     Example:
         >>> share(0.5), share(0.977, digits=1), share(0.9999), share(1.0), share(0.004)

@@ -1,4 +1,4 @@
-"""What a run did, in one plain sentence."""
+"""Summarises a run in one plain sentence."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from lightning_gft.report.text import isolated
 
 
 def sentence(run: Run, runs: Sequence[Run], draws: Sequence[int]) -> str:
-    """Return the sentence, in HTML.
+    """Return the sentence as HTML.
 
     Args:
-        run: The run.
-        runs: All of them; the first may be what it began from.
-        draws: Values of ``k`` in ``pass@k`` that are compared.
+        run: The run to summarise.
+        runs: All runs; the run may have begun from the first.
+        draws: Values of ``k`` in ``pass@k`` to compare.
     """
     name, steps = f"<b>{isolated(run.name)}</b>", validations(run)
     if not steps:
@@ -31,7 +31,7 @@ def sentence(run: Run, runs: Sequence[Run], draws: Sequence[int]) -> str:
 
 
 def _alone(run: Run, draws: Sequence[int]) -> str:
-    """Return what there is to say of a run that is compared with nothing."""
+    """Return the sentence's end for a run that is not compared with any other evaluation."""
     said = []
     if greedy := measure(run, "greedy_accuracy"):
         if not greedy.finite:

@@ -1,4 +1,4 @@
-"""The configuration that a run has kept, as plain settings of known shape."""
+"""Reads the configuration that a run saved, as plain settings of known types."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from lightning_gft.report.side_files import Faults, kind_of
 
 _DEEPEST = 50
 _MOST = 50_000
-"""Settings of one configuration, counting each time that an alias stands for one."""
+"""Settings of one configuration; each use of an alias counts its settings again."""
 _MAPPINGS = ("model", "trainer", "data", "init_args")
 _UNREADABLE = (
     *(yaml.YAMLError, OSError, RecursionError),
-    *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError),  # of tagged values that are none
+    *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError),  # from tagged values of a wrong form
 )
 
 
 def read_config(folder: Path, faults: Faults) -> dict[str, Any]:
-    """Read the newest configuration of a run, as a page may show it; empty where none was kept or none can be read.
+    """Read and redact the newest configuration of a run; without a readable one, the result is empty.
 
-    All of it is plain: mappings whose names are texts, lists, texts, numbers, truth values and ``None``.
+    The result is plain: mappings with texts as keys, lists, texts, numbers, booleans and ``None``.
     """
     kept = sorted(folder.glob("config*.yaml"), key=lambda path: (len(path.name), path.name))
     if not kept:

@@ -1,4 +1,4 @@
-"""Reading what a run has left beside its log: a damaged file costs what is damaged of it, not the page."""
+"""Reads the files beside a run's log. A damaged file loses only its damaged parts, never the page."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 MOST = 2**53
-"""Largest count, which a float still has exactly."""
+"""Largest count that a float represents exactly."""
 
 
 @dataclass
 class Fault:
-    """What is wrong with a kind of side file.
+    """Faults of one kind of file.
 
     Args:
         path: The first damaged file.
         place: Its path within the run's folder.
         text: Its first fault.
-        more: How many faults there are beside this one.
+        more: Number of further faults.
     """
 
     path: Path
@@ -29,22 +29,22 @@ class Fault:
 
     def __str__(self) -> str:
         others = f" (and {self.more:,} more like it)" if self.more else ""
-        return f"{self.text[:300]}{others}; what is damaged is left out"
+        return f"{self.text[:300]}{others}; damaged parts are left out"
 
 
 @dataclass
 class Faults:
-    """What is wrong with the side files of a run: one fault a kind of file, however often it is met."""
+    """The faults of a run's files: one fault per kind of file, with the number of further ones."""
 
     by_kind: dict[str, Fault] = field(default_factory=dict)
 
     def note(self, folder: Path, place: str, text: str) -> None:
-        """Note a fault.
+        """Add a fault.
 
         Args:
-            folder: That of the run.
-            place: Path of the file in it.
-            text: What was expected and what was found.
+            folder: Folder of the run.
+            place: Path of the file in the folder.
+            text: The expected and the actual contents.
         """
         kind = place.partition("/")[0]
         if kind in self.by_kind:
@@ -54,18 +54,18 @@ class Faults:
 
 
 def is_count(value: object) -> bool:
-    """Whether a value is a number of things, not too large to count with."""
+    """Return whether a value is a non-negative count of at most ``MOST``."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST
 
 
 @dataclass(frozen=True)
 class Fields:
-    """Values of a part of a side file, each asked for by its type; one of another type is left out and told of.
+    """Typed access to the values of a file; a value of another type is reported and treated as missing.
 
     Args:
-        values: By their names.
-        tell: Is given each fault.
-        prefix: What stands before the names in a fault.
+        values: The values by name.
+        tell: Called with each fault.
+        prefix: Text before the names in faults.
     """
 
     values: Mapping[str, Any]
@@ -73,22 +73,22 @@ class Fields:
     prefix: str = ""
 
     def text(self, name: str) -> str:
-        """Return a text; empty where there is none."""
+        """Return a text, or an empty one if it is missing."""
         found: str = self._of(name, "a text", lambda value: isinstance(value, str))
         return found or ""
 
     def count(self, name: str) -> int | None:
-        """Return a count; ``None`` where there is none."""
+        """Return a count, or ``None`` if it is missing."""
         found: int | None = self._of(name, "a count", is_count)
         return found
 
     def part(self, name: str) -> Fields:
-        """Return the values below a name; none where there is nothing."""
+        """Return the values below a name, or none if they are missing."""
         found = self._of(name, "values by their names", lambda value: isinstance(value, Mapping))
         return Fields(found or {}, self.tell, f"{self.prefix}{name}.")
 
     def parts(self, name: str) -> list[Fields]:
-        """Return the entries of a list, each of them with values by name."""
+        """Return the entries of a list, each of which holds values by name."""
         found = self._of(name, "a list", lambda value: isinstance(value, list))
         listed = Fields(
             {str(place): value for place, value in enumerate(found or [])}, self.tell, f"{self.prefix}{name}."
@@ -96,12 +96,12 @@ class Fields:
         return [listed.part(place) for place in listed.values]
 
     def texts(self) -> dict[str, str]:
-        """Return the texts among the values."""
+        """Return all texts among the values."""
         found = {str(name): self.text(name) for name in self.values}
         return {name: text for name, text in found.items() if text}
 
     def counts(self) -> dict[str, int]:
-        """Return the counts among the values."""
+        """Return all counts among the values."""
         found = {str(name): self.count(name) for name in self.values}
         return {name: count for name, count in found.items() if count is not None}
 
@@ -114,7 +114,7 @@ class Fields:
 
 
 def kind_of(value: object) -> str:
-    """Return what a value read from JSON or YAML is, without what it holds.
+    """Return the type of a value from JSON or YAML in words, without its contents except for numbers.
 
     Example:
         >>> kind_of([1]), kind_of("secret"), kind_of(-3), kind_of({})

@@ -1,4 +1,4 @@
-"""Runs side by side, in numbers."""
+"""Prints the figures of runs as a table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lightning_gft.report.runs import Run
 
 
 def print_table(runs: Sequence[Run], rows: Sequence[Figure]) -> None:
-    """Print one row a figure and one column a run: a narrow terminal holds them."""
+    """Print one row per figure and one column per run, which fits into a narrow terminal."""
     table = Table()
     table.add_column("")
     for run in runs:

@@ -1,7 +1,7 @@
-"""Text of a run, made safe to stand in a page: the one place that all of it goes through.
+"""Makes texts of a run safe for a page; every text of a run passes through here.
 
-A response may hold anything: markup, escape sequences of terminals, marks that turn the direction of writing around,
-characters that cannot be seen, half of a surrogate pair. All of it is shown as text, and nothing of it acts.
+A response may contain anything: markup, escape sequences of terminals, marks that reverse the direction of writing,
+invisible characters, half of a surrogate pair. The page shows all of them as text, without effect.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import json
 import regex
 
 LONGEST = 100_000
-"""Characters of one text that a page shows unless its caller says how many."""
+"""Characters of one text that a page shows by default."""
 _UNSEEN = regex.compile(r"(?V1)[[\p{C}\p{Zl}\p{Zp}\u115F\u1160\u3164\uFFA0]--[\n\t]]")
-"""Controls, format characters, surrogates, private and unassigned ones, line ends, and letters without a shape."""
+"""Control, format, surrogate, private and unassigned characters, line separators, and letters without a shape."""
 _JOINER = regex.compile(r"(?<=[^\x00-\x7F])[\u200C\u200D](?=[^\x00-\x7F])")
-"""Joiners where scripts and emoji need them, between two characters that are not ASCII."""
+"""Joiners that scripts and emoji need: those between two characters that are not ASCII."""
 
 
 def visible(text: object, limit: int = LONGEST) -> str:
-    r"""Return a text in which each unseen character is written out, and which ends with its length if it is cut.
+    r"""Return a text with its invisible characters spelled out; a truncated text ends with its full length.
 
     Args:
-        text: Any object; ``bytes`` are read as UTF-8, and bytes that are not UTF-8 are written out.
-        limit: Characters of the text that are kept.
+        text: Any object; ``bytes`` are decoded as UTF-8, and invalid bytes are spelled out.
+        limit: Characters of the text to keep.
 
     Example:
         >>> visible("\x1b[31mred\u202e")
@@ -36,13 +36,13 @@ def visible(text: object, limit: int = LONGEST) -> str:
     """
     whole = text.decode("utf-8", errors="surrogateescape") if isinstance(text, bytes) else str(text)
     kept = whole[:limit]
-    if not (kept.isascii() and kept.isprintable()):  # which most tokens are
+    if not (kept.isascii() and kept.isprintable()):  # the fast path, for most tokens
         kept = _written_out(kept)
     return kept if len(whole) <= limit else f"{kept}… ({len(whole):,} characters, {limit:,} shown)"
 
 
 def escape(text: object, limit: int = LONGEST) -> str:
-    """Return a :func:`visible` text that HTML shows as it is, also within the quotes of an attribute.
+    """Return a :func:`visible` text escaped for HTML, including the quotes of attributes.
 
     Example:
         >>> escape('<b title="x">')
@@ -52,7 +52,7 @@ def escape(text: object, limit: int = LONGEST) -> str:
 
 
 def isolated(text: object, limit: int = LONGEST) -> str:
-    """Return an escaped text whose direction of writing stays its own affair.
+    """Return an escaped text whose writing direction does not affect the text around it.
 
     Example:
         >>> isolated("a < b")
@@ -62,16 +62,16 @@ def isolated(text: object, limit: int = LONGEST) -> str:
 
 
 def json_block(data: object) -> str:
-    r"""Return data as JSON that stands in a ``<script type="application/json">``, its texts made visible.
+    r"""Return data as JSON for a ``<script type="application/json">``, with visible texts.
 
     Raises:
-        ValueError: If a number is not finite, which JSON does not know; pass ``None``.
+        ValueError: If a number is not finite, which JSON cannot represent; pass ``None`` instead.
 
     Example:
         >>> print(json_block({"text": "</script>", "values": [1, None]}))
         {"text":"\u003c/script>","values":[1,null]}
     """
-    # Without "<" no markup begins. What else is not ASCII is escaped by json itself.
+    # Without "<" no markup can begin; json itself escapes all characters that are not ASCII.
     return json.dumps(_all_visible(data), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
@@ -83,7 +83,7 @@ def _written_out(text: str) -> str:
 
 def _named(character: str) -> str:
     code = ord(character)
-    is_byte = 0xDC80 <= code <= 0xDCFF  # where Python keeps bytes that are not UTF-8
+    is_byte = 0xDC80 <= code <= 0xDCFF  # Python's surrogates for bytes that are not UTF-8
     return f"[byte {code - 0xDC00:02X}]" if is_byte else f"[U+{code:04X}]"
 
 

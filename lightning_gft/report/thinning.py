@@ -1,4 +1,4 @@
-"""A curve of more steps than a chart has pixels: what of it can be seen."""
+"""Thins out curves with more steps than a chart has pixels, without hiding any spike."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from lightning_gft.report.scales import can_draw
 
 MOST = 180
-"""Points of a curve that are drawn as they are; of longer ones, stretches of steps."""
+"""Points of a curve that are drawn one by one; longer curves are drawn as stretches of steps."""
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """Neighbouring points of a curve: their middle, and the range of their values."""
+    """Neighbouring points of a curve: their mean, and the range of their values."""
 
     x: float
     mean: float
@@ -22,7 +22,7 @@ class Stretch:
 
 
 def unbroken(points: Sequence[tuple[int, float]], log: bool = False) -> list[list[tuple[int, float]]]:
-    """Return the pieces of a curve between values that cannot be drawn, such as NaN.
+    """Split a curve at values that cannot be drawn, such as NaN.
 
     Example:
         >>> unbroken([(0, 1.0), (1, float("nan")), (2, 3.0), (3, 4.0)])
@@ -38,7 +38,7 @@ def unbroken(points: Sequence[tuple[int, float]], log: bool = False) -> list[lis
 
 
 def stretches(points: Sequence[tuple[int, float]], width: float) -> Iterator[Stretch]:
-    """Yield what is to be drawn of an unbroken piece: a stretch for every ``width`` of the axis; each point at 0.
+    """Yield the stretches of an unbroken curve, one for every ``width`` of the x axis; width 0 yields each point.
 
     Example:
         >>> list(stretches([(0, 1.0), (1, 5.0), (2, 3.0)], 2))

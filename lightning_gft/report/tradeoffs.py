@@ -1,4 +1,4 @@
-"""What accuracy has cost: paths of runs over accuracy, distance from the start and other data."""
+"""The cost of accuracy: paths of runs over accuracy, distance from the start and accuracy on other data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def tradeoffs_section(runs: Sequence[Run]) -> str:
     ]
     for name in dict.fromkeys(name for run in runs for name in run.datasets):
         made.append(_against(runs, f"Accuracy against {name}", f"accuracy on {name}", key("greedy_accuracy", name)))
-    about = "<p>Best is up and to the left for KL (in nats a token), up and to the right for other data.</p>"
+    about = "<p>Best is up and to the left for KL (in nats per token), up and to the right for other data.</p>"
     inside = charts(*made)
     return inside and f"{about}\n{inside}"
 

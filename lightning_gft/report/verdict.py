@@ -1,4 +1,4 @@
-"""What each run did to accuracy, to diversity and to what the policy knew before: a sentence and a table."""
+"""The verdict on each run, in a sentence and a table: accuracy, diversity, and what the policy knew before."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from lightning_gft.report.sentences import sentence
 from lightning_gft.report.text import escape
 
 _CAPTION = (
-    "The last validation of each run, and below it the difference from what it is compared with; of shares in points. "
-    "± is a standard error over prompts."
+    "The last validation of each run, and below it the difference from the evaluation it is compared with; differences "
+    "of shares in points. ± is a standard error over prompts."
 )
 
 
 @dataclass(frozen=True)
 class _Row:
-    """A figure in words.
+    """A row of the table.
 
     Args:
-        title: What to call it.
-        figure: Its name within an evaluation.
-        about: What it is.
-        dataset: Of which data set.
-        good: 1 where more is better, -1 where less is, 0 where it depends.
-        share: Whether it is a share, written in percent.
+        title: Title of the row.
+        figure: Name of the figure within an evaluation.
+        about: Short explanation.
+        dataset: Data set of the evaluation; empty for the main one.
+        good: 1 if higher values are better, -1 if lower ones are, 0 if it depends.
+        share: Whether the figure is a share, shown in percent.
     """
 
     title: str
@@ -41,7 +41,7 @@ class _Row:
 
 
 def verdict_section(runs: Sequence[Run]) -> str:
-    """Return a sentence about each run, and a table of what was measured last."""
+    """Return a sentence about each run, and a table of its last evaluation."""
     if not any(map(validations, runs)):
         return '<p class="note">No run has finished a validation yet, so its accuracy is not known.</p>'
     draws = most_draws(runs)
@@ -57,7 +57,7 @@ def verdict_section(runs: Sequence[Run]) -> str:
 
 
 def _rows(runs: Sequence[Run], draws: Sequence[int]) -> list[_Row]:
-    """Return the table's rows: accuracy, diversity, how far the policy has moved, and what it may have forgotten."""
+    """Return the table's rows: accuracy, diversity, distance from the start, and accuracy on other data."""
     rows = [_Row("greedy accuracy", "greedy_accuracy", "prompts whose most likely answer is right", good=1, share=True)]
     for k in draws:
         rows += [
@@ -67,17 +67,17 @@ def _rows(runs: Sequence[Run], draws: Sequence[int]) -> list[_Row]:
                 f"maj@{k}", f"maj@{k}", f"prompts that the commonest answer of {k} samples solves", good=1, share=True
             ),
         ]
-    rows.append(_Row("entropy", "entropy", "how undecided the policy is at a token, in nats; near 0 samples are alike"))
+    rows.append(_Row("entropy", "entropy", "uncertainty per token, in nats; near 0 all samples are alike"))
     for name in dict.fromkeys(name for run in runs for name in run.datasets):
-        about = "greedy accuracy on other data; falls where the policy forgets"
+        about = "greedy accuracy on other data; falls if the policy forgets"
         rows.append(_Row(name, "greedy_accuracy", about, name, good=1, share=True))
-    rows.append(_Row("drift", "kl", "KL from the start on its own samples, in nats a token"))
-    rows.append(_Row("forgetting", "kl_start", "KL from the start on the start's samples, in nats a token", good=-1))
+    rows.append(_Row("drift", "kl", "KL from the start on its own samples, in nats per token"))
+    rows.append(_Row("forgetting", "kl_start", "KL from the start on the start's samples, in nats per token", good=-1))
     return [*rows, _Row("response length", "response_length", "tokens of a sample")]
 
 
 def _compared(run: Run, runs: Sequence[Run]) -> Reference | None:
-    """Return what the table compares a run with: all others with the first, which has its own start."""
+    """Return the evaluation that the table compares with: the first run's, or that run's own start."""
     return reference(run, runs) if run is runs[0] else Reference(runs[0], runs[0].name)
 
 
@@ -86,7 +86,7 @@ def _title(row: _Row) -> str:
 
 
 def _about(run: Run, other: Reference | None) -> str:
-    """Return when a run was validated last, and what it is compared with."""
+    """Return the step of a run's last validation, and the evaluation it is compared with."""
     steps = validations(run)
     when = f"step {steps[-1]:,}" if run.trained and steps else ""
     told = ", ".join(filter(None, [when, f"against {escape(other.name)}" if other and steps else ""]))
@@ -115,5 +115,5 @@ def _difference(now: Measure, then: Measure, row: _Row) -> str:
 
 
 def _size(value: float, row: _Row) -> str:
-    """Return the size of a difference; of shares in points."""
+    """Return the size of a difference, in points for shares."""
     return f"{100 * value:.1f}" if row.share else figure(value)

@@ -1,4 +1,4 @@
-"""Stored groups scored anew."""
+"""Rescores stored groups with other rewards."""
 
 from lightning_gft.rescoring.changes import Changes
 from lightning_gft.rescoring.rescoring import rescore_folder

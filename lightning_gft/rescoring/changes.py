@@ -1,4 +1,4 @@
-"""What other rewards change in stored groups."""
+"""Counts what other rewards change in stored groups."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 from lightning_gft.stored import StoredGroup, StoredResponse
 
 TOTAL = "reward"
-"""What the total is called, as among the columns of stored groups, where no reward has that name."""
+"""Name of the total, as among the columns of stored groups, unless a reward has that name."""
 _LISTED = 100
 
 
 @dataclass
 class RewardChange:
-    """Change of one reward, or of the total.
+    """Changes of one reward, or of the total.
 
     Args:
-        responses: How many it applies to, before and now.
-        total: Sum of what it gives these, before and now.
-        up: Responses whose score rose by more than the tolerance.
-        down: Responses whose score fell by more than that.
-        same: Responses whose score stayed.
-        other: Responses to which it applies now and did not before, or the other way round.
+        responses: Numbers of responses to which it applies, before and now.
+        total: Sums of its scores, before and now.
+        up: Number of responses whose score rose by more than the tolerance.
+        down: Number of responses whose score fell by more than the tolerance.
+        same: Number of responses whose score stayed the same.
+        other: Number of responses to which it applies only before or only now.
     """
 
     responses: list[int] = field(default_factory=lambda: [0, 0])
@@ -34,7 +34,7 @@ class RewardChange:
     other: int = 0
 
     def add(self, before: float | None, now: float | None, tolerance: float) -> None:
-        """Count a response."""
+        """Count the scores of a response."""
         for when, score in enumerate((before, now)):
             if score is not None:
                 self.responses[when] += 1
@@ -50,21 +50,21 @@ class RewardChange:
             self.down += 1
 
     def mean(self, when: int) -> float | None:
-        """Return the mean before (0) or now (1); ``None`` where the reward applies to nothing."""
+        """Return the mean before (0) or now (1), or ``None`` if the reward applies to no response."""
         return self.total[when] / self.responses[when] if self.responses[when] else None
 
 
 @dataclass(frozen=True)
 class Example:
-    """A response that is worth something else now.
+    """A response whose total has changed.
 
     Args:
-        row: Position of its prompt's row in the data; ``None`` where it is not known.
+        row: Position of its prompt's row in the data; ``None`` if not known.
         prompt: Text of the prompt.
         text: Text of the response.
-        reference: What a verifier compares to.
-        before: Rewards by name, and the total as ``reward``.
-        now: Likewise.
+        reference: The reference of the row.
+        before: Rewards before by name, with the total as ``reward``.
+        now: Rewards now, in the same form.
     """
 
     row: str | None
@@ -77,20 +77,20 @@ class Example:
 
 @dataclass
 class Changes:
-    """What was compared.
+    """The differences between two scorings of the same groups.
 
     Args:
-        tolerance: Scores that differ by no more are the same.
-        groups: How many groups were compared.
-        responses: How many responses.
-        rewards: Changes of the total, and of each reward that is there before and now, by name.
-        only_before: Means of rewards that are gone, by name.
-        only_now: Means of rewards that are new, by name.
-        differ_now: Groups whose totals differ now and did not before.
-        equal_now: Groups whose totals differed before and do not now.
-        differing: Groups whose totals differ, before and now.
+        tolerance: Largest difference of two scores that count as equal.
+        groups: Number of compared groups.
+        responses: Number of compared responses.
+        rewards: Changes of the total, and of each reward that exists before and now, by name.
+        only_before: Means of rewards that exist only before, by name.
+        only_now: Means of rewards that exist only now, by name.
+        differ_now: Number of groups whose totals differ now but did not before.
+        equal_now: Number of groups whose totals differed before but do not now.
+        differing: Numbers of groups whose totals differ, before and now.
         examples: The first responses whose total has changed.
-        scored: Groups that were scored now; the others an earlier run had scored.
+        scored: Number of groups scored by this run; an earlier run has scored the others.
     """
 
     tolerance: float = 1e-6
@@ -106,11 +106,11 @@ class Changes:
     scored: int = field(default=0, compare=False)
 
     def add(self, before: Sequence[StoredGroup], now: Sequence[StoredGroup]) -> None:
-        """Count groups, and the same ones scored anew.
+        """Compare groups with the same groups rescored.
 
         Args:
-            before: As stored.
-            now: The same responses with other rewards.
+            before: The stored groups.
+            now: The same groups with other rewards.
         """
         for old, new in zip(before, now, strict=True):
             self.groups += 1
@@ -123,7 +123,7 @@ class Changes:
 
     @property
     def changed(self) -> int:
-        """How many responses have another total."""
+        """Number of responses whose total has changed."""
         return self.responses - self.rewards[TOTAL].same if self.responses else 0
 
     def _compare(self, group: StoredGroup, before: StoredResponse, now: StoredResponse) -> None:

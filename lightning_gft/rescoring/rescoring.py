@@ -1,4 +1,4 @@
-"""A folder of groups scored anew, shard by shard."""
+"""Rescores a folder of stored groups, shard by shard."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def rescore_folder(
     tolerance: float = 1e-6,
     report: Callable[[int, int], None] = lambda done, of: None,
 ) -> Changes:
-    """Write stored groups with the rewards of a sampler to another folder, and return what has changed.
+    """Write stored groups with the rewards of a sampler to another folder, and return the changes.
 
-    What an interrupted run has written there is not scored again.
+    Groups that an interrupted run has already written there are not scored again.
 
     Args:
-        sampler: Has the rewards, their total and the advantage.
+        sampler: The sampler with the rewards, their total and the advantage.
         groups: Folder of stored groups.
         output: Folder to write to: new, empty, or begun by the same rescoring.
-        tolerance: Scores that differ by no more are the same.
-        report: Called after each shard, with the number of shards that are done and the number of all.
+        tolerance: Largest difference of two scores that count as equal.
+        report: Called after each shard, with the number of completed shards and the number of all.
 
     Raises:
-        ValueError: If a folder holds something else, or the data of a group are unfit for a reward.
+        ValueError: If a folder holds anything else, or the data of a group do not suit a reward.
         RewardError: If a reward fails.
     """
     stored = StoredGroups(groups)
@@ -62,11 +62,11 @@ def rescore_folder(
 
 
 def rescored_info(sampler: GroupSampler, info: StoredInfo) -> StoredInfo:
-    """Return what shards say of themselves that are scored anew.
+    """Return the description that rescored shards store.
 
     Args:
-        sampler: Has the rewards, their total and the advantage.
-        info: That of the shards as they are.
+        sampler: The sampler with the rewards, their total and the advantage.
+        info: Description of the original shards.
     """
     kept = {name: words for name, words in info.settings.items() if not name.startswith("reward `")}
     weights = {name: float(reward.weight) for name, reward in sampler.rewards.items()}
@@ -74,23 +74,25 @@ def rescored_info(sampler: GroupSampler, info: StoredInfo) -> StoredInfo:
 
 
 def check_output(groups: Path, output: Path, info: StoredInfo) -> None:
-    """Refuse a folder that holds anything but what the same rescoring has begun.
+    """Raise an error for a folder that holds anything but the begun output of the same rescoring.
 
     Args:
-        groups: Folder that is read.
-        output: Folder that is written to.
-        info: What its shards will say of themselves.
+        groups: Folder to read.
+        output: Folder to write to.
+        info: Description that its shards will store.
 
     Raises:
-        ValueError: If it holds something else.
+        ValueError: If the folder holds anything else.
     """
     if output.resolve() == groups.resolve():
-        raise GFTValueError(f"`output`: expected another folder than groups, got {output}; the scores there are kept")
+        raise GFTValueError(
+            f"`output`: expected another folder than groups, got {output}; its scores are never changed"
+        )
     if groups.resolve() in output.resolve().parents:
         raise GFTValueError(f"`output`: expected a folder outside of groups, got {output}; choose one beside {groups}")
     shards = sorted(output.glob("*.parquet")) if is_stored(output) else []
     if not shards and output.exists() and (not output.is_dir() or any(_visible(output))):
-        raise GFTValueError(f"`output`: expected a new or empty folder, got {output}, which holds other things")
+        raise GFTValueError(f"`output`: expected a new or empty folder, got {output} with other files; choose another")
     for shard in shards:
         begun = read_info(shard)
         if begun != info:
@@ -103,7 +105,7 @@ def check_output(groups: Path, output: Path, info: StoredInfo) -> None:
 
 
 def _same_prompts(before: Sequence[StoredGroup], written: list[StoredGroup], shard: Path) -> list[StoredGroup]:
-    """Return what was written before, unless it is of other groups."""
+    """Return the groups of an existing shard, or raise an error if it holds other prompts."""
     if [group.prompt_token_ids for group in written] != [group.prompt_token_ids for group in before]:
         raise GFTValueError(
             f"`output`: expected groups of the same prompts in {shard.name}, got others; choose another folder"

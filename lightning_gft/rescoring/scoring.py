@@ -1,4 +1,4 @@
-"""Stored groups scored by a sampler's rewards."""
+"""Scores stored groups with a sampler's rewards."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from lightning_gft.types import GroupBatch, PromptBatch, Response, Source
 
 
 def check_groups(sampler: GroupSampler, groups: Sequence[StoredGroup]) -> None:
-    """Refuse groups whose responses a reward cannot score, before any is.
+    """Raise an error for groups that a reward cannot score, before any group is scored.
 
     Args:
-        sampler: Has the rewards.
-        groups: As stored.
+        sampler: The sampler with the rewards.
+        groups: The stored groups.
 
     Raises:
-        ValueError: With the reward, and the row of the first group that it cannot score.
+        ValueError: If a reward cannot score a group, with the reward and the row of the first such group.
     """
     references, columns = [group.reference for group in groups], [group.columns for group in groups]
     for position, message, error in find_unfit(sampler.rewards, references, columns):
@@ -32,13 +32,13 @@ def check_groups(sampler: GroupSampler, groups: Sequence[StoredGroup]) -> None:
 
 
 def rescore_groups(sampler: GroupSampler, groups: Sequence[StoredGroup]) -> list[StoredGroup]:
-    """Return groups of one batch with rewards and advantages as a sampler would give them now.
+    """Return the groups of one batch with the rewards and advantages that a sampler gives them now.
 
-    Token ids, texts and log-probabilities stay as they are. Sources choose nothing: all that was kept stays.
+    Token ids, texts and log-probabilities stay unchanged. All stored responses are kept, as no source chooses again.
 
     Args:
-        sampler: Has the rewards, their total and the advantage.
-        groups: Those that one rank sampled together, as an advantage may compare over the batch.
+        sampler: The sampler with the rewards, their total and the advantage.
+        groups: The groups that one rank sampled together; an advantage may compare them over the batch.
 
     Raises:
         RewardError: If a reward fails.

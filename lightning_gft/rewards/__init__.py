@@ -1,7 +1,7 @@
-"""Rewards: what scores a response, and how several of them make one number.
+"""Rewards: they score responses, and their total combines several of them.
 
-The names stand in ``__init__.pyi`` and are imported when they are first asked for, so that a worker process which needs
-one module of this package imports that alone.
+The names are declared in ``__init__.pyi`` and imported on first access. A worker process that needs one module of this
+package therefore imports only that one.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The answers that rewards read in responses."""
+"""Reads the answers of responses by the rewards that support it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def read_answers(
     columns: Mapping[str, Sequence[Any]],
     raw_responses: Sequence[str] | None = None,
 ) -> dict[str, list[str | None]]:
-    """Return the answer of each of ``N`` responses, by the names of the rewards that read answers.
+    """Return the answers of ``N`` responses, by the name of each reward that reads answers.
 
     Args:
         rewards: The rewards by name.
@@ -25,7 +25,7 @@ def read_answers(
         raw_responses: ``N`` response texts with special tokens, for rewards that ask for them.
 
     Raises:
-        RewardError: If a reward fails, with the response.
+        RewardError: If a reward fails, with the response that it fails on.
 
     Example:
         >>> from lightning_gft.rewards import FormatReward, NumericReward

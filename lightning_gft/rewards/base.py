@@ -1,4 +1,4 @@
-"""The contract of a reward."""
+"""The base class of rewards."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from lightning_gft.checks import check_number
 from lightning_gft.parts import Part
 
 ResponseFact = Literal["response_tokens", "response_source"]
-"""What a reward may ask for: tokens of a response, its end included; and where it is from, such as ``"self"``."""
+"""Facts that a reward may ask for: tokens of a response, including its end; and its source, such as ``"self"``."""
 
 
 class Reward(Part, ABC):
     """Scores all responses of a batch in one call.
 
-    A subclass raises where it has no score, as without a reference: a 0 would teach the policy that the
-    response is wrong. What it counts and starts is a :class:`~lightning_gft.parts.Part`'s.
+    A subclass raises an error if it has no score, for example without a reference: a 0 would teach the policy that the
+    response is wrong. :class:`~lightning_gft.parts.Part` documents how a reward reports counts and starts resources.
 
     Args:
-        weight: What the score counts in the total; negative for a penalty, 0 to log the score alone.
-        special_tokens: Whether the responses keep their special tokens, all but those that end them, such as
-            ``<think>`` where a tokenizer has it.
+        weight: Weight of the score in the total; negative for a penalty, 0 to log the score only.
+        special_tokens: Whether responses are decoded with their special tokens, such as ``<think>`` in some
+            tokenizers; those that end a response are always removed.
 
     Raises:
         ValueError: If the weight is infinite or NaN.
-        TypeError: If it is not a number.
+        TypeError: If the weight is not a number.
 
     Example:
         >>> import torch
@@ -47,21 +47,21 @@ class Reward(Part, ABC):
     def __call__(
         self, *, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Any], **columns: Sequence[Any]
     ) -> Tensor | Sequence[float | None]:
-        """Return ``N`` scores without the weight, in the order of the responses, ``None`` where it does not apply.
+        """Return ``N`` scores without the weight, in the order of the responses; ``None`` if the reward does not apply.
 
         Args:
             prompts: ``N`` prompt texts.
             responses: ``N`` response texts.
-            references: ``N`` references; ``None`` where the data has none.
-            **columns: Every other column of the data, ``N`` entries each.
+            references: ``N`` references; ``None`` for rows without one.
+            **columns: All other columns of the data, each with ``N`` entries.
         """
 
     def asks(self) -> frozenset[ResponseFact]:
-        """Return what the reward wants to know of responses beside their texts; it comes among the columns."""
+        """Return the facts about responses that the reward gets among the columns, in addition to the texts."""
         return frozenset()
 
     def measures(self) -> bool:
-        """Return whether evaluation may call a response correct by this reward; a mere penalty says no."""
+        """Return whether evaluation may use this reward to decide on correctness; false for a mere penalty."""
         return True
 
     def reads_answers(self) -> bool:
@@ -69,40 +69,40 @@ class Reward(Part, ABC):
         return False
 
     def read_answer(self, response: str, columns: Mapping[str, Any]) -> str | None:
-        """Return the answer of a response, ``None`` where it has none: for majority votes and figures of diversity.
+        """Return the answer of a response, or ``None`` if it has none; for majority votes and figures of diversity.
 
-        Answers that are the same must be the same text, such as ``"1/2"`` for 0.5. Every response is read once more
-        than it is scored, so reading should be cheap, and needs no :meth:`setup`.
+        Equal answers must be equal texts, such as ``"1/2"`` for 0.5. Every response is read again after it is scored,
+        so reading should be cheap, and must not require :meth:`setup`.
 
         Args:
-            response: The response's text.
-            columns: Its row of the data, by column.
+            response: Text of the response.
+            columns: Row of the data, by column.
         """
         return None
 
     def read_ahead(self, references: Sequence[Any]) -> None:
-        """Read references before :meth:`check_row` asks for each row: several at once, where reading one is slow.
+        """Read references together before :meth:`check_row` reads them row by row, for rewards that read slowly.
 
         Args:
-            references: Those of all rows; an unfit one raises no error here.
+            references: References of all rows; an unfit one raises no error here.
         """
 
     def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:
-        """Refuse a row of the data whose responses could not be scored; a run asks for every row before it starts.
+        """Raise an error for a row whose responses could not be scored; called for every row before a run starts.
 
         Args:
-            reference: The row's reference.
-            columns: The whole row.
+            reference: Reference of the row.
+            columns: The whole row, by column.
 
         Raises:
-            ValueError: If it is unfit.
+            ValueError: If the row is unfit.
         """
 
     def check_tokens(self, special_tokens: Collection[str]) -> None:
-        """Check the reward against a tokenizer; a run asks before it starts.
+        """Check the reward against a tokenizer; called before a run starts.
 
         Args:
-            special_tokens: Tokens that are taken out of the responses, unless the reward keeps them.
+            special_tokens: Special tokens that are removed from responses, unless the reward keeps them.
 
         Raises:
             ValueError: If no response could ever score.

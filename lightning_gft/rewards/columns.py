@@ -1,4 +1,4 @@
-"""Columns of the data that a reward's settings name."""
+"""Finds the columns of the data that a reward's settings name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lightning_gft.errors import GFTValueError
 
 
 def named_column(columns: Mapping[str, Any], name: str, setting: str) -> Any:
-    """Return a column, or one row's entry of it.
+    """Return a column, or its entry in one row.
 
     Args:
         setting: The setting that names the column, for the error.

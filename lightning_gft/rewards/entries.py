@@ -1,4 +1,4 @@
-"""What a reward gives, checked where it is called: entries that are no numbers have one error everywhere."""
+"""Checks the scores that a reward returns, with the same error everywhere."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from lightning_gft.rewards.text import shown
 
 
 def check_entries(scores: Any, count: int, by: str = "") -> Any:
-    """Return scores, those of numpy or pandas as a list, or refuse what holds something else than numbers and ``None``.
+    """Return scores, with those of numpy or pandas as a list, or raise an error for other entries.
 
     Args:
-        scores: What a reward gives for a batch.
-        count: Responses of the batch.
-        by: What has given them, where the error does not begin with it.
+        scores: A reward's scores of a batch.
+        count: Number of responses of the batch.
+        by: What has returned the scores, if the error does not begin with it.
 
     Raises:
-        RewardError: If they are no tensor and no list of numbers. Their count and their size are not checked.
+        RewardError: If they are no tensor and no list of numbers and ``None``. Their number and size are not checked.
 
     Example:
         >>> check_entries((1, None), count=2)
@@ -36,15 +36,15 @@ def check_entries(scores: Any, count: int, by: str = "") -> Any:
         return scores
     raise RewardError(
         f"returned {shown(scores)}, a {type(scores).__name__}{by and f', by {by}'}; expected one number for each of "
-        f"{count} responses, or None where the reward does not apply, as a tensor, a list or an array"
+        f"{count} responses, or None if the reward does not apply, as a tensor, a list or an array"
     )
 
 
 def check_finite(scores: Any) -> Any:
-    """Return scores that :func:`check_entries` has let through, or refuse those that hold NaN or infinity.
+    """Return scores from :func:`check_entries`, or raise an error for NaN and infinity.
 
     Raises:
-        RewardError: If one is not finite.
+        RewardError: If a score is not finite.
 
     Example:
         >>> check_finite([1.0, None])
@@ -54,8 +54,8 @@ def check_finite(scores: Any) -> Any:
     for number, score in enumerate(numbers):
         if score is not None and not math.isfinite(float(score)):
             raise RewardError(
-                f"returned {float(score)} for response {number} of {len(numbers)}; return a finite number, or None "
-                "where the reward does not apply"
+                f"returned {float(score)} for response {number} of {len(numbers)}; return a finite number, or None if "
+                "the reward does not apply"
             )
     return scores
 

@@ -1,4 +1,4 @@
-"""A reward for giving the reference word for word."""
+"""A reward for responses that equal the reference word for word."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from lightning_gft.rewards.text import after_marker, shown
 
 
 class ExactMatchReward(ReferenceReward[str]):
-    """1 where the response equals the reference, else 0.
+    """1 if the response equals the reference, else 0.
 
-    A list of references means any of them. Texts are compared in Unicode's composed form, so that an "é" is one however
-    it is encoded.
+    A list of references accepts any of them. Texts are compared in Unicode's composed form, so that the encoding of an
+    "é" makes no difference.
 
     Args:
-        marker: The response is what follows the last marker, and scores 0 without one; a reference that has the marker
-            is read likewise. Without a marker it is the whole response.
+        marker: Text before the answer: only what follows the last marker is compared, and a response without one
+            scores 0. A reference that has the marker is read in the same way. Without a marker the whole response
+            counts.
         strip: Whether white space around the response and the reference is ignored.
-        ignore_case: Whether upper and lower case are the same.
-        weight: What the score counts in the total.
+        ignore_case: Whether upper and lower case are equal.
+        weight: Weight of the score in the total.
 
     Raises:
         ValueError: If the weight is not finite; on a call, if a reference is neither text nor a whole number.
@@ -67,7 +68,7 @@ class ExactMatchReward(ReferenceReward[str]):
                 f"the reference of ExactMatchReward: expected a text that is not blank, got {shown(reference)}, "
                 "which an empty response equals; correct the data"
             )
-        # No response is written as "14.0" for 14, and whether "True" or "true" is meant for a truth value is open.
+        # No response writes 14 as "14.0", and a boolean may be written as "True" or "true".
         if not isinstance(reference, str | Integral) or isinstance(reference, bool):
             raise GFTValueError(
                 "the reference of ExactMatchReward: expected a text or a whole number, got "

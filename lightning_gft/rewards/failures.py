@@ -1,4 +1,4 @@
-"""What is said of a reward that fails."""
+"""Describes the failures of rewards."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RUNS_US = ("lightning_gft", "lightning", "torch")
 
 
 class RewardError(GFTRuntimeError):
-    """A reward failed, or gave something that is no score.
+    """A reward failed, or returned something that is no score.
 
     Example:
         >>> from lightning_gft.rewards import NumericReward, score_responses
@@ -32,12 +32,12 @@ FailureKind = Literal["timeout", "memory", "crash", "error"]
 
 @dataclass(frozen=True)
 class Failed:
-    """What became of an item of a :class:`~lightning_gft.rewards.pool.WorkerPool` that has no result.
+    """The failure of an item of a :class:`~lightning_gft.rewards.pool.WorkerPool`.
 
     Attributes:
-        kind: ``"timeout"`` and ``"memory"`` for the limits, ``"crash"`` where the process ended, ``"error"`` where the
-            task raised, or an item or a result cannot be sent.
-        message: What happened, and where.
+        kind: ``"timeout"`` and ``"memory"`` for the limits, ``"crash"`` if the process ended, ``"error"`` if the task
+            raised, or if an item or a result cannot be sent.
+        message: Description of the failure and its place.
 
     Example:
         >>> Failed("timeout", "took longer than 5 s, and its process was killed").kind
@@ -49,14 +49,14 @@ class Failed:
 
 
 def describe(error: BaseException) -> str:
-    """Say what went wrong and, in a function of the user's, where; what this package raises says it in words."""
+    """Return what failed and, for an error in a user's function, where; errors of this package describe themselves."""
     if isinstance(error, RewardError):
         return str(error)
     return f"raised {type(error).__name__}{_where(error)}: {_in_one_line(shorten_text(error))}"
 
 
 def _where(error: BaseException) -> str:
-    """Say in which function of the user's, and in which function that this one calls, if it is another."""
+    """Return the user's function in which an error occurred, and the function called from it, if that is another."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [Path(frame.filename).is_relative_to(_PACKAGE) for frame in frames]
     if own[-1]:
@@ -71,9 +71,9 @@ def _in_one_line(text: str) -> str:
 
 
 def stops_the_run(error: BaseException) -> bool:
-    """Say whether an error is a request to stop, by a signal, that only arrived while a reward was running.
+    """Return whether an error is a signal's request to stop, which only arrived while a reward was running.
 
-    A ``SystemExit`` of the reward's own is none: it would end the run as if it had done its work.
+    A ``SystemExit`` of the reward itself is none: it would end the run as if it had succeeded.
     """
     if isinstance(error, KeyboardInterrupt):
         return True

@@ -1,4 +1,4 @@
-"""A reward for the form of a response."""
+"""A reward for the format of a response."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from lightning_gft.rewards.base import Reward
 from lightning_gft.rewards.text import shown
 
 _SECONDS = 5.0
-"""Processor time after which a match has certainly gone astray: one takes microseconds."""
+"""Processor seconds after which a match is aborted; a regular one takes microseconds."""
 
 
 class FormatReward(Reward):
-    """1 where the response matches a regular expression, else 0.
+    """1 if the response matches a regular expression, else 0.
 
     Args:
-        pattern: Regular expression in Python's syntax; ``.`` matches a line break too.
-        full_match: Whether the whole response must match, or any part of it.
-        weight: What the score counts in the total.
-        special_tokens: Whether the response keeps its special tokens, all but those that end it. A pattern that names
-            one, such as ``<think>`` where the tokenizer has it as a special token, needs this.
+        pattern: Regular expression in Python's syntax; ``.`` also matches a line break.
+        full_match: Whether the whole response must match, rather than any part of it.
+        weight: Weight of the score in the total.
+        special_tokens: Whether responses are decoded with their special tokens, except those that end them. Required if
+            the pattern names one, such as ``<think>`` in a tokenizer where it is a special token.
 
     Raises:
-        ValueError: If the pattern is not a regular expression, or the weight not finite.
+        ValueError: If the pattern is not a regular expression, or the weight is not finite.
         TimeoutError: On a call, if a match takes more than five seconds, as ``(a+)+b`` does on some texts.
 
     Example:
@@ -64,9 +64,9 @@ class FormatReward(Reward):
             from lightning.pytorch.utilities import rank_zero_warn
 
             rank_zero_warn(
-                f"`pattern`: {self.pattern!r} names {max(named, key=len)!r}, a special token of the tokenizer, "
-                "which is taken out of every response before this reward sees it; set special_tokens: true if the "
-                "response must hold it"
+                f"`pattern`: expected no special token of the tokenizer, got {max(named, key=len)!r} in "
+                f"{self.pattern!r}, which is removed from every response before this reward reads it; set "
+                "special_tokens: true if the response must hold it"
             )
 
     def _matches(self, response: str) -> bool:
@@ -75,6 +75,6 @@ class FormatReward(Reward):
             return match(response, timeout=_SECONDS) is not None
         except TimeoutError as error:
             raise TimeoutError(
-                f"`pattern`: matching {self.pattern!r} took more than {_SECONDS:g} s on {shown(response)}; "
-                "write it without repetitions within repetitions"
+                f"`pattern`: expected a match within {_SECONDS:g} s, got none by {self.pattern!r} on "
+                f"{shown(response)}; write it without nested repetitions"
             ) from error

@@ -22,35 +22,35 @@ from lightning_gft.rewards.text import shown
 
 
 class FunctionReward(CompositePart, Reward):
-    """A reward from any function, so that a config needs no class.
+    """A reward from any function, so that a configuration needs no class.
 
-    The function takes the keywords of :meth:`Reward.__call__`. Without ``**columns`` in its signature it gets only what
-    it names: ``def score(responses, difficulty)`` is enough. It gets ``response_tokens`` and ``response_source`` where
-    it names them. It returns one number for each response, or ``None`` where it does not apply, as a list, an array or
-    a tensor.
+    The function takes the keywords of :meth:`Reward.__call__`. Without ``**columns`` in its signature it gets only the
+    ones that it names: ``def score(responses, difficulty)`` is enough. It may also name ``response_tokens`` and
+    ``response_source``. It returns one number for each response, or ``None`` if it does not apply, as a list, an array
+    or a tensor.
 
-    With ``timeout`` it is called for each response by itself, in :class:`~lightning_gft.rewards.pool.WorkerPool`'s
-    processes. A response on which it hangs, crashes or runs out of memory then scores ``failed_score``, is counted as
-    ``timeouts``, ``crashes`` or ``memory``, and the first of each kind in a run is warned of with its text. What the
-    function raises stops the run, as ever.
+    With ``timeout`` it is called for each response by itself, in processes of a
+    :class:`~lightning_gft.rewards.pool.WorkerPool`. A response on which it hangs, crashes or runs out of memory then
+    scores ``failed_score`` and is counted as ``timeouts``, ``crashes`` or ``memory``. A warning shows the first
+    response of each kind in a run. An exception of the function always stops the run.
 
     Args:
-        function: Where the function is, ``package.module.function`` or ``package.module:function``; from Python the
-            function itself, or anything that can be called.
-        weight: What the score counts in the total.
-        special_tokens: Whether the responses keep their special tokens.
-        timeout: Longest time of one response, in seconds; ``None`` to call the function in this process, with all
+        function: Path of the function, ``package.module.function`` or ``package.module:function``; in Python also the
+            function itself, or any callable.
+        weight: Weight of the score in the total.
+        special_tokens: Whether responses are decoded with their special tokens.
+        timeout: Longest time of one response, in seconds; ``None`` calls the function in this process, with all
             responses at once.
-        failed_score: What a response scores on which the function hangs, crashes or runs out of memory; only with
+        failed_score: Score of a response on which the function hangs, crashes or runs out of memory; only with
             ``timeout``.
-        memory_mb: Most memory, in MiB, that a process may take beyond what it has after its start; ``None`` for no
-            limit. Only with ``timeout``.
+        memory_mb: Most memory, in MiB, that a process may allocate in addition to that after its start; ``None`` for
+            no limit. Only with ``timeout``.
 
     Raises:
         ValueError: If ``function`` is no dotted path, a number is out of range, or a limit is set without ``timeout``;
             on a call, if a parameter of the function is neither a keyword of a reward nor a column of the data.
         ImportError: If the module cannot be imported, or has no such function.
-        TypeError: If what the path names cannot be called.
+        TypeError: If the path names an object that cannot be called.
 
     Example:
         >>> def brevity(responses):
@@ -90,16 +90,16 @@ class FunctionReward(CompositePart, Reward):
 
     @property
     def failed_score(self) -> float | None:
-        """What a response scores on which the function fails; ``None`` where there is no ``timeout``."""
+        """Score of a response on which the function fails; ``None`` without a ``timeout``."""
         return None if self._scorer is None else self._scorer.failed_score
 
     def __call__(
         self, *, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Any], **columns: Sequence[Any]
     ) -> Tensor | Sequence[float | None]:
-        """Return what the function returns; see :meth:`Reward.__call__`.
+        """Return the function's result; see :meth:`Reward.__call__`.
 
         Raises:
-            RewardError: If that is no finite number for each response; with ``timeout``, if the function raises.
+            RewardError: If it is not a finite number for each response; with ``timeout``, if the function raises.
         """
         texts = {"prompts": prompts, "responses": responses, "references": references}
         selected = self._select({**columns, **texts})
@@ -107,7 +107,7 @@ class FunctionReward(CompositePart, Reward):
             scores = self._function(**selected)
             check_finite(check_entries(scores, len(responses), self.function))
             return scores  # type: ignore[no-any-return]
-        sent = {**selected, **texts}  # and no column that the function does not name
+        sent = {**selected, **texts}  # without the columns that the function does not name
         single = [{name: [values[number]] for name, values in sent.items()} for number in range(len(responses))]
         return self._scorer.scores(single, responses)
 
@@ -137,13 +137,13 @@ class FunctionReward(CompositePart, Reward):
             "; a response is called `responses` here, not `completions`: rename it" if "completions" in missing else ""
         )
         raise GFTValueError(
-            f"`function`: expected one whose parameters the data has, got {self.function} with {missing}; name some of "
+            f"`function`: expected parameters that the data has, got {missing} of {self.function}; name some of "
             f"{sorted(given)}{hint}"
         )
 
 
 def as_rewards(rewards: Mapping[str, Any]) -> dict[str, Any]:
-    """Return named rewards, each plain function among them made a :class:`FunctionReward`.
+    """Return named rewards, with each plain function wrapped in a :class:`FunctionReward`.
 
     Example:
         >>> as_rewards({"brief": lambda responses: [-len(response) for response in responses]})["brief"].weight
@@ -153,7 +153,7 @@ def as_rewards(rewards: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_unlimited(**limits: float | None) -> None:
-    """Refuse settings that only count within a limit of time."""
+    """Raise an error for settings that only take effect with a timeout."""
     for name, value in limits.items():
         if value:
             raise GFTValueError(f"`{name}` of FunctionReward: expected none without timeout, got {value}; set timeout")
@@ -174,7 +174,7 @@ def _parameters(function: Callable[..., Any], name: str) -> list[inspect.Paramet
         return list(inspect.signature(function).parameters.values())
     except ValueError as error:
         raise GFTTypeError(
-            f"`function`: expected one whose parameters can be read, got {name}; wrap it in one of your own"
+            f"`function`: expected one with a readable signature, got {name}; wrap it in a function of your own"
         ) from error
 
 
@@ -184,7 +184,7 @@ def _import_function(path: str) -> Callable[..., Any]:
         function = pkgutil.resolve_name(f"{module}:{name}")
     except ValueError as error:
         raise GFTValueError(
-            f"`function`: expected package.module.function or package.module:function, got {path!r}; write the path so"
+            f"`function`: expected package.module.function or package.module:function, got {path!r}; correct the path"
         ) from error
     except (ImportError, AttributeError) as error:
         raise GFTImportError(

@@ -1,4 +1,4 @@
-"""Calling a reward so that nothing it does to its inputs or to the process outlives the call."""
+"""Isolates the call of a reward: it cannot change its inputs or the state of the process."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from lightning_gft.rewards.base import Reward
 
 
 def call_reward(title: str, reward: Reward, batch: Mapping[str, Sequence[Any]]) -> Any:
-    """Return what a reward makes of copies of a batch, and put back what it changes in the process.
+    """Call a reward with copies of a batch, return its result, and restore the state of the process.
 
-    Its random draws follow from the responses, so that a resumed run draws the same and the run's own are untouched.
+    The responses seed its random draws, so that a resumed run draws the same, and the run's own draws are unaffected.
     """
     process, environment = os.getpid(), dict(os.environ)
     before = {name: read() for name, (read, _) in _SETTINGS.items()}
@@ -42,7 +42,7 @@ _SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "sys.stdout": (lambda: sys.stdout, lambda stream: setattr(sys, "stdout", stream)),
     "sys.stderr": (lambda: sys.stderr, lambda stream: setattr(sys, "stderr", stream)),
 }
-"""What a whole process shares, and what reads and writes it."""
+"""State that a process shares, with the functions that read and write it."""
 
 
 def _put_back(title: str, before: Mapping[str, Any]) -> None:
@@ -50,11 +50,11 @@ def _put_back(title: str, before: Mapping[str, Any]) -> None:
     for name in changed:
         _SETTINGS[name][1](before[name])
     if changed:
-        _warn(f"{title} changed {', '.join(changed)} for the whole process, which has been put back")
+        _warn(f"{title} changed {', '.join(changed)} for the whole process; the old state is restored")
 
 
 def _warn_of_environment(title: str, before: Mapping[str, str]) -> None:
-    """Name environment variables that changed; they stay, as libraries keep notes there when they are first used."""
+    """Warn of changed environment variables. They stay changed, as libraries store settings in them on first use."""
     names = sorted(name for name in {*before, *os.environ} if before.get(name) != os.environ.get(name))
     if names:
         _warn(f"{title} changed environment variables for the whole process: {', '.join(names)}")
@@ -67,7 +67,7 @@ def _warn(message: str) -> None:
 
 
 def _leave(title: str) -> None:
-    """End a process that the reward forked and that came back from it: a second training run must not begin."""
+    """End a process that the reward forked and that has returned here, before it starts a second training run."""
     sys.stderr.write(f"{title} forked a process that returned from it; it ends here, and must call os._exit itself\n")
     sys.stderr.flush()
     os._exit(1)

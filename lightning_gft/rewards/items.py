@@ -1,4 +1,4 @@
-"""Scores of single items from a pool: equal ones asked for once, remembered, and failures counted and warned of."""
+"""Scores single items by a pool: equal items only once, with a cache, counts of failures and warnings."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _FIGURES: dict[FailureKind, str] = {"timeout": "timeouts", "memory": "memory", "
 
 
 class FailureCounts(Part):
-    """Counts of failures by their kind, and a warning of the first of each kind in a run.
+    """Counts failures by their kind, and warns of the first of each kind in a run.
 
     Args:
-        of: The reward, as the warning names it.
+        of: Name of the reward in the warning.
 
     Example:
         >>> counts = FailureCounts("NumericReward")
@@ -41,7 +41,7 @@ class FailureCounts(Part):
 
     @override
     def setup(self) -> None:
-        self._warned.clear()  # a run begins
+        self._warned.clear()  # a new run warns again
 
     def add(self, failure: Failed) -> None:
         """Count a failure."""
@@ -52,7 +52,7 @@ class FailureCounts(Part):
         if failure.kind in self._warned:
             return
         self._warned.add(failure.kind)
-        warnings.warn(  # on every rank: another rank may never see one
+        warnings.warn(  # on every rank, as other ranks may have no failure
             f"{self.of} {failure.message}; the response scores failed_score={failed_score:g}, and every such one is "
             f"counted as {_FIGURES[failure.kind]}. response: {shown(response)}",
             stacklevel=2,
@@ -68,14 +68,14 @@ class FailureCounts(Part):
 
 
 class ItemScorer(CompositePart):
-    """Asks a pool for the scores of items.
+    """Scores items by a pool.
 
     Args:
-        pool: Its task returns the score of an item, or ``None`` where there is none.
-        of: The reward, as errors and warnings name it.
-        failed_score: What an item scores that fails.
-        cache_size: Number of scores that are remembered; failures are not, as the machine may only have been busy.
-        stops: Kinds of failures that are raised instead.
+        pool: Pool whose task returns the score of an item, or ``None`` if there is none.
+        of: Name of the reward in errors and warnings.
+        failed_score: Score of an item that fails.
+        cache_size: Number of scores to cache; failures are not cached, as the machine may only have been busy.
+        stops: Kinds of failures that raise an error instead.
     """
 
     def __init__(
@@ -105,9 +105,9 @@ class ItemScorer(CompositePart):
         """Return the score of each item.
 
         Args:
-            items: Picklable; equal ones score the same.
-            responses: The texts that a warning shows.
-            quick: Returns the score, or the failure, of an item that needs no process, else ``None``.
+            items: Picklable items; equal ones must have equal scores.
+            responses: Texts to show in warnings.
+            quick: Returns the score or the failure of an item that needs no process, or ``None`` for any other item.
 
         Raises:
             RewardError: If a failure stops the run.
@@ -132,7 +132,7 @@ class ItemScorer(CompositePart):
         for key, result in results.items():
             if not isinstance(result, Failed):
                 self._known[key] = result
-                self._known.move_to_end(key)  # those used last stay
+                self._known.move_to_end(key)  # keeps recently used scores
         while len(self._known) > self.cache_size:
             self._known.popitem(last=False)
 

@@ -1,4 +1,4 @@
-"""The base of rewards that judge each response by itself, in worker processes that can be killed."""
+"""The base class of rewards that judge each response by itself, in worker processes that can be killed."""
 
 from __future__ import annotations
 
@@ -19,28 +19,27 @@ from lightning_gft.rewards.pool import WorkerPool
 class JudgedReward(CompositePart, Reward):
     """Scores each response by a task in a :class:`~lightning_gft.rewards.pool.WorkerPool`.
 
-    A subclass hands its task to this constructor and says in :meth:`item` what the task is given for a response; the
-    task returns the score, or ``None`` where the reward does not apply. It may answer in :meth:`quick` what needs no
+    A subclass passes its task to this constructor, and returns the task's input for a response from :meth:`item`. The
+    task returns the score, or ``None`` if the reward does not apply. :meth:`quick` may answer items that need no
     process. A response whose check hangs, crashes, raises or runs out of memory scores ``failed_score``. It is counted
-    as ``timeouts``, ``crashes``, ``errors`` or ``memory``, and the first of each kind in a run is warned of with its
-    text.
+    as ``timeouts``, ``crashes``, ``errors`` or ``memory``, and a warning shows the first response of each kind in a
+    run.
 
-    Put the task in a module that imports what it needs at its top, and neither torch nor this one: workers import it,
-    and then start in a moment. What is optional an object's ``preload`` imports, see
+    Put the task in a module that imports what it needs at its top, but neither torch nor this module: workers import it
+    and then start quickly. An object's ``preload`` imports optional libraries, see
     :class:`~lightning_gft.rewards.pool.WorkerPool`. Items must be picklable and should be small. Equal items are judged
-    once, and their scores are remembered; failures are not, as the machine may only have been busy.
+    once, and their scores are cached; failures are not, as the machine may only have been busy.
 
     Args:
-        task: Function of one item, or an object that can be called; see
-            :class:`~lightning_gft.rewards.pool.WorkerPool`.
+        task: Function of one item, or a callable object; see :class:`~lightning_gft.rewards.pool.WorkerPool`.
         seconds: Longest time of an item.
-        memory_mb: Most memory, in MiB, that a worker may take beyond what it has after its start; ``None`` for no
+        memory_mb: Most memory, in MiB, that a worker may allocate in addition to that after its start; ``None`` for no
             limit.
-        workers: Number of processes; by default the cores that this process may use.
-        failed_score: What a response scores whose check hangs, crashes, raises or runs out of memory.
-        cache_size: Number of scores that are remembered.
-        weight: What the score counts in the total.
-        special_tokens: Whether the responses keep their special tokens.
+        workers: Number of worker processes; by default the number of cores that this process may use.
+        failed_score: Score of a response whose check hangs, crashes, raises or runs out of memory.
+        cache_size: Number of scores to cache.
+        weight: Weight of the score in the total.
+        special_tokens: Whether responses are decoded with their special tokens.
 
     Example:
         >>> import math
@@ -74,21 +73,21 @@ class JudgedReward(CompositePart, Reward):
 
     @property
     def failed_score(self) -> float:
-        """What a response scores whose check fails."""
+        """Score of a response whose check fails."""
         return self._scorer.failed_score
 
     @abstractmethod
     def item(self, response: str, reference: Any, columns: Mapping[str, Any]) -> Any:
-        """Return what the task is given for a response; equal items score the same.
+        """Return the task's input for a response; equal items must have equal scores.
 
         Args:
-            response: The response's text.
+            response: Text of the response.
             reference: Its reference.
-            columns: Its row of the data, by column, and what the reward asks for.
+            columns: Row of the data by column, and the facts that the reward asks for.
         """
 
     def quick(self, item: Any) -> float | Failed | None:
-        """Return what becomes of an item that needs no process: its score, or a failure; ``None`` for the others."""
+        """Return the score or the failure of an item that needs no process, or ``None`` for any other item."""
         return None
 
     def __call__(

@@ -1,4 +1,4 @@
-"""A limit of time for any reward."""
+"""A time limit for any reward."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ _Batch = Mapping[str, Sequence[Any]]
 class TimeLimitedReward(CompositePart, Reward):
     """Any reward, with a limit on the time of a call.
 
-    The reward runs in a process of its own, from its ``setup`` to its ``close``. Where a call takes longer than the
-    limit, the process is killed, and the run stops with an error that shows the response; the limit then also holds for
-    each response alone. With ``failed_score`` the run continues: the responses on which the reward hangs, crashes or
-    runs out of memory when it is called for each by itself score that, are counted, and are warned of with their text,
-    and the others are scored again without them. What the reward raises stops the run.
+    The reward runs in its own process, from its ``setup`` to its ``close``. If a call exceeds the limit, the process is
+    killed, and the run stops with an error that shows the response; to find it, the limit applies to each response
+    alone. With ``failed_score`` the run continues: each response that hangs, crashes or runs out of memory by itself
+    gets that score, is counted, and is shown in a warning. The other responses are scored again without them. An
+    exception of the reward always stops the run.
 
-    The weight and the special tokens are those of the reward within, and its figures are reported beside ``calls``,
-    their ``seconds`` in all, ``timeouts``, ``crashes``, ``memory`` and ``errors``.
+    The weight and the special tokens are those of the inner reward. Its figures are logged together with ``calls``,
+    their total ``seconds``, ``timeouts``, ``crashes``, ``memory`` and ``errors``.
 
     Args:
-        reward: The reward. It is sent to the process once, so it must not hold what cannot leave this one, such as an
-            open file.
-        seconds: Longest time of a call, which scores all responses of a batch. The start of the process does not count.
-        failed_score: What a response scores on which the reward hangs, crashes or runs out of memory; ``None`` to stop
-            the run.
-        memory_mb: Most memory, in MiB, that the process may take beyond what it has after its start, on Linux; ``None``
-            for no limit.
+        reward: The inner reward. It is sent to the process once, so it must not hold anything bound to this process,
+            such as an open file.
+        seconds: Longest time of a call, which scores all responses of a batch; the start of the process is not counted.
+        failed_score: Score of a response on which the reward hangs, crashes or runs out of memory; ``None`` stops the
+            run.
+        memory_mb: Most memory, in MiB, that the process may allocate in addition to that after its start, on Linux;
+            ``None`` for no limit.
 
     Raises:
         TypeError: If ``reward`` is not a reward.
@@ -56,7 +56,7 @@ class TimeLimitedReward(CompositePart, Reward):
     def __init__(
         self, reward: Reward, seconds: float, failed_score: float | None = None, memory_mb: int | None = None
     ) -> None:
-        reward = as_rewards({"reward": reward})["reward"]  # from Python it may be a plain function
+        reward = as_rewards({"reward": reward})["reward"]  # may be a plain function in Python
         check_kind("reward", reward, Reward, "FormatReward('.*')")
         super().__init__(reward.weight, reward.special_tokens)
         of = type(self).__name__
@@ -81,7 +81,7 @@ class TimeLimitedReward(CompositePart, Reward):
 
     @override
     def read_answer(self, response: str, columns: Mapping[str, Any]) -> str | None:
-        return self.reward.read_answer(response, columns)  # in this process: cheap, as that of every reward
+        return self.reward.read_answer(response, columns)  # in this process, since reading answers is cheap
 
     @override
     def read_ahead(self, references: Sequence[Any]) -> None:
@@ -98,7 +98,7 @@ class TimeLimitedReward(CompositePart, Reward):
     def __call__(
         self, *, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Any], **columns: Sequence[Any]
     ) -> Tensor | Sequence[float | None]:
-        """Return the scores of the reward within; see :meth:`Reward.__call__`."""
+        """Return the scores of the inner reward; see :meth:`Reward.__call__`."""
         self._begin()
         start = time.monotonic()
         try:
@@ -109,7 +109,7 @@ class TimeLimitedReward(CompositePart, Reward):
 
     @override
     def within(self) -> tuple[Part, ...]:
-        return (self._failures,)  # the reward itself is in its process
+        return (self._failures,)  # the inner reward lives in its process
 
     @override
     def setup(self) -> None:
@@ -137,14 +137,14 @@ class TimeLimitedReward(CompositePart, Reward):
             self._ask("reset")
 
     def _begin(self) -> None:
-        """Start the process and set the reward up in it, unless it is there: that is not part of any call."""
+        """Start the process and set up the reward in it, if it is not running; no call's time includes this."""
         self._pool.start(1)
         self._pool.wait()
 
     def _score(self, batch: _Batch) -> Tensor | Sequence[float | None]:
         if self.failed_score is None:
             return self._ask("score", batch)  # type: ignore[no-any-return]
-        scores = self._tell("score", batch)
+        scores = self._call("score", batch)
         if not isinstance(scores, Failed):
             return scores  # type: ignore[no-any-return]
         failures = self._failing(batch, scores)
@@ -156,9 +156,9 @@ class TimeLimitedReward(CompositePart, Reward):
         return [self.failed_score if n in failures else next(kept) for n in range(len(batch["responses"]))]
 
     def _failing(self, batch: _Batch, failure: Failed) -> dict[int, Failed]:
-        """Return the responses, by number, that fail by themselves, of a batch that has failed."""
+        """Return the responses of a failed batch that fail by themselves, by their index."""
         count = len(batch["responses"])
-        alone = [failure] if count == 1 else [self._tell("score", _chosen(batch, [n])) for n in range(count)]
+        alone = [failure] if count == 1 else [self._call("score", _chosen(batch, [n])) for n in range(count)]
         failures = {number: result for number, result in enumerate(alone) if isinstance(result, Failed)}
         stopping = [one for one in failures.values() if one.kind == "error"]
         if stopping or not failures:
@@ -167,14 +167,14 @@ class TimeLimitedReward(CompositePart, Reward):
         return failures
 
     def _ask(self, method: str, batch: _Batch | None = None) -> Any:
-        answer = self._tell(method, batch or {})
+        answer = self._call(method, batch or {})
         if isinstance(answer, Failed):
             self._failures.add(answer)
             raise RewardError(answer.message if method == "score" else f"{method} {answer.message}")
         return answer
 
-    def _tell(self, method: str, batch: _Batch) -> Any:
-        self._pool.seconds = self.seconds  # a run may have changed it
+    def _call(self, method: str, batch: _Batch) -> Any:
+        self._pool.seconds = self.seconds  # may have changed during the run
         return self._pool.map([(method, batch)])[0]
 
     def _numbers(self, scores: Any, count: int) -> list[Any]:

@@ -1,4 +1,4 @@
-"""A reward for an answer that is right as mathematics."""
+"""A reward for mathematically correct answers."""
 
 from __future__ import annotations
 
@@ -24,28 +24,29 @@ _Item = tuple[tuple[str, ...], tuple[str, ...]]
 
 
 class MathAccuracyReward(JudgedReward):
-    r"""1 where the response's answer equals the reference as mathematics, else 0.
+    r"""1 if the response's answer equals the reference mathematically, else 0.
 
-    The answer is what the last ``\boxed{}`` holds, or else follows the last ``####`` or "the answer is", or else is the
-    last expression. Numbers, texts, lists, sets, intervals, tuples, matrices and the letters of multiple choice are
-    compared in this process, exactly; formulas by math-verify in worker processes, each within ``seconds`` and
-    ``memory_mb``. A list of references means any of them. The documentation of the rewards says what is read as what.
-    An answer of more than 5,000 characters that is not the reference's text is not judged: it fails as an error does.
+    The answer is the content of the last ``\boxed{}``; without one, the text after the last ``####`` or "the answer
+    is"; otherwise the last expression. Numbers, texts, lists, sets, intervals, tuples, matrices and the letters of
+    multiple choice are compared exactly in this process. Formulas are compared by math-verify in worker processes, each
+    within ``seconds`` and ``memory_mb``. A list of references accepts any of them. ``docs/rewards.md`` documents the
+    accepted notations. An answer of more than 5,000 characters that is not identical to the reference is not judged: it
+    counts as an error.
 
     Args:
-        float_rounding: Decimals to which numbers agree if one is written with decimals; math-verify's.
-        numeric_precision: Digits to which formulas are evaluated; math-verify's.
+        float_rounding: Decimals that must agree if one of two numbers is written with decimals; as in math-verify.
+        numeric_precision: Digits to which formulas are evaluated; as in math-verify.
         seconds: Longest time of a comparison.
-        memory_mb: Most memory, in MiB, that a worker may take beyond what it has after its start; ``None`` for no
+        memory_mb: Most memory, in MiB, that a worker may allocate in addition to that after its start; ``None`` for no
             limit.
-        workers: Number of processes; by default the cores that this process may use.
-        failed_score: What a response scores whose comparison takes too long, fails or runs out of memory. Each is
+        workers: Number of worker processes; by default the number of cores that this process may use.
+        failed_score: Score of a response whose comparison takes too long, fails or runs out of memory. Each failure is
             counted.
-        weight: What the score counts in the total.
+        weight: Weight of the score in the total.
 
     Raises:
         ValueError: If a number is out of range; on a call, if a reference is neither text nor a finite number.
-        TypeError: If one is no number.
+        TypeError: If a value that must be a number is none.
         ModuleNotFoundError: If math-verify is not installed.
 
     Example:
@@ -129,7 +130,7 @@ class MathAccuracyReward(JudgedReward):
         self._readable.update(zip(unread, (v if isinstance(v, Failed) else bool(v) for v in verdicts), strict=True))
 
 
-_read_answer = lru_cache(maxsize=4096)(read_answer)  # a response is scored, and then its answer is read
+_read_answer = lru_cache(maxsize=4096)(read_answer)  # a response is first scored, then its answer is read again
 _EXPECTED = "the reference of MathAccuracyReward: expected a number, a formula, a choice or words"
 
 
@@ -137,7 +138,7 @@ def _texts_or_none(reference: Any) -> tuple[str, ...]:
     try:
         return _texts(reference)
     except GFTValueError:
-        return ()  # its row says so when it is checked
+        return ()  # `check_row` raises the error
 
 
 def _texts(reference: Any) -> tuple[str, ...]:

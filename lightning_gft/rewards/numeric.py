@@ -1,4 +1,4 @@
-"""A reward for arriving at the right number."""
+"""A reward for responses that arrive at the right number."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from lightning_gft.rewards.text import after_marker, shown
 
 
 class NumericReward(ReferenceReward[Fraction]):
-    r"""1 where the response's number equals the reference's, else 0.
+    r"""1 if the response's number equals the reference's, else 0.
 
-    A *number* is text such as ``-12``, ``1,234.5``, ``1 234``, ``3/4``, ``\frac{3}{4}``, ``3 1/2``, ``1.5e3``,
-    ``5 \times 10^3`` or ``1.5 million``, with or without currency sign, percent and unit; ``50%`` is 50. The
-    documentation of the rewards has the whole table. A root, an interval, a power, a list, a ratio, a sum and whatever
-    else is more than a number counts as none, and no piece of it is read.
+    A *number* is a text such as ``-12``, ``1,234.5``, ``1 234``, ``3/4``, ``\frac{3}{4}``, ``3 1/2``, ``1.5e3``,
+    ``5 \times 10^3`` or ``1.5 million``, with or without currency sign, percent and unit; ``50%`` is 50.
+    ``docs/rewards.md`` has the whole table. A root, an interval, a power, a list, a ratio, a sum and anything else
+    beyond a number is no number, and no part of it is read as one.
 
-    The response's number is its last expression, in a ``\boxed{}`` if there is one: a response whose last expression is
-    no number scores 0. The reference *is* a number, on its own, in a ``\boxed{}`` or after a marker; a list of
-    references means any of them.
+    The response's number is its last expression, in a ``\boxed{}`` if there is one. A response whose last expression is
+    no number scores 0. The reference must *be* a number: by itself, in a ``\boxed{}`` or after a marker. A list of
+    references accepts any of them.
 
     Args:
-        marker: The response's number is the first expression after the last marker, and a response without marker or
-            number scores 0. A reference that has the marker is read after it, as one is after ``####`` in any case.
-        tolerance: Largest difference that still counts as equal: absolute, or relative to the reference. Two whole
-            numbers are held to the absolute one alone: they carry no rounding error, and a relative one would let
-            1,000,001 pass for 1,000,000.
-        weight: What the score counts in the total.
+        marker: Text before the number: the first expression after the last marker counts, and a response without
+            marker or number scores 0. A reference is read after the marker, or after ``####``, if it has one.
+        tolerance: Largest difference of equal numbers, absolute or relative to the reference. For two whole numbers
+            only the absolute one applies: they carry no rounding error, and a relative one would accept 1,000,001 for
+            1,000,000.
+        weight: Weight of the score in the total.
 
     Raises:
-        ValueError: If the tolerance is negative or not finite, or the weight not finite; on a call,
+        ValueError: If the tolerance is negative or not finite, or the weight is not finite; on a call,
             if a reference is not a number.
 
     Example:
@@ -95,7 +95,7 @@ class NumericReward(ReferenceReward[Fraction]):
         return reference
 
 
-_find_number = lru_cache(maxsize=4096)(find_number)  # a response is scored, and then its answer is read
+_find_number = lru_cache(maxsize=4096)(find_number)  # a response is first scored, then its answer is read again
 
 
 def _equal(answer: Fraction, expected: Fraction, tolerance: Fraction) -> bool:

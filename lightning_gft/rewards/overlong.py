@@ -14,10 +14,10 @@ from lightning_gft.types import Source
 
 
 class SoftOverlongReward(Reward):
-    r"""Soft overlong punishment (DAPO, arXiv 2503.14476, Eq. 13): 0 or below, by the tokens of an own sample.
+    r"""Soft overlong punishment (DAPO, arXiv 2503.14476, Eq. 13): 0 or below, by the length of an own sample.
 
     With :math:`L` = ``max_completion_length`` and :math:`C` = ``soft_punish_cache``, a response of :math:`|y|` tokens,
-    its end included, gets
+    including its end, scores
 
     .. math::
         R(y) = \begin{cases}
@@ -26,19 +26,20 @@ class SoftOverlongReward(Reward):
             -1 & |y| > L
         \end{cases}
 
-    The paper's settings are ``max_new_tokens: 20480``, the same ``max_completion_length`` and a cache of 4096. As
-    there, it is for what the policy draws: it does not apply to demonstrations. Evaluation never calls a response
-    correct by it.
+    The paper's settings are ``max_new_tokens: 20480``, the same ``max_completion_length`` and a cache of 4096. As in
+    the paper, it applies to the policy's samples, not to demonstrations. Evaluation never uses it to decide on
+    correctness.
 
     Args:
-        max_completion_length: Tokens from which on a response gets the whole punishment; mostly the source's
-            ``max_new_tokens``.
-        soft_punish_cache: Tokens before, over which the punishment grows; 0 for none but beyond the longest.
-        weight: What the score counts in the total.
+        max_completion_length: Length, in tokens, from which on a response gets the full punishment; usually the
+            source's ``max_new_tokens``.
+        soft_punish_cache: Number of tokens below that length over which the punishment grows; 0 punishes only longer
+            responses.
+        weight: Weight of the score in the total.
 
     Raises:
         ValueError: If a length is out of range.
-        TypeError: If one is not a whole number.
+        TypeError: If a length is not a whole number.
 
     Example:
         >>> reward = SoftOverlongReward(max_completion_length=8, soft_punish_cache=4)

@@ -1,4 +1,4 @@
-"""Tasks in worker processes that can be killed, each item within its own limits of time and memory."""
+"""Runs tasks in worker processes that can be killed, each item within limits of time and memory."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ from lightning_gft.rewards.workers.process import ForkServer, WorkerProcess, pac
 from lightning_gft.rewards.workers.round import START_SECONDS, Round, Worker
 
 _ALWAYS = {
-    "OPENBLAS_NUM_THREADS": "1",  # numpy would start threads when it is imported, which cannot be forked
-    "PYTHONHASHSEED": "0",  # a set has the same order in every worker
-    "PYTHONUNBUFFERED": "1",  # what a task prints is there when its worker is killed
+    "OPENBLAS_NUM_THREADS": "1",  # numpy would start threads on import, and a process with threads cannot be forked
+    "PYTHONHASHSEED": "0",  # so that a set has the same order in every worker
+    "PYTHONUNBUFFERED": "1",  # so that a killed worker loses none of the output that its task has printed
 }
 _BESIDE_OTHERS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 class WorkerPool:
-    """WorkerProcess processes that run one task on many items; what an item does to its process costs that item alone.
+    """Worker processes that run one task on many items. A failure of an item's process costs only that item.
 
-    A process that takes too long is killed from outside, with all that it has started, and another takes its place, in
-    milliseconds. Processes start with the first items, no more than there are items, and end with :meth:`close`, with
-    this object or with this process, however that ends. Any thread may call. A process that is forked has workers of
-    its own. This needs Linux or macOS.
+    A process that takes too long is killed from outside together with all its descendants, and replaced within
+    milliseconds. Processes start with the first items, at most as many as there are items. They end with :meth:`close`,
+    with this object, or with this process, however it ends. Any thread may call the pool. A forked process gets workers
+    of its own. The pool requires Linux or macOS.
 
-    The task is sent once: by its name where it is in a module, by value where it belongs to the main script. On Linux
-    its module is imported once, in a fresh process from which the workers are forked; if that starts threads or a GPU,
-    each worker imports for itself. So import at the top of the module what the task needs, but torch only if it does. A
-    task that is an object may have a method ``preload``, called there as well, for imports of optional libraries and
-    what else all workers may share, and a method ``setup``, which each worker calls before its first item. The time of
-    all this does not count. ``SIGALRM`` is free to use, as a task runs in the main thread.
+    The task is sent once: by name if it belongs to a module, by value if it belongs to the main script. On Linux, a
+    fresh process imports its module once, and the workers are forked from that process. If the import starts threads or
+    a GPU, each worker imports the module itself. So import at the top of the module what the task needs, and torch only
+    if the task uses it. A task that is an object may have a method ``preload``, called in the same place, for optional
+    libraries and anything else that workers can share, and a method ``setup``, which each worker calls before its first
+    item. The limits do not count the time of these. A task runs in the main thread, so it may use ``SIGALRM``.
 
     Args:
         task: Function of one item. Items and results are pickled.
         seconds: Longest time of an item.
-        memory_mb: Most memory, in MiB, that a worker may take beyond what it has after its start, on Linux; ``None``
-            for no limit.
-        workers: Number of processes; by default the cores that this process may use, shared among the ranks of the
-            machine. Where there are several, each runs one thread.
-        of: The part whose options these are, as errors name it.
+        memory_mb: Most memory, in MiB, that a worker may allocate in addition to that after its start, on Linux;
+            ``None`` for no limit.
+        workers: Number of processes; by default the number of cores that this process may use, divided among the ranks
+            of the machine. With several workers, each runs one thread.
+        of: The part whose options these are, for errors.
 
     Raises:
         ValueError: If a number is out of range.
-        TypeError: If one is no number.
+        TypeError: If a value that must be a number is none.
 
     Example:
         >>> import math
@@ -83,11 +83,11 @@ class WorkerPool:
 
     @property
     def is_running(self) -> bool:
-        """Whether a worker is there, as it is from the first items on unless the last one was killed."""
+        """Whether any worker exists; true from the first items on, unless the last worker was killed."""
         return any(worker.process.is_there for worker in self._workers)
 
     def map(self, items: Sequence[Any]) -> list[Any]:
-        """Return the task's results in the order of the items, a :class:`Failed` where there is none.
+        """Return the task's results in the order of the items, with a :class:`Failed` for each item without a result.
 
         Raises:
             RewardError: If the task cannot be sent, or a process does not start.
@@ -97,7 +97,7 @@ class WorkerPool:
             return Round(items, self._workers, self).run()
 
     def start(self, count: int) -> None:
-        """Have workers for so many items, as far as there may be, and do not wait for them."""
+        """Start workers for ``count`` items, as far as their number allows, without waiting for them."""
         with self._lock:
             most = self.workers or usable_cores()
             missing = min(count, most) - len(self._workers)
@@ -110,10 +110,10 @@ class WorkerPool:
             self._workers += [Worker(WorkerProcess(self._server), late) for _ in range(missing)]
 
     def wait(self) -> None:
-        """Wait until the workers that have been started are ready for items.
+        """Wait until all started workers are ready for items.
 
         Raises:
-            RewardError: If one does not start.
+            RewardError: If a worker does not start.
         """
         with self._attending():
             Round([], self._workers, self).settle()
@@ -133,7 +133,7 @@ class WorkerPool:
             try:
                 yield
             except BaseException:
-                self.close()  # items may be under way, and nothing waits for their results
+                self.close()  # workers may still process items whose results no one reads
                 raise
 
     def _forget_ended(self) -> None:
@@ -152,7 +152,7 @@ class WorkerPool:
         self.__init__(**state)  # type: ignore[misc]
 
     def _leave(self) -> None:
-        """Forget the workers of the process from which this one was forked, and keep none of their sockets open."""
+        """Drop the workers of the parent process after a fork, and close the inherited sockets."""
         for worker in self._workers:
             worker.process.leave()
         if self._server is not None:
@@ -173,7 +173,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def usable_cores() -> int:
-    """Return the cores of this process: those that it may run on, shared among the ranks of the machine."""
+    """Return the number of cores that this process may use, divided among the ranks of the machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(cores // _local_ranks(), 1)
 
@@ -181,7 +181,7 @@ def usable_cores() -> int:
 def _local_ranks() -> int:
     launched = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE")
     if launched:
-        return int(launched)  # without torchrun the ranks of all machines, which errs towards fewer workers
+        return int(launched)  # without torchrun these are the ranks of all machines, which gives fewer workers
     distributed = sys.modules.get("torch.distributed")
     ranks = distributed is not None and distributed.is_available() and distributed.is_initialized()
     return int(distributed.get_world_size()) if distributed is not None and ranks else 1

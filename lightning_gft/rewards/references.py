@@ -1,4 +1,4 @@
-"""What rewards share that compare a response with the row's reference."""
+"""The base class of rewards that compare a response with its row's reference."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Expected = TypeVar("Expected")
 
 
 class ReferenceReward(Reward, Generic[Expected]):
-    """1 where a response agrees with the reference, or with any of a list of them, else 0."""
+    """1 if a response agrees with the reference, or with any of a list of references, else 0."""
 
     def __init__(self, marker: str, weight: float) -> None:
         super().__init__(weight)
@@ -27,11 +27,11 @@ class ReferenceReward(Reward, Generic[Expected]):
 
     @abstractmethod
     def read_reference(self, reference: Any) -> Expected:
-        """Return what a response must agree with, or raise a ``ValueError``."""
+        """Return a reference in the form that responses are compared with, or raise a ``ValueError``."""
 
     @abstractmethod
     def agrees(self, response: str, expected: Sequence[Expected]) -> bool:
-        """Say whether a response agrees with any of what its references are read as."""
+        """Return whether a response agrees with any of the references, as read by :meth:`read_reference`."""
 
     def __call__(
         self, *, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Any], **columns: Sequence[Any]

@@ -1,4 +1,4 @@
-"""A penalty for repeating oneself."""
+"""A penalty for repetition."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ _WORDS = regex.compile(
 
 
 class RepetitionPenalty(Reward):
-    r"""The share of n-grams that are repeats, times the highest penalty: 0 or below (arXiv 2502.03373, appendix C.2).
+    r"""The share of repeated n-grams times the highest penalty: 0 or below (arXiv 2502.03373, appendix C.2).
 
-    With :math:`m` n-grams in a response, :math:`u` of them different,
+    A response with :math:`m` n-grams, :math:`u` of them different, scores
 
     .. math::
         R(y) = (1 - u / m) \cdot \text{max\_penalty}
 
-    and 0 for a response of fewer than ``ngram_size`` words. Words are counted in lower case, each other sign is one by
-    itself, and so is each character of a script that has no spaces between words; TRL counts tokens instead. Evaluation
-    never calls a response correct by it.
+    and 0 if it has fewer than ``ngram_size`` words. Words are compared in lower case. Every other sign counts as a
+    word, and so does each character of a script without spaces between words; TRL counts tokens instead. Evaluation
+    never uses this reward to decide on correctness.
 
     Args:
-        ngram_size: Words of an n-gram.
-        max_penalty: What a response would get that is all repetition, 0 or below.
-        weight: What the score counts in the total.
+        ngram_size: Number of words in an n-gram.
+        max_penalty: Limit of the score of a response that only repeats itself, 0 or below.
+        weight: Weight of the score in the total.
 
     Raises:
         ValueError: If ``ngram_size`` is below 1, or ``max_penalty`` above 0.
-        TypeError: If one is no number.
+        TypeError: If a value that must be a number is none.
 
     Example:
         >>> reward = RepetitionPenalty(ngram_size=2)
@@ -69,4 +69,4 @@ class RepetitionPenalty(Reward):
         ngrams = [*zip(*(words[start:] for start in range(self.ngram_size)), strict=False)]
         if not ngrams:
             return 0.0
-        return (1 - len({*ngrams}) / len(ngrams)) * self.max_penalty + 0.0  # and never -0
+        return (1 - len({*ngrams}) / len(ngrams)) * self.max_penalty + 0.0  # avoids -0

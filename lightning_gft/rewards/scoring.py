@@ -1,4 +1,4 @@
-"""From several rewards to one number a response; a failure raises and shows the response."""
+"""Scores responses with several rewards and combines them; a failure raises an error that shows the response."""
 
 from __future__ import annotations
 
@@ -34,28 +34,29 @@ def score_responses(
     facts: Mapping[ResponseFact, Sequence[Any]] | None = None,
     total: RewardTotal | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return what responses are worth in all ``[N]``, and each reward unweighted ``[N]`` by its name.
+    """Return the total rewards of responses ``[N]``, and each reward's unweighted scores ``[N]`` by its name.
 
-    Each reward is called once, with all ``N`` responses, and not at all where there are none. Only when it raises is it
-    called again, one response at a time, to find the one to show. Where a reward gives ``None``, it does not apply to
-    the response: it has no part in the sum, and is NaN among the rewards by name.
+    Each reward is called once, with all ``N`` responses, and not at all without responses. If it raises, it is called
+    again for one response at a time, to find the one to show. ``None`` means that a reward does not apply to a
+    response: it does not enter the total, and is NaN among the scores by name.
 
     Args:
         rewards: The rewards by name.
         prompts: ``N`` prompt texts.
         responses: ``N`` response texts.
         references: ``N`` references.
-        columns: Other columns of the data, ``N`` entries each. One named like a keyword of a reward (``prompts``,
-            ``responses``, ``references``, or Python's ``self``) is passed over: the keyword's meaning wins.
-        raw_responses: ``N`` response texts with special tokens, for rewards that ask for them by
-            their attribute ``special_tokens``; ``None`` if there are none.
-        facts: What else is known of the responses, from :func:`response_facts`, for rewards that ask for it.
-        total: Makes one number of the rewards; default :class:`~lightning_gft.WeightedSum`.
+        columns: Other columns of the data, ``N`` entries each. A column named like a keyword of a reward (``prompts``,
+            ``responses``, ``references``, or Python's ``self``) is skipped: the keyword takes precedence.
+        raw_responses: ``N`` response texts with special tokens, for rewards whose attribute ``special_tokens`` asks for
+            them; ``None`` if there are none.
+        facts: Further facts about the responses, from :func:`response_facts`, for rewards that ask for them.
+        total: Combines the rewards into one number; default :class:`~lightning_gft.WeightedSum`.
 
     Raises:
-        ValueError: If there is no reward, a column or another argument has not ``N`` entries, or a reward asks for a
-            fact that is not given.
-        RewardError: If a reward raises or exits, or gives something else than ``N`` finite scores or ``None``; if no
+        ValueError: If there is no reward, if a column or another argument does not have ``N`` entries, or if a reward
+            asks for a fact that is missing.
+        RewardError: If a reward raises or exits, or returns anything but ``N`` finite scores or ``None``; if no reward
+            with a weight applies to a response; or if the total is not ``N`` finite numbers.
             reward with a weight applies to a response, or the total is not ``N`` finite numbers.
 
     Example:
@@ -100,17 +101,17 @@ def _check_some_applies(parts: Mapping[str, Tensor], weights: Mapping[str, float
     if not applies.all():
         first = int((~applies).nonzero()[0])
         raise RewardError(
-            f"no reward applies to a response: {', '.join(weights)} gave None for it, or count nothing. "
-            f"{_show(batch, first, ', ')}; give a reward that scores it"
+            f"`rewards`: expected one with a weight that applies to each response, got None or no weight from "
+            f"{', '.join(weights)}. {_show(batch, first, ', ')}; give a reward that scores it"
         )
 
 
 def response_facts(responses: Sequence[Response], sources: Sequence[Source]) -> dict[ResponseFact, list[Any]]:
-    """Return what rewards may ask for of ``N`` responses.
+    """Return the facts about ``N`` responses that rewards may ask for.
 
     Args:
-        responses: As token ids.
-        sources: Where each is from.
+        responses: Responses with their token ids.
+        sources: Source of each response.
 
     Example:
         >>> response_facts([Response([5, 2])], [Source.SELF])
@@ -139,7 +140,7 @@ def _check_lengths(batch: _Batch) -> None:
     for name, values in batch.items():
         if len(values) != expected:
             raise GFTValueError(
-                f"{name} has {len(values)} entries for {expected} responses; give one for each response"
+                f"`{name}`: expected {expected} entries, one for each response, got {len(values)}; correct it"
             )
 
 
@@ -157,7 +158,7 @@ def _score(name: str, reward: Reward, batch: _Batch) -> Tensor:
 
 
 def _check_scores(title: str, scores: Any, batch: _Batch) -> Tensor:
-    """Return the scores as float32 on the CPU, NaN where the reward does not apply."""
+    """Return the scores as float32 on the CPU, with NaN where the reward does not apply."""
     expected = len(batch["responses"])
     try:
         scores = check_entries(scores, expected)
@@ -178,8 +179,8 @@ def _check_scores(title: str, scores: Any, batch: _Batch) -> Tensor:
     if invalid:
         raise RewardError(
             f"{title} returned {values[invalid[0]].item()}; {len(invalid)} of {expected} scores are not finite, "
-            f"the first for:\n{_show(batch, invalid[0])}\nReturn a finite number, or None where the reward does not "
-            "apply, or raise where there is no score."
+            f"the first for:\n{_show(batch, invalid[0])}\nReturn a finite number, or None if the reward does not "
+            "apply, or raise an error if there is no score."
         )
     return values
 

@@ -1,4 +1,4 @@
-"""What a worker does for a reward."""
+"""Tasks of the worker processes that run a reward."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Task:
         self.reward = reward
 
     def setup(self) -> None:
-        """Set the reward up, in its worker."""
+        """Set up the reward in its worker process."""
         self.reward.setup()
 
     def _score(self, batch: _Batch) -> Any:
@@ -29,10 +29,10 @@ class _Task:
 
 
 class RewardTask(_Task):
-    """A reward that lives in a worker, and is asked for what its methods give."""
+    """A reward in a worker process; an item names a method to call."""
 
     def __call__(self, asked: tuple[str, _Batch]) -> Any:
-        """Return what a method of the reward gives; ``"score"`` is a call with a batch."""
+        """Return the result of a method of the reward; ``"score"`` calls the reward with a batch."""
         method, batch = asked
         if method != "score":
             return _on_cpu(getattr(self.reward, method)())
@@ -40,7 +40,7 @@ class RewardTask(_Task):
 
 
 class ScoreOfOne(_Task):
-    """A reward that is called for one response at a time."""
+    """A reward in a worker process that is called for one response at a time."""
 
     def __call__(self, batch: _Batch) -> Any:
         """Return the score of a batch of one response."""
@@ -49,7 +49,7 @@ class ScoreOfOne(_Task):
         if not isinstance(scores, list | tuple) or len(scores) != 1:
             raise RewardError(
                 f"returned {shown(given)} for one response; expected a list, a tensor or an array of one number, or "
-                "None in it where the reward does not apply"
+                "None in it if the reward does not apply"
             )
         return scores[0]
 

@@ -1,4 +1,4 @@
-"""What several rewards do to a text: find the answer in it, and show it in an error."""
+"""Helpers of several rewards that extract answers from texts and format values for errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SHOWN_OF_ERROR = 1000
 
 
 def after_marker(text: str, marker: str) -> str | None:
-    """Return what follows the last marker, ``None`` where it is absent, or the whole text if the marker is empty.
+    """Return the text after the last marker, ``None`` if it is absent, or the whole text if the marker is empty.
 
     Example:
         >>> after_marker("2 + 2 = 4 #### 4", "####")
@@ -26,7 +26,7 @@ def after_marker(text: str, marker: str) -> str | None:
 
 
 def shown(value: object) -> str:
-    r"""Return a value for an error message: on one line, its middle left out where it is long.
+    r"""Return a value for an error message, on one line and without the middle if it is long.
 
     Example:
         >>> shown("one\ntwo")
@@ -36,7 +36,7 @@ def shown(value: object) -> str:
 
 
 def shorten_text(error: BaseException) -> str:
-    """Return the text of an error, its middle left out where it is long.
+    """Return the text of an error, without the middle if it is long.
 
     Example:
         >>> shorten_text(ValueError("a" * 5_000_000))
@@ -44,13 +44,13 @@ def shorten_text(error: BaseException) -> str:
     """
     try:
         text = str(error)
-    except Exception as failure:  # noqa: BLE001 -- another text takes its place
+    except Exception as failure:  # noqa: BLE001 -- the error's own text may fail; another one replaces it
         return f"(its text cannot be shown: {type(failure).__name__})"
     return cut(text, _SHOWN_OF_ERROR)
 
 
 def alternatives(reference: Any) -> Sequence[Any]:
-    """Return the references that a response may equal: the entries of a list, or the one that there is.
+    """Return the references that a response may equal: the entries of a list, or the single one.
 
     Example:
         >>> alternatives(["5", "6"]), alternatives("5")

@@ -1,4 +1,4 @@
-"""From several rewards to the one number that a response is worth."""
+"""Combines the rewards of a response into its total."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lightning_gft.parts import Part
 
 
 class RewardTotal(Part, ABC):
-    """Makes one number of the rewards of a response.
+    """Combines the rewards of a response into one number.
 
     Example:
         >>> class Product(RewardTotal):
@@ -29,26 +29,26 @@ class RewardTotal(Part, ABC):
 
     @abstractmethod
     def __call__(self, parts: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-        """Return what ``N`` responses are worth, ``[N]``.
+        """Return the totals of ``N`` responses, ``[N]``.
 
         Args:
-            parts: Each reward's scores ``[N]`` by its name, without the weight; NaN where it does not apply.
-            weights: Each reward's weight by its name.
+            parts: Scores ``[N]`` of each reward by its name, without the weight; NaN where it does not apply.
+            weights: Weight of each reward by its name.
         """
 
     def check_rewards(self, rewards: Collection[str]) -> None:
-        """Refuse rewards by whose names the total cannot be made; a sampler asks when it is made.
+        """Raise an error if the total cannot be computed from rewards of these names; called by the sampler.
 
         Args:
-            rewards: Their names.
+            rewards: Names of the rewards.
 
         Raises:
-            ValueError: In one line, with the name.
+            ValueError: If a name does not fit, with the name.
         """
 
 
 class WeightedSum(RewardTotal):
-    """The sum of the rewards that apply, each times its weight.
+    """The sum of the rewards that apply, each multiplied by its weight.
 
     Example:
         >>> parts = {"accuracy": torch.tensor([1.0]), "length": torch.tensor([-0.5])}
@@ -67,29 +67,28 @@ class WeightedSum(RewardTotal):
 
 @dataclass(frozen=True)
 class Gates:
-    """Which rewards gate which: a dataclass, so that checkpoints, cards and stored groups show it.
+    """The gates of rewards; a dataclass, so that checkpoints, cards and stored groups show it.
 
     Args:
-        of: The gates of each reward that has any.
+        of: Names of the gates of each reward that has any.
     """
 
     of: dict[str, list[str]]
 
 
 class GatedSum(WeightedSum):
-    """The weighted sum, in which a reward counts where its gates, which are other rewards, score enough, and else 0.
+    """The weighted sum, in which a reward counts as 0 unless its gates, which are other rewards, score enough.
 
-    A gate is closed where its score is too low or one of its own gates is closed; it is open where it does not apply. A
-    gate of weight 0 adds nothing to the sum. ``<name>/gated`` counts the responses whose score, other than 0, was set
-    to 0.
+    A gate is closed if its score is too low or one of its own gates is closed; it is open if it does not apply. A gate
+    of weight 0 adds nothing to the sum. ``<name>/gated`` counts the responses whose score was not 0 and was set to 0.
 
     Args:
-        gates: The gate, or several, of each reward that has any, by names among the sampler's ``rewards``.
-        at_least: What a gate must score, without its weight.
+        gates: One or several gates of each reward that has any, by their names among the sampler's ``rewards``.
+        at_least: Least score of an open gate, without its weight.
 
     Raises:
-        TypeError: If ``gates`` is something else.
-        ValueError: If there is no gate, a reward gates itself, at once or through others, or ``at_least`` is not
+        TypeError: If ``gates`` is no dict from names to names.
+        ValueError: If there is no gate, if a reward gates itself, directly or through others, or if ``at_least`` is not
             finite.
 
     Example:
@@ -135,7 +134,7 @@ class GatedSum(WeightedSum):
         self._gated = dict.fromkeys(self.gates.of, 0)
 
     def _is_open(self, name: str, parts: Mapping[str, Tensor]) -> Tensor:
-        """Return for which responses all gates of a reward are open ``[N]``."""
+        """Return for which responses all gates of a reward are open, ``[N]``."""
         opened = torch.ones_like(parts[name], dtype=torch.bool)
         for gate in self.gates.of.get(name, ()):
             opened &= (parts[gate].isnan() | (parts[gate] >= self.at_least)) & self._is_open(gate, parts)

@@ -1,4 +1,4 @@
-"""Groups that a run keeps of its training and its validations, to be looked at: read and written without torch."""
+"""Groups that a run keeps of training and validation for display; reading and writing them needs no torch."""
 
 from lightning_gft.samples.reading import read_samples
 from lightning_gft.samples.schema import Kind, SampledGroup, SampledResponse, TokenFigures

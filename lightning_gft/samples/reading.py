@@ -1,4 +1,4 @@
-"""Reading the groups that a run has kept, also while it keeps more."""
+"""Reads the groups that a run has kept, even while the run continues."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAME = re.compile(r"(train|val)-(\d{6,})\.parquet")
 
 
 class SampleFile(NamedTuple):
-    """A file of groups: those of one step."""
+    """A file with the groups of one step."""
 
     kind: Kind
     step: int
@@ -26,7 +26,7 @@ class SampleFile(NamedTuple):
 
 
 def sample_path(folder: Path, kind: Kind, step: int) -> Path:
-    """Return the path of the groups of a step.
+    """Return the path of the file for the groups of a step.
 
     Example:
         >>> sample_path(Path("samples"), "train", 40).name
@@ -36,26 +36,26 @@ def sample_path(folder: Path, kind: Kind, step: int) -> Path:
 
 
 def sample_files(folder: Path) -> list[SampleFile]:
-    """Return the files of groups in a folder by their steps; empty if there is no such folder."""
+    """Return the files of groups in a folder in the order of steps; empty if the folder does not exist."""
     names = ((_NAME.fullmatch(path.name), path) for path in folder.glob("*.parquet"))
     files = [SampleFile("train" if name[1] == "train" else "val", int(name[2]), path) for name, path in names if name]
     return sorted(files, key=lambda file: (file.step, file.kind))
 
 
 def count_groups(path: Path) -> int:
-    """Return how many groups a file holds."""
+    """Return the number of groups in a file."""
     from pyarrow import parquet
 
     return int(_checked(path, lambda: read_notes(parquet.read_schema(path).metadata or {})["groups"]))
 
 
 def read_samples(folder: Path) -> list[SampledGroup]:
-    """Return the groups that a run has kept, by their steps; empty if it has kept none.
+    """Return the groups that a run has kept, in the order of steps; empty if there are none.
 
-    A run may thin out its files meanwhile; one that is gone when it is opened is left out.
+    The run may thin out its files meanwhile; a file that disappears before it is opened is skipped.
 
     Args:
-        folder: The run's log folder, as ``lightning_logs/version_0``.
+        folder: The run's log folder, such as ``lightning_logs/version_0``.
 
     Raises:
         ValueError: If a file is damaged, or a later version of the package has written it.
@@ -68,10 +68,10 @@ def read_samples(folder: Path) -> list[SampledGroup]:
 
 
 def read_file(file: SampleFile) -> list[SampledGroup]:
-    """Return the groups of a file; none where it is gone when it is opened, since the run has thinned it out.
+    """Return the groups of a file; empty if the run has removed the file in the meantime.
 
     Raises:
-        ValueError: If it is damaged, or a later version of the package has written it.
+        ValueError: If the file is damaged, or a later version of the package has written it.
     """
     try:
         return list(_checked(file.path, lambda: from_table(_table(file.path))))
@@ -94,6 +94,6 @@ def _checked(path: Path, read: Any) -> Any:
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
-        raise GFTValueError(f"{path}: expected a whole file of groups, got {error}; take it out") from error
+        raise GFTValueError(f"{path}: expected a complete file of groups, got {error}; remove it") from error
     except GFTValueError as error:
         raise GFTValueError(f"{path}: {error}") from error

@@ -1,4 +1,4 @@
-"""What is kept of a group that is to be looked at."""
+"""The data that is kept of a group for display."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ Kind = Literal["train", "val"]
 
 @dataclass(frozen=True)
 class TokenFigures:
-    """What the last update of a step did with the tokens of a response, an entry a token; of a long response the first.
+    """Figures of a response's tokens in the last update of a step, one entry per token; long responses are truncated.
 
     Args:
-        tokens: Text of each, special tokens written out; together they are the text of the response. A character of
-            several tokens stands with the last of them, and the others are empty.
-        logprobs: Log-probabilities under the policy as the update began.
-        coefficients: See :class:`~lightning_gft.types.TrainedTokens`, as for ``factors``.
-        factors: NaN where not known; other than 1 where the token was rectified.
-        entropies: In nats; ``None`` where not known.
+        tokens: Text of each token, special tokens included; joined, they are the text of the response. The last of
+            several tokens of one character holds the character, and the others are empty.
+        logprobs: Log-probabilities under the policy at the start of the update.
+        coefficients: Coefficients of the loss, see :class:`~lightning_gft.types.TrainedTokens`.
+        factors: Factors of the rectification; 1 for a token that was not rectified, NaN if not known.
+        entropies: Entropies of the policy in nats; ``None`` if not known.
     """
 
     tokens: list[str]
@@ -31,12 +31,12 @@ class TokenFigures:
 
     @property
     def rectified(self) -> list[bool]:
-        """Whether the loss made something else of the weight ``1 / p`` of each token; false where not known."""
+        """Whether the loss changed the weight ``1 / p`` of each token; false if not known."""
         return [factor != 1 and not math.isnan(factor) for factor in self.factors]
 
     @property
     def rectified_fraction(self) -> float | None:
-        """Share of the tokens that were rectified; ``None`` if that is not known of all."""
+        """Share of the tokens that were rectified, or ``None`` if it is not known of all."""
         known = bool(self.factors) and not any(map(math.isnan, self.factors))
         return sum(self.rectified) / len(self.factors) if known else None
 
@@ -49,13 +49,13 @@ class SampledResponse:
         number: Position in its group, from 0.
         source: ``"expert"``, ``"teacher"`` or ``"self"``.
         completion: Text without special tokens.
-        finish_reason: ``"length"`` where the length limit ended it.
-        completion_length: Its tokens, with those that ended it.
-        reward: What it is worth in total.
-        rewards: Each reward unweighted by its name; ``None`` where it does not apply.
-        advantage: Within its group; ``None`` in a validation, which compares nothing.
+        finish_reason: ``"length"`` if the length limit ended it, otherwise ``"stop"``.
+        completion_length: Number of its tokens, including those that ended it.
+        reward: Total reward.
+        rewards: Each reward unweighted by its name; ``None`` if it does not apply.
+        advantage: Advantage within its group; ``None`` in a validation, which compares no responses.
         greedy: Whether a validation decoded it greedily.
-        trained: Its tokens; ``None`` where it did not run, as in a group whose rewards are equal.
+        trained: Figures of its tokens; ``None`` if it was not trained on, as in a group with equal rewards.
     """
 
     number: int
@@ -72,17 +72,17 @@ class SampledResponse:
 
 @dataclass(frozen=True)
 class SampledGroup:
-    """A prompt and those of its responses that are kept.
+    """A prompt with its kept responses.
 
     Args:
-        step: Optimizer steps that the run had taken.
+        step: Optimizer steps of the run so far.
         kind: ``"train"`` or ``"val"``.
         dataset: Name of the data set within the datamodule; empty for the main one.
-        group: Number of the prompt in its batch, in a validation in its data set.
-        size: Responses of the whole group.
-        prompt: Text of the prompt, as a reward sees it.
-        weights: Weight of each reward by its name; ``None`` where not known.
-        responses: Those that are kept, in their order in the group.
+        group: Index of the prompt in its batch, or in its data set for a validation.
+        size: Number of responses of the whole group.
+        prompt: Text of the prompt, as rewards get it.
+        weights: Weight of each reward by its name; ``None`` if not known.
+        responses: The kept responses, in their order in the group.
     """
 
     step: int

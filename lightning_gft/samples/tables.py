@@ -1,4 +1,4 @@
-"""Between sampled groups and Arrow tables with a row for each response."""
+"""Converts sampled groups to Arrow tables with one row per response, and back."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 METADATA = b"lightning_gft_samples"
-"""Key of a file's metadata under which the version of this layout and the rewards' weights and columns stand."""
+"""Metadata key for the version of this layout and for the weights and columns of the rewards."""
 VERSION = 1
 
 _OF_GROUP = ("step", "kind", "dataset", "group", "prompt")
 _OF_RESPONSE = ("completion", "advantage", "reward", "source", "finish_reason", "completion_length", "greedy")
 _OF_TOKENS = ("tokens", "logprobs", "coefficients", "factors", "entropies")
 _ALWAYS = (*_OF_GROUP, *(name for name in _OF_RESPONSE if name != "advantage"), "group_size", "response")
-"""Columns that have a value in each row."""
+"""Columns that have a value in every row."""
 COLUMNS = (
     *("step", "prompt", "completion", "advantage"),  # with the rewards by name these are TRL's
     *("reward", "source", "kind", "dataset", "group", "group_size", "response"),
     *("finish_reason", "completion_length", "greedy", *_OF_TOKENS),
 )
-"""Names of all columns but the rewards'."""
+"""Names of all columns except the rewards'."""
 
 
 def to_table(groups: Sequence[SampledGroup]) -> pa.Table:
     """Return groups as a table: first TRL's columns in its order, then the others.
 
     Args:
-        groups: At least one, all scored by the same rewards.
+        groups: One or more groups, all scored by the same rewards.
     """
-    import pyarrow as pa  # seldom needed, where all callbacks are imported
+    import pyarrow as pa  # slow, and seldom needed, while all callbacks are imported together
 
     columns = _reward_columns(list(groups[0].weights))
     names = [*COLUMNS[:3], *columns.values(), *COLUMNS[3:]]
@@ -48,7 +48,7 @@ def to_table(groups: Sequence[SampledGroup]) -> pa.Table:
 
 
 def _schema(names: Sequence[str], rewards: Iterable[str]) -> pa.Schema:
-    """Return the types of columns, those of rewards among them."""
+    """Return the types of the columns, including those of the rewards."""
     import pyarrow as pa
 
     types: dict[str, pa.DataType] = {
@@ -67,7 +67,7 @@ def from_table(table: pa.Table) -> list[SampledGroup]:
     """Return the groups of a table, in their order.
 
     Raises:
-        ValueError: If a later version of the package has written it, or something else.
+        ValueError: If the table was written by a later version of the package or by anything else.
     """
     rewards = read_notes(table.schema.metadata or {})["rewards"]
     columns = {name: noted["column"] for name, noted in rewards.items()}
@@ -86,18 +86,18 @@ def from_table(table: pa.Table) -> list[SampledGroup]:
 
 
 def read_notes(metadata: dict[bytes, bytes]) -> dict[str, Any]:
-    """Return what the metadata of a file say: ``version``, the number of ``groups``, and ``rewards``.
+    """Return the metadata of a file: ``version``, the number of ``groups``, and ``rewards``.
 
     Raises:
-        ValueError: If a later version of the package has written it, or something else.
+        ValueError: If the file was written by a later version of the package or by anything else.
     """
     if METADATA not in metadata:
-        raise GFTValueError("expected groups that GroupTable has written, got another Parquet file; take it out")
+        raise GFTValueError("expected groups written by GroupTable, got another Parquet file; remove it")
     try:
         notes: dict[str, Any] = json.loads(metadata[METADATA])
         version = notes["version"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise GFTValueError("expected notes of GroupTable in the metadata, got other text; take it out") from None
+        raise GFTValueError("expected metadata of GroupTable, got other text; remove the file") from None
     if version != VERSION:
         raise GFTValueError(
             f"expected groups in layout {VERSION}, got layout {version}; read them with the version of "
@@ -110,7 +110,7 @@ def read_notes(metadata: dict[bytes, bytes]) -> dict[str, Any]:
         or not all(map(_is_noted, rewards.values()))
     ):
         raise GFTValueError(
-            "expected a number of groups and columns of rewards in the metadata, got others; take it out"
+            "expected a number of groups and columns of rewards in the metadata, got others; remove the file"
         )
     return notes
 
@@ -122,26 +122,28 @@ def _is_noted(reward: object) -> bool:
 
 
 def _typed(table: pa.Table, rewards: Sequence[str]) -> pa.Table:
-    """Return the columns that groups are made of, each of its type.
+    """Return the columns of groups, each cast to its type.
 
     Raises:
-        ValueError: If a column is missing, of another type, or empty where it may not be.
+        ValueError: If a column is missing, has another type, or lacks a value where one is required.
     """
     names = list(dict.fromkeys((*COLUMNS, *rewards)))
     typed = table.select(names).cast(_schema(names, rewards).remove_metadata())
     for name in _ALWAYS:
         if typed[name].null_count:
             raise GFTValueError(
-                f"`{name}`: expected a value in each row, got none in {typed[name].null_count}; take it out"
+                f"`{name}`: expected a value in each row, got none in {typed[name].null_count}; remove the file"
             )
     for name, known in {"kind": ("train", "val"), "finish_reason": ("stop", "length")}.items():
         if others := set(typed[name].unique().to_pylist()).difference(known):
-            raise GFTValueError(f"`{name}`: expected {' or '.join(known)}, got {sorted(others)[0][:20]!r}; take it out")
+            raise GFTValueError(
+                f"`{name}`: expected {' or '.join(known)}, got {sorted(others)[0][:20]!r}; remove the file"
+            )
     return typed
 
 
 def _reward_columns(names: Sequence[str]) -> dict[str, str]:
-    """Return the column of each reward: its name, or where that is taken, the name behind ``rewards/``."""
+    """Return the column of each reward: its name, or ``rewards/<name>`` if another column has that name."""
     columns: dict[str, str] = {}
     for name in names:
         column = name
@@ -174,7 +176,7 @@ def _response(row: dict[str, Any], columns: dict[str, str]) -> SampledResponse:
         for name, values in of_tokens.items()
         if name != "entropies" or values is not None
     ):
-        raise GFTValueError("`tokens`: expected as many of each figure as tokens, got others; take it out")
+        raise GFTValueError("`tokens`: expected as many of each figure as tokens, got others; remove the file")
     return SampledResponse(
         **{name: row[name] for name in _OF_RESPONSE},
         number=row["response"],

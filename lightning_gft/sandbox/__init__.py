@@ -1,5 +1,5 @@
-"""Running a program that a model has written, in a process that can reach next to nothing.
+"""Runs a program that a model has written, in a process with almost no access to the machine.
 
-``process`` starts and watches it from outside. ``inside``, ``walls``, ``seccomp`` and ``values`` run within the process
-before the program does, and import the standard library alone.
+``process`` starts the program and watches it from outside. ``inside``, ``walls``, ``seccomp`` and ``values`` run in the
+program's process before it starts, and import only the standard library.
 """

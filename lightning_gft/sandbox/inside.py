@@ -1,4 +1,4 @@
-"""What runs in the process of a program: walls first, then the program."""
+"""Runs inside the process of a program: puts up the walls, then runs the program."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from lightning_gft.sandbox.walls import put_up
 
 
 def main(settings: str) -> None:
-    """Put the walls up, say so, and do what is asked: run a whole program, or answer for what one has defined.
+    """Put up the walls, report them, and serve requests: run a whole program, or evaluate what one has defined.
 
     Args:
-        settings: As JSON, those of :func:`lightning_gft.sandbox.walls.put_up`, folders of installed ``packages``, and
-            the numbers of two pipes: ``requests`` to read from and ``answers`` to write to.
+        settings: JSON with the settings of :func:`lightning_gft.sandbox.walls.put_up`, folders of installed
+            ``packages``, and the file descriptors of two pipes: ``requests`` to read and ``answers`` to write.
     """
     given = json.loads(settings)
     requests, answers = os.fdopen(given["requests"]), os.fdopen(given["answers"], "w")
     try:
         walls = put_up(given)
-    except Exception as error:  # noqa: BLE001 (the process that asks raises it)
+    except Exception as error:  # noqa: BLE001 (reported to the parent, which raises it)
         return _write(answers, {"failed": f"{type(error).__name__}: {error}"})
     _write(answers, {"walls": walls})
     request = json.loads(requests.readline())
@@ -39,14 +39,14 @@ def _run_program(code: str, answers: IO[str]) -> None:
     module = types.ModuleType("__main__")
     sys.modules["__main__"] = module
     try:
-        exec(_compiled(code, "exec"), vars(module))  # noqa: S102 (what the walls are for)
+        exec(_compiled(code, "exec"), vars(module))  # noqa: S102 (behind the walls)
     except MemoryError:
         _write(answers, {"kind": "memory"})
         raise
 
 
 def _answer(request: dict[str, Any], requests: IO[str], answers: IO[str]) -> None:
-    """Do what each request asks in one namespace. What a program may have replaced by then is not used here."""
+    """Serve the requests in one namespace. Names that the program may have replaced by then are not used here."""
     namespace: dict[str, Any] = {"__name__": "solution"}
     kinds = {"run": _run, "value": _value, "truth": _truth}
     load, dump, memory = json.loads, json.dumps, MemoryError
@@ -56,13 +56,13 @@ def _answer(request: dict[str, Any], requests: IO[str], answers: IO[str]) -> Non
             answer |= kinds[request["kind"]](request["code"], namespace)
         except memory:
             answer["kind"] = "memory"
-        except BaseException as error:  # noqa: BLE001 (SystemExit, too: the program has not done what was asked)
+        except BaseException as error:  # noqa: BLE001 (SystemExit too: the program has not done what was asked)
             answer |= {"kind": "raised", "message": type(error).__name__}
         answers.write(dump(answer) + "\n")
         answers.flush()
         line = requests.readline()
         request = load(line) if line else {}
-    os._exit(0)  # without what the program has left for the end
+    os._exit(0)  # skips handlers that the program has registered for the exit
 
 
 def _run(code: str, namespace: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def _value(code: str, namespace: dict[str, Any]) -> dict[str, Any]:
 
 def _truth(code: str, namespace: dict[str, Any]) -> dict[str, Any]:
     value = eval(_compiled(code, "eval"), namespace)  # noqa: S307
-    return {"kind": "value", "value": encode(not not value)}  # noqa: SIM208 (bool may be the program's)
+    return {"kind": "value", "value": encode(not not value)}  # noqa: SIM208 (the program may have replaced bool)
 
 
 def _compiled(code: str, mode: str) -> types.CodeType:

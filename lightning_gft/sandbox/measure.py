@@ -1,4 +1,4 @@
-"""What the sandbox holds on this machine: found out by trying to break out of it."""
+"""Measures the sandbox on this machine by trying to break out of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Literal, get_args
 from lightning_gft.sandbox.process import EndedError, Limits, OverTimeError, SandboxedProcess, SandboxError
 
 Reach = Literal["network", "files", "processes"]
-"""What a program must not reach: sockets; files other than Python's own and its folder's; processes, new or others."""
+"""Targets out of a program's reach: sockets; files except Python's own and its folder's; new and other processes."""
 _SECONDS = 60.0
 _ATTEMPTS = """
 import json, os, resource, socket
@@ -68,11 +68,11 @@ print(json.dumps([reach for reach, tries in attempts.items() if any([succeeds(at
 
 @dataclass(frozen=True)
 class Measured:
-    """What was found out.
+    """The result of a measurement.
 
     Args:
-        walls: Names of the walls that stand.
-        open: What programs can reach.
+        walls: Names of the active walls.
+        open: Targets that programs can still reach.
     """
 
     walls: frozenset[str]
@@ -81,17 +81,17 @@ class Measured:
 
 @functools.cache
 def measure() -> Measured:
-    """Run a program that tries to reach what it must not, and return what came of it; once in a process.
+    """Run a program that tries to reach every target, and return the result; measured once in a process.
 
     Raises:
-        SandboxError: If this is not Linux, or the program does not come to its end.
+        SandboxError: If this is not Linux, or the program does not finish.
 
     Example:
         >>> measure().open <= {"network", "files", "processes"}
         True
     """
     if sys.platform != "linux":
-        raise SandboxError(f"it needs Linux, got {sys.platform}")
+        raise SandboxError(f"expected Linux, got {sys.platform}")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "file"
         file.write_text("secret")

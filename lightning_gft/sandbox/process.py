@@ -1,4 +1,4 @@
-"""A program in its sandbox, as seen from outside: started, asked, watched, and killed when its time is over."""
+"""Starts a program in its sandbox from outside, sends it requests, and kills it when its time is over."""
 
 from __future__ import annotations
 
@@ -19,44 +19,44 @@ from typing import Any, Self
 
 from lightning_gft.errors import GFTRuntimeError
 
-_PROGRAM = (  # the package itself is not imported: only so does a process start in a moment
+_PROGRAM = (  # skips the package's own import, so that a process starts quickly
     "import sys; sys.modules['lightning_gft'] = type(sys)('lightning_gft'); "
     "sys.modules['lightning_gft'].__path__ = [sys.argv[2]]; from lightning_gft.sandbox.inside import main; "
     "main(sys.argv[1])"
 )
 _PACKAGE = Path(__file__).parents[1]
 _START_SECONDS = 120.0
-"""Time for an interpreter to start, on a machine that is busy."""
+"""Seconds for an interpreter to start, even on a busy machine."""
 _MOST_ANSWERED = 1 << 20
-"""Characters of an answer."""
+"""Characters of the longest answer."""
 _LIBRARIES = (
     *("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", "/etc/localtime"),
     *("/etc/ld.so.cache", "/etc/ld.so.conf"),
 )
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
-"""All that a program has, and none of the run's; else each thread reserves 64 MiB, and address space is limited."""
+"""All variables of a program. Without them each thread reserves 64 MiB of the limited address space."""
 
 
 class SandboxError(GFTRuntimeError):
-    """The sandbox itself failed, whatever the program does."""
+    """The sandbox itself failed, independently of the program."""
 
 
 class OverTimeError(Exception):
-    """The program has taken longer than it may."""
+    """The program has exceeded its time limit."""
 
 
 class EndedError(Exception):
-    """The program has ended, or answered more than it may, before it answered what was asked."""
+    """The program has ended before it answered, or has exceeded its output limit."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a program may use.
+    """Resource limits of a program.
 
     Args:
         memory_mb: Address space, in MiB.
-        cpu_seconds: Processor time of all its threads.
-        file_mb: Largest file that it may write, in MiB.
+        cpu_seconds: Processor time of all threads, in seconds.
+        file_mb: Largest file that the program may write, in MiB.
     """
 
     memory_mb: int = 1024
@@ -65,18 +65,18 @@ class Limits:
 
 
 class SandboxedProcess:
-    """A process that waits behind its walls for a program, and ends with the ``with`` block.
+    """A process behind the walls that waits for a program, and ends with the ``with`` block.
 
     Args:
-        limits: What it may use.
-        stdin: What the program reads from its standard input.
-        captures: Whether its standard output is kept, for :meth:`output`.
+        limits: Resource limits of the program.
+        stdin: Standard input of the program.
+        captures: Whether to keep the standard output, for :meth:`output`.
 
     Attributes:
-        walls: Names of those that stand.
+        walls: Names of the active walls.
 
     Raises:
-        SandboxError: If it does not start.
+        SandboxError: If the process does not start.
     """
 
     def __init__(self, limits: Limits, stdin: str = "", captures: bool = False) -> None:
@@ -115,8 +115,8 @@ class SandboxedProcess:
         """Send a request, and return its answer.
 
         Raises:
-            OverTimeError: If it takes longer.
-            EndedError: If none comes.
+            OverTimeError: If the answer takes longer than ``seconds``.
+            EndedError: If the process ends without an answer.
         """
         deadline = time.monotonic() + seconds
         self._send(request, deadline)
@@ -129,7 +129,7 @@ class SandboxedProcess:
                 _await(self._requests, select.POLLOUT, deadline)
                 data = data[os.write(self._requests, data) :]
         except BrokenPipeError:
-            pass  # the answer that does not come tells
+            pass  # `_receive` notices that no answer comes
 
     def _receive(self, deadline: float) -> dict[str, Any]:
         while b"\n" not in self._unread:
@@ -145,22 +145,22 @@ class SandboxedProcess:
         return answer if isinstance(answer, dict) else {}
 
     def ran_out_of_memory(self) -> bool:
-        """Say whether a whole program has ended for want of memory."""
+        """Return whether a whole program has ended because it ran out of memory."""
         try:
             return self._receive(time.monotonic()).get("kind") == "memory"
         except (OverTimeError, EndedError):
             return False
 
     def output(self, code: str, seconds: float, most: int) -> tuple[bytes, int]:
-        """Run a whole program, and return what it writes until it ends, and its exit status.
+        """Run a whole program, and return its output and its exit status.
 
         Args:
-            code: The program.
-            seconds: Time that it may take.
+            code: Source of the program.
+            seconds: Time limit.
             most: Bytes that it may write.
 
         Raises:
-            OverTimeError: If it takes longer.
+            OverTimeError: If it exceeds the time limit.
             EndedError: If it writes more.
         """
         deadline, written = time.monotonic() + seconds, bytearray()
@@ -176,11 +176,11 @@ class SandboxedProcess:
             raise OverTimeError from None
 
     def has_ended(self) -> bool:
-        """Say whether the process is gone."""
+        """Return whether the process has ended."""
         return self.process.poll() is not None
 
     def close(self) -> None:
-        """Kill the process, and remove what it has written."""
+        """Kill the process, and remove the files that it has written."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -231,7 +231,7 @@ def _settings(folder: str, limits: Limits, requests: int, answers: int) -> dict[
 
 
 def _read(number: int, deadline: float) -> bytes:
-    """Return what there is to read, or nothing at the end."""
+    """Return the available bytes, or none at the end."""
     _await(number, select.POLLIN, deadline)
     return os.read(number, 1 << 16)
 

@@ -1,4 +1,4 @@
-"""System calls that a program may not make: a filter that the kernel runs, for all threads and for good."""
+"""A filter of system calls, which the kernel applies to all threads of a program irrevocably."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import os
 import struct
 
 _ALLOW, _KILL, _REFUSE, _UNKNOWN = 0x7FFF0000, 0x80000000, 0x00050000 | 1, 0x00050000 | 38
-"""Actions; a refusal is EPERM, and ENOSYS what the C library has another way for."""
+"""Actions. Refused calls fail with EPERM; calls that the C library can replace by others fail with ENOSYS."""
 _LOAD, _EQUAL, _AT_LEAST, _SET, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 """Instructions of the classic Berkeley packet filter, on 32-bit words."""
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
-"""Offsets of what an instruction may load; of an argument, the lower half, as both architectures are little-endian."""
+"""Offsets of loadable values; for an argument the lower half, as both architectures are little-endian."""
 _CLONE_THREAD, _AF_UNIX, _PR_SET_PDEATHSIG = 0x10000, 1, 1
 _LAST_KNOWN = 462
-"""Later system calls are refused unseen."""
+"""Later system calls fail without further tests."""
 
 _EVERYWHERE = (424, 425, 428, 429, 430, 432, 433, 434, 438, 440, 442, 443, 447, 448, 452)
 """Numbers that all architectures share: pidfd_send_signal, io_uring_setup, open_tree, move_mount, fsopen, fsmount,
@@ -41,7 +41,7 @@ _ARM = {
     "namespaces and mounts": (39, 40, 41, 51, 97, 264, 265, 268),
     "the kernel": (92, 217, 218, 219, 241, 262, 280, 282),
 }
-# The filter's number of the architecture; calls refused; clone, kill, tgkill, prctl, prlimit64, socketpair.
+# Audit number of the architecture; refused calls; then clone, kill, tgkill, prctl, prlimit64, socketpair.
 _MACHINES = {
     "x86_64": (0xC000003E, _X86, (56, 62, 234, 157, 302, 53)),
     "aarch64": (0xC00000B7, _ARM, (220, 129, 131, 167, 261, 199)),
@@ -49,7 +49,7 @@ _MACHINES = {
 
 
 def refuse_calls(libc: ctypes.CDLL) -> bool:
-    """Put the filter up for this process, and return whether the kernel has taken it."""
+    """Install the filter for this process, and return whether the kernel has accepted it."""
     machine = os.uname().machine
     if machine not in _MACHINES:
         return False
@@ -67,9 +67,9 @@ def _filter(machine: str, pid: int) -> bytes:
         (_EQUAL, 1, 0, architecture),
         (_RETURN, 0, 0, _KILL),
         (_LOAD, 0, 0, _NUMBER),
-        (_AT_LEAST, 0, 1, _LAST_KNOWN + 1),  # those of the 32-bit pointers' interface too
+        (_AT_LEAST, 0, 1, _LAST_KNOWN + 1),  # includes the calls of the x32 interface
         (_RETURN, 0, 0, _UNKNOWN),
-        (_EQUAL, 0, 1, _CLONE3),  # whose flags lie in memory; the C library then uses clone
+        (_EQUAL, 0, 1, _CLONE3),  # a filter cannot read its flags in memory; the C library falls back to clone
         (_RETURN, 0, 0, _UNKNOWN),
         *_unless(clone, _SET, (_CLONE_THREAD,)),
         *_unless(kill, _EQUAL, (pid,)),
@@ -78,7 +78,7 @@ def _filter(machine: str, pid: int) -> bytes:
         *_unless(socketpair, _EQUAL, (_AF_UNIX,)),
         (_EQUAL, 0, 4, prctl),
         (_LOAD, 0, 0, _FIRST_ARGUMENT),
-        (_EQUAL, 0, 1, _PR_SET_PDEATHSIG),  # it ends with the process that started it
+        (_EQUAL, 0, 1, _PR_SET_PDEATHSIG),  # ends the process with its parent
         (_RETURN, 0, 0, _REFUSE),
         (_RETURN, 0, 0, _ALLOW),
     ]
@@ -89,7 +89,7 @@ def _filter(machine: str, pid: int) -> bytes:
 
 
 def _unless(number: int, test: int, values: tuple[int, ...]) -> list[tuple[int, int, int, int]]:
-    """Return lines that refuse a call, unless its first argument passes a test with one of the values."""
+    """Return instructions that refuse a call unless a test of its first argument holds for one of the values."""
     tests = [(test, len(values) - n, 0, value) for n, value in enumerate(values)]
     lines = [(_LOAD, 0, 0, _FIRST_ARGUMENT), *tests, (_RETURN, 0, 0, _REFUSE), (_RETURN, 0, 0, _ALLOW)]
     return [(_EQUAL, 0, len(lines), number), *lines]

@@ -1,4 +1,4 @@
-"""Values that leave a program: plain data as JSON, which no class of the program's can imitate."""
+"""Encodes values that leave a program as JSON of plain data, which no class of the program can imitate."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Callable, Set
 from typing import Any
 
 _MOST_HASHED = 10_000
-"""Entries of sets and dicts that are read: with as many of one hash, reading still takes a second."""
+"""Entries of sets and dicts to read: even if all had one hash, reading them takes no more than a second."""
 
 
 class UnreadableError(Exception):
-    """A value is no plain data."""
+    """A value that is no plain data."""
 
 
 def encode(value: Any) -> str:
-    """Return plain data as JSON: what Python has literals for, fractions, decimals and numpy's scalars.
+    """Return plain data as JSON: Python's literals, fractions, decimals and scalars of numpy.
 
     Raises:
-        UnreadableError: If it is, or holds, something else.
+        UnreadableError: If the value is or holds anything else.
 
     Example:
         >>> encode({"a": (1, 2.5)})
@@ -34,10 +34,10 @@ def encode(value: Any) -> str:
 
 
 def decode(text: str) -> Any:
-    """Return the data of a text by :func:`encode`, or by a program that wants to do harm.
+    """Return the data of a text by :func:`encode`, which may also come from a malicious program.
 
     Raises:
-        UnreadableError: If it is none.
+        UnreadableError: If the text is no such encoding.
 
     Example:
         >>> decode('{"dict": [["a", {"tuple": [1, 2.5]}]]}')
@@ -65,7 +65,7 @@ def _tagged(value: Any) -> Any:
 
 
 def _tagged_number(value: Any) -> Any:
-    """Return a number of a module that only few programs import."""
+    """Return a tagged number of a type whose module may not be imported."""
     module, name = type(value).__module__, type(value).__name__
     if (module, name) == ("fractions", "Fraction"):
         return {"fraction": [hex(value.numerator), hex(value.denominator)]}
@@ -111,7 +111,7 @@ _KINDS: dict[str, tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = {
     "bytes": (bytes, lambda value: value.decode("latin-1"), lambda text: text.encode("latin-1")),
     "complex": (complex, lambda value: [value.real, value.imag], lambda pair: complex(*pair)),
 }
-"""How each kind is written and read."""
+"""Functions that write and read each kind of value."""
 
 
 def _fraction(pair: list[str]) -> Any:

@@ -1,4 +1,4 @@
-"""What keeps a program in: limits, namespaces, Landlock and a filter of system calls, all without being root."""
+"""The walls of a sandbox: limits, namespaces, Landlock and a filter of system calls, none of which need root."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 1, 1 << 2, 1 << 3
 _REMOVE_FILE, _MAKE_FILE, _TRUNCATE = 1 << 5, 1 << 8, 1 << 14
 _MOST_THREADS, _SMALLEST_STACK, _LARGEST_STACK = 128, 512 << 10, 8 << 20
-"""Threads, and bytes of a thread's stack: the smallest holds a recursion of Python's own limit, with C in between."""
+"""Threads, and bytes of a thread's stack: the smallest suffices for Python's own recursion limit with C in between."""
 _ACCESS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1}
-"""All that Landlock can restrict, by its version."""
+"""All rights that Landlock can restrict, by its version."""
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 
 
 def put_up(settings: Mapping[str, Any]) -> list[str]:
-    """Put up all walls that this machine has, and return their names.
+    """Put up all walls that this machine supports, and return their names.
 
     Args:
-        settings: ``folder``, the only one to write in, ``readable`` paths, the process that is the ``parent``, and the
+        settings: ``folder``, the only writable one; ``readable`` paths; the process id of the ``parent``; and the
             limits ``memory_bytes``, ``cpu_seconds`` and ``file_bytes``.
     """
     libc = ctypes.CDLL(None, use_errno=True)
@@ -57,22 +57,22 @@ def _set_limits(settings: Mapping[str, Any], separate: bool) -> None:
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_CPU: seconds,
     }
-    if separate:  # else all processes of the user count
+    if separate:  # otherwise the limit counts all processes of the user
         limits[resource.RLIMIT_NPROC] = _MOST_THREADS
     for limit, most in limits.items():
         _, hard = resource.getrlimit(limit)
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(limit, (most, most))
-    share = settings["memory_bytes"] // (2 * _MOST_THREADS)  # all stacks take half of it at most
+    share = settings["memory_bytes"] // (2 * _MOST_THREADS)  # all stacks together take at most half of the memory
     _thread.stack_size(min(max(share, _SMALLEST_STACK), _LARGEST_STACK) & -4096)
 
 
 def _leave_namespaces(libc: ctypes.CDLL, folder: str, size: int) -> bool:
-    """Leave the network, and lay a file system in memory over the folder; needs no root where the kernel allows it."""
+    """Enter namespaces without a network, and mount memory over the folder; needs no root if the kernel allows it."""
     user, group = os.getuid(), os.getgid()
     if libc.unshare(_NEW_USER | _NEW_NET | _NEW_IPC | _NEW_MOUNTS) != 0:
         return False
-    with contextlib.suppress(OSError):  # without, the program has no user, and no file system is laid over
+    with contextlib.suppress(OSError):  # without these maps the program has no user, and the mount below fails
         maps = {"setgroups": "deny", "uid_map": f"{user} {user} 1", "gid_map": f"{group} {group} 1"}
         for name, text in maps.items():
             with open(f"/proc/self/{name}", "w") as file:  # noqa: PTH123 (a process starts sooner without pathlib)
@@ -87,7 +87,7 @@ def _give_up_capabilities(libc: ctypes.CDLL) -> None:
 
 
 def _restrict_files(libc: ctypes.CDLL, folder: str, readable: list[str]) -> bool:
-    """Let the process read some paths and write files in one folder, and nothing else, by Landlock."""
+    """Restrict the process by Landlock: some paths are readable, one folder is writable, no other is accessible."""
     version = libc.syscall(_CREATE_RULESET, None, 0, 1)
     if version < 1:
         return False
@@ -109,7 +109,7 @@ def _allow(libc: ctypes.CDLL, rules: int, path: str, rights: int) -> bool:
     try:
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
-        return True  # what is not there need not be read
+        return True  # a missing path needs no rule
     if not os.path.isdir(path):  # noqa: PTH112
         rights &= ~_READ_DIR
     taken = bool(libc.syscall(_ADD_RULE, rules, 1, struct.pack("=Qi", rights, place), 0) == 0)

@@ -1,4 +1,4 @@
-"""Teachers: how likely another model, or the policy with more to go by, finds the policy's own responses."""
+"""Teachers: another model, or the policy with more information, that rates the policy's own responses."""
 
 from lightning_gft.teachers.base import Teacher
 from lightning_gft.teachers.demonstration import DemonstrationTeacher

@@ -1,4 +1,4 @@
-"""What a teacher is."""
+"""The base class of teachers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from lightning_gft.types import PromptBatch, Response, ResponseGenerator, pad_se
 
 
 class Teacher(Part, ABC):
-    """Gives log-probabilities of the policy's own responses, which a loss brings the policy's own towards.
+    """Supplies log-probabilities of the policy's own responses, as targets for the policy's log-probabilities.
 
     Args:
-        micro_batch_tokens: Most tokens that go through the teacher at once.
+        micro_batch_tokens: Most tokens of one forward pass of the teacher.
 
     Raises:
         ValueError: If ``micro_batch_tokens`` is below 1.
@@ -31,52 +31,52 @@ class Teacher(Part, ABC):
     def logprobs(
         self, prompts: PromptBatch, responses: Sequence[Sequence[Response]], policy: ResponseGenerator, seed: int
     ) -> list[list[list[float]] | None]:
-        """Return log-probabilities of each response's tokens at temperature 1 and over the whole vocabulary.
+        """Return the log-probabilities of each response's tokens at temperature 1 over the whole vocabulary.
 
-        A prompt whose responses it cannot judge has ``None`` in place of a list.
+        A prompt whose responses the teacher cannot judge has ``None`` in place of a list.
 
         Args:
-            prompts: ``P`` prompts, with the demonstrations that the data holds for them.
-            responses: Own samples to each of them.
-            policy: Has drawn them.
-            seed: Every random choice follows from it.
+            prompts: ``P`` prompts, with their demonstrations from the data.
+            responses: Own samples to each of the ``P`` prompts.
+            policy: The policy that has drawn them.
+            seed: Determines every random choice.
         """
 
     def reads(self) -> frozenset[str]:
-        """Return the roles of the demonstrations that it reads; none here."""
+        """Return the roles of the demonstrations that the teacher reads; by default none."""
         return frozenset()
 
     def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Refuse a policy by its tokenizer; a run asks before anything is loaded.
+        """Raise an error if the teacher does not fit a policy's tokenizer; called before anything is loaded.
 
         Args:
-            tokenizer: The policy's.
+            tokenizer: The policy's tokenizer.
 
         Raises:
-            ValueError: If there is a reason to.
+            ValueError: If the teacher does not fit.
         """
 
     def check_prompts(self, rows: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_new_tokens: int) -> None:
-        """Refuse training data whose own responses it could not judge; a run asks before it trains.
+        """Raise an error for training data whose own responses the teacher could not judge; called before training.
 
         Args:
-            rows: All rows, tokenised; at least one.
-            tokenizer: The policy's.
+            rows: All tokenised rows, one or more.
+            tokenizer: The policy's tokenizer.
             max_new_tokens: Longest own response, in tokens.
 
         Raises:
-            ValueError: With what is wrong, and what to do.
+            ValueError: If a row does not fit, with the reason and a remedy.
         """
 
     def score(
         self, policy: ResponseGenerator, prompt_ids: Sequence[Sequence[int]], responses: Sequence[Sequence[Response]]
     ) -> list[list[list[float]]]:
-        """Return log-probabilities of responses as a policy gives them after prompts, by one pass without gradient.
+        """Return the log-probabilities of responses after prompts, by a forward pass of a policy without gradients.
 
         Args:
-            policy: Scores.
-            prompt_ids: ``P`` prompts as token ids.
-            responses: Responses to each of them.
+            policy: The policy that scores them.
+            prompt_ids: Token ids of ``P`` prompts.
+            responses: Responses to each of the ``P`` prompts.
         """
         sequences = pad_sequences(
             [ids for ids, given in zip(prompt_ids, responses, strict=True) for _ in given],

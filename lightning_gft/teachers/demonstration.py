@@ -1,4 +1,4 @@
-"""The policy as its own teacher, shown the demonstration."""
+"""The policy as its own teacher, with a demonstration in its prompt."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ _PLACES = re.compile(r"\{(prompt|demonstration)\}")
 
 
 class DemonstrationTeacher(Teacher):
-    r"""The policy itself, as it is now, with a demonstration in its prompt: self-distillation (SDFT, arXiv 2601.19897).
+    r"""The current policy with a demonstration in its prompt: self-distillation (SDFT, arXiv 2601.19897).
 
-    The demonstration enters the user's last message; all else of the prompt stays as it is, and the policy's responses
-    follow it token for token. The paper's teacher averages the policy's weights over the run; this one has them as they
-    are, which takes no memory.
+    The demonstration is added to the user's last message; the rest of the prompt stays, and the policy's responses
+    follow it token for token. The paper's teacher averages the policy's weights over the run; this one uses the current
+    weights, which takes no memory.
 
     Args:
-        template: The message that the teacher sees, with ``{prompt}`` and ``{demonstration}``; by default that of the
-            paper's code.
-        role: ``"expert"`` or ``"teacher"``, whose demonstration; where a prompt has several, a random one. Responses to
-            a prompt without any get no log-probabilities.
-        micro_batch_tokens: Most tokens that go through the policy at once.
+        template: The user message that the teacher reads, with ``{prompt}`` and ``{demonstration}``; the default is
+            that of the paper's code.
+        role: ``"expert"`` or ``"teacher"``, the role of the demonstrations. If a prompt has several, one is drawn at
+            random; responses to a prompt without any get no log-probabilities.
+        micro_batch_tokens: Most tokens of one forward pass of the policy.
 
     Raises:
-        ValueError: If the template lacks one of the two, or the role is unknown.
+        ValueError: If the template lacks one of its two fields, or the role is unknown.
 
     Example:
         >>> DemonstrationTeacher(template="{prompt}\n\nA good answer:\n{demonstration}\n\nYours:").role
@@ -53,7 +53,7 @@ class DemonstrationTeacher(Teacher):
         if not isinstance(template, str) or {*_PLACES.findall(template)} != {"prompt", "demonstration"}:
             raise GFTValueError(
                 f"`template` of DemonstrationTeacher: expected a text with {{prompt}} and {{demonstration}}, got "
-                f"{shorten(template)}; write them where they belong"
+                f"{shorten(template)}; add what is missing"
             )
         check_choice("role", role, ("expert", "teacher"), of="DemonstrationTeacher")
         self.template = template
@@ -108,7 +108,7 @@ class DemonstrationTeacher(Teacher):
         texts: Sequence[str],
         demonstrations: Sequence[str],
     ) -> list[list[int]]:
-        """Return the ids of prompts with their demonstrations in them."""
+        """Return the token ids of prompts that contain their demonstrations."""
         shown = [self._fill(prompt=one, demonstration=other) for one, other in zip(texts, demonstrations, strict=True)]
         return rewriter.rewrite(prompt_ids, texts, shown)
 
@@ -119,5 +119,5 @@ class DemonstrationTeacher(Teacher):
         if self.role not in roles:
             raise GFTValueError(
                 f"`{self.role}_column`: expected demonstrations for DemonstrationTeacher, got none in the data; set it "
-                "in the datamodule, or take the teacher out of the SelfSource"
+                "in the datamodule, or remove the teacher from the SelfSource"
             )

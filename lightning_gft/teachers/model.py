@@ -1,4 +1,4 @@
-"""Another language model as the teacher."""
+"""A teacher that is another language model."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from lightning_gft.types import PromptBatch, Response, ResponseGenerator
 
 
 class ModelTeacher(Teacher):
-    """A language model with the policy's vocabulary, mostly a larger one: on-policy distillation (OPD).
+    """A language model with the policy's vocabulary, usually a larger one: on-policy distillation (OPD).
 
-    It is loaded when the run starts, on every rank as a whole, and never trained.
+    The teacher is loaded when the run starts, unsharded on every rank, and is never trained.
 
     Args:
         policy: The teacher, such as ``PretrainedPolicy("path/or/name", torch_dtype="bfloat16")``.
-        micro_batch_tokens: Most tokens that go through it at once.
+        micro_batch_tokens: Most tokens of one forward pass of the teacher.
 
     Raises:
-        TypeError: If ``policy`` is something else.
+        TypeError: If ``policy`` is no policy.
 
     Example:
         >>> from lightning_gft import PretrainedPolicy
@@ -43,7 +43,9 @@ class ModelTeacher(Teacher):
     @override
     def setup(self) -> None:
         if self._policy is None:
-            with torch.random.fork_rng(devices=[]):  # the policy's first weights are those without a teacher
+            with torch.random.fork_rng(
+                devices=[]
+            ):  # so that the policy starts with the same weights as without a teacher
                 self._policy = self.policy_loader.load().eval().requires_grad_(False)
 
     @override
@@ -72,7 +74,7 @@ class ModelTeacher(Teacher):
         self, prompts: PromptBatch, responses: Sequence[Sequence[Response]], policy: ResponseGenerator, seed: int
     ) -> list[list[list[float]] | None]:
         self.setup()
-        assert self._policy is not None  # noqa: S101 (set up)
+        assert self._policy is not None  # noqa: S101 (loaded by `setup`)
         if self._policy.device != policy.device:
             self._policy.to(policy.device)
         return [*self.score(self._policy, prompts.prompt_ids, responses)]

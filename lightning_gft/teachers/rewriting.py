@@ -1,4 +1,4 @@
-"""A prompt as the policy is given it, with another text of the user in it."""
+"""Replaces the user's text in a prompt that is tokenised already."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from lightning_gft.checks import shorten
 from lightning_gft.data.coverage import CoverageCheck
 
 _MARK = "0f7c1b5e"
-"""A text that no chat template writes."""
+"""A text that no chat template contains."""
 _TEXTS_AT_ONCE = 4096
-"""A tokenizer's own records are many times the size of the ids."""
+"""Texts to encode at once: a tokenizer's own records are many times the size of the ids."""
 
 
 class PromptRewriter:
-    """Exchanges the user's last text in prompts that are tokenised already.
+    """Replaces the user's last text in prompts that are tokenised already.
 
-    All else of a prompt stays as the data have it: the system's message, tools, variables of the chat template, and
-    what every response begins with. So what follows the prompt is the same response, token for token.
+    The rest of each prompt stays as in the data: the system message, tools, variables of the chat template, and the
+    response's prefix. The same response can therefore follow the new prompt, token for token.
 
     Args:
-        tokenizer: The policy's.
+        tokenizer: The policy's tokenizer.
 
     Example:
         >>> from lightning_gft import ScratchPolicy
@@ -40,23 +40,23 @@ class PromptRewriter:
         self._coverage = CoverageCheck(tokenizer)
 
     def rewrite(self, prompt_ids: Sequence[Sequence[int]], texts: Sequence[str], new: Sequence[str]) -> list[list[int]]:
-        """Return the token ids of ``P`` prompts with other texts.
+        """Return the token ids of ``P`` prompts with new texts of the user.
 
         Args:
-            prompt_ids: ``P`` prompts.
-            texts: The user's last text in each, see :func:`last_text`.
-            new: What takes its place.
+            prompt_ids: Token ids of ``P`` prompts.
+            texts: The user's last text in each prompt, see :func:`last_text`.
+            new: The new text for each prompt.
 
         Raises:
-            ValueError: If a prompt does not hold its text or does not become the same token ids again, or the tokenizer
-                lacks tokens for what is new.
+            ValueError: If a prompt does not contain its text or does not encode to the same token ids again, or if the
+                tokenizer lacks tokens for a new text.
         """
         whole = [self._decode(ids) for ids in prompt_ids]
         for index, (ids, again) in enumerate(zip(prompt_ids, self._encode(whole), strict=True)):
             if list(ids) != again:
                 raise TextError(
-                    f"the prompt {shorten(texts[index])} cannot be rewritten: decoded and encoded again it has other "
-                    "token ids",
+                    "expected a prompt with the same token ids when it is decoded and encoded again, got "
+                    f"{shorten(texts[index])}",
                     index,
                 )
         rewritten = [self._exchange(*given) for given in zip(whole, texts, new, range(len(new)), strict=True)]
@@ -71,7 +71,7 @@ class PromptRewriter:
                 if written and start >= 0:
                     return whole[:start] + new + whole[start + len(written) :]
         raise TextError(
-            f"the prompt {shorten(text)} cannot be rewritten: it is not written in what the policy is given, "
+            f"expected the user's text within the policy's prompt, got {shorten(text)}, which is not in "
             f"{shorten(whole)}",
             index,
         )
@@ -88,11 +88,11 @@ class PromptRewriter:
 
 
 def last_text(prompt: str, messages: Sequence[Mapping[str, Any]]) -> str:
-    r"""Return the user's last text.
+    r"""Return the user's last text in a prompt.
 
     Args:
-        prompt: Stands for all of it where there are no messages.
-        messages: A conversation.
+        prompt: The prompt as text; the result if there are no messages.
+        messages: Messages of a conversation, with ``role`` and ``content``.
 
     Example:
         >>> last_text("Hi\n1+1?", [{"role": "system", "content": "Hi"}, {"role": "user", "content": "1+1?"}])
@@ -103,7 +103,7 @@ def last_text(prompt: str, messages: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _end_of_turn(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return what the chat template writes right behind a message of the user; empty if there is none."""
+    """Return the text that the chat template writes directly after a user message; empty without a template."""
     if tokenizer.chat_template is None:
         return ""
     try:
@@ -111,5 +111,5 @@ def _end_of_turn(tokenizer: PreTrainedTokenizerBase) -> str:
             Conversation([{"role": "user", "content": _MARK}]), add_generation_prompt=True
         )
     except RenderError:
-        return ""  # the data have said what is wrong, or use no template
+        return ""  # the check of the data reports the error, or uses no template
     return written.partition(_MARK)[2].partition("\n")[0]

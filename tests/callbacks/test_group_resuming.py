@@ -79,7 +79,9 @@ def test_what_was_sampled_before_a_failure_is_kept(rows: Path, tmp_path: Path, c
     monkeypatch.setattr(Picky, "fails", True)
     with pytest.raises(RewardError, match="the verifier is down"):
         predict(rows, tmp_path / "groups", module_of(Picky()))
-    assert f"What was sampled is in {tmp_path}/groups: the same command resumes there" in capsys.readouterr().out
+    assert (
+        f"The groups sampled so far are in {tmp_path}/groups; the same command resumes there" in capsys.readouterr().out
+    )
     assert len(StoredGroups(tmp_path / "groups")) == 4
     monkeypatch.setattr(Picky, "fails", False)
     predict(rows, tmp_path / "groups", module_of(Picky()))

@@ -78,7 +78,7 @@ def test_something_else_at_the_path_is_left_alone(rows: Path, tmp_path: Path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("mine")
     for name in ("file", "folder", "other"):
-        with pytest.raises(FileExistsError, match=f"{name} is there already"):
+        with pytest.raises(FileExistsError, match=f"{name}: expected a new path or an empty folder"):
             predict(rows, tmp_path / name)
     assert Counting.asked == 0
     assert [(tmp_path / name).read_text() for name in ("file", "folder/file.parquet", "other/file")] == ["mine"] * 3

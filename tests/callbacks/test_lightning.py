@@ -60,19 +60,21 @@ def test_callbacks_that_cannot_work_are_refused(name: str, of_the_module: bool):
     module = make_module()
     if of_the_module:
         module.__class__, module.own = WithCallback, make()
-    with pytest.raises(ValueError, match=rf"trainer\.callbacks: {name} is not supported: .*{message}"):
+    with pytest.raises(
+        ValueError, match=rf"`trainer\.callbacks`: expected supported callbacks, got {name}: .*{message}"
+    ):
         fit(module, callbacks=[] if of_the_module else [make()])
     assert not hasattr(module, "policy")
 
 
 def test_the_tuner_is_refused():
-    with pytest.raises(ValueError, match=r"trainer\.callbacks: LearningRateFinder is not supported"):
+    with pytest.raises(ValueError, match=r"`trainer\.callbacks`: expected supported callbacks, got LearningRateFinder"):
         Tuner(make_trainer()).lr_find(make_module(), datamodule=Rows())
 
 
 def test_averages_of_split_weights_are_refused():
     averaging = EMAWeightAveraging()
-    with pytest.raises(ValueError, match=r"EMAWeightAveraging is not supported: .*trainer.strategy=ddp"):
+    with pytest.raises(ValueError, match=r"supported callbacks, got EMAWeightAveraging: .*trainer.strategy=ddp"):
         fit(make_module(), callbacks=[averaging], strategy=ModelParallelStrategy())
 
 

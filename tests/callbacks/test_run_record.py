@@ -159,7 +159,7 @@ def test_logs_that_are_elsewhere_are_warned_of():
 def test_a_file_of_another_kind_is_kept_under_another_name(tmp_path, text: str):
     (tmp_path / "a").mkdir()
     (tmp_path / "a/run.json").write_text(text)
-    with pytest.warns(UserWarning, match=r"run.json`: expected what an earlier run has left, .*as run.damaged-0"):
+    with pytest.warns(UserWarning, match=r"run.json`: expected the record of an earlier run, .*as run.damaged-0"):
         logged_fit(tmp_path, "a", max_steps=1)
     assert (tmp_path / "a/run.damaged-0").read_text() == text
     assert [start["step"] for start in run_json(tmp_path / "a")["starts"]] == [0]

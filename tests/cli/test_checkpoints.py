@@ -111,7 +111,7 @@ def test_best_takes_a_monitor(tmp_path: Path):
     keep = ModelCheckpoint(tmp_path, every_n_train_steps=1)
     fit(make_module(), callbacks=[keep], enable_checkpointing=True)
     with pytest.raises(
-        ValueError, match=r"`ckpt_path`: expected a run whose ModelCheckpoint has a monitor that was measured, got best"
+        ValueError, match=r"`ckpt_path`: expected a run whose ModelCheckpoint has measured its monitor, got best"
     ):
         find_checkpoint("best", settings(tmp_path), resumes=True)
 

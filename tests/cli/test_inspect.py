@@ -208,7 +208,9 @@ def test_options_are_checked(args: list[str], message: str, capsys: pytest.Captu
 def test_a_report_replaces_no_file(capsys: pytest.CaptureFixture[str], tmp_path: Path):
     (tmp_path / "report.json").write_text("{}")
     args = ["--config", GFT, *SMALL, f"--output={tmp_path / 'report.json'}"]
-    assert "is there already; choose another path" in refused(capsys, "inspect", *args)
+    assert "expected a new path or an empty folder, got existing files; choose another" in refused(
+        capsys, "inspect", *args
+    )
     assert (tmp_path / "report.json").read_text() == "{}"
 
 

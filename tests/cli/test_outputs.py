@@ -48,12 +48,15 @@ def test_a_logger_without_versions_keeps_every_configuration(tmp_path):
 def test_groups_are_not_written_over(tmp_path, capsys):
     (tmp_path / "groups").write_text("mine")
     shown = refused(capsys, "predict", "--config", GFT, f"--trainer.default_root_dir={tmp_path}", *SMALL)
-    assert f"error: {tmp_path}/groups is there already; choose another path" in shown
+    assert (
+        f"error: {tmp_path}/groups: expected a new path or an empty folder, got existing files; choose another" in shown
+    )
     assert (tmp_path / "groups").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
-    ("path", "message"), [("policy", "is there already"), ("policy/config.json/export", "is no folder")]
+    ("path", "message"),
+    [("policy", "expected a new path or an empty folder"), ("policy/config.json/export", "is no folder")],
 )
 def test_export_that_could_not_be_written_is_refused_before_training(path, message, tmp_path, capsys):
     (tmp_path / "policy").mkdir()

@@ -76,6 +76,6 @@ def test_a_killed_prediction_resumes_to_the_bit(
 def test_a_prediction_of_no_batches_says_so_and_a_folder_needs_a_name(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.INFO)
     main([*command(tmp_path), "--trainer.limit_predict_batches=0"])
-    assert "Nothing was sampled: trainer.limit_predict_batches is 0" in caplog.messages
+    assert "Sampled no groups: trainer.limit_predict_batches is 0" in caplog.messages
     with pytest.raises(ValueError, match="`path` of GroupWriter: expected a folder to write to, got an empty text"):
         GroupWriter(path="")

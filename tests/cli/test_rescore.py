@@ -59,7 +59,7 @@ def test_a_changed_verifier_is_seen_and_what_it_writes_is_read(
     main(["rescore", "--config", GFT, f"--groups={folder}", f"--output={output}", other])  # all is there already
     shown = capsys.readouterr().out
     assert "have another total" in shown
-    assert f"All groups in {output} were scored already: nothing was done" in shown
+    assert f"All groups in {output} were scored already: none was scored again" in shown
 
 
 def test_what_is_wrong_is_one_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -69,7 +69,7 @@ def test_what_is_wrong_is_one_line(folder: Path, tmp_path: Path, capsys: pytest.
     assert "error: `output`: expected another folder than groups" in shown
     assert "`groups`: expected a folder, got an empty text" in refused(capsys, *args, "--groups=")
     shown = refused(capsys, *args, f"--groups={folder}", "--output=/dev/null/new")
-    assert "cannot write to /dev/null/new, because /dev/null is no folder" in shown
+    assert "/dev/null/new: expected a writable path, got /dev/null, which is no folder" in shown
 
 
 HANGING = """

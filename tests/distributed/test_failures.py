@@ -98,7 +98,7 @@ def test_death_of_one_process_ends_all(launcher: str, killed: str, tmp_path: Pat
     if killed == "rank-1":
         assert "SIGKILL" in job.written() or "another rank is gone" in job.written() or "code -9" in job.written()
     else:
-        assert "ends, because the one that started it is gone" in job.written()
+        assert "ends, because its launcher is gone" in job.written()
 
 
 @pytest.mark.parametrize(

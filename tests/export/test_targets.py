@@ -72,7 +72,9 @@ def test_of_those_that_finish_at_once_none_is_lost(make: Any, tmp_path: Path):
 
 def test_a_folder_in_which_nothing_can_be_made_is_told_before_training():
     module = make_module()
-    with pytest.raises(PermissionError, match=r"cannot write to /proc/policy, because nothing can be made in /proc \("):
+    with pytest.raises(
+        PermissionError, match=r"/proc/policy: expected a writable path, got /proc, where no file can be created \("
+    ):
         fit(module, callbacks=[HuggingFaceExport("/proc/policy")])
     assert not hasattr(module, "policy")
 
@@ -83,6 +85,6 @@ def test_a_full_disk_is_told_with_the_way_out(tmp_path: Path, monkeypatch: pytes
 
     module = trained()
     monkeypatch.setattr(Policy, "save_pretrained", full)
-    with pytest.raises(OSError, match=r"could not be written to .*No space left on device.*`lightning-gft export`"):
+    with pytest.raises(OSError, match=r"expected a folder that .*No space left on device.*`lightning-gft export`"):
         export_policy(module, tmp_path / "policy")
     assert not list(tmp_path.iterdir())

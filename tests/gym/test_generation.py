@@ -119,7 +119,7 @@ def test_an_entry_that_depends_on_the_machine_is_refused(kind: Any) -> None:
     def spoil(request: EntryRequest, made: GymEntry) -> Any:
         return Failed(kind, "took longer than seconds=120") if request.index == 9 else made
 
-    with pytest.raises(ValueError, match=r"`tasks.chain_sum`: expected entries that can be made, got one that took"):
+    with pytest.raises(ValueError, match=r"`tasks.chain_sum`: expected entries that can be .*, got one that took"):
         draw_mixture([_task()], 30, "0", _making(spoil), set())
 
 

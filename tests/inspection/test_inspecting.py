@@ -106,7 +106,7 @@ def test_many_unfit_rows_are_counted_and_the_others_are_looked_at(tokenizer: Pre
 
 def test_a_column_of_another_kind_is_not_looked_at_for_ever(tokenizer: PreTrainedTokenizerFast, tmp_path: Path):
     report = report_of(tmp_path, tokenizer, [{**row, "prompt": 7} for row in rows(500)])
-    assert any("300 more rows were not looked at, after 200 unfit ones" in line for line in report.problems)
+    assert any("300 more rows were not checked, after 200 unfit ones" in line for line in report.problems)
     assert not report.verdicts
     assert not report.steps
 

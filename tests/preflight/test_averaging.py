@@ -170,7 +170,7 @@ def test_half_precision_is_averaged_in_single(tmp_path: Path):
 
 def test_averages_that_never_began_do_not_undo_the_training():
     module = make_module()
-    with pytest.warns(UserWarning, match="EMAWeightAveraging has not averaged once"):
+    with pytest.warns(UserWarning, match="EMAWeightAveraging has averaged no weights"):
         fit(module, Rows(**DATA), callbacks=[EMAWeightAveraging(update_starting_at_step=100)])
     plain = make_module()
     fit(plain, Rows(**DATA))

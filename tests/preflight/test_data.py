@@ -51,7 +51,7 @@ def test_a_chat_template_that_the_data_do_not_use_is_told(tmp_path: Path):
     tiny_policy().save_pretrained(tmp_path)
     template = "{% for message in messages %}{{ message['content'] }}={% endfor %}"
     module = make_module(policy=PretrainedPolicy(str(tmp_path), chat_template=template))
-    with pytest.warns(UserWarning, match="the policy's chat_template has no effect: the data do"):
+    with pytest.warns(UserWarning, match="`chat_template` of the policy: expected prompts that use it"):
         fit(module)
 
 
@@ -157,7 +157,7 @@ def test_sampler_refuses_parts_of_another_kind(arguments, message):
 
 def test_demonstrations_without_any_reward_are_told():
     module = make_module(reward=ExactMatchReward(marker="!"))
-    with pytest.warns(UserWarning, match=r"none of the first 4 teacher demonstrations gets any reward, as '1234' with"):
+    with pytest.warns(UserWarning, match=r"none of the first 4 teacher demonstrations gets any reward, .* '1234' with"):
         fit(module, max_steps=1)
 
 
@@ -177,7 +177,7 @@ def test_a_column_of_demonstrations_that_no_source_reads_is_reported(recwarn):
 def test_data_of_another_tokenizer_is_refused():
     data = Rows()
     data.tokenizer = ScratchPolicy(ALPHABET[::-1]).tokenizer
-    with pytest.raises(ValueError, match="the datamodule has a tokenizer of its own, which is not the policy's"):
+    with pytest.raises(ValueError, match="`tokenizer` of the datamodule: expected the policy's, got another one"):
         fit(make_module(), data)
 
 

@@ -14,10 +14,10 @@ from tests.module.runs import ROWS, Rows, fit, make_module
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"gradient_clip_val": 1.0}, "trainer.gradient_clip_val: expected None, got 1.0; .*model.gradient_clip_val"),
+        ({"gradient_clip_val": 1.0}, "`trainer.gradient_clip_val`: expected None, got 1.0; .*model.gradient_clip_val"),
         ({"gradient_clip_val": 0.0}, "model.gradient_clip_val"),
-        ({"gradient_clip_algorithm": "value"}, "trainer.gradient_clip_algorithm: expected 'norm', got 'value'"),
-        ({"accumulate_grad_batches": 4}, "trainer.accumulate_grad_batches: expected 1, got 4; .*micro_batch_tokens"),
+        ({"gradient_clip_algorithm": "value"}, "`trainer.gradient_clip_algorithm`: expected 'norm', got 'value'"),
+        ({"accumulate_grad_batches": 4}, "`trainer.accumulate_grad_batches`: expected 1, got 4; .*micro_batch_tokens"),
     ],
 )
 def test_option_that_the_module_has_itself_is_refused_by_its_name(option, message):

@@ -85,7 +85,7 @@ def test_a_wrong_option_points_to_the_help(capsys):
         main(["gft", "--num_sample=4"])
     assert stop.value.code == 2
     assert capsys.readouterr().err == (
-        "error: unrecognized arguments: --num_sample=4\nWhat there is: lightning-gft report --help\n"
+        "error: unrecognized arguments: --num_sample=4\nSee: lightning-gft report --help\n"
     )
 
 

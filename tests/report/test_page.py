@@ -87,7 +87,7 @@ def test_everything_recorded_has_its_section(tmp_path):
     for said in (
         "2 × H200 (cuda), 2 ranks, bf16-true",  # noqa: RUF001
         "2M parameters, 25.0% of them trained",
-        "512 prompts to train on, 128 to validate on, 64 to validate on of second_skill",
+        "512 training prompts, 128 validation prompts, 64 validation prompts of second_skill",
         "1 of 2: running or stopped early",
         "it forgot some of hard",
         "entropy is low: try a lower rate",
@@ -175,7 +175,7 @@ def test_a_run_that_has_logged_nothing_has_a_page(tmp_path):
     write_log(tmp_path, []).write_text("")
     page = build_page([Run.read("new", tmp_path)])
     Reader(page)
-    assert "Nothing has been logged yet." in text(page)
+    assert "No figures have been logged yet." in text(page)
 
 
 @pytest.mark.slow

@@ -156,7 +156,7 @@ def test_folders_that_hold_something_else_are_refused(folder: Path, tmp_path: Pa
     with pytest.raises(ValueError, match="`output`: expected another folder than groups"):
         rescore_folder(sampler(), folder, folder)
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match=r"`output`: expected a new or empty folder, got .*, which holds other things"):
+    with pytest.raises(ValueError, match=r"`output`: expected a new or empty folder, got .* with other files; choose"):
         rescore_folder(sampler(), folder, tmp_path)
     with pytest.raises(ValueError, match="`output`: expected a new or empty folder"):
         rescore_folder(sampler(), folder, tmp_path / "notes.txt")

@@ -119,7 +119,7 @@ def test_a_class_among_the_rewards_is_not_called_for_a_function():
 
 
 def test_a_function_whose_parameters_cannot_be_read_is_refused():
-    with pytest.raises(TypeError, match=r"`function`: expected one whose parameters can be read, got builtins.type"):
+    with pytest.raises(TypeError, match=r"`function`: expected one with a readable signature, got builtins.type"):
         FunctionReward(type)
     with pytest.raises(TypeError, match="`function`: expected a function or its dotted path, got 3"):
         FunctionReward(3)

@@ -57,7 +57,7 @@ def test_a_run_counts_what_they_do(service):
 def test_a_service_that_is_wrong_stops_the_run(service):
     service.behaviours[:] = [lambda handler, _: handler.send_error(404)]
     rewards = {"tests": CodeExecutionReward(runs_model_code=True, seconds=60), "judge": service.reward()}
-    with pytest.raises(GFTError, match=f"reward 'judge' .* {service.url} refuses the request: status 404"):
+    with pytest.raises(GFTError, match=f"reward 'judge' .* {service.url} rejects the request: status 404"):
         fit(module_with(rewards), Rows(ROWS))
 
 

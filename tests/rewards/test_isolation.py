@@ -75,7 +75,7 @@ def test_what_is_changed_for_the_whole_process_is_put_back_and_told(name, raises
 
     before = state()
     ends = pytest.raises(RewardError, match="after the change") if raises else nullcontext()
-    with pytest.warns(UserWarning, match=f"reward 'bad' .* changed {name} for the whole process.*put back"), ends:
+    with pytest.warns(UserWarning, match=f"reward 'bad' .* changed {name} for the whole process.*restored"), ends:
         score(changes)
     assert state() == before
 
@@ -195,7 +195,8 @@ def test_a_response_to_which_no_reward_applies_is_shown(weight):
     if weight:
         del rewards["brief"]
     with pytest.raises(
-        RewardError, match=r"no reward applies to a response: code.*prompt: 'p1', response: 'r1'"
+        RewardError,
+        match=r"that applies to each response, got None or no weight from code.*prompt: 'p1', response: 'r1'",
     ) as told:
         score_responses(rewards, **BATCH, columns={})
     assert "\n" not in str(told.value)

@@ -182,7 +182,7 @@ def test_what_cannot_leave_this_process_is_named():
     lock = threading.Lock()
     generator = (n for n in range(3))
     reward = TimeLimitedReward(FunctionReward(lambda responses: [next(generator), lock]), seconds=1)
-    with pytest.raises(RewardError, match="cannot be sent to a process of its own"):
+    with pytest.raises(RewardError, match="cannot be sent to another process"):
         score(reward, "a")
 
 

@@ -86,7 +86,7 @@ def test_no_reward_is_an_error():
     ids=lambda w: next(iter(w)),
 )
 def test_uneven_arguments_are_an_error(wrong):
-    with pytest.raises(ValueError, match=r"(references|prompts|level) has [14] entries for 3 responses"):
+    with pytest.raises(ValueError, match=r"`(references|prompts|level)`: expected 3 entries, .*, got [14];"):
         score_responses({"r": Recorder(torch.ones(3))}, **{**BATCH, **wrong})
 
 

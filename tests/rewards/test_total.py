@@ -83,7 +83,7 @@ def test_a_reward_counts_where_its_gates_are_open(gates, at_least, scores, expec
 def test_a_gate_may_have_weight_0_and_gated_responses_are_counted():
     total = GatedSum({"accuracy": "format"})
     rewards = {"accuracy": Given(1, 1, 0, None, weight=2), "format": Given(1, 0, 0, 0, weight=0)}
-    with pytest.raises(RewardError, match="no reward applies"):
+    with pytest.raises(RewardError, match="`rewards`: expected one with a weight that applies"):
         total_of(total, **rewards)
     rewards["accuracy"].scores = (1, 1, 0, 1)
     assert total_of(total, **rewards) == [2, 0, 0, 0]

@@ -92,10 +92,10 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path):
     path = write(tmp_path, [group()])
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(GFTValueError, match=r"train-000001.parquet: expected a whole file of groups, got .*; take it"):
+    with pytest.raises(GFTValueError, match=r"train-000001.parquet: expected a complete file .*, got .*; remove"):
         read_samples(tmp_path)
     pd.DataFrame({"prompt": ["1+1="]}).to_parquet(path)
-    with pytest.raises(GFTValueError, match=r"train-000001.parquet: expected groups that GroupTable has written"):
+    with pytest.raises(GFTValueError, match=r"train-000001.parquet: expected groups written by GroupTable"):
         read_samples(tmp_path)
     table = to_table([group()])
     parquet.write_table(table.replace_schema_metadata({b"lightning_gft_samples": b'{"version": 2}'}), path)

@@ -66,7 +66,7 @@ def test_a_machine_that_does_not_contain_programs_is_an_error_before_training(wi
     with pytest.raises(RewardError, match="expected a machine that keeps programs from files"):
         reward()(**BATCH)
     allowing = reward(allow=["files"])
-    with pytest.warns(UserWarning, match="kept from network, processes, but not from files"):
+    with pytest.warns(UserWarning, match="them from network, processes, but not from files"):
         allowing.setup()
     assert allowing(**BATCH) == [1.0]
 
@@ -97,7 +97,7 @@ def test_a_sandbox_that_does_not_start_says_so(program: str, message: str, monke
     with pytest.raises(SandboxError, match=message):
         SandboxedProcess(Limits())
     measure.cache_clear()
-    with pytest.raises(RewardError, match=f"no sandbox can be had on this machine, as .*{message}"):
+    with pytest.raises(RewardError, match=f"expected a machine with a working sandbox, got an error: .*{message}"):
         reward().setup()
     measure.cache_clear()
 
@@ -105,6 +105,8 @@ def test_a_sandbox_that_does_not_start_says_so(program: str, message: str, monke
 def test_only_linux_has_one(monkeypatch):
     measure.cache_clear()
     monkeypatch.setattr(measuring.sys, "platform", "darwin")
-    with pytest.raises(RewardError, match="no sandbox can be had on this machine, as it needs Linux, got darwin"):
+    with pytest.raises(
+        RewardError, match="expected a machine with a working sandbox, got an error: expected Linux, got darwin"
+    ):
         reward().setup()
     measure.cache_clear()

@@ -71,7 +71,7 @@ def test_the_last_of_several_turns_is_exchanged():
 
 def test_a_text_that_is_not_there_is_an_error():
     tokenizer = tokenizer_with(None)
-    with pytest.raises(ValueError, match=r"the prompt '5' cannot be rewritten: it is not written in .*'1\+1=\?'"):
+    with pytest.raises(ValueError, match=r"expected the user's text .*, got '5', which is not in .*'1\+1=\?'"):
         PromptRewriter(tokenizer).rewrite([tokenizer.encode("1+1=?")], ["5"], ["6"])
 
 
@@ -79,7 +79,7 @@ def test_tokens_that_do_not_come_back_are_an_error():
     tokenizer = tokenizer_with(None)
     ids = [*tokenizer.encode("1+1=?"), tokenizer.unk_token_id]
     tokenizer.decode = lambda *_, **__: "1+1=?!"
-    with pytest.raises(ValueError, match="decoded and encoded again it has other token ids"):
+    with pytest.raises(ValueError, match="expected a prompt with the same token ids"):
         PromptRewriter(tokenizer).rewrite([ids[:-1]], ["1+1=?"], ["2"])
 
 

@@ -257,7 +257,7 @@ def test_a_column_that_a_teacher_reads_has_an_effect(recwarn):
 def test_rows_are_looked_at_with_the_texts_that_they_show():
     tokenizer = tiny_loader().tokenizer
     row = Example(tokenizer.encode("12="), "34", None, {"expert": [Response([1])]}, {}, row=7)
-    with pytest.raises(ValueError, match=r"train data, row 7 .*: the prompt '34' cannot be rewritten"):
+    with pytest.raises(ValueError, match=r"train data, row 7 .*: expected the user's text .*'34'"):
         DemonstrationTeacher(TEMPLATE).check_prompts([row], tokenizer, 4)
 
 

@@ -1,4 +1,4 @@
-"""Advice on a run from the figures that it logs."""
+"""Advice on a run, derived from the figures that it logs."""
 
 from lightning_gft.callbacks.advice.advice import Advice
 from lightning_gft.callbacks.advice.history import History

@@ -1,4 +1,4 @@
-"""Saying once what goes wrong in a run, and what to try."""
+"""The callback that gives advice."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from lightning_gft import record
 from lightning_gft.callbacks.advice.history import History
-from lightning_gft.callbacks.advice.record import Said, tell
+from lightning_gft.callbacks.advice.record import Said, print_advice
 from lightning_gft.callbacks.advice.rule import Finding, Rule
 from lightning_gft.callbacks.advice.rules import RULES
 from lightning_gft.callbacks.run_record import record_folder
@@ -27,29 +27,30 @@ from lightning_gft.module import GFTLitModule
 
 
 class Advice(Callback):
-    """Says once, in one line, what goes wrong in a run, with the figure and what to try.
+    """Reports each problem of a run once, in one line with the figure and a remedy.
 
-    Small rules look at the figures of every step and of every validation; each speaks once a stage. The lines go to
-    standard error and, where the run has a folder, to ``advice.jsonl`` there. A resumed run says nothing again, and
-    what it says later is what it would have said without the stop.
+    Small rules read the figures of every step and every validation; each rule speaks once in a stage. The lines are
+    printed on standard error and, if the run has a folder, appended to its ``advice.jsonl``. A resumed run repeats no
+    advice, and gives the same further advice as a run without the interruption.
 
-    A rule looks at means over 5 to 50 steps, and compares with the first 10 or 20 steps of the run or its stage, so no
-    single batch brings it up; ``docs/advice.md`` lists rules, figures and windows.
+    A rule compares means over 5 to 50 steps with those of the first 10 or 20 steps of the run or stage, so no single
+    batch triggers it. ``docs/advice.md`` lists the rules with their figures and windows.
 
     Args:
-        stop: Whether the run ends at the first advice, as by ``EarlyStopping``: with a last validation, its checkpoints
-            and exports, and exit status 0; or the names of the rules that end it. ``min_steps`` of the trainer holds.
-            With ``true``, rules that only explain a figure do not end it. A run that keeps checkpoints keeps one of
-            that step, ``stopped-step=<step>.ckpt``; a run resumed from it does not end there again.
-        ignore: Names of rules that are left out.
+        stop: Whether the first advice ends the run, or the names of the rules whose advice does. The run ends as by
+            ``EarlyStopping``: with a last validation, its checkpoints and exports, and exit status 0, but not before
+            the trainer's ``min_steps``. With ``true``, rules that only explain a figure do not end it. A run that
+            keeps checkpoints also keeps ``stopped-step=<step>.ckpt``; a run that resumes from it does not end there
+            again.
+        ignore: Names of rules to leave out.
 
     Attributes:
-        rules: Those in use, in the order in which they are asked; others may be added before a run.
-        said: What has been said.
+        rules: The rules in use, in the order of their evaluation; others may be added before a run.
+        said: All advice so far.
 
     Raises:
-        ValueError: If a name is not a rule's, or ``stop`` names one that is left out.
-        TypeError: If a setting is of another type.
+        ValueError: If a name is not a rule's, or ``stop`` names a rule that ``ignore`` leaves out.
+        TypeError: If a setting has another type.
 
     Example:
         >>> advice = Advice(stop=["entropy_collapse"], ignore=["small_loss"])
@@ -64,7 +65,7 @@ class Advice(Callback):
         self._ends = _checked("stop", (faults if stop else []) if isinstance(stop, bool) else stop)
         if unheard := sorted(self._ends & left_out):
             raise GFTValueError(
-                f"`stop` of Advice: expected rules that `ignore` does not name, got {', '.join(unheard)}; take them out"
+                f"`stop` of Advice: expected rules that `ignore` does not name, got {', '.join(unheard)}; remove them"
             )
         self.said: list[Said] = []
         self._history = History()
@@ -85,43 +86,43 @@ class Advice(Callback):
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit":  # a checkpoint is read after this
+        if stage == "fit":  # before a checkpoint is loaded
             self.said, self._history, self._stage, self._asked = [], History(), "", False
             callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
             if self._ends and self._keeper not in callbacks:
-                callbacks.append(self._keeper)  # after all others, whose state it keeps
+                callbacks.append(self._keeper)  # after all others, whose state it saves
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         folder = record_folder(trainer)
         self._path = None if folder is None or not trainer.is_global_zero else folder / record.ADVICE
         if self._path is not None and (self.said or self._path.exists()):
-            # What a run that was killed has said after its last checkpoint goes: the resumed run says it again.
+            # Remove advice that a killed run gave after its last checkpoint: the resumed run gives it again.
             with self._writing():
                 record.write_rows(self._path, [said.row() for said in self.said])
 
     @override
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        self._look(trainer, pl_module)
+        self._evaluate_rules(trainer, pl_module)
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
-            self._look(trainer, pl_module)
+            self._evaluate_rules(trainer, pl_module)
 
-    def _look(self, trainer: Trainer, module: LightningModule) -> None:
-        """Take the newest figures, say what there is to say, and end the run if that was asked for."""
+    def _evaluate_rules(self, trainer: Trainer, module: LightningModule) -> None:
+        """Add the newest figures to the history, give advice, and end the run if ``stop`` asks for it."""
         assert isinstance(module, GFTLitModule)  # noqa: S101 (this package's callbacks serve its module)
         stage = "" if module.rows.stage is None else module.rows.stage[1]
         if stage != self._stage:
             self._stage, self._history = stage, History()
         self._history.uses_advantages = "advantages" in module.loss.needs()
         self._history.add(self._read(module.rows.latest))
-        new = [self._said(module, rule, finding) for rule, finding in self._findings()]
+        new = [self._make_advice(module, rule, finding) for rule, finding in self._findings()]
         self._write(new)
         if self._ends:
             asked = any(said.name in self._ends for said in new)
-            # Figures are the same on all ranks; no rank ever trains on alone.
+            # Figures are the same on all ranks, so all ranks stop together.
             self._asked |= trainer.strategy.reduce_boolean_decision(asked, all=False)
             trainer.should_stop |= self._asked
 
@@ -138,7 +139,7 @@ class Advice(Callback):
         return giving_up("Advice is no longer written to the run's folder", give_up)
 
     def _read(self, row: Mapping[str, Tensor | float]) -> dict[str, float]:
-        """Return the figures that any rule reads."""
+        """Return the figures that at least one rule reads."""
         return {name: float(value) for name, value in row.items() if self._is_read(name)}
 
     def _is_read(self, name: str) -> bool:
@@ -153,20 +154,20 @@ class Advice(Callback):
                 heard.add(rule.name)
                 yield rule, finding
 
-    def _said(self, module: GFTLitModule, rule: Rule, finding: Finding) -> Said:
+    def _make_advice(self, module: GFTLitModule, rule: Rule, finding: Finding) -> Said:
         ends = "; the run ends here, as `stop` asks" if rule.name in self._ends else ""
         said = Said(module.rows.steps(), rule.name, dict(finding.figures), finding.text + ends, self._stage)
         self.said.append(said)
-        tell(said)
+        print_advice(said)
         return said
 
 
 def _checked(field: str, names: object) -> frozenset[str]:
-    """Return names of rules.
+    """Return the names of rules in a setting.
 
     Raises:
-        ValueError: If one is no rule's.
-        TypeError: If they are no list of texts.
+        ValueError: If a name is not a rule's.
+        TypeError: If ``names`` is no list of texts.
     """
     if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
         choices = "true, false or a list" if field == "stop" else "a list"

@@ -1,4 +1,4 @@
-"""The figures of a stage, as rules look back on them."""
+"""The figures of a stage that rules compare."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from statistics import fmean
 from typing import Any
 
 _FIRST = 20
-"""Values of a figure that are kept from the beginning of a stage."""
+"""Values of a figure that are kept from the start of a stage."""
 _LAST = 100
-"""Values that are kept of those that came last."""
+"""Most recent values of a figure that are kept."""
 _RATE = "train/learning_rate"
 
 
 class History:
-    """The first 20 and the last 100 values of figures within a stage of a run; values that are not finite are left out.
+    """The first 20 and the last 100 values of each figure within a stage of a run, without values that are not finite.
 
-    A figure that a step does not log keeps its values: windows count values, which are steps for most figures.
+    A step that does not log a figure leaves its values unchanged: windows count values, which for most figures are
+    steps.
 
     Args:
         uses_advantages: Whether the loss compares the responses of a group.
@@ -39,7 +40,7 @@ class History:
         self._highest_rate = 0.0
 
     def add(self, figures: Mapping[str, float]) -> None:
-        """Take the figures of a step, or of a validation."""
+        """Add the figures of a step or of a validation."""
         for name, value in figures.items():
             if not math.isfinite(value):
                 continue
@@ -51,52 +52,52 @@ class History:
         self._highest_rate = max(self._highest_rate, figures.get(_RATE, 0.0))
 
     def names(self) -> list[str]:
-        """Return the names of all figures that there are."""
+        """Return the names of all figures logged so far."""
         return list(self._last)
 
     def count(self, name: str) -> int:
-        """Return how many values a figure has had."""
+        """Return the number of values that a figure has had."""
         return self._counts.get(name, 0)
 
     def last(self, name: str, number: int) -> list[float]:
-        """Return the last values of a figure, empty if there are fewer."""
+        """Return the last ``number`` values of a figure, or an empty list if there are fewer."""
         values = self._last.get(name, ())
         return [*values][-number:] if len(values) >= number else []
 
     def recent(self, name: str) -> list[float]:
-        """Return all of the last values of a figure that are kept."""
+        """Return the most recent values of a figure, as many as are kept."""
         return [*self._last.get(name, ())]
 
     def mean(self, name: str, number: int) -> float | None:
-        """Return the mean of the last values of a figure, ``None`` if there are fewer."""
+        """Return the mean of the last ``number`` values of a figure, or ``None`` if there are fewer."""
         values = self.last(name, number)
         return fmean(values) if values else None
 
     def first(self, name: str, number: int) -> list[float]:
-        """Return the first values of a figure, empty if there are fewer."""
+        """Return the first ``number`` values of a figure, or an empty list if there are fewer."""
         values = self._first.get(name, [])
         return values[:number] if len(values) >= number else []
 
     def first_mean(self, name: str, number: int) -> float | None:
-        """Return the mean of the first values of a figure, ``None`` if there are fewer."""
+        """Return the mean of the first ``number`` values of a figure, or ``None`` if there are fewer."""
         values = self.first(name, number)
         return fmean(values) if values else None
 
     def at_full_rate(self, number: int) -> bool:
-        """Return whether the learning rate was neither in a warm-up nor far down a decay in the last steps."""
+        """Return whether the last steps were neither in a warm-up of the learning rate nor far down its decay."""
         rates = self.last(_RATE, number)
         return bool(rates) and min(rates) >= self._highest_rate / 2 and rates[-1] <= 1.01 * rates[0]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the values."""
+        """Return the kept values."""
         last = {name: [*values] for name, values in self._last.items()}
         return {"first": self._first, "last": last, "counts": self._counts, "highest_rate": self._highest_rate}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Bring back values.
+        """Restore the kept values.
 
         Args:
-            state_dict: What :meth:`state_dict` returned.
+            state_dict: The result of :meth:`state_dict`.
         """
         self._first = {name: [*values] for name, values in state_dict["first"].items()}
         self._last = {name: deque(values, maxlen=_LAST) for name, values in state_dict["last"].items()}

@@ -1,4 +1,4 @@
-"""Advice on the terminal and on disk."""
+"""Prints advice and formats it as rows of a file."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Said(NamedTuple):
     """A piece of advice.
 
     Args:
-        step: Optimizer steps taken by then.
-        name: The rule's.
-        figures: What it goes by.
-        text: One line.
+        step: Optimizer steps taken so far.
+        name: Name of the rule.
+        figures: The figures behind it.
+        text: One line with a figure and a remedy.
         stage: Name of the stage; empty in a run without stages.
     """
 
@@ -27,14 +27,14 @@ class Said(NamedTuple):
     stage: str = ""
 
     def row(self) -> dict[str, Any]:
-        """Return it as a row of ``advice.jsonl``."""
+        """Return the advice as a row of ``advice.jsonl``."""
         row = self._asdict()
         return row if self.stage else {name: row[name] for name in row if name != "stage"}
 
 
 @rank_zero_only
-def tell(said: Said) -> None:
-    """Say it in one line, above a progress bar if there is one."""
+def print_advice(said: Said) -> None:
+    """Print advice in one line, above a progress bar if there is one."""
     where = f" of stage {said.stage}" if said.stage else ""
-    with suppress(OSError):  # whatever reads the lines has left: no reason to lose the run
+    with suppress(OSError):  # the reader of the lines is gone, which must not end the run
         print(f"Advice at step {said.step}{where} ({said.name}): {said.text}", file=sys.stderr, flush=True)

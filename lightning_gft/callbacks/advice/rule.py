@@ -1,4 +1,4 @@
-"""What a rule of advice is."""
+"""The base class of the rules of advice."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from lightning_gft.callbacks.advice.history import History
 
 
 class Finding(NamedTuple):
-    """What a rule has found.
+    """The result of a rule.
 
     Args:
-        figures: What it goes by, as means over the rule's window.
-        text: One line, with the figure and what to try.
+        figures: The figures behind it, as means over the rule's window.
+        text: One line with the figure and a remedy.
     """
 
     figures: Mapping[str, float]
@@ -24,14 +24,14 @@ class Finding(NamedTuple):
 
 
 class Rule(ABC):
-    """Looks for one thing that goes wrong in training; has no state of its own.
+    """Detects one problem of training; has no state of its own.
 
     Attributes:
-        name: Under which it is ignored, recorded, and asked to stop a run.
-        figures: Names of the figures that it reads, where ``*`` stands for any part. A run that does not log them
-            never hears of the rule.
-        after: Rules that tell the cause of the same thing: once one of them has spoken, this one is silent.
-        explains: Whether nothing is wrong, so that no run is stopped for it unless it is named.
+        name: Name by which settings ignore the rule or let it stop a run, and under which advice is recorded.
+        figures: Names of the figures that the rule reads; ``*`` matches any part. A run that does not log them never
+            evaluates the rule.
+        after: Rules that report a cause of the same problem; once one of them has spoken, this one is silent.
+        explains: Whether the rule only explains a figure, so that it stops a run only if it is named.
     """
 
     name: ClassVar[str]
@@ -41,18 +41,18 @@ class Rule(ABC):
 
     @abstractmethod
     def find(self, history: History) -> Finding | None:
-        """Return what there is to say, if there is.
+        """Return the finding, or ``None`` if the rule detects no problem.
 
         Args:
-            history: The figures of the stage so far, those of the newest step or validation included.
+            history: The figures of the stage so far, including the newest step or validation.
         """
 
 
 class LimitRule(Rule):
-    """Speaks when the mean of a figure reaches a limit.
+    """Speaks when the mean of its only figure reaches a limit.
 
     Attributes:
-        steps: Over which the mean is taken.
+        steps: Number of values in the mean.
         limit: Least mean at which the rule speaks.
         text: One line, with ``{value}`` for the mean.
     """

@@ -1,4 +1,4 @@
-"""Sampled groups as a readable table: on the terminal, as Parquet beside the logs, and in what the loggers log to."""
+"""Shows sampled groups as readable tables: on the terminal, as Parquet beside the logs, and in the loggers."""
 
 from lightning_gft.callbacks.group_table.callback import GroupTable
 

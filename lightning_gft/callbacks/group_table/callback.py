@@ -1,4 +1,4 @@
-"""The callback."""
+"""The callback that keeps, logs and prints groups."""
 
 from __future__ import annotations
 
@@ -27,26 +27,28 @@ from lightning_gft.types import PromptBatch
 
 
 class GroupTable(Callback):
-    """Shows groups of training and validation: what was asked, what was answered, and what each answer was worth.
+    """Shows groups of training and validation: each prompt, its responses, and their rewards and advantages.
 
-    They are kept as Parquet in the folder ``samples`` beside the logs, a file a step, with what the loss did to each
-    token (:func:`lightning_gft.samples.read_samples` reads them); a long run keeps fewer steps, evenly over all of it.
-    Loggers get tables: W&B, MLflow, TensorBoard, trackio, and any that has W&B's ``log_table``. The command line keeps
-    groups in every fit, without tables in loggers, unless the configuration has a callback of this class.
+    Groups are kept as Parquet files in the folder ``samples`` beside the logs, one file for each step, with the
+    figures of each token in the loss; :func:`lightning_gft.samples.read_samples` reads them. A long run keeps fewer
+    steps, evenly spread over all of it. W&B, MLflow, TensorBoard, trackio and any logger with W&B's ``log_table`` get
+    tables. On the command line every fit keeps groups, without tables in loggers, unless the configuration has a
+    callback of this class.
 
     Args:
-        num_groups: Groups of a batch, and prompts of each data set of a validation: the first, of rank 0.
-        responses: Responses of a group: a number, ``best_and_worst`` or ``all``. A validation's greedy response comes
-            besides.
-        keep: Most groups in the folder; 0 for none.
+        num_groups: Number of groups of each batch, and of prompts of each validation data set, to show: the first
+            ones of rank 0.
+        responses: Number of responses of each group to show, or ``best_and_worst`` or ``all``. Validation shows the
+            greedy response in addition.
+        keep: Most groups to keep in the folder; 0 keeps none.
         log: Whether loggers get tables.
-        show: Whether the terminal does.
-        every_n_steps: Optimizer steps from one table of training to the next, for loggers and terminal; those of a
-            validation always come.
+        show: Whether to print tables on the terminal.
+        every_n_steps: Optimizer steps between two tables of training for loggers and terminal; every validation
+            shows one.
 
     Raises:
-        ValueError: If a number is out of range; when a run starts, if the trainer has two of these.
-        TypeError: If one is no whole number.
+        ValueError: If a number is out of range; when a run starts, if the trainer has two such callbacks.
+        TypeError: If a number is no whole number.
 
     Example:
         >>> GroupTable(num_groups=1, responses="all", show=True).keep
@@ -70,7 +72,7 @@ class GroupTable(Callback):
             )
         check_kind("show", show, bool, "True")
         check_kind("log", log, bool, "False")
-        self.show, self.logs = show, log  # Lightning puts a function of its own into `log`
+        self.show, self.logs = show, log  # not `self.log`, where Lightning puts a function of its own
         remedy = "log=False and show=False make no tables"
         self.every_n_steps = check_count("every_n_steps", every_n_steps, of="GroupTable", remedy=remedy)
         self._folder: SampleFolder | None = None
@@ -98,7 +100,7 @@ class GroupTable(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: PromptBatch, batch_idx: int
     ) -> None:
-        # A subclass of the module may return something else from its own training step.
+        # A subclass of the module may return anything else from its own training step.
         if trainer.is_global_zero and isinstance(outputs, Mapping) and "groups" in outputs:
             assert isinstance(pl_module, GFTLitModule)  # noqa: S101 (this package's callbacks serve its module)
             step = trainer.global_step
@@ -114,7 +116,7 @@ class GroupTable(Callback):
             self._take("val", step, True, trainer, lambda: evaluated_groups(evaluated, self.choice, rewards, step))
 
     def _is_due(self, step: int) -> bool:
-        """Tell whether groups of training are to be shown again: at the first step, and every so many steps."""
+        """Return whether training is to show groups at this step: the first one, then every `every_n_steps`."""
         due = self._shown_at is None or step // self.every_n_steps > self._shown_at // self.every_n_steps
         if due:
             self._shown_at = step
@@ -123,7 +125,7 @@ class GroupTable(Callback):
     def _take(
         self, kind: Kind, step: int, is_due: bool, trainer: Trainer, make: Callable[[], list[SampledGroup]]
     ) -> None:
-        """Keep, show and log groups, which are made if one of that is wanted."""
+        """Keep, print and log groups; they are made only if at least one of these is due."""
         shows, logs = is_due and self.show, is_due and self.logs and bool(trainer.loggers)
         keeps = self._folder is not None and self._folder.wants(kind, step)
         if not (keeps or shows or logs) or not (groups := make()):
@@ -141,12 +143,12 @@ class GroupTable(Callback):
         def give_up() -> None:
             self._folder = None
 
-        assert self._folder is not None  # noqa: S101 (asked before)
+        assert self._folder is not None  # noqa: S101 (the caller has checked it)
         with giving_up("GroupTable keeps no more groups", give_up):
             yield self._folder
 
     def _print(self, groups: list[SampledGroup]) -> None:
         try:
             print_groups(groups)
-        except OSError:  # whatever read it has left: no reason to lose the run
+        except OSError:  # the reader of the pipe is gone, which must not end the run
             self.show = False

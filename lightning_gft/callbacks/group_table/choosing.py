@@ -1,4 +1,4 @@
-"""Which groups of a batch are looked at, and which of their responses."""
+"""Chooses the groups of a batch, and their responses, to show."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from lightning_gft.checks import check_count
 from lightning_gft.types import GroupBatch, Source
 
 Responses = int | Literal["best_and_worst", "all"]
-"""How many responses of a group are looked at: the best, the worst, the second best, and so on in turns."""
+"""Responses of a group to show: a number of them, taken in turns from the best and the worst, or all."""
 
 _BEST_AND_WORST = 2
 
 
 class Choice(NamedTuple):
-    """How much of a batch is looked at.
+    """The part of a batch to show.
 
     Args:
-        num_groups: The first groups of the batch: a fair sample, as nothing of what became of them counts.
-        responses: Responses of a group; ``None`` for all.
+        num_groups: Number of groups, from the first of the batch: a fair sample, independent of their rewards.
+        responses: Number of responses of each group; ``None`` for all.
     """
 
     num_groups: int
@@ -27,11 +27,11 @@ class Choice(NamedTuple):
 
     @classmethod
     def of(cls, num_groups: int, responses: Responses) -> Choice:
-        """Return what the options of a callback mean.
+        """Return the choice for a callback's options.
 
         Raises:
             ValueError: If a number is below 1.
-            TypeError: If one is no whole number, or the responses are another text.
+            TypeError: If a number is no whole number, or ``responses`` is another text.
         """
         of, remedy = "GroupTable", "keep=0 keeps none at all"
         num_groups = check_count("num_groups", num_groups, of=of, remedy=remedy)
@@ -44,8 +44,8 @@ class Choice(NamedTuple):
         """Return the rows of each chosen group, in their order in the batch.
 
         Args:
-            groups: On any device.
-            trained: Rows of the responses that a loss has trained on, which come first among equals.
+            groups: The groups, on any device.
+            trained: Rows of the responses that the loss has trained on; they precede others with equal rewards.
         """
         of_group: dict[int, list[int]] = {}
         for row, group in enumerate(groups.group_index.tolist()):
@@ -57,7 +57,7 @@ class Choice(NamedTuple):
         ]
 
     def _responses(self, rows: list[int], worth: dict[int, tuple[float, bool, bool]]) -> list[int]:
-        """Return some of a group's rows; among equal rewards those that were trained on, then the policy's own."""
+        """Return some rows of a group; among equal rewards, trained responses come first, then own samples."""
         if self.responses is None or self.responses >= len(rows):
             return rows
         left, chosen = list(rows), set()

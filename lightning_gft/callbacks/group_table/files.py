@@ -1,4 +1,4 @@
-"""The folder of kept groups: a file a step, thinned out evenly so that a run of any length keeps so many at most."""
+"""The folder of kept groups: one file for each step, thinned out evenly so that a run of any length stays bounded."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from lightning_gft.stored.writing import set_aside, write_table
 
 
 class SampleFolder:
-    """Writes the groups of steps, at first of each.
+    """Writes the groups of steps to files: at first of every step, later of fewer.
 
-    Steps are counted in strides, and the first one of each stride that has groups is kept. When there are more groups
-    than are to be kept, the strides become twice as long. Training and validation have strides of their own, and the
-    one with more groups gives some up first.
+    Steps are counted in strides, and the first step of each stride that has groups is kept. When the folder holds too
+    many groups, the stride doubles. Training and validation have separate strides; the one with more groups is thinned
+    out first.
 
     Args:
-        folder: Need not exist.
-        keep: Most groups in it.
+        folder: Folder of the files; created if missing.
+        keep: Most groups in the folder.
     """
 
     def __init__(self, folder: Path, keep: int) -> None:
@@ -30,18 +30,18 @@ class SampleFolder:
         self._counts: dict[SampleFile, int] = {}
 
     def begin(self, step: int) -> list[str]:
-        """Take on what is there of a run that resumes; what it wrote after that step comes again, and is removed.
+        """Take over the files of a run that resumes, and remove those after its step, which it writes again.
 
         Args:
-            step: Optimizer steps taken by the run as it begins; 0 for one that is new.
+            step: Optimizer steps of the run at its start; 0 for a new run.
 
         Returns:
-            What is wrong with each file that cannot be read, and where it is now.
+            For each unreadable file, its fault and its new name.
 
         Raises:
             OSError: If a file cannot be removed or renamed.
         """
-        for path in self.folder.glob(".*.parquet-*"):  # what a run was writing when it was killed
+        for path in self.folder.glob(".*.parquet-*"):  # partial files of a run that was killed
             path.unlink(missing_ok=True)
         self._counts, faults = {}, []
         for file in sample_files(self.folder):
@@ -56,20 +56,20 @@ class SampleFolder:
         return faults
 
     def wants(self, kind: Kind, step: int) -> bool:
-        """Tell whether the groups of a step are to be kept."""
+        """Return whether the groups of a step are to be kept."""
         stride = self._strides[kind]
         return not any(
             file.kind == kind and file.step != step and file.step // stride == step // stride for file in self._counts
         )
 
     def write(self, groups: Sequence[SampledGroup]) -> None:
-        """Write the groups of a step, and thin out what there is if that makes too many.
+        """Write the groups of a step, and thin out the folder if it then holds too many.
 
         Args:
-            groups: At least one; all of one step and of one kind.
+            groups: One or more groups of the same step and kind.
 
         Raises:
-            OSError: If the disk does not take them.
+            OSError: If the disk cannot store them.
         """
         kind, step = groups[0].kind, groups[0].step
         path = sample_path(self.folder, kind, step)
@@ -89,7 +89,7 @@ class SampleFolder:
                 seen.add(stride)
 
     def _largest(self) -> Kind | None:
-        """Return the kind with the most groups; ``None`` if none has two files to choose from."""
+        """Return the kind with the most groups, or ``None`` if neither has two files to choose from."""
         groups: dict[Kind, list[int]] = {}
         for file, count in self._counts.items():
             groups.setdefault(file.kind, []).append(count)

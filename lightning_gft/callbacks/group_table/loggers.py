@@ -1,4 +1,4 @@
-"""Groups as tables of the trainer's loggers."""
+"""Logs groups as tables of the trainer's loggers."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from lightning_gft.callbacks.group_table.texts import markdown, visible
 from lightning_gft.samples import SampledGroup, SampledResponse
 
 _LONG = 4000
-"""Characters of a prompt or a response that are logged."""
+"""Characters of a prompt or a response to log."""
 
 
 class LoggedTable(NamedTuple):
-    """Groups as a logger takes them.
+    """Groups in the form of a logger's table.
 
     Args:
         key: Name of the table, ``samples/train`` or ``samples/val``.
-        columns: Their names.
-        rows: A value for each, of responses of all groups.
-        step: Optimizer steps taken.
+        columns: Names of the columns.
+        rows: One row for each response of all groups, with a value for each column.
+        step: Optimizer steps taken so far.
     """
 
     key: str
@@ -31,20 +31,20 @@ class LoggedTable(NamedTuple):
     step: int
 
     def escaped(self) -> list[list[Any]]:
-        """Return the rows for a viewer that takes texts for Markdown."""
+        """Return the rows for a viewer that renders texts as Markdown."""
         return [[markdown(value) if isinstance(value, str) else value for value in row] for row in self.rows]
 
 
 def log_groups(loggers: Sequence[Logger], groups: Sequence[SampledGroup]) -> None:
-    """Hand groups to each logger that takes tables or texts; others get nothing.
+    """Log groups with each logger that supports tables or texts; other loggers are skipped.
 
     Args:
-        loggers: The trainer's, on rank 0.
-        groups: At least one; all of one step and of one kind.
+        loggers: The trainer's loggers; call on rank 0 only.
+        groups: One or more groups of the same step and kind.
     """
     table = _table(groups)
     for logger in loggers:
-        if (log := _way(logger)) is not None:
+        if (log := _log_function(logger)) is not None:
             log(logger, table)
 
 
@@ -67,10 +67,10 @@ def _row(group: SampledGroup, response: SampledResponse) -> list[Any]:
     ]
 
 
-def _way(logger: Any) -> Callable[[Any, LoggedTable], None] | None:
-    """Return how a logger takes a table; ``None`` if it does not.
+def _log_function(logger: Any) -> Callable[[Any, LoggedTable], None] | None:
+    """Return the function that logs a table with a logger, or ``None`` if the logger supports none.
 
-    Only methods are asked for, but of MLflow's client, whose ``log_table`` takes something else than Comet's.
+    The logger's methods decide, except for MLflow's client: its ``log_table`` has another signature than Comet's.
     """
     if hasattr(logger, "log_table"):
         return _by_log_table
@@ -85,13 +85,13 @@ def _way(logger: Any) -> Callable[[Any, LoggedTable], None] | None:
 
 
 def _by_log_table(logger: Any, table: LoggedTable) -> None:
-    """As in :class:`~lightning.pytorch.loggers.WandbLogger`."""
+    """Log by ``log_table``, as :class:`~lightning.pytorch.loggers.WandbLogger` has it."""
     logger.log_table(key=table.key, columns=table.columns, data=table.rows, step=table.step)
 
 
 def _to_mlflow(logger: Any, table: LoggedTable) -> None:
-    # One table that grows: MLflow lists the names of a run's tables in a tag, cuts that at 8,000 characters, and cannot
-    # read it then.
+    # A single growing table: MLflow lists the names of a run's tables in a tag, truncates it at 8,000 characters, and
+    # cannot parse it afterwards.
     data = {column: [row[number] for row in table.rows] for number, column in enumerate(table.columns)}
     logger.experiment.log_table(logger.run_id, data, f"{table.key}.json")
 
@@ -108,7 +108,7 @@ def _to_trackio(logger: Any, table: LoggedTable) -> None:
 
 
 def _trackio(experiment: Any) -> Any:
-    """Return the module trackio, loaded by the logger, if the experiment is that or a run of it; else ``None``."""
+    """Return the module trackio, which the logger has imported, if the experiment is it or one of its runs."""
     module = sys.modules.get("trackio")
     return module if experiment is module or type(experiment).__module__.partition(".")[0] == "trackio" else None
 

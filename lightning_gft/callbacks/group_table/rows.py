@@ -1,4 +1,4 @@
-"""From batches on their device to groups that are looked at."""
+"""Converts batches on their device to groups for display."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lightning_gft.samples import SampledGroup, SampledResponse, TokenFigures
 from lightning_gft.types import GroupBatch, PromptBatch, Source, TrainedTokens
 
 _MOST_TOKENS = 2048
-"""Tokens of a response whose figures are kept, from its beginning: no run fills a disk with those of a long answer."""
+"""Tokens of a response, from its beginning, whose figures are kept; bounds the disk space of long answers."""
 
 
 def trained_groups(
@@ -30,16 +30,16 @@ def trained_groups(
     rewards: Mapping[str, Reward],
     step: int,
 ) -> list[SampledGroup]:
-    """Return the chosen groups of a training step; only their rows leave the device.
+    """Return the chosen groups of a training step; only their rows are copied from the device.
 
     Args:
-        groups: All of the step, of this rank.
-        trained: What the step's last update did with their tokens.
-        batch: The prompts that they answer.
-        choice: How much of them.
-        tokenizer: The policy's.
-        rewards: That have scored them.
-        step: Optimizer steps taken.
+        groups: All groups of the step on this rank.
+        trained: Coefficients and weights of their tokens in the step's last update.
+        batch: The prompts of the groups.
+        choice: The groups and responses to return.
+        tokenizer: The policy's tokenizer.
+        rewards: The rewards, by name, that have scored the groups.
+        step: Optimizer steps taken so far.
     """
     ran = frozenset() if trained is None else frozenset(trained.tokens.sequence.unique().tolist())
     chosen = choice.rows(groups, ran)
@@ -76,14 +76,15 @@ def evaluated_groups(
     """Return the first prompts of each data set with the greedy response and the chosen samples.
 
     Args:
-        evaluated: By data set, batch by batch; :attr:`~lightning_gft.evaluation.Evaluator.evaluated`.
-        choice: How many prompts, and how many samples of each beside the greedy response.
-        rewards: That have scored them.
-        step: Optimizer steps taken.
+        evaluated: Evaluated batches in order, by data set; see
+            :attr:`~lightning_gft.evaluation.Evaluator.evaluated`.
+        choice: The prompts, and the samples of each beside the greedy response.
+        rewards: The rewards, by name, that have scored the responses.
+        step: Optimizer steps taken so far.
     """
     made = []
     for dataset, batches in evaluated.items():
-        number = 0  # of the batch's first prompt
+        number = 0  # index of the batch's first prompt
         for drawn in batches:
             if number >= choice.num_groups:
                 break
@@ -119,17 +120,17 @@ def _of_batch(
 
 
 def _weights(groups: GroupBatch, rewards: Mapping[str, Reward]) -> dict[str, float | None]:
-    # A callback may have exchanged the rewards since the groups were scored.
+    # A callback may have replaced the rewards since the groups were scored.
     return {name: float(rewards[name].weight) if name in rewards else None for name in groups.reward_parts}
 
 
 def _responses(groups: GroupBatch, rows: Sequence[int], compared: bool = False) -> list[dict[str, Any]]:
-    """Return what is known of some responses, by the names of :class:`~lightning_gft.samples.SampledResponse`.
+    """Return the fields of some responses, by the names of :class:`~lightning_gft.samples.SampledResponse`.
 
     Args:
-        groups: On any device.
-        rows: Their numbers.
-        compared: Whether their advantages compare them within their group.
+        groups: The groups, on any device.
+        rows: Row numbers of the responses.
+        compared: Whether the advantages compare responses within their group.
     """
     index = torch.tensor(rows, dtype=torch.long, device=groups.rewards.device)
     source, finished, lengths, reward, advantage, *parts = (
@@ -164,7 +165,7 @@ def _or_none(reward: float) -> float | None:
 def _token_figures(
     groups: GroupBatch, trained: TrainedTokens, rows: Sequence[int], tokenizer: PreTrainedTokenizerBase
 ) -> dict[int, TokenFigures]:
-    """Return by row what is known of the tokens of some responses that have run."""
+    """Return the figures of the tokens of some responses, by row; responses that were not trained on have none."""
     tokens = trained.tokens
     wanted = torch.isin(tokens.sequence, torch.tensor(rows, dtype=torch.long, device=tokens.sequence.device))
     index = (wanted & (tokens.position < _MOST_TOKENS)).nonzero().squeeze(1)

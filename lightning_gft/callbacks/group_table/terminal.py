@@ -1,4 +1,4 @@
-"""Groups on a terminal."""
+"""Prints groups on a terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lightning_gft.callbacks.group_table.texts import visible
 from lightning_gft.samples import SampledGroup, SampledResponse, TokenFigures
 
 _LONG = 400
-"""Characters of a prompt or a response that are shown."""
+"""Characters of a prompt or a response to print."""
 _RECTIFIED = "yellow"
 
 
@@ -22,20 +22,20 @@ def print_groups(groups: Sequence[SampledGroup]) -> None:
     """Print groups, each as a table with a row for each response.
 
     Args:
-        groups: Their texts may be anything: rich takes none of it for markup, and the terminal for none of its codes.
+        groups: Groups with any texts: neither rich's markup nor a terminal's control codes take effect.
 
     Raises:
-        OSError: If the other end of the pipe is closed.
+        OSError: If the reading end of a pipe is closed.
     """
     console = Console(file=sys.stdout)
-    with console.capture() as capture:  # rich ends the process where it cannot write
+    with console.capture() as capture:  # rich itself ends the process if it cannot write
         for group in groups:
             console.print(render(group), "", sep="\n")
     print(capture.get(), end="", flush=True)
 
 
 def render(group: SampledGroup) -> RenderableType:
-    """Return a group as it is printed."""
+    """Return a group as a table with its prompt."""
     of = visible(f" of {group.dataset}" if group.dataset else "")
     kind = "training" if group.kind == "train" else "validation"
     title = f"Step {group.step}, {kind}, prompt {group.group}{of}: {len(group.responses)} of {group.size} responses"
@@ -60,7 +60,7 @@ def _source(response: SampledResponse) -> Text:
 
 
 def _completion(response: SampledResponse) -> Text:
-    """Return the response; where its tokens are known and it is short, with those in colour that were rectified."""
+    """Return the response; if it is short and its tokens are known, its rectified tokens are coloured."""
     trained = response.trained
     if trained is None or len(trained.tokens) < response.completion_length or sum(map(len, trained.tokens)) > _LONG:
         shown = Text(visible(response.completion, _LONG))
@@ -73,7 +73,7 @@ def _completion(response: SampledResponse) -> Text:
 
 
 def _rewards(response: SampledResponse) -> Text:
-    """Return the total, and below it the rewards that it is made of, where it is more than one of them."""
+    """Return the total, and below it the single rewards if it combines several."""
     parts = {name: _number(reward) for name, reward in response.rewards.items()}
     total = _number(response.reward)
     if [*parts.values()] == [total]:

@@ -1,4 +1,4 @@
-"""Texts of a model or of data, made safe to look at."""
+"""Escapes texts of a model or of data for display."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import unicodedata
 from lightning_gft.checks import cut
 
 _UNSEEN = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}
-"""Categories of characters that a terminal obeys, or that are not seen: control, direction, private, separators."""
+"""Categories of invisible characters and of those that control a terminal: control, direction, private, separators."""
 _MARKDOWN = re.compile(r"[&<>\\`*_{}\[\]()#+\-.!|~$:]")
-"""What a Markdown viewer might take for markup, or for the address of an image that it then loads."""
+"""Characters that Markdown may render as markup, or as an image's address, which a viewer then loads."""
 
 
 def visible(text: str, length: int | None = None) -> str:
-    r"""Return a text whose every character is seen: those that would not be are written as in Python, but line breaks.
+    r"""Return a text with invisible characters as Python's escapes; line breaks stay.
 
     Args:
-        text: Of any origin.
-        length: Most characters of it; of a longer one the beginning and the end are left, and how many are missing.
+        text: Text of any origin.
+        length: Most characters to return; a longer text keeps its beginning and end around the number left out.
 
     Example:
         >>> print(visible("a\x1b[2Jb\u202ec\nd"))
@@ -30,7 +30,7 @@ def visible(text: str, length: int | None = None) -> str:
 
 
 def markdown(text: str) -> str:
-    r"""Return a visible text for a cell of a Markdown table, in which it stands for itself.
+    r"""Return a visible text for a cell of a Markdown table, escaped so that it renders literally.
 
     Example:
         >>> markdown("2*3 | <b>\nx")

@@ -1,4 +1,4 @@
-"""Several objectives in one fit, one after another."""
+"""Trains with several objectives in one fit, one after another."""
 
 from lightning_gft.callbacks.stages.schedule import StageSchedule
 from lightning_gft.callbacks.stages.stage import Stage, Until

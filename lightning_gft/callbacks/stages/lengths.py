@@ -1,4 +1,4 @@
-"""How long stages last, and whether the trainer lets them."""
+"""The lengths of stages, and the trainer's limits on them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from lightning_gft.errors import GFTValueError
 
 @dataclass
 class Progress:
-    """How far a stage is, as checkpoints note it.
+    """Progress of a stage, as checkpoints store it.
 
     Args:
-        stage: Its name.
-        step: Optimizer step of the run at which it began.
-        batch: Batches that the run had trained on then.
+        stage: Name of the stage.
+        step: Optimizer steps of the run before the stage.
+        batch: Training batches of the run before the stage.
         epoch_batches: Batches of an epoch.
-        best: Best value of the figure that ends the stage.
-        waited: Validations since then.
-        kept: Whether the checkpoint of its end is written.
-        earlier: What earlier stages were made of, in words.
+        best: Best value so far of the figure that ends the stage.
+        waited: Validations since the best value.
+        kept: Whether the checkpoint at the stage's end has been written.
+        earlier: Descriptions of the earlier stages' parts.
     """
 
     stage: str
@@ -38,12 +38,12 @@ class Progress:
     earlier: dict[str, str] = field(default_factory=dict)
 
     def is_over(self, stage: Stage, step: int, batch: int) -> bool:
-        """Return whether a stage has its length.
+        """Return whether a stage has reached its length.
 
         Args:
-            stage: The settings of :attr:`stage`.
-            step: Optimizer steps of the run.
-            batch: Batches that the run has trained on.
+            stage: Settings of the stage named by :attr:`stage`.
+            step: Optimizer steps of the run so far.
+            batch: Training batches of the run so far.
         """
         return (
             (stage.max_steps is not None and step - self.step >= stage.max_steps)
@@ -53,16 +53,16 @@ class Progress:
 
 
 def num_steps(stage: Stage, begun: Progress, trainer: Trainer, updates_per_batch: int) -> int:
-    """Return the most optimizer steps that a stage can take, for a schedule that lasts as long.
+    """Return the most optimizer steps that a stage can take: the length of its schedule.
 
     Args:
-        stage: The stage.
-        begun: Where it began.
-        trainer: About to fit, with its data attached; it may end the run before the stage.
-        updates_per_batch: Optimizer steps of the stage on a batch.
+        stage: Settings of the stage.
+        begun: The progress with which it began.
+        trainer: A trainer that is about to fit, with its data attached; it may end the run before the stage.
+        updates_per_batch: Optimizer steps that the stage takes on each batch.
 
     Raises:
-        ValueError: If there is no end that is known.
+        ValueError: If neither the stage nor the trainer has a known end.
     """
     trainer.fit_loop.setup_data()
     batches = trainer.num_training_batches
@@ -73,22 +73,22 @@ def num_steps(stage: Stage, begun: Progress, trainer: Trainer, updates_per_batch
         known.append((trainer.max_epochs * int(batches) - begun.batch) * updates_per_batch)
     if not known:
         raise GFTValueError(
-            "lr_scheduler: the schedule lasts as long as the stage, which only a figure ends; set max_steps beside "
-            "until, or give the schedule its own length"
+            "`lr_scheduler`: expected a known length, got a schedule as long as the stage, which only a figure ends; "
+            "set max_steps beside until, or give the schedule its own length"
         )
     return max(min(known), 1)
 
 
 def warn_of_limit(stages: Mapping[str, Stage], trainer: Trainer, updates_per_batch: Callable[[str], int]) -> None:
-    """Warn of a trainer that certainly ends the run before its last stage is over.
+    """Warn if the trainer certainly ends the run before its last stage is over.
 
     Args:
-        stages: By name.
-        trainer: With its data set up.
-        updates_per_batch: Returns the optimizer steps of a stage on a batch.
+        stages: The stages by name, in their order.
+        trainer: A trainer whose data is set up.
+        updates_per_batch: Returns the optimizer steps that a stage, given by its name, takes on each batch.
 
     Raises:
-        ValueError: If a stage has the length of an epoch that has no end.
+        ValueError: If a stage lasts for a number of epochs, but the data has no end.
     """
     steps = batches = 0
     epoch = trainer.num_training_batches
@@ -102,7 +102,7 @@ def warn_of_limit(stages: Mapping[str, Stage], trainer: Trainer, updates_per_bat
         limit, value = ("max_steps", most_steps) if steps > most_steps else ("max_epochs", trainer.max_epochs)
         if steps > most_steps or batches > most_batches:
             rank_zero_warn(
-                f"trainer.{limit}={value} ends the run before the stage {name} is over, after {steps} optimizer steps "
-                f"of the stages; set trainer.{limit}: -1, and the stages end it"
+                f"trainer.{limit}={value} ends the run before the stage {name} is over, which takes {steps} optimizer "
+                f"steps of the stages; set trainer.{limit}: -1 and let the stages end the run"
             )
             return

@@ -1,4 +1,4 @@
-"""What the stages of a run are made of, beside what the module has of its own."""
+"""Combines the settings of the stages with the module's own parts."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from lightning_gft.training import StageParts
 
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 _TAKEN = {"train", "val", "test", "predict", "epoch", "step", "reward", "tokens"}
-"""What the names of other figures are, or begin with."""
+"""Names, or first parts of names, of other figures."""
 
 
 class Plan:
     """The stages of a module's run.
 
     Args:
-        stages: By name.
-        module: Before its first stage: what a stage leaves out is the module's.
+        stages: The stages by name, in their order.
+        module: The module before its first stage; it supplies each part that a stage omits.
     """
 
     def __init__(self, stages: Mapping[str, Stage], module: GFTLitModule) -> None:
@@ -40,7 +40,7 @@ class Plan:
         self._updates_per_batch = module.updates_per_batch
 
     def parts(self) -> dict[str, StageParts]:
-        """Return loss and sampler of each stage."""
+        """Return the loss and the sampler of each stage, by its name."""
         parts = {}
         for name, stage in self.stages.items():
             with of_stage(name):
@@ -48,11 +48,11 @@ class Plan:
         return parts
 
     def choices(self, trainer: Trainer, begun: Callable[[str], Progress]) -> dict[str, OptimizerChoice]:
-        """Return what makes optimizer and schedule of each stage.
+        """Return the optimizer and the schedule of each stage, by its name.
 
         Args:
-            trainer: May end the run before a stage ends.
-            begun: Returns where a stage has begun.
+            trainer: The trainer, which may end the run before a stage ends.
+            begun: Returns the progress with which a stage, given by its name, began.
         """
         optimizer, choices = self._choice.optimizer, {}
         for name, stage in self.stages.items():
@@ -63,7 +63,7 @@ class Plan:
         return choices
 
     def updates_per_batch(self, name: str) -> int:
-        """Return the optimizer steps of a stage on a batch of groups."""
+        """Return the optimizer steps that a stage takes on each batch of groups."""
         return self.stages[name].updates_per_batch or self._updates_per_batch
 
     def _num_steps(self, trainer: Trainer, begun: Callable[[str], Progress], name: str) -> int:
@@ -71,11 +71,11 @@ class Plan:
 
 
 def check_stages(stages: Any) -> None:
-    """Refuse stages that cannot be used, and names of them that cannot begin a figure's.
+    """Raise an error if stages cannot be used, or if a name cannot begin the name of a figure.
 
     Raises:
-        ValueError: If there is none, one has no length, or a name is taken or has other characters.
-        TypeError: If they are something else.
+        ValueError: If there is no stage, if a stage has no length, or if a name is taken or has other characters.
+        TypeError: If ``stages`` is no dict of stages.
     """
     if not isinstance(stages, Mapping):
         raise GFTTypeError(f"`stages`: expected a dict of stages by name, got a {type(stages).__name__}; give one")
@@ -94,7 +94,7 @@ def check_stages(stages: Any) -> None:
 
 @contextmanager
 def of_stage(name: str) -> Iterator[None]:
-    """Within this context an error names the stage."""
+    """Context in which an error names the stage."""
     try:
         yield
     except (TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""A run in stages."""
+"""The callback that runs the stages of a fit."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from lightning_gft.module import GFTLitModule
 
 
 class StageSchedule(Callback):
-    """Trains by one objective after another in one fit, such as SFT, then GFT, then GRPO.
+    """Trains with one objective after another in one fit, such as SFT, then GFT, then GRPO.
 
-    A stage begins with the first batch after the one before has ended: a validation between them belongs to the
-    former. All figures are logged as always, and besides under the stage's name (``sft/train/loss``);
-    ``train/stage`` is its number. The run ends with its last stage, or before by the trainer's ``max_steps`` and
-    ``max_epochs``. At each end a checkpoint ``<number>-<name>.ckpt`` is written. A run resumes from it, and from one
-    within a stage, to the bit.
+    A stage begins with the first batch after the previous stage has ended; a validation between them belongs to the
+    previous stage. All figures are logged as usual, and once more under the stage's name (``sft/train/loss``).
+    ``train/stage`` is the stage's number. The run ends with its last stage, or earlier at the trainer's ``max_steps``
+    or ``max_epochs``. Each stage ends with a checkpoint ``<number>-<name>.ckpt``. A run that resumes from it, or from
+    a checkpoint within a stage, continues bit for bit.
 
     Args:
-        stages: By names of your choice, in their order.
-        dirpath: Folder for the checkpoints; by default ``checkpoints`` beside the logs of the run.
-        save: Whether to write them.
+        stages: The stages in their order, each under a name of your choice.
+        dirpath: Folder of the stages' checkpoints; by default ``checkpoints`` beside the logs of the run.
+        save: Whether to write a checkpoint at the end of each stage.
 
     Raises:
-        ValueError: If there is no stage, one has no length or a value out of range, or a name cannot be part of a
-            figure's; when a run starts, if a stage cannot be trained on the data, or waits for a figure that is never
-            logged.
-        TypeError: If one is no stage, or a value is of another type.
+        ValueError: If there is no stage, if a stage has no length or a value out of range, or if a name cannot be
+            part of a figure's name. When a run starts: if a stage cannot be trained on the data, or waits for a
+            figure that is never logged.
+        TypeError: If one of ``stages`` is no :class:`Stage`, or a value has another type.
 
     Example:
         >>> from lightning_gft import GFTLoss, SFTLoss
@@ -63,7 +63,7 @@ class StageSchedule(Callback):
 
     @property
     def stage(self) -> Stage:
-        """The stage that the run is in."""
+        """The current stage."""
         return self.stages[self._progress.stage]
 
     @override
@@ -74,8 +74,8 @@ class StageSchedule(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if state_dict["stage"] not in self.stages:
             raise GFTValueError(
-                f"`stages`: expected {state_dict['stage']!r}, in which the checkpoint was written, got "
-                f"{', '.join(self.stages)}; use the stages of its run"
+                f"`stages`: expected {state_dict['stage']!r}, the stage of the checkpoint, got "
+                f"{', '.join(self.stages)}; use the stages of the checkpoint's run"
             )
         self._progress = Progress(**state_dict)
 
@@ -106,15 +106,15 @@ class StageSchedule(Callback):
                 if run.settings is None and self.stages[name].sets_optimizer:
                     raise GFTValueError(
                         "`optimizer`: expected no setting of it beside configure_optimizers of your own module, got "
-                        "one; let the module configure optimizers, or leave optimizer and learning rate out"
+                        "one; let the module configure optimizers, or omit optimizer and learning rate"
                     )
-                choice.make(run.weights)  # a mistake shows now
+                choice.make(run.weights)  # raises a mistake before training
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, GFTLitModule)  # noqa: S101 (checked before)
         self._progress.epoch_batches = trainer.num_training_batches
-        if not _batches(trainer):  # else the checkpoint has brought it
+        if not _batches(trainer):  # otherwise the checkpoint contains it
             self._set_reference(pl_module)
         warn_of_limit(self.stages, trainer, self._updates_per_batch)
 
@@ -136,7 +136,7 @@ class StageSchedule(Callback):
         until, progress = self.stage.until, self._progress
         if until.monitor not in trainer.callback_metrics:
             raise GFTRuntimeError(
-                f"stage {progress.stage}: until.monitor: expected a figure of validation, got {until.monitor!r}, which "
+                f"stage {progress.stage}: `until.monitor`: expected a validation figure, got {until.monitor!r}, which "
                 "was not logged; name one that is"
             )
         value = float(trainer.callback_metrics[until.monitor])
@@ -166,36 +166,36 @@ class StageSchedule(Callback):
 
     @property
     def _number(self) -> int:
-        """Return the number of the stage, from 1."""
+        """Return the number of the current stage, counted from 1."""
         return self._names.index(self._progress.stage) + 1
 
     def _begun(self, name: str) -> Progress:
-        # Where a later stage will begin may not be known.
+        # The beginning of a later stage may not be known yet.
         return self._progress if name == self._progress.stage else Progress(name)
 
     def _updates_per_batch(self, name: str) -> int:
-        assert self._plan is not None  # noqa: S101 (since `setup`)
+        assert self._plan is not None  # noqa: S101 (set in `setup`)
         return self._plan.updates_per_batch(name)
 
     def _resume(self, trainer: Trainer, module: GFTLitModule, checkpoint: Mapping[str, Any]) -> None:
-        """Take the run to the stage of a checkpoint, before optimizer and loss get their state from it."""
+        """Switch to the stage of a checkpoint, before optimizer and loss load their state from it."""
         state = checkpoint.get("callbacks", {}).get(self.state_key)
         if state is None:
             raise GFTValueError(
-                "`StageSchedule`: expected a checkpoint of a run in stages, got one of a run without; begin a new run "
+                "`StageSchedule`: expected a checkpoint of a run in stages, got one of a run without; start a new run "
                 "from exported weights"
             )
         self.load_state_dict(state)
         self._use(module)
         module.run.optimizer.choice = self._choices[self._progress.stage]
-        if trainer.strategy.restore_checkpoint_after_setup:  # the first stage's are there already
+        if trainer.strategy.restore_checkpoint_after_setup:  # the first stage's optimizers exist already
             trainer.strategy.setup_optimizers(trainer)
         step, batches = checkpoint["global_step"], checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         if self._progress.is_over(self.stage, step, batches["total"]["processed"]) and self._number == len(self.stages):
             trainer.fit_loop.epoch_loop.max_steps = step
 
     def _use(self, module: GFTLitModule) -> None:
-        """Put the parts of the stage in their places."""
+        """Make the parts of the current stage those of the module."""
         progress, stage = self._progress, self.stage
         parts = module.stages.planned[progress.stage]
         module.loss, module.sampler = parts.loss.to(module.device), parts.sampler
@@ -228,7 +228,7 @@ class StageSchedule(Callback):
         return self._progress.is_over(self.stage, trainer.global_step, _batches(trainer))
 
     def _end_with_last(self, trainer: Trainer) -> None:
-        """End the run with its last stage, as `max_steps` does, so that it is resumed like any other."""
+        """End the run with its last stage in the way of `max_steps`, so that it can be resumed like any other."""
         if self._number == len(self.stages) and self._is_over(trainer):
             trainer.fit_loop.epoch_loop.max_steps = trainer.global_step
 
@@ -245,7 +245,7 @@ class StageSchedule(Callback):
         rank_zero_info(f"The stage {self._progress.stage} ended after step {trainer.global_step}: {path}")
 
     def _leave(self, trainer: Trainer, module: LightningModule) -> None:
-        """Put everything back but the parts of the last stage: a checkpoint may still be written with their state."""
+        """Restore everything but the parts of the last stage: a checkpoint may still be written with their state."""
         if not isinstance(module, GFTLitModule) or not module.stages.planned:
             return
         trainer.fit_loop.epoch_loop.max_steps = self._max_steps

@@ -1,4 +1,4 @@
-"""What a stage is: its parts, its optimizer, and when it ends."""
+"""The settings of a stage: its parts, its optimizer and its length."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Reference = Literal["run", "stage"]
 
 @dataclass(frozen=True)
 class Until:
-    """Ends a stage when a figure of validation stops getting better.
+    """Ends a stage when a validation figure stops improving.
 
     Args:
-        monitor: Its name in the log, such as ``val/pass@8``.
-        mode: Whether more (``"max"``) or less (``"min"``) is better.
-        patience: This many validations of the stage in a row without a better value end it.
-        min_delta: A value is better only if it is so by more than this.
+        monitor: Name of the figure in the logs, such as ``val/pass@8``.
+        mode: Whether higher (``"max"``) or lower (``"min"``) values are better.
+        patience: Number of consecutive validations without a better value that end the stage.
+        min_delta: Least difference from the best value that counts as better; it must be exceeded.
 
     Raises:
         ValueError: If a value lies outside its range.
@@ -54,7 +54,7 @@ class Until:
         object.__setattr__(self, "min_delta", check_number("min_delta", self.min_delta, least=0, of="Until"))
 
     def is_better(self, value: float, than: float | None) -> bool:
-        """Return whether a value is better than the best before it; ``None`` for the first, NaN never is."""
+        """Return whether a value improves on the best one so far, ``None`` for the first value; NaN never improves."""
         if than is None:
             return not math.isnan(value)
         return value > than + self.min_delta if self.mode == "max" else value < than - self.min_delta
@@ -62,28 +62,30 @@ class Until:
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """A stage of a run. A part that is left out, or null, is the module's own; a loss begins anew in each stage.
+    """Settings of a stage. The module supplies each part that is omitted or null.
+
+    The loss of each stage starts without state, even if an earlier stage used the same.
 
     Args:
         loss: The objective.
-        sources: Where responses come from; group size and temperature are theirs.
-        rewards: What a response is worth.
-        advantage: Turns rewards into advantages.
-        num_groups: Prompts are sampled only until this many groups have rewards that differ. If left out, it is the
-            module's for a loss that uses advantages; other losses get all prompts.
-        optimizer: A new optimizer, without state. If left out, that of the stage before stays with its state; that of
-            the first stage is the module's.
-        reset_optimizer: Whether the state of an optimizer that stays is forgotten.
-        learning_rate: Of all weights, in the place of the optimizer's own.
-        lr_scheduler: The learning rate over the stage: a length that it leaves out is the stage's. If left out, the
-            module's, begun anew.
+        sources: Sources of the responses; they determine the group size and the temperature.
+        rewards: Rewards by name, which score each response.
+        advantage: Computes advantages from the rewards of a group.
+        num_groups: Prompts are sampled until this many groups have rewards that differ. If omitted, a loss that uses
+            advantages takes the module's number; other losses train on all prompts.
+        optimizer: A new optimizer, without state. If omitted, the previous stage's continues with its state; the
+            first stage takes the module's.
+        reset_optimizer: Whether an optimizer that continues from the previous stage loses its state.
+        learning_rate: Learning rate of all weights, in place of the optimizer's own.
+        lr_scheduler: Learning-rate schedule over the stage; without a length of its own it lasts as long as the stage.
+            If omitted, the module's schedule starts again.
         updates_per_batch: Optimizer steps on each batch of groups.
-        reference: Whether losses compare with the policy as it was when the run (``"run"``) or this stage
-            (``"stage"``) began.
-        max_steps: Optimizer steps of the stage.
-        max_epochs: The stage sees as many batches as this many epochs have.
-        until: Ends the stage by a figure of validation.
-        total: Makes one number of a response's rewards.
+        reference: Reference policy of the loss: the policy at the start of the run (``"run"``) or of this stage
+            (``"stage"``).
+        max_steps: Length of the stage in optimizer steps.
+        max_epochs: Length of the stage in epochs, counted as their number of batches from its first one.
+        until: Ends the stage by a validation figure.
+        total: Combines the rewards of a response into one number.
 
     Example:
         >>> from lightning_gft import SFTLoss
@@ -108,11 +110,11 @@ class Stage:
     total: RewardTotal | None = None
 
     def check(self) -> None:
-        """Refuse settings that do not work.
+        """Raise an error if the settings cannot work.
 
         Raises:
-            ValueError: If a value lies outside its range, or the stage has no length.
-            TypeError: If a value is of another type.
+            ValueError: If a value is out of range, or the stage has no length.
+            TypeError: If a value has another type.
         """
         for field in ("max_steps", "max_epochs", "updates_per_batch"):
             if (count := getattr(self, field)) is not None:
@@ -136,23 +138,23 @@ class Stage:
 
     @property
     def keeps_optimizer(self) -> bool:
-        """Whether the optimizer of the stage before stays, with its state."""
+        """Whether the optimizer of the previous stage continues with its state."""
         return self.optimizer is None and not self.reset_optimizer
 
     @property
     def sets_optimizer(self) -> bool:
-        """Whether the stage says anything of optimizer and learning rate."""
+        """Whether the stage sets the optimizer, its state or its learning rate."""
         given = (self.optimizer, self.learning_rate, self.lr_scheduler)
         return self.reset_optimizer or any(setting is not None for setting in given)
 
     def parts(self, loss: GroupLoss, sampler: GroupSampler) -> StageParts:
-        """Return what the stage trains by.
+        """Return the parts that the stage trains with.
 
         Args:
-            loss: The module's own.
-            sampler: The module's own.
+            loss: The module's loss, for a stage without one.
+            sampler: The module's sampler, whose parts complete the stage's.
         """
-        loss = copy.deepcopy(self.loss or loss)  # it begins anew, whatever fits there were before
+        loss = copy.deepcopy(self.loss or loss)  # without state from earlier fits
         num_groups = self.num_groups
         if num_groups is None and "advantages" in loss.needs():
             num_groups = sampler.num_groups
@@ -162,14 +164,14 @@ class Stage:
         return StageParts(loss, sampler, None if self.until is None else self.until.monitor)
 
     def num_steps(self, epoch_batches: float, updates_per_batch: int) -> int | None:
-        """Return the most optimizer steps of the stage, ``None`` if only a figure ends it.
+        """Return the most optimizer steps of the stage, or ``None`` if only a figure ends it.
 
         Args:
-            epoch_batches: Batches of an epoch.
-            updates_per_batch: Those of the stage.
+            epoch_batches: Batches of an epoch; infinite for data without an end.
+            updates_per_batch: Optimizer steps that the stage takes on each batch.
 
         Raises:
-            ValueError: If ``max_epochs`` is given, and epochs have no end.
+            ValueError: If ``max_epochs`` is given, but the data has no end.
         """
         lengths = [] if self.max_steps is None else [self.max_steps]
         if self.max_epochs is not None:

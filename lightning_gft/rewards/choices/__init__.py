@@ -1,4 +1,4 @@
-"""A reward for multiple choice: which choice a response gives, and which the reference names."""
+"""A reward for multiple choice: compares the choice of a response with the one that the reference names."""
 
 from lightning_gft.rewards.choices.reward import MultipleChoiceReward
 

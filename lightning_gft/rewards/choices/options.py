@@ -18,36 +18,36 @@ _WRAPPED_LABEL = re.compile(r"[(\[]?\s*([A-Za-z]|[0-9]{1,2})\s*[)\].:]?")
 
 @dataclass(frozen=True)
 class Choices:
-    """What a question offers.
+    """The choices of a question.
 
     Args:
-        labels: One for each choice, mostly a capital letter.
-        texts: One for each choice; empty where the data does not have them.
+        labels: Label of each choice, usually a capital letter.
+        texts: Text of each choice; empty if the data does not have them.
     """
 
     labels: tuple[str, ...]
     texts: tuple[str, ...] = ()
 
     def labelled(self, label: str) -> str | None:
-        """Return a label as it is among the choices, whatever its case."""
+        """Return a label in the case of the choices, or ``None`` if it is none of theirs."""
         return next((own for own in self.labels if own.casefold() == label.casefold()), None)
 
     def with_text(self, text: str) -> frozenset[str]:
-        """Return the labels of the choices that have a text; seldom more than one."""
+        """Return the labels of the choices with a given text; seldom more than one."""
         wanted = comparable(text)
         pairs = zip(self.labels, self.texts, strict=False)
         return frozenset(label for label, own in pairs if wanted and comparable(own) == wanted)
 
 
 ANY_LETTER = Choices(tuple(string.ascii_uppercase))
-"""What a question may offer whose choices the data does not have."""
+"""Choices of a question if the data does not have them: any letter."""
 
 
 def read_choices(value: Any) -> Choices:
-    """Return the choices of a column: a list of texts, or texts and labels by these names.
+    """Return the choices of a column's entry: a list of texts, or a dict of ``text`` and ``label``.
 
     Raises:
-        ValueError: If it is something else.
+        ValueError: If the entry is anything else.
 
     Example:
         >>> read_choices(["Rome", "Paris"])
@@ -66,8 +66,7 @@ def read_choices(value: Any) -> Choices:
     labels = string.ascii_uppercase[: len(texts)] if labels is None else labels
     if len(labels) != len(texts) or len({*labels}) != len(labels):
         raise GFTValueError(
-            f"the choices of MultipleChoiceReward: expected a label of its own for each, got {shown(value)}; correct "
-            "the data"
+            f"the choices of MultipleChoiceReward: expected different labels, got {shown(value)}; correct the data"
         )
     return Choices(tuple(str(label) for label in labels), tuple(texts))
 
@@ -76,7 +75,7 @@ def read_reference(reference: Any, choices: Choices) -> str:
     """Return the label of the choice that a reference names: by its label, its position from 0, or its text.
 
     Raises:
-        ValueError: If it names none, or one by its text and another by its label.
+        ValueError: If it names no choice, or one by its text and another by its label.
 
     Example:
         >>> offered = read_choices(["Rome", "Paris"])
@@ -98,7 +97,7 @@ def read_reference(reference: Any, choices: Choices) -> str:
 
 
 def comparable(text: str) -> str:
-    """Return a text as it is compared: in one case, without white space and punctuation around it.
+    """Return a text in the form that is compared: in one case, without surrounding white space and punctuation.
 
     Example:
         >>> comparable(' "Paris." ')

@@ -1,4 +1,4 @@
-"""Which choice a response gives."""
+"""Reads the choice of a response."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _JOINED = re.compile(r"(?:and|or|nor)\b|[&/+,]", re.IGNORECASE)
 
 
 def given_choices(response: str, choices: Choices) -> frozenset[str]:
-    r"""Return the labels that a response may mean: one, none, or those of choices that have the same text.
+    r"""Return the labels that a response may mean: one, none, or those of choices with equal texts.
 
-    What counts is, in this order: the last ``\boxed{}``, the last "answer is ..." or the like, the whole response, its
-    last line. Where that gives no single choice, no other place is looked at.
+    The last ``\boxed{}`` counts; without one, the last "answer is ..." or the like; without either, the whole response
+    or else its last line. If a box or a statement gives no single choice, no other place is read.
 
     Example:
         >>> from lightning_gft.rewards.choices.options import read_choices
@@ -55,14 +55,14 @@ def given_choices(response: str, choices: Choices) -> frozenset[str]:
 
 
 def _read_statement(text: str, choices: Choices) -> frozenset[str]:
-    """Read what follows "the answer is", up to the end of the line or of the first sentence."""
+    """Read the text after "the answer is", up to the end of the line or of the first sentence."""
     text = _IDLE.sub("", text, count=1).partition("\n")[0]
     first = re.split(r"(?<=\w)[.!?]\s", text, maxsplit=1)[0]
     return _read(text, choices) or (_read(first, choices) if len(first) > 2 else _NONE)
 
 
 def _read(text: str, choices: Choices) -> frozenset[str]:
-    """Return what a text means that is nothing but a choice, with its label, its text or both."""
+    """Return the meaning of a text that consists of a choice only: its label, its text or both."""
     text = " ".join(_MARKUP.sub(" ", text).split()).strip(" \"'“”")
     if same := choices.with_text(text):
         return same
@@ -83,7 +83,7 @@ def _known(label: str, choices: Choices) -> frozenset[str]:
 
 
 def _with_rest(label: str, rest: str, choices: Choices) -> frozenset[str]:
-    """Return a label unless what follows it is another label, or the text of another choice."""
+    """Return a label, unless another label or the text of another choice follows it."""
     known, same = _known(label, choices), choices.with_text(rest)
     if same:
         return known & same
@@ -93,7 +93,7 @@ def _with_rest(label: str, rest: str, choices: Choices) -> frozenset[str]:
 
 
 def _spaced(label: str, rest: str, choices: Choices) -> frozenset[str]:
-    """Return a label that only a space parts from what follows: "A" may be an article there."""
+    """Return a label that only a space separates from the rest; "A" may be an article there."""
     if _REASON.match(rest) or choices.with_text(rest):
         return _with_rest(label, rest, choices)
     if choices.texts or label in "AI" or _JOINED.match(rest):
@@ -110,7 +110,7 @@ def _names_another(label: str, rest: str, choices: Choices) -> bool:
 
 
 def _lists_choices(lines: list[str], choices: Choices) -> bool:
-    """Say whether lines begin with different labels: the question's choices, written once more."""
+    """Return whether lines begin with different labels: then they repeat the question's choices."""
     return len({label for line in {*lines} for label in _leading(line, choices)}) > 1
 
 

@@ -18,21 +18,22 @@ from lightning_gft.rewards.text import after_marker, alternatives
 
 
 class MultipleChoiceReward(Reward):
-    r"""1 where a response gives the right choice of several, and no other, else 0.
+    r"""1 if a response gives the right choice and no other, else 0.
 
-    Read are ``(B)``, ``B.``, ``**B**``, ``Answer: B``, ``\boxed{B}``, ``The answer is B) Paris``, and the whole text of
-    a choice where the data has the texts. What counts is the last box, else the last "answer is", else the whole
-    response or its last line; two choices there are wrong. A small letter counts where it stands alone or in a bracket.
+    Accepted forms are ``(B)``, ``B.``, ``**B**``, ``Answer: B``, ``\boxed{B}``, ``The answer is B) Paris``, and the
+    whole text of a choice if the data has the texts. The last box counts, or else the last "answer is", or else the
+    whole response or its last line; two choices in that place are wrong. A lower-case letter counts only by itself or
+    in brackets.
 
     Args:
-        choices_column: Column with the choices: a list of texts, or ``{"text": [...], "label": [...]}``. Without it a
-            choice is known by its letter alone.
-        marker: The answer is what follows the last marker, and a response without one scores 0.
-        weight: What the score counts in the total.
+        choices_column: Column with the choices: a list of texts, or ``{"text": [...], "label": [...]}``. Without it
+            choices have only letters.
+        marker: Text before the answer: only what follows the last marker is read, and a response without one scores 0.
+        weight: Weight of the score in the total.
 
     Raises:
-        ValueError: If the weight is not finite; on a call and before training, if a reference is none of a label, a
-            position from 0 and the text of one choice, or choices are no texts.
+        ValueError: If the weight is not finite; on a call and before training, if a reference is no label, no position
+            from 0 and not the text of one choice, or if choices are no texts.
 
     Example:
         >>> reward = MultipleChoiceReward(choices_column="choices")
@@ -82,5 +83,5 @@ class MultipleChoiceReward(Reward):
         return ANY_LETTER if self.choices_column is None else read_choices(self._offered(columns))
 
     def _offered(self, columns: Mapping[str, Any]) -> Any:
-        """Return the choices as the data has them, of one row or of a batch; ``None`` without a column of them."""
+        """Return the data's choices of one row or of a batch, or ``None`` without a column of them."""
         return None if self.choices_column is None else named_column(columns, self.choices_column, "choices_column")

@@ -1,4 +1,4 @@
-"""A reward for programs: what a response says as code is run against unit tests, in a sandbox."""
+"""A reward for programs: runs the code of a response against unit tests, in a sandbox."""
 
 from lightning_gft.rewards.code.reward import CodeExecutionReward
 

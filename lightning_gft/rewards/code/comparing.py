@@ -1,4 +1,4 @@
-"""Comparing what a program gave with what was expected, outside its sandbox."""
+"""Compares a program's results with the expected ones, outside its sandbox."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TOLERANCE = 1e-6
 
 
 def holds(value: Any, operation: Operation, expected: Any) -> bool:
-    """Say whether a comparison of plain data holds; one that cannot be made does not.
+    """Return whether a comparison of plain data holds; false for types that cannot be compared.
 
     Example:
         >>> holds((1, 2), "==", (1, 2)), holds((1, 2), "==", [1, 2]), holds("a", "<", 3)
@@ -34,9 +34,9 @@ def holds(value: Any, operation: Operation, expected: Any) -> bool:
 
 
 def same_output(written: str, expected: str) -> bool:
-    r"""Say whether a program has written what it should: the same words on the same lines, decimals up to 1e-6.
+    r"""Return whether a program's output is as expected: the same words on the same lines, decimals within 1e-6.
 
-    White space at the end of lines and of the whole does not matter.
+    White space at the end of lines and of the output is ignored.
 
     Example:
         >>> same_output("1 2.0000000\n\n", "1 2.0"), same_output("1\n2", "1 2")
@@ -56,12 +56,12 @@ def _same_word(word: str, wanted: str) -> bool:
     if word == wanted:
         return True
     if not (any(mark in wanted for mark in ".eE") and _DECIMAL.fullmatch(wanted) and _DECIMAL.fullmatch(word)):
-        return False  # whole numbers are exact
+        return False  # whole numbers must be equal exactly
     return math.isclose(float(word), float(wanted), rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
 
 
 def _equal_as_json(value: Any, expected: Any) -> bool:
-    """Compare as JSON has it, where tuples are lists, and an output may stand in a list of its own."""
+    """Compare as JSON: tuples equal lists, and an output may be wrapped in a list of its own."""
     return _alike(value, expected) or (isinstance(expected, list) and len(expected) == 1 and _alike(value, expected[0]))
 
 
@@ -76,7 +76,7 @@ def _alike(value: Any, expected: Any) -> bool:
         )
     if isinstance(expected, float) and _is_number(value):
         return math.isclose(float(value), expected, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
-    return bool(value == expected)  # whole numbers are exact
+    return bool(value == expected)  # whole numbers must be equal exactly
 
 
 def _is_number(value: Any) -> bool:

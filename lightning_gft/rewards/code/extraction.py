@@ -1,4 +1,4 @@
-"""The program in a response."""
+"""Extracts the program of a response."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _PYTHON = {"", "py", "python", "python3", "python2", "py3", "ipython"}
 
 
 def find_code(response: str) -> str | None:
-    r"""Return the last fenced block of Python, the whole text if there is no fence, ``None`` without a program.
+    r"""Return the last fenced block of Python, the whole text if there is no fence, or ``None`` without a program.
 
-    A block that is not closed ends with the text: a stop string may have taken its fence.
+    A block without a closing fence extends to the end of the text, since a stop string may have removed the fence.
 
     Example:
         >>> find_code("First:\n```python\nx = 1\n```\nBetter:\n```python\nx = 2\n```\nDone.")
@@ -41,4 +41,4 @@ def _block(response: str, fence: re.Match[str], end: int) -> str | None:
     if language not in _PYTHON:
         return None
     code = response[fence.end() + 1 : end]
-    return textwrap.dedent(code) if fence[1] else code  # a fence within a list
+    return textwrap.dedent(code) if fence[1] else code  # an indented fence, as within a list

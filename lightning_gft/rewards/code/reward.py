@@ -27,30 +27,30 @@ _REACHES = ("network", "files", "processes")
 
 
 class CodeExecutionReward(Reward):
-    r"""1 where the program in a response passes its unit tests, else 0. It runs code that a model has written.
+    r"""1 if the program in a response passes its unit tests, else 0. It runs code that a model has written.
 
-    The program is the last fenced block of Python, or the whole response if it has no fence. It runs in a sandbox, see
-    ``docs/rewards.md`` for what that holds and what it does not. Tests are a text of asserts, a list of such texts, or
-    ``{"inputs": [...], "outputs": [...]}``: standard input and output of the whole program, or arguments and results of
-    a function named as ``"fn_name"``. A program that is wrong, raises, or takes too long or too much scores 0. Programs
-    that raise or exit are counted as ``errors``, the others as ``timeouts`` and ``memory``, responses without a program
-    as ``no_code``.
+    The program is the last fenced block of Python, or the whole response if it has no fence. It runs in a sandbox;
+    ``docs/rewards.md`` documents what the sandbox prevents and what it does not. Tests are a text of asserts, a list of
+    such texts, or ``{"inputs": [...], "outputs": [...]}``: standard input and output of the whole program, or arguments
+    and results of a function named by ``"fn_name"``. A program that is wrong, raises, or exceeds a limit scores 0.
+    Programs that raise or exit are counted as ``errors``, those beyond a limit as ``timeouts`` and ``memory``,
+    responses without a program as ``no_code``.
 
     Args:
-        runs_model_code: Must be true: says that you want code run that a model has written.
-        tests_column: Column of the data that holds the tests; by default the reference.
-        partial: Whether the score is the share of tests passed, instead of 1 for all of them.
+        runs_model_code: Must be true, to confirm that code written by a model may run.
+        tests_column: Column of the data with the tests; by default the reference.
+        partial: Whether the score is the share of passed tests, instead of 1 for all of them.
         seconds: Longest time of a test.
         memory_mb: Most memory of a program, in MiB of address space.
-        workers: Programs that run at once; by default the cores that this process may use.
-        allow: What programs may reach if this machine cannot keep it from them, of ``"network"``, ``"files"`` and
-            ``"processes"``. Without, such a machine is an error.
-        weight: What the score counts in the total.
+        workers: Number of programs that run at once; by default the number of cores that this process may use.
+        allow: Targets among ``"network"``, ``"files"`` and ``"processes"`` that programs may reach if this machine
+            cannot prevent it. Without an entry here, such a machine is an error.
+        weight: Weight of the score in the total.
 
     Raises:
         ValueError: If ``runs_model_code`` is not true, or a setting is out of range; on a call and before training, if
             tests cannot be read.
-        RewardError: Before training, if the sandbox cannot be had.
+        RewardError: Before training, if the machine supports no sandbox.
 
     Example:
         >>> reward = CodeExecutionReward(runs_model_code=True, seconds=60)
@@ -75,12 +75,12 @@ class CodeExecutionReward(Reward):
         of = type(self).__name__
         if runs_model_code is not True:
             raise GFTValueError(
-                f"`runs_model_code` of {of}: expected true, got {shorten(runs_model_code)}; set it if code that a "
-                "model has written shall run on this machine, within what docs/rewards.md says of the sandbox"
+                f"`runs_model_code` of {of}: expected true, got {shorten(runs_model_code)}; set it to run code that a "
+                "model has written on this machine, within the sandbox that docs/rewards.md describes"
             )
         if not isinstance(allow, list | tuple) or not set(allow) <= set(_REACHES):
             raise GFTValueError(
-                f"`allow` of {of}: expected a list of {', '.join(_REACHES)}, got {shorten(allow)}; leave the others out"
+                f"`allow` of {of}: expected a list of {', '.join(_REACHES)}, got {shorten(allow)}; remove the others"
             )
         self.runs_model_code = True
         self.tests_column = tests_column
@@ -116,9 +116,9 @@ class CodeExecutionReward(Reward):
         self._check_sandbox()
         reached = f", but not from {', '.join(sorted(measure().open))}" if measure().open else ""
         rank_zero_warn(
-            "CodeExecutionReward runs programs that a model has written on this machine. They were found to be kept "
-            f"from {', '.join(reach for reach in _REACHES if reach not in measure().open) or 'nothing'}{reached}. "
-            "docs/rewards.md says what the sandbox does not hold, such as faults of the kernel"
+            "CodeExecutionReward runs programs that a model has written on this machine. The sandbox was found to keep "
+            f"them from {', '.join(reach for reach in _REACHES if reach not in measure().open) or 'nothing'}{reached}. "
+            "docs/rewards.md says what the sandbox does not prevent, such as faults of the kernel"
         )
 
     @override
@@ -134,7 +134,9 @@ class CodeExecutionReward(Reward):
         try:
             reached = sorted(measure().open - {*self.allow})
         except SandboxError as error:
-            raise RewardError(f"`runs_model_code`: no sandbox can be had on this machine, as {error}") from error
+            raise RewardError(
+                f"`runs_model_code`: expected a machine with a working sandbox, got an error: {error}"
+            ) from error
         if reached:
             raise RewardError(
                 f"`runs_model_code`: expected a machine that keeps programs from {', '.join(reached)}, got one that "
@@ -149,7 +151,7 @@ class CodeExecutionReward(Reward):
             running: list[Future[Verdict] | None] = []
             begun = [*zip(codes, tests, strict=True)]
             for number, (code, of) in enumerate(begun):
-                first = begun.index((code, of))  # a policy often says the same twice
+                first = begun.index((code, of))  # a policy often repeats a program
                 known = running[first] if first < number else None
                 running.append(known if known or code is None else threads.submit(test, code, of))
             try:
@@ -170,5 +172,5 @@ class CodeExecutionReward(Reward):
             self._counts[verdict.end] += 1
 
     def _given(self, references: Any, columns: Mapping[str, Any]) -> Any:
-        """Return where the tests are, of one row or of a batch."""
+        """Return the tests of one row or of a batch."""
         return references if self.tests_column is None else named_column(columns, self.tests_column, "tests_column")

@@ -1,4 +1,4 @@
-"""Running a program against its unit tests."""
+"""Runs a program against its unit tests."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from lightning_gft.sandbox.process import EndedError, Limits, OverTimeError, San
 from lightning_gft.sandbox.values import UnreadableError, decode
 
 End = Literal["done", "timeouts", "memory", "errors"]
-"""How a program ended: as it should, over its time, without memory, or by an exception or an exit."""
+"""How a program ended: regularly, over its time limit, out of memory, or by an exception or an exit."""
 _MOST_WRITTEN = 1 << 20
-"""Bytes that a program may write, beside twice those expected."""
+"""Bytes that a program may write, in addition to twice the expected ones."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a program.
+    """The result of a program.
 
     Args:
-        passed: Tests that it has passed.
-        run: Tests that were run.
-        end: How it ended, in the first test that it did not pass.
+        passed: Number of passed tests.
+        run: Number of tests that were run.
+        end: How the program ended in the first test that it did not pass.
     """
 
     passed: int
@@ -49,9 +49,9 @@ class ProgramTester:
 
     Args:
         seconds: Longest time of a test.
-        memory_mb: Most memory of a program.
-        stops_early: Whether one test that fails is enough, so that the others are not run.
-        stopped: Set where no further test shall be run.
+        memory_mb: Most memory of a program, in MiB.
+        stops_early: Whether to skip the remaining tests after one that fails.
+        stopped: Set to prevent further tests.
     """
 
     seconds: float
@@ -60,7 +60,7 @@ class ProgramTester:
     stopped: threading.Event
 
     def __call__(self, code: str, tests: UnitTests) -> Verdict:
-        """Return what becomes of a program; after a test that takes too long or too much, the others have failed too.
+        """Return the result of a program; after a test that exceeds a limit, the remaining tests count as failed.
 
         Raises:
             SandboxError: If the sandbox fails.
@@ -92,7 +92,7 @@ class ProgramTester:
             except OverTimeError:
                 raise _FailedError("timeouts") from None
             except EndedError:
-                return False  # too much output
+                return False  # the output exceeds its limit
             if status != 0:
                 raise _FailedError("memory" if process.ran_out_of_memory() else "errors")
         return same_output(written.decode(errors="replace"), test.expected)
@@ -121,7 +121,7 @@ class ProgramTester:
         return Verdict(passed, run, end)
 
     def _passes(self, process: SandboxedProcess, test: CallTest) -> bool:
-        return all(_comes_out_right(step, self._ask(process, step.kind, step.code)) for step in test.steps)
+        return all(_succeeds(step, self._ask(process, step.kind, step.code)) for step in test.steps)
 
     def _ask(self, process: SandboxedProcess, kind: str, code: str) -> dict[str, Any]:
         number = secrets.token_hex(8)
@@ -138,13 +138,13 @@ class ProgramTester:
         return answer
 
 
-def _comes_out_right(step: Step, answer: dict[str, Any]) -> bool:
+def _succeeds(step: Step, answer: dict[str, Any]) -> bool:
     if step.kind == "run":
         return answer.get("kind") == "done"
     try:
         value = decode(str(answer["value"]))
     except (KeyError, UnreadableError):
-        return False  # no plain data
+        return False  # the value is no plain data
     return value is True if step.kind == "truth" else holds(value, step.operation, step.expected)
 
 

@@ -1,4 +1,4 @@
-"""Reading a row's unit tests: asserts, or inputs with the outputs that belong to them."""
+"""Reads a row's unit tests: asserts, or inputs with their outputs."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _DEFINITIONS = (
 
 @dataclass(frozen=True)
 class Step:
-    """Something that a program is asked to do.
+    """A request to a program under test.
 
     Args:
-        kind: ``"run"`` a statement; give the ``"value"`` of an expression, which is compared outside the sandbox with
-            one that never enters it; or its ``"truth"``.
+        kind: ``"run"`` executes a statement. ``"value"`` evaluates an expression, whose value is compared outside the
+            sandbox with one that never enters it. ``"truth"`` evaluates the truth of an expression.
         code: The statement or the expression.
-        operation: How a value is compared with the one expected.
-        expected: The right side.
+        operation: Comparison of the value with the expected one.
+        expected: Right side of the comparison.
     """
 
     kind: Literal["run", "value", "truth"]
@@ -42,14 +42,14 @@ class Step:
 
 @dataclass(frozen=True)
 class CallTest:
-    """Steps, one after another, that must all come out right."""
+    """Steps that must all succeed, one after another."""
 
     steps: tuple[Step, ...]
 
 
 @dataclass(frozen=True)
 class OutputTest:
-    """What a whole program reads, and must write."""
+    """Standard input of a whole program, and its expected output."""
 
     stdin: str
     expected: str
@@ -59,15 +59,15 @@ UnitTests = Sequence[CallTest] | Sequence[OutputTest]
 
 
 def read_tests(reference: Any) -> UnitTests:
-    """Return the unit tests that a reference holds.
+    """Return the unit tests of a reference.
 
     Args:
         reference: A text of asserts; a list of such texts, each of which is one test; or ``{"inputs": [...],
-            "outputs": [...]}``, with ``"fn_name"`` where a function is called instead of a program run. The last two
-            may also be given as JSON.
+            "outputs": [...]}``, with ``"fn_name"`` to call a function instead of running a program. The last two
+            may also be JSON texts.
 
     Raises:
-        ValueError: If it is something else, or holds no test.
+        ValueError: If the reference is anything else, or holds no test.
 
     Example:
         >>> read_tests("assert add(1, 2) == 3")[0].steps
@@ -86,7 +86,8 @@ def read_tests(reference: Any) -> UnitTests:
     if not tests or any(isinstance(test, CallTest) and not test.steps for test in tests):
         raise GFTValueError(
             "the unit tests of CodeExecutionReward: expected asserts, a list of them, or inputs and as many outputs, "
-            f"got {shown(reference)}; correct the data, call what only defines tests, or name another tests_column"
+            f"got {shown(reference)}; correct the data, call the tests that are only defined, or name another "
+            "tests_column"
         )
     return tests
 
@@ -97,7 +98,7 @@ def _from_json(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        return text  # Python may begin so, too
+        return text  # Python, which may begin like JSON
 
 
 def _are_pairs(data: Mapping[str, Any]) -> bool:
@@ -117,7 +118,7 @@ def _lines(text: Any) -> str:
 
 
 def _calls(data: Mapping[str, Any]) -> list[CallTest]:
-    """Return a call for each input, which is a list of arguments; the function may be a method of ``Solution``."""
+    """Return a call for each input, a list of arguments; the function may be a method of ``Solution``."""
     name = data["fn_name"]
     if not isinstance(name, str) or not name.isidentifier():
         raise GFTValueError(
@@ -137,7 +138,7 @@ def _calls(data: Mapping[str, Any]) -> list[CallTest]:
 
 
 def _tests_of_text(text: str) -> list[CallTest]:
-    """Return a test for each assert, with the statements since the last; a text without one is a test as a whole."""
+    """Return a test for each assert, with the statements since the previous one; without any, one test of the text."""
     tests: list[CallTest] = []
     pending: list[ast.stmt] = []
     for statement in _parsed(text):
@@ -158,7 +159,7 @@ def _parsed(text: str) -> list[ast.stmt]:
 
 
 def _test(statements: Sequence[ast.stmt]) -> CallTest:
-    """Return a test of some statements, without a step where they check nothing."""
+    """Return a test of some statements; it has no steps if they check nothing."""
     if not _checks_something(statements):
         return CallTest(())
     return CallTest(
@@ -170,7 +171,7 @@ def _test(statements: Sequence[ast.stmt]) -> CallTest:
 
 
 def _checks_something(statements: Sequence[ast.stmt]) -> bool:
-    """Say whether a statement is more than a definition: nothing can fail in a test that is defined but not called."""
+    """Return whether any statement is more than a definition: a test that is only defined can never fail."""
     return any(
         not isinstance(statement, _DEFINITIONS)
         and not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))

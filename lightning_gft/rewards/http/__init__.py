@@ -1,4 +1,4 @@
-"""A reward that a service gives: a reward model or a judge behind an address."""
+"""A reward from an HTTP service, such as a reward model or a judge."""
 
 from lightning_gft.rewards.http.reward import HTTPReward
 

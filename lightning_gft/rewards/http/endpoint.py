@@ -1,4 +1,4 @@
-"""Asking a service by HTTP, again where it makes sense, and saying in one line what went wrong."""
+"""Sends requests to an HTTP service, repeats them if that may help, and reports failures in one line."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from lightning_gft.parts import Part
 from lightning_gft.rewards.failures import RewardError
 from lightning_gft.rewards.text import shown
 
-_AGAIN = {408, 425, 429, *range(500, 600)}
+_RETRIED = {408, 425, 429, *range(500, 600)}
 """Status codes after which the same request may succeed."""
 _FIRST_WAIT, _LONGEST_WAIT, _LONGEST_ASKED = 0.5, 30.0, 600.0
-"""Seconds between attempts, and the longest that a server may ask to wait."""
+"""Shortest and longest seconds between attempts, and the longest wait that a server may ask for."""
 _SECRET = re.compile(r"(?i)key|token|secret|passw|credential|signature|^(pwd|sig|auth)$")
 _MOST_BYTES = 64 << 20
 
 
-class _AgainError(Exception):
-    """An attempt failed in a way that may pass."""
+class _RetryError(Exception):
+    """An attempt failed with an error that may be temporary."""
 
     def __init__(self, message: str, wait: float = 0.0) -> None:
         super().__init__(message)
@@ -39,18 +39,18 @@ class _AgainError(Exception):
 
 @dataclass
 class Endpoint(Part):
-    """A service at an address; any thread may ask.
+    """An HTTP service; any thread may send requests.
 
-    It counts ``requests``, which are attempts, ``retries`` among them, and the ``seconds`` of all.
+    It counts ``requests``, which are attempts including ``retries``, and their ``seconds`` in total.
 
     Args:
-        url: Its address.
+        url: Address of the service.
         timeout: Longest time of an attempt, in seconds.
-        max_retries: Further attempts after one that has failed.
-        api_key_env: Environment variable that holds the key.
+        max_retries: Further attempts after a failed one.
+        api_key_env: Environment variable with the key.
 
     Raises:
-        ValueError: If the address is none, or holds a user or a password.
+        ValueError: If the address is invalid, or contains a user or a password.
     """
 
     url: str
@@ -66,8 +66,8 @@ class Endpoint(Part):
             )
         if parts.username or parts.password:
             raise GFTValueError(
-                f"`url`: expected an address without user and password, got one with, at {parts.hostname}; name the "
-                "environment variable that holds the key as api_key_env"
+                f"`url`: expected an address without user and password, got one with them, at {parts.hostname}; set "
+                "api_key_env to the environment variable that holds the key"
             )
         self.name = parts._replace(query="", fragment="").geturl()
         _warn_of_key(parts.query)
@@ -85,7 +85,7 @@ class Endpoint(Part):
         """
         with self._lock:
             if self._client is not None and self._owner == os.getpid():
-                return  # a process that was forked must not share connections
+                return  # the connections belong to this process; a forked one must not share them
             headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "lightning-gft"}
             if key := self._key():
                 headers["Authorization"] = f"Bearer {key}"
@@ -107,21 +107,21 @@ class Endpoint(Part):
         self._counts: dict[str, Tensor | float] = {"requests": 0, "retries": 0, "seconds": 0.0}
 
     def post(self, body: bytes, stopped: threading.Event) -> tuple[bytes, str]:
-        """Return what the service answers to a request, and its content type, empty where it names none.
+        """Return the service's answer to a request, and its content type, which may be empty.
 
         Args:
-            body: What is sent.
-            stopped: Ends the wait for a further attempt when it is set.
+            body: Body of the request.
+            stopped: Ends the wait for a further attempt once it is set.
 
         Raises:
-            RewardError: If all attempts fail, or the service says that the request is wrong.
+            RewardError: If all attempts fail, or the service rejects the request.
         """
         self.setup()
         for attempt in range(self.max_retries + 1):
             start = time.monotonic()
             try:
                 return self._attempt(body)
-            except _AgainError as error:
+            except _RetryError as error:
                 last = error
             finally:
                 self._count(attempt, time.monotonic() - start)
@@ -130,11 +130,11 @@ class Endpoint(Part):
         raise RewardError(self.complaint(f"failed {attempt + 1} times, at last: {last}"))
 
     def complaint(self, what: str) -> str:
-        """Return a sentence about the service, not about a setting; it follows the reward's name in an error."""
+        """Return a sentence about the service; it follows the reward's name in an error."""
         return f"got no scores: the service at {self.name} {what}"
 
     def excerpt(self, said: object) -> str:
-        """Return what the service said, cut where it is long, and without the key where it repeats that."""
+        """Return a text of the service, shortened, and without the key if it repeats that."""
         text = said.decode(errors="replace") if isinstance(said, bytes) else str(said)
         key = self._key(required=False)
         return shown(text.replace(key, "***") if key else text)
@@ -147,18 +147,18 @@ class Endpoint(Part):
             with self._client.stream("POST", self.url, content=body) as answer:
                 text = _read(answer, deadline)
         except httpx2.TimeoutException:
-            raise _AgainError(f"no answer within timeout={self.timeout:g} s") from None
+            raise _RetryError(f"no answer within timeout={self.timeout:g} s") from None
         except httpx2.RequestError as error:
-            raise _AgainError(f"{type(error).__name__}: {self.excerpt(error)}") from None
+            raise _RetryError(f"{type(error).__name__}: {self.excerpt(error)}") from None
         said = f"status {answer.status_code}, {self.excerpt(text)}"
-        if answer.status_code in _AGAIN:
-            raise _AgainError(said, _asked_to_wait(answer.headers.get("Retry-After")))
+        if answer.status_code in _RETRIED:
+            raise _RetryError(said, _retry_after(answer.headers.get("Retry-After")))
         if answer.has_redirect_location:
             raise RewardError(
                 self.complaint(f"redirects to {self.excerpt(answer.headers['Location'])}; give that address as `url`")
             )
         if answer.status_code != 200:
-            raise RewardError(self.complaint(f"refuses the request: {said}"))
+            raise RewardError(self.complaint(f"rejects the request: {said}"))
         return text, answer.headers.get("Content-Type", "")
 
     def _count(self, attempt: int, seconds: float) -> None:
@@ -192,7 +192,7 @@ def _warn_of_key(query: str) -> None:
 
         rank_zero_warn(
             f"`url` of HTTPReward: its query holds {', '.join(names)}, which stays in the config, checkpoints and "
-            "card; if it is secret, leave it out and name the environment variable that holds it as api_key_env"
+            "card; if it is secret, remove it and set api_key_env to the environment variable that holds it"
         )
 
 
@@ -200,23 +200,23 @@ def _read(answer: httpx2.Response, deadline: float) -> bytes:
     text = bytearray()
     for part in answer.iter_bytes():
         text += part
-        if time.monotonic() > deadline:  # the client's own limit is for each part alone
+        if time.monotonic() > deadline:  # the client's own limit applies only to each part
             raise httpx2.ReadTimeout("")
         if len(text) > _MOST_BYTES:
-            raise _AgainError(f"an answer of more than {_MOST_BYTES >> 20} MiB")
+            raise _RetryError(f"an answer of more than {_MOST_BYTES >> 20} MiB")
     return bytes(text)
 
 
 def _pause(attempt: int, asked: float) -> float:
-    """Return seconds until the next attempt: twice as many each time, and by chance, as all ranks come at once."""
+    """Return the seconds until the next attempt: they double, and are random, as all ranks would retry at once."""
     return max(asked, min(_LONGEST_WAIT, _FIRST_WAIT * 2.0**attempt) * random.Random().uniform(0.5, 1.0))
 
 
-def _asked_to_wait(retry_after: str | None) -> float:
-    """Return the seconds of a Retry-After header, which may also name a time.
+def _retry_after(retry_after: str | None) -> float:
+    """Return the seconds that a Retry-After header asks to wait, as a number or until a date; 0 for anything else.
 
     Example:
-        >>> _asked_to_wait("7"), _asked_to_wait("Wed, 21 Oct 2015 07:28:00 GMT"), _asked_to_wait("soon")
+        >>> _retry_after("7"), _retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), _retry_after("soon")
         (7.0, 0.0, 0.0)
     """
     if not retry_after:

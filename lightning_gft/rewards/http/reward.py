@@ -1,4 +1,4 @@
-"""A reward that a service gives."""
+"""A reward from an HTTP service."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ from lightning_gft.rewards.http.endpoint import Endpoint
 
 
 class HTTPReward(CompositePart, Reward):
-    """What a service says: a reward model or a judge that answers HTTP.
+    """Scores from a service: a reward model or a judge that answers HTTP requests.
 
-    It is sent JSON by POST, for up to ``batch_size`` responses at once, ::
+    Each request is a POST of JSON for up to ``batch_size`` responses, ::
 
         {"prompts": ["1+1="], "responses": ["2"], "references": ["2"], "columns": {"level": [3]}}
 
-    and answers ``{"scores": [1.0]}``: a number for each response in their order, or null where it has no score, which
-    means that the reward does not apply. An attempt that meets no server, takes too long or gets status 408, 425, 429
-    or 5xx is made again, after pauses that double and a ``Retry-After``. Anything else stops the run with what the
-    service said. ``requests``, ``retries`` and their ``seconds`` in all are reported.
+    The service answers ``{"scores": [1.0]}``: a number for each response in their order, or null if the reward does
+    not apply. A request is repeated if no server answers, if it takes too long, or after status 408, 425, 429 or 5xx.
+    The pauses double and respect ``Retry-After``. Any other failure stops the run with the service's message. The
+    figures ``requests``, ``retries`` and their total ``seconds`` are logged.
 
     Args:
-        url: The service's address, ``http`` or ``https``.
-        columns: Columns of the data that are sent; also ``response_tokens`` and ``response_source``.
+        url: Address of the service, ``http`` or ``https``.
+        columns: Columns of the data to send; may include ``response_tokens`` and ``response_source``.
         batch_size: Most responses of a request.
-        concurrency: Most requests at once, from each rank.
+        concurrency: Most simultaneous requests of each rank.
         timeout: Longest time of an attempt, in seconds.
-        max_retries: Further attempts after one that has failed.
+        max_retries: Further attempts after a failed one.
         api_key_env: Name of an environment variable; its value is sent as ``Authorization: Bearer ...``, and is
             neither logged nor saved.
-        weight: What the score counts in the total.
-        special_tokens: Whether the responses keep their special tokens.
+        weight: Weight of the score in the total.
+        special_tokens: Whether responses are decoded with their special tokens.
 
     Raises:
-        ValueError: If ``url`` is no address, ``api_key_env`` no variable's name, or a number out of range.
-        TypeError: If a number is none.
-        RewardError: If the key is not set before training; on a call, if the service gives no scores.
+        ValueError: If ``url`` is no address, ``api_key_env`` is no name of a variable, or a number is out of range.
+        TypeError: If a value that must be a number is none.
+        RewardError: If the key is not set before training; on a call, if the service returns no scores.
 
     Example:
         >>> reward = HTTPReward("http://localhost:8000/score", columns=["level"], api_key_env="JUDGE_KEY")
@@ -135,7 +135,7 @@ class HTTPReward(CompositePart, Reward):
         for number, score in enumerate(scores):
             if score is not None and not _is_finite(score):
                 got = f"{self._endpoint.excerpt(score)} as number {number} of {count}"
-                raise self._wrong(got, "finite numbers, or null where it has no score")
+                raise self._wrong(got, "finite numbers, or null if it has no score")
         return scores
 
     def _wrong(self, got: str, expected: str) -> RewardError:

@@ -1,4 +1,4 @@
-"""The guard: the parent of one worker, which ends all that the worker has started when either of them should end."""
+"""The guard: the parent of one worker, which kills the worker's descendants when the worker or the run ends."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 def guard(line: socket.socket, work: Callable[[], None], channel: socket.socket) -> NoReturn:
-    """Fork a worker, wait for its end or that of the line, end all that it has started, and report its exit status.
+    """Fork a worker, wait until it ends or the line closes, kill its descendants, and report its exit status.
 
-    Whatever the worker forks, in sessions of its own too, is found on Linux; elsewhere, what stays in its group.
+    On Linux all descendants are found, even in sessions of their own; elsewhere, those in the worker's process group.
 
     Args:
-        line: Is closed by the run where the worker should end, by the kernel where the run has ended.
-        work: What the worker does.
-        channel: The worker's; this process closes its copy.
+        line: Closed by the run to end the worker, or by the kernel once the run has ended.
+        work: The worker's main function.
+        channel: The worker's channel; this process closes its copy.
     """
     try:
         os.setsid()
@@ -41,13 +41,13 @@ def guard(line: socket.socket, work: Callable[[], None], channel: socket.socket)
             for end in (line, woken, wake):
                 end.close()
             os.setpgid(0, 0)
-            _control_process(_PR_SET_PDEATHSIG, signal.SIGKILL)  # of this guard, which has one thread
+            _control_process(_PR_SET_PDEATHSIG, signal.SIGKILL)  # at the end of this guard, which has one thread
             work()
             os._exit(0)
         channel.close()
         status = _watch(worker, line, woken)
         _end_descendants(worker)
-        with suppress(OSError):  # the run may be gone
+        with suppress(OSError):  # the run may have ended
             line.sendall(b"" if status is None else str(status).encode())
     finally:
         os._exit(0)
@@ -68,7 +68,7 @@ def _end_descendants(worker: int) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(worker, signal.SIGKILL)
     with suppress(ChildProcessError):  # none is left
-        while _LINUX:  # where orphans become children of this process, one generation after another
+        while _LINUX:  # orphans become children of this process there, one generation after another
             if os.waitpid(-1, os.WNOHANG)[0]:
                 continue
             for child in _children():

@@ -1,4 +1,4 @@
-"""Messages of any length on a socket between a run and its workers."""
+"""Messages of any length over a socket between a run and its workers."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import struct
 from typing import Any
 
 HEADER = struct.Struct("!Q")
-"""A number that goes before a message, its length in bytes, and before an item, its place among the others."""
+"""A number before a message, its length in bytes, and before an item, its index."""
 MOST_BYTES = 256 * 2**20
-"""Longest answer of a worker."""
+"""Bytes of a worker's longest answer."""
 
 
 def read(stream: Any) -> bytes:
-    """Return the next message of a blocking stream.
+    """Read the next message from a blocking stream.
 
     Raises:
         EOFError: If the other side has ended.
@@ -23,7 +23,7 @@ def read(stream: Any) -> bytes:
 
 
 def send(channel: socket.socket, message: bytes) -> None:
-    """Send a message on a blocking socket."""
+    """Send a message over a blocking socket."""
     channel.sendall(HEADER.pack(len(message)) + message)
 
 

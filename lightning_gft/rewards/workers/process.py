@@ -1,4 +1,4 @@
-"""A run's side of its worker processes: starting them, and talking to many from one thread."""
+"""The run's side of its worker processes: starts them, and communicates with many from one thread."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _PROGRAM = (
     "from lightning_gft.rewards.workers.server import serve; serve(*map(int, sys.argv[2:]))"
 )
 _END_SECONDS = 10.0
-"""Time for a guard to end its worker and what that has started, on a machine that is busy; mostly milliseconds."""
+"""Seconds for a guard to kill its worker and all descendants on a busy machine; usually milliseconds."""
 _CLOSE_SECONDS = 2.0
-"""Time between the end of a worker's channel and its own, unless the task has closed the channel."""
+"""Seconds between the end of a worker's channel and that of the worker, unless the task has closed the channel."""
 
 
 def pack(task: Callable[[Any], Any], memory_mb: int | None) -> bytes:
-    """Return a task as it is sent to a process: by value where it belongs to the main script, else by its name."""
+    """Return a task in the form that is sent to a process: by value from the main script, otherwise by name."""
     if importlib.util.find_spec("fcntl") is None:
         raise RewardError(f"worker processes: expected Linux or macOS, got {sys.platform}; score without a limit")
     try:
@@ -38,14 +38,14 @@ def pack(task: Callable[[Any], Any], memory_mb: int | None) -> bytes:
             return pickle.dumps((dill.dumps(task, recurse=True), memory_mb))
     except Exception as error:
         raise RewardError(
-            f"cannot be sent to a process of its own ({type(error).__name__}: {error}); "
+            f"cannot be sent to another process ({type(error).__name__}: {error}); "
             "open files, connections and the like when it is first called"
         ) from error
 
 
 @contextmanager
 def _spawned_main_by_value() -> Iterator[None]:
-    """Hide the name that the main script has in a spawned process: no worker finds it, so dill must send values."""
+    """Hide the main script's name in a spawned process, which no worker can import, so that dill sends values."""
     module = sys.modules.pop("__mp_main__", None)
     try:
         yield
@@ -55,14 +55,14 @@ def _spawned_main_by_value() -> Iterator[None]:
 
 
 class ForkServer:
-    """A fresh interpreter that has a task and forks workers: no thread, lock or CUDA context of the run comes along.
+    """A fresh interpreter that holds a task and forks workers, without any thread, lock or CUDA context of the run.
 
-    No main script is run again. It ends with this object, or with this process.
+    It does not run the main script again. It ends with this object, or with this process.
 
     Args:
         packed: The task, from :func:`pack`.
-        environment: Variables that differ from those of this process.
-        seconds: Time for it to begin to read.
+        environment: Environment variables that differ from those of this process.
+        seconds: Time limit for the interpreter to begin to read.
     """
 
     def __init__(self, packed: bytes, environment: Mapping[str, str], seconds: float) -> None:
@@ -76,7 +76,7 @@ class ForkServer:
                 [sys.executable, "-P", "-c", _PROGRAM, search_path, *map(str, numbers)],
                 pass_fds=numbers,
                 stdin=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for the run, which ends its workers
+                start_new_session=True,  # Ctrl-C goes to the run only, which ends its workers
                 env={**os.environ, **environment},
             )
         os.close(parent_pipe)
@@ -86,29 +86,29 @@ class ForkServer:
 
     @property
     def is_there(self) -> bool:
-        """Whether it can be asked for a worker."""
+        """Whether the server can fork another worker."""
         return self.kill.alive and self.process.poll() is None
 
     def leave(self) -> None:
-        """Close this process's ends, as a fork must whose parent has the server."""
+        """Close this process's ends, as required after a fork of the process that owns the server."""
         self.control.close()
         os.close(self._our_end)
 
     def fork(self, channel: socket.socket, line: socket.socket) -> None:
-        """Ask for a worker with these ends."""
+        """Ask the server to fork a worker with these ends."""
         self._say(lambda: socket.send_fds(self.control, [b"w"], [channel.fileno(), line.fileno()]))
 
     def _say(self, send: Callable[[], Any]) -> None:
         try:
             send()
-        except OSError:  # it has ended or does not read: workers that do not start will tell
+        except OSError:  # the server has ended or does not read; its workers then fail to start
             self.kill()
 
 
 class WorkerProcess:
-    """A process that runs one task on item after item, until it is killed, or this object or this process is gone.
+    """A process that runs one task on item after item, until it is killed, or this object or this process ends.
 
-    No call but :meth:`kill` waits for it, so that one thread may attend to many.
+    Only :meth:`kill` blocks, so that one thread may serve many processes.
     """
 
     def __init__(self, server: ForkServer) -> None:
@@ -121,7 +121,7 @@ class WorkerProcess:
         self._end = weakref.finalize(self, _end_worker, self.channel, self.line, os.getpid())
 
     def fileno(self) -> int:
-        """Return what to wait on for an answer, or for room to send."""
+        """Return the file descriptor to wait on for an answer, or for room to send."""
         return self.channel.fileno()
 
     @property
@@ -136,32 +136,32 @@ class WorkerProcess:
 
     @property
     def is_sending(self) -> bool:
-        """Whether something is left to send."""
+        """Whether data remains to be sent."""
         return bool(self._outgoing)
 
     def post(self, *messages: bytes) -> None:
-        """Send messages, as far as the process takes them now; :meth:`flush` sends the rest."""
+        """Send as much of the messages as the process accepts now; :meth:`flush` sends the rest."""
         for message in messages:
             self._outgoing += HEADER.pack(len(message))
             self._outgoing += message
         self.flush()
 
     def flush(self) -> None:
-        """Send what the process takes now."""
+        """Send as much as the process accepts now."""
         try:
             while self._outgoing:
                 del self._outgoing[: self.channel.send(self._outgoing)]
         except BlockingIOError:
             pass
-        except OSError:  # it has ended, as reading will tell
+        except OSError:  # the process has ended, which reading reports
             self._outgoing.clear()
 
     def receive(self) -> list[bytes]:
-        """Return the messages that have come.
+        """Return the messages that have arrived.
 
         Raises:
-            EOFError: If none is left and the process has ended.
-            ConnectionError: If something else than messages has come.
+            EOFError: If there is none and the process has ended.
+            ConnectionError: If the data is no sequence of messages.
         """
         ended = self._read()
         messages = list(self._split())
@@ -170,7 +170,7 @@ class WorkerProcess:
         return messages
 
     def status(self) -> int | None:
-        """Return the exit status of a process that ends by itself; ``None`` if it does not, or was not there."""
+        """Return the exit status of a process that ends by itself, or ``None`` if it does not or did not start."""
         try:
             self.line.settimeout(_CLOSE_SECONDS)
             return int(self.line.recv(2**12))
@@ -178,11 +178,11 @@ class WorkerProcess:
             return None
 
     def kill(self) -> None:
-        """End the process and all that it has started."""
+        """Kill the process and all its descendants."""
         self._end()
 
     def leave(self) -> None:
-        """Close this process's ends, as a fork must whose parent has the worker."""
+        """Close this process's ends, as required after a fork of the process that owns the worker."""
         self.channel.close()
         self.line.close()
 
@@ -209,11 +209,11 @@ class WorkerProcess:
 
 def _end_worker(channel: socket.socket, line: socket.socket, owner: int) -> None:
     if os.getpid() != owner:
-        return  # a forked copy of the object has gone
+        return  # a forked copy of the object was deleted
     with channel, line, suppress(OSError):
         line.settimeout(_END_SECONDS)
         line.shutdown(socket.SHUT_WR)
-        while line.recv(2**12):  # until its guard has gone too
+        while line.recv(2**12):  # until the guard has ended as well
             pass
 
 

@@ -1,4 +1,4 @@
-"""One round of items through the workers of a pool, attended to from one thread."""
+"""Runs one round of items through the workers of a pool, from one thread."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from lightning_gft.rewards.pool import WorkerPool
 
 START_SECONDS = 300.0
-"""Time for a process to import what its task needs, on a machine that is busy."""
+"""Seconds for a process to import the modules of its task, even on a busy machine."""
 _AHEAD = 32
-"""Most items that a worker has been sent, where they are cheap."""
+"""Most items that wait at a worker, if items are cheap."""
 _CHEAP_SECONDS = 0.005
 _DISTURBED = Failed("crash", "wrote to the connection of its process")
 
 
 @dataclass(eq=False)
 class Worker:
-    """A worker, the items that it was sent and has not answered, and when it is late with the first of them.
+    """A worker with the items that it was sent and has not answered, and the deadline of the first of them.
 
     Attributes:
-        pid: Of its process, from when it is ready.
+        pid: Process id, once the worker is ready.
     """
 
     process: WorkerProcess
@@ -47,14 +47,14 @@ class Worker:
         return self.pid is not None
 
     def give(self, items: dict[int, bytes], seconds: float) -> None:
-        """Send items, by their numbers; an idle worker begins with the first."""
+        """Send items by their numbers; an idle worker begins with the first."""
         if not self.sent:
             self._begin(seconds)
         self.sent.extend(items)
         self.process.post(*items.values())
 
     def take(self, seconds: float) -> int:
-        """Return the number of the item whose result has come: the next is under way."""
+        """Return the number of the item whose result has arrived; the next item begins."""
         self.is_used, self.is_quick = True, time.monotonic() - self.began < _CHEAP_SECONDS
         self._begin(seconds)
         return self.sent.popleft()
@@ -103,12 +103,12 @@ class Round:
             number = self.waiting.popleft()
             try:
                 taken[number] = HEADER.pack(number) + pickle.dumps(self.items[number])
-            except Exception as error:  # noqa: BLE001 -- is the item's result
+            except Exception as error:  # noqa: BLE001 -- becomes the item's result
                 self.results[number] = Failed("error", f"cannot be sent ({type(error).__name__}: {error})")
         return taken
 
     def _wait(self) -> list[Worker]:
-        """Return the workers that have said something or take what is sent, and those that are late."""
+        """Return the workers that have sent data or can receive more, and those beyond their deadline."""
         busy = [worker for worker in self.workers if worker.sent or not worker.is_ready]
         with selectors.DefaultSelector() as selector:
             for worker in busy:
@@ -160,9 +160,9 @@ class Round:
         return Failed("timeout", f"took longer than {self.pool.seconds:g} s, and its process was killed")
 
     def _lose(self, worker: Worker, failure: Failed) -> None:
-        """Kill a worker, whose other items are waiting again.
+        """Kill a worker, and return its other items to the queue.
 
-        What crashed or ran out of memory where other items had been before may be due to those: it gets a second try.
+        After a crash or a lack of memory, earlier items may be to blame. The item gets a second try if there were any.
         """
         worker.process.kill()
         self.workers.remove(worker)
@@ -175,9 +175,9 @@ class Round:
 
 
 def _read(message: bytes) -> tuple[str, int | None, Any]:
-    """Return what a worker says: its kind, the item that it is about, and a result or a text."""
+    """Return the parts of a worker's message: its kind, the item's number, and a result or a text."""
     try:
         kind, number, value = pickle.loads(message)  # noqa: S301 (from our own process)
-    except Exception as error:  # noqa: BLE001 -- is the item's result
+    except Exception as error:  # noqa: BLE001 -- becomes the item's result
         return "error", None, f"gave a result that cannot be read here ({type(error).__name__}: {error})"
     return kind, number, value

@@ -1,4 +1,4 @@
-"""The fork server: it imports a task once, and forks a worker whenever the run asks for one."""
+"""The fork server: imports a task once, and forks a worker whenever the run asks for one."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ Task = Callable[[Any], Any]
 
 
 def serve(control_number: int, parent_pipe: int, kept: int | None = None) -> None:
-    """Load a task and fork workers, until the parent is gone.
+    """Load a task and fork workers, until the parent ends.
 
     Args:
-        control_number: Socket that brings the task, and then for each worker a byte with two sockets: its channel, for
+        control_number: Socket that receives the task, and then for each worker a byte with two sockets: its channel for
             items and results, and its line, which the parent closes to end it.
-        parent_pipe: Closes when the parent ends. The kernel then ends this process, even within an import.
+        parent_pipe: Pipe that closes when the parent ends. The kernel then ends this process, even during an import.
         kept: File with the task, if an earlier server could not fork.
     """
     _end_with_parent(parent_pipe)
@@ -42,12 +42,12 @@ def serve(control_number: int, parent_pipe: int, kept: int | None = None) -> Non
     control = socket.socket(fileno=control_number)
     message = read(control.makefile("rb", buffering=0)) if kept is None else Path(f"/dev/fd/{kept}").read_bytes()
     sent, memory_mb = pickle.loads(message)  # noqa: S301 (from our own process)
-    load = _preload(sent) if kept is None and _LINUX else _loader(sent)  # macOS's frameworks do not survive a fork
+    load = _preload(sent) if kept is None and _LINUX else _loader(sent)  # macOS frameworks do not survive a fork
     if kept is None and not _may_fork():
         _start_over(message, control, parent_pipe)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # guards leave no zombies
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so that guards leave no zombies
     gc.collect()
-    gc.freeze()  # forks share what is there
+    gc.freeze()  # so that forks share existing objects
     while True:
         asked, numbers, *_ = socket.recv_fds(control, 1, 2)
         if not asked:
@@ -68,13 +68,13 @@ def _become_guard(numbers: list[int], start: Callable[[], Task]) -> NoReturn:
 
 def _close_on_exec(*numbers: int) -> None:
     for number in numbers:
-        os.set_inheritable(number, False)  # programs that a task starts must not hold it
+        os.set_inheritable(number, False)  # so that programs started by a task do not keep it open
 
 
 def _end_with_parent(pipe: int) -> None:
     signal.signal(signal.SIGIO, signal.SIG_DFL)
     fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())
-    if _LINUX:  # where it may be a signal that no code can ignore
+    if _LINUX:  # only here can the signal be one that no code can ignore
         fcntl.fcntl(pipe, _F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
     if select.select([pipe], [], [], 0)[0]:
@@ -105,12 +105,12 @@ def _preload(sent: bytes) -> Callable[[], Task]:
 
 
 def _may_fork() -> bool:
-    """Say whether the import has started no thread, as that of a GPU does: a fork would be without it, and hang."""
+    """Return whether the import has started no thread, as a GPU would: a fork lacks such threads and hangs."""
     return not _LINUX or len(list(Path("/proc/self/task").iterdir())) == 1
 
 
 def _start_over(message: bytes, control: socket.socket, parent_pipe: int) -> NoReturn:
-    """Become a server that does not load the task, so that each worker loads its own."""
+    """Restart as a server that does not load the task, so that each worker loads its own."""
     with tempfile.TemporaryFile() as file:
         file.write(message)
         file.flush()

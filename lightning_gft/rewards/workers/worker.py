@@ -1,4 +1,4 @@
-"""What a worker does: it runs a task on one item after another."""
+"""Runs a task on one item after another, in a worker process."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _OUT_OF_MEMORY = pickle.dumps(("memory", None, None))
 
 
 def work(channel: socket.socket, start: Callable[[], Callable[[Any], Any]]) -> None:
-    """Answer for a task until no more items can come, or memory has run out once.
+    """Run a task on items until the channel ends, or memory has run out once.
 
     Args:
-        channel: Brings items and takes results.
+        channel: Socket that receives items and sends results.
         start: Returns the task.
     """
     own, stream = os.getpid(), channel.makefile("rb")
@@ -32,17 +32,17 @@ def work(channel: socket.socket, start: Callable[[], Callable[[Any], Any]]) -> N
         stream.close()
         channel.close()
 
-    os.register_at_fork(after_in_child=leave)  # else the run would wait for what the task has forked
+    os.register_at_fork(after_in_child=leave)  # otherwise the run would wait for processes that the task has forked
     with suppress(EOFError, OSError):
         try:
             task = start()
-        except BaseException as error:  # noqa: BLE001 -- the process that asks raises it
+        except BaseException as error:  # noqa: BLE001 -- reported to the run, which raises it
             return send(channel, pickle.dumps(("failed", None, describe(error))))
         send(channel, pickle.dumps(("ready", None, own)))
         while True:
             reply = _reply(task, read(stream))
             if os.getpid() != own:
-                return None  # the task has forked, and this is not the process that answers
+                return None  # the task has forked, and this is the forked process, which must not answer
             send(channel, reply)
             if reply == _OUT_OF_MEMORY:
                 return None
@@ -50,8 +50,8 @@ def work(channel: socket.socket, start: Callable[[], Callable[[Any], Any]]) -> N
 
 
 def prepared(task: Callable[[Any], Any], memory_mb: int | None) -> Callable[[Any], Any]:
-    """Set a task up in its worker, and limit from then on what the process takes."""
-    with suppress(OSError):  # where the machine's memory runs out, a worker goes before the run
+    """Set up a task in its worker, and then limit the memory of the process."""
+    with suppress(OSError):  # if the machine runs out of memory, the kernel kills workers before the run
         Path("/proc/self/oom_score_adj").write_text("1000")
     if hasattr(task, "setup"):
         task.setup()
@@ -61,11 +61,10 @@ def prepared(task: Callable[[Any], Any], memory_mb: int | None) -> Callable[[Any
 
 
 def _limit_memory(more: int) -> None:
-    """Let the process take so many bytes beyond what it has.
+    """Limit the process to ``more`` bytes beyond its current memory.
 
-    The limit is on data (``RLIMIT_DATA``), which is what a computation allocates. One on the address space
-    (``RLIMIT_AS``) would also count what is only reserved: gigabytes, as soon as a library maps a GPU or starts
-    threads.
+    The limit is on data (``RLIMIT_DATA``), which is what a computation allocates. A limit on the address space
+    (``RLIMIT_AS``) would also count reserved memory: gigabytes, once a library maps a GPU or starts threads.
     """
     lines = Path("/proc/self/status").read_text().splitlines()
     taken = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
@@ -73,13 +72,13 @@ def _limit_memory(more: int) -> None:
 
 
 def _reply(task: Callable[[Any], Any], message: bytes) -> bytes:
-    """Return what becomes of an item, with its number, which goes before it."""
+    """Return the reply to an item; the item's number precedes it in the message."""
     (number,) = HEADER.unpack_from(message)
     try:
         reply = pickle.dumps(("result", number, task(pickle.loads(message[HEADER.size :]))))  # noqa: S301 (from our run)
     except MemoryError:
         return _OUT_OF_MEMORY
-    except BaseException as error:  # noqa: BLE001 -- the process that asks counts or raises it
+    except BaseException as error:  # noqa: BLE001 -- reported to the run, which counts or raises it
         return pickle.dumps(("error", number, describe(error)))
     if len(reply) > MOST_BYTES:
         return pickle.dumps(("error", number, f"gave a result of {len(reply)} bytes, more than {MOST_BYTES}"))

@@ -89,7 +89,9 @@ def test_a_damaged_file_is_kept_under_another_name(tmp_path: Path):
     other.write_bytes(b"")
     folder = SampleFolder(tmp_path, 8)
     first, second = folder.begin(4)
-    assert re.fullmatch(r".*000002.parquet: expected a whole file .*[^;]; set aside as train-000002.damaged-0", first)
+    assert re.fullmatch(
+        r".*000002.parquet: expected a complete file .*[^;]; set aside as train-000002.damaged-0", first
+    )
     assert "set aside as train-000003.damaged-0" in second
     assert (tmp_path / "train-000002.damaged-0").read_bytes() == half
     assert kept(tmp_path)["train"] == [1, 4]

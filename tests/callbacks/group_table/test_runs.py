@@ -167,7 +167,7 @@ def test_a_run_that_was_killed_and_resumes_has_no_step_twice(tmp_path: Path):
     ]
     assert [group for group in after if group.step <= 2] == [group for group in before if group.step <= 2]
     (tmp_path / "samples/train-000001.parquet").write_bytes(b"PAR1")
-    with pytest.warns(UserWarning, match=r"train-000001.parquet: expected a whole file of groups, .*damaged-0"):
+    with pytest.warns(UserWarning, match=r"train-000001.parquet: expected a complete file of groups, .*damaged-0"):
         again = run(tmp_path, GroupTable(), ckpt_path=str(tmp_path / "2.ckpt"))
     assert again == [group for group in before if group.step > 1]
 

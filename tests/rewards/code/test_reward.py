@@ -215,7 +215,7 @@ def test_it_runs_nothing_unless_asked():
         ValueError, match="`allow` of CodeExecutionReward: expected a list of network, files, processes"
     ):
         reward(allow="network")
-    with pytest.warns(UserWarning, match="runs programs that a model has written.*kept from network, files, processes"):
+    with pytest.warns(UserWarning, match="runs programs that a model has written.*them from network, files, processes"):
         reward().setup()
 
 

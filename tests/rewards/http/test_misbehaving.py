@@ -59,9 +59,9 @@ def test_a_service_that_is_not_there(service):
     ("behaviour", "message"),
     [
         (answer("overloaded", 500), "failed 3 times, at last: status 500, 'overloaded'"),
-        (answer("no such model", 404), "refuses the request: status 404, 'no such model'"),
-        (answer("", 401), "refuses the request: status 401"),
-        (answer("", 204), "refuses the request: status 204"),
+        (answer("no such model", 404), "rejects the request: status 404, 'no such model'"),
+        (answer("", 401), "rejects the request: status 401"),
+        (answer("", 204), "rejects the request: status 204"),
         (
             answer("", 307, Location="http://evil.example/x"),
             "redirects to 'http://evil.example/x'; give that",
@@ -107,5 +107,5 @@ def test_one_batch_that_fails_ends_the_waits_of_the_others(service, monkeypatch)
         return send(handler, "wrong", 400)
 
     service.behaviours = [behave]
-    with pytest.raises(RewardError, match="refuses the request: status 400"):
+    with pytest.raises(RewardError, match="rejects the request: status 400"):
         score(service.reward(batch_size=1, concurrency=2), "b", "a")

@@ -1,4 +1,4 @@
-"""The rules of advice, each for one thing that goes wrong."""
+"""The rules of advice, one for each problem."""
 
 from lightning_gft.callbacks.advice.rule import Rule
 from lightning_gft.callbacks.advice.rules.groups import Duplicates, EqualGroups, FlatReward, RewardFell
@@ -48,6 +48,6 @@ RULES: tuple[Rule, ...] = (
     FlatReward(),
     SmallLoss(),
 )
-"""Causes before effects: that is the order in which they are asked."""
+"""The rules in the order of their evaluation: causes before effects."""
 
 __all__ = ["RULES"]

@@ -1,4 +1,4 @@
-"""What is wrong with groups and their rewards."""
+"""Rules about groups and their rewards."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from lightning_gft.callbacks.advice.history import History
 from lightning_gft.callbacks.advice.rule import Finding, LimitRule, Rule
 
 OWN_REWARD = "train/reward_by_source/self"
-"""Demonstrations score the same whatever is learnt, so what the policy gains shows in its own samples."""
+"""Reward of own samples: it shows the policy's gains, while demonstrations always score the same."""
 
 
 class EqualGroups(Rule):
-    """Over 20 steps, 75% of groups had rewards that are all equal, and the loss learns from differences."""
+    """Over 20 steps, 75% of groups have rewards that are all equal, while the loss learns from differences."""
 
     name = "equal_groups"
     figures = (
@@ -44,7 +44,7 @@ class EqualGroups(Rule):
         return Finding(means, f"{equal:.0%} of groups have rewards that are all equal and teach nothing; {remedy}")
 
     def _is_constant(self, history: History) -> bool:
-        """Return whether several sources had one reward from the first step on; a policy that has learnt did not."""
+        """Return whether several sources had one reward from the first step on, before the policy learnt anything."""
         sources = [name for name in self.figures[3:] if history.last(name, 20)]
         rewards = {value for name in sources for value in (*history.first(name, 20), *history.last(name, 20))}
         return len(sources) > 1 and len(rewards) == 1
@@ -63,7 +63,7 @@ class Duplicates(LimitRule):
 
 
 class RewardFell(Rule):
-    """The reward of own samples is below half of what it was in the first 20 steps, over 10 steps, beyond noise."""
+    """The reward of own samples over 10 steps is below half of that of the first 20 steps, beyond noise."""
 
     name = "reward_fell"
     figures = (OWN_REWARD,)
@@ -84,10 +84,10 @@ class RewardFell(Rule):
 
 
 class FlatReward(Rule):
-    """After 100 steps, the reward of own samples is where it was in the first 20, within noise.
+    """After 100 steps, the reward of own samples equals that of the first 20 within noise.
 
-    It is the mean of the last 50 steps that counts; a warm-up of the learning rate does not. What has risen before may
-    be flat, and so may what is as good as the demonstrations.
+    The mean of the last 50 steps counts; a warm-up of the learning rate does not. A reward may be flat after a rise,
+    or because it matches that of the demonstrations.
     """
 
     name = "flat_reward"

@@ -1,4 +1,4 @@
-"""What is wrong with the length of responses."""
+"""Rules about the length of responses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CLIPPED, _LENGTH = "train/completions/clipped_ratio", "train/completions/mean_l
 
 
 class CutOff(Rule):
-    """Over 10 steps, half of own samples did not end before max_new_tokens."""
+    """Over 10 steps, half of the own samples reach max_new_tokens without ending."""
 
     name = "cut_off"
     figures = (_CLIPPED, _LENGTH)
@@ -33,7 +33,7 @@ class CutOff(Rule):
 
 
 class LongerResponses(Rule):
-    """Own samples are twice as long as in the first 10 steps, over 10 steps, and still grow, without more reward."""
+    """Own samples over 10 steps are twice as long as in the first 10 and still grow, but earn no more reward."""
 
     name = "longer_responses"
     figures = (_LENGTH, OWN_REWARD)

@@ -1,4 +1,4 @@
-"""What is wrong with demonstrations, teachers and rewards."""
+"""Rules about demonstrations, teachers and rewards."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lightning_gft.callbacks.advice.rule import Finding, LimitRule, Rule
 
 
 class ExpertScoresZero(Rule):
-    """In each of the first 5 steps, the expert's responses scored 0 or less on average."""
+    """In each of the first 5 steps, the expert's responses score 0 or less on average."""
 
     name = "expert_scores_zero"
     source: ClassVar[str] = "expert"
@@ -32,7 +32,7 @@ class ExpertScoresZero(Rule):
 
 
 class TeacherScoresZero(ExpertScoresZero):
-    """In each of the first 5 steps, the teacher's responses scored 0 or less on average."""
+    """In each of the first 5 steps, the teacher's responses score 0 or less on average."""
 
     name = "teacher_scores_zero"
     source = "teacher"
@@ -40,19 +40,19 @@ class TeacherScoresZero(ExpertScoresZero):
 
 
 class UnjudgedSamples(LimitRule):
-    """Over 5 steps, the teacher did not judge 10% of own samples, which are not trained on."""
+    """Over 5 steps, the teacher does not judge 10% of own samples, so they are not trained on."""
 
     name = "unjudged_samples"
     figures = ("train/completions/without_teacher_ratio",)
     steps, limit = 5, 0.1
     text = (
-        "the teacher did not judge {value:.0%} of own samples, which teach nothing: their prompts lack what it "
+        "the teacher did not judge {value:.0%} of own samples, so they teach nothing: their prompts lack what it "
         "reads, or its log-probabilities are not finite; check its demonstrations and its precision"
     )
 
 
 class ScoringFails(Rule):
-    """In each of 10 steps, a reward failed on some responses (timeouts, errors, crashes, memory)."""
+    """In each of 10 steps, a reward fails on some responses (timeouts, errors, crashes, memory)."""
 
     name = "scoring_fails"
     figures = tuple(f"train/rewards/*/{kind}" for kind in ("timeouts", "errors", "crashes", "memory"))

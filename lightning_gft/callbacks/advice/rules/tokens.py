@@ -1,4 +1,4 @@
-"""What is wrong with the probabilities of tokens."""
+"""Rules about the probabilities of tokens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _OWN_ENTROPY, _ENTROPY = "train/entropy_by_source/self", "train/entropy"
 
 
 def _entropies(history: History) -> tuple[str, float, float] | None:
-    """Return name, first and last mean of the entropy of own samples, of all trained tokens where there are none."""
+    """Return the name, first and last mean of the entropy of own samples, or of all trained tokens without them."""
     name = _OWN_ENTROPY if history.count(_OWN_ENTROPY) else _ENTROPY
     before, now = history.first_mean(name, 10), history.mean(name, 10)
     if before is None or now is None or history.count(name) < 20:
@@ -20,9 +20,10 @@ def _entropies(history: History) -> tuple[str, float, float] | None:
 
 
 class EntropyCollapse(Rule):
-    """Entropy is below 20% of what it was in the first 10 steps, over 10 steps.
+    """The entropy over 10 steps is below 20% of that of the first 10 steps.
 
-    It is that of own samples; in a run without any that of demonstrations, which may fall to 10%, as they are learnt.
+    It is the entropy of own samples. In a run without any it is that of demonstrations, which may fall to 10% as they
+    are learnt.
     """
 
     name = "entropy_collapse"
@@ -45,7 +46,7 @@ class EntropyCollapse(Rule):
 
 
 class EntropyRise(Rule):
-    """Entropy is above 3 times what it was in the first 10 steps, over 10 steps, and above 0.5 nats."""
+    """The entropy over 10 steps is above 3 times that of the first 10 steps, and above 0.5 nats."""
 
     name = "entropy_rise"
     figures = (_OWN_ENTROPY, _ENTROPY)
@@ -65,7 +66,7 @@ class EntropyRise(Rule):
 
 
 class SamplingMismatch(Rule):
-    """In each of 5 steps, log-probabilities of sampling and of training differ by 0.1 nats a token."""
+    """Log-probabilities of sampling and of training differ by 0.1 nats per token, in each of 5 steps."""
 
     name = "sampling_mismatch"
     figures = ("train/sampling/logprob_difference",)
@@ -79,13 +80,13 @@ class SamplingMismatch(Rule):
         difference = sum(differences) / len(differences)
         return Finding(
             {name: difference},
-            f"log-probabilities of sampling and of training differ by {difference:.3g} nats a token, so another policy "
-            "is sampled than the one that trains; check the engine's weights, its precision and its chat template",
+            f"log-probabilities of sampling and of training differ by {difference:.3g} nats a token, so the sampled "
+            "policy differs from the trained one; check the engine's weights, its precision and its chat template",
         )
 
 
 class NegativeWeight(LimitRule):
-    """Over 20 steps, 80% of the weight of trained tokens pushes down, which has no lower bound."""
+    """Coefficients that push responses down, which has no lower bound, are 80% of the weight over 20 steps."""
 
     name = "negative_weight"
     figures = ("train/negative/weight_fraction",)
@@ -97,7 +98,7 @@ class NegativeWeight(LimitRule):
 
 
 class ClippedTokens(LimitRule):
-    """Over 10 steps, 40% of tokens lie outside the loss's clip range, and carry no gradient."""
+    """Over 10 steps, 40% of tokens lie outside the loss's clip range and carry no gradient."""
 
     name = "clipped_tokens"
     figures = ("train/clip_ratio/region_mean",)

@@ -1,4 +1,4 @@
-"""What is wrong with gradients and updates."""
+"""Rules about gradients and updates."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _LOSS, _SKIPPED = "train/loss", "train/nonfinite_updates"
 
 
 class StillWeights(Rule):
-    """In each of 3 logged steps, an update changed the weights by less than a millionth of their norm.
+    """In each of 3 logged steps, an update changes the weights by less than a millionth of their norm.
 
-    A warm-up of the learning rate does not count, nor the end of its decay, nor a step without a gradient.
+    Steps in a warm-up of the learning rate, at the end of its decay, or without a gradient do not count.
     """
 
     name = "still_weights"
@@ -41,10 +41,10 @@ class StillWeights(Rule):
 
 
 class LargeSteps(Rule):
-    """A single update took the policy far away from itself: 0.3 nats a token in 3 logged steps in a row, or 3 in one.
+    """A single update moves the policy by 0.3 nats per token in 3 consecutive logged steps, or by 3 nats in one.
 
-    So does an update that is larger than the weights, unless the policy has hardly moved, as where all that trains
-    began at 0.
+    An update larger than the weights counts as well, unless the policy has hardly moved, for example because all
+    trained weights began at 0.
     """
 
     name = "large_steps"
@@ -70,7 +70,7 @@ class LargeSteps(Rule):
 
 
 class SkippedUpdates(Rule):
-    """The gradient of an update was not finite, and was not applied."""
+    """The gradient of an update was not finite, and the update was skipped."""
 
     name = "skipped_updates"
     figures = (_SKIPPED,)
@@ -88,7 +88,7 @@ class SkippedUpdates(Rule):
 
 
 class GradientSpikes(Rule):
-    """In 3 of 20 steps, the norm of the gradient was above 10 times its median over the 50 steps before."""
+    """In 3 of 20 steps, the norm of the gradient is above 10 times its median over the 50 steps before them."""
 
     name = "gradient_spikes"
     figures = (_NORM,)
@@ -110,7 +110,7 @@ class GradientSpikes(Rule):
 
 
 class SmallLoss(Rule):
-    """Over 10 steps with a gradient, the loss of a group method was near 0, below 0.002 in absolute value."""
+    """Over 10 steps with a gradient, the absolute loss of a group method is below 0.002."""
 
     name = "small_loss"
     figures = (_LOSS, _NORM, "train/reward", "train/nll_by_source/self")

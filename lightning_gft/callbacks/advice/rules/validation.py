@@ -1,4 +1,4 @@
-"""What validation shows to be wrong."""
+"""Rules about validation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ACCURACY, _ERROR = "val/greedy_accuracy", "val/greedy_accuracy_stderr"
 
 
 class AccuracyFell(Rule):
-    """Greedy accuracy is below the best validation of the stage, by 3 standard errors and by a tenth."""
+    """Greedy accuracy is below the stage's best validation by more than 3 standard errors and a tenth."""
 
     name = "accuracy_fell"
     figures = (_ACCURACY, _ERROR)
