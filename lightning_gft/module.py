@@ -50,8 +50,7 @@ class GFTLitModule(LightningModule):
     accumulates their gradients under one normaliser of the whole batch over all ranks, clips and updates.
 
     Args:
-        policy: Loader of the language model to fine-tune; ``module.policy`` is the loaded policy once the trainer has
-            started.
+        policy: The language model to fine-tune; ``module.policy`` is the loaded policy once the trainer has started.
         sampler: Builds and scores groups.
         loss: The training objective.
         optimizer: Function from the trainable parameters to an optimizer; default AdamW with a learning rate of 1e-6.

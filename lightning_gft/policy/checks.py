@@ -67,8 +67,8 @@ def check_window(tokenizer: PreTrainedTokenizerBase, prompt_length: int, max_new
     window = tokenizer.model_max_length
     if prompt_length + max_new_tokens > window:
         raise GFTValueError(
-            f"`max_new_tokens`: expected a prompt and a response that fit into the model's window of {window} tokens "
-            f"(max_position_embeddings of its config.json), got a prompt of {prompt_length} tokens and "
-            f"max_new_tokens={max_new_tokens}; lower max_new_tokens, or set the datamodule's max_prompt_length to "
-            "leave longer prompts out"
+            "`max_new_tokens`: expected a prompt and a response that fit into the model's window, got a prompt of "
+            f"{prompt_length} tokens and max_new_tokens={max_new_tokens} for a window of {window} tokens "
+            "(max_position_embeddings of its config.json); lower max_new_tokens, or set the datamodule's "
+            "max_prompt_length to leave longer prompts out"
         )
