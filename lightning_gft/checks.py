@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from lightning_gft.errors import GFTTypeError, GFTValueError
 
-_MOST_SHOWN = 60  # characters of a wrong value
+_MOST_SHOWN = 60  # characters shown of a wrong value
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -30,12 +30,17 @@ def check_number(
     otherwise: str = "",
     remedy: str = "",
 ) -> float:
-    """Return a number as Python's own, or refuse it: not a number, infinite, or outside its range.
+    """Return a number as Python's own, after checking that it is finite and within its range.
 
     Args:
-        value: Its value; a scalar of numpy or torch is a number too, a boolean or a text is not.
-        of: The part that the option belongs to, where several have one of that name.
-        otherwise: What else it may be, as errors put it: ``"null for no limit"``.
+        field: Name of the option, for errors.
+        value: Value of the option; a scalar of numpy or torch is a number too, a boolean or a text is not.
+        least: Smallest allowed value.
+        above: Lower bound, itself not allowed.
+        most: Largest allowed value.
+        below: Upper bound, itself not allowed.
+        of: Class that the option belongs to, if several have one of that name.
+        otherwise: Alternative to a number, as errors put it: ``"null for no limit"``.
         remedy: What to do about a value outside the range.
 
     Raises:
@@ -52,9 +57,9 @@ def check_number(
     number = _plain(value)
     expected = f"a {_range('number', least, above, most, below) or 'finite number'}{otherwise and f', or {otherwise}'}"
     if not isinstance(number, Real) or isinstance(number, bool):
-        raise GFTTypeError(_complaint(field, of, expected, number, _type_remedy(number)))
+        raise GFTTypeError(_message(field, of, expected, number, _type_remedy(number)))
     if not _is_finite(number) or _outside(number, least, above, most, below):
-        raise GFTValueError(_complaint(field, of, expected, number, remedy))
+        raise GFTValueError(_message(field, of, expected, number, remedy))
     return cast("float", number)  # an int stays one
 
 
@@ -68,12 +73,16 @@ def check_count(
     of: str = "",
     remedy: str = "",
 ) -> int:
-    """Return a whole number as Python's own, or refuse it: no whole number, too small, or too large.
+    """Return a whole number as Python's own, after checking its range.
 
     Args:
-        count: Its value; a whole number of numpy or torch will do.
-        otherwise: What else it may be, as errors put it: ``"null for all rows"``.
-        most: Largest value allowed; by default what a machine counts with.
+        field: Name of the option, for errors.
+        count: Value of the option; a whole number of numpy or torch is accepted.
+        least: Smallest allowed value.
+        otherwise: Alternative to a number, as errors put it: ``"null for all rows"``.
+        most: Largest allowed value; by default the largest index of this machine.
+        of: Class that the option belongs to, if several have one of that name.
+        remedy: What to do about a value outside the range.
 
     Raises:
         TypeError: If it is not a whole number.
@@ -87,16 +96,16 @@ def check_count(
     expected = f"a {_range('whole number', least, None, None if most == sys.maxsize else most, None)}"
     expected += otherwise and f", or {otherwise}"
     if not isinstance(number, Integral) or isinstance(number, bool):
-        raise GFTTypeError(_complaint(field, of, expected, number, _type_remedy(number)))
+        raise GFTTypeError(_message(field, of, expected, number, _type_remedy(number)))
     if _outside(number, least, None, most, None):
         beyond = most == sys.maxsize and _outside(number, None, None, most, None)
         remedy = f"{sys.maxsize} is the most that a machine counts to" if beyond else remedy
-        raise GFTValueError(_complaint(field, of, expected, number, remedy))
+        raise GFTValueError(_message(field, of, expected, number, remedy))
     return int(number)
 
 
 def check_seed(field: str, seed: object, of: str = "") -> int:
-    """Return a seed, or refuse what is none: the range is that of numpy and of ``seed_everything``.
+    """Return a seed, after checking that it is within the range of numpy and ``seed_everything``.
 
     Raises:
         TypeError: If it is not a whole number.
@@ -110,10 +119,10 @@ def check_seed(field: str, seed: object, of: str = "") -> int:
 
 
 def check_choice(field: str, value: object, choices: tuple[str, ...], of: str = "") -> None:
-    """Refuse what is none of a few values.
+    """Check that a value is one of a few choices.
 
     Raises:
-        ValueError: If it is something else.
+        ValueError: If it is not.
 
     Example:
         >>> check_choice("prefer", "long", ("shortest", "longest", "median"))
@@ -123,31 +132,33 @@ def check_choice(field: str, value: object, choices: tuple[str, ...], of: str = 
     if not isinstance(value, str) or value not in choices:
         *others, last = choices
         expected = f"{', '.join(others)} or {last}" if others else last
-        raise GFTValueError(_complaint(field, of, expected, value, "choose one"))
+        raise GFTValueError(_message(field, of, expected, value, "choose one"))
 
 
 def check_kind(field: str, value: object, kind: type, example: str) -> None:
-    """Refuse a part of another kind, which would fail somewhere else and later.
+    """Check the class of a part; a wrong one would fail somewhere else and later.
 
     Raises:
-        TypeError: If it is something else.
+        TypeError: If it is not an instance of ``kind``.
 
     Example:
         >>> check_kind("batch_size", 8, int, "8")
     """
     if not isinstance(value, kind):
-        raise GFTTypeError(_complaint(field, "", f"a {kind.__name__}", value, f"give one such as {example}"))
+        raise GFTTypeError(_message(field, "", f"a {kind.__name__}", value, f"give one such as {example}"))
 
 
 def check_texts(field: str, texts: object, of: str = "") -> tuple[str, ...]:
-    """Return one text or several as a tuple, or refuse what is none.
+    """Return one text or several as a tuple, after checking their types.
 
     Args:
-        texts: A text or a list of texts; an empty one means none.
+        field: Name of the option, for errors.
+        texts: A text or a list of texts; an empty text stands for no texts.
+        of: Class that the option belongs to, if several have one of that name.
 
     Raises:
-        TypeError: If it is something else.
-        ValueError: If one of several is empty.
+        TypeError: If it is of another type.
+        ValueError: If a text in a list is empty.
 
     Example:
         >>> check_texts("stop_strings", "Question:"), check_texts("stop_strings", "")
@@ -156,19 +167,19 @@ def check_texts(field: str, texts: object, of: str = "") -> tuple[str, ...]:
     given = ((texts,) if texts else ()) if isinstance(texts, str) else texts
     if not isinstance(given, list | tuple) or not all(isinstance(text, str) for text in given):
         remedy = "in YAML, quote a text that begins with # or looks like a number"
-        raise GFTTypeError(_complaint(field, of, "a text or a list of texts", texts, remedy))
+        raise GFTTypeError(_message(field, of, "a text or a list of texts", texts, remedy))
     if not all(given):
-        raise GFTValueError(_complaint(field, of, "texts of at least one character", texts, "leave the empty one out"))
+        raise GFTValueError(_message(field, of, "texts of at least one character", texts, "leave the empty one out"))
     return tuple(given)
 
 
 def check_variable(field: str, name: object, of: str = "") -> str:
-    """Return the name of an environment variable, or refuse what is none without showing it: it may be the secret.
+    """Return the name of an environment variable; an error does not show a wrong value, which may be the secret itself.
 
-    Capitals are a name; small letters only where such a variable is set, as tokens often look like a name.
+    Upper-case names are accepted; others only if such a variable is set, because tokens often look like a name.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is not such a name.
 
     Example:
         >>> check_variable("api_key_env", "OPENAI_API_KEY")
@@ -181,15 +192,15 @@ def check_variable(field: str, name: object, of: str = "") -> str:
         return name
     raise GFTValueError(
         f"`{field}`{of and f' of {of}'}: expected the name of an environment variable, such as OPENAI_API_KEY, got a "
-        "text that is none (not shown, as it may be a key); write the name here, and the key into the variable"
+        "text that is not one (not shown, as it may be a key); write the name here, and the key into the variable"
     )
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Return the end of an error that suggests the name that is closest, also with its words in another order.
+    """Return the end of an error that suggests the closest name, even if its words are in another order.
 
     Returns:
-        Empty if none is close.
+        An empty text if no name is close.
 
     Example:
         >>> did_you_mean("batch_sizes", ["batch_size", "seed"]), did_you_mean("x", ["seed"])
@@ -202,7 +213,7 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
 
 
 def shorten(value: object, length: int = 80) -> str:
-    """Return a value as Python writes it, or its beginning if that is long.
+    """Return a value as Python writes it, cut after ``length`` characters.
 
     Example:
         >>> shorten("1+1="), shorten("1+" * 100, length=10)
@@ -213,7 +224,7 @@ def shorten(value: object, length: int = 80) -> str:
 
 
 def cut(text: str, length: int) -> str:
-    """Return a text without its middle where it is longer than asked for: beginning and end tell most.
+    """Return a text, without its middle if it is longer than ``length``: beginning and end are the most informative.
 
     Example:
         >>> cut("abcdefgh", 8), cut("a" * 1000 + "b", 10)
@@ -223,7 +234,7 @@ def cut(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[:half]} ... [{len(text) - 2 * half} characters] ... {text[-half:]}"
 
 
-def _complaint(field: str, of: str, expected: str, value: object, remedy: str) -> str:
+def _message(field: str, of: str, expected: str, value: object, remedy: str) -> str:
     shown = shorten(value, _MOST_SHOWN)
     return f"`{field}`{of and f' of {of}'}: expected {expected}, got {shown}{remedy and f'; {remedy}'}"
 
@@ -247,14 +258,14 @@ def _outside(number: Any, least: float | None, above: float | None, most: float 
 
 
 def _plain(value: Any) -> Any:
-    """Return a scalar of numpy or torch as Python's own number, anything else as it is."""
+    """Return a scalar of numpy or torch as Python's own number, and any other value unchanged."""
     return value.item() if getattr(value, "ndim", None) == 0 else value
 
 
 def _is_finite(number: Real) -> bool:
     try:
         return math.isfinite(number)
-    except OverflowError:  # an int beyond the floats
+    except OverflowError:  # an int beyond the range of floats
         return False
 
 

@@ -1,4 +1,4 @@
-"""Libraries that only some parts need."""
+"""Optional libraries, which only some parts need."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from lightning_gft.errors import GFTImportError
 
 
 def require(library: str, setting: str, extra: str) -> None:
-    """Refuse a setting whose library is not installed.
+    """Check that the library of a setting is installed.
 
     Args:
-        extra: Extra of this package that brings it.
+        library: Name of the library's module.
+        setting: Setting that needs it.
+        extra: Extra of this package that installs it.
 
     Raises:
         ModuleNotFoundError: If it is not installed.

@@ -1,4 +1,4 @@
-"""The Hugging Face hub, and its cache where the hub cannot be reached."""
+"""The Hugging Face hub, and its cache when the hub cannot be reached."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from huggingface_hub import constants
 from lightning.pytorch.utilities import rank_zero_warn
 
 _TIMEOUT = 5.0
-"""Seconds that the hub has to answer in."""
+"""Seconds to wait for the hub's answer."""
 
 
 @contextmanager
 def hub_or_cache() -> Iterator[str]:
-    """Let what is loaded by name come from the hub, or at once from the cache if the hub does not answer.
+    """Load from the hub within this context, or only from its cache if the hub does not answer.
 
-    The hub's own libraries try a request that cannot succeed for minutes. One short request comes first, and if it gets
-    no answer they run in their offline mode (``HF_HUB_OFFLINE``), in which the cache alone counts.
+    The hub's own libraries retry a request that cannot succeed for minutes. So a short request comes first. If it gets
+    no answer, they run in their offline mode (``HF_HUB_OFFLINE``), which only uses the cache.
 
     Yields:
-        Why nothing but the cache counts, with what can be done about it; empty if the hub answers.
+        Why only the cache is used, with what can be done about it; empty if the hub answers.
 
     Example:
         >>> with hub_or_cache() as offline:
         ...     assert constants.is_offline_mode() == bool(offline)
     """
     if constants.is_offline_mode():
-        yield "HF_HUB_OFFLINE is set, so that only the cache counts: give a local path, or unset it"
+        yield "HF_HUB_OFFLINE is set, so that only the cache is used: give a local path, or unset it"
         return
     fault = _fault(constants.ENDPOINT)
     if not fault:
@@ -42,19 +42,19 @@ def hub_or_cache() -> Iterator[str]:
     try:
         yield (
             f"{constants.ENDPOINT} does not answer ({fault}): give a local path, set HF_ENDPOINT to a mirror, or fill "
-            "the cache (HF_HOME) by `hf download` on a machine with network and copy it here"
+            "the cache (HF_HOME) with `hf download` on a machine with network and copy it here"
         )
     finally:
         constants.HF_HUB_OFFLINE = before
     rank_zero_warn(
-        f"{constants.ENDPOINT} does not answer ({fault}): what is in the cache was taken, which may be older"
+        f"{constants.ENDPOINT} does not answer ({fault}): the version in the cache was used, which may be older"
     )
 
 
 def _fault(address: str) -> str:
-    """Return why there is no answer from an address; empty if there is one, whatever it says."""
+    """Return why an address does not answer; empty if it does, whatever the answer is."""
     fault = ""
-    for wait in (0, 1):  # a second try for a line that is down for a moment
+    for wait in (0, 1):  # a second try, in case the connection is down for a moment
         time.sleep(wait)
         try:
             urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=_TIMEOUT).close()  # noqa: S310

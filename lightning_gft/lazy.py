@@ -1,4 +1,4 @@
-"""Names that a package imports when they are first asked for."""
+"""Names that a package imports on first access."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def homes(stub: Path) -> dict[str, str]:
-    """Return the module that defines each name which the stub of a package imports.
+    """Return the defining module of each name that the stub of a package imports.
 
     Example:
         >>> import lightning_gft
@@ -26,11 +26,11 @@ def homes(stub: Path) -> dict[str, str]:
 
 
 def lazily(package: dict[str, Any], names: dict[str, str]) -> Callable[[str], Any]:
-    """Return the ``__getattr__`` of a package that imports its names when they are first asked for.
+    """Return the ``__getattr__`` of a package that imports its names on first access.
 
     Args:
-        package: The package's globals.
-        names: From :func:`homes`.
+        package: The package's globals, which receive the imported names.
+        names: Modules by name, as returned by :func:`homes`.
     """
 
     def get(name: str) -> Any:
@@ -38,7 +38,7 @@ def lazily(package: dict[str, Any], names: dict[str, str]) -> Callable[[str], An
             raise AttributeError(f"module {package['__name__']!r} has no attribute {name!r}")
         home = names[name]
         value = import_module(f"{home}.{name}") if home == package["__name__"] else getattr(import_module(home), name)
-        package[name] = value  # found directly from now on
+        package[name] = value  # later accesses find it directly
         return value
 
     return get

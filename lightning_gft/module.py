@@ -50,29 +50,29 @@ class GFTLitModule(LightningModule):
     accumulates their gradients under one normaliser of the whole batch over all ranks, clips and updates.
 
     Args:
-        policy: The language model to fine-tune; ``module.policy`` is what it loads, once the trainer has started.
+        policy: The language model to fine-tune; ``module.policy`` is the loaded policy once the trainer has started.
         sampler: Builds and scores groups.
-        loss: The objective.
-        optimizer: Gets the trainable parameters; default AdamW with a learning rate of 1e-6.
+        loss: The training objective.
+        optimizer: Function from the trainable parameters to an optimizer; default AdamW with a learning rate of 1e-6.
         lr_scheduler: A schedule, or a function from an optimizer to one; stepped after every optimizer step.
-        evaluation: What validation and test measure.
+        evaluation: Settings of validation and test.
         updates_per_batch: Optimizer steps on each batch of groups; ``max_steps`` may end a run within its last batch.
-        micro_batch_tokens: Most tokens that go through the model at once; a sequence that has more goes alone.
-        gradient_clip_val: Largest norm of the gradient; ``None`` does not clip.
-        max_nonfinite_updates: A gradient that is not finite is not applied; this many in a row stop the run.
-        max_uninformative_batches: This many batches in a row without any difference within a group stop the run;
-            ``None`` carries on.
+        micro_batch_tokens: Most tokens per forward pass; a longer sequence gets a pass of its own.
+        gradient_clip_val: Largest norm of the gradient; ``None`` disables clipping.
+        max_nonfinite_updates: Number of non-finite gradients in a row that stops the run; none of them is applied.
+        max_uninformative_batches: Number of batches in a row without any difference within a group that stops the run;
+            ``None`` never stops it.
 
     Attributes:
-        evaluator: Draws and measures. A callback may exchange it, ``sampler`` and ``loss`` between two steps.
-        stages: What a :class:`~lightning_gft.callbacks.StageSchedule` puts in their places.
-        needs_reference: Whether any loss of the run needs the policy as it was loaded; ``None`` asks the first.
-        stored_batches: Batches, by data loader and number, that :meth:`predict_step` leaves out: they are on disk.
+        evaluator: Runs validation and test. A callback may exchange it, ``sampler`` and ``loss`` between two steps.
+        stages: Parts that a :class:`~lightning_gft.callbacks.StageSchedule` exchanges them for.
+        needs_reference: Whether any loss of the run needs the policy as it was loaded; ``None`` asks the first loss.
+        stored_batches: Batches, by data loader and number, that :meth:`predict_step` skips because they are stored.
 
     Raises:
-        ValueError: If a number is out of range, or the sampler does not give what the loss needs; when training
+        ValueError: If a number is out of range, or the sampler does not provide what the loss needs; when training
             starts, if a row of the data could not be scored or answered.
-        TypeError: If the policy or the optimizer is of another kind.
+        TypeError: If the policy or the optimizer is of another type.
 
     Example:
         >>> from lightning_gft import ExactMatchReward, ExpertSource, GFTLoss, ScratchPolicy, SelfSource
@@ -103,8 +103,8 @@ class GFTLitModule(LightningModule):
         max_uninformative_batches: int | None = 100,
     ) -> None:
         super().__init__()
-        self.automatic_optimization = False  # only by hand can one normaliser span micro-batches and ranks
-        self.strict_loading = False  # what is frozen is not in checkpoints; the rest is checked when one is loaded
+        self.automatic_optimization = False  # one normaliser for all micro-batches and ranks needs manual optimisation
+        self.strict_loading = False  # checkpoints lack frozen weights; all others are checked when one is loaded
         check_kind("policy", policy, PolicyLoader, "PretrainedPolicy('path/or/name')")
         check_kind("sampler", sampler, GroupSampler, "GroupSampler(sources={...}, rewards={...})")
         check_kind("loss", loss, GroupLoss, "GFTLoss()")
@@ -127,28 +127,28 @@ class GFTLitModule(LightningModule):
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The policy's tokenizer, there before its weights are."""
+        """The policy's tokenizer, available before its weights are loaded."""
         return self.policy_loader.tokenizer
 
     @property
     def keeps_reference(self) -> bool:
-        """Whether the policy is kept as it was loaded: for the KL of evaluation or the reference of a loss."""
+        """Whether the policy as it was loaded is kept, for the KL of evaluation or the reference of a loss."""
         needed = "ref_logprobs" in self.loss.needs() if self.needs_reference is None else self.needs_reference
         return self.evaluator.settings.kl or needed
 
     def logged_names(self) -> set[str]:
-        """Return the names under which figures are logged while training; a subclass that logs more adds its own."""
+        """Return the names of the figures that are logged while training; a subclass that logs more adds its own."""
         return {*logged_names(self.trainer, self.stages.all(), self.evaluator), *self.rows.progress_names}
 
     @classmethod
     @override
-    def load_from_checkpoint(  # type: ignore[override]  # Lightning's is no plain classmethod
+    def load_from_checkpoint(  # type: ignore[override]  # Lightning's is not a plain classmethod
         cls, checkpoint_path: str | Path, map_location: torch.device | str | None = None, **parts: Any
     ) -> Self:
         """Return a module with the weights of a checkpoint, which is never unpickled.
 
         Args:
-            checkpoint_path: File or folder.
+            checkpoint_path: Checkpoint file, or folder of shards.
             map_location: Device to move the module to.
             parts: The constructor's arguments, as in the run that wrote the checkpoint.
         """
@@ -161,10 +161,10 @@ class GFTLitModule(LightningModule):
 
     @override
     def setup(self, stage: str) -> None:
-        prepare(self.trainer)  # callbacks too that a subclass configures
+        prepare(self.trainer)  # again, for callbacks that a subclass configures
         self.base_seed = torch.initial_seed()
         check_tokenizer(self.stages.samplers(), self.tokenizer)
-        self.life.begin(self.stages.parts(), self.device)  # some demonstrations are scored now
+        self.life.begin(self.stages.parts(), self.device)  # before some demonstrations are scored
         check_run(self.trainer, self, stage, own_code=type(self) is not GFTLitModule)
 
     @override
@@ -186,7 +186,7 @@ class GFTLitModule(LightningModule):
     def on_train_start(self) -> None:
         self.run.start_training()
         self.updates.start(self.run.optimizer.weights)
-        self.life.reset()  # what was counted before training
+        self.life.reset()  # drops counts from before training
 
     @override
     def on_train_end(self) -> None:
@@ -227,7 +227,7 @@ class GFTLitModule(LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Scale the gradient of an update to a norm of at most ``gradient_clip_val``; override to do otherwise."""
+        """Scale the gradient of an update to a norm of at most ``gradient_clip_val``; override for another method."""
         if gradient_clip_val is not None:
             self.policy.sharding.clip_gradients(gradient_clip_val, self.updates.gradient_norm)
 
@@ -243,7 +243,7 @@ class GFTLitModule(LightningModule):
     def validation_step(  # type: ignore[override]  # callbacks get whatever a step returns
         self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0
     ) -> Evaluated:
-        """Return what was drawn; ``module.evaluator.evaluated`` keeps all of it until ``on_validation_end``."""
+        """Return the drawn responses; ``module.evaluator.evaluated`` keeps all of them until ``on_validation_end``."""
         check_kind("a batch of evaluation", batch, PromptBatch, _BATCHES)
         self._begin_parts()
         seed = combine_seeds(self.evaluator.settings.seed, dataloader_idx, batch_idx, batch.seed_rank(self.global_rank))
@@ -256,7 +256,7 @@ class GFTLitModule(LightningModule):
 
     @override
     def on_validation_end(self) -> None:
-        self.evaluator.leave()  # callbacks have seen what was drawn
+        self.evaluator.leave()  # callbacks have received the responses
 
     on_test_epoch_start = on_validation_epoch_start
     test_step = validation_step  # type: ignore[assignment]
@@ -272,7 +272,7 @@ class GFTLitModule(LightningModule):
 
     @override
     def predict_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> GroupBatch | None:
-        """Return the scored groups of a batch of prompts; ``None`` where they are on disk already."""
+        """Return the scored groups of a batch of prompts, or ``None`` if they are already stored."""
         check_kind("a batch of prediction", batch, PromptBatch, _BATCHES)
         if (dataloader_idx, batch_idx) in self.stored_batches:
             return None
@@ -283,17 +283,17 @@ class GFTLitModule(LightningModule):
     on_predict_epoch_end = on_validation_end
 
     def _begin_parts(self) -> dict[str, Part]:
-        """Set up the parts that are new, and return all that are in use."""
+        """Set up new parts, and return all parts in use."""
         parts = parts_of(self.sampler, self.loss, self.policy.engine)
         self.life.begin(parts, self.policy.device)
         return parts
 
     def _scored(self) -> dict[str, Tensor | float]:
-        """Return what all parts but the loss have counted in an evaluation."""
+        """Return the counts of all parts but the loss in an evaluation."""
         return self.life.figures({prefix: part for prefix, part in self._begin_parts().items() if prefix})
 
     def _sample(self, sample: SampleFn, batch: PromptBatch, *position: int) -> GroupBatch:
-        # Sources may draw several times, and not as often on every rank.
+        # Sources may draw several times, and the number may differ between ranks.
         with self.policy.sharding.whole(*([self.policy.model] if self.sampler.draws() else [])):
             seed = combine_seeds(self.base_seed, *position, batch.seed_rank(self.global_rank))
             return sample(batch, self.policy, seed)

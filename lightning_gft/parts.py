@@ -1,4 +1,4 @@
-"""What every part of a run may do: report figures, and begin and end with the run."""
+"""The interface of all parts of a run: reporting figures, and beginning and ending with the run."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing_extensions import override
 class Part:
     """A reward, total of rewards, source, engine, advantage estimator or loss of a run.
 
-    A part overrides what it needs, maybe nothing.
-    A run calls :meth:`setup` before it first uses a part and :meth:`close` when it ends, however it ends.
-    :meth:`compute` and :meth:`reset` come after every training step, on every rank.
+    A part overrides only the methods that it needs.
+    A run calls :meth:`setup` before it first uses a part, and :meth:`close` when it ends, also after an error.
+    It calls :meth:`compute` and :meth:`reset` after every training step, on every rank.
 
     Example:
         >>> class Verifier(Part):
@@ -31,22 +31,22 @@ class Part:
         """Start what the part needs, such as a server or worker processes."""
 
     def close(self) -> None:
-        """End what the part has started; a later :meth:`setup` or call may start it anew."""
+        """End what the part has started; a later :meth:`setup` or call may start it again."""
 
     def compute(self) -> dict[str, Tensor | float]:
-        """Return what was counted since :meth:`reset`, by names that become log keys.
+        """Return the counts since :meth:`reset`, by names that become log keys.
 
-        A plain number is a count of this rank and is added up over ranks. A tensor is logged as it is: a torchmetrics
-        metric that the part owns has reduced it already, and moves to the policy's device with the run.
+        A plain number is a count of this rank, and is summed over ranks. A tensor is logged unchanged: it comes from a
+        torchmetrics metric of the part, which has reduced it already and moves to the policy's device with the run.
         """
         return {}
 
     def reset(self) -> None:
-        """Begin to count anew."""
+        """Reset the counts."""
 
 
 class CompositePart(Part):
-    """A part made of others, which begin, report, count anew and end with it.
+    """A part made of other parts, which are set up, reported, reset and closed with it.
 
     Example:
         >>> class Verifier(Part):

@@ -1,17 +1,17 @@
-"""What a run leaves beside its logs: the names of its files, their rows, and the bins of its histograms.
+"""The files that a run writes beside its logs: their names, their rows, and the bins of their histograms.
 
 =====================  =================================================================================================
 ``run.json``           ``version``, ``started`` and ``starts`` (``started`` and ``step`` of each start of the fit),
                        ``versions`` of libraries, ``device`` (``kind``, ``name``, ``count``), ``world_size``,
-                       ``precision``, ``parameters``, ``trainable``, ``model``, and how many prompts ``data`` has, of
-                       ``train`` and by name of ``val``; the name of the main data set is empty
-``weights.jsonl``      ``step``, and the weights of its tokens ``before`` and ``after`` rectification: by source, how
-                       many are in each bin, by its number (:func:`bin_edges`); bins without any are left out
+                       ``precision``, ``parameters``, ``trainable``, ``model``, and the number of prompts in ``data``,
+                       for ``train`` and by name for ``val``; the name of the main data set is empty
+``weights.jsonl``      ``step``, and the weights of its tokens ``before`` and ``after`` rectification: by source, the
+                       count of each bin by its number (:func:`bin_edges`); empty bins are left out
 ``advice.jsonl``       ``step``, ``name``, ``figures`` by name, and ``text``; ``stage`` in a run in stages
-``samples/*.parquet``  groups, one row a response
+``samples/*.parquet``  groups, one row per response
 =====================  =================================================================================================
 
-Rows are appended and a file is written whole, so all of them can be read while the run lasts. A fit that starts at a
+Rows are appended and a file is replaced as a whole, so all of them can be read during the run. A fit that starts at a
 step drops the rows after it (:func:`drop_rows_after`): those of a run that was killed there, or of another run.
 """
 
@@ -33,18 +33,18 @@ ADVICE = "advice.jsonl"
 SAMPLES = "samples"
 
 BINS_PER_OCTAVE = 8
-"""A bin's middle is within 4.5% of all that is in it."""
+"""The middle of a bin is within 4.5% of all values in it."""
 LOWEST, HIGHEST = -24 * BINS_PER_OCTAVE, 64 * BINS_PER_OCTAVE
-"""Bin ``b`` has its middle at ``2 ** (b / 8)``, so that a weight of 1, however rounded, is in the middle of bin 0."""
+"""The middle of bin ``b`` is ``2 ** (b / 8)``, so that a weight of 1 is in the middle of bin 0 despite rounding."""
 BELOW, ABOVE, ZERO = LOWEST - 1, HIGHEST + 1, LOWEST - 2
-"""Bins of what is positive but below the lowest, of what is above the highest, and of zeros alone."""
+"""Bins of positive values below the lowest bin, of values above the highest, and of zeros."""
 
 
 def bin_edges(number: int) -> tuple[float, float]:
-    """Return where a bin begins and where it ends.
+    """Return the lower and upper edge of a bin.
 
     Args:
-        number: From :data:`ZERO` to :data:`ABOVE`.
+        number: Number of the bin, from :data:`ZERO` to :data:`ABOVE`.
 
     Example:
         >>> bin_edges(0)
@@ -59,14 +59,14 @@ def bin_edges(number: int) -> tuple[float, float]:
 
 
 def quantile(counts: Mapping[int, float], share: float) -> float:
-    """Return the smallest value that at least a share of what was counted does not exceed, as the middle of its bin.
+    """Return the smallest value that at least a fraction of all values does not exceed, as the middle of its bin.
 
     Args:
-        counts: By the number of a bin.
-        share: From 0 to 1.
+        counts: Count of each bin, by its number.
+        share: Fraction of the values, from 0 to 1.
 
     Raises:
-        ValueError: If nothing was counted.
+        ValueError: If all counts are 0.
 
     Example:
         >>> quantile({0: 98, 8: 1, 16: 1}, 0.99)
@@ -77,14 +77,14 @@ def quantile(counts: Mapping[int, float], share: float) -> float:
         below += counts[number]
         if counts[number] and below >= wanted:
             return bin_middle(number)
-    raise GFTValueError("`counts`: expected a histogram of something, got one of nothing; give one that was counted")
+    raise GFTValueError("`counts`: expected a histogram with values, got an empty one; give one with counts above 0")
 
 
 def bin_middle(number: int) -> float:
-    """Return the value that stands for a bin.
+    """Return the value that represents a bin.
 
     Args:
-        number: From :data:`ZERO` to :data:`ABOVE`.
+        number: Number of the bin, from :data:`ZERO` to :data:`ABOVE`.
 
     Example:
         >>> bin_middle(0), bin_middle(8), bin_middle(ZERO)
@@ -94,11 +94,11 @@ def bin_middle(number: int) -> float:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file that a reader finds whole, as it was or as it is now.
+    """Write a file so that readers find either its old or its new contents, complete.
 
     Args:
-        path: Its folder is made.
-        text: What is in it.
+        path: File to write; its folder is created if it does not exist.
+        text: New contents of the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -107,11 +107,11 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def append_row(path: Path, row: Mapping[str, Any]) -> None:
-    """Append a row to a file of lines of JSON.
+    """Append a row to a JSON Lines file.
 
     Args:
-        path: Its folder is made.
-        row: Has a ``step``.
+        path: File to append to; its folder is created if it does not exist.
+        row: Row with a ``step``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
@@ -119,23 +119,23 @@ def append_row(path: Path, row: Mapping[str, Any]) -> None:
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write all rows of a file of lines of JSON; a reader finds the old ones or these.
+    """Replace all rows of a JSON Lines file; readers find either the old or the new ones.
 
     Args:
-        path: Its folder is made.
-        rows: Each has a ``step``.
+        path: File to write; its folder is created if it does not exist.
+        rows: Rows, each with a ``step``.
     """
     write_whole(path, "".join(map(_line, rows)))
 
 
 def read_rows(path: Path) -> tuple[list[dict[str, Any]], str | None]:
-    """Return the rows of a file of lines of JSON, without one that is being written; none where there is no file.
+    """Return the rows of a JSON Lines file, except an unfinished last line; a missing file has no rows.
 
     Args:
-        path: One of those that :func:`append_row` writes.
+        path: File that :func:`append_row` has written.
 
     Returns:
-        The rows, each with an integer ``step``, and what is wrong with the first line that is no row, or ``None``.
+        The rows, each with an integer ``step``, and the fault of the first line that is not a row, or ``None``.
     """
     rows, fault = [], None
     *lines, _ = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else [""]
@@ -152,14 +152,14 @@ def read_rows(path: Path) -> tuple[list[dict[str, Any]], str | None]:
 
 
 def drop_rows_after(path: Path, step: int) -> str | None:
-    """Drop the rows after a step, a line that was never finished, and lines that are no rows.
+    """Drop the rows after a step, an unfinished line, and lines that are not rows.
 
     Args:
-        path: One of those that :func:`append_row` writes, or none yet.
-        step: The last one that stays.
+        path: File that :func:`append_row` has written, which need not exist.
+        step: Last step that is kept.
 
     Returns:
-        What is wrong with the first line that is no row; ``None`` if all are, as in every file that is not damaged.
+        The fault of the first line that is not a row; ``None`` if there is no such line, as in undamaged files.
     """
     if not path.exists():
         return None

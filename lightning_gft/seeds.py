@@ -1,4 +1,4 @@
-"""Seeds that follow from other seeds."""
+"""Deriving seeds from other seeds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 
 def combine_seeds(*parts: int) -> int:
-    """Return one seed that depends on all of ``parts`` and on their order; use as many parts wherever seeds meet.
+    """Return one seed that depends on all of ``parts`` and their order; always combine the same number of parts.
 
     Example:
         >>> combine_seeds(1, 2) == combine_seeds(1, 2) != combine_seeds(2, 1)
@@ -20,12 +20,12 @@ def combine_seeds(*parts: int) -> int:
 
 
 def response_seeds(seed: int, places: Sequence[int], num_generations: int) -> list[int]:
-    """Return a seed for each response, prompt by prompt, that depends on the prompt's position alone.
+    """Return a seed for each response, prompt by prompt, that depends only on the prompt's position in the batch.
 
     Args:
-        seed: The seed of a whole batch.
+        seed: Seed of the whole batch.
         places: Positions of the prompts in that batch.
-        num_generations: Responses a prompt.
+        num_generations: Number of responses per prompt.
 
     Example:
         >>> response_seeds(7, [0, 1, 2], 2)[2:4] == response_seeds(7, [1], 2)
@@ -47,11 +47,11 @@ def spawn_seeds(seed: int, count: int) -> list[int]:
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Within this context torch's randomness, as in dropout, follows from ``seed`` alone; then it continues as before.
+    """Seed torch's random numbers, as used by dropout, within this context, and restore their state afterwards.
 
     Args:
-        seed: Any whole number from 0.
-        device: One whose randomness is seeded too.
+        seed: Whole number of at least 0.
+        device: Device whose random numbers are seeded besides the CPU's.
     """
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)

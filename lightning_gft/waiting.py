@@ -1,4 +1,4 @@
-"""Waits for something outside of the run, such as a server, which a request to stop need not sit out."""
+"""Waiting for something outside of the run, such as a server, without delaying a request to stop."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 _check: ContextVar[Callable[[], None]] = ContextVar("check", default=lambda: None)
-"""A thread has its own: what a check raises ends the run only where the run is."""
+"""Each thread has its own: an exception raised by a check ends the run only in the run's thread."""
 
 
 @contextmanager
 def ending_waits(check: Callable[[], None]) -> Iterator[None]:
-    """Within this context a part that waits calls a function, which raises to end the wait.
+    """Set the function that waiting parts call within this context; it raises to end the wait.
 
     Args:
-        check: Is called about once a second, in the thread that waits.
+        check: Function that is called about once a second, in the waiting thread.
     """
     token = _check.set(check)
     try:
@@ -25,7 +25,7 @@ def ending_waits(check: Callable[[], None]) -> Iterator[None]:
 
 
 def check_wait() -> None:
-    """Raise if the run was asked to stop; a part that waits for long calls it about once a second.
+    """Raise if the run was asked to stop; a part that waits for long calls this about once a second.
 
     Example:
         >>> def check():

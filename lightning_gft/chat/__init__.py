@@ -1,4 +1,4 @@
-"""Chat templates: rendered under a limit of time, with how they end a turn and what they leave out."""
+"""Chat templates: rendering under a time limit, how templates end a turn, and what they leave out."""
 
 from lightning_gft.chat.ends import TurnEnd, find_turn_end, ids_of, special_tokens
 from lightning_gft.chat.left_out import LeftOutCheck

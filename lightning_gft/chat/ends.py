@@ -1,4 +1,4 @@
-"""The tokens by which a chat template ends the assistant's turn."""
+"""The tokens that end the assistant's turn in a chat template."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _NEXT = [{"role": "user", "content": "Question2"}, {"role": "assistant", "conten
 
 @dataclass(frozen=True, slots=True)
 class TurnEnd:
-    r"""What follows the assistant's answer at the end of a rendered conversation.
+    r"""The text after the assistant's answer at the end of a rendered conversation.
 
     Args:
-        written: All of it, as in ``"<|im_end|>\n"``.
+        written: The whole text, as in ``"<|im_end|>\n"``.
         closing: The part that belongs to the response, as in ``"<|im_end|>"``; empty if no token ends the turn.
-        tokens: The tokens in that part; generation stops at the last.
+        tokens: The tokens in that part; generation stops at the last one.
     """
 
     written: str = ""
@@ -31,10 +31,10 @@ class TurnEnd:
 
 
 def find_turn_end(template: ChatTemplate, conversation: Conversation = _QUESTION) -> TurnEnd:
-    r"""Return how a chat template ends the assistant's turn, by rendering one.
+    r"""Return how a chat template ends the assistant's turn, found by rendering one.
 
     Templates may write one token after any answer and another after the last (``<|end|><|endoftext|>``). A turn's end
-    is what answers in the middle and at the end have in common, up to the first token and others right behind it.
+    is what answers in the middle and at the end have in common, up to the first token and others directly after it.
 
     Example:
         >>> from lightning_gft import ScratchPolicy
@@ -47,7 +47,7 @@ def find_turn_end(template: ChatTemplate, conversation: Conversation = _QUESTION
     written = _after_answer(template, answered)
     try:
         in_the_middle = _after_answer(template, Conversation([*answered.messages, *_NEXT], answered.variables))
-    except RenderError:  # it takes one question
+    except RenderError:  # the template accepts only one question
         in_the_middle = written
     token = any_token(template.tokenizer)
     run = re.compile(f"(?:{token.pattern})+")
@@ -61,19 +61,19 @@ def find_turn_end(template: ChatTemplate, conversation: Conversation = _QUESTION
 
 
 def any_token(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
-    """Return what matches a token that a tokenizer finds whole in a text, such as a special one."""
+    """Return a pattern of the tokens that a tokenizer matches as a whole in a text, such as special ones."""
     tokens = {token for token in (*tokenizer.added_tokens_encoder, *tokenizer.all_special_tokens) if token.strip()}
     return re.compile("|".join(map(re.escape, sorted(tokens, key=len, reverse=True))) or "(?!)")
 
 
 def special_tokens(tokenizer: PreTrainedTokenizerBase) -> set[str]:
-    """Return the tokens that a response is decoded without."""
+    """Return the tokens that decoding a response leaves out."""
     added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
     return {*tokenizer.all_special_tokens, *added}
 
 
 def ids_of(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> list[int]:
-    """Return the ids of tokens."""
+    """Return the ids of tokens, given as texts."""
     ids = tokenizer.convert_tokens_to_ids(list(tokens))
     return ids if isinstance(ids, list) else [ids]
 
@@ -82,6 +82,7 @@ def _after_answer(template: ChatTemplate, conversation: Conversation) -> str:
     _, found, rest = template.render(conversation).rpartition(_ANSWER)
     if not found:
         raise RenderError(
-            "the chat template leaves the assistant's message out: give the tokenizer another `chat_template`"
+            "expected a chat template that writes the assistant's message, got one that leaves it out: give the "
+            "tokenizer another `chat_template`"
         )
     return rest

@@ -1,4 +1,4 @@
-"""What a chat template leaves out of what it was given."""
+"""Finding data that a chat template leaves out."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Loss = frozenset[str]
 
 
 class LeftOutCheck:
-    """Finds what a chat template leaves out, by rendering conversations with and without it.
+    """Finds data that a chat template leaves out, by rendering conversations with and without them.
 
-    Templates go by the role of a message, its keys and its neighbours; so one message of each kind is tried.
+    Templates depend on a message's role, its keys and its neighbours, so one message of each such kind is tried.
 
     Example:
         >>> from lightning_gft import ScratchPolicy
@@ -33,7 +33,7 @@ class LeftOutCheck:
         self._known: dict[Hashable, Loss] = {}
 
     def count(self, conversations: Sequence[Conversation], *, add_generation_prompt: bool = True) -> Counter[str]:
-        """Return how many conversations lose what, by names that a warning can show."""
+        """Count the conversations that lose data, by names of the data that a warning can show."""
         lost = Counter[str]()
         for index, conversation in enumerate(conversations):
             found: set[str] = set()
@@ -51,7 +51,7 @@ class LeftOutCheck:
             try:
                 return self.template.render(changed, add_generation_prompt=prompted) == rendered
             except RenderError:
-                return False  # the template looks at it
+                return False  # the template reads it
 
         if isinstance(number, str):
             others = {name: value for name, value in conversation.variables.items() if name != number}
@@ -60,7 +60,7 @@ class LeftOutCheck:
         if any(is_lost(_replaced(conversation, number, changed)) for changed in _other_contents(message)):
             raise RenderError(
                 f"the chat template leaves out {_described(message)}, message {number} (counting from 0): give its "
-                "text to a role that the template writes, or the tokenizer another `chat_template`",
+                "text to a role that the template writes, or give the tokenizer another `chat_template`",
                 index,
             )
         return frozenset(

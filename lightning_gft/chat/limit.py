@@ -1,4 +1,4 @@
-"""A limit of time on code that came with a model."""
+"""A time limit for code that comes with a model."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class OutOfTimeError(Exception):
 
 
 class _StopWorker(BaseException):
-    """Raised within the worker: no ``except Exception`` of a template's keeps it."""
+    """Raised within the worker; no ``except Exception`` of a template catches it."""
 
 
 def map_within(function: Callable[[Item], Result], items: Sequence[Item], seconds: float) -> list[Result]:
-    """Return the function's value for each item, and give up on an item that takes too long.
+    """Return the function's value for each item, and raise ``OutOfTimeError`` if an item takes too long.
 
-    The work is done in a thread, since a signal would reach the main thread alone. What loops in Python is stopped; a
-    single call into C that never returns keeps its thread, which ends with the process.
+    The work runs in a thread, because a signal would reach only the main thread. A loop in Python is stopped; a single
+    call into C that never returns keeps its thread, which ends with the process.
 
     Example:
         >>> map_within(abs, [-1, 2], seconds=10)
@@ -52,7 +52,7 @@ def map_within(function: Callable[[Item], Result], items: Sequence[Item], second
             if worker.is_alive() and len(results) == done:
                 raise OutOfTimeError(done)
     finally:
-        _stop(worker)  # alive still if out of time, or on Ctrl-C
+        _stop(worker)  # still alive if out of time, or on Ctrl-C
     if failures:
         raise failures[0]
     return results

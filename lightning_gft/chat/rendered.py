@@ -1,4 +1,4 @@
-"""Prompts that a chat template has been applied to already."""
+"""Finding prompts that a chat template has already been applied to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _QUESTION = "Question1"
 
 
 class RenderedCheck:
-    """Finds prompts that hold what the chat template writes around a turn.
+    """Finds prompts that contain the tokens that the chat template writes around a turn.
 
     Example:
         >>> from lightning_gft import ScratchPolicy
@@ -28,7 +28,7 @@ class RenderedCheck:
             alone = template.render(question)
             whole = template.render(question, add_generation_prompt=True)
         except RenderError:
-            alone = whole = ""  # it takes other conversations
+            alone = whole = ""  # the template needs other conversations
         self._tokens = any_token(template.tokenizer)
         self._opening = alone.partition(_QUESTION)[0].strip()
         self._prompt = whole[len(alone) :].strip() if whole.startswith(alone) else ""
@@ -36,14 +36,14 @@ class RenderedCheck:
         self._control = {*self._tokens.findall(alone), *named}
 
     def count(self, conversations: Sequence[Conversation]) -> int:
-        """Return how many conversations hold tokens with which the template begins or ends a turn."""
+        """Count the conversations that contain tokens that begin or end a turn in the template."""
         found = 0
         for index, conversation in enumerate(conversations):
             texts = [text for text in _texts(conversation.messages) if self._holds_control(text)]
             if any(map(self._is_rendered, texts)):
                 raise RenderError(
-                    "the prompt is rendered already, and would go through the chat template again: set "
-                    "`use_chat_template: false` to use it as it is",
+                    "expected a prompt without a chat template's tokens, got one that is already rendered: set "
+                    "`use_chat_template: false` to use it unchanged",
                     index,
                 )
             found += bool(texts)

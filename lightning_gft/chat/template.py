@@ -1,4 +1,4 @@
-"""Rendering conversations by a tokenizer's chat template."""
+"""Rendering conversations with a tokenizer's chat template."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from lightning_gft.chat.limit import OutOfTimeError, map_within
 from lightning_gft.errors import GFTValueError
 
 Messages = list[dict[str, Any]]
-"""A conversation, as chat templates take it: ``[{"role": "user", "content": "..."}]``."""
+"""A conversation in the form of chat templates: ``[{"role": "user", "content": "..."}]``."""
 
 _SECONDS = 10.0  # a long conversation takes a few milliseconds
-_GENERATION = re.compile(r"\{%[-+]?\s*(?:end)?generation\s*[-+]?%\}")  # a tag of transformers' own
-_FUNCTIONS = {"raise_exception", "strftime_now"}  # these too
+_GENERATION = re.compile(r"\{%[-+]?\s*(?:end)?generation\s*[-+]?%\}")  # a tag that transformers adds to Jinja
+_FUNCTIONS = {"raise_exception", "strftime_now"}  # functions that transformers adds
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What a chat template is given.
+    """The input of a chat template.
 
     Args:
-        messages: The turns.
-        variables: What else belongs to this conversation alone, such as its ``tools``.
+        messages: The turns, in order.
+        variables: Variables of this conversation alone, such as its ``tools``.
     """
 
     messages: Messages
     variables: Mapping[str, Any] = field(default_factory=dict)
 
     def answered(self, message: dict[str, Any]) -> Conversation:
-        """Return the conversation with one more turn."""
+        """Return the conversation with another turn at its end."""
         return Conversation([*self.messages, message], self.variables)
 
 
 class TextError(GFTValueError):
-    """A text that cannot be rendered or encoded; ``index`` says which of those given together it is."""
+    """A text that cannot be rendered or encoded; ``index`` is its number among the texts of the call."""
 
     def __init__(self, message: str, index: int = 0) -> None:
         super().__init__(message)
@@ -55,8 +55,8 @@ class RenderError(TextError):
 class ChatTemplate:
     """A tokenizer's chat template.
 
-    Templates come with downloaded models: transformers runs them in Jinja's sandbox, and here one that does not end is
-    stopped.
+    Templates come with downloaded models: transformers runs them in Jinja's sandbox, and this class stops one that does
+    not end.
 
     Example:
         >>> from lightning_gft import ScratchPolicy
@@ -81,7 +81,7 @@ class ChatTemplate:
                 names |= meta.find_undeclared_variables(environment.parse(_GENERATION.sub("", text)))
             except TemplateError as error:
                 raise RenderError(
-                    f"the chat template cannot be read ({error}): give another `chat_template`"
+                    f"expected a chat template that can be read, got an error ({error}): give another `chat_template`"
                 ) from error
         return frozenset(names - set(environment.globals) - _FUNCTIONS)
 
@@ -103,13 +103,13 @@ class ChatTemplate:
             return map_within(render, conversations, _SECONDS)
         except OutOfTimeError as error:
             raise RenderError(
-                f"the chat template does not end: it was stopped after {_SECONDS:g} s. Give the tokenizer another "
+                f"the chat template did not end within {_SECONDS:g} s and was stopped: give the tokenizer another "
                 "`chat_template`",
                 error.index,
             ) from error
         except Exception as error:
             raise RenderError(
-                f"the chat template cannot render the conversation ({_in_a_line(error)}): correct its messages, or "
+                f"the chat template cannot render the conversation ({_summarise(error)}): correct its messages, or "
                 "give the tokenizer another `chat_template`",
                 done,
             ) from error
@@ -125,13 +125,13 @@ class ChatTemplate:
         )
 
 
-def _in_a_line(error: Exception) -> str:
+def _summarise(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     return text if isinstance(error, TemplateError) or len(text) > 40 else f"{type(error).__name__}: {text}"
 
 
 def shared_prefix(one: str, other: str) -> str:
-    """Return with what two texts both begin.
+    """Return the text that two texts both begin with.
 
     Example:
         >>> shared_prefix("<|end|><|user|>", "<|end|><|endoftext|>")

@@ -1,4 +1,4 @@
-"""Checkpoints: what they hold, that they are whole, and how a run resumes from one."""
+"""Checkpoints: their contents, their integrity, and how a run resumes from one."""
 
 from lightning_gft.checkpoint.describing import (
     describe,

@@ -1,4 +1,4 @@
-"""``python -m lightning_gft.checkpoint FOLDER FILE``: a folder of shards becomes one file."""
+"""``python -m lightning_gft.checkpoint FOLDER FILE`` joins a folder of shards into one file."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ def main(args: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m lightning_gft.checkpoint", description="Join the shards of a checkpoint into one file."
     )
-    parser.add_argument("folder", type=Path, help="checkpoint that FSDP2Strategy has written")
-    parser.add_argument("file", type=Path, help="file to write, which must not be there yet")
+    parser.add_argument("folder", type=Path, help="checkpoint folder that FSDP2Strategy has written")
+    parser.add_argument("file", type=Path, help="file to write, which must not exist yet")
     given = parser.parse_args(args)
     try:
         check_checkpoint(given.folder)
         if not is_sharded(given.folder):
-            raise GFTValueError(f"{given.folder} is one file already")
+            raise GFTValueError(f"`folder`: expected a folder of shards, got {given.folder}, which is one file already")
         if given.file.exists():
-            raise FileExistsError(f"{given.file} is there already; choose another name, or move it away")
+            raise FileExistsError(
+                f"`file`: expected a new file, got {given.file}, which exists; choose another name, or move it away"
+            )
         AtomicCheckpointIO().save_checkpoint(read_shards(given.folder), given.file)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")

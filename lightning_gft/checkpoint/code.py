@@ -1,4 +1,4 @@
-"""Digests of the user's own code, so that a changed reward is not taken for the one that it was."""
+"""Digests of the user's own code, so that a reward is recognised as changed."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _CONSTANTS = (bool, int, float, str, bytes, tuple, frozenset)
 def code_digest(value: Any) -> str | None:
     """Return a digest of the source of a function, a class or the class of a callable object.
 
-    Functions, classes and constants of the same package that the source names belong to it.
+    It covers functions, classes and constants of the same package whose names occur in the source.
 
     Args:
-        value: Anything. Code of this package or of an installed one does not count, as its version says what it is.
+        value: Any object. Code of this package or an installed one is not covered, as a version identifies it.
 
     Returns:
-        ``None`` where there is no source, or none that counts.
+        ``None`` if there is no source to cover.
     """
     sources: dict[str, str] = {}
     waiting = _units(value)
@@ -68,13 +68,13 @@ def _source(unit: Any) -> str | None:
     try:
         file = Path(inspect.getfile(unit)).resolve()
         return None if _INSTALLED & {*file.parents} else inspect.getsource(unit)
-    except (OSError, TypeError):  # of C, or typed into a console
+    except (OSError, TypeError):  # written in C, or typed into a console
         return None
 
 
 def _names(source: str) -> set[str]:
     try:
         tree = ast.parse(textwrap.dedent(source))
-    except SyntaxError:  # a lambda amid a call
+    except SyntaxError:  # a lambda within a call
         return set()
     return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}

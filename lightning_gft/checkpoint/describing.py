@@ -1,4 +1,4 @@
-"""What a run was made of, in words, for its checkpoints and for the card of what is exported from them."""
+"""Textual descriptions of a run's parts, for its checkpoints and for the model card of exports."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from lightning_gft.checkpoint.code import code_digest
 from lightning_gft.parts import Part
 
 _PLAIN = (bool, int, float, str)
-_SHOWN = (*_PLAIN, nn.Module, Part)  # a module, such as a rectifier, shows itself
+_SHOWN = (*_PLAIN, nn.Module, Part)  # a module, such as a rectifier, has a representation of its own
 _DIGITS = 12
 
 
 def describe(part: object) -> str:
-    """Return a part of a run with what it was made with, as far as it is plain.
+    """Return a part of a run with its constructor's arguments, as far as they are plain values, modules or parts.
 
     Args:
-        part: Anything that keeps its arguments under their names.
+        part: Any object that stores its arguments under their names.
 
     Example:
         >>> from lightning_gft import NumericReward
@@ -38,10 +38,10 @@ def describe(part: object) -> str:
 
 
 def identify(part: object) -> str:
-    """Return :func:`describe`, and a digest of what it leaves out: settings that are not plain or not shown, own code.
+    """Return :func:`describe` with a digest of what it omits: complex and hidden settings, and the user's own code.
 
     Args:
-        part: See :func:`describe`.
+        part: Any object that stores its arguments under their names.
 
     Example:
         >>> from lightning_gft import HTTPReward
@@ -56,11 +56,11 @@ def identify(part: object) -> str:
 
 
 def describe_scoring(sampler: Any, of_part: Callable[[object], str] = describe) -> dict[str, str]:
-    """Return in words what responses are worth.
+    """Describe how responses are scored.
 
     Args:
         sampler: A ``GroupSampler``.
-        of_part: Returns the words for a part.
+        of_part: Returns the description of a part.
     """
     return {
         **{f"reward `{name}`": of_part(reward) for name, reward in sampler.rewards.items()},
@@ -70,11 +70,11 @@ def describe_scoring(sampler: Any, of_part: Callable[[object], str] = describe) 
 
 
 def describe_sampler(sampler: Any, of_part: Callable[[object], str] = describe) -> dict[str, str]:
-    """Return in words what builds groups.
+    """Describe how groups are built.
 
     Args:
         sampler: A ``GroupSampler``.
-        of_part: Returns the words for a part.
+        of_part: Returns the description of a part.
     """
     sources = {f"source `{name}`": source for name, source in sampler.sources.items()}
     return {
@@ -84,14 +84,14 @@ def describe_sampler(sampler: Any, of_part: Callable[[object], str] = describe) 
 
 
 def describe_parts(policy: object, sampler: Any, loss: Any, updates_per_batch: int, data: object) -> dict[str, str]:
-    """Return in words what a run is made of, by names that a card shows.
+    """Describe the parts of a run, by the names that a model card shows.
 
     Args:
-        policy: Its loader.
+        policy: The loader of the policy.
         sampler: A ``GroupSampler``.
         loss: A ``GroupLoss``.
         updates_per_batch: Optimizer steps on each batch of groups.
-        data: Its datamodule, if there is one.
+        data: The run's datamodule, or ``None``.
     """
     return {
         "policy": describe(policy),
@@ -103,12 +103,12 @@ def describe_parts(policy: object, sampler: Any, loss: Any, updates_per_batch: i
 
 
 def stage_row(name: str) -> str:
-    """Return the name under which a card shows a stage that is over."""
+    """Return the name under which a model card shows a finished stage."""
     return f"stage `{name}`"
 
 
 def without_stages(parts: Mapping[str, str]) -> dict[str, str]:
-    """Return what a run is made of now, without what it was made of in earlier stages.
+    """Return the parts of the current stage, without the rows of earlier stages.
 
     Example:
         >>> without_stages({"loss": "GFTLoss()", stage_row("sft"): "loss: SFTLoss()"})
@@ -123,7 +123,7 @@ def _arguments(part: object) -> dict[str, Any]:
 
 
 def _own_settings(part: object) -> dict[str, Any]:
-    """Return settings of this package; a model's configuration is one of transformers, which changes when it saves."""
+    """Return settings of this package; a model's configuration is transformers' own, and changes when it is saved."""
     return {name: value for name, value in vars(part).items() if _is_settings(value)}
 
 
@@ -132,7 +132,7 @@ def _is_settings(value: object) -> bool:
 
 
 def _hidden(part: Any) -> dict[str, Any]:
-    """Return by name what :func:`describe` leaves out of a part, and of the parts and settings within it."""
+    """Return by name what :func:`describe` omits of a part, and of the parts and settings within it."""
     if is_dataclass(part):
         hidden = {
             field.name: _plain(getattr(part, field.name)) for field in fields(part) if field.init and not field.repr
@@ -144,12 +144,12 @@ def _hidden(part: Any) -> dict[str, Any]:
         hidden = {name: _plain(value) for name, value in others.items() if name not in settings}
         hidden |= {name: _hidden(value) for name, value in within.items()}
         functions = [value for value in vars(part).values() if callable(value) and not isinstance(value, Part)]
-        hidden["code"] = sorted(filter(None, map(code_digest, [type(part), *functions])))  # the user's alone
+        hidden["code"] = sorted(filter(None, map(code_digest, [type(part), *functions])))  # the user's code only
     return {name: value for name, value in sorted(hidden.items()) if value not in (None, {}, [])}
 
 
 def _plain(value: Any) -> Any:
-    """Return a value so that it reads the same in every process: what is not plain by its class and own code."""
+    """Return a value that reads the same in every process: complex objects become their class and code digest."""
     if value is None or isinstance(value, _PLAIN):
         return value
     if isinstance(value, Mapping):
@@ -163,7 +163,7 @@ def _plain(value: Any) -> Any:
 
 
 def _shown(value: object) -> str:
-    """Return a value as Python writes it, a part in words; of a path the last part, as the rest means nothing."""
+    """Return a value as Python writes it, and a part as described; paths are cut to their last component."""
     if isinstance(value, Part):  # a loss within a loss, a source within a source
         return describe(value)
     is_path = isinstance(value, str) and "/" in value and Path(value).exists()

@@ -1,4 +1,4 @@
-"""Checkpoint files: written whole or not at all, and checked before a run resumes from one."""
+"""Checkpoint files: written completely or not at all, and checked before a run resumes from one."""
 
 from __future__ import annotations
 
@@ -22,25 +22,27 @@ _REMEDY = "give a .ckpt file or folder that was written while training"
 
 
 def check_checkpoint(path: Path, *, resumes: bool = False) -> None:
-    """Refuse a file that is damaged, or no checkpoint of this package, before any model is loaded.
+    """Check that a file or folder is an undamaged checkpoint of this package, before any model is loaded.
 
     Args:
-        path: File or folder.
-        resumes: Whether a run is to be resumed from it, for which weights are not enough.
+        path: Checkpoint file, or folder of shards.
+        resumes: Whether a run is to be resumed from it, which needs more than weights.
 
     Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If the file cannot be read, or holds something else.
+        FileNotFoundError: If it does not exist.
+        ValueError: If it cannot be read, or is not a checkpoint of this package.
     """
     if not path.exists():
-        raise FileNotFoundError(f"ckpt_path={path} does not exist: {_REMEDY}")
+        raise FileNotFoundError(f"ckpt_path={path}: expected a checkpoint that exists, got none; {_REMEDY}")
     if path.is_dir() and not is_sharded(path):
-        raise GFTValueError(f"ckpt_path={path} is a folder, but holds no shards of a checkpoint: {_REMEDY}")
+        raise GFTValueError(
+            f"ckpt_path={path}: expected a checkpoint, got a folder that holds no shards of one; {_REMEDY}"
+        )
     notes = read_notes(path)
     try:
         if path.is_dir():
             check_shards(path, notes)
-            notes = {**notes, "state_dict": {}}  # in the shards
+            notes = {**notes, "state_dict": {}}  # held by the shards
         else:
             _check_archive(path)
         check_contents(notes, resumes=resumes)
@@ -49,40 +51,44 @@ def check_checkpoint(path: Path, *, resumes: bool = False) -> None:
 
 
 def read_notes(path: Path) -> dict[str, Any]:
-    """Return what a checkpoint holds besides the values of its tensors; a folder's weights are not among it.
+    """Return the contents of a checkpoint with tensors on the meta device; a folder's weights are not included.
 
     Args:
-        path: File or folder.
+        path: Checkpoint file, or folder of shards.
 
     Raises:
         ValueError: If it cannot be read.
     """
     file = path / META if path.is_dir() else path
     if not zipfile.is_zipfile(file):
-        raise GFTValueError(f"ckpt_path={path} was cut short, or is no checkpoint at all: {_REMEDY}")
+        raise GFTValueError(
+            f"ckpt_path={path}: expected a checkpoint, got a file that was cut short or is none; {_REMEDY}"
+        )
     try:
         notes: dict[str, Any] = torch.load(file, map_location="meta", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         raise GFTValueError(
-            f"ckpt_path={path} holds Python objects besides tensors, numbers and texts, which could run code and are "
-            f"not loaded: {_REMEDY}"
+            f"ckpt_path={path}: expected tensors, numbers and texts alone, got other Python objects, which could run "
+            f"code and are not loaded; {_REMEDY}"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise GFTValueError(f"ckpt_path={path} is no checkpoint ({type(error).__name__}): {_REMEDY}") from error
+        raise GFTValueError(
+            f"ckpt_path={path}: expected a checkpoint, got a file that is none ({type(error).__name__}); {_REMEDY}"
+        ) from error
     return notes
 
 
 def _check_archive(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         if damaged := archive.testzip():
-            raise GFTValueError(f"its part {damaged} is damaged; {_REMEDY}")
+            raise GFTValueError(f"expected an undamaged file, got one whose part {damaged} is damaged; {_REMEDY}")
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Return a checkpoint for its weights alone; what optimizers keep may be missing.
+    """Return a checkpoint for its weights; optimizer states may be missing.
 
     Args:
-        path: File or folder that :func:`check_checkpoint` has nothing against.
+        path: File or folder that has passed :func:`check_checkpoint`.
     """
     if is_sharded(path):
         return read_shards(path, optimizers=False)
@@ -91,17 +97,17 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint under another name and then renames it: what bears its name is whole.
+    """Writes a checkpoint under a temporary name and then renames it, so a file with its final name is complete.
 
-    It also reads folders of shards, so that one process can resume from what several ranks have written.
+    It also reads folders of shards, so that one process can resume from the checkpoint of several ranks.
 
-    Lightning writes to the machine's temporary folder, from where a file on another disk is copied, not moved; and it
-    holds the whole file in memory besides.
+    Lightning's own writer goes through the machine's temporary folder, from where a file is copied, not moved, to
+    another disk; it also holds the whole file in memory.
     """
 
     @override
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        if "://" in str(path) or storage_options is not None:  # not a file of this machine, or not for this class
+        if "://" in str(path) or storage_options is not None:  # not a local file, or options for the base class
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         path = Path(path)

@@ -1,4 +1,4 @@
-"""Weights that a run does not train, and checkpoints therefore need not hold."""
+"""Frozen weights, which checkpoints need not hold."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from torch.distributed.tensor import DTensor
 
 from lightning_gft.checkpoint.references import is_reference
 
-_SAMPLED = 256  # values of a weight, spread over it
+_SAMPLED = 256  # values sampled evenly from a weight
 _CHUNK = 1 << 24
-_SCALES_OF_8_BITS = ("SCB", "weight_format")  # bitsandbytes keeps them beside the weight; those of 4 bits, below it
+_SCALES_OF_8_BITS = ("SCB", "weight_format")  # bitsandbytes keeps them beside the weight; in 4 bits, below its name
 
 
 class FrozenWeights:
     """The weights that a run does not train: a frozen base, a reference policy.
 
-    They come back from where they were loaded, so checkpoints leave them out: an adapter's is a few percent of its
-    model. A digest makes sure that they are the same.
+    They are loaded again from their source, so checkpoints leave them out: an adapter is a few percent of its model.
+    Digests verify that they are the same.
 
     Args:
-        module: Its weights have just been loaded.
+        module: A module whose weights have just been loaded.
 
     Example:
         >>> module = nn.Sequential(nn.Linear(2, 2).requires_grad_(False), nn.Linear(2, 2))
@@ -42,8 +42,8 @@ class FrozenWeights:
         """Remove frozen weights from a state, and return their digests by their names.
 
         Args:
-            state: The module's.
-            module: As it is now. A weight that trains after all, or has changed, stays in the state.
+            state: The module's state, which is changed in place.
+            module: The module as it is now. A weight that has become trainable, or has changed, stays in the state.
         """
         frozen = dict(_frozen(module))
         same = {name: known for name, known in self.digests.items() if name in frozen and digest(frozen[name]) == known}
@@ -52,27 +52,27 @@ class FrozenWeights:
         return same
 
     def differences(self, noted: Mapping[str, str]) -> list[str]:
-        """Return what differs from the weights that were taken out of a checkpoint.
+        """Describe differences from the weights that were taken out of a checkpoint.
 
         Args:
-            noted: What :meth:`take_out` returned.
+            noted: Digests returned by :meth:`take_out`.
         """
         return [
             f"{name}, which is not trained, has other values, as after a change of model_name_or_path or quantization"
             if name in self.digests
-            else f"{name} is not here"
+            else f"{name} is only in the checkpoint"
             for name, known in noted.items()
             if self.digests.get(name) != known and not (is_reference(name) and name not in self.digests)
         ]
 
 
 def digest(weight: Tensor) -> str:
-    """Return a digest of a weight: of a sample of its values, and of the sum of the bits of all of them.
+    """Return a digest of a weight, from a sample of its values and the sum of the bits of all of them.
 
-    Values count in bfloat16, so that it outlasts a change of the data type by the trainer's precision.
+    Values are converted to bfloat16, so that changing the data type by the trainer's precision keeps the digest.
 
     Args:
-        weight: A tensor of any shape and data type. If it is sharded, all ranks call together.
+        weight: A tensor of any shape and data type. If it is sharded, all ranks call this together.
 
     Example:
         >>> digest(torch.ones(3)) == digest(torch.ones(3, dtype=torch.float64)) != digest(torch.zeros(3))
@@ -88,17 +88,17 @@ def weight_digests(module: nn.Module) -> dict[str, str]:
     """Return the digests of all weights of a module, by their names.
 
     Args:
-        module: Any.
+        module: Any module. If it is sharded, all ranks call this together.
     """
     return {name: digest(weight) for name, weight in module.named_parameters()}
 
 
 def belongs_to(name: str, weights: Mapping[str, str]) -> bool:
-    """Tell whether an entry of a state is one of some weights, or belongs to one, as the scales of quantised ones do.
+    """Return whether an entry of a state is one of some weights, or belongs to one like scales of quantised weights.
 
     Args:
-        name: The name of the entry.
-        weights: By their names.
+        name: Name of the entry.
+        weights: Weights or their digests, by name.
     """
     if name in weights:
         return True
@@ -110,13 +110,13 @@ def belongs_to(name: str, weights: Mapping[str, str]) -> bool:
 
 
 def _summary(weight: Tensor) -> tuple[int, Tensor]:
-    """Return the sum of the bits of all values, and the bits of some."""
+    """Return the sum of the bits of all values, and the bits of a sample of them."""
     step = max(1, weight.numel() // _SAMPLED)
     if not isinstance(weight, DTensor):
         flat = weight.flatten()
         return _bit_sum(flat), _bits(flat[::step])
     flat = weight.to_local().flatten()
-    # Rows are sharded as evenly as they go: the last ranks have fewer, or none.
+    # Rows are sharded in equal parts, rounded up: the last ranks have fewer, or none.
     rows = -(-weight.shape[0] // weight.device_mesh.size()) * weight.device_mesh.get_local_rank()
     start = min(rows * math.prod(weight.shape[1:]), weight.numel())
     indices = torch.arange(0, weight.numel(), step)

@@ -1,4 +1,4 @@
-"""Whether the shards of a checkpoint are all there, and those that were written."""
+"""Whether the shards of a checkpoint are complete and unchanged."""
 
 from __future__ import annotations
 
@@ -13,51 +13,57 @@ import torch
 from lightning_gft.errors import GFTValueError
 
 NAMES, FILES, TIED = "parameter_names", "files", "tied"
-"""What ``meta.pt`` notes beside what Lightning does."""
+"""Keys of ``meta.pt`` beside those of Lightning."""
 
 
 def check_shards(path: Path, meta: Mapping[str, Any]) -> None:
-    """Refuse a folder whose shards are not those that were written.
+    """Check that the shards of a folder are complete.
 
     Args:
-        path: Folder.
-        meta: What its ``meta.pt`` holds.
+        path: Folder of shards.
+        meta: Contents of its ``meta.pt``.
 
     Raises:
         ValueError: If a shard is missing or was cut short.
     """
     if missing := {NAMES, TIED, FILES} - set(meta):
-        raise GFTValueError(f"it notes no {', '.join(sorted(missing))}, so FSDP2Strategy has not written it")
+        raise GFTValueError(
+            f"expected a folder that FSDP2Strategy wrote, got one without {', '.join(sorted(missing))}; use another "
+            "checkpoint"
+        )
     for name, (size, _) in meta[FILES].items():
         shard = path / name
         if not shard.is_file() or shard.stat().st_size != size:
             state = "was cut short" if shard.exists() else "is missing"
-            raise GFTValueError(f"its shard {name} {state}: copy the checkpoint again, or take another")
+            raise GFTValueError(
+                f"expected every shard, got {name}, which {state}; copy the checkpoint again, or use another"
+            )
 
 
 def check_sums(path: Path, files: Mapping[str, tuple[int, int]]) -> None:
-    """Refuse shards with other contents than were written; each rank checks some of them.
+    """Check the contents of shards by their checksums; each rank checks some of them.
 
     Args:
-        path: Folder.
-        files: What :func:`settled` has returned.
+        path: Folder of shards.
+        files: Sizes and checksums returned by :func:`sync_shards`.
 
     Raises:
-        ValueError: If one is damaged.
+        ValueError: If a shard is damaged.
     """
     rank, others = rank_and_size()
     for name in sorted(files)[rank::others]:
         if _checksum(path / name) != files[name][1]:
             raise GFTValueError(
-                f"ckpt_path={path}: its shard {name} is damaged: copy the checkpoint again, or take another"
+                f"ckpt_path={path}: expected the shards that were written, got {name}, damaged; copy the checkpoint "
+                "again, or use another"
             )
 
 
-def settled(folder: Path) -> dict[str, tuple[int, int]]:
-    """Wait until the shards of all ranks are on disk, and return the size and checksum of each.
+def sync_shards(folder: Path) -> dict[str, tuple[int, int]]:
+    """Wait until the shards of all ranks are on disk, and return the size in bytes and checksum of each.
 
     Args:
-        folder: With the shards that this rank has written.
+        folder: Folder with the shards that this rank has written.
     """
     rank, others = rank_and_size()
     own = sorted(folder.glob(f"shard-{rank + 1:05d}-*"))  # DCP numbers them by rank

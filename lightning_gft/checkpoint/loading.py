@@ -1,4 +1,4 @@
-"""A module with the weights of a checkpoint, without a trainer."""
+"""Loading a module with the weights of a checkpoint, without a trainer."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Module = TypeVar("Module", bound=LightningModule)
 def load_module(
     kind: type[Module], path: str | Path, device: torch.device | str | None, parts: Mapping[str, Any]
 ) -> Module:
-    """Return a module made of ``parts`` with the weights of a checkpoint; see ``GFTLitModule.load_from_checkpoint``."""
+    """Return a module built from ``parts``, with a checkpoint's weights; see ``GFTLitModule.load_from_checkpoint``."""
     try:
         inspect.signature(kind).bind(**parts)
     except TypeError as error:
         raise GFTTypeError(
             f"{kind.__name__}.load_from_checkpoint: expected the constructor's arguments, got {sorted(parts)} "
-            f"({error}); give those of the run that wrote the checkpoint, which holds only what trains. "
-            "`lightning-gft export` writes a whole model"
+            f"({error}); give those of the run that wrote the checkpoint, which holds only trained weights, or write a "
+            "whole model with `lightning-gft export`"
         ) from None
     module: Any = kind(**parts)
     module.run.load_weights(path)

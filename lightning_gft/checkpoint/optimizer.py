@@ -1,4 +1,4 @@
-"""The optimizer of a run and its learning-rate schedule: made, exchanged, and brought back from a checkpoint."""
+"""The optimizer of a run and its learning-rate schedule: built, exchanged, and restored from a checkpoint."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from lightning_gft.schedules import Length, Schedule, SchedulerFn, as_schedule, 
 
 @dataclass(frozen=True)
 class OptimizerChoice:
-    """An optimizer and its schedule, as functions.
+    """An optimizer and its schedule, as factories.
 
     Args:
-        optimizer: Gets the weights that train.
+        optimizer: Function from the trainable weights to an optimizer.
         schedule: The learning rate over the steps; ``None`` for a constant one.
-        num_steps: How long a schedule lasts that does not say it itself.
-        learning_rate: Of all parameter groups, in the place of what the optimizer is made with.
+        num_steps: Number of steps, or a function that returns it, for a schedule that does not define its own.
+        learning_rate: Learning rate that replaces the optimizer's own in all parameter groups.
     """
 
     optimizer: OptimizerFn
@@ -35,14 +35,14 @@ class OptimizerChoice:
     learning_rate: float | None = None
 
     def make(self, weights: Sequence[nn.Parameter]) -> tuple[Optimizer, LRScheduler | None]:
-        """Return both anew.
+        """Build a new optimizer and schedule.
 
         Args:
-            weights: Those that train.
+            weights: The trainable weights.
 
         Raises:
-            ValueError: If one of them cannot be made.
-            TypeError: Likewise.
+            ValueError: If one of them cannot be built.
+            TypeError: If the factory of one of them returns an object of another type.
         """
         optimizer = make_optimizer(self.optimizer, weights)
         if self.learning_rate is not None:
@@ -51,8 +51,8 @@ class OptimizerChoice:
         return optimizer, None if self.schedule is None else self.make_scheduler(optimizer)
 
     def make_scheduler(self, optimizer: Optimizer) -> LRScheduler:
-        """Return the schedule, which there is, of an optimizer with the learning rate that it begins at."""
-        assert self.schedule is not None  # noqa: S101 (asked for only where there is one)
+        """Return the schedule, which must exist, for an optimizer that has its initial learning rate."""
+        assert self.schedule is not None  # noqa: S101 (called only if there is one)
         return make_scheduler(self.schedule, optimizer, self.num_steps)
 
 
@@ -61,15 +61,15 @@ class RunOptimizer:
 
     Args:
         module: A :class:`~lightning_gft.GFTLitModule`.
-        optimizer: Gets the trainable parameters.
+        optimizer: Function from the trainable parameters to an optimizer.
         lr_scheduler: A schedule, or a function from an optimizer to one; stepped after every optimizer step.
 
     Attributes:
-        choice: What makes optimizer and schedule.
-        settings: Those of both as they were made; ``None`` before, or if a subclass makes its own.
+        choice: Factories of the optimizer and schedule.
+        settings: Settings of both when they were built; ``None`` before, or if a subclass builds its own.
 
     Raises:
-        TypeError: If the optimizer is no function.
+        TypeError: If the optimizer is not a function.
     """
 
     def __init__(
@@ -89,11 +89,11 @@ class RunOptimizer:
 
     @property
     def weights(self) -> list[nn.Parameter]:
-        """The parameters that train."""
+        """The trainable parameters."""
         return [weight for weight in self._module.parameters() if weight.requires_grad]
 
     def configure(self) -> OptimizerLRScheduler:
-        """Make optimizer and schedule."""
+        """Build the optimizer and schedule, in the form that Lightning expects."""
         optimizer, scheduler = self.choice.make(self.weights)
         self.settings = OptimizerSettings(optimizer, scheduler)
         if self._kept is not None:
@@ -101,16 +101,16 @@ class RunOptimizer:
         self._check()
         if scheduler is None:
             return optimizer
-        # The module steps it; the interval is for LearningRateMonitor, which would log once an epoch.
+        # The module steps it; the interval is for LearningRateMonitor, which would otherwise log once per epoch.
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def exchange(self, choice: OptimizerChoice, *, keep: bool) -> None:
         """Exchange optimizer and schedule between two steps.
 
         Args:
-            choice: What makes both.
-            keep: Whether the optimizer stays, with all that it has counted, and gets only the learning rate and the
-                schedule; a new one has no state.
+            choice: Factories of the new ones.
+            keep: Whether the optimizer stays, with its state, and only its learning rate and schedule are replaced; a
+                new optimizer has no state.
         """
         strategy = self._module.trainer.strategy
         self.choice, self._kept = choice, strategy.optimizers[0] if keep else None
@@ -118,20 +118,20 @@ class RunOptimizer:
         self._kept = None
 
     def resume(self, noted: Mapping[str, Any] | None) -> None:
-        """Take what a checkpoint notes of both, to be compared with; its state is not loaded yet.
+        """Store a checkpoint's notes on both, to be compared with the run's own; its state is not loaded yet.
 
         Args:
-            noted: The checkpoint's :meth:`OptimizerSettings.noted`; ``None`` if a subclass has made its own.
+            noted: The checkpoint's :meth:`OptimizerSettings.noted`; ``None`` if a subclass built its own.
 
         Raises:
-            ValueError: If the optimizer is there already, as under a strategy that splits weights, and is another one.
+            ValueError: If the optimizer already exists, as under a strategy that shards weights, and is another one.
         """
         self._noted = noted
         if self._module.trainer.strategy.restore_checkpoint_after_setup:
             self._check()
 
     def restore(self) -> None:
-        """Let settings that have changed since the checkpoint win over its state, which is loaded already."""
+        """Apply settings that have changed since the checkpoint, whose state is already loaded."""
         noted, self._noted = self._noted, None
         if noted is None or self.settings is None:
             return

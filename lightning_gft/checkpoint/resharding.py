@@ -1,8 +1,8 @@
-"""From sharded tensors to whole ones and back, for checkpoints that any number of ranks resumes from.
+"""Gathering sharded tensors and splitting whole ones, for checkpoints that any number of ranks can resume from.
 
-``torch.distributed.checkpoint.state_dict`` does less than is needed here. It gathers frozen weights too, writes tied
-ones twice, and names what optimizers keep otherwise than one process does; and a state that is still empty it fills by
-a step of the optimizer, so that a run saved before its first step would resume with another one.
+``torch.distributed.checkpoint.state_dict`` does not fit. It also gathers frozen weights, writes tied ones twice, and
+names optimizer states differently from a single process. And it fills an empty state by a step of the optimizer, so
+that a run saved before its first step would resume with another one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from lightning_gft.checkpoint.references import weight_name
 
 LayoutFn = Callable[[str, torch.Size, torch.dtype], Tensor]
-"""What a tensor is read into, by the name of its weight, its whole shape and its data type."""
+"""Returns the tensor to read into, from the name of a weight, its whole shape and its data type."""
 
 
 def parameter_names(module: nn.Module, optimizer: Optimizer) -> list[str]:
@@ -28,14 +28,14 @@ def parameter_names(module: nn.Module, optimizer: Optimizer) -> list[str]:
 
 
 def tied_names(module: nn.Module) -> dict[str, str]:
-    """Return for each further name of a weight the first."""
+    """Return the first name of a tied weight for each of its other names."""
     first = {weight: name for name, weight in module.named_parameters()}
     named = module.named_parameters(remove_duplicate=False)
     return {name: first[weight] for name, weight in named if first[weight] != name}
 
 
 def whole_layout(_: str, size: torch.Size, dtype: torch.dtype) -> Tensor:
-    """Read a tensor whole."""
+    """Return an empty tensor of the whole shape, on the CPU."""
     return torch.empty(size, dtype=dtype)
 
 
@@ -53,11 +53,11 @@ def layout_of(module: nn.Module) -> LayoutFn:
 
 
 def split(checkpoint: dict[str, Any], module: nn.Module, names: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """Return a checkpoint of whole tensors with this rank's shard of each.
+    """Return a checkpoint of whole tensors with each replaced by this rank's shard.
 
     Args:
-        checkpoint: Lightning's, the same on every rank.
-        module: Its weights are sharded already.
+        checkpoint: Lightning's checkpoint, the same on every rank.
+        module: A module whose weights are sharded.
         names: :func:`parameter_names` of each optimizer.
     """
     own = module.state_dict()
@@ -66,7 +66,7 @@ def split(checkpoint: dict[str, Any], module: nn.Module, names: Sequence[Sequenc
         weight = own.get(weight_name(name))
         if not isinstance(weight, DTensor) or not isinstance(tensor, Tensor) or tensor.shape != weight.shape:
             return tensor
-        # Without a source: each rank has all of it.
+        # No source rank: each rank has the whole tensor.
         return distribute_tensor(tensor.to(weight.device), weight.device_mesh, weight.placements, src_data_rank=None)
 
     def shards(state: dict[str, Any], of_one: Sequence[str]) -> dict[str, Any]:
@@ -86,21 +86,21 @@ def join(checkpoint: dict[str, Any], module: nn.Module, keep: bool) -> dict[str,
     """Return a checkpoint with whole tensors, on the CPU. All ranks call it together.
 
     Args:
-        checkpoint: Lightning's.
-        module: Its weights are sharded.
-        keep: Whether this rank wants the tensors, or only takes part in gathering them.
+        checkpoint: Lightning's checkpoint, with sharded tensors.
+        module: The module whose state is in it.
+        keep: Whether this rank keeps the tensors, or only takes part in gathering them.
     """
     rest = {key: value for key, value in checkpoint.items() if key != "state_dict"}
     return {**_gathered(rest, keep), "state_dict": join_state(checkpoint["state_dict"], module, keep)}
 
 
 def join_state(state: Mapping[str, Any], module: nn.Module, keep: bool) -> dict[str, Any]:
-    """Return a module's state as :func:`join` does; tied weights stay one tensor.
+    """Return a module's state with whole tensors, as :func:`join` does; tied weights stay one tensor.
 
     Args:
-        state: The module's, or some of it.
-        module: Its weights are sharded.
-        keep: As in :func:`join`.
+        state: The module's state, or a part of it.
+        module: A module whose weights are sharded.
+        keep: Whether this rank keeps the tensors, or only takes part in gathering them.
     """
     tied = {name: first for name, first in tied_names(module).items() if name in state and first in state}
     joined: dict[str, Any] = _gathered({name: value for name, value in state.items() if name not in tied}, keep)

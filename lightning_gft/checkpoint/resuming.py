@@ -21,10 +21,10 @@ class Position:
     """How many batches a run had trained on when a checkpoint was written.
 
     Args:
-        epoch: Epochs that are over.
+        epoch: Number of completed epochs.
         batch: Batches of the epoch in progress.
         batches: Batches of all epochs.
-        ends_epoch: Whether the last batch of the epoch was trained on, and the epoch is not over yet.
+        ends_epoch: Whether the last batch of the epoch was trained on, but the epoch has not been completed.
     """
 
     epoch: int
@@ -34,18 +34,18 @@ class Position:
 
 
 def normalize_loop_state(loop: dict[str, Any]) -> Position:
-    """Rewrite the state of Lightning's fit loop as it is between two steps, and return where that is.
+    """Set the state of Lightning's fit loop to that between two steps, and return the position in the run.
 
-    Lightning's counts depend on the hook in which a checkpoint was written, and on what ended the run: an epoch that
-    ``max_steps`` cut short counts as over, so that the rest of it would be skipped; a validation that was interrupted
-    would begin in its middle, and measure the rest.
+    Lightning's counts depend on the hook that wrote a checkpoint, and on what ended the run. An epoch that
+    ``max_steps`` cut short counts as completed, so that the rest of it would be skipped. A validation that was
+    interrupted would resume in the middle, and measure only the rest.
 
     Args:
-        loop: The checkpoint's state of the loop, which is changed.
+        loop: The checkpoint's state of the loop, which is changed in place.
     """
     epochs, batches = loop[_EPOCHS], loop[_BATCHES]
     total, current = batches["total"]["processed"], batches["current"]["processed"]
-    # The flag is of the batch that was fetched last, which need not have been trained on.
+    # The flag refers to the batch that was fetched last, which need not have been trained on.
     at_end = batches["is_last_batch"] and batches["current"]["ready"] == current
     in_epoch = epochs["total"]["started"] > epochs["total"]["processed"]
     cut_short = not in_epoch and current > 0 and not at_end
@@ -63,17 +63,17 @@ def normalize_loop_state(loop: dict[str, Any]) -> Position:
         counts.update(dict.fromkeys(_COUNTS, 0))
     loop[_VALIDATION]["is_last_batch"] = False
     for loader in loop.get("state_dict", {}).get("combined_loader", []):
-        if loader.get("epoch") == position.epoch and "batches" in loader:  # ours
-            loader["batches"] = current  # a batch may have been fetched that was not trained on
+        if loader.get("epoch") == position.epoch and "batches" in loader:  # a loader of this package
+            loader["batches"] = current  # a batch may have been fetched but not trained on
     return position
 
 
 def keep_best(checkpoint: dict[str, Any], callbacks: Iterable[Any]) -> None:
-    """Let each ``ModelCheckpoint`` remember the best of its run, though the resumed one has a folder of its own.
+    """Let each ``ModelCheckpoint`` remember the best of its run, although the resumed run has another folder.
 
     Args:
-        checkpoint: Lightning's, which is changed.
-        callbacks: The trainer's that keep checkpoints.
+        checkpoint: Lightning's checkpoint, which is changed in place.
+        callbacks: The trainer's checkpoint callbacks.
     """
     states = checkpoint.get("callbacks", {})
     for callback in callbacks:
@@ -82,10 +82,10 @@ def keep_best(checkpoint: dict[str, Any], callbacks: Iterable[Any]) -> None:
 
 
 def check_same_path(trainer: Trainer) -> None:
-    """Refuse different checkpoints on different ranks, each of which resolves a name such as ``last`` by itself.
+    """Check that all ranks resolve ``ckpt_path``, which may be a name such as ``last``, to the same checkpoint.
 
     Args:
-        trainer: About to load.
+        trainer: A trainer before loading.
 
     Raises:
         ValueError: If this rank has resolved it to another checkpoint than rank 0.
@@ -101,38 +101,38 @@ def check_same_path(trainer: Trainer) -> None:
 
 
 class Resumption:
-    """Resumes a run after the step of its checkpoint, and validates first if that was due and had not been done.
+    """Resumes a run after the step of its checkpoint, with a validation first if one was due and is missing.
 
     Args:
-        checkpoint: Lightning's, whose count of epochs and batches is put in order.
+        checkpoint: Lightning's checkpoint, whose counts of epochs and batches are normalised in place.
         validated: Batches that had been trained on at the last validation.
-        trainer: About to train.
+        trainer: A trainer before training.
     """
 
     def __init__(self, checkpoint: dict[str, Any], validated: int, trainer: Trainer) -> None:
         self.position = normalize_loop_state(checkpoint["loops"]["fit_loop"])
-        # What was due at the end of an epoch has been done before the next one.
+        # A validation due at the end of an epoch was done before the next epoch began.
         self._missing = self.position.batch > 0 and self.position.batches != validated
         keep_best(checkpoint, trainer.checkpoint_callbacks)
         self._all_taken = 0 <= trainer.max_steps <= checkpoint["global_step"]
         self._max_steps = trainer.max_steps
 
     def lift_limit(self, trainer: Trainer) -> None:
-        """Let a run that has taken all its steps begin, if its last validation is missing.
+        """Lift ``max_steps`` so that a completed run can start, if its last validation is missing.
 
         Args:
-            trainer: With optimizer and schedule, whose length may follow from ``max_steps``.
+            trainer: Trainer with its optimizer and schedule, whose length may follow from ``max_steps``.
         """
         if self._missing and self._all_taken:
             trainer.fit_loop.epoch_loop.max_steps = -1
 
     def begin(self, trainer: Trainer) -> bool:
-        """Lead Lightning to the first thing to do, and tell whether it is the missing validation.
+        """Set up Lightning's loops for the resumed run, and return whether it begins with the missing validation.
 
-        Otherwise it is the next batch, which may be of the next epoch.
+        Otherwise it begins with the next batch, which may be in the next epoch.
 
         Args:
-            trainer: In ``on_train_start``, with the state of the checkpoint.
+            trainer: Trainer in ``on_train_start``, with the state of the checkpoint loaded.
         """
         _load_data_state(trainer)
         loop, position = trainer.fit_loop.epoch_loop, self.position
@@ -140,7 +140,7 @@ class Resumption:
         validates = due and self._missing and sum(trainer.num_val_batches) > 0
         if validates:
             self.lift_limit(trainer)
-            # Lightning validates first where a validation was begun, and not finished.
+            # Lightning validates first if a validation was begun and not finished.
             loop.val_loop.batch_progress.increment_ready()
             loop.val_loop.batch_progress.increment_started()
             loop.val_loop.batch_progress.reset_on_run()  # from the first batch
@@ -149,24 +149,24 @@ class Resumption:
             trainer.fit_loop.epoch_progress.increment_completed()
             loop.batch_progress.reset_on_run()
             due = _is_due(trainer, position.batches, 0, False)
-        # Where a validation is due, Lightning counts the batch again, whether it validates or has done so.
+        # Where a validation is due, Lightning counts the batch again, whether it validates or already did.
         loop.on_load_checkpoint({"_batches_that_stepped": position.batches - due})
         trainer.fit_loop.update_restart_stage()
         return validates
 
     def restore_limit(self, trainer: Trainer) -> None:
-        """Let ``max_steps`` end the run again.
+        """Apply ``max_steps`` again.
 
         Args:
-            trainer: The same.
+            trainer: The trainer of :meth:`lift_limit`.
         """
         trainer.fit_loop.epoch_loop.max_steps = self._max_steps
 
 
 def _load_data_state(trainer: Trainer) -> None:
-    """Take the data to where they were, if they were set up before: a schedule that lasts as long as the run does that.
+    """Move the data to the position of the checkpoint if they were set up before it was loaded.
 
-    Lightning loads their state only when it sets them up.
+    Lightning loads their state only when it sets them up. A schedule as long as the run sets them up earlier.
     """
     loop = trainer.fit_loop
     if loop._combined_loader_states_to_load and loop._data_fetcher is not None:
@@ -175,7 +175,7 @@ def _load_data_state(trainer: Trainer) -> None:
 
 
 def _is_due(trainer: Trainer, batches: int, batch: int, ends_epoch: bool) -> bool:
-    """Tell whether Lightning validates after a batch; a clock of validations begins with the run."""
+    """Return whether Lightning validates after a batch; time-based validations start with the run."""
     every = trainer.check_val_every_n_epoch
     if not trainer.enable_validation or (every is not None and (trainer.current_epoch + 1) % every):
         return False

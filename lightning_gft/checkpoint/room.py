@@ -1,4 +1,4 @@
-"""Names of files that are being written, and what to say where they cannot be."""
+"""Temporary names of files that are being written, and errors about disk space."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 
 def unfinished_name(path: Path) -> Path:
-    """Return a name beside a path that no other process has, for what is not finished yet.
+    """Return a temporary name beside a path, unique to this process, for an unfinished file or folder.
 
     Args:
-        path: That of the finished file or folder.
+        path: Path of the finished file or folder.
 
     Example:
         >>> unfinished_name(Path("kept/last.ckpt")).suffix
@@ -28,31 +28,31 @@ def unfinished_name(path: Path) -> Path:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Within this context an error names the checkpoint that cannot be written, and the room that there is.
+    """Name the checkpoint and the free disk space in errors raised within this context.
 
     Args:
-        path: The path of the checkpoint.
+        path: Path of the checkpoint.
 
     Raises:
-        OSError: Instead of an error of the file system.
+        OSError: In place of an error of the file system.
     """
     try:
         yield
     except (OSError, RuntimeError, CheckpointException) as error:
-        cause = _of_file_system(error)
+        cause = _file_system_error(error)
         if cause is None:
             raise
         folder = next(parent for parent in path.absolute().parents if parent.exists())
         free = shutil.disk_usage(folder).free / 2**20
         raise OSError(
-            f"checkpoint {path} cannot be written ({cause.strerror or cause}); {free:,.0f} MiB are free in {folder}. "
-            "Earlier checkpoints are kept: make room, or give ModelCheckpoint another dirpath, and resume by "
+            f"cannot write checkpoint {path} ({cause.strerror or cause}); {free:,.0f} MiB are free in {folder}. "
+            "Earlier checkpoints are kept: free some space, or give ModelCheckpoint another dirpath, and resume with "
             "ckpt_path=last"
         ) from error
 
 
-def _of_file_system(error: BaseException) -> OSError | None:
-    """Return the error of the file system that torch may have wrapped in one of its own."""
+def _file_system_error(error: BaseException) -> OSError | None:
+    """Return the file system's error, which torch may have wrapped in one of its own."""
     if isinstance(error, CheckpointException):
         causes: list[BaseException | None] = [failure for failure, _ in error.failures.values()]
     else:

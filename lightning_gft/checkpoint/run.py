@@ -1,4 +1,4 @@
-"""What a run remembers from checkpoint to checkpoint, and how it resumes."""
+"""State that a run keeps in its checkpoints, and how it resumes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 
-from lightning_gft.checkpoint.contents import NOTE, check_contents, refuse_other_run, shape_differences
+from lightning_gft.checkpoint.contents import NOTE, check_contents, check_same_run, shape_differences
 from lightning_gft.checkpoint.describing import describe_parts, without_stages
 from lightning_gft.checkpoint.files import check_checkpoint, load_checkpoint
 from lightning_gft.checkpoint.frozen import FrozenWeights
@@ -25,11 +25,11 @@ from lightning_gft.optimization.optimizer import OptimizerFn, check_optimizer
 from lightning_gft.schedules import Schedule, SchedulerFn
 
 MEASURED_AT = "measured at step"
-"""The key of the step beside the figures that were measured then."""
+"""Key of the step at which the accompanying figures were measured."""
 _MEASURED = re.compile(r"([^/]+/)?(val|test)/")
-"""What the names of figures of an evaluation begin with, those under the name of a stage too."""
+"""Prefix of the names of an evaluation's figures, perhaps after the name of a stage."""
 _LOSS = "loss."
-"""What the names of the loss's state begin with."""
+"""Prefix of the names of the loss's state."""
 
 
 class Run:
@@ -37,17 +37,17 @@ class Run:
 
     Args:
         module: A :class:`~lightning_gft.GFTLitModule`.
-        optimizer: Gets the trainable parameters.
+        optimizer: Function from the trainable parameters to an optimizer.
         lr_scheduler: A schedule, or a function from an optimizer to one; stepped after every optimizer step.
 
     Attributes:
         optimizer: The optimizer and its schedule.
-        on_resume: Gets the checkpoint of a fit that resumes, before anything of it is compared: a callback that
-            exchanges parts brings back those that the checkpoint goes with.
-        stage_parts: The stage that the run is in, and what it was made of in earlier ones, in words.
+        on_resume: Called with the checkpoint of a resumed fit before it is compared with the run, so that a callback
+            that exchanges parts can restore those of the checkpoint.
+        stage_parts: The current stage, and descriptions of the parts of earlier stages.
 
     Raises:
-        TypeError: If the optimizer is no function.
+        TypeError: If the optimizer is not a function.
     """
 
     def __init__(
@@ -67,24 +67,24 @@ class Run:
 
     @property
     def frozen(self) -> FrozenWeights:
-        """Weights that are not trained, as they were right after loading, or when this was first asked for."""
+        """Weights that are not trained, as they were right after loading or at the first access."""
         if self._frozen is None:
             self._frozen = FrozenWeights(self._module)
         return self._frozen
 
     def load_policy(self) -> Any:
-        """Load the module's policy, return it, and note the weights that are not trained."""
+        """Load and return the module's policy, and record the weights that are not trained."""
         module = self._module
         module.policy = module.policy_loader.load(module.keeps_reference)
         self._frozen = FrozenWeights(module)
         return module.policy
 
     def steps(self) -> int:
-        """Return the optimizer steps taken in this fit; before its first, those of the last fit or the checkpoint."""
+        """Return the optimizer steps of this fit; before its first step, those of the last fit or the checkpoint."""
         return self._module.global_step or self._earlier_steps
 
     def measured(self) -> dict[str, float]:
-        """Return what validation and test have last measured, or had when the checkpoint was written."""
+        """Return the last figures of validation and test, of this run or those in the checkpoint."""
         logged = {} if self._module._trainer is None else self._module._trainer.callback_metrics
         own = {name: float(value) for name, value in logged.items() if _MEASURED.match(name)}
         if own:
@@ -93,37 +93,37 @@ class Run:
         return own or dict(before)
 
     def parts(self) -> dict[str, str]:
-        """Return in words what was trained with: the module's parts, or those of a checkpoint that was only loaded."""
+        """Describe the parts that were trained: the module's, or those of a checkpoint that was only loaded."""
         noted = {} if self._resumed_from is None else self._resumed_from.get("parts", {})
         return dict(noted) if noted and self.optimizer.settings is None else self.parts_now()
 
     def parts_now(self) -> dict[str, str]:
-        """Return in words what the module is made of now, by names that a card shows."""
+        """Describe the module's current parts, by the names that a model card shows."""
         module = self._module
         data = None if module._trainer is None else getattr(module._trainer, "datamodule", None)
         now = describe_parts(module.policy_loader, module.sampler, module.loss, module.updates_per_batch, data)
         return now | self.stage_parts
 
     def tell(self, since: int) -> str:
-        """Return in words what the run has been made of since an optimizer step, and how many it has taken."""
+        """Describe the run's parts since an optimizer step, with the number of steps taken since then."""
         own = without_stages(self.parts_now()) | self.optimizer_description()
         own |= {"optimizer steps": str(self.steps() - since)}
         return "; ".join(f"{name}: {words}" for name, words in own.items() if name not in ("policy", "data"))
 
     def optimizer_description(self) -> dict[str, str]:
-        """Return optimizer and schedule in words, or those of the checkpoint that was loaded; empty without either."""
+        """Describe optimizer and schedule, or those of the loaded checkpoint; empty without either."""
         if self.optimizer.settings is not None:
             return self.optimizer.settings.describe()
         return {} if self._resumed_from is None else dict(self._resumed_from["description"])
 
     def load_weights(self, path: str | Path) -> None:
-        """Take the weights of a checkpoint; frozen ones, which are not in it, stay as the policy was loaded.
+        """Load the weights of a checkpoint; frozen weights, which it does not hold, stay as the policy was loaded.
 
         Args:
             path: A checkpoint of a run with the same parts.
 
         Raises:
-            ValueError: If the checkpoint is damaged, or belongs to other parts.
+            ValueError: If the checkpoint is damaged, or belongs to a run with other parts.
         """
         check_checkpoint(Path(path))
         self._module.configure_model()
@@ -134,14 +134,14 @@ class Run:
     # The hooks of the module, in the order in which Lightning calls them
 
     def start_fit(self) -> None:
-        """Refuse more than one optimizer or schedule, as a subclass may have made, and a start that was not kept."""
+        """Check that there is one optimizer, at most one schedule, and the kept start that the loss needs."""
         trainer = self._module.trainer
         if len(trainer.optimizers) != 1 or len(trainer.lr_scheduler_configs) > 1:
             raise GFTValueError(
                 "configure_optimizers: expected one optimizer and at most one learning-rate schedule, got "
-                f"{len(trainer.optimizers)} and {len(trainer.lr_scheduler_configs)}"
+                f"{len(trainer.optimizers)} and {len(trainer.lr_scheduler_configs)}; return one of each"
             )
-        if self.optimizer.settings is None:  # a subclass has made its own
+        if self.optimizer.settings is None:  # a subclass built its own
             check_optimizer(trainer.optimizers[0], self.optimizer.weights, "configure_optimizers")
         if self._module.needs_reference:
             self._module.policy.references.check_kept()
@@ -149,7 +149,7 @@ class Run:
             self._resumption.lift_limit(trainer)
 
     def load(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse another run's checkpoint, and take what was noted in it."""
+        """Check that a checkpoint belongs to this run, and load its notes."""
         module = self._module
         if module._trainer is not None:
             check_same_path(module.trainer)
@@ -163,13 +163,13 @@ class Run:
         moved = take_moved(state)
         there, here = noted["identity"], module.policy.identity
         differences = [
-            f"{name} is {there.get(name)} there and {here.get(name)} here"
+            f"{name} is {there.get(name)} in the checkpoint and {here.get(name)} in this run"
             for name in sorted({*there, *here})
             if there.get(name) != here.get(name)
         ]
         own = {name: value for name, value in module.state_dict().items() if not name.startswith(_LOSS)}
         differences += shape_differences(state, own, noted["frozen"])
-        refuse_other_run(differences + self.frozen.differences(noted["frozen"]))
+        check_same_run(differences + self.frozen.differences(noted["frozen"]))
         if fits:  # see `restore_loss`
             self._loss_state = loss_state
             module.policy.references.restore(moved)
@@ -182,40 +182,40 @@ class Run:
             self._validated_batches = noted["validated_batches"]
             self._measured_at = int(noted["measured"].get(MEASURED_AT, 0))
             self._resumption = Resumption(checkpoint, self._validated_batches, module.trainer)
-            if module.trainer.strategy.restore_checkpoint_after_setup:  # and so after `on_fit_start`
+            if module.trainer.strategy.restore_checkpoint_after_setup:  # so this runs after `on_fit_start`
                 self._resumption.lift_limit(module.trainer)
 
     def start_training(self) -> None:
-        """Bring back settings and figures of the run that is resumed, and the state of its loss if that is in use."""
+        """Restore settings and figures of a resumed run, and the state of its loss if that loss is in use."""
         trainer = self._module.trainer
         self.restore_loss(settled=False)
         if self._resumption is not None:
-            self._resumption.restore_limit(trainer)  # a schedule may go by it
+            self._resumption.restore_limit(trainer)  # a schedule may depend on it
         self.optimizer.restore()
         if self._resumption is not None and self._resumed_from is not None:
-            # What a callback monitors is known before the next validation, as it was before the stop.
+            # Callbacks can monitor these figures before the next validation, as they could before the stop.
             for name, value in self._resumed_from["measured"].items():
-                if name != MEASURED_AT:  # in float64, as metrics count, so that the next checkpoint notes the same
+                if name != MEASURED_AT:  # in float64 like the metrics, so that the next checkpoint notes the same value
                     trainer.callback_metrics[name] = torch.tensor(value, dtype=torch.float64)
             if not self._resumption.begin(trainer):
                 self._resumption = None
 
     def start_validation(self) -> None:
-        """Let ``max_steps`` end the run again, after the validation that was missing."""
+        """Apply ``max_steps`` again, after the missing validation has begun."""
         if self._resumption is not None:
             self._resumption.restore_limit(self._module.trainer)
             self._resumption = None
 
     def end_validation(self) -> None:
-        """Note what has been validated, before any callback keeps a checkpoint in ``on_validation_end``."""
+        """Record what has been validated, before any callback writes a checkpoint in ``on_validation_end``."""
         if not self._module.trainer.sanity_checking:
             self._measured_at = self.steps()
             self._validated_batches = self._module.trainer.fit_loop.epoch_loop.total_batch_idx + 1
 
     def save(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out what is frozen, and note what a resumed run must have in common with this one."""
+        """Leave frozen weights out of a checkpoint, and add the notes that a resumed run is compared with."""
         parts = self.parts()
-        if self._loss_state is not None and self._resumed_from is not None:  # no step has been taken since the resume
+        if self._loss_state is not None and self._resumed_from is not None:  # no step since the run resumed
             state = {name: value for name, value in checkpoint["state_dict"].items() if not name.startswith(_LOSS)}
             checkpoint["state_dict"] = {**state, **self._loss_state}
             parts["loss"] = self._resumed_from.get("parts", {}).get("loss", parts["loss"])
@@ -231,16 +231,16 @@ class Run:
         checkpoint["state_dict"] = with_moved(checkpoint["state_dict"], self._module.policy.references.state())
 
     def end_fit(self) -> None:
-        """Keep the count of steps, for another trainer that counts from 0."""
+        """Keep the number of steps, since another trainer counts from 0."""
         self._earlier_steps = self.steps()
 
     def restore_loss(self, settled: bool = True) -> None:
-        """Load the state of the loss of the run that is resumed.
+        """Load the state of the loss of the resumed run.
 
-        A callback may have exchanged the loss before the checkpoint, and does so again when training or a step starts.
+        A callback may have exchanged the loss before the checkpoint, and does so again when training or a step begins.
 
         Args:
-            settled: Whether a step begins now; before, only the very loss of the checkpoint gets the state.
+            settled: Whether a step begins now. If not, the state is loaded only into the same loss as the checkpoint's.
         """
         if (state := self._loss_state) is None or (noted := self._resumed_from) is None:
             return
@@ -252,7 +252,7 @@ class Run:
         if {f"{_LOSS}{name}" for name in loss.state_dict()} != set(state):
             raise GFTValueError(
                 f"`model.loss`: expected the loss of the checkpoint, {was}, got {now}; use the configuration that the "
-                "run had then, with the callback that exchanged the loss if one did"
+                "run had at that time, with the callback that exchanged the loss if there was one"
             )
         loss.load_state_dict({name.removeprefix(_LOSS): value for name, value in state.items()})
         if was and was.split("(")[0] != now.split("(")[0]:

@@ -1,4 +1,4 @@
-"""Settings of a run that resumes: what is configured wins over what a checkpoint remembers."""
+"""Optimizer settings of a resumed run: configured ones override those of the checkpoint."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from lightning_gft.schedules import SchedulerFn
 
 
 class OptimizerSettings:
-    """Settings of optimizer and schedule as configured, which win over those that a checkpoint remembers.
+    """Configured settings of optimizer and schedule, which override those of a checkpoint.
 
-    Only what is configured otherwise than it was then is changed: all that has been counted stays.
+    Only settings whose configuration has changed are overridden; counters and averages are kept.
 
     Args:
-        optimizer: As it was made.
-        scheduler: As it was made.
+        optimizer: The optimizer as it was built.
+        scheduler: The schedule as it was built, or ``None``.
     """
 
     def __init__(self, optimizer: Optimizer, scheduler: LRScheduler | None) -> None:
@@ -30,7 +30,7 @@ class OptimizerSettings:
         self._fresh_schedule = "" if scheduler is None else _described(scheduler)
 
     def noted(self) -> dict[str, Any]:
-        """Return what a checkpoint notes, to be compared with the settings of a run that resumes from it."""
+        """Return the notes in a checkpoint, which a resumed run compares its settings with."""
         return {
             "optimizer": self.name,
             "groups": [{name: repr(value) for name, value in group.items()} for group in self.groups],
@@ -38,19 +38,19 @@ class OptimizerSettings:
         }
 
     def describe(self) -> dict[str, str]:
-        """Return both in words."""
+        """Describe both."""
         groups = (", ".join(f"{k}={v!r}" for k, v in group.items() if v is not None) for group in self.groups)
         described = {"optimizer": "; ".join(f"{self.name.rpartition('.')[2]}({group})" for group in groups)}
         return described if self.schedule is None else {**described, "learning rate schedule": self.schedule}
 
     def check(self, noted: Mapping[str, Any]) -> None:
-        """Refuse the state of another optimizer.
+        """Check that a checkpoint's optimizer is of the same class.
 
         Args:
             noted: The checkpoint's :meth:`noted`.
 
         Raises:
-            ValueError: If it is another one.
+            ValueError: If it is another class.
         """
         if noted["optimizer"] != self.name:
             raise GFTValueError(
@@ -61,30 +61,30 @@ class OptimizerSettings:
     def restore(
         self, noted: Mapping[str, Any], optimizer: Optimizer, scheduler: LRScheduler | None, make: SchedulerFn | None
     ) -> LRScheduler | None:
-        """Set what is configured otherwise than it was, and return the schedule to continue with.
+        """Apply settings whose configuration has changed, and return the schedule to continue with.
 
         Args:
             noted: The checkpoint's :meth:`noted`.
-            optimizer: With the checkpoint's state.
-            scheduler: Likewise.
-            make: Makes a schedule anew.
+            optimizer: The optimizer, with the checkpoint's state loaded.
+            scheduler: The schedule, with the checkpoint's state loaded.
+            make: Builds a new schedule.
         """
         for group, own, before in zip(optimizer.param_groups, self.groups, noted["groups"], strict=True):
             group.update({name: value for name, value in own.items() if before.get(name) != repr(value)})
         if noted["schedule"] == self._schedule():
             return scheduler
-        if scheduler is None or make is None:  # it has ended
+        if scheduler is None or make is None:  # the schedule has ended
             for group, own in zip(optimizer.param_groups, self.groups, strict=True):
                 group["lr"] = own["lr"]
             return scheduler
         return self._replay(optimizer, make, num_steps=_num_steps(scheduler))
 
     def begin(self, optimizer: Optimizer, make: SchedulerFn | None) -> LRScheduler | None:
-        """Give an optimizer that has taken steps the learning rate as configured, and return its schedule from there.
+        """Reset the learning rate of an optimizer that has taken steps, and return a new schedule for it.
 
         Args:
-            optimizer: Of the same kind, with what it has counted.
-            make: Makes a schedule; ``None`` for a constant learning rate.
+            optimizer: An optimizer of the same class, with its state.
+            make: Builds a schedule; ``None`` for a constant learning rate.
         """
         if make is not None:
             return self._replay(optimizer, make, num_steps=0)
@@ -92,12 +92,12 @@ class OptimizerSettings:
         return None
 
     def _schedule(self) -> str:
-        # Its own settings, and the rates that it starts from.
+        # The schedule's own settings, and the learning rates that it starts from.
         rates = [group.get("initial_lr") for group in self.groups]
         return f"{self.schedule} {rates} {self._fresh_schedule}"
 
     def _replay(self, optimizer: Optimizer, make: SchedulerFn, num_steps: int) -> LRScheduler:
-        """Return a schedule that is as far as if it had been there from the beginning."""
+        """Return a new schedule at the step that it would have reached from the beginning."""
         self._begin_groups(optimizer, "initial_lr")
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*before.*optimizer.step.*")
@@ -107,7 +107,7 @@ class OptimizerSettings:
         return scheduler
 
     def _begin_groups(self, optimizer: Optimizer, rate: str) -> None:
-        """Set all that a schedule may have changed as it was before the first step."""
+        """Reset everything that a schedule may have changed to its value before the first step."""
         for group, own in zip(optimizer.param_groups, self.groups, strict=True):
             group.update({name: own[name] for name in ("momentum", "betas") if name in own})
             group["lr"] = own[rate]
@@ -115,7 +115,7 @@ class OptimizerSettings:
 
 
 def _described(scheduler: LRScheduler) -> str:
-    """Return all that a schedule follows from; torch leaves the arguments of transformers' functions out."""
+    """Return everything that determines a schedule; torch omits the arguments of transformers' functions."""
     functions = scheduler.lr_lambdas if isinstance(scheduler, LambdaLR) else []
     arguments = [keywords for function in functions if (keywords := getattr(function, "keywords", None))]
     parts = [_described(part) for part in getattr(scheduler, "_schedulers", [])]
@@ -128,11 +128,11 @@ def _num_steps(scheduler: LRScheduler) -> int:
 
 
 def setting_differences(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
-    """Return the settings that differ between two configurations.
+    """Describe the settings that differ between two configurations.
 
     Args:
-        saved: The checkpoint's.
-        own: This run's.
+        saved: Settings of the checkpoint, nested by name.
+        own: Settings of this run, nested by name.
 
     Example:
         >>> setting_differences({"loss": {"threshold": 0.7}}, {"loss": {"threshold": 0.5}})

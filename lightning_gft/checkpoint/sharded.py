@@ -1,6 +1,6 @@
-"""Checkpoints that are folders: every rank writes its shards, and any number of ranks resumes from them.
+"""Checkpoints that are folders: every rank writes its shards, and any number of ranks can resume from them.
 
-A folder holds the tensors as safetensors and, in ``meta.pt``, what is no tensor. Nothing in it is unpickled.
+A folder holds the tensors as safetensors and everything else in ``meta.pt``. Nothing in it is unpickled.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, Hu
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
-from lightning_gft.checkpoint.integrity import FILES, NAMES, TIED, check_shards, check_sums, rank_and_size, settled
+from lightning_gft.checkpoint.integrity import FILES, NAMES, TIED, check_shards, check_sums, rank_and_size, sync_shards
 from lightning_gft.checkpoint.resharding import LayoutFn, tied_names, whole_layout
 from lightning_gft.checkpoint.room import unfinished_name, writing
 from lightning_gft.errors import GFTValueError
 
 META = "meta.pt"
-"""The file that makes a folder a checkpoint; Lightning's name for it."""
+"""The file that marks a folder as a checkpoint, by Lightning's name for it."""
 
 _WEIGHT, _STATE = "weight", "optimizer"
 
 
 def is_sharded(path: str | Path) -> bool:
-    """Tell whether a path is a folder of shards.
+    """Return whether a path is a folder of shards.
 
     Args:
-        path: Any path of this machine.
+        path: Any local path.
 
     Example:
         >>> is_sharded("/dev")
@@ -43,44 +43,44 @@ def is_sharded(path: str | Path) -> bool:
 
 
 def write_shards(checkpoint: Mapping[str, Any], module: nn.Module, names: Sequence[Sequence[str]], path: Path) -> None:
-    """Write this rank's shards of a checkpoint. All ranks do so together, and the folder appears when it is whole.
+    """Write this rank's shards of a checkpoint. All ranks do so together, and the folder appears when it is complete.
 
     Args:
-        checkpoint: Lightning's, of weights and optimizer states that are sharded.
-        module: The module that trains.
+        checkpoint: Lightning's checkpoint, with sharded weights and optimizer states.
+        module: The module whose state is in it.
         names: The parameters' names of each optimizer, in its order.
-        path: Folder to write; what is there is replaced.
+        path: Folder to write; an existing one is replaced.
 
     Raises:
-        ValueError: If an optimizer keeps what is neither a tensor nor a plain value.
+        ValueError: If an optimizer's state holds anything except tensors and plain values.
     """
     tensors, rest = _flattened(checkpoint, names, tied_names(module))
-    unfinished = Path(_from_first(str(unfinished_name(path))))
+    unfinished = Path(_from_rank_zero(str(unfinished_name(path))))
     with writing(path):
         try:
             save(tensors, storage_writer=HuggingFaceStorageWriter(str(unfinished), save_distributed=True))
-            rest[FILES] = settled(unfinished)
+            rest[FILES] = sync_shards(unfinished)
             if rank_and_size()[0] == 0:
                 with (unfinished / META).open("wb") as file:
                     torch.save(rest, file)
                     file.flush()
                     os.fsync(file.fileno())
                 _put_in_place(unfinished, path)
-            _wait()
+            _barrier()
         finally:
-            shutil.rmtree(unfinished, ignore_errors=True)  # which any rank may be the first to do
+            shutil.rmtree(unfinished, ignore_errors=True)  # another rank may have removed it
 
 
 def read_shards(path: str | Path, layout: LayoutFn | None = None, optimizers: bool = True) -> dict[str, Any]:
-    """Read a folder of shards, whatever the number of ranks that wrote it; each rank reads what it needs.
+    """Read a folder of shards that any number of ranks wrote; each rank reads what it needs.
 
     Args:
-        path: Folder.
-        layout: What tensors are read into; by default whole ones, on the CPU.
+        path: Folder of shards.
+        layout: Returns the tensors to read into; by default whole tensors on the CPU.
         optimizers: Whether to read the optimizers' states too.
 
     Returns:
-        Lightning's checkpoint.
+        The checkpoint in Lightning's layout.
 
     Raises:
         ValueError: If a shard is missing or damaged.
@@ -104,7 +104,7 @@ def read_shards(path: str | Path, layout: LayoutFn | None = None, optimizers: bo
 def _flattened(
     checkpoint: Mapping[str, Any], names: Sequence[Sequence[str]], tied: Mapping[str, str]
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return a checkpoint's tensors by flat names, and the rest of it with the notes that :func:`_nested` needs."""
+    """Return a checkpoint's tensors by flat names, and everything else with the notes that :func:`_nested` needs."""
     weights = checkpoint["state_dict"]
     tied = {name: first for name, first in tied.items() if name in weights}
     tensors = {f"{_WEIGHT}.{name}": weight for name, weight in weights.items() if name not in tied}
@@ -122,7 +122,7 @@ def _flattened(
 
 
 def _nested(tensors: Mapping[str, Tensor], rest: dict[str, Any]) -> dict[str, Any]:
-    """Return the checkpoint that :func:`_flattened` was given."""
+    """Undo :func:`_flattened`."""
     names, tied, _ = (rest.pop(note) for note in (NAMES, TIED, FILES))
     weights: dict[str, Tensor] = {}
     for key, tensor in tensors.items():
@@ -144,13 +144,13 @@ def _check_state(name: str, values: Mapping[Any, Any]) -> None:
     for key, value in values.items():
         if not isinstance(key, str) or "." in key or not isinstance(value, Tensor | int | float | bool | str | None):
             raise GFTValueError(
-                f"`model.optimizer`: expected one that keeps tensors and plain values, got {key!r} of {name} as a "
+                f"`model.optimizer`: expected one whose state is tensors and plain values, got {key!r} of {name} as a "
                 f"{type(value).__name__}; use torch.optim.AdamW, or save_distributed_checkpoint: false of FSDP2Strategy"
             )
 
 
 def _put_in_place(unfinished: Path, path: Path) -> None:
-    """Rename the folder that was written; what had its name before keeps it until then."""
+    """Rename the folder that was written; an existing folder keeps its name until then."""
     old = path.with_name(f"{path.name}.old")
     _remove(old)
     if path.exists() or path.is_symlink():
@@ -166,14 +166,14 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _from_first(text: str) -> str:
-    """Return rank 0's text, on all ranks."""
+def _from_rank_zero(text: str) -> str:
+    """Return rank 0's text on all ranks."""
     texts = [text]
     if torch.distributed.is_initialized():
         torch.distributed.broadcast_object_list(texts, src=0)
     return texts[0]
 
 
-def _wait() -> None:
+def _barrier() -> None:
     if torch.distributed.is_initialized():
         torch.distributed.barrier()

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 _READING_FILES = {"GroupDataModule": "group_datamodule", "load_rows": "loading"}
-"""Names imported when first asked for, as their modules import ``datasets`` and with it pandas."""
+"""Names imported on first access, because their modules import ``datasets`` and with it pandas."""
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What a cell holds: a prompt, a conversation, demonstrations, or what a chat template is given beside them."""
+"""The contents of a cell: a prompt, a conversation, demonstrations, or variables of a chat template."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _VARIABLES = ("tools", "documents")
 
 
 def read_conversation(cell: Any, *, splits: bool) -> tuple[Prompt, list[Answer]]:
-    """Return a prompt, and what the assistant answers to it. The answer is in a list, which is empty if there is none.
+    """Return a prompt, and the assistant's answer to it in a list, which is empty if there is none.
 
     Example:
         >>> turns = [{"from": "human", "value": "1 + 1?"}, {"from": "gpt", "value": "2"}]
@@ -45,7 +45,7 @@ def read_answers(cell: Any) -> list[Answer]:
     if not all(isinstance(answer, str | dict) for answer in cells):
         raise GFTTypeError(f"expected a text or a list of texts, got {shorten(cell)}")
     if any(isinstance(answer, dict) for answer in cells) and len(cells) > 1:
-        raise GFTValueError(f"expected one message of the assistant's, got {len(cells)}: {shorten(cell)}")
+        raise GFTValueError(f"expected one message of the assistant, got {len(cells)}: {shorten(cell)}")
     messages = [answer for answer in cells if isinstance(answer, dict)]
     if any("role" not in message for message in messages):
         raise GFTTypeError(f"expected a text or a list of texts, got {shorten(cell)}")
@@ -54,12 +54,12 @@ def read_answers(cell: Any) -> list[Answer]:
 
 
 def listed(cell: Any) -> list[Any]:
-    """Return a cell that may hold one thing, several or none as a list."""
+    """Return a cell as a list, whether it holds one value, several or none."""
     return [] if cell is None else cell if isinstance(cell, list) else [cell]
 
 
 def read_variables(cells: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a chat template is given beside the messages: ``tools``, and ``documents`` that are objects.
+    """Return the variables of a chat template besides messages: ``tools``, and ``documents`` that are objects.
 
     Example:
         >>> read_variables({"tools": '[{"name": "add"}]', "documents": ["a text"], "level": 3})
@@ -69,7 +69,7 @@ def read_variables(cells: Mapping[str, Any]) -> dict[str, Any]:
     for name in _VARIABLES:
         cell = cells.get(name)
         if isinstance(cell, str):
-            with suppress(ValueError):  # a text that is no JSON
+            with suppress(ValueError):  # not every text is JSON
                 cell = json.loads(cell)
         are_objects = isinstance(cell, list) and all(isinstance(item, dict) for item in cell)
         if cell and (are_objects or name == "tools"):
@@ -78,7 +78,7 @@ def read_variables(cells: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_padding(value: Any) -> Any:
-    """Return a value without the nulls with which Parquet pads objects; those of JSON are the data's own and stay.
+    """Return a value without the nulls that Parquet pads objects with; nulls in JSON belong to the data and stay.
 
     Example:
         >>> without_padding([Padded(name="add", strict=None), {"default": None}])
@@ -91,5 +91,5 @@ def without_padding(value: Any) -> Any:
 
 
 def _as_read(message: dict[str, Any]) -> dict[str, Any]:
-    """Return a message without padding, but with each of its own keys: templates test them for null."""
+    """Return a message without padding, but with all of its own keys, which templates may test for null."""
     return {key: without_padding(value) for key, value in message.items()}

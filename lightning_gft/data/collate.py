@@ -1,4 +1,4 @@
-"""From examples to a batch."""
+"""Collating examples into a batch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lightning_gft.types import PromptBatch
 def collate_examples(
     examples: Sequence[Example], dataset: str = "", num_replicas: int = 1, rank: int | None = None
 ) -> PromptBatch:
-    """Put examples of one data set together.
+    """Return a batch of examples of one data set.
 
     Example:
         >>> example = Example(

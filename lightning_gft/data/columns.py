@@ -1,4 +1,4 @@
-"""Which column of a row plays which part."""
+"""The role of each column: prompt, reference or demonstrations."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Row = dict[str, Any]
 
 
 class StoredRow(dict[str, Any]):
-    """The data's row of a group that was kept, with the group.
+    """The data's row of a stored group, with the group.
 
     Args:
-        group: It holds the row.
-        tokenizer: Fingerprint of the tokenizer that its token ids belong to.
+        group: The stored group that holds the row.
+        tokenizer: Fingerprint of the tokenizer of the group's token ids.
     """
 
     def __init__(self, group: StoredGroup, tokenizer: str) -> None:
@@ -32,7 +32,7 @@ class StoredRow(dict[str, Any]):
 
 
 class NumberedRows(list[Row]):
-    """Rows chosen from more, which know their places among these, by which errors call them.
+    """Rows selected from more, with their positions among these, which errors refer to.
 
     Example:
         >>> rows = NumberedRows([{"prompt": "1+1="}], positions=[7])
@@ -47,17 +47,18 @@ class NumberedRows(list[Row]):
 
 @dataclass(frozen=True, slots=True)
 class TextExample:
-    """A row by the parts that its columns play, before tokenisation.
+    """A row split into the roles of its columns, before tokenisation.
 
     Args:
         prompt: A text or a conversation.
-        reference: What a verifier compares to; ``None`` if there is none.
+        reference: Value that a verifier compares responses with; ``None`` if there is none.
         demonstrations: Given responses by role, none of them blank.
-        columns: The row itself.
-        row: Its position in the data as loaded.
-        variables: What the chat template is given beside the messages: the row's ``tools`` and ``documents``.
-        left_out: How many demonstrations count as missing, by what errors call them: ``{"blank expert texts": 1}``.
-        stored: The group that the row was kept as, if there is a use for its responses.
+        columns: The whole row by column names.
+        row: Position of the row in the data as loaded.
+        variables: Variables of the chat template besides messages: the row's ``tools`` and ``documents``.
+        left_out: Number of demonstrations that count as missing, by their names in warnings:
+            ``{"blank expert texts": 1}``.
+        stored: The stored group of the row, if its responses are used.
     """
 
     prompt: Prompt
@@ -75,21 +76,22 @@ class Columns:
     """Names of the columns that hold a row's prompt, reference and demonstrations.
 
     Args:
-        prompt_column: A text or a list of messages.
-        answer_column: What the reference is taken from; ``None`` if the data has none.
-        expert_column: A text, or a list of texts; ``None`` if the data has none.
-        teacher_column: A text, or a list of texts; ``None`` if the data has none.
-        answer_marker: The reference is what follows the last of these in the answer, or in each text of a list; if
-            empty, the whole answer is it, of whatever type.
-        conversation_column: Whole conversations, in place of prompt and expert: the last message is the expert's if it
-            is the assistant's, and the others are the prompt. ``answer_column`` may name it too, for that message.
-        reads_demonstrations: Whether there is a use for them.
+        prompt_column: Column with the prompt, a text or a list of messages.
+        answer_column: Column that the reference is taken from; ``None`` if the data has none.
+        expert_column: Column with a text or a list of texts; ``None`` if the data has none.
+        teacher_column: Column with a text or a list of texts; ``None`` if the data has none.
+        answer_marker: The reference is the text after the last marker in the answer, or in each text of a list. If
+            empty, the whole answer is the reference, of whatever type.
+        conversation_column: Column with whole conversations, in place of prompt and expert: a last message of the
+            assistant is the expert's, and the others are the prompt. ``answer_column`` may be the same column, to use
+            that message.
+        reads_demonstrations: Whether demonstrations are used.
 
-    A demonstration is a text, a message of the assistant's, or a list of texts. A blank one counts as missing, as null
-    does: the end of sequence alone is no answer.
+    A demonstration is a text, a message of the assistant, or a list of texts. A blank one counts as missing, like null:
+    the end of sequence alone is not an answer.
 
     Raises:
-        ValueError: If ``answer_marker`` is null, or two columns are given for one thing.
+        ValueError: If ``answer_marker`` is null, or two columns are given for the same role.
 
     Example:
         >>> columns = Columns(prompt_column="question", expert_column="answer", answer_marker="####")
@@ -119,13 +121,13 @@ class Columns:
 
     @property
     def demonstration_columns(self) -> dict[str, str]:
-        """The columns that hold demonstrations, by role."""
+        """The columns with demonstrations, by role."""
         columns = {"expert": self.conversation_column or self.expert_column, "teacher": self.teacher_column}
         return {role: name for role, name in columns.items() if name is not None and self.reads_demonstrations}
 
     @property
     def prompt_source(self) -> str:
-        """The column that holds the prompt."""
+        """The column with the prompt."""
         return self.conversation_column or self.prompt_column
 
     def field_of(self, role: str) -> str:
@@ -133,11 +135,11 @@ class Columns:
         return "conversation_column" if role == "expert" and self.conversation_column else f"{role}_column"
 
     def without_demonstrations(self) -> Columns:
-        """Return the same columns, of which those that hold demonstrations alone need not be there."""
+        """Return the same columns without reading demonstrations; columns that hold only these may be missing."""
         return replace(self, reads_demonstrations=False)
 
     def check(self, available: Sequence[str]) -> None:
-        """Refuse a name that is not among the columns that there are."""
+        """Raise an error for a name that is not among the available columns."""
         named: dict[str, str | None] = {
             "conversation_column" if self.conversation_column else "prompt_column": self.prompt_source,
             "answer_column": self.answer_column,
@@ -155,7 +157,7 @@ class Columns:
             )
 
     def read(self, rows: Sequence[Row]) -> list[TextExample]:
-        """Return each row by its parts."""
+        """Return each row split into the roles of its columns."""
         positions = rows.positions if isinstance(rows, NumberedRows) else range(len(rows))
         return [self._read(row, number) for row, number in zip(rows, positions, strict=True)]
 
@@ -164,7 +166,9 @@ class Columns:
         with naming(row_name(number, source)):
             prompt, last = read_conversation(row[source], splits=self.conversation_column is not None)
             if not prompt_text(prompt).strip():
-                raise GFTValueError(f"the prompt is empty: {shorten(prompt)}. Take the row out, or give it a prompt")
+                raise GFTValueError(
+                    f"expected a prompt, got a blank one: {shorten(prompt)}; remove the row, or give it a prompt"
+                )
         last = [answer for answer in last if not is_blank(answer)]
         with naming(row_name(number, self.answer_column)):
             reference = self._reference(row, last)
@@ -180,7 +184,7 @@ class Columns:
         used = {source, self.answer_column, *self.demonstration_columns.values()}
         variables = read_variables({name: cell for name, cell in row.items() if name not in used})
         stored = row if isinstance(row, StoredRow) and self.reads_demonstrations else None
-        # The row alone: what was kept of the group is freed when its responses are encoded.
+        # Only the row is kept: the group's other contents are freed when its responses are encoded.
         return TextExample(prompt, reference, demonstrations, dict(row), number, variables, +left_out, stored)
 
     def _reference(self, row: Row, last: list[Answer]) -> Any:
@@ -202,5 +206,8 @@ class Columns:
             )
         _, marker, reference = answer.rpartition(self.answer_marker)
         if not marker:
-            raise GFTValueError(f"no answer_marker={self.answer_marker!r} in {shorten(answer)}")
+            raise GFTValueError(
+                f"expected a text with answer_marker={self.answer_marker!r}, got one without: {shorten(answer)}; "
+                "correct the text, or set answer_marker to ''"
+            )
         return reference.strip()

@@ -1,4 +1,4 @@
-"""Whether a tokenizer knows all of a text."""
+"""Whether a tokenizer can encode all of a text."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from transformers import PreTrainedTokenizerBase
 from lightning_gft.chat import TextError
 from lightning_gft.checks import shorten
 
-_SENTENCEPIECE_SPACE = "\u2581"  # these tokenizers write a space so, and take the character itself for one
+_SENTENCEPIECE_SPACE = "\u2581"  # these tokenizers write a space as this character, and decode it as a space
 
 
 class CoverageCheck:
-    """Refuses a text of which a tokenizer would lose a part.
+    """Raises an error for a text that a tokenizer cannot encode completely.
 
-    A tokenizer may have an unknown token, which is then among a text's ids; or it may drop what it does not know,
-    and leave no trace of it. So each character is tried by itself, the first time that it occurs. Characters that are
-    not seen (white space, control characters, combining marks) may go, and so may what the tokenizer's normaliser
-    takes away on purpose.
+    A tokenizer may have an unknown token, which is then among a text's ids. Or it may drop unknown characters without
+    a trace. So each character is tried separately, the first time it occurs. Invisible characters (white space, control
+    characters, combining marks) may be dropped, and so may those that the tokenizer's normaliser removes on purpose.
 
     Example:
         >>> from tokenizers import Tokenizer, models
@@ -44,7 +43,7 @@ class CoverageCheck:
         self._dropped: set[str] = set()
 
     def check(self, texts: Sequence[str], ids: Sequence[list[int]]) -> None:
-        """Refuse texts that are not wholly in their ids."""
+        """Raise an error for a text that its ids do not cover."""
         self._check_unknown(texts, ids)
         if not self._may_drop():
             return
@@ -54,30 +53,30 @@ class CoverageCheck:
         if self._dropped.isdisjoint(chars):
             return
         for index, text in enumerate(texts):
-            # An added token, such as those of a chat template, is found whole: its characters need no tokens.
+            # An added token, such as those of a chat template, is matched as a whole: its characters need no tokens.
             if lost := self._dropped.intersection(self._added_tokens.sub("", text)):
-                _refuse(sorted(lost), text, index)
+                _raise_uncovered(sorted(lost), text, index)
 
     def _check_unknown(self, texts: Sequence[str], ids: Sequence[list[int]]) -> None:
         if self._unknown is None:
             return
         unknown = self.tokenizer.convert_tokens_to_ids(self._unknown)
         for index, (text, row) in enumerate(zip(texts, ids, strict=True)):
-            if unknown in row and row.count(unknown) > text.count(self._unknown):  # written out, it is meant
+            if unknown in row and row.count(unknown) > text.count(self._unknown):  # the token may be written out
                 encoded = {char: self.tokenizer.encode(char, add_special_tokens=False) for char in sorted(set(text))}
-                _refuse([char for char in encoded if unknown in encoded[char]], text, index)
+                _raise_uncovered([char for char in encoded if unknown in encoded[char]], text, index)
 
     def _may_drop(self) -> bool:
-        # This model alone of the tokenizers library drops; the others raise if they have no unknown token.
+        # Only this model of the tokenizers library drops; the others raise if they have no unknown token.
         return self._core is None or (isinstance(self._core.model, BPE) and self._core.model.unk_token is None)
 
     def _find_dropped(self, chars: Sequence[str]) -> set[str]:
         visible = [char for char in chars if _is_visible(char) and not self._is_normalised_away(char)]
         if not visible:
             return set()
-        # Three in a row, because a vocabulary may know a character only at the beginning, in the middle or at the end.
+        # Three in a row, because a vocabulary may have a character only at the beginning, in the middle or at the end.
         tripled = self.tokenizer([char * 3 for char in visible], add_special_tokens=False)["input_ids"]
-        # Some tokenizers begin every text with a space, which is then all that is left.
+        # Some tokenizers begin every text with a space, which may then be all that is left.
         return {char for char, ids in zip(visible, tripled, strict=True) if not str(self.tokenizer.decode(ids)).strip()}
 
     def _is_normalised_away(self, char: str) -> bool:
@@ -86,9 +85,9 @@ class CoverageCheck:
 
 
 def _unknown_token(tokenizer: PreTrainedTokenizerBase, model: Any) -> str | None:
-    """Return the token of the unknown, which may be known to the tokenizer's inner model alone."""
+    """Return the token for unknown text, which may be set only in the tokenizer's inner model."""
     token = tokenizer.unk_token or getattr(model, "unk_token", None)
-    # GPT-2 calls its end of sequence unknown as well, which it puts around texts and not within them.
+    # GPT-2 uses its end of sequence as the unknown token too; it is placed around texts and not within them.
     return None if token in (tokenizer.eos_token, tokenizer.bos_token) else token
 
 
@@ -97,9 +96,9 @@ def _is_visible(char: str) -> bool:
     return char.isprintable() and not char.isspace() and not is_mark and char != _SENTENCEPIECE_SPACE
 
 
-def _refuse(chars: Collection[str], text: str, index: int) -> NoReturn:
+def _raise_uncovered(chars: Collection[str], text: str, index: int) -> NoReturn:
     raise TextError(
-        f"the tokenizer has no token for {', '.join(map(repr, chars)) or 'a part'} of the text {shorten(text)}: take "
-        "it out, or add it to the tokenizer (`alphabet` of a ScratchPolicy)",
+        f"the tokenizer has no token for {', '.join(map(repr, chars)) or 'a part'} of the text {shorten(text)}: remove "
+        "it, or add it to the tokenizer (`alphabet` of a ScratchPolicy)",
         index,
     )

@@ -1,4 +1,4 @@
-"""Rows from tables of text: every cell is a text, and an empty one is null."""
+"""Rows from tables of text: every cell is a text, and an empty cell is null."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LONGEST_CELL = 2**31 - 1
 
 
 def read_csv(file: BinaryIO, name: str, delimiter: str = ",", quotechar: str = '"') -> list[Row]:
-    r"""Return the rows of a table whose first line names the columns.
+    r"""Return the rows of a table whose first line holds the names of the columns.
 
     Example:
         >>> read_csv(io.BytesIO(b"prompt,answer\nWhich agent?,007\nWhich value?,NA\nNone?,"), "rows.csv")[1:]
@@ -55,7 +55,7 @@ def _lines(reader: Iterator[list[str]], name: str) -> Iterator[tuple[int, list[s
 def _row(header: list[str], cells: list[str], where: str) -> Row:
     if len(cells) != len(header):
         raise GFTValueError(
-            f"{where}: expected {len(header)} cells, as the header names columns, got {len(cells)}: "
+            f"{where}: expected {len(header)} cells, one for each name in the header, got {len(cells)}: "
             f"{shorten(','.join(cells))}; put a cell that holds a comma, a line break or a quotation mark into "
             "quotation marks"
         )
@@ -64,7 +64,10 @@ def _row(header: list[str], cells: list[str], where: str) -> Row:
 
 def _check_header(header: list[str], name: str) -> None:
     if not header:
-        raise GFTValueError(f"{name}: expected a first line that names the columns, got an empty file")
+        raise GFTValueError(
+            f"{name}: expected a first line with the names of the columns, got an empty file; write the rows into it "
+            "again"
+        )
     if repeated := [column for column, count in Counter(header).items() if count > 1]:
         raise GFTValueError(
             f"{name}: expected a name for each column, got {', '.join(map(repr, repeated))} more than once in the "
@@ -73,7 +76,7 @@ def _check_header(header: list[str], name: str) -> None:
     if "" in header:
         raise GFTValueError(
             f"{name}: expected a name for each column, got none for column {header.index('') + 1} in the header; name "
-            "it, or take it out (pandas leaves it out with `index=False`)"
+            "it, or remove it (pandas leaves it out with `index=False`)"
         )
 
 

@@ -1,4 +1,4 @@
-"""From rows to dataloaders: what every datamodule of the package shares."""
+"""From rows to dataloaders: the base of the package's datamodules."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ _SPLITS: dict[str | None, tuple[Split, ...]] = {
 
 
 class PromptDataModule(LightningDataModule, ABC):
-    """Base of the datamodules: rows are loaded and tokenised once, in ``setup``, and handed out as ``PromptBatch``.
+    """Base of the datamodules: rows are loaded and tokenised once, in ``setup``, and returned as ``PromptBatch``.
 
-    A subclass says what the rows are (:meth:`load_rows`) and how they are read (:meth:`make_encoder`).
+    A subclass implements loading the rows (:meth:`load_rows`) and how to read them (:meth:`make_encoder`).
 
-    Training goes through the rows in an order drawn from ``seed``, ``seed_everything`` and the epoch alone, the same
-    whatever the number of ranks, which take turns at it. (Where the rows do not divide among them, the first few are
-    trained on twice; validation and test count each row once.) A run that stopped in the middle of an epoch resumes
-    there. Prediction goes through the training prompts in the order of the data.
+    The order of training rows depends only on ``seed``, ``seed_everything`` and the epoch. It is the same for any
+    number of ranks, which take rows in turn. (If the rows do not divide among the ranks, the first few are trained on
+    twice; validation and test count each row once.) A run that stopped in the middle of an epoch resumes there.
+    Prediction reads the training prompts in the order of the data.
 
     Args:
         batch_size: Prompts per step and rank in training and prediction.
         eval_batch_size: Prompts per step and rank in validation and test.
-        shuffle: Whether to shuffle the training rows anew every epoch.
-        seed: Seed of the order, which ``seed_everything`` changes too.
-        num_workers: Workers of a rank that prepare batches; 0 prepares them in the rank itself.
-        keep: Says which of the training rows are used; ``None`` uses all.
+        shuffle: Whether to reshuffle the training rows every epoch.
+        seed: Seed of the order, which also depends on ``seed_everything``.
+        num_workers: Worker processes per rank that prepare batches; 0 prepares them in the rank itself.
+        keep: Filter that selects the training rows to use; ``None`` uses all.
 
     Raises:
         ValueError: If a batch size is not positive, or the number of workers is negative.
@@ -61,7 +61,7 @@ class PromptDataModule(LightningDataModule, ABC):
     Attributes:
         tokenizer: Set it to use the datamodule without a trainer; ``None`` takes the LightningModule's.
         examples: Tokenised rows by split and data set.
-        dropped: How many prompts and demonstrations were too long and dropped, as in ``{"train/expert": 3}``.
+        dropped: Number of prompts and demonstrations that were too long and dropped, as in ``{"train/expert": 3}``.
     """
 
     def __init__(
@@ -86,32 +86,32 @@ class PromptDataModule(LightningDataModule, ABC):
         self.tokenizer: PreTrainedTokenizerBase | None = None
         self.examples: dict[Split, dict[str, list[Example]]] = {}
         self.dropped: dict[str, int] = {}
-        self.set_aside: dict[str, list[int | str]] = {}  # positions of training rows that ``keep`` does not keep
+        self.set_aside: dict[str, list[int | str]] = {}  # positions of training rows that ``keep`` rejected
         self._further: FurtherResponses | None = None
 
     @abstractmethod
     def load_rows(self, split: Split) -> dict[str, list[Row]]:
-        """Return the rows of each data set of a split by its name, which is empty for the main one.
+        """Return the rows of a split by data set, whose name is empty for the main one.
 
-        Errors name a row by its position in the list; where that is not its position in the data, return
-        ``NumberedRows``.
+        Errors refer to a row by its position in the list. Return ``NumberedRows`` if its position in the data is
+        another one.
 
         Args:
-            split: ``"train"`` has the main data set only; the others may have several, or none.
+            split: ``"train"`` has the main data set only; ``"val"`` and ``"test"`` may have several, or none.
         """
 
     @abstractmethod
     def make_encoder(self, tokenizer: PreTrainedTokenizerBase) -> ExampleEncoder:
-        """Return what turns rows into tokenised examples, by the policy's tokenizer."""
+        """Return the encoder that turns rows into tokenised examples with the policy's tokenizer."""
 
     def setup(self, stage: str | None = None) -> None:
-        """Load and tokenise what a stage needs.
+        """Load and tokenise the data of a stage.
 
         Args:
-            stage: Lightning's ``"fit"``, ``"validate"``, ``"test"`` or ``"predict"``; ``None`` for everything.
+            stage: Lightning's ``"fit"``, ``"validate"``, ``"test"`` or ``"predict"``; ``None`` for all data.
 
         Raises:
-            ValueError: If the stage has no data, or a row cannot be used, or a training column has no demonstration.
+            ValueError: If the stage has no data, a row cannot be used, or a training column has no demonstration.
             TypeError: If a row's prompt or demonstration is of another type.
         """
         encoder = self.make_encoder(self._find_tokenizer())
@@ -122,12 +122,14 @@ class PromptDataModule(LightningDataModule, ABC):
             rows = self.wanted_rows(split)
             if not rows and stage in ("validate", "test"):
                 verb = "validate" if split == "val" else split
-                raise GFTValueError(f"no {split} data to {verb} on: see the `{split}_*` arguments of the datamodule")
+                raise GFTValueError(
+                    f"{split} data: expected some to {verb} on, got none; set a `{split}_*` argument of the datamodule"
+                )
             self.dropped = {key: count for key, count in self.dropped.items() if key.split("/")[0] != split}
             self.examples[split] = {name: self._encode(encoder, part, split, name) for name, part in rows.items()}
 
     def train_dataloader(self) -> ResumableDataLoader:
-        """Return the training batches of this rank."""
+        """Return a dataloader of this rank's training batches."""
         examples = _as_dataset(self._examples_of("train")[""])
         sampler: DistributedSampler[Example] = DistributedSampler(
             examples, shuffle=self.shuffle, seed=self._order_seed(), **self._replica()
@@ -142,7 +144,7 @@ class PromptDataModule(LightningDataModule, ABC):
         )
 
     def val_dataloader(self) -> list[PromptLoader]:
-        """Return a dataloader for each validation data set; none if there are no validation data."""
+        """Return a dataloader for each validation data set; an empty list without validation data."""
         return self._ordered_dataloaders("val", self.eval_batch_size)
 
     def test_dataloader(self) -> list[PromptLoader]:
@@ -150,7 +152,7 @@ class PromptDataModule(LightningDataModule, ABC):
         return self._ordered_dataloaders("test", self.eval_batch_size)
 
     def predict_dataloader(self) -> list[PromptLoader]:
-        """Return the training prompts in the order of the data, to build groups of as training would."""
+        """Return a dataloader of the training prompts in the order of the data, to build groups of them."""
         return self._ordered_dataloaders("train", self.batch_size)
 
     def _ordered_dataloaders(self, split: Split, batch_size: int) -> list[PromptLoader]:
@@ -158,10 +160,10 @@ class PromptDataModule(LightningDataModule, ABC):
         for name, examples in self._examples_of(split).items():
             if len(examples) < replica["num_replicas"]:
                 raise GFTValueError(
-                    f"{data_name(split, name)} data: {len(examples)} rows are too few for {replica['num_replicas']} "
-                    "ranks, each of which needs one: add rows, or start fewer ranks"
+                    f"{data_name(split, name)} data: expected a row for each of {replica['num_replicas']} ranks, got "
+                    f"{len(examples)}; add rows, or start fewer ranks"
                 )
-        # Unlike Lightning's own sampler, which repeats examples until every rank has as many.
+        # Lightning's own sampler would repeat examples until every rank has as many.
         return [
             PromptLoader(
                 _as_dataset(examples),
@@ -175,36 +177,36 @@ class PromptDataModule(LightningDataModule, ABC):
         ]
 
     def wanted_rows(self, split: Split) -> dict[str, list[Row]]:
-        """Return the rows of each data set of a split, of the training rows those that ``keep`` keeps.
+        """Return the rows of a split by data set; of the training rows, only those that ``keep`` selects.
 
         Args:
-            split: See :meth:`load_rows`.
+            split: ``"train"``, ``"val"`` or ``"test"``, see :meth:`load_rows`.
 
         Raises:
-            ValueError: If there are none.
+            ValueError: If ``keep`` selects no row.
         """
         rows = self.load_rows(split)
         if split != "train" or self.keep is None:
             return rows
         with naming("train data"):
             kept = {name: _kept(part, self.keep) for name, part in rows.items()}
-        self.set_aside = {name: _others(part, kept[name]) for name, part in rows.items()}
+        self.set_aside = {name: _rejected(part, kept[name]) for name, part in rows.items()}
         return {**kept}
 
     def check_examples(
         self, split: Split, name: str, encoder: ExampleEncoder, examples: list[Example], dropped: Counter[str]
     ) -> None:
-        """Refuse a data set that is of no use, and warn of what it lacks.
+        """Check that a data set can be used, and warn of what is missing in it.
 
         Args:
-            split: What the data set belongs to.
-            name: Its name, which is empty for the main one.
-            encoder: Has tokenised it.
-            examples: What is left of it.
-            dropped: How many prompts and demonstrations of each role were too long and dropped.
+            split: Split of the data set.
+            name: Name of the data set, which is empty for the main one.
+            encoder: Encoder that tokenised it.
+            examples: Examples that were not dropped.
+            dropped: Number of prompts, and of demonstrations of each role, that were too long and dropped.
 
         Raises:
-            ValueError: If nothing is left, or a training column has no demonstration.
+            ValueError: If no example is left, or a training column has no demonstration.
         """
         where = data_name(split, name)
         if dropped:
@@ -215,20 +217,20 @@ class PromptDataModule(LightningDataModule, ABC):
         with naming(f"{where} data"):
             if not examples:
                 limit = encoder.limit_name("prompt")
-                raise GFTValueError(f"every prompt is too long, nothing is left: the limit is {limit}")
+                raise GFTValueError(f"expected prompts within the limit of {limit}, got none; raise the limit")
             if split == "train":
                 self._check_demonstrations(encoder, examples)
 
     def _encode(self, encoder: ExampleEncoder, rows: list[Row], split: Split, name: str) -> list[Example]:
         with naming(f"{data_name(split, name)} data"):
             if not rows:
-                raise GFTValueError("there are no rows")
+                raise GFTValueError("expected rows, got none; give data that has some")
             examples, dropped = encoder.encode(rows)
         self.check_examples(split, name, encoder, examples, dropped)
         return examples
 
     def _check_demonstrations(self, encoder: ExampleEncoder, examples: list[Example]) -> None:
-        """Warn of rows without a demonstration, and refuse a column that has none at all."""
+        """Warn of rows without a demonstration, and raise an error if a column has none at all."""
         left_out = sum((example.left_out for example in examples), Counter[str]())
         gaps = []
         for role, column in encoder.columns.demonstration_columns.items():
@@ -236,9 +238,9 @@ class PromptDataModule(LightningDataModule, ABC):
             if missing == len(examples):
                 field, overlong = encoder.columns.field_of(role), self.dropped.get(f"train/{role}", 0)
                 raise GFTValueError(
-                    f"no row has a demonstration in {field}={column!r}"
-                    + (f", {overlong} are too long (the limit is {encoder.limit_name('response')})" if overlong else "")
-                    + f": correct the data{', raise the limit' if overlong else ''}, or set `{field}: null`"
+                    f"`{field}`: expected a demonstration in some row of column {column!r}, got none"
+                    + (f"; {overlong} are too long (the limit is {encoder.limit_name('response')})" if overlong else "")
+                    + f"; correct the data{', raise the limit' if overlong else ''}, or set `{field}: null`"
                 )
             if missing:
                 gaps.append(f"{missing} of {len(examples)} rows have no {role} demonstration")
@@ -248,15 +250,15 @@ class PromptDataModule(LightningDataModule, ABC):
 
     def _examples_of(self, split: Split) -> dict[str, list[Example]]:
         if split not in self.examples:
-            raise GFTRuntimeError(f"the {split} data are not there yet: call `setup` first")
+            raise GFTRuntimeError(f"the {split} data: expected `setup` to have loaded them, got none; call it first")
         return self.examples[split]
 
     def _order_seed(self) -> int:
-        """Order follows ``seed_everything`` as well, which every rank knows; nothing else is sure to be shared."""
+        """Return the seed of the order, which includes ``seed_everything`` because every rank has the same."""
         return self.seed + int(os.environ.get("PL_GLOBAL_SEED", 0))
 
     def _replica(self) -> dict[str, Any]:
-        # The strategy knows which ranks share their rows; under tensor parallelism rank and world size do not say.
+        # The strategy knows which ranks share their rows; under tensor parallelism, rank and world size do not tell.
         kwargs = None if self.trainer is None else self.trainer.distributed_sampler_kwargs
         return kwargs or {"num_replicas": 1, "rank": 0}
 
@@ -267,13 +269,13 @@ class PromptDataModule(LightningDataModule, ABC):
         tokenizer = getattr(module, "tokenizer", None)
         if tokenizer is None:
             raise GFTRuntimeError(
-                "no tokenizer: set the datamodule's `tokenizer`, or use a LightningModule that has one"
+                "the datamodule: expected a tokenizer, got none; set its `tokenizer`, or use a module that has one"
             )
         return cast("PreTrainedTokenizerBase", tokenizer)
 
 
 def data_name(split: Split, name: str) -> str:
-    """Return what errors call a data set.
+    """Return the name of a data set in errors.
 
     Example:
         >>> data_name("val", "easy"), data_name("train", "")
@@ -288,11 +290,11 @@ def _kept(rows: list[Row], choice: RowFilter) -> NumberedRows:
     return NumberedRows([rows[place] for place in kept], [positions[place] for place in kept])
 
 
-def _others(rows: list[Row], kept: NumberedRows) -> list[int | str]:
+def _rejected(rows: list[Row], kept: NumberedRows) -> list[int | str]:
     positions = rows.positions if isinstance(rows, NumberedRows) else range(len(rows))
     left = {*kept.positions}
     return [position for position in positions if position not in left]
 
 
 def _as_dataset(examples: list[Example]) -> Dataset[Example]:
-    return cast("Dataset[Example]", examples)  # anything with a length and an index is a map-style data set
+    return cast("Dataset[Example]", examples)  # any sequence is a map-style data set

@@ -1,4 +1,4 @@
-"""From texts to token ids, with one beginning and nothing lost."""
+"""Encoding texts into token ids, with one beginning of sequence and no character lost."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from transformers import PreTrainedTokenizerBase
 
 from lightning_gft.data.coverage import CoverageCheck
 
-_TEXTS_AT_ONCE = 4096  # many, to be fast; not all, because a tokenizer's own records are many times the size of the ids
+_TEXTS_AT_ONCE = 4096  # enough to be fast, but not all: a tokenizer's records take many times the memory of the ids
 
 
 class TextEncoder:
-    """Encodes prompts, and texts that follow them.
+    """Encodes prompts, and the texts that follow them.
 
     Example:
         >>> from lightning_gft import ScratchPolicy
@@ -26,13 +26,13 @@ class TextEncoder:
         self.tokenizer = tokenizer
         self._adds_beginning = adds_beginning
         self._coverage = CoverageCheck(tokenizer)
-        # Asked of a text rather than of each prompt's last id, which an empty prompt's beginning of sequence may equal.
+        # Tried on a text: the last id of a prompt does not tell, as an empty prompt's beginning may equal the end.
         alone, whole = (self._tokenize(["a"], add_special_tokens=added)[0] for added in (False, True))
         self._adds_eos = adds_beginning and whole[-1:] == [tokenizer.eos_token_id]
         self._beginning = whole[: len(whole) - len(alone) - self._adds_eos] if adds_beginning else []
 
     def encode_prompts(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each prompt."""
+        """Return the token ids of each prompt."""
         ids = self._encode(texts)
         self._coverage.check(texts, ids)
         return ids
@@ -40,7 +40,7 @@ class TextEncoder:
     def encode_after(
         self, prompts: Sequence[str], prompt_ids: Sequence[list[int]], texts: Sequence[str]
     ) -> list[list[int]]:
-        """Return the ids of texts behind their prompts, whose own ids stay what generation is given."""
+        """Return the token ids of texts that follow their prompts, without changing the prompts' own ids."""
         whole = self._encode([prompt + text for prompt, text in zip(prompts, texts, strict=True)])
         ids = [row[len(prompt) :] for prompt, row in zip(prompt_ids, whole, strict=True)]
         merged = [
@@ -48,7 +48,7 @@ class TextEncoder:
             for index, (prompt, row) in enumerate(zip(prompt_ids, whole, strict=True))
             if row[: len(prompt)] != prompt
         ]
-        # A token would span both. Behind a special token a text is encoded as in the middle of another, yet apart.
+        # A token would span both. After a special token, a text is encoded as within another text, but separately.
         anchor = str(self.tokenizer.eos_token)
         apart = self._tokenize([anchor + texts[index] for index in merged], add_special_tokens=False)
         for index, row in zip(merged, apart, strict=True):
@@ -58,13 +58,13 @@ class TextEncoder:
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         bos = self.tokenizer.bos_token
-        if bos and self._beginning:  # white space before a beginning that the text writes itself is no part of it
+        if bos and self._beginning:  # white space before a beginning of sequence that the text itself writes is removed
             texts = [text.lstrip() if text.lstrip().startswith(bos) else text for text in texts]
         ids = self._tokenize(texts, add_special_tokens=self._adds_beginning)
         ids = [row[:-1] for row in ids] if self._adds_eos else ids
-        return [self._once(row) for row in ids]
+        return [self._with_one_beginning(row) for row in ids]
 
-    def _once(self, row: list[int]) -> list[int]:
+    def _with_one_beginning(self, row: list[int]) -> list[int]:
         size = len(self._beginning)
         while size and row[size : 2 * size] == self._beginning:
             row = row[size:]
@@ -78,7 +78,7 @@ class TextEncoder:
                 add_special_tokens=add_special_tokens,
                 return_attention_mask=False,
                 return_token_type_ids=False,
-                verbose=False,  # lengths are checked, and complained about, where the limits are known
+                verbose=False,  # lengths are checked where the limits are known
             )
             ids.extend(encoded["input_ids"])
         return ids

@@ -1,4 +1,4 @@
-"""What errors say of a row."""
+"""Names of rows and data sets in errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lightning_gft.errors import GFTTypeError, GFTValueError
 
 
 def row_name(number: int | str, column: str | None = None) -> str:
-    """Return what errors call a row by its position in the data as loaded, with its split if there are several.
+    """Return the name of a row in errors: its position in the data as loaded, with its split if there are several.
 
     Example:
         >>> row_name(7, "prompt")
@@ -21,7 +21,7 @@ def row_name(number: int | str, column: str | None = None) -> str:
 
 @contextmanager
 def naming(what: str) -> Iterator[None]:
-    """Begin an error about data with what it is about.
+    """Prefix errors about data with the data set or row that they concern.
 
     Example:
         >>> with naming("train data"):
@@ -39,7 +39,7 @@ def naming(what: str) -> Iterator[None]:
 
 @contextmanager
 def naming_rows(cells: Sequence[tuple[int | str, str]]) -> Iterator[None]:
-    """Begin an error about one of several texts with its row and column."""
+    """Prefix an error about one of several texts with its row and column."""
     try:
         yield
     except TextError as error:

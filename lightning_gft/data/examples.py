@@ -1,4 +1,4 @@
-"""From rows to tokenised examples, with nothing cut on the way."""
+"""From rows to tokenised examples, without truncation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lightning_gft.types import Response
 
 Overlong = Literal["error", "drop"]
 
-_NO_WINDOW = int(1e20)  # transformers writes 1e30 where it knows none
+_NO_WINDOW = int(1e20)  # transformers uses 1e30 for an unknown window
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +27,15 @@ class Example:
     """A tokenised row.
 
     Args:
-        prompt_ids: Token ids of the prompt, exactly as the policy is given it.
-        prompt: Text of the prompt, without any template; of a conversation, the texts of its messages.
-        reference: What a verifier compares to.
+        prompt_ids: Token ids of the prompt, exactly as the policy receives it.
+        prompt: Text of the prompt, without any template; for a conversation, the texts of its messages.
+        reference: Value that a verifier compares responses with.
         demonstrations: Given responses by role.
-        columns: The row itself.
-        row: Its position in the data as loaded, by which errors name it.
+        columns: The whole row by column names.
+        row: Position of the row in the data as loaded, for errors.
         messages: The prompt as a conversation: what the chat template rendered, or one message of the user.
-        left_out: How many demonstrations count as missing, by what errors call them.
-        stored: Responses of an earlier run by what they were then, where the row is a group that was kept.
+        left_out: Number of demonstrations that count as missing, by their names in warnings.
+        stored: Responses of an earlier run by their source in it, if the row is a stored group.
     """
 
     prompt_ids: list[int]
@@ -51,15 +51,16 @@ class Example:
 
 @dataclass(frozen=True)
 class LengthLimits:
-    """How long prompts and responses may be, and what becomes of longer ones. They are never cut.
+    """Limits for the length of prompts and responses, and what happens to longer ones. They are never truncated.
 
-    A demonstration without its end would teach the policy not to stop, and a verifier would score it as wrong.
+    A truncated demonstration would teach the policy not to stop, and a verifier would score it as wrong.
 
     Args:
-        max_prompt_length: Longest prompt, in tokens; ``None`` allows any.
-        max_response_length: Longest demonstration, in tokens, the end-of-sequence token included; ``None`` allows any.
-        overlong_prompts: Refuse a longer prompt, or drop its row.
-        overlong_demonstrations: Refuse a longer demonstration, or drop it from its group.
+        max_prompt_length: Longest prompt, in tokens; ``None`` for no limit.
+        max_response_length: Longest demonstration, in tokens, with its end-of-sequence token; ``None`` for no limit.
+        overlong_prompts: ``"error"`` raises an error for a longer prompt, ``"drop"`` drops its row.
+        overlong_demonstrations: ``"error"`` raises an error for a longer demonstration, ``"drop"`` drops it from its
+            group.
 
     Raises:
         ValueError: If a limit is not positive.
@@ -90,9 +91,9 @@ class ExampleEncoder:
     ``model_max_length``.
 
     Args:
-        prompts: Tokenises.
-        columns: Says which column plays which part.
-        limits: Says what is too long.
+        prompts: Tokenises prompts and responses.
+        columns: Maps columns to their roles.
+        limits: Defines which prompts and responses are too long.
     """
 
     prompts: PromptEncoder
@@ -100,11 +101,11 @@ class ExampleEncoder:
     limits: LengthLimits
 
     def without_demonstrations(self) -> ExampleEncoder:
-        """Return an encoder that leaves demonstrations unread, whether the data has any or not."""
+        """Return an encoder that does not read demonstrations, whether the data has them or not."""
         return replace(self, columns=self.columns.without_demonstrations())
 
     def encode(self, rows: Sequence[Row]) -> tuple[list[Example], Counter[str]]:
-        """Return the tokenised rows, and how many prompts and demonstrations of each role were dropped."""
+        """Return the tokenised rows, and the number of dropped prompts and of demonstrations by role."""
         examples, dropped = [], Counter[str]()
         for whole in self.tokenize(rows):
             example, too_long = self.fit(whole)
@@ -114,12 +115,12 @@ class ExampleEncoder:
         return examples, dropped
 
     def tokenize(self, rows: Sequence[Row]) -> list[Example]:
-        """Return the tokenised rows, however long they are."""
+        """Return the tokenised rows, regardless of their length."""
         self.columns.check(list(rows[0]))
         texts = self.columns.read(rows)
         with naming_rows([(text.row, self.columns.prompt_source) for text in texts]):
             prompts = self.prompts.encode_prompts([text.prompt for text in texts], [text.variables for text in texts])
-        # All at once, because that is how a tokenizer is fast; in the order in which they are taken back apart.
+        # All at once, which is fast, and in the order in which the results are assigned below.
         given = [
             (prompt, answer, (text.row, self.columns.demonstration_columns[role]))
             for text, prompt in zip(texts, prompts, strict=True)
@@ -146,10 +147,10 @@ class ExampleEncoder:
         ]
 
     def fit(self, example: Example) -> tuple[Example | None, Counter[str]]:
-        """Return an example without what is too long, ``None`` if its prompt is, and how much of what was dropped.
+        """Return an example without overlong responses, or ``None`` for an overlong prompt, and counts of both.
 
         Raises:
-            ValueError: If something is too long that must not be dropped, or the prompt has no tokens.
+            ValueError: If a part is too long that must not be dropped, or the prompt has no tokens.
         """
         if not self._prompt_fits(example):
             return None, Counter({"prompt": 1})
@@ -167,11 +168,11 @@ class ExampleEncoder:
 
     @property
     def window(self) -> int:
-        """Most tokens that prompt and response may have together; enormous if the tokenizer does not say."""
+        """Most tokens of a prompt and its response together; very large if the tokenizer sets no limit."""
         return int(self.prompts.tokenizer.model_max_length)
 
     def limit_name(self, part: Literal["prompt", "response"]) -> str:
-        """Return what errors call the limits of a prompt's or a response's length."""
+        """Return the limits of a prompt's or a response's length, as errors show them."""
         field = f"max_{part}_length"
         limit = getattr(self.limits, field)
         names = [] if limit is None else [f"{field}={limit}"]
@@ -180,14 +181,17 @@ class ExampleEncoder:
         return " and ".join(names)
 
     def has_room(self, prompt_length: int, response_length: int) -> bool:
-        """Return whether a response is within the limit, and fits into the model's window behind its prompt."""
+        """Return whether a response is within the limit and, with its prompt, fits into the model's window."""
         limit = self.limits.max_response_length
         return (limit is None or response_length <= limit) and prompt_length + response_length <= self.window
 
     def _prompt_fits(self, example: Example) -> bool:
         column, length = self.columns.prompt_source, len(example.prompt_ids)
         if length == 0:
-            raise GFTValueError(f"{row_name(example.row, column)}: the prompt has no tokens: {shorten(example.prompt)}")
+            raise GFTValueError(
+                f"{row_name(example.row, column)}: expected a prompt with tokens, got {shorten(example.prompt)}; "
+                "remove the row, or give it a prompt"
+            )
         beyond = f"to which {self._window_name()} leaves no room for an answer" if length >= self.window else ""
         return self._is_short(example, column, "prompt", length, "prompt", beyond)
 
@@ -198,7 +202,7 @@ class ExampleEncoder:
         return self._is_short(example, column, what, length, "response", beyond)
 
     def _is_short(self, example: Example, column: str, what: str, length: int, part: str, beyond: str) -> bool:
-        """Return whether a prompt or a response may stay, and refuse it where longer ones are errors."""
+        """Return whether a prompt or response is short enough, or raise an error if overlong ones are not dropped."""
         limit = getattr(self.limits, f"max_{part}_length")
         option = "overlong_prompts" if part == "prompt" else "overlong_demonstrations"
         if limit is not None and length > limit:

@@ -1,4 +1,4 @@
-"""Files of rows, by kind."""
+"""Files of rows, by their format."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ KINDS = {
     **{".json": "json", ".jsonl": "json", ".ndjson": "json"},
     **{".csv": "csv", ".tsv": "csv", ".parquet": "parquet"},
 }
-"""Kinds of files that are read, by the ends of their names."""
+"""Formats of the files that can be read, by suffix."""
 COMPRESSED: dict[str, Callable[[Path], object]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-"""What opens a file that is compressed, by the end of its name."""
+"""Functions that open compressed files, by suffix."""
 
 
 def suffix_of(path: Path) -> str:
-    """Return the end of a file's name that says its kind, without that of a compressed file.
+    """Return the suffix that gives a file's format, without that of its compression.
 
     Example:
         >>> suffix_of(Path("rows.jsonl.gz"))
@@ -40,7 +40,7 @@ def suffix_of(path: Path) -> str:
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file of rows of one of three kinds, and the options of what reads it."""
+    """A file of rows, its format, and the options of its reader."""
 
     path: Path
     kind: str
@@ -48,12 +48,12 @@ class DataFile:
 
     @classmethod
     def of(cls, path: Path) -> DataFile:
-        """Return a file by its name alone."""
+        """Return a file whose format and options follow from its name."""
         suffix = suffix_of(path)
         return cls(path, KINDS[suffix], {"delimiter": "\t"} if suffix == ".tsv" else {})
 
     def read(self) -> Table:
-        """Return the file's rows."""
+        """Return the rows of the file."""
         name = self.path.name
         if self.path.stat().st_size == 0:
             raise GFTValueError(f"{name}: expected rows, got an empty file; write the rows into it again")
@@ -66,7 +66,7 @@ class DataFile:
             raise GFTValueError(f"{self._encoding_fault()}; save the file as UTF-8") from error
         except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
-                raise  # from the system, not from what decompresses
+                raise  # raised by the system, not by decompression
             raise GFTValueError(
                 f"{name}: expected a whole compressed file, got one that cannot be read ({error}); copy it again"
             ) from error
@@ -76,7 +76,7 @@ class DataFile:
         return self.path.open("rb") if decompress is None else cast("BinaryIO", decompress(self.path))
 
     def _encoding_fault(self) -> str:
-        """Return where the file is not UTF-8 text."""
+        """Return an error message with the line that is not UTF-8 text."""
         with self._open() as file:
             for number, line in enumerate(file, start=1):
                 if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):

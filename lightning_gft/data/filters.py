@@ -1,4 +1,4 @@
-"""Which rows of the data are used."""
+"""Selecting the rows of the data that are used."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lightning_gft.data.columns import Row
 
 
 class RowFilter(ABC):
-    """Says which of the training rows are used; a datamodule asks after splits, slices and held-out rows are taken.
+    """Selects the training rows that are used, after splits, slices and held-out rows have been taken.
 
     Example:
         >>> class Short(RowFilter):
@@ -24,8 +24,8 @@ class RowFilter(ABC):
         """Return for each row whether it is used.
 
         Args:
-            rows: All training rows, as the data have them.
+            rows: All training rows, with the values of the data.
 
         Raises:
-            ValueError: If none is.
+            ValueError: If no row is used.
         """

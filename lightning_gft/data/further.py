@@ -1,4 +1,4 @@
-"""Responses that came later than the data, encoded as the data's own demonstrations are."""
+"""Encoding responses that are drawn during training in the same way as the data's demonstrations."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _Pair = tuple[EncodedPrompt, str]
 
 
 class FurtherResponses:
-    """Encodes texts that follow the prompts of a batch, token for token as if they stood in the data.
+    """Encodes texts that follow the prompts of a batch, token for token as if they were in the data.
 
-    A text is no demonstration if it is blank, holds a token at which generation stops, is longer than demonstrations
+    A text is rejected if it is blank, contains a token at which generation stops, is longer than demonstrations
     may be, or has characters that the tokenizer lacks.
 
     Args:
-        examples: Has encoded the rows.
+        examples: Encoder that tokenised the rows.
 
     Example:
         >>> from lightning_gft.arithmetic import ArithmeticDataModule, ArithmeticPolicy
@@ -38,7 +38,7 @@ class FurtherResponses:
         self._special = tuple(special_tokens(examples.prompts.tokenizer))
 
     def encode(self, prompts: PromptBatch, texts: Sequence[Sequence[str]]) -> list[list[EncodedText]]:
-        """Return the texts that follow each of ``P`` prompts, encoded."""
+        """Return the encoded texts that follow each of ``P`` prompts."""
         rows = [{name: values[index] for name, values in prompts.columns.items()} for index in range(len(prompts))]
         read = self.examples.columns.read(rows)
         known = self.examples.prompts.known_prompts(
@@ -48,7 +48,7 @@ class FurtherResponses:
         return [[next(encoded) for _ in own] for own in texts]
 
     def _encode(self, pairs: list[_Pair]) -> list[EncodedText]:
-        """Encode all at once, as a tokenizer is fast so, but for those that cannot be."""
+        """Encode all texts in one call, which is fast, and again without those that raise an error."""
         results = {index: EncodedText(None, "it is blank") for index, (_, text) in enumerate(pairs) if is_blank(text)}
         while left := [index for index in range(len(pairs)) if index not in results]:
             try:
@@ -69,7 +69,7 @@ class FurtherResponses:
         return EncodedText(Response(ids), rendered=rendered)
 
     def _holds_special(self, text: str) -> bool:
-        """Return whether a special token is written out before the end, where the data may have one too."""
+        """Return whether a special token occurs before the end, where the data's own texts may have one too."""
         while (text := text.rstrip()).endswith(self._special):
             text = text.removesuffix(next(token for token in self._special if text.endswith(token)))
         return any(token in text for token in self._special)

@@ -1,4 +1,4 @@
-"""Data of one's own: prompts with references and demonstrations, from files or the hub."""
+"""The user's own data: prompts with references and demonstrations, from files or the hub."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lightning_gft.data.selection import Rows, Spans, count_shared
 from lightning_gft.data.tokenization import PromptEncoder
 from lightning_gft.errors import GFTTypeError, GFTValueError
 
-_SHARE = "as a number it is the share of rows to hold out"
+_SHARE = "a number is the share of rows to hold out"
 
 
 class GroupDataModule(PromptDataModule):
@@ -30,48 +30,50 @@ class GroupDataModule(PromptDataModule):
 
     Args:
         path: A .json, .jsonl, .csv, .tsv or .parquet file, a glob or folder of them, a folder written by
-            ``save_to_disk``, the name of a data set on the hub, or a folder of groups that ``predict`` has written: its
+            ``save_to_disk``, the name of a data set on the hub, or a folder of groups written by ``predict``, whose
             rows are those that the groups were sampled for. A file is one split, ``"train"``, and so are groups.
-            Values stay what they are there: the text ``"007"`` does not become a number.
+            Values keep their types: the text ``"007"`` does not become a number.
         name: Configuration of a data set on the hub.
         prompt_column: Column with the prompt, a text or a list of messages.
-        answer_column: Column with what a verifier compares to; null if there is none.
+        answer_column: Column with the value that a verifier compares responses with; null if there is none.
         expert_column: Column with the expert's demonstration, a text or a list of texts; null if there is none.
         teacher_column: Column with the teacher's responses, a text or a list of texts; null if there is none.
-        prompt_template: Text around the prompt, which takes the place of ``{prompt}``; for use without a chat template.
-        use_chat_template: Whether prompts go through the tokenizer's chat template; null means if it has one.
+        prompt_template: Text around the prompt, which replaces ``{prompt}`` in it; for use without a chat template.
+        use_chat_template: Whether to render prompts with the tokenizer's chat template; null does so if it has one.
         system_prompt: System message put before every conversation; for use with a chat template.
-        answer_marker: The reference is what follows the last of these in the answer column, as ``####`` in GSM8K; empty
-            takes the whole answer.
+        answer_marker: The reference is the text after the last marker in the answer column, as ``####`` in GSM8K; if
+            empty, the whole answer is the reference.
         max_prompt_length: Longest prompt, in tokens.
-        max_response_length: Longest demonstration, in tokens, the end-of-sequence token included.
-        overlong_prompts: Refuse a longer prompt, or drop its row. Nothing is ever cut.
-        overlong_demonstrations: Drop a longer demonstration from its group, or refuse it. Nothing is ever cut.
+        max_response_length: Longest demonstration, in tokens, with its end-of-sequence token.
+        overlong_prompts: ``error`` raises an error for a longer prompt, ``drop`` drops its row; no prompt is truncated.
+        overlong_demonstrations: ``drop`` drops a longer demonstration from its group, ``error`` raises an error; no
+            demonstration is truncated.
         train_split: Split to train on. As in the ``datasets`` library, also slices by rows or percent, ``train[:1000]``
-            or ``train[:80%]``, and sums, ``train+test``; likewise for the other two.
-        val_split: Split to validate on, of ``val_path`` if given; or the fraction of the training rows that is held out
-            for it. Null, without ``val_path``, for no validation.
+            or ``train[:80%]``, and sums, ``train+test``; the same holds for the other two.
+        val_split: Split to validate on, of ``val_path`` if given; or the fraction of the training rows to hold out for
+            it. Null without ``val_path`` disables validation.
         test_split: Split to test on, of ``test_path`` if given.
-        val_path: Where the validation data are, if not at ``path``.
-        test_path: Where the test data are, if not at ``path``.
-        max_train_rows: Use only the first N training rows.
-        max_val_rows: Use only the first N validation rows.
+        val_path: File, folder or hub name of the validation data, if not at ``path``.
+        test_path: File, folder or hub name of the test data, if not at ``path``.
+        max_train_rows: Number of training rows to use, from the first; null for all.
+        max_val_rows: Number of validation rows to use, from the first; null for all.
         batch_size: Prompts per step and rank in training and prediction.
         eval_batch_size: Prompts per step and rank in validation and test.
-        shuffle: Whether to shuffle the training rows anew every epoch.
-        seed: What the order, and the rows held out, are drawn from.
-        num_workers: Workers of a rank that prepare batches; 0 prepares them in the rank itself.
+        shuffle: Whether to reshuffle the training rows every epoch.
+        seed: Seed of the order and of the selection of held-out rows.
+        num_workers: Worker processes per rank that prepare batches; 0 prepares them in the rank itself.
         conversation_column: Column with whole conversations (``messages``, ShareGPT's ``conversations``), in place of
-            ``prompt_column`` and ``expert_column``: a last message of the assistant's is the expert's demonstration,
-            those before it are the prompt. ``answer_column`` may name it too, to read the reference from that message.
+            ``prompt_column`` and ``expert_column``: a last message of the assistant is the expert's demonstration, and
+            those before it are the prompt. ``answer_column`` may be the same column, to read the reference from that
+            message.
         chat_template_kwargs: Variables of the chat template, such as ``{enable_thinking: false}``.
-        response_prefix: What every response begins with, such as ``"<think>\n"``. It belongs to the prompt, for own
-            samples and demonstrations alike; a demonstration that begins with it is not given it twice.
-        keep: Says which of the training rows are used, such as :class:`~lightning_gft.PassRateFilter`; null uses all.
+        response_prefix: Beginning of every response, such as ``"<think>\n"``. It is part of the prompt, for own samples
+            and demonstrations alike; a demonstration that begins with it does not get it twice.
+        keep: Filter of the training rows, such as :class:`~lightning_gft.PassRateFilter`; null uses all.
 
     Raises:
         ValueError: If an option is out of range, or options contradict each other.
-        TypeError: If a path is not a text, or a number not a whole number.
+        TypeError: If a path is not a text, or a number is not a whole number.
 
     Example:
         >>> data = GroupDataModule(path="openai/gsm8k", name="main", prompt_column="question", answer_marker="####")
@@ -147,7 +149,7 @@ class GroupDataModule(PromptDataModule):
     @override
     def setup(self, stage: str | None = None) -> None:
         super().setup(stage)
-        self._found = {}  # kept for one setup alone, in which the splits share what is read
+        self._found = {}  # kept only during one setup, in which splits share what is read
 
     @override
     def load_rows(self, split: Split) -> dict[str, list[Row]]:
@@ -195,7 +197,7 @@ class GroupDataModule(PromptDataModule):
         shared = count_shared(rows.spans(most), self._train_spans) if same else 0
         if shared:
             rank_zero_warn(
-                f"{role} data: {shared} of {len(taken)} rows are training rows too: to keep them apart, give slices "
+                f"{role} data: {shared} of {len(taken)} rows are also training rows; to separate them, give slices "
                 f"such as train_split: train[:90%] and {role}_split: train[90%:]"
             )
         return taken
@@ -240,5 +242,5 @@ class GroupDataModule(PromptDataModule):
 
 
 def _identity(path: str, name: str | None) -> tuple[str, str | None]:
-    """Return what two ways to write a path to the same data have in common."""
+    """Return a value that is equal for two spellings of a path to the same data."""
     return os.path.realpath(os.path.expanduser(path)), name  # noqa: PTH111 (as rows are loaded)

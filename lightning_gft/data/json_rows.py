@@ -1,4 +1,4 @@
-"""Rows from JSON as they are written: texts, numbers, nested keys and keys that some rows lack."""
+"""Rows from JSON with their exact values: texts, numbers, nested keys, and keys that some rows lack."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from lightning_gft.errors import GFTValueError
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _SHORT = 16
-"""A decimal number of so many characters has at most 15 digits, all of which a float keeps."""
-_EXPECTED = "a JSON object a line, or a list of objects"
+"""A decimal number of at most this many characters has at most 15 digits, all of which a float keeps."""
+_EXPECTED = "one JSON object per line, or a list of objects"
 
 
 def read_json(file: BinaryIO, name: str, field: str | None = None) -> list[Row]:
-    r"""Return the rows of JSON text: one object a line, one list of objects, or objects one after another.
+    r"""Return the rows of JSON text: one object per line, one list of objects, or objects one after another.
 
-    Each value is what Python's ``json`` makes of it, whatever is in other rows. A number with more digits than a
-    float keeps is a ``Decimal``.
+    Each value is converted as by Python's ``json``, independently of other rows. A number with more digits than a
+    float keeps becomes a ``Decimal``.
 
     Example:
         >>> import io
@@ -50,7 +50,7 @@ def read_json(file: BinaryIO, name: str, field: str | None = None) -> list[Row]:
 
 
 def parse_json(text: str) -> Any:
-    """Return what one JSON text holds, by the rules of :func:`read_json`."""
+    """Return the value of one JSON text, converted like those of :func:`read_json`."""
     try:
         return _DECODER.decode(text)
     except (RecursionError, ArithmeticError) as error:
@@ -65,13 +65,13 @@ def _values(text: str, name: str) -> Iterator[tuple[int, Any]]:
         try:
             value, end = _DECODER.raw_decode(text, start)
         except (ValueError, RecursionError, ArithmeticError) as error:
-            # The fault follows what was read last: a line that lacks its end is named, and not the next.
+            # The fault comes after the last value that was read: a line that lacks its end is named, not the next one.
             read = len(text[: error.pos].rstrip()) if isinstance(error, json.JSONDecodeError) else start
             line += text.count("\n", start, read)
             shown = shorten(text[text.rfind("\n", 0, read) + 1 :].partition("\n")[0])
             raise GFTValueError(
-                f"line {line} of {name}: expected {_EXPECTED}, got {shown} ({_reason(error)}); correct the line or "
-                "take it out"
+                f"line {line} of {name}: expected {_EXPECTED}, got {shown} ({_reason(error)}); correct or remove the "
+                "line"
             ) from error
         yield line, value
         start = _end_of_space(text, end)
@@ -85,12 +85,15 @@ def _end_of_space(text: str, start: int) -> int:
 def _part(value: Any, field: str, name: str) -> list[Any]:
     part = value.get(field) if isinstance(value, dict) else None
     if not isinstance(part, list):
-        raise GFTValueError(f"{name}: expected an object with a list of rows under {field!r}, got {shorten(value)}")
+        raise GFTValueError(
+            f"{name}: expected an object with a list of rows under {field!r}, got {shorten(value)}; correct the file "
+            "or the card's `field`"
+        )
     return part
 
 
 def _check_text(row: Row, where: str) -> None:
-    """Refuse half of a surrogate pair, which is valid JSON, but no text."""
+    """Raise an error for half of a surrogate pair, which is valid JSON, but not text."""
     try:
         json.dumps(row, ensure_ascii=False, default=str).encode()
     except UnicodeEncodeError as error:
@@ -118,7 +121,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _number(literal: str) -> float | Decimal:
-    """Return the float that a literal was printed from, or else, with more digits than one has, a decimal number."""
+    """Return a float, or a decimal number for a literal with more digits than a float keeps."""
     number = float(literal)
     if len(literal) <= _SHORT and "e" not in literal and "E" not in literal:
         return number

@@ -1,4 +1,4 @@
-"""Rows from files, folders, saved data sets and the hub, with every value as it is there."""
+"""Rows from files, folders, saved data sets and the hub, with their exact values."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from lightning_gft.stored import is_stored
 from lightning_gft.stored.reading import folder_nearby, is_shard
 
 Found = Mapping[str, Sequence[DataFile] | datasets.Dataset | Table]
-"""Where the rows of each split are."""
+"""Sources of the rows of each split."""
 
 _SOURCES = (
     f"a {', '.join(list(KINDS)[:-1])} or {list(KINDS)[-1]} file, a glob or folder of them, a folder written by "
@@ -46,9 +46,9 @@ def load_rows(
 ) -> Rows:
     r"""Load one split of a data set, or slices of its splits.
 
-    Values are what the file says they are: JSON text ``"007"`` is a text, whatever is in other rows, and keys that
-    an object lacks stay away. All values of .csv and .tsv files are texts and an empty cell is ``None``. A column that
-    a row lacks is ``None`` in it. A file, and files found by a glob, are one split, ``"train"``.
+    Values are those of the file: JSON text ``"007"`` is a text, whatever is in other rows, and an object keeps only its
+    own keys. All values of .csv and .tsv files are texts, and an empty cell is ``None``. A column that a row lacks is
+    ``None`` in it. A file, and files found by a glob, are one split, ``"train"``.
 
     Args:
         path: A file of one of :data:`~lightning_gft.data.files.KINDS`, which may be compressed (.gz, .bz2, .xz), a glob
@@ -56,17 +56,17 @@ def load_rows(
             set on the hub.
         name: Configuration of a data set on the hub, or of a folder's README.md.
         split: A split, slices such as ``train[:1000]`` or ``train[80%:]``, or a sum of them such as ``train+test``;
-            ``None`` takes the only split that there is.
-        path_field: What errors call ``path``.
-        split_field: What errors call ``split``.
+            ``None`` takes the only split, if there is one.
+        path_field: Name of ``path`` in errors.
+        split_field: Name of ``split`` in errors.
 
     Returns:
-        The rows, which are read from Parquet files and saved data sets when they are taken.
+        The rows, which are read from Parquet files and saved data sets when they are accessed.
 
     Raises:
-        FileNotFoundError: If the path names no data.
-        ValueError: If it is of an unknown kind, damaged, lacks the split or has no rows.
-        OSError: If it cannot be opened.
+        FileNotFoundError: If there is no data at the path.
+        ValueError: If the data are of an unknown format or damaged, lack the split or have no rows.
+        OSError: If they cannot be opened.
 
     Example:
         >>> import tempfile
@@ -79,7 +79,7 @@ def load_rows(
 
 
 def find_splits(path: str | os.PathLike[str], name: str | None = None, path_field: str = "path") -> SplitTables:
-    """Find the splits of a data set, see :func:`load_rows`."""
+    """Find the splits of a data set; see :func:`load_rows`."""
     path = os.fspath(path)
     where = f"{path_field}={shorten(path, 200)}"
     with _named(where):
@@ -87,36 +87,39 @@ def find_splits(path: str | os.PathLike[str], name: str | None = None, path_fiel
 
 
 def _find_splits(path: str, name: str | None, where: str) -> Found:
-    local = os.path.expanduser(path)  # noqa: PTH111  # `Path.expanduser` raises for a user that is not there
+    local = os.path.expanduser(path)  # noqa: PTH111  # `Path.expanduser` raises for a user that does not exist
     if "://" in path:
         raise FileNotFoundError(_remote(path, where))
-    # Unlike `Path`'s, these say no for a name that is too long.
+    # Unlike `Path`'s methods, these return false for a name that is too long.
     if os.path.isdir(local):  # noqa: PTH112
         return _find_in_folder(Path(local), name, where)
     is_file, is_glob = os.path.isfile(local), glob.has_magic(local)  # noqa: PTH113
     if name is not None and (is_file or is_glob):
-        raise GFTValueError(f"name={name!r} chooses a configuration of a data set, but {where} is files: leave it out")
+        raise GFTValueError(
+            f"`name`: expected none for files, got {name!r} with {where}; it chooses a configuration of a data set: "
+            "leave it out"
+        )
     if is_file:
-        _check_no_shard([Path(local)], where)
+        _check_not_shards([Path(local)], where)
         return {"train": _data_files([Path(local)], where)}
     if is_glob:
         found = sorted(glob.glob(local, recursive=True))  # noqa: PTH207  # `Path.glob` takes no absolute pattern
         files = [Path(file) for file in found if Path(file).is_file()]
         if not files:
-            raise FileNotFoundError(f"{where} matches no file: give {_SOURCES}")
-        _check_no_shard(files, where)
+            raise FileNotFoundError(f"{where}: expected files that match it, got none; give {_SOURCES}")
+        _check_not_shards(files, where)
         return {"train": _data_files(files, where)}
     if os.path.lexists(local):
         what = "a link to a file that does not exist" if os.path.islink(local) else "neither a file nor a folder"  # noqa: PTH114
-        raise FileNotFoundError(f"{where} is {what}: give {_SOURCES}")
+        raise FileNotFoundError(f"{where}: expected data, got {what}; give {_SOURCES}")
     if suffix_of(Path(local)) in KINDS or not _may_be_on_hub(path):
-        raise FileNotFoundError(f"{where} does not exist: give {_SOURCES}")
+        raise FileNotFoundError(f"{where}: expected a path that exists, got one that does not exist; give {_SOURCES}")
     return find_on_hub(path, name, where)
 
 
-def _check_no_shard(files: Sequence[Path], where: str) -> None:
-    """Refuse shards of groups, which by themselves would be rows of responses."""
-    first = files[0]  # looked at alone, as there may be thousands
+def _check_not_shards(files: Sequence[Path], where: str) -> None:
+    """Raise an error for shards of groups, which would be read as rows of responses."""
+    first = files[0]  # the only one checked, as there may be thousands
     if suffix_of(first) == ".parquet" and is_shard(first):
         raise GFTValueError(f"{where}: expected data, got groups that predict has written; give {first.parent}")
 
@@ -144,13 +147,13 @@ def _find_in_folder(folder: Path, name: str | None, where: str) -> Found:
             raise GFTValueError(f"`name`: expected none for {where}, a folder of groups, got {name!r}; set it to null")
         return {"train": StoredTable(folder)}
     if near := folder_nearby(folder):
-        raise GFTValueError(f"{where}: expected data, got a folder that has groups in it; give {near}")
+        raise GFTValueError(f"{where}: expected data, got a folder that contains folders of groups; give {near}")
     files = sorted(
         file for file in folder.rglob("*") if suffix_of(file) in KINDS and _is_data(file.relative_to(folder))
     )
     if not files:
-        raise FileNotFoundError(f"{where} is a folder without anything to read: give {_SOURCES}")
-    _data_files(files, where)  # of one kind
+        raise FileNotFoundError(f"{where}: expected a folder with data files, got one without; give {_SOURCES}")
+    _data_files(files, where)  # checks that they have one format
     return find_in_folder(folder, name)
 
 
@@ -159,19 +162,19 @@ def _data_files(files: Sequence[Path], where: str) -> list[DataFile]:
     if not suffixes.keys() <= KINDS.keys():
         unknown = ", ".join(sorted({file.suffix or "none" for file in files if suffix_of(file) not in KINDS}))
         raise GFTValueError(
-            f"{where}: expected files of a kind that is read, got the suffix {unknown}; give {_SOURCES}"
+            f"{where}: expected files of a format that can be read, got the suffix {unknown}; give {_SOURCES}"
         )
     if len({KINDS[suffix] for suffix in suffixes}) > 1:
         found = ", ".join(f"{count} {suffix}" for suffix, count in sorted(suffixes.items()))
         raise GFTValueError(
-            f"{where}: expected files of one kind, got {found}; choose by a glob, as in "
-            f"{str(files[0].with_name('*' + suffix_of(files[0])))!r}, or put the others elsewhere"
+            f"{where}: expected files of one format, got {found}; choose them by a glob, as in "
+            f"{str(files[0].with_name('*' + suffix_of(files[0])))!r}, or move the others elsewhere"
         )
     return [DataFile.of(file) for file in files]
 
 
 def _is_data(file: Path) -> bool:
-    # As the library sees it: what is hidden, or describes the data, is none of them.
+    # Like the library, skip hidden files and those that describe the data.
     hidden = any(part.startswith((".", "__")) for part in file.parts)
     return not hidden and file.name not in datasets.data_files.FILES_TO_IGNORE
 
@@ -181,14 +184,15 @@ def _load_saved(folder: Path, where: str) -> Splits:
         saved = datasets.load_from_disk(str(folder))
     except (FileNotFoundError, KeyError, ValueError, pyarrow.ArrowException) as error:
         raise GFTValueError(
-            f"{where} is not whole, as `save_to_disk` leaves a folder: save it again ({error})"
+            f"{where}: expected a complete folder of `save_to_disk`, got one that cannot be read ({error}); save it "
+            "again"
         ) from error
     return dict(saved) if isinstance(saved, datasets.DatasetDict) else {"train": saved}
 
 
 @contextmanager
 def _named(where: str) -> Iterator[None]:
-    """Name the data in an error of reading them."""
+    """Prefix errors raised while reading data with the name of the data."""
     try:
         yield
     except ValueError as error:
@@ -198,9 +202,10 @@ def _named(where: str) -> Iterator[None]:
     except OSError as error:
         if where in f"{error}":
             raise
-        # One from the system has a class of Python's own, such as PermissionError; a library's takes other arguments.
+        # The system's errors have one of Python's own classes, such as PermissionError; a library's class may take
+        # other arguments.
         kind = OSError if error.errno is None else type(error)
-        raise kind(f"{where} cannot be opened: {error}") from error
+        raise kind(f"{where}: expected data that can be opened, got: {error}") from error
 
 
 def _read_files(files: Sequence[DataFile]) -> Table:
@@ -225,17 +230,17 @@ def _table(source: Sequence[DataFile] | datasets.Dataset | Table) -> Table:
 
 
 class SplitTables:
-    """The rows of each split, which are read once, when they are first asked for."""
+    """The rows of each split, which are read once, at the first access."""
 
     def __init__(self, splits: Found, where: str) -> None:
         self._splits, self._where = splits, where
         self._read: dict[str, Table] = {}
 
     def choose(self, split: str | None, field: str) -> Rows:
-        """Return the rows of a split, of slices, or of the only split, see :func:`load_rows`."""
+        """Return the rows of a split, of slices, or of the only split; see :func:`load_rows`."""
         if split is None and len(self._splits) > 1:
             raise GFTValueError(
-                f"{self._where}: expected one split, got {_listed(self._splits)}; choose one by `{field}`"
+                f"{self._where}: expected one split, got {_listed(self._splits)}; choose one with `{field}`"
             )
         name = next(iter(self._splits)) if split is None else split
         if name in self._splits:
@@ -264,11 +269,13 @@ class SplitTables:
             spans = [] if missing else instruction.to_absolute(lengths)
         except (ValueError, AssertionError) as error:
             raise GFTValueError(
-                f"{field}={spec!r}: expected {_SLICES}, of {_listed(self._splits)}; got {error}"
+                f"{field}={spec!r}: expected {_SLICES}, of {_listed(self._splits)}, got {error}"
             ) from error
         if missing:
-            named = f"{field}={spec!r}" if missing[0] == spec else f"{field}={spec!r}: {missing[0]!r}"
-            raise GFTValueError(f"{named} is not a split of {self._where}, which has {_listed(self._splits)}")
+            named = "it" if missing[0] == spec else repr(missing[0])
+            raise GFTValueError(
+                f"{field}={spec!r}: expected a split of {self._where}, {_listed(self._splits)}, but {named} is not one"
+            )
         return [
             Piece(span.splitname, self._table(span.splitname), range(span.from_, max(span.from_, span.to)))
             for span in spans

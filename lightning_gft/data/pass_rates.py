@@ -1,4 +1,4 @@
-"""Rows that are neither too easy nor too hard, by what was sampled before."""
+"""Selecting rows that are neither too easy nor too hard, by the rewards of stored responses."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ Unknown = Literal["keep", "drop"]
 
 
 class PassRateFilter(RowFilter):
-    """Keeps the rows of whose stored responses a share between ``least`` and ``most`` is right.
+    """Keeps the rows whose share of right stored responses is between ``least`` and ``most``.
 
-    A prompt that the policy always gets right, or never, gives groups whose rewards do not differ: nothing is learnt
-    from them, but they are paid for. ``lightning-gft predict`` writes the groups. A row is found again by its content,
-    whatever its place in the data is now; a row that is there twice has the responses of both.
+    A prompt that the policy always or never answers right gives groups whose rewards do not differ. Such groups cost
+    compute, but the policy learns nothing from them. ``lightning-gft predict`` writes the groups. A row is matched by
+    its content, whatever its position in the data is now; equal rows share their responses.
 
     Args:
         groups: Folder of stored groups.
-        reward: Name of the reward that says what is right; null goes by the total.
+        reward: Name of the reward that tells which responses are right; null uses the total.
         least: Smallest share of right responses. A row below it is too hard.
-        most: Largest share. A row above it is too easy.
-        min_responses: A row with fewer responses is unknown.
-        unknown: What becomes of an unknown row.
-        source: Whose responses count: the policy's own, or those of a teacher or the expert.
-        correct_reward: Least reward of a right response.
+        most: Largest share of right responses. A row above it is too easy.
+        min_responses: Number of responses below which a row is unknown.
+        unknown: Whether to ``keep`` or ``drop`` unknown rows.
+        source: Source of the responses that count: the policy itself, the teacher or the expert.
+        correct_reward: Smallest reward of a right response.
 
     Raises:
-        ValueError: If a share or a choice is out of range; when rows are looked at, if the folder holds no groups,
+        ValueError: If a share or a choice is out of range; when rows are selected, if the folder holds no groups,
             none of the rows, or no such reward, or if no row is left.
-        TypeError: If a number is none.
+        TypeError: If a number is of another type.
 
     Example:
         >>> PassRateFilter("groups", reward="accuracy", least=0.2, most=0.8).unknown
@@ -96,7 +96,7 @@ class PassRateFilter(RowFilter):
         return "hard" if share < self.least else "easy" if share > self.most else "fit"
 
     def _check_columns(self, rows: Sequence[Row]) -> None:
-        """Name the columns in which rows differ from those of the groups: a row is found by all of its columns."""
+        """Raise an error if rows differ from those of the groups in their columns, all of which have to match."""
         of_data, of_groups = {*rows[0]}, {*StoredGroups(Path(self.groups))[0].columns}
         if of_data != of_groups:
             more, fewer = (", ".join(sorted(names)) for names in (of_data - of_groups, of_groups - of_data))
@@ -126,5 +126,5 @@ class PassRateFilter(RowFilter):
 
 
 def _content(row: Row) -> str:
-    """Return a text that two rows share whose values are the same, in whatever order their columns stand."""
+    """Return a text that is equal for rows with equal values, in any order of their columns."""
     return to_json({name: row[name] for name in sorted(row)})

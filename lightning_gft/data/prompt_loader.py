@@ -1,4 +1,4 @@
-"""A dataloader of prompts, which knows those to come."""
+"""A dataloader of prompts that can look ahead."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from lightning_gft.phases import phase
 from lightning_gft.types import PromptBatch, ResponseEncoder
 
 Position = tuple[int | None, int]
-"""An epoch of the sampler, and how many of its batches were handed out."""
+"""The sampler's epoch, and the number of its batches that were returned."""
 
 
 class PromptLoader(DataLoader[Example]):
-    """A ``DataLoader`` whose batches can encode further responses, and which can look ahead.
+    """A ``DataLoader`` that can look ahead, and whose batches can encode further responses.
 
     Args:
         args: Passed on to ``DataLoader``.
-        encoder: What batches get as theirs. They get it here, as it would be sent from a worker with each of them.
+        encoder: Encoder to attach to each batch. It is attached here, because workers would send it with every batch.
         kwargs: Passed on to ``DataLoader``.
 
     Example:
@@ -37,10 +37,10 @@ class PromptLoader(DataLoader[Example]):
         self._position: Position = (None, 0)
 
     def upcoming(self, count: int) -> list[PromptBatch]:
-        """Return the batches that come next in the epoch, at most ``count``.
+        """Return the next batches of the epoch, at most ``count``.
 
-        Nothing is taken from the iterator, and no random number is drawn. An order that cannot be gone through a
-        second time, as a ``RandomSampler``'s, gives none.
+        The iterator does not advance, and no random number is drawn. An order that cannot be repeated, such as a
+        ``RandomSampler``'s, gives an empty list.
         """
         batches: Any = self.batch_sampler
         order = self._order
@@ -51,8 +51,8 @@ class PromptLoader(DataLoader[Example]):
         rows = islice(BatchSampler(order, batches.batch_size, batches.drop_last), start, start + count)
         return [self.collate_fn([self.dataset[index] for index in indices]) for indices in rows]
 
-    def __iter__(self) -> Iterator[PromptBatch]:  # type: ignore[override]  # a generator is all that is asked of it
-        # Lightning asks for the iterator before it sets the epoch of the sampler. A generator looks when it is used.
+    def __iter__(self) -> Iterator[PromptBatch]:  # type: ignore[override]  # Lightning needs no more than a generator
+        # Lightning creates the iterator before it sets the sampler's epoch; a generator reads the epoch when it starts.
         epoch = getattr(self._order, "epoch", None)
         skipped = self._skip(epoch)
         for number, batch in enumerate(_awaited(super().__iter__()), start=1):
@@ -62,11 +62,11 @@ class PromptLoader(DataLoader[Example]):
 
     @property
     def _order(self) -> Any:
-        """The sampler of rows; in prediction it is within Lightning's, and ``self.sampler`` is another."""
+        """The sampler of rows; in prediction, Lightning wraps it, and ``self.sampler`` is another."""
         return getattr(self.batch_sampler, "sampler", None)
 
     def _skip(self, epoch: int | None) -> int:
-        """Return how many batches of an epoch have been handed out in an earlier run."""
+        """Return the number of batches of an epoch that an earlier run returned."""
         return 0
 
 

@@ -1,4 +1,4 @@
-"""What a prompt is: a text or a conversation."""
+"""Prompts: texts or conversations."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from lightning_gft.errors import GFTTypeError, GFTValueError
 Prompt = str | Messages
 
 Variables = Mapping[str, Any]
-"""What a chat template is given beside the messages, such as ``tools``."""
+"""Variables of a chat template besides messages, such as ``tools``."""
 
 Answer = str | dict[str, Any]
-"""A given response: a text, or the assistant's message where that holds more than a text."""
+"""A given response: a text, or the assistant's message if it holds more than a text."""
 
 _SPEAKERS = {
     **{"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "model": "assistant"},
     **{"system": "system", "tool": "tool", "observation": "tool"},
 }
-"""What ShareGPT's data call the roles."""
+"""Roles in ShareGPT's data, and their names in chat templates."""
 
 
 def as_messages(prompt: Any) -> Any:
-    """Return a conversation in ShareGPT's form in the one that chat templates take, and all else as it is.
+    """Convert a conversation in ShareGPT's form to that of chat templates, and return other values unchanged.
 
     Example:
         >>> as_messages([{"from": "human", "value": "1 + 1?"}])
@@ -36,11 +36,12 @@ def as_messages(prompt: Any) -> Any:
     for number, turn in enumerate(prompt):
         if turn["from"] not in _SPEAKERS and turn.get("role") is None:
             raise GFTValueError(
-                f"message {number} (counting from 0) is from {turn['from']!r}: expected one of {', '.join(_SPEAKERS)}"
+                f"message {number} (counting from 0): expected to be from one of {', '.join(_SPEAKERS)}, got "
+                f"{turn['from']!r}"
             )
     return [
         turn
-        if turn.get("role") is not None  # a row of the other form, whose keys Parquet has joined
+        if turn.get("role") is not None  # a message of the other form, whose keys Parquet has merged
         else {
             "role": _SPEAKERS[turn["from"]],
             "content": turn.get("value"),
@@ -51,9 +52,9 @@ def as_messages(prompt: Any) -> Any:
 
 
 def as_answer(message: dict[str, Any]) -> Answer:
-    """Return an assistant's message as a given response: its text, if there is no more to it."""
+    """Return an assistant's message as a given response: its text, if it holds no more than that."""
     if message["role"] != "assistant":
-        raise GFTValueError(f"the last message is of role {message['role']!r}: expected the assistant's")
+        raise GFTValueError(f"the last message: expected one of role 'assistant', got {message['role']!r}")
     more = [key for key, value in message.items() if value and key not in ("role", "content")]
     content = message.get("content")
     return content if isinstance(content, str) and not more else message
@@ -65,12 +66,12 @@ def answer_text(answer: Answer) -> str:
 
 
 def is_blank(answer: Answer) -> bool:
-    """Tell whether a given response holds nothing; a call of a tool is something."""
+    """Return whether a given response is empty; a call of a tool is not."""
     return not answer_text(answer).strip() and (isinstance(answer, str) or not answer.get("tool_calls"))
 
 
 def check_prompt(prompt: object) -> None:
-    """Refuse what is neither a text nor a list of messages, each with its role and content."""
+    """Check that a value is a text, or a list of messages that each have a role and content."""
     if isinstance(prompt, str):
         return
     if not isinstance(prompt, list):
@@ -81,9 +82,9 @@ def check_prompt(prompt: object) -> None:
 
 
 def prompt_text(prompt: Prompt) -> str:
-    r"""Return a prompt as a text without any template; of a conversation, the texts of its messages.
+    r"""Return a prompt as a text without any template; for a conversation, the texts of its messages.
 
-    A part of a message that is not a text, an image say, is written as its type.
+    A part of a message that is not a text, such as an image, is written as its type.
 
     Example:
         >>> parts = [{"type": "image", "url": "cat.png"}, {"type": "text", "text": "What is this?"}]
@@ -101,7 +102,7 @@ def _check_message(message: object, name: str) -> None:
     if not isinstance(message.get("role"), str):
         raise GFTValueError(f"{name}: expected a role, such as 'user', got none in {shorten(message)}")
     content = message.get("content")
-    if content is None and not message.get("tool_calls"):  # a call of a tool takes the place of a text
+    if content is None and not message.get("tool_calls"):  # a call of a tool replaces a text
         raise GFTValueError(f"{name}: expected content, got none in {shorten(message)}")
     if not isinstance(content, str | list | None):
         raise GFTTypeError(f"{name}: expected a text or a list of parts as its content, got {shorten(message)}")

@@ -1,4 +1,4 @@
-"""How a prompt becomes the text that the policy is given."""
+"""Rendering prompts as the texts that the policy receives."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from lightning_gft.errors import GFTValueError
 from lightning_gft.markers import warn_of_written_break
 
 Rendered = tuple[str, Conversation]
-"""A prompt's text, and the conversation that it renders; one message of the user where no chat template is in use."""
+"""A prompt's text, and its conversation; without a chat template, the conversation is one message of the user."""
 
 
 class PromptRenderer:
-    """Puts prompts into the tokenizer's chat template, or into ``prompt_template``."""
+    """Renders prompts with the tokenizer's chat template, or with ``prompt_template``."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class PromptRenderer:
         self._rendered = RenderedCheck(self.template)
 
     def render(self, prompts: Sequence[Prompt], variables: Sequence[Variables]) -> list[Rendered]:
-        """Return the text of each prompt."""
+        """Return the text of each prompt, with its conversation."""
         for prompt in prompts:
             check_prompt(prompt)
         if self.template is None:
@@ -65,21 +65,21 @@ class PromptRenderer:
         return [(self._begin(text), conversation) for text, conversation in zip(texts, conversations, strict=True)]
 
     def check_losses(self, rendered: Sequence[Rendered], variables: Sequence[Variables]) -> None:
-        """Refuse messages that the chat template leaves out, and warn of what else does not reach the prompt."""
+        """Raise an error for messages that the chat template omits, and warn of other data that it does not write."""
         lost = Counter(f"`{name}`" for own in variables for name in own if name not in self._reads)
         if self.template is not None:
             conversations = [conversation for _, conversation in rendered]
             lost += self._left_out.count(conversations)
             if twice := self._rendered.count(conversations):
                 rank_zero_warn(
-                    f"{twice} of {len(rendered)} prompts hold tokens with which the chat template begins or ends a "
-                    "turn, and which the policy takes for that: take them out, or set `use_chat_template: false` if "
-                    "the prompts are rendered already"
+                    f"{twice} of {len(rendered)} prompts contain tokens that begin or end a turn in the chat template, "
+                    "and the policy reads them as such: remove them, or set `use_chat_template: false` if the prompts "
+                    "are already rendered"
                 )
         self._warn_of_losses(lost)
 
     def check_answers(self, prompts: Sequence[EncodedPrompt], answers: Sequence[Answer]) -> None:
-        """Refuse, or warn of, what the chat template leaves out of demonstrations that hold more than a text."""
+        """Raise an error or warn if the chat template omits a part of demonstrations that are more than a text."""
         if self.template is None:
             return
         whole = {
@@ -97,16 +97,16 @@ class PromptRenderer:
         if lost:
             written = "`prompt_template`" if self.template is None else "the chat template"
             counts = ", ".join(f"{name} (in {count} rows)" for name, count in sorted(lost.items()))
-            rank_zero_warn(f"{written} does not write, and the policy does not see: {counts}")
+            rank_zero_warn(f"{written} does not write some of the data, which the policy does not see: {counts}")
 
     def _insert(self, prompt: Prompt, index: int) -> str:
         if isinstance(prompt, str):
             return self.prompt_template.replace("{prompt}", prompt)
         raise TextError(
-            "the prompt is a list of messages, which only a chat template can render, and none is in use: "
-            + ("leave `use_chat_template` alone, " if self.has_chat_template else "")
+            "expected a text without a chat template, got a prompt that is a list of messages: "
+            + ("leave `use_chat_template` at its default, " if self.has_chat_template else "")
             + "give the tokenizer a template with `chat_template=` (a path or the template itself), or use prompts "
-            "that are strings",
+            "that are texts",
             index,
         )
 
@@ -118,15 +118,16 @@ class PromptRenderer:
         roles = [message["role"] for message in messages]
         if roles and roles[-1] == "assistant":
             raise TextError(
-                "the prompt ends in an assistant's message: to train on it, name the column as `conversation_column`; "
-                "for a beginning that all responses share, use `response_prefix`",
+                "expected a prompt that ends before the answer, got one that ends in a message of the assistant: to "
+                "train on it, set `conversation_column` to the column; for a common beginning of all responses, use "
+                "`response_prefix`",
                 index,
             )
         if not self.system_prompt:
             return messages
         if "system" in roles:
             raise TextError(
-                "the prompt has a system message of its own: leave `system_prompt` out, or the message", index
+                "expected a prompt without a system message beside `system_prompt`, got one: leave out either", index
             )
         return [{"role": "system", "content": self.system_prompt}, *messages]
 
@@ -141,7 +142,7 @@ class PromptRenderer:
         for field in ("prompt_template", "system_prompt", "response_prefix"):
             if not isinstance(getattr(self, field), str):
                 meaning = _MEANING.get(field, "")
-                raise GFTValueError(f"`{field}`: expected a text{meaning}, got {getattr(self, field)!r}; write one")
+                raise GFTValueError(f"`{field}`: expected a text{meaning}, got {getattr(self, field)!r}; give one")
             warn_of_written_break(field, getattr(self, field))
         if "{prompt}" not in self.prompt_template:
             raise GFTValueError(
@@ -191,14 +192,16 @@ def _check_variables(template: ChatTemplate) -> None:
         if name in known:
             continue
         closest = did_you_mean(name, known) or f"; it reads {', '.join(map(repr, known)) or 'none'}"
-        raise GFTValueError(f"`chat_template_kwargs`: expected what the chat template reads, got {name!r}{closest}")
+        raise GFTValueError(
+            f"`chat_template_kwargs`: expected variables that the chat template reads, got {name!r}{closest}"
+        )
 
 
 def _check_parts(text: str, conversation: Conversation, index: int) -> None:
     contents = (message.get("content") for message in conversation.messages)
     if any(isinstance(content, list) and str(content) in text for content in contents):
         raise TextError(
-            "a message is a list of parts, which the chat template writes as Python does, brackets and all: make "
-            "its content a text, or give the tokenizer a `chat_template` that takes parts",
+            "expected a chat template that renders lists of parts, got one that writes a message's parts as Python "
+            "does, with brackets: make the content a text, or give the tokenizer a `chat_template` that takes parts",
             index,
         )

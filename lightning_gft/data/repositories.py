@@ -20,13 +20,13 @@ from lightning_gft.errors import GFTValueError
 from lightning_gft.hub import hub_or_cache
 
 Splits = dict[str, Sequence[DataFile] | datasets.Dataset]
-"""Where the rows of each split are: in files that this package reads, or in a data set that the library has read."""
+"""Sources of the rows of each split: files that this package reads, or a data set that the library has read."""
 
 _READ_HERE = {Csv: "csv", Json: "json", Parquet: "parquet"}
 _OPTIONS = {"csv": {"sep": "delimiter", "quotechar": "quotechar"}, "json": {"field": "field"}, "parquet": {}}
-"""Options of a data set's card that are followed, by the names that they have here."""
+"""Options of a data set's card that are supported, and their names in this package."""
 _WITHOUT_EFFECT = ("name", "version", "data_dir", "data_files", "description", "features", "chunksize", "delimiter")
-"""Further ones, which say nothing about what the rows are."""
+"""Options of a card that do not affect the rows."""
 
 _SHARD = re.compile(r"-\d+-of-(\d+)")
 
@@ -37,7 +37,7 @@ def find_in_folder(folder: Path, name: str | None) -> Splits:
 
 
 def find_on_hub(path: str, name: str | None, where: str) -> Splits:
-    """Return the splits of a data set on the hub, or in its cache, with their files downloaded."""
+    """Return the splits of a data set on the hub or in its cache, with their files downloaded."""
     with hub_or_cache() as offline:
         try:
             if offline:
@@ -45,15 +45,20 @@ def find_on_hub(path: str, name: str | None, where: str) -> Splits:
             return _files(datasets.load_dataset_builder(path, name))
         except (LocalEntryNotFoundError, FileNotFoundError, PermissionError) as error:
             if offline:
-                raise FileNotFoundError(f"{where} is neither a local path nor in the cache, and {offline}") from error
+                raise FileNotFoundError(
+                    f"{where}: expected a local path or a data set in the cache, got neither, and {offline}"
+                ) from error
             raise FileNotFoundError(
-                f"{where} is neither a local path nor to be had from the hub ({_in_a_line(error)}): correct the name; "
-                "for a private or gated data set, ask for access on its page and log in by `hf auth login` or HF_TOKEN"
+                f"{where}: expected a local path or a data set on the hub, got neither ({_summarise(error)}); correct "
+                "the name; for a private or gated data set, request access on its page and log in with "
+                "`hf auth login` or HF_TOKEN"
             ) from error
         except MemoryError:
             raise
-        except Exception as error:  # the libraries have no error in common, and those of two HTTP clients
-            raise GFTValueError(f"{where} cannot be loaded from the hub: {_in_a_line(error)}") from error
+        except Exception as error:  # the libraries and two HTTP clients have no common base class of errors
+            raise GFTValueError(
+                f"{where}: expected a data set that can be loaded from the hub, got: {_summarise(error)}"
+            ) from error
 
 
 def _cached(path: str) -> str:
@@ -61,7 +66,7 @@ def _cached(path: str) -> str:
 
 
 def _check_shards(splits: Splits) -> Splits:
-    """Refuse a cache with some of a split's shards, as a download that was broken off leaves it."""
+    """Raise an error if the cache has only some of a split's shards, as after an interrupted download."""
     for split, files in splits.items():
         shards = [match for file in files if isinstance(file, DataFile) and (match := _SHARD.search(file.path.name))]
         if shards and len(shards) < int(shards[0][1]):
@@ -71,7 +76,7 @@ def _check_shards(splits: Splits) -> Splits:
     return splits
 
 
-def _in_a_line(error: Exception) -> str:
+def _summarise(error: Exception) -> str:
     return " ".join(f"{error}".split())
 
 
@@ -90,18 +95,18 @@ def _data_files(paths: Sequence[Path], kind: str, options: Mapping[str, Any]) ->
         if kind != "parquet" and suffix_of(path) not in KINDS:
             raise GFTValueError(
                 f"{path.name}: expected one of {', '.join(KINDS)}, or that and {', '.join(COMPRESSED)}, got "
-                f"{path.suffix or 'no suffix'}; decompress the file or give others by a local path"
+                f"{path.suffix or 'no suffix'}; decompress the file, or give others by a local path"
             )
     suffixes = {suffix_of(path) for path in paths}
     if len(suffixes) == 1 or kind != "csv":
         return [DataFile(path, kind, options) for path in paths]
-    # The library has one separator for .csv and .tsv together, by the suffix that most have.
+    # The library uses one separator for .csv and .tsv files together, by the more frequent suffix.
     shared = {name: value for name, value in options.items() if (name, value) != ("delimiter", "\t")}
     return [replace(file, options={**file.options, **shared}) for file in map(DataFile.of, paths)]
 
 
 def _options(config: datasets.BuilderConfig, kind: str) -> dict[str, Any]:
-    """Return the options of a data set's card, and refuse those that would have to change the rows."""
+    """Return the options of a data set's card, and raise an error for unsupported ones that affect the rows."""
     plain = type(config)()
     set_here = {
         option.name: value
@@ -111,7 +116,7 @@ def _options(config: datasets.BuilderConfig, kind: str) -> dict[str, Any]:
     followed = _OPTIONS[kind]
     if unknown := [option for option in set_here if option not in followed]:
         raise GFTValueError(
-            f"expected a data set's card that sets none but {', '.join(followed) or 'no option'}, got "
+            f"the data set's card: expected to set {', '.join(followed) or 'no option'} alone, got "
             f"{', '.join(f'{option}={set_here[option]!r}' for option in unknown)}; give its files by a local path"
         )
     return {followed[option]: value for option, value in set_here.items()}

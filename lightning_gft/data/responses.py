@@ -1,4 +1,4 @@
-"""How a given response becomes the text, and the ids, that follow its prompt."""
+"""Rendering a given response as the text, and the ids, that follow its prompt."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from lightning_gft.data.prompts import Answer
 
 @dataclass(frozen=True, slots=True)
 class EncodedPrompt:
-    """A prompt as the policy is given it.
+    """A prompt as the policy receives it.
 
     Args:
-        text: Text of the ids.
-        token_ids: The ids.
-        conversation: What the chat template rendered; without one, one message of the user.
+        text: Text of the prompt's token ids.
+        token_ids: Token ids of the prompt.
+        conversation: The conversation that the chat template rendered; without one, one message of the user.
     """
 
     text: str
@@ -30,7 +30,7 @@ class EncodedPrompt:
 
 
 class Written(NamedTuple):
-    """A text that follows a prompt, and whether the chat template writes all of the answer that it was given."""
+    """The text that follows a prompt, and whether the chat template writes all of the given answer."""
 
     text: str
     rendered: bool = True
@@ -39,9 +39,9 @@ class Written(NamedTuple):
 class ResponseWriter:
     """Writes given responses as the policy would have written them after its prompt, each with one end.
 
-    With a chat template, a response is what the rendered conversation has after the prompt. Where the template drops a
-    part of the answer (a thought, mostly), or opens the answer with what the response itself begins with, the response
-    follows the prompt as it is.
+    With a chat template, a response is the rendered conversation after the prompt. The template may drop a part of the
+    answer, mostly a thought, or open the answer with the beginning of the response itself. Then the response follows
+    the prompt unchanged.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate | None, prefix: str = "") -> None:
@@ -52,12 +52,12 @@ class ResponseWriter:
 
     @property
     def stops(self) -> set[int]:
-        """Ids of the ends of a text and of a turn, at which generation stops."""
+        """Ids of the end of a text and of a turn, at which generation stops."""
         ends = [str(self.tokenizer.eos_token), *self._turn_end.tokens[-1:]]
         return set(ids_of(self.tokenizer, ends))
 
     def write(self, prompts: Sequence[EncodedPrompt], answers: Sequence[Answer]) -> list[Written]:
-        """Return for each answer the text that follows its prompt, with its end if the template writes one."""
+        """Return the text that follows the prompt for each answer, with its end if the template writes one."""
         if self.template is None:
             return [
                 Written(self._after_prefix(str(self._without_end(text, index)))) for index, text in enumerate(answers)
@@ -82,26 +82,26 @@ class ResponseWriter:
         return self._end or TurnEnd()
 
     def _find_end(self, template: ChatTemplate, conversation: Conversation) -> None:
-        """Find the end once, by the first conversation: some templates take no question without more around it."""
+        """Find the end once, in the first conversation, because some templates need more than a question."""
         if self._end is not None:
             return
         self._end = find_turn_end(template, conversation)
         if not self._end.tokens and self._end.written.strip():
             rank_zero_warn(
-                f"the chat template ends the assistant's turn with {self._end.written!r}, which is no special token of "
-                f"the tokenizer and does not stop generation: demonstrations end with {self.tokenizer.eos_token!r} "
-                "instead"
+                f"the chat template ends the assistant's turn with {self._end.written!r}, which is not a special token "
+                "of the tokenizer and does not stop generation: demonstrations end with "
+                f"{self.tokenizer.eos_token!r} instead"
             )
 
     def _without_end(self, answer: Answer, index: int) -> Answer:
-        """Take off the ends that the data write out themselves, in any number, with white space behind them."""
+        """Remove the ends that the data write out themselves, in any number, with white space after them."""
         if not isinstance(answer, str):
             return answer
         text, ends = answer, (str(self.tokenizer.eos_token), *self._turn_end.tokens)
         while ended := next((end for end in ends if text.rstrip().endswith(end)), None):
             text = text.rstrip().removesuffix(ended)
         if answer.strip() and not text.strip():
-            raise TextError(f"a response must be more than its end: {shorten(answer)}. Take it out", index)
+            raise TextError(f"expected a response with a text before its end, got {shorten(answer)}; remove it", index)
         return text
 
     def _after_prefix(self, text: str) -> str:
@@ -122,10 +122,10 @@ class ResponseWriter:
             if opened.strip() and (rest := _after(opened, body)) is not None:
                 return Written(rest + self._turn_end.closing)
         raise TextError(
-            "the chat template renders a prompt differently once it is answered, so demonstrations would not follow "
-            f"the prompt that the policy is given. After {shared[-40:]!r} the prompt has {opened[:40]!r}, the "
-            f"conversation {whole[len(shared) :][:40]!r}. Set `response_prefix` to what the prompt has more, if the "
-            "demonstrations continue it; or `chat_template_kwargs`, if the template has a switch; or "
+            "expected a chat template that renders a prompt the same once it is answered, got one whose conversations "
+            f"do not continue the prompt that the policy receives: after {shared[-40:]!r} the prompt has "
+            f"{opened[:40]!r}, the conversation {whole[len(shared) :][:40]!r}. If demonstrations continue the prompt's "
+            "text, set `response_prefix` to it; if the template has a switch, set `chat_template_kwargs`; or set "
             "`use_chat_template: false` and `prompt_template`",
             index,
         )
@@ -133,15 +133,15 @@ class ResponseWriter:
     def _end_once(self, response: str, index: int) -> str:
         if not response.endswith(self._turn_end.written):
             raise TextError(
-                f"the chat template ends this conversation otherwise ({response[-30:]!r}) than a short one "
-                f"({self._turn_end.written!r}): give the tokenizer another `chat_template`",
+                f"expected a chat template that ends all conversations alike, got {response[-30:]!r} for this one and "
+                f"{self._turn_end.written!r} for a short one: give the tokenizer another `chat_template`",
                 index,
             )
         return response[: len(response) - len(self._turn_end.written)] + self._turn_end.closing
 
 
 def _after(prefix: str, text: str) -> str | None:
-    """Return what a text has after a prefix, give or take white space around it; ``None`` if it begins otherwise."""
+    """Return the rest of a text after a prefix, ignoring white space around it; ``None`` if it begins otherwise."""
     if text.startswith(prefix):
         return text[len(prefix) :]
     words, begun = prefix.strip(), text.lstrip()
@@ -149,7 +149,7 @@ def _after(prefix: str, text: str) -> str | None:
         return None
     rest = begun[len(words) :]
     if words[-1].isalnum() and rest[:1].isalnum() and prefix[-1].isspace():
-        return None  # "is " is no prefix of "isn't"
+        return None  # "is " is not a prefix of "isn't"
     return rest.lstrip() if prefix[-1].isspace() else rest
 
 

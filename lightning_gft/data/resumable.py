@@ -15,8 +15,8 @@ class ResumableDataLoader(PromptLoader):
     """A ``PromptLoader`` whose position in the epoch is part of Lightning's checkpoints.
 
     Lightning saves and restores any training dataloader that has ``state_dict`` and ``load_state_dict``. The order of
-    an epoch follows from the sampler's seed and epoch, so the number of batches handed out is the position.
-    It counts for that epoch only: a checkpoint written at an epoch's end starts the next one from its beginning.
+    an epoch follows from the sampler's seed and epoch, so the number of returned batches is the position.
+    It applies to that epoch only: from a checkpoint at an epoch's end, the next epoch starts at its beginning.
 
     Example:
         >>> from torch.utils.data import DistributedSampler
@@ -29,20 +29,20 @@ class ResumableDataLoader(PromptLoader):
     _resume_from: Position = (None, 0)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the sampler's epoch, how many of its batches were handed out, and what makes them what they are."""
+        """Return the sampler's epoch, the number of its returned batches, and what determines the batches."""
         epoch, batches = self._position
         return {"epoch": epoch, "batches": batches, "order": self._identity()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Let the next pass over the same epoch begin where the saved one was."""
+        """Make the next pass over the same epoch begin at the saved position."""
         there, here = state_dict["order"], self._identity()
         if there != here and 0 < state_dict["batches"] < there["batches_an_epoch"]:
             differences = [
                 f"{name} was {there.get(name)} and is {here[name]}" for name in here if there.get(name) != here[name]
             ]
             raise GFTValueError(
-                f"the checkpoint is of the middle of an epoch whose batches were others: {', '.join(differences)}. "
-                "Resume with the same data, seed_everything and batch_size times ranks, or from a checkpoint at an "
+                f"the checkpoint: expected the same batches in the middle of an epoch, got: {', '.join(differences)}; "
+                "resume with the same data, seed_everything and batch_size times ranks, or from a checkpoint at an "
                 "epoch's end"
             )
         self._position = self._resume_from = (state_dict["epoch"], state_dict["batches"])

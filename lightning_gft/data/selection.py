@@ -1,4 +1,4 @@
-"""The rows that were asked for, by split and slice, which know their positions in the data."""
+"""Rows selected by split and slice, with their positions in the data."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from lightning_gft.data.columns import NumberedRows, Row
 from lightning_gft.data.tables import JoinedTable, Table, by_part
 
 _CHUNK = 10_000
-"""Rows that iteration takes at once: a Parquet file reads a whole row group for each time."""
+"""Rows that iteration reads at once: a Parquet file reads a whole row group each time."""
 Spans = list[tuple[str, range]]
 """Splits, and positions within them."""
 
 
 class Piece(Table):
-    """Some consecutive rows of a split."""
+    """Consecutive rows of a split."""
 
     def __init__(self, split: str, table: Table, positions: range) -> None:
         self.split, self.table, self.positions = split, table, positions
@@ -64,7 +64,7 @@ class Rows(Sequence[Row]):
             yield from self[start : start + _CHUNK]
 
     def spans(self, count: int | None = None) -> Spans:
-        """Return where the first ``count`` rows are, or all."""
+        """Return the spans of the first ``count`` rows, or of all."""
         left = len(self) if count is None else count
         spans = []
         for piece in self.pieces:
@@ -84,7 +84,7 @@ class Rows(Sequence[Row]):
 
 
 def count_shared(spans: Spans, others: Spans) -> int:
-    """Return how many rows of the same data are in both.
+    """Return the number of rows that two lists of spans of the same data have in common.
 
     Example:
         >>> count_shared([("train", range(5, 10))], [("train", range(7)), ("test", range(10))])

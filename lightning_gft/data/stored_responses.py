@@ -1,4 +1,4 @@
-"""Responses of groups that were kept, as token ids of this policy."""
+"""Responses of stored groups, as token ids of this policy."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ StoredBySource = dict[str, list[Response]]
 def encode_stored(
     encoder: PromptEncoder, prompts: Sequence[EncodedPrompt], texts: Sequence[TextExample]
 ) -> list[StoredBySource]:
-    """Return the stored responses to each prompt by what they were; an empty dictionary where nothing is stored.
+    """Return the stored responses to each prompt by source; an empty dictionary for a row without a group.
 
-    Token ids are used as they are if they mean the same to this tokenizer. Otherwise texts are encoded behind their
-    prompts as demonstrations are, without log-probabilities, which were those of other tokens. Those that are
-    unfinished or blank then count as missing, in ``left_out`` of the texts.
+    Token ids are used unchanged if this tokenizer maps them to the same tokens. Otherwise texts are encoded after their
+    prompts like demonstrations, without log-probabilities, because these belong to other tokens. Unfinished or blank
+    texts then count as missing, in ``left_out`` of the row.
 
     Args:
-        encoder: Has the tokenizer.
-        prompts: Those of the texts.
-        texts: Rows of one table: all of them were kept as groups, or none.
+        encoder: Encoder with the policy's tokenizer.
+        prompts: Encoded prompts of the rows.
+        texts: Rows of one table: all of them are stored groups, or none.
     """
     rows = [text.stored for text in texts if text.stored is not None]
     if not rows:
@@ -38,21 +38,21 @@ def encode_stored(
     if rows[0].tokenizer != tokenizer_fingerprint(encoder.tokenizer):
         return _encode(encoder, prompts, texts, groups)
     _check_prompts(prompts, groups)
-    return [_as_they_are(group) for group in groups]
+    return [_unchanged(group) for group in groups]
 
 
 def _check_prompts(prompts: Sequence[EncodedPrompt], groups: Sequence[StoredGroup]) -> None:
-    """Warn of prompts that are not those which the responses were drawn for."""
+    """Warn of prompts that differ from those that the responses were drawn for."""
     pairs = zip(prompts, groups, strict=True)
     if other := sum(prompt.token_ids != group.prompt_token_ids for prompt, group in pairs):
         rank_zero_warn(
-            f"{other} of {len(groups)} prompts are written otherwise than when their groups were sampled (another "
-            "template, system prompt or column): the stored responses were drawn for other prompts"
+            f"{other} of {len(groups)} prompts differ from those in their groups (another template, system prompt or "
+            "column): the stored responses were drawn for other prompts"
         )
 
 
-def _as_they_are(group: StoredGroup) -> StoredBySource:
-    given = _no_responses()
+def _unchanged(group: StoredGroup) -> StoredBySource:
+    given = _empty_sources()
     for response in group.responses:
         given[response.source].append(Response(response.token_ids, response.finished, response.logprobs))
     return given
@@ -74,8 +74,8 @@ def _encode(
     answers = [response.raw_completion for _, response in chosen]
     with naming_rows([(texts[i].row, "completion") for i, _ in chosen]):
         ids = encoder.encode_responses([prompts[i] for i, _ in chosen], answers)
-    rank_zero_info(f"{len(chosen)} stored responses are of another tokenizer: their texts were encoded anew")
-    given = [_no_responses() for _ in texts]
+    rank_zero_info(f"{len(chosen)} stored responses are of another tokenizer: their texts were encoded again")
+    given = [_empty_sources() for _ in texts]
     for (i, response), token_ids in zip(chosen, ids, strict=True):
         given[i][response.source].append(Response(token_ids))
     return given
@@ -85,5 +85,5 @@ def _reason_to_leave_out(response: StoredResponse) -> str:
     return "unfinished" if not response.finished else "blank" if is_blank(response.raw_completion) else ""
 
 
-def _no_responses() -> StoredBySource:
+def _empty_sources() -> StoredBySource:
     return {source.name.lower(): [] for source in Source}

@@ -1,4 +1,4 @@
-"""A folder of groups as the rows that they were sampled for."""
+"""A folder of groups as a table of the rows that they were sampled for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lightning_gft.stored import StoredGroups
 
 
 class StoredTable(Table):
-    """The data's rows of groups that were kept, each with its group."""
+    """The data's rows of stored groups, each with its group."""
 
     def __init__(self, folder: Path) -> None:
         self._groups = StoredGroups(folder)
@@ -23,7 +23,7 @@ class StoredTable(Table):
         wanted = self._groups.info.prompts
         if wanted is not None and len(self) < wanted:
             rank_zero_warn(
-                f"{folder}: there are groups of {len(self)} of {wanted} prompts; run the same prediction again for the "
+                f"{folder}: only {len(self)} of {wanted} prompts have groups; run the same prediction again for the "
                 "others"
             )
 

@@ -1,4 +1,4 @@
-"""Tables of rows, which are counted at once and read when taken."""
+"""Tables of rows, which know their length and read rows on access."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lightning_gft.stored import Padded
 
 
 class Table(ABC):
-    """Rows by their positions, and the names of their columns."""
+    """Rows by position, and the names of their columns."""
 
     columns: Sequence[str]
 
@@ -34,7 +34,7 @@ class Table(ABC):
 
 
 class ListTable(Table):
-    """Rows that are Python objects already, which may have different keys."""
+    """Rows in memory, which may have different keys."""
 
     def __init__(self, rows: list[Row]) -> None:
         self._rows = rows
@@ -50,11 +50,11 @@ class ListTable(Table):
 
 
 class ParquetTable(Table):
-    """A Parquet file, of which only the row groups that are asked for are read."""
+    """A Parquet file, of which only the requested row groups are read."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with path.open("rb"):  # which says more plainly why a file cannot be opened
+        with path.open("rb"):  # Python's own error says more clearly why a file cannot be opened
             pass
         with self._reading():
             self._metadata = parquet.read_metadata(path)
@@ -71,7 +71,7 @@ class ParquetTable(Table):
     @override
     def take(self, positions: Sequence[int]) -> list[Row]:
         lengths = (self._metadata.row_group(group).num_rows for group in range(self._metadata.num_row_groups))
-        # Open only here: a system allows a process some hundred files, and data sets have more shards.
+        # Opened only here: a process may open only some hundred files, and data sets have more shards.
         with self._reading(), parquet.ParquetFile(self._path, metadata=self._metadata) as file:
             groups = [file.read_row_group(group).take(here) for group, here in by_part(positions, lengths)]
         return [row for group in groups for row in _python_rows(group)]
@@ -82,7 +82,7 @@ class ParquetTable(Table):
             yield
         except (pyarrow.ArrowException, OSError) as error:
             raise GFTValueError(
-                f"{self._path.name}: expected a whole Parquet file, got one that cannot be read ({error}); write or "
+                f"{self._path.name}: expected a complete Parquet file, got one that cannot be read ({error}); write or "
                 "download it again"
             ) from error
 
@@ -104,7 +104,7 @@ class DatasetTable(Table):
 
 
 class JoinedTable(Table):
-    """Tables one after another, with the columns of all: a row without one has ``None`` there."""
+    """Tables one after another, with the columns of all of them: a missing column is ``None`` in a row."""
 
     def __init__(self, tables: Sequence[Table]) -> None:
         self._tables = tables
@@ -119,7 +119,7 @@ class JoinedTable(Table):
         parts = by_part(positions, map(len, self._tables))
         rows = (row for part, here in parts for row in self._tables[part].take(here))
         known = set(self.columns)
-        # A whole row is kept as it is, since it may know more than its columns.
+        # A complete row is kept as it is, since it may hold more than its columns, such as its group.
         return [row if row.keys() == known else {column: row.get(column) for column in self.columns} for row in rows]
 
 
@@ -148,7 +148,7 @@ def _python_rows(table: pyarrow.Table) -> list[Row]:
 
 
 def _with_objects(kind: pyarrow.DataType, value: Any) -> Any:
-    """Return a value with its structs as ``Padded``, and with objects for the JSON that the library stores as texts."""
+    """Return a value with structs as ``Padded``, and JSON that the library stores as text as objects."""
     if value is None:
         return None
     if pyarrow.types.is_struct(kind):

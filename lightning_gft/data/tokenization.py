@@ -1,4 +1,4 @@
-"""How a prompt and a demonstration become token ids."""
+"""Encoding prompts and demonstrations into token ids."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from lightning_gft.errors import GFTValueError
 
 
 class PromptEncoder:
-    """Encodes prompts as the policy is given them, and responses as the policy would have written them.
+    """Encodes prompts as the policy receives them, and responses as the policy would have written them.
 
-    A prompt goes through the tokenizer's chat template, ending where the assistant begins to speak, or else through
-    ``prompt_template``, with whatever the tokenizer puts before a text (a beginning-of-sequence token, say), once, but
-    never an end of sequence. A response is what the rendered conversation has after the prompt, up to the token with
-    which the template ends a turn; where no token does, or without a template, the end of sequence closes it. So
-    prompt and response ids, one after the other, are what the policy sees when it answers by itself.
+    A prompt is rendered with the tokenizer's chat template up to the beginning of the assistant's turn, or with
+    ``prompt_template``. What the tokenizer puts before a text, such as a beginning-of-sequence token, is added once; an
+    end of sequence never is. A response is the rendered conversation after the prompt, up to the token that ends a turn
+    in the template. If there is no such token, or no template, the end of sequence closes it. So the concatenated ids
+    of prompt and response are those that the policy sees when it answers by itself.
 
     Args:
         tokenizer: Any tokenizer with an end-of-sequence token.
-        prompt_template: Text around the prompt, which takes the place of ``{prompt}``; for use without a chat template.
-        use_chat_template: Whether prompts go through the tokenizer's chat template; ``None`` means if it has one.
+        prompt_template: Text around the prompt, which replaces ``{prompt}`` in it; for use without a chat template.
+        use_chat_template: Whether to render prompts with the tokenizer's chat template; ``None`` does so if it has one.
         system_prompt: System message put before every conversation; for use with a chat template.
         chat_template_kwargs: Variables of the chat template, such as ``{"enable_thinking": False}``.
-        response_prefix: What every response begins with; it belongs to the prompt, for own samples and demonstrations
+        response_prefix: Beginning of every response, which is part of the prompt for own samples and demonstrations
             alike.
 
     Raises:
-        ValueError: If the tokenizer lacks what is needed, or an option could have no effect.
+        ValueError: If the tokenizer lacks a token or template that is needed, or an option would have no effect.
 
     Example:
         >>> from tokenizers import Tokenizer, models, pre_tokenizers
@@ -70,17 +70,17 @@ class PromptEncoder:
 
     @property
     def uses_chat_template(self) -> bool:
-        """Whether prompts go through the tokenizer's chat template."""
+        """Whether prompts are rendered with the tokenizer's chat template."""
         return self._renderer.template is not None
 
     def render(self, prompt: Prompt, variables: Variables | None = None) -> str:
-        """Return the text of a prompt's ids."""
+        """Return the text that a prompt's ids encode."""
         return self._renderer.render([prompt], [variables or {}])[0][0]
 
     def encode_prompts(
         self, prompts: Sequence[Prompt], variables: Sequence[Variables] | None = None
     ) -> list[EncodedPrompt]:
-        """Return each prompt, exactly as the policy is given it."""
+        """Return each prompt exactly as the policy receives it."""
         variables = [{}] * len(prompts) if variables is None else variables
         rendered = self._renderer.render(prompts, variables)
         self._renderer.check_losses(rendered, variables)
@@ -90,12 +90,12 @@ class PromptEncoder:
     def known_prompts(
         self, prompts: Sequence[Prompt], variables: Sequence[Variables], token_ids: Sequence[list[int]]
     ) -> list[EncodedPrompt]:
-        """Return prompts that were encoded before, with their ids, without looking for faults once more."""
+        """Return prompts that were encoded before, with their ids, without repeating the checks."""
         rendered = self._renderer.render(prompts, variables)
         return [EncodedPrompt(text, ids, talk) for (text, talk), ids in zip(rendered, token_ids, strict=True)]
 
     def encode_responses(self, prompts: Sequence[EncodedPrompt], answers: Sequence[Answer]) -> list[list[int]]:
-        """Return the ids of each given response: what follows its prompt, and one end."""
+        """Return the ids of each given response: those after its prompt, with one end."""
         return [ids for ids, _ in self.encode_written(prompts, answers)]
 
     def encode_written(
@@ -121,8 +121,8 @@ class PromptEncoder:
             return ended
         names = " or ".join(map(repr, self.tokenizer.convert_ids_to_tokens(sorted(stops))))
         raise TextError(
-            f"a response must not have {names} in its middle, where generation would stop: take it out, or give what "
-            "follows a row of its own",
+            f"expected a response without {names} before its end, where generation would stop: remove it, or make the "
+            "text after it a row of its own",
             index,
         )
 
@@ -130,7 +130,7 @@ class PromptEncoder:
 def _eos_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
     if tokenizer.eos_token_id is None:
         raise GFTValueError(
-            "the tokenizer has no end-of-sequence token, with which every response ends and which fills rows up where "
-            'there is no padding token: name one of its tokens, as in `tokenizer.eos_token = "</s>"`'
+            "the tokenizer: expected an end-of-sequence token, which ends every response and pads rows if there is no "
+            'padding token, got none; set one of its tokens, as in `tokenizer.eos_token = "</s>"`'
         )
     return int(tokenizer.eos_token_id)

@@ -1,4 +1,4 @@
-"""Several ranks: how weights are sharded over them, and the strategies that a policy can be trained with."""
+"""Several ranks: how weights are sharded over them, and the strategies that can train a policy."""
 
 from lightning_gft.distributed.checks import check_strategy, check_strategy_name
 from lightning_gft.distributed.loading import load_policy

@@ -1,4 +1,4 @@
-"""Strategies that a policy can be trained with."""
+"""Strategies that can train a policy."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
 
 
 def check_strategy_name(name: str) -> None:
-    """Refuse a strategy that a policy cannot be trained with, before Lightning makes it.
+    """Check that a strategy can train a policy, before Lightning builds it.
 
     Args:
-        name: One that Lightning has registered, or a class path.
+        name: Name that Lightning has registered, or a class path.
 
     Raises:
-        ValueError: If it cannot be.
+        ValueError: If the strategy is not supported.
 
     Example:
         >>> check_strategy_name("fsdp")
@@ -39,14 +39,14 @@ def check_strategy_name(name: str) -> None:
 
 
 def check_strategy(strategy: Strategy, precision: str) -> None:
-    """Refuse a strategy that a policy cannot be trained with; Lightning's for FSDP2 becomes :class:`FSDP2Strategy`.
+    """Check that a strategy can train a policy, and turn Lightning's strategy for FSDP2 into :class:`FSDP2Strategy`.
 
     Args:
-        strategy: The trainer's, with its process group.
-        precision: The trainer's.
+        strategy: The trainer's strategy, with its process group initialised.
+        precision: The trainer's precision, such as ``"bf16-mixed"``.
 
     Raises:
-        ValueError: If it cannot be.
+        ValueError: If the strategy, or its combination with the precision, is not supported.
     """
     name = type(strategy).__name__
     if isinstance(strategy, _UNSUPPORTED):
@@ -65,7 +65,7 @@ def check_strategy(strategy: Strategy, precision: str) -> None:
             "torch_dtype sets the data type of the weights"
         )
     if type(strategy) is ModelParallelStrategy:
-        strategy.__class__ = FSDP2Strategy  # whose checkpoints hold what trains, and fit any number of ranks
+        strategy.__class__ = FSDP2Strategy  # its checkpoints hold only trained weights, and fit any number of ranks
 
 
 def _unsupported(name: str) -> GFTValueError:

@@ -18,37 +18,37 @@ from lightning_gft.errors import GFTValueError
 
 
 class Shardable(Protocol):
-    """What is known here of a policy, which is a module besides."""
+    """The parts of a policy, itself a module, that loading and sharding use."""
 
     sharding: Sharding
 
     @property
     def model(self) -> PreTrainedModel:
-        """The model that trains."""
+        """The model to train."""
 
     @property
     def reference_model(self) -> PreTrainedModel | None:
-        """A frozen copy, if one is kept."""
+        """A frozen copy of the model, if one is kept."""
 
     @property
     def is_quantised(self) -> bool:
-        """Whether weights are packed into few bits."""
+        """Whether some weights are packed into few bits."""
 
 
 Loaded = TypeVar("Loaded", bound=Shardable)
 
 
 def load_policy(load: Callable[[], Loaded], trainer: Trainer | None) -> Loaded:
-    """Load the same policy on every rank, and shard it where the strategy does.
+    """Load the same policy on every rank, and shard it if the strategy shards weights.
 
-    Where it does, the ranks of a machine take turns, so that its memory holds one whole model at a time.
+    To shard it, the ranks of a machine load one after the other, so that its memory holds one whole model at a time.
 
     Args:
-        load: Loads it.
-        trainer: Its strategy counts; ``None`` for this process alone.
+        load: Function that loads the policy.
+        trainer: Trainer whose strategy is used; ``None`` for a single process.
 
     Raises:
-        ValueError: If ranks have read different weights.
+        ValueError: If ranks have loaded different weights.
     """
     strategy = None if trainer is None else trainer.strategy
     if trainer is None or not isinstance(strategy, ParallelStrategy):
@@ -67,14 +67,14 @@ def load_policy(load: Callable[[], Loaded], trainer: Trainer | None) -> Loaded:
 
 
 def _share_rng_state(strategy: ParallelStrategy) -> None:
-    """Let fresh weights and adapters, which are random, be the same on every rank."""
+    """Make fresh weights and adapters, which are random, the same on every rank."""
     torch.set_rng_state(strategy.broadcast(torch.get_rng_state()))
     if (device := strategy.root_device).type == "cuda":
         torch.cuda.set_rng_state(strategy.broadcast(torch.cuda.get_rng_state(device)), device)
 
 
 def _shard(policy: Shardable, strategy: FSDP2Strategy, precision: str) -> FullySharded:
-    casts = precision == "bf16-mixed" and not policy.is_quantised  # a cast would spoil packed bits
+    casts = precision == "bf16-mixed" and not policy.is_quantised  # a cast would destroy packed bits
     return FullySharded(
         cast(nn.Module, policy),
         [model for model in (policy.model, policy.reference_model) if model is not None],
@@ -92,6 +92,6 @@ def _check_same(digests: dict[str, str]) -> None:
         differing = [name for name, digest in of_ranks[0].items() if others.get(name) != digest]
         if differing:
             raise GFTValueError(
-                f"`model.policy`: expected the same weights on every rank, but {differing[0]} and {len(differing) - 1} "
-                f"more differ on rank {rank} from rank 0; give all machines the same files"
+                f"`model.policy`: expected the same weights on every rank, got others than rank 0's on rank {rank} for "
+                f"{differing[0]} and {len(differing) - 1} more; give all machines the same files"
             )

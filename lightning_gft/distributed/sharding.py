@@ -1,4 +1,4 @@
-"""Weights that are sharded over ranks: which rank holds what, and when a rank has all of them."""
+"""Weights that are sharded over ranks: which shards a rank holds, and when it gathers all of them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Sharding(ABC):
     """How the weights of a policy are distributed over the ranks that train it.
 
     Args:
-        policy: The module that trains.
+        policy: The policy to train.
     """
 
     def __init__(self, policy: nn.Module) -> None:
@@ -44,7 +44,7 @@ class Sharding(ABC):
 
     @abstractmethod
     def whole(self, *models: nn.Module) -> AbstractContextManager[None]:
-        """Within this context every rank has all weights of some models; all ranks enter it together.
+        """Gather all weights of some models on every rank within this context; all ranks enter it together.
 
         Args:
             models: The policy's model, its reference, or both.
@@ -52,21 +52,22 @@ class Sharding(ABC):
 
     @abstractmethod
     def split(self, model: nn.Module) -> AbstractContextManager[None]:
-        """Within this context a rank has its shards alone, which may change there; all ranks enter it together.
+        """Return to shards within this context, which may be changed there; all ranks enter it together.
 
         Args:
-            model: Whose weights may be whole around it.
+            model: A model whose weights may be gathered outside of this context.
         """
 
     def gradient_norm(self) -> Tensor:
-        """Return the norm of the policy's gradients over the shards of all ranks, the same on each of them."""
+        """Return the norm of the policy's gradients over all shards, the same value on every rank."""
         return self.norms([[weight.grad for weight in self._policy.parameters()]])[0]
 
     def norms(self, gradients: Sequence[Sequence[Tensor | None]]) -> Tensor:
         """Return the norm ``[n]`` of each of ``n`` lists of gradients over the shards of all ranks.
 
         Args:
-            gradients: Of the policy's weights; ``None`` where there is none. All ranks have lists of the same weights.
+            gradients: Lists of gradients of the policy's weights, ``None`` where a weight has none. All ranks pass
+                lists of the same weights.
         """
         norms = torch.stack([get_total_norm(_local(some)).to(compute_device(self._policy)) for some in gradients])
         return norms.to(torch.promote_types(norms.dtype, torch.float32))
@@ -75,14 +76,14 @@ class Sharding(ABC):
         """Scale the policy's gradients so that their norm is at most ``limit``.
 
         Args:
-            limit: Largest norm.
-            norm: From :meth:`gradient_norm`.
+            limit: Largest norm of the scaled gradients.
+            norm: Current norm, as returned by :meth:`gradient_norm`.
         """
         clip_grads_with_norm_(self._policy.parameters(), limit, norm)
 
 
 class Unsharded(Sharding):
-    """Every rank has all weights, all of the time."""
+    """Every rank always has all weights."""
 
     @property
     @override
@@ -102,14 +103,14 @@ class FullySharded(Sharding):
     """FSDP2: each weight is sharded over all ranks, and gathered with those of its block where it is needed.
 
     Args:
-        policy: The module through whose forward the model is trained; embeddings and head stay gathered for all of it.
-        models: The models in it: the one that trains first, then maybe a reference.
-        mesh: The ranks.
+        policy: The module whose forward runs the model; embeddings and head stay gathered for all of it.
+        models: The models in it: first the one to train, then perhaps a reference.
+        mesh: Device mesh of the ranks to shard over.
         reshard_after_forward: Whether a block's weights are freed after its forward pass and gathered again for its
-            backward pass. Else they stay in between, which takes memory and saves communication.
+            backward pass. If not, they stay gathered in between, which takes memory and saves communication.
         cpu_offload: Whether each rank keeps its shards in the CPU's memory.
-        compute_dtype: Data type in which the weights of blocks are gathered and used, by default their own. Gradients
-            are reduced over ranks in float32 all the same, and embeddings and head keep their data type, so that the
+        compute_dtype: Data type that the weights of blocks are gathered and used in; by default their own. Gradients
+            are still reduced over ranks in float32, and embeddings and head keep their data type, so that the
             residual stream is as precise as under autocast.
     """
 
@@ -136,7 +137,7 @@ class FullySharded(Sharding):
                 module,
                 mesh=mesh,
                 reshard_after_forward=reshards,
-                # Autocast sees to the inputs; a cast would round normalisers as well.
+                # Autocast converts the inputs; casting them here would round normalisers as well.
                 mp_policy=MixedPrecisionPolicy(dtype, reduce_dtype, cast_forward_inputs=False),
                 offload_policy=offload,
             )
@@ -149,9 +150,9 @@ class FullySharded(Sharding):
             reference: [shard(reference), *blocks[reference]] for reference in models[1:]
         }
         root: Any = policy
-        self._units[models[0]] = [shard(root), *blocks[models[0]]]  # the root has all that is left
+        self._units[models[0]] = [shard(root), *blocks[models[0]]]  # the root takes all remaining weights
         self._roots = {units[0] for units in self._units.values()}
-        # FSDP initialises itself in the root's forward pass, and an evaluation may come before the first.
+        # FSDP initialises itself in the root's forward pass, but an evaluation may come before the first one.
         self._root = root
         root._gather = MethodType(_gather, policy)
         register_fsdp_forward_method(policy, "_gather")
@@ -206,16 +207,16 @@ def _gather(policy: nn.Module, units: list[FSDPModule]) -> None:
 
 
 def _local(gradients: Sequence[Tensor | None]) -> list[Tensor]:
-    """Return what this rank holds of gradients."""
+    """Return this rank's shards of gradients."""
     known = [gradient for gradient in gradients if gradient is not None]
     return [gradient.to_local() if isinstance(gradient, DTensor) else gradient for gradient in known]
 
 
 def compute_device(model: nn.Module) -> torch.device:
-    """Return the device on which a model runs, though its weights may be offloaded to the CPU.
+    """Return the device that a model computes on, even if its weights are offloaded to the CPU.
 
     Args:
-        model: A causal language model.
+        model: A causal language model, sharded or not.
     """
     weight = next(model.parameters())
     if not isinstance(weight, DTensor) or weight.device_mesh.device_type == weight.device.type:
@@ -225,7 +226,7 @@ def compute_device(model: nn.Module) -> torch.device:
 
 
 def transformer_blocks(model: PreTrainedModel) -> list[nn.Module]:
-    """Return the blocks of a model, each of which is gathered by itself.
+    """Return the blocks of a model, each of which is gathered separately.
 
     Args:
         model: A causal language model.
@@ -236,7 +237,7 @@ def transformer_blocks(model: PreTrainedModel) -> list[nn.Module]:
         4
     """
     named = set(model._no_split_modules or ())
-    # FSDP puts a class of its own before a block's.
+    # FSDP replaces a block's class by a subclass of its own.
     blocks = [module for module in model.modules() if named & {kind.__name__ for kind in type(module).__mro__}]
     if blocks:
         return blocks

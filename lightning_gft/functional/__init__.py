@@ -1,4 +1,4 @@
-"""Pure functions from tensors to tensors: what the method is, without state."""
+"""Pure functions of tensors: the mathematics of the method, without state."""
 
 from lightning_gft.functional.advantages import (
     check_rewards,

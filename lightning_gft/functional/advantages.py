@@ -25,24 +25,24 @@ def group_normalized_advantages(
 ) -> Tensor:
     """Standardise rewards within each group: ``A = (R - mean) / (std + eps)``, std with ``n - 1``.
 
-    A group whose rewards are all equal gets exactly 0; a group of one gets its reward (mean 0, std 1), since there is
-    nothing to compare it to. From "GFT: From Imitation to Reward Fine-Tuning", arXiv 2604.14258, as GRPO, arXiv
-    2402.03300. ``scale="none"`` is the variant of Dr. GRPO, arXiv 2503.20783; ``scale="batch"`` that of Lite PPO, arXiv
-    2508.08221: mean of the group, standard deviation of the batch. The names are those of TRL's ``scale_rewards``.
+    A group whose rewards are all equal gets exactly 0. A group of one gets its reward (mean 0, std 1), since it has
+    no other response to compare with. From "GFT: From Imitation to Reward Fine-Tuning", arXiv 2604.14258, as GRPO,
+    arXiv 2402.03300. ``scale="none"`` is the variant of Dr. GRPO, arXiv 2503.20783; ``scale="batch"`` that of Lite
+    PPO, arXiv 2508.08221: mean of the group, standard deviation of the batch. The names follow TRL's ``scale_rewards``.
 
-    With ``is_self``, mean and standard deviation are those of the policy's own samples, and demonstrations are compared
-    with these. A group without any own sample gets its rewards. Where the own samples are all equal (or there is one)
-    they have no scale, and the difference from them is the advantage.
+    With ``is_self``, mean and standard deviation are those of the policy's own samples, which demonstrations are
+    compared with. A group without own samples gets its rewards. Own samples that are all equal, or a single one, have
+    no scale, so the difference from them is the advantage.
 
     Args:
-        rewards: ``[N]``, of any numeric dtype.
+        rewards: ``[N]`` rewards of any numeric dtype.
         group_index: ``[N]`` integers; sequences with the same number form a group, in any order.
         eps: Added to the standard deviation.
-        scale: ``"group"`` divides by the group's standard deviation, ``"batch"`` by that of all rewards, ``"none"`` by
-            nothing.
+        scale: ``"group"`` divides by the group's standard deviation, ``"batch"`` by that of all rewards, and ``"none"``
+            does not divide.
         is_self: ``[N]`` booleans, true for the policy's own samples; ``None`` compares with the whole group.
-        batch_rewards: ``[B]``, what ``scale="batch"`` takes the standard deviation of, where ``rewards`` are one rank's
-            share of the batch; default: ``rewards``, of own samples if these alone count.
+        batch_rewards: ``[B]`` rewards whose standard deviation ``scale="batch"`` divides by, where ``rewards`` are one
+            rank's share of the batch; by default ``rewards``, or with ``is_self`` those of own samples.
 
     Returns:
         ``[N]`` advantages.
@@ -63,7 +63,7 @@ def group_normalized_advantages(
     if is_self is not None:
         _check_is_self(is_self, rewards)
         counted, base = rewards[is_self], groups.among(is_self)
-    # Rounding in the mean must not be blown up by a standard deviation of almost nothing.
+    # A standard deviation of almost 0 must not amplify the rounding error of the mean.
     equal, highest = base.all_equal(counted), base.highest(counted)
     deviation = rewards - torch.where(equal, highest, base.mean(counted))[groups.index]
     if scale == "group":
@@ -76,24 +76,24 @@ def group_normalized_advantages(
 
 
 def max_rl_advantages(rewards: Tensor, group_index: Tensor) -> Tensor:
-    """Compare each reward with the mean of its group, as a share of it: ``A = (R - mean) / mean`` (MaxRL, 2602.02710).
+    """Compare each reward with the mean of its group, relative to it: ``A = (R - mean) / mean`` (MaxRL, 2602.02710).
 
-    The gradient of the *logarithm* of the probability of a right answer, where ``R - mean`` alone is that of the
-    probability: the fewer of a prompt's responses are right, the more each counts. The paper averages the scores of
+    This is the gradient of the *logarithm* of the probability of a right answer, while ``R - mean`` alone is that of
+    the probability: the fewer of a prompt's responses are right, the more each counts. The paper averages the scores of
     the right samples and subtracts the mean score of all samples, so with rewards of 0 and 1 the ``k`` right ones of
     ``n`` get ``(n - k) / k`` and the wrong ones -1. Without any right sample its estimate is 0, like that of a group
-    all right. The paper has own samples alone; demonstrations count in the mean as samples do.
+    that is all right. The paper has own samples alone; demonstrations count in the mean like samples.
 
     Args:
-        rewards: ``[N]``, of any numeric dtype, at least 0.
+        rewards: ``[N]`` rewards of any numeric dtype, at least 0.
         group_index: ``[N]`` integers; sequences with the same number form a group, in any order.
 
     Returns:
         ``[N]`` advantages; all-equal groups get exactly 0 and a group of one gets its reward.
 
     Raises:
-        ValueError: If shapes differ, or a reward is not finite or is negative: with a mean near 0 that is made of both
-            signs the share means nothing, and has no bound.
+        ValueError: If shapes differ, or a reward is not finite or is negative: where rewards of both signs have a mean
+            near 0, the ratio has no meaning and no bound.
 
     Example:
         >>> max_rl_advantages(torch.tensor([1.0, 0.0, 0.0, 0.0]), torch.tensor([0, 0, 0, 0]))
@@ -104,11 +104,11 @@ def max_rl_advantages(rewards: Tensor, group_index: Tensor) -> Tensor:
         row = int(negative.nonzero()[0])
         raise GFTValueError(
             f"`rewards`: expected at least 0 for MaxRL, got {rewards[row].item():.4g} for response {row} of the batch; "
-            "let rewards begin at 0, and leave penalties out"
+            "make rewards start at 0, and leave penalties out"
         )
     mean = groups.mean(rewards)[groups.index]
     equal = groups.all_equal(rewards)[groups.index]
-    advantages = ((rewards - mean) / mean).masked_fill(equal, 0.0)  # a mean of 0 is one of zeros
+    advantages = ((rewards - mean) / mean).masked_fill(equal, 0.0)  # a mean of 0 means that all rewards are 0
     return torch.where(groups.size[groups.index] == 1, rewards, advantages)
 
 
@@ -116,7 +116,7 @@ def leave_one_out_advantages(rewards: Tensor, group_index: Tensor) -> Tensor:
     """Compare each reward with the mean of the *others* of its group, an unbiased baseline (RLOO, arXiv 2402.14740).
 
     Args:
-        rewards: ``[N]``, of any numeric dtype.
+        rewards: ``[N]`` rewards of any numeric dtype.
         group_index: ``[N]`` integers; sequences with the same number form a group, in any order.
 
     Returns:
@@ -140,11 +140,11 @@ def self_baseline_advantages(rewards: Tensor, group_index: Tensor, is_self: Tens
     """Compare each reward with the mean over the policy's own samples in its group.
 
     The group's plain mean mixes fixed demonstrations into the baseline, so a good expert lowers the advantage of every
-    own sample. Here only own samples set the bar: each own sample is compared with the other own samples (leave one
-    out), each demonstration with all of them. A sequence without any own sample to compare with gets its reward.
+    own sample. Here only own samples set the baseline: each own sample is compared with the other own samples (leave
+    one out), each demonstration with all of them. A sequence without an own sample to compare with gets its reward.
 
     Args:
-        rewards: ``[N]``, of any numeric dtype.
+        rewards: ``[N]`` rewards of any numeric dtype.
         group_index: ``[N]`` integers; sequences with the same number form a group, in any order.
         is_self: ``[N]`` booleans, true for the policy's own samples.
 
@@ -173,11 +173,11 @@ def group_standard_deviations(rewards: Tensor, group_index: Tensor) -> Tensor:
     """Return the sample standard deviation of each group, in ascending order of the groups' numbers.
 
     Args:
-        rewards: ``[N]``, of any numeric dtype.
+        rewards: ``[N]`` rewards of any numeric dtype.
         group_index: ``[N]`` integers; sequences with the same number form a group, in any order.
 
     Returns:
-        One value a group; exactly 0 where all rewards are equal.
+        One value per group, exactly 0 where all rewards are equal.
 
     Raises:
         ValueError: If shapes differ or a reward is not finite.
@@ -204,13 +204,13 @@ def check_rewards(rewards: Tensor) -> Tensor:
     finite = rewards.isfinite()
     if not finite.all():
         row = int((~finite).nonzero()[0])
-        raise GFTValueError(f"`rewards[{row}]`: expected a finite number, got {rewards[row].item()}; mend the reward")
+        raise GFTValueError(f"`rewards[{row}]`: expected a finite number, got {rewards[row].item()}; fix the reward")
     return rewards
 
 
 @dataclass(frozen=True)
 class _Groups:
-    """Sums over groups that may be ragged and interleaved; ``index`` numbers them from 0."""
+    """Sums over groups, which may be ragged and interleaved; ``index`` numbers them from 0."""
 
     index: Tensor
     size: Tensor
@@ -232,19 +232,20 @@ class _Groups:
         return self.highest(values) == -self.highest(-values)
 
     def among(self, chosen: Tensor) -> _Groups:
-        """Return the same groups of fewer sequences, so that a group may be empty."""
+        """Return the same groups with only the chosen sequences, so that a group may be empty."""
         return _Groups(self.index[chosen], self.size.new_zeros(len(self.size)).index_add(0, self.index, chosen.long()))
 
 
 def _spread(rewards: Tensor, eps: float) -> Tensor:
-    """Return what ``scale="batch"`` divides by: 1 where no rewards differ."""
+    """Return the divisor of ``scale="batch"``: 1 if all rewards are equal."""
     return rewards.double().std() + eps if len(rewards.unique()) > 1 else rewards.new_ones(())
 
 
 def _check_is_self(is_self: Tensor, rewards: Tensor) -> None:
     if is_self.shape != rewards.shape:
         raise GFTValueError(
-            f"`is_self`: expected the shape of rewards, {tuple(rewards.shape)}, got {tuple(is_self.shape)}; give them"
+            f"`is_self`: expected the shape of rewards, {tuple(rewards.shape)}, got {tuple(is_self.shape)}; give one "
+            "boolean per response"
         )
 
 
@@ -252,7 +253,7 @@ def _check_rewards(rewards: Tensor, group_index: Tensor) -> tuple[Tensor, _Group
     if rewards.dim() != 1 or group_index.shape != rewards.shape:
         raise GFTValueError(
             f"`rewards`, `group_index`: expected both [N], got {tuple(rewards.shape)} and {tuple(group_index.shape)}; "
-            "give one number a response"
+            "give one number per response"
         )
     index, size = torch.unique(group_index, return_inverse=True, return_counts=True)[1:]
     return check_rewards(rewards), _Groups(index, size)

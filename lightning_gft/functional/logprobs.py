@@ -10,18 +10,18 @@ from lightning_gft.functional.precision import widen
 from lightning_gft.functional.rectification import floor_logprobs
 
 _MAX_LOG_RATIO = 20.0
-"""What a log-ratio counts as at most where its exponential is taken."""
+"""Upper bound of a log-ratio whose exponential is taken."""
 
 
 def token_logprobs(logits: Tensor, targets: Tensor) -> Tensor:
     """Return the log-probability of each target.
 
     Args:
-        logits: ``[..., V]``; half precision is widened to fp32 first.
+        logits: ``[..., V]`` logits; half precision is widened to fp32 first.
         targets: ``[...]`` token ids.
 
     Returns:
-        ``[...]``, in at least fp32.
+        ``[...]`` log-probabilities in at least fp32.
 
     Example:
         >>> token_logprobs(torch.zeros(2, 4), torch.tensor([0, 3])).exp()
@@ -32,13 +32,13 @@ def token_logprobs(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def token_entropy(logits: Tensor) -> Tensor:
-    """Return the entropy of each distribution, in nats; a token that is ruled out (logit of -inf) adds nothing.
+    """Return the entropy of each distribution, in nats; an excluded token (logit of -inf) adds 0.
 
     Args:
-        logits: ``[..., V]``; half precision is widened to fp32 first.
+        logits: ``[..., V]`` logits; half precision is widened to fp32 first.
 
     Returns:
-        ``[...]``, in at least fp32.
+        ``[...]`` entropies in at least fp32.
 
     Example:
         >>> token_entropy(torch.tensor([[0.0, 0.0, -torch.inf]])).exp()
@@ -52,12 +52,12 @@ def log_ratio(logprobs: Tensor, others: Tensor | None) -> Tensor:
     """Return ``log(p / q)``, detached and finite: 0 where both are the same, also at probability 0.
 
     Args:
-        logprobs: ``log p``, of any shape, at least fp32; minus infinity counts as
+        logprobs: ``log p`` of any shape, at least fp32; minus infinity counts as
             :data:`~lightning_gft.functional.rectification.LOGPROB_FLOOR`.
-        others: ``log q``, same shape.
+        others: ``log q`` of the same shape.
 
     Raises:
-        ValueError: If there are no others.
+        ValueError: If ``others`` is ``None``.
 
     Example:
         >>> log_ratio(torch.tensor([-1.0, -torch.inf]), torch.tensor([-3.0, -torch.inf]))
@@ -69,7 +69,7 @@ def log_ratio(logprobs: Tensor, others: Tensor | None) -> Tensor:
 
 
 def bounded_ratio(log_ratio: Tensor) -> Tensor:
-    """Return ``p / q``, at most ``e ** 20``: no coefficient overflows, and none is the NaN of ``0 * inf``.
+    """Return ``p / q``, at most ``e ** 20``, so that no coefficient overflows or becomes the NaN of ``0 * inf``.
 
     Example:
         >>> bounded_ratio(torch.tensor([0.0, -torch.inf])), bounded_ratio(torch.tensor(1e4)).log()
@@ -79,7 +79,7 @@ def bounded_ratio(log_ratio: Tensor) -> Tensor:
 
 
 def k3_divergence(log_ratio: Tensor) -> Tensor:
-    """Return Schulman's k3, ``q / p - 1 + log(p / q)``: at least 0, and on samples of ``p`` on average ``KL(p || q)``.
+    """Return Schulman's k3, ``q / p - 1 + log(p / q)``: at least 0, with mean ``KL(p || q)`` over samples of ``p``.
 
     Example:
         >>> k3_divergence(torch.tensor([0.5, 0.0, -0.5]))

@@ -1,4 +1,4 @@
-"""The GFT loss on log-probabilities, for anyone's training loop."""
+"""The GFT loss as a function of log-probabilities, for any training loop."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def gft_loss(
     """Group Fine-Tuning: ``L = -(1 / Z) * sum_k A_k * sum_t C(p_kt) * log p_kt`` (arXiv 2604.14258, Eq. 21).
 
     ``C`` is :func:`~lightning_gft.functional.rectified_coefficients` of every token, as in the paper;
-    :class:`~lightning_gft.GFTLoss` knows sources. Gradient flows through ``log p`` alone.
+    :class:`~lightning_gft.GFTLoss` distinguishes sources. Gradient flows through ``log p`` alone.
 
     Args:
         logprobs: ``[N, T]`` log-probabilities of the tokens; values outside the mask are never read.
-        advantages: ``[N]``.
-        response_mask: ``[N, T]``, true on response tokens.
-        threshold: The paper's tau.
+        advantages: ``[N]`` advantages, one per response.
+        response_mask: ``[N, T]`` booleans, true on response tokens.
+        threshold: The paper's tau, a probability; 0 rectifies no token, and a value above 1 every token.
         reduction: What ``Z`` counts, see :func:`~lightning_gft.functional.reduction_weights`.
-        group_index: ``[N]``, needed for ``reduction="group-mean"``.
+        group_index: ``[N]`` integers, required for ``reduction="group-mean"``.
 
     Returns:
-        Scalar loss, in at least fp32; 0 (with a gradient of 0) where no response token is.
+        Scalar loss in at least fp32; 0, with a gradient of 0, if there is no response token.
 
     Raises:
         ValueError: If shapes do not fit, or ``threshold`` or ``reduction`` is out of range.
@@ -46,7 +46,7 @@ def gft_loss(
     """
     if logprobs.dim() != 2 or response_mask.shape != logprobs.shape or advantages.shape != logprobs.shape[:1]:
         raise GFTValueError(
-            "expected logprobs [N, T], advantages [N] and response_mask [N, T]; got "
+            "`logprobs`, `advantages`, `response_mask`: expected [N, T], [N] and [N, T], got "
             f"{tuple(logprobs.shape)}, {tuple(advantages.shape)} and {tuple(response_mask.shape)}"
         )
     response_mask, wide = response_mask.bool(), widen(logprobs)
@@ -59,11 +59,11 @@ def masked_loss(logprobs: Tensor, coefficients: Tensor, mask: Tensor, weights: T
     """Return ``-sum(weights * coefficients * logprobs)[mask] / count``, with gradient for ``logprobs`` alone.
 
     Args:
-        logprobs: ``[N, T]``, at least fp32.
-        coefficients: ``[N, T]``, without gradient.
-        mask: ``[N, T]`` booleans.
-        weights: ``[N]``.
-        count: Scalar.
+        logprobs: ``[N, T]`` log-probabilities in at least fp32.
+        coefficients: ``[N, T]`` factors without gradient.
+        mask: ``[N, T]`` booleans, true at the tokens to sum over.
+        weights: ``[N]`` weights of the sequences.
+        count: Scalar divisor; 0 counts as the smallest positive number.
 
     Example:
         >>> one = torch.ones(1, 2)
@@ -77,12 +77,12 @@ def masked_loss(logprobs: Tensor, coefficients: Tensor, mask: Tensor, weights: T
 def weighted_nll(logprobs: Tensor, coefficients: Tensor) -> Tensor:
     """Return ``-sum_t c_t * log p_t``, with gradient for ``logprobs`` alone.
 
-    A token whose coefficient is 0 takes no part, whatever its log-probability: ``0 * inf`` must not become NaN. Minus
-    infinity counts as :data:`~lightning_gft.functional.rectification.LOGPROB_FLOOR`.
+    A token whose coefficient is 0 is left out, whatever its log-probability, since ``0 * inf`` must not become NaN.
+    Minus infinity counts as :data:`~lightning_gft.functional.rectification.LOGPROB_FLOOR`.
 
     Args:
-        logprobs: Log-probabilities of any shape, at least fp32.
-        coefficients: ``c_t``, of the same shape.
+        logprobs: Log-probabilities of any shape, in at least fp32.
+        coefficients: Factors ``c_t`` of the same shape.
 
     Example:
         >>> weighted_nll(torch.tensor([-1.0, -torch.inf]), torch.tensor([2.0, 0.0]))

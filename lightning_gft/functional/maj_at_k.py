@@ -9,15 +9,14 @@ from lightning_gft.errors import GFTValueError
 
 
 def maj_at_k(answers: Sequence[str | None], correct: Sequence[float]) -> float:
-    """Return the chance that the most frequent of ``k`` answers is correct, ties decided at random.
+    """Return the probability that the most frequent of ``k`` answers is correct, with ties decided at random.
 
-    Self-consistency, Wang et al. 2022, arXiv 2203.11171. A sample without an answer has no vote; where none has one,
-    the vote is wrong. Where samples of one answer are not all judged alike, the answer is as correct as they are on
-    average.
+    Self-consistency, Wang et al. 2022, arXiv 2203.11171. A sample without an answer has no vote; if no sample has one,
+    the vote is wrong. If samples with the same answer are judged differently, the answer counts as their mean.
 
     Args:
-        answers: Of the ``k`` samples of a prompt.
-        correct: 1 for each that is correct, else 0.
+        answers: Answers of the ``k`` samples of a prompt, ``None`` for a sample without one.
+        correct: 1 for each sample that is correct, 0 for the others.
 
     Raises:
         ValueError: If there are not as many of both.
@@ -27,7 +26,10 @@ def maj_at_k(answers: Sequence[str | None], correct: Sequence[float]) -> float:
         (1.0, 0.5)
     """
     if len(answers) != len(correct):
-        raise GFTValueError(f"`correct`: expected one for each of {len(answers)} answers, got {len(correct)}")
+        raise GFTValueError(
+            f"`correct`: expected one value for each of {len(answers)} answers, got {len(correct)}; give the samples "
+            "of one prompt"
+        )
     judged: dict[str, list[float]] = {}
     for answer, value in zip(answers, correct, strict=True):
         if answer is not None:

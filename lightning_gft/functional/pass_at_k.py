@@ -12,17 +12,17 @@ from lightning_gft.errors import GFTValueError
 
 
 def pass_at_k(num_samples: Tensor | int, num_correct: Tensor | int, k: int) -> Tensor:
-    """Probability that at least one of ``k`` samples, drawn from ``num_samples``, is correct.
+    """Return the probability that at least one of ``k`` samples, drawn from ``num_samples``, is correct.
 
     ``1 - C(n - c, k) / C(n, k)``, Chen et al. 2021, arXiv 2107.03374, Eq. 1.
 
     Args:
         num_samples: ``n``, a number or a tensor of numbers.
-        num_correct: ``c``, likewise.
-        k: At most ``n``.
+        num_correct: ``c``, a number or a tensor of numbers.
+        k: Number of samples drawn, at most ``n``.
 
     Returns:
-        fp64 tensor of the inputs' common shape.
+        fp64 tensor of the inputs' broadcast shape.
 
     Raises:
         TypeError: If ``k`` is not a whole number.
@@ -38,9 +38,9 @@ def pass_at_k(num_samples: Tensor | int, num_correct: Tensor | int, k: int) -> T
     k = check_count("k", k, most=fewest, remedy="draw more samples, or ask for a smaller k")
     if ((correct < 0) | (correct > samples)).any():
         raise GFTValueError(
-            "`num_correct`: expected numbers from 0 to num_samples, got others; count the correct samples"
+            "`num_correct`: expected numbers from 0 to num_samples, got others; give the number of correct samples"
         )
     miss = torch.ones((), dtype=torch.float64)
-    for drawn in range(k):  # drawing without replacement, each draw wrong again
+    for drawn in range(k):  # drawn without replacement, each sample wrong
         miss = miss * ((samples - correct - drawn) / (samples - drawn)).clamp(min=0)
     return 1 - miss

@@ -1,4 +1,4 @@
-"""The precision in which log-probabilities and losses are computed."""
+"""The precision that log-probabilities and losses are computed in."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def widen(tensor: Tensor) -> Tensor:
-    """Return a tensor in at least fp32: half precision is too coarse for sums over tokens, integers hold no fractions.
+    """Return a tensor in at least fp32: half precision is too coarse for sums over tokens, integers have no fractions.
 
     Example:
         >>> widen(torch.tensor([1, 2])).dtype, widen(torch.ones(2, dtype=torch.float64)).dtype

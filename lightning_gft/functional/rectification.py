@@ -13,9 +13,9 @@ from lightning_gft.checks import check_number
 from lightning_gft.functional.precision import widen
 
 LOGPROB_FLOOR = -1.0e4
-"""What a log-probability of minus infinity counts as, so that sums over tokens stay finite."""
+"""Value that replaces a log-probability of minus infinity, so that sums over tokens stay finite."""
 
-_THRESHOLDS = "0 rectifies nothing (SFT), above 1 rectifies every token (DFT), the paper's best is near 0.7"
+_THRESHOLDS = "0 rectifies no token (SFT), above 1 rectifies every token (DFT), the paper's best is near 0.7"
 
 
 def rectified_coefficients(logprobs: Tensor, threshold: float | Tensor) -> Tensor:
@@ -25,15 +25,15 @@ def rectified_coefficients(logprobs: Tensor, threshold: float | Tensor) -> Tenso
     above. ``threshold=0`` gives supervised fine-tuning's weights, ``threshold > 1`` gives those of DFT.
 
     Args:
-        logprobs: Log-probabilities, of any shape.
-        threshold: The paper's tau, a probability; as a tensor on a GPU it is not checked.
+        logprobs: Log-probabilities of any shape.
+        threshold: The paper's tau, a probability; a tensor on a GPU is not checked.
 
     Returns:
-        Coefficients of the same shape, detached; of the same dtype if that is a floating one.
+        Detached coefficients of the same shape, and of the same dtype if it is a floating-point one.
 
     Raises:
         ValueError: If ``threshold`` is negative, infinite or NaN.
-        TypeError: If it is not a number.
+        TypeError: If ``threshold`` is not a number.
 
     Example:
         >>> rectified_coefficients(torch.tensor([0.9, 0.7, 0.2]).log(), threshold=0.7)
@@ -51,15 +51,15 @@ def continuous_coefficients(logprobs: Tensor, threshold: float | Tensor) -> Tens
     inverse-probability weight by ``1 / threshold`` everywhere.
 
     Args:
-        logprobs: Log-probabilities, of any shape.
-        threshold: The paper's tau, a probability; as a tensor on a GPU it is not checked. 0 gives 1 everywhere.
+        logprobs: Log-probabilities of any shape.
+        threshold: The paper's tau, a probability; a tensor on a GPU is not checked. 0 gives 1 everywhere.
 
     Returns:
-        Coefficients of the same shape, detached; of the same dtype if that is a floating one.
+        Detached coefficients of the same shape, and of the same dtype if it is a floating-point one.
 
     Raises:
         ValueError: If ``threshold`` is negative, infinite or NaN.
-        TypeError: If it is not a number.
+        TypeError: If ``threshold`` is not a number.
 
     Example:
         >>> continuous_coefficients(torch.tensor([0.9, 0.5, 0.2]).log(), threshold=0.5)
@@ -81,7 +81,7 @@ def floor_logprobs(logprobs: Tensor) -> Tensor:
 
 def _probabilities(logprobs: Tensor, threshold: float | Tensor) -> tuple[Tensor, Tensor]:
     logprobs = widen(logprobs.detach())
-    if isinstance(threshold, Tensor) and not threshold.is_cpu:  # to look at it would wait for the device
+    if isinstance(threshold, Tensor) and not threshold.is_cpu:  # reading it would synchronise with the device
         return logprobs.exp(), threshold.detach().to(logprobs)
     number = check_threshold(threshold)
     return logprobs.exp(), torch.full((), number, dtype=logprobs.dtype, device=logprobs.device)
@@ -96,16 +96,16 @@ def _dtype_of(logprobs: Tensor) -> torch.dtype:
 
 
 def check_threshold(threshold: object, field: str = "threshold", of: str = "") -> float:
-    """Return a threshold, or refuse what is no number of at least 0.
+    """Return a threshold after checking that it is a number of at least 0.
 
     Args:
-        threshold: What was given.
-        field: Name of the option.
-        of: The part that it belongs to.
+        threshold: Value to check.
+        field: Name of the option, for errors.
+        of: Class that the option belongs to, for errors.
 
     Raises:
-        TypeError: If it is not a number.
-        ValueError: If it is negative, infinite or NaN.
+        TypeError: If ``threshold`` is not a number.
+        ValueError: If ``threshold`` is negative, infinite or NaN.
 
     Example:
         >>> check_threshold(0.7)

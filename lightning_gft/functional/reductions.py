@@ -1,4 +1,4 @@
-"""Reductions: how per-token losses become one number."""
+"""Reductions of per-token losses to one number."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ def reduction_weights(
 ) -> tuple[Tensor, Tensor]:
     """Return per-sequence weights and a count, so that the loss is ``sum_n weight_n * sum_t loss_nt / count``.
 
-    Weights need only the sequence's own group, and counts add up, so the same loss comes out however a batch is split
+    Weights need only the sequence's own group, and counts add up. So the loss does not depend on how a batch is split
     into micro-batches or over ranks, as long as counts are summed and groups stay whole.
 
     * ``token-mean``: every response token counts the same.
     * ``sequence-mean``: every response counts the same, whatever its length.
     * ``group-mean``: every prompt counts the same, whatever the number and length of its responses; within a group
-      every token does.
+      every token counts the same.
     * ``constant-length``: every response is divided by ``max_completion_length``, whatever its own length, so that
       long wrong responses are not favoured (Dr. GRPO, arXiv 2503.20783).
 
     Args:
-        response_mask: ``[N, T]``, true on response tokens.
-        reduction: One of the above.
-        group_index: ``[N]``, needed for ``group-mean``.
-        dtype: Data type of the results.
-        max_completion_length: In tokens, needed for ``constant-length``.
+        response_mask: ``[N, T]`` booleans, true on response tokens.
+        reduction: Name of the reduction, one of the above.
+        group_index: ``[N]`` integers, required for ``group-mean``.
+        dtype: Data type of weights and count.
+        max_completion_length: Divisor in tokens, required for ``constant-length``.
 
     Returns:
-        Weights ``[N]`` and a scalar count. A response without tokens counts for nothing.
+        Weights ``[N]`` and a scalar count. A response without tokens has weight 0 and is not counted.
 
     Raises:
         ValueError: If ``reduction`` is unknown, or ``group_index`` or ``max_completion_length`` is missing.
@@ -70,7 +70,7 @@ def reduction_weights(
 
 
 def check_length(reduction: Reduction, max_completion_length: int | None) -> int:
-    """Return the constant that responses are divided by, which is asked for by ``constant-length`` alone.
+    """Return the constant that responses are divided by, which only ``constant-length`` needs.
 
     Raises:
         ValueError: If it is missing, below 1, or given for another reduction.

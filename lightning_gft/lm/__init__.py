@@ -1,1 +1,1 @@
-"""How a causal language model is run, and what it can do."""
+"""Running a causal language model, and finding out what it supports."""

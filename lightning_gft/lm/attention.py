@@ -1,4 +1,4 @@
-"""A way into transformers' attention: an object passed as ``attending=...`` to a model's forward attends instead."""
+"""A hook into transformers' attention: an object passed to a model's forward as ``attending=...`` computes it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from lightning_gft.errors import GFTRuntimeError
 
 _REDIRECTED_EAGER = "redirected_eager"
 _TENSORS = {"s_aux", "position_ids", "cache_position"}
-"""Further tensors that layers hand on and that do not change which keys a query attends to."""
+"""Tensors that layers pass to their attention function and that do not change which keys a query attends to."""
 
 
 class RedirectionError(GFTRuntimeError):
-    """A model's layers do not leave it to their attention function which keys a query attends to."""
+    """A model's layers do not let their attention function decide which keys a query attends to."""
 
 
 class AttentionFunction(Protocol):
@@ -34,41 +34,42 @@ class AttentionFunction(Protocol):
         attention_mask: Tensor | None,
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None]:
-        """Return ``[N, T, heads, D]`` and, perhaps, weights."""
+        """Return ``[N, T, heads, D]`` and, where the function gives them, the attention weights."""
 
 
 class Attending(Protocol):
-    """Attends instead of a model's own function."""
+    """An object that computes attention in place of a model's own function."""
 
     def attend(
         self, function: AttentionFunction, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, **kwargs: Any
     ) -> Tensor:
         """Return ``[N, T, heads, D]`` from a query ``[N, heads, T, D]``, keys and values ``[N, key heads, T, D]``.
 
-        ``function`` is the model's own, and ``kwargs`` has what the layer says beside: scale, dropout, window.
+        ``function`` is the model's own, and ``kwargs`` holds the layer's other arguments: scale, dropout, window.
         """
 
 
 def attend_through(model: PreTrainedModel, attending: Attending, device: torch.device) -> dict[str, Any]:
-    """Return the arguments by which one forward of a model attends through an object, if it can be redirected."""
+    """Return the arguments that make one forward of a model attend through an object."""
     if not can_redirect_attention(model):
         raise RedirectionError(
-            f"attn_implementation={attention_name(model)!r} cannot be redirected; choose it before the policy is made"
+            f"attn_implementation: expected 'sdpa' or 'eager', which can be redirected, got {attention_name(model)!r}; "
+            "choose it before the policy is made"
         )
     redirect_attention(model)
-    # A mask of four dimensions is handed on, where another would be made.
+    # Transformers passes a mask of four dimensions on, and would build one of its own from any other.
     return {"attention_mask": torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device), "attending": attending}
 
 
 def can_redirect_attention(model: PreTrainedModel) -> bool:
-    """Return whether a model's attention function is one that :func:`redirect_attention` can redirect."""
+    """Return whether :func:`redirect_attention` can redirect a model's attention function."""
     return attention_name(model) in ("sdpa", "eager")
 
 
 def redirect_attention(model: PreTrainedModel) -> None:
-    """Let ``attending=...`` among the arguments of a model's forward take effect, where that is possible.
+    """Make a model's forward accept ``attending=...``, where its attention can be redirected.
 
-    To be called before each such forward, since an attention function can be exchanged at any time.
+    Call it before each such forward, since an attention function can be exchanged at any time.
     """
     name = model.config._attn_implementation
     if name == "sdpa":
@@ -76,7 +77,7 @@ def redirect_attention(model: PreTrainedModel) -> None:
         if not isinstance(usual, _Redirected):
             ALL_ATTENTION_FUNCTIONS.register("sdpa", _Redirected(usual))
     elif name == "eager":
-        # No entry of the registry: each architecture has its own function, and only another name leads past it.
+        # "eager" is not in the registry: each architecture has its own function, so a new name has to stand for it.
         ALL_ATTENTION_FUNCTIONS.register(_REDIRECTED_EAGER, _Redirected())
         ALL_MASK_ATTENTION_FUNCTIONS.register(_REDIRECTED_EAGER, ALL_MASK_ATTENTION_FUNCTIONS["eager"])
         model.set_attn_implementation(_REDIRECTED_EAGER)
@@ -95,10 +96,10 @@ def attention_name(model: PreTrainedModel) -> str:
 
 
 class _Redirected:
-    """An attention function that lets another object attend, or does what it always did.
+    """An attention function that delegates to an ``attending`` object if it is given one.
 
-    Args:
-        usual: The function; ``None`` for that of each layer's own architecture, which knows its soft-caps and sinks.
+    ``usual`` is the function to call otherwise; ``None`` stands for that of each layer's own architecture, which knows
+    its soft-caps and sinks.
     """
 
     def __init__(self, usual: AttentionFunction | None = None) -> None:
@@ -120,5 +121,7 @@ class _Redirected:
         more = [name for name, given in kwargs.items() if isinstance(given, Tensor) and name not in _TENSORS]
         if more or attention_mask is None or attention_mask.shape != (1, 1, 1, 1):
             changed = ", ".join(more) or "attention_mask"
-            raise RedirectionError(f"{type(module).__name__} has a mask of its own, in {changed}")
+            raise RedirectionError(
+                f"{type(module).__name__}: expected a layer without an attention mask of its own, got one in {changed}"
+            )
         return attending.attend(usual, module, query, key, value, **kwargs), None

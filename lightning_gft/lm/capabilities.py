@@ -1,4 +1,4 @@
-"""What a model can do: found out by trying, remembered, and reported once where it cannot."""
+"""What a model supports: probed once, remembered, and reported where it falls short."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Capability(Generic[Answer]):
-    """What a probe of a model has found.
+    """The result of probing a model.
 
     Args:
-        value: The answer.
-        reason: Why the model cannot do more, with what happens instead; empty if it can do all that was asked.
+        value: What the probe returned.
+        reason: Why the model cannot do more, and what happens instead; empty if it supports all that was probed.
     """
 
     value: Answer
@@ -36,7 +36,7 @@ _FOUND: WeakKeyDictionary[PreTrainedModel, dict[Probe[Any], Capability[Any]]] = 
 
 
 def capability(probe: Probe[Answer]) -> Probe[Answer]:
-    """Let a probe run once a model, in evaluation mode, and log the reason for what it cannot do.
+    """Make a probe run once per model, in evaluation mode, and log the reason where the model falls short.
 
     Example:
         >>> from lightning_gft import ScratchPolicy
@@ -64,7 +64,7 @@ def capability(probe: Probe[Answer]) -> Probe[Answer]:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Within this context a model is in evaluation mode."""
+    """Keep a model in evaluation mode within this context."""
     training = model.training
     model.eval()
     try:
@@ -74,10 +74,10 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def forget_capabilities(model: PreTrainedModel) -> None:
-    """Let all probes of a model run anew, as its layers have been exchanged."""
+    """Discard the results of all probes of a model, because its layers have been exchanged."""
     _FOUND.pop(model, None)
 
 
 def tolerance(*dtypes: torch.dtype, single: float = 1e-4, half: float = 5e-2) -> float:
-    """Return how far results of a probe may be apart: half precision rounds to 2^-8."""
+    """Return the relative difference to allow between a probe's results: half precision rounds to 2^-8."""
     return single if {*dtypes} <= {torch.float32, torch.float64} else half

@@ -17,15 +17,15 @@ from lightning_gft.lm.micro_batch import MicroBatch
 from lightning_gft.types import LossOutput, TokenObjective
 
 Losses = tuple[Tensor, Tensor, Tensor | None]
-"""Scalar loss, log-probabilities ``[m]`` and, if asked for, entropies ``[m]``."""
+"""Scalar loss, log-probabilities ``[m]`` and, if requested, entropies ``[m]``."""
 
 
 def forward(
     model: PreTrainedModel, head: LinearHead | None, micro_batch: MicroBatch, objective: TokenObjective, entropy: bool
 ) -> LossOutput:
-    """Run a model once and return the loss of an objective, which gives the coefficient of each token once.
+    """Run a model once and return the loss of an objective, which computes the coefficient of each token once.
 
-    Without a ``head`` that is fused with the loss, the model's own logits are used.
+    Without a ``head`` to fuse the loss with, the loss is taken from the model's own logits.
     """
     states = micro_batch.states(model, head)
     tokens = objective.tokens
@@ -52,7 +52,7 @@ def score(model: PreTrainedModel, head: LinearHead | None, micro_batch: MicroBat
     with torch.no_grad():
         states = micro_batch.states(model, head)
         _, logprobs, entropies = _loss(model, head, states, micro_batch.targets, _no_coefficients, entropy=True)
-    assert entropies is not None  # noqa: S101 (asked for above)
+    assert entropies is not None  # noqa: S101 (requested above)
     return logprobs, entropies
 
 
@@ -67,7 +67,7 @@ def _loss(
     if head is None:
         return _loss_of_logits(states, targets, coefficients, entropy)
     projection = output_projection(model)
-    assert isinstance(projection, nn.Linear)  # noqa: S101 (else no head would have been found)
+    assert isinstance(projection, nn.Linear)  # noqa: S101 (otherwise there would be no head)
     with head_operands(projection, states) as (hidden, weight, bias):
         return head_loss(hidden, weight, bias, targets, coefficients, head, entropy)
 

@@ -1,4 +1,4 @@
-"""How a model's output head makes logits, so that the loss can be fused with it."""
+"""How a model's output head computes logits, so that the loss can be fused with it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from lightning_gft.functional.precision import widen
 from lightning_gft.lm.capabilities import Capability, capability, tolerance
 
 _PROBED_LOGIT = 100.0
-"""Larger than any soft-cap in use."""
+"""Larger than the soft-cap of any known model."""
 
 
 class WideLinear(nn.Linear):
-    """A projection whose product is taken in at least float32, whatever its weights and autocast are in."""
+    """A projection computed in at least float32, whatever the precision of its weights and of autocast."""
 
     @override
     def forward(self, input: Tensor) -> Tensor:
@@ -30,10 +30,10 @@ class WideLinear(nn.Linear):
 
 
 def widen_head(model: PreTrainedModel) -> None:
-    """Make a model take the product of its head in at least float32; its weights stay as they are, tied or not.
+    """Make a model compute its head's product in at least float32; the weights stay as they are, tied or not.
 
     Args:
-        model: A causal language model.
+        model: A causal language model, whose head becomes a :class:`WideLinear` in place.
 
     Raises:
         ValueError: If its head is not a linear layer.
@@ -41,14 +41,14 @@ def widen_head(model: PreTrainedModel) -> None:
     head = model.get_output_embeddings()
     if type(head) is not nn.Linear:
         raise GFTValueError(
-            f"fp32_head=True: the head of {type(model).__name__} is no plain linear layer but {type(head).__name__}; "
-            "use torch_dtype: float32 instead"
+            f"fp32_head: expected false for {type(model).__name__}, whose head is not a plain linear layer but "
+            f"{type(head).__name__}, got true; use torch_dtype: float32 instead"
         )
     head.__class__ = WideLinear
 
 
 def output_projection(model: PreTrainedModel) -> nn.Module | None:
-    """Return the layer that makes logits at present.
+    """Return the layer that currently computes the logits.
 
     Adapters that train a copy of the head keep the original beside it, for when they are switched off.
     """
@@ -62,7 +62,7 @@ def output_projection(model: PreTrainedModel) -> nn.Module | None:
 
 @contextmanager
 def head_operands(projection: nn.Linear, hidden: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-    """Give a head's operands in the precision in which it takes their product, and keep that precision within."""
+    """Yield a head's operands in the precision of its product, with autocast set to keep that precision."""
     weight, bias = projection.weight, projection.bias
     if not isinstance(projection, WideLinear):
         yield hidden, weight, bias
@@ -74,23 +74,23 @@ def head_operands(projection: nn.Linear, hidden: Tensor) -> Iterator[tuple[Tenso
 @capability
 @torch.no_grad()
 def linear_head(model: PreTrainedModel) -> Capability[LinearHead | None]:
-    """Find out what a model's head does beyond a linear projection; ``None`` if it is no such head.
+    """Find out what a model's head does beyond a linear projection; ``None`` if it is not such a head.
 
-    That is read from the configuration, under the names that transformers uses, and then *tried* on a few tokens: a
-    model whose logits come about in a way not known here is never silently trained on others.
+    The answer is read from the configuration, under the names that transformers uses, and then *tried* on a few tokens:
+    a model that computes its logits in an unknown way is never silently trained on different ones.
     """
     head = _configured_head(model)
     if head is not None and _gives_own_logits(head, model):
         return Capability(head)
     return Capability(
         None,
-        f"{type(model).__name__} has a head that the fused loss does not serve; its own logits are used instead, which "
-        "takes more memory",
+        f"{type(model).__name__} has a head that the fused loss does not support; its own logits are used instead, "
+        "which takes more memory",
     )
 
 
 def _configured_head(model: PreTrainedModel) -> LinearHead | None:
-    # Not a subclass: those of quantised weights compute something else.
+    # Subclasses are left out: those of quantised weights compute something else.
     if type(output_projection(model)) not in (nn.Linear, WideLinear):
         return None
     config = model.config.get_text_config()
@@ -102,12 +102,12 @@ def _configured_head(model: PreTrainedModel) -> LinearHead | None:
 
 def _gives_own_logits(head: LinearHead, model: PreTrainedModel) -> bool:
     projection = output_projection(model)
-    assert projection is not None  # noqa: S101 (the caller has looked)
+    assert projection is not None  # noqa: S101 (the caller checked)
     probe = torch.arange(4, device=model.device).unsqueeze(0)
     hidden = getattr(model.base_model(input_ids=probe), "last_hidden_state", None)
-    if hidden is None:  # its body is not apart from its head
+    if hidden is None:  # its body cannot run without its head
         return False
-    # A fresh model's logits are so small that no bound on them shows, so the projection is made to give large ones.
+    # A fresh model's logits are too small to reveal a soft-cap, so the projection is scaled until they are large.
     amplification = _PROBED_LOGIT / projection(hidden).abs().max().clamp(min=1e-6)
     hook = projection.register_forward_hook(lambda _, __, projected: projected * amplification)
     try:

@@ -1,4 +1,4 @@
-"""Micro-batches: what a model runs at once."""
+"""Micro-batches: the sequences that a model runs in one forward pass."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing_extensions import override
 from lightning_gft.functional.head.linear_head import LinearHead
 
 
-class MicroBatch(ABC):  # no dataclass: Fabric would copy one, and round its tensors, among a module's arguments
-    """Sequences that a model runs at once, and the response tokens that it predicts in them.
+class MicroBatch(ABC):  # not a dataclass: Fabric would copy one among a module's arguments, and round its tensors
+    """The sequences of one forward pass, and the response tokens that it predicts.
 
     Args:
         index: ``[m]``, the numbers of these tokens among the ``M`` response tokens of the batch, which are counted
             sequence by sequence.
-        targets: ``[m]``, their ids.
+        targets: ``[m]``, the ids of these tokens.
     """
 
     def __init__(self, index: Tensor, targets: Tensor) -> None:
@@ -30,21 +30,21 @@ class MicroBatch(ABC):  # no dataclass: Fabric would copy one, and round its ten
     @property
     @abstractmethod
     def num_tokens(self) -> int:
-        """Tokens that go through the model, padding included."""
+        """Tokens that the model computes, padding included."""
 
     @abstractmethod
     def states(self, model: PreTrainedModel, head: LinearHead | None) -> Tensor:
-        """Run a model and return what the response tokens are predicted from.
+        """Run a model and return the states that predict the response tokens.
 
-        These are hidden states ``[m, H]``, or logits ``[m, V]`` where no head is fused with the loss.
+        They are hidden states ``[m, H]``, or logits ``[m, V]`` where no head is fused with the loss.
         """
 
 
 class Padded(MicroBatch):
-    """Right-padded sequences ``[n, T]``, each of which runs by itself."""
+    """Right-padded sequences ``[n, T]``, one per row."""
 
     def __init__(self, index: Tensor, input_ids: Tensor, attention_mask: Tensor, response_mask: Tensor) -> None:
-        # What is at t - 1 predicts token t.
+        # The state at t - 1 predicts token t.
         self.predicted = response_mask[:, 1:]
         super().__init__(index, input_ids[:, 1:][self.predicted])
         self.input_ids = input_ids
@@ -64,10 +64,10 @@ class Padded(MicroBatch):
 
 
 def body_of(model: PreTrainedModel, head: LinearHead | None) -> tuple[nn.Module, str]:
-    """Return the module to run, and the name of the output that a micro-batch needs of it."""
+    """Return the module to run, and the name of the output that a micro-batch takes from it."""
     return (model, "logits") if head is None else (model.base_model, "last_hidden_state")
 
 
 def token_numbers(response_mask: Tensor) -> Tensor:
-    """Return ``[N, T]``: response tokens are counted sequence by sequence, from 0; elsewhere numbers mean nothing."""
+    """Return ``[N, T]``, the number of each response token, counted sequence by sequence from 0; invalid elsewhere."""
     return response_mask.flatten().cumsum(0).view_as(response_mask) - 1

@@ -1,4 +1,4 @@
-"""From a batch of sequences to micro-batches that fit into memory."""
+"""Splitting a batch of sequences into micro-batches that fit into memory."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from lightning_gft.types import Sequences
 def micro_batches(sequences: Sequences, max_tokens: int, longest_pack: int | None = None) -> list[MicroBatch]:
     """Split sequences into micro-batches that run at most ``max_tokens`` tokens each.
 
-    Micro-batches hold sequences of similar length. A sequence that is longer than the budget gets one of its own.
+    Micro-batches hold sequences of similar length. A sequence longer than the budget gets a micro-batch of its own.
 
     Args:
-        sequences: ``N`` sequences.
-        max_tokens: Token budget. In a pack there is no padding, and tokens that sequences share count once; if each
-            sequence counts all of its own, there are at most eight times as many. Elsewhere padding counts.
-        longest_pack: Longest sequence, in tokens, that a model can run in a pack; ``None`` for no limit, 0 for none.
+        sequences: ``N`` sequences of prompts and responses.
+        max_tokens: Token budget of a micro-batch. A pack has no padding and counts tokens that sequences share once;
+            counted once per sequence, they may be at most eight times the budget. In padded micro-batches, padding
+            counts too.
+        longest_pack: Longest sequence, in tokens, that a model can run in a pack; ``None`` for no limit, 0 if it
+            can run none.
 
     Example:
         >>> import torch

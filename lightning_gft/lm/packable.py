@@ -1,4 +1,4 @@
-"""Whether a model can be run on packs."""
+"""Whether a model can run packs."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ _WINDOWS = ("sliding_window", "attention_chunk_size")
 _LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
 _PROMPTS = [[2], [0, 1], [0, 1]]
 _RESPONSES = [[3, 0, 1], [2, 1, 0], [2, 3, 1]]
-"""Two sequences share their prompt and a token more. Their order is that of a pack."""
+"""Two sequences share their prompt and one more token. They are in the order of a pack."""
 _SLOTS = [{0, 1, 2}, {3, 4, 5, 6}, {3, 4, 5, 7}]
-"""Slots of the tokens of each of these sequences, but the last."""
+"""Slots of the tokens of each of these sequences, the last token excepted."""
 
 
 @capability
 def longest_pack(model: PreTrainedModel) -> Capability[int | None]:
-    """Redirect a model's attention to packs if that gives what it gives of padded sequences; else leave it as it is.
+    """Redirect a model's attention to packs if packs give the states of padded sequences; otherwise leave it as it is.
 
-    That is *tried* on a few tokens: the states must be the same, every layer must take its attention in blocks, and no
-    token may have a part in what another sequence gives. Layers in which tokens touch in another way, as in recurrent
-    ones, would mix sequences up.
+    The answer is *tried* on a few tokens: the states must be the same, every layer must compute its attention in
+    blocks, and no token may influence the states of another sequence. Layers that mix tokens in another way, such as
+    recurrent ones, would mix sequences.
 
     Returns:
-        Longest sequence, in tokens, that can be packed; 0 for none at all, ``None`` for no limit.
+        Longest sequence, in tokens, that can be packed; 0 if none can, ``None`` for no limit.
     """
     length, reason = _find_longest(model)
     if length is None:
@@ -49,24 +49,24 @@ def longest_pack(model: PreTrainedModel) -> Capability[int | None]:
     if length == 0:
         leave_attention(model)
     which = f"longer than {length} tokens " if length else ""
-    return Capability(length, f"sequences {which}are padded, and each runs through the model by itself: {reason}")
+    return Capability(length, f"sequences {which}are padded, each in a row of its own: {reason}")
 
 
 def _find_longest(model: PreTrainedModel) -> tuple[int | None, str]:
     if reason := _configured_reason(model.config.get_text_config()):
         return 0, reason
-    if not can_redirect_attention(model):  # before it runs: some functions are compiled, which takes a minute
+    if not can_redirect_attention(model):  # checked before it runs: some functions are compiled, which takes a minute
         return 0, f"attn_implementation={attention_name(model)!r} cannot be redirected to packs"
     try:
-        return _try(model, linear_head(model).value)
+        return _probe(model, linear_head(model).value)
     except torch.OutOfMemoryError:
-        raise  # not for what the model is
+        raise  # says nothing about the model
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        return 0, f"{type(model).__name__} does not take a pack: {error}"
+        return 0, f"{type(model).__name__} cannot run a pack: {error}"
 
 
 def _configured_reason(config: PreTrainedConfig) -> str:
-    """Return why a model takes no packs, where a few tokens would not show it."""
+    """Return why a configuration rules packs out where a probe of a few tokens would not show it."""
     if others := set(getattr(config, "layer_types", None) or ()) - _LAYERS:
         return f"it has layers of type {', '.join(sorted(others))}"
     if getattr(config, "attn_temperature_tuning", None):
@@ -74,35 +74,35 @@ def _configured_reason(config: PreTrainedConfig) -> str:
     return ""
 
 
-def _try(model: PreTrainedModel, head: LinearHead | None) -> tuple[int | None, str]:
+def _probe(model: PreTrainedModel, head: LinearHead | None) -> tuple[int | None, str]:
     sequences = _sequences(model.device)
     [padded], [pack] = (micro_batches(sequences, 100, longest) for longest in (0, None))
-    assert isinstance(pack, Pack)  # noqa: S101 (there is no limit to its length)
+    assert isinstance(pack, Pack)  # noqa: S101 (its length is not limited)
     with torch.no_grad():
         own = padded.states(model, head)
         redirect_attention(model)
         redirected = padded.states(model, head)
-    pack.attention = witness = _Witness(pack.attention)
+    pack.attention = recorder = _WindowRecorder(pack.attention)
     states, touched = _with_touched_slots(model, head, pack)
     config = model.config.get_text_config()
-    if len(witness.windows) != config.num_hidden_layers:
-        return 0, f"only {len(witness.windows)} of its {config.num_hidden_layers} layers are attention"
+    if len(recorder.windows) != config.num_hidden_layers:
+        return 0, f"only {len(recorder.windows)} of its {config.num_hidden_layers} layers are attention"
     if any(slots - allowed for slots, allowed in zip(touched, _SLOTS, strict=True)):
-        return 0, f"{type(model).__name__} would let one sequence into another"
+        return 0, f"{type(model).__name__} would mix the sequences of a pack"
     if not _alike(model, redirected, own) or not _alike(model, states, own[padded.index.argsort()][pack.index]):
-        return 0, f"{type(model).__name__} gives other states on one"
+        return 0, f"{type(model).__name__} gives other states for a pack"
     limits = {name: getattr(config, name, None) for name in _WINDOWS}
-    # A window that a layer does not name to its attention function is only in the mask, which a pack replaces.
-    unseen = {name: limit for name, limit in limits.items() if limit and limit not in witness.windows}
+    # A window that a layer does not pass to its attention function is only in the mask, which a pack replaces.
+    unseen = {name: limit for name, limit in limits.items() if limit and limit not in recorder.windows}
     name = min(unseen, key=unseen.__getitem__, default=None)
     return (None, "") if name is None else (unseen[name], f"{name}={unseen[name]}")
 
 
 @torch.enable_grad()
 def _with_touched_slots(model: PreTrainedModel, head: LinearHead | None, pack: Pack) -> tuple[Tensor, list[set[int]]]:
-    """Return the states of a pack, and for each sequence the slots from which a gradient reaches its own.
+    """Return the states of a pack and, for each sequence, the slots from which a gradient reaches its states.
 
-    A gradient of exactly zero is proof in any precision, where a difference would have to be told from rounding.
+    A gradient of exactly zero is proof in any precision, whereas a small difference could be rounding.
     """
     embedded: list[Tensor] = []
 
@@ -115,7 +115,7 @@ def _with_touched_slots(model: PreTrainedModel, head: LinearHead | None, pack: P
         states = pack.states(model, head)
     finally:
         hook.remove()
-    uneven = torch.arange(states.shape[1], device=states.device).cos()  # norms would take the gradient of a plain sum
+    uneven = torch.arange(states.shape[1], device=states.device).cos()  # norms would cancel the gradient of a plain sum
     touched = []
     for part in states.split([len(response) for response in _RESPONSES]):
         (gradient,) = torch.autograd.grad((part.float() * uneven).sum(), embedded, retain_graph=True)
@@ -125,13 +125,13 @@ def _with_touched_slots(model: PreTrainedModel, head: LinearHead | None, pack: P
 
 def _alike(model: PreTrainedModel, states: Tensor, own: Tensor) -> bool:
     difference = (states - own).float().norm(dim=1)
-    # In 8 bits tokens share the columns that are kept exact.
+    # In 8 bits, tokens share the columns that are kept in 16 bits.
     dtype = torch.float16 if getattr(model, "is_loaded_in_8bit", False) else own.dtype
     return bool((difference <= tolerance(dtype) * own.float().norm(dim=1)).all())
 
 
-class _Witness:
-    """Notes the window that each layer names."""
+class _WindowRecorder:
+    """Records the window that each layer passes to its attention function."""
 
     def __init__(self, attention: Attending) -> None:
         self.attention = attention

@@ -1,1 +1,1 @@
-"""Optimizers, and whether their updates move weights."""
+"""Building optimizers, and measuring whether their updates move weights."""

@@ -1,4 +1,4 @@
-"""How far updates move weights, and whether in half precision they are lost in rounding."""
+"""How far updates move weights, and whether rounding in half precision cancels them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-_SAMPLED = 4096  # values of a weight, spread over what this rank holds of it; all of a smaller weight
-_ENOUGH = 0.5  # share of values that an update should change
+_SAMPLED = 4096  # values sampled evenly from this rank's shard of a weight; smaller weights are sampled completely
+_ENOUGH = 0.5  # fraction of values that an update should change
 
 
 class WeightSample:
-    """Some values of weights before an update, to be compared with what they are after it.
+    """Samples values of weights before an update, to compare them with the values after it.
 
     Args:
-        weights: Of this rank, which may hold shards of them.
+        weights: Weights, or shards of weights, of this rank.
 
     Example:
         >>> weight = nn.Parameter(torch.tensor([3.0, 4.0]))
@@ -35,9 +35,9 @@ class WeightSample:
         self._graded = torch.cat([_graded(weight) for weight in half]) if half else torch.zeros(0, dtype=torch.bool)
 
     def change(self) -> Tensor:
-        """Return ``[2]``: the sums of squares of what all weights have changed by, and of what they were.
+        """Return ``[2]``, the sums of squares of the weights' changes and of their values before.
 
-        Both are of what this rank holds: exact where it is all sampled, else estimated.
+        Both cover this rank's shards; they are exact for weights that are sampled completely, and estimates for others.
         """
         held = (_flat(weight).numel() for weight in self._weights)
         stands_for = self._each([number / max(size, 1) for number, size in zip(held, self._sizes, strict=True)])
@@ -46,7 +46,7 @@ class WeightSample:
         return torch.stack([self._values().to(dtype) - before, before]).square() @ stands_for.to(dtype)
 
     def moved(self) -> Tensor:
-        """Return ``[2]``: how many of the values in half precision with a gradient have changed, how many there are."""
+        """Return ``[2]``, the number of changed and of all sampled half-precision values that have a gradient."""
         is_half = self._each([float(_is_half(weight)) for weight in self._weights]).bool()
         changed = (self._values() != self._before)[is_half] & self._graded
         return torch.stack([changed.sum(), self._graded.sum()])
@@ -55,19 +55,19 @@ class WeightSample:
         return torch.cat([_values(weight) for weight in self._weights])
 
     def _each(self, of_weights: Sequence[float]) -> Tensor:
-        """Return for each value what holds for its weight."""
+        """Return the value of each weight, repeated for each of its sampled values."""
         return torch.tensor(of_weights).repeat_interleave(torch.tensor(self._sizes)).to(self._before.device)
 
 
 class MovementProbe:
-    """Judges which share of half-precision weights an update changes, and warns once if it is small.
+    """Measures the fraction of half-precision weights that an update changes, and warns once if it is small.
 
     A bfloat16 weight has 8 significant bits, so an update below about 1/512 of it is rounded away, every time. Updates
-    are measured until the learning rate stops rising: during a warm-up, small shares mean nothing yet. Values without a
-    gradient do not count.
+    are measured until the learning rate stops rising, because small fractions are normal during a warm-up. Values
+    without a gradient do not count.
 
     Args:
-        weights: Those that train. Without one in half precision nothing is measured.
+        weights: The trainable weights. Updates are measured only if one of them is in half precision.
 
     Example:
         >>> weight = nn.Parameter(torch.ones(4, dtype=torch.bfloat16))
@@ -86,15 +86,17 @@ class MovementProbe:
         self._last: tuple[int, float, int] | None = None
 
     def measures(self, learning_rate: float) -> bool:
-        """Return whether an update is to be measured."""
+        """Return whether the next update is to be measured."""
         return self._dtype is not None and learning_rate > 0
 
     def judge(self, step: int, learning_rate: float, changed: int, total: int) -> None:
-        """Note a measurement, and warn if it is the one that counts.
+        """Record a measurement, and warn if it is the final one.
 
         Args:
-            changed: Values that it changed, over all ranks.
-            total: Values that have a gradient, over all ranks.
+            step: Optimizer step of the update.
+            learning_rate: Learning rate of the update.
+            changed: Number of values that it changed, over all ranks.
+            total: Number of values that have a gradient, over all ranks.
         """
         if not total:
             return
@@ -104,14 +106,14 @@ class MovementProbe:
             self.conclude()
 
     def conclude(self) -> None:
-        """Warn if the last measurement was small, and measure no more."""
+        """Warn if the last measured fraction was small, and stop measuring."""
         if self._last is not None and self._last[1] < _ENOUGH:
             step, share, total = self._last
             rank_zero_warn(
-                f"model.policy: weights that train are in {str(self._dtype).removeprefix('torch.')}, and step {step} "
-                f"with learning rate {self._learning_rate:g} changed {share:.2%} of {total} sampled values; the rest "
-                "was rounded away. Set torch_dtype: float32 with trainer.precision: bf16-mixed, or a larger learning "
-                "rate"
+                f"model.policy: trainable weights are in {str(self._dtype).removeprefix('torch.')}, and step {step} "
+                f"with learning rate {self._learning_rate:g} changed {share:.2%} of {total} sampled values; the other "
+                "updates were rounded away. Set torch_dtype: float32 with trainer.precision: bf16-mixed, or a larger "
+                "learning rate"
             )
         self._dtype, self._last = None, None
 
@@ -121,7 +123,7 @@ def _is_half(weight: nn.Parameter) -> bool:
 
 
 def _graded(weight: nn.Parameter) -> Tensor:
-    """Return which of the sampled values have a gradient."""
+    """Return a mask of the sampled values that have a gradient."""
     if weight.grad is None:
         return torch.zeros_like(_values(weight), dtype=torch.bool)
     return _values(weight.grad) != 0
@@ -134,4 +136,4 @@ def _flat(tensor: Tensor) -> Tensor:
 
 def _values(tensor: Tensor) -> Tensor:
     flat = _flat(tensor)
-    return flat[:: max(1, len(flat) // _SAMPLED) | 1]  # an odd stride meets the columns of a matrix in turn
+    return flat[:: max(1, len(flat) // _SAMPLED) | 1]  # an odd stride reaches all columns of a matrix in turn

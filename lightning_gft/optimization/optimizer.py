@@ -1,4 +1,4 @@
-"""Making an optimizer, and refusing one under which nothing would train."""
+"""Building an optimizer, and checking that it trains the policy's weights."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ OptimizerFn = Callable[[Iterable[nn.Parameter]], Optimizer]
 
 
 def make_optimizer(function: OptimizerFn, weights: Sequence[nn.Parameter]) -> Optimizer:
-    """Return an optimizer of weights; an error says that it is the optimizer's.
+    """Return an optimizer of weights; errors name ``model.optimizer``.
 
     Raises:
-        ValueError: If no weight trains, none of them reaches the optimizer, or a setting is out of range.
-        TypeError: If an argument of the optimizer is missing or of another type, or there is no optimizer.
+        ValueError: If there are no trainable weights, the optimizer has none of them, or a setting is out of range.
+        TypeError: If an argument of the optimizer is missing or of another type, or the function returns no optimizer.
 
     Example:
         >>> from torch.optim import SGD
@@ -30,8 +30,8 @@ def make_optimizer(function: OptimizerFn, weights: Sequence[nn.Parameter]) -> Op
     """
     if not weights:
         raise GFTValueError(
-            "model.optimizer: expected weights that train, but all of the policy are frozen; quantised weights need "
-            "model.policy.lora to train"
+            "model.optimizer: expected trainable weights, got a policy whose weights are all frozen; quantised weights "
+            "need model.policy.lora to train"
         )
     try:
         optimizer: Any = function(weights)
@@ -44,14 +44,16 @@ def make_optimizer(function: OptimizerFn, weights: Sequence[nn.Parameter]) -> Op
 
 
 def check_optimizer(optimizer: Any, weights: Sequence[nn.Parameter], field: str = "model.optimizer") -> None:
-    """Refuse what is no optimizer of the weights that train, or would spoil them; warn of weights that are left out.
+    """Check an optimizer's weights and settings, and warn of trainable weights that it leaves out.
 
     Raises:
-        ValueError: If it has none of the weights, or a setting is not finite or a learning rate negative.
-        TypeError: If it is no optimizer.
+        ValueError: If it has none of the weights, a setting is not finite, or a learning rate is negative.
+        TypeError: If it is not an optimizer.
     """
     if not isinstance(optimizer, Optimizer):
-        raise GFTTypeError(f"{field}: expected an optimizer of the weights that train, got {optimizer!r}")
+        raise GFTTypeError(
+            f"{field}: expected an optimizer of the trainable weights, got {optimizer!r}; return one such as AdamW"
+        )
     for group in optimizer.param_groups:
         for name, value in group.items():
             if isinstance(value, float) and not math.isfinite(value):
@@ -62,11 +64,11 @@ def check_optimizer(optimizer: Any, weights: Sequence[nn.Parameter], field: str 
     left_out = [weight for weight in weights if id(weight) not in has]
     if len(left_out) == len(weights):
         raise GFTValueError(
-            f"{field}: expected an optimizer of the {len(weights)} weights that train, got a "
-            f"{type(optimizer).__name__} that has none of them"
+            f"{field}: expected an optimizer of the {len(weights)} trainable weights, got a "
+            f"{type(optimizer).__name__} that has none of them; build it from the weights that the function receives"
         )
     if left_out:
         rank_zero_warn(
-            f"{field}: {len(left_out)} of {len(weights)} weights that train are not in the {type(optimizer).__name__} "
-            "and will stay as they are"
+            f"{field}: {len(left_out)} of {len(weights)} trainable weights are not in the {type(optimizer).__name__} "
+            "and will not change"
         )

@@ -1,4 +1,4 @@
-"""Reading what an adapter says of itself, and whether it belongs to a model."""
+"""Reading an adapter's configuration and checking that the adapter fits a model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from lightning_gft.errors import GFTValueError
 from lightning_gft.policy.adapter_modules import are_tied, names_an_embedding
-from lightning_gft.policy.files import damaged_files, is_no_hub_name
+from lightning_gft.policy.files import damaged_files, is_local_path
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -22,60 +22,68 @@ _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 
 def check_adapter_folder(path: str) -> None:
-    """Refuse a folder that is not there or holds no adapter, before anyone looks for it on the hub.
+    """Check that a local path is an adapter's folder, before the hub is asked for it.
 
     Raises:
-        ValueError: If it is a folder without an adapter.
+        ValueError: If it is a missing folder, or one without a complete adapter.
     """
     folder, where = Path(path), f"lora.adapter_path={path!r}"
-    if not folder.exists() and is_no_hub_name(path):
-        raise GFTValueError(f"{where}: there is no such folder")
+    if not folder.exists() and is_local_path(path):
+        raise GFTValueError(f"{where}: expected a folder that exists, or a hub name; there is no such folder")
     if not folder.is_dir():
         return
     if not (folder / "adapter_config.json").is_file():
-        raise GFTValueError(f"{where} holds no adapter_config.json, so it is no adapter; give a folder that peft wrote")
+        raise GFTValueError(
+            f"{where}: expected an adapter, got a folder that holds no adapter_config.json; give a folder that peft "
+            "wrote"
+        )
     if not any((folder / name).is_file() for name in _WEIGHTS):
-        raise GFTValueError(f"{where} holds no {_WEIGHTS[0]}; download or copy it again")
+        raise GFTValueError(
+            f"{where}: expected an adapter, got a folder that holds no {_WEIGHTS[0]}; download or copy it again"
+        )
     if damaged := damaged_files(folder):
-        raise GFTValueError(f"{where}: {', '.join(damaged)} is damaged; download or copy it again")
+        raise GFTValueError(
+            f"{where}: expected files that can be read, got {', '.join(damaged)}, damaged; download or copy it again"
+        )
 
 
 def read_adapter_config(path: str, model: PreTrainedModel) -> PeftConfig:
-    """Return the configuration of a low-rank adapter, from now on one of this model's.
+    """Return the configuration of a low-rank adapter, with ``model`` as its base model.
 
     Args:
-        model: What the adapter shall go into; another one than it was trained with is warned of.
+        path: Folder or hub name of the adapter.
+        model: Model to put the adapter into; a warning is logged if the adapter was trained with another one.
 
     Raises:
-        ValueError: If it is an adapter of another type.
+        ValueError: If the adapter is not a low-rank one.
     """
     from peft import PeftConfig
 
     config: PeftConfig = PeftConfig.from_pretrained(path)
     if config.peft_type != "LORA":
-        raise GFTValueError(f"it is of type {config.peft_type}")
+        raise GFTValueError(f"expected an adapter of type LORA, got {config.peft_type}")
     before, now = config.base_model_name_or_path, model.name_or_path or None
     if before and now and not _is_same_model(before, now):
         rank_zero_warn(
             f"lora.adapter_path={path!r} was trained with the model {before!r}, and model_name_or_path={now!r} is "
-            "another one by its name: unless that is the same model elsewhere, what it has learnt is lost"
+            "another one by its name: unless it is the same model elsewhere, what the adapter has learnt is lost"
         )
     config.base_model_name_or_path = now
     return config
 
 
 def _is_same_model(first: str, second: str) -> bool:
-    """Tell whether two names may mean one model: the same folder, or one that was moved or copied from the hub."""
+    """Return whether two names may mean one model: the same folder, or one that was moved or copied from the hub."""
     if Path(first).resolve() == Path(second).resolve():
         return True
     return Path(first).name.lower() == Path(second).name.lower()
 
 
 def check_agreement(lora: LoRA, stored: dict[str, Any], model: PreTrainedModel) -> None:
-    """Refuse settings that the adapter's own would silently replace.
+    """Check that settings agree with the adapter's own, which would silently replace them.
 
     Raises:
-        ValueError: If they differ.
+        ValueError: If a setting that was given differs from the adapter's.
     """
     for field in fields(lora):
         name = {"alpha": "lora_alpha", "dropout": "lora_dropout"}.get(field.name, field.name)
@@ -83,12 +91,14 @@ def check_agreement(lora: LoRA, stored: dict[str, Any], model: PreTrainedModel) 
         if name not in stored or given == field.default:
             continue
         if _comparable(given, model) != _comparable(stored[name], model):
-            raise GFTValueError(f"it has {field.name}={stored[name]!r}, not {given!r}; leave lora.{field.name} out")
+            raise GFTValueError(
+                f"expected {field.name}={stored[name]!r} as in the adapter, got {given!r}; leave lora.{field.name} out"
+            )
 
 
 def _comparable(value: Any, model: PreTrainedModel) -> Any:
     if not isinstance(value, (list, set)):
         return value
-    # Peft may name the other one of two tied embeddings.
+    # With tied embeddings, peft may name the other one.
     tied = are_tied(model)
     return frozenset("embeddings" if tied and names_an_embedding(model, [name]) else name for name in value)

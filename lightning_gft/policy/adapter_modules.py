@@ -1,4 +1,4 @@
-"""What adapters do to a model's modules: ranks that its weights cannot have, and embeddings that share a weight."""
+"""How adapters affect a model's modules: ranks that are too high, and embeddings that share a weight."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from peft import PeftConfig
 
 EMBEDDINGS = ("get_input_embeddings", "get_output_embeddings")
-"""How a model names them."""
+"""Methods of a transformers model that return its embeddings."""
 
 
 def warn_of_rank(model: PreTrainedModel, config: PeftConfig) -> None:
-    """Warn of a rank that some of the adapted weights cannot have."""
+    """Warn if the adapters' rank exceeds the largest possible rank of some of the adapted weights."""
     from peft.tuners.lora import LoraLayer
 
     rank: int = getattr(config, "r", 0)
@@ -30,33 +30,34 @@ def warn_of_rank(model: PreTrainedModel, config: PeftConfig) -> None:
     narrow = [side for side in sides if side < rank]
     if narrow:
         rank_zero_warn(
-            f"lora.r={rank} is more than the rank that {len(narrow)} of {len(sides)} adapted weights can have, "
-            f"{min(narrow)} for the smallest: what is above it takes memory and learns nothing"
+            f"lora.r={rank} exceeds the largest possible rank of {len(narrow)} of {len(sides)} adapted weights, "
+            f"{min(narrow)} for the smallest: the excess takes memory and learns nothing"
         )
 
 
 def are_tied(model: PreTrainedModel) -> bool:
-    """Tell whether input and output embeddings are one weight."""
+    """Return whether input and output embeddings are one weight."""
     first, last = map(_own_layer, _embeddings(model))
     return first is not None and last is not None and first.weight is last.weight
 
 
 def is_embedding(model: PreTrainedModel, modules: Iterable[nn.Module]) -> bool:
-    """Tell whether the input or the output embedding is among some modules."""
+    """Return whether the input or the output embedding is among some modules."""
     return any(module is embedding for module in modules for embedding in _embeddings(model))
 
 
 def names_an_embedding(model: PreTrainedModel, names: Sequence[str]) -> bool:
-    """Tell whether an input or output embedding is among the named modules.
+    """Return whether an input or output embedding is among the named modules.
 
     Args:
-        names: Names of modules, as peft matches them.
+        model: A causal language model.
+        names: Names of modules, matched at the end of the path as peft does.
     """
     return is_embedding(model, (module for name in names for _, module in named_modules(model, name)))
 
 
 def check_tied_embeddings(model: PreTrainedModel) -> None:
-    """Refuse to train a whole copy of one of two modules that share a weight, and tell of low-rank adapters on one.
+    """Check that tied embeddings are both trained as copies or neither, and report low-rank adapters on one of them.
 
     Raises:
         ValueError: If one of them trains as a copy and the other does not train.
@@ -72,13 +73,13 @@ def check_tied_embeddings(model: PreTrainedModel) -> None:
         )
     elif _trains(first) != _trains(last):
         raise GFTValueError(
-            f"lora: {type(model).__name__} ties its input and output embeddings, and only one of them would be "
-            "trained; leave embeddings out of lora.modules_to_save, or name one in lora.target_modules instead"
+            f"lora: expected both or none of the tied embeddings of {type(model).__name__} to be trained, got one; "
+            "leave embeddings out of lora.modules_to_save, or name one in lora.target_modules instead"
         )
 
 
 def untie_adapted(model: PreTrainedModel) -> None:
-    """Give an output embedding a weight of its own where a low-rank adapter would be merged into a shared one."""
+    """Give the output embedding a weight of its own if merging a low-rank adapter would change a shared one."""
     first, last = _embeddings(model)
     if not are_tied(model) or not (is_adapted(first) or is_adapted(last)):
         return
@@ -89,13 +90,16 @@ def untie_adapted(model: PreTrainedModel) -> None:
 
 
 def resolve_targets(model: PreTrainedModel, config: Any) -> None:
-    """Refuse what is no pattern, and let tied low-rank adapters be two, which peft would make views.
+    """Check a pattern of target modules, and replace peft's tying of low-rank adapters by two separate adapters.
+
+    Peft would make tied adapters views of one memory.
 
     Args:
-        config: That of a stored adapter; changed in place.
+        model: The model that the adapter is loaded into.
+        config: Configuration of a stored adapter, which is changed in place.
 
     Raises:
-        ValueError: If a pattern is no regular expression, or matching takes too long.
+        ValueError: If a pattern is not a regular expression.
     """
     targets, saved = config.target_modules, config.modules_to_save or []
     if isinstance(targets, str) and targets.lower() != "all-linear":
@@ -110,7 +114,7 @@ def resolve_targets(model: PreTrainedModel, config: Any) -> None:
 
 
 def is_adapted(module: nn.Module | None) -> bool:
-    """Tell whether a module has a low-rank adapter."""
+    """Return whether a module has a low-rank adapter."""
     return hasattr(module, "base_layer")
 
 
@@ -119,7 +123,7 @@ def _embeddings(model: PreTrainedModel) -> list[Any]:
 
 
 def _own_layer(module: Any) -> Any:
-    """Return the layer that a model had before adapters or a copy were put around it."""
+    """Return the layer that adapters or a trained copy have wrapped."""
     return getattr(module, "base_layer", getattr(module, "original_module", module))
 
 

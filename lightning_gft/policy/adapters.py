@@ -26,7 +26,7 @@ from lightning_gft.policy.adapter_modules import (
     untie_adapted,
     warn_of_rank,
 )
-from lightning_gft.policy.files import in_a_line
+from lightning_gft.policy.files import summarise
 from lightning_gft.policy.target_modules import check_modules, check_pattern
 
 if TYPE_CHECKING:
@@ -37,25 +37,25 @@ _TRAINED, _REFERENCE, _OTHER = "default", "reference", "other"
 
 @dataclass(frozen=True)
 class LoRA:
-    r"""Low-rank adapters: they train, and the model that they are added to does not.
+    r"""Low-rank adapters, which are trained while the model under them is frozen.
 
     Args:
-        r: Rank.
+        r: Rank of the two factors of an adapter.
         alpha: An adapter's output is scaled by ``alpha / r``.
-        dropout: On an adapter's input while training. With any, training sees another policy than the one that drew
-            the samples; ``sampling/logprob_difference`` tells how far apart they are.
+        dropout: Dropout probability of an adapter's input while training. Above 0, training evaluates another policy
+            than the one that drew the samples; ``sampling/logprob_difference`` reports how far apart they are.
         target_modules: Modules that get an adapter: ``all-linear`` (all but the head), names, or a regular expression
             over the whole path, such as ``.*\.(q|v)_proj``.
-        use_rslora: Scale by ``alpha / sqrt(r)`` instead.
-        use_dora: Train the magnitude of each adapted weight's columns too; not on weights of 8 bits.
-        modules_to_save: Names of modules to train whole, a copy of each, in the model's data type. Tied embeddings stay
+        use_rslora: Whether to scale by ``alpha / sqrt(r)`` instead.
+        use_dora: Whether to train the magnitude of each adapted weight's columns too; not possible on 8-bit weights.
+        modules_to_save: Names of modules to train as whole copies, in the model's data type. Tied embeddings stay
             tied; an adapter on one of them (``target_modules``) changes that one alone.
-        adapter_path: Folder or hub name of an adapter to continue from. Its own configuration counts: a field given
-            here must agree with it, and one at its default is taken from there.
+        adapter_path: Folder or hub name of an adapter to continue from. Its own configuration is used: a field given
+            here must agree with it, and a field at its default is taken from there.
 
     Raises:
-        TypeError: If a number is none.
-        ValueError: If a number is out of range, or ``target_modules`` is empty or no regular expression.
+        TypeError: If a number is of another type.
+        ValueError: If a number is out of range, or ``target_modules`` is empty or not a regular expression.
         ModuleNotFoundError: If peft is not installed.
 
     Example:
@@ -83,24 +83,26 @@ class LoRA:
             object.__setattr__(self, name, value)
         if not self.target_modules:
             raise GFTValueError(
-                f"lora.target_modules={self.target_modules!r} names no module; leave it out for all-linear"
+                f"`lora.target_modules`: expected at least one module, got {self.target_modules!r}; leave it out for "
+                "all-linear"
             )
         if isinstance(self.target_modules, str):
             check_pattern(self.target_modules)
 
 
 class Adapters:
-    """The adapters in a model. The model stays what it is: its own layers hold them.
+    """The adapters of a model, whose own layers hold them.
 
-    Without adapters the model is the policy as it was loaded, so a reference costs no copy of it. A run that continues
-    from an existing adapter started from that one, so its reference is a frozen second adapter.
+    Without its adapters, the model is the policy as it was loaded, so a reference needs no copy of it. A run that
+    continues from an existing adapter started from that adapter, so its reference is a frozen second adapter.
 
     Args:
         model: A causal language model; it is frozen, and adapters are put into its layers.
+        lora: Settings of the adapters, or the path of a stored one.
         keep_reference: Whether to keep what :meth:`as_loaded` needs.
 
     Raises:
-        ValueError: If the model has no such modules, or the adapter cannot be loaded into it.
+        ValueError: If the model lacks the modules to adapt, or a stored adapter cannot be loaded into it.
 
     Example:
         >>> from lightning_gft import ScratchPolicy
@@ -127,7 +129,7 @@ class Adapters:
 
     @property
     def identity(self) -> str:
-        """What decides how the weights of an adapter act, in words."""
+        """What determines the effect of an adapter's weights, as text."""
         config: Any = self.peft_model.peft_config[_TRAINED]
         scale = f"r={config.r}, alpha={config.lora_alpha}, use_rslora={config.use_rslora}, use_dora={config.use_dora}"
         return scale + (", begun from an adapter" if self._continues else "")
@@ -139,18 +141,18 @@ class Adapters:
 
     @contextmanager
     def as_loaded(self) -> Iterator[None]:
-        """Within this context the model is what it was when it was loaded, if :attr:`keeps_reference`."""
+        """Return the model to its state at loading within this context; requires :attr:`keeps_reference`."""
         trains = [(weight, weight.requires_grad) for weight in self._model.parameters()]
         try:
             with self._acting(_REFERENCE) if self._continues else self.peft_model.disable_adapter():
                 yield
         finally:
-            for weight, requires_grad in trains:  # peft lets all that it has switched on train
+            for weight, requires_grad in trains:  # peft makes all adapters that it activates trainable
                 weight.requires_grad_(requires_grad)
 
     @contextmanager
     def with_adapter(self, path: str | Path) -> Iterator[None]:
-        """Within this context the model has another adapter instead of the one that trains.
+        """Replace the adapter that is trained by another one within this context.
 
         Args:
             path: Folder of an adapter for the same model.
@@ -172,9 +174,9 @@ class Adapters:
             self.peft_model.set_adapter(_TRAINED)
 
     def merge(self) -> PreTrainedModel:
-        """Add the adapters to the model's weights and take them out of it; return the model.
+        """Merge the adapters into the model's weights, remove them and return the model.
 
-        Embeddings that share a weight, of which one has an adapter, come apart: so they were used while training.
+        Tied embeddings are untied if one of them has an adapter, because they differed during training too.
         """
         untie_adapted(self._model)
         merged: PreTrainedModel = self.peft_model.merge_and_unload()
@@ -184,21 +186,22 @@ class Adapters:
         """Write the adapter, to be loaded with peft.
 
         Args:
+            path: Folder to write to; created if it does not exist.
             torch_dtype: Data type of the written weights; by default their own.
         """
         named = self.peft_model.named_parameters(remove_duplicate=False)
         own = {name: weight.detach() for name, weight in named if f".{_TRAINED}." in f"{name}."}
         if torch_dtype is not None:
             own = {name: weight.to(getattr(torch, torch_dtype)) for name, weight in own.items()}
-        # Embeddings are never resized here, and looking for whether they were would ask the hub.
+        # Embeddings are never resized here, and peft would query the hub to find out whether they were.
         self.peft_model.save_pretrained(
             str(path), state_dict=own, selected_adapters=[_TRAINED], save_embedding_layers=False
         )
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Leave out peft's advice on what is seen to here, or is its own affair."""
+def _without_advice() -> Iterator[None]:
+    """Silence peft's warnings about matters that this package handles or peft itself causes."""
     with warnings.catch_warnings():
         for about in ("is_gradient_checkpointing", "ensure_weight_tying", "fan_in_fan_out"):
             warnings.filterwarnings("ignore", message=f".*{about}.*")
@@ -218,8 +221,8 @@ def _add(model: PreTrainedModel, lora: LoRA) -> PeftModel:
         use_rslora=lora.use_rslora,
         use_dora=lora.use_dora,
         modules_to_save=[*saved] or None,  # a list of its own: peft rewrites it
-        # Copies of tied embeddings are one weight. peft would also tie low-rank adapters, as two views of one memory,
-        # of which an optimizer takes each for a weight of its own and a move to another device makes two.
+        # Copies of tied embeddings are one weight. Peft would also tie low-rank adapters as two views of one memory:
+        # an optimizer takes them for two weights, and moving them to another device makes them two.
         ensure_weight_tying=are_tied(model) and names_an_embedding(model, saved) and not is_embedding(model, targeted),
         task_type="CAUSAL_LM",
     )
@@ -240,15 +243,20 @@ def _load(model: PreTrainedModel, lora: LoRA) -> PeftModel:
         peft_model = _inject(model, config)
         loaded = peft_model.load_adapter(path, _TRAINED, is_trainable=True)
         if missing := loaded.missing_keys:
-            raise GFTValueError(f"it lacks {len(missing)} weights, {missing[0]} for one")
+            raise GFTValueError(
+                f"expected weights for every adapted module, got none for {len(missing)}, {missing[0]} for one"
+            )
         ignored = [name for name in loaded.unexpected_keys if "lora_" in name]
         if ignored:
-            raise GFTValueError(f"the model lacks a module for {len(ignored)} of its weights, {ignored[0]} for one")
+            raise GFTValueError(
+                f"expected weights that the model has a module for, got {len(ignored)} others, {ignored[0]} for one"
+            )
     except (MemoryError, torch.OutOfMemoryError):
-        raise  # not for what the adapter is
+        raise  # says nothing about the adapter
     except Exception as error:
         raise GFTValueError(
-            f"lora.adapter_path={path!r} could not be loaded into {type(model).__name__}: {in_a_line(error)}"
+            f"lora.adapter_path={path!r}: expected an adapter that can be loaded into {type(model).__name__}, got: "
+            f"{summarise(error)}"
         ) from error
     return peft_model
 
@@ -256,10 +264,10 @@ def _load(model: PreTrainedModel, lora: LoRA) -> PeftModel:
 def _inject(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
     from peft import get_peft_model
 
-    with _quiet():
+    with _without_advice():
         peft_model = get_peft_model(model, config, adapter_name=_TRAINED)
     base = Path(model.name_or_path or "")
-    if model.name_or_path and base.is_dir():  # so that the adapter finds it from anywhere
+    if model.name_or_path and base.is_dir():  # absolute, so that the adapter finds it from any working directory
         config.base_model_name_or_path = str(base.resolve())
     return peft_model
 
@@ -270,18 +278,18 @@ def _add_frozen(model: PreTrainedModel, peft_model: PeftModel, path: str, name: 
     training = model.training
     config = PeftConfig.from_pretrained(path)
     resolve_targets(model, config)
-    with _quiet():
+    with _without_advice():
         peft_model.load_adapter(path, name, is_trainable=False, peft_config=config)
-    model.train(training)  # loading what does not train switched all of it to `eval`
+    model.train(training)  # loading a frozen adapter switched the whole model to `eval`
     first, last = (getattr(getattr(model, getter)(), "modules_to_save", {}) for getter in EMBEDDINGS)
     if name in first and _TRAINED in last and name not in last:
-        # peft ties the first adapter's copies of tied embeddings, but forgets a second one's.
+        # Peft ties the first adapter's copies of tied embeddings, but not those of a second adapter.
         model.get_output_embeddings().update(name, tied_module=first[name])
     peft_model.set_adapter(_TRAINED)
 
 
 def _keep_wide(model: PreTrainedModel) -> None:
-    """Copies of a tied head are linear layers that peft makes anew; let them compute as the head itself does."""
+    """Make copies of a head, which peft builds as plain linear layers, compute in the head's own precision."""
     head: Any = model.get_output_embeddings()
     for copied in getattr(head, "modules_to_save", {}).values():
         copied.__class__ = type(head.original_module)

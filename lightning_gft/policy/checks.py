@@ -1,4 +1,4 @@
-"""Refusing a model and a tokenizer that are not a policy, and responses that it has no room for."""
+"""Checking that a model and a tokenizer fit each other, and that prompts and responses fit the model."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from lightning_gft.types import Response
 
 
 def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuse a tokenizer that knows tokens that the model does not.
+    """Check that the model embeds all tokens of the tokenizer.
 
     Raises:
-        ValueError: If there are any.
+        ValueError: If the tokenizer has more tokens than the model embeds.
     """
     embedded = model.config.get_text_config().vocab_size
     if len(tokenizer) > embedded:
         raise GFTValueError(
-            f"the tokenizer has {len(tokenizer)} tokens but the model embeds {embedded}; use the tokenizer that "
-            "belongs to the model, or resize the model's embeddings and save it first"
+            f"the tokenizer: expected at most the {embedded} tokens that the model embeds, got {len(tokenizer)}; use "
+            "the tokenizer that belongs to the model, or resize the model's embeddings and save it first"
         )
 
 
 def check_prompts(prompt_ids: Sequence[Sequence[int]]) -> None:
-    """Refuse prompts without tokens: a model predicts from at least one.
+    """Check that every prompt has a token to predict from.
 
     Raises:
-        ValueError: If there is one.
+        ValueError: If a prompt has no tokens.
     """
     empty = next((number for number, ids in enumerate(prompt_ids) if not len(ids)), None)
     if empty is not None:
@@ -39,10 +39,10 @@ def check_prompts(prompt_ids: Sequence[Sequence[int]]) -> None:
 
 
 def check_responses(responses: list[list[Response]], num_prompts: int, count: int) -> list[list[Response]]:
-    """Return what an engine has drawn, unless a prompt has another number of responses or one is empty.
+    """Return an engine's responses after checking their number and that none is empty.
 
     Raises:
-        RuntimeError: If so.
+        RuntimeError: If a prompt has another number of responses, or a response is empty.
     """
     counts = [sum(bool(response.token_ids) for response in own) for own in responses]
     if counts != [count] * num_prompts or any(len(own) != count for own in responses):
@@ -54,19 +54,21 @@ def check_responses(responses: list[list[Response]], num_prompts: int, count: in
 
 
 def check_window(tokenizer: PreTrainedTokenizerBase, prompt_length: int, max_new_tokens: int) -> None:
-    """Refuse responses that would run out of the positions that a model knows.
+    """Check that the longest prompt and response fit into the model's window.
 
     Args:
-        tokenizer: Its ``model_max_length`` is the model's window.
+        tokenizer: Tokenizer whose ``model_max_length`` is the model's window, in tokens.
         prompt_length: Tokens of the longest prompt.
+        max_new_tokens: Tokens of the longest response.
 
     Raises:
-        ValueError: If they would.
+        ValueError: If they do not fit.
     """
     window = tokenizer.model_max_length
     if prompt_length + max_new_tokens > window:
         raise GFTValueError(
-            f"a prompt of {prompt_length} tokens and max_new_tokens={max_new_tokens} are more than the "
-            f"model's window of {window} tokens (max_position_embeddings of its config.json): lower max_new_tokens, or "
-            "leave longer prompts out by the datamodule's max_prompt_length"
+            "`max_new_tokens`: expected a prompt and a response that fit into the model's window, got a prompt of "
+            f"{prompt_length} tokens and max_new_tokens={max_new_tokens} for a window of {window} tokens "
+            "(max_position_embeddings of its config.json); lower max_new_tokens, or set the datamodule's "
+            "max_prompt_length to leave longer prompts out"
         )

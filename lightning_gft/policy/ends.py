@@ -1,4 +1,4 @@
-"""At which tokens a response ends: in training, in sampling, and in what is exported."""
+"""The tokens that end a response: in training, in sampling, and in exported models."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from lightning_gft.chat import ChatTemplate, OutOfTimeError, RenderError, find_turn_end, ids_of
 from lightning_gft.lm.decoding.stopping import EndTokens
-from lightning_gft.policy.files import in_a_line
+from lightning_gft.policy.files import summarise
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> EndTokens:
-    """Return the tokens that end a response: a text's, a chat turn's, and those of the model's generation config.
+    """Return the tokens that end a response: end of sequence, end of a chat turn, and those of the generation config.
 
     Raises:
-        ValueError: If the chat template does not end.
+        ValueError: If rendering the chat template takes too long.
     """
     eos = {int(tokenizer.eos_token_id), *_configured(model), *closing_tokens(tokenizer)[-1:]}
     return EndTokens(tuple(sorted(eos)), tokenizer.pad_token_id)
 
 
 def closing_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return the tokens that close a whole response: those that end a chat turn, else the end of sequence.
+    """Return the tokens that close a whole response: those that end a chat turn, or the end of sequence.
 
     Args:
-        tokenizer: Its chat template decides.
+        tokenizer: Tokenizer, whose chat template defines how a turn ends.
 
     Raises:
-        ValueError: If the chat template does not end.
+        ValueError: If rendering the chat template takes too long.
     """
     return ids_of(tokenizer, _turn_end(tokenizer)) or [int(tokenizer.eos_token_id)]
 
 
 @contextmanager
 def name_ends(model: PreTrainedModel, end: EndTokens) -> Iterator[None]:
-    """Within this context a model's configurations name every token that ends a response, as they shall be saved."""
+    """Put every token that ends a response into a model's configurations within this context, for saving it."""
     configs = [config for config in (model.config, model.config.get_text_config()) if hasattr(config, "eos_token_id")]
     before, ends = model.generation_config, [config.eos_token_id for config in configs]
     model.generation_config = _naming(model, end)
-    for config in configs:  # one and the same of most models; those that see and read have one within the other
+    for config in configs:  # most models have one; in multimodal models, the text model's is within the other
         config.eos_token_id = model.generation_config.eos_token_id
     try:
         yield
@@ -54,7 +54,7 @@ def name_ends(model: PreTrainedModel, end: EndTokens) -> Iterator[None]:
 
 
 def save_ends(model: PreTrainedModel, end: EndTokens, path: str | Path) -> None:
-    """Write a generation config that names every token that ends a response, beside an adapter."""
+    """Write a generation config that lists every token that ends a response, beside an adapter."""
     _naming(model, end).save_pretrained(path)
 
 
@@ -66,30 +66,28 @@ def _turn_end(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
     except RenderError as error:
         if isinstance(error.__cause__, OutOfTimeError):
             raise
-        return ()  # the datamodule warns of columns that the template does not take
+        return ()  # the datamodule warns of columns that the template does not accept
 
 
 def _naming(model: PreTrainedModel, end: EndTokens) -> GenerationConfig:
     config = copy.deepcopy(model.generation_config) or GenerationConfig()
     ids = sorted({*end.eos_token_ids, *_configured(model)})
     config.eos_token_id = ids[0] if len(ids) == 1 else ids
-    if _complaint(config):  # most often a temperature that do_sample is missing for, with which many models are stored
+    if _validation_error(config):  # often a temperature without do_sample, which many models are stored with
         config.do_sample = True
-    if complaint := _complaint(config):
-        rank_zero_warn(
-            f"the model's generation_config.json is left out of what is written, but for its tokens: {complaint}"
-        )
+    if error := _validation_error(config):
+        rank_zero_warn(f"the model's generation_config.json is not written, except for its token ids: {error}")
         tokens = {name: value for name, value in config.to_diff_dict().items() if name.endswith("_token_id")}
         config = GenerationConfig(**tokens)
     return config
 
 
-def _complaint(config: GenerationConfig) -> str:
-    """Return why transformers would not write a generation config, if so."""
+def _validation_error(config: GenerationConfig) -> str:
+    """Return why transformers would refuse to write a generation config; empty if it would not."""
     try:
         config.validate(strict=True)
     except ValueError as error:
-        return in_a_line(error)
+        return summarise(error)
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Telling what is wrong with a model's folder."""
+"""Checking a model's folder, and naming what is missing or damaged."""
 
 from __future__ import annotations
 
@@ -13,86 +13,98 @@ _TOKENIZERS = ("*token*", "vocab*", "*.model", "*.spm", "tekken.json")
 
 
 def check_folder(path: str, revision: str, where: str) -> None:
-    """Refuse a folder that is not there or holds no model, before anyone looks for it on the hub.
+    """Check that a local path is a model's folder, before the hub is asked for it.
 
     Args:
-        where: Name of the model, as errors put it.
+        path: Folder or hub name.
+        revision: Revision on the hub.
+        where: Setting and value that name the model in errors.
 
     Raises:
-        ValueError: If it is a folder without a model, or one is asked for its revision.
+        ValueError: If it is a missing folder or one without a model, or a folder is given with a revision.
     """
     folder = Path(path)
     if not folder.exists():
-        if is_no_hub_name(path):
-            raise GFTValueError(f"{where}: there is no such folder")
+        if is_local_path(path):
+            raise GFTValueError(f"{where}: expected a folder that exists, or a hub name; there is no such folder")
         return
     if not folder.is_dir():
-        raise GFTValueError(f"{where} is a file; give the folder that it lies in")
+        raise GFTValueError(f"{where}: expected a folder, got a file; give the folder that holds it")
     if revision != "main":
-        raise GFTValueError(f"revision={revision!r} chooses on the hub, but {where} is a folder: leave revision out")
+        raise GFTValueError(
+            f"`revision`: expected main for a folder, got {revision!r} with {where}; revisions exist on the hub alone: "
+            "leave revision out"
+        )
     if (folder / "adapter_config.json").is_file():
         raise GFTValueError(
-            f"{where} is an adapter; give the model that it belongs to, and the adapter as lora.adapter_path"
+            f"{where}: expected a model, got an adapter; give the model that it belongs to, and the adapter as "
+            "lora.adapter_path"
         )
     if not (folder / "config.json").is_file():
         raise GFTValueError(
-            f"{where} holds no config.json, so it is no model; give a folder written by save_pretrained"
+            f"{where}: expected a model, got a folder that holds no config.json; give a folder written by "
+            "save_pretrained"
         )
 
 
 def check_tokenizer_files(path: str, where: str) -> None:
-    """Refuse a folder without any tokenizer, for which transformers would make an empty one.
+    """Check that a folder holds a tokenizer; transformers would make an empty one otherwise.
 
     Args:
-        where: Name of the model, as errors put it.
+        path: Folder or hub name; a hub name is not checked.
+        where: Setting and value that name the model in errors.
 
     Raises:
-        ValueError: If it is a folder and holds none.
+        ValueError: If it is a folder without tokenizer files.
     """
     folder = Path(path)
     if folder.is_dir() and not any(next(folder.glob(kind), None) for kind in _TOKENIZERS):
         raise GFTValueError(
-            f"{where} holds no tokenizer: put its files there, tokenizer.json and tokenizer_config.json, or save it "
-            "there by AutoTokenizer.from_pretrained(...).save_pretrained(...)"
+            f"{where}: expected a tokenizer, got a folder that holds none; put tokenizer.json and "
+            "tokenizer_config.json there, or save one there with "
+            "AutoTokenizer.from_pretrained(...).save_pretrained(...)"
         )
 
 
 def check_weight_files(path: str, where: str) -> None:
-    """Refuse a folder without weights in safetensors.
+    """Check that a folder holds weights in safetensors.
 
     Args:
-        where: Name of the model, as errors put it.
+        path: Folder or hub name; a hub name is not checked.
+        where: Setting and value that name the model in errors.
 
     Raises:
-        ValueError: If it is a folder and holds none.
+        ValueError: If it is a folder without safetensors files.
     """
     folder = Path(path)
     if not folder.is_dir() or next(folder.glob("*.safetensors"), None):
         return
     if pickled := next(folder.glob("*.bin"), None):
         raise GFTValueError(
-            f"{where} holds its weights in {pickled.name} alone, a format that can run code when it is read: where you "
-            "trust it, convert it once, by AutoModelForCausalLM.from_pretrained(...).save_pretrained(...) into another "
-            "folder"
+            f"{where}: expected weights in safetensors, got {pickled.name} alone, a format that can run code when it "
+            "is read; if you trust it, convert it once with "
+            "AutoModelForCausalLM.from_pretrained(...).save_pretrained(...) into another folder"
         )
-    raise GFTValueError(f"{where} holds no weights (model.safetensors); download or copy the model again")
+    raise GFTValueError(
+        f"{where}: expected weights (model.safetensors), got a folder that holds none; download or copy the model again"
+    )
 
 
-def is_no_hub_name(path: str) -> bool:
-    """Tell whether a text can only be a path of this machine.
+def is_local_path(path: str) -> bool:
+    """Return whether a text can only be a local path, not a name on the hub.
 
     Example:
-        >>> is_no_hub_name("runs/mine/model"), is_no_hub_name("/model"), is_no_hub_name("Qwen/Qwen2.5-0.5B")
+        >>> is_local_path("runs/mine/model"), is_local_path("/model"), is_local_path("Qwen/Qwen2.5-0.5B")
         (True, True, False)
     """
     return path.startswith(("/", ".", "~")) or path.rstrip("/").count("/") > 1
 
 
-def in_a_line(error: Exception) -> str:
-    r"""Return what an error says first, and how much more there is.
+def summarise(error: Exception) -> str:
+    r"""Return the first line of an error, and the number of further lines.
 
     Example:
-        >>> in_a_line(ValueError("does not fit:\n\tthe first\n\tthe second"))
+        >>> summarise(ValueError("does not fit:\n\tthe first\n\tthe second"))
         'does not fit: the first (and 1 more)'
     """
     first, *more = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
@@ -102,10 +114,10 @@ def in_a_line(error: Exception) -> str:
 
 
 def damaged_files(folder: str | Path) -> list[str]:
-    """Return the paths of the JSON and safetensors files in a folder that cannot be read, such as half a download.
+    """Return the paths of the JSON and safetensors files in a folder that cannot be read, such as partial downloads.
 
     Args:
-        folder: May be absent, or a name on the hub; then nothing is found.
+        folder: Folder; a missing one, or a hub name, has no files.
 
     Example:
         >>> damaged_files("no/such/folder")

@@ -1,4 +1,4 @@
-"""A policy from a model and a tokenizer that are in memory already."""
+"""A policy from a model and a tokenizer that are already in memory."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from lightning_gft.rollout import RolloutEngine
 
 
 class ModelPolicy(PolicyLoader):
-    """A model and a tokenizer that are in memory already, from Python.
+    """A policy from a model and a tokenizer that are already in memory.
 
-    Every load begins with the model as it is then, and the model given stays as it is: what trains is a copy. Under
-    adapters the copy shares the memory of the frozen weights, so that it takes next to none; without them, keep the
-    model on the CPU, from where the trainer moves the copy alone.
+    Every load trains a copy of the model as it is at that time; the model itself stays unchanged. With adapters, the
+    copy shares the memory of the frozen weights, so it takes almost none. Without them, keep the model on the CPU: the
+    trainer moves only the copy to its device.
 
     Args:
-        model: A causal language model of transformers; with weights of 4 or 8 bits it takes ``lora``.
-        tokenizer: Its tokenizer.
-        rollout: Draws responses; default :class:`~lightning_gft.TransformersEngine`.
+        model: A causal language model of transformers; one with 4-bit or 8-bit weights requires ``lora``.
+        tokenizer: Tokenizer whose tokens the model embeds.
+        rollout: Engine that draws responses; default :class:`~lightning_gft.TransformersEngine`.
         lora: Adapters to train instead of the model.
         chat_template: Jinja template, or a file with one, that replaces the tokenizer's.
 
     Raises:
-        TypeError: If the model or the tokenizer is of another kind.
-        ValueError: If the model is not a causal language model, has adapters already, or its weights are quantised and
-            there are no adapters to train; and on loading, if it does not know all of the tokenizer's tokens.
+        TypeError: If the model or the tokenizer is of another class.
+        ValueError: If the model is not a causal language model, already has adapters, or has quantised weights and no
+            adapters to train; on loading, if it does not embed all of the tokenizer's tokens.
 
     Example:
         >>> from lightning_gft import SamplingParams, ScratchPolicy
@@ -70,7 +70,7 @@ class ModelPolicy(PolicyLoader):
         self.model = model
         if is_quantised(self.model) and lora is None:
             raise GFTValueError(
-                "`model`: its weights are quantised and cannot be trained; train adapters on top of them, "
+                "`model`: expected weights that can be trained, got quantised ones; train adapters on top of them, "
                 "lora=LoRA(r=16, alpha=32), or load the model without quantization_config"
             )
         self.given_tokenizer = tokenizer
@@ -82,7 +82,7 @@ class ModelPolicy(PolicyLoader):
 
     @override
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
-        tokenizer = copy.deepcopy(self.given_tokenizer)  # which gets a padding token and the model's window
+        tokenizer = copy.deepcopy(self.given_tokenizer)  # the copy gets a padding token and the model's window
         if self.chat_template is not None:
             set_chat_template(tokenizer, self.chat_template)
         return tokenizer
@@ -108,7 +108,7 @@ class ModelPolicy(PolicyLoader):
             )
 
     def _copy(self, shared: bool) -> PreTrainedModel:
-        """Copy the model; weights that nothing will change may be shared, packed ones have a way of their own."""
+        """Copy the model, sharing frozen weights; packed weights are copied by their own deepcopy."""
         memo: dict[int, Any] = {}
         if shared:
             plain = (weight for weight in self.model.parameters() if type(weight) is nn.Parameter)

@@ -1,4 +1,4 @@
-"""Policy loaders: what a configuration says about a policy, and how it becomes one."""
+"""Policy loaders: descriptions of a policy in a configuration, which load it."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from lightning_gft.rollout import RolloutEngine
 
 
 class PolicyLoader(ABC):
-    """Describes a policy. The tokenizer is there at once; the weights come with :meth:`load`.
+    """Describes a policy. Its tokenizer is available at once; :meth:`load` loads the weights.
 
     Args:
-        rollout: Draws responses; default :class:`~lightning_gft.TransformersEngine`.
+        rollout: Engine that draws responses; default :class:`~lightning_gft.TransformersEngine`.
         lora: Adapters to train instead of the model.
     """
 
@@ -40,16 +40,16 @@ class PolicyLoader(ABC):
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The policy's tokenizer, checked: it can end a response and fill a row up, and it knows the model's window."""
-        # First, because these are small files: one that is missing is reported soon.
+        """The policy's tokenizer, checked to have an end-of-sequence token, with padding and the model's window set."""
+        # First, because these are small files: a missing one is reported early.
         if self.lora is not None and self.lora.adapter_path is not None:
             check_adapter_folder(self.lora.adapter_path)
         window = getattr(self.load_config().get_text_config(), "max_position_embeddings", None)
         tokenizer = self.load_tokenizer()
         if tokenizer.eos_token_id is None:
             raise GFTValueError(
-                f"{type(tokenizer).__name__} has no end-of-sequence token, so a response could never end; set "
-                "eos_token in its tokenizer_config.json"
+                f"{type(tokenizer).__name__}: expected an end-of-sequence token, without which no response would end, "
+                "got none; set eos_token in its tokenizer_config.json"
             )
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token  # harmless: padding is masked by length, not by id
@@ -57,7 +57,7 @@ class PolicyLoader(ABC):
         return tokenizer
 
     def load(self, keep_reference: bool = False) -> Policy:
-        """Load the weights.
+        """Load the weights and return the policy.
 
         Args:
             keep_reference: Whether to keep the policy as it is loaded, see :class:`~lightning_gft.Policy`.
@@ -65,66 +65,67 @@ class PolicyLoader(ABC):
         return Policy(self.load_model(), self.tokenizer, self.rollout, keep_reference, self.lora)
 
     def base_name(self) -> str | None:
-        """Return folder or hub name of the model that this starts from, if it has one."""
+        """Return the folder or hub name of the model to start from, if it has one."""
         return None
 
     def check_merge(self) -> None:
-        """Refuse to merge what has no adapters, or cannot be merged.
+        """Check that this policy has adapters that can be merged.
 
         Raises:
-            ValueError: If there is a reason to.
+            ValueError: If it has none, or they cannot be merged into its model.
         """
         if self.lora is None:
             raise GFTValueError(
-                "`merge`: expected a policy with adapters, got one without; leave merge out, and its weights are "
-                "exported as they are"
+                "`merge`: expected a policy with adapters, got one without; leave merge out to export its weights as "
+                "they are"
             )
 
     def full_precision(self, policy: Policy) -> Adapters:
         """Return a copy of a policy's adapters on the CPU, in a model of their own with weights in full precision.
 
         Args:
-            policy: What this has loaded, with adapters and without packed weights.
+            policy: A policy of this loader, with adapters and without packed weights.
         """
         own = policy.adapters
-        assert own is not None  # noqa: S101 (the caller has checked)
-        # What deepcopy shall take for copies: at once on the CPU, as a GPU may have no room for a second model.
+        assert own is not None  # noqa: S101 (the caller checked)
+        # The memo makes deepcopy use tensors on the CPU, because a GPU may have no room for a second model.
         memo: dict[int, Any] = {id(value): _wide(value) for value in own.model.buffers()}
         for weight in own.model.parameters():
             memo[id(weight)] = nn.Parameter(_wide(weight), requires_grad=weight.requires_grad)
         return copy.deepcopy(own, memo)
 
     def merge(self, policy: Policy) -> PreTrainedModel:
-        """Return a model with a policy's adapters added to its weights.
+        """Return a model with a policy's adapters merged into its weights.
 
         Args:
-            policy: What this has loaded, with adapters.
+            policy: A policy of this loader, with adapters.
         """
         return self.full_precision(policy).merge()
 
     def check_trainer(self, strategy: Strategy, precision: str) -> None:
-        """Refuse a strategy or a precision that this policy cannot be trained with.
+        """Check that this policy can be trained with a strategy and a precision.
 
         Args:
-            strategy: The trainer's.
-            precision: The trainer's.
+            strategy: The trainer's strategy.
+            precision: The trainer's precision, such as ``"bf16-mixed"``.
 
         Raises:
-            ValueError: If there is a reason to.
+            ValueError: If it cannot be trained with one of them.
         """
         if self.lora is not None and precision in ("bf16-true", "16-true"):
             raise GFTValueError(
-                f"precision={precision!r} would take the adapters to half precision, in which small updates vanish: "
-                "set the policy's torch_dtype to bfloat16 and trainer.precision to bf16-mixed"
+                "`precision`: expected one that leaves adapters in single precision, such as bf16-mixed, got "
+                f"{precision!r}, which converts them to half precision, where small updates vanish; set the policy's "
+                "torch_dtype to bfloat16 and trainer.precision to bf16-mixed"
             )
 
     @abstractmethod
     def load_config(self) -> PreTrainedConfig:
-        """Return the language model's configuration."""
+        """Return the configuration of the language model."""
 
     @abstractmethod
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
-        """Return the tokenizer as it is stored."""
+        """Return the tokenizer as it is stored, without defaults."""
 
     @abstractmethod
     def load_model(self) -> PreTrainedModel:
@@ -132,6 +133,6 @@ class PolicyLoader(ABC):
 
 
 def _wide(value: Tensor) -> Tensor:
-    """Copy a tensor to the CPU, out of half precision, which would round a small adapter away."""
+    """Copy a tensor to the CPU in at least float32, since half precision would round a small adapter away."""
     dtype = torch.promote_types(value.dtype, torch.float32) if value.is_floating_point() else value.dtype
     return value.detach().to("cpu", dtype, copy=True)

@@ -36,19 +36,19 @@ from lightning_gft.types import LossOutput, Response, Sequences, TokenObjective
 
 
 class Policy(nn.Module):
-    """A causal language model with its tokenizer: scored, trained and sampled from through here and nowhere else.
+    """A causal language model with its tokenizer, and the only interface for scoring, training and sampling it.
 
     Args:
-        model: The language model. Its head is fused with the loss where it is linear; any other head works too.
-        tokenizer: Its tokenizer, with an end-of-sequence and a padding token.
-        engine: Draws responses; default :class:`~lightning_gft.TransformersEngine`.
-        keep_reference: Whether to keep the model as it is now, for :meth:`as_loaded`: a frozen copy, or with adapters
-            at most one of theirs.
+        model: A causal language model. A linear head is fused with the loss; other heads work without fusion.
+        tokenizer: The model's tokenizer, with an end-of-sequence and a padding token.
+        engine: Engine that draws responses; default :class:`~lightning_gft.TransformersEngine`.
+        keep_reference: Whether to keep the model as it is now for :meth:`as_loaded`: as a frozen copy or, with
+            adapters, as at most one frozen adapter.
         lora: Adapters to put into the model, which is then frozen.
 
     Raises:
-        ValueError: If the tokenizer knows tokens that the model does not, the model is not causal, or the adapters do
-            not fit it.
+        ValueError: If the tokenizer has tokens that the model does not embed, the model is not causal, or the adapters
+            do not fit it.
 
     Example:
         >>> from lightning_gft import ScratchPolicy
@@ -75,7 +75,7 @@ class Policy(nn.Module):
         self.engine = engine or TransformersEngine()
         self.model = model
         self.adapters = None if lora is None else Adapters(model, lora, keep_reference)
-        forget_capabilities(model)  # adapters exchange its layers
+        forget_capabilities(model)  # adapters replace its layers
         self.head = linear_head(model).value
         self.longest_pack = longest_pack(model).value
         copied = keep_reference and lora is None
@@ -88,7 +88,7 @@ class Policy(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Device on which the model runs."""
+        """Device that the model computes on."""
         return compute_device(self.model)
 
     @property
@@ -98,12 +98,12 @@ class Policy(nn.Module):
 
     @property
     def pad_token_id(self) -> int:
-        """Token id that fills a row up; any would do, since masks go by length and never by id."""
+        """Id of the padding token; any would do, because masks depend on lengths and never on ids."""
         return self.end.pad_token_id
 
     @cached_property
     def identity(self) -> dict[str, str]:
-        """What a checkpoint of this policy goes with, beside its weights, by names that an error can show."""
+        """What a checkpoint of this policy depends on besides its weights, by names that errors can show."""
         tokenizer = self.tokenizer
         known = f"{sorted(tokenizer.get_vocab().items())} {tokenizer.chat_template}"
         digest = hashlib.sha256(known.encode()).hexdigest()[:8]
@@ -114,9 +114,9 @@ class Policy(nn.Module):
         """Return the text of a response.
 
         Args:
-            token_ids: Its tokens.
-            skip_special_tokens: Whether to leave every special token out. If not, those that end the response and
-                padding behind it are left out all the same.
+            token_ids: Tokens of the response.
+            skip_special_tokens: Whether to leave out every special token. If false, only tokens that end the response
+                and padding after them are left out.
         """
         if skip_special_tokens:
             return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True))
@@ -125,28 +125,28 @@ class Policy(nn.Module):
         return str(self.tokenizer.decode(list(token_ids[:length]), skip_special_tokens=False))
 
     def encode(self, response: str) -> list[int]:
-        """Return the token ids of a whole response, as the policy would have drawn them: ended, and nothing before it.
+        """Return the token ids of a whole response as the policy would draw it: with an end, and no token before it.
 
         Args:
-            response: Its text, with or without the end of a chat turn written out.
+            response: Text of the response, with or without the end of a chat turn written out.
         """
         ids: list[int] = self.tokenizer.encode(response, add_special_tokens=False)
         return ids if ids and ids[-1] in self.end.eos_token_ids else [*ids, *self._closing]
 
     def micro_batches(self, sequences: Sequences, max_tokens: int) -> list[MicroBatch]:
-        """Split sequences into micro-batches that put at most ``max_tokens`` tokens through the model at once.
+        """Split sequences into micro-batches that run at most ``max_tokens`` tokens through the model at once.
 
         Args:
-            sequences: ``N`` sequences.
-            max_tokens: Token budget. Tokens that sequences share count once, but all of those in a micro-batch are at
-                most eight times as many. Where the model cannot share them, padding counts too.
+            sequences: ``N`` sequences of prompts and responses.
+            max_tokens: Token budget. Tokens that sequences share count once, but counted once per sequence they are at
+                most eight times the budget. Where the model cannot share them, padding counts too.
         """
         return micro_batches(sequences, max_tokens, self.longest_pack)
 
     def empty_micro_batch(self) -> MicroBatch:
         """Return a micro-batch of one prompt token and no response token.
 
-        Running it gives every parameter a gradient of zero, and keeps a rank without work in step with the others.
+        Running it gives every parameter a gradient of zero, and keeps a rank without data in step with the others.
         """
         token = torch.zeros(1, 1, dtype=torch.long, device=self.device)
         [empty] = self.micro_batches(Sequences(token, token == 0, token != 0), max_tokens=1)
@@ -156,25 +156,25 @@ class Policy(nn.Module):
         """Run the model once over a micro-batch and return the loss of an objective.
 
         Args:
-            micro_batch: From :meth:`micro_batches`.
-            objective: What to compute from the log-probabilities, which are added to its tokens.
+            micro_batch: One of the results of :meth:`micro_batches`.
+            objective: Loss to compute from the log-probabilities, which are added to its tokens.
             entropy: Whether to return entropies.
 
         Raises:
-            ValueError: If the objective lacks what it needs, or gives no coefficient for some token.
+            ValueError: If the objective lacks inputs that it needs, or returns no coefficient for some token.
         """
         return forward(self.references.acting_model, self.head, micro_batch, objective, entropy)
 
     @torch.no_grad()
     def score(self, micro_batches: Sequence[MicroBatch], num_tokens: int) -> tuple[Tensor, Tensor]:
-        """Return log-probabilities and entropies, both ``[M]``, without gradient; NaN where no micro-batch has a token.
+        """Return log-probabilities and entropies, both ``[M]``, without gradient; NaN for tokens of no micro-batch.
 
         Args:
-            micro_batches: From :meth:`micro_batches`.
+            micro_batches: Some or all results of :meth:`micro_batches`.
             num_tokens: ``M``, response tokens of the sequences that the micro-batches come from.
         """
         model = self.references.acting_model
-        dtype = torch.promote_types(model.dtype, torch.float32)  # not the default one, which may be half precision
+        dtype = torch.promote_types(model.dtype, torch.float32)  # the default data type may be half precision
         logprobs = torch.full((num_tokens,), torch.nan, dtype=dtype, device=self.device)
         entropies = logprobs.clone()
         with self.sharding.whole(model), evaluating(model):
@@ -187,8 +187,8 @@ class Policy(nn.Module):
         """Return log-probabilities and entropies, both ``[N, T]`` and 0 outside the response, without gradient.
 
         Args:
-            sequences: ``N`` sequences.
-            max_tokens: Tokens to run at once, see :meth:`micro_batches`.
+            sequences: ``N`` sequences of prompts and responses.
+            max_tokens: Token budget of a micro-batch, see :meth:`micro_batches`.
         """
         mask = sequences.response_mask
         logprobs, entropies = (
@@ -198,30 +198,30 @@ class Policy(nn.Module):
         return logprobs, entropies
 
     def weights_changed(self) -> None:
-        """Tell the engine that the weights have changed: after every optimizer step and when weights are loaded."""
+        """Notify the engine of changed weights: after every optimizer step and when weights are loaded."""
         self.engine.weights_changed()
 
     def as_loaded(self) -> AbstractContextManager[None]:
-        """Return a context within which the policy scores and draws as it did when it was loaded.
+        """Return a context in which the policy scores and draws as it did when it was loaded.
 
         Raises:
-            RuntimeError: On entering it, if no reference was kept, unless it is the model without its adapters.
+            RuntimeError: On entering it, if no reference was kept and the model has no adapters to disable.
         """
         return self.references.acting("loaded")
 
     def reference(self) -> AbstractContextManager[None]:
-        """Return a context within which the policy is what a loss compares it with: :meth:`as_loaded`, until moved.
+        """Return a context in which the policy acts as the reference of the loss: :meth:`as_loaded`, until it is moved.
 
-        With sharded weights all ranks enter and leave it together.
+        With sharded weights, all ranks enter and leave it together.
         """
         return self.references.acting("reference")
 
     def move_reference(self) -> None:
-        """Let :meth:`reference` be the policy as it is now: a copy of what trains. All ranks call it together."""
+        """Make the policy as it is now the :meth:`reference`: a copy of the trained weights. All ranks call it."""
         self.references.move()
 
     def reset_reference(self) -> None:
-        """Let :meth:`reference` be :meth:`as_loaded` again, and free the copy."""
+        """Make :meth:`as_loaded` the :meth:`reference` again, and free the copy."""
         self.references.reset()
 
     def generate(
@@ -237,17 +237,17 @@ class Policy(nn.Module):
 
         Args:
             prompt_ids: ``P`` prompts as token ids.
-            num_generations: Responses a prompt.
-            sampling: How to draw.
-            seed: The seed of this call; every response gets one of its own from it.
-            places: :attr:`~lightning_gft.PromptBatch.places` of the prompts; by default they are counted.
-            with_greedy: Whether each prompt's responses begin with one more, the greedy one.
+            num_generations: Number of responses per prompt.
+            sampling: Temperature, filters, length limits and stop strings.
+            seed: Seed of this call, from which every response gets a seed of its own.
+            places: :attr:`~lightning_gft.PromptBatch.places` of the prompts; by default 0 to ``P - 1``.
+            with_greedy: Whether to prepend the greedy response to each prompt's responses.
 
         Raises:
             TypeError: If ``num_generations`` or ``seed`` is not a whole number.
             ValueError: If one of them is out of range, a prompt has no tokens, or a prompt and the longest response do
                 not fit into the model's window.
-            RuntimeError: If the engine gives another number of responses, or an empty one.
+            RuntimeError: If the engine returns another number of responses, or an empty one.
         """
         check_count("num_generations", num_generations)
         check_count("seed", seed, least=0, most=2**64 - 1)
@@ -257,7 +257,7 @@ class Policy(nn.Module):
         end = replace(self.end, stop=self._stop(tuple(sampling.stop_strings)))
         model = self.references.acting_model
         self.references.drawing()
-        # Dropout would make each token one of another policy.
+        # With dropout, each token would be drawn from another policy.
         with self.sharding.whole(model), evaluating(model):
             drawn = self.engine.generate(model, prompt_ids, num_generations, sampling, seeds, end, with_greedy)
         return check_responses(drawn, len(prompt_ids), num_generations + with_greedy)
@@ -265,14 +265,15 @@ class Policy(nn.Module):
     def save_pretrained(
         self, path: str | Path, torch_dtype: str | None = None, merged: PreTrainedModel | None = None
     ) -> None:
-        """Write model (safetensors), configuration and tokenizer, to be loaded with transformers.
+        """Write the model (safetensors), its configuration and the tokenizer, to be loaded with transformers.
 
-        A policy with adapters writes those alone, to be loaded with peft.
+        A policy with adapters writes only the adapters, to be loaded with peft.
 
         Args:
-            path: Folder; made if it does not exist.
+            path: Folder to write to; created if it does not exist.
             torch_dtype: Data type of the written weights, such as ``"bfloat16"``; by default their own.
-            merged: Model with the adapters in its weights, to write instead of the adapters. Takes on ``torch_dtype``.
+            merged: Model with the adapters merged into its weights, to write instead of the adapters. It is converted
+                to ``torch_dtype`` in place.
         """
         if self.adapters is not None and merged is None:
             self.adapters.save_pretrained(path, torch_dtype)
@@ -280,17 +281,17 @@ class Policy(nn.Module):
         else:
             model = self.model if merged is None else merged
             if torch_dtype is not None:
-                own = copy.deepcopy(model) if merged is None else merged  # which nothing else needs
+                own = copy.deepcopy(model) if merged is None else merged  # a merged model has no other use
                 model = own.to(getattr(torch, torch_dtype))
             with name_ends(model, self.end):
                 model.save_pretrained(path)
         tokenizer = copy.copy(self.tokenizer)
-        # Its own limit, which loading has replaced by the window of this model.
+        # The stored limit, which loading replaced by the window of this model.
         tokenizer.model_max_length = tokenizer.init_kwargs.get("model_max_length", tokenizer.model_max_length)
         tokenizer.save_pretrained(path)
 
     def _stop(self, strings: tuple[str, ...]) -> StopStrings | None:
-        if strings and strings not in self._stops:  # kept, as they learn which tokens matter
+        if strings and strings not in self._stops:  # kept, as they remember which tokens matter
             self._stops[strings] = StopStrings(self.tokenizer, strings)
         return self._stops.get(strings)
 

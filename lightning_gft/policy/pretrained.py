@@ -1,4 +1,4 @@
-"""A policy from a folder or from the Hugging Face hub."""
+"""A policy from a folder or the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from lightning_gft.errors import GFTValueError
 from lightning_gft.hub import hub_or_cache
 from lightning_gft.lm.heads import widen_head
 from lightning_gft.policy.adapters import Adapters, LoRA
-from lightning_gft.policy.files import check_folder, check_tokenizer_files, check_weight_files, damaged_files, in_a_line
+from lightning_gft.policy.files import check_folder, check_tokenizer_files, check_weight_files, damaged_files, summarise
 from lightning_gft.policy.loader import PolicyLoader
 from lightning_gft.policy.policy import Policy
 from lightning_gft.policy.quantization import Quantization, check_sharding, keep_differentiable, warn_of_stacked_experts
@@ -48,39 +48,40 @@ _DROPOUTS = (
     "resid_dropout",
     "resid_pdrop",
 )
-"""What architectures call it."""
+"""Names of dropout probabilities in the configurations of architectures."""
 
 _GENERIC_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
 _ABOUT_ATTENTION = re.compile(
     "attn_implementation|attention implementation|flash|flex|scaled_dot_product", re.IGNORECASE
 )
-"""What transformers says of a function that it does not have, or not here; names of weights have other words."""
+"""Words of transformers' errors about an attention function that is unknown or not installed; weights are named
+otherwise."""
 
 
 class PretrainedPolicy(PolicyLoader):
-    """A causal language model from a folder or from the Hugging Face hub.
+    """A causal language model from a folder or the Hugging Face hub.
 
     Args:
         model_name_or_path: Folder written by ``save_pretrained``, or name on the hub.
         torch_dtype: Data type of the weights; ``auto`` takes the one they are stored in. Small updates vanish in half
-            precision, so train in float32 and save time and memory by ``trainer.precision: bf16-mixed``. Weights that
-            are frozen under adapters may well be bfloat16; the adapters are float32 all the same.
+            precision, so train in float32 and save time and memory with ``trainer.precision: bf16-mixed``. Frozen
+            weights under adapters can be bfloat16; the adapters are float32 in any case.
         attn_implementation: ``sdpa``, ``eager``, ``flash_attention_2`` and so on; by default transformers chooses.
-        revision: Branch, tag or commit on the hub; of a folder there is none.
-        gradient_checkpointing: Compute activations again in backward instead of keeping them.
-        trust_remote_code: Run code that comes with the model. Off; switch it on only for code that you have read.
-        dropout: Replaces every dropout probability of the model's configuration. Only passes that train feel it.
+        revision: Branch, tag or commit on the hub; leave it out for a folder.
+        gradient_checkpointing: Whether to recompute activations in backward instead of storing them.
+        trust_remote_code: Whether to run code that comes with the model. Set it only for code that you have read.
+        dropout: Replaces every dropout probability of the model's configuration. It applies in training passes only.
         chat_template: Jinja template, or a file with one, that replaces the tokenizer's.
-        fp32_head: Take the product of the output head in float32 though weights or autocast are in half precision:
-            logits, and so log-probabilities, are less coarse, in training and sampling alike.
+        fp32_head: Whether to compute the output head in float32 although weights or autocast are in half precision.
+            Logits, and so log-probabilities, are then less coarse, in training and sampling alike.
         lora: Adapters to train instead of the model.
-        quantization: Load the linear layers in 4 or 8 bits; takes ``lora``.
-        rollout: Draws responses; default :class:`~lightning_gft.TransformersEngine`.
+        quantization: Precision of linear layers loaded in 4 or 8 bits; requires ``lora``.
+        rollout: Engine that draws responses; default :class:`~lightning_gft.TransformersEngine`.
 
     Raises:
-        ValueError: If settings contradict each other, and on loading, if there is no such model, its files are damaged
-            or lack weights or hold others, or it is not a causal language model.
+        ValueError: If settings contradict each other; on loading, if the model does not exist or is not a causal
+            language model, or its files are damaged, lack weights or hold others.
 
     Example:
         >>> PretrainedPolicy("Qwen/Qwen2.5-0.5B", torch_dtype="bfloat16").model_name_or_path
@@ -108,12 +109,12 @@ class PretrainedPolicy(PolicyLoader):
         check_choice("torch_dtype", torch_dtype, ("auto", *get_args(Dtype)), of=type(self).__name__)
         if quantization is not None and quantization.bits == 8 and lora is not None and lora.use_dora:
             raise GFTValueError(
-                "lora.use_dora does not go with quantization.bits=8; use bits: 4, or leave use_dora out"
+                "`lora.use_dora`: expected false with quantization.bits=8, got true; use bits: 4, or leave use_dora out"
             )
         if quantization is not None and lora is None:
             raise GFTValueError(
-                f"quantization without lora: weights of {quantization.bits} bits cannot be trained. Train adapters on "
-                "top of them, lora: {r: 16, alpha: 32}, or leave quantization out"
+                f"`quantization`: expected lora with it, got none; weights of {quantization.bits} bits cannot be "
+                "trained: train adapters on top of them, lora: {r: 16, alpha: 32}, or leave quantization out"
             )
         self.model_name_or_path = model_name_or_path
         self.torch_dtype = torch_dtype
@@ -133,7 +134,8 @@ class PretrainedPolicy(PolicyLoader):
         check_sharding(self.quantization, self.torch_dtype, strategy)
         if precision == "64-true":
             raise GFTValueError(
-                "precision='64-true' would convert the quantised weights: use '32-true' or 'bf16-mixed'"
+                "`precision`: expected '32-true' or 'bf16-mixed', got '64-true', which would convert the quantised "
+                "weights; use 'bf16-mixed'"
             )
 
     @override
@@ -142,14 +144,14 @@ class PretrainedPolicy(PolicyLoader):
 
     @override
     def full_precision(self, policy: Policy) -> Adapters:
-        """Return a copy of a policy's adapters; a model of packed weights is read again in full precision.
+        """Return a copy of a policy's adapters; a model with packed weights is loaded again in full precision.
 
         Args:
-            policy: What this has loaded, with adapters.
+            policy: A policy of this loader, with adapters.
         """
         if not policy.is_quantised:
             return super().full_precision(policy)
-        assert policy.adapters is not None  # noqa: S101 (packed weights take adapters to train)
+        assert policy.adapters is not None  # noqa: S101 (packed weights require adapters)
         whole = copy.copy(self)
         whole.quantization, whole.fp32_head, whole.gradient_checkpointing = None, False, False
         whole.torch_dtype = "float32"
@@ -165,7 +167,8 @@ class PretrainedPolicy(PolicyLoader):
         own_code = getattr(config, "auto_map", None) or {}
         if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and "AutoModelForCausalLM" not in own_code:
             raise GFTValueError(
-                f"{self._where}: {type(config).__name__} is of no causal language model; give one that is"
+                f"{self._where}: expected a causal language model, got one with {type(config).__name__}; give a model "
+                "that AutoModelForCausalLM loads"
             )
         if self.dropout is not None:
             _set_dropout(config.get_text_config(), self.dropout)
@@ -176,8 +179,8 @@ class PretrainedPolicy(PolicyLoader):
         check_tokenizer_files(self.model_name_or_path, self._where)
         with self._reading("tokenizer"):
             saved_as = get_tokenizer_config(self.model_name_or_path, **self.hub).get("tokenizer_class")
-            # Such a tokenizer is wholly in its file. The automatic choice may go by the model's type instead, and build
-            # one that drops what it does not know.
+            # Such a tokenizer is completely in its file. The automatic choice may follow the model's type instead, and
+            # build one that drops unknown characters.
             kind = PreTrainedTokenizerFast if saved_as in _GENERIC_TOKENIZERS else AutoTokenizer
             tokenizer: PreTrainedTokenizerBase = kind.from_pretrained(self.model_name_or_path, **self.hub)
         if self.chat_template is not None:
@@ -214,7 +217,7 @@ class PretrainedPolicy(PolicyLoader):
                 dtype=self.torch_dtype if self.torch_dtype == "auto" else getattr(torch, self.torch_dtype),
                 attn_implementation=self.attn_implementation,
                 use_safetensors=True,
-                ignore_mismatched_sizes=True,  # they are reported below, by their names
+                ignore_mismatched_sizes=True,  # check_weights reports them by name
                 output_loading_info=True,
                 **settings,
                 **self.hub,
@@ -230,7 +233,7 @@ class PretrainedPolicy(PolicyLoader):
 
     @contextmanager
     def _reading(self, what: str) -> Iterator[None]:
-        """Name the model, and the file at fault, in whatever goes wrong while it is read."""
+        """Add the model and the damaged file, if any, to errors raised while it is read."""
         where, offline = self._where, ""
         try:
             if Path(self.model_name_or_path).exists():
@@ -239,33 +242,40 @@ class PretrainedPolicy(PolicyLoader):
                 with hub_or_cache() as offline:
                     yield
         except (MemoryError, torch.OutOfMemoryError):
-            raise  # not for what the files hold
+            raise  # says nothing about the files
         except Exception as error:
             if self.attn_implementation is not None and _ABOUT_ATTENTION.search(f"{error}"):
                 raise GFTValueError(
-                    f"attn_implementation={self.attn_implementation!r}: {in_a_line(error)} (without it, transformers "
-                    "chooses)"
+                    f"attn_implementation={self.attn_implementation!r}: expected one that is available here, got: "
+                    f"{summarise(error)}; leave it out, and transformers chooses"
                 ) from error
             if isinstance(error, ImportError):
                 raise
             if damaged := damaged_files(self.model_name_or_path):
-                raise GFTValueError(f"{where}: {', '.join(damaged)} is damaged; download or copy it again") from error
+                raise GFTValueError(
+                    f"{where}: expected files that can be read, got {', '.join(damaged)}, damaged; download or copy it "
+                    "again"
+                ) from error
             if isinstance(error, OSError):
                 if offline:
                     raise GFTValueError(
-                        f"{where}: its {what} is neither a local path nor in the cache, and {offline}"
+                        f"{where}: expected a local path or a model in the cache, got neither for its {what}, and "
+                        f"{offline}"
                     ) from error
-                reason = in_a_line(error).rstrip(".")
+                reason = summarise(error).rstrip(".")
                 raise GFTValueError(
-                    f"{where}: no {what} could be loaded from there ({reason}). Give a folder that holds config.json, "
-                    "model.safetensors and the tokenizer's files, or a name on the hub, where this machine can reach it"
+                    f"{where}: expected a {what}, got none ({reason}); give a folder that holds config.json, "
+                    "model.safetensors and the tokenizer's files, or a name on the hub if this machine can reach it"
                 ) from error
-            raise GFTValueError(f"{where}: its {what} cannot be read: {in_a_line(error)}") from error
+            raise GFTValueError(f"{where}: expected a {what} that can be read, got: {summarise(error)}") from error
 
 
 def _set_dropout(config: PreTrainedConfig, dropout: float) -> None:
     names = [name for name in _DROPOUTS if hasattr(config, name)]
     if not names:
-        raise GFTValueError(f"dropout={dropout}: {type(config).__name__} has none; use lora.dropout, or leave it out")
+        raise GFTValueError(
+            f"`dropout`: expected an architecture with dropout, got {dropout} for {type(config).__name__}, which has "
+            "none; use lora.dropout, or leave it out"
+        )
     for name in names:
         setattr(config, name, dropout)

@@ -1,4 +1,4 @@
-"""Weights of 4 or 8 bits under adapters, through bitsandbytes."""
+"""4-bit or 8-bit weights under adapters, through bitsandbytes."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from lightning_gft.errors import GFTValueError
 from lightning_gft.extras import require
 
 _NOISY = ("autograd._functions", "backends.cpu.ops")
-"""Loggers that tell of a cast at every call, and of kernels for the product that is avoided below."""
+"""Loggers that report a cast at every call, and kernels for the product that is avoided below."""
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """Linear layers, all but the head, in few bits; they are frozen, so it takes adapters to train.
+    """Precision of the linear layers, all but the head; they are frozen, so it requires adapters to train.
 
     Args:
-        bits: 4, or 8 as in LLM.int8(), where the other fields have no meaning.
-        quant_type: With 4 bits: ``nf4``, made for normally distributed weights, or ``fp4``.
-        double_quant: Whether to quantise the scales too, which saves 0.4 bits a weight.
-        compute_dtype: Data type in which products are taken.
-        storage_dtype: Data type that the packed weights pretend to have; sharding needs it to be that of the rest.
+        bits: Bits per weight: 4, or 8 as in LLM.int8(), where the other fields have no effect.
+        quant_type: Data type of 4-bit weights: ``nf4``, made for normally distributed weights, or ``fp4``.
+        double_quant: Whether to quantise the scales too, which saves 0.4 bits per weight.
+        compute_dtype: Data type that products are computed in.
+        storage_dtype: Data type that the packed weights are stored as; sharding requires that of the other weights.
 
     Raises:
-        ValueError: If a field is given that has no meaning with 8 bits.
+        ValueError: If a field has another value than its choices, or has no effect with 8 bits.
         ModuleNotFoundError: If bitsandbytes is not installed.
 
     Example:
@@ -53,10 +53,13 @@ class Quantization:
                 )
         given = [field.name for field in fields(self)[1:] if getattr(self, field.name) != field.default]
         if self.bits == 8 and given:
-            raise GFTValueError(f"quantization.{given[0]} has no meaning with bits=8; leave it out, or use bits: 4")
+            raise GFTValueError(
+                f"`quantization.{given[0]}`: expected its default with bits=8, where it has no effect, got "
+                f"{getattr(self, given[0])!r}; leave it out, or use bits: 4"
+            )
 
     def config(self) -> BitsAndBytesConfig:
-        """Return what transformers calls it."""
+        """Return these settings as transformers' configuration."""
         if self.bits == 8:
             return BitsAndBytesConfig(load_in_8bit=True)
         return BitsAndBytesConfig(
@@ -69,15 +72,15 @@ class Quantization:
 
 
 def is_quantised(model: PreTrainedModel) -> bool:
-    """Tell whether some of a model's weights are packed into few bits."""
+    """Return whether some of a model's weights are packed into few bits."""
     return getattr(model, "hf_quantizer", None) is not None
 
 
 def keep_differentiable(model: PreTrainedModel) -> None:
-    """Keep the 4-bit layers of a model on a CPU differentiable once they have been used for sampling.
+    """Keep the 4-bit layers of a model on a CPU differentiable after they have been used for sampling.
 
     On CPUs with bfloat16 instructions, bitsandbytes repacks a layer's weights at its first use in `eval` mode, for
-    a product that has no gradient: from then on, training would continue without the gradient through any such layer.
+    a product that has no gradient. Training would then continue without the gradient through any such layer.
     """
     from bitsandbytes.nn.modules import Linear4bit
 
@@ -90,7 +93,7 @@ def keep_differentiable(model: PreTrainedModel) -> None:
 
 
 def warn_of_stacked_experts(model: PreTrainedModel) -> None:
-    """Warn of weights that stay as they are: experts whose weights are one tensor are no linear layers."""
+    """Warn of weights that stay in full precision: experts stacked into one tensor are not linear layers."""
     stacked = sum(parameter.numel() for parameter in model.parameters() if parameter.dim() > 2)
     if stacked:
         rank_zero_warn(
@@ -100,7 +103,7 @@ def warn_of_stacked_experts(model: PreTrainedModel) -> None:
 
 
 def check_sharding(quantization: Quantization, torch_dtype: str, strategy: Strategy) -> None:
-    """Refuse quantised weights that a strategy cannot shard.
+    """Check that a strategy can shard quantised weights.
 
     Raises:
         ValueError: If the strategy shards weights and these cannot be sharded.

@@ -1,4 +1,4 @@
-"""What a policy is compared with: itself as it was loaded, and as it was when its reference was moved."""
+"""References of a policy: the policy as it was loaded, and as it was when its reference was moved."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ if TYPE_CHECKING:
     from lightning_gft.policy.policy import Policy
 
 NO_REFERENCE = (
-    "`keep_reference`: expected True where the starting policy is needed, got False; in a run set model.evaluation.kl, "
-    "begin with a loss that needs ref_logprobs, or set module.needs_reference in a callback's setup"
+    "`keep_reference`: expected True, because the starting policy is needed, got False; in a run, set "
+    "model.evaluation.kl, begin with a loss that needs ref_logprobs, or set module.needs_reference in a callback's "
+    "setup"
 )
 
 Role = Literal["trained", "loaded", "reference"]
-"""What a policy acts as: itself, itself as it was loaded, or the reference of the loss."""
+"""What a policy acts as: itself, the policy as it was loaded, or the reference of the loss."""
 
 
 class References:
-    """The roles of a policy, one at a time; one within another replaces it for as long as that lasts.
+    """The roles of a policy. It acts in one at a time; a nested role replaces the outer one until it ends.
 
-    A moved reference is a copy of the weights that train. While it acts, the two change places within the parameters:
-    the same model computes the same, frozen weights are shared, and an optimizer's parameters stay its own.
+    A moved reference is a copy of the trained weights. While it acts, the two are exchanged within the parameters: the
+    same model computes, frozen weights are shared, and an optimizer's parameters stay the same objects.
 
     Args:
-        policy: With its model, and what it keeps of the beginning.
+        policy: The policy, with its model and its kept starting weights.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -44,16 +45,16 @@ class References:
 
     @property
     def acting_model(self) -> PreTrainedModel:
-        """The model to run in the present role."""
+        """The model to run in the current role."""
         loaded = self._policy.reference_model
         is_loaded = self._role == "loaded" or (self._role == "reference" and not self._moved)
         return loaded if is_loaded and loaded is not None else self._policy.model
 
     def check_kept(self) -> None:
-        """Refuse to act as loaded where that was not kept.
+        """Check that the policy as it was loaded has been kept.
 
         Raises:
-            RuntimeError: If so.
+            RuntimeError: If it has not.
         """
         policy = self._policy
         kept = policy.reference_model is not None if policy.adapters is None else policy.adapters.keeps_reference
@@ -62,10 +63,10 @@ class References:
 
     @contextmanager
     def acting(self, role: Role) -> Iterator[None]:
-        """Within this context the policy acts in a role.
+        """Make the policy act in a role within this context.
 
         Raises:
-            RuntimeError: If what the role needs was not kept.
+            RuntimeError: If the weights of the role were not kept.
         """
         before = self._role
         try:
@@ -75,12 +76,12 @@ class References:
             self._enter(before)
 
     def move(self) -> None:
-        """Let the reference be the policy as it is now."""
+        """Make the policy as it is now the reference."""
         with self._changing() as own:
             self._moved = {name: weight.clone() for name, weight in own.items() if weight.requires_grad}
 
     def reset(self) -> None:
-        """Let the reference be the policy as it was loaded."""
+        """Make the policy as it was loaded the reference."""
         with self._changing():
             self._moved = {}
 
@@ -89,10 +90,10 @@ class References:
         return dict(self._moved)
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take the weights that :meth:`state` returned.
+        """Restore the weights that :meth:`state` returned.
 
         Raises:
-            ValueError: If they are of another model.
+            ValueError: If they are those of another model.
         """
         with self._changing() as own:
             wrong = [name for name, value in state.items() if name not in own or own[name].shape != value.shape]
@@ -104,7 +105,7 @@ class References:
             self._moved = {name: own[name].clone().copy_(value) for name, value in state.items()}
 
     def drawing(self) -> None:
-        """Let an engine know that it draws in another role than before, as it may have weights of its own."""
+        """Notify the engine if the role has changed since it last drew, because it may hold weights of its own."""
         if self._drawn_as != self._role:
             self._policy.weights_changed()
             self._drawn_as = self._role
@@ -123,11 +124,11 @@ class References:
     def _as_loaded(self) -> AbstractContextManager[None]:
         self.check_kept()
         adapters = self._policy.adapters
-        return nullcontext() if adapters is None else adapters.as_loaded()  # without, another model acts
+        return nullcontext() if adapters is None else adapters.as_loaded()  # without adapters, another model acts
 
     @contextmanager
     def _changing(self) -> Iterator[dict[str, nn.Parameter]]:
-        """Give the policy's own weights, and let its reference become another within this context."""
+        """Yield the policy's own weights while its reference is replaced."""
         with self.acting("trained"), self._weights() as own:
             yield own
         if self._drawn_as == "reference":
@@ -135,7 +136,7 @@ class References:
 
     @contextmanager
     def _exchanged(self) -> Iterator[None]:
-        """Within this context the weights that train and those of the moved reference have changed places."""
+        """Exchange the trained weights with those of the moved reference within this context."""
         exchanged: list[str] = []
         try:
             with self._weights() as own:
@@ -151,11 +152,11 @@ class References:
 
     @contextmanager
     def _weights(self) -> Iterator[dict[str, nn.Parameter]]:
-        """Give the weights as this rank holds them, to be read and written even in an evaluation."""
+        """Yield this rank's weights, readable and writable even within an evaluation."""
         model = self._policy.model
         with self._policy.sharding.split(model), torch.inference_mode(False), torch.no_grad():
             yield dict(model.named_parameters())
-        torch.clear_autocast_cache()  # it knows a weight by its place in memory
+        torch.clear_autocast_cache()  # it identifies a weight by its address in memory
 
     def _exchange(self, name: str, weight: nn.Parameter) -> None:
         # The model may have moved since a checkpoint was loaded.
@@ -175,5 +176,5 @@ class References:
 
 
 def _local(weight: Tensor) -> Tensor:
-    """Return what this rank holds of a weight; autograd need not know of a change that is taken back."""
+    """Return this rank's part of a weight, detached: autograd need not track a change that is undone."""
     return (weight.to_local() if isinstance(weight, DTensor) else weight).data

@@ -1,4 +1,4 @@
-"""A small policy that starts from nothing."""
+"""A small policy with fresh weights."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class ScratchPolicy(PolicyLoader):
     """A small language model with fresh weights and a tokenizer of single characters; nothing is downloaded.
 
     Args:
-        alphabet: Every character that prompts and responses may hold.
+        alphabet: Every character that prompts and responses may contain.
         model_type: Architecture, by its name in transformers.
-        config: Fields of that architecture's configuration that shall differ from a 4-layer model of width 128.
+        config: Fields of the architecture's configuration that differ from a 4-layer model of width 128.
         lora: Adapters to train instead of the model.
-        rollout: Draws responses; default :class:`~lightning_gft.TransformersEngine`.
+        rollout: Engine that draws responses; default :class:`~lightning_gft.TransformersEngine`.
 
     Raises:
-        ValueError: If ``alphabet`` is empty or repeats itself, or ``config`` names an unknown field or holds a value
-            that makes no model.
+        ValueError: If ``alphabet`` is empty or repeats a character, or ``config`` has an unknown field or a value that
+            no model can be built with.
 
     Example:
         >>> policy = ScratchPolicy(alphabet="0123456789+=", config={"num_hidden_layers": 2}).load()
@@ -58,7 +58,7 @@ class ScratchPolicy(PolicyLoader):
 
     @override
     def load_model(self) -> PreTrainedModel:
-        with torch.device("cpu"):  # whose random numbers are the same everywhere
+        with torch.device("cpu"):  # its random numbers are the same everywhere
             model: PreTrainedModel = AutoModelForCausalLM.from_config(self.config, dtype=torch.float32)
         nn.Module.to(model, torch.get_default_device())
         return model

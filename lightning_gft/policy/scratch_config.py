@@ -1,4 +1,4 @@
-"""The configuration of a small model, read with clear errors for the fields that a user gave."""
+"""The configuration of a small model, with clear errors for fields that a user sets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 
 from lightning_gft.checks import did_you_mean
 from lightning_gft.errors import GFTValueError
-from lightning_gft.policy.files import in_a_line
+from lightning_gft.policy.files import summarise
 
 _SMALL = {
     "hidden_size": 128,
@@ -28,7 +28,7 @@ def small_config(model_type: str, given: Mapping[str, Any], tokenizer: PreTraine
     """Return the configuration of a small model that can be built and run.
 
     Raises:
-        ValueError: If there is no such architecture or field, or no model comes of a value.
+        ValueError: If there is no such architecture or field, or no model can be built with a value.
 
     Example:
         >>> from lightning_gft.policy.tokenizer import alphabet_tokenizer
@@ -39,9 +39,11 @@ def small_config(model_type: str, given: Mapping[str, Any], tokenizer: PreTraine
     try:
         default = AutoConfig.for_model(model_type)
     except ValueError as error:
-        raise GFTValueError(f"model_type={model_type!r} is not an architecture of transformers") from error
+        raise GFTValueError(
+            f"`model_type`: expected the name of an architecture of transformers, such as qwen2, got {model_type!r}"
+        ) from error
     _check_names(given, default)
-    # A field may go by two names, GPT-2's `n_embd` and `hidden_size`: the one given must replace the other.
+    # A field may have two names, GPT-2's `n_embd` and `hidden_size`: the one given must replace the other.
     written = {default.attribute_map.get(name, name): name for name in given}
     fields = {field: given[name] for field, name in written.items()}
     for field, value in fields.items():
@@ -63,7 +65,7 @@ def small_config(model_type: str, given: Mapping[str, Any], tokenizer: PreTraine
 
 
 def _check_names(given: Mapping[str, Any], default: PreTrainedConfig) -> None:
-    # What begins with an underscore is transformers' own, and settles no field of an architecture.
+    # Names that begin with an underscore are internal to transformers.
     known = {name for name in {*default.to_dict(), *default.attribute_map} if not str(name).startswith("_")}
     for name in given:
         if name not in known:
@@ -98,24 +100,24 @@ def _check_models(
     written: Mapping[str, str],
     default: PreTrainedConfig,
 ) -> None:
-    """Refuse fields of which no model can be made, and name the one without which one could be."""
+    """Check that a model can be built and run, and name the field without which one could be."""
 
     def fault(chosen: Mapping[str, Any], run: bool = True) -> Exception | None:
         try:
             _build(make(chosen), run)
-        except Exception as error:  # noqa: BLE001 (whatever it is, the field at fault is named)
+        except Exception as error:  # noqa: BLE001 (any error leads to naming the field at fault)
             return error
         return None
 
     error, run = fault(fields), True
-    if error is not None and fault({}) is not None:  # an architecture that runs with real weights alone
+    if error is not None and fault({}) is not None:  # an architecture that only runs with real weights
         error, run = fault(fields, run=False), False
     if error is None:
         return
     others = {name: {other: fields[other] for other in fields if other != name} for name in fields}
     shown = [name for name in fields if fault(others[name], run) is None][:1] or [*fields]
-    text = in_a_line(error)
-    reason = text if " " in text else f"{type(error).__name__}: {text}"  # a missing key says no more than its name
+    text = summarise(error)
+    reason = text if " " in text else f"{type(error).__name__}: {text}"  # a KeyError's text is only the key
     raise GFTValueError(
         f"{', '.join(f'`config.{written[name]}`' for name in shown)}: expected what a model of "
         f"{type(default).__name__} can be built and run with, got "
@@ -134,7 +136,7 @@ def _small_fields(
 
 
 def _build(config: PreTrainedConfig, run: bool) -> None:
-    """Make a model without memory for its weights, and maybe run it on two tokens, as in training."""
+    """Build a model without memory for its weights and, if asked to, run it on two tokens in training mode."""
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
         if run:

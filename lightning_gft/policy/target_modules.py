@@ -1,4 +1,4 @@
-"""Which modules of a model take adapters, and clear errors for names and patterns that do not fit."""
+"""Selecting the modules of a model that get adapters, with clear errors for names and patterns that do not fit."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from lightning_gft.errors import GFTValueError
 
 
 def check_modules(model: PreTrainedModel, targets: str | Sequence[str], saved: Sequence[str]) -> list[nn.Module]:
-    """Return the modules that low-rank adapters go into; refuse those that a model lacks or that cannot be trained.
+    """Return the modules that low-rank adapters go into, after checking that they exist and can be trained.
 
     Args:
-        model: A causal language model, without adapters.
-        saved: Names of modules to train whole.
+        model: A causal language model without adapters.
+        targets: Names of modules, a regular expression over whole paths, or ``all-linear``.
+        saved: Names of modules to train as whole copies.
 
     Returns:
         The modules that are named one by one; none for ``all-linear``, which leaves the embeddings out.
 
     Raises:
-        ValueError: If there are none of that name, they cannot take an adapter, or weights to train are quantised.
+        ValueError: If no module has a name, it cannot take an adapter, or weights to be trained are quantised.
     """
     targeted = _targeted(model, targets)
     _check_adaptable(model, targeted)
@@ -31,24 +32,24 @@ def check_modules(model: PreTrainedModel, targets: str | Sequence[str], saved: S
     for name in saved:
         if any(_is_quantised(module) for _, module in named_modules(model, name)):
             raise GFTValueError(
-                f"lora.modules_to_save: {name!r} is quantised, and weights of few bits cannot be trained: leave it "
-                "out, or leave quantization out"
+                f"`lora.modules_to_save`: expected weights that can be trained, got {name!r}, which is quantised; "
+                "leave it out, or leave quantization out"
             )
         if twice := [
             path for path, module in named_modules(model, name) if any(module is other for _, other in targeted)
         ]:
             raise GFTValueError(
-                f"lora: {twice[0]} is in target_modules and in modules_to_save; an adapter and a whole copy of one "
-                "module exclude each other, so leave it out of one of them"
+                f"lora: expected each module in target_modules or in modules_to_save, got {twice[0]} in both; an "
+                "adapter and a whole copy of one module exclude each other: leave it out of one of them"
             )
     return [module for _, module in targeted]
 
 
 def check_pattern(pattern: str) -> None:
-    """Refuse a text that is no regular expression.
+    """Check that a text is a regular expression.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is not.
     """
     try:
         re.compile(pattern)
@@ -91,7 +92,7 @@ def _check_adaptable(model: PreTrainedModel, targeted: Sequence[tuple[str, nn.Mo
 
 def _is_adaptable(module: nn.Module) -> bool:
     weight = getattr(module, "weight", None)
-    return isinstance(weight, Tensor) and weight.dim() > 1  # containers have none, norms have vectors
+    return isinstance(weight, Tensor) and weight.dim() > 1  # containers have no weight, norms have vectors
 
 
 def _check_names(model: PreTrainedModel, field: str, names: Sequence[str]) -> None:
@@ -104,10 +105,11 @@ def _check_names(model: PreTrainedModel, field: str, names: Sequence[str]) -> No
 
 
 def named_modules(model: PreTrainedModel, name: str) -> Iterator[tuple[str, nn.Module]]:
-    """Return paths and modules of a name, as peft matches it: the end of the path, from a dot on.
+    """Return the paths and modules that match a name as peft does: at the end of the path, after a dot.
 
     Args:
-        name: Such as ``q_proj`` or ``self_attn.q_proj``.
+        model: A causal language model.
+        name: End of a path, such as ``q_proj`` or ``self_attn.q_proj``.
     """
     return ((path, module) for path, module in model.named_modules() if f".{path}".endswith(f".{name}"))
 
@@ -126,5 +128,5 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _is_quantised(module: nn.Module) -> bool:
-    # Packed weights may bear the name of a floating type.
+    # Packed weights may have a floating-point data type.
     return any(hasattr(weight, "quant_state") or not weight.is_floating_point() for weight in module.parameters())

@@ -1,4 +1,4 @@
-"""Refusing weights that are not those of the model that they are loaded into."""
+"""Checking that loaded weights are those of their model."""
 
 from __future__ import annotations
 
@@ -15,63 +15,68 @@ from transformers import PreTrainedModel
 from lightning_gft.errors import GFTValueError
 
 Dtype = Literal["float32", "bfloat16", "float16", "float64"]
-"""A data type of weights, by its name in torch."""
+"""Data type of weights, by its name in torch."""
 
 _BUFFERS = re.compile(r"(\.inv_freq|\.masked_bias|\.att(n|ention)\.bias|\bposition_ids)$")
-"""What older files hold and newer models compute: frequencies of positions, causal masks."""
+"""Buffers that older files store and newer models compute: frequencies of positions, causal masks."""
 
-_CHUNK = 1 << 24  # values to look at at once
+_CHUNK = 1 << 24  # values to check at once
 
 
 @contextmanager
 def quiet_report() -> Iterator[None]:
-    """Leave out transformers' table of weights that do not fit; each of them is an error here."""
+    """Silence transformers' table of weights that do not fit; each of them is an error here."""
     logger = logging.getLogger("transformers.modeling_utils")
-    logger.addFilter(_is_no_report)
+    logger.addFilter(_is_not_report)
     try:
         yield
     finally:
-        logger.removeFilter(_is_no_report)
+        logger.removeFilter(_is_not_report)
 
 
 def check_weights(model: PreTrainedModel, report: Mapping[str, Any], where: str) -> None:
-    """Refuse a model whose files lack weights, or hold others than its own, or numbers that are none.
+    """Check that a model's files hold all of its weights and no others, with finite values.
 
     Args:
-        report: What transformers says of the loading.
-        where: Name of the model, as errors put it.
+        model: The loaded model.
+        report: Loading info returned by transformers' ``from_pretrained``.
+        where: Setting and value that name the model in errors.
 
     Raises:
-        ValueError: If that is so.
+        ValueError: If weights are missing, unexpected, of another shape or not finite.
     """
     name = type(model).__name__
     if mismatched := sorted(report["mismatched_keys"]):
         weight, there, here = mismatched[0]
         raise GFTValueError(
-            f"{where}: {len(mismatched)} weights have another shape than its config.json says, {weight} for one, which "
-            f"is {list(there)} in the file and {list(here)} in {name}; download or save the model again"
+            f"{where}: expected the shapes of its config.json, got {len(mismatched)} weights of another shape, "
+            f"{weight} for one, which is {list(there)} in the file and {list(here)} in {name}; download or save the "
+            "model again"
         )
     if missing := sorted(report["missing_keys"]):
         raise GFTValueError(
-            f"{where} lacks {len(missing)} weights of {name}, {missing[0]} for one, which would be random; download or "
-            "save the model again"
+            f"{where}: expected every weight of {name}, got files that lack {len(missing)}, {missing[0]} for one, "
+            "which would be random; download or save the model again"
         )
     if unexpected := sorted(key for key in report["unexpected_keys"] if not _BUFFERS.search(key)):
         raise GFTValueError(
-            f"{where} holds {len(unexpected)} weights that {name} does not have, {unexpected[0]} for one, so it is "
-            "another model than its config.json says, or one with more to it; download or save the model again"
+            f"{where}: expected the weights of {name} alone, got {len(unexpected)} that it does not have, "
+            f"{unexpected[0]} for one; the files are of another model than config.json, or of a larger one: download "
+            "or save the model again"
         )
     broken = next((key for key, weight in model.named_parameters() if not _is_finite(weight)), None)
     if broken is not None:
-        raise GFTValueError(f"{where}: {broken} holds values that are not finite; give a model that has not diverged")
+        raise GFTValueError(
+            f"{where}: expected finite values, got others in {broken}; give a model that has not diverged"
+        )
 
 
 def _is_finite(weight: Tensor) -> bool:
     if type(weight) is not nn.Parameter or not weight.is_floating_point():
-        return True  # the bits of quantised weights are no numbers by themselves
-    wide = torch.promote_types(weight.dtype, torch.float32)  # in which sums of half precision do not overflow
+        return True  # the bits of quantised weights are not numbers by themselves
+    wide = torch.promote_types(weight.dtype, torch.float32)  # sums in half precision could overflow
     return all(bool(chunk.sum(dtype=wide).isfinite()) for chunk in weight.detach().flatten().split(_CHUNK))
 
 
-def _is_no_report(record: logging.LogRecord) -> bool:
+def _is_not_report(record: logging.LogRecord) -> bool:
     return "LOAD REPORT" not in record.getMessage()

@@ -1,4 +1,4 @@
-"""What a learning-rate schedule is here: made from an optimizer and from the length of the run."""
+"""Learning-rate schedules, built from an optimizer and the length of the run."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from lightning_gft.errors import GFTTypeError, GFTValueError
 
 SchedulerFn = Callable[[Optimizer], LRScheduler]
 Length = Callable[[], int]
-"""Returns how many optimizer steps a schedule has; raises if the run has no end."""
+"""Returns the number of optimizer steps of a schedule; raises if the run has no end."""
 
 
 class Schedule(ABC):
-    """A learning rate over the optimizer steps of a run, made when the length of the run is known."""
+    """A learning rate over the optimizer steps of a run, built when the length of the run is known."""
 
     @abstractmethod
     def make(self, optimizer: Optimizer, num_steps: Length) -> LRScheduler:
         """Return the schedule of an optimizer, to be stepped after every optimizer step.
 
         Args:
-            optimizer: Its learning rate is the one that the schedule scales.
-            num_steps: Returns the optimizer steps that the schedule lasts. Called only if the schedule depends on it,
-                as a run may have no end.
+            optimizer: Optimizer whose learning rate the schedule scales.
+            num_steps: Returns the number of optimizer steps of the schedule. Call it only if the schedule depends on
+                it, since it raises if the run has no end.
         """
 
 
 @dataclass(frozen=True)
 class GivenSchedule(Schedule):
-    """A schedule whose length is given, as a function from an optimizer.
+    """A schedule with a length of its own, given as a function from an optimizer.
 
     Args:
-        function: As ``partial(LinearLR, total_iters=100)``.
+        function: Function such as ``partial(LinearLR, total_iters=100)``.
     """
 
     function: SchedulerFn
@@ -50,10 +50,10 @@ class GivenSchedule(Schedule):
 
 
 def as_schedule(given: Schedule | SchedulerFn) -> Schedule:
-    """Return what makes a schedule.
+    """Return a schedule, or wrap a function from an optimizer to one.
 
     Raises:
-        TypeError: If it is neither.
+        TypeError: If the value is neither.
     """
     if isinstance(given, Schedule):
         return given
@@ -66,14 +66,16 @@ def as_schedule(given: Schedule | SchedulerFn) -> Schedule:
 
 
 def make_scheduler(schedule: Schedule, optimizer: Optimizer, num_steps: Length) -> LRScheduler:
-    """Return a schedule of an optimizer; an error says that it is the schedule's.
+    """Return a schedule of an optimizer; errors name ``lr_scheduler``.
 
     Args:
-        num_steps: See :meth:`Schedule.make`.
+        schedule: Schedule to build.
+        optimizer: Optimizer whose learning rate the schedule scales.
+        num_steps: Returns the length of the run, see :meth:`Schedule.make`.
 
     Raises:
-        ValueError: If the schedule cannot be made, or waits for a metric.
-        TypeError: If an argument is missing or of another type, or there is no schedule.
+        ValueError: If the schedule cannot be built, or depends on a metric.
+        TypeError: If an argument is missing or of another type, or the function returns no schedule.
     """
     try:
         scheduler: Any = schedule.make(optimizer, num_steps)
@@ -82,33 +84,37 @@ def make_scheduler(schedule: Schedule, optimizer: Optimizer, num_steps: Length) 
         raise kind(text if text.startswith("lr_scheduler") else f"lr_scheduler: {text}") from error
     if isinstance(scheduler, ReduceLROnPlateau):
         raise GFTValueError(
-            "lr_scheduler: ReduceLROnPlateau waits for a metric, expected a schedule over optimizer steps; use "
-            "lightning_gft.WarmupSchedule"
+            "lr_scheduler: expected a schedule over optimizer steps, got ReduceLROnPlateau, which depends on a metric; "
+            "use lightning_gft.WarmupSchedule"
         )
     if not isinstance(scheduler, LRScheduler):
-        raise GFTTypeError(f"lr_scheduler: expected a schedule from the given function, got {scheduler!r}")
+        raise GFTTypeError(
+            f"lr_scheduler: expected a schedule from the given function, got {scheduler!r}; return one such as LinearLR"
+        )
     return scheduler
 
 
 def optimizer_steps(trainer: Trainer | None, updates_per_batch: int) -> int:
-    """Return how many optimizer steps a run takes in all, those before a resume included.
+    """Return the number of optimizer steps of a whole run, including those before it was resumed.
 
     Args:
-        trainer: About to fit, with its data attached. Batches are counted on this rank; every rank has as many.
+        trainer: Trainer before the fit, with its data attached. This rank's batches are counted, as every rank has the
+            same number.
+        updates_per_batch: Optimizer steps per batch.
 
     Raises:
         ValueError: If the run has no end, or there is no trainer.
     """
     if trainer is None:
         raise GFTValueError(
-            "lr_scheduler: the schedule lasts as long as the run, but there is no Trainer; give its length"
+            "lr_scheduler: expected a Trainer, since the schedule lasts as long as the run, got none; give its length"
         )
     trainer.fit_loop.setup_data()
     steps = known_steps(trainer, updates_per_batch)
     if steps is None:
         raise GFTValueError(
-            "lr_scheduler: the schedule lasts as long as the run, which has no end; set trainer.max_steps, or "
-            "trainer.max_epochs where the data have a length, or give the schedule its own length"
+            "lr_scheduler: expected a run with an end, since the schedule lasts as long as the run, got one without; "
+            "set trainer.max_steps, or trainer.max_epochs if the data have a length, or give the schedule a length"
         )
     return max(steps, 1)
 

@@ -1,4 +1,4 @@
-"""The schedules of torch and transformers, with the same arguments, whose missing lengths are the run's."""
+"""Schedules of torch and transformers with their own arguments; a length that is left out is that of the run."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from lightning_gft.schedules.base import Length, Schedule, SchedulerFn, as_sched
 
 _LENGTHS = ("T_max", "num_training_steps", "total_iters", "total_steps")
 _OTHER_LENGTHS = {"num_training_steps": "num_stable_steps", "total_steps": "epochs"}
-"""Arguments that say a length in another way."""
+"""Arguments that define a length in another way."""
 
-_LEFT_OUT = ("optimizer", "last_epoch")  # resuming is the checkpoint's concern
+_LEFT_OUT = ("optimizer", "last_epoch")  # checkpoints handle resuming
 
-_OF_TORCH = ("CosineAnnealingLR", "LinearLR", "OneCycleLR", "PolynomialLR")  # those that last as long as a run
+_OF_TORCH = ("CosineAnnealingLR", "LinearLR", "OneCycleLR", "PolynomialLR")  # schedules that last as long as a run
 _OF_TRANSFORMERS = (
     "get_constant_schedule",
     "get_constant_schedule_with_warmup",
@@ -35,18 +35,18 @@ _OF_TRANSFORMERS = (
     "get_wsd_schedule",
 )
 BORROWED = (*_OF_TORCH, *_OF_TRANSFORMERS)
-"""The names that torch and transformers give them."""
+"""Names of these schedules in torch and transformers."""
 
 
 class BorrowedSchedule(Schedule):
-    """A schedule of torch or transformers, by its own arguments; a length that is missing or null is the run's."""
+    """A schedule of torch or transformers with its own arguments; a length that is missing or null is the run's."""
 
     factory: ClassVar[Callable[..., LRScheduler]]
 
     @override
     def make(self, optimizer: Optimizer, num_steps: Length) -> LRScheduler:
         arguments = {name: value for name, value in vars(self).items() if value is not None}
-        for field in fields(self):  # type: ignore[arg-type] # each class that is made below is a dataclass
+        for field in fields(self):  # type: ignore[arg-type] # each class built below is a dataclass
             if field.name in _LENGTHS and not {field.name, _OTHER_LENGTHS.get(field.name)} & arguments.keys():
                 arguments[field.name] = num_steps()
         return type(self).factory(optimizer, **arguments)
@@ -54,7 +54,7 @@ class BorrowedSchedule(Schedule):
 
 @cache
 def borrow(name: str) -> type[BorrowedSchedule]:
-    """Return a class with the arguments of what makes a schedule, but for the optimizer; lengths may be left out.
+    """Return a class with the arguments of a schedule's factory, except the optimizer; lengths may be left out.
 
     Example:
         >>> borrow("CosineAnnealingLR")(eta_min=0.1)
@@ -79,16 +79,17 @@ def borrow(name: str) -> type[BorrowedSchedule]:
 def _factory(name: str) -> Any:
     if name in _OF_TORCH:
         return getattr(lr_scheduler, name)
-    import transformers.optimization  # which imports peft, and peft bitsandbytes
+    import transformers.optimization  # imports peft, which imports bitsandbytes
 
     return getattr(transformers.optimization, name)
 
 
 class SequentialLR(Schedule):
-    """Schedules one after another, as torch's of this name; each lasts until the next milestone, the last to the end.
+    """Schedules one after another, like torch's ``SequentialLR``; each lasts until the next milestone or the end.
 
     Args:
-        schedulers: Schedules, or functions from an optimizer to one. A missing length of one is the time that it has.
+        schedulers: Schedules, or functions from an optimizer to one. A length that is left out is the schedule's own
+            part of the run.
         milestones: Optimizer steps at which the second schedule begins, the third, and so on.
 
     Example:
@@ -106,8 +107,9 @@ class SequentialLR(Schedule):
         self.milestones = list(milestones)
         if len(self.milestones) != len(self.schedules) - 1 or any(b <= a for a, b in pairwise([0, *self.milestones])):
             raise GFTValueError(
-                f"lr_scheduler.milestones: expected {max(len(self.schedules) - 1, 0)} growing optimizer steps for "
-                f"{len(self.schedules)} schedulers, got {self.milestones}"
+                f"lr_scheduler.milestones: expected {max(len(self.schedules) - 1, 0)} increasing optimizer steps for "
+                f"{len(self.schedules)} schedulers, got {self.milestones}; give the step at which each "
+                "schedule after the first begins"
             )
 
     @override
@@ -116,17 +118,17 @@ class SequentialLR(Schedule):
 
         def lasts(number: int) -> int:
             end = self.milestones[number] if number < len(self.milestones) else num_steps()
-            return max(end - begins[number], 1)  # a run may end before the last begins
+            return max(end - begins[number], 1)  # a run may end before the last schedule begins
 
         made = [each.make(optimizer, lambda n=n: lasts(n)) for n, each in enumerate(self.schedules)]  # type: ignore[misc]
         return lr_scheduler.SequentialLR(optimizer, made, self.milestones)
 
 
 class ChainedScheduler(Schedule):
-    """Schedules at the same time, whose factors are multiplied, as torch's of this name.
+    """Simultaneous schedules whose factors are multiplied, like torch's ``ChainedScheduler``.
 
     Args:
-        schedulers: Schedules, or functions from an optimizer to one. A missing length is the run's.
+        schedulers: Schedules, or functions from an optimizer to one. A length that is left out is that of the run.
 
     Raises:
         ValueError: When training starts, if one sets the learning rate instead of scaling it.
@@ -138,11 +140,12 @@ class ChainedScheduler(Schedule):
     @override
     def make(self, optimizer: Optimizer, num_steps: Length) -> LRScheduler:
         made = [each.make(optimizer, num_steps) for each in self.schedules]
-        for one in made:  # what comes before it would be lost
+        for one in made:  # the factors of earlier schedules would be lost
             if isinstance(one, lr_scheduler.LambdaLR | lr_scheduler.OneCycleLR) and len(made) > 1:
                 raise GFTValueError(
                     "lr_scheduler.schedulers: expected schedules that scale the learning rate step by step, got a "
-                    f"{type(one).__name__}, as those of transformers are, which sets it whatever the others do"
+                    f"{type(one).__name__}, which sets it regardless of the others, like those of transformers; use "
+                    "schedules of torch"
                 )
         return lr_scheduler.ChainedScheduler(made, optimizer)
 
@@ -156,12 +159,12 @@ _RENAMED = {
 
 
 def borrow_schedules(config: Any) -> Any:
-    """Return a configuration in which the schedules of torch and transformers are the ones of this package.
+    """Return a configuration in which schedules of torch and transformers are replaced by those of this package.
 
-    A command line can neither hand them an optimizer nor leave out a length.
+    A command line can neither pass them an optimizer nor leave out a length.
 
     Args:
-        config: As read from YAML: a whole file, or a value of the command line.
+        config: Parsed YAML: a whole file, or a value of the command line.
 
     Example:
         >>> borrow_schedules({"class_path": "torch.optim.lr_scheduler.CosineAnnealingLR"})

@@ -1,4 +1,4 @@
-"""Warm-up and decay over the length of the run, by the names that transformers gives them."""
+"""Warm-up and decay over the length of the run, by transformers' names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lightning_gft.schedules.base import Length, Schedule
 Shape = Literal["cosine", "linear", "constant", "inverse_sqrt", "warmup_stable_decay"]
 
 _NAMES = {"cosine": "cosine_with_min_lr", "constant": "constant_with_warmup"}
-"""What transformers calls a shape, where its name differs."""
+"""Names of shapes in transformers, where they differ."""
 
 
 class WarmupSchedule(Schedule):
@@ -27,16 +27,16 @@ class WarmupSchedule(Schedule):
     of training steps is the run's, from ``max_steps`` or from ``max_epochs``, batches and ``updates_per_batch``.
 
     Args:
-        name: What follows the warm-up: ``cosine`` or ``linear`` decay, ``constant``, ``inverse_sqrt``
+        name: Shape after the warm-up: ``cosine`` or ``linear`` decay, ``constant``, ``inverse_sqrt``
             (``sqrt(warmup_steps / step)``), or ``warmup_stable_decay``, constant until a cosine decay at the end.
         warmup_steps: Optimizer steps of the warm-up.
-        warmup_ratio: The same as a share of the run, between 0 and 1; used where ``warmup_steps`` is 0.
-        min_lr_ratio: Learning rate at the end of ``cosine``, ``linear`` and ``warmup_stable_decay``, as a share of the
-            optimizer's. The warm-up of ``warmup_stable_decay`` begins there too.
-        decay_ratio: Share of the run in which ``warmup_stable_decay`` decays.
+        warmup_ratio: Length of the warm-up as a fraction of the run, between 0 and 1; used if ``warmup_steps`` is 0.
+        min_lr_ratio: Learning rate at the end of ``cosine``, ``linear`` and ``warmup_stable_decay``, as a fraction of
+            the optimizer's. The warm-up of ``warmup_stable_decay`` begins there too.
+        decay_ratio: Length of the decay of ``warmup_stable_decay``, as a fraction of the run.
 
     Raises:
-        ValueError: If a number is out of range, or the shape has no use for it.
+        ValueError: If a number is out of range, or has no effect on the shape.
 
     Example:
         >>> from torch import nn
@@ -68,7 +68,7 @@ class WarmupSchedule(Schedule):
             )
         if min_lr_ratio and name in ("constant", "inverse_sqrt"):
             raise GFTValueError(
-                f"lr_scheduler.min_lr_ratio: expected 0 with {name}, which has no end, got {min_lr_ratio}"
+                f"lr_scheduler.min_lr_ratio: expected 0 with {name}, which has no end, got {min_lr_ratio}; leave it out"
             )
         self.name = name
         self.warmup_steps = check_count("lr_scheduler.warmup_steps", warmup_steps, least=0)
@@ -86,9 +86,9 @@ class WarmupSchedule(Schedule):
                 f"lr_scheduler: the warm-up takes {warmup} optimizer steps and the run {total}, so the learning rate "
                 "never reaches the optimizer's; lower warmup_steps, or raise trainer.max_steps"
             )
-        if self.name == "linear":  # transformers has no linear decay that ends above 0 and takes every learning rate
+        if self.name == "linear":  # transformers has no linear decay that ends above 0 and accepts every learning rate
             return LambdaLR(optimizer, lambda step: self._linear(step, warmup, total or 0))
-        from transformers import get_scheduler  # slow, as it imports peft
+        from transformers import get_scheduler  # slow, since it imports peft
 
         settings: dict[str, Any] = {}
         if self.name == "cosine":

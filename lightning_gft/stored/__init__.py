@@ -1,4 +1,4 @@
-"""Groups that are kept: a folder of Parquet shards, one row a response."""
+"""Stored groups: a folder of Parquet shards, one row per response."""
 
 from lightning_gft.stored.reading import StoredGroups, is_stored
 from lightning_gft.stored.sampled import stored_groups

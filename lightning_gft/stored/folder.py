@@ -1,4 +1,4 @@
-"""A folder of groups while runs write to it: whose shards are there, and which of them are damaged."""
+"""A folder of groups that runs write to: its shards, and which of them are damaged."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from lightning_gft.stored.writing import set_aside, written_shards
 
 
 class ShardSettings:
-    """Looks in a folder for shards of a run with other settings; reads the metadata of each shard once.
+    """Finds shards of runs with other settings in a folder; reads the metadata of each shard once.
 
     Args:
-        folder: It need not exist.
+        folder: Folder of groups, which need not exist.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -21,12 +21,12 @@ class ShardSettings:
         self._known: set[tuple[str, int, int]] = set()
 
     def find_other(self, info: StoredInfo) -> tuple[Path, list[str]] | None:
-        """Return the first shard with other settings that has come since the last call, and what differs there.
+        """Return the first new shard with other settings since the last call, and the differences.
 
-        Damaged shards are passed over: the run that resumes replaces them.
+        Damaged shards are skipped: the run that resumes replaces them.
 
         Args:
-            info: Of the run that asks.
+            info: Settings of this run.
 
         Raises:
             ValueError: If a later version of the package has written a shard.
@@ -34,7 +34,7 @@ class ShardSettings:
         for shard in sorted(self.folder.glob("*.parquet")):
             try:
                 facts = shard.stat()
-                key = shard.name, facts.st_ino, facts.st_mtime_ns  # another once it is written over
+                key = shard.name, facts.st_ino, facts.st_mtime_ns  # changes when the shard is replaced
                 if key in self._known:
                     continue
                 differing = read_info(shard).differing(info)
@@ -47,11 +47,11 @@ class ShardSettings:
 
 
 def set_aside_damaged(folder: Path, rank: int = 0) -> list[str]:
-    """Give the damaged shards of a rank another name, and return what is wrong with each and where it is now.
+    """Rename the damaged shards of a rank, and return the fault and the new name of each.
 
     Args:
-        folder: With shards.
-        rank: Whose shards are looked at.
+        folder: Folder of shards.
+        rank: Rank whose shards are checked.
     """
     faults = []
     for _, shard in sorted(written_shards(folder, rank).items()):

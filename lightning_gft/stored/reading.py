@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-_ANEW = "remove it and run the same prediction again, which writes it anew"
+_REWRITE = "remove it and run the same prediction again, which writes it anew"
 
 
 class _Place(NamedTuple):
-    """Where a group stands: its batch, its place there, its shard, and its number in the shard."""
+    """Position of a group: its batch, its place in the batch, its shard, and its number in the shard."""
 
     step: int
     place: int
@@ -30,43 +30,43 @@ class _Place(NamedTuple):
 
 
 def is_stored(folder: Path) -> bool:
-    """Tell whether a folder holds groups that this package has written, also if some of them are damaged."""
+    """Return whether a folder holds groups that this package has written, even if some are damaged."""
     files = _shards(folder) if folder.is_dir() else []
     named = [file for file in files if file.name.startswith("groups-")]
     return any(map(is_shard, named or files[:1]))
 
 
 def folder_nearby(path: Path) -> Path | None:
-    """Return the folder of groups that a path close to it means: one of its shards, or the run's folder."""
+    """Return the folder of groups that a similar path means: that of one of its shards, or of the run's folder."""
     if path.is_file():
         return path.parent if is_shard(path) else None
     return path / "groups" if is_stored(path / "groups") else None
 
 
 def is_shard(file: Path) -> bool:
-    """Tell whether a file is a shard of groups that can be read."""
+    """Return whether a file is a readable shard of groups."""
     try:
         return METADATA in _metadata(file)
-    except (GFTValueError, OSError):  # a damaged file of someone else's, about which its reader complains
+    except (GFTValueError, OSError):  # a damaged file of another kind; its own reader reports it
         return False
 
 
 class DamagedShardError(GFTValueError):
-    """A shard cannot be read, or is not what its name says."""
+    """A shard that cannot be read, or does not have the contents of its name."""
 
 
 class StoredGroups(Sequence[StoredGroup]):
-    """The groups of a folder, in the order of the data; shards are read when their groups are taken.
+    """The groups of a folder, in the order of the data; shards are read when their groups are accessed.
 
     Args:
-        folder: As ``lightning-gft predict`` writes it.
+        folder: Folder that ``lightning-gft predict`` has written.
 
     Attributes:
-        info: What its shards say of the run that wrote them.
+        info: Settings of the run that wrote the shards.
         shards: The files, in the order of their names.
 
     Raises:
-        ValueError: If it holds no groups, shards of different runs, a group twice, or a shard that is damaged.
+        ValueError: If it holds no groups, shards of different runs, a group twice, or a damaged shard.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -90,8 +90,8 @@ class StoredGroups(Sequence[StoredGroup]):
         for one, other in pairwise(self._places):
             if (one.step, one.place) == (other.step, other.place):
                 raise GFTValueError(
-                    f"{self.shards[other.shard].name}: expected groups that are nowhere else, got one (step "
-                    f"{one.step}, place {one.place}) that is in {self.shards[one.shard].name} too; take the copy out"
+                    f"{self.shards[other.shard].name}: expected groups that no other shard holds, got one (step "
+                    f"{one.step}, place {one.place}) that is in {self.shards[one.shard].name} too; remove the copy"
                 )
 
     def __len__(self) -> int:
@@ -113,12 +113,12 @@ class StoredGroups(Sequence[StoredGroup]):
         return [of_shard[place.shard][place.number] for place in places]
 
     def read(self, shard: Path) -> list[StoredGroup]:
-        """Return the groups of one shard, in the order in which they stand there."""
+        """Return the groups of one shard, in its order."""
         return from_table(_read(shard), self.info)
 
 
 def read_info(shard: Path) -> StoredInfo:
-    """Return what a shard says of the run that wrote it.
+    """Return the settings of the run that wrote a shard.
 
     Raises:
         DamagedShardError: If it is damaged, or a file of another kind.
@@ -129,22 +129,22 @@ def read_info(shard: Path) -> StoredInfo:
 
 def _info(shard: Path, metadata: Mapping[bytes, bytes]) -> StoredInfo:
     if METADATA not in metadata:
-        raise DamagedShardError(f"{shard.name}: expected a shard of groups, got another Parquet file; take it out")
+        raise DamagedShardError(f"{shard.name}: expected a shard of groups, got another Parquet file; remove it")
     info = metadata[METADATA]
     if SEAL in metadata and metadata[SEAL].split()[-1:] != seal("", info).split():
-        raise DamagedShardError(f"{shard.name}: expected metadata as they were written, got others; {_ANEW}")
+        raise DamagedShardError(f"{shard.name}: expected metadata as they were written, got others; {_REWRITE}")
     try:
         return StoredInfo.from_json(info)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DamagedShardError(f"{shard.name}: expected metadata that can be read, got {error}; {_ANEW}") from error
+        raise DamagedShardError(f"{shard.name}: expected metadata that can be read, got {error}; {_REWRITE}") from error
 
 
 def find_fault(shard: Path) -> str | None:
-    """Return what is wrong with a shard that is to stand under its name; ``None`` if all of it is as it was written.
+    """Return the fault of a shard that keeps its name; ``None`` if it is exactly as it was written.
 
     Raises:
         ValueError: If a later version of the package has written it.
-        OSError: If the system does not let it be read.
+        OSError: If the system does not allow reading it.
     """
     if not shard.is_file():
         return f"{shard.name}: expected a file, got a folder"
@@ -170,7 +170,7 @@ def _places(number: int, shard: Path) -> list[_Place]:
 
 
 def _metadata(shard: Path) -> dict[bytes, bytes]:
-    from pyarrow import parquet  # seldom needed, where all callbacks are imported
+    from pyarrow import parquet  # rarely needed, while all callbacks are imported
 
     with _reading(shard):
         return dict(parquet.read_schema(shard).metadata or {})
@@ -187,11 +187,11 @@ def _read(shard: Path, columns: list[str] | None = None) -> pa.Table:
 def _reading(shard: Path) -> Iterator[None]:
     import pyarrow as pa
 
-    with shard.open("rb"):  # which says more plainly why a file cannot be opened
+    with shard.open("rb"):  # Python's own error says more clearly why a file cannot be opened
         pass
     try:
         yield
     except (pa.ArrowException, OSError) as error:
         raise DamagedShardError(
-            f"{shard.name}: expected a whole Parquet file, got one that cannot be read ({error}); {_ANEW}"
+            f"{shard.name}: expected a complete Parquet file, got one that cannot be read ({error}); {_REWRITE}"
         ) from error

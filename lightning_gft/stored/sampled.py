@@ -1,4 +1,4 @@
-"""From a sampled batch to stored groups."""
+"""Converting a sampled batch to stored groups."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from lightning_gft.types import GroupBatch, PromptBatch, Source
 def stored_groups(
     groups: GroupBatch, prompts: PromptBatch, decode_raw: Callable[[list[int]], str], step: int
 ) -> list[StoredGroup]:
-    """Return what is kept of the groups of a batch.
+    """Return the groups of a batch in their stored form.
 
     Args:
-        groups: As sampled.
-        prompts: What they were sampled for.
-        decode_raw: Returns the text of a response with special tokens, without those that end it.
+        groups: The sampled groups, on any device.
+        prompts: The prompts that they were sampled for.
+        decode_raw: Returns the text of a response with special tokens, except those that end it.
         step: Number of the batch.
     """
     responses = _responses(groups.to("cpu"), decode_raw)

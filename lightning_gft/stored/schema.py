@@ -1,4 +1,4 @@
-"""What is kept of a group and its responses, and what a folder of groups says of itself."""
+"""The stored form of groups and responses, and of the settings of a folder of groups."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 VERSION = 1
 
 Origin = Literal["self", "teacher", "expert"]
-"""What a stored response counted as in the run that wrote it."""
+"""Source of a stored response in the run that wrote it."""
 
 
 @dataclass(frozen=True)
 class StoredResponse:
-    """A response as it is kept.
+    """A stored response.
 
     Args:
         source: ``"expert"``, ``"teacher"`` or ``"self"``.
-        completion: Text without special tokens, as most rewards see it.
-        raw_completion: Text with special tokens, without those that ended it.
-        token_ids: See :class:`~lightning_gft.Response`, as for ``finished`` and ``logprobs``.
+        completion: Text without special tokens, as most rewards receive it.
+        raw_completion: Text with special tokens, except those that ended it.
+        token_ids: Tokens of the response, see :class:`~lightning_gft.Response`.
         finished: Whether it ended before the length limit.
-        reward: What it is worth in total.
-        rewards: Each reward unweighted by its name; ``None`` where it does not apply.
-        advantage: Within its group.
-        logprobs: At sampling time; ``None`` for demonstrations.
+        reward: Weighted total of all rewards.
+        rewards: Unweighted value of each reward by name; ``None`` where a reward does not apply.
+        advantage: Advantage within its group.
+        logprobs: Log-probabilities at sampling time; ``None`` for demonstrations.
     """
 
     source: str
@@ -48,20 +48,20 @@ class StoredResponse:
 
 @dataclass(frozen=True)
 class StoredGroup:
-    """A prompt and its responses as they are kept.
+    """A stored prompt with its responses.
 
     Args:
-        step: Number of the batch that it was sampled in, counted from 0.
-        place: Position of the prompt in the batch of all ranks; with ``step`` the order of the data.
-        row: Position of its row in the data as loaded, as errors name it; ``None`` where it is not known.
-        prompt: Text of the prompt, as a reward sees it.
-        prompt_token_ids: As the policy was given it.
-        reference: What a verifier compares to.
+        step: Number of the batch that it was sampled in, from 0.
+        place: Position of the prompt in the batch of all ranks; with ``step``, it gives the order of the data.
+        row: Position of its row in the data as loaded, as in errors; ``None`` if it is not known.
+        prompt: Text of the prompt, as rewards receive it.
+        prompt_token_ids: Token ids of the prompt, as the policy received them.
+        reference: Value that a verifier compares responses with.
         messages: The prompt as a conversation.
-        columns: The data's row.
-        responses: Those of all sources, in the order of the sampler's.
-        sampling_seconds: What it took until all responses to the batch were there, over all prompts of this rank.
-        scoring_seconds: What the rewards took for the same batch.
+        columns: The whole row of the data.
+        responses: Responses of all sources, in the order of the sampler's sources.
+        sampling_seconds: Seconds until all responses to the batch were drawn, for all prompts of this rank.
+        scoring_seconds: Seconds that the rewards took for the same batch.
     """
 
     step: int
@@ -79,13 +79,13 @@ class StoredGroup:
 
 @dataclass(frozen=True)
 class StoredInfo:
-    """What every shard says of the run that wrote it.
+    """Settings of the run that wrote a shard, which every shard holds.
 
     Args:
-        tokenizer: :func:`tokenizer_fingerprint` of the policy's, to which all token ids belong.
+        tokenizer: :func:`tokenizer_fingerprint` of the policy's tokenizer, to which all token ids belong.
         rewards: Weights of the rewards by their names, which are columns.
-        settings: What the groups follow from, in words.
-        prompts: Number of prompts in the whole data; ``None`` where that is not known.
+        settings: Descriptions of the settings that determine the groups.
+        prompts: Number of prompts in the whole data; ``None`` if it is not known.
         version: Version of this layout.
     """
 
@@ -99,12 +99,12 @@ class StoredInfo:
         for name in self.rewards:
             if name in COLUMNS:
                 raise GFTValueError(
-                    f"`rewards[{name!r}]`: expected a name that is no column of stored groups, got {name!r}; choose "
+                    f"`rewards[{name!r}]`: expected a name that is not a column of stored groups, got {name!r}; choose "
                     f"another than {', '.join(COLUMNS)}"
                 )
 
     def differing(self, other: StoredInfo) -> list[str]:
-        """Return what differs in another run, its own in brackets; empty if both write the same groups.
+        """Describe how another run differs, with this run's values in brackets; empty if both write the same groups.
 
         Example:
             >>> StoredInfo("abc", {}, {"seed": "0"}).differing(StoredInfo("abc", {}, {"seed": "1"}))
@@ -120,15 +120,15 @@ class StoredInfo:
         return differing
 
     def to_json(self) -> str:
-        """Return it as a JSON text."""
+        """Return the settings as JSON text."""
         return json.dumps(asdict(self), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> StoredInfo:
-        """Return what :meth:`to_json` has written.
+        """Return the settings that :meth:`to_json` has written.
 
         Raises:
-            ValueError: If a later version of the package has.
+            ValueError: If another version of the package wrote them.
         """
         noted: Mapping[str, Any] = json.loads(text)
         if noted.get("version") != VERSION:
@@ -140,19 +140,19 @@ class StoredInfo:
 
 
 COLUMNS = (
-    *("step", "prompt", "completion", "advantage"),  # with the rewards by name these are TRL's
+    *("step", "prompt", "completion", "advantage"),  # TRL's names, with the rewards
     *("reward", "source", "row", "place", "response", "finish_reason", "completion_length"),
     *("completion_token_ids", "logprobs", "prompt_token_ids", "raw_completion"),
     *("reference", "messages", "columns", "sampling_seconds", "scoring_seconds"),
 )
-"""Names of all columns but the rewards'."""
+"""Names of all columns except those of rewards."""
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return a text that two tokenizers share if token ids and their ends mean the same to both.
+    """Return a text that is equal for two tokenizers if token ids and the ends of responses mean the same in both.
 
     Args:
-        tokenizer: Its vocabulary, end of sequence and chat template, which may end turns, count.
+        tokenizer: Tokenizer whose vocabulary, end of sequence and chat template, which may end turns, are compared.
 
     Example:
         >>> from lightning_gft import ScratchPolicy

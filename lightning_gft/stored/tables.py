@@ -1,4 +1,4 @@
-"""Between groups and Arrow tables with a row for each response."""
+"""Converting groups to Arrow tables with a row per response, and back."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 METADATA = b"lightning_gft"
-"""Key of a shard's metadata under which a :class:`StoredInfo` stands."""
+"""Key of a shard's :class:`StoredInfo` in its metadata."""
 SEAL = b"lightning_gft_shard"
-"""Key under which a shard has its name and a digest of its info, so that a copy or a damaged one is found."""
-_STOP, _LENGTH = "stop", "length"  # as servers of chat completions call them
+"""Key of a shard's name and a digest of its info, which reveal copies and damaged shards."""
+_STOP, _LENGTH = "stop", "length"  # finish reasons of servers of chat completions
 
 
 def arrow_schema(info: StoredInfo) -> pa.Schema:
     """Return the columns of a shard with their types: first those of TRL in its order, then the others."""
-    import pyarrow as pa  # seldom needed, where all callbacks are imported
+    import pyarrow as pa  # rarely needed, while all callbacks are imported
 
     types: dict[str, pa.DataType] = {
         **dict.fromkeys(COLUMNS, pa.string()),
@@ -37,16 +37,16 @@ def arrow_schema(info: StoredInfo) -> pa.Schema:
 
 
 def seal(name: str, info: bytes) -> bytes:
-    """Return what stands under :data:`SEAL` in the shard of a file name, with its info as JSON."""
+    """Return the value of :data:`SEAL` for a shard's file name and its info as JSON."""
     return f"{name} {hashlib.sha256(info).hexdigest()}".encode()
 
 
 def to_table(groups: Sequence[StoredGroup], info: StoredInfo, name: str) -> pa.Table:
-    """Return groups as the table of a shard; a group without responses is a row in which all of a response is null.
+    """Return groups as the table of a shard; a group without responses is a row with null in the response's columns.
 
     Args:
-        groups: At least one.
-        info: Goes into the metadata.
+        groups: At least one group.
+        info: Settings of the run, for the metadata.
         name: File name of the shard.
     """
     import pyarrow as pa
@@ -58,7 +58,7 @@ def to_table(groups: Sequence[StoredGroup], info: StoredInfo, name: str) -> pa.T
 
 
 def from_table(table: pa.Table, info: StoredInfo) -> list[StoredGroup]:
-    """Return the groups of a shard, in the order in which they stand there."""
+    """Return the groups of a shard, in its order."""
     return [_group(rows, info) for rows in _by_group(table.to_pylist())]
 
 
@@ -77,7 +77,7 @@ def _rows(group: StoredGroup, info: StoredInfo) -> Iterator[dict[str, Any]]:
         if response.rewards.keys() != info.rewards.keys():
             raise GFTValueError(
                 f"`rewards`: expected {', '.join(info.rewards)} for every response, got {', '.join(response.rewards)}; "
-                "give each"
+                "give each of them"
             )
         yield {
             **shared,
@@ -96,7 +96,7 @@ def _columns(group: StoredGroup) -> str:
         return to_json(group.columns)
     except TypeError:
         for name, value in group.columns.items():
-            _written(name, value, group)  # raises for the one at fault
+            _written(name, value, group)  # raises for the column at fault
         raise
 
 
@@ -105,7 +105,7 @@ def _written(name: str, value: Any, group: StoredGroup) -> str:
         return to_json(value)
     except TypeError as error:
         where = f"column {name!r}" if group.row is None else f"row {group.row} (counting from 0), column {name!r}"
-        raise GFTTypeError(f"{where}: {error}; take the column out of the data") from error
+        raise GFTTypeError(f"{where}: {error}; remove the column from the data") from error
 
 
 def _by_group(rows: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

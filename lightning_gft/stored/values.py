@@ -14,19 +14,19 @@ from lightning_gft.checks import shorten
 from lightning_gft.errors import GFTTypeError
 
 _MOST_DIGITS = 4000
-"""Python writes no longer whole number in decimal digits, unless it is asked to."""
+"""Python writes no longer whole number in decimal digits unless its limit is raised."""
 
 
 class Padded(dict[str, Any]):
-    """An object of a Parquet file or saved data set, where a null may be a key that only other rows have."""
+    """An object of a Parquet file or saved data set, in which a null may stand for a key that only other rows have."""
 
 
 def to_json(value: Any) -> str:
-    """Return a value as JSON, with ``{"$type": ...}`` for what JSON does not know.
+    """Return a value as JSON, with ``{"$type": ...}`` for types that JSON does not have.
 
-    JSON's own types stay as they are. The tags are ``$decimal``, ``$datetime``, ``$date`` and ``$time`` (ISO 8601),
+    JSON's own types are unchanged. The tags are ``$decimal``, ``$datetime``, ``$date`` and ``$time`` (ISO 8601),
     ``$timedelta`` (days, seconds, microseconds), ``$bytes`` (base64), ``$float`` (``nan``, ``inf``, ``-inf``), ``$int``
-    (hexadecimal, beyond 4,000 digits), ``$tuple``, ``$padded`` and, for objects whose keys are no texts or look like a
+    (hexadecimal, beyond 4,000 digits), ``$tuple``, ``$padded`` and, for objects whose keys are not texts or look like a
     tag, ``$dict`` (pairs of key and value).
 
     Raises:
@@ -88,7 +88,7 @@ def _untagged(value: dict[str, Any]) -> Any:
 
 _KINDS: list[tuple[str, type, Callable[[Any], Any], Callable[[Any], Any]]] = [
     ("$decimal", Decimal, str, Decimal),
-    ("$datetime", datetime, datetime.isoformat, datetime.fromisoformat),  # before date, which it is too
+    ("$datetime", datetime, datetime.isoformat, datetime.fromisoformat),  # before date, its base class
     ("$date", date, date.isoformat, date.fromisoformat),
     ("$time", time, time.isoformat, time.fromisoformat),
     ("$timedelta", timedelta, lambda span: [span.days, span.seconds, span.microseconds], lambda part: timedelta(*part)),

@@ -1,4 +1,4 @@
-"""Writing shards: each is whole whenever it is there."""
+"""Writing shards, each of which is complete as soon as it has its name."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"groups-(\d{6,})-(\d{3,})\.parquet")
 _NAMED = re.compile(r"groups-\d{6,}-\d{3,}\.(parquet|damaged-)")
-"""Begin of the name of a shard, of an unfinished one or of one that was set aside."""
+"""Beginning of the name of a shard, of an unfinished one or of one that was set aside."""
 _ABANDONED = 3600.0
-"""Seconds after which a file that another machine was writing is taken for one that it left behind."""
+"""Seconds after which an unfinished file of another machine is considered abandoned."""
 
 
 def shard_path(folder: Path, step: int, rank: int = 0) -> Path:
-    """Return the path of the shard that a rank writes of a batch.
+    """Return the path of a rank's shard of a batch.
 
     Example:
         >>> shard_path(Path("groups"), step=12).name
@@ -37,19 +37,19 @@ def shard_path(folder: Path, step: int, rank: int = 0) -> Path:
 def write_shard(
     folder: Path, groups: Sequence[StoredGroup], info: StoredInfo, step: int | None = None, rank: int = 0
 ) -> Path:
-    """Write groups as one shard, under another name until it is whole, and return its path.
+    """Write groups as one shard, under a temporary name until it is complete, and return its path.
 
     Args:
-        folder: Made if it does not exist.
-        groups: At least one.
-        info: What the shard says of its run; the same in all shards of a folder.
-        step: Number that it gets; default that of its groups' batch.
+        folder: Folder to write to; created if it does not exist.
+        groups: At least one group.
+        info: Settings of the run, the same in all shards of a folder.
+        step: Number of the shard; by default the number of its groups' batch.
         rank: Number of the rank that writes it.
 
     Raises:
         ValueError: If a response lacks a reward.
-        TypeError: If the data holds a value that cannot be kept.
-        OSError: If the disk does not take it; then nothing is left behind.
+        TypeError: If the data hold a value that cannot be stored.
+        OSError: If writing to the disk fails; no file is left behind.
     """
     path = shard_path(folder, groups[0].step if step is None else step, rank)
     write_groups(path, groups, info)
@@ -57,27 +57,27 @@ def write_shard(
 
 
 def write_groups(path: Path, groups: Sequence[StoredGroup], info: StoredInfo) -> None:
-    """Write groups as the shard of a path; see :func:`write_shard`.
+    """Write groups as the shard at a path; see :func:`write_shard`.
 
     Args:
-        path: Its folder is made if it does not exist.
-        groups: At least one.
-        info: See :func:`write_shard`.
+        path: File to write; its folder is created if it does not exist.
+        groups: At least one group.
+        info: Settings of the run, the same in all shards of a folder.
     """
     write_table(path, to_table(groups, info, path.name))
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    """Write a table as the Parquet file of a path, under another name until it is whole and on the disk.
+    """Write a table as a Parquet file, under a temporary name until it is complete and on the disk.
 
     Args:
-        path: Its folder is made if it does not exist.
-        table: All of the file.
+        path: File to write; its folder is created if it does not exist.
+        table: Contents of the file.
 
     Raises:
-        OSError: If the disk does not take it; then nothing is left behind.
+        OSError: If writing to the disk fails; no file is left behind.
     """
-    from pyarrow import parquet  # seldom needed, where all callbacks are imported
+    from pyarrow import parquet  # rarely needed, while all callbacks are imported
 
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}-{socket.gethostname()}-{os.getpid()}")
@@ -90,31 +90,32 @@ def write_table(path: Path, table: pa.Table) -> None:
     except OSError as error:
         reason = error.strerror or f"{error}"
         raise type(error)(
-            error.errno, f"cannot write {path} ({reason}); make room or change the folder's rights, and run again"
+            error.errno,
+            f"cannot write {path} ({reason}); free some space or change the folder's permissions, and run again",
         ) from error
     finally:
         unfinished.unlink(missing_ok=True)
-    _settle(path.parent)
+    _flush_names(path.parent)
 
 
 def set_aside(path: Path) -> Path:
-    """Give a damaged file another name beside its own, so that it is kept and can be written anew; return its path."""
+    """Rename a damaged file so that it is kept and can be written again; return its new path."""
     aside = next(free for n in count() if not (free := path.with_suffix(f".damaged-{n}")).exists())
     return path.rename(aside)
 
 
 def written_shards(folder: Path, rank: int = 0) -> dict[int, Path]:
-    """Return the paths of a rank's shards in a folder by the numbers of their batches."""
+    """Return the paths of a rank's shards in a folder, by the numbers of their batches."""
     names = ((_NAME.fullmatch(path.name), path) for path in folder.glob("groups-*.parquet"))
     return {int(name[1]): path for name, path in names if name and int(name[2]) == rank}
 
 
 def remove_unfinished(folder: Path, rank: int | None = None) -> None:
-    """Remove what a run was writing when it was killed, but not what another run is writing now.
+    """Remove unfinished files of killed runs, but not those that another run is writing now.
 
     Args:
-        folder: With shards.
-        rank: Whose files are removed; ``None`` for those of all ranks.
+        folder: Folder of shards.
+        rank: Rank whose files are removed; ``None`` for all ranks.
     """
     for path in unfinished_shards(folder):
         name = _NAME.match(path.name[1:])
@@ -123,18 +124,18 @@ def remove_unfinished(folder: Path, rank: int | None = None) -> None:
 
 
 def unfinished_shards(folder: Path) -> list[Path]:
-    """Return the files of shards that were not finished."""
+    """Return the files of unfinished shards."""
     return [path for path in folder.glob(".groups-*") if _NAME.match(path.name[1:])]
 
 
 def is_named_as_shard(path: Path) -> bool:
-    """Tell whether a name is that of a shard, of an unfinished one or of one that was set aside."""
+    """Return whether a name is that of a shard, of an unfinished one or of one that was set aside."""
     return _NAMED.match(path.name.removeprefix(".")) is not None
 
 
 def _is_being_written(unfinished: Path) -> bool:
     host, _, process = unfinished.name.partition(".parquet-")[2].rpartition("-")
-    if os.name != "posix" or host not in ("", socket.gethostname()):  # processes cannot be seen from here
+    if os.name != "posix" or host not in ("", socket.gethostname()):  # its processes cannot be listed from here
         try:
             return time.time() - unfinished.stat().st_mtime < _ABANDONED
         except FileNotFoundError:
@@ -147,13 +148,13 @@ def _is_alive(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except (PermissionError, OverflowError):  # another user's
+    except (PermissionError, OverflowError):  # a process of another user
         return True
     return True
 
 
-def _settle(folder: Path) -> None:
-    """Put the names in a folder on the disk, where a system can."""
+def _flush_names(folder: Path) -> None:
+    """Flush the names in a folder to the disk, where the system supports it."""
     if hasattr(os, "O_DIRECTORY"):
         opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:

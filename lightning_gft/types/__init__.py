@@ -1,4 +1,4 @@
-"""The data that flows through a step, and the legend of its shapes.
+"""The data of a training step, and the legend of its shapes.
 
 Dimensions, used in every docstring and comment of the package:
 
@@ -10,8 +10,8 @@ Dimensions, used in every docstring and comment of the package:
   ``m`` of them in a micro-batch or a chunk of one
 * ``V`` vocabulary, ``H`` hidden size
 
-Per-token tensors align with ``input_ids``: position ``t`` holds ``log pi(token t | tokens < t)``. Position 0 has
-nothing before it, holds 0 and is always masked.
+Per-token tensors align with ``input_ids``: position ``t`` holds ``log pi(token t | tokens < t)``. Position 0 has no
+earlier tokens, holds 0 and is always masked.
 """
 
 from lightning_gft.types.generator import ResponseGenerator

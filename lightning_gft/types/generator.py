@@ -1,4 +1,4 @@
-"""What sources ask of a policy."""
+"""The interface of a policy that sources use."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from lightning_gft.sampling import SamplingParams
 from lightning_gft.types.prompts import Response
 from lightning_gft.types.sequences import Sequences
 
-if TYPE_CHECKING:  # heavy, where tensors are all that is wanted
+if TYPE_CHECKING:  # slow to import, and only tensors are needed
     from transformers import PreTrainedTokenizerBase
 
 
 class ResponseGenerator(Protocol):
-    """What sources need of a policy: its responses, how likely others are, its texts, and where its tensors live."""
+    """A policy as sources use it: its responses, log-probabilities of given responses, its texts, and its device."""
 
     @property
     def device(self) -> torch.device:
-        """Device on which a batch for the policy belongs."""
+        """Device that batches for the policy belong on."""
 
     @property
     def pad_token_id(self) -> int:
-        """Token id that fills a row up."""
+        """Id of the token that pads rows."""
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The policy's tokenizer."""
 
     def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:
-        """Return the text of a response, with special tokens or without; never with those that end it."""
+        """Return the text of a response with or without special tokens, but never with those that end it."""
 
     def encode(self, response: str) -> list[int]:
-        """Return the token ids of a whole response, ended by the token that ends responses in this policy's data."""
+        """Return the token ids of a whole response, with the token that ends responses in this policy's data."""
 
     def token_logprobs(self, sequences: Sequences, max_tokens: int) -> tuple[Tensor, Tensor]:
         """Return log-probabilities and entropies of given responses, both ``[N, T]``, without gradient."""
@@ -51,5 +51,5 @@ class ResponseGenerator(Protocol):
     ) -> list[list[Response]]:
         """Draw ``num_generations`` responses to each of ``P`` prompts; the same seed draws the same responses.
 
-        With ``with_greedy`` each prompt's responses begin with one more, the greedy one.
+        With ``with_greedy``, each prompt's responses begin with the greedy one, which is drawn in addition.
         """

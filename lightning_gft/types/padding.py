@@ -1,4 +1,4 @@
-"""From lists of token ids to padded sequences."""
+"""Padding lists of token ids to sequences."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from lightning_gft.types.sequences import Sequences
 def pad_sequences(
     prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]], pad_token_id: int, device: torch.device
 ) -> Sequences:
-    """Return prompts with their responses as right-padded sequences; masks go by length, so any padding id will do.
+    """Return prompts with their responses as right-padded sequences; masks depend on lengths, not on the padding id.
 
     Args:
         prompt_ids: ``N`` prompts, of at least one token each.
-        response_ids: ``N`` responses.
-        pad_token_id: Fills rows up.
-        device: Where the tensors belong.
+        response_ids: ``N`` responses, one per prompt.
+        pad_token_id: Id of the token that pads rows.
+        device: Device of the returned tensors.
 
     Example:
         >>> sequences = pad_sequences([[5, 6], [7]], [[8, 9], [8]], pad_token_id=0, device=torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""What a step begins with: prompts and the responses that the data holds."""
+"""The input of a step: prompts, and responses in the data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 
 class Source(IntEnum):
-    """Where a response comes from. Expert and teacher responses are demonstrations; ``SELF`` is the policy's own."""
+    """Source of a response. Expert and teacher responses are demonstrations; ``SELF`` is the policy's own."""
 
     EXPERT = 0
     TEACHER = 1
@@ -18,14 +18,14 @@ class Source(IntEnum):
 
 @dataclass  # not frozen: see PromptBatch
 class Response:
-    """One response to one prompt, as token ids: never decoded and encoded again.
+    """One response to one prompt, as token ids that are never decoded and encoded again.
 
     Args:
-        token_ids: The response's tokens, with those that ended it: an end-of-sequence token or a stop string's.
-        finished: Whether one of them ended it before the length limit did.
+        token_ids: Tokens of the response, with those that ended it: an end-of-sequence token or a stop string's.
+        finished: Whether such a token ended it before the length limit did.
         logprobs: Log-probabilities of ``token_ids`` under the policy that drew them, at temperature 1 and over the
-            whole vocabulary whatever the sampling settings; ``None`` for demonstrations.
-        teacher_logprobs: The same under a teacher, where a source knows them.
+            whole vocabulary, regardless of the sampling settings; ``None`` for demonstrations.
+        teacher_logprobs: Log-probabilities of ``token_ids`` under a teacher, if a source knows them.
     """
 
     token_ids: list[int]
@@ -39,10 +39,10 @@ class Candidate:
     """A scored response that its source may keep or leave out.
 
     Args:
-        response: The response.
-        text: As the rewards see it.
-        reward: Their weighted sum.
-        rewards: Each unweighted by its name; NaN where it does not apply.
+        response: The response as token ids.
+        text: Text of the response, as rewards receive it.
+        reward: Weighted sum of the rewards.
+        rewards: Unweighted value of each reward by name; NaN where a reward does not apply.
     """
 
     response: Response
@@ -53,13 +53,13 @@ class Candidate:
 
 @dataclass(frozen=True)
 class EncodedText:
-    """A text as a response of the data would be.
+    """A text encoded like a response in the data.
 
     Args:
-        response: Its tokens; ``None`` where the text is no demonstration.
-        fault: Why it is none.
-        rendered: Whether the policy's chat template writes all of the text, and none of the policy's special tokens is
-            written out in it.
+        response: Tokens of the text; ``None`` if it cannot be a demonstration.
+        fault: Why it cannot be one; empty if it can.
+        rendered: Whether the policy's chat template writes all of the text, and the text contains none of the policy's
+            special tokens.
     """
 
     response: Response | None
@@ -68,32 +68,32 @@ class EncodedText:
 
 
 class ResponseEncoder(Protocol):
-    """Encodes texts that came later than the data exactly as the data's own demonstrations are encoded."""
+    """Encodes further texts exactly like the data's own demonstrations."""
 
     def encode(self, prompts: PromptBatch, texts: Sequence[Sequence[str]]) -> list[list[EncodedText]]:
-        """Return the texts that follow each of ``P`` prompts, encoded."""
+        """Return the encoded texts that follow each of ``P`` prompts."""
 
 
 @dataclass  # not frozen: Lightning's plugins for precision and FSDP, and Fabric, rebuild batches field by field
 class PromptBatch:
-    """``P`` prompts, with what a group is built from.
+    """``P`` prompts, with the data that groups are built from.
 
     Args:
-        prompt_ids: Token ids of each prompt, exactly as the policy is given it.
-        prompts: Text of each prompt, as a reward sees it.
-        references: What a verifier compares to; ``None`` where a prompt has none.
-        demonstrations: Given responses by role, ``"expert"`` and ``"teacher"``: for each prompt any number of them,
-            already tokenised and ended. A role that the data does not have is absent.
+        prompt_ids: Token ids of each prompt, exactly as the policy receives them.
+        prompts: Text of each prompt, as rewards receive it.
+        references: Value that a verifier compares responses with; ``None`` for a prompt without one.
+        demonstrations: Given responses by role, ``"expert"`` and ``"teacher"``: any number of them for each prompt,
+            already tokenised and ended. A role that the data do not have is absent.
         columns: All columns of the data, for rewards that need more than the reference.
-        messages: The conversation of each prompt, as a server of chat completions takes it; without a chat template
-            one message of the user.
+        messages: Conversation of each prompt, in the form of chat completions; without a chat template, it is one
+            message of the user.
         dataset: Name of the data set within a datamodule; empty for the main one. It becomes part of the log keys.
-        rows: Position of each prompt's row in the data, by which errors name it; empty where it is not known.
-        places: Position of each prompt in the batch of all ranks. Its random choices follow from there, so that they
-            do not depend on the number of ranks; ``None`` where positions are not known.
-        encoder: Encodes further responses; ``None`` where the batch is not one of this package's datamodules.
-        stored: Responses of an earlier run by what they were then, ``"expert"``, ``"teacher"`` and ``"self"``: for each
-            prompt any number of them. Empty unless the data are groups that were kept.
+        rows: Position of each prompt's row in the data, as errors show it; empty if it is not known.
+        places: Position of each prompt in the batch of all ranks. Random choices for a prompt depend on it, so that
+            they do not depend on the number of ranks; ``None`` if positions are not known.
+        encoder: Encodes further responses; ``None`` if the batch does not come from this package's datamodules.
+        stored: Responses of an earlier run by their source in it, ``"expert"``, ``"teacher"`` and ``"self"``: any
+            number of them for each prompt. Empty unless the data are stored groups.
     """
 
     prompt_ids: list[list[int]]
@@ -112,7 +112,7 @@ class PromptBatch:
         return len(self.prompt_ids)
 
     def __getitem__(self, index: slice) -> PromptBatch:
-        """Return some of the prompts, each with its position, so that it is answered as in the whole batch.
+        """Return some of the prompts with their positions, so that they are answered as in the whole batch.
 
         Example:
             >>> batch = PromptBatch(prompt_ids=[[1], [2], [3]], prompts=["a", "b", "c"], references=[None] * 3)
@@ -134,7 +134,7 @@ class PromptBatch:
         )
 
     def seed_rank(self, rank: int) -> int:
-        """Return the number of a rank for random choices, which prompts with known positions do without.
+        """Return the rank's number for random choices: 0 if positions are known, which then replace it.
 
         Example:
             >>> batch = PromptBatch(prompt_ids=[[1]], prompts=["a"], references=[None])
@@ -144,5 +144,5 @@ class PromptBatch:
         return rank if self.places is None else 0
 
     def to(self, *_: Any, **__: Any) -> PromptBatch:
-        """Return the batch itself: it holds no tensors, which come about in the sampler, on the policy's device."""
+        """Return the batch itself: it holds no tensors, which the sampler creates on the policy's device."""
         return self

@@ -1,4 +1,4 @@
-"""What a model runs, and what was sampled."""
+"""The input of a model, and sampled groups."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from lightning_gft.types.tokens import TokenBatch
 
 @dataclass  # not frozen: see PromptBatch
 class Sequences:
-    """``N`` right-padded sequences, a prompt and its response each: what a model runs.
+    """``N`` right-padded sequences of a prompt and its response, which a model runs.
 
     Args:
-        input_ids: ``[N, T]`` prompt and response.
+        input_ids: ``[N, T]`` token ids of prompt and response.
         attention_mask: ``[N, T]``, true on real tokens.
-        response_mask: ``[N, T]``, true on response tokens, the end-of-sequence token included, padding never.
+        response_mask: ``[N, T]``, true on response tokens with the end-of-sequence token, false on padding.
     """
 
     input_ids: Tensor
@@ -40,14 +40,14 @@ class Sequences:
         return self.response_mask.sum(dim=1)
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
-        """Return the batch with its tensors moved, as :meth:`torch.Tensor.to` moves one."""
+        """Return the batch with its tensors moved or converted like :meth:`torch.Tensor.to`."""
         return self._map(lambda tensor: tensor.to(*args, **kwargs), list)
 
     def select(self, rows: Tensor) -> Self:
-        """Return the given sequences, without the padding that they no longer need.
+        """Return some of the sequences, without padding that they do not need.
 
         Args:
-            rows: ``[n]`` row numbers.
+            rows: ``[n]`` numbers of the sequences to return.
         """
         length = int(self.lengths[rows].max()) if len(rows) else 1
         numbers = rows.tolist()
@@ -74,29 +74,29 @@ class Sequences:
 
 @dataclass  # not frozen: see PromptBatch
 class GroupBatch(Sequences):
-    """``N`` scored sequences of all groups of a batch: what was sampled.
+    """``N`` scored sequences of all groups of a batch.
 
     Args:
-        input_ids: See :class:`Sequences`, as for the two masks.
-        attention_mask: ``[N, T]``.
-        response_mask: ``[N, T]``.
-        group_index: ``[N]``, which prompt of the batch a sequence answers.
+        input_ids: ``[N, T]`` token ids of prompt and response.
+        attention_mask: ``[N, T]``, true on real tokens.
+        response_mask: ``[N, T]``, true on response tokens.
+        group_index: ``[N]``, the number of the prompt in the batch that a sequence answers.
         source: ``[N]``, a :class:`Source` value.
         rewards: ``[N]``, the weighted sum of all rewards.
-        advantages: ``[N]``.
+        advantages: ``[N]``, advantages within the groups.
         finished: ``[N]``, whether the response ended before the length limit.
-        reward_parts: ``[N]`` for each reward by its name, unweighted; NaN where it does not apply.
-        prompts: ``N`` prompt texts.
-        responses: ``N`` response texts without special tokens, as rewards see them that do not ask for those.
-        answers: ``N`` answers that a reward reads in the responses, ``None`` where it finds none, by the reward's name;
+        reward_parts: ``[N]`` unweighted values of each reward by name; NaN where it does not apply.
+        prompts: ``N`` texts of prompts.
+        responses: ``N`` texts of responses without special tokens, as rewards receive them by default.
+        answers: ``N`` answers that a reward reads in the responses, by the reward's name, ``None`` where it finds none;
             a reward that reads no answers is absent.
         sampling_logprobs: ``[N, T]`` log-probabilities at sampling time, NaN on the tokens of a response without them.
         teacher_logprobs: ``[N, T]`` log-probabilities under a teacher, NaN on the tokens of a response without them;
-            ``None`` where no source gives them.
-        set_aside: ``[N]``, true for sequences that are only counted: no loss trains on them or has them in ``Z``.
-        num_tried: Prompts that were sampled, where not all of a batch need be; ``None`` for all of them.
-        sampling_seconds: What it took until all responses were there, on this rank.
-        scoring_seconds: What the rewards took.
+            ``None`` if no source gives them.
+        set_aside: ``[N]``, true for sequences that are only counted: no loss trains on them or counts them in ``Z``.
+        num_tried: Number of prompts that were sampled, if it may differ from the batch; ``None`` for all of them.
+        sampling_seconds: Seconds until all responses of this rank were drawn.
+        scoring_seconds: Seconds that the rewards took.
     """
 
     group_index: Tensor
@@ -116,13 +116,13 @@ class GroupBatch(Sequences):
     scoring_seconds: float = 0.0
 
     def tokens(self, logprobs: Tensor | None = None, weights: Tensor | None = None) -> TokenBatch:
-        """Return what is known of each response token, flattened to ``[M]``: sequence by sequence, in their order.
+        """Return the known values of each response token, flattened to ``[M]``: sequence by sequence, in their order.
 
         Args:
-            logprobs: ``[M]`` under the policy as it is now, if the policy has run.
+            logprobs: ``[M]`` log-probabilities under the current policy, if it has run.
             weights: ``[N]``, the reduction's weight of each sequence; 1 by default.
         """
-        rows, columns = self.response_mask.nonzero(as_tuple=True)  # once, as it waits for the device
+        rows, columns = self.response_mask.nonzero(as_tuple=True)  # once, because it synchronises with the device
         starts = self.response_mask.int().argmax(dim=1)
         dtype = torch.promote_types(self.advantages.dtype, torch.float32)
         return TokenBatch(

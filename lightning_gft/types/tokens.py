@@ -1,4 +1,4 @@
-"""What an objective knows of tokens, and what a pass of the policy gives."""
+"""The input of an objective, and the output of a pass of the policy."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from torch import Tensor
 from lightning_gft.errors import GFTValueError
 
 Need = Literal["advantages", "entropy", "old_logprobs", "ref_logprobs", "teacher_logprobs", "sequence_logratio"]
-"""What a loss may need to know of its tokens, beside their log-probabilities; see :class:`TokenBatch`."""
+"""Inputs that a loss may need besides the log-probabilities of its tokens; see :class:`TokenBatch`."""
 
 OLD: frozenset[Need] = frozenset({"old_logprobs", "sequence_logratio"})
-"""What follows from the log-probabilities before the first update on a batch."""
+"""Inputs that follow from the log-probabilities before the first update on a batch."""
 
 _FAR = 1e4
-"""What the log-ratio of a token that has become impossible, or was so, counts as."""
+"""Bound of the log-ratio of a token that is or was impossible."""
 
 
 @dataclass  # not frozen: see PromptBatch
 class TokenBatch:
-    """What an objective knows about ``m`` response tokens, one entry a token and nothing with gradient.
+    """Inputs of an objective for ``m`` response tokens, one entry per token and without gradient.
 
     Args:
-        logprobs: ``[m]`` log-probabilities under the policy as it is now; NaN until the policy has run.
+        logprobs: ``[m]`` log-probabilities under the current policy; NaN until the policy has run.
         advantages: ``[m]``, the advantage of the token's sequence.
         source: ``[m]``, the :class:`Source` of the token's sequence.
         sequence: ``[m]``, the number of the token's sequence in its batch.
         position: ``[m]``, the token's position in its response, from 0.
         weights: ``[m]``, the reduction's weight of the token's sequence.
-        sampling_logprobs: ``[m]`` log-probabilities at sampling time; NaN where not known, as on demonstrations.
-        entropy: ``[m]`` entropy of the distribution that the token stems from, in nats.
-        old_logprobs: ``[m]`` log-probabilities under the policy before the first update on this batch, as that update's
-            own pass gave them; within it they are ``logprobs``.
+        sampling_logprobs: ``[m]`` log-probabilities at sampling time; NaN if not known, as for demonstrations.
+        entropy: ``[m]`` entropy of the distribution that the token was drawn from, in nats.
+        old_logprobs: ``[m]`` log-probabilities under the policy before the first update on this batch, as computed in
+            that update's own pass, where they equal ``logprobs``.
         ref_logprobs: ``[m]`` log-probabilities under the reference: the policy that training began with, or a later one
             (:meth:`~lightning_gft.Policy.move_reference`).
-        teacher_logprobs: ``[m]`` log-probabilities under a teacher, which the response's source has given; NaN where it
-            has not, so that a loss which needs them takes only responses that have them.
+        teacher_logprobs: ``[m]`` log-probabilities under a teacher, as given by the response's source; NaN where it
+            gives none. A loss that needs them trains only on responses that have them.
         sequence_logratio: ``[m]``, the mean of ``logprobs - old_logprobs`` over the token's response.
 
-    The last five are ``None`` where the loss does not need them, see :meth:`lightning_gft.GroupLoss.needs`.
+    The last five are ``None`` if the loss does not need them, see :meth:`lightning_gft.GroupLoss.needs`.
     """
 
     logprobs: Tensor
@@ -64,18 +64,18 @@ class TokenBatch:
     def __getitem__(self, index: slice | Tensor) -> TokenBatch:
         known = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
         if isinstance(index, Tensor) and index.dtype == torch.bool:
-            index = index.nonzero().squeeze(1)  # once, as it waits for the device
+            index = index.nonzero().squeeze(1)  # once, because it synchronises with the device
         return TokenBatch(**{name: value[index] for name, value in known.items()})
 
     def after_pass(self, logprobs: Tensor, entropy: Tensor | None, needs: frozenset[Need]) -> TokenBatch:
-        """Return the tokens with what a pass of the policy gave.
+        """Return the tokens with the results of a pass of the policy.
 
-        Without ``old_logprobs`` this is the first update on a batch: the policy still is the old one, all ratios are 1.
+        Without ``old_logprobs``, this is the first update on a batch: the policy is the old one, and all ratios are 1.
 
         Args:
-            logprobs: ``[m]``, without gradient.
-            entropy: ``[m]``, or ``None``.
-            needs: What a loss needs.
+            logprobs: ``[m]`` log-probabilities without gradient.
+            entropy: ``[m]`` entropies in nats, or ``None``.
+            needs: Inputs that the loss needs.
         """
         tokens = replace(self, logprobs=logprobs, entropy=entropy)
         if self.old_logprobs is None and needs & OLD:
@@ -85,19 +85,19 @@ class TokenBatch:
         return tokens
 
     def with_sequence_logratio(self) -> TokenBatch:
-        """Return the tokens with ``sequence_logratio``, of whole responses in any order.
+        """Return the tokens, which must be whole responses in any order, with ``sequence_logratio``.
 
         Raises:
-            ValueError: If there are no ``old_logprobs``.
+            ValueError: If ``old_logprobs`` is ``None``.
         """
         if self.old_logprobs is None:
             raise GFTValueError(
                 "`old_logprobs`: expected a tensor [m] where sequence_logratio is needed, got None; give both"
             )
         old = self.old_logprobs.to(self.logprobs.dtype)
-        # Equal at probability 0 too; far apart, as an impossible token is, without the NaN of inf - inf in a sum.
+        # Zero for equal values, also at probability 0; bounded for an impossible token, so that no sum is inf - inf.
         difference = torch.where(self.logprobs == old, 0.0, self.logprobs - old).clamp(-_FAR, _FAR)
-        # Unlike `unique` this does not wait for a GPU to tell how many responses there are.
+        # `unique` would wait for a GPU to return the number of responses.
         number = torch.searchsorted(self.sequence.sort().values, self.sequence)
         sums, counts = (
             difference.new_zeros(len(self)).index_add(0, number, values)
@@ -107,17 +107,17 @@ class TokenBatch:
 
 
 CoefficientsFn = Callable[[TokenBatch], Tensor]
-"""Detached coefficients ``[m]`` from what is known of ``m`` tokens, elementwise."""
+"""Returns detached coefficients ``[m]`` from the inputs of ``m`` tokens, elementwise."""
 
 
-class TokenObjective:  # no dataclass: Fabric would round the tensors of one among a module's arguments
+class TokenObjective:  # not a dataclass: Fabric would round the tensors of one among a module's arguments
     """``-sum_t weight_t * c_t * log p_t / normalizer`` over the response tokens of one micro-batch.
 
     Args:
-        coefficients: Gives ``c_t``, see :meth:`lightning_gft.GroupLoss.coefficients`.
+        coefficients: Returns ``c_t``, see :meth:`lightning_gft.GroupLoss.coefficients`.
         tokens: The ``m`` response tokens of the micro-batch; the policy adds their log-probabilities.
-        normalizer: Scalar ``Z``.
-        needs: What the coefficients need that comes about while the policy runs: entropy and the response's log-ratio.
+        normalizer: Scalar ``Z`` of the whole batch.
+        needs: Inputs of the coefficients that are computed while the policy runs: entropy and the response's log-ratio.
     """
 
     def __init__(
@@ -135,13 +135,13 @@ class TokenObjective:  # no dataclass: Fabric would round the tensors of one amo
 
 @dataclass  # not frozen: see PromptBatch
 class TrainedTokens:
-    """What an update did with the ``m`` response tokens that it trained on, of this rank.
+    """The ``m`` response tokens of this rank that an update trained on, with their coefficients.
 
     Args:
-        tokens: As the loss counted them; ``tokens.sequence`` numbers the rows of the step's groups.
-        coefficients: ``[m]``, what the loss gave and the policy's head used, before weights and normaliser.
-        factors: ``[m]``, what the loss makes of the weight ``1 / p`` beside the advantage, see
-            :meth:`lightning_gft.GroupLoss.factors`; NaN where that is not known.
+        tokens: Tokens as the loss counted them; ``tokens.sequence`` numbers the rows of the step's groups.
+        coefficients: ``[m]``, the coefficients of the loss, before weights and normaliser.
+        factors: ``[m]``, the factor of the weight ``1 / p`` besides the advantage, see
+            :meth:`lightning_gft.GroupLoss.factors`; NaN if it is not known.
     """
 
     tokens: TokenBatch
@@ -151,13 +151,13 @@ class TrainedTokens:
 
 @dataclass  # not frozen: see PromptBatch
 class LossOutput:
-    """What one pass of the policy over a micro-batch gives.
+    """The result of one pass of the policy over a micro-batch.
 
     Args:
         loss: Scalar, already divided by the normaliser; call ``backward`` on it.
-        logprobs: ``[m]``, without gradient.
-        coefficients: ``[m]``, what the objective gave, before weights and normaliser.
-        entropy: ``[m]``, entropy of the distribution that each token stems from, in nats; ``None`` if not asked for.
+        logprobs: ``[m]`` log-probabilities without gradient.
+        coefficients: ``[m]``, the coefficients of the objective, before weights and normaliser.
+        entropy: ``[m]`` entropy of the distribution that each token was drawn from, in nats; ``None`` if not requested.
     """
 
     loss: Tensor

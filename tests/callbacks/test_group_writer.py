@@ -101,7 +101,9 @@ def test_a_write_that_fails_leaves_nothing_half(rows: Path, tmp_path: Path, monk
 def test_a_reward_may_not_be_called_like_a_column(rows: Path, tmp_path: Path):
     module = module_of()
     module.sampler = module.sampler.with_parts(rewards={"prompt": NumericReward()})
-    with pytest.raises(ValueError, match=r"`rewards\['prompt'\]`: expected a name that is no column of stored groups"):
+    with pytest.raises(
+        ValueError, match=r"`rewards\['prompt'\]`: expected a name that is not a column of stored groups"
+    ):
         predict(rows, tmp_path / "groups", module)
 
 
@@ -111,5 +113,5 @@ def test_a_value_that_cannot_be_kept_is_named_with_its_column(tmp_path: Path):
     batch = prompt_batch(module.tokenizer, ["1+1="], [2])
     batch.columns.update(level=[1], image=[object()])
     trainer = Trainer(accelerator="cpu", callbacks=[GroupWriter(str(tmp_path / "groups"))], **QUIET)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"^column 'image': expected texts, numbers, .*; take the column out"):
+    with pytest.raises(TypeError, match=r"^column 'image': expected texts, numbers, .*; remove the column"):
         trainer.predict(module, Foreign([batch, batch, batch]))

@@ -45,5 +45,5 @@ def test_named_templates_take_the_default_one() -> None:
 
 def test_a_template_without_the_answer_is_refused() -> None:
     users = "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}"
-    with pytest.raises(RenderError, match="leaves the assistant's message out"):
+    with pytest.raises(RenderError, match="writes the assistant's message, got one that leaves it out"):
         find_turn_end(ChatTemplate(chat_tokenizer(users)))

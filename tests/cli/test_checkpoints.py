@@ -60,7 +60,7 @@ def test_names_find_what_there_is(choice: str, found: str, run: Path, caplog: py
 def test_a_file_that_was_cut_short_is_passed_over(run: Path, tmp_path: Path):
     shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run/newer.ckpt").write_bytes((run / "hpc_ckpt_1.ckpt").read_bytes()[:1000])
-    with pytest.warns(UserWarning, match=r"ckpt_path=last skips a file: .*newer\.ckpt was cut short"):
+    with pytest.warns(UserWarning, match=r"ckpt_path=last skips a file: .*newer\.ckpt: .* was cut short"):
         path = find_checkpoint("last", settings(tmp_path / "run"), resumes=True)
     assert Path(path).name == "last.ckpt"
 
@@ -123,12 +123,12 @@ BATCHES = (*LOOP, "epoch_loop.batch_progress")
 @pytest.mark.parametrize(
     ("removed", "message", "measurable"),
     [
-        (("lightning_gft",), "something else than a GFTLitModule", False),
-        (("lightning_gft", "identity"), "note `lightning_gft` has no valid identity: use the version", False),
-        (("optimizer_states",), r"no optimizer_states, as with ModelCheckpoint\.save_weights_only", True),
-        (("update_guard",), "holds no update_guard, as with", True),
-        (LOOP, r"fit_loop holds no epoch_progress, epoch_loop\.batch_progress", True),
-        (BATCHES, r"fit_loop holds no epoch_loop\.batch_progress, so no run", True),
+        (("lightning_gft",), "expected one that GFTLitModule wrote, got another module's", False),
+        (("lightning_gft", "identity"), "note `lightning_gft`: expected valid identity.*; use the version", False),
+        (("optimizer_states",), r"got one without optimizer_states, as with ModelCheckpoint\.save_weights_only", True),
+        (("update_guard",), "got one without update_guard, as with", True),
+        (LOOP, r"fit_loop: .* got one without epoch_progress, epoch_loop\.batch_progress", True),
+        (BATCHES, r"fit_loop: .* got one without epoch_loop\.batch_progress; resume", True),
     ],
 )
 def test_a_checkpoint_that_holds_too_little_is_refused(
@@ -155,5 +155,5 @@ def test_a_foreign_note_is_refused(note: object, run: Path, tmp_path: Path):
     content = torch.load(run / "hpc_ckpt_1.ckpt", weights_only=True)
     content["lightning_gft"] = note
     torch.save(content, tmp_path / "a.ckpt")
-    with pytest.raises(ValueError, match="note `lightning_gft` has no valid identity"):
+    with pytest.raises(ValueError, match="note `lightning_gft`: expected valid identity"):
         find_checkpoint(str(tmp_path / "a.ckpt"), settings(tmp_path), resumes=False)

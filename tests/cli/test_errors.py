@@ -109,9 +109,9 @@ from tests.cli.command import GFT, SMALL, refused
         (["--ckpt_path=nowhere.ckpt"], "nowhere.ckpt"),
         (
             ["--model.policy=lightning_gft.PretrainedPolicy", "--model.policy.model_name_or_path=/no"],
-            "='/no': there is no",
+            "='/no': expected a folder that exists, or a hub name; there is no",
         ),
-        (["--data=lightning_gft.GroupDataModule", "--data.path=no.csv"], "path='no.csv' does not exist"),
+        (["--data=lightning_gft.GroupDataModule", "--data.path=no.csv"], "path='no.csv': expected a path that exists"),
     ],
 )
 def test_mistake_is_told_in_a_line(arguments, message, capsys, tmp_path):
@@ -225,13 +225,13 @@ def write_zip(path: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (Path.touch, "was cut short, or is no checkpoint at all"),
-        (write_text, "was cut short, or is no checkpoint at all"),
-        (write_cut_short, "was cut short, or is no checkpoint at all"),
-        (write_zip, "is no checkpoint ("),
-        (write_weights, ": the checkpoint holds no state_dict, loops, pytorch-lightning_version"),
-        (write_objects, "holds Python objects besides tensors, numbers and texts"),
-        (Path.mkdir, "is a folder, but holds no shards of a checkpoint"),
+        (Path.touch, "got a file that was cut short or is none"),
+        (write_text, "got a file that was cut short or is none"),
+        (write_cut_short, "got a file that was cut short or is none"),
+        (write_zip, "expected a checkpoint, got a file that is none ("),
+        (write_weights, ": the checkpoint: expected one of a training run, got one without state_dict, loops, pytorch"),
+        (write_objects, "expected tensors, numbers and texts alone, got other Python objects"),
+        (Path.mkdir, "got a folder that holds no shards of one"),
     ],
 )
 def test_file_that_is_no_checkpoint_is_refused(write, message, capsys, tmp_path):

@@ -127,7 +127,7 @@ def test_every_fault_is_told_and_not_the_first_alone(
     report = failing(tmp_path, *faulty)
     told = "\n".join(report["problems"])
     for row, reason in {
-        2: "column 'prompt': the prompt is empty",
+        2: "column 'prompt': expected a prompt, got a blank one",
         3: "column 'prompt': expected a text or a list of messages, got int",
         4: "reward 'accuracy' cannot score it: ",
         5: "reward 'accuracy' cannot score it: ",

@@ -185,9 +185,9 @@ def test_fit_without_validation_data_validates_nothing(tokenizer: PreTrainedToke
 
 def test_what_is_missing_is_said(tokenizer: PreTrainedTokenizerFast) -> None:
     data = Countdown()
-    with pytest.raises(RuntimeError, match="no tokenizer: set the datamodule's `tokenizer`"):
+    with pytest.raises(RuntimeError, match="the datamodule: expected a tokenizer, got none; set its `tokenizer`"):
         data.setup("fit")
-    with pytest.raises(RuntimeError, match="train data are not there yet: call `setup`"):
+    with pytest.raises(RuntimeError, match="train data: expected `setup` to have loaded them"):
         data.train_dataloader()
 
 

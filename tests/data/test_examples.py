@@ -89,7 +89,7 @@ def test_overlong_prompt_is_dropped_with_its_row_and_only_itself_counted(tokeniz
 
 
 def test_empty_prompt_is_refused(tokenizer: PreTrainedTokenizerFast) -> None:
-    with pytest.raises(ValueError, match=r"row 1 .*, column 'prompt': the prompt is empty"):
+    with pytest.raises(ValueError, match=r"row 1 .*, column 'prompt': expected a prompt, got a blank one"):
         _encoder(tokenizer).encode([ROWS[0], {**ROWS[1], "prompt": ""}])
 
 
@@ -101,7 +101,7 @@ def test_conversation_reads_as_the_texts_of_its_messages(make_tokenizer: Tokeniz
 
 def test_template_that_moves_the_prompt_is_refused(make_tokenizer: TokenizerFactory) -> None:
     thinking = CHATML.replace("<|assistant|>{% endif %}", "<|assistant|><think>{% endif %}")
-    with pytest.raises(ValueError, match="renders a prompt differently once it is answered"):
+    with pytest.raises(ValueError, match="renders a prompt the same once it is answered"):
         _encoder(make_tokenizer(chat_template=thinking)).encode(ROWS)
 
 
@@ -111,7 +111,7 @@ def test_examples_know_their_rows(tokenizer: PreTrainedTokenizerFast) -> None:
 
 
 def test_empty_prompt_is_refused_within_a_chat_template_too(make_tokenizer: TokenizerFactory) -> None:
-    with pytest.raises(ValueError, match=r"row 0 .*the prompt is empty"):
+    with pytest.raises(ValueError, match=r"row 0 .*expected a prompt, got a blank one"):
         _encoder(make_tokenizer(chat_template=CHATML)).encode([{**ROWS[0], "prompt": " "}])
 
 
@@ -139,7 +139,7 @@ def test_parts_of_a_message_go_to_the_template(make_tokenizer: TokenizerFactory)
     assert example.prompt == "hi"
     assert example.prompt_ids == prompts.tokenizer("<|user|>hi</s><|assistant|>").input_ids
     prompts = PromptEncoder(make_tokenizer(chat_template=CHATML))
-    with pytest.raises(ValueError, match=r"row 0 .*list of parts, which the chat template writes as Python does"):
+    with pytest.raises(ValueError, match=r"row 0 .*writes a message's parts as Python does"):
         ExampleEncoder(prompts, Columns(), LengthLimits()).encode([row])
 
 
@@ -194,5 +194,7 @@ def test_every_kind_of_conversation_is_tried_for_its_prefix(make_tokenizer: Toke
     encoder = _encoder(make_tokenizer(chat_template=later))
     turns = [{"role": role, "content": "hi"} for role in ("user", "assistant", "user")]
     encoder.encode(ROWS)
-    with pytest.raises(ValueError, match=r"row 2 .*, column 'expert': the chat template renders a prompt differently"):
+    with pytest.raises(
+        ValueError, match=r"row 2 .*, column 'expert': expected a chat template that renders a prompt the same"
+    ):
         encoder.encode([*ROWS, {**ROWS[0], "prompt": turns}])

@@ -94,9 +94,9 @@ def test_no_validation_data_no_validation(make: Make) -> None:
 
 @pytest.mark.parametrize(("stage", "split"), [("validate", "val"), ("test", "test")])
 def test_stage_without_data_is_refused(make: Make, stage: str, split: str) -> None:
-    with pytest.raises(ValueError, match=f"no {split} data to {stage} on.*`{split}_"):
+    with pytest.raises(ValueError, match=f"{split} data: expected some to {stage} on, .*`{split}_"):
         make().setup(stage)
-    with pytest.raises(ValueError, match=f"no {split} data to {stage} on"):
+    with pytest.raises(ValueError, match=f"{split} data: expected some to {stage} on"):
         make().setup(TrainerFn(stage))
 
 
@@ -160,7 +160,7 @@ def test_nothing_left_is_refused(make: Make) -> None:
     data = make(max_prompt_length=1, overlong_prompts="drop")
     with (
         pytest.warns(UserWarning, match="10 prompt"),
-        pytest.raises(ValueError, match=r"every prompt is too long, .* the limit is max_prompt_length=1"),
+        pytest.raises(ValueError, match="expected prompts within the limit of max_prompt_length=1"),
     ):
         data.setup("fit")
 
@@ -169,11 +169,14 @@ def test_nothing_left_is_refused(make: Make) -> None:
     ("arguments", "words"),
     [
         ({"expert_column": "solution"}, "train data: `expert_column`: expected one of the columns .*, got 'solution'"),
-        ({"answer_marker": "####"}, "train data: row 0 .*, column 'answer': no answer_marker='####'"),
+        (
+            {"answer_marker": "####"},
+            "train data: row 0 .*, column 'answer': expected a text with answer_marker='####', got one without",
+        ),
         ({"max_prompt_length": 3}, "train data: row 0 .*max_prompt_length=3"),
-        ({"train_split": "dev"}, "train_split='dev' is not a split"),
-        ({"val_split": "dev"}, "val_split='dev' is not a split"),
-        ({"test_split": "dev"}, "test_split='dev' is not a split"),
+        ({"train_split": "dev"}, "train_split='dev': expected a split of"),
+        ({"val_split": "dev"}, "val_split='dev': expected a split of"),
+        ({"test_split": "dev"}, "test_split='dev': expected a split of"),
         (
             {"num_rows": 1, "val_split": 0.5},
             "`val_split`: expected a share that leaves rows to train on, got 0.5 of 1 rows",
@@ -225,7 +228,7 @@ def test_path_must_be_given() -> None:
 
 
 def test_missing_validation_file_is_named_as_such(make: Make) -> None:
-    with pytest.raises(FileNotFoundError, match=r"val_path='nowhere\.jsonl' does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"val_path='nowhere\.jsonl': expected a path that exists"):
         make(val_path="nowhere.jsonl").setup("fit")
 
 
@@ -263,7 +266,9 @@ def test_conversations_without_any_answer_are_refused(tmp_path: Path, make_token
     path = _write(tmp_path / "train.jsonl", [{"messages": [{"role": "user", "content": "hi"}]}])
     data = GroupDataModule(path, conversation_column="messages", answer_column=None)
     data.tokenizer = make_tokenizer(chat_template=CHATML)
-    with pytest.raises(ValueError, match=r"no row has a demonstration in conversation_column='messages': correct the"):
+    with pytest.raises(
+        ValueError, match="`conversation_column`: expected a demonstration in some row of column 'messages'"
+    ):
         data.setup("fit")
 
 
@@ -296,5 +301,5 @@ def test_training_rows_are_counted_where_a_path_is_written_in_another_way(make: 
     data = make()
     (tmp_path / "x").mkdir()
     data.val_path = str(tmp_path / "x" / ".." / Path(data.path).name)
-    with pytest.warns(UserWarning, match="val data: 10 of 10 rows are training rows too"):
+    with pytest.warns(UserWarning, match="val data: 10 of 10 rows are also training rows"):
         data.setup("fit")

@@ -87,15 +87,15 @@ def test_values_stay_what_they_are() -> None:
 @pytest.mark.parametrize(
     ("name", "configuration", "words"),
     [
-        ("some/none", None, "neither a local path nor to be had from the hub .*correct the name"),
-        ("some/gated", None, "gated data set.*ask for access on its page and log in by `hf auth login` or HF_TOKEN"),
+        ("some/none", None, "a data set on the hub, got neither .*correct the name"),
+        ("some/gated", None, "gated data set.*request access on its page and log in with `hf auth login` or HF_TOKEN"),
         ("some/packed", None, r"train.jsonl.zst: expected one of .*\.gz, \.bz2, \.xz, got \.zst"),
-        ("some/lines", "main", "cannot be loaded from the hub: BuilderConfig 'main' not found.*lines"),
-        ("some/tables", "odd", "card that sets none but sep, quotechar, got skiprows=1"),
+        ("some/lines", "main", "can be loaded from the hub, got: BuilderConfig 'main' not found.*lines"),
+        ("some/tables", "odd", "card: expected to set sep, quotechar alone, got skiprows=1"),
     ],
 )
 def test_what_the_hub_refuses_is_told(name: str, configuration: str | None, words: str) -> None:
-    with pytest.raises((FileNotFoundError, ValueError), match=f"^path='{name}' .*{words}"):
+    with pytest.raises((FileNotFoundError, ValueError), match=f"^path='{name}': .*{words}"):
         load_rows(name, name=configuration)
 
 
@@ -109,7 +109,7 @@ def test_without_network_the_cache_counts_at_once(monkeypatch: pytest.MonkeyPatc
     with pytest.warns(UserWarning, match=r"http://127\.0\.0\.1:9 does not answer \(Connection refused\)"):
         assert list(load_rows("some/lines", split="train")) == ROWS
     with pytest.raises(
-        FileNotFoundError, match=r"nor in the cache, and .* give a local path, set HF_ENDPOINT.*HF_HOME"
+        FileNotFoundError, match=r"in the cache, got neither, and .* give a local path, set HF_ENDPOINT.*HF_HOME"
     ):
         load_rows("some/text")
     assert asked == ["http://127.0.0.1:9"] * 2  # nothing else is asked: the libraries would try for minutes
@@ -122,5 +122,5 @@ def test_without_network_the_cache_counts_at_once(monkeypatch: pytest.MonkeyPatc
 
 def test_offline_by_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(FileNotFoundError, match="nor in the cache, and HF_HUB_OFFLINE is set"):
+    with pytest.raises(FileNotFoundError, match="in the cache, got neither, and HF_HUB_OFFLINE is set"):
         load_rows("some/data")

@@ -83,26 +83,26 @@ def test_folder_takes_splits_from_the_files_names(tmp_path: Path) -> None:
     for name in ("train", "test"):
         (tmp_path / f"{name}-00000.jsonl").write_text(json.dumps({"prompt": name}))
     assert [row["prompt"] for row in load_rows(str(tmp_path), split="test")] == ["test"]
-    with pytest.raises(ValueError, match=r"got 'train', 'test'; choose one by `val_split`"):
+    with pytest.raises(ValueError, match=r"got 'train', 'test'; choose one with `val_split`"):
         load_rows(str(tmp_path), split_field="val_split")
 
 
 @pytest.mark.parametrize("path", ["nowhere/at/all", "/nowhere", "./nowhere", "nowhere.parquet"])
 def test_missing_path_is_named_with_what_is_read(path: str) -> None:
     with pytest.raises(
-        FileNotFoundError, match=rf"val_path='{path}' does not exist.*\.jsonl, .*\.tsv or \.parquet file"
+        FileNotFoundError, match=rf"val_path='{path}': .* does not exist.*\.jsonl, .*\.tsv or \.parquet file"
     ):
         load_rows(path, path_field="val_path")
 
 
 def test_glob_without_match_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"path='.*\*\.json' matches no file"):
+    with pytest.raises(FileNotFoundError, match=r"path='.*\*\.json': expected files that match it, got none"):
         load_rows(str(tmp_path / "*.json"))
 
 
 def test_folder_without_data_is_named(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing")
-    with pytest.raises(FileNotFoundError, match=r"folder without anything to read.*save_to_disk"):
+    with pytest.raises(FileNotFoundError, match=r"expected a folder with data files, got one without.*save_to_disk"):
         load_rows(str(tmp_path))
 
 
@@ -114,12 +114,12 @@ def test_unknown_kind_of_file_is_named(tmp_path: Path) -> None:
 
 
 def test_unknown_split_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"test_split='test' is not a split of path='.*rows\.csv', which has 'train'"):
+    with pytest.raises(ValueError, match=r"test_split='test': expected a split of path='.*rows\.csv', 'train'"):
         load_rows(str(_write_csv(tmp_path)), split="test", split_field="test_split")
 
 
 def test_configuration_of_a_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"name='main'.*is files"):
+    with pytest.raises(ValueError, match="`name`: expected none for files, got 'main'"):
         load_rows(str(_write_csv(tmp_path)), name="main")
 
 
@@ -129,7 +129,7 @@ def test_empty_data_set_is_named(tmp_path: Path) -> None:
         load_rows(str(tmp_path / "saved"), split="train")
 
 
-PARQUET = "expected a whole Parquet file"
+PARQUET = "expected a complete Parquet file"
 
 
 @pytest.mark.parametrize(
@@ -137,11 +137,15 @@ PARQUET = "expected a whole Parquet file"
     [
         ("rows.json", "[]", "expected rows, got none"),
         ("rows.json", " \n", "expected rows, got none"),
-        ("rows.json", '[{"prompt": 1},\n {"prompt": 2\n]', r"line 2 of rows\.json: .*: 2' .*; correct the line"),
+        (
+            "rows.json",
+            '[{"prompt": 1},\n {"prompt": 2\n]',
+            r"line 2 of rows\.json: .*: 2' .*; correct or remove the line",
+        ),
         (
             "rows.json",
             '{"prompt": 1}\n{"prompt": [}\n',
-            r"line 2 of rows\.json: expected a JSON object a line.*Expecting value",
+            r"line 2 of rows\.json: expected one JSON object per line.*Expecting value",
         ),
         ("rows.jsonl", '{"prompt": 1\n{"prompt": 2}\n', r"line 1 of rows\.jsonl: .*: 1' .*Expecting ',' delimiter"),
         ("rows.jsonl", "", r"rows\.jsonl: .*empty file"),
@@ -149,7 +153,7 @@ PARQUET = "expected a whole Parquet file"
         (
             "rows.jsonl",
             '{"prompt": 1}\n{"prompt": [}\n',
-            r"line 2 of rows\.jsonl: .*\[}.*correct the line or take it out",
+            r"line 2 of rows\.jsonl: .*\[}.*correct or remove the line",
         ),
         ("rows.jsonl", '{"prompt": 1}\n\n{"prompt": "a', r"line 3 of rows\.jsonl: .*Unterminated string"),
         ("rows.jsonl", "1\n2\n", r"line 1 of rows\.jsonl: expected an object like .*got 1"),
@@ -159,7 +163,7 @@ PARQUET = "expected a whole Parquet file"
             r"line 2 of rows\.jsonl: expected UTF-8 text, got .*save the file as UTF-8",
         ),
         ("rows.csv", "", r"rows\.csv: .*empty file"),
-        ("rows.csv", "\n\n", r"rows\.csv: expected a first line that names the columns"),
+        ("rows.csv", "\n\n", r"rows\.csv: expected a first line with the names of the columns"),
         ("rows.csv", "prompt,answer\n", "expected rows, got none"),
         ("rows.csv", "prompt,prompt\na,b\n", "rows.csv: .*'prompt' more than once in the header"),
         ("rows.csv", ",prompt\n0,a\n", "rows.csv: .*none for column 1 in the header.*index=False"),
@@ -209,7 +213,7 @@ def test_truncated_parquet_is_found_among_others(tmp_path: Path) -> None:
 def test_files_of_different_kinds_are_counted(tmp_path: Path, pattern: str) -> None:
     _write_csv(tmp_path)
     _write_jsonl(tmp_path)
-    with pytest.raises(ValueError, match=r"one kind, got 1 \.csv, 1 \.jsonl; .*glob, as in '.*\*\.csv'"):
+    with pytest.raises(ValueError, match=r"one format, got 1 \.csv, 1 \.jsonl; .*glob, as in '.*\*\.csv'"):
         load_rows(str(tmp_path / pattern))
 
 
@@ -238,7 +242,7 @@ def test_mark_that_excel_writes_is_no_part_of_a_name(tmp_path: Path) -> None:
 def test_saved_folder_that_is_not_whole_is_named(tmp_path: Path) -> None:
     saved = _save_to_disk(tmp_path)
     (saved / "dataset_info.json").unlink()
-    with pytest.raises(ValueError, match=r"path='.*saved' is not whole, as `save_to_disk` leaves a folder"):
+    with pytest.raises(ValueError, match=r"path='.*saved': expected a complete folder of `save_to_disk`"):
         load_rows(str(saved))
 
 

@@ -136,7 +136,7 @@ def test_other_splits_stay_whole_and_errors_name_rows_of_the_data(tmp_path: Path
     with pytest.raises(ValueError, match=r"train data: row 1 \(counting from 0\), column 'prompt': .* 4 tokens"):
         data.setup("fit")
     data = data_module(tmp_path, tokenizer, OddLevels(), val_split="train", train_split="train[2:]")
-    with pytest.warns(UserWarning, match="training rows too"):
+    with pytest.warns(UserWarning, match="also training rows"):
         data.setup("fit")
     assert [example.row for example in data.examples["train"][""]] == [3, 5]
     assert len(data.examples["val"][""]) == 6

@@ -44,9 +44,9 @@ def test_names_that_no_file_has(tmp_path: Path) -> None:
         tmp_path / ("x" * 300): "does not exist",
         "x" * 300: "does not exist",
         "~nobody-of-this-name/rows.jsonl": "does not exist",
-        tmp_path / "link.jsonl": "is a link to a file that does not exist",
-        tmp_path / "folder.jsonl": "is a folder without anything to read",
-        "/dev/null": "is neither a file nor a folder",
+        tmp_path / "link.jsonl": "got a link to a file that does not exist",
+        tmp_path / "folder.jsonl": "expected a folder with data files, got one without",
+        "/dev/null": "got neither a file nor a folder",
         "s3://bucket/rows.jsonl": r"got an address \(s3\); copy the data here first",
         "hf://datasets/openai/gsm8k/main": "expected a name on the hub without .*as in 'openai/gsm8k'",
     }.items():
@@ -59,7 +59,7 @@ def test_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
     for write in (_write_jsonl, _write_csv, _write_parquet):
         path = write(tmp_path)
         path.chmod(0)
-        with pytest.raises(OSError, match=r"cannot be opened: .*Permission denied"):
+        with pytest.raises(OSError, match=r"expected data that can be opened, .*Permission denied"):
             load_rows(path)
 
 

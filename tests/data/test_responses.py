@@ -65,18 +65,18 @@ def test_ends_that_the_data_write_are_not_doubled(template: str, written: str) -
 @pytest.mark.parametrize("answer", ["five<eos>six", "<eos>five", "five<eos> six<eos>"])
 def test_an_end_in_the_middle_is_refused(template: str | None, answer: str) -> None:
     encoder = PromptEncoder(chat_tokenizer(template))
-    with pytest.raises(ValueError, match=r"must not have '<eos>'.*in its middle") as caught:
+    with pytest.raises(ValueError, match=r"expected a response without '<eos>'.*before its end") as caught:
         encoder.encode_responses(encoder.encode_prompts(["hi", "hi"]), ["five", answer])
     assert caught.value.index == 1
 
 
 def test_a_turn_end_in_the_middle_is_refused_too() -> None:
-    with pytest.raises(ValueError, match=r"'<eos>' or '<\|im_end\|>' in its middle"):
+    with pytest.raises(ValueError, match=r"'<eos>' or '<\|im_end\|>' before its end"):
         encoded(PromptEncoder(chat_tokenizer(known.CHATML)), "hi", "five<|im_end|>six")
 
 
 def test_a_response_of_ends_alone_is_refused() -> None:
-    with pytest.raises(ValueError, match="must be more than its end: '<eos> <eos>'"):
+    with pytest.raises(ValueError, match="expected a response with a text before its end, got '<eos> <eos>'"):
         encoded(PromptEncoder(chat_tokenizer(None)), "hi", "<eos> <eos>")
 
 
@@ -88,7 +88,7 @@ def test_white_space_is_the_template_s(template: str | None, kept: str) -> None:
 
 def test_an_end_in_plain_words_is_told() -> None:
     encoder = PromptEncoder(chat_tokenizer(known.HASHES))
-    with pytest.warns(UserWarning, match=r"ends the assistant's turn with '\\n###\\n', which is no special token"):
+    with pytest.warns(UserWarning, match=r"ends the assistant's turn with '\\n###\\n', which is not a special token"):
         assert encoded(encoder, "hi", "five")[1] == "five<eos>"
 
 
@@ -96,7 +96,7 @@ def test_a_template_that_ends_long_conversations_otherwise_is_refused() -> None:
     two = known.CHATML.replace("<|im_end|>", "{{ '<turn>' if messages | length > 2 else '<|im_end|>' }}")
     encoder = PromptEncoder(chat_tokenizer(two))
     encoder.encode_responses(encoder.encode_prompts(["hi"]), ["five"])
-    with pytest.raises(ValueError, match=r"ends this conversation otherwise \('.*<turn>\\n'\) than a short one"):
+    with pytest.raises(ValueError, match=r"ends all conversations alike, got '.*<turn>\\n' for this one"):
         encoded(encoder, TURNS, "five")
 
 
@@ -140,7 +140,7 @@ def test_a_prefix_goes_without_a_chat_template() -> None:
 def test_a_thought_that_the_template_opens_needs_no_prefix() -> None:
     encoder = PromptEncoder(chat_tokenizer(known.R1))
     assert encoded(encoder, "hi", THOUGHT) == ("<bos><|user|>hi<|assistant|><think>\n", "so\n</think>\n\nfive<eos>")
-    with pytest.raises(ValueError, match="Set `response_prefix` to what the prompt has more"):
+    with pytest.raises(ValueError, match="If demonstrations continue the prompt's text, set `response_prefix`"):
         encoded(encoder, "hi", "five")
 
 

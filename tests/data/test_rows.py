@@ -63,7 +63,7 @@ def test_missing_demonstrations_are_counted_once(tokenizer: PreTrainedTokenizerF
         (
             "",
             {},
-            "no row has a demonstration in expert_column='expert': correct the data, or set `expert_column: null`",
+            "column 'expert', got none; correct the data, or set `expert_column: null`",
         ),
         ("xxx", {"max_response_length": 2}, r"3 are too long \(the limit is max_response_length=2\).*raise the limit"),
     ],
@@ -72,7 +72,7 @@ def test_column_without_any_demonstration_is_refused(
     tokenizer: PreTrainedTokenizerFast, tmp_path: Path, expert: str, options: dict[str, int], words: str
 ) -> None:
     rows = [{**row, "expert": expert} for row in _rows(3)]
-    with pytest.raises(ValueError, match=f"train data: no row .*{words}" if options else words):
+    with pytest.raises(ValueError, match=f"train data: `expert_column`: expected .*{words}" if options else words):
         _with(tmp_path, rows, tokenizer, expert_column="expert", **options).setup("fit")
 
 

@@ -79,8 +79,8 @@ def test_rows_are_called_by_their_places_in_the_file(tmp_path: Path) -> None:
         ("train[5]", "expected a split, slices"),
         ("train[:200%]", "Percent slice boundaries"),
         ("", "expected a split"),
-        ("dev[:3]", "'dev' is not a split of .*, which has 'train', 'test'"),
-        ("train+dev", "'dev' is not a split"),
+        ("dev[:3]", "expected a split of .*, 'train', 'test', but 'dev' is not one"),
+        ("train+dev", "'dev' is not one"),
     ],
 )
 def test_what_is_no_slice_is_named(spec: str, words: str, tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_error_names_the_row_of_the_file(tmp_path: Path, tokenizer: PreTrainedTo
 
 def test_validation_on_training_rows_is_told(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     data = _module(_folder(tmp_path), tokenizer, train_split="train[:7]", val_split="train[5:]", test_split="train")
-    with pytest.warns(UserWarning, match="val data: 2 of 5 rows are training rows too"):
+    with pytest.warns(UserWarning, match="val data: 2 of 5 rows are also training rows"):
         data.setup("fit")
 
 

@@ -151,8 +151,8 @@ def test_the_same_vocabulary_with_another_end_is_another_tokenizer(folder: Path)
 
 def test_prompts_that_are_written_otherwise_are_warned_of(folder: Path, recwarn: pytest.WarningsRecorder):
     loaded(folder / "groups")
-    assert not [warning for warning in recwarn if "written otherwise" in str(warning.message)]
-    with pytest.warns(UserWarning, match="8 of 8 prompts are written otherwise than when their groups were sampled"):
+    assert not [warning for warning in recwarn if "differ from those in their groups" in str(warning.message)]
+    with pytest.warns(UserWarning, match="8 of 8 prompts differ from those in their groups"):
         loaded(folder / "groups", prompt_template="a{prompt}")
 
 
@@ -169,7 +169,7 @@ def test_a_folder_that_is_not_complete_says_so(folder: Path, tmp_path: Path):
     (tmp_path / "groups").mkdir()
     for shard in StoredGroups(folder / "groups").shards[:2]:
         (tmp_path / "groups" / shard.name).write_bytes(shard.read_bytes())
-    with pytest.warns(UserWarning, match="there are groups of 6 of 8 prompts; run the same prediction again"):
+    with pytest.warns(UserWarning, match="only 6 of 8 prompts have groups; run the same prediction again"):
         assert len(loaded(tmp_path / "groups").examples["train"][""]) == 6
 
 

@@ -96,8 +96,8 @@ def test_template_that_moves_the_prompt_says_what_differs_and_what_to_do(make_to
 @pytest.mark.parametrize(
     ("chat_template", "special", "options", "words"),
     [
-        (None, {"eos": None, "pad": None}, {}, "no end-of-sequence token.*tokenizer.eos_token"),
-        (None, {"eos": None}, {}, "no end-of-sequence token"),
+        (None, {"eos": None, "pad": None}, {}, "expected an end-of-sequence token.*tokenizer.eos_token"),
+        (None, {"eos": None}, {}, "expected an end-of-sequence token"),
         (None, {}, {"use_chat_template": True}, "`use_chat_template`: .* got true.*chat_template="),
         (
             None,
@@ -129,15 +129,15 @@ def test_options_that_cannot_work_are_refused(
 
 
 def test_messages_without_a_chat_template_name_the_remedy(make_tokenizer: TokenizerFactory) -> None:
-    with pytest.raises(ValueError, match=r"list of messages.*chat_template=.*strings"):
+    with pytest.raises(ValueError, match=r"list of messages.*chat_template=.*texts"):
         PromptEncoder(make_tokenizer()).encode_prompts([MESSAGES])
 
 
 @pytest.mark.parametrize(
     ("messages", "words"),
     [
-        ([*MESSAGES, {"role": "assistant", "content": "hello"}], "ends in an assistant's message"),
-        ([{"role": "system", "content": "be long"}, *MESSAGES], "system message of its own"),
+        ([*MESSAGES, {"role": "assistant", "content": "hello"}], "ends in a message of the assistant"),
+        ([{"role": "system", "content": "be long"}, *MESSAGES], "expected a prompt without a system message"),
     ],
 )
 def test_conversations_that_contradict_are_refused(
@@ -178,7 +178,7 @@ def test_a_rendered_prompt_does_not_go_through_the_template_again(
     make_tokenizer: TokenizerFactory, prompt: str
 ) -> None:
     tokenizer = make_tokenizer(chat_template="<s>" + CHATML, bos="<s>")
-    with pytest.raises(ValueError, match=r"rendered already.*`use_chat_template: false`") as caught:
+    with pytest.raises(ValueError, match=r"already rendered.*`use_chat_template: false`") as caught:
         PromptEncoder(tokenizer).encode_prompts(["hi", prompt])
     assert caught.value.index == 1  # type: ignore[attr-defined]
     assert PromptEncoder(tokenizer, use_chat_template=False).encode_prompts([prompt])
@@ -186,7 +186,9 @@ def test_a_rendered_prompt_does_not_go_through_the_template_again(
 
 def test_tokens_of_the_template_within_prompts_are_counted(make_tokenizer: TokenizerFactory) -> None:
     encoder = PromptEncoder(make_tokenizer(chat_template=CHATML))
-    with pytest.warns(UserWarning, match=r"2 of 3 prompts hold tokens with which the chat template begins or ends"):
+    with pytest.warns(
+        UserWarning, match=r"2 of 3 prompts contain tokens that begin or end a turn in the chat template"
+    ):
         encoder.encode_prompts(["what is </s> for?", "a <|user|>?", "hi"])
 
 
@@ -203,11 +205,11 @@ def test_variables_of_the_template_reach_it(make_tokenizer: TokenizerFactory) ->
     [
         (
             "enable_thinkng",
-            "`chat_template_kwargs`: expected what the chat template reads, got 'enable_thinkng'; did you mean enable",
+            "`chat_template_kwargs`: expected variables that the .* reads, got 'enable_thinkng'; did you mean enable",
         ),
         (
             "tokenize",
-            "`chat_template_kwargs`: expected what the chat template reads, got 'tokenize'; it reads 'enable_thinking'",
+            "`chat_template_kwargs`: expected variables that the .* reads, got 'tokenize'; it reads 'enable_thinking'",
         ),
         ("add_generation_prompt", "reads, got 'add_generation_prompt'"),
     ],
@@ -248,7 +250,9 @@ def test_tools_reach_the_template_or_are_told(make_tokenizer: TokenizerFactory) 
     with pytest.raises(ValueError, match="`tools`: expected a list of objects for the chat template, got 'add'"):
         takes.encode_prompts(["hi"], [{"tools": "add"}])
     for template in (CHATML, None):
-        with pytest.warns(UserWarning, match=r"does not write, and the policy does not see: `tools` \(in 2 rows\)"):
+        with pytest.warns(
+            UserWarning, match=r"does not write some of the data, which the policy does not see: `tools` \(in 2 rows\)"
+        ):
             PromptEncoder(make_tokenizer(chat_template=template)).encode_prompts(["hi"] * 3, [tools, {}, tools])
 
 

@@ -170,4 +170,6 @@ def test_command_line_exports_what_a_checkpoint_holds(tmp_path: Path, capsys: py
     shown = refused(capsys, *export, f"--path={tmp_path / 'adapter'}", f"--ckpt_path={checkpoint}")
     assert f"{tmp_path / 'adapter'}: expected a new path or an empty folder" in shown
     assert "cut short" in refused(capsys, *export, f"--path={tmp_path / 'new'}", f"--ckpt_path={config}")
-    assert "no.ckpt does not exist" in refused(capsys, *export, f"--path={tmp_path / 'new'}", "--ckpt_path=no.ckpt")
+    assert "no.ckpt: expected a checkpoint that exists" in refused(
+        capsys, *export, f"--path={tmp_path / 'new'}", "--ckpt_path=no.ckpt"
+    )

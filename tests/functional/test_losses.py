@@ -243,7 +243,9 @@ def test_no_response_tokens_give_a_zero_that_can_be_backpropagated(reduction: st
     ids=str,
 )
 def test_wrong_shapes_are_named(logprobs, advantages, mask):
-    with pytest.raises(ValueError, match=r"logprobs \[N, T\].*advantages \[N\].*response_mask"):
+    with pytest.raises(
+        ValueError, match=r"`logprobs`, `advantages`, `response_mask`: expected \[N, T\], \[N\] and \[N, T\]"
+    ):
         gft_loss(torch.zeros(logprobs), torch.zeros(advantages), torch.ones(mask, dtype=torch.bool))
 
 

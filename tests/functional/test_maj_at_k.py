@@ -25,5 +25,5 @@ def test_an_answer_that_is_not_judged_alike_counts_by_its_mean():
 
 
 def test_a_number_of_verdicts_is_expected():
-    with pytest.raises(ValueError, match="`correct`: expected one for each of 2 answers, got 1"):
+    with pytest.raises(ValueError, match="`correct`: expected one value for each of 2 answers, got 1"):
         maj_at_k(["1", "2"], [1])

@@ -99,7 +99,9 @@ def test_many_unfit_rows_are_counted_and_the_others_are_looked_at(tokenizer: Pre
     report = report_of(tmp_path, tokenizer, data)
     assert (report.datasets[0].rows, report.datasets[0].used) == (400, 300)
     assert len(report.problems) == 11
-    assert report.problems[0].startswith("train data: row 0 (counting from 0), column 'prompt': the prompt is empty")
+    assert report.problems[0].startswith(
+        "train data: row 0 (counting from 0), column 'prompt': expected a prompt, got a blank one"
+    )
     assert report.problems[-1].startswith("... and 90 more like it: train data: row 396 ")
     assert report.verdicts[0].count == 300
 
@@ -150,7 +152,7 @@ def test_parts_that_do_not_go_with_the_data_are_all_named(tokenizer: PreTrainedT
         "`num_groups`: expected at most the data's batch_size=2",
         "`teacher_column`: expected demonstrations for TeacherSource, got none",
         "`stored` of StoredSource: expected self responses in the data, got none",
-        "row 0 (counting from 0): a prompt of 4 tokens and max_new_tokens=90 are more than",
+        "got a prompt of 4 tokens and max_new_tokens=90",
     ):
         assert any(reason in line for line in told), reason
 

@@ -82,9 +82,9 @@ def test_it_is_a_few_percent_of_the_model(trained: tuple[GFTLitModule, str]):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"alpha": 8}, "lora is r=2, alpha=32, .* there and r=2, alpha=8, .* here"),
-        ({"r": 4}, "lora is r=2, .* there and r=4, "),
-        ({"use_rslora": True}, "use_rslora=True, use_dora=False here"),
+        ({"alpha": 8}, "lora is r=2, alpha=32, .* in the checkpoint and r=2, alpha=8, .* in this run"),
+        ({"r": 4}, "lora is r=2, .* in the checkpoint and r=4, "),
+        ({"use_rslora": True}, "use_rslora=True, use_dora=False in this run"),
         ({"target_modules": ["q_proj"]}, r"lora_A.default.weight is only in the checkpoint"),
         (
             {"quantization": Quantization()},

@@ -62,13 +62,13 @@ def test_frozen_weights_are_not_in_it(checkpoint: Path):
     [
         (
             {"policy": tiny_loader(intermediate_size=64)},
-            r"gate_proj.weight is \[48, 32\] there and \[64, 32\] here \(and ",
+            r"gate_proj.weight is \[48, 32\] in the checkpoint and \[64, 32\] in this run \(and ",
         ),
         ({"policy": tiny_loader(num_hidden_layers=3)}, r"layers\.2.* is only in this run \(and \d+ more\)"),
         ({"policy": tiny_loader(num_hidden_layers=1)}, r"layers\.1.* is only in the checkpoint \(and"),
         (
             {"policy": ScratchPolicy(ALPHABET[::-1], config={"hidden_size": 32, "num_hidden_layers": 2})},
-            r"tokenizer is TokenizersBackend of 33 tokens \(\w+\) there and .* here",
+            r"tokenizer is TokenizersBackend of 33 tokens \(\w+\) in the checkpoint and .* in this run",
         ),
         (
             {"optimizer": lambda parameters: SGD(parameters, lr=0.1)},
@@ -90,7 +90,7 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path, checkpoint: P
     content = torch.load(checkpoint, weights_only=True)
     del content["lightning_gft"]
     torch.save(content, tmp_path / "other.ckpt")
-    with pytest.raises(ValueError, match="written by something else than a GFTLitModule"):
+    with pytest.raises(ValueError, match="expected one that GFTLitModule wrote, got another module's"):
         go_on(tmp_path / "other.ckpt")
 
 
@@ -276,5 +276,5 @@ def test_the_middle_of_an_epoch_of_other_batches_is_no_place_to_go_on(tmp_path: 
     keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)
     fit(make_module(), Rows(ROWS, batch_size=1), callbacks=[keep], enable_checkpointing=True)
     fit(make_module(), Rows(ROWS, batch_size=2), ckpt_path=str(tmp_path / "step=4.ckpt"), max_epochs=2)
-    with pytest.raises(ValueError, match=r"of the middle of an epoch .*: prompts_a_step was 1 and is 2"):
+    with pytest.raises(ValueError, match=r"in the middle of an epoch, got: .*prompts_a_step was 1 and is 2"):
         fit(make_module(), Rows(ROWS, batch_size=2), ckpt_path=str(tmp_path / "step=2.ckpt"))

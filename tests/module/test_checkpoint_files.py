@@ -47,7 +47,7 @@ def test_a_full_disk_leaves_what_was_there(kind: str, tmp_path: Path):
     writer.start()
     writer.join(60)
     told = (tmp_path / "told.txt").read_text()
-    assert told.startswith(f"checkpoint {path} cannot be written (File too large); ")
+    assert told.startswith(f"cannot write checkpoint {path} (File too large); ")
     assert f" MiB are free in {tmp_path}. Earlier checkpoints are kept" in told
     assert sorted(file.name for file in tmp_path.iterdir()) == ["last.ckpt", "told.txt"]
     kept = torch.load(path, weights_only=True) if kind == "file" else read_shards(path)

@@ -171,7 +171,7 @@ def test_load_from_checkpoint_of_a_subclass(tmp_path: Path):
 
 def test_load_from_checkpoint_refuses_other_parts(tmp_path: Path):
     fit(own(GFTLitModule)).save_checkpoint(tmp_path / "last.ckpt")
-    with pytest.raises(ValueError, match="does not belong to this run"):
+    with pytest.raises(ValueError, match="the checkpoint: expected one of this run"):
         GFTLitModule.load_from_checkpoint(tmp_path / "last.ckpt", **{**parts(), "policy": tiny_loader("gpt2")})
 
 
@@ -193,8 +193,8 @@ def nothing(parameters: Any) -> Any:
             r"model.optimizer: Invalid weight_decay",
         ),
         (lambda weights: AdamW(weights, lr=0.1, foo=1), r"model.optimizer: .*unexpected keyword argument 'foo'"),
-        (nothing, r"model.optimizer: expected an optimizer of the \d+ weights that train, got a SGD that has none"),
-        (lambda weights: None, r"model.optimizer: expected an optimizer of the weights that train, got None"),
+        (nothing, r"model.optimizer: expected an optimizer of the \d+ trainable weights, got a SGD that has none"),
+        (lambda weights: None, r"model.optimizer: expected an optimizer of the trainable weights, got None"),
     ],
 )
 def test_errors_of_the_optimizer_say_whose_they_are(optimizer: Any, message: str):
@@ -203,7 +203,7 @@ def test_errors_of_the_optimizer_say_whose_they_are(optimizer: Any, message: str
 
 
 def test_an_optimizer_of_some_weights_is_told():
-    with pytest.warns(UserWarning, match=r"model.optimizer: \d+ of \d+ weights that train are not in the SGD"):
+    with pytest.warns(UserWarning, match=r"model.optimizer: \d+ of \d+ trainable weights are not in the SGD"):
         fit(make_module(optimizer=lambda weights: SGD(list(weights)[:1], lr=0.1)))
 
 
@@ -213,7 +213,7 @@ def test_a_policy_of_which_nothing_trains_is_refused():
             super().configure_model()
             self.policy.requires_grad_(False)
 
-    with pytest.raises(ValueError, match=r"model.optimizer: expected weights that train, but all .* model.policy.lora"):
+    with pytest.raises(ValueError, match=r"model.optimizer: expected trainable weights, got .* model.policy.lora"):
         fit(own(Frozen))
 
 

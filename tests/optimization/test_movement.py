@@ -33,7 +33,7 @@ def told(lr: float, steps: int = 4, lora: LoRA | None = None, **settings: Any) -
 def test_updates_that_are_rounded_away_are_told_once_with_their_share():
     (text,) = told(1e-6, precision="bf16-true")
     assert text.startswith(
-        "model.policy: weights that train are in bfloat16, and step 2 with learning rate 1e-06 changed "
+        "model.policy: trainable weights are in bfloat16, and step 2 with learning rate 1e-06 changed "
     )
     share = float(text.split("changed ")[1].split("%")[0])
     assert 0 <= share < 5

@@ -88,7 +88,7 @@ def test_other_architectures(name: str):
 def test_adapter_on_the_head_takes_the_plain_path_and_says_so(tied: bool, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.INFO, logger="lightning.pytorch"):
         policy = adapted(LoRA(r=4, target_modules=["q_proj", "lm_head"]), tie_word_embeddings=tied)
-    assert "has a head that the fused loss does not serve" in caplog.text
+    assert "has a head that the fused loss does not support" in caplog.text
     assert policy.head is None
     assert_equals_reference(policy)
 

@@ -62,7 +62,7 @@ def test_a_template_that_takes_no_question_adds_no_end(tmp_path: Path) -> None:
 def test_a_template_that_does_not_end_is_refused_at_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lightning_gft.chat.template._SECONDS", 0.2)
     loop = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
-    with pytest.raises(ValueError, match="the chat template does not end"):
+    with pytest.raises(ValueError, match="the chat template did not end"):
         _policy(tmp_path, loop).load()
 
 
@@ -103,7 +103,7 @@ def test_an_invalid_generation_config_is_no_obstacle(tmp_path: Path, lora: LoRA 
         stored.save_pretrained(tmp_path / "no")
     policy.model.generation_config = stored
     if also:
-        with pytest.warns(UserWarning, match=r"generation_config\.json is left out of what is written"):
+        with pytest.warns(UserWarning, match=r"generation_config\.json is not written"):
             policy.save_pretrained(tmp_path / "out")
     else:
         policy.save_pretrained(tmp_path / "out")

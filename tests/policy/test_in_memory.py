@@ -98,7 +98,7 @@ def test_quantised_models(tmp_path: Path):
         tmp_path, quantization_config=BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.float32)
     )
     tokenizer = tiny_policy().tokenizer
-    with pytest.raises(ValueError, match=r"^`model`: its weights are quantised and cannot be trained; train adapters"):
+    with pytest.raises(ValueError, match=r"^`model`: expected weights .*, got quantised ones; train adapters"):
         ModelPolicy(model, tokenizer)
     loader = ModelPolicy(model, tokenizer, lora=LoRA(r=2))
     torch.testing.assert_close(logits(loader.load().model), model.eval()(IDS).logits)
@@ -116,5 +116,5 @@ def test_what_is_no_policy_is_refused():
         ModelPolicy(model.model, tokenizer)
     with pytest.raises(ValueError, match=r"^`model`: expected a model without adapters"):
         ModelPolicy(ModelPolicy(model, tokenizer, lora=LoRA(r=2)).load().model, tokenizer)
-    with pytest.raises(ValueError, match=r"the tokenizer has 33 tokens but the model embeds 5"):
+    with pytest.raises(ValueError, match=r"the tokenizer: expected at most the 5 tokens that the model embeds, got 33"):
         ModelPolicy(ScratchPolicy("ab").load_model(), tokenizer).load()

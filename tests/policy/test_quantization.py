@@ -149,22 +149,22 @@ def test_experts_that_stay_as_they_are_are_told(tmp_path: Path):
 
 def test_whole_modules_that_are_quantised(folder: Path):
     for storage_dtype in ("uint8", "bfloat16"):
-        with pytest.raises(ValueError, match=r"lora\.modules_to_save: 'q_proj' is quantised"):
+        with pytest.raises(ValueError, match=r"`lora\.modules_to_save`: .*'q_proj', which is quantised"):
             quantised(folder, lora=LoRA(r=4, modules_to_save=["q_proj"]), storage_dtype=storage_dtype)
 
 
 def test_quantisation_without_adapters():
-    with pytest.raises(ValueError, match=r"quantization without lora: .* cannot be trained.*lora: \{r: 16"):
+    with pytest.raises(ValueError, match=r"`quantization`: expected lora with it, .* cannot be trained.*lora: \{r: 16"):
         PretrainedPolicy("any", quantization=Quantization())
 
 
 def test_settings_without_meaning():
-    with pytest.raises(ValueError, match=r"quantization\.storage_dtype has no meaning with bits=8"):
+    with pytest.raises(ValueError, match=r"`quantization\.storage_dtype`: expected its default with bits=8"):
         Quantization(bits=8, storage_dtype="bfloat16")
 
 
 def test_magnitudes_of_8_bits():
-    with pytest.raises(ValueError, match=r"lora\.use_dora does not go with quantization\.bits=8; use bits: 4"):
+    with pytest.raises(ValueError, match=r"`lora\.use_dora`: expected false .*bits=8, got true; use bits: 4"):
         PretrainedPolicy("any", lora=LoRA(use_dora=True), quantization=Quantization(bits=8))
 
 

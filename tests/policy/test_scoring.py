@@ -116,7 +116,7 @@ def test_plain_path_is_logged(caplog: pytest.LogCaptureFixture):
     model.set_output_embeddings(nn.Sequential(nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, VOCABULARY)))
     with caplog.at_level(logging.INFO, logger="lightning.pytorch"):
         policy = Policy(model, loader.tokenizer)
-    assert caplog.text.count("Qwen2ForCausalLM has a head that the fused loss does not serve") == 1
+    assert caplog.text.count("Qwen2ForCausalLM has a head that the fused loss does not support") == 1
     assert policy.head is None
     assert_equals_reference(policy)
 

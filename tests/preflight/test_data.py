@@ -205,7 +205,7 @@ def test_a_reward_that_fails_on_a_row_names_it():
 @pytest.mark.parametrize(
     ("lora", "precision", "message"),
     [
-        (LoRA(), "bf16-true", "would take the adapters to half precision"),
+        (LoRA(), "bf16-true", "converts them to half precision"),
         (None, "bf16-true", None),
         (LoRA(), "bf16-mixed", None),
         (LoRA(), "64-true", None),

@@ -106,7 +106,7 @@ def test_a_damaged_shard_is_named(tmp_path: Path):
     write_shard(tmp_path, GROUPS, INFO, step=0)
     path = write_shard(tmp_path, GROUPS, INFO, step=1)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match=r"groups-000001-000\.parquet: expected a whole Parquet file.*; remove it"):
+    with pytest.raises(ValueError, match=r"groups-000001-000\.parquet: expected a complete Parquet file.*; remove it"):
         StoredGroups(tmp_path)
 
 
@@ -118,7 +118,7 @@ def test_shards_of_two_kinds_are_refused(tmp_path: Path):
     ):
         StoredGroups(tmp_path)
     parquet.write_table(pa.table({"prompt": ["1+1="]}), tmp_path / "groups-000001-000.parquet")
-    with pytest.raises(ValueError, match="expected a shard of groups, got another Parquet file; take it out"):
+    with pytest.raises(ValueError, match="expected a shard of groups, got another Parquet file; remove it"):
         StoredGroups(tmp_path)
 
 
@@ -185,7 +185,9 @@ def test_shards_with_other_settings_are_refused_with_both_names(tmp_path: Path):
 def test_the_same_group_twice_is_refused(tmp_path: Path):
     first = write_shard(tmp_path, GROUPS, INFO)
     shutil.copy(first, tmp_path / "groups-000001-000.parquet")
-    with pytest.raises(ValueError, match=r"groups-000001-000\.parquet: expected groups that are nowhere else, got one"):
+    with pytest.raises(
+        ValueError, match=r"groups-000001-000\.parquet: expected groups that no other shard holds, got one"
+    ):
         StoredGroups(tmp_path)
 
 
@@ -205,6 +207,8 @@ def test_a_full_disk_is_told_with_the_path_and_what_to_do(tmp_path: Path, monkey
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match=r"cannot write .*groups-000000-000\.parquet \(No space.*make room.*run again"):
+    with pytest.raises(
+        OSError, match=r"cannot write .*groups-000000-000\.parquet \(No space.*free some space.*run again"
+    ):
         write_shard(tmp_path, GROUPS, INFO)
     assert not list(tmp_path.iterdir())

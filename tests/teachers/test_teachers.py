@@ -227,13 +227,13 @@ class NeverLoads(ScratchPolicy):
             DemonstrationTeacher("1234567890" * 6 + TEMPLATE),
             Rows(),
             {"max_position_embeddings": 64},
-            r"train data, row 1 .*, as DemonstrationTeacher shows it: a prompt of 72 tokens and max_new_tokens=4",
+            r"train data, row 1 .*, as DemonstrationTeacher shows it: .* a prompt of 72 tokens and max_new_tokens=4",
         ),
         (
             ModelTeacher(tiny_loader(max_position_embeddings=10)),
             Rows(),
             {},
-            "`policy` of ModelTeacher: a prompt of 7 tokens and max_new_tokens=4 .* window of 10 tokens",
+            "`policy` of ModelTeacher: .* a prompt of 7 tokens and max_new_tokens=4 .* window of 10 tokens",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""What a linear head does to the logits that its projection gives."""
+"""Soft-cap and scale that a head applies after its linear projection."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class LinearHead:
     """What follows the output projection: ``softcap * tanh(logit_scale * (W h + b) / softcap)``.
 
     Args:
-        softcap: Gemma's bound on the logits.
-        logit_scale: Cohere's and Granite's factor.
+        softcap: Bound on the absolute logits, as in Gemma; ``None`` for no bound.
+        logit_scale: Factor of the logits, as in Cohere and Granite.
 
     Example:
         >>> LinearHead(softcap=2.0).logits(torch.tensor([0.0, 100.0]))
@@ -25,12 +25,12 @@ class LinearHead:
     logit_scale: float = 1.0
 
     def logits(self, projected: Tensor) -> Tensor:
-        """Return the logits of what the projection gave; a plain head's are the same tensor."""
+        """Return logits from the projection's output; for a plain head, that is the same tensor."""
         logits = projected * self.logit_scale if self.logit_scale != 1 else projected
         return self.softcap * torch.tanh(logits / self.softcap) if self.softcap else logits
 
     def projection_gradient(self, gradient: Tensor, logits: Tensor) -> Tensor:
-        """Return the gradient of what the projection gave from that of the logits."""
+        """Return the gradient of the projection's output from that of the logits."""
         if self.softcap:
             gradient = gradient * (1 - (logits / self.softcap).square())
         return gradient * self.logit_scale if self.logit_scale != 1 else gradient

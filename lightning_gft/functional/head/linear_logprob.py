@@ -1,9 +1,9 @@
 """The output projection, log-probabilities and their gradient in one pass over chunks of tokens.
 
 Every objective here is ``-sum_t c_t * log p_t`` with coefficients that carry no gradient and are elementwise in the
-tokens. The gradient of the logits, ``c_t * (softmax - onehot)``, is then known as soon as the log-probabilities are, so
-a chunk's logits are used for loss, entropy and gradient and thrown away: three matrix products, no ``[M, V]`` tensor
-kept, nothing computed again in backward.
+tokens. The gradient of the logits, ``c_t * (softmax - onehot)``, is then known as soon as the log-probabilities are. So
+a chunk's logits are used for loss, entropy and gradient and then discarded: three matrix products, no ``[M, V]`` tensor
+is kept, and backward recomputes no logits.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ from lightning_gft.functional.losses import weighted_nll
 from lightning_gft.functional.precision import widen
 
 ChunkCoefficientsFn = Callable[[Tensor, Tensor | None, slice], Tensor]
-"""Coefficients ``[m]`` of a chunk from its log-probs ``[m]``, entropies ``[m]`` (if any) and slice of ``[M]``."""
+"""Returns coefficients ``[m]`` of a chunk from its log-probs ``[m]``, entropies ``[m]`` or ``None``, and slice of
+``[M]``."""
 
 _CHUNK_BYTES = 2**27
-"""Logits of a chunk: far below a model's activations and large enough for full-speed products."""
+"""Bytes of a chunk's logits: far below a model's activations and large enough for full-speed products."""
 _HALF_CHUNK_BYTES = 2**28
-"""The same in half precision, where each chunk's product is added to a ``[V, H]`` sum in fp32."""
+"""Bytes in half precision, where each chunk's product is added to a ``[V, H]`` sum in fp32."""
 _CUDA_CHUNK_BYTES = 2**29
-"""The same on CUDA, where adding to that sum takes longer than the product of few tokens."""
+"""Bytes on CUDA, where adding to that sum takes longer than the product of few tokens."""
 
 
 def linear_logprob_loss(
@@ -47,21 +48,22 @@ def linear_logprob_loss(
     chunk_size: int | None = None,
     entropy: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return ``-sum_t c_t * log p_t`` through a linear head, with the log-probabilities and, if asked, entropies.
+    """Return ``-sum_t c_t * log p_t`` through a linear head, with log-probabilities and, if requested, entropies.
 
-    Logits are ``softcap * tanh((hidden @ weight.T + bias) * logit_scale / softcap) / temperature``, the soft-cap only
-    where given.
+    Logits are ``softcap * tanh((hidden @ weight.T + bias) * logit_scale / softcap) / temperature``, with the soft-cap
+    only if given.
 
     Args:
-        hidden: ``[M, H]`` hidden states, one a token to predict.
-        weight: ``[V, H]``. No gradient is formed for it if it needs none.
+        hidden: ``[M, H]`` hidden states, one per token to predict.
+        weight: ``[V, H]`` weight of the projection. If it requires no gradient, none is computed.
         targets: ``[M]`` token ids.
-        coefficients: Called once a chunk with log-probs ``[m]`` and their slice of ``[M]``; returns ``[m]``, detached.
-        bias: ``[V]``.
-        softcap: Gemma's bound on the logits.
-        logit_scale: Cohere's and Granite's factor.
-        temperature: Divides the logits.
-        chunk_size: Tokens a chunk; by default as many as keep a chunk's logits at 128 MiB, in half precision 256, on
+        coefficients: Called once per chunk with log-probs ``[m]`` and their slice of ``[M]``; returns ``[m]``
+            coefficients, which are detached.
+        bias: ``[V]`` bias of the projection.
+        softcap: Bound on the absolute logits, as in Gemma.
+        logit_scale: Factor of the logits, as in Cohere and Granite.
+        temperature: Divisor of the logits, above 0.
+        chunk_size: Tokens per chunk; by default as many as keep a chunk's logits at 128 MiB, in half precision 256, on
             CUDA 512.
         entropy: Whether to return entropies.
 
@@ -72,7 +74,7 @@ def linear_logprob_loss(
     Raises:
         ValueError: If shapes do not fit, ``temperature`` is not above 0, ``chunk_size`` is below 1, or
             ``coefficients`` returns another shape.
-        TypeError: If a number is none.
+        TypeError: If a number is of another type.
 
     Example:
         >>> hidden, weight = torch.eye(2, requires_grad=True), torch.eye(2)
@@ -89,18 +91,20 @@ def linear_logprob_loss(
         or targets.shape != hidden.shape[:1]
     ):
         raise GFTValueError(
-            "expected hidden [M, H], weight [V, H] and targets [M]; got "
+            "`hidden`, `weight`, `targets`: expected [M, H], [V, H] and [M], got "
             f"{tuple(hidden.shape)}, {tuple(weight.shape)} and {tuple(targets.shape)}"
         )
     if bias is not None and bias.shape != weight.shape[:1]:
-        raise GFTValueError(f"expected bias [V] for weight [V, H]; got {tuple(bias.shape)} for {tuple(weight.shape)}")
+        raise GFTValueError(
+            f"`bias`: expected [V] for a weight [V, H], got {tuple(bias.shape)} for {tuple(weight.shape)}"
+        )
     temperature = check_number("temperature", temperature, above=0, remedy="1 leaves the logits as they are")
     logit_scale = check_number("logit_scale", logit_scale, remedy="1 leaves the logits as they are")
     if softcap is not None:
         softcap = check_number("softcap", softcap, least=0, otherwise="None for no bound")
     if chunk_size is not None:
         chunk_size = check_count("chunk_size", chunk_size, otherwise="None to have it chosen")
-    # Dividing by the temperature after the soft-cap is soft-capping lower what was divided before.
+    # Dividing by the temperature after the soft-cap equals a lower soft-cap on logits divided before.
     head = LinearHead(softcap / temperature if softcap else None, logit_scale / temperature)
     return head_loss(
         hidden, weight, bias, targets, lambda lp, _, index: coefficients(lp, index), head, entropy, chunk_size
@@ -117,7 +121,7 @@ def head_loss(
     entropy: bool = False,
     chunk_size: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return what :func:`linear_logprob_loss` does, with coefficients that may depend on entropies too."""
+    """Compute :func:`linear_logprob_loss` with coefficients that may also depend on entropies."""
     if not torch.is_grad_enabled():
         hidden, weight, bias = hidden.detach(), weight.detach(), None if bias is None else bias.detach()
     loss, logprobs, entropies = _LinearLogprobLoss.apply(  # type: ignore[no-untyped-call]
@@ -167,7 +171,7 @@ class _LinearLogprobLoss(torch.autograd.Function):
             if not (need_hidden or need_weight or need_bias):
                 continue
             rows: Tensor | slice = slice(None)
-            if scale.is_cpu and not scale.all():  # elsewhere, asking would wait for the device
+            if scale.is_cpu and not scale.all():  # elsewhere, this check would synchronise with the device
                 rows = scale.nonzero().squeeze(1)
                 if not len(rows):
                     continue
@@ -192,7 +196,7 @@ class _LinearLogprobLoss(torch.autograd.Function):
 
 
 def check_coefficients(coefficients: Any, count: int) -> Tensor:
-    """Return coefficients, or raise ``ValueError`` if they are not one for each of ``count`` log-probs."""
+    """Return coefficients after checking that there is one for each of ``count`` log-probs."""
     if isinstance(coefficients, Tensor) and coefficients.shape == (count,):
         return coefficients
     got = f"shape {list(coefficients.shape)}" if isinstance(coefficients, Tensor) else repr(coefficients)
@@ -202,8 +206,8 @@ def check_coefficients(coefficients: Any, count: int) -> Tensor:
 
 
 def _scaled(grad: Tensor, factor: Tensor) -> Tensor:
-    # A graph that is kept may be run again, and needs what was saved as it was; any other is done with it, and spares
-    # a second tensor of the weight's size.
+    # A graph that is kept may run again, and needs the saved gradients unchanged. Otherwise they are scaled in place,
+    # which saves a second tensor of the weight's size.
     kept = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
     if kept is None or kept():
         return (grad * factor).to(grad.dtype)
@@ -217,6 +221,6 @@ def _default_chunk_size(hidden: Tensor, weight: Tensor) -> int:
 
 def _autocast(tensor: Tensor) -> Tensor:
     device = tensor.device.type
-    # As autocast itself does, leave double precision alone.
+    # Like autocast itself, leave double precision unchanged.
     lower = torch.is_autocast_enabled(device) and tensor.dtype != torch.float64
     return tensor.to(torch.get_autocast_dtype(device)) if lower else tensor

@@ -1,6 +1,6 @@
-"""The head's three matrix products, each written where its result is wanted.
+"""The head's three matrix products, each written to where its result is used.
 
-A product that returns a new ``[V, H]`` or ``[m, V]`` tensor spends as long on fresh memory pages as on arithmetic; so
+A product that returns a new ``[V, H]`` or ``[m, V]`` tensor spends as long on fresh memory pages as on arithmetic. So
 logits go to a buffer that all chunks share, and weight gradients are added to one sum.
 """
 
@@ -14,16 +14,16 @@ _TILE = 2048
 
 
 def project(hidden: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Tensor:
-    """Write ``hidden @ weight.T + bias``.
+    """Write ``hidden @ weight.T + bias`` to ``out``.
 
     Args:
-        hidden: ``[m, H]``.
-        weight: ``[V, H]``.
-        bias: ``[V]``.
-        out: ``[m, V]``, overwritten.
+        hidden: ``[m, H]`` hidden states.
+        weight: ``[V, H]`` weight of the projection.
+        bias: ``[V]`` bias, or ``None``.
+        out: ``[m, V]`` tensor, overwritten.
 
     Returns:
-        ``out``.
+        The tensor ``out``.
 
     Example:
         >>> project(torch.ones(1, 2), torch.eye(2), torch.tensor([0.0, 1.0]), torch.empty(1, 2))
@@ -43,11 +43,11 @@ def hidden_gradient(gradient: Tensor, weight: Tensor) -> Tensor:
     """Return ``gradient @ weight``.
 
     Args:
-        gradient: ``[m, V]``, of the logits.
-        weight: ``[V, H]``.
+        gradient: ``[m, V]`` gradient of the projection's output.
+        weight: ``[V, H]`` weight of the projection.
 
     Returns:
-        ``[m, H]``.
+        ``[m, H]`` gradient of the hidden states.
 
     Example:
         >>> hidden_gradient(torch.ones(1, 2), torch.eye(2))
@@ -57,12 +57,12 @@ def hidden_gradient(gradient: Tensor, weight: Tensor) -> Tensor:
 
 
 def add_weight_gradient(total: Tensor, gradient: Tensor, hidden: Tensor) -> None:
-    """Add ``gradient.T @ hidden`` to a sum over chunks, which half precision is too coarse for.
+    """Add ``gradient.T @ hidden`` to a sum over chunks, for which half precision is too coarse.
 
     Args:
-        total: ``[V, H]``, in at least fp32.
-        gradient: ``[m, V]``, of the logits.
-        hidden: ``[m, H]``.
+        total: ``[V, H]`` sum in at least fp32, changed in place.
+        gradient: ``[m, V]`` gradient of the projection's output.
+        hidden: ``[m, H]`` hidden states.
 
     Example:
         >>> total = torch.zeros(2, 1)
@@ -87,8 +87,8 @@ def _transposed_product(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _runs_on_onednn(tensor: Tensor) -> bool:
-    # In fp32 PyTorch's own products go to MKL, which takes twice oneDNN's time on a CPU that is not Intel's; in half
-    # precision they go to oneDNN already. Inductor's operator is the only way to choose.
+    # In fp32, PyTorch's own products use MKL, which takes twice oneDNN's time on a CPU that is not Intel's; in half
+    # precision they use oneDNN already. Inductor's operator is the only way to choose.
     return (
         tensor.is_cpu
         and tensor.dtype == torch.float32

@@ -1,1 +1,1 @@
-"""Decoding: the next token of many responses, with the keys and values of their prompts."""
+"""Decoding: sampling many responses token by token, with a cache of their prompts' keys and values."""

@@ -1,4 +1,4 @@
-"""A batch of prompts on its way through a model: prefilled once, then decoded token by token."""
+"""Generating responses to a batch of prompts: prefilled once, then decoded token by token."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from lightning_gft.types import Response
 
 
 class Decoder:
-    """Draws equally many responses to each of some prompts.
+    """Draws the same number of responses to each of several prompts.
 
     Args:
         model: A causal language model.
-        prompt_ids: ``P`` prompts.
-        seeds: One for each of ``N`` responses, prompt by prompt; a response without a seed (``None``) is greedy.
-        sampling: How to draw.
-        end: What ends a response.
+        prompt_ids: Token ids of ``P`` prompts.
+        seeds: One seed for each of ``N`` responses, prompt by prompt; ``None`` makes a response greedy.
+        sampling: Temperature, filters and length limits.
+        end: Tokens and texts that end a response.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Decoder:
 
     @torch.no_grad()
     def run(self) -> list[Response]:
-        """Decode until every response has ended or is at the limit."""
+        """Decode until every response has ended or reached the limit."""
         limit, count = self.sampling.max_new_tokens, len(self.noise)
         states, logits = self._prefill()
         tokens = torch.full_like(self.noise, self.end.pad_token_id, dtype=torch.long)
@@ -84,7 +84,7 @@ class Decoder:
         ]
 
     def _prefill(self) -> tuple[SharedPrompts | RepeatedPrompts, Tensor]:
-        shares = shares_prompts(self.model).value  # tried before, in passes of its own
+        shares = shares_prompts(self.model).value  # probed before this cache is filled, in passes of its own
         width = max(map(len, self.prompt_ids))
         padded = [[self.end.pad_token_id] * (width - len(ids)) + list(ids) for ids in self.prompt_ids]
         mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in self.prompt_ids])
@@ -92,7 +92,7 @@ class Decoder:
         output = self.model(
             input_ids=torch.tensor(padded, device=self.model.device),
             attention_mask=mask.to(self.model.device),
-            # Padding is on the left, so positions are counted, not taken from the column.
+            # Padding is on the left, so a position is a count of real tokens, not a column number.
             position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0).to(self.model.device),
             past_key_values=cache,
             use_cache=True,
@@ -108,20 +108,21 @@ class Decoder:
             logits = logits.index_fill(1, self.eos, -torch.inf)
         if self.all_greedy:
             return logits.argmax(dim=-1)
-        # No warper of ours looks at the tokens so far.
+        # None of the warpers reads the tokens so far.
         drawn = draw(self.warpers(None, logits), self.noise[rows, step])  # type: ignore[arg-type]
         return drawn if self.greedy is None else torch.where(self.greedy[rows], logits.argmax(dim=-1), drawn)
 
     def _newest(self, chosen: Tensor, logprobs: Tensor) -> tuple[list[int], Tensor]:
-        """Return on the CPU the new tokens and which of them end a response.
+        """Return on the CPU the new tokens, and which of them end a response.
 
-        This is the one time in a step that it waits for the device, unless a stop string may be complete.
+        This is the only synchronisation with the device in a step, unless a stop string may be complete.
         """
-        # One logit that is not a number makes all log-probabilities of its row such.
+        # One NaN among a row's logits makes all log-probabilities of the row NaN.
         newest, ended, broken = torch.stack([chosen, torch.isin(chosen, self.eos), logprobs.isnan()]).cpu()
         if broken.any():
             raise GFTRuntimeError(
-                "the policy's logits are not numbers, so nothing can be drawn from it: its weights have diverged or "
-                "are broken. Go back to an earlier checkpoint and lower the learning rate"
+                "the policy's logits: expected numbers, got NaN; its weights have diverged or are broken: go back to "
+                "an earlier checkpoint and lower the learning rate"
+                "earlier checkpoint and lower the learning rate"
             )
         return newest.tolist(), ended.bool()

@@ -1,4 +1,4 @@
-"""Decoding with a cache in which every response has its prompt's keys and values: for any model."""
+"""Decoding with a copy of the prompt's keys and values for every response, which works for any model."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from transformers import DynamicCache, PreTrainedModel
 
 
 class RepeatedPrompts:
-    """The keys and values of each response, prompt included, as transformers keeps them.
+    """The keys and values of each response, prompt included, in transformers' own layout.
 
     Args:
         model: A causal language model.
-        cache: What it made of ``P`` prompts; taken over.
+        cache: The model's cache after a prefill of ``P`` prompts; it is taken over and changed.
         mask: ``[P, T]``, 0 at the padding on the left.
-        num_generations: Responses a prompt.
+        num_generations: Number of responses per prompt.
     """
 
     def __init__(self, model: PreTrainedModel, cache: DynamicCache, mask: Tensor, num_generations: int) -> None:
@@ -26,13 +26,13 @@ class RepeatedPrompts:
             self.mask = self.mask.repeat_interleave(num_generations, dim=0)
 
     def keep(self, rows: Tensor) -> None:
-        """Drop all other responses; ``rows`` are numbers of those in flight, on the CPU and in order."""
+        """Drop all other responses; ``rows`` are ascending numbers of unfinished responses, on the CPU."""
         rows = rows.to(self.mask.device, non_blocking=True)
         self.cache.batch_select_indices(rows)
         self.mask = self.mask[rows]
 
     def advance(self, tokens: Tensor) -> Tensor:
-        """Run one more token ``[N]`` of each response in flight, and return logits ``[N, V]``."""
+        """Run the next token ``[N]`` of each unfinished response and return logits ``[N, V]``."""
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], dim=1)
         output = self.model(
             input_ids=tokens.unsqueeze(1),

@@ -1,4 +1,4 @@
-"""Drawing the next token of many responses, each from its own random numbers."""
+"""Drawing the next tokens of many responses, each from random numbers of its own."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from typing_extensions import override
 from lightning_gft.sampling import SamplingParams
 
 _MAY_OVERFLOW = 1e-3
-"""A temperature below which the quotient may leave the range of float32."""
+"""Temperature below which the quotient may leave the range of float32."""
 
 
 class Temperature(LogitsProcessor):
-    """Divides logits by a temperature, however small: near 0 all but the likeliest token end at minus infinity.
+    """Divides logits by a temperature, however small: near 0 all but the most likely token become minus infinity.
 
     Args:
-        temperature: Above 0.
+        temperature: Divisor above 0, which is clamped to the range of the logits' data type.
 
     Example:
         >>> Temperature(1e-38)(None, torch.tensor([[0.2, 5.0, 0.3]])).softmax(dim=-1)
@@ -37,16 +37,16 @@ class Temperature(LogitsProcessor):
 
     @override
     def __call__(self, input_ids: Tensor | None, scores: Tensor) -> Tensor:
-        # Divided by a number that the logits' type has, 0 and minus infinity stay what they are.
+        # The divisor is representable in the logits' type, so that 0 and minus infinity keep their values.
         limits = torch.finfo(scores.dtype)
         temperature = min(max(self.temperature, limits.tiny), limits.max)
-        if temperature < _MAY_OVERFLOW:  # but not without its largest logit
+        if temperature < _MAY_OVERFLOW:  # with the largest logit moved to 0, no quotient overflows upwards
             scores = scores - scores.amax(dim=-1, keepdim=True)
         return scores / temperature
 
 
 def logits_warpers(sampling: SamplingParams) -> LogitsProcessorList:
-    """Return what ``sampling`` does to logits, in the order that ``generate`` applies it, most by its own warpers."""
+    """Return the logits processors that apply ``sampling``, in the order of ``generate`` and mostly its own."""
     warpers = LogitsProcessorList()
     if sampling.temperature != 1:
         warpers.append(Temperature(sampling.temperature))
@@ -62,7 +62,7 @@ def logits_warpers(sampling: SamplingParams) -> LogitsProcessorList:
 def uniform_noise(seeds: Sequence[int | None], length: int) -> Tensor:
     """Return ``[N, length]`` uniform numbers in [0, 1), row ``i`` from ``seeds[i]`` alone, in fp64 on the CPU.
 
-    Without a seed a row is 0.
+    A row without a seed is 0.
     """
     noise = torch.zeros(len(seeds), length, dtype=torch.float64)
     for row, seed in zip(noise, seeds, strict=True):
@@ -75,8 +75,8 @@ def draw(logits: Tensor, noise: Tensor) -> Tensor:
     """Return the token at which the cumulative probability of each row first exceeds its uniform number.
 
     Args:
-        logits: ``[N, V]``; tokens ruled out hold minus infinity.
-        noise: ``[N]``, in [0, 1).
+        logits: ``[N, V]``, minus infinity at excluded tokens.
+        noise: ``[N]`` uniform numbers in [0, 1).
 
     Returns:
         ``[N]`` token ids.
@@ -86,7 +86,7 @@ def draw(logits: Tensor, noise: Tensor) -> Tensor:
         >>> draw(logits, torch.tensor([0.1, 0.3, 0.9]))
         tensor([0, 1, 2])
     """
-    # In one tensor, and not divided by the sum: the uniform number is multiplied with it instead.
+    # One buffer, in place. Instead of normalising the likelihoods, their sum is multiplied into the uniform number.
     likelihoods = logits.to(torch.float64, copy=True)
     cumulative = likelihoods.sub_(likelihoods.amax(dim=-1, keepdim=True)).exp_().cumsum_(dim=-1)
     target = noise.to(cumulative).unsqueeze(1) * cumulative[:, -1:]

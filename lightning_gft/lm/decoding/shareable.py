@@ -15,23 +15,22 @@ from lightning_gft.lm.decoding.shared_prompt import SharedPrompts, attends_to_al
 
 _PROMPTS = [[0, 1], [2, 3]]
 _NEXT = [1, 2, 3, 0]
-"""A token for each of two responses to both."""
+"""The next token of two responses per prompt."""
 
 
 @capability
 @torch.no_grad()
 def shares_prompts(model: PreTrainedModel) -> Capability[bool]:
-    """Find out whether the responses of a model can share their prompt's keys and values.
+    """Find out whether a model's responses can share their prompt's keys and values.
 
-    The attention that does so replaces transformers' ``sdpa``, and knows no caps and no sinks. That a
-    model's layers leave their attention to it is *tried*: a step of a few tokens must give the logits that it gives
-    otherwise.
+    The attention that shares them replaces transformers' ``sdpa`` and supports neither soft-caps nor sinks. Whether
+    a model's layers can use it is *tried*: one step on a few tokens must give the same logits as with copies.
     """
-    # Autocast would round what is compared, but weights of several data types may not do without.
+    # Autocast would round the compared logits, but weights of several data types may need it.
     needed = torch.is_autocast_enabled(model.device.type) and len(_dtypes(model)) > 1
     with nullcontext() if needed else torch.autocast(model.device.type, enabled=False):
         reason = _find_reason(model)
-    return Capability(not reason, reason and f"rollouts keep each response's own copy of its prompt: {reason}")
+    return Capability(not reason, reason and f"rollouts keep a copy of the prompt for each response: {reason}")
 
 
 def _find_reason(model: PreTrainedModel) -> str:
@@ -47,7 +46,7 @@ def _find_reason(model: PreTrainedModel) -> str:
     repeated = _step(RepeatedPrompts, model)
     difference = (shared - repeated).float().norm(dim=1)
     close = difference <= tolerance(*_dtypes(model)) * repeated.float().norm(dim=1)
-    return "" if close.all() else "its logits would be others"
+    return "" if close.all() else "its logits would differ"
 
 
 def _dtypes(model: PreTrainedModel) -> set[torch.dtype]:

@@ -1,4 +1,4 @@
-"""One layer's keys and values: of each prompt once, and of each response."""
+"""The keys and values of one layer: once for each prompt, and for each response."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing_extensions import override
 from lightning_gft.lm.decoding.slots import Slots
 
 _ROOM = 32
-"""Tokens to make room for at first."""
+"""Tokens to allocate room for at first."""
 
 
 class SharedLayer(DynamicLayer):
-    """A cache's layer whose ``update`` hands out what the responses have added, without their prompts.
+    """A layer of a cache whose ``update`` returns the keys and values of the responses, without their prompts.
 
-    That is written in place, into room that doubles: to copy everything at every token would cost more than to attend
-    to it.
+    They are written in place into a buffer that doubles when it is full: copying everything at every token would cost
+    more than attending to it.
 
     Args:
-        prompt_keys: ``[P, key heads, T, D]``
-        prompt_values: The same.
-        stored: Slots of the responses among what is stored.
+        prompt_keys: ``[P, key heads, T, D]``, the keys of the prompts.
+        prompt_values: ``[P, key heads, T, D]``, the values of the prompts.
+        stored: Slots of the responses among the rows of the buffer.
     """
 
-    keys: Tensor  # never None, as there is room from the start
+    keys: Tensor  # never None, as the buffer exists from the start
     values: Tensor
 
     def __init__(self, prompt_keys: Tensor, prompt_values: Tensor, stored: Slots) -> None:
@@ -41,7 +41,7 @@ class SharedLayer(DynamicLayer):
             for part in (self.prompt_keys, self.prompt_values)
         )
         self.handed: Tensor | None = None
-        """The keys of the last update, until they have been attended to."""
+        """The keys that the last update returned, until they have been attended to."""
 
     @override
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
@@ -62,12 +62,12 @@ class SharedLayer(DynamicLayer):
         self.prompt_keys, self.prompt_values = self.prompt_keys[prompts], self.prompt_values[prompts]
 
     def keep_stored(self, rows: Tensor) -> None:
-        """Drop what all other responses have added."""
+        """Drop the keys and values of all other responses."""
         self.keys, self.values = self.keys[rows], self.values[rows]
 
 
 def product(left: Tensor, right: Tensor) -> Tensor:
-    """Return ``[A, B, m, x] @ [A, B, x, n]`` in at least float32, as attention's own kernels do inside.
+    """Return ``[A, B, m, x] @ [A, B, x, n]`` in at least float32, like attention kernels inside.
 
     Example:
         >>> product(torch.ones(1, 1, 2, 3, dtype=torch.bfloat16), torch.ones(1, 1, 3, 1, dtype=torch.bfloat16))
@@ -76,14 +76,14 @@ def product(left: Tensor, right: Tensor) -> Tensor:
     """
     if left.dtype.itemsize >= torch.float32.itemsize:
         return left @ right
-    if left.is_cuda:  # spares a copy of the cache in float32
+    if left.is_cuda:  # avoids a copy of the cache in float32
         flat: Tensor = torch.bmm(left.flatten(0, 1), right.flatten(0, 1), out_dtype=torch.float32)
         return flat.view(*left.shape[:3], right.shape[3])
     return left.float() @ right.float()
 
 
 def _as_attended(part: Tensor) -> Tensor:
-    """Return keys or values in the type that autocast would give them at every step."""
+    """Return keys or values in the data type that autocast would convert them to at every step."""
     device = part.device.type
     casts = torch.is_autocast_enabled(device) and part.dtype != torch.float64
     return part.to(torch.get_autocast_dtype(device)) if casts else part
@@ -92,7 +92,7 @@ def _as_attended(part: Tensor) -> Tensor:
 def _with_room(part: Tensor, length: int) -> Tensor:
     """Return ``[N, heads, length, D]`` that begins with a part.
 
-    The rest is not initialised. Where a response has ended it stays so, in products whose outcome is never read.
+    The rest is uninitialised. The slots of ended responses stay so, and products with them are never read.
     """
     room = part.new_empty(len(part), part.shape[1], length, part.shape[3])
     room[:, :, : part.shape[2]] = part

@@ -1,7 +1,7 @@
-"""Decoding against prompts whose keys and values are held once, however many responses each has.
+"""Decoding against prompts whose keys and values are held once, for any number of responses.
 
-A step of decoding reads all keys and values there are, and little else takes time once prompts are long. So those of a
-prompt are not repeated for its ``K`` responses; all ``K`` queries meet them in one product.
+A decoding step reads all cached keys and values, and with long prompts it spends little time on anything else. So those
+of a prompt are not repeated for its ``K`` responses; all ``K`` queries are multiplied with them in one product.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from lightning_gft.lm.decoding.shared_layer import SharedLayer, product
 from lightning_gft.lm.decoding.slots import Slots
 
 _WORTH_COPYING = 0.75
-"""Leaving something out copies all the rest, so it waits until no more than this share stays."""
+"""Compacting copies everything that is kept, so it waits until no more than this fraction is kept."""
 
 
 def attends_to_all(cache: DynamicCache, longest: int) -> bool:
-    """Return whether all layers of a cache keep all of ``longest`` tokens, so that a prompt's can be held once."""
+    """Return whether all layers of a cache keep all of ``longest`` tokens, so that a prompt can be held once."""
     return all(_attends_to_all(layer, longest) for layer in cache.layers)
 
 
@@ -33,13 +33,14 @@ def _attends_to_all(layer: object, longest: int) -> bool:
 
 
 class SharedPrompts:
-    """The prompts' keys and values, and beside them those of the responses so far.
+    """The keys and values of the prompts, and apart from them those of the responses so far.
 
     Args:
-        model: One that passes :func:`~lightning_gft.lm.decoding.shareable.shares_prompts`.
-        cache: What it made of ``P`` prompts, for which :func:`attends_to_all` holds; taken over.
+        model: A model that passes :func:`~lightning_gft.lm.decoding.shareable.shares_prompts`.
+        cache: The model's cache after a prefill of ``P`` prompts, which fulfils :func:`attends_to_all`; it is taken
+            over and changed.
         mask: ``[P, T]``, 0 at the padding on the left.
-        num_generations: Responses a prompt.
+        num_generations: Number of responses per prompt.
     """
 
     def __init__(self, model: PreTrainedModel, cache: DynamicCache, mask: Tensor, num_generations: int) -> None:
@@ -55,14 +56,14 @@ class SharedPrompts:
         cache.layers = list(self.layers)
 
     def keep(self, rows: Tensor) -> None:
-        """Drop all other responses; ``rows`` are numbers of those in flight, on the CPU and in order."""
+        """Drop all other responses; ``rows`` are ascending numbers of unfinished responses, on the CPU."""
         self.positions = self.positions[rows.to(self.device, non_blocking=True)]
         self.prompts = self.prompts[rows]
         self._keep_prompts()
         self._keep_stored(self.stored.of(rows))
 
     def advance(self, tokens: Tensor) -> Tensor:
-        """Run one more token ``[N]`` of each response in flight, and return logits ``[N, V]``."""
+        """Run the next token ``[N]`` of each unfinished response and return logits ``[N, V]``."""
         output = self.model(
             input_ids=tokens.unsqueeze(1),
             position_ids=self.positions.unsqueeze(1),
@@ -72,7 +73,7 @@ class SharedPrompts:
             **attend_through(self.model, self, self.device),
         )
         if any(layer.handed is not None for layer in self.layers):
-            raise RedirectionError("its layers do not attend through the function that transformers gives them")
+            raise RedirectionError("its layers do not use the attention function that transformers gives them")
         self.positions = self.positions + 1
         logits: Tensor = output.logits[:, -1]
         return logits
@@ -106,18 +107,18 @@ class SharedPrompts:
         scaling: float | None = None,
         **_: Any,
     ) -> Tensor:
-        """Attend from ``[N, heads, 1, D]``, with one softmax over a prompt and what the layer's cache has handed out.
+        """Attend from ``[N, heads, 1, D]``, with one softmax over a prompt and the keys returned by the layer's cache.
 
         Raises:
-            RedirectionError: If a layer attends to other keys than those of its cache.
+            RedirectionError: If a layer attends to keys other than those of its cache.
         """
         layer = self.layers[module.layer_idx]  # type: ignore[index]
         if key is not layer.handed:
-            raise RedirectionError("its layers attend to other keys than those that they keep")
+            raise RedirectionError("its layers attend to other keys than those in their cache")
         layer.handed = None
         scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
         queries = (query.squeeze(2) * scaling).unflatten(1, (key.shape[1], -1)).to(key.dtype)
-        with torch.autocast(query.device.type, enabled=False):  # which would round the scores
+        with torch.autocast(query.device.type, enabled=False):  # autocast would round the scores
             to_prompt = self._shared(queries, layer.prompt_keys.transpose(2, 3), self.padding)
             to_itself = self._own(queries, key.transpose(2, 3))
             weights = torch.cat([to_prompt, to_itself], dim=-1).softmax(dim=-1).to(value.dtype)
@@ -126,11 +127,11 @@ class SharedPrompts:
         return attended.to(value.dtype).flatten(1, 2).unsqueeze(1)
 
     def _own(self, rows: Tensor, stored: Tensor) -> Tensor:
-        """Multiply ``[N, key heads, share, x]`` with what is stored of each response, ``[S, key heads, x, y]``."""
+        """Multiply ``[N, key heads, share, x]`` with each response's own cache, ``[S, key heads, x, y]``."""
         return self.stored.gather(product(self.stored.spread(rows), stored))
 
     def _shared(self, rows: Tensor, stored: Tensor, padding: Tensor | None = None) -> Tensor:
-        """Multiply ``[N, key heads, share, x]`` with what is stored of each prompt, ``[P, key heads, x, y]``."""
+        """Multiply ``[N, key heads, share, x]`` with each prompt's cache, ``[P, key heads, x, y]``."""
         share = rows.shape[2]
         by_prompt = self.by_prompt.spread(rows).unflatten(0, (len(stored), -1)).transpose(1, 2)
         of_all = product(by_prompt.flatten(2, 3), stored)

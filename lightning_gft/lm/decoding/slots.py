@@ -1,4 +1,4 @@
-"""Slots of a larger tensor, one for each response in flight."""
+"""Slots in a larger tensor, one for each unfinished response."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class Slots:
 
     Args:
         taken: ``[N]``, the row of each response, on the CPU, increasing.
-        size: Rows.
-        device: Where the tensors are whose rows these are.
+        size: Number of rows, of which some may be free.
+        device: Device of the tensors that have these rows.
 
     Example:
         >>> slots = Slots(torch.tensor([0, 2]), 3, torch.device("cpu"))
@@ -39,12 +39,12 @@ class Slots:
 
     @classmethod
     def by_prompt(cls, prompts: Tensor, count: int, device: torch.device) -> Slots:
-        """Return slots in equally many rows for each of ``count`` prompts.
+        """Return slots with the same number of rows for each of ``count`` prompts.
 
         Args:
             prompts: ``[N]``, the prompt of each response, on the CPU, increasing.
-            count: Prompts.
-            device: Where the tensors are whose rows these are.
+            count: Number of prompts, with or without responses.
+            device: Device of the tensors that have these rows.
 
         Example:
             >>> Slots.by_prompt(torch.tensor([0, 1, 1, 1, 2]), 3, torch.device("cpu")).taken
@@ -64,15 +64,15 @@ class Slots:
         return Slots(self.taken[rows], self.size, self.index.device)
 
     def spread(self, rows: Tensor) -> Tensor:
-        """Put ``[N, ...]`` rows into their slots; free slots repeat the first, and are never read."""
+        """Copy ``[N, ...]`` rows into their slots; free slots repeat the first row and are never read."""
         return rows if self.full else rows.index_select(0, self._takers)
 
     def gather(self, spread: Tensor) -> Tensor:
-        """Take ``[N, ...]`` rows out of their slots."""
+        """Return the ``[N, ...]`` rows in these slots."""
         return spread if self.full else spread.index_select(0, self.index)
 
     def write(self, rows: Tensor, into: Tensor) -> None:
-        """Put ``[N, ...]`` rows into their slots in a tensor, in its type."""
+        """Write ``[N, ...]`` rows into their slots of a tensor, converted to its data type."""
         if self.full:
             into.copy_(rows)
         else:

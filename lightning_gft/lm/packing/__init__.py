@@ -1,4 +1,4 @@
-"""Sequences in one row without padding, and attention among them."""
+"""Sequences in one row without padding, and the attention within each of them."""
 
 from lightning_gft.lm.packing.pack import Pack, split_into_packs
 

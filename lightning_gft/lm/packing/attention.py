@@ -1,4 +1,4 @@
-"""Attention among the sequences of a pack, through the attention function that the model uses anyway."""
+"""Attention within the sequences of a pack, computed by the model's usual attention function."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from lightning_gft.lm.packing.block import Block, choose_blocks
 
 
 class PackedAttention:
-    """Attends among the sequences of a pack of ``S`` slots, each within itself.
+    """Attention over a pack of ``S`` slots, within each of its sequences.
 
     Args:
-        blocks: In which attention is taken. Every slot is a query in exactly one of them.
-        queries: ``[Q]``, slots of the queries, one block after the other.
+        blocks: Blocks that attention is computed in. Every slot is a query in exactly one of them.
+        queries: ``[Q]``, slots of the queries, one block after the other, on the CPU.
         keys: ``[K]``, slots of the keys, likewise.
-        padding: ``[Q]``, true where a query only fills up; all of these on the CPU.
-        device: Where the model runs.
+        padding: ``[Q]``, true where a query is padding of its block, on the CPU.
+        device: Device that the model runs on.
     """
 
     def __init__(
@@ -34,15 +34,15 @@ class PackedAttention:
         self.blocks = blocks
         self.queries, self.keys, self.padding = queries.to(device), keys.to(device), padding.to(device)
         self.outputs = outputs.to(device)
-        """``[S]``, where in ``[Q]`` each slot is a query."""
-        # The pack is nothing but whole sequences of one length, so there is no row to move.
+        """``[S]``, the position in ``[Q]`` at which each slot is a query."""
+        # A pack of whole sequences of one length is its own only block, so no rows have to be moved.
         self.plain = len(blocks) == 1 and len(queries) == len(real)
         self._masks: dict[tuple[int, int | None, torch.dtype], Tensor] = {}
 
     def mask(self, number: int, window: int | None, dtype: torch.dtype, causal_is_implied: bool) -> Tensor | None:
-        """Return the ``[n, 1, R, L]`` that is added to a block's attention scores: 0, or minus infinity.
+        """Return the ``[n, 1, R, L]`` added to a block's attention scores: 0, or minus infinity at masked keys.
 
-        None is needed where an attention function is causal by itself (``causal_is_implied``), and faster so.
+        It is ``None`` for a block whose mask an attention function implies (``causal_is_implied``), which is faster.
         """
         block = self.blocks[number]
         limit = None if window is None or window >= block.width else window
@@ -64,7 +64,7 @@ class PackedAttention:
         sliding_window: int | None = None,
         **kwargs: Any,
     ) -> Tensor:
-        """Return ``[1, S, heads, D]``, see :class:`lightning_gft.lm.attention.Attending`."""
+        """Return ``[1, S, heads, D]``; see :class:`lightning_gft.lm.attention.Attending`."""
         causal_by_itself = function is sdpa_attention_forward
         queries, *gathered = (_rows(tensor) for tensor in (query, key, value))
         if not self.plain:
@@ -91,7 +91,10 @@ class PackedAttention:
 
 
 def lay_out(slots: Tensor, shared: Tensor, lengths: Tensor, device: torch.device) -> PackedAttention:
-    """Return attention among sequences whose tokens have ``slots`` ``[N, T]`` in a pack; see :func:`choose_blocks`."""
+    """Return attention within sequences whose tokens are at ``slots`` ``[N, T]`` of a pack.
+
+    See :func:`choose_blocks` for the other arguments.
+    """
     blocks, queries, keys, padding = [], [], [], []
     for block, rows in choose_blocks(shared, lengths):
         last = lengths[rows, None] - 1
@@ -113,7 +116,7 @@ def _heads(rows: Tensor, block: Block, like: Tensor) -> Tensor:
 
 
 class _Spread(torch.autograd.Function):
-    """Slots to queries. Every slot is one query, so backward is a selection too, where autograd's would add up."""
+    """Slots to queries. Every slot is one query, so backward selects rows too, where autograd's would add them up."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, attention: PackedAttention) -> Tensor:

@@ -1,4 +1,4 @@
-"""Blocks of sequences of similar length, in which attention is taken."""
+"""Blocks of sequences of similar length, which attention is computed in."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 _BLOCK_COST = 2**14
-"""Entries of an attention matrix that take about as long as one more block: fewer are better spent on padding."""
+"""Entries of an attention matrix that take as long as one more block: it pays to pad up to that many entries."""
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """``n`` sequences of similar length, of each ``R`` queries and ``L`` keys.
+    """``n`` sequences of similar length, with ``R`` queries and ``L`` keys each.
 
     Args:
-        positions: ``[n, R]``, on the CPU, of the queries in their sequences; padding repeats a sequence's last one.
-        width: ``L``.
-        causal: Whether the queries begin at position 0 everywhere.
+        positions: ``[n, R]``, the queries' positions in their sequences, on the CPU; padding repeats the last one.
+        width: ``L``, the length of the longest sequence.
+        causal: Whether the queries begin at position 0 in all sequences.
     """
 
     positions: Tensor
@@ -47,11 +47,11 @@ class Block:
 
 
 def choose_blocks(shared: Tensor, lengths: Tensor) -> Iterator[tuple[Block, Tensor]]:
-    """Put sequences of similar length into one block, whole ones apart from those that share tokens.
+    """Group sequences of similar length into blocks, whole sequences apart from those that share tokens.
 
     Args:
-        shared: ``[N]``, how many first tokens of each sequence are queries of another one.
-        lengths: ``[N]``, its tokens.
+        shared: ``[N]``, the number of leading tokens of each sequence that are queries of another sequence.
+        lengths: ``[N]``, the number of tokens of each sequence.
 
     Yields:
         A block and the row numbers ``[n]`` of its sequences.
@@ -67,7 +67,7 @@ def choose_blocks(shared: Tensor, lengths: Tensor) -> Iterator[tuple[Block, Tens
 
 
 def _buckets(rows: Sequence[int], skipped: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
-    """Begin another block where filling this one up would cost more than that."""
+    """Begin a new block where padding the current one would cost more."""
     buckets: list[list[int]] = []
     width = height = 0
     for n in sorted(rows, key=lambda n: (lengths[n] - skipped[n], lengths[n])):

@@ -1,8 +1,8 @@
-"""Sequences in one row without padding, in which they share the tokens that they begin with.
+"""Sequences in one row without padding, in which sequences share the tokens that they begin with.
 
-Everything in a transformer but attention treats tokens one by one, so there the sequences of a batch may as well follow
-one another in one row of ``S`` slots, and what several of them begin with needs one slot a token. Attention is then
-taken in *blocks* of sequences of similar length, see :class:`~lightning_gft.lm.packing.attention.PackedAttention`.
+Everything in a transformer except attention treats tokens one by one. There, the sequences of a batch can follow one
+another in one row of ``S`` slots, and a token of a common prefix needs only one slot. Attention is computed in *blocks*
+of sequences of similar length, see :class:`~lightning_gft.lm.packing.attention.PackedAttention`.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from lightning_gft.lm.packing.prefixes import SharedPrefixes, sort_by_prefix
 from lightning_gft.types import Sequences
 
 _MOST_KEYS = 8
-"""Keys that a pack may gather, for each token of the budget: every sequence gathers those of what it shares. A group of
-eight with a long prompt comes near it."""
+"""Keys that a pack may gather per token of the budget, since every sequence gathers the keys of its whole prefix. A
+group of eight with a long prompt comes near it."""
 
 
 class Pack(MicroBatch):
-    """A row of ``S`` slots, a token in each.
+    """A row of ``S`` slots with one token each.
 
     Args:
-        index: See :class:`~lightning_gft.lm.micro_batch.MicroBatch`.
-        targets: The same.
-        input_ids: ``[1, S]``.
+        index: ``[m]``, see :class:`~lightning_gft.lm.micro_batch.MicroBatch`.
+        targets: ``[m]``, see :class:`~lightning_gft.lm.micro_batch.MicroBatch`.
+        input_ids: ``[1, S]``, the token in each slot.
         position_ids: ``[1, S]``, each token's position in its own sequence.
-        predictors: ``[m]``, slots of the tokens from whose states the response tokens are predicted.
-        attention: Attends among the slots.
+        predictors: ``[m]``, slots of the tokens whose states predict the response tokens.
+        attention: Computes attention among the slots.
     """
 
     def __init__(
@@ -70,14 +70,15 @@ class Pack(MicroBatch):
 
 
 def split_into_packs(sequences: Sequences, rows: Tensor, max_tokens: int) -> list[Pack]:
-    """Pack some sequences of a batch, in as many packs as their budget asks for.
+    """Pack some sequences of a batch into as many packs as the budget requires.
 
     Sequences of one pack have similar lengths, so that it has few blocks, but those that share tokens stay together.
 
     Args:
-        sequences: The batch.
-        rows: ``[N]``, numbers of the sequences, on the CPU.
-        max_tokens: Most tokens of a pack; it gathers at most eight times as many keys. One sequence may have more.
+        sequences: The whole batch.
+        rows: ``[N]``, the numbers of the sequences to pack, on the CPU.
+        max_tokens: Most tokens of a pack, which gathers at most eight times as many keys. A pack of one sequence may
+            exceed it.
     """
     prefixes = sort_by_prefix(sequences, rows)
     lengths, shared = prefixes.lengths.tolist(), prefixes.shared.tolist()
@@ -87,7 +88,7 @@ def split_into_packs(sequences: Sequences, rows: Tensor, max_tokens: int) -> lis
         tokens, keys = tokens + lengths[n] - shared[n], keys + lengths[n]
         if not packs or tokens > max_tokens or keys > _MOST_KEYS * max_tokens:
             packs.append([])
-            tokens = keys = lengths[n]  # the pack has none of the tokens that it shares
+            tokens = keys = lengths[n]  # the new pack does not hold the shared tokens yet
         packs[-1].append(n)
     device = sequences.input_ids.device
     return [_pack(prefixes, torch.tensor(chosen, device="cpu"), device) for chosen in packs]
@@ -111,7 +112,7 @@ def _pack(prefixes: SharedPrefixes, rows: Tensor, device: torch.device) -> Pack:
     )
     column = torch.arange(ids.shape[1], device="cpu")
     written = (column >= shared[:, None]) & (column < lengths[:, None])
-    # Slots are counted as they are written. A token that is not has the slot of the last before it in its column.
+    # Slots are numbered as they are written. A shared token takes the slot of the last one written in its column.
     slots = (written.flatten().cumsum(0) - 1).view_as(written).masked_fill_(~written, 0).cummax(dim=0).values
     predicted = mask[:, 1:]
     return Pack(

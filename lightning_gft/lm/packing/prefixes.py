@@ -1,4 +1,4 @@
-"""Which sequences begin with the same tokens."""
+"""Finding sequences that begin with the same tokens."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from lightning_gft.lm.micro_batch import token_numbers
 from lightning_gft.types import Sequences
 
 _TOKEN_COST = 2**13
-"""Entries of an attention matrix that take about as long as all else that a layer does to a token. By the number of
-operations it is six times the model's width; what a mask costs beside speaks for less."""
+"""Entries of an attention matrix that take as long as the rest of a layer's work on one token. The number of operations
+alone would make it six times the model's width; the cost of a mask makes it less."""
 
 
 @dataclass(frozen=True)
 class SharedPrefixes:
-    """``N`` sequences in an order in which those that begin alike are neighbours; all of it on the CPU.
+    """``N`` sequences sorted so that those with a common prefix are neighbours; all tensors are on the CPU.
 
-    In a causal model the state of a token depends on it and those before it alone. So where two sequences begin with
-    the same tokens, as with a prompt and maybe the first words of a response, these need to be run only once. In this
-    order, what a sequence has in common with the one before is the most that it has in common with any before.
+    In a causal model, the state of a token depends only on that token and those before it. So where two sequences begin
+    with the same tokens, such as a prompt and perhaps the first words of a response, these run only once. In this
+    order, a sequence has no longer prefix in common with an earlier sequence than with the one before it.
 
     Args:
-        input_ids: ``[N, T]``.
-        response_mask: ``[N, T]``.
+        input_ids: ``[N, T]``, the tokens in sorted order.
+        response_mask: ``[N, T]``, true at response tokens.
         token_numbers: ``[N, T]``, numbers of the response tokens in the batch that the sequences come from.
-        lengths: ``[N]``, how many tokens of each go into the model: the last one predicts nothing.
-        shared: ``[N]``, how many tokens to share with the sequence before; 0 where it does not pay.
+        lengths: ``[N]``, tokens of each sequence that the model runs: all but the last, which predicts nothing.
+        shared: ``[N]``, tokens to share with the sequence before; 0 where sharing does not pay.
     """
 
     input_ids: Tensor
@@ -39,7 +39,7 @@ class SharedPrefixes:
 
 
 def sort_by_prefix(sequences: Sequences, rows: Tensor) -> SharedPrefixes:
-    """Sort some ``rows`` ``[N]`` of a batch, given on the CPU.
+    """Sort some ``rows`` ``[N]`` of a batch, whose numbers are on the CPU.
 
     Example:
         >>> ids = torch.tensor([[7, 8, 1, 2], [9, 9, 9, 9], [7, 8, 3, 4]])
@@ -49,12 +49,12 @@ def sort_by_prefix(sequences: Sequences, rows: Tensor) -> SharedPrefixes:
                 [7, 8, 3, 4],
                 [9, 9, 9, 9]]), tensor([0, 2, 0]))
     """
-    # On a GPU, nearly every line here and in the layout of a pack would wait for it.
+    # On a GPU, nearly every line here and in the layout of a pack would synchronise with the device.
     mask, lengths = sequences.response_mask.cpu(), (sequences.lengths.cpu()[rows] - 1).clamp(min=1)
     ids, numbers, mask = sequences.input_ids.cpu()[rows], token_numbers(mask)[rows], mask[rows]
     texts = [row[:length].tobytes() for row, length in zip(ids.numpy(), lengths.tolist(), strict=True)]
     in_order = sorted(range(len(texts)), key=texts.__getitem__)  # bytes compare at once, lists token by token
-    order = torch.tensor(in_order, dtype=torch.long, device="cpu")  # a model's loading has another default
+    order = torch.tensor(in_order, dtype=torch.long, device="cpu")  # loading a model sets another default device
     ids, lengths = ids[order], lengths[order]
     return SharedPrefixes(ids, mask[order], numbers[order], lengths, _shared(ids, lengths))
 
@@ -62,8 +62,8 @@ def sort_by_prefix(sequences: Sequences, rows: Tensor) -> SharedPrefixes:
 def _shared(ids: Tensor, lengths: Tensor) -> Tensor:
     """Return how many tokens of each sequence to share with the one before.
 
-    To share ``c`` of ``l`` tokens does not always pay. It saves these tokens and their attention, but a whole sequence
-    is causal without a mask and leaves out half of its attention matrix, which the ``l - c`` others then cannot.
+    Sharing ``c`` of ``l`` tokens does not always pay. It saves these tokens and their attention. But a whole sequence
+    is causal without a mask, which skips half of its attention matrix; the remaining ``l - c`` tokens cannot skip it.
     """
     same = (ids[1:] == ids[:-1]).int().cumprod(dim=1).sum(dim=1)
     common = torch.zeros_like(lengths)

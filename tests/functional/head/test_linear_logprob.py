@@ -248,7 +248,7 @@ def test_graph_that_is_not_kept_gives_its_gradient_without_a_copy():
     ids=str,
 )
 def test_wrong_shapes_are_named(hidden, weight, targets):
-    with pytest.raises(ValueError, match=r"hidden \[M, H\], weight \[V, H\] and targets \[M\]"):
+    with pytest.raises(ValueError, match=r"`targets`: expected \[M, H\], \[V, H\] and \[M\]"):
         linear_logprob_loss(
             torch.zeros(hidden), torch.zeros(weight), torch.zeros(targets, dtype=torch.long), COEFFICIENTS["sft"]
         )

@@ -183,5 +183,5 @@ def test_top_p_keeps_at_least_the_likeliest_token():
 def test_a_policy_whose_logits_are_no_numbers_is_told_of(temperature: float):
     policy = tiny_policy()
     torch.nn.init.constant_(policy.model.base_model.norm.weight, torch.nan)
-    with pytest.raises(RuntimeError, match=r"logits are not numbers.*diverged"):
+    with pytest.raises(RuntimeError, match=r"logits: expected numbers, got NaN; its weights have diverged"):
         policy.generate([[5, 6]], 2, SamplingParams(max_new_tokens=3, temperature=temperature), seed=0)

@@ -142,7 +142,7 @@ def test_layers_that_do_not_attend_to_what_they_keep_draw_from_repeated_prompts(
         drawn = draw(policy, 2)
         draw(policy, 1)
     assert not shared
-    assert caplog.text.count("rollouts keep each response's own copy of its prompt") == 1
+    assert caplog.text.count("rollouts keep a copy of the prompt for each response") == 1
     ids = torch.tensor([policy.tokenizer.encode(PROMPTS[0]) + drawn[0].token_ids])
     with torch.no_grad():
         scores = policy.model(ids, use_cache=False).logits[0].log_softmax(-1)
@@ -177,7 +177,7 @@ def test_a_model_that_attends_in_its_own_way_is_found_out(change: str, monkeypat
     monkeypatch.setattr(attention, "forward", own_way)
     found = shares_prompts(model)
     assert not found.value
-    assert found.reason.startswith("rollouts keep each response's own copy of its prompt: Qwen2ForCausalLM: its layers")
+    assert found.reason.startswith("rollouts keep a copy of the prompt for each response: Qwen2ForCausalLM: its layers")
 
 
 def test_slots_of_some_of_the_responses():
