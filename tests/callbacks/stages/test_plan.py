@@ -58,8 +58,8 @@ def test_an_end_that_does_not_work_is_refused(setting: str, value: Any):
 
 NEVER, ENDLESS = Until("val/pass@9"), Until("val/kl")
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "unknown figure": ({"until": NEVER}, "until.monitor`: expected .*, got 'val/pass@9'; did you mean val/pass@2"),
-    "figure of training": ({"until": Until("train/loss")}, "until.monitor`: expected .*, got 'train/loss'"),
+    "unknown figure": ({"until": NEVER}, "`until.monitor`: expected .*, got 'val/pass@9'; did you mean val/pass@2"),
+    "figure of training": ({"until": Until("train/loss")}, "`until.monitor`: expected .*, got 'train/loss'"),
     "one response": (
         {"loss": GFTLoss(), "sources": {"e": ExpertSource()}, **STEP},
         "`sampler`: expected at least 2 responses a prompt",
@@ -127,7 +127,7 @@ def test_callbacks_may_watch_what_is_logged_from_the_first_stage_on():
 def test_a_checkpoint_of_other_stages_is_refused(tmp_path: Path):
     Finished(tmp_path, lambda: {"sft": Stage(max_steps=1)})
     fit(make_module(SFTLoss(), evaluation=SHORT, optimizer=adam())).save_checkpoint(tmp_path / "plain.ckpt")
-    for name, message in (("ends/1-sft", "`stages`: expected 'sft', the stage of the"), ("plain", "one of a run without")):
+    for name, message in (("ends/1-sft", "`stages`: expected 'sft', the stage"), ("plain", "one of a run without")):
         with pytest.raises(ValueError, match=message):
             Finished(tmp_path, lambda: {"gft": Stage(max_steps=1)}, ckpt_path=tmp_path / f"{name}.ckpt")
 
