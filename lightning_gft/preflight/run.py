@@ -109,5 +109,5 @@ def check_stages(trainer: Trainer, checked: Checked, own_code: bool) -> None:
             raise GFTValueError(f"{where}: {error}") from error
         names[name] = logged_names(trainer, {name: parts}, checked.evaluator)
         if parts.monitor is not None:
-            check_stage_monitor(f"{where}: until.monitor", parts.monitor, names[name], is_certain(trainer, own_code))
+            check_stage_monitor(f"{where}: `until.monitor`", parts.monitor, names[name], is_certain(trainer, own_code))
     check_monitors(trainer, checked.logged_names(), own_code, names)

@@ -136,7 +136,7 @@ def test_rows_of_a_run_that_was_killed_do_not_come_twice(tmp_path):
     assert weight_rows(tmp_path / "a") == whole[:3]
     with (tmp_path / "a/weights.jsonl").open("ab") as file:
         file.write(b'{"step": 3, "b\xff\0\n')  # as a disk may leave it
-    with pytest.warns(UserWarning, match=r"weights.jsonl`: expected JSON with a step in line 4.* is left out"):
+    with pytest.warns(UserWarning, match=r"weights.jsonl`: expected JSON with a step in line 4.* are left out"):
         run(3, ckpt_path=str(tmp_path / "step=2.ckpt"))
     assert weight_rows(tmp_path / "a") == whole[:3]
     run(1)

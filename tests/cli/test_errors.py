@@ -59,7 +59,7 @@ from tests.cli.command import GFT, SMALL, refused
         (["--model.optimizer.lr=abc"], "model.optimizer.lr: Expected one of float, Tensor. Got value: abc"),
         (["--model.policy.lora=abc"], "model.policy.lora: Expected one of LoRA, null. Got value: abc"),
         (["--model.sampler.rewards={a: &a [*a]}"], "expected no alias within its own anchor, got *a; write it out"),
-        (["--model.sampler.rewards=" + "[" * 5000], "expected at most 100 levels of YAML"),
+        (["--model.sampler.rewards=" + "[" * 5000], "expected at most 100 nested levels of YAML"),
         (["--ckpt_path=" + "n" * 300], "n: File name too long"),
         (["--trainer.strategy=fsdp_cpu_offload"], "got fsdp_cpu_offload; use lightning_gft.FSDP2Strategy"),
         (["--trainer.strategy=FSDPStrategy"], "FSDPStrategy; use lightning_gft.FSDP2Strategy, which shards weights"),

@@ -35,7 +35,7 @@ def test_the_overlay_runs_all_stages(capsys: pytest.CaptureFixture[str], tmp_pat
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("gft.until.monitor=val/greedy_acuracy", "stage gft: until.monitor: .* did you mean val/greedy_accuracy"),
+        ("gft.until.monitor=val/greedy_acuracy", "stage gft: `until.monitor`: .* did you mean val/greedy_accuracy"),
         ("sft.learning_rate=-1", "error: stage sft: `learning_rate`: expected a number above 0, got -1.0$"),
         ("sft.max_step=3", "max_step"),
     ],

@@ -58,8 +58,8 @@ def test_an_end_that_does_not_work_is_refused(setting: str, value: Any):
 
 NEVER, ENDLESS = Until("val/pass@9"), Until("val/kl")
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "unknown figure": ({"until": NEVER}, "until.monitor: expected .*, got 'val/pass@9'; did you mean val/pass@2"),
-    "figure of training": ({"until": Until("train/loss")}, "until.monitor: expected .*, got 'train/loss'"),
+    "unknown figure": ({"until": NEVER}, "`until.monitor`: expected .*, got 'val/pass@9'; did you mean val/pass@2"),
+    "figure of training": ({"until": Until("train/loss")}, "`until.monitor`: expected .*, got 'train/loss'"),
     "one response": (
         {"loss": GFTLoss(), "sources": {"e": ExpertSource()}, **STEP},
         "`sampler`: expected at least 2 responses a prompt",
@@ -74,7 +74,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "schedule": ({"lr_scheduler": lambda _: 3, **STEP}, "lr_scheduler: expected a schedule .*, got 3"),
     "schedule without end": (
         {"lr_scheduler": WarmupSchedule(), "until": ENDLESS},
-        "lr_scheduler: the schedule lasts as long as the stage, which only a figure ends",
+        "`lr_scheduler`: expected a known length, got a schedule as long as the stage, which only",
     ),
 }
 
@@ -92,7 +92,7 @@ def test_a_later_stage_that_cannot_run_is_refused_before_the_first(name: str):
 
 
 def test_a_figure_of_a_stage_without_any_validation_is_refused():
-    with pytest.raises(ValueError, match=r"until.monitor: .*'val/kl'; no validation runs"):
+    with pytest.raises(ValueError, match=r"until.monitor`: .*'val/kl'; no validation runs"):
         fit(make_module(), callbacks=[StageSchedule({"a": Stage(until=Until("val/kl"))})])
 
 
@@ -127,7 +127,7 @@ def test_callbacks_may_watch_what_is_logged_from_the_first_stage_on():
 def test_a_checkpoint_of_other_stages_is_refused(tmp_path: Path):
     Finished(tmp_path, lambda: {"sft": Stage(max_steps=1)})
     fit(make_module(SFTLoss(), evaluation=SHORT, optimizer=adam())).save_checkpoint(tmp_path / "plain.ckpt")
-    for name, message in (("ends/1-sft", "`stages`: expected 'sft', in which"), ("plain", "one of a run without")):
+    for name, message in (("ends/1-sft", "`stages`: expected 'sft', the stage"), ("plain", "one of a run without")):
         with pytest.raises(ValueError, match=message):
             Finished(tmp_path, lambda: {"gft": Stage(max_steps=1)}, ckpt_path=tmp_path / f"{name}.ckpt")
 
