@@ -39,6 +39,7 @@ from lightning_gft.losses import GroupLoss as GroupLoss
 from lightning_gft.losses import GRPOLoss as GRPOLoss
 from lightning_gft.losses import GSPOLoss as GSPOLoss
 from lightning_gft.losses import HPTLoss as HPTLoss
+from lightning_gft.losses import ImportanceCorrection as ImportanceCorrection
 from lightning_gft.losses import InfoSFTLoss as InfoSFTLoss
 from lightning_gft.losses import IWSFTLoss as IWSFTLoss
 from lightning_gft.losses import KLPenalty as KLPenalty

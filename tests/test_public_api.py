@@ -98,6 +98,7 @@ CONSTRUCTORS = {
     "IWSFTLoss": "min_weight=0.2, max_weight=1.8, reduction='token-mean'",
     "IdentityRectifier": "**kwargs",
     "InfoSFTLoss": "cutoff=0.93, reduction='token-mean'",
+    "ImportanceCorrection": "loss, level='token', ceiling=2.0",
     "KLPenalty": "loss, beta=0.04, direction='forward'",
     "LeaveOneOutAdvantage": "",
     "LUFFYLoss": "gamma=0.1, own=None, reduction='constant-length', max_completion_length=None",

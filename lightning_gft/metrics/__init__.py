@@ -2,6 +2,7 @@
 
 from lightning_gft.metrics.base import ExactMetric
 from lightning_gft.metrics.coefficient import CoefficientsBySource, CoefficientStatistics
+from lightning_gft.metrics.correction import CorrectionStatistics
 from lightning_gft.metrics.correctness import Correctness
 from lightning_gft.metrics.evaluation import PolicyEvaluation
 from lightning_gft.metrics.group import GroupStatistics
@@ -14,6 +15,7 @@ from lightning_gft.metrics.token import TokenStatistics
 __all__ = [
     "CoefficientStatistics",
     "CoefficientsBySource",
+    "CorrectionStatistics",
     "Correctness",
     "ExactMean",
     "ExactMetric",

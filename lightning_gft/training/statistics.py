@@ -85,9 +85,7 @@ class TrainingStatistics(nn.Module):
             output: What the policy gave for all of them.
             fresh: Whether the policy is still the one that drew the samples, so that both log-probabilities compare.
         """
-        tokens = tokens.after_pass(output.logprobs, output.entropy, loss.needs())
-        if "sequence_logratio" in loss.needs() and tokens.sequence_logratio is None:
-            tokens = tokens.with_sequence_logratio()
+        tokens = tokens.after_pass(output.logprobs, output.entropy, loss.needs()).with_logratios(loss.needs())
         loss.update(tokens, output.coefficients)
         factors = loss.factors(tokens, output.coefficients)
         self.tokens.update(tokens if fresh else replace(tokens, sampling_logprobs=None), output.coefficients)

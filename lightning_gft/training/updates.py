@@ -86,7 +86,7 @@ class Updates:
             seed = combine_seeds(module.base_seed, module.current_epoch, batch_idx, number, module.global_rank)
             with seeded(seed, policy.device):
                 output, trained = self._take(plan, loss, policy, count, batch_idx)
-            plan = plan.after_update(output.logprobs)
+            plan = plan.after_update(output.logprobs, loss.needs())
         measured = self._measured or {}
         if divergence is not None and module.global_step > steps_before:
             measured["kl_step"] = divergence.measure(self.reduce)
