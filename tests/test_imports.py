@@ -17,7 +17,7 @@ ORDER = [
     {"errors", "lazy"},
     {"answers"},
     {"checks", "extras", "hub", "markers", "seeds", "parts", "phases", "sandbox", "waiting"},
-    {"annealing"},
+    {"address", "annealing"},
     {"sampling"},
     {"types"},
     {"functional", "optimization", "schedules", "chat", "stored", "record"},
