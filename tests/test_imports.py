@@ -16,7 +16,7 @@ UNTRACKED = {"runs", "build"}
 ORDER = [
     {"errors", "lazy"},
     {"answers"},
-    {"checks", "extras", "hub", "markers", "seeds", "parts", "phases", "sandbox", "waiting"},
+    {"checks", "extras", "guarded", "hub", "markers", "seeds", "parts", "phases", "sandbox", "waiting"},
     {"address", "annealing"},
     {"sampling"},
     {"types"},
