@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -294,6 +295,6 @@ class GFTLitModule(LightningModule):
 
     def _sample(self, sample: SampleFn, batch: PromptBatch, *position: int) -> GroupBatch:
         # Sources may draw several times, and not as often on every rank.
-        with self.policy.sharding.whole(*([self.policy.model] if self.sampler.draws() else [])):
+        with self.policy.drawing() if self.sampler.draws() else nullcontext():
             seed = combine_seeds(self.base_seed, *position, batch.seed_rank(self.global_rank))
             return sample(batch, self.policy, seed)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lightning_gft.checks import check_count
 from lightning_gft.distributed.sharding import Sharding, Unsharded, compute_device
 from lightning_gft.lm.capabilities import evaluating, forget_capabilities
 from lightning_gft.lm.causal import check_causal
@@ -25,10 +23,11 @@ from lightning_gft.lm.micro_batch import MicroBatch
 from lightning_gft.lm.micro_batches import micro_batches
 from lightning_gft.lm.packable import longest_pack
 from lightning_gft.policy.adapters import Adapters, LoRA
-from lightning_gft.policy.checks import check_prompts, check_responses, check_vocabulary, check_window
-from lightning_gft.policy.ends import closing_tokens, end_tokens, name_ends, save_ends
+from lightning_gft.policy.checks import check_draw, check_responses, check_vocabulary, tokenizer_identity
+from lightning_gft.policy.ends import closing_tokens, end_tokens
 from lightning_gft.policy.quantization import is_quantised
 from lightning_gft.policy.references import References
+from lightning_gft.policy.saving import save_plain, save_policy
 from lightning_gft.rollout import RolloutEngine, TransformersEngine
 from lightning_gft.sampling import SamplingParams
 from lightning_gft.seeds import response_seeds
@@ -104,11 +103,8 @@ class Policy(nn.Module):
     @cached_property
     def identity(self) -> dict[str, str]:
         """What a checkpoint of this policy goes with, beside its weights, by names that an error can show."""
-        tokenizer = self.tokenizer
-        known = f"{sorted(tokenizer.get_vocab().items())} {tokenizer.chat_template}"
-        digest = hashlib.sha256(known.encode()).hexdigest()[:8]
         lora = {} if self.adapters is None else {"lora": self.adapters.identity}
-        return {"tokenizer": f"{type(tokenizer).__name__} of {len(tokenizer)} tokens ({digest})", **lora}
+        return {"tokenizer": tokenizer_identity(self.tokenizer), **lora}
 
     def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """Return the text of a response.
@@ -201,6 +197,13 @@ class Policy(nn.Module):
         """Tell the engine that the weights have changed: after every optimizer step and when weights are loaded."""
         self.engine.weights_changed()
 
+    @contextmanager
+    def drawing(self, *others: PreTrainedModel) -> Iterator[None]:
+        """Within this context any rank may draw, as often as it likes, and ``others`` are whole; all enter together."""
+        with self.sharding.whole(self.model, *others):
+            self.engine.prepare(self)
+            yield
+
     def as_loaded(self) -> AbstractContextManager[None]:
         """Return a context within which the policy scores and draws as it did when it was loaded.
 
@@ -249,17 +252,14 @@ class Policy(nn.Module):
                 not fit into the model's window.
             RuntimeError: If the engine gives another number of responses, or an empty one.
         """
-        check_count("num_generations", num_generations)
-        check_count("seed", seed, least=0, most=2**64 - 1)
-        check_prompts(prompt_ids)
-        check_window(self.tokenizer, max(map(len, prompt_ids), default=0), sampling.max_new_tokens)
+        check_draw(self.tokenizer, prompt_ids, num_generations, sampling.max_new_tokens, seed)
         seeds = response_seeds(seed, places or range(len(prompt_ids)), num_generations)
         end = replace(self.end, stop=self._stop(tuple(sampling.stop_strings)))
-        model = self.references.acting_model
-        self.references.drawing()
+        model, engine = self.references.acting_model, self.references.engine()
         # Dropout would make each token one of another policy.
         with self.sharding.whole(model), evaluating(model):
-            drawn = self.engine.generate(model, prompt_ids, num_generations, sampling, seeds, end, with_greedy)
+            engine.prepare(self)
+            drawn = engine.generate(model, prompt_ids, num_generations, sampling, seeds, end, with_greedy)
         return check_responses(drawn, len(prompt_ids), num_generations + with_greedy)
 
     def save_pretrained(
@@ -274,20 +274,18 @@ class Policy(nn.Module):
             torch_dtype: Data type of the written weights, such as ``"bfloat16"``; by default their own.
             merged: Model with the adapters in its weights, to write instead of the adapters. Takes on ``torch_dtype``.
         """
-        if self.adapters is not None and merged is None:
-            self.adapters.save_pretrained(path, torch_dtype)
-            save_ends(self.model, self.end, path)
-        else:
-            model = self.model if merged is None else merged
-            if torch_dtype is not None:
-                own = copy.deepcopy(model) if merged is None else merged  # which nothing else needs
-                model = own.to(getattr(torch, torch_dtype))
-            with name_ends(model, self.end):
-                model.save_pretrained(path)
-        tokenizer = copy.copy(self.tokenizer)
-        # Its own limit, which loading has replaced by the window of this model.
-        tokenizer.model_max_length = tokenizer.init_kwargs.get("model_max_length", tokenizer.model_max_length)
-        tokenizer.save_pretrained(path)
+        save_policy(self, path, torch_dtype, merged)
+
+    def save_plain(self, path: str | Path, torch_dtype: str | None = None, with_adapters: bool = True) -> None:
+        """Write a plain model with its tokenizer, as :meth:`save_pretrained` does, for what knows no adapters.
+
+        Args:
+            with_adapters: Whether adapters are merged into the written weights, or left out of them.
+
+        Raises:
+            ValueError: If there are adapters, and the weights are quantised or sharded.
+        """
+        save_plain(self, path, torch_dtype, with_adapters)
 
     def _stop(self, strings: tuple[str, ...]) -> StopStrings | None:
         if strings and strings not in self._stops:  # kept, as they learn which tokens matter

@@ -12,6 +12,7 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from lightning_gft.errors import GFTRuntimeError, GFTValueError
+from lightning_gft.rollout import RolloutEngine
 
 if TYPE_CHECKING:
     from lightning_gft.policy.policy import Policy
@@ -103,11 +104,14 @@ class References:
                 )
             self._moved = {name: own[name].clone().copy_(value) for name, value in state.items()}
 
-    def drawing(self) -> None:
-        """Let an engine know that it draws in another role than before, as it may have weights of its own."""
-        if self._drawn_as != self._role:
-            self._policy.weights_changed()
+    def engine(self) -> RolloutEngine:
+        """Return what draws in the present role; one that drew in another role knows that its weights are others."""
+        own = self._policy.engine
+        engine = own if self._role == "trained" else own.for_references()
+        if engine is own and self._drawn_as != self._role:
+            own.weights_changed()
             self._drawn_as = self._role
+        return engine
 
     def _enter(self, role: Role) -> None:
         if role == self._role:

@@ -26,12 +26,15 @@ class Response:
         logprobs: Log-probabilities of ``token_ids`` under the policy that drew them, at temperature 1 and over the
             whole vocabulary whatever the sampling settings; ``None`` for demonstrations.
         teacher_logprobs: The same under a teacher, where a source knows them.
+        weights_version: How often the weights had changed that it was drawn from, where an engine has weights of its
+            own.
     """
 
     token_ids: list[int]
     finished: bool = True
     logprobs: list[float] | None = None
     teacher_logprobs: list[float] | None = None
+    weights_version: int | None = None
 
 
 @dataclass(frozen=True)
