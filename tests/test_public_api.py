@@ -139,7 +139,7 @@ CONSTRUCTORS = {
     "ScratchPolicy": "alphabet, model_type='qwen2', config=None, lora=None, rollout=None",
     "SelfBaselineAdvantage": "",
     "SelfSource": "num_generations=4, max_new_tokens=512, temperature=1.0, top_p=1.0, top_k=0, "
-    "min_p=None, min_new_tokens=0, stop_strings='', teacher=None",
+    "min_p=None, min_new_tokens=0, stop_strings='', teacher=None, ahead=0",
     "SoftOverlongReward": "max_completion_length, soft_punish_cache, weight=1.0",
     "Stage": "loss=None, sources=None, rewards=None, advantage=None, num_groups=None, optimizer=None, "
     "reset_optimizer=False, "

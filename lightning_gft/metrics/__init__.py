@@ -9,6 +9,8 @@ from lightning_gft.metrics.group import GroupStatistics
 from lightning_gft.metrics.mean import ExactMean
 from lightning_gft.metrics.means import NamedMeans, Totals
 from lightning_gft.metrics.ratio import RatioStatistics
+from lightning_gft.metrics.sampling import SamplingStatistics
+from lightning_gft.metrics.staleness import Staleness
 from lightning_gft.metrics.teacher import TeacherStatistics
 from lightning_gft.metrics.token import TokenStatistics
 
@@ -23,6 +25,8 @@ __all__ = [
     "NamedMeans",
     "PolicyEvaluation",
     "RatioStatistics",
+    "SamplingStatistics",
+    "Staleness",
     "TeacherStatistics",
     "TokenStatistics",
     "Totals",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,21 +15,21 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from lightning_gft.distributed.sharding import Sharding, Unsharded, compute_device
 from lightning_gft.lm.capabilities import evaluating, forget_capabilities
 from lightning_gft.lm.causal import check_causal
-from lightning_gft.lm.decoding.stopping import StopStrings
 from lightning_gft.lm.forward import forward, score
 from lightning_gft.lm.heads import linear_head
 from lightning_gft.lm.micro_batch import MicroBatch
 from lightning_gft.lm.micro_batches import micro_batches
 from lightning_gft.lm.packable import longest_pack
 from lightning_gft.policy.adapters import Adapters, LoRA
-from lightning_gft.policy.checks import check_draw, check_responses, check_vocabulary, tokenizer_identity
+from lightning_gft.policy.ahead import AheadDraw
+from lightning_gft.policy.checks import check_vocabulary, tokenizer_identity
+from lightning_gft.policy.draws import Draws
 from lightning_gft.policy.ends import closing_tokens, end_tokens
 from lightning_gft.policy.quantization import is_quantised
 from lightning_gft.policy.references import References
 from lightning_gft.policy.saving import save_plain, save_policy
 from lightning_gft.rollout import RolloutEngine, TransformersEngine
 from lightning_gft.sampling import SamplingParams
-from lightning_gft.seeds import response_seeds
 from lightning_gft.types import LossOutput, Response, Sequences, TokenObjective
 
 
@@ -81,7 +80,7 @@ class Policy(nn.Module):
         self.reference_model = copy.deepcopy(model).eval().requires_grad_(False) if copied else None
         self.sharding: Sharding = Unsharded(self)
         self.references = References(self)
-        self._stops: dict[tuple[str, ...], StopStrings] = {}
+        self.draws = Draws(self)
         self.engine.attach(self)
         self.register_load_state_dict_post_hook(lambda self, _: self.weights_changed())  # type: ignore[no-untyped-call]
 
@@ -195,13 +194,14 @@ class Policy(nn.Module):
 
     def weights_changed(self) -> None:
         """Tell the engine that the weights have changed: after every optimizer step and when weights are loaded."""
+        self.draws.weights_changed()
         self.engine.weights_changed()
 
     @contextmanager
     def drawing(self, *others: PreTrainedModel) -> Iterator[None]:
         """Within this context any rank may draw, as often as it likes, and ``others`` are whole; all enter together."""
         with self.sharding.whole(self.model, *others):
-            self.engine.prepare(self)
+            self.draws.prepare(self.engine)
             yield
 
     def as_loaded(self) -> AbstractContextManager[None]:
@@ -252,15 +252,22 @@ class Policy(nn.Module):
                 not fit into the model's window.
             RuntimeError: If the engine gives another number of responses, or an empty one.
         """
-        check_draw(self.tokenizer, prompt_ids, num_generations, sampling.max_new_tokens, seed)
-        seeds = response_seeds(seed, places or range(len(prompt_ids)), num_generations)
-        end = replace(self.end, stop=self._stop(tuple(sampling.stop_strings)))
-        model, engine = self.references.acting_model, self.references.engine()
-        # Dropout would make each token one of another policy.
-        with self.sharding.whole(model), evaluating(model):
-            engine.prepare(self)
-            drawn = engine.generate(model, prompt_ids, num_generations, sampling, seeds, end, with_greedy)
-        return check_responses(drawn, len(prompt_ids), num_generations + with_greedy)
+        return self.draws.now(prompt_ids, num_generations, sampling, seed, places, with_greedy)
+
+    def generate_ahead(
+        self,
+        prompt_ids: Sequence[Sequence[int]],
+        num_generations: int,
+        sampling: SamplingParams,
+        seed: int,
+        places: Sequence[int] | None = None,
+    ) -> AheadDraw:
+        """Begin to draw as :meth:`generate` does, from the weights of now, what the policy trains during.
+
+        All ranks call it together. A draw that is under way is waited for before; so it is before weights are sent.
+        What :meth:`generate` raises is raised, and a ValueError if the engine cannot.
+        """
+        return self.draws.ahead(prompt_ids, num_generations, sampling, seed, places)
 
     def save_pretrained(
         self, path: str | Path, torch_dtype: str | None = None, merged: PreTrainedModel | None = None
@@ -286,11 +293,6 @@ class Policy(nn.Module):
             ValueError: If there are adapters, and the weights are quantised or sharded.
         """
         save_plain(self, path, torch_dtype, with_adapters)
-
-    def _stop(self, strings: tuple[str, ...]) -> StopStrings | None:
-        if strings and strings not in self._stops:  # kept, as they learn which tokens matter
-            self._stops[strings] = StopStrings(self.tokenizer, strings)
-        return self._stops.get(strings)
 
     @cached_property
     def _closing(self) -> list[int]:

@@ -44,6 +44,11 @@ class References:
         self._leave = ExitStack()
 
     @property
+    def is_trained(self) -> bool:
+        """Whether the policy acts as itself."""
+        return self._role == "trained"
+
+    @property
     def acting_model(self) -> PreTrainedModel:
         """The model to run in the present role."""
         loaded = self._policy.reference_model
@@ -109,7 +114,7 @@ class References:
         own = self._policy.engine
         engine = own if self._role == "trained" else own.for_references()
         if engine is own and self._drawn_as != self._role:
-            own.weights_changed()
+            self._policy.weights_changed()
             self._drawn_as = self._role
         return engine
 

@@ -56,6 +56,25 @@ class RolloutEngine(Part, ABC):
         All ranks call it together, with whole weights, after a change and before any of them draws.
         """
 
+    def can_draw_ahead(self) -> bool:
+        """Return whether :meth:`generate_ahead` draws: from weights that :meth:`prepare` has taken over; here not."""
+        return False
+
+    def generate_ahead(
+        self,
+        prompt_ids: Sequence[Sequence[int]],
+        num_generations: int,
+        sampling: SamplingParams,
+        seeds: Sequence[int],
+        end: EndTokens,
+    ) -> list[list[Response]]:
+        """Draw as :meth:`generate` does, in another thread while the policy trains, so without looking at its model.
+
+        No other method but :meth:`weights_changed` and :meth:`close` is called meanwhile. Where it waits for long, it
+        calls :func:`lightning_gft.waiting.check_wait`, which raises when its responses are not needed any more.
+        """
+        raise NotImplementedError
+
     def for_references(self) -> RolloutEngine:
         """Return the engine that draws from a reference of the policy."""
         return self

@@ -26,8 +26,8 @@ class Response:
         logprobs: Log-probabilities of ``token_ids`` under the policy that drew them, at temperature 1 and over the
             whole vocabulary whatever the sampling settings; ``None`` for demonstrations.
         teacher_logprobs: The same under a teacher, where a source knows them.
-        weights_version: How often the weights had changed that it was drawn from, where an engine has weights of its
-            own.
+        weights_version: Optimizer steps of the run that the weights had taken which it was drawn from; ``None`` where
+            no run of now drew it.
     """
 
     token_ids: list[int]

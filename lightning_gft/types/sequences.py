@@ -93,6 +93,8 @@ class GroupBatch(Sequences):
         sampling_logprobs: ``[N, T]`` log-probabilities at sampling time, NaN on the tokens of a response without them.
         teacher_logprobs: ``[N, T]`` log-probabilities under a teacher, NaN on the tokens of a response without them;
             ``None`` where no source gives them.
+        weights_version: ``[N]``, optimizer steps of the weights that drew each sequence; -1 where that is not known, as
+            for demonstrations.
         set_aside: ``[N]``, true for sequences that are only counted: no loss trains on them or has them in ``Z``.
         num_tried: Prompts that were sampled, where not all of a batch need be; ``None`` for all of them.
         sampling_seconds: What it took until all responses were there, on this rank.
@@ -110,6 +112,7 @@ class GroupBatch(Sequences):
     answers: dict[str, list[str | None]] = field(default_factory=dict)
     sampling_logprobs: Tensor | None = None
     teacher_logprobs: Tensor | None = None
+    weights_version: Tensor | None = None
     set_aside: Tensor | None = None
     num_tried: int | None = None
     sampling_seconds: float = 0.0

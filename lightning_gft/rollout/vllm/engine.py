@@ -134,6 +134,35 @@ class VLLMEngine(RolloutEngine):
         end: EndTokens,
         with_greedy: bool = False,
     ) -> list[list[Response]]:
+        drawn = self._draw(prompt_ids, num_generations, sampling, seeds, end, with_greedy)
+        if drawn:
+            self._compare(model, prompt_ids[0], drawn[0][0])
+        return drawn
+
+    @override
+    def can_draw_ahead(self) -> bool:
+        return True
+
+    @override
+    def generate_ahead(
+        self,
+        prompt_ids: Sequence[Sequence[int]],
+        num_generations: int,
+        sampling: SamplingParams,
+        seeds: Sequence[int],
+        end: EndTokens,
+    ) -> list[list[Response]]:
+        return self._draw(prompt_ids, num_generations, sampling, seeds, end)  # the policy, which trains, cannot compare
+
+    def _draw(
+        self,
+        prompt_ids: Sequence[Sequence[int]],
+        num_generations: int,
+        sampling: SamplingParams,
+        seeds: Sequence[int],
+        end: EndTokens,
+        with_greedy: bool = False,
+    ) -> list[list[Response]]:
         if self._prepared < 0:
             raise GFTRuntimeError("`prepare` of VLLMEngine: expected a call before generate, got none; call it first")
         greedy = [None] if with_greedy else []
@@ -152,8 +181,6 @@ class VLLMEngine(RolloutEngine):
         except MalformedReplyError as error:
             raise self._connection.faults.other_protocol(error) from None
         self._connection.counts["tokens"] += sum(len(response.token_ids) for response in drawn)
-        if drawn:
-            self._compare(model, prompt_ids[0], drawn[0])
         one_by_one = iter(drawn)
         return [[next(one_by_one) for _ in of_one] for of_one in of_prompts]
 
