@@ -65,6 +65,12 @@ class Draws:
                 self._ahead.settle()
             self._ahead = None
 
+    def give_up(self) -> None:
+        """End the draw that is under way, before its engine is closed."""
+        if self._ahead is not None:
+            self._ahead.give_up()
+            self._ahead = None
+
     def now(
         self,
         prompt_ids: Sequence[Sequence[int]],

@@ -62,7 +62,9 @@ class BegunDraws:
         return plain
 
     def recall(self, memories: Sequence[Mapping[str, Any]]) -> None:
-        """Take what :meth:`memory` has returned on all ranks."""
+        """Take what :meth:`memory` has returned on all ranks; draws that have failed on one are begun anew on all."""
+        if not all(memories):
+            return
         self._recalled = {
             (int(seed), place): [Response(**response) for response in responses]
             for memory in memories
