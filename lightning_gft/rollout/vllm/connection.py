@@ -289,7 +289,7 @@ def _words(command: object) -> list[str]:
             f"`command` of {_OF}: expected a program and its arguments, got {shorten(command)}; write a text or a list "
             "of texts"
         )
-    return words
+    return [str(Path(words[0]).expanduser()), *words[1:]]
 
 
 def _sleep(seconds: float) -> None:
