@@ -7,6 +7,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,20 +48,7 @@ class Served:
 
 
 class Connection:
-    """Everything between an engine and its server.
-
-    Args:
-        url: As for the engine, like all others.
-        command: Starts a server.
-        env: Of that server.
-        weights: How weights come to it.
-        model: What a server at ``url`` calls the model.
-        api_key_env: Variable with its key.
-        timeout: Of one request.
-        max_retries: Of missing responses.
-        concurrency: Most requests at once.
-        start_timeout: Of a started server.
-        log: Of a started server.
+    """Everything between an engine and its server; the settings are those of the engine.
 
     Attributes:
         counts: What was counted since it was cleared last.
@@ -170,7 +158,8 @@ class Connection:
             if fault.kind == "refused" or attempt == self._max_retries:
                 raise self.faults.no_replies(fault)
             self._revive(fault, attempt)
-            self._restore()
+            if not self._restored():
+                raise self.faults.no_replies(fault)
         self.counts["seconds"] += time.monotonic() - began
         return [done[number] for number in range(len(requests))]
 
@@ -203,13 +192,13 @@ class Connection:
         else:
             _sleep(min(_FIRST_WAIT * 2**attempt, _LONGEST_WAIT))
 
-    def _restore(self) -> None:
-        """See to it that a server which was started anew has the weights; ranks other than the first wait for it."""
+    def _restored(self) -> bool:
+        """Send the weights to a server which was started anew; other ranks wait, and say whether that has come."""
         served = self._now()
         if is_first_rank():
             self._serve_again(served)
-        elif self._own is not None:
-            self._wait_for_weights(served)
+            return True
+        return self._has_come(served)
 
     def _serve_again(self, served: Served) -> None:
         try:
@@ -219,15 +208,14 @@ class Connection:
         except ServerFault:
             return  # the next try says why
 
-    def _wait_for_weights(self, served: Served) -> None:
+    def _has_come(self, served: Served) -> bool:
         deadline = time.monotonic() + self._start_timeout
         while time.monotonic() < deadline:
-            try:
+            with suppress(ServerFault):  # while the first rank is starting it
                 if self._sync.serves(self._client(served), served.version):
-                    return
-            except ServerFault:
-                pass  # the first rank is starting it
+                    return True
             _sleep(_POLL)
+        return False
 
     def _connect(self, policy: EnginePolicy, version: str) -> Served:
         """Return what serves the policy from now on: the run's own server, or the one at the address."""
