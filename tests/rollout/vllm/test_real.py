@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
 
-from lightning_gft import LoRA, Policy, PretrainedPolicy, SamplingParams, TransformersEngine, VLLMEngine
+from lightning_gft import (
+    AdapterSync,
+    LoRA,
+    Policy,
+    PretrainedPolicy,
+    ReloadSync,
+    SamplingParams,
+    TransformersEngine,
+    VLLMEngine,
+    WeightSync,
+)
 from lightning_gft.cli import main
+from lightning_gft.rollout.vllm.server import ManagedServer
 from lightning_gft.types import pad_sequences
 from tests.cli.command import GFT, column, logged
 from tests.rollout.vllm.environment import ENV, NEEDS, served_arithmetic, vllm
 
 pytestmark = pytest.mark.slow
+LONG = 3000.0
+"""Seconds that only a server which hangs takes, however busy the machine is."""
 PROMPTS = ("12+7-5=", "3+4+9=", "28-11+6=", "17+2-8=")
 
 
@@ -23,8 +38,19 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return served_arithmetic(tmp_path_factory.mktemp("model"))
 
 
-def engine(log: Path) -> VLLMEngine:
-    return VLLMEngine(command=[vllm(), "serve", "{model}", *NEEDS], env=ENV, log=str(log), start_timeout=3000.0)
+@pytest.fixture(scope="module")
+def url(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start a server that takes weights in every way, of the model as it came."""
+    takes = {"VLLM_SERVER_DEV_MODE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
+    server = ManagedServer(
+        [vllm(), "serve", str(model), *NEEDS, "--enable-lora", "--max-lora-rank", "8"],
+        env={**ENV, **takes},
+        log=tmp_path_factory.mktemp("server") / "vllm.log",
+        start_timeout=LONG,
+    )
+    server.start()
+    yield server.url
+    server.stop()
 
 
 def check_same(policy: Policy) -> list[list[int]]:
@@ -49,9 +75,23 @@ def check_same(policy: Policy) -> list[list[int]]:
     return [own[0].token_ids for own in drawn]
 
 
-@pytest.mark.parametrize("lora", [None, LoRA(r=4)], ids=["reload", "adapter"])
-def test_it_draws_what_the_policy_would_before_and_after_an_update(model: Path, tmp_path: Path, lora: LoRA | None):
-    policy = PretrainedPolicy(str(model), lora=lora, rollout=engine(tmp_path / "vllm.log")).load()
+def test_a_server_that_is_started_draws_what_the_policy_would(model: Path, tmp_path: Path):
+    command = [vllm(), "serve", "{model}", *NEEDS]
+    check_updates(model, None, command=command, env=ENV, log=str(tmp_path / "vllm.log"), start_timeout=LONG)
+
+
+@pytest.mark.parametrize(
+    ("lora", "weights"),
+    [(LoRA(r=4), AdapterSync()), (LoRA(r=4), ReloadSync()), (None, ReloadSync())],
+    ids=["adapter", "merged", "reload"],  # the first needs the server's model as it came
+)
+def test_a_server_that_runs_draws_what_the_policy_would(model: Path, url: str, lora: LoRA | None, weights: WeightSync):
+    check_updates(model, lora, url=url, weights=weights)
+
+
+def check_updates(model: Path, lora: LoRA | None, **settings: Any) -> None:
+    """Check a policy as it comes and after an update."""
+    policy = PretrainedPolicy(str(model), lora=lora, rollout=VLLMEngine(**settings)).load()
     try:
         before = check_same(policy)
         torch.manual_seed(0)
@@ -74,16 +114,10 @@ def test_it_draws_what_the_policy_would_before_and_after_an_update(model: Path, 
         policy.engine.close()
 
 
-def test_a_run_learns_as_with_the_transformers_engine(model: Path, tmp_path: Path):
-    served = {
-        "command": [vllm(), "serve", "{model}", *NEEDS],
-        "env": ENV,
-        "log": str(tmp_path / "vllm.log"),
-        "start_timeout": 3000.0,
-    }
+def test_a_run_learns_as_with_the_transformers_engine(model: Path, url: str, tmp_path: Path):
     engines = {
         "transformers": {"class_path": "lightning_gft.TransformersEngine"},
-        "vllm": {"class_path": "lightning_gft.VLLMEngine", "init_args": served},
+        "vllm": {"class_path": "lightning_gft.VLLMEngine", "init_args": {"url": url}},
     }
     accuracy: dict[str, float] = {}
     for name, rollout in engines.items():
