@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.utilities import rank_zero_warn
+
 from lightning_gft.address import Address
 from lightning_gft.checks import check_count, check_number, shorten
 from lightning_gft.distributed import is_first_rank
@@ -189,6 +191,7 @@ class Connection:
         """Start a server of the run's own anew if it has ended or hangs; else wait."""
         if is_first_rank() and self._own is not None and self._own.revive(hung=fault.kind == "late"):
             self.counts["restarts"] += 1
+            rank_zero_warn(f"{_OF}: the server gave {fault}, and was started anew; its log is {self._own.log}")
         else:
             _sleep(min(_FIRST_WAIT * 2**attempt, _LONGEST_WAIT))
 
