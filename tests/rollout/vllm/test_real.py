@@ -30,6 +30,16 @@ from tests.rollout.vllm.environment import ENV, NEEDS, served_arithmetic, vllm
 pytestmark = pytest.mark.slow
 LONG = 3000.0
 """Seconds that only a server which hangs takes, however busy the machine is."""
+FIT = (
+    "--trainer.max_steps=20",
+    "--trainer.val_check_interval=20",
+    "--trainer.enable_progress_bar=false",
+    "--data.batch_size=4",
+    "--data.num_val=64",
+    "--data.num_second_skill=8",
+    "--model.evaluation.num_samples=2",
+    "--model.evaluation.kl=false",
+)
 PROMPTS = ("12+7-5=", "3+4+9=", "28-11+6=", "17+2-8=")
 
 
@@ -125,9 +135,7 @@ def test_a_run_learns_as_with_the_transformers_engine(model: Path, url: str, tmp
         init_args = {"model_name_or_path": str(model), "rollout": rollout}
         policy = {"class_path": "lightning_gft.PretrainedPolicy", "init_args": init_args}
         overlay.write_text(yaml.safe_dump({"model": {"policy": policy}}))
-        settings = ["--trainer.max_steps=20", "--trainer.val_check_interval=20", "--model.evaluation.num_samples=2"]
-        settings += ["--trainer.enable_progress_bar=false", f"--trainer.default_root_dir={tmp_path / name}"]
-        main(["fit", "--config", GFT, "--config", str(overlay), *settings])
+        main(["fit", "--config", GFT, "--config", str(overlay), *FIT, f"--trainer.default_root_dir={tmp_path / name}"])
         rows = logged(tmp_path / name)
         assert len(column(rows, "train/loss")) == 20
         assert max(column(rows, "train/sampling/logprob_difference")) < 1e-3
