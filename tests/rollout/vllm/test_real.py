@@ -50,10 +50,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start a server that takes weights in every way, of the model as it came."""
+    """Start a server that takes weights in every way, of the model as it came, but without shared weights."""
+    plain = tmp_path_factory.mktemp("plain")
+    PretrainedPolicy(str(model)).load().save_plain(plain)
     takes = {"VLLM_SERVER_DEV_MODE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
     server = ManagedServer(
-        [vllm(), "serve", str(model), *NEEDS, "--enable-lora", "--max-lora-rank", "8"],
+        [vllm(), "serve", str(plain), *NEEDS, "--enable-lora", "--max-lora-rank", "8"],
         env={**ENV, **takes},
         log=tmp_path_factory.mktemp("server") / "vllm.log",
         start_timeout=LONG,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lightning_gft import AdapterSync, LoRA, NoSync, Policy, ReloadSync, SamplingParams
 from lightning_gft.errors import GFTRuntimeError
+from tests.conftest import tiny_loader
 from tests.rollout.vllm.conftest import Make
 from tests.rollout.vllm.stand_in import StandIn
 
@@ -65,6 +68,21 @@ def test_what_a_server_loads_is_the_policy(server: StandIn, make: Make, tmp_path
     assert len(list(own.glob("[!.]*"))) == 2, "the folder holds the last version alone, and a link to it"
     policy.engine.close()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("torch_dtype", [None, "bfloat16"])
+def test_tied_weights_are_written_one_by_one(tmp_path: Path, torch_dtype: str | None):
+    policy = tiny_loader(tie_word_embeddings=True).load()
+    policy.save_plain(tmp_path, torch_dtype)
+    written = load_file(tmp_path / "model.safetensors")
+    assert written["lm_head.weight"].equal(written["model.embed_tokens.weight"])
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    assert not loaded.config.tie_word_embeddings
+    assert json.loads((tmp_path / "config.json").read_text())["dtype"] == (torch_dtype or "float32")
+    assert loaded.lm_head.weight is not loaded.model.embed_tokens.weight
+    assert policy.model.config.tie_word_embeddings
+    expected = logits(policy.model)
+    torch.testing.assert_close(logits(loaded), expected, rtol=0, atol=0.2 if torch_dtype else 0)
 
 
 def test_adapters_are_merged_into_what_is_reloaded(server: StandIn, make: Make, tmp_path: Path):
