@@ -110,7 +110,7 @@ def check_updates(model: Path, lora: LoRA | None, **settings: Any) -> None:
         with torch.no_grad():
             for weight in policy.parameters():
                 if weight.requires_grad:
-                    weight.add_(torch.randn_like(weight) * (0.1 if lora else 0.01))
+                    weight.add_(torch.randn_like(weight) * (0.1 if lora else 0.05))
         policy.weights_changed()
         after = check_same(policy)
         assert after != before
