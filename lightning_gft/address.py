@@ -51,10 +51,15 @@ class Address:
             )
         return key
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the server is on this machine, so that no proxy is asked for it."""
+        return urlsplit(self.base_url).hostname in _LOCAL
+
     def warn_of_open_key(self) -> None:
         """Warn of a key that goes over a network unencrypted."""
         address = urlsplit(self.base_url)
-        if self.key() and address.scheme == "http" and address.hostname not in _LOCAL:
+        if self.key() and address.scheme == "http" and not self.is_local:
             from lightning.pytorch.utilities import rank_zero_warn  # slow to import, and hardly ever needed
 
             rank_zero_warn(

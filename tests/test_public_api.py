@@ -31,6 +31,7 @@ SIGNATURES = {
     "token_logprobs": "logits, targets",
 }
 CONSTRUCTORS = {
+    "AdapterSync": "folder=None, base_model=None",
     "AdaptiveCoefficientRectifier": "rectified_fraction=0.2, momentum=0.9, initial_threshold=0.7, **kwargs",
     "Advice": "stop=False, ignore=None",
     "AnchoredSFTLoss": "beta=0.05, floor=0.0, reduction='token-mean'",
@@ -112,6 +113,7 @@ CONSTRUCTORS = {
     "ModelTeacher": "policy, micro_batch_tokens=16384",
     "ModelPolicy": "model, tokenizer, rollout=None, lora=None, chat_template=None",
     "MultipleChoiceReward": "choices_column=None, marker='', weight=1.0",
+    "NoSync": "",
     "NumericReward": "marker='', tolerance=1e-06, weight=1.0",
     "OnlyCorrect": "then=<factory>, reward=None, correct_reward=1.0",
     "PSFTLoss": "epsilon_high=0.28, reduction='token-mean'",
@@ -129,6 +131,7 @@ CONSTRUCTORS = {
     "eval_batch_size=64, shuffle=True, seed=0, num_workers=0, keep=None",
     "ReasoningGymReward": "answer_template='<answer>{answer}</answer>', threshold=1.0, seconds=10.0, memory_mb=1024, "
     "workers=None, failed_score=0.0, weight=1.0, special_tokens=False",
+    "ReloadSync": "folder=None, torch_dtype=None",
     "RepetitionPenalty": "ngram_size=3, max_penalty=-1.0, weight=1.0",
     "RewardAdvantage": "",
     "RoutedLoss": "correct_reward=1.0, own=None, reduction='group-mean'",
@@ -150,6 +153,9 @@ CONSTRUCTORS = {
     "TeacherSource": "num_responses=3",
     "TimeLimitedReward": "reward, seconds, failed_score=None, memory_mb=None",
     "TransformersEngine": "max_batch_size=1024",
+    "VLLMEngine": "url=None, command=None, env=None, weights=None, model=None, api_key_env='VLLM_API_KEY', "
+    "timeout=600.0, max_retries=5, concurrency=256, start_timeout=900.0, log='runs/vllm.log', "
+    "max_logprob_difference=0.5",
     "Watchdog": "factor=5.0, least_seconds=60.0",
     "WeightedSum": "",
     "WarmupSchedule": "name='cosine', warmup_steps=0, warmup_ratio=0.0, min_lr_ratio=0.0, decay_ratio=0.2",
@@ -170,6 +176,7 @@ ABSTRACT = {
     "RowFilter",
     "Schedule",
     "Teacher",
+    "WeightSync",
 }
 """What users derive from."""
 MADE_BY_THE_PACKAGE = {"GroupBatch", "Policy", "PromptBatch", "Response", "Source", "TokenBatch"}

@@ -284,7 +284,7 @@ class Policy(nn.Module):
         save_policy(self, path, torch_dtype, merged)
 
     def save_plain(self, path: str | Path, torch_dtype: str | None = None, with_adapters: bool = True) -> None:
-        """Write a plain model with its tokenizer, as :meth:`save_pretrained` does, for what knows no adapters.
+        """Write a plain model with its tokenizer, for what knows no adapters; tied weights are written one by one.
 
         Args:
             with_adapters: Whether adapters are merged into the written weights, or left out of them.

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,18 +49,45 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, path: str | Path) -> None
 
 def save_plain(policy: Policy, path: str | Path, torch_dtype: str | None, with_adapters: bool) -> None:
     """Write what :meth:`Policy.save_plain` promises."""
-    if policy.adapters is None:
-        save_policy(policy, path, torch_dtype, merged=None)
-        return
-    if policy.is_quantised or policy.sharding.is_split:
-        why = "quantised" if policy.is_quantised else "sharded"
-        raise GFTValueError(
-            f"a plain model cannot be written of a policy with adapters whose weights are {why}; write its adapters "
-            "alone"
-        )
-    copied = full_precision(policy.adapters)
-    plain = copied.merge() if with_adapters else copied.peft_model.unload()
-    save_policy(policy, path, torch_dtype or str(policy.model.dtype).removeprefix("torch."), plain)
+    model = policy.model
+    if policy.adapters is not None:
+        if policy.is_quantised or policy.sharding.is_split:
+            why = "quantised" if policy.is_quantised else "sharded"
+            raise GFTValueError(
+                f"a plain model cannot be written of a policy with adapters whose weights are {why}; write its "
+                "adapters alone"
+            )
+        copied = full_precision(policy.adapters)
+        model = copied.merge() if with_adapters else copied.peft_model.unload()
+        torch_dtype = torch_dtype or str(policy.model.dtype).removeprefix("torch.")
+    with name_ends(model, policy.end), _untied(model) as weights:
+        model.save_pretrained(path, state_dict=_in_type(weights, torch_dtype))
+    if torch_dtype is not None:  # the configuration has that of the model in memory
+        config = Path(path) / "config.json"
+        config.write_text(json.dumps({**json.loads(config.read_text()), "dtype": torch_dtype}, indent=2))
+    save_tokenizer(policy.tokenizer, path)
+
+
+@contextmanager
+def _untied(model: PreTrainedModel) -> Iterator[dict[str, Tensor]]:
+    """Give a model's weights, one for each name; within this context its configuration says that none is shared.
+
+    What loads weights again may have a copy of its own of a head that is also the embedding, and would miss it.
+    """
+    weights = held_weights(model)
+    configs = {id(config): config for config in (model.config, model.config.get_text_config())}.values()
+    tied = [config for config in configs if getattr(config, "tie_word_embeddings", False)]
+    head = model.get_output_embeddings()
+    if tied and head is not None:
+        name = next(name for name, module in model.named_modules(remove_duplicate=False) if module is head)
+        weights[f"{name}.weight"] = weights[f"{name}.weight"].clone()
+    for config in tied:
+        config.tie_word_embeddings = False
+    try:
+        yield weights
+    finally:
+        for config in tied:
+            config.tie_word_embeddings = True
 
 
 def held_weights(model: nn.Module) -> dict[str, Tensor]:

@@ -101,10 +101,15 @@ class AdapterSync(FolderSync):
     def environment(self) -> Mapping[str, str]:
         return {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
 
+    @override
+    def close(self) -> None:
+        super().close()
+        self._loaded = ""
+
     def _forget(self, client: Client, version: str) -> None:
-        shutil.rmtree(self._path(version))
         if self.serves(client, version):  # a server that was started anew has never had it
             client.call("POST", "/v1/unload_lora_adapter", {"lora_name": self._name(version)})
+        shutil.rmtree(self._path(version))
 
     def _name(self, version: str) -> str:
         return f"{SERVED_AS}-{version}"

@@ -75,6 +75,7 @@ class Client:
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=httpx2.Timeout(None, connect=min(_CONNECT_SECONDS, self.timeout)),
             limits=httpx2.Limits(max_connections=self.concurrency),
+            trust_env=not self.address.is_local,
         ) as http:
             return await asyncio.gather(*(self._ask(http, slots, method, path, body) for body in bodies))
 

@@ -7,9 +7,12 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_gft.address import Address
 from lightning_gft.checks import check_count, check_number, shorten
@@ -47,20 +50,7 @@ class Served:
 
 
 class Connection:
-    """Everything between an engine and its server.
-
-    Args:
-        url: As for the engine, like all others.
-        command: Starts a server.
-        env: Of that server.
-        weights: How weights come to it.
-        model: What a server at ``url`` calls the model.
-        api_key_env: Variable with its key.
-        timeout: Of one request.
-        max_retries: Of missing responses.
-        concurrency: Most requests at once.
-        start_timeout: Of a started server.
-        log: Of a started server.
+    """Everything between an engine and its server; the settings are those of the engine.
 
     Attributes:
         counts: What was counted since it was cleared last.
@@ -170,7 +160,8 @@ class Connection:
             if fault.kind == "refused" or attempt == self._max_retries:
                 raise self.faults.no_replies(fault)
             self._revive(fault, attempt)
-            self._restore()
+            if not self._restored():
+                raise self.faults.no_replies(fault)
         self.counts["seconds"] += time.monotonic() - began
         return [done[number] for number in range(len(requests))]
 
@@ -200,16 +191,17 @@ class Connection:
         """Start a server of the run's own anew if it has ended or hangs; else wait."""
         if is_first_rank() and self._own is not None and self._own.revive(hung=fault.kind == "late"):
             self.counts["restarts"] += 1
+            rank_zero_warn(f"{_OF}: the server gave {fault}, and was started anew; its log is {self._own.log}")
         else:
             _sleep(min(_FIRST_WAIT * 2**attempt, _LONGEST_WAIT))
 
-    def _restore(self) -> None:
-        """See to it that a server which was started anew has the weights; ranks other than the first wait for it."""
+    def _restored(self) -> bool:
+        """Send the weights to a server which was started anew; other ranks wait, and say whether that has come."""
         served = self._now()
         if is_first_rank():
             self._serve_again(served)
-        elif self._own is not None:
-            self._wait_for_weights(served)
+            return True
+        return self._has_come(served)
 
     def _serve_again(self, served: Served) -> None:
         try:
@@ -219,15 +211,14 @@ class Connection:
         except ServerFault:
             return  # the next try says why
 
-    def _wait_for_weights(self, served: Served) -> None:
+    def _has_come(self, served: Served) -> bool:
         deadline = time.monotonic() + self._start_timeout
         while time.monotonic() < deadline:
-            try:
+            with suppress(ServerFault):  # while the first rank is starting it
                 if self._sync.serves(self._client(served), served.version):
-                    return
-            except ServerFault:
-                pass  # the first rank is starting it
+                    return True
             _sleep(_POLL)
+        return False
 
     def _connect(self, policy: EnginePolicy, version: str) -> Served:
         """Return what serves the policy from now on: the run's own server, or the one at the address."""
@@ -289,7 +280,7 @@ def _words(command: object) -> list[str]:
             f"`command` of {_OF}: expected a program and its arguments, got {shorten(command)}; write a text or a list "
             "of texts"
         )
-    return words
+    return [str(Path(words[0]).expanduser()), *words[1:]]
 
 
 def _sleep(seconds: float) -> None:

@@ -83,7 +83,8 @@ class ManagedServer:
         self.start_timeout = check_number("start_timeout", start_timeout, above=0)
         self.stop_timeout = check_number("stop_timeout", stop_timeout, least=0)
         self._log_start = 0
-        self._forget()
+        self._program: GuardedProgram | None = None
+        self._port: int | None = None
 
     @property
     def url(self) -> str:
@@ -133,8 +134,7 @@ class ManagedServer:
 
     def stop(self) -> None:
         """End the server and all that it has started, by SIGTERM and after ``stop_timeout`` by SIGKILL."""
-        program = self._program
-        self._forget()
+        program, self._program, self._port = self._program, None, None
         if program is not None and not program.end():
             message = f"`command`: {self.command[0]} has not ended, even by SIGKILL; its memory may still be taken"
             warnings.warn(message, stacklevel=2)
@@ -155,10 +155,6 @@ class ManagedServer:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_program": None, "_port": None}
-
-    def _forget(self) -> None:
-        self._program: GuardedProgram | None = None
-        self._port: int | None = None
 
     def _open_log(self, port: int) -> IO[bytes]:
         """Open the log behind a line that tells this start from others; arguments are left out, as one may be a key."""
