@@ -39,6 +39,7 @@ from lightning_gft.losses import GroupLoss as GroupLoss
 from lightning_gft.losses import GRPOLoss as GRPOLoss
 from lightning_gft.losses import GSPOLoss as GSPOLoss
 from lightning_gft.losses import HPTLoss as HPTLoss
+from lightning_gft.losses import ImportanceCorrection as ImportanceCorrection
 from lightning_gft.losses import InfoSFTLoss as InfoSFTLoss
 from lightning_gft.losses import IWSFTLoss as IWSFTLoss
 from lightning_gft.losses import KLPenalty as KLPenalty
@@ -80,6 +81,11 @@ from lightning_gft.rewards import TimeLimitedReward as TimeLimitedReward
 from lightning_gft.rewards import WeightedSum as WeightedSum
 from lightning_gft.rollout import RolloutEngine as RolloutEngine
 from lightning_gft.rollout import TransformersEngine as TransformersEngine
+from lightning_gft.rollout.vllm import AdapterSync as AdapterSync
+from lightning_gft.rollout.vllm import NoSync as NoSync
+from lightning_gft.rollout.vllm import ReloadSync as ReloadSync
+from lightning_gft.rollout.vllm import VLLMEngine as VLLMEngine
+from lightning_gft.rollout.vllm import WeightSync as WeightSync
 from lightning_gft.sampler import GroupSampler as GroupSampler
 from lightning_gft.sampling import SamplingParams as SamplingParams
 from lightning_gft.schedules import Schedule as Schedule

@@ -169,8 +169,8 @@ class Evaluator:
         """
         self.leave()
         self._start.begin(policy)
-        models = [policy.model, policy.reference_model if reference and self.settings.kl else None]
-        self._whole.enter_context(policy.sharding.whole(*(model for model in models if model is not None)))
+        kept = policy.reference_model if reference and self.settings.kl else None
+        self._whole.enter_context(policy.drawing(*([] if kept is None else [kept])))
 
     def leave(self) -> None:
         """Discard the drawn responses, and end an evaluation that is not finished."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,7 +25,6 @@ from lightning_gft.policy import Policy, PolicyLoader
 from lightning_gft.preflight import check_run, check_tokenizer, logged_names, prepare, warn_of_slow_bfloat16
 from lightning_gft.sampler import GroupSampler, SampleFn
 from lightning_gft.schedules import Schedule, SchedulerFn
-from lightning_gft.seeds import combine_seeds
 from lightning_gft.training import (
     PartsLife,
     Rows,
@@ -33,6 +33,7 @@ from lightning_gft.training import (
     TrainingStatistics,
     UpdateGuard,
     Updates,
+    batch_seed,
     check_sampler,
     parts_of,
     plan_step,
@@ -211,11 +212,12 @@ class GFTLitModule(LightningModule):
     def training_step(self, batch: PromptBatch, batch_idx: int) -> dict[str, Any]:
         """Return ``loss``, ``groups`` and ``trained``, the last update's tokens, which callbacks get as ``outputs``."""
         check_kind("a batch of training", batch, PromptBatch, _BATCHES)
-        self.run.restore_loss()
+        self.run.restore_parts()
         reduce, parts = self.updates.reduce, self._begin_parts()
         prepare_ahead(self, batch, batch_idx)
         groups = self._sample(self.sampler.sample_for_training, batch, self.current_epoch, batch_idx)
-        self.statistics.count_groups(self.loss, groups, len(batch), self.evaluator.correctness(self.sampler.rewards))
+        correctness = self.evaluator.correctness(self.sampler.rewards)
+        self.statistics.count_groups(self.loss, groups, len(batch), correctness, self.policy.draws.steps)
         self.guard.check_groups(groups, self.loss, reduce)
         plan = plan_step(groups, self.loss, self.policy, self.micro_batch_tokens, reduce, self.trainer.world_size)
         update, trained = self.updates.run(plan, self.loss, self.policy, self.statistics.count_pass, batch_idx)
@@ -246,7 +248,7 @@ class GFTLitModule(LightningModule):
         """Return the drawn responses; ``module.evaluator.evaluated`` keeps all of them until ``on_validation_end``."""
         check_kind("a batch of evaluation", batch, PromptBatch, _BATCHES)
         self._begin_parts()
-        seed = combine_seeds(self.evaluator.settings.seed, dataloader_idx, batch_idx, batch.seed_rank(self.global_rank))
+        seed = batch_seed(self, self.evaluator.settings.seed, batch, dataloader_idx, batch_idx)
         return self.evaluator.step(batch, self.policy, self.sampler, seed, self.micro_batch_tokens)
 
     @override
@@ -294,6 +296,5 @@ class GFTLitModule(LightningModule):
 
     def _sample(self, sample: SampleFn, batch: PromptBatch, *position: int) -> GroupBatch:
         # Sources may draw several times, and the number may differ between ranks.
-        with self.policy.sharding.whole(*([self.policy.model] if self.sampler.draws() else [])):
-            seed = combine_seeds(self.base_seed, *position, batch.seed_rank(self.global_rank))
-            return sample(batch, self.policy, seed)
+        with self.policy.drawing() if self.sampler.draws() else nullcontext():
+            return sample(batch, self.policy, batch_seed(self, self.base_seed, batch, *position))

@@ -27,6 +27,7 @@ from lightning_gft import (
     GroupLoss,
     GroupSampler,
     HTTPReward,
+    ImportanceCorrection,
     KLPenalty,
     LUFFYLoss,
     MathAccuracyReward,
@@ -55,6 +56,7 @@ STANDS_FOR = {"source": "(?:expert|teacher|self)", "sign": "(?:positive|negative
 LOSSES: dict[str, GroupLoss] = {
     "LUFFYLoss": LUFFYLoss(max_completion_length=64),
     "KLPenalty": KLPenalty(SFTLoss()),
+    "ImportanceCorrection": ImportanceCorrection(GFTLoss()),
     "MixedLoss": MixedLoss(CISPOLoss(), CISPOLoss()),
     "with two rectifiers": GFTLoss(
         AdaptiveCoefficientRectifier(), rectify="negative", otherwise=AdaptiveCoefficientRectifier()

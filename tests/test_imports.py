@@ -16,8 +16,8 @@ UNTRACKED = {"runs", "build"}
 ORDER = [
     {"errors", "lazy"},
     {"answers"},
-    {"checks", "extras", "hub", "markers", "seeds", "parts", "phases", "sandbox", "waiting"},
-    {"annealing"},
+    {"checks", "extras", "guarded", "hub", "markers", "seeds", "parts", "phases", "sandbox", "waiting"},
+    {"address", "annealing"},
     {"sampling"},
     {"types"},
     {"functional", "optimization", "schedules", "chat", "stored", "record"},

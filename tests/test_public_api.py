@@ -31,6 +31,7 @@ SIGNATURES = {
     "token_logprobs": "logits, targets",
 }
 CONSTRUCTORS = {
+    "AdapterSync": "folder=None, base_model=None",
     "AdaptiveCoefficientRectifier": "rectified_fraction=0.2, momentum=0.9, initial_threshold=0.7, **kwargs",
     "Advice": "stop=False, ignore=None",
     "AnchoredSFTLoss": "beta=0.05, floor=0.0, reduction='token-mean'",
@@ -98,6 +99,7 @@ CONSTRUCTORS = {
     "IWSFTLoss": "min_weight=0.2, max_weight=1.8, reduction='token-mean'",
     "IdentityRectifier": "**kwargs",
     "InfoSFTLoss": "cutoff=0.93, reduction='token-mean'",
+    "ImportanceCorrection": "loss, level='token', ceiling=2.0",
     "KLPenalty": "loss, beta=0.04, direction='forward'",
     "LeaveOneOutAdvantage": "",
     "LUFFYLoss": "gamma=0.1, own=None, reduction='constant-length', max_completion_length=None",
@@ -111,6 +113,7 @@ CONSTRUCTORS = {
     "ModelTeacher": "policy, micro_batch_tokens=16384",
     "ModelPolicy": "model, tokenizer, rollout=None, lora=None, chat_template=None",
     "MultipleChoiceReward": "choices_column=None, marker='', weight=1.0",
+    "NoSync": "",
     "NumericReward": "marker='', tolerance=1e-06, weight=1.0",
     "OnlyCorrect": "then=<factory>, reward=None, correct_reward=1.0",
     "PSFTLoss": "epsilon_high=0.28, reduction='token-mean'",
@@ -128,6 +131,7 @@ CONSTRUCTORS = {
     "eval_batch_size=64, shuffle=True, seed=0, num_workers=0, keep=None",
     "ReasoningGymReward": "answer_template='<answer>{answer}</answer>', threshold=1.0, seconds=10.0, memory_mb=1024, "
     "workers=None, failed_score=0.0, weight=1.0, special_tokens=False",
+    "ReloadSync": "folder=None, torch_dtype=None",
     "RepetitionPenalty": "ngram_size=3, max_penalty=-1.0, weight=1.0",
     "RewardAdvantage": "",
     "RoutedLoss": "correct_reward=1.0, own=None, reduction='group-mean'",
@@ -138,7 +142,7 @@ CONSTRUCTORS = {
     "ScratchPolicy": "alphabet, model_type='qwen2', config=None, lora=None, rollout=None",
     "SelfBaselineAdvantage": "",
     "SelfSource": "num_generations=4, max_new_tokens=512, temperature=1.0, top_p=1.0, top_k=0, "
-    "min_p=None, min_new_tokens=0, stop_strings='', teacher=None",
+    "min_p=None, min_new_tokens=0, stop_strings='', teacher=None, ahead=0",
     "SoftOverlongReward": "max_completion_length, soft_punish_cache, weight=1.0",
     "Stage": "loss=None, sources=None, rewards=None, advantage=None, num_groups=None, optimizer=None, "
     "reset_optimizer=False, "
@@ -149,6 +153,9 @@ CONSTRUCTORS = {
     "TeacherSource": "num_responses=3",
     "TimeLimitedReward": "reward, seconds, failed_score=None, memory_mb=None",
     "TransformersEngine": "max_batch_size=1024",
+    "VLLMEngine": "url=None, command=None, env=None, weights=None, model=None, api_key_env='VLLM_API_KEY', "
+    "timeout=600.0, max_retries=5, concurrency=256, start_timeout=900.0, log='runs/vllm.log', "
+    "max_logprob_difference=0.5",
     "Watchdog": "factor=5.0, least_seconds=60.0",
     "WeightedSum": "",
     "WarmupSchedule": "name='cosine', warmup_steps=0, warmup_ratio=0.0, min_lr_ratio=0.0, decay_ratio=0.2",
@@ -169,6 +176,7 @@ ABSTRACT = {
     "RowFilter",
     "Schedule",
     "Teacher",
+    "WeightSync",
 }
 """What users derive from."""
 MADE_BY_THE_PACKAGE = {"GroupBatch", "Policy", "PromptBatch", "Response", "Source", "TokenBatch"}

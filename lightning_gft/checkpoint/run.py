@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import nn
+from torch import distributed, nn
 
 from lightning_gft.checkpoint.contents import NOTE, check_contents, check_same_run, shape_differences
 from lightning_gft.checkpoint.describing import describe_parts, without_stages
@@ -30,6 +30,15 @@ _MEASURED = re.compile(r"([^/]+/)?(val|test)/")
 """Prefix of the names of an evaluation's figures, perhaps after the name of a stage."""
 _LOSS = "loss."
 """Prefix of the names of the loss's state."""
+
+
+def _of_all_ranks(value: Mapping[str, Any]) -> list[Any]:
+    """Return what each rank has, if any may have something; all ranks call it together."""
+    if not value or not (distributed.is_available() and distributed.is_initialized()):
+        return [value] if value else []
+    values: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(values, value)
+    return values
 
 
 class Run:
@@ -64,6 +73,7 @@ class Run:
         self._resumed_from: dict[str, Any] | None = None
         self._resumption: Resumption | None = None
         self._loss_state: dict[str, Any] | None = None
+        self._drawn_ahead: list[Any] = []
 
     @property
     def frozen(self) -> FrozenWeights:
@@ -173,6 +183,7 @@ class Run:
         if fits:  # see `restore_loss`
             self._loss_state = loss_state
             module.policy.references.restore(moved)
+            self._drawn_ahead = noted.get("drawn_ahead", [])  # see `restore_parts`
         elif set(loss_state) == {f"{_LOSS}{name}" for name in module.loss.state_dict()}:
             state.update(loss_state)
         self._resumed_from = noted
@@ -227,12 +238,20 @@ class Run:
             "parts": parts,
             "measured": self.measured(),
             "validated_batches": self._validated_batches,
+            "drawn_ahead": self._drawn_ahead or _of_all_ranks(self._module.sampler.memory()),
         }
         checkpoint["state_dict"] = with_moved(checkpoint["state_dict"], self._module.policy.references.state())
 
     def end_fit(self) -> None:
         """Keep the number of steps, since another trainer counts from 0."""
         self._earlier_steps = self.steps()
+
+    def restore_parts(self) -> None:
+        """Bring back, as a step begins, the state of the loss and what sources had drawn ahead."""
+        self.restore_loss()
+        if self._drawn_ahead:
+            self._module.sampler.recall(self._drawn_ahead)
+            self._drawn_ahead = []
 
     def restore_loss(self, settled: bool = True) -> None:
         """Load the state of the loss of the resumed run.

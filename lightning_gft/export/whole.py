@@ -11,6 +11,7 @@ from lightning_gft.checkpoint import join_state
 from lightning_gft.export.comparison import Comparison, coarsest, probe_logits
 from lightning_gft.module import GFTLitModule
 from lightning_gft.policy import Policy
+from lightning_gft.rollout import TransformersEngine
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def whole_policy(module: GFTLitModule, is_first: bool = True) -> WholePolicy | N
         if is_first:
             trained = {name.removeprefix("policy."): weight for name, weight in joined.items()}
             policy = module.policy_loader.load()
+            policy.engine = TransformersEngine()  # the run's engine keeps its own weights
             for name, weight in policy.named_parameters():  # the trainer's precision may have changed data types
                 if name in trained and weight.requires_grad:
                     weight.data = weight.data.to(trained[name].dtype)

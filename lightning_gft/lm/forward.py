@@ -14,7 +14,7 @@ from lightning_gft.functional.head.linear_logprob import ChunkCoefficientsFn, ch
 from lightning_gft.functional.losses import weighted_nll
 from lightning_gft.lm.heads import head_operands, output_projection
 from lightning_gft.lm.micro_batch import MicroBatch
-from lightning_gft.types import LossOutput, TokenObjective
+from lightning_gft.types import LossOutput, Need, TokenObjective
 
 Losses = tuple[Tensor, Tensor, Tensor | None]
 """Scalar loss, log-probabilities ``[m]`` and, if requested, entropies ``[m]``."""
@@ -29,10 +29,10 @@ def forward(
     """
     states = micro_batch.states(model, head)
     tokens = objective.tokens
-    if "sequence_logratio" in objective.needs and tokens.old_logprobs is not None:
+    if missing := _missing_logratios(objective):
         with torch.no_grad():
             _, logprobs, _ = _loss(model, head, states.detach(), micro_batch.targets, _no_coefficients)
-        tokens = replace(tokens, logprobs=logprobs).with_sequence_logratio()
+        tokens = replace(tokens, logprobs=logprobs).with_logratios(missing)
     with_entropy = "entropy" in objective.needs
     given: list[Tensor] = []
 
@@ -54,6 +54,19 @@ def score(model: PreTrainedModel, head: LinearHead | None, micro_batch: MicroBat
         _, logprobs, entropies = _loss(model, head, states, micro_batch.targets, _no_coefficients, entropy=True)
     assert entropies is not None  # noqa: S101 (requested above)
     return logprobs, entropies
+
+
+def _missing_logratios(objective: TokenObjective) -> frozenset[Need]:
+    """Return the log-ratios of whole responses that a loss needs, and that only a pass of the head can tell.
+
+    In the first update on a batch all ratios to the old log-probabilities are 1. In later ones the old are known, and
+    with them the ratio to those of sampling.
+    """
+    tokens = objective.tokens
+    known = tokens.sampling_logratio is not None or tokens.sampling_logprobs is None
+    later = tokens.old_logprobs is not None
+    missing = {"sequence_logratio": later, "sampling_logratio": not known}
+    return frozenset(need for need in objective.needs if missing.get(need))
 
 
 def _loss(

@@ -5,6 +5,7 @@ from lightning_gft.losses.base import GroupLoss, check_known
 from lightning_gft.losses.chord import CHORDLoss
 from lightning_gft.losses.chord_phi import CHORDPhiLoss
 from lightning_gft.losses.cispo import CISPOLoss
+from lightning_gft.losses.correction import ImportanceCorrection
 from lightning_gft.losses.dft import DFTLoss
 from lightning_gft.losses.distillation import DistillationLoss
 from lightning_gft.losses.eaft import EAFTLoss
@@ -37,6 +38,7 @@ __all__ = [
     "GroupLoss",
     "HPTLoss",
     "IWSFTLoss",
+    "ImportanceCorrection",
     "InfoSFTLoss",
     "KLPenalty",
     "LUFFYLoss",

@@ -161,8 +161,7 @@ class GroupLoss(Part, nn.Module, ABC):
         mask = groups.response_mask & self._taken(groups)[:, None]
         tokens = replace(groups, response_mask=mask).tokens(logprobs.detach()[mask], weights)
         tokens = replace(tokens, **{name: value.detach()[mask] for name, value in known.items()})
-        if "sequence_logratio" in self.needs() and tokens.sequence_logratio is None:
-            tokens = tokens.with_sequence_logratio()
+        tokens = tokens.with_logratios(self.needs())
         check_known(self, tokens)
         coefficients = torch.zeros_like(logprobs)
         coefficients[mask] = check_coefficients(self.coefficients(tokens), len(tokens)).to(logprobs.dtype)

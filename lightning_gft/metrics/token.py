@@ -9,9 +9,8 @@ from lightning_gft.functional.rectification import floor_logprobs
 from lightning_gft.metrics.base import ExactMetric
 from lightning_gft.types import Source, TokenBatch
 
-_NUM_SUMS = 8
-"""Sums of a source: tokens, negative ones, entropy, negative log-likelihood, weight, negative weight, sampled tokens
-whose log-probabilities are known, and their difference."""
+_NUM_SUMS = 6
+"""Sums of a source: tokens, negative ones, entropy, negative log-likelihood, weight, negative weight."""
 
 
 class TokenStatistics(ExactMetric):
@@ -33,9 +32,6 @@ class TokenStatistics(ExactMetric):
     - ``negative/weight_fraction``: their share of the sum of absolute coefficients, each times its token's weight in
       the mean
     - each of them as ``<figure>_by_source/<source>``, among the tokens of each source that gave any
-    - ``sampling/logprob_difference``: mean absolute difference between the log-probabilities of the policy's own tokens
-      in training and at sampling time; where the latter are known. More than rounding means that the rollout engine
-      draws from another policy than the one that is trained.
 
     Example:
         >>> statistics, one = TokenStatistics(), torch.ones(3)
@@ -63,38 +59,24 @@ class TokenStatistics(ExactMetric):
         """Count the tokens of one update."""
         assert tokens.entropy is not None  # noqa: S101 (stated above)
         weight = (coefficients * tokens.weights).double()
-        sampled, difference = _compare(tokens)
         nll = -floor_logprobs(tokens.logprobs)
         terms = (torch.ones_like(weight), weight < 0, tokens.entropy, nll, weight.abs(), -weight.clamp(max=0))
-        values = torch.stack([term.double() for term in (*terms, sampled, difference)])
+        values = torch.stack([term.double() for term in terms])
         index = _NUM_SUMS * tokens.source + torch.arange(_NUM_SUMS, device=weight.device)[:, None]
         self.sums.view(-1).index_add_(0, index.flatten(), values.flatten())
 
     def compute(self) -> dict[str, Tensor]:
         """Return the statistics described above."""
-        *_, num_sampled, difference = total = self.sums.sum(dim=0)
-        statistics = _figures(total)
-        # One transfer tells which figures there are.
-        *numbers, sampled = torch.cat([self.sums[:, 0], num_sampled[None]]).tolist()
-        for source, number in zip(Source, numbers, strict=True):
+        statistics = _figures(self.sums.sum(dim=0))
+        for source, number in zip(Source, self.sums[:, 0].tolist(), strict=True):  # which waits for the device, once
             if number:
                 of_source = _figures(self.sums[source])
                 statistics |= {f"{name}_by_source/{source.name.lower()}": value for name, value in of_source.items()}
-        if sampled:
-            statistics["sampling/logprob_difference"] = difference / num_sampled
         return statistics
 
 
-def _compare(tokens: TokenBatch) -> tuple[Tensor, Tensor]:
-    """Return which tokens are own samples whose log-probabilities are known, and how far those are from now, else 0."""
-    if tokens.sampling_logprobs is None:
-        return torch.zeros_like(tokens.logprobs), torch.zeros_like(tokens.logprobs)
-    own = (tokens.source == Source.SELF) & ~tokens.sampling_logprobs.isnan()
-    return own, torch.where(own, (tokens.logprobs - tokens.sampling_logprobs).abs(), 0.0)
-
-
 def _figures(sums: Tensor) -> dict[str, Tensor]:
-    number, negative, entropy, nll, weight, negative_weight, *_ = sums
+    number, negative, entropy, nll, weight, negative_weight = sums
     tokens = number.clamp(min=1)
     return {
         "entropy": entropy / tokens,

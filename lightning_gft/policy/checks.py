@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from lightning_gft.checks import check_count
 from lightning_gft.errors import GFTRuntimeError, GFTValueError
 from lightning_gft.types import Response
 
@@ -22,6 +24,32 @@ def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase)
             f"the tokenizer: expected at most the {embedded} tokens that the model embeds, got {len(tokenizer)}; use "
             "the tokenizer that belongs to the model, or resize the model's embeddings and save it first"
         )
+
+
+def tokenizer_identity(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return what tells a tokenizer from others, in words that an error can show."""
+    known = f"{sorted(tokenizer.get_vocab().items())} {tokenizer.chat_template}"
+    digest = hashlib.sha256(known.encode()).hexdigest()[:8]
+    return f"{type(tokenizer).__name__} of {len(tokenizer)} tokens ({digest})"
+
+
+def check_draw(
+    tokenizer: PreTrainedTokenizerBase,
+    prompt_ids: Sequence[Sequence[int]],
+    num_generations: int,
+    max_new_tokens: int,
+    seed: int,
+) -> None:
+    """Refuse what nothing can be drawn for.
+
+    Raises:
+        TypeError: If a number is none.
+        ValueError: If it is out of range, a prompt has no tokens, or a response may run out of the model's window.
+    """
+    check_count("num_generations", num_generations)
+    check_count("seed", seed, least=0, most=2**64 - 1)
+    check_prompts(prompt_ids)
+    check_window(tokenizer, max(map(len, prompt_ids), default=0), max_new_tokens)
 
 
 def check_prompts(prompt_ids: Sequence[Sequence[int]]) -> None:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import Any
 
-import torch
 from lightning.pytorch.strategies import Strategy
-from torch import Tensor, nn
 from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
@@ -20,6 +16,7 @@ from lightning_gft.checks import check_kind
 from lightning_gft.errors import GFTValueError
 from lightning_gft.policy.adapter_files import check_adapter_folder
 from lightning_gft.policy.adapters import Adapters, LoRA
+from lightning_gft.policy.copying import full_precision
 from lightning_gft.policy.policy import Policy
 from lightning_gft.rollout import RolloutEngine
 
@@ -86,13 +83,8 @@ class PolicyLoader(ABC):
         Args:
             policy: A policy of this loader, with adapters and without packed weights.
         """
-        own = policy.adapters
-        assert own is not None  # noqa: S101 (the caller checked)
-        # The memo makes deepcopy use tensors on the CPU, because a GPU may have no room for a second model.
-        memo: dict[int, Any] = {id(value): _wide(value) for value in own.model.buffers()}
-        for weight in own.model.parameters():
-            memo[id(weight)] = nn.Parameter(_wide(weight), requires_grad=weight.requires_grad)
-        return copy.deepcopy(own, memo)
+        assert policy.adapters is not None  # noqa: S101 (the caller has checked)
+        return full_precision(policy.adapters)
 
     def merge(self, policy: Policy) -> PreTrainedModel:
         """Return a model with a policy's adapters merged into its weights.
@@ -130,9 +122,3 @@ class PolicyLoader(ABC):
     @abstractmethod
     def load_model(self) -> PreTrainedModel:
         """Return the language model with its weights."""
-
-
-def _wide(value: Tensor) -> Tensor:
-    """Copy a tensor to the CPU in at least float32, since half precision would round a small adapter away."""
-    dtype = torch.promote_types(value.dtype, torch.float32) if value.is_floating_point() else value.dtype
-    return value.detach().to("cpu", dtype, copy=True)

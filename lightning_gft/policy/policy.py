@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -14,24 +12,24 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lightning_gft.checks import check_count
 from lightning_gft.distributed.sharding import Sharding, Unsharded, compute_device
 from lightning_gft.lm.capabilities import evaluating, forget_capabilities
 from lightning_gft.lm.causal import check_causal
-from lightning_gft.lm.decoding.stopping import StopStrings
 from lightning_gft.lm.forward import forward, score
 from lightning_gft.lm.heads import linear_head
 from lightning_gft.lm.micro_batch import MicroBatch
 from lightning_gft.lm.micro_batches import micro_batches
 from lightning_gft.lm.packable import longest_pack
 from lightning_gft.policy.adapters import Adapters, LoRA
-from lightning_gft.policy.checks import check_prompts, check_responses, check_vocabulary, check_window
-from lightning_gft.policy.ends import closing_tokens, end_tokens, name_ends, save_ends
+from lightning_gft.policy.ahead import AheadDraw
+from lightning_gft.policy.checks import check_vocabulary, tokenizer_identity
+from lightning_gft.policy.draws import Draws
+from lightning_gft.policy.ends import closing_tokens, end_tokens
 from lightning_gft.policy.quantization import is_quantised
 from lightning_gft.policy.references import References
+from lightning_gft.policy.saving import save_plain, save_policy
 from lightning_gft.rollout import RolloutEngine, TransformersEngine
 from lightning_gft.sampling import SamplingParams
-from lightning_gft.seeds import response_seeds
 from lightning_gft.types import LossOutput, Response, Sequences, TokenObjective
 
 
@@ -82,7 +80,7 @@ class Policy(nn.Module):
         self.reference_model = copy.deepcopy(model).eval().requires_grad_(False) if copied else None
         self.sharding: Sharding = Unsharded(self)
         self.references = References(self)
-        self._stops: dict[tuple[str, ...], StopStrings] = {}
+        self.draws = Draws(self)
         self.engine.attach(self)
         self.register_load_state_dict_post_hook(lambda self, _: self.weights_changed())  # type: ignore[no-untyped-call]
 
@@ -104,11 +102,8 @@ class Policy(nn.Module):
     @cached_property
     def identity(self) -> dict[str, str]:
         """What a checkpoint of this policy depends on besides its weights, by names that errors can show."""
-        tokenizer = self.tokenizer
-        known = f"{sorted(tokenizer.get_vocab().items())} {tokenizer.chat_template}"
-        digest = hashlib.sha256(known.encode()).hexdigest()[:8]
         lora = {} if self.adapters is None else {"lora": self.adapters.identity}
-        return {"tokenizer": f"{type(tokenizer).__name__} of {len(tokenizer)} tokens ({digest})", **lora}
+        return {"tokenizer": tokenizer_identity(self.tokenizer), **lora}
 
     def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """Return the text of a response.
@@ -199,7 +194,19 @@ class Policy(nn.Module):
 
     def weights_changed(self) -> None:
         """Notify the engine of changed weights: after every optimizer step and when weights are loaded."""
+        self.draws.weights_changed()
         self.engine.weights_changed()
+
+    @contextmanager
+    def drawing(self, *others: PreTrainedModel) -> Iterator[None]:
+        """Let any rank draw any number of times within this context, which all ranks enter together.
+
+        Args:
+            others: Further models whose weights are gathered within.
+        """
+        with self.sharding.whole(self.model, *others):
+            self.draws.prepare(self.engine)
+            yield
 
     def as_loaded(self) -> AbstractContextManager[None]:
         """Return a context in which the policy scores and draws as it did when it was loaded.
@@ -249,18 +256,25 @@ class Policy(nn.Module):
                 not fit into the model's window.
             RuntimeError: If the engine returns another number of responses, or an empty one.
         """
-        check_count("num_generations", num_generations)
-        check_count("seed", seed, least=0, most=2**64 - 1)
-        check_prompts(prompt_ids)
-        check_window(self.tokenizer, max(map(len, prompt_ids), default=0), sampling.max_new_tokens)
-        seeds = response_seeds(seed, places or range(len(prompt_ids)), num_generations)
-        end = replace(self.end, stop=self._stop(tuple(sampling.stop_strings)))
-        model = self.references.acting_model
-        self.references.drawing()
-        # With dropout, each token would be drawn from another policy.
-        with self.sharding.whole(model), evaluating(model):
-            drawn = self.engine.generate(model, prompt_ids, num_generations, sampling, seeds, end, with_greedy)
-        return check_responses(drawn, len(prompt_ids), num_generations + with_greedy)
+        return self.draws.now(prompt_ids, num_generations, sampling, seed, places, with_greedy)
+
+    def generate_ahead(
+        self,
+        prompt_ids: Sequence[Sequence[int]],
+        num_generations: int,
+        sampling: SamplingParams,
+        seed: int,
+        places: Sequence[int] | None = None,
+    ) -> AheadDraw:
+        """Start to draw as :meth:`generate` does, from the current weights, while the policy trains on.
+
+        All ranks call it together. It waits for an earlier draw to finish, and new weights wait for this one.
+
+        Raises:
+            TypeError: As :meth:`generate` raises it.
+            ValueError: As :meth:`generate` raises it, and if the engine draws with the weights in training.
+        """
+        return self.draws.ahead(prompt_ids, num_generations, sampling, seed, places)
 
     def save_pretrained(
         self, path: str | Path, torch_dtype: str | None = None, merged: PreTrainedModel | None = None
@@ -275,25 +289,22 @@ class Policy(nn.Module):
             merged: Model with the adapters merged into its weights, to write instead of the adapters. It is converted
                 to ``torch_dtype`` in place.
         """
-        if self.adapters is not None and merged is None:
-            self.adapters.save_pretrained(path, torch_dtype)
-            save_ends(self.model, self.end, path)
-        else:
-            model = self.model if merged is None else merged
-            if torch_dtype is not None:
-                own = copy.deepcopy(model) if merged is None else merged  # a merged model has no other use
-                model = own.to(getattr(torch, torch_dtype))
-            with name_ends(model, self.end):
-                model.save_pretrained(path)
-        tokenizer = copy.copy(self.tokenizer)
-        # The stored limit, which loading replaced by the window of this model.
-        tokenizer.model_max_length = tokenizer.init_kwargs.get("model_max_length", tokenizer.model_max_length)
-        tokenizer.save_pretrained(path)
+        save_policy(self, path, torch_dtype, merged)
 
-    def _stop(self, strings: tuple[str, ...]) -> StopStrings | None:
-        if strings and strings not in self._stops:  # kept, as they remember which tokens matter
-            self._stops[strings] = StopStrings(self.tokenizer, strings)
-        return self._stops.get(strings)
+    def save_plain(self, path: str | Path, torch_dtype: str | None = None, with_adapters: bool = True) -> None:
+        """Write a model without adapters, and its tokenizer, for programs that load no adapters.
+
+        Tied weights are written separately.
+
+        Args:
+            path: Folder to write to.
+            torch_dtype: Data type of the written weights, such as ``"bfloat16"``; by default their own.
+            with_adapters: Whether adapters are merged into the written weights, or left out of them.
+
+        Raises:
+            ValueError: If there are adapters, and the weights are quantised or sharded.
+        """
+        save_plain(self, path, torch_dtype, with_adapters)
 
     @cached_property
     def _closing(self) -> list[int]:

@@ -12,6 +12,7 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from lightning_gft.errors import GFTRuntimeError, GFTValueError
+from lightning_gft.rollout import RolloutEngine
 
 if TYPE_CHECKING:
     from lightning_gft.policy.policy import Policy
@@ -42,6 +43,11 @@ class References:
         self._role: Role = "trained"
         self._drawn_as: Role | None = "trained"
         self._leave = ExitStack()
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the policy acts with its trained weights, not as a reference."""
+        return self._role == "trained"
 
     @property
     def acting_model(self) -> PreTrainedModel:
@@ -104,11 +110,14 @@ class References:
                 )
             self._moved = {name: own[name].clone().copy_(value) for name, value in state.items()}
 
-    def drawing(self) -> None:
-        """Notify the engine if the role has changed since it last drew, because it may hold weights of its own."""
-        if self._drawn_as != self._role:
+    def engine(self) -> RolloutEngine:
+        """Return the engine of the current role, and notify it if the role has changed since it last drew."""
+        own = self._policy.engine
+        engine = own if self._role == "trained" else own.for_references()
+        if engine is own and self._drawn_as != self._role:
             self._policy.weights_changed()
             self._drawn_as = self._role
+        return engine
 
     def _enter(self, role: Role) -> None:
         if role == self._role:

@@ -251,4 +251,5 @@ def _one_token_each(sources: list[Source], rewards: Mapping[str, Reward]) -> Gro
         responses=[""] * number,
         answers={name: [None] * number for name, reward in rewards.items() if reward.reads_answers()},
         sampling_logprobs=-both,
+        weights_version=torch.zeros(number, dtype=torch.long),
     )

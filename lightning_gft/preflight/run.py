@@ -14,10 +14,12 @@ from lightning_gft.distributed import check_strategy
 from lightning_gft.errors import GFTValueError
 from lightning_gft.evaluation import Evaluator
 from lightning_gft.policy import PolicyLoader
+from lightning_gft.policy.draws import check_draws_ahead
 from lightning_gft.preflight.callbacks import prepare_callbacks
 from lightning_gft.preflight.data import check_data, warn_of_unused
 from lightning_gft.preflight.monitors import check_monitors, check_stage_monitor, is_certain, logged_names
 from lightning_gft.preflight.trainer import check_not_compiled, check_precision, check_trainer_options
+from lightning_gft.rollout import TransformersEngine
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.training import Stages, check_sampler
 
@@ -86,6 +88,8 @@ def check_run(trainer: Trainer, module: Any, stage: str, own_code: bool) -> None
     check_precision(trainer)
     checked.policy_loader.check_trainer(trainer.strategy, trainer.precision)
     data, samplers = getattr(trainer, "datamodule", None), checked.stages.samplers()
+    if any(source.draws_ahead() for sampler in samplers for source in sampler.sources.values()):
+        check_draws_ahead(checked.policy_loader.rollout or TransformersEngine())
     if isinstance(data, PromptDataModule):
         warn_of_unused(data, checked.policy_loader, samplers)
         check_data(data, samplers, checked.evaluator.settings.max_new_tokens, checked.tokenizer)

@@ -45,6 +45,7 @@ def build_groups(
     rows = [row for of_round in rounds for row in of_round.rows]
     rewards = torch.cat([of_round.rewards for of_round in rounds])
     of_row = [row.prompt for row in rows]
+    versions = [-1 if row.response.weights_version is None else row.response.weights_version for row in rows]
 
     def flags(values: Iterable[bool]) -> Tensor:
         return torch.tensor(list(values), dtype=torch.bool, device=device)
@@ -64,6 +65,7 @@ def build_groups(
         answers={
             name: [answer for of_round in rounds for answer in of_round.answers[name]] for name in rounds[0].answers
         },
+        weights_version=torch.tensor(versions, dtype=torch.long, device=device),
         set_aside=None if differing is None else flags(i not in differing for i in of_row),
         num_tried=tried,
         sampling_seconds=sum(of_round.sampling_seconds for of_round in rounds),

@@ -113,15 +113,32 @@ class GroupSampler:
         """Return whether a source may ask the policy for responses."""
         return any(source.draws() for source in self.sources.values())
 
-    def prepare(self, prompts: PromptBatch) -> None:
-        """Pass prompts that are sampled now or later on to the sources; see :meth:`ResponseSource.prepare`."""
+    def prepare(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int, later: int = 0) -> None:
+        """Pass prompts on to the sources that want to prepare so early; see :meth:`ResponseSource.prepare`.
+
+        Args:
+            prompts: Those of a batch.
+            policy: See :meth:`sample`.
+            seed: What :meth:`sample` will get for them.
+            later: How many batches are sampled before, from now on.
+        """
         certain = prompts[: self.num_groups]  # of dynamic sampling the first round, without which there is none
-        for source in self.sources.values():
-            source.prepare(certain)
+        for source, source_seed in zip(self.sources.values(), spawn_seeds(seed, len(self.sources)), strict=True):
+            if later <= source.looks_ahead():
+                source.prepare(certain, policy, source_seed)
 
     def looks_ahead(self) -> int:
         """Return for how many later batches a source wants to prepare."""
         return max(source.looks_ahead() for source in self.sources.values())
+
+    def memory(self) -> dict[str, Mapping[str, Any]]:
+        """Return what sources need to give the same responses in a resumed run, by their names; all ranks ask."""
+        return {name: source.memory() for name, source in self.sources.items() if source.draws_ahead()}
+
+    def recall(self, memories: Sequence[Mapping[str, Mapping[str, Any]]]) -> None:
+        """Let sources take what :meth:`memory` has returned on each rank that there was."""
+        for name, source in self.sources.items():
+            source.recall([memory[name] for memory in memories if name in memory])
 
     def gives(self) -> frozenset[Need]:
         """Return what responses of some source carry beside their tokens."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -58,13 +59,15 @@ class ResponseSource(Part, ABC):
         """
         return range(len(candidates))
 
-    def prepare(self, prompts: PromptBatch) -> None:
+    def prepare(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> None:
         """Begin what takes long, such as requests, for prompts of this step or a later one; a hint.
 
         What fails here is raised by :meth:`respond`, which needs it.
 
         Args:
             prompts: As :meth:`respond` will get them, maybe with others.
+            policy: As :meth:`respond` will get it, maybe with later weights.
+            seed: As :meth:`respond` will get it.
         """
 
     def looks_ahead(self) -> int:
@@ -74,9 +77,23 @@ class ResponseSource(Part, ABC):
         """
         return 0
 
+    def draws_ahead(self) -> bool:
+        """Return whether the policy may be asked to generate while it trains, for which its engine must be made."""
+        return False
+
     def draws(self) -> bool:
         """Return whether the policy may be asked to generate; weights that are sharded are gathered before."""
         return True
+
+    def memory(self) -> Mapping[str, Any]:
+        """Return what a resumed run needs to give the same responses, in plain values that a checkpoint keeps.
+
+        Asked of sources that :meth:`draws_ahead`, on all ranks together.
+        """
+        return {}
+
+    def recall(self, memories: Sequence[Mapping[str, Any]]) -> None:
+        """Take what :meth:`memory` has returned, on each rank that there was."""
 
     def gives(self) -> frozenset[Need]:
         """Return what its responses carry beside their tokens: ``{"teacher_logprobs"}`` or nothing, as here."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
@@ -14,12 +15,13 @@ from lightning_gft.data import Example
 from lightning_gft.phases import phase
 from lightning_gft.sampling import SamplingParams
 from lightning_gft.sources.base import ResponseSource
+from lightning_gft.sources.begun import BegunDraws
 from lightning_gft.teachers import Teacher
 from lightning_gft.types import Need, PromptBatch, Response, ResponseGenerator, Source
 
 
 class SelfSource(ResponseSource):
-    """Responses drawn from the policy as it is now.
+    """Responses drawn from the policy as it is now, or as it was before the last batch.
 
     Args:
         num_generations: Responses a prompt.
@@ -33,6 +35,8 @@ class SelfSource(ResponseSource):
         stop_strings: A text, or several, whose appearance ends a response, which then counts as finished. The tokens
             of the stop string stay in it.
         teacher: Says how likely it finds the responses, for a loss that needs ``teacher_logprobs``.
+        ahead: 1 draws the next batch while this one trains, from the weights before: for an engine with weights of its
+            own. Its samples are an update old, or as many as a batch gets; see docs/sampling.md.
 
     Raises:
         ValueError: If a value lies outside its range.
@@ -56,6 +60,7 @@ class SelfSource(ResponseSource):
         min_new_tokens: int = 0,
         stop_strings: str | list[str] = "",
         teacher: Teacher | None = None,
+        ahead: int = 0,
     ) -> None:
         name = type(self).__name__
         super().__init__(check_count("num_generations", num_generations, of=name))
@@ -66,14 +71,32 @@ class SelfSource(ResponseSource):
             check_kind("teacher", teacher, Teacher, "DemonstrationTeacher()")
         self.teacher = teacher
         self.sampling.check_several("num_generations", self.num_responses, of=name)
+        self.ahead = check_count("ahead", ahead, least=0, most=1, of=name, remedy="0 draws when a batch is trained on")
+        self._begun = BegunDraws()
 
     @override
     def longest_response(self) -> int:
         return self.sampling.max_new_tokens
 
     @override
+    def looks_ahead(self) -> int:
+        return self.ahead
+
+    @override
+    def draws_ahead(self) -> bool:
+        return self.ahead > 0
+
+    @override
+    def prepare(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> None:
+        if self.ahead and not self._begun.knows(prompts, seed):
+            drawing = (self.num_responses, self.sampling, seed, prompts.places)
+            self._begun.add(prompts, seed, policy.generate_ahead(prompts.prompt_ids, *drawing))
+
+    @override
     def respond(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[list[Response]]:
-        drawn = policy.generate(prompts.prompt_ids, self.num_responses, self.sampling, seed, places=prompts.places)
+        drawn = self._begun.take(prompts, seed)
+        if drawn is None:
+            drawn = policy.generate(prompts.prompt_ids, self.num_responses, self.sampling, seed, places=prompts.places)
         if self.teacher is None:
             return drawn
         with phase("teacher"):
@@ -107,7 +130,16 @@ class SelfSource(ResponseSource):
             self.teacher.setup()
 
     @override
+    def memory(self) -> Mapping[str, Any]:
+        return self._begun.memory()
+
+    @override
+    def recall(self, memories: Sequence[Mapping[str, Any]]) -> None:
+        self._begun.recall(memories)
+
+    @override
     def close(self) -> None:
+        self._begun.give_up()
         if self.teacher is not None:
             self.teacher.close()
 

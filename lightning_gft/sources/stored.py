@@ -25,8 +25,9 @@ class StoredSource(ResponseSource):
 
     Token ids are used as they are if the tokenizer is the same; otherwise texts are encoded anew. As demonstrations,
     unfinished responses and those that hold nothing but their end are left out, with a warning that counts them. As
-    own samples all are kept, and count as drawn by the policy as it is now: no loss corrects for the policy that drew
-    them. Their log-probabilities at sampling time only go into ``sampling/logprob_difference``.
+    own samples all are kept, and count as drawn by the policy as it is now. Their log-probabilities at sampling time go
+    into ``sampling/logprob_difference``, and by these an :class:`~lightning_gft.ImportanceCorrection` corrects for the
+    policy that drew them, which no other loss does.
 
     Args:
         stored: What the responses were in the run that wrote them.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
@@ -54,16 +55,28 @@ class SourceWrapper(ResponseSource):
         return self.within.choose(candidates, seed)
 
     @override
-    def prepare(self, prompts: PromptBatch) -> None:
-        self.within.prepare(prompts)
+    def prepare(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> None:
+        self.within.prepare(prompts, policy, seed)
 
     @override
     def looks_ahead(self) -> int:
         return self.within.looks_ahead()
 
     @override
+    def draws_ahead(self) -> bool:
+        return self.within.draws_ahead()
+
+    @override
     def draws(self) -> bool:
         return self.within.draws()
+
+    @override
+    def memory(self) -> Mapping[str, Any]:
+        return self.within.memory()
+
+    @override
+    def recall(self, memories: Sequence[Mapping[str, Any]]) -> None:
+        self.within.recall(memories)
 
     @override
     def gives(self) -> frozenset[Need]:

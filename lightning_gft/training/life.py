@@ -19,6 +19,7 @@ from lightning_gft.errors import GFTTypeError, GFTValueError
 from lightning_gft.losses import GroupLoss
 from lightning_gft.parts import Part
 from lightning_gft.phases import phase
+from lightning_gft.policy import Policy
 from lightning_gft.rollout import RolloutEngine
 from lightning_gft.sampler import GroupSampler
 
@@ -114,10 +115,15 @@ class PartsLife(Callback):
 
     @override
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self.end()
+        self._end_run(pl_module)
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._end_run(pl_module)
+
+    def _end_run(self, module: LightningModule) -> None:
+        if isinstance(policy := getattr(module, "policy", None), Policy):
+            policy.draws.give_up()  # or an engine that is closed would look for its server
         self.end()
 
 

@@ -8,10 +8,23 @@ from typing import Any
 from lightning.pytorch.trainer.states import TrainerFn
 
 from lightning_gft.data import PromptLoader
+from lightning_gft.seeds import combine_seeds
 from lightning_gft.types import PromptBatch
 
 
-def prepare_ahead(module: Any, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+def batch_seed(module: Any, seed: int, batch: PromptBatch, *position: int) -> int:
+    """Return the seed from which all responses to a batch follow.
+
+    Args:
+        module: A :class:`~lightning_gft.GFTLitModule`.
+        seed: Of the run, or of its evaluation.
+        batch: The prompts.
+        position: Epoch, or number of the dataloader, and number of the batch.
+    """
+    return combine_seeds(seed, *position, batch.seed_rank(module.global_rank))
+
+
+def prepare_ahead(module: Any, batch: PromptBatch, batch_idx: int, dataloader_idx: int | None = None) -> None:
     """Let the sources of a module prepare for a batch, and for as many later ones of this rank as they want.
 
     Batches that the run will not reach, or whose groups are on disk, are left out. Dataloaders of others do not say
@@ -23,12 +36,18 @@ def prepare_ahead(module: Any, batch: PromptBatch, batch_idx: int, dataloader_id
         batch_idx: Its number.
         dataloader_idx: Number of its dataloader in prediction.
     """
-    if wanted := module.sampler.looks_ahead():
-        for prompts in (batch, *_upcoming(module, wanted, batch_idx, dataloader_idx)):
-            module.sampler.prepare(prompts)
+    wanted = module.sampler.looks_ahead()
+    if not wanted:
+        return
+    number = module.current_epoch if dataloader_idx is None else dataloader_idx
+    for later, prompts in enumerate([batch, *_upcoming(module, wanted, batch_idx, dataloader_idx or 0)]):
+        if prompts is not None:
+            seed = batch_seed(module, module.base_seed, prompts, number, batch_idx + later)
+            module.sampler.prepare(prompts, module.policy, seed, later)
 
 
-def _upcoming(module: Any, wanted: int, batch_idx: int, dataloader_idx: int) -> list[PromptBatch]:
+def _upcoming(module: Any, wanted: int, batch_idx: int, dataloader_idx: int) -> list[PromptBatch | None]:
+    """Return the batches that come next, with ``None`` for those whose groups are on disk."""
     trainer, stored = module.trainer, set[int]()
     if trainer.state.fn == TrainerFn.FITTING:
         loader, batches = trainer.train_dataloader, trainer.num_training_batches
@@ -40,4 +59,4 @@ def _upcoming(module: Any, wanted: int, batch_idx: int, dataloader_idx: int) -> 
         stored = {number for loader_idx, number in module.stored_batches if loader_idx == dataloader_idx}
     left = min(left, batches - batch_idx - 1)
     upcoming = loader.upcoming(left) if isinstance(loader, PromptLoader) and left > 0 else []
-    return [prompts for number, prompts in enumerate(upcoming, start=batch_idx + 1) if number not in stored]
+    return [None if number in stored else prompts for number, prompts in enumerate(upcoming, start=batch_idx + 1)]

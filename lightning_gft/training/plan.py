@@ -12,7 +12,7 @@ from lightning_gft.lm.micro_batch import MicroBatch
 from lightning_gft.losses import GroupLoss, check_known
 from lightning_gft.phases import phase
 from lightning_gft.policy import Policy
-from lightning_gft.types import OLD, GroupBatch, LossOutput, TokenBatch
+from lightning_gft.types import OLD, GroupBatch, LossOutput, Need, TokenBatch
 
 ReduceFn = Callable[[Tensor, str], Tensor]
 """Reduces a value over ranks, by "sum", "mean" or "max"."""
@@ -39,13 +39,16 @@ class StepPlan:
     rows: Tensor
     fresh: bool = True
 
-    def after_update(self, logprobs: Tensor) -> StepPlan:
+    def after_update(self, logprobs: Tensor, needs: frozenset[Need]) -> StepPlan:
         """Return the plan of the next update, which compares with the log-probabilities ``[M]`` of the first.
 
         Args:
             logprobs: What the update's pass gave.
+            needs: What the loss needs; its ratio to the log-probabilities of sampling stays that of the first update.
         """
-        tokens = replace(self.tokens, old_logprobs=logprobs) if self.fresh else self.tokens
+        tokens = self.tokens
+        if self.fresh:
+            tokens = replace(tokens, old_logprobs=logprobs).with_logratios(needs & {"sampling_logratio"})
         return replace(self, tokens=tokens, fresh=False)
 
     def joined(self, passes: Sequence[LossOutput]) -> LossOutput:

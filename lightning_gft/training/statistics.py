@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -12,7 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from lightning_gft.losses import GroupLoss
-from lightning_gft.metrics import CoefficientsBySource, Correctness, GroupStatistics, TokenStatistics
+from lightning_gft.metrics import (
+    CoefficientsBySource,
+    Correctness,
+    GroupStatistics,
+    SamplingStatistics,
+    Staleness,
+    TokenStatistics,
+)
 from lightning_gft.phases import phase
 from lightning_gft.types import GroupBatch, LossOutput, TokenBatch, TrainedTokens
 
@@ -58,10 +64,17 @@ class TrainingStatistics(nn.Module):
         self.groups = GroupStatistics([])
         self.tokens = TokenStatistics()
         self.coefficients = CoefficientsBySource()
+        self.sampling = SamplingStatistics()
+        self.staleness = Staleness()
         self.register_buffer("num_tokens", torch.tensor(0))
 
     def count_groups(
-        self, loss: GroupLoss, groups: GroupBatch, num_prompts: int, correctness: Correctness | None = None
+        self,
+        loss: GroupLoss,
+        groups: GroupBatch,
+        num_prompts: int,
+        correctness: Correctness | None = None,
+        steps: int = 0,
     ) -> None:
         """Count sampled groups, here and in the loss; their rewards may be others than those of the step before.
 
@@ -70,11 +83,13 @@ class TrainingStatistics(nn.Module):
             groups: As sampled.
             num_prompts: Prompts that they were sampled for.
             correctness: Which responses are correct.
+            steps: Optimizer steps that the policy has taken.
         """
         loss.update_groups(groups)
         if self.groups.reward_names != list(groups.reward_parts):
             self.groups = GroupStatistics(list(groups.reward_parts)).to(groups.rewards.device)
         self.groups.update(groups, num_prompts, correctness)
+        self.staleness.update(groups, steps)
 
     def count_pass(self, loss: GroupLoss, tokens: TokenBatch, output: LossOutput, fresh: bool = True) -> TrainedTokens:
         """Count the tokens of one update, here and in the loss, and return them with what the pass gave.
@@ -85,12 +100,12 @@ class TrainingStatistics(nn.Module):
             output: What the policy gave for all of them.
             fresh: Whether the policy is still the one that drew the samples, so that both log-probabilities compare.
         """
-        tokens = tokens.after_pass(output.logprobs, output.entropy, loss.needs())
-        if "sequence_logratio" in loss.needs() and tokens.sequence_logratio is None:
-            tokens = tokens.with_sequence_logratio()
+        tokens = tokens.after_pass(output.logprobs, output.entropy, loss.needs()).with_logratios(loss.needs())
         loss.update(tokens, output.coefficients)
         factors = loss.factors(tokens, output.coefficients)
-        self.tokens.update(tokens if fresh else replace(tokens, sampling_logprobs=None), output.coefficients)
+        self.tokens.update(tokens, output.coefficients)
+        if fresh:
+            self.sampling.update(tokens)
         self.coefficients.update(tokens, factors, signed="advantages" in loss.needs())
         return TrainedTokens(tokens, output.coefficients, factors)
 
@@ -106,7 +121,7 @@ class TrainingStatistics(nn.Module):
         figures: dict[str, Tensor | float] = {}
         several = torch.distributed.is_available() and torch.distributed.is_initialized()
         with phase("collective") if several else nullcontext():  # metrics wait for those of all ranks
-            for metric in (self.groups, self.tokens, self.coefficients):
+            for metric in (self.groups, self.tokens, self.coefficients, self.sampling, self.staleness):
                 figures |= metric.compute()
                 metric.reset()
         counts = {"num_tokens": self.num_tokens.float(), "tokens_per_second": num_tokens / seconds}

@@ -55,9 +55,10 @@ class Updates:
         self._measured: dict[str, Tensor] | None = None
 
     def start(self, weights: list[nn.Parameter]) -> None:
-        """Begin to watch how far updates move the weights that train."""
+        """Begin to count steps, and to watch how far they move the weights that train."""
         self._weights = weights
         self._movement = MovementProbe(weights)
+        self.module.policy.draws.steps = self.module.global_step
 
     def end(self) -> None:
         """Judge what was watched: a run may end within its warm-up."""
@@ -86,7 +87,7 @@ class Updates:
             seed = combine_seeds(module.base_seed, module.current_epoch, batch_idx, number, module.global_rank)
             with seeded(seed, policy.device):
                 output, trained = self._take(plan, loss, policy, count, batch_idx)
-            plan = plan.after_update(output.logprobs)
+            plan = plan.after_update(output.logprobs, loss.needs())
         measured = self._measured or {}
         if divergence is not None and module.global_step > steps_before:
             measured["kl_step"] = divergence.measure(self.reduce)
@@ -151,6 +152,7 @@ class Updates:
             self.module.configure_gradient_clipping(optimizer.optimizer, self.gradient_clip_val, "norm")
             self._step(optimizer, batch_idx, policy.device)
             policy.weights_changed()
+            policy.draws.steps = self.module.global_step
             if (scheduler := self.module.lr_schedulers()) is not None:
                 self.module.lr_scheduler_step(scheduler, None)  # there is one at most
         return finite

@@ -14,7 +14,7 @@ Per-token tensors align with ``input_ids``: position ``t`` holds ``log pi(token 
 earlier tokens, holds 0 and is always masked.
 """
 
-from lightning_gft.types.generator import ResponseGenerator
+from lightning_gft.types.generator import PendingResponses, ResponseGenerator
 from lightning_gft.types.padding import pad_sequences
 from lightning_gft.types.prompts import Candidate, EncodedText, PromptBatch, Response, ResponseEncoder, Source
 from lightning_gft.types.sequences import GroupBatch, Sequences
@@ -28,6 +28,7 @@ __all__ = [
     "GroupBatch",
     "LossOutput",
     "Need",
+    "PendingResponses",
     "PromptBatch",
     "Response",
     "ResponseEncoder",

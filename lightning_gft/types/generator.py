@@ -16,6 +16,22 @@ if TYPE_CHECKING:  # slow to import, and only tensors are needed
     from transformers import PreTrainedTokenizerBase
 
 
+class PendingResponses(Protocol):
+    """Responses that are drawn in another thread."""
+
+    def settle(self) -> None:
+        """Wait until the draw has ended, by responses or by an error."""
+
+    def responses(self) -> list[list[Response]]:
+        """Return the responses when they are there, or raise what has ended the draw."""
+
+    def failed(self) -> bool:
+        """Return whether a draw that has ended did so by an error."""
+
+    def give_up(self) -> None:
+        """End the draw and its thread."""
+
+
 class ResponseGenerator(Protocol):
     """A policy as sources use it: its responses, log-probabilities of given responses, its texts, and its device."""
 
@@ -53,3 +69,13 @@ class ResponseGenerator(Protocol):
 
         With ``with_greedy``, each prompt's responses begin with the greedy one, which is drawn in addition.
         """
+
+    def generate_ahead(
+        self,
+        prompt_ids: Sequence[Sequence[int]],
+        num_generations: int,
+        sampling: SamplingParams,
+        seed: int,
+        places: Sequence[int] | None = None,
+    ) -> PendingResponses:
+        """Begin to draw as :meth:`generate` does, from the weights of now, what the policy trains during."""

@@ -26,12 +26,15 @@ class Response:
         logprobs: Log-probabilities of ``token_ids`` under the policy that drew them, at temperature 1 and over the
             whole vocabulary, regardless of the sampling settings; ``None`` for demonstrations.
         teacher_logprobs: Log-probabilities of ``token_ids`` under a teacher, if a source knows them.
+        weights_version: Number of optimizer steps behind the weights that drew it; ``None`` if it was not drawn by the
+            current run.
     """
 
     token_ids: list[int]
     finished: bool = True
     logprobs: list[float] | None = None
     teacher_logprobs: list[float] | None = None
+    weights_version: int | None = None
 
 
 @dataclass(frozen=True)

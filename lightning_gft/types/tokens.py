@@ -11,10 +11,18 @@ from torch import Tensor
 
 from lightning_gft.errors import GFTValueError
 
-Need = Literal["advantages", "entropy", "old_logprobs", "ref_logprobs", "teacher_logprobs", "sequence_logratio"]
+Need = Literal[
+    "advantages",
+    "entropy",
+    "old_logprobs",
+    "ref_logprobs",
+    "teacher_logprobs",
+    "sequence_logratio",
+    "sampling_logratio",
+]
 """Inputs that a loss may need besides the log-probabilities of its tokens; see :class:`TokenBatch`."""
 
-OLD: frozenset[Need] = frozenset({"old_logprobs", "sequence_logratio"})
+OLD: frozenset[Need] = frozenset({"old_logprobs", "sequence_logratio", "sampling_logratio"})
 """Inputs that follow from the log-probabilities before the first update on a batch."""
 
 _FAR = 1e4
@@ -41,8 +49,10 @@ class TokenBatch:
         teacher_logprobs: ``[m]`` log-probabilities under a teacher, as given by the response's source; NaN where it
             gives none. A loss that needs them trains only on responses that have them.
         sequence_logratio: ``[m]``, the mean of ``logprobs - old_logprobs`` over the token's response.
+        sampling_logratio: ``[m]``, the sum of ``old_logprobs - sampling_logprobs`` over the token's response; NaN where
+            some of them are not known.
 
-    The last five are ``None`` if the loss does not need them, see :meth:`lightning_gft.GroupLoss.needs`.
+    The last six are ``None`` if the loss does not need them, see :meth:`lightning_gft.GroupLoss.needs`.
     """
 
     logprobs: Tensor
@@ -57,6 +67,7 @@ class TokenBatch:
     ref_logprobs: Tensor | None = None
     teacher_logprobs: Tensor | None = None
     sequence_logratio: Tensor | None = None
+    sampling_logratio: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.advantages)
@@ -84,26 +95,41 @@ class TokenBatch:
                 tokens = replace(tokens, sequence_logratio=torch.zeros_like(logprobs))
         return tokens
 
-    def with_sequence_logratio(self) -> TokenBatch:
-        """Return the tokens, which must be whole responses in any order, with ``sequence_logratio``.
+    def with_logratios(self, needs: frozenset[Need]) -> TokenBatch:
+        """Return the tokens, which must be whole responses in any order, with the log-ratios that a loss needs.
+
+        Args:
+            needs: Inputs of the loss; log-ratios that are there already are kept.
 
         Raises:
-            ValueError: If ``old_logprobs`` is ``None``.
+            ValueError: If ``sequence_logratio`` is needed and there are no ``old_logprobs``.
         """
-        if self.old_logprobs is None:
-            raise GFTValueError(
-                "`old_logprobs`: expected a tensor [m] where sequence_logratio is needed, got None; give both"
-            )
-        old = self.old_logprobs.to(self.logprobs.dtype)
+        tokens = self
+        if "sequence_logratio" in needs and self.sequence_logratio is None:
+            if self.old_logprobs is None:
+                raise GFTValueError(
+                    "`old_logprobs`: expected a tensor [m] where sequence_logratio is needed, got None; give both"
+                )
+            sums, counts = self._of_responses(self.logprobs, self.old_logprobs)
+            tokens = replace(tokens, sequence_logratio=sums / counts)
+        if "sampling_logratio" in needs and self.sampling_logratio is None:
+            drawn = torch.full_like(self.logprobs, torch.nan) if (given := self.sampling_logprobs) is None else given
+            old = self.logprobs if self.old_logprobs is None else self.old_logprobs  # within the first update
+            tokens = replace(tokens, sampling_logratio=self._of_responses(old, drawn)[0])
+        return tokens
+
+    def _of_responses(self, logprobs: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+        """Return for each token the sum of differences over its response, and how many tokens that has."""
+        others = others.to(logprobs.dtype)
         # Zero for equal values, also at probability 0; bounded for an impossible token, so that no sum is inf - inf.
-        difference = torch.where(self.logprobs == old, 0.0, self.logprobs - old).clamp(-_FAR, _FAR)
+        difference = torch.where(logprobs == others, 0.0, logprobs - others).clamp(-_FAR, _FAR)
         # `unique` would wait for a GPU to return the number of responses.
         number = torch.searchsorted(self.sequence.sort().values, self.sequence)
         sums, counts = (
-            difference.new_zeros(len(self)).index_add(0, number, values)
+            difference.new_zeros(len(self)).index_add(0, number, values)[number]
             for values in (difference, torch.ones_like(difference))
         )
-        return replace(self, sequence_logratio=(sums / counts)[number])
+        return sums, counts
 
 
 CoefficientsFn = Callable[[TokenBatch], Tensor]

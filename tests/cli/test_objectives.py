@@ -32,3 +32,14 @@ def test_a_policy_gradient_trains(name: str, tmp_path: Path):
     assert all(moved) == (name not in ("grpo", "dr_grpo"))  # which take one update on a batch
     assert any(norm > 0 for norm in column(rows, "train/grad_norm"))
     assert column(rows, "val/greedy_accuracy")
+
+
+@pytest.mark.parametrize("level", quick(("token", "sequence"), "sequence"))
+def test_where_the_policy_draws_by_itself_nothing_is_corrected(level: str, tmp_path: Path):
+    overlay = ROOT / "configs/overlays/importance_correction.yaml"
+    config = [f"--config={base_of(overlay)}", f"--config={overlay}", f"--model.loss.level={level}"]
+    main(["fit", *config, *SMALL, "--trainer.max_steps=4", f"--trainer.default_root_dir={tmp_path}"])
+    rows, ratio = logged(tmp_path), "train/sampling/importance_sampling_ratio"
+    for name, value in {"min": 1, "mean": 1, "max": 1, "truncated_fraction": 0, "unknown_fraction": 0}.items():
+        assert column(rows, f"{ratio}/{name}") == pytest.approx([value] * 4, abs=1e-3), name
+    assert any(norm > 0 for norm in column(rows, "train/grad_norm"))

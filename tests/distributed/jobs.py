@@ -17,7 +17,8 @@ import yaml
 from tests.cli.command import GFT, ROOT
 from tests.distributed.launch import HANG
 
-_MARK = "LIGHTNING_GFT_TEST_JOB"
+MARK = "LIGHTNING_GFT_TEST_JOB"
+"""Environment variable by which the processes of a job are found."""
 LAUNCHERS = {
     "lightning": ["python", "-m", "lightning_gft"],
     "torchrun": ["torchrun", "--standalone", "--nproc-per-node=2", "-m", "lightning_gft"],
@@ -64,7 +65,7 @@ class Job:
             "PYTHONPATH": str(ROOT),
             "OMP_NUM_THREADS": "1",
             **(env or {}),
-            _MARK: self.mark,
+            MARK: self.mark,
         }
         with log.open("w") as file:
             self.process = subprocess.Popen(
@@ -73,12 +74,7 @@ class Job:
 
     def pids(self) -> list[int]:
         """Return the processes of this job that are there; one that has ended and is not yet waited for is not."""
-        found = []
-        for path in Path("/proc").glob("[0-9]*/environ"):
-            with suppress(OSError):
-                if f"{_MARK}={self.mark}".encode() in path.read_bytes():
-                    found.append(int(path.parent.name))
-        return found
+        return marked(self.mark)
 
     def wait(self) -> int:
         """Return the exit status of the command."""
@@ -104,6 +100,16 @@ class Job:
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.05)
         self.process.wait()
+
+
+def marked(mark: str) -> list[int]:
+    """Return the processes that were started with a mark in their environment and are there."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if f"{MARK}={mark}".encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+    return found
 
 
 @contextmanager

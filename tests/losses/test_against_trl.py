@@ -128,7 +128,7 @@ def test_gradient_and_figures_are_those_of_trl(name: str, make_trainer: MakeTrai
         torch.testing.assert_close(ours, expected, rtol=0, atol=1e-12)
     mask = groups.response_mask
     tokens = replace(groups.tokens(logprobs[mask]), old_logprobs=old[mask], ref_logprobs=ref[mask])
-    tokens = tokens.with_sequence_logratio()
+    tokens = tokens.with_logratios(frozenset({"sequence_logratio"}))
     loss.update(tokens, loss.coefficients(tokens))
     logged = trainer._metrics["train"]
     shared = {figure: value.item() for figure, value in loss.compute().items() if figure in logged}

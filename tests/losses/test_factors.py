@@ -81,6 +81,7 @@ CASES: dict[str, tuple[Callable[[], GroupLoss], Factor]] = {
         lambda token: rectified(token) if token.advantage > 0 else min(1.0, token.p / 0.4),
     ),
     "KLPenalty": (lambda: losses.KLPenalty(losses.GFTLoss(rectify="all"), beta=0.5), rectified),
+    "ImportanceCorrection": (lambda: losses.ImportanceCorrection(losses.GFTLoss(rectify="all")), rectified),
     "GRPOLoss": (losses.GRPOLoss, GRPO),
     "GSPOLoss": (lambda: losses.GSPOLoss(0.2, 0.2), clipped(0.2, 0.2, of_response=True)),
     "CISPOLoss": (lambda: losses.CISPOLoss(epsilon_high=1.1), lambda token: min(token.ratio, 1.1)),
@@ -112,7 +113,7 @@ def some_tokens(number: int = 400) -> tuple[TokenBatch, list[Token]]:
     advantages = torch.randn(number, generator=generator, dtype=torch.float64)
     numbers = torch.arange(number)
     known: dict[str, Tensor] = {"old_logprobs": old.log(), "ref_logprobs": ref.log(), "teacher_logprobs": teacher.log()}
-    known |= {"entropy": entropy, "sequence_logratio": ratio.log()}
+    known |= {"entropy": entropy, "sequence_logratio": ratio.log(), "sampling_logprobs": ref.log()}
     weights = torch.ones(number, dtype=torch.float64)
     tokens = TokenBatch(now.log(), advantages, numbers % len(Source), numbers, 0 * numbers, weights, **known)
     columns = (now, old, ref, entropy, advantages)

@@ -22,6 +22,7 @@ from lightning_gft import (
     GroupLoss,
     GroupNormalizedAdvantage,
     HPTLoss,
+    ImportanceCorrection,
     InfoSFTLoss,
     IWSFTLoss,
     KLPenalty,
@@ -42,6 +43,8 @@ LOSSES = {
     "iw_sft": IWSFTLoss,
     "rft": lambda: RFTLoss(correct_reward=0.5),
     "anchored_sft": AnchoredSFTLoss,
+    "correction": lambda: ImportanceCorrection(GFTLoss()),
+    "correction_of_responses": lambda: KLPenalty(ImportanceCorrection(HPTLoss(1, 0.5), level="sequence")),
     "kl": lambda: KLPenalty(GFTLoss(), beta=0.5, direction="reverse"),
     "luffy": lambda: LUFFYLoss(max_completion_length=8),
     "chord": lambda: CHORDLoss(mu=Annealing(0.9, 0.1, 3)),
@@ -52,6 +55,8 @@ LOSSES = {
 }
 FIGURES = {
     "rft": ["rectified_weight_max"],
+    "correction": ["sampling/importance_sampling_ratio/mean"],
+    "correction_of_responses": ["kl", "frac_sft_prompts", "sampling/importance_sampling_ratio/unknown_fraction"],
     "kl": ["kl", "rectified_weight_max"],
     "anchored_sft": ["kl", "coefficient_mean"],
     "luffy": ["ratio_mean", "coefficient_mean"],

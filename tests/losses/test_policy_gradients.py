@@ -80,7 +80,7 @@ def test_gradient_is_that_of_the_published_objective(name: str, seed: int):
 def test_the_cases_above_clip_on_both_sides_and_for_both_signs():
     groups, logprobs, old = batch()
     known = groups.tokens(logprobs.detach()[groups.response_mask])
-    tokens = replace(known, old_logprobs=old[groups.response_mask]).with_sequence_logratio()
+    tokens = replace(known, old_logprobs=old[groups.response_mask]).with_logratios(frozenset({"sequence_logratio"}))
     for loss, low, high in ((GRPOLoss(), 0.8, 1.2), (GSPOLoss(0.1, 0.15), 0.9, 1.15)):
         ratio, clips = loss.logratio(tokens).exp(), loss.coefficients(tokens) == 0
         for sign in (-1, 1):
@@ -143,7 +143,7 @@ def test_where_nothing_has_moved_the_loss_is_a_simpler_one(name: str):
 def test_coefficients_of_a_part_are_those_of_the_whole(name: str):
     loss, (groups, logprobs, old) = CASES[name].loss, batch(2)
     tokens = groups.tokens(logprobs[groups.response_mask])
-    tokens = replace(tokens, old_logprobs=old[groups.response_mask]).with_sequence_logratio()
+    tokens = replace(tokens, old_logprobs=old[groups.response_mask]).with_logratios(frozenset({"sequence_logratio"}))
     whole = loss.coefficients(tokens)
     part = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(0))[: len(tokens) // 3]
     assert torch.equal(loss.coefficients(tokens[part]), whole[part])
@@ -179,7 +179,9 @@ def test_a_ratio_that_overflows_leaves_coefficients_finite(name: str, before: fl
     loss, (groups, logprobs, _) = CASES[name].loss, batch(4)
     assert (groups.advantages == 0).any()  # where 0 * inf would be NaN
     tokens = groups.tokens(logprobs.float()[groups.response_mask])
-    tokens = replace(tokens, old_logprobs=torch.full_like(tokens.logprobs, before)).with_sequence_logratio()
+    tokens = replace(tokens, old_logprobs=torch.full_like(tokens.logprobs, before)).with_logratios(
+        frozenset({"sequence_logratio"})
+    )
     assert loss.coefficients(tokens).isfinite().all()
 
 
@@ -223,7 +225,7 @@ def counted(loss: RatioLoss, tokens: TokenBatch) -> dict[str, float]:
 def test_figures_are_shares_of_tokens_or_of_responses():
     groups, logprobs, old = batch(7)
     tokens = groups.tokens(logprobs[groups.response_mask])
-    tokens = replace(tokens, old_logprobs=old[groups.response_mask]).with_sequence_logratio()
+    tokens = replace(tokens, old_logprobs=old[groups.response_mask]).with_logratios(frozenset({"sequence_logratio"}))
     pairs = list(zip((tokens.logprobs - tokens.old_logprobs).exp().tolist(), tokens.advantages.tolist(), strict=True))
     low = sum(r < 0.8 and a < 0 for r, a in pairs) / len(pairs)
     high = sum(r > 1.28 and a > 0 for r, a in pairs) / len(pairs)

@@ -59,27 +59,3 @@ def test_nothing_counted_gives_zeros():
         "negative/token_fraction": 0.0,
         "negative/weight_fraction": 0.0,
     }
-
-
-def test_difference_to_sampling_counts_own_tokens_alone():
-    statistics = TokenStatistics()
-    tokens = batch(
-        3,
-        source=torch.tensor([Source.EXPERT, Source.SELF, Source.SELF]),
-        logprobs=torch.tensor([-9.0, -1.5, -1.0]),
-        sampling_logprobs=torch.tensor([torch.nan, -1.0, -2.0]),
-    )
-    statistics.update(tokens, torch.ones(3))
-    assert statistics.compute()["sampling/logprob_difference"].item() == pytest.approx(0.75)
-
-
-def test_difference_to_sampling_leaves_out_what_is_not_known():
-    statistics = TokenStatistics()
-    for known in ([-1.0, torch.nan], [torch.nan, torch.nan]):
-        source = torch.tensor([Source.SELF, Source.SELF])
-        values = {"logprobs": torch.tensor([-1.5, -9.0]), "sampling_logprobs": torch.tensor(known)}
-        statistics.update(batch(2, source=source, **values), torch.ones(2))
-    assert statistics.compute()["sampling/logprob_difference"].item() == 0.5
-    statistics.reset()
-    statistics.update(batch(2, source=source, **values), torch.ones(2))
-    assert "sampling/logprob_difference" not in statistics.compute()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import get_args
 
 import pytest
 import torch
 
 from lightning_gft import GroupBatch, TokenBatch
+from lightning_gft.types import Need
 from tests.reference import random_groups
+
+SEQUENCE: frozenset[Need] = frozenset({"sequence_logratio"})
 
 
 def known(groups: GroupBatch) -> GroupBatch:
@@ -47,7 +51,7 @@ def test_before_the_policy_has_run_logprobs_are_nan():
     assert tokens.logprobs.isnan().all()
     assert {tokens.logprobs.dtype, tokens.weights.dtype} == {torch.float32}
     assert tokens.weights.eq(1).all()
-    later = ("sampling_logprobs", "entropy", "old_logprobs", "ref_logprobs", "teacher_logprobs", "sequence_logratio")
+    later = {*get_args(Need), "sampling_logprobs"} - {"advantages"}
     assert all(getattr(tokens, name) is None for name in later)
 
 
@@ -100,7 +104,7 @@ def test_log_ratio_of_a_response(seed: int, shuffled: bool):
     if shuffled:  # as in a pack, of some whole responses
         tokens = tokens[(tokens.sequence >= 4).nonzero()[:, 0]]
         tokens = tokens[torch.randperm(len(tokens))]
-    assert tokens.with_sequence_logratio().sequence_logratio.tolist() == pytest.approx(logratios(tokens))
+    assert tokens.with_logratios(SEQUENCE).sequence_logratio.tolist() == pytest.approx(logratios(tokens))
     assert tokens.sequence_logratio is None
 
 
@@ -113,19 +117,46 @@ def test_log_ratio_of_a_response_with_impossible_tokens():
     now[of[0][0]] = old[of[0][0]] = never  # has been impossible before
     now[of[1][0]] = old[of[2][0]] = never
     now[of[3][0]] = old[of[3][1]] = never
-    ratio = replace(tokens, logprobs=now, old_logprobs=old).with_sequence_logratio().sequence_logratio
+    ratio = replace(tokens, logprobs=now, old_logprobs=old).with_logratios(SEQUENCE).sequence_logratio
     assert ratio.isfinite().all()
     assert [ratio[rows[0]].sign().item() for rows in of] == [0, -1, 1, 0]
+
+
+def test_log_ratio_to_sampling_is_the_sum_over_a_response():
+    groups, logprobs = random_groups(2)
+    tokens = known(groups).tokens(logprobs[groups.response_mask])
+    drawn = tokens.sampling_logprobs
+    drawn[(tokens.sequence == 3).nonzero()[0]] = torch.nan
+    old = torch.randn_like(drawn)
+    for given, compared in ((None, tokens.logprobs), (old, old)):  # within the first update the policy is the old one
+        actual = replace(tokens, old_logprobs=given).with_logratios(frozenset({"sampling_logratio"})).sampling_logratio
+        expected = [(compared - drawn)[tokens.sequence == n].sum().item() for n in tokens.sequence.tolist()]
+        assert actual.tolist() == pytest.approx(expected, nan_ok=True)
+        assert torch.equal(actual.isnan(), tokens.sequence == 3)
+    assert tokens.with_logratios(frozenset()) is tokens
+
+
+def test_log_ratio_to_sampling_of_an_impossible_token_is_finite():
+    groups, logprobs = random_groups(0)
+    tokens = groups.tokens(logprobs[groups.response_mask])
+    drawn = tokens.logprobs.clone()
+    drawn[0] = -torch.inf
+    for now in (tokens.logprobs, drawn):
+        ratio = replace(tokens, logprobs=now, sampling_logprobs=drawn).with_logratios(frozenset({"sampling_logratio"}))
+        assert ratio.sampling_logratio.isfinite().all()
+        assert (ratio.sampling_logratio == 0).all() == (now is drawn)
+    unknown = tokens.with_logratios(frozenset({"sampling_logratio"})).sampling_logratio
+    assert unknown.isnan().all()
 
 
 def test_log_ratio_of_no_token():
     groups, _ = random_groups(3)
     tokens = groups.tokens()[:0]
     tokens = replace(tokens, old_logprobs=tokens.logprobs)
-    assert tokens.with_sequence_logratio().sequence_logratio.shape == (0,)
+    assert tokens.with_logratios(SEQUENCE).sequence_logratio.shape == (0,)
 
 
 def test_log_ratio_needs_something_to_compare_with():
     groups, _ = random_groups(4)
     with pytest.raises(ValueError, match=r"`old_logprobs`: expected a tensor \[m\] where sequence_logratio is needed"):
-        groups.tokens().with_sequence_logratio()
+        groups.tokens().with_logratios(SEQUENCE)

@@ -11,11 +11,12 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import dill
 
+from lightning_gft.guarded.program import END_SECONDS, let_go
 from lightning_gft.rewards.failures import RewardError
 from lightning_gft.rewards.workers.messages import HEADER, MOST_BYTES
 
@@ -23,8 +24,6 @@ _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from lightning_gft.rewards.workers.server import serve; serve(*map(int, sys.argv[2:]))"
 )
-_END_SECONDS = 10.0
-"""Seconds for a guard to kill its worker and all descendants on a busy machine; usually milliseconds."""
 _CLOSE_SECONDS = 2.0
 """Seconds between the end of a worker's channel and that of the worker, unless the task has closed the channel."""
 
@@ -210,11 +209,8 @@ class WorkerProcess:
 def _end_worker(channel: socket.socket, line: socket.socket, owner: int) -> None:
     if os.getpid() != owner:
         return  # a forked copy of the object was deleted
-    with channel, line, suppress(OSError):
-        line.settimeout(_END_SECONDS)
-        line.shutdown(socket.SHUT_WR)
-        while line.recv(2**12):  # until the guard has ended as well
-            pass
+    with channel:
+        let_go(line, END_SECONDS)
 
 
 def _end_server(process: subprocess.Popen[bytes], control: socket.socket, pipe: int, owner: int) -> None:

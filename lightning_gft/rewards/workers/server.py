@@ -17,8 +17,8 @@ from typing import Any, NoReturn
 
 import dill
 
+from lightning_gft.guarded.guard import guard
 from lightning_gft.rewards.failures import RewardError, describe
-from lightning_gft.rewards.workers.guard import guard
 from lightning_gft.rewards.workers.messages import read
 from lightning_gft.rewards.workers.worker import prepared, work
 
@@ -62,6 +62,7 @@ def serve(control_number: int, parent_pipe: int, kept: int | None = None) -> Non
 
 
 def _become_guard(numbers: list[int], start: Callable[[], Task]) -> NoReturn:
+    os.setsid()
     channel, line = (socket.socket(fileno=number) for number in numbers)
     guard(line, lambda: work(channel, start), channel)
 

@@ -170,13 +170,13 @@ class EndpointSource(ResponseSource):
         self._figures.reset()
 
     @override
-    def prepare(self, prompts: PromptBatch) -> None:
+    def prepare(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> None:
         self._asking().ask([question for of_prompt in self._questions(prompts) for question in of_prompt])
 
     @override
     def respond(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[list[Response]]:
         with phase("teacher") as waiting:
-            self.prepare(prompts)
+            self.prepare(prompts, policy, seed)
             replies = [self._replies(prompts, index, asked) for index, asked in enumerate(self._questions(prompts))]
         self._figures.add("seconds", waiting.seconds)
         texts = [[text for reply in given if (text := self._demonstration(reply)) is not None] for given in replies]

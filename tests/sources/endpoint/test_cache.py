@@ -161,9 +161,9 @@ def test_processes_share_a_folder(tmp_path: Path):
 
 LEAVES = """
 import sys
-from tests.sources.endpoint.cases import batch, source_of
+from tests.sources.endpoint.cases import POLICY, batch, source_of
 source = source_of(sys.argv[1], sys.argv[2])
-source.prepare(batch("a", "b"))
+source.prepare(batch("a", "b"), POLICY, 0)
 sys.stdin.readline()  # until they are under way
 """
 

@@ -15,7 +15,7 @@ import pytest
 
 from lightning_gft.errors import GFTRuntimeError
 from lightning_gft.sources.endpoint.telling import Teller
-from tests.sources.endpoint.cases import batch, source_of, texts
+from tests.sources.endpoint.cases import POLICY, batch, source_of, texts
 from tests.sources.endpoint.servers import (
     Answer,
     completion,
@@ -205,7 +205,7 @@ def test_what_is_wrong_with_a_prompt_to_come_is_raised_at_its_turn_and_may_pass(
 
     with serving(refuses_b) as server:
         source = source_of(server, tmp_path)
-        source.prepare(batch("b"))
+        source.prepare(batch("b"), POLICY, 0)
         assert texts(source, "a") == [["a"]]
         with pytest.raises(GFTRuntimeError, match="400: not b"):
             texts(source, "b")

@@ -106,7 +106,7 @@ def test_figures_are_those_since_the_last_step(tmp_path: Path):
         source = source_of(server, tmp_path, num_responses=2)
         texts(source, "1+1=")
         first = source.compute()
-        source.prepare(batch("2+2="))  # while the figures of a step are taken
+        source.prepare(batch("2+2="), POLICY, 0)  # while the figures of a step are taken
         asked = [source.params.question([{"role": "user", "content": "2+2="}], number) for number in range(2)]
         source._asking().replies(asked)
         source.reset()
@@ -151,8 +151,8 @@ def test_asked_ahead_is_asked_once_and_several_at_once(tmp_path: Path):
 
     with serving(waits) as server:
         source = source_of(server, tmp_path, num_responses=2, concurrency=4)
-        source.prepare(batch("1+1="))
-        source.prepare(batch("1+1=", "2+2="))
+        source.prepare(batch("1+1="), POLICY, 0)
+        source.prepare(batch("1+1=", "2+2="), POLICY, 0)
         assert len({text for given in texts(source, "2+2=", "1+1=") for text in given}) == 4
         source.close()
     assert len(server.asked) == 4
@@ -209,7 +209,7 @@ def test_what_is_under_way_at_the_end_is_given_up(tmp_path: Path):
     with serving(hangs) as server:
         source = source_of(server, tmp_path)
         first = texts(source, "1+1=")
-        source.prepare(batch("2+2="))
+        source.prepare(batch("2+2="), POLICY, 0)
         assert arrived.wait(60)
         threads = [thread for thread in threading.enumerate() if thread.name == "EndpointSource"]
         source.close()

@@ -1,0 +1,161 @@
+"""The guard: the parent of one process, which ends all that the process has started when either of them should end.
+
+This file is also a program of its own (:func:`main`), so it imports the standard library alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+_LINUX = sys.platform == "linux"
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_INTERVAL = 0.05
+_CANNOT_RUN = 127
+"""Exit status of a program that could not be run, as shells have it."""
+
+
+def guard(
+    line: socket.socket, work: Callable[[], None], channel: socket.socket | None = None, grace: float = 0.0
+) -> NoReturn:
+    """Fork a worker, wait for its end or that of the line, end all that it has started, and report its exit status.
+
+    Whatever the worker forks, in sessions of its own too, is found on Linux; elsewhere, what stays in its group.
+    Signals by which a terminal or a scheduler ends a whole job do not end this process, which leads a session.
+
+    Args:
+        line: Is closed by the run where the worker should end, by the kernel where the run has ended.
+        work: What the worker does.
+        channel: The worker's; this process closes its copy.
+        grace: Seconds from the SIGTERM that asks the worker's group to end to SIGKILL; 0 for SIGKILL at once.
+    """
+    try:
+        _control_process(_PR_SET_CHILD_SUBREAPER, 1)
+        woken, wake = socket.socketpair()
+        wake.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+        ignored = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in ignored}
+        worker = os.fork()
+        if worker == 0:
+            signal.set_wakeup_fd(-1)
+            for number, handler in {**handlers, signal.SIGCHLD: signal.SIG_DFL}.items():
+                signal.signal(number, handler or signal.SIG_DFL)
+            for end in (line, woken, wake):
+                end.close()
+            os.setpgid(0, 0)
+            _control_process(_PR_SET_PDEATHSIG, signal.SIGKILL)  # of this guard, which has one thread
+            work()
+            os._exit(0)
+        with suppress(OSError):  # the worker has done it
+            os.setpgid(worker, worker)
+        if channel is not None:
+            channel.close()
+        status = _watch(worker, line, woken)
+        if status is None:  # it still runs
+            if grace:
+                _terminate(worker, grace)
+            else:
+                os.kill(worker, signal.SIGKILL)
+        _end_descendants(worker)
+        with suppress(OSError):  # the run may be gone
+            line.sendall(b"" if status is None else str(status).encode())
+    finally:
+        os._exit(0)
+
+
+def main(line: str, grace: str, *command: str) -> NoReturn:
+    """Guard a program, which has this process's environment and standard streams.
+
+    Args:
+        line: Number of the socket, which this process has inherited.
+        grace: As :func:`guard` has it.
+        command: Program and arguments.
+    """
+    guard(socket.socket(fileno=int(line)), lambda: _become(command), grace=float(grace))
+
+
+def _become(command: tuple[str, ...]) -> NoReturn:
+    try:
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)  # which Python ignores, and a program would inherit that
+        os.execvp(command[0], command)  # noqa: S606
+    except OSError as error:
+        os.write(2, f"{command[0]}: cannot be run: {error.strerror}\n".encode())
+    finally:
+        os._exit(_CANNOT_RUN)
+
+
+def _watch(worker: int, line: socket.socket, woken: socket.socket) -> int | None:
+    while True:
+        if line in select.select([line, woken], [], [])[0]:
+            return None
+        woken.recv(2**12)
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            if ended[0] == worker:
+                return os.waitstatus_to_exitcode(ended[1])
+
+
+def _terminate(worker: int, grace: float) -> None:
+    """Ask the worker's group to end, and wait for it and all that it has started."""
+    deadline = time.monotonic() + grace
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(worker, signal.SIGTERM)
+    while _are_left(worker) and time.monotonic() < deadline:
+        time.sleep(_INTERVAL)
+
+
+def _are_left(worker: int) -> bool:
+    left = True
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        left = False
+    if _LINUX:  # where orphans become children of this process
+        return left
+    try:
+        os.killpg(worker, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def _end_descendants(worker: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(worker, signal.SIGKILL)
+    with suppress(ChildProcessError):  # none is left
+        while _LINUX:  # where orphans become children of this process, one generation after another
+            if os.waitpid(-1, os.WNOHANG)[0]:
+                continue
+            for child in _children():
+                with suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+            os.waitpid(-1, 0)
+
+
+def _children() -> Iterator[int]:
+    own = str(os.getpid())
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if stat.read_text(errors="replace").rpartition(")")[2].split()[1] == own:
+                yield int(stat.parent.name)
+
+
+def _control_process(option: int, value: int) -> None:
+    if _LINUX:
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

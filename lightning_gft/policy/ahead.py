@@ -1,0 +1,66 @@
+"""A draw that goes on while the policy trains."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+
+from lightning_gft.errors import GFTRuntimeError
+from lightning_gft.types import Response
+from lightning_gft.waiting import check_wait, ending_waits
+
+_POLL_SECONDS = 0.5
+
+
+class AheadDraw:
+    """A draw in a thread of its own, which begins at once.
+
+    Args:
+        draw: Returns the responses; where it waits for long, it calls :func:`lightning_gft.waiting.check_wait`.
+
+    Example:
+        >>> draw = AheadDraw(lambda: [[Response([1])]])
+        >>> draw.responses()[0][0].token_ids
+        [1]
+    """
+
+    def __init__(self, draw: Callable[[], list[list[Response]]]) -> None:
+        self._given_up = threading.Event()
+        self._outcome: Future[list[list[Response]]] = Future()
+        # A daemon, as the last resort: a process that ends without `give_up` does not wait for a server.
+        self._thread = threading.Thread(target=self._run, args=(draw,), name="AheadDraw", daemon=True)
+        self._thread.start()
+
+    def settle(self) -> None:
+        """Wait until the draw has ended, by responses or by an error; a run that is to stop ends the wait."""
+        while not wait([self._outcome], _POLL_SECONDS).done:
+            check_wait()
+        self._thread.join()
+
+    def responses(self) -> list[list[Response]]:
+        """Return the responses when they are there, or raise what has ended the draw."""
+        self.settle()
+        return self._outcome.result()
+
+    def failed(self) -> bool:
+        """Return whether a draw that has ended did so by an error."""
+        return self._outcome.exception() is not None
+
+    def give_up(self) -> None:
+        """End the draw wherever it waits, and its thread."""
+        self._given_up.set()
+        self._thread.join()
+
+    def _run(self, draw: Callable[[], list[list[Response]]]) -> None:
+        try:
+            with ending_waits(self._check):
+                responses = draw()
+        except BaseException as error:  # noqa: BLE001 (raised where the responses are needed)
+            self._outcome.set_exception(error)
+        else:
+            self._outcome.set_result(responses)
+
+    def _check(self) -> None:
+        if self._given_up.is_set():
+            raise GFTRuntimeError("the draw was given up, as the run has ended")

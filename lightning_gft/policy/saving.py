@@ -1,0 +1,107 @@
+"""Writing a policy's weights, whether they are adapters, whole, or gathered from other ranks."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from lightning_gft.errors import GFTValueError
+from lightning_gft.policy.copying import full_precision
+from lightning_gft.policy.ends import name_ends, save_ends
+
+if TYPE_CHECKING:
+    from lightning_gft.policy.policy import Policy
+
+
+def save_policy(policy: Policy, path: str | Path, torch_dtype: str | None, merged: PreTrainedModel | None) -> None:
+    """Write what :meth:`Policy.save_pretrained` promises; sharded weights are whole around the call."""
+    if policy.adapters is not None and merged is None:
+        policy.adapters.save_pretrained(path, torch_dtype)
+        save_ends(policy.model, policy.end, path)
+    else:
+        model = policy.model if merged is None else merged
+        weights: dict[str, Any] = {}
+        if policy.sharding.is_split and merged is None:
+            # FSDP gives its shards for a state_dict, though the weights are whole at the time.
+            weights["state_dict"] = _in_type(held_weights(model), torch_dtype)
+        elif torch_dtype is not None:
+            own = copy.deepcopy(model) if merged is None else merged  # which nothing else needs
+            model = own.to(getattr(torch, torch_dtype))
+        with name_ends(model, policy.end):
+            model.save_pretrained(path, **weights)
+    save_tokenizer(policy.tokenizer, path)
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, path: str | Path) -> None:
+    """Write a tokenizer with its own limit, which loading has replaced by the window of the model."""
+    own = copy.copy(tokenizer)
+    own.model_max_length = own.init_kwargs.get("model_max_length", own.model_max_length)
+    own.save_pretrained(path)
+
+
+def save_plain(policy: Policy, path: str | Path, torch_dtype: str | None, with_adapters: bool) -> None:
+    """Write what :meth:`Policy.save_plain` promises."""
+    model = policy.model
+    if policy.adapters is not None:
+        if policy.is_quantised or policy.sharding.is_split:
+            why = "quantised" if policy.is_quantised else "sharded"
+            raise GFTValueError(
+                f"a plain model cannot be written of a policy with adapters whose weights are {why}; write its "
+                "adapters alone"
+            )
+        copied = full_precision(policy.adapters)
+        model = copied.merge() if with_adapters else copied.peft_model.unload()
+        torch_dtype = torch_dtype or str(policy.model.dtype).removeprefix("torch.")
+    with name_ends(model, policy.end), _untied(model) as weights:
+        model.save_pretrained(path, state_dict=_in_type(weights, torch_dtype))
+    if torch_dtype is not None:  # the configuration has that of the model in memory
+        config = Path(path) / "config.json"
+        config.write_text(json.dumps({**json.loads(config.read_text()), "dtype": torch_dtype}, indent=2))
+    save_tokenizer(policy.tokenizer, path)
+
+
+@contextmanager
+def _untied(model: PreTrainedModel) -> Iterator[dict[str, Tensor]]:
+    """Give a model's weights, one for each name; within this context its configuration says that none is shared.
+
+    What loads weights again may have a copy of its own of a head that is also the embedding, and would miss it.
+    """
+    weights = held_weights(model)
+    configs = {id(config): config for config in (model.config, model.config.get_text_config())}.values()
+    tied = [config for config in configs if getattr(config, "tie_word_embeddings", False)]
+    head = model.get_output_embeddings()
+    if tied and head is not None:
+        name = next(name for name, module in model.named_modules(remove_duplicate=False) if module is head)
+        weights[f"{name}.weight"] = weights[f"{name}.weight"].clone()
+    for config in tied:
+        config.tie_word_embeddings = False
+    try:
+        yield weights
+    finally:
+        for config in tied:
+            config.tie_word_embeddings = True
+
+
+def held_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Return the weights that a model holds now by the names of its ``state_dict``, without its hooks."""
+    weights = {name: weight.detach() for name, weight in model.named_parameters(remove_duplicate=False)}
+    for prefix, module in model.named_modules(remove_duplicate=False):
+        for name, value in module.named_buffers(recurse=False):
+            if name not in module._non_persistent_buffers_set:
+                weights[f"{prefix}.{name}" if prefix else name] = value
+    return weights
+
+
+def _in_type(weights: dict[str, Tensor], torch_dtype: str | None) -> dict[str, Tensor]:
+    if torch_dtype is None:
+        return weights
+    dtype = getattr(torch, torch_dtype)
+    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in weights.items()}

@@ -1,0 +1,8 @@
+"""Rollouts by a server of vLLM, or of another program that speaks OpenAI's protocol."""
+
+from lightning_gft.rollout.vllm.adapter import AdapterSync
+from lightning_gft.rollout.vllm.engine import VLLMEngine
+from lightning_gft.rollout.vllm.reload import ReloadSync
+from lightning_gft.rollout.vllm.sync import NoSync, WeightSync
+
+__all__ = ["AdapterSync", "NoSync", "ReloadSync", "VLLMEngine", "WeightSync"]

@@ -1,0 +1,131 @@
+"""Weights by an adapter that vLLM loads beside the model that it serves."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import override
+
+from lightning_gft.errors import GFTValueError
+from lightning_gft.rollout.engine import EnginePolicy
+from lightning_gft.rollout.vllm.client import Client, ServerFault
+from lightning_gft.rollout.vllm.sync import FolderSync, needing, served_models
+
+SERVED_AS = "policy"
+"""What a server that an engine starts calls the policy."""
+_MAX_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM takes for --max-lora-rank."""
+
+
+class AdapterSync(FolderSync):
+    """Writes the adapter into a folder, and lets vLLM load it beside the model that it serves.
+
+    An update moves the adapter alone, a hundredth of the model. An adapter that is not merged makes each token dearer.
+    Each update has a name of its own, so that no cache and no reply of another is taken for it. The server needs
+    ``--enable-lora`` and ``VLLM_ALLOW_RUNTIME_LORA_UPDATING=1``, which an engine that starts it sets.
+
+    Args:
+        folder: As for :class:`ReloadSync`.
+        base_model: Folder or hub name of the model that a started server loads; by default the one that the policy
+            came from. Of a policy without a name, its model is written once.
+
+    Example:
+        >>> AdapterSync().served_as("base", "a1-7")
+        'policy-a1-7'
+    """
+
+    def __init__(self, folder: str | None = None, base_model: str | None = None) -> None:
+        super().__init__(folder)
+        self._base_model = base_model
+        self._rank = 0
+        self._loaded = ""
+
+    @override
+    def check(self, policy: EnginePolicy) -> None:
+        if policy.adapters is None:
+            raise GFTValueError(
+                "`weights` of VLLMEngine: expected ReloadSync for a policy without adapters, got AdapterSync; leave "
+                "weights out, or set the policy's lora"
+            )
+        if unfit := unserved(policy.adapters):
+            raise GFTValueError(
+                f"`weights` of VLLMEngine: expected ReloadSync for adapters with {unfit}, got AdapterSync, and vLLM "
+                "serves no such adapters; leave weights out"
+            )
+
+    @override
+    def write(self, policy: EnginePolicy, version: str) -> None:
+        self._rank = max(_ranks(policy.adapters))
+        partial = self._folder() / f".{version}"
+        policy.save_pretrained(partial)
+        partial.replace(self._path(version))
+
+    @override
+    def send(self, client: Client, version: str) -> None:
+        if not self.serves(client, version):
+            body = {"lora_name": self._name(version), "lora_path": str(self._path(version))}
+            try:
+                client.call("POST", "/v1/load_lora_adapter", body)
+            except ServerFault as fault:
+                needs = "--enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1" if fault.status in (404, 405) else ""
+                raise needing(fault, needs) from None
+        if self._loaded and self._loaded != version:
+            self._forget(client, self._loaded)
+        self._loaded = version
+
+    @override
+    def serves(self, client: Client, version: str) -> bool:
+        return self._name(version) in served_models(client)
+
+    @override
+    def served_as(self, model: str, version: str) -> str:
+        return self._name(version)
+
+    @override
+    def model(self, policy: EnginePolicy) -> str:
+        if base := self._base_model or policy.model.name_or_path:
+            return base
+        written = self._folder() / "base"
+        policy.save_plain(written, with_adapters=False)
+        return str(written)
+
+    @override
+    def arguments(self) -> Sequence[str]:
+        largest = next((size for size in _MAX_RANKS if size >= self._rank), self._rank)
+        return ("--enable-lora", "--max-lora-rank", str(largest))
+
+    @override
+    def environment(self) -> Mapping[str, str]:
+        return {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
+
+    @override
+    def close(self) -> None:
+        super().close()
+        self._loaded = ""
+
+    def _forget(self, client: Client, version: str) -> None:
+        if self.serves(client, version):  # a server that was started anew has never had it
+            client.call("POST", "/v1/unload_lora_adapter", {"lora_name": self._name(version)})
+        shutil.rmtree(self._path(version))
+
+    def _name(self, version: str) -> str:
+        return f"{SERVED_AS}-{version}"
+
+    def _path(self, version: str) -> Path:
+        return self._folder() / version
+
+
+def unserved(adapters: Any) -> str:
+    """Return what vLLM does not serve of adapters; empty if it serves them."""
+    config = adapters.peft_model.peft_config["default"]
+    if config.use_dora:
+        return "use_dora"
+    return "modules_to_save" if config.modules_to_save else ""
+
+
+def _ranks(adapters: Any) -> list[int]:
+    config = adapters.peft_model.peft_config["default"]
+    return [config.r, *(config.rank_pattern or {}).values()]

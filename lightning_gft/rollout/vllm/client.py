@@ -1,0 +1,138 @@
+"""Asking a server over HTTP: one request, or many at once, each of them tried once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import wait
+from threading import Thread
+from typing import Any, Literal, TypeVar
+
+import httpx2
+
+from lightning_gft.address import Address
+from lightning_gft.waiting import check_wait
+
+Outcome = TypeVar("Outcome")
+Body = dict[str, Any]
+
+_CONNECT_SECONDS = 10.0
+_POLL_SECONDS = 0.5
+_MAY_PASS = (408, 409, 425, 429)
+"""Status codes beside 5xx after which the same request may succeed."""
+
+
+class ServerFault(Exception):  # noqa: N818 (what an engine raises for it is an error of this package)
+    """Why a server has given no reply.
+
+    Args:
+        text: What it did instead.
+        kind: ``lost`` without a connection, ``late`` where the time was up, ``failed`` for a failure of the server,
+            ``refused`` where the same request would fail again.
+        status: Of HTTP, if there was a response.
+    """
+
+    def __init__(self, text: str, kind: Literal["lost", "late", "failed", "refused"], status: int = 0) -> None:
+        super().__init__(text)
+        self.kind, self.status = kind, status
+
+
+class Client:
+    """Asks a server.
+
+    Args:
+        address: Of the server, up to and without ``/v1``.
+        timeout: Seconds that one request may take.
+        concurrency: Most requests at once.
+    """
+
+    def __init__(self, address: Address, timeout: float, concurrency: int) -> None:
+        self.address, self.timeout, self.concurrency = address, timeout, concurrency
+
+    def call(self, method: Literal["GET", "POST"], path: str, body: Body | None = None) -> Any:
+        """Return the JSON that the server sends; ``None`` for anything else.
+
+        Raises:
+            ServerFault: If it does not answer, or by an error.
+        """
+        [outcome] = self._ask_all(method, path, [body])
+        if isinstance(outcome, ServerFault):
+            raise outcome
+        return outcome
+
+    def complete(self, bodies: Sequence[Body]) -> list[Any]:
+        """Return for each request its completion, or the :class:`ServerFault` that came instead."""
+        return self._ask_all("POST", "/v1/completions", bodies)
+
+    def _ask_all(self, method: str, path: str, bodies: Sequence[Body | None]) -> list[Any]:
+        return _outside(self._gather(method, path, bodies))
+
+    async def _gather(self, method: str, path: str, bodies: Sequence[Body | None]) -> list[Any]:
+        key = self.address.key()
+        slots = asyncio.Semaphore(self.concurrency)
+        async with httpx2.AsyncClient(
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=httpx2.Timeout(None, connect=min(_CONNECT_SECONDS, self.timeout)),
+            limits=httpx2.Limits(max_connections=self.concurrency),
+            trust_env=not self.address.is_local,
+        ) as http:
+            return await asyncio.gather(*(self._ask(http, slots, method, path, body) for body in bodies))
+
+    async def _ask(
+        self, http: httpx2.AsyncClient, slots: asyncio.Semaphore, method: str, path: str, body: Body | None
+    ) -> Any:
+        async with slots:
+            try:
+                async with asyncio.timeout(self.timeout):
+                    answer = await http.request(method, self.address.base_url + path, json=body)
+            except (TimeoutError, httpx2.TimeoutException):
+                return ServerFault(f"no reply within timeout={self.timeout:g} s", "late")
+            except httpx2.RequestError as error:
+                return ServerFault(f"no connection ({type(error).__name__}: {self.address.scrub(error)})", "lost")
+        return self._read(answer)
+
+    def _read(self, answer: httpx2.Response) -> Any:
+        status = answer.status_code
+        if status != 200:
+            passes = status in _MAY_PASS or status >= 500
+            said = self.address.scrub(_message(answer.text))
+            return ServerFault(f"status {status}: {said}", "failed" if passes else "refused", status)
+        try:
+            return json.loads(answer.content)
+        except ValueError:
+            return None
+
+
+def _message(text: str) -> object:
+    """Return what an error says, from OpenAI's form of it or as it is."""
+    try:
+        body = json.loads(text)
+    except ValueError:
+        return text
+    error = body.get("error", body) if isinstance(body, dict) else body
+    return error.get("message", error) if isinstance(error, dict) else error
+
+
+def _outside(work: Coroutine[Any, Any, Outcome]) -> Outcome:
+    """Run a coroutine in a thread of its own: the caller may have an event loop, and may be asked to stop."""
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_forever, name="VLLMEngine", daemon=True)
+    thread.start()
+    future = asyncio.run_coroutine_threadsafe(work, loop)
+    try:
+        while not wait([future], _POLL_SECONDS).done:
+            check_wait()
+        return future.result()
+    finally:
+        future.cancel()
+        asyncio.run_coroutine_threadsafe(_settle(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def _settle() -> None:
+    """Wait until everything that was cancelled has ended."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,119 @@
+"""Requests for one response each, and what comes back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from lightning_gft.checks import shorten
+from lightning_gft.lm.decoding.stopping import EndTokens
+from lightning_gft.sampling import SamplingParams
+from lightning_gft.types import Response
+
+_SEEDS = 2**63
+"""A server takes a seed of 64 bits with a sign."""
+
+
+class MalformedReplyError(Exception):
+    """What a server sent has no response in it that can be trained on."""
+
+
+def completion_request(
+    model: str, prompt_ids: Sequence[int], seed: int | None, sampling: SamplingParams, end: EndTokens
+) -> dict[str, Any]:
+    """Return the request for one response; servers give the samples of one request no seeds of their own.
+
+    All that a server would take from the model's ``generation_config.json`` is named.
+
+    Args:
+        model: As the server calls it.
+        prompt_ids: The prompt.
+        seed: Of the response; ``None`` for the greedy one.
+        sampling: How to draw.
+        end: What ends the response.
+
+    Example:
+        >>> end = EndTokens(eos_token_ids=(2,), pad_token_id=0)
+        >>> request = completion_request("policy", [5, 6], None, SamplingParams(max_new_tokens=8), end)
+        >>> request["temperature"], request["stop_token_ids"], "seed" in request
+        (0.0, [2], False)
+    """
+    greedy = sampling.greedy or seed is None
+    return {
+        "model": model,
+        "prompt": list(prompt_ids),
+        "max_tokens": sampling.max_new_tokens,
+        "min_tokens": sampling.min_new_tokens,
+        "temperature": 0.0 if greedy else sampling.temperature,
+        "top_p": 1.0 if greedy else sampling.top_p,
+        "top_k": 0 if greedy else sampling.top_k,
+        "min_p": 0.0 if greedy else sampling.min_p or 0.0,
+        "repetition_penalty": 1.0,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
+        **({} if greedy or seed is None else {"seed": seed % _SEEDS}),
+        "stop_token_ids": list(end.eos_token_ids),
+        "ignore_eos": True,  # the server's own, where it is another
+        "stop": list(end.stop.strings) if end.stop is not None else [],
+        "skip_special_tokens": False,  # one of them may be part of a stop string
+        "spaces_between_special_tokens": False,
+        "logprobs": 0,
+        "return_token_ids": True,
+    }
+
+
+def read_response(reply: Any, end: EndTokens, version: int) -> Response:
+    """Return the response in a completion, cut where the policy's own rules end it.
+
+    A server checks stop strings by rules of its own, after ``min_tokens`` alone, for one.
+
+    Args:
+        reply: A completion's JSON.
+        end: What ends the response.
+        version: Of the weights that it was drawn from.
+
+    Raises:
+        MalformedReplyError: If there are no token ids with a log-probability each.
+
+    Example:
+        >>> choice = {"token_ids": [7, 2], "logprobs": {"token_logprobs": [-0.5, -0.1]}, "finish_reason": "stop"}
+        >>> read_response({"choices": [choice]}, EndTokens((2,), 0), version=3)
+        Response(token_ids=[7, 2], finished=True, logprobs=[-0.5, -0.1], teacher_logprobs=None, weights_version=3)
+    """
+    try:
+        [choice] = reply["choices"]
+        token_ids, logprobs, reason = choice.get("token_ids"), choice.get("logprobs"), choice["finish_reason"]
+        logprobs = logprobs and logprobs["token_logprobs"]
+    except (LookupError, TypeError, ValueError, AttributeError):
+        raise MalformedReplyError(f"JSON that is no completion: {shorten(reply)}") from None
+    if not _are_numbers(token_ids, int) or not _are_numbers(logprobs, float) or len(token_ids) != len(logprobs):
+        got = f"token_ids={shorten(token_ids, 40)} and logprobs={shorten(logprobs, 40)}"
+        raise MalformedReplyError(f"a completion without token ids and a log-probability for each: {got}")
+    if reason not in ("stop", "length") or not token_ids:
+        raise MalformedReplyError(f"a completion of {len(token_ids)} tokens that ended by {reason!r}")
+    length = _length(token_ids, end)
+    finished = reason == "stop" if length is None else True
+    return Response(
+        token_ids[:length], finished, [float(value) for value in logprobs[:length]], weights_version=version
+    )
+
+
+def _length(token_ids: list[int], end: EndTokens) -> int | None:
+    """Return after how many tokens a response ends; ``None`` if it does not."""
+    tokens, row = torch.tensor([token_ids]), torch.tensor([0])
+    for length, token in enumerate(token_ids, start=1):
+        if token in end.eos_token_ids:
+            return length
+        if end.stop is not None and bool(end.stop.completed(tokens[:, :length], row, [token])):
+            return length
+    return None
+
+
+def _are_numbers(values: Any, kind: type) -> bool:
+    if not isinstance(values, list):
+        return False
+    kinds = (int, float) if kind is float else (int,)
+    return all(isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value) for value in values)

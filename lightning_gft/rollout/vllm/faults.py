@@ -1,0 +1,54 @@
+"""What is wrong with a server of rollouts, in one line that says what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lightning_gft.address import Address
+from lightning_gft.errors import GFTRuntimeError
+from lightning_gft.rollout.vllm.client import ServerFault
+
+
+class Faults:
+    """The errors of one server.
+
+    Args:
+        address: Of a server that runs already.
+        log: Of a started one.
+        max_retries: How often missing responses are asked for again.
+    """
+
+    def __init__(self, address: Address | None, log: Path | None, max_retries: int) -> None:
+        self._address, self._log, self._max_retries = address, log, max_retries
+        self._where = f"`{'command' if address is None else 'url'}` of VLLMEngine"
+
+    def no_replies(self, fault: ServerFault) -> GFTRuntimeError:
+        """Return what it means that a server does not answer, or by an error."""
+        if self._address is None:
+            at, look = "the started server", f"look at its log, {self._log}"
+        else:
+            at, look = self._address.base_url, "look at the server's log, or correct the address"
+        tried = "" if fault.kind == "refused" else f", with max_retries={self._max_retries}"
+        return GFTRuntimeError(f"{self._where}: expected replies of {at}, got {fault}{tried}; {look}")
+
+    def other_protocol(self, error: Exception) -> GFTRuntimeError:
+        """Return what it means that replies cannot be read."""
+        return GFTRuntimeError(
+            f"{self._where}: expected responses as token ids with log-probabilities, got {error}; use vLLM, or a "
+            "server of OpenAI's protocol that knows return_token_ids and logprobs"
+        )
+
+    def other_weights(self, apart: float, limit: float) -> GFTRuntimeError:
+        """Return what it means that a server finds a response more or less likely than the policy does."""
+        return GFTRuntimeError(
+            f"{self._where}: expected the policy's weights, got log-probabilities that are {apart:.3g} from the "
+            f"policy's on average, above max_logprob_difference={limit:g}; serve the policy's model with "
+            "--logprobs-mode raw_logprobs, and compare precision and quantisation"
+        )
+
+    def other_tokenizer(self) -> GFTRuntimeError:
+        """Return what it means that a server splits a text otherwise."""
+        return GFTRuntimeError(
+            f"{self._where}: expected the policy's tokenizer, got one that splits a text otherwise; serve the policy's "
+            "model with its own tokenizer"
+        )

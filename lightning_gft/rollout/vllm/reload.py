@@ -1,0 +1,98 @@
+"""Weights by a folder that vLLM loads again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from typing_extensions import override
+
+from lightning_gft.errors import GFTValueError
+from lightning_gft.rollout.engine import EnginePolicy
+from lightning_gft.rollout.vllm.client import Client, ServerFault
+from lightning_gft.rollout.vllm.sync import FolderSync, needing
+
+
+class ReloadSync(FolderSync):
+    """Writes the whole model into a folder, and lets vLLM load it in place of the one that it has.
+
+    Works on any device; takes as long as writing and reading the model once. Adapters are merged into the written
+    weights, so that a token costs no more than without. The server needs ``VLLM_SERVER_DEV_MODE=1``, which an engine
+    that starts it sets.
+
+    Args:
+        folder: Where a folder of its own is made, which the server reads by the same path; by default among temporary
+            files. One in memory, such as ``/dev/shm``, is fast; a server on another machine needs one that is shared.
+        torch_dtype: Data type of the written weights; by default their own.
+
+    Example:
+        >>> sync = ReloadSync(folder="/dev/shm")
+        >>> sync.environment()
+        {'VLLM_SERVER_DEV_MODE': '1'}
+    """
+
+    def __init__(
+        self, folder: str | None = None, torch_dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    ) -> None:
+        super().__init__(folder)
+        self._torch_dtype = torch_dtype
+
+    @override
+    def check(self, policy: EnginePolicy) -> None:
+        if policy.adapters is not None and (policy.is_quantised or policy.sharding.is_split):
+            why = "quantised" if policy.is_quantised else "sharded"
+            raise GFTValueError(
+                f"`weights` of VLLMEngine: expected AdapterSync for adapters on {why} weights, got ReloadSync, which "
+                "would merge them; leave weights out"
+            )
+
+    @override
+    def write(self, policy: EnginePolicy, version: str) -> None:
+        folder, current = self._folder(), self._current()
+        before = current.resolve() if current.is_symlink() else None
+        policy.save_plain(folder / version, self._torch_dtype)
+        link = folder / f".{version}"
+        link.symlink_to(version)
+        link.replace(current)  # at once: a server never finds a half
+        if before is not None and before != current.resolve():
+            shutil.rmtree(before)
+
+    @override
+    def send(self, client: Client, version: str) -> None:
+        arguments = {"weights_path": str(self._current())}
+        _dev_call(client, "/collective_rpc", {"method": "reload_weights", "kwargs": arguments})
+        reset = _dev_call(client, "/reset_prefix_cache")
+        if isinstance(reset, dict) and reset.get("success") is False:
+            raise ServerFault("the prefix cache could not be reset, as requests are running", "failed")
+        _dev_call(client, "/update_weight_version", {"new_version": version})
+
+    @override
+    def serves(self, client: Client, version: str) -> bool:
+        return served_version(client) == version
+
+    @override
+    def model(self, policy: EnginePolicy) -> str:
+        return str(self._current())
+
+    @override
+    def environment(self) -> Mapping[str, str]:
+        return {"VLLM_SERVER_DEV_MODE": "1"}
+
+    def _current(self) -> Path:
+        return self._folder() / "current"
+
+
+def served_version(client: Client) -> str:
+    """Return the version that the weights of a server were given."""
+    told = _dev_call(client, "/weight_info", method="GET")
+    return str(told.get("weight_version", "")) if isinstance(told, dict) else ""
+
+
+def _dev_call(client: Client, path: str, body: Any = None, method: Literal["GET", "POST"] = "POST") -> Any:
+    try:
+        return client.call(method, path, body)
+    except ServerFault as fault:
+        needs = f"{path} (vLLM 0.32 has it with VLLM_SERVER_DEV_MODE=1)" if fault.status in (404, 405) else ""
+        raise needing(fault, needs) from None

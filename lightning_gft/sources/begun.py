@@ -1,0 +1,85 @@
+"""Draws that a source has begun before their batch is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from lightning_gft.types import PendingResponses, PromptBatch, Response
+
+_MOST = 2
+"""The batch whose turn it is, and the next one."""
+
+
+class BegunDraws:
+    """Responses by seed and place of their prompts, on their way or from the checkpoint of a run that is resumed.
+
+    Example:
+        >>> begun, prompts = BegunDraws(), PromptBatch(prompt_ids=[[1]], prompts=["a"], references=[None])
+        >>> begun.recall([{"7": {0: [asdict(Response([5]))]}}])
+        >>> begun.take(prompts, seed=8), begun.take(prompts, seed=7)[0][0].token_ids
+        (None, [5])
+    """
+
+    def __init__(self) -> None:
+        self._under_way: dict[tuple[int, tuple[int, ...]], PendingResponses] = {}
+        self._recalled: dict[tuple[int, int], list[Response]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave threads to the source that has begun them."""
+        return {"_under_way": {}, "_recalled": dict(self._recalled)}
+
+    def knows(self, prompts: PromptBatch, seed: int) -> bool:
+        """Return whether the responses to prompts from a seed are there or on their way."""
+        places = _places(prompts)
+        return (seed, places) in self._under_way or self._has_recalled(seed, places)
+
+    def add(self, prompts: PromptBatch, seed: int, draw: PendingResponses) -> None:
+        """Keep a draw until it is taken; one whose batch was never asked for makes room."""
+        while len(self._under_way) >= _MOST:
+            self._under_way.pop(next(iter(self._under_way))).give_up()
+        self._under_way[seed, _places(prompts)] = draw
+
+    def take(self, prompts: PromptBatch, seed: int) -> list[list[Response]] | None:
+        """Return responses when they are there, ``None`` if they were not begun, or raise what has ended their draw."""
+        places = _places(prompts)
+        if self._has_recalled(seed, places):
+            return [self._recalled.pop((seed, place)) for place in places]
+        draw = self._under_way.pop((seed, places), None)
+        return None if draw is None else draw.responses()
+
+    def memory(self) -> dict[str, Any]:
+        """Wait for what is on its way, and return all responses of this rank in plain values, by seed and place."""
+        known = dict(self._recalled)
+        for (seed, places), draw in self._under_way.items():
+            draw.settle()
+            if not draw.failed():
+                known |= {(seed, place): given for place, given in zip(places, draw.responses(), strict=True)}
+        plain: dict[str, Any] = {}
+        for (seed, place), responses in known.items():
+            plain.setdefault(str(seed), {})[place] = [asdict(response) for response in responses]
+        return plain
+
+    def recall(self, memories: Sequence[Mapping[str, Any]]) -> None:
+        """Take what :meth:`memory` has returned on all ranks; draws that have failed on one are begun anew on all."""
+        if not all(memories):
+            return
+        self._recalled = {
+            (int(seed), place): [Response(**response) for response in responses]
+            for memory in memories
+            for seed, of_places in memory.items()
+            for place, responses in of_places.items()
+        }
+
+    def give_up(self) -> None:
+        """End what is on its way, and leave no thread behind."""
+        while self._under_way:
+            self._under_way.popitem()[1].give_up()
+
+    def _has_recalled(self, seed: int, places: Sequence[int]) -> bool:
+        return bool(self._recalled) and all((seed, place) in self._recalled for place in places)
+
+
+def _places(prompts: PromptBatch) -> tuple[int, ...]:
+    return tuple(range(len(prompts)) if prompts.places is None else prompts.places)

@@ -1,0 +1,43 @@
+"""A policy that draws by a stand-in server."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from lightning_gft import LoRA, Policy, VLLMEngine
+from tests.conftest import tiny_loader
+from tests.rollout.vllm.stand_in import StandIn
+
+Make = Callable[..., Policy]
+
+
+@pytest.fixture
+def server() -> Iterator[StandIn]:
+    serving = StandIn()
+    threading.Thread(target=serving.serve_forever, args=(0.02,), daemon=True).start()
+    yield serving
+    serving.shutdown()
+    serving.server_close()
+
+
+@pytest.fixture
+def make(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """Return what makes a policy whose engine asks the server; what it gives is not compared with the policy's own."""
+    monkeypatch.setattr("lightning_gft.rollout.vllm.connection._FIRST_WAIT", 0.01)
+    engines: list[VLLMEngine] = []
+
+    def made(lora: LoRA | None = None, keep_reference: bool = False, **settings: Any) -> Policy:
+        own = {"max_logprob_difference": None, "timeout": 60.0, **settings}
+        engine = VLLMEngine(**own if "command" in own else {"url": server.url, **own})
+        engines.append(engine)
+        loader = tiny_loader()
+        loader.rollout, loader.lora = engine, lora
+        return loader.load(keep_reference)
+
+    yield made
+    for engine in engines:
+        engine.close()

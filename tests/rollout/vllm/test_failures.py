@@ -1,0 +1,111 @@
+"""A server that fails, hangs or dies in the middle of a draw: nothing is lost, nothing comes twice."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lightning_gft import Policy, SamplingParams
+from lightning_gft.errors import GFTRuntimeError
+from lightning_gft.waiting import ending_waits
+from tests.rollout.vllm import stand_in
+from tests.rollout.vllm.conftest import Make
+from tests.rollout.vllm.stand_in import StandIn
+
+SAMPLING = SamplingParams(max_new_tokens=6)
+PROMPTS = [[5, 6, 7], [8, 9], [10]]
+
+
+def fails_at(*numbers: int, status: int = 500) -> Callable[[int], object]:
+    return lambda number: (status, {"error": {"message": "out of luck"}}) if number in numbers else None
+
+
+def test_what_is_missing_is_asked_for_again(server: StandIn, make: Make):
+    expected = make().generate(PROMPTS, 3, SAMPLING, 1)
+    before = server.completions
+    server.misbehave = fails_at(before + 2, before + 5, before + 10)
+    policy = make()
+    assert policy.generate(PROMPTS, 3, SAMPLING, 1) == expected
+    assert server.completions == before + 9 + 2 + 1
+    assert policy.engine.compute()["retries"] == 3
+
+
+def test_a_server_that_fails_on_is_one_line(server: StandIn, make: Make):
+    server.misbehave = lambda _: (503, {"error": {"message": "out of\nluck"}})
+    with pytest.raises(GFTRuntimeError, match=r"^`url` of .* got status 503: out of luck, with max_retries=2; .*$"):
+        make(max_retries=2).generate(PROMPTS, 1, SAMPLING, 1)
+    assert server.completions == 9
+
+
+def test_a_request_that_is_refused_is_not_sent_again(server: StandIn, make: Make):
+    server.misbehave = fails_at(*range(99), status=400)
+    with pytest.raises(GFTRuntimeError, match=r"^`url` of VLLMEngine: .* got status 400: out of luck; .*$"):
+        make().generate(PROMPTS, 1, SAMPLING, 1)
+    assert server.completions == 3
+
+
+def test_no_server_is_one_line(make: Make):
+    with pytest.raises(GFTRuntimeError, match=r"^`url` of VLLMEngine: .*9, got no connection .* max_retries=1; .*$"):
+        make(url="http://127.0.0.1:9", max_retries=1).generate(PROMPTS, 1, SAMPLING, 1)
+
+
+def test_a_server_that_hangs_is_one_line(server: StandIn, make: Make):
+    policy = make(max_retries=0, timeout=0.5)
+    server.misbehave = lambda _: time.sleep(2)
+    with pytest.raises(GFTRuntimeError, match=r"got no reply within timeout=0.5 s"):
+        policy.generate(PROMPTS, 1, SAMPLING, 1)
+
+
+def test_a_request_to_stop_ends_the_wait(server: StandIn, make: Make):
+    policy = make()
+    server.misbehave = lambda _: time.sleep(20)
+
+    def stop() -> None:
+        if server.completions:
+            raise SystemExit(143)
+
+    began = time.monotonic()
+    with ending_waits(stop), pytest.raises(SystemExit):
+        policy.generate(PROMPTS, 1, SAMPLING, 1)
+    assert time.monotonic() - began < 20
+
+
+def drawn_by_own(make: Make, folder: Path, *arguments: str, **settings: object) -> Policy:
+    notes = folder / "notes"
+    notes.mkdir()
+    command = [sys.executable, stand_in.__file__, "serve", "{model}", "--notes", str(notes), *arguments]
+    return make(command=command, log=str(folder / "log"), start_timeout=300.0, **settings)
+
+
+def is_there(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize(("ending", "timeout"), [([], 60.0), (["--hangs"], 3.0)], ids=["dies", "hangs"])
+def test_a_server_of_the_runs_own_is_started_again(make: Make, tmp_path: Path, ending: list[str], timeout: float):
+    expected = make().generate(PROMPTS, 3, SAMPLING, 1)
+    policy = drawn_by_own(make, tmp_path, "--ends-at", "5", *ending, timeout=timeout, concurrency=2)
+    with pytest.warns(UserWarning, match="VLLMEngine: the server gave no .*, and was started anew; its log is"):
+        assert policy.generate(PROMPTS, 3, SAMPLING, 1) == expected
+    figures = policy.engine.compute()
+    assert (figures["restarts"], figures["syncs"]) == (1, 1)
+    started = [int(note.name.removeprefix("start-")) for note in (tmp_path / "notes").iterdir()]
+    assert len(started) == 2
+    policy.weights_changed()
+    policy.generate(PROMPTS, 1, SAMPLING, 1)
+    assert [is_there(pid) for pid in started].count(True) == 1
+    policy.engine.close()
+    assert not any(map(is_there, started))
+
+
+def test_a_server_that_does_not_start_shows_its_log(make: Make, tmp_path: Path):
+    policy = make(command=[sys.executable, "-c", "raise SystemExit('no GPU')"], log=str(tmp_path / "log"))
+    with pytest.raises(GFTRuntimeError, match=r"no GPU"):
+        policy.generate(PROMPTS, 1, SAMPLING, 1)

@@ -1,0 +1,147 @@
+"""A real vLLM draws what the policy itself would, and a run learns by it; the first test makes its environment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from lightning_gft import (
+    AdapterSync,
+    LoRA,
+    Policy,
+    PretrainedPolicy,
+    ReloadSync,
+    SamplingParams,
+    TransformersEngine,
+    VLLMEngine,
+    WeightSync,
+)
+from lightning_gft.cli import main
+from lightning_gft.rollout.vllm.server import ManagedServer
+from lightning_gft.types import pad_sequences
+from tests.cli.command import GFT, column, logged
+from tests.rollout.vllm.environment import ENV, NEEDS, served_arithmetic, vllm
+
+pytestmark = pytest.mark.slow
+LONG = 3000.0
+"""Seconds that only a server which hangs takes, however busy the machine is."""
+FIT = (
+    "--trainer.max_steps=20",
+    "--trainer.val_check_interval=20",
+    "--trainer.enable_progress_bar=false",
+    "--data.batch_size=4",
+    "--data.num_val=64",
+    "--data.num_second_skill=8",
+    "--model.evaluation.num_samples=2",
+    "--model.evaluation.kl=false",
+)
+PROMPTS = ("12+7-5=", "3+4+9=", "28-11+6=", "17+2-8=")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return served_arithmetic(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def url(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start a server that takes weights in every way, of the model as it came, but without shared weights."""
+    plain = tmp_path_factory.mktemp("plain")
+    PretrainedPolicy(str(model)).load().save_plain(plain)
+    takes = {"VLLM_SERVER_DEV_MODE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
+    server = ManagedServer(
+        [vllm(), "serve", str(plain), *NEEDS, "--enable-lora", "--max-lora-rank", "8"],
+        env={**ENV, **takes},
+        log=tmp_path_factory.mktemp("server") / "vllm.log",
+        start_timeout=LONG,
+    )
+    server.start()
+    yield server.url
+    server.stop()
+
+
+def check_same(policy: Policy) -> list[list[int]]:
+    """Check what the server draws against the policy itself, and return the greedy responses."""
+    prompts = [policy.tokenizer.encode(text) for text in PROMPTS]
+    drawn = policy.generate(prompts, 8, SamplingParams(max_new_tokens=48), seed=1, with_greedy=True)
+    again = policy.generate(prompts[:2], 8, SamplingParams(max_new_tokens=48), seed=1)
+    assert [own[1:] for own in drawn[:2]] == again, "a response follows from its seed"
+    assert len({tuple(one.token_ids) for one in drawn[0][1:]}) > 1
+
+    served, policy.engine = policy.engine, TransformersEngine()
+    expected = policy.generate(prompts, 1, SamplingParams(max_new_tokens=48, temperature=0), seed=0)
+    policy.engine = served
+    assert [own[0].token_ids for own in drawn] == [own[0].token_ids for own in expected]
+    assert [own[0].finished for own in drawn] == [own[0].finished for own in expected]
+
+    flat = [(ids, one) for ids, own in zip(prompts, drawn, strict=True) for one in own]
+    sequences = pad_sequences([ids for ids, _ in flat], [one.token_ids for _, one in flat], policy.pad_token_id, "cpu")
+    logprobs, _ = policy.token_logprobs(sequences, max_tokens=4096)
+    given = torch.tensor([value for _, one in flat for value in one.logprobs or []])
+    torch.testing.assert_close(given, logprobs[sequences.response_mask], atol=1e-4, rtol=0)
+    return [own[0].token_ids for own in drawn]
+
+
+def test_a_server_that_is_started_draws_what_the_policy_would(model: Path, tmp_path: Path):
+    command = [vllm(), "serve", "{model}", *NEEDS]
+    check_updates(model, None, command=command, env=ENV, log=str(tmp_path / "vllm.log"), start_timeout=LONG)
+
+
+@pytest.mark.parametrize(
+    ("lora", "weights"),
+    [(LoRA(r=4), AdapterSync()), (LoRA(r=4), ReloadSync()), (None, ReloadSync())],
+    ids=["adapter", "merged", "reload"],  # the first needs the server's model as it came
+)
+def test_a_server_that_runs_draws_what_the_policy_would(model: Path, url: str, lora: LoRA | None, weights: WeightSync):
+    check_updates(model, lora, url=url, weights=weights)
+
+
+def check_updates(model: Path, lora: LoRA | None, **settings: Any) -> None:
+    """Check a policy as it comes and after an update."""
+    policy = PretrainedPolicy(str(model), lora=lora, rollout=VLLMEngine(**settings)).load()
+    try:
+        before = check_same(policy)
+        torch.manual_seed(0)
+        with torch.no_grad():
+            for weight in policy.parameters():
+                if weight.requires_grad:
+                    weight.add_(torch.randn_like(weight) * (0.1 if lora else 0.05))
+        policy.weights_changed()
+        after = check_same(policy)
+        assert after != before
+        # Ends and stop strings are the policy's.
+        stopped = policy.generate(
+            [policy.tokenizer.encode(PROMPTS[0])], 4, SamplingParams(48, min_new_tokens=3, stop_strings="="), seed=2
+        )
+        for one in stopped[0]:
+            text = policy.decode(one.token_ids)
+            assert text.count("=") == (1 if text.endswith("=") else 0)
+        assert policy.engine.compute()["syncs"] == 2
+    finally:
+        policy.engine.close()
+
+
+def test_a_run_learns_as_with_the_transformers_engine(model: Path, url: str, tmp_path: Path):
+    engines = {
+        "transformers": {"class_path": "lightning_gft.TransformersEngine"},
+        "vllm": {"class_path": "lightning_gft.VLLMEngine", "init_args": {"url": url}},
+    }
+    accuracy: dict[str, float] = {}
+    for name, rollout in engines.items():
+        overlay = tmp_path / f"{name}.yaml"
+        init_args = {"model_name_or_path": str(model), "rollout": rollout}
+        policy = {"class_path": "lightning_gft.PretrainedPolicy", "init_args": init_args}
+        overlay.write_text(yaml.safe_dump({"model": {"policy": policy}}))
+        main(["fit", "--config", GFT, "--config", str(overlay), *FIT, f"--trainer.default_root_dir={tmp_path / name}"])
+        rows = logged(tmp_path / name)
+        assert len(column(rows, "train/loss")) == 20
+        assert max(column(rows, "train/sampling/logprob_difference")) < 1e-3
+        accuracy[name] = column(rows, "val/greedy_accuracy")[-1]
+    assert column(rows, "train/engine/restarts") == [0.0] * 20
+    assert column(rows, "train/engine/syncs") == [1.0] * 20
+    assert abs(accuracy["vllm"] - accuracy["transformers"]) < 0.15
