@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 import uuid
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -88,7 +88,7 @@ class Connection:
         self.faults = Faults(self._address, None if self._own is None else self._own.log, self._max_retries)
         self._run = ""
         self._served: Served | None = None
-        self.counts: Counter[str] = Counter()
+        self.counts: defaultdict[str, float] = defaultdict(float)
 
     def check(self, policy: EnginePolicy) -> None:
         """Refuse a policy whose weights cannot be brought to the server.
@@ -107,7 +107,7 @@ class Connection:
 
     def figures(self) -> dict[str, float]:
         """Return all counts by name, also those that are 0."""
-        return {name: float(self.counts[name]) for name in _FIGURES}
+        return {name: self.counts[name] for name in _FIGURES}
 
     def bring(self, policy: EnginePolicy, number: int) -> Served:
         """Write the weights of a policy and let the server load them; the first rank calls it.
