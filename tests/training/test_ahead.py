@@ -37,7 +37,8 @@ class CopyEngine(RolloutEngine):
     """Draws from a copy of the weights, as a server would; a draw ahead lasts until the policy has been trained."""
 
     def __init__(self) -> None:
-        self._engine, self._model = TransformersEngine(), None
+        self._engine = TransformersEngine()
+        self._model: Any = None
         self.changes, self.taken, self.calls = 0, -1, 0
         self.under_way = False
         self.drawn: list[tuple[str, int]] = []
@@ -74,7 +75,7 @@ class CopyEngine(RolloutEngine):
         self.under_way = True
         try:
             self.drawn.append((how, self.taken))
-            return self._engine.generate(self._model, *args, **kwargs)  # type: ignore[arg-type]
+            return self._engine.generate(self._model, *args, **kwargs)
         finally:
             self.under_way = False
 
