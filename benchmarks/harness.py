@@ -87,7 +87,7 @@ def provenance(device: str = "cpu") -> dict[str, Any]:
     """Return when, on what and with which versions something runs."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
+        "commit": commit(),
         "hardware": _hardware(device),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}},
     }
@@ -269,13 +269,19 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def _commit() -> str | None:
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
+def commit(root: Path = Path(__file__).parents[1]) -> str | None:
+    """Return the commit of a repository, with ``-dirty`` if tracked files differ from it; ``None`` outside a clone.
+
+    Changed results do not count: benchmarks write them.
+    """
+    describe = ["git", "describe", "--always", "--abbrev=10"]
+    compare = ["git", "diff", "--quiet", "HEAD", "--", ".", ":(exclude)benchmarks/results"]
     try:
-        asked = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):  # not a clone
+        described = subprocess.run(describe, cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run(compare, cwd=root, capture_output=True, check=False).returncode != 0
+    except (OSError, subprocess.CalledProcessError):
         return None
-    return asked.stdout.strip()
+    return f"{described}-dirty" if changed else described
 
 
 def _hardware(device: str) -> dict[str, Any]:

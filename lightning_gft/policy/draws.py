@@ -54,7 +54,7 @@ class Draws:
             self.settle()
             if self._was_ahead and distributed.is_available() and distributed.is_initialized():
                 with phase("collective"):
-                    distributed.barrier()  # type: ignore[no-untyped-call]  # the others' draws are of the old weights
+                    distributed.barrier()  # the others' draws are of the old weights
             self._was_ahead = self._changed = False
         engine.prepare(self._policy)
 
