@@ -205,5 +205,5 @@ def test_advantages_are_one_finite_number_a_response(advantages: Any):
 
     policy = tiny_policy()
     sampler = GroupSampler({"one": Given([[Response([1])]])}, {"accuracy": ExactMatchReward()}, Odd())
-    with pytest.raises(ValueError, match="`advantage`: expected 1 finite advantages of Odd"):
+    with pytest.raises(ValueError, match="`advantage`: expected 1 finite advantages from Odd"):
         sampler.sample(prompt_batch(policy.tokenizer, ["1+1="], ["2"]), policy, seed=0)
