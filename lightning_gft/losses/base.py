@@ -123,7 +123,7 @@ class GroupLoss(Part, nn.Module, ABC):
 
         Args:
             groups: The groups that :meth:`reduce` was called with.
-            weights: ``[N]``, from :meth:`reduce`.
+            weights: ``[N]``, weights of the sequences from :meth:`reduce`.
             counts: ``[S]``, from :meth:`reduce`, summed over all micro-batches and ranks of the mean.
         """
         counts = counts.clamp(min=1)

@@ -18,7 +18,7 @@ class LossWrapper(CompositeLoss):
     A subclass that changes coefficients of 0 overrides :meth:`can_skip`, too.
 
     Args:
-        loss: The wrapped objective.
+        loss: The wrapped objective, which also determines the reduction.
 
     Example:
         >>> from lightning_gft import GFTLoss

@@ -16,8 +16,8 @@ class CountedGroups:
 
     Args:
         group: ``[N]``, number of each response's group, from 0.
-        source: ``[N]``, :class:`~lightning_gft.Source` values.
-        rewards: ``[N]``, total rewards.
+        source: ``[N]``, :class:`~lightning_gft.Source` values as whole numbers.
+        rewards: ``[N]``, total reward of each response.
         advantages: ``[N]``, as the estimator computed them.
         lengths: ``[N]``, numbers of response tokens.
         clipped: ``[N]``, 1 for truncated responses.

@@ -29,7 +29,7 @@ def quantiles(histograms: Tensor, largest: Tensor, share: float) -> Tensor:
     """Return a quantile of each histogram like :func:`lightning_gft.record.quantile`: within 4.5%, 0 if it is empty.
 
     Args:
-        histograms: ``[..., NUM_BINS]``, counts.
+        histograms: ``[..., NUM_BINS]``, number of values in each bin.
         largest: ``[...]``, the largest value that each histogram counted; it bounds the quantile.
         share: The quantile to return, from 0 to 1.
     """

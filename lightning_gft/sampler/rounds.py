@@ -32,7 +32,7 @@ class Round:
     Args:
         rows: ``N`` responses, prompt by prompt.
         texts: ``N`` texts without special tokens.
-        rewards: ``[N]``, total rewards.
+        rewards: ``[N]``, total reward of each response.
         parts: Scores ``[N]`` by the name of each reward.
         answers: Answers that rewards read in the responses, by name; see :class:`~lightning_gft.GroupBatch`.
         sampling_seconds: Seconds that this rank spent on sampling.

@@ -71,8 +71,8 @@ class StoredSource(ResponseSource):
             )
         if left < count:
             rank_zero_warn(
-                f"{count - left} of {count} stored {self.stored} responses are unfinished or empty, and left out as "
-                f"{self.source.name.lower()} demonstrations"
+                f"`stored` of StoredSource: expected finished {self.stored} responses, got {count - left} of {count} "
+                f"that are unfinished or empty; they are left out as {self.source.name.lower()} demonstrations"
             )
         warn_of_few(self, f"stored {self.stored} responses", max(map(len, usable)))
 

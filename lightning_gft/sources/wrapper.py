@@ -20,7 +20,7 @@ class SourceWrapper(ResponseSource):
     """Delegates to another source whatever it does not override.
 
     Args:
-        within: The wrapped source.
+        within: The wrapped source, which produces the responses.
         num_responses: Largest number of responses per prompt that a group keeps; ``None`` keeps as many as ``within``.
 
     Attributes:

@@ -18,7 +18,7 @@ def batch_seed(module: Any, seed: int, batch: PromptBatch, *position: int) -> in
     Args:
         module: The :class:`~lightning_gft.GFTLitModule` that samples.
         seed: Seed of the run, or of its evaluation.
-        batch: The prompts.
+        batch: The prompts; the rank enters the seed only if their places in the data are unknown.
         position: Epoch or number of the dataloader, followed by the number of the batch.
     """
     return combine_seeds(seed, *position, batch.seed_rank(module.global_rank))
@@ -32,7 +32,7 @@ def prepare_ahead(module: Any, batch: PromptBatch, batch_idx: int, dataloader_id
 
     Args:
         module: The :class:`~lightning_gft.GFTLitModule`, in training or prediction.
-        batch: The current batch.
+        batch: The batch that is about to be sampled.
         batch_idx: Number of the current batch.
         dataloader_idx: Number of the dataloader, in prediction.
     """

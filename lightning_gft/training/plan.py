@@ -86,7 +86,7 @@ def plan_step(
         policy: The policy, before the first update on the groups.
         max_tokens: Most tokens of a micro-batch.
         reduce: Function that reduces a tensor over ranks.
-        world_size: Number of ranks.
+        world_size: Number of ranks that gradients are averaged over.
 
     Raises:
         ValueError: If the loss needs an input that the sources did not provide.

@@ -15,7 +15,7 @@ class EndpointFault(Exception):  # noqa: N818 (a source converts it to an error 
     """The reason for a missing reply.
 
     Args:
-        text: The complete message.
+        text: The complete message, in one line and without the API key.
         of_prompt: Whether the prompt may be the reason, so that the message should name it.
     """
 

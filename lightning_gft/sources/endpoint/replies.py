@@ -83,7 +83,7 @@ def read_reply(content: bytes) -> Reply:
         elif message.get("tool_calls"):
             reason = "tool_calls"
         if not all(isinstance(part, str) for part in (text, reasoning, reason)):
-            raise MalformedReplyError(f"other types than texts: {shorten(choice)}")
+            raise MalformedReplyError(f"fields that are not texts: {shorten(choice)}")
         return Reply(_whole(text), _whole(reasoning), reason, _tokens(body.get("usage")))
     except (LookupError, TypeError, AttributeError):
         error = body.get("error") if isinstance(body, dict) else None

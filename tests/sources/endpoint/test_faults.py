@@ -142,7 +142,7 @@ FINAL = {
     "a page": (raw(b"<html>", "text/html"), 2, r"`base_url` .*chat completions .*no JSON: '<html>'"),
     "no bytes": (raw(b""), 2, r"`base_url` .*chat completions .*no JSON: ''"),
     "other fields": (raw(b'{"id": 1}'), 2, r"`base_url` .*JSON without a choice, its message and finish_reason"),
-    "other types": (raw(b'{"choices": [{"message": {"content": 2}, "finish_reason": "stop"}]}'), 2, r"other types"),
+    "other types": (raw(b'{"choices": [{"message": {"content": 2}, "finish_reason": "stop"}]}'), 2, r"not texts"),
     "no reason": (raw(b'{"choices": [{"message": {"content": "2"}}]}'), 2, r"without a choice, its message and fin"),
     "a list": (raw(b"[1]"), 2, r"JSON without a choice"),
 }
