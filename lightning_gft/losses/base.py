@@ -198,7 +198,7 @@ def check_known(loss: GroupLoss, tokens: TokenBatch, later: Collection[Need] = (
     if missing:
         raise GFTValueError(
             f"`{type(loss).__name__}`: expected tokens with {', '.join(missing)}, got None; give them as [N, T] by "
-            "these names, or let the source that drew the responses give them"
+            "these names, or use a source that provides them"
         )
 
 

@@ -12,7 +12,7 @@ from lightning_gft.types import Need, TokenBatch
 
 
 class EAFTLoss(ImitationLoss):
-    """Likelihood of the demonstrations, each token weighted by the policy's entropy at it (EAFT, arXiv 2601.02151).
+    """Likelihood of the demonstrations, each token weighted by the policy's entropy (EAFT, arXiv 2601.02151).
 
     The coefficient is ``min(1, H / max_entropy) ** alpha``. A token that contradicts a confident policy gets a small
     weight, and a token that the policy is uncertain about a large one, even if both are equally improbable. ``H`` is
