@@ -1,4 +1,4 @@
-"""Objectives, each a coefficient per token."""
+"""Objectives, each of which is a coefficient per token."""
 
 from lightning_gft.losses.anchored_sft import AnchoredSFTLoss
 from lightning_gft.losses.base import GroupLoss, check_known

@@ -1,4 +1,4 @@
-"""Dynamic fine-tuning that stays near where it started."""
+"""Dynamic fine-tuning with a penalty that keeps the policy near its start."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from lightning_gft.losses.kl import KLPenalty
 class AnchoredSFTLoss(KLPenalty):
     """DFT with the k3 penalty on the demonstrations' tokens, after anchored fine-tuning (ASFT, arXiv 2509.23753).
 
-    The coefficient is ``max(p, floor) - beta * (1 - p_ref / p)``. ASFT's penalty is the divergence over the whole
-    vocabulary at each token; this one looks at the token itself, so it is no estimate of that: it pulls the
-    probability of each demonstrated token back towards what it was.
+    The coefficient is ``max(p, floor) - beta * (1 - p_ref / p)``. The penalty of ASFT is the divergence over the whole
+    vocabulary at each token. This penalty uses only the demonstrated token, so it is not an estimate of that
+    divergence: it pulls the probability of each demonstrated token back towards its value under the starting policy.
 
     Args:
-        beta: Weight of the penalty; ASFT's has 0.05.
-        floor: Smallest weight of DFT, see :class:`~lightning_gft.DFTLoss`.
-        reduction: What the mean is taken over.
+        beta: Weight of the penalty; 0.05 in ASFT.
+        floor: Smallest factor of DFT, see :class:`~lightning_gft.DFTLoss`.
+        reduction: How the sum over tokens becomes a mean, see :class:`~lightning_gft.GroupLoss`.
 
     Raises:
-        ValueError: If ``beta`` is negative, or ``floor`` not from 0 to 1.
+        ValueError: If ``beta`` is negative, or ``floor`` is not between 0 and 1.
 
     Example:
         >>> AnchoredSFTLoss(beta=0.05).needs()

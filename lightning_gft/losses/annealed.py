@@ -1,4 +1,4 @@
-"""A setting of an objective that may change while a run trains."""
+"""A setting of an objective that may change during training."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from lightning_gft.checks import check_number
 
 
 class Annealed(nn.Module):
-    """A number, or one that follows an :class:`~lightning_gft.Annealing`, whose state is the count of steps.
+    """A number, constant or following an :class:`~lightning_gft.Annealing`; checkpoints hold its count of steps.
 
     Args:
-        field: Name of the option.
-        value: A number, or how it changes.
-        of: The part that it belongs to.
-        least: Smallest value allowed.
-        most: Largest value allowed.
+        field: Name of the option, for errors.
+        value: A constant, or the schedule that the number follows.
+        of: Name of the class that has the option, for errors.
+        least: Smallest allowed value, inclusive.
+        most: Largest allowed value, inclusive.
 
     Attributes:
-        now: The value of the next update, a number of Python's, so that reading it does not wait for a GPU.
-        last: The value of the update before.
+        now: Value for the next update. It is a Python number, so reading it does not synchronise with a GPU.
+        last: Value of the last update.
 
     Raises:
-        ValueError: If a value is outside the range.
+        ValueError: If the constant, or the schedule's start or end, is outside the range.
 
     Example:
         >>> mu = Annealed("mu", Annealing(0.9, 0.1, num_steps=4, shape="linear"), "CHORDLoss", least=0, most=1)
@@ -49,7 +49,7 @@ class Annealed(nn.Module):
         self.now = self.last = self.schedule.at(0)
 
     def step(self) -> None:
-        """Move on, after an optimizer step."""
+        """Advance the schedule by one optimizer step."""
         self.last = self.now
         self.num_steps += 1
         self.now = self.schedule.at(int(self.num_steps))

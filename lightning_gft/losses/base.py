@@ -1,4 +1,4 @@
-"""What an objective is: a detached coefficient per token."""
+"""The base class of objectives: a detached coefficient per token."""
 
 from __future__ import annotations
 
@@ -22,17 +22,20 @@ from lightning_gft.types import GroupBatch, Need, TokenBatch, TokenObjective
 class GroupLoss(Part, nn.Module, ABC):
     """The objective ``-(1 / Z) * sum_t c_t * log p_t`` with coefficients that carry no gradient.
 
-    A subclass gives :meth:`coefficients` and, where they are not the rule, :meth:`takes_part`, :meth:`can_skip` and
-    :meth:`needs`. To log figures of its own it counts in :meth:`update` and returns them from :meth:`compute`; both
-    are empty here. Inside :class:`~lightning_gft.GFTLitModule` the policy's fused head asks for coefficients chunk by
-    chunk; :meth:`forward` does the same for log-probabilities that you have.
+    A subclass implements :meth:`coefficients`, and overrides :meth:`takes_part`, :meth:`can_skip` and :meth:`needs`
+    where their defaults do not fit. To log figures of its own, it accumulates them in :meth:`update` and returns them
+    from :meth:`compute`; both do nothing by default. Inside :class:`~lightning_gft.GFTLitModule` the policy's fused
+    head calls :meth:`coefficients` chunk by chunk. Outside of it, :meth:`forward` computes the loss from
+    log-probabilities that you provide.
 
     Args:
-        reduction: What ``Z`` counts, see :func:`~lightning_gft.functional.reduction_weights`.
-        max_completion_length: Divides each response with ``reduction="constant-length"``.
+        reduction: How the sum over tokens becomes a mean: it sets the weight of a sequence and what ``Z`` counts, see
+            :func:`~lightning_gft.functional.reduction_weights`.
+        max_completion_length: Number of tokens that each response is divided by with ``reduction="constant-length"``.
 
     Raises:
-        ValueError: If ``reduction`` is unknown, or the length does not go with it.
+        ValueError: If ``reduction`` is unknown, if ``"constant-length"`` lacks ``max_completion_length``, or if another
+            reduction has one.
     """
 
     def __init__(self, reduction: Reduction = "token-mean", max_completion_length: int | None = None) -> None:
@@ -44,67 +47,68 @@ class GroupLoss(Part, nn.Module, ABC):
 
     @abstractmethod
     def coefficients(self, tokens: TokenBatch) -> Tensor:
-        """Return detached coefficients ``[m]`` of ``m`` tokens, elementwise: pure, it counts and changes nothing."""
+        """Return the detached coefficients ``[m]`` of ``m`` tokens, elementwise and without side effects."""
 
     def takes_part(self, groups: GroupBatch) -> Tensor:
-        """Return ``[N]``, true for sequences that are in the sum and in ``Z``; by default all."""
+        """Return a mask ``[N]`` of the sequences that count in the sum and in ``Z``; by default all."""
         return torch.ones_like(groups.source, dtype=torch.bool)
 
     def can_skip(self, groups: GroupBatch) -> Tensor:
-        """Return ``[N]``, true where all coefficients are certainly 0, so that the policy need not run; none here."""
+        """Return a mask ``[N]`` of sequences without a forward pass, as all coefficients are 0; by default none."""
         return torch.zeros_like(groups.source, dtype=torch.bool)
 
     def needs(self) -> frozenset[Need]:
-        """Return what the coefficients depend on beside log-probabilities and source; what is not named is ``None``.
+        """Return the fields of a token batch that the coefficients use in addition to log-probabilities and source.
 
-        ``"advantages"`` are always there; naming them lets a run refuse groups that are too small for them.
+        Fields that are not named may be ``None``. ``"advantages"`` are always present; naming them makes a run reject
+        groups that are too small for an advantage.
         """
         return frozenset()
 
     def check_group(self, num_responses: int, num_own: int) -> None:
-        """Refuse groups that the loss cannot learn from, before a run begins; by default none.
+        """Reject groups that the loss cannot learn from, before a run begins; by default accepts all.
 
         Args:
-            num_responses: Responses of a group where no demonstration is missing.
-            num_own: Those of them that are the policy's own samples.
+            num_responses: Number of responses in a group without missing demonstrations.
+            num_own: Number of own samples among them.
 
         Raises:
-            ValueError: In one line, with the option or the source to change.
+            ValueError: If the loss cannot learn from such groups; the message names the option or source to change.
         """
 
     def update_groups(self, groups: GroupBatch) -> None:
-        """Count the groups of a step, once, before the first update on them."""
+        """Accumulate figures of a step's groups; called once, before the first update on them."""
 
     def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:
-        """Count the tokens of an update, once, before :meth:`step`.
+        """Accumulate figures of an update's tokens; called once, before :meth:`step`.
 
         Args:
-            tokens: All ``m`` tokens, as :meth:`coefficients` got them chunk by chunk.
-            coefficients: ``[m]``, what it returned.
+            tokens: All ``m`` tokens, which :meth:`coefficients` received chunk by chunk.
+            coefficients: ``[m]``, the coefficients that it returned.
         """
 
     def factors(self, tokens: TokenBatch, coefficients: Tensor) -> Tensor:
-        """Return ``[m]`` what the loss makes of each token's weight ``1 / p`` beside its advantage.
+        """Return the factors ``[m]``: the part of each coefficient besides the advantage.
 
-        1 leaves the weight of maximum likelihood, as in SFT. Figures, tables and reports compare with that. By default
-        coefficients are divided by the advantage where the loss needs it.
+        A factor of 1 keeps the token weight ``1 / p`` of maximum likelihood, as in SFT; figures and reports compare
+        with that. By default coefficients are divided by the advantage if the loss needs it.
 
         Args:
             tokens: All ``m`` tokens of an update.
-            coefficients: ``[m]``, of :meth:`coefficients`; with an advantage of 0 the factor is NaN, as not known.
+            coefficients: ``[m]``, from :meth:`coefficients`. Where the advantage is 0 the factor is unknown: NaN.
         """
         # A * 1 / A is exactly 1.
         return coefficients / tokens.advantages if "advantages" in self.needs() else coefficients
 
     def step(self) -> None:
-        """Adapt after an optimizer step, on every rank; not after an update that was skipped."""
+        """Advance schedules of the loss after an optimizer step, on every rank; not called after a skipped update."""
 
     def shares(self, groups: GroupBatch) -> list[Tensor]:
-        """Return masks ``[N]``, which split the sequences into shares that each have their own ``Z``; one here."""
+        """Return masks ``[N]`` that split the sequences into shares with a ``Z`` each; by default a single one."""
         return [torch.ones_like(groups.source, dtype=torch.bool)]
 
     def reduce(self, groups: GroupBatch) -> tuple[Tensor, Tensor]:
-        """Return each sequence's weight ``[N]`` and this batch's part of each share's ``Z`` ``[S]``, to be added up."""
+        """Return the weight of each sequence, ``[N]``, and this batch's summand of each share's ``Z``, ``[S]``."""
         mask, dtype = groups.response_mask & self._taken(groups)[:, None], widen(groups.advantages).dtype
         weights, counts = torch.zeros_like(groups.advantages, dtype=dtype), list[Tensor]()
         for share in self.shares(groups):
@@ -115,12 +119,12 @@ class GroupLoss(Part, nn.Module, ABC):
         return weights, torch.stack(counts)
 
     def normalize(self, groups: GroupBatch, weights: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """Return weights ``[N]`` under one common ``Z``, and that.
+        """Return the weights ``[N]`` rescaled to one common ``Z``, and that ``Z``.
 
         Args:
-            groups: As :meth:`reduce` got them.
-            weights: ``[N]``, from there.
-            counts: ``[S]``, from there, added up over all that is averaged over.
+            groups: The groups that :meth:`reduce` was called with.
+            weights: ``[N]``, weights of the sequences from :meth:`reduce`.
+            counts: ``[S]``, from :meth:`reduce`, summed over all micro-batches and ranks of the mean.
         """
         counts = counts.clamp(min=1)
         for share, count in zip(self.shares(groups)[1:], counts[1:], strict=True):
@@ -128,7 +132,7 @@ class GroupLoss(Part, nn.Module, ABC):
         return weights, counts[0]
 
     def trained(self, groups: GroupBatch) -> Tensor:
-        """Return ``[N]``, true for sequences that may carry a gradient: only these run through the policy."""
+        """Return a mask ``[N]`` of the sequences that may carry a gradient; only these run through the policy."""
         skipped = _one_a_sequence(f"{type(self).__name__}.can_skip", self.can_skip(groups), groups)
         return self._taken(groups) & groups.response_mask.any(dim=1) & ~skipped
 
@@ -137,11 +141,11 @@ class GroupLoss(Part, nn.Module, ABC):
         return taken if groups.set_aside is None else taken & ~groups.set_aside
 
     def objective(self, tokens: TokenBatch, normalizer: Tensor | float) -> TokenObjective:
-        """Return what the policy needs to train on tokens.
+        """Return the objective that the policy's fused head evaluates for some tokens.
 
         Args:
-            tokens: Those of one micro-batch.
-            normalizer: Scalar ``Z``.
+            tokens: The tokens of one micro-batch.
+            normalizer: Scalar ``Z`` of the whole update.
         """
         return TokenObjective(self.coefficients, tokens, normalizer, self.needs())
 
@@ -150,11 +154,12 @@ class GroupLoss(Part, nn.Module, ABC):
 
         Args:
             logprobs: ``[N, T]`` with gradient, aligned with ``groups.input_ids``.
-            groups: The sequences.
-            known: What the loss needs beside, ``[N, T]`` by its name in :class:`~lightning_gft.TokenBatch`.
+            groups: ``N`` sequences with masks, sources and advantages.
+            known: Further inputs ``[N, T]`` that :meth:`needs` names, by their names in
+                :class:`~lightning_gft.TokenBatch`.
 
         Raises:
-            ValueError: If the loss needs something that is not given, or gives coefficients of another shape.
+            ValueError: If an input that the loss needs is missing, or its coefficients have another shape.
         """
         logprobs = widen(logprobs)
         weights, normalizer = self.normalize(groups, *self.reduce(groups))
@@ -169,15 +174,16 @@ class GroupLoss(Part, nn.Module, ABC):
 
 
 def check_known(loss: GroupLoss, tokens: TokenBatch, later: Collection[Need] = ()) -> None:
-    """Refuse tokens of which something is not known that a loss needs.
+    """Reject tokens that lack an input of a loss.
 
     Args:
-        loss: Says what it needs.
-        tokens: About to be handed to it.
-        later: What comes about only while the policy runs.
+        loss: The objective, whose :meth:`~GroupLoss.needs` names its inputs.
+        tokens: The tokens that the loss will receive.
+        later: Inputs that only the forward pass computes.
 
     Raises:
-        ValueError: With the names of what is missing, or of what no token has.
+        ValueError: If an input is missing, or ``needs`` names an unknown one.
+        TypeError: If ``needs`` does not return a set.
     """
     if not isinstance(loss.needs(), Set):
         raise GFTTypeError(
@@ -192,7 +198,7 @@ def check_known(loss: GroupLoss, tokens: TokenBatch, later: Collection[Need] = (
     if missing:
         raise GFTValueError(
             f"`{type(loss).__name__}`: expected tokens with {', '.join(missing)}, got None; give them as [N, T] by "
-            "these names, or let the source that drew the responses give them"
+            "these names, or use a source that provides them"
         )
 
 

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning and policy gradients under one changing weight."""
+"""A sum of supervised fine-tuning and policy gradients, whose weights may change during training."""
 
 from __future__ import annotations
 
@@ -22,17 +22,19 @@ _PAPER = Annealing(start=0.9, end=0.05, num_steps=200, shape="cosine")
 class CHORDLoss(MixedLoss):
     """CHORD-mu (arXiv 2508.11408): ``(1 - mu) * GRPO + mu * SFT``, each averaged over its own tokens.
 
-    The coefficients are ``mu`` on demonstrations and ``(1 - mu)`` times GRPO's on own samples. The paper compares own
-    samples alone: choose such an advantage. Reports the ``mu`` of the last update, whose steps checkpoints count.
+    The coefficients are ``mu`` on demonstrations and ``(1 - mu)`` times GRPO's on own samples. In the paper advantages
+    compare own samples only: choose an advantage estimator that does so. ``mu`` of the last update is reported, and
+    checkpoints hold the position in its schedule.
 
     Args:
-        mu: A number from 0 to 1, or an :class:`~lightning_gft.Annealing`; default: the paper's, 0.9 to 0.05 in 200.
-        own: Objective on own samples; default :class:`~lightning_gft.GRPOLoss`.
-        reduction: What both means are taken over; those of ``own`` play no part.
-        max_completion_length: Divides each response with ``reduction="constant-length"``.
+        mu: A number from 0 to 1, or an :class:`~lightning_gft.Annealing`. The default is the paper's: from 0.9 to 0.05
+            in 200 steps.
+        own: Objective for own samples; default :class:`~lightning_gft.GRPOLoss`.
+        reduction: How each of the two sums becomes a mean; the reduction of ``own`` is ignored.
+        max_completion_length: Number of tokens that each response is divided by with ``reduction="constant-length"``.
 
     Raises:
-        ValueError: If ``mu`` is not from 0 to 1.
+        ValueError: If ``mu`` is not between 0 and 1.
 
     Example:
         >>> CHORDLoss(mu=Annealing(start=0.5, end=0.02, num_steps=400)).mu.now
@@ -61,7 +63,7 @@ class CHORDLoss(MixedLoss):
 
     @override
     def factors(self, tokens: TokenBatch, coefficients: Tensor) -> Tensor:
-        # Without mu, which weighs the means against each other, and not the tokens of one.
+        # mu is left out: it weights the two means against each other, not the tokens within one of them.
         return super().factors(tokens, super().coefficients(tokens))
 
     @override

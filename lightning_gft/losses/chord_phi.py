@@ -1,4 +1,4 @@
-"""Supervised fine-tuning where the policy is undecided, and policy gradients."""
+"""Policy gradients with supervised fine-tuning on tokens of medium probability."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from lightning_gft.types import TokenBatch
 
 
 class CHORDPhiLoss(CHORDLoss):
-    """CHORD-phi (arXiv 2508.11408): CHORD whose demonstrations' tokens are weighted by ``phi = p * (1 - p)``.
+    """CHORD-phi (arXiv 2508.11408): CHORD with each token of a demonstration weighted by ``phi = p * (1 - p)``.
 
-    The coefficients are ``mu * p * (1 - p)`` on demonstrations, so that neither what the policy knows nor what
-    contradicts it moves it much, and ``(1 - mu)`` times GRPO's on own samples.
+    The coefficients are ``mu * p * (1 - p)`` on demonstrations and ``(1 - mu)`` times GRPO's on own samples. So tokens
+    that the policy already predicts and tokens that it finds improbable both have little effect.
 
     Args:
         mu: A number from 0 to 1, or an :class:`~lightning_gft.Annealing`; 0.1 in the paper.
-        own: Objective on own samples; default :class:`~lightning_gft.GRPOLoss`.
-        reduction: What both means are taken over; those of ``own`` play no part.
-        max_completion_length: Divides each response with ``reduction="constant-length"``.
+        own: Objective for own samples; default :class:`~lightning_gft.GRPOLoss`.
+        reduction: How each of the two sums becomes a mean; the reduction of ``own`` is ignored.
+        max_completion_length: Number of tokens that each response is divided by with ``reduction="constant-length"``.
 
     Raises:
-        ValueError: If ``mu`` is not from 0 to 1.
+        ValueError: If ``mu`` is not between 0 and 1.
 
     Example:
         >>> sorted(CHORDPhiLoss(mu=0.1).needs())

@@ -1,4 +1,4 @@
-"""Tokens by their source and by the sign of their advantage."""
+"""Selecting tokens by their source and by the sign of their advantage."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Chosen = Literal[
     "positive_own",
     "negative_own",
 ]
-"""Tokens of demonstrations or own samples, of positive or negative advantage, or both at once."""
+"""Tokens of demonstrations or of own samples, of positive or of negative advantage, or a combination of both."""
 
 
 def choose(chosen: Chosen, tokens: TokenBatch) -> Tensor:
-    """Return ``[m]``, true for the tokens that are chosen.
+    """Return a mask ``[m]`` of the chosen tokens.
 
     Example:
         >>> one, source = torch.ones(3), torch.tensor([Source.EXPERT, Source.SELF, Source.SELF])

@@ -14,18 +14,18 @@ from lightning_gft.types import TokenBatch
 class CISPOLoss(RatioLoss):
     """CISPO (MiniMax-M1, arXiv 2506.13585): the coefficient is ``A * min(r, epsilon_high)``, ``r = p / p_old``.
 
-    A large ratio counts no more than the ceiling, but no token loses its gradient. As in TRL, the ceiling is
-    ``epsilon_high`` itself and there is no floor; verl limits the ratio to ``[1 - low, 1 + high]``, so that its
-    ``high=4`` is ``epsilon_high=5`` here. In the first update on a batch all ratios are 1.
+    The ratio is limited to a ceiling, but every token keeps its gradient. As in TRL, the ceiling is ``epsilon_high``
+    itself and there is no floor. verl limits the ratio to ``[1 - low, 1 + high]``, so that its ``high=4`` is
+    ``epsilon_high=5`` here. In the first update on a batch all ratios are 1.
 
-    Reports the share of trained tokens with a positive advantage and a ratio above the ceiling as ``cispo_clip_ratio``,
-    and ``ratio_mean`` and ``ratio_max``.
+    Three figures are reported: ``cispo_clip_ratio``, the share of trained tokens with a positive advantage and a ratio
+    above the ceiling, ``ratio_mean`` and ``ratio_max``.
 
     Args:
-        epsilon_high: Largest ratio; ScaleRL (2510.13786) advises 5.
-        reduction: What the mean is taken over.
-        max_completion_length: Divides each response with ``reduction="constant-length"``.
-        mask_truncated_completions: Neither train on own samples that did not end before their limit, nor count them.
+        epsilon_high: Largest ratio; ScaleRL (2510.13786) recommends 5.
+        reduction: How the sum over tokens becomes a mean, see :class:`~lightning_gft.GroupLoss`.
+        max_completion_length: Number of tokens that each response is divided by with ``reduction="constant-length"``.
+        mask_truncated_completions: Exclude truncated own samples from the loss and from ``Z``.
 
     Raises:
         ValueError: If ``epsilon_high`` is below 1.

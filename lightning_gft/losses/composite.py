@@ -1,4 +1,4 @@
-"""Objectives made of others."""
+"""Objectives that combine other objectives."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from lightning_gft.types import GroupBatch, Need
 
 
 class CompositeLoss(CompositePart, GroupLoss):
-    """Calls the losses within wherever a call concerns each of them."""
+    """An objective that forwards checks, counts and steps to the losses that it consists of."""
 
     @abstractmethod
     def within(self) -> tuple[GroupLoss, ...]:
-        """Return the losses that this one is made of."""
+        """Return the losses that this one consists of."""
 
     @override
     def needs(self) -> frozenset[Need]:

@@ -1,4 +1,4 @@
-"""What groups are made of, and must be for an objective."""
+"""The composition of groups: which sources their responses come from, and which of them an objective requires."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from lightning_gft.types import GroupBatch, Source
 
 
 def check_demonstrations(loss: object, num_responses: int, num_own: int) -> None:
-    """Refuse groups without a demonstration.
+    """Reject groups without a demonstration.
 
     Args:
-        loss: The objective that learns from them.
-        num_responses: Responses of a group.
-        num_own: Those of them that are the policy's own samples.
+        loss: The objective, which the message names.
+        num_responses: Number of responses in a group.
+        num_own: Number of own samples among them.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If all responses are own samples.
 
     Example:
         >>> check_demonstrations(None, num_responses=8, num_own=7)
@@ -31,14 +31,14 @@ def check_demonstrations(loss: object, num_responses: int, num_own: int) -> None
 
 
 def check_own_samples(loss: object, num_own: int) -> None:
-    """Refuse groups without a sample of the policy's own.
+    """Reject groups without an own sample.
 
     Args:
-        loss: The objective that learns from them.
-        num_own: Own samples of a group.
+        loss: The objective, which the message names.
+        num_own: Number of own samples in a group.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If ``num_own`` is 0.
 
     Example:
         >>> check_own_samples(None, num_own=1)
@@ -51,12 +51,12 @@ def check_own_samples(loss: object, num_own: int) -> None:
 
 
 def by_source(source: Tensor, demonstrations: Tensor, own: Tensor) -> Tensor:
-    """Return the values of own samples where the source is the policy, those of demonstrations elsewhere.
+    """Return values from ``own`` where the source is the policy, and from ``demonstrations`` elsewhere.
 
     Args:
-        source: A :class:`~lightning_gft.Source` each.
-        demonstrations: Values of the same shape.
-        own: The same.
+        source: :class:`~lightning_gft.Source` values, of any shape.
+        demonstrations: Values for demonstrations, of the shape of ``source``.
+        own: Values for own samples, of the shape of ``source``.
 
     Example:
         >>> by_source(torch.tensor([Source.EXPERT, Source.SELF]), torch.tensor([1, 2]), torch.tensor([3, 4]))
@@ -66,11 +66,14 @@ def by_source(source: Tensor, demonstrations: Tensor, own: Tensor) -> Tensor:
 
 
 def count_correct(groups: GroupBatch, correct_reward: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return correct own samples ``[G]`` and own samples ``[G]`` of each prompt, and each sequence's prompt ``[N]``.
+    """Count correct own samples per prompt.
+
+    Returns the number of correct own samples ``[G]``, the number of all own samples ``[G]``, and the index ``[N]`` of
+    each sequence's prompt in these.
 
     Args:
-        groups: Scored groups, of ``G`` prompts in any order.
-        correct_reward: Smallest reward of a correct sample.
+        groups: Scored groups of ``G`` prompts, whose sequences may be in any order.
+        correct_reward: Smallest total reward of a correct sample.
     """
     names, prompt = groups.group_index.unique(return_inverse=True)
     own = groups.source == Source.SELF

@@ -1,4 +1,4 @@
-"""A correction of any objective for samples that another policy drew than the one that is trained."""
+"""Importance sampling: a correction of any objective for samples that were drawn by another policy."""
 
 from __future__ import annotations
 
@@ -20,30 +20,32 @@ Level = Literal["token", "sequence"]
 
 
 class ImportanceCorrection(LossWrapper):
-    """Any loss whose own samples are weighted by ``min(p_old / p_sampling, ceiling)``: truncated importance sampling.
+    """Any loss, with own samples weighted by ``min(p_old / p_sampling, ceiling)``: truncated importance sampling.
 
-    ``p_old`` is the probability under the policy before the first update on the batch, ``p_sampling`` the one that the
-    engine gave when it drew the sample. They differ where the engine computes in another precision or by other code,
-    or where its weights are older, as of a batch that was drawn ahead or stored. Both are those of the policy itself,
-    at temperature 1 and over the whole vocabulary: weights are 1 where the same policy drew, whatever ``temperature``,
-    ``top_p`` and the like are, and for these nothing is corrected.
+    ``p_old`` is the probability under the policy before the first update on the batch. ``p_sampling`` is the
+    probability that the engine reported when it sampled the token. They differ if the engine uses another precision or
+    other kernels, or if its weights are older, as for batches that are sampled ahead or stored. Both are probabilities
+    at temperature 1 over the whole vocabulary. If the engine samples from the same policy, all weights are therefore 1
+    for any ``temperature``, ``top_p`` or other filter: the effect of these is not corrected.
 
-    Coefficients of demonstrations stay as they are, and so do those of own samples without log-probabilities of
-    sampling, which are counted. ``"token"`` and ``"sequence"`` are TRL's ``vllm_importance_sampling_mode``
-    ``token_truncate`` and ``sequence_truncate``; its ceiling was 2 first, and is 3 in later versions. Reports the
-    weights as ``sampling/importance_sampling_ratio/min``, ``/mean`` and ``/max``, and the shares of those that are cut
-    and that are not known as ``/truncated_fraction`` and ``/unknown_fraction``, of tokens or of responses.
+    Coefficients of demonstrations are unchanged. So are those of own samples without log-probabilities of sampling;
+    the figures count them. ``"token"`` and ``"sequence"`` correspond to ``token_truncate`` and ``sequence_truncate`` of
+    TRL's ``vllm_importance_sampling_mode``; the ceiling in TRL was 2 at first and is 3 in later versions.
+
+    Figures under ``sampling/importance_sampling_ratio/`` are ``min``, ``mean`` and ``max`` of the weights,
+    ``truncated_fraction`` (share of weights above the ceiling) and ``unknown_fraction`` (share without a ratio). They
+    count tokens or responses, according to ``level``.
 
     Args:
-        loss: The objective.
-        level: ``"token"`` weighs each token by its own ratio, at no cost: biased, with little variance.
-            ``"sequence"`` weighs all tokens of a response by the product of their ratios: right up to the ceiling, but
-            it decays or reaches the ceiling as responses get longer. It costs one more pass of the head, not of the
-            model, in the first update on a batch.
-        ceiling: Largest weight, from 1.
+        loss: The objective whose coefficients are multiplied by the weights.
+        level: ``"token"`` weights each token by its own ratio, at no cost; it is biased, with little variance.
+            ``"sequence"`` weights all tokens of a response by the product of their ratios. It is unbiased up to the
+            ceiling, but the product decays or reaches the ceiling as responses get longer. It costs one more pass of
+            the head, not of the model, in the first update on a batch.
+        ceiling: Largest weight, at least 1.
 
     Raises:
-        ValueError: If ``level`` is unknown or ``ceiling`` below 1; before training, if there are no own samples.
+        ValueError: If ``level`` is unknown or ``ceiling`` is below 1; before training, if there are no own samples.
 
     Example:
         >>> from lightning_gft import GFTLoss
@@ -70,12 +72,12 @@ class ImportanceCorrection(LossWrapper):
 
     @override
     def coefficients(self, tokens: TokenBatch) -> Tensor:
-        # A weight of 1 leaves every bit of a coefficient.
+        # Multiplication by a weight of 1 leaves a coefficient bitwise unchanged.
         return self.loss.coefficients(tokens) * self._ratios(tokens).nan_to_num(nan=1.0).clamp(max=self.ceiling)
 
     @override
     def factors(self, tokens: TokenBatch, coefficients: Tensor) -> Tensor:
-        # Those of the loss within: the weight makes up for who drew the token, and does nothing to its 1 / p.
+        # The factors of the inner loss: the weight corrects for the sampling policy, and does not change 1 / p.
         return self.loss.factors(tokens, self.loss.coefficients(tokens))
 
     @override
@@ -97,7 +99,7 @@ class ImportanceCorrection(LossWrapper):
         self.statistics.reset()
 
     def _ratios(self, tokens: TokenBatch) -> Tensor:
-        """Return ``p_old / p_sampling``, ``[m]``: NaN on demonstrations, and where it is not known."""
+        """Return ``p_old / p_sampling``, ``[m]``: NaN for demonstrations, and where it is unknown."""
         if tokens.sampling_logprobs is None:
             return torch.full_like(tokens.logprobs, torch.nan)
         if self.level == "token":

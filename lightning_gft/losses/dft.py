@@ -1,4 +1,4 @@
-"""Dynamic fine-tuning."""
+"""Dynamic fine-tuning (DFT)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from lightning_gft.types import TokenBatch
 class DFTLoss(ImitationLoss):
     """Likelihood of the demonstrations, each token weighted by its own probability (arXiv 2508.05629).
 
-    The coefficient is ``max(p, floor)``. Without a floor, improbable tokens are hardly ever learned: it wants a larger
-    learning rate than supervised fine-tuning, and negative log-likelihood may rise while the loss falls.
+    The coefficient is ``max(p, floor)``. Without a floor, improbable tokens are hardly learned: DFT requires a larger
+    learning rate than supervised fine-tuning, and the negative log-likelihood may rise while the loss falls.
 
     Args:
-        reduction: What the mean is taken over.
-        floor: Smallest weight: 0 is the paper's, its authors advise 0.1 where tokens are not learned, 1 gives SFT.
+        reduction: How the sum over tokens becomes a mean, see :class:`~lightning_gft.GroupLoss`.
+        floor: Smallest factor. The paper uses 0; its authors recommend 0.1 if tokens are not learned; 1 gives SFT.
 
     Raises:
-        ValueError: If ``floor`` is not from 0 to 1.
+        ValueError: If ``floor`` is not between 0 and 1.
 
     Example:
         >>> DFTLoss(floor=0.1).floor

@@ -1,4 +1,4 @@
-"""On-policy distillation."""
+"""On-policy distillation from a teacher's log-probabilities."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from lightning_gft.types import GroupBatch, Need, TokenBatch
 
 
 class DistillationLoss(RatioLoss):
-    r"""Reverse KL from a teacher on the policy's own samples, by the sampled token: OPD, and SDFT (arXiv 2601.19897).
+    r"""Reverse KL to a teacher, estimated at the tokens of own samples: OPD, and SDFT (arXiv 2601.19897).
 
-    The coefficient is ``(l_T - l) * min(r, clip)``, with ``l`` of the policy, ``l_T`` of the teacher, and ``r = p /
-    p_old``: on average the gradient of :math:`KL(\pi \| T)` at each prefix, TRL's ``"sampled_token"`` mode.
-    A :class:`~lightning_gft.SelfSource` with a teacher gives ``l_T``; own samples that it did not judge take no part.
-    Reports ``teacher_kl``, ``ratio_mean``, ``ratio_max``, ``clip_ratio/high_mean`` (the share above ``clip``).
+    The coefficient is ``(l_T - l) * min(r, clip)``, where ``l`` and ``l_T`` are log-probabilities of the policy and the
+    teacher and ``r = p / p_old``. Its expectation gives the gradient of :math:`KL(\pi \| T)` at each prefix, as in
+    TRL's ``"sampled_token"`` mode. A :class:`~lightning_gft.SelfSource` with a teacher provides ``l_T``; own samples
+    without it are excluded. The figures are ``teacher_kl``, ``ratio_mean``, ``ratio_max`` and ``clip_ratio/high_mean``,
+    the share of tokens whose ratio is above ``clip``.
 
     Args:
-        clip: Largest ratio, TRL's ``distillation_is_clip``; ``None`` for no limit.
-        reduction: What the mean is taken over.
-        max_completion_length: Divides each response with ``reduction="constant-length"``.
-        mask_truncated_completions: Neither train on own samples that did not end before their limit, nor count them.
+        clip: Largest ratio, TRL's ``distillation_is_clip``; ``None`` sets no limit.
+        reduction: How the sum over tokens becomes a mean, see :class:`~lightning_gft.GroupLoss`.
+        max_completion_length: Number of tokens that each response is divided by with ``reduction="constant-length"``.
+        mask_truncated_completions: Exclude truncated own samples from the loss and from ``Z``.
 
     Raises:
-        ValueError: If ``clip`` is below 1.
+        ValueError: If ``clip`` is below 1; before training, if there are no own samples or no teacher.
 
     Example:
         >>> sorted(DistillationLoss().needs())
@@ -70,7 +71,7 @@ class DistillationLoss(RatioLoss):
 
     @override
     def factors(self, tokens: TokenBatch, coefficients: Tensor) -> Tensor:
-        return self._clipped_ratio(tokens)  # what the teacher says of the token is its advantage
+        return self._clipped_ratio(tokens)  # the teacher's log-ratio takes the place of the advantage
 
     def _clipped_ratio(self, tokens: TokenBatch) -> Tensor:
         return self.ratio(tokens).clamp(max=self.clip)

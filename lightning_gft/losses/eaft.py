@@ -1,4 +1,4 @@
-"""Entropy-adaptive fine-tuning."""
+"""Entropy-adaptive fine-tuning (EAFT)."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from lightning_gft.types import Need, TokenBatch
 
 
 class EAFTLoss(ImitationLoss):
-    """Likelihood of the demonstrations, each token weighted by the policy's entropy there (EAFT, arXiv 2601.02151).
+    """Likelihood of the demonstrations, each token weighted by the policy's entropy (EAFT, arXiv 2601.02151).
 
-    The coefficient is ``min(1, H / max_entropy) ** alpha``: a token that contradicts a confident policy hardly counts,
-    one that the policy is uncertain about does, however improbable both are. ``H`` is the entropy over the *whole*
-    vocabulary. The paper's is over the 20 most probable tokens, renormalised, and so at most ``ln 20``, about 3; the
-    bound of 1 stands in for that.
+    The coefficient is ``min(1, H / max_entropy) ** alpha``. A token that contradicts a confident policy gets a small
+    weight, and a token that the policy is uncertain about a large one, even if both are equally improbable. ``H`` is
+    the entropy over the *whole* vocabulary. The paper's is over the 20 most probable tokens, renormalised, and
+    therefore at most ``ln 20``, about 3; here the limit of 1 takes its place.
 
     Args:
         alpha: Exponent, 1 in the paper; 0 gives supervised fine-tuning.
-        max_entropy: Entropy from which on the weight is 1, in nats.
-        reduction: What the mean is taken over.
+        max_entropy: Entropy at and above which the weight is 1, in nats.
+        reduction: How the sum over tokens becomes a mean, see :class:`~lightning_gft.GroupLoss`.
 
     Raises:
-        ValueError: If ``alpha`` is negative or ``max_entropy`` not above 0.
+        ValueError: If ``alpha`` is negative, or ``max_entropy`` is not above 0.
 
     Example:
         >>> EAFTLoss().needs()
@@ -44,5 +44,5 @@ class EAFTLoss(ImitationLoss):
     @override
     def coefficients(self, tokens: TokenBatch) -> Tensor:
         assert tokens.entropy is not None  # noqa: S101 (needed)
-        # Rounding may leave the entropy of a certainty just below 0.
+        # Rounding may make the entropy of a certain token slightly negative.
         return (tokens.entropy / self.max_entropy).clamp(0, 1) ** self.alpha

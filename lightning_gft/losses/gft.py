@@ -1,4 +1,4 @@
-"""Group fine-tuning."""
+"""Group Fine-Tuning (GFT)."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from lightning_gft.types import GroupBatch, Need, TokenBatch
 class GFTLoss(RectifiedLoss):
     """Group Fine-Tuning: the group's advantage times the rectified coefficient, ``A * C(p)`` (arXiv 2604.14258).
 
-    What a rectifier bounds, the weight ``1 / p``, is one of demonstrations: own samples are drawn from ``p`` and have
-    none, and rectified they hardly learn which of their unlikely tokens were wrong. So demonstrations alone are
-    rectified by default, and the coefficient of own samples is ``A``. The paper rectifies every token:
-    ``rectify="all"``. Tokens may be chosen by source, by sign or by both; ``rectify="positive"`` with a rectifier
-    ``otherwise`` gives each sign its own threshold.
+    A rectifier bounds the token weight ``1 / p``, which is a problem of demonstrations. Own samples are drawn from
+    ``p``, so that in expectation ``1 / p`` cancels; with rectified coefficients they hardly learn which of their
+    unlikely tokens were wrong. By default only demonstrations are rectified, and the coefficient of own samples is
+    ``A``. The paper rectifies every token: ``rectify="all"``. Tokens can be chosen by source, by sign or by both;
+    ``rectify="positive"`` with a rectifier ``otherwise`` gives each sign its own threshold.
 
     Args:
-        rectifier: Default: the paper's, ``DynamicCoefficientRectifier(threshold=0.7)``.
-        reduction: What the mean is taken over.
-        rectify: The tokens that ``rectifier`` is for: those of ``"demonstrations"`` or ``"own"`` samples, those of
-            ``"positive"`` or ``"negative"`` advantage, both as in ``"positive_demonstrations"``, or ``"all"``.
-        otherwise: The rectifier of all other tokens, whose figures begin with ``otherwise/``; by default they are not
-            rectified.
-        max_completion_length: Divides each response with ``reduction="constant-length"``.
+        rectifier: Rectifier of the chosen tokens; default: the paper's, ``DynamicCoefficientRectifier(threshold=0.7)``.
+        reduction: How the sum over tokens becomes a mean, see :class:`~lightning_gft.GroupLoss`.
+        rectify: The tokens that ``rectifier`` applies to: tokens of ``"demonstrations"`` or ``"own"`` samples, tokens
+            of ``"positive"`` or ``"negative"`` advantage, a combination such as ``"positive_demonstrations"``, or
+            ``"all"``.
+        otherwise: Rectifier of all other tokens, which are not rectified by default. Its figures begin with
+            ``otherwise/``.
+        max_completion_length: Number of tokens that each response is divided by with ``reduction="constant-length"``.
 
     Raises:
-        ValueError: If ``rectify`` is unknown, or leaves no tokens to ``otherwise``.
+        ValueError: If ``rectify`` is unknown, or ``otherwise`` is given with ``rectify="all"``.
 
     Example:
         >>> GFTLoss()

@@ -1,4 +1,4 @@
-"""Group relative policy optimization, and its variants with clip-higher and other normalisers."""
+"""Group relative policy optimization (GRPO), and its variants with clip-higher and other normalisers."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from lightning_gft.types import TokenBatch
 class GRPOLoss(RatioLoss):
     """GRPO (arXiv 2402.03300): maximises ``min(r * A, clip(r, 1 - epsilon, 1 + epsilon_high) * A)``, ``r = p / p_old``.
 
-    The coefficient is ``A * r``, and 0 where the ratio is clipped. Own samples alone take part. In the first update on
-    a batch all ratios are 1, so clipping acts only with ``updates_per_batch`` above 1. Published variants:
+    The coefficient is ``A * r``, and 0 where the ratio is clipped. Only own samples are trained on. In the first update
+    on a batch all ratios are 1, so clipping takes effect only with ``updates_per_batch`` above 1. Published variants:
 
     * DAPO (2503.14476): ``epsilon_high=0.28, reduction="token-mean"``
     * Dr. GRPO (2503.20783): ``reduction="constant-length"``, and advantages without the standard deviation
 
-    Reports the shares of trained tokens that are clipped as ``clip_ratio/low_mean``, ``clip_ratio/high_mean`` and
-    ``clip_ratio/region_mean`` (all of them, those beyond ``delta`` too), and ``ratio_mean`` and ``ratio_max``.
+    The figures are ``ratio_mean``, ``ratio_max`` and three shares of trained tokens: ``clip_ratio/low_mean`` (clipped
+    below), ``clip_ratio/high_mean`` (clipped above) and ``clip_ratio/region_mean`` (clipped at all, including by
+    ``delta``).
 
     Args:
-        epsilon: How far below 1 the ratio may fall where the advantage is negative.
-        epsilon_high: How far above 1 it may rise where the advantage is positive; default: ``epsilon``.
-        delta: Largest ratio where the advantage is negative, above ``1 + epsilon_high`` (two-sided clipping,
-            2505.07291); default: no limit.
-        reduction: What the mean is taken over; GRPO's is over responses.
-        max_completion_length: Divides each response with ``reduction="constant-length"``.
-        mask_truncated_completions: Neither train on own samples that did not end before their limit, nor count them.
+        epsilon: Distance that the ratio may fall below 1 where the advantage is negative.
+        epsilon_high: Distance that it may rise above 1 where the advantage is positive; default: ``epsilon``.
+        delta: Largest ratio where the advantage is negative; it must be above ``1 + epsilon_high`` (two-sided clipping,
+            2505.07291). By default there is no limit.
+        reduction: How the sum over tokens becomes a mean; GRPO takes it over responses.
+        max_completion_length: Number of tokens that each response is divided by with ``reduction="constant-length"``.
+        mask_truncated_completions: Exclude truncated own samples from the loss and from ``Z``.
 
     Raises:
         ValueError: If a number is outside its range.
@@ -63,7 +64,7 @@ class GRPOLoss(RatioLoss):
             self.delta = check_number("delta", delta, above=1 + self.epsilon_high, of=name, otherwise="null")
 
     def advantages(self, tokens: TokenBatch) -> Tensor:
-        """Return ``A``, ``[m]``."""
+        """Return the advantages ``A``, ``[m]``, which a subclass may replace."""
         return tokens.advantages
 
     @override

@@ -1,4 +1,4 @@
-"""Group sequence policy optimization."""
+"""Group sequence policy optimization (GSPO)."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from lightning_gft.types import Need, TokenBatch
 
 
 class GSPOLoss(GRPOLoss):
-    """GSPO (arXiv 2507.18071): GRPO with one ratio a response, ``s = exp(mean_t(log p_t - log p_old_t))``.
+    """GSPO (arXiv 2507.18071): GRPO with one ratio per response, ``s = exp(mean_t(log p_t - log p_old_t))``.
 
-    Maximises ``min(s * A, clip(s, 1 - epsilon, 1 + epsilon_high) * A)``: the coefficient of all tokens of a response is
-    ``A * s``, or 0 where ``s`` is clipped. The mean is over responses, as the objective's own ``1 / length`` asks.
-    Reports the figures of :class:`~lightning_gft.GRPOLoss`, of responses instead of tokens.
+    GSPO maximises ``min(s * A, clip(s, 1 - epsilon, 1 + epsilon_high) * A)``. The coefficient of all tokens of a
+    response is ``A * s``, or 0 where ``s`` is clipped. The mean is over responses, because the gradient of ``log s``
+    contains ``1 / length``. The figures are those of :class:`~lightning_gft.GRPOLoss`, counted over responses instead
+    of tokens.
 
     Args:
-        epsilon: How far below 1 the ratio may fall where the advantage is negative; the paper's is small, as a mean
-            over a response moves little.
-        epsilon_high: How far above 1 it may rise where the advantage is positive; default: ``epsilon``.
-        mask_truncated_completions: Neither train on own samples that did not end before their limit, nor count them.
+        epsilon: Distance that the ratio may fall below 1 where the advantage is negative. The paper's is small, because
+            a mean over a response changes little.
+        epsilon_high: Distance that it may rise above 1 where the advantage is positive; ``None`` takes ``epsilon``.
+        mask_truncated_completions: Exclude truncated own samples from the loss and from ``Z``.
 
     Raises:
         ValueError: If a number is outside its range.

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on prompts that the policy cannot solve, policy gradients on the others."""
+"""Supervised fine-tuning on prompts that the policy does not solve, policy gradients on the others (HPT)."""
 
 from __future__ import annotations
 
@@ -20,18 +20,21 @@ from lightning_gft.types import GroupBatch, Source
 class HPTLoss(MixedLoss):
     """HPT (arXiv 2509.04419): SFT on prompts with at most ``gate`` correct own samples, GRPO on the others.
 
-    Own samples of the former and demonstrations of the latter are neither trained on nor counted in the mean, which is
-    over prompts as in the paper. That compares own samples alone, without the standard deviation: choose such an
-    advantage. Reports the share of prompts that SFT takes as ``frac_sft_prompts``.
+    Own samples of the former prompts and demonstrations of the latter are excluded from the loss and from ``Z``. The
+    mean is over prompts, as in the paper. Advantages in the paper compare own samples only, without the standard
+    deviation: choose an advantage estimator that does so. The figure ``frac_sft_prompts`` is the share of prompts that
+    SFT trains on.
 
     Args:
-        gate: Below the number of own samples; 0 in the paper, 2 of 8 for weak models.
-        correct_reward: Smallest reward, the weighted sum of all, of a correct sample.
-        own: Objective on own samples; default :class:`~lightning_gft.GRPOLoss`.
-        reduction: What the mean is taken over; those of ``own`` play no part.
+        gate: Largest number of correct own samples with which a prompt is trained by SFT; 0 in the paper, 2 of 8 for
+            weak models. It must be below the number of own samples per prompt.
+        correct_reward: Smallest total reward of a correct sample.
+        own: Objective for own samples; default :class:`~lightning_gft.GRPOLoss`.
+        reduction: How the sum over tokens becomes a mean; the reduction of ``own`` is ignored.
 
     Raises:
-        ValueError: If ``gate`` is negative or ``correct_reward`` not finite.
+        ValueError: If ``gate`` is negative or ``correct_reward`` is not finite; before training, if ``gate`` is not
+            below the number of own samples.
 
     Example:
         >>> HPTLoss(gate=2).check_group(num_responses=9, num_own=8)

@@ -1,4 +1,4 @@
-"""Objectives that imitate demonstrations."""
+"""The base class of objectives that imitate demonstrations."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from lightning_gft.types import GroupBatch, Source
 
 
 class ImitationLoss(GroupLoss):
-    """Demonstrations alone count, whatever their rewards.
+    """An objective on demonstrations only, regardless of their rewards.
 
     Args:
-        reduction: What the mean is taken over.
+        reduction: How the sum over tokens becomes a mean, see :class:`~lightning_gft.GroupLoss`.
     """
 
     def __init__(self, reduction: Reduction = "token-mean") -> None:

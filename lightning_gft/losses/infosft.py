@@ -1,4 +1,4 @@
-"""Fine-tuning on the tokens that carry most information."""
+"""Fine-tuning on the most informative tokens (InfoSFT)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from lightning_gft.types import TokenBatch
 class InfoSFTLoss(ImitationLoss):
     """Likelihood of the demonstrations, weighted towards tokens of medium probability (InfoSFT, arXiv 2605.14967).
 
-    The coefficient is ``p * max(0, 1 - logit(p) / logit(P))``, with ``logit(p) = log(p / (1 - p))``: 0 for tokens that
-    are impossible, and for all that are at least as probable as ``P``.
+    The coefficient is ``p * max(0, 1 - logit(p) / logit(P))``, with ``logit(p) = log(p / (1 - p))``. It is 0 for tokens
+    of probability 0, and for tokens that are at least as probable as ``P``.
 
     Args:
-        cutoff: ``P``, above 0.5 and below 1; 0.93 in the released code.
-        reduction: What the mean is taken over.
+        cutoff: The probability ``P``, above 0.5 and below 1; 0.93 in the released code.
+        reduction: How the sum over tokens becomes a mean, see :class:`~lightning_gft.GroupLoss`.
 
     Raises:
         ValueError: If ``cutoff`` is outside its range.
@@ -38,7 +38,7 @@ class InfoSFTLoss(ImitationLoss):
 
     @override
     def coefficients(self, tokens: TokenBatch) -> Tensor:
-        logprobs = tokens.logprobs.clamp(max=0)  # rounding may lift a certainty above 0
+        logprobs = tokens.logprobs.clamp(max=0)  # rounding may lift the log-probability of a certain token above 0
         p = logprobs.exp()
         # p * log(p) is 0 at p = 0; at p = 1 the log-odds are infinite, and the coefficient is 0.
         weighted_logit = torch.xlogy(p, p) - p * torch.log(-torch.expm1(logprobs))

@@ -1,4 +1,4 @@
-"""Importance-weighted fine-tuning."""
+"""Importance-weighted supervised fine-tuning (iw-SFT)."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from lightning_gft.types import Need, TokenBatch
 
 
 class IWSFTLoss(ImitationLoss):
-    """Likelihood of the demonstrations, weighted by how far the policy has moved (iw-SFT, arXiv 2507.12856).
+    """Likelihood of the demonstrations, weighted by the ratio to the starting policy (iw-SFT, arXiv 2507.12856).
 
-    The coefficient is ``clip(p / p_ref, min_weight, max_weight)``, with ``p_ref`` of the policy that training began
-    with: the form by token of the released code. The paper's runs weight whole responses.
+    The coefficient is ``clip(p / p_ref, min_weight, max_weight)``, where ``p_ref`` is the probability under the
+    reference policy. This is the token-wise form of the released code; the paper's runs weight whole responses.
 
     Args:
-        min_weight: Smallest weight.
-        max_weight: Largest weight.
-        reduction: What the mean is taken over.
+        min_weight: Lower limit of ``p / p_ref``, at least 0.
+        max_weight: Upper limit of ``p / p_ref``, at least ``min_weight``.
+        reduction: How the sum over tokens becomes a mean, see :class:`~lightning_gft.GroupLoss`.
 
     Raises:
-        ValueError: If ``min_weight`` is negative or ``max_weight`` below it.
+        ValueError: If ``min_weight`` is negative, or ``max_weight`` is below it.
 
     Example:
         >>> IWSFTLoss().needs()

@@ -1,4 +1,4 @@
-"""A penalty on the divergence from the starting policy, around any objective."""
+"""A penalty on the divergence from the reference policy, which can be added to any objective."""
 
 from __future__ import annotations
 
@@ -18,23 +18,25 @@ Direction = Literal["forward", "reverse"]
 
 
 class KLPenalty(LossWrapper):
-    """Any loss plus ``beta`` times an estimate of the divergence from the policy that training began with.
+    """Any loss plus ``beta`` times an estimate of the divergence from the reference policy.
 
-    With ``d = log p - log p_ref``, what is subtracted from each coefficient, and what that descends on own samples:
+    The penalty subtracts a term from each coefficient, with ``d = log p - log p_ref``:
 
-    * ``"forward"``: ``beta * (1 - exp(-d))``, the derivative of Schulman's k3, ``exp(-d) - 1 + d``: ``KL(ref || p)``
-    * ``"reverse"``: ``beta * d``, the derivative of k2, ``d ** 2 / 2``: ``KL(p || ref)``
+    * ``"forward"``: ``beta * (1 - exp(-d))``, the derivative of Schulman's k3 (``exp(-d) - 1 + d``). On own samples it
+      descends ``KL(ref || p)``.
+    * ``"reverse"``: ``beta * d``, the derivative of k2 (``d ** 2 / 2``). On own samples it descends ``KL(p || ref)``.
 
-    Both hold in the first update on a batch, at the sampled prefixes, and neither on demonstrations. GRPO
-    (arXiv 2402.03300) and TRL (``use_bias_correction_kl=False``) take ``"forward"``. Reports the mean of k3 as ``kl``.
+    Both statements hold at the sampled prefixes in the first update on a batch, and neither holds on demonstrations.
+    GRPO (arXiv 2402.03300) and TRL (``use_bias_correction_kl=False``) use ``"forward"``. The figure ``kl`` is the mean
+    of k3.
 
     Args:
-        loss: The objective, whose mean the penalty shares.
+        loss: The objective that the penalty is added to, with the same reduction.
         beta: Weight of the penalty, 0.04 in GRPO's paper.
-        direction: Which divergence it lowers: ``"forward"`` is ``KL(ref || p)``, ``"reverse"`` is ``KL(p || ref)``.
+        direction: The divergence to lower: ``"forward"`` is ``KL(ref || p)``, ``"reverse"`` is ``KL(p || ref)``.
 
     Raises:
-        ValueError: If ``beta`` is negative or ``direction`` unknown.
+        ValueError: If ``beta`` is negative, or ``direction`` is unknown.
 
     Example:
         >>> from lightning_gft import SFTLoss
@@ -50,7 +52,7 @@ class KLPenalty(LossWrapper):
 
     @override
     def can_skip(self, groups: GroupBatch) -> Tensor:
-        return GroupLoss.can_skip(self, groups)  # nothing: the penalty acts on every sequence
+        return GroupLoss.can_skip(self, groups)  # none: the penalty applies to every sequence
 
     @override
     def needs(self) -> frozenset[Need]:
@@ -64,7 +66,7 @@ class KLPenalty(LossWrapper):
 
     @override
     def factors(self, tokens: TokenBatch, coefficients: Tensor) -> Tensor:
-        # Those of the loss within: the penalty is a term beside it, and no factor.
+        # The factors of the inner loss: the penalty is an added term, not a factor.
         return self.loss.factors(tokens, self.loss.coefficients(tokens))
 
     @override

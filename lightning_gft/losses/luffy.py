@@ -1,4 +1,4 @@
-"""Learning from demonstrations off the policy, beside own samples."""
+"""Off-policy learning from demonstrations combined with on-policy learning from own samples (LUFFY)."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from lightning_gft.types import TokenBatch
 class LUFFYLoss(MixedLoss):
     """LUFFY (arXiv 2504.14945): maximises ``A * p / (p + gamma)`` on demonstrations and ``A * r`` on own samples.
 
-    The coefficients are ``A * gamma * p / (p + gamma) ** 2`` and ``A * p / p_old``. As released, own samples are not
-    clipped, responses are divided by a constant, and advantages compare the whole mixed group without the standard
-    deviation: ``GroupNormalizedAdvantage(scale="none")``. The form with GRPO's clip is ``own=GRPOLoss()``. The paper's
-    entropy bonus, 0.001, is no coefficient of the tokens that were drawn and is left out.
+    The coefficients are ``A * gamma * p / (p + gamma) ** 2`` and ``A * p / p_old``. As in the released code, ratios of
+    own samples are not clipped, responses are divided by a constant, and advantages compare the whole mixed group
+    without the standard deviation: ``GroupNormalizedAdvantage(scale="none")``. ``own=GRPOLoss()`` adds GRPO's clipping.
+    The paper's entropy bonus, 0.001, is left out, because it is not a coefficient of the sampled tokens.
 
     Args:
-        gamma: Shapes the demonstrations' weights, which are largest at ``p = gamma``.
-        own: Objective on own samples; default: ``A * r`` without a clip.
-        reduction: What the mean is taken over; those of ``own`` play no part.
-        max_completion_length: What responses are divided by, in tokens.
+        gamma: Shape of the demonstrations' coefficients, which are largest at ``p = gamma``.
+        own: Objective for own samples; default: ``A * r`` without clipping.
+        reduction: How the sum over tokens becomes a mean; the reduction of ``own`` is ignored.
+        max_completion_length: Number of tokens that each response is divided by.
 
     Raises:
-        ValueError: If ``gamma`` is not above 0, or the length is missing.
+        ValueError: If ``gamma`` is not above 0, or ``max_completion_length`` is missing.
 
     Example:
         >>> sorted(LUFFYLoss(max_completion_length=2048).needs())
@@ -53,7 +53,7 @@ class LUFFYLoss(MixedLoss):
 
 
 class _Shaping(CoefficientRectifier):
-    """What ``p / (p + gamma)`` makes of a likelihood's gradient."""
+    """The factor of the gradient of ``p / (p + gamma)`` relative to that of ``log p``."""
 
     def __init__(self, gamma: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)

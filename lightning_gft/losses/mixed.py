@@ -1,4 +1,4 @@
-"""Objectives that treat demonstrations and own samples apart."""
+"""Objectives that train demonstrations and own samples by different losses."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from lightning_gft.types import GroupBatch, Source, TokenBatch
 
 
 class MixedLoss(CompositeLoss):
-    """One objective for demonstrations and another for the policy's own samples, added up under one ``Z``.
+    """One objective for demonstrations and another for own samples, summed with one common ``Z``.
 
-    Both report their figures; names that both have begin with ``demonstrations_`` and ``own_``.
+    Figures of both are reported; names that both use are prefixed by ``demonstrations_`` and ``own_``.
 
     Args:
-        demonstrations: For expert and teacher.
-        own: For own samples.
-        reduction: What the mean is taken over; those of the two losses play no part.
-        max_completion_length: Divides each response with ``reduction="constant-length"``.
+        demonstrations: Objective for responses of the expert and of teachers.
+        own: Objective for own samples.
+        reduction: How the sum over tokens becomes a mean; the reductions of the two losses are ignored.
+        max_completion_length: Number of tokens that each response is divided by with ``reduction="constant-length"``.
 
     Example:
         >>> from lightning_gft import GFTLoss, SFTLoss

@@ -1,4 +1,4 @@
-"""Proximal supervised fine-tuning."""
+"""Proximal supervised fine-tuning (PSFT)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from lightning_gft.types import GroupBatch, Need, Source, TokenBatch
 class PSFTLoss(GRPOLoss):
     """Proximal SFT (arXiv 2508.17784): maximises ``min(r, 1 + epsilon_high)`` on demonstrations, ``r = p / p_old``.
 
-    This is GRPO's objective with an advantage of 1, whatever the rewards: the coefficient is ``r``, and 0 above the
-    limit, so that no token moves far in the updates on one batch. In the first of them all ratios are 1, so with
-    ``updates_per_batch=1`` it *is* supervised fine-tuning; the paper takes 8. Own samples take no part. Reports the
-    figures of :class:`~lightning_gft.GRPOLoss`; the lower clip never acts.
+    This is GRPO's objective with an advantage of 1, regardless of rewards. The coefficient is ``r``, and 0 above the
+    limit, which bounds the change of a token's probability in the updates on one batch. In the first update all ratios
+    are 1, so with ``updates_per_batch=1`` it is identical to supervised fine-tuning; the paper uses 8. Own samples are
+    not trained on. The figures are those of :class:`~lightning_gft.GRPOLoss`; ratios are never clipped below.
 
     Args:
-        epsilon_high: How far above 1 the ratio may rise.
-        reduction: What the mean is taken over.
+        epsilon_high: Distance that the ratio may rise above 1.
+        reduction: How the sum over tokens becomes a mean, see :class:`~lightning_gft.GroupLoss`.
 
     Raises:
         ValueError: If ``epsilon_high`` is negative.

@@ -1,4 +1,4 @@
-"""Objectives with the ratio of probabilities between the policy now and the one that drew the samples."""
+"""The base class of objectives with a ratio: the probability now, divided by that before the first update."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from lightning_gft.types import GroupBatch, Need, Source, TokenBatch
 
 
 class RatioLoss(GroupLoss):
-    """A policy gradient on the policy's own samples, which limits the ratio ``r`` in some way.
+    """A policy gradient on own samples that limits the ratio ``r``; subclasses differ in how they limit it.
 
     Args:
-        shares: Names of the figures that :meth:`clipped` gives masks for.
-        reduction: What the mean is taken over.
-        max_completion_length: Divides each response with ``reduction="constant-length"``.
-        mask_truncated_completions: Neither train on own samples that did not end before their limit, nor count them.
+        shares: Names of the figures, one for each mask that :meth:`clipped` returns.
+        reduction: How the sum over tokens becomes a mean, see :class:`~lightning_gft.GroupLoss`.
+        max_completion_length: Number of tokens that each response is divided by with ``reduction="constant-length"``.
+        mask_truncated_completions: Exclude truncated own samples from the loss and from ``Z``.
     """
 
     def __init__(
@@ -39,14 +39,14 @@ class RatioLoss(GroupLoss):
 
     @abstractmethod
     def clipped(self, tokens: TokenBatch) -> tuple[Tensor, ...]:
-        """Return masks ``[m]``, whose shares are reported."""
+        """Return masks ``[m]`` of clipped tokens; the share of each is a figure."""
 
     def logratio(self, tokens: TokenBatch) -> Tensor:
-        """Return ``log r``, ``[m]``."""
+        """Return the log-ratios ``log r``, ``[m]``."""
         return log_ratio(tokens.logprobs, tokens.old_logprobs)
 
     def ratio(self, tokens: TokenBatch) -> Tensor:
-        """Return ``r``, ``[m]``."""
+        """Return the ratios ``r``, ``[m]``, bounded so that they stay finite."""
         return bounded_ratio(self.logratio(tokens))
 
     @override

@@ -1,4 +1,4 @@
-"""Objectives that rectify tokens, all or some."""
+"""The base class of objectives that rectify all or some of the tokens."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lightning_gft.types import TokenBatch
 
 
 class RectifiedLoss(GroupLoss):
-    """One rectifier for the tokens that are chosen, and perhaps another for all others, which reports what it did."""
+    """One rectifier for the chosen tokens and optionally another for all others, each with figures of its own."""
 
     def __init__(
         self,
@@ -38,19 +38,19 @@ class RectifiedLoss(GroupLoss):
         self.rectifier = rectifier or DynamicCoefficientRectifier()
         self.rectify: Chosen = rectify
         self.otherwise = None if rectify == "all" else otherwise or IdentityRectifier()
-        self.rectifier.counts_tokens = False  # a run does, for every loss
+        self.rectifier.counts_tokens = False  # the run counts them, for every loss
         if self.otherwise is not None and otherwise is None:
-            self.otherwise.counts_tokens = False  # figures of tokens that are left alone would repeat those of the run
+            self.otherwise.counts_tokens = False  # figures of unrectified tokens would repeat the run's
 
     def rectified(self, tokens: TokenBatch) -> Tensor:
-        """Return ``C(p)`` of tokens ``[m]``, detached."""
+        """Return the factors ``C(p)`` of the tokens, ``[m]`` and detached."""
         if self.otherwise is None:
             return self.rectifier.rectify(tokens.logprobs)
         given = self.rectifier.rectify(tokens.logprobs), self.otherwise.rectify(tokens.logprobs)
         return torch.where(choose(self.rectify, tokens), *given)
 
     def count(self, tokens: TokenBatch, rectified: Tensor) -> None:
-        """Let the rectifiers see tokens with their ``C(p)``, ``[m]``, but for those with NaN."""
+        """Update the rectifiers' figures with tokens and their factors ``C(p)``, ``[m]``; NaN marks excluded tokens."""
         if self.otherwise is not None:
             chosen = choose(self.rectify, tokens)
             self.otherwise.update(tokens.logprobs, rectified.masked_fill(chosen, torch.nan))

@@ -1,4 +1,4 @@
-"""Rejection-sampling fine-tuning."""
+"""Rejection-sampling fine-tuning (RFT)."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from lightning_gft.types import GroupBatch, Source, TokenBatch
 
 
 class RFTLoss(ImitationLoss):
-    """Maximum likelihood of the policy's own correct samples: rejection-sampling fine-tuning (RFT, arXiv 2308.01825).
+    """Maximum likelihood of correct own samples: rejection-sampling fine-tuning (RFT, arXiv 2308.01825).
 
-    The coefficient is 1. A sample is correct if its reward, the weighted sum of all rewards of the sampler, is at least
-    ``correct_reward``. Wrong samples and demonstrations are neither trained on nor counted in the mean.
+    The coefficient is 1. A sample is correct if its total reward is at least ``correct_reward``. Wrong samples and
+    demonstrations are excluded from the loss and from ``Z``.
 
     Args:
-        correct_reward: Smallest reward of a correct sample.
-        reduction: What the mean is taken over.
+        correct_reward: Smallest total reward of a correct sample.
+        reduction: How the sum over tokens becomes a mean, see :class:`~lightning_gft.GroupLoss`.
 
     Raises:
-        ValueError: If ``correct_reward`` is not finite; at the start of a run if no source draws own samples.
+        ValueError: If ``correct_reward`` is not finite; before training, if there are no own samples.
 
     Example:
         >>> RFTLoss(correct_reward=1.0).needs()

@@ -1,4 +1,4 @@
-"""Each prompt by the objective that its difficulty asks for."""
+"""Choosing the objective of each prompt by its difficulty."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from lightning_gft.types import GroupBatch
 
 
 class RoutedLoss(HPTLoss):
-    """Routing by difficulty, after DYPO (arXiv 2604.08926): SFT, GRPO or nothing, by the own samples of a prompt.
+    """Routing by difficulty, after DYPO (arXiv 2604.08926): the own samples of a prompt decide how it is trained.
 
-    * all wrong: supervised fine-tuning on its demonstrations, as many as its sources give
+    * all wrong: supervised fine-tuning on all demonstrations of the prompt
     * some correct: GRPO on the own samples
-    * all correct: neither trained on nor counted in the mean
+    * all correct: the prompt is excluded from the loss and from ``Z``
 
-    DYPO's third term, an alignment of pairs of correct and wrong samples, is left out. Reports the shares of prompts
-    of the first and the last kind as ``frac_sft_prompts`` and ``frac_solved_prompts``.
+    DYPO's third term, which aligns pairs of correct and wrong samples, is left out. The figures ``frac_sft_prompts``
+    and ``frac_solved_prompts`` are the shares of prompts of the first and the last kind.
 
     Args:
-        correct_reward: Smallest reward, the weighted sum of all, of a correct sample.
-        own: Objective on own samples; default :class:`~lightning_gft.GRPOLoss`.
-        reduction: What the mean is taken over; those of ``own`` play no part.
+        correct_reward: Smallest total reward of a correct sample.
+        own: Objective for own samples; default :class:`~lightning_gft.GRPOLoss`.
+        reduction: How the sum over tokens becomes a mean; the reduction of ``own`` is ignored.
 
     Raises:
         ValueError: If ``correct_reward`` is not finite.

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning."""
+"""Supervised fine-tuning (SFT)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from lightning_gft.types import TokenBatch
 
 
 class SFTLoss(ImitationLoss):
-    """Maximum likelihood of the demonstrations; rewards and the policy's own samples take no part.
+    """Maximum likelihood of the demonstrations, regardless of rewards; own samples are not trained on.
 
     Args:
-        reduction: What the mean is taken over.
+        reduction: How the sum over tokens becomes a mean, see :class:`~lightning_gft.GroupLoss`.
 
     Example:
         >>> SFTLoss(reduction="sequence-mean").reduction

@@ -1,4 +1,4 @@
-"""One objective around another."""
+"""An objective that wraps another one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from lightning_gft.types import GroupBatch, TokenBatch
 
 
 class LossWrapper(CompositeLoss):
-    """Asks another loss wherever it does not say otherwise; a subclass gives :meth:`coefficients`.
+    """Delegates to another loss whatever it does not override; a subclass implements :meth:`coefficients`.
 
-    One that changes coefficients of 0 overrides :meth:`can_skip`.
+    A subclass that changes coefficients of 0 overrides :meth:`can_skip`, too.
 
     Args:
-        loss: The objective within.
+        loss: The wrapped objective, which also determines the reduction.
 
     Example:
         >>> from lightning_gft import GFTLoss
@@ -51,7 +51,7 @@ class LossWrapper(CompositeLoss):
 
     @override
     def reduce(self, groups: GroupBatch) -> tuple[Tensor, Tensor]:
-        # The loss within reduces in its way, but over what takes part here.
+        # The wrapped loss reduces by its own rule, but over the sequences that take part here.
         return self.loss.reduce(replace(groups, set_aside=~self._taken(groups)))
 
     @override
@@ -64,7 +64,7 @@ class LossWrapper(CompositeLoss):
 
     @override
     def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:
-        self.loss.update(tokens, self.loss.coefficients(tokens))  # its own, not what became of them
+        self.loss.update(tokens, self.loss.coefficients(tokens))  # its own coefficients, before this class changes them
 
     @override
     def compute(self) -> dict[str, Tensor | float]:

@@ -1,4 +1,4 @@
-"""Metrics of groups, tokens and policies, reduced over ranks by torchmetrics."""
+"""Metrics of groups, tokens and policies, which torchmetrics reduces over ranks."""
 
 from lightning_gft.metrics.base import ExactMetric
 from lightning_gft.metrics.coefficient import CoefficientsBySource, CoefficientStatistics

@@ -1,4 +1,4 @@
-"""A metric that counts in its own precision."""
+"""The base class of metrics that keep their own precision."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing_extensions import override
 
 
 class ExactMetric(Metric):
-    """A torchmetrics metric that follows its module to another device, but not to another data type.
+    """A torchmetrics metric that moves with its module to another device, but keeps its data types.
 
-    With ``precision: bf16-true`` Lightning converts the whole module, and a sum of many tokens in half precision would
-    soon stop growing.
+    With ``precision: bf16-true`` Lightning converts the whole module, and a sum over many tokens in half precision
+    would soon stop growing.
     """
 
     @override
@@ -24,6 +24,6 @@ class ExactMetric(Metric):
     @override
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
-        for name in self._defaults:  # torchmetrics leaves a checkpoint's tensors on the device that it was read to
+        for name in self._defaults:  # torchmetrics leaves loaded states on the checkpoint's device
             if isinstance(state := getattr(self, name), Tensor):
                 setattr(self, name, state.to(self.device))

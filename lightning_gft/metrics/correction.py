@@ -1,4 +1,4 @@
-"""Statistics of the weights by which a loss corrects for the policy that drew the samples."""
+"""Statistics of importance weights, which correct a loss for the policy that drew the samples."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from lightning_gft.metrics.base import ExactMetric
 
 
 class CorrectionStatistics(ExactMetric):
-    """Weights of own tokens or responses, how many of them are cut, and how many are not known.
+    """Importance weights of own tokens or own responses, and the shares that are truncated or unknown.
 
     As input to ``update``:
 
-    - ``weights`` (:class:`~torch.Tensor`): ``[n]``, of own tokens, or one a response; NaN where it is not known
-    - ``truncated`` (:class:`~torch.Tensor`): ``[n]`` booleans, true where a weight is cut
+    - ``weights`` (:class:`~torch.Tensor`): ``[n]``, one per own token or per own response, after truncation; NaN where
+      unknown
+    - ``truncated`` (:class:`~torch.Tensor`): ``[n]`` booleans, true where a weight is truncated
 
-    As output of ``compute``, scalars since the last ``reset`` and over all ranks, 0 before anything was counted:
+    As output of ``compute``, scalars since the last ``reset`` and over all ranks, 0 before the first weight is counted:
 
-    - ``sampling/importance_sampling_ratio/min``, ``.../mean``, ``.../max``: of the weights that are known, as TRL logs
-      them: after they are cut
-    - ``sampling/importance_sampling_ratio/truncated_fraction``: share of these that are cut
-    - ``sampling/importance_sampling_ratio/unknown_fraction``: share of all that are not known
+    - ``sampling/importance_sampling_ratio/min``, ``.../mean``, ``.../max``: minimum, mean and maximum of the known
+      weights after truncation, as in TRL
+    - ``sampling/importance_sampling_ratio/truncated_fraction``: share of known weights that are truncated
+    - ``sampling/importance_sampling_ratio/unknown_fraction``: share of all weights that are unknown
 
     Args:
         kwargs: Passed on to :class:`torchmetrics.Metric`.
@@ -44,12 +45,12 @@ class CorrectionStatistics(ExactMetric):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        # Number of all, of those known, of those cut, and the sum of weights; the largest of -weight and of weight.
+        # totals: numbers of all, known and truncated weights, and the sum; the extremes are maxima of -weight, weight.
         self.add_state("sums", torch.zeros(4, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("extremes", torch.full((2,), -torch.inf, dtype=torch.float64), dist_reduce_fx="max")
 
     def update(self, weights: Tensor, truncated: Tensor) -> None:
-        """Count own tokens, or responses."""
+        """Count the weights of own tokens or own responses."""
         weights = weights.detach().double()
         known = ~weights.isnan()
         terms = torch.ones_like(weights), known.double(), (known & truncated).double(), weights.masked_fill(~known, 0.0)

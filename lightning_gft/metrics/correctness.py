@@ -1,4 +1,4 @@
-"""Which responses are correct."""
+"""The rule by which responses are correct."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Correctness:
-    """What makes a response correct, in training as in an evaluation.
+    """The rule by which a response is correct, in training and in evaluation.
 
     Args:
-        reward: Name of the reward that tells.
-        least: A response with at least this reward is correct.
+        reward: Name of the reward that decides.
+        least: Smallest value of this reward for a correct response.
 
     Example:
         >>> Correctness("accuracy", least=0.5).judged(torch.tensor([0.5, 0.4, torch.nan]))
@@ -25,9 +25,9 @@ class Correctness:
     least: float = 1.0
 
     def judged(self, rewards: Tensor) -> Tensor:
-        """Return 1 for each correct response, 0 for the others, and NaN where the reward does not apply.
+        """Return 1 for correct responses, 0 for wrong ones, and NaN where the reward does not apply.
 
         Args:
-            rewards: What the reward gives, of any shape.
+            rewards: Values of the reward, of any shape.
         """
         return (rewards >= self.least).double().masked_fill(rewards.isnan(), torch.nan)

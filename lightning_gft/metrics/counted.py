@@ -1,4 +1,4 @@
-"""Groups as they are counted: on the CPU, where a device is waited for once."""
+"""Groups in the form that metrics count: on the CPU, after a single transfer from the device."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from lightning_gft.types import GroupBatch, Source
 
 @dataclass(frozen=True)
 class CountedGroups:
-    """What is counted of ``N`` responses, on the CPU and in double precision.
+    """The counted properties of ``N`` responses, on the CPU and in double precision.
 
     Args:
-        group: ``[N]``, the number of its group, from 0.
-        source: ``[N]``, a :class:`~lightning_gft.Source` value.
-        rewards: ``[N]``.
-        advantages: ``[N]``.
-        lengths: ``[N]``, response tokens.
-        clipped: ``[N]``, 1 where a response did not end before the length limit.
-        set_aside: ``[N]``, 1 where no loss trains on it.
-        untaught: ``[N]``, 1 where a teacher did not judge it.
-        parts: ``[R, N]``, each reward; NaN where it does not apply.
+        group: ``[N]``, number of each response's group, from 0.
+        source: ``[N]``, :class:`~lightning_gft.Source` values as whole numbers.
+        rewards: ``[N]``, total reward of each response.
+        advantages: ``[N]``, as the estimator computed them.
+        lengths: ``[N]``, numbers of response tokens.
+        clipped: ``[N]``, 1 for truncated responses.
+        set_aside: ``[N]``, 1 for responses that no loss trains on.
+        untaught: ``[N]``, 1 for responses without a teacher's log-probabilities.
+        parts: ``[R, N]``, each of ``R`` rewards; NaN where it does not apply.
     """
 
     group: Tensor
@@ -38,7 +38,7 @@ class CountedGroups:
 
     @classmethod
     def of(cls, groups: GroupBatch, reward_names: list[str]) -> CountedGroups:
-        """Return what is counted of a batch, by one transfer."""
+        """Return the counted properties of a batch, after a single transfer from its device."""
         none = torch.zeros_like(groups.source)
         untaught = none
         if groups.teacher_logprobs is not None:
@@ -57,10 +57,10 @@ class CountedGroups:
 
     @property
     def sizes(self) -> Tensor:
-        """Number of responses of each group."""
+        """``[G]``, number of responses of each group."""
         return self.group.bincount()
 
     @property
     def own(self) -> Tensor:
-        """``[N]``, true for the policy's own samples."""
+        """``[N]``, true for own samples."""
         return self.source == Source.SELF

@@ -1,4 +1,4 @@
-"""What a policy can do: accuracy of its best guess, of its samples, and how far it has moved."""
+"""Evaluation of a policy: accuracy of greedy responses and of samples, and divergence from its start."""
 
 from __future__ import annotations
 
@@ -22,30 +22,32 @@ class PolicyEvaluation(ExactMetric):
 
     - ``greedy`` (:class:`~lightning_gft.types.GroupBatch`): one greedy response to each of ``P`` prompts
     - ``samples`` (:class:`~lightning_gft.types.GroupBatch`): ``k`` samples for each of them
-    - ``entropy``, ``kl`` (:class:`~torch.Tensor`): ``[M]``, of the samples' tokens; ``kl`` may be ``None``
-    - ``kl_start`` (:class:`~torch.Tensor`): of the tokens of other samples, those of the starting policy, or ``None``
+    - ``entropy``, ``kl`` (:class:`~torch.Tensor`): ``[M]``, entropy and divergence at each token of the samples;
+      ``kl`` may be ``None``
+    - ``kl_start`` (:class:`~torch.Tensor`): divergence at each token of samples of the starting policy, or ``None``
 
     As output of ``compute``, scalars over all prompts since the last ``reset`` and over all ranks:
 
     - ``greedy_accuracy``: share of prompts whose greedy response is correct
     - ``mean@k``: share of samples that are correct
-    - ``pass@j`` for j = 2, 4, 8, ... and k: chance that one of ``j`` samples is correct, unbiased (arXiv 2107.03374)
-    - ``maj@k``: chance that the most frequent answer is correct, ties decided at random (arXiv 2203.11171), where the
-      reward reads answers
-    - ``<figure>_stderr``: standard error of each of these over prompts, where there are several
-    - ``response_length``: mean tokens of a sample
-    - ``entropy``: mean entropy of a sampled token's distribution, in nats
-    - ``kl``: mean divergence of a sampled token from the starting policy, in nats
-    - ``kl_start``: mean divergence of the starting policy from this one, of a token that the former has drawn
+    - ``pass@j`` for j = 2, 4, 8, ... and k: probability that at least one of ``j`` samples is correct, by the unbiased
+      estimator (arXiv 2107.03374)
+    - ``maj@k``: probability that the most frequent answer is correct, with ties broken at random (arXiv 2203.11171);
+      absent if the reward does not read answers
+    - ``<figure>_stderr``: standard error of each of these over prompts; absent with a single prompt
+    - ``response_length``: mean length of a sample, in tokens
+    - ``entropy``: mean entropy of the distribution that a token is sampled from, in nats
+    - ``kl``: mean of ``KL(policy || start)`` per token of the policy's samples, in nats
+    - ``kl_start``: mean of ``KL(start || policy)`` per token of the starting policy's samples, in nats
 
     Args:
-        num_samples: Samples a prompt, ``k``.
-        reward_name: Reward that tells whether a response is correct.
-        correct_reward: A response with at least this reward is correct.
+        num_samples: Number of samples per prompt, ``k``.
+        reward_name: Name of the reward that decides whether a response is correct.
+        correct_reward: Smallest value of this reward for a correct response.
 
     Raises:
-        TypeError: If a number is none.
-        ValueError: If ``num_samples`` is below 1, or ``correct_reward`` infinite or NaN.
+        TypeError: If ``num_samples`` or ``correct_reward`` is not a number.
+        ValueError: If ``num_samples`` is below 1, or ``correct_reward`` is infinite or NaN.
 
     Example:
         >>> PolicyEvaluation(num_samples=8, reward_name="accuracy").num_samples
@@ -68,8 +70,8 @@ class PolicyEvaluation(ExactMetric):
         passed = (f"pass@{k}" for k in self.draws)
         self.accuracies = ["greedy_accuracy", f"mean@{num_samples}", *passed, f"maj@{num_samples}"]
         shapes: dict[str, tuple[int, ...]] = {
-            "prompts": (3, len(self.accuracies)),  # their number, sum and sum of squares of each accuracy
-            "tokens": (2, len(_TOKENS)),  # their number and sum of each of their figures
+            "prompts": (3, len(self.accuracies)),  # number, sum and sum of squares of each accuracy
+            "tokens": (2, len(_TOKENS)),  # number of tokens and sum, for each of their figures
             "num_responses": (),
         }
         for name, shape in shapes.items():
@@ -100,7 +102,7 @@ class PolicyEvaluation(ExactMetric):
         self.num_responses += len(samples)
 
     def compute(self) -> dict[str, Tensor]:
-        """Return the figures described above; those that were not measured are absent."""
+        """Return the figures described above, without those that were not measured."""
         number, total, squares = self.prompts
         mean = total / number.clamp(min=1)
         variance = (squares - total * mean).clamp(min=0) / (number - 1).clamp(min=1)
@@ -123,14 +125,13 @@ class PolicyEvaluation(ExactMetric):
         if judged.isnan().any():
             first = int(judged.isnan().nonzero()[0])
             raise GFTValueError(
-                f"`evaluation.reward`: {name!r} gave None (not applicable) for a response to the prompt "
-                f"{groups.prompts[first][:200]!r}, so whether it is correct is not known; name a reward that "
-                "applies to every response"
+                f"`evaluation.reward`: expected a reward that applies to every response, got None (not applicable) of "
+                f"{name!r} for a response to the prompt {groups.prompts[first][:200]!r}; name another reward"
             )
         return judged
 
     def _voted(self, samples: GroupBatch, judged: Tensor) -> Tensor:
-        """Return the accuracy of the majority for each prompt; nothing where the reward reads no answers."""
+        """Return the accuracy of the majority for each prompt, or none if the reward does not read answers."""
         answers, k = samples.answers.get(self.correctness.reward, []), self.num_samples
         voters = [answers[start : start + k] for start in range(0, len(answers), k)]
         voted = [maj_at_k(given, correct) for given, correct in zip(voters, judged.tolist(), strict=False)]

@@ -1,4 +1,4 @@
-"""Statistics of sampled groups: rewards, sources, lengths, and how many groups teach anything."""
+"""Statistics of sampled groups: rewards, sources, lengths, and shares of groups without a training signal."""
 
 from __future__ import annotations
 
@@ -24,36 +24,39 @@ _OTHERS = (
 
 
 class GroupStatistics(NamedMeans):
-    """What a step's groups look like, under the names that TRL logs where it has one.
+    """Statistics of a step's groups, under TRL's names where TRL logs the same figure.
 
     As input to ``update``:
 
     - ``groups`` (:class:`~lightning_gft.types.GroupBatch`): scored groups
-    - ``num_prompts`` (int): prompts that they were built for
-    - ``correctness`` (:class:`Correctness`): which responses are correct; ``None`` leaves out what needs it
+    - ``num_prompts`` (int): number of prompts that the groups were built for
+    - ``correctness`` (:class:`Correctness`): rule by which responses are correct; ``None`` omits figures that need it
 
     As output of ``compute``, scalars over all groups since the last ``reset`` and over all ranks:
 
     - ``reward``, ``reward_std``: mean reward of a response; mean standard deviation within a group
-    - ``rewards/<name>/mean``: mean of each reward, unweighted, over the responses that it applies to, if there are any
+    - ``rewards/<name>/mean``: mean of each reward, unweighted, over the responses that it applies to; absent if it
+      applies to none
     - ``frac_reward_zero_std``: share of groups of several responses whose rewards are all equal
     - ``frac_groups_of_one``: share of groups of a single response
-    - ``frac_prompts_without_group``: share of prompts that no source gave a response to
+    - ``frac_prompts_without_group``: share of prompts without a response from any source
     - ``reward_by_source/<source>``, ``advantage_by_source/<source>``, ``length_by_source/<source>``,
-      ``clipped_ratio_by_source/<source>``: mean reward, advantage and tokens of the responses of each source that gave
-      any, and share of those that did not end in time
-    - ``completions/mean_length``, ``completions/clipped_ratio``: the last two of the policy's own samples
+      ``clipped_ratio_by_source/<source>``: mean reward, mean advantage, mean number of tokens and share of truncated
+      responses, for each source with responses
+    - ``completions/mean_length``, ``completions/clipped_ratio``: mean number of tokens and share of truncated
+      responses, of own samples
     - ``frac_groups_all_right``, ``frac_groups_all_wrong``, ``frac_groups_mixed``: share of groups whose own samples are
-      all correct, all wrong, or neither, among those that have own samples
-    - ``frac_duplicates``: share of own samples whose text an earlier response of their group has
-    - ``distinct_answers``: different answers of a group's own samples, on average, where the reward reads answers
-    - ``completions/without_teacher_ratio``: where a source has a teacher, share of own samples that it did not judge
-    - ``sampling/frac_prompts_tried``, ``sampling/num_prompts_never_sampled``, ``sampling/frac_groups_set_aside``,
-      ``sampling/num_groups``: where prompts are sampled only until enough groups differ, share of prompts that were,
-      and number of those that were not; share of groups that no loss trains on, and number of the others
+      all correct, all wrong, or neither, among groups with own samples
+    - ``frac_duplicates``: share of own samples with the text of an earlier response of their group
+    - ``distinct_answers``: mean number of different answers among a group's own samples, if the reward reads answers
+    - ``completions/without_teacher_ratio``: share of own samples without log-probabilities of a teacher, if a source
+      has one
+    - with dynamic sampling, ``sampling/frac_prompts_tried``: share of prompts that were sampled;
+      ``sampling/num_prompts_never_sampled``: number of the other prompts; ``sampling/frac_groups_set_aside``: share of
+      groups that no loss trains on; ``sampling/num_groups``: number of the other groups
 
     Args:
-        reward_names: Names of the rewards, as in ``GroupBatch.reward_parts``.
+        reward_names: Names of the rewards, which are the keys of ``GroupBatch.reward_parts``.
 
     Example:
         >>> statistics = GroupStatistics(["accuracy"])
@@ -68,10 +71,10 @@ class GroupStatistics(NamedMeans):
         self.reward_names = list(reward_names)
 
     @override
-    def update(  # type: ignore[override]  # other input
+    def update(  # type: ignore[override]  # different input
         self, groups: GroupBatch, num_prompts: int, correctness: Correctness | None = None
     ) -> None:
-        """Count scored groups."""
+        """Count the scored groups of one batch."""
         counted = CountedGroups.of(groups, self.reward_names)
         totals: Totals = {
             **reward_totals(counted, self.reward_names),

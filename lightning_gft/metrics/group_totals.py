@@ -1,4 +1,4 @@
-"""Sums and numbers of what groups are: rewards, and what each source gave."""
+"""Sums and counts over groups: rewards, responses of each source, prompts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lightning_gft.types import Source
 
 
 def reward_totals(counted: CountedGroups, reward_names: Sequence[str]) -> Totals:
-    """Return those of rewards, and of how they differ within groups."""
+    """Return sums and counts of rewards, and of their spread within groups."""
     deviations = group_standard_deviations(counted.rewards, counted.group)
     single = counted.sizes == 1
     groups = float(len(deviations))
@@ -30,7 +30,7 @@ def reward_totals(counted: CountedGroups, reward_names: Sequence[str]) -> Totals
 
 
 def source_totals(counted: CountedGroups) -> Totals:
-    """Return those of the responses of each source."""
+    """Return sums and counts of rewards, advantages, lengths and truncated responses, by source."""
     totals: Totals = {}
     for source in Source:
         rows, name = counted.source == source, source.name.lower()
@@ -48,13 +48,13 @@ def source_totals(counted: CountedGroups) -> Totals:
 
 
 def prompt_totals(counted: CountedGroups, offered: int, tried: int | None, sets_aside: bool) -> Totals:
-    """Return those of prompts: how many have groups, and how many were not sampled or are not trained on.
+    """Return sums and counts of prompts: with groups, sampled, and trained on.
 
     Args:
-        counted: The groups.
-        offered: Prompts of the batch.
-        tried: Prompts that were sampled; ``None`` for all of them.
-        sets_aside: Whether prompts are sampled only until enough groups differ.
+        counted: The groups of a batch.
+        offered: Number of prompts in the batch.
+        tried: Number of prompts that were sampled; ``None`` if all were.
+        sets_aside: Whether sampling is dynamic, so that some groups are set aside.
     """
     groups = len(counted.sizes)
     prompts = offered if tried is None else tried

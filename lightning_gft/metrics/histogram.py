@@ -1,4 +1,4 @@
-"""Histograms of weights, in the bins of a run's record."""
+"""Histograms of token weights, with the bins that a run's record uses."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from torch import Tensor
 from lightning_gft import record
 
 NUM_BINS = record.ABOVE - record.ZERO + 1
-"""Bins of a histogram ``[..., NUM_BINS]``; place ``i`` counts what is in bin ``record.ZERO + i``."""
+"""Number of bins of a histogram ``[..., NUM_BINS]``; index ``i`` counts the values in bin ``record.ZERO + i``."""
 
 
 def places(values: Tensor) -> Tensor:
-    """Return where a histogram counts each value: whole numbers, of the same shape.
+    """Return the index at which a histogram counts each value, in the same shape.
 
     Args:
-        values: At least 0, of any shape.
+        values: Numbers of at least 0, of any shape.
 
     Example:
         >>> (places(torch.tensor([0.0, 1.0, 2.0])) + record.ZERO).tolist() == [record.ZERO, 0, 8]
@@ -26,12 +26,12 @@ def places(values: Tensor) -> Tensor:
 
 
 def quantiles(histograms: Tensor, largest: Tensor, share: float) -> Tensor:
-    """Return the quantile of each histogram, within 4.5%, as :func:`lightning_gft.record.quantile` does; 0 of nothing.
+    """Return a quantile of each histogram like :func:`lightning_gft.record.quantile`: within 4.5%, 0 if it is empty.
 
     Args:
-        histograms: ``[..., NUM_BINS]``, counts.
-        largest: ``[...]``, the largest value that each one counted, which no quantile exceeds.
-        share: From 0 to 1.
+        histograms: ``[..., NUM_BINS]``, number of values in each bin.
+        largest: ``[...]``, the largest value that each histogram counted; it bounds the quantile.
+        share: The quantile to return, from 0 to 1.
     """
     wanted = share * histograms.sum(dim=-1, keepdim=True)
     number = (histograms.cumsum(dim=-1) < wanted).sum(dim=-1) + record.ZERO
@@ -40,10 +40,10 @@ def quantiles(histograms: Tensor, largest: Tensor, share: float) -> Tensor:
 
 
 def sparse(histogram: Tensor) -> dict[str, int]:
-    """Return a histogram as a row of the record has it: counts by the number of a bin, where there are any.
+    """Return a histogram in the format of the record: nonzero counts by the number of their bin.
 
     Args:
-        histogram: ``[NUM_BINS]``, on the CPU.
+        histogram: Counts ``[NUM_BINS]``, on the CPU.
 
     Example:
         >>> counts = torch.zeros(NUM_BINS)

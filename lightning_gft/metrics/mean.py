@@ -1,4 +1,4 @@
-"""A mean that is exact."""
+"""A mean in double precision."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lightning_gft.metrics.base import ExactMetric
 
 
 class ExactMean(ExactMetric):
-    """The mean of all values since the last ``reset``, over all ranks; 0 before there is any.
+    """The mean of all values since the last ``reset``, over all ranks; 0 without any value.
 
     Args:
         kwargs: Passed on to :class:`torchmetrics.Metric`.
@@ -37,10 +37,10 @@ class ExactMean(ExactMetric):
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, values: Tensor) -> None:
-        """Count values of any shape and type."""
+        """Count values of any shape and data type."""
         self.total += values.detach().double().sum()
         self.count += values.numel()
 
     def compute(self) -> Tensor:
-        """Return the mean."""
+        """Return the mean as a scalar in double precision."""
         return self.total / self.count.clamp(min=1)

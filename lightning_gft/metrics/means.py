@@ -1,4 +1,4 @@
-"""Means by name, reduced over ranks at once."""
+"""Means by name, which are reduced over ranks in one collective."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from lightning_gft.errors import GFTValueError
 from lightning_gft.metrics.base import ExactMetric
 
 Totals = dict[str, tuple[float, float]]
-"""Sum and number of what is averaged, by the names of figures."""
+"""The sum and the number of the averaged values, by the names of figures."""
 
 
 class NamedMeans(ExactMetric):
-    """Means of different things, each over its own number of them, since the last ``reset`` and over all ranks.
+    """Means by name, each over its own number of values, since the last ``reset`` and over all ranks.
 
     Args:
-        names: All names that there may be, the same on every rank.
-        always: Those that are 0 where nothing was counted, instead of absent.
-        sums: Those that are sums instead of means.
+        names: All allowed names, the same on every rank.
+        always: Names that are reported as 0 if they have no values, instead of omitted.
+        sums: Names whose sum is reported instead of the mean.
         kwargs: Passed on to :class:`torchmetrics.Metric`.
 
     Example:
@@ -45,19 +45,21 @@ class NamedMeans(ExactMetric):
         self.add_state("totals", torch.zeros(2, len(self.names), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, totals: Mapping[str, tuple[float, float]]) -> None:
-        """Count sums and numbers; a name that is absent counts nothing.
+        """Add sums and numbers to those of their names; other names are unchanged.
 
         Raises:
-            ValueError: If a name is not one of those that there may be.
+            ValueError: If a name is not among ``names``.
         """
         if unknown := totals.keys() - self.names:
-            raise GFTValueError(f"`totals`: expected names among {', '.join(self.names)}, got {', '.join(unknown)}")
+            raise GFTValueError(
+                f"`totals`: expected names among {', '.join(self.names)}, got {', '.join(unknown)}; add them to `names`"
+            )
         columns = [totals.get(name, (0.0, 0.0)) for name in self.names]
         self.totals += torch.tensor(columns, dtype=torch.float64).T.to(self.totals.device, non_blocking=True)
 
     def compute(self) -> dict[str, Tensor]:
-        """Return the means by their names."""
-        counts = self.totals[1].tolist()  # the device is waited for once
+        """Return the means and sums by name."""
+        counts = self.totals[1].tolist()  # the only device sync
         sums = self.totals[0]
         means = sums / self.totals[1].clamp(min=1)
         return {

@@ -1,4 +1,4 @@
-"""Sums and numbers of what the policy's own samples say of it: how hard prompts are for it, how much samples differ."""
+"""Sums and counts over own samples: how difficult prompts are for the policy, and how much its samples differ."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from lightning_gft.metrics.means import Totals
 
 
 def difficulty_totals(counted: CountedGroups, correct: Tensor) -> Totals:
-    """Return those of groups whose own samples are all correct, all wrong or mixed.
+    """Return counts of groups whose own samples are all correct, all wrong or mixed.
 
-    Groups without an own sample, and samples to which the reward does not apply, have no part in them.
+    Groups without own samples and samples that the reward does not apply to are not counted.
 
     Args:
-        counted: The groups.
-        correct: ``[N]``, see :class:`~lightning_gft.metrics.Correctness`.
+        counted: Groups with ``N`` responses.
+        correct: ``[N]``, as :meth:`Correctness.judged <lightning_gft.metrics.Correctness.judged>` returns it.
     """
     told = counted.own & ~correct.isnan()
     number = counted.group[told].bincount()
@@ -32,11 +32,11 @@ def difficulty_totals(counted: CountedGroups, correct: Tensor) -> Totals:
 
 
 def duplicate_totals(counted: CountedGroups, texts: Sequence[str]) -> Totals:
-    """Return those of own samples whose text an earlier response of their group has, demonstrations among them.
+    """Return counts of own samples whose text equals that of an earlier response of their group, of any source.
 
     Args:
-        counted: The groups.
-        texts: ``N`` texts.
+        counted: Groups with ``N`` responses.
+        texts: ``N`` texts of the responses.
     """
     seen: set[tuple[int, str]] = set()
     duplicates = 0
@@ -47,11 +47,11 @@ def duplicate_totals(counted: CountedGroups, texts: Sequence[str]) -> Totals:
 
 
 def answer_totals(counted: CountedGroups, answers: Sequence[str | None]) -> Totals:
-    """Return those of the different answers that the own samples of a group give; none counts as no answer.
+    """Return sums and counts of the different answers among a group's own samples; ``None`` is not an answer.
 
     Args:
-        counted: The groups.
-        answers: ``N`` answers.
+        counted: Groups with ``N`` responses.
+        answers: ``N`` answers that the reward read in the responses.
     """
     rows = zip(counted.group.tolist(), answers, counted.own.tolist(), strict=True)
     own = [(group, answer) for group, answer, is_own in rows if is_own]

@@ -1,4 +1,4 @@
-"""Statistics of the ratio of probabilities between the policy now and before the first update on a batch."""
+"""Statistics of the ratio of probabilities: the policy now to the policy before the first update on a batch."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from lightning_gft.metrics.base import ExactMetric
 
 
 class RatioStatistics(ExactMetric):
-    r"""Mean and largest ratio ``r = p / p_old``, and the shares of tokens that masks pick out.
+    r"""Mean and largest ratio ``r = p / p_old``, and the shares of tokens that masks select.
 
     As input to ``update``:
 
-    - ``logratio`` (:class:`~torch.Tensor`): ``[m]``, ``log r`` of the trained tokens, or one a response
-    - ``masks`` (:class:`~torch.Tensor`): ``[m]`` booleans, one for each of ``shares`` and in their order
+    - ``logratio`` (:class:`~torch.Tensor`): ``[m]``, ``log r`` of each trained token, or of each response
+    - ``masks`` (:class:`~torch.Tensor`): ``[m]`` booleans, one mask for each of ``shares``, in their order
 
     As output of ``compute``, scalars over all tokens since the last ``reset`` and over all ranks:
 
-    - ``ratio_mean``, ``ratio_max``: of ``r``
-    - for each of ``shares`` the share of tokens where its mask was true
+    - ``ratio_mean``, ``ratio_max``: mean and maximum of ``r``
+    - each of ``shares``: share of tokens for which its mask is true
 
     Args:
-        shares: Names of figures, as ``"clip_ratio/low_mean"``.
+        shares: Names of the figures of the masks, such as ``"clip_ratio/low_mean"``.
         kwargs: Passed on to :class:`torchmetrics.Metric`.
 
     Example:
@@ -64,7 +64,7 @@ class RatioStatistics(ExactMetric):
             self.num_picked += torch.stack(masks).sum(dim=1)
 
     def compute(self) -> dict[str, Tensor]:
-        """Return the statistics described above; all are 0 before any token was counted."""
+        """Return the statistics described above; all are 0 before the first token is counted."""
         tokens = self.num_tokens.clamp(min=1)
         picked = dict(zip(self.shares, self.num_picked / tokens, strict=True))
         return {"ratio_mean": self.ratio_sum / tokens, "ratio_max": self.ratio_max, **picked}

@@ -1,4 +1,4 @@
-"""Statistics of how log-probabilities of the own samples in training compare with those of sampling."""
+"""Statistics of own samples' log-probabilities: in training, compared with those at sampling time."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from lightning_gft.types import Source, TokenBatch
 
 _DIFFERENCE = "sampling/logprob_difference"
 _NUM_SUMS = 2
-"""Tokens that are compared, and their difference."""
+"""Number of compared tokens, and the sum of their differences."""
 
 
 class SamplingStatistics(ExactMetric):
-    """How far log-probabilities of training are from those of sampling.
+    """Absolute difference between log-probabilities in training and at sampling time.
 
-    As output of ``compute``, scalars since the last ``reset`` and over all ranks; absent where nothing is known:
+    As output of ``compute``, scalars since the last ``reset`` and over all ranks; absent if no token has a
+    log-probability of sampling:
 
     - ``sampling/logprob_difference``, ``..._p50``, ``..._p99`` and ``..._max``: mean, median, 99th percentile and
-      largest of the absolute difference between the log-probabilities of the policy's own tokens in training and when
-      they were drawn. More than rounding means that the rollout engine draws from another policy than the one that is
-      trained: many tokens that differ show in the median, few in the percentile. Both are within 4.5%.
+      maximum of the absolute difference per own token, in nats. A difference beyond rounding means that the rollout
+      engine samples from another policy than the one that is trained. A difference at many tokens shows in the
+      median, one at few tokens in the 99th percentile. Both are accurate within 4.5%.
 
     Example:
         >>> statistics, one = SamplingStatistics(), torch.ones(3)
@@ -42,12 +43,12 @@ class SamplingStatistics(ExactMetric):
 
     def __init__(self) -> None:
         super().__init__()
-        # Sums and the histogram of differences are one state, which ranks exchange at once.
+        # Sums and the histogram of differences are one state, so that ranks reduce them in one collective.
         self.add_state("counts", torch.zeros(_NUM_SUMS + NUM_BINS, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("largest", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="max")
 
     def update(self, tokens: TokenBatch) -> None:
-        """Count the tokens of a first update on a batch: later ones train another policy than the one that drew."""
+        """Count the tokens of the first update on a batch; in later ones the policy has changed since it sampled."""
         if tokens.sampling_logprobs is None:
             return
         known = (tokens.source == Source.SELF) & ~tokens.sampling_logprobs.isnan()

@@ -1,4 +1,4 @@
-"""How old the weights were that drew the own samples."""
+"""The age of the weights that own samples were drawn from."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from lightning_gft.types import GroupBatch
 
 
 class Staleness(ExactMetric):
-    """Optimizer steps between the weights that drew an own sample and those that training on it began with.
+    """Optimizer steps between the weights that sampled a response and the weights at the start of training on it.
 
-    As output of ``compute``, scalars over all own samples since the last ``reset`` and over all ranks, of which these
-    steps are known; absent where they are of none:
+    As output of ``compute``, scalars since the last ``reset`` and over all ranks, over the own samples whose staleness
+    is known; absent if it is known for none:
 
-    - ``sampling/staleness/mean``, ``sampling/staleness/max``
+    - ``sampling/staleness/mean``, ``sampling/staleness/max``: mean and maximum, in optimizer steps
     """
 
     is_differentiable = False
@@ -31,11 +31,11 @@ class Staleness(ExactMetric):
         self.add_state("largest", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="max")
 
     def update(self, groups: GroupBatch, steps: int) -> None:
-        """Count sampled groups.
+        """Count the sampled groups of one batch.
 
         Args:
-            groups: About to be trained on.
-            steps: Optimizer steps that the policy has taken.
+            groups: Groups before the first update on them.
+            steps: Number of optimizer steps that the policy has taken so far.
         """
         if groups.weights_version is None:
             return

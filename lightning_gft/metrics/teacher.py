@@ -1,4 +1,4 @@
-"""Statistics of how far the policy is from a teacher."""
+"""Statistics of the divergence from a teacher."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from lightning_gft.metrics.ratio import RatioStatistics
 
 
 class TeacherStatistics(RatioStatistics):
-    r"""Divergence from a teacher on the policy's own samples, beside the ratio of :class:`RatioStatistics`.
+    r"""Divergence from a teacher on own samples, in addition to the figures of :class:`RatioStatistics`.
 
-    As further input to ``update``:
+    As additional input to ``update``:
 
     - ``difference`` (:class:`~torch.Tensor`): ``[m]``, :math:`l_T - l` of the trained tokens
 
-    As further output of ``compute``:
+    As additional output of ``compute``:
 
-    - ``teacher_kl``: mean of :math:`l - l_T`, an estimate of :math:`KL(\pi \| T)` that may be below 0
+    - ``teacher_kl``: mean of :math:`l - l_T`, an estimate of :math:`KL(\pi \| T)` in nats, which may be negative
 
     Args:
-        shares: Names of figures, as ``"clip_ratio/high_mean"``.
+        shares: Names of the figures of the masks, such as ``"clip_ratio/high_mean"``.
         kwargs: Passed on to :class:`torchmetrics.Metric`.
 
     Example:

@@ -1,4 +1,4 @@
-"""Statistics of trained tokens: likelihood, entropy, and how much pushes down rather than up."""
+"""Statistics of trained tokens: likelihood, entropy, and the share with negative coefficients."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from lightning_gft.metrics.base import ExactMetric
 from lightning_gft.types import Source, TokenBatch
 
 _NUM_SUMS = 6
-"""Sums of a source: tokens, negative ones, entropy, negative log-likelihood, weight, negative weight."""
+"""Sums per source: tokens, negative tokens, entropy, negative log-likelihood, weight, negative weight."""
 
 
 class TokenStatistics(ExactMetric):
-    """What the trained tokens of a step look like.
+    """Statistics of a step's trained tokens.
 
-    With a negative advantage the loss is unbounded below, so a policy that is pushed down more than up can collapse.
-    The share of such tokens, and of their weight, tells early.
+    The loss of tokens with a negative advantage is unbounded below, so a policy can collapse if they outweigh the
+    others. Their share of the tokens and of the weight is an early warning.
 
     As input to ``update``:
 
     - ``tokens`` (:class:`~lightning_gft.types.TokenBatch`): ``m`` trained tokens, with log-probabilities and entropies
-    - ``coefficients`` (:class:`~torch.Tensor`): ``[m]`` coefficients of the objective
+    - ``coefficients`` (:class:`~torch.Tensor`): ``[m]`` coefficients of the loss
 
     As output of ``compute``, scalars over all tokens since the last ``reset`` and over all ranks:
 
     - ``entropy``: mean entropy, in nats
     - ``nll``: mean negative log-likelihood, in nats
     - ``negative/token_fraction``: share of tokens whose coefficient is negative
-    - ``negative/weight_fraction``: their share of the sum of absolute coefficients, each times its token's weight in
-      the mean
-    - each of them as ``<figure>_by_source/<source>``, among the tokens of each source that gave any
+    - ``negative/weight_fraction``: share of these tokens in the sum of absolute coefficients, each multiplied by its
+      token's weight in the mean
+    - each of these figures as ``<figure>_by_source/<source>``, for sources with tokens
 
     Example:
         >>> statistics, one = TokenStatistics(), torch.ones(3)
@@ -52,7 +52,7 @@ class TokenStatistics(ExactMetric):
 
     def __init__(self) -> None:
         super().__init__()
-        # One state, which ranks exchange at once.
+        # One state, so that ranks reduce it in one collective.
         self.add_state("sums", torch.zeros(len(Source), _NUM_SUMS, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, tokens: TokenBatch, coefficients: Tensor) -> None:
@@ -68,7 +68,7 @@ class TokenStatistics(ExactMetric):
     def compute(self) -> dict[str, Tensor]:
         """Return the statistics described above."""
         statistics = _figures(self.sums.sum(dim=0))
-        for source, number in zip(Source, self.sums[:, 0].tolist(), strict=True):  # which waits for the device, once
+        for source, number in zip(Source, self.sums[:, 0].tolist(), strict=True):  # the only device sync
             if number:
                 of_source = _figures(self.sums[source])
                 statistics |= {f"{name}_by_source/{source.name.lower()}": value for name, value in of_source.items()}

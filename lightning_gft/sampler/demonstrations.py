@@ -1,4 +1,4 @@
-"""What demonstrations of the data are worth."""
+"""Scoring the demonstrations of a data set."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ def score_demonstrations(
     role: str,
     tokenizer: PreTrainedTokenizerBase,
 ) -> Round:
-    """Return demonstrations with what a sampler's rewards say of them, as they would of a group's.
+    """Return demonstrations with the scores that a sampler's rewards would give them in a group.
 
     Args:
-        sampler: Has the rewards.
-        given: Rows of the data, each with one of its demonstrations; at least one.
-        role: ``"expert"`` or ``"teacher"``.
-        tokenizer: The policy's.
+        sampler: The sampler whose rewards score the demonstrations.
+        given: At least one pair of a row of the data and one of its demonstrations.
+        role: Source of the demonstrations: ``"expert"`` or ``"teacher"``.
+        tokenizer: The policy's tokenizer, which decodes them.
 
     Raises:
         RewardError: If a reward fails.
     """
     answers = [answer for _, answer in given]
     raw_texts = None
-    if sampler.reads_special_tokens():  # without the token that ends it, as the policy decodes a response
+    if sampler.reads_special_tokens():  # without the end token, like the policy's own decoding
         raw_texts = [str(tokenizer.decode(answer.token_ids[:-1])) for answer in answers]
     return sampler.score(
         collate_examples([example for example, _ in given]),

@@ -1,4 +1,4 @@
-"""From scored responses to groups, compared within each."""
+"""Building groups with advantages from scored responses."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def build_groups(
     differing: set[int] | None = None,
     tried: int | None = None,
 ) -> GroupBatch:
-    """Return scored responses as groups, with an advantage that is estimated once, of all together.
+    """Return scored responses as groups, whose advantages are estimated in one call over all of them.
 
     Args:
-        estimator: Turns rewards into advantages.
-        rounds: At least one.
-        prompts: What they answer.
-        pad_token_id: Fills rows up.
-        device: Where tensors go.
-        taught: Whether the batch has log-probabilities of a teacher, also where no response here has any.
-        differing: Prompts whose rewards differ, where the others are set aside.
-        tried: Prompts that were sampled, where not all need be.
+        estimator: Computes advantages from rewards.
+        rounds: At least one round of scored responses.
+        prompts: Prompts of the batch.
+        pad_token_id: Token id that fills shorter rows on the right.
+        device: Device of the returned tensors.
+        taught: Whether the batch holds log-probabilities of a teacher, even if no response of this rank has any.
+        differing: Indices of the prompts whose rewards differ, with dynamic sampling; other groups are set aside.
+        tried: Number of prompts that were sampled, with dynamic sampling.
 
     Raises:
         ValueError: If an advantage is not finite.
@@ -75,12 +75,12 @@ def build_groups(
 
 
 def _checked_advantages(estimator: AdvantageEstimator, groups: GroupBatch) -> Tensor:
-    """Return advantages ``[N]``, or refuse others: one that is not finite would spoil every later update."""
+    """Return the advantages ``[N]``; raise if one is not finite, because it would spoil every later update."""
     advantages: Any = estimator(groups)
     is_right = isinstance(advantages, Tensor) and advantages.shape == groups.rewards.shape
     if not (is_right and advantages.isfinite().all()):
         raise GFTValueError(
-            f"`advantage`: expected {len(groups)} finite advantages of {type(estimator).__name__}, got "
+            f"`advantage`: expected {len(groups)} finite advantages from {type(estimator).__name__}, got "
             f"{shorten(advantages)}; return a tensor [{len(groups)}]"
         )
     return cast(Tensor, advantages)

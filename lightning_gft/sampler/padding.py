@@ -1,4 +1,4 @@
-"""From responses to padded tensors."""
+"""Padding responses to tensors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lightning_gft.types import PromptBatch, pad_sequences
 def pad_rows(
     rows: Sequence[Row], prompts: PromptBatch, pad_token_id: int, device: torch.device, taught: bool
 ) -> dict[str, Any]:
-    """Return the ``[N, T]`` tensors, right-padded; a teacher's are there on every rank where a source may give them."""
+    """Return right-padded ``[N, T]`` tensors; with ``taught``, those of a teacher exist even without any values."""
     sequences = pad_sequences(
         [prompts.prompt_ids[row.prompt] for row in rows], [row.response.token_ids for row in rows], pad_token_id, device
     )

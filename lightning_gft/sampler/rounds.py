@@ -1,4 +1,4 @@
-"""Scored responses to some prompts of a batch, and how many prompts come next."""
+"""Rounds of dynamic sampling: the scored responses to some prompts of a batch, and the size of the next round."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lightning_gft.types import Candidate, Response, Source
 
 @dataclass(frozen=True)
 class Row:
-    """A response, the number of its prompt in the batch, and the name of the source that gave it."""
+    """A response with the index of its prompt in the batch and the name of its source."""
 
     prompt: int
     name: str
@@ -27,16 +27,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Round:
-    """Scored responses to some prompts of a batch, and the seconds that it took to get and to score them.
+    """Scored responses to some prompts of a batch, and the time that sampling and scoring took.
 
     Args:
-        rows: The ``N`` responses.
-        texts: Their texts.
-        rewards: ``[N]``, what they are worth in total.
-        parts: ``[N]`` for each reward by its name.
-        answers: See :class:`~lightning_gft.GroupBatch`.
-        sampling_seconds: Of this rank.
-        scoring_seconds: Of this rank.
+        rows: ``N`` responses, prompt by prompt.
+        texts: ``N`` texts without special tokens.
+        rewards: ``[N]``, total reward of each response.
+        parts: Scores ``[N]`` by the name of each reward.
+        answers: Answers that rewards read in the responses, by name; see :class:`~lightning_gft.GroupBatch`.
+        sampling_seconds: Seconds that this rank spent on sampling.
+        scoring_seconds: Seconds that this rank spent on scoring.
     """
 
     rows: list[Row]
@@ -48,19 +48,19 @@ class Round:
     scoring_seconds: float = 0.0
 
     def differing(self) -> set[int]:
-        """Return the prompts whose responses have not all the same reward."""
+        """Return the indices of the prompts whose responses have different rewards."""
         seen: dict[int, set[float]] = {}
         for row, reward in zip(self.rows, self.rewards.tolist(), strict=True):
             seen.setdefault(row.prompt, set()).add(reward)
         return {prompt for prompt, rewards in seen.items() if len(rewards) > 1}
 
     def chosen(self, sources: Mapping[str, ResponseSource], seed: int, places: Sequence[int]) -> Round:
-        """Return the round with the responses that each source keeps of those it gave to a prompt.
+        """Return a round with only the responses that each source chooses to keep, prompt by prompt.
 
         Args:
-            sources: By the names that the rows have.
-            seed: Every random choice follows from it and from the prompt's place.
-            places: Positions of the batch's prompts.
+            sources: Sources by the names in ``rows``.
+            seed: Seed of all random choices, combined with the place of each prompt.
+            places: Places of the batch's prompts in the data.
         """
         given: dict[tuple[int, str], list[int]] = {}
         for n, row in enumerate(self.rows):
@@ -89,7 +89,7 @@ class Round:
 
 
 def size_of_round(missing: int, tried: int, differing: int) -> int:
-    """Return how many prompts should yield the missing groups; twice as many are tried in all while none differs."""
+    """Return the number of prompts expected to yield the missing groups; it doubles the total while none differs."""
     if not differing:
         return tried or missing
     return math.ceil(missing * tried / differing)
@@ -99,6 +99,6 @@ def _check_choice(name: str, source: ResponseSource, indices: Sequence[int], cou
     if len(set(indices)) == len(indices) <= source.num_responses and all(0 <= index < count for index in indices):
         return
     raise GFTValueError(
-        f"`sources[{name!r}]`: expected a choice of at most {source.num_responses} of {count} responses by different "
-        f"indices, got {shorten(indices)}; correct its `choose`"
+        f"`sources[{name!r}]`: expected at most {source.num_responses} different indices of {count} responses from "
+        f"`choose`, got {shorten(indices)}; correct `choose`"
     )

@@ -22,26 +22,26 @@ from lightning_gft.sources import ResponseSource, check_given
 from lightning_gft.types import GroupBatch, Need, PromptBatch, ResponseGenerator
 
 SampleFn = Callable[[PromptBatch, ResponseGenerator, int], GroupBatch]
-"""Returns the scored groups of prompts, by a policy and from a seed."""
+"""A function that returns scored groups from prompts, a policy and a seed."""
 
 
 class GroupSampler:
-    """Builds a group of responses for each prompt, scores all of them alike and compares them within the group.
+    """Builds a group of responses for each prompt, scores them by the same rewards and compares them within the group.
 
     Args:
-        sources: Where responses come from, by names of your choice.
-        rewards: What a response is worth, by names that become log keys. A plain function will do as well, see
+        sources: Sources of responses, by names of your choice.
+        rewards: Rewards that score each response, by names that become log keys. A plain function is accepted, too, see
             :class:`~lightning_gft.FunctionReward`.
-        advantage: Turns rewards into advantages; default :class:`~lightning_gft.GroupNormalizedAdvantage`.
-        num_groups: DAPO's dynamic sampling (arXiv 2503.14476): training samples prompts of a rank's batch only until
-            this many groups have rewards that differ, and trains on no other group, nor on its demonstrations; the
-            datamodule's ``batch_size`` bounds how many prompts are tried. ``None`` samples all of them.
-        total: Makes one number of a response's rewards; default :class:`~lightning_gft.WeightedSum`.
+        advantage: Computes advantages from rewards; default :class:`~lightning_gft.GroupNormalizedAdvantage`.
+        num_groups: DAPO's dynamic sampling (arXiv 2503.14476): each rank samples prompts of its batch until this many
+            groups have rewards that differ. It trains on no other groups and on no demonstrations of them. The
+            datamodule's ``batch_size`` limits the number of prompts that are sampled. ``None`` samples all of them.
+        total: Combines the rewards of a response into one number; default :class:`~lightning_gft.WeightedSum`.
 
     Raises:
-        ValueError: If there is no source or no reward, ``num_groups`` is below 1, or ``total`` names a reward that
-            is not there.
-        TypeError: If they are something else.
+        ValueError: If there is no source or no reward, if all rewards have weight 0, if ``num_groups`` is below 1, or
+            if ``total`` names a missing reward.
+        TypeError: If an argument has another type.
 
     Example:
         >>> from lightning_gft import ExactMatchReward, ExpertSource, SelfSource
@@ -71,7 +71,7 @@ class GroupSampler:
         num_groups: int | None = None,
         total: RewardTotal | None = None,
     ) -> Self:
-        """Return a sampler with its own ``num_groups``, and with this one's parts but for those that are given."""
+        """Return a sampler with the given parts and ``num_groups``; parts that are ``None`` are taken from this one."""
         other = copy.copy(self)
         other._take(
             self.sources if sources is None else sources,
@@ -88,7 +88,7 @@ class GroupSampler:
             rewards = as_rewards(rewards)
         _check_named("rewards", rewards, Reward, "NumericReward() or ExactMatchReward()")
         if all(reward.weight == 0 for reward in rewards.values()):
-            raise GFTValueError("`rewards`: expected one with a weight, got weight=0 for all; give one a weight")
+            raise GFTValueError("`rewards`: expected one with a weight, got weight=0 for all; set the weight of one")
         self.sources: dict[str, ResponseSource] = sources
         self.rewards: dict[str, Reward] = rewards
         self.advantage: AdvantageEstimator = advantage or GroupNormalizedAdvantage()
@@ -106,76 +106,77 @@ class GroupSampler:
 
     @property
     def group_size(self) -> int:
-        """Responses that a prompt gets where no demonstration is missing."""
+        """Number of responses per prompt if no demonstration is missing."""
         return sum(source.num_responses for source in self.sources.values())
 
     def draws(self) -> bool:
-        """Return whether a source may ask the policy for responses."""
+        """Return whether a source may sample from the policy."""
         return any(source.draws() for source in self.sources.values())
 
     def prepare(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int, later: int = 0) -> None:
-        """Pass prompts on to the sources that want to prepare so early; see :meth:`ResponseSource.prepare`.
+        """Pass prompts to the sources that look far enough ahead; see :meth:`ResponseSource.prepare`.
 
         Args:
-            prompts: Those of a batch.
-            policy: See :meth:`sample`.
-            seed: What :meth:`sample` will get for them.
-            later: How many batches are sampled before, from now on.
+            prompts: Prompts of a batch.
+            policy: The policy, see :meth:`sample`.
+            seed: The seed that :meth:`sample` will receive for this batch.
+            later: Number of batches that are sampled before this one.
         """
-        certain = prompts[: self.num_groups]  # of dynamic sampling the first round, without which there is none
+        certain = prompts[: self.num_groups]  # dynamic sampling is only certain to sample its first round
         for source, source_seed in zip(self.sources.values(), spawn_seeds(seed, len(self.sources)), strict=True):
             if later <= source.looks_ahead():
                 source.prepare(certain, policy, source_seed)
 
     def looks_ahead(self) -> int:
-        """Return for how many later batches a source wants to prepare."""
+        """Return the largest number of later batches that a source prepares for."""
         return max(source.looks_ahead() for source in self.sources.values())
 
     def memory(self) -> dict[str, Mapping[str, Any]]:
-        """Return what sources need to give the same responses in a resumed run, by their names; all ranks ask."""
+        """Return the state of sources, by name, from which a resumed run gets the same responses; call on all ranks."""
         return {name: source.memory() for name, source in self.sources.items() if source.draws_ahead()}
 
     def recall(self, memories: Sequence[Mapping[str, Mapping[str, Any]]]) -> None:
-        """Let sources take what :meth:`memory` has returned on each rank that there was."""
+        """Restore the states that :meth:`memory` returned on each rank of the earlier run."""
         for name, source in self.sources.items():
             source.recall([memory[name] for memory in memories if name in memory])
 
     def gives(self) -> frozenset[Need]:
-        """Return what responses of some source carry beside their tokens."""
+        """Return the further fields that responses of any source carry, such as ``"teacher_logprobs"``."""
         return frozenset[Need]().union(*(source.gives() for source in self.sources.values()))
 
     def sample(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> GroupBatch:
-        """Return the scored groups of ``P`` prompts, one after the other.
+        """Return the scored groups of ``P`` prompts, in the order of the prompts.
 
         Args:
-            prompts: The prompts.
-            policy: Draws its own responses and decodes all of them.
-            seed: The same seed, policy and prompts give the same groups.
+            prompts: ``P`` prompts with references, demonstrations and further columns of the data.
+            policy: Generates own samples, and decodes all responses.
+            seed: Seed of all random choices: the same seed, policy and prompts give the same groups.
 
         Returns:
-            The groups; a prompt that no source gives a response to has none.
+            The groups. A prompt without a response from any source has no group.
 
         Raises:
-            ValueError: If a source lacks what it needs of the data.
+            ValueError: If the data lack a column that a source reads.
             RewardError: If a reward fails.
         """
         return self._build([self._draw(prompts, policy, seed)], prompts, policy)
 
     def sample_for_training(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> GroupBatch:
-        """Return the scored groups of as many prompts as it takes until ``num_groups`` have rewards that differ.
+        """Return scored groups from dynamic sampling: until ``num_groups`` groups have rewards that differ.
 
-        Prompts come in rounds: first ``num_groups``, then as many as should yield what is missing, by the share that
-        differed so far. A response is the one that :meth:`sample` would draw. Groups that differ beyond ``num_groups``
-        are trained on, too, as they are paid for; where too few differ, training uses those that do. The others are
-        set aside, and the advantage is estimated once, with all of them.
+        Prompts are sampled in rounds. The first round has ``num_groups`` prompts; each later one has as many as should
+        yield the missing groups at the share that differed so far. Responses are the same as those of :meth:`sample`.
+        All groups with differing rewards are trained on, whether there are more than ``num_groups`` or fewer. The other
+        groups are set aside. Advantages are estimated in one call over all groups. Without ``num_groups`` this is
+        :meth:`sample`.
 
         Args:
-            prompts: The prompts.
-            policy: See :meth:`sample`.
-            seed: See :meth:`sample`.
+            prompts: Prompts of a batch, which limit how many are sampled.
+            policy: The policy, see :meth:`sample`.
+            seed: Seed of all random choices, see :meth:`sample`.
 
         Raises:
-            ValueError: As :meth:`sample` does.
+            ValueError: If the data lack a column that a source reads.
             RewardError: If a reward fails.
         """
         if self.num_groups is None:
@@ -191,24 +192,24 @@ class GroupSampler:
         return self._build(rounds, prompts, policy, differing, tried)
 
     def scorers(self) -> dict[str, Part]:
-        """Return the parts that :meth:`score` and the advantage take, by the prefix of their figures' names."""
+        """Return the parts that score and compare responses, by the prefix of their figures' names."""
         rewards = {f"rewards/{name}": reward for name, reward in self.rewards.items()}
         return {**rewards, "total": self.total, "advantage": self.advantage}
 
     def reads_special_tokens(self) -> bool:
-        """Return whether a reward wants texts with special tokens, which :meth:`score` must be given then."""
+        """Return whether a reward reads texts with special tokens, so that :meth:`score` needs ``raw_texts``."""
         return any(reward.special_tokens for reward in self.rewards.values())
 
     def score(
         self, prompts: PromptBatch, rows: Sequence[Row], texts: Sequence[str], raw_texts: Sequence[str] | None = None
     ) -> Round:
-        """Return responses with what they are worth; all that scores a response by a sampler's rewards does it here.
+        """Return responses with their rewards; every use of a sampler's rewards goes through this method.
 
         Args:
-            prompts: What they answer.
-            rows: ``N`` responses, wherever they come from.
-            texts: Their texts, without special tokens.
-            raw_texts: Their texts with special tokens, without those that end them; see :meth:`reads_special_tokens`.
+            prompts: Prompts that the responses answer.
+            rows: ``N`` responses from any source.
+            texts: ``N`` texts without special tokens.
+            raw_texts: ``N`` texts with special tokens, except for end tokens; see :meth:`reads_special_tokens`.
 
         Raises:
             RewardError: If a reward fails.
@@ -230,7 +231,7 @@ class GroupSampler:
         return Round([*rows], [*texts], rewards, parts, answers, scoring_seconds=scoring.seconds)
 
     def _draw(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int, first: int = 0) -> Round:
-        """Return scored responses to prompts, of which ``first`` is the first one's number in the batch."""
+        """Return scored responses to some prompts; ``first`` is the index of the first prompt in the batch."""
         with phase("rollout") as drawing:
             rows = self._gather(prompts, policy, seed)
         token_ids = [row.response.token_ids for row in rows]
@@ -269,9 +270,10 @@ class GroupSampler:
 def _check_named(field: str, parts: Any, kind: type, examples: str) -> None:
     if not isinstance(parts, Mapping):
         raise GFTTypeError(
-            f"`{field}`: expected a dict by names of your choice, got a {type(parts).__name__}; give one of {examples}"
+            f"`{field}`: expected a dict by names of your choice, got a {type(parts).__name__}; give a dict of "
+            f"{examples}"
         )
     if not parts:
-        raise GFTValueError(f"`{field}`: expected at least one, got none; give one such as {examples}")
+        raise GFTValueError(f"`{field}`: expected at least one, got none; add one, such as {examples}")
     for name, part in parts.items():
         check_kind(f"{field}[{name!r}]", part, kind, examples)

@@ -1,4 +1,4 @@
-"""Rows of the data whose responses could not be scored."""
+"""Finding rows of the data whose responses cannot be scored."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from lightning_gft.rewards import Reward
 def find_unfit(
     rewards: Mapping[str, Reward], references: Sequence[Any], rows: Sequence[Mapping[str, Any]]
 ) -> Iterator[tuple[int, str, Exception]]:
-    """Yield the position of each row that a reward cannot score, with a message and the reward's error.
+    """Yield the index of each row that a reward cannot score, with a message and the reward's error.
 
     Args:
-        rewards: The rewards by name, each of which is asked for all rows.
-        references: The reference of each row.
+        rewards: Rewards by name; each checks all rows.
+        references: The reference of each row, ``None`` where it has none.
         rows: All columns of each row.
     """
     for name, reward in rewards.items():
@@ -23,5 +23,5 @@ def find_unfit(
         for position, (reference, row) in enumerate(zip(references, rows, strict=True)):
             try:
                 reward.check_row(reference, row)
-            except Exception as error:  # noqa: BLE001 (of a user's reward, any may come)
+            except Exception as error:  # noqa: BLE001 (a user's reward may raise anything)
                 yield position, f"reward {name!r} cannot score it: {error}", error

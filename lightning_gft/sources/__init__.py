@@ -1,4 +1,4 @@
-"""Where the responses of a group come from."""
+"""Sources of the responses in a group."""
 
 from lightning_gft.sources.base import ResponseSource
 from lightning_gft.sources.checks import check_given

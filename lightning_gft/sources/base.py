@@ -1,4 +1,4 @@
-"""What a response source is."""
+"""The base class of response sources."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from lightning_gft.types import Candidate, Need, PromptBatch, Response, Response
 
 
 class ResponseSource(Part, ABC):
-    """Gives responses to prompts.
+    """A source of responses to prompts.
+
+    A subclass sets ``source`` and implements :meth:`respond`; the other methods have defaults.
 
     Args:
-        num_responses: Most responses a prompt that a group keeps.
+        num_responses: Largest number of responses per prompt that a group keeps.
 
     Attributes:
-        source: What its responses count as.
+        source: The :class:`~lightning_gft.Source` that its responses count as.
 
     Raises:
         ValueError: If ``num_responses`` is below 1.
@@ -36,114 +38,115 @@ class ResponseSource(Part, ABC):
 
     @abstractmethod
     def respond(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[list[Response]]:
-        """Return for each of ``P`` prompts at most :meth:`most_given` responses.
+        """Return a list of at most :meth:`most_given` responses for each of ``P`` prompts.
 
         Args:
-            prompts: The prompts, with the demonstrations that the data holds for them.
-            policy: Draws responses, decodes and encodes.
-            seed: Every random choice follows from it.
+            prompts: ``P`` prompts, with their demonstrations from the data.
+            policy: The policy, which generates, decodes and encodes responses.
+            seed: Seed of all random choices.
         """
 
     def most_given(self) -> int:
-        """Return how many responses a prompt gets at most from :meth:`respond`, of which :meth:`choose` keeps some."""
+        """Return the largest number of responses per prompt from :meth:`respond`, before :meth:`choose`."""
         return self.num_responses
 
     def choose(self, candidates: Sequence[Candidate], seed: int) -> Sequence[int]:
-        """Return the indices of at most ``num_responses`` responses to keep; here all.
+        """Return the indices of at most ``num_responses`` responses to keep; by default all.
 
-        Those left out have no part in the group: no advantage is compared with theirs, and nothing is trained on them.
+        The other responses do not belong to the group: advantages do not compare with them, and losses do not train on
+        them.
 
         Args:
-            candidates: Scored responses to one prompt, as :meth:`respond` gave them.
-            seed: Every random choice follows from it.
+            candidates: Scored responses to one prompt, in the order of :meth:`respond`.
+            seed: Seed of all random choices.
         """
         return range(len(candidates))
 
     def prepare(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> None:
-        """Begin what takes long, such as requests, for prompts of this step or a later one; a hint.
+        """Start slow work, such as requests, for prompts of this step or a later one; by default does nothing.
 
-        What fails here is raised by :meth:`respond`, which needs it.
+        The call is a hint. An error in this work is raised by :meth:`respond`, which needs the result.
 
         Args:
-            prompts: As :meth:`respond` will get them, maybe with others.
-            policy: As :meth:`respond` will get it, maybe with later weights.
-            seed: As :meth:`respond` will get it.
+            prompts: Prompts that :meth:`respond` will receive, possibly along with others.
+            policy: The policy, whose weights may have changed when :meth:`respond` is called.
+            seed: Seed that :meth:`respond` will receive.
         """
 
     def looks_ahead(self) -> int:
-        """Return for how many later batches a run should call :meth:`prepare` before it asks for this one's responses.
+        """Return the number of later batches that a run passes to :meth:`prepare` before it samples the current one.
 
-        A batch may come several times, and one that comes is not sure to be asked for.
+        A batch may be passed several times, and :meth:`respond` is not certain to be called for it.
         """
         return 0
 
     def draws_ahead(self) -> bool:
-        """Return whether the policy may be asked to generate while it trains, for which its engine must be made."""
+        """Return whether the source may sample from the policy while it trains, which requires a suitable engine."""
         return False
 
     def draws(self) -> bool:
-        """Return whether the policy may be asked to generate; weights that are sharded are gathered before."""
+        """Return whether the source may sample from the policy, for which sharded weights are gathered before."""
         return True
 
     def memory(self) -> Mapping[str, Any]:
-        """Return what a resumed run needs to give the same responses, in plain values that a checkpoint keeps.
+        """Return the state from which a resumed run gets the same responses, in plain values for a checkpoint.
 
-        Asked of sources that :meth:`draws_ahead`, on all ranks together.
+        It is called for sources that :meth:`draws_ahead`, on all ranks.
         """
         return {}
 
     def recall(self, memories: Sequence[Mapping[str, Any]]) -> None:
-        """Take what :meth:`memory` has returned, on each rank that there was."""
+        """Restore the states that :meth:`memory` returned on each rank of the earlier run."""
 
     def gives(self) -> frozenset[Need]:
-        """Return what its responses carry beside their tokens: ``{"teacher_logprobs"}`` or nothing, as here."""
+        """Return the further fields that its responses carry, such as ``"teacher_logprobs"``; by default none."""
         return frozenset()
 
     def reads(self) -> frozenset[str]:
-        """Return the roles of the demonstrations that it reads; by default what its responses count as."""
+        """Return the roles of the demonstrations that it reads; by default the role that its responses count as."""
         return frozenset({self.source.name.lower()})
 
     def longest_response(self) -> int:
-        """Return the most tokens of a response that the model's window must have room for; 0 for those of the data."""
+        """Return the length limit of sampled responses, which must fit into the model's window; 0 for the data's."""
         return 0
 
     def check_rewards(self, rewards: Mapping[str, Reward]) -> None:
-        """Refuse rewards that the source cannot choose by; a sampler asks when it is made.
+        """Reject rewards that the source cannot choose by; a sampler calls it in its constructor.
 
         Args:
-            rewards: The sampler's, by name.
+            rewards: Rewards of the sampler, by name.
 
         Raises:
-            ValueError: If there is a reason to.
+            ValueError: If the source cannot work with these rewards.
         """
 
     def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Refuse a policy by its tokenizer; a run asks before it sets the source up.
+        """Reject an unsuitable tokenizer; a run calls it before :meth:`setup`.
 
         Args:
-            tokenizer: The policy's.
+            tokenizer: Tokenizer of the policy.
 
         Raises:
-            ValueError: If there is a reason to.
+            ValueError: If the source cannot work with this tokenizer.
         """
 
     def check_prompts(self, rows: Sequence[Example], tokenizer: PreTrainedTokenizerBase) -> None:
-        """Refuse training data whose prompts the source cannot use as they are; a run asks before it trains.
+        """Reject training data whose prompts the source cannot use; a run calls it before training.
 
         Args:
             rows: All rows, tokenised; at least one.
-            tokenizer: The policy's.
+            tokenizer: Tokenizer of the policy.
 
         Raises:
-            ValueError: With what is wrong, and what to do.
+            ValueError: If a prompt cannot be used; the message names the row and the remedy.
         """
 
     def check_rows(self, rows: Sequence[Example]) -> None:
-        """Refuse training data that the source cannot answer; a run asks before it trains.
+        """Reject training data that lack what the source reads; a run calls it before training.
 
         Args:
             rows: All rows, tokenised; at least one.
 
         Raises:
-            ValueError: With what is missing, and what to do.
+            ValueError: If a column is missing; the message names it and the remedy.
         """

@@ -1,4 +1,4 @@
-"""Draws that a source has begun before their batch is asked for."""
+"""Responses that a source samples ahead, before the step that trains on them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from lightning_gft.types import PendingResponses, PromptBatch, Response
 
 _MOST = 2
-"""The batch whose turn it is, and the next one."""
+"""Most batches kept: the current one and the next."""
 
 
 class BegunDraws:
-    """Responses by seed and place of their prompts, on their way or from the checkpoint of a run that is resumed.
+    """Responses that are being generated or were restored from a checkpoint, by seed and place of their prompts.
 
     Example:
         >>> begun, prompts = BegunDraws(), PromptBatch(prompt_ids=[[1]], prompts=["a"], references=[None])
@@ -27,22 +27,22 @@ class BegunDraws:
         self._recalled: dict[tuple[int, int], list[Response]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave threads to the source that has begun them."""
+        """Return a state without draws: threads stay with the source that started them."""
         return {"_under_way": {}, "_recalled": dict(self._recalled)}
 
     def knows(self, prompts: PromptBatch, seed: int) -> bool:
-        """Return whether the responses to prompts from a seed are there or on their way."""
+        """Return whether the responses to these prompts and seed are finished or being generated."""
         places = _places(prompts)
         return (seed, places) in self._under_way or self._has_recalled(seed, places)
 
     def add(self, prompts: PromptBatch, seed: int, draw: PendingResponses) -> None:
-        """Keep a draw until it is taken; one whose batch was never asked for makes room."""
+        """Keep a draw until it is taken; the oldest draw is dropped if its batch was never sampled."""
         while len(self._under_way) >= _MOST:
             self._under_way.pop(next(iter(self._under_way))).give_up()
         self._under_way[seed, _places(prompts)] = draw
 
     def take(self, prompts: PromptBatch, seed: int) -> list[list[Response]] | None:
-        """Return responses when they are there, ``None`` if they were not begun, or raise what has ended their draw."""
+        """Wait for responses and return them, or ``None`` if none were started; raise the error that ended the draw."""
         places = _places(prompts)
         if self._has_recalled(seed, places):
             return [self._recalled.pop((seed, place)) for place in places]
@@ -50,7 +50,7 @@ class BegunDraws:
         return None if draw is None else draw.responses()
 
     def memory(self) -> dict[str, Any]:
-        """Wait for what is on its way, and return all responses of this rank in plain values, by seed and place."""
+        """Wait for all draws and return this rank's responses in plain values, by seed and place."""
         known = dict(self._recalled)
         for (seed, places), draw in self._under_way.items():
             draw.settle()
@@ -62,7 +62,7 @@ class BegunDraws:
         return plain
 
     def recall(self, memories: Sequence[Mapping[str, Any]]) -> None:
-        """Take what :meth:`memory` has returned on all ranks; draws that have failed on one are begun anew on all."""
+        """Restore what :meth:`memory` returned on all ranks; a draw that failed on one rank restarts on all."""
         if not all(memories):
             return
         self._recalled = {
@@ -73,7 +73,7 @@ class BegunDraws:
         }
 
     def give_up(self) -> None:
-        """End what is on its way, and leave no thread behind."""
+        """Cancel all draws and end their threads."""
         while self._under_way:
             self._under_way.popitem()[1].give_up()
 

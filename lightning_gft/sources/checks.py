@@ -1,4 +1,4 @@
-"""What a source gives is checked."""
+"""Checks of the responses that a source returns."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from lightning_gft.types import Response
 
 
 def check_given(where: str, most: int, given: Any, num_prompts: int) -> None:
-    """Refuse what is not a few responses for each prompt, each with a log-probability a token or none.
+    """Reject a result that is not a list of valid responses for each prompt.
 
     Args:
-        where: What errors call the source.
-        most: Responses a prompt.
-        given: What it returned.
-        num_prompts: Prompts that it was given.
+        where: Name of the source, for errors.
+        most: Largest number of responses per prompt.
+        given: The value that :meth:`~lightning_gft.ResponseSource.respond` returned.
+        num_prompts: Number of prompts that it received.
 
     Raises:
-        ValueError: With what was expected, and what to do.
-        TypeError: If a response is something else.
+        ValueError: If the number of prompts, responses, token ids or log-probabilities is wrong.
+        TypeError: If an item is not a response.
     """
     if not isinstance(given, list) or len(given) != num_prompts or not all(isinstance(each, list) for each in given):
         raise GFTValueError(
@@ -30,7 +30,7 @@ def check_given(where: str, most: int, given: Any, num_prompts: int) -> None:
     for responses in given:
         if len(responses) > most:
             raise GFTValueError(
-                f"`{where}`: expected at most {most} responses a prompt, got {len(responses)}; raise its num_responses"
+                f"`{where}`: expected at most {most} responses per prompt, got {len(responses)}; raise num_responses"
             )
         for response in responses:
             _check_response(where, response)
@@ -44,5 +44,5 @@ def _check_response(where: str, response: Any) -> None:
         values = getattr(response, field)
         if values is not None and len(values) != len(response.token_ids):
             raise GFTValueError(
-                f"`{where}`: expected {field} of {len(response.token_ids)} tokens, got {len(values)}; give one a token"
+                f"`{where}`: expected {field} of {len(response.token_ids)} tokens, got {len(values)}; give one each"
             )

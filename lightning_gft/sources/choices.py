@@ -1,4 +1,4 @@
-"""Which responses of a source a group keeps."""
+"""Choices of the responses of a source that a group keeps."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ Length = Literal["shortest", "longest", "median"]
 
 
 class Choice(ABC):
-    """Says which responses to a prompt come first; a :class:`~lightning_gft.ChosenSource` keeps the first few."""
+    """An order of the responses to a prompt; a :class:`~lightning_gft.ChosenSource` keeps the first few."""
 
     @abstractmethod
     def order(self, candidates: Sequence[Candidate], seed: int) -> Iterable[int]:
-        """Return indices of the candidates, those to keep first; one that must not be kept is not among them.
+        """Return the indices of the candidates, best first and without those that must not be kept.
 
-        The result is read no further than needed.
+        The result may be lazy: it is read only as far as needed.
 
         Args:
             candidates: Scored responses of one source to one prompt.
-            seed: Every random choice follows from it.
+            seed: Seed of all random choices.
         """
 
     def reads(self) -> frozenset[str]:
-        """Return the names of the rewards that it goes by; here none, as those do that go by the total."""
+        """Return the names of the rewards that it uses; by default none, which also fits a choice by the total."""
         return frozenset()
 
 
 @dataclass(frozen=True)
 class HighestReward(Choice):
-    """Best reward first; equal ones in an order drawn from the seed.
+    """Highest reward first; equal rewards in an order that the seed determines.
 
     Args:
-        reward: Name of the reward to go by; ``None`` goes by the total. A response to which it does not apply comes
+        reward: Name of the reward to sort by; ``None`` sorts by the total. Responses that it does not apply to come
             last.
 
     Example:
@@ -67,15 +67,16 @@ class HighestReward(Choice):
 
 @dataclass(frozen=True)
 class ByLength(Choice):
-    """Shortest first, longest first, or closest to the median first; equal ones in an order drawn from the seed.
+    """Shortest, longest or closest to the median first; equal lengths in an order that the seed determines.
 
-    A response that the length limit has cut is as long as the limit.
+    A truncated response counts with its tokens up to the limit.
 
     Args:
-        prefer: What comes first. Lengths are counted in tokens, and the median is that of the candidates.
+        prefer: ``"shortest"``, ``"longest"`` or ``"median"``. Lengths are in tokens, and the median is that of the
+            candidates.
 
     Raises:
-        ValueError: If it is something else.
+        ValueError: If ``prefer`` is none of these.
 
     Example:
         >>> from lightning_gft.types import Response
@@ -98,20 +99,20 @@ class ByLength(Choice):
 
 @dataclass(frozen=True)
 class MostDifferent(Choice):
-    """Each next one is as far as possible from those before it; the first is drawn from the seed.
+    """Each response is as different as possible from those before it; the seed determines the first one.
 
     The distance of two texts is the Jaccard distance of their sets of character n-grams (shingles; Broder 1997), in
-    lower case and with white space made one space: 0 where they share all, 1 where they share none. It needs no model,
-    and serves code and any language. To take the farthest from all that are taken, by its distance to the nearest of
-    them, is the greedy rule of max-min dispersion, whose smallest distance is at least half of the best one's
-    (Gonzalez 1985; Ravi et al. 1994).
+    lower case and with each run of white space replaced by one space. It is 0 if they share all n-grams, and 1 if they
+    share none. It needs no model, and works for code and any language. Each step takes the response whose nearest
+    predecessor is farthest away. This is the greedy rule of max-min dispersion: its smallest distance is at least half
+    of the optimum (Gonzalez 1985; Ravi et al. 1994).
 
     Args:
-        ngram: Characters of an n-gram.
+        ngram: Length of an n-gram, in characters.
 
     Raises:
-        ValueError: If it is below 1.
-        TypeError: If it is not a whole number.
+        ValueError: If ``ngram`` is below 1.
+        TypeError: If ``ngram`` is not a whole number.
 
     Example:
         >>> from lightning_gft.types import Response
@@ -129,7 +130,7 @@ class MostDifferent(Choice):
     @override
     def order(self, candidates: Sequence[Candidate], seed: int) -> Iterator[int]:
         grams = [self._grams(candidate.text) for candidate in candidates]
-        # To the nearest of those taken; of several as far, the first by the seed's order is taken.
+        # Distances to the nearest response taken so far; ties go to the first one in the seed's order.
         nearest = dict.fromkeys(_shuffled(len(grams), seed), math.inf)
         while nearest:
             taken = max(nearest, key=nearest.__getitem__)
@@ -145,16 +146,16 @@ class MostDifferent(Choice):
 
 @dataclass(frozen=True)
 class OnlyCorrect(Choice):
-    """Right responses alone, in the order of another choice; a prompt without any keeps none.
+    """Only correct responses, in the order of another choice; a prompt without a correct response keeps none.
 
     Args:
-        then: Orders the right ones.
-        reward: Name of the reward that says what is right; ``None`` goes by the total.
-        correct_reward: Least of it that a right response gets.
+        then: Choice that orders the correct responses.
+        reward: Name of the reward that decides what is correct; ``None`` uses the total.
+        correct_reward: Smallest value of this reward for a correct response.
 
     Raises:
         ValueError: If ``correct_reward`` is infinite or NaN.
-        TypeError: If ``then`` is no choice.
+        TypeError: If ``then`` is not a choice.
 
     Example:
         >>> from lightning_gft.types import Response
@@ -182,7 +183,7 @@ class OnlyCorrect(Choice):
 
 
 def _score(candidate: Candidate, reward: str | None) -> float:
-    """Return what a choice goes by; NaN where a reward by name does not apply."""
+    """Return the total, or the named reward of a response; NaN where it does not apply."""
     return candidate.reward if reward is None else candidate.rewards[reward]
 
 

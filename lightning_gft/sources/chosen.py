@@ -1,4 +1,4 @@
-"""The best, or the most different, of the responses that another source gives."""
+"""A source that keeps the best or the most different responses of another source."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from lightning_gft.types import Candidate
 
 
 class ChosenSource(SourceWrapper):
-    """Keeps some of the responses that another source gives to a prompt, after all of them are scored.
+    """Keeps some of the responses of another source to each prompt, after all of them are scored.
 
-    Those left out have no part in the group: no advantage is compared with theirs, and nothing is trained on them. So
-    a teacher that gives many responses lends each group its best, or its most different, few.
+    The other responses do not belong to the group: advantages do not compare with them, and losses do not train on
+    them. With a teacher that provides many responses, each group contains only the best or the most different ones.
 
-    Own samples are another matter. A policy gradient is an average over what the policy draws; one over samples that
-    were chosen by their reward, or by anything that goes with it, is biased: it does not follow the expected reward any
-    more, and advantages, ratios and baselines are those of another distribution. Choose among own samples to imitate
-    them (rejection sampling, as with :class:`~lightning_gft.RFTLoss`), or to drop what is there twice, not to estimate
-    a gradient.
+    Be careful with own samples. A policy gradient is a mean over the policy's distribution. Over samples that were
+    chosen by their reward, or by anything that correlates with it, it is biased: it does not follow the expected
+    reward, and advantages, ratios and baselines belong to another distribution. Choose among own samples in order to
+    imitate them (rejection sampling, as with :class:`~lightning_gft.RFTLoss`) or to drop duplicates, but not to
+    estimate a policy gradient.
 
-    Reports how many responses it was ``given``, how many of them were ``duplicates``, and how many others were
+    The figures count responses: ``given`` by the source within, ``duplicates`` among them, and others that were
     ``left_out``.
 
     Args:
-        within: Gives the responses to choose from.
-        num_responses: Most responses a prompt that are kept.
-        by: Says which come first; default :class:`~lightning_gft.HighestReward`.
-        drop_duplicates: Whether only the first of responses with the same text is a candidate. White space does not
-            count, and a finished response is another than one that was cut.
+        within: Source of the responses to choose from.
+        num_responses: Largest number of responses per prompt to keep.
+        by: Choice that orders the responses; default :class:`~lightning_gft.HighestReward`.
+        drop_duplicates: Whether to keep only the first of several responses with the same text. White space is ignored,
+            and a finished response is not a duplicate of a truncated one.
 
     Raises:
-        ValueError: If ``num_responses`` is below 1, or more than the source within gives.
-        TypeError: If a part is of another kind, or ``num_responses`` not a whole number.
+        ValueError: If ``num_responses`` is below 1, or above the number of responses from ``within``.
+        TypeError: If an argument has another type.
 
     Example:
         >>> from lightning_gft import TeacherSource
@@ -60,7 +60,7 @@ class ChosenSource(SourceWrapper):
         if self.num_responses > within.num_responses:
             raise GFTValueError(
                 f"`num_responses` of ChosenSource: expected at most the {within.num_responses} responses of the "
-                f"{type(within).__name__} within, got {self.num_responses}; lower it, or let that give more"
+                f"{type(within).__name__} within, got {self.num_responses}; lower it, or raise that"
             )
         self._counts = {"given": 0, "duplicates": 0, "left_out": 0}
 
@@ -82,13 +82,13 @@ class ChosenSource(SourceWrapper):
         super().check_rewards(rewards)
         for name in sorted(self.by.reads() - rewards.keys()):
             raise GFTValueError(
-                f"`by`: expected one of the rewards {', '.join(rewards)} for {type(self.by).__name__} to go by, got "
-                f"{name!r}" + (did_you_mean(name, rewards) or "; name one of them, or none to go by the total")
+                f"`by`: expected one of the rewards {', '.join(rewards)} for {type(self.by).__name__}, got {name!r}"
+                + (did_you_mean(name, rewards) or "; name one of them, or null to use the total")
             )
 
     @override
     def compute(self) -> dict[str, Tensor | float]:
-        # A choice among what another choice has left counts the same things.
+        # A nested choice counts under the same names, so that the counts are added up.
         within = {
             f"within/{name}" if name in self._counts else name: value for name, value in super().compute().items()
         }
@@ -103,7 +103,7 @@ class ChosenSource(SourceWrapper):
         taken = list(islice(self.by.order(candidates, seed), self.num_responses))
         if len({*taken}) < len(taken) or not {*taken} <= {*range(len(candidates))}:
             raise GFTValueError(
-                f"`by`: expected different indices of {len(candidates)} responses of {type(self.by).__name__}, got "
+                f"`by`: expected different indices of {len(candidates)} responses from {type(self.by).__name__}, got "
                 f"{shorten(taken)}; correct its `order`"
             )
         return [indices[index] for index in taken]

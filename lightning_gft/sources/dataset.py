@@ -1,4 +1,4 @@
-"""Demonstrations that come with the data."""
+"""Sources of demonstrations from the data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lightning_gft.types import PromptBatch, Response, ResponseGenerator, Source
 
 
 class DatasetSource(ResponseSource):
-    """Demonstrations of one role; where a prompt has more than are wanted, a random choice of them."""
+    """Demonstrations of one role, or a random choice of them where a prompt has more than ``num_responses``."""
 
     role: ClassVar[str]
 
@@ -44,29 +44,29 @@ class DatasetSource(ResponseSource):
 
 
 def warn_of_few(source: ResponseSource, what: str, most: int) -> None:
-    """Warn of a source that can never give what it is asked for.
+    """Warn if no row of the data has ``num_responses`` responses for a source.
 
     Args:
-        source: Reads the data.
-        what: Name of what it reads.
-        most: Number of these in the row that has most.
+        source: Source that reads the data.
+        what: Noun for its responses, for the message.
+        most: Largest number of its responses in any row.
     """
     if source.num_responses > most:
         name = type(source).__name__
         rank_zero_warn(
             f"`num_responses` of {name}: expected rows with {source.num_responses} {what}, got at most {most}; "
-            "it gives fewer"
+            "groups get fewer: lower it, or add responses to the data"
         )
 
 
 def some_of_each(given: Sequence[list[Response]], most: int, prompts: PromptBatch, seed: int) -> list[list[Response]]:
-    """Return for each prompt what is given, or a random choice where that is more than ``most``.
+    """Return the responses to each prompt, or a random choice of ``most`` where there are more.
 
     Args:
         given: Responses to each prompt.
-        most: Responses a prompt.
-        prompts: Their places count, so that a choice does not depend on the number of ranks.
-        seed: Every random choice follows from it.
+        most: Largest number of responses per prompt.
+        prompts: Prompts, whose places enter the random choice so that it does not depend on the number of ranks.
+        seed: Seed of all random choices.
     """
     seeds = response_seeds(seed, prompts.places or range(len(prompts)), num_generations=1)
     return [
@@ -76,10 +76,10 @@ def some_of_each(given: Sequence[list[Response]], most: int, prompts: PromptBatc
 
 
 class ExpertSource(DatasetSource):
-    """The data's own answers.
+    """The data's own solutions.
 
     Args:
-        num_responses: Demonstrations a prompt; fewer where the data has fewer.
+        num_responses: Number of demonstrations per prompt; a prompt with fewer gets all of them.
 
     Example:
         >>> ExpertSource().num_responses
@@ -94,10 +94,10 @@ class ExpertSource(DatasetSource):
 
 
 class TeacherSource(DatasetSource):
-    """Answers of a stronger model, drawn beforehand and stored with the data.
+    """Responses of a stronger model, which were sampled beforehand and stored with the data.
 
     Args:
-        num_responses: Demonstrations a prompt; fewer where the data has fewer.
+        num_responses: Number of demonstrations per prompt; a prompt with fewer gets all of them.
 
     Example:
         >>> TeacherSource().num_responses

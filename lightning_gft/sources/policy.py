@@ -1,4 +1,4 @@
-"""The policy's own samples."""
+"""The source of own samples."""
 
 from __future__ import annotations
 
@@ -21,26 +21,25 @@ from lightning_gft.types import Need, PromptBatch, Response, ResponseGenerator, 
 
 
 class SelfSource(ResponseSource):
-    """Responses drawn from the policy as it is now, or as it was before the last batch.
+    """Responses sampled from the current policy or, with ``ahead``, from the policy before the last batch.
 
     Args:
-        num_generations: Responses a prompt.
-        max_new_tokens: Longest response, in tokens.
-        temperature: 1 draws from the policy itself; 0 is greedy decoding.
-        top_p: Keep the smallest set of tokens whose probabilities reach ``top_p``; 1 keeps all.
-        top_k: Keep the ``top_k`` likeliest tokens; 0 keeps all.
-        min_p: Keep tokens at least ``min_p`` times as likely as the likeliest; ``None`` keeps all.
-        min_new_tokens: No token that ends a response is drawn before that many others. A stop string ends it all the
-            same.
-        stop_strings: A text, or several, whose appearance ends a response, which then counts as finished. The tokens
-            of the stop string stay in it.
-        teacher: Says how likely it finds the responses, for a loss that needs ``teacher_logprobs``.
-        ahead: 1 draws the next batch while this one trains, from the weights before: for an engine with weights of its
-            own. Its samples are an update old, or as many as a batch gets; see docs/sampling.md.
+        num_generations: Number of samples per prompt.
+        max_new_tokens: Length limit of a response, in tokens.
+        temperature: Divisor of the logits: 1 samples from the policy itself, 0 is greedy decoding.
+        top_p: Sample from the smallest set of tokens whose probabilities sum to at least ``top_p``; 1 keeps all tokens.
+        top_k: Sample from the ``top_k`` most likely tokens; 0 keeps all tokens.
+        min_p: Sample from tokens at least ``min_p`` times as likely as the most likely one; ``None`` keeps all tokens.
+        min_new_tokens: Number of tokens before the first end token is allowed. Stop strings may end a response earlier.
+        stop_strings: A text or several that end a response, which then counts as finished. The response includes the
+            tokens of the stop string.
+        teacher: Teacher that computes log-probabilities of the samples, for a loss that needs ``teacher_logprobs``.
+        ahead: 1 samples the next batch while the current one trains, which requires an engine with its own copy of the
+            weights. The samples are then as many optimizer steps old as a batch has updates; see docs/sampling.md.
 
     Raises:
         ValueError: If a value lies outside its range.
-        TypeError: If a value is not a number, or a stop string not a text.
+        TypeError: If a value is not a number, or a stop string is not a text.
 
     Example:
         >>> SelfSource(num_generations=8).sampling.temperature
@@ -71,7 +70,7 @@ class SelfSource(ResponseSource):
             check_kind("teacher", teacher, Teacher, "DemonstrationTeacher()")
         self.teacher = teacher
         self.sampling.check_several("num_generations", self.num_responses, of=name)
-        self.ahead = check_count("ahead", ahead, least=0, most=1, of=name, remedy="0 draws when a batch is trained on")
+        self.ahead = check_count("ahead", ahead, least=0, most=1, of=name, remedy="0 samples when a batch is due")
         self._begun = BegunDraws()
 
     @override

@@ -1,4 +1,4 @@
-"""Responses of an earlier run, from groups that were kept."""
+"""The source of stored responses, from the groups of an earlier run."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from lightning_gft.types import PromptBatch, Response, ResponseGenerator, Source
 
 
 class StoredSource(ResponseSource):
-    """Responses that ``lightning-gft predict`` has written; where a prompt has more than wanted, a random choice.
+    """Responses that ``lightning-gft predict`` has written, or a random choice of them where a prompt has more.
 
-    Distillation is ``predict`` with the teacher as the policy, then training on that folder with
-    ``StoredSource(stored="self", as_source="teacher")``. Training from stored groups alone generates nothing.
+    For distillation, run ``predict`` with the teacher as the policy, then train on its folder with
+    ``StoredSource(stored="self", as_source="teacher")``. Training from stored groups only does not generate responses.
 
-    Token ids are used as they are if the tokenizer is the same; otherwise texts are encoded anew. As demonstrations,
-    unfinished responses and those that hold nothing but their end are left out, with a warning that counts them. As
-    own samples all are kept, and count as drawn by the policy as it is now. Their log-probabilities at sampling time go
-    into ``sampling/logprob_difference``, and by these an :class:`~lightning_gft.ImportanceCorrection` corrects for the
-    policy that drew them, which no other loss does.
+    Token ids are used unchanged if the tokenizer is the same; otherwise texts are encoded again. As demonstrations,
+    truncated and empty responses are left out, with a warning that counts them. As own samples, all responses are kept
+    and are treated as samples of the current policy. Their log-probabilities at sampling time are compared in
+    ``sampling/logprob_difference``. Only an :class:`~lightning_gft.ImportanceCorrection` corrects for the policy that
+    sampled them.
 
     Args:
-        stored: What the responses were in the run that wrote them.
-        as_source: What they count as here; null means the same.
-        num_responses: Most responses a prompt; fewer where fewer are stored.
+        stored: Source of the responses in the run that wrote them.
+        as_source: Source that they count as in this run; null keeps the source.
+        num_responses: Largest number of responses per prompt; a prompt with fewer gets all of them.
 
     Raises:
-        ValueError: If an option has another value; before training, if the data hold no such responses.
+        ValueError: If ``stored`` or ``as_source`` is unknown; before training, if the data hold no such responses.
 
     Example:
         >>> StoredSource(stored="self", as_source="teacher").source.name
@@ -71,8 +71,8 @@ class StoredSource(ResponseSource):
             )
         if left < count:
             rank_zero_warn(
-                f"{count - left} of {count} stored {self.stored} responses are unfinished or empty, and left out as "
-                f"{self.source.name.lower()} demonstrations"
+                f"`stored` of StoredSource: expected finished {self.stored} responses, got {count - left} of {count} "
+                f"that are unfinished or empty; they are left out as {self.source.name.lower()} demonstrations"
             )
         warn_of_few(self, f"stored {self.stored} responses", max(map(len, usable)))
 
@@ -90,13 +90,13 @@ class StoredSource(ResponseSource):
         return [[_ended(response, policy) for response in responses] for responses in chosen]
 
     def _usable(self, responses: Sequence[Response]) -> list[Response]:
-        """Return what may be given: a demonstration that is cut would teach to stop in the middle."""
+        """Return the responses to use; a truncated demonstration would teach the policy to stop early."""
         if self.source == Source.SELF:
             return list(responses)
         return [response for response in responses if response.finished and len(response.token_ids) > 1]
 
 
 def _ended(response: Response, policy: ResponseGenerator) -> Response:
-    """Return a demonstration with the token that ends a turn, which one that a stop string has ended lacks."""
+    """Return a demonstration with an end token, which is missing after a stop string."""
     is_ended = not policy.decode(response.token_ids[-1:], skip_special_tokens=False)
     return Response([*response.token_ids, *([] if is_ended else policy.encode(""))])

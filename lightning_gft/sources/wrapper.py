@@ -1,4 +1,4 @@
-"""One source around another."""
+"""A source that wraps another one."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from lightning_gft.types import Candidate, Need, PromptBatch, Response, Response
 
 
 class SourceWrapper(ResponseSource):
-    """Asks another source wherever it does not say otherwise.
+    """Delegates to another source whatever it does not override.
 
     Args:
-        within: The other source.
-        num_responses: Most responses a prompt that a group keeps; ``None`` for as many as the source within keeps.
+        within: The wrapped source, which produces the responses.
+        num_responses: Largest number of responses per prompt that a group keeps; ``None`` keeps as many as ``within``.
 
     Attributes:
-        source: What the responses of the source within count as.
+        source: The :class:`~lightning_gft.Source` that responses of ``within`` count as.
 
     Example:
         >>> from lightning_gft import SelfSource

@@ -1,4 +1,4 @@
-"""What a training step does beside sampling and scoring: updates, figures, guards, and the life of parts."""
+"""Training apart from sampling and scoring: updates, figures, guards, and the life cycle of parts."""
 
 from lightning_gft.training.clock import RunClock
 from lightning_gft.training.guards import UpdateGuard

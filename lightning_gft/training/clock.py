@@ -1,4 +1,4 @@
-"""The clock of a run."""
+"""The clock that times the phases of a run."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from lightning_gft.phases import PHASES, Phase, PhaseClock
 
 
 class RunClock(PhaseClock, Callback):
-    """Knows which phase a run is in, from the beginning of a fit, validation, test or prediction to its end.
+    """Times the phases of a run, from the beginning of a fit, validation, test or prediction to its end.
 
     Args:
-        now: Returns the time in seconds.
+        now: Function that returns the time in seconds.
 
     Example:
         >>> RunClock().current()
@@ -30,11 +30,11 @@ class RunClock(PhaseClock, Callback):
         self._begin_row()
 
     def step_seconds(self) -> float:
-        """Return for how long the training step has lasted."""
+        """Return the seconds since the training step began."""
         return self.now() - self._step_began
 
     def take_shares(self) -> dict[Phase, float]:
-        """Return the share that each phase has of the time since the last call; validation is left out of both."""
+        """Return the share of each phase in the time since the last call, in which validation does not count."""
         began, before, read = self._row_began, self._row_before, self.read()
         self._begin_row()
         seconds = {name: read[name] - before[name] for name in PHASES}

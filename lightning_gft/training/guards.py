@@ -1,4 +1,4 @@
-"""Stopping a run that can no longer succeed, with the reason."""
+"""Guards that stop a run which can no longer succeed, and report the reason."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _COUNTED = (
 
 @dataclass
 class UpdateGuard:
-    """Counts updates that taught nothing, and stops the run when there were too many in a row.
+    """Counts consecutive updates and batches without effect, and stops the run when there are too many.
 
     Args:
-        max_nonfinite_updates: Most updates in a row whose gradient is not finite.
-        max_uninformative_batches: Most batches in a row in which no response differs from its group; ``None`` for any
-            number.
+        max_nonfinite_updates: Number of consecutive updates with a gradient that is not finite at which the run stops.
+        max_uninformative_batches: Number of consecutive batches without any gradient, as when no rewards differ within
+            a group, at which the run stops; ``None`` sets no limit.
 
     Example:
         >>> guard = UpdateGuard(max_nonfinite_updates=2)
@@ -56,23 +56,23 @@ class UpdateGuard:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what has been counted."""
+        """Return the counts, for a checkpoint."""
         return {name: getattr(self, name) for name in _COUNTED}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue counting.
+        """Restore the counts of a checkpoint.
 
         Args:
-            state_dict: What :meth:`state_dict` returned.
+            state_dict: The dict that :meth:`state_dict` returned.
         """
         for name in _COUNTED:
             setattr(self, name, state_dict.get(name, getattr(self, name)))
 
     def check_gradient(self, finite: bool) -> None:
-        """Count an update.
+        """Count an update whose gradient is ``finite`` or not.
 
         Raises:
-            RuntimeError: If too many in a row were not finite.
+            RuntimeError: If the last ``max_nonfinite_updates`` gradients were not finite.
         """
         self.nonfinite_updates += not finite
         self._nonfinite_in_a_row = 0 if finite else self._nonfinite_in_a_row + 1
@@ -80,25 +80,26 @@ class UpdateGuard:
             raise GFTRuntimeError(
                 "`max_nonfinite_updates`: expected a finite gradient, got one that was not in "
                 f"{self._nonfinite_in_a_row} updates in a row, none of them applied; lower the learning rate, or use "
-                "precision bf16-mixed or 32-true; train/grad_norm and train/inverse_probability_max show when it began"
+                "precision bf16-mixed or 32-true; train/grad_norm and train/inverse_probability_max show the beginning"
             )
 
     def check_groups(self, groups: GroupBatch, loss: GroupLoss, reduce: ReduceFn) -> None:
-        """Count a batch of groups over all ranks, see :meth:`check_batch`."""
+        """Count a batch of groups, reduced over all ranks; see :meth:`check_batch`."""
         counts = torch.stack([torch.tensor(len(groups), device=groups.source.device), loss.trained(groups).sum()])
         num_responses, num_trained = reduce(counts, "sum").tolist()
         self.check_batch(num_responses, num_trained)
         _warn_of_small_groups(groups, loss)
 
     def check_batch(self, num_responses: int, num_informative: int) -> None:
-        """Count a batch, its numbers taken over all ranks.
+        """Count a batch by its numbers over all ranks.
 
         Args:
-            num_responses: Responses that the sources gave.
-            num_informative: Those of them that carry a gradient.
+            num_responses: Number of responses from all sources.
+            num_informative: Number of responses among them that carry a gradient.
 
         Raises:
-            RuntimeError: If the first batch has no response, or too many batches in a row taught nothing.
+            RuntimeError: If the first batch has no response, or the last ``max_uninformative_batches`` batches had no
+                gradient.
         """
         if not num_responses and not self._seen_response:
             raise GFTRuntimeError(
@@ -119,9 +120,10 @@ class UpdateGuard:
 
 
 def _warn_of_small_groups(groups: GroupBatch, loss: GroupLoss) -> None:
-    """Warn where missing demonstrations have left a group of one, if the loss uses advantages."""
+    """Warn of groups with a single response, if the loss uses advantages."""
     if "advantages" in loss.needs() and (groups.group_index.bincount() == 1).any():
         rank_zero_warn(
-            "a group has a single response, because demonstrations are missing or were dropped as too long; its "
-            "advantage is its reward. train/frac_groups_of_one tells how many such groups there are"
+            "`sampler.sources`: expected several responses in each group, got a group with one, because demonstrations "
+            "are missing or were dropped as too long; its advantage is its reward: add demonstrations or own samples. "
+            "train/frac_groups_of_one is the share of such groups"
         )

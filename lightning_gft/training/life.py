@@ -1,4 +1,4 @@
-"""The life and the voice of a run's parts: set up before use, closed once however the run ends, asked for figures."""
+"""The life cycle of a run's parts: setup before use, figures during the run, and a single close at its end."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from lightning_gft.sampler import GroupSampler
 
 
 def parts_of(sampler: GroupSampler, loss: GroupLoss, engine: RolloutEngine | None = None) -> dict[str, Part]:
-    """Return the parts of a run by the prefix of their figures' names, which is empty for a loss.
+    """Return the parts of a run by the prefix of their figures' names; the prefix of a loss is empty.
 
     Args:
-        sampler: Has sources, rewards, their total and an advantage estimator.
-        loss: The objective.
-        engine: The policy's, once it is loaded.
+        sampler: The sampler, whose sources, rewards, total and advantage estimator are parts.
+        loss: The objective, which is a part itself.
+        engine: The rollout engine of the policy, once the policy is loaded.
     """
     return {
         "": loss,
@@ -41,7 +41,7 @@ def parts_of(sampler: GroupSampler, loss: GroupLoss, engine: RolloutEngine | Non
 
 
 class PartsLife(Callback):
-    """Sets parts up when they are first used, and closes each once when a run ends, by an exception or a signal too.
+    """Sets up each part before its first use, and closes it once when the run ends, also by an exception or a signal.
 
     Example:
         >>> class Counted(Part):
@@ -60,30 +60,30 @@ class PartsLife(Callback):
         self._open: list[Part] = []
 
     def begin(self, parts: Mapping[str, Part], device: torch.device) -> None:
-        """Set up the parts that are new, and move the metrics that they own.
+        """Set up the parts that are new, and move their metrics to a device.
 
         Args:
-            parts: All that are in use now.
-            device: The policy's, on which ranks communicate.
+            parts: All parts that are in use now, by prefix.
+            device: Device of the policy, which collectives use.
         """
         for part in parts.values():
             if not any(part is known for known in self._open):
-                self._open.append(part)  # before, so that a part that fails half-way is closed
+                self._open.append(part)  # before setup, so that a part whose setup fails is closed, too
                 part.setup()
-            whole = [part] if isinstance(part, nn.Module) else []  # a loss, which may be new in mid-run
+            whole = [part] if isinstance(part, nn.Module) else []  # a loss, which a new stage may bring in during a run
             for module in (*whole, *(value for value in vars(part).values() if isinstance(value, Metric))):
                 module.to(device)
 
     def figures(self, parts: Mapping[str, Part], taken: Collection[str] = ()) -> dict[str, Tensor | float]:
-        """Return what parts have counted, over all ranks, and let them begin anew. All ranks call it together.
+        """Return the figures of all parts, reduced over ranks, and reset the parts. Call it on all ranks.
 
         Args:
-            parts: All that are in use now, by :func:`parts_of`'s prefixes.
-            taken: Names of figures that the run reports itself.
+            parts: All parts that are in use now, by the prefixes of :func:`parts_of`.
+            taken: Names of figures that the run itself reports.
 
         Raises:
-            TypeError: If a part reports something else than numbers and tensors of one number by name.
-            ValueError: If a figure has the name of another, or ranks report different tensors.
+            TypeError: If a part reports anything other than numbers and scalar tensors by name.
+            ValueError: If two figures have the same name, or ranks report different tensors.
         """
         own: dict[str, Tensor | float] = {}
         for prefix, part in parts.items():
@@ -100,18 +100,18 @@ class PartsLife(Callback):
         return {**tensors, **_added_up(counts, sorted(tensors))}
 
     def reset(self) -> None:
-        """Let every part that was set up begin to count anew."""
+        """Reset the counts of every part that was set up."""
         for part in self._open:
             part.reset()
 
     def end(self) -> None:
-        """Close every part that was set up; one that fails does not leave the others open."""
+        """Close every part that was set up, also if closing another one fails."""
         while self._open:
             part = self._open.pop()
             try:
                 part.close()
-            except Exception as error:  # noqa: BLE001 (neither the result of a run nor what has stopped it is lost)
-                warnings.warn(f"`{type(part).__name__}.close`: the part is left open: {error!r}", stacklevel=2)
+            except Exception as error:  # noqa: BLE001 (must hide neither the run's result nor its own error)
+                warnings.warn(f"`{type(part).__name__}.close`: failed, the part is left open: {error!r}", stacklevel=2)
 
     @override
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -123,35 +123,35 @@ class PartsLife(Callback):
 
     def _end_run(self, module: LightningModule) -> None:
         if isinstance(policy := getattr(module, "policy", None), Policy):
-            policy.draws.give_up()  # or an engine that is closed would look for its server
+            policy.draws.give_up()  # before the engine closes, which would otherwise look for its server
         self.end()
 
 
 def _reported(where: str, part: Part) -> Mapping[str, Tensor | float]:
     figures: Any = part.compute()
     if not isinstance(figures, Mapping):
-        raise GFTTypeError(f"{where}: expected figures by name, got {shorten(figures)}; return a dict, maybe empty")
+        raise GFTTypeError(f"{where}: expected figures by name, got {shorten(figures)}; return a dict, even if empty")
     for name, value in figures.items():
         if not isinstance(name, str) or not name:
-            raise GFTTypeError(f"{where}: expected names that are texts, got {name!r}; name every figure")
+            raise GFTTypeError(f"{where}: expected texts as names, got {name!r}; name every figure by a text")
         if not (isinstance(value, Real) or (isinstance(value, Tensor) and value.numel() == 1)):
             raise GFTTypeError(
-                f"{where}: expected a number or a tensor of one for {name!r}, got {shorten(value)}; return one of these"
+                f"{where}: expected a number or a scalar tensor for {name!r}, got {shorten(value)}; return one of these"
             )
     return figures
 
 
 def _added_up(counts: dict[str, float], tensors: list[str]) -> dict[str, float]:
-    """Return counts of all ranks together, which may have counted different things; tensors are reduced already."""
+    """Return counts summed over ranks, whose names may differ by rank; ``tensors`` have been reduced before."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return counts
     ranks: list[Any] = [None] * torch.distributed.get_world_size()
-    with phase("collective"):  # of few bytes a step
+    with phase("collective"):  # a few bytes per step
         torch.distributed.all_gather_object(ranks, (counts, zlib.crc32("/".join(tensors).encode())))
     if len({names for _, names in ranks}) > 1:
         raise GFTValueError(
-            f"`compute`: expected the same tensors on all ranks, got {tensors} on this one, others elsewhere; report "
-            "zeros where there is nothing"
+            f"`compute`: expected the same tensors on all ranks, got {tensors} on this one and others elsewhere; "
+            "report zeros on ranks without values"
         )
     names = dict.fromkeys(name for own, _ in ranks for name in own)
     return {name: sum(own.get(name, 0.0) for own, _ in ranks) for name in names}

@@ -1,4 +1,4 @@
-"""What is measured of the updates of a step whose row is written."""
+"""Measurements of a step's updates, which are made only if the step's row is written."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from lightning_gft.types import GroupBatch, Source
 
 BLOCK_NORMS = "grad_norm_by_block/"
 UPDATE_NAMES = ("update_ratio", "kl_step", BLOCK_NORMS)
-"""Names of the figures; one that ends in ``/`` is the beginning of several."""
+"""Names of the figures; a name that ends in ``/`` is a prefix."""
 DIVERGENCE_EACH = 20
-"""Steps from one measurement of the divergence to the next, at least: it takes two passes of ``_TOKENS``."""
-_TOKENS = 256  # tokens, prompts too, that the divergence of a step is measured on
+"""Least number of steps between two measurements of the divergence, each of which takes two passes of ``_TOKENS``."""
+_TOKENS = 256  # tokens of prompts and responses that the divergence of a step is measured on
 
 
 def norms_by_block(policy: Policy) -> dict[str, Tensor]:
-    """Return the norm of the gradient of each part of a model over the shards of all ranks, by the figure's name.
+    """Return the gradient norm of each block of a model over the shards of all ranks, by the figure's name.
 
-    All ranks call it together. Parts are the embedding, whose weights the head may share, each transformer block with
-    its adapters, the head, and what is left, such as the last normalisation. Parts that do not train are left out.
+    Call it on all ranks. Blocks are the embedding (with the head, if they share weights), each transformer block with
+    its adapters, the head, and all other weights, such as the last normalisation. Frozen blocks are left out.
 
     Args:
-        policy: Has gradients.
+        policy: The policy, after the backward pass.
     """
     parts = _parts(policy)
     norms = policy.sharding.norms([[weight.grad for weight in weights] for weights in parts.values()])
@@ -36,7 +36,7 @@ def norms_by_block(policy: Policy) -> dict[str, Tensor]:
 
 
 def _parts(policy: Policy) -> dict[str, list[nn.Parameter]]:
-    """Return the weights that train by the part of the model that they are in; a weight has one."""
+    """Return the trainable weights by the block of the model that they belong to; each belongs to one."""
     model: Any = policy.model
     modules = {
         "embedding": model.get_input_embeddings(),
@@ -55,14 +55,14 @@ def _parts(policy: Policy) -> dict[str, list[nn.Parameter]]:
 
 
 class StepDivergence:
-    """KL(before || after) of the updates of a step, on a few of its tokens.
+    """``KL(before || after)`` of a step's updates, measured on some of its tokens.
 
-    Those are the policy's own samples where there are some: on them the mean of Schulman's k3 is the divergence. All
-    ranks make one together, also one that has no responses, and call :meth:`measure` together.
+    The tokens are those of own samples if the step has any, because on them the mean of Schulman's k3 estimates the
+    divergence. Create it and call :meth:`measure` on all ranks, including ranks without responses.
 
     Args:
-        policy: Before the updates.
-        groups: The step's.
+        policy: The policy, before the updates.
+        groups: Groups of the step.
     """
 
     def __init__(self, policy: Policy, groups: GroupBatch) -> None:
@@ -73,7 +73,7 @@ class StepDivergence:
         self._before = self._score()
 
     def measure(self, reduce: ReduceFn) -> Tensor:
-        """Return the divergence a token in nats, over all ranks; NaN where no rank has a response."""
+        """Return the mean divergence per token over all ranks, in nats; NaN if no rank has a response."""
         k3 = k3_divergence(log_ratio(self._before, self._score()))
         total, number = reduce(torch.stack([k3.sum(), torch.ones_like(k3).sum()]), "sum").unbind()
         mean: Tensor = total / number
@@ -84,7 +84,7 @@ class StepDivergence:
 
 
 def _few(groups: GroupBatch) -> Tensor:
-    """Return rows of about ``_TOKENS`` tokens in all, spread over the groups."""
+    """Return the indices of sequences with about ``_TOKENS`` tokens in total, spread over the groups."""
     is_own = groups.source == Source.SELF
     rows = (is_own if bool(is_own.any()) else is_own.new_ones(len(groups))).nonzero().squeeze(1)
     if not len(rows):

@@ -1,4 +1,4 @@
-"""How much memory a run takes."""
+"""The peak memory of a run."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _GB = 2**30
 
 
 def take_peak_memory(device: torch.device) -> float:
-    """Return the most memory, in GiB, that tensors took on an accelerator since the last call.
+    """Return the peak memory of tensors on an accelerator since the last call, in GiB.
 
-    On the CPU, and where torch does not count it, it is the most that the process has taken since it began.
+    On the CPU, and on devices without such a counter in torch, it is the peak memory of the process since its start.
 
     Args:
-        device: Which the policy is on.
+        device: Device of the policy.
     """
     counter: Any = None if device.type == "cpu" else torch.get_device_module(device)
     if hasattr(counter, "reset_peak_memory_stats"):

@@ -1,4 +1,4 @@
-"""What the updates on one batch of groups have in common."""
+"""The plan that all updates on one batch of groups share."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from lightning_gft.policy import Policy
 from lightning_gft.types import OLD, GroupBatch, LossOutput, Need, TokenBatch
 
 ReduceFn = Callable[[Tensor, str], Tensor]
-"""Reduces a value over ranks, by "sum", "mean" or "max"."""
+"""A function that reduces a tensor over ranks by "sum", "mean" or "max"."""
 
 
 @dataclass(frozen=True)
 class StepPlan:
-    """The sequences that carry a gradient, laid out once for all updates on them.
+    """The sequences that carry a gradient, split into micro-batches once for all updates on them.
 
     Args:
-        micro_batches: As many on every rank.
-        tokens: What is known of the ``M`` response tokens; each micro-batch has the numbers of its own.
-        normalizer: ``Z`` over all micro-batches and ranks, divided by the number of ranks: strategies average
-            gradients over ranks, where the sum is wanted.
-        groups: All of the step.
-        rows: ``[n]``, those of the groups that run.
-        fresh: Whether the policy is still the one that drew the groups, as in the first update.
+        micro_batches: Micro-batches of this rank, the same number on every rank.
+        tokens: The ``M`` response tokens with all inputs of the loss; each micro-batch holds the indices of its own.
+        normalizer: ``Z`` over all micro-batches and ranks, divided by the number of ranks, because strategies average
+            gradients over ranks where the sum is needed.
+        groups: All groups of the step, including sequences that are skipped.
+        rows: ``[n]``, indices of the sequences in ``groups`` that run through the policy.
+        fresh: Whether the policy is unchanged since before the first update on the batch.
     """
 
     micro_batches: list[MicroBatch]
@@ -40,11 +40,11 @@ class StepPlan:
     fresh: bool = True
 
     def after_update(self, logprobs: Tensor, needs: frozenset[Need]) -> StepPlan:
-        """Return the plan of the next update, which compares with the log-probabilities ``[M]`` of the first.
+        """Return the plan of the next update, whose ratios compare with the log-probabilities of the first one.
 
         Args:
-            logprobs: What the update's pass gave.
-            needs: What the loss needs; its ratio to the log-probabilities of sampling stays that of the first update.
+            logprobs: ``[M]``, log-probabilities from the first update's forward pass.
+            needs: Inputs of the loss. The ratio to the sampling policy keeps its value of the first update.
         """
         tokens = self.tokens
         if self.fresh:
@@ -52,12 +52,13 @@ class StepPlan:
         return replace(self, tokens=tokens, fresh=False)
 
     def joined(self, passes: Sequence[LossOutput]) -> LossOutput:
-        """Return the passes over all micro-batches as one, in the order of the tokens.
+        """Return the outputs of all micro-batches as one, in the order of ``tokens``.
 
-        So tokens are counted once an update: counting may wait for a GPU, which should not stop between two passes.
+        So tokens are counted once per update: counting may synchronise with a GPU, which should not happen between two
+        passes.
 
         Args:
-            passes: One for each micro-batch.
+            passes: The output of each micro-batch.
         """
         index = torch.cat([micro_batch.index for micro_batch in self.micro_batches])
 
@@ -77,19 +78,19 @@ class StepPlan:
 def plan_step(
     groups: GroupBatch, loss: GroupLoss, policy: Policy, max_tokens: int, reduce: ReduceFn, world_size: int
 ) -> StepPlan:
-    """Return what the updates on a batch of groups need, with the log-probabilities that the loss compares with.
+    """Return the plan of the updates on a batch of groups, with the log-probabilities that the loss compares with.
 
     Args:
-        groups: As sampled.
-        loss: Says which sequences take part, and what it needs to know of their tokens.
-        policy: As it was when it drew the groups.
-        max_tokens: Tokens to run at once.
-        reduce: Reduces over ranks.
-        world_size: Number of ranks.
+        groups: The sampled groups of this rank.
+        loss: The objective, which selects the sequences and names its inputs.
+        policy: The policy, before the first update on the groups.
+        max_tokens: Most tokens of a micro-batch.
+        reduce: Function that reduces a tensor over ranks.
+        world_size: Number of ranks that gradients are averaged over.
 
     Raises:
-        ValueError: If the loss needs what the sources have not given.
-        RuntimeError: If the loss needs a reference, and the policy keeps none.
+        ValueError: If the loss needs an input that the sources did not provide.
+        RuntimeError: If the loss needs a reference policy, and the policy does not keep one.
     """
     weights, counts = loss.reduce(groups)
     weights, normalizer = loss.normalize(groups, weights, reduce(counts, "sum"))

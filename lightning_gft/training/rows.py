@@ -1,4 +1,4 @@
-"""Figures of a run, on their way to loggers and callbacks."""
+"""Logging the figures of a run to loggers, callbacks and the progress bar."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from lightning_gft.training.clock import RunClock
 from lightning_gft.training.memory import take_peak_memory
 
 RUN_NAMES = (*(f"time/{name}" for name in PHASES if name != "validation"), "memory_gb")
-"""Names of the figures of a run since the row before."""
+"""Names of the figures that cover the time since the previous row."""
 
 _ACCURACY = "accuracy"
 _PROGRESS_BAR = {"reward": "reward", "rectified": "rectified_fraction", "tokens/s": "tokens_per_second"}
-"""What a progress bar shows of a step, under names short enough for a line of 80 columns."""
+"""Figures of a step on the progress bar, with names that are short enough for a line of 80 columns."""
 
 
 class Rows:
-    """Hands the figures of a module to its loggers, to callbacks that monitor them, and to the progress bar.
+    """Passes the figures of a module to its loggers, to callbacks that monitor them, and to the progress bar.
 
     Args:
-        module: The module that logs them.
-        steps: Returns the optimizer steps taken.
-        clock: Times the phases of the run.
+        module: The module whose figures are logged.
+        steps: Function that returns the number of optimizer steps so far.
+        clock: Clock that times the phases of the run.
 
     Attributes:
-        progress_names: What the progress bar shows.
-        stage: Number and name of the stage that a fit is in, under whose name all figures are logged besides.
-        latest: What the last step or evaluation has logged, by name, and nothing of those before it; for callbacks.
+        progress_names: Names on the progress bar.
+        stage: Number and name of the current stage of a fit. Figures are logged a second time under its name.
+        latest: Figures of the last step or evaluation only, by name, for callbacks.
     """
 
     progress_names = frozenset({*_PROGRESS_BAR, _ACCURACY})
@@ -48,14 +48,14 @@ class Rows:
 
     @property
     def due(self) -> bool:
-        """Whether the row of the training step in hand is written: some figures are measured only then."""
+        """Whether the row of the current training step is written; some figures are measured only then."""
         return self.due_each(1)
 
     def due_each(self, steps: int) -> bool:
-        """Return whether the row of the step in hand is written, and is one of those in which a figure has its turn.
+        """Return whether the row of the current step is written, and a figure of a longer interval is due in it.
 
         Args:
-            steps: Least number of steps from turn to turn; the first row has one.
+            steps: Least number of steps between two values of the figure; the first row has one.
         """
         trainer = self.module.trainer
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # 0 for never, as in a barebones run
@@ -63,9 +63,9 @@ class Rows:
         return not left and (number - 1) % math.ceil(steps / every) == 0
 
     def write(self, row: Mapping[str, Tensor | float]) -> None:
-        """Write figures of a fit to the loggers now, where Lightning would after callbacks have written checkpoints.
+        """Write figures of a fit to the loggers now; Lightning writes them after callbacks have saved checkpoints.
 
-        So a checkpoint never lacks the rows before it, whenever its run is killed.
+        So the rows before a checkpoint are never missing, even if the run is killed right after it.
 
         Args:
             row: Figures by the names that they are logged under.
@@ -76,7 +76,7 @@ class Rows:
             logger.save()
 
     def step(self, figures: Mapping[str, Tensor | float]) -> None:
-        """Log a training step."""
+        """Log the figures of a training step."""
         module, due = self.module, self.due
         if due:
             figures = {**figures, **self._since_the_row_before()}
@@ -94,11 +94,11 @@ class Rows:
     def evaluation(
         self, stage: str, figures: Mapping[str, Mapping[str, Tensor]], parts: Mapping[str, Tensor | float]
     ) -> None:
-        """Log what ``"val"`` or ``"test"`` has measured of each data set, and what parts have counted meanwhile."""
+        """Log the figures of ``"val"`` or ``"test"`` for each data set, and those of the parts during it."""
         module, trainer = self.module, self.module.trainer
         row: dict[str, Tensor | float] = {log_key(stage, name): value for name, value in parts.items()}
         row |= {log_key(stage, name, dataset): value for dataset, of in figures.items() for name, value in of.items()}
-        if trainer.state.fn != TrainerFn.FITTING:  # Lightning returns what it logs
+        if trainer.state.fn != TrainerFn.FITTING:  # Lightning returns the logged figures
             position = {"step": float(self.steps()), "epoch": float(module.current_epoch)}
             module.log_dict({**row, **position}, sync_dist=True)
             return
@@ -106,11 +106,11 @@ class Rows:
         module.log_dict(row, sync_dist=True, logger=False)
         if row and not trainer.sanity_checking:
             self.write(row)
-        if (accuracy := row.get(log_key(stage, "greedy_accuracy"))) is not None:  # of the main data set
+        if (accuracy := row.get(log_key(stage, "greedy_accuracy"))) is not None:  # on the main data set
             module.log(_ACCURACY, accuracy, prog_bar=True, logger=False, sync_dist=True)
 
     def _since_the_row_before(self) -> dict[str, Tensor | float]:
-        """Return shares of time, on average over ranks, and memory, the most of any rank."""
+        """Return shares of time, averaged over ranks, and the peak memory, which is the largest of all ranks."""
         reduce, device = self.module.trainer.strategy.reduce, self.module.device
         shares = self._clock.take_shares()
         of_ranks = reduce(torch.tensor([*shares.values()], device=device), reduce_op="mean")
@@ -119,15 +119,15 @@ class Rows:
         return dict(zip(RUN_NAMES, [*of_ranks.unbind(), memory], strict=True))
 
     def _show(self, row: Mapping[str, Tensor | float]) -> None:
-        """Let callbacks monitor the figures of a training step.
+        """Make the figures of a training step available to callbacks.
 
-        `log_dict` comes to the same, but takes about a millisecond a figure, and a step has a hundred.
+        `log_dict` has the same effect, but takes about a millisecond per figure, and a step has a hundred.
         """
         shown: dict[str, Tensor] = self.module.trainer.callback_metrics
         shown.update({name: torch.as_tensor(value, device=self.module.device) for name, value in row.items()})
 
     def _with_stage(self, row: dict[str, Tensor | float]) -> dict[str, Tensor | float]:
-        """Return figures under their names, and under the name of the stage."""
+        """Return figures under their own names and, within a stage, under names prefixed by that of the stage."""
         if self.stage is None:
             return row
         return {**row, **{log_key(self.stage[1], name): value for name, value in row.items()}}

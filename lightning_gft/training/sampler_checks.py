@@ -1,4 +1,4 @@
-"""Refusing a sampler whose groups a loss could not learn from."""
+"""Rejecting a sampler whose groups a loss could not learn from."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from lightning_gft.types import Source
 
 
 def check_sampler(sampler: GroupSampler, loss: GroupLoss) -> None:
-    """Refuse a sampler that does not give a loss what it needs.
+    """Reject a sampler that does not meet the requirements of a loss.
 
     Args:
-        sampler: Says what its groups are.
-        loss: Says what it needs.
+        sampler: The sampler that builds the groups.
+        loss: The objective that trains on them.
 
     Raises:
-        ValueError: If groups are too small, no source gives log-probabilities of a teacher, or prompts are sampled
-            until rewards differ that the loss does not look at.
+        ValueError: If groups are too small, if no source provides the teacher's log-probabilities that the loss needs,
+            or if sampling is dynamic and the loss does not use advantages.
     """
     _check_group_size(sampler, loss)
     if sampler.num_groups is not None and "advantages" not in loss.needs():
         raise GFTValueError(
             f"`num_groups`: expected null for {type(loss).__name__}, which uses no advantages, got "
-            f"{sampler.num_groups}; leave it out, as groups whose rewards are all equal teach this loss as much"
+            f"{sampler.num_groups}; leave it out: this loss learns from groups with equal rewards, too"
         )
     if "teacher_logprobs" in loss.needs() - sampler.gives():
         raise GFTValueError(
             f"`sampler.sources`: expected one that gives teacher_logprobs, which {type(loss).__name__} needs, got none "
-            f"({', '.join(sampler.sources)}); give the SelfSource a teacher, or let a source of your own name them in "
-            "its gives()"
+            f"({', '.join(sampler.sources)}); give the SelfSource a teacher, or name teacher_logprobs in gives() of "
+            "your own source"
         )
 
 
 def _check_group_size(sampler: GroupSampler, loss: GroupLoss) -> None:
-    """Refuse groups that the loss cannot learn from, or that are too small for the advantage that it uses."""
+    """Reject groups that the loss cannot learn from, or that are too small for the advantage that it uses."""
     own = sum(source.num_responses for source in sampler.sources.values() if source.source == Source.SELF)
     loss.check_group(sampler.group_size, own)
     if "advantages" not in loss.needs():

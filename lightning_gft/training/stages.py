@@ -1,4 +1,4 @@
-"""What a run trains by, one after another."""
+"""The stages of a run: their losses and samplers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from lightning_gft.training.life import parts_of
 
 
 class StageParts(NamedTuple):
-    """What one stage of a run trains by.
+    """The parts of one stage of a run.
 
     Args:
-        loss: The objective.
-        sampler: Builds and scores groups.
-        monitor: Name of the figure of validation that ends it, if one does.
+        loss: Objective of the stage.
+        sampler: Sampler of the stage.
+        monitor: Name of the validation figure that ends the stage; ``None`` if no figure does.
     """
 
     loss: GroupLoss
@@ -25,13 +25,13 @@ class StageParts(NamedTuple):
 
 
 class Stages:
-    """All that a run will train by: it is looked at before the run begins.
+    """All stages of a run, whose parts are checked before the run begins.
 
     Args:
-        module: A :class:`~lightning_gft.GFTLitModule`.
+        module: The :class:`~lightning_gft.GFTLitModule` that trains.
 
     Attributes:
-        planned: The stages by name, in their order; empty in a run that keeps its loss and its sampler.
+        planned: The stages by name, in order; empty in a run without a schedule of stages.
     """
 
     def __init__(self, module: Any) -> None:
@@ -39,7 +39,7 @@ class Stages:
         self.planned: dict[str, StageParts] = {}
 
     def all(self) -> dict[str, StageParts]:
-        """Return the stages by name; a run without has one, whose name is empty."""
+        """Return the stages by name; a run without a schedule has one stage, whose name is empty."""
         return self.planned or {"": StageParts(self._module.loss, self._module.sampler)}
 
     def samplers(self) -> list[GroupSampler]:
@@ -47,7 +47,7 @@ class Stages:
         return [sampler for _, sampler, _ in self.all().values()]
 
     def parts(self) -> dict[str, Part]:
-        """Return the parts of all stages."""
+        """Return the parts of all stages, by stage and prefix."""
         return {
             f"{stage}/{prefix}": part
             for stage, (loss, sampler, _) in self.all().items()

@@ -1,4 +1,4 @@
-"""What a training step counts."""
+"""The statistics of a training step."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from lightning_gft.types import GroupBatch, LossOutput, TokenBatch, TrainedToken
 
 
 class UpdateFigures(NamedTuple):
-    """What is logged of the last update of a step.
+    """Figures of the last update of a step.
 
     Args:
-        loss: The objective, over all ranks.
+        loss: Value of the loss over all ranks.
         grad_norm: Norm of the gradient before clipping.
-        learning_rate: The first parameter group's, as the step began.
-        nonfinite_updates: Updates of the run so far whose gradient was not finite.
-        measured: What is measured where the step's row is written, by name.
+        learning_rate: Learning rate of the first parameter group at the beginning of the step.
+        nonfinite_updates: Number of the run's updates so far whose gradient was not finite.
+        measured: Figures that are measured only if the step's row is written, by name.
     """
 
     loss: Tensor
@@ -42,15 +42,15 @@ class UpdateFigures(NamedTuple):
 
     @classmethod
     def zeros(cls) -> UpdateFigures:
-        """Return figures of no update."""
+        """Return the figures of a step without an update."""
         return cls(torch.zeros(()), torch.zeros(()), 0.0, 0.0)
 
 
 class TrainingStatistics(nn.Module):
-    """Counts groups and tokens between two calls of :meth:`collect`, and all tokens since the beginning.
+    """Counts groups and tokens between two calls of :meth:`collect`, and all tokens since the start of the run.
 
     Attributes:
-        coefficients: Has the histograms of weights, over all ranks, of the last :meth:`collect`.
+        coefficients: Metric with the histograms of weights over all ranks, as of the last :meth:`collect`.
 
     Example:
         >>> TrainingStatistics().num_tokens
@@ -76,14 +76,14 @@ class TrainingStatistics(nn.Module):
         correctness: Correctness | None = None,
         steps: int = 0,
     ) -> None:
-        """Count sampled groups, here and in the loss; their rewards may be others than those of the step before.
+        """Count the sampled groups of a step, here and in the loss; the names of rewards may change between steps.
 
         Args:
-            loss: The objective.
-            groups: As sampled.
-            num_prompts: Prompts that they were sampled for.
-            correctness: Which responses are correct.
-            steps: Optimizer steps that the policy has taken.
+            loss: The objective, which counts the groups, too.
+            groups: The sampled groups of this rank.
+            num_prompts: Number of prompts that they were sampled for.
+            correctness: Rule by which responses are correct.
+            steps: Number of optimizer steps that the policy has taken so far.
         """
         loss.update_groups(groups)
         if self.groups.reward_names != list(groups.reward_parts):
@@ -92,13 +92,14 @@ class TrainingStatistics(nn.Module):
         self.staleness.update(groups, steps)
 
     def count_pass(self, loss: GroupLoss, tokens: TokenBatch, output: LossOutput, fresh: bool = True) -> TrainedTokens:
-        """Count the tokens of one update, here and in the loss, and return them with what the pass gave.
+        """Count the tokens of one update, here and in the loss, and return them with the output of the pass.
 
         Args:
-            loss: The objective.
-            tokens: As planned.
-            output: What the policy gave for all of them.
-            fresh: Whether the policy is still the one that drew the samples, so that both log-probabilities compare.
+            loss: The objective, which counts the tokens, too.
+            tokens: The tokens of the step's plan.
+            output: Output of the policy for all of these tokens.
+            fresh: Whether the policy is unchanged since before the first update, so that its log-probabilities can be
+                compared with those of sampling.
         """
         tokens = tokens.after_pass(output.logprobs, output.entropy, loss.needs()).with_logratios(loss.needs())
         loss.update(tokens, output.coefficients)
@@ -110,17 +111,17 @@ class TrainingStatistics(nn.Module):
         return TrainedTokens(tokens, output.coefficients, factors)
 
     def collect(self, num_tokens: Tensor, seconds: float, update: UpdateFigures) -> dict[str, Tensor | float]:
-        """Return all figures over all ranks, by the names they are logged under, and begin anew.
+        """Return all figures, reduced over ranks, by the names that they are logged under, and reset the counts.
 
         Args:
-            num_tokens: Prompt and response tokens of the step, over all ranks.
-            seconds: How long the step took.
-            update: Figures of its last update.
+            num_tokens: Number of prompt and response tokens of the step, over all ranks.
+            seconds: Duration of the step.
+            update: Figures of the step's last update.
         """
         self.num_tokens += num_tokens
         figures: dict[str, Tensor | float] = {}
         several = torch.distributed.is_available() and torch.distributed.is_initialized()
-        with phase("collective") if several else nullcontext():  # metrics wait for those of all ranks
+        with phase("collective") if several else nullcontext():  # metrics are reduced over ranks
             for metric in (self.groups, self.tokens, self.coefficients, self.sampling, self.staleness):
                 figures |= metric.compute()
                 metric.reset()

@@ -1,4 +1,4 @@
-"""Optimizer steps by hand, which call what Lightning calls when it takes them itself."""
+"""Manual optimizer steps, which call the hooks that Lightning calls in automatic optimisation."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Updates:
     """The optimizer steps of a module with one optimizer.
 
     Args:
-        module: A LightningModule whose hooks are called as in automatic optimisation.
-        guard: Counts gradients that are not finite, which are not applied.
-        gradient_clip_val: Largest norm of the gradient; ``None`` does not clip.
+        module: LightningModule whose hooks are called as in automatic optimisation.
+        guard: Guard that counts gradients that are not finite; they are not applied.
+        gradient_clip_val: Largest norm of the gradient; ``None`` disables clipping.
 
     Attributes:
-        max_steps: Optimizer step at which the stage of the run ends, maybe within a batch; -1 if it has no such end.
+        max_steps: Optimizer step at which the stage of the run ends, possibly within a batch; -1 sets no limit.
     """
 
     def __init__(self, module: Any, guard: UpdateGuard, gradient_clip_val: float | None) -> None:
@@ -55,13 +55,13 @@ class Updates:
         self._measured: dict[str, Tensor] | None = None
 
     def start(self, weights: list[nn.Parameter]) -> None:
-        """Begin to count steps, and to watch how far they move the weights that train."""
+        """Begin to count steps, and to measure how far they move the trainable weights."""
         self._weights = weights
         self._movement = MovementProbe(weights)
         self.module.policy.draws.steps = self.module.global_step
 
     def end(self) -> None:
-        """Judge what was watched: a run may end within its warm-up."""
+        """Evaluate the measured movement of the weights, also if the run ends within its warm-up."""
         self._movement.conclude()
 
     @phase("update")
@@ -71,10 +71,10 @@ class Updates:
         """Take the optimizer steps on a batch of groups, and return the figures and the tokens of the last one.
 
         Args:
-            plan: What runs in each of them.
-            loss: Gives the coefficients.
-            policy: Is trained.
-            count: Counts the tokens of an update.
+            plan: Plan that all steps share.
+            loss: Objective that computes the coefficients.
+            policy: Policy that is trained.
+            count: Function that counts the tokens of an update.
             batch_idx: Lightning's number of the batch.
         """
         module, trainer = self.module, self.module.trainer
@@ -83,7 +83,7 @@ class Updates:
         divergence = StepDivergence(policy, plan.groups) if module.rows.due_each(DIVERGENCE_EACH) else None
         steps_before = module.global_step
         for number in range(int(min(module.updates_per_batch, self.steps_left()))):
-            # Dropout follows from the step's position alone: a resumed run draws the same.
+            # The seed of dropout depends on the step's position only, so that a resumed run has the same masks.
             seed = combine_seeds(module.base_seed, module.current_epoch, batch_idx, number, module.global_rank)
             with seeded(seed, policy.device):
                 output, trained = self._take(plan, loss, policy, count, batch_idx)
@@ -98,14 +98,14 @@ class Updates:
         return figures, replace(trained, tokens=tokens)
 
     def steps_left(self) -> float:
-        """Return how many optimizer steps the stage of the run may still take; infinitely many without a limit."""
+        """Return the number of optimizer steps that the stage may still take; infinity without a limit."""
         limits = (self.module.trainer.max_steps, self.max_steps)
         return min((limit - self.module.global_step for limit in limits if limit >= 0), default=math.inf)
 
     def _take(
         self, plan: StepPlan, loss: GroupLoss, policy: Policy, count: CountFn, batch_idx: int
     ) -> tuple[LossOutput, TrainedTokens]:
-        """Take one optimizer step, accumulated over micro-batches; return what the policy gave, and its tokens."""
+        """Take one optimizer step, accumulated over micro-batches, and return the policy's output and its tokens."""
         self._clear(batch_idx)
         passes: list[LossOutput] = []
         for number, micro_batch in enumerate(plan.micro_batches, start=1):
@@ -123,13 +123,13 @@ class Updates:
 
     @phase("collective")
     def reduce(self, value: Tensor, op: str) -> Tensor:
-        """Return a value reduced over ranks."""
+        """Return a tensor reduced over ranks by ``op``: ``"sum"``, ``"mean"`` or ``"max"``."""
         reduced = self.module.trainer.strategy.reduce(value.clone(), reduce_op=op)
         assert isinstance(reduced, Tensor)  # noqa: S101 (a tensor reduces to a tensor)
         return reduced
 
     def _gradient_sync(self, last: bool) -> AbstractContextManager[Any]:
-        """Gradients accumulate locally and are exchanged once, with the last micro-batch."""
+        """Return a context in which gradients accumulate locally; only the last micro-batch reduces them over ranks."""
         strategy = self.module.trainer.strategy
         return nullcontext() if last or not isinstance(strategy, ParallelStrategy) else strategy.block_backward_sync()
 
@@ -141,7 +141,7 @@ class Updates:
         module.optimizer_zero_grad(module.current_epoch, batch_idx, optimizer)
 
     def _finish(self, batch_idx: int, policy: Policy) -> bool:
-        """Clip the gradient and step optimizer and schedule, unless it is not finite; return whether it was applied."""
+        """Clip the gradient and step optimizer and schedule; return whether the gradient was finite and applied."""
         self.gradient_norm = policy.sharding.gradient_norm()
         if self._measured is not None:
             self._measured = norms_by_block(policy)
@@ -154,7 +154,7 @@ class Updates:
             policy.weights_changed()
             policy.draws.steps = self.module.global_step
             if (scheduler := self.module.lr_schedulers()) is not None:
-                self.module.lr_scheduler_step(scheduler, None)  # there is one at most
+                self.module.lr_scheduler_step(scheduler, None)  # at most one
         return finite
 
     def _step(self, optimizer: LightningOptimizer, batch_idx: int, device: torch.device) -> None:
@@ -162,7 +162,7 @@ class Updates:
         judges = self._movement.measures(learning_rate)
         sample = WeightSample(self._weights) if judges or self._measured is not None else None
         module = self.module
-        module.optimizer_step(module.current_epoch, batch_idx, optimizer, lambda: None)  # the gradient is there
+        module.optimizer_step(module.current_epoch, batch_idx, optimizer, lambda: None)  # the gradients exist already
         if sample is not None and judges:
             changed, total = self.reduce(sample.moved().to(device), "sum").tolist()
             self._movement.judge(module.global_step, learning_rate, changed, total)

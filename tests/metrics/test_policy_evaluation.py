@@ -129,6 +129,6 @@ def test_a_reward_that_does_not_apply_cannot_tell_what_is_correct():
     metric = PolicyEvaluation(1, "accuracy")
     groups = replace(correct([1.0, float("nan")]), prompts=["1+1=", "2+2="])
     with pytest.raises(
-        ValueError, match=r"`evaluation.reward`: 'accuracy' gave None .* prompt '2\+2='.*every response"
+        ValueError, match=r"`evaluation.reward`: .* every response, got None .* of 'accuracy' .* prompt '2\+2='"
     ):
         metric.update(correct([1.0, 1.0]), groups, torch.rand(4), None)

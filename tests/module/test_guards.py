@@ -155,7 +155,7 @@ def test_a_first_batch_without_any_response_stops_the_run():
 def test_a_group_of_one_at_run_time_is_counted_and_warned_of():
     rows = [{**ROWS[0], "teacher": ["12"]}, ROWS[1]]
     module = make_module(sources={"teacher": TeacherSource(4)})
-    with pytest.warns(UserWarning, match="a group has a single response"):
+    with pytest.warns(UserWarning, match="several responses in each group, got a group with one"):
         trainer = fit(module, Rows(rows))
     assert trainer.callback_metrics["train/frac_groups_of_one"] == 0.5
     assert trainer.callback_metrics["train/frac_reward_zero_std"] == 0

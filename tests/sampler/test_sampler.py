@@ -180,7 +180,7 @@ class Given(ResponseSource):
         (None, "expected a list of responses for each of 1 prompts, got None"),
         ([], r"expected a list of responses for each of 1 prompts, got \[\]"),
         ([Response([1])], "expected a list of responses for each of 1 prompts"),
-        ([[Response([1]), Response([2])]], "expected at most 1 responses a prompt, got 2"),
+        ([[Response([1]), Response([2])]], "expected at most 1 responses per prompt, got 2"),
         ([["text"]], "expected a Response"),
         ([[Response([1, -1])]], "expected token ids"),
         ([[Response([1, 2.0])]], "expected token ids"),  # type: ignore[list-item]
@@ -205,5 +205,5 @@ def test_advantages_are_one_finite_number_a_response(advantages: Any):
 
     policy = tiny_policy()
     sampler = GroupSampler({"one": Given([[Response([1])]])}, {"accuracy": ExactMatchReward()}, Odd())
-    with pytest.raises(ValueError, match="`advantage`: expected 1 finite advantages of Odd"):
+    with pytest.raises(ValueError, match="`advantage`: expected 1 finite advantages from Odd"):
         sampler.sample(prompt_batch(policy.tokenizer, ["1+1="], ["2"]), policy, seed=0)

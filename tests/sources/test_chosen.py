@@ -125,12 +125,12 @@ def test_settings_are_checked(make: Callable[[], object], error: type[Exception]
 
 def test_a_reward_that_the_sampler_lacks_is_an_error_when_the_sampler_is_made():
     by = OnlyCorrect(HighestReward("acuracy"))
-    with pytest.raises(ValueError, match=r"`sources\['t'\]`: `by`: .* for OnlyCorrect .* 'acuracy'; did you mean acc"):
+    with pytest.raises(
+        ValueError, match=r"`sources\['t'\]`: `by`: .* for OnlyCorrect, got 'acuracy'; did you mean acc"
+    ):
         GroupSampler({"t": ChosenSource(TeacherSource(3), 1, by)}, {"accuracy": ExactMatchReward()})
     source = ChosenSource(TeacherSource(3), 1, OnlyCorrect(reward="x"))
-    with pytest.raises(
-        ValueError, match=r"expected one of the rewards accuracy for OnlyCorrect .* got 'x'; name one of"
-    ):
+    with pytest.raises(ValueError, match=r"expected one of the rewards accuracy for OnlyCorrect, got 'x'; name one of"):
         GroupSampler({"t": source}, {"accuracy": ExactMatchReward()})
 
 
@@ -221,7 +221,7 @@ def test_a_choice_of_others_is_checked(policy: Policy):
             return [0, 0]
 
     sampler = GroupSampler({"t": ChosenSource(TeacherSource(6), 2, Twice())}, {"digits": Digits()})
-    with pytest.raises(ValueError, match=r"`by`: expected different indices of 4 responses of Twice, got \[0, 0\]"):
+    with pytest.raises(ValueError, match=r"`by`: expected different indices of 4 responses from Twice, got \[0, 0\]"):
         sampler.sample(batch(policy), policy, 0)
 
 

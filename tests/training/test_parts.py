@@ -73,7 +73,7 @@ def test_what_is_no_figure_is_refused(figures: Any):
         def compute(self) -> Any:
             return figures
 
-    with pytest.raises(TypeError, match=r"`Wrong\.compute`: expected (figures by name|a number or a tensor of one)"):
+    with pytest.raises(TypeError, match=r"`Wrong\.compute`: expected (figures by name|a number or a scalar tensor)"):
         PartsLife().figures({"rewards/wrong": Wrong()})
 
 

@@ -1,4 +1,4 @@
-"""A teacher behind a server: its address, requests, replies, and the client."""
+"""A teacher on a server: address, requests, replies, and the client."""
 
 from lightning_gft.sources.endpoint.source import EndpointSource
 

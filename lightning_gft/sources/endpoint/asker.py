@@ -1,4 +1,4 @@
-"""Asking a server in the background."""
+"""Sending requests to a server in the background."""
 
 from __future__ import annotations
 
@@ -29,29 +29,29 @@ _CONNECT_SECONDS = 10.0
 _JOIN_SECONDS = 10.0
 _POLL_SECONDS = 0.5
 _MAY_PASS = (408, 409, 429)
-"""What the client retries beside 5xx."""
+"""Status codes that the client retries in addition to 5xx."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 8.0
-"""Seconds between tries, doubled each time, as the client does it."""
+"""Seconds between tries, doubled each time, as in the client."""
 
 
 class Asker:
-    """Puts questions to a server, several at once, each of them once, and keeps the replies on disk.
+    """Sends each question to a server once, several concurrently, and stores the replies on disk.
 
-    One thread of its own has the connections, so any thread may ask, whatever event loop it has. It ends with the
-    process, and what is under way then is given up. The client retries what may pass: no connection, 408, 409, 429 and
-    5xx, after the time that the server names or one that doubles. A body that cannot be read is asked for again too,
-    within the same number of tries.
+    A thread of its own owns the connections, so any thread may ask, with or without an event loop. The thread ends with
+    the process and abandons pending requests. The client retries transient failures: no connection, 408, 409, 429 and
+    5xx. It waits for the time that the server names, or for one that doubles. A body that cannot be read is requested
+    again as well, within the same number of tries.
 
     Args:
-        server: Is asked.
-        cache: Knows earlier replies, and is given each new one before anything else happens to it.
-        concurrency: Most requests at once.
-        counts: ``requests``, ``retries`` and ``tokens`` are added to; nothing else may add to these.
+        server: The server with its limits of time and tries.
+        cache: Cache of earlier replies. Each new reply is stored there first.
+        concurrency: Largest number of concurrent requests.
+        counts: Counter of ``requests``, ``retries`` and ``tokens``, which nothing else may increment.
     """
 
     def __init__(self, server: Server, cache: ReplyCache, concurrency: int, counts: Counter[str]) -> None:
         self.server, self.cache, self.counts = server, cache, counts
-        self.process = os.getpid()  # a fork has the object and not the thread
+        self.process = os.getpid()  # a forked process has the object but not the thread
         self._lock = Lock()
         self._futures: dict[str, _FutureReply] = {}
         self._slots = asyncio.Semaphore(concurrency)
@@ -64,14 +64,14 @@ class Asker:
         thread.start()
 
     def ask(self, questions: Sequence[Question]) -> None:
-        """Begin with those that are not answered, in their order; do not wait."""
+        """Send the questions without a reply, in order and without waiting."""
         self._begin(questions)
 
     def replies(self, questions: Sequence[Question]) -> list[tuple[Reply, bool]]:
-        """Return each reply, with whether it was on disk before; wait for those that are missing.
+        """Wait for the replies, and return each with a flag whether it was on disk before.
 
         Raises:
-            EndpointFault: Where there is none. Asked again, the question is sent again.
+            EndpointFault: If a question has no reply. A later call sends the question again.
         """
         futures = self._begin(questions)
         since = time.monotonic()
@@ -84,7 +84,7 @@ class Asker:
                         del self._futures[question.key]
 
     def _await(self, future: _FutureReply, since: float) -> tuple[Reply, bool]:
-        """Return a reply; say from time to time that it is waited for, and end the wait when the run is to stop."""
+        """Wait for a reply and return it; report long waits, and stop waiting when the run is stopped."""
         while not wait([future], _POLL_SECONDS).done:
             check_wait()
             self._teller.waiting(since, sum(not other.done() for other in self._futures.copy().values()))
@@ -109,7 +109,7 @@ class Asker:
         async with self._slots:
             outcome = await self._ask(question)
         if isinstance(outcome, EndpointFault):
-            raise outcome  # outside of what it was caught in: the client's errors have the headers with the key
+            raise outcome  # outside of the `except` block: the client's error, as its context, holds the key
         self.cache.put(question.key, outcome)
         self.counts["tokens"] += outcome.tokens
         return outcome, False
@@ -123,17 +123,17 @@ class Asker:
             except MalformedReplyError as error:
                 fault = describe_malformed(error, self.server)
             except openai.BadRequestError as error:
-                if error.code == "content_filter":  # so some say that they filtered the prompt
+                if error.code == "content_filter":  # some servers report a filtered prompt so
                     return Reply("", "", "content_filter")
                 return describe(error, self.server, question.body["model"])
-            except Exception as error:  # noqa: BLE001 (raised where the reply is needed, in words without the key)
+            except Exception as error:  # noqa: BLE001 (raised where the reply is needed, without the key)
                 return describe(error, self.server, question.body["model"])
             tries_left -= 1 + _retries_before(response.request)
             if tries_left < 1:
                 return fault
             unreadable += 1
             self.counts["retries"] += 1
-            self._teller.failed("a reply that is no chat completion")
+            self._teller.failed("a reply that is not a chat completion")
             await asyncio.sleep(min(_FIRST_WAIT * 2**unreadable, _LONGEST_WAIT) * random.uniform(0.75, 1))
 
     async def _post(self, body: dict[str, Any], max_retries: int) -> httpx2.Response:
@@ -148,7 +148,7 @@ class Asker:
 
 
 def _retries_before(request: httpx2.Request) -> int:
-    """Return how often the client has sent a request before."""
+    """Return the number of times that the client has sent a request before."""
     return int(request.headers.get("x-stainless-retry-count", "0"))
 
 
@@ -157,7 +157,7 @@ def _make_client(server: Server, concurrency: int, counts: Counter[str], teller:
     seconds = server.timeout
     return openai.AsyncOpenAI(
         base_url=server.base_url,
-        api_key="",  # or the client would look for one itself, and send it anywhere
+        api_key="",  # otherwise the client would read one from the environment and send it to any server
         admin_api_key="",
         _enforce_credentials=False,
         max_retries=server.max_retries,
@@ -167,7 +167,7 @@ def _make_client(server: Server, concurrency: int, counts: Counter[str], teller:
 
 
 class _TimedClient(openai.DefaultAsyncHttpxClient):
-    """Limits a request as a whole, where the library limits each wait within it; counts, and tells of failures."""
+    """A client with a time limit for the whole request, not for each wait in it; it counts and reports failures."""
 
     def __init__(self, seconds: float, counts: Counter[str], teller: Teller, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -210,5 +210,5 @@ async def _give_up(client: openai.AsyncOpenAI) -> None:
 def _stop(loop: asyncio.AbstractEventLoop, thread: Thread, process: int) -> None:
     if os.getpid() == process and not loop.is_closed():
         loop.call_soon_threadsafe(loop.stop)
-        if thread is not current_thread():  # which may have found the asker to be garbage
+        if thread is not current_thread():  # the garbage collector may run in that thread
             thread.join(_JOIN_SECONDS)

@@ -1,4 +1,4 @@
-"""Replies on disk."""
+"""A cache of replies on disk."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from lightning_gft.sources.endpoint.replies import Reply
 
 
 class ReplyCache:
-    """A folder with one file for each reply.
+    """A folder with one file per reply.
 
-    A file gets its name when it is whole, so processes on several machines may share the folder, over a network too,
-    and one that is killed leaves no lock and no half of a reply. What is damaged concerns one reply.
+    A file gets its name only when it is complete. So processes on several machines may share the folder, also over a
+    network, and a killed process leaves neither a lock nor a partial reply. A damaged file affects one reply only.
 
     Args:
-        path: The folder; made when it is opened.
+        path: The folder, which :meth:`open` creates.
 
     Example:
         >>> import tempfile
@@ -30,13 +30,13 @@ class ReplyCache:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).expanduser().absolute()  # a run may change its folder
+        self.path = Path(path).expanduser().absolute()  # a run may change its working directory
 
     def open(self) -> None:
-        """Make the folder.
+        """Create the folder.
 
         Raises:
-            ValueError: If it cannot be written to.
+            ValueError: If the folder cannot be written to.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ class ReplyCache:
             ) from error
 
     def get(self, key: str) -> Reply | None:
-        """Return a reply; ``None`` where there is none, or none that can be read."""
+        """Return a reply, or ``None`` if it is missing or cannot be read."""
         path = self._file(key)
         try:
             return Reply.from_json(path.read_text(encoding="utf-8"))
@@ -56,14 +56,14 @@ class ReplyCache:
             return None
         except (OSError, ValueError, TypeError) as error:
             warnings.warn(
-                f"`cache` of EndpointSource: {path} is damaged and left aside ({type(error).__name__}); the reply is "
-                "asked for again",
+                f"`cache` of EndpointSource: expected a reply in {path}, got a damaged file ({type(error).__name__}); "
+                "the reply is requested again",
                 stacklevel=2,
             )
             return None
 
     def put(self, key: str, reply: Reply) -> None:
-        """Keep a reply; where the disk does not take it, the run carries on and a warning says so."""
+        """Store a reply; if that fails, the run continues with a warning."""
         path = self._file(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,10 +73,10 @@ class ReplyCache:
             Path(written).replace(path)
         except OSError as error:
             warnings.warn(
-                f"`cache` of EndpointSource: a reply could not be kept in {self.path} ({error.strerror}); another run "
-                "will ask for it again",
+                f"`cache` of EndpointSource: expected a folder that can be written to, got {self.path} "
+                f"({error.strerror}); a reply is not stored, so another run will request it again",
                 stacklevel=2,
             )
 
     def _file(self, key: str) -> Path:
-        return self.path / key[:2] / f"{key}.json"  # file systems are slow with very many files in one folder
+        return self.path / key[:2] / f"{key}.json"  # many file systems are slow with very many files in one folder

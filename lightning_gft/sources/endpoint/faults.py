@@ -1,4 +1,4 @@
-"""What is wrong with a server, in one line that says what to do."""
+"""Messages for the failures of a server, in one line with the remedy."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from lightning_gft.sources.endpoint.server import Server
 _OF = "EndpointSource"
 
 
-class EndpointFault(Exception):  # noqa: N818 (what a source raises for it is an error of this package)
-    """Why there is no reply.
+class EndpointFault(Exception):  # noqa: N818 (a source converts it to an error of this package)
+    """The reason for a missing reply.
 
     Args:
-        text: The whole message.
-        of_prompt: Whether it may be this prompt that the server does not take.
+        text: The complete message, in one line and without the API key.
+        of_prompt: Whether the prompt may be the reason, so that the message should name it.
     """
 
     def __init__(self, text: str, of_prompt: bool = False) -> None:
@@ -25,17 +25,17 @@ class EndpointFault(Exception):  # noqa: N818 (what a source raises for it is an
 
 
 def describe(error: Exception, server: Server, model: str) -> EndpointFault:
-    """Return what an error of the client means.
+    """Return the fault that corresponds to an error of the client.
 
     Args:
-        error: Raised when all retries were in vain.
-        server: Was asked.
-        model: As it was asked for.
+        error: Error that the client raised after its last retry.
+        server: The server of the request.
+        model: Name of the requested model.
     """
     url, tries = server.base_url, f"with max_retries={server.max_retries}"
     if isinstance(error, openai.APITimeoutError):
         return EndpointFault(
-            f"`timeout` of {_OF}: expected a reply of {url} within {server.timeout:g} s, got none {tries}; raise it, "
+            f"`timeout` of {_OF}: expected a reply from {url} within {server.timeout:g} s, got none {tries}; raise it, "
             "or lower concurrency or max_new_tokens"
         )
     if isinstance(error, openai.APIStatusError):
@@ -46,14 +46,17 @@ def describe(error: Exception, server: Server, model: str) -> EndpointFault:
             f"`base_url` of {_OF}: expected a server at {url}, got no reply {tries} ({what}); start the server, or "
             "correct the address"
         )
-    return EndpointFault(f"{_OF}: {url} could not be asked: {type(error).__name__}: {server.scrub(error)}")
+    return EndpointFault(
+        f"`base_url` of {_OF}: expected a reply from {url}, got {type(error).__name__}: {server.scrub(error)}; correct "
+        "the address, or look at the server's log"
+    )
 
 
 def describe_malformed(what: object, server: Server) -> EndpointFault:
-    """Return what it means that a server does not send chat completions."""
+    """Return the fault for a server that does not send chat completions."""
     return EndpointFault(
-        f"`base_url` of {_OF}: expected chat completions of {server.base_url}, got, with max_retries="
-        f"{server.max_retries}, {server.scrub(what)}; correct the address, or look at the server's log"
+        f"`base_url` of {_OF}: expected chat completions from {server.base_url}, got {server.scrub(what)} with "
+        f"max_retries={server.max_retries}; correct the address, or look at the server's log"
     )
 
 
@@ -69,21 +72,21 @@ def _status(status: int, message: str, server: Server, model: str) -> EndpointFa
     if status == 404:
         return EndpointFault(
             f"`model` of {_OF}: expected one that {url} serves, got {model!r} ({said}); correct it, or the address, "
-            "which mostly ends in /v1"
+            "which usually ends in /v1"
         )
     if status == 429:
         return EndpointFault(
-            f"`concurrency` of {_OF}: expected one that {url} allows, got {said}, with max_retries="
-            f"{server.max_retries}; lower it, raise max_retries, or look at your quota"
+            f"`concurrency` of {_OF}: expected a number that {url} allows, got {said}, with max_retries="
+            f"{server.max_retries}; lower it, raise max_retries, or check your quota"
         )
     if status < 500:
         return EndpointFault(
-            f"`model` or `extra_body` of {_OF}: expected a request for {model!r} that {url} takes, got {said}; correct "
-            "what it names, a setting or the prompt",
+            f"`model` or `extra_body` of {_OF}: expected a request for {model!r} that {url} accepts, got {said}; "
+            "correct the setting that it names, or the prompt",
             of_prompt=True,
         )
     return EndpointFault(
-        f"`base_url` of {_OF}: expected replies of {url}, got {said}, with max_retries={server.max_retries}; look at "
+        f"`base_url` of {_OF}: expected replies from {url}, got {said}, with max_retries={server.max_retries}; look at "
         "the server's log"
     )
 

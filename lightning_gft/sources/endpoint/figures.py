@@ -1,4 +1,4 @@
-"""Figures of a teacher behind a server."""
+"""Figures of a teacher on a server."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _NAMES = ("requests", "retries", "tokens", "seconds", "replies", "cached", "cut"
 
 
 class Figures:
-    """Counts, which another thread may add to while they are read.
+    """Counts that another thread may increment while they are read.
 
     Attributes:
-        counts: All that was counted so far; each name is added to by one thread alone, and none is ever set back.
+        counts: Counts since the start. Only one thread increments each name, and none is ever reset.
 
     Example:
         >>> figures = Figures()
@@ -37,35 +37,36 @@ class Figures:
         self._warned: set[str] = set()
 
     def compute(self) -> dict[str, float]:
-        """Return what was counted since :meth:`reset`."""
+        """Return the counts since the last :meth:`reset`."""
         self._computed = Counter(self.counts)
         return {name: float(self._computed[name] - self._before[name]) for name in _NAMES}
 
     def reset(self) -> None:
-        """Begin anew, with what has come in since :meth:`compute`."""
+        """Start again from the counts of the last :meth:`compute`, so that later increments are kept."""
         self._before = self._computed or Counter(self.counts)
         self._computed = None
 
     def add(self, name: str, amount: Any = 1) -> None:
-        """Count something."""
+        """Increment a count."""
         self.counts[name] += amount
 
     def warn_of_equal(self, texts: Sequence[Sequence[str]]) -> None:
-        """Warn, of the first batch, if the server seems not to draw: equal responses teach no more than one."""
+        """Warn once, after the first batch, if all replies to each prompt are equal, as with greedy decoding."""
         several = [given for given in texts if len(given) > 1]
         if "equal" not in self._warned and len(several) > 1 and all(len({*given}) == 1 for given in several):
             rank_zero_warn(
-                f"EndpointSource: the replies to each of {len(several)} prompts are all equal; let the server draw "
-                "(`transformers serve` does if generation_config.json says do_sample: true), or set num_responses=1"
+                f"`num_responses` of EndpointSource: expected different replies to a prompt, got equal ones to each of "
+                f"{len(several)} prompts; make the server sample (`transformers serve` does so if "
+                "generation_config.json sets do_sample: true), or set num_responses=1"
             )
         self._warned.add("equal")
 
     def left_out(self, name: str, why: str, text: str) -> None:
-        """Count a reply that is no demonstration; the first of a name is warned of."""
+        """Count a reply that is not used as a demonstration, and warn of the first one of each name."""
         self.add(name)
         if name not in self._warned:
             self._warned.add(name)
             rank_zero_warn(
-                f"EndpointSource: a teacher's reply {why}, and is left out of its group: {shorten(text)}. More of them "
+                f"EndpointSource: a teacher's reply {why}, and is left out of its group: {shorten(text)}. Further ones "
                 f"are counted as `{name}`"
             )

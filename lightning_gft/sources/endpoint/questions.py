@@ -1,4 +1,4 @@
-"""Requests, and the keys by which their replies are found again."""
+"""Requests, and the keys of their replies in the cache."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from lightning_gft.errors import GFTTypeError
 from lightning_gft.sampling import SamplingParams
 
 _VERSION = 1
-"""Part of each key; a change of what is sent asks anew."""
+"""Part of each key; a new value makes all requests new when their format changes."""
 _SEEDS = 2**31
-"""Servers differ in the largest seed; all take this many."""
+"""Number of different seeds; the largest seed depends on the server, and all accept this range."""
 
 Message = Mapping[str, Any]
 
@@ -25,8 +25,8 @@ class Question:
     """A request for one reply.
 
     Args:
-        body: What is sent.
-        key: The same for the same messages, settings and number of the reply, whichever server answers.
+        body: JSON body of the request.
+        key: Key of the reply in the cache. It depends on messages, settings and number of the reply, not on the server.
     """
 
     body: dict[str, Any]
@@ -35,24 +35,24 @@ class Question:
 
 @dataclass(frozen=True)
 class ChatParams:
-    """How a teacher is asked.
+    """The settings of requests to a teacher.
 
     Args:
-        model: As the server calls it.
-        sampling: How it draws.
-        seed: Each reply gets a seed of its own from this one; ``None`` sends none.
-        system_prompt: Takes the place of the conversation's own system message; empty leaves that.
-        extra_body: More fields of a request; ``None`` as a value leaves a field out.
+        model: Name of the model on the server.
+        sampling: Temperature, filters and length limit.
+        seed: Seed that the seed of each request is derived from; ``None`` sends no seeds.
+        system_prompt: Replacement for the conversation's system message; an empty text keeps the original.
+        extra_body: Additional fields of a request; a value of ``None`` removes a field.
     """
 
     model: str
     sampling: SamplingParams
     seed: int | None = 0
     system_prompt: str = ""
-    extra_body: Mapping[str, Any] = field(default_factory=dict, repr=False)  # it may hold what is private
+    extra_body: Mapping[str, Any] = field(default_factory=dict, repr=False)  # its values may be private
 
     def question(self, messages: Sequence[Message], number: int) -> Question:
-        """Return the request for one of the replies to a conversation.
+        """Return the request for reply ``number`` to a conversation.
 
         Example:
             >>> params = ChatParams("teacher", SamplingParams(max_new_tokens=8))
@@ -85,7 +85,7 @@ def _digest(asked: dict[str, Any]) -> str:
         written = json.dumps(asked, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError):
         raise GFTTypeError(
-            f"`messages`: expected what JSON can write, got {shorten(asked['messages'])}; leave the rest out of the "
-            "data's prompts and of `extra_body`"
+            f"`messages`: expected values that JSON can represent, got {shorten(asked['messages'])}; remove other "
+            "values from the data's prompts and from `extra_body`"
         ) from None
     return hashlib.sha256(written.encode()).hexdigest()

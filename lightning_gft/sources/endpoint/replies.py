@@ -1,4 +1,4 @@
-"""Replies of a server."""
+"""The replies of a server."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from lightning_gft.checks import shorten
 from lightning_gft.errors import GFTTypeError
 
 _REASONING = ("reasoning_content", "reasoning")
-"""What servers call the thoughts that they send apart."""
+"""Names of the field in which servers send the reasoning apart from the answer."""
 KEY_ECHOED = "key_echoed"
-"""Why there is no text of a reply that held the key."""
+"""Finish reason of a reply whose text was removed because it contained the API key."""
 
 
 class MalformedReplyError(Exception):
-    """What a server sent is no chat completion."""
+    """A server's reply is not a chat completion."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """One reply.
+    """One reply to a request.
 
     Args:
-        text: Its content; empty where there is none.
-        reasoning: What a reasoning model thought before, where the server sends it apart.
-        finish_reason: ``"stop"`` for a whole reply, ``"length"`` for one that was cut, or why there is none.
-        tokens: Tokens that the server has generated, if it says so.
+        text: Content of the reply, which may be empty.
+        reasoning: Reasoning before the answer, if the server sends it apart.
+        finish_reason: ``"stop"`` for a complete reply, ``"length"`` for a truncated one, or the reason for a missing
+            one.
+        tokens: Number of tokens that the server generated; 0 if it does not report them.
     """
 
     text: str
@@ -36,16 +37,16 @@ class Reply:
     tokens: int = 0
 
     def to_json(self) -> str:
-        """Return the reply as a text."""
+        """Return the reply as a JSON text."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Reply:
-        """Return a reply from its text.
+        """Return the reply that :meth:`to_json` wrote.
 
         Raises:
-            ValueError: If it is something else.
-            TypeError: If a part has another type.
+            ValueError: If the text is not JSON.
+            TypeError: If the value or one of its fields has another type.
 
         Example:
             >>> reply = Reply("2", "1 and 1", "stop", 7)
@@ -63,7 +64,7 @@ def read_reply(content: bytes) -> Reply:
     """Return the reply in the body of a chat completion.
 
     Raises:
-        MalformedReplyError: If it has none.
+        MalformedReplyError: If the body is not a chat completion with a choice.
 
     Example:
         >>> read_reply(b'{"choices": [{"message": {"content": "2"}, "finish_reason": "stop"}]}').text
@@ -82,7 +83,7 @@ def read_reply(content: bytes) -> Reply:
         elif message.get("tool_calls"):
             reason = "tool_calls"
         if not all(isinstance(part, str) for part in (text, reasoning, reason)):
-            raise MalformedReplyError(f"other types than texts: {shorten(choice)}")
+            raise MalformedReplyError(f"fields that are not texts: {shorten(choice)}")
         return Reply(_whole(text), _whole(reasoning), reason, _tokens(body.get("usage")))
     except (LookupError, TypeError, AttributeError):
         error = body.get("error") if isinstance(body, dict) else None
@@ -99,7 +100,7 @@ def _reasoning(message: dict[str, Any]) -> str:
 
 
 def _whole(text: str) -> str:
-    """Return a text without halves of a character, which JSON can write and no tokenizer reads."""
+    """Return a text without lone surrogates, which JSON can represent but tokenizers cannot encode."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 

@@ -1,4 +1,4 @@
-"""Responses of a teacher behind a server."""
+"""The source of responses from a teacher on a server."""
 
 from __future__ import annotations
 
@@ -32,50 +32,51 @@ if TYPE_CHECKING:
 Reasoning = Literal["drop", "keep"]
 
 _STARTING = threading.Lock()
-"""Held while a source gets its thread; no attribute, so that a source can be copied."""
+"""Held while a source starts its thread. It is not an attribute, so that a source can be copied."""
 _OWN_FIELDS = ("model", "messages", "n", "stream")
 
 
 class EndpointSource(ResponseSource):
-    """Responses of a teacher behind a server of OpenAI's chat completions: vLLM, ``transformers serve``, a vendor.
+    """Responses of a teacher on a server with OpenAI's chat completions API, such as vLLM or ``transformers serve``.
 
-    Each response is a request of its own with its own seed, which every server understands, and is asked for once: the
-    reply lies on disk before anything is done with it. A run asks for later batches while it trains on this one.
+    Each response is a separate request with its own seed, which every server supports. Each request is sent once, and
+    its reply is stored on disk before it is used. A run requests responses for later batches while it trains on the
+    current one.
 
-    A reply that the server has finished is a demonstration, encoded as one of the data would be. One that was cut,
-    filtered or refused, that calls a tool, that is empty, or longer than the data's demonstrations may be, is none: its
-    group has one response less.
+    A complete reply becomes a demonstration, encoded like a demonstration of the data. A reply is left out of its group
+    if it is truncated, filtered, a refusal, a tool call, empty, or longer than the data's demonstrations may be.
 
-    It counts, for ``train/sources/<name>/``: ``replies`` that a step was due, and how many of these were ``cached`` on
-    disk, ``cut`` by ``max_new_tokens``, ``dropped`` for another reason, or ``not_rerendered`` by the policy's chat
-    template (it leaves a part out, so the text stands as it is, or the text holds the policy's special tokens);
-    ``requests`` sent, ``retries`` among them, ``tokens`` that the teacher has drawn, and ``seconds`` that the step has
-    waited, all of them added up over ranks.
+    The figures under ``train/sources/<name>/`` are summed over ranks. ``replies`` counts the replies of a step. Among
+    them are those ``cached`` on disk, ``cut`` by ``max_new_tokens``, ``dropped`` for another reason, and
+    ``not_rerendered``: the policy's chat template omits a part of the reply, so that its text is encoded unchanged, or
+    the text contains special tokens of the policy. ``requests`` counts the requests sent, ``retries`` those that were
+    sent again, and ``tokens`` the tokens that the teacher generated. ``seconds`` is the time that the step has waited.
 
     Args:
-        model: The teacher, as the server calls it.
+        model: Name of the teacher on the server.
         base_url: Address of the server, up to ``/v1``.
-        num_responses: Responses a prompt.
-        max_new_tokens: Longest reply, in the teacher's tokens.
-        temperature: 1 draws from the teacher itself; 0 is greedy decoding.
-        top_p: Keep the smallest set of tokens whose probabilities reach ``top_p``; 1 keeps all.
-        seed: What the seeds of all requests are drawn from; null sends none. Another seed gives other replies.
-        system_prompt: Takes the place of the data's system message; empty leaves that.
-        reasoning: Whether to drop what a reasoning model thought and its server sends apart, or to keep it before the
-            answer, between ``<think>`` and ``</think>``.
-        concurrency: Most requests of a rank at once.
-        timeout: Seconds that one request may take.
-        max_retries: How often a request is sent again that found no connection, took too long, or got 408, 409, 429,
-            5xx or an unreadable reply. The waits are the server's ``Retry-After``, or double from 0.5 to 8 seconds.
-        api_key_env: Environment variable with the key; where it is not set, no key is sent.
-        cache: Folder of the replies, for all ranks and later runs. The key of a reply is made of messages, model,
-            settings and its number, not of the address.
-        ahead: For how many later batches the teacher is asked while one is trained on.
-        extra_body: More fields of a request, such as ``{top_k: 20}`` for vLLM; a field that is null is not sent.
+        num_responses: Number of responses per prompt.
+        max_new_tokens: Length limit of a reply, in the teacher's tokens.
+        temperature: Divisor of the logits: 1 samples from the teacher itself, 0 is greedy decoding.
+        top_p: Sample from the smallest set of tokens whose probabilities sum to at least ``top_p``; 1 keeps all tokens.
+        seed: Seed that the seeds of all requests are derived from; null sends no seeds. A new seed gives new replies.
+        system_prompt: Replacement for the data's system message; an empty text keeps the original.
+        reasoning: ``"drop"`` discards reasoning that the server sends apart from the answer; ``"keep"`` puts it before
+            the answer, between ``<think>`` and ``</think>``.
+        concurrency: Largest number of concurrent requests of a rank.
+        timeout: Time limit of one request, in seconds.
+        max_retries: Largest number of times that a request is sent again after a failed connection, a timeout, a status
+            of 408, 409, 429 or 5xx, or an unreadable reply. Waits follow the server's ``Retry-After``, or double from
+            0.5 to 8 seconds.
+        api_key_env: Name of the environment variable that holds the API key; if it is not set, no key is sent.
+        cache: Folder of the replies, which all ranks and later runs share. The key of a reply depends on messages,
+            model, settings and the reply's number, but not on the address.
+        ahead: Number of later batches whose responses are requested while the current batch trains.
+        extra_body: Additional fields of a request, such as ``{top_k: 20}`` for vLLM; null as a value removes a field.
 
     Raises:
-        ValueError: If a setting is out of range, or an address holds a user, a password or a query.
-        TypeError: If a setting is of another type.
+        ValueError: If a setting is out of range, or the address contains a user, a password or a query.
+        TypeError: If a setting has another type.
         ModuleNotFoundError: If the ``openai`` library is not installed.
 
     Example:
@@ -117,7 +118,7 @@ class EndpointSource(ResponseSource):
         seed = None if seed is None else check_seed("seed", seed, of=name)
         self.params = ChatParams(model, sampling, seed, system_prompt, _checked_body(extra_body))
         self.reasoning = reasoning
-        # Not shown in cards, nor compared when a prediction resumes: replies do not follow from these.
+        # Not shown in cards, nor compared when a prediction resumes: replies do not depend on these settings.
         self._concurrency = check_count("concurrency", concurrency, of=name)
         self._ahead = check_count("ahead", ahead, least=0, of=name)
         self._server = Server(base_url, api_key_env, timeout, max_retries)
@@ -126,7 +127,7 @@ class EndpointSource(ResponseSource):
         self._figures = Figures()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave connections to the process that has them, and what another thread counts."""
+        """Return a state without connections, which belong to one process, and without counts of another thread."""
         return {**self.__dict__, "_asker": None, "_figures": Figures()}
 
     @override
@@ -189,7 +190,7 @@ class EndpointSource(ResponseSource):
     def _asking(self) -> Asker:
         with _STARTING:
             if self._asker is None or self._asker.process != os.getpid():
-                from lightning_gft.sources.endpoint.asker import Asker  # the library is loaded where it is used
+                from lightning_gft.sources.endpoint.asker import Asker  # loads the openai library
 
                 self._asker = Asker(self._server, self._cache, self._concurrency, self._figures.counts)
             return self._asker
@@ -205,17 +206,17 @@ class EndpointSource(ResponseSource):
             replies = self._asking().replies(questions)
         except EndpointFault as fault:
             where = f" of {row_name(prompts.rows[index])}" if fault.of_prompt and prompts.rows else ""
-            raise GFTRuntimeError(f"{fault}{where}. Replies that came are in {self._cache.path}") from None
+            raise GFTRuntimeError(f"{fault}{where}. Replies received so far are in {self._cache.path}") from None
         self._figures.add("replies", len(replies))
         self._figures.add("cached", sum(cached for _, cached in replies))
         return [reply for reply, _ in replies]
 
     def _demonstration(self, reply: Reply) -> str | None:
         if reply.finish_reason == "length":
-            self._figures.left_out("cut", "was cut at its longest (raise max_new_tokens)", reply.text)
+            self._figures.left_out("cut", "was truncated (raise max_new_tokens)", reply.text)
             return None
         if reply.finish_reason == KEY_ECHOED:
-            self._figures.left_out("dropped", "holds the key that was sent, so its text is not kept", reply.text)
+            self._figures.left_out("dropped", "contains the API key, so its text is not stored", reply.text)
             return None
         if reply.finish_reason != "stop":
             self._figures.left_out("dropped", f"ended by {reply.finish_reason!r}", reply.text)
@@ -231,7 +232,7 @@ class EndpointSource(ResponseSource):
         for text, one in zip(texts, encoded, strict=True):
             self._figures.add("not_rerendered", not one.rendered)
             if one.response is None:
-                self._figures.left_out("dropped", f"is no demonstration ({one.fault})", text)
+                self._figures.left_out("dropped", f"cannot be a demonstration ({one.fault})", text)
         return [one.response for one in encoded if one.response is not None]
 
 
@@ -244,7 +245,7 @@ def _checked_body(extra_body: object) -> dict[str, Any]:
     for name in _OWN_FIELDS:
         if name in body:
             raise GFTValueError(
-                f"`extra_body` of EndpointSource: expected fields beside {', '.join(_OWN_FIELDS)}, got {name!r}; leave "
-                "it out"
+                f"`extra_body` of EndpointSource: expected fields other than {', '.join(_OWN_FIELDS)}, got {name!r}; "
+                "leave it out"
             )
     return dict(body)

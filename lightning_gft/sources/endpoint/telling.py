@@ -1,4 +1,4 @@
-"""Saying that a server is slow or fails."""
+"""Reporting that a server is slow or fails."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import time
 from lightning.pytorch.utilities import rank_zero_info
 
 _QUIET = 10.0
-"""Seconds before the first line about a wait, and between the first two lines; doubled after each line."""
+"""Seconds before the first report of a wait, and between the first two reports; doubled after each one."""
 _LONGEST_QUIET = 600.0
 
 
 class Teller:
-    """Says the first failure that is retried at once, and a long wait after a while; then less and less often.
+    """Reports the first retried failure at once and a long wait after a while, then at growing intervals.
 
     Args:
-        address: The server's.
-        max_retries: How often a request is sent again.
+        address: Address of the server.
+        max_retries: Largest number of times that a request is sent again, for the message.
     """
 
     def __init__(self, address: str, max_retries: int) -> None:
@@ -25,21 +25,21 @@ class Teller:
         self._quiet, self._due = _QUIET, 0.0
 
     def failed(self, what: str) -> None:
-        """Say that a request has failed in a way that may pass.
+        """Report a transient failure of a request.
 
         Args:
-            what: In a few words, such as ``"status 500"``.
+            what: Short description of the failure, such as ``"status 500"``.
         """
         self._failure = what
         if self._max_retries and time.monotonic() >= self._due:
-            self._tell(f"{what}; requests that fail are sent again, up to max_retries={self._max_retries} times each")
+            self._tell(f"{what}; failed requests are sent again, up to max_retries={self._max_retries} times each")
 
     def waiting(self, since: float, missing: int) -> None:
-        """Say that replies are waited for.
+        """Report a wait for replies.
 
         Args:
-            since: When the wait began, by ``time.monotonic``.
-            missing: How many replies are missing.
+            since: Start of the wait, by ``time.monotonic``.
+            missing: Number of missing replies.
         """
         now = time.monotonic()
         if now >= max(self._due, since + _QUIET):

@@ -63,7 +63,7 @@ def test_what_is_damaged_is_left_aside_and_asked_for_again(content: bytes, tmp_p
         (file,) = tmp_path.rglob("*.json")
         whole = file.read_bytes()
         file.write_bytes(content)
-        with pytest.warns(UserWarning, match=rf"`cache` .*{file.name} is damaged and left aside \("):
+        with pytest.warns(UserWarning, match=rf"`cache` .*{file.name}, got a damaged file \("):
             assert texts(source_of(server, tmp_path), "1+1=") == [["2"]]
         assert file.read_bytes() == whole
     assert len(server.asked) == 2
@@ -75,7 +75,7 @@ def test_a_disk_that_takes_no_more_does_not_stop_a_run(tmp_path: Path):
         source.setup()
         asked = source.params.question([{"role": "user", "content": "1+1="}], 0)
         (tmp_path / asked.key[:2]).write_text("in the way")
-        with pytest.warns(UserWarning, match=r"`cache` .*could not be kept in .*\(Not a directory|File exists"):
+        with pytest.warns(UserWarning, match=r"`cache` .*expected a folder .*\(Not a directory|File exists"):
             assert texts(source, "1+1=") == [["2"]]
         source.close()
 
@@ -84,10 +84,10 @@ def test_a_prompt_that_json_cannot_write_is_named(tmp_path: Path):
     prompts = batch("1+1=")
     prompts.messages = [[{"role": "user", "content": b"bytes"}]]
     source = source_of("http://localhost:8000/v1", tmp_path)
-    with pytest.raises(TypeError, match=r"`messages`: expected what JSON can write, got \[\{'role'"):
+    with pytest.raises(TypeError, match=r"`messages`: expected values that JSON can represent, got \[\{'role'"):
         source.respond(prompts, POLICY, 0)
     rows = [Example([1], "a", None, {}, {}, row=7, messages=messages) for messages in prompts.messages]
-    with pytest.raises(ValueError, match=r"train data, row 7 \(counting from 0\): `messages`: expected what JSON"):
+    with pytest.raises(ValueError, match=r"train data, row 7 \(counting from 0\): `messages`: expected values"):
         source.check_prompts(rows, None)  # type: ignore[arg-type]  # before training
 
 

@@ -61,7 +61,7 @@ def test_what_the_students_template_does_not_write_is_counted(tmp_path: Path):
         with serving(says(text)) as server:
             source = source_of(server, tmp_path / f"cache{len(text)}{rendered}")
             if text in dropped:
-                with pytest.warns(UserWarning, match="a teacher's reply is (no demonstration|blank)"):
+                with pytest.warns(UserWarning, match="a teacher's reply (cannot be a demonstration|is blank)"):
                     [given] = source.respond(prompts, POLICY, 0)
             else:
                 [given] = source.respond(prompts, POLICY, 0)

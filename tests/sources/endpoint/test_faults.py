@@ -112,7 +112,7 @@ def test_the_first_failure_of_a_run_and_a_long_wait_are_told(tmp_path: Path, cap
         source.close()
     first, second, *_ = [line for line in caplog.messages if line.startswith("EndpointSource")]
     assert first == (
-        f"EndpointSource: {server.url}: status 503, Retry-After: 0.05; requests that fail are sent again, up to "
+        f"EndpointSource: {server.url}: status 503, Retry-After: 0.05; failed requests are sent again, up to "
         "max_retries=1 times each"
     )
     assert re.fullmatch(
@@ -142,7 +142,7 @@ FINAL = {
     "a page": (raw(b"<html>", "text/html"), 2, r"`base_url` .*chat completions .*no JSON: '<html>'"),
     "no bytes": (raw(b""), 2, r"`base_url` .*chat completions .*no JSON: ''"),
     "other fields": (raw(b'{"id": 1}'), 2, r"`base_url` .*JSON without a choice, its message and finish_reason"),
-    "other types": (raw(b'{"choices": [{"message": {"content": 2}, "finish_reason": "stop"}]}'), 2, r"other types"),
+    "other types": (raw(b'{"choices": [{"message": {"content": 2}, "finish_reason": "stop"}]}'), 2, r"not texts"),
     "no reason": (raw(b'{"choices": [{"message": {"content": "2"}}]}'), 2, r"without a choice, its message and fin"),
     "a list": (raw(b"[1]"), 2, r"JSON without a choice"),
 }
@@ -236,7 +236,7 @@ def test_what_is_wrong_with_a_prompt_to_come_is_raised_at_its_turn_and_may_pass(
         ({"ahead": -1}, ValueError, "`ahead` of EndpointSource"),
         ({"temperature": 0, "num_responses": 2}, ValueError, "`num_responses` .*expected 1 with temperature=0, got 2"),
         ({"reasoning": "maybe"}, ValueError, "`reasoning` of EndpointSource: expected drop or keep, got 'maybe'"),
-        ({"extra_body": {"n": 3}}, ValueError, "`extra_body` .*expected fields beside model, messages, n, stream"),
+        ({"extra_body": {"n": 3}}, ValueError, "`extra_body` .*expected fields other than model, messages, n, stream"),
         ({"extra_body": [1]}, TypeError, "`extra_body` of EndpointSource: expected fields by name, got"),
         ({"system_prompt": 3}, TypeError, "`system_prompt` of EndpointSource: expected a text, got 3"),
     ],

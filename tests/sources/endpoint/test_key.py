@@ -58,7 +58,7 @@ def test_a_reply_that_holds_the_key_is_no_demonstration_and_not_on_disk(escaped:
 
     with serving(answer) as server:
         source = source_of(server, tmp_path)
-        with pytest.warns(UserWarning, match="holds the key that was sent") as warned:
+        with pytest.warns(UserWarning, match="contains the API key") as warned:
             assert texts(source, "1+1=") == [[]]
         assert source.compute()["dropped"] == 1
         source.close()

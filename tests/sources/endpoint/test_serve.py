@@ -103,7 +103,7 @@ def test_a_teacher_answers_as_a_demonstration_of_the_data(served: tuple[str, str
 def test_cut_replies_are_none(served: tuple[str, str], tmp_path: Path):
     policy, prompts = asked(2)
     source = EndpointSource(*served, num_responses=2, max_new_tokens=3, cache=str(tmp_path))
-    with pytest.warns(UserWarning, match="was cut at its longest"):
+    with pytest.warns(UserWarning, match="a teacher's reply was truncated"):
         assert source.respond(prompts, policy, seed=0) == [[], []]
     assert source.compute()["cut"] == 4
     source.close()

@@ -137,7 +137,7 @@ def test_thoughts_that_come_apart_are_dropped_or_kept(field: str, tmp_path: Path
 def test_equal_replies_are_told(tmp_path: Path):
     with serving(says("2")) as server:
         source = source_of(server, tmp_path, num_responses=2)
-        with pytest.warns(UserWarning, match="the replies to each of 2 prompts are all equal; let the server draw"):
+        with pytest.warns(UserWarning, match="got equal ones to each of 2 prompts; make the server sample"):
             texts(source, "1+1=", "2+0=")
         source.close()
 

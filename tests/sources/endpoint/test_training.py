@@ -231,9 +231,7 @@ def test_an_error_ends_the_run_and_what_is_under_way(tmp_path: Path):
     with serving(fails_late) as server:
         source = source_of(server, tmp_path, num_responses=2, max_retries=0)
         module = make_module(sources={"teacher": source})
-        with pytest.raises(
-            RuntimeError, match=r"`base_url` of EndpointSource: .*500: out of memory.*Replies that came"
-        ):
+        with pytest.raises(RuntimeError, match=r"`base_url` of EndpointSource: .*500: out of memory.*Replies received"):
             fit(module, Rows(ROWS, batch_size=1))
         assert module.global_step == 3  # it is raised at its turn
         assert source._asker is None
