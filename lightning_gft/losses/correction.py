@@ -1,4 +1,4 @@
-"""A correction of any objective for samples that another policy drew than the one that is trained."""
+"""A correction of any objective for samples of another policy than the trained one."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ Level = Literal["token", "sequence"]
 
 
 class ImportanceCorrection(LossWrapper):
-    """Any loss whose own samples are weighted by ``min(p_old / p_sampling, ceiling)``: truncated importance sampling.
+    """Weights the own samples of any loss by ``min(p_old / p_sampling, ceiling)``: truncated importance sampling.
 
-    ``p_old`` is the probability under the policy before the first update on the batch, ``p_sampling`` the one that the
-    engine gave when it drew the sample. They differ where the engine computes in another precision or by other code,
-    or where its weights are older, as of a batch that was drawn ahead or stored. Both are those of the policy itself,
-    at temperature 1 and over the whole vocabulary: weights are 1 where the same policy drew, whatever ``temperature``,
-    ``top_p`` and the like are, and for these nothing is corrected.
+    ``p_old`` is the probability under the policy before the first update on the batch, and ``p_sampling`` the one that
+    the engine returned with the sample. They differ if the engine computes in another precision or by other code, or
+    if its weights are older, as for a batch that was drawn ahead or stored. Both are probabilities at temperature 1
+    and over the whole vocabulary. With the same policy the weights are therefore 1 for any ``temperature``, ``top_p``
+    and the like, whose effect is not corrected.
 
-    Coefficients of demonstrations stay as they are, and so do those of own samples without log-probabilities of
-    sampling, which are counted. ``"token"`` and ``"sequence"`` are TRL's ``vllm_importance_sampling_mode``
-    ``token_truncate`` and ``sequence_truncate``; its ceiling was 2 first, and is 3 in later versions. Reports the
-    weights as ``sampling/importance_sampling_ratio/min``, ``/mean`` and ``/max``, and the shares of those that are cut
-    and that are not known as ``/truncated_fraction`` and ``/unknown_fraction``, of tokens or of responses.
+    Coefficients of demonstrations do not change, nor do those of own samples without log-probabilities of sampling,
+    which are counted. ``"token"`` and ``"sequence"`` are ``token_truncate`` and ``sequence_truncate`` of TRL's
+    ``vllm_importance_sampling_mode``; TRL's ceiling was 2 first, and is 3 in later versions. The loss reports the
+    weights as ``sampling/importance_sampling_ratio/min``, ``/mean`` and ``/max``, and the shares of truncated and of
+    unknown weights as ``/truncated_fraction`` and ``/unknown_fraction``, of tokens or of responses.
 
     Args:
-        loss: The objective.
-        level: ``"token"`` weighs each token by its own ratio, at no cost: biased, with little variance.
-            ``"sequence"`` weighs all tokens of a response by the product of their ratios: right up to the ceiling, but
-            it decays or reaches the ceiling as responses get longer. It costs one more pass of the head, not of the
+        loss: Objective whose coefficients are multiplied by the weights.
+        level: ``"token"`` weights each token by its own ratio, at no cost: biased, with little variance.
+            ``"sequence"`` weights all tokens of a response by the product of their ratios: unbiased below the ceiling,
+            but it goes to 0 or to the ceiling as responses get longer. It costs one more pass of the head, not of the
             model, in the first update on a batch.
-        ceiling: Largest weight, from 1.
+        ceiling: Largest weight, at least 1.
 
     Raises:
-        ValueError: If ``level`` is unknown or ``ceiling`` below 1; before training, if there are no own samples.
+        ValueError: If ``level`` is unknown or ``ceiling`` is below 1; before training, if there are no own samples.
 
     Example:
         >>> from lightning_gft import GFTLoss
@@ -70,12 +70,12 @@ class ImportanceCorrection(LossWrapper):
 
     @override
     def coefficients(self, tokens: TokenBatch) -> Tensor:
-        # A weight of 1 leaves every bit of a coefficient.
+        # A weight of 1 keeps a coefficient exactly.
         return self.loss.coefficients(tokens) * self._ratios(tokens).nan_to_num(nan=1.0).clamp(max=self.ceiling)
 
     @override
     def factors(self, tokens: TokenBatch, coefficients: Tensor) -> Tensor:
-        # Those of the loss within: the weight makes up for who drew the token, and does nothing to its 1 / p.
+        # The factors of the loss within: the weight corrects for the sampling policy, and does not bound 1 / p.
         return self.loss.factors(tokens, self.loss.coefficients(tokens))
 
     @override
@@ -97,14 +97,14 @@ class ImportanceCorrection(LossWrapper):
         self.statistics.reset()
 
     def _ratios(self, tokens: TokenBatch) -> Tensor:
-        """Return ``p_old / p_sampling``, ``[m]``: NaN on demonstrations, and where it is not known."""
+        """Return ``p_old / p_sampling``, ``[m]``; NaN for demonstrations, and if it is unknown."""
         if tokens.sampling_logprobs is None:
             return torch.full_like(tokens.logprobs, torch.nan)
         if self.level == "token":
-            assert tokens.old_logprobs is not None  # noqa: S101 (stated above)
+            assert tokens.old_logprobs is not None  # noqa: S101 (requested by needs)
             drawn = tokens.sampling_logprobs
             logratios = log_ratio(tokens.old_logprobs, drawn).masked_fill(drawn.isnan(), torch.nan)
         else:
-            assert tokens.sampling_logratio is not None  # noqa: S101 (stated above)
+            assert tokens.sampling_logratio is not None  # noqa: S101 (requested by needs)
             logratios = tokens.sampling_logratio
         return bounded_ratio(logratios).masked_fill(tokens.source != Source.SELF, torch.nan)

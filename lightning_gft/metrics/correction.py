@@ -1,4 +1,4 @@
-"""Statistics of the weights by which a loss corrects for the policy that drew the samples."""
+"""Statistics of the weights by which a loss corrects for the sampling policy."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ from lightning_gft.metrics.base import ExactMetric
 
 
 class CorrectionStatistics(ExactMetric):
-    """Weights of own tokens or responses, how many of them are cut, and how many are not known.
+    """Weights of own tokens or responses, and the shares of truncated and of unknown weights.
 
     As input to ``update``:
 
-    - ``weights`` (:class:`~torch.Tensor`): ``[n]``, of own tokens, or one a response; NaN where it is not known
-    - ``truncated`` (:class:`~torch.Tensor`): ``[n]`` booleans, true where a weight is cut
+    - ``weights`` (:class:`~torch.Tensor`): ``[n]``, one per own token or per response; NaN if it is unknown
+    - ``truncated`` (:class:`~torch.Tensor`): ``[n]`` booleans, true for truncated weights
 
-    As output of ``compute``, scalars since the last ``reset`` and over all ranks, 0 before anything was counted:
+    As output of ``compute``, scalars since the last ``reset`` and over all ranks, 0 if nothing was counted:
 
-    - ``sampling/importance_sampling_ratio/min``, ``.../mean``, ``.../max``: of the weights that are known, as TRL logs
-      them: after they are cut
-    - ``sampling/importance_sampling_ratio/truncated_fraction``: share of these that are cut
-    - ``sampling/importance_sampling_ratio/unknown_fraction``: share of all that are not known
+    - ``sampling/importance_sampling_ratio/min``, ``.../mean``, ``.../max``: known weights after truncation, as in TRL
+    - ``sampling/importance_sampling_ratio/truncated_fraction``: share of the known weights that are truncated
+    - ``sampling/importance_sampling_ratio/unknown_fraction``: share of all weights that are unknown
 
     Args:
-        kwargs: Passed on to :class:`torchmetrics.Metric`.
+        kwargs: Options of :class:`torchmetrics.Metric`.
 
     Example:
         >>> statistics = CorrectionStatistics()
@@ -44,7 +43,7 @@ class CorrectionStatistics(ExactMetric):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        # Number of all, of those known, of those cut, and the sum of weights; the largest of -weight and of weight.
+        # Numbers of all, known and truncated weights, and their sum; the maxima of -weight and of weight.
         self.add_state("sums", torch.zeros(4, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("extremes", torch.full((2,), -torch.inf, dtype=torch.float64), dist_reduce_fx="max")
 

@@ -1,4 +1,4 @@
-"""Statistics of how log-probabilities of the own samples in training compare with those of sampling."""
+"""Statistics of the difference between log-probabilities in training and at sampling."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from lightning_gft.types import Source, TokenBatch
 
 _DIFFERENCE = "sampling/logprob_difference"
 _NUM_SUMS = 2
-"""Tokens that are compared, and their difference."""
+"""Number of compared tokens, and the sum of their differences."""
 
 
 class SamplingStatistics(ExactMetric):
-    """How far log-probabilities of training are from those of sampling.
+    """The difference between log-probabilities in training and at sampling.
 
-    As output of ``compute``, scalars since the last ``reset`` and over all ranks; absent where nothing is known:
+    As output of ``compute``, scalars since the last ``reset`` and over all ranks; absent if no token can be compared:
 
     - ``sampling/logprob_difference``, ``..._p50``, ``..._p99`` and ``..._max``: mean, median, 99th percentile and
-      largest of the absolute difference between the log-probabilities of the policy's own tokens in training and when
-      they were drawn. More than rounding means that the rollout engine draws from another policy than the one that is
-      trained: many tokens that differ show in the median, few in the percentile. Both are within 4.5%.
+      maximum of the absolute difference between the log-probabilities of the policy's own tokens in training and at
+      sampling. More than rounding means that the rollout engine draws from another policy than the trained one. The
+      median shows a difference of many tokens, the percentile one of few. Both are exact within 4.5%.
 
     Example:
         >>> statistics, one = SamplingStatistics(), torch.ones(3)
@@ -47,7 +47,7 @@ class SamplingStatistics(ExactMetric):
         self.add_state("largest", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="max")
 
     def update(self, tokens: TokenBatch) -> None:
-        """Count the tokens of a first update on a batch: later ones train another policy than the one that drew."""
+        """Count the tokens of the first update on a batch; in later updates the policy has changed since sampling."""
         if tokens.sampling_logprobs is None:
             return
         known = (tokens.source == Source.SELF) & ~tokens.sampling_logprobs.isnan()

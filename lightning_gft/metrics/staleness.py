@@ -1,4 +1,4 @@
-"""How old the weights were that drew the own samples."""
+"""The age of the weights that drew the own samples."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from lightning_gft.types import GroupBatch
 
 
 class Staleness(ExactMetric):
-    """Optimizer steps between the weights that drew an own sample and those that training on it began with.
+    """Optimizer steps between the weights that drew an own sample and the weights at the start of training on it.
 
-    As output of ``compute``, scalars over all own samples since the last ``reset`` and over all ranks, of which these
-    steps are known; absent where they are of none:
+    As output of ``compute``, scalars since the last ``reset`` and over all ranks, of the own samples with a known
+    version; absent if there are none:
 
     - ``sampling/staleness/mean``, ``sampling/staleness/max``
     """
@@ -34,8 +34,8 @@ class Staleness(ExactMetric):
         """Count sampled groups.
 
         Args:
-            groups: About to be trained on.
-            steps: Optimizer steps that the policy has taken.
+            groups: Groups before the first update on them.
+            steps: Number of optimizer steps of the policy so far.
         """
         if groups.weights_version is None:
             return

@@ -60,40 +60,40 @@ class ResponseSource(Part, ABC):
         return range(len(candidates))
 
     def prepare(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> None:
-        """Begin what takes long, such as requests, for prompts of this step or a later one; a hint.
+        """Begin slow work, such as requests, for prompts of this step or a later one; a hint.
 
-        What fails here is raised by :meth:`respond`, which needs it.
+        Errors of this work are raised by :meth:`respond`, which needs its result.
 
         Args:
-            prompts: As :meth:`respond` will get them, maybe with others.
-            policy: As :meth:`respond` will get it, maybe with later weights.
-            seed: As :meth:`respond` will get it.
+            prompts: Prompts that :meth:`respond` will receive, perhaps with others.
+            policy: The policy that :meth:`respond` will receive, perhaps with later weights.
+            seed: The seed that :meth:`respond` will receive.
         """
 
     def looks_ahead(self) -> int:
-        """Return for how many later batches a run should call :meth:`prepare` before it asks for this one's responses.
+        """Return for how many later batches a run should call :meth:`prepare` before it samples the current one.
 
-        A batch may come several times, and one that comes is not sure to be asked for.
+        A batch may be announced several times, and an announced batch may never be sampled.
         """
         return 0
 
     def draws_ahead(self) -> bool:
-        """Return whether the policy may be asked to generate while it trains, for which its engine must be made."""
+        """Return whether the policy may generate while it trains, which its engine must support."""
         return False
 
     def draws(self) -> bool:
-        """Return whether the policy may be asked to generate; weights that are sharded are gathered before."""
+        """Return whether the policy may generate; sharded weights are gathered before."""
         return True
 
     def memory(self) -> Mapping[str, Any]:
-        """Return what a resumed run needs to give the same responses, in plain values that a checkpoint keeps.
+        """Return the plain values that a checkpoint keeps so that a resumed run returns the same responses.
 
-        Asked of sources that :meth:`draws_ahead`, on all ranks together.
+        It is called on all ranks together, for sources that :meth:`draws_ahead`.
         """
         return {}
 
     def recall(self, memories: Sequence[Mapping[str, Any]]) -> None:
-        """Take what :meth:`memory` has returned, on each rank that there was."""
+        """Restore what :meth:`memory` returned on each rank of the earlier run."""
 
     def gives(self) -> frozenset[Need]:
         """Return what its responses carry beside their tokens: ``{"teacher_logprobs"}`` or nothing, as here."""

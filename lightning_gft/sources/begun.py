@@ -1,4 +1,4 @@
-"""Draws that a source has begun before their batch is asked for."""
+"""Draws that a source has begun before their batch is sampled."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from lightning_gft.types import PendingResponses, PromptBatch, Response
 
 _MOST = 2
-"""The batch whose turn it is, and the next one."""
+"""The current batch and the next one."""
 
 
 class BegunDraws:
-    """Responses by seed and place of their prompts, on their way or from the checkpoint of a run that is resumed.
+    """Responses by seed and place of their prompts, from pending draws or from the checkpoint of a resumed run.
 
     Example:
         >>> begun, prompts = BegunDraws(), PromptBatch(prompt_ids=[[1]], prompts=["a"], references=[None])
@@ -27,30 +27,33 @@ class BegunDraws:
         self._recalled: dict[tuple[int, int], list[Response]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave threads to the source that has begun them."""
+        """Leave pending draws out, because their threads belong to the original object."""
         return {"_under_way": {}, "_recalled": dict(self._recalled)}
 
     def knows(self, prompts: PromptBatch, seed: int) -> bool:
-        """Return whether the responses to prompts from a seed are there or on their way."""
+        """Return whether the responses to prompts from a seed are known or pending."""
         places = _places(prompts)
         return (seed, places) in self._under_way or self._has_recalled(seed, places)
 
     def add(self, prompts: PromptBatch, seed: int, draw: PendingResponses) -> None:
-        """Keep a draw until it is taken; one whose batch was never asked for makes room."""
+        """Keep a draw until it is taken; the oldest is abandoned if its batch was never sampled."""
         while len(self._under_way) >= _MOST:
             self._under_way.pop(next(iter(self._under_way))).give_up()
         self._under_way[seed, _places(prompts)] = draw
 
     def take(self, prompts: PromptBatch, seed: int) -> list[list[Response]] | None:
-        """Return responses when they are there, ``None`` if they were not begun, or raise what has ended their draw."""
+        """Wait for responses and return them, or ``None`` if they were not begun; raise the error of their draw."""
         places = _places(prompts)
         if self._has_recalled(seed, places):
-            return [self._recalled.pop((seed, place)) for place in places]
+            drawn = [self._recalled[seed, place] for place in places]
+            # Those of other ranks are dropped too, otherwise later checkpoints would contain them again.
+            self._recalled = {key: given for key, given in self._recalled.items() if key[0] != seed}
+            return drawn
         draw = self._under_way.pop((seed, places), None)
         return None if draw is None else draw.responses()
 
     def memory(self) -> dict[str, Any]:
-        """Wait for what is on its way, and return all responses of this rank in plain values, by seed and place."""
+        """Wait for pending draws, and return all responses of this rank as plain values, by seed and place."""
         known = dict(self._recalled)
         for (seed, places), draw in self._under_way.items():
             draw.settle()
@@ -62,7 +65,7 @@ class BegunDraws:
         return plain
 
     def recall(self, memories: Sequence[Mapping[str, Any]]) -> None:
-        """Take what :meth:`memory` has returned on all ranks; draws that have failed on one are begun anew on all."""
+        """Restore what :meth:`memory` returned on all ranks; draws that failed on one rank are repeated on all."""
         if not all(memories):
             return
         self._recalled = {
@@ -73,7 +76,7 @@ class BegunDraws:
         }
 
     def give_up(self) -> None:
-        """End what is on its way, and leave no thread behind."""
+        """End pending draws and their threads."""
         while self._under_way:
             self._under_way.popitem()[1].give_up()
 

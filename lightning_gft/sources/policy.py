@@ -21,22 +21,21 @@ from lightning_gft.types import Need, PromptBatch, Response, ResponseGenerator, 
 
 
 class SelfSource(ResponseSource):
-    """Responses drawn from the policy as it is now, or as it was before the last batch.
+    """Responses drawn from the current policy, or with ``ahead`` from the policy before the last batch.
 
     Args:
-        num_generations: Responses a prompt.
-        max_new_tokens: Longest response, in tokens.
+        num_generations: Number of responses per prompt.
+        max_new_tokens: Longest response in tokens.
         temperature: 1 draws from the policy itself; 0 is greedy decoding.
         top_p: Keep the smallest set of tokens whose probabilities reach ``top_p``; 1 keeps all.
         top_k: Keep the ``top_k`` likeliest tokens; 0 keeps all.
         min_p: Keep tokens at least ``min_p`` times as likely as the likeliest; ``None`` keeps all.
-        min_new_tokens: No token that ends a response is drawn before that many others. A stop string ends it all the
-            same.
-        stop_strings: A text, or several, whose appearance ends a response, which then counts as finished. The tokens
-            of the stop string stay in it.
-        teacher: Says how likely it finds the responses, for a loss that needs ``teacher_logprobs``.
-        ahead: 1 draws the next batch while this one trains, from the weights before: for an engine with weights of its
-            own. Its samples are an update old, or as many as a batch gets; see docs/sampling.md.
+        min_new_tokens: Number of tokens before the first end token may be drawn; stop strings are not delayed.
+        stop_strings: One or more texts that end a response, which then counts as finished. The tokens of the stop
+            string stay in it.
+        teacher: Scores the responses, for a loss that needs ``teacher_logprobs``.
+        ahead: 1 draws the next batch while the current one trains, which needs an engine with weights of its own. The
+            samples are then ``updates_per_batch`` updates old; see docs/sampling.md.
 
     Raises:
         ValueError: If a value lies outside its range.

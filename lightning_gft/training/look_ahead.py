@@ -1,4 +1,4 @@
-"""Telling sources of the prompts that come next."""
+"""Announcing the next prompts to sources."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from lightning_gft.types import PromptBatch
 
 
 def batch_seed(module: Any, seed: int, batch: PromptBatch, *position: int) -> int:
-    """Return the seed from which all responses to a batch follow.
+    """Return the seed that determines all responses to a batch.
 
     Args:
         module: A :class:`~lightning_gft.GFTLitModule`.
-        seed: Of the run, or of its evaluation.
-        batch: The prompts.
+        seed: Seed of the run or of its evaluation.
+        batch: Batch of prompts.
         position: Epoch, or number of the dataloader, and number of the batch.
     """
     return combine_seeds(seed, *position, batch.seed_rank(module.global_rank))
 
 
 def prepare_ahead(module: Any, batch: PromptBatch, batch_idx: int, dataloader_idx: int | None = None) -> None:
-    """Let the sources of a module prepare for a batch, and for as many later ones of this rank as they want.
+    """Make the sources of a module prepare for a batch, and for as many later batches of this rank as they request.
 
-    Batches that the run will not reach, or whose groups are on disk, are left out. Dataloaders of others do not say
-    what comes next.
+    Batches that the run will not reach, or whose groups are on disk, are left out. Dataloaders of other packages do not
+    announce their next batches.
 
     Args:
         module: A :class:`~lightning_gft.GFTLitModule` in training or prediction.
-        batch: The one whose turn it is.
-        batch_idx: Its number.
-        dataloader_idx: Number of its dataloader in prediction.
+        batch: The current batch.
+        batch_idx: Number of the current batch.
+        dataloader_idx: Number of its dataloader in prediction; ``None`` in training.
     """
     wanted = module.sampler.looks_ahead()
     if not wanted:
@@ -47,7 +47,7 @@ def prepare_ahead(module: Any, batch: PromptBatch, batch_idx: int, dataloader_id
 
 
 def _upcoming(module: Any, wanted: int, batch_idx: int, dataloader_idx: int) -> list[PromptBatch | None]:
-    """Return the batches that come next, with ``None`` for those whose groups are on disk."""
+    """Return the next batches, with ``None`` for those whose groups are on disk."""
     trainer, stored = module.trainer, set[int]()
     if trainer.state.fn == TrainerFn.FITTING:
         loader, batches = trainer.train_dataloader, trainer.num_training_batches

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,11 @@ from lightning_gft import (
     SelfSource,
     TransformersEngine,
 )
+from lightning_gft.cli.stopping import StopBetweenSteps, StopRequest
 from lightning_gft.errors import GFTRuntimeError
+from lightning_gft.sources.begun import BegunDraws
 from lightning_gft.sources.wrapper import SourceWrapper
-from lightning_gft.types import Response
+from lightning_gft.types import PromptBatch, Response
 from lightning_gft.waiting import check_wait
 from tests.conftest import tiny_loader
 from tests.module.runs import ROWS, Rows, fit, make_module, make_trainer, weights
@@ -227,6 +231,36 @@ def test_a_run_that_stops_early_ends_the_draw():
     assert draws_left() == []
 
 
+def test_a_request_to_stop_keeps_a_checkpoint_and_abandons_the_draw(tmp_path: Path):
+    class Asks(Callback):
+        def on_train_batch_end(self, *_: Any) -> None:
+            assert draws_left() == ["AheadDraw"]
+            signal.raise_signal(signal.SIGTERM)
+
+    engine, request = CopyEngine(), StopRequest()
+    engine.before = wait_for_ever
+    callbacks = [Asks(), StopBetweenSteps(request)]
+    with pytest.raises(SystemExit) as end, request.listening():
+        fit(module_with(engine), data(), callbacks=callbacks, enable_checkpointing=True, default_root_dir=tmp_path)
+    assert end.value.code == 128 + signal.SIGTERM
+    assert draws_left() == []
+    [kept] = tmp_path.rglob("stopped-step=1.ckpt")
+    resumed = Heard()
+    fit(module_with(CopyEngine()), data(), callbacks=[resumed], ckpt_path=str(kept))
+    assert resumed.versions == [{1}, {1}, {2}], "the next batch is drawn again, from the weights of the checkpoint"
+
+
+def test_recalled_responses_of_all_ranks_leave_with_their_batch():
+    first, second = (PromptBatch([[1]], ["a"], [None], places=[place]) for place in (0, 1))
+    begun = BegunDraws()
+    begun.recall([{"7": {0: [asdict(Response([5]))]}}, {"7": {1: [asdict(Response([6]))]}}])
+    assert begun.knows(first, 7)
+    assert begun.knows(second, 7)
+    [[taken]] = begun.take(first, 7) or []
+    assert taken.token_ids == [5]
+    assert not begun.memory()
+
+
 def test_nothing_is_drawn_that_the_run_does_not_reach():
     engine = CopyEngine()
     fit(module_with(engine), data(), max_steps=2)
@@ -254,8 +288,8 @@ def test_an_engine_that_draws_with_the_model_is_refused_before_that_is_loaded(wr
     with pytest.raises(ValueError) as raised:
         fit(module, data())
     assert str(raised.value) == (
-        "`ahead` of SelfSource: expected 0 with TransformersEngine, which draws with the model that trains, got 1; "
-        "leave it out, or draw by an engine with weights of its own"
+        "`ahead` of SelfSource: expected 0 with TransformersEngine, which draws with the model in training, got 1; "
+        "leave it out, or use an engine with weights of its own"
     )
     assert not hasattr(module, "policy")
 

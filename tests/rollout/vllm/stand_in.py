@@ -148,12 +148,14 @@ def main() -> None:
     parser.add_argument("--port", type=int)
     parser.add_argument("--served-model-name")
     parser.add_argument("--logprobs-mode")
+    parser.add_argument("--host")
     parser.add_argument("--notes", type=Path, help="a folder: one file for each start, and one for each completion")
     parser.add_argument("--ends-at", type=int, help="the completion at which the first start ends, or hangs")
     parser.add_argument("--hangs", action="store_true")
     options = parser.parse_args()
     assert Path(options.model, "config.json").is_file(), "started without a model"
     assert options.logprobs_mode == "raw_logprobs"
+    assert options.host == "127.0.0.1", "other machines may not reach the calls that send weights"
     assert os.environ["VLLM_SERVER_DEV_MODE"] == "1"
     first = not list(options.notes.glob("start-*"))
     (options.notes / f"start-{os.getpid()}").touch()

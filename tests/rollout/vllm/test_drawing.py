@@ -70,7 +70,7 @@ def test_a_response_ends_where_the_policy_ends_it():
     plain = EndTokens((tokenizer.eos_token_id,), 0)
 
     def read(token_ids: list[int], end: EndTokens, reason: str) -> tuple[str, bool]:
-        response = read_response(completion(token_ids, [-1.0] * len(token_ids), reason), end, 0)
+        response = read_response(completion(token_ids, [-1.0] * len(token_ids), reason), end)
         assert len(response.logprobs or []) == len(response.token_ids)
         return tokenizer.decode(response.token_ids, skip_special_tokens=True), response.finished
 
@@ -94,7 +94,7 @@ def test_a_response_ends_where_the_policy_ends_it():
 )
 def test_replies_without_tokens_and_their_logprobs_are_refused(reply: object):
     with pytest.raises(MalformedReplyError):
-        read_response(reply, EndTokens((2,), 0), 0)
+        read_response(reply, EndTokens((2,), 0))
 
 
 def test_a_server_without_token_ids_is_refused_in_one_line(server: StandIn, make: Make):

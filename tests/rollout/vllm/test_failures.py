@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -92,7 +94,7 @@ def is_there(pid: int) -> bool:
 def test_a_server_of_the_runs_own_is_started_again(make: Make, tmp_path: Path, ending: list[str], timeout: float):
     expected = make().generate(PROMPTS, 3, SAMPLING, 1)
     policy = drawn_by_own(make, tmp_path, "--ends-at", "5", *ending, timeout=timeout, concurrency=2)
-    with pytest.warns(UserWarning, match="VLLMEngine: the server gave no .*, and was started anew; its log is"):
+    with pytest.warns(UserWarning, match="VLLMEngine: the server was restarted after no .*; its log is"):
         assert policy.generate(PROMPTS, 3, SAMPLING, 1) == expected
     figures = policy.engine.compute()
     assert (figures["restarts"], figures["syncs"]) == (1, 1)
@@ -103,6 +105,20 @@ def test_a_server_of_the_runs_own_is_started_again(make: Make, tmp_path: Path, e
     assert [is_there(pid) for pid in started].count(True) == 1
     policy.engine.close()
     assert not any(map(is_there, started))
+
+
+def test_a_server_that_ends_between_two_draws_is_restarted_and_counted(make: Make, tmp_path: Path):
+    policy = drawn_by_own(make, tmp_path)
+    policy.generate(PROMPTS, 1, SAMPLING, 1)
+    [note] = (tmp_path / "notes").iterdir()
+    pid = int(note.name.removeprefix("start-"))
+    os.kill(pid, signal.SIGKILL)
+    while is_there(pid):
+        time.sleep(0.01)
+    policy.weights_changed()
+    with pytest.warns(UserWarning, match="the server was restarted after it had ended between two draws"):
+        policy.generate(PROMPTS, 1, SAMPLING, 1)
+    assert policy.engine.compute()["restarts"] == 1
 
 
 def test_a_server_that_does_not_start_shows_its_log(make: Make, tmp_path: Path):
