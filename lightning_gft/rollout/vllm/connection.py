@@ -281,8 +281,8 @@ def _words(command: object) -> list[str]:
     words = shlex.split(command) if isinstance(command, str) else command
     if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
         raise GFTTypeError(
-            f"`command` of {_OF}: expected a program and its arguments, got {shorten(command)}; write a string or a "
-            "list of strings"
+            f"`command` of {_OF}: expected a program and its arguments, got {shorten(command)}; write a text or a "
+            "list of texts"
         )
     return [str(Path(words[0]).expanduser()), *words[1:]]
 

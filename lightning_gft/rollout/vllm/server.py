@@ -195,7 +195,7 @@ class ManagedServer:
 def _checked_command(command: Sequence[str]) -> list[str]:
     if isinstance(command, str) or not all(isinstance(word, str) for word in command):
         raise GFTTypeError(
-            f"`command`: expected a list of strings, got {shorten(command)}; write one item for the program and one "
+            f"`command`: expected a list of texts, got {shorten(command)}; write one item for the program and one "
             "for each argument"
         )
     if not command or not command[0]:
@@ -206,7 +206,7 @@ def _checked_command(command: Sequence[str]) -> list[str]:
 def _checked_env(env: Mapping[str, str]) -> dict[str, str]:
     for name, value in env.items():
         if not isinstance(value, str):
-            raise GFTTypeError(f"`env`: expected strings, got {shorten(value)} for {name}; write it in quotes")
+            raise GFTTypeError(f"`env`: expected texts, got {shorten(value)} for {name}; write it in quotes")
     return dict(env)
 
 

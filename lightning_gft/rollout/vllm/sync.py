@@ -18,7 +18,7 @@ from lightning_gft.rollout.vllm.client import Client, ServerFault
 class WeightSync(ABC):
     """Sends the weights of a policy to a server. The first rank writes and sends; all ranks may ask what is served.
 
-    A version is a string that identifies one update of one run.
+    A version is a text that identifies one update of one run.
     """
 
     @abstractmethod
