@@ -52,7 +52,7 @@ class AdapterSync(FolderSync):
             )
         if unfit := unserved(policy.adapters):
             raise GFTValueError(
-                f"`weights` of VLLMEngine: expected ReloadSync for adapters with {unfit}, which vLLM does not serve, "
+                f"`weights` of VLLMEngine: expected ReloadSync for adapters with {unfit}, which vLLM does not support, "
                 "got AdapterSync; leave weights out"
             )
 

@@ -98,6 +98,14 @@ def read_response(reply: Any, end: EndTokens) -> Response:
     return Response(token_ids[:length], finished, [float(value) for value in logprobs[:length]])
 
 
+def was_aborted(reply: Any) -> bool:
+    """Return whether a completion ended because its server was stopped, in which case it may be requested again."""
+    choices = reply.get("choices") if isinstance(reply, dict) else None
+    return isinstance(choices, list) and any(
+        isinstance(one, dict) and one.get("finish_reason") == "abort" for one in choices
+    )
+
+
 def _length(token_ids: list[int], end: EndTokens) -> int | None:
     """Return the number of tokens after which a response ends; ``None`` if it does not end."""
     tokens, row = torch.tensor([token_ids]), torch.tensor([0])

@@ -21,6 +21,7 @@ from lightning_gft.errors import GFTTypeError, GFTValueError
 from lightning_gft.rollout.engine import EnginePolicy
 from lightning_gft.rollout.vllm.adapter import SERVED_AS, AdapterSync, unserved
 from lightning_gft.rollout.vllm.client import Client, ServerFault
+from lightning_gft.rollout.vllm.completions import was_aborted
 from lightning_gft.rollout.vllm.faults import Faults
 from lightning_gft.rollout.vllm.own_server import OwnServer
 from lightning_gft.rollout.vllm.probe import tokenizes_alike
@@ -174,7 +175,8 @@ class Connection:
         served = self._now()
         try:
             client = self._client(served)
-            replies = client.complete(requests)
+            aborted = ServerFault("an aborted completion", "failed")
+            replies = [aborted if was_aborted(reply) else reply for reply in client.complete(requests)]
             if not self._sync.serves(client, served.version):
                 return {}, ServerFault("other weights than were sent", "failed")
         except ServerFault as fault:

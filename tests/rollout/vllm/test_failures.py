@@ -16,7 +16,7 @@ from lightning_gft.errors import GFTRuntimeError
 from lightning_gft.waiting import ending_waits
 from tests.rollout.vllm import stand_in
 from tests.rollout.vllm.conftest import Make
-from tests.rollout.vllm.stand_in import StandIn
+from tests.rollout.vllm.stand_in import StandIn, completion
 
 SAMPLING = SamplingParams(max_new_tokens=6)
 PROMPTS = [[5, 6, 7], [8, 9], [10]]
@@ -34,6 +34,15 @@ def test_what_is_missing_is_asked_for_again(server: StandIn, make: Make):
     assert policy.generate(PROMPTS, 3, SAMPLING, 1) == expected
     assert server.completions == before + 9 + 2 + 1
     assert policy.engine.compute()["retries"] == 3
+
+
+def test_a_completion_that_a_stopped_server_aborts_is_requested_again(server: StandIn, make: Make):
+    expected = make().generate(PROMPTS, 3, SAMPLING, 1)
+    first = server.completions + 1
+    server.misbehave = lambda number: (200, completion([3], [-1.0], "abort")) if number == first else None
+    policy = make()
+    assert policy.generate(PROMPTS, 3, SAMPLING, 1) == expected
+    assert policy.engine.compute()["retries"] == 1
 
 
 def test_a_server_that_fails_on_is_one_line(server: StandIn, make: Make):
