@@ -6,7 +6,8 @@ import copy
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -259,6 +260,29 @@ def test_recalled_responses_of_all_ranks_leave_with_their_batch():
     [[taken]] = begun.take(first, 7) or []
     assert taken.token_ids == [5]
     assert not begun.memory()
+
+
+def test_ranks_gather_weights_once_a_step_however_many_draws_they_begin():
+    class Gathered(Callback):
+        depth, times = 0, 0
+
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            whole = pl_module.policy.sharding.whole
+
+            @contextmanager
+            def counted(*models: Any) -> Iterator[None]:
+                self.times += self.depth == 0
+                self.depth += 1
+                with whole(*models):
+                    yield
+                self.depth -= 1
+
+            pl_module.policy.sharding.whole = counted
+
+    engine, gathered = CopyEngine(), Gathered()
+    fit(module_with(engine), data(), callbacks=[gathered])
+    assert len(engine.drawn) == 4
+    assert gathered.times == 4
 
 
 def test_nothing_is_drawn_that_the_run_does_not_reach():
