@@ -1,4 +1,4 @@
-"""The next batch is drawn while this one trains: from which weights, in which thread, and how it ends."""
+"""Drawing the next batch while the current one trains: its weights, its thread and its end."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MAIN = threading.main_thread()
 
 
 class CopyEngine(RolloutEngine):
-    """Draws from a copy of the weights, as a server would; a draw ahead lasts until the policy has been trained."""
+    """Draws from a copy of the weights, like a server."""
 
     def __init__(self) -> None:
         self._engine = TransformersEngine()
@@ -47,7 +47,7 @@ class CopyEngine(RolloutEngine):
         self.changes, self.taken, self.calls = 0, -1, 0
         self.under_way = False
         self.drawn: list[tuple[str, int]] = []
-        """How each draw was begun, and how many changes its weights had seen."""
+        """How each draw was begun, and the number of changes before its weights."""
         self.before: Callable[[int], None] = lambda number: None
 
     def weights_changed(self) -> None:
@@ -56,7 +56,7 @@ class CopyEngine(RolloutEngine):
     def prepare(self, policy: Any) -> None:
         assert threading.current_thread() is MAIN
         if self.taken != self.changes:
-            assert not self.under_way, "weights are sent in the middle of a draw"
+            assert not self.under_way, "weights are sent during a draw"
             self._model, self.taken = copy.deepcopy(policy.model).eval(), self.changes
 
     def generate(self, model: Any, *args: Any, **kwargs: Any) -> list[list[Response]]:
@@ -86,7 +86,7 @@ class CopyEngine(RolloutEngine):
 
 
 class Alike(CopyEngine):
-    """Each draw but the first lasts until an update that the policy takes meanwhile."""
+    """Each draw but the first lasts until the policy has taken an update."""
 
     def generate_ahead(self, *args: Any) -> list[list[Response]]:
         self.under_way = True
@@ -115,7 +115,7 @@ def draws_left() -> list[str]:
 
 
 class Heard(Callback):
-    """Remembers the figures and the groups of each step."""
+    """Records the figures and the groups of each step."""
 
     def __init__(self) -> None:
         self.staleness: list[float] = []

@@ -1,4 +1,4 @@
-"""What a server is asked, and what becomes of its replies."""
+"""The requests to a server, and the responses that follow from its replies."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_response_ends_where_the_policy_ends_it():
         assert len(response.logprobs or []) == len(response.token_ids)
         return tokenizer.decode(response.token_ids, skip_special_tokens=True), response.finished
 
-    assert read(ids, stop, "length") == ("abcd", True)  # a server that knows stop strings otherwise
+    assert read(ids, stop, "length") == ("abcd", True)  # a server with other rules for stop strings
     assert read(ids, plain, "length") == ("abcdef", False)
     assert read([*ids[:2], tokenizer.eos_token_id, *ids], plain, "length") == ("ab", True)
     assert read(ids, plain, "stop") == ("abcdef", True)

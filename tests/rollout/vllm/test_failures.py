@@ -1,4 +1,4 @@
-"""A server that fails, hangs or dies in the middle of a draw: nothing is lost, nothing comes twice."""
+"""A server that fails, hangs or dies during a draw: no response is lost, and none is returned twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The weights of a policy come to a server once after each change, and all others are noticed."""
+"""A server receives the weights of a policy once after each change, and other weights are noticed."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_what_a_server_loads_is_the_policy(server: StandIn, make: Make, tmp_path
         assert AutoTokenizer.from_pretrained(server.weights).encode("1+1") == policy.tokenizer.encode("1+1")
         stir(policy)
     [own] = tmp_path.iterdir()
-    assert len(list(own.glob("[!.]*"))) == 2, "the folder holds the last version alone, and a link to it"
+    assert len(list(own.glob("[!.]*"))) == 2, "the folder contains only the last version, and a link to it"
     policy.engine.close()
     assert not list(tmp_path.iterdir())
 
