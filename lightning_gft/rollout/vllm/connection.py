@@ -136,6 +136,8 @@ class Connection:
 
     def take(self, served: Served) -> None:
         """Draw from the weights that the first rank has sent from now on."""
+        if served.url_file is not None and not served.url_file.is_file():
+            raise self.faults.other_machine()
         self._served = served
 
     def draw(self, requests: Sequence[dict[str, Any]]) -> list[Any]:
@@ -253,9 +255,7 @@ class Connection:
             try:
                 address = self._at(served.url_file.read_text(encoding="utf-8"))
             except FileNotFoundError:
-                raise ServerFault(
-                    "no address: the first rank has ended the server, or runs on another machine", "lost"
-                ) from None
+                raise ServerFault("no address: the first rank has ended the server", "lost") from None
         else:
             assert self._address is not None  # noqa: S101 (without a file the server is at an address)
             address = self._address

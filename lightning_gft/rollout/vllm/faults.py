@@ -31,6 +31,13 @@ class Faults:
         tried = "" if fault.kind == "refused" else f", with max_retries={self._max_retries}"
         return GFTRuntimeError(f"{self._where}: expected replies of {at}, got {fault}{tried}; {look}")
 
+    def other_machine(self) -> GFTRuntimeError:
+        """Return the error for a rank that does not share the machine of a started server."""
+        return GFTRuntimeError(
+            f"{self._where}: expected all ranks on the machine of the first, which starts the server, got one on "
+            "another; start the server yourself and give all ranks its `url`"
+        )
+
     def other_protocol(self, error: Exception) -> GFTRuntimeError:
         """Return the error for replies that cannot be parsed."""
         return GFTRuntimeError(

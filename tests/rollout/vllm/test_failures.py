@@ -13,6 +13,7 @@ import pytest
 
 from lightning_gft import Policy, SamplingParams
 from lightning_gft.errors import GFTRuntimeError
+from lightning_gft.rollout.vllm.connection import Served
 from lightning_gft.waiting import ending_waits
 from tests.rollout.vllm import stand_in
 from tests.rollout.vllm.conftest import Make
@@ -128,6 +129,12 @@ def test_a_server_that_ends_between_two_draws_is_restarted_and_counted(make: Mak
     with pytest.warns(UserWarning, match="the server was restarted after it had ended between two draws"):
         policy.generate(PROMPTS, 1, SAMPLING, 1)
     assert policy.engine.compute()["restarts"] == 1
+
+
+def test_a_rank_on_another_machine_than_the_started_server_is_one_line(make: Make, tmp_path: Path):
+    connection = make(command=["vllm", "serve"]).engine._connection
+    with pytest.raises(GFTRuntimeError, match=r"`command` of .*: expected all ranks on the machine of the first"):
+        connection.take(Served("policy", "a-1", tmp_path / "url"))
 
 
 def test_a_server_that_does_not_start_shows_its_log(make: Make, tmp_path: Path):
