@@ -1,4 +1,4 @@
-"""The address of a server that speaks OpenAI's protocol, and the key to it."""
+"""The address of a server with OpenAI's API, and the key to it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _CALL = re.compile(r"(/chat)?/completions$")
 
 
 class Address:
-    """An address; the key is read from the environment when it is needed, and kept nowhere.
+    """The address of a server. The key is read from the environment at each use and never stored.
 
     Args:
-        url: Address up to and without ``/chat/completions`` or ``/completions``.
+        url: Address without ``/chat/completions`` or ``/completions``.
         api_key_env: Environment variable with the key.
-        field: The option that gave the address, as errors name it.
-        of: The part whose option it is.
+        field: Option that contains the address, as errors name it.
+        of: Part that has this option.
 
     Raises:
-        ValueError: If the address is none, or holds a user, a password or a query.
+        ValueError: If the address is malformed, or contains a user, a password or a query.
 
     Example:
         >>> Address("http://localhost:8000/v1/", "OPENAI_API_KEY", field="base_url", of="EndpointSource").base_url
@@ -38,37 +38,37 @@ class Address:
         self.api_key_env = check_variable("api_key_env", api_key_env, of)
 
     def key(self) -> str:
-        """Return the key; empty where the variable is not set.
+        """Return the key; empty if the variable is not set.
 
         Raises:
-            ValueError: If it cannot be sent.
+            ValueError: If the key cannot be sent in a header.
         """
         key = os.environ.get(self.api_key_env, "").strip()
         if not (key.isascii() and key.isprintable()) or " " in key:
             raise GFTValueError(
                 f"`api_key_env` of {self.of}: expected a key in the environment variable {self.api_key_env}, got a "
-                "text with spaces or other characters that none has; set it anew"
+                "text with spaces or other characters that no key contains; set the variable again"
             )
         return key
 
     @property
     def is_local(self) -> bool:
-        """Whether the server is on this machine, so that no proxy is asked for it."""
+        """Whether the server is on this machine, so that proxies are not used."""
         return urlsplit(self.base_url).hostname in _LOCAL
 
     def warn_of_open_key(self) -> None:
-        """Warn of a key that goes over a network unencrypted."""
+        """Warn if the key is sent over a network without encryption."""
         address = urlsplit(self.base_url)
         if self.key() and address.scheme == "http" and not self.is_local:
-            from lightning.pytorch.utilities import rank_zero_warn  # slow to import, and hardly ever needed
+            from lightning.pytorch.utilities import rank_zero_warn  # slow to import, and rarely needed
 
             rank_zero_warn(
-                f"`{self.field}` of {self.of}: the key in {self.api_key_env} goes unencrypted to {address.hostname}; "
-                "use https, or unset the variable if the server needs no key"
+                f"`{self.field}` of {self.of}: the key in {self.api_key_env} is sent unencrypted to "
+                f"{address.hostname}; use https, or unset the variable if the server needs no key"
             )
 
     def scrub(self, text: object) -> str:
-        """Return a text in one line, cut, and without the key: some servers send back what they were sent."""
+        """Return a text in one line, shortened and without the key, because some servers echo their requests."""
         line = " ".join(str(text).split())
         if key := self.key():
             line = line.replace(key, "***")
@@ -84,7 +84,7 @@ class Address:
         except ValueError:
             raise GFTValueError(f"{expected}, got one that cannot be read; correct it") from None
         if address.username is not None or address.password is not None or address.query or address.fragment:
-            raise GFTValueError(  # it is not shown, as it may hold a key
+            raise GFTValueError(  # the address is not shown, because it may contain a key
                 f"{expected}, got one with a user, a password or a query; leave them out, and write the key into the "
                 "environment variable that `api_key_env` names"
             )

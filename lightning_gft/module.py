@@ -214,8 +214,7 @@ class GFTLitModule(LightningModule):
         check_kind("a batch of training", batch, PromptBatch, _BATCHES)
         self.run.restore_parts()
         reduce, parts = self.updates.reduce, self._begin_parts()
-        prepare_ahead(self, batch, batch_idx)
-        groups = self._sample(self.sampler.sample_for_training, batch, self.current_epoch, batch_idx)
+        groups = self._sample(self.sampler.sample_for_training, batch, batch_idx)
         correctness = self.evaluator.correctness(self.sampler.rewards)
         self.statistics.count_groups(self.loss, groups, len(batch), correctness, self.policy.draws.steps)
         self.guard.check_groups(groups, self.loss, reduce)
@@ -279,8 +278,7 @@ class GFTLitModule(LightningModule):
         if (dataloader_idx, batch_idx) in self.stored_batches:
             return None
         self._begin_parts()
-        prepare_ahead(self, batch, batch_idx, dataloader_idx)
-        return self._sample(self.sampler.sample, batch, dataloader_idx, batch_idx)
+        return self._sample(self.sampler.sample, batch, batch_idx, dataloader_idx)
 
     on_predict_epoch_end = on_validation_end
 
@@ -294,7 +292,9 @@ class GFTLitModule(LightningModule):
         """Return the counts of all parts but the loss in an evaluation."""
         return self.life.figures({prefix: part for prefix, part in self._begin_parts().items() if prefix})
 
-    def _sample(self, sample: SampleFn, batch: PromptBatch, *position: int) -> GroupBatch:
-        # Sources may draw several times, and the number may differ between ranks.
+    def _sample(self, sample: SampleFn, batch: PromptBatch, batch_idx: int, loader: int | None = None) -> GroupBatch:
+        # Ranks gather weights together, once: the number of draws, of this batch and ahead, may differ between them.
         with self.policy.drawing() if self.sampler.draws() else nullcontext():
-            return sample(batch, self.policy, batch_seed(self, self.base_seed, batch, *position))
+            prepare_ahead(self, batch, batch_idx, loader)
+            number = self.current_epoch if loader is None else loader
+            return sample(batch, self.policy, batch_seed(self, self.base_seed, batch, number, batch_idx))

@@ -16,7 +16,7 @@ UNTRACKED = {"runs", "build"}
 ORDER = [
     {"errors", "lazy"},
     {"answers"},
-    {"checks", "extras", "guarded", "hub", "markers", "seeds", "parts", "phases", "sandbox", "waiting"},
+    {"checks", "counts", "extras", "guarded", "hub", "markers", "seeds", "parts", "phases", "sandbox", "waiting"},
     {"address", "annealing"},
     {"sampling"},
     {"types"},

@@ -18,6 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from typing_extensions import override
 
 from lightning_gft.callbacks.stopped import keep_stopped
+from lightning_gft.training import abandon_draw
 from lightning_gft.waiting import ending_waits
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -218,4 +219,5 @@ class StopBetweenSteps(Callback):
 
     def _keep(self, trainer: Trainer) -> None:
         if trainer.state.fn == TrainerFn.FITTING:
+            abandon_draw(trainer.lightning_module)  # the checkpoint would wait for it, and the request ends that wait
             keep_stopped(trainer)

@@ -1,4 +1,4 @@
-"""What the first rank does for all of them."""
+"""Actions of the first rank for all ranks."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ Outcome = TypeVar("Outcome")
 
 
 def is_first_rank() -> bool:
-    """Tell whether this process is the first of those that train together, or the only one."""
+    """Return whether this process is the first rank, or the only process."""
     return not _are_several() or distributed.get_rank() == 0
 
 
 def on_first_rank(action: Callable[[], Outcome]) -> Outcome:
-    """Return on every rank what an action returns on the first one; all ranks call it together.
+    """Run an action on the first rank and return its result on all ranks, which call this together.
 
     Args:
-        action: Runs on the first rank alone; what it returns can be pickled.
+        action: Function that only the first rank calls; its result must be picklable.
 
     Raises:
-        RuntimeError: On the other ranks, if it raises on the first.
+        RuntimeError: On the other ranks, if the action raises on the first.
 
     Example:
         >>> on_first_rank(lambda: 2)
@@ -38,7 +38,7 @@ def on_first_rank(action: Callable[[], Outcome]) -> Outcome:
     if distributed.get_rank() == 0:
         try:
             told[0] = action()
-        except BaseException as error:  # noqa: BLE001 (raised below, when the others know)
+        except BaseException as error:  # noqa: BLE001 (raised below, after the broadcast)
             failure, told[1] = error, f"{type(error).__name__}: {error}"
     with phase("collective"):
         distributed.broadcast_object_list(told, src=0)

@@ -1,5 +1,5 @@
-"""Processes that end, with all that they have started, when the run ends or lets go of them.
+"""Processes that end, together with their descendants, when the run ends or releases them.
 
-The kernel closes a run's sockets however it ends, by SIGKILL too. A *guard* (``guard.py``) has the other end of one,
-its *line*, and is the parent of a process that it watches. ``program.py`` is the run's side.
+The kernel closes a run's sockets however the run ends, by SIGKILL too. A *guard* (``guard.py``) holds the other end of
+one such socket, its *line*, and is the parent of the process that it watches. ``program.py`` is the run's side.
 """

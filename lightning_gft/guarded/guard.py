@@ -1,6 +1,6 @@
-"""The guard: the parent of one process, which ends all that the process has started when either of them should end.
+"""The guard: the parent of one process, which ends that process and its descendants when the process or the run ends.
 
-This file is also a program of its own (:func:`main`), so it imports the standard library alone.
+This file is also a program (:func:`main`), so it imports only the standard library.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ _LINUX = sys.platform == "linux"
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _INTERVAL = 0.05
 _CANNOT_RUN = 127
-"""Exit status of a program that could not be run, as shells have it."""
+"""Exit status of a program that cannot be run, as in shells."""
 
 
 def guard(
     line: socket.socket, work: Callable[[], None], channel: socket.socket | None = None, grace: float = 0.0
 ) -> NoReturn:
-    """Fork a worker, wait for its end or that of the line, end all that it has started, and report its exit status.
+    """Fork a worker, wait until it ends or the line closes, end its descendants, and report its exit status.
 
-    Whatever the worker forks, in sessions of its own too, is found on Linux; elsewhere, what stays in its group.
-    Signals by which a terminal or a scheduler ends a whole job do not end this process, which leads a session.
+    On Linux all descendants are found, even in sessions of their own; elsewhere, only the worker's process group.
+    This process leads a session and ignores the signals by which a terminal or a scheduler ends a whole job.
 
     Args:
-        line: Is closed by the run where the worker should end, by the kernel where the run has ended.
-        work: What the worker does.
-        channel: The worker's; this process closes its copy.
-        grace: Seconds from the SIGTERM that asks the worker's group to end to SIGKILL; 0 for SIGKILL at once.
+        line: Socket to the run. The run closes it to end the worker, and the kernel closes it when the run has ended.
+        work: Function that the worker runs.
+        channel: The worker's socket, of which this process closes its copy.
+        grace: Seconds from SIGTERM for the worker's group to SIGKILL; 0 sends SIGKILL at once.
     """
     try:
         _control_process(_PR_SET_CHILD_SUBREAPER, 1)
@@ -54,10 +54,10 @@ def guard(
             for end in (line, woken, wake):
                 end.close()
             os.setpgid(0, 0)
-            _control_process(_PR_SET_PDEATHSIG, signal.SIGKILL)  # of this guard, which has one thread
+            _control_process(_PR_SET_PDEATHSIG, signal.SIGKILL)  # when this guard ends; it has one thread
             work()
             os._exit(0)
-        with suppress(OSError):  # the worker has done it
+        with suppress(OSError):  # the worker may have done it first
             os.setpgid(worker, worker)
         if channel is not None:
             channel.close()
@@ -75,12 +75,12 @@ def guard(
 
 
 def main(line: str, grace: str, *command: str) -> NoReturn:
-    """Guard a program, which has this process's environment and standard streams.
+    """Guard a program, which inherits this process's environment and standard streams.
 
     Args:
-        line: Number of the socket, which this process has inherited.
-        grace: As :func:`guard` has it.
-        command: Program and arguments.
+        line: File descriptor of the socket to the run, which this process has inherited.
+        grace: As in :func:`guard`.
+        command: Program and its arguments.
     """
     guard(socket.socket(fileno=int(line)), lambda: _become(command), grace=float(grace))
 
@@ -88,7 +88,7 @@ def main(line: str, grace: str, *command: str) -> NoReturn:
 def _become(command: tuple[str, ...]) -> NoReturn:
     try:
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
-            signal.signal(number, signal.SIG_DFL)  # which Python ignores, and a program would inherit that
+            signal.signal(number, signal.SIG_DFL)  # Python ignores them, and the program would inherit that
         os.execvp(command[0], command)  # noqa: S606
     except OSError as error:
         os.write(2, f"{command[0]}: cannot be run: {error.strerror}\n".encode())
@@ -107,7 +107,7 @@ def _watch(worker: int, line: socket.socket, woken: socket.socket) -> int | None
 
 
 def _terminate(worker: int, grace: float) -> None:
-    """Ask the worker's group to end, and wait for it and all that it has started."""
+    """Send SIGTERM to the worker's group, and wait until it and its descendants have ended or the grace is over."""
     deadline = time.monotonic() + grace
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(worker, signal.SIGTERM)
@@ -122,7 +122,7 @@ def _are_left(worker: int) -> bool:
             pass
     except ChildProcessError:
         left = False
-    if _LINUX:  # where orphans become children of this process
+    if _LINUX:  # orphans become children of this process
         return left
     try:
         os.killpg(worker, 0)
@@ -135,7 +135,7 @@ def _end_descendants(worker: int) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(worker, signal.SIGKILL)
     with suppress(ChildProcessError):  # none is left
-        while _LINUX:  # where orphans become children of this process, one generation after another
+        while _LINUX:  # orphans become children of this process, one generation after another
             if os.waitpid(-1, os.WNOHANG)[0]:
                 continue
             for child in _children():

@@ -1,4 +1,4 @@
-"""A run's side of a guarded process: starting a program, and letting go of what a guard watches."""
+"""The run's side of a guarded process: starting a program, and releasing the process that a guard watches."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from typing import IO
 from lightning_gft.guarded import guard
 
 END_SECONDS = 10.0
-"""Time for a guard to kill what it guards, on a machine that is busy; mostly milliseconds."""
+"""Time limit for a guard to kill its processes; it takes milliseconds unless the machine is busy."""
 
 
 class GuardedProgram:
-    """A program in a session of its own that ends with this object or this process, with all that it has started.
+    """A program in a session of its own, which ends together with its descendants when this object or process ends.
 
-    Its processes get SIGTERM first and SIGKILL after a grace, also where this process ends by SIGKILL. What this
-    process forks does not keep it. This needs Linux or macOS.
+    Its processes receive SIGTERM first and SIGKILL after a grace, even if this process ends by SIGKILL. Forks of this
+    process do not keep it alive. It needs Linux or macOS.
 
     Args:
-        command: Program, by path or by a name on the environment's ``PATH``, and arguments.
-        environment: All of its environment variables.
-        output: File for what it writes.
+        command: Program, by path or by a name on the environment's ``PATH``, and its arguments.
+        environment: All environment variables of the program.
+        output: File that receives the program's output.
         grace: Seconds from SIGTERM to SIGKILL.
 
     Example:
@@ -54,7 +54,7 @@ class GuardedProgram:
 
     @property
     def is_there(self) -> bool:
-        """Whether the program itself has not ended."""
+        """Whether the program itself still runs."""
         try:
             self._line.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -64,38 +64,38 @@ class GuardedProgram:
         return False
 
     def status(self) -> int | None:
-        """Return the exit status of a program that has ended by itself; ``None`` if its guard was killed."""
+        """Return the exit status of a program that ended by itself; ``None`` if its guard was killed."""
         with suppress(OSError, ValueError):
             return int(self._line.recv(2**6, socket.MSG_PEEK | socket.MSG_DONTWAIT))
         return None
 
     def end(self) -> bool:
-        """End the program and all that it has started, and say whether they are gone; again does no harm."""
+        """End the program and its descendants, and return whether all have ended; repeated calls are harmless."""
         return self._end() is not False
 
     def leave(self) -> None:
-        """Close this process's end, as a fork must whose parent has the program."""
+        """Close this process's end of the line, as required in a fork of the process that owns the program."""
         self._line.close()
 
 
 def let_go(line: socket.socket, seconds: float) -> bool:
-    """Close a line, wait so long for its guard to end all that it guards, and say whether it has."""
+    """Close a line, wait up to ``seconds`` for its guard to end its processes, and return whether it has."""
     with line:
         try:
             line.settimeout(seconds)
             line.shutdown(socket.SHUT_WR)
-            while line.recv(2**12):  # until the guard has gone too
+            while line.recv(2**12):  # until the guard has ended too
                 pass
         except TimeoutError:
             return False
-        except OSError:  # it had gone before
+        except OSError:  # the guard had ended before
             pass
     return True
 
 
 def _end(process: subprocess.Popen[bytes], line: socket.socket, grace: float, owner: int) -> bool:
     if os.getpid() != owner:
-        return True  # a forked copy of the object has gone
+        return True  # only a forked copy of the object has ended
     if not let_go(line, grace + END_SECONDS):
         return False
     process.wait()

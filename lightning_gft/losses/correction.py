@@ -103,10 +103,10 @@ class ImportanceCorrection(LossWrapper):
         if tokens.sampling_logprobs is None:
             return torch.full_like(tokens.logprobs, torch.nan)
         if self.level == "token":
-            assert tokens.old_logprobs is not None  # noqa: S101 (stated above)
+            assert tokens.old_logprobs is not None  # noqa: S101 (requested by needs)
             drawn = tokens.sampling_logprobs
             logratios = log_ratio(tokens.old_logprobs, drawn).masked_fill(drawn.isnan(), torch.nan)
         else:
-            assert tokens.sampling_logratio is not None  # noqa: S101 (stated above)
+            assert tokens.sampling_logratio is not None  # noqa: S101 (requested by needs)
             logratios = tokens.sampling_logratio
         return bounded_ratio(logratios).masked_fill(tokens.source != Source.SELF, torch.nan)

@@ -27,7 +27,7 @@ class CorrectionStatistics(ExactMetric):
     - ``sampling/importance_sampling_ratio/unknown_fraction``: share of all weights that are unknown
 
     Args:
-        kwargs: Passed on to :class:`torchmetrics.Metric`.
+        kwargs: Options of :class:`torchmetrics.Metric`.
 
     Example:
         >>> statistics = CorrectionStatistics()

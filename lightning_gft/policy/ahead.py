@@ -1,4 +1,4 @@
-"""A draw that goes on while the policy trains."""
+"""A draw in another thread while the policy trains."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _POLL_SECONDS = 0.5
 
 
 class AheadDraw:
-    """A draw in a thread of its own, which begins at once.
+    """A draw in a thread of its own, which begins immediately.
 
     Args:
-        draw: Returns the responses; where it waits for long, it calls :func:`lightning_gft.waiting.check_wait`.
+        draw: Function that returns the responses; while it waits, it calls :func:`lightning_gft.waiting.check_wait`.
 
     Example:
         >>> draw = AheadDraw(lambda: [[Response([1])]])
@@ -28,27 +28,27 @@ class AheadDraw:
     def __init__(self, draw: Callable[[], list[list[Response]]]) -> None:
         self._given_up = threading.Event()
         self._outcome: Future[list[list[Response]]] = Future()
-        # A daemon, as the last resort: a process that ends without `give_up` does not wait for a server.
+        # A daemon as a last resort: a process that ends without `give_up` must not wait for a server.
         self._thread = threading.Thread(target=self._run, args=(draw,), name="AheadDraw", daemon=True)
         self._thread.start()
 
     def settle(self) -> None:
-        """Wait until the draw has ended, by responses or by an error; a run that is to stop ends the wait."""
+        """Wait until the draw has returned or failed; a request to stop the run ends the wait."""
         while not wait([self._outcome], _POLL_SECONDS).done:
             check_wait()
         self._thread.join()
 
     def responses(self) -> list[list[Response]]:
-        """Return the responses when they are there, or raise what has ended the draw."""
+        """Wait for the responses and return them, or raise the error of the draw."""
         self.settle()
         return self._outcome.result()
 
     def failed(self) -> bool:
-        """Return whether a draw that has ended did so by an error."""
+        """Return whether a draw that has ended has failed."""
         return self._outcome.exception() is not None
 
     def give_up(self) -> None:
-        """End the draw wherever it waits, and its thread."""
+        """End the draw, at its next check while it waits, and its thread."""
         self._given_up.set()
         self._thread.join()
 
@@ -63,4 +63,4 @@ class AheadDraw:
 
     def _check(self) -> None:
         if self._given_up.is_set():
-            raise GFTRuntimeError("the draw was given up, as the run has ended")
+            raise GFTRuntimeError("the draw was abandoned, because the run has ended")

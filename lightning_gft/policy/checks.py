@@ -27,7 +27,7 @@ def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase)
 
 
 def tokenizer_identity(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return what tells a tokenizer from others, in words that an error can show."""
+    """Return a short text that identifies a tokenizer, as errors show it."""
     known = f"{sorted(tokenizer.get_vocab().items())} {tokenizer.chat_template}"
     digest = hashlib.sha256(known.encode()).hexdigest()[:8]
     return f"{type(tokenizer).__name__} of {len(tokenizer)} tokens ({digest})"
@@ -40,11 +40,11 @@ def check_draw(
     max_new_tokens: int,
     seed: int,
 ) -> None:
-    """Refuse what nothing can be drawn for.
+    """Check the arguments of a draw.
 
     Raises:
-        TypeError: If a number is none.
-        ValueError: If it is out of range, a prompt has no tokens, or a response may run out of the model's window.
+        TypeError: If a number is not a whole number.
+        ValueError: If a number is out of range, a prompt has no tokens, or prompt and response exceed the window.
     """
     check_count("num_generations", num_generations)
     check_count("seed", seed, least=0, most=2**64 - 1)
@@ -67,7 +67,7 @@ def check_prompts(prompt_ids: Sequence[Sequence[int]]) -> None:
 
 
 def check_responses(responses: list[list[Response]], num_prompts: int, count: int) -> list[list[Response]]:
-    """Return an engine's responses after checking their number and that none is empty.
+    """Return an engine's responses, after a check of their number and that none is empty.
 
     Raises:
         RuntimeError: If a prompt has another number of responses, or a response is empty.
@@ -76,7 +76,7 @@ def check_responses(responses: list[list[Response]], num_prompts: int, count: in
     if counts != [count] * num_prompts or any(len(own) != count for own in responses):
         raise GFTRuntimeError(
             f"`rollout`: expected {count} responses of at least one token to each of {num_prompts} prompts, got "
-            f"{counts}; let the engine's generate return the greedy response, if asked for, and num_generations more"
+            f"{counts}; let the engine's generate return num_generations of them, and the greedy one if requested"
         )
     return responses
 

@@ -1,4 +1,4 @@
-"""A copy of a policy's adapters, with the model that they belong to."""
+"""Copying a policy's adapters together with their model."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from lightning_gft.policy.adapters import Adapters
 
 
 def full_precision(adapters: Adapters) -> Adapters:
-    """Return a copy of adapters on the CPU, in a model of their own with weights in full precision.
+    """Return a copy of adapters on the CPU, in a copy of their model in full precision.
 
     Args:
-        adapters: In a model without packed weights.
+        adapters: Adapters in a model without quantised weights.
     """
-    # What deepcopy shall take for copies: at once on the CPU, as a GPU may have no room for a second model.
+    # Copies for deepcopy to use, made directly on the CPU, because a GPU may lack memory for a second model.
     memo: dict[int, Any] = {id(value): _wide(value) for value in adapters.model.buffers()}
     for weight in adapters.model.parameters():
         memo[id(weight)] = nn.Parameter(_wide(weight), requires_grad=weight.requires_grad)
@@ -25,6 +25,6 @@ def full_precision(adapters: Adapters) -> Adapters:
 
 
 def _wide(value: Tensor) -> Tensor:
-    """Copy a tensor to the CPU, out of half precision, which would round a small adapter away."""
+    """Copy a tensor to the CPU and out of half precision, in which merging would round a small adapter away."""
     dtype = torch.promote_types(value.dtype, torch.float32) if value.is_floating_point() else value.dtype
     return value.detach().to("cpu", dtype, copy=True)

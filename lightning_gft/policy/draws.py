@@ -1,4 +1,4 @@
-"""What a policy draws: now, or ahead while it trains."""
+"""The draws of a policy: immediate ones, and those ahead, while it trains."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 
 class Draws:
-    """Asks a policy's engine for responses, one draw at a time, and lets it take over weights between two of them.
+    """Makes a policy's engine draw responses, one draw at a time, and take over weights between two draws.
 
-    Only the thread that trains begins draws, and so an engine takes over weights in that thread alone, after the draw
-    before has ended on every rank and before the next one begins.
+    Only the training thread begins draws. Therefore only that thread makes an engine take over weights, after the
+    previous draw has ended on all ranks and before the next one begins.
 
     Args:
-        policy: Its weights are drawn from.
+        policy: Policy whose weights are drawn from.
 
     Attributes:
-        steps: Optimizer steps of the run by now, as it says, which responses are marked with.
+        steps: Number of optimizer steps of the run so far, which the run sets; responses are marked with it.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -45,28 +45,28 @@ class Draws:
         self._stops: dict[tuple[str, ...], StopStrings] = {}
 
     def weights_changed(self) -> None:
-        """Let the engine take over the weights before the next draw."""
+        """Make the engine take over the weights before the next draw."""
         self._changed = True
 
     def prepare(self, engine: RolloutEngine) -> None:
-        """Let an engine take over weights that have changed; see :meth:`RolloutEngine.prepare`."""
+        """Make an engine take over changed weights; see :meth:`RolloutEngine.prepare`."""
         if self._changed and engine is self._policy.engine:
             self.settle()
             if self._was_ahead and distributed.is_available() and distributed.is_initialized():
                 with phase("collective"):
-                    distributed.barrier()  # the others' draws are of the old weights
+                    distributed.barrier()  # other ranks may still draw from the old weights
             self._was_ahead = self._changed = False
         engine.prepare(self._policy)
 
     def settle(self) -> None:
-        """Wait until no draw is under way."""
+        """Wait until the draw that was begun ahead, if any, has ended."""
         if self._ahead is not None:
             with phase("rollout"):
                 self._ahead.settle()
             self._ahead = None
 
     def give_up(self) -> None:
-        """End the draw that is under way, before its engine is closed."""
+        """End the draw that was begun ahead, if any; call it before the engine is closed."""
         if self._ahead is not None:
             self._ahead.give_up()
             self._ahead = None
@@ -80,12 +80,12 @@ class Draws:
         places: Sequence[int] | None,
         with_greedy: bool,
     ) -> list[list[Response]]:
-        """Return responses, see :meth:`Policy.generate`."""
+        """Return responses; see :meth:`Policy.generate`."""
         policy = self._policy
         check_draw(policy.tokenizer, prompt_ids, num_generations, sampling.max_new_tokens, seed)
         seeds = response_seeds(seed, places or range(len(prompt_ids)), num_generations)
         end, model, engine = self._end(sampling), policy.references.acting_model, policy.references.engine()
-        # Dropout would make each token one of another policy.
+        # With dropout, each token would come from a different policy.
         with policy.sharding.whole(model), evaluating(model):
             self.prepare(engine)
             self.settle()
@@ -101,7 +101,7 @@ class Draws:
         seed: int,
         places: Sequence[int] | None,
     ) -> AheadDraw:
-        """Begin a draw, see :meth:`Policy.generate_ahead`."""
+        """Begin a draw; see :meth:`Policy.generate_ahead`."""
         policy, engine = self._policy, self._policy.engine
         check_draws_ahead(engine)
         check_draw(policy.tokenizer, prompt_ids, num_generations, sampling.max_new_tokens, seed)
@@ -119,21 +119,21 @@ class Draws:
 
     def _end(self, sampling: SamplingParams) -> EndTokens:
         strings = tuple(sampling.stop_strings)
-        if strings and strings not in self._stops:  # kept, as they learn which tokens matter
+        if strings and strings not in self._stops:  # kept, because they cache which tokens may complete a stop string
             self._stops[strings] = StopStrings(self._policy.tokenizer, strings)
         return replace(self._policy.end, stop=self._stops.get(strings))
 
 
 def check_draws_ahead(engine: RolloutEngine) -> None:
-    """Refuse an engine that cannot draw while the policy trains.
+    """Check that an engine can draw while the policy trains.
 
     Raises:
-        ValueError: If so.
+        ValueError: If it cannot.
     """
     if not engine.can_draw_ahead():
         raise GFTValueError(
-            f"`ahead` of SelfSource: expected 0 with {type(engine).__name__}, which draws with the model that trains, "
-            "got 1; leave it out, or draw by an engine with weights of its own"
+            f"`ahead` of SelfSource: expected 0 with {type(engine).__name__}, which draws with the model in training, "
+            "got 1; leave it out, or use an engine with weights of its own"
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,6 +35,13 @@ def closing_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
         ValueError: If rendering the chat template takes too long.
     """
     return ids_of(tokenizer, _turn_end(tokenizer)) or [int(tokenizer.eos_token_id)]
+
+
+def without_ends(token_ids: Sequence[int], end: EndTokens) -> list[int]:
+    """Return the tokens of a response without those that end it and the padding after them."""
+    ends = {*end.eos_token_ids, end.pad_token_id}
+    length = max((number for number, token in enumerate(token_ids, start=1) if token not in ends), default=0)
+    return list(token_ids[:length])
 
 
 @contextmanager

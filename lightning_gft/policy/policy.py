@@ -24,7 +24,7 @@ from lightning_gft.policy.adapters import Adapters, LoRA
 from lightning_gft.policy.ahead import AheadDraw
 from lightning_gft.policy.checks import check_vocabulary, tokenizer_identity
 from lightning_gft.policy.draws import Draws
-from lightning_gft.policy.ends import closing_tokens, end_tokens
+from lightning_gft.policy.ends import closing_tokens, end_tokens, without_ends
 from lightning_gft.policy.quantization import is_quantised
 from lightning_gft.policy.references import References
 from lightning_gft.policy.saving import save_plain, save_policy
@@ -45,8 +45,7 @@ class Policy(nn.Module):
         lora: Adapters to put into the model, which is then frozen.
 
     Raises:
-        ValueError: If the tokenizer has tokens that the model does not embed, the model is not causal, or the adapters
-            do not fit it.
+        ValueError: If the model does not embed all tokens or is not causal, or if the adapters do not fit it.
 
     Example:
         >>> from lightning_gft import ScratchPolicy
@@ -110,14 +109,11 @@ class Policy(nn.Module):
 
         Args:
             token_ids: Tokens of the response.
-            skip_special_tokens: Whether to leave out every special token. If false, only tokens that end the response
-                and padding after them are left out.
+            skip_special_tokens: Whether to leave out all special tokens, or only those at the end and the padding.
         """
         if skip_special_tokens:
             return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True))
-        ends = {*self.end.eos_token_ids, self.end.pad_token_id}
-        length = max((n for n, token in enumerate(token_ids, start=1) if token not in ends), default=0)
-        return str(self.tokenizer.decode(list(token_ids[:length]), skip_special_tokens=False))
+        return str(self.tokenizer.decode(without_ends(token_ids, self.end), skip_special_tokens=False))
 
     def encode(self, response: str) -> list[int]:
         """Return the token ids of a whole response as the policy would draw it: with an end, and no token before it.
@@ -141,7 +137,7 @@ class Policy(nn.Module):
     def empty_micro_batch(self) -> MicroBatch:
         """Return a micro-batch of one prompt token and no response token.
 
-        Running it gives every parameter a gradient of zero, and keeps a rank without data in step with the others.
+        It gives every parameter a gradient of zero, which keeps a rank without data in step with the others.
         """
         token = torch.zeros(1, 1, dtype=torch.long, device=self.device)
         [empty] = self.micro_batches(Sequences(token, token == 0, token != 0), max_tokens=1)
@@ -186,10 +182,8 @@ class Policy(nn.Module):
             max_tokens: Token budget of a micro-batch, see :meth:`micro_batches`.
         """
         mask = sequences.response_mask
-        logprobs, entropies = (
-            torch.zeros(mask.shape, dtype=values.dtype, device=mask.device).masked_scatter(mask, values)
-            for values in self.score(self.micro_batches(sequences, max_tokens), int(mask.sum()))
-        )
+        scored = self.score(self.micro_batches(sequences, max_tokens), int(mask.sum()))
+        logprobs, entropies = (values.new_zeros(mask.shape).masked_scatter(mask, values) for values in scored)
         return logprobs, entropies
 
     def weights_changed(self) -> None:
@@ -252,8 +246,7 @@ class Policy(nn.Module):
 
         Raises:
             TypeError: If ``num_generations`` or ``seed`` is not a whole number.
-            ValueError: If one of them is out of range, a prompt has no tokens, or a prompt and the longest response do
-                not fit into the model's window.
+            ValueError: If one of them is out of range, a prompt has no tokens, or the model's window is too small.
             RuntimeError: If the engine returns another number of responses, or an empty one.
         """
         return self.draws.now(prompt_ids, num_generations, sampling, seed, places, with_greedy)
@@ -271,8 +264,7 @@ class Policy(nn.Module):
         All ranks call it together. It waits for an earlier draw to finish, and new weights wait for this one.
 
         Raises:
-            TypeError: As :meth:`generate` raises it.
-            ValueError: As :meth:`generate` raises it, and if the engine draws with the weights in training.
+            ValueError: If the engine draws with the model in training, and as in :meth:`generate`.
         """
         return self.draws.ahead(prompt_ids, num_generations, sampling, seed, places)
 
@@ -286,19 +278,16 @@ class Policy(nn.Module):
         Args:
             path: Folder to write to; created if it does not exist.
             torch_dtype: Data type of the written weights, such as ``"bfloat16"``; by default their own.
-            merged: Model with the adapters merged into its weights, to write instead of the adapters. It is converted
-                to ``torch_dtype`` in place.
+            merged: Model with merged adapters, to write instead of them; it is converted to ``torch_dtype`` in place.
         """
         save_policy(self, path, torch_dtype, merged)
 
     def save_plain(self, path: str | Path, torch_dtype: str | None = None, with_adapters: bool = True) -> None:
-        """Write a model without adapters, and its tokenizer, for programs that load no adapters.
-
-        Tied weights are written separately.
+        """Write a model without adapters and without tied weights, and its tokenizer, for other programs to load.
 
         Args:
-            path: Folder to write to.
-            torch_dtype: Data type of the written weights, such as ``"bfloat16"``; by default their own.
+            path: As in :meth:`save_pretrained`.
+            torch_dtype: As in :meth:`save_pretrained`.
             with_adapters: Whether adapters are merged into the written weights, or left out of them.
 
         Raises:

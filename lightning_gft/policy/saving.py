@@ -1,4 +1,4 @@
-"""Writing a policy's weights, whether they are adapters, whole, or gathered from other ranks."""
+"""Writing a policy's weights: adapters, whole weights, or weights gathered from other ranks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def save_policy(policy: Policy, path: str | Path, torch_dtype: str | None, merged: PreTrainedModel | None) -> None:
-    """Write what :meth:`Policy.save_pretrained` promises; sharded weights are whole around the call."""
+    """Write what :meth:`Policy.save_pretrained` documents; the caller gathers sharded weights."""
     if policy.adapters is not None and merged is None:
         policy.adapters.save_pretrained(path, torch_dtype)
         save_ends(policy.model, policy.end, path)
@@ -30,10 +30,10 @@ def save_policy(policy: Policy, path: str | Path, torch_dtype: str | None, merge
         model = policy.model if merged is None else merged
         weights: dict[str, Any] = {}
         if policy.sharding.is_split and merged is None:
-            # FSDP gives its shards for a state_dict, though the weights are whole at the time.
+            # A state_dict of FSDP holds shards, although the weights are gathered.
             weights["state_dict"] = _in_type(held_weights(model), torch_dtype)
         elif torch_dtype is not None:
-            own = copy.deepcopy(model) if merged is None else merged  # which nothing else needs
+            own = copy.deepcopy(model) if merged is None else merged  # a merged model has no other use
             model = own.to(getattr(torch, torch_dtype))
         with name_ends(model, policy.end):
             model.save_pretrained(path, **weights)
@@ -41,28 +41,28 @@ def save_policy(policy: Policy, path: str | Path, torch_dtype: str | None, merge
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, path: str | Path) -> None:
-    """Write a tokenizer with its own limit, which loading has replaced by the window of the model."""
+    """Write a tokenizer with its original length limit, which loading replaced by the model's window."""
     own = copy.copy(tokenizer)
     own.model_max_length = own.init_kwargs.get("model_max_length", own.model_max_length)
     own.save_pretrained(path)
 
 
 def save_plain(policy: Policy, path: str | Path, torch_dtype: str | None, with_adapters: bool) -> None:
-    """Write what :meth:`Policy.save_plain` promises."""
+    """Write what :meth:`Policy.save_plain` documents; the caller gathers sharded weights."""
     model = policy.model
     if policy.adapters is not None:
         if policy.is_quantised or policy.sharding.is_split:
             why = "quantised" if policy.is_quantised else "sharded"
             raise GFTValueError(
-                f"a plain model cannot be written of a policy with adapters whose weights are {why}; write its "
-                "adapters alone"
+                f"`save_plain`: expected adapters on whole weights that are not quantised, got {why} ones; write the "
+                "adapters by save_pretrained"
             )
         copied = full_precision(policy.adapters)
         model = copied.merge() if with_adapters else copied.peft_model.unload()
         torch_dtype = torch_dtype or str(policy.model.dtype).removeprefix("torch.")
     with name_ends(model, policy.end), _untied(model) as weights:
         model.save_pretrained(path, state_dict=_in_type(weights, torch_dtype))
-    if torch_dtype is not None:  # the configuration has that of the model in memory
+    if torch_dtype is not None:  # otherwise the configuration names the data type in memory
         config = Path(path) / "config.json"
         config.write_text(json.dumps({**json.loads(config.read_text()), "dtype": torch_dtype}, indent=2))
     save_tokenizer(policy.tokenizer, path)
@@ -70,9 +70,9 @@ def save_plain(policy: Policy, path: str | Path, torch_dtype: str | None, with_a
 
 @contextmanager
 def _untied(model: PreTrainedModel) -> Iterator[dict[str, Tensor]]:
-    """Give a model's weights, one for each name; within this context its configuration says that none is shared.
+    """Yield a model's weights, a tensor per name; within this context its configuration ties none of them.
 
-    What loads weights again may have a copy of its own of a head that is also the embedding, and would miss it.
+    A program that reloads weights may hold its own copy of a head that is tied to the embedding, and not renew it.
     """
     weights = held_weights(model)
     configs = {id(config): config for config in (model.config, model.config.get_text_config())}.values()
@@ -91,7 +91,7 @@ def _untied(model: PreTrainedModel) -> Iterator[dict[str, Tensor]]:
 
 
 def held_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Return the weights that a model holds now by the names of its ``state_dict``, without its hooks."""
+    """Return a model's current weights by the names of its ``state_dict``, whose hooks are not called."""
     weights = {name: weight.detach() for name, weight in model.named_parameters(remove_duplicate=False)}
     for prefix, module in model.named_modules(remove_duplicate=False):
         for name, value in module.named_buffers(recurse=False):

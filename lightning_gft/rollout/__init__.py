@@ -1,4 +1,4 @@
-"""Rollout engines: drawing responses from a language model."""
+"""Rollout engines, which draw responses from a language model."""
 
 from lightning_gft.rollout.engine import RolloutEngine
 from lightning_gft.rollout.transformers import TransformersEngine

@@ -1,4 +1,4 @@
-"""What a rollout engine is: token ids in, responses out."""
+"""The interface of a rollout engine: token ids in, responses out."""
 
 from __future__ import annotations
 
@@ -17,47 +17,47 @@ from lightning_gft.types import Response, ResponseGenerator
 
 
 class EnginePolicy(ResponseGenerator, Protocol):
-    """What an engine may need of the policy that it draws from: its model, and its weights in files."""
+    """The parts of a policy that an engine uses: the model, and its weights in files."""
 
     model: PreTrainedModel
     sharding: Sharding
 
     @property
     def adapters(self) -> Any:
-        """The low-rank adapters in the model; ``None`` where the model itself trains."""
+        """The low-rank adapters in the model; ``None`` if the model itself trains."""
 
     @property
     def is_quantised(self) -> bool:
         """Whether some of the model's weights are packed into few bits."""
 
     def save_pretrained(self, path: str | Path, torch_dtype: str | None = None) -> None:
-        """Write model and tokenizer, or the adapters alone where there are some."""
+        """Write the model and the tokenizer, or only the adapters if there are any."""
 
     def save_plain(self, path: str | Path, torch_dtype: str | None = None, with_adapters: bool = True) -> None:
-        """Write a plain model and the tokenizer, with the adapters merged into it or left out."""
+        """Write a plain model and the tokenizer, with the adapters merged into the model or left out."""
 
 
 class RolloutEngine(Part, ABC):
     """Draws responses from a language model."""
 
     def attach(self, policy: EnginePolicy) -> None:
-        """Learn which policy this engine draws from; called once, when the policy is made."""
+        """Receive the policy that this engine draws from; called once, when the policy is made."""
 
     def weights_changed(self) -> None:
-        """Learn that the policy's weights have changed: by an optimizer step, a checkpoint or an average.
+        """Receive notice that the policy's weights have changed: by an optimizer step, a checkpoint or an average.
 
-        Also called before a draw from a reference, and before the next one from the policy, if both are this engine's;
-        scoring within a reference is none of its business. A checkpoint is loaded before :meth:`setup`.
+        If this engine also draws from references, it is called before a draw from a reference and before the policy's
+        next draw; scoring does not call it. A checkpoint is loaded before :meth:`setup`.
         """
 
     def prepare(self, policy: EnginePolicy) -> None:
-        """Make the policy's weights as they are now those that are drawn from, if the engine has some of its own.
+        """Take over the policy's current weights, if the engine draws from weights of its own.
 
         All ranks call it together, with whole weights, after a change and before any of them draws.
         """
 
     def can_draw_ahead(self) -> bool:
-        """Return whether :meth:`generate_ahead` draws: from weights that :meth:`prepare` has taken over; here not."""
+        """Return whether the engine has :meth:`generate_ahead`, with weights that :meth:`prepare` took over."""
         return False
 
     def generate_ahead(
@@ -68,15 +68,16 @@ class RolloutEngine(Part, ABC):
         seeds: Sequence[int],
         end: EndTokens,
     ) -> list[list[Response]]:
-        """Draw as :meth:`generate` does, in another thread while the policy trains, so without looking at its model.
+        """Draw as :meth:`generate` does, in another thread and without the model, which trains at the same time.
 
-        No other method but :meth:`weights_changed` and :meth:`close` is called meanwhile. Where it waits for long, it
-        calls :func:`lightning_gft.waiting.check_wait`, which raises when its responses are not needed any more.
+        Meanwhile the run calls :meth:`weights_changed`, :meth:`compute`, :meth:`reset`, and :meth:`prepare` only if no
+        weights have changed. A long wait has to call :func:`lightning_gft.waiting.check_wait` about once a second; it
+        raises when the responses are no longer needed.
         """
         raise NotImplementedError
 
     def for_references(self) -> RolloutEngine:
-        """Return the engine that draws from a reference of the policy."""
+        """Return the engine that draws from references of the policy."""
         return self
 
     @abstractmethod
@@ -93,16 +94,16 @@ class RolloutEngine(Part, ABC):
         """Draw ``num_generations`` responses to each of ``P`` prompts.
 
         Args:
-            model: A causal language model with the weights to draw from, those of a reference within its context.
-            prompt_ids: ``P`` prompts.
-            num_generations: Responses a prompt.
-            sampling: How to draw.
-            seeds: One a drawn response, ``P * num_generations`` of them, prompt by prompt. A response depends on its
-                own seed alone, not on what else is in the batch.
+            model: A causal language model with the weights to draw from, which may be those of a reference.
+            prompt_ids: Token ids of ``P`` prompts.
+            num_generations: Number of sampled responses per prompt.
+            sampling: Temperature, filters and length limits.
+            seeds: ``P * num_generations`` seeds, prompt by prompt. A response depends on its own seed, but not on the
+                rest of the batch.
             end: Tokens and texts that end a response.
-            with_greedy: Whether each prompt's responses begin with one more, the greedy one, which has no seed.
+            with_greedy: Whether to prepend the greedy response, which has no seed, to each prompt's responses.
 
         Returns:
-            For each prompt its responses, with the tokens that ended them, and their log-probabilities: those of the
+            The responses to each prompt, with the tokens that ended them. Their log-probabilities are those of the
             model itself, before temperature, masked ends and everything else in ``sampling``.
         """

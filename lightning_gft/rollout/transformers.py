@@ -1,4 +1,4 @@
-"""Rollouts with the training model itself, through transformers' key-value cache."""
+"""Rollouts by the model in training, with transformers' key-value cache."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from lightning_gft.types import Response
 
 
 class TransformersEngine(RolloutEngine):
-    """Generates with the model in place: nothing is copied, the weights are always the current ones.
+    """Generates with the model in training: nothing is copied, and the weights are always current.
 
-    A prompt is prefilled once for all of its responses, prompts of similar length share a batch, and responses that
-    have ended leave it. With transformers' ``sdpa`` attention a prompt's keys and values are also held once.
+    Each prompt is prefilled once for all of its responses. Prompts of similar length share a batch, and finished
+    responses leave it. With transformers' ``sdpa`` attention a prompt's keys and values are also stored once.
 
     Args:
-        max_batch_size: Most responses in flight at once; bounds the memory of the key-value cache.
+        max_batch_size: Largest number of unfinished responses, which bounds the memory of the key-value cache.
 
     Raises:
         ValueError: If ``max_batch_size`` is below 1.

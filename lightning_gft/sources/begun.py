@@ -45,7 +45,10 @@ class BegunDraws:
         """Wait for responses and return them, or ``None`` if none were started; raise the error that ended the draw."""
         places = _places(prompts)
         if self._has_recalled(seed, places):
-            return [self._recalled.pop((seed, place)) for place in places]
+            drawn = [self._recalled[seed, place] for place in places]
+            # Those of other ranks are dropped too, otherwise later checkpoints would contain them again.
+            self._recalled = {key: given for key, given in self._recalled.items() if key[0] != seed}
+            return drawn
         draw = self._under_way.pop((seed, places), None)
         return None if draw is None else draw.responses()
 

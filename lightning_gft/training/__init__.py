@@ -2,7 +2,7 @@
 
 from lightning_gft.training.clock import RunClock
 from lightning_gft.training.guards import UpdateGuard
-from lightning_gft.training.life import PartsLife, parts_of
+from lightning_gft.training.life import PartsLife, abandon_draw, parts_of
 from lightning_gft.training.look_ahead import batch_seed, prepare_ahead
 from lightning_gft.training.measures import UPDATE_NAMES
 from lightning_gft.training.plan import StepPlan, plan_step
@@ -25,6 +25,7 @@ __all__ = [
     "UpdateFigures",
     "UpdateGuard",
     "Updates",
+    "abandon_draw",
     "batch_seed",
     "check_sampler",
     "parts_of",

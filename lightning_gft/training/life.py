@@ -122,9 +122,14 @@ class PartsLife(Callback):
         self._end_run(pl_module)
 
     def _end_run(self, module: LightningModule) -> None:
-        if isinstance(policy := getattr(module, "policy", None), Policy):
-            policy.draws.give_up()  # before the engine closes, which would otherwise look for its server
+        abandon_draw(module)  # before its engine is closed, so that it does not look for a server that has ended
         self.end()
+
+
+def abandon_draw(module: LightningModule) -> None:
+    """End the draw that the policy of a module, if it is loaded, has begun ahead; all ranks call it together."""
+    if isinstance(policy := getattr(module, "policy", None), Policy):
+        policy.draws.give_up()
 
 
 def _reported(where: str, part: Part) -> Mapping[str, Tensor | float]:

@@ -17,16 +17,16 @@ if TYPE_CHECKING:  # slow to import, and only tensors are needed
 
 
 class PendingResponses(Protocol):
-    """Responses that are drawn in another thread."""
+    """Responses that another thread draws."""
 
     def settle(self) -> None:
-        """Wait until the draw has ended, by responses or by an error."""
+        """Wait until the draw has returned or failed."""
 
     def responses(self) -> list[list[Response]]:
-        """Return the responses when they are there, or raise what has ended the draw."""
+        """Wait for the responses and return them, or raise the error of the draw."""
 
     def failed(self) -> bool:
-        """Return whether a draw that has ended did so by an error."""
+        """Return whether a draw that has ended has failed."""
 
     def give_up(self) -> None:
         """End the draw and its thread."""
@@ -78,4 +78,4 @@ class ResponseGenerator(Protocol):
         seed: int,
         places: Sequence[int] | None = None,
     ) -> PendingResponses:
-        """Begin to draw as :meth:`generate` does, from the weights of now, what the policy trains during."""
+        """Begin to draw as :meth:`generate` does, from the current weights, while the policy trains."""

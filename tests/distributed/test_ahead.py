@@ -1,4 +1,4 @@
-"""Ranks that draw the next batch while they train send weights when all have drawn, and train as one process."""
+"""Ranks that draw ahead send weights after all of them have drawn, and train like one process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DATA = [{**ROWS[number % 4], "prompt": f"{number}+{number}="} for number in rang
 
 
 class OneServer(CopyEngine):
-    """Knows of the draws of all ranks, as the server that they share does; those of rank 1 take longer."""
+    """Sees the draws of all ranks, like the server that they share; those of rank 1 take longer."""
 
     def __init__(self, rank: int, folder: Path) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class OneServer(CopyEngine):
 
     def prepare(self, policy: Any) -> None:
         if self.taken != self.changes:
-            assert not [*self._folder.glob("draw-*")], "weights are sent in the middle of another rank's draw"
+            assert not [*self._folder.glob("draw-*")], "weights are sent during another rank's draw"
         super().prepare(policy)
 
     def generate_ahead(self, *args: Any) -> list[list[Response]]:

@@ -1,4 +1,4 @@
-"""Ranks that draw their shares from one server, to which the first of them brings the weights of all."""
+"""Ranks that draw their shares from one server, to which the first rank sends the weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.training.test_exchange import Recorder
 
 
 class Keeping(StandIn):
-    """Keeps what it was sent, as files may be gone later."""
+    """Keeps the weights that it received, because their files may be removed later."""
 
     def __init__(self) -> None:
         super().__init__()

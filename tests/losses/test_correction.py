@@ -1,4 +1,4 @@
-"""The correction for who drew the samples: its gradient, its limits, what it is within, and what it costs."""
+"""The correction for the sampling policy: its gradient, its limits, its place among wrappers, and its cost."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_below_the_ceiling_the_expected_gradient_is_that_of_own_samples(seed: in
     tokens = replace(tokens, logprobs=logprobs.detach(), old_logprobs=logprobs.detach(), sampling_logprobs=drawn)
     tokens = replace(tokens, advantages=worth, source=torch.full((7,), Source.SELF))
     coefficients = ImportanceCorrection(GFTLoss(), ceiling=1e9).coefficients(tokens)
-    # Each token is drawn by the other policy; what is to be maximised is its worth under this one.
+    # Each token is drawn by the other policy, and its expected value under this one is maximised.
     gradient = torch.autograd.grad((drawn.exp() * coefficients * logprobs).sum(), logits, retain_graph=True)[0]
     expected = torch.autograd.grad((logprobs.exp() * worth).sum(), logits)[0]
     torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-12)

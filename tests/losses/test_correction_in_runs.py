@@ -1,4 +1,4 @@
-"""The correction for who drew the samples, in runs: all updates on a batch have the weights of the first."""
+"""The correction for the sampling policy in runs: all updates on a batch use the weights of the first."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class DrawnByAnother(TransformersEngine):
 
 
 class Heard(ImportanceCorrection):
-    """Remembers what each update was asked and what it counted."""
+    """Records the inputs and the counts of each update."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)

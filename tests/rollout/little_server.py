@@ -1,4 +1,4 @@
-"""A server of a few lines that misbehaves as it is asked to; it imports nothing of this project."""
+"""A small server that misbehaves on request; it imports nothing of this project."""
 
 import argparse
 import json

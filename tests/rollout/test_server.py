@@ -66,7 +66,7 @@ def test_starts_and_stops(make, pids):
     server.start()
     told = tell(server)
     server.start()
-    assert tell(server)["pid"] == told["pid"], "one that is alive is not started again"
+    assert tell(server)["pid"] == told["pid"], "a running server is not started again"
     assert server.alive()
     assert len(pids()) == 2, "a guard and the server"
     server.stop()

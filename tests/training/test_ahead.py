@@ -1,11 +1,14 @@
-"""The next batch is drawn while this one trains: from which weights, in which thread, and how it ends."""
+"""Drawing the next batch while the current one trains: its weights, its thread and its end."""
 
 from __future__ import annotations
 
 import copy
+import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +26,11 @@ from lightning_gft import (
     SelfSource,
     TransformersEngine,
 )
+from lightning_gft.cli.stopping import StopBetweenSteps, StopRequest
 from lightning_gft.errors import GFTRuntimeError
+from lightning_gft.sources.begun import BegunDraws
 from lightning_gft.sources.wrapper import SourceWrapper
-from lightning_gft.types import Response
+from lightning_gft.types import PromptBatch, Response
 from lightning_gft.waiting import check_wait
 from tests.conftest import tiny_loader
 from tests.module.runs import ROWS, Rows, fit, make_module, make_trainer, weights
@@ -34,7 +39,7 @@ MAIN = threading.main_thread()
 
 
 class CopyEngine(RolloutEngine):
-    """Draws from a copy of the weights, as a server would; a draw ahead lasts until the policy has been trained."""
+    """Draws from a copy of the weights, like a server."""
 
     def __init__(self) -> None:
         self._engine = TransformersEngine()
@@ -42,7 +47,7 @@ class CopyEngine(RolloutEngine):
         self.changes, self.taken, self.calls = 0, -1, 0
         self.under_way = False
         self.drawn: list[tuple[str, int]] = []
-        """How each draw was begun, and how many changes its weights had seen."""
+        """How each draw was begun, and the number of changes before its weights."""
         self.before: Callable[[int], None] = lambda number: None
 
     def weights_changed(self) -> None:
@@ -51,7 +56,7 @@ class CopyEngine(RolloutEngine):
     def prepare(self, policy: Any) -> None:
         assert threading.current_thread() is MAIN
         if self.taken != self.changes:
-            assert not self.under_way, "weights are sent in the middle of a draw"
+            assert not self.under_way, "weights are sent during a draw"
             self._model, self.taken = copy.deepcopy(policy.model).eval(), self.changes
 
     def generate(self, model: Any, *args: Any, **kwargs: Any) -> list[list[Response]]:
@@ -81,7 +86,7 @@ class CopyEngine(RolloutEngine):
 
 
 class Alike(CopyEngine):
-    """Each draw but the first lasts until an update that the policy takes meanwhile."""
+    """Each draw but the first lasts until the policy has taken an update."""
 
     def generate_ahead(self, *args: Any) -> list[list[Response]]:
         self.under_way = True
@@ -110,7 +115,7 @@ def draws_left() -> list[str]:
 
 
 class Heard(Callback):
-    """Remembers the figures and the groups of each step."""
+    """Records the figures and the groups of each step."""
 
     def __init__(self) -> None:
         self.staleness: list[float] = []
@@ -227,6 +232,59 @@ def test_a_run_that_stops_early_ends_the_draw():
     assert draws_left() == []
 
 
+def test_a_request_to_stop_keeps_a_checkpoint_and_abandons_the_draw(tmp_path: Path):
+    class Asks(Callback):
+        def on_train_batch_end(self, *_: Any) -> None:
+            assert draws_left() == ["AheadDraw"]
+            signal.raise_signal(signal.SIGTERM)
+
+    engine, request = CopyEngine(), StopRequest()
+    engine.before = wait_for_ever
+    callbacks = [Asks(), StopBetweenSteps(request)]
+    with pytest.raises(SystemExit) as end, request.listening():
+        fit(module_with(engine), data(), callbacks=callbacks, enable_checkpointing=True, default_root_dir=tmp_path)
+    assert end.value.code == 128 + signal.SIGTERM
+    assert draws_left() == []
+    [kept] = tmp_path.rglob("stopped-step=1.ckpt")
+    resumed = Heard()
+    fit(module_with(CopyEngine()), data(), callbacks=[resumed], ckpt_path=str(kept))
+    assert resumed.versions == [{1}, {1}, {2}], "the next batch is drawn again, from the weights of the checkpoint"
+
+
+def test_recalled_responses_of_all_ranks_leave_with_their_batch():
+    first, second = (PromptBatch([[1]], ["a"], [None], places=[place]) for place in (0, 1))
+    begun = BegunDraws()
+    begun.recall([{"7": {0: [asdict(Response([5]))]}}, {"7": {1: [asdict(Response([6]))]}}])
+    assert begun.knows(first, 7)
+    assert begun.knows(second, 7)
+    [[taken]] = begun.take(first, 7) or []
+    assert taken.token_ids == [5]
+    assert not begun.memory()
+
+
+def test_ranks_gather_weights_once_a_step_however_many_draws_they_begin():
+    class Gathered(Callback):
+        depth, times = 0, 0
+
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            whole = pl_module.policy.sharding.whole
+
+            @contextmanager
+            def counted(*models: Any) -> Iterator[None]:
+                self.times += self.depth == 0
+                self.depth += 1
+                with whole(*models):
+                    yield
+                self.depth -= 1
+
+            pl_module.policy.sharding.whole = counted
+
+    engine, gathered = CopyEngine(), Gathered()
+    fit(module_with(engine), data(), callbacks=[gathered])
+    assert len(engine.drawn) == 4
+    assert gathered.times == 4
+
+
 def test_nothing_is_drawn_that_the_run_does_not_reach():
     engine = CopyEngine()
     fit(module_with(engine), data(), max_steps=2)
@@ -254,8 +312,8 @@ def test_an_engine_that_draws_with_the_model_is_refused_before_that_is_loaded(wr
     with pytest.raises(ValueError) as raised:
         fit(module, data())
     assert str(raised.value) == (
-        "`ahead` of SelfSource: expected 0 with TransformersEngine, which draws with the model that trains, got 1; "
-        "leave it out, or draw by an engine with weights of its own"
+        "`ahead` of SelfSource: expected 0 with TransformersEngine, which draws with the model in training, got 1; "
+        "leave it out, or use an engine with weights of its own"
     )
     assert not hasattr(module, "policy")
 

@@ -1,4 +1,4 @@
-"""Rollouts by a server of vLLM, or of another program that speaks OpenAI's protocol."""
+"""Rollouts by a server: vLLM, or another program with OpenAI's API."""
 
 from lightning_gft.rollout.vllm.adapter import AdapterSync
 from lightning_gft.rollout.vllm.engine import VLLMEngine

@@ -1,4 +1,4 @@
-"""Weights by an adapter that vLLM loads beside the model that it serves."""
+"""Sending weights as an adapter that vLLM loads in addition to its model."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from lightning_gft.rollout.vllm.client import Client, ServerFault
 from lightning_gft.rollout.vllm.sync import FolderSync, needing, served_models
 
 SERVED_AS = "policy"
-"""What a server that an engine starts calls the policy."""
+"""Name of the policy at a server that an engine starts."""
 _MAX_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""What vLLM takes for --max-lora-rank."""
+"""Values that vLLM accepts for --max-lora-rank."""
 
 
 class AdapterSync(FolderSync):
-    """Writes the adapter into a folder, and lets vLLM load it beside the model that it serves.
+    """Writes the adapter to a folder, from which vLLM loads it in addition to its model.
 
-    An update moves the adapter alone, a hundredth of the model. An adapter that is not merged makes each token dearer.
-    Each update has a name of its own, so that no cache and no reply of another is taken for it. The server needs
-    ``--enable-lora`` and ``VLLM_ALLOW_RUNTIME_LORA_UPDATING=1``, which an engine that starts it sets.
+    An update moves only the adapter, about a hundredth of the model, but an unmerged adapter makes each token slower.
+    Each update has a name of its own, so that caches and replies of another update are never mistaken for it. The
+    server needs ``--enable-lora`` and ``VLLM_ALLOW_RUNTIME_LORA_UPDATING=1``, which an engine that starts it sets.
 
     Args:
-        folder: As for :class:`ReloadSync`.
-        base_model: Folder or hub name of the model that a started server loads; by default the one that the policy
-            came from. Of a policy without a name, its model is written once.
+        folder: As in :class:`ReloadSync`.
+        base_model: Folder or hub name of the model that a started server loads; default the policy's own. The model of
+            a policy without a name is written once.
 
     Example:
         >>> AdapterSync().served_as("base", "a1-7")
@@ -52,8 +52,8 @@ class AdapterSync(FolderSync):
             )
         if unfit := unserved(policy.adapters):
             raise GFTValueError(
-                f"`weights` of VLLMEngine: expected ReloadSync for adapters with {unfit}, got AdapterSync, and vLLM "
-                "serves no such adapters; leave weights out"
+                f"`weights` of VLLMEngine: expected ReloadSync for adapters with {unfit}, which vLLM does not support, "
+                "got AdapterSync; leave weights out"
             )
 
     @override
@@ -107,7 +107,7 @@ class AdapterSync(FolderSync):
         self._loaded = ""
 
     def _forget(self, client: Client, version: str) -> None:
-        if self.serves(client, version):  # a server that was started anew has never had it
+        if self.serves(client, version):  # a restarted server never had it
             client.call("POST", "/v1/unload_lora_adapter", {"lora_name": self._name(version)})
         shutil.rmtree(self._path(version))
 
@@ -119,7 +119,7 @@ class AdapterSync(FolderSync):
 
 
 def unserved(adapters: Any) -> str:
-    """Return what vLLM does not serve of adapters; empty if it serves them."""
+    """Return the option of adapters that vLLM does not support; empty if it supports them."""
     config = adapters.peft_model.peft_config["default"]
     if config.use_dora:
         return "use_dora"

@@ -1,4 +1,4 @@
-"""Asking a server over HTTP: one request, or many at once, each of them tried once."""
+"""HTTP requests to a server: one or many at once, each of them sent once."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ Body = dict[str, Any]
 _CONNECT_SECONDS = 10.0
 _POLL_SECONDS = 0.5
 _MAY_PASS = (408, 409, 425, 429)
-"""Status codes beside 5xx after which the same request may succeed."""
+"""Status codes in addition to 5xx after which the same request may succeed."""
 
 
-class ServerFault(Exception):  # noqa: N818 (what an engine raises for it is an error of this package)
-    """Why a server has given no reply.
+class ServerFault(Exception):  # noqa: N818 (an engine raises an error of this package in its place)
+    """The reason why a server has not replied.
 
     Args:
-        text: What it did instead.
-        kind: ``lost`` without a connection, ``late`` where the time was up, ``failed`` for a failure of the server,
-            ``refused`` where the same request would fail again.
-        status: Of HTTP, if there was a response.
+        text: What happened instead, as errors show it.
+        kind: ``lost`` without a connection, ``late`` after the time limit, ``failed`` for a failure of the server,
+            ``refused`` if the same request would fail again.
+        status: HTTP status; 0 if there was no response.
     """
 
     def __init__(self, text: str, kind: Literal["lost", "late", "failed", "refused"], status: int = 0) -> None:
@@ -39,22 +39,22 @@ class ServerFault(Exception):  # noqa: N818 (what an engine raises for it is an 
 
 
 class Client:
-    """Asks a server.
+    """Sends requests to a server.
 
     Args:
-        address: Of the server, up to and without ``/v1``.
-        timeout: Seconds that one request may take.
-        concurrency: Most requests at once.
+        address: Address of the server without ``/v1``.
+        timeout: Time limit of one request in seconds.
+        concurrency: Largest number of simultaneous requests.
     """
 
     def __init__(self, address: Address, timeout: float, concurrency: int) -> None:
         self.address, self.timeout, self.concurrency = address, timeout, concurrency
 
     def call(self, method: Literal["GET", "POST"], path: str, body: Body | None = None) -> Any:
-        """Return the JSON that the server sends; ``None`` for anything else.
+        """Return the JSON of the server's reply; ``None`` if it is not JSON.
 
         Raises:
-            ServerFault: If it does not answer, or by an error.
+            ServerFault: If the server does not reply, or replies with an error.
         """
         [outcome] = self._ask_all(method, path, [body])
         if isinstance(outcome, ServerFault):
@@ -62,7 +62,7 @@ class Client:
         return outcome
 
     def complete(self, bodies: Sequence[Body]) -> list[Any]:
-        """Return for each request its completion, or the :class:`ServerFault` that came instead."""
+        """Return the completion of each request, or the :class:`ServerFault` in its place."""
         return self._ask_all("POST", "/v1/completions", bodies)
 
     def _ask_all(self, method: str, path: str, bodies: Sequence[Body | None]) -> list[Any]:
@@ -105,7 +105,7 @@ class Client:
 
 
 def _message(text: str) -> object:
-    """Return what an error says, from OpenAI's form of it or as it is."""
+    """Return the message of an error in OpenAI's form, or the whole text."""
     try:
         body = json.loads(text)
     except ValueError:
@@ -115,7 +115,7 @@ def _message(text: str) -> object:
 
 
 def _outside(work: Coroutine[Any, Any, Outcome]) -> Outcome:
-    """Run a coroutine in a thread of its own: the caller may have an event loop, and may be asked to stop."""
+    """Run a coroutine in another thread: the caller may have an event loop, and must notice a request to stop."""
     loop = asyncio.new_event_loop()
     thread = Thread(target=loop.run_forever, name="VLLMEngine", daemon=True)
     thread.start()
@@ -133,6 +133,6 @@ def _outside(work: Coroutine[Any, Any, Outcome]) -> Outcome:
 
 
 async def _settle() -> None:
-    """Wait until everything that was cancelled has ended."""
+    """Wait until all cancelled tasks have ended."""
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Requests for one response each, and what comes back."""
+"""Requests for one response each, and their replies."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from lightning_gft.sampling import SamplingParams
 from lightning_gft.types import Response
 
 _SEEDS = 2**63
-"""A server takes a seed of 64 bits with a sign."""
+"""Servers take signed seeds of 64 bits."""
 
 
 class MalformedReplyError(Exception):
-    """What a server sent has no response in it that can be trained on."""
+    """A server's reply contains no response that can be trained on."""
 
 
 def completion_request(
     model: str, prompt_ids: Sequence[int], seed: int | None, sampling: SamplingParams, end: EndTokens
 ) -> dict[str, Any]:
-    """Return the request for one response; servers give the samples of one request no seeds of their own.
+    """Return the request for one response, because several samples of one request would share its seed.
 
-    All that a server would take from the model's ``generation_config.json`` is named.
+    The request names every option that a server would otherwise take from the model's ``generation_config.json``.
 
     Args:
-        model: As the server calls it.
-        prompt_ids: The prompt.
-        seed: Of the response; ``None`` for the greedy one.
-        sampling: How to draw.
-        end: What ends the response.
+        model: Name of the model at the server.
+        prompt_ids: Token ids of the prompt.
+        seed: Seed of the response; ``None`` makes it greedy.
+        sampling: Temperature, filters and length limits.
+        end: Tokens and texts that end the response.
 
     Example:
         >>> end = EndTokens(eos_token_ids=(2,), pad_token_id=0)
@@ -56,7 +56,7 @@ def completion_request(
         "frequency_penalty": 0.0,
         **({} if greedy or seed is None else {"seed": seed % _SEEDS}),
         "stop_token_ids": list(end.eos_token_ids),
-        "ignore_eos": True,  # the server's own, where it is another
+        "ignore_eos": True,  # of the server's model, which may differ from the policy's
         "stop": list(end.stop.strings) if end.stop is not None else [],
         "skip_special_tokens": False,  # one of them may be part of a stop string
         "spaces_between_special_tokens": False,
@@ -65,23 +65,22 @@ def completion_request(
     }
 
 
-def read_response(reply: Any, end: EndTokens, version: int) -> Response:
-    """Return the response in a completion, cut where the policy's own rules end it.
+def read_response(reply: Any, end: EndTokens) -> Response:
+    """Return the response in a completion, cut where the policy's rules end it.
 
-    A server checks stop strings by rules of its own, after ``min_tokens`` alone, for one.
+    Servers check stop strings by rules of their own; vLLM does so only after ``min_tokens``.
 
     Args:
-        reply: A completion's JSON.
-        end: What ends the response.
-        version: Of the weights that it was drawn from.
+        reply: JSON of the completion.
+        end: Tokens and texts that end the response.
 
     Raises:
-        MalformedReplyError: If there are no token ids with a log-probability each.
+        MalformedReplyError: If the token ids or their log-probabilities are missing.
 
     Example:
         >>> choice = {"token_ids": [7, 2], "logprobs": {"token_logprobs": [-0.5, -0.1]}, "finish_reason": "stop"}
-        >>> read_response({"choices": [choice]}, EndTokens((2,), 0), version=3)
-        Response(token_ids=[7, 2], finished=True, logprobs=[-0.5, -0.1], teacher_logprobs=None, weights_version=3)
+        >>> read_response({"choices": [choice]}, EndTokens((2,), 0))
+        Response(token_ids=[7, 2], finished=True, logprobs=[-0.5, -0.1], teacher_logprobs=None, weights_version=None)
     """
     try:
         [choice] = reply["choices"]
@@ -96,13 +95,19 @@ def read_response(reply: Any, end: EndTokens, version: int) -> Response:
         raise MalformedReplyError(f"a completion of {len(token_ids)} tokens that ended by {reason!r}")
     length = _length(token_ids, end)
     finished = reason == "stop" if length is None else True
-    return Response(
-        token_ids[:length], finished, [float(value) for value in logprobs[:length]], weights_version=version
+    return Response(token_ids[:length], finished, [float(value) for value in logprobs[:length]])
+
+
+def was_aborted(reply: Any) -> bool:
+    """Return whether a completion ended because its server was stopped, in which case it may be requested again."""
+    choices = reply.get("choices") if isinstance(reply, dict) else None
+    return isinstance(choices, list) and any(
+        isinstance(one, dict) and one.get("finish_reason") == "abort" for one in choices
     )
 
 
 def _length(token_ids: list[int], end: EndTokens) -> int | None:
-    """Return after how many tokens a response ends; ``None`` if it does not."""
+    """Return the number of tokens after which a response ends; ``None`` if it does not end."""
     tokens, row = torch.tensor([token_ids]), torch.tensor([0])
     for length, token in enumerate(token_ids, start=1):
         if token in end.eos_token_ids:

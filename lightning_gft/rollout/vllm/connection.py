@@ -1,11 +1,10 @@
-"""A policy's weights at a server, and responses from there, whatever happens to the server in between."""
+"""Sends a policy's weights to a server and draws responses from it, also if the server fails in between."""
 
 from __future__ import annotations
 
 import shlex
 import time
 import uuid
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,11 +15,13 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_gft.address import Address
 from lightning_gft.checks import check_count, check_number, shorten
+from lightning_gft.counts import Counts
 from lightning_gft.distributed import is_first_rank
 from lightning_gft.errors import GFTTypeError, GFTValueError
 from lightning_gft.rollout.engine import EnginePolicy
 from lightning_gft.rollout.vllm.adapter import SERVED_AS, AdapterSync, unserved
 from lightning_gft.rollout.vllm.client import Client, ServerFault
+from lightning_gft.rollout.vllm.completions import was_aborted
 from lightning_gft.rollout.vllm.faults import Faults
 from lightning_gft.rollout.vllm.own_server import OwnServer
 from lightning_gft.rollout.vllm.probe import tokenizes_alike
@@ -31,17 +32,17 @@ from lightning_gft.waiting import check_wait
 _OF = "VLLMEngine"
 _FIGURES = ("requests", "retries", "restarts", "tokens", "seconds", "syncs", "sync_seconds")
 _FIRST_WAIT, _LONGEST_WAIT, _POLL = 0.5, 8.0, 0.5
-"""Seconds between tries, doubled each time, and between two looks at what is waited for."""
+"""Seconds before the first retry, doubled for each further one up to a limit, and between two polls."""
 
 
 @dataclass(frozen=True)
 class Served:
-    """What the first rank tells the others.
+    """What the first rank sends to the other ranks.
 
     Args:
-        model: What the server calls the policy's model.
-        version: Of the weights that it has.
-        url_file: File with the address of a server that the first rank has started.
+        model: Name of the policy's model at the server.
+        version: Version of the weights that the server has.
+        url_file: File with the address of the server that the first rank has started; ``None`` for one at ``url``.
     """
 
     model: str
@@ -50,11 +51,11 @@ class Served:
 
 
 class Connection:
-    """Everything between an engine and its server; the settings are those of the engine.
+    """The connection of an engine to its server; the settings are those of the engine.
 
     Attributes:
-        counts: What was counted since it was cleared last.
-        faults: The errors of this server.
+        counts: Requests, retries, restarts, tokens, syncs and their seconds.
+        faults: Builds the errors about this server.
     """
 
     def __init__(
@@ -75,8 +76,8 @@ class Connection:
         if (url is None) == (command is None):
             got = "neither" if url is None else "both"
             raise GFTValueError(
-                f"`url` or `command` of {_OF}: expected one of them, got {got}; give the address of a server that "
-                "runs, or the command that starts one"
+                f"`url` or `command` of {_OF}: expected one of them, got {got}; give the address of a running server, "
+                "or the command that starts one"
             )
         self._timeout = check_number("timeout", timeout, above=0, of=_OF)
         self._max_retries = check_count("max_retries", max_retries, least=0, of=_OF)
@@ -88,39 +89,35 @@ class Connection:
         self.faults = Faults(self._address, None if self._own is None else self._own.log, self._max_retries)
         self._run = ""
         self._served: Served | None = None
-        self.counts: defaultdict[str, float] = defaultdict(float)
+        self.counts = Counts(_FIGURES)
 
     def check(self, policy: EnginePolicy) -> None:
-        """Refuse a policy whose weights cannot be brought to the server.
+        """Check that the weights of a policy can be sent to the server.
 
         Raises:
-            ValueError: If so.
+            ValueError: If they cannot.
         """
         self._weights = self._weights or _choose_sync(policy)
         self._weights.check(policy)
 
     @property
     def served_as(self) -> str:
-        """What the server calls the weights that it has."""
+        """Name of the current weights at the server."""
         served = self._now()
         return self._sync.served_as(served.model, served.version)
 
-    def figures(self) -> dict[str, float]:
-        """Return all counts by name, also those that are 0."""
-        return {name: self.counts[name] for name in _FIGURES}
-
     def bring(self, policy: EnginePolicy, number: int) -> Served:
-        """Write the weights of a policy and let the server load them; the first rank calls it.
+        """Write the weights of a policy and make the server load them; only the first rank calls it.
 
         Args:
-            policy: With whole weights.
-            number: How often they had changed.
+            policy: Policy with whole weights.
+            number: Number of changes of the weights so far, which becomes part of their version.
 
         Raises:
             RuntimeError: If the server does not load them.
         """
         began = time.monotonic()
-        self._sync.check(policy)  # again: how weights are sharded is known by now
+        self._sync.check(policy)  # again, because sharding is known only now
         self._run = self._run or uuid.uuid4().hex[:8]
         version = f"{self._run}-{number}"
         self._sync.write(policy, version)
@@ -133,19 +130,21 @@ class Connection:
                 if fault.kind == "refused" or attempt == self._max_retries:
                     raise self.faults.no_replies(fault) from None
                 self._revive(fault, attempt)
-        self.counts["syncs"] += 1
-        self.counts["sync_seconds"] += time.monotonic() - began
+        self.counts.totals["syncs"] += 1
+        self.counts.totals["sync_seconds"] += time.monotonic() - began
         return served
 
     def take(self, served: Served) -> None:
-        """Draw from what the first rank has brought from now on."""
+        """Draw from the weights that the first rank has sent from now on."""
+        if served.url_file is not None and not served.url_file.is_file():
+            raise self.faults.other_machine()
         self._served = served
 
     def draw(self, requests: Sequence[dict[str, Any]]) -> list[Any]:
-        """Return the completion of each request, all from the weights that were brought last.
+        """Return the completion of each request, all from the weights that were sent last.
 
         Raises:
-            RuntimeError: If the server does not give them.
+            RuntimeError: If the server does not return them.
         """
         began = time.monotonic()
         done: dict[int, Any] = {}
@@ -153,8 +152,8 @@ class Connection:
             missing = [number for number in range(len(requests)) if number not in done]
             replies, fault = self._ask([requests[number] for number in missing])
             done.update({missing[place]: reply for place, reply in replies.items()})
-            self.counts["requests"] += len(missing)
-            self.counts["retries"] += len(missing) if attempt else 0
+            self.counts.totals["requests"] += len(missing)
+            self.counts.totals["retries"] += len(missing) if attempt else 0
             if fault is None:
                 break
             if fault.kind == "refused" or attempt == self._max_retries:
@@ -162,11 +161,11 @@ class Connection:
             self._revive(fault, attempt)
             if not self._restored():
                 raise self.faults.no_replies(fault)
-        self.counts["seconds"] += time.monotonic() - began
+        self.counts.totals["seconds"] += time.monotonic() - began
         return [done[number] for number in range(len(requests))]
 
     def close(self) -> None:
-        """End a server of the run's own, and remove the weights that were written."""
+        """End the run's own server, and remove the written weights."""
         if self._own is not None:
             self._own.stop()
         if self._weights is not None:
@@ -174,11 +173,12 @@ class Connection:
         self._served = None
 
     def _ask(self, requests: Sequence[dict[str, Any]]) -> tuple[dict[int, Any], ServerFault | None]:
-        """Return the completions that came, by place, and why others did not; none of them if weights were others."""
+        """Return the completions by position, and the fault of a missing one; none if the server has other weights."""
         served = self._now()
         try:
             client = self._client(served)
-            replies = client.complete(requests)
+            aborted = ServerFault("an aborted completion", "failed")
+            replies = [aborted if was_aborted(reply) else reply for reply in client.complete(requests)]
             if not self._sync.serves(client, served.version):
                 return {}, ServerFault("other weights than were sent", "failed")
         except ServerFault as fault:
@@ -188,15 +188,20 @@ class Connection:
         return good, faults[0] if faults else None
 
     def _revive(self, fault: ServerFault, attempt: int) -> None:
-        """Start a server of the run's own anew if it has ended or hangs; else wait."""
-        if is_first_rank() and self._own is not None and self._own.revive(hung=fault.kind == "late"):
-            self.counts["restarts"] += 1
-            rank_zero_warn(f"{_OF}: the server gave {fault}, and was started anew; its log is {self._own.log}")
-        else:
+        """Restart the run's own server if it has ended or hangs; otherwise wait."""
+        if not (is_first_rank() and self._restart(str(fault), hung=fault.kind == "late")):
             _sleep(min(_FIRST_WAIT * 2**attempt, _LONGEST_WAIT))
 
+    def _restart(self, why: str, hung: bool = False) -> bool:
+        """Restart the run's own server if it has ended or hangs, and return whether it was restarted."""
+        if self._own is None or not self._own.revive(hung):
+            return False
+        self.counts.totals["restarts"] += 1
+        rank_zero_warn(f"{_OF}: the server was restarted after {why}; its log is {self._own.log}")
+        return True
+
     def _restored(self) -> bool:
-        """Send the weights to a server which was started anew; other ranks wait, and say whether that has come."""
+        """Send the weights to a restarted server; other ranks wait for them, and return whether they have arrived."""
         served = self._now()
         if is_first_rank():
             self._serve_again(served)
@@ -209,21 +214,22 @@ class Connection:
             if not self._sync.serves(client, served.version):
                 self._sync.send(client, served.version)
         except ServerFault:
-            return  # the next try says why
+            return  # the next attempt reports it
 
     def _has_come(self, served: Served) -> bool:
         deadline = time.monotonic() + self._start_timeout
         while time.monotonic() < deadline:
-            with suppress(ServerFault):  # while the first rank is starting it
+            with suppress(ServerFault):  # the first rank is still starting it
                 if self._sync.serves(self._client(served), served.version):
                     return True
             _sleep(_POLL)
         return False
 
     def _connect(self, policy: EnginePolicy, version: str) -> Served:
-        """Return what serves the policy from now on: the run's own server, or the one at the address."""
+        """Return the server of the policy: the run's own, which is started if necessary, or the one at ``url``."""
         sync = self._sync
         if self._own is not None:
+            self._restart("it had ended between two draws")
             file = self._own.start(sync.model(policy), SERVED_AS, sync.arguments(), sync.environment())
             return Served(SERVED_AS, version, file)
         if self._served is not None:
@@ -238,7 +244,7 @@ class Connection:
         if name not in models:
             raise GFTValueError(
                 f"`model` of {_OF}: expected one that {client.address.base_url} serves ({', '.join(models)}), got "
-                f"{name!r}; correct it"
+                f"{name!r}; choose one of these"
             )
         if not tokenizes_alike(client, name, policy.tokenizer):
             raise self.faults.other_tokenizer()
@@ -249,7 +255,7 @@ class Connection:
             try:
                 address = self._at(served.url_file.read_text(encoding="utf-8"))
             except FileNotFoundError:
-                raise ServerFault("no server: the first rank has ended it", "lost") from None
+                raise ServerFault("no address: the first rank has ended the server", "lost") from None
         else:
             assert self._address is not None  # noqa: S101 (without a file the server is at an address)
             address = self._address
@@ -269,7 +275,7 @@ class Connection:
 
 
 def _choose_sync(policy: EnginePolicy) -> WeightSync:
-    """Return what brings a policy's weights to a server with the least to move."""
+    """Return the way of sending a policy's weights that moves the least."""
     return AdapterSync() if policy.adapters is not None and not unserved(policy.adapters) else ReloadSync()
 
 
@@ -277,14 +283,14 @@ def _words(command: object) -> list[str]:
     words = shlex.split(command) if isinstance(command, str) else command
     if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
         raise GFTTypeError(
-            f"`command` of {_OF}: expected a program and its arguments, got {shorten(command)}; write a text or a list "
-            "of texts"
+            f"`command` of {_OF}: expected a program and its arguments, got {shorten(command)}; write a text or a "
+            "list of texts"
         )
     return [str(Path(words[0]).expanduser()), *words[1:]]
 
 
 def _sleep(seconds: float) -> None:
-    """Wait, unless the run is asked to stop."""
+    """Wait; a request to stop the run ends the wait."""
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
         check_wait()

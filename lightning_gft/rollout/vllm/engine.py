@@ -1,4 +1,4 @@
-"""Rollouts by a server: vLLM, or another one that speaks OpenAI's protocol and returns token ids."""
+"""Rollouts by a server: vLLM, or another one with OpenAI's API that returns token ids."""
 
 from __future__ import annotations
 
@@ -24,41 +24,41 @@ from lightning_gft.types import Response
 
 
 class VLLMEngine(RolloutEngine):
-    """Draws by a server: a stock ``vllm serve`` that gets the policy's weights after each change, once, when it draws.
+    """Draws responses from a server: a stock ``vllm serve`` that receives the policy's weights after each change.
 
-    The server either runs already (``url``), or is started, watched, started anew and ended by the run (``command``).
-    It may have an environment of its own: nothing of vLLM is imported here. Where it is lost, hangs or fails, what is
-    missing is asked for again; one of the run's own is started anew with the present weights. Several ranks share it.
-    What a reference draws (:meth:`Policy.as_loaded`), a sample a prompt in an evaluation with ``kl``, is drawn in this
-    process. docs/rollouts.md says how to lay this out on one GPU or several.
+    The server either runs already (``url``), or the run starts, watches, restarts and ends it (``command``). It may
+    have an environment of its own, because nothing of vLLM is imported here. If the server is lost, hangs or fails,
+    missing responses are requested again, and the run's own server is restarted with the current weights. Several ranks
+    share one server. References (:meth:`Policy.as_loaded`) are drawn from in this process; an evaluation with ``kl``
+    draws one sample per prompt from them. docs/rollouts.md describes layouts for one GPU and for several.
 
-    ``requests``, ``retries``, ``restarts``, ``tokens``, ``syncs`` and the ``seconds`` and ``sync_seconds`` of all ranks
-    are reported.
+    It reports ``requests``, ``retries``, ``restarts``, ``tokens``, ``syncs``, ``seconds`` and ``sync_seconds``, summed
+    over all ranks.
 
     Args:
-        url: Address of a server that runs, such as ``http://localhost:8000``.
-        command: Program and arguments that start one, such as ``/opt/vllm/bin/vllm serve --dtype bfloat16``: a text, or
-            a list. Model, its name, what weights need and ``--port`` are added; ``{model}`` and ``{port}`` in it say
-            where, if not at its end.
-        env: Environment variables of the started server, besides those of this process.
-        weights: How weights come to the server; by default :class:`AdapterSync` for adapters that vLLM serves, else
-            :class:`ReloadSync`. :class:`NoSync` for a server that has the policy's weights already.
-        model: What the server at ``url`` calls the policy's model; by default the first that it lists.
-        api_key_env: Environment variable with the server's key; where it is not set, no key is sent.
-        timeout: Seconds that one response may take, all those before it in the server's queue included.
-        max_retries: How often missing responses are asked for again.
-        concurrency: Most requests of a rank at once.
-        start_timeout: Seconds until a started server is ready.
+        url: Address of a running server, such as ``http://localhost:8000``.
+        command: Program and arguments that start a server, such as ``/opt/vllm/bin/vllm serve --dtype bfloat16``, as a
+            text or a list of texts. The model, its name, ``--host``, ``--port`` and the options that weights need are
+            appended; ``{model}`` and ``{port}`` in the command mark another place for these two.
+        env: Environment variables of the started server, in addition to those of this process.
+        weights: How the server receives weights; default :class:`AdapterSync` for adapters that vLLM supports, and
+            otherwise :class:`ReloadSync`. Use :class:`NoSync` for a server that already has the policy's weights.
+        model: Name of the policy's model at the server at ``url``; default the first that it lists.
+        api_key_env: Environment variable with the server's key; if it is not set, no key is sent.
+        timeout: Time limit of one response in seconds, including its time in the server's queue.
+        max_retries: Number of times that missing responses are requested again.
+        concurrency: Largest number of simultaneous requests per rank.
+        start_timeout: Time limit in seconds until a started server is ready.
         log: File to which a started server's output is appended.
-        max_logprob_difference: The first response after each change is scored by the policy too; a mean difference
-            above this stops the run, as the server has other weights. Precision alone makes hundredths; ``None``
-            compares nothing.
+        max_logprob_difference: Largest mean difference between the log-probabilities of the server and of the policy,
+            on the first response after each change that is not drawn ahead; a larger one stops the run. Different
+            precisions alone cause hundredths; ``None`` disables the comparison.
 
     Raises:
         ValueError: If not exactly one of ``url`` and ``command`` is given, or a setting is out of range; when the
-            policy is made, if its weights cannot be sent so.
+            policy is loaded, if its weights cannot be sent by ``weights``.
         TypeError: If a setting is of another type.
-        RuntimeError: On drawing, if the server gives no responses, or has other weights.
+        RuntimeError: While drawing, if the server returns no responses or has other weights.
 
     Example:
         >>> VLLMEngine(url="http://localhost:8000").for_references()
@@ -80,7 +80,7 @@ class VLLMEngine(RolloutEngine):
         log: str = "runs/vllm.log",
         max_logprob_difference: float | None = 0.5,
     ) -> None:
-        # Private, as no response follows from these; a card does not show them, nor a resumed run compare them.
+        # Private, so that cards do not show them and resumed runs do not compare them: no response depends on them.
         self._connection = Connection(
             url=url,
             command=command,
@@ -152,7 +152,7 @@ class VLLMEngine(RolloutEngine):
         seeds: Sequence[int],
         end: EndTokens,
     ) -> list[list[Response]]:
-        return self._draw(prompt_ids, num_generations, sampling, seeds, end)  # the policy, which trains, cannot compare
+        return self._draw(prompt_ids, num_generations, sampling, seeds, end)  # the policy has other weights by then
 
     def _draw(
         self,
@@ -177,10 +177,10 @@ class VLLMEngine(RolloutEngine):
         ]
         replies = self._connection.draw(requests)
         try:
-            drawn = [read_response(reply, end, self._prepared) for reply in replies]
+            drawn = [read_response(reply, end) for reply in replies]
         except MalformedReplyError as error:
             raise self._connection.faults.other_protocol(error) from None
-        self._connection.counts["tokens"] += sum(len(response.token_ids) for response in drawn)
+        self._connection.counts.totals["tokens"] += sum(len(response.token_ids) for response in drawn)
         one_by_one = iter(drawn)
         return [[next(one_by_one) for _ in of_one] for of_one in of_prompts]
 
@@ -191,14 +191,14 @@ class VLLMEngine(RolloutEngine):
 
     @override
     def compute(self) -> dict[str, Tensor | float]:
-        return {**self._connection.figures()}
+        return {**self._connection.counts.compute()}
 
     @override
     def reset(self) -> None:
-        self._connection.counts.clear()
+        self._connection.counts.reset()
 
     def _compare(self, model: PreTrainedModel, prompt_ids: Sequence[int], response: Response) -> None:
-        """Refuse weights that are not the policy's, once after each change."""
+        """Check once after each change that the server has the policy's weights."""
         if self._max_difference is None or self._compared == self._prepared:
             return
         apart = difference(model, prompt_ids, response)

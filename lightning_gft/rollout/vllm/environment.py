@@ -1,4 +1,4 @@
-"""The environment variables of a server that has nothing to do with this process's ranks and packages."""
+"""The environment variables of a server, which must not inherit this process's rank and packages."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ RANKS = frozenset(
         *("WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "ROLE_WORLD_SIZE", "TORCH_NCCL_ASYNC_ERROR_HANDLING"),
     }
 )
-"""Say which rank of the run a process is: a server with ranks of its own would wait for the run's."""
+"""Rank of a process in the run: a server with ranks of its own would wait for the run's."""
 ELASTIC = "TORCHELASTIC_"
-"""What the names begin with by which torchrun tells its own processes about itself."""
+"""Prefix of the variables that torchrun sets for its processes."""
 INTERPRETER = frozenset({"PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "__PYVENV_LAUNCHER__", "VIRTUAL_ENV"})
-"""Say where Python finds packages: a server from another environment would import those of this one."""
+"""Search path of Python packages: a server in another environment would import those of this one."""
 ALLOCATOR = frozenset({"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF"})
-"""Set the allocator of the training process: expandable segments, for one, and vLLM's sleep mode exclude each other."""
-_ALWAYS = {"PYTHONUNBUFFERED": "1"}  # what a server has printed is in its log when it is killed
+"""Allocator of the training process: expandable segments and vLLM's sleep mode exclude each other, for example."""
+_ALWAYS = {"PYTHONUNBUFFERED": "1"}  # the log of a killed server contains all of its output
 
 
 def server_environment(changes: Mapping[str, str]) -> dict[str, str]:
-    """Return this process's environment without what is about its ranks, its interpreter and its allocator.
+    """Return this process's environment without the variables of its rank, its interpreter and its allocator.
 
-    All else stays: ``CUDA_VISIBLE_DEVICES``, as a scheduler sets it to the GPUs that a job may use, ``PATH``, proxies,
-    tokens, caches, ``NCCL_*``, and ``OMP_NUM_THREADS``, which torchrun sets to 1 where it is not set.
+    All others stay: ``CUDA_VISIBLE_DEVICES``, which a scheduler sets to the GPUs of a job, ``PATH``, proxies, tokens,
+    caches, ``NCCL_*``, and ``OMP_NUM_THREADS``, which torchrun sets to 1 by default.
 
     Args:
-        changes: Variables that the server has besides or instead, those that are left out else too.
+        changes: Variables of the server that are added or replaced, even those that are left out otherwise.
 
     Example:
         >>> environment = server_environment({"CUDA_VISIBLE_DEVICES": "1", "RANK": "0"})

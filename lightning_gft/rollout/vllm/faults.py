@@ -1,4 +1,4 @@
-"""What is wrong with a server of rollouts, in one line that says what to do."""
+"""The errors about a rollout server, in one line with the remedy."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from lightning_gft.rollout.vllm.client import ServerFault
 
 
 class Faults:
-    """The errors of one server.
+    """Builds the errors about one server.
 
     Args:
-        address: Of a server that runs already.
-        log: Of a started one.
-        max_retries: How often missing responses are asked for again.
+        address: Address of a server that runs already; ``None`` for a started one.
+        log: Log of a started server.
+        max_retries: Number of times that missing responses are requested again.
     """
 
     def __init__(self, address: Address | None, log: Path | None, max_retries: int) -> None:
@@ -23,7 +23,7 @@ class Faults:
         self._where = f"`{'command' if address is None else 'url'}` of VLLMEngine"
 
     def no_replies(self, fault: ServerFault) -> GFTRuntimeError:
-        """Return what it means that a server does not answer, or by an error."""
+        """Return the error for a server that does not reply, or replies with an error."""
         if self._address is None:
             at, look = "the started server", f"look at its log, {self._log}"
         else:
@@ -31,15 +31,22 @@ class Faults:
         tried = "" if fault.kind == "refused" else f", with max_retries={self._max_retries}"
         return GFTRuntimeError(f"{self._where}: expected replies of {at}, got {fault}{tried}; {look}")
 
+    def other_machine(self) -> GFTRuntimeError:
+        """Return the error for a rank that does not share the machine of a started server."""
+        return GFTRuntimeError(
+            f"{self._where}: expected all ranks on the machine of the first, which starts the server, got one on "
+            "another; start the server yourself and give all ranks its `url`"
+        )
+
     def other_protocol(self, error: Exception) -> GFTRuntimeError:
-        """Return what it means that replies cannot be read."""
+        """Return the error for replies that cannot be parsed."""
         return GFTRuntimeError(
             f"{self._where}: expected responses as token ids with log-probabilities, got {error}; use vLLM, or a "
-            "server of OpenAI's protocol that knows return_token_ids and logprobs"
+            "server of OpenAI's API that supports return_token_ids and logprobs"
         )
 
     def other_weights(self, apart: float, limit: float) -> GFTRuntimeError:
-        """Return what it means that a server finds a response more or less likely than the policy does."""
+        """Return the error for a server whose log-probabilities differ too much from the policy's."""
         return GFTRuntimeError(
             f"{self._where}: expected the policy's weights, got log-probabilities that are {apart:.3g} from the "
             f"policy's on average, above max_logprob_difference={limit:g}; serve the policy's model with "
@@ -47,8 +54,8 @@ class Faults:
         )
 
     def other_tokenizer(self) -> GFTRuntimeError:
-        """Return what it means that a server splits a text otherwise."""
+        """Return the error for a server that tokenises a text differently."""
         return GFTRuntimeError(
-            f"{self._where}: expected the policy's tokenizer, got one that splits a text otherwise; serve the policy's "
-            "model with its own tokenizer"
+            f"{self._where}: expected the policy's tokenizer, got one that splits a text differently; serve the "
+            "policy's model with its own tokenizer"
         )

@@ -1,4 +1,4 @@
-"""The server that an engine starts, and where every rank finds it."""
+"""The server that an engine starts, and the file in which all ranks find its address."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from lightning_gft.errors import GFTRuntimeError
 from lightning_gft.rollout.vllm.server import ManagedServer
 
 _MODEL = "{model}"
+_LOCAL = ("--host", "127.0.0.1")
+"""Weights are sent by calls that control the server, so that no other machine may reach them."""
 _FIXED = ("--logprobs-mode", "raw_logprobs")
-"""The log-probabilities of this package are those before temperature and all that rules tokens out."""
+"""This package compares log-probabilities before temperature and before any token is excluded."""
 
 
 class OwnServer:
-    """A server of the first rank, on its machine. Its address changes with each start, so it is kept in a file.
+    """A server on the first rank's machine. Its address changes with each start, so a file holds the current one.
 
     Args:
         command: Program and arguments; see :class:`~lightning_gft.VLLMEngine`.
-        env: Variables of the server besides this process's.
-        log: File of what it writes.
-        start_timeout: Seconds until it is ready.
+        env: Environment variables of the server, in addition to this process's.
+        log: File that receives the server's output.
+        start_timeout: Time limit in seconds until it is ready.
     """
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str], log: str, start_timeout: float) -> None:
@@ -31,16 +33,17 @@ class OwnServer:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def start(self, model: str, served_as: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Path:
-        """Start the server if it is not alive, and return the file with its address.
+        """Start the server if it does not run, and return the file with its address.
 
         Raises:
             RuntimeError: If it cannot be started.
         """
         if self._server is None:
-            command = [model if word == _MODEL else word for word in self._command]
-            named = command if _MODEL in self._command else [*command, model]
+            command = [word.replace(_MODEL, model) for word in self._command]
+            named = command if command != self._command else [*command, model]
+            host = () if any(word.split("=")[0] == "--host" for word in self._command) else _LOCAL
             self._server = ManagedServer(
-                [*named, "--served-model-name", served_as, *_FIXED, *arguments],
+                [*named, "--served-model-name", served_as, *host, *_FIXED, *arguments],
                 env={**environment, **self._env},
                 log=self.log,
                 start_timeout=self._start_timeout,
@@ -51,10 +54,10 @@ class OwnServer:
         return self._file()
 
     def revive(self, hung: bool) -> bool:
-        """Start the server anew if it has ended or hangs, and return whether it was.
+        """Restart the server if it has ended or hangs, and return whether it was restarted.
 
         Args:
-            hung: Whether it takes too long to answer.
+            hung: Whether the server runs without replying.
 
         Raises:
             RuntimeError: If it cannot be started.
@@ -76,7 +79,7 @@ class OwnServer:
         return {**self.__dict__, "_server": None, "_folder": None}
 
     def _publish(self, start: Callable[[], None]) -> None:
-        assert self._server is not None  # noqa: S101 (the callers have seen it)
+        assert self._server is not None  # noqa: S101 (the callers checked)
         start()
         written = self._file().with_suffix(".part")
         written.write_text(self._server.url, encoding="utf-8")
@@ -84,5 +87,5 @@ class OwnServer:
 
     def _file(self) -> Path:
         if self._folder is None:
-            raise GFTRuntimeError("`command` of VLLMEngine: expected a server that was started, got none; call prepare")
+            raise GFTRuntimeError("`command` of VLLMEngine: expected a started server, got none; call prepare first")
         return Path(self._folder.name) / "url"

@@ -1,4 +1,4 @@
-"""Whether a server draws from the policy at all."""
+"""Checks that a server has the policy's weights and tokenizer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lightning_gft.rollout.vllm.client import Client, ServerFault
 from lightning_gft.types import Response
 
 _TOKENS = 64
-"""Most response tokens that are compared: their logits are held at once."""
+"""Largest number of compared response tokens, because all of their logits are in memory at once."""
 _TEXT = "Natalia sold 48 clips.\n\nIs 12.5 x 1,024 + 7?  naïve \u4f60\u597d"
 
 
@@ -21,9 +21,9 @@ def difference(model: PreTrainedModel, prompt_ids: Sequence[int], response: Resp
     """Return the mean absolute difference between the log-probabilities of a server and those of a model.
 
     Args:
-        model: In evaluation mode, with whole weights.
-        prompt_ids: The prompt.
-        response: What the server drew.
+        model: Model in evaluation mode, with whole weights.
+        prompt_ids: Token ids of the prompt.
+        response: Response that the server drew.
     """
     token_ids = response.token_ids[:_TOKENS]
     ids = torch.tensor([[*prompt_ids, *token_ids]], device=model.device)
@@ -34,15 +34,15 @@ def difference(model: PreTrainedModel, prompt_ids: Sequence[int], response: Resp
 
 
 def tokenizes_alike(client: Client, model: str, tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Return whether a server splits a text as a tokenizer does; true where it does not say.
+    """Return whether a server tokenises a text as a tokenizer does; true if the server has no such call.
 
     Raises:
-        ServerFault: If it is not there.
+        ServerFault: If the server does not reply.
     """
     try:
         told = client.call("POST", "/tokenize", {"model": model, "prompt": _TEXT, "add_special_tokens": False})
     except ServerFault as fault:
-        if fault.kind == "refused":  # other servers have no such call, or another one
+        if fault.kind == "refused":  # other servers lack this call, or have a different one
             return True
         raise
     tokens = told.get("tokens") if isinstance(told, dict) else None

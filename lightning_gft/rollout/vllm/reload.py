@@ -1,4 +1,4 @@
-"""Weights by a folder that vLLM loads again."""
+"""Sending weights as a folder that vLLM reloads."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from lightning_gft.rollout.vllm.sync import FolderSync, needing
 
 
 class ReloadSync(FolderSync):
-    """Writes the whole model into a folder, and lets vLLM load it in place of the one that it has.
+    """Writes the whole model to a folder, from which vLLM reloads its weights.
 
-    Works on any device; takes as long as writing and reading the model once. Adapters are merged into the written
-    weights, so that a token costs no more than without. The server needs ``VLLM_SERVER_DEV_MODE=1``, which an engine
-    that starts it sets.
+    This works on any device and takes as long as writing and reading the model once. Adapters are merged into the
+    written weights, so they do not slow down a token. The server needs ``VLLM_SERVER_DEV_MODE=1``, which an engine that
+    starts it sets.
 
     Args:
-        folder: Where a folder of its own is made, which the server reads by the same path; by default among temporary
-            files. One in memory, such as ``/dev/shm``, is fast; a server on another machine needs one that is shared.
-        torch_dtype: Data type of the written weights; by default their own.
+        folder: Parent of a temporary folder that the server must read by the same path; default the system's folder of
+            temporary files. ``/dev/shm`` is fast because it is in memory; a server on another machine needs a shared
+            folder.
+        torch_dtype: Data type of the written weights; default their own.
 
     Example:
         >>> sync = ReloadSync(folder="/dev/shm")
@@ -45,7 +46,7 @@ class ReloadSync(FolderSync):
             why = "quantised" if policy.is_quantised else "sharded"
             raise GFTValueError(
                 f"`weights` of VLLMEngine: expected AdapterSync for adapters on {why} weights, got ReloadSync, which "
-                "would merge them; leave weights out"
+                "merges adapters; leave weights out"
             )
 
     @override
@@ -55,7 +56,7 @@ class ReloadSync(FolderSync):
         policy.save_plain(folder / version, self._torch_dtype)
         link = folder / f".{version}"
         link.symlink_to(version)
-        link.replace(current)  # at once: a server never finds a half
+        link.replace(current)  # atomically: a server never reads a partial model
         if before is not None and before != current.resolve():
             shutil.rmtree(before)
 
@@ -85,7 +86,7 @@ class ReloadSync(FolderSync):
 
 
 def served_version(client: Client) -> str:
-    """Return the version that the weights of a server were given."""
+    """Return the version that was sent with a server's weights."""
     told = _dev_call(client, "/weight_info", method="GET")
     return str(told.get("weight_version", "")) if isinstance(told, dict) else ""
 

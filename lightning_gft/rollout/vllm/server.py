@@ -1,4 +1,4 @@
-"""A server that belongs to a run: started, watched, started again and ended with it."""
+"""A server process of a run, which starts, watches, restarts and ends it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PORT = "{port}"
 _READY = 200
 _INTERVAL = 0.5
 _ANSWER_SECONDS = 2.0
-"""Time of one question whether the server is ready; there is another one after it."""
+"""Time limit of one request whether the server is ready; further ones follow."""
 _TAIL_BYTES, _TAIL_LINES, _LINE_LENGTH = 2**14, 20, 500
 
 
@@ -32,23 +32,23 @@ class ManagedServer:
     """A server process of this run, on a free port of this machine.
 
     It runs in a session of its own, so that Ctrl-C in a terminal reaches the run and not the server. It ends with
-    :meth:`stop`, with this object or with this process, however that ends, and all that it has started ends with it:
-    first by SIGTERM, then by SIGKILL. Its environment is that of
-    :func:`~lightning_gft.rollout.vllm.environment.server_environment`. A copy, a pickled one or a forked process has a
-    server that is not started. One thread at a time starts and stops it. This needs Linux or macOS.
+    :meth:`stop`, with this object or with this process, however that ends, and its descendants end with it: first by
+    SIGTERM, then by SIGKILL. Its environment is that of
+    :func:`~lightning_gft.rollout.vllm.environment.server_environment`. In a copy, a pickled object or a forked process
+    the server is not started. Only one thread at a time may start and stop it. It needs Linux or macOS.
 
     Args:
-        command: Program, by path or by a name on ``PATH``, and arguments. ``{port}`` in an argument becomes the port;
-            where none has it, ``--port`` and the port follow the last one.
-        env: Variables of the server besides this process's, or instead.
-        log: File to which everything that the server writes is appended, over all of its starts.
-        ready_path: Path that answers 200 as soon as the server is ready.
-        start_timeout: Seconds until then.
+        command: Program, by path or by a name on ``PATH``, and its arguments. ``{port}`` in an argument stands for the
+            port; without it, ``--port`` and the port are appended.
+        env: Environment variables of the server, which are added to this process's or replace them.
+        log: File to which the server's output is appended, over all of its starts.
+        ready_path: Path that returns status 200 as soon as the server is ready.
+        start_timeout: Time limit in seconds until the server is ready.
         stop_timeout: Seconds from SIGTERM to SIGKILL.
 
     Raises:
         ValueError: If an option is out of range.
-        TypeError: If one is of another type.
+        TypeError: If an option is of another type.
 
     Example:
         >>> import sys, tempfile
@@ -88,20 +88,20 @@ class ManagedServer:
 
     @property
     def url(self) -> str:
-        """Address of the server that was started last, without a path; each start has another port.
+        """Address of the server without a path; the port changes with each start.
 
         Raises:
-            RuntimeError: If it was not started, or was stopped.
+            RuntimeError: If the server is not started, or was stopped.
         """
         if self._port is None:
-            raise GFTRuntimeError("`url`: expected a server that was started, got one that was not; call start")
+            raise GFTRuntimeError("`url`: expected a started server, got one that is not started; call start")
         return f"http://{_HOST}:{self._port}"
 
     def start(self) -> None:
-        """Start the server and wait until it is ready; one that is alive stays as it is.
+        """Start the server and wait until it is ready; a running server stays as it is.
 
         Raises:
-            RuntimeError: If the program cannot be run, ends or is not ready in time. No process of it is left.
+            RuntimeError: If the program cannot be run, ends or is not ready in time. No process is left behind.
         """
         if self.alive():
             return
@@ -120,29 +120,29 @@ class ManagedServer:
         self._port = port
 
     def alive(self) -> bool:
-        """Say whether the server was started and its process is there, which need not mean that it answers."""
+        """Return whether the server's process runs, even if it does not reply."""
         return self._program is not None and self._program.is_there
 
     def restart(self) -> None:
-        """Stop the server, whatever it is in, and start it on another port.
+        """Stop the server, whatever its state, and start it on another port.
 
         Raises:
-            RuntimeError: As :meth:`start` does.
+            RuntimeError: As in :meth:`start`.
         """
         self.stop()
         self.start()
 
     def stop(self) -> None:
-        """End the server and all that it has started, by SIGTERM and after ``stop_timeout`` by SIGKILL."""
+        """End the server and its descendants, by SIGTERM and after ``stop_timeout`` by SIGKILL."""
         program, self._program, self._port = self._program, None, None
         if program is not None and not program.end():
-            message = f"`command`: {self.command[0]} has not ended, even by SIGKILL; its memory may still be taken"
+            message = f"`command`: {self.command[0]} has not ended, even after SIGKILL; it may still occupy memory"
             warnings.warn(message, stacklevel=2)
 
     def tail(self) -> str:
-        """Return the last lines that the server has written since it was started last, for an error message.
+        """Return the last lines of the server's output since its last start, for an error message.
 
-        Lines about :meth:`start`'s questions whether it is ready are left out.
+        Lines about the requests of :meth:`start` whether it is ready are left out.
         """
         if not self.log.exists():
             return ""
@@ -157,7 +157,7 @@ class ManagedServer:
         return {**self.__dict__, "_program": None, "_port": None}
 
     def _open_log(self, port: int) -> IO[bytes]:
-        """Open the log behind a line that tells this start from others; arguments are left out, as one may be a key."""
+        """Open the log and mark this start by a line, without the arguments, because one of them may be a key."""
         try:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             file = self.log.open("ab", buffering=0)
@@ -173,7 +173,7 @@ class ManagedServer:
         deadline = time.monotonic() + self.start_timeout
         while True:
             answer = _ask(port, self.ready_path)
-            if not program.is_there:  # also if something else on the port has answered
+            if not program.is_there:  # even if another program on the port has replied
                 raise self._failure("command", f"one that ended with exit status {program.status()}", "correct it")
             if answer == _READY:
                 return
@@ -185,7 +185,7 @@ class ManagedServer:
 
     def _failure(self, field: str, got: str, remedy: str) -> GFTRuntimeError:
         written = self.tail()
-        end = f"which ends with:\n{written}" if written else "to which it has written no line"
+        end = f"which ends with:\n{written}" if written else "which is empty"
         return GFTRuntimeError(
             f"`{field}`: expected a server that answers {_READY} at {self.ready_path}, got {got}; {remedy}; its log is "
             f"{self.log}, {end}"
@@ -195,8 +195,8 @@ class ManagedServer:
 def _checked_command(command: Sequence[str]) -> list[str]:
     if isinstance(command, str) or not all(isinstance(word, str) for word in command):
         raise GFTTypeError(
-            f"`command`: expected a list of texts, got {shorten(command)}; write one item for the program and one for "
-            "each argument"
+            f"`command`: expected a list of texts, got {shorten(command)}; write one item for the program and one "
+            "for each argument"
         )
     if not command or not command[0]:
         raise GFTValueError(f"`command`: expected a program and its arguments, got {shorten(command)}; name a program")
@@ -217,7 +217,7 @@ def _check_program(program: str, environment: Mapping[str, str]) -> None:
         )
     if shutil.which(program, path=environment.get("PATH")) is None:
         raise GFTRuntimeError(
-            f"`command`: expected a program that is there and may be run, got {program!r}; install it, or give its path"
+            f"`command`: expected an installed program that may be run, got {program!r}; install it, or give its path"
         )
 
 
@@ -234,7 +234,7 @@ def _free_port() -> int:
 
 
 def _ask(port: int, path: str) -> int | str:
-    """Return the status that a server answers with, or what happens instead; no proxy is asked."""
+    """Return the status of a server's reply, or what happened instead; proxies are not used."""
     connection = http.client.HTTPConnection(_HOST, port, timeout=_ANSWER_SECONDS)
     try:
         connection.request("GET", path)

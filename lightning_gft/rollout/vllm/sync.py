@@ -1,12 +1,12 @@
-"""How the weights of a policy come to a server."""
+"""Sending the weights of a policy to a server."""
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from typing_extensions import override
 
@@ -16,29 +16,29 @@ from lightning_gft.rollout.vllm.client import Client, ServerFault
 
 
 class WeightSync(ABC):
-    """Brings the weights of a policy to a server. The first rank writes and sends; every rank may ask what is served.
+    """Sends the weights of a policy to a server. The first rank writes and sends; all ranks may ask what is served.
 
-    A version is a text that no other run and no other update has.
+    A version is a text that identifies one update of one run.
     """
 
     @abstractmethod
     def check(self, policy: EnginePolicy) -> None:
-        """Refuse a policy whose weights cannot be brought to a server so.
+        """Check that the weights of a policy can be sent to a server in this way.
 
         Raises:
-            ValueError: With what to do.
+            ValueError: If they cannot; the message contains the remedy.
         """
 
     @abstractmethod
     def write(self, policy: EnginePolicy, version: str) -> None:
-        """Write the weights as they are now, whole on this rank, where a server will find them."""
+        """Write the current weights, which are whole on this rank, to a place that a server can read."""
 
     @abstractmethod
     def send(self, client: Client, version: str) -> None:
-        """Let a server load what was written last; doing so again changes nothing.
+        """Make a server load the weights that were written last; repeated calls change nothing.
 
         Raises:
-            ServerFault: If it does not.
+            ServerFault: If the server does not load them.
         """
 
     @abstractmethod
@@ -46,19 +46,19 @@ class WeightSync(ABC):
         """Return whether a server has the weights of a version.
 
         Raises:
-            ServerFault: If it does not say.
+            ServerFault: If the server does not reply.
         """
 
     def served_as(self, model: str, version: str) -> str:
-        """Return what the server calls the weights of a version, of a model that it calls ``model``."""
+        """Return the name of a version's weights at the server, where the model's name is ``model``."""
         return model
 
     @abstractmethod
     def model(self, policy: EnginePolicy) -> str:
-        """Return what a server is started with after a first :meth:`write`: a folder, or a name."""
+        """Return the model that a server is started with after a first :meth:`write`: a folder, or a hub name."""
 
     def arguments(self) -> Sequence[str]:
-        """Return the arguments that a server needs beside that."""
+        """Return further arguments that the server's command needs."""
         return ()
 
     def environment(self) -> Mapping[str, str]:
@@ -67,13 +67,13 @@ class WeightSync(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Remove what was written."""
+        """Remove the written weights."""
 
 
 class NoSync(WeightSync):
-    """Sends nothing: the server has the policy's weights already, and they do not change.
+    """Sends nothing, because the server already has the policy's weights and they do not change.
 
-    For an exported policy that is measured, or draws groups, behind any server that returns token ids and
+    It serves to evaluate an exported policy, or to draw groups from it, with any server that returns token ids and
     log-probabilities.
 
     Example:
@@ -86,15 +86,14 @@ class NoSync(WeightSync):
 
     @override
     def check(self, policy: EnginePolicy) -> None:
-        pass  # the first response is compared with the policy
+        pass  # the engine compares the first response with the policy
 
     @override
     def write(self, policy: EnginePolicy, version: str) -> None:
         if self._first and version != self._first:
             raise GFTRuntimeError(
-                "`weights` of VLLMEngine: expected ReloadSync or AdapterSync where the policy trains, got NoSync, and "
-                "the policy's weights have changed since the server was first asked; choose one of these, or do not "
-                "train"
+                "`weights` of VLLMEngine: expected ReloadSync or AdapterSync for a policy that trains, got NoSync, and "
+                "the weights have changed since the first draw; choose one of these, or do not train"
             )
         self._first = version
 
@@ -113,43 +112,48 @@ class NoSync(WeightSync):
     @override
     def model(self, policy: EnginePolicy) -> str:
         raise GFTValueError(
-            "`weights` of VLLMEngine: expected ReloadSync or AdapterSync with `command`, got NoSync, which writes "
-            "nothing that a server could be started with; leave weights out, or start the server yourself (`url`)"
+            "`weights` of VLLMEngine: expected ReloadSync or AdapterSync with `command`, got NoSync, which writes no "
+            "model for a server to start with; leave weights out, or start the server yourself (`url`)"
         )
 
 
 class FolderSync(WeightSync):
-    """Writes into a folder that the server can read by the same path."""
+    """Writes to a folder that the server can read by the same path."""
 
     def __init__(self, folder: str | None) -> None:
         self._given = None if folder is None else Path(folder).expanduser().absolute()
-        self._made: Path | None = None
+        self._made: tempfile.TemporaryDirectory[str] | None = None
 
     def _folder(self) -> Path:
-        """Return a folder of this engine's own, made when it is first needed."""
+        """Return the temporary folder of this engine, which is created at the first call."""
         if self._made is None:
             if self._given is not None:
                 self._given.mkdir(parents=True, exist_ok=True)
-            self._made = Path(tempfile.mkdtemp(prefix="lightning-gft-weights-", dir=self._given))
-            self._made.chmod(0o755)  # the server may be another user's
-        return self._made
+            self._made = tempfile.TemporaryDirectory(
+                prefix="lightning-gft-weights-", dir=self._given, ignore_cleanup_errors=True
+            )
+            Path(self._made.name).chmod(0o755)  # the server may be another user's
+        return Path(self._made.name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_made": None}  # a copy writes into a folder of its own
 
     @override
     def close(self) -> None:
         if self._made is not None:
-            shutil.rmtree(self._made, ignore_errors=True)
+            self._made.cleanup()
         self._made = None
 
 
 def served_models(client: Client) -> list[str]:
-    """Return what a server calls the models and adapters that it has."""
+    """Return the names of a server's models and adapters."""
     listed = client.call("GET", "/v1/models")
     try:
         return [str(entry["id"]) for entry in listed["data"]]
     except (LookupError, TypeError):
-        raise ServerFault("a list of models that is none", "refused") from None
+        raise ServerFault("a malformed list of models", "refused") from None
 
 
 def needing(fault: ServerFault, needs: str) -> ServerFault:
-    """Return a fault with what the server needs for a call that it does not know; the same fault without any."""
+    """Return a fault that names the requirements of a call that the server lacks; the same fault without any."""
     return ServerFault(f"{fault}; it needs {needs}", fault.kind, fault.status) if needs else fault

@@ -7,7 +7,7 @@ import os
 import random
 import time
 import weakref
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import Future, wait
 from threading import Lock, Thread, current_thread
@@ -49,7 +49,7 @@ class Asker:
         counts: Counter of ``requests``, ``retries`` and ``tokens``, which nothing else may increment.
     """
 
-    def __init__(self, server: Server, cache: ReplyCache, concurrency: int, counts: Counter[str]) -> None:
+    def __init__(self, server: Server, cache: ReplyCache, concurrency: int, counts: defaultdict[str, float]) -> None:
         self.server, self.cache, self.counts = server, cache, counts
         self.process = os.getpid()  # a forked process has the object but not the thread
         self._lock = Lock()
@@ -152,7 +152,9 @@ def _retries_before(request: httpx2.Request) -> int:
     return int(request.headers.get("x-stainless-retry-count", "0"))
 
 
-def _make_client(server: Server, concurrency: int, counts: Counter[str], teller: Teller) -> openai.AsyncOpenAI:
+def _make_client(
+    server: Server, concurrency: int, counts: defaultdict[str, float], teller: Teller
+) -> openai.AsyncOpenAI:
     server.warn_of_open_key()
     seconds = server.timeout
     return openai.AsyncOpenAI(
@@ -169,7 +171,7 @@ def _make_client(server: Server, concurrency: int, counts: Counter[str], teller:
 class _TimedClient(openai.DefaultAsyncHttpxClient):
     """A client with a time limit for the whole request, not for each wait in it; it counts and reports failures."""
 
-    def __init__(self, seconds: float, counts: Counter[str], teller: Teller, **kwargs: Any) -> None:
+    def __init__(self, seconds: float, counts: defaultdict[str, float], teller: Teller, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._seconds, self._counts, self._teller = seconds, counts, teller
 

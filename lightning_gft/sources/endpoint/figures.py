@@ -2,53 +2,34 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_gft.checks import shorten
+from lightning_gft.counts import Counts
 
 _NAMES = ("requests", "retries", "tokens", "seconds", "replies", "cached", "cut", "dropped", "not_rerendered")
 
 
-class Figures:
-    """Counts that another thread may increment while they are read.
-
-    Attributes:
-        counts: Counts since the start. Only one thread increments each name, and none is ever reset.
+class Figures(Counts):
+    """Counts of replies, and the warnings about them.
 
     Example:
         >>> figures = Figures()
-        >>> figures.counts["requests"] += 1
-        >>> figures.compute()["requests"]
-        1.0
-        >>> figures.counts["requests"] += 2
-        >>> figures.reset()
+        >>> figures.add("requests", 2)
         >>> figures.compute()["requests"]
         2.0
     """
 
     def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self._before: Counter[str] = Counter()
-        self._computed: Counter[str] | None = None
+        super().__init__(_NAMES)
         self._warned: set[str] = set()
 
-    def compute(self) -> dict[str, float]:
-        """Return the counts since the last :meth:`reset`."""
-        self._computed = Counter(self.counts)
-        return {name: float(self._computed[name] - self._before[name]) for name in _NAMES}
-
-    def reset(self) -> None:
-        """Start again from the counts of the last :meth:`compute`, so that later increments are kept."""
-        self._before = self._computed or Counter(self.counts)
-        self._computed = None
-
     def add(self, name: str, amount: Any = 1) -> None:
-        """Increment a count."""
-        self.counts[name] += amount
+        """Count something."""
+        self.totals[name] += amount
 
     def warn_of_equal(self, texts: Sequence[Sequence[str]]) -> None:
         """Warn once, after the first batch, if all replies to each prompt are equal, as with greedy decoding."""

@@ -192,7 +192,7 @@ class EndpointSource(ResponseSource):
             if self._asker is None or self._asker.process != os.getpid():
                 from lightning_gft.sources.endpoint.asker import Asker  # loads the openai library
 
-                self._asker = Asker(self._server, self._cache, self._concurrency, self._figures.counts)
+                self._asker = Asker(self._server, self._cache, self._concurrency, self._figures.totals)
             return self._asker
 
     def _questions(self, prompts: PromptBatch) -> list[list[Question]]:

@@ -1,4 +1,4 @@
-"""A policy that draws by a stand-in server."""
+"""Fixtures of a policy that draws from a stand-in server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def server() -> Iterator[StandIn]:
 
 @pytest.fixture
 def make(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    """Return what makes a policy whose engine asks the server; what it gives is not compared with the policy's own."""
+    """Yield a function that makes a policy with this server; log-probabilities are not compared by default."""
     monkeypatch.setattr("lightning_gft.rollout.vllm.connection._FIRST_WAIT", 0.01)
     engines: list[VLLMEngine] = []
 

@@ -1,8 +1,7 @@
-"""A server that speaks vLLM's protocol as far as rollouts need it, and misbehaves as it is asked to.
+"""A stand-in server with the calls of vLLM that rollouts need, which misbehaves on request.
 
-It imports nothing but the standard library, so that it starts at once: as a thread of a test, or by
-``python stand_in.py serve MODEL --port N`` as a process. What it draws follows from seed and prompt; a token is worth
-the version of its weights, so that a test sees what was drawn from which.
+It imports only the standard library, so that it starts quickly: as a thread of a test, or as a process by
+``python stand_in.py serve MODEL --port N``. Seed and prompt determine its responses.
 """
 
 from __future__ import annotations
@@ -55,8 +54,8 @@ class StandIn(http.server.ThreadingHTTPServer):
     """Serves a model, whose weights have a version, and adapters.
 
     Attributes:
-        asked: Paths and bodies of all requests, in their order.
-        misbehave: Called with each completion's number, from 1; returns what is sent instead, or ``None``.
+        asked: Paths and bodies of all requests in their order.
+        misbehave: Called with the number of each completion, from 1; returns the reply to send instead, or ``None``.
     """
 
     daemon_threads = True
@@ -76,7 +75,7 @@ class StandIn(http.server.ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def start_anew(self) -> None:
-        """Forget what was sent, as a server that was started again."""
+        """Forget all weights, as a restarted server does."""
         self.version, self.weights, self.adapters = "default", "", dict[str, str]()
 
     def bodies(self, path: str) -> list[Body]:
@@ -118,14 +117,14 @@ class StandIn(http.server.ThreadingHTTPServer):
         return 404, {"detail": "Not Found"}
 
     def complete(self, body: Body) -> Body:
-        """Return a completion, of the length and tokens that seed and prompt say."""
+        """Return a completion whose length and tokens follow from seed and prompt."""
         if body["model"] != self.model:
             self.adapters[body["model"]]
         return completion(*tokens_of(body))
 
 
 def tokens_of(body: Body) -> tuple[list[int], list[float], str]:
-    """Return what is drawn for a request; the same for the same one."""
+    """Return the response to a request, which depends on nothing else."""
     dice = random.Random(f"{body.get('seed')}{body['prompt']}")
     count = dice.randrange(1, body["max_tokens"] + 1)
     tokens = [dice.randrange(3, 20) for _ in range(count)]
@@ -148,12 +147,14 @@ def main() -> None:
     parser.add_argument("--port", type=int)
     parser.add_argument("--served-model-name")
     parser.add_argument("--logprobs-mode")
+    parser.add_argument("--host")
     parser.add_argument("--notes", type=Path, help="a folder: one file for each start, and one for each completion")
     parser.add_argument("--ends-at", type=int, help="the completion at which the first start ends, or hangs")
     parser.add_argument("--hangs", action="store_true")
     options = parser.parse_args()
     assert Path(options.model, "config.json").is_file(), "started without a model"
     assert options.logprobs_mode == "raw_logprobs"
+    assert options.host == "127.0.0.1", "other machines may not reach the calls that send weights"
     assert os.environ["VLLM_SERVER_DEV_MODE"] == "1"
     first = not list(options.notes.glob("start-*"))
     (options.notes / f"start-{os.getpid()}").touch()

@@ -1,4 +1,4 @@
-"""What a server is asked, and what becomes of its replies."""
+"""The requests to a server, and the responses that follow from its replies."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ def test_a_response_ends_where_the_policy_ends_it():
     plain = EndTokens((tokenizer.eos_token_id,), 0)
 
     def read(token_ids: list[int], end: EndTokens, reason: str) -> tuple[str, bool]:
-        response = read_response(completion(token_ids, [-1.0] * len(token_ids), reason), end, 0)
+        response = read_response(completion(token_ids, [-1.0] * len(token_ids), reason), end)
         assert len(response.logprobs or []) == len(response.token_ids)
         return tokenizer.decode(response.token_ids, skip_special_tokens=True), response.finished
 
-    assert read(ids, stop, "length") == ("abcd", True)  # a server that knows stop strings otherwise
+    assert read(ids, stop, "length") == ("abcd", True)  # a server with other rules for stop strings
     assert read(ids, plain, "length") == ("abcdef", False)
     assert read([*ids[:2], tokenizer.eos_token_id, *ids], plain, "length") == ("ab", True)
     assert read(ids, plain, "stop") == ("abcdef", True)
@@ -94,7 +94,7 @@ def test_a_response_ends_where_the_policy_ends_it():
 )
 def test_replies_without_tokens_and_their_logprobs_are_refused(reply: object):
     with pytest.raises(MalformedReplyError):
-        read_response(reply, EndTokens((2,), 0), 0)
+        read_response(reply, EndTokens((2,), 0))
 
 
 def test_a_server_without_token_ids_is_refused_in_one_line(server: StandIn, make: Make):

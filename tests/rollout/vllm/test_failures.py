@@ -1,7 +1,9 @@
-"""A server that fails, hangs or dies in the middle of a draw: nothing is lost, nothing comes twice."""
+"""A server that fails, hangs or dies during a draw: no response is lost, and none is returned twice."""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -11,10 +13,11 @@ import pytest
 
 from lightning_gft import Policy, SamplingParams
 from lightning_gft.errors import GFTRuntimeError
+from lightning_gft.rollout.vllm.connection import Served
 from lightning_gft.waiting import ending_waits
 from tests.rollout.vllm import stand_in
 from tests.rollout.vllm.conftest import Make
-from tests.rollout.vllm.stand_in import StandIn
+from tests.rollout.vllm.stand_in import StandIn, completion
 
 SAMPLING = SamplingParams(max_new_tokens=6)
 PROMPTS = [[5, 6, 7], [8, 9], [10]]
@@ -32,6 +35,15 @@ def test_what_is_missing_is_asked_for_again(server: StandIn, make: Make):
     assert policy.generate(PROMPTS, 3, SAMPLING, 1) == expected
     assert server.completions == before + 9 + 2 + 1
     assert policy.engine.compute()["retries"] == 3
+
+
+def test_a_completion_that_a_stopped_server_aborts_is_requested_again(server: StandIn, make: Make):
+    expected = make().generate(PROMPTS, 3, SAMPLING, 1)
+    first = server.completions + 1
+    server.misbehave = lambda number: (200, completion([3], [-1.0], "abort")) if number == first else None
+    policy = make()
+    assert policy.generate(PROMPTS, 3, SAMPLING, 1) == expected
+    assert policy.engine.compute()["retries"] == 1
 
 
 def test_a_server_that_fails_on_is_one_line(server: StandIn, make: Make):
@@ -92,7 +104,7 @@ def is_there(pid: int) -> bool:
 def test_a_server_of_the_runs_own_is_started_again(make: Make, tmp_path: Path, ending: list[str], timeout: float):
     expected = make().generate(PROMPTS, 3, SAMPLING, 1)
     policy = drawn_by_own(make, tmp_path, "--ends-at", "5", *ending, timeout=timeout, concurrency=2)
-    with pytest.warns(UserWarning, match="VLLMEngine: the server gave no .*, and was started anew; its log is"):
+    with pytest.warns(UserWarning, match="VLLMEngine: the server was restarted after no .*; its log is"):
         assert policy.generate(PROMPTS, 3, SAMPLING, 1) == expected
     figures = policy.engine.compute()
     assert (figures["restarts"], figures["syncs"]) == (1, 1)
@@ -103,6 +115,26 @@ def test_a_server_of_the_runs_own_is_started_again(make: Make, tmp_path: Path, e
     assert [is_there(pid) for pid in started].count(True) == 1
     policy.engine.close()
     assert not any(map(is_there, started))
+
+
+def test_a_server_that_ends_between_two_draws_is_restarted_and_counted(make: Make, tmp_path: Path):
+    policy = drawn_by_own(make, tmp_path)
+    policy.generate(PROMPTS, 1, SAMPLING, 1)
+    [note] = (tmp_path / "notes").iterdir()
+    pid = int(note.name.removeprefix("start-"))
+    os.kill(pid, signal.SIGKILL)
+    while is_there(pid):
+        time.sleep(0.01)
+    policy.weights_changed()
+    with pytest.warns(UserWarning, match="the server was restarted after it had ended between two draws"):
+        policy.generate(PROMPTS, 1, SAMPLING, 1)
+    assert policy.engine.compute()["restarts"] == 1
+
+
+def test_a_rank_on_another_machine_than_the_started_server_is_one_line(make: Make, tmp_path: Path):
+    connection = make(command=["vllm", "serve"]).engine._connection
+    with pytest.raises(GFTRuntimeError, match=r"`command` of .*: expected all ranks on the machine of the first"):
+        connection.take(Served("policy", "a-1", tmp_path / "url"))
 
 
 def test_a_server_that_does_not_start_shows_its_log(make: Make, tmp_path: Path):

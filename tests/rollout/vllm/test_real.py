@@ -1,4 +1,4 @@
-"""A real vLLM draws what the policy itself would, and a run learns by it; the first test makes its environment."""
+"""A real vLLM draws the responses of the policy itself, and a run learns from it; the first test installs it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.rollout.vllm.environment import ENV, NEEDS, served_arithmetic, vllm
 
 pytestmark = pytest.mark.slow
 LONG = 3000.0
-"""Seconds that only a server which hangs takes, however busy the machine is."""
+"""Seconds that only a hanging server exceeds, however busy the machine is."""
 FIT = (
     "--trainer.max_steps=20",
     "--trainer.val_check_interval=20",
@@ -50,7 +50,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start a server that takes weights in every way, of the model as it came, but without shared weights."""
+    """Start a server that accepts weights in every way, with the original model in untied weights."""
     plain = tmp_path_factory.mktemp("plain")
     PretrainedPolicy(str(model)).load().save_plain(plain)
     takes = {"VLLM_SERVER_DEV_MODE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
@@ -66,7 +66,7 @@ def url(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def check_same(policy: Policy) -> list[list[int]]:
-    """Check what the server draws against the policy itself, and return the greedy responses."""
+    """Compare the server's responses with the policy itself, and return the greedy ones."""
     prompts = [policy.tokenizer.encode(text) for text in PROMPTS]
     drawn = policy.generate(prompts, 8, SamplingParams(max_new_tokens=48), seed=1, with_greedy=True)
     again = policy.generate(prompts[:2], 8, SamplingParams(max_new_tokens=48), seed=1)
@@ -102,7 +102,7 @@ def test_a_server_that_runs_draws_what_the_policy_would(model: Path, url: str, l
 
 
 def check_updates(model: Path, lora: LoRA | None, **settings: Any) -> None:
-    """Check a policy as it comes and after an update."""
+    """Check a policy before and after an update."""
     policy = PretrainedPolicy(str(model), lora=lora, rollout=VLLMEngine(**settings)).load()
     try:
         before = check_same(policy)

@@ -101,7 +101,7 @@ def test_a_key_that_cannot_be_sent_and_one_that_goes_in_the_open(tmp_path: Path,
     assert "two words" not in str(raised.value)
     monkeypatch.setenv("TEACHER_KEY", KEY)
     source = source_of("http://teacher.example:8000/v1", tmp_path)
-    with pytest.warns(UserWarning, match="the key in TEACHER_KEY goes unencrypted to teacher.example; use https"):
+    with pytest.warns(UserWarning, match="the key in TEACHER_KEY is sent unencrypted to teacher.example; use https"):
         source.setup()
     source.close()
 
