@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import copy
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +24,8 @@ from lightning_gft import (
     SelfSource,
     TransformersEngine,
 )
-from lightning_gft.cli.stopping import StopBetweenSteps, StopRequest
-from lightning_gft.errors import GFTRuntimeError
-from lightning_gft.sources.begun import BegunDraws
 from lightning_gft.sources.wrapper import SourceWrapper
-from lightning_gft.types import PromptBatch, Response
+from lightning_gft.types import Response
 from lightning_gft.waiting import check_wait
 from tests.conftest import tiny_loader
 from tests.module.runs import ROWS, Rows, fit, make_module, make_trainer, weights
@@ -184,82 +179,6 @@ def test_a_resumed_run_trains_on_the_same_responses(num_groups: int | None, tmp_
         torch.testing.assert_close(weights(resumed), weights(whole), rtol=0, atol=0)
         assert resumed.policy.draws.steps == 6
     assert draws_left() == []
-
-
-def test_an_error_is_raised_at_its_own_batch_and_leaves_no_thread():
-    engine, heard = CopyEngine(), Heard()
-
-    def refuse(number: int) -> None:
-        if number == 3:
-            raise GFTRuntimeError("the server is gone")
-
-    engine.before = refuse
-    with pytest.raises(GFTRuntimeError, match="the server is gone"):
-        fit(module_with(engine), data(), callbacks=[heard])
-    assert len(heard.staleness) == 2
-    assert draws_left() == []
-
-
-def wait_for_ever(number: int) -> None:
-    while number > 1:
-        check_wait()
-        time.sleep(0.005)
-
-
-def test_an_exception_during_a_draw_ends_the_draw():
-    class Fails(Callback):
-        def on_before_zero_grad(self, *_: Any) -> None:
-            assert draws_left() == ["AheadDraw"]
-            raise KeyError("an error of the run")
-
-    engine = CopyEngine()
-    engine.before = wait_for_ever
-    with pytest.raises(KeyError, match="an error of the run"):
-        fit(module_with(engine), data(), callbacks=[Fails()])
-    assert draws_left() == []
-
-
-def test_a_run_that_stops_early_ends_the_draw():
-    class Stops(Callback):
-        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-            assert draws_left() == ["AheadDraw"]
-            trainer.should_stop = True
-
-    engine = CopyEngine()
-    engine.before = wait_for_ever
-    trainer = fit(module_with(engine), data(), callbacks=[Stops()])
-    assert trainer.global_step == 1
-    assert draws_left() == []
-
-
-def test_a_request_to_stop_keeps_a_checkpoint_and_abandons_the_draw(tmp_path: Path):
-    class Asks(Callback):
-        def on_train_batch_end(self, *_: Any) -> None:
-            assert draws_left() == ["AheadDraw"]
-            signal.raise_signal(signal.SIGTERM)
-
-    engine, request = CopyEngine(), StopRequest()
-    engine.before = wait_for_ever
-    callbacks = [Asks(), StopBetweenSteps(request)]
-    with pytest.raises(SystemExit) as end, request.listening():
-        fit(module_with(engine), data(), callbacks=callbacks, enable_checkpointing=True, default_root_dir=tmp_path)
-    assert end.value.code == 128 + signal.SIGTERM
-    assert draws_left() == []
-    [kept] = tmp_path.rglob("stopped-step=1.ckpt")
-    resumed = Heard()
-    fit(module_with(CopyEngine()), data(), callbacks=[resumed], ckpt_path=str(kept))
-    assert resumed.versions == [{1}, {1}, {2}], "the next batch is drawn again, from the weights of the checkpoint"
-
-
-def test_recalled_responses_of_all_ranks_leave_with_their_batch():
-    first, second = (PromptBatch([[1]], ["a"], [None], places=[place]) for place in (0, 1))
-    begun = BegunDraws()
-    begun.recall([{"7": {0: [asdict(Response([5]))]}}, {"7": {1: [asdict(Response([6]))]}}])
-    assert begun.knows(first, 7)
-    assert begun.knows(second, 7)
-    [[taken]] = begun.take(first, 7) or []
-    assert taken.token_ids == [5]
-    assert not begun.memory()
 
 
 def test_ranks_gather_weights_once_a_step_however_many_draws_they_begin():
