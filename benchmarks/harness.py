@@ -8,7 +8,6 @@ import json
 import platform
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +24,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
+
+from benchmarks.revision import commit
 
 MIB = 2**20
 _LIBRARIES = (
@@ -267,21 +268,6 @@ def peak_memory(device: str) -> float:
 def _wait(device: str) -> None:
     if device == "cuda":
         torch.cuda.synchronize()
-
-
-def commit(root: Path = Path(__file__).parents[1]) -> str | None:
-    """Return the commit of a repository, with ``-dirty`` if tracked files differ from it; ``None`` outside a clone.
-
-    Changed results do not count: benchmarks write them.
-    """
-    describe = ["git", "describe", "--always", "--abbrev=10"]
-    compare = ["git", "diff", "--quiet", "HEAD", "--", ".", ":(exclude)benchmarks/results"]
-    try:
-        described = subprocess.run(describe, cwd=root, capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run(compare, cwd=root, capture_output=True, check=False).returncode != 0
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return f"{described}-dirty" if changed else described
 
 
 def _hardware(device: str) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +13,7 @@ import pytest
 import torch
 
 from benchmarks import cost, harness, head, memory, ours, rollout, sampling_difference, update, whole_step
-from benchmarks.harness import StepLog, commit
+from benchmarks.harness import StepLog
 from benchmarks.job import Job, describe, given_job, model_and_workplace
 from lightning_gft import PretrainedPolicy, Response
 from tests.cli.command import ROOT
@@ -287,20 +286,3 @@ def test_committed_records_name_their_file(path: Path):
 def test_gradients_are_those_of_the_same_weights():
     with pytest.raises(ValueError, match="only one of the gradients has b"):
         update.similarity({"a": torch.ones(1), "b": torch.ones(1)}, {"a": torch.ones(1)})
-
-
-def test_results_do_not_make_a_commit_dirty(tmp_path: Path):
-    assert commit(tmp_path) is None
-    for name in ("code.py", "benchmarks/results/study.parquet"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("before")
-    identity = ("-c", "user.name=a", "-c", "user.email=a@b.c")
-    for args in (("init", "-q"), ("add", "-A"), (*identity, "commit", "-q", "-m", "one")):
-        subprocess.run(["git", *args], cwd=tmp_path, check=True)
-    clean = commit(tmp_path)
-    assert clean
-    assert len(clean) == 10
-    (tmp_path / "benchmarks/results/study.parquet").write_text("after")
-    assert commit(tmp_path) == clean
-    (tmp_path / "code.py").write_text("after")
-    assert commit(tmp_path) == f"{clean}-dirty"

@@ -37,6 +37,7 @@ from lightning_gft import (
     SFTLoss,
     TeacherSource,
     TimeLimitedReward,
+    VLLMEngine,
 )
 from lightning_gft.evaluation import Evaluator
 from lightning_gft.parts import Part
@@ -74,6 +75,7 @@ PARTS: dict[str, Part] = {
     "sources/chosen": ChosenSource(ChosenSource(TeacherSource(3), 2), 1),
     "sources/endpoint": EndpointSource("teacher", "http://127.0.0.1:1/v1"),
     "sources/self": SOURCES["self"],
+    "engine": VLLMEngine(url="http://127.0.0.1:1"),
 }
 
 

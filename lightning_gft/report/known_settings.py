@@ -12,7 +12,7 @@ def _names(*lines: str) -> frozenset[str]:
 
 CHOICES = _names(
     # this package
-    "allow as_source direction gates off over overlong_demonstrations overlong_prompts prefer reasoning rectify",
+    "allow as_source direction gates level off over overlong_demonstrations overlong_prompts prefer reasoning rectify",
     "reduction reference responses reward scale shape source stop stored task unknown",
     "test_split train_split val_split",
     "answer_column choices_column conversation_column expert_column prompt_column teacher_column tests_column",

@@ -81,7 +81,7 @@ def make_scheduler(schedule: Schedule, optimizer: Optimizer, num_steps: Length) 
         scheduler: Any = schedule.make(optimizer, num_steps)
     except (TypeError, ValueError) as error:
         text, kind = str(error), GFTTypeError if isinstance(error, TypeError) else GFTValueError
-        raise kind(text if text.startswith("lr_scheduler") else f"lr_scheduler: {text}") from error
+        raise kind(text if text.lstrip("`").startswith("lr_scheduler") else f"lr_scheduler: {text}") from error
     if isinstance(scheduler, ReduceLROnPlateau):
         raise GFTValueError(
             "lr_scheduler: expected a schedule over optimizer steps, got ReduceLROnPlateau, which depends on a metric; "

@@ -100,7 +100,7 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "batch size": ("batch_size: 5 (was 4)", {"batch_size": 5}),
     "fewer rows": ("data: 9 rows", {"max_train_rows": 9}),
     "another column": ("data: 10 rows", {"teacher_column": None, "module": "no teacher"}),
-    "temperature": ("source `self`: SelfSource(SamplingParams(max_new_tokens=8, temperature=0.7", "temperature"),
+    "temperature": ("SamplingParams(max_new_tokens=8, temperature=0.7", "temperature"),
     "reward": ("reward `accuracy`: ExactMatchReward", "reward"),
     "advantage": ("advantage: RewardAdvantage", "advantage"),
     "weights": ("weights: ", "weights"),
@@ -245,7 +245,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_sampling(rows: Pat
     predict(rows, tmp_path / "groups", limit=1)
     access = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path / "groups" and access(path, mode))
-    with pytest.raises(PermissionError, match="groups cannot be written to; choose another path"):
+    with pytest.raises(PermissionError, match="groups, which cannot be written to; choose another"):
         predict(rows, tmp_path / "groups")
     assert Counting.asked == 0
     assert predict(rows, tmp_path / "groups", limit=1) == [None]  # which writes nothing

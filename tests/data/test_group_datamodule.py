@@ -169,18 +169,12 @@ def test_nothing_left_is_refused(make: Make) -> None:
     ("arguments", "words"),
     [
         ({"expert_column": "solution"}, "train data: `expert_column`: expected one of the columns .*, got 'solution'"),
-        (
-            {"answer_marker": "####"},
-            "train data: row 0 .*, column 'answer': expected a text with answer_marker='####', got one without",
-        ),
+        ({"answer_marker": "####"}, "train data: row 0 .*, column 'answer': expected a text with answer_marker='####'"),
         ({"max_prompt_length": 3}, "train data: row 0 .*max_prompt_length=3"),
         ({"train_split": "dev"}, "train_split='dev': expected a split of"),
         ({"val_split": "dev"}, "val_split='dev': expected a split of"),
         ({"test_split": "dev"}, "test_split='dev': expected a split of"),
-        (
-            {"num_rows": 1, "val_split": 0.5},
-            "`val_split`: expected a share that leaves rows to train on, got 0.5 of 1 rows",
-        ),
+        ({"num_rows": 1, "val_split": 0.5}, "`val_split`: expected a share that leaves rows .*, got 0.5 of 1 rows"),
     ],
 )
 def test_bad_input_is_refused_in_setup(make: Make, arguments: dict[str, Any], words: str) -> None:

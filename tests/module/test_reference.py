@@ -179,7 +179,7 @@ def test_a_loss_to_come_is_known_of_early_or_fails_in_one_line():
     fit(module, callbacks=[NeedsLater(True)])
     assert module.policy.reference_model is not None
     silent = make_module(evaluation=Evaluation(kl=False))
-    with pytest.raises(RuntimeError, match=r"`keep_reference`: expected True .*needs_reference in a callback's setup"):
+    with pytest.raises(RuntimeError, match=r"`keep_reference`: expected True.*needs_reference in a callback's setup"):
         fit(silent, callbacks=[NeedsLater(False)])
     with pytest.raises(RuntimeError, match="`keep_reference`: expected True"):
         make_trainer(callbacks=[NeedsLater(True)]).fit(silent, Rows())  # which was loaded without

@@ -155,7 +155,7 @@ DAMAGES = {"half": lambda content: content[: len(content) // 2], "empty": lambda
 def test_damaged_files_are_named(name: str, damage: str, folder: Path):
     path = folder / name
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
-    with pytest.raises(ValueError, match=rf"model_name_or_path='.*{path} , damaged; download or copy it again"):
+    with pytest.raises(ValueError, match=rf"model_name_or_path='.*{path}, damaged; download or copy it again"):
         PretrainedPolicy(str(folder)).load()
 
 

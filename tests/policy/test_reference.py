@@ -239,7 +239,7 @@ def test_without_a_start_there_is_one_line():
     policy = tiny_policy()
     for context in (policy.reference, policy.as_loaded):
         with (
-            pytest.raises(RuntimeError, match=r"`keep_reference`: expected True .* module\.needs_reference"),
+            pytest.raises(RuntimeError, match=r"`keep_reference`: expected True.* module\.needs_reference"),
             context(),
         ):
             pass

@@ -138,6 +138,7 @@ def test_of_the_configurations_beside_the_package_little_is_hidden(path):
         "cache",
         "api_key_env",
         "name",
+        *("command", "folder", "CUDA_VISIBLE_DEVICES"),  # of a server: paths, and an environment that may hold keys
     }
 
 

@@ -133,7 +133,7 @@ def test_trl_calls_a_response_a_completion():
 def test_a_column_that_the_data_lacks_is_named():
     with pytest.raises(
         ValueError,
-        match=r"`function`: expected one .* got .*everything_needed with \['level'\]",
+        match=r"`function`: expected parameters that the data has, got \['level'\] of .*everything_needed",
     ):
         FunctionReward(f"{__name__}.everything_needed")(**BATCH)
 

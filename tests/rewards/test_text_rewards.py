@@ -82,7 +82,7 @@ def test_a_marker_that_yaml_has_read_as_a_comment_is_refused(reward):
         (ExactMatchReward(), None, "expected a text, got null"),
         (ExactMatchReward(), " ", "expected a text that is not blank, got ' '"),
         (NumericReward(), "many", "expected a text that is one number"),
-        (FunctionReward(f"{__name__}.needs_level"), "1", r"needs_level with \['level'\]"),
+        (FunctionReward(f"{__name__}.needs_level"), "1", r"got \['level'\] of .*needs_level"),
     ],
 )
 def test_rows_are_checked_without_a_response(reward, reference, message):

@@ -263,7 +263,7 @@ def test_chunk_size_below_1_is_refused():
 @pytest.mark.parametrize("length", [1, 18])
 def test_a_bias_of_another_length_is_named(length: int):
     given = {**inputs(), "bias": torch.zeros(length, dtype=torch.float64)}
-    with pytest.raises(ValueError, match=rf"bias .* got \({length},\) for \(17, 5\)"):
+    with pytest.raises(ValueError, match=rf"`bias`: expected .* got \({length},\) for \(17, 5\)"):
         linear_logprob_loss(**given, coefficients=COEFFICIENTS["sft"])
 
 
