@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,8 +21,8 @@ from typing import NoReturn
 _LINUX = sys.platform == "linux"
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _INTERVAL = 0.05
-_CANNOT_RUN = 127
-"""Exit status of a program that cannot be run, as in shells."""
+_FAILED, _CANNOT_RUN = 1, 127
+"""Exit statuses after an exception, and of a program that cannot be run, as in shells."""
 
 
 def guard(
@@ -70,8 +71,11 @@ def guard(
         _end_descendants(worker)
         with suppress(OSError):  # the run may be gone
             line.sendall(b"" if status is None else str(status).encode())
-    finally:
         os._exit(0)
+    except BaseException:  # noqa: BLE001 (of the guard or of its worker: neither may return into the forked code)
+        traceback.print_exc()
+    finally:
+        os._exit(_FAILED)
 
 
 def main(line: str, grace: str, *command: str) -> NoReturn:

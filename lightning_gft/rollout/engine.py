@@ -37,6 +37,19 @@ class EnginePolicy(ResponseGenerator, Protocol):
         """Write a plain model and the tokenizer, with the adapters merged into the model or left out."""
 
 
+def seeds_of_prompts(
+    seeds: Sequence[int], num_prompts: int, num_generations: int, with_greedy: bool
+) -> list[list[int | None]]:
+    """Return the seeds of each prompt's responses; ``None`` is that of the greedy response, which comes first.
+
+    Example:
+        >>> seeds_of_prompts([1, 2, 3, 4], num_prompts=2, num_generations=2, with_greedy=True)
+        [[None, 1, 2], [None, 3, 4]]
+    """
+    greedy: list[int | None] = [None] if with_greedy else []
+    return [[*greedy, *seeds[i * num_generations : (i + 1) * num_generations]] for i in range(num_prompts)]
+
+
 class RolloutEngine(Part, ABC):
     """Draws responses from a language model."""
 

@@ -10,7 +10,7 @@ from typing_extensions import override
 from lightning_gft.checks import check_count
 from lightning_gft.lm.decoding.decoder import Decoder
 from lightning_gft.lm.decoding.stopping import EndTokens
-from lightning_gft.rollout.engine import RolloutEngine
+from lightning_gft.rollout.engine import RolloutEngine, seeds_of_prompts
 from lightning_gft.sampling import SamplingParams
 from lightning_gft.types import Response
 
@@ -47,8 +47,7 @@ class TransformersEngine(RolloutEngine):
         end: EndTokens,
         with_greedy: bool = False,
     ) -> list[list[Response]]:
-        greedy = [None] if with_greedy else []
-        by_prompt = [[*greedy, *seeds[i * num_generations : (i + 1) * num_generations]] for i in range(len(prompt_ids))]
+        by_prompt = seeds_of_prompts(seeds, len(prompt_ids), num_generations, with_greedy)
         responses: list[list[Response]] = [[] for _ in prompt_ids]
         by_length = sorted(range(len(prompt_ids)), key=lambda i: len(prompt_ids[i]))
         count = num_generations + with_greedy

@@ -62,15 +62,17 @@ class Client:
         return outcome
 
     def complete(self, bodies: Sequence[Body]) -> list[Any]:
-        """Return the completion of each request, or the :class:`ServerFault` in its place."""
+        """Return the completion of each request, or the :class:`ServerFault` in its place.
+
+        Once one is late, waiting requests are not sent: a hanging server takes its time limit once.
+        """
         return self._ask_all("POST", "/v1/completions", bodies)
 
     def _ask_all(self, method: str, path: str, bodies: Sequence[Body | None]) -> list[Any]:
         return _outside(self._gather(method, path, bodies))
 
     async def _gather(self, method: str, path: str, bodies: Sequence[Body | None]) -> list[Any]:
-        key = self.address.key()
-        slots = asyncio.Semaphore(self.concurrency)
+        key, slots = self.address.key(), _Slots(self.concurrency)
         async with httpx2.AsyncClient(
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=httpx2.Timeout(None, connect=min(_CONNECT_SECONDS, self.timeout)),
@@ -79,15 +81,16 @@ class Client:
         ) as http:
             return await asyncio.gather(*(self._ask(http, slots, method, path, body) for body in bodies))
 
-    async def _ask(
-        self, http: httpx2.AsyncClient, slots: asyncio.Semaphore, method: str, path: str, body: Body | None
-    ) -> Any:
-        async with slots:
+    async def _ask(self, http: httpx2.AsyncClient, slots: _Slots, method: str, path: str, body: Body | None) -> Any:
+        async with slots.free:
+            if slots.late is not None:
+                return slots.late
             try:
                 async with asyncio.timeout(self.timeout):
                     answer = await http.request(method, self.address.base_url + path, json=body)
             except (TimeoutError, httpx2.TimeoutException):
-                return ServerFault(f"no reply within timeout={self.timeout:g} s", "late")
+                slots.late = ServerFault(f"no reply within timeout={self.timeout:g} s", "late")
+                return slots.late
             except httpx2.RequestError as error:
                 return ServerFault(f"no connection ({type(error).__name__}: {self.address.scrub(error)})", "lost")
         return self._read(answer)
@@ -102,6 +105,14 @@ class Client:
             return json.loads(answer.content)
         except ValueError:
             return None
+
+
+class _Slots:
+    """Slots of simultaneous requests, and the fault of the first late one."""
+
+    def __init__(self, concurrency: int) -> None:
+        self.free = asyncio.Semaphore(concurrency)
+        self.late: ServerFault | None = None
 
 
 def _message(text: str) -> object:

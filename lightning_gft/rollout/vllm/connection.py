@@ -84,7 +84,7 @@ class Connection:
         self._concurrency = check_count("concurrency", concurrency, of=_OF)
         self._start_timeout = check_number("start_timeout", start_timeout, above=0, of=_OF)
         self._api_key_env, self._model, self._weights = api_key_env, model, weights
-        self._address = None if url is None else self._at(url.strip().rstrip("/").removesuffix("/v1"))
+        self._address = None if url is None else self._at(_without_v1(url))
         self._own = None if command is None else OwnServer(_words(command), env, log, self._start_timeout)
         self.faults = Faults(self._address, None if self._own is None else self._own.log, self._max_retries)
         self._run = ""
@@ -173,19 +173,26 @@ class Connection:
         self._served = None
 
     def _ask(self, requests: Sequence[dict[str, Any]]) -> tuple[dict[int, Any], ServerFault | None]:
-        """Return the completions by position, and the fault of a missing one; none if the server has other weights."""
+        """Return the completions by position, and the fault of a missing one; none if the server had other weights."""
         served = self._now()
+        aborted = ServerFault("an aborted completion", "failed")
         try:
             client = self._client(served)
-            aborted = ServerFault("an aborted completion", "failed")
+            self._check_served(client, served)
             replies = [aborted if was_aborted(reply) else reply for reply in client.complete(requests)]
-            if not self._sync.serves(client, served.version):
-                return {}, ServerFault("other weights than were sent", "failed")
+            self._check_served(client, served)
         except ServerFault as fault:
             return {}, fault
         faults = [reply for reply in replies if isinstance(reply, ServerFault)]
+        lost = next((fault for fault in faults if fault.kind == "lost"), None)
+        if lost is not None and served.url_file is None:
+            return {}, lost  # it may have been restarted, and replied until the first rank sent the weights again
         good = {place: reply for place, reply in enumerate(replies) if not isinstance(reply, ServerFault)}
         return good, faults[0] if faults else None
+
+    def _check_served(self, client: Client, served: Served) -> None:
+        if not self._sync.serves(client, served.version):
+            raise ServerFault("other weights than were sent", "failed")
 
     def _revive(self, fault: ServerFault, attempt: int) -> None:
         """Restart the run's own server if it has ended or hangs; otherwise wait."""
@@ -277,6 +284,10 @@ class Connection:
 def _choose_sync(policy: EnginePolicy) -> WeightSync:
     """Return the way of sending a policy's weights that moves the least."""
     return AdapterSync() if policy.adapters is not None and not unserved(policy.adapters) else ReloadSync()
+
+
+def _without_v1(url: object) -> Any:
+    return url.strip().rstrip("/").removesuffix("/v1") if isinstance(url, str) else url
 
 
 def _words(command: object) -> list[str]:

@@ -13,7 +13,7 @@ from lightning_gft.distributed import on_first_rank
 from lightning_gft.errors import GFTRuntimeError
 from lightning_gft.lm.decoding.stopping import EndTokens
 from lightning_gft.phases import phase
-from lightning_gft.rollout.engine import EnginePolicy, RolloutEngine
+from lightning_gft.rollout.engine import EnginePolicy, RolloutEngine, seeds_of_prompts
 from lightning_gft.rollout.transformers import TransformersEngine
 from lightning_gft.rollout.vllm.completions import MalformedReplyError, completion_request, read_response
 from lightning_gft.rollout.vllm.connection import Connection
@@ -165,10 +165,7 @@ class VLLMEngine(RolloutEngine):
     ) -> list[list[Response]]:
         if self._prepared < 0:
             raise GFTRuntimeError("`prepare` of VLLMEngine: expected a call before generate, got none; call it first")
-        greedy = [None] if with_greedy else []
-        of_prompts = [
-            [*greedy, *seeds[i * num_generations : (i + 1) * num_generations]] for i in range(len(prompt_ids))
-        ]
+        of_prompts = seeds_of_prompts(seeds, len(prompt_ids), num_generations, with_greedy)
         name = self._connection.served_as
         requests = [
             completion_request(name, ids, seed, sampling, end)

@@ -111,9 +111,11 @@ class NoSync(WeightSync):
 
     @override
     def model(self, policy: EnginePolicy) -> str:
+        if name := policy.model.name_or_path:
+            return name
         raise GFTValueError(
-            "`weights` of VLLMEngine: expected ReloadSync or AdapterSync with `command`, got NoSync, which writes no "
-            "model for a server to start with; leave weights out, or start the server yourself (`url`)"
+            "`weights` of VLLMEngine: expected ReloadSync or AdapterSync with `command` for a policy that was not "
+            "loaded from files, got NoSync, which writes no model for a server to start with; leave weights out"
         )
 
 

@@ -35,6 +35,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.server.asked.append((self.path, body))
         try:
             status, answer = self.server.answer(self.path, body)
+        except ConnectionResetError:
+            self.close_connection = True
+            return
         except KeyError as error:
             status, answer = 404, {"error": {"message": f"the model {error} does not exist"}}
         content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lightning_gft import Policy, SamplingParams
+from lightning_gft import LoRA, Policy, SamplingParams
 from lightning_gft.errors import GFTRuntimeError
 from lightning_gft.rollout.vllm.connection import Served
 from lightning_gft.waiting import ending_waits
@@ -72,18 +73,75 @@ def test_a_server_that_hangs_is_one_line(server: StandIn, make: Make):
         policy.generate(PROMPTS, 1, SAMPLING, 1)
 
 
+def test_a_server_that_hangs_takes_its_time_limit_once(server: StandIn, make: Make):
+    policy = make(max_retries=0, timeout=0.5, concurrency=1)
+    server.misbehave = lambda _: time.sleep(2)
+    with pytest.raises(GFTRuntimeError, match=r"got no reply within timeout=0.5 s"):
+        policy.generate(PROMPTS, 3, SAMPLING, 1)
+    assert server.completions == 1  # of 9
+
+
+def lose_weights(server: StandIn, number: int) -> Callable[[int], object]:
+    """Restart the server at a completion: it drops the connection, forgets all weights and replies again."""
+
+    def misbehave(now: int) -> None:
+        if now == number:
+            server.start_anew()
+            raise ConnectionResetError
+
+    return misbehave
+
+
+@pytest.mark.parametrize("lora", [None, LoRA(r=2)], ids=["reload", "adapter"])
+def test_a_server_that_is_restarted_in_mid_draw_gets_its_weights_again(server: StandIn, make: Make, lora: LoRA | None):
+    expected = make(lora=lora).generate(PROMPTS, 3, SAMPLING, 1)
+    policy = make(lora=lora, concurrency=1)
+    server.start_anew()
+    server.misbehave = lose_weights(server, server.completions + 4)
+    assert policy.generate(PROMPTS, 3, SAMPLING, 1) == expected
+    served = server.adapters or server.weights
+    assert served
+    server.start_anew()  # between two draws
+    assert policy.generate(PROMPTS, 3, SAMPLING, 1) == expected
+    assert server.adapters or server.weights
+
+
+@pytest.mark.parametrize("restarted", ["before the draw", "within it"])
+def test_replies_of_a_server_that_another_rank_has_just_restored_are_not_used(
+    server: StandIn, make: Make, restarted: str
+):
+    policy = make(concurrency=1)
+    policy.generate(PROMPTS, 1, SAMPLING, 1)
+    requests, version = server.bodies("/v1/completions")[-3:], server.version
+    first = server.completions + 1
+
+    def restore(now: int) -> None:
+        server.version = version  # the other rank is done by the end of this draw
+        if restarted == "within it" and now == first:
+            raise ConnectionResetError
+
+    server.misbehave = restore
+    if restarted == "before the draw":
+        server.start_anew()
+    replies, fault = policy.engine._connection._ask(requests)
+    assert replies == {}
+    assert fault is not None
+    assert fault.kind != "refused"
+
+
 def test_a_request_to_stop_ends_the_wait(server: StandIn, make: Make):
     policy = make()
-    server.misbehave = lambda _: time.sleep(20)
+    released = threading.Event()
+    server.misbehave = lambda _: released.wait(600) and None
 
     def stop() -> None:
         if server.completions:
             raise SystemExit(143)
 
-    began = time.monotonic()
     with ending_waits(stop), pytest.raises(SystemExit):
         policy.generate(PROMPTS, 1, SAMPLING, 1)
-    assert time.monotonic() - began < 20
+    assert not released.is_set()
+    released.set()
 
 
 def drawn_by_own(make: Make, folder: Path, *arguments: str, **settings: object) -> Policy:
@@ -100,7 +158,7 @@ def is_there(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize(("ending", "timeout"), [([], 60.0), (["--hangs"], 3.0)], ids=["dies", "hangs"])
+@pytest.mark.parametrize(("ending", "timeout"), [([], 60.0), (["--hangs"], 10.0)], ids=["dies", "hangs"])
 def test_a_server_of_the_runs_own_is_started_again(make: Make, tmp_path: Path, ending: list[str], timeout: float):
     expected = make().generate(PROMPTS, 3, SAMPLING, 1)
     policy = drawn_by_own(make, tmp_path, "--ends-at", "5", *ending, timeout=timeout, concurrency=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lightning_gft import AdapterSync, LoRA, NoSync, Policy, ReloadSync, SamplingParams
+from lightning_gft import AdapterSync, LoRA, NoSync, Policy, PretrainedPolicy, ReloadSync, SamplingParams, VLLMEngine
 from lightning_gft.errors import GFTRuntimeError
 from tests.conftest import tiny_loader
+from tests.rollout.vllm import stand_in
 from tests.rollout.vllm.conftest import Make
 from tests.rollout.vllm.stand_in import StandIn
 
@@ -43,14 +45,15 @@ def test_weights_are_sent_when_they_are_first_needed_and_once(server: StandIn, m
     assert server.paths() == []
     draw(policy)
     sent = ["/collective_rpc", "/reset_prefix_cache", "/update_weight_version"]
-    assert server.paths() == ["/v1/models", "/tokenize", *sent, "/weight_info"]
+    checked = ["/weight_info"] * 2  # before and after a draw
+    assert server.paths() == ["/v1/models", "/tokenize", *sent, *checked]
     first = server.weights
     draw(policy)
-    assert server.paths()[6:] == ["/weight_info"]
+    assert server.paths()[7:] == checked
     stir(policy)
     stir(policy)
     draw(policy)
-    assert server.paths()[7:] == [*sent, "/weight_info"]
+    assert server.paths()[9:] == [*sent, *checked]
     assert server.weights != first
     assert re.fullmatch("[0-9a-f]{8}-2", server.version)
 
@@ -149,6 +152,23 @@ def test_without_updates_a_policy_does_not_train(server: StandIn, make: Make):
         draw(policy)
 
 
+def test_a_server_with_weights_of_its_own_is_started_with_the_policys_model(tmp_path: Path):
+    folder = str(tmp_path / "exported")
+    tiny_loader().load().save_pretrained(folder)
+    (tmp_path / "notes").mkdir()
+    command = [sys.executable, stand_in.__file__, "serve", "{model}", "--notes", str(tmp_path / "notes")]
+    settings = {"command": command, "env": {"VLLM_SERVER_DEV_MODE": "1"}, "max_logprob_difference": None}
+    engine = VLLMEngine(**settings, weights=NoSync(), log=str(tmp_path / "log"), start_timeout=300.0)
+    draw(PretrainedPolicy(folder, rollout=engine).load())
+    assert engine.compute()["tokens"] > 0
+    engine.close()
+    scratch = VLLMEngine(**settings, weights=NoSync())
+    loader = tiny_loader()
+    loader.rollout = scratch
+    with pytest.raises(ValueError, match="with `command` for a policy that was not loaded from files, got NoSync"):
+        draw(loader.load())
+
+
 def test_references_are_drawn_in_place(server: StandIn, make: Make):
     policy = make(keep_reference=True)
     draw(policy)
@@ -157,7 +177,7 @@ def test_references_are_drawn_in_place(server: StandIn, make: Make):
         [[one]] = policy.generate([[5, 6]], 1, SAMPLING, 1)
     assert one.weights_version is None
     draw(policy)
-    assert server.paths() == [*sent, "/weight_info"]
+    assert server.paths() == [*sent, "/weight_info", "/weight_info"]
 
 
 def test_weights_that_cannot_be_sent_so_are_refused_at_once(make: Make):

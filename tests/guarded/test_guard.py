@@ -1,0 +1,27 @@
+"""A guard reports how its worker ended, also when that raises."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+_RUN = """
+import os, socket
+from lightning_gft.guarded.guard import guard
+own, line = socket.socketpair()
+if os.fork() == 0:
+    own.close()
+    guard(line, {work})
+line.close()
+print(own.recv(64).decode())
+"""
+
+
+def test_a_worker_that_raises_has_failed_and_says_why():
+    ends = {
+        work: subprocess.run([sys.executable, "-c", _RUN.format(work=work)], capture_output=True, text=True, check=True)
+        for work in ("lambda: None", "lambda: 1 / 0")
+    }
+    assert [done.stdout for done in ends.values()] == ["0\n", "1\n"]
+    assert ends["lambda: None"].stderr == ""
+    assert "ZeroDivisionError" in ends["lambda: 1 / 0"].stderr
