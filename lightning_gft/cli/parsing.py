@@ -68,6 +68,11 @@ def load_value(text: str) -> Any:
 class Parser(LightningArgumentParser):
     """Reports an error in a line or two, where jsonargparse prints every option."""
 
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        for name in lightning_gft.__all__:  # jsonargparse finds a class by its name alone only once it is imported
+            getattr(lightning_gft, name)
+        super().__init__(*args, **settings)
+
     @override
     def parse_args(self, args: Any = None, *rest: Any, **settings: Any) -> Any:
         args = sys.argv[1:] if args is None else args
