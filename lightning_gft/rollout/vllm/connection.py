@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -14,10 +13,10 @@ from typing import Any
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_gft.address import Address
-from lightning_gft.checks import check_count, check_number, shorten
+from lightning_gft.checks import check_count, check_number
 from lightning_gft.counts import Counts
 from lightning_gft.distributed import is_first_rank
-from lightning_gft.errors import GFTTypeError, GFTValueError
+from lightning_gft.errors import GFTValueError
 from lightning_gft.rollout.engine import EnginePolicy
 from lightning_gft.rollout.vllm.adapter import SERVED_AS, AdapterSync, unserved
 from lightning_gft.rollout.vllm.client import Client, ServerFault
@@ -85,7 +84,7 @@ class Connection:
         self._start_timeout = check_number("start_timeout", start_timeout, above=0, of=_OF)
         self._api_key_env, self._model, self._weights = api_key_env, model, weights
         self._address = None if url is None else self._at(_without_v1(url))
-        self._own = None if command is None else OwnServer(_words(command), env, log, self._start_timeout)
+        self._own = None if command is None else OwnServer(command, env, log, self._start_timeout)
         self.faults = Faults(self._address, None if self._own is None else self._own.log, self._max_retries)
         self._run = ""
         self._served: Served | None = None
@@ -288,16 +287,6 @@ def _choose_sync(policy: EnginePolicy) -> WeightSync:
 
 def _without_v1(url: object) -> Any:
     return url.strip().rstrip("/").removesuffix("/v1") if isinstance(url, str) else url
-
-
-def _words(command: object) -> list[str]:
-    words = shlex.split(command) if isinstance(command, str) else command
-    if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
-        raise GFTTypeError(
-            f"`command` of {_OF}: expected a program and its arguments, got {shorten(command)}; write a text or a "
-            "list of texts"
-        )
-    return [str(Path(words[0]).expanduser()), *words[1:]]
 
 
 def _sleep(seconds: float) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from lightning_gft.errors import GFTRuntimeError
+from lightning_gft.checks import shorten
+from lightning_gft.errors import GFTRuntimeError, GFTTypeError
 from lightning_gft.rollout.vllm.server import ManagedServer
 
 _MODEL = "{model}"
@@ -26,8 +28,8 @@ class OwnServer:
         start_timeout: Time limit in seconds until it is ready.
     """
 
-    def __init__(self, command: Sequence[str], env: Mapping[str, str], log: str, start_timeout: float) -> None:
-        self._command, self._env, self._start_timeout = list(command), dict(env), start_timeout
+    def __init__(self, command: str | list[str], env: Mapping[str, str], log: str, start_timeout: float) -> None:
+        self._command, self._env, self._start_timeout = _words(command), dict(env), start_timeout
         self.log = Path(log).expanduser().absolute()
         self._server: ManagedServer | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -89,3 +91,13 @@ class OwnServer:
         if self._folder is None:
             raise GFTRuntimeError("`command` of VLLMEngine: expected a started server, got none; call prepare first")
         return Path(self._folder.name) / "url"
+
+
+def _words(command: object) -> list[str]:
+    words = shlex.split(command) if isinstance(command, str) else command
+    if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
+        raise GFTTypeError(
+            f"`command` of VLLMEngine: expected a program and its arguments, got {shorten(command)}; write a text or a "
+            "list of texts"
+        )
+    return [str(Path(words[0]).expanduser()), *words[1:]]
