@@ -34,11 +34,11 @@ class KeepStopped(Callback):
     would end at the same step again.
 
     Args:
-        asked: Returns whether the run is to end; must agree on all ranks.
+        ending: Returns whether the run is to end; must agree on all ranks.
     """
 
-    def __init__(self, asked: Callable[[], bool]) -> None:
-        self.asked = asked
+    def __init__(self, ending: Callable[[], bool]) -> None:
+        self.ending = ending
         self._kept = False
 
     @override
@@ -57,6 +57,6 @@ class KeepStopped(Callback):
     def _keep(self, trainer: Trainer) -> None:
         reached = trainer.global_step >= (trainer.min_steps or 0)
         reached &= trainer.current_epoch >= (trainer.min_epochs or 0)  # the trainer continues until then
-        if self.asked() and reached and not self._kept:
+        if self.ending() and reached and not self._kept:
             self._kept = True
             keep_stopped(trainer)

@@ -114,10 +114,10 @@ class Run:
         now = describe_parts(module.policy_loader, module.sampler, module.loss, module.updates_per_batch, data)
         return now | self.stage_parts
 
-    def tell(self, since: int) -> str:
+    def describe_since(self, step: int) -> str:
         """Describe the run's parts since an optimizer step, with the number of steps taken since then."""
         own = without_stages(self.parts_now()) | self.optimizer_description()
-        own |= {"optimizer steps": str(self.steps() - since)}
+        own |= {"optimizer steps": str(self.steps() - step)}
         return "; ".join(f"{name}: {words}" for name, words in own.items() if name not in ("policy", "data"))
 
     def optimizer_description(self) -> dict[str, str]:

@@ -66,7 +66,7 @@ def failing_alone() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if not (torch.distributed.is_available() and torch.distributed.is_initialized()) or _was_asked(error):
+        if not (torch.distributed.is_available() and torch.distributed.is_initialized()) or _is_requested(error):
             raise
         if not isinstance(error, SystemExit):  # an exit has reported its error already
             sys.excepthook(type(error), error, error.__traceback__)
@@ -75,6 +75,6 @@ def failing_alone() -> Iterator[None]:
         os._exit(1)
 
 
-def _was_asked(error: BaseException) -> bool:
+def _is_requested(error: BaseException) -> bool:
     """Return whether a process ends regularly, or on a signal that asked all of them to end."""
     return isinstance(error, SystemExit) and (not error.code or (isinstance(error.code, int) and error.code > 128))

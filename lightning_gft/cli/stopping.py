@@ -39,8 +39,8 @@ class StopRequest:
     """
 
     def __init__(self) -> None:
-        self.asked: int | None = None
-        self._asked_at = 0.0
+        self.signal: int | None = None
+        self._since = 0.0
         self._work: str | None = None  # to be finished before the stop; None stops at once
         self._active = False
 
@@ -71,7 +71,7 @@ class StopRequest:
 
     def listen(self) -> None:
         """Set the handlers again if other code has replaced them in the meantime, as Lightning does."""
-        if self._active and self.asked is None:
+        if self._active and self.signal is None:
             for number in _SIGNALS:
                 signal.signal(number, self._ask)
 
@@ -85,9 +85,9 @@ class StopRequest:
         self._work = None
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked is not None:  # Lightning has restored this handler
+        if self.signal is not None:  # Lightning has restored this handler
             os._exit(128 + number)
-        self.asked, self._asked_at = number, time.monotonic()
+        self.signal, self._since = number, time.monotonic()
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_DFL)
         if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
@@ -98,18 +98,18 @@ class StopRequest:
 
     def _check_wait(self) -> None:
         """End a step that waits for a server: completed answers are kept, and a resumed run requests the rest."""
-        if self.asked is None:
+        if self.signal is None:
             return
         several = torch.distributed.is_available() and torch.distributed.is_initialized()
         if not (several and torch.distributed.get_world_size() > 1):
-            raise StoppedWaitingError(128 + self.asked)
+            raise StoppedWaitingError(128 + self.signal)
         self._end_alone()
 
     def _end_alone(self) -> None:
         """End this process as a second signal does: ranks within a step cannot agree on a checkpoint."""
-        if time.monotonic() - self._asked_at > _GRACE:
+        if time.monotonic() - self._since > _GRACE:
             os.write(2, b"Stopped in a step that waits for a server; resume from the last checkpoint\n")
-            os._exit(128 + (self.asked or signal.SIGTERM))
+            os._exit(128 + (self.signal or signal.SIGTERM))
 
     def _leave_to_parent(self) -> None:
         """Let the parent, not Ctrl-C, end a forked process such as a worker of a data loader."""
@@ -211,11 +211,11 @@ class StopBetweenSteps(Callback):
 
     def _all_stop(self, trainer: Trainer) -> bool:
         # Ranks receive a signal at different times, but all of them must take part in the collectives that follow.
-        return bool(trainer.strategy.reduce_boolean_decision(self.request.asked is not None, all=False))
+        return bool(trainer.strategy.reduce_boolean_decision(self.request.signal is not None, all=False))
 
     def _end(self, trainer: Trainer) -> None:
         self._keep(trainer)
-        raise SystemExit(128 + (self.request.asked or signal.SIGTERM))
+        raise SystemExit(128 + (self.request.signal or signal.SIGTERM))
 
     def _keep(self, trainer: Trainer) -> None:
         if trainer.state.fn == TrainerFn.FITTING:

@@ -86,7 +86,7 @@ class PromptDataModule(LightningDataModule, ABC):
         self.tokenizer: PreTrainedTokenizerBase | None = None
         self.examples: dict[Split, dict[str, list[Example]]] = {}
         self.dropped: dict[str, int] = {}
-        self.set_aside: dict[str, list[int | str]] = {}  # positions of training rows that ``keep`` rejected
+        self.rejected: dict[str, list[int | str]] = {}  # positions of training rows that ``keep`` rejected
         self._further: FurtherResponses | None = None
 
     @abstractmethod
@@ -190,7 +190,7 @@ class PromptDataModule(LightningDataModule, ABC):
             return rows
         with naming("train data"):
             kept = {name: _kept(part, self.keep) for name, part in rows.items()}
-        self.set_aside = {name: _rejected(part, kept[name]) for name, part in rows.items()}
+        self.rejected = {name: _rejected(part, kept[name]) for name, part in rows.items()}
         return {**kept}
 
     def check_examples(

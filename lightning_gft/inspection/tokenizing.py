@@ -34,7 +34,7 @@ def tokenize_data_set(
     """
     where = data_name(split, name)
     report = DataSetReport(where, rows=len(rows))
-    for row in data.set_aside.get(name, ()) if split == "train" else ():
+    for row in data.rejected.get(name, ()) if split == "train" else ():
         report.dropped.setdefault("rows that `keep` leaves out", Counted()).add(row)
     with problems.collecting(), naming(f"{where} data"):
         if not rows:

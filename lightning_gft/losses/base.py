@@ -138,7 +138,7 @@ class GroupLoss(Part, nn.Module, ABC):
 
     def _taken(self, groups: GroupBatch) -> Tensor:
         taken = _one_a_sequence(f"{type(self).__name__}.takes_part", self.takes_part(groups), groups)
-        return taken if groups.set_aside is None else taken & ~groups.set_aside
+        return taken if groups.excluded is None else taken & ~groups.excluded
 
     def objective(self, tokens: TokenBatch, normalizer: Tensor | float) -> TokenObjective:
         """Return the objective that the policy's fused head evaluates for some tokens.

@@ -52,7 +52,7 @@ class LossWrapper(CompositeLoss):
     @override
     def reduce(self, groups: GroupBatch) -> tuple[Tensor, Tensor]:
         # The wrapped loss reduces by its own rule, but over the sequences that take part here.
-        return self.loss.reduce(replace(groups, set_aside=~self._taken(groups)))
+        return self.loss.reduce(replace(groups, excluded=~self._taken(groups)))
 
     @override
     def normalize(self, groups: GroupBatch, weights: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:

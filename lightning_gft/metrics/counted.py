@@ -21,7 +21,7 @@ class CountedGroups:
         advantages: ``[N]``, as the estimator computed them.
         lengths: ``[N]``, numbers of response tokens.
         clipped: ``[N]``, 1 for truncated responses.
-        set_aside: ``[N]``, 1 for responses that no loss trains on.
+        excluded: ``[N]``, 1 for responses that no loss trains on.
         untaught: ``[N]``, 1 for responses without a teacher's log-probabilities.
         parts: ``[R, N]``, each of ``R`` rewards; NaN where it does not apply.
     """
@@ -32,7 +32,7 @@ class CountedGroups:
     advantages: Tensor
     lengths: Tensor
     clipped: Tensor
-    set_aside: Tensor
+    excluded: Tensor
     untaught: Tensor
     parts: Tensor
 
@@ -46,14 +46,14 @@ class CountedGroups:
         columns = (
             *(groups.group_index, groups.source, groups.rewards, groups.advantages),
             *(groups.response_lengths, ~groups.finished),
-            *(none if groups.set_aside is None else groups.set_aside, untaught),
+            *(none if groups.excluded is None else groups.excluded, untaught),
             *(groups.reward_parts[name] for name in reward_names),
         )
         index, source, *rest = torch.stack([column.detach().double() for column in columns]).cpu()
         group = index.unique(return_inverse=True)[1]
-        rewards, advantages, lengths, clipped, set_aside, untaught, *parts = rest
+        rewards, advantages, lengths, clipped, excluded, untaught, *parts = rest
         held = torch.stack(parts) if parts else torch.zeros(0, len(groups), dtype=torch.float64)
-        return cls(group, source.long(), rewards, advantages, lengths, clipped, set_aside, untaught, held)
+        return cls(group, source.long(), rewards, advantages, lengths, clipped, excluded, untaught, held)
 
     @property
     def sizes(self) -> Tensor:

@@ -17,7 +17,7 @@ _ALWAYS = ("reward", "reward_std", "frac_reward_zero_std", "frac_groups_of_one",
 _SUMS = ("sampling/num_prompts_never_sampled", "sampling/num_groups")
 _BY_SOURCE = ("reward", "advantage", "length", "clipped_ratio")
 _OTHERS = (
-    *("sampling/frac_prompts_tried", "sampling/frac_groups_set_aside"),
+    *("sampling/frac_prompts_tried", "sampling/frac_groups_excluded"),
     *("completions/mean_length", "completions/clipped_ratio", "completions/without_teacher_ratio"),
     *("frac_groups_all_right", "frac_groups_all_wrong", "frac_groups_mixed", "frac_duplicates", "distinct_answers"),
 )
@@ -52,7 +52,7 @@ class GroupStatistics(NamedMeans):
     - ``completions/without_teacher_ratio``: share of own samples without log-probabilities of a teacher, if a source
       has one
     - with dynamic sampling, ``sampling/frac_prompts_tried``: share of prompts that were sampled;
-      ``sampling/num_prompts_never_sampled``: number of the other prompts; ``sampling/frac_groups_set_aside``: share of
+      ``sampling/num_prompts_never_sampled``: number of the other prompts; ``sampling/frac_groups_excluded``: share of
       groups that no loss trains on; ``sampling/num_groups``: number of the other groups
 
     Args:
@@ -79,7 +79,7 @@ class GroupStatistics(NamedMeans):
         totals: Totals = {
             **reward_totals(counted, self.reward_names),
             **source_totals(counted),
-            **prompt_totals(counted, num_prompts, groups.num_tried, groups.set_aside is not None),
+            **prompt_totals(counted, num_prompts, groups.num_tried, groups.excluded is not None),
         }
         if groups.teacher_logprobs is not None:
             untaught = float(counted.untaught[counted.own].sum())

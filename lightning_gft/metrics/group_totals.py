@@ -47,25 +47,25 @@ def source_totals(counted: CountedGroups) -> Totals:
     }
 
 
-def prompt_totals(counted: CountedGroups, offered: int, tried: int | None, sets_aside: bool) -> Totals:
+def prompt_totals(counted: CountedGroups, offered: int, tried: int | None, excludes: bool) -> Totals:
     """Return sums and counts of prompts: with groups, sampled, and trained on.
 
     Args:
         counted: The groups of a batch.
         offered: Number of prompts in the batch.
         tried: Number of prompts that were sampled; ``None`` if all were.
-        sets_aside: Whether sampling is dynamic, so that some groups are set aside.
+        excludes: Whether sampling is dynamic, so that some groups are excluded.
     """
     groups = len(counted.sizes)
     prompts = offered if tried is None else tried
     totals: Totals = {"frac_prompts_without_group": (float(prompts - groups), float(prompts))}
-    if sets_aside:
-        aside = len(counted.group[counted.set_aside > 0].unique())
+    if excludes:
+        excluded = len(counted.group[counted.excluded > 0].unique())
         totals |= {
             "sampling/frac_prompts_tried": (float(prompts), float(offered)),
             "sampling/num_prompts_never_sampled": (float(offered - prompts), 1.0),
-            "sampling/frac_groups_set_aside": (float(aside), float(groups)),
-            "sampling/num_groups": (float(groups - aside), 1.0),
+            "sampling/frac_groups_excluded": (float(excluded), float(groups)),
+            "sampling/num_groups": (float(groups - excluded), 1.0),
         }
     return totals
 

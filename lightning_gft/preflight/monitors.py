@@ -60,7 +60,7 @@ def training_names(loss: GroupLoss, sampler: GroupSampler, correctness: Correctn
     signs = one.where(torch.arange(len(one)) < len(sources), -one)
     groups = replace(_one_token_each(sources + sources, sampler.rewards), advantages=signs)
     if sampler.num_groups is not None:
-        groups = replace(groups, set_aside=groups.source < 0)
+        groups = replace(groups, excluded=groups.source < 0)
     if "teacher_logprobs" in sampler.gives():
         groups = replace(groups, teacher_logprobs=groups.sampling_logprobs)
     check_known(loss, groups.tokens(), later=get_args(Need))

@@ -33,7 +33,7 @@ def _differences(configs: Mapping[str, Mapping[str, Any]]) -> str:
         return "<p>The settings shown are the same.</p>\n"
     rows = [[f"<code>{escape(name)}</code>", *map(escape, row)] for name, row in differing.items()]
     compared = table(["setting", *map(isolated, configs)], rows, kind="settings")
-    return f"<h3>What differs</h3>\n{compared}\n<h3>All settings</h3>\n"
+    return f"<h3>Differences</h3>\n{compared}\n<h3>All settings</h3>\n"
 
 
 def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:

@@ -57,21 +57,21 @@ def read_description(folder: Path, faults: Faults) -> Description:
     if not path.exists():
         return Description()
 
-    def tell(text: str) -> None:
+    def add_fault(text: str) -> None:
         faults.note(folder, RUN, text)
 
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        tell(f"expected JSON, got other text ({type(error).__name__})")
+        add_fault(f"expected JSON, got other text ({type(error).__name__})")
         return Description()
     if not isinstance(read, dict):
-        tell(f"expected the description of a run, got {kind_of(read)}")
+        add_fault(f"expected the description of a run, got {kind_of(read)}")
         return Description()
     if read.get("version") != VERSION:
-        tell(f"`version`: expected {VERSION}, got {kind_of(read.get('version'))}")
+        add_fault(f"`version`: expected {VERSION}, got {kind_of(read.get('version'))}")
         return Description()
-    return _described(Fields(described(read), tell))
+    return _described(Fields(described(read), add_fault))
 
 
 def _described(fields: Fields) -> Description:

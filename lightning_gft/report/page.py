@@ -25,12 +25,12 @@ Section = Callable[[Sequence[Run]], str]
 """Returns the HTML inside a section, without its heading; an empty text if the runs have no data for it."""
 
 _SECTIONS: dict[str, tuple[str, Section]] = {
-    "about": ("What was run", about_section),
-    "verdict": ("What came of it", verdict_section),
+    "about": ("Runs", about_section),
+    "verdict": ("Results", verdict_section),
     "advice": ("Advice", advice_section),
     "curves": ("Curves", curves_section),
-    "tradeoffs": ("What accuracy cost", tradeoffs_section),
-    "draws": ("More samples", draws_section),
+    "tradeoffs": ("Accuracy against its cost", tradeoffs_section),
+    "draws": ("pass@k", draws_section),
     "weights": ("Weights of tokens", histograms_section),
     "samples": ("Samples", samples_section),
     "figures": ("All figures", listing_section),

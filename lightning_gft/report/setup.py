@@ -43,8 +43,8 @@ def read_config(folder: Path, faults: Faults) -> dict[str, Any]:
 
 
 class _Plain:
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
+    def __init__(self, add_fault: Callable[[str], None]) -> None:
+        self._add_fault = add_fault
         self._left = _MOST
 
     def mapping(self, values: Mapping[Any, Any], path: tuple[str, ...], depth: int) -> dict[str, Any]:
@@ -73,4 +73,4 @@ class _Plain:
         return value if isinstance(value, str | int | float | None) else str(value)
 
     def _out(self, path: tuple[str, ...], expected: str, got: str) -> None:
-        self._tell(f"`{'.'.join(path[:_DEEPEST])}`: expected {expected}, got {got}")
+        self._add_fault(f"`{'.'.join(path[:_DEEPEST])}`: expected {expected}, got {got}")

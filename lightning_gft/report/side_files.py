@@ -64,12 +64,12 @@ class Fields:
 
     Args:
         values: The values by name.
-        tell: Called with each fault.
+        add_fault: Called with each fault.
         prefix: Text before the names in faults.
     """
 
     values: Mapping[str, Any]
-    tell: Callable[[str], None]
+    add_fault: Callable[[str], None]
     prefix: str = ""
 
     def text(self, name: str) -> str:
@@ -85,13 +85,13 @@ class Fields:
     def part(self, name: str) -> Fields:
         """Return the values below a name, or none if they are missing."""
         found = self._of(name, "values by their names", lambda value: isinstance(value, Mapping))
-        return Fields(found or {}, self.tell, f"{self.prefix}{name}.")
+        return Fields(found or {}, self.add_fault, f"{self.prefix}{name}.")
 
     def parts(self, name: str) -> list[Fields]:
         """Return the entries of a list, each of which holds values by name."""
         found = self._of(name, "a list", lambda value: isinstance(value, list))
         listed = Fields(
-            {str(place): value for place, value in enumerate(found or [])}, self.tell, f"{self.prefix}{name}."
+            {str(place): value for place, value in enumerate(found or [])}, self.add_fault, f"{self.prefix}{name}."
         )
         return [listed.part(place) for place in listed.values]
 
@@ -109,7 +109,7 @@ class Fields:
         value = self.values.get(name)
         if value is None or fits(value):
             return value
-        self.tell(f"`{self.prefix}{name}`: expected {expected}, got {kind_of(value)}")
+        self.add_fault(f"`{self.prefix}{name}`: expected {expected}, got {kind_of(value)}")
         return None
 
 

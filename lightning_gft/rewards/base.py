@@ -56,7 +56,7 @@ class Reward(Part, ABC):
             **columns: All other columns of the data, each with ``N`` entries.
         """
 
-    def asks(self) -> frozenset[ResponseFact]:
+    def needs(self) -> frozenset[ResponseFact]:
         """Return the facts about responses that the reward gets among the columns, in addition to the texts."""
         return frozenset()
 

@@ -116,12 +116,12 @@ class FunctionReward(CompositePart, Reward):
         return () if self._scorer is None else (self._scorer,)
 
     @override
-    def asks(self) -> frozenset[ResponseFact]:
+    def needs(self) -> frozenset[ResponseFact]:
         return frozenset(fact for fact in get_args(ResponseFact) if fact in self._accepted)
 
     @override
     def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:
-        self._check_parameters({*columns, "prompts", "responses", "references", *self.asks()})
+        self._check_parameters({*columns, "prompts", "responses", "references", *self.needs()})
 
     def _select(self, keywords: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
         self._check_parameters(keywords.keys())

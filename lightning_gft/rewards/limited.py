@@ -68,8 +68,8 @@ class TimeLimitedReward(CompositePart, Reward):
         self.reset()
 
     @override
-    def asks(self) -> frozenset[ResponseFact]:
-        return self.reward.asks()
+    def needs(self) -> frozenset[ResponseFact]:
+        return self.reward.needs()
 
     @override
     def measures(self) -> bool:

@@ -67,7 +67,7 @@ class SoftOverlongReward(Reward):
         ]
 
     @override
-    def asks(self) -> frozenset[ResponseFact]:
+    def needs(self) -> frozenset[ResponseFact]:
         return frozenset({"response_tokens", "response_source"})
 
     @override

@@ -124,13 +124,13 @@ def response_facts(responses: Sequence[Response], sources: Sequence[Source]) -> 
 
 
 def _with_facts(name: str, reward: Reward, batch: _Batch, facts: Mapping[ResponseFact, Sequence[Any]]) -> _Batch:
-    if missing := sorted(reward.asks() - facts.keys()):
+    if missing := sorted(reward.needs() - facts.keys()):
         raise GFTValueError(
             f"reward {name!r}: expected {', '.join(missing)} of the responses, got none; give `facts`, as "
             "response_facts makes them"
         )
     known: _Batch = {**batch}
-    known.update((fact, facts[fact]) for fact in reward.asks())
+    known.update((fact, facts[fact]) for fact in reward.needs())
     _check_lengths(known)
     return known
 

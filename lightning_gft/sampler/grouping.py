@@ -36,7 +36,7 @@ def build_groups(
         pad_token_id: Token id that fills shorter rows on the right.
         device: Device of the returned tensors.
         taught: Whether the batch holds log-probabilities of a teacher, even if no response of this rank has any.
-        differing: Indices of the prompts whose rewards differ, with dynamic sampling; other groups are set aside.
+        differing: Indices of the prompts whose rewards differ, with dynamic sampling; other groups are excluded.
         tried: Number of prompts that were sampled, with dynamic sampling.
 
     Raises:
@@ -66,7 +66,7 @@ def build_groups(
             name: [answer for of_round in rounds for answer in of_round.answers[name]] for name in rounds[0].answers
         },
         weights_version=torch.tensor(versions, dtype=torch.long, device=device),
-        set_aside=None if differing is None else flags(i not in differing for i in of_row),
+        excluded=None if differing is None else flags(i not in differing for i in of_row),
         num_tried=tried,
         sampling_seconds=sum(of_round.sampling_seconds for of_round in rounds),
         scoring_seconds=sum(of_round.scoring_seconds for of_round in rounds),

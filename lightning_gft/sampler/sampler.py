@@ -167,7 +167,7 @@ class GroupSampler:
         Prompts are sampled in rounds. The first round has ``num_groups`` prompts; each later one has as many as should
         yield the missing groups at the share that differed so far. Responses are the same as those of :meth:`sample`.
         All groups with differing rewards are trained on, whether there are more than ``num_groups`` or fewer. The other
-        groups are set aside. Advantages are estimated in one call over all groups. Without ``num_groups`` this is
+        groups are excluded. Advantages are estimated in one call over all groups. Without ``num_groups`` this is
         :meth:`sample`.
 
         Args:

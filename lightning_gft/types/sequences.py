@@ -95,7 +95,7 @@ class GroupBatch(Sequences):
             ``None`` if no source gives them.
         weights_version: ``[N]``, number of optimizer steps behind the weights that drew each sequence; -1 if it is not
             known, as for demonstrations.
-        set_aside: ``[N]``, true for sequences that are only counted: no loss trains on them or counts them in ``Z``.
+        excluded: ``[N]``, true for sequences that are only counted: no loss trains on them or counts them in ``Z``.
         num_tried: Number of prompts that were sampled, if it may differ from the batch; ``None`` for all of them.
         sampling_seconds: Seconds until all responses of this rank were drawn.
         scoring_seconds: Seconds that the rewards took.
@@ -113,7 +113,7 @@ class GroupBatch(Sequences):
     sampling_logprobs: Tensor | None = None
     teacher_logprobs: Tensor | None = None
     weights_version: Tensor | None = None
-    set_aside: Tensor | None = None
+    excluded: Tensor | None = None
     num_tried: int | None = None
     sampling_seconds: float = 0.0
     scoring_seconds: float = 0.0

@@ -76,11 +76,11 @@ class Clipping(GFTLoss):
         return {"clip": 0.0}
 
 
-def test_sequences_that_are_set_aside_are_neither_trained_on_nor_in_the_mean():
+def test_sequences_that_are_excluded_are_neither_trained_on_nor_in_the_mean():
     groups, logprobs = reference.random_groups(5)
     logprobs.requires_grad_()
     aside = torch.arange(len(groups)) % 3 == 0
-    marked = replace(groups, set_aside=aside)
+    marked = replace(groups, excluded=aside)
     rest = (~aside).nonzero()[:, 0]
     loss = SFTLoss()
     assert not (loss.trained(marked) & aside).any()

@@ -113,7 +113,7 @@ def test_runs_that_log_different_things_stand_side_by_side(tmp_path):
     shown = text(page)
     assert "gft and other" in shown
     assert "other has not finished a validation yet." in shown
-    assert "model.loss" in shown.partition("What differs")[2]
+    assert "model.loss" in shown.partition("Differences")[2]
     assert "Gradient norm" in shown
 
 

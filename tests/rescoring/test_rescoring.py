@@ -33,7 +33,7 @@ PROMPTS = [f"{n}+1=" for n in range(6)]
 class Length(Reward):
     """Length of the text, for own samples alone."""
 
-    def asks(self) -> Any:
+    def needs(self) -> Any:
         return frozenset({"response_source", "response_tokens"})
 
     def __call__(

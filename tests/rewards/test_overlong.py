@@ -97,7 +97,7 @@ def test_a_function_that_names_what_it_wants_gets_it(limited: bool):
     reward.check_row(None, {})
     if limited:
         reward = TimeLimitedReward(reward, seconds=60)
-    assert reward.asks() == {"response_tokens"}
+    assert reward.needs() == {"response_tokens"}
     facts = response_facts([Response([1, 2, 3]), Response([4])], [Source.SELF, Source.EXPERT])
     texts: dict[str, Any] = {"prompts": ["", ""], "responses": ["a", "b"], "references": [0, 0]}
     try:
@@ -122,7 +122,7 @@ def test_what_a_reward_does_not_ask_for_it_does_not_get():
 def test_a_limited_penalty_is_one():
     limited = TimeLimitedReward(SoftOverlongReward(8, 4), seconds=60)
     assert not limited.measures()
-    assert limited.asks() == {"response_tokens", "response_source"}
+    assert limited.needs() == {"response_tokens", "response_source"}
 
 
 def test_evaluation_does_not_take_a_penalty_for_accuracy():

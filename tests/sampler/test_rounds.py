@@ -109,7 +109,7 @@ def test_what_is_tried_is_the_beginning_of_the_whole_batch(differing, wanted, pl
     torch.testing.assert_close(groups.sampling_logprobs, expected.sampling_logprobs, rtol=0, atol=1e-5, equal_nan=True)
     torch.testing.assert_close(groups.advantages, expected.advantages)
     assert (groups.prompts, groups.responses) == (expected.prompts, expected.responses)
-    assert groups.set_aside.tolist() == [not differs[i] for i in groups.group_index.tolist()]
+    assert groups.excluded.tolist() == [not differs[i] for i in groups.group_index.tolist()]
 
 
 def test_the_advantage_is_estimated_once_with_all_groups(policy: Policy):
@@ -117,24 +117,24 @@ def test_the_advantage_is_estimated_once_with_all_groups(policy: Policy):
     groups = tried.sample_for_training(batch(policy), policy, seed=0)
     [given] = tried.advantage.given
     assert len(given) == len(groups) == 4 * 8
-    assert given.set_aside is groups.set_aside
+    assert given.excluded is groups.excluded
 
 
 def test_without_a_number_of_groups_all_prompts_are_sampled(policy: Policy):
     groups = sampler(DiffersFor(3), None).sample_for_training(batch(policy), policy, seed=0)
-    assert groups.set_aside is groups.num_tried is None
+    assert groups.excluded is groups.num_tried is None
     assert len(groups) == 4 * 12
     asked = sampler(DiffersFor(3), 1).sample(batch(policy), policy, seed=0)  # as predict and evaluation do
-    assert asked.set_aside is None
+    assert asked.excluded is None
     assert asked.responses == groups.responses
 
 
-def test_no_loss_trains_on_what_is_set_aside_or_counts_it(policy: Policy):
+def test_no_loss_trains_on_what_is_excluded_or_counts_it(policy: Policy):
     groups = sampler(DiffersFor(3, 7), 2).sample_for_training(batch(policy), policy, seed=0)
     loss = GFTLoss()
     assert loss.trained(groups).sum() <= 8
     _, counts = loss.reduce(groups)
-    assert counts.tolist() == [int(groups.response_lengths[~groups.set_aside].sum())]
+    assert counts.tolist() == [int(groups.response_lengths[~groups.excluded].sum())]
 
 
 def test_figures_tell_what_was_tried_and_what_never_was(policy: Policy):
@@ -144,7 +144,7 @@ def test_figures_tell_what_was_tried_and_what_never_was(policy: Policy):
     figures = {name: float(value) for name, value in statistics.compute().items()}
     assert figures["sampling/frac_prompts_tried"] == pytest.approx(8 / 12)
     assert figures["sampling/num_prompts_never_sampled"] == 4
-    assert figures["sampling/frac_groups_set_aside"] == pytest.approx(6 / 8)
+    assert figures["sampling/frac_groups_excluded"] == pytest.approx(6 / 8)
     assert figures["sampling/num_groups"] == 2
     assert figures["frac_reward_zero_std"] == pytest.approx(6 / 8)
     assert figures["frac_prompts_without_group"] == 0

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from lightning_gft import record
 from lightning_gft.callbacks.advice.history import History
-from lightning_gft.callbacks.advice.record import Said, print_advice
+from lightning_gft.callbacks.advice.record import AdviceLine, print_advice
 from lightning_gft.callbacks.advice.rule import Finding, Rule
 from lightning_gft.callbacks.advice.rules import RULES
 from lightning_gft.callbacks.run_record import record_folder
@@ -46,7 +46,7 @@ class Advice(Callback):
 
     Attributes:
         rules: The rules in use, in the order of their evaluation; others may be added before a run.
-        said: All advice so far.
+        lines: All advice so far.
 
     Raises:
         ValueError: If a name is not a rule's, or ``stop`` names a rule that ``ignore`` leaves out.
@@ -63,31 +63,31 @@ class Advice(Callback):
         self.rules = [rule for rule in RULES if rule.name not in left_out]
         faults = [rule.name for rule in self.rules if not rule.explains]
         self._ends = _checked("stop", (faults if stop else []) if isinstance(stop, bool) else stop)
-        if unheard := sorted(self._ends & left_out):
+        if ignored := sorted(self._ends & left_out):
             raise GFTValueError(
-                f"`stop` of Advice: expected rules that `ignore` does not name, got {', '.join(unheard)}; remove them"
+                f"`stop` of Advice: expected rules that `ignore` does not name, got {', '.join(ignored)}; remove them"
             )
-        self.said: list[Said] = []
+        self.lines: list[AdviceLine] = []
         self._history = History()
         self._stage = ""
         self._path: Path | None = None
-        self._asked = False
-        self._keeper = KeepStopped(lambda: self._asked)
+        self._ending = False
+        self._keeper = KeepStopped(lambda: self._ending)
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        said = [each._asdict() for each in self.said]
-        return {"stage": self._stage, "said": said, "history": self._history.state_dict()}
+        lines = [line._asdict() for line in self.lines]
+        return {"stage": self._stage, "lines": lines, "history": self._history.state_dict()}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._stage, self.said = state_dict["stage"], [Said(**each) for each in state_dict["said"]]
+        self._stage, self.lines = state_dict["stage"], [AdviceLine(**line) for line in state_dict["lines"]]
         self._history.load_state_dict(state_dict["history"])
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit":  # before a checkpoint is loaded
-            self.said, self._history, self._stage, self._asked = [], History(), "", False
+            self.lines, self._history, self._stage, self._ending = [], History(), "", False
             callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
             if self._ends and self._keeper not in callbacks:
                 callbacks.append(self._keeper)  # after all others, whose state it saves
@@ -96,10 +96,10 @@ class Advice(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         folder = record_folder(trainer)
         self._path = None if folder is None or not trainer.is_global_zero else folder / record.ADVICE
-        if self._path is not None and (self.said or self._path.exists()):
+        if self._path is not None and (self.lines or self._path.exists()):
             # Remove advice that a killed run gave after its last checkpoint: the resumed run gives it again.
             with self._writing():
-                record.write_rows(self._path, [said.row() for said in self.said])
+                record.write_rows(self._path, [line.row() for line in self.lines])
 
     @override
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
@@ -121,16 +121,16 @@ class Advice(Callback):
         new = [self._make_advice(module, rule, finding) for rule, finding in self._findings()]
         self._write(new)
         if self._ends:
-            asked = any(said.name in self._ends for said in new)
+            ends = any(line.name in self._ends for line in new)
             # Figures are the same on all ranks, so all ranks stop together.
-            self._asked |= trainer.strategy.reduce_boolean_decision(asked, all=False)
-            trainer.should_stop |= self._asked
+            self._ending |= trainer.strategy.reduce_boolean_decision(ends, all=False)
+            trainer.should_stop |= self._ending
 
-    def _write(self, new: Sequence[Said]) -> None:
-        for said in new:
+    def _write(self, new: Sequence[AdviceLine]) -> None:
+        for line in new:
             if self._path is not None:
                 with self._writing():
-                    record.append_row(self._path, said.row())
+                    record.append_row(self._path, line.row())
 
     def _writing(self) -> AbstractContextManager[None]:
         def give_up() -> None:
@@ -146,20 +146,20 @@ class Advice(Callback):
         return any(fnmatchcase(name, pattern) for rule in self.rules for pattern in rule.figures)
 
     def _findings(self) -> Iterator[tuple[Rule, Finding]]:
-        heard = {said.name for said in self.said if said.stage == self._stage}
+        given = {line.name for line in self.lines if line.stage == self._stage}
         for rule in self.rules:
-            if rule.name in heard or heard.intersection(rule.after):
+            if rule.name in given or given.intersection(rule.after):
                 continue
             if (finding := rule.find(self._history)) is not None:
-                heard.add(rule.name)
+                given.add(rule.name)
                 yield rule, finding
 
-    def _make_advice(self, module: GFTLitModule, rule: Rule, finding: Finding) -> Said:
-        ends = "; the run ends here, as `stop` asks" if rule.name in self._ends else ""
-        said = Said(module.rows.steps(), rule.name, dict(finding.figures), finding.text + ends, self._stage)
-        self.said.append(said)
-        print_advice(said)
-        return said
+    def _make_advice(self, module: GFTLitModule, rule: Rule, finding: Finding) -> AdviceLine:
+        remark = "; the run ends here, as `stop` asks" if rule.name in self._ends else ""
+        line = AdviceLine(module.rows.steps(), rule.name, dict(finding.figures), finding.text + remark, self._stage)
+        self.lines.append(line)
+        print_advice(line)
+        return line
 
 
 def _checked(field: str, names: object) -> frozenset[str]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from lightning.pytorch.utilities import rank_zero_only
 
 
-class Said(NamedTuple):
+class AdviceLine(NamedTuple):
     """A piece of advice.
 
     Args:
@@ -33,8 +33,8 @@ class Said(NamedTuple):
 
 
 @rank_zero_only
-def print_advice(said: Said) -> None:
+def print_advice(line: AdviceLine) -> None:
     """Print advice in one line, above a progress bar if there is one."""
-    where = f" of stage {said.stage}" if said.stage else ""
+    where = f" of stage {line.stage}" if line.stage else ""
     with suppress(OSError):  # the reader of the lines is gone, which must not end the run
-        print(f"Advice at step {said.step}{where} ({said.name}): {said.text}", file=sys.stderr, flush=True)
+        print(f"Advice at step {line.step}{where} ({line.name}): {line.text}", file=sys.stderr, flush=True)

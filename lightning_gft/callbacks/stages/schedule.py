@@ -207,9 +207,9 @@ class StageSchedule(Callback):
 
     def _enter(self, trainer: Trainer, module: GFTLitModule, name: str) -> None:
         before, run = self._progress, module.run
-        told = {stage_row(before.stage): run.tell(since=before.step)}
+        described = {stage_row(before.stage): run.describe_since(before.step)}
         self._progress = Progress(
-            name, trainer.global_step, _batches(trainer), before.epoch_batches, earlier={**before.earlier, **told}
+            name, trainer.global_step, _batches(trainer), before.epoch_batches, earlier={**before.earlier, **described}
         )
         self._use(module)
         if run.optimizer.settings is not None:

@@ -97,12 +97,12 @@ class HTTPReward(CompositePart, Reward):
         return [score for scores in self._ask_all([_packed(body) for body in bodies], bodies) for score in scores]
 
     @override
-    def asks(self) -> frozenset[ResponseFact]:
+    def needs(self) -> frozenset[ResponseFact]:
         return frozenset(fact for fact in get_args(ResponseFact) if fact in self.columns)
 
     @override
     def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:
-        row = {name: named_column(columns, name, "columns") for name in self.columns if name not in self.asks()}
+        row = {name: named_column(columns, name, "columns") for name in self.columns if name not in self.needs()}
         _packed({"references": reference, "columns": row})
 
     @override

@@ -53,12 +53,12 @@ def test_says_once_in_one_line(tmp_path, capsys):
     assert row.keys() == {"step", "name", "figures", "text"}
     assert (row["step"], row["figures"]) == (5, {"train/reward_by_source/teacher": 0.0})
     assert row["text"] in lines[0]
-    assert [said.name for said in advice.said].count(ZERO) == 1
+    assert [line.name for line in advice.lines].count(ZERO) == 1
 
 
 def test_rule_that_is_ignored_is_silent():
     run(advice := Advice(ignore=[ZERO]))
-    assert ZERO not in [said.name for said in advice.said]
+    assert ZERO not in [line.name for line in advice.lines]
 
 
 def test_reader_that_has_left_does_not_end_the_run(monkeypatch):
@@ -70,7 +70,7 @@ def test_reader_that_has_left_does_not_end_the_run(monkeypatch):
 
     monkeypatch.setattr(sys, "stderr", Gone())
     assert run(advice := Advice()).global_step == 12
-    assert advice.said
+    assert advice.lines
 
 
 @pytest.mark.parametrize("stop", [True, [ZERO]])
@@ -91,7 +91,7 @@ def test_stop_waits_for_the_least_number_of_steps():
 
 def test_other_advice_does_not_stop(tmp_path):
     run(advice := Advice(stop=["large_steps"]), root=tmp_path)
-    assert ZERO in [said.name for said in advice.said]
+    assert ZERO in [line.name for line in advice.lines]
     assert "ends" not in advised(tmp_path / "run")[0]["text"]
 
 
@@ -110,7 +110,7 @@ def test_resumed_run_has_said_what_an_uninterrupted_one_says(at, version, tmp_pa
     run(whole := Advice(), root=tmp_path, version="whole")
     capsys.readouterr()
     advice, folder = resumed(tmp_path, at, version)
-    assert advice.said == whole.said
+    assert advice.lines == whole.lines
     assert advised(folder) == advised(tmp_path / "whole")
     assert capsys.readouterr().err.count(ZERO) == (2 if at < 5 else 1)  # before and after the stop, or before alone
 
@@ -152,17 +152,17 @@ def test_advice_that_cannot_be_written_is_given_all_the_same(tmp_path, capsys):
 def test_second_fit_begins_anew(tmp_path):
     advice = Advice()
     run(advice, root=tmp_path)
-    first = advice.said
+    first = advice.lines
     run(advice, root=tmp_path)
-    assert advice.said == first
+    assert advice.lines == first
     assert len(advised(tmp_path / "run")) == len(first)
 
 
 def test_each_stage_has_a_history_of_its_own(tmp_path, capsys):
     stages = {"sft": Stage(SFTLoss(), max_steps=7), "gft": Stage(GFTLoss(), max_steps=7), "end": Stage(max_steps=3)}
     run(advice := Advice(), StageSchedule(stages, save=False), root=tmp_path, max_steps=-1)
-    said = [(said.step, said.stage) for said in advice.said if said.name == ZERO]
-    assert said == [(5, "sft"), (12, "gft")]
+    lines = [(line.step, line.stage) for line in advice.lines if line.name == ZERO]
+    assert lines == [(5, "sft"), (12, "gft")]
     assert [row["stage"] for row in advised(tmp_path / "run") if row["name"] == ZERO] == ["sft", "gft"]
     assert f"Advice at step 12 of stage gft ({ZERO})" in capsys.readouterr().err
 
@@ -170,8 +170,8 @@ def test_each_stage_has_a_history_of_its_own(tmp_path, capsys):
 def test_figures_of_an_earlier_stage_are_not_taken_for_those_of_a_later_one(tmp_path):
     stages = {"all": Stage(SFTLoss(), max_steps=2), "expert": Stage(SFTLoss(), {"expert": ExpertSource()}, max_steps=9)}
     run(advice := Advice(), StageSchedule(stages, save=False), max_steps=-1)
-    assert {said.name for said in advice.said} >= {"expert_scores_zero"}
-    assert ZERO not in {said.name for said in advice.said}
+    assert {line.name for line in advice.lines} >= {"expert_scores_zero"}
+    assert ZERO not in {line.name for line in advice.lines}
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def test_a_training_that_goes_wrong(name):
     module.__class__ = kind
     updates = module.updates_per_batch
     fit(module, callbacks=[advice := Advice()], max_steps=steps * updates, max_epochs=-1, log_every_n_steps=1)
-    assert name in {said.name for said in advice.said}, [said.text for said in advice.said]
+    assert name in {line.name for line in advice.lines}, [said.text for said in advice.lines]
 
 
 @pytest.mark.slow
@@ -145,7 +145,7 @@ def test_a_reward_that_does_not_rise(name, rate):
         max_steps=110,
         max_epochs=-1,
     )
-    assert name in {said.name for said in advice.said}
+    assert name in {line.name for line in advice.lines}
 
 
 class Spoils(Callback):
@@ -159,7 +159,7 @@ def test_accuracy_that_falls():
     module = make_module(reward=always(1.0), evaluation=Evaluation(num_samples=2, max_new_tokens=2, kl=False))
     settings = {"max_steps": 3, "max_epochs": -1, "val_check_interval": 1}
     fit(module, Rows(val_rows=ROWS), callbacks=[advice := Advice(), Spoils()], **settings)
-    assert "accuracy_fell" in {said.name for said in advice.said}
+    assert "accuracy_fell" in {line.name for line in advice.lines}
 
 
 def advise(rank: int, folder: str, stop: bool) -> tuple[list[Any], int]:
@@ -169,7 +169,7 @@ def advise(rank: int, folder: str, stop: bool) -> tuple[list[Any], int]:
     trainer = fit(
         make_module(), Rows(WORTHLESS, batch_size=2), callbacks=[advice := Advice(stop=stop)], logger=logger, **settings
     )
-    return [tuple(said) for said in advice.said], trainer.global_step
+    return [tuple(said) for said in advice.lines], trainer.global_step
 
 
 @pytest.mark.parametrize("stop", [False, True])

@@ -19,7 +19,7 @@ from tests.rewards.http.service import PATIENCE, answer, score
 
 def test_batches_are_sent_with_what_is_asked_for(service):
     reward = service.reward(columns=["level", "response_source"], batch_size=2)
-    assert reward.asks() == {"response_source"}
+    assert reward.needs() == {"response_source"}
     described = describe(reward)
     columns = {"level": [1, None, {"a": [2]}], "other": ["x"] * 3, "response_source": ["self"] * 3}
     assert score(reward, "a", "", "écc\n", **columns) == [1, 0, 4]
