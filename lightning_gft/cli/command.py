@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,11 @@ from lightning_gft.cli.checkpoints import find_checkpoint
 from lightning_gft.cli.checks import check_callbacks, check_port, check_trainer
 from lightning_gft.cli.defaults import default_callbacks
 from lightning_gft.cli.documents import check_files
+from lightning_gft.cli.light import PROG, check_first, list_light
 from lightning_gft.cli.outputs import KeepConfig, default_loggers, quieten, remove_unused
 from lightning_gft.cli.parsing import Parser, load_value
 from lightning_gft.cli.places import check_places, check_writable
 from lightning_gft.cli.progress import ProgressLines
-from lightning_gft.cli.reporting import check_not_report, list_report
 from lightning_gft.cli.stopping import StopBetweenSteps, StopRequest
 from lightning_gft.cli.summary import print_figures, print_kept, print_measured
 from lightning_gft.cli.trainer import GFTTrainer
@@ -70,7 +69,7 @@ class GFTCLI(LightningCLI):
                     trainer_class=GFTTrainer,
                     save_config_callback=KeepConfig,
                     parser_class=Parser,
-                    parser_kwargs={"prog": "lightning-gft", "version": version("lightning-gft")},
+                    parser_kwargs={"prog": PROG},
                     args=args,
                 )
         except BaseException:
@@ -90,12 +89,12 @@ class GFTCLI(LightningCLI):
     @override
     def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
         super()._add_subcommands(parser, **kwargs)
-        list_report(parser, self.init_parser())
+        list_light(parser, self.init_parser)
 
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         super().parse_arguments(parser, args)
-        check_not_report(self.config)
+        check_first(self.config["subcommand"])
 
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
