@@ -26,11 +26,12 @@ from lightning_gft.cli.documents import check_files
 from lightning_gft.cli.light import PROG, check_first, list_light
 from lightning_gft.cli.outputs import KeepConfig, default_loggers, quieten, remove_unused
 from lightning_gft.cli.parsing import Parser, load_value
-from lightning_gft.cli.places import check_places, check_writable
+from lightning_gft.cli.places import check_places
 from lightning_gft.cli.progress import ProgressLines
 from lightning_gft.cli.stopping import StopBetweenSteps, StopRequest
 from lightning_gft.cli.summary import print_figures, print_kept, print_measured
 from lightning_gft.cli.trainer import GFTTrainer
+from lightning_gft.cli.writable import check_writable
 from lightning_gft.module import GFTLitModule
 
 _WITHOUT_WEIGHTS = ("inspect", "rescore")
