@@ -10,7 +10,7 @@ import yaml
 from jsonargparse import set_loader
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.utilities import rank_zero_info
@@ -23,7 +23,7 @@ from lightning_gft.cli.checkpoints import find_checkpoint
 from lightning_gft.cli.checks import check_callbacks, check_port, check_trainer
 from lightning_gft.cli.defaults import default_callbacks
 from lightning_gft.cli.documents import check_files
-from lightning_gft.cli.light import PROG, check_first, list_light
+from lightning_gft.cli.light import PROG
 from lightning_gft.cli.outputs import KeepConfig, default_loggers, quieten, remove_unused
 from lightning_gft.cli.parsing import Parser, load_value
 from lightning_gft.cli.places import check_places
@@ -86,16 +86,6 @@ class GFTCLI(LightningCLI):
         skipped["test"].add("verbose")
         skipped["predict"].add("return_predictions")
         return {**skipped, **{name: {"model", "datamodule"} for name in _WITHOUT_A_RUN}}
-
-    @override
-    def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
-        super()._add_subcommands(parser, **kwargs)
-        list_light(parser, self.init_parser)
-
-    @override
-    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        super().parse_arguments(parser, args)
-        check_first(self.config["subcommand"])
 
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
-from lightning_gft import __version__
+import lightning_gft
 from lightning_gft.checks import cut, did_you_mean
-from lightning_gft.errors import GFTError, GFTValueError
+from lightning_gft.errors import GFTError
 
 PROG = "lightning-gft"
 
@@ -70,7 +70,7 @@ def run_light(args: Sequence[str]) -> None:
     """
     named = args[0] if args and not args[0].startswith("-") else None
     parser = _Parser(prog=PROG, description="Group Fine-Tuning of language models.", epilog=_EPILOG)
-    parser.add_argument("--version", action="version", version=f"{PROG} {__version__}")
+    parser.add_argument("--version", action="version", version=f"{PROG} {lightning_gft.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     listed = {name: commands.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
     if named in LIGHT:
@@ -86,27 +86,6 @@ def run_light(args: Sequence[str]) -> None:
     except GFTError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(1)
-
-
-def list_light(parser: Any, make_parser: Callable[[], Any]) -> None:
-    """List the light commands among the subcommands of jsonargparse's ``parser``, which never runs them."""
-    [subcommands] = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    for name in LIGHT:
-        own = make_parser()
-        own.add_argument("rest", nargs="*")
-        subcommands.add_subcommand(name, own, help=COMMANDS[name])  # type: ignore[attr-defined]  # jsonargparse's
-
-
-def check_first(command: str) -> None:
-    """Raise an error if a light command comes after options of a run.
-
-    Raises:
-        ValueError: If the command is a light one.
-    """
-    if command in LIGHT:
-        raise GFTValueError(
-            f"`{command}`: expected as the first argument, got others before it; run {PROG} {command} --help"
-        )
 
 
 def _part(command: str, name: str) -> Any:

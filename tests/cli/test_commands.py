@@ -11,7 +11,7 @@ import lightning_gft
 from lightning_gft.cli import main
 from lightning_gft.cli.command import GFTCLI
 from lightning_gft.cli.light import COMMANDS, LIGHT
-from tests.cli.command import GFT, refused
+from tests.cli.command import refused
 
 IMPORTED = """
 import sys
@@ -56,7 +56,6 @@ def test_the_version(capsys):
         (["xyz"], "got 'xyz'; it has fit, validate, test"),
         (["doctor", "--all"], "unrecognized arguments: --all\nSee: lightning-gft doctor --help"),
         (["quickstart", "fast"], "`SETTING`: expected settings of the form --name=value, got 'fast'"),
-        ([f"--config={GFT}", "report", "runs/gft"], "`report`: expected as the first argument, got others before it"),
     ],
 )
 def test_a_mistake_is_told(args, message, capsys):

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from lightning_gft import __version__
+import lightning_gft
 from lightning_gft.cli.doctor.files import check_folders
 from lightning_gft.cli.doctor.finding import Finding, tried
 from lightning_gft.cli.doctor.libraries import check_libraries
@@ -47,7 +47,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print the findings of each section; exit with status 1 if the package cannot work."""
-    print(f"lightning-gft {__version__}")
+    print(f"lightning-gft {lightning_gft.__version__}")
     findings: list[Finding] = []
     for title, check in SECTIONS.items():
         print(title, flush=True)
