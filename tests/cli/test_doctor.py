@@ -97,6 +97,12 @@ def test_a_quantised_product_that_is_wrong(monkeypatch):
     assert found.detail.startswith("a product is off by ")
 
 
+def test_without_bitsandbytes_the_remedy_installs_it(monkeypatch):
+    monkeypatch.setattr(quantised, "find_spec", lambda name: None)
+    (found,) = quantised.check_quantisation()
+    assert (found.works, found.remedy) == (False, "pip install 'lightning-gft[qlora]'")
+
+
 def test_folders_that_cannot_be_written_to(monkeypatch):
     monkeypatch.setattr("tempfile.gettempdir", lambda: "/dev/null/tmp")
     found = {finding.name: finding for finding in check_folders()}

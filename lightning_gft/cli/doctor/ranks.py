@@ -61,11 +61,12 @@ def _nccl() -> str:
         raise GFTRuntimeError("torch is built without it")
     if not torch.cuda.is_available():
         raise GFTRuntimeError("there is no GPU")
-    store = distributed.HashStore()
-    distributed.init_process_group("nccl", store=store, rank=0, world_size=1, timeout=timedelta(seconds=_SECONDS))
-    total = torch.ones(4, device="cuda")
-    distributed.all_reduce(total)
-    torch.cuda.synchronize()
-    distributed.destroy_process_group()
+    with tempfile.TemporaryDirectory() as folder:
+        store = f"file://{folder}/store"
+        distributed.init_process_group("nccl", store, timedelta(seconds=_SECONDS), world_size=1, rank=0)
+        total = torch.ones(4, device="cuda")
+        distributed.all_reduce(total)
+        torch.cuda.synchronize()
+        distributed.destroy_process_group()
     version = torch.cuda.nccl.version()
     return f"{'.'.join(map(str, version))}, one rank; {torch.cuda.device_count()} GPUs"
