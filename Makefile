@@ -2,9 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PACKAGE := $(VENV)/.package
 INSTALLED := $(VENV)/.installed
-RUNS := runs/quickstart/compared
-SOURCES := $(shell find lightning_gft -name '*.py' -o -name '*.safetensors')
 # A thread that waits for another shall yield, not spin: on a shared machine spinning costs minutes.
 export OMP_WAIT_POLICY := PASSIVE
 # One thread for each of two test processes; quickstart lets torch use all cores. A process whose tests are done takes
@@ -18,10 +17,8 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --dura
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-quickstart: $(RUNS)/base/.done $(RUNS)/sft/.done $(RUNS)/gft/.done ## Fine-tune a small model by SFT and by GFT and compare them (5 to 10 minutes; again: seconds)
-	@echo "Logs: $(BIN)/tensorboard --logdir $(RUNS)"
-	@echo "To train again: make clean quickstart"
-	@$(BIN)/lightning-gft report base=$(RUNS)/base SFT=$(RUNS)/sft GFT=$(RUNS)/gft --output $(RUNS)/report.html
+quickstart: $(PACKAGE) ## Fine-tune a small model by SFT and by GFT and compare them (about 5 minutes; again: seconds)
+	@$(BIN)/lightning-gft quickstart
 
 test: $(INSTALLED) ## Run the tests but for those marked slow
 	$(PYTEST) -m "not slow"
@@ -42,20 +39,18 @@ format: $(INSTALLED) ## Put the code into shape
 	$(BIN)/ruff format .
 
 clean: ## Remove what the quickstart and the tests have written; other runs and the environment stay
-	rm -rf $(RUNS) .pytest_cache .mypy_cache .ruff_cache build ./*.egg-info
+	rm -rf runs/quickstart/compared .pytest_cache .mypy_cache .ruff_cache dist
 	find . -name __pycache__ -not -path './$(VENV)/*' -exec rm -rf {} +
 
-$(INSTALLED): pyproject.toml constraints.txt
+# Bytecode is written when a module is first imported: most of the libraries' modules never are.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
+
+$(PACKAGE): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; choose one by: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(PIP) --editable .
 	@touch $@
 
-# The base is only measured; the other two are trained and measured.
-$(RUNS)/base/.done: configs/quickstart/gft.yaml $(SOURCES) | $(INSTALLED)
-	$(BIN)/lightning-gft validate --config $< --trainer.default_root_dir $(@D)
-	@touch $@
-
-$(RUNS)/%/.done: configs/quickstart/%.yaml $(SOURCES) | $(INSTALLED)
-	$(BIN)/lightning-gft fit --config $< --trainer.default_root_dir $(@D)
+$(INSTALLED): $(PACKAGE)
+	$(PIP) --editable '.[dev]'
 	@touch $@

@@ -1,4 +1,4 @@
-"""The command line: ``lightning-gft fit | validate | test | predict | export | inspect | rescore | report``."""
+"""The command line: ``lightning-gft``, whose commands ``lightning-gft --help`` lists."""
 
 import sys
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,10 @@ def main(args: list[str] | None = None) -> None:
     """
     given = sys.argv[1:] if args is None else args
     with quiet_ends():
-        if given[:1] == ["report"]:  # needs no model, so skip the imports that one takes
-            from lightning_gft.report.command import main as report
+        from lightning_gft.cli.light import is_light, run_light
 
-            report(given[1:])
+        if is_light(given):
+            run_light(given)
             return
         from lightning_gft.cli.running import run  # takes seconds, during which Ctrl-C may come
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import yaml
 from jsonargparse import set_loader
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.utilities import rank_zero_info
@@ -24,14 +23,15 @@ from lightning_gft.cli.checkpoints import find_checkpoint
 from lightning_gft.cli.checks import check_callbacks, check_port, check_trainer
 from lightning_gft.cli.defaults import default_callbacks
 from lightning_gft.cli.documents import check_files
+from lightning_gft.cli.light import PROG
 from lightning_gft.cli.outputs import KeepConfig, default_loggers, quieten, remove_unused
 from lightning_gft.cli.parsing import Parser, load_value
-from lightning_gft.cli.places import check_places, check_writable
+from lightning_gft.cli.places import check_places
 from lightning_gft.cli.progress import ProgressLines
-from lightning_gft.cli.reporting import check_not_report, list_report
 from lightning_gft.cli.stopping import StopBetweenSteps, StopRequest
 from lightning_gft.cli.summary import print_figures, print_kept, print_measured
 from lightning_gft.cli.trainer import GFTTrainer
+from lightning_gft.cli.writable import check_writable
 from lightning_gft.module import GFTLitModule
 
 _WITHOUT_WEIGHTS = ("inspect", "rescore")
@@ -70,7 +70,7 @@ class GFTCLI(LightningCLI):
                     trainer_class=GFTTrainer,
                     save_config_callback=KeepConfig,
                     parser_class=Parser,
-                    parser_kwargs={"prog": "lightning-gft", "version": version("lightning-gft")},
+                    parser_kwargs={"prog": PROG},
                     args=args,
                 )
         except BaseException:
@@ -86,16 +86,6 @@ class GFTCLI(LightningCLI):
         skipped["test"].add("verbose")
         skipped["predict"].add("return_predictions")
         return {**skipped, **{name: {"model", "datamodule"} for name in _WITHOUT_A_RUN}}
-
-    @override
-    def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
-        super()._add_subcommands(parser, **kwargs)
-        list_report(parser, self.init_parser())
-
-    @override
-    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        super().parse_arguments(parser, args)
-        check_not_report(self.config)
 
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

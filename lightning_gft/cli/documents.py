@@ -12,6 +12,8 @@ from typing import Any
 import yaml
 
 from lightning_gft.checks import cut
+from lightning_gft.cli.light import PROG
+from lightning_gft.cli.shipped import shipped
 from lightning_gft.errors import GFTValueError
 
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -88,12 +90,18 @@ def check_files(args: Iterable[str]) -> None:
             check_yaml(text)
             settings = yaml.load(text, _StrictLoader)  # noqa: S506 (a subclass of the safe loader)
         except OSError as error:
-            raise _config_error(name, f"expected a YAML file, got {error.strerror}; give another path") from error
+            raise _config_error(name, f"expected a YAML file, got {error.strerror}; {_remedy(name)}") from error
         except (yaml.YAMLError, ValueError) as error:
             hint = "; quote a value that begins with #" if _UNQUOTED.search(text) else ""
             raise _config_error(name, " ".join(str(error).split()) + hint) from error
         if not isinstance(settings, dict):
             raise _config_error(name, "expected settings such as `seed_everything: 1`, got none")
+
+
+def _remedy(name: str) -> str:
+    """Return how to get a file that is missing: those of the package are copied on request."""
+    known = Path(name).as_posix().removeprefix("./")
+    return f"`{PROG} configs copy {known}` copies the package's to it" if known in shipped() else "give another path"
 
 
 def _config_error(name: str, reason: str) -> GFTValueError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 from collections.abc import Iterator
@@ -31,8 +32,7 @@ def quiet_ends() -> Iterator[None]:
 
 
 def _output_is_closed() -> bool:
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return True
-    return False
+    """Return whether the other end of standard output is gone; a failed write may leave nothing to flush."""
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)  # for errors alone, which are always reported
+    return bool(output.poll(0))

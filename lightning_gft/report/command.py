@@ -6,12 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 from rich.text import Text
 
-from lightning_gft.errors import GFTError, GFTValueError
+from lightning_gft.errors import GFTValueError
 from lightning_gft.report.figures import compared
 from lightning_gft.report.page import build_page
 from lightning_gft.report.plot import save_plot
@@ -19,17 +18,7 @@ from lightning_gft.report.runs import Run, read_runs
 from lightning_gft.report.table import print_table
 from lightning_gft.report.text import visible
 
-DESCRIPTION = "Compare runs in a table, a plot and a page, also while they run."
-
-_PROG = "lightning-gft report"
 _PAGE = (".html", ".htm")
-
-
-class _Parser(argparse.ArgumentParser):
-    """Reports an error in the form of the other subcommands."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}\nSee: {_PROG} --help\n")
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
@@ -49,23 +38,12 @@ def describe(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def main(args: Sequence[str] | None = None) -> None:
-    """Print a table of runs, and write their plot and their page.
-
-    Args:
-        args: Arguments of the command, without its name; by default those of the process.
-    """
-    parser = _Parser(prog=_PROG, description=DESCRIPTION)
-    describe(parser)
-    given = parser.parse_args(args)
-    try:
-        runs = read_runs(given.runs)
-        figures = compared(runs)
-        print_table(runs, figures)
-        _write(runs, given.output)
-    except GFTError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(1)
+def run(options: argparse.Namespace) -> None:
+    """Print a table of runs, and write their plot and their page."""
+    runs = read_runs(options.runs)
+    figures = compared(runs)
+    print_table(runs, figures)
+    _write(runs, options.output)
 
 
 def _write(runs: Sequence[Run], page: Path) -> None:

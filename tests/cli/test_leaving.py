@@ -25,7 +25,7 @@ def closed_output(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_ctrl_c_is_a_line_and_its_status(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "lightning_gft.cli.running", SimpleNamespace(run=interrupt))
     with pytest.raises(SystemExit) as stop:
-        main([])
+        main(["fit"])
     assert stop.value.code == 130
     assert capsys.readouterr().err == "error: interrupted\n"
 
@@ -34,17 +34,21 @@ def show(*_: object) -> None:
     print("more than was read")
 
 
+def show_much(*_: object) -> None:
+    print("more than a pipe's buffer holds" * 10_000)
+
+
 def show_and_exit(*_: object) -> None:
     show()
     sys.exit(0)
 
 
-@pytest.mark.parametrize("run", [show, show_and_exit])
+@pytest.mark.parametrize("run", [show, show_much, show_and_exit])
 def test_reader_that_has_left_ends_the_program_quietly(run, monkeypatch, capsys):
     closed_output(monkeypatch)
     monkeypatch.setitem(sys.modules, "lightning_gft.cli.running", SimpleNamespace(run=run))
     with pytest.raises(SystemExit) as stop:
-        main([])
+        main(["fit"])
     assert stop.value.code == 141
     sys.stdout.close()  # as the interpreter does when it ends
     assert capsys.readouterr().err == ""

@@ -7,8 +7,7 @@ import sys
 
 import pytest
 
-from lightning_gft.cli import main as cli
-from lightning_gft.report.command import main
+from lightning_gft.cli import main
 from lightning_gft.report.figures import compared
 from lightning_gft.report.runs import Run
 from lightning_gft.report.text import visible
@@ -31,7 +30,7 @@ def test_it_prints_every_run_and_writes_plot_and_page(tmp_path, capsys):
     write_log(tmp_path / "base", BASE)
     log = write_log(tmp_path / "gft", GFT)
     page = tmp_path / "out/page.html"
-    cli(["report", str(tmp_path / "base"), f"GFT={tmp_path / 'gft'}", f"--output={page}"])
+    main(["report", str(tmp_path / "base"), f"GFT={tmp_path / 'gft'}", f"--output={page}"])
     printed = capsys.readouterr().out
     assert "mean@4" in printed  # found in the logs
     assert "greedy │ 0.25 │ 0.75" in " ".join(printed.split())
@@ -45,7 +44,7 @@ def test_it_prints_every_run_and_writes_plot_and_page(tmp_path, capsys):
 @pytest.mark.parametrize("name", [r"$\frac$", "\udcff", "_x", "x" * 5000, "\x1b[31m"])
 def test_a_run_may_have_any_name(tmp_path, capsys, name):
     write_log(tmp_path / "run", GFT)
-    main([f"{name}={tmp_path / 'run'}", f"--output={tmp_path}/report.html"])
+    main(["report", f"{name}={tmp_path / 'run'}", f"--output={tmp_path}/report.html"])
     assert visible(name, 60) in (tmp_path / "report.html").read_text()
     assert "\x1b" not in capsys.readouterr().out
 
@@ -53,7 +52,7 @@ def test_a_run_may_have_any_name(tmp_path, capsys, name):
 @pytest.mark.parametrize("rows", [[], [train(1)], [val(0, 0.5)], [{"step": 0, "test/greedy_accuracy": 0.5}]])
 def test_a_run_that_has_hardly_begun_has_a_report(tmp_path, rows):
     write_log(tmp_path, rows)
-    main([str(tmp_path), f"--output={tmp_path}/report.html"])
+    main(["report", str(tmp_path), f"--output={tmp_path}/report.html"])
     assert "<title>" in (tmp_path / "report.html").read_text()
 
 
@@ -73,7 +72,7 @@ def test_an_argument_that_does_not_work_is_named_in_one_line(tmp_path, capsys, a
     write_log(tmp_path / "gft", GFT)
     given = [arg.replace("{tmp}", str(tmp_path / "empty" if arg == "{tmp}" else tmp_path)) for arg in args]
     with pytest.raises(SystemExit) as stop:
-        main(given)
+        main(["report", *given])
     told = capsys.readouterr().err
     assert stop.value.code == 1
     assert message in told
@@ -82,7 +81,7 @@ def test_an_argument_that_does_not_work_is_named_in_one_line(tmp_path, capsys, a
 
 def test_a_wrong_option_points_to_the_help(capsys):
     with pytest.raises(SystemExit) as stop:
-        main(["gft", "--num_sample=4"])
+        main(["report", "gft", "--num_sample=4"])
     assert stop.value.code == 2
     assert capsys.readouterr().err == (
         "error: unrecognized arguments: --num_sample=4\nSee: lightning-gft report --help\n"
@@ -98,13 +97,3 @@ def test_it_waits_for_no_library_that_only_training_needs(tmp_path):
     args = [sys.executable, "-c", code, str(tmp_path / "gft"), f"--output={tmp_path / 'report.html'}"]
     ended = subprocess.run(args, capture_output=True, text=True, check=True)
     assert ended.stdout.endswith("imported: []\n")
-
-
-def test_the_help_lists_it_and_it_comes_first(capsys):
-    from lightning_gft.cli.command import GFTCLI
-
-    with pytest.raises(SystemExit):
-        GFTCLI(["--help"])
-    assert "report              Compare runs in a table, a plot and a page" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="`report`: expected as the first argument"):
-        GFTCLI(["report", "runs/gft"])

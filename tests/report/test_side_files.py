@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from lightning_gft.report.command import main
+from lightning_gft.cli import main
 from tests.report.logged import train, write_log
 
 WEIGHTS = {"step": 1, "before": {"self": {"0": 1}}, "after": {"self": {"0": 1}}}
@@ -30,7 +30,7 @@ def test_a_damaged_file_costs_its_own_section(tmp_path, capsys, name, content):
     path = write_log(tmp_path / "gft", [train(1)]).parent / name
     path.parent.mkdir(exist_ok=True)
     path.write_text(content)
-    main([str(tmp_path / "gft"), f"--output={tmp_path}/report.html"])
+    main(["report", str(tmp_path / "gft"), f"--output={tmp_path}/report.html"])
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"warning: {path}: ")
     page = (tmp_path / "report.html").read_text()

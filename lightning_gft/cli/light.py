@@ -1,0 +1,92 @@
+"""The commands of ``lightning-gft``, and those among them that run without the imports that a run takes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NoReturn
+
+import lightning_gft
+from lightning_gft.checks import cut, did_you_mean
+from lightning_gft.errors import GFTError
+
+PROG = "lightning-gft"
+
+COMMANDS = {
+    "fit": "Train a policy.",
+    "validate": "Measure a policy on the validation data.",
+    "test": "Measure a policy on the test data.",
+    "predict": "Sample groups and write them to disk.",
+    "export": "Write a checkpoint's policy in Hugging Face's format.",
+    "inspect": "Report on the data before training.",
+    "rescore": "Score stored groups with other rewards.",
+    "report": "Compare runs in a table, a plot and a page, also while they run.",
+    "quickstart": "Fine-tune a small model by SFT and by GFT, and compare them: a few minutes on a CPU.",
+    "configs": "List or copy the configurations that come with the package.",
+    "doctor": "Test what works on this machine, and say how to mend what does not.",
+}
+"""What each command does, as the help lists them."""
+
+LIGHT = {
+    "report": "lightning_gft.report.command",
+    "quickstart": "lightning_gft.cli.quickstart",
+    "configs": "lightning_gft.cli.configs",
+    "doctor": "lightning_gft.cli.doctor.command",
+}
+"""Modules of the commands that take no configuration; each has ``describe(parser)`` and ``run(options)``."""
+
+_EPILOG = "Each command describes its arguments: lightning-gft fit --help"
+_SHOWN = 60
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports an error in the form of the commands with a configuration."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}\nSee: {self.prog} --help\n")
+
+
+def is_light(args: Sequence[str]) -> bool:
+    """Return whether arguments need no configuration: a light command, help, the version, or a mistake.
+
+    Example:
+        >>> is_light(["configs"]), is_light(["--version"]), is_light(["fti"])
+        (True, True, True)
+        >>> is_light(["fit", "--config", "my.yaml"]), is_light(["--config", "my.yaml", "fit"])
+        (False, False)
+    """
+    if not args or args[0] in ("-h", "--help", "--version"):
+        return True
+    return args[0] in LIGHT or not (args[0] in COMMANDS or args[0].startswith("-"))
+
+
+def run_light(args: Sequence[str]) -> None:
+    """Run arguments for which :func:`is_light` is true; errors end the process.
+
+    Args:
+        args: Arguments without the program's name.
+    """
+    named = args[0] if args and not args[0].startswith("-") else None
+    parser = _Parser(prog=PROG, description="Group Fine-Tuning of language models.", epilog=_EPILOG)
+    parser.add_argument("--version", action="version", version=f"{PROG} {lightning_gft.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    listed = {name: commands.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
+    if named in LIGHT:
+        _part(named, "describe")(listed[named])
+    elif named is not None:
+        remedy = did_you_mean(named, COMMANDS) or f"; it has {', '.join(COMMANDS)}"
+        parser.error(f"`COMMAND`: expected a command of {PROG}, got {cut(named, _SHOWN)!r}{remedy}")
+    options, unknown = parser.parse_known_args(args)
+    if unknown:
+        listed[str(named)].error(f"unrecognized arguments: {' '.join(unknown)}")
+    try:
+        _part(str(named), "run")(options)
+    except GFTError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(1)
+
+
+def _part(command: str, name: str) -> Any:
+    return getattr(import_module(LIGHT[command]), name)

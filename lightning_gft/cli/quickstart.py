@@ -1,0 +1,95 @@
+"""``lightning-gft quickstart``: measures the package's policy, trains it by SFT and by GFT, and compares the three."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import lightning_gft
+from lightning_gft.cli.shipped import shipped
+from lightning_gft.errors import GFTValueError
+
+RUNS = {
+    "base": ("validate", "configs/quickstart/gft.yaml"),
+    "SFT": ("fit", "configs/quickstart/sft.yaml"),
+    "GFT": ("fit", "configs/quickstart/gft.yaml"),
+}
+"""Subcommand and configuration of each run, by the name that the comparison gives it."""
+
+_MARK = ".done"
+"""File in a run's folder that says by which code and settings the run was completed."""
+_CODE = ("*.py", "*.yaml", "*.json", "*.safetensors")
+
+
+def describe(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command to a parser."""
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("runs/quickstart/compared"),
+        metavar="FOLDER",
+        help="folder of the runs and of their comparison (default: %(default)s); runs that are complete there, by the "
+        "same code and settings, are not repeated",
+    )
+    parser.add_argument(
+        "settings",
+        nargs="*",
+        metavar="SETTING",
+        help="settings of all three runs, after `--`: lightning-gft quickstart -- --data.seed=1",
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Complete the runs, print a table and write a report."""
+    if wrong := [setting for setting in options.settings if not setting.startswith("--") or "=" not in setting]:
+        raise GFTValueError(
+            f"`SETTING`: expected settings of the form --name=value, got {wrong[0]!r}; join name and value"
+        )
+    folders = {name: options.output / name.lower() for name in RUNS}
+    for name, (subcommand, config) in RUNS.items():
+        settings = [f"--trainer.default_root_dir={folders[name]}", *options.settings]
+        _complete(name, folders[name], [subcommand, f"--config={shipped()[config]}", *settings])
+    print(f"Logs: tensorboard --logdir {options.output}")
+    print(f"To train again, remove {options.output}\n", flush=True)
+    from lightning_gft.cli.light import run_light
+
+    page = options.output / "report.html"
+    run_light(["report", *(f"{name}={folder}" for name, folder in folders.items()), f"--output={page}"])
+
+
+def _complete(name: str, folder: Path, args: list[str]) -> None:
+    """Run the command line with arguments, unless that has been done before."""
+    mark, key = folder / _MARK, _fingerprint(args)
+    if mark.is_file() and mark.read_text(encoding="utf-8") == key:
+        print(f"{name}: complete in {folder}", flush=True)
+        return
+    print(f"{name}: lightning-gft {' '.join(args)}", flush=True)
+    from lightning_gft.cli.running import run as run_lightning  # takes seconds
+
+    with _as_typed(args):
+        run_lightning()
+    mark.write_text(key, encoding="utf-8")
+
+
+@contextmanager
+def _as_typed(args: Sequence[str]) -> Iterator[None]:
+    """Context in which arguments are those of the process, as if a shell had started it with them."""
+    typed = sys.argv
+    sys.argv = [typed[0], *args]
+    try:
+        yield
+    finally:
+        sys.argv = typed
+
+
+def _fingerprint(args: Sequence[str]) -> str:
+    """Return a digest of all that a run depends on within this project: arguments, code, weights, configurations."""
+    digest = hashlib.sha256("\0".join(args).encode())
+    package = Path(lightning_gft.__file__).parent
+    for path in sorted({path for pattern in _CODE for path in package.rglob(pattern)} | {*shipped().values()}):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

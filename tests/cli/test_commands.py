@@ -1,0 +1,64 @@
+"""The list of commands: it is quick, complete, and tells a mistake."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import lightning_gft
+from lightning_gft.cli import main
+from lightning_gft.cli.command import GFTCLI
+from lightning_gft.cli.light import COMMANDS, LIGHT
+from tests.cli.command import refused
+
+IMPORTED = """
+import sys
+from lightning_gft.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    print("imported:", sorted({"torch", "lightning", "transformers", "datasets", "matplotlib"} & {*sys.modules}))
+"""
+
+
+def printed(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    """Return what arguments print that end the program successfully."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main(list(args))
+    assert stop.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("args", [["--help"], ["--version"], ["configs"], ["doctor", "--help"], ["quickstart", "-h"]])
+def test_what_trains_nothing_waits_for_no_library_that_training_needs(args):
+    ended = subprocess.run([sys.executable, "-c", IMPORTED, *args], capture_output=True, text=True, check=True)
+    assert ended.stdout.endswith("imported: []\n")
+
+
+def test_the_help_lists_every_command(capsys):
+    words = printed(capsys, "--help").split()
+    assert set(COMMANDS) <= set(words)
+    assert COMMANDS.keys() - LIGHT.keys() == {*GFTCLI.subcommands()}
+
+
+def test_the_version(capsys):
+    assert printed(capsys, "--version") == f"lightning-gft {lightning_gft.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["fti"], "`COMMAND`: expected a command of lightning-gft, got 'fti'; did you mean fit?"),
+        (["xyz"], "got 'xyz'; it has fit, validate, test"),
+        (["doctor", "--all"], "unrecognized arguments: --all\nSee: lightning-gft doctor --help"),
+        (["quickstart", "fast"], "`SETTING`: expected settings of the form --name=value, got 'fast'"),
+    ],
+)
+def test_a_mistake_is_told(args, message, capsys):
+    told = refused(capsys, *args)
+    assert message in told
+    assert told.startswith("error: ")
