@@ -52,7 +52,7 @@ def modules(file: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize(
     ("folder", "extras"),
-    [("lightning_gft", ["bench"]), ("tests", ["test"]), ("benchmarks", ["study"]), ("website", ["docs"])],
+    [("lightning_gft", ["bench"]), ("tests", ["test"]), ("benchmarks", ["study"]), ("website", ["test"])],
 )
 def test_what_is_imported_is_declared(folder: str, extras: list[str]):
     assert imported(folder) <= declared(*extras) | COMPARED_WHERE_INSTALLED

@@ -25,7 +25,7 @@ PAGES = {
 CONFIGURATIONS = "configurations.md"
 _SOURCES = {target: source for source, target in PAGES.items()}
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
-_LINK = re.compile(r"(`[^`\n]*`)|\]\(([^)\s]+)\)")
+_LINK = re.compile(r"(?P<code>`[^`\n]*`)|(?P<file>\[[\w/-]+\.md)?\]\((?P<target>[^)\s]+)\)")
 
 
 def anchor(path: str) -> str:
@@ -105,19 +105,33 @@ def downloads(pages: dict[str, str]) -> set[str]:
         pages: Texts by the names of pages on the site.
     """
     targets = {
-        target_on_site(match[2], page)
+        target_on_site(match["target"], page)
         for page, text in pages.items()
         for match in _LINK.finditer(_FENCE.sub("", text))
-        if match[2]
+        if match["target"]
     }
     return {target.removeprefix("files/") for target in targets if target.startswith("files/")}
 
 
+def _title(target: str, page: str) -> str:
+    """Return the opened text of a link to a page: its title, where a reader on GitHub sees the name of its file."""
+    found = os.path.normpath(PurePosixPath(page).parent / target.partition("#")[0])
+    return f"[{heading(found)}"
+
+
 def for_site(text: str, page: str) -> str:
-    """Return a page's Markdown for the site: links that resolve there, and tables that Python-Markdown reads."""
+    """Return a page's Markdown for the site: links that resolve there, and tables that Python-Markdown reads.
+
+    Example:
+        >>> for_site("See [docs/data.md](docs/data.md#chat-templates) and [why](docs/data.md).", "index.md")
+        'See [Data](data.md#chat-templates) and [why](data.md).'
+    """
 
     def link(match: re.Match[str]) -> str:
-        return match[0] if match[1] else f"]({target_on_site(match[2], page)})"
+        if match["code"]:
+            return match[0]
+        target = target_on_site(match["target"], page)
+        return f"{_title(target, page) if match['file'] else ''}]({target})"
 
     def prose(piece: str) -> str:
         return "\n".join(unescaped_row(line) for line in _LINK.sub(link, piece).split("\n"))

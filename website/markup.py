@@ -22,11 +22,8 @@ def for_griffe(docstring: str) -> str:
     r"""Return a docstring as griffe reads it: without roles, and with its name for a section of examples.
 
     Example:
-        >>> print(for_griffe("See :func:`f`.\n\nExample:\n    >>> 1"))
-        See `f`.
-        <BLANKLINE>
-        Examples:
-            >>> 1
+        >>> for_griffe("See :func:`f`.\n\nExample:\n    1 + 1")
+        'See `f`.\n\nExamples:\n    1 + 1'
     """
     return re.sub(r"^Example:$", "Examples:", without_roles(docstring), flags=re.MULTILINE)
 

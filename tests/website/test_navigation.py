@@ -98,6 +98,11 @@ def test_links_are_those_of_the_site(target: str, page: str, found: str) -> None
     assert for_site(f"see [`a](b)` ]({target})\n", page) == f"see [`a](b)` ]({found})\n"
 
 
+def test_names_of_pages_become_their_titles() -> None:
+    assert for_site("[README.md](../README.md#results)", "data.md") == "[lightning_gft](index.md#results)"
+    assert for_site("[data.md](data.md)", "formats.md") == "[Data](data.md)"
+
+
 def test_blocks_and_bars_in_code_are_left_as_a_reader_sees_them() -> None:
     text = "| `a\\|b` | [c](../README.md) |\n\n```text\n[d](../README.md)\n```\n"
     assert for_site(text, "data.md") == "| `a|b` | [c](index.md) |\n\n```text\n[d](../README.md)\n```\n"
