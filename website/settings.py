@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import inspect
-import re
 from argparse import SUPPRESS, Action
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from jsonargparse import ArgumentParser
 
 from website.markup import cell
-
-_MODULE = re.compile(r"\b(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_])")
-_CLASS = re.compile(r"<class '([\w.]+)'>")
-_OPTIONAL = re.compile(r"Optional\[(.*)\]$")
-_UNION = re.compile(r"Union\[([^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*)\]")
 
 
 @dataclass(frozen=True)
@@ -44,25 +39,19 @@ def type_text(hint: Any) -> str:
     Example:
         >>> type_text(int), type_text(str | None)
         ('int', 'str | None')
-        >>> from typing import Literal, Optional, Union
-        >>> type_text(Union[Literal["a", "b"], list[str]]), type_text(Optional[int])
-        ("Literal['a', 'b'] | list[str]", 'int | None')
+        >>> type_text(Callable[[int], dict[str, Literal["a", "b"]]])
+        "Callable[[int], dict[str, Literal['a', 'b']]]"
     """
-    text = _MODULE.sub("", _CLASS.sub(r"\1", str(hint))).replace("NoneType", "None")
-    while match := _UNION.search(text):
-        text = text[: match.start()] + " | ".join(_split(match[1])) + text[match.end() :]
-    return _OPTIONAL.sub(r"\1 | None", text)
-
-
-def _split(text: str) -> Iterator[str]:
-    """Yield what commas outside of brackets separate."""
-    depth, start = 0, 0
-    for place, character in enumerate(text):
-        depth += (character in "[(") - (character in "])")
-        if character == "," and depth == 0:
-            yield text[start:place].strip()
-            start = place + 1
-    yield text[start:].strip()
+    origin, arguments = get_origin(hint), get_args(hint)
+    if isinstance(hint, list):
+        return f"[{', '.join(map(type_text, hint))}]"
+    if origin in (Union, UnionType):
+        return " | ".join(map(type_text, arguments))
+    if origin is Literal:
+        return f"Literal[{', '.join(map(repr, arguments))}]"
+    if origin is not None:
+        return f"{origin.__name__}[{', '.join(map(type_text, arguments))}]"
+    return {NoneType: "None", Ellipsis: "..."}.get(hint) or getattr(hint, "__name__", str(hint))
 
 
 def _setting(action: Action, required: frozenset[str]) -> Setting:
