@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY := PASSIVE
 # over half of those that are left to the other; tests of one file mostly stay together, and with them their fixtures.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations=25
 
-.PHONY: help quickstart test test-slow test-all lint format clean
+.PHONY: help quickstart test test-slow test-all docs lint format clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -29,6 +29,9 @@ test-slow: $(INSTALLED) ## Run the tests marked slow: long ones, and the rest of
 test-all: $(INSTALLED) ## Run all tests
 	$(PYTEST)
 
+docs: $(INSTALLED) ## Build the documentation site in site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 lint: $(INSTALLED) ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -39,7 +42,7 @@ format: $(INSTALLED) ## Put the code into shape
 	$(BIN)/ruff format .
 
 clean: ## Remove what the quickstart and the tests have written; other runs and the environment stay
-	rm -rf runs/quickstart/compared .pytest_cache .mypy_cache .ruff_cache dist
+	rm -rf runs/quickstart/compared .pytest_cache .mypy_cache .ruff_cache dist site
 	find . -name __pycache__ -not -path './$(VENV)/*' -exec rm -rf {} +
 
 # Bytecode is written when a module is first imported: most of the libraries' modules never are.

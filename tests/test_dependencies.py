@@ -38,7 +38,7 @@ def imported(folder: str) -> set[str]:
     """Return the distributions that the files of a folder import, except the standard library and this project."""
     roots = {module.split(".")[0] for file in (ROOT / folder).rglob("*.py") for module in modules(file)}
     installed = packages_distributions()
-    own = {"lightning_gft", "tests", "benchmarks"}
+    own = {"lightning_gft", "tests", "benchmarks", "website"}
     return {canonical(installed.get(root, [root])[0]) for root in roots - own - sys.stdlib_module_names}
 
 
@@ -51,7 +51,8 @@ def modules(file: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("folder", "extras"), [("lightning_gft", ["bench"]), ("tests", ["test"]), ("benchmarks", ["study"])]
+    ("folder", "extras"),
+    [("lightning_gft", ["bench"]), ("tests", ["test"]), ("benchmarks", ["study"]), ("website", ["test"])],
 )
 def test_what_is_imported_is_declared(folder: str, extras: list[str]):
     assert imported(folder) <= declared(*extras) | COMPARED_WHERE_INSTALLED

@@ -1,17 +1,21 @@
 """What the documentation shows holds: Python runs, configurations and commands parse, examples train, links resolve.
 
-A block whose first line is a comment with a file's name (``# my_reward.py``) is that file.
+A block whose first line is a comment with a file's name (``# my_reward.py``), or whose fence has a ``title``, is that
+file.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
+import json
 import re
 import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +27,16 @@ from lightning_gft.cli import main
 from lightning_gft.training import plan_step
 from tests.cli.command import GFT, ROOT, SMALL, column, logged, printed_config
 
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "benchmarks/README.md"])
 ARCHITECTURE = ROOT / "docs/architecture.md"
 EXTENDING = ROOT / "docs/extending.md"
 
-FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r'^```(\w*)(?: title="([\w.-]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 FILE_NAME = re.compile(r"# ([\w-]+\.\w+)$")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+LANGUAGES = {"", "bash", "python", "yaml", "json", "csv", "text"}
+PROGRAMS = {"curl", "echo", "export", "for", "git", "hf", "lm_eval", "ollama", "pip", "python", "torchrun", "vllm"}
+"""Programs of others that pages call; no test runs them."""
 COMMAND = re.compile(r"(?:\w+=\S+ )*(?:\S+/)?lightning-gft (?=fit|validate|test|predict|inspect|rescore)")
 OWN_PATH = re.compile(r"`((?:lightning_gft|configs|tests|docs|notebooks|benchmarks)/[\w./-]*)`")
 
@@ -39,18 +46,22 @@ class Block:
     """A fenced block of a page."""
 
     language: str
+    title: str
     text: str
 
     @property
     def file(self) -> str | None:
         """Name of the file that the block is, if it says so."""
         match = FILE_NAME.match(self.text.splitlines()[0])
-        return match and match[1]
+        return self.title or (match and match[1])
 
 
 def blocks(page: Path, language: str) -> list[Block]:
-    found = [Block(*match.groups()) for match in FENCE.finditer(page.read_text())]
-    return [block for block in found if block.language == language]
+    return [block for block in all_blocks(page) if block.language == language]
+
+
+def all_blocks(page: Path) -> list[Block]:
+    return [Block(*match.groups(default="")) for match in FENCE.finditer(page.read_text())]
 
 
 def prose(page: Path) -> str:
@@ -80,6 +91,28 @@ def commands(page: Path) -> Iterator[list[str]]:
                 yield shlex.split(line[match.end() :], comments=True)
 
 
+def shell_commands(block: Block) -> Iterator[list[str]]:
+    """Yield the words of each command of a block of bash; a script is a block of another kind."""
+    given = ""
+    for line in [] if block.text.startswith("#!") else block.text.replace("\\\n", " ").splitlines():
+        given += line
+        with contextlib.suppress(ValueError):  # a quotation that the next line closes
+            yield from filter(None, [shlex.split(given, comments=True)])
+            given = ""
+    assert not given
+
+
+def known(command: list[str]) -> bool:
+    """Return whether a command calls this project, which is checked, or a program of others."""
+    words = [word for word in command if not re.match(r"[A-Z_]+=", word)]
+    if words[0] == "make":
+        targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+        return {word for word in words[1:] if "=" not in word} <= targets
+    if "-m" in words and Path(words[0]).name in ("python", "torchrun"):
+        return find_spec(words[words.index("-m") + 1]) is not None
+    return Path(words[0]).name in {"lightning-gft", *PROGRAMS}
+
+
 def with_blocks(*languages: str) -> list[Any]:
     return [pytest.param(page, id=page.name) for page in PAGES if any(blocks(page, name) for name in languages)]
 
@@ -98,7 +131,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 
 def write_files(page: Path, folder: Path) -> None:
-    for block in blocks(page, "python") + blocks(page, "yaml"):
+    for block in all_blocks(page):
         if block.file is not None:
             (folder / block.file).write_text(block.text)
 
@@ -129,6 +162,17 @@ def test_commands_parse(page, workplace, capsys):
     write_files(page, workplace)
     for subcommand, *args in commands(page):
         assert is_whole(printed_config(capsys, *args, subcommand=subcommand))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_is_of_a_kind_that_is_checked(page):
+    for block in all_blocks(page):
+        assert block.language in LANGUAGES, f"{page.name}: {block.text}"
+        if block.language == "json" and not block.file:
+            json.loads(block.text)
+    for block in blocks(page, "bash"):
+        for command in shell_commands(block):
+            assert known(command), f"{page.name}: {command}"
 
 
 @pytest.mark.slow  # one by one, where `test_examples_train_together` trains them in one run

@@ -95,10 +95,10 @@ def test_imports_go_one_way():
 
 
 def project_files() -> list[Path]:
-    """Return the Python files of the package, its tests and its benchmarks, relative to the project."""
+    """Return the Python files of the package, its tests, its benchmarks and its site, relative to the project."""
     files = [
         path.relative_to(ROOT)
-        for part in ("lightning_gft", "tests", "benchmarks")
+        for part in ("lightning_gft", "tests", "benchmarks", "website")
         for path in (ROOT / part).rglob("*.py")
     ]
     return sorted(

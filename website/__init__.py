@@ -1,0 +1,1 @@
+"""Builds the documentation site: links, pages that are generated from the code, and the diagram."""
