@@ -30,8 +30,8 @@ class TrainerLoss(TrainerCallback):
     :class:`GroupCollator` adds advantages and sources.
 
     ``Z`` is the number of labels that the trainer counts, over accumulated batches and ranks. A trainer that also gets
-    the object among its ``callbacks`` logs the token weights before and after rectification with its own figures, such as
-    ``rectified_fraction``, in ``trainer.state.log_history`` and to callbacks that come later.
+    the object among its ``callbacks`` logs the token weights before and after rectification, such as
+    ``rectified_fraction``, with its own figures: in ``trainer.state.log_history``, and to callbacks that come later.
 
     Args:
         loss: The objective; default :class:`~lightning_gft.GFTLoss`.
@@ -102,7 +102,9 @@ class TrainerLoss(TrainerCallback):
         """Add the figures since the last row, on all ranks together."""
         if self._statistics is None or logs is None or "loss" not in logs:  # evaluations, and the summary at the end
             return
-        figures = {name: float(figure) for name, figure in {**self._statistics.compute(), **self.loss.compute()}.items()}
+        figures = {
+            name: float(figure) for name, figure in {**self._statistics.compute(), **self.loss.compute()}.items()
+        }
         self._statistics.reset()
         self.loss.reset()
         logs.update(figures)
@@ -215,7 +217,9 @@ def _column(name: str, rows: Sequence[Mapping[str, Any]]) -> Tensor | None:
     if not present:
         return None
     if len(present) < len(rows):
-        raise GFTValueError(f"`{name}`: expected it in all rows of a batch or in none, got {len(present)} of {len(rows)}")
+        raise GFTValueError(
+            f"`{name}`: expected it in all rows of a batch or in none, got {len(present)} of {len(rows)}"
+        )
     if name != "source":
         return torch.tensor(present, dtype=torch.float32)
     names = {source.name.lower(): int(source) for source in Source}

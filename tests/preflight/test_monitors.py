@@ -92,9 +92,7 @@ def test_figure_that_is_never_logged_is_refused_before_training(callback, messag
 
 def test_file_name_that_would_make_a_folder_is_refused_with_one_that_does_not(tmp_path):
     kept = ModelCheckpoint(tmp_path, "{step}-{val/mean@2:.2f}", "val/mean@2")
-    with pytest.raises(
-        ValueError, match=r"make a folder.* filename='step=\{step\}-val_mean@2=\{val/mean@2:.2f\}'"
-    ):
+    with pytest.raises(ValueError, match=r"make a folder.* filename='step=\{step\}-val_mean@2=\{val/mean@2:.2f\}'"):
         with_callbacks(kept)
     named = ModelCheckpoint(
         tmp_path, "step={step}-val_mean@2={val/mean@2:.2f}", "val/mean@2", auto_insert_metric_name=False

@@ -33,7 +33,7 @@ SHORT = Evaluation(num_samples=2, max_new_tokens=4, kl=False)
 
 
 def test_float16_is_refused():
-    with pytest.raises(ValueError, match="`trainer.precision`: expected 32-true or bf16-mixed, got '16-true'"):
+    with pytest.raises(ValueError, match=r"`trainer\.precision`: expected 32-true or bf16-mixed, got '16-true'"):
         fit(make_module(), precision="16-true")
     on_a_gpu = SimpleNamespace(precision="16-mixed")  # on a CPU Lightning itself takes bf16-mixed, with a warning
     with pytest.raises(ValueError, match="got '16-mixed'"):
