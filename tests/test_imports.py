@@ -27,7 +27,7 @@ ORDER = [
     {"policy"},
     {"teachers"},
     {"arithmetic", "gym", "sources", "losses"},
-    {"sampler", "start_samples"},
+    {"sampler", "start_samples", "integrations"},
     {"evaluation"},
     {"training"},
     {"preflight"},

@@ -17,6 +17,8 @@ SIGNATURES = {
     "continuous_coefficients": "logprobs, threshold",
     "gft_loss": "logprobs, advantages, response_mask, threshold=0.7, reduction='token-mean', group_index=None",
     "group_normalized_advantages": "rewards, group_index, eps=1e-06, scale='group', is_self=None, batch_rewards=None",
+    "label_entropy": "logits, labels",
+    "label_logprobs": "logits, labels",
     "leave_one_out_advantages": "rewards, group_index",
     "linear_logprob_loss": "hidden, weight, targets, coefficients, *, bias=None, softcap=None, logit_scale=1.0, "
     "temperature=1.0, chunk_size=None, entropy=False",

@@ -9,7 +9,7 @@ from lightning_gft.functional.advantages import (
     self_baseline_advantages,
 )
 from lightning_gft.functional.head.linear_logprob import linear_logprob_loss
-from lightning_gft.functional.logprobs import token_entropy, token_logprobs
+from lightning_gft.functional.logprobs import label_entropy, label_logprobs, token_entropy, token_logprobs
 from lightning_gft.functional.losses import gft_loss, masked_loss
 from lightning_gft.functional.maj_at_k import maj_at_k
 from lightning_gft.functional.pass_at_k import pass_at_k
@@ -31,6 +31,8 @@ __all__ = [
     "gft_loss",
     "group_normalized_advantages",
     "group_standard_deviations",
+    "label_entropy",
+    "label_logprobs",
     "leave_one_out_advantages",
     "linear_logprob_loss",
     "maj_at_k",

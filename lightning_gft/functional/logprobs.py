@@ -31,6 +31,55 @@ def token_logprobs(logits: Tensor, targets: Tensor) -> Tensor:
     return logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(dim=-1)
 
 
+def label_logprobs(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the log-probability of each label under the logits of the position before it; 0 elsewhere.
+
+    The full table in fp32 exists for the labels alone, not for prompts and padding.
+
+    Args:
+        logits: ``[N, T, V]`` logits of a causal language model.
+        labels: ``[N, T]`` token ids, -100 on tokens to leave out.
+
+    Returns:
+        ``[N, T]``, aligned with ``labels``: position ``t`` holds ``log pi(label t | tokens < t)``.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+
+    Example:
+        >>> label_logprobs(torch.zeros(1, 3, 4), torch.tensor([[-100, 2, -100]])).exp()
+        tensor([[1.0000, 0.2500, 1.0000]])
+    """
+    before, after, mask = _shifted(logits, labels)
+    logprobs = widen(logits.new_zeros(labels.shape))
+    return logprobs.masked_scatter(mask, token_logprobs(before, after))
+
+
+def label_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the entropy of the distribution that each label was drawn from, in nats, aligned like its logprobs.
+
+    Args:
+        logits: ``[N, T, V]``, as in :func:`label_logprobs`; so is ``labels``.
+
+    Example:
+        >>> label_entropy(torch.zeros(1, 3, 4), torch.tensor([[-100, 2, -100]])).exp()
+        tensor([[1., 4., 1.]])
+    """
+    before, _, mask = _shifted(logits, labels)
+    return widen(logits.new_zeros(labels.shape)).masked_scatter(mask, token_entropy(before))
+
+
+def _shifted(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the logits ``[M, V]`` before the labels ``[M]``, and the mask ``[N, T]`` of these labels."""
+    if logits.dim() != 3 or labels.shape != logits.shape[:2]:
+        raise GFTValueError(
+            f"`logits`, `labels`: expected [N, T, V] and [N, T], got {list(logits.shape)} and {list(labels.shape)}"
+        )
+    mask = labels != -100
+    mask[:, :1] = False
+    return logits[:, :-1][mask[:, 1:]], labels[mask], mask
+
+
 def token_entropy(logits: Tensor) -> Tensor:
     """Return the entropy of each distribution, in nats; an excluded token (logit of -inf) adds 0.
 

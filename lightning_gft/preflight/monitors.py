@@ -142,7 +142,8 @@ def check_monitors(
         stages: Names of the figures of each stage, by the stage's name.
 
     Raises:
-        ValueError: If a callback monitors another figure. If other code might log it, this is a warning.
+        ValueError: If a callback monitors another figure, or a checkpoint's file name would make folders. If other
+            code might log the figure, this is a warning.
     """
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     certain = is_certain(trainer, own_code)
@@ -158,6 +159,7 @@ def check_monitors(
             if certain and getattr(callback, "strict", True) and not (of_rates and name.startswith("lr-")):
                 raise GFTValueError(message)
             rank_zero_warn(f"{message}. This is no error only if code of your own logs it")
+        _check_file_name(callback)
 
 
 def check_stage_monitor(setting: str, monitor: str, names: Collection[str], certain: bool) -> None:
@@ -214,6 +216,18 @@ def _monitored(callback: Callback) -> Iterator[tuple[str, str]]:
     if isinstance(callback, ModelCheckpoint):  # it would write a 0 for an unknown name
         for name in re.findall(r"\{(.*?)[:}]", callback.filename or ""):
             yield "filename", name
+
+
+def _check_file_name(callback: Callback) -> None:
+    """Raise an error for checkpoints that Lightning would write to folders named after half of a figure."""
+    names = [name for field, name in _monitored(callback) if field == "filename" and "/" in name]
+    if names and getattr(callback, "auto_insert_metric_name", False):
+        file: str = callback.filename  # type: ignore[attr-defined]
+        own = re.sub(r"\{(.*?)([:}])", lambda match: f"{match[1].replace('/', '_')}={{{match[1]}{match[2]}", file)
+        raise GFTValueError(
+            f"{type(callback).__name__}.filename: expected auto_insert_metric_name=False with {names[0]!r}, whose "
+            f"slash would make a folder, got True; write the names yourself: filename={own!r}"
+        )
 
 
 def _unknown(setting: str, name: str, names: Collection[str], expected: str = "a figure that is logged") -> str:

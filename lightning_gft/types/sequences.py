@@ -9,7 +9,12 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from lightning_gft.errors import GFTValueError
+from lightning_gft.types.prompts import Source
 from lightning_gft.types.tokens import TokenBatch
+
+IGNORED = -100
+"""The label of a token that is not trained on, as in transformers and in PyTorch's cross-entropy."""
 
 
 @dataclass  # not frozen: see PromptBatch
@@ -28,6 +33,11 @@ class Sequences:
 
     def __len__(self) -> int:
         return len(self.input_ids)
+
+    @property
+    def labels(self) -> Tensor:
+        """``[N, T]`` ids of response tokens, and -100 elsewhere, as other libraries mark what is trained on."""
+        return self.input_ids.masked_fill(~self.response_mask, IGNORED)
 
     @property
     def lengths(self) -> Tensor:
@@ -117,6 +127,52 @@ class GroupBatch(Sequences):
     num_tried: int | None = None
     sampling_seconds: float = 0.0
     scoring_seconds: float = 0.0
+
+    @classmethod
+    def from_labels(
+        cls,
+        labels: Tensor,
+        advantages: Tensor | None = None,
+        source: Tensor | None = None,
+        rewards: Tensor | None = None,
+        group_index: Tensor | None = None,
+    ) -> GroupBatch:
+        """Return the sequences of another project's batch, so that any loss trains on them in any loop.
+
+        Args:
+            labels: ``[N, T]`` token ids, -100 on tokens that are not trained on. Position 0 never is, as no token
+                precedes it.
+            advantages: ``[N]``; 1 by default, as for plain demonstrations.
+            source: ``[N]`` values of :class:`Source`; the expert's by default.
+            rewards: ``[N]``; by default NaN, which no reward exceeds.
+            group_index: ``[N]``, the group of each sequence; by default each is a group of its own.
+
+        Raises:
+            ValueError: If a shape does not fit.
+
+        Example:
+            >>> groups = GroupBatch.from_labels(torch.tensor([[-100, -100, 7, 8], [-100, 6, 9, -100]]))
+            >>> groups.response_lengths, groups.advantages
+            (tensor([2, 2]), tensor([1., 1.]))
+        """
+        if labels.dim() != 2:
+            raise GFTValueError(f"`labels`: expected [N, T], got {list(labels.shape)}")
+        for name, given in {"advantages": advantages, "source": source, "rewards": rewards}.items():
+            if given is not None and given.shape != labels.shape[:1]:
+                raise GFTValueError(f"`{name}`: expected [{len(labels)}], one a sequence, got {list(given.shape)}")
+        numbers, mask = torch.arange(len(labels), device=labels.device), labels != IGNORED
+        mask[:, :1] = False
+        one = torch.ones_like(numbers, dtype=torch.float32)
+        return cls(
+            input_ids=labels.masked_fill(~mask, 0),
+            attention_mask=torch.ones_like(mask),
+            response_mask=mask,
+            group_index=numbers if group_index is None else group_index,
+            source=torch.full_like(numbers, Source.EXPERT) if source is None else source,
+            rewards=torch.full_like(one, torch.nan) if rewards is None else rewards,
+            advantages=one if advantages is None else advantages,
+            finished=torch.ones_like(numbers, dtype=torch.bool),
+        )
 
     def tokens(self, logprobs: Tensor | None = None, weights: Tensor | None = None) -> TokenBatch:
         """Return the known values of each response token, flattened to ``[M]``: sequence by sequence, in their order.

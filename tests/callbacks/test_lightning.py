@@ -119,6 +119,13 @@ def test_all_that_works_together(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert len(list(tmp_path.glob("step=*.ckpt"))) == 4
 
 
+def test_a_rich_progress_bar_shows_the_figures_of_the_run(capsys: pytest.CaptureFixture[str]):
+    bar = lightning.RichProgressBar(refresh_rate=1, leave=True)
+    trainer = fit(make_module(), callbacks=[bar], enable_progress_bar=True)
+    assert trainer.progress_bar_callback is bar
+    assert "reward" in bar.get_metrics(trainer, trainer.lightning_module)
+
+
 def test_a_checkpoint_is_written_when_something_fails(tmp_path: Path):
     class Failing(Callback):
         def on_train_batch_end(self, trainer: Any, *_: Any) -> None:

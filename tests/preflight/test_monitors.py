@@ -90,6 +90,18 @@ def test_figure_that_is_never_logged_is_refused_before_training(callback, messag
     assert not hasattr(module, "policy")  # which is loaded after the checks
 
 
+def test_file_name_that_would_make_a_folder_is_refused_with_one_that_does_not(tmp_path):
+    kept = ModelCheckpoint(tmp_path, "{step}-{val/mean@2:.2f}", "val/mean@2")
+    with pytest.raises(ValueError, match=r"make a folder.* filename='step=\{step\}-val_mean@2=\{val/mean@2:.2f\}'"):
+        with_callbacks(kept)
+    named = ModelCheckpoint(
+        tmp_path, "step={step}-val_mean@2={val/mean@2:.2f}", "val/mean@2", auto_insert_metric_name=False
+    )
+    with_callbacks(named)
+    (path,) = tmp_path.iterdir()
+    assert path.name.startswith("step=1-val_mean@2=0.")
+
+
 def test_figure_of_a_validation_that_does_not_run_is_refused():
     with pytest.raises(ValueError, match="no validation runs"):
         fit(make_module(evaluation=SHORT), Rows(), callbacks=[EarlyStopping("val/mean@2")])

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from lightning_gft import Evaluation
+from lightning_gft.preflight.trainer import check_precision
+from tests.conftest import quick
 from tests.module.runs import ROWS, Rows, fit, make_module
 
 
@@ -25,24 +29,48 @@ def test_option_that_the_module_has_itself_is_refused_by_its_name(option, messag
         fit(make_module(), **option)
 
 
+SHORT = Evaluation(num_samples=2, max_new_tokens=4, kl=False)
+
+
+def test_float16_is_refused():
+    with pytest.raises(ValueError, match=r"`trainer\.precision`: expected 32-true or bf16-mixed, got '16-true'"):
+        fit(make_module(), precision="16-true")
+    on_a_gpu = SimpleNamespace(precision="16-mixed")  # on a CPU Lightning itself takes bf16-mixed, with a warning
+    with pytest.raises(ValueError, match="got '16-mixed'"):
+        check_precision(on_a_gpu)
+
+
+OPTIONS = {
+    "sync_batchnorm": {"sync_batchnorm": True},
+    "overfit_batches": {"overfit_batches": 1},
+    "detect_anomaly": {"detect_anomaly": True},
+    "profiler": {"profiler": "simple"},
+    "advanced": {"profiler": "advanced"},
+    "pytorch": {"profiler": "pytorch"},
+    "barebones": {"barebones": True},
+    "fast_dev_run": {"fast_dev_run": True},
+    "norm": {"gradient_clip_algorithm": "norm"},
+    "deterministic": {"deterministic": "warn", "benchmark": False, "inference_mode": False},
+    "limits": {"num_sanity_val_steps": 2, "limit_train_batches": 1, "limit_val_batches": 1, "max_epochs": 2},
+    "reload": {"reload_dataloaders_every_n_epochs": 1, "max_epochs": 2, "check_val_every_n_epoch": 2},
+    "least": {"use_distributed_sampler": False, "enable_autolog_hparams": False, "min_steps": 2, "min_epochs": 1},
+}
+
+
 @pytest.mark.parametrize(
-    "options",
-    [
-        {"sync_batchnorm": True},
-        {"overfit_batches": 1},
-        {"detect_anomaly": True},
-        {"profiler": "simple"},
-        {"barebones": True},
-        {"fast_dev_run": True},
-        {"gradient_clip_algorithm": "norm"},
-    ],
-    ids=lambda options: next(iter(options)),
+    "name", quick(OPTIONS, "overfit_batches", "detect_anomaly", "profiler", "barebones", "fast_dev_run")
 )
-def test_option_works(options):
-    quiet = {} if "barebones" in options else {"max_steps": 2}
-    module = make_module(evaluation=Evaluation(num_samples=2, max_new_tokens=4, kl=False))
-    trainer = fit(module, Rows(val_rows=ROWS), **{**quiet, **options})
+def test_option_works(name, tmp_path):
+    options = OPTIONS[name]
+    quiet = {} if "barebones" in options else {"max_steps": 2, "default_root_dir": tmp_path}
+    trainer = fit(make_module(evaluation=SHORT), Rows(val_rows=ROWS), **{**quiet, **options})
+    torch.use_deterministic_algorithms(False)
     assert trainer.global_step >= 1
+
+
+def test_a_run_whose_time_is_over_ends_after_its_step():
+    trainer = fit(make_module(evaluation=SHORT), Rows(batch_size=1), max_time=timedelta(microseconds=1), max_epochs=-1)
+    assert trainer.global_step == 1
 
 
 @pytest.mark.parametrize(

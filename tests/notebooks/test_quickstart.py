@@ -1,31 +1,20 @@
-"""The notebook runs from top to bottom, with the quickstart's own settings, and is fit to be committed.
-
-``python -m tests.test_notebook`` runs it in full and writes it back with what it shows, in a few minutes.
-"""
+"""The quickstart's notebook has the settings of its configurations, and shows what its text speaks of."""
 
 from __future__ import annotations
 
-import ast
-import copy
 import json
 import re
-import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
-from jupyter_client.kernelspec import KernelSpec
-from jupyter_client.manager import AsyncKernelManager
-from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 from tests.cli.command import GFT, ROOT, SFT, printed_config
+from tests.notebooks.running import execute, outputs, parameters, reduced, shown
 
 PATH = ROOT / "notebooks/quickstart.ipynb"
 REDUCED = {"UPDATES": 2, "NUM_VAL": 8, "NUM_SECOND_SKILL": 4}
-KERNEL = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
 
 SHOW_SETTINGS = """
 import json
@@ -82,74 +71,20 @@ def expected_settings(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def parameters_cell(notebook: NotebookNode) -> NotebookNode:
-    (cell,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
-    return cell
-
-
-def parameters(notebook: NotebookNode) -> dict[str, Any]:
-    """Return the values that the parameters cell assigns."""
-    assigned = ast.parse(parameters_cell(notebook).source).body
-    return {node.targets[0].id: ast.literal_eval(node.value) for node in assigned}
-
-
-def outputs(notebook: NotebookNode) -> list[NotebookNode]:
-    return [output for cell in notebook.cells for output in cell.get("outputs", [])]
-
-
-def shown(notebook: NotebookNode, mime: str) -> list[dict[str, str]]:
-    """Return each output that has a rendering of a kind, in all its renderings."""
-    return [output["data"] for output in outputs(notebook) if mime in output.get("data", {})]
-
-
 @pytest.fixture(scope="module")
 def committed() -> NotebookNode:
     return nbformat.read(PATH, as_version=4)
 
 
-def execute(notebook: NotebookNode, folder: Path) -> None:
-    """Run all cells in ``folder``, by this Python whatever kernels are registered, and keep what they show."""
-    metadata = copy.deepcopy(notebook.metadata)
-    manager = AsyncKernelManager()
-    manager._kernel_spec = KernelSpec(argv=KERNEL, display_name="Python 3", language="python")
-    resources = {"metadata": {"path": str(folder)}}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")  # more threads only slow a model this small down
-        patch.setenv("PYTHONPATH", str(ROOT))
-        NotebookClient(notebook, km=manager, timeout=1800, resources=resources, record_timing=False).execute()
-    notebook.metadata = metadata  # which the kernel has filled with versions
-
-
 @pytest.fixture(scope="module")
 def executed(committed, tmp_path_factory) -> NotebookNode:
     """A reduced copy, run."""
-    notebook = copy.deepcopy(committed)
-    parameters_cell(notebook).source += "".join(f"\n{name} = {value}" for name, value in REDUCED.items())
+    notebook = reduced(committed, REDUCED)
     notebook.cells.append(nbformat.v4.new_code_cell(SHOW_SETTINGS))
     folder = tmp_path_factory.mktemp("notebook")
     execute(notebook, folder)
     assert not list(folder.iterdir()), "the notebook leaves files behind"
     return notebook
-
-
-def test_committed_notebook_is_valid_and_small(committed):
-    nbformat.validate(committed)
-    assert PATH.stat().st_size < 400_000
-
-
-def test_committed_notebook_was_run_from_top_to_bottom(committed):
-    counts = [cell.execution_count for cell in committed.cells if cell.cell_type == "code"]
-    assert counts == list(range(1, len(counts) + 1))
-
-
-def test_committed_notebook_names_no_place_on_a_machine(committed):
-    text = PATH.read_text()
-    assert not re.findall(r"(?:/home/|/tmp/|/Users/|site-packages|[A-Z]:\\\\)", text)
-    assert str(PATH.parents[1]) not in text
-    assert committed.metadata == {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
-    }
 
 
 def test_it_shows_plots_and_nothing_on_stderr(executed, committed):
@@ -179,9 +114,3 @@ def test_settings_are_those_of_the_configuration(name, path, executed, committed
     assert values["UPDATES"] // 5 == config["trainer"]["val_check_interval"]
     assert (values["NUM_VAL"], values["NUM_SECOND_SKILL"]) == (data["num_val"], data["num_second_skill"])
 
-
-if __name__ == "__main__":
-    whole = nbformat.read(PATH, as_version=4)
-    with tempfile.TemporaryDirectory() as scratch:
-        execute(whole, Path(scratch))
-    nbformat.write(whole, PATH)

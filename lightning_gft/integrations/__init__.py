@@ -1,0 +1,1 @@
+"""This package's objectives in the training loops of other libraries."""
