@@ -12,12 +12,18 @@ _check: ContextVar[Callable[[], None]] = ContextVar("check", default=lambda: Non
 
 @contextmanager
 def ending_waits(check: Callable[[], None]) -> Iterator[None]:
-    """Set the function that waiting parts call within this context; it raises to end the wait.
+    """Set a function that waiting parts call within this context, after those of outer contexts; it ends the wait.
 
     Args:
-        check: Function that is called about once a second, in the waiting thread.
+        check: Function that is called about once a second, in the waiting thread, and raises to end the wait.
     """
-    token = _check.set(check)
+    outer = _check.get()
+
+    def both() -> None:
+        outer()
+        check()
+
+    token = _check.set(both)
     try:
         yield
     finally:

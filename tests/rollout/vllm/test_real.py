@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from lightning_gft.cli import main
 from lightning_gft.rollout.vllm.server import ManagedServer
 from lightning_gft.types import pad_sequences
 from tests.cli.command import GFT, column, logged
+from tests.distributed.jobs import running
 from tests.rollout.vllm.environment import ENV, NEEDS, served_arithmetic, vllm
 
 pytestmark = pytest.mark.slow
@@ -126,6 +129,17 @@ def check_updates(model: Path, lora: LoRA | None, **settings: Any) -> None:
         policy.engine.close()
 
 
+def configured(folder: Path, model: Path, rollout: dict[str, Any], **source: Any) -> list[str]:
+    """Return arguments of a `fit` of the quickstart with an engine, and with settings of its own samples."""
+    init_args = {"model_name_or_path": str(model), "rollout": rollout}
+    policy = {"class_path": "lightning_gft.PretrainedPolicy", "init_args": init_args}
+    folder.mkdir()
+    overlay = folder / "overlay.yaml"
+    overlay.write_text(yaml.safe_dump({"model": {"policy": policy}}))
+    settings = [f"--model.sampler.sources.self.{name}={value}" for name, value in source.items()]
+    return ["fit", "--config", GFT, "--config", str(overlay), f"--trainer.default_root_dir={folder}", *settings]
+
+
 def test_a_run_learns_as_with_the_transformers_engine(model: Path, url: str, tmp_path: Path):
     engines = {
         "transformers": {"class_path": "lightning_gft.TransformersEngine"},
@@ -133,11 +147,7 @@ def test_a_run_learns_as_with_the_transformers_engine(model: Path, url: str, tmp
     }
     accuracy: dict[str, float] = {}
     for name, rollout in engines.items():
-        overlay = tmp_path / f"{name}.yaml"
-        init_args = {"model_name_or_path": str(model), "rollout": rollout}
-        policy = {"class_path": "lightning_gft.PretrainedPolicy", "init_args": init_args}
-        overlay.write_text(yaml.safe_dump({"model": {"policy": policy}}))
-        main(["fit", "--config", GFT, "--config", str(overlay), *FIT, f"--trainer.default_root_dir={tmp_path / name}"])
+        main([*configured(tmp_path / name, model, rollout), *FIT])
         rows = logged(tmp_path / name)
         assert len(column(rows, "train/loss")) == 20
         assert max(column(rows, "train/sampling/logprob_difference")) < 1e-3
@@ -145,3 +155,37 @@ def test_a_run_learns_as_with_the_transformers_engine(model: Path, url: str, tmp
     assert column(rows, "train/engine/restarts") == [0.0] * 20
     assert column(rows, "train/engine/syncs") == [1.0] * 20
     assert abs(accuracy["vllm"] - accuracy["transformers"]) < 0.15
+
+
+def test_a_run_draws_the_next_batch_while_it_trains(model: Path, url: str, tmp_path: Path):
+    rollout = {"class_path": "lightning_gft.VLLMEngine", "init_args": {"url": url, "max_logprob_difference": 1e-3}}
+    short = ("--trainer.max_steps=6", "--trainer.val_check_interval=6")
+    main([*configured(tmp_path / "run", model, rollout, ahead=1), *FIT, *short])
+    rows = logged(tmp_path / "run")
+    assert column(rows, "train/sampling/staleness/max") == [0.0] + [1.0] * 5
+    first, *later = column(rows, "train/sampling/logprob_difference")
+    assert first < 1e-4
+    assert max(later) < 0.2, "one update apart"
+    assert column(rows, "train/engine/syncs") == [1.0] * 6
+    assert column(rows, "train/engine/retries") == [0.0] * 6
+
+
+def written(log: Path) -> str:
+    return log.read_text() if log.exists() else ""
+
+
+def test_nothing_is_left_of_a_run_that_is_killed(model: Path, tmp_path: Path):
+    init_args = {"command": f"{vllm()} serve {' '.join(NEEDS)}", "env": ENV, "log": str(tmp_path / "vllm.log")}
+    rollout = {"class_path": "lightning_gft.VLLMEngine", "init_args": {**init_args, "start_timeout": LONG}}
+    args = [*configured(tmp_path / "run", model, rollout), *FIT, "--trainer.max_steps=1000"]
+    with running([sys.executable, "-m", "lightning_gft", *args], tmp_path / "log") as job:
+        deadline = time.monotonic() + LONG
+        while "POST /v1/completions" not in written(tmp_path / "vllm.log"):
+            assert job.process.poll() is None, job.written()
+            assert time.monotonic() < deadline, "hangs"
+            time.sleep(0.5)
+        served = [pid for pid in job.pids() if b"vllm" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        assert served, "the server has processes of its own"
+        job.process.kill()
+        job.process.wait()
+        job.wait_until_gone()
