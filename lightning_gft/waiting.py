@@ -16,6 +16,12 @@ def ending_waits(check: Callable[[], None]) -> Iterator[None]:
 
     Args:
         check: Function that is called about once a second, in the waiting thread, and raises to end the wait.
+
+    Example:
+        >>> with ending_waits(lambda: print("the run")), ending_waits(lambda: print("the transfer")):
+        ...     check_wait()
+        the run
+        the transfer
     """
     outer = _check.get()
 

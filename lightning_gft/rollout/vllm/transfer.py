@@ -26,9 +26,9 @@ _NEEDS = 'the option --weight-transfer-config \'{"backend":"nccl"}\' and vLLM 0.
 class TransferSync(FolderSync):
     """Moves one weight after another from this process to a server by a transport, which subclasses open.
 
-    The calls are those of vLLM: ``/init_weight_transfer_engine`` lets the server's processes join, and for each update
-    ``/start_weight_update``, ``/update_weights`` with names, data types and shapes, and ``/finish_weight_update``.
-    While the server executes the second one, the tensors are broadcast in the same order.
+    The calls are those of vLLM: ``/init_weight_transfer_engine`` lets the server's processes join a new group, and for
+    each update ``/start_weight_update``, ``/update_weights`` with names, data types and shapes, and
+    ``/finish_weight_update``. While the server executes the second one, the tensors are broadcast in the same order.
 
     Args:
         torch_dtype: As in :class:`ReloadSync`.
@@ -111,6 +111,7 @@ class TransferSync(FolderSync):
             return
         self._leave()
         told = dev_call(client, "/get_world_size", method="GET")
+        dev_call(client, "/shutdown_weight_transfer_engine")  # a group of an earlier run, or one that has failed
         world_size = 1 + int(told["world_size"])
         transport = self._transport = self.open(world_size)
         joining = {**transport.invitation(), "rank_offset": 1, "world_size": world_size, "packed": False}

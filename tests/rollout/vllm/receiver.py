@@ -55,6 +55,9 @@ class Receiver(StandIn):
             store = TCPStore(info["master_address"], info["master_port"], is_master=False, timeout=LONG)
             self.group = ProcessGroupGloo(store, 1, info["world_size"], LONG)
             self.receive(torch.zeros(1))
+        elif path == "shutdown_weight_transfer_engine":
+            assert not self.updating, "Cannot release a trainer connection during a weight update"
+            self.group = None
         elif path == "start_weight_update":
             assert not self.updating, "start_weight_update called while a weight update is already active"
             self.updating = True

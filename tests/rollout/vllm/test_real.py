@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,8 +31,11 @@ from lightning_gft.cli import main
 from lightning_gft.rollout.vllm.server import ManagedServer
 from lightning_gft.types import pad_sequences
 from tests.cli.command import GFT, column, logged
+from tests.conftest import tiny_loader
 from tests.distributed.jobs import running
 from tests.rollout.vllm.environment import ENV, NEEDS, served_arithmetic, vllm
+from tests.rollout.vllm.receiver import Receiver
+from tests.rollout.vllm.test_transfer import GlooSync
 
 pytestmark = pytest.mark.slow
 LONG = 3000.0
@@ -168,6 +175,35 @@ def test_a_run_draws_the_next_batch_while_it_trains(model: Path, url: str, tmp_p
     assert max(later) < 0.2, "one update apart"
     assert column(rows, "train/engine/syncs") == [1.0] * 6
     assert column(rows, "train/engine/retries") == [0.0] * 6
+
+
+PARSES = """
+import json, sys
+from vllm.distributed.weight_transfer.nccl_engine import NCCLWeightTransferEngine as Engine
+
+joining, update = json.loads(sys.argv[1])
+joined = Engine.init_info_cls(**joining)
+assert (len(joined.nccl_unique_id_bytes), joined.rank_offset, joined.packed) == (128, 1, False)
+print(len(Engine.update_info_cls(**update).names))
+"""
+
+
+def test_vllm_knows_the_fields_of_a_transfer(tmp_path: Path):
+    receiver = Receiver(tmp_path)
+    threading.Thread(target=receiver.serve_forever, daemon=True).start()
+    loader = tiny_loader()
+    loader.rollout = VLLMEngine(url=receiver.url, weights=GlooSync(), max_logprob_difference=None)
+    policy = loader.load()
+    policy.generate([[5, 6]], 1, SamplingParams(max_new_tokens=2), seed=0)
+    receiver.shutdown()
+    [joining], [update] = receiver.bodies("/init_weight_transfer_engine"), receiver.bodies("/update_weights")
+    # A gloo group is found by an address and a port, one of NCCL by its unique id.
+    fields = {name: value for name, value in joining["init_info"].items() if not name.startswith("master_")}
+    fields["nccl_unique_id_b64"] = base64.b64encode(bytes(128)).decode()
+    command = [str(Path(vllm()).with_name("python")), "-c", PARSES, json.dumps([fields, update["update_info"]])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == str(len(policy.model.state_dict()))
 
 
 def written(log: Path) -> str:
