@@ -82,6 +82,7 @@ from lightning_gft.rewards import WeightedSum as WeightedSum
 from lightning_gft.rollout import RolloutEngine as RolloutEngine
 from lightning_gft.rollout import TransformersEngine as TransformersEngine
 from lightning_gft.rollout.vllm import AdapterSync as AdapterSync
+from lightning_gft.rollout.vllm import NCCLSync as NCCLSync
 from lightning_gft.rollout.vllm import NoSync as NoSync
 from lightning_gft.rollout.vllm import ReloadSync as ReloadSync
 from lightning_gft.rollout.vllm import VLLMEngine as VLLMEngine

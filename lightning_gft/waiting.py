@@ -12,12 +12,24 @@ _check: ContextVar[Callable[[], None]] = ContextVar("check", default=lambda: Non
 
 @contextmanager
 def ending_waits(check: Callable[[], None]) -> Iterator[None]:
-    """Set the function that waiting parts call within this context; it raises to end the wait.
+    """Set a function that waiting parts call within this context, after those of outer contexts; it ends the wait.
 
     Args:
-        check: Function that is called about once a second, in the waiting thread.
+        check: Function that is called about once a second, in the waiting thread, and raises to end the wait.
+
+    Example:
+        >>> with ending_waits(lambda: print("the run")), ending_waits(lambda: print("the transfer")):
+        ...     check_wait()
+        the run
+        the transfer
     """
-    token = _check.set(check)
+    outer = _check.get()
+
+    def both() -> None:
+        outer()
+        check()
+
+    token = _check.set(both)
     try:
         yield
     finally:

@@ -115,6 +115,7 @@ CONSTRUCTORS = {
     "ModelTeacher": "policy, micro_batch_tokens=16384",
     "ModelPolicy": "model, tokenizer, rollout=None, lora=None, chat_template=None",
     "MultipleChoiceReward": "choices_column=None, marker='', weight=1.0",
+    "NCCLSync": "torch_dtype=None",
     "NoSync": "",
     "NumericReward": "marker='', tolerance=1e-06, weight=1.0",
     "OnlyCorrect": "then=<factory>, reward=None, correct_reward=1.0",
@@ -157,7 +158,7 @@ CONSTRUCTORS = {
     "TransformersEngine": "max_batch_size=1024",
     "VLLMEngine": "url=None, command=None, env=None, weights=None, model=None, api_key_env='VLLM_API_KEY', "
     "timeout=600.0, max_retries=5, concurrency=256, start_timeout=900.0, log='runs/vllm.log', "
-    "max_logprob_difference=0.5",
+    "max_logprob_difference=0.5, sleep=False",
     "Watchdog": "factor=5.0, least_seconds=60.0",
     "WeightedSum": "",
     "WarmupSchedule": "name='cosine', warmup_steps=0, warmup_ratio=0.0, min_lr_ratio=0.0, decay_ratio=0.2",

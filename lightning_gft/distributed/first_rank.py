@@ -18,6 +18,13 @@ def is_first_rank() -> bool:
     return not _are_several() or distributed.get_rank() == 0
 
 
+def wait_for_ranks() -> None:
+    """Wait until all ranks have called this."""
+    if _are_several():
+        with phase("collective"):
+            distributed.barrier()
+
+
 def on_first_rank(action: Callable[[], Outcome]) -> Outcome:
     """Run an action on the first rank and return its result on all ranks, which call this together.
 

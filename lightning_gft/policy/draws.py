@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from torch import distributed
-
+from lightning_gft.distributed import wait_for_ranks
 from lightning_gft.errors import GFTValueError
 from lightning_gft.lm.capabilities import evaluating
 from lightning_gft.lm.decoding.stopping import EndTokens, StopStrings
@@ -52,9 +51,8 @@ class Draws:
         """Make an engine take over changed weights; see :meth:`RolloutEngine.prepare`."""
         if self._changed and engine is self._policy.engine:
             self.settle()
-            if self._was_ahead and distributed.is_available() and distributed.is_initialized():
-                with phase("collective"):
-                    distributed.barrier()  # other ranks may still draw from the old weights
+            if self._was_ahead:
+                wait_for_ranks()  # others may still draw from the old weights
             self._was_ahead = self._changed = False
         engine.prepare(self._policy)
 
@@ -107,8 +105,9 @@ class Draws:
         check_draw(policy.tokenizer, prompt_ids, num_generations, sampling.max_new_tokens, seed)
         seeds = response_seeds(seed, places or range(len(prompt_ids)), num_generations)
         end, version = self._end(sampling), self.steps
-        with policy.drawing():
+        with policy.drawing(), evaluating(policy.model):
             self.settle()
+            engine.check_drawn_ahead(policy.model)
 
         def draw() -> list[list[Response]]:
             drawn = engine.generate_ahead(prompt_ids, num_generations, sampling, seeds, end)
@@ -132,8 +131,8 @@ def check_draws_ahead(engine: RolloutEngine) -> None:
     """
     if not engine.can_draw_ahead():
         raise GFTValueError(
-            f"`ahead` of SelfSource: expected 0 with {type(engine).__name__}, which draws with the model in training, "
-            "got 1; leave it out, or use an engine with weights of its own"
+            f"`ahead` of SelfSource: expected 0 with {type(engine).__name__}, which cannot draw while the policy "
+            "trains, got 1; leave it out, or use an engine with weights of its own that does not sleep"
         )
 
 

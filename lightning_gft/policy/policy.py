@@ -264,7 +264,7 @@ class Policy(nn.Module):
         All ranks call it together. It waits for an earlier draw to finish, and new weights wait for this one.
 
         Raises:
-            ValueError: If the engine draws with the model in training, and as in :meth:`generate`.
+            ValueError: If the engine cannot draw while the policy trains, and as in :meth:`generate`.
         """
         return self.draws.ahead(prompt_ids, num_generations, sampling, seed, places)
 

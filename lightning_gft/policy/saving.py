@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lightning_gft.errors import GFTValueError
+from lightning_gft.lm.held import held_weights
 from lightning_gft.policy.copying import full_precision
 from lightning_gft.policy.ends import name_ends, save_ends
 
@@ -88,16 +89,6 @@ def _untied(model: PreTrainedModel) -> Iterator[dict[str, Tensor]]:
     finally:
         for config in tied:
             config.tie_word_embeddings = True
-
-
-def held_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Return a model's current weights by the names of its ``state_dict``, whose hooks are not called."""
-    weights = {name: weight.detach() for name, weight in model.named_parameters(remove_duplicate=False)}
-    for prefix, module in model.named_modules(remove_duplicate=False):
-        for name, value in module.named_buffers(recurse=False):
-            if name not in module._non_persistent_buffers_set:
-                weights[f"{prefix}.{name}" if prefix else name] = value
-    return weights
 
 
 def _in_type(weights: dict[str, Tensor], torch_dtype: str | None) -> dict[str, Tensor]:

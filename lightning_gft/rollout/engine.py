@@ -66,7 +66,7 @@ class RolloutEngine(Part, ABC):
     def prepare(self, policy: EnginePolicy) -> None:
         """Take over the policy's current weights, if the engine draws from weights of its own.
 
-        All ranks call it together, with whole weights, after a change and before any of them draws.
+        All ranks call it together, with whole weights, after a change or :meth:`rest` and before any of them draws.
         """
 
     def can_draw_ahead(self) -> bool:
@@ -88,6 +88,22 @@ class RolloutEngine(Part, ABC):
         raises when the responses are no longer needed.
         """
         raise NotImplementedError
+
+    def check_drawn_ahead(self, model: PreTrainedModel) -> None:
+        """Check the last draw of :meth:`generate_ahead`, which has ended, if the model still has its weights.
+
+        Args:
+            model: The policy's model, with whole weights.
+
+        Raises:
+            RuntimeError: If the engine has drawn from other weights.
+        """
+
+    def rest(self) -> None:
+        """Receive notice that no rank draws until the next :meth:`prepare`, and that the policy trains.
+
+        All ranks call it together. An engine on the policy's device gives its memory back.
+        """
 
     def for_references(self) -> RolloutEngine:
         """Return the engine that draws from references of the policy."""

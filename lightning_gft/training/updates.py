@@ -77,6 +77,7 @@ class Updates:
             count: Function that counts the tokens of an update.
             batch_idx: Lightning's number of the batch.
         """
+        policy.engine.rest()
         module, trainer = self.module, self.module.trainer
         learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
         self._measured = {} if module.rows.due else None

@@ -16,7 +16,9 @@ from lightning_gft import LoRA, SelfSource, VLLMEngine
 from tests.conftest import tiny_loader
 from tests.distributed.launch import run_two_processes
 from tests.module.runs import ROWS, Rows, fit, make_module
+from tests.rollout.vllm.receiver import Receiver
 from tests.rollout.vllm.stand_in import Body, StandIn
+from tests.rollout.vllm.test_transfer import GlooSync
 from tests.training.test_exchange import Recorder
 
 
@@ -43,10 +45,12 @@ def keeping() -> Any:
     server.shutdown()
 
 
-def fit_on_a_rank(rank: int, url: str, strategy: str, lora: LoRA | None, devices: int = 2) -> list[float]:
+def fit_on_a_rank(
+    rank: int, url: str, strategy: str, lora: LoRA | None, devices: int = 2, **engine: Any
+) -> list[float]:
     recorder = Recorder()
     loader = tiny_loader()
-    loader.rollout, loader.lora = VLLMEngine(url=url, max_logprob_difference=None), lora
+    loader.rollout, loader.lora = VLLMEngine(url=url, max_logprob_difference=None, **engine), lora
     module = make_module(sources={"self": SelfSource(2, max_new_tokens=6)}, policy=loader)
     settings = {"strategy": strategy, "devices": devices} if devices > 1 else {}
     fit(module, Rows(ROWS * 2, batch_size=4 // devices), logger=recorder, log_every_n_steps=1, **settings)
@@ -73,3 +77,32 @@ def test_two_ranks_are_one(strategy: str, lora: LoRA | None):
             torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
         first, second = alone.sent
         assert any(not torch.equal(first[name], second[name]) for name in first), "the policy has trained"
+
+
+def fit_asleep(rank: int, url: str) -> list[float]:
+    return fit_on_a_rank(rank, url, "ddp", None, sleep=True)
+
+
+def fit_sending(rank: int, url: str) -> list[float]:
+    return fit_on_a_rank(rank, url, "fsdp2", None, weights=GlooSync())
+
+
+@pytest.mark.slow
+def test_a_server_sleeps_when_no_rank_draws():
+    with keeping() as server:  # which draws nothing while it sleeps
+        syncs, _ = run_two_processes(fit_asleep, server.url)
+        assert syncs == [1, 1]
+        assert server.paths().count("/sleep?level=2") == 2
+        assert server.asleep
+
+
+@pytest.mark.slow
+def test_a_sharded_policy_sends_whole_weights_to_a_servers_memory(tmp_path: Path):
+    receiver = Receiver(tmp_path)
+    threading.Thread(target=receiver.serve_forever, args=(0.02,), daemon=True).start()
+    with keeping() as alone:
+        fit_on_a_rank(0, alone.url, "auto", None, devices=1)
+        syncs, _ = run_two_processes(fit_sending, receiver.url)
+        assert syncs == [1, 1]
+        torch.testing.assert_close(receiver.received, alone.sent[-1], atol=1e-5, rtol=1e-5)
+    receiver.shutdown()

@@ -40,11 +40,12 @@ def pids(monkeypatch):
 
 
 @pytest.fixture
-def make(tmp_path, pids):
+def make(tmp_path, pids, monkeypatch):
+    monkeypatch.setattr("lightning_gft.rollout.vllm.server._STOP_SECONDS", 0.5)
     servers = []
 
     def make_server(*arguments, **settings):
-        settings = {"log": tmp_path / "logs" / "server.log", "stop_timeout": 0.5, **settings}
+        settings = {"log": tmp_path / "logs" / "server.log", **settings}
         servers.append(ManagedServer([*LITTLE, *arguments], **settings))
         return servers[-1]
 
@@ -169,8 +170,9 @@ def test_one_that_ignores_signals_is_killed_with_its_child(make, pids, child):
 
 
 @pytest.mark.parametrize("wrapper", [[], ["sh", "-c", '"$@" & wait', "sh"]])
-def test_one_that_cleans_up_has_the_time(tmp_path, pids, wrapper):
-    server = ManagedServer([*wrapper, *LITTLE, "--cleans-up"], log=tmp_path / "log", stop_timeout=600)
+def test_one_that_cleans_up_has_the_time(tmp_path, pids, monkeypatch, wrapper):
+    monkeypatch.setattr("lightning_gft.rollout.vllm.server._STOP_SECONDS", 600.0)
+    server = ManagedServer([*wrapper, *LITTLE, "--cleans-up"], log=tmp_path / "log")
     server.start()
     server.stop()
     assert not pids()
@@ -242,9 +244,7 @@ def test_a_signal_to_all_processes_of_a_job_does_not_take_its_guard(make, pids):
         ({"command": []}, "command"),
         ({"command": ["vllm", 1]}, "command"),
         ({"env": {"CUDA_VISIBLE_DEVICES": 1}}, "env"),
-        ({"ready_path": "health"}, "ready_path"),
         ({"start_timeout": 0}, "start_timeout"),
-        ({"stop_timeout": -1}, "stop_timeout"),
     ],
 )
 def test_options_are_checked(tmp_path, settings, field):
@@ -255,10 +255,11 @@ def test_options_are_checked(tmp_path, settings, field):
 TRAINER = """
 import os, signal, sys, time
 from pathlib import Path
-from lightning_gft.rollout.vllm.server import ManagedServer
+from lightning_gft.rollout.vllm import server as module
 
 folder, *command = sys.argv[1:]
-server = ManagedServer(command, log=Path(folder) / "server.log", stop_timeout=1)
+module._STOP_SECONDS = 1.0
+server = module.ManagedServer(command, log=Path(folder) / "server.log")
 server.start()
 """
 ENDS = {

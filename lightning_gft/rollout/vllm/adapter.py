@@ -12,7 +12,8 @@ from typing_extensions import override
 from lightning_gft.errors import GFTValueError
 from lightning_gft.rollout.engine import EnginePolicy
 from lightning_gft.rollout.vllm.client import Client, ServerFault
-from lightning_gft.rollout.vllm.sync import FolderSync, needing, served_models
+from lightning_gft.rollout.vllm.development import needing
+from lightning_gft.rollout.vllm.sync import FolderSync, served_models
 
 SERVED_AS = "policy"
 """Name of the policy at a server that an engine starts."""
@@ -86,11 +87,7 @@ class AdapterSync(FolderSync):
 
     @override
     def model(self, policy: EnginePolicy) -> str:
-        if base := self._base_model or policy.model.name_or_path:
-            return base
-        written = self._folder() / "base"
-        policy.save_plain(written, with_adapters=False)
-        return str(written)
+        return self._base_model or self._base(policy)
 
     @override
     def arguments(self) -> Sequence[str]:

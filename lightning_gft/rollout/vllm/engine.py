@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 from typing_extensions import override
 
 from lightning_gft.checks import check_number
-from lightning_gft.distributed import on_first_rank
+from lightning_gft.distributed import on_first_rank, wait_for_ranks
 from lightning_gft.errors import GFTRuntimeError
 from lightning_gft.lm.decoding.stopping import EndTokens
 from lightning_gft.phases import phase
@@ -53,6 +54,8 @@ class VLLMEngine(RolloutEngine):
         max_logprob_difference: Largest mean difference between the log-probabilities of the server and of the policy,
             on the first response after each change that is not drawn ahead; a larger one stops the run. Different
             precisions alone cause hundredths; ``None`` disables the comparison.
+        sleep: Whether the server gives the memory of its GPU back while the policy trains, so that both can use the
+            same one. A server at ``url`` needs ``--enable-sleep-mode``.
 
     Raises:
         ValueError: If not exactly one of ``url`` and ``command`` is given, or a setting is out of range; when the
@@ -79,6 +82,7 @@ class VLLMEngine(RolloutEngine):
         start_timeout: float = 900.0,
         log: str = "runs/vllm.log",
         max_logprob_difference: float | None = 0.5,
+        sleep: bool = False,
     ) -> None:
         # Private, so that cards do not show them and resumed runs do not compare them: no response depends on them.
         self._connection = Connection(
@@ -93,7 +97,9 @@ class VLLMEngine(RolloutEngine):
             concurrency=concurrency,
             start_timeout=start_timeout,
             log=log,
+            sleep=sleep,
         )
+        self._sleeps, self._asleep = sleep, False
         self._max_difference = max_logprob_difference
         if max_logprob_difference is not None:
             self._max_difference = check_number(
@@ -101,6 +107,7 @@ class VLLMEngine(RolloutEngine):
             )
         self._in_place = TransformersEngine()
         self._version, self._prepared, self._compared = 0, -1, -1
+        self._uncompared: tuple[int, Sequence[int], Response] | None = None
 
     @override
     def attach(self, policy: EnginePolicy) -> None:
@@ -116,12 +123,24 @@ class VLLMEngine(RolloutEngine):
 
     @override
     def prepare(self, policy: EnginePolicy) -> None:
-        if self._prepared == self._version:
+        if self._prepared == self._version and not self._asleep:
             return
         with phase("rollout"):
+            if self._sleeps and torch.cuda.is_available():
+                torch.cuda.empty_cache()  # what the allocator keeps of the last step
+                wait_for_ranks()
             served = on_first_rank(lambda: self._connection.bring(policy, self._version))
         self._connection.take(served)
-        self._prepared = self._version
+        self._prepared, self._asleep = self._version, False
+
+    @override
+    def rest(self) -> None:
+        if not self._sleeps or self._prepared < 0 or self._asleep:
+            return
+        with phase("rollout"):
+            wait_for_ranks()  # others may still draw
+            on_first_rank(self._connection.rest)
+        self._asleep = True
 
     @override
     def generate(
@@ -141,7 +160,7 @@ class VLLMEngine(RolloutEngine):
 
     @override
     def can_draw_ahead(self) -> bool:
-        return True
+        return not self._sleeps
 
     @override
     def generate_ahead(
@@ -152,7 +171,17 @@ class VLLMEngine(RolloutEngine):
         seeds: Sequence[int],
         end: EndTokens,
     ) -> list[list[Response]]:
-        return self._draw(prompt_ids, num_generations, sampling, seeds, end)  # the policy has other weights by then
+        drawn = self._draw(prompt_ids, num_generations, sampling, seeds, end, ahead=True)
+        self._uncompared = (self._prepared, prompt_ids[0], drawn[0][0]) if drawn else None
+        return drawn
+
+    @override
+    def check_drawn_ahead(self, model: PreTrainedModel) -> None:
+        if self._uncompared is not None:
+            version, prompt_ids, response = self._uncompared
+            self._uncompared = None
+            if version == self._version:
+                self._compare(model, prompt_ids, response)
 
     def _draw(
         self,
@@ -162,6 +191,7 @@ class VLLMEngine(RolloutEngine):
         seeds: Sequence[int],
         end: EndTokens,
         with_greedy: bool = False,
+        ahead: bool = False,
     ) -> list[list[Response]]:
         if self._prepared < 0:
             raise GFTRuntimeError("`prepare` of VLLMEngine: expected a call before generate, got none; call it first")
@@ -172,7 +202,7 @@ class VLLMEngine(RolloutEngine):
             for ids, of_one in zip(prompt_ids, of_prompts, strict=True)
             for seed in of_one
         ]
-        replies = self._connection.draw(requests)
+        replies = self._connection.draw(requests, ahead)
         try:
             drawn = [read_response(reply, end) for reply in replies]
         except MalformedReplyError as error:
@@ -184,7 +214,7 @@ class VLLMEngine(RolloutEngine):
     @override
     def close(self) -> None:
         self._connection.close()
-        self._prepared = -1
+        self._prepared, self._asleep = -1, False
 
     @override
     def compute(self) -> dict[str, Tensor | float]:

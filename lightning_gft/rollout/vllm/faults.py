@@ -31,6 +31,13 @@ class Faults:
         tried = "" if fault.kind == "refused" else f", with max_retries={self._max_retries}"
         return GFTRuntimeError(f"{self._where}: expected replies of {at}, got {fault}{tried}; {look}")
 
+    def lost_weights(self) -> GFTRuntimeError:
+        """Return the error for a server that was restarted while it drew ahead, with weights that no file holds."""
+        return GFTRuntimeError(
+            f"{self._where}: expected the weights that a draw ahead began with, got a server that was restarted, and "
+            "NCCLSync keeps no copy of them; resume from the last checkpoint, or send weights by ReloadSync"
+        )
+
     def other_machine(self) -> GFTRuntimeError:
         """Return the error for a rank that does not share the machine of a started server."""
         return GFTRuntimeError(

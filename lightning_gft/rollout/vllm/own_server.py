@@ -9,7 +9,8 @@ from pathlib import Path
 
 from lightning_gft.checks import shorten
 from lightning_gft.errors import GFTRuntimeError, GFTTypeError
-from lightning_gft.rollout.vllm.server import ManagedServer
+from lightning_gft.rollout.vllm.environment import server_environment
+from lightning_gft.rollout.vllm.server import ManagedServer, check_program
 
 _MODEL = "{model}"
 _LOCAL = ("--host", "127.0.0.1")
@@ -33,6 +34,14 @@ class OwnServer:
         self.log = Path(log).expanduser().absolute()
         self._server: ManagedServer | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def check(self) -> None:
+        """Check that the program is installed.
+
+        Raises:
+            RuntimeError: If it is not.
+        """
+        check_program(self._command[0], server_environment(self._env))
 
     def start(self, model: str, served_as: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Path:
         """Start the server if it does not run, and return the file with its address.

@@ -5,14 +5,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from typing_extensions import override
 
 from lightning_gft.errors import GFTValueError
 from lightning_gft.rollout.engine import EnginePolicy
-from lightning_gft.rollout.vllm.client import Client, ServerFault
-from lightning_gft.rollout.vllm.sync import FolderSync, needing
+from lightning_gft.rollout.vllm.client import Client
+from lightning_gft.rollout.vllm.development import MODE, complete_update, dev_call, served_version
+from lightning_gft.rollout.vllm.sync import FolderSync
 
 
 class ReloadSync(FolderSync):
@@ -63,11 +64,8 @@ class ReloadSync(FolderSync):
     @override
     def send(self, client: Client, version: str) -> None:
         arguments = {"weights_path": str(self._current())}
-        _dev_call(client, "/collective_rpc", {"method": "reload_weights", "kwargs": arguments})
-        reset = _dev_call(client, "/reset_prefix_cache")
-        if isinstance(reset, dict) and reset.get("success") is False:
-            raise ServerFault("the prefix cache could not be reset, as requests are running", "failed")
-        _dev_call(client, "/update_weight_version", {"new_version": version})
+        dev_call(client, "/collective_rpc", {"method": "reload_weights", "kwargs": arguments})
+        complete_update(client, version)
 
     @override
     def serves(self, client: Client, version: str) -> bool:
@@ -78,22 +76,12 @@ class ReloadSync(FolderSync):
         return str(self._current())
 
     @override
+    def sleep_level(self) -> Literal[1, 2]:
+        return 2
+
+    @override
     def environment(self) -> Mapping[str, str]:
-        return {"VLLM_SERVER_DEV_MODE": "1"}
+        return MODE
 
     def _current(self) -> Path:
         return self._folder() / "current"
-
-
-def served_version(client: Client) -> str:
-    """Return the version that was sent with a server's weights."""
-    told = _dev_call(client, "/weight_info", method="GET")
-    return str(told.get("weight_version", "")) if isinstance(told, dict) else ""
-
-
-def _dev_call(client: Client, path: str, body: Any = None, method: Literal["GET", "POST"] = "POST") -> Any:
-    try:
-        return client.call(method, path, body)
-    except ServerFault as fault:
-        needs = f"{path} (vLLM 0.32 has it with VLLM_SERVER_DEV_MODE=1)" if fault.status in (404, 405) else ""
-        raise needing(fault, needs) from None

@@ -21,8 +21,10 @@ from lightning_gft.waiting import check_wait
 
 _HOST = "127.0.0.1"
 _PORT = "{port}"
-_READY = 200
+_READY_PATH, _READY = "/health", 200
 _INTERVAL = 0.5
+_STOP_SECONDS = 30.0
+"""Seconds from SIGTERM to SIGKILL."""
 _ANSWER_SECONDS = 2.0
 """Time limit of one request whether the server is ready; further ones follow."""
 _TAIL_BYTES, _TAIL_LINES, _LINE_LENGTH = 2**14, 20, 500
@@ -42,9 +44,7 @@ class ManagedServer:
             port; without it, ``--port`` and the port are appended.
         env: Environment variables of the server, which are added to this process's or replace them.
         log: File to which the server's output is appended, over all of its starts.
-        ready_path: Path that returns status 200 as soon as the server is ready.
-        start_timeout: Time limit in seconds until the server is ready.
-        stop_timeout: Seconds from SIGTERM to SIGKILL.
+        start_timeout: Time limit in seconds until the server is ready, which is when ``/health`` returns status 200.
 
     Raises:
         ValueError: If an option is out of range.
@@ -54,8 +54,9 @@ class ManagedServer:
         >>> import sys, tempfile
         >>> from urllib.request import urlopen
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "{port}"]
-        ...     server = ManagedServer(command, log=Path(folder) / "server.log", ready_path="/")
+        ...     (Path(folder) / "health").touch()  # so that it is served
+        ...     command = [sys.executable, "-m", "http.server", "--directory", folder, "--bind", "127.0.0.1", "{port}"]
+        ...     server = ManagedServer(command, log=Path(folder) / "server.log")
         ...     server.start()
         ...     server.alive(), server.url.startswith("http://127.0.0.1:")
         ...     server.stop()
@@ -70,18 +71,12 @@ class ManagedServer:
         *,
         env: Mapping[str, str] | None = None,
         log: Path,
-        ready_path: str = "/health",
         start_timeout: float = 600,
-        stop_timeout: float = 30,
     ) -> None:
         self.command = _checked_command(command)
         self.env = _checked_env(env or {})
         self.log = Path(log)
-        if not ready_path.startswith("/"):
-            raise GFTValueError(f"`ready_path`: expected a path such as /health, got {ready_path!r}; begin it with /")
-        self.ready_path = ready_path
         self.start_timeout = check_number("start_timeout", start_timeout, above=0)
-        self.stop_timeout = check_number("stop_timeout", stop_timeout, least=0)
         self._log_start = 0
         self._program: GuardedProgram | None = None
         self._port: int | None = None
@@ -107,12 +102,12 @@ class ManagedServer:
             return
         self.stop()
         environment = server_environment(self.env)
-        _check_program(self.command[0], environment)
+        check_program(self.command[0], environment)
         port = _free_port()
         try:
             with self._open_log(port) as output:
                 command = _with_port(self.command, port)
-                self._program = GuardedProgram(command, environment, output, self.stop_timeout)
+                self._program = GuardedProgram(command, environment, output, _STOP_SECONDS)
             self._wait_until_ready(self._program, port)
         except BaseException:
             self.stop()
@@ -133,7 +128,7 @@ class ManagedServer:
         self.start()
 
     def stop(self) -> None:
-        """End the server and its descendants, by SIGTERM and after ``stop_timeout`` by SIGKILL."""
+        """End the server and its descendants, by SIGTERM and then by SIGKILL."""
         program, self._program, self._port = self._program, None, None
         if program is not None and not program.end():
             message = f"`command`: {self.command[0]} has not ended, even after SIGKILL; it may still occupy memory"
@@ -150,7 +145,7 @@ class ManagedServer:
             size = file.seek(0, 2)
             file.seek(min(size, max(self._log_start, size - _TAIL_BYTES)))
             lines = file.read().decode(errors="replace").splitlines()
-        telling = [line.rstrip() for line in lines if line.strip() and f"GET {self.ready_path} " not in line]
+        telling = [line.rstrip() for line in lines if line.strip() and f"GET {_READY_PATH} " not in line]
         return "\n".join(cut(line, _LINE_LENGTH) for line in telling[-_TAIL_LINES:])
 
     def __getstate__(self) -> dict[str, Any]:
@@ -172,7 +167,7 @@ class ManagedServer:
     def _wait_until_ready(self, program: GuardedProgram, port: int) -> None:
         deadline = time.monotonic() + self.start_timeout
         while True:
-            answer = _ask(port, self.ready_path)
+            answer = _ask(port, _READY_PATH)
             if not program.is_there:  # even if another program on the port has replied
                 raise self._failure("command", f"one that ended with exit status {program.status()}", "correct it")
             if answer == _READY:
@@ -187,7 +182,7 @@ class ManagedServer:
         written = self.tail()
         end = f"which ends with:\n{written}" if written else "which is empty"
         return GFTRuntimeError(
-            f"`{field}`: expected a server that answers {_READY} at {self.ready_path}, got {got}; {remedy}; its log is "
+            f"`{field}`: expected a server that answers {_READY} at {_READY_PATH}, got {got}; {remedy}; its log is "
             f"{self.log}, {end}"
         )
 
@@ -210,7 +205,12 @@ def _checked_env(env: Mapping[str, str]) -> dict[str, str]:
     return dict(env)
 
 
-def _check_program(program: str, environment: Mapping[str, str]) -> None:
+def check_program(program: str, environment: Mapping[str, str]) -> None:
+    """Check that a server's program is installed, on a platform where it ends with the run.
+
+    Raises:
+        RuntimeError: If it is not.
+    """
     if importlib.util.find_spec("fcntl") is None:
         raise GFTRuntimeError(
             f"`command`: expected Linux or macOS, got {sys.platform}; start the server yourself and give its address"

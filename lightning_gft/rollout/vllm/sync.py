@@ -6,7 +6,7 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from typing_extensions import override
 
@@ -64,6 +64,20 @@ class WeightSync(ABC):
     def environment(self) -> Mapping[str, str]:
         """Return the environment variables that a server needs."""
         return {}
+
+    def keeps_written(self) -> bool:
+        """Return whether :meth:`send` can repeat the weights that were written last while the policy trains."""
+        return True
+
+    def sleep_level(self) -> Literal[1, 2]:
+        """Return how deeply a server sleeps between two draws.
+
+        Level 1 keeps its weights in the CPU's memory; level 2 drops them, and they are sent again before the next draw.
+
+        Raises:
+            ValueError: If a server that receives weights in this way cannot share the policy's GPU.
+        """
+        return 1
 
     @abstractmethod
     def close(self) -> None:
@@ -137,6 +151,15 @@ class FolderSync(WeightSync):
             Path(self._made.name).chmod(0o755)  # the server may be another user's
         return Path(self._made.name)
 
+    def _base(self, policy: EnginePolicy) -> str:
+        """Return the name of the policy's model without adapters; a model without a name is written once."""
+        if name := policy.model.name_or_path:
+            return name
+        written = self._folder() / "base"
+        if not written.exists():
+            policy.save_plain(written, with_adapters=False)
+        return str(written)
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_made": None}  # a copy writes into a folder of its own
 
@@ -154,8 +177,3 @@ def served_models(client: Client) -> list[str]:
         return [str(entry["id"]) for entry in listed["data"]]
     except (LookupError, TypeError):
         raise ServerFault("a malformed list of models", "refused") from None
-
-
-def needing(fault: ServerFault, needs: str) -> ServerFault:
-    """Return a fault that names the requirements of a call that the server lacks; the same fault without any."""
-    return ServerFault(f"{fault}; it needs {needs}", fault.kind, fault.status) if needs else fault

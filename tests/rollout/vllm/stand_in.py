@@ -80,6 +80,7 @@ class StandIn(http.server.ThreadingHTTPServer):
     def start_anew(self) -> None:
         """Forget all weights, as a restarted server does."""
         self.version, self.weights, self.adapters = "default", "", dict[str, str]()
+        self.asleep: set[str] = set()
 
     def bodies(self, path: str) -> list[Body]:
         return [body or {} for asked, body in self.asked if asked.startswith(path)]
@@ -89,6 +90,7 @@ class StandIn(http.server.ThreadingHTTPServer):
 
     def answer(self, path: str, body: Any) -> tuple[int, Any]:
         if path == "/v1/completions":
+            assert not self.asleep, "a sleeping server draws nothing"
             with self.lock:
                 self.completions += 1
                 number = self.completions
@@ -105,10 +107,20 @@ class StandIn(http.server.ThreadingHTTPServer):
             return 200, {"success": True}
         if path == "/collective_rpc":
             assert body["method"] == "reload_weights"
+            assert "weights" not in self.asleep, "no memory for weights"
             self.weights = str(Path(body["kwargs"]["weights_path"]).resolve(strict=True))
             return 200, {"results": [None]}
         if path == "/reset_prefix_cache":
             return 200, {"success": True}
+        if path.startswith("/sleep?level="):
+            self.asleep = {"weights", "kv_cache"}
+            self.weights = "" if path.endswith("2") else self.weights
+            return 200, {"status": "sleeping"}
+        if path == "/is_sleeping":
+            return 200, {"is_sleeping": bool(self.asleep)}
+        if path.startswith("/wake_up?tags="):
+            self.asleep.remove(path.split("=")[1])
+            return 200, {"status": "awake"}
         if path == "/v1/load_lora_adapter":
             if not Path(body["lora_path"], "adapter_model.safetensors").is_file():
                 return 400, {"error": {"message": "no adapter there"}}
@@ -154,6 +166,7 @@ def main() -> None:
     parser.add_argument("--notes", type=Path, help="a folder: one file for each start, and one for each completion")
     parser.add_argument("--ends-at", type=int, help="the completion at which the first start ends, or hangs")
     parser.add_argument("--hangs", action="store_true")
+    parser.add_argument("--enable-sleep-mode", action="store_true")
     options = parser.parse_args()
     assert Path(options.model, "config.json").is_file(), "started without a model"
     assert options.logprobs_mode == "raw_logprobs"

@@ -110,6 +110,20 @@ def test_another_model_is_noticed(server: StandIn, make: Make):
         make(max_logprob_difference=0.5).generate(PROMPTS, 1, SamplingParams(max_new_tokens=8), seed=1)
 
 
+def test_another_model_is_noticed_by_the_first_draw_ahead(server: StandIn, make: Make):
+    policy, sampling = make(max_logprob_difference=0.5), SamplingParams(max_new_tokens=8)
+    policy.generate_ahead(PROMPTS, 1, sampling, seed=1).settle()
+    with pytest.raises(GFTRuntimeError, match="expected the policy's weights, got log-probabilities that are"):
+        policy.generate_ahead(PROMPTS, 1, sampling, seed=2)
+
+
+def test_draws_ahead_are_not_compared_with_later_weights(server: StandIn, make: Make):
+    policy, sampling = make(max_logprob_difference=0.5), SamplingParams(max_new_tokens=8)
+    policy.generate_ahead(PROMPTS, 1, sampling, seed=1).settle()
+    policy.weights_changed()
+    policy.generate_ahead(PROMPTS, 1, sampling, seed=2).settle()
+
+
 def test_the_policys_own_logprobs_are_accepted(server: StandIn):
     loader = tiny_loader()
     reference: Policy = loader.load()

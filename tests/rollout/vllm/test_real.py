@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +31,11 @@ from lightning_gft.cli import main
 from lightning_gft.rollout.vllm.server import ManagedServer
 from lightning_gft.types import pad_sequences
 from tests.cli.command import GFT, column, logged
+from tests.conftest import tiny_loader
+from tests.distributed.jobs import running
 from tests.rollout.vllm.environment import ENV, NEEDS, served_arithmetic, vllm
+from tests.rollout.vllm.receiver import Receiver
+from tests.rollout.vllm.test_transfer import GlooSync
 
 pytestmark = pytest.mark.slow
 LONG = 3000.0
@@ -126,6 +136,17 @@ def check_updates(model: Path, lora: LoRA | None, **settings: Any) -> None:
         policy.engine.close()
 
 
+def configured(folder: Path, model: Path, rollout: dict[str, Any], **source: Any) -> list[str]:
+    """Return arguments of a `fit` of the quickstart with an engine, and with settings of its own samples."""
+    init_args = {"model_name_or_path": str(model), "rollout": rollout}
+    policy = {"class_path": "lightning_gft.PretrainedPolicy", "init_args": init_args}
+    folder.mkdir()
+    overlay = folder / "overlay.yaml"
+    overlay.write_text(yaml.safe_dump({"model": {"policy": policy}}))
+    settings = [f"--model.sampler.sources.self.{name}={value}" for name, value in source.items()]
+    return ["fit", "--config", GFT, "--config", str(overlay), f"--trainer.default_root_dir={folder}", *settings]
+
+
 def test_a_run_learns_as_with_the_transformers_engine(model: Path, url: str, tmp_path: Path):
     engines = {
         "transformers": {"class_path": "lightning_gft.TransformersEngine"},
@@ -133,11 +154,7 @@ def test_a_run_learns_as_with_the_transformers_engine(model: Path, url: str, tmp
     }
     accuracy: dict[str, float] = {}
     for name, rollout in engines.items():
-        overlay = tmp_path / f"{name}.yaml"
-        init_args = {"model_name_or_path": str(model), "rollout": rollout}
-        policy = {"class_path": "lightning_gft.PretrainedPolicy", "init_args": init_args}
-        overlay.write_text(yaml.safe_dump({"model": {"policy": policy}}))
-        main(["fit", "--config", GFT, "--config", str(overlay), *FIT, f"--trainer.default_root_dir={tmp_path / name}"])
+        main([*configured(tmp_path / name, model, rollout), *FIT])
         rows = logged(tmp_path / name)
         assert len(column(rows, "train/loss")) == 20
         assert max(column(rows, "train/sampling/logprob_difference")) < 1e-3
@@ -145,3 +162,66 @@ def test_a_run_learns_as_with_the_transformers_engine(model: Path, url: str, tmp
     assert column(rows, "train/engine/restarts") == [0.0] * 20
     assert column(rows, "train/engine/syncs") == [1.0] * 20
     assert abs(accuracy["vllm"] - accuracy["transformers"]) < 0.15
+
+
+def test_a_run_draws_the_next_batch_while_it_trains(model: Path, url: str, tmp_path: Path):
+    rollout = {"class_path": "lightning_gft.VLLMEngine", "init_args": {"url": url, "max_logprob_difference": 1e-3}}
+    short = ("--trainer.max_steps=6", "--trainer.val_check_interval=6")
+    main([*configured(tmp_path / "run", model, rollout, ahead=1), *FIT, *short])
+    rows = logged(tmp_path / "run")
+    assert column(rows, "train/sampling/staleness/max") == [0.0] + [1.0] * 5
+    first, *later = column(rows, "train/sampling/logprob_difference")
+    assert first < 1e-4
+    assert max(later) < 0.2, "one update apart"
+    assert column(rows, "train/engine/syncs") == [1.0] * 6
+    assert column(rows, "train/engine/retries") == [0.0] * 6
+
+
+PARSES = """
+import json, sys
+from vllm.distributed.weight_transfer.nccl_engine import NCCLWeightTransferEngine as Engine
+
+joining, update = json.loads(sys.argv[1])
+joined = Engine.init_info_cls(**joining)
+assert (len(joined.nccl_unique_id_bytes), joined.rank_offset, joined.packed) == (128, 1, False)
+print(len(Engine.update_info_cls(**update).names))
+"""
+
+
+def test_vllm_knows_the_fields_of_a_transfer(tmp_path: Path):
+    receiver = Receiver(tmp_path)
+    threading.Thread(target=receiver.serve_forever, daemon=True).start()
+    loader = tiny_loader()
+    loader.rollout = VLLMEngine(url=receiver.url, weights=GlooSync(), max_logprob_difference=None)
+    policy = loader.load()
+    policy.generate([[5, 6]], 1, SamplingParams(max_new_tokens=2), seed=0)
+    receiver.shutdown()
+    [joining], [update] = receiver.bodies("/init_weight_transfer_engine"), receiver.bodies("/update_weights")
+    # A gloo group is found by an address and a port, one of NCCL by its unique id.
+    fields = {name: value for name, value in joining["init_info"].items() if not name.startswith("master_")}
+    fields["nccl_unique_id_b64"] = base64.b64encode(bytes(128)).decode()
+    command = [str(Path(vllm()).with_name("python")), "-c", PARSES, json.dumps([fields, update["update_info"]])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == str(len(policy.model.state_dict()))
+
+
+def written(log: Path) -> str:
+    return log.read_text() if log.exists() else ""
+
+
+def test_nothing_is_left_of_a_run_that_is_killed(model: Path, tmp_path: Path):
+    init_args = {"command": f"{vllm()} serve {' '.join(NEEDS)}", "env": ENV, "log": str(tmp_path / "vllm.log")}
+    rollout = {"class_path": "lightning_gft.VLLMEngine", "init_args": {**init_args, "start_timeout": LONG}}
+    args = [*configured(tmp_path / "run", model, rollout), *FIT, "--trainer.max_steps=1000"]
+    with running([sys.executable, "-m", "lightning_gft", *args], tmp_path / "log") as job:
+        deadline = time.monotonic() + LONG
+        while "POST /v1/completions" not in written(tmp_path / "vllm.log"):
+            assert job.process.poll() is None, job.written()
+            assert time.monotonic() < deadline, "hangs"
+            time.sleep(0.5)
+        served = [pid for pid in job.pids() if b"vllm" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        assert served, "the server has processes of its own"
+        job.process.kill()
+        job.process.wait()
+        job.wait_until_gone()

@@ -1,0 +1,139 @@
+"""A server sleeps while the policy trains, and has its memory and its weights again before it draws."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightning_gft import LoRA, NoSync, Policy, SelfSource, VLLMEngine
+from lightning_gft.errors import GFTRuntimeError
+from lightning_gft.rollout.vllm.server import ManagedServer
+from tests.module.runs import fit
+from tests.rollout.vllm import stand_in
+from tests.rollout.vllm.conftest import Make
+from tests.rollout.vllm.stand_in import StandIn
+from tests.rollout.vllm.test_failures import is_there
+from tests.rollout.vllm.test_weights import draw, stir
+from tests.training.test_ahead import data, module_with
+
+RELOAD = ["/collective_rpc", "/reset_prefix_cache", "/update_weight_version"]
+CHECKED = ["/weight_info"] * 2
+TO_SLEEP = {1: ["/sleep?level=1"], 2: ["/update_weight_version", "/sleep?level=2"]}
+WAKE_WEIGHTS, WAKE_CACHE = (["/is_sleeping", f"/wake_up?tags={tag}"] for tag in ("weights", "kv_cache"))
+
+
+def since(server: StandIn, number: int) -> list[str]:
+    return server.paths()[number:]
+
+
+def test_weights_are_woken_then_sent_and_then_the_cache_is_woken(server: StandIn, make: Make):
+    policy = make(sleep=True)
+    draw(policy)
+    before = len(server.paths())
+    policy.engine.rest()
+    policy.engine.rest()
+    assert since(server, before) == TO_SLEEP[2]
+    assert server.version == "asleep", "a server without weights has no version of theirs"
+    stir(policy)
+    draw(policy)
+    assert since(server, before + 2) == [*WAKE_WEIGHTS, "/weight_info", *RELOAD, *WAKE_CACHE, *CHECKED]
+    draw(policy)
+    assert since(server, before + 2)[-4:] == CHECKED * 2, "a server that is awake stays awake between two draws"
+
+
+def test_weights_that_have_not_changed_are_sent_again_but_not_written_again(server: StandIn, make: Make):
+    policy = make(sleep=True)
+    draw(policy)
+    written, version = server.weights, server.version
+    modified = Path(written, "model.safetensors").stat().st_mtime_ns
+    policy.engine.rest()
+    draw(policy)
+    assert (server.weights, server.version) == (written, version)
+    assert Path(written, "model.safetensors").stat().st_mtime_ns == modified
+
+
+@pytest.mark.parametrize("settings", [{"lora": LoRA(r=2)}, {"weights": NoSync()}], ids=["adapter", "nothing"])
+def test_a_server_whose_model_stays_keeps_it_in_the_cpus_memory(server: StandIn, make: Make, settings: dict[str, Any]):
+    policy = make(sleep=True, **settings)
+    draw(policy)
+    before, adapters = len(server.paths()), dict(server.adapters)
+    policy.engine.rest()
+    draw(policy)
+    checked = ["/v1/models"] if adapters else []
+    assert since(server, before) == [*TO_SLEEP[1], *WAKE_WEIGHTS, *checked, *WAKE_CACHE, *checked * 2]
+    assert server.adapters == adapters
+
+
+def test_a_server_that_never_drew_or_may_not_sleep_stays_awake(server: StandIn, make: Make):
+    make(sleep=True).engine.rest()
+    policy = make()
+    draw(policy)
+    policy.engine.rest()
+    assert not server.asleep
+    assert "/is_sleeping" not in server.paths()
+
+
+def test_a_server_that_was_restarted_while_it_slept_is_awake(server: StandIn, make: Make):
+    policy = make(sleep=True)
+    draw(policy)
+    policy.engine.rest()
+    server.start_anew()
+    draw(policy)
+    assert server.weights
+
+
+def test_a_server_without_sleep_mode_is_one_line(server: StandIn, make: Make):
+    policy = make(sleep=True)
+    draw(policy)
+    answer = server.answer
+    server.answer = lambda path, body: (404, {}) if path.startswith("/sleep") else answer(path, body)  # type: ignore[method-assign]
+    with pytest.raises(GFTRuntimeError, match=r"^`url` of VLLMEngine: .* it needs /sleep.*VLLM_SERVER_DEV_MODE=1"):
+        policy.engine.rest()
+
+
+def sleeping(make: Make, folder: Path) -> Policy:
+    """Make a policy whose server is a process of its own that may sleep."""
+    command = [sys.executable, stand_in.__file__, "serve", "{model}", "--notes", str(folder)]
+    return make(command=command, log=str(folder / "log"), start_timeout=300.0, sleep=True)
+
+
+def test_a_server_that_died_asleep_is_restarted(make: Make, tmp_path: Path):
+    policy = sleeping(make, tmp_path)
+    draw(policy)
+    policy.engine.rest()
+    [note] = tmp_path.glob("start-*")
+    pid = int(note.name.removeprefix("start-"))
+    os.kill(pid, signal.SIGKILL)
+    while is_there(pid):
+        time.sleep(0.01)
+    with pytest.warns(UserWarning, match="the server was restarted after it had ended between two draws"):
+        draw(policy)
+    server = policy.engine._connection._endpoint._own._server
+    assert isinstance(server, ManagedServer)
+    assert "--enable-sleep-mode" in server.command
+
+
+def test_a_run_trains_while_its_server_sleeps(server: StandIn):
+    slept: list[bool] = []
+
+    class Watched(VLLMEngine):
+        def weights_changed(self) -> None:  # after each optimizer step
+            super().weights_changed()
+            slept.append(bool(server.asleep))
+
+    fit(module_with(Watched(url=server.url, max_logprob_difference=None, sleep=True), ahead=0), data())
+    assert slept
+    assert all(slept)
+
+
+def test_a_server_that_sleeps_draws_nothing_ahead(server: StandIn):
+    engine = VLLMEngine(url=server.url, sleep=True)
+    module = module_with(engine, sources={"self": SelfSource(3, max_new_tokens=6, ahead=1)})
+    with pytest.raises(ValueError, match="expected 0 with VLLMEngine, which cannot draw while the policy trains"):
+        fit(module, data())
