@@ -14,10 +14,12 @@ from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
 from lightning_gft import (
     AdaptiveCoefficientRectifier,
     CHORDPhiLoss,
+    DFTLoss,
     EAFTLoss,
     GFTLoss,
     GroupBatch,
     GRPOLoss,
+    InfoSFTLoss,
     KLPenalty,
     Policy,
     RFTLoss,
@@ -161,6 +163,11 @@ def test_entropy_is_that_of_the_logits(tmp_path: Path):
 def test_a_loss_that_the_trainer_cannot_provide_for_is_refused(loss: Any, message: str):
     with pytest.raises(ValueError, match=message):
         TrainerLoss(loss)
+
+
+@pytest.mark.parametrize("loss", [SFTLoss(), DFTLoss(floor=0.1), InfoSFTLoss(), EAFTLoss(), RFTLoss(), GFTLoss()])
+def test_losses_of_the_table_are_accepted(loss: Any):
+    assert TrainerLoss(loss).loss is loss
 
 
 def test_missing_inputs_are_refused():
