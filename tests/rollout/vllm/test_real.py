@@ -136,6 +136,20 @@ def check_updates(model: Path, lora: LoRA | None, **settings: Any) -> None:
         policy.engine.close()
 
 
+def test_a_server_that_slept_draws_what_the_policy_would(model: Path, url: str):
+    """The CPU build answers the calls of the sleep mode, and pauses, but frees no memory."""
+    policy = PretrainedPolicy(str(model), rollout=VLLMEngine(url=url, sleep=True)).load()
+    before = check_same(policy)
+    policy.engine.rest()
+    assert check_same(policy) == before
+    policy.engine.rest()
+    with torch.no_grad():
+        policy.model.get_input_embeddings().weight.mul_(0.5)
+    policy.weights_changed()
+    assert check_same(policy) != before
+    policy.engine.close()
+
+
 def configured(folder: Path, model: Path, rollout: dict[str, Any], **source: Any) -> list[str]:
     """Return arguments of a `fit` of the quickstart with an engine, and with settings of its own samples."""
     init_args = {"model_name_or_path": str(model), "rollout": rollout}
