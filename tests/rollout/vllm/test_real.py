@@ -111,17 +111,21 @@ def test_a_server_that_runs_draws_what_the_policy_would(model: Path, url: str, l
     check_updates(model, lora, url=url, weights=weights)
 
 
+def update(policy: Policy, size: float) -> None:
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for weight in policy.parameters():
+            if weight.requires_grad:
+                weight.add_(torch.randn_like(weight) * size)
+    policy.weights_changed()
+
+
 def check_updates(model: Path, lora: LoRA | None, **settings: Any) -> None:
     """Check a policy before and after an update."""
     policy = PretrainedPolicy(str(model), lora=lora, rollout=VLLMEngine(**settings)).load()
     try:
         before = check_same(policy)
-        torch.manual_seed(0)
-        with torch.no_grad():
-            for weight in policy.parameters():
-                if weight.requires_grad:
-                    weight.add_(torch.randn_like(weight) * (0.1 if lora else 0.05))
-        policy.weights_changed()
+        update(policy, 0.1 if lora else 0.05)
         after = check_same(policy)
         assert after != before
         # Ends and stop strings are the policy's.
@@ -143,9 +147,7 @@ def test_a_server_that_slept_draws_what_the_policy_would(model: Path, url: str):
     policy.engine.rest()
     assert check_same(policy) == before
     policy.engine.rest()
-    with torch.no_grad():
-        policy.model.get_input_embeddings().weight.mul_(0.5)
-    policy.weights_changed()
+    update(policy, 0.05)
     assert check_same(policy) != before
     policy.engine.close()
 
