@@ -39,8 +39,8 @@ class VLLMEngine(RolloutEngine):
     Args:
         url: Address of a running server, such as ``http://localhost:8000``.
         command: Program and arguments that start a server, such as ``/opt/vllm/bin/vllm serve --dtype bfloat16``, as a
-            text or a list of texts. The model, its name, ``--host``, ``--port`` and the options that weights need are
-            appended; ``{model}`` and ``{port}`` in the command mark another place for these two.
+            text or a list of texts. The model is inserted after ``serve``; its name, ``--host``, ``--port`` and the
+            options that weights need are appended. ``{model}`` and ``{port}`` mark another place for these two.
         env: Environment variables of the started server, in addition to those of this process.
         weights: How the server receives weights; default :class:`AdapterSync` for adapters that vLLM supports, and
             otherwise :class:`ReloadSync`. Use :class:`NoSync` for a server that already has the policy's weights.

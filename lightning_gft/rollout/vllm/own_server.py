@@ -51,7 +51,7 @@ class OwnServer:
         """
         if self._server is None:
             command = [word.replace(_MODEL, model) for word in self._command]
-            named = command if command != self._command else [*command, model]
+            named = command if command != self._command else _with_model(command, model)
             host = () if any(word.split("=")[0] == "--host" for word in self._command) else _LOCAL
             self._server = ManagedServer(
                 [*named, "--served-model-name", served_as, *host, *_FIXED, *arguments],
@@ -100,6 +100,12 @@ class OwnServer:
         if self._folder is None:
             raise GFTRuntimeError("`command` of VLLMEngine: expected a started server, got none; call prepare first")
         return Path(self._folder.name) / "url"
+
+
+def _with_model(command: list[str], model: str) -> list[str]:
+    """Return a command with a model after the word ``serve``, because vLLM allows no option between these two."""
+    place = command.index("serve") + 1 if "serve" in command else len(command)
+    return [*command[:place], model, *command[place:]]
 
 
 def _words(command: object) -> list[str]:

@@ -11,6 +11,7 @@ import http.server
 import json
 import os
 import random
+import sys
 import threading
 import time
 from pathlib import Path
@@ -167,6 +168,7 @@ def main() -> None:
     parser.add_argument("--ends-at", type=int, help="the completion at which the first start ends, or hangs")
     parser.add_argument("--hangs", action="store_true")
     parser.add_argument("--enable-sleep-mode", action="store_true")
+    assert not sys.argv[2].startswith("-"), "vLLM takes its model before any option"
     options = parser.parse_args()
     assert Path(options.model, "config.json").is_file(), "started without a model"
     assert options.logprobs_mode == "raw_logprobs"

@@ -147,7 +147,7 @@ def test_a_request_to_stop_ends_the_wait(server: StandIn, make: Make):
 def drawn_by_own(make: Make, folder: Path, *arguments: str, **settings: object) -> Policy:
     notes = folder / "notes"
     notes.mkdir()
-    command = [sys.executable, stand_in.__file__, "serve", "{model}", "--notes", str(notes), *arguments]
+    command = [sys.executable, stand_in.__file__, "serve", "--notes", str(notes), *arguments]
     return make(command=command, log=str(folder / "log"), start_timeout=300.0, **settings)
 
 

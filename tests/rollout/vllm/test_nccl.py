@@ -14,6 +14,7 @@ import torch
 from lightning_gft.rollout.vllm.client import ServerFault
 from lightning_gft.rollout.vllm.nccl import NCCLTransport
 from lightning_gft.rollout.vllm.transport import TransportError, while_moving
+from lightning_gft.waiting import check_wait, ending_waits
 
 CPU = torch.device("cpu")
 
@@ -126,6 +127,19 @@ def test_an_abort_ends_the_wait_of_the_other_thread(library: Library):
     assert library.calls.count(("abort", 5)) == 1
     with pytest.raises(TransportError, match="aborted"):
         moving.broadcast(torch.ones(1))
+
+
+def test_a_request_to_stop_ends_a_transfer(library: Library):
+    moving = transport(library)
+    moving.join()
+    library.arrived.clear()
+
+    def stop() -> None:
+        raise SystemExit(143)
+
+    with ending_waits(stop), pytest.raises(SystemExit):
+        while_moving(moving, moving.settle, check_wait, timeout=60.0)
+    assert library.calls[-1] == ("abort", 5)
 
 
 def test_a_server_that_joins_after_the_end_finds_nobody(library: Library):

@@ -111,17 +111,21 @@ def test_a_server_that_runs_draws_what_the_policy_would(model: Path, url: str, l
     check_updates(model, lora, url=url, weights=weights)
 
 
+def update(policy: Policy, size: float) -> None:
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for weight in policy.parameters():
+            if weight.requires_grad:
+                weight.add_(torch.randn_like(weight) * size)
+    policy.weights_changed()
+
+
 def check_updates(model: Path, lora: LoRA | None, **settings: Any) -> None:
     """Check a policy before and after an update."""
     policy = PretrainedPolicy(str(model), lora=lora, rollout=VLLMEngine(**settings)).load()
     try:
         before = check_same(policy)
-        torch.manual_seed(0)
-        with torch.no_grad():
-            for weight in policy.parameters():
-                if weight.requires_grad:
-                    weight.add_(torch.randn_like(weight) * (0.1 if lora else 0.05))
-        policy.weights_changed()
+        update(policy, 0.1 if lora else 0.05)
         after = check_same(policy)
         assert after != before
         # Ends and stop strings are the policy's.
@@ -134,6 +138,18 @@ def check_updates(model: Path, lora: LoRA | None, **settings: Any) -> None:
         assert policy.engine.compute()["syncs"] == 2
     finally:
         policy.engine.close()
+
+
+def test_a_server_that_slept_draws_what_the_policy_would(model: Path, url: str):
+    """The CPU build answers the calls of the sleep mode, and pauses, but frees no memory."""
+    policy = PretrainedPolicy(str(model), rollout=VLLMEngine(url=url, sleep=True)).load()
+    before = check_same(policy)
+    policy.engine.rest()
+    assert check_same(policy) == before
+    policy.engine.rest()
+    update(policy, 0.05)
+    assert check_same(policy) != before
+    policy.engine.close()
 
 
 def configured(folder: Path, model: Path, rollout: dict[str, Any], **source: Any) -> list[str]:
