@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lightning_gft import GFTLitModule
+from lightning_gft import GFTLitModule, __version__
 from lightning_gft.cli import main
 from lightning_gft.training import plan_step
 from tests.cli.command import GFT, ROOT, SMALL, column, logged, printed_config
@@ -39,6 +39,10 @@ PROGRAMS = {"curl", "echo", "export", "for", "git", "hf", "lm_eval", "ollama", "
 """Programs of others that pages call; no test runs them."""
 COMMAND = re.compile(r"(?:\w+=\S+ )*(?:\S+/)?lightning-gft (?=fit|validate|test|predict|inspect|rescore)")
 OWN_PATH = re.compile(r"`((?:lightning_gft|configs|tests|docs|notebooks|benchmarks)/[\w./-]*)`")
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ def known(command: list[str]) -> bool:
 
 
 def with_blocks(*languages: str) -> list[Any]:
-    return [pytest.param(page, id=page.name) for page in PAGES if any(blocks(page, name) for name in languages)]
+    return [pytest.param(page, id=name_of(page)) for page in PAGES if any(blocks(page, name) for name in languages)]
 
 
 @pytest.fixture
@@ -164,7 +168,7 @@ def test_commands_parse(page, workplace, capsys):
         assert is_whole(printed_config(capsys, *args, subcommand=subcommand))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_block_is_of_a_kind_that_is_checked(page):
     for block in all_blocks(page):
         assert block.language in LANGUAGES, f"{page.name}: {block.text}"
@@ -198,7 +202,7 @@ def test_examples_train_together(workplace):
     assert all(norm > 0 for norm in column(rows, "train/grad_norm"))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_relative_links_resolve(page):
     for target in LINK.findall(prose(page)):
         if re.match(r"\w+:", target):
@@ -209,7 +213,7 @@ def test_relative_links_resolve(page):
         assert not anchor or anchor in anchors(file), f"{page.name} links to {target}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_named_files_exist(page):
     missing = [path for path in OWN_PATH.findall(prose(page)) if not (ROOT / path).exists()]
     assert not missing
@@ -232,6 +236,12 @@ def test_every_part_of_the_package_has_its_line():
     lines = [line for page in PAGES for line in prose(page).splitlines()]
     named = [match[1] for line in lines if (match := re.match(r"\| `lightning_gft/([\w.]+)/?` \|", line))]
     assert sorted(named) == sorted(parts)
+
+
+def test_the_citation_has_the_version_and_the_licence():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == __version__
+    assert citation["license"] == "Apache-2.0"
 
 
 def test_this_reading_of_pages_finds_what_there_is():

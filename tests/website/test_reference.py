@@ -49,6 +49,7 @@ def test_types_are_written_as_a_reader_writes_them() -> None:
     assert type_text(GroupDataModule) == "GroupDataModule"
 
 
+@pytest.mark.slow
 def test_the_page_has_every_class_that_a_configuration_names(page: str) -> None:
     headings = {line.removeprefix("### ") for line in page.splitlines() if line.startswith("### ")}
     names = {name for group in GROUPS if group.slug != "types" for name in members(group)}
@@ -56,12 +57,14 @@ def test_the_page_has_every_class_that_a_configuration_names(page: str) -> None:
     assert headings == classes | {f"lightning-gft {name}" for name in GFTCLI.subcommands()}
 
 
+@pytest.mark.slow
 def test_the_page_shows_no_trace_of_this_machine(page: str) -> None:
     assert " at 0x" not in page
     assert "<class" not in page
     assert str(lightning_gft.__path__[0]) not in page
 
 
+@pytest.mark.slow
 def test_every_row_has_four_cells(page: str) -> None:
     rows = [line for line in page.splitlines() if line.startswith("| `")]
     assert len(rows) > 300
