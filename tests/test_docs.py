@@ -6,6 +6,7 @@ file.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import importlib
 import inspect
@@ -24,6 +25,7 @@ import yaml
 
 from lightning_gft import GFTLitModule, __version__
 from lightning_gft.cli import main
+from lightning_gft.report.command import describe
 from lightning_gft.training import plan_step
 from tests.cli.command import GFT, ROOT, SMALL, column, logged, printed_config
 
@@ -37,7 +39,7 @@ LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 LANGUAGES = {"", "bash", "python", "yaml", "json", "csv", "text"}
 PROGRAMS = {"curl", "echo", "export", "for", "git", "hf", "lm_eval", "ollama", "pip", "python", "torchrun", "vllm"}
 """Programs of others that pages call; no test runs them."""
-COMMAND = re.compile(r"(?:\w+=\S+ )*(?:\S+/)?lightning-gft (?=fit|validate|test|predict|inspect|rescore)")
+COMMAND = re.compile(r"(?:\w+=\S+ )*(?:\S+/)?lightning-gft (?=fit|validate|test|predict|export|inspect|rescore)")
 OWN_PATH = re.compile(r"`((?:lightning_gft|configs|tests|docs|notebooks|benchmarks)/[\w./-]*)`")
 
 
@@ -166,6 +168,15 @@ def test_commands_parse(page, workplace, capsys):
     write_files(page, workplace)
     for subcommand, *args in commands(page):
         assert is_whole(printed_config(capsys, *args, subcommand=subcommand))
+
+
+def test_reports_parse():
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    describe(parser)
+    found = [words for page in PAGES for block in blocks(page, "bash") for words in shell_commands(block)]
+    reports = [words[2:] for words in found if Path(words[0]).name == "lightning-gft" and words[1] == "report"]
+    assert len(reports) >= 3
+    assert all(parser.parse_args(words).runs for words in reports)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
