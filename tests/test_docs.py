@@ -6,6 +6,7 @@ file.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import importlib
 import inspect
@@ -22,8 +23,9 @@ from typing import Any
 import pytest
 import yaml
 
-from lightning_gft import GFTLitModule
+from lightning_gft import GFTLitModule, __version__
 from lightning_gft.cli import main
+from lightning_gft.report.command import describe
 from lightning_gft.training import plan_step
 from tests.cli.command import GFT, ROOT, SMALL, column, logged, printed_config
 
@@ -37,8 +39,12 @@ LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 LANGUAGES = {"", "bash", "python", "yaml", "json", "csv", "text"}
 PROGRAMS = {"curl", "echo", "export", "for", "git", "hf", "lm_eval", "ollama", "pip", "python", "torchrun", "vllm"}
 """Programs of others that pages call; no test runs them."""
-COMMAND = re.compile(r"(?:\w+=\S+ )*(?:\S+/)?lightning-gft (?=fit|validate|test|predict|inspect|rescore)")
+COMMAND = re.compile(r"(?:\w+=\S+ )*(?:\S+/)?lightning-gft (?=fit|validate|test|predict|export|inspect|rescore)")
 OWN_PATH = re.compile(r"`((?:lightning_gft|configs|tests|docs|notebooks|benchmarks)/[\w./-]*)`")
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
 
 
 @dataclass(frozen=True)
@@ -114,7 +120,7 @@ def known(command: list[str]) -> bool:
 
 
 def with_blocks(*languages: str) -> list[Any]:
-    return [pytest.param(page, id=page.name) for page in PAGES if any(blocks(page, name) for name in languages)]
+    return [pytest.param(page, id=name_of(page)) for page in PAGES if any(blocks(page, name) for name in languages)]
 
 
 @pytest.fixture
@@ -164,7 +170,16 @@ def test_commands_parse(page, workplace, capsys):
         assert is_whole(printed_config(capsys, *args, subcommand=subcommand))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_reports_parse():
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    describe(parser)
+    found = [words for page in PAGES for block in blocks(page, "bash") for words in shell_commands(block)]
+    reports = [words[2:] for words in found if Path(words[0]).name == "lightning-gft" and words[1] == "report"]
+    assert len(reports) >= 3
+    assert all(parser.parse_args(words).runs for words in reports)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_block_is_of_a_kind_that_is_checked(page):
     for block in all_blocks(page):
         assert block.language in LANGUAGES, f"{page.name}: {block.text}"
@@ -198,7 +213,7 @@ def test_examples_train_together(workplace):
     assert all(norm > 0 for norm in column(rows, "train/grad_norm"))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_relative_links_resolve(page):
     for target in LINK.findall(prose(page)):
         if re.match(r"\w+:", target):
@@ -209,7 +224,7 @@ def test_relative_links_resolve(page):
         assert not anchor or anchor in anchors(file), f"{page.name} links to {target}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_named_files_exist(page):
     missing = [path for path in OWN_PATH.findall(prose(page)) if not (ROOT / path).exists()]
     assert not missing
@@ -232,6 +247,12 @@ def test_every_part_of_the_package_has_its_line():
     lines = [line for page in PAGES for line in prose(page).splitlines()]
     named = [match[1] for line in lines if (match := re.match(r"\| `lightning_gft/([\w.]+)/?` \|", line))]
     assert sorted(named) == sorted(parts)
+
+
+def test_the_citation_has_the_version_and_the_licence():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == __version__
+    assert citation["license"] == "Apache-2.0"
 
 
 def test_this_reading_of_pages_finds_what_there_is():

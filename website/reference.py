@@ -9,9 +9,10 @@ import lightning_gft
 from lightning_gft import GFTLitModule
 from lightning_gft.cli.command import GFTCLI
 from lightning_gft.cli.trainer import GFTTrainer
+from lightning_gft.report.command import DESCRIPTION, describe
 from website.groups import GROUPS, Group, members
 from website.links import heading
-from website.settings import of_class, of_method, summary, table
+from website.settings import of_class, of_command, of_method, summary, table
 
 _INTRODUCTION = """# Configuration reference
 
@@ -39,6 +40,8 @@ def _commands() -> Iterator[str]:
     for name, skipped in GFTCLI.subcommands().items():
         yield f"### lightning-gft {name}\n\n{summary(getattr(GFTTrainer, name))}"
         yield table(of_method(GFTTrainer, name, frozenset(skipped)))
+    yield f"### lightning-gft report\n\n{DESCRIPTION} It has no `--config`; [Reports](report.md) describes it."
+    yield table(of_command(describe))
 
 
 def _sections() -> Iterator[str]:

@@ -7,6 +7,7 @@ from argparse import SUPPRESS, Action
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -51,21 +52,27 @@ def type_text(hint: Any) -> str:
         return f"Literal[{', '.join(map(repr, arguments))}]"
     if origin is not None:
         return f"{origin.__name__}[{', '.join(map(type_text, arguments))}]"
-    return {NoneType: "None", Ellipsis: "..."}.get(hint) or getattr(hint, "__name__", str(hint))
+    return {NoneType: "None", Ellipsis: "..."}.get(hint) or str(getattr(hint, "__name__", hint))
 
 
 def _setting(action: Action, required: frozenset[str]) -> Setting:
-    default = "required" if action.dest in required else repr(action.default)
+    needed = action.dest in required or not action.option_strings
     hint = getattr(action, "_typehint", None) or action.type
-    return Setting(action.dest, type_text(hint) if hint else "", default, action.help or "")
+    meaning = (action.help or "").replace(" (default: %(default)s)", "")
+    given = str(action.default) if isinstance(action.default, Path) else action.default
+    default = "required" if needed else repr(given)
+    return Setting(action.dest, type_text(hint) if hint else "", default, meaning)
 
 
-def _settings(owner: Callable[..., Any], add: Callable[[ArgumentParser], Any]) -> list[Setting]:
-    parameters = inspect.signature(owner).parameters.values()
-    required = frozenset(parameter.name for parameter in parameters if parameter.default is parameter.empty)
+def _required(function: Callable[..., Any]) -> frozenset[str]:
+    parameters = inspect.signature(function).parameters.values()
+    return frozenset(parameter.name for parameter in parameters if parameter.default is parameter.empty)
+
+
+def _settings(add: Callable[[ArgumentParser], Any], required: frozenset[str] = frozenset()) -> list[Setting]:
     parser = ArgumentParser(exit_on_error=False)
     add(parser)
-    # Names of actions are argparse's only way to list what a parser accepts; jsonargparse adds the hints.
+    # Actions are argparse's only list of what a parser accepts; jsonargparse adds the hints.
     actions = [action for action in parser._actions if action.default is not SUPPRESS]
     described = [action for action in actions if "Untyped" not in str(getattr(action, "_typehint", ""))]
     return [_setting(action, required) for action in described]
@@ -80,15 +87,20 @@ def of_class(kind: type) -> list[Setting]:
         >>> of_class(ExpertSource)[0].name, of_class(ExpertSource)[0].default
         ('num_responses', '1')
     """
-    return _settings(kind, lambda parser: parser.add_class_arguments(kind, fail_untyped=False))
+    return _settings(lambda parser: parser.add_class_arguments(kind, fail_untyped=False), _required(kind))
 
 
 def of_method(owner: type, method: str, skip: frozenset[str]) -> list[Setting]:
     """Return the settings of a method, without the arguments that the command line fills itself."""
     return _settings(
-        getattr(owner, method),
         lambda parser: parser.add_method_arguments(owner, method, skip=set(skip), fail_untyped=False),
+        _required(getattr(owner, method)),
     )
+
+
+def of_command(describe: Callable[[ArgumentParser], Any]) -> list[Setting]:
+    """Return the settings of a command that adds its own arguments to a parser."""
+    return _settings(describe)
 
 
 def table(settings: list[Setting]) -> str:

@@ -61,7 +61,7 @@ def test_the_diagram_is_the_one_that_its_command_writes() -> None:
     assert PATH.read_text() == diagram()
 
 
-@pytest.mark.parametrize("page", written(), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", written(), ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_lists_within_lists_are_indented_as_both_renderers_need(page: Path) -> None:
     prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
     assert all(len(match[1]) % 4 == 0 for line in prose.splitlines() if (match := NESTED.match(line)))

@@ -11,9 +11,10 @@ import lightning_gft
 from lightning_gft import DynamicCoefficientRectifier, GFTLitModule, GroupDataModule, SelfSource
 from lightning_gft.cli.command import GFTCLI
 from lightning_gft.cli.trainer import GFTTrainer
+from lightning_gft.report.command import describe
 from website.groups import GROUPS, members
 from website.reference import reference_page
-from website.settings import of_class, of_method, type_text
+from website.settings import of_class, of_command, of_method, type_text
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,11 @@ def test_settings_of_another_library_are_left_out() -> None:
 def test_options_of_a_command_are_those_that_it_accepts() -> None:
     options = of_method(GFTTrainer, "export", frozenset(GFTCLI.subcommands()["export"]))
     assert [option.name for option in options] == ["path", "ckpt_path", "torch_dtype", "merge"]
+    assert [option.default for option in options][:3] == ["required", "required", "None"]
+    assert [(option.name, option.type, option.default) for option in of_command(describe)] == [
+        ("runs", "", "required"),
+        ("output", "Path", "'report.html'"),
+    ]
 
 
 def test_types_are_written_as_a_reader_writes_them() -> None:
@@ -49,19 +55,22 @@ def test_types_are_written_as_a_reader_writes_them() -> None:
     assert type_text(GroupDataModule) == "GroupDataModule"
 
 
+@pytest.mark.slow
 def test_the_page_has_every_class_that_a_configuration_names(page: str) -> None:
     headings = {line.removeprefix("### ") for line in page.splitlines() if line.startswith("### ")}
     names = {name for group in GROUPS if group.slug != "types" for name in members(group)}
     classes = {name for name in names if inspect.isclass(getattr(lightning_gft, name))} - {"GFTLitModule"}
-    assert headings == classes | {f"lightning-gft {name}" for name in GFTCLI.subcommands()}
+    assert headings == classes | {f"lightning-gft {name}" for name in [*GFTCLI.subcommands(), "report"]}
 
 
+@pytest.mark.slow
 def test_the_page_shows_no_trace_of_this_machine(page: str) -> None:
     assert " at 0x" not in page
     assert "<class" not in page
     assert str(lightning_gft.__path__[0]) not in page
 
 
+@pytest.mark.slow
 def test_every_row_has_four_cells(page: str) -> None:
     rows = [line for line in page.splitlines() if line.startswith("| `")]
     assert len(rows) > 300
