@@ -81,7 +81,8 @@ class SamplingMismatch(Rule):
         return Finding(
             {name: difference},
             f"log-probabilities of sampling and of training differ by {difference:.3g} nats a token, so the sampled "
-            "policy differs from the trained one; check the engine's weights, its precision and its chat template",
+            "policy differs from the trained one; check the engine's weights, its precision and its chat template, or, "
+            "for stored samples, wrap the loss in ImportanceCorrection",
         )
 
 
