@@ -6,7 +6,6 @@ import inspect
 from argparse import SUPPRESS, Action
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -78,7 +77,6 @@ def _settings(add: Callable[[ArgumentParser], Any], required: frozenset[str] = f
     return [_setting(action, required) for action in described]
 
 
-@cache
 def of_class(kind: type) -> list[Setting]:
     """Return the settings of a class; those of another library without a type are left out.
 
