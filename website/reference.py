@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from importlib import import_module
 
 import lightning_gft
 from lightning_gft import GFTLitModule
 from lightning_gft.cli.command import GFTCLI
+from lightning_gft.cli.light import COMMANDS, LIGHT
 from lightning_gft.cli.trainer import GFTTrainer
-from lightning_gft.report.command import DESCRIPTION, describe
 from website.groups import GROUPS, Group, members
 from website.links import heading
-from website.settings import of_class, of_command, of_method, summary, table
+from website.settings import helps, of_class, of_method, summary, table
 
 _INTRODUCTION = """# Configuration reference
 
@@ -40,8 +41,9 @@ def _commands() -> Iterator[str]:
     for name, skipped in GFTCLI.subcommands().items():
         yield f"### lightning-gft {name}\n\n{summary(getattr(GFTTrainer, name))}"
         yield table(of_method(GFTTrainer, name, frozenset(skipped)))
-    yield f"### lightning-gft report\n\n{DESCRIPTION} It has no `--config`; [Reports](report.md) describes it."
-    yield table(of_command(describe))
+    for name, module in LIGHT.items():
+        yield f"### lightning-gft {name}\n\n{COMMANDS[name]} It takes no `--config`."
+        yield from (f"```text\n{text}```" for text in helps(name, import_module(module).describe))
 
 
 def _sections() -> Iterator[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
 from argparse import SUPPRESS, Action
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -96,9 +97,14 @@ def of_method(owner: type, method: str, skip: frozenset[str]) -> list[Setting]:
     )
 
 
-def of_command(describe: Callable[[ArgumentParser], Any]) -> list[Setting]:
-    """Return the settings of a command that adds its own arguments to a parser."""
-    return _settings(describe)
+def helps(command: str, describe: Callable[[argparse.ArgumentParser], Any]) -> Iterator[str]:
+    """Yield the help of a command that adds its own arguments to a parser, and of the actions among them."""
+    parser = argparse.ArgumentParser(prog=f"lightning-gft {command}")
+    describe(parser)
+    yield parser.format_help()
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            yield from (each.format_help() for each in action.choices.values() if len(each._actions) > 1)
 
 
 def table(settings: list[Setting]) -> str:

@@ -10,11 +10,11 @@ import pytest
 import lightning_gft
 from lightning_gft import DynamicCoefficientRectifier, GFTLitModule, GroupDataModule, SelfSource
 from lightning_gft.cli.command import GFTCLI
+from lightning_gft.cli.light import LIGHT
 from lightning_gft.cli.trainer import GFTTrainer
-from lightning_gft.report.command import describe
 from website.groups import GROUPS, members
 from website.reference import reference_page
-from website.settings import of_class, of_command, of_method, type_text
+from website.settings import of_class, of_method, type_text
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +43,13 @@ def test_options_of_a_command_are_those_that_it_accepts() -> None:
     options = of_method(GFTTrainer, "export", frozenset(GFTCLI.subcommands()["export"]))
     assert [option.name for option in options] == ["path", "ckpt_path", "torch_dtype", "merge"]
     assert [option.default for option in options][:3] == ["required", "required", "None"]
-    assert [(option.name, option.type, option.default) for option in of_command(describe)] == [
-        ("runs", "", "required"),
-        ("output", "Path", "'report.html'"),
-    ]
+
+
+def test_commands_without_a_configuration_have_their_help(page: str) -> None:
+    for name in LIGHT:
+        assert f"### lightning-gft {name}\n" in page
+        assert f"usage: lightning-gft {name}" in page
+    assert "usage: lightning-gft configs copy" in page
 
 
 def test_types_are_written_as_a_reader_writes_them() -> None:
