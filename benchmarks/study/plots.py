@@ -108,6 +108,8 @@ def curves(outcome: Outcome, variant: str) -> Figure:
                 axes.fill_between(means.index, *edges, color=look.colour, alpha=0.15, lw=0, zorder=look.layer - 1)
         axes.set_title(title)
         axes.margins(x=0)
+        lowest, highest = axes.get_ylim()  # an interval of few seeds may leave the range that the figure itself has
+        axes.set_ylim(max(lowest, -0.02), highest if name == "entropy" else min(highest, 1.02))
         axes.locator_params("x", nbins=5)
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.set_xlabel("sequences")
