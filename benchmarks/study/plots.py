@@ -38,7 +38,7 @@ def save_all(outcome: Outcome, folder: Path) -> list[Path]:
 
     Args:
         outcome: The plan's runs.
-        folder: Where ``PLAN[-VARIANT]-PICTURE.png`` are written.
+        folder: Where ``PLAN[-VARIANT]-PICTURE.png`` are written; a variant named as its plan is left out.
     """
     pictures: dict[str, Callable[[Outcome, str], Figure]] = {"frontier": frontier, "curves": curves}
     if outcome.measures(SECOND):
@@ -47,10 +47,15 @@ def save_all(outcome: Outcome, folder: Path) -> list[Path]:
         pictures["stability"] = stability
     with mpl.rc_context(STYLE):
         return [
-            save(draw(outcome, variant), folder / f"{'-'.join(filter(None, (outcome.plan.name, variant, name)))}.png")
+            save(draw(outcome, variant), folder / f"{_file_name(outcome.plan.name, variant, name)}.png")
             for variant in outcome.plan.variants
             for name, draw in pictures.items()
         ]
+
+
+def _file_name(*parts: str) -> str:
+    """Return parts of a name joined; a variant that is named as its plan is not repeated."""
+    return "-".join(part for part in dict.fromkeys(parts) if part)
 
 
 def frontier(outcome: Outcome, variant: str) -> Figure:
