@@ -159,6 +159,10 @@ class Connection:
             self._weights.close()
         self._served, self._written = None, ""
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Weights of a copy have versions of their own, because they may change differently.
+        return {**self.__dict__, "_run": "", "_written": "", "_served": None}
+
     def _ask(self, requests: Sequence[dict[str, Any]]) -> tuple[dict[int, Any], ServerFault | None]:
         """Return the completions by position, and the fault of a missing one; none if the server had other weights."""
         served = self._now()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -108,6 +109,9 @@ class VLLMEngine(RolloutEngine):
         self._in_place = TransformersEngine()
         self._version, self._prepared, self._compared = 0, -1, -1
         self._uncompared: tuple[int, Sequence[int], Response] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_prepared": -1, "_compared": -1, "_asleep": False, "_uncompared": None}
 
     @override
     def attach(self, policy: EnginePolicy) -> None:

@@ -49,7 +49,7 @@ class Faults:
         """Return the error for a server at an address that was left asleep."""
         return GFTRuntimeError(
             f"{self._where}: expected a server that is awake, because of sleep=false, got one that sleeps; set sleep "
-            "to true, or wake it by a POST to /wake_up"
+            "to true, or restart it"
         )
 
     def other_machine(self) -> GFTRuntimeError:

@@ -121,9 +121,7 @@ def test_a_server_that_another_run_left_asleep_is_one_line(server: StandIn, make
     policy.engine.rest()
     policy.engine.close()
     assert server.asleep
-    with pytest.raises(
-        GFTRuntimeError, match=r"^`url` of VLLMEngine: expected a server that is awake, .* got one"
-    ):
+    with pytest.raises(GFTRuntimeError, match=r"^`url` of VLLMEngine: expected a server that is awake, .* got one"):
         draw(make())
     draw(make(sleep=True))
     assert not server.asleep

@@ -152,6 +152,21 @@ def test_weights_that_another_run_has_sent_are_not_drawn_from(server: StandIn, m
     assert server.version != version
 
 
+def test_copies_of_an_engine_share_a_server_but_no_versions(server: StandIn, make: Make):
+    policy = make()
+    draw(policy)
+    version = server.version
+    copied = copy.deepcopy(policy.engine)
+    with pytest.raises(GFTRuntimeError, match="`prepare` of VLLMEngine: expected a call before generate"):
+        copied.generate(policy.model, [[5]], 1, SAMPLING, [1], policy.end)
+    copied.prepare(policy)
+    assert server.version != version
+    assert Path(server.weights).is_dir()
+    draw(policy)
+    assert server.version == version
+    copied.close()
+
+
 def test_without_updates_a_policy_does_not_train(server: StandIn, make: Make):
     policy = make(weights=NoSync())
     policy.weights_changed()  # a checkpoint, say
