@@ -57,11 +57,11 @@ class Connection:
         self._served: Served | None = None
 
     def check(self, policy: EnginePolicy) -> None:
-        """Check that the weights of a policy can be sent to the server, and that its program is installed.
+        """Check that the weights of a policy can be sent to the server, and that the run's own server can be started.
 
         Raises:
             ValueError: If the weights cannot be sent.
-            RuntimeError: If the program is missing.
+            RuntimeError: If the server's program is missing, or its log cannot be written.
         """
         self._weights = self._weights or _choose_sync(policy)
         self._weights.check(policy)

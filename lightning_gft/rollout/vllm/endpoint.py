@@ -86,7 +86,7 @@ class Endpoint:
         """Check that the run can start its own server, if it is to have one; only the first rank calls it.
 
         Raises:
-            RuntimeError: If its program is missing.
+            RuntimeError: If its program is missing, or its log cannot be written.
         """
         if self._own is not None:
             self._own.check()

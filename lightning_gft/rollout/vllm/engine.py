@@ -62,7 +62,8 @@ class VLLMEngine(RolloutEngine):
         ValueError: If not exactly one of ``url`` and ``command`` is given, or a setting is out of range; when the
             policy is loaded, if its weights cannot be sent by ``weights``.
         TypeError: If a setting is of another type.
-        RuntimeError: While drawing, if the server returns no responses or has other weights.
+        RuntimeError: When the policy is loaded, if the program of ``command`` is missing or ``log`` cannot be written;
+            while drawing, if the server returns no responses or has other weights.
 
     Example:
         >>> VLLMEngine(url="http://localhost:8000").for_references()

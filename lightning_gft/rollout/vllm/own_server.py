@@ -39,7 +39,7 @@ class OwnServer:
         """Check that the program is installed, and that its log can be written.
 
         Raises:
-            RuntimeError: If one of them is not so.
+            RuntimeError: If either fails.
         """
         check_program(self._command[0], server_environment(self._env))
         open_log(self.log).close()
