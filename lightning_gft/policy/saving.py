@@ -94,5 +94,5 @@ def _untied(model: PreTrainedModel) -> Iterator[dict[str, Tensor]]:
 def _in_type(weights: dict[str, Tensor], torch_dtype: str | None) -> dict[str, Tensor]:
     if torch_dtype is None:
         return weights
-    dtype = getattr(torch, torch_dtype)
-    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in weights.items()}
+    dtype = getattr(torch, torch_dtype)  # on the CPU, because a GPU may lack memory for a second model
+    return {name: value.to("cpu", dtype) if value.is_floating_point() else value for name, value in weights.items()}

@@ -46,6 +46,7 @@ class AdapterSync(FolderSync):
 
     @override
     def check(self, policy: EnginePolicy) -> None:
+        super().check(policy)
         if policy.adapters is None:
             raise GFTValueError(
                 "`weights` of VLLMEngine: expected ReloadSync for a policy without adapters, got AdapterSync; leave "

@@ -57,11 +57,11 @@ class Connection:
         self._served: Served | None = None
 
     def check(self, policy: EnginePolicy) -> None:
-        """Check that the weights of a policy can be sent to the server, and that its program is installed.
+        """Check that the weights of a policy can be sent to the server, and that the run's own server can be started.
 
         Raises:
             ValueError: If the weights cannot be sent.
-            RuntimeError: If the program is missing.
+            RuntimeError: If the server's program is missing, or its log cannot be written.
         """
         self._weights = self._weights or _choose_sync(policy)
         self._weights.check(policy)
@@ -158,6 +158,10 @@ class Connection:
         if self._weights is not None:
             self._weights.close()
         self._served, self._written = None, ""
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Weights of a copy have versions of their own, because they may change differently.
+        return {**self.__dict__, "_run": "", "_written": "", "_served": None}
 
     def _ask(self, requests: Sequence[dict[str, Any]]) -> tuple[dict[int, Any], ServerFault | None]:
         """Return the completions by position, and the fault of a missing one; none if the server had other weights."""

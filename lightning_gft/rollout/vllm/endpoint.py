@@ -20,6 +20,7 @@ from lightning_gft.rollout.vllm.development import MODE
 from lightning_gft.rollout.vllm.faults import Faults
 from lightning_gft.rollout.vllm.own_server import OwnServer
 from lightning_gft.rollout.vllm.probe import tokenizes_alike
+from lightning_gft.rollout.vllm.sleep import has_sleep_mode, is_asleep
 from lightning_gft.rollout.vllm.sync import WeightSync, served_models
 
 _OF = "VLLMEngine"
@@ -85,7 +86,7 @@ class Endpoint:
         """Check that the run can start its own server, if it is to have one; only the first rank calls it.
 
         Raises:
-            RuntimeError: If its program is missing.
+            RuntimeError: If its program is missing, or its log cannot be written.
         """
         if self._own is not None:
             self._own.check()
@@ -109,7 +110,10 @@ class Endpoint:
             return replace(known, version=version)
         assert self._address is not None  # noqa: S101 (one of the two was given)
         self._address.warn_of_open_key()
-        return Served(self._find_model(self.client(None), policy), version, None)
+        client = self.client(None)
+        model = self._find_model(client, policy)
+        self._check_sleep(client)
+        return Served(model, version, None)
 
     def client(self, served: Served | None) -> Client:
         """Return a client of the server.
@@ -156,6 +160,21 @@ class Endpoint:
         if not tokenizes_alike(client, name, policy.tokenizer):
             raise self.faults.other_tokenizer()
         return name
+
+    def _check_sleep(self, client: Client) -> None:
+        """Check that a server at an address can sleep, or is awake if it never sleeps in this run."""
+        if self.sleeps:
+            if not has_sleep_mode(client):
+                raise self.faults.sleepless()
+            return
+        try:
+            asleep = is_asleep(client)
+        except ServerFault as fault:
+            if fault.kind == "refused":  # a server without this call never sleeps
+                return
+            raise
+        if asleep:
+            raise self.faults.asleep()
 
     def _at(self, url: str) -> Address:
         return Address(url, self._api_key_env, field="url", of=_OF)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,7 +62,8 @@ class VLLMEngine(RolloutEngine):
         ValueError: If not exactly one of ``url`` and ``command`` is given, or a setting is out of range; when the
             policy is loaded, if its weights cannot be sent by ``weights``.
         TypeError: If a setting is of another type.
-        RuntimeError: While drawing, if the server returns no responses or has other weights.
+        RuntimeError: When the policy is loaded, if the program of ``command`` is missing or ``log`` cannot be written;
+            while drawing, if the server returns no responses or has other weights.
 
     Example:
         >>> VLLMEngine(url="http://localhost:8000").for_references()
@@ -108,6 +110,9 @@ class VLLMEngine(RolloutEngine):
         self._in_place = TransformersEngine()
         self._version, self._prepared, self._compared = 0, -1, -1
         self._uncompared: tuple[int, Sequence[int], Response] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_prepared": -1, "_compared": -1, "_asleep": False, "_uncompared": None}
 
     @override
     def attach(self, policy: EnginePolicy) -> None:

@@ -38,6 +38,20 @@ class Faults:
             "NCCLSync keeps no copy of them; resume from the last checkpoint, or send weights by ReloadSync"
         )
 
+    def sleepless(self) -> GFTRuntimeError:
+        """Return the error for a server at an address whose memory cannot be freed."""
+        return GFTRuntimeError(
+            f"{self._where}: expected a server with --enable-sleep-mode, because of sleep=true, got one without; start "
+            "it with that option, or leave sleep out"
+        )
+
+    def asleep(self) -> GFTRuntimeError:
+        """Return the error for a server at an address that was left asleep."""
+        return GFTRuntimeError(
+            f"{self._where}: expected a server that is awake, because of sleep=false, got one that sleeps; set sleep "
+            "to true, or restart it"
+        )
+
     def other_machine(self) -> GFTRuntimeError:
         """Return the error for a rank that does not share the machine of a started server."""
         return GFTRuntimeError(

@@ -84,9 +84,10 @@ class NCCLTransport(Transport):
         with torch.cuda.device(self.device):
             joined = self._library.ncclCommInitRank(ctypes.byref(communicator), self._world_size, self._id, 0)
             self._check(joined)
-            self._communicator = communicator
-            if self._aborted.is_set():  # while this thread waited for a server that then joined after all
-                self._end()
+            with self._calling:
+                self._communicator = communicator
+                if self._aborted.is_set():  # while this thread waited for a server that then joined after all
+                    self._end()
             one = torch.zeros(1, device=self.device)
             self._call("ncclAllReduce", one, _SUM)
             self.settle()

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lightning_gft.checks import shorten
-from lightning_gft.errors import GFTRuntimeError, GFTTypeError
+from lightning_gft.errors import GFTRuntimeError, GFTTypeError, GFTValueError
 from lightning_gft.rollout.vllm.environment import server_environment
-from lightning_gft.rollout.vllm.server import ManagedServer, check_program
+from lightning_gft.rollout.vllm.server import ManagedServer, check_program, open_log
 
 _MODEL = "{model}"
 _LOCAL = ("--host", "127.0.0.1")
@@ -36,12 +36,13 @@ class OwnServer:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def check(self) -> None:
-        """Check that the program is installed.
+        """Check that the program is installed, and that its log can be written.
 
         Raises:
-            RuntimeError: If it is not.
+            RuntimeError: If either fails.
         """
         check_program(self._command[0], server_environment(self._env))
+        open_log(self.log).close()
 
     def start(self, model: str, served_as: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Path:
         """Start the server if it does not run, and return the file with its address.
@@ -109,7 +110,13 @@ def _with_model(command: list[str], model: str) -> list[str]:
 
 
 def _words(command: object) -> list[str]:
-    words = shlex.split(command) if isinstance(command, str) else command
+    try:
+        words = shlex.split(command) if isinstance(command, str) else command
+    except ValueError as error:
+        raise GFTValueError(
+            f"`command` of VLLMEngine: expected words as in a shell, got {shorten(command)} ({error}); correct the "
+            "quotes, or write a list of texts"
+        ) from None
     if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
         raise GFTTypeError(
             f"`command` of VLLMEngine: expected a program and its arguments, got {shorten(command)}; write a text or a "

@@ -43,6 +43,7 @@ class ReloadSync(FolderSync):
 
     @override
     def check(self, policy: EnginePolicy) -> None:
+        super().check(policy)
         if policy.adapters is not None and (policy.is_quantised or policy.sharding.is_split):
             why = "quantised" if policy.is_quantised else "sharded"
             raise GFTValueError(

@@ -153,13 +153,7 @@ class ManagedServer:
 
     def _open_log(self, port: int) -> IO[bytes]:
         """Open the log and mark this start by a line, without the arguments, because one of them may be a key."""
-        try:
-            self.log.parent.mkdir(parents=True, exist_ok=True)
-            file = self.log.open("ab", buffering=0)
-        except OSError as error:
-            raise GFTRuntimeError(
-                f"`log`: expected a file that can be written, got {self.log} ({error.strerror}); choose another place"
-            ) from None
+        file = open_log(self.log)
         file.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {self.command[0]} on port {port}\n".encode())
         self._log_start = file.tell()
         return file
@@ -219,6 +213,21 @@ def check_program(program: str, environment: Mapping[str, str]) -> None:
         raise GFTRuntimeError(
             f"`command`: expected an installed program that may be run, got {program!r}; install it, or give its path"
         )
+
+
+def open_log(log: Path) -> IO[bytes]:
+    """Open a log to append to it, in a folder that is created if it does not exist.
+
+    Raises:
+        RuntimeError: If it cannot be written.
+    """
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return log.open("ab", buffering=0)
+    except OSError as error:
+        raise GFTRuntimeError(
+            f"`log`: expected a file that can be written, got {log} ({error.strerror}); choose another place"
+        ) from None
 
 
 def _with_port(command: Sequence[str], port: int) -> list[str]:

@@ -4,10 +4,33 @@ from __future__ import annotations
 
 from typing import Literal
 
-from lightning_gft.rollout.vllm.client import Client
+from lightning_gft.rollout.vllm.client import Client, ServerFault
 from lightning_gft.rollout.vllm.development import dev_call, set_version
 
 _ASLEEP = "asleep"
+
+
+def is_asleep(client: Client) -> bool:
+    """Return whether a server sleeps.
+
+    Raises:
+        ServerFault: If the server does not reply, or has no calls of the development mode.
+    """
+    told = dev_call(client, "/is_sleeping", method="GET")
+    return isinstance(told, dict) and bool(told.get("is_sleeping"))
+
+
+def has_sleep_mode(client: Client) -> bool:
+    """Return whether a server was started with sleep mode; without it, vLLM's calls succeed and free no memory.
+
+    Raises:
+        ServerFault: As in :func:`is_asleep`.
+    """
+    told = dev_call(client, "/server_info?config_format=json", method="GET")
+    try:
+        return bool(told["vllm_config"]["model_config"]["enable_sleep_mode"])
+    except (LookupError, TypeError):
+        raise ServerFault("malformed settings of a server at /server_info", "refused") from None
 
 
 def put_to_sleep(client: Client, level: Literal[1, 2]) -> None:
@@ -31,6 +54,5 @@ def wake(client: Client, memory: Literal["weights", "kv_cache"]) -> None:
     Raises:
         ServerFault: If the server does not reply.
     """
-    told = dev_call(client, "/is_sleeping", method="GET")
-    if isinstance(told, dict) and told.get("is_sleeping"):
+    if is_asleep(client):
         dev_call(client, f"/wake_up?tags={memory}")

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from typing_extensions import override
 
+from lightning_gft.distributed import is_first_rank
 from lightning_gft.errors import GFTRuntimeError, GFTValueError
 from lightning_gft.rollout.engine import EnginePolicy
 from lightning_gft.rollout.vllm.client import Client, ServerFault
@@ -140,16 +141,30 @@ class FolderSync(WeightSync):
         self._given = None if folder is None else Path(folder).expanduser().absolute()
         self._made: tempfile.TemporaryDirectory[str] | None = None
 
+    @override
+    def check(self, policy: EnginePolicy) -> None:
+        if is_first_rank() and self._made is None:
+            self._make().cleanup()
+
     def _folder(self) -> Path:
         """Return the temporary folder of this engine, which is created at the first call."""
         if self._made is None:
-            if self._given is not None:
-                self._given.mkdir(parents=True, exist_ok=True)
-            self._made = tempfile.TemporaryDirectory(
-                prefix="lightning-gft-weights-", dir=self._given, ignore_cleanup_errors=True
-            )
+            self._made = self._make()
             Path(self._made.name).chmod(0o755)  # the server may be another user's
         return Path(self._made.name)
+
+    def _make(self) -> tempfile.TemporaryDirectory[str]:
+        try:
+            if self._given is not None:
+                self._given.mkdir(parents=True, exist_ok=True)
+            return tempfile.TemporaryDirectory(
+                prefix="lightning-gft-weights-", dir=self._given, ignore_cleanup_errors=True
+            )
+        except OSError as error:
+            raise GFTValueError(
+                f"`folder` of {type(self).__name__}: expected a folder that can be written to, got "
+                f"{self._given or tempfile.gettempdir()} ({error.strerror}); choose another"
+            ) from None
 
     def _base(self, policy: EnginePolicy) -> str:
         """Return the name of the policy's model without adapters; a model without a name is written once."""

@@ -110,9 +110,8 @@ class TransferSync(FolderSync):
         if self._transport is not None and self._address == address and self.serves(client, self._sent):
             return
         self._leave()
-        told = dev_call(client, "/get_world_size", method="GET")
+        world_size = 1 + _processes(client)
         dev_call(client, "/shutdown_weight_transfer_engine")  # a group of an earlier run, or one that has failed
-        world_size = 1 + int(told["world_size"])
         transport = self._transport = self.open(world_size)
         joining = {**transport.invitation(), "rank_offset": 1, "world_size": world_size, "packed": False}
         try:
@@ -166,8 +165,8 @@ class TransferSync(FolderSync):
     def _refusal(self, expected: str, got: str, why: str) -> GFTValueError:
         name = type(self).__name__
         return GFTValueError(
-            f"`weights` of VLLMEngine: expected {expected} for {got}, got {name}, which {why}; choose that, or leave "
-            "weights out"
+            f"`weights` of VLLMEngine: expected {expected} for {got}, got {name}, which {why}; use {expected}, or "
+            "leave weights out"
         )
 
 
@@ -200,6 +199,15 @@ class NCCLSync(TransferSync):
     @override
     def open(self, world_size: int) -> Transport:
         return NCCLTransport(world_size)
+
+
+def _processes(client: Client) -> int:
+    """Return the number of a server's processes that hold weights."""
+    told = dev_call(client, "/get_world_size", method="GET")
+    try:
+        return int(told["world_size"])
+    except (LookupError, TypeError, ValueError):
+        raise ServerFault("a malformed number of processes at /get_world_size", "refused") from None
 
 
 def _on(device: torch.device) -> AbstractContextManager[Any]:

@@ -72,6 +72,7 @@ class StandIn(http.server.ThreadingHTTPServer):
         self.completions = 0
         self.misbehave: Any = lambda number: None
         self.model = model
+        self.sleep_mode = True
         self.start_anew()
 
     @property
@@ -117,10 +118,12 @@ class StandIn(http.server.ThreadingHTTPServer):
             self.asleep = {"weights", "kv_cache"}
             self.weights = "" if path.endswith("2") else self.weights
             return 200, {"status": "sleeping"}
+        if path == "/server_info?config_format=json":
+            return 200, {"vllm_config": {"model_config": {"enable_sleep_mode": self.sleep_mode}}}
         if path == "/is_sleeping":
             return 200, {"is_sleeping": bool(self.asleep)}
         if path.startswith("/wake_up?tags="):
-            self.asleep.remove(path.split("=")[1])
+            self.asleep.discard(path.split("=")[1])
             return 200, {"status": "awake"}
         if path == "/v1/load_lora_adapter":
             if not Path(body["lora_path"], "adapter_model.safetensors").is_file():

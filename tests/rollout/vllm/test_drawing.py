@@ -169,6 +169,10 @@ def test_a_key_is_sent_and_never_shown(server: StandIn, make: Make, monkeypatch:
         ({"url": "http://a", "command": "b"}, "expected one of them, got both"),
         ({"url": "localhost"}, "begin it with http://"),
         ({"command": []}, "`command` of VLLMEngine"),
+        (
+            {"command": 'vllm serve "--dtype'},
+            r"`command` of VLLMEngine: .* \(No closing quotation\); correct",
+        ),
         ({"url": "http://a", "timeout": 0}, "`timeout` of VLLMEngine"),
         ({"url": "http://a", "max_logprob_difference": -1}, "`max_logprob_difference` of VLLMEngine"),
     ],

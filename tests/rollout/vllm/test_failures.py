@@ -158,7 +158,10 @@ def is_there(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize(("ending", "timeout"), [([], 60.0), (["--hangs"], 10.0)], ids=["dies", "hangs"])
+@pytest.mark.parametrize(
+    ("ending", "timeout"),
+    [pytest.param([], 60.0, id="dies"), pytest.param(["--hangs"], 10.0, id="hangs", marks=pytest.mark.slow)],
+)
 def test_a_server_of_the_runs_own_is_started_again(make: Make, tmp_path: Path, ending: list[str], timeout: float):
     expected = make().generate(PROMPTS, 3, SAMPLING, 1)
     policy = drawn_by_own(make, tmp_path, "--ends-at", "5", *ending, timeout=timeout, concurrency=2)
@@ -190,9 +193,14 @@ def test_a_server_that_ends_between_two_draws_is_restarted_and_counted(make: Mak
 
 
 def test_a_rank_on_another_machine_than_the_started_server_is_one_line(make: Make, tmp_path: Path):
-    connection = make(command=[sys.executable, "serve"]).engine._connection
+    connection = make(command=[sys.executable, "serve"], log=str(tmp_path / "log")).engine._connection
     with pytest.raises(GFTRuntimeError, match=r"`command` of .*: expected all ranks on the machine of the first"):
         connection.take(Served("policy", "a-1", tmp_path / "url"))
+
+
+def test_a_log_that_cannot_be_written_is_one_line_before_the_first_draw(make: Make):
+    with pytest.raises(GFTRuntimeError, match=r"`log`: expected a file that can be written, got /dev/null/log"):
+        make(command=[sys.executable, "serve"], log="/dev/null/log")
 
 
 def test_a_missing_program_is_one_line_before_the_first_draw(make: Make):

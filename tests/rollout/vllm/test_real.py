@@ -28,6 +28,7 @@ from lightning_gft import (
     WeightSync,
 )
 from lightning_gft.cli import main
+from lightning_gft.errors import GFTRuntimeError
 from lightning_gft.rollout.vllm.server import ManagedServer
 from lightning_gft.types import pad_sequences
 from tests.cli.command import GFT, column, logged
@@ -140,8 +141,15 @@ def check_updates(model: Path, lora: LoRA | None, **settings: Any) -> None:
         policy.engine.close()
 
 
-def test_a_server_that_slept_draws_what_the_policy_would(model: Path, url: str):
-    """The CPU build answers the calls of the sleep mode, and pauses, but frees no memory."""
+def test_a_server_without_sleep_mode_is_one_line(model: Path, url: str):
+    policy = PretrainedPolicy(str(model), rollout=VLLMEngine(url=url, sleep=True)).load()
+    with pytest.raises(GFTRuntimeError, match="expected a server with --enable-sleep-mode"):
+        policy.generate([[5, 6]], 1, SamplingParams(max_new_tokens=2), seed=0)
+
+
+def test_a_server_that_slept_draws_what_the_policy_would(model: Path, url: str, monkeypatch: pytest.MonkeyPatch):
+    """The CPU build has no sleep mode, but answers its calls and pauses."""
+    monkeypatch.setattr("lightning_gft.rollout.vllm.endpoint.has_sleep_mode", lambda client: True)
     policy = PretrainedPolicy(str(model), rollout=VLLMEngine(url=url, sleep=True)).load()
     before = check_same(policy)
     policy.engine.rest()

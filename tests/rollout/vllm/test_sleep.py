@@ -76,7 +76,7 @@ def test_a_server_that_never_drew_or_may_not_sleep_stays_awake(server: StandIn, 
     draw(policy)
     policy.engine.rest()
     assert not server.asleep
-    assert "/is_sleeping" not in server.paths()
+    assert not [path for path in server.paths() if path.startswith("/sleep")]
 
 
 def test_a_server_that_was_restarted_while_it_slept_is_awake(server: StandIn, make: Make):
@@ -88,13 +88,43 @@ def test_a_server_that_was_restarted_while_it_slept_is_awake(server: StandIn, ma
     assert server.weights
 
 
-def test_a_server_without_sleep_mode_is_one_line(server: StandIn, make: Make):
+def test_a_transfer_that_fails_after_the_weights_were_woken_is_repeated(server: StandIn, make: Make):
     policy = make(sleep=True)
     draw(policy)
+    policy.engine.rest()
+    answer, failures = server.answer, [(503, {})]
+
+    def fail_once(path: str, body: Any) -> tuple[int, Any]:
+        return failures.pop() if path == "/collective_rpc" and failures else answer(path, body)
+
+    server.answer = fail_once  # type: ignore[method-assign]
+    draw(policy)
+    assert not failures
+    assert not server.asleep
+    assert server.weights
+
+
+def test_a_server_without_sleep_mode_is_one_line_before_it_draws(server: StandIn, make: Make):
+    server.sleep_mode = False  # vLLM answers its calls nevertheless, and frees nothing
+    with pytest.raises(GFTRuntimeError, match=r"^`url` of VLLMEngine: expected a server with --enable-sleep-mode, .*"):
+        draw(make(sleep=True))
     answer = server.answer
-    server.answer = lambda path, body: (404, {}) if path.startswith("/sleep") else answer(path, body)  # type: ignore[method-assign]
-    with pytest.raises(GFTRuntimeError, match=r"^`url` of VLLMEngine: .* it needs /sleep.*VLLM_SERVER_DEV_MODE=1"):
-        policy.engine.rest()
+    server.answer = lambda path, body: (404, {}) if path.startswith("/server_info") else answer(path, body)  # type: ignore[method-assign]
+    with pytest.raises(GFTRuntimeError, match=r"^`url` of .* it needs /server_info.*VLLM_SERVER_DEV_MODE=1"):
+        draw(make(sleep=True))
+    assert not server.bodies("/v1/completions")
+
+
+def test_a_server_that_another_run_left_asleep_is_one_line(server: StandIn, make: Make):
+    policy = make(sleep=True)
+    draw(policy)
+    policy.engine.rest()
+    policy.engine.close()
+    assert server.asleep
+    with pytest.raises(GFTRuntimeError, match=r"^`url` of VLLMEngine: expected a server that is awake, .* got one"):
+        draw(make())
+    draw(make(sleep=True))
+    assert not server.asleep
 
 
 def sleeping(make: Make, folder: Path) -> Policy:

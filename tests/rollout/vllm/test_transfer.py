@@ -189,6 +189,13 @@ def test_a_server_without_weight_transfer_says_what_it_needs(receiver: Receiver,
         draw(make(url=receiver.url, weights=GlooSync(), max_retries=0))
 
 
+def test_a_malformed_number_of_processes_is_one_line(receiver: Receiver, make: Make):
+    answer = receiver.answer
+    receiver.answer = lambda path, body: (200, {}) if path == "/get_world_size" else answer(path, body)
+    with pytest.raises(GFTRuntimeError, match="got a malformed number of processes at /get_world_size"):
+        draw(make(url=receiver.url, weights=GlooSync()))
+
+
 def test_an_error_of_this_process_ends_the_call(receiver: Receiver, make: Make, monkeypatch: pytest.MonkeyPatch):
     broadcast = GlooTransport.broadcast
 

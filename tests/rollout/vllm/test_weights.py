@@ -13,7 +13,17 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lightning_gft import AdapterSync, LoRA, NoSync, Policy, PretrainedPolicy, ReloadSync, SamplingParams, VLLMEngine
+from lightning_gft import (
+    AdapterSync,
+    LoRA,
+    NoSync,
+    Policy,
+    PretrainedPolicy,
+    ReloadSync,
+    SamplingParams,
+    VLLMEngine,
+    WeightSync,
+)
 from lightning_gft.errors import GFTRuntimeError
 from tests.conftest import tiny_loader
 from tests.rollout.vllm import stand_in
@@ -46,14 +56,14 @@ def test_weights_are_sent_when_they_are_first_needed_and_once(server: StandIn, m
     draw(policy)
     sent = ["/collective_rpc", "/reset_prefix_cache", "/update_weight_version"]
     checked = ["/weight_info"] * 2  # before and after a draw
-    assert server.paths() == ["/v1/models", "/tokenize", *sent, *checked]
+    assert server.paths() == ["/v1/models", "/tokenize", "/is_sleeping", *sent, *checked]
     first = server.weights
     draw(policy)
-    assert server.paths()[7:] == checked
+    assert server.paths()[8:] == checked
     stir(policy)
     stir(policy)
     draw(policy)
-    assert server.paths()[9:] == [*sent, *checked]
+    assert server.paths()[10:] == [*sent, *checked]
     assert server.weights != first
     assert re.fullmatch("[0-9a-f]{8}-2", server.version)
 
@@ -142,11 +152,26 @@ def test_weights_that_another_run_has_sent_are_not_drawn_from(server: StandIn, m
     assert server.version != version
 
 
+def test_copies_of_an_engine_share_a_server_but_no_versions(server: StandIn, make: Make):
+    policy = make()
+    draw(policy)
+    version = server.version
+    copied = copy.deepcopy(policy.engine)
+    with pytest.raises(GFTRuntimeError, match="`prepare` of VLLMEngine: expected a call before generate"):
+        copied.generate(policy.model, [[5]], 1, SAMPLING, [1], policy.end)
+    copied.prepare(policy)
+    assert server.version != version
+    assert Path(server.weights).is_dir()
+    draw(policy)
+    assert server.version == version
+    copied.close()
+
+
 def test_without_updates_a_policy_does_not_train(server: StandIn, make: Make):
     policy = make(weights=NoSync())
     policy.weights_changed()  # a checkpoint, say
     draw(policy)
-    assert server.paths() == ["/v1/models", "/tokenize"]
+    assert server.paths() == ["/v1/models", "/tokenize", "/is_sleeping"]
     stir(policy)
     with pytest.raises(GFTRuntimeError, match="`weights` of VLLMEngine: expected ReloadSync or AdapterSync"):
         draw(policy)
@@ -162,7 +187,7 @@ def test_a_server_with_weights_of_its_own_is_started_with_the_policys_model(tmp_
     draw(PretrainedPolicy(folder, rollout=engine).load())
     assert engine.compute()["tokens"] > 0
     engine.close()
-    scratch = VLLMEngine(**settings, weights=NoSync())
+    scratch = VLLMEngine(**settings, weights=NoSync(), log=str(tmp_path / "log"))
     loader = tiny_loader()
     loader.rollout = scratch
     with pytest.raises(ValueError, match="with `command` for a policy that was not loaded from files, got NoSync"):
@@ -178,6 +203,13 @@ def test_references_are_drawn_in_place(server: StandIn, make: Make):
     assert one.weights_version is None
     draw(policy)
     assert server.paths() == [*sent, "/weight_info", "/weight_info"]
+
+
+@pytest.mark.parametrize("sync", [ReloadSync, AdapterSync])
+def test_a_folder_that_cannot_be_written_to_is_one_line_before_the_first_draw(make: Make, sync: type[WeightSync]):
+    name = sync.__name__
+    with pytest.raises(ValueError, match=f"^`folder` of {name}: expected a folder that can be written to, got /dev/nu"):
+        make(lora=LoRA(r=2), weights=sync(folder="/dev/null/weights"))
 
 
 def test_weights_that_cannot_be_sent_so_are_refused_at_once(make: Make):
