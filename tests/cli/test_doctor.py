@@ -16,7 +16,7 @@ from lightning_gft.cli.doctor.files import check_folders
 from lightning_gft.cli.doctor.finding import Finding
 
 
-def told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *findings: Finding) -> str:
+def output(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *findings: Finding) -> str:
     """Return what the command prints of findings."""
     monkeypatch.setattr(command, "SECTIONS", {"Section": lambda: iter(findings)})
     main(["doctor"])
@@ -25,7 +25,7 @@ def told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *f
 
 def test_what_does_not_work_has_a_remedy_and_is_no_failure(capsys, monkeypatch):
     gpu = Finding("gpu", False, "none available", "install a driver")
-    lines = told(capsys, monkeypatch, Finding("cpu", True, "2 cores", "buy one"), gpu).splitlines()
+    lines = output(capsys, monkeypatch, Finding("cpu", True, "2 cores", "buy one"), gpu).splitlines()
     assert lines[1:] == [
         "Section",
         "  ok     cpu: 2 cores",
@@ -37,7 +37,7 @@ def test_what_does_not_work_has_a_remedy_and_is_no_failure(capsys, monkeypatch):
 
 def test_what_nothing_works_without_is_a_failure(capsys, monkeypatch):
     with pytest.raises(SystemExit) as stop:
-        told(capsys, monkeypatch, Finding("torch", False, "broken", "install it again", needed=True))
+        output(capsys, monkeypatch, Finding("torch", False, "broken", "install it again", needed=True))
     assert stop.value.code == 1
     printed = capsys.readouterr().out
     assert "  error  torch: broken\n         -> install it again\n" in printed
