@@ -1,4 +1,4 @@
-# `make help` lists what there is to do.
+# `make help` lists the targets.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -37,11 +37,11 @@ lint: $(INSTALLED) ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(INSTALLED) ## Put the code into shape
+format: $(INSTALLED) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean: ## Remove what the quickstart and the tests have written; other runs and the environment stay
+clean: ## Remove files of the quickstart, the tests and the site; other runs and the environment stay
 	rm -rf runs/quickstart/compared .pytest_cache .mypy_cache .ruff_cache dist site
 	find . -name __pycache__ -not -path './$(VENV)/*' -exec rm -rf {} +
 

@@ -37,7 +37,21 @@ FENCE = re.compile(r'^```(\w*)(?: title="([\w.-]+)")?\n(.*?)^```$', re.MULTILINE
 FILE_NAME = re.compile(r"# ([\w-]+\.\w+)$")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 LANGUAGES = {"", "bash", "python", "yaml", "json", "csv", "text"}
-PROGRAMS = {"curl", "echo", "export", "for", "git", "hf", "lm_eval", "ollama", "pip", "python", "torchrun", "uv", "vllm"}
+PROGRAMS = {
+    "curl",
+    "echo",
+    "export",
+    "for",
+    "git",
+    "hf",
+    "lm_eval",
+    "ollama",
+    "pip",
+    "python",
+    "torchrun",
+    "uv",
+    "vllm",
+}
 """Programs of others that pages call; no test runs them."""
 COMMAND = re.compile(r"(?:\w+=\S+ )*(?:\S+/)?lightning-gft (?=fit|validate|test|predict|export|inspect|rescore)")
 OWN_PATH = re.compile(r"`((?:lightning_gft|configs|tests|docs|notebooks|benchmarks)/[\w./-]*)`")

@@ -1,4 +1,4 @@
-"""Pages of the API: what mkdocstrings shall show on each."""
+"""Pages of the API, as directives of mkdocstrings."""
 
 from __future__ import annotations
 

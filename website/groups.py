@@ -43,7 +43,7 @@ GROUPS = (
     Group("types", "Data types", frozenset({"types"}), "architecture.md"),
 )
 FUNCTIONS = "functional"
-"""The part that is a page of its own: functions have no settings."""
+"""The part with a separate page, since functions have no settings."""
 
 
 def part(home: str) -> str:

@@ -1,6 +1,6 @@
 """Links of pages that are also read on GitHub, as links of the site.
 
-Pages link to files of the project by relative paths. On the site, a file outside of ``docs/`` is a page of its own, an
+Pages link to files of the project by relative paths. On the site, a file outside of ``docs/`` is a separate page, an
 entry of the page of configurations, a page of the API, or a file to download.
 """
 

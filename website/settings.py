@@ -35,7 +35,7 @@ def _code(text: str) -> str:
 
 
 def type_text(hint: Any) -> str:
-    """Return a type as a reader writes it.
+    """Return a type as it is written in code.
 
     Example:
         >>> type_text(int), type_text(str | None)

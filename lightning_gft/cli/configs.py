@@ -12,7 +12,7 @@ from lightning_gft.errors import GFTValueError
 def describe(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to a parser."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions")
-    actions.add_parser("list", help="list their names and what each is for (default)")
+    actions.add_parser("list", help="list their names and purposes (default)")
     copying = actions.add_parser("copy", help="copy some or all of them, so that they can be used and edited")
     copying.add_argument("names", nargs="*", metavar="NAME", help="a configuration, such as configs/overlays/grpo.yaml")
     copying.add_argument("--all", action="store_true", help="copy all of them")

@@ -1,4 +1,4 @@
-"""The commands of ``lightning-gft``, and those among them that run without the imports that a run takes."""
+"""The commands of ``lightning-gft``, and the light ones, which import neither torch nor Lightning to start."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COMMANDS = {
     "report": "Compare runs in a table, a plot and a page, also while they run.",
     "quickstart": "Fine-tune a small model by SFT and by GFT, and compare them: a few minutes on a CPU.",
     "configs": "List or copy the configurations that come with the package.",
-    "doctor": "Test what works on this machine, and say how to mend what does not.",
+    "doctor": "Test libraries, devices and folders of this machine, and print remedies for failures.",
 }
 """What each command does, as the help lists them."""
 

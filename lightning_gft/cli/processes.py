@@ -58,7 +58,7 @@ def _wait_and_end(launcher: int) -> None:
 
 @contextmanager
 def failing_alone() -> Iterator[None]:
-    """Context in which a failure ends one of several processes at once, whatever the others do.
+    """Context in which a failure ends one of several processes at once, without waiting for the others.
 
     A regular exit closes the connections, for which NCCL waits for all processes. The other ranks would then notice
     the failure only after their timeout.

@@ -21,7 +21,9 @@ RUNS = {
 """Subcommand and configuration of each run, by the name that the comparison gives it."""
 
 _MARK = ".done"
-"""File in a run's folder that says by which code and settings the run was completed."""
+"""File in a run's folder with a digest of the code and the settings that completed the run."""
+_LOGS = frozenset(f"--trainer.{name}" for name in ("default_root_dir", "logger", "fast_dev_run", "barebones"))
+"""Settings that would move or disable the logs, which are compared."""
 _CODE = ("*.py", "*.yaml", "*.json", "*.safetensors")
 
 
@@ -49,6 +51,11 @@ def run(options: argparse.Namespace) -> None:
         raise GFTValueError(
             f"`SETTING`: expected settings of the form --name=value, got {wrong[0]!r}; join name and value"
         )
+    if moved := [setting for setting in options.settings if setting.partition("=")[0] in _LOGS]:
+        raise GFTValueError(
+            f"`SETTING`: expected settings that keep the runs' logs in their folders, got {moved[0]!r}; leave it out, "
+            "and choose the folder by --output"
+        )
     folders = {name: options.output / name.lower() for name in RUNS}
     for name, (subcommand, config) in RUNS.items():
         settings = [f"--trainer.default_root_dir={folders[name]}", *options.settings]
@@ -62,7 +69,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _complete(name: str, folder: Path, args: list[str]) -> None:
-    """Run the command line with arguments, unless that has been done before."""
+    """Run the command line with arguments, unless its folder has the completed run."""
     mark, key = folder / _MARK, _fingerprint(args)
     if mark.is_file() and mark.read_text(encoding="utf-8") == key:
         print(f"{name}: complete in {folder}", flush=True)
@@ -77,7 +84,7 @@ def _complete(name: str, folder: Path, args: list[str]) -> None:
 
 @contextmanager
 def _as_typed(args: Sequence[str]) -> Iterator[None]:
-    """Context in which arguments are those of the process, as if a shell had started it with them."""
+    """Context in which the process has these arguments: Lightning warns of others, and starts further ranks by them."""
     typed = sys.argv
     sys.argv = [typed[0], *args]
     try:

@@ -103,7 +103,7 @@ def full_name(name: str) -> str:
 
 
 def _differs(source: Path, target: Path) -> bool:
-    """Return whether something else than a copy is where a copy would be."""
+    """Return whether the target exists and is no copy of the source."""
     if not target.exists() and not target.is_symlink():
         return False
     return not target.is_file() or target.read_bytes() != source.read_bytes()

@@ -8,6 +8,7 @@ from torch import Tensor
 from lightning_gft.errors import GFTValueError
 from lightning_gft.functional.precision import widen
 from lightning_gft.functional.rectification import floor_logprobs
+from lightning_gft.types.sequences import IGNORED
 
 _MAX_LOG_RATIO = 20.0
 """Upper bound of a log-ratio whose exponential is taken."""
@@ -56,10 +57,17 @@ def label_logprobs(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def label_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the entropy of the distribution that each label was drawn from, in nats, aligned like its logprobs.
+    """Return the entropy of the distribution under which each label was predicted, in nats; 0 elsewhere.
 
     Args:
-        logits: ``[N, T, V]``, as in :func:`label_logprobs`; so is ``labels``.
+        logits: ``[N, T, V]`` logits of a causal language model.
+        labels: ``[N, T]`` token ids, -100 on tokens to leave out.
+
+    Returns:
+        ``[N, T]``, aligned with ``labels`` as the result of :func:`label_logprobs` is.
+
+    Raises:
+        ValueError: If the shapes do not fit.
 
     Example:
         >>> label_entropy(torch.zeros(1, 3, 4), torch.tensor([[-100, 2, -100]])).exp()
@@ -73,9 +81,10 @@ def _shifted(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the logits ``[M, V]`` before the labels ``[M]``, and the mask ``[N, T]`` of these labels."""
     if logits.dim() != 3 or labels.shape != logits.shape[:2]:
         raise GFTValueError(
-            f"`logits`, `labels`: expected [N, T, V] and [N, T], got {list(logits.shape)} and {list(labels.shape)}"
+            f"`logits`, `labels`: expected [N, T, V] and [N, T], got {list(logits.shape)} and {list(labels.shape)}; "
+            "give the logits of these labels"
         )
-    mask = labels != -100
+    mask = labels != IGNORED
     mask[:, :1] = False
     return logits[:, :-1][mask[:, 1:]], labels[mask], mask
 

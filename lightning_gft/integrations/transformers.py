@@ -19,13 +19,13 @@ from lightning_gft.types import GroupBatch, Need, Source
 from lightning_gft.types.sequences import IGNORED
 
 _KNOWN: frozenset[Need] = frozenset({"advantages", "entropy"})
-"""What the outputs of a model and a collated batch tell."""
+"""Needs of a loss that a model's outputs and a collated batch meet."""
 
 
 class TrainerLoss(TrainerCallback):
     """The ``compute_loss_func`` of Hugging Face's ``Trainer`` and of TRL's ``SFTTrainer``.
 
-    With nothing but labels, every sequence is a demonstration of advantage 1: ``TrainerLoss()`` is then supervised
+    With labels alone, every sequence is a demonstration of advantage 1: ``TrainerLoss()`` is then supervised
     fine-tuning whose token weights are rectified, and ``TrainerLoss(SFTLoss())`` is the trainer's own loss. A
     :class:`GroupCollator` adds advantages and sources.
 
@@ -55,7 +55,7 @@ class TrainerLoss(TrainerCallback):
         self.loss = GFTLoss() if loss is None else loss
         check_kind("loss", self.loss, GroupLoss, "GFTLoss()")
         _check_loss(self.loss)
-        self._statistics: CoefficientsBySource | None = None  # counted once the trainer has begun as its callback
+        self._statistics: CoefficientsBySource | None = None  # set when training begins, if a callback
 
     def __call__(
         self, outputs: Any, labels: Tensor | GroupLabels, num_items_in_batch: Tensor | int | None = None
@@ -194,7 +194,9 @@ class GroupCollator:
         columns = {name: _column(name, rows) for name in ("advantage", "source", "reward")}
         batch = self.collator([{name: value for name, value in row.items() if name not in columns} for row in rows])
         if "labels" not in batch:
-            raise GFTValueError(f"`collator`: expected a batch with labels, got {', '.join(sorted(batch))}")
+            raise GFTValueError(
+                f"`collator`: expected a batch with labels, got {', '.join(sorted(batch))}; use one that returns labels"
+            )
         of_groups = dict(zip(("advantages", "source", "rewards"), columns.values(), strict=True))
         groups = GroupBatch.from_labels(batch["labels"], **of_groups)
         labels = batch["labels"].masked_fill(~self.loss.takes_part(groups)[:, None], IGNORED)
@@ -218,13 +220,14 @@ def _column(name: str, rows: Sequence[Mapping[str, Any]]) -> Tensor | None:
         return None
     if len(present) < len(rows):
         raise GFTValueError(
-            f"`{name}`: expected it in all rows of a batch or in none, got {len(present)} of {len(rows)}"
+            f"`{name}`: expected it in all rows of a batch or in none, got {len(present)} of {len(rows)}; fill the "
+            "column"
         )
     if name != "source":
         return torch.tensor(present, dtype=torch.float32)
     names = {source.name.lower(): int(source) for source in Source}
     if unknown := sorted({str(value) for value in present} - names.keys()):
-        raise GFTValueError(f"`source`: expected {', '.join(names)}, got {', '.join(unknown)}")
+        raise GFTValueError(f"`source`: expected {', '.join(names)}, got {', '.join(unknown)}; correct the column")
     return torch.tensor([names[value] for value in present])
 
 

@@ -36,7 +36,7 @@ class Sequences:
 
     @property
     def labels(self) -> Tensor:
-        """``[N, T]`` ids of response tokens, and -100 elsewhere, as other libraries mark what is trained on."""
+        """``[N, T]`` ids of response tokens, and -100 elsewhere, as transformers and TRL expect them."""
         return self.input_ids.masked_fill(~self.response_mask, IGNORED)
 
     @property
@@ -137,7 +137,7 @@ class GroupBatch(Sequences):
         rewards: Tensor | None = None,
         group_index: Tensor | None = None,
     ) -> GroupBatch:
-        """Return the sequences of another project's batch, so that any loss trains on them in any loop.
+        """Return a batch of groups from labels, for a loss in a training loop without a sampler.
 
         Args:
             labels: ``[N, T]`` token ids, -100 on tokens that are not trained on. Position 0 never is, as no token
@@ -145,7 +145,7 @@ class GroupBatch(Sequences):
             advantages: ``[N]``; 1 by default, as for plain demonstrations.
             source: ``[N]`` values of :class:`Source`; the expert's by default.
             rewards: ``[N]``; by default NaN, which no reward exceeds.
-            group_index: ``[N]``, the group of each sequence; by default each is a group of its own.
+            group_index: ``[N]``, the group of each sequence; by default each is in a separate group.
 
         Raises:
             ValueError: If a shape does not fit.
@@ -156,10 +156,13 @@ class GroupBatch(Sequences):
             (tensor([2, 2]), tensor([1., 1.]))
         """
         if labels.dim() != 2:
-            raise GFTValueError(f"`labels`: expected [N, T], got {list(labels.shape)}")
-        for name, given in {"advantages": advantages, "source": source, "rewards": rewards}.items():
+            raise GFTValueError(f"`labels`: expected [N, T], got {list(labels.shape)}; give one row per sequence")
+        by_sequence = {"advantages": advantages, "source": source, "rewards": rewards, "group_index": group_index}
+        for name, given in by_sequence.items():
             if given is not None and given.shape != labels.shape[:1]:
-                raise GFTValueError(f"`{name}`: expected [{len(labels)}], one a sequence, got {list(given.shape)}")
+                raise GFTValueError(
+                    f"`{name}`: expected [{len(labels)}], got {list(given.shape)}; give one value per sequence"
+                )
         numbers, mask = torch.arange(len(labels), device=labels.device), labels != IGNORED
         mask[:, :1] = False
         one = torch.ones_like(numbers, dtype=torch.float32)

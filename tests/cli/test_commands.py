@@ -1,4 +1,4 @@
-"""The list of commands: it is quick, complete, and tells a mistake."""
+"""The list of commands is quick and complete, and reports mistakes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def printed(capsys: pytest.CaptureFixture[str], *args: str) -> str:
 
 
 @pytest.mark.parametrize("args", [["--help"], ["--version"], ["configs"], ["doctor", "--help"], ["quickstart", "-h"]])
-def test_what_trains_nothing_waits_for_no_library_that_training_needs(args):
+def test_light_commands_import_no_library_of_training(args):
     ended = subprocess.run([sys.executable, "-c", IMPORTED, *args], capture_output=True, text=True, check=True)
     assert ended.stdout.endswith("imported: []\n")
 
@@ -56,9 +56,13 @@ def test_the_version(capsys):
         (["xyz"], "got 'xyz'; it has fit, validate, test"),
         (["doctor", "--all"], "unrecognized arguments: --all\nSee: lightning-gft doctor --help"),
         (["quickstart", "fast"], "`SETTING`: expected settings of the form --name=value, got 'fast'"),
+        (
+            ["quickstart", "--", "--trainer.fast_dev_run=true"],
+            "`SETTING`: expected settings that keep the runs' logs in their folders, got '--trainer.fast_dev_run=true'",
+        ),
     ],
 )
-def test_a_mistake_is_told(args, message, capsys):
-    told = refused(capsys, *args)
-    assert message in told
-    assert told.startswith("error: ")
+def test_mistakes_are_reported(args, message, capsys):
+    printed = refused(capsys, *args)
+    assert message in printed
+    assert printed.startswith("error: ")

@@ -1,4 +1,4 @@
-"""The doctor finds what works, what does not, and what nothing works without."""
+"""The doctor reports successes, failures with remedies, and failures that end with status 1."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from lightning_gft.cli import main
-from lightning_gft.cli.doctor import command, devices, libraries, quantised, sections
+from lightning_gft.cli.doctor import command, devices, libraries, quantised, sections, training
 from lightning_gft.cli.doctor.files import check_folders
 from lightning_gft.cli.doctor.finding import Finding
 
 
-def told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *findings: Finding) -> str:
+def output(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *findings: Finding) -> str:
     """Return what the command prints of findings."""
     monkeypatch.setattr(command, "SECTIONS", {"Section": lambda: iter(findings)})
     main(["doctor"])
@@ -24,12 +24,12 @@ def told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *f
 
 
 def test_what_does_not_work_has_a_remedy_and_is_no_failure(capsys, monkeypatch):
-    gpu = Finding("gpu", False, "none is found", "install a driver")
-    lines = told(capsys, monkeypatch, Finding("cpu", True, "2 cores", "buy one"), gpu).splitlines()
+    gpu = Finding("gpu", False, "none available", "install a driver")
+    lines = output(capsys, monkeypatch, Finding("cpu", True, "2 cores", "buy one"), gpu).splitlines()
     assert lines[1:] == [
         "Section",
         "  ok     cpu: 2 cores",
-        "  no     gpu: none is found",
+        "  no     gpu: none available",
         "         -> install a driver",
         "lightning-gft works here, but not: gpu",
     ]
@@ -37,7 +37,7 @@ def test_what_does_not_work_has_a_remedy_and_is_no_failure(capsys, monkeypatch):
 
 def test_what_nothing_works_without_is_a_failure(capsys, monkeypatch):
     with pytest.raises(SystemExit) as stop:
-        told(capsys, monkeypatch, Finding("torch", False, "broken", "install it again", needed=True))
+        output(capsys, monkeypatch, Finding("torch", False, "broken", "install it again", needed=True))
     assert stop.value.code == 1
     printed = capsys.readouterr().out
     assert "  error  torch: broken\n         -> install it again\n" in printed
@@ -146,12 +146,27 @@ def test_a_section_that_breaks_is_a_finding(name, works, detail, tmp_path: Path,
     starts += "sys.modules['lightning_gft.cli.doctor.broken'] = broken; "
     starts += "from lightning_gft.cli.doctor.sections import main; main('broken', sys.argv[-1])"
     run = subprocess.run
-    monkeypatch.setattr(subprocess, "run", lambda args, **rest: run([args[0], "-c", starts, *args[3:]], **rest))
+    monkeypatch.setattr(subprocess, "run", lambda args, **rest: run([args[0], "-c", starts, *args[4:]], **rest))
     findings = list(sections.in_process("torch", "broken", name, needed=True))
     assert [finding.works for finding in findings] == works
     assert findings[-1].detail == detail
     assert findings[-1].name == "torch"
     assert findings[-1].needed
+
+
+def test_a_section_imports_nothing_from_the_current_folder(tmp_path: Path, monkeypatch):
+    (tmp_path / "json.py").write_text("raise SystemExit('imported')\n")
+    monkeypatch.chdir(tmp_path)
+    found = list(sections.in_process("folders", "files", "check_folders", needed=False))
+    assert [finding.name for finding in found] == ["this folder", "temporary files", "downloads from the hub"]
+
+
+def test_the_error_of_a_training_step_is_its_finding(monkeypatch):
+    monkeypatch.setattr(training, "_QUICK", ("--trainer.max_steps=some",))
+    finding = next(training.check_training())
+    assert not finding.works
+    assert finding.needed
+    assert "trainer.max_steps" in finding.detail
 
 
 def test_a_section_that_hangs_is_a_finding(monkeypatch):

@@ -86,9 +86,9 @@ def test_a_copy_never_replaces_another_file(tmp_path, capsys):
     (tmp_path / "overlays").mkdir()
     (tmp_path / "overlays/grpo.yaml").write_text("mine")
     (tmp_path / "gsm8k.yaml").mkdir()
-    told = refused(capsys, "configs", "copy", "--all", "--to", str(tmp_path))
-    assert told.startswith("error: `--to`: expected a folder without other files of these names, got ")
-    assert f"{tmp_path}/gsm8k.yaml, {tmp_path}/overlays/grpo.yaml" in told
+    printed = refused(capsys, "configs", "copy", "--all", "--to", str(tmp_path))
+    assert printed.startswith("error: `--to`: expected a folder without other files of these names, got ")
+    assert f"{tmp_path}/gsm8k.yaml, {tmp_path}/overlays/grpo.yaml" in printed
     assert (tmp_path / "overlays/grpo.yaml").read_text() == "mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gsm8k.yaml", "overlays"], "nothing is copied"
 
@@ -104,14 +104,14 @@ def test_a_copy_never_replaces_another_file(tmp_path, capsys):
         (["paste"], "invalid choice: 'paste'"),
     ],
 )
-def test_a_mistake_is_told(args, message, capsys):
+def test_mistakes_are_reported(args, message, capsys):
     assert message in refused(capsys, "configs", *args)
 
 
 def test_a_missing_configuration_of_the_package_can_be_copied(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    told = refused(capsys, "fit", "--config=configs/overlays/grpo.yaml")
-    assert "`lightning-gft configs copy configs/overlays/grpo.yaml` copies the package's to it" in told
+    printed = refused(capsys, "fit", "--config=configs/overlays/grpo.yaml")
+    assert "`lightning-gft configs copy configs/overlays/grpo.yaml` copies the package's to it" in printed
     assert "give another path" in refused(capsys, "fit", "--config=configs/overlays/mine.yaml")
     copy(["configs/overlays/grpo.yaml"], tmp_path / "configs")
     assert "configs/overlays/grpo.yaml" not in refused(capsys, "fit", "--config=configs/overlays/grpo.yaml")

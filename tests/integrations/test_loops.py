@@ -130,7 +130,8 @@ def test_labels_of_groups_are_those_of_their_responses(trained: Any):
     ("labels", "given", "message"),
     [
         (torch.zeros(3), {}, r"`labels`: expected \[N, T\], got \[3\]"),
-        (torch.zeros(2, 3), {"advantages": torch.ones(3)}, r"`advantages`: expected \[2\], one a sequence, got \[3\]"),
+        (torch.zeros(2, 3), {"advantages": torch.ones(3)}, r"`advantages`: expected \[2\], got \[3\]; give one value"),
+        (torch.zeros(2, 3), {"group_index": torch.zeros(2, 3)}, r"`group_index`: expected \[2\], got \[2, 3\]"),
         (torch.zeros(2, 3), {"source": torch.ones(2, 1)}, r"`source`: expected \[2\]"),
     ],
 )

@@ -102,9 +102,9 @@ def test_figures_are_logged_by_both() -> None:
     assert spec.origin is not None
     source = Path(spec.origin).read_text(encoding="utf-8")
     figures = (ROOT / "docs/figures.md").read_text()
-    names = [name for row in rows("What is logged") for name in CODE.findall(row[0])]
+    names = [name for row in rows("Figures") for name in CODE.findall(row[0])]
     assert {"reward", "kl", "entropy"} <= set(names)
     for name in names:
         assert f'"{name.partition("<")[0]}' in source, name
-    for row in rows("What is logged")[:2]:
+    for row in rows("Figures")[:2]:
         assert all(f"`{name}`" in figures for name in CODE.findall(row[0]))

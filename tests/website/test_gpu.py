@@ -28,8 +28,8 @@ def test_memory_is_what_the_overlays_compute() -> None:
 
 
 def test_measured_memory_is_that_of_the_records() -> None:
-    told = re.search(r"added (\d+) MiB in full, (\d+) MiB with LoRA and (\d+) MiB with\nQLoRA", PAGE)
-    assert told is not None
+    stated = re.search(r"added (\d+) MiB in full, (\d+) MiB with LoRA and (\d+) MiB with\nQLoRA", PAGE)
+    assert stated is not None
     records = [ROOT / f"benchmarks/results/memory_cpu_tiny_{method}.json" for method in ("full", "lora", "qlora")]
     measured = [json.loads(record.read_text())["ours"]["added_by_training_mib"] for record in records]
-    assert [int(value) for value in told.groups()] == [round(value) for value in measured]
+    assert [int(value) for value in stated.groups()] == [round(value) for value in measured]

@@ -68,8 +68,8 @@ def test_lists_within_lists_are_indented_as_both_renderers_need(page: Path) -> N
 
 
 def test_every_picture_has_its_command() -> None:
-    told = (ROOT / "CONTRIBUTING.md").read_text()
-    patterns = re.findall(r"^\| `(docs/[\w.*-]+)` \| .*`", told, re.MULTILINE)
+    stated = (ROOT / "CONTRIBUTING.md").read_text()
+    patterns = re.findall(r"^\| `(docs/[\w.*-]+)` \| .*`", stated, re.MULTILINE)
     shown = {
         (page.parent / target).resolve().relative_to(ROOT).as_posix()
         for page in written()

@@ -1,4 +1,4 @@
-"""``lightning-gft doctor``: tries on this machine what runs need, and says how to mend what does not work.
+"""``lightning-gft doctor``: tests libraries, devices and folders of a machine, and prints remedies for failures.
 
-What loads compiled code runs in processes of its own (``sections``), so that one that crashes or hangs is a finding.
+Sections that load compiled code run in subprocesses (``sections``), so a crash or a hang becomes a finding.
 """

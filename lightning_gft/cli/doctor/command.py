@@ -1,4 +1,4 @@
-"""``lightning-gft doctor``: what works on this machine, and how to mend what does not."""
+"""The command ``lightning-gft doctor``: its sections, the printed findings, and the exit status."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from lightning_gft.cli.doctor.libraries import check_libraries
 from lightning_gft.cli.doctor.sections import in_process
 from lightning_gft.errors import GFTRuntimeError
 
-_WALLS = "CodeExecutionReward needs Linux 6.2 or later on x86-64 or aarch64, with Landlock and seccomp allowed"
+_SANDBOX_REMEDY = "CodeExecutionReward needs Linux 6.2 or later on x86-64 or aarch64, with Landlock and seccomp allowed"
 
 
 def _check_sandbox() -> Iterator[Finding]:
-    yield tried("programs of a model", _sandbox, _WALLS)
+    yield tried("programs of a model", _sandbox, _SANDBOX_REMEDY)
 
 
 def _sandbox() -> str:
     from lightning_gft.sandbox.measure import measure
 
-    if measure().open:
-        raise GFTRuntimeError(f"they would reach {', '.join(sorted(measure().open))}")
+    if reached := measure().open:
+        raise GFTRuntimeError(f"they would have access to {', '.join(sorted(reached))}")
     return "no access to network, files and other processes"
 
 

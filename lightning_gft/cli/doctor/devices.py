@@ -1,4 +1,4 @@
-"""Devices, their memory, half precision, and the attention kernels that run on them; in a process of its own."""
+"""Devices, their memory, bfloat16, and attention kernels; runs in a subprocess."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KERNELS = {
     "math": SDPBackend.MATH,
 }
 _ROUNDING = 0.05
-"""Relative error of a product in bfloat16 that is certainly no mistake."""
+"""Largest relative error that rounding to bfloat16 can cause in a product."""
 
 
 def available() -> list[torch.device]:
@@ -37,7 +37,7 @@ def available() -> list[torch.device]:
 
 
 def check_devices() -> Iterator[Finding]:
-    """Yield the devices, and what runs on each kind of them."""
+    """Yield the devices, and whether bfloat16 and attention run on each kind."""
     yield tried("cpu", _cpu, "")
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
@@ -72,7 +72,7 @@ def _memory() -> str:
 
 def _gpu(index: int) -> str:
     device = torch.device("cuda", index)
-    torch.ones(8, device=device).sum().item()  # that it answers
+    torch.ones(8, device=device).sum().item()  # raises if the device does not respond
     free, total = torch.cuda.mem_get_info(device)
     major, minor = torch.cuda.get_device_capability(device)
     name = torch.cuda.get_device_name(device)
@@ -86,7 +86,7 @@ def _no_gpu() -> Finding:
         )
     built = f"CUDA {torch.version.cuda}" if torch.version.cuda else f"ROCm {torch.version.hip}"
     return Finding(
-        "gpu", False, f"none is found; torch is built for {built}", "install the GPU's driver, if it has one"
+        "gpu", False, f"none available; torch is built for {built}", "install the GPU's driver, if it has one"
     )
 
 

@@ -1,4 +1,4 @@
-"""The places that runs write to."""
+"""Folders that runs write to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _GB = 2**30
 
 
 def check_folders() -> Iterator[Finding]:
-    """Yield which folders can be written to, with their free space."""
+    """Yield whether each folder can be written to, with its free space."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     yield _place("this folder", str(Path.cwd()), "change to another folder, or set trainer.default_root_dir")

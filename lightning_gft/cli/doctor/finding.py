@@ -1,4 +1,4 @@
-"""What the doctor has found."""
+"""Results of the doctor's trials."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _LONG = 300
 
 @dataclass(frozen=True)
 class Finding:
-    """What was tried, and whether it works.
+    """The result of a trial.
 
     Args:
-        name: What was tried.
-        works: Whether it works.
-        detail: What was found: a version, a size, or the reason of a failure.
-        remedy: How to make it work.
-        needed: Whether nothing else works without it.
+        name: Name of the trial.
+        works: Whether it succeeded.
+        detail: A version, a size, or the reason of a failure.
+        remedy: Advice to print after a failure.
+        needed: Whether the package cannot work without it.
     """
 
     name: str
@@ -34,8 +34,8 @@ class Finding:
         """Return the finding as lines for a terminal.
 
         Example:
-            >>> Finding("gpu", False, "none found", "install a driver").lines()
-            ['  no     gpu: none found', '         -> install a driver']
+            >>> Finding("gpu", False, "none available", "install a driver").lines()
+            ['  no     gpu: none available', '         -> install a driver']
         """
         mark = "ok" if self.works else "error" if self.needed else "no"
         remedy = [f"         -> {self.remedy}"] if self.remedy and not self.works else []
@@ -43,13 +43,11 @@ class Finding:
 
 
 def tried(name: str, attempt: Callable[[], str], remedy: str, needed: bool = False) -> Finding:
-    """Make an attempt and return what became of it.
+    """Run a trial and return its result; an exception is a failure, with its message as the detail.
 
     Args:
-        name: What is tried.
-        attempt: Returns what was found, or raises any error.
-        remedy: How to make it work.
-        needed: Whether nothing else works without it.
+        name: As in :class:`Finding`; so are ``remedy`` and ``needed``.
+        attempt: Returns the detail of a success, or raises any exception.
 
     Example:
         >>> tried("half", lambda: str(1 / 2), "").detail, tried("none", lambda: str(1 / 0), "").detail
@@ -57,6 +55,6 @@ def tried(name: str, attempt: Callable[[], str], remedy: str, needed: bool = Fal
     """
     try:
         return Finding(name, True, attempt(), remedy, needed)
-    except Exception as error:  # noqa: BLE001 (whatever it is, it is the finding)
+    except Exception as error:  # noqa: BLE001 (any failure is a result)
         reason = str(error) if isinstance(error, GFTError) else f"{type(error).__name__}: {error}"
         return Finding(name, False, cut(" ".join(reason.split()), _LONG), remedy, needed)

@@ -1,4 +1,4 @@
-"""Python and the libraries that are installed, against what the package requires."""
+"""Installed versions of Python and of libraries, compared with the package's requirements."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ EXTRAS = {
     "endpoint": "EndpointSource",
     "gym": "ReasoningGymDataModule and ReasoningGymReward",
 }
-"""What each extra is for; those of development are left out."""
+"""Purpose of each extra, except those for development."""
 
 
 def check_libraries() -> Iterator[Finding]:
-    """Yield what is known of Python, of the required libraries, and of those of each extra."""
+    """Yield the versions of Python, of the required libraries, and of those of each extra."""
     try:
         described = metadata(PACKAGE)
     except PackageNotFoundError:
@@ -48,7 +48,7 @@ def _applies(requirement: Requirement, extra: str) -> bool:
 
 
 def _installed(name: str, requirements: Iterable[Requirement], remedy: str, needed: bool = False) -> Finding:
-    """Return the versions of libraries, or those alone that are missing or of another version than required."""
+    """Return the versions of libraries or, if some are missing or have a wrong version, only these."""
     found, wrong = [], []
     for requirement in sorted(requirements, key=lambda each: each.name.lower()):
         try:

@@ -1,4 +1,4 @@
-"""Whether bitsandbytes quantises, on each kind of device; in a process of its own."""
+"""Quantised products of bitsandbytes on each kind of device; runs in a subprocess."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lightning_gft.errors import GFTRuntimeError
 _REMEDY = "leave out quantization and bitsandbytes' optimizers, or install a bitsandbytes built for this device"
 _SIZE = 64
 _ERRORS = {4: 0.2, 8: 0.05}
-"""Relative errors of a product with weights of so many bits that are certainly no mistake."""
+"""Largest relative error that rounding can cause in a product, by the bits of a weight."""
 
 
 def check_quantisation() -> Iterator[Finding]:
@@ -41,7 +41,7 @@ def _product(bits: int, device: torch.device) -> str:
     }
     layer = layers[bits]()
     layer.load_state_dict(exact.state_dict())
-    layer = layer.to(device)  # which quantises its weights
+    layer = layer.to(device)  # this quantises the weights
     inputs = torch.randn(8, _SIZE)
     with torch.no_grad():
         wanted, product = exact(inputs), layer(inputs.to(device)).float().cpu()

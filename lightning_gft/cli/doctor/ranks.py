@@ -1,4 +1,4 @@
-"""Whether ranks can exchange tensors; in a process of its own."""
+"""Collectives between ranks, by gloo and NCCL; runs in a subprocess."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SECONDS = 60.0
 
 
 def check_ranks() -> Iterator[Finding]:
-    """Yield whether two ranks on this machine meet over gloo, and whether NCCL runs on its GPUs."""
+    """Yield whether two ranks on this machine add a tensor by gloo, and whether NCCL runs on a GPU."""
     yield tried("gloo", _gloo, "set GLOO_SOCKET_IFNAME to a network interface, such as lo; one rank works without it")
     yield tried("nccl", _nccl, "use one GPU, or ranks on CPUs, which use gloo")
 
@@ -46,8 +46,8 @@ def _gloo() -> str:
 
 
 def _add(store: str, rank: int) -> None:
-    """Add the tensors of two ranks; runs in a process of its own, whose exit status is the answer."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the finding names the failure
+    """Add the tensors of two ranks, as the target of a process: exit status 0 if the sum is right."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the exit status reports the failure
     timeout = timedelta(seconds=_SECONDS / 2)
     distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2, timeout=timeout)
     total = torch.ones(4)

@@ -1,9 +1,9 @@
-"""A step of group fine-tuning by the real command line; in a process of its own."""
+"""A training step by the real command line on each kind of device; runs in a subprocess."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from io import StringIO
 from tempfile import TemporaryDirectory
@@ -23,7 +23,8 @@ _QUICK = (
     "--data.num_val=1",
     "--data.num_second_skill=0",
 )
-_REMEDY = "the traceback: LIGHTNING_GFT_TRACEBACK=1 lightning-gft fit --config configs/quickstart/gft.yaml"
+_ERROR = "error: "
+_REMEDY = "for the traceback, run LIGHTNING_GFT_TRACEBACK=1 lightning-gft fit --config configs/quickstart/gft.yaml"
 
 
 def check_training() -> Iterator[Finding]:
@@ -37,10 +38,12 @@ def _step(device: str) -> str:
 
     config = shipped()["configs/quickstart/gft.yaml"]
     accelerator = "gpu" if device == "cuda" else device
-    with TemporaryDirectory() as folder, redirect_stdout(StringIO()):
+    with TemporaryDirectory() as folder, redirect_stdout(StringIO()), redirect_stderr(StringIO()) as printed:
         place = (f"--trainer.accelerator={accelerator}", f"--trainer.default_root_dir={folder}")
         try:
             run(["fit", f"--config={config}", *place, *_QUICK])
-        except SystemExit as ended:  # its message is on standard error
-            raise GFTRuntimeError(f"lightning-gft fit ends with status {ended.code}") from ended
+        except SystemExit as ended:
+            errors = [line for line in printed.getvalue().splitlines() if line.startswith(_ERROR)]
+            reason = errors[-1].removeprefix(_ERROR) if errors else f"lightning-gft fit ended with status {ended.code}"
+            raise GFTRuntimeError(reason) from ended
     return "a step of GFT on the package's own policy"
