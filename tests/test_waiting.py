@@ -7,14 +7,14 @@ import pytest
 from lightning_gft.waiting import check_wait, ending_waits
 
 
-def test_the_innermost_check_counts_and_the_one_before_comes_back():
+def test_the_checks_of_all_contexts_count_from_the_outermost_inwards():
     calls = []
     with ending_waits(lambda: calls.append("outer")):
         with ending_waits(lambda: calls.append("inner")):
             check_wait()
         check_wait()
     check_wait()
-    assert calls == ["inner", "outer"]
+    assert calls == ["outer", "inner", "outer"]
 
 
 def test_a_check_that_raises_is_gone_after_its_context():

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from lightning_gft import GFTLitModule, GFTLoss, GroupSampler, SelfSource, TeacherSource
+from lightning_gft.distributed import wait_for_ranks
 from lightning_gft.types import Response
 from tests.distributed.launch import run_two_processes
 from tests.module.runs import ROWS, DigitSum, Rows, double_loader, fit, sgd, weights
@@ -30,6 +31,7 @@ class OneServer(CopyEngine):
     def prepare(self, policy: Any) -> None:
         if self.taken != self.changes:
             assert not [*self._folder.glob("draw-*")], "weights are sent during another rank's draw"
+            wait_for_ranks()  # as an engine whose first rank sends weights: no rank draws before they have arrived
         super().prepare(policy)
 
     def generate_ahead(self, *args: Any) -> list[list[Response]]:
