@@ -37,10 +37,11 @@ def draw(report: Path, picture: Path) -> None:
         assert start is not None  # noqa: S101 (both are on the page)
         assert end is not None  # noqa: S101
         height = end["y"] + end["height"] - start["y"]
+        top = start["y"] + page.evaluate("window.scrollY")  # boxes are relative to the window, which the click scrolled
         page.screenshot(
             path=picture,
             full_page=True,
-            clip={"x": start["x"], "y": start["y"], "width": start["width"], "height": height + 8},
+            clip={"x": start["x"], "y": top, "width": start["width"], "height": height + 8},
         )
         window.close()
 
