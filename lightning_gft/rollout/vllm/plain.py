@@ -60,20 +60,25 @@ def _without_adapters(model: nn.Module, weights: dict[str, PlainWeight]) -> dict
     adapted = {name: layer for name, layer in model.named_modules() if isinstance(layer, BaseTunerLayer)}
     plain: dict[str, PlainWeight] = {}
     for name, weight in weights.items():
-        within = name.split(_BASE)[0] if _BASE in name else name
-        if within in adapted and name.endswith(f"{_BASE}weight"):
-            plain[name.replace(_BASE, ".")] = PlainWeight(weight.held, partial(_merged, adapted[within]))
+        within, _, parameter = name.partition(_BASE)
+        if within in adapted and _adapts(adapted[within], parameter):
+            plain[name.replace(_BASE, ".")] = PlainWeight(weight.held, partial(_merged, adapted[within], parameter))
         elif _BASE in name or not any(name.startswith(f"{layer}.") for layer in adapted):
             plain[name.replace(_BASE, ".")] = weight
     return plain
 
 
-def _merged(layer: Any) -> Tensor:
-    """Return a layer's weight with its adapter, added in float32: in half precision a small adapter would vanish."""
+def _adapts(layer: Any, parameter: str) -> bool:
+    """Return whether a layer's adapter changes a parameter; peft's ``lora_bias`` changes the bias, too."""
+    return parameter == "weight" or (parameter == "bias" and any(getattr(layer, "lora_bias", {}).values()))
+
+
+def _merged(layer: Any, parameter: str) -> Tensor:
+    """Return a layer's parameter with its adapter, added in float32: in half precision a small adapter would vanish."""
     own = copy.deepcopy(layer)
     dtype = own.get_base_layer().weight.dtype
     own.to(torch.promote_types(dtype, torch.float32)).merge()
-    merged: Tensor = own.get_base_layer().weight.detach()
+    merged: Tensor = getattr(own.get_base_layer(), parameter).detach()
     return merged.to(dtype)
 
 

@@ -16,8 +16,8 @@ def is_asleep(client: Client) -> bool:
     Raises:
         ServerFault: If the server does not reply, or has no calls of the development mode.
     """
-    told = dev_call(client, "/is_sleeping", method="GET")
-    return isinstance(told, dict) and bool(told.get("is_sleeping"))
+    reply = dev_call(client, "/is_sleeping", method="GET")
+    return isinstance(reply, dict) and bool(reply.get("is_sleeping"))
 
 
 def has_sleep_mode(client: Client) -> bool:
@@ -26,9 +26,9 @@ def has_sleep_mode(client: Client) -> bool:
     Raises:
         ServerFault: As in :func:`is_asleep`.
     """
-    told = dev_call(client, "/server_info?config_format=json", method="GET")
+    reply = dev_call(client, "/server_info?config_format=json", method="GET")
     try:
-        return bool(told["vllm_config"]["model_config"]["enable_sleep_mode"])
+        return bool(reply["vllm_config"]["model_config"]["enable_sleep_mode"])
     except (LookupError, TypeError):
         raise ServerFault("malformed settings of a server at /server_info", "refused") from None
 

@@ -8,10 +8,12 @@ import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, inject_adapter_in_model
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.distributed import ProcessGroupGloo, TCPStore
@@ -146,6 +148,16 @@ def test_adapters_are_merged_on_the_way(receiver: Receiver, make: Make, tmp_path
     draw(policy)
     policy.save_plain(tmp_path / "plain")
     check_equal(receiver.received, load_file(tmp_path / "plain" / "model.safetensors"))
+
+
+def test_an_adapter_with_a_bias_is_merged_into_the_bias_too():
+    model = tiny_loader().load().model
+    inject_adapter_in_model(LoraConfig(r=2, lora_bias=True, target_modules=["q_proj"]), model)
+    layer = model.model.layers[0].self_attn.q_proj
+    torch.nn.init.normal_(layer.lora_B["default"].bias)
+    expected = layer.base_layer.bias + layer.lora_B["default"].bias * layer.scaling["default"]
+    weights = plain_weights(SimpleNamespace(model=model, adapters=object()))
+    torch.testing.assert_close(weights["model.layers.0.self_attn.q_proj.bias"].value(), expected)
 
 
 def test_tied_weights_are_sent_under_both_names():
