@@ -43,7 +43,7 @@ def gft_loss(
         >>> logprobs = torch.tensor([[0.0, 0.9, 0.05], [0.0, 0.5, 0.8]]).log()
         >>> mask = torch.tensor([[False, True, True], [False, True, True]])
         >>> gft_loss(logprobs, torch.tensor([1.0, -1.0]), mask)
-        tensor(-0.0585)
+        tensor(-0.1653)
     """
     if logprobs.dim() != 2 or response_mask.shape != logprobs.shape or advantages.shape != logprobs.shape[:1]:
         raise GFTValueError(
