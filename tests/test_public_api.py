@@ -15,7 +15,7 @@ from lightning_gft import functional
 
 SIGNATURES = {
     "continuous_coefficients": "logprobs, threshold",
-    "gft_loss": "logprobs, advantages, response_mask, threshold=0.7, reduction='token-mean', group_index=None",
+    "gft_loss": "logprobs, advantages, response_mask, threshold=0.1, reduction='token-mean', group_index=None",
     "group_normalized_advantages": "rewards, group_index, eps=1e-06, scale='group', is_self=None, batch_rewards=None",
     "label_entropy": "logits, labels",
     "label_logprobs": "logits, labels",
@@ -51,14 +51,14 @@ CONSTRUCTORS = {
     "ChosenSource": "within, num_responses, by=None, drop_duplicates=True",
     "CodeExecutionReward": "runs_model_code=False, tests_column=None, partial=False, seconds=6.0, memory_mb=1024, "
     "workers=None, allow=(), weight=1.0",
-    "ContinuousCoefficientRectifier": "threshold=0.7, **kwargs",
+    "ContinuousCoefficientRectifier": "threshold=0.1, **kwargs",
     "DFTLoss": "reduction='token-mean', floor=0.0",
     "DemonstrationTeacher": r"template='{prompt}\n\nThis is an example for a response to the question:\n"
     r"{demonstration}\n\nNow answer with a response of your own, including the thinking process.', role='expert', "
     "micro_batch_tokens=16384",
     "DistillationLoss": "clip=2.0, reduction='token-mean', max_completion_length=None, "
     "mask_truncated_completions=False",
-    "DynamicCoefficientRectifier": "threshold=0.7, **kwargs",
+    "DynamicCoefficientRectifier": "threshold=0.1, **kwargs",
     "EAFTLoss": "alpha=1.0, max_entropy=3.0, reduction='token-mean'",
     "EndpointSource": "model, base_url, num_responses=3, max_new_tokens=1024, temperature=1.0, top_p=1.0, seed=0, "
     "system_prompt='', reasoning='drop', concurrency=16, timeout=600.0, max_retries=8, api_key_env='OPENAI_API_KEY', "

@@ -44,11 +44,11 @@ class TrainerLoss(TrainerCallback):
     Example:
         >>> from types import SimpleNamespace
         >>> from lightning_gft import SFTLoss
-        >>> outputs, labels = SimpleNamespace(logits=torch.zeros(1, 3, 4)), torch.tensor([[-100, 2, 3]])
-        >>> TrainerLoss(SFTLoss())(outputs, labels, num_items_in_batch=2)  # log 4
-        tensor(1.3863)
-        >>> TrainerLoss()(outputs, labels, num_items_in_batch=2)  # p = 1/4 is below the threshold
-        tensor(0.3466)
+        >>> outputs, labels = SimpleNamespace(logits=torch.zeros(1, 3, 16)), torch.tensor([[-100, 2, 3]])
+        >>> TrainerLoss(SFTLoss())(outputs, labels, num_items_in_batch=2)  # log 16
+        tensor(2.7726)
+        >>> TrainerLoss()(outputs, labels, num_items_in_batch=2)  # p = 1/16 is below the threshold
+        tensor(0.1733)
     """
 
     def __init__(self, loss: GroupLoss | None = None) -> None:

@@ -18,11 +18,11 @@ class GFTLoss(RectifiedLoss):
     A rectifier bounds the token weight ``1 / p``, which is a problem of demonstrations. Own samples are drawn from
     ``p``, so that in expectation ``1 / p`` cancels; with rectified coefficients they hardly learn which of their
     unlikely tokens were wrong. By default only demonstrations are rectified, and the coefficient of own samples is
-    ``A``. The paper rectifies every token: ``rectify="all"``. Tokens can be chosen by source, by sign or by both;
-    ``rectify="positive"`` with a rectifier ``otherwise`` gives each sign its own threshold.
+    ``A``. The paper rectifies every token, with a higher threshold: ``rectify="all"`` with 0.7. Tokens can be chosen by
+    source, by sign or by both; ``rectify="positive"`` with a rectifier ``otherwise`` gives each sign its own threshold.
 
     Args:
-        rectifier: Rectifier of the chosen tokens; default: the paper's, ``DynamicCoefficientRectifier(threshold=0.7)``.
+        rectifier: Rectifier of the chosen tokens; default: ``DynamicCoefficientRectifier(threshold=0.1)``.
         reduction: How the sum over tokens becomes a mean, see :class:`~lightning_gft.GroupLoss`.
         rectify: The tokens that ``rectifier`` applies to: tokens of ``"demonstrations"`` or ``"own"`` samples, tokens
             of ``"positive"`` or ``"negative"`` advantage, a combination such as ``"positive_demonstrations"``, or
@@ -37,10 +37,10 @@ class GFTLoss(RectifiedLoss):
     Example:
         >>> GFTLoss()
         GFTLoss(
-          (rectifier): DynamicCoefficientRectifier(threshold=0.7)
+          (rectifier): DynamicCoefficientRectifier(threshold=0.1)
           (otherwise): IdentityRectifier()
         )
-        >>> GFTLoss(rectify="all")  # GFT as published
+        >>> GFTLoss(DynamicCoefficientRectifier(0.7), rectify="all")  # GFT as published
         GFTLoss(
           (rectifier): DynamicCoefficientRectifier(threshold=0.7)
         )

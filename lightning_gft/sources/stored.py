@@ -27,7 +27,8 @@ class StoredSource(ResponseSource):
     truncated and empty responses are left out, with a warning that counts them. As own samples, all responses are kept
     and are treated as samples of the current policy. Their log-probabilities at sampling time are compared in
     ``sampling/logprob_difference``. Only an :class:`~lightning_gft.ImportanceCorrection` corrects for the policy that
-    sampled them; ``GFTLoss(rectify="all")`` bounds their token weights. With neither, GFT may destroy the policy.
+    sampled them; ``GFTLoss(DynamicCoefficientRectifier(0.7), rectify="all")`` bounds their token weights. With neither,
+    GFT may destroy the policy.
 
     Args:
         stored: Source of the responses in the run that wrote them.

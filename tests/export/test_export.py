@@ -122,7 +122,7 @@ def test_the_card_tells_how_it_came_about(tmp_path: Path):
         "tags": ["lightning-gft", "group-fine-tuning"],
     }
     assert f"| {float(module.trainer.callback_metrics['val/mean@8']):.4g} |" in body.split("`val/mean@8`")[1]
-    for part in ("TeacherSource(num_responses=4)", "threshold=0.7", "AdamW(lr=0.01", "Rows(", "| torch | 2."):
+    for part in ("TeacherSource(num_responses=4)", "threshold=0.1", "AdamW(lr=0.01", "Rows(", "| torch | 2."):
         assert part in body
 
 

@@ -106,7 +106,7 @@ def test_imitation_is_the_trainers_own_loss(tmp_path: Path):
 def test_plain_labels_are_rectified(tmp_path: Path):
     policy = tiny_policy()
     trainer = train(policy, rows(policy), tmp_path, compute_loss_func=TrainerLoss())
-    torch.testing.assert_close(weights(policy), after_a_step(lambda _, p: p if p < 0.7 else 1.0), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(weights(policy), after_a_step(lambda _, p: p if p < 0.1 else 1.0), rtol=1e-4, atol=1e-6)
     assert "rectified_fraction" not in trainer.state.log_history[0]
 
 
@@ -120,7 +120,7 @@ def test_groups_train_by_advantage_and_source_however_they_are_accumulated(batch
 
     def coefficient(number: int, p: float) -> float:
         own = GROUPS["source"][number] == "self"
-        return float(GROUPS["advantage"][number]) * (1.0 if own or p >= 0.7 else p)
+        return float(GROUPS["advantage"][number]) * (1.0 if own or p >= 0.1 else p)
 
     torch.testing.assert_close(weights(policy), after_a_step(coefficient), rtol=1e-4, atol=1e-6)
     assert 0 < trainer.state.log_history[0]["rectified_fraction"] <= 1
@@ -229,5 +229,5 @@ def test_trls_trainer_takes_it(tmp_path: Path):
         callbacks=[objective],
     )
     trainer.train()
-    torch.testing.assert_close(weights(policy), after_a_step(lambda _, p: p if p < 0.7 else 1.0), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(weights(policy), after_a_step(lambda _, p: p if p < 0.1 else 1.0), rtol=1e-4, atol=1e-6)
     assert "rectified_fraction" in trainer.state.log_history[0]

@@ -65,7 +65,7 @@ class DrawnElsewhere(Scene):
 
 
 def of_gft(response: reference.scenes.Response, own: bool) -> Tensor:
-    weights = [1.0 if own or p >= 0.7 else p for p in response.now.exp().tolist()]
+    weights = [1.0 if own or p >= 0.1 else p for p in response.now.exp().tolist()]
     return response.advantage * torch.tensor(weights, dtype=torch.float64) * response.now
 
 

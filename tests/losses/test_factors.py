@@ -61,8 +61,8 @@ def p(token: Token) -> float:
     return token.p
 
 
-def rectified(token: Token) -> float:
-    return token.p if token.p < 0.7 else 1.0
+def rectified(token: Token, threshold: float = 0.1) -> float:
+    return token.p if token.p < threshold else 1.0
 
 
 GRPO = clipped(0.2, 0.2)
@@ -73,12 +73,15 @@ CASES: dict[str, tuple[Callable[[], GroupLoss], Factor]] = {
     "DFTLoss with a floor": (lambda: losses.DFTLoss(floor=0.3), lambda token: max(token.p, 0.3)),
     "AnchoredSFTLoss": (losses.AnchoredSFTLoss, p),
     "GFTLoss": (losses.GFTLoss, apart(rectified, one)),
-    "GFTLoss as published": (lambda: losses.GFTLoss(rectify="all"), rectified),
+    "GFTLoss as published": (
+        lambda: losses.GFTLoss(DynamicCoefficientRectifier(0.7), rectify="all"),
+        lambda token: rectified(token, 0.7),
+    ),
     "GFTLoss by sign": (
         lambda: losses.GFTLoss(
             DynamicCoefficientRectifier(0.7), rectify="positive", otherwise=ContinuousCoefficientRectifier(0.4)
         ),
-        lambda token: rectified(token) if token.advantage > 0 else min(1.0, token.p / 0.4),
+        lambda token: rectified(token, 0.7) if token.advantage > 0 else min(1.0, token.p / 0.4),
     ),
     "KLPenalty": (lambda: losses.KLPenalty(losses.GFTLoss(rectify="all"), beta=0.5), rectified),
     "ImportanceCorrection": (lambda: losses.ImportanceCorrection(losses.GFTLoss(rectify="all")), rectified),

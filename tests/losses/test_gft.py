@@ -97,7 +97,7 @@ def test_the_same_rectifier_for_both_is_the_paper_s_loss_to_the_bit(rectify: Cho
     both = [DynamicCoefficientRectifier() for _ in range(2)]
     loss = GFTLoss(both[0], rectify=rectify, otherwise=None if rectify == "all" else both[1])
     tokens = tokens_of(groups, logprobs)
-    paper = tokens.advantages * DynamicCoefficientRectifier(0.7).rectify(tokens.logprobs)
+    paper = tokens.advantages * DynamicCoefficientRectifier(0.1).rectify(tokens.logprobs)
     assert torch.equal(loss.coefficients(tokens), paper)
     assert torch.equal(GFTLoss(rectify="all").coefficients(tokens), paper)
 

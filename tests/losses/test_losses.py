@@ -32,7 +32,7 @@ class EntropyLoss(GroupLoss):
         return tokens.advantages * tokens.logprobs.exp() * (1 + tokens.logprobs)
 
 
-def expected_loss(kind: str, logprobs: Tensor, groups: GroupBatch, reduction: str, threshold: float = 0.7) -> Tensor:
+def expected_loss(kind: str, logprobs: Tensor, groups: GroupBatch, reduction: str, threshold: float = 0.1) -> Tensor:
     """Return the same objective made of :func:`gft_loss` on the sequences that take part."""
     if kind != "gft":
         taken = groups.source != Source.SELF

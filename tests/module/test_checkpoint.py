@@ -190,7 +190,7 @@ def test_settings_of_the_command_line_are_told(tmp_path: Path, caplog: pytest.Lo
     with caplog.at_level(logging.INFO, "lightning.pytorch.utilities.rank_zero"):
         main([*run, f"--ckpt_path={path}", "--model.loss.rectifier.threshold=0.5", "--trainer.max_steps=3"])
     told = [record.message for record in caplog.records if "Resuming with" in record.message]
-    assert told == ["Resuming with model.loss.init_args.rectifier.init_args.threshold=0.5 (was 0.7)"]
+    assert told == ["Resuming with model.loss.init_args.rectifier.init_args.threshold=0.5 (was 0.1)"]
 
 
 @pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual optimization", "ignore:Be aware that when using")

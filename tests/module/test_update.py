@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from transformers import PreTrainedModel
 
 from lightning_gft import (
     DFTLoss,
+    DynamicCoefficientRectifier,
     ExpertSource,
     GFTLitModule,
     GFTLoss,
@@ -65,7 +65,7 @@ def published_gft(groups: GroupBatch, n: int, prob: float) -> float:
 
 
 def gft(groups: GroupBatch, n: int, prob: float) -> float:
-    return groups.advantages[n].item() if groups.source[n] == Source.SELF else published_gft(groups, n, prob)
+    return groups.advantages[n].item() * (1.0 if groups.source[n] == Source.SELF else rectified(prob, 0.1))
 
 
 MIXED: dict[str, Any] = {
@@ -80,7 +80,7 @@ MIXED: dict[str, Any] = {
     ("loss", "coefficient", "own_samples"),
     [
         (GFTLoss, gft, True),
-        (partial(GFTLoss, rectify="all"), published_gft, True),
+        (lambda **given: GFTLoss(DynamicCoefficientRectifier(0.7), rectify="all", **given), published_gft, True),
         (SFTLoss, lambda *_: 1.0, False),
         (DFTLoss, lambda _, __, prob: prob, False),
     ],
