@@ -15,7 +15,16 @@ from tests.cli.command import GFT, SMALL, refused
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--trainer.max_stepz=3"], "unrecognized arguments: --trainer.max_stepz=3; did you mean --trainer.max_steps?"),
+        (
+            ["--model.sampler.surces.self.top_k=3"],
+            "error: model.sampler: `surces`: expected an argument of GroupSampler, got an unknown one; did you mean "
+            "`sources`?",
+        ),
+        (
+            ["--data.init_args.bath_size=3"],
+            "error: data: `bath_size`: expected an argument of ArithmeticDataModule, got an unknown one; did you mean "
+            "`batch_size`?",
+        ),
         (
             ["--model.loss=lightning_gft.GTFLoss"],
             "model.loss: module 'lightning_gft' has no attribute 'GTFLoss'; did you mean GFTLoss?",
@@ -24,7 +33,7 @@ from tests.cli.command import GFT, SMALL, refused
         (["--trainer.callbacks=ModelCheckpont"], "Got value: ModelCheckpont; did you mean ModelCheckpoint?"),
         (
             ["--model.loss.foo=3"],
-            "model.loss: Option 'foo' is not accepted; it has rectifier, reduction, "
+            "model.loss: `foo`: expected an argument of GFTLoss, got an unknown one; it has rectifier, reduction, "
             "rectify, otherwise, max_completion_length",
         ),
         (["--model.loss=null"], "model.loss: Not a valid subclass of GroupLoss. Got value: None"),
@@ -69,7 +78,8 @@ from tests.cli.command import GFT, SMALL, refused
         ),
         (
             ["--model.loss.rectifier.threshold={start: 0.7, ned: 0.1, num_steps: 200}"],
-            "error: model.loss.rectifier.threshold: Option 'ned' is not accepted; did you mean end?",
+            "error: model.loss.rectifier.threshold: `ned`: expected an argument of Annealing, got an unknown one; did "
+            "you mean `end`?",
         ),
         (
             ["--model.loss.rectifier.threshold={start: 0.7, end: 0.1}"],
@@ -120,6 +130,43 @@ def test_mistake_is_told_in_a_line(arguments, message, capsys, tmp_path):
     assert message in line
     assert "Traceback" not in shown
     assert "usage" not in shown
+
+
+UNKNOWN = {
+    "model.optimiser": ("class_path: SGD", "`model`", "did you mean `model.optimizer`?"),
+    "model.sampelr": ("sources: {self: {init_args: {top_k: 3}}}", "`model`", "did you mean `model.sampler`?"),
+    "trainer.max_stps": ("3", "`trainer`", "did you mean `trainer.max_steps`?"),
+    "trainer.callbakcs": ("Advice", "`trainer`", "did you mean `trainer.callbacks`?"),
+    "seed_everithing": ("3", "the command", "did you mean `seed_everything`?"),
+    "max_steps": ("3", "the command", "did you mean `trainer.max_steps`?"),
+    "model.xyz": (
+        "3",
+        "`model`",
+        "it has policy, sampler, loss, optimizer, lr_scheduler, evaluation, updates_per_batch, micro_batch_tokens, "
+        "gradient_clip_val, max_nonfinite_updates, max_uninformative_batches",
+    ),
+}
+
+
+@pytest.mark.parametrize("key", UNKNOWN)
+@pytest.mark.parametrize("written", ["on the command line", "in a file"])
+def test_an_unknown_setting_is_compared_with_its_siblings(key, written, capsys, tmp_path):
+    value, owner, remedy = UNKNOWN[key]
+    value = f"{{{value}}}" if ": " in value else value
+    if written == "in a file":
+        path = tmp_path / "run.yaml"
+        parts = key.split(".")
+        path.write_text(
+            "".join(f"{part}: {{" for part in parts[:-1]) + f"{parts[-1]}: {value}" + "}" * (len(parts) - 1)
+        )
+        arguments = [f"--config={path}"]
+    else:
+        arguments = [f"--{key}={value}"]
+    shown = refused(capsys, "fit", "--config", GFT, *arguments)
+    assert shown.splitlines()[-2:] == [
+        f"error: `{key}`: expected a setting of {owner}, got an unknown one; {remedy}",
+        "See: lightning-gft fit --help",
+    ]
 
 
 ALIASES_OF_ALIASES = "a0: &a0 [x, x]\n" + "".join(
