@@ -22,7 +22,7 @@ from lightning_gft.cli.processes import this_process
 from lightning_gft.errors import GFTError
 
 TRACEBACK_VARIABLE = "LIGHTNING_GFT_TRACEBACK"
-"""Environment variable that shows the traceback of every error."""
+"""Environment variable that shows the traceback of every error, and the line of code that raised a warning."""
 
 _CONFIGURED = ("lightning", "jsonargparse")
 """Packages whose own value errors concern the configuration."""
