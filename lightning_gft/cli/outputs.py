@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import warnings
 from collections.abc import Iterable
@@ -23,7 +22,6 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from typing_extensions import override
 
 from lightning_gft.checkpoint import setting_differences
-from lightning_gft.cli.errors import TRACEBACK_VARIABLE
 
 _OF_A_CALL = ("ckpt_path", "weights_only")
 _CONFIG_KEY = "lightning_gft_config"
@@ -31,9 +29,7 @@ _COMPARED = ("seed_everything", "model", "data")  # the length of training and i
 
 
 def quieten() -> None:
-    """Silence progress bars for reading files and warnings that do not apply here, and show the others in one form."""
-    if not os.environ.get(TRACEBACK_VARIABLE):
-        warnings.formatwarning = _without_place
+    """Silence progress bars for reading files, and warnings that do not apply to this command line."""
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
@@ -44,11 +40,6 @@ def quieten() -> None:
     # The module's own loop has completed its step by then, so such a checkpoint is valid.
     warnings.filterwarnings("ignore", message="Using ModelCheckpoint with manual optimization.*")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_tip)
-
-
-def _without_place(message: Warning | str, *_: object, **__: object) -> str:
-    """Return a warning as errors are shown: without the line of code that raised it."""
-    return f"warning: {message}\n"
 
 
 def _is_no_tip(record: logging.LogRecord) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from lightning_gft.cli.command import GFTCLI
-from lightning_gft.cli.errors import one_line_errors
+from lightning_gft.cli.errors import one_line_errors, one_line_warnings
 from lightning_gft.cli.leaving import quiet_ends
 from lightning_gft.cli.processes import end_with_launcher, failing_alone
 
@@ -16,7 +16,7 @@ from lightning_gft.cli.processes import end_with_launcher, failing_alone
 def run(args: list[str] | None = None) -> None:
     """Run the command line; every error ends the program."""
     end_with_launcher()
-    with failing_alone(), quiet_ends(), one_line_errors():
+    with failing_alone(), quiet_ends(), one_line_warnings(), one_line_errors():
         _let_import_from_here()
         command = GFTCLI(args)
         command.trainer.strategy.barrier()  # a run succeeds only if all of its ranks do

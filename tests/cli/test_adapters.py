@@ -78,7 +78,7 @@ def test_embedded_policy_takes_adapters(tmp_path: Path):
         ),
         (
             "--model.optimizer.weight_decai=1",
-            "`weight_decai`: expected an argument of PagedAdamW8bit, got an unknown one; did you mean `weight_decay`?",
+            "`weight_decai`: expected an argument of AdamW, got an unknown one; did you mean `weight_decay`?",
         ),
         ("--model.optimizer=bitsandbytes.optim.PagedAdamW8bi", "did you mean PagedAdamW8bit?"),
     ],

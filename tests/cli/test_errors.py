@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from lightning_gft.cli import main
+from lightning_gft.cli.errors import one_line_warnings
 from tests.cli.command import GFT, SMALL, refused
 
 
@@ -132,43 +134,6 @@ def test_mistake_is_told_in_a_line(arguments, message, capsys, tmp_path):
     assert "usage" not in shown
 
 
-UNKNOWN = {
-    "model.optimiser": ("class_path: SGD", "`model`", "did you mean `model.optimizer`?"),
-    "model.sampelr": ("sources: {self: {init_args: {top_k: 3}}}", "`model`", "did you mean `model.sampler`?"),
-    "trainer.max_stps": ("3", "`trainer`", "did you mean `trainer.max_steps`?"),
-    "trainer.callbakcs": ("Advice", "`trainer`", "did you mean `trainer.callbacks`?"),
-    "seed_everithing": ("3", "the command", "did you mean `seed_everything`?"),
-    "max_steps": ("3", "the command", "did you mean `trainer.max_steps`?"),
-    "model.xyz": (
-        "3",
-        "`model`",
-        "it has policy, sampler, loss, optimizer, lr_scheduler, evaluation, updates_per_batch, micro_batch_tokens, "
-        "gradient_clip_val, max_nonfinite_updates, max_uninformative_batches",
-    ),
-}
-
-
-@pytest.mark.parametrize("key", UNKNOWN)
-@pytest.mark.parametrize("written", ["on the command line", "in a file"])
-def test_an_unknown_setting_is_compared_with_its_siblings(key, written, capsys, tmp_path):
-    value, owner, remedy = UNKNOWN[key]
-    value = f"{{{value}}}" if ": " in value else value
-    if written == "in a file":
-        path = tmp_path / "run.yaml"
-        parts = key.split(".")
-        path.write_text(
-            "".join(f"{part}: {{" for part in parts[:-1]) + f"{parts[-1]}: {value}" + "}" * (len(parts) - 1)
-        )
-        arguments = [f"--config={path}"]
-    else:
-        arguments = [f"--{key}={value}"]
-    shown = refused(capsys, "fit", "--config", GFT, *arguments)
-    assert shown.splitlines()[-2:] == [
-        f"error: `{key}`: expected a setting of {owner}, got an unknown one; {remedy}",
-        "See: lightning-gft fit --help",
-    ]
-
-
 ALIASES_OF_ALIASES = "a0: &a0 [x, x]\n" + "".join(
     f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 12)
 )
@@ -288,3 +253,13 @@ def test_file_that_is_no_checkpoint_is_refused(write, message, capsys, tmp_path)
     assert f"error: ckpt_path={path}" in shown
     assert message in shown
     assert len(shown.strip().splitlines()) == 2  # with how to see the traceback
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_a_warning_is_shown_as_an_error_is(traced, monkeypatch):
+    monkeypatch.setattr(warnings, "formatwarning", lambda *_: "as before")
+    monkeypatch.setenv("LIGHTNING_GFT_TRACEBACK", "1" if traced else "")
+    with one_line_warnings():
+        shown = warnings.formatwarning("`data`: expected more", UserWarning, "/site-packages/tokens.py", 3)
+    assert shown == ("as before" if traced else "warning: `data`: expected more\n")
+    assert warnings.formatwarning("", UserWarning, "", 3) == "as before"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from threading import Barrier, Thread
 
 import pytest
 
 from lightning_gft.cli import main
-from lightning_gft.cli.outputs import default_loggers, quieten
+from lightning_gft.cli.outputs import default_loggers
 from tests.cli.command import GFT, SFT, SMALL, logged, refused
 
 
@@ -25,15 +24,6 @@ def test_runs_that_start_at_once_get_folders_of_their_own(tmp_path):
     for thread in threads:
         thread.join()
     assert sorted(versions) == [[number, number] for number in range(8)]
-
-
-@pytest.mark.parametrize("traced", [False, True])
-def test_a_warning_is_shown_as_an_error_is(traced, monkeypatch):
-    monkeypatch.setattr(warnings, "formatwarning", lambda *_: "as before")
-    monkeypatch.setenv("LIGHTNING_GFT_TRACEBACK", "1" if traced else "")
-    quieten()
-    shown = warnings.formatwarning("`data`: expected more", UserWarning, "/site-packages/tokens.py", 3)
-    assert shown == ("as before" if traced else "warning: `data`: expected more\n")
 
 
 def test_a_file_called_config_is_left_alone_without_a_logger(tmp_path):
