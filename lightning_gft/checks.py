@@ -206,10 +206,21 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
         >>> did_you_mean("batch_sizes", ["batch_size", "seed"]), did_you_mean("x", ["seed"])
         ('; did you mean batch_size?', '')
     """
+    closest = closest_name(name, names)
+    return f"; did you mean {closest}?" if closest else ""
+
+
+def closest_name(name: str, names: Iterable[str]) -> str | None:
+    """Return the name that is closest to another one, even if its words are in another order; ``None`` if none is.
+
+    Example:
+        >>> closest_name("size_batch", ["batch_size", "seed"])
+        'batch_size'
+    """
     ordered = {"_".join(sorted(other.split("_"))): other for other in sorted(names)}
     reordered = difflib.get_close_matches("_".join(sorted(name.split("_"))), list(ordered), n=1)
     closest = difflib.get_close_matches(name, list(ordered.values()), n=1) or [ordered[key] for key in reordered]
-    return f"; did you mean {closest[0]}?" if closest else ""
+    return closest[0] if closest else None
 
 
 def shorten(value: object, length: int = 80) -> str:

@@ -16,8 +16,8 @@ UNTRACKED = {"runs", "build"}
 ORDER = [
     {"errors", "lazy"},
     {"answers"},
-    {"checks", "counts", "extras", "guarded", "hub", "markers", "seeds", "parts", "phases", "sandbox", "waiting"},
-    {"address", "annealing"},
+    {"checks", "counts", "extras", "guarded", "markers", "seeds", "parts", "phases", "sandbox", "waiting"},
+    {"address", "annealing", "hub"},
     {"sampling"},
     {"types"},
     {"functional", "optimization", "schedules", "chat", "stored", "record"},

@@ -22,7 +22,7 @@ from lightning_gft.cli.bar import ShortProgressBar
 from lightning_gft.cli.checkpoints import find_checkpoint
 from lightning_gft.cli.checks import check_callbacks, check_port, check_trainer
 from lightning_gft.cli.defaults import default_callbacks
-from lightning_gft.cli.documents import check_files
+from lightning_gft.cli.documents import read_files
 from lightning_gft.cli.light import PROG
 from lightning_gft.cli.outputs import KeepConfig, default_loggers, quieten, remove_unused
 from lightning_gft.cli.parsing import Parser, load_value
@@ -56,7 +56,7 @@ class GFTCLI(LightningCLI):
     def __init__(self, args: list[str] | None = None) -> None:
         set_loader("yaml", load_value, exceptions=(yaml.YAMLError,))
         quieten()
-        check_files(sys.argv[1:] if args is None else args)
+        read_files(sys.argv[1:] if args is None else args)  # raises an error that names the file
         self.stop_request = StopRequest()
         self._own_loggers: list[Logger] = []
         try:

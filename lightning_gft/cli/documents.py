@@ -75,27 +75,41 @@ def check_yaml(text: str) -> None:
             raise GFTValueError(f"expected at most {_MAX_VALUES} values in YAML, aliases expanded, got more")
 
 
-def check_files(args: Iterable[str]) -> None:
-    """Raise an error that names the file if a ``--config`` file is no configuration."""
+def read_files(args: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return the settings of each ``--config`` file among arguments, by its name; those of a pipe are left out.
+
+    Raises:
+        ValueError: If a file is no configuration, with its name.
+    """
     args = list(args)
     named = [value for flag, value in pairwise(args) if flag in ("--config", "-c")]
     named += [arg.removeprefix("--config=") for arg in args if arg.startswith("--config=")]
-    for name in named:
-        text = ""
-        try:
-            if Path(name).is_fifo():  # a pipe can be read only once
-                continue
-            with Path(name).open(encoding="utf-8") as file:
-                text = file.read(_MAX_CHARACTERS + 1)  # limited, as some devices never end
-            check_yaml(text)
-            settings = yaml.load(text, _StrictLoader)  # noqa: S506 (a subclass of the safe loader)
-        except OSError as error:
-            raise _config_error(name, f"expected a YAML file, got {error.strerror}; {_remedy(name)}") from error
-        except (yaml.YAMLError, ValueError) as error:
-            hint = "; quote a value that begins with #" if _UNQUOTED.search(text) else ""
-            raise _config_error(name, " ".join(str(error).split()) + hint) from error
-        if not isinstance(settings, dict):
-            raise _config_error(name, "expected settings such as `seed_everything: 1`, got none")
+    return {name: _read(name) for name in named if not _is_pipe(name)}
+
+
+def _is_pipe(name: str) -> bool:
+    """Return whether a file can be read only once."""
+    try:
+        return Path(name).is_fifo()
+    except OSError:  # a name that is too long
+        return False
+
+
+def _read(name: str) -> dict[str, Any]:
+    text = ""
+    try:
+        with Path(name).open(encoding="utf-8") as file:
+            text = file.read(_MAX_CHARACTERS + 1)  # limited, as some devices never end
+        check_yaml(text)
+        settings = yaml.load(text, _StrictLoader)  # noqa: S506 (a subclass of the safe loader)
+    except OSError as error:
+        raise _config_error(name, f"expected a YAML file, got {error.strerror}; {_remedy(name)}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        hint = "; quote a value that begins with #" if _UNQUOTED.search(text) else ""
+        raise _config_error(name, " ".join(str(error).split()) + hint) from error
+    if not isinstance(settings, dict):
+        raise _config_error(name, "expected settings such as `seed_everything: 1`, got none")
+    return settings
 
 
 def _remedy(name: str) -> str:

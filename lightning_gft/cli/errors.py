@@ -8,6 +8,7 @@ import re
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,7 +23,7 @@ from lightning_gft.cli.processes import this_process
 from lightning_gft.errors import GFTError
 
 TRACEBACK_VARIABLE = "LIGHTNING_GFT_TRACEBACK"
-"""Environment variable that shows the traceback of every error."""
+"""Environment variable that shows the traceback of every error, and the line of code that raised a warning."""
 
 _CONFIGURED = ("lightning", "jsonargparse")
 """Packages whose own value errors concern the configuration."""
@@ -52,6 +53,21 @@ _FROM_NCCL = re.compile(
 )
 _HEAD_START = 1.1
 """Seconds by which the first error precedes the others in torchrun's summary, which counts whole seconds."""
+
+
+@contextmanager
+def one_line_warnings() -> Iterator[None]:
+    """Context in which warnings are shown as errors are: without the line of code that raised them.
+
+    ``LIGHTNING_GFT_TRACEBACK`` shows that line.
+    """
+    before = warnings.formatwarning
+    if not os.environ.get(TRACEBACK_VARIABLE):
+        warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 @contextmanager

@@ -19,7 +19,7 @@ COMMANDS = {
     "validate": "Measure a policy on the validation data.",
     "test": "Measure a policy on the test data.",
     "predict": "Sample groups and write them to disk.",
-    "export": "Write a checkpoint's policy in Hugging Face's format.",
+    "export": "Write a policy in Hugging Face's format, from a checkpoint or as loaded.",
     "inspect": "Report on the data before training.",
     "rescore": "Score stored groups with other rewards.",
     "report": "Compare runs in a table, a plot and a page, also while they run.",

@@ -16,6 +16,7 @@ from typing_extensions import override
 import lightning_gft
 from lightning_gft.checks import cut, did_you_mean
 from lightning_gft.cli.documents import check_yaml
+from lightning_gft.cli.unknown import UNKNOWN, unknown_argument, unknown_setting
 from lightning_gft.schedules import borrow_schedules
 
 _load_yaml = get_loader("yaml")
@@ -23,7 +24,6 @@ _load_yaml = get_loader("yaml")
 _PARTS = [*lightning_gft.__all__, *callbacks.__all__, *loggers.__all__]
 """Classes that a configuration can name without their module."""
 _LONG = 200  # characters of a value to show
-_MANY = 16  # arguments of a class to list
 
 _TYPE = re.compile(r"<class '(?:\w+\.)*(\w+)'>|\btyping\.(?=Literal\[)")
 _MODULE = re.compile(r"\b(?:[a-z_]\w*\.)+(?=[A-Z])")
@@ -39,10 +39,8 @@ _AROUND = re.compile(  # lines that say where jsonargparse was, but not what is 
 )
 _KEY = re.compile(r'Parser key "([^"]*)":')
 _MISSING = re.compile(r"(the following arguments are required: )([\w.]+(?:, [\w.]+)*)")
-_UNKNOWN = re.compile(
-    r"unrecognized arguments: (?P<option>--[^=\s]*)|does not accept option '(?P<setting>\w+)|"
-    r"module '(?P<module>[\w.]+)' has no attribute '(?P<attribute>\w+)'|Option '(?P<argument>\w+)' is not accepted|"
-    r"dot import path string: (?P<part>\w+)$"
+_UNKNOWN_PART = re.compile(
+    r"module '(?P<module>[\w.]+)' has no attribute '(?P<attribute>\w+)'|dot import path string: (?P<part>\w+)$"
 )
 
 
@@ -108,10 +106,11 @@ def explain(message: str, options: Iterable[str] = ()) -> str:
     for line in _UNION.sub(_join_union, _TYPE.sub(r"\1", message)).splitlines():
         keys.update(dict.fromkeys(_KEY.findall(line)))
         if reason := _AROUND.sub("", _KEY.sub("", line).strip().removeprefix("- ")).strip():
-            reasons[cut(reason, 2 * _LONG) + _remedy(reason, options, described[-1] if described else "")] = None
+            told = _unknown(reason, options, described[-1] if described else "", bool(keys))
+            reasons[told or cut(reason, 2 * _LONG) + _remedy(reason)] = None
     # If a part of a class cannot be instantiated, jsonargparse reports the class as well.
-    told = [reason for reason in reasons if not reason.startswith("Not a valid subclass of ")] or list(reasons)
-    return ": ".join(filter(None, (".".join(keys), "; ".join(told)))) or message
+    main = [reason for reason in reasons if not reason.startswith("Not a valid subclass of ")] or list(reasons)
+    return ": ".join(filter(None, (".".join(keys), "; ".join(main)))) or message
 
 
 def _join_union(match: re.Match[str]) -> str:
@@ -120,24 +119,27 @@ def _join_union(match: re.Match[str]) -> str:
     return f"Expected one of {subtypes}. Got value: {cut(match[2], _LONG)}{remedy}"
 
 
-def _remedy(reason: str, options: Iterable[str], described: str) -> str:
-    """Return the end of a reason: the name that was probably meant, or all valid names."""
+def _unknown(reason: str, options: Iterable[str], class_path: str, within: bool) -> str:
+    """Return the error for a setting that does not exist, or an empty text if the reason is another one.
+
+    ``within`` says that it is a setting of the class at ``class_path``, instead of one of the command's.
+    """
+    if not (match := UNKNOWN.search(reason)):
+        return ""
+    path = str(match[str(match.lastgroup)])
+    if within:
+        return unknown_argument(path, class_path.rpartition(".")[2], _arguments(class_path))
+    settings = [option.removeprefix("--").removesuffix("+") for option in options if not option.endswith(".help")]
+    return unknown_setting(path, settings)
+
+
+def _remedy(reason: str) -> str:
+    """Return the end of a reason: the name that was probably meant."""
     if "Expected an instantiatable class" in reason:
         return "; a new entry, or one whose name is misspelt, needs a class_path"
-    if not (unknown := _UNKNOWN.search(reason)):
+    if not (unknown := _UNKNOWN_PART.search(reason)):
         return ""
-    arguments = _arguments(described)
-    names = {
-        "option": options,
-        "setting": [option.removeprefix("--").split(".")[0] for option in options],
-        "attribute": _members(str(unknown["module"])),
-        "argument": arguments,
-        "part": _PARTS,
-    }
-    kind = str(unknown.lastgroup)
-    if remedy := did_you_mean(unknown[kind], names[kind]):
-        return remedy
-    return f"; it has {', '.join(arguments)}" if kind == "argument" and 0 < len(arguments) <= _MANY else ""
+    return did_you_mean(unknown["attribute"] or unknown["part"], _members(unknown["module"]) or _PARTS)
 
 
 def _by_option(message: str) -> tuple[str, str]:
@@ -151,9 +153,9 @@ def _by_option(message: str) -> tuple[str, str]:
     return missing[1] + ", ".join(options), names[0][0]
 
 
-def _members(module: str) -> list[str]:
+def _members(module: str | None) -> list[str]:
     """Return the members of a module except other modules, none of which is a part of a run."""
-    names = dir(sys.modules.get(module))
+    names = dir(sys.modules[module]) if module in sys.modules else []
     return [name for name in names if f"{module}.{name}" not in sys.modules and not name.startswith("_")]
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import lightning_gft
+from lightning_gft.cli.documents import read_files
 from lightning_gft.cli.shipped import shipped
 from lightning_gft.errors import GFTValueError
 
@@ -22,8 +23,13 @@ RUNS = {
 
 _MARK = ".done"
 """File in a run's folder with a digest of the code and the settings that completed the run."""
-_LOGS = frozenset(f"--trainer.{name}" for name in ("default_root_dir", "logger", "fast_dev_run", "barebones"))
-"""Settings that would move or disable the logs, which are compared."""
+_LOGS: dict[str, tuple[object, ...]] = {
+    "default_root_dir": (None,),
+    "logger": (None, True),
+    "fast_dev_run": (None, False),
+    "barebones": (None, False),
+}
+"""Settings of the trainer that would move or disable the logs, which are compared, with values that do neither."""
 _CODE = ("*.py", "*.yaml", "*.json", "*.safetensors")
 
 
@@ -51,10 +57,10 @@ def run(options: argparse.Namespace) -> None:
         raise GFTValueError(
             f"`SETTING`: expected settings of the form --name=value, got {wrong[0]!r}; join name and value"
         )
-    if moved := [setting for setting in options.settings if setting.partition("=")[0] in _LOGS]:
+    if moved := next(_moving(options.settings), None):
         raise GFTValueError(
-            f"`SETTING`: expected settings that keep the runs' logs in their folders, got {moved[0]!r}; leave it out, "
-            "and choose the folder by --output"
+            f"`SETTING`: expected settings that keep the runs' logs in their folders, got {moved}; leave it out, and "
+            "choose the folder by --output"
         )
     folders = {name: options.output / name.lower() for name in RUNS}
     for name, (subcommand, config) in RUNS.items():
@@ -66,6 +72,19 @@ def run(options: argparse.Namespace) -> None:
 
     page = options.output / "report.html"
     run_light(["report", *(f"{name}={folder}" for name, folder in folders.items()), f"--output={page}"])
+
+
+def _moving(settings: Sequence[str]) -> Iterator[str]:
+    """Yield the settings after which the logs of a run would not be in its folder."""
+    for setting in settings:
+        trainer, _, name = setting.removeprefix("--").partition("=")[0].partition(".")
+        if trainer == "trainer" and (not name or name.partition(".")[0].rstrip("+") in _LOGS):
+            yield repr(setting)
+    for file, config in read_files(settings).items():
+        trainer_settings = config.get("trainer")
+        for name, value in trainer_settings.items() if isinstance(trainer_settings, dict) else ():
+            if value not in _LOGS.get(name, (value,)):
+                yield f"trainer.{name} in {file}"
 
 
 def _complete(name: str, folder: Path, args: list[str]) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import torch
 
 from lightning_gft.cli.command import GFTCLI
-from lightning_gft.cli.errors import one_line_errors
+from lightning_gft.cli.errors import one_line_errors, one_line_warnings
 from lightning_gft.cli.leaving import quiet_ends
 from lightning_gft.cli.processes import end_with_launcher, failing_alone
 
@@ -13,8 +16,20 @@ from lightning_gft.cli.processes import end_with_launcher, failing_alone
 def run(args: list[str] | None = None) -> None:
     """Run the command line; every error ends the program."""
     end_with_launcher()
-    with failing_alone(), quiet_ends(), one_line_errors():
+    with failing_alone(), quiet_ends(), one_line_warnings(), one_line_errors():
+        _let_import_from_here()
         command = GFTCLI(args)
         command.trainer.strategy.barrier()  # a run succeeds only if all of its ranks do
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()  # otherwise its threads may abort the exiting process
+
+
+def _let_import_from_here() -> None:
+    """Let configurations name the user's own modules in the current folder, as ``python -m lightning_gft`` does.
+
+    The folder comes last, so that no file in it replaces an installed module. Python's ``-P`` and ``PYTHONSAFEPATH``
+    keep it out.
+    """
+    here = str(Path.cwd())
+    if not sys.flags.safe_path and here not in sys.path:
+        sys.path.append(here)

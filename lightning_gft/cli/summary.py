@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -67,10 +68,16 @@ def print_kept(trainer: Trainer) -> None:
         print(f"Checkpoint: {path}")
     if kept or any(isinstance(callback, HuggingFaceExport) for callback in callbacks):
         return
-    if keepers:
-        print("The trained weights are not kept: ModelCheckpoint waits for a validation; set its every_n_train_steps")
-    else:
-        print("The trained weights are not kept: a ModelCheckpoint or HuggingFaceExport callback would keep them")
+    print(f"The trained weights are not kept: {_reason(keepers, trainer.global_step)}")
+
+
+def _reason(keepers: Sequence[ModelCheckpoint], step: int) -> str:
+    """Return why no checkpoint was kept."""
+    if not keepers:
+        return "a ModelCheckpoint or HuggingFaceExport callback would keep them"
+    if (first := min(keeper._every_n_train_steps for keeper in keepers)) > step:
+        return f"ModelCheckpoint first writes at step {first}, and the run has {step}; lower its every_n_train_steps"
+    return "ModelCheckpoint waits for a validation; set its every_n_train_steps"
 
 
 def _limit(trainer: Trainer) -> str:

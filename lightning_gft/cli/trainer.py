@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 from rich.console import Console
 from rich.progress import Progress
 
@@ -42,17 +43,17 @@ class GFTTrainer(Trainer):
         self,
         model: GFTLitModule,
         path: str,
-        ckpt_path: str,
+        ckpt_path: str | None = None,
         torch_dtype: Dtype | None = None,
         merge: bool = False,
         datamodule: LightningDataModule | None = None,
     ) -> None:
-        """Write a checkpoint's policy in Hugging Face's format.
+        """Write a policy in Hugging Face's format.
 
         Args:
             model: The module with the policy.
             path: Folder to write to, new or empty.
-            ckpt_path: Checkpoint to take the weights from.
+            ckpt_path: Checkpoint to take the weights from; by default the policy is written as loaded, untrained.
             torch_dtype: Data type of the written weights; by default that of the trained weights.
             merge: Whether to merge adapters into their full-precision base weights and write a plain model, instead of
                 the adapter alone.
@@ -61,7 +62,11 @@ class GFTTrainer(Trainer):
         check_target(Path(path))
         if merge:
             model.policy_loader.check_merge()
-        model.run.load_weights(ckpt_path)
+        if ckpt_path is None:
+            model.configure_model()
+            rank_zero_warn("no ckpt_path was given, so the policy is exported as loaded, before any training")
+        else:
+            model.run.load_weights(ckpt_path)
         written = export_policy(model, Path(path), torch_dtype=torch_dtype, merge=merge, data=datamodule)
         print(f"Policy written to {written}")
 
@@ -84,7 +89,7 @@ class GFTTrainer(Trainer):
         check_kind("data", datamodule, PromptDataModule, "GroupDataModule(path='train.jsonl')")
         path = None if output is None else _check_json(output)
         plan_stages(self, model)
-        report = inspect_data(cast(PromptDataModule, datamodule), model, show)
+        report = inspect_data(cast(PromptDataModule, datamodule), model, show, self)
         print_report(report, show)
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -231,11 +231,10 @@ class PromptDataModule(LightningDataModule, ABC):
 
     def _check_demonstrations(self, encoder: ExampleEncoder, examples: list[Example]) -> None:
         """Warn of rows without a demonstration, and raise an error if a column has none at all."""
-        left_out = sum((example.left_out for example in examples), Counter[str]())
-        gaps = []
+        gaps, left_out = [], sum((example.left_out for example in examples), Counter[str]())
         for role, column in encoder.columns.demonstration_columns.items():
-            missing = sum(not example.demonstrations[role] for example in examples)
-            if missing == len(examples):
+            missing = [example.row for example in examples if not example.demonstrations[role]]
+            if len(missing) == len(examples):
                 field, overlong = encoder.columns.field_of(role), self.dropped.get(f"train/{role}", 0)
                 raise GFTValueError(
                     f"`{field}`: expected a demonstration in some row of column {column!r}, got none"
@@ -243,7 +242,8 @@ class PromptDataModule(LightningDataModule, ABC):
                     + f"; correct the data{', raise the limit' if overlong else ''}, or set `{field}: null`"
                 )
             if missing:
-                gaps.append(f"{missing} of {len(examples)} rows have no {role} demonstration")
+                count = f"{len(missing)} of {len(examples)}"
+                gaps.append(f"{count} rows have no {role} demonstration, the first is row {missing[0]}")
         gaps += [f"{count} {what} were left out" for what, count in left_out.items()]
         if gaps:
             rank_zero_warn(f"train data: {'; '.join(gaps)}")

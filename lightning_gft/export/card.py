@@ -19,10 +19,10 @@ _PACKAGES = ("lightning-gft", "torch", "lightning", "transformers", "peft", "bit
 def model_card(
     module: GFTLitModule, *, data: object = None, is_adapter: bool = False, tokenizer_class: str = "AutoTokenizer"
 ) -> str:
-    """Return the card of a trained policy, as Markdown with the metadata of the Hugging Face hub.
+    """Return the card of a policy, as Markdown with the metadata of the Hugging Face hub.
 
     Args:
-        module: Module with the trained policy and the record of its run.
+        module: Module with the policy and the record of its run, if it was trained.
         data: Datamodule of the current configuration, for a module whose trainer has none.
         is_adapter: Whether the export is an adapter rather than a whole model.
         tokenizer_class: Class in transformers whose ``from_pretrained`` loads the exported tokenizer.
@@ -31,10 +31,10 @@ def model_card(
         >>> from lightning_gft import ArithmeticPolicy, ExactMatchReward, ExpertSource, GroupSampler, SFTLoss
         >>> sampler = GroupSampler({"expert": ExpertSource()}, {"accuracy": ExactMatchReward()})
         >>> module = GFTLitModule(ArithmeticPolicy(), sampler, SFTLoss())
-        >>> print(model_card(module).split("## Training")[0].split("---")[2].strip())
-        # arithmetic, fine-tuned
+        >>> print(model_card(module).split("## How")[0].split("---")[2].strip())
+        # arithmetic
         <BLANKLINE>
-        `arithmetic` after training with lightning_gft (SFTLoss).
+        `arithmetic` as loaded by lightning_gft, before any training.
     """
     base = module.policy_loader.base_name()
     name = type(module.policy_loader).__name__ if base is None else Path(base).name
@@ -45,13 +45,9 @@ def model_card(
         "pipeline_tag": "text-generation",
         "tags": ["lightning-gft", "group-fine-tuning", *(["lora"] if is_adapter else [])],
     }
-    loss = module.run.parts()["loss"].partition("(")[0]
     sections = [
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
-        f"# {name}, fine-tuned",
-        f"`{name}` after training with lightning_gft ({loss}).",
-        "## Training",
-        _table(_settings(module, data), "part", "setting"),
+        *(_training(name, module, data) if module.run.steps() else _untrained(name)),
         *_results(module),
         "## How to load it",
         *(loading_adapter(base, module, tokenizer_class) if is_adapter else [loading_model(tokenizer_class)]),
@@ -59,6 +55,19 @@ def model_card(
         _table(_versions(), "package", "version"),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _training(name: str, module: GFTLitModule, data: object) -> Iterator[str]:
+    loss = module.run.parts()["loss"].partition("(")[0]
+    yield f"# {name}, fine-tuned"
+    yield f"`{name}` after training with lightning_gft ({loss})."
+    yield "## Training"
+    yield _table(_settings(module, data), "part", "setting")
+
+
+def _untrained(name: str) -> Iterator[str]:
+    yield f"# {name}"
+    yield f"`{name}` as loaded by lightning_gft, before any training."
 
 
 def _settings(module: GFTLitModule, data: object) -> Iterator[tuple[str, str]]:

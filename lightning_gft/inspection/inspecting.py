@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 import torch
+from lightning.pytorch import Trainer
 from transformers import PreTrainedTokenizerBase
 
 from lightning_gft.data import Example, ExampleEncoder, PromptDataModule
@@ -20,7 +21,7 @@ from lightning_gft.inspection.steps import plan_steps
 from lightning_gft.inspection.tokenizing import shared_prompts, tokenize_data_set
 from lightning_gft.inspection.verdicts import judge
 from lightning_gft.policy import PolicyLoader
-from lightning_gft.preflight import can_score, check_tokenizer, find_faults, warn_of_unused
+from lightning_gft.preflight import can_score, check_tokenizer, check_validation_interval, find_faults, warn_of_unused
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.training import PartsLife, Stages
 
@@ -40,7 +41,9 @@ class Inspected(Protocol):
         """The policy's tokenizer."""
 
 
-def inspect_data(data: PromptDataModule, module: Inspected, show: int = 3) -> DataReport:
+def inspect_data(
+    data: PromptDataModule, module: Inspected, show: int = 3, trainer: Trainer | None = None
+) -> DataReport:
     """Return a report of the data before training; loads no weights and samples no responses.
 
     As far as possible, the report contains all errors that would stop the run, not only the first.
@@ -49,6 +52,7 @@ def inspect_data(data: PromptDataModule, module: Inspected, show: int = 3) -> Da
         data: The run's datamodule.
         module: The run's module.
         show: Number of prompts to render.
+        trainer: The run's trainer, whose interval of validations is compared with the batches of one rank.
     """
     report, problems = DataReport(), Problems()
     with _warnings_caught(report):
@@ -58,6 +62,9 @@ def inspect_data(data: PromptDataModule, module: Inspected, show: int = 3) -> Da
         if encoder is not None:
             _inspect_rows(data, encoder, report, problems)
             _inspect_parts(data, module, report, problems)
+        if trainer is not None and data.examples.get("train", {}).get(""):
+            with problems.collecting():
+                check_validation_interval(trainer, data)
     rows = data.examples.get("train", {}).get("", [])
     report.rendered = [render(example, module.tokenizer) for example in rows[:show]]
     report.problems = problems.lines()

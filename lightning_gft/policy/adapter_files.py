@@ -6,36 +6,38 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from huggingface_hub import hf_hub_download
 from lightning.pytorch.utilities import rank_zero_warn
 from transformers import PreTrainedModel
 
 from lightning_gft.errors import GFTValueError
+from lightning_gft.hub import check_local, hub_or_cache, may_be_folder, no_such_folder
 from lightning_gft.policy.adapter_modules import are_tied, names_an_embedding
-from lightning_gft.policy.files import damaged_files, is_local_path
+from lightning_gft.policy.files import damaged_files, summarise
 
 if TYPE_CHECKING:
     from peft import PeftConfig
 
     from lightning_gft.policy.adapters import LoRA
 
+_CONFIG = "adapter_config.json"
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 
 def check_adapter_folder(path: str) -> None:
-    """Check that a local path is an adapter's folder, before the hub is asked for it.
+    """Check that a path is an adapter's folder, or the name of an adapter on the hub or in its cache.
 
     Raises:
-        ValueError: If it is a missing folder, or one without a complete adapter.
+        ValueError: If it is neither, or a folder without a complete adapter.
     """
     folder, where = Path(path), f"lora.adapter_path={path!r}"
-    if not folder.exists() and is_local_path(path):
-        raise GFTValueError(f"{where}: expected a folder that exists, or a hub name; there is no such folder")
+    check_local(path, where)
     if not folder.is_dir():
+        _find_on_hub(path, where)
         return
-    if not (folder / "adapter_config.json").is_file():
+    if not (folder / _CONFIG).is_file():
         raise GFTValueError(
-            f"{where}: expected an adapter, got a folder that holds no adapter_config.json; give a folder that peft "
-            "wrote"
+            f"{where}: expected an adapter, got a folder that holds no {_CONFIG}; give a folder that peft wrote"
         )
     if not any((folder / name).is_file() for name in _WEIGHTS):
         raise GFTValueError(
@@ -45,6 +47,20 @@ def check_adapter_folder(path: str) -> None:
         raise GFTValueError(
             f"{where}: expected files that can be read, got {', '.join(damaged)}, damaged; download or copy it again"
         )
+
+
+def _find_on_hub(path: str, where: str) -> None:
+    with hub_or_cache() as offline:
+        try:
+            hf_hub_download(path, _CONFIG)
+        except (OSError, ValueError) as error:  # those of huggingface_hub and of its HTTP client
+            reason = offline or summarise(error).rstrip(".")
+            if may_be_folder(path):
+                raise no_such_folder(path, where, reason) from error
+            raise GFTValueError(
+                f"{where}: expected the folder of an adapter, or its name on the hub, got neither ({reason}); correct "
+                "the name"
+            ) from error
 
 
 def read_adapter_config(path: str, model: PreTrainedModel) -> PeftConfig:

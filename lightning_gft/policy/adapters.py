@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from lightning_gft.checks import check_count, check_number
 from lightning_gft.errors import GFTValueError
 from lightning_gft.extras import require
+from lightning_gft.hub import expand_home
 from lightning_gft.policy.adapter_files import check_adapter_folder, check_agreement, read_adapter_config
 from lightning_gft.policy.adapter_modules import (
     EMBEDDINGS,
@@ -81,6 +82,8 @@ class LoRA:
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
+        if self.adapter_path is not None:
+            object.__setattr__(self, "adapter_path", expand_home(self.adapter_path))
         if not self.target_modules:
             raise GFTValueError(
                 f"`lora.target_modules`: expected at least one module, got {self.target_modules!r}; leave it out for "

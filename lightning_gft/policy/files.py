@@ -8,6 +8,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from lightning_gft.errors import GFTValueError
+from lightning_gft.hub import check_local
 
 _TOKENIZERS = ("*token*", "vocab*", "*.model", "*.spm", "tekken.json")
 
@@ -23,10 +24,9 @@ def check_folder(path: str, revision: str, where: str) -> None:
     Raises:
         ValueError: If it is a missing folder or one without a model, or a folder is given with a revision.
     """
+    check_local(path, where)
     folder = Path(path)
     if not folder.exists():
-        if is_local_path(path):
-            raise GFTValueError(f"{where}: expected a folder that exists, or a hub name; there is no such folder")
         return
     if not folder.is_dir():
         raise GFTValueError(f"{where}: expected a folder, got a file; give the folder that holds it")
@@ -88,16 +88,6 @@ def check_weight_files(path: str, where: str) -> None:
     raise GFTValueError(
         f"{where}: expected weights (model.safetensors), got a folder that holds none; download or copy the model again"
     )
-
-
-def is_local_path(path: str) -> bool:
-    """Return whether a text can only be a local path, not a name on the hub.
-
-    Example:
-        >>> is_local_path("runs/mine/model"), is_local_path("/model"), is_local_path("Qwen/Qwen2.5-0.5B")
-        (True, True, False)
-    """
-    return path.startswith(("/", ".", "~")) or path.rstrip("/").count("/") > 1
 
 
 def summarise(error: Exception) -> str:

@@ -27,7 +27,7 @@ from typing_extensions import override
 
 from lightning_gft.checks import check_choice, check_number
 from lightning_gft.errors import GFTValueError
-from lightning_gft.hub import hub_or_cache
+from lightning_gft.hub import expand_home, hub_or_cache, may_be_folder, no_such_folder
 from lightning_gft.lm.heads import widen_head
 from lightning_gft.policy.adapters import Adapters, LoRA
 from lightning_gft.policy.files import check_folder, check_tokenizer_files, check_weight_files, damaged_files, summarise
@@ -116,7 +116,7 @@ class PretrainedPolicy(PolicyLoader):
                 f"`quantization`: expected lora with it, got none; weights of {quantization.bits} bits cannot be "
                 "trained: train adapters on top of them, lora: {r: 16, alpha: 32}, or leave quantization out"
             )
-        self.model_name_or_path = model_name_or_path
+        self.model_name_or_path = expand_home(model_name_or_path)
         self.torch_dtype = torch_dtype
         self.attn_implementation = attn_implementation
         self.gradient_checkpointing = gradient_checkpointing
@@ -257,12 +257,14 @@ class PretrainedPolicy(PolicyLoader):
                     "again"
                 ) from error
             if isinstance(error, OSError):
+                reason = summarise(error).rstrip(".")
+                if not Path(self.model_name_or_path).exists() and may_be_folder(self.model_name_or_path):
+                    raise no_such_folder(self.model_name_or_path, where, offline or reason) from error
                 if offline:
                     raise GFTValueError(
                         f"{where}: expected a local path or a model in the cache, got neither for its {what}, and "
                         f"{offline}"
                     ) from error
-                reason = summarise(error).rstrip(".")
                 raise GFTValueError(
                     f"{where}: expected a {what}, got none ({reason}); give a folder that holds config.json, "
                     "model.safetensors and the tokenizer's files, or a name on the hub if this machine can reach it"

@@ -4,11 +4,13 @@ from lightning_gft.preflight.data import can_score, find_faults, warn_of_unused
 from lightning_gft.preflight.monitors import logged_names
 from lightning_gft.preflight.run import check_run, check_tokenizer, prepare
 from lightning_gft.preflight.trainer import warn_of_slow_bfloat16
+from lightning_gft.preflight.validation import check_validation_interval
 
 __all__ = [
     "can_score",
     "check_run",
     "check_tokenizer",
+    "check_validation_interval",
     "find_faults",
     "logged_names",
     "prepare",

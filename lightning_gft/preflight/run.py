@@ -19,6 +19,7 @@ from lightning_gft.preflight.callbacks import prepare_callbacks
 from lightning_gft.preflight.data import check_data, warn_of_unused
 from lightning_gft.preflight.monitors import check_monitors, check_stage_monitor, is_certain, logged_names
 from lightning_gft.preflight.trainer import check_not_compiled, check_precision, check_trainer_options
+from lightning_gft.preflight.validation import check_validation_interval
 from lightning_gft.rollout import TransformersEngine
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.training import Stages, check_sampler
@@ -91,6 +92,8 @@ def check_run(trainer: Trainer, module: Any, stage: str, own_code: bool) -> None
     if any(source.draws_ahead() for sampler in samplers for source in sampler.sources.values()):
         check_draws_ahead(checked.policy_loader.rollout or TransformersEngine())
     if isinstance(data, PromptDataModule):
+        if stage == "fit":
+            check_validation_interval(trainer, data)
         warn_of_unused(data, checked.policy_loader, samplers)
         check_data(data, samplers, checked.evaluator.settings.max_new_tokens, checked.tokenizer)
     if stage == "fit":

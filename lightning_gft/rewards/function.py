@@ -26,8 +26,9 @@ class FunctionReward(CompositePart, Reward):
 
     The function takes the keywords of :meth:`Reward.__call__`. Without ``**columns`` in its signature it gets only the
     ones that it names: ``def score(responses, difficulty)`` is enough. It may also name ``response_tokens`` and
-    ``response_source``. It returns one number for each response, or ``None`` if it does not apply, as a list, an array
-    or a tensor.
+    ``response_source``. A parameter without a default needs a value in every row, which is checked before a run; one
+    with a default, ``references=None``, gets ``None`` for a row without a value. The function returns one number for
+    each response, or ``None`` if it does not apply, as a list, an array or a tensor.
 
     With ``timeout`` it is called for each response by itself, in processes of a
     :class:`~lightning_gft.rewards.pool.WorkerPool`. A response on which it hangs, crashes or runs out of memory then
@@ -121,7 +122,15 @@ class FunctionReward(CompositePart, Reward):
 
     @override
     def check_row(self, reference: Any, columns: Mapping[str, Any]) -> None:
-        self._check_parameters({*columns, "prompts", "responses", "references", *self.needs()})
+        row = {**columns, "references": reference}
+        given = {"prompts", "responses", *self.needs()}
+        self._check_parameters({*row, *given})
+        for name in sorted(self._required - given):
+            if row[name] is None:
+                raise GFTValueError(
+                    f"`{name}`: expected a value for this parameter of {self.function}, got null; give the row one, or "
+                    f"the parameter a default, {name}=None, if the function can do without"
+                )
 
     def _select(self, keywords: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
         self._check_parameters(keywords.keys())
@@ -189,7 +198,7 @@ def _import_function(path: str) -> Callable[..., Any]:
     except (ImportError, AttributeError) as error:
         raise GFTImportError(
             f"`function`: expected a function that can be imported, got {path!r} ({error}); define it at the top level "
-            "of a module that is installed, or whose folder is on PYTHONPATH"
+            "of a module in the current folder, in a folder on PYTHONPATH, or installed"
         ) from error
     if not callable(function):
         raise GFTTypeError(

@@ -62,8 +62,11 @@ def test_embedded_policy_takes_adapters(tmp_path: Path):
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("--model.policy.lora.rank=4", "model.policy.lora: Option 'rank' is not accepted; it has r, alpha, dropout, "),
-        ("--model.policy.head_in_fp32=true", "Option 'head_in_fp32' is not accepted; did you mean fp32_head?"),
+        (
+            "--model.policy.lora.rank=4",
+            "model.policy.lora: `rank`: expected an argument of LoRA, got an unknown one; it has r, alpha, ",
+        ),
+        ("--model.policy.head_in_fp32=true", "of PretrainedPolicy, got an unknown one; did you mean `fp32_head`?"),
         (
             "--model.policy.quantization=4bit",
             "model.policy.quantization: Expected one of Quantization, null. Got value",
@@ -73,7 +76,10 @@ def test_embedded_policy_takes_adapters(tmp_path: Path):
             "--model.policy.quantization.bits=3",
             "error: model.policy.quantization.bits: Expected a Literal[4, 8]. Got value: 3",
         ),
-        ("--model.optimizer.weight_decai=1", "Option 'weight_decai' is not accepted; did you mean weight_decay?"),
+        (
+            "--model.optimizer.weight_decai=1",
+            "`weight_decai`: expected an argument of AdamW, got an unknown one; did you mean `weight_decay`?",
+        ),
         ("--model.optimizer=bitsandbytes.optim.PagedAdamW8bi", "did you mean PagedAdamW8bit?"),
     ],
 )

@@ -182,3 +182,11 @@ def test_help_shows_every_argument_with_its_meaning(capsys):
     text = " ".join(capsys.readouterr().out.split())
     for phrase in ("The language model to fine-tune", "Builds and scores groups", "Largest norm of the gradient"):
         assert phrase in text
+
+
+@pytest.mark.parametrize("path", [*CONFIGS, *sorted(OVERLAYS.glob("*.yaml"))], ids=_name)
+def test_validations_are_counted_over_epochs_so_that_few_rows_suit_too(path: Path):
+    below = [Path(base_of(path) or GSM8K)] if path.parent == OVERLAYS else []
+    settings = [yaml.safe_load(each.read_text()).get("trainer") or {} for each in (*below, path)]
+    trainer = {name: value for layer in settings for name, value in layer.items()}
+    assert not isinstance(trainer.get("val_check_interval"), int) or trainer["check_val_every_n_epoch"] is None

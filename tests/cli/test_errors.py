@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -9,13 +10,23 @@ import pytest
 import torch
 
 from lightning_gft.cli import main
+from lightning_gft.cli.errors import one_line_warnings
 from tests.cli.command import GFT, SMALL, refused
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--trainer.max_stepz=3"], "unrecognized arguments: --trainer.max_stepz=3; did you mean --trainer.max_steps?"),
+        (
+            ["--model.sampler.surces.self.top_k=3"],
+            "error: model.sampler: `surces`: expected an argument of GroupSampler, got an unknown one; did you mean "
+            "`sources`?",
+        ),
+        (
+            ["--data.init_args.bath_size=3"],
+            "error: data: `bath_size`: expected an argument of ArithmeticDataModule, got an unknown one; did you mean "
+            "`batch_size`?",
+        ),
         (
             ["--model.loss=lightning_gft.GTFLoss"],
             "model.loss: module 'lightning_gft' has no attribute 'GTFLoss'; did you mean GFTLoss?",
@@ -24,7 +35,7 @@ from tests.cli.command import GFT, SMALL, refused
         (["--trainer.callbacks=ModelCheckpont"], "Got value: ModelCheckpont; did you mean ModelCheckpoint?"),
         (
             ["--model.loss.foo=3"],
-            "model.loss: Option 'foo' is not accepted; it has rectifier, reduction, "
+            "model.loss: `foo`: expected an argument of GFTLoss, got an unknown one; it has rectifier, reduction, "
             "rectify, otherwise, max_completion_length",
         ),
         (["--model.loss=null"], "model.loss: Not a valid subclass of GroupLoss. Got value: None"),
@@ -69,7 +80,8 @@ from tests.cli.command import GFT, SMALL, refused
         ),
         (
             ["--model.loss.rectifier.threshold={start: 0.7, ned: 0.1, num_steps: 200}"],
-            "error: model.loss.rectifier.threshold: Option 'ned' is not accepted; did you mean end?",
+            "error: model.loss.rectifier.threshold: `ned`: expected an argument of Annealing, got an unknown one; did "
+            "you mean `end`?",
         ),
         (
             ["--model.loss.rectifier.threshold={start: 0.7, end: 0.1}"],
@@ -241,3 +253,13 @@ def test_file_that_is_no_checkpoint_is_refused(write, message, capsys, tmp_path)
     assert f"error: ckpt_path={path}" in shown
     assert message in shown
     assert len(shown.strip().splitlines()) == 2  # with how to see the traceback
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_a_warning_is_shown_as_an_error_is(traced, monkeypatch):
+    monkeypatch.setattr(warnings, "formatwarning", lambda *_: "as before")
+    monkeypatch.setenv("LIGHTNING_GFT_TRACEBACK", "1" if traced else "")
+    with one_line_warnings():
+        shown = warnings.formatwarning("`data`: expected more", UserWarning, "/site-packages/tokens.py", 3)
+    assert shown == ("as before" if traced else "warning: `data`: expected more\n")
+    assert warnings.formatwarning("", UserWarning, "", 3) == "as before"

@@ -85,6 +85,42 @@ def test_a_run_that_was_stopped_is_not_complete(ran, tmp_path, monkeypatch):
     assert len(ran) == 3
 
 
+@pytest.mark.parametrize(
+    ("setting", "content", "named"),
+    [
+        ("--trainer.default_root_dir=elsewhere", "", "'--trainer.default_root_dir=elsewhere'"),
+        ("--trainer.logger.save_dir=elsewhere", "", "'--trainer.logger.save_dir=elsewhere'"),
+        ("--trainer={fast_dev_run: true}", "", "'--trainer={fast_dev_run: true}'"),
+        ("--config=my.yaml", "trainer: {default_root_dir: runs}", "trainer.default_root_dir in my.yaml"),
+        ("--config=my.yaml", "trainer: {logger: false}", "trainer.logger in my.yaml"),
+        ("--config=my.yaml", "trainer: {logger: {class_path: CSVLogger}}", "trainer.logger in my.yaml"),
+        ("--config=my.yaml", "trainer: {max_steps: 1, fast_dev_run: 2}", "trainer.fast_dev_run in my.yaml"),
+    ],
+)
+def test_settings_that_move_the_logs_are_refused_before_any_run(
+    ran, setting, content, named, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    Path("my.yaml").write_text(content)
+    with pytest.raises(SystemExit):
+        main(["quickstart", "--", "--data.seed=1", setting])
+    assert capsys.readouterr().err == (
+        f"error: `SETTING`: expected settings that keep the runs' logs in their folders, got {named}; leave it out, "
+        "and choose the folder by --output\n"
+    )
+    assert not ran
+
+
+def test_other_settings_in_a_file_are_those_of_all_runs(ran, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("my.yaml").write_text("trainer: {max_steps: 3, logger: true, default_root_dir: null}\nseed_everything: 1\n")
+    main(["quickstart", "--", "--config=my.yaml"])
+    assert [call[-1] for call in ran] == ["--config=my.yaml"] * 3
+    with pytest.raises(SystemExit):
+        main(["quickstart", "--", "--config=none.yaml"])
+    assert "error: --config=none.yaml: expected a YAML file, got No such file" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_wheel_works_without_the_checkout(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)

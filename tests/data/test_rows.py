@@ -51,7 +51,9 @@ def test_type_of_a_cell_is_refused_with_its_data_set(tokenizer: PreTrainedTokeni
 def test_missing_demonstrations_are_counted_once(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     rows = [{**row, "expert": [None, "", "x", "xxxx"][i % 4]} for i, row in enumerate(_rows(12))]
     data = _with(tmp_path, rows, tokenizer, expert_column="expert", max_response_length=4)
-    with pytest.warns(UserWarning, match="train data: 9 of 12 rows have no expert .*; 3 blank expert texts") as caught:
+    with pytest.warns(
+        UserWarning, match="train data: 9 of 12 rows have no expert demonstration, the first is row 0; 3 blank"
+    ) as caught:
         data.setup("fit")
     assert len([warning for warning in caught if "have no expert" in str(warning.message)]) == 1
     assert data.dropped == {"train/expert": 3}

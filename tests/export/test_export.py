@@ -11,11 +11,20 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from lightning.pytorch import seed_everything
 from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LinearLR
 
-from lightning_gft import ArithmeticPolicy, Evaluation, LoRA, PolicyLoader, PretrainedPolicy, Quantization
+from lightning_gft import (
+    ArithmeticPolicy,
+    Evaluation,
+    LoRA,
+    PolicyLoader,
+    PretrainedPolicy,
+    Quantization,
+    ScratchPolicy,
+)
 from lightning_gft.callbacks import HuggingFaceExport
 from lightning_gft.checkpoint import describe
 from lightning_gft.cli import main
@@ -165,11 +174,24 @@ def test_command_line_exports_what_a_checkpoint_holds(tmp_path: Path, capsys: py
     assert "| optimizer steps | 2 |" in card
     assert "Measured after 2 optimizer steps." in card
     assert len(list(tmp_path.rglob("version_*"))) == 1  # exporting is no run
-    assert "the following arguments are required: --path, --ckpt_path" in refused(capsys, *export)
-    assert "the following arguments are required: --ckpt_path" in refused(capsys, *export, f"--path={tmp_path / 'new'}")
+    assert "the following arguments are required: --path" in refused(capsys, *export)
     shown = refused(capsys, *export, f"--path={tmp_path / 'adapter'}", f"--ckpt_path={checkpoint}")
     assert f"{tmp_path / 'adapter'}: expected a new path or an empty folder" in shown
     assert "cut short" in refused(capsys, *export, f"--path={tmp_path / 'new'}", f"--ckpt_path={config}")
     assert "no.ckpt: expected a checkpoint that exists" in refused(
         capsys, *export, f"--path={tmp_path / 'new'}", "--ckpt_path=no.ckpt"
     )
+
+
+def test_command_line_exports_a_policy_that_nothing_has_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    policy = ["--model.policy=lightning_gft.ScratchPolicy", "--model.policy.alphabet=0123456789+-=,:#ab"]
+    with pytest.warns(UserWarning, match="no ckpt_path was given, so the policy is exported as loaded, before any tr"):
+        main(["export", "--config", GFT, *policy, f"--path={tmp_path / 'small'}"])
+    assert f"Policy written to {tmp_path / 'small'}" in capsys.readouterr().out
+    card = (tmp_path / "small/README.md").read_text()
+    assert "# ScratchPolicy\n\n`ScratchPolicy` as loaded by lightning_gft, before any training." in card
+    assert "## Training" not in card
+    written = PretrainedPolicy(str(tmp_path / "small")).load()
+    seed_everything(0, verbose=False)  # that of the configuration
+    drawn = ScratchPolicy("0123456789+-=,:#ab").load()
+    assert all(map(torch.equal, written.model.parameters(), drawn.model.parameters()))

@@ -15,6 +15,7 @@ from lightning_gft import (
     ExactMatchReward,
     ExpertSource,
     FormatReward,
+    FunctionReward,
     GFTLitModule,
     GroupDataModule,
     GroupSampler,
@@ -33,6 +34,7 @@ from tests.conftest import ALPHABET, tiny_loader, tiny_policy
 from tests.module.runs import ROWS, DigitSum, Rows, fit, make_module
 
 LAST_ROW_BAD = [*ROWS[:3], {**ROWS[3], "answer": "many"}]
+LAST_ROW_WITHOUT = [*ROWS[:3], {**ROWS[3], "answer": None}]
 
 
 class NeverLoads(Module):
@@ -67,6 +69,16 @@ class NeverMet(FormatReward):
     [
         (module_with(reward=NumericReward()), Rows(LAST_ROW_BAD), r"train data, row 3 .*reward 'score' .*'many'"),
         (module_with(reward=NumericReward()), Rows(val_rows=LAST_ROW_BAD), r"val data, row 3 .*'many'"),
+        (
+            module_with(reward=FunctionReward(lambda responses, references: [0.0 for _ in responses])),
+            Rows(LAST_ROW_WITHOUT),
+            r"^train data, row 3 \(counting from 0\): reward 'score' cannot score it: `references`: expected a value",
+        ),
+        (
+            module_with(reward=NumericReward()),
+            Rows(val_rows=LAST_ROW_WITHOUT),
+            r"^val data, row 3 \(counting from 0\): reward 'score' cannot score it: the reference of Num.*None",
+        ),
         (module_with({"e": ExpertSource()}), Rows([{"prompt": "1=", "answer": "1"}]), "`expert_column`: expected"),
         (
             module_with(reward=NeverMet(".*<eos>")),

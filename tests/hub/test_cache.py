@@ -16,7 +16,7 @@ from tests.fake_hub import serve
 @pytest.fixture
 def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     """Put the hub where connections are taken and never answered."""
-    monkeypatch.setattr("lightning_gft.hub._TIMEOUT", 0.2)
+    monkeypatch.setattr("lightning_gft.hub.cache._TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
         yield server

@@ -1,0 +1,43 @@
+"""Settings that do not exist: what was probably meant."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.command import GFT, refused
+
+UNKNOWN = {
+    "model.optimiser": ("class_path: SGD", "`model`", "did you mean `model.optimizer`?"),
+    "model.sampelr": ("sources: {self: {init_args: {top_k: 3}}}", "`model`", "did you mean `model.sampler`?"),
+    "trainer.max_stps": ("3", "`trainer`", "did you mean `trainer.max_steps`?"),
+    "trainer.callbakcs": ("Advice", "`trainer`", "did you mean `trainer.callbacks`?"),
+    "seed_everithing": ("3", "the command", "did you mean `seed_everything`?"),
+    "max_steps": ("3", "the command", "did you mean `trainer.max_steps`?"),
+    "model.xyz": (
+        "3",
+        "`model`",
+        "it has policy, sampler, loss, optimizer, lr_scheduler, evaluation, updates_per_batch, micro_batch_tokens, "
+        "gradient_clip_val, max_nonfinite_updates, max_uninformative_batches",
+    ),
+}
+
+
+@pytest.mark.parametrize("key", UNKNOWN)
+@pytest.mark.parametrize("written", ["on the command line", "in a file"])
+def test_an_unknown_setting_is_compared_with_its_siblings(key, written, capsys, tmp_path):
+    value, owner, remedy = UNKNOWN[key]
+    value = f"{{{value}}}" if ": " in value else value
+    if written == "in a file":
+        path = tmp_path / "run.yaml"
+        parts = key.split(".")
+        path.write_text(
+            "".join(f"{part}: {{" for part in parts[:-1]) + f"{parts[-1]}: {value}" + "}" * (len(parts) - 1)
+        )
+        arguments = [f"--config={path}"]
+    else:
+        arguments = [f"--{key}={value}"]
+    shown = refused(capsys, "fit", "--config", GFT, *arguments)
+    assert shown.splitlines()[-2:] == [
+        f"error: `{key}`: expected a setting of {owner}, got an unknown one; {remedy}",
+        "See: lightning-gft fit --help",
+    ]
