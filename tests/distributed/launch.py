@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 import torch.distributed
+from lightning.pytorch.utilities import rank_zero_only
 
 from tests.forking import HANG, forking
 
@@ -171,6 +172,7 @@ def _join_group(rank: int, folder: Path, port: int) -> None:
         LOCAL_WORLD_SIZE=str(WORLD_SIZE),
         GLOO_SOCKET_IFNAME="lo",
     )
+    rank_zero_only.rank = rank  # type: ignore[attr-defined]  # which Lightning reads from RANK when it is imported
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
         "gloo",

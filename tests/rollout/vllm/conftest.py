@@ -30,7 +30,6 @@ def make(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     monkeypatch.setattr("lightning_gft.rollout.vllm.connection._FIRST_WAIT", 0.01)
     monkeypatch.setattr("lightning_gft.rollout.vllm.connection._POLL", 0.02)
     monkeypatch.setattr("lightning_gft.rollout.vllm.server._INTERVAL", 0.02)
-    monkeypatch.setattr("lightning_gft.rollout.vllm.transport._END_SECONDS", 0.2)  # of a gloo group that none aborts
     engines: list[VLLMEngine] = []
 
     def made(lora: LoRA | None = None, keep_reference: bool = False, **settings: Any) -> Policy:
