@@ -17,6 +17,7 @@ from benchmarks.harness import StepLog
 from benchmarks.job import Job, describe, given_job, model_and_workplace
 from lightning_gft import PretrainedPolicy, Response
 from tests.cli.command import ROOT
+from tests.conftest import quick
 
 WORK = ["--size=minuscule", "--group-size=4", "--prompt-length=6"]
 SHORT = [*WORK, "--mean-response=5", "--rounds=1", "--steps=1", "--warmup=0"]
@@ -100,7 +101,7 @@ def test_head_compares_only_the_same_values(dtype: str, monkeypatch: pytest.Monk
         head.check_agreement(inputs, head.TOLERANCES[dtype])
 
 
-@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize("ragged", quick([False, True], True))
 def test_rollout(ragged: bool, run: Run):
     record = run(rollout, *ROLLOUT, "--rounds=1", *(["--ragged"] if ragged else []))
     assert {"generate", "ours"} <= record["results"].keys()
@@ -186,7 +187,7 @@ def test_update_times_only_the_same_gradients(run: Run, monkeypatch: pytest.Monk
     assert not update.agree({"TRL": {"cosine": 1.0, "norm_ratio": 1.02}})
 
 
-@pytest.mark.parametrize("updates", [1, 3])
+@pytest.mark.parametrize("updates", quick([1, 3], 3))
 def test_whole_step(updates: int, run: Run, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(whole_step, "difference", lambda *_: None)  # so few responses may differ by chance
     short = ["--prompts=2", "--group-size=4", "--max-new-tokens=12", "--rows-per-pass=8"]

@@ -6,7 +6,8 @@ import ast
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -34,12 +35,19 @@ def declared(*extras: str) -> set[str]:
     return {canonical(entry) for entry in requirements} | (declared(*inner) if inner else set())
 
 
+@cache
 def imported(folder: str) -> set[str]:
     """Return the distributions that the files of a folder import, except the standard library and this project."""
     roots = {module.split(".")[0] for file in (ROOT / folder).rglob("*.py") for module in modules(file)}
-    installed = packages_distributions()
+    installed = distributions()
     own = {"lightning_gft", "tests", "benchmarks", "website"}
     return {canonical(installed.get(root, [root])[0]) for root in roots - own - sys.stdlib_module_names}
+
+
+@cache
+def distributions() -> Mapping[str, list[str]]:
+    """Return the distributions of each package that is installed, for which the files of all are read."""
+    return packages_distributions()
 
 
 def modules(file: Path) -> Iterator[str]:

@@ -10,7 +10,7 @@ import yaml
 from jsonargparse import set_loader
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.utilities import rank_zero_info
@@ -56,7 +56,9 @@ class GFTCLI(LightningCLI):
     def __init__(self, args: list[str] | None = None) -> None:
         set_loader("yaml", load_value, exceptions=(yaml.YAMLError,))
         quieten()
-        read_files(sys.argv[1:] if args is None else args)  # raises an error that names the file
+        given = sys.argv[1:] if args is None else args
+        read_files(given)  # raises an error that names the file
+        self._named = given[0] if given and given[0] in self.subcommands() else None
         self.stop_request = StopRequest()
         self._own_loggers: list[Logger] = []
         try:
@@ -86,6 +88,12 @@ class GFTCLI(LightningCLI):
         skipped["test"].add("verbose")
         skipped["predict"].add("return_predictions")
         return {**skipped, **{name: {"model", "datamodule"} for name in _WITHOUT_A_RUN}}
+
+    @override
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        if self._named in (None, subcommand):
+            return super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        return self.init_parser(**kwargs)  # not to be run: reading its signatures would double the time of a start
 
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

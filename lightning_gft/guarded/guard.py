@@ -46,18 +46,21 @@ def guard(
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
         ignored = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
-        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in ignored}
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ignored)  # the worker shall not lose one that comes now
         worker = os.fork()
         if worker == 0:
             signal.set_wakeup_fd(-1)
-            for number, handler in {**handlers, signal.SIGCHLD: signal.SIG_DFL}.items():
-                signal.signal(number, handler or signal.SIG_DFL)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for end in (line, woken, wake):
                 end.close()
             os.setpgid(0, 0)
             _control_process(_PR_SET_PDEATHSIG, signal.SIGKILL)  # when this guard ends; it has one thread
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             work()
             os._exit(0)
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         with suppress(OSError):  # the worker may have done it first
             os.setpgid(worker, worker)
         if channel is not None:

@@ -132,7 +132,7 @@ def test_a_checkpoint_is_written_when_something_fails(tmp_path: Path):
             if trainer.global_step == 2:
                 raise RuntimeError("no more")
 
-    without = Evaluation(kl=False)
+    without = Evaluation(max_new_tokens=16, kl=False)
     module, keeper = make_module(evaluation=without), lightning.OnExceptionCheckpoint(tmp_path)
     with pytest.raises(RuntimeError, match="no more"):
         fit(module, Rows(batch_size=1), callbacks=[keeper, Failing()], enable_checkpointing=True)
@@ -141,7 +141,7 @@ def test_a_checkpoint_is_written_when_something_fails(tmp_path: Path):
 
 
 def test_spike_detection_goes_on(tmp_path: Path):
-    without, path = Evaluation(kl=False), tmp_path / "last.ckpt"
+    without, path = Evaluation(max_new_tokens=16, kl=False), tmp_path / "last.ckpt"
     before, after = lightning.SpikeDetection(rtol=1e6), lightning.SpikeDetection(rtol=1e6)
     fit(make_module(evaluation=without), Rows(batch_size=1), callbacks=[before], max_steps=2).save_checkpoint(path)
     fit(make_module(evaluation=without), Rows(batch_size=1), callbacks=[after], max_steps=3, ckpt_path=str(path))

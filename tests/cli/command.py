@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 import yaml
 
 from lightning_gft.cli import main
+from tests.forking import Command
 
 ROOT = Path(__file__).parents[2]
 GFT = str(ROOT / "configs/quickstart/gft.yaml")
@@ -67,7 +67,7 @@ def column(rows: list[dict[str, str]], key: str) -> list[float]:
     return [float(row[key]) for row in rows if row.get(key)]
 
 
-def wait_until(happened: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
+def wait_until(happened: Callable[[], object], process: Command) -> None:
     """Wait for what another process does; only one that hangs meets the limit."""
     deadline = time.monotonic() + 900
     while not happened():

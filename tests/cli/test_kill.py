@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import torch
 import yaml
 
 from tests.cli.command import GFT, wait_until
+from tests.forking import Command
 from tests.module.runs import of_the_run
 
 UPDATES = 8
@@ -58,7 +57,7 @@ STAGES = {
 CALLBACKS: dict[str, list[Any]] = {"one objective": [], "stages": [STAGES]}
 
 
-def start(root: Path, callbacks: str, *args: str) -> subprocess.Popen[bytes]:
+def start(root: Path, callbacks: str, *args: str) -> Command:
     keep = {
         "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
         "init_args": {
@@ -71,8 +70,8 @@ def start(root: Path, callbacks: str, *args: str) -> subprocess.Popen[bytes]:
     root.mkdir(exist_ok=True)
     overlay = root / "keep.yaml"
     overlay.write_text(yaml.safe_dump({"trainer": {"callbacks": [*CALLBACKS[callbacks], keep]}}))
-    command = [sys.executable, "-m", "lightning_gft", "fit", "--config", GFT, "--config", str(overlay)]
-    return subprocess.Popen([*command, f"--trainer.default_root_dir={root}", *RUN, *args])
+    configs = ("--config", GFT, "--config", str(overlay))
+    return Command("fit", *configs, f"--trainer.default_root_dir={root}", *RUN, *args)
 
 
 def newest(root: Path) -> Path:

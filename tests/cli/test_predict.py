@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from lightning_gft import GroupWriter
 from lightning_gft.cli import main
 from lightning_gft.stored import StoredGroup, StoredGroups
 from tests.cli.command import GFT, refused, wait_until
+from tests.forking import Command
 
 BATCHES = 6
 SIZES = ("--data.batch_size=2", f"--data.num_train={2 * BATCHES}", "--trainer.enable_progress_bar=false")
@@ -45,9 +44,7 @@ def test_a_killed_prediction_resumes_to_the_bit(
     main(command(whole))
     (tmp_path / "slow.py").write_text(SLOW)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lightning_gft", *command(killed), "--trainer.callbacks=slow.Wait"]
-    )
+    process = Command(*command(killed), "--trainer.callbacks=slow.Wait")
     wait_until((killed / "groups/groups-000002-000.parquet").exists, process)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL

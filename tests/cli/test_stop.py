@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,10 +11,7 @@ from lightning_gft.checkpoint import check_checkpoint
 from lightning_gft.stored import StoredGroups
 from tests.cli.command import GFT, wait_until
 from tests.cli.test_kill import start
-
-LIMIT = 900
-"""Seconds that only a process that hangs takes."""
-
+from tests.forking import Command
 
 CLOSED = """
 import os
@@ -46,7 +41,7 @@ def test_a_stopped_run_keeps_a_checkpoint_closes_its_parts_and_says_that_it_was_
     process = start(tmp_path, "one objective", layer, "--trainer.max_steps=1000", "--trainer.val_check_interval=1000")
     wait_until((tmp_path / "kept/step=01.ckpt").exists, process)
     process.send_signal(asked)
-    assert process.wait(timeout=LIMIT) == 128 + asked
+    assert process.wait() == 128 + asked
     (path,) = tmp_path.glob("lightning_logs/version_0/checkpoints/stopped-step=*.ckpt")
     check_checkpoint(path)
     assert (tmp_path / "note").read_text() == "closed\n"
@@ -66,14 +61,12 @@ def test_a_stopped_prediction_keeps_what_it_has_sampled(tmp_path: Path, monkeypa
     (tmp_path / "noted.py").write_text(NOTED)
     monkeypatch.setenv("NOTE", str(note))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "lightning_gft", "predict", "--config", GFT),
-            *("--data.eval_batch_size=1", "--data.num_train=512", "--trainer.callbacks=noted.Note"),
-            *(f"--trainer.default_root_dir={tmp_path}", "--trainer.enable_progress_bar=false"),
-        ]
+    process = Command(
+        *("predict", "--config", GFT, "--data.eval_batch_size=1", "--data.num_train=512"),
+        *("--trainer.callbacks=noted.Note", "--trainer.enable_progress_bar=false"),
+        f"--trainer.default_root_dir={tmp_path}",
     )
     wait_until(note.exists, process)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=LIMIT) == 128 + signal.SIGTERM
+    assert process.wait() == 128 + signal.SIGTERM
     assert 0 < len(StoredGroups(tmp_path / "groups")) < 512

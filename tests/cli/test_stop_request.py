@@ -17,6 +17,7 @@ from torch.optim import AdamW
 from lightning_gft import Evaluation, GFTLitModule, RewardAdvantage
 from lightning_gft.cli import processes
 from lightning_gft.cli.stopping import StopBetweenSteps, StopRequest
+from tests.conftest import quick
 from tests.module.runs import ROWS, Rows, fit, make_module, make_trainer, weights
 from tests.module.test_resuming import Recorder
 from tests.sources.endpoint.cases import source_of
@@ -59,6 +60,13 @@ def run(root: Path, *callbacks: Callback, **settings: Any) -> tuple[GFTLitModule
     return trained, recorder
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, torch.Tensor], list[Any]]:
+    """Return weights and rows of a run that is not stopped."""
+    trained, recorder = run(tmp_path_factory.mktemp("whole"))
+    return weights(trained), recorder.rows
+
+
 @pytest.mark.parametrize(
     ("number", "hook", "call", "step"),
     [
@@ -70,8 +78,7 @@ def run(root: Path, *callbacks: Callback, **settings: Any) -> tuple[GFTLitModule
         (signal.SIGTERM, "on_validation_end", 1, 2),
     ],
 )
-def test_training(number: int, hook: str, call: int, step: int, tmp_path: Path):
-    whole, logged = run(tmp_path / "whole")
+def test_training(number: int, hook: str, call: int, step: int, whole: tuple[Any, Any], tmp_path: Path):
     request = StopRequest()
     stopped = Recorder()
     callbacks = [SignalIn(hook, call, number), StopBetweenSteps(request), ModelCheckpoint(tmp_path, every_n_epochs=9)]
@@ -82,12 +89,13 @@ def test_training(number: int, hook: str, call: int, step: int, tmp_path: Path):
     (path,) = tmp_path.glob("checkpoints/stopped-*.ckpt")
     assert path.name == f"stopped-step={step}.ckpt"
     resumed, rest = run(tmp_path / "resumed", ckpt_path=str(path))
-    assert stopped.rows + rest.rows == logged.rows  # none is lost, none is there twice
-    torch.testing.assert_close(weights(resumed), weights(whole), rtol=0, atol=0)
+    expected, logged = whole
+    assert stopped.rows + rest.rows == logged  # none is lost, none is there twice
+    torch.testing.assert_close(weights(resumed), expected, rtol=0, atol=0)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", quick([signal.SIGINT, signal.SIGTERM], signal.SIGTERM))
 def test_a_step_that_waits_for_a_server_is_given_up(number: int, tmp_path: Path):
     stuck = threading.Event()
 

@@ -124,8 +124,9 @@ def test_uneven_rows_leave_no_process_short(tokenizer: PreTrainedTokenizerFast) 
     assert {prompt for share in shares for prompt in share} == {str(i) for i in range(7)}
 
 
-@pytest.mark.parametrize("last", [{"max_epochs": 3}, {"max_epochs": -1, "max_steps": 12}])
-@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize(
+    ("num_workers", "last"), [(0, {"max_epochs": 3}), (0, {"max_epochs": -1, "max_steps": 12}), (1, {"max_epochs": 3})]
+)
 def test_resuming_in_mid_epoch_goes_on_where_it_stopped(
     tokenizer: PreTrainedTokenizerFast, tmp_path: Path, num_workers: int, last: dict[str, int]
 ) -> None:

@@ -21,11 +21,13 @@ from typing import Any
 
 import torch
 import torch.distributed
-import torch.multiprocessing
+from lightning.pytorch.utilities import rank_zero_only
+
+from tests.forking import HANG, forking
 
 WORLD_SIZE = 2
-HANG = 900.0
-"""Seconds that only a hang takes, however busy the machine is."""
+OUTERMOST = 'File "<string>", line 1 in <module>'
+"""The call that starts a rank."""
 
 
 def run_two_processes(function: Callable[..., Any], *args: Any, limit: float = HANG) -> list[Any]:
@@ -33,8 +35,8 @@ def run_two_processes(function: Callable[..., Any], *args: Any, limit: float = H
 
     The default process group is up when the function is called, and so are the environment variables that
     ``torchrun`` would set. The ranks import the function by its name, so it must stand at the top of a module. They
-    outlive the call, since importing torch and Lightning takes each several seconds, and end with the tests or when a
-    function fails or destroys the process group.
+    outlive the call, since importing what it needs takes time, and end with the tests or when a function fails or
+    destroys the process group.
 
     Args:
         function: Called on each rank; what it returns must pickle.
@@ -68,7 +70,7 @@ class _Ranks:
 
     def __init__(self) -> None:
         self.folder = TemporaryDirectory()
-        context, port = torch.multiprocessing.get_context("spawn"), free_port()
+        context, port = forking(), free_port()
         self.channels: list[Connection] = []
         self.processes = []
         for rank in range(WORLD_SIZE):
@@ -122,7 +124,7 @@ class _Ranks:
                 os.kill(process.pid, signal.SIGUSR1)
             deadline = time.monotonic() + 60
             # The outermost call comes last, but for very deep stacks.
-            while process.is_alive() and "in spawn_main" not in path.read_text() and time.monotonic() < deadline:
+            while process.is_alive() and OUTERMOST not in path.read_text() and time.monotonic() < deadline:
                 time.sleep(0.05)
             told.append(f"rank {rank} ({'running' if process.is_alive() else 'done'}):\n{path.read_text()}")
         return "\n".join(told)
@@ -170,6 +172,7 @@ def _join_group(rank: int, folder: Path, port: int) -> None:
         LOCAL_WORLD_SIZE=str(WORLD_SIZE),
         GLOO_SOCKET_IFNAME="lo",
     )
+    rank_zero_only.rank = rank  # type: ignore[attr-defined]  # which Lightning reads from RANK when it is imported
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
         "gloo",

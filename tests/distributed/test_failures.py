@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from lightning_gft.checkpoint import check_checkpoint
+from lightning_gft.cli import main
+from tests.cli.command import GFT, SMALL
 from tests.distributed.jobs import Job, fit_on_two_ranks, keep_every_step, running, wait_for
+from tests.distributed.launch import run_two_processes
 
 # A timeout of 30 minutes, which no test waits for.
 STRATEGIES = {"lightning": "fsdp", "torchrun": "ddp"}
@@ -55,10 +58,25 @@ def check_end(job: Job, folder: Path) -> None:
     assert "[rank" not in job.written().replace("[rank: ", "")  # the beginning of each line of a rank's traceback
 
 
+def fit_with_a_fault(rank: int, folder: str) -> None:
+    with Path(folder, f"stderr-{rank}").open("w") as written:
+        os.dup2(written.fileno(), 2)
+        several = ("--trainer.strategy=ddp", "--trainer.devices=2", f"--trainer.default_root_dir={folder}/run")
+        main(["fit", "--config", GFT, *SMALL, *several, *faulty_reward(Path(folder))])
+
+
+def test_error_of_one_rank_ends_it_before_the_other_answers(tmp_path: Path):
+    with pytest.raises(RuntimeError, match="rank 1 ended with exit code 1"):
+        run_two_processes(fit_with_a_fault, str(tmp_path))
+    errors = [line for line in (tmp_path / "stderr-1").read_text().splitlines() if line.startswith("error: ")]
+    assert errors[0].startswith(f"error: rank 1 of 2 on {socket.gethostname()}: {FAULTS['reward'][1]}")
+    assert len(errors) == 1
+
+
 @pytest.mark.parametrize(
     ("launcher", "fault"),
     [
-        ("lightning", "reward"),
+        pytest.param("lightning", "reward", marks=slow),
         pytest.param("torchrun", "memory", marks=slow),
         pytest.param("lightning", "memory", marks=slow),
         pytest.param("torchrun", "reward", marks=slow),

@@ -52,8 +52,9 @@ def test_death_of_a_rank_is_an_error():
 
 
 def test_hang_is_ended_with_the_stack_of_each_rank():
+    run_two_processes(gathered, 0)  # both have started and imported this module
     with pytest.raises(TimeoutError, match=r"hangs was not done") as raised:
-        run_two_processes(hangs, limit=10)  # after both have started
+        run_two_processes(hangs, limit=2)
     rank_0, rank_1 = str(raised.value).split("rank 0 (running)")[1].split("rank 1 (running)")
     assert "in barrier" in rank_0
     assert "in hangs" in rank_1

@@ -18,7 +18,7 @@ class PooledDigitSum(JudgedReward):
     bad: ClassVar = {"333": "hangs_in_c", "1224": "exits", "12345678": "exits"}
 
     def __init__(self) -> None:
-        super().__init__(digit_sum, seconds=5.0, workers=2)
+        super().__init__(digit_sum, seconds=1.5, workers=2)
 
     def item(self, response: str, reference: Any, columns: Mapping[str, Any]) -> tuple[str, str | None]:
         return response, self.bad.get(response)

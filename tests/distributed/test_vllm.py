@@ -63,7 +63,12 @@ def asked(server: StandIn) -> Counter[Any]:
 
 
 @pytest.mark.parametrize(
-    ("strategy", "lora"), [("ddp", None), ("fsdp2", None), ("fsdp2", LoRA(r=2))], ids=["ddp", "fsdp2", "fsdp2-adapter"]
+    ("strategy", "lora"),
+    [
+        pytest.param("ddp", None, id="ddp", marks=pytest.mark.slow),
+        pytest.param("fsdp2", None, id="fsdp2"),
+        pytest.param("fsdp2", LoRA(r=2), id="fsdp2-adapter"),
+    ],
 )
 def test_two_ranks_are_one(strategy: str, lora: LoRA | None):
     with keeping() as alone, keeping() as shared:

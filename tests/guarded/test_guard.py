@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+
+from lightning_gft.guarded.program import GuardedProgram
 
 _RUN = """
 import os, socket
@@ -25,3 +28,9 @@ def test_a_worker_that_raises_has_failed_and_says_why():
     assert [done.stdout for done in ends.values()] == ["0\n", "1\n"]
     assert ends["lambda: None"].stderr == ""
     assert "ZeroDivisionError" in ends["lambda: 1 / 0"].stderr
+
+
+def test_a_program_that_is_ended_at_once_ends_by_the_first_signal(tmp_path: Path):
+    with (tmp_path / "output").open("wb") as output:
+        programs = [GuardedProgram(["sleep", "3600"], {}, output, grace=1800) for _ in range(8)]
+        assert all(program.end() for program in programs)  # even those that had not become `sleep` yet

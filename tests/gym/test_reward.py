@@ -72,7 +72,7 @@ def test_the_settings_of_a_task_reach_its_scorer() -> None:
 
 def test_what_hangs_or_raises_is_counted_and_costs_itself_alone() -> None:
     hangs, raises, right = _row("coin_flip"), _row("prime_factorization"), _row("chain_sum")
-    reward = ReasoningGymReward("{answer}", seconds=6, workers=1, failed_score=-0.5)
+    reward = ReasoningGymReward("{answer}", seconds=3, workers=1, failed_score=-0.5)
     try:
         answers = ["1e999999999", "two times three", right["answer"]]
         with pytest.warns(UserWarning, match="ReasoningGymReward (took longer than|raised ValueError)"):

@@ -69,7 +69,7 @@ def test_in_a_run_all_updates_on_a_batch_have_the_weights_of_its_first(
         loss,
         sources,
         policy=loader,
-        evaluation=Evaluation(kl=False),
+        evaluation=Evaluation(max_new_tokens=16, kl=False),
         updates_per_batch=3,
         micro_batch_tokens=40,
         optimizer=sgd(0.01),

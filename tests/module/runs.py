@@ -16,6 +16,7 @@ from torch.optim import SGD
 from transformers import PreTrainedModel
 
 from lightning_gft import (
+    Evaluation,
     GFTLitModule,
     GFTLoss,
     GroupBatch,
@@ -134,9 +135,13 @@ def make_module(
     advantage: Any = None,
     **settings: Any,
 ) -> GFTLitModule:
-    """Return a module that trains on four teacher responses a prompt by plain SGD without clipping, unless told."""
+    """Return a module that trains on four teacher responses a prompt by plain SGD without clipping, unless told.
+
+    It is evaluated on few tokens: an untrained policy seldom ends a response by itself.
+    """
     sampler = RecordingSampler(sources or {"teacher": TeacherSource(4)}, {"score": reward or DigitSum()}, advantage)
-    settings = {"optimizer": sgd(), "gradient_clip_val": None, **settings}
+    brief = Evaluation(max_new_tokens=16)
+    settings = {"optimizer": sgd(), "gradient_clip_val": None, "evaluation": brief, **settings}
     return GFTLitModule(policy or tiny_loader(), sampler, loss or GFTLoss(), **settings)
 
 

@@ -95,7 +95,7 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path, checkpoint: P
 
 
 def test_frozen_weights_that_were_trained_before_are_kept(tmp_path: Path):
-    module = make_module(evaluation=Evaluation(kl=False))
+    module = make_module(evaluation=Evaluation(max_new_tokens=16, kl=False))
     trainer = fit(module)
     for parameter in module.policy.parameters():
         parameter.requires_grad_(False)

@@ -168,17 +168,17 @@ class NeedsLater(Callback):
 )
 def test_a_copy_of_the_start_is_kept_where_it_is_needed(evaluation: bool, loss: bool, callback: Any, kept: bool):
     objective = KLPenalty(GFTLoss()) if loss else GFTLoss()
-    module = make_module(objective, evaluation=Evaluation(num_samples=2, kl=evaluation))
+    module = make_module(objective, evaluation=Evaluation(num_samples=2, max_new_tokens=16, kl=evaluation))
     module.needs_reference = callback
     module.configure_model()
     assert module.keeps_reference == kept == (module.policy.reference_model is not None)
 
 
 def test_a_loss_to_come_is_known_of_early_or_fails_in_one_line():
-    module = make_module(evaluation=Evaluation(kl=False))
+    module = make_module(evaluation=Evaluation(max_new_tokens=16, kl=False))
     fit(module, callbacks=[NeedsLater(True)])
     assert module.policy.reference_model is not None
-    silent = make_module(evaluation=Evaluation(kl=False))
+    silent = make_module(evaluation=Evaluation(max_new_tokens=16, kl=False))
     with pytest.raises(RuntimeError, match=r"`keep_reference`: expected True.*needs_reference in a callback's setup"):
         fit(silent, callbacks=[NeedsLater(False)])
     with pytest.raises(RuntimeError, match="`keep_reference`: expected True"):

@@ -26,7 +26,8 @@ WEIGHTS = {"step": 1, "before": {"self": {"0": 1}}, "after": {"self": {"0": 1}}}
         ("samples/train-000001.parquet", "text"),
     ],
 )
-def test_a_damaged_file_costs_its_own_section(tmp_path, capsys, name, content):
+def test_a_damaged_file_costs_its_own_section(tmp_path, capsys, monkeypatch, name, content):
+    monkeypatch.setattr("lightning_gft.report.command.save_plot", lambda *_: None)  # which shows logs alone
     path = write_log(tmp_path / "gft", [train(1)]).parent / name
     path.parent.mkdir(exist_ok=True)
     path.write_text(content)

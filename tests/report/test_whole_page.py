@@ -15,6 +15,7 @@ from playwright.sync_api import Page
 
 from lightning_gft.report.page import build_page
 from lightning_gft.report.runs import Run
+from tests.conftest import quick
 from tests.report.contrast import low_contrasts
 from tests.report.recorded import CONFIG, record_run
 from tests.report.written import many
@@ -57,7 +58,7 @@ def test_every_section_is_there_and_reached_by_its_link(visit: Visit, path: Path
     assert page.evaluate("window.hacked") is None
 
 
-@pytest.mark.parametrize("width", [320, 390, 768, 1280])
+@pytest.mark.parametrize("width", quick([320, 390, 768, 1280], 320, 768))
 def test_page_never_scrolls_sideways(visit: Visit, path: Path, width: int):
     page = visit(path, viewport={"width": width, "height": 844})
     open_everything(page)

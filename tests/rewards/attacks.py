@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import math
 import os
 import pickle
 import random
@@ -195,6 +196,16 @@ def attacks_one(responses, level):
     attacks_all(responses)
     (response,) = responses
     return {"none": [None], "two": [1.0, 2.0]}.get(response, [random.random() + level[0]])
+
+
+def odd(responses):
+    """Return what the responses name, of which only numbers are scores."""
+    values = {"text": "good", "dict": {}, "nan": math.nan, "list": [1.0], "number": 1.0, "none": None}
+    return [values[response] for response in responses]
+
+
+def lengths_alone(response_tokens):
+    return response_tokens
 
 
 class WithSetup:

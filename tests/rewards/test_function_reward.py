@@ -9,7 +9,7 @@ import torch
 
 from lightning_gft import ExactMatchReward, ExpertSource, GroupSampler
 from lightning_gft.rewards import FunctionReward, Reward, RewardError, TimeLimitedReward, score_responses
-from tests.rewards.attacks import attacks_one
+from tests.rewards.attacks import attacks_one, odd
 
 BATCH = {"prompts": ["p", "q"], "responses": ["a", "bcd"], "references": ["x", None]}
 NOT_A_FUNCTION = 3
@@ -198,7 +198,7 @@ def score_within_limits(reward, *responses):
 
 
 def test_with_a_timeout_a_failure_costs_the_response_alone():
-    reward = FunctionReward(attacks_one, timeout=3, failed_score=-1, memory_mb=512)
+    reward = FunctionReward(attacks_one, timeout=1, failed_score=-1, memory_mb=512)
     reward.setup()
     try:
         with pytest.warns(UserWarning, match="failed_score=-1") as warned:
@@ -207,7 +207,7 @@ def test_with_a_timeout_a_failure_costs_the_response_alone():
         assert math.isnan(scores[2])
         assert scores[5] - 50 == pytest.approx(scores[0], abs=1e-4), "draws follow from the response"
         assert len(warned) == 3
-        assert "FunctionReward took longer than 3 s" in str(warned[0].message)
+        assert "FunctionReward took longer than 1 s" in str(warned[0].message)
         assert reward.compute() == {"timeouts": 1, "crashes": 1, "memory": 1, "errors": 0}
         reward.reset()
         assert reward.compute()["timeouts"] == 0
@@ -217,11 +217,6 @@ def test_with_a_timeout_a_failure_costs_the_response_alone():
             score_within_limits(reward, "two")
     finally:
         reward.close()
-
-
-def odd(responses):
-    values = {"text": "good", "dict": {}, "nan": math.nan, "list": [1.0], "number": 1.0, "none": None}
-    return [values[response] for response in responses]
 
 
 def lines(responses):
@@ -243,7 +238,7 @@ def test_what_is_no_number_is_one_error_of_a_direct_call_with_a_timeout_too():
         for reward in (FunctionReward(odd), limited, within):
             assert direct(reward, "number", "none") == [1.0, None]
             for response in ("text", "dict", "list"):
-                message = rf"^returned .*, a list, by {__name__}.odd; expected one number for each of"
+                message = r"^returned .*, a list, by tests.rewards.attacks.odd; expected one number for each of"
                 with pytest.raises(RewardError, match=message) as caught:
                     direct(reward, "number", response)
                 assert "\n" not in str(caught.value)

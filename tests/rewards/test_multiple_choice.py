@@ -178,8 +178,8 @@ def test_a_failure_shows_the_response():
 
 
 def test_megabytes_are_read_in_linear_time():
-    big = 1 << 19
+    big = 1 << 18
     texts = ["(" * big, "\\boxed{" * big, "answer is " * big, "A " * big, "*" * big, " " * big, "A\nB\n" * big]
     start = time.process_time()
     assert verdicts(texts, "B") == [0] * len(texts)
-    assert time.process_time() - start < 120  # quadratic time would be hours
+    assert time.process_time() - start < 120  # quadratic time would be many minutes

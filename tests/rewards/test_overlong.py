@@ -28,6 +28,7 @@ from lightning_gft.evaluation import Evaluator
 from lightning_gft.rewards import RewardError, response_facts, score_responses
 from tests.conftest import prompt_batch, tiny_policy
 from tests.module.runs import fit, make_module
+from tests.rewards.attacks import lengths_alone
 
 
 def by_the_paper(length: int, longest: int, cache: int) -> Fraction:
@@ -85,10 +86,6 @@ def test_the_sampler_counts_the_tokens_that_were_drawn():
     total = groups.reward_parts["accuracy"] + 0.5 * groups.reward_parts["brief"].nan_to_num()
     torch.testing.assert_close(groups.rewards, total)
     assert len(set(expected)) > 1
-
-
-def lengths_alone(response_tokens: list[int]) -> list[int]:
-    return response_tokens
 
 
 @pytest.mark.parametrize("limited", [False, True])

@@ -30,7 +30,8 @@ def pool():
 
 @pytest.fixture
 def impatient(pool, monkeypatch):
-    monkeypatch.setattr(pool, "seconds", 2.0)
+    monkeypatch.setattr(pool, "seconds", 1.0)
+    monkeypatch.setattr("lightning_gft.rewards.workers.process._CLOSE_SECONDS", 1.0)
     return pool
 
 
@@ -53,7 +54,7 @@ def test_workers_import_the_task_alone(pool):
 
 
 FAILURES = {
-    "hangs_in_c": ("timeout", "took longer than 2 s, and its process was killed"),
+    "hangs_in_c": ("timeout", "took longer than 1 s, and its process was killed"),
     "ignores_signals": ("timeout", "took longer"),
     "hangs_with_threads": ("timeout", "took longer"),
     "leaves_its_session": ("timeout", "took longer"),
@@ -122,7 +123,7 @@ def test_an_item_that_cannot_be_sent_is_an_error(pool):
 @pytest.mark.parametrize("then", ["hangs_in_c", "exits", None])
 def test_what_a_task_has_started_ends_with_its_worker(tmp_path, then):
     note = tmp_path / "pids"
-    with WorkerPool(attack, seconds=5.0 if then == "hangs_in_c" else ENOUGH, workers=1) as pool:
+    with WorkerPool(attack, seconds=2.5 if then == "hangs_in_c" else ENOUGH, workers=1) as pool:
         (result,) = pool.map([("spawns", str(note), then)])
         pids = [int(pid) for pid in note.read_text().split()]
         assert len(pids) == 2

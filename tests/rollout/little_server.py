@@ -23,7 +23,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def clean_up(number, frame):
-    time.sleep(0.5)
+    time.sleep(0.2)
     print("cleaned up", flush=True)
     sys.exit()
 

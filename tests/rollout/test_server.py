@@ -22,6 +22,7 @@ from tests.rewards.processes import wait_until
 
 SCRIPT = Path(__file__).with_name("little_server.py")
 LITTLE = [sys.executable, str(SCRIPT)]
+CHILDREN = ["in-group", "in-session"]
 _opener = build_opener(ProxyHandler({}))
 
 
@@ -42,6 +43,7 @@ def pids(monkeypatch):
 @pytest.fixture
 def make(tmp_path, pids, monkeypatch):
     monkeypatch.setattr("lightning_gft.rollout.vllm.server._STOP_SECONDS", 0.5)
+    monkeypatch.setattr("lightning_gft.rollout.vllm.server._INTERVAL", 0.02)
     servers = []
 
     def make_server(*arguments, **settings):
@@ -101,7 +103,7 @@ def test_the_port_has_its_place_in_the_command(make, given):
 
 
 def test_one_that_takes_its_port_late_is_waited_for(make):
-    server = make("--late", "1.5")
+    server = make("--late", "0.5")
     server.start()
     assert server.alive()
 
@@ -116,7 +118,7 @@ def test_one_that_ends_is_an_error_with_its_last_lines(make, pids):
     assert "earlier" in server.log.read_text()
 
 
-@pytest.mark.parametrize("child", ["in-group", "in-session"])
+@pytest.mark.parametrize("child", quick(CHILDREN, "in-session"))
 def test_one_that_does_not_get_ready_is_an_error(make, pids, child):
     message = failure(make("--health", "503", "--says", "no GPU", "--child", child, start_timeout=3))
     assert "`start_timeout`" in message
@@ -160,7 +162,7 @@ def test_arguments_are_not_in_the_log(make):
     assert "sk-secret" not in server.log.read_text()
 
 
-@pytest.mark.parametrize("child", ["in-group", "in-session"])
+@pytest.mark.parametrize("child", quick(CHILDREN, "in-session"))
 def test_one_that_ignores_signals_is_killed_with_its_child(make, pids, child):
     server = make("--deaf", "--child", child)
     server.start()
@@ -179,7 +181,7 @@ def test_one_that_cleans_up_has_the_time(tmp_path, pids, monkeypatch, wrapper):
     assert server.tail().endswith("cleaned up")
 
 
-@pytest.mark.parametrize("child", ["in-group", "in-session"])
+@pytest.mark.parametrize("child", quick(CHILDREN, "in-session"))
 def test_one_that_dies_later_is_noticed_and_can_be_started_again(make, pids, child):
     server = make("--child", child)
     server.start()
@@ -253,8 +255,14 @@ def test_options_are_checked(tmp_path, settings, field):
 
 
 TRAINER = """
-import os, signal, sys, time
+import os, signal, sys, time, types
 from pathlib import Path
+import lightning_gft
+
+for name in ("rollout", "rollout/vllm"):  # packages without what they import, which takes seconds
+    package = types.ModuleType("lightning_gft." + name.replace("/", "."))
+    package.__path__ = [str(Path(lightning_gft.__file__).parent / name)]
+    sys.modules[package.__name__] = package
 from lightning_gft.rollout.vllm import server as module
 
 folder, *command = sys.argv[1:]

@@ -179,7 +179,7 @@ def test_generate_follows_its_seed_and_leaves_the_mode_alone():
     assert not policy.model.training
 
 
-@pytest.mark.parametrize("max_batch_size", [1, 3, 1000])
+@pytest.mark.parametrize("max_batch_size", quick([1, 3, 1000], 3, 1000))
 @pytest.mark.parametrize("settings", [{}, {"temperature": 0.7, "top_p": 0.9, "min_new_tokens": 3}], ids=str)
 def test_greedy_and_samples_of_one_call_are_those_of_two(settings: dict[str, Any], max_batch_size: int):
     policy = load("qwen2")

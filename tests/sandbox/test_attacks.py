@@ -186,7 +186,7 @@ def test_no_other_process_is_made_or_reached():
 def test_what_does_not_end_is_ended(code: str, kind: type[Exception]):
     with SandboxedProcess(Limits(), captures=True) as process:
         with pytest.raises(kind):
-            process.output(code, 60 if kind is EndedError else 1, 1 << 16)
+            process.output(code, 60 if kind is EndedError else 0.3, 1 << 16)
         folder = process._folder.name
     assert process.process.returncode == -signal.SIGKILL
     assert not Path(folder).exists()

@@ -4,50 +4,29 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import time
 from collections.abc import Iterator
+from multiprocessing import connection
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 from benchmarks.study.__main__ import main, wanted
 from benchmarks.study.choice import choose
-from benchmarks.study.lines import append
 from benchmarks.study.plan import Plan, PlanError, Run
 from benchmarks.study.pool import Pool
-from benchmarks.study.recorder import FILE
 from benchmarks.study.results import Results, written_by_one
-from benchmarks.study.worker import RESULT, work
+from benchmarks.study.worker import work
 from tests.study.test_plan import written
-
-
-def pretend(run: Run, folder: Path, threads: int) -> None:
-    """Do as a worker that is best at a learning rate of 0.01."""
-    rows = [
-        {"split": "val", "step": step, "mean": 0.5 + (run.learning_rate < 0.1) * step / 100, "sequences": step}
-        for step in (0, 4, 8)
-    ]
-    for row in rows:
-        append(folder / FILE, row)
-    append(folder / RESULT, {"status": "finished", "error": ""})
-
-
-def die_at_a_rate_of_a_tenth(run: Run, folder: Path, threads: int) -> None:
-    pretend(run, folder, threads)
-    if run.learning_rate == 0.1:
-        (folder / RESULT).unlink()
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def hang(run: Run, folder: Path, threads: int) -> None:
-    append(folder / FILE, {"split": "val", "step": 0, "mean": 0.5})
-    time.sleep(600)
-
-
-def fail_at_once(run: Run, folder: Path, threads: int) -> None:
-    append(folder / RESULT, {"status": "failed", "error": "ValueError: no such loss"})
+from tests.study.workers import (
+    die_at_a_rate_of_a_tenth,
+    die_at_once,
+    die_while_writing,
+    fail_at_once,
+    hang,
+    pretend,
+)
 
 
 @pytest.fixture
@@ -94,11 +73,13 @@ def test_a_run_that_is_killed_is_a_row_and_its_rate_is_not_chosen(plan: Plan, tm
     assert set(results.rows[results.rows["role"] == "final"]["learning_rate"]) == {0.01}
 
 
-def test_a_run_that_hangs_is_ended(plan: Plan, tmp_path: Path):
+def test_a_run_that_hangs_is_ended(plan: Plan, tmp_path: Path, monkeypatch):
+    often = SimpleNamespace(wait=lambda sentinels, timeout: connection.wait(sentinels, timeout=0.1))
+    monkeypatch.setattr("benchmarks.study.pool.connection", often)
     results = Results(tmp_path / "study.parquet")
     first = next(runs(plan, results))
-    Pool(results, tmp_path / "runs", limit=0.1, work=hang).train(lambda: iter([first]))
-    assert results.rows["error"].tolist() == ["took more than 0.1 minutes"]
+    Pool(results, tmp_path / "runs", limit=0.02, work=hang).train(lambda: iter([first]))
+    assert results.rows["error"].tolist() == ["took more than 0.02 minutes"]
 
 
 def test_wrong_settings_end_the_study_in_one_line(plan: Plan, tmp_path: Path):
@@ -151,17 +132,6 @@ class BrokenLoss(SFTLoss):
     def coefficients(self, tokens):
         raise RuntimeError("broken at once")
 """
-
-
-def die_at_once(run: Run, folder: Path, threads: int) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def die_while_writing(run: Run, folder: Path, threads: int) -> None:
-    pretend(run, folder, threads)
-    for name in (FILE, RESULT):
-        (folder / name).write_text((folder / name).read_text().removesuffix("\n")[:-3])
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize(("work", "steps"), [(die_at_once, [0]), (die_while_writing, [0, 4])])

@@ -279,7 +279,7 @@ def test_a_run_trains_towards_the_teacher_and_frees_it(kind: str, other: Path):
 def test_a_teacher_costs_one_more_forward(updates: int):
     module = module_with(DemonstrationTeacher(TEMPLATE))
     module.updates_per_batch = updates
-    module.evaluator.settings = Evaluation(kl=False)
+    module.evaluator.settings = Evaluation(max_new_tokens=16, kl=False)
     with patch.object(Policy, "score", autospec=True, side_effect=Policy.score) as scored:
         fit(module, Rows([*ROWS, *ROWS]))
     assert scored.call_count == 2  # of two batches

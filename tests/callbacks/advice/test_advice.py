@@ -104,8 +104,10 @@ def resumed(root: Path, at: int, version: str) -> tuple[Advice, Path]:
     return advice, root / version
 
 
-@pytest.mark.parametrize("version", ["run", "other"])
-@pytest.mark.parametrize("at", [3, 8])
+@pytest.mark.parametrize(
+    ("at", "version"),
+    [(3, "run"), (8, "other"), *(pytest.param(*rest, marks=pytest.mark.slow) for rest in [(3, "other"), (8, "run")])],
+)
 def test_resumed_run_has_said_what_an_uninterrupted_one_says(at, version, tmp_path, capsys):
     run(whole := Advice(), root=tmp_path, version="whole")
     capsys.readouterr()

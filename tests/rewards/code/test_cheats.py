@@ -102,7 +102,7 @@ CHEATS = {
 
 @pytest.mark.parametrize("cheat", CHEATS)
 def test_no_cheat_passes_where_the_expected_value_stays_outside(cheat: str):
-    scorer = reward(seconds=20)
+    scorer = reward(seconds=3 if cheat == "answers for the harness" else 20)  # it takes the question, too
     tests = "assert add(1, 2) == 3\nassert add(5, 7) == 12"
     assert score_with(scorer, tests, textwrap.dedent(CHEATS[cheat])) == [0]
 

@@ -28,6 +28,8 @@ def server() -> Iterator[StandIn]:
 def make(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     """Yield a function that makes a policy with this server; log-probabilities are not compared by default."""
     monkeypatch.setattr("lightning_gft.rollout.vllm.connection._FIRST_WAIT", 0.01)
+    monkeypatch.setattr("lightning_gft.rollout.vllm.connection._POLL", 0.02)
+    monkeypatch.setattr("lightning_gft.rollout.vllm.server._INTERVAL", 0.02)
     engines: list[VLLMEngine] = []
 
     def made(lora: LoRA | None = None, keep_reference: bool = False, **settings: Any) -> Policy:

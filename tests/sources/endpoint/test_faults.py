@@ -101,9 +101,10 @@ def test_failures_and_waits_are_told_at_growing_intervals(tmp_path: Path, caplog
 def test_the_first_failure_of_a_run_and_a_long_wait_are_told(tmp_path: Path, caplog, monkeypatch):
     caplog.set_level(logging.INFO)
     monkeypatch.setattr("lightning_gft.sources.endpoint.telling._QUIET", 0.1)
+    monkeypatch.setattr("lightning_gft.sources.endpoint.asker._POLL_SECONDS", 0.05)
 
     def answer(handler: Any, body: Any, number: int) -> None:
-        time.sleep(2)
+        time.sleep(0.5)
         says("2")(handler, body, number)
 
     with serving(in_turn(fails(503, Retry_After="0.05"), answer)) as server:
