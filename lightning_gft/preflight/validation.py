@@ -43,5 +43,5 @@ def check_validation_interval(trainer: Trainer, data: PromptDataModule) -> None:
 def _epoch_batches(trainer: Trainer, data: PromptDataModule) -> int:
     """Return the batches of an epoch on one rank; 0 if they are not known."""
     batches = sized_len(data.train_dataloader()) or 0
-    limit = trainer.overfit_batches or trainer.limit_train_batches
+    limit = trainer.limit_train_batches
     return int(batches * limit) if isinstance(limit, float) else min(batches, limit)

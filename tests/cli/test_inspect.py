@@ -231,3 +231,15 @@ def test_gsm8k(overlay: str, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert (verdict["count"], verdict["wrong"]) == (7473, 0)
     assert [(each["name"], each["used"]) for each in report["datasets"]] == [("train", 7473), ("test", 1319)]
     assert "accuracy: 7473 of 7473 expert demonstrations are right" in capsys.readouterr().out
+
+
+def test_a_validation_interval_that_the_rows_are_too_few_for(tmp_path: Path):
+    interval = ["--trainer.val_check_interval=3"]
+    report = failing(tmp_path, "--config", GFT, *SMALL, *interval, "--trainer.check_val_every_n_epoch=1")
+    assert report["problems"] == [
+        "`trainer.val_check_interval`: expected at most 2, the batches of an epoch, got 3; set "
+        "`trainer.check_val_every_n_epoch: null` to count batches over epochs, or lower it"
+    ]
+    few = inspected(tmp_path / "few", "--config", GFT, *SMALL, *interval, "--trainer.max_epochs=1")
+    assert few["problems"] == []
+    assert any(warning.startswith("`trainer.val_check_interval`: expected at most 2") for warning in few["warnings"])
