@@ -40,11 +40,11 @@ def interval(value: Estimate, digits: int = 3) -> str:
     return f"{value.mean:.{digits}f}" + (f" ±{value.half:.{digits}f}" if value.count > 1 else "")
 
 
-def difference(value: Difference) -> str:
+def difference(value: Difference, digits: int = 3) -> str:
     """Return a difference with its interval and p; one whose interval holds zero is called none."""
     if value.count < 2:
         return NOTHING
-    figures = f"{value.mean:+.3f} ±{value.half:.3f}"
+    figures = f"{value.mean:+,.{digits}f} ±{value.half:,.{digits}f}"
     p = "p < 0.001" if value.p < 0.001 else f"p = {value.p:.3f}"
     return f"none ({figures}, {p})" if value.is_none else f"{figures}, {p}"
 

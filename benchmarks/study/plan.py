@@ -218,7 +218,8 @@ class Plan:
 def read_plan(name: str) -> Plan:
     """Return a plan from its file.
 
-    ``like`` names another plan, whose settings count where the file gives none; ``only`` lists the methods to keep.
+    ``like`` names another plan, whose settings count where the file gives none; ``only`` lists the methods to keep, and
+    ``methods`` adds some.
 
     Args:
         name: Name of a file in ``benchmarks/study/plans`` without ``.yaml``, or the path of another.
@@ -229,8 +230,7 @@ def read_plan(name: str) -> Plan:
     path = PLANS / f"{name}.yaml" if "/" not in name and not name.endswith(".yaml") else Path(name)
     given = _read(path)
     try:
-        if "like" in given:
-            given = _like(_read(PLANS / f"{given.pop('like')}.yaml"), given)
+        given = _with_other(given)
         methods = {key: _method(key, value) for key, value in given.pop("methods").items()}
         base = _layer(given.pop("base"))
         variants = {str(key): _layer(value) for key, value in given.pop("variants", {"": {}}).items()}
@@ -244,9 +244,13 @@ def read_plan(name: str) -> Plan:
         raise PlanError(f"`{path}`: expected the settings of a plan, got {error}; see plans/main.yaml") from None
 
 
-def _like(other: Settings, given: Settings) -> Settings:
-    """Return the settings of another plan with those that are given on top, of the methods that are to be kept."""
-    methods = {key: other["methods"][key] for key in given.pop("only", other["methods"])}
+def _with_other(given: Settings) -> Settings:
+    """Return settings on top of those of the plan that they are like, whose methods are kept or added to."""
+    if "like" not in given:
+        return given
+    other = _with_other(_read(PLANS / f"{given.pop('like')}.yaml"))
+    kept = {key: other["methods"][key] for key in given.pop("only", other["methods"])}
+    methods = {**kept, **given.pop("methods", {})}
     pictured = [key for key in other.get("highlighted", ()) if key in methods]
     return {**other, "methods": methods, "highlighted": pictured, **given}
 

@@ -8,10 +8,11 @@ import pandas as pd
 
 from benchmarks.study import outcome as rows_of
 from benchmarks.study.markdown import NOTHING, Table, difference, interval, rate
+from benchmarks.study.matched import matched
 from benchmarks.study.outcome import Contestant, Outcome, budgets, reached, seeds_mean, tests, validations
 from benchmarks.study.plateau import LAST, WINDOW, find_plateau
 from benchmarks.study.stability import WORKS, assess
-from benchmarks.study.statistics import LEVEL, paired
+from benchmarks.study.statistics import LEVEL, estimate, paired
 
 SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 """Budgets of sequences, as shares of a run."""
@@ -27,6 +28,7 @@ def all_tables(outcome: Outcome) -> dict[str, Table]:
     makers: dict[str, Callable[[Outcome], Table]] = {
         "final": final,
         "differences": differences,
+        "matched": equally_accurate,
         "sequences": sequences,
         "seconds": seconds,
         "plateau": plateau,
@@ -74,21 +76,43 @@ def differences(outcome: Outcome) -> Table:
     for contestant, rows, about in _contestants(outcome):
         if contestant.method == outcome.plan.reference:
             continue
-        own = tests(rows)
-        other = tests(rows_of.of(outcome.final, Contestant(contestant.variant, outcome.plan.reference)))
+        own, other = tests(rows), tests(_reference(outcome, contestant))
         both = len(own.index.intersection(other.index))
         cells = [
             difference(paired(own[figure], other[figure])) if figure in own else NOTHING for figure in columns.values()
         ]
         lines.append([about[0], *cells, str(both), about[2]])
-    method = outcome.plan.methods[outcome.plan.reference]
-    comparisons = len(lines) * len(columns)
     caption = (
-        f"Difference to {method.label or method.name} on the same seeds: mean, half of the 95% interval, and p of a "
-        "paired t-test. A difference whose interval holds zero is called none. Where no method differed at all, chance "
-        f"would still leave about {comparisons * (1 - LEVEL):.1f} of these {comparisons} comparisons outside."
+        f"Difference to {_reference_name(outcome)} on the same seeds: mean, half of the 95% interval, and p of a "
+        f"paired t-test. {_chance(len(lines) * len(columns))}"
     )
     return Table(caption, ["method", *columns, "seeds of both", "failed"], lines)
+
+
+def equally_accurate(outcome: Outcome) -> Table:
+    """Return the table of what is lost, compared with the reference method where both are equally accurate."""
+    columns = {
+        "second skill": "second_skill/greedy_accuracy",
+        "KL(policy‖base)": "kl",
+        "KL(base‖policy)": "kl_start",
+        "entropy": "entropy",
+        "sequences": "sequences",
+    }
+    lines = []
+    for contestant, rows, about in _contestants(outcome):
+        if contestant.method == outcome.plan.reference:
+            continue
+        both = matched(rows, _reference(outcome, contestant))
+        cells = [_matched_difference(both, figure) for figure in columns.values()]
+        level = interval(estimate(both["own", "mean"] if len(both) else ()))
+        lines.append([about[0], level, *cells, str(len(both)), about[2]])
+    reference = _reference_name(outcome)
+    caption = (
+        f"Each method and {reference} where both first reach the highest mean@{outcome.samples} that both reach on a "
+        f"seed's validation prompts: that accuracy, and differences to {reference} there, with half of the 95% "
+        f"interval and p of a paired t-test. {_chance(len(lines) * len(columns))}"
+    )
+    return Table(caption, ["method", f"mean@{outcome.samples}", *columns, "seeds of both", "failed"], lines)
 
 
 def sequences(outcome: Outcome) -> Table:
@@ -152,6 +176,29 @@ def stability(outcome: Outcome) -> Table:
     )
     columns = ["method", "best", "largest gradient norm", "largest weight", "rates that work", "ended", "failed"]
     return Table(caption, [*columns, "collapsed"], lines)
+
+
+def _reference(outcome: Outcome, contestant: Contestant) -> pd.DataFrame:
+    """Return the final rows of the method that a contestant is compared with."""
+    return rows_of.of(outcome.final, Contestant(contestant.variant, outcome.plan.reference))
+
+
+def _reference_name(outcome: Outcome) -> str:
+    method = outcome.plan.methods[outcome.plan.reference]
+    return method.label or method.name
+
+
+def _chance(comparisons: int) -> str:
+    return (
+        "A difference whose interval holds zero is called none. Where no method differed at all, chance would still "
+        f"leave about {comparisons * (1 - LEVEL):.1f} of these {comparisons} comparisons outside."
+    )
+
+
+def _matched_difference(both: pd.DataFrame, figure: str) -> str:
+    if not len(both) or ("own", figure) not in both:
+        return NOTHING
+    return difference(paired(both["own", figure], both["other", figure]), digits=0 if figure == "sequences" else 3)
 
 
 def _contestants(outcome: Outcome) -> Iterator[tuple[Contestant, pd.DataFrame, list[str]]]:

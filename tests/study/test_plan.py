@@ -124,6 +124,21 @@ def test_a_wrong_plan_is_one_line(tmp_path: Path, change: dict[str, Any], messag
     assert "\n" not in str(error.value)
 
 
+def test_a_plan_like_another_keeps_and_adds_methods(tmp_path: Path):
+    file = tmp_path / "plan.yaml"
+    mine = {"responses": 8, "layers": [{"model": {"micro_batch_tokens": 64}}]}
+    file.write_text(
+        yaml.safe_dump(
+            {"like": "weak_long", "only": ["sft"], "methods": {"mine": mine}, "seeds": [7], "reference": "mine"}
+        )
+    )
+    plan, other, first = read_plan(str(file)), read_plan("weak_long"), read_plan("main")
+    assert [*plan.methods] == ["sft", "mine"]
+    assert plan.methods["sft"] == other.methods["sft"] == first.methods["sft"]
+    assert (plan.updates, plan.variants, plan.seeds) == (other.updates, other.variants, (7,))
+    assert plan.sequences == first.sequences  # which weak_long has from weak_best, and that from main
+
+
 def test_a_plan_that_is_not_yaml_is_one_line(tmp_path: Path):
     file = tmp_path / "plan.yaml"
     file.write_text("base: [")

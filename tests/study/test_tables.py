@@ -77,6 +77,34 @@ def test_differences_are_paired_and_none_inside_their_interval(tables: Mapping[s
     assert (gft["seeds of both"], gft["failed"]) == ("2", "1")
 
 
+def test_methods_are_compared_where_they_are_equally_accurate():
+    def forgetting(method: str, seed: int, curve: list[float], skills: list[float]) -> list[dict[str, Any]]:
+        rows = run(method, seed, curve)
+        return [{**row, "second_skill/greedy_accuracy": skill} for row, skill in zip(rows, skills, strict=False)]
+
+    runs = [forgetting("grpo", seed, [0.4, 0.6, 0.6], [0.9, 0.8, 0.7]) for seed in (0, 1)]
+    # as accurate as that half-way between the second validation and the third
+    runs += [forgetting("gft", seed, [0.4, 0.4, 0.8], [0.9, 0.5, 0.3 - seed / 10]) for seed in (0, 1)]
+    table = all_tables(outcome(*runs))["matched"]
+    gft = cells(table, "GFT")
+    assert gft["mean@8"] == "0.600 ±0.000"
+    assert gft["second skill"] == "-0.425 ±0.318, p = 0.037"  # 0.4 and 0.35 less than 0.8
+    assert gft["sequences"] == "+640 ±0, p < 0.001"
+    assert (gft["KL(base‖policy)"], gft["seeds of both"]) == ("-", "2")
+    assert [row[0] for row in table.rows] == ["GFT"]
+
+
+def test_a_method_that_never_rises_is_compared_before_training():
+    runs = [
+        run("grpo", 0, [0.4, 0.6]),
+        run("gft", 0, [0.4, 0.3]),
+        run("grpo", 1, [0.4, 0.6]),
+        run("gft", 1, [0.4, 0.3]),
+    ]
+    gft = cells(all_tables(outcome(*runs))["matched"], "GFT")
+    assert (gft["mean@8"], gft["sequences"]) == ("0.400 ±0.000", "none (+0 ±0, p = 1.000)")
+
+
 def test_budgets_are_read_between_validations():
     rows = pd.DataFrame([*run("gft", 0, [0.4, 0.6, 0.7]), *run("gft", 1, [0.4, 0.6, 0.7, 0.9])])
     assert reached(rows, "mean", "processor_seconds", 1.0).mean == pytest.approx(0.5)

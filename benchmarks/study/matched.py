@@ -1,0 +1,42 @@
+"""Two methods where they are equally accurate: the end of training compares what they gain, this what that costs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.study.outcome import validations
+
+
+def matched(rows: pd.DataFrame, other: pd.DataFrame, figure: str = "mean") -> pd.DataFrame:
+    """Return both methods' validations at the highest accuracy that both reach, seed by seed.
+
+    Args:
+        rows: Rows of a method's runs.
+        other: Rows of another's.
+        figure: Column of the accuracy.
+
+    Returns:
+        By seed that both have, each numeric column twice, as ``("own", column)`` and ``("other", column)``. Values are
+        those where a curve first reaches the accuracy, on the straight line between two validations.
+    """
+    curves = [dict([*validations(given).groupby("seed")]) for given in (rows, other)]
+    seeds = [seed for seed in curves[0] if seed in curves[1]]
+    found = {}
+    for seed in seeds:
+        own, theirs = curves[0][seed], curves[1][seed]
+        level = min(own[figure].max(), theirs[figure].max())
+        pair = {"own": _first(own, figure, level), "other": _first(theirs, figure, level)}
+        found[seed] = pd.concat(pair)
+    return pd.DataFrame.from_dict(found, orient="index")
+
+
+def _first(curve: pd.DataFrame, figure: str, level: float) -> pd.Series:
+    """Return the figures where a curve first reaches a level that it does reach."""
+    heights = curve[figure].to_numpy()
+    after = int(np.argmax(heights >= level))
+    numbers = curve.select_dtypes("number")
+    if after == 0:
+        return numbers.iloc[0]
+    share = (level - heights[after - 1]) / (heights[after] - heights[after - 1])
+    return numbers.iloc[after - 1] * (1 - share) + numbers.iloc[after] * share
