@@ -40,6 +40,7 @@ class GFTLoss(RectifiedLoss):
           (rectifier): DynamicCoefficientRectifier(threshold=0.1)
           (otherwise): IdentityRectifier()
         )
+        >>> from lightning_gft import DynamicCoefficientRectifier
         >>> GFTLoss(DynamicCoefficientRectifier(0.7), rectify="all")  # GFT as published
         GFTLoss(
           (rectifier): DynamicCoefficientRectifier(threshold=0.7)

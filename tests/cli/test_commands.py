@@ -6,12 +6,13 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 import lightning_gft
 from lightning_gft.cli import main
 from lightning_gft.cli.command import GFTCLI
 from lightning_gft.cli.light import COMMANDS, LIGHT
-from tests.cli.command import refused
+from tests.cli.command import GFT, refused
 
 IMPORTED = """
 import sys
@@ -42,6 +43,12 @@ def test_the_help_lists_every_command(capsys):
     words = printed(capsys, "--help").split()
     assert set(COMMANDS) <= set(words)
     assert COMMANDS.keys() - LIGHT.keys() == {*GFTCLI.subcommands()}
+
+
+def test_options_may_come_before_the_command(capsys, tmp_path):
+    (tmp_path / "whole.yaml").write_text("fit: {trainer: {deterministic: true}}")
+    given = ("--config", str(tmp_path / "whole.yaml"), "fit", "--config", GFT, "--print_config")
+    assert yaml.safe_load(printed(capsys, *given))["trainer"]["deterministic"] is True
 
 
 def test_the_version(capsys):

@@ -58,7 +58,7 @@ ALIKE: dict[str, tuple[dict[str, Any], dict[str, Any], float]] = {
     "4-bit-checkpointed": ({**QUANTISED, "gradient_checkpointing": True}, {"precision": "bf16-mixed"}, 1e-5),
 }
 
-SLOW = {"half", "half-under-adapters", "4-bit-not-split"}
+SLOW = {"without-resharding", "half", "half-under-adapters", "4-bit-not-split"}
 REFUSED = {
     "tensor-parallel": r"`tensor_parallel_size` of ModelParallelStrategy: expected 1, got 2; use fsdp2",
     "subclass": r"`trainer\.strategy`: expected auto, ddp or fsdp2, got Own; use lightning_gft\.FSDP2Strategy",

@@ -254,47 +254,10 @@ def test_options_are_checked(tmp_path, settings, field):
         ManagedServer(**{"command": ["vllm"], "log": tmp_path / "log", **settings})
 
 
-TRAINER = """
-import os, signal, sys, time, types
-from pathlib import Path
-import lightning_gft
-
-for name in ("rollout", "rollout/vllm"):  # packages without what they import, which takes seconds
-    package = types.ModuleType("lightning_gft." + name.replace("/", "."))
-    package.__path__ = [str(Path(lightning_gft.__file__).parent / name)]
-    sys.modules[package.__name__] = package
-from lightning_gft.rollout.vllm import server as module
-
-folder, *command = sys.argv[1:]
-module._STOP_SECONDS = 1.0
-server = module.ManagedServer(command, log=Path(folder) / "server.log")
-server.start()
-"""
-ENDS = {
-    "kill": """
-child = os.fork()  # as a data loader does
-if child:
-    (Path(folder) / "note").write_text(str(child))
-time.sleep(600)
-""",
-    "ctrl-c": """
-signal.signal(signal.SIGINT, signal.default_int_handler)
-try:
-    (Path(folder) / "note").write_text("started")
-    time.sleep(600)
-except KeyboardInterrupt:
-    time.sleep(1)  # writes a checkpoint
-    print("alive", server.alive(), flush=True)
-""",
-    "exit": "(Path(folder) / 'note').write_text('started')\n",
-}
-
-
-@pytest.mark.parametrize("end", quick(ENDS, "kill"))
+@pytest.mark.parametrize("end", quick(["kill", "ctrl-c", "exit"], "kill"))
 def test_no_process_is_left_of_a_run(tmp_path, end):
-    script, note = tmp_path / "trainer.py", tmp_path / "note"
-    script.write_text(TRAINER + ENDS[end])
-    command = [sys.executable, str(script), str(tmp_path), *LITTLE, "--deaf", "--child", "in-session"]
+    note, run = tmp_path / "note", str(SCRIPT.with_name("little_run.py"))
+    command = [sys.executable, run, end, str(tmp_path), *LITTLE, "--deaf", "--child", "in-session"]
     with running(command, tmp_path / "log") as job:
         wait_for(note, job)
         left = []

@@ -22,6 +22,7 @@ from lightning_gft.types import PromptBatch
 from tests.cli.command import GFT, SMALL, column, logged
 from tests.distributed.launch import free_port
 
+pytestmark = pytest.mark.slow
 START = 600.0
 """Seconds that starting takes at most, however busy the machine is."""
 
