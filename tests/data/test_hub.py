@@ -10,8 +10,8 @@ import datasets
 import pytest
 from huggingface_hub import constants
 
-from lightning_gft import hub
 from lightning_gft.data import load_rows
+from lightning_gft.hub import cache
 from tests.fake_hub import serve
 
 ROWS = [{"answer": "007"}, {"answer": 7}, {"answer": "null"}]
@@ -105,7 +105,7 @@ def test_without_network_the_cache_counts_at_once(monkeypatch: pytest.MonkeyPatc
     load_rows("some/parquet")
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
     asked = []
-    monkeypatch.setattr(hub, "_fault", lambda address: asked.append(address) or "Connection refused")
+    monkeypatch.setattr(cache, "_fault", lambda address: asked.append(address) or "Connection refused")
     with pytest.warns(UserWarning, match=r"http://127\.0\.0\.1:9 does not answer \(Connection refused\)"):
         assert list(load_rows("some/lines", split="train")) == ROWS
     with pytest.raises(

@@ -18,6 +18,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim import AdamW
 
 from lightning_gft import (
+    ContinuousCoefficientRectifier,
     Evaluation,
     FSDP2Strategy,
     GFTLoss,
@@ -74,10 +75,9 @@ def train(rank: int, folder: str, case: str, ranks: int) -> tuple[dict[str, Tens
     loading, training, _ = ALIKE[case]
     sources = {"self": SelfSource(2, max_new_tokens=6, temperature=0.7), "teacher": TeacherSource(4)}
     evaluation = Evaluation(num_samples=2, max_new_tokens=4)
-    # Each sequence runs by itself, so that half precision rounds alike.
-    module = make_module(
-        GFTLoss(), sources, PretrainedPolicy(folder, **loading), evaluation=evaluation, micro_batch_tokens=1
-    )
+    # Each sequence runs by itself, so that half precision rounds alike; what is left moves no token over a threshold.
+    loss, policy = GFTLoss(ContinuousCoefficientRectifier()), PretrainedPolicy(folder, **loading)
+    module = make_module(loss, sources, policy, evaluation=evaluation, micro_batch_tokens=1)
     distributed = {"strategy": "fsdp2", "devices": 2} if ranks == 2 else {}
     own = {name: value for name, value in training.items() if ranks == 2 or name == "precision"}
     data = Rows(ROWS, ROWS[:3], batch_size=2 // ranks)

@@ -242,7 +242,8 @@ def test_an_interrupt_while_a_step_waits(tmp_path: Path):
     released = threading.Event()
 
     def interrupts(handler: Any, body: Body, number: int) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        if number == 1:  # a second one, for a request that was sent ahead, would end the tests
+            os.kill(os.getpid(), signal.SIGINT)
         released.wait(60)
 
     with serving(interrupts) as server:
