@@ -8,32 +8,33 @@ import pandas as pd
 from benchmarks.study.outcome import validations
 
 
-def matched(rows: pd.DataFrame, other: pd.DataFrame, figure: str = "mean") -> pd.DataFrame:
+def matched(rows: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     """Return both methods' validations at the highest accuracy that both reach, seed by seed.
+
+    That accuracy is the maximum of a noisy curve: the less accurate method is taken at its luckiest validation.
 
     Args:
         rows: Rows of a method's runs.
         other: Rows of another's.
-        figure: Column of the accuracy.
 
     Returns:
         By seed that both have, each numeric column twice, as ``("own", column)`` and ``("other", column)``. Values are
         those where a curve first reaches the accuracy, on the straight line between two validations.
     """
-    curves = [dict([*validations(given).groupby("seed")]) for given in (rows, other)]
+    curves = [dict(iter(validations(given).groupby("seed"))) for given in (rows, other)]
     seeds = [seed for seed in curves[0] if seed in curves[1]]
     found = {}
     for seed in seeds:
         own, theirs = curves[0][seed], curves[1][seed]
-        level = min(own[figure].max(), theirs[figure].max())
-        pair = {"own": _first(own, figure, level), "other": _first(theirs, figure, level)}
+        level = min(own["mean"].max(), theirs["mean"].max())
+        pair = {"own": _first(own, level), "other": _first(theirs, level)}
         found[seed] = pd.concat(pair)
     return pd.DataFrame.from_dict(found, orient="index")
 
 
-def _first(curve: pd.DataFrame, figure: str, level: float) -> pd.Series:
+def _first(curve: pd.DataFrame, level: float) -> pd.Series:
     """Return the figures where a curve first reaches a level that it does reach."""
-    heights = curve[figure].to_numpy()
+    heights = curve["mean"].to_numpy()
     after = int(np.argmax(heights >= level))
     numbers = curve.select_dtypes("number")
     if after == 0:

@@ -230,7 +230,7 @@ def read_plan(name: str) -> Plan:
     path = PLANS / f"{name}.yaml" if "/" not in name and not name.endswith(".yaml") else Path(name)
     given = _read(path)
     try:
-        given = _with_other(given)
+        given = _with_other(given, {path.stem})
         methods = {key: _method(key, value) for key, value in given.pop("methods").items()}
         base = _layer(given.pop("base"))
         variants = {str(key): _layer(value) for key, value in given.pop("variants", {"": {}}).items()}
@@ -244,11 +244,19 @@ def read_plan(name: str) -> Plan:
         raise PlanError(f"`{path}`: expected the settings of a plan, got {error}; see plans/main.yaml") from None
 
 
-def _with_other(given: Settings) -> Settings:
-    """Return settings on top of those of the plan that they are like, whose methods are kept or added to."""
+def _with_other(given: Settings, above: set[str]) -> Settings:
+    """Return settings on top of those of the plan that they are like, whose methods are kept or added to.
+
+    Args:
+        given: Settings of a plan.
+        above: Names of the plan and of those that are like it.
+    """
     if "like" not in given:
         return given
-    other = _with_other(_read(PLANS / f"{given.pop('like')}.yaml"))
+    name = given.pop("like")
+    if name in above:
+        raise PlanError(f"`like`: expected another plan, got {name}, which is like this one; name another")
+    other = _with_other(_read(PLANS / f"{name}.yaml"), {*above, name})
     kept = {key: other["methods"][key] for key in given.pop("only", other["methods"])}
     methods = {**kept, **given.pop("methods", {})}
     pictured = [key for key in other.get("highlighted", ()) if key in methods]

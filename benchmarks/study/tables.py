@@ -72,7 +72,7 @@ def differences(outcome: Outcome) -> Table:
         "KL(base‖policy)": "kl_start",
         "second skill": "second_skill/greedy_accuracy",
     }
-    lines = []
+    lines, compared = [], 0
     for contestant, rows, about in _contestants(outcome):
         if contestant.method == outcome.plan.reference:
             continue
@@ -82,9 +82,10 @@ def differences(outcome: Outcome) -> Table:
             difference(paired(own[figure], other[figure])) if figure in own else NOTHING for figure in columns.values()
         ]
         lines.append([about[0], *cells, str(both), about[2]])
+        compared += _count(cells)
     caption = (
         f"Difference to {_reference_name(outcome)} on the same seeds: mean, half of the 95% interval, and p of a "
-        f"paired t-test. {_chance(len(lines) * len(columns))}"
+        f"paired t-test. {_chance(compared)}"
     )
     return Table(caption, ["method", *columns, "seeds of both", "failed"], lines)
 
@@ -98,7 +99,7 @@ def equally_accurate(outcome: Outcome) -> Table:
         "entropy": "entropy",
         "sequences": "sequences",
     }
-    lines = []
+    lines, compared = [], 0
     for contestant, rows, about in _contestants(outcome):
         if contestant.method == outcome.plan.reference:
             continue
@@ -106,11 +107,12 @@ def equally_accurate(outcome: Outcome) -> Table:
         cells = [_matched_difference(both, figure) for figure in columns.values()]
         level = interval(estimate(both["own", "mean"] if len(both) else ()))
         lines.append([about[0], level, *cells, str(len(both)), about[2]])
+        compared += _count(cells)
     reference = _reference_name(outcome)
     caption = (
         f"Each method and {reference} where both first reach the highest mean@{outcome.samples} that both reach on a "
         f"seed's validation prompts: that accuracy, and differences to {reference} there, with half of the 95% "
-        f"interval and p of a paired t-test. {_chance(len(lines) * len(columns))}"
+        f"interval and p of a paired t-test. {_chance(compared)}"
     )
     return Table(caption, ["method", f"mean@{outcome.samples}", *columns, "seeds of both", "failed"], lines)
 
@@ -186,6 +188,11 @@ def _reference(outcome: Outcome, contestant: Contestant) -> pd.DataFrame:
 def _reference_name(outcome: Outcome) -> str:
     method = outcome.plan.methods[outcome.plan.reference]
     return method.label or method.name
+
+
+def _count(cells: Sequence[str]) -> int:
+    """Return how many cells hold a comparison."""
+    return sum(cell != NOTHING for cell in cells)
 
 
 def _chance(comparisons: int) -> str:

@@ -103,6 +103,7 @@ def test_other_settings_are_another_run(tmp_path: Path, change: dict[str, Any]):
         ({"methods": {"gft": {"layer": []}}}, r"expected the settings of a plan, got .*'layer'"),
         ({"base": "configs/none.yaml"}, r"`.*configs/none.yaml`: expected a YAML file, got No such file"),
         ({"like": "none"}, r"`.*none.yaml`: expected a YAML file, got No such file"),
+        ({"like": "plan"}, r"`like`: expected another plan, got plan, which is like this one"),
         ({"like": "main", "only": ["sfft"]}, r"expected the settings of a plan, got 'sfft'"),
         ({"highlighted": ["sfft"]}, r"`highlighted`: expected names of methods, got \['sfft'\]"),
         ({"highlighted": ["gft"] * 8}, r"`highlighted`: expected at most 7 methods, got 8"),
@@ -137,6 +138,10 @@ def test_a_plan_like_another_keeps_and_adds_methods(tmp_path: Path):
     assert plan.methods["sft"] == other.methods["sft"] == first.methods["sft"]
     assert (plan.updates, plan.variants, plan.seeds) == (other.updates, other.variants, (7,))
     assert plan.sequences == first.sequences  # which weak_long has from weak_best, and that from main
+
+
+def test_a_plan_with_methods_of_its_own_has_no_others():
+    assert [*read_plan("hand_over").methods] == ["grpo", "sft_grpo", "gft_grpo", "sft_gft_grpo"]
 
 
 def test_a_plan_that_is_not_yaml_is_one_line(tmp_path: Path):
