@@ -12,7 +12,7 @@ _LISTED = 5  # names to list
 
 
 def expand_home(path: str) -> str:
-    """Return a path with a leading ``~`` replaced by the home folder, as a shell does, but not after an equals sign.
+    """Return a path with a leading ``~`` replaced by the home folder; a shell does not do that in ``--path=~/x``.
 
     Example:
         >>> expand_home("Qwen/Qwen2.5-0.5B")

@@ -1,4 +1,4 @@
-"""What a misspelt folder of a model or an adapter is told, and when the hub is asked."""
+"""Errors for misspelt folders of models and adapters, and when the hub is asked."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_path_is_never_looked_up_on_the_hub(field, path, remedy, tmp_path, mon
 
 
 @pytest.mark.parametrize("field", PLACES)
-def test_a_name_within_a_folder_is_looked_up_but_told_as_a_folder_first(field, tmp_path, monkeypatch):
+def test_a_name_within_a_folder_is_looked_up_but_reported_as_a_folder_first(field, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     with serve({}) as address:
         monkeypatch.setattr(constants, "ENDPOINT", address)
