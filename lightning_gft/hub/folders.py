@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from itertools import islice
 from pathlib import Path
 
 from lightning_gft.checks import closest_name
 from lightning_gft.errors import GFTValueError
 
 _LISTED = 5  # names to list
+_COMPARED = 10_000  # names to compare with; a folder may have millions
 
 
 def expand_home(path: str) -> str:
@@ -80,7 +82,8 @@ def near(path: str, files: bool = False) -> str:
     while not _is_folder(missing.parent):
         missing = missing.parent
     try:
-        found = sorted(entry.name for entry in os.scandir(missing.parent) if files or entry.is_dir())
+        with os.scandir(missing.parent) as entries:
+            found = sorted(entry.name for entry in islice(entries, _COMPARED) if files or entry.is_dir())
     except OSError:  # a folder that may not be read
         return ""
     if closest := closest_name(missing.name, found):

@@ -67,6 +67,21 @@ def test_a_name_within_a_folder_is_looked_up_but_reported_as_a_folder_first(fiel
         PLACES[field]("runs/modle").tokenizer  # noqa: B018
 
 
+@pytest.mark.parametrize("field", PLACES)
+def test_a_file_is_never_looked_up_on_the_hub(field, monkeypatch):
+    monkeypatch.setattr(constants, "ENDPOINT", "not asked")
+    message = f"{field}='runs/modle.txt': expected a folder, got a file; give the folder that holds it"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        PLACES[field]("runs/modle.txt").tokenizer  # noqa: B018
+
+
+@pytest.mark.parametrize("field", PLACES)
+def test_a_name_that_is_too_long_is_reported_with_its_setting(field, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match=rf"^{field}='n{{300}}': expected "):
+        PLACES[field]("n" * 300).tokenizer  # noqa: B018
+
+
 def test_a_name_without_a_folder_is_the_hub_s_alone(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match=r"^lora.adapter_path='org/name': expected the folder of an adapter, or its "):
