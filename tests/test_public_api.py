@@ -15,7 +15,7 @@ from lightning_gft import functional
 
 SIGNATURES = {
     "continuous_coefficients": "logprobs, threshold",
-    "gft_loss": "logprobs, advantages, response_mask, threshold=0.1, reduction='token-mean', group_index=None",
+    "gft_loss": "logprobs, advantages, response_mask, threshold=0.7, reduction='token-mean', group_index=None",
     "group_normalized_advantages": "rewards, group_index, eps=1e-06, scale='group', is_self=None, batch_rewards=None",
     "label_entropy": "logits, labels",
     "label_logprobs": "logits, labels",

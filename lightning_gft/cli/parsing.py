@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any, NoReturn
 
 from jsonargparse import get_loader
@@ -16,7 +16,7 @@ from typing_extensions import override
 import lightning_gft
 from lightning_gft.checks import cut, did_you_mean
 from lightning_gft.cli.documents import check_yaml
-from lightning_gft.cli.unknown import UNKNOWN, unknown_argument, unknown_setting
+from lightning_gft.cli.unknown import unknown_argument, unknown_paths, unknown_setting
 from lightning_gft.schedules import borrow_schedules
 
 _load_yaml = get_loader("yaml")
@@ -93,7 +93,7 @@ class Parser(LightningArgumentParser):
         self.exit(2)
 
 
-def explain(message: str, options: Iterable[str] = ()) -> str:
+def explain(message: str, options: Collection[str] = ()) -> str:
     r"""Return an error of jsonargparse in one line: the full key, the fault, and the closest valid name.
 
     Example:
@@ -106,11 +106,12 @@ def explain(message: str, options: Iterable[str] = ()) -> str:
     for line in _UNION.sub(_join_union, _TYPE.sub(r"\1", message)).splitlines():
         keys.update(dict.fromkeys(_KEY.findall(line)))
         if reason := _AROUND.sub("", _KEY.sub("", line).strip().removeprefix("- ")).strip():
-            told = _unknown(reason, options, described[-1] if described else "", bool(keys))
-            reasons[told or cut(reason, 2 * _LONG) + _remedy(reason)] = None
+            unknown = _unknown(reason, options, described[-1] if described else "", bool(keys))
+            reasons.update(dict.fromkeys(unknown or [cut(reason, 2 * _LONG) + _remedy(reason)]))
     # If a part of a class cannot be instantiated, jsonargparse reports the class as well.
     main = [reason for reason in reasons if not reason.startswith("Not a valid subclass of ")] or list(reasons)
-    return ": ".join(filter(None, (".".join(keys), "; ".join(main)))) or message
+    joined = " ".join(reason if reason.endswith("?") else f"{reason};" for reason in main).removesuffix(";")
+    return ": ".join(filter(None, (".".join(keys), joined))) or message
 
 
 def _join_union(match: re.Match[str]) -> str:
@@ -119,18 +120,17 @@ def _join_union(match: re.Match[str]) -> str:
     return f"Expected one of {subtypes}. Got value: {cut(match[2], _LONG)}{remedy}"
 
 
-def _unknown(reason: str, options: Iterable[str], class_path: str, within: bool) -> str:
-    """Return the error for a setting that does not exist, or an empty text if the reason is another one.
+def _unknown(reason: str, options: Collection[str], class_path: str, within: bool) -> list[str]:
+    """Return the error for each setting that does not exist; none if the reason is another one.
 
     ``within`` says that it is a setting of the class at ``class_path``, instead of one of the command's.
     """
-    if not (match := UNKNOWN.search(reason)):
-        return ""
-    path = str(match[str(match.lastgroup)])
+    paths = unknown_paths(reason)
     if within:
-        return unknown_argument(path, class_path.rpartition(".")[2], _arguments(class_path))
-    settings = [option.removeprefix("--").removesuffix("+") for option in options if not option.endswith(".help")]
-    return unknown_setting(path, settings)
+        return [unknown_argument(path, class_path.rpartition(".")[2], _arguments(class_path)) for path in paths]
+    named = [option for option in options if option.startswith("--") and option != "--help"]
+    settings = [option.removeprefix("--").removesuffix("+") for option in named if not option.endswith(".help")]
+    return [unknown_setting(path, settings) for path in paths]
 
 
 def _remedy(reason: str) -> str:

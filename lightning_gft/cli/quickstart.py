@@ -8,6 +8,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 import lightning_gft
 from lightning_gft.cli.documents import read_files
@@ -76,15 +79,34 @@ def run(options: argparse.Namespace) -> None:
 
 def _moving(settings: Sequence[str]) -> Iterator[str]:
     """Yield the settings after which the logs of a run would not be in its folder."""
-    for setting in settings:
-        trainer, _, name = setting.removeprefix("--").partition("=")[0].partition(".")
-        if trainer == "trainer" and (not name or name.partition(".")[0].rstrip("+") in _LOGS):
-            yield repr(setting)
-    for file, config in read_files(settings).items():
-        trainer_settings = config.get("trainer")
-        for name, value in trainer_settings.items() if isinstance(trainer_settings, dict) else ():
+    typed = [(repr(setting), _trainer_of(setting)) for setting in settings]
+    filed = [(file, config.get("trainer") or {}) for file, config in read_files(settings).items()]
+    for where, trainer in typed + filed:
+        if not isinstance(trainer, dict):
+            raise GFTValueError(
+                f"`SETTING`: expected trainer to be a mapping, got {trainer!r} in {where}; give a file of settings by "
+                "--config"
+            )
+        for name, value in trainer.items():
             if value not in _LOGS.get(name, (value,)):
-                yield f"trainer.{name} in {file}"
+                yield f"trainer.{name} in {where}"
+
+
+def _trainer_of(setting: str) -> Any:
+    """Return the settings of the trainer in one of the command line, as a file would write them."""
+    option, _, text = setting.removeprefix("--").partition("=")
+    trainer, *path = option.rstrip("+").split(".")
+    if trainer != "trainer":
+        return {}
+    from lightning_gft.cli.parsing import load_value  # takes seconds, and the runs need it too
+
+    try:
+        value = load_value(text)
+    except yaml.YAMLError:
+        value = text  # as the command line takes it
+    for name in reversed(path):
+        value = {name: value}
+    return value
 
 
 def _complete(name: str, folder: Path, args: list[str]) -> None:

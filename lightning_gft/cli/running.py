@@ -25,10 +25,10 @@ def run(args: list[str] | None = None) -> None:
 
 
 def _let_import_from_here() -> None:
-    """Let configurations name the user's own modules in the current folder, as ``python -m lightning_gft`` does.
+    """Let configurations name the user's own modules in the current folder.
 
-    The folder comes last, so that no file in it replaces an installed module. Python's ``-P`` and ``PYTHONSAFEPATH``
-    keep it out.
+    The folder comes last, so that no file in it replaces an installed module; ``python -m`` has put it first. Python's
+    ``-P`` and ``PYTHONSAFEPATH`` keep it out.
     """
     here = str(Path.cwd())
     if not sys.flags.safe_path and here not in sys.path:

@@ -64,7 +64,9 @@ class GFTTrainer(Trainer):
             model.policy_loader.check_merge()
         if ckpt_path is None:
             model.configure_model()
-            rank_zero_warn("no ckpt_path was given, so the policy is exported as loaded, before any training")
+            rank_zero_warn(
+                "`ckpt_path`: expected a checkpoint, got none; the policy is exported as loaded, before any training"
+            )
         else:
             model.run.load_weights(ckpt_path)
         written = export_policy(model, Path(path), torch_dtype=torch_dtype, merge=merge, data=datamodule)

@@ -7,13 +7,25 @@ from collections.abc import Collection, Iterable
 
 from lightning_gft.checks import closest_name
 
-UNKNOWN = re.compile(
-    r"unrecognized arguments: --(?P<typed>[\w.-]+).*|Subcommand '\w+' does not accept option '(?P<given>[\w.-]+)'|"
-    r"Option '(?P<inner>[\w.-]+)' is not accepted(?! before)"
+_TYPED = re.compile(r"unrecognized arguments: (--.*)")
+_OPTION = re.compile(r"(?<!\S)--([\w.-]+)")
+_GIVEN = re.compile(
+    r"Subcommand '\w+' does not accept option '([\w.-]+)'|Option '([\w.-]+)' is not accepted(?! before)"
 )
-"""Reasons of jsonargparse for a setting that does not exist."""
-
 _MANY = 16  # settings to list
+
+
+def unknown_paths(reason: str) -> list[str]:
+    """Return the settings that do not exist according to a reason of jsonargparse; none if it is another reason.
+
+    Example:
+        >>> unknown_paths("unrecognized arguments: --max_stps=3 --modle.loss GFTLoss")
+        ['max_stps', 'modle.loss']
+    """
+    if typed := _TYPED.search(reason):
+        return _OPTION.findall(typed[1])
+    given = _GIVEN.search(reason)
+    return [] if given is None else [path for path in given.groups() if path]
 
 
 def unknown_setting(path: str, known: Iterable[str]) -> str:

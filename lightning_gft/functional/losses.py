@@ -15,15 +15,14 @@ def gft_loss(
     logprobs: Tensor,
     advantages: Tensor,
     response_mask: Tensor,
-    threshold: float = 0.1,
+    threshold: float = 0.7,
     reduction: Reduction = "token-mean",
     group_index: Tensor | None = None,
 ) -> Tensor:
     """Group Fine-Tuning: ``L = -(1 / Z) * sum_k A_k * sum_t C(p_kt) * log p_kt`` (arXiv 2604.14258, Eq. 21).
 
-    ``C`` is :func:`~lightning_gft.functional.rectified_coefficients` of every token, as in the paper, whose best
-    threshold is near 0.7; :class:`~lightning_gft.GFTLoss` distinguishes sources. Gradient flows through ``log p``
-    alone.
+    ``C`` is :func:`~lightning_gft.functional.rectified_coefficients` of every token, as in the paper, and so is the
+    default threshold; :class:`~lightning_gft.GFTLoss` distinguishes sources. Gradient flows through ``log p`` alone.
 
     Args:
         logprobs: ``[N, T]`` log-probabilities of the tokens; values outside the mask are never read.
@@ -40,10 +39,10 @@ def gft_loss(
         ValueError: If shapes do not fit, or ``threshold`` or ``reduction`` is out of range.
 
     Example:
-        >>> logprobs = torch.tensor([[0.0, 0.9, 0.05], [0.0, 0.5, 0.8]]).log()
+        >>> logprobs = torch.tensor([[0.0, 0.9, 0.1], [0.0, 0.5, 0.8]]).log()
         >>> mask = torch.tensor([[False, True, True], [False, True, True]])
         >>> gft_loss(logprobs, torch.tensor([1.0, -1.0]), mask)
-        tensor(-0.1653)
+        tensor(-0.0585)
     """
     if logprobs.dim() != 2 or response_mask.shape != logprobs.shape or advantages.shape != logprobs.shape[:1]:
         raise GFTValueError(

@@ -15,7 +15,7 @@ from lightning_gft.functional.precision import widen
 LOGPROB_FLOOR = -1.0e4
 """Value that replaces a log-probability of minus infinity, so that sums over tokens stay finite."""
 
-_THRESHOLDS = "0 rectifies no token (SFT), above 1 rectifies every token (DFT), the default is 0.1, the paper's 0.7"
+_THRESHOLDS = "0 rectifies no token (SFT), above 1 every token (DFT), GFTLoss has 0.1, the paper's best is near 0.7"
 
 
 def rectified_coefficients(logprobs: Tensor, threshold: float | Tensor) -> Tensor:

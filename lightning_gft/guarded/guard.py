@@ -46,7 +46,8 @@ def guard(
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
         ignored = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ignored)  # the worker shall not lose one that comes now
+        # A signal that comes before the worker runs must end it.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ignored)
         worker = os.fork()
         if worker == 0:
             signal.set_wakeup_fd(-1)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+from itertools import islice
 from pathlib import Path
 
 from lightning_gft.checks import closest_name
 from lightning_gft.errors import GFTValueError
 
 _LISTED = 5  # names to list
+_COMPARED = 10_000  # names to compare with; a folder may have millions
 
 
 def expand_home(path: str) -> str:
-    """Return a path with a leading ``~`` replaced by the home folder, as a shell does, but not after an equals sign.
+    """Return a path with a leading ``~`` replaced by the home folder; a shell does not do that in ``--path=~/x``.
 
     Example:
         >>> expand_home("Qwen/Qwen2.5-0.5B")
@@ -80,7 +82,8 @@ def near(path: str, files: bool = False) -> str:
     while not _is_folder(missing.parent):
         missing = missing.parent
     try:
-        found = sorted(entry.name for entry in os.scandir(missing.parent) if files or entry.is_dir())
+        with os.scandir(missing.parent) as entries:
+            found = sorted(entry.name for entry in islice(entries, _COMPARED) if files or entry.is_dir())
     except OSError:  # a folder that may not be read
         return ""
     if closest := closest_name(missing.name, found):

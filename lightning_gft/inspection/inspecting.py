@@ -52,7 +52,8 @@ def inspect_data(
         data: The run's datamodule.
         module: The run's module.
         show: Number of prompts to render.
-        trainer: The run's trainer, whose interval of validations is compared with the batches of one rank.
+        trainer: The run's trainer, whose interval of validations is compared with the batches of an epoch
+            on one device, whatever ``devices`` is.
     """
     report, problems = DataReport(), Problems()
     with _warnings_caught(report):

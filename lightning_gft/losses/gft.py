@@ -26,7 +26,7 @@ class GFTLoss(RectifiedLoss):
         reduction: How the sum over tokens becomes a mean, see :class:`~lightning_gft.GroupLoss`.
         rectify: The tokens that ``rectifier`` applies to: tokens of ``"demonstrations"`` or ``"own"`` samples, tokens
             of ``"positive"`` or ``"negative"`` advantage, a combination such as ``"positive_demonstrations"``, or
-            ``"all"``.
+            ``"all"``, which with the default threshold is not the paper's loss.
         otherwise: Rectifier of all other tokens, which are not rectified by default. Its figures begin with
             ``otherwise/``.
         max_completion_length: Number of tokens that each response is divided by with ``reduction="constant-length"``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,13 +29,15 @@ def check_adapter_folder(path: str) -> None:
     """Check that a path is an adapter's folder, or the name of an adapter on the hub or in its cache.
 
     Raises:
-        ValueError: If it is neither, or a folder without a complete adapter.
+        ValueError: If it is neither, a file, or a folder without a complete adapter.
     """
     folder, where = Path(path), f"lora.adapter_path={path!r}"
     check_local(path, where)
-    if not folder.is_dir():
+    if not os.path.exists(path):  # noqa: PTH110  # false for a name that is too long
         _find_on_hub(path, where)
         return
+    if not folder.is_dir():
+        raise GFTValueError(f"{where}: expected a folder, got a file; give the folder that holds it")
     if not (folder / _CONFIG).is_file():
         raise GFTValueError(
             f"{where}: expected an adapter, got a folder that holds no {_CONFIG}; give a folder that peft wrote"

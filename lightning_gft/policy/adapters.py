@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from lightning_gft.checks import check_count, check_number
 from lightning_gft.errors import GFTValueError
 from lightning_gft.extras import require
-from lightning_gft.hub import expand_home
+from lightning_gft.hub import expand_home, hub_or_cache
 from lightning_gft.policy.adapter_files import check_adapter_folder, check_agreement, read_adapter_config
 from lightning_gft.policy.adapter_modules import (
     EMBEDDINGS,
@@ -239,12 +239,13 @@ def _load(model: PreTrainedModel, lora: LoRA) -> PeftModel:
     path = str(lora.adapter_path)
     check_adapter_folder(path)
     try:
-        config = read_adapter_config(path, model)
-        check_agreement(lora, vars(config), model)
-        resolve_targets(model, config)
-        config.inference_mode = False
-        peft_model = _inject(model, config)
-        loaded = peft_model.load_adapter(path, _TRAINED, is_trainable=True)
+        with hub_or_cache(path):
+            config = read_adapter_config(path, model)
+            check_agreement(lora, vars(config), model)
+            resolve_targets(model, config)
+            config.inference_mode = False
+            peft_model = _inject(model, config)
+            loaded = peft_model.load_adapter(path, _TRAINED, is_trainable=True)
         if missing := loaded.missing_keys:
             raise GFTValueError(
                 f"expected weights for every adapted module, got none for {len(missing)}, {missing[0]} for one"

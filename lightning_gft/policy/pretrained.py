@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, get_args
 
@@ -236,11 +236,8 @@ class PretrainedPolicy(PolicyLoader):
         """Add the model and the damaged file, if any, to errors raised while it is read."""
         where, offline = self._where, ""
         try:
-            if Path(self.model_name_or_path).exists():
+            with hub_or_cache(self.model_name_or_path) as offline:
                 yield
-            else:
-                with hub_or_cache() as offline:
-                    yield
         except (MemoryError, torch.OutOfMemoryError):
             raise  # says nothing about the files
         except Exception as error:
@@ -258,7 +255,7 @@ class PretrainedPolicy(PolicyLoader):
                 ) from error
             if isinstance(error, OSError):
                 reason = summarise(error).rstrip(".")
-                if not Path(self.model_name_or_path).exists() and may_be_folder(self.model_name_or_path):
+                if may_be_folder(self.model_name_or_path) and not os.path.exists(self.model_name_or_path):  # noqa: PTH110
                     raise no_such_folder(self.model_name_or_path, where, offline or reason) from error
                 if offline:
                     raise GFTValueError(

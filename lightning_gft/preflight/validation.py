@@ -11,7 +11,7 @@ from lightning_gft.errors import GFTValueError
 
 
 def check_validation_interval(trainer: Trainer, data: PromptDataModule) -> None:
-    """Raise an error for a validation that is due after more batches than an epoch has, and warn if none will be due.
+    """Raise an error for a validation that is due after the end of the epoch, and warn of one after that of all epochs.
 
     Lightning raises that error too, but only when the policy is loaded, and it does not name the settings.
 
@@ -35,8 +35,8 @@ def check_validation_interval(trainer: Trainer, data: PromptDataModule) -> None:
             )
     elif trainer.max_epochs not in (None, -1) and every > (most := batches * trainer.max_epochs):
         rank_zero_warn(
-            f"`trainer.val_check_interval`: expected at most {most}, the batches of the run, got {every}, so the run "
-            "is never validated; lower it, or raise trainer.max_epochs"
+            f"`trainer.val_check_interval`: expected at most {most}, the batches of all epochs, got {every}, so the "
+            "run is never validated; lower it, or raise trainer.max_epochs"
         )
 
 

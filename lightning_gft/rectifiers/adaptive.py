@@ -32,7 +32,7 @@ class AdaptiveCoefficientRectifier(CoefficientRectifier):
         rectified_fraction: Share of tokens to rectify, between 0 and 1.
         momentum: Weight of the previous threshold, from 0 (follow each step) to just below 1. The first step sets the
             threshold to its quantile.
-        initial_threshold: Threshold of the first step.
+        initial_threshold: Threshold of the first step alone, near the paper's best; no later one depends on it.
         kwargs: Passed on to :class:`torchmetrics.Metric`.
 
     Raises:

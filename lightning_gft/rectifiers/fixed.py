@@ -81,10 +81,10 @@ class DynamicCoefficientRectifier(_ThresholdRectifier):
     """The paper's Dynamic Coefficient Rectification, ``C = p if p < threshold else 1`` (arXiv 2604.14258).
 
     Args:
-        threshold: The paper's tau, a probability. A token below it learns ``p`` times slower, so a high one holds back
-            what the policy finds improbable; a low one admits weights of up to ``1 / threshold``. 0 gives the weights
-            of supervised fine-tuning, a value above 1 those of DFT. An ``Annealing`` changes it over the optimizer
-            steps and logs it; checkpoints save its progress.
+        threshold: The paper's tau, a probability. The gradient of a token below it is multiplied by ``p``, so a high
+            one holds back what the policy finds improbable; a low one admits weights of up to ``1 / threshold``. 0
+            gives the weights of supervised fine-tuning, a value above 1 those of DFT. An ``Annealing`` changes it over
+            the optimizer steps and logs it; checkpoints save its progress.
         kwargs: Passed on to :class:`torchmetrics.Metric`.
 
     Raises:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import yaml
+from lightning.pytorch.cli import LightningCLI
 
 import lightning_gft
 from lightning_gft.cli import main
@@ -51,6 +53,21 @@ def test_options_may_come_before_the_command(capsys, tmp_path):
     assert yaml.safe_load(printed(capsys, *given))["trainer"]["deterministic"] is True
 
 
+@pytest.mark.parametrize(("before", "read"), [([], ["fit"]), (["--config=whole.yaml"], [*GFTCLI.subcommands()])])
+def test_only_the_command_s_own_settings_are_read_if_it_comes_first(before, read, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "whole.yaml").write_text("fit: {}")
+    prepare, prepared = LightningCLI._prepare_subcommand_parser, []
+
+    def counted(cli: LightningCLI, klass: type, subcommand: str, **settings: Any) -> Any:
+        prepared.append(subcommand)
+        return prepare(cli, klass, subcommand, **settings)
+
+    monkeypatch.setattr(LightningCLI, "_prepare_subcommand_parser", counted)
+    printed(capsys, *before, "fit", "--config", GFT, "--print_config")
+    assert prepared == read
+
+
 def test_the_version(capsys):
     assert printed(capsys, "--version") == f"lightning-gft {lightning_gft.__version__}\n"
 
@@ -65,7 +82,7 @@ def test_the_version(capsys):
         (["quickstart", "fast"], "`SETTING`: expected settings of the form --name=value, got 'fast'"),
         (
             ["quickstart", "--", "--trainer.fast_dev_run=true"],
-            "`SETTING`: expected settings that keep the runs' logs in their folders, got '--trainer.fast_dev_run=true'",
+            "`SETTING`: expected settings that keep the runs' logs in their folders, got trainer.fast_dev_run in",
         ),
     ],
 )

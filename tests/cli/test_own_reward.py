@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,3 +43,11 @@ def test_the_current_folder_comes_last_and_once(tmp_path: Path, monkeypatch: pyt
     _let_import_from_here()
     _let_import_from_here()
     assert sys.path == ["/elsewhere", str(tmp_path)]
+
+
+def test_a_safe_path_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["/elsewhere"])
+    monkeypatch.setattr(sys, "flags", SimpleNamespace(safe_path=True))
+    _let_import_from_here()
+    assert sys.path == ["/elsewhere"]

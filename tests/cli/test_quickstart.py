@@ -88,9 +88,15 @@ def test_a_run_that_was_stopped_is_not_complete(ran, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("setting", "content", "named"),
     [
-        ("--trainer.default_root_dir=elsewhere", "", "'--trainer.default_root_dir=elsewhere'"),
-        ("--trainer.logger.save_dir=elsewhere", "", "'--trainer.logger.save_dir=elsewhere'"),
-        ("--trainer={fast_dev_run: true}", "", "'--trainer={fast_dev_run: true}'"),
+        ("--trainer.default_root_dir=a", "", "trainer.default_root_dir in '--trainer.default_root_dir=a'"),
+        ("--trainer.logger.save_dir=a", "", "trainer.logger in '--trainer.logger.save_dir=a'"),
+        ("--trainer.logger+=CSVLogger", "", "trainer.logger in '--trainer.logger+=CSVLogger'"),
+        ("--trainer.fast_dev_run=2", "", "trainer.fast_dev_run in '--trainer.fast_dev_run=2'"),
+        (
+            "--trainer={max_steps: 3, fast_dev_run: true}",
+            "",
+            "trainer.fast_dev_run in '--trainer={max_steps: 3, fast_dev_run: true}'",
+        ),
         ("--config=my.yaml", "trainer: {default_root_dir: runs}", "trainer.default_root_dir in my.yaml"),
         ("--config=my.yaml", "trainer: {logger: false}", "trainer.logger in my.yaml"),
         ("--config=my.yaml", "trainer: {logger: {class_path: CSVLogger}}", "trainer.logger in my.yaml"),
@@ -109,6 +115,30 @@ def test_settings_that_move_the_logs_are_refused_before_any_run(
         "and choose the folder by --output\n"
     )
     assert not ran
+
+
+@pytest.mark.parametrize(
+    ("setting", "where"), [("--trainer=my.yaml", "'--trainer=my.yaml'"), ("--config=my.yaml", "my.yaml")]
+)
+def test_a_trainer_in_a_file_of_its_own_is_refused(ran, setting, where, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("my.yaml").write_text("trainer: my.yaml\n")
+    with pytest.raises(SystemExit):
+        main(["quickstart", "--", setting])
+    assert capsys.readouterr().err == (
+        f"error: `SETTING`: expected trainer to be a mapping, got 'my.yaml' in {where}; give a file of settings by "
+        "--config\n"
+    )
+    assert not ran
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["--trainer.logger=true", "--trainer.fast_dev_run=false", "--trainer.max_steps=[", "--trainer={max_steps: 3}"],
+)
+def test_settings_of_the_trainer_that_leave_the_logs_are_those_of_all_runs(ran, setting, tmp_path):
+    main(["quickstart", f"--output={tmp_path}", "--", setting])
+    assert [call[-1] for call in ran] == [setting] * 3
 
 
 def test_other_settings_in_a_file_are_those_of_all_runs(ran, tmp_path, monkeypatch, capsys):

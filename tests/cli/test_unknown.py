@@ -13,6 +13,11 @@ UNKNOWN = {
     "trainer.callbakcs": ("Advice", "`trainer`", "did you mean `trainer.callbacks`?"),
     "seed_everithing": ("3", "the command", "did you mean `seed_everything`?"),
     "max_steps": ("3", "the command", "did you mean `trainer.max_steps`?"),
+    "xyz": (
+        "3",
+        "the command",
+        "it has config, print_config, seed_everything, trainer, model, data, ckpt_path, weights_only",
+    ),
     "model.xyz": (
         "3",
         "`model`",
@@ -41,3 +46,15 @@ def test_an_unknown_setting_is_compared_with_its_siblings(key, written, capsys, 
         f"error: `{key}`: expected a setting of {owner}, got an unknown one; {remedy}",
         "See: lightning-gft fit --help",
     ]
+
+
+def test_each_unknown_setting_of_a_command_line_is_reported(capsys):
+    shown = refused(
+        capsys, "fit", "--config", GFT, "--max_stps=1", "--max_steps", "2", "--model.lss=x y", "--max_stps=3"
+    )
+    assert shown.splitlines()[-2] == (
+        "error: `max_stps`: expected a setting of the command, got an unknown one; it has config, print_config, "
+        "seed_everything, trainer, model, data, ckpt_path, weights_only; `max_steps`: expected a setting of the "
+        "command, got an unknown one; did you mean `trainer.max_steps`? `model.lss`: expected a setting of `model`, "
+        "got an unknown one; did you mean `model.loss`?"
+    )

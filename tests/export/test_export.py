@@ -185,7 +185,7 @@ def test_command_line_exports_what_a_checkpoint_holds(tmp_path: Path, capsys: py
 
 def test_command_line_exports_a_policy_that_nothing_has_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     policy = ["--model.policy=lightning_gft.ScratchPolicy", "--model.policy.alphabet=0123456789+-=,:#ab"]
-    with pytest.warns(UserWarning, match="no ckpt_path was given, so the policy is exported as loaded, before any tr"):
+    with pytest.warns(UserWarning, match="got none; the policy is exported as loaded, before any training"):
         main(["export", "--config", GFT, *policy, f"--path={tmp_path / 'small'}"])
     assert f"Policy written to {tmp_path / 'small'}" in capsys.readouterr().out
     card = (tmp_path / "small/README.md").read_text()

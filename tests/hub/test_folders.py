@@ -1,4 +1,4 @@
-"""What a misspelt folder of a model or an adapter is told, and when the hub is asked."""
+"""Errors for misspelt folders of models and adapters, and when the hub is asked."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_path_is_never_looked_up_on_the_hub(field, path, remedy, tmp_path, mon
 
 
 @pytest.mark.parametrize("field", PLACES)
-def test_a_name_within_a_folder_is_looked_up_but_told_as_a_folder_first(field, tmp_path, monkeypatch):
+def test_a_name_within_a_folder_is_looked_up_but_reported_as_a_folder_first(field, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     with serve({}) as address:
         monkeypatch.setattr(constants, "ENDPOINT", address)
@@ -65,6 +65,21 @@ def test_a_name_within_a_folder_is_looked_up_but_told_as_a_folder_first(field, t
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match=rf"^{field}='runs/modle': {MISSING}, nor that .*HF_HUB_OFFLINE is set"):
         PLACES[field]("runs/modle").tokenizer  # noqa: B018
+
+
+@pytest.mark.parametrize("field", PLACES)
+def test_a_file_is_never_looked_up_on_the_hub(field, monkeypatch):
+    monkeypatch.setattr(constants, "ENDPOINT", "not asked")
+    message = f"{field}='runs/modle.txt': expected a folder, got a file; give the folder that holds it"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        PLACES[field]("runs/modle.txt").tokenizer  # noqa: B018
+
+
+@pytest.mark.parametrize("field", PLACES)
+def test_a_name_that_is_too_long_is_reported_with_its_setting(field, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match=rf"^{field}='n{{300}}': expected "):
+        PLACES[field]("n" * 300).tokenizer  # noqa: B018
 
 
 def test_a_name_without_a_folder_is_the_hub_s_alone(monkeypatch):

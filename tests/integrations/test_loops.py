@@ -34,7 +34,7 @@ def by_labels(groups: GroupBatch, logprobs: Tensor) -> Tensor:
 
 
 def by_function(groups: GroupBatch, logprobs: Tensor) -> Tensor:
-    return gft_loss(logprobs, groups.advantages, groups.response_mask)
+    return gft_loss(logprobs, groups.advantages, groups.response_mask, threshold=0.1)  # that of GFTLoss
 
 
 LOSSES: list[Callable[[GroupBatch, Tensor], Tensor]] = [by_loss, by_labels, by_function]
