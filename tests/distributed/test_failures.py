@@ -112,10 +112,9 @@ def launch(args: Sequence[str], folder: Path) -> None:
 
 
 def test_error_of_one_rank_ends_all_though_another_cannot_notice(tmp_path: Path):
-    args = command(
-        "lightning", tmp_path, *SMALL, "--trainer.strategy=ddp", *faulty_reward(tmp_path, "others_hang=true")
-    )
-    process = forking().Process(target=launch, args=(args[args.index("fit") :], tmp_path))
+    faulty = faulty_reward(tmp_path, "others_hang=true")
+    args = command("lightning", tmp_path, *SMALL, "--trainer.strategy=ddp", *faulty)
+    process = forking().Process(target=launch, args=(args[args.index("fit") :], tmp_path), daemon=True)
     process.start()
     process.join(HANG)
     assert process.exitcode == -signal.SIGKILL
