@@ -93,7 +93,7 @@ def test_a_reward_with_a_worker_counts_time_outs_and_is_closed(train, monkeypatc
         return started[-1]
 
     monkeypatch.setattr(subprocess, "Popen", noted)
-    rows = train("worker_reward", "--trainer.limit_val_batches=0", "--model.sampler.rewards.verified.seconds=2")
+    rows = train("worker_reward", "--trainer.limit_val_batches=0", "--model.sampler.rewards.verified.seconds=0.5")
     verifiers = [process for process in started if "endswith" in str(process.args)]
     timeouts = sum(column(rows, "train/rewards/verified/timeouts"))
     assert timeouts >= 1

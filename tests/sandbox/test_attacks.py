@@ -207,7 +207,7 @@ def test_what_does_not_end_is_ended(code: str, kind: type[Exception], monkeypatc
     ],
 )
 def test_memory_ends_with_the_limit(code: str):
-    with SandboxedProcess(Limits(memory_mb=300, cpu_seconds=2), captures=True) as process:
+    with SandboxedProcess(Limits(memory_mb=300, cpu_seconds=1), captures=True) as process:
         try:
             _, status = process.output(code, PATIENCE, 1 << 16)
         except OverTimeError:
