@@ -33,7 +33,7 @@ class Command:
     """
 
     def __init__(self, *args: str, stderr: Path | None = None) -> None:
-        self.process = forking().Process(target=_run, args=(args, dict(os.environ), stderr))
+        self.process = forking().Process(target=run_command, args=(args, dict(os.environ), stderr))
         self.process.start()
 
     def poll(self) -> int | None:
@@ -53,7 +53,8 @@ class Command:
         return status
 
 
-def _run(args: tuple[str, ...], environment: Mapping[str, str], stderr: Path | None) -> None:
+def run_command(args: tuple[str, ...], environment: Mapping[str, str], stderr: Path | None) -> None:
+    """Be a process of the command line."""
     os.environ.clear()
     os.environ.update(environment)
     sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))

@@ -38,11 +38,35 @@ def test_results_come_in_order_and_an_error_is_raised_as_it_is() -> None:
         map_within(lambda number: 1 / number, [1, 0], seconds=600)
 
 
-def test_the_limit_is_for_each_item_not_for_all() -> None:
-    assert map_within(lambda number: time.sleep(0.1) or number, range(14), seconds=1) == list(range(14))
+def test_the_limit_is_for_each_item_not_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    over: list[float | None] = []
+    limits, begins = threading.Semaphore(0), threading.Semaphore(0)
+
+    class Late(threading.Thread):
+        """Ends one item whenever the limit would be over, but the last."""
+
+        def join(self, timeout: float | None = None) -> None:
+            over.append(timeout)
+            limits.release()
+            if len(over) > 10:
+                super().join(timeout)
+            else:
+                begins.acquire()
+
+    def work(number: int) -> None:
+        if number:
+            begins.release()
+        if number < 10:
+            limits.acquire()
+        else:
+            while True:
+                time.sleep(0.01)
+
+    monkeypatch.setattr("lightning_gft.chat.limit.Thread", Late)
     with pytest.raises(OutOfTimeError) as caught:
-        map_within(lambda number: number and [time.sleep(0.01) for _ in range(10_000)], [0, 1], seconds=0.5)
-    assert caught.value.index == 1
+        map_within(work, range(11), seconds=0.2)
+    assert caught.value.index == 10
+    assert over[:11] == [0.2] * 11
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from tests.cli.command import GFT
-from tests.forking import Command, forking
+from tests.forking import HANG, Command, forking
 
 
 def check_that_it_is_not_imported() -> None:
@@ -16,7 +16,7 @@ def check_that_it_is_not_imported() -> None:
 def test_a_part_is_found_by_its_name_alone_even_if_nothing_has_imported_it(tmp_path: Path):
     fork = forking().Process(target=check_that_it_is_not_imported)  # as little as the process of the command
     fork.start()
-    fork.join()
+    fork.join(HANG)
     assert fork.exitcode == 0
     rollout = "--model.policy.init_args.rollout"
     stderr = tmp_path / "stderr"

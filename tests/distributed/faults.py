@@ -33,13 +33,17 @@ class FaultyReward(Reward):
         hangs: Whether it then never returns, or raises.
         patience: Seconds that the other rank waits from then on, in place of the strategy's timeout. So starting the
             ranks, whose time depends on the machine, does not count.
+        others_hang: Whether the other rank never returns, so that it does not notice the failure, which waits for it.
     """
 
-    def __init__(self, folder: str, hangs: bool = False, patience: float | None = None) -> None:
+    def __init__(
+        self, folder: str, hangs: bool = False, patience: float | None = None, others_hang: bool = False
+    ) -> None:
         super().__init__()
         self.folder = Path(folder)
         self.hangs = hangs
         self.patience = patience
+        self.others_hang = others_hang
         self.steps = 0
 
     def __call__(
@@ -52,12 +56,15 @@ class FaultyReward(Reward):
         return torch.tensor([float(len(response) % 3) for response in responses])
 
     def _fail(self) -> None:
-        if not is_faulty(self.folder):
+        is_sound = not is_faulty(self.folder)
+        if is_sound and not self.others_hang:
             if self.patience is not None:
                 torch.distributed.distributed_c10d._set_pg_timeout(timedelta(seconds=self.patience))
-        elif self.hangs:
+        elif is_sound or self.hangs:
             time.sleep(100_000)
         else:
+            while self.others_hang and not (self.folder / "rank-0").exists():
+                time.sleep(0.01)
             raise KeyError("meant to fail")
 
 

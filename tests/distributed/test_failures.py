@@ -5,15 +5,22 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from multiprocessing import Pipe
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
+from lightning.pytorch.strategies.launchers import subprocess_script
 
 from lightning_gft.checkpoint import check_checkpoint
-from lightning_gft.cli import main
-from tests.cli.command import GFT, SMALL
+from tests.cli.command import SMALL
 from tests.distributed.jobs import Job, fit_on_two_ranks, keep_every_step, running, wait_for
-from tests.distributed.launch import run_two_processes
+from tests.forking import HANG, forking, run_command
+from tests.rewards.processes import alive
 
 # A timeout of 30 minutes, which no test waits for.
 STRATEGIES = {"lightning": "fsdp", "torchrun": "ddp"}
@@ -49,25 +56,70 @@ FAULTS = {
 def check_end(job: Job, folder: Path) -> None:
     """Check that nothing runs on, and that what was kept before the failure is whole and all there is."""
     job.wait_until_gone()
+    check_kept(folder)
+    assert "[rank" not in job.written().replace("[rank: ", "")  # the beginning of each line of a rank's traceback
+
+
+def check_kept(folder: Path) -> None:
     (kept,) = (folder / "kept").iterdir()
     check_checkpoint(kept)
     written = {path.name.split(".")[0] for path in (folder / "run").rglob("*") if path.is_file()}
     assert "config" in written
     record = {"run", "weights", "train"}
     assert {name.split("-")[0] for name in written} <= {"config", "events", "hparams", "metrics"} | record
-    assert "[rank" not in job.written().replace("[rank: ", "")  # the beginning of each line of a rank's traceback
 
 
-def fit_with_a_fault(rank: int, folder: str) -> None:
-    with Path(folder, f"stderr-{rank}").open("w") as written:
-        os.dup2(written.fileno(), 2)
-        several = ("--trainer.strategy=ddp", "--trainer.devices=2", f"--trainer.default_root_dir={folder}/run")
-        main(["fit", "--config", GFT, *SMALL, *several, *faulty_reward(Path(folder))])
+class ForkedRank:
+    """Rank 1, in place of the process that Lightning's launcher starts: it begins when it is given the arguments.
+
+    Args:
+        folder: Where it writes its standard error.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._ours, theirs = Pipe()
+        self.returncode: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._ours.close()
+            with suppress(EOFError):  # rank 0 has ended
+                run_command(*theirs.recv(), folder / "stderr-1")
+            os._exit(3)
+
+    def start(self, command: Sequence[str], env: Mapping[str, str], cwd: None) -> ForkedRank:
+        """Do as `subprocess.Popen`."""
+        self._ours.send((command[2:], dict(env)))
+        return self
+
+    def poll(self) -> int | None:
+        ended, status = (0, 0) if self.returncode is not None else os.waitpid(self.pid, os.WNOHANG)
+        if ended:
+            self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
 
 
-def test_error_of_one_rank_ends_it_before_the_other_answers(tmp_path: Path):
-    with pytest.raises(RuntimeError, match="rank 1 ended with exit code 1"):
-        run_two_processes(fit_with_a_fault, str(tmp_path))
+def launch(args: Sequence[str], folder: Path) -> None:
+    """Run the command line as rank 0, whose launcher looks after rank 1 often."""
+    rank_1 = ForkedRank(folder)  # before there are threads
+    observer = partial(_ChildProcessObserver, os.getpid(), sleep_period=0.1)
+    subprocess_script._launch_process_observer = lambda ranks: observer(ranks).start()
+    subprocess_script.subprocess = SimpleNamespace(Popen=rank_1.start)
+    run_command(args, os.environ.copy(), folder / "stderr-0")
+
+
+def test_error_of_one_rank_ends_all_though_another_cannot_notice(tmp_path: Path):
+    faulty = faulty_reward(tmp_path, "others_hang=true")
+    args = command("lightning", tmp_path, *SMALL, "--trainer.strategy=ddp", *faulty)
+    process = forking().Process(target=launch, args=(args[args.index("fit") :], tmp_path), daemon=True)
+    process.start()
+    process.join(HANG)
+    assert process.exitcode == -signal.SIGKILL
+    assert not any(alive(int((tmp_path / f"rank-{rank}").read_text())) for rank in range(2))
+    check_kept(tmp_path)
     errors = [line for line in (tmp_path / "stderr-1").read_text().splitlines() if line.startswith("error: ")]
     assert errors[0].startswith(f"error: rank 1 of 2 on {socket.gethostname()}: {FAULTS['reward'][1]}")
     assert len(errors) == 1

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import os
 import time
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
 
 import pytest
 import torch
 
-from tests.distributed.launch import run_two_processes
+from tests.distributed.launch import HANG, run_two_processes
 
 
 def gathered(rank: int, base: int) -> tuple[list[int], int]:
@@ -27,7 +29,8 @@ def dies_on_rank_1(rank: int) -> None:
     time.sleep(1000)
 
 
-def hangs(rank: int) -> None:
+def hangs(rank: int, folder: str) -> None:
+    Path(folder, f"in-{rank}").touch()
     if rank == 0:
         torch.distributed.barrier()
     time.sleep(1000)
@@ -51,10 +54,18 @@ def test_death_of_a_rank_is_an_error():
         run_two_processes(dies_on_rank_1)
 
 
-def test_hang_is_ended_with_the_stack_of_each_rank():
-    run_two_processes(gathered, 0)  # both have started and imported this module
+def test_hang_is_ended_with_the_stack_of_each_rank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def wait_once_both_hang(sources: dict[Connection, int], timeout: float) -> list[Connection]:
+        deadline = time.monotonic() + HANG
+        while len([*tmp_path.iterdir()]) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return wait(sources, timeout)
+
+    run_two_processes(gathered, 0)  # both have started
+    monkeypatch.setattr("tests.distributed.launch.wait", wait_once_both_hang)
     with pytest.raises(TimeoutError, match=r"hangs was not done") as raised:
-        run_two_processes(hangs, limit=2)
+        run_two_processes(hangs, str(tmp_path), limit=2)
     rank_0, rank_1 = str(raised.value).split("rank 0 (running)")[1].split("rank 1 (running)")
     assert "in barrier" in rank_0
     assert "in hangs" in rank_1

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from torch import Tensor
+
 from lightning_gft import GFTLoss, JudgedReward
-from tests.distributed.launch import run_two_processes
+from tests.distributed.launch import HANG, run_two_processes
 from tests.module.runs import ROWS, Rows, fit, make_module
 from tests.rewards.attacks import digit_sum
 from tests.rewards.processes import alive
 
 
 class PooledDigitSum(JudgedReward):
-    """A tenth of the sum of the response's digits, from workers that do not survive each response."""
+    """A tenth of the sum of the response's digits; of two responses to rank 1 and one to rank 0, workers die.
 
-    bad: ClassVar = {"333": "hangs_in_c", "1224": "exits", "12345678": "exits"}
+    Workers see these alone, so that only what hangs has a short limit.
+    """
+
+    bad: ClassVar = {"333": "hangs_in_c", "12345678": "exits", "81234": "exits"}
 
     def __init__(self) -> None:
-        super().__init__(digit_sum, seconds=1.5, workers=2)
+        super().__init__(digit_sum, seconds=HANG, workers=2)
+
+    def __call__(self, *, responses: Sequence[str], **batch: Any) -> Tensor | Sequence[float | None]:
+        self.pool.seconds = 0.5 if "333" in responses else HANG
+        return super().__call__(responses=responses, **batch)
+
+    def quick(self, item: tuple[str, str | None]) -> float | None:
+        return None if item[1] else digit_sum(item)
 
     def item(self, response: str, reference: Any, columns: Mapping[str, Any]) -> tuple[str, str | None]:
         return response, self.bad.get(response)

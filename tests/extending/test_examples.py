@@ -93,7 +93,7 @@ def test_a_reward_with_a_worker_counts_time_outs_and_is_closed(train, monkeypatc
         return started[-1]
 
     monkeypatch.setattr(subprocess, "Popen", noted)
-    rows = train("worker_reward", "--trainer.limit_val_batches=0", "--model.sampler.rewards.verified.seconds=2")
+    rows = train("worker_reward", "--trainer.limit_val_batches=0", "--model.sampler.rewards.verified.seconds=0.5")
     verifiers = [process for process in started if "endswith" in str(process.args)]
     timeouts = sum(column(rows, "train/rewards/verified/timeouts"))
     assert timeouts >= 1
@@ -137,7 +137,7 @@ def test_a_source_asks_a_server_with_the_messages_of_the_prompt(train):
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Teacher)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         url = f"http://127.0.0.1:{server.server_port}/v1/chat/completions"
         rows = train("server_source", f"--model.sampler.sources.server.url={url}")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
-from pathlib import Path
-
-from lightning_gft.guarded.program import GuardedProgram
 
 _RUN = """
 import os, socket
@@ -30,7 +28,19 @@ def test_a_worker_that_raises_has_failed_and_says_why():
     assert "ZeroDivisionError" in ends["lambda: 1 / 0"].stderr
 
 
-def test_a_program_that_is_ended_at_once_ends_by_the_first_signal(tmp_path: Path):
-    with (tmp_path / "output").open("wb") as output:
-        programs = [GuardedProgram(["sleep", "3600"], {}, output, grace=1800) for _ in range(8)]
-        assert all(program.end() for program in programs)  # even those that had not become `sleep` yet
+_SIGNALLED_FIRST = """
+import os, signal
+set_wakeup_fd = signal.set_wakeup_fd
+
+def signalled(fd, **options):
+    if fd == -1:  # what a worker does first
+        os.kill(os.getpid(), signal.SIGTERM)
+    return set_wakeup_fd(fd, **options)
+
+signal.set_wakeup_fd = signalled
+"""
+
+
+def test_a_worker_that_is_signalled_before_it_has_begun_ends_by_that():
+    run = [sys.executable, "-c", _SIGNALLED_FIRST + _RUN.format(work="lambda: None")]
+    assert subprocess.run(run, capture_output=True, text=True, check=True).stdout == f"{-signal.SIGTERM}\n"

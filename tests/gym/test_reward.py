@@ -72,11 +72,15 @@ def test_the_settings_of_a_task_reach_its_scorer() -> None:
 
 def test_what_hangs_or_raises_is_counted_and_costs_itself_alone() -> None:
     hangs, raises, right = _row("coin_flip"), _row("prime_factorization"), _row("chain_sum")
-    reward = ReasoningGymReward("{answer}", seconds=3, workers=1, failed_score=-0.5)
+    reward = ReasoningGymReward("{answer}", seconds=600, workers=1, failed_score=-0.5)
     try:
-        answers = ["1e999999999", "two times three", right["answer"]]
-        with pytest.warns(UserWarning, match="ReasoningGymReward (took longer than|raised ValueError)"):
-            assert _scores(reward, [hangs, raises, right], answers) == [-0.5, -0.5, 1.0]
+        with pytest.warns(UserWarning, match="ReasoningGymReward raised ValueError"):
+            assert _scores(reward, [raises, right], ["two times three", right["answer"]]) == [-0.5, 1.0]
+        reward.pool.seconds = 0.5
+        with pytest.warns(UserWarning, match="ReasoningGymReward took longer than"):
+            assert _scores(reward, [hangs], ["1e999999999"]) == [-0.5]
+        reward.pool.seconds = 600
+        assert _scores(reward, [right], [right["answer"]]) == [1.0]
         assert reward.compute() == {"timeouts": 1, "memory": 0, "crashes": 0, "errors": 1, "no_answer": 0}
     finally:
         reward.close()

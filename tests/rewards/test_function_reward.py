@@ -198,16 +198,19 @@ def score_within_limits(reward, *responses):
 
 
 def test_with_a_timeout_a_failure_costs_the_response_alone():
-    reward = FunctionReward(attacks_one, timeout=1, failed_score=-1, memory_mb=512)
+    reward = FunctionReward(attacks_one, timeout=600, failed_score=-1, memory_mb=512)
     reward.setup()
     try:
         with pytest.warns(UserWarning, match="failed_score=-1") as warned:
-            scores = score_within_limits(reward, "a", "hangs_in_c", "none", "exits", "takes", "a")
-        assert [math.floor(score) for score in scores if not math.isnan(score)] == [0, -1, -1, -1, 50]
-        assert math.isnan(scores[2])
-        assert scores[5] - 50 == pytest.approx(scores[0], abs=1e-4), "draws follow from the response"
-        assert len(warned) == 3
-        assert "FunctionReward took longer than 1 s" in str(warned[0].message)
+            scores = score_within_limits(reward, "a", "none", "exits", "takes", "a")
+        assert [math.floor(score) for score in scores if not math.isnan(score)] == [0, -1, -1, 40]
+        assert math.isnan(scores[1])
+        assert scores[4] - 40 == pytest.approx(scores[0], abs=1e-4), "draws follow from the response"
+        assert len(warned) == 2
+        reward._scorer.pool.seconds = 0.5
+        with pytest.warns(UserWarning, match=r"FunctionReward took longer than 0\.5 s"):
+            assert score_within_limits(reward, "hangs_in_c") == [-1]
+        reward._scorer.pool.seconds = 600
         assert reward.compute() == {"timeouts": 1, "crashes": 1, "memory": 1, "errors": 0}
         reward.reset()
         assert reward.compute()["timeouts"] == 0

@@ -49,16 +49,19 @@ def test_what_is_quick_needs_no_process(made):
 
 
 def test_each_failure_is_counted_and_the_first_of_a_kind_is_warned_of(made):
-    reward = made(seconds=1.0, failed_score=-0.5)
+    reward = made(seconds=600, failed_score=-0.5)
     reward.setup()
     with pytest.warns(UserWarning, match="Attacked") as warned:
-        scores = reward.score("hangs_in_c", "7", "exits", "raises", "is_killed", "8", "segfaults")
-    assert scores == [-0.5, 7.0, -0.5, -0.5, -0.5, 8.0, -0.5]
+        assert reward.score("7", "exits", "raises", "is_killed", "8", "segfaults") == [7, -0.5, -0.5, -0.5, 8, -0.5]
+    reward.pool.seconds = 0.5
+    late = r"took longer than 0\.5 s, .*failed_score=-0\.5.*counted as timeouts. .*'hangs_in_c'"
+    with pytest.warns(UserWarning, match=late):
+        assert reward.score("hangs_in_c") == [-0.5]
+    reward.pool.seconds = 600
     assert reward.compute() == {"timeouts": 1, "memory": 1, "crashes": 2, "errors": 1}
     texts = [str(warning.message) for warning in warned]
-    assert len(texts) == 4
-    assert re.search(r"took longer than 1 s, .*failed_score=-0.5.*counted as timeouts. .*'hangs_in_c'", texts[0])
-    assert re.search(r"raised KeyError in raises, .*counted as errors.*response: 'raises'", texts[2])
+    assert len(texts) == 3
+    assert re.search(r"raised KeyError in raises, .*counted as errors.*response: 'raises'", texts[1])
     reward.reset()
     assert set(reward.compute().values()) == {0}
     reward.setup()  # another run

@@ -143,11 +143,12 @@ def test_a_thousand_malicious_answers_have_their_verdicts_and_leave_no_process(m
 
 
 def test_an_answer_that_takes_too_long_is_counted_and_costs_itself_alone():
-    reward = MathAccuracyReward(workers=1, seconds=4, failed_score=-0.5)
+    reward = MathAccuracyReward(workers=1, seconds=0.5, failed_score=-0.5)
     slow = r"\boxed{\int \frac{\sin x^3}{\ln \cos x} dx}"
-    with pytest.warns(UserWarning, match=r"took longer than 4 s.*failed_score=-0.5.*counted as timeouts"):
-        given = scores(reward, [slow, r"\boxed{\sqrt{12}}"], [r"\int x^2 dx", r"2\sqrt{3}"])
-    assert given == [-0.5, 1.0]
+    with pytest.warns(UserWarning, match=r"took longer than 0.5 s.*failed_score=-0.5.*counted as timeouts"):
+        assert scores(reward, [slow], [r"\int x^2 dx"]) == [-0.5]
+    reward.pool.seconds = 600
+    assert scores(reward, [r"\boxed{\sqrt{12}}"], [r"2\sqrt{3}"]) == [1.0]
     assert reward.compute()["timeouts"] == 1
     reward.reset()
     assert set(reward.compute().values()) == {0}

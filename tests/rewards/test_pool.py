@@ -1,6 +1,5 @@
 """Items in worker processes: whatever one does costs it its result, and nothing else."""
 
-import importlib
 import math
 import os
 import pickle
@@ -14,25 +13,21 @@ import pytest
 
 from lightning_gft.rewards import Failed, RewardError
 from lightning_gft.rewards.pool import WorkerPool
+from lightning_gft.rewards.workers.round import Worker
 from tests.rewards import attacks
 from tests.rewards.attacks import attack
 from tests.rewards.processes import alive, wait_until
 
 ENOUGH = 120
 """Seconds that only a hang needs."""
+SHORT = 0.5
+"""Seconds for an item that hangs."""
 
 
 @pytest.fixture(scope="module")
 def pool():
     with WorkerPool(attack, seconds=ENOUGH, workers=2) as pool:
         yield pool
-
-
-@pytest.fixture
-def impatient(pool, monkeypatch):
-    monkeypatch.setattr(pool, "seconds", 1.0)
-    monkeypatch.setattr("lightning_gft.rewards.workers.process._CLOSE_SECONDS", 1.0)
-    return pool
 
 
 def workers_of(pool):
@@ -53,12 +48,8 @@ def test_workers_import_the_task_alone(pool):
     assert pool.map([("modules", "torch", "numpy", "lightning", "pytest")]) == [[]]
 
 
+HANGS = ["hangs_in_c", "ignores_signals", "hangs_with_threads", "leaves_its_session"]
 FAILURES = {
-    "hangs_in_c": ("timeout", "took longer than 1 s, and its process was killed"),
-    "ignores_signals": ("timeout", "took longer"),
-    "hangs_with_threads": ("timeout", "took longer"),
-    "leaves_its_session": ("timeout", "took longer"),
-    "hangs_without_descriptors": ("crash", "closed the connection of its process"),
     "closes_descriptors": ("crash", "its process"),
     "kills_its_parent": ("crash", "its process"),
     "exits": ("crash", "ended its process, with exit status 3"),
@@ -72,14 +63,37 @@ FAILURES = {
 }
 
 
-def test_each_misdeed_costs_its_item_alone(impatient):
+def test_each_misdeed_costs_its_item_alone(pool):
     items = [item for name in FAILURES for item in ((name,), name)]
-    results = impatient.map(items)
+    results = pool.map(items)
     assert results[1::2] == list(FAILURES)
     for result, (name, (kind, message)) in zip(results[::2], FAILURES.items(), strict=True):
         assert isinstance(result, Failed), name
         assert result.kind == kind, (name, result)
         assert re.search(message, result.message), (name, result)
+
+
+def test_what_hangs_costs_its_item_alone(pool, monkeypatch):
+    items = [item for name in HANGS for item in ((name,), name)]
+
+    def with_a_short_limit_for_what_hangs(method):
+        def call(worker, *args):
+            result = method(worker, *args)
+            if worker.sent and isinstance(items[worker.sent[0]], tuple):
+                worker.deadline = worker.began + SHORT
+            return result
+
+        return call
+
+    for method in (Worker.give, Worker.take):
+        monkeypatch.setattr(Worker, method.__name__, with_a_short_limit_for_what_hangs(method))
+    late = Failed("timeout", f"took longer than {ENOUGH} s, and its process was killed")
+    assert pool.map(items) == [result for name in HANGS for result in (late, name)]
+
+
+def test_what_closes_the_connection_and_hangs_costs_its_item_alone(pool, monkeypatch):
+    monkeypatch.setattr("lightning_gft.rewards.workers.process._CLOSE_SECONDS", 0.2)  # it has no exit status
+    assert pool.map([("hangs_without_descriptors",), 1]) == [Failed("crash", "closed the connection of its process"), 1]
 
 
 def test_what_does_not_harm_the_process_has_its_result(pool):
@@ -123,27 +137,28 @@ def test_an_item_that_cannot_be_sent_is_an_error(pool):
 @pytest.mark.parametrize("then", ["hangs_in_c", "exits", None])
 def test_what_a_task_has_started_ends_with_its_worker(tmp_path, then):
     note = tmp_path / "pids"
-    with WorkerPool(attack, seconds=2.5 if then == "hangs_in_c" else ENOUGH, workers=1) as pool:
-        (result,) = pool.map([("spawns", str(note), then)])
+    with WorkerPool(attack, seconds=ENOUGH, workers=1) as pool:
+        assert pool.map([("spawns", str(note))]) == [note.read_text()]
         pids = [int(pid) for pid in note.read_text().split()]
         assert len(pids) == 2
-        if then is None:
-            assert result == note.read_text()
-            assert all(map(alive, pids))
-        else:
+        assert all(map(alive, pids))
+        if then is not None:
+            pool.seconds = SHORT if then == "hangs_in_c" else ENOUGH
+            (result,) = pool.map([(then,)])
             assert result.kind == {"hangs_in_c": "timeout", "exits": "crash"}[then]
             assert not any(map(alive, pids))
     assert not any(map(alive, pids))
 
 
-def test_a_worker_that_reads_nothing_is_killed(impatient):
-    (pid,) = impatient.map([("pid",)])
-    for worker in impatient._workers:
+def test_a_worker_that_reads_nothing_is_killed(pool, monkeypatch):
+    (pid,) = pool.map([("pid",)])
+    for worker in pool._workers:
         worker.is_quick = True
-    pids = set(impatient.map([("pid",)] * 64))
+    pids = set(pool.map([("pid",)] * 64))
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
-    kinds = [getattr(result, "kind", result) for result in impatient.map(["x" * 3_000_000] * 4)]
+    monkeypatch.setattr(pool, "seconds", SHORT)
+    kinds = [getattr(result, "kind", result) for result in pool.map(["x" * 3_000_000] * 4)]
     assert kinds.count("timeout") == len(pids)
     assert not any(map(alive, pids))
 
@@ -249,44 +264,6 @@ def test_workers_share_the_cores_with_the_ranks_of_the_machine(monkeypatch):
     with WorkerPool(math.sqrt, seconds=ENOUGH) as pool:
         pool.map([4.0] * 9)
         assert len(pool._workers) == 1
-
-
-AT_IMPORT = {
-    "raise KeyError('boom')": r"could not be loaded: raised KeyError in <module>, .*made_up_.*py:\d+: 'boom'",
-    "os._exit(5)": "did not start: its process ended",
-    "time.sleep(600)": "did not start: its process took longer than 1 s",
-}
-
-
-@pytest.fixture
-def made_up(tmp_path, monkeypatch):
-    def make(statement):
-        """Return a task whose module does something when a worker imports it."""
-        text = f"import os, sys, threading, time\nif 'pytest' not in sys.modules:\n    {statement}\n"
-        name = "made_up_" + re.sub(r"\W", "_", tmp_path.name)
-        (tmp_path / f"{name}.py").write_text(f"{text}\ndef task(item):\n    return threading.active_count()\n")
-        monkeypatch.syspath_prepend(tmp_path)
-        return importlib.import_module(name).task
-
-    return make
-
-
-@pytest.mark.parametrize("statement", AT_IMPORT)
-def test_a_task_that_cannot_be_imported_is_one_error(made_up, monkeypatch, statement):
-    if "sleep" in statement:
-        for module in ("pool", "workers.round"):
-            monkeypatch.setattr(f"lightning_gft.rewards.{module}.START_SECONDS", 1.0)
-    with WorkerPool(made_up(statement), seconds=ENOUGH, workers=2) as pool:
-        for _ in range(2):
-            with pytest.raises(RewardError, match=AT_IMPORT[statement]):
-                pool.map([1, 2])
-            assert not pool.is_running
-
-
-def test_a_task_that_starts_threads_when_it_is_imported_has_them_in_each_worker(made_up):
-    task = made_up("threading.Thread(target=time.sleep, args=(600,), daemon=True).start()")
-    with WorkerPool(task, seconds=ENOUGH, workers=2) as pool:
-        assert pool.map([1, 2]) == [2, 2]
 
 
 def test_without_fcntl_a_pool_says_what_it_lacks(monkeypatch):

@@ -6,13 +6,16 @@ import os
 import pickle
 import signal
 import sys
+import time
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
 from lightning_gft.errors import GFTError
+from lightning_gft.rollout.vllm import server as server_module
 from lightning_gft.rollout.vllm.environment import ALLOCATOR, INTERPRETER, RANKS
 from lightning_gft.rollout.vllm.server import ManagedServer
 from lightning_gft.waiting import ending_waits
@@ -119,10 +122,15 @@ def test_one_that_ends_is_an_error_with_its_last_lines(make, pids):
 
 
 @pytest.mark.parametrize("child", quick(CHILDREN, "in-session"))
-def test_one_that_does_not_get_ready_is_an_error(make, pids, child):
-    message = failure(make("--health", "503", "--says", "no GPU", "--child", child, start_timeout=3))
+def test_one_that_does_not_get_ready_is_an_error(make, pids, child, monkeypatch):
+    answers, ask = [], server_module._ask
+    monkeypatch.setattr(server_module, "_ask", lambda *of: answers.append(ask(*of)) or answers[-1])
+    # The time is over as soon as it has answered, by when its child has begun.
+    clock = SimpleNamespace(**{**vars(time), "monotonic": lambda: 601.0 * (503 in answers)})
+    monkeypatch.setattr(server_module, "time", clock)
+    message = failure(make("--health", "503", "--says", "no GPU", "--child", child))
     assert "`start_timeout`" in message
-    assert "got 503 after 3 s" in message
+    assert "got 503 after 600 s" in message
     assert message.endswith("no GPU")
     assert not pids()
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from lightning_gft.sandbox.measure import measure
-from lightning_gft.sandbox.process import EndedError, Limits, OverTimeError, SandboxedProcess
+from lightning_gft.sandbox.process import EndedError, Limits, OverTimeError, SandboxedProcess, _read
 
 PATIENCE = 120.0
 """Seconds for what ends by itself, on a machine that is busy."""
@@ -175,16 +175,21 @@ def test_no_other_process_is_made_or_reached():
 @pytest.mark.parametrize(
     ("code", "kind"),
     [
-        ("while True: pass", OverTimeError),
-        ("import time; time.sleep(1e6)", OverTimeError),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGSTOP)", OverTimeError),
-        ("import signal; [signal.signal(n, lambda *_: 0) for n in (2, 15)]\nwhile True: pass", OverTimeError),
+        ("START\nwhile True: pass", OverTimeError),
+        ("START\nimport time; time.sleep(1e6)", OverTimeError),
+        ("import os, signal\nSTART\nos.kill(os.getpid(), signal.SIGSTOP)", OverTimeError),
+        ("import signal; [signal.signal(n, lambda *_: 0) for n in (2, 15)]\nSTART\nwhile True: pass", OverTimeError),
         ("import os; os.close(1)\nwhile True: pass", OverTimeError),
         ("while True: print('x' * 1000)", EndedError),
     ],
 )
-def test_what_does_not_end_is_ended(code: str, kind: type[Exception]):
+def test_what_does_not_end_is_ended(code: str, kind: type[Exception], monkeypatch: pytest.MonkeyPatch):
+    code = code.replace("START", "print('started', flush=True)")
     with SandboxedProcess(Limits(), captures=True) as process:
+        process._send({"kind": "program", "code": code}, time.monotonic() + PATIENCE)
+        assert process.process.stdout is not None
+        _read(process.process.stdout.fileno(), time.monotonic() + PATIENCE)  # the limit begins when it has written
+        monkeypatch.setattr(process, "_send", lambda *_: None)
         with pytest.raises(kind):
             process.output(code, 60 if kind is EndedError else 0.3, 1 << 16)
         folder = process._folder.name
@@ -202,7 +207,7 @@ def test_what_does_not_end_is_ended(code: str, kind: type[Exception]):
     ],
 )
 def test_memory_ends_with_the_limit(code: str):
-    with SandboxedProcess(Limits(memory_mb=300, cpu_seconds=2), captures=True) as process:
+    with SandboxedProcess(Limits(memory_mb=300, cpu_seconds=1), captures=True) as process:
         try:
             _, status = process.output(code, PATIENCE, 1 << 16)
         except OverTimeError:

@@ -92,28 +92,26 @@ def test_decimals_by_name_are_compared_as_in_written_output():
 
 
 def test_failures_are_counted_by_kind():
-    scorer = reward(seconds=2, memory_mb=300)
+    scorer = reward(memory_mb=300)
     programs = [
         ADD,
-        "while True: pass",
         "x = bytearray(1 << 33)",
         "def add(a, b):\n    return bytearray(1 << 33)",
         "raise ValueError",
         "import os; os._exit(3)",
         "```cpp\nint x;\n```",
     ]
-    assert score_with(scorer, "assert add(1, 2) == 3", *programs)[1:] == [0] * 6
+    assert score_with(scorer, "assert add(1, 2) == 3", *programs)[1:] == [0] * 5
+    scorer.seconds = 0.5
+    assert score_with(scorer, "assert add(1, 2) == 3", "while True: pass") == [0]
+    assert score_with(scorer, PAIRS, "while True: pass") == [0]
+    scorer.seconds = PATIENCE
     counts = scorer.compute()
     assert counts.pop("seconds") > 0
-    assert counts == {"programs": 6, "no_code": 1, "timeouts": 1, "memory": 2, "errors": 2}
-    score_with(
-        scorer, PAIRS, "while True: pass", "x = bytearray(1 << 33)", "raise ValueError", "print('x' * (1 << 24))"
-    )
-    assert {name: scorer.compute()[name] for name in ("timeouts", "memory", "errors")} == {
-        "timeouts": 2,
-        "memory": 3,
-        "errors": 3,
-    }
+    assert counts == {"programs": 7, "no_code": 1, "timeouts": 2, "memory": 2, "errors": 2}
+    score_with(scorer, PAIRS, "x = bytearray(1 << 33)", "raise ValueError", "print('x' * (1 << 24))")
+    counts = {name: scorer.compute()[name] for name in ("timeouts", "memory", "errors")}
+    assert counts == {"timeouts": 2, "memory": 3, "errors": 3}
     scorer.reset()
     assert set(scorer.compute().values()) == {0}
 
@@ -127,7 +125,7 @@ def test_a_wrong_answer_is_no_failure():
 
 
 def test_after_a_test_that_takes_too_long_the_others_are_not_run():
-    tester = ProgramTester(seconds=1, memory_mb=1024, stops_early=False, stopped=threading.Event())
+    tester = ProgramTester(seconds=0.5, memory_mb=1024, stops_early=False, stopped=threading.Event())
     slow = "import time\ndef add(a, b):\n    if a == 2: time.sleep(1e6)\n    return a + b"
     verdict = tester(slow, read_tests([f"assert add({n}, 0) == {n}" for n in range(1, 20)]))
     assert verdict.end == "timeouts"

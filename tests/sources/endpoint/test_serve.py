@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 import urllib.error
@@ -21,8 +20,8 @@ from lightning_gft.cli import main
 from lightning_gft.types import PromptBatch
 from tests.cli.command import GFT, SMALL, column, logged
 from tests.distributed.launch import free_port
+from tests.forking import forking
 
-pytestmark = pytest.mark.slow
 START = 600.0
 """Seconds that starting takes at most, however busy the machine is."""
 
@@ -44,21 +43,29 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]
     """The teacher's name and the server's address."""
     folder = tmp_path_factory.mktemp("serve")
     teacher, port = teacher_of(folder / "teacher"), free_port()
-    command = [str(Path(sys.executable).with_name("transformers")), "serve", str(teacher), "--device=cpu"]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [*command, f"--port={port}"], stdout=log, stderr=log, env={**os.environ, "HF_HUB_OFFLINE": "1"}
-        )
+    process = forking().Process(target=serve, args=(str(teacher), port, folder / "log"))
+    process.start()
     try:
         deadline = time.monotonic() + START
         while not is_up(f"http://localhost:{port}/health"):
-            assert process.poll() is None, (folder / "log").read_text()
+            assert process.is_alive(), (folder / "log").read_text()
             assert time.monotonic() < deadline, "hangs"
-            time.sleep(0.2)
+            time.sleep(0.05)
         yield str(teacher), f"http://localhost:{port}/v1"
     finally:
         process.kill()
-        process.wait()
+        process.join()
+
+
+def serve(teacher: str, port: int, log: Path) -> None:
+    """Be the command `transformers serve`."""
+    from transformers.cli.transformers import main as transformers
+
+    with log.open("w") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    sys.argv = ["transformers", "serve", teacher, "--device=cpu", f"--port={port}"]
+    transformers()
 
 
 def is_up(url: str) -> bool:
