@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY := PASSIVE
 # over half of those that are left to the other; tests of one file mostly stay together, and with them their fixtures.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations=25
 
-.PHONY: help quickstart test test-slow test-all docs lint format clean
+.PHONY: help quickstart test test-slow test-all notebooks docs lint format clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -28,6 +28,9 @@ test-slow: $(INSTALLED) ## Run the tests marked slow: long ones, and the rest of
 
 test-all: $(INSTALLED) ## Run all tests
 	$(PYTEST)
+
+notebooks: $(INSTALLED) ## Execute the notebooks, shortened, and compare them with their text
+	$(PYTEST) tests/notebooks
 
 docs: $(INSTALLED) ## Build the documentation site in site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

@@ -19,6 +19,7 @@ SMALL = ("--data.num_train=8", "--data.num_val=4", "--data.num_second_skill=4", 
 PROGRAM = "from lightning_gft.cli import main; main()"
 
 
+@pytest.mark.slow
 def test_a_function_in_the_current_folder_is_found(tmp_path: Path):
     write_files(ROOT / "docs/rewards.md", tmp_path)
     (tmp_path / "program").mkdir()

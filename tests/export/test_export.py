@@ -68,6 +68,7 @@ def own_logits(model: Any, tokenizer: Any) -> Tensor:
     return logits
 
 
+@pytest.mark.slow
 def test_a_fresh_process_gets_the_same_logits(tmp_path: Path):
     base = tmp_path / "base"
     policy = tiny_policy(hidden_size=64)

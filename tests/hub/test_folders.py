@@ -57,6 +57,9 @@ def test_a_name_within_a_folder_is_looked_up_but_reported_as_a_folder_first(fiel
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     with serve({}) as address:
         monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
+        )
         with pytest.raises(
             ValueError, match=rf"^{field}='runs/modle': {MISSING}, nor that name on the hub \(.*\)"
         ) as told:

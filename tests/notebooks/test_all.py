@@ -36,7 +36,7 @@ def test_all_are_tested_and_listed():
     assert [name for name in NOTEBOOKS if f"(notebooks/{name}.ipynb)" not in readme] == []
 
 
-@pytest.mark.parametrize("name", quick(REDUCED, "rectification"))
+@pytest.mark.parametrize("name", quick(REDUCED))
 def test_it_runs_and_shows_what_is_committed(name: str, tmp_path: Path):
     if name == "qlora":
         pytest.importorskip("bitsandbytes")

@@ -13,6 +13,7 @@ from nbformat import NotebookNode
 from tests.cli.command import GFT, ROOT, SFT, printed_config
 from tests.notebooks.running import execute, outputs, parameters, reduced, shown
 
+pytestmark = pytest.mark.slow  # `make notebooks` runs it
 PATH = ROOT / "notebooks/quickstart.ipynb"
 REDUCED = {"UPDATES": 2, "NUM_VAL": 8, "NUM_SECOND_SKILL": 4}
 

@@ -196,7 +196,9 @@ def test_threads_share_the_workers(pool):
 
 
 def test_a_forked_process_has_workers_of_its_own(pool):
-    pids = set(pool.map([("pid",)] * 8))
+    while len(workers_of(pool)) < 2 or not all(worker.is_ready for worker in workers_of(pool)):
+        pool.map([("pid",)] * 8)  # one worker may be done with all of them before the other has started
+    pids = {worker.pid for worker in workers_of(pool)}
     read, write = os.pipe()
     child = os.fork()
     if child == 0:

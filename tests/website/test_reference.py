@@ -42,7 +42,7 @@ def test_settings_of_another_library_are_left_out() -> None:
 def test_options_of_a_command_are_those_that_it_accepts() -> None:
     options = of_method(GFTTrainer, "export", frozenset(GFTCLI.subcommands()["export"]))
     assert [option.name for option in options] == ["path", "ckpt_path", "torch_dtype", "merge"]
-    assert [option.default for option in options][:3] == ["required", "required", "None"]
+    assert [option.default for option in options][:3] == ["required", "None", "None"]
 
 
 def test_commands_without_a_configuration_have_their_help(page: str) -> None:
