@@ -1,5 +1,6 @@
 """The command line: ``lightning-gft``, whose commands ``lightning-gft --help`` lists."""
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ def main(args: list[str] | None = None) -> None:
         args: Command-line arguments, without the program's name; by default those of the process.
     """
     given = sys.argv[1:] if args is None else args
+    # Read when torch is imported: threads that wait yield, since spinning ones halve the speed of a shared machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with quiet_ends():
         from lightning_gft.cli.light import is_light, run_light
 

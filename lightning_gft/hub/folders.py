@@ -44,13 +44,17 @@ def check_local(path: str, where: str) -> None:
 
 
 def may_be_folder(path: str) -> bool:
-    """Return whether a name that the hub does not have is probably a misspelt folder: one within a folder that exists.
+    """Return whether a name that the hub does not have is probably a misspelt folder.
+
+    That is one within a folder that exists, or one whose name is close to that of a folder here.
 
     Example:
         >>> may_be_folder("Qwen/Qwen2.5-0.5B"), may_be_folder("gpt2")
         (False, False)
     """
-    return "/" in path and _is_folder(Path(path).parent)
+    if "/" in path:
+        return _is_folder(Path(path).parent)
+    return closest_name(path, _names(Path(), files=False)) is not None
 
 
 def no_such_folder(path: str, where: str, on_hub: str = "") -> GFTValueError:
@@ -81,17 +85,22 @@ def near(path: str, files: bool = False) -> str:
     missing = Path(path)
     while not _is_folder(missing.parent):
         missing = missing.parent
-    try:
-        with os.scandir(missing.parent) as entries:
-            found = sorted(entry.name for entry in islice(entries, _COMPARED) if files or entry.is_dir())
-    except OSError:  # a folder that may not be read
-        return ""
+    found = _names(missing.parent, files)
     if closest := closest_name(missing.name, found):
         repaired = missing.parent / closest
         whole = repaired / Path(path).relative_to(missing)
         return f"; did you mean {whole if os.path.exists(whole) else repaired}?"  # noqa: PTH110
     listed = ", ".join(found[:_LISTED]) + (", ..." if len(found) > _LISTED else "")
     return f"; {missing.parent} has {listed}" if listed else ""
+
+
+def _names(folder: Path, files: bool) -> list[str]:
+    """Return the names of the folders, and of files too if asked, in a folder; none if it may not be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in islice(entries, _COMPARED) if files or entry.is_dir())
+    except OSError:
+        return []
 
 
 def _is_folder(path: Path) -> bool:

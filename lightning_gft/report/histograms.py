@@ -23,26 +23,22 @@ Counts = Mapping[int, float]
 
 
 def histograms_section(runs: Sequence[Run]) -> str:
-    """Return a chart per run, and for a single run a chart per source; empty if no weights were recorded."""
-    inside = charts(*(made for run in runs for made in _of_run(run, len(runs) == 1)))
+    """Return a chart for each run and source; empty if no weights were recorded."""
+    inside = charts(*(made for run in runs for made in _of_run(run)))
     about = (
-        "<p>Shares of all trained tokens by their weight: 1/p before rectification, the loss's weight after it. Tokens "
-        "further to the right have more influence; a bar far out on the right is an exploding gradient.</p>"
+        "<p>Shares of trained tokens by their weight: 1/p before rectification, the loss's weight after it. Tokens of "
+        "demonstrations further to the right have more influence; a bar far out on the right is an exploding gradient. "
+        "Own samples are sampled from p: a token of theirs with a large 1/p is as rare as 1/p is large.</p>"
     )
     return inside and f"{about}\n{inside}"
 
 
-def _of_run(run: Run, by_source: bool) -> Iterable[str]:
+def _of_run(run: Run) -> Iterable[str]:
     rows = run.rows(WEIGHTS, weights_row)
-    sources = dict.fromkeys(source for row in rows for source in row.before)
-    counts = {source: {side: _total(rows, side, source) for side in _SIDES} for source in sources}
-    whole = {side: sum((Counter(of[side]) for of in counts.values()), Counter()) for side in _SIDES}
-    if not whole["before"]:
-        return
-    yield _histogram(f"Weights of {run.name}", whole)
-    if by_source and len(sources) > 1:
-        for source, of in counts.items():
-            yield _histogram(f"Weights: {source}", of)
+    for source in dict.fromkeys(source for row in rows for source in row.before):
+        counts = {side: _total(rows, side, source) for side in _SIDES}
+        if counts["before"]:
+            yield _histogram(f"Weights of {run.name}: {source}", counts)
 
 
 def _total(rows: Iterable[Weights], side: str, source: str) -> Counter[int]:

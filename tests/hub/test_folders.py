@@ -95,6 +95,14 @@ def test_a_name_without_a_folder_is_the_hub_s_alone(monkeypatch):
     assert not may_be_folder("model")
 
 
+@pytest.mark.parametrize("field", PLACES)
+def test_a_name_that_is_close_to_a_folder_s_is_reported_as_a_folder_first(field, monkeypatch):
+    monkeypatch.chdir("runs")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match=rf"^{field}='modle': {MISSING}, nor that .*; did you mean model\?$"):
+        PLACES[field]("modle").tokenizer  # noqa: B018
+
+
 def test_a_teacher_s_folder_is_looked_at_in_the_same_way():
     with pytest.raises(ValueError, match=r"'\./runs/modle': .*; did you mean runs/model\?$"):
         ModelTeacher(PretrainedPolicy("./runs/modle")).check_tokenizer(ScratchPolicy("ab").tokenizer)
