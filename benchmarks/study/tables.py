@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import pandas as pd
 
@@ -23,8 +23,13 @@ SECONDS_SHARES = (0.25, 0.5, 1.0)
 MEAN = "mean ± half of the 95% interval over seeds"
 
 
-def all_tables(outcome: Outcome) -> dict[str, Table]:
-    """Return the tables of a plan by name; those about learning rates only where the plan has tried some."""
+def all_tables(outcome: Outcome, names: Collection[str] = ()) -> dict[str, Table]:
+    """Return the tables of a plan by name; those about learning rates only where the plan has tried some.
+
+    Args:
+        outcome: What has come of the plan.
+        names: Those to make; by default all.
+    """
     makers: dict[str, Callable[[Outcome], Table]] = {
         "final": final,
         "differences": differences,
@@ -35,7 +40,7 @@ def all_tables(outcome: Outcome) -> dict[str, Table]:
     }
     if len(outcome.tuning):
         makers["stability"] = stability
-    return {name: make(outcome) for name, make in makers.items()}
+    return {name: make(outcome) for name, make in makers.items() if not names or name in names}
 
 
 def final(outcome: Outcome) -> Table:
