@@ -98,7 +98,7 @@ def alone(case: str) -> Result:
 
 def quick_and_slow() -> list[Any]:
     """Return every case under each strategy; the quick run has some under one of them, and samples under both."""
-    quick = {"plain": ["ddp"], "in-pieces": ["ddp"], "several-updates": ["fsdp"], "adapters-tied": ["ddp"]}
+    quick = {"plain": ["ddp"], "in-pieces": ["ddp"], "several-updates": ["fsdp"]}
     quick["own-samples"] = STRATEGIES
     pairs = [(case, strategy) for case in CASES for strategy in STRATEGIES]
     return [pytest.param(*pair, marks=() if pair[1] in quick.get(pair[0], []) else pytest.mark.slow) for pair in pairs]

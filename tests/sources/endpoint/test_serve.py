@@ -22,6 +22,7 @@ from tests.cli.command import GFT, SMALL, column, logged
 from tests.distributed.launch import free_port
 from tests.forking import forking
 
+pytestmark = pytest.mark.slow  # a real server
 START = 600.0
 """Seconds that starting takes at most, however busy the machine is."""
 
@@ -125,7 +126,6 @@ def test_another_model_is_refused_by_name(served: tuple[str, str], tmp_path: Pat
     source.close()
 
 
-@pytest.mark.slow
 def test_the_command_line_trains_with_a_live_teacher(served: tuple[str, str], tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model, url = served
