@@ -41,7 +41,7 @@ def interval(value: Estimate, digits: int = 3) -> str:
 
 
 def difference(value: Difference, digits: int = 3) -> str:
-    """Return a difference with its interval and p; one whose interval holds zero is called none."""
+    """Return a difference with its interval and p; one whose interval contains zero is called none."""
     if value.count < 2:
         return NOTHING
     figures = f"{value.mean:+,.{digits}f} ±{value.half:,.{digits}f}"

@@ -218,8 +218,8 @@ class Plan:
 def read_plan(name: str) -> Plan:
     """Return a plan from its file.
 
-    ``like`` names another plan, whose settings count where the file gives none; ``only`` lists the methods to keep, and
-    ``methods`` adds some.
+    ``like`` names another plan: its settings apply where the file gives none. ``only`` keeps some of its methods, and
+    ``methods`` adds others.
 
     Args:
         name: Name of a file in ``benchmarks/study/plans`` without ``.yaml``, or the path of another.
@@ -245,7 +245,7 @@ def read_plan(name: str) -> Plan:
 
 
 def _with_other(given: Settings, above: set[str]) -> Settings:
-    """Return settings on top of those of the plan that they are like, whose methods are kept or added to.
+    """Return settings layered over those of the plan that their ``like`` names.
 
     Args:
         given: Settings of a plan.

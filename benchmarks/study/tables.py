@@ -78,10 +78,8 @@ def differences(outcome: Outcome) -> Table:
         "second skill": "second_skill/greedy_accuracy",
     }
     lines, compared = [], 0
-    for contestant, rows, about in _contestants(outcome):
-        if contestant.method == outcome.plan.reference:
-            continue
-        own, other = tests(rows), tests(_reference(outcome, contestant))
+    for rows, reference, about in _rivals(outcome):
+        own, other = tests(rows), tests(reference)
         both = len(own.index.intersection(other.index))
         cells = [
             difference(paired(own[figure], other[figure])) if figure in own else NOTHING for figure in columns.values()
@@ -89,8 +87,8 @@ def differences(outcome: Outcome) -> Table:
         lines.append([about[0], *cells, str(both), about[2]])
         compared += _count(cells)
     caption = (
-        f"Difference to {_reference_name(outcome)} on the same seeds: mean, half of the 95% interval, and p of a "
-        f"paired t-test. {_chance(compared)}"
+        f"Difference to {_reference_name(outcome)}, seed by seed: mean, half of the 95% interval, and p of a paired "
+        f"t-test. {_chance(compared)}"
     )
     return Table(caption, ["method", *columns, "seeds of both", "failed"], lines)
 
@@ -105,19 +103,17 @@ def equally_accurate(outcome: Outcome) -> Table:
         "sequences": "sequences",
     }
     lines, compared = [], 0
-    for contestant, rows, about in _contestants(outcome):
-        if contestant.method == outcome.plan.reference:
-            continue
-        both = matched(rows, _reference(outcome, contestant))
+    for rows, reference, about in _rivals(outcome):
+        both = matched(rows, reference)
         cells = [_matched_difference(both, figure) for figure in columns.values()]
         level = interval(estimate(both["own", "mean"] if len(both) else ()))
         lines.append([about[0], level, *cells, str(len(both)), about[2]])
         compared += _count(cells)
-    reference = _reference_name(outcome)
     caption = (
-        f"Each method and {reference} where both first reach the highest mean@{outcome.samples} that both reach on a "
-        f"seed's validation prompts: that accuracy, and differences to {reference} there, with half of the 95% "
-        f"interval and p of a paired t-test. {_chance(compared)}"
+        f"At equal accuracy: for each seed both methods are taken where their mean@{outcome.samples} on validation "
+        f"prompts first reaches the highest value that both reach. The first column has that value, the others the "
+        f"difference to {_reference_name(outcome)} there, with half of the 95% interval and p of a paired t-test. "
+        f"{_chance(compared)}"
     )
     return Table(caption, ["method", f"mean@{outcome.samples}", *columns, "seeds of both", "failed"], lines)
 
@@ -156,7 +152,7 @@ def plateau(outcome: Outcome) -> Table:
     caption = (
         f"mean@{outcome.samples} over the highest stretch of {WINDOW} validations in a row, found on the mean curve of "
         f"all seeds: {MEAN}. In brackets what the straight line through the last {LAST} validations gains over them; "
-        "where the interval of that holds zero, the method is level."
+        "where the interval of that contains zero, the method is level."
     )
     return Table(caption, ["method", "highest", "at sequences", "at the end", "finished", "failed"], lines)
 
@@ -185,14 +181,16 @@ def stability(outcome: Outcome) -> Table:
     return Table(caption, [*columns, "collapsed"], lines)
 
 
-def _reference(outcome: Outcome, contestant: Contestant) -> pd.DataFrame:
-    """Return the final rows of the method that a contestant is compared with."""
-    return rows_of.of(outcome.final, Contestant(contestant.variant, outcome.plan.reference))
+def _rivals(outcome: Outcome) -> Iterator[tuple[pd.DataFrame, pd.DataFrame, list[str]]]:
+    """Yield the final rows of each method but the reference, the reference's, and three cells about the first."""
+    for contestant, rows, about in _contestants(outcome):
+        if contestant.method != outcome.plan.reference:
+            yield rows, rows_of.of(outcome.final, contestant._replace(method=outcome.plan.reference)), about
 
 
 def _reference_name(outcome: Outcome) -> str:
     method = outcome.plan.methods[outcome.plan.reference]
-    return method.label or method.name
+    return f"`{method.label or method.name}`"
 
 
 def _count(cells: Sequence[str]) -> int:
@@ -202,8 +200,8 @@ def _count(cells: Sequence[str]) -> int:
 
 def _chance(comparisons: int) -> str:
     return (
-        "A difference whose interval holds zero is called none. Where no method differed at all, chance would still "
-        f"leave about {comparisons * (1 - LEVEL):.1f} of these {comparisons} comparisons outside."
+        "A difference whose interval contains zero is called none. If no method differed, about "
+        f"{comparisons * (1 - LEVEL):.1f} of these {comparisons} intervals would exclude zero by chance."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import Any
@@ -33,6 +34,16 @@ def printed(capsys: pytest.CaptureFixture[str], *args: str) -> str:
         main(list(args))
     assert stop.value.code == 0
     return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_that_wait_yield_unless_the_user_says_otherwise(given: str | None, expected: str):
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_DISPLAY_ENV": "true"} | ({} if given is None else {"OMP_WAIT_POLICY": given})
+    program = "import contextlib\nfrom lightning_gft.cli import main\nwith contextlib.suppress(SystemExit):\n"
+    command = [sys.executable, "-c", program + "    main(['--version'])\nimport torch"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert f"OMP_WAIT_POLICY = '{expected}'" in ended.stderr
 
 
 @pytest.mark.parametrize("args", [["--help"], ["--version"], ["configs"], ["doctor", "--help"], ["quickstart", "-h"]])
