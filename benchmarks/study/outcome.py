@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.study.choice import choose
-from benchmarks.study.plan import Choices, Plan, PlanError
+from benchmarks.study.plan import Choices, Plan, PlanError, read_plan
 from benchmarks.study.results import Results
 from benchmarks.study.statistics import Estimate, estimate
 
@@ -33,12 +33,14 @@ class Outcome:
         choices: Chosen learning rates.
         tuning: Rows of the runs that chose them.
         final: Rows of the runs that count.
+        timed: Rows of the runs that say how long methods train.
     """
 
     plan: Plan
     choices: Choices
     tuning: pd.DataFrame
     final: pd.DataFrame
+    timed: pd.DataFrame
 
     def contestants(self) -> Iterator[Contestant]:
         """Yield all methods under all variants, in the plan's order, whether they have runs or not."""
@@ -57,6 +59,11 @@ class Outcome:
         trainers = [layer.get("trainer", {}) for layer in (self.plan.base, *self.plan.variants.values())]
         accelerators = {trainer["accelerator"] for trainer in trainers if "accelerator" in trainer}
         return "processor_seconds" if accelerators == {"cpu"} else "seconds"
+
+    def run_seconds(self, contestant: Contestant) -> Estimate:
+        """Return the seconds of training that a method takes for the sequences of a run."""
+        last = validations(of(self.timed, contestant)).groupby("run").tail(1)
+        return estimate(last[self.clock] / last["sequences"] * self.plan.length if len(last) else ())
 
     @cached_property
     def test_samples(self) -> int:
@@ -85,10 +92,18 @@ def read(plan: Plan, results: Results) -> Outcome:
         PlanError: If no run has ended.
     """
     choices = choose(plan, results)
-    outcome = Outcome(plan, choices, results.of(plan.tuning()), results.of(plan.final(choices)))
+    final = results.of(plan.final(choices))
+    outcome = Outcome(
+        plan, choices, results.of(plan.tuning()), final, _timed(plan, results) if plan.times_of else final
+    )
     if outcome.tuning.empty and outcome.final.empty:
         raise PlanError(f"`{results.path}`: expected runs of {plan.name}, got none; run the plan first")
     return outcome
+
+
+def _timed(plan: Plan, results: Results) -> pd.DataFrame:
+    other = read_plan(plan.times_of)
+    return results.of(other.final(choose(other, results)))
 
 
 def of(rows: pd.DataFrame, contestant: Contestant) -> pd.DataFrame:
@@ -124,17 +139,17 @@ def seeds_mean(rows: pd.DataFrame, figure: str) -> Estimate:
     return estimate(rows[figure] if figure in rows and rows[figure].notna().any() else ())
 
 
-def reached(rows: pd.DataFrame, figure: str, axis: str, budget: float) -> Estimate:
-    """Return the mean over finished runs of a figure after a budget.
+def reached(rows: pd.DataFrame, figure: str, budget: float) -> Estimate:
+    """Return the mean over finished runs of a figure after a number of sequences.
 
     Args:
         rows: Rows of a contestant's runs.
         figure: Column of the figure.
-        axis: Column that the budget is of.
-        budget: Where to look. Between two validations the figure is on the straight line; past the last one it is kept
+        budget: Sequences. Between two validations the figure is on the straight line; past the last one it is kept
             for at most the distance to the one before; a run that ended earlier takes no part.
     """
-    values = [_at(run[axis].to_numpy(), run[figure].to_numpy(), budget) for _, run in validations(rows).groupby("run")]
+    runs = [run for _, run in validations(rows).groupby("run")]
+    values = [_at(run["sequences"].to_numpy(), run[figure].to_numpy(), budget) for run in runs]
     return estimate(value for value in values if value is not None)
 
 

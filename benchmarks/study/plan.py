@@ -124,6 +124,8 @@ class Plan:
         seeds: Seeds of the runs that count.
         choose_by: Validation figure whose mean at the end of training decides.
         choice_of: Another plan, whose chosen learning rates are taken; no choosing then.
+        times_of: Another plan, whose runs say how long methods train; default its own. Runs of different days differ in
+            seconds for reasons that are no method's.
         final_samples: Samples a prompt of the test at the end.
         reference: Method that others are compared with in tables; default the first.
         highlighted: Methods that pictures colour and name, at most seven; default the first six.
@@ -141,6 +143,7 @@ class Plan:
     seeds: tuple[int, ...]
     choose_by: str = "mean"
     choice_of: str = ""
+    times_of: str = ""
     final_samples: int = 64
     reference: str = ""
     highlighted: tuple[str, ...] = ()
@@ -182,6 +185,11 @@ class Plan:
                 "none; give one, a single learning rate, or choice_of"
             )
 
+    @property
+    def length(self) -> int:
+        """The sequences of a run."""
+        return self.updates * self.sequences
+
     def tuning(self) -> Iterator[Run]:
         """Yield the runs that choose learning rates; none where there is no choice."""
         for seed in () if self.choice_of or len(self.learning_rates) == 1 else self.tuning_seeds:
@@ -218,8 +226,8 @@ class Plan:
 def read_plan(name: str) -> Plan:
     """Return a plan from its file.
 
-    ``like`` names another plan: its settings apply where the file gives none. ``only`` keeps some of its methods, and
-    ``methods`` adds others.
+    ``like`` names another plan: its settings, but for ``times_of``, apply where the file gives none. ``only`` keeps
+    some of its methods, and ``methods`` adds others.
 
     Args:
         name: Name of a file in ``benchmarks/study/plans`` without ``.yaml``, or the path of another.
@@ -260,6 +268,7 @@ def _with_other(given: Settings, above: set[str]) -> Settings:
     kept = {key: other["methods"][key] for key in given.pop("only", other["methods"])}
     methods = {**kept, **given.pop("methods", {})}
     pictured = [key for key in other.get("highlighted", ()) if key in methods]
+    other.pop("times_of", None)  # this plan's runs are others
     return {**other, "methods": methods, "highlighted": pictured, **given}
 
 

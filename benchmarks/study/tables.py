@@ -120,22 +120,33 @@ def equally_accurate(outcome: Outcome) -> Table:
 
 def sequences(outcome: Outcome) -> Table:
     """Return the table of accuracy at equal numbers of sequences."""
-    longest = outcome.plan.updates * outcome.plan.sequences
+    places = budgets(outcome.plan.length, SHARES)
+    lines = []
+    for _, rows, about in _contestants(outcome):
+        lines.append([about[0], *(interval(reached(rows, "mean", budget)) for budget in places), *about[1:]])
     caption = f"mean@{outcome.samples} on validation prompts after equally many sequences: {MEAN}."
-    return _at_budgets(outcome, caption, "sequences", budgets(longest, SHARES), "{:,.0f}")
+    return Table(caption, ["method", *(f"{budget:,.0f}" for budget in places), "finished", "failed"], lines)
 
 
 def seconds(outcome: Outcome) -> Table:
     """Return the table of accuracy at equal training time."""
-    clock = outcome.clock
-    ended = validations(outcome.final).groupby("run")[clock].max()
-    shortest = float(ended.min()) if len(ended) else 0.0
-    what = "seconds of the processor" if clock == "processor_seconds" else "seconds by the clock"
+    whole = {contestant: outcome.run_seconds(contestant) for contestant in outcome.contestants()}
+    places = budgets(min((run.mean for run in whole.values() if run.count), default=0.0), SECONDS_SHARES)
+    lines = []
+    for contestant, rows, about in _contestants(outcome):
+        a_run = whole[contestant]
+        trained = [outcome.plan.length * place / a_run.mean for place in places] if a_run.count else []
+        cells = [interval(reached(rows, "mean", budget)) for budget in trained] or [NOTHING] * len(places)
+        lines.append([about[0], *cells, interval(a_run, digits=0), *about[1:]])
+    timed = f"; a method's seconds are those of its runs of `plans/{outcome.plan.times_of}.yaml`"
     caption = (
-        f"mean@{outcome.samples} on validation prompts after equally long training, in {what} without evaluations: "
-        f"{MEAN}. The shortest run sets the longest budget; what a whole run takes stands beside it."
+        f"mean@{outcome.samples} on validation prompts after equally long training, in "
+        f"{'seconds of the processor' if outcome.clock == 'processor_seconds' else 'seconds by the clock'} without "
+        f"evaluations{timed if outcome.plan.times_of else ''}: {MEAN}. The fastest method's run sets the longest "
+        "budget; what a whole run takes stands beside it."
     )
-    return _at_budgets(outcome, caption, clock, budgets(shortest, SECONDS_SHARES), "{:,.3g} s", whole_run=True)
+    columns = ["method", *(f"{place:,.3g} s" for place in places), "a whole run, s", "finished", "failed"]
+    return Table(caption, columns, lines)
 
 
 def plateau(outcome: Outcome) -> Table:
@@ -227,16 +238,3 @@ def _before_training(outcome: Outcome, columns: dict[str, str]) -> Iterator[list
         figures = [interval(seeds_mean(base, figure)) for figure in columns.values()]
         name = ", ".join(part for part in (variant, "base") if part)
         yield [name, NOTHING, *figures, f"{len(base)} of {len(outcome.plan.seeds)}", "0"]
-
-
-def _at_budgets(
-    outcome: Outcome, caption: str, axis: str, places: Sequence[float], form: str, whole_run: bool = False
-) -> Table:
-    lines = []
-    for _, rows, about in _contestants(outcome):
-        cells = [interval(reached(rows, "mean", axis, budget)) for budget in places]
-        if whole_run:
-            cells.append(interval(seeds_mean(validations(rows).groupby("run").tail(1), axis), digits=0))
-        lines.append([about[0], *cells, *about[1:]])
-    columns = ["method", *(form.format(budget) for budget in places), *(["a whole run, s"] if whole_run else [])]
-    return Table(caption, [*columns, "finished", "failed"], lines)

@@ -138,6 +138,7 @@ def test_a_plan_like_another_keeps_and_adds_methods(tmp_path: Path):
     assert plan.methods["sft"] == other.methods["sft"] == first.methods["sft"]
     assert (plan.updates, plan.variants, plan.seeds) == (other.updates, other.variants, (7,))
     assert plan.sequences == first.sequences  # which weak_long has from weak_best, and that from main
+    assert (first.times_of, plan.times_of) == ("clock", "")  # other runs take another time
 
 
 def test_a_plan_with_methods_of_its_own_has_no_others():

@@ -34,7 +34,7 @@ def run(method: str, seed: int, curve: list[float], status: str = "finished", **
 
 def outcome(*runs: list[dict[str, Any]], tuning: tuple[list[dict[str, Any]], ...] = ()) -> Outcome:
     frames = [pd.DataFrame([row for rows in part for row in rows]) for part in (tuning, runs)]
-    return Outcome(PLAN, {("", "grpo"): 1e-4, ("", "gft"): 3e-5}, *frames)
+    return Outcome(PLAN, {("", "grpo"): 1e-4, ("", "gft"): 3e-5}, *frames, timed=frames[-1])
 
 
 @pytest.fixture(scope="module")
@@ -107,16 +107,31 @@ def test_a_method_that_never_rises_is_compared_before_training():
 
 def test_budgets_are_read_between_validations():
     rows = pd.DataFrame([*run("gft", 0, [0.4, 0.6, 0.7]), *run("gft", 1, [0.4, 0.6, 0.7, 0.9])])
-    assert reached(rows, "mean", "processor_seconds", 1.0).mean == pytest.approx(0.5)
-    late = reached(rows, "mean", "processor_seconds", 6.0)
+    assert reached(rows, "mean", 640).mean == pytest.approx(0.5)
+    late = reached(rows, "mean", 3840)
     assert (late.mean, late.count) == (pytest.approx(0.8), 2)  # 0.7 is kept for one distance, 0.9 is there
-    assert reached(rows, "mean", "processor_seconds", 8.0).count == 1
+    assert reached(rows, "mean", 5120).count == 1
 
 
-def test_the_shortest_run_sets_the_seconds(tables: Mapping[str, Table]):
-    assert tables["seconds"].columns[1:4] == ["2 s", "4 s", "8 s"]
-    assert cells(tables["seconds"], "GRPO")["4 s"] == "0.600 ±0.000"
-    assert cells(tables["sequences"], "GRPO")["2,050"].startswith("0.560")  # 40% of the way at 1280 * 4 = 5120
+def slower(rows: list[dict[str, Any]], times: float) -> list[dict[str, Any]]:
+    return [{**row, "processor_seconds": times * row["processor_seconds"]} for row in rows]
+
+
+def test_methods_are_compared_after_equally_long_training():
+    curve = [0.4, 0.5, 0.6, 0.7, 0.7]
+    table = all_tables(outcome(run("grpo", 0, curve), slower(run("gft", 0, curve), 2)))["seconds"]
+    assert table.columns[1:5] == ["2 s", "4 s", "8 s", "a whole run, s"]  # shares of the faster one's 8 s
+    assert [cells(table, "GRPO")[column] for column in table.columns[1:5]] == ["0.500", "0.600", "0.700", "8"]
+    assert [cells(table, "GFT")[column] for column in table.columns[1:5]] == ["0.450", "0.500", "0.600", "16"]
+
+
+def test_seconds_may_come_from_other_runs_than_the_figures():
+    made = outcome(*(run(method, 0, [0.4, 0.5, 0.6, 0.7, 0.7]) for method in ("grpo", "gft")))
+    timed = pd.DataFrame(slower(run("grpo", 5, [0.1] * 5), 3))
+    table = all_tables(replace(made, plan=replace(PLAN, times_of="clock"), timed=timed))["seconds"]
+    assert "`plans/clock.yaml`" in table.caption
+    assert [cells(table, "GRPO")[column] for column in table.columns[1:5]] == ["0.500", "0.600", "0.700", "24"]
+    assert [cells(table, "GFT")[column] for column in table.columns[1:5]] == ["-"] * 4  # the other plan has none
 
 
 @pytest.mark.parametrize(
