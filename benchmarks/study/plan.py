@@ -70,6 +70,7 @@ class Run:
         role: ``"tuning"`` or ``"final"``.
         layers: Configurations of ``lightning-gft fit``, the last on top.
         final_samples: Samples a prompt of the test at the end.
+        trained: The data set that is trained, where it has a name in the run's figures.
     """
 
     plan: str
@@ -80,6 +81,7 @@ class Run:
     role: str
     layers: tuple[Settings, ...] = field(repr=False)
     final_samples: int
+    trained: str = ""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -127,6 +129,8 @@ class Plan:
         times_of: Another plan, whose runs say how long methods train; default its own. Runs of different days differ in
             seconds for reasons that are no method's.
         final_samples: Samples a prompt of the test at the end.
+        trained: The data set that is trained, where several have names: rows have its figures without the name.
+        beside: What is measured and not trained: figures of validations by their titles in tables.
         reference: Method that others are compared with in tables; default the first.
         highlighted: Methods that pictures colour and name, at most seven; default the first six.
     """
@@ -145,6 +149,8 @@ class Plan:
     choice_of: str = ""
     times_of: str = ""
     final_samples: int = 64
+    trained: str = ""
+    beside: Mapping[str, str] = field(default_factory=lambda: {"second skill": "second_skill/greedy_accuracy"})
     reference: str = ""
     highlighted: tuple[str, ...] = ()
 
@@ -220,7 +226,7 @@ class Plan:
             "data": {"init_args": {"seed": seed, "batch_size": self.sequences // method.responses}},
         }
         layers = (self.base, self.variants[variant], *method.layers, conditions)
-        return Run(self.name, variant, method.name, rate, seed, role, layers, self.final_samples)
+        return Run(self.name, variant, method.name, rate, seed, role, layers, self.final_samples, self.trained)
 
 
 def read_plan(name: str) -> Plan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -14,6 +15,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from typing_extensions import override
 
 from benchmarks.study.lines import append
+from benchmarks.study.plan import PlanError
 from lightning_gft import GFTLitModule
 
 FILE = "evaluations.jsonl"
@@ -33,6 +35,11 @@ _MEANS = {
 }
 """Figures of the training steps since the evaluation before, by their names in a row."""
 
+_MEASURED = "greedy_accuracy"
+"""A figure of each data set in each evaluation."""
+
+_SAMPLES = re.compile(r"\b(mean|maj)@\d+")
+
 
 class Recorder(Callback):
     """Writes a line of JSON for each evaluation, with what training has cost until then.
@@ -41,10 +48,11 @@ class Recorder(Callback):
 
     Args:
         folder: Folder of the run.
+        trained: Data set whose figures are written without its name.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / FILE
+    def __init__(self, folder: Path, trained: str = "") -> None:
+        self.path, self.trained = folder / FILE, trained
         self.seconds = self.processor_seconds = 0.0
         self.sequences = self.tokens = 0
         self._steps: list[dict[str, float]] = []
@@ -82,7 +90,7 @@ class Recorder(Callback):
             "seconds": self.seconds,
             "processor_seconds": self.processor_seconds,
             **self._of_training(),
-            **{_column(name, split): float(value) for name, value in logged.items() if name.startswith(f"{split}/")},
+            **columns({name: float(value) for name, value in logged.items()}, split, self.trained),
         }
         append(self.path, row)
 
@@ -101,6 +109,22 @@ def _gft(module: LightningModule) -> GFTLitModule:
     return module
 
 
-def _column(name: str, split: str) -> str:
-    """Return a figure's name in a row: estimates of the same thing have one name, however many samples they take."""
-    return re.sub(r"\b(mean|maj)@\d+", r"\1", name.removeprefix(f"{split}/"))
+def columns(logged: Mapping[str, float], split: str, trained: str = "") -> dict[str, float]:
+    """Return the figures of an evaluation by their names in a row.
+
+    Estimates of the same thing have one name, however many samples they take.
+
+    Args:
+        logged: All figures as they are logged.
+        split: The evaluation's.
+        trained: Data set whose name is left out.
+
+    Raises:
+        PlanError: If there is no such data set, or several and none is named.
+    """
+    figures = {name.removeprefix(f"{split}/"): value for name, value in logged.items() if name.startswith(f"{split}/")}
+    row = {_SAMPLES.sub(r"\1", name.removeprefix(f"{trained}/")): value for name, value in figures.items()}
+    if _MEASURED not in row:
+        found = sorted(name.removesuffix(f"/{_MEASURED}") for name in row if name.endswith(f"/{_MEASURED}"))
+        raise PlanError(f"`trained`: expected one of {', '.join(found)}, got {trained or 'none'}; name the data set")
+    return row

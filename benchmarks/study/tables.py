@@ -54,7 +54,7 @@ def final(outcome: Outcome) -> Table:
         "entropy": "entropy",
         "KL(policy‖base)": "kl",
         "KL(base‖policy)": "kl_start",
-        "second skill": "second_skill/greedy_accuracy",
+        **outcome.plan.beside,
     }
     lines = [*_before_training(outcome, columns)]
     for contestant, rows, about in _contestants(outcome):
@@ -75,7 +75,7 @@ def differences(outcome: Outcome) -> Table:
         f"mean@{test_k}": "mean",
         f"pass@{test_k}": f"pass@{test_k}",
         "KL(base‖policy)": "kl_start",
-        "second skill": "second_skill/greedy_accuracy",
+        **outcome.plan.beside,
     }
     lines, compared = [], 0
     for rows, reference, about in _rivals(outcome):
@@ -96,7 +96,7 @@ def differences(outcome: Outcome) -> Table:
 def equally_accurate(outcome: Outcome) -> Table:
     """Return the table of what is lost, compared with the reference method where both are equally accurate."""
     columns = {
-        "second skill": "second_skill/greedy_accuracy",
+        **outcome.plan.beside,
         "KL(policy‖base)": "kl",
         "KL(base‖policy)": "kl_start",
         "entropy": "entropy",

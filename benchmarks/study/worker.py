@@ -61,7 +61,7 @@ def work(run: Run, folder: Path, threads: int) -> None:
     os.dup2(log.fileno(), sys.stderr.fileno())
     torch.set_num_threads(threads)
     try:
-        StudyCLI(arguments(run, folder), Recorder(folder), run.final_samples)
+        StudyCLI(arguments(run, folder), Recorder(folder, run.trained), run.final_samples)
     except BaseException as error:  # noqa: BLE001 (however it ends, the row says so)
         append(folder / RESULT, {"status": "failed", "error": one_line(error)})
         traceback.print_exc()

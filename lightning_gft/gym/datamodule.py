@@ -182,6 +182,11 @@ def _as_tasks(tasks: Mapping[str, GymTask | None]) -> list[Task]:
             f"`tasks`: expected settings of at least one task by its name, got {shorten(tasks)}; write "
             "{chain_sum: null}, for example"
         )
+    for name, settings in tasks.items():
+        if settings is not None and not isinstance(settings, GymTask):
+            raise GFTTypeError(
+                f"`tasks.{name}`: expected GymTask(...) or null, got {shorten(settings)}; write GymTask(**settings)"
+            )
     return [Task(name, settings or GymTask()) for name, settings in tasks.items()]
 
 

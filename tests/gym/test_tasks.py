@@ -48,6 +48,11 @@ def test_there_is_a_task(tasks: Any) -> None:
         ReasoningGymDataModule(tasks)
 
 
+def test_settings_of_a_task_are_a_gym_task() -> None:
+    with pytest.raises(TypeError, match=r"`tasks.sums`: expected GymTask\(...\) or null, got \{'task': 'chain_sum'\}"):
+        ReasoningGymDataModule({"sums": {"task": "chain_sum"}})  # type: ignore[dict-item]
+
+
 @pytest.mark.parametrize(
     ("levels", "terms", "digits"),
     [
