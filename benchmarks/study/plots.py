@@ -1,4 +1,4 @@
-"""The pictures of a plan: what accuracy costs, curves, learning rates, and forgetting against divergence."""
+"""The pictures of a plan: what accuracy costs, curves, learning rates, forgetting, and the ends under its variants."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from benchmarks.study import outcome as rows_of
 from benchmarks.study.drawing import COLOURS, INK, MARKERS, STYLE, End, Look, legend, name_ends, new_figure, save
 from benchmarks.study.markdown import rate
-from benchmarks.study.outcome import Contestant, Outcome, begins_and_ends, validations
+from benchmarks.study.outcome import Contestant, Outcome, begins_and_ends, tests, validations
 from benchmarks.study.statistics import estimate, explained, rising_curve
 
 SECOND = "second_skill/greedy_accuracy"
@@ -31,7 +31,7 @@ COSTS = {
 
 
 def save_all(outcome: Outcome, folder: Path) -> list[Path]:
-    """Draw all pictures of a plan, each variant's for itself.
+    """Draw all pictures of a plan, each variant's for itself, and one of the ends under all variants.
 
     That of learning rates is drawn where some were tried, and that of forgetting, like panels of the second skill in
     others, where there is one.
@@ -46,16 +46,19 @@ def save_all(outcome: Outcome, folder: Path) -> list[Path]:
     if len(outcome.tuning):
         pictures["stability"] = stability
     with mpl.rc_context(STYLE):
-        return [
-            save(draw(outcome, variant), folder / f"{_file_name(outcome.plan.name, variant, name)}.png")
+        drawn = {
+            _file_name(outcome.plan.name, variant, name): draw(outcome, variant)
             for variant in outcome.plan.variants
             for name, draw in pictures.items()
-        ]
+        }
+        if len(outcome.plan.variants) > 1:
+            drawn[_file_name(outcome.plan.name, "variants")] = variants(outcome)
+        return [save(figure, folder / f"{name}.png") for name, figure in drawn.items()]
 
 
 def _file_name(*parts: str) -> str:
     """Return parts of a name joined; a variant that is named as its plan is not repeated."""
-    return "-".join(part for part in dict.fromkeys(parts) if part)
+    return "-".join(part.replace(" ", "_") for part in dict.fromkeys(parts) if part)
 
 
 def frontier(outcome: Outcome, variant: str) -> Figure:
@@ -113,8 +116,7 @@ def curves(outcome: Outcome, variant: str) -> Figure:
                 axes.fill_between(means.index, *edges, color=look.colour, alpha=0.15, lw=0, zorder=look.layer - 1)
         axes.set_title(title)
         axes.margins(x=0)
-        lowest, highest = axes.get_ylim()  # an interval of few seeds may leave the range that the figure itself has
-        axes.set_ylim(max(lowest, -0.02), highest if name == "entropy" else min(highest, 1.02))
+        _within_shares(axes, bounded=name != "entropy")
         axes.locator_params("x", nbins=5)
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.set_xlabel("sequences")
@@ -181,6 +183,46 @@ def forgetting(outcome: Outcome, variant: str) -> Figure:
     panels[0].set_ylabel("second skill lost (greedy accuracy)")
     legend(figure, _looks(outcome))
     return figure
+
+
+def variants(outcome: Outcome) -> Figure:
+    """Draw the test at the end under each variant: a line a method, with 95% intervals over seeds.
+
+    Dashed lines are the base.
+    """
+    test_k = outcome.test_samples
+    shown = {
+        "mean": f"accuracy of samples, mean@{test_k}",
+        f"pass@{test_k}": f"solved in {test_k} samples, pass@{test_k}",
+        SECOND: "second skill, greedy accuracy",
+    }
+    shown = {name: title for name, title in shown.items() if outcome.measures(name)}
+    figure, panels = new_figure(1, len(shown), 12.5, 4.2)
+    base = validations(outcome.final).query("step == 0")
+    labels = [name or outcome.plan.name for name in outcome.plan.variants]
+    for axes, (figure_name, title) in zip(panels, shown.items(), strict=True):
+        for method, look in _looks(outcome).items():
+            found = [
+                rows_of.seeds_mean(tests(rows_of.of(outcome.final, Contestant(name, method))), figure_name)
+                for name in outcome.plan.variants
+            ]
+            means, halves = [value.mean for value in found], [value.half for value in found]
+            bars = {"elinewidth": 1, "capsize": 3, "zorder": look.layer}
+            drawn = {"color": look.colour, "marker": look.marker, "lw": look.width, "ms": 8, "mec": "white"}
+            axes.errorbar(labels, means, halves, **bars, **drawn)
+        if figure_name in base and base[figure_name].notna().any():
+            axes.axhline(base[figure_name].mean(), color=INK, lw=1, ls=(0, (5, 3)), zorder=1.9)
+        _within_shares(axes)
+        axes.set_title(title)
+        axes.tick_params("x", labelsize=9)
+    legend(figure, _looks(outcome))
+    return figure
+
+
+def _within_shares(axes: Axes, bounded: bool = True) -> None:
+    """End a panel at 0 and, for a share, at 1: an interval of few seeds may leave the range that the figure has."""
+    lowest, highest = axes.get_ylim()
+    axes.set_ylim(max(lowest, -0.02), min(highest, 1.02) if bounded else highest)
 
 
 def _averaged(rows: pd.DataFrame) -> pd.DataFrame:

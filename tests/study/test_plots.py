@@ -16,7 +16,7 @@ from benchmarks.study.__main__ import main
 from benchmarks.study.drawing import COLOURS, GREY, Look, legend, new_figure, save
 from benchmarks.study.outcome import Outcome
 from benchmarks.study.plan import read_plan
-from benchmarks.study.plots import SECOND, curves, forgetting, frontier, stability
+from benchmarks.study.plots import SECOND, curves, forgetting, frontier, stability, variants
 from tests.study.synthetic import outcome_of, plan_of
 
 METHODS = ("sft", "grpo", "luffy")
@@ -71,6 +71,21 @@ def test_forgetting_has_a_point_a_validation_of_all_runs(outcome: Outcome):
         clouds = [len(line.get_xdata()) for line in axes.get_lines() if line.get_linestyle() == "None"]
         assert clouds == [50, 60, 60]  # two rates on two seeds, the chosen one on two; one of SFT's has failed
         assert "R² of one curve 0." in axes.get_title()
+
+
+def test_ends_have_a_line_a_method_through_all_variants(tmp_path: Path):
+    plan = plan_of(METHODS, variants={"few": {}, "many": {"data": 1}}, learning_rates=(1e-4,), seeds=(0, 1))
+    made = outcome_of(plan, tmp_path / "study.parquet", failing=("sft", 1e-4, 0))
+    figure = variants(made)
+    assert [axes.get_title() for axes in panels(figure)][1] == "solved in 64 samples, pass@64"
+    for axes in panels(figure):
+        assert [container.lines[0].get_xdata().tolist() for container in axes.containers] == [["few", "many"]] * 3
+    sft = made.final.query("method == 'sft' and split == 'test'").groupby("variant")["mean"].mean()
+    drawn = next(panels(figure)).containers[0].lines[0].get_ydata()
+    assert drawn.tolist() == pytest.approx([sft["few"], sft["many"]])
+    written = [path.name for path in plots.save_all(made, tmp_path)]
+    assert written[-1] == "main-variants.png"
+    assert {"main-few-curves.png", "main-many-curves.png"} < {*written}
 
 
 def test_pictures_leave_out_a_second_skill_that_there_is_not(outcome: Outcome, monkeypatch: pytest.MonkeyPatch):
