@@ -243,7 +243,7 @@ def write_zip(path: Path) -> None:
     ("write", "message"),
     [
         (Path.touch, "got a file that was cut short or is none"),
-        (write_text, "got a file that was cut short or is none"),
+        pytest.param(write_text, "got a file that was cut short or is none", marks=pytest.mark.slow),
         (write_cut_short, "got a file that was cut short or is none"),
         (write_zip, "expected a checkpoint, got a file that is none ("),
         (write_weights, ": the checkpoint: expected one of a training run, got one without state_dict, loops, pytorch"),
