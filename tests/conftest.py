@@ -15,7 +15,7 @@ LAUNCHED_BY = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_S
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Let the garbage collector pass over the objects of modules and tests, which live until the end."""
+    """Let the garbage collector leave alone the objects of modules and tests, which live until the end."""
     gc.disable()
     try:
         return (yield)

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -101,10 +102,13 @@ def test_failures_and_waits_are_told_at_growing_intervals(tmp_path: Path, caplog
 
 def test_the_first_failure_of_a_run_and_a_long_wait_are_told(tmp_path: Path, caplog, monkeypatch):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr("lightning_gft.sources.endpoint.telling._QUIET", 0.1)
+    later = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + later[0])
+    monkeypatch.setattr("lightning_gft.sources.endpoint.telling.time", clock)
     monkeypatch.setattr("lightning_gft.sources.endpoint.asker._POLL_SECONDS", 0.05)
 
     def answer(handler: Any, body: Any, number: int) -> None:
+        later[0] = 60.0
         deadline = time.monotonic() + HANG
         while "waiting for 1 replies" not in caplog.text and time.monotonic() < deadline:
             time.sleep(0.01)
