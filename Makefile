@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CREATED := $(VENV)/.created
 PACKAGE := $(VENV)/.package
 INSTALLED := $(VENV)/.installed
 # A thread that waits for another shall yield, not spin: on a shared machine spinning costs minutes.
@@ -13,6 +14,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --dura
 .PHONY: help quickstart test test-slow test-all notebooks docs lint format clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+.NOTPARALLEL:
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -51,12 +53,16 @@ clean: ## Remove files of the quickstart, the tests and the site; other runs and
 # Bytecode is written when a module is first imported: most of the libraries' modules never are.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
-$(PACKAGE): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; choose one by: make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv $(VENV)
+# Each of the two has all that it needs in one step, so that `make test` does not install the package twice.
+$(PACKAGE): pyproject.toml constraints.txt | $(CREATED)
 	$(PIP) --editable .
 	@touch $@
 
-$(INSTALLED): $(PACKAGE)
+$(INSTALLED): pyproject.toml constraints.txt | $(CREATED)
 	$(PIP) --editable '.[dev]'
+	@touch $(PACKAGE) $@
+
+$(CREATED):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; choose one by: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
 	@touch $@

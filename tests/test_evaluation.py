@@ -23,7 +23,7 @@ from lightning_gft import (
 )
 from lightning_gft.evaluation import Evaluator
 from lightning_gft.lm.decoding.stopping import EndTokens
-from tests.conftest import prompt_batch, tiny_loader, tiny_policy
+from tests.tiny import prompt_batch, tiny_loader, tiny_policy
 
 PROMPTS = ["1+1=", "20+20=", "3="]
 REFERENCES = ["2", "40", "3"]

@@ -21,7 +21,7 @@ from lightning_gft import (
     SelfSource,
 )
 from lightning_gft.preflight.data import check_data
-from tests.conftest import prompt_batch, tiny_policy
+from tests.tiny import prompt_batch, tiny_policy
 
 
 class Seen(Reward):

@@ -12,9 +12,10 @@ import torch
 from lightning_gft import Evaluation, Policy, SamplingParams
 from lightning_gft.evaluation import Evaluator
 from lightning_gft.start_samples import StartSamples
-from tests.conftest import prompt_batch, quick, tiny_policy
+from tests.conftest import quick
 from tests.policy.test_reference import CASES, make
 from tests.test_evaluation import PROMPTS, REFERENCES, SAMPLER, distributions, evaluate, moved_policy
+from tests.tiny import prompt_batch, tiny_policy
 
 SHORT = SamplingParams(max_new_tokens=4)
 KEPT = [name for name in CASES if name not in ("full", "full, tied", "continued")]

@@ -7,6 +7,7 @@ import shutil
 import warnings
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -111,15 +112,16 @@ class KeepConfig(SaveConfigCallback):
 
     @override
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint[_CONFIG_KEY] = self._settings()
+        checkpoint[_CONFIG_KEY] = self._settings
 
     @override
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Report the settings that differ from those of the checkpoint; the current ones apply."""
-        own = self._settings()
+        own = self._settings
         for difference in setting_differences(checkpoint.get(_CONFIG_KEY, own), own):
             rank_zero_info(f"Resuming with {difference}")
 
+    @cached_property
     def _settings(self) -> dict[str, Any]:
         settings = yaml.safe_load(self.parser.dump(self.config, skip_unset=False))
         return {name: settings[name] for name in _COMPARED}

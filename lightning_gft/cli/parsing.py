@@ -64,7 +64,10 @@ def load_value(text: str) -> Any:
 
 
 class Parser(LightningArgumentParser):
-    """Reports an error in a line or two, where jsonargparse prints every option."""
+    """Reports an error in a line or two, where jsonargparse prints every option.
+
+    A configuration that is written was parsed, so it is not validated again, which takes longer than to parse it.
+    """
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         for name in lightning_gft.__all__:  # jsonargparse finds a class by its name alone only once it is imported
@@ -78,6 +81,14 @@ class Parser(LightningArgumentParser):
             pairs = [arg.rpartition("=") for arg in args]
             args = [f"{option}{equals}{borrow_schedules(value)}" for option, equals, value in pairs]
         return super().parse_args(args, *rest, **settings)
+
+    @override
+    def dump(self, *args: Any, **settings: Any) -> str:
+        return str(super().dump(*args, **{"skip_validation": True, **settings}))
+
+    @override
+    def save(self, *args: Any, **settings: Any) -> None:
+        super().save(*args, **{"skip_validation": True, **settings})
 
     @override
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:

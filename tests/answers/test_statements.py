@@ -6,6 +6,7 @@ import pytest
 
 from lightning_gft.answers.extraction import find_answer
 from lightning_gft.answers.statements import after_statement, begins_with_statement, says_answer
+from tests.conftest import quick
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,9 @@ def test_what_follows_steps_that_name_choices_is_the_answer():
     assert find_answer("First choice: 5 ways.\nSecond choice: 4 ways.\nSo there are 20.")[-1] == "20"
 
 
-@pytest.mark.parametrize("piece", ["answer to ", "answer ", "answer (", "final answer", "option: "])
+@pytest.mark.parametrize(
+    "piece", quick(["answer to ", "answer ", "answer (", "final answer", "option: "], "answer to ", "option: ")
+)
 @pytest.mark.parametrize("filling", ["", " " * 1000, "*" * 1000, "." * 1000, " " * 1_000_000])
 def test_a_megabyte_is_searched_in_one_pass(piece, filling):
     text = (piece + filling) * (1_000_000 // len(piece + filling) or 1)

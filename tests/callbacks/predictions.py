@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,21 @@ from lightning_gft import (
 )
 from lightning_gft.callbacks import GroupWriter
 from lightning_gft.stored import StoredGroup, StoredGroups
-from tests.conftest import tiny_loader
+from tests.tiny import tiny_loader
 
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
 NUM_ROWS, BATCH = 10, 4
+
+
+def write_rows(folder: Path) -> Path:
+    """Return a file of rows, of which some have no teacher's response, and one column mixes types."""
+    path = folder / "rows.jsonl"
+    lines = [
+        {"prompt": f"{n}+1=", "answer": n + 1, "teacher": [str(n)] * (n % 3), "given": "007" if n % 2 else n}
+        for n in range(NUM_ROWS)
+    ]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return path
 
 
 class Counting(TransformersEngine):

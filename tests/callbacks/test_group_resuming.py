@@ -18,20 +18,36 @@ from lightning_gft import ExactMatchReward, GroupBatch, NumericReward, RewardAdv
 from lightning_gft.callbacks import GroupWriter
 from lightning_gft.rewards import RewardError
 from lightning_gft.stored import StoredGroups, write_shard
-from tests.callbacks.predictions import BATCH, QUIET, Counting, Foreign, module_of, predict, untimed
-from tests.conftest import prompt_batch
+from tests.callbacks.predictions import BATCH, QUIET, Counting, Foreign, module_of, predict, untimed, write_rows
+from tests.tiny import prompt_batch
+
+
+@pytest.fixture(scope="module")
+def predicted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with rows and the groups of all of them."""
+    folder = tmp_path_factory.mktemp("predicted")
+    predict(write_rows(folder), folder / "groups")
+    return folder
+
+
+@pytest.fixture
+def complete(predicted: Path, tmp_path: Path) -> Path:
+    """Return rows whose groups are all in the folder ``groups`` of the test."""
+    shutil.copytree(predicted / "groups", tmp_path / "groups")
+    return predicted / "rows.jsonl"
 
 
 @pytest.mark.parametrize("missing", [[0], [1, 2], [0, 1, 2]], ids=str)
-def test_a_run_that_resumes_samples_what_is_missing_and_nothing_else(missing: list[int], rows: Path, tmp_path: Path):
-    predict(rows, tmp_path / "groups")
+def test_a_run_that_resumes_samples_what_is_missing_and_nothing_else(
+    missing: list[int], complete: Path, tmp_path: Path
+):
     whole = untimed(tmp_path / "groups")
     for step in missing:
         (tmp_path / f"groups/groups-{step:06d}-000.parquet").unlink()
     (tmp_path / "groups/.groups-000001-000.parquet-4194711").write_bytes(
         b"PAR1"
     )  # what it was writing when it was killed
-    predictions = predict(rows, tmp_path / "groups")
+    predictions = predict(complete, tmp_path / "groups")
     assert [groups is not None for groups in predictions] == [step in missing for step in range(3)]
     assert Counting.asked == sum([4, 4, 2][step] for step in missing)
     assert untimed(tmp_path / "groups") == whole
@@ -88,9 +104,9 @@ def test_what_was_sampled_before_a_failure_is_kept(rows: Path, tmp_path: Path, c
     assert untimed(tmp_path / "groups") == untimed(tmp_path / "whole")
 
 
-def other_rows(rows: Path) -> Path:
+def other_rows(rows: Path, folder: Path) -> Path:
     """Return data of which the last row has another type in a column that nothing reads."""
-    other = rows.with_name("others.jsonl")
+    other = folder / "others.jsonl"
     other.write_text(rows.read_text().replace('"given": "007"', '"given": 7'))
     return other
 
@@ -109,13 +125,12 @@ OTHERS: dict[str, tuple[str, Any]] = {
 
 
 @pytest.mark.parametrize("what", OTHERS)
-def test_another_run_is_refused_with_what_differs(what: str, rows: Path, tmp_path: Path):
-    predict(rows, tmp_path / "groups")
+def test_another_run_is_refused_with_what_differs(what: str, complete: Path, tmp_path: Path):
     (tmp_path / "groups/groups-000002-000.parquet").unlink()
     before = untimed(tmp_path / "groups")
     message, change = OTHERS[what]
     options: dict[str, Any] = {}
-    module, data = module_of(), rows
+    module, data = module_of(), complete
     if isinstance(change, dict):
         options = {name: value for name, value in change.items() if name != "module"}
         if "module" in change:
@@ -129,7 +144,7 @@ def test_another_run_is_refused_with_what_differs(what: str, rows: Path, tmp_pat
     elif change == "weights":
         module = module_of(initializer_range=0.31)
     else:
-        data = other_rows(rows)
+        data = other_rows(complete, tmp_path)
     with pytest.raises(ValueError, match="`path`: expected a new folder, or one that a run") as error:
         predict(data, tmp_path / "groups", module, **options)
     assert message in str(error.value)
@@ -202,11 +217,10 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
 
 @pytest.mark.parametrize("step", [0, 2])
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_shard_is_set_aside_and_sampled_again(damage: str, step: int, rows: Path, tmp_path: Path, capsys):
-    predict(rows, tmp_path / "groups")
+def test_a_damaged_shard_is_set_aside_and_sampled_again(damage: str, step: int, complete: Path, tmp_path: Path, capsys):
     whole = untimed(tmp_path / "groups")
     DAMAGES[damage](tmp_path / f"groups/groups-{step:06d}-000.parquet")
-    predictions = predict(rows, tmp_path / "groups")
+    predictions = predict(complete, tmp_path / "groups")
     assert [groups is not None for groups in predictions] == [number == step for number in range(3)]
     assert untimed(tmp_path / "groups") == whole
     [line] = [line for line in capsys.readouterr().out.splitlines() if "set aside" in line]

@@ -16,7 +16,7 @@ from lightning_gft import NumericReward, SelfSource, Source
 from lightning_gft.callbacks import GroupWriter
 from lightning_gft.stored import StoredGroups
 from tests.callbacks.predictions import QUIET, Counting, Foreign, module_of, predict
-from tests.conftest import prompt_batch
+from tests.tiny import prompt_batch
 
 
 def test_every_response_is_written_with_what_became_of_it(rows: Path, tmp_path: Path, capsys):

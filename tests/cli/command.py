@@ -43,7 +43,7 @@ def printed_config(capsys: pytest.CaptureFixture[str], *args: str, subcommand: s
         main([subcommand, *args, "--print_config"])
     printed = capsys.readouterr()
     assert stop.value.code == 0, f"{stop.value.code}: {printed.err}"
-    config: dict[str, Any] = yaml.safe_load(printed.out)
+    config: dict[str, Any] = yaml.load(printed.out, yaml.CSafeLoader)
     return config
 
 

@@ -13,6 +13,56 @@ from lightning_gft.cli import main
 from lightning_gft.cli.errors import one_line_warnings
 from tests.cli.command import GFT, SMALL, refused
 
+SAME_KINDS: list[tuple[list[str], str]] = [
+    (
+        ["--data.init_args.bath_size=3"],
+        "error: data: `bath_size`: expected an argument of ArithmeticDataModule, got an unknown one; did you mean "
+        "`batch_size`?",
+    ),
+    (["--trainer.callbacks=ModelCheckpont"], "Got value: ModelCheckpont; did you mean ModelCheckpoint?"),
+    (
+        ["--trainer.default_root_dir=" + "n" * 300],
+        "`trainer.default_root_dir`: expected a folder that can be written",
+    ),
+    (
+        ["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=/proc/run"],
+        "`CSVLogger.save_dir`: expected a folder that can be written to, got /proc/run/lightning_logs/version_0 (",
+    ),
+    (
+        ["--trainer.precision=bf17"],
+        "trainer.precision: Expected one of Literal[64, 32, 16], Literal['transformer-engine'",
+    ),
+    (["--trainer.max_steps=abc"], "trainer.max_steps: Expected a int. Got value: abc"),
+    (
+        ["--trainer.callbacks=Foo"],
+        "trainer.callbacks: Expected one of list[Callback], Callback, null. Got value: Foo",
+    ),
+    (["--model.policy.lora=abc"], "model.policy.lora: Expected one of LoRA, null. Got value: abc"),
+    (["--model.sampler.rewards=" + "[" * 5000], "expected at most 100 nested levels of YAML"),
+    (["--trainer.strategy=FSDPStrategy"], "FSDPStrategy; use lightning_gft.FSDP2Strategy, which shards weights"),
+    (
+        ["--model.loss.rectifier.threshold=a"],
+        "error: model.loss.rectifier.threshold: Expected one of float, Annealing. Got value: a",
+    ),
+    (
+        ["--model.loss.rectifier.threshold={start: 0.7, end: 0.1, num_steps: x}"],
+        "error: model.loss.rectifier.threshold.num_steps: Expected a int. Got value: x",
+    ),
+    (
+        ["--model.loss.rectifier.threshold={start: 0.7, end: -1, num_steps: 9}"],
+        "error: `threshold.end` of DynamicCoefficientRectifier: expected a number of at least 0, got -1.0; 0",
+    ),
+    (
+        ["--model.loss.rectify=positve"],
+        "error: model.loss.rectify: Expected a Literal['all', 'positive', 'negative', 'demonstrations', ",
+    ),
+    (
+        ["--model.loss.rectifier.threshold=-7"],
+        "`threshold` of DynamicCoefficientRectifier: expected a number",
+    ),
+]
+"""Mistakes of which each is found as another one in the test below is."""
+
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -23,16 +73,10 @@ from tests.cli.command import GFT, SMALL, refused
             "`sources`?",
         ),
         (
-            ["--data.init_args.bath_size=3"],
-            "error: data: `bath_size`: expected an argument of ArithmeticDataModule, got an unknown one; did you mean "
-            "`batch_size`?",
-        ),
-        (
             ["--model.loss=lightning_gft.GTFLoss"],
             "model.loss: module 'lightning_gft' has no attribute 'GTFLoss'; did you mean GFTLoss?",
         ),
         (["--model.loss=GFTLos"], "model.loss: Expected a dot import path string: GFTLos; did you mean GFTLoss?"),
-        (["--trainer.callbacks=ModelCheckpont"], "Got value: ModelCheckpont; did you mean ModelCheckpoint?"),
         (
             ["--model.loss.foo=3"],
             "model.loss: `foo`: expected an argument of GFTLoss, got an unknown one; it has rectifier, reduction, "
@@ -46,38 +90,14 @@ from tests.cli.command import GFT, SMALL, refused
         ),
         (["--trainer.default_root_dir=/dev/null/run"], "got /dev/null/run (Not a directory); choose another"),
         (
-            ["--trainer.default_root_dir=" + "n" * 300],
-            "`trainer.default_root_dir`: expected a folder that can be written",
-        ),
-        (
             ["--trainer.callbacks=ModelCheckpoint", "--trainer.callbacks.dirpath=/proc/run"],
             "`ModelCheckpoint.dirpath`: expected a folder that can be written to, got /proc/run (",
         ),
-        (
-            ["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=/proc/run"],
-            "`CSVLogger.save_dir`: expected a folder that can be written to, got /proc/run/lightning_logs/version_0 (",
-        ),
         (["--trainer.devices=100"], "`trainer.devices`: expected at most "),
-        (
-            ["--trainer.precision=bf17"],
-            "trainer.precision: Expected one of Literal[64, 32, 16], Literal['transformer-engine'",
-        ),
-        (["--trainer.max_steps=abc"], "trainer.max_steps: Expected a int. Got value: abc"),
-        (
-            ["--trainer.callbacks=Foo"],
-            "trainer.callbacks: Expected one of list[Callback], Callback, null. Got value: Foo",
-        ),
         (["--model.optimizer.lr=abc"], "model.optimizer.lr: Expected one of float, Tensor. Got value: abc"),
-        (["--model.policy.lora=abc"], "model.policy.lora: Expected one of LoRA, null. Got value: abc"),
         (["--model.sampler.rewards={a: &a [*a]}"], "expected no alias within its own anchor, got *a; write it out"),
-        (["--model.sampler.rewards=" + "[" * 5000], "expected at most 100 nested levels of YAML"),
         (["--ckpt_path=" + "n" * 300], "n: File name too long"),
         (["--trainer.strategy=fsdp_cpu_offload"], "got fsdp_cpu_offload; use lightning_gft.FSDP2Strategy"),
-        (["--trainer.strategy=FSDPStrategy"], "FSDPStrategy; use lightning_gft.FSDP2Strategy, which shards weights"),
-        (
-            ["--model.loss.rectifier.threshold=a"],
-            "error: model.loss.rectifier.threshold: Expected one of float, Annealing. Got value: a",
-        ),
         (
             ["--model.loss.rectifier.threshold={start: 0.7, ned: 0.1, num_steps: 200}"],
             "error: model.loss.rectifier.threshold: `ned`: expected an argument of Annealing, got an unknown one; did "
@@ -88,28 +108,12 @@ from tests.cli.command import GFT, SMALL, refused
             "error: model.loss.rectifier.threshold: the following arguments are required: num_steps",
         ),
         (
-            ["--model.loss.rectifier.threshold={start: 0.7, end: 0.1, num_steps: x}"],
-            "error: model.loss.rectifier.threshold.num_steps: Expected a int. Got value: x",
-        ),
-        (
             ["--model.loss.rectifier.threshold={start: 0.7, end: 0.1, num_steps: 0}"],
             "error: `num_steps` of Annealing: expected a whole number of at least 1, got 0",
         ),
         (
-            ["--model.loss.rectifier.threshold={start: 0.7, end: -1, num_steps: 9}"],
-            "error: `threshold.end` of DynamicCoefficientRectifier: expected a number of at least 0, got -1.0; 0",
-        ),
-        (
-            ["--model.loss.rectify=positve"],
-            "error: model.loss.rectify: Expected a Literal['all', 'positive', 'negative', 'demonstrations', ",
-        ),
-        (
             ["--model.loss.rectify=all", "--model.loss.otherwise=IdentityRectifier"],
             "error: `otherwise`: expected null with rectify='all', got IdentityRectifier; let `rectify` choose",
-        ),
-        (
-            ["--model.loss.rectifier.threshold=-7"],
-            "`threshold` of DynamicCoefficientRectifier: expected a number",
         ),
         (
             ["--model.sampler.sources.sefl.top_k=3"],
@@ -124,6 +128,7 @@ from tests.cli.command import GFT, SMALL, refused
             "='/no': expected a folder that exists, or a hub name; there is no",
         ),
         (["--data=lightning_gft.GroupDataModule", "--data.path=no.csv"], "path='no.csv': expected a path that exists"),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in SAME_KINDS),
     ],
 )
 def test_mistake_is_told_in_a_line(arguments, message, capsys, tmp_path):
@@ -238,7 +243,7 @@ def write_zip(path: Path) -> None:
     ("write", "message"),
     [
         (Path.touch, "got a file that was cut short or is none"),
-        (write_text, "got a file that was cut short or is none"),
+        pytest.param(write_text, "got a file that was cut short or is none", marks=pytest.mark.slow),
         (write_cut_short, "got a file that was cut short or is none"),
         (write_zip, "expected a checkpoint, got a file that is none ("),
         (write_weights, ": the checkpoint: expected one of a training run, got one without state_dict, loops, pytorch"),

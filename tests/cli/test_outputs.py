@@ -80,15 +80,15 @@ def test_figures_are_shown_once_and_briefly(subcommand, stage, tmp_path, capsys)
     for part in (stage, "main", "second_skill", f"Logs: {tmp_path}/lightning_logs/version_0"):
         assert part in shown
     assert len(logged(tmp_path)) > 0
+    assert "Nothing was learnt" not in shown
+    assert "Step 2 of 2" not in shown  # `SMALL` asks for no progress
     assert max(len(line) for line in shown.splitlines() if not line.startswith(("Logs", "The trained"))) <= 80
 
 
-@pytest.mark.parametrize("learns", [True, False])
-def test_a_run_without_any_difference_in_reward_says_so(learns, tmp_path, capsys):
-    marker = "#" if learns else "nowhere"
-    reward = f"--model.sampler.rewards.accuracy.marker={marker}"
+def test_a_run_without_any_difference_in_reward_says_so(tmp_path, capsys):
+    reward = "--model.sampler.rewards.accuracy.marker=nowhere"
     main(["fit", "--config", GFT, f"--trainer.default_root_dir={tmp_path}", *SMALL, reward])
-    assert ("Nothing was learnt: no sequence carried a gradient" in capsys.readouterr().out) != learns
+    assert "Nothing was learnt: no sequence carried a gradient" in capsys.readouterr().out
 
 
 def test_version_is_told(capsys):

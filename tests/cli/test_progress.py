@@ -104,11 +104,9 @@ def test_reader_that_has_left_does_not_end_the_run(monkeypatch):
         sys.stdout.close()
 
 
-@pytest.mark.parametrize("shown", [True, False])
-def test_command_line_prints_lines_off_a_terminal(shown, capsys, tmp_path):
-    small = [flag for flag in SMALL if not flag.startswith("--trainer.enable_progress_bar")]
-    off = [] if shown else ["--trainer.enable_progress_bar=false"]
-    main(["fit", "--config", GFT, f"--trainer.default_root_dir={tmp_path}", *small, *off])
+def test_command_line_prints_lines_off_a_terminal(capsys, tmp_path):
+    shown = [flag for flag in SMALL if not flag.startswith("--trainer.enable_progress_bar")]
+    main(["fit", "--config", GFT, f"--trainer.default_root_dir={tmp_path}", *shown])
     out = capsys.readouterr().out
-    assert ("Step 2 of 2: reward" in out) == shown
-    assert ("Validation at step 2 begins" in out) == shown
+    assert "Step 2 of 2: reward" in out
+    assert "Validation at step 2 begins" in out

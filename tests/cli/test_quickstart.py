@@ -134,7 +134,12 @@ def test_a_trainer_in_a_file_of_its_own_is_refused(ran, setting, where, tmp_path
 
 @pytest.mark.parametrize(
     "setting",
-    ["--trainer.logger=true", "--trainer.fast_dev_run=false", "--trainer.max_steps=[", "--trainer={max_steps: 3}"],
+    [
+        "--trainer.logger=true",
+        pytest.param("--trainer.fast_dev_run=false", marks=pytest.mark.slow),
+        pytest.param("--trainer.max_steps=[", marks=pytest.mark.slow),
+        "--trainer={max_steps: 3}",
+    ],
 )
 def test_settings_of_the_trainer_that_leave_the_logs_are_those_of_all_runs(ran, setting, tmp_path):
     main(["quickstart", f"--output={tmp_path}", "--", setting])

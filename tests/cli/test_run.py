@@ -18,26 +18,36 @@ from lightning_gft.cli import main
 from tests.cli.command import GFT, SFT, SMALL, column, logged
 
 
-@pytest.mark.parametrize("config", [GFT, SFT])
-def test_fit_logs_what_a_user_wants_to_see(config, tmp_path):
-    main(["fit", "--config", config, f"--trainer.default_root_dir={tmp_path}", *SMALL])
-    rows = logged(tmp_path)
+@pytest.fixture(scope="module", params=[GFT, SFT], ids=["gft", "sft"])
+def fitted(request, tmp_path_factory):
+    """Return a configuration and the folder of a run of it."""
+    root = tmp_path_factory.mktemp("fitted")
+    main(["fit", "--config", request.param, f"--trainer.default_root_dir={root}", *SMALL])
+    return request.param, root
+
+
+def test_fit_logs_what_a_user_wants_to_see(fitted):
+    _, root = fitted
+    rows = logged(root)
     for key in ("reward", "loss", "grad_norm", "rectified_fraction", "rectified_weight_max", "tokens_per_second"):
         assert len(column(rows, f"train/{key}")) == 2, key
     assert column(rows, "train/reward_by_source/expert") == [1.0, 1.0]
     assert all(difference < 1e-4 for difference in column(rows, "train/sampling/logprob_difference"))
     for key in ("greedy_accuracy", "mean@2", "pass@2", "entropy", "kl", "second_skill/greedy_accuracy"):
         assert len(column(rows, f"val/{key}")) == 1, key
-    assert list(tmp_path.glob("lightning_logs/*/events.out.tfevents.*"))
-    assert list(tmp_path.glob("lightning_logs/*/config.yaml"))
+    assert list(root.glob("lightning_logs/*/events.out.tfevents.*"))
+    assert list(root.glob("lightning_logs/*/config.yaml"))
 
 
-@pytest.mark.parametrize("config", [GFT, SFT])
-def test_same_seed_same_run_other_seed_other_run(config, tmp_path):
+def test_same_seed_same_run_other_seed_other_run(fitted, tmp_path):
+    config, first = fitted
+    roots = [first]
+    for seed in (0, 1):  # the first is that of the configuration
+        roots.append(tmp_path / str(seed))
+        seeded = f"--seed_everything={seed}"
+        main(["fit", "--config", config, seeded, f"--trainer.default_root_dir={roots[-1]}", *SMALL])
     losses = []
-    for number, seed in enumerate((1, 1, 2)):
-        root = tmp_path / str(number)
-        main(["fit", "--config", config, f"--seed_everything={seed}", f"--trainer.default_root_dir={root}", *SMALL])
+    for root in roots:
         rows = logged(root)
         losses.append(column(rows, "train/loss") + column(rows, "train/grad_norm") + column(rows, "val/entropy"))
     assert losses[0] == losses[1]

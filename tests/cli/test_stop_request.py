@@ -74,7 +74,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, torch.Ten
         (signal.SIGTERM, "on_validation_batch_start", 1, 2),
         (signal.SIGINT, "on_validation_batch_end", 2, 2),
         (signal.SIGTERM, "on_train_batch_end", 2, 2),  # a validation is due
-        (signal.SIGTERM, "on_validation_end", 1, 2),
+        pytest.param(signal.SIGTERM, "on_validation_end", 1, 2, marks=pytest.mark.slow),
     ],
 )
 def test_training(number: int, hook: str, call: int, step: int, whole: tuple[Any, Any], tmp_path: Path):

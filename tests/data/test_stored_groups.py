@@ -29,7 +29,7 @@ from lightning_gft import (
 from lightning_gft.callbacks import GroupWriter
 from lightning_gft.data import collate_examples
 from lightning_gft.stored import StoredGroups
-from tests.conftest import ALPHABET, tiny_loader
+from tests.tiny import ALPHABET, tiny_loader
 
 COLUMNS: dict[str, Any] = {
     "prompt_column": "question",

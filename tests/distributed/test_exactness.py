@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache, partial
+from itertools import product
 from typing import Any
 
 import pytest
@@ -97,11 +98,9 @@ def alone(case: str) -> Result:
 
 
 def quick_and_slow() -> list[Any]:
-    """Return every case under each strategy; the quick run has some under one of them, and samples under both."""
-    quick = {"plain": ["ddp"], "in-pieces": ["ddp"], "several-updates": ["fsdp"]}
-    quick["own-samples"] = STRATEGIES
-    pairs = [(case, strategy) for case in CASES for strategy in STRATEGIES]
-    return [pytest.param(*pair, marks=() if pair[1] in quick.get(pair[0], []) else pytest.mark.slow) for pair in pairs]
+    """Return every case under each strategy; the quick run has some, and samples under both."""
+    quick = {("in-pieces", "ddp"), ("own-samples", "ddp"), ("chord", "fsdp")}
+    return [pytest.param(*pair, marks=() if pair in quick else pytest.mark.slow) for pair in product(CASES, STRATEGIES)]
 
 
 @pytest.mark.parametrize(("case", "strategy"), quick_and_slow())

@@ -34,9 +34,9 @@ from lightning_gft import (
 )
 from lightning_gft.checkpoint import weight_digests
 from lightning_gft.distributed.sharding import FullySharded, transformer_blocks
-from tests.conftest import tiny_loader, tiny_policy
 from tests.distributed.launch import run_two_processes
 from tests.module.runs import ROWS, Rows, fit, make_module, sgd, weights
+from tests.tiny import tiny_loader, tiny_policy
 
 PROMPTS = [[3, 4, 5], [6, 7]]
 ROUNDED = "model.policy: trainable weights are in bfloat16, and step 2 with learning rate 5e-07"

@@ -9,9 +9,9 @@ import pytest
 
 from lightning_gft import LoRA, SelfSource, TeacherSource
 from lightning_gft.training import RUN_NAMES, updates
-from tests.conftest import tiny_loader
 from tests.distributed.launch import run_two_processes
 from tests.module.runs import ROWS, Rows, fit, make_module
+from tests.tiny import tiny_loader
 from tests.training.measured import Figures, Measured
 
 

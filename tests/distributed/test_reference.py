@@ -27,12 +27,13 @@ from lightning_gft import (
 from lightning_gft.checkpoint import AtomicCheckpointIO
 from lightning_gft.checkpoint.__main__ import main as consolidate
 from lightning_gft.distributed.sharding import FullySharded
-from tests.conftest import quick, tiny_policy
+from tests.conftest import quick
 from tests.distributed.launch import run_two_processes
 from tests.distributed.test_shards import ONE, Save
 from tests.module.runs import ROWS, Rows, double_loader, fit, make_module, weights
 from tests.module.test_reference import MOVED, MovesReference
 from tests.policy.test_adapters import stir
+from tests.tiny import tiny_policy
 
 Seen = tuple[dict[str, Tensor], list[float], float]
 

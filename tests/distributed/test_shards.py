@@ -24,9 +24,9 @@ from lightning_gft.callbacks import HuggingFaceExport
 from lightning_gft.checkpoint import AtomicCheckpointIO, check_checkpoint
 from lightning_gft.checkpoint.__main__ import main as consolidate
 from lightning_gft.checkpoint.sharded import is_sharded, read_shards, write_shards
-from tests.conftest import tiny_policy
 from tests.distributed.launch import run_two_processes
 from tests.module.runs import ROWS, Rows, double_loader, fit, make_module, weights
+from tests.tiny import tiny_policy
 
 STRATEGIES: dict[str, Callable[[], Any]] = {
     "fsdp2": lambda: "fsdp2",

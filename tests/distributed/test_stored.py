@@ -14,9 +14,9 @@ from lightning.pytorch import Trainer, seed_everything
 from lightning_gft import GFTLitModule, GFTLoss, GroupSampler, SelfSource, TeacherSource
 from lightning_gft.callbacks import GroupWriter
 from lightning_gft.stored import StoredGroup, StoredGroups
-from tests.conftest import tiny_loader
 from tests.distributed.launch import run_two_processes
 from tests.module.runs import ROWS, DigitSum, Rows
+from tests.tiny import tiny_loader
 
 DATA = [{**ROWS[number % 4], "prompt": f"{number}+{number}="} for number in range(9)]
 

@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import load
 
 from lightning_gft import LoRA, SelfSource, VLLMEngine
-from tests.conftest import tiny_loader
 from tests.distributed.launch import run_two_processes
 from tests.module.runs import ROWS, Rows, fit, make_module
 from tests.rollout.vllm.receiver import Receiver
 from tests.rollout.vllm.stand_in import Body, StandIn
 from tests.rollout.vllm.test_transfer import GlooSync
+from tests.tiny import tiny_loader
 from tests.training.test_exchange import Recorder
 
 

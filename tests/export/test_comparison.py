@@ -14,9 +14,9 @@ from lightning_gft.cli import main
 from lightning_gft.export import export_policy
 from lightning_gft.export.comparison import check_logits, probe_logits
 from tests.cli.command import GFT, SMALL
-from tests.conftest import tiny_policy
 from tests.module.runs import make_module
 from tests.policy.test_adapters import stir
+from tests.tiny import tiny_policy
 
 
 def loaded(folder: Path, **settings: Any) -> Any:

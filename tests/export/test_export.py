@@ -31,8 +31,8 @@ from lightning_gft.cli import main
 from lightning_gft.export import export_policy
 from lightning_gft.policy.adapters import Adapters
 from tests.cli.command import GFT, SMALL, refused
-from tests.conftest import ALPHABET, tiny_loader, tiny_policy
 from tests.module.runs import ROWS, Rows, fit, make_module
+from tests.tiny import ALPHABET, tiny_loader, tiny_policy
 
 TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}="
 FRESH = """

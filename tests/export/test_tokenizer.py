@@ -13,8 +13,8 @@ from transformers import PreTrainedTokenizerFast
 
 from lightning_gft import ArithmeticPolicy, GFTLitModule, LoRA, Policy, PretrainedPolicy
 from lightning_gft.export import export_policy
-from tests.conftest import tiny_loader
 from tests.module.runs import make_module
+from tests.tiny import tiny_loader
 
 TEXT = "Natalia sold 48 clips, didn't she?"
 

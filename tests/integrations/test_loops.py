@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 
 from lightning_gft import GFTLoss, GroupBatch, GroupNormalizedAdvantage, GroupSampler, SelfSource, TeacherSource
 from lightning_gft.functional import gft_loss, group_normalized_advantages, label_logprobs
-from tests.conftest import prompt_batch, tiny_policy
 from tests.module.runs import DigitSum, Rows, fit, make_module, make_trainer, weights
+from tests.tiny import prompt_batch, tiny_policy
 
 LR = 0.1
 

@@ -26,7 +26,8 @@ from lightning_gft import (
     SFTLoss,
 )
 from lightning_gft.integrations.transformers import GroupCollator, TrainerLoss
-from tests.conftest import quick, tiny_policy
+from tests.conftest import quick
+from tests.tiny import tiny_policy
 
 TEXTS = [("1+1=", "2"), ("20-3+4=", "9021"), ("5=", "55512"), ("a-b=", "1")]
 GROUPS = {"advantage": [1.0, -0.5, 0.5, -1.0], "source": ["expert", "self", "teacher", "self"]}

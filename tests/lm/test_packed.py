@@ -20,10 +20,11 @@ from lightning_gft.lm.capabilities import forget_capabilities
 from lightning_gft.lm.micro_batch import Padded
 from lightning_gft.lm.packable import longest_pack
 from lightning_gft.lm.packing import Pack
-from tests.conftest import quick, tiny_loader, tiny_policy
+from tests.conftest import quick
 from tests.policy.passes import run as run_policy
 from tests.policy.test_scoring import FUSED, MIXTURES, PLAIN, VOCABULARY, assert_equals_reference, gradients, load
 from tests.reference import groups_with_shared_prompts
+from tests.tiny import tiny_loader, tiny_policy
 
 GROUPS = groups_with_shared_prompts()
 ALIKE = groups_with_shared_prompts(vocabulary=2)

@@ -22,8 +22,8 @@ from lightning_gft import (
 )
 from lightning_gft.losses.correction import Level
 from lightning_gft.types import Response, TokenBatch
-from tests.conftest import tiny_loader
 from tests.module.runs import Passes, Rows, fit, make_module, sgd
+from tests.tiny import tiny_loader
 
 PREFIX = "sampling/importance_sampling_ratio"
 LEVELS: list[Level] = ["token", "sequence"]

@@ -30,7 +30,7 @@ from lightning_gft import (
 )
 from lightning_gft.data import Columns, ExampleEncoder, LengthLimits, PromptDataModule, PromptEncoder
 from lightning_gft.types import ResponseGenerator
-from tests.conftest import tiny_loader
+from tests.tiny import tiny_loader
 
 Row = dict[str, Any]
 

@@ -11,8 +11,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.optim import AdamW
 
 from lightning_gft import Evaluation, GFTLitModule, LoRA, PretrainedPolicy, Quantization
-from tests.conftest import quick, tiny_policy
+from tests.conftest import quick
 from tests.module.runs import ROWS, Rows, fit, make_module, weights
+from tests.tiny import tiny_policy
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual", "ignore:Be aware that when using")
 

@@ -26,8 +26,9 @@ from lightning_gft import Evaluation, GFTLitModule, ScratchPolicy
 from lightning_gft.checkpoint import AtomicCheckpointIO
 from lightning_gft.checkpoint.frozen import FrozenWeights, digest
 from lightning_gft.checkpoint.settings import setting_differences
-from tests.conftest import ALPHABET, quick, tiny_loader
+from tests.conftest import quick
 from tests.module.runs import ROWS, Rows, fit, make_module, make_trainer, sgd, weights
+from tests.tiny import ALPHABET, tiny_loader
 
 
 def adamw(**settings: Any) -> Any:

@@ -14,8 +14,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_gft import Evaluation, GFTLitModule, GroupBatch, GroupSampler, TeacherSource
 from lightning_gft.losses import GFTLoss
-from tests.conftest import tiny_loader
 from tests.module.runs import ROWS, DigitSum, Rows, fit, fresh_weights, make_module, make_trainer, sgd, weights
+from tests.tiny import tiny_loader
 
 SHORT = Evaluation(num_samples=2, max_new_tokens=4, kl=False)
 

@@ -20,8 +20,9 @@ from lightning_gft import (
     SelfSource,
     SFTLoss,
 )
-from tests.conftest import quick, tiny_loader
+from tests.conftest import quick
 from tests.module.runs import Rows, fit, make_module
+from tests.tiny import tiny_loader
 
 RECTIFIERS = (DynamicCoefficientRectifier, ContinuousCoefficientRectifier)
 ANSWERS = {"a=": "12", "b=": "3", "c=": "-45", "d=": "7"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from lightning_gft import (
     Source,
     TeacherSource,
 )
+from tests.conftest import quick
 from tests.module.runs import Passes, exact_loader, fit, fresh_weights, make_module, weights
 from tests.reference.policy_gradients import OfResponse, averaged, clipped, clipped_response, proximal
 
@@ -63,9 +65,12 @@ def by_hand(module: Any, groups: GroupBatch, objective: OfResponse, demonstratio
     return dict(model.named_parameters())
 
 
-@pytest.mark.parametrize("budget", [100_000, 60, 1])
-@pytest.mark.parametrize("name", CASES)
-def test_updates_on_a_batch_climb_the_published_objective(name: str, budget: int):
+@pytest.mark.parametrize(
+    "case",
+    quick(product(CASES, [100_000, 60, 1]), ("grpo", 100_000), ("grpo", 1), ("gspo", 60), ("psft", 60)),
+)
+def test_updates_on_a_batch_climb_the_published_objective(case: tuple[str, int]):
+    name, budget = case
     loss, objective = CASES[name]
     module = make_module(loss, SOURCES, policy=exact_loader(), updates_per_batch=UPDATES, micro_batch_tokens=budget)
     trainer = fit(module, precision="64-true")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.optim import AdamW
 
 from lightning_gft import Evaluation, GFTLitModule, GFTLoss, KLPenalty, LoRA, PretrainedPolicy, Quantization
-from tests.conftest import quick, tiny_loader, tiny_policy
+from tests.conftest import quick
 from tests.module.runs import ROWS, Rows, fit, make_module, make_trainer, weights
+from tests.tiny import tiny_loader, tiny_policy
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual", "ignore:Be aware that when using")
 
@@ -77,10 +79,13 @@ def test_evaluation_measures_from_the_start_whatever_the_reference_is():
     assert figures[0] == figures[1] > 0
 
 
-@pytest.mark.parametrize("stop", [2, 4])
-@pytest.mark.parametrize("kind", quick(["full", "lora", "saved", "4 bits"], "full", "4 bits"))
-def test_it_is_resumed_to_the_bit(kind: str, stop: int, tmp_path: Path):
+KINDS = ["full", "lora", "saved", "4 bits"]
+
+
+@pytest.mark.parametrize("case", quick(product(KINDS, [2, 4]), ("full", 2), ("full", 4), ("4 bits", 4)))
+def test_it_is_resumed_to_the_bit(case: tuple[str, int], tmp_path: Path):
     """The reference moves after 2 steps: a checkpoint of then is older than the move, that after 4 holds it."""
+    kind, stop = case
     data = Rows(ROWS, ROWS[:2], batch_size=1)
     keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=2, save_top_k=-1)
     whole, moves = penalised(loader(kind, tmp_path)), MovesReference(2)

@@ -26,6 +26,7 @@ from lightning_gft import (
 from lightning_gft.annealing import Annealing
 from lightning_gft.arithmetic.problems import ARITHMETIC_ALPHABET
 from lightning_gft.policy import ScratchPolicy
+from tests.conftest import quick
 from tests.module.runs import ROWS, Rows, fit, make_module, of_the_run, sgd, weights
 
 Finished = tuple[GFTLitModule, dict[str, Tensor]]
@@ -104,7 +105,7 @@ def test_batches_and_epochs_sample_differently():
 
 
 @pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual optimization", "ignore:Be aware that when using")
-@pytest.mark.parametrize("when", ["epoch", "middle"])
+@pytest.mark.parametrize("when", quick(["epoch", "middle"], "epoch"))
 def test_resuming_is_as_if_never_stopped(when: str, whole: Finished, tmp_path: Path):
     every = {"every_n_epochs": 1} if when == "epoch" else {"every_n_train_steps": 4}
     checkpoint = ModelCheckpoint(tmp_path, filename="{step}", save_top_k=-1, **every)

@@ -125,9 +125,11 @@ def test_a_run_without_end_needs_a_length():
     "schedule",
     [
         lambda: WarmupSchedule("cosine", warmup_ratio=0.25),
-        lambda: WarmupSchedule("linear", warmup_steps=1, min_lr_ratio=0.1),
+        pytest.param(lambda: WarmupSchedule("linear", warmup_steps=1, min_lr_ratio=0.1), marks=pytest.mark.slow),
         lambda: SequentialLR([schedules.LinearLR(), WarmupSchedule("linear", 1)], [2]),
-        lambda: ChainedScheduler([schedules.PolynomialLR(), schedules.CosineAnnealingLR()]),
+        pytest.param(
+            lambda: ChainedScheduler([schedules.PolynomialLR(), schedules.CosineAnnealingLR()]), marks=pytest.mark.slow
+        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*epoch parameter", "ignore:Detected call of", "ignore:To get the last learning")

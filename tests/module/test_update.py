@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from lightning_gft import (
     TokenBatch,
 )
 from lightning_gft.types import Need
+from tests.conftest import quick
 from tests.module.runs import ROWS, Passes, Rows, exact_loader, fit, fresh_weights, make_module, sgd, weights
 from tests.reference import rectified, token_weights
 
@@ -75,20 +77,26 @@ MIXED: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("reduction", REDUCTIONS)
-@pytest.mark.parametrize(
-    ("loss", "coefficient", "own_samples"),
-    [
-        (GFTLoss, gft, True),
-        (lambda **given: GFTLoss(DynamicCoefficientRectifier(0.7), rectify="all", **given), published_gft, True),
-        (SFTLoss, lambda *_: 1.0, False),
-        (DFTLoss, lambda _, __, prob: prob, False),
-    ],
-    ids=["gft", "published gft", "sft", "dft"],
-)
-def test_update_equals_a_full_pass_over_all_sequences(
-    loss: Callable[..., GroupLoss], coefficient: Coefficient, own_samples: bool, reduction: str
-):
+LOSSES: dict[str, tuple[Callable[..., GroupLoss], Coefficient, bool]] = {
+    "gft": (GFTLoss, gft, True),
+    "published gft": (
+        lambda **given: GFTLoss(DynamicCoefficientRectifier(0.7), rectify="all", **given),
+        published_gft,
+        True,
+    ),
+    "sft": (SFTLoss, lambda *_: 1.0, False),
+    "dft": (DFTLoss, lambda _, __, prob: prob, False),
+}
+QUICK = [
+    *(("gft", reduction) for reduction in REDUCTIONS),
+    *(("published gft", "token-mean"), ("sft", "sequence-mean"), ("dft", "group-mean")),
+]
+
+
+@pytest.mark.parametrize("case", quick(product(LOSSES, REDUCTIONS), *QUICK))
+def test_update_equals_a_full_pass_over_all_sequences(case: tuple[str, str]):
+    name, reduction = case
+    loss, coefficient, own_samples = LOSSES[name]
     module = make_module(loss(reduction=reduction), MIXED, micro_batch_tokens=40)
     trainer = fit(module, precision="64-true")
     [groups] = module.sampler.made
@@ -120,7 +128,7 @@ def test_own_samples_of_a_demonstrations_only_loss_are_not_run():
     assert sum(passes.sizes) == 4 * 5
 
 
-@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("reduction", quick(REDUCTIONS, "token-mean"))
 def test_micro_batches_do_not_matter(reduction: str):
     trained = []
     for budget in (100_000, 60, 1):

@@ -12,8 +12,8 @@ from torch.optim import AdamW
 
 from lightning_gft import LoRA, WarmupSchedule
 from lightning_gft.optimization.movement import MovementProbe, WeightSample
-from tests.conftest import tiny_loader
 from tests.module.runs import Rows, fit, make_module
+from tests.tiny import tiny_loader
 
 
 def told(lr: float, steps: int = 4, lora: LoRA | None = None, **settings: Any) -> list[str]:

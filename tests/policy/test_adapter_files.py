@@ -12,9 +12,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from lightning_gft import LoRA, Policy, PretrainedPolicy, extras
-from tests.conftest import quick, tiny_loader, tiny_policy
+from tests.conftest import quick
 from tests.policy.passes import run
 from tests.policy.test_adapters import VARIANTS, groups, scored, stir, trainable
+from tests.tiny import tiny_loader, tiny_policy
 
 
 @pytest.mark.parametrize("tied", [True, False])

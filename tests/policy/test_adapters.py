@@ -13,10 +13,11 @@ from torch import Tensor
 
 from lightning_gft import GroupBatch, LoRA, Policy, PretrainedPolicy, SamplingParams
 from lightning_gft.functional.head import linear_logprob
-from tests.conftest import quick, tiny_loader, tiny_policy
+from tests.conftest import quick
 from tests.policy.passes import run
 from tests.policy.test_scoring import assert_equals_reference, load
 from tests.reference import random_groups
+from tests.tiny import tiny_loader, tiny_policy
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},

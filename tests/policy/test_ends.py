@@ -9,7 +9,7 @@ import pytest
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from lightning_gft import LoRA, Policy, PretrainedPolicy, SamplingParams
-from tests.conftest import tiny_loader, tiny_policy
+from tests.tiny import tiny_loader, tiny_policy
 
 TURN = "{% for m in messages %}{{ m.content }}=\n{% endfor %}"
 """Ends a turn with a character, which a test makes a token of its own."""

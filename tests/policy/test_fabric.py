@@ -10,10 +10,10 @@ from torch.optim import SGD
 from lightning_gft import Policy, SamplingParams
 from lightning_gft.lm.micro_batch import MicroBatch
 from lightning_gft.types import TokenObjective
-from tests.conftest import tiny_policy
 from tests.module.runs import fit, make_module
 from tests.policy.passes import NORMALIZER, objective, weights_of
 from tests.policy.test_adapters import groups
+from tests.tiny import tiny_policy
 
 
 def pair() -> tuple[Policy, Policy]:

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from lightning_gft import Policy, TokenBatch
 from lightning_gft.types import Need, TokenObjective
-from tests.conftest import tiny_loader, tiny_policy
 from tests.policy.passes import run
 from tests.policy.test_scoring import PLAIN, VOCABULARY, gradients, load
 from tests.reference import random_groups
+from tests.tiny import tiny_loader, tiny_policy
 
 
 @pytest.mark.parametrize("name", ["qwen2", "hyperclovax"])

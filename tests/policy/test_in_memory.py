@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from lightning_gft import Evaluation, LoRA, ModelPolicy, ScratchPolicy
 from lightning_gft.callbacks import HuggingFaceExport
-from tests.conftest import tiny_policy
 from tests.module.runs import ROWS, Rows, fit, make_module, make_trainer, weights
+from tests.tiny import tiny_policy
 
 IDS = torch.arange(6)[None]
 LORA = LoRA(r=2, target_modules=["q_proj", "embed_tokens"])

@@ -12,9 +12,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, T5Config, T5ForCon
 
 from lightning_gft import Policy, PretrainedPolicy, ScratchPolicy
 from lightning_gft.policy.tokenizer import alphabet_tokenizer
-from tests.conftest import ALPHABET, tiny_loader, tiny_policy
 from tests.policy.passes import run
 from tests.reference import random_groups
+from tests.tiny import ALPHABET, tiny_loader, tiny_policy
 
 TEXT = "12+3=15#a"
 

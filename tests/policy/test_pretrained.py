@@ -12,9 +12,9 @@ from transformers import BertConfig, BertLMHeadModel, MambaConfig
 
 from lightning_gft import LoRA, Policy, PretrainedPolicy
 from lightning_gft.lm.heads import WideLinear, widen_head
-from tests.conftest import tiny_loader, tiny_policy
 from tests.policy.passes import run
 from tests.reference import random_groups
+from tests.tiny import tiny_loader, tiny_policy
 
 
 @pytest.fixture

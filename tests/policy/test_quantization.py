@@ -13,9 +13,10 @@ from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 
 from lightning_gft import LoRA, Policy, PretrainedPolicy, Quantization, SamplingParams, extras
-from tests.conftest import quick, tiny_policy
+from tests.conftest import quick
 from tests.policy.passes import run
 from tests.policy.test_adapters import groups, scored, stir, trainable
+from tests.tiny import tiny_policy
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="bitsandbytes runs on x86 CPUs alone")
 

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lightning_gft import GroupBatch, LoRA, Policy, SamplingParams, ScratchPolicy
-from tests.conftest import ALPHABET, quick, tiny_loader, tiny_policy
+from tests.conftest import quick
 from tests.policy.passes import NORMALIZER, run, weights_of
 from tests.reference import random_groups
+from tests.tiny import ALPHABET, tiny_loader, tiny_policy
 
 VOCABULARY = 64
 

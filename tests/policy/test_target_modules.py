@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lightning_gft import LoRA, Policy, PretrainedPolicy
-from tests.conftest import tiny_loader, tiny_policy
+from tests.tiny import tiny_loader, tiny_policy
 
 
 def refused(**settings: object) -> str:

@@ -13,9 +13,10 @@ from transformers import AutoModelForCausalLM
 
 from lightning_gft import LoRA, Policy, PretrainedPolicy, Quantization
 from lightning_gft.policy.adapters import Adapters
-from tests.conftest import quick, tiny_policy
+from tests.conftest import quick
 from tests.policy.test_adapters import stir
 from tests.policy.test_scoring import assert_equals_reference
+from tests.tiny import tiny_policy
 
 IDS = torch.arange(12).view(2, 6)
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -13,8 +13,8 @@ from transformers import AutoModelForCausalLM
 
 from lightning_gft import Evaluation, LoRA, ScratchPolicy, TransformersEngine
 from lightning_gft.callbacks import HuggingFaceExport
-from tests.conftest import tiny_loader
 from tests.module.runs import ROWS, Rows, fit, make_module, weights
+from tests.tiny import tiny_loader
 
 DATA = {"batch_size": 1}
 SHORT = Evaluation(num_samples=2, max_new_tokens=4)

@@ -30,8 +30,8 @@ from lightning_gft import (
 from lightning_gft.callbacks import Stage, StageSchedule
 from lightning_gft.module import GFTLitModule as Module
 from lightning_gft.preflight.data import warn_of_unused
-from tests.conftest import ALPHABET, tiny_loader, tiny_policy
 from tests.module.runs import ROWS, DigitSum, Rows, fit, make_module
+from tests.tiny import ALPHABET, tiny_loader, tiny_policy
 
 LAST_ROW_BAD = [*ROWS[:3], {**ROWS[3], "answer": "many"}]
 LAST_ROW_WITHOUT = [*ROWS[:3], {**ROWS[3], "answer": None}]

@@ -11,9 +11,9 @@ from lightning.pytorch import Trainer
 
 from lightning_gft import Evaluation
 from lightning_gft.preflight import check_validation_interval
-from tests.conftest import tiny_loader
 from tests.module.runs import ROWS, Rows, fit, make_module
 from tests.preflight.test_data import module_with
+from tests.tiny import tiny_loader
 
 NEVER = (
     "`trainer.val_check_interval`: expected at most 4, the batches of all epochs, got 5, so the run is never "

@@ -25,7 +25,7 @@ from lightning_gft import (
 from lightning_gft.rescoring import Changes, rescore_folder
 from lightning_gft.rescoring.rescoring import rescored_info
 from lightning_gft.stored import StoredGroup, StoredGroups, StoredInfo, stored_groups, write_shard
-from tests.conftest import prompt_batch, tiny_policy
+from tests.tiny import prompt_batch, tiny_policy
 
 PROMPTS = [f"{n}+1=" for n in range(6)]
 

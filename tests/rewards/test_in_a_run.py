@@ -9,9 +9,9 @@ import pytest
 from lightning_gft import CodeExecutionReward, GatedSum, GFTLitModule, GFTLoss, GroupSampler, RepetitionPenalty, Reward
 from lightning_gft.errors import GFTError
 from lightning_gft.sources import TeacherSource
-from tests.conftest import tiny_loader
 from tests.module.runs import Rows, fit, sgd
 from tests.rewards.http.service import Service
+from tests.tiny import tiny_loader
 
 NOTHING = json.dumps({"inputs": [""], "outputs": [""]})
 ROWS = [

@@ -26,9 +26,9 @@ from lightning_gft import (
 )
 from lightning_gft.evaluation import Evaluator
 from lightning_gft.rewards import RewardError, response_facts, score_responses
-from tests.conftest import prompt_batch, tiny_policy
 from tests.module.runs import fit, make_module
 from tests.rewards.attacks import lengths_alone
+from tests.tiny import prompt_batch, tiny_policy
 
 
 def by_the_paper(length: int, longest: int, cache: int) -> Fraction:

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from lightning_gft import LoRA, TransformersEngine
-from tests.conftest import tiny_loader
 from tests.policy.test_adapters import scored, stir
 from tests.policy.test_reference import drawn
+from tests.tiny import tiny_loader
 
 
 class Server(TransformersEngine):

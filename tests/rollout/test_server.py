@@ -45,7 +45,7 @@ def pids(monkeypatch):
 
 @pytest.fixture
 def make(tmp_path, pids, monkeypatch):
-    monkeypatch.setattr("lightning_gft.rollout.vllm.server._STOP_SECONDS", 0.5)
+    monkeypatch.setattr("lightning_gft.rollout.vllm.server._STOP_SECONDS", 0.2)
     monkeypatch.setattr("lightning_gft.rollout.vllm.server._INTERVAL", 0.02)
     servers = []
 

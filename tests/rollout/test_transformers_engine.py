@@ -21,7 +21,8 @@ from lightning_gft import (
 from lightning_gft.lm.decoding.shareable import shares_prompts
 from lightning_gft.lm.decoding.stopping import EndTokens
 from lightning_gft.seeds import spawn_seeds
-from tests.conftest import prompt_batch, quick, tiny_loader, tiny_policy
+from tests.conftest import quick
+from tests.tiny import prompt_batch, tiny_loader, tiny_policy
 
 PROMPTS = ["1+1=", "12-3+4=", "a", "b-7+c=3", "12-3+4="]
 ENDS = EndTokens(eos_token_ids=(1, 5, 9, 20), pad_token_id=0)

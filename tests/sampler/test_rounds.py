@@ -24,8 +24,8 @@ from lightning_gft import (
     TeacherSource,
 )
 from lightning_gft.metrics import GroupStatistics
-from tests.conftest import prompt_batch, tiny_loader, tiny_policy
 from tests.module.runs import ROWS, Rows, fit, sgd
+from tests.tiny import prompt_batch, tiny_loader, tiny_policy
 
 PROMPTS = [f"{number}+{number % 3}=" for number in range(12)]
 GIVEN = [[str(number), f"{number}{number}", "7"] for number in range(12)]

@@ -23,8 +23,8 @@ from lightning_gft import (
     TeacherSource,
 )
 from lightning_gft.metrics import GroupStatistics
-from tests.conftest import prompt_batch, tiny_policy
 from tests.reference import group_normalized
+from tests.tiny import prompt_batch, tiny_policy
 
 PROMPTS = ["1+1=", "20+20+20=", "3="]
 REFERENCES = ["2", "60", "3"]

@@ -31,8 +31,8 @@ from lightning_gft import (
 )
 from lightning_gft.checkpoint import describe
 from lightning_gft.types import Candidate
-from tests.conftest import prompt_batch, tiny_policy
 from tests.module.runs import ROWS, Rows, fit, make_module
+from tests.tiny import prompt_batch, tiny_policy
 
 PROMPTS = ["1+1=", "20+20+20=", "3="]
 TEACHER = [["1", "22", "333", " 22", "4444", "1"], ["5"], []]

@@ -9,7 +9,7 @@ import pytest
 from lightning_gft import ExpertSource, Response, ResponseSource, SamplingParams, SelfSource, Source, TeacherSource
 from lightning_gft.data import Example
 from lightning_gft.sources import DatasetSource
-from tests.conftest import prompt_batch, tiny_policy
+from tests.tiny import prompt_batch, tiny_policy
 
 PROMPTS = ["1+1=", "2+2=", "3+3="]
 GIVEN = [["a", "b", "c", "d"], ["e"], []]

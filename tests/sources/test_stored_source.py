@@ -18,7 +18,7 @@ from lightning_gft import (
     StoredSource,
 )
 from lightning_gft.data import Example
-from tests.conftest import prompt_batch, tiny_policy
+from tests.tiny import prompt_batch, tiny_policy
 
 OWN = [
     [Response([5, 1], logprobs=[-1.0, -2.0]), Response([6, 7], finished=False, logprobs=[-1.0, -3.0]), Response([1])],

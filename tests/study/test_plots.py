@@ -103,7 +103,9 @@ def test_methods_that_are_not_highlighted_share_a_name():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["A", "others"]
 
 
-@pytest.mark.parametrize(("rates", "pictures"), [([1e-4, 1e-3], {"stability"}), ([1e-4], set())])
+@pytest.mark.parametrize(
+    ("rates", "pictures"), [([1e-4, 1e-3], {"stability"}), pytest.param([1e-4], set(), marks=pytest.mark.slow)]
+)
 def test_commands_write_tables_and_pictures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], rates: list[float], pictures: set[str]
 ):

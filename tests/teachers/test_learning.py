@@ -24,8 +24,8 @@ from lightning_gft import (
     SelfSource,
     Teacher,
 )
-from tests.conftest import tiny_loader, tiny_policy
 from tests.module.runs import ROWS, Rows, fit
+from tests.tiny import tiny_loader, tiny_policy
 
 
 class Divergence(Callback):

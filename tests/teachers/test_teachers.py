@@ -35,8 +35,8 @@ from lightning_gft import (
 from lightning_gft.data import Example
 from lightning_gft.metrics import GroupStatistics
 from lightning_gft.preflight.data import warn_of_unused
-from tests.conftest import ALPHABET, prompt_batch, tiny_loader, tiny_policy
 from tests.module.runs import ROWS, DigitSum, Rows, fit, make_module, sgd, weights
+from tests.tiny import ALPHABET, prompt_batch, tiny_loader, tiny_policy
 
 PROMPTS = ["1+1=", "20+20+20=", "3="]
 EXPERT = [["2"], ["60", "6-0"], []]

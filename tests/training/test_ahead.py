@@ -27,8 +27,8 @@ from lightning_gft import (
 from lightning_gft.sources.wrapper import SourceWrapper
 from lightning_gft.types import Response
 from lightning_gft.waiting import check_wait
-from tests.conftest import tiny_loader
 from tests.module.runs import ROWS, Rows, fit, make_module, make_trainer, weights
+from tests.tiny import tiny_loader
 
 MAIN = threading.main_thread()
 

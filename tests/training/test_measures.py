@@ -11,9 +11,10 @@ from torch.optim import AdamW
 
 from lightning_gft import GroupBatch, LoRA, SelfSource, SFTLoss, Source, TeacherSource
 from lightning_gft.training.measures import _few
-from tests.conftest import tiny_loader
+from tests.conftest import quick
 from tests.module.runs import ROWS, Rows, fit, make_module, sgd, weights
 from tests.module.test_guards import ExplodesAt
+from tests.tiny import tiny_loader
 from tests.training.measured import Measured
 
 SOURCES = {"teacher": TeacherSource(4), "self": SelfSource(num_generations=3, max_new_tokens=9)}
@@ -46,7 +47,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", quick(CASES, "tied", "gpt2", "adapters", "updates"))
 def test_figures_are_those_that_are_taken_slowly(case):
     settings = dict(CASES[case])
     policy = settings.pop("policy", tiny_loader)()

@@ -31,11 +31,13 @@ from tests.module.runs import ROWS, Rows, fit, make_module
 WORTHLESS: list[dict[str, Any]] = [{**row, "expert": "a", "teacher": ["b", "c", "d", "e"]} for row in ROWS]
 """Of all demonstrations, none has a digit: all score 0."""
 ZERO = "teacher_scores_zero"
+STEPS = 9
+"""Of a run that nothing stops."""
 
 
 def run(advice: Advice, *others: Callback, root: Path | None = None, version: str = "run", **arguments: Any) -> Any:
     logger = False if root is None else CSVLogger(str(root), name="", version=version)
-    settings = {"max_steps": 12, "max_epochs": -1, "log_every_n_steps": 1, "logger": logger, **arguments}
+    settings = {"max_steps": STEPS, "max_epochs": -1, "log_every_n_steps": 1, "logger": logger, **arguments}
     module = make_module(evaluation=SHORT)
     return fit(module, Rows(WORTHLESS, val_rows=ROWS[:1]), callbacks=[advice, *others], **settings)
 
@@ -69,7 +71,7 @@ def test_reader_that_has_left_does_not_end_the_run(monkeypatch):
         def flush(self) -> None: ...
 
     monkeypatch.setattr(sys, "stderr", Gone())
-    assert run(advice := Advice()).global_step == 12
+    assert run(advice := Advice()).global_step == STEPS
     assert advice.lines
 
 
@@ -120,7 +122,7 @@ def test_resumed_run_has_said_what_an_uninterrupted_one_says(at, version, tmp_pa
 def test_run_that_stopped_can_be_resumed(tmp_path):
     keeper = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
     run(Advice(stop=[ZERO]), keeper, enable_checkpointing=True)
-    assert run(Advice(stop=[ZERO]), ckpt_path=str(tmp_path / "step=5.ckpt")).global_step == 12
+    assert run(Advice(stop=[ZERO]), ckpt_path=str(tmp_path / "step=5.ckpt")).global_step == STEPS
 
 
 @pytest.mark.parametrize("settings", [{}, {"limit_val_batches": 0}, {"min_steps": 8}])
@@ -132,8 +134,8 @@ def test_stop_keeps_its_own_step_from_which_the_run_trains_on(settings, tmp_path
     assert path == tmp_path / f"run/checkpoints/stopped-step={at}.ckpt"
     capsys.readouterr()
     again = run(Advice(stop=True), counter := Counter(), root=tmp_path, version="again", ckpt_path=str(path))
-    assert again.global_step == 12
-    assert counter.batches == 12  # callbacks that come after Advice have counted the step, too
+    assert again.global_step == STEPS
+    assert counter.batches == STEPS  # callbacks that come after Advice have counted the step, too
     assert ZERO not in capsys.readouterr().err
     assert [row["step"] for row in advised(tmp_path / "again") if row["name"] == ZERO] == [5]
 
@@ -146,7 +148,7 @@ def test_stop_of_a_run_without_checkpoints_leaves_none(tmp_path):
 def test_advice_that_cannot_be_written_is_given_all_the_same(tmp_path, capsys):
     (tmp_path / "run/advice.jsonl").mkdir(parents=True)
     with pytest.warns(UserWarning, match=r"Advice is no longer written to the run's folder: .*advice.jsonl") as warned:
-        assert run(Advice(), root=tmp_path).global_step == 12
+        assert run(Advice(), root=tmp_path).global_step == STEPS
     assert len([each for each in warned if "no longer written" in str(each.message)]) == 1
     assert ZERO in capsys.readouterr().err
 

@@ -122,7 +122,9 @@ MADE: dict[str, tuple[int, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", MADE)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (steps > 50)) for name, (steps, _) in MADE.items()]
+)
 def test_a_training_that_goes_wrong(name):
     steps, settings = MADE[name]
     kind = settings.get("kind", GFTLitModule)

@@ -27,8 +27,8 @@ from lightning_gft.callbacks import GroupTable
 from lightning_gft.errors import GFTValueError
 from lightning_gft.samples import SampledGroup, SampledResponse, read_samples
 from lightning_gft.types import TrainedTokens
-from tests.conftest import tiny_loader
 from tests.module.runs import ROWS, DigitSum, Rows, fit, make_module, make_trainer, sgd
+from tests.tiny import tiny_loader
 
 EVALUATION = Evaluation(num_samples=3, max_new_tokens=6)
 

@@ -13,8 +13,8 @@ from lightning.pytorch.callbacks import Callback
 from lightning_gft import GFTLoss, SFTLoss
 from lightning_gft.callbacks import Stage, StageSchedule
 from tests.callbacks.stages.runs import SHORT, Compared, Finished, TowardsReference, adam, adaptive, checkpoint
-from tests.conftest import tiny_loader
 from tests.module.runs import Rows, fit, make_module
+from tests.tiny import tiny_loader
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual", "ignore:Be aware that when using")
 

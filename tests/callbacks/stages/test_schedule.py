@@ -36,8 +36,9 @@ from tests.callbacks.stages.runs import (
     all_kinds,
     checkpoint,
 )
-from tests.conftest import quick, tiny_loader
+from tests.conftest import quick
 from tests.module.runs import ROWS, Rows, fit, make_module, weights
+from tests.tiny import tiny_loader
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual", "ignore:Be aware that when using")
 

@@ -13,7 +13,7 @@ from lightning_gft import SamplingParams, TransformersEngine
 from lightning_gft.lm.decoding.sampling import Temperature, draw, logits_warpers, uniform_noise
 from lightning_gft.lm.decoding.stopping import EndTokens
 from lightning_gft.seeds import combine_seeds, spawn_seeds
-from tests.conftest import tiny_policy
+from tests.tiny import tiny_policy
 
 NUMBER = 4000
 SETTINGS = {

@@ -16,7 +16,8 @@ from lightning_gft.lm.decoding import decoder
 from lightning_gft.lm.decoding.shareable import shares_prompts
 from lightning_gft.lm.decoding.shared_prompt import SharedPrompts
 from lightning_gft.lm.decoding.slots import Slots
-from tests.conftest import ALPHABET, quick, tiny_loader, tiny_policy
+from tests.conftest import quick
+from tests.tiny import ALPHABET, tiny_loader, tiny_policy
 
 PROMPTS = ["1+1=", "12-3+4=", "a", "b-7+c=3"]
 SAMPLING = SamplingParams(max_new_tokens=40)

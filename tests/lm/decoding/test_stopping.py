@@ -13,7 +13,7 @@ from lightning_gft import Evaluation, ExactMatchReward, GroupSampler, Policy, Re
 from lightning_gft.evaluation import Evaluator
 from lightning_gft.lm.decoding.shareable import shares_prompts
 from lightning_gft.lm.decoding.stopping import StopStrings
-from tests.conftest import prompt_batch, tiny_policy
+from tests.tiny import prompt_batch, tiny_policy
 
 PROMPTS = ["1+1=", "12-3+4=", "a", "b-7+c=3"]
 KINDS = {"shared": "sdpa", "repeated": "eager"}

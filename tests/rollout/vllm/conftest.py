@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from lightning_gft import LoRA, Policy, VLLMEngine
-from tests.conftest import tiny_loader
 from tests.rollout.vllm.stand_in import StandIn
+from tests.tiny import tiny_loader
 
 Make = Callable[..., Policy]
 

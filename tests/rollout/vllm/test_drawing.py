@@ -10,9 +10,9 @@ from lightning_gft.errors import GFTRuntimeError
 from lightning_gft.lm.decoding.stopping import EndTokens, StopStrings
 from lightning_gft.rollout.vllm.completions import MalformedReplyError, read_response
 from lightning_gft.seeds import response_seeds
-from tests.conftest import tiny_loader
 from tests.rollout.vllm.conftest import Make
 from tests.rollout.vllm.stand_in import StandIn, completion, tokens_of
+from tests.tiny import tiny_loader
 
 PROMPTS = [[5, 6, 7], [8, 9]]
 

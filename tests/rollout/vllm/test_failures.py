@@ -92,7 +92,9 @@ def lose_weights(server: StandIn, number: int) -> Callable[[int], object]:
     return misbehave
 
 
-@pytest.mark.parametrize("lora", [None, LoRA(r=2)], ids=["reload", "adapter"])
+@pytest.mark.parametrize(
+    "lora", [pytest.param(None, id="reload"), pytest.param(LoRA(r=2), id="adapter", marks=pytest.mark.slow)]
+)
 def test_a_server_that_is_restarted_in_mid_draw_gets_its_weights_again(server: StandIn, make: Make, lora: LoRA | None):
     expected = make(lora=lora).generate(PROMPTS, 3, SAMPLING, 1)
     policy = make(lora=lora, concurrency=1)

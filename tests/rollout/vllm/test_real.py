@@ -32,11 +32,11 @@ from lightning_gft.errors import GFTRuntimeError
 from lightning_gft.rollout.vllm.server import ManagedServer
 from lightning_gft.types import pad_sequences
 from tests.cli.command import GFT, column, logged
-from tests.conftest import tiny_loader
 from tests.distributed.jobs import running
 from tests.rollout.vllm.environment import ENV, NEEDS, served_arithmetic, vllm
 from tests.rollout.vllm.receiver import Receiver
 from tests.rollout.vllm.test_transfer import GlooSync
+from tests.tiny import tiny_loader
 
 pytestmark = pytest.mark.slow
 LONG = 3000.0

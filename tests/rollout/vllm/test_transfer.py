@@ -24,10 +24,11 @@ from lightning_gft.errors import GFTRuntimeError
 from lightning_gft.rollout.vllm.plain import plain_weights
 from lightning_gft.rollout.vllm.transfer import TransferSync
 from lightning_gft.rollout.vllm.transport import Transport, TransportError
-from tests.conftest import quick, tiny_loader
+from tests.conftest import quick
 from tests.rollout.vllm.conftest import Make
 from tests.rollout.vllm.receiver import Receiver, broadcast_options
 from tests.rollout.vllm.test_weights import SAMPLING, draw, stir
+from tests.tiny import tiny_loader
 
 ROOT = Path(__file__).parents[3]
 LONG = timedelta(seconds=300)

@@ -25,10 +25,10 @@ from lightning_gft import (
     WeightSync,
 )
 from lightning_gft.errors import GFTRuntimeError
-from tests.conftest import tiny_loader
 from tests.rollout.vllm import stand_in
 from tests.rollout.vllm.conftest import Make
 from tests.rollout.vllm.stand_in import StandIn
+from tests.tiny import tiny_loader
 
 SAMPLING = SamplingParams(max_new_tokens=6)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from lightning_gft import GroupDataModule
 from tests.chat import templates as known
 from tests.chat.templates import chat_tokenizer
+from tests.conftest import quick
 from tests.sources.endpoint.cases import POLICY, source_of
 from tests.sources.endpoint.servers import completion, says, serving
 
@@ -26,11 +28,18 @@ def data_of(tmp_path: Path, template: str, answers: list[str], **settings: Any) 
 
 
 TEXTS = ["five", " five\n", "<think>\none\n</think>\n\nfive", "five<|im_end|>", "five <eos> ", "The answer: 5"]
+TEMPLATES = [known.CHATML, known.QWEN3, known.GEMMA, known.LLAMA2, None]
+PREFIXES = ["", "<think>\n", "The "]
+QUICK = [
+    *product([known.QWEN3], PREFIXES),
+    *product([known.CHATML, known.LLAMA2], [""]),
+    *product([known.GEMMA, None], ["The "]),
+]
 
 
-@pytest.mark.parametrize("prefix", ["", "<think>\n", "The "])
-@pytest.mark.parametrize("template", [known.CHATML, known.QWEN3, known.GEMMA, known.LLAMA2, None])
-def test_a_reply_is_encoded_as_the_data_encode_it(template: str | None, prefix: str, tmp_path: Path):
+@pytest.mark.parametrize("case", quick(product(TEMPLATES, PREFIXES), *QUICK))
+def test_a_reply_is_encoded_as_the_data_encode_it(case: tuple[str | None, str], tmp_path: Path):
+    template, prefix = case
     settings: dict[str, Any] = {"response_prefix": prefix}
     if template is None:
         settings |= {"use_chat_template": False, "prompt_template": "Q: {prompt} A: "}

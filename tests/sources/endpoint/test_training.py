@@ -27,10 +27,10 @@ from lightning_gft import (
     Source,
     StoredSource,
 )
-from tests.conftest import prompt_batch, tiny_policy
 from tests.module.runs import DigitSum, Rows, fit, make_module, make_trainer, tiny_loader, weights
 from tests.sources.endpoint.cases import source_of
 from tests.sources.endpoint.servers import Body, FakeServer, completion, fails, serving
+from tests.tiny import prompt_batch, tiny_policy
 from tests.training.test_exchange import Recorder
 
 PROMPTS = [f"{number}+1=" for number in range(6)]
