@@ -127,7 +127,7 @@ class FunctionReward(CompositePart, Reward):
         self._check_parameters({*row, *given})
         for name in sorted(self._required - given):
             value = row[name]
-            # The reference may come by the name of its column, too. In other columns a blank text may be as good as any.
+            # The reference may come by the name of its column, too. In other columns a blank text is a value.
             blank = isinstance(value, str) and not value.strip() and value == reference
             if value is None or blank:
                 got = f"{shown(value)}, which no answer equals" if blank else "null"

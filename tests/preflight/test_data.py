@@ -73,7 +73,7 @@ class NeverMet(FormatReward):
         (
             module_with(reward=FunctionReward(lambda responses, references: [0.0 for _ in responses])),
             Rows(val_rows=LAST_ROW_BLANK),
-            r"^val data, row 3 \(counting from 0\): reward 'score' cannot score it: `references`: expected .* got ' ', wh",
+            r"^val data, row 3 \(counting from 0\): reward 'score' cannot score it: `references`: expected .* got ' '",
         ),
         (
             module_with(reward=FunctionReward(lambda responses, references: [0.0 for _ in responses])),

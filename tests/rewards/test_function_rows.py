@@ -32,7 +32,7 @@ def test_a_blank_reference_is_no_value_by_either_of_its_names(blank):
     functions = {"references": lambda references, hint: None, "answer": lambda answer, hint: None}
     for name, function in functions.items():
         reward = FunctionReward(function)
-        fault = f"^`{name}`: expected a value .*, got {re.escape(repr(blank))}, which no answer equals; give the row one"
+        fault = f"^`{name}`: expected a value .*, got {re.escape(repr(blank))}, which no answer equals; give"
         with pytest.raises(ValueError, match=fault):
             reward.check_row(blank, {"answer": blank, "hint": "7"})
         reward.check_row("7", {"answer": "7", "hint": blank})

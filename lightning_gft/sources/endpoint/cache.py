@@ -68,7 +68,7 @@ class ReplyCache:
         path = self._file(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Unlike a file of `tempfile`, this one has the permissions of any other, as several users may share a cache.
+            # Unlike one of `tempfile`, this file follows the umask, as several users may share a cache.
             unfinished = path.with_name(f"{uuid.uuid4().hex}.part")
             unfinished.write_text(reply.to_json(), encoding="utf-8")
             unfinished.replace(path)
