@@ -213,14 +213,17 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
 def closest_name(name: str, names: Iterable[str]) -> str | None:
     """Return the name that is closest to another one, even if its words are in another order; ``None`` if none is.
 
+    The only name that begins with the other one is close, too: it may have been abbreviated.
+
     Example:
-        >>> closest_name("size_batch", ["batch_size", "seed"])
-        'batch_size'
+        >>> closest_name("size_batch", ["batch_size", "seed"]), closest_name("seed", ["batch_size", "seed_everything"])
+        ('batch_size', 'seed_everything')
     """
     ordered = {"_".join(sorted(other.split("_"))): other for other in sorted(names)}
     reordered = difflib.get_close_matches("_".join(sorted(name.split("_"))), list(ordered), n=1)
     closest = difflib.get_close_matches(name, list(ordered.values()), n=1) or [ordered[key] for key in reordered]
-    return closest[0] if closest else None
+    begun = [other for other in ordered.values() if other.startswith(name)]
+    return closest[0] if closest else begun[0] if len(begun) == 1 else None
 
 
 def shorten(value: object, length: int = 80) -> str:

@@ -47,7 +47,7 @@ def draw(report: Path, picture: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("report", type=Path)
     parser.add_argument("--output", type=Path, default=PATH)
     options = parser.parse_args()

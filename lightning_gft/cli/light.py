@@ -42,7 +42,10 @@ _SHOWN = 60
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports an error in the form of the commands with a configuration."""
+    """Reports an error in the form of the commands with a configuration, and takes no abbreviation for an option."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message}\nSee: {self.prog} --help\n")
@@ -80,12 +83,23 @@ def run_light(args: Sequence[str]) -> None:
         parser.error(f"`COMMAND`: expected a command of {PROG}, got {cut(named, _SHOWN)!r}{remedy}")
     options, unknown = parser.parse_known_args(args)
     if unknown:
-        listed[str(named)].error(f"unrecognized arguments: {' '.join(unknown)}")
+        remedy = did_you_mean(unknown[0].partition("=")[0], _options(listed[str(named)]))
+        listed[str(named)].error(f"unrecognized arguments: {' '.join(unknown)}{remedy}")
     try:
         _part(str(named), "run")(options)
     except GFTError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(1)
+
+
+def _options(parser: argparse.ArgumentParser) -> list[str]:
+    """Return the options of a command and of its actions."""
+    options: list[str] = []
+    for action in parser._actions:
+        options += action.option_strings
+        if isinstance(action, argparse._SubParsersAction):
+            options += (option for each in action.choices.values() for option in _options(each))
+    return options
 
 
 def _part(command: str, name: str) -> Any:

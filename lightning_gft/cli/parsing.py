@@ -72,7 +72,7 @@ class Parser(LightningArgumentParser):
     def __init__(self, *args: Any, **settings: Any) -> None:
         for name in lightning_gft.__all__:  # jsonargparse finds a class by its name alone only once it is imported
             getattr(lightning_gft, name)
-        super().__init__(*args, **settings)
+        super().__init__(*args, allow_abbrev=False, **settings)  # a misspelt setting is no other one
 
     @override
     def parse_args(self, args: Any = None, *rest: Any, **settings: Any) -> Any:

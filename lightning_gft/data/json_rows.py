@@ -33,7 +33,7 @@ def read_json(file: BinaryIO, name: str, field: str | None = None) -> list[Row]:
     may_hold_half = b"\\ud" in data or b"\\uD" in data
     text = data.decode("utf-8-sig")
     del data
-    values = list(_values(text, name))
+    values = list(_values(text, name, per_line=field is None))
     if field is not None:
         values = [(line, _part(value, field, name)) for line, value in values]
     if len(values) == 1 and isinstance(values[0][1], list):
@@ -57,24 +57,46 @@ def parse_json(text: str) -> Any:
         raise GFTValueError(_reason(error)) from error
 
 
-def _values(text: str, name: str) -> Iterator[tuple[int, Any]]:
-    """Yield each value with the line that it begins on."""
+def _values(text: str, name: str, per_line: bool) -> Iterator[tuple[int, Any]]:
+    """Yield each value with the line that it begins on; ``per_line`` says that a line may be a whole row."""
     line, counted, start = 1, 0, _end_of_space(text, 0)
     while start < len(text):
         line, counted = line + text.count("\n", counted, start), start
         try:
             value, end = _DECODER.raw_decode(text, start)
         except (ValueError, RecursionError, ArithmeticError) as error:
-            # The fault comes after the last value that was read: a line that lacks its end is named, not the next one.
-            read = len(text[: error.pos].rstrip()) if isinstance(error, json.JSONDecodeError) else start
-            line += text.count("\n", start, read)
-            shown = shorten(text[text.rfind("\n", 0, read) + 1 :].partition("\n")[0])
+            at, reason = start, _reason(error)
+            if isinstance(error, json.JSONDecodeError):
+                # The fault comes after the last value that was read: a line that lacks its end is named, not the next.
+                read = len(text[: error.pos].rstrip())
+                swallowing = _fault_of_swallowing(text, start, read) if per_line else None
+                at, reason = (start, swallowing) if swallowing else (read, reason)
+            line += text.count("\n", start, at)
+            shown = shorten(text[text.rfind("\n", 0, at) + 1 :].partition("\n")[0])
             raise GFTValueError(
-                f"line {line} of {name}: expected {_EXPECTED}, got {shown} ({_reason(error)}); correct or remove the "
-                "line"
+                f"line {line} of {name}: expected {_EXPECTED}, got {shown} ({reason}); correct or remove the line"
             ) from error
         yield line, value
         start = _end_of_space(text, end)
+
+
+def _fault_of_swallowing(text: str, start: int, end: int) -> str | None:
+    """Return the fault of a row whose line is cut off, so that the next line was read as a part of it, else ``None``.
+
+    Rows of JSON Lines begin their lines; objects within a row that spans several lines are indented.
+    """
+    first, *others = (text[start:end] + text[end:].partition("\n")[0]).split("\n")
+    swallows = first.startswith("{") and any(line.startswith("{") and _fault(line) is None for line in others)
+    return _fault(first) if swallows else None
+
+
+def _fault(line: str) -> str | None:
+    """Return what is wrong with a line as JSON, or ``None``."""
+    try:
+        _DECODER.decode(line)
+    except (ValueError, RecursionError, ArithmeticError) as error:
+        return _reason(error)
+    return None
 
 
 def _end_of_space(text: str, start: int) -> int:

@@ -65,7 +65,7 @@ def inspect_data(
             _inspect_parts(data, module, report, problems)
         if trainer is not None and data.examples.get("train", {}).get(""):
             with problems.collecting():
-                check_validation_interval(trainer, data)
+                check_validation_interval(trainer, data, module.stages.fewest_updates())
     rows = data.examples.get("train", {}).get("", [])
     report.rendered = [render(example, module.tokenizer) for example in rows[:show]]
     report.problems = problems.lines()

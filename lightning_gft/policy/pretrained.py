@@ -197,7 +197,9 @@ class PretrainedPolicy(PolicyLoader):
         if self.fp32_head:
             widen_head(model)
         if self.gradient_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            # Newer versions of transformers deprecate the second name, and older ones have no other.
+            enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+            enable({"use_reentrant": False})
         # Loading leaves a model in `eval` mode, in which gradient checkpointing does nothing.
         model.train()
         return model

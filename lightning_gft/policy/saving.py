@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,7 @@ def save_policy(policy: Policy, path: str | Path, torch_dtype: str | None, merge
             model = own.to(getattr(torch, torch_dtype))
         with name_ends(model, policy.end):
             model.save_pretrained(path, **weights)
+    _follow_umask(Path(path))
     save_tokenizer(policy.tokenizer, path)
 
 
@@ -66,7 +68,19 @@ def save_plain(policy: Policy, path: str | Path, torch_dtype: str | None, with_a
     if torch_dtype is not None:  # otherwise the configuration names the data type in memory
         config = Path(path) / "config.json"
         config.write_text(json.dumps({**json.loads(config.read_text()), "dtype": torch_dtype}, indent=2))
+    _follow_umask(Path(path))
     save_tokenizer(policy.tokenizer, path)
+
+
+def _follow_umask(folder: Path) -> None:
+    """Give the weights in a folder the permissions of any new file; safetensors writes them for their owner alone."""
+    new = folder / ".new-file"  # the umask itself cannot be read without changing it, for all threads
+    new.touch()
+    mode = stat.S_IMODE(new.stat().st_mode)
+    new.unlink()
+    for file in folder.glob("*.safetensors"):
+        if stat.S_IMODE(file.stat().st_mode) != mode:
+            file.chmod(mode)
 
 
 @contextmanager

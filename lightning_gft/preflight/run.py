@@ -93,7 +93,7 @@ def check_run(trainer: Trainer, module: Any, stage: str, own_code: bool) -> None
         check_draws_ahead(checked.policy_loader.rollout or TransformersEngine())
     if isinstance(data, PromptDataModule):
         if stage == "fit":
-            check_validation_interval(trainer, data)
+            check_validation_interval(trainer, data, checked.stages.fewest_updates())
         warn_of_unused(data, checked.policy_loader, samplers)
         check_data(data, samplers, checked.evaluator.settings.max_new_tokens, checked.tokenizer)
     if stage == "fit":

@@ -42,7 +42,7 @@ class _Figure(NamedTuple):
 
 
 _REWARD = _Figure("Reward", "train/reward", "mean of the responses trained on")
-_DRIFT = [
+_DIVERSITY = [
     _Figure("Entropy in training", "train/entropy", "of a trained token, in nats"),
     _Figure("Negative log-likelihood", "train/nll", "of a trained token, in nats"),
 ]
@@ -59,7 +59,7 @@ _UPDATES = [
 ]
 _GROUPS = [
     _Figure("Length", "train/length", "tokens of a response", "train/completions/mean_length"),
-    _Figure("Cut off", "train/clipped_ratio", "share of unfinished responses", "train/completions/clipped_ratio"),
+    _Figure("Truncated", "train/clipped_ratio", "share of responses", "train/completions/clipped_ratio"),
     _Figure("Advantage", "train/advantage", "mean"),
     _Figure("Groups with equal rewards", "train/frac_reward_zero_std", "share of groups"),
     _Figure("Different answers", "train/distinct_answers", "in a group"),
@@ -74,7 +74,7 @@ def curves_section(runs: Sequence[Run]) -> str:
     """Return the charts of all figures that are logged by step."""
     parts = {
         "What it learns": [_whole(runs, _REWARD), *_by_source(runs, _REWARD), *_accuracies(runs)],
-        "Diversity and drift": [*_evaluations(runs), *(_whole(runs, figure) for figure in _DRIFT)],
+        "Diversity and divergence": [*_evaluations(runs), *(_whole(runs, figure) for figure in _DIVERSITY)],
         "What tokens weigh": [*_weights(runs), *(_whole(runs, figure) for figure in _TOKENS)],
         "Updates": [_whole(runs, figure) for figure in _UPDATES],
         "Groups and responses": [_whole(runs, figure) for figure in _GROUPS],
@@ -85,7 +85,7 @@ def curves_section(runs: Sequence[Run]) -> str:
     }
     filled = {title: inside for title, made in parts.items() if (inside := charts(*made))}
     whole = "\n".join(f"<h3>{title}</h3>\n{inside}" for title, inside in filled.items())
-    apart = charts(*(made for figure in (*_DRIFT, *_TOKENS, *_GROUPS) for made in _by_source(runs, figure)))
+    apart = charts(*(made for figure in (*_DIVERSITY, *_TOKENS, *_GROUPS) for made in _by_source(runs, figure)))
     return whole + (apart and f"<details><summary>By source</summary>\n{apart}</details>")
 
 
@@ -135,8 +135,8 @@ def _accuracies(runs: Sequence[Run]) -> Iterable[str]:
 
 def _evaluations(runs: Sequence[Run]) -> Iterable[str]:
     yield _measured(runs, "Entropy in validation", "entropy", "of a token of own samples, in nats")
-    yield _measured(runs, "Drift", "kl", "KL from the start on its own samples, in nats per token")
-    yield _measured(runs, "Forgetting", "kl_start", "KL from the start on the start's samples, in nats per token")
+    yield _measured(runs, "KL(policy‖base)", "kl", "divergence per token of own samples, in nats")
+    yield _measured(runs, "KL(base‖policy)", "kl_start", "divergence per token of the base's samples, in nats")
 
 
 def _measured(runs: Sequence[Run], title: str, figure: str, about: str, dataset: str = "", span: float = 0.0) -> str:

@@ -61,7 +61,7 @@ def compared(runs: Sequence[Run]) -> list[Figure]:
             for figure in (Figure(f"mean@{k}", f"val/mean@{k}"), Figure(f"pass@{k}", f"val/pass@{k}"))
         ),
         Figure("entropy", "val/entropy", digits=3),
-        Figure("KL to start", "val/kl", digits=3),
+        Figure("KL(policy‖base)", "val/kl", digits=3),
         *(Figure(name, f"val/{name}/greedy_accuracy") for name in datasets),
         # Only the expert's tokens have this weight: own samples are drawn from p.
         Figure(

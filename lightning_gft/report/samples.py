@@ -178,13 +178,13 @@ def _facts(response: SampledResponse, weights: Mapping[str, float | None], about
         f"{isolated(name, _LONGEST_NAME)} {_number(value)}{_times(value, weights.get(name))}"
         for name, value in response.rewards.items()
     ]
-    cut_off = "cut off" if response.finish_reason == "length" else ""
+    truncated = "truncated" if response.finish_reason == "length" else ""
     in_parts = f" ({', '.join(parts)})" if parts else ""
     facts = [
         "greedy" if response.greedy else "",
         f"<b>reward {_number(response.reward)}</b>{in_parts}",
         "" if response.advantage is None else f"advantage {_number(response.advantage, '+')}",
-        ", ".join(filter(None, [f"{response.completion_length:,} tokens", cut_off, about])),
+        ", ".join(filter(None, [f"{response.completion_length:,} tokens", truncated, about])),
     ]
     shown = "".join(f"<li>{fact}</li>" for fact in facts if fact)
     source = escape(response.source, _LONGEST_NAME)

@@ -15,8 +15,8 @@ _ABOUT = "hollow: first validation, full: last"
 def tradeoffs_section(runs: Sequence[Run]) -> str:
     """Return charts of accuracy against KL and against each other data set."""
     made = [
-        _against(runs, "Accuracy against drift", "drift (KL on its own samples)", key("kl")),
-        _against(runs, "Accuracy against forgetting", "forgetting (KL on the start's samples)", key("kl_start")),
+        _against(runs, "Accuracy against KL(policy‖base)", "KL(policy‖base)", key("kl")),
+        _against(runs, "Accuracy against KL(base‖policy)", "KL(base‖policy)", key("kl_start")),
     ]
     for name in dict.fromkeys(name for run in runs for name in run.datasets):
         made.append(_against(runs, f"Accuracy against {name}", f"accuracy on {name}", key("greedy_accuracy", name)))

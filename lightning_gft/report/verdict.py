@@ -71,8 +71,8 @@ def _rows(runs: Sequence[Run], draws: Sequence[int]) -> list[_Row]:
     for name in dict.fromkeys(name for run in runs for name in run.datasets):
         about = "greedy accuracy on other data; falls if the policy forgets"
         rows.append(_Row(name, "greedy_accuracy", about, name, good=1, share=True))
-    rows.append(_Row("drift", "kl", "KL from the start on its own samples, in nats per token"))
-    rows.append(_Row("forgetting", "kl_start", "KL from the start on the start's samples, in nats per token", good=-1))
+    rows.append(_Row("KL(policy‖base)", "kl", "divergence per token of own samples, in nats"))
+    rows.append(_Row("KL(base‖policy)", "kl_start", "divergence per token of the base's samples, in nats", good=-1))
     return [*rows, _Row("response length", "response_length", "tokens of a sample")]
 
 

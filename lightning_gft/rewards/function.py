@@ -26,9 +26,9 @@ class FunctionReward(CompositePart, Reward):
 
     The function takes the keywords of :meth:`Reward.__call__`. Without ``**columns`` in its signature it gets only the
     ones that it names: ``def score(responses, difficulty)`` is enough. It may also name ``response_tokens`` and
-    ``response_source``. A parameter without a default needs a value in every row, which is checked before a run; one
-    with a default, ``references=None``, gets ``None`` for a row without a value. The function returns one number for
-    each response, or ``None`` if it does not apply, as a list, an array or a tensor.
+    ``response_source``. A parameter without a default needs a value in every row, which is checked before a run; a
+    blank reference is no value. One with a default, ``references=None``, gets ``None`` for a row without a value. The
+    function returns one number for each response, or ``None`` if it does not apply, as a list, an array or a tensor.
 
     With ``timeout`` it is called for each response by itself, in processes of a
     :class:`~lightning_gft.rewards.pool.WorkerPool`. A response on which it hangs, crashes or runs out of memory then
@@ -126,10 +126,14 @@ class FunctionReward(CompositePart, Reward):
         given = {"prompts", "responses", *self.needs()}
         self._check_parameters({*row, *given})
         for name in sorted(self._required - given):
-            if row[name] is None:
+            value = row[name]
+            # The reference may come by the name of its column, too. In other columns a blank text is a value.
+            blank = isinstance(value, str) and not value.strip() and value == reference
+            if value is None or blank:
+                got = f"{shown(value)}, which no answer equals" if blank else "null"
                 raise GFTValueError(
-                    f"`{name}`: expected a value for this parameter of {self.function}, got null; give the row one, or "
-                    f"the parameter a default, {name}=None, if the function can do without"
+                    f"`{name}`: expected a value for this parameter of {self.function}, got {got}; give the row one, "
+                    f"or the parameter a default, {name}=None, if the function can do without"
                 )
 
     def _select(self, keywords: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:

@@ -46,6 +46,10 @@ class Stages:
         """Return the samplers of all stages."""
         return [sampler for _, sampler, _ in self.all().values()]
 
+    def fewest_updates(self) -> int:
+        """Return the fewest optimizer steps on a batch that the run is known to take; a stage may set its own."""
+        return 1 if self.planned else int(self._module.updates_per_batch)
+
     def parts(self) -> dict[str, Part]:
         """Return the parts of all stages, by stage and prefix."""
         return {

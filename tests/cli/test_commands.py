@@ -90,6 +90,8 @@ def test_the_version(capsys):
         (["fti"], "`COMMAND`: expected a command of lightning-gft, got 'fti'; did you mean fit?"),
         (["xyz"], "got 'xyz'; it has fit, validate, test"),
         (["doctor", "--all"], "unrecognized arguments: --all\nSee: lightning-gft doctor --help"),
+        (["configs", "copy", "--al"], "unrecognized arguments: --al; did you mean --all?\n"),
+        (["report", "runs", "--out=page.html"], "unrecognized arguments: --out=page.html; did you mean --output?\n"),
         (["quickstart", "fast"], "`SETTING`: expected settings of the form --name=value, got 'fast'"),
         (
             ["quickstart", "--", "--trainer.fast_dev_run=true"],

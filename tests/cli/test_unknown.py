@@ -12,6 +12,9 @@ UNKNOWN = {
     "trainer.max_stps": ("3", "`trainer`", "did you mean `trainer.max_steps`?"),
     "trainer.callbakcs": ("Advice", "`trainer`", "did you mean `trainer.callbacks`?"),
     "seed_everithing": ("3", "the command", "did you mean `seed_everything`?"),
+    "seed": ("3", "the command", "did you mean `seed_everything`?"),  # abbreviations are no settings
+    "trainer.max_step": ("3", "`trainer`", "did you mean `trainer.max_steps`?"),
+    "trainer.accel": ("cpu", "`trainer`", "did you mean `trainer.accelerator`?"),
     "max_steps": ("3", "the command", "did you mean `trainer.max_steps`?"),
     "xyz": (
         "3",

@@ -148,6 +148,20 @@ PARQUET = "expected a complete Parquet file"
             r"line 2 of rows\.json: expected one JSON object per line.*Expecting value",
         ),
         ("rows.jsonl", '{"prompt": 1\n{"prompt": 2}\n', r"line 1 of rows\.jsonl: .*: 1' .*Expecting ',' delimiter"),
+        (
+            "rows.jsonl",
+            '{"prompt": 1}\n{"prompt":\n{"prompt": 3}\n{"prompt": 4}\n',
+            r"line 2 of rows\.jsonl: expected one JSON object per line.*, got '{\"prompt\":' \(Expecting value\)",
+        ),
+        ("rows.jsonl", '{"prompt": 1, "more": [\n{"prompt": 2}\n', r"line 1 of rows\.jsonl: .*\[' \(Expecting value"),
+        ("rows.json", '{"prompt": 1}\r\n{"prompt":\r\n{"prompt": 3}\r\n', r"line 2 of rows\.json: .*Expecting value"),
+        ("rows.jsonl", '{"a": 1}\n{"a":\n{"a":\n{"a": 4}\n', r"line 2 of rows\.jsonl: .*Expecting value"),
+        (
+            "rows.json",
+            '{\n "prompt": 1,\n "more": [\n  {"a": 1}\n ]\n "level": 3\n}\n',
+            r"line 5 of rows\.json: .* ]' \(Expecting ',' delimiter\)",
+        ),
+        ("rows.json", '[\n{"prompt": 1},\n{"prompt": 2}\n{"prompt": 3}\n]', r"line 3 of rows\.json: .*2}' \(Expecting"),
         ("rows.jsonl", "", r"rows\.jsonl: .*empty file"),
         ("rows.jsonl", "\n\n", "expected rows, got none"),
         (

@@ -34,6 +34,7 @@ from tests.module.runs import ROWS, DigitSum, Rows, fit, make_module
 from tests.tiny import ALPHABET, tiny_loader, tiny_policy
 
 LAST_ROW_BAD = [*ROWS[:3], {**ROWS[3], "answer": "many"}]
+LAST_ROW_BLANK = [*ROWS[:3], {**ROWS[3], "answer": " "}]
 LAST_ROW_WITHOUT = [*ROWS[:3], {**ROWS[3], "answer": None}]
 
 
@@ -69,6 +70,11 @@ class NeverMet(FormatReward):
     [
         (module_with(reward=NumericReward()), Rows(LAST_ROW_BAD), r"train data, row 3 .*reward 'score' .*'many'"),
         (module_with(reward=NumericReward()), Rows(val_rows=LAST_ROW_BAD), r"val data, row 3 .*'many'"),
+        (
+            module_with(reward=FunctionReward(lambda responses, references: [0.0 for _ in responses])),
+            Rows(val_rows=LAST_ROW_BLANK),
+            r"^val data, row 3 \(counting from 0\): reward 'score' cannot score it: `references`: expected .* got ' '",
+        ),
         (
             module_with(reward=FunctionReward(lambda responses, references: [0.0 for _ in responses])),
             Rows(LAST_ROW_WITHOUT),

@@ -81,6 +81,54 @@ def test_data_without_a_validation_set_pass():
     check_validation_interval(trainer_of(check_val_every_n_epoch=None, max_epochs=1), data_of(val_rows=()))
 
 
+@pytest.mark.parametrize(
+    ("settings", "updates", "least", "interval"),  # an epoch has two batches
+    [
+        ({"check_val_every_n_epoch": None, "val_check_interval": 5}, 1, 5, "val_check_interval"),
+        ({"check_val_every_n_epoch": None, "val_check_interval": 5}, 3, 13, "val_check_interval"),
+        ({"val_check_interval": 2}, 2, 3, "val_check_interval"),
+        ({"val_check_interval": 1.0}, 1, 2, "val_check_interval"),
+        ({"val_check_interval": 0.5, "check_val_every_n_epoch": 3}, 2, 9, "check_val_every_n_epoch"),
+    ],
+)
+def test_steps_that_end_before_the_first_validation_are_a_warning(
+    settings: dict[str, Any], updates: int, least: int, interval: str
+):
+    message = (
+        f"`trainer.max_steps`: expected at least {least}, the step of the first validation, got {least - 1}, so the "
+        f"run is never validated; raise it, or lower trainer.{interval}"
+    )
+    with pytest.warns(UserWarning, match=f"^{re.escape(message)}$"):
+        check_validation_interval(trainer_of(**settings, max_steps=least - 1), data_of(), updates)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="`trainer")
+        for ends in ({"max_steps": least}, {"max_steps": -1}, {"max_steps": 1, "limit_val_batches": 0}):
+            check_validation_interval(trainer_of(**settings, **ends), data_of(), updates)
+
+
+@pytest.mark.parametrize(("max_steps", "validated"), [(4, False), (5, True)])
+def test_the_step_of_the_first_validation_is_that_of_a_run(max_steps: int, validated: bool):
+    module = make_module(evaluation=Evaluation(max_new_tokens=2), updates_per_batch=2)
+    settings = {"check_val_every_n_epoch": None, "val_check_interval": 3, "max_steps": max_steps, "max_epochs": -1}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer = fit(module, Rows(batch_size=2, val_rows=ROWS), **settings)
+    expected = [] if validated else ["`trainer.max_steps`: expected at least 5, the step of the first validation"]
+    assert [text.partition(", got")[0] for w in caught if "never validated" in (text := str(w.message))] == expected
+    assert any(name.startswith("val/") for name in trainer.callback_metrics) == validated
+
+
+def test_epochs_that_end_before_the_first_validation_are_a_warning():
+    message = (
+        "`trainer.check_val_every_n_epoch`: expected at most 2, the epochs of the run, got 3, so the run is never "
+        "validated; lower it, or raise trainer.max_epochs"
+    )
+    with pytest.warns(UserWarning, match=f"^{re.escape(message)}$"):
+        check_validation_interval(
+            trainer_of(check_val_every_n_epoch=3, val_check_interval=1.0, max_epochs=2), data_of()
+        )
+
+
 def test_a_run_that_is_too_short_for_any_validation_is_a_warning():
     settings = {"check_val_every_n_epoch": None, "max_epochs": 2, "val_check_interval": 5}
     with pytest.warns(UserWarning, match=f"^{re.escape(NEVER)}$"):

@@ -117,7 +117,7 @@ def test_parts_of_the_reward_stand_with_their_weights(tmp_path: Path):
     )
     shown = re.sub("<[^>]*>", "", page)
     assert "reward 1.10 (exact 1.00, format 0.50 &times; 0.2, length &ndash;)" in shown
-    assert "2 tokens, cut off, no gradient" in shown
+    assert "2 tokens, truncated, no gradient" in shown
     assert "responses kept" not in shown
 
 

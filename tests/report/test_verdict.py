@@ -151,7 +151,7 @@ def test_the_table_has_differences_and_errors(tmp_path):
     sft = run(tmp_path, "sft", train(1), val(1, 0.25))
     table = cells(base, gft, sft)
     assert table["greedy"] == ["50.0% ± 2.0", "75.0% ± 2.0 ▲ +25.0", "25.0% ▼ −25.0"]  # noqa: RUF001
-    assert table["drift"] == ["&ndash;", "0.010", "&ndash;"]
+    assert table["KL(policy‖base)"] == ["&ndash;", "0.010", "&ndash;"]
 
 
 def test_a_run_that_has_not_validated_yet_is_said_to_have_none(tmp_path):

@@ -27,6 +27,23 @@ def test_a_row_without_a_value_that_the_function_needs_is_unfit(reference, level
     reward.check_row("1", {"level": 0, "hint": None, "prompts": None, "responses": None})
 
 
+@pytest.mark.parametrize("blank", ["", " ", "\n"])
+def test_a_blank_reference_is_no_value_by_either_of_its_names(blank):
+    functions = {"references": lambda references, hint: None, "answer": lambda answer, hint: None}
+    for name, function in functions.items():
+        reward = FunctionReward(function)
+        fault = f"^`{name}`: expected a value .*, got {re.escape(repr(blank))}, which no answer equals; give"
+        with pytest.raises(ValueError, match=fault):
+            reward.check_row(blank, {"answer": blank, "hint": "7"})
+        reward.check_row("7", {"answer": "7", "hint": blank})
+        reward.check_row(["", "7"], {"answer": ["", "7"], "hint": blank})  # may be the inputs of a test
+
+
+@pytest.mark.parametrize("function", [lambda hint, **columns: None, lambda hint, references=None, answer=None: None])
+def test_a_function_that_can_do_without_a_reference_gets_a_blank_one(function):
+    FunctionReward(function).check_row("", {"answer": "", "hint": "7"})
+
+
 def test_a_function_that_names_no_references_needs_none():
     FunctionReward(lambda responses, level=None: responses).check_row(None, {"level": None})
     FunctionReward(lambda **columns: columns).check_row(None, {"level": None})  # it handles all of them itself

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import uuid
 import warnings
 from pathlib import Path
 
@@ -67,10 +68,10 @@ class ReplyCache:
         path = self._file(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, written = tempfile.mkstemp(dir=path.parent, suffix=".part")
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(reply.to_json())
-            Path(written).replace(path)
+            # Unlike one of `tempfile`, this file follows the umask, as several users may share a cache.
+            unfinished = path.with_name(f"{uuid.uuid4().hex}.part")
+            unfinished.write_text(reply.to_json(), encoding="utf-8")
+            unfinished.replace(path)
         except OSError as error:
             warnings.warn(
                 f"`cache` of EndpointSource: expected a folder that can be written to, got {self.path} "

@@ -56,7 +56,7 @@ SPEAKS: dict[str, tuple[Values, str]] = {
     ),
     "cut_off": (
         {"train/completions/clipped_ratio": [0.6] * 10, "train/completions/mean_length": [40.0] * 10},
-        "60% of own samples are cut off at max_new_tokens, with 40 tokens",
+        "60% of own samples are truncated at max_new_tokens, with 40 tokens",
     ),
     "longer_responses": (
         {"train/completions/mean_length": [10.0] * 10 + [20.0] * 10 + [50.0] * 10, SELF: ROUGH * 6},

@@ -26,7 +26,7 @@ class CutOff(Rule):
             return None
         return Finding(
             {_CLIPPED: clipped, _LENGTH: length},
-            f"{clipped:.0%} of own samples are cut off at max_new_tokens, with {length:.0f} tokens on average, and "
+            f"{clipped:.0%} of own samples are truncated at max_new_tokens, with {length:.0f} tokens on average, and "
             "their answers are lost; raise max_new_tokens, check that the policy knows its end-of-sequence token, add "
             "SoftOverlongReward, or set mask_truncated_completions",
         )
