@@ -13,7 +13,7 @@ from torch.distributed.checkpoint import HuggingFaceStorageWriter, save
 from lightning_gft import LoRA, Policy
 from lightning_gft.sources.endpoint.cache import ReplyCache
 from lightning_gft.sources.endpoint.replies import Reply
-from tests.conftest import tiny_loader
+from tests.tiny import tiny_loader
 
 
 @pytest.fixture
