@@ -61,9 +61,15 @@ class Outcome:
         return "processor_seconds" if accelerators == {"cpu"} else "seconds"
 
     def run_seconds(self, contestant: Contestant) -> Estimate:
-        """Return the seconds of training that a method takes for the sequences of a run."""
+        """Return the seconds of training that a method takes for a whole run."""
         last = validations(of(self.timed, contestant)).groupby("run").tail(1)
         return estimate(last[self.clock] / last["sequences"] * self.plan.length if len(last) else ())
+
+    def trained_after(self, contestant: Contestant, seconds: float) -> float:
+        """Return the sequences that a method has trained on after some seconds, on average over its timed runs."""
+        runs = [run for _, run in validations(of(self.timed, contestant)).groupby("run")]
+        found = [_at(run[self.clock].to_numpy(), run["sequences"].to_numpy(), seconds) for run in runs]
+        return estimate(value for value in found if value is not None).mean
 
     @cached_property
     def test_samples(self) -> int:
@@ -103,7 +109,10 @@ def read(plan: Plan, results: Results) -> Outcome:
 
 def _timed(plan: Plan, results: Results) -> pd.DataFrame:
     other = read_plan(plan.times_of)
-    return results.of(other.final(choose(other, results)))
+    rows = results.of(other.final(choose(other, results)))
+    if rows.empty:
+        raise PlanError(f"`times_of`: expected runs of {other.name}, got none; run that plan first")
+    return rows
 
 
 def of(rows: pd.DataFrame, contestant: Contestant) -> pd.DataFrame:

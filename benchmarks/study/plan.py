@@ -86,7 +86,7 @@ class Run:
     @cached_property
     def fingerprint(self) -> str:
         """A name made of the settings alone: two plans that ask for the same training share its rows."""
-        decides = json.dumps([self.layers, self.final_samples], sort_keys=True)
+        decides = json.dumps([self.layers, self.final_samples, *([self.trained] * bool(self.trained))], sort_keys=True)
         return hashlib.sha256(decides.encode()).hexdigest()[:16]
 
     @property
@@ -126,10 +126,10 @@ class Plan:
         seeds: Seeds of the runs that count.
         choose_by: Validation figure whose mean at the end of training decides.
         choice_of: Another plan, whose chosen learning rates are taken; no choosing then.
-        times_of: Another plan, whose runs say how long methods train; default its own. Runs of different days differ in
-            seconds for reasons that are no method's.
+        times_of: Another plan, whose runs time the methods; default this one. Seconds of different days cannot be
+            compared.
         final_samples: Samples a prompt of the test at the end.
-        trained: The data set that is trained, where several have names: rows have its figures without the name.
+        trained: Name of the data set that is trained, if figures have such names; rows leave it out.
         beside: What is measured and not trained: figures of validations by their titles in tables.
         reference: Method that others are compared with in tables; default the first.
         highlighted: Methods that pictures colour and name, at most seven; default the first six.
@@ -232,7 +232,7 @@ class Plan:
 def read_plan(name: str) -> Plan:
     """Return a plan from its file.
 
-    ``like`` names another plan: its settings, but for ``times_of``, apply where the file gives none. ``only`` keeps
+    ``like`` names another plan: its settings except ``times_of`` apply where the file gives none. ``only`` keeps
     some of its methods, and ``methods`` adds others.
 
     Args:

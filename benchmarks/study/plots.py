@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import matplotlib as mpl
@@ -17,31 +17,21 @@ from benchmarks.study.markdown import rate
 from benchmarks.study.outcome import Contestant, Outcome, begins_and_ends, tests, validations
 from benchmarks.study.statistics import estimate, explained, rising_curve
 
-SECOND = "second_skill/greedy_accuracy"
-LOST = "lost"
-"""Greedy accuracy of the second skill before training, less that now."""
-
-FURTHER = "further from the base →"
-COSTS = {
-    "kl": ("KL(policy‖base)", FURTHER),
-    "kl_start": ("KL(base‖policy)", FURTHER),
-    LOST: ("second skill lost", "more forgotten →"),
-}
-"""Titles and directions."""
+DIVERGENCES = {"kl": "KL(policy‖base)", "kl_start": "KL(base‖policy)"}
 
 
 def save_all(outcome: Outcome, folder: Path) -> list[Path]:
     """Draw all pictures of a plan, each variant's for itself, and one of the ends under all variants.
 
-    That of learning rates is drawn where some were tried, and that of forgetting, like panels of the second skill in
-    others, where there is one.
+    That of learning rates is drawn where some were tried, and that of forgetting where something is measured beside
+    what is trained.
 
     Args:
         outcome: The plan's runs.
         folder: Where ``PLAN[-VARIANT]-PICTURE.png`` are written; a variant named as its plan is left out.
     """
     pictures: dict[str, Callable[[Outcome, str], Figure]] = {"frontier": frontier, "curves": curves}
-    if outcome.measures(SECOND):
+    if _beside(outcome):
         pictures["forgetting"] = forgetting
     if len(outcome.tuning):
         pictures["stability"] = stability
@@ -67,13 +57,15 @@ def frontier(outcome: Outcome, variant: str) -> Figure:
     Thin lines are the other learning rates of highlighted methods, on the seeds of tuning. They may leave the panel:
     the chosen rates set its limits.
     """
-    costs = {cost: words for cost, words in COSTS.items() if cost != LOST or outcome.measures(SECOND)}
+    further = {cost: (title, "further from the base →") for cost, title in DIVERGENCES.items()}
+    forgotten = {_lost(name): (f"{title} lost", "more forgotten →") for name, title in _beside(outcome).items()}
+    costs = further | forgotten
     figure, panels = new_figure(1, len(costs), 10.5, 4.2, share_y=True)
     ends: dict[Axes, list[End]] = {axes: [] for axes in panels}
     for axes, (cost, (title, direction)) in zip(panels, costs.items(), strict=True):
         begins: list[float] = []
         for look, rows in _methods(outcome, outcome.final, variant):
-            chosen = _averaged(rows)
+            chosen = _averaged(rows, costs)
             axes.plot(chosen[cost], chosen["mean"], color=look.colour, lw=look.width, zorder=look.layer)
             begins += chosen["mean"].head(1).to_list()
             ends[axes] += [End(look, *place) for place in chosen[[cost, "mean"]].tail(1).to_numpy()]
@@ -82,7 +74,7 @@ def frontier(outcome: Outcome, variant: str) -> Figure:
         if begins:
             axes.plot(0, sum(begins) / len(begins), marker="o", ms=9, color="white", mec=INK, mew=1.5, zorder=7)
             axes.annotate("base", (0, sum(begins) / len(begins)), (9, -5), textcoords="offset points")
-        _other_rates(axes, outcome, variant, cost)
+        _other_rates(axes, outcome, variant, costs, cost)
         axes.set_title(title)
         axes.set_xlabel(direction)
         axes.locator_params("x", nbins=4)
@@ -97,17 +89,18 @@ def curves(outcome: Outcome, variant: str) -> Figure:
     shown = {
         "mean": f"accuracy of samples, mean@{outcome.samples}",
         "greedy_accuracy": "greedy accuracy",
-        SECOND: "second skill, greedy accuracy",
+        **_beside(outcome),
         "entropy": "entropy of a token",
     }
     shown = {name: title for name, title in shown.items() if outcome.measures(name)}
-    figure, panels = new_figure(2, 2, 10.5, 6.6)
+    rows = math.ceil(len(shown) / 2)
+    figure, panels = new_figure(rows, 2, 10.5, 3.3 * rows)
     for axes in panels[len(shown) :]:
         axes.remove()
     ends: dict[Axes, list[End]] = {axes: [] for axes in panels[: len(shown)]}
     for axes, (name, title) in zip(ends, shown.items(), strict=True):
-        for look, rows in _methods(outcome, outcome.final, variant):
-            by_step = {step: estimate(values) for step, values in validations(rows).groupby("sequences")[name]}
+        for look, of_method in _methods(outcome, outcome.final, variant):
+            by_step = {step: estimate(values) for step, values in validations(of_method).groupby("sequences")[name]}
             means = pd.Series({step: value.mean for step, value in by_step.items()}, dtype=float)
             axes.plot(means, color=look.colour, lw=look.width, zorder=look.layer)
             if look.name and len(means):
@@ -131,7 +124,7 @@ def stability(outcome: Outcome, variant: str) -> Figure:
     """
     shown = {
         "mean": f"mean@{outcome.samples} at the end",
-        SECOND: "second skill at the end",
+        **{name: f"{title} at the end" for name, title in _beside(outcome).items()},
         "grad_norm_max": "largest gradient norm",
     }
     shown = {name: title for name, title in shown.items() if outcome.measures(name)}
@@ -161,26 +154,30 @@ def stability(outcome: Outcome, variant: str) -> Figure:
 
 
 def forgetting(outcome: Outcome, variant: str) -> Figure:
-    """Draw what is lost of the second skill over both divergences: a point a validation, of all methods and rates.
+    """Draw what is lost beside what is trained over both divergences: a point a validation, of all methods and rates.
 
     The line goes through the steps of the curve that never falls and is nearest to all points. R² says how much of the
     variance that curve explains, and how much a curve for each method does.
     """
-    figure, panels = new_figure(1, 2, 10.5, 4.6, share_y=True)
+    beside = _beside(outcome)
+    figure, panels = new_figure(len(beside), 2, 10.5, 4.6 * len(beside), share_y=True)
     rows = pd.concat([outcome.tuning, outcome.final])
-    points = _with_lost(validations(rows[rows["variant"] == variant])).query("step > 0")
-    for axes, cost in zip(panels, ("kl", "kl_start"), strict=True):
+    points = _with_lost(validations(rows[rows["variant"] == variant]), [_lost(name) for name in beside])
+    points = points.query("step > 0")
+    places = [(name, cost) for name in beside for cost in DIVERGENCES]
+    for axes, (name, cost) in zip(panels, places, strict=True):
+        x, y = points[cost], points[_lost(name)]
         for look, of_method in _methods(outcome, points, variant):
-            _points(axes, look, of_method[cost], of_method[LOST], 4.5)
-        one, several = explained(points[cost], points[LOST]), explained(points[cost], points[LOST], points["method"])
-        steps = points[cost].groupby(rising_curve(points[cost], points[LOST])).median()
+            _points(axes, look, of_method[cost], of_method[_lost(name)], 4.5)
+        steps = x.groupby(rising_curve(x, y)).median()
         axes.plot(steps, steps.index, color=INK, lw=1.5, zorder=6)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
-        title, direction = COSTS[cost]
-        axes.set_title(f"{title}\nR² of one curve {one:.2f}, of a curve for each method {several:.2f}")
-        axes.set_xlabel(direction)
-    panels[0].set_ylabel("second skill lost (greedy accuracy)")
+        one, several = explained(x, y), explained(x, y, points["method"])
+        axes.set_title(f"{DIVERGENCES[cost]}\nR² of one curve {one:.2f}, of a curve for each method {several:.2f}")
+        axes.set_xlabel("further from the base →")
+        if cost == "kl":
+            axes.set_ylabel(f"{beside[name]} lost")
     legend(figure, _looks(outcome))
     return figure
 
@@ -188,13 +185,13 @@ def forgetting(outcome: Outcome, variant: str) -> Figure:
 def variants(outcome: Outcome) -> Figure:
     """Draw the test at the end under each variant: a line a method, with 95% intervals over seeds.
 
-    Dashed lines are the base.
+    Dashed lines are the validation before training, on fewer samples.
     """
     test_k = outcome.test_samples
     shown = {
         "mean": f"accuracy of samples, mean@{test_k}",
         f"pass@{test_k}": f"solved in {test_k} samples, pass@{test_k}",
-        SECOND: "second skill, greedy accuracy",
+        **_beside(outcome),
     }
     shown = {name: title for name, title in shown.items() if outcome.measures(name)}
     figure, panels = new_figure(1, len(shown), 12.5, 4.2)
@@ -210,8 +207,10 @@ def variants(outcome: Outcome) -> Figure:
             bars = {"elinewidth": 1, "capsize": 3, "zorder": look.layer}
             drawn = {"color": look.colour, "marker": look.marker, "lw": look.width, "ms": 8, "mec": "white"}
             axes.errorbar(labels, means, halves, **bars, **drawn)
-        if figure_name in base and base[figure_name].notna().any():
-            axes.axhline(base[figure_name].mean(), color=INK, lw=1, ls=(0, (5, 3)), zorder=1.9)
+        if figure_name in base:
+            by_variant = [base[base["variant"] == name].drop_duplicates("seed") for name in outcome.plan.variants]
+            bases = [rows_of.seeds_mean(rows, figure_name).mean for rows in by_variant]
+            axes.plot(labels, bases, color=INK, lw=1, ls=(0, (5, 3)), zorder=1.9)
         _within_shares(axes)
         axes.set_title(title)
         axes.tick_params("x", labelsize=9)
@@ -225,16 +224,26 @@ def _within_shares(axes: Axes, bounded: bool = True) -> None:
     axes.set_ylim(max(lowest, -0.02), min(highest, 1.02) if bounded else highest)
 
 
-def _averaged(rows: pd.DataFrame) -> pd.DataFrame:
+def _beside(outcome: Outcome) -> dict[str, str]:
+    """Return what was measured beside what is trained: titles by figure."""
+    return {name: title for title, name in outcome.plan.beside.items() if outcome.measures(name)}
+
+
+def _lost(figure: str) -> str:
+    """Return the column of what a figure has lost since before training."""
+    return f"{figure} lost"
+
+
+def _averaged(rows: pd.DataFrame, costs: Iterable[str]) -> pd.DataFrame:
     """Return the validations of a method at one learning rate, averaged over the seeds that have finished."""
-    return _with_lost(validations(rows)).groupby("step")[["mean", *COSTS]].mean()
+    return _with_lost(validations(rows), costs).groupby("step")[["mean", *costs]].mean()
 
 
-def _with_lost(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return validations with what has been lost of the second skill, if there is one, since the first of their run."""
-    if SECOND not in rows:
-        return rows.assign(**{LOST: math.nan})
-    return rows.assign(**{LOST: rows.groupby("run")[SECOND].transform("first") - rows[SECOND]})
+def _with_lost(rows: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
+    """Return validations with those of the columns that say what a figure has lost since the first of its run."""
+    figures = [name for name in rows if _lost(name) in columns]
+    lost = {_lost(name): rows.groupby("run")[name].transform("first") - rows[name] for name in figures}
+    return rows.assign(**lost)
 
 
 def _looks(outcome: Outcome) -> dict[str, Look]:
@@ -252,12 +261,12 @@ def _methods(outcome: Outcome, rows: pd.DataFrame, variant: str) -> Iterator[tup
         yield look, rows_of.of(rows, Contestant(variant, method))
 
 
-def _other_rates(axes: Axes, outcome: Outcome, variant: str, cost: str) -> None:
+def _other_rates(axes: Axes, outcome: Outcome, variant: str, costs: Iterable[str], cost: str) -> None:
     limits = axes.axis()
     for look, rows in _methods(outcome, outcome.tuning, variant):
         for value, of_rate in rows.groupby("learning_rate") if look.name else ():
             if value != outcome.choices.get((variant, of_rate["method"].iloc[0])):
-                other = _averaged(of_rate)
+                other = _averaged(of_rate, costs)
                 axes.plot(other[cost], other["mean"], color=look.colour, lw=0.9, alpha=0.4, zorder=look.layer - 1)
     axes.axis(limits)
 

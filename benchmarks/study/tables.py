@@ -134,16 +134,14 @@ def seconds(outcome: Outcome) -> Table:
     places = budgets(min((run.mean for run in whole.values() if run.count), default=0.0), SECONDS_SHARES)
     lines = []
     for contestant, rows, about in _contestants(outcome):
-        a_run = whole[contestant]
-        trained = [outcome.plan.length * place / a_run.mean for place in places] if a_run.count else []
+        trained = [outcome.trained_after(contestant, place) for place in places] if whole[contestant].count else []
         cells = [interval(reached(rows, "mean", budget)) for budget in trained] or [NOTHING] * len(places)
-        lines.append([about[0], *cells, interval(a_run, digits=0), *about[1:]])
-    timed = f"; a method's seconds are those of its runs of `plans/{outcome.plan.times_of}.yaml`"
+        lines.append([about[0], *cells, interval(whole[contestant], digits=0), *about[1:]])
+    unit = "seconds of the processor" if outcome.clock == "processor_seconds" else "seconds by the clock"
+    source = f" Times are those of `plans/{outcome.plan.times_of}.yaml`." if outcome.plan.times_of else ""
     caption = (
-        f"mean@{outcome.samples} on validation prompts after equally long training, in "
-        f"{'seconds of the processor' if outcome.clock == 'processor_seconds' else 'seconds by the clock'} without "
-        f"evaluations{timed if outcome.plan.times_of else ''}: {MEAN}. The fastest method's run sets the longest "
-        "budget; what a whole run takes stands beside it."
+        f"mean@{outcome.samples} on validation prompts after equally long training, in {unit} without evaluations: "
+        f"{MEAN}.{source} The fastest method's run sets the longest budget; the seconds of a whole run stand beside it."
     )
     columns = ["method", *(f"{place:,.3g} s" for place in places), "a whole run, s", "finished", "failed"]
     return Table(caption, columns, lines)

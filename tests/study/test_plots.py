@@ -16,7 +16,7 @@ from benchmarks.study.__main__ import main
 from benchmarks.study.drawing import COLOURS, GREY, Look, legend, new_figure, save
 from benchmarks.study.outcome import Outcome
 from benchmarks.study.plan import read_plan
-from benchmarks.study.plots import SECOND, curves, forgetting, frontier, stability, variants
+from benchmarks.study.plots import curves, forgetting, frontier, stability, variants
 from tests.study.synthetic import outcome_of, plan_of
 
 METHODS = ("sft", "grpo", "luffy")
@@ -83,18 +83,35 @@ def test_ends_have_a_line_a_method_through_all_variants(tmp_path: Path):
     sft = made.final.query("method == 'sft' and split == 'test'").groupby("variant")["mean"].mean()
     drawn = next(panels(figure)).containers[0].lines[0].get_ydata()
     assert drawn.tolist() == pytest.approx([sft["few"], sft["many"]])
+    accuracy, solved, _ = panels(figure)
+    dashed = [line.get_ydata().tolist() for line in accuracy.get_lines() if line.get_linestyle() == "--"]
+    base = made.final.query("split == 'val' and step == 0").drop_duplicates(["variant", "seed"])
+    before = base.groupby("variant")["mean"].mean()
+    assert dashed == [pytest.approx([before["few"], before["many"]])]
+    assert not [line for line in solved.get_lines() if line.get_linestyle() == "--" and any(line.get_ydata() > 0)]
     written = [path.name for path in plots.save_all(made, tmp_path)]
     assert written[-1] == "main-variants.png"
     assert {"main-few-curves.png", "main-many-curves.png"} < {*written}
 
 
 def test_pictures_leave_out_a_second_skill_that_there_is_not(outcome: Outcome, monkeypatch: pytest.MonkeyPatch):
-    without = {name: getattr(outcome, name).drop(columns=SECOND) for name in ("tuning", "final")}
+    without = {
+        name: getattr(outcome, name).drop(columns=[*outcome.plan.beside.values()]) for name in ("tuning", "final")
+    }
     drawn: list[Figure] = []
     monkeypatch.setattr(plots, "save", lambda figure, path: drawn.append(figure) or path)
     written = plots.save_all(replace(outcome, **without), Path())
     assert [path.name for path in written] == ["main-frontier.png", "main-curves.png", "main-stability.png"]
     assert [len(figure.axes) for figure in drawn] == [2, 3, 2]
+
+
+def test_all_that_is_measured_beside_has_panels(outcome: Outcome):
+    beside = {"second skill": "second_skill/greedy_accuracy", "many": "pass@8", "none": "products/mean"}
+    made = replace(outcome, plan=replace(outcome.plan, beside=beside))
+    titles = {draw: [axes.get_title() for axes in panels(draw(made, ""))] for draw in (frontier, curves, forgetting)}
+    assert titles[frontier][2:] == ["second skill lost", "many lost"]
+    assert titles[curves][2:] == ["second skill", "many", "entropy of a token"]
+    assert [title.partition("\n")[0] for title in titles[forgetting]] == ["KL(policy‖base)", "KL(base‖policy)"] * 2
 
 
 def test_methods_that_are_not_highlighted_share_a_name():

@@ -125,6 +125,13 @@ def test_methods_are_compared_after_equally_long_training():
     assert [cells(table, "GFT")[column] for column in table.columns[1:5]] == ["0.450", "0.500", "0.600", "16"]
 
 
+def test_the_pace_of_a_method_may_change():
+    curve = [0.4, 0.5, 0.6, 0.7, 0.7]
+    slowing = [{**row, "processor_seconds": row["step"] ** 2 / 100} for row in run("gft", 0, curve)]
+    table = all_tables(outcome(run("grpo", 0, curve), slowing))["seconds"]
+    assert [cells(table, "GFT")[column] for column in table.columns[1:5]] == ["0.533", "0.600", "0.680", "16"]
+
+
 def test_seconds_may_come_from_other_runs_than_the_figures():
     made = outcome(*(run(method, 0, [0.4, 0.5, 0.6, 0.7, 0.7]) for method in ("grpo", "gft")))
     timed = pd.DataFrame(slower(run("grpo", 5, [0.1] * 5), 3))
