@@ -14,6 +14,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --dura
 .PHONY: help quickstart test test-slow test-all notebooks docs lint format clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+# Targets share one environment, into which pip must not install twice at once.
 .NOTPARALLEL:
 
 help: ## Show this list
@@ -53,7 +54,7 @@ clean: ## Remove files of the quickstart, the tests and the site; other runs and
 # Bytecode is written when a module is first imported: most of the libraries' modules never are.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
-# Each of the two has all that it needs in one step, so that `make test` does not install the package twice.
+# Both targets install everything in one step; `make test` thus installs the package once.
 $(PACKAGE): pyproject.toml constraints.txt | $(CREATED)
 	$(PIP) --editable .
 	@touch $@

@@ -49,7 +49,7 @@ class StartSamples:
         self._kept = self._used
 
     def divergence(self, prompts: PromptBatch, policy: Policy, seed: int, max_tokens: int) -> Tensor:
-        """Return estimates of ``KL(start || policy)`` for each token of the samples, ``[M]``, by Schulman's k3.
+        """Return estimates of ``KL(base‖policy)`` for each token of the samples, ``[M]``, by Schulman's k3.
 
         Args:
             prompts: A batch of prompts.

@@ -20,13 +20,14 @@ def pytest_collection() -> Generator[None, object, object]:
     try:
         return (yield)
     finally:
+        gc.collect()  # cycles that became garbage meanwhile, which freezing would keep
         gc.freeze()
         gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collect_file() -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
-    """Look for examples in docstrings of the package alone: its tests are as many files, and have none."""
+    """Look for docstring examples in the package alone; test files have none, and there are as many of them."""
     return [collector for collector in (yield) if type(collector) is pytest.Module]
 
 

@@ -255,6 +255,11 @@ def test_the_flow_is_told_in_the_order_of_the_code():
     assert len(ARCHITECTURE.read_text().splitlines()) <= 165
 
 
+def test_examples_of_docstrings_stand_where_they_run():
+    prompt = ">" * 3
+    assert [file for file in (ROOT / "tests").rglob("*.py") if prompt in file.read_text()] == []
+
+
 def test_every_part_of_the_package_has_its_line():
     parts = {path.name for path in (ROOT / "lightning_gft").iterdir() if path.suffix == ".py" or path.is_dir()}
     parts -= {"__init__.py", "__main__.py", "__pycache__"}

@@ -83,7 +83,7 @@ def run_light(args: Sequence[str]) -> None:
         parser.error(f"`COMMAND`: expected a command of {PROG}, got {cut(named, _SHOWN)!r}{remedy}")
     options, unknown = parser.parse_known_args(args)
     if unknown:
-        remedy = did_you_mean(unknown[0].partition("=")[0], _options(listed[str(named)]))
+        remedy = did_you_mean(unknown[0].partition("=")[0], _options(listed[str(named)], args[1:]))
         listed[str(named)].error(f"unrecognized arguments: {' '.join(unknown)}{remedy}")
     try:
         _part(str(named), "run")(options)
@@ -92,13 +92,14 @@ def run_light(args: Sequence[str]) -> None:
         sys.exit(1)
 
 
-def _options(parser: argparse.ArgumentParser) -> list[str]:
-    """Return the options of a command and of its actions."""
+def _options(parser: argparse.ArgumentParser, args: Sequence[str]) -> list[str]:
+    """Return the options of a command and of the action among its arguments."""
     options: list[str] = []
     for action in parser._actions:
         options += action.option_strings
         if isinstance(action, argparse._SubParsersAction):
-            options += (option for each in action.choices.values() for option in _options(each))
+            for name in action.choices.keys() & set(args):
+                options += _options(action.choices[name], args)
     return options
 
 

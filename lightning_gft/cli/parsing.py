@@ -64,10 +64,7 @@ def load_value(text: str) -> Any:
 
 
 class Parser(LightningArgumentParser):
-    """Reports an error in a line or two, where jsonargparse prints every option.
-
-    A configuration that is written was parsed, so it is not validated again, which takes longer than to parse it.
-    """
+    """Reports an error in a line or two, where jsonargparse prints every option."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         for name in lightning_gft.__all__:  # jsonargparse finds a class by its name alone only once it is imported
@@ -81,6 +78,9 @@ class Parser(LightningArgumentParser):
             pairs = [arg.rpartition("=") for arg in args]
             args = [f"{option}{equals}{borrow_schedules(value)}" for option, equals, value in pairs]
         return super().parse_args(args, *rest, **settings)
+
+    # A configuration that is written was parsed before. Validating it again takes longer than parsing it, so only
+    # `--print_config`, which asks for it, does.
 
     @override
     def dump(self, *args: Any, **settings: Any) -> str:

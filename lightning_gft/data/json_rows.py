@@ -69,8 +69,8 @@ def _values(text: str, name: str, per_line: bool) -> Iterator[tuple[int, Any]]:
             if isinstance(error, json.JSONDecodeError):
                 # The fault comes after the last value that was read: a line that lacks its end is named, not the next.
                 read = len(text[: error.pos].rstrip())
-                swallowing = _fault_of_swallowing(text, start, read) if per_line else None
-                at, reason = (start, swallowing) if swallowing else (read, reason)
+                cut_off = _fault_of_cut_off_row(text, start, read) if per_line else None
+                at, reason = (start, cut_off) if cut_off else (read, reason)
             line += text.count("\n", start, at)
             shown = shorten(text[text.rfind("\n", 0, at) + 1 :].partition("\n")[0])
             raise GFTValueError(
@@ -80,14 +80,17 @@ def _values(text: str, name: str, per_line: bool) -> Iterator[tuple[int, Any]]:
         start = _end_of_space(text, end)
 
 
-def _fault_of_swallowing(text: str, start: int, end: int) -> str | None:
-    """Return the fault of a row whose line is cut off, so that the next line was read as a part of it, else ``None``.
+def _fault_of_cut_off_row(text: str, start: int, end: int) -> str | None:
+    """Return the fault of a row of JSON Lines that lacks its end, so that the next line was read as a part of it.
 
-    Rows of JSON Lines begin their lines; objects within a row that spans several lines are indented.
+    ``None`` if there is no such row. Rows of JSON Lines begin their lines; objects within a row that spans several
+    lines are indented.
     """
+    if text[start] != "{":
+        return None
     first, *others = (text[start:end] + text[end:].partition("\n")[0]).split("\n")
-    swallows = first.startswith("{") and any(line.startswith("{") and _fault(line) is None for line in others)
-    return _fault(first) if swallows else None
+    runs_on = any(line.startswith("{") and _fault(line) is None for line in others)
+    return _fault(first) if runs_on else None
 
 
 def _fault(line: str) -> str | None:

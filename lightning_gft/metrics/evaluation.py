@@ -37,8 +37,8 @@ class PolicyEvaluation(ExactMetric):
     - ``<figure>_stderr``: standard error of each of these over prompts; absent with a single prompt
     - ``response_length``: mean length of a sample, in tokens
     - ``entropy``: mean entropy of the distribution that a token is sampled from, in nats
-    - ``kl``: mean of ``KL(policy || start)`` per token of the policy's samples, in nats
-    - ``kl_start``: mean of ``KL(start || policy)`` per token of the starting policy's samples, in nats
+    - ``kl``: mean of ``KL(policy‖base)`` per token of the policy's samples, in nats
+    - ``kl_start``: mean of ``KL(base‖policy)`` per token of the starting policy's samples, in nats
 
     Args:
         num_samples: Number of samples per prompt, ``k``.

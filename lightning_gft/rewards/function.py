@@ -27,8 +27,9 @@ class FunctionReward(CompositePart, Reward):
     The function takes the keywords of :meth:`Reward.__call__`. Without ``**columns`` in its signature it gets only the
     ones that it names: ``def score(responses, difficulty)`` is enough. It may also name ``response_tokens`` and
     ``response_source``. A parameter without a default needs a value in every row, which is checked before a run; a
-    blank reference is no value. One with a default, ``references=None``, gets ``None`` for a row without a value. The
-    function returns one number for each response, or ``None`` if it does not apply, as a list, an array or a tensor.
+    blank reference counts as none. One with a default, ``references=None``, gets ``None``, or the blank text, for such
+    a row. The function returns one number for each response, or ``None`` if it does not apply, as a list, an array or
+    a tensor.
 
     With ``timeout`` it is called for each response by itself, in processes of a
     :class:`~lightning_gft.rewards.pool.WorkerPool`. A response on which it hangs, crashes or runs out of memory then
@@ -128,7 +129,8 @@ class FunctionReward(CompositePart, Reward):
         for name in sorted(self._required - given):
             value = row[name]
             # The reference may come by the name of its column, too. In other columns a blank text is a value.
-            blank = isinstance(value, str) and not value.strip() and value == reference
+            own = name == "references" or [column for column in columns if columns[column] == reference] == [name]
+            blank = own and isinstance(value, str) and not value.strip()
             if value is None or blank:
                 got = f"{shown(value)}, which no answer equals" if blank else "null"
                 raise GFTValueError(

@@ -13,13 +13,12 @@ from lightning_gft.cli import main
 from lightning_gft.cli.errors import one_line_warnings
 from tests.cli.command import GFT, SMALL, refused
 
-SAME_KINDS: list[tuple[list[str], str]] = [
+ALIKE: list[tuple[list[str], str]] = [
     (
         ["--data.init_args.bath_size=3"],
         "error: data: `bath_size`: expected an argument of ArithmeticDataModule, got an unknown one; did you mean "
         "`batch_size`?",
     ),
-    (["--trainer.callbacks=ModelCheckpont"], "Got value: ModelCheckpont; did you mean ModelCheckpoint?"),
     (
         ["--trainer.default_root_dir=" + "n" * 300],
         "`trainer.default_root_dir`: expected a folder that can be written",
@@ -61,7 +60,7 @@ SAME_KINDS: list[tuple[list[str], str]] = [
         "`threshold` of DynamicCoefficientRectifier: expected a number",
     ),
 ]
-"""Mistakes of which each is found as another one in the test below is."""
+"""Further mistakes; a case of the test below runs the same code for each."""
 
 
 @pytest.mark.parametrize(
@@ -82,6 +81,7 @@ SAME_KINDS: list[tuple[list[str], str]] = [
             "model.loss: `foo`: expected an argument of GFTLoss, got an unknown one; it has rectifier, reduction, "
             "rectify, otherwise, max_completion_length",
         ),
+        (["--trainer.callbacks=ModelCheckpont"], "Got value: ModelCheckpont; did you mean ModelCheckpoint?"),
         (["--model.loss=null"], "model.loss: Not a valid subclass of GroupLoss. Got value: None"),
         (["--trainer.devices=0"], "is not a valid input using cpu accelerator"),
         (
@@ -128,7 +128,7 @@ SAME_KINDS: list[tuple[list[str], str]] = [
             "='/no': expected a folder that exists, or a hub name; there is no",
         ),
         (["--data=lightning_gft.GroupDataModule", "--data.path=no.csv"], "path='no.csv': expected a path that exists"),
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in SAME_KINDS),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ALIKE),
     ],
 )
 def test_mistake_is_told_in_a_line(arguments, message, capsys, tmp_path):

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lightning_gft import ArithmeticPolicy
 from lightning_gft.cli import main
-from tests.cli.command import GFT, SFT, SMALL, column, logged
+from tests.cli.command import GFT, SFT, SMALL, column, logged, printed_config
 
 
 @pytest.fixture(scope="module", params=[GFT, SFT], ids=["gft", "sft"])
@@ -36,7 +36,15 @@ def test_fit_logs_what_a_user_wants_to_see(fitted):
     for key in ("greedy_accuracy", "mean@2", "pass@2", "entropy", "kl", "second_skill/greedy_accuracy"):
         assert len(column(rows, f"val/{key}")) == 1, key
     assert list(root.glob("lightning_logs/*/events.out.tfevents.*"))
-    assert list(root.glob("lightning_logs/*/config.yaml"))
+
+
+def test_the_written_configuration_is_what_was_parsed(fitted, capsys):
+    config, root = fitted
+    (written,) = root.glob("lightning_logs/*/config.yaml")
+    given = printed_config(capsys, "--config", config, f"--trainer.default_root_dir={root}", *SMALL)
+    of_command = {"ckpt_path": None, "weights_only": None}
+    assert yaml.safe_load(written.read_text()) | of_command == given
+    assert printed_config(capsys, "--config", str(written)) == given
 
 
 def test_same_seed_same_run_other_seed_other_run(fitted, tmp_path):

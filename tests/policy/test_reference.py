@@ -31,7 +31,7 @@ CASES: dict[str, dict[str, Any]] = {
     "4 bits": {"lora": LoRA(r=4), "quantization": Quantization()},
     "8 bits": {"lora": LoRA(r=4), "quantization": Quantization(bits=8)},
 }
-QUICK = ("full, tied", "saved, tied", "continued, start kept", "4 bits")
+QUICK = ("full, tied", "lora", "saved, tied", "4 bits")
 
 
 def make(case: str, folder: Path) -> Policy:

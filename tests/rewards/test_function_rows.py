@@ -39,6 +39,12 @@ def test_a_blank_reference_is_no_value_by_either_of_its_names(blank):
         reward.check_row(["", "7"], {"answer": ["", "7"], "hint": blank})  # may be the inputs of a test
 
 
+def test_a_blank_value_beside_a_blank_reference_is_a_value():
+    FunctionReward(lambda responses, hint: None).check_row("", {"answer": "", "hint": ""})
+    with pytest.raises(ValueError, match=r"^`references`: expected a value"):
+        FunctionReward(lambda responses, references: None).check_row("", {"answer": "", "hint": ""})
+
+
 @pytest.mark.parametrize("function", [lambda hint, **columns: None, lambda hint, references=None, answer=None: None])
 def test_a_function_that_can_do_without_a_reference_gets_a_blank_one(function):
     FunctionReward(function).check_row("", {"answer": "", "hint": "7"})

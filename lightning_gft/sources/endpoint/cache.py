@@ -6,6 +6,7 @@ import os
 import tempfile
 import uuid
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 from lightning_gft.errors import GFTValueError
@@ -66,13 +67,15 @@ class ReplyCache:
     def put(self, key: str, reply: Reply) -> None:
         """Store a reply; if that fails, the run continues with a warning."""
         path = self._file(key)
+        # Unlike one of `tempfile`, this file follows the umask, as several users may share a cache.
+        unfinished = path.with_name(f"{uuid.uuid4().hex}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Unlike one of `tempfile`, this file follows the umask, as several users may share a cache.
-            unfinished = path.with_name(f"{uuid.uuid4().hex}.part")
             unfinished.write_text(reply.to_json(), encoding="utf-8")
             unfinished.replace(path)
         except OSError as error:
+            with suppress(OSError):  # such as a full disk, whose next reply would leave another file
+                unfinished.unlink(missing_ok=True)
             warnings.warn(
                 f"`cache` of EndpointSource: expected a folder that can be written to, got {self.path} "
                 f"({error.strerror}); a reply is not stored, so another run will request it again",
