@@ -34,7 +34,7 @@ def overlay(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("overlay", ["lora", pytest.param("qlora", marks=slow)], indirect=True)  # it runs below, too
+@pytest.mark.parametrize("overlay", ["lora", pytest.param("qlora", marks=slow)], indirect=True)  # 4 bits run below, too
 def test_fit(overlay: str, tmp_path: Path):
     main(["fit", "--config", GFT, "--config", overlay, f"--trainer.default_root_dir={tmp_path}", *SMALL])
     rows = logged(tmp_path)
@@ -154,8 +154,8 @@ def test_optimizers_of_bitsandbytes(name: str, overlay: str, tmp_path: Path, mon
     assert set(kept.state) == {torch.uint8 if name.endswith("8bit") else torch.float32}
     rows = logged(tmp_path)
     assert all(norm > 0 for norm in column(rows, "train/grad_norm"))
-    assert column(rows, "train/sampling/logprob_difference")[0] < 0.01
-    assert column(rows, "val/kl")[0] > 1e-6  # it moved
+    assert all(difference < 0.01 for difference in column(rows, "train/sampling/logprob_difference"))
+    assert 1e-6 < column(rows, "val/kl")[0] < 0.1  # it moved, by large steps
 
 
 @pytest.mark.slow
