@@ -24,7 +24,7 @@ from lightning_gft.cli.checks import check_callbacks, check_port, check_trainer
 from lightning_gft.cli.defaults import default_callbacks
 from lightning_gft.cli.documents import read_files
 from lightning_gft.cli.light import PROG
-from lightning_gft.cli.outputs import KeepConfig, default_loggers, quieten, remove_unused
+from lightning_gft.cli.outputs import KeepConfig, default_loggers, missing_folders, quieten, remove_unused
 from lightning_gft.cli.parsing import Parser, load_value
 from lightning_gft.cli.places import check_places
 from lightning_gft.cli.progress import ProgressLines
@@ -61,6 +61,7 @@ class GFTCLI(LightningCLI):
         self._named = given[0] if given and given[0] in self.subcommands() else None
         self.stop_request = StopRequest()
         self._own_loggers: list[Logger] = []
+        self._made: list[Path] = []
         try:
             with self.stop_request.listening():
                 super().__init__(
@@ -76,7 +77,7 @@ class GFTCLI(LightningCLI):
                     args=args,
                 )
         except BaseException:
-            remove_unused(self._own_loggers)
+            remove_unused(self._own_loggers, self._made)
             raise
 
     @staticmethod
@@ -105,6 +106,7 @@ class GFTCLI(LightningCLI):
         if self.config["subcommand"] in _WITHOUT_A_RUN:
             kwargs["logger"] = False
         elif config["logger"] in (None, True) and not (config["fast_dev_run"] or config["barebones"]):
+            self._made = missing_folders(Path(root))
             kwargs["logger"] = self._own_loggers = default_loggers(root)
         callbacks, plugins, loggers = (self._given(name) for name in ("callbacks", "plugins", "logger"))
         check_callbacks(callbacks)

@@ -70,13 +70,24 @@ def _claim_version(folder: Path, first: int | str) -> int:
             return number
 
 
-def remove_unused(loggers: Iterable[Logger]) -> None:
-    """Remove the folders of :func:`default_loggers` if the run ended before it saved its configuration there."""
+def missing_folders(folder: Path) -> list[Path]:
+    """Return a folder and its parents as far as they do not exist, the innermost first."""
+    return [place for place in (folder, *folder.parents) if not place.exists()]
+
+
+def remove_unused(loggers: Iterable[Logger], made: Iterable[Path]) -> None:
+    """Remove the folders of :func:`default_loggers` if the run ended before it saved its configuration there.
+
+    Args:
+        loggers: The loggers.
+        made: Folders around those that the run has made, the innermost first; removed if they are empty.
+    """
     for folder in {Path(log_dir) for logger in loggers if (log_dir := getattr(logger, "log_dir", None))}:
         if folder.is_dir() and not any(folder.glob("config*.yaml")):
             shutil.rmtree(folder, ignore_errors=True)
             with suppress(OSError):  # another run uses a parent folder
-                folder.parent.rmdir()
+                for empty in (folder.parent, *made):
+                    empty.rmdir()
 
 
 class KeepConfig(SaveConfigCallback):

@@ -33,7 +33,8 @@ class ProgressLines(FollowedProgress):
         super().on_train_start(trainer, pl_module)
         self._last = float("-inf")
         total = self.total_steps(trainer, pl_module)
-        self._say(trainer, f"Training from step {trainer.global_step}" + (f" to {total}" if total else ""))
+        cut = f", where max_epochs={trainer.max_epochs} ends the run" if total and total < trainer.max_steps else ""
+        self._say(trainer, f"Training from step {trainer.global_step}" + (f" to {total}{cut}" if total else ""))
 
     @override
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:

@@ -208,6 +208,7 @@ class GroupDataModule(PromptDataModule):
             return range(num_rows), []
         held_out = max(1, round(num_rows * self.val_split))
         if held_out == num_rows:
+            self.columns.check(list(self._load_training_split()[0]))  # a file that is one object is no single row
             raise GFTValueError(
                 f"`val_split`: expected a share that leaves rows to train on, got {self.val_split} of "
                 f"{num_rows} rows; lower it"

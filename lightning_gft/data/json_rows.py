@@ -128,7 +128,7 @@ def _check_text(row: Row, where: str) -> None:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
-        return error.msg
+        return error.msg.removesuffix(" at")  # the line and its beginning say where
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     if isinstance(error, ArithmeticError):

@@ -40,6 +40,11 @@ def describe(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print a table of runs, and write their plot and their page."""
+    if options.output.suffix.lower() not in _PAGE:
+        raise GFTValueError(
+            f"`--output`: expected a file that ends in .html, got {str(options.output)!r}; choose a name such as "
+            "report.html"
+        )
     runs = read_runs(options.runs)
     figures = compared(runs)
     print_table(runs, figures)
@@ -47,10 +52,6 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _write(runs: Sequence[Run], page: Path) -> None:
-    if page.suffix.lower() not in _PAGE:
-        raise GFTValueError(
-            f"`--output`: expected a file that ends in .html, got {str(page)!r}; choose a name such as report.html"
-        )
     plot = page.with_suffix(".png")
     console = Console(soft_wrap=True)
     try:

@@ -28,15 +28,15 @@ def check_entries(scores: Any, count: int, by: str = "") -> Any:
         (1, None)
         >>> check_entries(["good"], count=1, by="my_rewards.judge")
         Traceback (most recent call last):
-        lightning_gft.rewards.failures.RewardError: returned ['good'], a list, by my_rewards.judge; expected one ...
+        lightning_gft.rewards.failures.RewardError: returned ['good'], a list, by my_rewards.judge; expected a list, ...
     """
     if hasattr(scores, "tolist") and not isinstance(scores, Tensor):
         scores = scores.tolist()
     if isinstance(scores, Tensor) or (isinstance(scores, list | tuple) and all(map(_is_score, scores))):
         return scores
     raise RewardError(
-        f"returned {shown(scores)}, a {type(scores).__name__}{by and f', by {by}'}; expected one number for each of "
-        f"{count} responses, or None if the reward does not apply, as a tensor, a list or an array"
+        f"returned {shown(scores)}, a {type(scores).__name__}{by and f', by {by}'}; expected a list, a "
+        f"tensor or an array with a number for each of {count} responses, or None for those it does not apply to"
     )
 
 

@@ -180,7 +180,7 @@ class TimeLimitedReward(CompositePart, Reward):
     def _numbers(self, scores: Any, count: int) -> list[Any]:
         numbers = scores.tolist() if hasattr(scores, "tolist") else scores
         if not isinstance(numbers, list | tuple) or len(numbers) != count:
-            raise RewardError(f"returned {shown(scores)}; expected one number for each of {count} responses")
+            raise RewardError(f"returned {shown(scores)}; expected a list with a number for each of {count} responses")
         return list(numbers)
 
 

@@ -97,13 +97,13 @@ def test_version_is_told(capsys):
     assert capsys.readouterr().out.strip() == "lightning-gft 0.1.0"
 
 
-@pytest.mark.parametrize("mistake", ["--trainer.strategy=warp", "monitor"])
+@pytest.mark.parametrize("mistake", ["--trainer.strategy=warp", "--model.optimizer.lr=-1", "monitor"])
 def test_a_run_that_is_refused_leaves_nothing(mistake, tmp_path, capsys):
     overlay = tmp_path / "stop.yaml"
     stopping = "{class_path: lightning.pytorch.callbacks.EarlyStopping, init_args: {monitor: val/mean@8}}"
     overlay.write_text(f"trainer: {{callbacks: [{stopping}]}}")
     given = ("--config", str(overlay)) if mistake == "monitor" else (mistake,)
-    root = tmp_path / "run"
+    root = tmp_path / "runs" / "run"
     shown = refused(capsys, "fit", "--config", GFT, f"--trainer.default_root_dir={root}", *SMALL, *given)
     assert mistake != "monitor" or "did you mean val/mean@2?" in shown
-    assert not list(root.rglob("*"))
+    assert not root.parent.exists()

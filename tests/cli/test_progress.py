@@ -93,6 +93,9 @@ def test_end_follows_from_epochs_and_updates_too(capsys):
     module = make_module(evaluation=EVALUATION, updates_per_batch=2)
     fit(module, max_epochs=3, enable_progress_bar=True, callbacks=[ProgressLines()])
     assert said(capsys, "Training") == ["Training from step 0 to 6"]
+    settings = {"max_epochs": 3, "max_steps": 100, "enable_progress_bar": True, "callbacks": [ProgressLines()]}
+    fit(make_module(evaluation=EVALUATION), **settings)
+    assert said(capsys, "Training") == ["Training from step 0 to 3, where max_epochs=3 ends the run"]
 
 
 def test_reader_that_has_left_does_not_end_the_run(monkeypatch):

@@ -174,6 +174,7 @@ def test_nothing_left_is_refused(make: Make) -> None:
         ({"train_split": "dev"}, "train_split='dev': expected a split of"),
         ({"val_split": "dev"}, "val_split='dev': expected a split of"),
         ({"test_split": "dev"}, "test_split='dev': expected a split of"),
+        ({"num_rows": 1, "val_split": 0.5, "prompt_column": "q"}, "`prompt_column`: expected one of the columns"),
         ({"num_rows": 1, "val_split": 0.5}, "`val_split`: expected a share that leaves rows .*, got 0.5 of 1 rows"),
     ],
 )

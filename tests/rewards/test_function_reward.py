@@ -63,7 +63,8 @@ def tensors(responses):
 @pytest.mark.parametrize("function", ["words", "pairs", "nothing", "awaited"])
 def test_what_is_no_numbers_is_named_on_return(function):
     reward = {"r": FunctionReward(f"{__name__}.{function}")}
-    with pytest.raises(RewardError, match=r"'r' \(FunctionReward\) returned .*; expected one number for each of 2"):
+    fault = r"'r' \(FunctionReward\) returned .*; expected a list, a tensor or an array with a number for each of 2"
+    with pytest.raises(RewardError, match=fault):
         score_responses(reward, **BATCH, columns={})
 
 
@@ -241,7 +242,7 @@ def test_what_is_no_number_is_one_error_of_a_direct_call_with_a_timeout_too():
         for reward in (FunctionReward(odd), limited, within):
             assert direct(reward, "number", "none") == [1.0, None]
             for response in ("text", "dict", "list"):
-                message = r"^returned .*, a list, by tests.rewards.attacks.odd; expected one number for each of"
+                message = r"^returned .*, a list, by tests.rewards.attacks.odd; expected a list, a tensor or"
                 with pytest.raises(RewardError, match=message) as caught:
                     direct(reward, "number", response)
                 assert "\n" not in str(caught.value)

@@ -82,7 +82,10 @@ class OnTime(Callback):
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: PromptBatch, batch_idx: int
     ) -> None:
-        self.arrived.append({prompt_of(body) for body in self.server.asked})
+        due = {*PROMPTS[: batch_idx + 3]}  # with those of the next two batches, asked for by another thread
+        while not due <= (arrived := {prompt_of(body) for body in self.server.asked}):
+            assert not threading.Event().wait(0.005)
+        self.arrived.append(arrived)
         following = PROMPTS[batch_idx + 1 : batch_idx + 2]
         while following and self.answered[following[0]] < self.num_responses:
             assert not threading.Event().wait(0.005)
