@@ -21,7 +21,7 @@ def matched(rows: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
         By seed that both have, each numeric column twice, as ``("own", column)`` and ``("other", column)``. Values are
         those where a curve first reaches the accuracy, on the straight line between two validations.
     """
-    curves = [dict(iter(validations(given).groupby("seed"))) for given in (rows, other)]
+    curves = [_by_seed(validations(given)) for given in (rows, other)]
     seeds = [seed for seed in curves[0] if seed in curves[1]]
     found = {}
     for seed in seeds:
@@ -32,12 +32,17 @@ def matched(rows: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(found, orient="index")
 
 
+def _by_seed(rows: pd.DataFrame) -> dict[int, pd.DataFrame]:
+    """Return each seed's validations, of their numbers alone."""
+    measured = rows.select_dtypes("number").dropna(axis="columns", how="all").columns
+    return dict(iter(rows[["seed", *measured.difference(["seed"])]].groupby("seed")))
+
+
 def _first(curve: pd.DataFrame, level: float) -> pd.Series:
     """Return the figures where a curve first reaches a level that it does reach."""
     heights = curve["mean"].to_numpy()
     after = int(np.argmax(heights >= level))
-    numbers = curve.select_dtypes("number")
     if after == 0:
-        return numbers.iloc[0]
+        return curve.iloc[0]
     share = (level - heights[after - 1]) / (heights[after] - heights[after - 1])
-    return numbers.iloc[after - 1] * (1 - share) + numbers.iloc[after] * share
+    return curve.iloc[after - 1] * (1 - share) + curve.iloc[after] * share

@@ -59,7 +59,8 @@ def final(outcome: Outcome) -> Table:
     lines = [*_before_training(outcome, columns)]
     for contestant, rows, about in _contestants(outcome):
         chosen = outcome.choices.get(contestant)
-        figures = [interval(seeds_mean(tests(rows), figure)) for figure in columns.values()]
+        tested = tests(rows)
+        figures = [interval(seeds_mean(tested, figure)) for figure in columns.values()]
         lines.append([about[0], rate(chosen) if chosen else NOTHING, *figures, *about[1:]])
     caption = (
         f"Test at the end of training, {test_k} samples a prompt: {MEAN}. The base's row is the validation before "
@@ -215,7 +216,7 @@ def _chance(comparisons: int) -> str:
 
 
 def _matched_difference(both: pd.DataFrame, figure: str) -> str:
-    if not len(both) or ("own", figure) not in both:
+    if not len(both) or any((whose, figure) not in both for whose in ("own", "other")):
         return NOTHING
     return difference(paired(both["own", figure], both["other", figure]), digits=0 if figure == "sequences" else 3)
 

@@ -75,10 +75,11 @@ def test_config_trains_on_the_real_columns(overlay, tmp_path):
     assert all(norm > 0 for norm in column(rows, "train/grad_norm"))
 
 
-def test_every_expert_answer_is_right_and_every_group_well_formed(alphabet):
+@pytest.mark.parametrize(("path", "rows"), [(TEST, 1319), pytest.param(TRAIN, 7473, marks=pytest.mark.slow)])
+def test_every_expert_answer_is_right_and_every_group_well_formed(alphabet, path, rows):
     policy = ScratchPolicy(alphabet, config={"hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1}).load()
     data = GroupDataModule(
-        path=str(TRAIN),
+        path=str(path),
         prompt_column="question",
         expert_column="answer",
         answer_marker="####",
@@ -91,7 +92,7 @@ def test_every_expert_answer_is_right_and_every_group_well_formed(alphabet):
     data.tokenizer = policy.tokenizer
     data.setup("fit")
     sampler = GroupSampler({"expert": ExpertSource()}, {"accuracy": NumericReward("####")}, RewardAdvantage())
-    right, answers = 0, iter(pq.read_table(TRAIN).to_pylist())
+    right, answers = 0, iter(pq.read_table(path).to_pylist())
     for batch in data.train_dataloader():
         groups = sampler.sample(batch, policy, seed=0)
         right += int(groups.rewards.sum())
@@ -102,4 +103,4 @@ def test_every_expert_answer_is_right_and_every_group_well_formed(alphabet):
             assert policy.decode(response[:-1]) == row["answer"]
             assert response[-1] == policy.tokenizer.eos_token_id
             assert batch.references[n] == re.split("#### ", row["answer"])[1].strip()
-    assert right == 7473
+    assert right == rows
