@@ -56,7 +56,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-com
 
 # Both targets install everything in one step; `make test` thus installs the package once.
 $(PACKAGE): pyproject.toml constraints.txt | $(CREATED)
-	@echo "Installing into $(VENV); PyTorch for CUDA takes 5 GB and minutes, a build for CPUs 1 GB (docs/installing.md)"
+	@echo "Installing into $(VENV); PyTorch for CUDA takes 5 GB and minutes, a build for CPUs less than half (docs/installing.md)"
 	$(PIP) --editable .
 	@touch $@
 

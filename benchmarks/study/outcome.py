@@ -99,9 +99,8 @@ def read(plan: Plan, results: Results) -> Outcome:
     """
     choices = choose(plan, results)
     final = results.of(plan.final(choices))
-    outcome = Outcome(
-        plan, choices, results.of(plan.tuning()), final, _timed(plan, results) if plan.times_of else final
-    )
+    timed = _timed(plan, results) if plan.times_of else final
+    outcome = Outcome(plan, choices, results.of(plan.tuning()), final, timed)
     if outcome.tuning.empty and outcome.final.empty:
         raise PlanError(f"`{results.path}`: expected runs of {plan.name}, got none; run the plan first")
     return outcome

@@ -86,8 +86,8 @@ class Run:
     @cached_property
     def fingerprint(self) -> str:
         """A name made of the settings alone: two plans that ask for the same training share its rows."""
-        decides = json.dumps([self.layers, self.final_samples, *([self.trained] * bool(self.trained))], sort_keys=True)
-        return hashlib.sha256(decides.encode()).hexdigest()[:16]
+        decides = [self.layers, self.final_samples, *([self.trained] if self.trained else [])]
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def names(self) -> dict[str, str | float]:

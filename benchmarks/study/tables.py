@@ -216,7 +216,7 @@ def _chance(comparisons: int) -> str:
 
 
 def _matched_difference(both: pd.DataFrame, figure: str) -> str:
-    if not len(both) or any((whose, figure) not in both for whose in ("own", "other")):
+    if not len(both) or any((side, figure) not in both for side in ("own", "other")):
         return NOTHING
     return difference(paired(both["own", figure], both["other", figure]), digits=0 if figure == "sequences" else 3)
 
