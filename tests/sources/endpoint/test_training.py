@@ -129,8 +129,8 @@ def test_dynamic_sampling_asks_ahead_for_the_prompts_that_are_certain(tmp_path: 
         module = make_module()
         module.sampler = sampler
         fit(module, Rows(ROWS, batch_size=3))
-        # All groups differ, so that one prompt a batch is enough.
-        assert [*dict.fromkeys(map(prompt_of, server.asked))] == [PROMPTS[0], PROMPTS[3]]
+        # All groups differ, so that one prompt a batch is enough. Requests under way together arrive in any order.
+        assert Counter(map(prompt_of, server.asked)) == {PROMPTS[0]: 2, PROMPTS[3]: 2}
 
 
 def test_looking_ahead_changes_nothing(tmp_path: Path):
