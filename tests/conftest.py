@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import signal
 from collections.abc import Generator, Iterable, Iterator
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 LAUNCHED_BY = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
+SEED = 58_631  # unlike the small seeds that tests choose themselves, so that no two draws are the same by accident
 
 
 @pytest.hookimpl(wrapper=True)
@@ -29,6 +31,17 @@ def pytest_collection() -> Generator[None, object, object]:
 def pytest_collect_file() -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
     """Look for docstring examples in the package alone; test files have none, and there are as many of them."""
     return [collector for collector in (yield) if type(collector) is pytest.Module]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Give a test and its fixtures the same random numbers, whatever its process ran before."""
+    import numpy as np
+    import torch
+
+    random.seed(SEED)
+    np.random.seed(SEED)
+    torch.manual_seed(SEED)
 
 
 @pytest.fixture(autouse=True)

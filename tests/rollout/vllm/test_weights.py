@@ -114,7 +114,7 @@ def test_adapters_are_merged_into_what_is_reloaded(server: StandIn, make: Make, 
     stir(policy)
     draw(policy)
     loaded = AutoModelForCausalLM.from_pretrained(server.weights)
-    torch.testing.assert_close(logits(loaded), logits(policy.model), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(logits(loaded), logits(policy.model), atol=1e-4, rtol=1e-4)
     assert policy.adapters is not None, "the policy keeps its adapters"
 
 
