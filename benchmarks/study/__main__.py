@@ -10,7 +10,8 @@ from itertools import chain
 from pathlib import Path
 
 from benchmarks.study.choice import choose
-from benchmarks.study.plan import Plan, PlanError, Run, read_plan
+from benchmarks.study.plan import Plan, PlanError, Run
+from benchmarks.study.reading import read_plan
 from benchmarks.study.results import RESULTS, Results, written_by_one
 from lightning_gft.checks import check_count
 from lightning_gft.errors import GFTError

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from benchmarks.study.plan import Choices, Plan, read_plan
+from benchmarks.study.plan import Choices, Plan
+from benchmarks.study.reading import read_plan
 from benchmarks.study.results import Results
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.study.choice import choose
-from benchmarks.study.plan import Choices, Plan, PlanError, read_plan
+from benchmarks.study.plan import Choices, Plan, PlanError
+from benchmarks.study.reading import read_plan
 from benchmarks.study.results import Results
 from benchmarks.study.statistics import Estimate, estimate
 

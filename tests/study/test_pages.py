@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.study.markdown import fill
 from benchmarks.study.outcome import read
-from benchmarks.study.plan import read_plan
+from benchmarks.study.reading import read_plan
 from benchmarks.study.results import Results
 from benchmarks.study.tables import all_tables
 from tests.cli.command import ROOT

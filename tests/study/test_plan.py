@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from benchmarks.study.choice import choose
-from benchmarks.study.plan import PLANS, Plan, PlanError, read_plan
+from benchmarks.study.plan import Plan, PlanError
+from benchmarks.study.reading import PLANS, read_plan
 from benchmarks.study.results import Results
 from benchmarks.study.worker import arguments
 from lightning_gft.cli import GFTCLI
@@ -103,6 +104,8 @@ def test_other_settings_are_another_run(tmp_path: Path, change: dict[str, Any]):
         ({"methods": {"gft": {"layer": []}}}, r"expected the settings of a plan, got .*'layer'"),
         ({"base": "configs/none.yaml"}, r"`.*configs/none.yaml`: expected a YAML file, got No such file"),
         ({"like": "none"}, r"`.*none.yaml`: expected a YAML file, got No such file"),
+        ({"times_of": "none"}, r"`.*none.yaml`: expected a YAML file, got No such file"),
+        ({"choice_of": "none"}, r"`.*none.yaml`: expected a YAML file, got No such file"),
         ({"like": "plan"}, r"`like`: expected another plan, got plan, which is like this one"),
         ({"like": "main", "only": ["sfft"]}, r"expected the settings of a plan, got 'sfft'"),
         ({"highlighted": ["sfft"]}, r"`highlighted`: expected names of methods, got \['sfft'\]"),

@@ -15,8 +15,8 @@ from benchmarks.study import plots
 from benchmarks.study.__main__ import main
 from benchmarks.study.drawing import COLOURS, GREY, Look, legend, new_figure, save
 from benchmarks.study.outcome import Outcome
-from benchmarks.study.plan import read_plan
 from benchmarks.study.plots import curves, forgetting, frontier, stability, variants
+from benchmarks.study.reading import read_plan
 from tests.study.synthetic import outcome_of, plan_of
 
 METHODS = ("sft", "grpo", "luffy")
