@@ -21,7 +21,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = "osD^vPX"
 
 LETTERS = 20
-"""Letters of a name beside a panel before it goes on below."""
+"""Letters of a name beside a panel before it wraps."""
 
 GREY = "#C4C4C4"
 INK = "#333333"
@@ -66,7 +66,7 @@ class Look:
 
     @property
     def width(self) -> float:
-        """Of a line that counts."""
+        """Width in points; named methods stand out."""
         return 2.2 if self.name else 1.4
 
 

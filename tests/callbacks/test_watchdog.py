@@ -1,4 +1,4 @@
-"""A step that hangs is told with its phase, once, from a thread that ends with the run."""
+"""A step that hangs is reported with its phase, once, from a thread that ends with the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an exported folder's tokenizer is loaded as, by whoever reads its card."""
+"""The tokenizer of an exported folder, loaded as its card says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An adapter's checkpoint holds the adapter, and a run goes on from it exactly, on a quantised base too."""
+"""An adapter's checkpoint holds the adapter, and a run resumes from it exactly, on a quantised base too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a checkpoint holds, whose it is, and that a run goes on from it as if it had never stopped."""
+"""What a checkpoint holds, which run it belongs to, and that a run resumes from it as if never stopped."""
 
 from __future__ import annotations
 

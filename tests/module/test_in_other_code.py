@@ -269,7 +269,7 @@ def test_a_module_is_trained_measured_and_trained_again(short_run: Any):
     trainer.fit(whole, datamodule=data)
     torch.testing.assert_close(weights(whole), seen[0], rtol=0, atol=0)
     trainer.fit_loop.max_epochs = 2
-    trainer.fit(whole, datamodule=data)  # the same trainer goes on
+    trainer.fit(whole, datamodule=data)  # the same trainer continues
     torch.testing.assert_close(weights(whole), seen[1], rtol=0, atol=0)
 
 

@@ -9,7 +9,7 @@ BATCH = {"prompts": ["p0", "p1", "p2"], "responses": ["r0", "r1", "r2"], "refere
 
 
 class Recorder(Reward):
-    """Returns what it is told to, and keeps what it was given."""
+    """Returns given scores, and keeps its arguments."""
 
     def __init__(self, result, weight=1.0):
         super().__init__(weight)

@@ -162,7 +162,7 @@ def test_group_size():
 
 
 class Given(ResponseSource):
-    """Gives what it is told to."""
+    """Gives the responses that a test chooses."""
 
     source = Source.TEACHER
 

@@ -1,4 +1,4 @@
-"""Groups that a run keeps come back as they were, without torch, also while the run goes on."""
+"""Groups that a run keeps come back as they were, without torch, also while the run trains."""
 
 from __future__ import annotations
 

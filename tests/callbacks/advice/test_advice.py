@@ -29,10 +29,10 @@ from tests.callbacks.stages.runs import SHORT
 from tests.module.runs import ROWS, Rows, fit, make_module
 
 WORTHLESS: list[dict[str, Any]] = [{**row, "expert": "a", "teacher": ["b", "c", "d", "e"]} for row in ROWS]
-"""Of all demonstrations, none has a digit: all score 0."""
+"""No demonstration has a digit: all score 0."""
 ZERO = "teacher_scores_zero"
 STEPS = 9
-"""Of a run that nothing stops."""
+"""Steps of a run to its end."""
 
 
 def run(advice: Advice, *others: Callback, root: Path | None = None, version: str = "run", **arguments: Any) -> Any:

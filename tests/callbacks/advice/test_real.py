@@ -43,7 +43,7 @@ class Seeing(Teacher):
 
 
 class Scores(Reward):
-    """Gives the numbers of a function of how often it was asked, and counts what it is told to."""
+    """Scores by a function of the number of its calls, and logs given figures."""
 
     def __init__(self, score: Callable[[int, int], list[float]], counts: dict[str, float] | None = None) -> None:
         super().__init__()

@@ -255,7 +255,7 @@ def test_wrong_shapes_are_named(hidden, weight, targets):
 
 
 def test_chunk_size_below_1_is_refused():
-    # range() with a negative step would skip every token and return memory that nobody wrote.
+    # range() with a negative step would skip every token and return uninitialised memory.
     with pytest.raises(ValueError, match=r"`chunk_size`: expected a whole number of at least 1, .*got -1"):
         linear_logprob_loss(**inputs(), coefficients=COEFFICIENTS["sft"], chunk_size=-1)
 
