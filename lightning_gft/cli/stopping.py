@@ -40,7 +40,7 @@ class StopRequest(StopPoints):
         self._since = 0.0
         self._work: str | None = None  # to be finished before the stop; None stops at once
         self._active = False
-        self._may_abandon = False  # draws, because all ranks will
+        self._alone = self._together = False  # whether a draw may be abandoned by the only rank, or by all ranks
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -80,38 +80,38 @@ class StopRequest(StopPoints):
 
     def release(self) -> None:
         """Let a request end the process at once."""
-        self._work, self._may_abandon = None, False
+        self._work, self._alone = None, False
 
     def let_abandon(self, allowed: bool) -> None:
         """Let a request end draws early from now on, or let them be finished; the only rank calls it."""
-        self._may_abandon = allowed and not are_several()
+        self._alone = allowed and not are_several()
 
     @override
     def check_draw(self) -> None:
-        if self.signal is not None and self._may_abandon:
+        if self.signal is not None and (self._alone or self._together):
             raise StepAbandonedError(128 + self.signal)
 
     @override
     @contextmanager
     def abandonable(self) -> Iterator[None]:
-        self._may_abandon = True
+        self._together = True
         try:
             yield
             self.all_drawn()  # for a sampler that has not
         except StepAbandonedError:
-            if self._may_abandon:
+            if self._together:
                 self._agree(abandoned=True)
             raise
         finally:
-            self._may_abandon = False
+            self._together = False
 
     @override
     def all_drawn(self) -> None:
-        if self._may_abandon and self._agree(abandoned=False):
+        if self._together and self._agree(abandoned=False):
             raise StepAbandonedError(128 + (self.signal or signal.SIGTERM))
 
     def _agree(self, abandoned: bool) -> bool:
-        self._may_abandon = False  # what follows may be a collective
+        self._together = False  # what follows may be a collective
         return on_any_rank(abandoned)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
@@ -135,7 +135,7 @@ class StopRequest(StopPoints):
         """End a wait for a server: completed answers are kept, and a resumed run requests the rest."""
         if self.signal is None:
             return
-        if self._may_abandon or not are_several():
+        if self._together or not are_several():
             raise StepAbandonedError(128 + self.signal)
         self._end_alone()
 
@@ -230,7 +230,7 @@ class StopBetweenSteps(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if isinstance(exception, StepAbandonedError):
             if trainer.training:
-                rank_zero_info(f"Step {trainer.global_step + 1} was not trained, since it had not sampled everything")
+                rank_zero_info(f"Step {trainer.global_step + 1} was abandoned before it had all of its responses")
             self._keep(trainer)
 
     @override
