@@ -103,16 +103,10 @@ class AwaitedEngine(TransformersEngine):
             hook.remove()
 
 
-@pytest.fixture
-def printed(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+def test_a_draw_shows_its_counts_in_training_and_in_validation(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(life, "GrowingPauses", lambda first: GrowingPauses(0.01, longest=0.01))
     monkeypatch.setattr(life, "_LOOK_EACH", 0.01)
-    monkeypatch.setattr(sys, "stdout", io.StringIO())
-    assert isinstance(sys.stdout, io.StringIO)
-    return sys.stdout
-
-
-def test_a_draw_shows_its_counts_in_training_and_in_validation(printed: io.StringIO):
+    monkeypatch.setattr(sys, "stdout", printed := io.StringIO())
     loader = tiny_loader()
     loader.rollout = AwaitedEngine(printed)
     sources = {"own": SelfSource(2, max_new_tokens=3, min_new_tokens=3)}
