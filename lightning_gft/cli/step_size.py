@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from itertools import groupby
 from typing import NamedTuple
 
@@ -56,7 +56,7 @@ def rows_of_batch(loader: object) -> int | None:
     size, order = getattr(batches, "batch_size", None), getattr(batches, "sampler", None)
     if not isinstance(size, int):
         return None
-    return min(size, len(order)) if hasattr(order, "__len__") else size
+    return min(size, len(order)) if isinstance(order, Sized) else size
 
 
 def describe_responses(sampler: GroupSampler, prompts: Prompts) -> str:
