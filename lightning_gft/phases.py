@@ -1,4 +1,4 @@
-"""Tracks the phase of a run, and measures the time in each phase."""
+"""Tracks the phase of a run, measures the time in each phase, and counts what a draw has drawn so far."""
 
 from __future__ import annotations
 
@@ -20,6 +20,27 @@ class Span:
     """Seconds from the begin to the end of a phase, including the phases within it."""
 
     seconds: float = 0.0
+
+
+class DrawCounts:
+    """Counts of a draw of responses so far; one thread counts, any thread may read.
+
+    Args:
+        total: Number of responses that the draw will return.
+
+    Attributes:
+        responses: Responses that have ended.
+        tokens: Tokens of all responses, ended or not.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.responses = self.tokens = 0
+
+    def add(self, responses: int, tokens: int) -> None:
+        """Count further responses and tokens."""
+        self.responses += responses
+        self.tokens += tokens
 
 
 class _State(NamedTuple):
@@ -45,6 +66,9 @@ class PhaseClock:
     Args:
         now: Returns the time in seconds.
 
+    Attributes:
+        draw: Counts of the draw that the run makes or waits for; ``None`` if there is none, or they are unknown.
+
     Example:
         >>> times = iter([0.0, 1.0, 2.0, 5.0, 7.0])
         >>> clock = PhaseClock(now=lambda: next(times))
@@ -57,6 +81,7 @@ class PhaseClock:
 
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
         self.now = now
+        self.draw: DrawCounts | None = None
         self._state = _State(dict.fromkeys(PHASES, 0.0), (), now())
 
     @property
@@ -141,3 +166,39 @@ def phase(name: Phase) -> Iterator[Span]:
         if clock is not None:
             clock.leave()
         span.seconds = time.perf_counter() - began
+
+
+_counts: ContextVar[DrawCounts | None] = ContextVar("draw_counts", default=None)
+
+
+@contextmanager
+def counting(draw: DrawCounts) -> Iterator[None]:
+    """Context in which a draw is made or waited for: engines add to its counts, and the run's clock shows them.
+
+    Args:
+        draw: Counts of the draw.
+
+    Example:
+        >>> clock, draw = PhaseClock(), DrawCounts(total=8)
+        >>> with clock.running(), counting(draw):
+        ...     draw_counts().add(responses=1, tokens=20)
+        ...     clock.draw.responses
+        1
+        >>> clock.draw is None
+        True
+    """
+    clock, token = _running.get(), _counts.set(draw)
+    before = None if clock is None else clock.draw
+    if clock is not None:
+        clock.draw = draw
+    try:
+        yield
+    finally:
+        _counts.reset(token)
+        if clock is not None:
+            clock.draw = before
+
+
+def draw_counts() -> DrawCounts:
+    """Return the counts that an engine adds to; outside of :func:`counting`, counts that nothing shows."""
+    return _counts.get() or DrawCounts(0)

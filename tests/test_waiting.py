@@ -4,7 +4,17 @@ from threading import Thread
 
 import pytest
 
-from lightning_gft.waiting import check_wait, ending_waits
+from lightning_gft.waiting import (
+    GrowingPauses,
+    StepAbandonedError,
+    StopPoints,
+    abandonable,
+    all_drawn,
+    check_draw,
+    check_wait,
+    ending_waits,
+    stopping_at,
+)
 
 
 def test_the_checks_of_all_contexts_count_from_the_outermost_inwards():
@@ -33,3 +43,33 @@ def test_another_thread_is_not_ended():
         other.start()
         other.join()
     assert calls == []
+
+
+def test_without_a_request_draws_are_finished():
+    with abandonable():
+        check_draw()
+        check_wait()
+        all_drawn()
+
+
+def test_a_request_acts_within_its_context_alone():
+    class Asked(StopPoints):
+        def check_draw(self):
+            raise StepAbandonedError(143)
+
+        check_wait = all_drawn = check_draw
+
+    with stopping_at(Asked()):
+        for check in (check_draw, check_wait, all_drawn):
+            with pytest.raises(StepAbandonedError):
+                check()
+    for check in (check_draw, check_wait, all_drawn):
+        check()
+
+
+def test_pauses_double_up_to_the_longest():
+    pauses, due = GrowingPauses(10, longest=40), []
+    for _ in range(5):
+        pauses.reported(now=100)
+        due.append(pauses.due - 100)
+    assert due == [10, 20, 40, 40, 40]

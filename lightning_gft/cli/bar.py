@@ -44,10 +44,14 @@ class ShortProgressBar(FollowedProgress):
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
-        if (display := self._started()) is not None:
-            display.phases = pl_module.clock if isinstance(pl_module, GFTLitModule) else None
+        if (display := self._started(pl_module)) is not None:
             total = self.total_steps(trainer, pl_module)
             self._training = display.add_task("Training", total=total, completed=trainer.global_step)
+
+    @override
+    def size_changes(self, trainer: Trainer, size: str) -> None:
+        if self._display is not None:
+            self._display.console.print(size, markup=False, highlight=False, soft_wrap=True)
 
     @override
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
@@ -57,7 +61,7 @@ class ShortProgressBar(FollowedProgress):
 
     @override
     def evaluation_begins(self, trainer: Trainer, what: str) -> None:
-        if (display := self._started()) is not None:
+        if (display := self._started(trainer.lightning_module)) is not None:
             if self._training is not None:
                 display.update(self._training, ends=None)  # the remaining time excludes evaluations
             total = sum(self.evaluation.totals)
@@ -84,9 +88,10 @@ class ShortProgressBar(FollowedProgress):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._stop()
 
-    def _started(self) -> _Display | None:
+    def _started(self, module: LightningModule) -> _Display | None:
         if self.enabled and self._display is None:
             self._display = _Display(self.clock)
+            self._display.phases = module.clock if isinstance(module, GFTLitModule) else None
             before = sys.stderr
             self._display.start()
             _move_log(before, sys.stderr)  # which now prints above the bar
@@ -161,7 +166,7 @@ class _TimeLeft(ProgressColumn):
 
 
 class _Note(ProgressColumn):
-    """The note of a row, or the current phase if it has none."""
+    """The note of a row, the phase of training, and the counts of the draw under way in the row that it belongs to."""
 
     def __init__(self, display: _Display) -> None:
         super().__init__()
@@ -169,6 +174,10 @@ class _Note(ProgressColumn):
 
     @override
     def render(self, task: Task) -> Text:
-        phases = self._display.phases
-        phase = phases.current()[0] if phases is not None and task.description == "Training" else None
-        return Text(task.fields.get("note") or phase or "", style="dim", no_wrap=True)
+        clock = self._display.phases
+        phase = None if clock is None else clock.current()[0]
+        is_training = task.description == "Training"
+        parts = [task.fields.get("note") or (phase if is_training else None)]
+        if clock is not None and (draw := clock.draw) is not None and is_training != (phase == "validation"):
+            parts.append(f"{draw.responses:,}/{draw.total:,}, {draw.tokens:,} tokens")
+        return Text(" ".join(filter(None, parts)), style="dim", no_wrap=True)

@@ -12,6 +12,8 @@ from lightning.pytorch.callbacks import ProgressBar
 from typing_extensions import override
 
 from lightning_gft.cli.pace import Clock, EvaluationPace, Pace
+from lightning_gft.cli.step_size import step_size
+from lightning_gft.module import GFTLitModule
 from lightning_gft.schedules import known_steps
 
 
@@ -28,6 +30,7 @@ class FollowedProgress(ProgressBar):
         self.enabled = True
         self.pace = Pace(clock)
         self.evaluation = EvaluationPace(clock)
+        self._size = ""
 
     @override
     def disable(self) -> None:
@@ -36,6 +39,10 @@ class FollowedProgress(ProgressBar):
     @override
     def enable(self) -> None:
         self.enabled = True
+
+    @abstractmethod
+    def size_changes(self, trainer: Trainer, size: str) -> None:
+        """Handle the size of a step, before the first one and before the first one of another size."""
 
     @abstractmethod
     def evaluation_begins(self, trainer: Trainer, what: str) -> None:
@@ -56,6 +63,14 @@ class FollowedProgress(ProgressBar):
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.pace = Pace(self.clock, trainer.global_step)
+        self._size = ""
+
+    @override
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        # Here, because a schedule of stages exchanges the sampler as a batch begins.
+        if isinstance(pl_module, GFTLitModule) and (size := step_size(trainer, pl_module)) != self._size:
+            self._size = size
+            self.size_changes(trainer, size)
 
     @override
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -14,23 +14,20 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from typing_extensions import override
 
 from lightning_gft.callbacks.stopped import keep_stopped
+from lightning_gft.distributed import are_several, on_any_rank
 from lightning_gft.training import abandon_draw
-from lightning_gft.waiting import ending_waits
+from lightning_gft.waiting import StepAbandonedError, StopPoints, stopping_at
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _GRACE = 30.0
-"""Seconds that a rank waits for the step to end on all ranks, before it gives up."""
+"""Seconds that a rank waits for its work to end on all ranks, before it gives up."""
 
 
-class StoppedWaitingError(SystemExit):
-    """A step was abandoned while it waited for a server; it has trained nothing."""
-
-
-class StopRequest:
+class StopRequest(StopPoints):
     """A request by Ctrl-C or SIGTERM to end this process, at once or after the current work.
 
     A second signal of either kind always ends the process at once. Python runs no handler while it executes C code, so
@@ -43,6 +40,7 @@ class StopRequest:
         self._since = 0.0
         self._work: str | None = None  # to be finished before the stop; None stops at once
         self._active = False
+        self._alone = self._together = False  # whether a draw may be abandoned by the only rank, or by all ranks
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -60,7 +58,7 @@ class StopRequest:
             os.register_at_fork(after_in_child=self._leave_to_parent)
         self.listen()
         try:
-            with ending_waits(self._check_wait):
+            with stopping_at(self):
                 yield
         finally:
             self._active = False
@@ -82,7 +80,39 @@ class StopRequest:
 
     def release(self) -> None:
         """Let a request end the process at once."""
-        self._work = None
+        self._work, self._alone = None, False
+
+    def let_abandon(self, allowed: bool) -> None:
+        """Let a request end draws early from now on, or let them be finished; the only rank calls it."""
+        self._alone = allowed and not are_several()
+
+    @override
+    def check_draw(self) -> None:
+        if self.signal is not None and (self._alone or self._together):
+            raise StepAbandonedError(128 + self.signal)
+
+    @override
+    @contextmanager
+    def abandonable(self) -> Iterator[None]:
+        self._together = True
+        try:
+            yield
+            self.all_drawn()  # for a sampler that has not
+        except StepAbandonedError:
+            if self._together:
+                self._agree(abandoned=True)
+            raise
+        finally:
+            self._together = False
+
+    @override
+    def all_drawn(self) -> None:
+        if self._together and self._agree(abandoned=False):
+            raise StepAbandonedError(128 + (self.signal or signal.SIGTERM))
+
+    def _agree(self, abandoned: bool) -> bool:
+        self._together = False  # what follows may be a collective
+        return on_any_rank(abandoned)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:  # Lightning has restored this handler
@@ -91,24 +121,28 @@ class StopRequest:
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_DFL)
         if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-            what = "Stopped" if self._work is None else f"Stopping after this {self._work}; once more to stop at once"
+            what = (
+                "Stopped"
+                if self._work is None
+                else f"Stopping as soon as this {self._work} can end; once more to stop at once"
+            )
             os.write(2, f"{what}\n".encode())  # not `print`: the signal may have interrupted one
         if self._work is None:
             raise SystemExit(128 + number)
 
-    def _check_wait(self) -> None:
-        """End a step that waits for a server: completed answers are kept, and a resumed run requests the rest."""
+    @override
+    def check_wait(self) -> None:
+        """End a wait for a server: completed answers are kept, and a resumed run requests the rest."""
         if self.signal is None:
             return
-        several = torch.distributed.is_available() and torch.distributed.is_initialized()
-        if not (several and torch.distributed.get_world_size() > 1):
-            raise StoppedWaitingError(128 + self.signal)
+        if self._together or not are_several():
+            raise StepAbandonedError(128 + self.signal)
         self._end_alone()
 
     def _end_alone(self) -> None:
-        """End this process as a second signal does: ranks within a step cannot agree on a checkpoint."""
+        """End this process as a second signal does: not all ranks come to a point where they could agree."""
         if time.monotonic() - self._since > _GRACE:
-            os.write(2, b"Stopped in a step that waits for a server; resume from the last checkpoint\n")
+            os.write(2, b"Stopped while waiting for a server; resume from the last checkpoint\n")
             os._exit(128 + (self.signal or signal.SIGTERM))
 
     def _leave_to_parent(self) -> None:
@@ -132,9 +166,9 @@ class StopBetweenSteps(Callback):
     """Ends a run on request, with exit status 128 plus the signal's number.
 
     Training ends after its step, once the step's figures are logged, and writes a checkpoint if the run keeps any. A
-    step that still waits for a server is abandoned, and the checkpoint is that of the step before. A validation within
-    the step is not finished; a resumed run repeats it. Other subcommands end after their batch; `predict` has written
-    the groups sampled so far.
+    step that still samples or waits for a server is abandoned on all ranks, and the checkpoint is that of the step
+    before. A validation within the step is not finished; a resumed run repeats it. Other subcommands end after their
+    batch, or within its draw if there is one rank; `predict` has written the groups of earlier batches.
     """
 
     def __init__(self, request: StopRequest) -> None:
@@ -165,11 +199,8 @@ class StopBetweenSteps(Callback):
 
     @override
     def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
-        if trainer.sanity_checking or not self._all_stop_at_batch(trainer):
-            return
-        if trainer.state.fn == TrainerFn.FITTING and (evaluator := getattr(pl_module, "evaluator", None)) is not None:
-            evaluator.leave()
-        self._end(trainer)
+        if not trainer.sanity_checking and self._all_stop_at_batch(trainer):
+            self._end(trainer)
 
     @override
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -190,8 +221,16 @@ class StopBetweenSteps(Callback):
             self._end(trainer)
 
     @override
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.request.let_abandon(False)  # the evaluation is complete
+
+    on_test_epoch_end = on_predict_epoch_end = on_validation_epoch_end
+
+    @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if isinstance(exception, StoppedWaitingError):
+        if isinstance(exception, StepAbandonedError):
+            if trainer.training:
+                rank_zero_info(f"Step {trainer.global_step + 1} was abandoned before it had all of its responses")
             self._keep(trainer)
 
     @override
@@ -204,6 +243,7 @@ class StopBetweenSteps(Callback):
             self.request.finish("batch")
         own = torch.tensor(float(sum(num_batches)), device=module.device)
         self._shared_batches = float(trainer.strategy.reduce(own, reduce_op="min"))
+        self.request.let_abandon(True)
 
     def _all_stop_at_batch(self, trainer: Trainer) -> bool:
         self._shared_batches -= 1
@@ -219,5 +259,7 @@ class StopBetweenSteps(Callback):
 
     def _keep(self, trainer: Trainer) -> None:
         if trainer.state.fn == TrainerFn.FITTING:
+            if (evaluator := getattr(trainer.lightning_module, "evaluator", None)) is not None:
+                evaluator.leave()  # weights that a validation has gathered
             abandon_draw(trainer.lightning_module)  # the checkpoint would wait for it, and the request ends that wait
             keep_stopped(trainer)

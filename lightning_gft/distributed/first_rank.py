@@ -1,4 +1,4 @@
-"""Actions of the first rank for all ranks."""
+"""Actions of the first rank for all ranks, and what all ranks agree on."""
 
 from __future__ import annotations
 
@@ -15,14 +15,29 @@ Outcome = TypeVar("Outcome")
 
 def is_first_rank() -> bool:
     """Return whether this process is the first rank, or the only process."""
-    return not _are_several() or distributed.get_rank() == 0
+    return not are_several() or distributed.get_rank() == 0
 
 
 def wait_for_ranks() -> None:
     """Wait until all ranks have called this."""
-    if _are_several():
+    if are_several():
         with phase("collective"):
             distributed.barrier()
+
+
+def on_any_rank(value: bool) -> bool:
+    """Return whether a value is true on any rank; all ranks call this together.
+
+    Example:
+        >>> on_any_rank(True)
+        True
+    """
+    if not are_several():
+        return value
+    values: list[Any] = [None] * distributed.get_world_size()
+    with phase("collective"):
+        distributed.all_gather_object(values, value)
+    return any(values)
 
 
 def on_first_rank(action: Callable[[], Outcome]) -> Outcome:
@@ -38,7 +53,7 @@ def on_first_rank(action: Callable[[], Outcome]) -> Outcome:
         >>> on_first_rank(lambda: 2)
         2
     """
-    if not _are_several():
+    if not are_several():
         return action()
     told: list[Any] = [None, ""]
     failure: BaseException | None = None
@@ -57,5 +72,6 @@ def on_first_rank(action: Callable[[], Outcome]) -> Outcome:
     return outcome
 
 
-def _are_several() -> bool:
+def are_several() -> bool:
+    """Return whether the run has several ranks."""
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1

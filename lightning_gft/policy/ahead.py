@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 
 from lightning_gft.errors import GFTRuntimeError
+from lightning_gft.phases import DrawCounts, counting
 from lightning_gft.types import Response
 from lightning_gft.waiting import check_wait, ending_waits
 
@@ -18,14 +19,16 @@ class AheadDraw:
 
     Args:
         draw: Function that returns the responses; while it waits, it calls :func:`lightning_gft.waiting.check_wait`.
+        counts: Counts that the function adds to.
 
     Example:
-        >>> draw = AheadDraw(lambda: [[Response([1])]])
+        >>> draw = AheadDraw(lambda: [[Response([1])]], DrawCounts(1))
         >>> draw.responses()[0][0].token_ids
         [1]
     """
 
-    def __init__(self, draw: Callable[[], list[list[Response]]]) -> None:
+    def __init__(self, draw: Callable[[], list[list[Response]]], counts: DrawCounts) -> None:
+        self._counts = counts
         self._given_up = threading.Event()
         self._outcome: Future[list[list[Response]]] = Future()
         # A daemon as a last resort: a process that ends without `give_up` must not wait for a server.
@@ -34,8 +37,9 @@ class AheadDraw:
 
     def settle(self) -> None:
         """Wait until the draw has returned or failed; a request to stop the run ends the wait."""
-        while not wait([self._outcome], _POLL_SECONDS).done:
-            check_wait()
+        with counting(self._counts):
+            while not wait([self._outcome], _POLL_SECONDS).done:
+                check_wait()
         self._thread.join()
 
     def responses(self) -> list[list[Response]]:
@@ -54,7 +58,7 @@ class AheadDraw:
 
     def _run(self, draw: Callable[[], list[list[Response]]]) -> None:
         try:
-            with ending_waits(self._check):
+            with ending_waits(self._check), counting(self._counts):
                 responses = draw()
         except BaseException as error:  # noqa: BLE001 (raised where the responses are needed)
             self._outcome.set_exception(error)

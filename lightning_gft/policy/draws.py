@@ -10,7 +10,7 @@ from lightning_gft.distributed import wait_for_ranks
 from lightning_gft.errors import GFTValueError
 from lightning_gft.lm.capabilities import evaluating
 from lightning_gft.lm.decoding.stopping import EndTokens, StopStrings
-from lightning_gft.phases import phase
+from lightning_gft.phases import DrawCounts, counting, phase
 from lightning_gft.policy.ahead import AheadDraw
 from lightning_gft.policy.checks import check_draw, check_responses
 from lightning_gft.rollout import RolloutEngine
@@ -83,13 +83,15 @@ class Draws:
         check_draw(policy.tokenizer, prompt_ids, num_generations, sampling.max_new_tokens, seed)
         seeds = response_seeds(seed, places or range(len(prompt_ids)), num_generations)
         end, model, engine = self._end(sampling), policy.references.acting_model, policy.references.engine()
+        count = num_generations + with_greedy
         # With dropout, each token would come from a different policy.
         with policy.sharding.whole(model), evaluating(model):
             self.prepare(engine)
             self.settle()
-            drawn = engine.generate(model, prompt_ids, num_generations, sampling, seeds, end, with_greedy)
+            with counting(DrawCounts(len(prompt_ids) * count)):
+                drawn = engine.generate(model, prompt_ids, num_generations, sampling, seeds, end, with_greedy)
         version = self.steps if policy.references.is_trained else None
-        return _marked(check_responses(drawn, len(prompt_ids), num_generations + with_greedy), version)
+        return _marked(check_responses(drawn, len(prompt_ids), count), version)
 
     def ahead(
         self,
@@ -113,7 +115,7 @@ class Draws:
             drawn = engine.generate_ahead(prompt_ids, num_generations, sampling, seeds, end)
             return _marked(check_responses(drawn, len(prompt_ids), num_generations), version)
 
-        self._ahead, self._was_ahead = AheadDraw(draw), True
+        self._ahead, self._was_ahead = AheadDraw(draw, DrawCounts(len(seeds))), True
         return self._ahead
 
     def _end(self, sampling: SamplingParams) -> EndTokens:

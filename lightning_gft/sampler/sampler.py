@@ -20,6 +20,7 @@ from lightning_gft.sampler.rounds import Round, Row, size_of_round
 from lightning_gft.seeds import spawn_seeds
 from lightning_gft.sources import ResponseSource, check_given
 from lightning_gft.types import GroupBatch, Need, PromptBatch, ResponseGenerator
+from lightning_gft.waiting import abandonable, all_drawn
 
 SampleFn = Callable[[PromptBatch, ResponseGenerator, int], GroupBatch]
 """A function that returns scored groups from prompts, a policy and a seed."""
@@ -178,13 +179,18 @@ class GroupSampler:
         Raises:
             ValueError: If the data lack a column that a source reads.
             RewardError: If a reward fails.
+            StepAbandonedError: On all ranks, if the run was asked to stop before one of them had all responses.
         """
-        if self.num_groups is None:
-            return self.sample(prompts, policy, seed)
+        with abandonable():
+            if self.num_groups is None:
+                return self.sample(prompts, policy, seed)
+            return self._sample_differing(self.num_groups, prompts, policy, seed)
+
+    def _sample_differing(self, wanted: int, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> GroupBatch:
         rounds: list[Round] = []
         differing: set[int] = set()
         tried = 0
-        while tried < len(prompts) and (missing := self.num_groups - len(differing)) > 0:
+        while tried < len(prompts) and (missing := wanted - len(differing)) > 0:
             chosen = prompts[tried : tried + size_of_round(missing, tried, len(differing))]
             rounds.append(self._draw(chosen, policy, seed, first=tried))
             differing |= rounds[-1].differing()
@@ -251,6 +257,7 @@ class GroupSampler:
         differing: set[int] | None = None,
         tried: int | None = None,
     ) -> GroupBatch:
+        all_drawn()  # before an estimator compares rewards over ranks
         taught = "teacher_logprobs" in self.gives()
         return build_groups(
             self.advantage, rounds, prompts, policy.pad_token_id, policy.device, taught, differing, tried

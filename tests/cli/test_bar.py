@@ -17,6 +17,7 @@ from rich.console import Console
 from lightning_gft import ExpertSource, GFTLoss, SFTLoss
 from lightning_gft.callbacks import Stage, StageSchedule
 from lightning_gft.cli.bar import ShortProgressBar
+from lightning_gft.phases import DrawCounts, counting
 from tests.cli.test_progress import EVALUATION, Clock
 from tests.module.runs import ROWS, Rows, fit, make_module
 
@@ -74,19 +75,23 @@ def test_rows_of_training_and_of_an_evaluation(width):
     assert max(len(line) for look in (*screen.steps, *screen.batches) for line in look) <= width
 
 
-@pytest.mark.usefixtures("terminal")
-def test_the_phase_is_that_of_the_clock():
+def test_the_phase_and_the_draw_are_those_of_the_clock(terminal):
     class Phases(lightning.Callback):
         def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
             with pl_module.clock.running():
                 pl_module.clock.enter("rollout")
                 self.seen = screen.look()[0]
+                with counting(draw):
+                    self.seen_drawing = screen.look()[0]
                 pl_module.clock.leave()
 
     bar = ShortProgressBar()
-    screen, phases = Screen(bar, 80), Phases()
+    screen, phases, draw = Screen(bar, 80), Phases(), DrawCounts(total=4096)
+    draw.add(responses=12, tokens=3000)
     fit(make_module(evaluation=EVALUATION), callbacks=[bar, phases], enable_progress_bar=True)
-    assert phases.seen.endswith("rollout")
+    assert phases.seen.endswith(" rollout")
+    assert phases.seen_drawing.endswith(" rollout 12/4,096, 3,000 tokens")
+    assert "Each step has 4 prompts and up to 16 responses: up to 16 demonstrations" in terminal.getvalue()
 
 
 @pytest.mark.usefixtures("terminal")

@@ -15,8 +15,10 @@ from lightning_gft.lm.decoding.sampling import draw, logits_warpers, uniform_noi
 from lightning_gft.lm.decoding.shareable import shares_prompts
 from lightning_gft.lm.decoding.shared_prompt import SharedPrompts, attends_to_all
 from lightning_gft.lm.decoding.stopping import EndTokens
+from lightning_gft.phases import draw_counts
 from lightning_gft.sampling import SamplingParams
 from lightning_gft.types import Response
+from lightning_gft.waiting import check_draw
 
 
 class Decoder:
@@ -52,8 +54,13 @@ class Decoder:
 
     @torch.no_grad()
     def run(self) -> list[Response]:
-        """Decode until every response has ended or reached the limit."""
-        limit, count = self.sampling.max_new_tokens, len(self.noise)
+        """Decode until every response has ended or reached the limit.
+
+        Raises:
+            StepAbandonedError: If the run was asked to stop, and can abandon this draw.
+        """
+        limit, count, counts = self.sampling.max_new_tokens, len(self.noise), draw_counts()
+        check_draw()
         states, logits = self._prefill()
         tokens = torch.full_like(self.noise, self.end.pad_token_id, dtype=torch.long)
         logprobs = torch.zeros_like(self.noise, dtype=torch.float32)
@@ -71,9 +78,12 @@ class Decoder:
             lengths[alive[ended]] = step + 1
             finished[alive[ended]] = True
             unfinished = (~ended).nonzero().squeeze(1)
+            is_last = not len(unfinished) or step + 1 == limit
+            counts.add(len(alive) if is_last else len(alive) - len(unfinished), tokens=len(alive))
             alive = alive[unfinished]
-            if not len(alive) or step + 1 == limit:
+            if is_last:
                 break
+            check_draw()
             if ended.any():
                 states.keep(unfinished)
                 chosen = chosen[unfinished.to(chosen.device, non_blocking=True)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import wait
 from functools import cache
 from threading import Thread
@@ -18,6 +18,7 @@ from lightning_gft.waiting import check_wait
 
 Outcome = TypeVar("Outcome")
 Body = dict[str, Any]
+Arrived = Callable[[Any], None]
 
 _CONNECT_SECONDS = 10.0
 _POLL_SECONDS = 0.5
@@ -58,22 +59,31 @@ class Client:
         Raises:
             ServerFault: If the server does not reply, or replies with an error.
         """
-        [outcome] = self._ask_all(method, path, [body])
+        [outcome] = self._ask_all(method, path, [body], lambda outcome: None)
         if isinstance(outcome, ServerFault):
             raise outcome
         return outcome
 
-    def complete(self, bodies: Sequence[Body]) -> list[Any]:
+    def complete(self, bodies: Sequence[Body], arrived: Arrived) -> list[Any]:
         """Return the completion of each request, or the :class:`ServerFault` in its place.
 
         Once one is late, waiting requests are not sent: a hanging server takes its time limit once.
+
+        Args:
+            bodies: Requests of one completion each.
+            arrived: Called with each outcome as soon as it is known, in another thread.
         """
-        return self._ask_all("POST", "/v1/completions", bodies)
+        return self._ask_all("POST", "/v1/completions", bodies, arrived)
 
-    def _ask_all(self, method: str, path: str, bodies: Sequence[Body | None]) -> list[Any]:
-        return _outside(self._gather(method, path, bodies))
+    def _ask_all(self, method: str, path: str, bodies: Sequence[Body | None], arrived: Arrived) -> list[Any]:
+        return _outside(self._gather(method, path, bodies, arrived))
 
-    async def _gather(self, method: str, path: str, bodies: Sequence[Body | None]) -> list[Any]:
+    async def _gather(self, method: str, path: str, bodies: Sequence[Body | None], arrived: Arrived) -> list[Any]:
+        async def ask(body: Body | None) -> Any:
+            outcome = await self._ask(http, slots, method, path, body)
+            arrived(outcome)
+            return outcome
+
         key, slots, trust_env = self.address.key(), _Slots(self.concurrency), not self.address.is_local
         async with httpx2.AsyncClient(
             headers={"Authorization": f"Bearer {key}"} if key else {},
@@ -82,7 +92,7 @@ class Client:
             trust_env=trust_env,
             verify=_trusted(trust_env),
         ) as http:
-            return await asyncio.gather(*(self._ask(http, slots, method, path, body) for body in bodies))
+            return await asyncio.gather(*(ask(body) for body in bodies))
 
     async def _ask(self, http: httpx2.AsyncClient, slots: _Slots, method: str, path: str, body: Body | None) -> Any:
         async with slots.free:

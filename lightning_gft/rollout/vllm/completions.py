@@ -98,6 +98,13 @@ def read_response(reply: Any, end: EndTokens) -> Response:
     return Response(token_ids[:length], finished, [float(value) for value in logprobs[:length]])
 
 
+def num_tokens(reply: Any) -> int:
+    """Return the number of tokens in a completion; 0 if it has none, which :func:`read_response` rejects."""
+    choices = reply.get("choices") if isinstance(reply, dict) else None
+    given = choices if isinstance(choices, list) else []
+    return sum(len(ids) for one in given if isinstance(one, dict) and isinstance(ids := one.get("token_ids"), list))
+
+
 def was_aborted(reply: Any) -> bool:
     """Return whether a completion ended because its server was stopped, in which case it may be requested again."""
     choices = reply.get("choices") if isinstance(reply, dict) else None

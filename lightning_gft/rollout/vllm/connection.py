@@ -11,10 +11,11 @@ from typing import Any
 from lightning_gft.checks import check_count, check_number
 from lightning_gft.counts import Counts
 from lightning_gft.distributed import is_first_rank
+from lightning_gft.phases import DrawCounts, draw_counts
 from lightning_gft.rollout.engine import EnginePolicy
 from lightning_gft.rollout.vllm.adapter import AdapterSync, unserved
 from lightning_gft.rollout.vllm.client import Client, ServerFault
-from lightning_gft.rollout.vllm.completions import was_aborted
+from lightning_gft.rollout.vllm.completions import num_tokens, was_aborted
 from lightning_gft.rollout.vllm.endpoint import Endpoint, Served
 from lightning_gft.rollout.vllm.reload import ReloadSync
 from lightning_gft.rollout.vllm.sleep import put_to_sleep, wake
@@ -135,10 +136,12 @@ class Connection:
             RuntimeError: If the server does not return them.
         """
         began = time.monotonic()
+        counts = draw_counts()
         done: dict[int, Any] = {}
         for attempt in range(self._max_retries + 1):
             missing = [number for number in range(len(requests)) if number not in done]
-            replies, fault = self._ask([requests[number] for number in missing])
+            counts.responses, counts.tokens = len(done), sum(map(num_tokens, done.values()))
+            replies, fault = self._ask([requests[number] for number in missing], counts)
             done.update({missing[place]: reply for place, reply in replies.items()})
             self.counts.totals["requests"] += len(missing)
             self.counts.totals["retries"] += len(missing) if attempt else 0
@@ -163,14 +166,19 @@ class Connection:
         # Weights of a copy have versions of their own, because they may change differently.
         return {**self.__dict__, "_run": "", "_written": "", "_served": None}
 
-    def _ask(self, requests: Sequence[dict[str, Any]]) -> tuple[dict[int, Any], ServerFault | None]:
+    def _ask(self, requests: Sequence[dict[str, Any]], counts: DrawCounts) -> tuple[dict[int, Any], ServerFault | None]:
         """Return the completions by position, and the fault of a missing one; none if the server had other weights."""
+
+        def count(reply: Any) -> None:
+            if not (isinstance(reply, ServerFault) or was_aborted(reply)):
+                counts.add(responses=1, tokens=num_tokens(reply))
+
         served = self._now()
         aborted = ServerFault("an aborted completion", "failed")
         try:
             client = self._endpoint.client(served)
             self._check_served(client, served)
-            replies = [aborted if was_aborted(reply) else reply for reply in client.complete(requests)]
+            replies = [aborted if was_aborted(reply) else reply for reply in client.complete(requests, count)]
             self._check_served(client, served)
         except ServerFault as fault:
             return {}, fault

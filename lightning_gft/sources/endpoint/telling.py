@@ -6,9 +6,10 @@ import time
 
 from lightning.pytorch.utilities import rank_zero_info
 
+from lightning_gft.waiting import GrowingPauses
+
 _QUIET = 10.0
-"""Seconds before the first report of a wait, and between the first two reports; doubled after each one."""
-_LONGEST_QUIET = 600.0
+"""Seconds before the first report of a wait, and between the first two reports."""
 
 
 class Teller:
@@ -22,7 +23,7 @@ class Teller:
     def __init__(self, address: str, max_retries: int) -> None:
         self._address, self._max_retries = address, max_retries
         self._failure = ""
-        self._quiet, self._due = _QUIET, 0.0
+        self._pauses = GrowingPauses(_QUIET)
 
     def failed(self, what: str) -> None:
         """Report a transient failure of a request.
@@ -31,7 +32,7 @@ class Teller:
             what: Short description of the failure, such as ``"status 500"``.
         """
         self._failure = what
-        if self._max_retries and time.monotonic() >= self._due:
+        if self._max_retries and time.monotonic() >= self._pauses.due:
             self._tell(f"{what}; failed requests are sent again, up to max_retries={self._max_retries} times each")
 
     def waiting(self, since: float, missing: int) -> None:
@@ -42,11 +43,10 @@ class Teller:
             missing: Number of missing replies.
         """
         now = time.monotonic()
-        if now >= max(self._due, since + _QUIET):
+        if now >= max(self._pauses.due, since + _QUIET):
             failure = f"; last failure: {self._failure}" if self._failure else ""
             self._tell(f"waiting for {missing} replies, for {now - since:.0f} s now{failure}")
 
     def _tell(self, text: str) -> None:
-        self._due = time.monotonic() + self._quiet
-        self._quiet = min(2 * self._quiet, _LONGEST_QUIET)
+        self._pauses.reported(time.monotonic())
         rank_zero_info(f"EndpointSource: {self._address}: {text}")

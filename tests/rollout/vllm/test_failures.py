@@ -14,7 +14,9 @@ import pytest
 
 from lightning_gft import LoRA, Policy, SamplingParams
 from lightning_gft.errors import GFTRuntimeError
+from lightning_gft.phases import DrawCounts, counting
 from lightning_gft.rollout.vllm.connection import Served
+from lightning_gft.seeds import spawn_seeds
 from lightning_gft.waiting import ending_waits
 from tests.rollout.vllm import stand_in
 from tests.rollout.vllm.conftest import Make
@@ -45,6 +47,21 @@ def test_a_completion_that_a_stopped_server_aborts_is_requested_again(server: St
     policy = make()
     assert policy.generate(PROMPTS, 3, SAMPLING, 1) == expected
     assert policy.engine.compute()["retries"] == 1
+
+
+def test_what_is_requested_again_counts_once(server: StandIn, make: Make):
+    first = server.completions + 1
+    server.misbehave = lambda number: {
+        first: (200, completion([3], [-1.0], "abort")),
+        first + 3: (500, {"error": {"message": "out of luck"}}),
+    }.get(number)
+    policy, counts = make(), DrawCounts(9)
+    policy.engine.prepare(policy)
+    with counting(counts):
+        drawn = policy.engine.generate(policy.model, PROMPTS, 3, SAMPLING, spawn_seeds(1, 9), policy.end)
+    assert policy.engine.compute()["retries"] == 2
+    tokens = sum(len(response.token_ids) for of_prompt in drawn for response in of_prompt)
+    assert (counts.responses, counts.tokens) == (9, tokens)
 
 
 def test_a_server_that_fails_on_is_one_line(server: StandIn, make: Make):
