@@ -21,6 +21,7 @@ from lightning_gft.checkpoint import AtomicCheckpointIO
 from lightning_gft.cli.bar import ShortProgressBar
 from lightning_gft.cli.checkpoints import find_checkpoint
 from lightning_gft.cli.checks import check_callbacks, check_port, check_trainer
+from lightning_gft.cli.components import naming_setting
 from lightning_gft.cli.defaults import default_callbacks
 from lightning_gft.cli.documents import read_files
 from lightning_gft.cli.light import PROG
@@ -122,7 +123,8 @@ class GFTCLI(LightningCLI):
         callbacks.append(StopBetweenSteps(self.stop_request))
         if self.config["subcommand"] in _WITHOUT_WEIGHTS:
             kwargs |= _ON_ANY_MACHINE
-        trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
+        with naming_setting("trainer"):
+            trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
         check_port(trainer.world_size)
         return trainer
 
