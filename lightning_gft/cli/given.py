@@ -51,7 +51,8 @@ def _walk(node: Any, path: str) -> Iterator[tuple[str, Any]]:
     else:
         return
     for below, value in inner:
-        yield below, value
+        if below != path or not isinstance(value, Mapping):  # a class itself, rather than its arguments
+            yield below, value
         yield from _walk(value, below)
 
 

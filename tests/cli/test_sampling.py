@@ -76,7 +76,7 @@ def test_the_policy_is_shown_the_demonstration(tmp_path: Path):
     [
         (
             ["--model.sampler.num_groups=0"],
-            "`num_groups`: expected a whole number of at least 1, or null to sample all",
+            "error: `model.sampler.num_groups`: expected a whole number of at least 1, or null to sample all",
         ),
         (["--model.sampler.num_groups=5"], "`num_groups`: expected at most the data's batch_size=4, the prompts that"),
         (
