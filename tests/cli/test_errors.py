@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import warnings
-import zipfile
-from pathlib import Path
 
 import pytest
-import torch
 
 from lightning_gft.cli import main
 from lightning_gft.cli.errors import one_line_warnings
@@ -265,49 +262,6 @@ def test_traceback_is_shown_when_asked_for(monkeypatch):
     monkeypatch.setenv("LIGHTNING_GFT_TRACEBACK", "1")
     with pytest.raises(ValueError, match=r"`model\.updates_per_batch`: expected"):
         main(["fit", "--config", GFT, "--model.updates_per_batch=0"])
-
-
-def write_text(path: Path) -> None:
-    path.write_text("no checkpoint")
-
-
-def write_cut_short(path: Path) -> None:
-    torch.save({"state_dict": {}}, path)
-    path.write_bytes(path.read_bytes()[:-30])
-
-
-def write_weights(path: Path) -> None:
-    torch.save({"weight": torch.zeros(1)}, path)
-
-
-def write_objects(path: Path) -> None:
-    torch.save({"state_dict": {}, "path": path}, path)
-
-
-def write_zip(path: Path) -> None:
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("hello.txt", "hello")
-
-
-@pytest.mark.parametrize(
-    ("write", "message"),
-    [
-        (Path.touch, "got a file that was cut short or is none"),
-        pytest.param(write_text, "got a file that was cut short or is none", marks=pytest.mark.slow),
-        (write_cut_short, "got a file that was cut short or is none"),
-        (write_zip, "expected a checkpoint, got a file that is none ("),
-        (write_weights, ": the checkpoint: expected one of a training run, got one without state_dict, loops, pytorch"),
-        (write_objects, "expected tensors, numbers and texts alone, got other Python objects"),
-        (Path.mkdir, "got a folder that holds no shards of one"),
-    ],
-)
-def test_file_that_is_no_checkpoint_is_refused(write, message, capsys, tmp_path):
-    path = tmp_path / "step: 3.ckpt"
-    write(path)
-    shown = refused(capsys, "fit", "--config", GFT, f"--ckpt_path={path}", *SMALL)
-    assert f"error: ckpt_path={path}" in shown
-    assert message in shown
-    assert len(shown.strip().splitlines()) == 2  # with how to see the traceback
 
 
 @pytest.mark.parametrize("traced", [False, True])

@@ -85,7 +85,7 @@ def test_the_policy_is_shown_the_demonstration(tmp_path: Path):
         ),
         (
             ["--model.loss=lightning_gft.DistillationLoss"],
-            "`sampler.sources`: expected one that gives teacher_logprobs, which DistillationLoss needs, got none",
+            "error: `model.sampler.sources`: expected one that gives teacher_logprobs, which DistillationLoss needs, ",
         ),
         (
             ["--model.sampler.sources.self.teacher=lightning_gft.DemonstrationTeacher"],
