@@ -65,7 +65,7 @@ class Parser(LightningArgumentParser):
     # Instantiators take precedence in the order in which they are given, so Lightning's precede the one of all classes.
 
     @override
-    def add_instantiator(self, instantiator: Instantiator, class_type: type, subclasses: bool = True) -> None:  # type: ignore[override]
+    def add_instantiator(self, instantiator: Instantiator, class_type: type, subclasses: bool = True) -> None:
         self._added.append((instantiator, class_type, subclasses))
 
     @override
@@ -74,7 +74,8 @@ class Parser(LightningArgumentParser):
             config = namespace.get(namespace.get("subcommand"), namespace)
             kinds = [*self._added, (lambda kind, *args, **arguments: kind(*args, **arguments), object, True)]
             settings["instantiators"] = [(naming(build, config), kind, below) for build, kind, below in kinds]
-        return super().instantiate(namespace, *args, **settings)
+        made: Namespace = super().instantiate(namespace, *args, **settings)
+        return made
 
     # A configuration that is written was parsed before. Validating it again takes longer than parsing it, so only
     # `--print_config`, which asks for it, does.
