@@ -21,8 +21,10 @@ from lightning_gft.checkpoint import AtomicCheckpointIO
 from lightning_gft.cli.bar import ShortProgressBar
 from lightning_gft.cli.checkpoints import find_checkpoint
 from lightning_gft.cli.checks import check_callbacks, check_port, check_trainer
+from lightning_gft.cli.components import naming_setting
 from lightning_gft.cli.defaults import default_callbacks
 from lightning_gft.cli.documents import read_files
+from lightning_gft.cli.layers import warn_of_order
 from lightning_gft.cli.light import PROG
 from lightning_gft.cli.outputs import KeepConfig, default_loggers, missing_folders, quieten, remove_unused
 from lightning_gft.cli.parsing import Parser, load_value
@@ -57,7 +59,7 @@ class GFTCLI(LightningCLI):
         set_loader("yaml", load_value, exceptions=(yaml.YAMLError,))
         quieten()
         given = sys.argv[1:] if args is None else args
-        read_files(given)  # raises an error that names the file
+        warn_of_order(read_files(given))  # a file that is no configuration is an error
         self._named = given[0] if given and given[0] in self.subcommands() else None
         self.stop_request = StopRequest()
         self._own_loggers: list[Logger] = []
@@ -122,7 +124,8 @@ class GFTCLI(LightningCLI):
         callbacks.append(StopBetweenSteps(self.stop_request))
         if self.config["subcommand"] in _WITHOUT_WEIGHTS:
             kwargs |= _ON_ANY_MACHINE
-        trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
+        with naming_setting("trainer"):
+            trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
         check_port(trainer.world_size)
         return trainer
 

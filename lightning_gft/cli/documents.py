@@ -76,14 +76,19 @@ def check_yaml(text: str) -> None:
 
 
 def read_files(args: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return the settings of each ``--config`` file among arguments, by its name; those of a pipe are left out.
+    """Return the settings of each ``--config`` file among arguments, by its name and in their order.
+
+    Those of a pipe, which can be read only once, are left out.
 
     Raises:
         ValueError: If a file is no configuration, with its name.
     """
-    args = list(args)
-    named = [value for flag, value in pairwise(args) if flag in ("--config", "-c")]
-    named += [arg.removeprefix("--config=") for arg in args if arg.startswith("--config=")]
+    named = []
+    for flag, value in pairwise([*args, ""]):
+        if flag in ("--config", "-c"):
+            named.append(value)
+        elif flag.startswith("--config="):
+            named.append(flag.removeprefix("--config="))
     return {name: _read(name) for name in named if not _is_pipe(name)}
 
 

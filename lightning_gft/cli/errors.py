@@ -18,7 +18,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
 from lightning_gft.checks import cut
-from lightning_gft.cli.parsing import explain
+from lightning_gft.cli.explaining import explain
 from lightning_gft.cli.processes import this_process
 from lightning_gft.errors import GFTError
 

@@ -109,5 +109,15 @@ def _differs(source: Path, target: Path) -> bool:
     return not target.is_file() or target.read_bytes() != source.read_bytes()
 
 
+def is_overlay(path: Path) -> bool:
+    """Return whether a configuration of :func:`shipped` is to be layered over another one.
+
+    Example:
+        >>> is_overlay(shipped()["configs/gsm8k.yaml"]), is_overlay(shipped()["configs/overlays/grpo.yaml"])
+        (False, True)
+    """
+    return path.parent.name == "overlays"
+
+
 def _order(path: Path) -> tuple[bool, str]:
-    return path.parent.name == "overlays", path.as_posix()
+    return is_overlay(path), path.as_posix()

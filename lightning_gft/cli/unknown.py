@@ -57,17 +57,16 @@ def unknown_argument(path: str, owner: str, arguments: Collection[str]) -> str:
     """Return the error for an argument that a class does not have.
 
     Args:
-        path: The argument, and any settings below it.
+        path: The full setting.
         owner: Name of the class; empty if it is not known.
         arguments: Arguments of the class.
 
     Example:
-        >>> unknown_argument("bath_size", "GroupDataModule", ["path", "batch_size"])
-        '`bath_size`: expected an argument of GroupDataModule, got an unknown one; did you mean `batch_size`?'
+        >>> unknown_argument("data.bath_size", "GroupDataModule", ["path", "batch_size"])
+        '`data.bath_size`: expected an argument of GroupDataModule, got an unknown one; did you mean `batch_size`?'
     """
-    name = path.partition(".")[0]
-    remedy = _remedy(name, arguments) or _listed(arguments)
-    return f"`{name}`: expected an argument of {owner or 'the class'}, got an unknown one{remedy}"
+    remedy = _remedy(path.rpartition(".")[2], arguments) or _listed(arguments)
+    return f"`{path}`: expected an argument of {owner or 'the class'}, got an unknown one{remedy}"
 
 
 def _remedy(name: str, siblings: Iterable[str], prefix: str = "") -> str:

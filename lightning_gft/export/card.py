@@ -91,7 +91,8 @@ def _results(module: GFTLitModule) -> Iterator[str]:
         return
     yield "## Results"
     if step is not None:
-        yield f"Measured after {step:.0f} optimizer steps."
+        kind = "test" if any(name.startswith("test/") for name in figures) else "validation"
+        yield f"From the last {kind}, after step {step:.0f} of {module.run.steps()}."
     yield _table(((f"`{name}`", f"{value:.4g}") for name, value in figures.items()), "figure", "value")
 
 

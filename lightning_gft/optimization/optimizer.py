@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 from torch.optim import Optimizer
 
-from lightning_gft.errors import GFTTypeError, GFTValueError
+from lightning_gft.errors import GFTError, GFTTypeError, GFTValueError
 
 OptimizerFn = Callable[[Iterable[nn.Parameter]], Optimizer]
 
@@ -26,18 +26,20 @@ def make_optimizer(function: OptimizerFn, weights: Sequence[nn.Parameter]) -> Op
         >>> from torch.optim import SGD
         >>> make_optimizer(lambda weights: SGD(weights, lr=-1.0), list(nn.Linear(1, 1).parameters()))
         Traceback (most recent call last):
-        lightning_gft.errors.GFTValueError: model.optimizer: Invalid learning rate: -1.0
+        lightning_gft.errors.GFTValueError: `model.optimizer`: Invalid learning rate: -1.0
     """
     if not weights:
         raise GFTValueError(
-            "model.optimizer: expected trainable weights, got a policy whose weights are all frozen; quantised weights "
-            "need model.policy.lora to train"
+            "`model.optimizer`: expected trainable weights, got a policy whose weights are all frozen; quantised "
+            "weights need model.policy.lora to train"
         )
     try:
         optimizer: Any = function(weights)
+    except GFTError:  # names its setting
+        raise
     except (AssertionError, TypeError, ValueError) as error:
         kind = GFTTypeError if isinstance(error, TypeError) else GFTValueError
-        raise kind(f"model.optimizer: {error}") from error
+        raise kind(f"`model.optimizer`: {error}") from error
     check_optimizer(optimizer, weights)
     assert isinstance(optimizer, Optimizer)  # noqa: S101 (just checked)
     return optimizer
@@ -52,23 +54,23 @@ def check_optimizer(optimizer: Any, weights: Sequence[nn.Parameter], field: str 
     """
     if not isinstance(optimizer, Optimizer):
         raise GFTTypeError(
-            f"{field}: expected an optimizer of the trainable weights, got {optimizer!r}; return one such as AdamW"
+            f"`{field}`: expected an optimizer of the trainable weights, got {optimizer!r}; return one such as AdamW"
         )
     for group in optimizer.param_groups:
         for name, value in group.items():
             if isinstance(value, float) and not math.isfinite(value):
-                raise GFTValueError(f"{field}.{name}: expected a finite number, got {value}")
+                raise GFTValueError(f"`{field}.{name}`: expected a finite number, got {value}")
         if "lr" in group and not (math.isfinite(float(group["lr"])) and float(group["lr"]) >= 0):
-            raise GFTValueError(f"{field}.lr: expected 0 or more, got {float(group['lr'])}")
+            raise GFTValueError(f"`{field}.lr`: expected 0 or more, got {float(group['lr'])}")
     has = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
     left_out = [weight for weight in weights if id(weight) not in has]
     if len(left_out) == len(weights):
         raise GFTValueError(
-            f"{field}: expected an optimizer of the {len(weights)} trainable weights, got a "
+            f"`{field}`: expected an optimizer of the {len(weights)} trainable weights, got a "
             f"{type(optimizer).__name__} that has none of them; build it from the weights that the function receives"
         )
     if left_out:
         rank_zero_warn(
-            f"{field}: {len(left_out)} of {len(weights)} trainable weights are not in the {type(optimizer).__name__} "
+            f"`{field}`: {len(left_out)} of {len(weights)} trainable weights are not in the {type(optimizer).__name__} "
             "and will not change"
         )

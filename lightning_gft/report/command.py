@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lightning_gft.errors import GFTValueError
-from lightning_gft.report.figures import compared
+from lightning_gft.report.figures import plot_panels, table_rows
 from lightning_gft.report.page import build_page
 from lightning_gft.report.plot import save_plot
 from lightning_gft.report.runs import Run, read_runs
@@ -46,8 +46,7 @@ def run(options: argparse.Namespace) -> None:
             "report.html"
         )
     runs = read_runs(options.runs)
-    figures = compared(runs)
-    print_table(runs, figures)
+    print_table(runs, table_rows(runs))
     _write(runs, options.output)
 
 
@@ -55,7 +54,7 @@ def _write(runs: Sequence[Run], page: Path) -> None:
     plot = page.with_suffix(".png")
     console = Console(soft_wrap=True)
     try:
-        save_plot(runs, compared(runs)[:-1], plot)
+        save_plot(runs, plot_panels(runs), plot)
         console.print(Text(f"Plot: {plot}"))
         page.write_text(build_page(runs), encoding="utf-8")
         console.print(Text(f"Page: {page}"))

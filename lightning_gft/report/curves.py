@@ -41,7 +41,7 @@ class _Figure(NamedTuple):
     wide: bool = False
 
 
-_REWARD = _Figure("Reward", "train/reward", "mean of the responses trained on")
+_REWARD = _Figure("Reward", "train/reward", "mean in training")
 _DIVERSITY = [
     _Figure("Entropy in training", "train/entropy", "of a trained token, in nats"),
     _Figure("Negative log-likelihood", "train/nll", "of a trained token, in nats"),
@@ -73,7 +73,7 @@ _SPEED = [
 def curves_section(runs: Sequence[Run]) -> str:
     """Return the charts of all figures that are logged by step."""
     parts = {
-        "What it learns": [_whole(runs, _REWARD), *_by_source(runs, _REWARD), *_accuracies(runs)],
+        "What it learns": [*_rewards(runs), *_accuracies(runs)],
         "Diversity and divergence": [*_evaluations(runs), *(_whole(runs, figure) for figure in _DIVERSITY)],
         "What tokens weigh": [*_weights(runs), *(_whole(runs, figure) for figure in _TOKENS)],
         "Updates": [_whole(runs, figure) for figure in _UPDATES],
@@ -117,6 +117,14 @@ def _sources(runs: Sequence[Run], figure: _Figure) -> list[str]:
     prefix = f"{figure.name}_by_source/"
     names = {name.removeprefix(prefix) for run in runs for name in run.figures if name.startswith(prefix)}
     return sorted(name for name in names if not any(name.startswith(f"{other}_") for other in names))  # subfigures
+
+
+def _rewards(runs: Sequence[Run]) -> Iterable[str]:
+    """Yield a chart per source, own samples first: a mean with demonstrations, which score alike, would hide them."""
+    for source in sorted(_sources(runs, _REWARD), key=lambda name: (name != "self", name)):
+        title = "Reward of own samples" if source == "self" else f"Reward of demonstrations: {source}"
+        name = f"{_REWARD.name}_by_source/{source}"
+        yield _chart(title, _REWARD.about, {run.name: run for run in runs}, {run.name: name for run in runs})
 
 
 def _accuracies(runs: Sequence[Run]) -> Iterable[str]:

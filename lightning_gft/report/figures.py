@@ -1,8 +1,7 @@
-"""The figures of a run that are compared, and their formats."""
+"""The figures of a run that the table and the plot compare, and their formats."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,30 +14,24 @@ _DRAWS = re.compile(r"val/(?:mean|pass)@(\d+)")
 
 @dataclass(frozen=True)
 class Figure:
-    """A row of the table, and a panel of the plot.
+    """A panel of the plot, and most often a row of the table.
 
     Args:
         title: Title of the row and the panel.
         key: Name in the log; the table shows its last value.
-        largest: Whether the table shows the run's largest value instead.
         digits: Decimals to show.
         log: Whether the panel has a logarithmic scale.
     """
 
     title: str
     key: str
-    largest: bool = False
     digits: int = 2
     log: bool = False
 
     def value(self, run: Run) -> float | None:
         """Return the figure of ``run``, or ``None`` if it was not logged."""
-        values = [value for _, value in run.series(self.key)]
-        if not values:
-            return None
-        return (
-            max((value for value in values if not math.isnan(value)), default=math.nan) if self.largest else values[-1]
-        )
+        series = run.series(self.key)
+        return series[-1][1] if series else None
 
     def show(self, run: Run) -> str:
         """Return the figure of ``run`` as text, or a dash if it was not logged."""
@@ -49,8 +42,8 @@ class Figure:
         return shown if value == 0 or shown.strip("-0.") else number(value)  # show no small value as zero
 
 
-def compared(runs: Sequence[Run]) -> list[Figure]:
-    """Return the figures to compare, among those that the runs have logged."""
+def table_rows(runs: Sequence[Run]) -> list[Figure]:
+    """Return the rows of the table: what the runs' evaluations measure."""
     draws = most_draws(runs)
     datasets = dict.fromkeys(name for run in runs for name in run.datasets)
     return [
@@ -63,12 +56,16 @@ def compared(runs: Sequence[Run]) -> list[Figure]:
         Figure("entropy", "val/entropy", digits=3),
         Figure("KL(policy‖base)", "val/kl", digits=3),
         *(Figure(name, f"val/{name}/greedy_accuracy") for name in datasets),
+    ]
+
+
+def plot_panels(runs: Sequence[Run]) -> list[Figure]:
+    """Return the panels of the plot: the table's figures, and two of training that show how it went."""
+    return [
+        *table_rows(runs),
         # Only the expert's tokens have this weight: own samples are drawn from p.
-        Figure(
-            "max weight C/p, expert", "train/rectified_weight_max_by_source/expert", largest=True, digits=1, log=True
-        ),
-        Figure("max grad norm", "train/grad_norm", largest=True),
-        Figure("tokens", "train/num_tokens", digits=0),
+        Figure("max weight C/p, expert", "train/rectified_weight_max_by_source/expert", log=True),
+        Figure("grad norm", "train/grad_norm"),
     ]
 
 

@@ -65,21 +65,22 @@ def test_embedded_policy_takes_adapters(tmp_path: Path):
     [
         (
             "--model.policy.lora.rank=4",
-            "model.policy.lora: `rank`: expected an argument of LoRA, got an unknown one; it has r, alpha, ",
+            "error: `model.policy.lora.rank`: expected an argument of LoRA, got an unknown one; it has r, alpha, ",
         ),
         ("--model.policy.head_in_fp32=true", "of PretrainedPolicy, got an unknown one; did you mean `fp32_head`?"),
         (
             "--model.policy.quantization=4bit",
-            "model.policy.quantization: Expected one of Quantization, null. Got value",
+            "error: `model.policy.quantization`: expected a Quantization or null, got '4bit'",
         ),
-        ("--model.policy.lora.r=0", "error: `lora.r`: expected a whole number of at least 1, got 0"),
+        ("--model.policy.lora.r=0", "error: `model.policy.lora.r`: expected a whole number of at least 1, got 0"),
         (
             "--model.policy.quantization.bits=3",
-            "error: model.policy.quantization.bits: Expected a Literal[4, 8]. Got value: 3",
+            "error: `model.policy.quantization.bits`: expected 4 or 8, got 3",
         ),
         (
             "--model.optimizer.weight_decai=1",
-            "`weight_decai`: expected an argument of AdamW, got an unknown one; did you mean `weight_decay`?",
+            "error: `model.optimizer.weight_decai`: expected an argument of AdamW, got an unknown one; did you mean "
+            "`weight_decay`?",
         ),
         ("--model.optimizer=bitsandbytes.optim.PagedAdamW8bi", "did you mean PagedAdamW8bit?"),
     ],

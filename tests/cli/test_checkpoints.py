@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_gft import Evaluation
 from lightning_gft.cli.checkpoints import find_checkpoint
+from tests.cli.command import GFT, SMALL, refused
 from tests.module.runs import ROWS, Rows, fit, make_module
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual", "ignore:Be aware that when using")
@@ -157,3 +159,46 @@ def test_a_foreign_note_is_refused(note: object, run: Path, tmp_path: Path):
     torch.save(content, tmp_path / "a.ckpt")
     with pytest.raises(ValueError, match="note `lightning_gft`: expected valid identity"):
         find_checkpoint(str(tmp_path / "a.ckpt"), settings(tmp_path), resumes=False)
+
+
+def write_text(path: Path) -> None:
+    path.write_text("no checkpoint")
+
+
+def write_cut_short(path: Path) -> None:
+    torch.save({"state_dict": {}}, path)
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def write_weights(path: Path) -> None:
+    torch.save({"weight": torch.zeros(1)}, path)
+
+
+def write_objects(path: Path) -> None:
+    torch.save({"state_dict": {}, "path": path}, path)
+
+
+def write_zip(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("hello.txt", "hello")
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (Path.touch, "got a file that was cut short or is none"),
+        pytest.param(write_text, "got a file that was cut short or is none", marks=pytest.mark.slow),
+        (write_cut_short, "got a file that was cut short or is none"),
+        (write_zip, "expected a checkpoint, got a file that is none ("),
+        (write_weights, ": the checkpoint: expected one of a training run, got one without state_dict, loops, pytorch"),
+        (write_objects, "expected tensors, numbers and texts alone, got other Python objects"),
+        (Path.mkdir, "got a folder that holds no shards of one"),
+    ],
+)
+def test_file_that_is_no_checkpoint_is_refused(write, message, capsys, tmp_path):
+    path = tmp_path / "step: 3.ckpt"
+    write(path)
+    shown = refused(capsys, "fit", "--config", GFT, f"--ckpt_path={path}", *SMALL)
+    assert f"error: ckpt_path={path}" in shown
+    assert message in shown
+    assert len(shown.strip().splitlines()) == 2  # with how to see the traceback

@@ -190,3 +190,27 @@ def test_validations_are_counted_over_epochs_so_that_few_rows_suit_too(path: Pat
     settings = [yaml.safe_load(each.read_text()).get("trainer") or {} for each in (*below, path)]
     trainer = {name: value for layer in settings for name, value in layer.items()}
     assert not isinstance(trainer.get("val_check_interval"), int) or trainer["check_val_every_n_epoch"] is None
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_complete_configuration_after_another_file_is_warned_of(copied: bool, capsys, recwarn, tmp_path):
+    own = tmp_path / "own.yaml"
+    own.write_text("model: {optimizer: {class_path: SGD, init_args: {lr: 0.5}}}\nseed_everything: 7\n")
+    base = tmp_path / "base.yaml"
+    base.write_bytes(Path(GFT).read_bytes())
+    named = str(base) if copied else GFT
+    printed_config(capsys, f"--config={own}", "--config", named)
+    (warning,) = [str(warned.message) for warned in recwarn if str(warned.message).startswith("--config=")]
+    assert warning == (
+        f"--config={named}: expected a complete configuration first, got it after {own}, of which it replaces "
+        "`seed_everything`, `model.optimizer`, `model.optimizer.lr`; give it before the files that are to change it"
+    )
+
+
+def test_files_after_a_complete_configuration_are_not_warned_of(capsys, recwarn, tmp_path):
+    own = tmp_path / "own.yaml"
+    own.write_text("model: {optimizer: {init_args: {weight_decay: 0.5}}}\n")
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(Path(GFT).read_text() + "# the user's own now\n")
+    printed_config(capsys, "--config", GFT, "--config", str(own), "--config", str(changed))
+    assert not [warned for warned in recwarn if str(warned.message).startswith("--config=")]

@@ -22,4 +22,4 @@ def test_a_part_is_found_by_its_name_alone_even_if_nothing_has_imported_it(tmp_p
     stderr = tmp_path / "stderr"
     command = Command("fit", f"--config={GFT}", f"{rollout}=VLLMEngine", f"{rollout}.url=localhost", stderr=stderr)
     assert command.wait()
-    assert "error: `url` of VLLMEngine: expected an address" in stderr.read_text()
+    assert "error: `model.policy.rollout.url`: expected an address" in stderr.read_text()

@@ -76,7 +76,7 @@ def test_the_policy_is_shown_the_demonstration(tmp_path: Path):
     [
         (
             ["--model.sampler.num_groups=0"],
-            "`num_groups`: expected a whole number of at least 1, or null to sample all",
+            "error: `model.sampler.num_groups`: expected a whole number of at least 1, or null to sample all",
         ),
         (["--model.sampler.num_groups=5"], "`num_groups`: expected at most the data's batch_size=4, the prompts that"),
         (
@@ -85,7 +85,7 @@ def test_the_policy_is_shown_the_demonstration(tmp_path: Path):
         ),
         (
             ["--model.loss=lightning_gft.DistillationLoss"],
-            "`sampler.sources`: expected one that gives teacher_logprobs, which DistillationLoss needs, got none",
+            "error: `model.sampler.sources`: expected one that gives teacher_logprobs, which DistillationLoss needs, ",
         ),
         (
             ["--model.sampler.sources.self.teacher=lightning_gft.DemonstrationTeacher"],

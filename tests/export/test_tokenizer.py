@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from lightning_gft import ArithmeticPolicy, GFTLitModule, LoRA, Policy, PretrainedPolicy
 from lightning_gft.export import export_policy
@@ -63,3 +63,15 @@ def test_a_tokenizer_that_is_loaded_as_it_is_takes_the_usual_class(base: str, tm
     export_policy(loaded(ArithmeticPolicy()), tmp_path / "policy")
     for name in ("adapter", "policy"):
         assert "tokenizer = AutoTokenizer." in (tmp_path / name / "README.md").read_text()
+
+
+@pytest.mark.filterwarnings("error:AutoTokenizer loads")
+def test_the_small_model_for_a_trial_has_a_tokenizer_that_loads_as_it_is(tmp_path: Path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs/models.md").read_text()
+    (recipe,) = [code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "small-model" in code]
+    monkeypatch.chdir(tmp_path)
+    exec(recipe, {})  # noqa: S102 (the project's own page)
+    policy = loaded(PretrainedPolicy("small-model"))
+    assert AutoTokenizer.from_pretrained("small-model").encode(TEXT) == policy.tokenizer.encode(TEXT)
+    export_policy(policy, tmp_path / "policy")
+    assert "tokenizer = AutoTokenizer." in (tmp_path / "policy/README.md").read_text()

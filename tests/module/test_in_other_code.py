@@ -185,16 +185,16 @@ def nothing(parameters: Any) -> Any:
 @pytest.mark.parametrize(
     ("optimizer", "message"),
     [
-        (sgd(-1.0), r"model.optimizer: Invalid learning rate: -1.0"),
-        (sgd(float("nan")), r"model.optimizer.lr: expected a finite number, got nan"),
-        (sgd(float("inf")), r"model.optimizer.lr: expected a finite number, got inf"),
+        (sgd(-1.0), r"`model.optimizer`: Invalid learning rate: -1.0"),
+        (sgd(float("nan")), r"`model.optimizer.lr`: expected a finite number, got nan"),
+        (sgd(float("inf")), r"`model.optimizer.lr`: expected a finite number, got inf"),
         (
             lambda weights: AdamW(weights, lr=0.1, weight_decay=-1.0),
-            r"model.optimizer: Invalid weight_decay",
+            r"`model.optimizer`: Invalid weight_decay",
         ),
-        (lambda weights: AdamW(weights, lr=0.1, foo=1), r"model.optimizer: .*unexpected keyword argument 'foo'"),
-        (nothing, r"model.optimizer: expected an optimizer of the \d+ trainable weights, got a SGD that has none"),
-        (lambda weights: None, r"model.optimizer: expected an optimizer of the trainable weights, got None"),
+        (lambda weights: AdamW(weights, lr=0.1, foo=1), r"`model.optimizer`: .*unexpected keyword argument 'foo'"),
+        (nothing, r"`model.optimizer`: expected an optimizer of the \d+ trainable weights, got a SGD that has none"),
+        (lambda weights: None, r"`model.optimizer`: expected an optimizer of the trainable weights, got None"),
     ],
 )
 def test_errors_of_the_optimizer_say_whose_they_are(optimizer: Any, message: str):
@@ -203,7 +203,7 @@ def test_errors_of_the_optimizer_say_whose_they_are(optimizer: Any, message: str
 
 
 def test_an_optimizer_of_some_weights_is_told():
-    with pytest.warns(UserWarning, match=r"model.optimizer: \d+ of \d+ trainable weights are not in the SGD"):
+    with pytest.warns(UserWarning, match=r"`model.optimizer`: \d+ of \d+ trainable weights are not in the SGD"):
         fit(make_module(optimizer=lambda weights: SGD(list(weights)[:1], lr=0.1)))
 
 
@@ -213,16 +213,16 @@ def test_a_policy_of_which_nothing_trains_is_refused():
             super().configure_model()
             self.policy.requires_grad_(False)
 
-    with pytest.raises(ValueError, match=r"model.optimizer: expected trainable weights, got .* model.policy.lora"):
+    with pytest.raises(ValueError, match=r"`model.optimizer`: expected trainable weights, got .* model.policy.lora"):
         fit(own(Frozen))
 
 
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (lambda weights: None, "configure_optimizers: expected an optimizer of the .*Mock"),
+        (lambda weights: None, "`configure_optimizers`: expected an optimizer of the .*Mock"),
         (lambda weights: [SGD(weights, lr=0.1), SGD(weights, lr=0.1)], "expected one optimizer .*got 2 and 0"),
-        (nothing, "configure_optimizers: expected an optimizer of the"),
+        (nothing, "`configure_optimizers`: expected an optimizer of the"),
     ],
 )
 def test_other_optimizers_of_a_subclass_are_refused(made: Any, message: str):

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from lightning_gft.cli import main
-from lightning_gft.report.figures import compared
+from lightning_gft.report.figures import plot_panels, table_rows
 from lightning_gft.report.runs import Run
 from lightning_gft.report.text import visible
 from tests.report.logged import train, val, write_log
 
+ROOT = Path(__file__).parents[2]
 BASE = [val(0, 0.25, **{"mean@4": 0.125})]
 GFT = [train(1, grad_norm=3.0, num_tokens=1000), val(1, 0.5), train(2, grad_norm=1.0, num_tokens=2000)]
 GFT += [val(2, 0.75, **{"mean@4": 0.5, "hard/greedy_accuracy": 0.5})]
 
 
-def test_figures_are_last_values_or_largest_ones(tmp_path):
+def test_figures_are_last_values(tmp_path):
     write_log(tmp_path, GFT)
     run = Run.read("gft", tmp_path)
-    shown = {figure.title: figure.show(run) for figure in compared([run])}
+    shown = {figure.title: figure.show(run) for figure in plot_panels([run])}
     assert (shown["greedy"], shown["mean@4"], shown["pass@4"], shown["hard"]) == ("0.75", "0.50", "-", "0.50")
-    assert (shown["max grad norm"], shown["tokens"]) == ("3.00", "2,000")
+    assert shown["grad norm"] == "1.00"
+
+
+def test_the_table_of_the_readme_has_the_rows_that_the_command_prints(tmp_path):
+    logged = {"mean@8": 0.5, "pass@8": 1.0, "entropy": 0.1, "kl": 0.1, "second_skill/greedy_accuracy": 0.5}
+    write_log(tmp_path, [train(1, grad_norm=3.0), val(1, 0.5, **logged)])
+    rows = [figure.title for figure in table_rows([Run.read("gft", tmp_path)])]
+    heading = re.search(r"^\| after \d+ updates \|(.*)\|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert heading
+    assert [column.strip() for column in heading[1].split("|")] == rows
 
 
 def test_it_prints_every_run_and_writes_plot_and_page(tmp_path, capsys):

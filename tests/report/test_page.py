@@ -187,3 +187,12 @@ def test_a_page_of_long_runs_with_many_groups_is_small(tmp_path):
     Reader(page)
     assert len(page.encode()) < 5_000_000
     assert len(re.sub(r'<section id="samples".*?</section>', "", page, flags=re.DOTALL).encode()) < 1_000_000
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_curve_of_rewards_names_the_responses_that_it_is_of(tmp_path, alone):
+    sft = recorded(tmp_path, "sft", [train(1, **{"reward_by_source/expert": 1.0}), val(1, 0.5)])
+    gft = recorded(tmp_path, "gft", [train(1, **{"reward_by_source/self": 0.5, "reward_by_source/expert": 1.0})])
+    page = build_page([sft] if alone else [sft, gft])
+    titles = re.findall(r"<title>(Reward[^<]*)</title>", page)
+    assert titles == ([] if alone else ["Reward of own samples"]) + ["Reward of demonstrations: expert"]

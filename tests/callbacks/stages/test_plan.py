@@ -69,7 +69,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "another reward": ({"rewards": {"other": DigitSum()}, **STEP}, "`evaluation.reward`: expected one of other"),
     "optimizer": (
         {"optimizer": lambda weights: SGD(weights, lr=-1.0), **STEP},
-        "model.optimizer: Invalid learning rate: -1.0",
+        "`model.optimizer`: Invalid learning rate: -1.0",
     ),
     "schedule": ({"lr_scheduler": lambda _: 3, **STEP}, "lr_scheduler: expected a schedule .*, got 3"),
     "schedule without end": (

@@ -1,0 +1,120 @@
+"""Turns an error of jsonargparse into one line: the full setting, what was expected, what was given, a remedy."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from lightning.pytorch import callbacks, loggers
+
+import lightning_gft
+from lightning_gft.checks import cut, did_you_mean
+from lightning_gft.cli.given import full_path
+from lightning_gft.cli.unknown import unknown_argument, unknown_paths, unknown_setting
+from lightning_gft.cli.wording import LONGEST, mismatch, worded
+
+_PARTS = [*lightning_gft.__all__, *callbacks.__all__, *loggers.__all__]
+"""Classes that a configuration can name without their module."""
+
+_TYPE = re.compile(r"<class '(?:\w+\.)*(\w+)'>|\btyping\.(?=Literal\[)")
+_UNION = re.compile(  # for a value that fits none of the types; one that fits in part has a more specific reason
+    r"Does not validate against any of the Union subtypes\s+Subtypes: \[(.*)\]\s+Errors:(?:\s+- Expected .*)*"
+    r"\s+Given value type: .*\s+Given value: (.*?)(?:\. Got value: Namespace\(.*)?(?=\n|\Z)"
+)
+_AROUND = re.compile(  # lines that say where jsonargparse was, but not what is wrong
+    r"Does not validate against any of the Union subtypes$|Subtypes: .*|Errors:$|Given value.*|Expected a path but .*|"
+    r"Expected a NoneType.*|Expected a \w+$|Problem with given class_path '[\w.]+':$|Subclass types expect one of:$|"
+    r"a class path \(str\)$|a dict with.*|\. Got value: Namespace\(.*|"
+    r"Type collections\.abc\.Callable\[.*\] expects a function or a callable class: ?"
+)
+_OF_THE_CLASS = re.compile(r"Not a valid subclass of |Expected '[\w.]+' to be a subclass of ")
+_KEY = re.compile(r'Parser key "([^"]*)":')
+_UNKNOWN_PART = re.compile(
+    r"module '(?P<module>[\w.]+)' has no attribute '(?P<attribute>\w+)'|dot import path string: (?P<part>\w+)$"
+)
+
+
+def explain(message: str, options: Collection[str] = (), given: Mapping[str, Any] = MappingProxyType({})) -> str:
+    r"""Return an error of jsonargparse in one line: the full setting, the fault, and the closest valid name.
+
+    Args:
+        message: The error as jsonargparse writes it, in several lines.
+        options: Options of the command, for settings that do not exist.
+        given: Settings that were given, in which the error's is looked up.
+
+    Example:
+        >>> explain('Parser key "model.loss":\n  Parser key "weight":\n    Expected a <class \'float\'>. Got value: a')
+        "`model.loss.weight`: expected a number, got 'a'"
+    """
+    described = re.findall(r"class_path[ =]'([\w.]+)'", message)
+    class_path = described[-1] if described else ""
+    keys: dict[str, None] = {}  # ordered, without repeats: several types of a union may report the same key
+    reasons: dict[str, None] = {}
+    for line in _UNION.sub(_join_union, _TYPE.sub(r"\1", message)).splitlines():
+        keys.update(dict.fromkeys(_KEY.findall(line)))
+        if reason := _AROUND.sub("", _KEY.sub("", line).strip().removeprefix("- ")).strip():
+            reasons[reason] = None
+    if unknown := [fault for reason in reasons for fault in _unknown(reason, options, class_path, [*keys], given)]:
+        return _sentence(dict.fromkeys(unknown))
+    # If a part of a class cannot be instantiated, jsonargparse reports the class as well.
+    main = [reason for reason in reasons if not _OF_THE_CLASS.match(reason)] or list(reasons)
+    named = [reason for reason in main if reason.startswith("`")]  # by the constructor that has failed
+    if named or not keys:
+        return _sentence(named or [worded(reason) for reason in main]) or message
+    got = re.search(r"(?:Got value: |, got ')(.*?)'?$", main[0]) if main else None
+    path = full_path(".".join(keys), got[1] if got else "", given.items())
+    owner = class_path.rpartition(".")[2]
+    faults = dict.fromkeys(cut(worded(reason, owner), 2 * LONGEST) + _remedy(reason) for reason in main)
+    return f"`{path}`: {_sentence(faults)}" if faults else message
+
+
+def _sentence(faults: Iterable[str]) -> str:
+    return " ".join(fault if fault.endswith("?") else f"{fault};" for fault in faults).removesuffix(";")
+
+
+def _join_union(match: re.Match[str]) -> str:
+    return mismatch(match[1], match[2]) + (_meant(match[2], _PARTS) if "dot import path string" in match[0] else "")
+
+
+def _meant(name: str, names: Collection[str]) -> str:
+    """Return the end of a reason: the part that was probably meant; none for a part that exists, but fits not here."""
+    return "" if name in names else did_you_mean(name, names)
+
+
+def _unknown(
+    reason: str, options: Collection[str], class_path: str, keys: Sequence[str], given: Mapping[str, Any]
+) -> list[str]:
+    """Return the error for each setting that does not exist; none if the reason is another one.
+
+    ``keys`` lead to the class at ``class_path`` that it is a setting of; without any, it is one of the command's.
+    """
+    paths = unknown_paths(reason)
+    if keys:
+        full = [full_path(".".join([*keys, path.partition(".")[0]]), "", given.items()) for path in paths]
+        return [unknown_argument(path, class_path.rpartition(".")[2], _arguments(class_path)) for path in full]
+    named = [option for option in options if option.startswith("--") and option != "--help"]
+    settings = [option.removeprefix("--").removesuffix("+") for option in named if not option.endswith(".help")]
+    return [unknown_setting(path, settings) for path in paths]
+
+
+def _remedy(reason: str) -> str:
+    """Return the end of a reason: the name that was probably meant."""
+    if not (unknown := _UNKNOWN_PART.search(reason)):
+        return ""
+    return _meant(unknown["attribute"] or unknown["part"], _members(unknown["module"]) or _PARTS)
+
+
+def _members(module: str | None) -> list[str]:
+    """Return the members of a module except other modules, none of which is a part of a run."""
+    names = dir(sys.modules[module]) if module in sys.modules else []
+    return [name for name in names if f"{module}.{name}" not in sys.modules and not name.startswith("_")]
+
+
+def _arguments(class_path: str) -> list[str]:
+    module, _, name = class_path.rpartition(".")
+    described = getattr(sys.modules.get(module), name, None)
+    return list(inspect.signature(described).parameters) if isinstance(described, type) else []

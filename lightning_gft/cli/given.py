@@ -1,0 +1,70 @@
+"""Finds the full path of a setting among those that were given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+_LAYERS = ("init_args", "class_path")
+"""Names that a file writes and the command line may leave out."""
+
+
+def flattened(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all settings within settings, by the path that the command line accepts.
+
+    Example:
+        >>> given = {"data": {"class_path": "D", "init_args": {"seed": 3}}, "model.init_args.loss": 2}
+        >>> flattened(given)["data.seed"], flattened(given)["model.loss"]
+        (3, 2)
+    """
+    return dict(_walk(settings, ""))
+
+
+def full_path(path: str, value: str, given: Iterable[tuple[str, Any]]) -> str:
+    """Return the setting that an error is about; jsonargparse leaves the names of entries of a dict out.
+
+    Args:
+        path: The setting as jsonargparse names it.
+        value: Its value as jsonargparse writes it; empty if that is not known.
+        given: Settings, as :func:`flattened` returns them.
+
+    Returns:
+        The path itself if no setting, or several different ones, may be meant.
+
+    Example:
+        >>> given = {"sources.self.top_k": "x", "sources.other.top_k": 3}.items()
+        >>> full_path("sources.top_k", "x", given), full_path("sources.top_k", "", given)
+        ('sources.self.top_k', 'sources.top_k')
+    """
+    parts = path.split(".")
+    paths = {found: content for found, content in given if _contains(_names(found), parts)}
+    same = [found for found, content in paths.items() if value and str(content) == value]
+    candidates = same or list(paths)
+    return candidates[0] if len(candidates) == 1 else path
+
+
+def _walk(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping):
+        inner = [(".".join([*filter(None, [path]), *_below(str(name))]), value) for name, value in node.items()]
+    elif isinstance(node, list):
+        inner = [(f"{path}[{number}]", value) for number, value in enumerate(node)]
+    else:
+        return
+    for below, value in inner:
+        if below != path or not isinstance(value, Mapping):  # a class itself, rather than its arguments
+            yield below, value
+        yield from _walk(value, below)
+
+
+def _below(name: str) -> list[str]:
+    return [part for part in name.split(".") if part not in _LAYERS]
+
+
+def _names(path: str) -> list[str]:
+    return [part.partition("[")[0] for part in path.split(".")]
+
+
+def _contains(names: list[str], parts: list[str]) -> bool:
+    """Return whether names begin and end as parts do, and have the others in the same order."""
+    rest = iter(names)
+    return names[0] == parts[0] and names[-1] == parts[-1] and all(part in rest for part in parts)
