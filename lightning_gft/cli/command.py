@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from lightning_gft.cli.components import naming_setting
 from lightning_gft.cli.defaults import default_callbacks
 from lightning_gft.cli.documents import read_files
 from lightning_gft.cli.layers import warn_of_order
+from lightning_gft.cli.leaving import lasting_output
 from lightning_gft.cli.light import PROG
 from lightning_gft.cli.outputs import KeepConfig, default_loggers, missing_folders, quieten, remove_unused
 from lightning_gft.cli.parsing import Parser, load_value
@@ -133,6 +135,11 @@ class GFTCLI(LightningCLI):
         """Return the configured objects of a trainer setting that accepts one or several."""
         given = self._get(self.config_init, "trainer")[name]
         return [] if given is None else [*given] if isinstance(given, list) else [given]
+
+    @override
+    def _run_subcommand(self, subcommand: str) -> None:
+        with nullcontext() if subcommand in _WITHOUT_A_RUN else lasting_output():
+            super()._run_subcommand(subcommand)
 
     def after_fit(self) -> None:
         """Print the figures of the last validation and the location of the weights."""

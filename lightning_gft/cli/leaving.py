@@ -1,4 +1,4 @@
-"""Handles ends that are no failure of the program: Ctrl-C, and a closed pipe of its output."""
+"""Handles what is no failure of the program: Ctrl-C, and a reader of its output that has left."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import select
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, TextIO, cast
 
 
 @contextmanager
@@ -27,8 +28,50 @@ def quiet_ends() -> Iterator[None]:
     except BrokenPipeError:
         if not _output_is_closed():
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # discard the remaining output
+        _discard(sys.stdout)
         sys.exit(128 + signal.SIGPIPE)
+
+
+@contextmanager
+def lasting_output() -> Iterator[None]:
+    """Context in which the program continues when the reader of standard output has left; the rest is discarded.
+
+    A training of days shall not end because ``head`` has. rich, which prints tables, would exit.
+    """
+    with redirect_stdout(cast("TextIO", _LastingOutput(sys.stdout))):
+        yield
+
+
+class _LastingOutput:
+    """A stream whose reader may leave.
+
+    Args:
+        stream: The stream that it writes to.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except BrokenPipeError:
+            _discard(self._stream)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            _discard(self._stream)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _discard(stream: TextIO) -> None:
+    """Let a stream's remaining output, also what it has buffered, end nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _output_is_closed() -> bool:

@@ -166,7 +166,7 @@ def _weights(runs: Sequence[Run]) -> Iterable[str]:
         for run in runs
     ]
     values = [value for lines in of_runs for line in lines for _, value in line.points]
-    log = _is_wide(values)
+    log = is_wide(values)
     for run, lines in zip(runs, of_runs, strict=True):
         title = f"Weights of {run.name}" if len(runs) > 1 else "Weights"
         yield line_chart(title, lines, about="of tokens, before and after rectification", log=log, beside=values)
@@ -178,10 +178,12 @@ def _chart(title: str, about: str, runs: Mapping[str, Run], names: Mapping[str, 
         Line(label, style, run.series(names[label]), level=not run.trained)
         for style, (label, run) in enumerate(runs.items())
     ]
-    log = wide and _is_wide([value for line in lines for _, value in line.points])
+    log = wide and is_wide([value for line in lines for _, value in line.points])
     return line_chart(title, lines, about=about, log=log)
 
 
-def _is_wide(values: Sequence[float]) -> bool:
+def is_wide(values: Sequence[float]) -> bool:
+    """Return whether values need a logarithmic axis: those above zero are far apart, and none is below."""
     finite = [value for value in values if math.isfinite(value)]
-    return bool(finite) and min(finite) > 0 and max(finite) / min(finite) > _WIDE
+    drawn = [value for value in finite if value > 0]  # a zero is a gap of the line
+    return bool(drawn) and min(finite) >= 0 and max(drawn) / min(drawn) > _WIDE

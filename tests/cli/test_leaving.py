@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from lightning_gft.cli import main
-from lightning_gft.cli.leaving import quiet_ends
+from lightning_gft.cli.leaving import lasting_output, quiet_ends
+from tests.cli.command import GFT, SMALL
 
 
 def interrupt(*_: object) -> None:
@@ -52,6 +55,32 @@ def test_reader_that_has_left_ends_the_program_quietly(run, monkeypatch, capsys)
     assert stop.value.code == 141
     sys.stdout.close()  # as the interpreter does when it ends
     assert capsys.readouterr().err == ""
+
+
+def show_table_and_end() -> None:
+    with lasting_output():
+        Console().print("a table of rich")
+        print("a line", flush=True)
+        show_much()
+        print(sys.stdout.encoding, sys.stdout.isatty(), file=sys.stderr)
+
+
+def test_a_run_outlives_the_reader_of_its_output(monkeypatch, capsys):
+    closed_output(monkeypatch)
+    with quiet_ends():
+        show_table_and_end()
+    sys.stdout.close()
+    assert capsys.readouterr().err == "UTF-8 False\n"
+
+
+@pytest.mark.parametrize("command", ["fit", "validate"])
+def test_the_command_line_outlives_the_reader_of_its_output(command: str, monkeypatch, tmp_path: Path):
+    closed_output(monkeypatch)
+    shown = [flag for flag in SMALL if flag != "--trainer.enable_progress_bar=false"]
+    main([command, "--config", GFT, f"--trainer.default_root_dir={tmp_path}", *shown])
+    sys.stdout.close()
+    [figures] = tmp_path.glob("lightning_logs/*/metrics.csv")
+    assert "val/greedy_accuracy" in figures.read_text()
 
 
 def test_another_pipe_that_broke_is_a_failure():

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from lightning_gft.report.charts import Line, Track, line_chart, track_chart
+from lightning_gft.report.curves import is_wide
 from lightning_gft.report.frame import HEIGHT, WIDTH
 from lightning_gft.report.scales import Scale, number
 from lightning_gft.report.thinning import MOST
@@ -83,6 +84,20 @@ def test_a_logarithmic_chart_leaves_out_what_is_not_positive():
     chart = line_chart("", [Line("gft", 0, [(0, 0.0), (1, 10.0), (2, 1000.0)])], log=True)
     [points] = paths(chart)
     assert len(points) == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "log"),
+    [
+        ([0.0, 1.0, 1000.0], True),  # a single zero hides nothing else
+        ([-1.0, 1.0, 1000.0], False),
+        ([10.0, 20.0, 0.0], False),
+        ([0.0, 0.0], False),
+        ([math.nan], False),
+    ],
+)
+def test_values_far_apart_have_a_logarithmic_axis(values: list[float], log: bool):
+    assert is_wide(values) == log
 
 
 def test_a_single_value_is_a_mark():
