@@ -40,6 +40,7 @@ from lightning_gft.training import (
     prepare_ahead,
 )
 from lightning_gft.types import GroupBatch, PromptBatch
+from lightning_gft.waiting import abandonable
 
 _BATCHES = "those of this package's datamodules"
 
@@ -293,8 +294,10 @@ class GFTLitModule(LightningModule):
         return self.life.figures({prefix: part for prefix, part in self._begin_parts().items() if prefix})
 
     def _sample(self, sample: SampleFn, batch: PromptBatch, batch_idx: int, loader: int | None = None) -> GroupBatch:
-        # Ranks gather weights together, once: the number of draws, of this batch and ahead, may differ between them.
-        with self.policy.drawing() if self.sampler.draws() else nullcontext():
+        # Ranks gather weights together, once: the number of draws, of this batch and ahead, may differ between them. In
+        # prediction the number of batches may differ too, so there they could not abandon one together.
+        drawing = self.policy.drawing() if self.sampler.draws() else nullcontext()
+        with drawing, abandonable() if loader is None else nullcontext():
             prepare_ahead(self, batch, batch_idx, loader)
             number = self.current_epoch if loader is None else loader
             return sample(batch, self.policy, batch_seed(self, self.base_seed, batch, number, batch_idx))

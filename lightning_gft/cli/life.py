@@ -7,8 +7,8 @@ from collections.abc import Callable
 from threading import Event, Lock, Thread
 
 from lightning_gft.cli.pace import Clock, duration
+from lightning_gft.pauses import GrowingPauses
 from lightning_gft.phases import DrawCounts
-from lightning_gft.waiting import GrowingPauses
 
 _PAUSE = 30.0
 """Seconds without any line before the first sign of life."""

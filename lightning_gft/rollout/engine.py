@@ -122,7 +122,7 @@ class RolloutEngine(Part, ABC):
     ) -> list[list[Response]]:
         """Draw ``num_generations`` responses to each of ``P`` prompts.
 
-        A request to stop ends the draw where it calls :func:`lightning_gft.waiting.check_draw`, or
+        A request to stop ends the draw where it calls :func:`lightning_gft.waiting.check_stop`, or
         :func:`~lightning_gft.waiting.check_wait` while it waits. :func:`lightning_gft.phases.draw_counts` shows its
         progress.
 

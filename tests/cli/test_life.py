@@ -15,7 +15,7 @@ from lightning_gft.cli import life
 from lightning_gft.cli.life import SignsOfLife
 from lightning_gft.cli.progress import ProgressLines
 from lightning_gft.lm.decoding.shareable import shares_prompts
-from lightning_gft.waiting import GrowingPauses
+from lightning_gft.pauses import GrowingPauses
 from tests.forking import HANG
 from tests.module.runs import ROWS, Rows, fit, make_module
 from tests.tiny import tiny_loader
