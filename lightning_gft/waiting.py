@@ -94,7 +94,7 @@ def stopping_at(stop: StopPoints) -> Iterator[None]:
 
 
 def check_wait() -> None:
-    """Raise if the run was asked to stop; an engine, source or reward that waits calls this about once a second.
+    """Raise if the run was asked to stop; an engine or a source that waits calls this about once a second.
 
     Example:
         >>> def check():

@@ -123,8 +123,8 @@ class RolloutEngine(Part, ABC):
         """Draw ``num_generations`` responses to each of ``P`` prompts.
 
         A request to stop ends the draw where it calls :func:`lightning_gft.waiting.check_stop`, or
-        :func:`~lightning_gft.waiting.check_wait` while it waits. :func:`lightning_gft.phases.draw_counts` shows its
-        progress.
+        :func:`~lightning_gft.waiting.check_wait` while it waits. A draw runs no collective, since another rank may have
+        ended its own. :func:`lightning_gft.phases.draw_counts` shows its progress.
 
         Args:
             model: A causal language model with the weights to draw from, which may be those of a reference.
