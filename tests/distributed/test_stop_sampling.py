@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch import Tensor
 
 from lightning_gft import (
@@ -33,10 +34,7 @@ from tests.training.test_ahead import CopyEngine
 NEVER = 99
 STOPPED = 128 + signal.SIGTERM
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual", "ignore:Be aware that when using"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual", "ignore:Be aware that when using")
 
 
 def ask_and_wait() -> None:
@@ -74,17 +72,25 @@ class AheadEngine(CopyEngine):
 
 
 class AskingReward(DigitSum):
-    """Asks its process to stop when it scores for the n-th time."""
+    """Asks its process to stop when it scores next, if ``asks`` is set."""
 
-    def __init__(self, call: int) -> None:
-        super().__init__()
-        self.calls_left = call
+    asks = False
 
     def __call__(self, **columns: Any) -> Tensor:
-        self.calls_left -= 1
-        if self.calls_left == 0:
+        if self.asks:
+            self.asks = False
             os.kill(os.getpid(), signal.SIGTERM)
         return super().__call__(**columns)
+
+
+class AskWhileScoring(Callback):
+    """Makes a reward ask its process to stop in a step; before training, rewards score too."""
+
+    def __init__(self, reward: AskingReward, step: int) -> None:
+        self.reward, self.step = reward, step
+
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        self.reward.asks = trainer.global_step + 1 == self.step
 
 
 @dataclass
@@ -92,7 +98,7 @@ class Setting:
     """What a run has beside its sources: where each rank gets a signal, and where that takes effect."""
 
     stop_at: tuple[int, int] = (NEVER, NEVER)
-    """Draw, or call of the reward, of each rank at which it gets a signal."""
+    """Draw, or step that is scored, of each rank at which it gets a signal."""
     engine: type[StoppingEngine] | type[AheadEngine] = StoppingEngine
     while_scoring: bool = False
     num_groups: int | None = None
@@ -115,13 +121,18 @@ def train(rank: int, folder: str, setting: Setting, resume: str | None = None) -
     assert isinstance(engine, RolloutEngine)
     loader.rollout = engine
     sources = {"own": SelfSource(3, max_new_tokens=6, ahead=setting.ahead), "teacher": TeacherSource(2)}
-    reward = AskingReward(stop_at) if setting.while_scoring else AllEqual() if setting.num_groups else DigitSum()
+    reward: Any = AllEqual() if setting.num_groups else AskingReward()
     # Its estimate is a collective, which a rank that abandons its draw does not come to.
     advantage = GroupNormalizedAdvantage(scale="batch")
     sampler = GroupSampler(sources, {"sum": reward}, advantage, num_groups=setting.num_groups)
     module = GFTLitModule(loader, sampler, GFTLoss(), optimizer=sgd(0.02), gradient_clip_val=None)
     request = StopRequest()
-    callbacks = [StopBetweenSteps(request), ModelCheckpoint(Path(folder) / "kept", every_n_train_steps=100)]
+    callbacks: list[Callback] = [
+        StopBetweenSteps(request),
+        ModelCheckpoint(Path(folder) / "kept", every_n_train_steps=100),
+    ]
+    if setting.while_scoring:
+        callbacks.append(AskWhileScoring(reward, stop_at))
     status = None
     try:
         with request.listening():
@@ -152,6 +163,7 @@ def stopped(folder: Path, setting: Setting, step: int) -> tuple[str, list[int]]:
     return path, [ended.draws for ended in ranks]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 @pytest.mark.parametrize("stop_at", [(2, 2), (NEVER, 2)], ids=["both", "one"])
 def test_ranks_abandon_a_draw_together(strategy: str, stop_at: tuple[int, int], tmp_path: Path):
@@ -166,15 +178,18 @@ def test_a_wait_for_a_server_ends_on_both_ranks(tmp_path: Path):
     stopped(tmp_path, Setting((2, NEVER), WaitingEngine), step=1)
 
 
+@pytest.mark.slow
 def test_a_rank_abandons_its_second_round_while_the_other_has_all_responses(tmp_path: Path):
     _, draws = stopped(tmp_path, Setting((2, 2), num_groups=1), step=0)
     assert sorted(draws) == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_step_that_is_scored_is_finished(tmp_path: Path):
     stopped(tmp_path, Setting((2, NEVER), while_scoring=True), step=2)
 
 
+@pytest.mark.slow
 def test_a_wait_for_a_draw_ahead_ends_on_both_ranks(tmp_path: Path):
     path, _ = stopped(tmp_path / "stopped", Setting((2, NEVER), AheadEngine, ahead=1), step=1)
     one, other = run_two_processes(train, str(tmp_path / "resumed"), Setting(engine=AheadEngine, ahead=1), path)
