@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import sys
 import time
+from itertools import chain, repeat
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -74,6 +76,23 @@ def test_a_line_says_what_lasts_and_how_long():
     watched.signs.doing(lambda: "Step 3 of 9: rollout, 1 of 8 responses")
     watched.now = 175
     assert watched.signs.look() == "Step 3 of 9: rollout, 1 of 8 responses, 0:01:15 so far"
+
+
+def test_the_end_does_not_wait_for_a_reader_that_does_not_read(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(life, "_LOOK_EACH", 0.01)
+    monkeypatch.setattr(life, "_PATIENCE", 0.01)
+    printing, is_read, times = Event(), Event(), chain([0.0], repeat(40.0))
+
+    def say(line: str) -> None:
+        printing.set()
+        is_read.wait(HANG)
+
+    signs = SignsOfLife(say, clock=times.__next__)
+    signs.doing(lambda: "Step 1")
+    signs.start()
+    assert printing.wait(HANG)
+    signs.end()  # returns
+    is_read.set()
 
 
 class AwaitedEngine(TransformersEngine):
