@@ -151,8 +151,8 @@ def test_a_callback_that_draws_after_a_step_is_not_interrupted(tmp_path: Path):
     drawn: list[Any] = []
     engine, request = StoppingEngine(draw=2, token=1), StopRequest()
     with request.listening():
-        run(tmp_path, module(engine), Draws(), StopBetweenSteps(request))
-    assert len(drawn) == 1
+        _, status = run(tmp_path, module(engine), Draws(), StopBetweenSteps(request))
+    assert (len(drawn), status) == (1, 128 + signal.SIGTERM)
     assert [*tmp_path.glob("checkpoints/stopped-step=1.ckpt")]
 
 
