@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -35,6 +34,7 @@ from lightning_gft.training import (
     Updates,
     batch_seed,
     check_sampler,
+    drawing,
     parts_of,
     plan_step,
     prepare_ahead,
@@ -293,8 +293,7 @@ class GFTLitModule(LightningModule):
         return self.life.figures({prefix: part for prefix, part in self._begin_parts().items() if prefix})
 
     def _sample(self, sample: SampleFn, batch: PromptBatch, batch_idx: int, loader: int | None = None) -> GroupBatch:
-        # Ranks gather weights together, once: the number of draws, of this batch and ahead, may differ between them.
-        with self.policy.drawing() if self.sampler.draws() else nullcontext():
+        with drawing(self, is_training=loader is None):
             prepare_ahead(self, batch, batch_idx, loader)
             number = self.current_epoch if loader is None else loader
             return sample(batch, self.policy, batch_seed(self, self.base_seed, batch, number, batch_idx))

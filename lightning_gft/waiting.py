@@ -1,4 +1,4 @@
-"""Long waits and draws: a request to stop the run ends them early, and reports about them come ever less often."""
+"""Long waits and draws, which a request to stop the run ends early."""
 
 from __future__ import annotations
 
@@ -7,17 +7,27 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 
 
-class StepAbandonedError(SystemExit):
-    """A request to stop has ended a draw or a wait within a step; the step has trained nothing."""
+class DrawAbandonedError(SystemExit):
+    """A request to stop has ended a draw or a wait early; nothing was trained on what was not drawn."""
 
 
 class StopPoints:
-    """What a request to stop does at the points of a run where work can end early; here, nothing."""
+    """What a request to stop does at the points of a run where work can end early; here, nothing.
+
+    Example:
+        >>> class Stop(StopPoints):
+        ...     def check_stop(self):
+        ...         raise DrawAbandonedError(143)
+        >>> with stopping_at(Stop()):
+        ...     check_stop()
+        Traceback (most recent call last):
+        lightning_gft.waiting.DrawAbandonedError: 143
+    """
 
     def check_wait(self) -> None:
         """Raise to end a wait for something outside of the run."""
 
-    def check_draw(self) -> None:
+    def check_stop(self) -> None:
         """Raise to end a draw of responses."""
 
     def abandonable(self) -> AbstractContextManager[None]:
@@ -36,6 +46,8 @@ _stop: ContextVar[StopPoints] = ContextVar("stop", default=StopPoints())  # noqa
 @contextmanager
 def ending_waits(check: Callable[[], None]) -> Iterator[None]:
     """Set a function that waiting parts call within this context, after those of outer contexts; it ends the wait.
+
+    A request to stop the run comes before all of them.
 
     Args:
         check: Function that is called about once a second, in the waiting thread, and raises to end the wait.
@@ -65,17 +77,24 @@ def stopping_at(stop: StopPoints) -> Iterator[None]:
 
     Args:
         stop: What the request does there.
+
+    Example:
+        >>> class Stop(StopPoints):
+        ...     def check_wait(self):
+        ...         print("asked to stop?")
+        >>> with stopping_at(Stop()):
+        ...     check_wait()
+        asked to stop?
     """
     token = _stop.set(stop)
     try:
-        with ending_waits(stop.check_wait):
-            yield
+        yield
     finally:
         _stop.reset(token)
 
 
 def check_wait() -> None:
-    """Raise if the run was asked to stop; a part that waits for long calls this about once a second.
+    """Raise if the run was asked to stop; an engine or a source that waits calls this about once a second.
 
     Example:
         >>> def check():
@@ -86,57 +105,40 @@ def check_wait() -> None:
         SystemExit: 143
         >>> check_wait()
     """
+    _stop.get().check_wait()
     _check.get()()
 
 
-def check_draw() -> None:
+def check_stop() -> None:
     """Raise if the run was asked to stop, and can abandon its draw; an engine that computes calls this at each token.
 
     Unlike a wait, a draw ends by itself. It is therefore finished where ranks could not abandon it together.
+
+    Example:
+        >>> for token in range(3):
+        ...     check_stop()  # without a request, a draw continues
     """
-    _stop.get().check_draw()
+    _stop.get().check_stop()
 
 
 def abandonable() -> AbstractContextManager[None]:
     """Return a context of draws that a request to stop may end, on all ranks or on none; all ranks enter it together.
 
     Within it, no collective may come before :func:`all_drawn`: a rank that ends its draw early goes there directly.
+    Such contexts follow each other; they do not nest.
+
+    Example:
+        >>> with abandonable():
+        ...     check_stop()
+        ...     all_drawn()
     """
     return _stop.get().abandonable()
 
 
 def all_drawn() -> None:
-    """Raise if any rank has abandoned its draws; all ranks call this together, once in :func:`abandonable`."""
-    _stop.get().all_drawn()
-
-
-class GrowingPauses:
-    """When to report again about something that lasts: after a pause that doubles with each report.
-
-    Args:
-        first: Seconds of the first pause.
-        longest: Seconds of the longest pause.
-
-    Attributes:
-        due: Time from which the next report is due.
+    """Raise if any rank has abandoned its draws; all ranks call this together, once in :func:`abandonable`.
 
     Example:
-        >>> pauses = GrowingPauses(10)
-        >>> for now in (0, 10, 30):
-        ...     pauses.reported(now)
-        >>> pauses.due
-        70
+        >>> all_drawn()  # outside of such a context, it does nothing
     """
-
-    def __init__(self, first: float, longest: float = 600.0) -> None:
-        self._seconds, self._longest = first, longest
-        self.due = 0.0
-
-    def postpone(self, now: float) -> None:
-        """Begin the current pause again, because something else was reported."""
-        self.due = now + self._seconds
-
-    def reported(self, now: float) -> None:
-        """Begin a pause, and make the one after it longer."""
-        self.postpone(now)
-        self._seconds = min(2 * self._seconds, self._longest)
+    _stop.get().all_drawn()

@@ -16,7 +16,7 @@ UNTRACKED = {"runs", "build"}
 ORDER = [
     {"errors", "lazy"},
     {"answers"},
-    {"checks", "counts", "extras", "guarded", "markers", "seeds", "parts", "phases", "sandbox", "waiting"},
+    {"checks", "counts", "extras", "guarded", "markers", "seeds", "parts", "pauses", "phases", "sandbox", "waiting"},
     {"address", "annealing", "hub"},
     {"sampling"},
     {"types"},

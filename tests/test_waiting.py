@@ -5,12 +5,11 @@ from threading import Thread
 import pytest
 
 from lightning_gft.waiting import (
-    GrowingPauses,
-    StepAbandonedError,
+    DrawAbandonedError,
     StopPoints,
     abandonable,
     all_drawn,
-    check_draw,
+    check_stop,
     check_wait,
     ending_waits,
     stopping_at,
@@ -47,29 +46,21 @@ def test_another_thread_is_not_ended():
 
 def test_without_a_request_draws_are_finished():
     with abandonable():
-        check_draw()
+        check_stop()
         check_wait()
         all_drawn()
 
 
 def test_a_request_acts_within_its_context_alone():
     class Asked(StopPoints):
-        def check_draw(self):
-            raise StepAbandonedError(143)
+        def check_stop(self):
+            raise DrawAbandonedError(143)
 
-        check_wait = all_drawn = check_draw
+        check_wait = all_drawn = check_stop
 
     with stopping_at(Asked()):
-        for check in (check_draw, check_wait, all_drawn):
-            with pytest.raises(StepAbandonedError):
+        for check in (check_stop, check_wait, all_drawn):
+            with pytest.raises(DrawAbandonedError):
                 check()
-    for check in (check_draw, check_wait, all_drawn):
+    for check in (check_stop, check_wait, all_drawn):
         check()
-
-
-def test_pauses_double_up_to_the_longest():
-    pauses, due = GrowingPauses(10, longest=40), []
-    for _ in range(5):
-        pauses.reported(now=100)
-        due.append(pauses.due - 100)
-    assert due == [10, 20, 40, 40, 40]

@@ -21,6 +21,7 @@ from lightning_gft.module import GFTLitModule
 from lightning_gft.phases import PhaseClock
 
 _BAR_WIDTH = 20
+_TRAINING = "Training"
 _REFRESHES = 4
 """Refreshes per second: the phase and the remaining time change between two steps."""
 
@@ -46,7 +47,7 @@ class ShortProgressBar(FollowedProgress):
         super().on_train_start(trainer, pl_module)
         if (display := self._started(pl_module)) is not None:
             total = self.total_steps(trainer, pl_module)
-            self._training = display.add_task("Training", total=total, completed=trainer.global_step)
+            self._training = display.add_task(_TRAINING, total=total, completed=trainer.global_step)
 
     @override
     def size_changes(self, trainer: Trainer, size: str) -> None:
@@ -91,7 +92,7 @@ class ShortProgressBar(FollowedProgress):
     def _started(self, module: LightningModule) -> _Display | None:
         if self.enabled and self._display is None:
             self._display = _Display(self.clock)
-            self._display.phases = module.clock if isinstance(module, GFTLitModule) else None
+            self._display.run_clock = module.clock if isinstance(module, GFTLitModule) else None
             before = sys.stderr
             self._display.start()
             _move_log(before, sys.stderr)  # which now prints above the bar
@@ -99,7 +100,7 @@ class ShortProgressBar(FollowedProgress):
 
     def _stop(self) -> None:
         if self._display is not None:
-            self._display.phases = None
+            self._display.run_clock = None
             above = sys.stderr
             self._display.stop()
             _move_log(above, sys.stderr)
@@ -127,16 +128,23 @@ def _brief(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def _compact(count: int) -> str:
+    for unit, size in (("M", 10**6), ("k", 10**3)):
+        if count >= size:
+            return f"{count / size:.1f}{unit}"
+    return str(count)
+
+
 class _Display(Progress):
     """The rows of training and of an evaluation, and a line of figures below them.
 
     Attributes:
-        phases: Returns the current phase of the run; read by the thread that refreshes.
+        run_clock: Clock of the run, for its phase and its draw; read by the thread that refreshes.
         figures: Text of the line of figures.
     """
 
     def __init__(self, clock: Clock) -> None:
-        self.phases: PhaseClock | None = None
+        self.run_clock: PhaseClock | None = None
         self.figures = ""
         super().__init__(
             TextColumn("{task.description}"),
@@ -166,7 +174,7 @@ class _TimeLeft(ProgressColumn):
 
 
 class _Note(ProgressColumn):
-    """The note of a row, the phase of training, and the counts of the draw under way in the row that it belongs to."""
+    """The counts of the draw under way, in the row of the evaluation if there is one; else a note, or the phase."""
 
     def __init__(self, display: _Display) -> None:
         super().__init__()
@@ -174,10 +182,12 @@ class _Note(ProgressColumn):
 
     @override
     def render(self, task: Task) -> Text:
-        clock = self._display.phases
-        phase = None if clock is None else clock.current()[0]
-        is_training = task.description == "Training"
-        parts = [task.fields.get("note") or (phase if is_training else None)]
-        if clock is not None and (draw := clock.draw) is not None and is_training != (phase == "validation"):
-            parts.append(f"{draw.responses:,}/{draw.total:,}, {draw.tokens:,} tokens")
-        return Text(" ".join(filter(None, parts)), style="dim", no_wrap=True)
+        return Text(self._note(task), style="dim", no_wrap=True)
+
+    def _note(self, task: Task) -> str:
+        clock, is_training = self._display.run_clock, task.description == _TRAINING
+        evaluates = any(row.description != _TRAINING for row in self._display.tasks)
+        if clock is not None and (draw := clock.draw) is not None and is_training != evaluates:
+            return f"{draw.responses}/{draw.total}, {_compact(draw.tokens)} tokens"
+        phase = clock.current()[0] if clock is not None and is_training else None
+        return task.fields.get("note") or phase or ""

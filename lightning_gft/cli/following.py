@@ -113,5 +113,5 @@ class FollowedProgress(ProgressBar):
         batch_idx: int,
         dataset: int = 0,
     ) -> None:
-        self.evaluation.add(module, outputs, batch_idx, dataset)
+        self.evaluation.add(module, outputs, dataset)
         self.batch_ends(trainer, what)

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from threading import Event, Lock, Thread
 
 from lightning_gft.cli.pace import Clock, duration
+from lightning_gft.pauses import GrowingPauses
 from lightning_gft.phases import DrawCounts
-from lightning_gft.waiting import GrowingPauses
 
 _PAUSE = 30.0
 """Seconds without any line before the first sign of life."""
 _LOOK_EACH = 1.0
+_PATIENCE = 1.0
+"""Seconds that the end of a run waits for a line that is being printed."""
 
 
 class SignsOfLife:
@@ -47,11 +49,11 @@ class SignsOfLife:
             self._thread.start()
 
     def end(self) -> None:
-        """Stop to look."""
+        """End the thread, unless it is blocked by a reader that does not read."""
         self.idle()
         self._ended.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_PATIENCE)
         self._thread = None
 
     def doing(self, describe: Callable[[], str]) -> None:
@@ -90,12 +92,12 @@ class SignsOfLife:
                 self._say(line)
 
 
-def describe_draw(draw: DrawCounts | None, rank: str = "") -> str:
+def describe_draw(draw: DrawCounts | None, rank: int | None = None) -> str:
     """Return the counts of a draw as a part of a line; an empty text without a draw.
 
     Args:
         draw: Counts of the draw.
-        rank: Rank that they belong to, if there are several.
+        rank: Rank that draws, if there are several.
 
     Example:
         >>> draw = DrawCounts(total=4096)
@@ -105,4 +107,5 @@ def describe_draw(draw: DrawCounts | None, rank: str = "") -> str:
     """
     if draw is None:
         return ""
-    return f", {draw.responses:,} of {draw.total:,} responses{rank}, {draw.tokens:,} tokens"
+    where = "" if rank is None else f" on rank {rank}"
+    return f", {draw.responses:,} of {draw.total:,} responses{where}, {draw.tokens:,} tokens"

@@ -51,31 +51,41 @@ class EvaluationPace(Pace):
 
     Attributes:
         dataset: Index of the current data set.
-        batch: Batches of the current data set that are done.
         done: Batches of all data sets that are done.
     """
 
     def __init__(self, clock: Clock, totals: Sequence[float] = ()) -> None:
         super().__init__(clock)
         self.totals = totals
-        self.dataset = self.batch = 0
+        self.dataset = 0
         self.done = self._correct = self._judged = 0
 
-    def add(self, module: LightningModule, outputs: Any, batch_idx: int, dataset: int = 0) -> None:
+    def add(self, module: LightningModule, outputs: Any, dataset: int) -> None:
         """Count a batch on this rank."""
         if dataset != self.dataset:
             self._correct = self._judged = 0
-        self.dataset, self.batch, self.done = dataset, batch_idx + 1, self.done + 1
+        self.dataset, self.done = dataset, self.done + 1
         if isinstance(outputs, Evaluated) and isinstance(module, GFTLitModule):
             correctness = module.evaluator.correctness(module.sampler.rewards)
             judged = correctness.judged(outputs.greedy.reward_parts[correctness.reward])
             self._correct += int(judged.nansum())
             self._judged += int(judged.isfinite().sum())
 
-    @property
-    def total(self) -> float:
-        """Number of batches of the current data set."""
-        return self.totals[self.dataset] if self.totals else math.inf
+    def place(self, number: int) -> str:
+        """Return the place of a batch in words.
+
+        Args:
+            number: Number of the batch over all data sets, from 1.
+
+        Example:
+            >>> EvaluationPace(iter([0.0]).__next__, [3, 4]).place(5)
+            'batch 2 of 4 of data set 2'
+        """
+        for dataset, total in enumerate(self.totals):
+            if number <= total:
+                return f"batch {number} of {total}" + (f" of data set {dataset + 1}" if len(self.totals) > 1 else "")
+            number -= int(total)
+        return f"batch {number}"
 
     @property
     def accuracy(self) -> float | None:

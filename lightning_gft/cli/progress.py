@@ -38,7 +38,7 @@ class ProgressLines(FollowedProgress):
     def __init__(self, clock: Clock = time.monotonic) -> None:
         super().__init__(clock)
         self._last = 0.0
-        self.life = SignsOfLife(self._write)
+        self.life = SignsOfLife(self._write, clock)
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -108,9 +108,8 @@ class ProgressLines(FollowedProgress):
         if trainer.sanity_checking or not self._is_due():
             return
         now = self.evaluation
-        of_dataset = f" of data set {now.dataset + 1}" if len(now.totals) > 1 else ""
-        accuracy = "" if now.accuracy is None else f", greedy_accuracy {short(now.accuracy)} so far"
-        self._say(trainer, f"{what}: batch {now.batch} of {now.total}{of_dataset}{accuracy}{_left(now.left())}")
+        accuracy = "" if now.accuracy is None else f", greedy_accuracy {short(now.accuracy)}"
+        self._say(trainer, f"{what}: {now.place(now.done)}{accuracy}{_left(now.left())}")
 
     def _is_due(self) -> bool:
         now = self.clock()
@@ -136,7 +135,7 @@ class ProgressLines(FollowedProgress):
     def _show_life(self, trainer: Trainer, module: LightningModule, what: Callable[[], str]) -> None:
         if not (self.enabled and trainer.is_global_zero and isinstance(module, GFTLitModule)):
             return
-        clock, rank = module.clock, " on rank 0" if trainer.world_size > 1 else ""
+        clock, rank = module.clock, trainer.global_rank if trainer.world_size > 1 else None
 
         def describe() -> str:
             name, _ = clock.current()
@@ -147,8 +146,8 @@ class ProgressLines(FollowedProgress):
         self.life.start()
 
     def _batch_of(self, what: str) -> str:
-        now, total = self.evaluation, sum(self.evaluation.totals)
-        return f"{what}: batch {now.done + 1} of {total}" if now.done < total else what
+        now = self.evaluation
+        return f"{what}: {now.place(now.done + 1)}" if now.done < sum(now.totals) else what
 
 
 def _left(seconds: float | None) -> str:

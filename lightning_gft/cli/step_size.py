@@ -15,7 +15,12 @@ from lightning_gft.types import Source
 
 
 class Prompts(NamedTuple):
-    """The fewest and the most prompts of a batch, over all ranks; dynamic sampling decides the number."""
+    """The fewest and the most prompts of a batch, over all ranks; dynamic sampling decides the number.
+
+    Example:
+        >>> Prompts(8, 8).times(4), Prompts(2, 8).times(4)
+        ('32', '8 to 32')
+    """
 
     fewest: int
     most: int
@@ -43,7 +48,7 @@ def step_size(trainer: Trainer, module: GFTLitModule) -> str:
     each = Prompts(min(sampler.num_groups or size, size), size)
     prompts = Prompts(*(count * trainer.world_size for count in each))
     ranks = f" on {trainer.world_size} ranks" if trainer.world_size > 1 else ""
-    return f"{begin} {prompts.times(1)} prompts{ranks} and {describe_responses(sampler, prompts)}"
+    return f"{begin} {_several(prompts.times(1), 'prompt')}{ranks} and {describe_responses(sampler, prompts)}"
 
 
 def rows_of_batch(loader: object) -> int | None:
@@ -51,6 +56,11 @@ def rows_of_batch(loader: object) -> int | None:
 
     Args:
         loader: Dataloader of a rank.
+
+    Example:
+        >>> from torch.utils.data import DataLoader
+        >>> rows_of_batch(DataLoader([1, 2, 3], batch_size=2))
+        2
     """
     batches = getattr(loader, "batch_sampler", None)
     size, order = getattr(batches, "batch_size", None), getattr(batches, "sampler", None)
@@ -76,9 +86,11 @@ def describe_responses(sampler: GroupSampler, prompts: Prompts) -> str:
     sources = list(sampler.sources.values())
     own = [source for source in sources if _samples(source)]
     shown = sum(source.num_responses for source in sources if source.source != Source.SELF)
-    parts = [*_own_samples(own, prompts), *([f"up to {prompts.times(shown)} demonstrations"] if shown else [])]
+    parts = [*_own_samples(own, prompts)]
+    if shown:
+        parts.append(f"up to {_several(prompts.times(shown), 'demonstration')}")
     exact = len(own) == len(sources) and not any(map(_chooses, sources))
-    total = f"{'' if exact else 'up to '}{prompts.times(sampler.group_size)} responses"
+    total = f"{'' if exact else 'up to '}{_several(prompts.times(sampler.group_size), 'response')}"
     return f"{total}: {', '.join(parts)}" if parts else total
 
 
@@ -88,9 +100,13 @@ def _own_samples(own: Sequence[ResponseSource], prompts: Prompts) -> Iterable[st
     for limit, sources in ((limit, list(alike)) for limit, alike in by_limit):
         count = prompts.times(sum(source.most_given() for source in sources))
         kept = prompts.times(sum(source.num_responses for source in sources))
-        choice = f" (at most {kept} of them are kept)" if any(map(_chooses, sources)) else ""
-        length = f" with up to {limit:,} tokens each" if limit else ""
+        choice = f" (at most {kept} kept)" if any(map(_chooses, sources)) else ""
+        length = f" with up to {_several(f'{limit:,}', 'token')} each" if limit else ""
         yield f"{count} sampled by the policy{length}{choice}"
+
+
+def _several(count: str, noun: str) -> str:
+    return f"{count} {noun}{'' if count == '1' else 's'}"
 
 
 def _samples(source: ResponseSource) -> bool:

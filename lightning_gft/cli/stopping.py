@@ -1,4 +1,4 @@
-"""Stops a run on Ctrl-C or SIGTERM between two steps, with a checkpoint."""
+"""Stops a run on Ctrl-C or SIGTERM, between two steps or while it samples, with a checkpoint."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from typing_extensions import override
 
 from lightning_gft.callbacks.stopped import keep_stopped
-from lightning_gft.distributed import are_several, on_any_rank
+from lightning_gft.distributed import has_several_ranks, on_any_rank
 from lightning_gft.training import abandon_draw
-from lightning_gft.waiting import StepAbandonedError, StopPoints, stopping_at
+from lightning_gft.waiting import DrawAbandonedError, StopPoints, stopping_at
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _GRACE = 30.0
@@ -40,7 +40,8 @@ class StopRequest(StopPoints):
         self._since = 0.0
         self._work: str | None = None  # to be finished before the stop; None stops at once
         self._active = False
-        self._alone = self._together = False  # whether a draw may be abandoned by the only rank, or by all ranks
+        self._may_abandon = False  # whether the only rank may abandon a draw
+        self._agrees_later = False  # whether all ranks are on their way to a point where they agree about it
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -80,38 +81,39 @@ class StopRequest(StopPoints):
 
     def release(self) -> None:
         """Let a request end the process at once."""
-        self._work, self._alone = None, False
+        self._work, self._may_abandon = None, False
 
     def let_abandon(self, allowed: bool) -> None:
-        """Let a request end draws early from now on, or let them be finished; the only rank calls it."""
-        self._alone = allowed and not are_several()
+        """Let a request end draws early from now on, or let them be finished; several ranks always finish them."""
+        self._may_abandon = allowed and not has_several_ranks()
 
     @override
-    def check_draw(self) -> None:
-        if self.signal is not None and (self._alone or self._together):
-            raise StepAbandonedError(128 + self.signal)
+    def check_stop(self) -> None:
+        if self.signal is not None and (self._may_abandon or self._agrees_later):
+            raise DrawAbandonedError(128 + self.signal)
 
     @override
     @contextmanager
     def abandonable(self) -> Iterator[None]:
-        self._together = True
+        self._agrees_later = True
         try:
             yield
-            self.all_drawn()  # for a sampler that has not
-        except StepAbandonedError:
-            if self._together:
+            self.all_drawn()  # unless the sampler has called it
+        except DrawAbandonedError:
+            if self._agrees_later:
                 self._agree(abandoned=True)
+            rank_zero_info("Sampling was abandoned; a resumed run samples these prompts again")
             raise
         finally:
-            self._together = False
+            self._agrees_later = False
 
     @override
     def all_drawn(self) -> None:
-        if self._together and self._agree(abandoned=False):
-            raise StepAbandonedError(128 + (self.signal or signal.SIGTERM))
+        if self._agrees_later and self._agree(abandoned=False):
+            raise DrawAbandonedError(128 + (self.signal or signal.SIGTERM))
 
     def _agree(self, abandoned: bool) -> bool:
-        self._together = False  # what follows may be a collective
+        self._agrees_later = False  # what follows may be a collective
         return on_any_rank(abandoned)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
@@ -135,8 +137,8 @@ class StopRequest(StopPoints):
         """End a wait for a server: completed answers are kept, and a resumed run requests the rest."""
         if self.signal is None:
             return
-        if self._together or not are_several():
-            raise StepAbandonedError(128 + self.signal)
+        if self._agrees_later or not has_several_ranks():
+            raise DrawAbandonedError(128 + self.signal)
         self._end_alone()
 
     def _end_alone(self) -> None:
@@ -186,20 +188,20 @@ class StopBetweenSteps(Callback):
     @override
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         # Not at the end of the batch: its figures are logged later.
-        if self._all_stop(trainer):
+        if self._all_stop():
             self._end(trainer)
 
     @override
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
             return
-        if trainer.state.fn == TrainerFn.FITTING and self._all_stop(trainer):
+        if trainer.state.fn == TrainerFn.FITTING and self._all_stop():
             self._end(trainer)
         self._start(trainer, pl_module, trainer.num_val_batches)
 
     @override
     def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
-        if not trainer.sanity_checking and self._all_stop_at_batch(trainer):
+        if not trainer.sanity_checking and self._all_stop_at_batch():
             self._end(trainer)
 
     @override
@@ -208,7 +210,7 @@ class StopBetweenSteps(Callback):
 
     @override
     def on_test_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        if self._all_stop_at_batch(trainer):
+        if self._all_stop_at_batch():
             self._end(trainer)
 
     @override
@@ -217,7 +219,7 @@ class StopBetweenSteps(Callback):
 
     @override
     def on_predict_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        if self._all_stop_at_batch(trainer):
+        if self._all_stop_at_batch():
             self._end(trainer)
 
     @override
@@ -228,9 +230,7 @@ class StopBetweenSteps(Callback):
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if isinstance(exception, StepAbandonedError):
-            if trainer.training:
-                rank_zero_info(f"Step {trainer.global_step + 1} was abandoned before it had all of its responses")
+        if isinstance(exception, DrawAbandonedError):
             self._keep(trainer)
 
     @override
@@ -245,13 +245,13 @@ class StopBetweenSteps(Callback):
         self._shared_batches = float(trainer.strategy.reduce(own, reduce_op="min"))
         self.request.let_abandon(True)
 
-    def _all_stop_at_batch(self, trainer: Trainer) -> bool:
+    def _all_stop_at_batch(self) -> bool:
         self._shared_batches -= 1
-        return self._shared_batches >= 0 and self._all_stop(trainer)
+        return self._shared_batches >= 0 and self._all_stop()
 
-    def _all_stop(self, trainer: Trainer) -> bool:
+    def _all_stop(self) -> bool:
         # Ranks receive a signal at different times, but all of them must take part in the collectives that follow.
-        return bool(trainer.strategy.reduce_boolean_decision(self.request.signal is not None, all=False))
+        return on_any_rank(self.request.signal is not None)
 
     def _end(self, trainer: Trainer) -> None:
         self._keep(trainer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import torch
 from torch import distributed
 
 from lightning_gft.errors import GFTRuntimeError
@@ -15,12 +16,12 @@ Outcome = TypeVar("Outcome")
 
 def is_first_rank() -> bool:
     """Return whether this process is the first rank, or the only process."""
-    return not are_several() or distributed.get_rank() == 0
+    return not has_several_ranks() or distributed.get_rank() == 0
 
 
 def wait_for_ranks() -> None:
     """Wait until all ranks have called this."""
-    if are_several():
+    if has_several_ranks():
         with phase("collective"):
             distributed.barrier()
 
@@ -32,12 +33,12 @@ def on_any_rank(value: bool) -> bool:
         >>> on_any_rank(True)
         True
     """
-    if not are_several():
+    if not has_several_ranks():
         return value
-    values: list[Any] = [None] * distributed.get_world_size()
+    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
     with phase("collective"):
-        distributed.all_gather_object(values, value)
-    return any(values)
+        distributed.all_reduce(count := torch.tensor(int(value), device=device))
+        return bool(count)
 
 
 def on_first_rank(action: Callable[[], Outcome]) -> Outcome:
@@ -53,7 +54,7 @@ def on_first_rank(action: Callable[[], Outcome]) -> Outcome:
         >>> on_first_rank(lambda: 2)
         2
     """
-    if not are_several():
+    if not has_several_ranks():
         return action()
     told: list[Any] = [None, ""]
     failure: BaseException | None = None
@@ -72,6 +73,6 @@ def on_first_rank(action: Callable[[], Outcome]) -> Outcome:
     return outcome
 
 
-def are_several() -> bool:
+def has_several_ranks() -> bool:
     """Return whether the run has several ranks."""
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1

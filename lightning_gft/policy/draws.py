@@ -17,6 +17,7 @@ from lightning_gft.rollout import RolloutEngine
 from lightning_gft.sampling import SamplingParams
 from lightning_gft.seeds import response_seeds
 from lightning_gft.types import Response
+from lightning_gft.waiting import abandonable
 
 if TYPE_CHECKING:
     from lightning_gft.policy.policy import Policy
@@ -50,8 +51,9 @@ class Draws:
     def prepare(self, engine: RolloutEngine) -> None:
         """Make an engine take over changed weights; see :meth:`RolloutEngine.prepare`."""
         if self._changed and engine is self._policy.engine:
-            self.settle()
             if self._was_ahead:
+                with abandonable():
+                    self.settle()
                 wait_for_ranks()  # others may still draw from the old weights
             self._was_ahead = self._changed = False
         engine.prepare(self._policy)

@@ -199,7 +199,7 @@ class Policy(nn.Module):
             others: Further models whose weights are gathered within.
         """
         with self.sharding.whole(self.model, *others):
-            self.draws.prepare(self.engine)
+            self.draws.prepare(self.references.engine())
             yield
 
     def as_loaded(self) -> AbstractContextManager[None]:

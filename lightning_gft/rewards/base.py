@@ -49,6 +49,8 @@ class Reward(Part, ABC):
     ) -> Tensor | Sequence[float | None]:
         """Return ``N`` scores without the weight, in the order of the responses; ``None`` if the reward does not apply.
 
+        It runs no collective, since another rank may have abandoned the step.
+
         Args:
             prompts: ``N`` prompt texts.
             responses: ``N`` response texts.

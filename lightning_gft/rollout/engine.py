@@ -122,9 +122,9 @@ class RolloutEngine(Part, ABC):
     ) -> list[list[Response]]:
         """Draw ``num_generations`` responses to each of ``P`` prompts.
 
-        A request to stop ends the draw where it calls :func:`lightning_gft.waiting.check_draw`, or
-        :func:`~lightning_gft.waiting.check_wait` while it waits. :func:`lightning_gft.phases.draw_counts` shows its
-        progress.
+        A request to stop ends the draw where it calls :func:`lightning_gft.waiting.check_stop`, or
+        :func:`~lightning_gft.waiting.check_wait` while it waits. A draw runs no collective, since another rank may have
+        ended its own. :func:`lightning_gft.phases.draw_counts` shows its progress.
 
         Args:
             model: A causal language model with the weights to draw from, which may be those of a reference.

@@ -20,7 +20,7 @@ from lightning_gft.sampler.rounds import Round, Row, size_of_round
 from lightning_gft.seeds import spawn_seeds
 from lightning_gft.sources import ResponseSource, check_given
 from lightning_gft.types import GroupBatch, Need, PromptBatch, ResponseGenerator
-from lightning_gft.waiting import abandonable, all_drawn
+from lightning_gft.waiting import all_drawn
 
 SampleFn = Callable[[PromptBatch, ResponseGenerator, int], GroupBatch]
 """A function that returns scored groups from prompts, a policy and a seed."""
@@ -179,12 +179,11 @@ class GroupSampler:
         Raises:
             ValueError: If the data lack a column that a source reads.
             RewardError: If a reward fails.
-            StepAbandonedError: On all ranks, if the run was asked to stop before one of them had all responses.
+            DrawAbandonedError: If the run was asked to stop before all ranks had their responses.
         """
-        with abandonable():
-            if self.num_groups is None:
-                return self.sample(prompts, policy, seed)
-            return self._sample_differing(self.num_groups, prompts, policy, seed)
+        if self.num_groups is None:
+            return self.sample(prompts, policy, seed)
+        return self._sample_differing(self.num_groups, prompts, policy, seed)
 
     def _sample_differing(self, wanted: int, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> GroupBatch:
         rounds: list[Round] = []

@@ -40,6 +40,9 @@ class ResponseSource(Part, ABC):
     def respond(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[list[Response]]:
         """Return a list of at most :meth:`most_given` responses for each of ``P`` prompts.
 
+        It runs no collective, since another rank may have abandoned the step. A long wait has to call
+        :func:`lightning_gft.waiting.check_wait` about once a second.
+
         Args:
             prompts: ``P`` prompts, with their demonstrations from the data.
             policy: The policy, which generates, decodes and encodes responses.

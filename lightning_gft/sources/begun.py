@@ -65,13 +65,12 @@ class BegunDraws:
         return plain
 
     def recall(self, memories: Sequence[Mapping[str, Any]]) -> None:
-        """Restore what :meth:`memory` returned on all ranks; a draw that failed on one rank restarts on all."""
-        if not all(memories):
-            return
+        """Restore what :meth:`memory` returned on all ranks; a draw that is missing on one rank restarts on all."""
         self._recalled = {
             (int(seed), place): [Response(**response) for response in responses]
             for memory in memories
             for seed, of_places in memory.items()
+            if all(seed in other for other in memories)
             for place, responses in of_places.items()
         }
 

@@ -3,7 +3,7 @@
 from lightning_gft.training.clock import RunClock
 from lightning_gft.training.guards import UpdateGuard
 from lightning_gft.training.life import PartsLife, abandon_draw, parts_of
-from lightning_gft.training.look_ahead import batch_seed, prepare_ahead
+from lightning_gft.training.look_ahead import batch_seed, drawing, prepare_ahead
 from lightning_gft.training.measures import UPDATE_NAMES
 from lightning_gft.training.plan import StepPlan, plan_step
 from lightning_gft.training.rows import RUN_NAMES, Rows
@@ -28,6 +28,7 @@ __all__ = [
     "abandon_draw",
     "batch_seed",
     "check_sampler",
+    "drawing",
     "parts_of",
     "plan_step",
     "prepare_ahead",

@@ -1,8 +1,10 @@
-"""Passing the prompts of later batches to sources that prepare for them."""
+"""Drawing for a batch, and passing the prompts of later batches to sources that prepare for them."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from lightning.pytorch.trainer.states import TrainerFn
@@ -10,6 +12,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning_gft.data import PromptLoader
 from lightning_gft.seeds import combine_seeds
 from lightning_gft.types import PromptBatch
+from lightning_gft.waiting import abandonable
 
 
 def batch_seed(module: Any, seed: int, batch: PromptBatch, *position: int) -> int:
@@ -22,6 +25,24 @@ def batch_seed(module: Any, seed: int, batch: PromptBatch, *position: int) -> in
         position: Epoch or number of the dataloader, followed by the number of the batch.
     """
     return combine_seeds(seed, *position, batch.seed_rank(module.global_rank))
+
+
+@contextmanager
+def drawing(module: Any, is_training: bool) -> Iterator[None]:
+    """Context in which a module draws for a batch and ahead; all ranks enter it together.
+
+    Ranks gather weights together, once: the number of draws may differ between them. In prediction the number of
+    batches may differ too, so the ranks could not abandon one together.
+
+    Args:
+        module: The :class:`~lightning_gft.GFTLitModule` that draws.
+        is_training: Whether it trains.
+    """
+    with (
+        module.policy.drawing() if module.sampler.draws() else nullcontext(),
+        abandonable() if is_training else nullcontext(),
+    ):
+        yield
 
 
 def prepare_ahead(module: Any, batch: PromptBatch, batch_idx: int, dataloader_idx: int | None = None) -> None:

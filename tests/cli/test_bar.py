@@ -19,7 +19,7 @@ from lightning_gft.callbacks import Stage, StageSchedule
 from lightning_gft.cli.bar import ShortProgressBar
 from lightning_gft.phases import DrawCounts, counting
 from tests.cli.test_progress import EVALUATION, Clock
-from tests.module.runs import ROWS, Rows, fit, make_module
+from tests.module.runs import ROWS, Rows, fit, make_module, make_trainer
 
 
 class Screen(lightning.Callback):
@@ -90,8 +90,50 @@ def test_the_phase_and_the_draw_are_those_of_the_clock(terminal):
     draw.add(responses=12, tokens=3000)
     fit(make_module(evaluation=EVALUATION), callbacks=[bar, phases], enable_progress_bar=True)
     assert phases.seen.endswith(" rollout")
-    assert phases.seen_drawing.endswith(" rollout 12/4,096, 3,000 tokens")
+    assert phases.seen_drawing.endswith(" 12/4096, 3.0k tokens")
     assert "Each step has 4 prompts and up to 16 responses: up to 16 demonstrations" in terminal.getvalue()
+
+
+class Drawing(lightning.Callback):
+    """Looks at the bar during a draw of each batch."""
+
+    def __init__(self, screen: Screen) -> None:
+        self.screen, self.seen = screen, list[list[str]]()
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        draw = DrawCounts(total=4096)
+        draw.add(responses=4000, tokens=1_234_567)
+        with counting(draw):
+            self.seen.append(self.screen.look())
+
+    on_validation_batch_end = on_test_batch_end = on_predict_batch_end = on_train_batch_end
+
+
+@pytest.mark.usefixtures("terminal")
+def test_the_draw_of_an_evaluation_takes_the_place_of_its_accuracy_and_fits():
+    clock = Clock(40.0)
+    screen = Screen(bar := ShortProgressBar(clock), 80)
+    drawing, data = Drawing(screen), Rows(val_rows=[*ROWS, *ROWS])
+    data.eval_batch_size = 4
+    settings = {"max_steps": 2, "max_epochs": -1, "enable_progress_bar": True}
+    fit(make_module(evaluation=EVALUATION), data, callbacks=[clock, bar, drawing], **settings)
+    validation = next(look for look in drawing.seen if "Validation" in look[1])
+    assert re.search(r"Validation +━+╸? +1/2 0:00:40 left 4000/4096, 1\.2M tokens", validation[1]), validation
+    assert "tokens" not in validation[0]
+    training = next(look for look in drawing.seen if not look[1].startswith("Validation"))
+    assert re.search(r"Training +━+╸? +1/2 0:00:40 left 4000/4096, 1\.2M tokens", training[0]), training
+    assert max(len(line) for look in drawing.seen for line in look) <= 80
+
+
+@pytest.mark.usefixtures("terminal")
+@pytest.mark.parametrize("stage", ["test", "predict"])
+def test_the_draw_is_shown_outside_of_training(stage: str):
+    screen = Screen(bar := ShortProgressBar(), 80)
+    trainer = make_trainer(callbacks=[bar, drawing := Drawing(screen)], enable_progress_bar=True)
+    rows = Rows()
+    rows.load_rows = lambda split: {"": ROWS}  # type: ignore[method-assign]
+    getattr(trainer, stage)(make_module(evaluation=EVALUATION), datamodule=rows)
+    assert drawing.seen[0][0].endswith(" 4000/4096, 1.2M tokens")
 
 
 @pytest.mark.usefixtures("terminal")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import sys
 import time
+from itertools import chain, repeat
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +17,7 @@ from lightning_gft.cli import life
 from lightning_gft.cli.life import SignsOfLife
 from lightning_gft.cli.progress import ProgressLines
 from lightning_gft.lm.decoding.shareable import shares_prompts
-from lightning_gft.waiting import GrowingPauses
+from lightning_gft.pauses import GrowingPauses
 from tests.forking import HANG
 from tests.module.runs import ROWS, Rows, fit, make_module
 from tests.tiny import tiny_loader
@@ -76,8 +78,25 @@ def test_a_line_says_what_lasts_and_how_long():
     assert watched.signs.look() == "Step 3 of 9: rollout, 1 of 8 responses, 0:01:15 so far"
 
 
+def test_the_end_does_not_wait_for_a_reader_that_does_not_read(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(life, "_LOOK_EACH", 0.01)
+    monkeypatch.setattr(life, "_PATIENCE", 0.01)
+    printing, is_read, times = Event(), Event(), chain([0.0], repeat(40.0))
+
+    def say(line: str) -> None:
+        printing.set()
+        is_read.wait(HANG)
+
+    signs = SignsOfLife(say, clock=times.__next__)
+    signs.doing(lambda: "Step 1")
+    signs.start()
+    assert printing.wait(HANG)
+    signs.end()  # returns
+    is_read.set()
+
+
 class AwaitedEngine(TransformersEngine):
-    """Waits in the middle of each draw until a line about it is printed."""
+    """Waits in the middle of each draw until lines about it are printed."""
 
     def __init__(self, printed: io.StringIO) -> None:
         super().__init__(max_batch_size=2)
@@ -92,7 +111,7 @@ class AwaitedEngine(TransformersEngine):
             passes += 1
             if passes == 2:
                 before, deadline = self.printed.getvalue().count("so far"), time.monotonic() + HANG
-                while self.printed.getvalue().count("so far") == before:
+                while self.printed.getvalue().count("so far") < before + 2:  # the first may have been made earlier
                     assert time.monotonic() < deadline, "no sign of life"
                     time.sleep(0.005)
 

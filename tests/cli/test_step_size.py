@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,10 +20,9 @@ from lightning_gft import (
 )
 from lightning_gft.callbacks import Stage, StageSchedule
 from lightning_gft.cli.progress import ProgressLines
-from lightning_gft.cli.step_size import Prompts, describe_responses, rows_of_batch
+from lightning_gft.cli.step_size import Prompts, describe_responses, rows_of_batch, step_size
 from lightning_gft.sources import ResponseSource
 from lightning_gft.types import Source
-from tests.distributed.launch import run_two_processes
 from tests.module.runs import ROWS, DigitSum, Rows, fit, make_module
 
 
@@ -49,7 +49,7 @@ OWN = SelfSource(4, max_new_tokens=2048)
         ([ExpertSource()], "up to 8 responses: up to 8 demonstrations"),
         (
             [ChosenSource(OWN, 3)],
-            "up to 24 responses: 32 sampled by the policy with up to 2,048 tokens each (at most 24 of them are kept)",
+            "up to 24 responses: 32 sampled by the policy with up to 2,048 tokens each (at most 24 kept)",
         ),
         (
             [OWN, SelfSource(1, max_new_tokens=16), SelfSource(2, max_new_tokens=16)],
@@ -64,6 +64,13 @@ OWN = SelfSource(4, max_new_tokens=2048)
 def test_responses(sources: list[ResponseSource], words: str):
     sampler = GroupSampler({str(number): source for number, source in enumerate(sources)}, {"score": DigitSum()})
     assert describe_responses(sampler, Prompts(8, 8)) == words
+
+
+def test_one_of_something_is_singular():
+    sampler = GroupSampler({"own": ChosenSource(SelfSource(2, max_new_tokens=1), 1)}, {"score": DigitSum()})
+    assert describe_responses(sampler, Prompts(1, 1)) == (
+        "up to 1 response: 2 sampled by the policy with up to 1 token each (at most 1 kept)"
+    )
 
 
 def test_rows_of_a_batch_are_at_most_those_of_the_data():
@@ -113,15 +120,12 @@ def test_each_stage_has_its_own(capsys: pytest.CaptureFixture[str]):
     ]
 
 
-def print_on_two_ranks(rank: int) -> list[str]:
-    import io
-    from contextlib import redirect_stdout
-
-    with redirect_stdout(io.StringIO()) as output:
-        train({"own": SelfSource(3, max_new_tokens=4)}, strategy="ddp", devices=2, use_distributed_sampler=False)
-    return sizes(output.getvalue())
-
-
-def test_ranks_add_up_and_one_of_them_prints():
+def test_ranks_add_up_and_one_of_them_prints(capsys: pytest.CaptureFixture[str]):
+    module = make_module(sources={"own": SelfSource(3, max_new_tokens=4)})
+    loader = DataLoader([1, 2, 3, 4], batch_size=2)
     size = "Each step has 4 prompts on 2 ranks and 12 responses: 12 sampled by the policy with up to 4 tokens each"
-    assert run_two_processes(print_on_two_ranks) == [[size], []]
+    for is_first in (True, False):
+        trainer: Any = SimpleNamespace(world_size=2, train_dataloader=loader, is_global_zero=is_first)
+        assert step_size(trainer, module) == size
+        ProgressLines().size_changes(trainer, size)
+    assert sizes(capsys.readouterr().out) == [size]

@@ -84,19 +84,16 @@ class Data(Rows):
         self.eval_batch_size = 2
 
 
-def run(root: Path, trained: GFTLitModule, *callbacks: Callback, **settings: Any) -> Recorder:
-    recorder = Recorder()
+def run(root: Path, trained: GFTLitModule, *callbacks: Callback, **settings: Any) -> tuple[list[Any], Any]:
+    """Return the rows of a run and its exit status, ``None`` if it was not stopped."""
+    recorder, status = Recorder(), None
     keep = ModelCheckpoint(root / "kept", every_n_train_steps=100)
     settings = {"max_epochs": 2, "val_check_interval": 2, "log_every_n_steps": 1, "default_root_dir": root, **settings}
     try:
         fit(trained, Data(), callbacks=[*callbacks, keep], logger=recorder, enable_checkpointing=True, **settings)
-    finally:
-        logged.append(recorder.rows)
-    return recorder
-
-
-logged: list[list[Any]] = []
-"""The rows of each run of a test, also of one that was stopped."""
+    except SystemExit as end:
+        status = end.code
+    return recorder.rows, status
 
 
 # A step makes one draw; a batch of validation makes one of the policy and in the first validation one of the start.
@@ -106,24 +103,22 @@ STEPS = {"the first step": (1, 0), "the second step": (2, 1), "a validation": (5
 @pytest.mark.parametrize("where", quick(STEPS, "the first step", "a validation"))
 def test_a_draw_is_abandoned(where: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     draw, step = STEPS[where]
-    logged.clear()
     engine, request = StoppingEngine(draw), StopRequest()
-    with pytest.raises(SystemExit) as end, request.listening():
-        run(tmp_path / "stopped", module(engine), StopBetweenSteps(request))
-    assert end.value.code == 128 + signal.SIGTERM
+    with request.listening():
+        before, status = run(tmp_path / "stopped", module(engine), StopBetweenSteps(request))
+    assert status == 128 + signal.SIGTERM
     assert engine.since == 0  # no token after the signal's own
     assert "Stopping as soon as this step can end; once more to stop at once" in capfd.readouterr().err
     (path,) = tmp_path.glob("stopped/checkpoints/stopped-*.ckpt")
     assert path.name == f"stopped-step={step}.ckpt"
     resumed, whole = module(), module()
-    run(tmp_path / "resumed", resumed, ckpt_path=str(path))
-    run(tmp_path / "whole", whole)
-    assert logged[0] + logged[1] == logged[2]  # none is lost, none is there twice
+    after, _ = run(tmp_path / "resumed", resumed, ckpt_path=str(path))
+    expected, _ = run(tmp_path / "whole", whole)
+    assert before + after == expected  # none is lost, none is there twice
     torch.testing.assert_close(weights(resumed), weights(whole), rtol=0, atol=0)
 
 
 def test_a_later_round_of_dynamic_sampling_is_abandoned(tmp_path: Path):
-    logged.clear()
     settings = {"max_epochs": 1, "limit_val_batches": 0}
 
     def train(name: str, trained: GFTLitModule, *callbacks: Callback, **arguments: Any) -> None:
@@ -155,9 +150,9 @@ def test_a_callback_that_draws_after_a_step_is_not_interrupted(tmp_path: Path):
 
     drawn: list[Any] = []
     engine, request = StoppingEngine(draw=2, token=1), StopRequest()
-    with pytest.raises(SystemExit), request.listening():
-        run(tmp_path, module(engine), Draws(), StopBetweenSteps(request))
-    assert len(drawn) == 1
+    with request.listening():
+        _, status = run(tmp_path, module(engine), Draws(), StopBetweenSteps(request))
+    assert (len(drawn), status) == (1, 128 + signal.SIGTERM)
     assert [*tmp_path.glob("checkpoints/stopped-step=1.ckpt")]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import time
 from itertools import chain
 from typing import Any
 
@@ -13,6 +13,7 @@ from lightning_gft.lm.decoding.shareable import shares_prompts
 from lightning_gft.phases import DrawCounts, PhaseClock, counting, draw_counts
 from lightning_gft.policy.ahead import AheadDraw
 from lightning_gft.seeds import spawn_seeds
+from tests.forking import HANG
 from tests.tiny import tiny_policy
 
 PROMPTS = [[5, 6, 7], [8, 9], [10]]
@@ -37,24 +38,20 @@ def test_counts_grow_with_each_token_up_to_the_whole_draw(max_batch_size: int):
 
 
 def test_a_draw_ahead_is_shown_where_the_run_waits_for_it():
-    clock, counts, shown = PhaseClock(), DrawCounts(1), threading.Event()
+    clock, counts = PhaseClock(), DrawCounts(1)
 
     def draw() -> list[list[Response]]:
         draw_counts().add(responses=1, tokens=3)
-        assert shown.wait(300)
+        deadline = time.monotonic() + HANG
+        while clock.draw is not counts:
+            assert time.monotonic() < deadline, "nothing is shown"
+            time.sleep(0.005)
         return [[Response([1, 2, 3])]]
 
-    ahead = AheadDraw(draw, counts)
-
-    def look() -> None:
-        while clock.draw is not counts:
-            pass
-        shown.set()
-
-    threading.Thread(target=look, daemon=True).start()
     with clock.running():
+        ahead = AheadDraw(draw, counts)
         assert clock.draw is None
-        ahead.settle()
+        ahead.responses()
         assert clock.draw is None
     assert (counts.responses, counts.tokens) == (1, 3)
 

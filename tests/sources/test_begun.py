@@ -17,3 +17,12 @@ def test_recalled_responses_of_all_ranks_leave_with_their_batch():
     [[taken]] = begun.take(first, 7) or []
     assert taken.token_ids == [5]
     assert not begun.memory()
+
+
+def test_a_draw_that_is_missing_on_one_rank_is_forgotten_on_all():
+    here, there = ({place: [asdict(Response([place]))]} for place in (0, 1))
+    begun = BegunDraws()
+    begun.recall([{"7": here, "8": here}, {"8": there}])
+    assert begun.memory() == {"8": here | there}
+    begun.recall([{"7": here}, {}])
+    assert begun.memory() == {}

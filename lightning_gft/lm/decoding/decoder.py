@@ -18,7 +18,7 @@ from lightning_gft.lm.decoding.stopping import EndTokens
 from lightning_gft.phases import draw_counts
 from lightning_gft.sampling import SamplingParams
 from lightning_gft.types import Response
-from lightning_gft.waiting import check_draw
+from lightning_gft.waiting import check_stop
 
 
 class Decoder:
@@ -57,10 +57,10 @@ class Decoder:
         """Decode until every response has ended or reached the limit.
 
         Raises:
-            StepAbandonedError: If the run was asked to stop, and can abandon this draw.
+            DrawAbandonedError: If the run was asked to stop, and can abandon this draw.
         """
         limit, count, counts = self.sampling.max_new_tokens, len(self.noise), draw_counts()
-        check_draw()
+        check_stop()
         states, logits = self._prefill()
         tokens = torch.full_like(self.noise, self.end.pad_token_id, dtype=torch.long)
         logprobs = torch.zeros_like(self.noise, dtype=torch.float32)
@@ -83,7 +83,7 @@ class Decoder:
             alive = alive[unfinished]
             if is_last:
                 break
-            check_draw()
+            check_stop()
             if ended.any():
                 states.keep(unfinished)
                 chosen = chosen[unfinished.to(chosen.device, non_blocking=True)]

@@ -6,7 +6,7 @@ import time
 
 from lightning.pytorch.utilities import rank_zero_info
 
-from lightning_gft.waiting import GrowingPauses
+from lightning_gft.pauses import GrowingPauses
 
 _QUIET = 10.0
 """Seconds before the first report of a wait, and between the first two reports."""
