@@ -71,7 +71,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"optimizer": lambda weights: SGD(weights, lr=-1.0), **STEP},
         "`model.optimizer`: Invalid learning rate: -1.0",
     ),
-    "schedule": ({"lr_scheduler": lambda _: 3, **STEP}, "lr_scheduler: expected a schedule .*, got 3"),
+    "schedule": ({"lr_scheduler": lambda _: 3, **STEP}, "`model.lr_scheduler`: expected a schedule .*, got 3"),
     "schedule without end": (
         {"lr_scheduler": WarmupSchedule(), "until": ENDLESS},
         "`lr_scheduler`: expected a known length, got a schedule as long as the stage, which only",
