@@ -87,7 +87,7 @@ def find(kind: type, arguments: Mapping[str, Any], config: Namespace) -> tuple[s
     """Return where a configuration has a component, and its class path.
 
     Args:
-        kind: Class of the component, or the function that makes it.
+        kind: Class of the component.
         arguments: Arguments of its constructor; those that are components are built already.
         config: All settings of a command.
 

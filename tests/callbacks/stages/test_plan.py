@@ -32,14 +32,14 @@ MADE_WRONG: dict[str, tuple[Any, str]] = {
     "a folder": ({"a/b": Stage(**STEP)}, "`stages`: expected a name of letters, .*, got 'a/b'"),
     "a number": ({1: Stage(**STEP)}, "`stages`: expected a name of letters, .*, got 1;"),
     "taken": ({"val": Stage(**STEP)}, "`stages`: expected a name .* that no figure has, got 'val'"),
-    "no length": ({"a": Stage()}, "stage a: `max_steps`: expected a length, got none"),
-    "zero": ({"a": Stage(max_steps=0)}, "stage a: `max_steps`: expected a whole number of at least 1, got 0"),
-    "epochs": ({"a": Stage(max_epochs=-1)}, "stage a: `max_epochs`: expected a whole number of at least 1, got -1"),
-    "rate": ({"a": Stage(learning_rate=-1.0, **STEP)}, "stage a: `learning_rate`: expected a number above 0"),
-    "reference": ({"a": Stage(reference="start", **STEP)}, "stage a: `reference`: expected run or stage, got 'start'"),  # type: ignore[arg-type]
-    "loss": ({"a": Stage(loss="sft", **STEP)}, "stage a: `loss`: expected a GroupLoss, got 'sft'"),  # type: ignore[arg-type]
-    "optimizer": ({"a": Stage(optimizer=3, **STEP)}, "stage a: `optimizer`: expected a function"),  # type: ignore[arg-type]
-    "until": ({"a": Stage(until="val/kl")}, "stage a: `until`: expected a Until, got 'val/kl'"),  # type: ignore[arg-type]
+    "no length": ({"a": Stage()}, "`stages.a.max_steps`: expected a length, got none"),
+    "zero": ({"a": Stage(max_steps=0)}, "`stages.a.max_steps`: expected a whole number of at least 1, got 0"),
+    "epochs": ({"a": Stage(max_epochs=-1)}, "`stages.a.max_epochs`: expected a whole number of at least 1, got -1"),
+    "rate": ({"a": Stage(learning_rate=-1.0, **STEP)}, "`stages.a.learning_rate`: expected a number above 0"),
+    "reference": ({"a": Stage(reference="start", **STEP)}, "`stages.a.reference`: expected run or stage, got 'start'"),  # type: ignore[arg-type]
+    "loss": ({"a": Stage(loss="sft", **STEP)}, "`stages.a.loss`: expected a GroupLoss, got 'sft'"),  # type: ignore[arg-type]
+    "optimizer": ({"a": Stage(optimizer=3, **STEP)}, "`stages.a.optimizer`: expected a function"),  # type: ignore[arg-type]
+    "until": ({"a": Stage(until="val/kl")}, "`stages.a.until`: expected a Until, got 'val/kl'"),  # type: ignore[arg-type]
 }  # fmt: skip
 
 
