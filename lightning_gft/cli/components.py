@@ -64,11 +64,11 @@ def naming_setting(setting: str) -> Iterator[None]:
 
 def component_of(error: Exception) -> str:
     """Return the setting and the class of the component whose constructor raised an error; empty if none did."""
-    return str(getattr(error, "component", ""))
+    return str(getattr(error, "gft_component", ""))
 
 
 def _carry(error: Exception, component: str) -> None:
-    error.component = component  # type: ignore[attr-defined]
+    error.gft_component = component  # type: ignore[attr-defined]
     if not isinstance(error, GFTError):
         error.add_note(f"raised for {component}")
 

@@ -58,23 +58,29 @@ def test_an_end_that_does_not_work_is_refused(setting: str, value: Any):
 
 NEVER, ENDLESS = Until("val/pass@9"), Until("val/kl")
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "unknown figure": ({"until": NEVER}, "`until.monitor`: expected .*, got 'val/pass@9'; did you mean val/pass@2"),
-    "figure of training": ({"until": Until("train/loss")}, "`until.monitor`: expected .*, got 'train/loss'"),
+    "unknown figure": (
+        {"until": NEVER},
+        "stage b: `until.monitor`: expected .*, got 'val/pass@9'; did you mean val/pass@2",
+    ),
+    "figure of training": ({"until": Until("train/loss")}, "stage b: `until.monitor`: expected .*, got 'train/loss'"),
     "one response": (
         {"loss": GFTLoss(), "sources": {"e": ExpertSource()}, **STEP},
-        "`sampler`: expected at least 2 responses a prompt",
+        "stage b: `sampler`: expected at least 2 responses a prompt",
     ),
-    "no sources": ({"sources": {}, **STEP}, "`sources`: expected at least one, got none"),
-    "no reward": ({"rewards": {}, **STEP}, "`rewards`: expected at least one, got none"),
-    "another reward": ({"rewards": {"other": DigitSum()}, **STEP}, "`evaluation.reward`: expected one of other"),
+    "no sources": ({"sources": {}, **STEP}, "`stages.b.sources`: expected at least one, got none"),
+    "no reward": ({"rewards": {}, **STEP}, "`stages.b.rewards`: expected at least one, got none"),
+    "another reward": (
+        {"rewards": {"other": DigitSum()}, **STEP},
+        "stage b: `evaluation.reward`: expected one of other",
+    ),
     "optimizer": (
         {"optimizer": lambda weights: SGD(weights, lr=-1.0), **STEP},
-        "`model.optimizer`: Invalid learning rate: -1.0",
+        "stage b: `model.optimizer`: Invalid learning rate: -1.0",
     ),
-    "schedule": ({"lr_scheduler": lambda _: 3, **STEP}, "`model.lr_scheduler`: expected a schedule .*, got 3"),
+    "schedule": ({"lr_scheduler": lambda _: 3, **STEP}, "stage b: `model.lr_scheduler`: expected a schedule .*, got 3"),
     "schedule without end": (
         {"lr_scheduler": WarmupSchedule(), "until": ENDLESS},
-        "`lr_scheduler`: expected a known length, got a schedule as long as the stage, which only",
+        "`stages.b.lr_scheduler`: expected a known length, got a schedule as long as the stage, which only",
     ),
 }
 
@@ -84,7 +90,7 @@ def test_a_later_stage_that_cannot_run_is_refused_before_the_first(name: str):
     settings, message = REFUSED[name]
     schedule = StageSchedule({"a": Stage(max_steps=1), "b": Stage(**settings)})
     module = make_module(SFTLoss(), evaluation=Evaluation(num_samples=2, max_new_tokens=4, reward="score"))
-    with pytest.raises((ValueError, TypeError), match=f"^stage b: {message}") as raised:
+    with pytest.raises((ValueError, TypeError), match=f"^{message}") as raised:
         fit(module, Rows(val_rows=ROWS), callbacks=[schedule], max_epochs=-1)
     assert "\n" not in str(raised.value)
     assert not module.sampler.made
