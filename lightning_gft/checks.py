@@ -16,7 +16,7 @@ from lightning_gft.errors import GFTTypeError, GFTValueError
 
 _MOST_SHOWN = 60  # characters shown of a wrong value
 
-_FIELD = re.compile(r"`(?P<quoted>[\w.]+)`(?: of \w+)?(?=: )|(?P<plain>[a-z_][\w.]*)(?==)")
+_FIELD = re.compile(r"`([\w.]+)`(?: of \w+)?(?=: )")
 """The option that an error of this package begins with."""
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -204,7 +204,7 @@ def prefixed(message: str, path: str, options: Collection[str] = (), kind: str =
     """Return the message of an error so that it begins with the full setting that it is about.
 
     Args:
-        message: Message that may begin with an option, in backticks or as in ``path='x'``.
+        message: Message that may begin with an option in backticks.
         path: Full setting of the part that the error is about.
         options: Options of the part.
         kind: Class of the part, shown if the message begins with none of its options.
@@ -216,18 +216,15 @@ def prefixed(message: str, path: str, options: Collection[str] = (), kind: str =
         '`model.optimizer` (torch.optim.AdamW): Invalid learning rate: -1.0'
     """
     match = _FIELD.match(message)
-    field = (match["quoted"] or match["plain"]) if match else ""
+    field, rest = (match[1], message[match.end() :]) if match else ("", "")
     first, _, below = field.partition(".")
     if first in options:
-        full = f"{path}.{field}"
-    elif first == path.rpartition(".")[2]:  # such as `lora.r` of model.policy.lora
-        full = f"{path}{below and f'.{below}'}"
-    elif below and first == path.partition(".")[0]:  # the full setting already
+        return f"`{path}.{field}`{rest}"
+    if first == path.rpartition(".")[2]:  # such as `lora.r` of model.policy.lora
+        return f"`{path}{below and f'.{below}'}`{rest}"
+    if below and first == path.partition(".")[0]:  # the full setting already
         return message
-    else:
-        return f"`{path}`{kind and f' ({kind})'}: {message}"
-    rest = message[match.end() :] if match else ""
-    return f"`{full}`{rest}" if match and match["quoted"] else f"{full}{rest}"
+    return f"`{path}`{kind and f' ({kind})'}: {message}"
 
 
 @contextmanager
