@@ -80,7 +80,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "schedule": ({"lr_scheduler": lambda _: 3, **STEP}, "stage b: `model.lr_scheduler`: expected a schedule .*, got 3"),
     "schedule without end": (
         {"lr_scheduler": WarmupSchedule(), "until": ENDLESS},
-        "`stages.b.lr_scheduler`: expected a known length, got a schedule as long as the stage, which only",
+        "stage b: `model.lr_scheduler`: expected a known length, got a schedule as long as the stage, which only",
     ),
 }
 
