@@ -161,7 +161,7 @@ def test_marker_that_looks_like_a_comment_is_kept(marker, capsys, tmp_path):
         ("--model.loss.reduction=tokenmean", "reduction"),
         (
             '--model.loss={"class_path": "lightning_gft.GRPOLoss", "init_args": {"epsilon": -1}}',
-            "`epsilon` of GRPOLoss",
+            "error: `model.loss.epsilon`: expected",
         ),
         ("--trainer.gradient_clip_val=1.0", "model.gradient_clip_val"),
         ("--trainer.accumulate_grad_batches=2", "model.micro_batch_tokens"),
@@ -196,7 +196,7 @@ def test_validations_are_counted_over_epochs_so_that_few_rows_suit_too(path: Pat
 @pytest.mark.parametrize("copied", [False, True])
 def test_a_complete_configuration_after_another_file_is_warned_of(copied: bool, capsys, recwarn, tmp_path):
     own = tmp_path / "own.yaml"
-    own.write_text("model: {optimizer: {class_path: SGD, init_args: {lr: 0.5}}}\nseed_everything: 7\n")
+    own.write_text("model: {optimizer: {class_path: torch.optim.SGD, init_args: {lr: 0.5}}}\nseed_everything: 7\n")
     base = tmp_path / "base.yaml"
     base.write_bytes(Path(GFT).read_bytes())
     named = str(base) if copied else GFT
