@@ -126,7 +126,7 @@ class GFTCLI(LightningCLI):
         callbacks.append(StopBetweenSteps(self.stop_request))
         if self.config["subcommand"] in _WITHOUT_WEIGHTS:
             kwargs |= _ON_ANY_MACHINE
-        with naming_setting("trainer"):
+        with naming_setting("`trainer`"):
             trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
         check_port(trainer.world_size)
         return trainer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -75,21 +75,29 @@ def check_yaml(text: str) -> None:
             raise GFTValueError(f"expected at most {_MAX_VALUES} values in YAML, aliases expanded, got more")
 
 
-def read_files(args: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return the settings of each ``--config`` file among arguments, by its name and in their order.
+def typed(args: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield the options among arguments and their values, in their order.
+
+    Example:
+        >>> list(typed(["fit", "--config", "a.yaml", "--data.seed=3", "--print_config"]))
+        [('--config', 'a.yaml'), ('--data.seed', '3'), ('--print_config', '')]
+    """
+    for flag, value in pairwise([*args, ""]):
+        if flag.startswith("-"):
+            option, equals, own = flag.partition("=")
+            yield option, own if equals or value.startswith("--") else value
+
+
+def read_files(args: Iterable[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the name and the settings of each ``--config`` file among arguments, in their order.
 
     Those of a pipe, which can be read only once, are left out.
 
     Raises:
         ValueError: If a file is no configuration, with its name.
     """
-    named = []
-    for flag, value in pairwise([*args, ""]):
-        if flag in ("--config", "-c"):
-            named.append(value)
-        elif flag.startswith("--config="):
-            named.append(flag.removeprefix("--config="))
-    return {name: _read(name) for name in named if not _is_pipe(name)}
+    named = [value for option, value in typed(args) if option in ("--config", "-c")]
+    return [(name, _read(name)) for name in named if not _is_pipe(name)]
 
 
 def _is_pipe(name: str) -> bool:

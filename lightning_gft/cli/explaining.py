@@ -23,7 +23,7 @@ _PARTS = [*lightning_gft.__all__, *callbacks.__all__, *loggers.__all__]
 _TYPE = re.compile(r"<class '(?:\w+\.)*(\w+)'>|\btyping\.(?=Literal\[)")
 _UNION = re.compile(  # for a value that fits none of the types; one that fits in part has a more specific reason
     r"Does not validate against any of the Union subtypes\s+Subtypes: \[(.*)\]\s+Errors:(?:\s+- Expected .*)*"
-    r"\s+Given value type: .*\s+Given value: (.*?)(?:\. Got value: Namespace\(.*)?(?=\n|\Z)"
+    r"\s+Given value type: (.*)\s+Given value: (.*?)(?:\. Got value: Namespace\(.*)?(?=\n|\Z)"
 )
 _AROUND = re.compile(  # lines that say where jsonargparse was, but not what is wrong
     r"Does not validate against any of the Union subtypes$|Subtypes: .*|Errors:$|Given value.*|Expected a path but .*|"
@@ -32,6 +32,7 @@ _AROUND = re.compile(  # lines that say where jsonargparse was, but not what is 
     r"Type collections\.abc\.Callable\[.*\] expects a function or a callable class: ?"
 )
 _OF_THE_CLASS = re.compile(r"Not a valid subclass of |Expected '[\w.]+' to be a subclass of ")
+_NULL = re.compile(r"(?<=Got value: )None$")
 _KEY = re.compile(r'Parser key "([^"]*)":')
 _UNKNOWN_PART = re.compile(
     r"module '(?P<module>[\w.]+)' has no attribute '(?P<attribute>\w+)'|dot import path string: (?P<part>\w+)$"
@@ -62,13 +63,14 @@ def explain(message: str, options: Collection[str] = (), given: Mapping[str, Any
         return _sentence(dict.fromkeys(unknown))
     # If a part of a class cannot be instantiated, jsonargparse reports the class as well.
     main = [reason for reason in reasons if not _OF_THE_CLASS.match(reason)] or list(reasons)
-    named = [reason for reason in main if reason.startswith("`")]  # by the constructor that has failed
-    if named or not keys:
-        return _sentence(named or [worded(reason) for reason in main]) or message
+    main = [reason for reason in main if not any(one != reason and one.startswith(reason) for one in main)]
+    if not keys:
+        return _sentence([worded(reason) for reason in main]) or message
     got = re.search(r"(?:Got value: |, got ')(.*?)'?$", main[0]) if main else None
     path = full_path(".".join(keys), got[1] if got else "", given.items())
-    owner = class_path.rpartition(".")[2]
-    faults = dict.fromkeys(cut(worded(reason, owner), 2 * LONGEST) + _remedy(reason) for reason in main)
+    if given.get(path) != "None":  # the text, which jsonargparse writes in the same way
+        main = [_NULL.sub("null", reason) for reason in main]
+    faults = dict.fromkeys(cut(worded(reason, class_path), 2 * LONGEST) + _remedy(reason) for reason in main)
     return f"`{path}`: {_sentence(faults)}" if faults else message
 
 
@@ -77,12 +79,14 @@ def _sentence(faults: Iterable[str]) -> str:
 
 
 def _join_union(match: re.Match[str]) -> str:
-    return mismatch(match[1], match[2]) + (_meant(match[2], _PARTS) if "dot import path string" in match[0] else "")
+    types, given_type, value = match.groups()
+    value = "null" if given_type == "NoneType" else value
+    return mismatch(types, value) + (_meant(value, _PARTS) if "dot import path string" in match[0] else "")
 
 
 def _meant(name: str, names: Collection[str]) -> str:
-    """Return the end of a reason: the part that was probably meant; none for a part that exists, but fits not here."""
-    return "" if name in names else did_you_mean(name, names)
+    """Return the end of a reason: the part that was probably meant; none for the name of one that does not fit."""
+    return "" if name in names or name in ("None", "null") else did_you_mean(name, names)
 
 
 def _unknown(

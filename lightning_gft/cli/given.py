@@ -17,7 +17,26 @@ def flattened(settings: Mapping[str, Any]) -> dict[str, Any]:
         >>> flattened(given)["data.seed"], flattened(given)["model.loss"]
         (3, 2)
     """
-    return dict(_walk(settings, ""))
+    return dict(walk(settings))
+
+
+def walk(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the path and the value of all settings within settings; of a component, first the whole, then its class.
+
+    Example:
+        >>> list(walk({"data": {"class_path": "D", "init_args": {"seeds": [3]}}}))[1:]
+        [('data', 'D'), ('data.seeds', [3]), ('data.seeds[0]', 3)]
+    """
+    if isinstance(node, Mapping):
+        inner = [(".".join([*filter(None, [path]), *_below(str(name))]), value) for name, value in node.items()]
+    elif isinstance(node, list | tuple):
+        inner = [(f"{path}[{number}]", value) for number, value in enumerate(node)]
+    else:
+        return
+    for below, value in inner:
+        if below != path or not isinstance(value, Mapping):  # a class itself, rather than its arguments
+            yield below, value
+        yield from walk(value, below)
 
 
 def full_path(path: str, value: str, given: Iterable[tuple[str, Any]]) -> str:
@@ -41,19 +60,6 @@ def full_path(path: str, value: str, given: Iterable[tuple[str, Any]]) -> str:
     same = [found for found, content in paths.items() if value and str(content) == value]
     candidates = same or list(paths)
     return candidates[0] if len(candidates) == 1 else path
-
-
-def _walk(node: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(node, Mapping):
-        inner = [(".".join([*filter(None, [path]), *_below(str(name))]), value) for name, value in node.items()]
-    elif isinstance(node, list):
-        inner = [(f"{path}[{number}]", value) for number, value in enumerate(node)]
-    else:
-        return
-    for below, value in inner:
-        if below != path or not isinstance(value, Mapping):  # a class itself, rather than its arguments
-            yield below, value
-        yield from _walk(value, below)
 
 
 def _below(name: str) -> list[str]:

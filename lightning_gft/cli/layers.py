@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +14,37 @@ from lightning_gft.cli.shipped import is_overlay, shipped
 _MOST_NAMED = 3
 
 
-def warn_of_order(files: Mapping[str, Mapping[str, Any]]) -> None:
+def warn_of_order(files: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
     """Warn if a complete configuration of the package comes later than a file whose settings it replaces.
 
     Args:
-        files: The settings of each ``--config`` file by its name, in the order in which they are layered.
+        files: The name and the settings of each ``--config`` file, in the order in which they are layered.
 
     Example:
         >>> name = str(shipped()["configs/gsm8k.yaml"])
-        >>> warn_of_order({name: {}, "mine.yaml": {"model": {"optimizer": {"init_args": {"lr": 1.0}}}}})
+        >>> warn_of_order([(name, {}), ("mine.yaml", {"model": {"optimizer": {"init_args": {"lr": 1.0}}}})])
     """
-    complete = {path.read_bytes() for path in shipped().values() if not is_overlay(path)}
-    earlier: dict[str, Any] = {}
-    before = ""
-    for name, settings in files.items():
-        own = _leaves(settings)
-        replaced = [path for path in own if path in earlier and own[path] != earlier[path]]
-        if replaced and Path(name).read_bytes() in complete:
+    earlier: dict[str, tuple[Any, str]] = {}  # the value of each setting, and the file that it is from
+    for name, settings in files:
+        own = {path: value for path, value in flattened(settings).items() if not isinstance(value, dict | list)}
+        replaced = [path for path in own if path in earlier and own[path] != earlier[path][0]]
+        if replaced and _is_complete(name):
+            before = list(dict.fromkeys(earlier[path][1] for path in replaced))
+            if complete := [file for file in before if _is_complete(file)]:
+                rank_zero_warn(f"`--config`: expected one complete configuration, got {complete[0]} and {name}")
+                return
             more = len(replaced) - _MOST_NAMED
-            named = ", ".join(f"`{path}`" for path in replaced[:_MOST_NAMED]) + (
-                f" and {more} more" if more > 0 else ""
-            )
+            named = ", ".join(f"`{path}`" for path in replaced[:_MOST_NAMED])
             rank_zero_warn(
-                f"--config={name}: expected a complete configuration first, got it after {before}, of which it "
-                f"replaces {named}; give it before the files that are to change it"
+                f"--config={name}: expected a complete configuration first, got it after {' and '.join(before)}, of "
+                f"which it replaces {named}{f' and {more} more' if more > 0 else ''}; give it before the files that "
+                "are to change it"
             )
             return
-        earlier |= own
-        before = f"{before} and {name}" if before else name
+        earlier |= {path: (value, name) for path, value in own.items()}
 
 
-def _leaves(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {path: value for path, value in flattened(settings).items() if not isinstance(value, dict | list)}
+def _is_complete(name: str) -> bool:
+    """Return whether a file is, or is a copy of, a complete configuration of the package."""
+    content = Path(name).read_bytes()
+    return any(path.read_bytes() == content for path in shipped().values() if not is_overlay(path))

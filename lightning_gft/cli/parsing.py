@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any, NoReturn
 
 import yaml
@@ -15,7 +14,7 @@ from typing_extensions import override
 
 import lightning_gft
 from lightning_gft.cli.components import Instantiator, naming
-from lightning_gft.cli.documents import check_yaml, read_files
+from lightning_gft.cli.documents import check_yaml, read_files, typed
 from lightning_gft.cli.explaining import explain
 from lightning_gft.cli.given import flattened
 from lightning_gft.schedules import borrow_schedules
@@ -62,20 +61,26 @@ class Parser(LightningArgumentParser):
             args = self._arguments = [f"{option}{equals}{borrow_schedules(value)}" for option, equals, value in pairs]
         return super().parse_args(args, *rest, **settings)
 
-    # Instantiators take precedence in the order in which they are given, so Lightning's precede the one of all classes.
-
     @override
     def add_instantiator(self, instantiator: Instantiator, class_type: type, subclasses: bool = True) -> None:
         self._added.append((instantiator, class_type, subclasses))
 
     @override
     def instantiate(self, namespace: Namespace, *args: Any, **settings: Any) -> Namespace:
+        failed: list[Exception] = []
         if self._added:  # the parser of the whole command
             config = namespace.get(namespace.get("subcommand"), namespace)
-            kinds = [*self._added, (lambda kind, *args, **arguments: kind(*args, **arguments), object, True)]
-            settings["instantiators"] = [(naming(build, config), kind, below) for build, kind, below in kinds]
-        made: Namespace = super().instantiate(namespace, *args, **settings)
-        return made
+            # The first that fits is used: Lightning's, and then this one, before any that are registered globally.
+            kinds = [*self._added, (lambda kind, /, *args, **arguments: kind(*args, **arguments), object, True)]
+            settings["instantiators"] = [(naming(build, config, failed), kind, below) for build, kind, below in kinds]
+        try:
+            made: Namespace = super().instantiate(namespace, *args, **settings)
+        except Exception as error:  # noqa: BLE001 (raised below)
+            # If a part fits none of several types, jsonargparse raises an error that quotes those of each type.
+            raised = next((one for one in reversed(failed) if str(one).partition("\n")[0] in str(error)), error)
+        else:
+            return made
+        raise raised
 
     # A configuration that is written was parsed before. Validating it again takes longer than parsing it, so only
     # `--print_config`, which asks for it, does.
@@ -103,11 +108,9 @@ class Parser(LightningArgumentParser):
 
     def _given(self) -> Iterator[tuple[str, Any]]:
         """Yield the path and value of all settings of files, and after them those of the command line."""
-        for settings in read_files(self._arguments).values():
+        for _, settings in read_files(self._arguments):
             yield from flattened(settings).items()
-        typed = [arg.partition("=") for arg in self._arguments if arg.startswith("--") and "=" in arg]
-        apart = [(flag, "", value) for flag, value in pairwise(self._arguments) if flag.startswith("--")]
-        for option, _, value in [*apart, *typed]:
+        for option, value in typed(self._arguments):
             yield from flattened({option.strip("-+"): _as_yaml(value)}).items()
 
 

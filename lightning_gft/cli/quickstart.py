@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> None:
 def _moving(settings: Sequence[str]) -> Iterator[str]:
     """Yield the settings after which the logs of a run would not be in its folder."""
     typed = [(repr(setting), _trainer_of(setting)) for setting in settings]
-    filed = [(file, config.get("trainer") or {}) for file, config in read_files(settings).items()]
+    filed = [(file, config.get("trainer") or {}) for file, config in read_files(settings)]
     for where, trainer in typed + filed:
         if not isinstance(trainer, dict):
             raise GFTValueError(

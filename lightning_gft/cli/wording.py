@@ -10,64 +10,46 @@ from lightning_gft.checks import cut, did_you_mean
 LONGEST = 200
 """Characters of a value to show."""
 
+_LISTS = ("list", "tuple", "set", "Sequence", "Iterable", "Collection")
+_MAPPINGS = ("dict", "Mapping")
 _KINDS = {
     "int": ("a whole number",),
     "float": ("a number",),
     "bool": ("true", "false"),
     "str": ("a text",),
     "NoneType": ("null",),
-    **dict.fromkeys(("list", "tuple", "set", "Sequence", "Iterable", "Collection"), ("a list",)),
-    **dict.fromkeys(("dict", "Mapping"), ("a mapping",)),
+    **dict.fromkeys(_LISTS, ("a list",)),
+    **dict.fromkeys(_MAPPINGS, ("a mapping",)),
     **dict.fromkeys(("Path", "PathLike"), ("a path",)),
     "Callable": ("a function",),
 }
-_AS_YAML = {"None": "null", "True": "true", "False": "false"}
+_SEVERAL = {"int": "whole numbers", "float": "numbers", "str": "texts"}
+_AS_YAML = {"True": "true", "False": "false"}
 _PLAIN = re.compile(r"[-+]?[\d.][\d._]*(?:e[-+]?\d+)?|null|true|false|[\[({].*|\w+\(.*", re.IGNORECASE | re.DOTALL)
 """A number, and other values that need no quotes."""
+_MODULE = re.compile(r"\b(?:[A-Za-z_]\w*\.)+(?=\w)")
 
-_MISSING_PART = re.compile(r"module '(?P<module>[\w.]+)' has no attribute '(?P<name>\w+)'")
-_REASONS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"Expected a dot import path string: (?P<value>.*)"), "expected a class_path, got {value}"),
-    (
-        re.compile(r"Not a valid subclass of (?P<type>\w+)\. Got value: (?P<value>.*)"),
-        "expected {type}, got {value}",
-    ),
-    (
-        re.compile(r"Import path (?P<value>[\w.]+) does not correspond to a subclass of (?P<type>\w+)"),
-        "expected {type}, got {value}",
-    ),
-    (
-        re.compile(r"Expected '(?P<value>[\w.]+)' to be a subclass of (?P<type>\w+)\."),
-        "expected {type}, got {value}",
-    ),
-    (
-        re.compile(r"Expected an instantiatable class, but (?P<value>[\w.]+) is abstract"),
-        "expected a class_path, got none, and {value!s} is abstract; a new entry, or one whose name is misspelt, needs "
-        "a class_path",
-    ),
-    (re.compile(r"Unable to load config (['\"])(?P<value>.*)\1"), "expected settings or a YAML file, got {value}"),
-    (re.compile(r"(?P<value>No module named '[\w.]+')"), "expected a class_path that can be imported, got: {value!s}"),
-    (re.compile(r"Expected a (?P<type>.*)\. Got value: (?P<value>.*)", re.DOTALL), "expected {type}, got {value}"),
+_MISFITS = (
+    re.compile(r"Expected a (?P<type>[\w.]+(?:\[.*\])?)\. Got value: (?P<value>.*)", re.DOTALL),
+    re.compile(r"Not a valid subclass of (?P<type>\w+)\. Got value: (?P<value>.*)"),
+    re.compile(r"Import path (?P<value>[\w.]+) does not correspond to a subclass of (?P<type>\w+)"),
+    re.compile(r"Expected '(?P<value>[\w.]+)' to be a subclass of (?P<type>\w+)\."),
 )
-"""Reasons of jsonargparse, and the words for them; a reason that is none of these keeps its own."""
+_OTHERS = (
+    (re.compile(r"Expected a dot import path string: (?P<value>.*)"), "a class_path"),
+    (re.compile(r"Unable to load config (['\"])(?P<value>.*)\1"), "settings or a YAML file"),
+)
+_MISSING_PART = re.compile(r"module '(?P<module>[\w.]+)' has no attribute '(?P<name>\w+)'")
+_ABSTRACT = re.compile(r"Expected an instantiatable class, but (?P<name>[\w.]+) is abstract")
+_REQUIRED = "the following arguments are required: "
 
 
-class _Shown(str):
-    """A value of a reason: as YAML writes it, or with ``!s`` as it is."""
-
-    def __format__(self, _: str) -> str:
-        return shown(str(self))
-
-    def __str__(self) -> str:
-        return cut(str.__str__(self), LONGEST)
-
-
-def worded(reason: str, owner: str = "") -> str:
-    """Return a reason of jsonargparse in the words of this package, if they are known.
+def worded(reason: str, class_path: str = "") -> str:
+    """Return a reason of jsonargparse in the words of this package; one that is not known keeps its own.
 
     Args:
         reason: What jsonargparse says, in one line and without the setting.
-        owner: Name of the class whose argument the reason may be about.
+        class_path: Class that the reason may be about.
 
     Example:
         >>> worded("Expected a int. Got value: three")
@@ -75,16 +57,24 @@ def worded(reason: str, owner: str = "") -> str:
         >>> worded("Import path lightning_gft.LoRA does not correspond to a subclass of GroupLoss")
         "expected a GroupLoss, got 'lightning_gft.LoRA'"
     """
-    if part := _MISSING_PART.fullmatch(reason):
-        return f"expected a class_path, got {part['module']}.{part['name']}, which does not exist"
-    missing = "the following arguments are required: "
-    if owner and reason.startswith(missing):
-        return f"expected all arguments that {owner} requires, got none for {reason.removeprefix(missing)}"
-    for pattern, words in _REASONS:
+    for pattern in _MISFITS:
         if match := pattern.fullmatch(reason):
-            found = match.groupdict()
-            kind = expected([found["type"]]) if "type" in found else ""
-            return words.format(type=kind, value=_Shown(found["value"]))
+            return f"expected {expected([match['type']])}, got {shown(match['value'])}"
+    for pattern, kind in _OTHERS:
+        if match := pattern.fullmatch(reason):
+            return f"expected {kind}, got {shown(match['value'])}"
+    if match := _MISSING_PART.fullmatch(reason):
+        return f"expected a class_path, got {match['module']}.{match['name']}, which does not exist"
+    if match := _ABSTRACT.match(reason):
+        return (
+            f"expected a class_path, got none, and {match['name']} is abstract; a new entry, or one whose name is "
+            "misspelt, needs a class_path"
+        )
+    if class_path and reason.startswith("No module named "):
+        return f"expected a class_path that can be imported, got {class_path} ({reason})"
+    if class_path and reason.startswith(_REQUIRED):
+        owner = class_path.rpartition(".")[2]
+        return f"expected all arguments that {owner} requires, got none for {reason.removeprefix(_REQUIRED)}"
     return reason
 
 
@@ -93,7 +83,7 @@ def mismatch(types: str, value: str) -> str:
 
     Args:
         types: The types as jsonargparse lists them, joined by commas.
-        value: The value as jsonargparse writes it.
+        value: The value as jsonargparse writes it; ``None`` is the text, which YAML does not read as null.
 
     Example:
         >>> mismatch("Literal[64, 32], Literal['64', 'bf16'], int, NoneType", "bf17")
@@ -101,7 +91,8 @@ def mismatch(types: str, value: str) -> str:
     """
     kinds = _split(types)
     choices = [choice.strip("'\"") for kind in kinds for choice in _choices(kind)]
-    return f"expected {expected(kinds)}, got {shown(value)}{did_you_mean(value, choices)}"
+    remedy = "; write null" if value == "None" and "NoneType" in kinds else did_you_mean(value, choices)
+    return f"expected {expected(kinds)}, got {shown(value)}{remedy}"
 
 
 def expected(kinds: Iterable[str]) -> str:
@@ -109,7 +100,7 @@ def expected(kinds: Iterable[str]) -> str:
 
     Example:
         >>> expected(["list[lightning.pytorch.Callback]", "lightning.pytorch.Callback", "NoneType"])
-        'a list, a Callback or null'
+        'a list of Callback, a Callback or null'
     """
     words = dict.fromkeys(word for kind in kinds for word in _choices(kind) or _words(kind))
     if "a number" in words:
@@ -123,7 +114,7 @@ def shown(value: str) -> str:
 
     Example:
         >>> shown("three"), shown("1.5"), shown("None"), shown("[1, 2]")
-        ("'three'", '1.5', 'null', '[1, 2]')
+        ("'three'", '1.5', "'None'", '[1, 2]')
     """
     written = _AS_YAML.get(value, value)
     return cut(written if _PLAIN.fullmatch(written) else repr(written), LONGEST)
@@ -135,7 +126,12 @@ def _choices(kind: str) -> list[str]:
 
 
 def _words(kind: str) -> tuple[str, ...]:
-    name = kind.partition("[")[0].rpartition(".")[2]
+    outer, _, inner = kind.partition("[")
+    name = outer.rpartition(".")[2]
+    if name in (*_LISTS, *_MAPPINGS) and inner:
+        elements = [_SEVERAL.get(part, _MODULE.sub("", part)) for part in _split(inner.removesuffix("]"))]
+        (whole,) = _KINDS[name]
+        return (f"{whole} of {(' to ' if name in _MAPPINGS else ', ').join(elements)}",)
     return _KINDS.get(name, (f"{'an' if name[:1] in 'AEIO' else 'a'} {name}",))
 
 

@@ -10,7 +10,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 from torch.optim import Optimizer
 
-from lightning_gft.errors import GFTError, GFTTypeError, GFTValueError
+from lightning_gft.checks import naming_errors
+from lightning_gft.errors import GFTTypeError, GFTValueError
 
 OptimizerFn = Callable[[Iterable[nn.Parameter]], Optimizer]
 
@@ -33,13 +34,8 @@ def make_optimizer(function: OptimizerFn, weights: Sequence[nn.Parameter]) -> Op
             "`model.optimizer`: expected trainable weights, got a policy whose weights are all frozen; quantised "
             "weights need model.policy.lora to train"
         )
-    try:
+    with naming_errors("model.optimizer"):
         optimizer: Any = function(weights)
-    except GFTError:  # names its setting
-        raise
-    except (AssertionError, TypeError, ValueError) as error:
-        kind = GFTTypeError if isinstance(error, TypeError) else GFTValueError
-        raise kind(f"`model.optimizer`: {error}") from error
     check_optimizer(optimizer, weights)
     assert isinstance(optimizer, Optimizer)  # noqa: S101 (just checked)
     return optimizer

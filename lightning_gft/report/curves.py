@@ -120,11 +120,17 @@ def _sources(runs: Sequence[Run], figure: _Figure) -> list[str]:
 
 
 def _rewards(runs: Sequence[Run]) -> Iterable[str]:
-    """Yield a chart per source, own samples first: a mean with demonstrations, which score alike, would hide them."""
-    for source in sorted(_sources(runs, _REWARD), key=lambda name: (name != "self", name)):
+    """Yield a chart per source, own samples first, or one of all responses if the logs name no source.
+
+    Demonstrations have nearly constant rewards, so a mean over all sources hides how own samples change.
+    """
+    sources = sorted(_sources(runs, _REWARD), key=lambda name: (name != "self", name))
+    for source in sources:
         title = "Reward of own samples" if source == "self" else f"Reward of demonstrations: {source}"
         name = f"{_REWARD.name}_by_source/{source}"
         yield _chart(title, _REWARD.about, {run.name: run for run in runs}, {run.name: name for run in runs})
+    if not sources:
+        yield _whole(runs, _REWARD)
 
 
 def _accuracies(runs: Sequence[Run]) -> Iterable[str]:

@@ -14,7 +14,7 @@ _DRAWS = re.compile(r"val/(?:mean|pass)@(\d+)")
 
 @dataclass(frozen=True)
 class Figure:
-    """A panel of the plot, and most often a row of the table.
+    """A panel of the plot; a row of the table if evaluations measure it.
 
     Args:
         title: Title of the row and the panel.

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from typing_extensions import override
 
+from lightning_gft.checks import naming_errors
 from lightning_gft.errors import GFTTypeError, GFTValueError
 
 SchedulerFn = Callable[[Optimizer], LRScheduler]
@@ -59,14 +60,14 @@ def as_schedule(given: Schedule | SchedulerFn) -> Schedule:
         return given
     if not callable(given):
         raise GFTTypeError(
-            "lr_scheduler: expected a schedule such as WarmupSchedule('cosine', warmup_steps=10), or a function from "
+            "`lr_scheduler`: expected a schedule such as WarmupSchedule('cosine', warmup_steps=10), or a function from "
             f"an optimizer to a schedule such as partial(LinearLR, total_iters=10), got {given!r}"
         )
     return GivenSchedule(given)
 
 
 def make_scheduler(schedule: Schedule, optimizer: Optimizer, num_steps: Length) -> LRScheduler:
-    """Return a schedule of an optimizer; errors name ``lr_scheduler``.
+    """Return a schedule of an optimizer; errors name ``model.lr_scheduler``.
 
     Args:
         schedule: Schedule to build.
@@ -77,19 +78,17 @@ def make_scheduler(schedule: Schedule, optimizer: Optimizer, num_steps: Length) 
         ValueError: If the schedule cannot be built, or depends on a metric.
         TypeError: If an argument is missing or of another type, or the function returns no schedule.
     """
-    try:
+    with naming_errors("model.lr_scheduler"):
         scheduler: Any = schedule.make(optimizer, num_steps)
-    except (TypeError, ValueError) as error:
-        text, kind = str(error), GFTTypeError if isinstance(error, TypeError) else GFTValueError
-        raise kind(text if text.lstrip("`").startswith("lr_scheduler") else f"lr_scheduler: {text}") from error
     if isinstance(scheduler, ReduceLROnPlateau):
         raise GFTValueError(
-            "lr_scheduler: expected a schedule over optimizer steps, got ReduceLROnPlateau, which depends on a metric; "
-            "use lightning_gft.WarmupSchedule"
+            "`model.lr_scheduler`: expected a schedule over optimizer steps, got ReduceLROnPlateau, which depends on a "
+            "metric; use lightning_gft.WarmupSchedule"
         )
     if not isinstance(scheduler, LRScheduler):
         raise GFTTypeError(
-            f"lr_scheduler: expected a schedule from the given function, got {scheduler!r}; return one such as LinearLR"
+            f"`model.lr_scheduler`: expected a schedule from the given function, got {scheduler!r}; return one such "
+            "as LinearLR"
         )
     return scheduler
 
@@ -107,14 +106,16 @@ def optimizer_steps(trainer: Trainer | None, updates_per_batch: int) -> int:
     """
     if trainer is None:
         raise GFTValueError(
-            "lr_scheduler: expected a Trainer, since the schedule lasts as long as the run, got none; give its length"
+            "`model.lr_scheduler`: expected a Trainer, since the schedule lasts as long as the run, got none; give its "
+            "length"
         )
     trainer.fit_loop.setup_data()
     steps = known_steps(trainer, updates_per_batch)
     if steps is None:
         raise GFTValueError(
-            "lr_scheduler: expected a run with an end, since the schedule lasts as long as the run, got one without; "
-            "set trainer.max_steps, or trainer.max_epochs if the data have a length, or give the schedule a length"
+            "`model.lr_scheduler`: expected a run with an end, since the schedule lasts as long as the run, got one "
+            "without; set trainer.max_steps, or trainer.max_epochs if the data have a length, or give the schedule a "
+            "length"
         )
     return max(steps, 1)
 

@@ -83,8 +83,8 @@ class WarmupSchedule(Schedule):
         warmup = self.warmup_steps or math.ceil(self.warmup_ratio * (total or 0))
         if total is not None and warmup >= total:
             rank_zero_warn(
-                f"lr_scheduler: the warm-up takes {warmup} optimizer steps and the run {total}, so the learning rate "
-                "never reaches the optimizer's; lower warmup_steps, or raise trainer.max_steps"
+                f"`model.lr_scheduler`: the warm-up takes {warmup} optimizer steps and the run {total}, so the "
+                "learning rate never reaches the optimizer's; lower warmup_steps, or raise trainer.max_steps"
             )
         if self.name == "linear":  # transformers has no linear decay that ends above 0 and accepts every learning rate
             return LambdaLR(optimizer, lambda step: self._linear(step, warmup, total or 0))

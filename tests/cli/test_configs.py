@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import yaml
 
 from lightning_gft.cli import main
-from tests.cli.command import GFT, ROOT, base_of, printed_config, refused
+from tests.cli.command import GFT, ROOT, SFT, base_of, printed_config, refused
 
 CONFIGS = sorted(path for path in ROOT.glob("configs/**/*.yaml") if path.parent.name != "overlays")
 OVERLAYS = ROOT / "configs/overlays"
@@ -160,7 +161,7 @@ def test_marker_that_looks_like_a_comment_is_kept(marker, capsys, tmp_path):
         ("--model.loss.reduction=tokenmean", "reduction"),
         (
             '--model.loss={"class_path": "lightning_gft.GRPOLoss", "init_args": {"epsilon": -1}}',
-            "`epsilon` of GRPOLoss",
+            "error: `model.loss.epsilon`: expected",
         ),
         ("--trainer.gradient_clip_val=1.0", "model.gradient_clip_val"),
         ("--trainer.accumulate_grad_batches=2", "model.micro_batch_tokens"),
@@ -195,16 +196,32 @@ def test_validations_are_counted_over_epochs_so_that_few_rows_suit_too(path: Pat
 @pytest.mark.parametrize("copied", [False, True])
 def test_a_complete_configuration_after_another_file_is_warned_of(copied: bool, capsys, recwarn, tmp_path):
     own = tmp_path / "own.yaml"
-    own.write_text("model: {optimizer: {class_path: SGD, init_args: {lr: 0.5}}}\nseed_everything: 7\n")
+    own.write_text("model: {optimizer: {class_path: torch.optim.SGD, init_args: {lr: 0.5}}}\nseed_everything: 7\n")
     base = tmp_path / "base.yaml"
     base.write_bytes(Path(GFT).read_bytes())
     named = str(base) if copied else GFT
     printed_config(capsys, f"--config={own}", "--config", named)
     (warning,) = [str(warned.message) for warned in recwarn if str(warned.message).startswith("--config=")]
-    assert warning == (
-        f"--config={named}: expected a complete configuration first, got it after {own}, of which it replaces "
-        "`seed_everything`, `model.optimizer`, `model.optimizer.lr`; give it before the files that are to change it"
+    assert warning.startswith(
+        f"--config={named}: expected a complete configuration first, got it after {own}, of which it replaces `"
     )
+    replaced = set(re.findall(r"`([\w.]+)`", warning))
+    assert replaced == {"seed_everything", "model.optimizer", "model.optimizer.lr"}
+
+
+def test_only_files_whose_settings_are_replaced_are_named(capsys, recwarn, tmp_path):
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("seed_everything: 7\n")
+    second.write_text("trainer: {enable_model_summary: false}\n")
+    printed_config(capsys, "--config", GFT, f"--config={first}", f"--config={second}", "--config", GFT)
+    (warning,) = [str(warned.message) for warned in recwarn if "complete configuration" in str(warned.message)]
+    assert f"got it after {first}, of which it replaces `seed_everything`;" in warning
+
+
+def test_two_complete_configurations_are_warned_of(capsys, recwarn):
+    printed_config(capsys, "--config", GFT, "--config", SFT)
+    (warning,) = [str(warned.message) for warned in recwarn if "complete configuration" in str(warned.message)]
+    assert warning == f"`--config`: expected one complete configuration, got {GFT} and {SFT}"
 
 
 def test_files_after_a_complete_configuration_are_not_warned_of(capsys, recwarn, tmp_path):

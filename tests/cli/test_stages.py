@@ -36,7 +36,7 @@ def test_the_overlay_runs_all_stages(capsys: pytest.CaptureFixture[str], tmp_pat
     ("setting", "message"),
     [
         ("gft.until.monitor=val/greedy_acuracy", "stage gft: `until.monitor`: .* did you mean val/greedy_accuracy"),
-        ("sft.learning_rate=-1", "stage sft: `learning_rate`: expected a number above 0, got -1.0$"),
+        ("sft.learning_rate=-1", r"error: `trainer\.callbacks\[0\]\.stages\.sft\.learning_rate`: .*, got -1.0$"),
         ("sft.max_step=3", "max_step"),
     ],
 )  # fmt: skip

@@ -169,6 +169,7 @@ def test_command_line_exports_what_a_checkpoint_holds(tmp_path: Path, capsys: py
     weights = {name: model.model.layers[0].mlp.up_proj.weight for name, model in [("m", merged), ("l", as_loaded)]}
     assert not torch.equal(weights["m"], weights["l"])
     ids = torch.arange(9)[None]
+    # Merging rounds each sum of two weights to float32; an adapter beside the weights does not add them.
     torch.testing.assert_close(adapted.model(ids).logits, merged(ids).logits, rtol=0, atol=1e-4)
     card = (tmp_path / "adapter/README.md").read_text()
     assert "AdamW(lr=0.0003" in card

@@ -116,7 +116,7 @@ def test_length_of_a_run_in_optimizer_steps(run: dict[str, Any], steps: int):
 
 
 def test_a_run_without_end_needs_a_length():
-    with pytest.raises(ValueError, match=r"lr_scheduler: expected a run with an end.*; set trainer.max_steps"):
+    with pytest.raises(ValueError, match=r"lr_scheduler`: expected a run with an end.*; set trainer.max_steps"):
         fit(make_module(lr_scheduler=WarmupSchedule()), max_epochs=-1)
     fit(make_module(lr_scheduler=WarmupSchedule("constant", 2)), max_epochs=-1, max_time="00:00:00:00")
 
@@ -167,11 +167,11 @@ def test_a_warm_up_beyond_the_run_is_told():
 def test_errors_say_that_they_are_the_schedules():
     with pytest.raises(ValueError, match=r"lr_scheduler.milestones: expected 1 increasing"):
         SequentialLR([schedules.LinearLR(), schedules.LinearLR()], [])
-    with pytest.raises(TypeError, match=r"lr_scheduler: .*num_warmup_steps"):
+    with pytest.raises(TypeError, match=r"lr_scheduler`: .*num_warmup_steps"):
         rates(as_schedule(get_cosine_schedule_with_warmup))
-    with pytest.raises(TypeError, match="lr_scheduler: expected a schedule from the given function, got None"):
+    with pytest.raises(TypeError, match="lr_scheduler`: expected a schedule from the given function, got None"):
         rates(as_schedule(lambda optimizer: None))  # type: ignore[arg-type,return-value]
-    with pytest.raises(TypeError, match="lr_scheduler: expected a schedule such as"):
+    with pytest.raises(TypeError, match="lr_scheduler`: expected a schedule such as"):
         make_module(lr_scheduler="cosine")
 
 

@@ -196,3 +196,8 @@ def test_a_curve_of_rewards_names_the_responses_that_it_is_of(tmp_path, alone):
     page = build_page([sft] if alone else [sft, gft])
     titles = re.findall(r"<title>(Reward[^<]*)</title>", page)
     assert titles == ([] if alone else ["Reward of own samples"]) + ["Reward of demonstrations: expert"]
+
+
+def test_a_log_that_names_no_source_has_a_curve_of_all_rewards(tmp_path):
+    page = build_page([recorded(tmp_path, "old", [train(1, reward=1.0), val(1, 0.5)])])
+    assert re.findall(r"<title>(Reward[^<]*)</title>", page) == ["Reward"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,7 @@ from lightning.pytorch import Trainer
 from lightning_gft.callbacks.stages.lengths import Progress, num_steps
 from lightning_gft.callbacks.stages.stage import Stage
 from lightning_gft.checkpoint import OptimizerChoice
-from lightning_gft.checks import check_kind
+from lightning_gft.checks import check_kind, prefixed
 from lightning_gft.errors import GFTTypeError, GFTValueError
 from lightning_gft.module import GFTLitModule
 from lightning_gft.schedules import as_schedule
@@ -94,9 +95,11 @@ def check_stages(stages: Any) -> None:
 
 @contextmanager
 def of_stage(name: str) -> Iterator[None]:
-    """Context in which an error names the stage."""
+    """Context in which an error names the stage: as part of a setting of the stage, or before any other one."""
     try:
         yield
     except (TypeError, ValueError) as error:
         kind = GFTTypeError if isinstance(error, TypeError) else GFTValueError
-        raise kind(f"stage {name}: {error}") from error
+        path, settings = f"stages.{name}", [field.name for field in fields(Stage)]
+        message = prefixed(str(error), path, settings)
+        raise kind(f"stage {name}: {error}" if message.startswith(f"`{path}`") else message) from error

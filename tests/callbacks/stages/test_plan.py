@@ -32,14 +32,14 @@ MADE_WRONG: dict[str, tuple[Any, str]] = {
     "a folder": ({"a/b": Stage(**STEP)}, "`stages`: expected a name of letters, .*, got 'a/b'"),
     "a number": ({1: Stage(**STEP)}, "`stages`: expected a name of letters, .*, got 1;"),
     "taken": ({"val": Stage(**STEP)}, "`stages`: expected a name .* that no figure has, got 'val'"),
-    "no length": ({"a": Stage()}, "stage a: `max_steps`: expected a length, got none"),
-    "zero": ({"a": Stage(max_steps=0)}, "stage a: `max_steps`: expected a whole number of at least 1, got 0"),
-    "epochs": ({"a": Stage(max_epochs=-1)}, "stage a: `max_epochs`: expected a whole number of at least 1, got -1"),
-    "rate": ({"a": Stage(learning_rate=-1.0, **STEP)}, "stage a: `learning_rate`: expected a number above 0"),
-    "reference": ({"a": Stage(reference="start", **STEP)}, "stage a: `reference`: expected run or stage, got 'start'"),  # type: ignore[arg-type]
-    "loss": ({"a": Stage(loss="sft", **STEP)}, "stage a: `loss`: expected a GroupLoss, got 'sft'"),  # type: ignore[arg-type]
-    "optimizer": ({"a": Stage(optimizer=3, **STEP)}, "stage a: `optimizer`: expected a function"),  # type: ignore[arg-type]
-    "until": ({"a": Stage(until="val/kl")}, "stage a: `until`: expected a Until, got 'val/kl'"),  # type: ignore[arg-type]
+    "no length": ({"a": Stage()}, "`stages.a.max_steps`: expected a length, got none"),
+    "zero": ({"a": Stage(max_steps=0)}, "`stages.a.max_steps`: expected a whole number of at least 1, got 0"),
+    "epochs": ({"a": Stage(max_epochs=-1)}, "`stages.a.max_epochs`: expected a whole number of at least 1, got -1"),
+    "rate": ({"a": Stage(learning_rate=-1.0, **STEP)}, "`stages.a.learning_rate`: expected a number above 0"),
+    "reference": ({"a": Stage(reference="start", **STEP)}, "`stages.a.reference`: expected run or stage, got 'start'"),  # type: ignore[arg-type]
+    "loss": ({"a": Stage(loss="sft", **STEP)}, "`stages.a.loss`: expected a GroupLoss, got 'sft'"),  # type: ignore[arg-type]
+    "optimizer": ({"a": Stage(optimizer=3, **STEP)}, "`stages.a.optimizer`: expected a function"),  # type: ignore[arg-type]
+    "until": ({"a": Stage(until="val/kl")}, "`stages.a.until`: expected a Until, got 'val/kl'"),  # type: ignore[arg-type]
 }  # fmt: skip
 
 
@@ -58,23 +58,29 @@ def test_an_end_that_does_not_work_is_refused(setting: str, value: Any):
 
 NEVER, ENDLESS = Until("val/pass@9"), Until("val/kl")
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "unknown figure": ({"until": NEVER}, "`until.monitor`: expected .*, got 'val/pass@9'; did you mean val/pass@2"),
-    "figure of training": ({"until": Until("train/loss")}, "`until.monitor`: expected .*, got 'train/loss'"),
+    "unknown figure": (
+        {"until": NEVER},
+        "stage b: `until.monitor`: expected .*, got 'val/pass@9'; did you mean val/pass@2",
+    ),
+    "figure of training": ({"until": Until("train/loss")}, "stage b: `until.monitor`: expected .*, got 'train/loss'"),
     "one response": (
         {"loss": GFTLoss(), "sources": {"e": ExpertSource()}, **STEP},
-        "`sampler`: expected at least 2 responses a prompt",
+        "stage b: `sampler`: expected at least 2 responses a prompt",
     ),
-    "no sources": ({"sources": {}, **STEP}, "`sources`: expected at least one, got none"),
-    "no reward": ({"rewards": {}, **STEP}, "`rewards`: expected at least one, got none"),
-    "another reward": ({"rewards": {"other": DigitSum()}, **STEP}, "`evaluation.reward`: expected one of other"),
+    "no sources": ({"sources": {}, **STEP}, "`stages.b.sources`: expected at least one, got none"),
+    "no reward": ({"rewards": {}, **STEP}, "`stages.b.rewards`: expected at least one, got none"),
+    "another reward": (
+        {"rewards": {"other": DigitSum()}, **STEP},
+        "stage b: `evaluation.reward`: expected one of other",
+    ),
     "optimizer": (
         {"optimizer": lambda weights: SGD(weights, lr=-1.0), **STEP},
-        "`model.optimizer`: Invalid learning rate: -1.0",
+        "stage b: `model.optimizer`: Invalid learning rate: -1.0",
     ),
-    "schedule": ({"lr_scheduler": lambda _: 3, **STEP}, "lr_scheduler: expected a schedule .*, got 3"),
+    "schedule": ({"lr_scheduler": lambda _: 3, **STEP}, "stage b: `model.lr_scheduler`: expected a schedule .*, got 3"),
     "schedule without end": (
         {"lr_scheduler": WarmupSchedule(), "until": ENDLESS},
-        "`lr_scheduler`: expected a known length, got a schedule as long as the stage, which only",
+        "stage b: `model.lr_scheduler`: expected a known length, got a schedule as long as the stage, which only",
     ),
 }
 
@@ -84,7 +90,7 @@ def test_a_later_stage_that_cannot_run_is_refused_before_the_first(name: str):
     settings, message = REFUSED[name]
     schedule = StageSchedule({"a": Stage(max_steps=1), "b": Stage(**settings)})
     module = make_module(SFTLoss(), evaluation=Evaluation(num_samples=2, max_new_tokens=4, reward="score"))
-    with pytest.raises((ValueError, TypeError), match=f"^stage b: {message}") as raised:
+    with pytest.raises((ValueError, TypeError), match=f"^{message}") as raised:
         fit(module, Rows(val_rows=ROWS), callbacks=[schedule], max_epochs=-1)
     assert "\n" not in str(raised.value)
     assert not module.sampler.made
@@ -144,5 +150,5 @@ def test_a_module_with_an_optimizer_of_its_own_keeps_it(tmp_path: Path):
         return module
 
     Finished(tmp_path, lambda: {"a": Stage(max_steps=1), "b": Stage(DFTLoss(), max_steps=1)}, module=make())
-    with pytest.raises(ValueError, match="stage b: `optimizer`: expected no setting of it beside configure_optimizers"):
+    with pytest.raises(ValueError, match=r"stages\.b\.optimizer`: expected no setting of it beside"):
         Finished(tmp_path, lambda: {"a": Stage(max_steps=1), "b": Stage(learning_rate=1.0, max_steps=1)}, module=make())

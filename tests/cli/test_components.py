@@ -1,0 +1,131 @@
+"""An error of a constructor stays itself and carries the full setting of its component, or only the class in doubt."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from lightning_gft.cli.components import component_of
+from lightning_gft.cli.parsing import Parser
+from lightning_gft.errors import GFTImportError, GFTValueError
+
+HERE = __name__
+
+
+class Part:
+    """What the settings of these tests are: parts that fail if they are told to."""
+
+    def __init__(self, names: list[str] | None = None, inner: Part | None = None, fails: str = "") -> None:
+        if fails == "ours":
+            raise GFTValueError("`names`: expected other names:\nthe first\nthe second")
+        if fails == "missing":
+            raise GFTImportError("`names`: expected a library")
+        if fails == "lookup":
+            raise KeyError("foo")
+
+
+Alias = Part
+
+
+class Kinded(Part):
+    """A part with an argument that an instantiator might have, too."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+
+@dataclass
+class Span:
+    """Settings without a class_path."""
+
+    start: int
+    end: int = 3
+
+    def __post_init__(self) -> None:
+        if self.start > self.end:
+            raise GFTValueError("`start`: expected at most end")
+
+
+class Whole:
+    """Holds parts in each way that a configuration can."""
+
+    def __init__(
+        self,
+        one: Part | None = None,
+        named: Mapping[str, Part] | None = None,
+        several: list[Part] | Part | None = None,
+        span: Span | None = None,
+        other: Span | None = None,
+    ) -> None:
+        self.one, self.span = one, span
+
+
+def build(**settings: Any) -> Whole:
+    parser = Parser(exit_on_error=False)
+    parser.add_class_arguments(Whole, "whole")
+    parser.add_instantiator(lambda kind, *args, **arguments: kind(*args, **arguments), Whole)
+    whole: Whole = parser.instantiate(parser.parse_object({"whole": settings})).whole
+    return whole
+
+
+def part(class_path: str = "Part", **settings: Any) -> dict[str, Any]:
+    return {"class_path": f"{HERE}.{class_path}", "init_args": settings}
+
+
+TEXT = "expected other names:\nthe first\nthe second"
+
+
+@pytest.mark.parametrize(
+    ("settings", "setting"),
+    [
+        ({"one": part(fails="ours")}, "whole.one"),
+        ({"one": part("Alias", fails="ours")}, "whole.one"),
+        ({"several": [part(), part(names=["x"], fails="ours")]}, "whole.several[1]"),
+        ({"several": part(fails="ours")}, "whole.several"),
+        ({"named": {"a": part(names=["x"]), "b": part(names=["y"], fails="ours")}}, "whole.named.b"),
+        ({"one": part(names=["y"], inner=part(fails="ours"))}, "whole.one.inner"),
+        (  # a part within a part is not the part without
+            {"named": {"a": part(names=["x"], fails="ours"), "b": part(names=["x"], fails="ours", inner=part())}},
+            "whole.named.a",
+        ),
+        ({"named": {"a": part(fails="ours"), "b": part(fails="ours")}}, "Part"),  # either of them
+    ],
+)
+def test_an_error_of_the_package_begins_with_the_full_setting(settings: dict[str, Any], setting: str):
+    with pytest.raises(GFTValueError) as caught:
+        build(**settings)
+    assert str(caught.value) == f"`{setting}.names`: {TEXT}"
+
+
+@pytest.mark.parametrize("class_path", ["Part", "Alias"])
+def test_another_error_stays_as_it_is_and_carries_the_setting(class_path: str):
+    with pytest.raises(KeyError) as caught:
+        build(one=part(class_path, fails="lookup"))
+    assert caught.value.args == ("foo",)
+    *_, last = traceback.extract_tb(caught.value.__traceback__)
+    assert last.line == 'raise KeyError("foo")'
+    assert component_of(caught.value) == f"`whole.one` ({HERE}.{class_path})"
+    assert caught.value.__notes__ == [f"raised for {component_of(caught.value)}"]
+
+
+def test_an_error_of_an_import_shows_the_setting():
+    with pytest.raises(GFTImportError, match=r"^`whole\.one\.names`: expected a library$"):
+        build(one=part(fails="missing"))
+
+
+def test_settings_without_a_class_are_found_by_all_of_their_arguments():
+    with pytest.raises(GFTValueError, match=r"^`whole\.span\.start`: expected at most end$"):
+        build(span={"start": 4}, other={"start": 4, "end": 5})
+    with pytest.raises(GFTValueError, match=r"^`Span\.start`: expected at most end$"):
+        build(span={"start": 4}, other={"start": 4})
+
+
+def test_an_argument_may_have_the_name_of_an_instantiators():
+    whole = build(one=part("Kinded", kind="x"))
+    assert isinstance(whole.one, Kinded)
+    assert whole.one.kind == "x"
