@@ -7,17 +7,13 @@ import math
 import os
 import re
 import sys
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any, cast
 
 from lightning_gft.errors import GFTTypeError, GFTValueError
 
 _MOST_SHOWN = 60  # characters shown of a wrong value
-
-_FIELD = re.compile(r"`([\w.]+)`(?: of \w+)?(?=: )")
-"""The option that an error of this package begins with."""
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -198,50 +194,6 @@ def check_variable(field: str, name: object, of: str = "") -> str:
         f"`{field}`{of and f' of {of}'}: expected the name of an environment variable, such as OPENAI_API_KEY, got a "
         "text that is not one (not shown, as it may be a key); write the name here, and the key into the variable"
     )
-
-
-def prefixed(message: str, path: str, options: Collection[str] = (), kind: str = "") -> str:
-    """Return the message of an error so that it begins with the full setting that it is about.
-
-    Args:
-        message: Message that may begin with an option in backticks.
-        path: Full setting of the part that the error is about.
-        options: Options of the part.
-        kind: Class of the part, shown if the message begins with none of its options.
-
-    Example:
-        >>> prefixed("`top_k` of SelfSource: expected 0, got -1", "model.sampler.sources.self", ["top_k"])
-        '`model.sampler.sources.self.top_k`: expected 0, got -1'
-        >>> prefixed("Invalid learning rate: -1.0", "model.optimizer", ["lr"], "torch.optim.AdamW")
-        '`model.optimizer` (torch.optim.AdamW): Invalid learning rate: -1.0'
-    """
-    match = _FIELD.match(message)
-    field, rest = (match[1], message[match.end() :]) if match else ("", "")
-    first, _, below = field.partition(".")
-    if first in options:
-        return f"`{path}.{field}`{rest}"
-    if first == path.rpartition(".")[2]:  # such as `lora.r` of model.policy.lora
-        return f"`{path}{below and f'.{below}'}`{rest}"
-    if below and first == path.partition(".")[0]:  # the full setting already
-        return message
-    return f"`{path}`{kind and f' ({kind})'}: {message}"
-
-
-@contextmanager
-def naming_errors(path: str) -> Iterator[None]:
-    """Context in which errors of a function that the user has given begin with its setting.
-
-    Example:
-        >>> with naming_errors("model.optimizer"):
-        ...     raise ValueError("Invalid learning rate: -1.0")
-        Traceback (most recent call last):
-        lightning_gft.errors.GFTValueError: `model.optimizer`: Invalid learning rate: -1.0
-    """
-    try:
-        yield
-    except (AssertionError, TypeError, ValueError) as error:
-        kind = GFTTypeError if isinstance(error, TypeError) else GFTValueError
-        raise kind(prefixed(str(error), path)) from error
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

@@ -10,9 +10,8 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from lightning_gft.checks import prefixed
 from lightning_gft.cli.given import walk
-from lightning_gft.errors import GFTError
+from lightning_gft.errors import GFTError, prefixed
 
 Instantiator = Callable[..., Any]
 _PLAIN = (str, int, float, type(None))

@@ -10,8 +10,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 from torch.optim import Optimizer
 
-from lightning_gft.checks import naming_errors
-from lightning_gft.errors import GFTTypeError, GFTValueError
+from lightning_gft.errors import GFTTypeError, GFTValueError, naming_errors
 
 OptimizerFn = Callable[[Iterable[nn.Parameter]], Optimizer]
 

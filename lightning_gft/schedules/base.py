@@ -13,8 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from typing_extensions import override
 
-from lightning_gft.checks import naming_errors
-from lightning_gft.errors import GFTTypeError, GFTValueError
+from lightning_gft.errors import GFTTypeError, GFTValueError, naming_errors
 
 SchedulerFn = Callable[[Optimizer], LRScheduler]
 Length = Callable[[], int]

@@ -14,8 +14,8 @@ from lightning.pytorch import Trainer
 from lightning_gft.callbacks.stages.lengths import Progress, num_steps
 from lightning_gft.callbacks.stages.stage import Stage
 from lightning_gft.checkpoint import OptimizerChoice
-from lightning_gft.checks import check_kind, prefixed
-from lightning_gft.errors import GFTTypeError, GFTValueError
+from lightning_gft.checks import check_kind
+from lightning_gft.errors import GFTTypeError, GFTValueError, prefixed
 from lightning_gft.module import GFTLitModule
 from lightning_gft.schedules import as_schedule
 from lightning_gft.training import StageParts
