@@ -25,7 +25,7 @@ from lightning_gft.cli.checks import check_callbacks, check_port, check_trainer
 from lightning_gft.cli.components import naming_setting
 from lightning_gft.cli.defaults import default_callbacks
 from lightning_gft.cli.documents import read_files
-from lightning_gft.cli.layers import warn_of_order
+from lightning_gft.cli.layers import warn_of_early_settings, warn_of_order
 from lightning_gft.cli.leaving import lasting_output
 from lightning_gft.cli.light import PROG
 from lightning_gft.cli.outputs import KeepConfig, default_loggers, missing_folders, quieten, remove_unused
@@ -61,7 +61,9 @@ class GFTCLI(LightningCLI):
         set_loader("yaml", load_value, exceptions=(yaml.YAMLError,))
         quieten()
         given = sys.argv[1:] if args is None else args
-        warn_of_order(read_files(given))  # a file that is no configuration is an error
+        files = read_files(given)  # a file that is no configuration is an error
+        warn_of_order(files)
+        warn_of_early_settings(given, files)
         self._named = given[0] if given and given[0] in self.subcommands() else None
         self.stop_request = StopRequest()
         self._own_loggers: list[Logger] = []

@@ -75,6 +75,10 @@ def check_yaml(text: str) -> None:
             raise GFTValueError(f"expected at most {_MAX_VALUES} values in YAML, aliases expanded, got more")
 
 
+CONFIG = ("--config", "-c")
+"""Options that name a configuration file."""
+
+
 def typed(args: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Yield the options among arguments and their values, in their order.
 
@@ -96,7 +100,7 @@ def read_files(args: Iterable[str]) -> list[tuple[str, dict[str, Any]]]:
     Raises:
         ValueError: If a file is no configuration, with its name.
     """
-    named = [value for option, value in typed(args) if option in ("--config", "-c")]
+    named = [value for option, value in typed(args) if option in CONFIG]
     return [(name, _read(name)) for name in named if not _is_pipe(name)]
 
 

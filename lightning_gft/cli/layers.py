@@ -1,13 +1,14 @@
-"""Warns of a complete configuration that is layered over settings of the user."""
+"""Warns of settings of the user that a later file replaces."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_warn
 
+from lightning_gft.cli.documents import CONFIG, typed
 from lightning_gft.cli.given import flattened
 from lightning_gft.cli.shipped import is_overlay, shipped
 
@@ -42,6 +43,31 @@ def warn_of_order(files: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
             )
             return
         earlier |= {path: (value, name) for path, value in own.items()}
+
+
+def warn_of_early_settings(args: Iterable[str], files: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+    """Warn if a single setting comes before a ``--config`` file that replaces it.
+
+    Args:
+        args: Arguments of the command line, in their order.
+        files: The name and the settings of each ``--config`` file.
+
+    Example:
+        >>> file = ("mine.yaml", {"data": {"init_args": {"seed": 3}}})
+        >>> warn_of_early_settings(["--config=mine.yaml", "--data.seed=4"], [file])
+    """
+    contents, early = dict(files), dict[str, Any]()
+    for option, value in typed(args):
+        if option not in CONFIG:
+            early |= flattened({option.strip("-+"): value})
+            continue
+        for path, replacing in flattened(contents.get(value, {})).items():
+            if early.get(path, str(replacing)) != str(replacing):
+                rank_zero_warn(
+                    f"--{path}={early[path]}: expected single settings after the files, got it before "
+                    f"--config={value}, which replaces it by {replacing}; give it last"
+                )
+                return
 
 
 def _is_complete(name: str) -> bool:

@@ -224,6 +224,25 @@ def test_two_complete_configurations_are_warned_of(capsys, recwarn):
     assert warning == f"`--config`: expected one complete configuration, got {GFT} and {SFT}"
 
 
+@pytest.mark.parametrize("setting", ["--model.optimizer.lr=0.5", "--model.optimizer.init_args.lr=0.5"])
+def test_a_setting_that_a_later_file_replaces_is_warned_of(setting: str, capsys, recwarn):
+    printed_config(capsys, setting, "--seed_everything", "0", f"--config={GFT}")
+    (warning,) = [str(warned.message) for warned in recwarn if "single settings" in str(warned.message)]
+    assert re.fullmatch(
+        rf"--model.optimizer.lr=0.5: expected single settings after the files, got it before --config={GFT}, which "
+        r"replaces it by [\d.e-]+; give it last",
+        warning,
+    )
+
+
+@pytest.mark.parametrize(
+    "args", [("--config", GFT, "--model.optimizer.lr=0.5"), ("--trainer.max_time=00:01:00:00", "--config", GFT)]
+)
+def test_a_setting_that_no_later_file_replaces_is_not(args: tuple[str, ...], capsys, recwarn):
+    printed_config(capsys, *args)
+    assert not [warned for warned in recwarn if "single settings" in str(warned.message)]
+
+
 def test_files_after_a_complete_configuration_are_not_warned_of(capsys, recwarn, tmp_path):
     own = tmp_path / "own.yaml"
     own.write_text("model: {optimizer: {init_args: {weight_decay: 0.5}}}\n")
