@@ -16,8 +16,6 @@ __all__ = [
     "GFTRuntimeError",
     "GFTTypeError",
     "GFTValueError",
-    "naming_errors",
-    "prefixed",
 ]
 
 _FIELD = re.compile(r"`([\w.]+)`(?: of \w+)?(?=: )")

@@ -145,7 +145,7 @@ def test_a_run_that_is_killed_early_or_while_it_writes_is_a_row(plan: Plan, tmp_
 
 
 def test_rates_are_taken_from_another_plan(plan: Plan, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("benchmarks.study.plan.PLANS", tmp_path)
+    monkeypatch.setattr("benchmarks.study.reading.PLANS", tmp_path)
     variants = {"few": {"data": {"init_args": {"num_train": 32}}}, "": {}}
     follows = written(tmp_path, name="follows", choice_of="plan", tuning_seeds=[], variants=variants)
     results = Results(tmp_path / "study.parquet")

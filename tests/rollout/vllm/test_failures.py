@@ -142,7 +142,7 @@ def test_replies_of_a_server_that_another_rank_has_just_restored_are_not_used(
     server.misbehave = restore
     if restarted == "before the draw":
         server.start_anew()
-    replies, fault = policy.engine._connection._ask(requests)
+    replies, fault = policy.engine._connection._ask(requests, DrawCounts(len(requests)))
     assert replies == {}
     assert fault is not None
     assert fault.kind != "refused"
