@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import Any, TextIO, cast
 
 
@@ -36,7 +37,7 @@ def quiet_ends() -> Iterator[None]:
 def lasting_output() -> Iterator[None]:
     """Context in which the program continues when the reader of standard output has left; the rest is discarded.
 
-    A training of days shall not end because ``head`` has. rich, which prints tables, would exit.
+    A training of days must not end because ``head`` has ended. rich, which prints tables, would exit.
     """
     with redirect_stdout(cast("TextIO", _LastingOutput(sys.stdout))):
         yield
@@ -71,7 +72,8 @@ class _LastingOutput:
 
 def _discard(stream: TextIO) -> None:
     """Let a stream's remaining output, also what it has buffered, end nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def _output_is_closed() -> bool:

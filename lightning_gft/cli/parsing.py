@@ -77,7 +77,7 @@ class Parser(LightningArgumentParser):
             made: Namespace = super().instantiate(namespace, *args, **settings)
         except Exception as error:  # noqa: BLE001 (raised below)
             # If a part fits none of several types, jsonargparse raises an error that quotes those of each type.
-            raised = next((one for one in reversed(failed) if str(one).partition("\n")[0] in str(error)), error)
+            raised = next((one for one in reversed(failed) if _quotes(error, one)), error)
         else:
             return made
         raise raised
@@ -112,6 +112,12 @@ class Parser(LightningArgumentParser):
             yield from flattened(settings).items()
         for option, value in typed(self._arguments):
             yield from flattened({option.strip("-+"): _as_yaml(value)}).items()
+
+
+def _quotes(error: Exception, raised: Exception) -> bool:
+    """Return whether an error's text has that of another; one without a text is known only by being the cause."""
+    first = str(raised).partition("\n")[0]
+    return first in str(error) if first else raised in (error, error.__cause__)
 
 
 def _by_option(message: str) -> tuple[str, str]:
