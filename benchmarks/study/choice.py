@@ -12,7 +12,7 @@ from benchmarks.study.results import Results
 def choose(plan: Plan, results: Results) -> Choices:
     """Return the learning rate whose last validation is best, on average over the seeds of tuning.
 
-    A single rate is taken as it is.
+    A single rate, and one that a method has for itself, is taken as it is.
 
     A rate counts when all of its runs have ended; one with a run that failed is not chosen. A method is chosen for when
     all of its rates have ended.
@@ -21,6 +21,16 @@ def choose(plan: Plan, results: Results) -> Choices:
         plan: The plan, or the one whose choices it takes.
         results: All runs that have ended.
     """
+    given = {
+        (variant, method.name): method.learning_rate
+        for variant in plan.variants
+        for method in plan.methods.values()
+        if method.learning_rate is not None
+    }
+    return {**_chosen(plan, results), **given}
+
+
+def _chosen(plan: Plan, results: Results) -> Choices:
     if plan.choice_of:
         chosen = choose(read_plan(plan.choice_of), results)
         return {

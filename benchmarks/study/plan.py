@@ -33,6 +33,7 @@ class Method:
         responses: Responses a prompt, so that all methods train on equally many sequences an update.
         updates_per_batch: Updates that are taken on a batch.
         updates: Updates of a run, where stages with smaller updates make it another number than the plan's.
+        learning_rate: A rate of its own; without one the plan's rule chooses.
         layers: Configurations that are laid over the base, the last on top.
         label: Name in words; default ``name``.
     """
@@ -41,12 +42,15 @@ class Method:
     responses: int
     updates_per_batch: int = 1
     updates: int | None = None
+    learning_rate: float | None = None
     layers: tuple[Settings, ...] = ()
     label: str = ""
 
     def __post_init__(self) -> None:
         for name in ("responses", "updates_per_batch", *(["updates"] if self.updates is not None else [])):
             check_count(f"methods.{self.name}.{name}", getattr(self, name))
+        if self.learning_rate is not None:
+            check_number(f"methods.{self.name}.learning_rate", self.learning_rate, above=0)
 
 
 @dataclass(frozen=True)
@@ -194,7 +198,8 @@ class Plan:
             for rate in self.learning_rates:
                 for variant in self.variants:
                     for method in self.methods.values():
-                        yield self._run(variant, method, rate, seed, "tuning")
+                        if method.learning_rate is None:
+                            yield self._run(variant, method, rate, seed, "tuning")
 
     def final(self, choices: Choices) -> Iterator[Run]:
         """Yield the runs that count, of methods whose learning rate is chosen; all methods of a seed together.

@@ -21,7 +21,8 @@ def read_plan(name: str) -> Plan:
     """Return a plan from its file.
 
     ``like`` names another plan: its settings except ``times_of`` apply where the file gives none. ``only`` keeps
-    some of its methods, and ``methods`` adds others.
+    some of its methods, and ``methods`` adds others; the ``like`` of a method names one of the other plan's, whose
+    settings apply where the method gives none.
 
     Args:
         name: Name of a file in ``benchmarks/study/plans`` without ``.yaml``, or the path of another.
@@ -63,10 +64,15 @@ def _with_other(given: Settings, above: set[str]) -> Settings:
         raise PlanError(f"`like`: expected another plan, got {name}, which is like this one; name another")
     other = _with_other(_read(PLANS / f"{name}.yaml"), {*above, name})
     kept = {key: other["methods"][key] for key in given.pop("only", other["methods"])}
-    methods = {**kept, **given.pop("methods", {})}
+    methods = {**kept, **{key: _like(value, other["methods"]) for key, value in given.pop("methods", {}).items()}}
     pictured = [key for key in other.get("highlighted", ()) if key in methods]
     other.pop("times_of", None)  # this plan's runs are others
     return {**other, "methods": methods, "highlighted": pictured, **given}
+
+
+def _like(given: Settings, others: Mapping[str, Settings]) -> Settings:
+    """Return settings of a method layered over those of the method that their ``like`` names."""
+    return {**(others[given["like"]] if "like" in given else {}), **{k: v for k, v in given.items() if k != "like"}}
 
 
 def _method(name: str, given: Mapping[str, Any]) -> Method:
