@@ -108,6 +108,11 @@ def test_other_settings_are_another_run(tmp_path: Path, change: dict[str, Any]):
         ({"choice_of": "none"}, r"`.*none.yaml`: expected a YAML file, got No such file"),
         ({"like": "plan"}, r"`like`: expected another plan, got plan, which is like this one"),
         ({"like": "main", "only": ["sfft"]}, r"expected the settings of a plan, got 'sfft'"),
+        ({"like": "main", "methods": {"small": {"like": "sfft"}}}, r"expected the settings of a plan, got 'sfft'"),
+        (
+            {"methods": {"gft": {"responses": 8, "learning_rate": 0}}},
+            r"`methods.gft.learning_rate`: expected a number above 0",
+        ),
         ({"highlighted": ["sfft"]}, r"`highlighted`: expected names of methods, got \['sfft'\]"),
         ({"highlighted": ["gft"] * 8}, r"`highlighted`: expected at most 7 methods, got 8"),
         ({"learning_rates": ["1e-4"]}, r"`learning_rates`: expected a number above 0, got '1e-4'"),
@@ -142,6 +147,19 @@ def test_a_plan_like_another_keeps_and_adds_methods(tmp_path: Path):
     assert (plan.updates, plan.variants, plan.seeds) == (other.updates, other.variants, (7,))
     assert plan.sequences == first.sequences  # which weak_long has from weak_best, and that from main
     assert (first.times_of, plan.times_of) == ("clock", "")  # other runs take another time
+
+
+def test_a_method_like_another_keeps_a_rate_of_its_own(tmp_path: Path):
+    methods = {"small": {"like": "sft", "label": "SFT at 1e-5", "learning_rate": 1e-5}}
+    file = tmp_path / "plan.yaml"
+    file.write_text(yaml.safe_dump({"like": "main", "only": ["gft_demonstrations"], "methods": methods}))
+    plan = read_plan(str(file))
+    small, sft = plan.methods["small"], read_plan("main").methods["sft"]
+    assert (small.layers, small.responses, small.label) == (sft.layers, sft.responses, "SFT at 1e-5")
+    assert {run.method for run in plan.tuning()} == {"gft_demonstrations"}  # a given rate is not chosen
+    choices = choose(plan, Results(tmp_path / "none.parquet"))
+    assert choices == {("", "small"): 1e-5}
+    assert {run.learning_rate for run in plan.final(choices)} == {1e-5}
 
 
 def test_a_plan_with_methods_of_its_own_has_no_others():
